@@ -19,6 +19,7 @@
 mod error;
 mod header;
 mod inline_bytes;
+pub mod mask;
 mod opcode;
 
 pub use self::{
