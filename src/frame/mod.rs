@@ -21,10 +21,12 @@ mod header;
 mod inline_bytes;
 pub mod mask;
 mod opcode;
+mod scanner;
 
 pub use self::{
     error::{ControlError, HeaderError},
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
     inline_bytes::InlineBytes,
     opcode::{OpCode, Rsv},
+    scanner::Scanner,
 };
