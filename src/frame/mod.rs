@@ -16,6 +16,8 @@
 //! +-------------------------------+-------------------------------+
 //! ```
 
+mod close_code;
+mod control;
 mod error;
 mod header;
 mod inline_bytes;
@@ -24,6 +26,8 @@ mod opcode;
 mod scanner;
 
 pub use self::{
+    close_code::CloseCode,
+    control::{ControlFrame, EncodedControl, MAX_CONTROL_LEN},
     error::{ControlError, HeaderError},
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
     inline_bytes::InlineBytes,
