@@ -23,6 +23,7 @@ mod header;
 mod inline_bytes;
 pub mod mask;
 mod opcode;
+mod rules;
 mod scanner;
 
 pub use self::{
@@ -32,5 +33,6 @@ pub use self::{
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
     inline_bytes::InlineBytes,
     opcode::{OpCode, Rsv},
+    rules::{Rules, Violation},
     scanner::Scanner,
 };
