@@ -22,6 +22,7 @@ mod error;
 mod header;
 mod inline_bytes;
 pub mod mask;
+mod message;
 mod opcode;
 mod rules;
 mod scanner;
@@ -32,6 +33,7 @@ pub use self::{
     error::{ControlError, HeaderError},
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
     inline_bytes::InlineBytes,
+    message::{MessageProgress, MessageTracker},
     opcode::{OpCode, Rsv},
     rules::{Rules, Violation},
     scanner::Scanner,
