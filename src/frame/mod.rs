@@ -15,6 +15,42 @@
 //! | masking key (4 bytes), if M   |  payload, skipped unread ...  |
 //! +-------------------------------+-------------------------------+
 //! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | follow a stream, cut anywhere | [`Scanner`] |
+//! | read or write one header | [`FrameHeader`], [`OpCode`], [`Rsv`] |
+//! | look into a pong or a close, or build one | [`ControlFrame`], [`CloseCode`] |
+//! | mask or unmask bytes | [`mask::apply`] |
+//! | refuse what RFC 6455 forbids | [`Rules`] |
+//! | measure data messages | [`MessageTracker`] |
+//!
+//! # What is judged where
+//!
+//! [`Scanner`] and [`FrameHeader`] refuse only what makes the stream unreadable or a control frame
+//! unholdable: a length above 63 bits and a control payload above 125 bytes ([`HeaderError`]).
+//! Reserved bits, reserved opcodes and lengths longer than needed pass, as two endpoints may have
+//! agreed on them. [`Rules`] is the strict reading, for a proxy that is told to enforce it.
+//!
+//! # Examples
+//!
+//! ```
+//! use wsplice::frame::{OpCode, Scanner};
+//!
+//! let mut scanner = Scanner::new();
+//!
+//! // An unmasked "Hello", cut after its third letter (RFC 6455 §5.7).
+//! let mut input: &[u8] = &[0x81, 0x05, b'H', b'e', b'l'];
+//! let header = scanner.next(&mut input)?.expect("the header is whole");
+//! assert_eq!(header.opcode(), OpCode::TEXT);
+//! assert_eq!(scanner.next(&mut input)?, None);
+//! assert_eq!(scanner.remaining(), 2);
+//!
+//! let mut input: &[u8] = b"lo";
+//! assert_eq!(scanner.next(&mut input)?, None);
+//! assert!(scanner.at_boundary(), "a control frame may be written here");
+//! # Ok::<(), wsplice::frame::HeaderError>(())
+//! ```
 
 mod close_code;
 mod control;
@@ -26,6 +62,9 @@ mod message;
 mod opcode;
 mod rules;
 mod scanner;
+
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     close_code::CloseCode,
