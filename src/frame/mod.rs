@@ -53,6 +53,7 @@
 //! ```
 
 mod close_code;
+mod close_frame;
 mod control;
 mod error;
 mod header;
@@ -68,6 +69,7 @@ mod tests;
 
 pub use self::{
     close_code::CloseCode,
+    close_frame::CloseFrame,
     control::{ControlFrame, EncodedControl, MAX_CONTROL_LEN},
     error::{ControlError, HeaderError},
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},

@@ -3,6 +3,7 @@
 use std::{error, fmt};
 
 use super::{
+    error::HeaderError,
     header::FrameHeader,
     opcode::{OpCode, Rsv},
 };
@@ -164,6 +165,8 @@ impl Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Violation {
+    /// The header makes no sense (RFC 6455 §5.2, §5.5).
+    Header(HeaderError),
     /// A client's frame has no mask (RFC 6455 §5.1).
     Unmasked,
     /// An upstream's frame has a mask (RFC 6455 §5.1).
@@ -189,6 +192,7 @@ pub enum Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Header(error) => error.fmt(f),
             Self::Unmasked => f.write_str("a frame from the client is not masked"),
             Self::Masked => f.write_str("a frame from the upstream is masked"),
             Self::ReservedBits(rsv) => {
@@ -219,6 +223,12 @@ impl fmt::Display for Violation {
 }
 
 impl error::Error for Violation {}
+
+impl From<HeaderError> for Violation {
+    fn from(error: HeaderError) -> Self {
+        Self::Header(error)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -109,8 +109,9 @@ impl Scanner {
             .unwrap_or_default()
     }
 
+    /// Skips the payload still to come, without looking at what follows it.
     #[inline]
-    fn skip_payload(&mut self, input: &mut &[u8]) {
+    pub fn skip_payload(&mut self, input: &mut &[u8]) {
         // The minimum is at most the slice's length, so the cast loses nothing.
         let skipped = self.remaining.min(input.len() as u64) as usize;
         self.remaining -= skipped as u64;

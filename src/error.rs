@@ -1,0 +1,167 @@
+//! What can go wrong before a tunnel stands, and on whose side.
+
+use std::{error::Error as StdError, fmt, sync::Arc};
+
+/// A boxed error of any kind.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Who did it, or to whom it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The party that sent the opening handshake.
+    Client,
+    /// The server behind the proxy.
+    Upstream,
+    /// The proxy itself: its settings, its limits, its operator.
+    Proxy,
+}
+
+impl Side {
+    /// The other end of the tunnel; the proxy is its own.
+    #[must_use]
+    pub(crate) const fn opposite(self) -> Self {
+        match self {
+            Self::Client => Self::Upstream,
+            Self::Upstream => Self::Client,
+            Self::Proxy => Self::Proxy,
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Proxy => "proxy",
+        })
+    }
+}
+
+/// What went wrong before the tunnel stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The client's opening handshake breaks RFC 6455 §4.2.1; the source says where.
+    MalformedHandshake,
+    /// The request's `Origin` is not one that the settings allow.
+    OriginNotAllowed,
+    /// The host's server cannot hand over this connection: nothing in the request's extensions
+    /// to upgrade with.
+    NotUpgradable,
+    /// The path that a rewrite made is not a valid request target.
+    Rewrite,
+    /// No upstream is in the pool, or none may be used now.
+    NoUpstream,
+    /// The upstream's name has no address.
+    Resolve,
+    /// The upstream does not accept connections.
+    Connect,
+    /// The upstream did not accept a connection within the connect timeout.
+    ConnectTimeout,
+    /// The upstream did not answer the handshake within the handshake timeout.
+    HandshakeTimeout,
+    /// The upstream's connection broke, or it spoke something else than HTTP, before an answer.
+    Handshake,
+    /// The upstream answered 101 but did not agree to what was asked; the source says how.
+    Disagreement,
+    /// The proxy is draining and takes no new tunnels.
+    Draining,
+    /// A limit on open tunnels is reached.
+    Overloaded,
+}
+
+/// Why an opening handshake did not become a tunnel: kind, side and source.
+///
+/// The response that the client got carries it in its extensions, so that outer layers can log or
+/// retry by type instead of by text:
+///
+/// ```
+/// use wsplice::Error;
+///
+/// fn log<B>(response: &http::Response<B>) {
+///     if let Some(error) = response.extensions().get::<Error>() {
+///         println!("{:?} on the {} side: {error}", error.kind(), error.side());
+///     }
+/// }
+/// # log(&http::Response::new(()));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) const fn new(kind: ErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    pub(crate) fn because(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
+        Self {
+            kind,
+            source: Some(Arc::from(source.into())),
+        }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// On whose side it went wrong.
+    #[must_use]
+    pub const fn side(&self) -> Side {
+        match self.kind {
+            ErrorKind::MalformedHandshake | ErrorKind::OriginNotAllowed => Side::Client,
+            ErrorKind::NotUpgradable
+            | ErrorKind::Rewrite
+            | ErrorKind::NoUpstream
+            | ErrorKind::Draining
+            | ErrorKind::Overloaded => Side::Proxy,
+            ErrorKind::Resolve
+            | ErrorKind::Connect
+            | ErrorKind::ConnectTimeout
+            | ErrorKind::HandshakeTimeout
+            | ErrorKind::Handshake
+            | ErrorKind::Disagreement => Side::Upstream,
+        }
+    }
+}
+
+impl ErrorKind {
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::MalformedHandshake => "malformed WebSocket handshake",
+            Self::OriginNotAllowed => "origin not allowed",
+            Self::NotUpgradable => "the connection cannot be upgraded",
+            Self::Rewrite => "the rewritten path is not valid",
+            Self::NoUpstream => "no upstream is available",
+            Self::Resolve => "the upstream's name could not be resolved",
+            Self::Connect => "the upstream could not be connected",
+            Self::ConnectTimeout => "connecting to the upstream timed out",
+            Self::HandshakeTimeout => "the upstream's handshake answer timed out",
+            Self::Handshake => "the upstream broke the handshake",
+            Self::Disagreement => "the upstream's 101 answer is not valid",
+            Self::Draining => "draining, no new tunnels",
+            Self::Overloaded => "too many tunnels",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.sentence())?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

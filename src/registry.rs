@@ -1,0 +1,355 @@
+//! What is open now: list, count, close.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    error::Side,
+    frame::CloseFrame,
+    report::{Rtt, TunnelEnd},
+};
+
+/// Number of independent locks, so that a listing holds up a sixteenth of the tunnels that open
+/// or close meanwhile, and only for the time of copying some pointers.
+const SHARDS: usize = 16;
+
+/// The tunnels of a proxy that are open now.
+///
+/// Cheap to clone; every clone shows the same tunnels.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    next_id: AtomicU64,
+    open: AtomicU64,
+    shards: [Mutex<HashMap<u64, Arc<Entry>>>; SHARDS],
+}
+
+/// What is known of a tunnel from its start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TunnelInfo {
+    /// Number of the tunnel, unique within its proxy, counted from 1.
+    pub id: u64,
+    /// The address of the client's connection, if the host's server told it.
+    pub client: Option<SocketAddr>,
+    /// The upstream, as it was configured.
+    pub upstream: Arc<str>,
+    /// The path that the client asked for, as it stood in the request line, without its query.
+    pub path: Box<str>,
+    /// The subprotocol that was agreed on, if any.
+    pub subprotocol: Option<Box<str>>,
+    /// When the tunnel began.
+    pub opened: SystemTime,
+}
+
+/// One line of a [`Registry::list`]: a tunnel and its figures at that moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TunnelStatus {
+    /// What is known of the tunnel from its start.
+    pub info: TunnelInfo,
+    /// The client's leg.
+    pub client: LegStatus,
+    /// The upstream's leg.
+    pub upstream: LegStatus,
+}
+
+/// The figures of one leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LegStatus {
+    /// Bytes that came from this leg and were passed on.
+    pub bytes: u64,
+    /// Frames that came from this leg.
+    pub frames: u64,
+    /// When something last came from this leg, counted from the tunnel's start.
+    pub last_received: Duration,
+    /// The newest round trip of a ping of ours on this leg.
+    pub rtt: Option<Duration>,
+}
+
+/// A tunnel in the registry: what it shows, and what it is told.
+pub(crate) struct Entry {
+    info: TunnelInfo,
+    figures: Figures,
+    told: AtomicBool,
+    control: Mutex<Control>,
+}
+
+#[derive(Default)]
+struct Control {
+    command: Option<Command>,
+    waker: Option<Waker>,
+}
+
+/// What a tunnel is told to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// End with this close frame on both legs, at this moment or at once.
+    Close {
+        frame: CloseFrame,
+        end: TunnelEnd,
+        at: Option<Instant>,
+    },
+    /// End at once, as it stands.
+    Abort { end: TunnelEnd },
+}
+
+impl Command {
+    pub(crate) const fn at(&self) -> Option<Instant> {
+        match self {
+            Self::Close { at, .. } => *at,
+            Self::Abort { .. } => None,
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                next_id: AtomicU64::new(1),
+                open: AtomicU64::new(0),
+                shards: std::array::from_fn(|_| Mutex::default()),
+            }),
+        }
+    }
+
+    /// How many tunnels are open.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.shared.open.load(Ordering::Acquire)
+    }
+
+    /// Every open tunnel with its figures, in no particular order.
+    ///
+    /// Tunnels go on while they are listed, so the figures are not of one moment.
+    #[must_use]
+    pub fn list(&self) -> Vec<TunnelStatus> {
+        self.entries().iter().map(|entry| entry.status()).collect()
+    }
+
+    /// Closes the tunnel with this number; false if it is not open.
+    pub fn close(&self, id: u64, frame: CloseFrame) -> bool {
+        let entry = self.shared.shard(id).get(&id).cloned();
+        entry.is_some_and(|entry| {
+            entry.tell(Command::Close {
+                frame,
+                end: TunnelEnd::Requested,
+                at: None,
+            });
+            true
+        })
+    }
+
+    /// Closes every tunnel that the predicate picks; how many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Registry, frame::{CloseCode, CloseFrame}};
+    ///
+    /// fn retire(registry: &Registry, upstream: &str) -> usize {
+    ///     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
+    ///     registry.close_where(|tunnel| &*tunnel.upstream == upstream, frame)
+    /// }
+    /// ```
+    pub fn close_where<F>(&self, mut picks: F, frame: CloseFrame) -> usize
+    where
+        F: FnMut(&TunnelInfo) -> bool,
+    {
+        let mut closed = 0;
+        for entry in self.entries().iter().filter(|entry| picks(&entry.info)) {
+            let frame = frame.clone();
+            entry.tell(Command::Close {
+                frame,
+                end: TunnelEnd::Requested,
+                at: None,
+            });
+            closed += 1;
+        }
+        closed
+    }
+
+    /// The entries at this moment, shard by shard.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        let mut entries = Vec::new();
+        for shard in &self.shared.shards {
+            entries.extend(lock(shard).values().cloned());
+        }
+        entries
+    }
+
+    /// Lists a tunnel until the guard is dropped.
+    pub(crate) fn enter(&self, info: impl FnOnce(u64) -> TunnelInfo) -> Listed {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let entry = Arc::new(Entry {
+            info: info(id),
+            figures: Figures::default(),
+            told: AtomicBool::new(false),
+            control: Mutex::default(),
+        });
+        self.shared.shard(id).insert(id, Arc::clone(&entry));
+        self.shared.open.fetch_add(1, Ordering::AcqRel);
+        Listed {
+            registry: self.clone(),
+            entry,
+        }
+    }
+}
+
+impl Shared {
+    fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
+        let index = usize::try_from(id % SHARDS as u64).unwrap_or_default();
+        lock(&self.shards[index])
+    }
+}
+
+/// A tunnel's place in the registry, given up on drop.
+pub(crate) struct Listed {
+    registry: Registry,
+    entry: Arc<Entry>,
+}
+
+impl Listed {
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let id = self.entry.info.id;
+        if self.registry.shared.shard(id).remove(&id).is_some() {
+            self.registry.shared.open.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) const fn info(&self) -> &TunnelInfo {
+        &self.info
+    }
+
+    pub(crate) const fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    fn status(&self) -> TunnelStatus {
+        TunnelStatus {
+            info: self.info.clone(),
+            client: self.figures.client.status(),
+            upstream: self.figures.upstream.status(),
+        }
+    }
+
+    /// Tells the tunnel what to do, and wakes it. A newer command replaces one not yet obeyed.
+    pub(crate) fn tell(&self, command: Command) {
+        let waker = {
+            let mut control = lock(&self.control);
+            control.command = Some(command);
+            self.told.store(true, Ordering::Release);
+            control.waker.clone()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The tunnel's own: whom to wake.
+    pub(crate) fn register(&self, waker: &Waker) {
+        lock(&self.control).waker = Some(waker.clone());
+    }
+
+    /// The tunnel's own: what it was told, once.
+    #[inline]
+    pub(crate) fn take_command(&self) -> Option<Command> {
+        if !self.told.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut control = lock(&self.control);
+        self.told.store(false, Ordering::Release);
+        control.command.take()
+    }
+}
+
+/// What a tunnel shows of itself while it runs. It alone writes; anyone reads.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    client: LegFigures,
+    upstream: LegFigures,
+}
+
+#[derive(Debug, Default)]
+struct LegFigures {
+    bytes: AtomicU64,
+    frames: AtomicU64,
+    last_received_ms: AtomicU64,
+    /// Plus one, so that zero says: none yet.
+    rtt_us: AtomicU64,
+}
+
+impl Figures {
+    pub(crate) fn publish(
+        &self,
+        side: Side,
+        bytes: u64,
+        frames: u64,
+        last_received: Duration,
+        rtt: Option<Rtt>,
+    ) {
+        let leg = match side {
+            Side::Client => &self.client,
+            Side::Upstream | Side::Proxy => &self.upstream,
+        };
+        leg.bytes.store(bytes, Ordering::Relaxed);
+        leg.frames.store(frames, Ordering::Relaxed);
+        leg.last_received_ms
+            .store(whole(last_received.as_millis()), Ordering::Relaxed);
+        let rtt = rtt.map_or(0, |rtt| whole(rtt.last().as_micros()).saturating_add(1));
+        leg.rtt_us.store(rtt, Ordering::Relaxed);
+    }
+}
+
+impl LegFigures {
+    fn status(&self) -> LegStatus {
+        let rtt_us = self.rtt_us.load(Ordering::Relaxed);
+        LegStatus {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
+            last_received: Duration::from_millis(self.last_received_ms.load(Ordering::Relaxed)),
+            rtt: rtt_us.checked_sub(1).map(Duration::from_micros),
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("open", &self.count())
+            .finish_non_exhaustive()
+    }
+}
+
+fn whole(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

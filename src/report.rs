@@ -1,0 +1,264 @@
+//! What a tunnel tells when it is over.
+
+use std::{fmt, io, time::Duration};
+
+use crate::{
+    error::Side,
+    frame::{CloseCode, Violation},
+};
+
+/// The end of a tunnel: why, by whom, and what passed until then.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TunnelReport {
+    /// Why the tunnel ended.
+    pub end: TunnelEnd,
+    /// Who began the end.
+    pub initiator: Side,
+    /// What passed from the client to the upstream.
+    pub client_to_upstream: Passed,
+    /// What passed from the upstream to the client.
+    pub upstream_to_client: Passed,
+    /// Round trips of our pings to the client, if any was answered.
+    pub client_rtt: Option<Rtt>,
+    /// Round trips of our pings to the upstream, if any was answered.
+    pub upstream_rtt: Option<Rtt>,
+    /// From the start of the tunnel to its end.
+    pub duration: Duration,
+}
+
+impl TunnelReport {
+    /// Whether the end was the upstream's failure: it vanished without a close frame, broke the
+    /// connection, or stopped answering.
+    #[must_use]
+    pub fn is_upstream_failure(&self) -> bool {
+        self.end.failed_side() == Some(Side::Upstream)
+    }
+}
+
+/// Why a tunnel ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TunnelEnd {
+    /// A close frame passed, then the connections ended in order.
+    Closed,
+    /// This side ended its connection in order, but sent no close frame before.
+    Gone(Side),
+    /// This side ended its connection in the middle of a frame.
+    CutFrame(Side),
+    /// This side's connection broke: reset, or another error of the transport.
+    Broken(Side, io::ErrorKind),
+    /// A timer fired; the side is the one that it waited for.
+    Timeout(Timer, Side),
+    /// This side went over a limit.
+    Limit(Limit, Side),
+    /// This side broke the protocol, and the tunnel enforces it.
+    Violation(Violation, Side),
+    /// The proxy's operator closed this tunnel.
+    Requested,
+    /// The tunnel was closed by a drain.
+    Drained,
+    /// The tunnel was dropped before its end: its task was cancelled, or the runtime went away.
+    Dropped,
+}
+
+impl TunnelEnd {
+    /// The side whose failure the end was, if it was one.
+    #[must_use]
+    pub const fn failed_side(&self) -> Option<Side> {
+        match self {
+            Self::Gone(side)
+            | Self::CutFrame(side)
+            | Self::Broken(side, _)
+            | Self::Violation(_, side)
+            | Self::Limit(_, side)
+            | Self::Timeout(Timer::Pong | Timer::WriteStall | Timer::ClientUpgrade, side) => {
+                Some(*side)
+            }
+            Self::Closed | Self::Timeout(..) | Self::Requested | Self::Drained | Self::Dropped => {
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Display for TunnelEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed"),
+            Self::Gone(side) => write!(f, "the {side} ended without a close frame"),
+            Self::CutFrame(side) => write!(f, "the {side} ended in the middle of a frame"),
+            Self::Broken(side, kind) => write!(f, "the {side}'s connection broke: {kind}"),
+            Self::Timeout(timer, side) => write!(f, "{timer} timeout on the {side} side"),
+            Self::Limit(limit, side) => write!(f, "the {side} went over the {limit} limit"),
+            Self::Violation(violation, side) => {
+                write!(f, "the {side} broke the protocol: {violation}")
+            }
+            Self::Requested => f.write_str("closed by the operator"),
+            Self::Drained => f.write_str("drained"),
+            Self::Dropped => f.write_str("dropped"),
+        }
+    }
+}
+
+/// The waits of a tunnel, each with a bound and a name of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Timer {
+    /// The host's server did not hand over the client's connection after the 101.
+    ClientUpgrade,
+    /// A ping was not answered.
+    Pong,
+    /// No frame passed in either direction.
+    Idle,
+    /// One direction had ended, and nothing more came in the other.
+    Linger,
+    /// A side took no bytes although some were waiting for it.
+    WriteStall,
+    /// The tunnel reached its maximum lifetime.
+    MaxLifetime,
+    /// A side did not answer our close frame.
+    Close,
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientUpgrade => "client upgrade",
+            Self::Pong => "pong",
+            Self::Idle => "idle",
+            Self::Linger => "half-close linger",
+            Self::WriteStall => "write stall",
+            Self::MaxLifetime => "maximum lifetime",
+            Self::Close => "close",
+        })
+    }
+}
+
+/// The limits that a side can go over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Payload of one frame.
+    FrameSize,
+    /// Payload of one message, summed over its fragments, as on the wire.
+    MessageSize,
+    /// Messages in a second.
+    MessageRate,
+    /// Bytes in a second.
+    ByteRate,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FrameSize => "frame size",
+            Self::MessageSize => "message size",
+            Self::MessageRate => "message rate",
+            Self::ByteRate => "byte rate",
+        })
+    }
+}
+
+/// What passed in one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Passed {
+    /// Bytes that the receiving side's socket took, our own frames not counted.
+    pub bytes: u64,
+    /// Frames that the sending side began, by kind; our own pings and closes not counted.
+    pub frames: FrameCounts,
+    /// The close frame that the sending side sent, if it did.
+    pub close: Option<CloseSeen>,
+    /// Whether the bytes stopped being WebSocket frames, so that they were passed unread.
+    pub opaque: bool,
+}
+
+/// Frames by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameCounts {
+    /// Text frames (RFC 6455 §5.6).
+    pub text: u64,
+    /// Binary frames.
+    pub binary: u64,
+    /// Continuation frames (§5.4).
+    pub continuation: u64,
+    /// Ping frames (§5.5.2).
+    pub ping: u64,
+    /// Pong frames (§5.5.3), without those that answered our own pings.
+    pub pong: u64,
+    /// Close frames (§5.5.1).
+    pub close: u64,
+    /// Frames with a reserved opcode.
+    pub reserved: u64,
+}
+
+impl FrameCounts {
+    /// All frames together.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.text
+            + self.binary
+            + self.continuation
+            + self.ping
+            + self.pong
+            + self.close
+            + self.reserved
+    }
+}
+
+/// The code and reason of a close frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseSeen {
+    /// The status code, if the frame had one (RFC 6455 §5.5.1: an empty body means 1005).
+    pub code: Option<CloseCode>,
+    /// The reason; empty if there was none or it was not UTF-8.
+    pub reason: String,
+}
+
+/// Round-trip times of our pings on one leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rtt {
+    min: Duration,
+    last: Duration,
+    smoothed: Duration,
+}
+
+impl Rtt {
+    pub(crate) const fn first(sample: Duration) -> Self {
+        Self {
+            min: sample,
+            last: sample,
+            smoothed: sample,
+        }
+    }
+
+    /// Adds a sample; the smoothed value moves by an eighth, as TCP's does (RFC 6298 §2).
+    pub(crate) fn with(self, sample: Duration) -> Self {
+        Self {
+            min: self.min.min(sample),
+            last: sample,
+            smoothed: (self.smoothed * 7 + sample) / 8,
+        }
+    }
+
+    /// The shortest.
+    #[must_use]
+    pub const fn min(&self) -> Duration {
+        self.min
+    }
+
+    /// The newest.
+    #[must_use]
+    pub const fn last(&self) -> Duration {
+        self.last
+    }
+
+    /// Exponentially weighted mean, an eighth for the newest.
+    #[must_use]
+    pub const fn smoothed(&self) -> Duration {
+        self.smoothed
+    }
+}

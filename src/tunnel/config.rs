@@ -1,0 +1,199 @@
+//! The settings of a tunnel.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{error::Side, frame::CloseFrame, report::TunnelEnd};
+
+use super::{close::Farewell, keep_alive::KeepAlive, limits::Limits};
+
+/// How strictly the tunnel reads the frames that pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Framing {
+    /// Frames are located and nothing is judged. Where the bytes stop being frames, the tunnel
+    /// goes on without looking, and without pings and closes of its own.
+    #[default]
+    Observe,
+    /// A side that breaks RFC 6455 §5 (masking direction, control frame length, fragmentation,
+    /// length encoding, reserved bits and opcodes) is closed with 1002.
+    Enforce,
+    /// Bytes are moved unread: no frame counts, no pings, no close frames of the proxy's own.
+    Opaque,
+}
+
+/// Settings of a tunnel: its waits, its limits, and what it does at frame boundaries.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wsplice::{KeepAlive, TunnelConfig};
+///
+/// let config = TunnelConfig::new()
+///     .keep_alive(KeepAlive::default())
+///     .max_lifetime(Duration::from_secs(3600));
+/// # let _ = config;
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct TunnelConfig {
+    pub(super) framing: Framing,
+    pub(super) client_keep_alive: Option<KeepAlive>,
+    pub(super) upstream_keep_alive: Option<KeepAlive>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_lifetime: Option<Duration>,
+    pub(super) lifetime_jitter: f64,
+    pub(super) linger: Option<Duration>,
+    pub(super) write_stall: Option<Duration>,
+    pub(super) close_timeout: Duration,
+    pub(super) client_limits: Limits,
+    pub(super) upstream_limits: Limits,
+    restyle: Option<Arc<Restyle>>,
+}
+
+type Restyle = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
+
+impl TunnelConfig {
+    /// The defaults: no keep-alive, no idle timeout, no maximum lifetime, no limits; half-close
+    /// linger 10 s, write stall 60 s, close timeout 5 s.
+    pub fn new() -> Self {
+        Self {
+            framing: Framing::Observe,
+            client_keep_alive: None,
+            upstream_keep_alive: None,
+            idle_timeout: None,
+            max_lifetime: None,
+            lifetime_jitter: 0.1,
+            linger: Some(Duration::from_secs(10)),
+            write_stall: Some(Duration::from_secs(60)),
+            close_timeout: Duration::from_secs(5),
+            client_limits: Limits::new(),
+            upstream_limits: Limits::new(),
+            restyle: None,
+        }
+    }
+
+    /// How strictly frames are read.
+    pub fn framing(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self
+    }
+
+    /// Pings both legs while they are quiet, each by itself. `None` turns it off.
+    pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
+        self.client_keep_alive = keep_alive.into();
+        self.upstream_keep_alive = self.client_keep_alive;
+        self
+    }
+
+    /// Pings the client's leg only, or with settings of its own.
+    pub fn client_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
+        self.client_keep_alive = keep_alive.into();
+        self
+    }
+
+    /// Pings the upstream's leg only, or with settings of its own.
+    pub fn upstream_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
+        self.upstream_keep_alive = keep_alive.into();
+        self
+    }
+
+    /// Closes a tunnel with 1001 when nothing passed in either direction for this long. Our own
+    /// pings and their pongs don't count, or it would never fire.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = timeout.into();
+        self
+    }
+
+    /// Closes a tunnel with 1001 this long after it began, less up to 10 %
+    /// ([`lifetime_jitter`](Self::lifetime_jitter)).
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.max_lifetime = lifetime.into();
+        self
+    }
+
+    /// Shortens each tunnel's maximum lifetime by a random share up to this one (0 ..= 1), so
+    /// that clients that came together don't come back together.
+    pub fn lifetime_jitter(mut self, share: f64) -> Self {
+        self.lifetime_jitter = share;
+        self
+    }
+
+    /// Once one direction has ended, the other may be quiet for this long before the tunnel ends.
+    pub fn linger(mut self, linger: impl Into<Option<Duration>>) -> Self {
+        self.linger = linger.into();
+        self
+    }
+
+    /// Ends a tunnel when a side takes none of the bytes that wait for it for this long.
+    pub fn write_stall(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.write_stall = timeout.into();
+        self
+    }
+
+    /// How long a side may take to answer a close frame of ours before it is reset.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// Limits on what each side may send.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.client_limits = limits;
+        self.upstream_limits = limits;
+        self
+    }
+
+    /// Limits on what the client may send.
+    pub fn client_limits(mut self, limits: Limits) -> Self {
+        self.client_limits = limits;
+        self
+    }
+
+    /// Limits on what the upstream may send.
+    pub fn upstream_limits(mut self, limits: Limits) -> Self {
+        self.upstream_limits = limits;
+        self
+    }
+
+    /// Changes the code or reason of the close frames that the proxy sends. The function sees
+    /// why the tunnel ends, which side the frame goes to, and the frame as it would be.
+    pub fn close_frames<F>(mut self, restyle: F) -> Self
+    where
+        F: Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync + 'static,
+    {
+        self.restyle = Some(Arc::new(restyle));
+        self
+    }
+
+    /// The farewell with the user's wording.
+    pub(super) fn worded(&self, end: &TunnelEnd, side: Side, farewell: Farewell) -> Farewell {
+        match (farewell, &self.restyle) {
+            (Farewell::Close(frame), Some(restyle)) => Farewell::Close(restyle(end, side, frame)),
+            (farewell, _) => farewell,
+        }
+    }
+}
+
+impl Default for TunnelConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for TunnelConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelConfig")
+            .field("framing", &self.framing)
+            .field("client_keep_alive", &self.client_keep_alive)
+            .field("upstream_keep_alive", &self.upstream_keep_alive)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("max_lifetime", &self.max_lifetime)
+            .field("linger", &self.linger)
+            .field("write_stall", &self.write_stall)
+            .field("close_timeout", &self.close_timeout)
+            .field("client_limits", &self.client_limits)
+            .field("upstream_limits", &self.upstream_limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,707 @@
+//! The tunnel: two legs, two flows, one alarm.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::{
+    error::Side,
+    frame::{ControlFrame, Rsv, Rules},
+    registry::{Command, Entry},
+    report::{Timer, TunnelEnd, TunnelReport},
+    transport::Transport,
+};
+
+use super::{
+    alarm::Alarm,
+    clock::Clock,
+    close::{Farewell, farewell},
+    config::{Framing, TunnelConfig},
+    flow::{Event, Flow},
+    keep_alive::Action,
+    leg::Leg,
+    limits::Meter,
+    scratch::Scratch,
+    track::{Breach, Guard, Track},
+};
+
+pin_project! {
+    /// Two byte streams spliced into one connection, both past their opening handshakes.
+    ///
+    /// A future that moves bytes both ways until both directions have ended, and then tells how
+    /// it went. It never decodes a payload: it follows frame headers, so that pings and closes of
+    /// its own come to stand between frames. While nothing passes it holds no buffer.
+    ///
+    /// Use it by itself where you do the handshakes yourself; [`ProxyLayer`](crate::ProxyLayer)
+    /// runs one for each upgrade.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it closes both connections where they stand, without a close frame.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{KeepAlive, Transport, Tunnel, TunnelConfig};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// # let (client, far_client) = tokio::io::duplex(1024);
+    /// # let (upstream, far_upstream) = tokio::io::duplex(1024);
+    /// # drop((far_client, far_upstream));
+    /// let config = TunnelConfig::new().keep_alive(KeepAlive::default());
+    /// let report = Tunnel::new(Transport::new(client), Transport::new(upstream))
+    ///     .config(config)
+    ///     .await;
+    /// println!("{} after {:?}", report.end, report.duration);
+    /// # }
+    /// ```
+    #[must_use = "a tunnel moves nothing unless it is polled"]
+    pub struct Tunnel {
+        core: Core,
+        #[pin]
+        alarm: Alarm,
+    }
+}
+
+/// Everything but the alarm.
+struct Core {
+    client: Leg,
+    upstream: Leg,
+    client_to_upstream: Flow,
+    upstream_to_client: Flow,
+    config: Arc<TunnelConfig>,
+    entry: Option<Arc<Entry>>,
+    registered: Option<Waker>,
+    opened: Instant,
+    expires: Option<Instant>,
+    /// A close that was asked for, and when it is to begin.
+    scheduled: Option<Box<Scheduled>>,
+    /// Set once the proxy itself ends the tunnel: when it stops waiting for the sides.
+    closing: Option<Instant>,
+    verdict: Option<Verdict>,
+    /// The side that sent the first close frame.
+    closer: Option<Side>,
+    /// The side that ended first, whether in the middle of a frame, and when.
+    first_end: Option<FirstEnd>,
+    /// A side that takes no more bytes because its connection broke.
+    broken: Option<(Side, std::io::ErrorKind)>,
+}
+
+struct Scheduled {
+    at: Instant,
+    command: Command,
+}
+
+struct Verdict {
+    end: TunnelEnd,
+    initiator: Side,
+}
+
+struct FirstEnd {
+    side: Side,
+    end: TunnelEnd,
+    at: Instant,
+}
+
+/// Whether something happened that may allow more to happen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Made,
+    None,
+}
+
+impl Tunnel {
+    /// Joins two streams, with the default settings.
+    ///
+    /// # Panics
+    ///
+    /// When called outside a tokio runtime with its timer on.
+    pub fn new(client: impl Into<Transport>, upstream: impl Into<Transport>) -> Self {
+        let parts = TunnelParts {
+            client: client.into(),
+            client_read_ahead: Bytes::new(),
+            upstream: upstream.into(),
+            upstream_read_ahead: Bytes::new(),
+            extensions: Extensions::Unknown,
+        };
+        Self::from_parts(parts, Arc::new(TunnelConfig::new()), None)
+    }
+
+    /// The settings. Call it before the first poll; later it starts the tunnel's clocks anew.
+    pub fn config(self, config: TunnelConfig) -> Self {
+        let core = self.core;
+        let parts = TunnelParts {
+            client_read_ahead: core.client_to_upstream.into_held(),
+            client: core.client.transport,
+            upstream_read_ahead: core.upstream_to_client.into_held(),
+            upstream: core.upstream.transport,
+            extensions: Extensions::Unknown,
+        };
+        Self::from_parts(parts, Arc::new(config), core.entry)
+    }
+
+    /// Bytes of the client that were read behind its opening handshake.
+    pub fn client_read_ahead(mut self, bytes: &[u8]) -> Self {
+        self.core.client_to_upstream.read_again(bytes);
+        self
+    }
+
+    /// Bytes of the upstream that were read behind its 101.
+    pub fn upstream_read_ahead(mut self, bytes: &[u8]) -> Self {
+        self.core.upstream_to_client.read_again(bytes);
+        self
+    }
+
+    pub(crate) fn from_parts(
+        parts: TunnelParts,
+        config: Arc<TunnelConfig>,
+        entry: Option<Arc<Entry>>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            core: Core::new(parts, config, entry, now),
+            alarm: Alarm::new(now),
+        }
+    }
+
+    /// Bytes that the tunnel holds in memory at this moment, both directions together: those that
+    /// a stalled side has not taken, and the beginning of a frame that waits for its rest.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.core.client_to_upstream.buffered() + self.core.upstream_to_client.buffered()
+    }
+}
+
+/// What a tunnel is made of.
+pub(crate) struct TunnelParts {
+    pub(crate) client: Transport,
+    pub(crate) client_read_ahead: Bytes,
+    pub(crate) upstream: Transport,
+    pub(crate) upstream_read_ahead: Bytes,
+    pub(crate) extensions: Extensions,
+}
+
+/// Whether the endpoints agreed on an extension, which may give reserved bits a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extensions {
+    None,
+    Agreed,
+    Unknown,
+}
+
+impl Future for Tunnel {
+    type Output = TunnelReport;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TunnelReport> {
+        let mut this = self.project();
+        let core = this.core;
+        let mut scratch = Scratch::take();
+        let mut clock = Clock::default();
+        core.listen(cx);
+        loop {
+            if core.step(cx, &mut scratch, &mut clock) == Progress::Made {
+                continue;
+            }
+            if core.is_finished() {
+                core.publish();
+                return Poll::Ready(core.report());
+            }
+            let Some(deadline) = core.deadline() else {
+                break;
+            };
+            if this.alarm.as_mut().poll_until(cx, deadline).is_pending() {
+                break;
+            }
+            clock = Clock::default();
+            core.on_time(clock.now());
+        }
+        core.publish();
+        Poll::Pending
+    }
+}
+
+impl Core {
+    fn new(
+        parts: TunnelParts,
+        config: Arc<TunnelConfig>,
+        entry: Option<Arc<Entry>>,
+        now: Instant,
+    ) -> Self {
+        let track = |from: Side| track(&config, parts.extensions, from, now);
+        Self {
+            client_to_upstream: Flow::new(track(Side::Client), parts.client_read_ahead.into(), now),
+            upstream_to_client: Flow::new(
+                track(Side::Upstream),
+                parts.upstream_read_ahead.into(),
+                now,
+            ),
+            client: Leg::new(Side::Client, parts.client, &config, now),
+            upstream: Leg::new(Side::Upstream, parts.upstream, &config, now),
+            entry,
+            registered: None,
+            opened: now,
+            expires: config
+                .max_lifetime
+                .map(|max| now + shortened(max, config.lifetime_jitter)),
+            config,
+            scheduled: None,
+            closing: None,
+            verdict: None,
+            closer: None,
+            first_end: None,
+            broken: None,
+        }
+    }
+
+    /// Polls both flows once and acts on what they say.
+    fn step(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, clock: &mut Clock) -> Progress {
+        let mut progress = self.obey(clock);
+        let up =
+            self.client_to_upstream
+                .poll(cx, &mut self.client, &mut self.upstream, scratch, clock);
+        if let Poll::Ready(event) = up {
+            self.on_event(Side::Client, event, clock.now());
+            progress = Progress::Made;
+        }
+        let down =
+            self.upstream_to_client
+                .poll(cx, &mut self.upstream, &mut self.client, scratch, clock);
+        if let Poll::Ready(event) = down {
+            self.on_event(Side::Upstream, event, clock.now());
+            progress = Progress::Made;
+        }
+        if self.closer.is_none() {
+            self.closer = self.find_closer();
+        }
+        match self.settle() {
+            Progress::Made => Progress::Made,
+            Progress::None => progress,
+        }
+    }
+
+    fn find_closer(&self) -> Option<Side> {
+        if self.client_to_upstream.track().is_closing() {
+            return Some(Side::Client);
+        }
+        self.upstream_to_client
+            .track()
+            .is_closing()
+            .then_some(Side::Upstream)
+    }
+
+    fn on_event(&mut self, source: Side, event: Event, now: Instant) {
+        match event {
+            Event::Done => {}
+            Event::Ended => self.on_source_ended(source, now),
+            Event::SourceFailed(kind) => self.end(TunnelEnd::Broken(source, kind), source, now),
+            // What the broken side sent before may still be on its way: its own direction tells.
+            Event::SinkFailed(kind) => {
+                let sink = source.opposite();
+                self.broken.get_or_insert((sink, kind));
+                if self.flow_from(sink).source_has_ended() {
+                    self.end(TunnelEnd::Broken(sink, kind), sink, now);
+                } else {
+                    self.note_first_end(sink, now);
+                }
+            }
+            Event::Breach(Breach::Limit(limit)) => {
+                self.end(TunnelEnd::Limit(limit, source), source, now);
+            }
+            Event::Breach(Breach::Violation(violation)) => {
+                self.end(TunnelEnd::Violation(violation, source), source, now);
+            }
+        }
+    }
+
+    /// A side ended in order. The other side may still speak (RFC 6455 §7.1.1 lets the server
+    /// end first), so the end is passed on and the other direction goes on, for a while.
+    fn on_source_ended(&mut self, side: Side, now: Instant) {
+        if let Some((broken, kind)) = self.broken {
+            if broken == side {
+                return self.end(TunnelEnd::Broken(side, kind), side, now);
+            }
+        }
+        self.note_first_end(side, now);
+        if self.closing.is_some() {
+            return;
+        }
+        let lost_without_a_word = side == Side::Upstream
+            && self.closer.is_none()
+            && self.find_closer().is_none()
+            && self.flow_from(side).sink_at_boundary();
+        if lost_without_a_word {
+            let end = TunnelEnd::Gone(side);
+            let words = self
+                .config
+                .worded(&end, Side::Client, farewell(&end, Side::Client));
+            if let Farewell::Close(frame) = words {
+                let frame = ControlFrame::close(frame.code, &frame.reason);
+                let frame = self.client.encode(&frame);
+                return self.upstream_to_client.close(frame);
+            }
+        }
+        self.flow_from_mut(side).shut_down();
+    }
+
+    fn note_first_end(&mut self, side: Side, now: Instant) {
+        if self.first_end.is_some() {
+            return;
+        }
+        let flow = self.flow_from(side);
+        let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
+            TunnelEnd::Gone(side)
+        } else {
+            TunnelEnd::CutFrame(side)
+        };
+        self.first_end = Some(FirstEnd { side, end, at: now });
+    }
+
+    /// Ends the tunnel on the proxy's own account, with the farewells that the reason calls for.
+    fn end(&mut self, end: TunnelEnd, initiator: Side, now: Instant) {
+        let client = self
+            .config
+            .worded(&end, Side::Client, farewell(&end, Side::Client));
+        let upstream = self
+            .config
+            .worded(&end, Side::Upstream, farewell(&end, Side::Upstream));
+        self.end_with(end, initiator, client, upstream, now);
+    }
+
+    fn end_with(
+        &mut self,
+        end: TunnelEnd,
+        initiator: Side,
+        client: Farewell,
+        upstream: Farewell,
+        now: Instant,
+    ) {
+        self.verdict.get_or_insert(Verdict { end, initiator });
+        self.closing.get_or_insert(now + self.config.close_timeout);
+        let farewells = [(Side::Client, client), (Side::Upstream, upstream)];
+        // Aborts first: a leg that is gone can bring the other to no frame boundary.
+        for (side, farewell) in &farewells {
+            if *farewell == Farewell::Abort {
+                self.abort(*side);
+            }
+        }
+        for (side, farewell) in farewells {
+            if let Farewell::Close(frame) = farewell {
+                self.close(side, &ControlFrame::close(frame.code, &frame.reason));
+            }
+        }
+    }
+
+    fn close(&mut self, side: Side, frame: &ControlFrame) {
+        let frame = self.leg(side).encode(frame);
+        let flow = self.flow_from_mut(side.opposite());
+        if flow.can_close() {
+            flow.close(frame);
+        } else if flow.track().is_opaque() {
+            // No frame can be put here, but an orderly end can.
+            flow.shut_down();
+        } else {
+            self.abort(side);
+        }
+    }
+
+    /// Gives a leg up: nothing more goes to it or comes from it.
+    fn abort(&mut self, side: Side) {
+        self.flow_from_mut(side.opposite()).abandon_sink();
+        self.flow_from_mut(side).abandon_source();
+        match side {
+            Side::Client => self.client.transport.abort_on_drop(),
+            Side::Upstream | Side::Proxy => self.upstream.transport.abort_on_drop(),
+        }
+    }
+
+    /// Moves each leg on to its orderly end once nothing more is to be said on it.
+    fn settle(&mut self) -> Progress {
+        let mut progress = Progress::None;
+        for side in [Side::Client, Side::Upstream] {
+            let into = self.flow_from(side.opposite());
+            let answered = self.flow_from(side).source_is_finished();
+            if into.sink_is_closing() && !into.can_close() {
+                self.abort(side);
+                progress = Progress::Made;
+            } else if into.sink_is_closed()
+                && (answered || into.source_has_ended() && self.closing.is_none())
+            {
+                self.flow_from_mut(side.opposite()).shut_down();
+                progress = Progress::Made;
+            }
+        }
+        progress
+    }
+
+    fn is_finished(&self) -> bool {
+        self.client_to_upstream.sink_is_done() && self.upstream_to_client.sink_is_done()
+    }
+
+    /// The earliest moment at which something is due.
+    fn deadline(&self) -> Option<Instant> {
+        if self.closing.is_some() {
+            return self.closing;
+        }
+        let mut earliest = Earliest(None);
+        earliest.at(self.expires);
+        earliest.at(self.scheduled.as_ref().map(|scheduled| scheduled.at));
+        earliest.at(self.linger_deadline());
+        earliest.at(self.idle_deadline());
+        for leg in [&self.client, &self.upstream] {
+            earliest.at(leg
+                .pinger
+                .as_ref()
+                .and_then(|pinger| pinger.deadline(leg.last_received)));
+        }
+        for flow in [&self.client_to_upstream, &self.upstream_to_client] {
+            earliest.at(self.stall_deadline(flow));
+        }
+        earliest.0
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
+        let [up, down] = [&self.client_to_upstream, &self.upstream_to_client];
+        Some(up.last_passed().max(down.last_passed()) + self.config.idle_timeout?)
+    }
+
+    fn linger_deadline(&self) -> Option<Instant> {
+        let first = self.first_end.as_ref()?;
+        let open = self.flow_from(first.side.opposite());
+        Some(first.at.max(open.last_passed()) + self.config.linger?)
+    }
+
+    fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
+        Some(flow.stalled_since()? + self.config.write_stall?)
+    }
+
+    /// The alarm went off: does what is due.
+    fn on_time(&mut self, now: Instant) {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if due(self.closing) {
+            return self.give_up();
+        }
+        if due(self.scheduled.as_ref().map(|scheduled| scheduled.at)) {
+            if let Some(scheduled) = self.scheduled.take() {
+                return self.end_by_command(scheduled.command, now);
+            }
+        }
+        for (source, stalled) in [
+            (Side::Client, Side::Upstream),
+            (Side::Upstream, Side::Client),
+        ] {
+            if due(self.stall_deadline(self.flow_from(source))) {
+                return self.end(TunnelEnd::Timeout(Timer::WriteStall, stalled), stalled, now);
+            }
+        }
+        if due(self.linger_deadline()) {
+            return self.end_linger();
+        }
+        if due(self.expires) {
+            let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
+            return self.end(end, Side::Proxy, now);
+        }
+        if due(self.idle_deadline()) {
+            return self.end(
+                TunnelEnd::Timeout(Timer::Idle, Side::Proxy),
+                Side::Proxy,
+                now,
+            );
+        }
+        for side in [Side::Client, Side::Upstream] {
+            if self.leg_mut(side).tick(now) == Action::Dead {
+                return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
+            }
+        }
+    }
+
+    /// The sides did not answer our close frames in time.
+    fn give_up(&mut self) {
+        for side in [Side::Client, Side::Upstream] {
+            if !self.flow_from(side.opposite()).sink_is_done() {
+                self.abort(side);
+            }
+        }
+    }
+
+    /// Nothing more came after one direction's end. What is left is dropped as it stands.
+    fn end_linger(&mut self) {
+        let Some(first) = &self.first_end else { return };
+        let (initiator, waiting_for) = (first.side, first.side.opposite());
+        if self.closer.is_none() {
+            let end = TunnelEnd::Timeout(Timer::Linger, waiting_for);
+            self.verdict.get_or_insert(Verdict { end, initiator });
+        }
+        self.client_to_upstream.abandon();
+        self.upstream_to_client.abandon();
+    }
+
+    /// Takes note of whom a command should wake.
+    fn listen(&mut self, cx: &Context<'_>) {
+        let Some(entry) = &self.entry else { return };
+        if !self
+            .registered
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            entry.register(cx.waker());
+            self.registered = Some(cx.waker().clone());
+        }
+    }
+
+    fn obey(&mut self, clock: &mut Clock) -> Progress {
+        let Some(command) = self.entry.as_ref().and_then(|entry| entry.take_command()) else {
+            return Progress::None;
+        };
+        match command.at() {
+            Some(at) if at > clock.now() => {
+                self.scheduled = Some(Box::new(Scheduled { at, command }));
+            }
+            _ => self.end_by_command(command, clock.now()),
+        }
+        Progress::Made
+    }
+
+    fn end_by_command(&mut self, command: Command, now: Instant) {
+        let (end, farewell) = match command {
+            Command::Close { frame, end, .. } => (end, Farewell::Close(frame)),
+            Command::Abort { end } => {
+                self.closing = Some(now);
+                (end, Farewell::Abort)
+            }
+        };
+        self.end_with(end, Side::Proxy, farewell.clone(), farewell, now);
+    }
+
+    /// Makes the figures visible to the registry.
+    fn publish(&self) {
+        let Some(entry) = &self.entry else { return };
+        let figures = entry.figures();
+        for (leg, flow) in [
+            (&self.client, &self.client_to_upstream),
+            (&self.upstream, &self.upstream_to_client),
+        ] {
+            let heard = leg.last_received.saturating_duration_since(self.opened);
+            figures.publish(
+                leg.side,
+                flow.passed_bytes(),
+                flow.track().counts().total(),
+                heard,
+                leg.rtt(),
+            );
+        }
+    }
+
+    fn report(&self) -> TunnelReport {
+        let (end, initiator) = self.outcome();
+        TunnelReport {
+            end,
+            initiator,
+            client_to_upstream: self.client_to_upstream.passed(),
+            upstream_to_client: self.upstream_to_client.passed(),
+            client_rtt: self.client.rtt(),
+            upstream_rtt: self.upstream.rtt(),
+            duration: self.opened.elapsed(),
+        }
+    }
+
+    fn outcome(&self) -> (TunnelEnd, Side) {
+        match (&self.verdict, self.closer, &self.first_end) {
+            (Some(verdict), ..) => (verdict.end.clone(), verdict.initiator),
+            (None, Some(closer), _) => (TunnelEnd::Closed, closer),
+            (None, None, Some(first)) => (first.end.clone(), first.side),
+            (None, None, None) => (TunnelEnd::Dropped, Side::Proxy),
+        }
+    }
+
+    /// The direction that this side speaks in.
+    fn flow_from(&self, side: Side) -> &Flow {
+        match side {
+            Side::Client => &self.client_to_upstream,
+            Side::Upstream | Side::Proxy => &self.upstream_to_client,
+        }
+    }
+
+    fn flow_from_mut(&mut self, side: Side) -> &mut Flow {
+        match side {
+            Side::Client => &mut self.client_to_upstream,
+            Side::Upstream | Side::Proxy => &mut self.upstream_to_client,
+        }
+    }
+
+    fn leg(&self, side: Side) -> &Leg {
+        match side {
+            Side::Client => &self.client,
+            Side::Upstream | Side::Proxy => &self.upstream,
+        }
+    }
+
+    fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Upstream | Side::Proxy => &mut self.upstream,
+        }
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel")
+            .field("client", &self.core.client.transport)
+            .field("upstream", &self.core.upstream.transport)
+            .field("opened", &self.core.opened)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The smallest of some moments.
+struct Earliest(Option<Instant>);
+
+impl Earliest {
+    fn at(&mut self, moment: Option<Instant>) {
+        if let Some(moment) = moment {
+            self.0 = Some(self.0.map_or(moment, |earliest| earliest.min(moment)));
+        }
+    }
+}
+
+fn track(config: &TunnelConfig, extensions: Extensions, from: Side, now: Instant) -> Track {
+    let limits = match from {
+        Side::Client => config.client_limits,
+        Side::Upstream | Side::Proxy => config.upstream_limits,
+    };
+    let rsv = match extensions {
+        Extensions::None => Rsv::NONE,
+        Extensions::Agreed | Extensions::Unknown => Rsv::ALL,
+    };
+    let rules = (config.framing == Framing::Enforce).then(|| match from {
+        Side::Client => Rules::client_to_upstream(rsv),
+        Side::Upstream | Side::Proxy => Rules::upstream_to_client(rsv),
+    });
+    match config.framing {
+        Framing::Opaque => Track::opaque(),
+        _ if rules.is_none() && limits.are_off() => Track::new(None),
+        _ => Track::new(Some(Guard {
+            rules,
+            meter: Meter::new(limits, now),
+        })),
+    }
+}
+
+/// The lifetime less a random share of it.
+fn shortened(lifetime: Duration, jitter: f64) -> Duration {
+    let share = if jitter.is_nan() {
+        0.0
+    } else {
+        jitter.clamp(0.0, 1.0)
+    };
+    lifetime.mul_f64(1.0 - share * fastrand::f64())
+}

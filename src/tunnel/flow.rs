@@ -1,0 +1,496 @@
+//! One direction of a tunnel. The tunnel has two; this is the only pump.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use crate::{frame::EncodedControl, report::Passed};
+
+use super::{
+    clock::Clock,
+    leg::Leg,
+    scratch::Scratch,
+    track::{Breach, Track},
+};
+
+/// Reads of one direction in one poll, so that a busy direction leaves room for other tasks.
+/// Sockets have tokio's own budget; this is for streams that have none.
+const MAX_ROUNDS: usize = 16;
+
+/// One direction: from a source leg to a sink leg.
+pub(super) struct Flow {
+    source: Source,
+    sink: Sink,
+    track: Track,
+    /// Bytes that the source gave and the sink has not taken; exists only while the sink stalls.
+    leftover: Leftover,
+    /// Bytes to be read (again) before the source is asked for more: what was read ahead of the
+    /// tunnel, or a frame's beginning that waits for its rest.
+    held: Vec<u8>,
+    /// Whether the held bytes were never read.
+    held_is_new: bool,
+    /// Whether the sink stands between two frames once the leftover is delivered.
+    sink_at_boundary: bool,
+    needs_flush: bool,
+    bytes: u64,
+    /// When bytes last passed; our own frames and the pongs to them are not counted.
+    last_passed: Instant,
+    /// Since when the sink has taken none of the leftover.
+    stalled_since: Option<Instant>,
+}
+
+/// What the source still gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Open,
+    /// It ended; what it gave is being delivered.
+    Ending,
+    Ended,
+}
+
+/// What the sink still gets.
+enum Sink {
+    Open,
+    /// A close frame of ours waits for a frame boundary.
+    Closing(Box<EncodedControl>),
+    /// A close frame of ours was the last it gets.
+    Closed,
+    ShuttingDown,
+    Done,
+}
+
+#[derive(Default)]
+struct Leftover {
+    bytes: Vec<u8>,
+    delivered: usize,
+}
+
+/// What a direction has to say to the tunnel.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The source ended in order, and all it gave is delivered.
+    Ended,
+    /// The source's connection broke.
+    SourceFailed(io::ErrorKind),
+    /// The sink's connection broke.
+    SinkFailed(io::ErrorKind),
+    /// The source broke a rule.
+    Breach(Breach),
+    /// The sink has got all it will get.
+    Done,
+}
+
+impl Flow {
+    pub(super) fn new(track: Track, read_ahead: Vec<u8>, now: Instant) -> Self {
+        Self {
+            source: Source::Open,
+            sink: Sink::Open,
+            sink_at_boundary: !track.is_opaque(),
+            track,
+            leftover: Leftover::default(),
+            held_is_new: !read_ahead.is_empty(),
+            held: read_ahead,
+            needs_flush: false,
+            bytes: 0,
+            last_passed: now,
+            stalled_since: None,
+        }
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Leg,
+        sink: &mut Leg,
+        scratch: &mut Scratch,
+        clock: &mut Clock,
+    ) -> Poll<Event> {
+        for _ in 0..MAX_ROUNDS {
+            if let Err(error) = ready!(self.poll_sink(cx, sink, clock)) {
+                self.abandon();
+                return Poll::Ready(Event::SinkFailed(error.kind()));
+            }
+            if matches!(self.sink, Sink::ShuttingDown) {
+                // A peer that is gone already makes it fail; it has got all it will get.
+                let _ = ready!(Pin::new(&mut sink.transport).poll_shutdown(cx));
+                self.sink = Sink::Done;
+                return Poll::Ready(Event::Done);
+            }
+            match self.source {
+                Source::Open => {}
+                // Ending => Ended: what it gave has been delivered.
+                Source::Ending => {
+                    self.source = Source::Ended;
+                    return Poll::Ready(Event::Ended);
+                }
+                Source::Ended => return self.poll_flush(cx, sink),
+            }
+            match self.poll_source(cx, source, sink, scratch, clock) {
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Ok(Some(event))) => return Poll::Ready(event),
+                Poll::Ready(Err(SideError::Source(error))) => {
+                    self.source = Source::Ended;
+                    return Poll::Ready(Event::SourceFailed(error.kind()));
+                }
+                Poll::Ready(Err(SideError::Sink(error))) => {
+                    self.abandon();
+                    return Poll::Ready(Event::SinkFailed(error.kind()));
+                }
+                Poll::Pending => return self.poll_flush(cx, sink),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ends the sink's side in order once everything is delivered.
+    pub(super) fn shut_down(&mut self) {
+        if !matches!(self.sink, Sink::Done) {
+            self.sink = Sink::ShuttingDown;
+        }
+    }
+
+    /// Sends the sink a close frame of ours at the next frame boundary, and nothing after it.
+    pub(super) fn close(&mut self, frame: EncodedControl) {
+        if matches!(self.sink, Sink::Open) {
+            self.sink = Sink::Closing(Box::new(frame));
+        }
+    }
+
+    /// Gives up on both ends; nothing more is moved.
+    pub(super) fn abandon(&mut self) {
+        self.abandon_sink();
+        self.abandon_source();
+    }
+
+    /// Gives up on the sink. What the source still sends goes nowhere.
+    pub(super) fn abandon_sink(&mut self) {
+        self.sink = Sink::Done;
+        self.leftover = Leftover::default();
+        self.stalled_since = None;
+        self.needs_flush = false;
+    }
+
+    /// Whether a close frame can reach the sink: it stands at a frame boundary, or `source` can
+    /// still bring it to one.
+    pub(super) fn can_close(&self) -> bool {
+        self.track.is_closing()
+            || self.sink_at_boundary
+            || (self.source == Source::Open && !self.track.is_opaque())
+    }
+
+    /// Whether our close frame, or an endpoint's, was the last that the sink gets.
+    pub(super) const fn sink_is_closed(&self) -> bool {
+        matches!(self.sink, Sink::Closed)
+    }
+
+    /// Whether a close frame of ours still waits for its boundary.
+    pub(super) const fn sink_is_closing(&self) -> bool {
+        matches!(self.sink, Sink::Closing(_))
+    }
+
+    pub(super) const fn sink_is_done(&self) -> bool {
+        matches!(self.sink, Sink::Done)
+    }
+
+    /// Whether the source has said its last: a whole close frame, or its end.
+    pub(super) fn source_is_finished(&self) -> bool {
+        self.source_has_ended() || self.track.has_closed()
+    }
+
+    pub(super) fn source_has_ended(&self) -> bool {
+        self.source != Source::Open
+    }
+
+    pub(super) const fn track(&self) -> &Track {
+        &self.track
+    }
+
+    pub(super) const fn sink_at_boundary(&self) -> bool {
+        self.sink_at_boundary
+    }
+
+    pub(super) const fn last_passed(&self) -> Instant {
+        self.last_passed
+    }
+
+    pub(super) const fn stalled_since(&self) -> Option<Instant> {
+        self.stalled_since
+    }
+
+    /// Gives up on the source.
+    pub(super) fn abandon_source(&mut self) {
+        self.source = Source::Ended;
+        self.held = Vec::new();
+    }
+
+    /// Puts bytes in front of what is read next.
+    pub(super) fn read_again(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+        self.held_is_new = !self.held.is_empty();
+    }
+
+    /// Takes out what was put in front.
+    pub(super) fn into_held(self) -> Bytes {
+        self.held.into()
+    }
+
+    pub(super) const fn passed_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes that are held in memory for this direction.
+    pub(super) fn buffered(&self) -> usize {
+        self.leftover.bytes.capacity() + self.held.capacity()
+    }
+
+    pub(super) fn passed(&self) -> Passed {
+        Passed {
+            bytes: self.bytes,
+            frames: self.track.counts(),
+            close: self.track.close_seen(),
+            opaque: self.track.is_opaque(),
+        }
+    }
+
+    /// Delivers the leftover, then what the proxy itself has to say at this boundary.
+    fn poll_sink(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Leg,
+        clock: &mut Clock,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_deliver(cx, sink, clock))?;
+        if self.sink_at_boundary {
+            if let Some(frame) = self.own_frame(sink, clock) {
+                self.forward(cx, sink, &frame, clock)?;
+                return self.poll_deliver(cx, sink, clock);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_deliver(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Leg,
+        clock: &mut Clock,
+    ) -> Poll<io::Result<()>> {
+        while !self.leftover.is_empty() {
+            match Pin::new(&mut sink.transport).poll_write(cx, self.leftover.rest()) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => {
+                    self.needs_flush = true;
+                    self.stalled_since = None;
+                    self.leftover.delivered(written);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.stalled_since.get_or_insert(clock.now());
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The frame of ours that is due at a boundary. Nothing may follow a close frame, ours or an
+    /// endpoint's (RFC 6455 §5.5.1).
+    fn own_frame(&mut self, sink: &mut Leg, clock: &mut Clock) -> Option<EncodedControl> {
+        match &self.sink {
+            Sink::Closing(frame) => {
+                let frame = (!self.track.is_closing()).then_some(**frame);
+                self.sink = Sink::Closed;
+                frame
+            }
+            Sink::Open if !self.track.is_closing() && sink.wants_ping() => sink.ping(clock.now()),
+            _ => None,
+        }
+    }
+
+    /// Reads once and forwards what may be forwarded. `None` says: again.
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Leg,
+        sink: &mut Leg,
+        scratch: &mut Scratch,
+        clock: &mut Clock,
+    ) -> Poll<Result<Option<Event>, SideError>> {
+        let mut buf = scratch.read_buf();
+        let shown_again = self.held.len().min(buf.capacity());
+        let (shown, rest) = self.held.split_at(shown_again);
+        buf.put_slice(shown);
+        let rest = rest.to_vec();
+        if !self.held_is_new && buf.remaining() > 0 {
+            let result = ready!(Pin::new(&mut source.transport).poll_read(cx, &mut buf));
+            result.map_err(SideError::Source)?;
+            if buf.filled().len() == shown_again {
+                return Poll::Ready(self.end_source(cx, sink, clock).map(|()| None));
+            }
+        }
+        let now = clock.now();
+        source.last_received = now;
+        self.held_is_new = !rest.is_empty();
+        self.held = rest;
+        let chunk = buf.filled_mut();
+        if self.is_discarding() {
+            self.track.read_discarded(chunk);
+            return Poll::Ready(Ok(None));
+        }
+        let breach = self
+            .pass(cx, chunk, source, sink, clock)
+            .map_err(SideError::Sink)?;
+        Poll::Ready(Ok(breach.map(Event::Breach)))
+    }
+
+    /// Forwards a chunk as far as the frames in it allow.
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut [u8],
+        source: &mut Leg,
+        sink: &mut Leg,
+        clock: &mut Clock,
+    ) -> io::Result<Option<Breach>> {
+        let now = clock.now();
+        let verdict = self.track.read(chunk, source.pinger.as_deref_mut(), now);
+        let (forward, rest) = chunk.split_at(verdict.forward.min(chunk.len()));
+        if let Some(held) = rest.get(..verdict.hold).filter(|held| !held.is_empty()) {
+            let held_before = std::mem::replace(&mut self.held, held.to_vec());
+            self.held.extend(held_before);
+        }
+        if !forward.is_empty() {
+            self.bytes += forward.len() as u64;
+            self.last_passed = now;
+        }
+        let stands_at_boundary =
+            verdict.hold > 0 || verdict.breach.is_some() || self.track.at_boundary();
+        match verdict.boundary.filter(|_| !stands_at_boundary) {
+            Some(boundary) if self.wants_boundary(sink) => {
+                let (before, after) = forward.split_at(boundary.min(forward.len()));
+                self.forward_around(cx, sink, before, after, clock)?;
+            }
+            _ => self.forward(cx, sink, forward, clock)?,
+        }
+        self.sink_at_boundary = stands_at_boundary && !self.track.is_opaque();
+        Ok(verdict.breach)
+    }
+
+    fn wants_boundary(&self, sink: &Leg) -> bool {
+        !self.track.is_closing() && (self.sink_is_closing() || sink.wants_ping())
+    }
+
+    /// Forwards a chunk with a frame of ours between two of its frames; a stream of frames that
+    /// are larger than a chunk may offer no other place. If ours is a close, the rest is dropped.
+    fn forward_around(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Leg,
+        before: &[u8],
+        after: &[u8],
+        clock: &mut Clock,
+    ) -> io::Result<()> {
+        let own = self.own_frame(sink, clock);
+        let own = own.as_deref().unwrap_or_default();
+        let after = if self.sink_is_closed() { &[] } else { after };
+        self.forward(cx, sink, &[before, own, after].concat(), clock)
+    }
+
+    /// Hands bytes to the sink; what it does not take at once becomes the leftover.
+    fn forward(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Leg,
+        mut bytes: &[u8],
+        clock: &mut Clock,
+    ) -> io::Result<()> {
+        while !bytes.is_empty() && self.leftover.is_empty() {
+            match Pin::new(&mut sink.transport).poll_write(cx, bytes) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => {
+                    self.needs_flush = true;
+                    bytes = bytes.get(written..).unwrap_or_default();
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        if !bytes.is_empty() {
+            self.leftover.push(bytes);
+            self.stalled_since.get_or_insert(clock.now());
+        }
+        Ok(())
+    }
+
+    /// The source ended: a frame's beginning that waited for its rest goes out as it is.
+    fn end_source(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Leg,
+        clock: &mut Clock,
+    ) -> Result<(), SideError> {
+        self.source = Source::Ending;
+        let held = std::mem::take(&mut self.held);
+        if !held.is_empty() && !self.is_discarding() {
+            self.sink_at_boundary = false;
+            self.bytes += held.len() as u64;
+            self.forward(cx, sink, &held, clock)
+                .map_err(SideError::Sink)?;
+        }
+        Ok(())
+    }
+
+    const fn is_discarding(&self) -> bool {
+        matches!(self.sink, Sink::Closed | Sink::ShuttingDown | Sink::Done)
+    }
+
+    /// Nothing is left to move: sees to it that a stream which buffers has sent all. Always
+    /// pending: an error shows at the next write.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut Leg) -> Poll<Event> {
+        if self.needs_flush {
+            if sink.transport.buffers_writes() {
+                let _ = ready!(Pin::new(&mut sink.transport).poll_flush(cx));
+            }
+            self.needs_flush = false;
+        }
+        Poll::Pending
+    }
+}
+
+/// Which of the two connections broke.
+enum SideError {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+impl Leftover {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.delivered..).unwrap_or_default()
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Gives the memory back once all is delivered.
+    fn delivered(&mut self, bytes: usize) {
+        self.delivered += bytes;
+        if self.delivered >= self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+}

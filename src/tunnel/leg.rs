@@ -1,0 +1,86 @@
+//! One leg of a tunnel: its stream, and what is known of its life.
+
+use tokio::time::Instant;
+
+use crate::{
+    error::Side,
+    frame::{ControlFrame, EncodedControl},
+    report::Rtt,
+    transport::Transport,
+};
+
+use super::{
+    config::TunnelConfig,
+    keep_alive::{Action, Pinger},
+};
+
+pub(super) struct Leg {
+    pub(super) side: Side,
+    pub(super) transport: Transport,
+    pub(super) pinger: Option<Box<Pinger>>,
+    /// When anything last came from this leg.
+    pub(super) last_received: Instant,
+}
+
+impl Leg {
+    pub(super) fn new(
+        side: Side,
+        transport: Transport,
+        config: &TunnelConfig,
+        now: Instant,
+    ) -> Self {
+        let keep_alive = match side {
+            Side::Client => config.client_keep_alive,
+            Side::Upstream | Side::Proxy => config.upstream_keep_alive,
+        };
+        Self {
+            side,
+            transport,
+            pinger: keep_alive.map(|settings| {
+                Box::new(Pinger::new(settings, fastrand::u32(..), fastrand::f64()))
+            }),
+            last_received: now,
+        }
+    }
+
+    /// Looks at what keep-alive has due on this leg.
+    pub(super) fn tick(&mut self, now: Instant) -> Action {
+        self.pinger.as_mut().map_or(Action::Wait, |pinger| {
+            pinger.tick(now, self.last_received, fastrand::f64())
+        })
+    }
+
+    /// Round trips of our pings on this leg.
+    pub(super) fn rtt(&self) -> Option<Rtt> {
+        self.pinger.as_ref().and_then(|pinger| pinger.rtt())
+    }
+
+    /// Whether a ping to this leg waits for a frame boundary.
+    pub(super) fn wants_ping(&self) -> bool {
+        self.pinger.as_ref().is_some_and(|pinger| pinger.is_due())
+    }
+
+    /// The ping that goes out now, if one is due.
+    pub(super) fn ping(&mut self, now: Instant) -> Option<EncodedControl> {
+        let pinger = self.pinger.as_mut().filter(|pinger| pinger.is_due())?;
+        let cookie = pinger.sent(now);
+        Some(self.encode(&ControlFrame::ping(&cookie)))
+    }
+
+    /// A frame of ours as this leg must get it: masked if we are its client (RFC 6455 §5.1).
+    pub(super) fn encode(&self, frame: &ControlFrame) -> EncodedControl {
+        match self.side {
+            Side::Upstream => frame.encode(Some(masking_key())),
+            Side::Client | Side::Proxy => frame.encode(None),
+        }
+    }
+}
+
+/// A key that nobody can foresee (RFC 6455 §5.3), although what we mask is our own.
+fn masking_key() -> [u8; 4] {
+    use std::hash::{BuildHasher, RandomState};
+    // SipHash under a key from the operating system.
+    let unforeseeable = RandomState::new().hash_one(fastrand::u64(..));
+    let [a, b, c, d, ..] = unforeseeable.to_ne_bytes();
+    [a, b, c, d]
+}

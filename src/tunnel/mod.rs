@@ -1,0 +1,38 @@
+//! Stage 6: bytes both ways, frames located, pings and closes injected.
+//!
+//! One hand-written future per tunnel:
+//!
+//! ```text
+//!            ┌──────────── Flow: client → upstream ───────────┐
+//!   Leg ─────┤  read ► Track (frames, pongs, limits) ► write  ├───── Leg
+//!  client    ├────────────────────────────────────────────────┤   upstream
+//!  Pinger ───┤  write ◄ Track (frames, pongs, limits) ◄ read  ├─── Pinger
+//!            └──────────── Flow: upstream → client ───────────┘
+//!                              one Alarm
+//! ```
+//!
+//! * `flow` is one direction, used twice; `track` (pure) says what its bytes mean.
+//! * `leg` is one connection with its keep-alive (`keep_alive`, pure).
+//! * `engine` joins them: events of the flows, deadlines, and the way to the end.
+//! * `close` (pure) names the close codes.
+//! * `scratch` is the thread's read buffer, `alarm` the one timer, `clock` one look at the time.
+
+mod alarm;
+mod clock;
+mod close;
+mod config;
+mod engine;
+mod flow;
+mod keep_alive;
+mod leg;
+mod limits;
+mod scratch;
+mod track;
+
+pub(crate) use engine::{Extensions, TunnelParts};
+pub use {
+    config::{Framing, TunnelConfig},
+    engine::Tunnel,
+    keep_alive::KeepAlive,
+    limits::Limits,
+};
