@@ -4,6 +4,8 @@
 
 mod error;
 pub mod frame;
+#[allow(dead_code, unused_imports)]
+pub mod headers;
 mod registry;
 mod report;
 mod transport;

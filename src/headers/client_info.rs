@@ -1,0 +1,139 @@
+//! What the host application knows about the connection a request came on.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// The connection a request came on, as the host application knows it.
+///
+/// A request does not say who sent it, and behind a TLS listener it does not say that it
+/// was encrypted. The host inserts this value into the request's extensions; without it
+/// the peer is unknown and the scheme is `http`.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::headers::{ClientInfo, ClientScheme};
+///
+/// let client = ClientInfo::new()
+///     .with_peer(([192, 0, 2, 1], 50_000).into())
+///     .with_scheme(ClientScheme::Https);
+///
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(client);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientInfo {
+    peer: Option<SocketAddr>,
+    scheme: ClientScheme,
+}
+
+impl ClientInfo {
+    /// An unknown peer, as on a Unix socket, over plain `http`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            peer: None,
+            scheme: ClientScheme::Http,
+        }
+    }
+
+    /// The address at the other end of the connection, which may be a proxy's.
+    #[must_use]
+    pub const fn with_peer(mut self, peer: SocketAddr) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// What the connection speaks.
+    #[must_use]
+    pub const fn with_scheme(mut self, scheme: ClientScheme) -> Self {
+        self.scheme = scheme;
+        self
+    }
+
+    /// The address at the other end; `None` for Unix sockets.
+    #[must_use]
+    pub const fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The IP address at the other end. An IPv4-mapped IPv6 address, which is what a
+    /// dual-stack listener reports, becomes the IPv4 address that it carries.
+    #[must_use]
+    pub const fn peer_ip(&self) -> Option<IpAddr> {
+        match self.peer {
+            Some(peer) => Some(peer.ip().to_canonical()),
+            None => None,
+        }
+    }
+
+    /// What the connection speaks.
+    #[must_use]
+    pub const fn scheme(&self) -> ClientScheme {
+        self.scheme
+    }
+}
+
+/// A peer at this address, over plain `http`.
+impl From<SocketAddr> for ClientInfo {
+    fn from(peer: SocketAddr) -> Self {
+        Self::new().with_peer(peer)
+    }
+}
+
+/// What a client's connection speaks: HTTP, bare or inside TLS.
+///
+/// There is no `ws` or `wss`: the opening handshake is an HTTP request, and those two
+/// schemes only tell a client how to send it (RFC 6455 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientScheme {
+    /// Without TLS.
+    #[default]
+    Http,
+    /// Inside TLS.
+    Https,
+}
+
+impl ClientScheme {
+    /// `http` or `https`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl fmt::Display for ClientScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_known_at_first() {
+        let client = ClientInfo::default();
+        assert_eq!(client, ClientInfo::new());
+        assert_eq!((client.peer(), client.peer_ip()), (None, None));
+        assert_eq!(client.scheme().to_string(), "http");
+    }
+
+    #[test]
+    fn a_mapped_peer_is_an_ipv4_peer() {
+        let client = ClientInfo::from("[::ffff:192.0.2.1]:80".parse::<SocketAddr>().unwrap());
+        assert_eq!(client.peer_ip(), Some([192, 0, 2, 1].into()));
+        assert_eq!(client.peer().map(|peer| peer.port()), Some(80));
+    }
+
+    #[test]
+    fn the_scheme_is_kept() {
+        let client = ClientInfo::new().with_scheme(ClientScheme::Https);
+        assert_eq!(client.scheme().as_str(), "https");
+    }
+}

@@ -1,0 +1,41 @@
+//! Header rules of a proxy: what is read, what is dropped, what is told to the other side.
+//!
+//! All of it works on an [`http::HeaderMap`] and nothing else; no rule looks at a clock or
+//! a socket. On its way to the upstream a request's headers pass, in this order:
+//!
+//! 1. *Hop-by-hop removal*: `Connection` and what it names go, with the other headers that
+//!    speak about one connection only (RFC 9110 §7.6.1).
+//! 2. [`ForwardedHeaders`]: what the client claims about itself is dropped unless a
+//!    [trusted](TrustedProxies) proxy says it, and what [`ClientInfo`] knows is added.
+//! 3. [`Via`], where a pseudonym is set.
+//! 4. [`HeaderEdits`]: the user's own changes.
+//! 5. The handshake's own headers, written last by the handshake.
+//!
+//! The order is a matter of safety. A client can name any header in `Connection`; since
+//! that is honoured first, it cannot remove what the later steps add (CVE-2024-45410).
+//!
+//! Responses, the 101 included, pass steps 1, 3, 4 and 5.
+
+mod client_info;
+mod edit;
+mod family;
+mod forwarded;
+mod hop_by_hop;
+mod quoted;
+mod resolve;
+mod rfc7239;
+mod tokens;
+mod trust;
+mod via;
+mod write;
+mod x_forwarded;
+
+pub use self::client_info::{ClientInfo, ClientScheme};
+pub use self::edit::{HeaderEdits, InvalidHeaderEdit};
+pub use self::forwarded::ForwardedHeaders;
+pub use self::resolve::resolve_client;
+pub use self::trust::{InvalidTrustedProxy, TrustedProxies};
+pub use self::via::{InvalidPseudonym, Via};
+
+pub(crate) use self::hop_by_hop::strip as strip_hop_by_hop;
+pub(crate) use self::tokens::{contains_token, extension_names, members};

@@ -1,0 +1,85 @@
+//! Writes that cannot panic.
+//!
+//! `HeaderMap::insert` and `append` panic at 2^15 names, a number that a client may be able
+//! to send. Here a line which finds no room is left out instead.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Replaces all lines of `name` by one. Where there is no room no line is left.
+pub(super) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    // `try_insert` wants room before it looks for the name: on a full map it fails and
+    // leaves the old line, which may be a forged one.
+    headers.remove(name);
+    let _ = headers.try_insert(name.clone(), value);
+}
+
+/// Adds a line of `name` behind those which are there.
+pub(super) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    let _ = headers.try_append(name.clone(), value);
+}
+
+/// Replaces all lines of `name` by the list of these members, or by nothing where there are
+/// none.
+pub(super) fn replace_by_list(headers: &mut HeaderMap, name: &HeaderName, list: Vec<u8>) {
+    match HeaderValue::try_from(list) {
+        Ok(value) if !value.is_empty() => replace(headers, name, value),
+        _ => drop(headers.remove(name)),
+    }
+}
+
+/// Appends `member` to a comma-separated list.
+pub(super) fn push_member(list: &mut Vec<u8>, member: &[u8]) {
+    if !list.is_empty() {
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(member);
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::HOST;
+
+    use super::*;
+
+    /// As many names as a map can take.
+    fn full() -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_static("v");
+        for index in 0.. {
+            let name = HeaderName::try_from(format!("n{index}")).unwrap();
+            if headers.try_insert(name, value.clone()).is_err() {
+                break;
+            }
+        }
+        headers
+    }
+
+    #[test]
+    fn a_full_map_neither_panics_nor_keeps_the_old_line() {
+        let mut headers = full();
+        let name = HeaderName::from_static("n7");
+        replace(&mut headers, &name, HeaderValue::from_static("new"));
+        assert_eq!(headers.get_all(&name).iter().collect::<Vec<_>>(), ["new"]);
+        replace(&mut headers, &HOST, HeaderValue::from_static("new"));
+        append(&mut headers, &HOST, HeaderValue::from_static("new"));
+        assert_eq!(headers.get(&HOST), None);
+    }
+
+    #[test]
+    fn all_lines_are_replaced() {
+        let mut headers = HeaderMap::new();
+        append(&mut headers, &HOST, HeaderValue::from_static("a"));
+        append(&mut headers, &HOST, HeaderValue::from_static("b"));
+        assert_eq!(headers.get_all(HOST).iter().count(), 2);
+        replace(&mut headers, &HOST, HeaderValue::from_static("c"));
+        assert_eq!(headers.get_all(HOST).iter().collect::<Vec<_>>(), ["c"]);
+    }
+
+    #[test]
+    fn an_empty_list_removes_the_header() {
+        let mut headers = HeaderMap::new();
+        append(&mut headers, &HOST, HeaderValue::from_static("a"));
+        replace_by_list(&mut headers, &HOST, Vec::new());
+        assert!(headers.is_empty());
+    }
+}
