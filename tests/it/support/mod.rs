@@ -1,0 +1,29 @@
+//! The kit the integration tests are written with: raw sockets where every byte counts, real
+//! WebSocket libraries where behaviour does, and servers to put the service under test into.
+//!
+//! | piece | for |
+//! |---|---|
+//! | [`raw::RawClient`] | a client that writes and reads exactly the bytes the test says |
+//! | [`upstream::RawUpstream`] | an upstream that follows a script, and keeps a log of what reached it |
+//! | [`scripts`] | ready-made scripts: echo, garbage, silence, dribble, wrong answers |
+//! | [`axum_upstream`] | an axum application with real WebSocket endpoints |
+//! | [`clients`] | tokio-tungstenite and fastwebsockets behind one trait |
+//! | [`frames`] | single frames, built and read byte by byte |
+//! | [`rng`] | seeded payloads and a running checksum |
+//! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
+//!
+//! Three rules hold throughout. Every wait is bounded by [`deadline::DEADLINE`] and says what it
+//! waited for. Nothing sleeps: a test that has to wait for the other side waits on the log with
+//! [`upstream::RawUpstream::wait_for`]. Whatever listens or runs ends with its handle.
+
+pub(crate) mod axum_upstream;
+pub(crate) mod clients;
+pub(crate) mod deadline;
+pub(crate) mod frames;
+pub(crate) mod head;
+pub(crate) mod raw;
+pub(crate) mod rng;
+pub(crate) mod scripts;
+pub(crate) mod serve;
+pub(crate) mod upstream;
+pub(crate) mod wire;

@@ -1,0 +1,5 @@
+//! The kit, tried on itself: no proxy in between.
+
+mod clients;
+mod raw;
+mod servers;
