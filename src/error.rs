@@ -49,6 +49,8 @@ pub enum ErrorKind {
     /// The host's server cannot hand over this connection: nothing in the request's extensions
     /// to upgrade with.
     NotUpgradable,
+    /// The client's connection was not handed over after the 101.
+    ClientUpgrade,
     /// The path that a rewrite made is not a valid request target.
     Rewrite,
     /// No upstream is in the pool, or none may be used now.
@@ -114,7 +116,9 @@ impl Error {
     #[must_use]
     pub const fn side(&self) -> Side {
         match self.kind {
-            ErrorKind::MalformedHandshake | ErrorKind::OriginNotAllowed => Side::Client,
+            ErrorKind::MalformedHandshake
+            | ErrorKind::OriginNotAllowed
+            | ErrorKind::ClientUpgrade => Side::Client,
             ErrorKind::NotUpgradable
             | ErrorKind::Rewrite
             | ErrorKind::NoUpstream
@@ -136,6 +140,7 @@ impl ErrorKind {
             Self::MalformedHandshake => "malformed WebSocket handshake",
             Self::OriginNotAllowed => "origin not allowed",
             Self::NotUpgradable => "the connection cannot be upgraded",
+            Self::ClientUpgrade => "the client's connection was not handed over",
             Self::Rewrite => "the rewritten path is not valid",
             Self::NoUpstream => "no upstream is available",
             Self::Resolve => "the upstream's name could not be resolved",

@@ -3,21 +3,20 @@
 use std::{
     collections::HashMap,
     fmt,
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     error::Side,
     frame::CloseFrame,
-    report::{Rtt, TunnelEnd},
+    report::{Rtt, TunnelEnd, TunnelInfo},
 };
 
 /// Number of independent locks, so that a listing holds up a sixteenth of the tunnels that open
@@ -36,24 +35,6 @@ struct Shared {
     next_id: AtomicU64,
     open: AtomicU64,
     shards: [Mutex<HashMap<u64, Arc<Entry>>>; SHARDS],
-}
-
-/// What is known of a tunnel from its start.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TunnelInfo {
-    /// Number of the tunnel, unique within its proxy, counted from 1.
-    pub id: u64,
-    /// The address of the client's connection, if the host's server told it.
-    pub client: Option<SocketAddr>,
-    /// The upstream, as it was configured.
-    pub upstream: Arc<str>,
-    /// The path that the client asked for, as it stood in the request line, without its query.
-    pub path: Box<str>,
-    /// The subprotocol that was agreed on, if any.
-    pub subprotocol: Option<Box<str>>,
-    /// When the tunnel began.
-    pub opened: SystemTime,
 }
 
 /// One line of a [`Registry::list`]: a tunnel and its figures at that moment.
@@ -88,6 +69,8 @@ pub(crate) struct Entry {
     figures: Figures,
     told: AtomicBool,
     control: Mutex<Control>,
+    ended: AtomicBool,
+    end: Notify,
 }
 
 #[derive(Default)]
@@ -202,6 +185,8 @@ impl Registry {
             figures: Figures::default(),
             told: AtomicBool::new(false),
             control: Mutex::default(),
+            ended: AtomicBool::new(false),
+            end: Notify::new(),
         });
         self.shared.shard(id).insert(id, Arc::clone(&entry));
         self.shared.open.fetch_add(1, Ordering::AcqRel);
@@ -237,6 +222,8 @@ impl Drop for Listed {
         if self.registry.shared.shard(id).remove(&id).is_some() {
             self.registry.shared.open.fetch_sub(1, Ordering::AcqRel);
         }
+        self.entry.ended.store(true, Ordering::Release);
+        self.entry.end.notify_waiters();
     }
 }
 
@@ -267,6 +254,15 @@ impl Entry {
         };
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Waits until the tunnel is over.
+    pub(crate) async fn ended(&self) {
+        // Created before the look, so that an end in between is not missed.
+        let end = self.end.notified();
+        if !self.ended.load(Ordering::Acquire) {
+            end.await;
         }
     }
 

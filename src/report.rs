@@ -1,11 +1,34 @@
-//! What a tunnel tells when it is over.
+//! What a tunnel is known by, and what it tells when it is over.
 
-use std::{fmt, io, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     error::Side,
     frame::{CloseCode, Violation},
 };
+
+/// What is known of a tunnel from its start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TunnelInfo {
+    /// Number of the tunnel, unique within its proxy, counted from 1.
+    pub id: u64,
+    /// The address of the client's connection, if the host's server told it.
+    pub client: Option<SocketAddr>,
+    /// The upstream, as it was configured.
+    pub upstream: Arc<str>,
+    /// The path that the client asked for, as it stood in the request line, without its query.
+    pub path: Box<str>,
+    /// The subprotocol that was agreed on, if any.
+    pub subprotocol: Option<Box<str>>,
+    /// When the tunnel began.
+    pub opened: SystemTime,
+}
 
 /// The end of a tunnel: why, by whom, and what passed until then.
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::{ControlFrame, Rsv, Rules},
+    handshake::Extensions,
     registry::{Command, Entry},
     report::{Timer, TunnelEnd, TunnelReport},
     transport::Transport,
@@ -188,14 +189,6 @@ pub(crate) struct TunnelParts {
     pub(crate) upstream: Transport,
     pub(crate) upstream_read_ahead: Bytes,
     pub(crate) extensions: Extensions,
-}
-
-/// Whether the endpoints agreed on an extension, which may give reserved bits a meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extensions {
-    None,
-    Agreed,
-    Unknown,
 }
 
 impl Future for Tunnel {

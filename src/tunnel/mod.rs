@@ -29,7 +29,7 @@ mod limits;
 mod scratch;
 mod track;
 
-pub(crate) use engine::{Extensions, TunnelParts};
+pub(crate) use engine::TunnelParts;
 pub use {
     config::{Framing, TunnelConfig},
     engine::Tunnel,

@@ -6,3 +6,5 @@
 
 mod support;
 mod support_works;
+
+mod hosts;

@@ -1,0 +1,200 @@
+//! Where an upstream is.
+
+use std::{error, fmt, path::PathBuf};
+
+use http::Uri;
+
+/// Where an upstream is to be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// A TCP port of a host.
+    #[non_exhaustive]
+    Tcp {
+        /// A name, an IPv4 address or an IPv6 address without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// A TCP address.
+    #[must_use]
+    pub fn tcp(host: impl Into<String>, port: u16) -> Self {
+        Self::Tcp {
+            host: host.into(),
+            port,
+        }
+    }
+
+    /// Reads `ws://host[:port]`, `http://host[:port]` or `unix:/path/to/socket`.
+    ///
+    /// The port is 80 unless given.
+    ///
+    /// # Errors
+    ///
+    /// Another scheme, no host, a path, a query or credentials where none may be.
+    pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix(path).map_err(|reason| InvalidAddress::new(text, reason));
+        }
+        tcp(text).map_err(|reason| InvalidAddress::new(text, reason))
+    }
+}
+
+fn unix(path: &str) -> Result<Address, Reason> {
+    // `unix:///run/ws.sock` and `unix:/run/ws.sock` are the same file.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() {
+        return Err(Reason::NoPath);
+    }
+    Ok(Address::Unix(PathBuf::from(path)))
+}
+
+fn tcp(text: &str) -> Result<Address, Reason> {
+    let uri: Uri = text.parse().map_err(|_| Reason::NotAUrl)?;
+    match uri.scheme_str() {
+        Some("ws" | "http") => {}
+        Some("wss" | "https") => return Err(Reason::Tls),
+        _ => return Err(Reason::Scheme),
+    }
+    let authority = uri.authority().ok_or(Reason::NoHost)?;
+    if authority.as_str().contains('@') {
+        return Err(Reason::Credentials);
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(Reason::Path);
+    }
+    let host = authority.host();
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    if host.is_empty() {
+        return Err(Reason::NoHost);
+    }
+    let port = match authority.as_str().rsplit_once(':') {
+        Some((_, "")) => return Err(Reason::Port),
+        _ => authority.port_u16(),
+    };
+    if port.is_none() && authority.port().is_some() || port == Some(0) {
+        return Err(Reason::Port);
+    }
+    Ok(Address::tcp(host, port.unwrap_or(80)))
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An upstream's address that cannot be read: which, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidAddress {
+    address: String,
+    reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    NotAUrl,
+    Scheme,
+    Tls,
+    NoHost,
+    Credentials,
+    Path,
+    Port,
+    NoPath,
+}
+
+impl InvalidAddress {
+    fn new(address: &str, reason: Reason) -> Self {
+        Self {
+            address: address.to_owned(),
+            reason,
+        }
+    }
+
+    /// What was given.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl fmt::Display for InvalidAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            Reason::NotAUrl => "it is not a URL",
+            Reason::Scheme => "it must begin with ws://, http:// or unix:",
+            Reason::Tls => "TLS to upstreams is not built in",
+            Reason::NoHost => "it names no host",
+            Reason::Credentials => "it must not carry credentials",
+            Reason::Path => "it must not carry a path or a query; rewrite the path instead",
+            Reason::Port => "its port is not a number from 1 to 65535",
+            Reason::NoPath => "it names no socket file",
+        };
+        write!(f, "invalid upstream {:?}: {reason}", self.address)
+    }
+}
+
+impl error::Error for InvalidAddress {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read() {
+        for (text, expected) in [
+            ("ws://10.0.0.1:8080", Address::tcp("10.0.0.1", 8080)),
+            ("http://example.com", Address::tcp("example.com", 80)),
+            ("ws://example.com/", Address::tcp("example.com", 80)),
+            ("ws://[::1]:9000", Address::tcp("::1", 9000)),
+            ("unix:/run/ws.sock", Address::Unix("/run/ws.sock".into())),
+            ("unix:///run/ws.sock", Address::Unix("/run/ws.sock".into())),
+            ("unix:ws.sock", Address::Unix("ws.sock".into())),
+        ] {
+            assert_eq!(Address::parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_addresses_say_what_is_wrong() {
+        for (text, reason) in [
+            ("example.com:80", Reason::Scheme),
+            ("ftp://example.com", Reason::Scheme),
+            ("wss://example.com", Reason::Tls),
+            ("ws://", Reason::NotAUrl),
+            ("ws://user:pw@example.com", Reason::Credentials),
+            ("ws://example.com/chat", Reason::Path),
+            ("ws://example.com?x=1", Reason::Path),
+            ("ws://example.com:0", Reason::Port),
+            ("ws://example.com:", Reason::Port),
+            ("unix:", Reason::NoPath),
+            ("", Reason::NotAUrl),
+        ] {
+            assert_eq!(
+                Address::parse(text).map_err(|e| e.reason),
+                Err(reason),
+                "{text}"
+            );
+        }
+        assert!(Address::parse("ws://example.com:99999").is_err());
+    }
+
+    #[test]
+    fn addresses_are_shown_as_people_write_them() {
+        assert_eq!(Address::tcp("::1", 80).to_string(), "[::1]:80");
+        assert_eq!(Address::tcp("a", 80).to_string(), "a:80");
+        assert_eq!(Address::Unix("/x".into()).to_string(), "unix:/x");
+    }
+}

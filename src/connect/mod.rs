@@ -1,0 +1,64 @@
+//! Stage 4: a byte stream to the upstream.
+//!
+//! [`Connect`] is the seam: bring your own to reach an upstream in memory, over vsock or through
+//! a tunnel of another kind. [`Connector`] is the one used unless told otherwise: TCP, to every
+//! address that a name has, and Unix sockets.
+
+mod address;
+mod connector;
+mod race;
+
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
+
+use crate::transport::Transport;
+
+pub use address::{Address, InvalidAddress};
+pub use connector::Connector;
+
+/// What [`Connect::connect`] returns.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send + 'a>>;
+
+/// Opens byte streams to upstreams.
+///
+/// # Cancellation
+///
+/// The future is dropped when the connect timeout fires or the client goes away; what it began
+/// must end with it.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use wsplice::{Transport, connect::{Address, Connect, Connecting}};
+///
+/// /// Every upstream is the same pipe in memory.
+/// #[derive(Debug)]
+/// struct InMemory;
+///
+/// impl Connect for InMemory {
+///     fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+///         Box::pin(async {
+///             let (near, far) = tokio::io::duplex(4096);
+///             // Hand `far` to the server under test.
+///             drop(far);
+///             io::Result::Ok(Transport::new(near))
+///         })
+///     }
+/// }
+/// # let _ = InMemory;
+/// ```
+pub trait Connect: fmt::Debug + Send + Sync {
+    /// Opens a byte stream to this address.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the operating system or the protocol below says. Kind
+    /// [`io::ErrorKind::NotFound`] of a TCP address is taken to mean that the name has no address.
+    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a>;
+}
+
+impl<C: Connect + ?Sized> Connect for Arc<C> {
+    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+        (**self).connect(address)
+    }
+}

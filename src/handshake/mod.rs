@@ -1,0 +1,19 @@
+//! Stage 5: the opening handshake on both legs.
+//!
+//! * `outbound` (pure) makes the request that the upstream gets;
+//! * `exchange` sends it and reads the answer, on a connection of its own;
+//! * `agreement` (pure) verifies a 101 (RFC 6455 §4.1);
+//! * `inbound` (pure) makes the answer that the client gets.
+//!
+//! The client's key is passed on, so that the upstream's proof is the client's proof too.
+
+mod agreement;
+mod exchange;
+mod inbound;
+mod outbound;
+
+pub use agreement::Disagreement;
+pub(crate) use agreement::{Agreement, Extensions, Offer};
+pub(crate) use exchange::{Answer, HeadLimits, RefusalBody, exchange};
+pub(crate) use inbound::{accepted, name_version, refused};
+pub(crate) use outbound::{Outbound, outbound};

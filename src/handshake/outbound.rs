@@ -1,0 +1,96 @@
+//! The request that the upstream gets.
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Uri, Version,
+    header::{
+        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
+    request::Parts,
+};
+use http_body_util::Empty;
+
+use crate::{
+    error::{Error, ErrorKind},
+    head::PathRewrite,
+    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, Via, strip_hop_by_hop},
+    upgrade::UpgradeRequest,
+};
+
+/// What the user wants done to requests on their way up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbound {
+    pub(crate) forwarded: ForwardedHeaders,
+    pub(crate) via: Option<Via>,
+    pub(crate) edits: HeaderEdits,
+    pub(crate) host: Option<HeaderValue>,
+    pub(crate) rewrite: Option<PathRewrite>,
+}
+
+/// Makes the upstream's request out of the client's.
+///
+/// The path goes out byte for byte as it came unless it is to be rewritten. Headers that speak of
+/// the client's connection go; the handshake's own come last, so nothing before can spoil them.
+pub(crate) fn outbound(
+    client_request: Parts,
+    upgrade: &UpgradeRequest,
+    client: &ClientInfo,
+    settings: &Outbound,
+) -> Result<Request<Empty<Bytes>>, Error> {
+    let target = match &settings.rewrite {
+        Some(rewrite) => rewrite
+            .apply(&client_request.uri)
+            .map_err(|error| Error::because(ErrorKind::Rewrite, error))?
+            .into(),
+        None => client_request
+            .uri
+            .path_and_query()
+            .map_or_else(Uri::default, |path| path.clone().into()),
+    };
+    let mut headers = client_request.headers;
+    let host = requested_host(&client_request.uri, headers.get(HOST));
+    strip_hop_by_hop(&mut headers);
+    settings
+        .forwarded
+        .apply(&mut headers, client, host.as_ref());
+    if let Some(via) = &settings.via {
+        via.apply(&mut headers, client_request.version);
+    }
+    if let Some(host) = host {
+        headers.insert(HOST, host);
+    }
+    settings.edits.apply(&mut headers);
+    if let Some(host) = &settings.host {
+        headers.insert(HOST, host.clone());
+    }
+    for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
+        headers.remove(name);
+    }
+    // RFC 6455 §4.1, items 5 to 9.
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_KEY, upgrade.key().clone());
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+
+    let mut request = Request::new(Empty::new());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = target;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The host that was asked for: an absolute target goes before the header (RFC 9112 §3.2.2).
+fn requested_host(target: &Uri, header: Option<&HeaderValue>) -> Option<HeaderValue> {
+    match target.authority() {
+        Some(authority) => {
+            let without_credentials = authority
+                .as_str()
+                .rsplit_once('@')
+                .map_or(authority.as_str(), |(_, host)| host);
+            HeaderValue::from_str(without_credentials).ok()
+        }
+        None => header.cloned(),
+    }
+}

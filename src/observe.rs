@@ -1,0 +1,81 @@
+//! What the host application may watch.
+
+use std::{fmt, time::Duration};
+
+use http::StatusCode;
+
+use crate::{
+    error::{Error, Side},
+    report::{Rtt, TunnelInfo, TunnelReport},
+};
+
+/// Watches handshakes and tunnels. Every method does nothing unless you write it.
+///
+/// The methods are called on the path of a handshake or tunnel, so they should be quick: count,
+/// send into a channel, and be done. What they are shown never contains a key, a cookie, a token
+/// or a payload.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Observer, TunnelInfo, TunnelReport};
+///
+/// #[derive(Debug)]
+/// struct PrintEnds;
+///
+/// impl Observer for PrintEnds {
+///     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
+///         println!("{} to {}: {}", tunnel.path, tunnel.upstream, report.end);
+///     }
+/// }
+/// # let _ = PrintEnds;
+/// ```
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// The upstream agreed, and the client is being answered 101.
+    fn handshake_accepted(&self, handshake: &Handshake<'_>) {
+        let _ = handshake;
+    }
+
+    /// The upstream said no; its own answer is being relayed.
+    fn handshake_refused(&self, handshake: &Handshake<'_>, status: StatusCode) {
+        let _ = (handshake, status);
+    }
+
+    /// The proxy said no: a malformed handshake, a limit, a drain.
+    fn handshake_rejected(&self, handshake: &Handshake<'_>, error: &Error) {
+        let _ = (handshake, error);
+    }
+
+    /// An upstream could not be reached, or broke the handshake, or took too long. Called for
+    /// each upstream that was tried.
+    fn handshake_failed(&self, handshake: &Handshake<'_>, error: &Error) {
+        let _ = (handshake, error);
+    }
+
+    /// A tunnel stands.
+    fn tunnel_opened(&self, tunnel: &TunnelInfo) {
+        let _ = tunnel;
+    }
+
+    /// A tunnel is over.
+    fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
+        let _ = (tunnel, report);
+    }
+
+    /// A side answered a ping of ours.
+    fn pong(&self, tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
+        let _ = (tunnel, side, rtt);
+    }
+}
+
+/// A handshake that an observer is shown.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Handshake<'a> {
+    /// The path that the client asked for, without its query.
+    pub path: &'a str,
+    /// The upstream, once one was picked.
+    pub upstream: Option<&'a str>,
+    /// Since the request was taken up.
+    pub elapsed: Duration,
+}

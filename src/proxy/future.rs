@@ -1,0 +1,84 @@
+//! The future of a response.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+use pin_project_lite::pin_project;
+
+use super::{body::ResponseBody, pipeline::Answered};
+
+pin_project! {
+    /// The inner service's response, or the proxy's.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it before it is ready abandons the handshake: a connection to the upstream that
+    /// is being opened, or has been, is closed.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        kind: Kind<F>,
+    }
+}
+
+type Pipeline = Pin<Box<dyn Future<Output = Response<Answered>> + Send>>;
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<F> {
+        Inner { #[pin] future: F },
+        Pipeline { future: Pipeline },
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) const fn inner(future: F) -> Self {
+        Self {
+            kind: Kind::Inner { future },
+        }
+    }
+
+    pub(super) fn pipeline(
+        future: impl Future<Output = Response<Answered>> + Send + 'static,
+    ) -> Self {
+        Self {
+            kind: Kind::Pipeline {
+                future: Box::pin(future),
+            },
+        }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProj::Inner { future } => {
+                let response = ready!(future.poll(cx))?;
+                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+            }
+            KindProj::Pipeline { future } => {
+                let response = ready!(future.as_mut().poll(cx));
+                Poll::Ready(Ok(response.map(|body| match body {
+                    Answered::Own(bytes) => ResponseBody::own(bytes),
+                    Answered::Refusal(body) => ResponseBody::refusal(body),
+                })))
+            }
+        }
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,273 @@
+//! The layer, and all its settings.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Extensions, HeaderValue, Response};
+use tower_layer::Layer;
+
+use crate::{
+    connect::Connect,
+    drain::Drain,
+    error::Error,
+    head::PathRewrite,
+    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
+    matcher::Matcher,
+    observe::Observer,
+    pool::Pool,
+    registry::Registry,
+    transport::TcpKeepAlive,
+    tunnel::{KeepAlive, TunnelConfig},
+};
+
+use super::{service::Proxy, settings::Settings, terminal::UpgradeRequired};
+
+/// Proxies WebSockets to a pool of upstreams; leaves all else to the service that it wraps.
+///
+/// # Examples
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use wsplice::{KeepAlive, Pool, ProxyLayer, matcher::path};
+///
+/// let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?;
+/// let proxy = ProxyLayer::new(chat)
+///     .matching(path("/ws/*"))
+///     .keep_alive(KeepAlive::default());
+///
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .fallback(|| async { "nothing here" })
+///     .layer(proxy);
+/// # let _ = app;
+/// # Ok::<(), wsplice::connect::InvalidAddress>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ProxyLayer {
+    settings: Arc<Settings>,
+}
+
+impl ProxyLayer {
+    /// Proxies every WebSocket handshake to this pool.
+    pub fn new(pool: Pool) -> Self {
+        Self {
+            settings: Arc::new(Settings::new(pool)),
+        }
+    }
+
+    /// Proxies only handshakes that this matcher owns.
+    ///
+    /// A request whose path can be read in more than one way is owned only if the matcher owns it
+    /// in every reading; see [`head`](crate::head#the-path).
+    pub fn matching(self, matcher: impl Matcher + 'static) -> Self {
+        self.with(|settings| settings.matcher = Some(matcher.boxed()))
+    }
+
+    /// Answers 403 to handshakes whose `Origin` the matcher does not own, before any upstream
+    /// hears of them.
+    ///
+    /// Browsers send WebSocket handshakes with cookies to any host, whatever page they come from;
+    /// an application that trusts cookies must check the origin (RFC 6455 §10.2). A handshake
+    /// without an `Origin` comes from no browser, and passes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Pool, ProxyLayer, matcher::{Matcher, origin, same_origin}};
+    ///
+    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
+    /// let allowed = same_origin().or(origin(["https://admin.example.com"])?);
+    /// let proxy = ProxyLayer::new(pool).allow_origins(allowed);
+    /// # let _ = proxy;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn allow_origins(self, origins: impl Matcher + 'static) -> Self {
+        self.with(|settings| settings.origins = Some(origins.boxed()))
+    }
+
+    /// Pings quiet legs; see [`KeepAlive`]. `None` turns it off, which is the default.
+    pub fn keep_alive(self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
+        self.with_tunnel(|tunnel| tunnel.keep_alive(keep_alive))
+    }
+
+    /// Sets everything about the tunnels at once, replacing what was set before.
+    pub fn tunnel(self, config: TunnelConfig) -> Self {
+        self.with_tunnel(|_| config)
+    }
+
+    /// Closes tunnels on which nothing passed for this long; off by default.
+    pub fn idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.with_tunnel(|tunnel| tunnel.idle_timeout(timeout))
+    }
+
+    /// Closes tunnels that are older than this; off by default.
+    pub fn max_lifetime(self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.with_tunnel(|tunnel| tunnel.max_lifetime(lifetime))
+    }
+
+    /// How long one direction may be quiet after the other has ended; 10 s by default.
+    pub fn linger(self, linger: impl Into<Option<Duration>>) -> Self {
+        self.with_tunnel(|tunnel| tunnel.linger(linger))
+    }
+
+    /// How long one attempt to connect to an upstream may take, name lookup included; 3 s.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.with(|settings| settings.timeouts.connect = timeout)
+    }
+
+    /// How long the upstream may take to answer the handshake, once connected; 10 s.
+    pub fn handshake_timeout(self, timeout: Duration) -> Self {
+        self.with(|settings| settings.timeouts.handshake = timeout)
+    }
+
+    /// How long the host's server may take to hand over the client's connection after the 101
+    /// has been given to it; 10 s.
+    pub fn client_upgrade_timeout(self, timeout: Duration) -> Self {
+        self.with(|settings| settings.timeouts.client_upgrade = timeout)
+    }
+
+    /// How many upstreams are tried, at most, until one accepts a connection; 5, at least 1.
+    ///
+    /// Only connecting is tried again: once a byte of the request was sent, it stays where it is.
+    pub fn connect_attempts(self, attempts: usize) -> Self {
+        self.with(|settings| settings.connect_attempts = attempts.max(1))
+    }
+
+    /// How large the head of an upstream's answer may be: header lines (100), and bytes (64 KiB,
+    /// at least 8 KiB). A larger one is answered with 502.
+    pub fn max_answer_head(self, lines: usize, bytes: usize) -> Self {
+        self.with(|settings| {
+            settings.head_limits.lines = lines;
+            settings.head_limits.bytes = bytes.max(8 * 1024);
+        })
+    }
+
+    /// Opens connections to upstreams with this instead of the default
+    /// [`Connector`](crate::connect::Connector).
+    pub fn connector(self, connector: impl Connect + 'static) -> Self {
+        self.with(|settings| settings.connector = Arc::new(connector))
+    }
+
+    /// TCP keep-alive on the clients' plain TCP connections; on by default.
+    pub fn client_tcp_keep_alive(self, keep_alive: impl Into<Option<TcpKeepAlive>>) -> Self {
+        self.with(|settings| settings.client_tcp_keep_alive = keep_alive.into())
+    }
+
+    /// Believes what these proxies say of the client in `X-Forwarded-*`; nobody by default.
+    pub fn trust(self, proxies: TrustedProxies) -> Self {
+        self.with(|settings| {
+            let forwarded = std::mem::take(&mut settings.outbound.forwarded);
+            settings.outbound.forwarded = forwarded.trust(proxies);
+        })
+    }
+
+    /// Sets everything about `X-Forwarded-*` and `Forwarded`, replacing what was set before.
+    pub fn forwarded(self, forwarded: ForwardedHeaders) -> Self {
+        self.with(|settings| settings.outbound.forwarded = forwarded)
+    }
+
+    /// Adds a `Via` header in both directions (RFC 9110 §7.6.3); none by default.
+    pub fn via(self, via: Via) -> Self {
+        self.with(|settings| settings.outbound.via = Some(via))
+    }
+
+    /// Sends this `Host` to upstreams instead of the client's.
+    pub fn host(self, host: HeaderValue) -> Self {
+        self.with(|settings| settings.outbound.host = Some(host))
+    }
+
+    /// Changes the path on its way up.
+    pub fn rewrite(self, rewrite: PathRewrite) -> Self {
+        self.with(|settings| settings.outbound.rewrite = Some(rewrite))
+    }
+
+    /// Changes headers of requests on their way up. Those of the handshake itself (`Connection`,
+    /// `Upgrade`, the key and the version) are set after that and cannot be changed.
+    pub fn request_headers(self, edits: HeaderEdits) -> Self {
+        self.with(|settings| settings.outbound.edits = edits)
+    }
+
+    /// Changes headers of answers on their way down, the 101 included.
+    pub fn response_headers(self, edits: HeaderEdits) -> Self {
+        self.with(|settings| settings.response_edits = edits)
+    }
+
+    /// Tells, from a request's extensions, what connection it came on.
+    ///
+    /// Needed only where neither a [`ClientInfo`] nor, with the feature `axum`, axum's
+    /// `ConnectInfo<SocketAddr>` is in the extensions. Without a known address no
+    /// `X-Forwarded-For` is sent.
+    pub fn client_info<F>(self, client_info: F) -> Self
+    where
+        F: Fn(&Extensions) -> Option<ClientInfo> + Send + Sync + 'static,
+    {
+        self.with(|settings| settings.client_info = Some(Arc::new(client_info)))
+    }
+
+    /// Changes the answers that the proxy itself gives when a handshake comes to nothing.
+    ///
+    /// The function gets the error and the answer as it would be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use wsplice::{Pool, ProxyLayer};
+    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
+    /// let proxy = ProxyLayer::new(pool).rejections(|error, mut response| {
+    ///     *response.body_mut() = format!("sorry: {:?}", error.kind()).into();
+    ///     response
+    /// });
+    /// # let _ = proxy;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn rejections<F>(self, restyle: F) -> Self
+    where
+        F: Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.with(|settings| settings.restyle = Some(Arc::new(restyle)))
+    }
+
+    /// Shows an observer what happens.
+    pub fn observer(self, observer: impl Observer + 'static) -> Self {
+        self.with(|settings| settings.observer = Some(Arc::new(observer)))
+    }
+
+    /// The tunnels that are open now.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        self.settings.registry.clone()
+    }
+
+    /// The handle that ends all tunnels in good order.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        self.settings.drain.clone()
+    }
+
+    /// A service that proxies what the matcher owns and answers everything else with 426: for
+    /// `route_service`, `fallback_service`, or hyper without a router.
+    pub fn into_service(self) -> Proxy<UpgradeRequired> {
+        self.layer(UpgradeRequired)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+
+    fn with_tunnel(self, change: impl FnOnce(TunnelConfig) -> TunnelConfig) -> Self {
+        self.with(|settings| {
+            let config = Arc::make_mut(&mut settings.tunnel);
+            *config = change(config.clone());
+        })
+    }
+}
+
+impl<S> Layer<S> for ProxyLayer {
+    type Service = Proxy<S>;
+
+    fn layer(&self, inner: S) -> Proxy<S> {
+        Proxy::new(inner, Arc::clone(&self.settings))
+    }
+}

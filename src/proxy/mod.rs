@@ -1,0 +1,28 @@
+//! The tower face: a layer, a service, and what they answer.
+//!
+//! ```text
+//! ProxyLayer ──layer()──► Proxy<S> ──call()──► ResponseFuture
+//!                            │                    ├─ what S answers           (not ours)
+//!                            │                    └─ pipeline: pick, connect, (ours)
+//!                            ▼                       handshake, 101 ─► session ─► Tunnel
+//!                     inspect, match
+//! ```
+//!
+//! `reject` turns an [`Error`](crate::Error) into a response, and is the only place that names a
+//! status code of ours. `session` owns a tunnel for its whole life.
+
+mod body;
+mod future;
+mod layer;
+mod pipeline;
+mod reject;
+mod service;
+mod session;
+mod settings;
+mod terminal;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+pub use layer::ProxyLayer;
+pub use service::Proxy;
+pub use terminal::UpgradeRequired;

@@ -1,0 +1,284 @@
+//! From a handshake that is ours to its answer: one stage after the other.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header::ORIGIN, request::Parts};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument, Span, field};
+
+use crate::{
+    connect::Address,
+    error::{Error, ErrorKind, Side},
+    handshake::{Answer, Offer, RefusalBody, accepted, exchange, outbound, refused},
+    head::RequestHead,
+    headers::ClientInfo,
+    matcher::Matcher,
+    observe::Handshake,
+    transport::Transport,
+    upgrade::{Intent, UpgradeRequest},
+    upstream::{Lease, Member},
+};
+
+use super::{reject::reject, session::Session, settings::Settings};
+
+/// A request that the proxy has taken.
+pub(super) struct Taken {
+    pub(super) head: Parts,
+    pub(super) intent: Intent,
+    pub(super) client: ClientInfo,
+}
+
+/// The body of the proxy's answer.
+pub(super) enum Answered {
+    Own(Bytes),
+    Refusal(RefusalBody),
+}
+
+/// Answers a handshake. What fails on the way becomes a response.
+pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answered> {
+    let span = tracing::info_span!(
+        "websocket_handshake",
+        path = taken.head.uri.path(),
+        upstream = field::Empty
+    );
+    let journey = Journey {
+        path: taken.head.uri.path().into(),
+        began: Instant::now(),
+        settings,
+    };
+    async {
+        let result = journey.proxy(taken).await;
+        result.unwrap_or_else(|error| journey.rejection(&error))
+    }
+    .instrument(span)
+    .await
+}
+
+/// One handshake under way.
+struct Journey {
+    path: Box<str>,
+    began: Instant,
+    settings: Arc<Settings>,
+}
+
+impl Journey {
+    async fn proxy(&self, taken: Taken) -> Result<Response<Answered>, Error> {
+        let Taken {
+            mut head,
+            intent,
+            client,
+        } = taken;
+        let upgrade = accept(intent)?;
+        self.admit(&head)?;
+        let on_upgrade = head
+            .extensions
+            .remove::<OnUpgrade>()
+            .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
+        let (lease, transport) = self.connect(&head, &client).await?;
+        Span::current().record("upstream", lease.member().upstream().name());
+        self.shake_hands(head, &upgrade, client, on_upgrade, lease, transport)
+            .await
+    }
+
+    /// What the proxy itself has against a proper handshake.
+    fn admit(&self, head: &Parts) -> Result<(), Error> {
+        if self.settings.drain.is_draining() {
+            return Err(Error::new(ErrorKind::Draining));
+        }
+        let Some(origins) = &self.settings.origins else {
+            return Ok(());
+        };
+        if !head.headers.contains_key(ORIGIN) || origins.matches(&RequestHead::from(head)) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::OriginNotAllowed))
+    }
+
+    /// Connects to an upstream; to the next one if that fails, as often as the settings say.
+    /// Nothing has been sent yet, so trying again is safe.
+    async fn connect(
+        &self,
+        head: &Parts,
+        client: &ClientInfo,
+    ) -> Result<(Lease, Transport), Error> {
+        let mut tried: Vec<Arc<Member>> = Vec::new();
+        let mut last = Error::new(ErrorKind::NoUpstream);
+        while tried.len() < self.settings.connect_attempts {
+            let Some(lease) = self.pick(head, client, &tried) else {
+                break;
+            };
+            match self.connect_to(lease.member().upstream().address()).await {
+                Ok(transport) => return Ok((lease, transport)),
+                Err(error) => {
+                    self.failed(Some(&lease), &error);
+                    last = error;
+                    tried.push(Arc::clone(lease.member()));
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn pick(&self, head: &Parts, client: &ClientInfo, tried: &[Arc<Member>]) -> Option<Lease> {
+        let client_ip = self
+            .settings
+            .outbound
+            .forwarded
+            .client_ip(&head.headers, client);
+        let head = RequestHead::from(head);
+        let head = match client_ip {
+            Some(client_ip) => head.with_client_ip(client_ip),
+            None => head,
+        };
+        self.settings.pool.pick(&head, tried)
+    }
+
+    async fn connect_to(&self, address: &Address) -> Result<Transport, Error> {
+        let budget = self.settings.timeouts.connect;
+        match timeout(budget, self.settings.connector.connect(address)).await {
+            Ok(Ok(transport)) => Ok(transport),
+            Ok(Err(error)) if is_unresolved(address, &error) => {
+                Err(Error::because(ErrorKind::Resolve, error))
+            }
+            Ok(Err(error)) => Err(Error::because(ErrorKind::Connect, error)),
+            Err(_) => Err(Error::because(
+                ErrorKind::ConnectTimeout,
+                format!("after {budget:?}"),
+            )),
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        head: Parts,
+        upgrade: &UpgradeRequest,
+        client: ClientInfo,
+        on_upgrade: OnUpgrade,
+        lease: Lease,
+        transport: Transport,
+    ) -> Result<Response<Answered>, Error> {
+        let settings = &self.settings;
+        let path = Box::from(head.uri.path());
+        let request = outbound(head, upgrade, &client, &settings.outbound)?;
+        let offer = Offer::of(request.headers(), upgrade);
+        let answer = self
+            .exchange(transport, request)
+            .await
+            .inspect_err(|error| {
+                self.failed(Some(&lease), error);
+            })?;
+        let via = settings.outbound.via.as_ref();
+        match answer {
+            Answer::Refusal(response) => {
+                self.refused(&lease, response.status());
+                let response = refused(response, via, &settings.response_edits);
+                Ok(response.map(Answered::Refusal))
+            }
+            Answer::SwitchingProtocols {
+                head,
+                transport,
+                read_ahead,
+            } => {
+                let agreement = offer.verify(&head).map_err(|disagreement| {
+                    let error = Error::because(ErrorKind::Disagreement, disagreement);
+                    self.failed(Some(&lease), &error);
+                    error
+                })?;
+                self.accepted(&lease);
+                let response = accepted(head, via, &settings.response_edits);
+                Session::new(settings, on_upgrade, transport, read_ahead, lease)
+                    .enter(path, &client, agreement)
+                    .start();
+                Ok(response.map(|()| Answered::Own(Bytes::new())))
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        transport: Transport,
+        request: http::Request<http_body_util::Empty<Bytes>>,
+    ) -> Result<Answer, Error> {
+        let settings = &self.settings;
+        let timeouts = &settings.timeouts;
+        let exchange = exchange(
+            transport,
+            request,
+            settings.head_limits,
+            timeouts.refusal_body,
+        );
+        timeout(timeouts.handshake, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                let budget = timeouts.handshake;
+                Err(Error::because(
+                    ErrorKind::HandshakeTimeout,
+                    format!("after {budget:?}"),
+                ))
+            })
+    }
+
+    fn rejection(&self, error: &Error) -> Response<Answered> {
+        // An upstream's failure has been told when it happened.
+        if error.side() != Side::Upstream {
+            tracing::debug!(%error, "handshake rejected");
+            if let Some(observer) = &self.settings.observer {
+                observer.handshake_rejected(&self.shown(None), error);
+            }
+        }
+        let response = reject(error);
+        let response = match &self.settings.restyle {
+            Some(restyle) => restyle(error, response),
+            None => response,
+        };
+        response.map(Answered::Own)
+    }
+
+    fn failed(&self, lease: Option<&Lease>, error: &Error) {
+        let upstream = lease.map(|lease| lease.member().upstream().name());
+        tracing::warn!(upstream, %error, "handshake failed");
+        if let Some(observer) = &self.settings.observer {
+            observer.handshake_failed(&self.shown(lease), error);
+        }
+    }
+
+    fn refused(&self, lease: &Lease, status: StatusCode) {
+        tracing::debug!(%status, "handshake refused by the upstream");
+        if let Some(observer) = &self.settings.observer {
+            observer.handshake_refused(&self.shown(Some(lease)), status);
+        }
+    }
+
+    fn accepted(&self, lease: &Lease) {
+        tracing::debug!("handshake accepted");
+        if let Some(observer) = &self.settings.observer {
+            observer.handshake_accepted(&self.shown(Some(lease)));
+        }
+    }
+
+    fn shown<'a>(&'a self, lease: Option<&'a Lease>) -> Handshake<'a> {
+        Handshake {
+            path: &self.path,
+            upstream: lease.map(|lease| lease.member().upstream().name()),
+            elapsed: self.began.elapsed(),
+        }
+    }
+}
+
+fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {
+    match intent {
+        Intent::Upgrade(upgrade) => Ok(upgrade),
+        Intent::Malformed(malformed) => {
+            Err(Error::because(ErrorKind::MalformedHandshake, malformed))
+        }
+        // The service lets these pass; it is answered like a server that cannot upgrade.
+        Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),
+    }
+}
+
+/// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.
+fn is_unresolved(address: &Address, error: &io::Error) -> bool {
+    matches!(address, Address::Tcp { .. }) && error.kind() == io::ErrorKind::NotFound
+}

@@ -1,0 +1,178 @@
+//! A tunnel with all that accounts for it, from the 101 to the report.
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
+
+use crate::{
+    error::{Error, ErrorKind},
+    handshake::{Agreement, Extensions},
+    headers::ClientInfo,
+    observe::Handshake,
+    registry::Listed,
+    report::{TunnelInfo, TunnelReport},
+    task,
+    transport::{Transport, from_upgraded},
+    tunnel::{Tunnel, TunnelParts},
+    upstream::Lease,
+};
+
+use super::settings::Settings;
+
+/// An upstream that has agreed, and a client that is about to be told.
+pub(super) struct Session {
+    settings: Arc<Settings>,
+    on_upgrade: OnUpgrade,
+    upstream: Transport,
+    read_ahead: Bytes,
+    lease: Lease,
+}
+
+/// A session in the registry.
+pub(super) struct Entered {
+    session: Session,
+    extensions: Extensions,
+    listed: Listed,
+}
+
+impl Session {
+    pub(super) fn new(
+        settings: &Arc<Settings>,
+        on_upgrade: OnUpgrade,
+        upstream: Transport,
+        read_ahead: Bytes,
+        lease: Lease,
+    ) -> Self {
+        Self {
+            settings: Arc::clone(settings),
+            on_upgrade,
+            upstream,
+            read_ahead,
+            lease,
+        }
+    }
+
+    pub(super) fn enter(
+        self,
+        path: Box<str>,
+        client: &ClientInfo,
+        agreement: Agreement,
+    ) -> Entered {
+        let client: Option<SocketAddr> = client.peer();
+        let upstream = self.lease.member().shared_name();
+        let listed = self.settings.registry.enter(|id| TunnelInfo {
+            id,
+            client,
+            upstream,
+            path,
+            subprotocol: agreement.subprotocol,
+            opened: SystemTime::now(),
+        });
+        // A drain that began meanwhile has not seen this one.
+        if self.settings.drain.is_draining() {
+            self.settings.drain.close_at_once(listed.entry());
+        }
+        Entered {
+            session: self,
+            extensions: agreement.extensions,
+            listed,
+        }
+    }
+}
+
+impl Entered {
+    /// Runs the tunnel in a task of its own, as soon as the client's connection is handed over.
+    pub(super) fn start(self) {
+        task::spawn(self.run());
+    }
+
+    async fn run(self) {
+        let Self {
+            session,
+            extensions,
+            listed,
+        } = self;
+        let Session {
+            settings,
+            on_upgrade,
+            upstream,
+            read_ahead,
+            lease,
+        } = session;
+        let (client, client_read_ahead) = match hand_over(on_upgrade, &settings).await {
+            Ok(client) => client,
+            Err(error) => return tell_lost(&settings, &listed, &error),
+        };
+        let parts = TunnelParts {
+            client,
+            client_read_ahead,
+            upstream,
+            upstream_read_ahead: read_ahead,
+            extensions,
+        };
+        if let Some(observer) = &settings.observer {
+            observer.tunnel_opened(listed.entry().info());
+        }
+        let config = Arc::clone(&settings.tunnel);
+        let report = Tunnel::from_parts(parts, config, Some(Arc::clone(listed.entry()))).await;
+        // Before anyone is told, so that who is told finds the counts right.
+        drop(lease);
+        let entry = Arc::clone(listed.entry());
+        drop(listed);
+        tell_closed(&settings, entry.info(), &report);
+    }
+}
+
+/// Waits for the client's connection. The host's server gives it once the 101 is on its way.
+async fn hand_over(
+    on_upgrade: OnUpgrade,
+    settings: &Settings,
+) -> Result<(Transport, Bytes), Error> {
+    let budget = settings.timeouts.client_upgrade;
+    let upgraded = match timeout(budget, on_upgrade).await {
+        Ok(upgraded) => {
+            upgraded.map_err(|error| Error::because(ErrorKind::ClientUpgrade, error))?
+        }
+        Err(_) => {
+            return Err(Error::because(
+                ErrorKind::ClientUpgrade,
+                format!("after {budget:?}"),
+            ));
+        }
+    };
+    let (client, read_ahead) = from_upgraded(upgraded);
+    client.tune(settings.client_tcp_keep_alive.as_ref());
+    Ok((client, read_ahead))
+}
+
+fn tell_lost(settings: &Settings, listed: &Listed, error: &Error) {
+    let info = listed.entry().info();
+    tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel stood");
+    if let Some(observer) = &settings.observer {
+        let shown = Handshake {
+            path: &info.path,
+            upstream: Some(&info.upstream),
+            elapsed: info.opened.elapsed().unwrap_or_default(),
+        };
+        observer.handshake_failed(&shown, error);
+    }
+}
+
+fn tell_closed(settings: &Settings, info: &TunnelInfo, report: &TunnelReport) {
+    tracing::info!(
+        tunnel = info.id,
+        path = %info.path,
+        upstream = %info.upstream,
+        end = %report.end,
+        initiator = %report.initiator,
+        client_to_upstream = report.client_to_upstream.bytes,
+        upstream_to_client = report.upstream_to_client.bytes,
+        duration = ?report.duration,
+        "tunnel closed"
+    );
+    if let Some(observer) = &settings.observer {
+        observer.tunnel_closed(info, report);
+    }
+}

@@ -1,0 +1,125 @@
+//! What a proxy is told, as its parts read it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Extensions, Response};
+
+use crate::{
+    connect::{Connect, Connector},
+    drain::Drain,
+    error::Error,
+    handshake::{HeadLimits, Outbound},
+    headers::{ClientInfo, HeaderEdits},
+    matcher::AnyMatcher,
+    observe::Observer,
+    pool::Pool,
+    registry::Registry,
+    transport::TcpKeepAlive,
+    tunnel::TunnelConfig,
+};
+
+/// Everything that the requests of one layer share.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) pool: Pool,
+    pub(super) matcher: Option<AnyMatcher>,
+    pub(super) origins: Option<AnyMatcher>,
+    pub(super) connector: Arc<dyn Connect>,
+    pub(super) outbound: Outbound,
+    pub(super) response_edits: HeaderEdits,
+    pub(super) timeouts: Timeouts,
+    pub(super) head_limits: HeadLimits,
+    pub(super) connect_attempts: usize,
+    pub(super) client_tcp_keep_alive: Option<TcpKeepAlive>,
+    pub(super) tunnel: Arc<TunnelConfig>,
+    pub(super) client_info: Option<Arc<ClientInfoOf>>,
+    pub(super) restyle: Option<Arc<Restyle>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) registry: Registry,
+    pub(super) drain: Drain,
+}
+
+pub(super) type ClientInfoOf = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
+pub(super) type Restyle = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync;
+
+/// The waits of the handshake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    /// One attempt to connect to one upstream.
+    pub(super) connect: Duration,
+    /// From the request's first byte to the end of the answer's head.
+    pub(super) handshake: Duration,
+    /// From the 101 to the client's connection being ours.
+    pub(super) client_upgrade: Duration,
+    /// Silence within the body of a refusal.
+    pub(super) refusal_body: Duration,
+}
+
+impl Settings {
+    pub(super) fn new(pool: Pool) -> Self {
+        let registry = Registry::new();
+        Self {
+            drain: Drain::new(registry.clone()),
+            registry,
+            pool,
+            matcher: None,
+            origins: None,
+            connector: Arc::new(Connector::new()),
+            outbound: Outbound::default(),
+            response_edits: HeaderEdits::new(),
+            timeouts: Timeouts {
+                connect: Duration::from_secs(3),
+                handshake: Duration::from_secs(10),
+                client_upgrade: Duration::from_secs(10),
+                refusal_body: Duration::from_secs(30),
+            },
+            head_limits: HeadLimits::default(),
+            connect_attempts: 5,
+            client_tcp_keep_alive: Some(TcpKeepAlive::default()),
+            tunnel: Arc::new(TunnelConfig::new()),
+            client_info: None,
+            restyle: None,
+            observer: None,
+        }
+    }
+
+    /// What is known of the connection that a request came on: what the host's function says,
+    /// else what the host put into the extensions, else what axum put there.
+    pub(super) fn client_info(&self, extensions: &Extensions) -> ClientInfo {
+        let told = self
+            .client_info
+            .as_ref()
+            .and_then(|client_info| client_info(extensions));
+        told.or_else(|| extensions.get::<ClientInfo>().copied())
+            .or_else(|| of_axum(extensions))
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(feature = "axum")]
+fn of_axum(extensions: &Extensions) -> Option<ClientInfo> {
+    use axum::extract::ConnectInfo;
+    use std::net::SocketAddr;
+
+    let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
+    Some(ClientInfo::from(*peer))
+}
+
+#[cfg(not(feature = "axum"))]
+const fn of_axum(_extensions: &Extensions) -> Option<ClientInfo> {
+    None
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("pool", &self.pool)
+            .field("connector", &self.connector)
+            .field("outbound", &self.outbound)
+            .field("timeouts", &self.timeouts)
+            .field("tunnel", &self.tunnel)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}

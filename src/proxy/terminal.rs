@@ -1,0 +1,45 @@
+//! What answers behind a proxy that has no inner service.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
+use tower_service::Service;
+
+use crate::handshake::name_version;
+
+/// Answers everything with 426 Upgrade Required (RFC 9110 §15.5.22): here is a WebSocket, and
+/// nothing else.
+///
+/// It is the inner service of [`ProxyLayer::into_service`](crate::ProxyLayer::into_service).
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct UpgradeRequired;
+
+impl<B> Service<Request<B>> for UpgradeRequired {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Request<B>) -> Self::Future {
+        let text = Bytes::from_static(b"this path speaks WebSocket only\n");
+        let mut response = Response::new(Full::new(text));
+        *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        name_version(headers);
+        ready(Ok(response))
+    }
+}
