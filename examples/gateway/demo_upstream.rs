@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::any;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -40,6 +41,10 @@ impl DemoUpstream {
     pub(crate) async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
+        let listener = listener.tap_io(|stream| {
+            // Messages are short and come in bursts: Nagle's delay would show as round-trip time.
+            let _ = stream.set_nodelay(true);
+        });
         let mut task = JoinSet::new();
         task.spawn(async move { axum::serve(listener, router()).await });
         Ok(Self { addr, _task: task })

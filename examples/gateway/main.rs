@@ -13,7 +13,7 @@ mod demo_upstream;
 mod statics;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
@@ -46,6 +46,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
     runtime(args)?.block_on(serve(args))
 }
