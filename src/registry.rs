@@ -148,10 +148,10 @@ impl Registry {
     ///
     /// fn retire(registry: &Registry, upstream: &str) -> usize {
     ///     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
-    ///     registry.close_where(|tunnel| &*tunnel.upstream == upstream, frame)
+    ///     registry.close_where(|tunnel| &*tunnel.upstream == upstream, &frame)
     /// }
     /// ```
-    pub fn close_where<F>(&self, mut picks: F, frame: CloseFrame) -> usize
+    pub fn close_where<F>(&self, mut picks: F, frame: &CloseFrame) -> usize
     where
         F: FnMut(&TunnelInfo) -> bool,
     {

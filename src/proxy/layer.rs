@@ -240,7 +240,6 @@ impl ProxyLayer {
     }
 
     /// The handle that ends all tunnels in good order.
-    #[must_use]
     pub fn drain(&self) -> Drain {
         self.settings.drain.clone()
     }

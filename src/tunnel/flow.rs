@@ -74,7 +74,7 @@ struct Leftover {
 }
 
 /// What a direction has to say to the tunnel.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     /// The source ended in order, and all it gave is delivered.
     Ended,

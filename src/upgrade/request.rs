@@ -18,9 +18,8 @@ impl UpgradeRequest {
     /// Reads the key; the rest has been checked.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Malformed> {
         let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
-        let key = match (keys.next(), keys.next()) {
-            (Some(key), None) => key,
-            _ => return Err(Malformed::KeyCount),
+        let (Some(key), None) = (keys.next(), keys.next()) else {
+            return Err(Malformed::KeyCount);
         };
         if !is_key(key.as_bytes()) {
             return Err(Malformed::Key);
