@@ -1,0 +1,114 @@
+//! Patterns with a `*` in the middle.
+
+use super::path::Case;
+
+/// A pattern, byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glob {
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Literal(u8),
+    /// One byte of a segment.
+    InSegment,
+    /// Any number of bytes of a segment.
+    WithinSegment,
+    /// Any number of bytes.
+    Anything,
+}
+
+impl Glob {
+    /// Builds the pattern from what stands between its `*`: one at either end (where `pieces`
+    /// begins or ends with an empty piece) is anything, one between two pieces is a part of a
+    /// segment that is not empty.
+    pub(super) fn new<'p>(pieces: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut tokens = Vec::new();
+        let mut pieces = pieces.into_iter().enumerate().peekable();
+        while let Some((index, piece)) = pieces.next() {
+            let is_last = pieces.peek().is_none();
+            match (index, piece.is_empty()) {
+                (0, _) => {}
+                (1, _) if tokens.is_empty() => tokens.push(Token::Anything),
+                (_, true) if is_last => tokens.push(Token::Anything),
+                _ => tokens.extend([Token::InSegment, Token::WithinSegment]),
+            }
+            tokens.extend(piece.bytes().map(Token::Literal));
+        }
+        Self { tokens }
+    }
+
+    /// Whether all of `text` fits. Takes time of the order of text times pattern, whatever
+    /// the text.
+    pub(super) fn matches(&self, text: &str, case: Case) -> bool {
+        // reached[i]: the text so far fits the first i tokens.
+        let mut reached = vec![false; self.tokens.len() + 1];
+        if let Some(start) = reached.first_mut() {
+            *start = true;
+        }
+        self.pass_over_stars(&mut reached);
+        for byte in text.bytes() {
+            let mut next = vec![false; reached.len()];
+            for (index, token) in self.tokens.iter().enumerate().filter(|(i, _)| reached[*i]) {
+                match token {
+                    Token::Literal(wanted) => next[index + 1] |= case.same_byte(byte, *wanted),
+                    Token::InSegment => next[index + 1] |= byte != b'/',
+                    Token::WithinSegment => next[index] |= byte != b'/',
+                    Token::Anything => next[index] = true,
+                }
+            }
+            self.pass_over_stars(&mut next);
+            reached = next;
+        }
+        reached.last() == Some(&true)
+    }
+
+    fn pass_over_stars(&self, reached: &mut [bool]) {
+        for (index, token) in self.tokens.iter().enumerate() {
+            if matches!(token, Token::WithinSegment | Token::Anything) {
+                reached[index + 1] |= reached[index];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same by trying everything. `pattern` is what is left of it.
+    fn fits(pattern: &[u8], text: &[u8], at_start: bool) -> bool {
+        match pattern {
+            [] => text.is_empty(),
+            [b'*', rest @ ..] => {
+                let anything = at_start || rest.is_empty();
+                let within = |length: &usize| anything || !text[..*length].contains(&b'/');
+                let from = usize::from(!anything);
+                (from..=text.len())
+                    .filter(within)
+                    .any(|length| fits(rest, &text[length..], false))
+            }
+            [byte, rest @ ..] => text.first() == Some(byte) && fits(rest, &text[1..], false),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn a_pattern_fits_where_trying_everything_finds_that_it_does(
+            pieces in proptest::collection::vec("[ab/]{1,3}", 1..4),
+            ends in any::<(bool, bool)>(),
+            text in "[ab/]{0,10}",
+        ) {
+            let star = |there| if there { "*" } else { "" };
+            let pattern = format!("{}{}{}", star(ends.0), pieces.join("*"), star(ends.1));
+            let glob = Glob::new(pattern.split('*'));
+            let wanted = fits(pattern.as_bytes(), text.as_bytes(), true);
+            prop_assert_eq!(glob.matches(&text, Case::Sensitive), wanted, "{}", pattern);
+        }
+    }
+}

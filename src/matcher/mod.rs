@@ -1,0 +1,80 @@
+//! Stage 2: whose request is it?
+//!
+//! A [`Matcher`] looks at a [`RequestHead`](crate::head::RequestHead) and says yes or no. The
+//! layer takes what its matcher owns and leaves all else to the inner service, untouched.
+//!
+//! Matchers compose: [`and`](Matcher::and), [`or`](Matcher::or), [`not`](Matcher::not),
+//! [`all`], [`any`], [`not`]. A closure is a matcher, and so is an `Arc<dyn Matcher>`.
+//!
+//! ```
+//! use wsplice::head::RequestHead;
+//! use wsplice::matcher::{Matcher, host, not, owns, path, websocket};
+//!
+//! let chat = path("/ws/*")
+//!     .and(host("*.example.com"))
+//!     .and(websocket().or(|head: &RequestHead<'_>| head.headers().contains_key("x-probe")))
+//!     .and(not(path("/ws/internal/*")));
+//!
+//! let request = http::Request::get("http://eu.example.com/ws/room")
+//!     .header("connection", "keep-alive, Upgrade")
+//!     .header("upgrade", "websocket")
+//!     .body(())?;
+//! assert!(owns(&chat, &RequestHead::from(&request)));
+//! # Ok::<(), http::Error>(())
+//! ```
+//!
+//! # Owning is more than matching
+//!
+//! Servers disagree on what some paths mean, so a request's path may have several readings
+//! ([`head`](crate::head#the-path)). [`owns`] asks the matcher about every one of them, and a
+//! request is owned only if the answer is always yes. That holds for `not(..)` and closures
+//! alike: no spelling of `/private` is owned by `path("/ws/*")`, and no spelling of `/admin/x`
+//! by `not(path("/admin/*"))`.
+//!
+//! # Where things are
+//!
+//! | | |
+//! |---|---|
+//! | what is asked for | [`path()`], [`paths()`], `path_regex` (feature `regex`), [`query()`], [`method()`] |
+//! | by which name | [`host()`] |
+//! | from whom | [`client_ip()`], [`origin()`], [`same_origin()`] |
+//! | what for | [`websocket()`], [`subprotocol()`], [`header()`] |
+
+mod any_matcher;
+mod client_ip;
+mod combine;
+mod glob;
+mod header;
+mod host;
+mod lists;
+mod method;
+mod origin;
+mod ownership;
+mod path;
+#[cfg(feature = "regex")]
+mod path_regex;
+mod query;
+mod subprotocol;
+mod traits;
+mod websocket;
+
+pub use self::any_matcher::AnyMatcher;
+pub use self::client_ip::{ClientIpMatcher, InvalidNetwork, client_ip};
+pub use self::combine::{And, Not, Or, not};
+pub use self::header::{HeaderMatcher, HeaderPattern, header};
+pub use self::host::{HostMatcher, host};
+pub use self::lists::{AllOf, AnyOf, all, any};
+pub use self::method::{MethodMatcher, method};
+pub use self::origin::{InvalidOrigin, OriginMatcher, SameOriginMatcher, origin, same_origin};
+pub use self::ownership::owns;
+pub use self::path::{PathMatcher, path, paths};
+#[cfg(feature = "regex")]
+#[cfg_attr(docsrs, doc(cfg(feature = "regex")))]
+pub use self::path_regex::{InvalidPathRegex, PathRegexMatcher, path_regex};
+pub use self::query::{QueryMatcher, QueryPattern, query};
+pub use self::subprotocol::{SubprotocolMatcher, subprotocol};
+pub use self::traits::Matcher;
+pub use self::websocket::{WebSocketMatcher, websocket};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,136 @@
+//! What an upstream, or a hop behind it, may do to a path before it looks at it: written over
+//! bytes and with no regard to anything, as others would.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hop {
+    DecodeEverything,
+    DecodeAllButSlashes,
+    DecodeUnreserved,
+    ResolveDots,
+    ResolveDotsAndMerge,
+    MergeSlashes,
+    BackslashIsSlash,
+    CutParameters,
+    TrimAsWindowsDoes,
+    ParseAgain,
+}
+
+const HOPS: &[Hop] = &[
+    Hop::DecodeEverything,
+    Hop::DecodeAllButSlashes,
+    Hop::DecodeUnreserved,
+    Hop::ResolveDots,
+    Hop::ResolveDotsAndMerge,
+    Hop::MergeSlashes,
+    Hop::BackslashIsSlash,
+    Hop::CutParameters,
+    Hop::TrimAsWindowsDoes,
+    Hop::ParseAgain,
+];
+
+impl Hop {
+    pub(super) fn take(self, path: &[u8]) -> Vec<u8> {
+        match self {
+            Hop::DecodeEverything => percent_decode(path, |_| true),
+            Hop::DecodeAllButSlashes => percent_decode(path, |byte| byte != b'/'),
+            Hop::DecodeUnreserved => percent_decode(path, |byte| {
+                byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+            }),
+            Hop::ResolveDots => remove_dots(path),
+            Hop::ResolveDotsAndMerge => remove_dots(&merge(path)),
+            Hop::MergeSlashes => merge(path),
+            Hop::BackslashIsSlash => path
+                .iter()
+                .map(|byte| if *byte == b'\\' { b'/' } else { *byte })
+                .collect(),
+            Hop::CutParameters => by_segment(path, |segment| until(segment, b";")),
+            Hop::TrimAsWindowsDoes => by_segment(path, |segment| {
+                let name = segment.iter().rposition(|byte| !b". ".contains(byte));
+                match name {
+                    Some(last) => &segment[..=last],
+                    None => {
+                        &segment[..segment
+                            .iter()
+                            .rposition(|b| *b == b'.')
+                            .map_or(0, |l| l + 1)]
+                    }
+                }
+            }),
+            Hop::ParseAgain => until(path, b"?#").to_vec(),
+        }
+    }
+}
+
+pub(super) fn percent_decode(path: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    let mut at = 0;
+    while at < path.len() {
+        let digits = path
+            .get(at + 1..at + 3)
+            .filter(|d| d.iter().all(u8::is_ascii_hexdigit));
+        let byte = digits.map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap());
+        match byte.filter(|byte| path[at] == b'%' && wanted(*byte)) {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(path[at]);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+/// The algorithm of RFC 3986 §5.2.4 with its input and output buffers.
+fn remove_dots(path: &[u8]) -> Vec<u8> {
+    let mut input = path.to_vec();
+    let mut output: Vec<u8> = Vec::new();
+    let up = |output: &mut Vec<u8>| {
+        let slash = output.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        output.truncate(slash);
+    };
+    while !input.is_empty() {
+        if input.starts_with(b"/./") {
+            input.drain(..2);
+        } else if input == b"/." {
+            input = b"/".to_vec();
+        } else if input.starts_with(b"/../") {
+            input.drain(..3);
+            up(&mut output);
+        } else if input == b"/.." {
+            input = b"/".to_vec();
+            up(&mut output);
+        } else {
+            let end = input.iter().skip(1).position(|byte| *byte == b'/');
+            output.extend(input.drain(..end.map_or(input.len(), |end| end + 1)));
+        }
+    }
+    output
+}
+
+pub(super) fn merge(path: &[u8]) -> Vec<u8> {
+    let mut merged = path.to_vec();
+    merged.dedup_by(|a, b| *a == b'/' && *b == b'/');
+    merged
+}
+
+fn by_segment(path: &[u8], change: impl Fn(&[u8]) -> &[u8]) -> Vec<u8> {
+    let segments: Vec<_> = path.split(|byte| *byte == b'/').map(change).collect();
+    segments.join(&b'/')
+}
+
+fn until<'p>(path: &'p [u8], ends: &[u8]) -> &'p [u8] {
+    path.split(|byte| ends.contains(byte))
+        .next()
+        .unwrap_or(path)
+}
+
+pub(super) fn hops() -> impl Strategy<Value = Vec<Hop>> {
+    vec(select(HOPS), 0..7)
+}
