@@ -205,6 +205,7 @@ impl Future for Tunnel {
                 continue;
             }
             if core.is_finished() {
+                core.tell_pongs();
                 core.publish();
                 return Poll::Ready(core.report());
             }
@@ -217,6 +218,7 @@ impl Future for Tunnel {
             clock = Clock::default();
             core.on_time(clock.now());
         }
+        core.tell_pongs();
         core.publish();
         Poll::Pending
     }
@@ -590,6 +592,16 @@ impl Core {
                 heard,
                 leg.rtt(),
             );
+        }
+    }
+
+    /// Tells the observer of round trips that were measured.
+    fn tell_pongs(&mut self) {
+        let Some(entry) = &self.entry else { return };
+        for leg in [&mut self.client, &mut self.upstream] {
+            if let Some(rtt) = leg.pinger.as_mut().and_then(|pinger| pinger.take_news()) {
+                entry.tell_pong(leg.side, rtt);
+            }
         }
     }
 
