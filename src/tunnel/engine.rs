@@ -297,6 +297,10 @@ impl Core {
         match event {
             Event::Done => {}
             Event::Ended => self.on_source_ended(source, now),
+            // After its close frame a side may leave as it likes (RFC 6455 §7.1.1).
+            Event::SourceFailed(_) if self.flow_from(source).track().has_closed() => {
+                self.on_source_ended(source, now);
+            }
             Event::SourceFailed(kind) => self.end(TunnelEnd::Broken(source, kind), source, now),
             // What the broken side sent before may still be on its way: its own direction tells.
             Event::SinkFailed(kind) => {
@@ -321,7 +325,7 @@ impl Core {
     /// end first), so the end is passed on and the other direction goes on, for a while.
     fn on_source_ended(&mut self, side: Side, now: Instant) {
         if let Some((broken, kind)) = self.broken {
-            if broken == side {
+            if broken == side && !self.flow_from(side).track().has_closed() {
                 return self.end(TunnelEnd::Broken(side, kind), side, now);
             }
         }
@@ -338,6 +342,7 @@ impl Core {
             let words = self
                 .config
                 .worded(&end, Side::Client, farewell(&end, Side::Client));
+            self.verdict.get_or_insert(Verdict { end, initiator: side });
             if let Farewell::Close(frame) = words {
                 let frame = ControlFrame::close(frame.code, &frame.reason);
                 let frame = self.client.encode(&frame);
