@@ -55,12 +55,13 @@ impl Session {
     }
 
     pub(super) fn enter(
-        self,
+        mut self,
         path: Box<str>,
         client: &ClientInfo,
         agreement: Agreement,
     ) -> Entered {
         let client: Option<SocketAddr> = client.peer();
+        self.lease.settle();
         let upstream = self.lease.member().shared_name();
         let listed = self
             .settings

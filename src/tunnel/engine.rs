@@ -342,7 +342,10 @@ impl Core {
             let words = self
                 .config
                 .worded(&end, Side::Client, farewell(&end, Side::Client));
-            self.verdict.get_or_insert(Verdict { end, initiator: side });
+            self.verdict.get_or_insert(Verdict {
+                end,
+                initiator: side,
+            });
             if let Farewell::Close(frame) = words {
                 let frame = ControlFrame::close(frame.code, &frame.reason);
                 let frame = self.client.encode(&frame);
