@@ -16,9 +16,10 @@ use crate::{
     headers::ClientInfo,
     matcher::Matcher,
     observe::Handshake,
+    pool::Lease,
     transport::Transport,
     upgrade::{Intent, UpgradeRequest},
-    upstream::{Lease, Member},
+    upstream::Member,
 };
 
 use super::{reject::reject, session::Session, settings::Settings};
@@ -103,36 +104,31 @@ impl Journey {
         head: &Parts,
         client: &ClientInfo,
     ) -> Result<(Lease, Transport), Error> {
-        let mut tried: Vec<Arc<Member>> = Vec::new();
-        let mut last = Error::new(ErrorKind::NoUpstream);
-        while tried.len() < self.settings.connect_attempts {
-            let Some(lease) = self.pick(head, client, &tried) else {
-                break;
-            };
-            match self.connect_to(lease.member().upstream().address()).await {
-                Ok(transport) => return Ok((lease, transport)),
-                Err(error) => {
-                    self.failed(Some(&lease), &error);
-                    last = error;
-                    tried.push(Arc::clone(lease.member()));
-                }
-            }
-        }
-        Err(last)
-    }
-
-    fn pick(&self, head: &Parts, client: &ClientInfo, tried: &[Arc<Member>]) -> Option<Lease> {
-        let client_ip = self
-            .settings
-            .outbound
-            .forwarded
-            .client_ip(&head.headers, client);
+        let forwarded = &self.settings.outbound.forwarded;
+        let client_ip = forwarded.client_ip(&head.headers, client);
         let head = RequestHead::from(head);
         let head = match client_ip {
             Some(client_ip) => head.with_client_ip(client_ip),
             None => head,
         };
-        self.settings.pool.pick(&head, tried)
+        let mut tried: Vec<Arc<Member>> = Vec::new();
+        let mut last = None;
+        while tried.len() < self.settings.connect_attempts {
+            let lease = match self.settings.pool.lease(&head, &tried).await {
+                Ok(lease) => lease,
+                // The upstream that failed says more than that there is no other.
+                Err(error) => return Err(last.unwrap_or(error)),
+            };
+            match self.connect_to(lease.member().upstream().address()).await {
+                Ok(transport) => return Ok((lease, transport)),
+                Err(error) => {
+                    self.failed(Some(&lease), &error);
+                    last = Some(error);
+                    tried.push(Arc::clone(lease.member()));
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::NoUpstream)))
     }
 
     async fn connect_to(&self, address: &Address) -> Result<Transport, Error> {

@@ -59,6 +59,7 @@ pub(super) struct Timeouts {
 impl Settings {
     pub(super) fn new(pool: Pool) -> Self {
         let registry = Registry::new();
+        pool.attach(&registry);
         Self {
             drain: Drain::new(registry.clone()),
             registry,
