@@ -11,7 +11,7 @@ use tracing::{Instrument, Span, field};
 use crate::{
     connect::Address,
     error::{Error, ErrorKind, Side},
-    handshake::{Answer, Offer, RefusalBody, accepted, exchange, outbound, refused},
+    handshake::{Answer, Offer, RefusalBody, accepted, exchange, fit, outbound, refused},
     head::RequestHead,
     headers::ClientInfo,
     matcher::Matcher,
@@ -44,6 +44,7 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
         path = taken.head.uri.path(),
         upstream = field::Empty
     );
+    let version = taken.head.version;
     let journey = Journey {
         path: taken.head.uri.path().into(),
         began: Instant::now(),
@@ -51,7 +52,9 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
     };
     async {
         let result = journey.proxy(taken).await;
-        result.unwrap_or_else(|error| journey.rejection(&error))
+        let mut response = result.unwrap_or_else(|error| journey.rejection(&error));
+        fit(&mut response, version);
+        response
     }
     .instrument(span)
     .await
@@ -183,7 +186,7 @@ impl Journey {
                     error
                 })?;
                 self.accepted(&lease);
-                let response = accepted(head, via, &settings.response_edits);
+                let response = accepted(head, upgrade, via, &settings.response_edits);
                 Session::new(settings, on_upgrade, transport, read_ahead, lease)
                     .enter(path, &client, agreement)
                     .start();

@@ -8,3 +8,5 @@ mod support;
 mod support_works;
 
 mod hosts;
+#[cfg(feature = "http2")]
+mod http2;
