@@ -1,6 +1,6 @@
 //! From a handshake that is ours to its answer: one stage after the other.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header::ORIGIN, request::Parts};
@@ -9,7 +9,6 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    connect::Address,
     error::{Error, ErrorKind, Side},
     handshake::{Answer, Offer, RefusalBody, accepted, exchange, fit, outbound, refused},
     head::RequestHead,
@@ -122,7 +121,12 @@ impl Journey {
                 // The upstream that failed says more than that there is no other.
                 Err(error) => return Err(last.unwrap_or(error)),
             };
-            match self.connect_to(lease.member().upstream().address()).await {
+            match self
+                .settings
+                .dial
+                .dial(lease.member().upstream().address())
+                .await
+            {
                 Ok(transport) => return Ok((lease, transport)),
                 Err(error) => {
                     self.failed(Some(&lease), &error);
@@ -132,21 +136,6 @@ impl Journey {
             }
         }
         Err(last.unwrap_or_else(|| Error::new(ErrorKind::NoUpstream)))
-    }
-
-    async fn connect_to(&self, address: &Address) -> Result<Transport, Error> {
-        let budget = self.settings.timeouts.connect;
-        match timeout(budget, self.settings.connector.connect(address)).await {
-            Ok(Ok(transport)) => Ok(transport),
-            Ok(Err(error)) if is_unresolved(address, &error) => {
-                Err(Error::because(ErrorKind::Resolve, error))
-            }
-            Ok(Err(error)) => Err(Error::because(ErrorKind::Connect, error)),
-            Err(_) => Err(Error::because(
-                ErrorKind::ConnectTimeout,
-                format!("after {budget:?}"),
-            )),
-        }
     }
 
     async fn shake_hands(
@@ -275,9 +264,4 @@ fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {
         // The service lets these pass; it is answered like a server that cannot upgrade.
         Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),
     }
-}
-
-/// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.
-fn is_unresolved(address: &Address, error: &io::Error) -> bool {
-    matches!(address, Address::Tcp { .. }) && error.kind() == io::ErrorKind::NotFound
 }
