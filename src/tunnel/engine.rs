@@ -449,11 +449,8 @@ impl Core {
         earliest.at(self.scheduled.as_ref().map(|scheduled| scheduled.at));
         earliest.at(self.linger_deadline());
         earliest.at(self.idle_deadline());
-        for leg in [&self.client, &self.upstream] {
-            earliest.at(leg
-                .pinger
-                .as_ref()
-                .and_then(|pinger| pinger.deadline(leg.last_received)));
+        for side in [Side::Client, Side::Upstream] {
+            earliest.at(self.keep_alive_deadline(side));
         }
         for flow in [&self.client_to_upstream, &self.upstream_to_client] {
             earliest.at(self.stall_deadline(flow));
@@ -470,6 +467,17 @@ impl Core {
         let first = self.first_end.as_ref()?;
         let open = self.flow_from(first.side.opposite());
         Some(first.at.max(open.last_passed()) + self.config.linger?)
+    }
+
+    fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
+        let flow = self.flow_from(side);
+        // What is not read is not missed: a side that has ended cannot answer, and the answer of
+        // one whose bytes the other does not take waits behind them.
+        if flow.source_has_ended() || flow.stalled_since().is_some() {
+            return None;
+        }
+        let leg = self.leg(side);
+        leg.pinger.as_ref()?.deadline(leg.last_received)
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
@@ -510,7 +518,7 @@ impl Core {
             );
         }
         for side in [Side::Client, Side::Upstream] {
-            if self.leg_mut(side).tick(now) == Action::Dead {
+            if due(self.keep_alive_deadline(side)) && self.leg_mut(side).tick(now) == Action::Dead {
                 return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
             }
         }
