@@ -7,4 +7,6 @@
 mod support;
 mod support_works;
 
+mod clock_keep_alive;
+mod clock_kit;
 mod hosts;
