@@ -272,7 +272,7 @@ impl Core {
             self.on_event(Side::Upstream, event, clock.now());
             progress = Progress::Made;
         }
-        if self.closer.is_none() {
+        if self.closer.is_none() && self.first_end.is_none() {
             self.closer = self.find_closer();
         }
         match self.settle() {
@@ -282,12 +282,12 @@ impl Core {
     }
 
     fn find_closer(&self) -> Option<Side> {
-        if self.client_to_upstream.track().is_closing() {
+        if self.client_to_upstream.track().has_closed() {
             return Some(Side::Client);
         }
         self.upstream_to_client
             .track()
-            .is_closing()
+            .has_closed()
             .then_some(Side::Upstream)
     }
 
@@ -349,6 +349,8 @@ impl Core {
         if self.first_end.is_some() {
             return;
         }
+        // What is said after the first end, to our close frame perhaps, makes it no clean one.
+        self.closer = self.closer.or_else(|| self.find_closer());
         let flow = self.flow_from(side);
         let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
             TunnelEnd::Gone(side)
@@ -504,7 +506,7 @@ impl Core {
             }
         }
         if due(self.linger_deadline()) {
-            return self.end_linger();
+            return self.end_linger(now);
         }
         if due(self.expires) {
             let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
@@ -534,11 +536,17 @@ impl Core {
     }
 
     /// Nothing more came after one direction's end. What is left is dropped as it stands.
-    fn end_linger(&mut self) {
+    fn end_linger(&mut self, now: Instant) {
+        if let Some((side, kind)) = self.broken {
+            return self.end(TunnelEnd::Broken(side, kind), side, now);
+        }
         let Some(first) = &self.first_end else { return };
-        let (initiator, waiting_for) = (first.side, first.side.opposite());
-        if self.closer.is_none() {
-            let end = TunnelEnd::Timeout(Timer::Linger, waiting_for);
+        // A lost upstream stays the reason, whatever the client makes of it.
+        if self.closer.is_none() && first.side == Side::Client {
+            let (end, initiator) = (
+                TunnelEnd::Timeout(Timer::Linger, Side::Upstream),
+                first.side,
+            );
             self.verdict.get_or_insert(Verdict { end, initiator });
         }
         self.client_to_upstream.abandon();
