@@ -7,6 +7,8 @@
 mod support;
 mod support_works;
 
+mod clock_close;
 mod clock_keep_alive;
 mod clock_kit;
+mod clock_timers;
 mod hosts;
