@@ -382,7 +382,10 @@ impl Flow {
             }
             _ => self.forward(cx, sink, forward, clock)?,
         }
-        self.sink_at_boundary = stands_at_boundary && !self.track.is_opaque();
+        // A header that makes no sense is a breach where rules are enforced: the place is lost
+        // behind it, but the sink got nothing of it.
+        self.sink_at_boundary =
+            stands_at_boundary && (verdict.breach.is_some() || !self.track.is_opaque());
         Ok(verdict.breach)
     }
 
