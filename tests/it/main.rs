@@ -10,5 +10,7 @@ mod support_works;
 mod clock_close;
 mod clock_keep_alive;
 mod clock_kit;
+mod clock_limits;
+mod clock_opaque;
 mod clock_timers;
 mod hosts;
