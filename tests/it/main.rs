@@ -7,6 +7,12 @@
 mod support;
 mod support_works;
 
+mod clock_close;
+mod clock_keep_alive;
+mod clock_kit;
+mod clock_limits;
+mod clock_opaque;
+mod clock_timers;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
