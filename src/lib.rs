@@ -8,6 +8,7 @@ mod handshake;
 mod observe;
 mod pool;
 mod proxy;
+mod rate;
 mod registry;
 mod report;
 mod task;
