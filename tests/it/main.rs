@@ -8,3 +8,4 @@ mod support;
 mod support_works;
 
 mod hosts;
+mod tunnel_data;
