@@ -9,3 +9,4 @@ mod support_works;
 
 mod hosts;
 mod tunnel_data;
+mod tunnel_ends;

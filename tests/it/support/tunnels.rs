@@ -245,6 +245,14 @@ impl Ends {
         read_frame(self.end(side)).await
     }
 
+    /// Drops one side's end and gives back the other.
+    pub(crate) fn drop_end(self, side: Side) -> Survivor {
+        match side {
+            Side::Client => Survivor::Upstream(self.upstream),
+            _ => Survivor::Client(self.client),
+        }
+    }
+
     /// Ends one side with a reset and gives back the other.
     pub(crate) fn reset(self, side: Side) -> Survivor {
         match side {
