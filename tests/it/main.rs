@@ -10,3 +10,5 @@ mod support_works;
 mod hosts;
 mod tunnel_data;
 mod tunnel_ends;
+mod tunnel_load;
+mod tunnel_memory;
