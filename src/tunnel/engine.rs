@@ -306,10 +306,11 @@ impl Core {
             Event::SinkFailed(kind) => {
                 let sink = source.opposite();
                 self.broken.get_or_insert((sink, kind));
-                if self.flow_from(sink).source_has_ended() {
-                    self.end(TunnelEnd::Broken(sink, kind), sink, now);
-                } else {
+                let from_sink = self.flow_from(sink);
+                if !from_sink.source_has_ended() {
                     self.note_first_end(sink, now);
+                } else if !from_sink.track().has_closed() {
+                    self.end(TunnelEnd::Broken(sink, kind), sink, now);
                 }
             }
             Event::Breach(Breach::Limit(limit)) => {
@@ -333,7 +334,9 @@ impl Core {
         if self.closing.is_some() {
             return;
         }
+        let ended_first = self.first_end.as_ref().map(|first| first.side) == Some(side);
         let lost_without_a_word = side == Side::Upstream
+            && ended_first
             && self.closer.is_none()
             && self.find_closer().is_none()
             && self.flow_from(side).sink_at_boundary();

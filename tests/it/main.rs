@@ -16,3 +16,7 @@ mod clock_timers;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
+mod tunnel_data;
+mod tunnel_ends;
+mod tunnel_load;
+mod tunnel_memory;
