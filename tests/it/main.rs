@@ -7,4 +7,5 @@
 mod support;
 mod support_works;
 
+mod handshake;
 mod hosts;
