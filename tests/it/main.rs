@@ -13,6 +13,7 @@ mod clock_kit;
 mod clock_limits;
 mod clock_opaque;
 mod clock_timers;
+mod handshake;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
