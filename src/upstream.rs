@@ -3,10 +3,13 @@
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::connect::{Address, InvalidAddress};
 
@@ -17,8 +20,9 @@ use crate::connect::{Address, InvalidAddress};
 /// ```
 /// use wsplice::Upstream;
 ///
-/// let upstream = Upstream::new("ws://10.0.0.1:8080")?;
+/// let upstream = Upstream::new("ws://10.0.0.1:8080")?.weight(3).tag("zone", "b");
 /// assert_eq!(upstream.name(), "10.0.0.1:8080");
+/// assert_eq!(upstream.tag_value("zone"), Some("b"));
 /// assert!(Upstream::new("10.0.0.1:8080").is_err());
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
@@ -26,6 +30,8 @@ use crate::connect::{Address, InvalidAddress};
 pub struct Upstream {
     name: Arc<str>,
     address: Address,
+    weight: u32,
+    tags: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Upstream {
@@ -44,7 +50,24 @@ impl Upstream {
         Self {
             name: address.to_string().into(),
             address,
+            weight: 1,
+            tags: Vec::new(),
         }
+    }
+
+    /// How much it takes compared with the others, in policies that look at weights; 1 by
+    /// default. One of weight 0 gets nothing from those.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Adds a tag, for policies and predicates of your own.
+    #[must_use]
+    pub fn tag(mut self, key: &str, value: &str) -> Self {
+        self.tags.push((key.into(), value.into()));
+        self
     }
 
     /// What logs and reports call it: `host:port`, or `unix:` and the path.
@@ -58,29 +81,12 @@ impl Upstream {
     pub const fn address(&self) -> &Address {
         &self.address
     }
-}
 
-impl TryFrom<&str> for Upstream {
-    type Error = InvalidAddress;
-
-    fn try_from(address: &str) -> Result<Self, InvalidAddress> {
-        Self::new(address)
-    }
-}
-
-impl TryFrom<String> for Upstream {
-    type Error = InvalidAddress;
-
-    fn try_from(address: String) -> Result<Self, InvalidAddress> {
-        Self::new(&address)
-    }
-}
-
-impl TryFrom<&String> for Upstream {
-    type Error = InvalidAddress;
-
-    fn try_from(address: &String) -> Result<Self, InvalidAddress> {
-        Self::new(address)
+    /// The newest value of a tag.
+    #[must_use]
+    pub fn tag_value(&self, key: &str) -> Option<&str> {
+        let tag = self.tags.iter().rev().find(|(name, _)| **name == *key);
+        tag.map(|(_, value)| &**value)
     }
 }
 
@@ -88,6 +94,17 @@ impl TryFrom<&String> for Upstream {
 pub(crate) struct Member {
     upstream: Upstream,
     tunnels: AtomicUsize,
+    handshakes: AtomicUsize,
+    /// Smoothed latency in microseconds, plus one; zero before the first sample.
+    latency_us: AtomicU64,
+    ramp: Mutex<Option<Ramp>>,
+}
+
+/// A slow start: from when, and how long.
+#[derive(Clone, Copy, Debug)]
+struct Ramp {
+    began: Instant,
+    takes: Duration,
 }
 
 impl Member {
@@ -95,6 +112,9 @@ impl Member {
         Self {
             upstream,
             tunnels: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
+            latency_us: AtomicU64::new(0),
+            ramp: Mutex::new(None),
         }
     }
 
@@ -106,8 +126,53 @@ impl Member {
         Arc::clone(&self.upstream.name)
     }
 
+    pub(crate) const fn weight(&self) -> u32 {
+        self.upstream.weight
+    }
+
     pub(crate) fn tunnels(&self) -> usize {
         self.tunnels.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn latency(&self) -> Option<Duration> {
+        self.latency_us
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
+            .map(Duration::from_micros)
+    }
+
+    /// Adds a latency sample: a handshake's time, or a ping's. The smoothed value moves by an
+    /// eighth (RFC 6298 §2); two samples at once may lose one, which is harmless.
+    pub(crate) fn sample_latency(&self, sample: Duration) {
+        let sample = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX / 8);
+        let smoothed = match self.latency_us.load(Ordering::Relaxed).checked_sub(1) {
+            Some(before) => before - before / 8 + sample / 8,
+            None => sample,
+        };
+        self.latency_us
+            .store(smoothed.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Begins a slow start.
+    pub(crate) fn ramp_up(&self, now: Instant, takes: Duration) {
+        *self.ramp.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Ramp { began: now, takes });
+    }
+
+    /// How much of its share it should get, in a slow start: from just above 0 to 1.
+    pub(crate) fn readiness(&self, now: Instant) -> f64 {
+        let Some(ramp) = *self.ramp.lock().unwrap_or_else(PoisonError::into_inner) else {
+            return 1.0;
+        };
+        let elapsed = now.saturating_duration_since(ramp.began);
+        if elapsed >= ramp.takes {
+            return 1.0;
+        }
+        (elapsed.as_secs_f64() / ramp.takes.as_secs_f64()).max(0.01)
     }
 }
 
@@ -116,27 +181,42 @@ impl fmt::Debug for Member {
         f.debug_struct("Member")
             .field("upstream", &self.upstream.name)
             .field("tunnels", &self.tunnels())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
 /// A tunnel's claim on its upstream: counted from the pick to the tunnel's end.
 #[derive(Debug)]
-pub(crate) struct Lease(Arc<Member>);
+pub(crate) struct Lease {
+    member: Arc<Member>,
+    shaking_hands: bool,
+}
 
 impl Lease {
     pub(crate) fn new(member: Arc<Member>) -> Self {
         member.tunnels.fetch_add(1, Ordering::Relaxed);
-        Self(member)
+        member.handshakes.fetch_add(1, Ordering::Relaxed);
+        Self {
+            member,
+            shaking_hands: true,
+        }
     }
 
-    pub(crate) fn member(&self) -> &Arc<Member> {
-        &self.0
+    pub(crate) const fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// The handshake is over; the tunnel goes on being counted.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::take(&mut self.shaking_hands) {
+            self.member.handshakes.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.tunnels.fetch_sub(1, Ordering::Relaxed);
+        self.settle();
+        self.member.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 }

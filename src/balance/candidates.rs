@@ -1,20 +1,22 @@
 //! What a policy sees.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::upstream::Member;
 
 /// The upstreams that may be picked for this request.
 #[derive(Clone, Copy)]
-pub struct Candidates<'a>(&'a [Arc<Member>]);
+pub struct Candidates<'a>(&'a [Arc<Member>], Instant);
 
 /// One upstream that may be picked, with its figures at this moment.
 #[derive(Clone, Copy)]
-pub struct Candidate<'a>(&'a Member);
+pub struct Candidate<'a>(&'a Member, Instant);
 
 impl<'a> Candidates<'a> {
-    pub(crate) const fn new(members: &'a [Arc<Member>]) -> Self {
-        Self(members)
+    pub(crate) const fn new(members: &'a [Arc<Member>], now: Instant) -> Self {
+        Self(members, now)
     }
 
     /// How many there are.
@@ -32,12 +34,13 @@ impl<'a> Candidates<'a> {
     /// The one at this index, from zero.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Candidate<'a>> {
-        self.0.get(index).map(|member| Candidate(member))
+        self.0.get(index).map(|member| Candidate(member, self.1))
     }
 
     /// All of them, in the pool's order.
     pub fn iter(&self) -> impl Iterator<Item = Candidate<'a>> + use<'a> {
-        self.0.iter().map(|member| Candidate(member))
+        let now = self.1;
+        self.0.iter().map(move |member| Candidate(member, now))
     }
 }
 
@@ -52,6 +55,36 @@ impl<'a> Candidate<'a> {
     #[must_use]
     pub fn tunnels(&self) -> usize {
         self.0.tunnels()
+    }
+
+    /// Handshakes with it that are under way now.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.0.handshakes()
+    }
+
+    /// Its weight; see [`Upstream::weight`](crate::Upstream::weight).
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.0.weight()
+    }
+
+    /// The value of a tag.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> Option<&'a str> {
+        self.0.upstream().tag_value(key)
+    }
+
+    /// Smoothed time of its handshakes and pings; `None` before the first.
+    #[must_use]
+    pub fn latency(&self) -> Option<Duration> {
+        self.0.latency()
+    }
+
+    /// How much of its share it should get: 1, or less in a slow start, down to 0.01.
+    #[must_use]
+    pub fn readiness(&self) -> f64 {
+        self.0.readiness(self.1)
     }
 }
 

@@ -76,14 +76,18 @@ fn tcp(text: &str) -> Result<Address, Reason> {
     if host.is_empty() {
         return Err(Reason::NoHost);
     }
-    let port = match authority.as_str().rsplit_once(':') {
-        Some((_, "")) => return Err(Reason::Port),
-        _ => authority.port_u16(),
+    // What follows the host is nothing, or a colon and the port.
+    let port = match authority.as_str().get(authority.host().len()..) {
+        None | Some("") => 80,
+        Some(port) => read_port(port).ok_or(Reason::Port)?,
     };
-    if port.is_none() && authority.port().is_some() || port == Some(0) {
-        return Err(Reason::Port);
-    }
-    Ok(Address::tcp(host, port.unwrap_or(80)))
+    Ok(Address::tcp(host, port))
+}
+
+fn read_port(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix(':')?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|port| is_number && *port != 0)
 }
 
 impl fmt::Display for Address {

@@ -3,7 +3,7 @@
 use std::{error, fmt};
 
 use http::{
-    HeaderMap, HeaderName, Version,
+    HeaderMap, Version,
     header::{
         CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
     },
@@ -11,7 +11,7 @@ use http::{
 };
 
 use crate::{
-    headers::{contains_token, extension_names, members},
+    headers::{contains_token, extension_names, members, only_line},
     upgrade::UpgradeRequest,
 };
 
@@ -87,7 +87,7 @@ impl Offer {
         if !contains_token(headers, &CONNECTION, "upgrade") {
             return Err(Disagreement::Connection);
         }
-        if only_line(headers, &SEC_WEBSOCKET_ACCEPT) != Some(self.accept_key.as_bytes()) {
+        if only_line(headers, &SEC_WEBSOCKET_ACCEPT).is_none_or(|key| key != &self.accept_key) {
             return Err(Disagreement::AcceptKey);
         }
         Ok(Agreement {
@@ -137,11 +137,3 @@ impl fmt::Display for Disagreement {
 }
 
 impl error::Error for Disagreement {}
-
-fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut lines = headers.get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => Some(line.as_bytes()),
-        _ => None,
-    }
-}

@@ -32,7 +32,6 @@ mod host;
 mod path;
 mod request;
 mod rewrite;
-mod tokens;
 
 pub(crate) use self::escape::split_escape;
 pub(crate) use self::host::Host;
@@ -41,4 +40,3 @@ pub(crate) use self::path::comparable;
 pub(crate) use self::path::tricky;
 pub use self::request::RequestHead;
 pub use self::rewrite::{InvalidPath, PathRewrite, RewriteError};
-pub(crate) use self::tokens::tokens;

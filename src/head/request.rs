@@ -9,7 +9,7 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, Version, req
 
 use super::host::Host;
 use super::path::PathReadings;
-use super::tokens::tokens;
+use crate::headers::{members, only_line};
 
 /// A borrowed view of a request's head.
 ///
@@ -136,7 +136,7 @@ impl<'a> RequestHead<'a> {
     /// in its order of preference (RFC 6455 §4.1).
     pub fn subprotocols(&self) -> &[&'a str] {
         self.subprotocols.get_or_init(|| {
-            tokens(self.headers, &SEC_WEBSOCKET_PROTOCOL)
+            members(self.headers, &SEC_WEBSOCKET_PROTOCOL)
                 .filter_map(|token| std::str::from_utf8(token).ok())
                 .collect()
         })
@@ -146,13 +146,13 @@ impl<'a> RequestHead<'a> {
     ///
     /// `None` when there is none, or more than one, which no browser sends (RFC 6454 §7.3).
     pub fn origin(&self) -> Option<&'a str> {
-        only_line(self.headers, &ORIGIN)
+        only_text(self.headers, &ORIGIN)
     }
 
     pub(crate) fn host_and_port(&self) -> Option<Host<'a>> {
         *self.host.get_or_init(|| match self.uri.authority() {
             Some(authority) => Host::of_authority(authority),
-            None => only_line(self.headers, &HOST).and_then(Host::parse),
+            None => only_text(self.headers, &HOST).and_then(Host::parse),
         })
     }
 
@@ -222,10 +222,9 @@ impl fmt::Debug for RequestHead<'_> {
 }
 
 /// The value of the header `name` when it has exactly one line, and that is text.
-fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut lines = headers.get_all(name).iter();
-    let line = lines.next()?.to_str().ok()?.trim_ascii();
-    lines.next().is_none().then_some(line)
+/// The text of a header that may stand only once.
+fn only_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    Some(only_line(headers, name)?.to_str().ok()?.trim_ascii())
 }
 
 #[cfg(test)]

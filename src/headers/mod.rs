@@ -38,4 +38,4 @@ pub use self::trust::{InvalidTrustedProxy, TrustedProxies};
 pub use self::via::{InvalidPseudonym, Via};
 
 pub(crate) use self::hop_by_hop::strip as strip_hop_by_hop;
-pub(crate) use self::tokens::{contains_token, extension_names, members};
+pub(crate) use self::tokens::{contains_token, extension_names, members, only_line};

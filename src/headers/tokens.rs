@@ -5,7 +5,7 @@
 //! substring: `not-upgrade` does not contain the token `upgrade`.
 
 use http::header::SEC_WEBSOCKET_EXTENSIONS;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::quoted;
 
@@ -26,6 +26,15 @@ pub(crate) fn members<'a>(
         // hold no other.
         .map(<[u8]>::trim_ascii)
         .filter(|member| !member.is_empty())
+}
+
+/// The value of a header that may stand only once; `None` when it is missing or repeated.
+pub(crate) fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => Some(line),
+        _ => None,
+    }
 }
 
 /// Whether the list `name` has the member `token`, in any ASCII case.

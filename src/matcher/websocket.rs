@@ -4,7 +4,8 @@ use http::Version;
 use http::header::{CONNECTION, UPGRADE};
 
 use super::Matcher;
-use crate::head::{RequestHead, tokens};
+use crate::head::RequestHead;
+use crate::headers::members;
 
 /// Matches requests for a WebSocket; see [`websocket`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Matcher for WebSocketMatcher {
 
 fn asks_for_upgrade(request: &RequestHead<'_>) -> bool {
     let lists = |name, token: &str| {
-        tokens(request.headers(), name).any(|own| own.eq_ignore_ascii_case(token.as_bytes()))
+        members(request.headers(), name).any(|own| own.eq_ignore_ascii_case(token.as_bytes()))
     };
     lists(&UPGRADE, "websocket") && lists(&CONNECTION, "upgrade")
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::{
     balance::{Balance, Candidates, RoundRobin},
     connect::InvalidAddress,
@@ -90,7 +92,9 @@ impl Pool {
         if members.is_empty() {
             return None;
         }
-        let index = self.balance.pick(&Candidates::new(members), head)?;
+        let index = self
+            .balance
+            .pick(&Candidates::new(members, Instant::now()), head)?;
         members
             .get(index)
             .map(|member| Lease::new(Arc::clone(member)))

@@ -11,10 +11,14 @@ use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use tower_service::Service;
 
-use crate::handshake::name_version;
+use crate::{
+    handshake::name_version,
+    head::RequestHead,
+    upgrade::{Intent, inspect},
+};
 
-/// Answers everything with 426 Upgrade Required (RFC 9110 §15.5.22): here is a WebSocket, and
-/// nothing else.
+/// Says that here is a WebSocket and nothing else: 426 Upgrade Required (RFC 9110 §15.5.22) to an
+/// ordinary request, 404 to a handshake, which comes here only if the proxy does not own it.
 ///
 /// It is the inner service of [`ProxyLayer::into_service`](crate::ProxyLayer::into_service).
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +34,12 @@ impl<B> Service<Request<B>> for UpgradeRequired {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if !matches!(inspect(&RequestHead::from(&request)), Intent::Other) {
+            let mut response = Response::new(Full::new(Bytes::from_static(b"no such WebSocket\n")));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            return ready(Ok(response));
+        }
         let text = Bytes::from_static(b"this path speaks WebSocket only\n");
         let mut response = Response::new(Full::new(text));
         *response.status_mut() = StatusCode::UPGRADE_REQUIRED;

@@ -205,6 +205,7 @@ impl Future for Tunnel {
                 continue;
             }
             if core.is_finished() {
+                core.tell_pongs();
                 core.publish();
                 return Poll::Ready(core.report());
             }
@@ -217,6 +218,7 @@ impl Future for Tunnel {
             clock = Clock::default();
             core.on_time(clock.now());
         }
+        core.tell_pongs();
         core.publish();
         Poll::Pending
     }
@@ -295,6 +297,10 @@ impl Core {
         match event {
             Event::Done => {}
             Event::Ended => self.on_source_ended(source, now),
+            // After its close frame a side may leave as it likes (RFC 6455 §7.1.1).
+            Event::SourceFailed(_) if self.flow_from(source).track().has_closed() => {
+                self.on_source_ended(source, now);
+            }
             Event::SourceFailed(kind) => self.end(TunnelEnd::Broken(source, kind), source, now),
             // What the broken side sent before may still be on its way: its own direction tells.
             Event::SinkFailed(kind) => {
@@ -319,7 +325,7 @@ impl Core {
     /// end first), so the end is passed on and the other direction goes on, for a while.
     fn on_source_ended(&mut self, side: Side, now: Instant) {
         if let Some((broken, kind)) = self.broken {
-            if broken == side {
+            if broken == side && !self.flow_from(side).track().has_closed() {
                 return self.end(TunnelEnd::Broken(side, kind), side, now);
             }
         }
@@ -336,6 +342,10 @@ impl Core {
             let words = self
                 .config
                 .worded(&end, Side::Client, farewell(&end, Side::Client));
+            self.verdict.get_or_insert(Verdict {
+                end,
+                initiator: side,
+            });
             if let Farewell::Close(frame) = words {
                 let frame = ControlFrame::close(frame.code, &frame.reason);
                 let frame = self.client.encode(&frame);
@@ -590,6 +600,16 @@ impl Core {
                 heard,
                 leg.rtt(),
             );
+        }
+    }
+
+    /// Tells the observer of round trips that were measured.
+    fn tell_pongs(&mut self) {
+        let Some(entry) = &self.entry else { return };
+        for leg in [&mut self.client, &mut self.upstream] {
+            if let Some(rtt) = leg.pinger.as_mut().and_then(|pinger| pinger.take_news()) {
+                entry.tell_pong(leg.side, rtt);
+            }
         }
     }
 

@@ -126,6 +126,8 @@ pub(super) struct Pinger {
     answered: u32,
     sent_at: Option<Instant>,
     rtt: Option<Rtt>,
+    /// A round trip that nobody was told of yet.
+    news: Option<Rtt>,
 }
 
 impl Pinger {
@@ -139,6 +141,7 @@ impl Pinger {
             answered: 0,
             sent_at: None,
             rtt: None,
+            news: None,
         }
     }
 
@@ -214,6 +217,7 @@ impl Pinger {
                 self.rtt
                     .map_or_else(|| Rtt::first(sample), |rtt| rtt.with(sample)),
             );
+            self.news = self.rtt;
             self.listen(dice);
         }
         true
@@ -222,6 +226,11 @@ impl Pinger {
     /// Round trips of our pings so far.
     pub(super) fn rtt(&self) -> Option<Rtt> {
         self.rtt
+    }
+
+    /// The newest round trip, if it was measured since the last call.
+    pub(super) fn take_news(&mut self) -> Option<Rtt> {
+        self.news.take()
     }
 
     fn listen(&mut self, dice: f64) {

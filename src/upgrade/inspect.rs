@@ -2,13 +2,13 @@
 
 use http::{
     HeaderMap, Method, Version,
-    header::{
-        CONNECTION, CONTENT_LENGTH, HOST, HeaderName, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
-        UPGRADE,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE},
 };
 
-use crate::{head::RequestHead, headers::contains_token};
+use crate::{
+    head::RequestHead,
+    headers::{contains_token, only_line},
+};
 
 use super::{Malformed, UpgradeRequest};
 
@@ -77,7 +77,7 @@ fn read(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
     if announces_body(headers) {
         return Err(Malformed::Body);
     }
-    if only_line(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
+    if only_line(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Malformed::Version);
     }
     UpgradeRequest::read(headers)
@@ -91,14 +91,6 @@ fn announces_body(headers: &HeaderMap) -> bool {
             .get_all(CONTENT_LENGTH)
             .iter()
             .any(|length| length.as_bytes() != b"0")
-}
-
-fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut lines = headers.get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => Some(line.as_bytes()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_KEY};
 
+use crate::headers::only_line;
+
 use super::Malformed;
 
 /// An opening handshake that keeps RFC 6455 §4.2.1, and its key.
@@ -17,10 +19,7 @@ pub struct UpgradeRequest {
 impl UpgradeRequest {
     /// Reads the key; the rest has been checked.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Malformed> {
-        let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
-        let (Some(key), None) = (keys.next(), keys.next()) else {
-            return Err(Malformed::KeyCount);
-        };
+        let key = only_line(headers, &SEC_WEBSOCKET_KEY).ok_or(Malformed::KeyCount)?;
         if !is_key(key.as_bytes()) {
             return Err(Malformed::Key);
         }
