@@ -21,7 +21,7 @@ use wsplice::headers::TrustedProxies;
         RUST_LOG chooses what is logged: warn, debug, wsplice=trace ... [default: info]"
 )]
 pub(crate) struct Args {
-    /// Address and port to listen on; port 0 is any free one
+    /// Address and port to listen on; port 0 is any
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = listen)]
     pub(crate) listen: SocketAddr,
 
