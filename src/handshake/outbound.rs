@@ -28,26 +28,37 @@ pub(crate) struct Outbound {
     pub(crate) rewrite: Option<PathRewrite>,
 }
 
+impl Outbound {
+    /// The target that the upstream is asked for: as it came, byte for byte, unless it is to be
+    /// rewritten.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Rewrite`] when the rewrite does not take the path.
+    pub(crate) fn target(&self, requested: &Uri) -> Result<Uri, Error> {
+        match &self.rewrite {
+            Some(rewrite) => rewrite
+                .apply(requested)
+                .map(Uri::from)
+                .map_err(|error| Error::because(ErrorKind::Rewrite, error)),
+            None => Ok(requested
+                .path_and_query()
+                .map_or_else(Uri::default, |path| path.clone().into())),
+        }
+    }
+}
+
 /// Makes the upstream's request out of the client's.
 ///
-/// The path goes out byte for byte as it came unless it is to be rewritten. Headers that speak of
-/// the client's connection go; the handshake's own come last, so nothing before can spoil them.
+/// Headers that speak of the client's connection go; the handshake's own come last, so nothing
+/// before can spoil them.
 pub(crate) fn outbound(
     client_request: Parts,
+    target: Uri,
     upgrade: &UpgradeRequest,
     client: &ClientInfo,
     settings: &Outbound,
-) -> Result<Request<Empty<Bytes>>, Error> {
-    let target = match &settings.rewrite {
-        Some(rewrite) => rewrite
-            .apply(&client_request.uri)
-            .map_err(|error| Error::because(ErrorKind::Rewrite, error))?
-            .into(),
-        None => client_request
-            .uri
-            .path_and_query()
-            .map_or_else(Uri::default, |path| path.clone().into()),
-    };
+) -> Request<Empty<Bytes>> {
     let mut headers = client_request.headers;
     let host = requested_host(&client_request.uri, headers.get(HOST));
     strip_hop_by_hop(&mut headers);
@@ -78,7 +89,7 @@ pub(crate) fn outbound(
     *request.uri_mut() = target;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
-    Ok(request)
+    request
 }
 
 /// The host that was asked for: an absolute target goes before the header (RFC 9112 §3.2.2).
