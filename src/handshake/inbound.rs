@@ -2,16 +2,46 @@
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_VERSION, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    },
     response::Parts,
 };
 
 use crate::headers::{HeaderEdits, Via, strip_hop_by_hop};
 
+/// What both sides agree by (RFC 6455 §4.2.2, items 5.4 to 5.6).
+static AGREEMENT: [HeaderName; 3] = [
+    SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_EXTENSIONS,
+];
+
 /// The client's 101, out of the upstream's.
+///
+/// The agreement has been verified, and goes down as it was: edits don't reach it.
 pub(crate) fn accepted(mut head: Parts, via: Option<&Via>, edits: &HeaderEdits) -> Response<()> {
+    let agreement: Vec<_> = AGREEMENT
+        .iter()
+        .flat_map(|name| {
+            head.headers
+                .get_all(name)
+                .into_iter()
+                .map(move |line| (name, line))
+        })
+        .map(|(name, line)| (name, line.clone()))
+        .collect();
     pass_down(&mut head, via, edits);
-    head.headers.remove(CONTENT_LENGTH);
+    for name in AGREEMENT
+        .iter()
+        .chain([&CONTENT_LENGTH, &TRANSFER_ENCODING])
+    {
+        head.headers.remove(name);
+    }
+    for (name, line) in agreement {
+        head.headers.append(name, line);
+    }
     name_upgrade(&mut head.headers);
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
