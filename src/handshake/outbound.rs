@@ -14,7 +14,7 @@ use http_body_util::Empty;
 use crate::{
     error::{Error, ErrorKind},
     head::PathRewrite,
-    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, Via, strip_hop_by_hop},
+    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, Via, only_line, strip_hop_by_hop},
     upgrade::UpgradeRequest,
 };
 
@@ -68,12 +68,17 @@ pub(crate) fn outbound(
     if let Some(via) = &settings.via {
         via.apply(&mut headers, client_request.version);
     }
-    if let Some(host) = host {
-        headers.insert(HOST, host);
+    if let Some(host) = &host {
+        headers.insert(HOST, host.clone());
     }
     settings.edits.apply(&mut headers);
-    if let Some(host) = &settings.host {
-        headers.insert(HOST, host.clone());
+    // RFC 9112 §3.2: exactly one, whatever the edits did to it.
+    let other_host = match only_line(&headers, &HOST) {
+        Some(_) => settings.host.clone(),
+        None => settings.host.clone().or(host),
+    };
+    if let Some(host) = other_host {
+        headers.insert(HOST, host);
     }
     for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
         headers.remove(name);
