@@ -131,6 +131,11 @@ impl Proxied {
         assert_eq!(*events.expect("the observer lives"), expected);
     }
 
+    /// The events so far, as [`Events`] writes them.
+    pub(super) fn events(&self) -> Vec<String> {
+        self.events.0.borrow().clone()
+    }
+
     /// Waits until this event has come.
     pub(super) async fn wait_for_event(&self, event: &str) {
         let mut log = self.events.0.subscribe();

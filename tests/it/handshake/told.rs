@@ -17,15 +17,15 @@ use crate::support::upstream::{RawUpstream, closed_addr};
 async fn an_accepted_handshake_is_told_and_then_its_tunnel() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let proxied = Proxied::before(&upstream).await;
-    let mut client = proxied.open("/ws/x?secret=1").await;
+    let client = proxied.open("/ws/x?secret=1").await;
     let accepted = format!("accepted /ws/x {}", upstream.addr());
     proxied.expect_events(&[&accepted, "opened /ws/x"]).await;
     assert_eq!(proxied.open_tunnels(), 1);
-    client.fin().await;
-    client.expect_eof().await;
+    client.reset();
     proxied
         .expect_events(&[&accepted, "opened /ws/x", "closed /ws/x"])
         .await;
+    // Who is told of the end finds the counts right.
     assert_eq!(proxied.open_tunnels(), 0);
     proxied.expect_idle().await;
 }
