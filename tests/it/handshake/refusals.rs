@@ -6,12 +6,13 @@ use tokio::sync::Notify;
 
 use super::kit::{Host, Proxied, expect_page, text, values};
 use crate::support::deadline::within;
+use crate::support::head::Head;
 use crate::support::raw::handshake_request;
 use crate::support::scripts::{self, Then};
 use crate::support::upstream::{RawConn, RawUpstream};
 
 /// Relays this answer and returns what the client got; checks all that holds for every refusal.
-async fn relayed(answer: &str, status: u16, body: &str) -> crate::support::head::Head {
+async fn relayed(answer: &str, status: u16, body: &str) -> Head {
     let upstream = RawUpstream::start(scripts::fixed(answer.to_owned(), Then::Hold)).await;
     let proxied = Proxied::before(&upstream).await;
     let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
