@@ -122,9 +122,9 @@ impl Error {
         match self.kind {
             ErrorKind::MalformedHandshake
             | ErrorKind::OriginNotAllowed
+            | ErrorKind::Rewrite
             | ErrorKind::ClientUpgrade => Side::Client,
             ErrorKind::NotUpgradable
-            | ErrorKind::Rewrite
             | ErrorKind::NoUpstream
             | ErrorKind::Draining
             | ErrorKind::TooManyTunnels

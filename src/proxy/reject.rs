@@ -44,9 +44,8 @@ fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::MalformedHandshake => malformed_status(error),
         ErrorKind::OriginNotAllowed => StatusCode::FORBIDDEN,
-        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade | ErrorKind::Rewrite => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        ErrorKind::Rewrite => StatusCode::BAD_REQUEST,
+        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::NoUpstream
         | ErrorKind::Draining
         | ErrorKind::TooManyTunnels
