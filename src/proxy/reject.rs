@@ -51,9 +51,12 @@ fn status(error: &Error) -> StatusCode {
         | ErrorKind::TooManyTunnels
         | ErrorKind::TooManyHandshakes
         | ErrorKind::TooManyHandshakesPerSecond => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::ConnectTimeout | ErrorKind::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::ConnectTimeout | ErrorKind::TlsTimeout | ErrorKind::HandshakeTimeout => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
         ErrorKind::Resolve
         | ErrorKind::Connect
+        | ErrorKind::Tls
         | ErrorKind::Handshake
         | ErrorKind::Disagreement => StatusCode::BAD_GATEWAY,
     }
