@@ -14,3 +14,5 @@ mod clock_limits;
 mod clock_opaque;
 mod clock_timers;
 mod hosts;
+mod property_garbage;
+mod property_inject;
