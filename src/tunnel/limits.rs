@@ -176,3 +176,6 @@ impl Bucket {
         self.filled_at = now;
     }
 }
+
+#[cfg(test)]
+mod tests;
