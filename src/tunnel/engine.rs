@@ -737,3 +737,6 @@ fn shortened(lifetime: Duration, jitter: f64) -> Duration {
     };
     lifetime.mul_f64(1.0 - share * fastrand::f64())
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,3 +21,5 @@ mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;
 mod tunnel_memory;
+mod property_garbage;
+mod property_inject;
