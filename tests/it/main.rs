@@ -7,7 +7,9 @@
 mod support;
 mod support_works;
 
+mod drain_sockets;
 mod hosts;
+mod registry_sockets;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;
