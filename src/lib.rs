@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod admission;
 mod drain;
 mod error;
 mod handshake;
@@ -24,11 +25,12 @@ pub mod headers;
 pub mod matcher;
 pub mod upgrade;
 
+pub use admission::Admission;
 pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use handshake::Disagreement;
 pub use observe::{Handshake, Observer};
-pub use pool::Pool;
+pub use pool::{Pool, RemovedTunnels};
 pub use proxy::{Proxy, ProxyLayer, ResponseBody, ResponseFuture, UpgradeRequired};
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{

@@ -14,7 +14,7 @@ use http_body_util::Empty;
 use crate::{
     error::{Error, ErrorKind},
     head::PathRewrite,
-    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, Via, strip_hop_by_hop},
+    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, Via, set_header, strip_hop_by_hop},
     upgrade::UpgradeRequest,
 };
 
@@ -58,20 +58,32 @@ pub(crate) fn outbound(
         via.apply(&mut headers, client_request.version);
     }
     if let Some(host) = host {
-        headers.insert(HOST, host);
+        set_header(&mut headers, &HOST, host);
     }
     settings.edits.apply(&mut headers);
     if let Some(host) = &settings.host {
-        headers.insert(HOST, host.clone());
+        set_header(&mut headers, &HOST, host.clone());
     }
     for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
         headers.remove(name);
     }
     // RFC 6455 §4.1, items 5 to 9.
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_KEY, upgrade.key().clone());
-    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    set_header(
+        &mut headers,
+        &CONNECTION,
+        HeaderValue::from_static("Upgrade"),
+    );
+    set_header(
+        &mut headers,
+        &UPGRADE,
+        HeaderValue::from_static("websocket"),
+    );
+    set_header(&mut headers, &SEC_WEBSOCKET_KEY, upgrade.key().clone());
+    set_header(
+        &mut headers,
+        &SEC_WEBSOCKET_VERSION,
+        HeaderValue::from_static("13"),
+    );
 
     let mut request = Request::new(Empty::new());
     *request.method_mut() = Method::GET;

@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Replaces all lines of `name` by one. Where there is no room no line is left.
-pub(super) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+pub(crate) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     // `try_insert` wants room before it looks for the name: on a full map it fails and
     // leaves the old line, which may be a forged one.
     headers.remove(name);

@@ -47,9 +47,11 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade | ErrorKind::Rewrite => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
-        ErrorKind::NoUpstream | ErrorKind::Draining | ErrorKind::Overloaded => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorKind::NoUpstream
+        | ErrorKind::Draining
+        | ErrorKind::TooManyTunnels
+        | ErrorKind::TooManyHandshakes
+        | ErrorKind::TooManyHandshakesPerSecond => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::ConnectTimeout | ErrorKind::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
         | ErrorKind::Connect
@@ -85,7 +87,11 @@ fn extra_header(error: &Error) -> Extra {
             Some(Malformed::Version) => Extra::Version,
             _ => Extra::None,
         },
-        ErrorKind::NoUpstream | ErrorKind::Draining | ErrorKind::Overloaded => Extra::RetryAfter,
+        ErrorKind::NoUpstream
+        | ErrorKind::Draining
+        | ErrorKind::TooManyTunnels
+        | ErrorKind::TooManyHandshakes
+        | ErrorKind::TooManyHandshakesPerSecond => Extra::RetryAfter,
         _ => Extra::None,
     }
 }

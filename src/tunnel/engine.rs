@@ -273,7 +273,7 @@ impl Core {
             self.on_event(Side::Upstream, event, clock.now());
             progress = Progress::Made;
         }
-        if self.closer.is_none() {
+        if self.closer.is_none() && self.first_end().is_none() {
             self.closer = self.find_closer();
         }
         match self.settle() {
@@ -283,12 +283,12 @@ impl Core {
     }
 
     fn find_closer(&self) -> Option<Side> {
-        if self.client_to_upstream.track().is_closing() {
+        if self.client_to_upstream.track().has_closed() {
             return Some(Side::Client);
         }
         self.upstream_to_client
             .track()
-            .is_closing()
+            .has_closed()
             .then_some(Side::Upstream)
     }
 
@@ -324,7 +324,7 @@ impl Core {
     /// A side ended in order. The other side may still speak (RFC 6455 §7.1.1 lets the server
     /// end first), so the end is passed on and the other direction goes on, for a while.
     fn on_source_ended(&mut self, side: Side, now: Instant) {
-        if let Some((broken, kind)) = self.ending.as_ref().and_then(|ending| ending.broken) {
+        if let Some((broken, kind)) = self.broken() {
             if broken == side && !self.flow_from(side).track().has_closed() {
                 return self.end(TunnelEnd::Broken(side, kind), side, now);
             }
@@ -361,6 +361,8 @@ impl Core {
         if self.first_end().is_some() {
             return;
         }
+        // What is said after the first end, to our close frame perhaps, makes it no clean one.
+        self.closer = self.closer.or_else(|| self.find_closer());
         let flow = self.flow_from(side);
         let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
             TunnelEnd::Gone(side)
@@ -457,6 +459,10 @@ impl Core {
         self.ending.as_ref()?.first_end.as_ref()
     }
 
+    fn broken(&self) -> Option<(Side, std::io::ErrorKind)> {
+        self.ending.as_ref()?.broken
+    }
+
     fn ending_mut(&mut self) -> &mut Ending {
         self.ending.get_or_insert_default()
     }
@@ -475,11 +481,8 @@ impl Core {
         earliest.at(self.scheduled.as_ref().map(|scheduled| scheduled.at));
         earliest.at(self.linger_deadline());
         earliest.at(self.idle_deadline());
-        for leg in [&self.client, &self.upstream] {
-            earliest.at(leg
-                .pinger
-                .as_ref()
-                .and_then(|pinger| pinger.deadline(leg.last_received)));
+        for side in [Side::Client, Side::Upstream] {
+            earliest.at(self.keep_alive_deadline(side));
         }
         for flow in [&self.client_to_upstream, &self.upstream_to_client] {
             earliest.at(self.stall_deadline(flow));
@@ -496,6 +499,17 @@ impl Core {
         let first = self.first_end()?;
         let open = self.flow_from(first.side.opposite());
         Some(first.at.max(open.last_passed()) + self.config.linger?)
+    }
+
+    fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
+        let flow = self.flow_from(side);
+        // What is not read is not missed: a side that has ended cannot answer, and the answer of
+        // one whose bytes the other does not take waits behind them.
+        if flow.source_has_ended() || flow.stalled_since().is_some() {
+            return None;
+        }
+        let leg = self.leg(side);
+        leg.pinger.as_ref()?.deadline(leg.last_received)
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
@@ -522,7 +536,7 @@ impl Core {
             }
         }
         if due(self.linger_deadline()) {
-            return self.end_linger();
+            return self.end_linger(now);
         }
         if due(self.expires) {
             let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
@@ -536,7 +550,7 @@ impl Core {
             );
         }
         for side in [Side::Client, Side::Upstream] {
-            if self.leg_mut(side).tick(now) == Action::Dead {
+            if due(self.keep_alive_deadline(side)) && self.leg_mut(side).tick(now) == Action::Dead {
                 return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
             }
         }
@@ -552,16 +566,18 @@ impl Core {
     }
 
     /// Nothing more came after one direction's end. What is left is dropped as it stands.
-    fn end_linger(&mut self) {
-        let Some(first) = self.first_end() else {
+    fn end_linger(&mut self, now: Instant) {
+        if let Some((side, kind)) = self.broken() {
+            return self.end(TunnelEnd::Broken(side, kind), side, now);
+        }
+        let Some(initiator) = self.first_end().map(|first| first.side) else {
             return;
         };
-        let (initiator, waiting_for) = (first.side, first.side.opposite());
-        if self.closer.is_none() {
-            let end = TunnelEnd::Timeout(Timer::Linger, waiting_for);
-            self.ending_mut()
-                .verdict
-                .get_or_insert(Verdict { end, initiator });
+        // A lost upstream stays the reason, whatever the client makes of it.
+        if self.closer.is_none() && initiator == Side::Client {
+            let end = TunnelEnd::Timeout(Timer::Linger, Side::Upstream);
+            let verdict = Verdict { end, initiator };
+            self.ending_mut().verdict.get_or_insert(verdict);
         }
         self.client_to_upstream.abandon();
         self.upstream_to_client.abandon();
