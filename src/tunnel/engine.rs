@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -77,11 +77,10 @@ struct Core {
     upstream_to_client: Flow,
     config: Arc<TunnelConfig>,
     entry: Option<Arc<Entry>>,
-    registered: Option<Waker>,
+    /// Whether the entry knows whom to wake.
+    is_registered: bool,
     opened: Instant,
     expires: Option<Instant>,
-    /// A close that was asked for, and when it is to begin.
-    scheduled: Option<Box<Scheduled>>,
     /// The side that sent the first close frame.
     closer: Option<Side>,
     /// Exists from the first sign of the end, other than a close frame, on.
@@ -91,6 +90,8 @@ struct Core {
 /// What is known of the end while the tunnel comes to it.
 #[derive(Default)]
 struct Ending {
+    /// A close that was asked for, and when it is to begin.
+    scheduled: Option<Scheduled>,
     /// Set once the proxy itself ends the tunnel: when it stops waiting for the sides.
     closing: Option<Instant>,
     verdict: Option<Verdict>,
@@ -244,13 +245,12 @@ impl Core {
             client: Leg::new(Side::Client, parts.client, &config, now),
             upstream: Leg::new(Side::Upstream, parts.upstream, &config, now),
             entry,
-            registered: None,
+            is_registered: false,
             opened: now,
             expires: config
                 .max_lifetime
                 .map(|max| now + shortened(max, config.lifetime_jitter)),
             config,
-            scheduled: None,
             closer: None,
             ending: None,
         }
@@ -451,6 +451,10 @@ impl Core {
         progress
     }
 
+    fn scheduled_at(&self) -> Option<Instant> {
+        Some(self.ending.as_ref()?.scheduled.as_ref()?.at)
+    }
+
     fn closing(&self) -> Option<Instant> {
         self.ending.as_ref()?.closing
     }
@@ -478,7 +482,7 @@ impl Core {
         }
         let mut earliest = Earliest(None);
         earliest.at(self.expires);
-        earliest.at(self.scheduled.as_ref().map(|scheduled| scheduled.at));
+        earliest.at(self.scheduled_at());
         earliest.at(self.linger_deadline());
         earliest.at(self.idle_deadline());
         for side in [Side::Client, Side::Upstream] {
@@ -522,8 +526,8 @@ impl Core {
         if due(self.closing()) {
             return self.give_up();
         }
-        if due(self.scheduled.as_ref().map(|scheduled| scheduled.at)) {
-            if let Some(scheduled) = self.scheduled.take() {
+        if due(self.scheduled_at()) {
+            if let Some(scheduled) = self.ending_mut().scheduled.take() {
                 return self.end_by_command(scheduled.command, now);
             }
         }
@@ -583,16 +587,12 @@ impl Core {
         self.upstream_to_client.abandon();
     }
 
-    /// Takes note of whom a command should wake.
+    /// Tells the entry whom a command should wake. Only the proxy's own tunnels have an entry, and
+    /// each of them is a task, whose waker is the same for its whole life.
     fn listen(&mut self, cx: &Context<'_>) {
-        let Some(entry) = &self.entry else { return };
-        if !self
-            .registered
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
+        if let Some(entry) = self.entry.as_ref().filter(|_| !self.is_registered) {
             entry.register(cx.waker());
-            self.registered = Some(cx.waker().clone());
+            self.is_registered = true;
         }
     }
 
@@ -602,7 +602,7 @@ impl Core {
         };
         match command.at() {
             Some(at) if at > clock.now() => {
-                self.scheduled = Some(Box::new(Scheduled { at, command }));
+                self.ending_mut().scheduled = Some(Scheduled { at, command });
             }
             _ => self.end_by_command(command, clock.now()),
         }
