@@ -13,10 +13,12 @@ mod clock_kit;
 mod clock_limits;
 mod clock_opaque;
 mod clock_timers;
+mod drain_sockets;
 mod handshake;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
+mod registry_sockets;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;
