@@ -8,3 +8,5 @@ mod support;
 mod support_works;
 
 mod hosts;
+mod import_law;
+mod public_types;
