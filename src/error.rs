@@ -69,8 +69,12 @@ pub enum ErrorKind {
     Disagreement,
     /// The proxy is draining and takes no new tunnels.
     Draining,
-    /// A limit on open tunnels is reached.
-    Overloaded,
+    /// A limit on open tunnels is reached, of the pool or of every upstream in it.
+    TooManyTunnels,
+    /// A limit on handshakes under way is reached.
+    TooManyHandshakes,
+    /// A limit on handshakes in a second is reached.
+    TooManyHandshakesPerSecond,
 }
 
 /// Why an opening handshake did not become a tunnel: kind, side and source.
@@ -118,12 +122,14 @@ impl Error {
         match self.kind {
             ErrorKind::MalformedHandshake
             | ErrorKind::OriginNotAllowed
+            | ErrorKind::Rewrite
             | ErrorKind::ClientUpgrade => Side::Client,
             ErrorKind::NotUpgradable
-            | ErrorKind::Rewrite
             | ErrorKind::NoUpstream
             | ErrorKind::Draining
-            | ErrorKind::Overloaded => Side::Proxy,
+            | ErrorKind::TooManyTunnels
+            | ErrorKind::TooManyHandshakes
+            | ErrorKind::TooManyHandshakesPerSecond => Side::Proxy,
             ErrorKind::Resolve
             | ErrorKind::Connect
             | ErrorKind::ConnectTimeout
@@ -150,7 +156,9 @@ impl ErrorKind {
             Self::Handshake => "the upstream broke the handshake",
             Self::Disagreement => "the upstream's 101 answer is not valid",
             Self::Draining => "draining, no new tunnels",
-            Self::Overloaded => "too many tunnels",
+            Self::TooManyTunnels => "too many tunnels",
+            Self::TooManyHandshakes => "too many handshakes at once",
+            Self::TooManyHandshakesPerSecond => "too many handshakes in a second",
         }
     }
 }

@@ -94,12 +94,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod admission;
 mod drain;
 mod error;
 mod handshake;
 mod observe;
 mod pool;
 mod proxy;
+mod rate;
 mod registry;
 mod report;
 mod task;
@@ -115,11 +117,12 @@ pub mod headers;
 pub mod matcher;
 pub mod upgrade;
 
+pub use admission::Admission;
 pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use handshake::Disagreement;
 pub use observe::{Handshake, Observer};
-pub use pool::Pool;
+pub use pool::{Pool, RemovedTunnels};
 pub use proxy::{Proxy, ProxyLayer, ResponseBody, ResponseFuture, UpgradeRequired};
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{

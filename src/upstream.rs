@@ -4,14 +4,17 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::connect::{Address, InvalidAddress};
+use crate::{
+    admission::{Admission, Gate},
+    connect::{Address, InvalidAddress},
+};
 
 /// One server behind the proxy.
 ///
@@ -32,6 +35,7 @@ pub struct Upstream {
     address: Address,
     weight: u32,
     tags: Vec<(Box<str>, Box<str>)>,
+    admission: Admission,
 }
 
 impl Upstream {
@@ -52,6 +56,7 @@ impl Upstream {
             address,
             weight: 1,
             tags: Vec::new(),
+            admission: Admission::new(),
         }
     }
 
@@ -60,6 +65,13 @@ impl Upstream {
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// Limits on its tunnels and handshakes.
+    #[must_use]
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.admission = admission;
         self
     }
 
@@ -93,8 +105,13 @@ impl Upstream {
 /// An upstream of a pool, with its figures.
 pub(crate) struct Member {
     upstream: Upstream,
-    tunnels: AtomicUsize,
-    handshakes: AtomicUsize,
+    figures: Arc<Figures>,
+}
+
+/// What is counted of an upstream; it outlives a change of settings.
+#[derive(Debug, Default)]
+struct Figures {
+    gate: Gate,
     /// Smoothed latency in microseconds, plus one; zero before the first sample.
     latency_us: AtomicU64,
     ramp: Mutex<Option<Ramp>>,
@@ -108,14 +125,31 @@ struct Ramp {
 }
 
 impl Member {
-    pub(crate) const fn new(upstream: Upstream) -> Self {
+    pub(crate) fn new(upstream: Upstream) -> Self {
         Self {
             upstream,
-            tunnels: AtomicUsize::new(0),
-            handshakes: AtomicUsize::new(0),
-            latency_us: AtomicU64::new(0),
-            ramp: Mutex::new(None),
+            figures: Arc::default(),
         }
+    }
+
+    /// The same upstream under other settings, with the same figures.
+    pub(crate) fn changed(&self, upstream: Upstream) -> Self {
+        Self {
+            upstream,
+            figures: Arc::clone(&self.figures),
+        }
+    }
+
+    pub(crate) fn is_at(&self, address: &Address) -> bool {
+        self.upstream.address == *address
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.figures.gate
+    }
+
+    pub(crate) const fn admission(&self) -> &Admission {
+        &self.upstream.admission
     }
 
     pub(crate) const fn upstream(&self) -> &Upstream {
@@ -131,15 +165,16 @@ impl Member {
     }
 
     pub(crate) fn tunnels(&self) -> usize {
-        self.tunnels.load(Ordering::Relaxed)
+        self.figures.gate.tunnels()
     }
 
     pub(crate) fn handshakes(&self) -> usize {
-        self.handshakes.load(Ordering::Relaxed)
+        self.figures.gate.handshakes()
     }
 
     pub(crate) fn latency(&self) -> Option<Duration> {
-        self.latency_us
+        self.figures
+            .latency_us
             .load(Ordering::Relaxed)
             .checked_sub(1)
             .map(Duration::from_micros)
@@ -149,23 +184,37 @@ impl Member {
     /// eighth (RFC 6298 §2); two samples at once may lose one, which is harmless.
     pub(crate) fn sample_latency(&self, sample: Duration) {
         let sample = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX / 8);
-        let smoothed = match self.latency_us.load(Ordering::Relaxed).checked_sub(1) {
+        let smoothed = match self
+            .figures
+            .latency_us
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
+        {
             Some(before) => before - before / 8 + sample / 8,
             None => sample,
         };
-        self.latency_us
+        self.figures
+            .latency_us
             .store(smoothed.saturating_add(1), Ordering::Relaxed);
     }
 
     /// Begins a slow start.
     pub(crate) fn ramp_up(&self, now: Instant, takes: Duration) {
-        *self.ramp.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Ramp { began: now, takes });
+        *self
+            .figures
+            .ramp
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Ramp { began: now, takes });
     }
 
     /// How much of its share it should get, in a slow start: from just above 0 to 1.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
-        let Some(ramp) = *self.ramp.lock().unwrap_or_else(PoisonError::into_inner) else {
+        let Some(ramp) = *self
+            .figures
+            .ramp
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+        else {
             return 1.0;
         };
         let elapsed = now.saturating_duration_since(ramp.began);
@@ -182,41 +231,5 @@ impl fmt::Debug for Member {
             .field("upstream", &self.upstream.name)
             .field("tunnels", &self.tunnels())
             .finish_non_exhaustive()
-    }
-}
-
-/// A tunnel's claim on its upstream: counted from the pick to the tunnel's end.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    member: Arc<Member>,
-    shaking_hands: bool,
-}
-
-impl Lease {
-    pub(crate) fn new(member: Arc<Member>) -> Self {
-        member.tunnels.fetch_add(1, Ordering::Relaxed);
-        member.handshakes.fetch_add(1, Ordering::Relaxed);
-        Self {
-            member,
-            shaking_hands: true,
-        }
-    }
-
-    pub(crate) const fn member(&self) -> &Arc<Member> {
-        &self.member
-    }
-
-    /// The handshake is over; the tunnel goes on being counted.
-    pub(crate) fn settle(&mut self) {
-        if std::mem::take(&mut self.shaking_hands) {
-            self.member.handshakes.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.settle();
-        self.member.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -6,6 +6,7 @@
 
 mod address;
 mod connector;
+mod dial;
 mod race;
 
 use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
@@ -14,6 +15,7 @@ use crate::transport::Transport;
 
 pub use address::{Address, InvalidAddress};
 pub use connector::Connector;
+pub(crate) use dial::Dial;
 
 /// What [`Connect::connect`] returns.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send + 'a>>;

@@ -1,102 +1,14 @@
 //! Stage 3: the upstreams of a route, and how one of them is leased.
+//!
+//! * `handle` is [`Pool`] itself: settings, and edits while it runs;
+//! * `state` is what all its clones share: the roster, the gate, the queue;
+//! * `roster` (pure) is the list of members that picks look at, replaced whole on every change;
+//! * `lease` is a tunnel's claim on an upstream and on the pool.
 
-use std::sync::Arc;
+mod handle;
+mod lease;
+mod roster;
+mod state;
 
-use tokio::time::Instant;
-
-use crate::{
-    balance::{Balance, Candidates, RoundRobin},
-    connect::InvalidAddress,
-    head::RequestHead,
-    upstream::{Lease, Member, Upstream},
-};
-
-/// The upstreams of a route. Cheap to clone; every clone is the same pool.
-///
-/// # Examples
-///
-/// ```
-/// use wsplice::Pool;
-///
-/// let pool = Pool::new(["ws://10.0.0.1:8080", "unix:/run/chat.sock"])?;
-/// assert_eq!(pool.len(), 2);
-/// # Ok::<(), wsplice::connect::InvalidAddress>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Pool {
-    members: Arc<[Arc<Member>]>,
-    balance: Arc<dyn Balance>,
-}
-
-impl Pool {
-    /// A pool of these addresses, taken in turn.
-    ///
-    /// # Errors
-    ///
-    /// When an address cannot be read; see [`Upstream::new`].
-    pub fn new<I>(addresses: I) -> Result<Self, InvalidAddress>
-    where
-        I: IntoIterator,
-        I::Item: AsRef<str>,
-    {
-        let upstreams: Result<Vec<_>, _> = addresses
-            .into_iter()
-            .map(|address| Upstream::new(address.as_ref()))
-            .collect();
-        upstreams.map(Self::of)
-    }
-
-    /// A pool of these upstreams, taken in turn.
-    #[must_use]
-    pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
-        let members = upstreams
-            .into_iter()
-            .map(|upstream| Arc::new(Member::new(upstream)));
-        Self {
-            members: members.collect(),
-            balance: Arc::new(RoundRobin::new()),
-        }
-    }
-
-    /// Sets the policy that picks an upstream for each handshake.
-    #[must_use]
-    pub fn balance(mut self, balance: impl Balance + 'static) -> Self {
-        self.balance = Arc::new(balance);
-        self
-    }
-
-    /// How many upstreams there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether there is no upstream at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// Picks an upstream that is not among those tried, and counts the tunnel on it.
-    pub(crate) fn pick(&self, head: &RequestHead<'_>, tried: &[Arc<Member>]) -> Option<Lease> {
-        if tried.is_empty() {
-            return self.pick_of(&self.members, head);
-        }
-        let is_untried =
-            |member: &&Arc<Member>| !tried.iter().any(|tried| Arc::ptr_eq(tried, member));
-        let untried: Vec<_> = self.members.iter().filter(is_untried).cloned().collect();
-        self.pick_of(&untried, head)
-    }
-
-    fn pick_of(&self, members: &[Arc<Member>], head: &RequestHead<'_>) -> Option<Lease> {
-        if members.is_empty() {
-            return None;
-        }
-        let index = self
-            .balance
-            .pick(&Candidates::new(members, Instant::now()), head)?;
-        members
-            .get(index)
-            .map(|member| Lease::new(Arc::clone(member)))
-    }
-}
+pub use handle::{Pool, RemovedTunnels};
+pub(crate) use lease::Lease;

@@ -113,7 +113,7 @@ impl ProxyLayer {
 
     /// How long one attempt to connect to an upstream may take, name lookup included; 3 s.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.with(|settings| settings.timeouts.connect = timeout)
+        self.with(|settings| settings.dial.connect_timeout = timeout)
     }
 
     /// How long the upstream may take to answer the handshake, once connected; 10 s.
@@ -146,7 +146,7 @@ impl ProxyLayer {
     /// Opens connections to upstreams with this instead of the default
     /// [`Connector`](crate::connect::Connector).
     pub fn connector(self, connector: impl Connect + 'static) -> Self {
-        self.with(|settings| settings.connector = Arc::new(connector))
+        self.with(|settings| settings.dial.connector = Arc::new(connector))
     }
 
     /// TCP keep-alive on the clients' plain TCP connections; on by default.

@@ -1,24 +1,24 @@
 //! From a handshake that is ours to its answer: one stage after the other.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::ORIGIN, request::Parts};
+use http::{Response, StatusCode, Uri, header::ORIGIN, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    connect::Address,
     error::{Error, ErrorKind, Side},
-    handshake::{Answer, Offer, RefusalBody, accepted, exchange, outbound, refused},
+    handshake::{Answer, Offer, RefusalBody, accepted, exchange, fit, outbound, refused},
     head::RequestHead,
     headers::ClientInfo,
     matcher::Matcher,
     observe::Handshake,
+    pool::Lease,
     transport::Transport,
     upgrade::{Intent, UpgradeRequest},
-    upstream::{Lease, Member},
+    upstream::Member,
 };
 
 use super::{reject::reject, session::Session, settings::Settings};
@@ -43,6 +43,7 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
         path = taken.head.uri.path(),
         upstream = field::Empty
     );
+    let version = taken.head.version;
     let journey = Journey {
         path: taken.head.uri.path().into(),
         began: Instant::now(),
@@ -50,7 +51,9 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
     };
     async {
         let result = journey.proxy(taken).await;
-        result.unwrap_or_else(|error| journey.rejection(&error))
+        let mut response = result.unwrap_or_else(|error| journey.rejection(&error));
+        fit(&mut response, version);
+        response
     }
     .instrument(span)
     .await
@@ -76,9 +79,11 @@ impl Journey {
             .extensions
             .remove::<OnUpgrade>()
             .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
-        let (lease, transport) = self.connect(&head, &client).await?;
-        Span::current().record("upstream", lease.member().upstream().name());
-        self.shake_hands(head, &upgrade, client, on_upgrade, lease, transport)
+        // Before connecting: no upstream shall hear of what cannot be forwarded.
+        let target = self.settings.outbound.target(&head.uri)?;
+        let reached = self.connect(&head, &client).await?;
+        Span::current().record("upstream", reached.0.member().upstream().name());
+        self.shake_hands(head, target, &upgrade, client, on_upgrade, reached)
             .await
     }
 
@@ -103,65 +108,50 @@ impl Journey {
         head: &Parts,
         client: &ClientInfo,
     ) -> Result<(Lease, Transport), Error> {
-        let mut tried: Vec<Arc<Member>> = Vec::new();
-        let mut last = Error::new(ErrorKind::NoUpstream);
-        while tried.len() < self.settings.connect_attempts {
-            let Some(lease) = self.pick(head, client, &tried) else {
-                break;
-            };
-            match self.connect_to(lease.member().upstream().address()).await {
-                Ok(transport) => return Ok((lease, transport)),
-                Err(error) => {
-                    self.failed(Some(&lease), &error);
-                    last = error;
-                    tried.push(Arc::clone(lease.member()));
-                }
-            }
-        }
-        Err(last)
-    }
-
-    fn pick(&self, head: &Parts, client: &ClientInfo, tried: &[Arc<Member>]) -> Option<Lease> {
-        let client_ip = self
-            .settings
-            .outbound
-            .forwarded
-            .client_ip(&head.headers, client);
+        let forwarded = &self.settings.outbound.forwarded;
+        let client_ip = forwarded.client_ip(&head.headers, client);
         let head = RequestHead::from(head);
         let head = match client_ip {
             Some(client_ip) => head.with_client_ip(client_ip),
             None => head,
         };
-        self.settings.pool.pick(&head, tried)
-    }
-
-    async fn connect_to(&self, address: &Address) -> Result<Transport, Error> {
-        let budget = self.settings.timeouts.connect;
-        match timeout(budget, self.settings.connector.connect(address)).await {
-            Ok(Ok(transport)) => Ok(transport),
-            Ok(Err(error)) if is_unresolved(address, &error) => {
-                Err(Error::because(ErrorKind::Resolve, error))
+        let mut tried: Vec<Arc<Member>> = Vec::new();
+        let mut last = None;
+        while tried.len() < self.settings.connect_attempts {
+            let lease = match self.settings.pool.lease(&head, &tried).await {
+                Ok(lease) => lease,
+                // The upstream that failed says more than that there is no other.
+                Err(error) => return Err(last.unwrap_or(error)),
+            };
+            match self
+                .settings
+                .dial
+                .dial(lease.member().upstream().address())
+                .await
+            {
+                Ok(transport) => return Ok((lease, transport)),
+                Err(error) => {
+                    self.failed(Some(&lease), &error);
+                    last = Some(error);
+                    tried.push(Arc::clone(lease.member()));
+                }
             }
-            Ok(Err(error)) => Err(Error::because(ErrorKind::Connect, error)),
-            Err(_) => Err(Error::because(
-                ErrorKind::ConnectTimeout,
-                format!("after {budget:?}"),
-            )),
         }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::NoUpstream)))
     }
 
     async fn shake_hands(
         &self,
         head: Parts,
+        target: Uri,
         upgrade: &UpgradeRequest,
         client: ClientInfo,
         on_upgrade: OnUpgrade,
-        lease: Lease,
-        transport: Transport,
+        (lease, transport): (Lease, Transport),
     ) -> Result<Response<Answered>, Error> {
         let settings = &self.settings;
         let path = Box::from(head.uri.path());
-        let request = outbound(head, upgrade, &client, &settings.outbound)?;
+        let request = outbound(head, target, upgrade, &client, &settings.outbound);
         let offer = Offer::of(request.headers(), upgrade);
         let answer = self
             .exchange(transport, request)
@@ -187,7 +177,7 @@ impl Journey {
                     error
                 })?;
                 self.accepted(&lease);
-                let response = accepted(head, via, &settings.response_edits);
+                let response = accepted(head, upgrade, via, &settings.response_edits);
                 Session::new(settings, on_upgrade, transport, read_ahead, lease)
                     .enter(path, &client, agreement)
                     .start();
@@ -276,9 +266,4 @@ fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {
         // The service lets these pass; it is answered like a server that cannot upgrade.
         Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),
     }
-}
-
-/// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.
-fn is_unresolved(address: &Address, error: &io::Error) -> bool {
-    matches!(address, Address::Tcp { .. }) && error.kind() == io::ErrorKind::NotFound
 }

@@ -44,12 +44,13 @@ fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::MalformedHandshake => malformed_status(error),
         ErrorKind::OriginNotAllowed => StatusCode::FORBIDDEN,
-        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade | ErrorKind::Rewrite => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-        ErrorKind::NoUpstream | ErrorKind::Draining | ErrorKind::Overloaded => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorKind::Rewrite => StatusCode::BAD_REQUEST,
+        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::NoUpstream
+        | ErrorKind::Draining
+        | ErrorKind::TooManyTunnels
+        | ErrorKind::TooManyHandshakes
+        | ErrorKind::TooManyHandshakesPerSecond => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::ConnectTimeout | ErrorKind::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
         | ErrorKind::Connect
@@ -85,7 +86,11 @@ fn extra_header(error: &Error) -> Extra {
             Some(Malformed::Version) => Extra::Version,
             _ => Extra::None,
         },
-        ErrorKind::NoUpstream | ErrorKind::Draining | ErrorKind::Overloaded => Extra::RetryAfter,
+        ErrorKind::NoUpstream
+        | ErrorKind::Draining
+        | ErrorKind::TooManyTunnels
+        | ErrorKind::TooManyHandshakes
+        | ErrorKind::TooManyHandshakesPerSecond => Extra::RetryAfter,
         _ => Extra::None,
     }
 }

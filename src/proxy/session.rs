@@ -11,12 +11,12 @@ use crate::{
     handshake::{Agreement, Extensions},
     headers::ClientInfo,
     observe::Handshake,
+    pool::Lease,
     registry::Listed,
     report::{TunnelInfo, TunnelReport},
     task,
     transport::{Transport, from_upgraded},
     tunnel::{Tunnel, TunnelParts},
-    upstream::Lease,
 };
 
 use super::settings::Settings;

@@ -274,7 +274,7 @@ impl Core {
             self.on_event(Side::Upstream, event, clock.now());
             progress = Progress::Made;
         }
-        if self.closer.is_none() {
+        if self.closer.is_none() && self.first_end.is_none() {
             self.closer = self.find_closer();
         }
         match self.settle() {
@@ -284,12 +284,12 @@ impl Core {
     }
 
     fn find_closer(&self) -> Option<Side> {
-        if self.client_to_upstream.track().is_closing() {
+        if self.client_to_upstream.track().has_closed() {
             return Some(Side::Client);
         }
         self.upstream_to_client
             .track()
-            .is_closing()
+            .has_closed()
             .then_some(Side::Upstream)
     }
 
@@ -306,10 +306,11 @@ impl Core {
             Event::SinkFailed(kind) => {
                 let sink = source.opposite();
                 self.broken.get_or_insert((sink, kind));
-                if self.flow_from(sink).source_has_ended() {
-                    self.end(TunnelEnd::Broken(sink, kind), sink, now);
-                } else {
+                let from_sink = self.flow_from(sink);
+                if !from_sink.source_has_ended() {
                     self.note_first_end(sink, now);
+                } else if !from_sink.track().has_closed() {
+                    self.end(TunnelEnd::Broken(sink, kind), sink, now);
                 }
             }
             Event::Breach(Breach::Limit(limit)) => {
@@ -333,7 +334,9 @@ impl Core {
         if self.closing.is_some() {
             return;
         }
+        let ended_first = self.first_end.as_ref().map(|first| first.side) == Some(side);
         let lost_without_a_word = side == Side::Upstream
+            && ended_first
             && self.closer.is_none()
             && self.find_closer().is_none()
             && self.flow_from(side).sink_at_boundary();
@@ -359,6 +362,8 @@ impl Core {
         if self.first_end.is_some() {
             return;
         }
+        // What is said after the first end, to our close frame perhaps, makes it no clean one.
+        self.closer = self.closer.or_else(|| self.find_closer());
         let flow = self.flow_from(side);
         let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
             TunnelEnd::Gone(side)
@@ -459,11 +464,8 @@ impl Core {
         earliest.at(self.scheduled.as_ref().map(|scheduled| scheduled.at));
         earliest.at(self.linger_deadline());
         earliest.at(self.idle_deadline());
-        for leg in [&self.client, &self.upstream] {
-            earliest.at(leg
-                .pinger
-                .as_ref()
-                .and_then(|pinger| pinger.deadline(leg.last_received)));
+        for side in [Side::Client, Side::Upstream] {
+            earliest.at(self.keep_alive_deadline(side));
         }
         for flow in [&self.client_to_upstream, &self.upstream_to_client] {
             earliest.at(self.stall_deadline(flow));
@@ -480,6 +482,17 @@ impl Core {
         let first = self.first_end.as_ref()?;
         let open = self.flow_from(first.side.opposite());
         Some(first.at.max(open.last_passed()) + self.config.linger?)
+    }
+
+    fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
+        let flow = self.flow_from(side);
+        // What is not read is not missed: a side that has ended cannot answer, and the answer of
+        // one whose bytes the other does not take waits behind them.
+        if flow.source_has_ended() || flow.stalled_since().is_some() {
+            return None;
+        }
+        let leg = self.leg(side);
+        leg.pinger.as_ref()?.deadline(leg.last_received)
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
@@ -506,7 +519,7 @@ impl Core {
             }
         }
         if due(self.linger_deadline()) {
-            return self.end_linger();
+            return self.end_linger(now);
         }
         if due(self.expires) {
             let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
@@ -520,7 +533,7 @@ impl Core {
             );
         }
         for side in [Side::Client, Side::Upstream] {
-            if self.leg_mut(side).tick(now) == Action::Dead {
+            if due(self.keep_alive_deadline(side)) && self.leg_mut(side).tick(now) == Action::Dead {
                 return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
             }
         }
@@ -536,11 +549,17 @@ impl Core {
     }
 
     /// Nothing more came after one direction's end. What is left is dropped as it stands.
-    fn end_linger(&mut self) {
+    fn end_linger(&mut self, now: Instant) {
+        if let Some((side, kind)) = self.broken {
+            return self.end(TunnelEnd::Broken(side, kind), side, now);
+        }
         let Some(first) = &self.first_end else { return };
-        let (initiator, waiting_for) = (first.side, first.side.opposite());
-        if self.closer.is_none() {
-            let end = TunnelEnd::Timeout(Timer::Linger, waiting_for);
+        // A lost upstream stays the reason, whatever the client makes of it.
+        if self.closer.is_none() && first.side == Side::Client {
+            let (end, initiator) = (
+                TunnelEnd::Timeout(Timer::Linger, Side::Upstream),
+                first.side,
+            );
             self.verdict.get_or_insert(Verdict { end, initiator });
         }
         self.client_to_upstream.abandon();

@@ -116,7 +116,7 @@ impl Flow {
     ) -> Poll<Event> {
         for _ in 0..MAX_ROUNDS {
             if let Err(error) = ready!(self.poll_sink(cx, sink, clock)) {
-                self.abandon();
+                self.abandon_sink();
                 return Poll::Ready(Event::SinkFailed(error.kind()));
             }
             if matches!(self.sink, Sink::ShuttingDown) {
@@ -142,7 +142,7 @@ impl Flow {
                     return Poll::Ready(Event::SourceFailed(error.kind()));
                 }
                 Poll::Ready(Err(SideError::Sink(error))) => {
-                    self.abandon();
+                    self.abandon_sink();
                     return Poll::Ready(Event::SinkFailed(error.kind()));
                 }
                 Poll::Pending => return self.poll_flush(cx, sink),
@@ -183,7 +183,7 @@ impl Flow {
     /// Whether a close frame can reach the sink: it stands at a frame boundary, or `source` can
     /// still bring it to one.
     pub(super) fn can_close(&self) -> bool {
-        self.track.is_closing()
+        self.track.has_closed()
             || self.sink_at_boundary
             || (self.source == Source::Open && !self.track.is_opaque())
     }
@@ -382,7 +382,10 @@ impl Flow {
             }
             _ => self.forward(cx, sink, forward, clock)?,
         }
-        self.sink_at_boundary = stands_at_boundary && !self.track.is_opaque();
+        // A header that makes no sense is a breach where rules are enforced: the place is lost
+        // behind it, but the sink got nothing of it.
+        self.sink_at_boundary =
+            stands_at_boundary && (verdict.breach.is_some() || !self.track.is_opaque());
         Ok(verdict.breach)
     }
 

@@ -2,9 +2,11 @@
 
 use tokio::time::Instant;
 
-use crate::frame::{FrameHeader, MessageTracker};
-
-use crate::report::Limit;
+use crate::{
+    frame::{FrameHeader, MessageTracker},
+    rate::TokenBucket,
+    report::Limit,
+};
 
 /// How much each side of a tunnel may send; nothing is limited unless set.
 ///
@@ -79,8 +81,8 @@ impl Limits {
 pub(super) struct Meter {
     limits: Limits,
     message: MessageTracker,
-    messages: Option<Bucket>,
-    bytes: Option<Bucket>,
+    messages: Option<TokenBucket>,
+    bytes: Option<TokenBucket>,
 }
 
 impl Meter {
@@ -90,9 +92,9 @@ impl Meter {
             message: MessageTracker::new(),
             messages: limits
                 .messages_per_second
-                .map(|rate| Bucket::full(f64::from(rate), now)),
+                .map(|rate| TokenBucket::full(f64::from(rate), now)),
             #[allow(clippy::cast_precision_loss)] // a rate above 2^53 bytes is no limit
-            bytes: limits.bytes_per_second.map(|rate| Bucket::full(rate as f64, now)),
+            bytes: limits.bytes_per_second.map(|rate| TokenBucket::full(rate as f64, now)),
         }
     }
 
@@ -129,50 +131,5 @@ impl Meter {
             return Err(Limit::ByteRate);
         }
         Ok(())
-    }
-}
-
-/// A token bucket that holds one second's worth.
-#[derive(Debug)]
-struct Bucket {
-    rate: f64,
-    tokens: f64,
-    filled_at: Instant,
-}
-
-impl Bucket {
-    const fn full(rate: f64, now: Instant) -> Self {
-        Self {
-            rate,
-            tokens: rate,
-            filled_at: now,
-        }
-    }
-
-    /// Takes the amount if it is there.
-    fn take(&mut self, amount: f64, now: Instant) -> bool {
-        self.fill(now);
-        if self.tokens < amount {
-            return false;
-        }
-        self.tokens -= amount;
-        true
-    }
-
-    /// Takes the amount if there is any at all, and owes the rest: one frame may be larger than
-    /// a second's worth, as long as the next waits until it is paid for.
-    fn take_on_credit(&mut self, amount: f64, now: Instant) -> bool {
-        self.fill(now);
-        if self.tokens <= 0.0 {
-            return false;
-        }
-        self.tokens -= amount;
-        true
-    }
-
-    fn fill(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * self.rate).min(self.rate);
-        self.filled_at = now;
     }
 }

@@ -7,10 +7,12 @@ use std::{
 };
 
 /// The modules in import order: each may import only from those before it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 21] = [
     "error",
     "frame",
     "report",
+    "rate",
+    "admission",
     "headers",
     "head",
     "matcher",

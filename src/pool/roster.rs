@@ -1,0 +1,77 @@
+//! The members of a pool at one moment. Pure.
+
+use std::sync::Arc;
+
+use crate::upstream::{Member, Upstream};
+
+/// The list that picks look at. It is never changed, only replaced.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    members: Vec<Arc<Member>>,
+}
+
+/// What an edit did.
+#[derive(Debug)]
+pub(super) struct Edited {
+    pub(super) roster: Roster,
+    /// Members that are in no more.
+    pub(super) removed: Vec<Arc<Member>>,
+}
+
+impl Roster {
+    pub(super) fn members(&self) -> &[Arc<Member>] {
+        &self.members
+    }
+
+    /// The roster with exactly these upstreams, in their order; the first of several at the same
+    /// address counts. `None` when that changes nothing.
+    ///
+    /// A member whose upstream stays is kept as it is. One whose address stays but whose settings
+    /// change keeps its figures, and so does one that `remembered` still knows.
+    pub(super) fn replace(
+        &self,
+        upstreams: Vec<Upstream>,
+        mut remembered: impl FnMut(&Upstream) -> Option<Arc<Member>>,
+    ) -> Option<Edited> {
+        let mut members: Vec<Arc<Member>> = Vec::with_capacity(upstreams.len());
+        for upstream in upstreams {
+            if members
+                .iter()
+                .any(|member| member.is_at(upstream.address()))
+            {
+                continue;
+            }
+            let known = self.member_at(&upstream).or_else(|| remembered(&upstream));
+            members.push(match known {
+                Some(member) if *member.upstream() == upstream => member,
+                Some(member) => Arc::new(member.changed(upstream)),
+                None => Arc::new(Member::new(upstream)),
+            });
+        }
+        let is_same = members.len() == self.members.len()
+            && members
+                .iter()
+                .zip(&self.members)
+                .all(|(new, old)| Arc::ptr_eq(new, old));
+        if is_same {
+            return None;
+        }
+        let is_gone = |old: &&Arc<Member>| {
+            !members
+                .iter()
+                .any(|new| new.is_at(old.upstream().address()))
+        };
+        let removed = self.members.iter().filter(is_gone).cloned().collect();
+        Some(Edited {
+            roster: Self { members },
+            removed,
+        })
+    }
+
+    fn member_at(&self, upstream: &Upstream) -> Option<Arc<Member>> {
+        self.members
+            .iter()
+            .find(|member| member.is_at(upstream.address()))
+            .cloned()
+    }
+}

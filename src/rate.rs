@@ -1,0 +1,104 @@
+//! So many a second. Pure: time is an argument.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A token bucket that holds one second's worth, and is full at the start.
+#[derive(Debug)]
+pub(crate) struct TokenBucket {
+    rate: f64,
+    tokens: f64,
+    filled_at: Instant,
+}
+
+impl TokenBucket {
+    pub(crate) const fn full(rate: f64, now: Instant) -> Self {
+        Self {
+            rate,
+            tokens: rate,
+            filled_at: now,
+        }
+    }
+
+    /// Takes the amount if it is there.
+    pub(crate) fn take(&mut self, amount: f64, now: Instant) -> bool {
+        self.fill(now);
+        if self.tokens < amount {
+            return false;
+        }
+        self.tokens -= amount;
+        true
+    }
+
+    /// Takes the amount if there is any at all, and owes the rest: one frame may be larger than
+    /// a second's worth, as long as the next waits until it is paid for.
+    pub(crate) fn take_on_credit(&mut self, amount: f64, now: Instant) -> bool {
+        self.fill(now);
+        if self.tokens <= 0.0 {
+            return false;
+        }
+        self.tokens -= amount;
+        true
+    }
+
+    /// Puts the amount in, beyond what time puts in by itself.
+    pub(crate) fn add(&mut self, amount: f64, now: Instant) {
+        self.fill(now);
+        self.tokens = (self.tokens + amount).min(self.rate.max(1.0));
+    }
+
+    /// When the amount will be there, if nobody else takes any.
+    pub(crate) fn ready_at(&mut self, amount: f64, now: Instant) -> Instant {
+        self.fill(now);
+        let missing = (amount - self.tokens).max(0.0);
+        let wait = Duration::try_from_secs_f64(missing / self.rate);
+        now + wait.unwrap_or(Duration::from_secs(3600))
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.tokens = (self.tokens + elapsed * self.rate).min(self.rate.max(1.0));
+        self.filled_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_a_seconds_worth_and_refills_with_time() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::full(2.0, start);
+        assert!(bucket.take(1.0, start) && bucket.take(1.0, start));
+        assert!(!bucket.take(1.0, start));
+        assert_eq!(
+            bucket.ready_at(1.0, start),
+            start + Duration::from_millis(500)
+        );
+        assert!(bucket.take(1.0, start + Duration::from_millis(500)));
+        let later = start + Duration::from_secs(60);
+        assert!(
+            bucket.take(2.0, later) && !bucket.take(0.5, later),
+            "no more than a second's worth"
+        );
+    }
+
+    #[test]
+    fn credit_is_paid_back_before_the_next() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::full(10.0, start);
+        assert!(bucket.take_on_credit(25.0, start));
+        assert!(!bucket.take_on_credit(1.0, start + Duration::from_secs(1)));
+        assert!(bucket.take_on_credit(1.0, start + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_rate_below_one_still_lets_one_through() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::full(0.5, start);
+        assert!(!bucket.take(1.0, start));
+        assert!(bucket.take(1.0, start + Duration::from_secs(1)));
+    }
+}

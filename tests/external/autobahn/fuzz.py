@@ -1,0 +1,200 @@
+"""Runs the cases against a server, or against whatever client comes.
+
+    fuzz.py client <verdicts.tsv> <url> [parallel]
+    fuzz.py server <verdicts.tsv>
+
+The server prints `listening <port>` and is spoken to as the suite's own: `/getCaseCount`,
+`/runCase?case=N&agent=A`, `/updateReports`. It writes the verdicts after the last.
+
+A line of verdicts is `case<TAB>behaviour/closing behaviour`, in the suite's words.
+"""
+
+import json
+import sys
+import warnings
+
+warnings.filterwarnings("ignore")
+
+import txaio
+
+txaio.use_twisted()
+
+from autobahn.twisted.websocket import (
+    WebSocketClientFactory,
+    WebSocketClientProtocol,
+    WebSocketServerFactory,
+    WebSocketServerProtocol,
+)
+from twisted.internet import reactor
+
+import cases
+from cases import raw
+
+CASES = cases.load()
+IDS = list(CASES)
+
+
+class Fuzz:
+    """What a case may ask of its connection; mixed into Autobahn's protocols."""
+
+    case_id = None
+    case = None
+    connectionWasOpen = False
+    trafficStats = None
+    createWirelog = False
+
+    def begin(self, case_id):
+        self.case_id = case_id
+        self.txFrameStats = {}
+        self.case = CASES[case_id](self)
+
+    def enableWirelog(self, _):
+        pass
+
+    def continueLater(self, delay, function, tag=None):
+        self.later(delay, function)
+
+    def killAfter(self, delay):
+        self.later(delay, self._fail_connection)
+
+    def closeAfter(self, delay):
+        self.later(delay, self.sendClose)
+
+    def later(self, delay, function):
+        reactor.callLater(delay, lambda: self.state == self.STATE_CLOSED or function())
+
+    def logTxFrame(self, frameHeader, payload, repeatLength, chopsize, sync):
+        opcode = frameHeader.opcode
+        self.txFrameStats[opcode] = self.txFrameStats.get(opcode, 0) + 1
+
+    def logRxFrame(self, frameHeader, payload):
+        pass
+
+    def sendFrame(self, opcode, payload=b"", **rest):
+        super().sendFrame(opcode, raw(payload), **rest)
+
+    def sendMessage(self, payload, *args, **rest):
+        super().sendMessage(raw(payload), *args, **rest)
+
+    def sendMessageFrameData(self, payload, *args, **rest):
+        return super().sendMessageFrameData(raw(payload), *args, **rest)
+
+    def sendCloseFrame(self, code=None, reasonUtf8=None, isReply=False):
+        reason = None if reasonUtf8 is None else raw(reasonUtf8)
+        super().sendCloseFrame(code, reason, isReply)
+
+    def onOpen(self):
+        self.connectionWasOpen = True
+        if self.case:
+            self.case.onOpen()
+
+    def onMessage(self, payload, isBinary):
+        if self.case:
+            self.case.onMessage(self.as_case_wants(payload), isBinary)
+
+    def onPong(self, payload):
+        if self.case:
+            self.case.onPong(self.as_case_wants(payload))
+
+    def onClose(self, wasClean, code, reason):
+        if self.case:
+            self.case.onClose(wasClean, code, reason)
+
+    def as_case_wants(self, payload):
+        return payload if self.case.IN_BYTES else payload.decode("latin-1")
+
+    def connectionLost(self, reason):
+        super().connectionLost(reason)
+        if self.case:
+            self.case.onConnectionLost(self.failedByMe)
+            self.factory.verdicts[self.case_id] = f"{self.case.behavior}/{self.case.behaviorClose}"
+            if "FAILED" in self.factory.verdicts[self.case_id]:
+                print(self.case_id, self.case.result, self.case.resultClose, file=sys.stderr)
+
+
+def configure(factory, verdicts):
+    """Like the suite does it; the waits alone are longer, for machines that are busy."""
+    factory.verdicts = verdicts
+    factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=5, openHandshakeTimeout=10)
+    factory.logFrames = True
+
+
+def write(verdicts, path):
+    with open(path, "w") as out:
+        for case_id in IDS:
+            out.write(f"{case_id}\t{verdicts.get(case_id, 'NOT RUN/NOT RUN')}\n")
+
+
+class ClientProtocol(Fuzz, WebSocketClientProtocol):
+    def connectionMade(self):
+        self.begin(self.factory.case_id)
+        super().connectionMade()
+
+
+class Client:
+    """Keeps some cases running until all have been."""
+
+    def __init__(self, url, parallel, path):
+        self.url, self.path = url, path
+        self.waiting = list(IDS)
+        self.running = 0
+        self.verdicts = {}
+        for _ in range(parallel):
+            self.next()
+
+    def next(self):
+        if self.waiting:
+            self.running += 1
+            self.run(self.waiting.pop(0))
+        elif not self.running:
+            write(self.verdicts, self.path)
+            reactor.stop()
+
+    def run(self, case_id):
+        factory = WebSocketClientFactory(self.url)
+        configure(factory, self.verdicts)
+        factory.setProtocolOptions(serverConnectionDropTimeout=5)
+        factory.protocol = ClientProtocol
+        factory.case_id = case_id
+        factory.noisy = False
+        factory.clientConnectionLost = factory.clientConnectionFailed = self.ended
+        reactor.connectTCP(factory.host, factory.port, factory)
+
+    def ended(self, connector, reason):
+        self.running -= 1
+        self.next()
+
+
+class ServerProtocol(Fuzz, WebSocketServerProtocol):
+    def onConnect(self, request):
+        self.path = request.path
+        if request.path == "/runCase":
+            self.begin(IDS[int(request.params["case"][0]) - 1])
+
+    def onOpen(self):
+        if self.path == "/getCaseCount":
+            self.sendMessage(json.dumps(len(IDS)))
+            self.sendClose()
+        elif self.path == "/updateReports":
+            write(self.factory.verdicts, self.factory.report)
+            self.sendClose()
+        else:
+            super().onOpen()
+
+
+def serve(path):
+    factory = WebSocketServerFactory()
+    configure(factory, {})
+    factory.protocol = ServerProtocol
+    factory.report = path
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    print(f"listening 127.0.0.1:{port.getHost().port}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "client":
+        parallel = int(sys.argv[4]) if len(sys.argv) > 4 else 8
+        reactor.callWhenRunning(Client, sys.argv[3], parallel, sys.argv[2])
+    else:
+        serve(sys.argv[2])
+    reactor.run()
