@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EXPECTED = os.path.join(os.path.dirname(HERE), "autobahn-expected.tsv")
 OUT = os.path.abspath("target/external/autobahn")
 FUZZ = (sys.executable, os.path.join(HERE, "fuzz.py"))
-INTERVAL = 200
+INTERVAL = 20
 PARALLEL = 8
 RETRIES = 2
 # One round of all cases; it takes some ten seconds.
