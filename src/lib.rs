@@ -5,6 +5,7 @@
 mod drain;
 mod error;
 mod handshake;
+mod hash;
 mod observe;
 mod pool;
 mod proxy;

@@ -4,14 +4,17 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::connect::{Address, InvalidAddress};
+use crate::{
+    connect::{Address, InvalidAddress},
+    hash::hash,
+};
 
 /// One server behind the proxy.
 ///
@@ -56,7 +59,7 @@ impl Upstream {
     }
 
     /// How much it takes compared with the others, in policies that look at weights; 1 by
-    /// default. One of weight 0 gets nothing from those.
+    /// default. One of weight 0 gets nothing, whatever the policy.
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
@@ -93,10 +96,13 @@ impl Upstream {
 /// An upstream of a pool, with its figures.
 pub(crate) struct Member {
     upstream: Upstream,
+    name_hash: u64,
     tunnels: AtomicUsize,
     handshakes: AtomicUsize,
     /// Smoothed latency in microseconds, plus one; zero before the first sample.
     latency_us: AtomicU64,
+    /// Whether there is a ramp to look at; spares the lock where there is none.
+    is_ramping: AtomicBool,
     ramp: Mutex<Option<Ramp>>,
 }
 
@@ -108,12 +114,14 @@ struct Ramp {
 }
 
 impl Member {
-    pub(crate) const fn new(upstream: Upstream) -> Self {
+    pub(crate) fn new(upstream: Upstream) -> Self {
         Self {
+            name_hash: hash(upstream.name().bytes()),
             upstream,
             tunnels: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
             latency_us: AtomicU64::new(0),
+            is_ramping: AtomicBool::new(false),
             ramp: Mutex::new(None),
         }
     }
@@ -124,6 +132,11 @@ impl Member {
 
     pub(crate) fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.upstream.name)
+    }
+
+    /// The name's [`hash`].
+    pub(crate) const fn name_hash(&self) -> u64 {
+        self.name_hash
     }
 
     pub(crate) const fn weight(&self) -> u32 {
@@ -159,20 +172,26 @@ impl Member {
 
     /// Begins a slow start.
     pub(crate) fn ramp_up(&self, now: Instant, takes: Duration) {
-        *self.ramp.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Ramp { began: now, takes });
+        let mut ramp = self.ramp.lock().unwrap_or_else(PoisonError::into_inner);
+        *ramp = Some(Ramp { began: now, takes });
+        self.is_ramping.store(true, Ordering::Relaxed);
     }
 
     /// How much of its share it should get, in a slow start: from just above 0 to 1.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
-        let Some(ramp) = *self.ramp.lock().unwrap_or_else(PoisonError::into_inner) else {
-            return 1.0;
-        };
-        let elapsed = now.saturating_duration_since(ramp.began);
-        if elapsed >= ramp.takes {
+        if !self.is_ramping.load(Ordering::Relaxed) {
             return 1.0;
         }
-        (elapsed.as_secs_f64() / ramp.takes.as_secs_f64()).max(0.01)
+        let ramp = self.ramp.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Ramp { began, takes }) = *ramp else {
+            return 1.0;
+        };
+        let elapsed = now.saturating_duration_since(began);
+        if elapsed >= takes {
+            self.is_ramping.store(false, Ordering::Relaxed);
+            return 1.0;
+        }
+        (elapsed.as_secs_f64() / takes.as_secs_f64()).max(0.01)
     }
 }
 

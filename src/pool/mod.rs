@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::{
-    balance::{Balance, Candidates, RoundRobin},
+    balance::{AnyBalance, Balance, Candidate, Candidates, LeastTunnels},
     connect::InvalidAddress,
     head::RequestHead,
+    headers::ClientScheme,
     upstream::{Lease, Member, Upstream},
 };
 
@@ -25,11 +27,11 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Pool {
     members: Arc<[Arc<Member>]>,
-    balance: Arc<dyn Balance>,
+    balance: AnyBalance,
 }
 
 impl Pool {
-    /// A pool of these addresses, taken in turn.
+    /// A pool of these addresses, picked by [`LeastTunnels`].
     ///
     /// # Errors
     ///
@@ -46,7 +48,7 @@ impl Pool {
         upstreams.map(Self::of)
     }
 
-    /// A pool of these upstreams, taken in turn.
+    /// A pool of these upstreams, picked by [`LeastTunnels`].
     #[must_use]
     pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         let members = upstreams
@@ -54,14 +56,15 @@ impl Pool {
             .map(|upstream| Arc::new(Member::new(upstream)));
         Self {
             members: members.collect(),
-            balance: Arc::new(RoundRobin::new()),
+            balance: AnyBalance::new(LeastTunnels::new()),
         }
     }
 
-    /// Sets the policy that picks an upstream for each handshake.
+    /// Sets the policy that picks an upstream for each handshake; see
+    /// [`balance`](crate::balance#which-policy-when).
     #[must_use]
     pub fn balance(mut self, balance: impl Balance + 'static) -> Self {
-        self.balance = Arc::new(balance);
+        self.balance = AnyBalance::new(balance);
         self
     }
 
@@ -86,6 +89,17 @@ impl Pool {
             |member: &&Arc<Member>| !tried.iter().any(|tried| Arc::ptr_eq(tried, member));
         let untried: Vec<_> = self.members.iter().filter(is_untried).cloned().collect();
         self.pick_of(&untried, head)
+    }
+
+    /// What the policy adds to the answer of the upstream that was picked.
+    pub(crate) fn response_header(
+        &self,
+        picked: &Lease,
+        head: &RequestHead<'_>,
+        scheme: ClientScheme,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let picked = Candidate::new(picked.member(), Instant::now());
+        self.balance.response_header(&picked, head, scheme)
     }
 
     fn pick_of(&self, members: &[Arc<Member>], head: &RequestHead<'_>) -> Option<Lease> {

@@ -3,7 +3,9 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::ORIGIN, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::ORIGIN, request::Parts,
+};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, field};
@@ -122,17 +124,33 @@ impl Journey {
     }
 
     fn pick(&self, head: &Parts, client: &ClientInfo, tried: &[Arc<Member>]) -> Option<Lease> {
+        self.settings.pool.pick(&self.view(head, client), tried)
+    }
+
+    /// What the policy that picked the upstream adds to its answer.
+    fn mark(
+        &self,
+        head: &Parts,
+        client: &ClientInfo,
+        lease: &Lease,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let forwarded = &self.settings.outbound.forwarded;
+        let scheme = forwarded.client_scheme(&head.headers, client);
+        let head = self.view(head, client);
+        self.settings.pool.response_header(lease, &head, scheme)
+    }
+
+    fn view<'a>(&self, head: &'a Parts, client: &ClientInfo) -> RequestHead<'a> {
         let client_ip = self
             .settings
             .outbound
             .forwarded
             .client_ip(&head.headers, client);
         let head = RequestHead::from(head);
-        let head = match client_ip {
+        match client_ip {
             Some(client_ip) => head.with_client_ip(client_ip),
             None => head,
-        };
-        self.settings.pool.pick(&head, tried)
+        }
     }
 
     async fn connect_to(&self, address: &Address) -> Result<Transport, Error> {
@@ -161,6 +179,7 @@ impl Journey {
     ) -> Result<Response<Answered>, Error> {
         let settings = &self.settings;
         let path = Box::from(head.uri.path());
+        let mark = self.mark(&head, &client, &lease);
         let request = outbound(head, upgrade, &client, &settings.outbound)?;
         let offer = Offer::of(request.headers(), upgrade);
         let answer = self
@@ -173,7 +192,8 @@ impl Journey {
         match answer {
             Answer::Refusal(response) => {
                 self.refused(&lease, response.status());
-                let response = refused(response, via, &settings.response_edits);
+                let mut response = refused(response, via, &settings.response_edits);
+                add(mark, response.headers_mut());
                 Ok(response.map(Answered::Refusal))
             }
             Answer::SwitchingProtocols {
@@ -187,7 +207,8 @@ impl Journey {
                     error
                 })?;
                 self.accepted(&lease);
-                let response = accepted(head, via, &settings.response_edits);
+                let mut response = accepted(head, via, &settings.response_edits);
+                add(mark, response.headers_mut());
                 Session::new(settings, on_upgrade, transport, read_ahead, lease)
                     .enter(path, &client, agreement)
                     .start();
@@ -264,6 +285,12 @@ impl Journey {
             upstream: lease.map(|lease| lease.member().upstream().name()),
             elapsed: self.began.elapsed(),
         }
+    }
+}
+
+fn add(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
+    if let Some((name, value)) = line {
+        headers.append(name, value);
     }
 }
 
