@@ -1,88 +1,105 @@
 //! In turn, by weight.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::head::RequestHead;
 
 use super::{Balance, Candidate, Candidates};
 
-/// Takes the upstreams in turn, each as often as its weight says, and spread as evenly as may be:
-/// weights of 5, 1 and 1 give `a a a b a c a`.
+/// Takes the upstreams in turn, each as often as its weight says, and well mixed: weights of 5, 1
+/// and 1 give `a a b a c a a`, as in nginx.
 ///
 /// Of any W picks in a row, W being the sum of the weights in lowest terms, each upstream gets
-/// exactly its weight. That needs no state but a count of turns, so picking takes no lock, and
-/// upstreams that come, go or are tried again disturb nothing.
+/// exactly its weight, as long as the upstreams stay the same. One that cannot be used for a
+/// while keeps its place. In a slow start an upstream weighs less.
 ///
-/// In a slow start an upstream weighs less for a while.
+/// A pick goes over all upstreams under a lock; for thousands of them take [`Random`](super::Random).
 #[derive(Debug, Default)]
 pub struct WeightedRoundRobin {
-    turn: AtomicU64,
+    credits: Mutex<Vec<Credit>>,
+}
+
+/// What an upstream has saved up. In the order of the candidates, but there may be more: those
+/// that were left out this time.
+#[derive(Debug)]
+struct Credit {
+    name_hash: u64,
+    saved: i64,
 }
 
 impl WeightedRoundRobin {
-    /// Begins with the first upstream.
+    /// Begins with the heaviest upstream.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            turn: AtomicU64::new(0),
+            credits: Mutex::new(Vec::new()),
         }
     }
 }
 
-/// Each upstream has a stretch of a circle, as long as its weight. A turn goes on by one step
-/// that has no factor in common with the circle's length: so it comes to each point once a lap,
-/// and as the step is near the golden section of the circle, any few turns in a row fall far
-/// apart from each other (the three-gap theorem).
 impl Balance for WeightedRoundRobin {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        let mut whole = 0;
-        let mut unit = 0;
-        for candidate in candidates.iter() {
-            let stretch = stretch(&candidate);
-            whole += stretch;
-            unit = common_divisor(unit, stretch);
+        let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
+        if !covers(&credits, candidates) {
+            *credits = carried_over(&credits, candidates);
         }
-        let lap = whole.checked_div(unit)?;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % lap;
-        let mut left = multiply_modulo(turn, step(lap), lap) * unit;
-        candidates.iter().position(|candidate| {
-            let stretch = stretch(&candidate);
-            let is_here = left < stretch;
-            left = left.saturating_sub(stretch);
-            is_here
+        richest(&mut credits, candidates)
+    }
+}
+
+/// Smooth weighted round robin: all earn their weight, and the richest pays for the whole round.
+fn richest(credits: &mut [Credit], candidates: &Candidates<'_>) -> Option<usize> {
+    let mut round = 0;
+    let mut richest: Option<(usize, &mut Credit)> = None;
+    let mut credits = credits.iter_mut();
+    for (index, candidate) in candidates.iter().enumerate() {
+        let credit = credits.find(|credit| credit.name_hash == candidate.name_hash())?;
+        if !candidate.is_wanted() {
+            continue;
+        }
+        let earned = weight(&candidate);
+        round += earned;
+        credit.saved += earned;
+        if richest
+            .as_ref()
+            .is_none_or(|(_, richest)| credit.saved > richest.saved)
+        {
+            richest = Some((index, credit));
+        }
+    }
+    let (index, credit) = richest?;
+    credit.saved -= round;
+    Some(index)
+}
+
+/// Whether there is a credit for each of the candidates, in their order.
+fn covers(credits: &[Credit], candidates: &Candidates<'_>) -> bool {
+    let mut credits = credits.iter();
+    candidates
+        .iter()
+        .all(|candidate| credits.any(|credit| credit.name_hash == candidate.name_hash()))
+}
+
+fn carried_over(credits: &[Credit], candidates: &Candidates<'_>) -> Vec<Credit> {
+    let saved: HashMap<_, _> = credits
+        .iter()
+        .map(|credit| (credit.name_hash, credit.saved))
+        .collect();
+    candidates
+        .iter()
+        .map(|candidate| Credit {
+            name_hash: candidate.name_hash(),
+            saved: saved.get(&candidate.name_hash()).copied().unwrap_or(0),
         })
-    }
+        .collect()
 }
 
-/// In hundredths of weight, for the sake of slow starts.
-fn stretch(candidate: &Candidate<'_>) -> u64 {
-    if !candidate.is_wanted() {
-        return 0;
-    }
-    ((candidate.share() * 100.0).round() as u64).max(1)
-}
-
-const fn common_divisor(mut one: u64, mut other: u64) -> u64 {
-    // Mostly one divides the other, which a single division tells.
-    while other != 0 {
-        (one, other) = (other, one % other);
-    }
-    one
-}
-
-fn step(lap: u64) -> u64 {
-    const GOLDEN_SECTION: f64 = 0.618_033_988_749_895;
-    let golden = ((lap as f64 * GOLDEN_SECTION) as u64).max(1);
-    // One below the lap has no factor in common with it, so the search ends.
-    (golden..lap)
-        .find(|step| common_divisor(lap, *step) == 1)
-        .unwrap_or(1)
-}
-
-fn multiply_modulo(one: u64, other: u64, modulus: u64) -> u64 {
-    let product = u128::from(one) * u128::from(other) % u128::from(modulus);
-    // Smaller than the modulus.
-    product as u64
+/// In hundredths, for the sake of slow starts.
+fn weight(candidate: &Candidate<'_>) -> i64 {
+    ((candidate.share() * 100.0).round() as i64).max(1)
 }
 
 #[cfg(test)]
@@ -93,7 +110,10 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::balance::testing::{assert_shares, picks, picks_of, trial};
+    use crate::balance::{
+        Trial,
+        testing::{assert_shares, named, picks, picks_of, trial},
+    };
 
     fn sequence(weights: &[u32], times: usize) -> Vec<usize> {
         let (policy, trial) = (WeightedRoundRobin::new(), trial(weights));
@@ -105,9 +125,10 @@ mod tests {
 
     #[test]
     fn the_heavy_are_interleaved_with_the_light() {
-        assert_eq!(sequence(&[5, 1, 1], 7), [0, 0, 0, 1, 0, 2, 0]);
+        assert_eq!(sequence(&[5, 1, 1], 7), [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(sequence(&[1, 1], 4), [0, 1, 0, 1]);
         assert_eq!(sequence(&[100, 0, 100], 4), [0, 2, 0, 2]);
+        assert_eq!(sequence(&[100, 99], 6), [0, 1, 0, 1, 0, 1]);
     }
 
     #[test]
@@ -132,6 +153,39 @@ mod tests {
         let mut weights = weights;
         weights.push(u32::MAX - 1);
         assert_eq!(sequence(&weights, 100).len(), 100);
+    }
+
+    #[test]
+    fn the_left_out_keep_their_place() {
+        let (policy, all) = (WeightedRoundRobin::new(), trial(&[1, 1, 1]));
+        assert_eq!(picks(&policy, &all, 1), [1, 0, 0]);
+        let others = Trial::of([named("u1"), named("u2")]);
+        assert_eq!(picks(&policy, &others, 1), [1, 0]);
+        assert_eq!(picks(&policy, &all, 1), [0, 0, 1]);
+        assert_eq!(picks(&policy, &all, 3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn who_is_new_or_moved_joins_in_and_the_others_keep_theirs() {
+        let policy = WeightedRoundRobin::new();
+        assert_eq!(picks(&policy, &trial(&[1, 1]), 1), [1, 0]);
+        let reordered = Trial::of([named("u2"), named("u1"), named("u0")]);
+        assert_eq!(picks(&policy, &reordered, 1), [0, 1, 0]);
+        assert_eq!(picks(&policy, &reordered, 1), [1, 0, 0]);
+        assert_eq!(picks(&policy, &reordered, 99_999), [33_333; 3]);
+    }
+
+    #[test]
+    fn many_threads_share_the_turns_by_weight() {
+        let (policy, trial) = (WeightedRoundRobin::new(), trial(&[1, 2, 1]));
+        let run = || picks(&policy, &trial, 10_000);
+        let of_threads = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+            let picks = threads.into_iter().map(|thread| thread.join().unwrap());
+            picks.collect::<Vec<_>>()
+        });
+        let sum = |index: usize| of_threads.iter().map(|picks| picks[index]).sum::<usize>();
+        assert_eq!([sum(0), sum(1), sum(2)], [10_000, 20_000, 10_000]);
     }
 
     #[test]
@@ -163,7 +217,7 @@ mod tests {
                 prop_assert_eq!(here.len(), 3 * *weight as usize);
                 let longest = here.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
                 prop_assert!(
-                    longest <= 4 * lap.div_ceil(*weight as usize),
+                    longest <= 2 * lap.div_ceil(*weight as usize),
                     "{} waits {} of {}: {:?}", index, longest, lap, window
                 );
             }
