@@ -7,4 +7,7 @@
 mod support;
 mod support_works;
 
+mod balance;
 mod hosts;
+#[cfg(feature = "sticky")]
+mod sticky;
