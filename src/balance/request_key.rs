@@ -16,8 +16,11 @@ pub(super) enum RequestKey {
     Query(Box<str>),
     Cookie(Box<str>),
     Path,
-    Custom(Arc<dyn Fn(&RequestHead<'_>) -> Option<u64> + Send + Sync>),
+    Custom(Arc<HashOf>),
 }
+
+/// Hashes what it finds.
+type HashOf = dyn Fn(&RequestHead<'_>) -> Option<u64> + Send + Sync;
 
 impl RequestKey {
     /// The key's hash; `None` where the request has no key, or an empty one.
