@@ -98,6 +98,7 @@ mod admission;
 mod drain;
 mod error;
 mod handshake;
+mod hash;
 mod observe;
 mod pool;
 mod proxy;

@@ -106,7 +106,6 @@ fn types_of_the_feature_regex() {
 #[test]
 fn types_of_the_upstream_side() {
     are_debug_send_sync![
-        dyn balance::Balance,
         balance::Candidate<'_>,
         balance::Candidates<'_>,
         balance::RoundRobin,

@@ -49,7 +49,7 @@ impl Rig {
             extensions,
         };
         let registry = Registry::new();
-        let listed = registry.enter(|id| TunnelInfo {
+        let listed = registry.enter(None, |id| TunnelInfo {
             id,
             client: None,
             upstream: "ws://upstream".into(),
