@@ -72,13 +72,14 @@ pub(crate) struct Entry {
     told: AtomicBool,
     control: Mutex<Control>,
     ended: AtomicBool,
-    end: Notify,
 }
 
 #[derive(Default)]
 struct Control {
-    command: Option<Command>,
+    command: Option<Box<Command>>,
     waker: Option<Waker>,
+    /// Exists only while someone waits for the end.
+    end: Option<Arc<Notify>>,
 }
 
 /// What a tunnel is told to do.
@@ -193,7 +194,6 @@ impl Registry {
             told: AtomicBool::new(false),
             control: Mutex::default(),
             ended: AtomicBool::new(false),
-            end: Notify::new(),
         });
         self.shared.shard(id).insert(id, Arc::clone(&entry));
         self.shared.open.fetch_add(1, Ordering::AcqRel);
@@ -230,7 +230,9 @@ impl Drop for Listed {
             self.registry.shared.open.fetch_sub(1, Ordering::AcqRel);
         }
         self.entry.ended.store(true, Ordering::Release);
-        self.entry.end.notify_waiters();
+        if let Some(end) = lock(&self.entry.control).end.take() {
+            end.notify_waiters();
+        }
     }
 }
 
@@ -262,7 +264,7 @@ impl Entry {
     pub(crate) fn tell(&self, command: Command) {
         let waker = {
             let mut control = lock(&self.control);
-            control.command = Some(command);
+            control.command = Some(Box::new(command));
             self.told.store(true, Ordering::Release);
             control.waker.clone()
         };
@@ -273,8 +275,9 @@ impl Entry {
 
     /// Waits until the tunnel is over.
     pub(crate) async fn ended(&self) {
+        let end = Arc::clone(lock(&self.control).end.get_or_insert_default());
         // Created before the look, so that an end in between is not missed.
-        let end = self.end.notified();
+        let end = end.notified();
         if !self.ended.load(Ordering::Acquire) {
             end.await;
         }
@@ -293,7 +296,7 @@ impl Entry {
         }
         let mut control = lock(&self.control);
         self.told.store(false, Ordering::Release);
-        control.command.take()
+        control.command.take().map(|command| *command)
     }
 }
 

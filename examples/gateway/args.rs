@@ -1,32 +1,34 @@
 //! The command line.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use http::Uri;
-use ipnet::IpNet;
+use wsplice::Upstream;
+use wsplice::headers::TrustedProxies;
 
 /// Serves a site, and takes its WebSocket connections to the upstreams behind it
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "gateway",
     next_line_help = true,
-    after_help = "Durations take a number and a unit: 500ms, 3s, 1h 30m."
+    after_help = "Durations take a number and a unit: 500ms, 3s, 1h 30m.\n\
+        Sizes are in bytes; k or KiB stands for 1024 of them, m or MiB for 1024 KiB.\n\
+        RUST_LOG chooses what is logged: warn, debug, wsplice=trace ... [default: info]"
 )]
 pub(crate) struct Args {
-    /// Address and port to listen on
+    /// Address and port to listen on; port 0 is any
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = listen)]
     pub(crate) listen: SocketAddr,
 
     /// Where WebSocket connections go: ws://HOST:PORT, http://HOST:PORT or
     /// unix:PATH; may be given several times [default: a built-in demo]
-    #[arg(long, value_name = "URL", verbatim_doc_comment)]
-    pub(crate) upstream: Vec<UpstreamUrl>,
+    #[arg(long, value_name = "URL", value_parser = Upstream::new, verbatim_doc_comment)]
+    pub(crate) upstream: Vec<Upstream>,
 
     /// Paths of the upstreams; may be given several times
     #[arg(long, value_name = "PATTERN", default_value = "/ws/*", value_parser = route)]
@@ -44,70 +46,60 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
     pub(crate) handshake_timeout: Duration,
 
-    /// Time without traffic that ends a connection, or off
-    #[arg(long, value_name = "DURATION", default_value = "off")]
+    /// Time without traffic that ends a connection, or off; the gateway's
+    /// own pings are no traffic
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "off",
+        verbatim_doc_comment
+    )]
     pub(crate) idle_timeout: DurationOrOff,
 
     /// Time for one side to finish after the other has
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) linger: Duration,
 
+    /// Silence after which a side is pinged, or off. On unless turned off:
+    /// many a hop on the way drops what is quiet for a minute
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "20s",
+        verbatim_doc_comment
+    )]
+    pub(crate) keep_alive: DurationOrOff,
+
+    /// Time for a pinged side to answer before it counts as dead
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
+    pub(crate) pong_timeout: Duration,
+
+    /// Age that ends a connection, less up to a tenth of it; or off
+    #[arg(long, value_name = "DURATION", default_value = "off")]
+    pub(crate) max_lifetime: DurationOrOff,
+
+    /// Largest message that either side may send, or off
+    #[arg(long, value_name = "SIZE", default_value = "off")]
+    pub(crate) max_message: SizeOrOff,
+
+    /// Time that connections get to close at Ctrl-C or SIGTERM
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+
+    /// Time over which these closes are spread, at most half of the drain
+    /// timeout
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    #[arg(verbatim_doc_comment)]
+    pub(crate) drain_spread: Duration,
+
     /// Proxies whose X-Forwarded-* headers are believed: an address or a
     /// range, such as 10.0.0.0/8; may be given several times [default: none]
     #[arg(long, value_name = "CIDR", value_parser = trust, verbatim_doc_comment)]
-    pub(crate) trust: Vec<IpNet>,
+    pub(crate) trust: Vec<TrustedProxies>,
 
     /// Worker threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
-}
-
-/// Where an upstream is: `ws://` or `http://` with a host, or `unix:` with a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UpstreamUrl(String);
-
-impl UpstreamUrl {
-    /// A WebSocket upstream at this address.
-    pub(crate) fn at(addr: SocketAddr) -> Self {
-        Self(format!("ws://{addr}"))
-    }
-}
-
-impl fmt::Display for UpstreamUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for UpstreamUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err("the path of the socket is missing".to_owned()),
-                _ => Ok(Self(text.to_owned())),
-            };
-        }
-        let schemes = ["ws://", "http://"];
-        let Some(rest) = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)) else {
-            return Err("an upstream starts with `ws://`, `http://` or `unix:`".to_owned());
-        };
-        if rest.is_empty() || rest.starts_with([':', '/']) {
-            return Err("the host is missing".to_owned());
-        }
-        let uri: Uri = text
-            .parse()
-            .map_err(|error| format!("it is not a URL: {error}"))?;
-        match uri.authority() {
-            Some(place) if place.port().is_some() || place.as_str() == place.host() => {
-                Ok(Self(text.to_owned()))
-            }
-            _ => {
-                Err("after `://` it takes a host, or HOST:PORT with a port up to 65535".to_owned())
-            }
-        }
-    }
 }
 
 /// A limit that can be turned off.
@@ -117,6 +109,16 @@ pub(crate) enum DurationOrOff {
     Off,
     /// A limit, longer than zero.
     After(Duration),
+}
+
+impl DurationOrOff {
+    /// The limit, if there is one.
+    pub(crate) const fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Off => None,
+            Self::After(limit) => Some(limit),
+        }
+    }
 }
 
 impl fmt::Display for DurationOrOff {
@@ -137,6 +139,62 @@ impl FromStr for DurationOrOff {
             _ => limit(text)
                 .map(Self::After)
                 .map_err(|error| format!("{error}; `off` sets no limit")),
+        }
+    }
+}
+
+/// A size in bytes that can be turned off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SizeOrOff {
+    /// No limit: `off` or `none`.
+    Off,
+    /// A limit in bytes, at least one.
+    Bytes(u64),
+}
+
+impl SizeOrOff {
+    /// The limit in bytes, if there is one.
+    pub(crate) const fn limit(self) -> Option<u64> {
+        match self {
+            Self::Off => None,
+            Self::Bytes(bytes) => Some(bytes),
+        }
+    }
+}
+
+impl fmt::Display for SizeOrOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+impl FromStr for SizeOrOff {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if matches!(text, "off" | "none") {
+            return Ok(Self::Off);
+        }
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit = match text[digits.len()..]
+            .trim_start()
+            .to_ascii_lowercase()
+            .as_str()
+        {
+            "" | "b" => Some(1),
+            "k" | "kib" => Some(1 << 10),
+            "m" | "mib" => Some(1 << 20),
+            "g" | "gib" => Some(1 << 30),
+            _ => None,
+        };
+        let size = digits.parse::<u64>().ok().zip(unit);
+        match size.and_then(|(count, unit)| count.checked_mul(unit)) {
+            Some(0) => Err("it must be larger than zero; `off` sets no limit".to_owned()),
+            Some(bytes) => Ok(Self::Bytes(bytes)),
+            None => Err("it takes a size such as 65536, 64k or 1MiB, or `off`".to_owned()),
         }
     }
 }
@@ -174,9 +232,8 @@ fn limit(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn trust(text: &str) -> Result<IpNet, String> {
-    text.parse()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+fn trust(text: &str) -> Result<TrustedProxies, String> {
+    TrustedProxies::parse([text])
         .map_err(|_| "it takes an address or a range, such as 10.0.0.0/8".to_owned())
 }
 
@@ -212,6 +269,15 @@ mod tests {
         assert_eq!(args.handshake_timeout, Duration::from_secs(10));
         assert_eq!(args.idle_timeout, DurationOrOff::Off);
         assert_eq!(args.linger, Duration::from_secs(10));
+        assert_eq!(
+            args.keep_alive,
+            DurationOrOff::After(Duration::from_secs(20))
+        );
+        assert_eq!(args.pong_timeout, Duration::from_secs(10));
+        assert_eq!(args.max_lifetime, DurationOrOff::Off);
+        assert_eq!(args.max_message, SizeOrOff::Off);
+        assert_eq!(args.drain_timeout, Duration::from_secs(30));
+        assert_eq!(args.drain_spread, Duration::from_secs(2));
         assert_eq!(args.trust, []);
         assert_eq!(args.threads, None);
     }
@@ -229,13 +295,13 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(args.route, ["/chat/*", "*"]);
-        let upstreams: Vec<_> = args.upstream.iter().map(ToString::to_string).collect();
+        let upstreams: Vec<_> = args.upstream.iter().map(Upstream::name).collect();
         assert_eq!(
             upstreams,
-            ["ws://10.0.0.1:8080", "http://[::1]/", "unix:/run/chat.sock"]
+            ["10.0.0.1:8080", "[::1]:80", "unix:/run/chat.sock"]
         );
-        let trusted: Vec<_> = args.trust.iter().map(ToString::to_string).collect();
-        assert_eq!(trusted, ["10.0.0.0/8", "::1/128"]);
+        let trusted = ["10.0.0.0/8", "::1"].map(|entry| TrustedProxies::parse([entry]).unwrap());
+        assert_eq!(args.trust, trusted);
     }
 
     #[test]
@@ -254,18 +320,35 @@ mod tests {
     }
 
     #[test]
+    fn sizes_take_binary_units() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("64k", 65_536),
+            ("64 KiB", 65_536),
+            ("2M", 2 << 20),
+            ("2MiB", 2 << 20),
+            ("1g", 1 << 30),
+        ] {
+            assert_eq!(text.parse(), Ok(SizeOrOff::Bytes(bytes)), "{text}");
+        }
+        for off in ["off", "none"] {
+            assert_eq!(off.parse(), Ok(SizeOrOff::Off));
+        }
+        assert_eq!(SizeOrOff::Bytes(7).to_string(), "7 bytes");
+    }
+
+    #[test]
     fn bad_values_are_refused_in_a_sentence_that_names_them() {
         for (arg, sentence) in [
             ("--listen=3000", "it takes an address and a port"),
-            ("--upstream=10.0.0.1:80", "an upstream starts with"),
-            ("--upstream=wss://a", "an upstream starts with"),
-            ("--upstream=ws://", "the host is missing"),
+            ("--upstream=10.0.0.1:80", "must begin with ws://"),
+            ("--upstream=wss://a", "TLS to upstreams is not built in"),
+            ("--upstream=ws://", "it is not a URL"),
             ("--upstream=ws://a b", "it is not a URL"),
-            ("--upstream=ws://a:65536", "a port up to 65535"),
-            ("--upstream=ws://a:", "a port up to 65535"),
-            ("--upstream=ws://me:secret@a", "it takes a host"),
-            ("--upstream=ws://:80", "the host is missing"),
-            ("--upstream=unix:", "the path of the socket is missing"),
+            ("--upstream=ws://a:65536", "from 1 to 65535"),
+            ("--upstream=ws://me:secret@a", "must not carry credentials"),
+            ("--upstream=ws://a/chat", "must not carry a path"),
+            ("--upstream=unix:", "it names no socket file"),
             ("--route=ws", "a route starts with `/` or `*`"),
             ("--route=", "a route starts with `/` or `*`"),
             ("--static=no/such/place", "the directory cannot be read"),
@@ -276,6 +359,14 @@ mod tests {
             ("--idle-timeout=0s", "longer than zero; `off` sets no limit"),
             ("--idle-timeout=soon", "such as 500ms"),
             ("--linger=none", "it takes a number and a unit"),
+            ("--keep-alive=0s", "longer than zero; `off` sets no limit"),
+            ("--pong-timeout=off", "it takes a number and a unit"),
+            ("--max-message=0", "larger than zero; `off` sets no limit"),
+            ("--max-message=1.5m", "such as 65536, 64k or 1MiB"),
+            ("--max-message=k", "such as 65536, 64k or 1MiB"),
+            ("--max-message=64kB/s", "such as 65536, 64k or 1MiB"),
+            ("--max-message=99999999999g", "such as 65536, 64k or 1MiB"),
+            ("--drain-spread=-1s", "it takes a number and a unit"),
             ("--trust=10.0.0.0/33", "an address or a range"),
             ("--threads=0", "at least 1"),
             ("--threads=-1", "at least 1"),

@@ -5,16 +5,21 @@
 //! cargo run --example gateway -- --upstream ws://10.0.0.1:8080 --static ./site
 //! ```
 //!
-//! `RUST_LOG` chooses what is logged (default `info`). Ctrl-C or SIGTERM stops it in good order, a
-//! second one at once.
+//! Its first line of output is `listening on http://ADDR`; everything else is logged to standard
+//! error, as `RUST_LOG` says (default `info`). Ctrl-C or SIGTERM stops it in good order: no new
+//! connections, a close frame with code 1001 on those that are open, and exit code 0. A second one
+//! stops it at once, with exit code 1.
 
 mod args;
 mod demo_upstream;
+mod proxy;
+mod serve;
+mod signals;
 mod statics;
 
 use std::error::Error;
-use std::io::{self, IsTerminal};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use axum::Router;
@@ -23,14 +28,17 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use wsplice::{Drain, Pool, Upstream};
 
-use args::{Args, UpstreamUrl};
+use args::Args;
 use demo_upstream::DemoUpstream;
+use serve::Stopped;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Stopped::InOrder) => ExitCode::SUCCESS,
+        Ok(Stopped::AtOnce) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("gateway: {error}");
             ExitCode::FAILURE
@@ -38,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+fn run(args: &Args) -> Result<Stopped, Box<dyn Error>> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .from_env()
@@ -48,109 +56,82 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
-    runtime(args)?.block_on(serve(args))
+    runtime(args)?.block_on(gateway(args))
 }
 
 fn runtime(args: &Args) -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
+    let mut builder = match args.threads.map(std::num::NonZero::get) {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
     if let Some(threads) = args.threads {
         builder.worker_threads(threads.get());
     }
     builder.enable_all().build()
 }
 
-async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
+async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     let addr = listener.local_addr()?;
 
     let mut upstreams = args.upstream.clone();
+    // Held to the end: the demo ends with it.
     let demo = match upstreams.is_empty() {
         true => Some(DemoUpstream::start().await?),
         false => None,
     };
-    upstreams.extend(demo.iter().map(|demo| UpstreamUrl::at(demo.addr())));
-
-    announce(args, addr, &upstreams);
-    let service = app(args, &upstreams).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(async {
-        stop_signal().await;
-        tracing::info!("stopping; once more stops at once");
-    });
-    tokio::select! {
-        served = serving => served?,
-        () = second_stop_signal() => tracing::warn!("stopped at once"),
+    if let Some(demo) = &demo {
+        upstreams.push(Upstream::new(&format!("ws://{}", demo.addr()))?);
     }
-    Ok(())
+
+    let (app, drain) = app(args, upstreams);
+    let stops = signals::stops()?;
+    announce(args, addr);
+    Ok(serve::serve(listener, app, drain, args.drain_timeout, stops).await?)
 }
 
-/// The whole application: WebSocket routes first, the site beside them.
-fn app(args: &Args, upstreams: &[UpstreamUrl]) -> Router {
+/// The whole application, and the handle that ends its WebSocket connections: the proxy takes the
+/// handshakes that are its own, the site gets everything else.
+fn app(args: &Args, upstreams: Vec<Upstream>) -> (Router, Drain) {
+    for upstream in &upstreams {
+        tracing::info!(upstream = upstream.name(), routes = ?args.route, "proxying");
+    }
+    let proxy = proxy::layer(args, Pool::of(upstreams));
+    let drain = proxy
+        .drain()
+        .spread(args.drain_spread.min(args.drain_timeout / 2))
+        .deadline(args.drain_timeout);
     let site = statics::statics(args.static_dir.as_deref());
-    // The proxy layer goes around `site` here and takes `args.route` to `upstreams`.
-    let _ = upstreams;
-    site.merge(demo_upstream::router())
+    (site.layer(proxy), drain)
 }
 
-fn announce(args: &Args, addr: SocketAddr, upstreams: &[UpstreamUrl]) {
-    for upstream in upstreams {
-        tracing::info!(%upstream, routes = ?args.route, "proxying");
-    }
+fn announce(args: &Args, addr: SocketAddr) {
     tracing::info!(
         connect = ?args.connect_timeout,
         handshake = ?args.handshake_timeout,
         idle = %args.idle_timeout,
         linger = ?args.linger,
-        trust = ?args.trust,
+        keep_alive = %args.keep_alive,
+        max_lifetime = %args.max_lifetime,
+        max_message = %args.max_message,
         "limits",
     );
-    println!("Open http://{}/", reachable(addr));
+    let mut out = io::stdout().lock();
+    // A gateway whose output nobody reads any more still serves.
+    let _ = writeln!(out, "listening on http://{}", reachable(addr)).and_then(|()| out.flush());
 }
 
 /// The address to open for what listens on `addr`: "any address" is none that a browser can open.
 fn reachable(mut addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_unspecified() {
-        addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
     }
     addr
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-async fn stop_signal() {
-    let ctrl_c = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::error!(%error, "cannot listen for Ctrl-C");
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = ctrl_c => {}
-        () = terminate() => {}
-    }
-}
-
-/// Waits for Ctrl-C or SIGTERM to come twice.
-async fn second_stop_signal() {
-    stop_signal().await;
-    stop_signal().await;
-}
-
-#[cfg(unix)]
-async fn terminate() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signals) => {
-            signals.recv().await;
-        }
-        Err(error) => {
-            tracing::error!(%error, "cannot listen for SIGTERM");
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminate() {
-    std::future::pending::<()>().await;
-}
+#[cfg(test)]
+mod tests;

@@ -2,19 +2,59 @@
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_VERSION, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    },
     response::Parts,
 };
 
-use crate::headers::{HeaderEdits, Via, strip_hop_by_hop};
+use crate::{
+    headers::{HeaderEdits, Via, add_header, set_header, strip_hop_by_hop},
+    upgrade::UpgradeRequest,
+};
 
-/// The client's 101, out of the upstream's.
-pub(crate) fn accepted(mut head: Parts, via: Option<&Via>, edits: &HeaderEdits) -> Response<()> {
+/// What both sides agree by (RFC 6455 §4.2.2, items 5.4 to 5.6).
+static AGREEMENT: [HeaderName; 3] = [
+    SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_EXTENSIONS,
+];
+
+/// The client's 101, out of the upstream's; or its 200, if it asked by extended `CONNECT`.
+///
+/// The agreement has been verified, and goes down as it was: edits don't reach it.
+pub(crate) fn accepted(
+    mut head: Parts,
+    upgrade: &UpgradeRequest,
+    via: Option<&Via>,
+    edits: &HeaderEdits,
+) -> Response<()> {
+    let lines = |name| {
+        head.headers
+            .get_all(name)
+            .into_iter()
+            .map(move |line| (name, line.clone()))
+    };
+    let agreement: Vec<_> = AGREEMENT.iter().flat_map(lines).collect();
     pass_down(&mut head, via, edits);
-    head.headers.remove(CONTENT_LENGTH);
-    name_upgrade(&mut head.headers);
+    for name in AGREEMENT
+        .iter()
+        .chain([&CONTENT_LENGTH, &TRANSFER_ENCODING])
+    {
+        head.headers.remove(name);
+    }
+    for (name, line) in agreement {
+        add_header(&mut head.headers, name, line);
+    }
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    if upgrade.is_extended_connect() {
+        // RFC 8441 §5: the proof is HTTP/1.1's, and was ours to check.
+        head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+    } else {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        name_upgrade(&mut head.headers);
+    }
     *response.headers_mut() = head.headers;
     response
 }
@@ -36,10 +76,22 @@ pub(crate) fn refused<B>(
     Response::from_parts(head, body)
 }
 
+/// Takes out what a response over HTTP/2 must not carry (RFC 9113 §8.2.2).
+pub(crate) fn fit<B>(response: &mut Response<B>, client: Version) {
+    if client >= Version::HTTP_2 {
+        response.headers_mut().remove(CONNECTION);
+        response.headers_mut().remove(UPGRADE);
+    }
+}
+
 /// What a WebSocket server says that speaks version 13 only (RFC 6455 §4.4).
 pub(crate) fn name_version(headers: &mut HeaderMap) {
     name_upgrade(headers);
-    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    set_header(
+        headers,
+        &SEC_WEBSOCKET_VERSION,
+        HeaderValue::from_static("13"),
+    );
 }
 
 fn pass_down(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
@@ -51,6 +103,6 @@ fn pass_down(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
 }
 
 fn name_upgrade(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    set_header(headers, &CONNECTION, HeaderValue::from_static("Upgrade"));
+    set_header(headers, &UPGRADE, HeaderValue::from_static("websocket"));
 }

@@ -28,12 +28,14 @@
 //! much to disagree on that the readings are too many to look at.
 
 mod escape;
+mod extended_connect;
 mod host;
 mod path;
 mod request;
 mod rewrite;
 
 pub(crate) use self::escape::split_escape;
+pub(crate) use self::extended_connect::asks_by_connect;
 pub(crate) use self::host::Host;
 pub(crate) use self::path::comparable;
 #[cfg(test)]

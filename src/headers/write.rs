@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Replaces all lines of `name` by one. Where there is no room no line is left.
-pub(super) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+pub(crate) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     // `try_insert` wants room before it looks for the name: on a full map it fails and
     // leaves the old line, which may be a forged one.
     headers.remove(name);
@@ -14,7 +14,7 @@ pub(super) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderV
 }
 
 /// Adds a line of `name` behind those which are there.
-pub(super) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     let _ = headers.try_append(name.clone(), value);
 }
 

@@ -4,7 +4,7 @@ use http::Version;
 use http::header::{CONNECTION, UPGRADE};
 
 use super::Matcher;
-use crate::head::RequestHead;
+use crate::head::{RequestHead, asks_by_connect};
 use crate::headers::members;
 
 /// Matches requests for a WebSocket; see [`websocket`].
@@ -16,7 +16,8 @@ pub struct WebSocketMatcher;
 /// In HTTP/1.1 that is `websocket` in the list `Upgrade` and `upgrade` in the list
 /// `Connection`, in any case and on whichever line (RFC 6455 §4.2.1). Whether the handshake
 /// is well-formed beyond that does not matter here: what matches and is malformed deserves
-/// an answer that says so. HTTP/1.0 knows no upgrade (RFC 9110 §7.8).
+/// an answer that says so. HTTP/1.0 knows no upgrade (RFC 9110 §7.8). In HTTP/2 it is `CONNECT`
+/// with the `:protocol` `websocket` (RFC 8441 §4), with the feature `http2`.
 ///
 /// # Examples
 ///
@@ -40,7 +41,7 @@ impl Matcher for WebSocketMatcher {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
         match request.version() {
             Version::HTTP_11 => asks_for_upgrade(request),
-            Version::HTTP_2 | Version::HTTP_3 => is_extended_connect(request),
+            Version::HTTP_2 | Version::HTTP_3 => asks_by_connect(request),
             _ => false,
         }
     }
@@ -51,14 +52,6 @@ fn asks_for_upgrade(request: &RequestHead<'_>) -> bool {
         members(request.headers(), name).any(|own| own.eq_ignore_ascii_case(token.as_bytes()))
     };
     lists(&UPGRADE, "websocket") && lists(&CONNECTION, "upgrade")
-}
-
-/// RFC 8441 §4: `CONNECT` with `:protocol` equal to `websocket`.
-///
-/// To be done with the feature `http2`, which brings the type that carries `:protocol`
-/// (`hyper::ext::Protocol`, in the extensions). Until then there is none.
-fn is_extended_connect(_: &RequestHead<'_>) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The layer, and all its settings.
 
+#[cfg(feature = "rustls")]
+use std::sync::OnceLock;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -113,7 +115,20 @@ impl ProxyLayer {
 
     /// How long one attempt to connect to an upstream may take, name lookup included; 3 s.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.with(|settings| settings.timeouts.connect = timeout)
+        self.with(|settings| settings.dial.connect_timeout = timeout)
+    }
+
+    /// How long the TLS handshake with an upstream may take, once connected; 5 s.
+    pub fn tls_timeout(self, timeout: Duration) -> Self {
+        self.with(|settings| settings.dial.tls_timeout = timeout)
+    }
+
+    /// Secures connections to `wss://` and `https://` upstreams like this, instead of by what is
+    /// compiled in.
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn tls(self, tls: crate::connect::Tls) -> Self {
+        self.with(|settings| settings.dial.tls = Arc::new(OnceLock::from(tls)))
     }
 
     /// How long the upstream may take to answer the handshake, once connected; 10 s.
@@ -146,7 +161,7 @@ impl ProxyLayer {
     /// Opens connections to upstreams with this instead of the default
     /// [`Connector`](crate::connect::Connector).
     pub fn connector(self, connector: impl Connect + 'static) -> Self {
-        self.with(|settings| settings.connector = Arc::new(connector))
+        self.with(|settings| settings.dial.connector = Arc::new(connector))
     }
 
     /// TCP keep-alive on the clients' plain TCP connections; on by default.

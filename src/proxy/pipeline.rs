@@ -1,17 +1,16 @@
 //! From a handshake that is ours to its answer: one stage after the other.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::ORIGIN, request::Parts};
+use http::{Response, StatusCode, Uri, header::ORIGIN, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    connect::Address,
     error::{Error, ErrorKind, Side},
-    handshake::{Answer, Offer, RefusalBody, accepted, exchange, outbound, refused},
+    handshake::{Answer, Offer, RefusalBody, accepted, exchange, fit, outbound, refused},
     head::RequestHead,
     headers::ClientInfo,
     matcher::Matcher,
@@ -44,6 +43,7 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
         path = taken.head.uri.path(),
         upstream = field::Empty
     );
+    let version = taken.head.version;
     let journey = Journey {
         path: taken.head.uri.path().into(),
         began: Instant::now(),
@@ -51,7 +51,9 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
     };
     async {
         let result = journey.proxy(taken).await;
-        result.unwrap_or_else(|error| journey.rejection(&error))
+        let mut response = result.unwrap_or_else(|error| journey.rejection(&error));
+        fit(&mut response, version);
+        response
     }
     .instrument(span)
     .await
@@ -77,9 +79,11 @@ impl Journey {
             .extensions
             .remove::<OnUpgrade>()
             .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
-        let (lease, transport) = self.connect(&head, &client).await?;
-        Span::current().record("upstream", lease.member().upstream().name());
-        self.shake_hands(head, &upgrade, client, on_upgrade, lease, transport)
+        // Before connecting: no upstream shall hear of what cannot be forwarded.
+        let target = self.settings.outbound.target(&head.uri)?;
+        let reached = self.connect(&head, &client).await?;
+        Span::current().record("upstream", reached.0.member().upstream().name());
+        self.shake_hands(head, target, &upgrade, client, on_upgrade, reached)
             .await
     }
 
@@ -119,7 +123,12 @@ impl Journey {
                 // The upstream that failed says more than that there is no other.
                 Err(error) => return Err(last.unwrap_or(error)),
             };
-            match self.connect_to(lease.member().upstream().address()).await {
+            match self
+                .settings
+                .dial
+                .dial(lease.member().upstream().address())
+                .await
+            {
                 Ok(transport) => return Ok((lease, transport)),
                 Err(error) => {
                     self.failed(Some(&lease), &error);
@@ -131,33 +140,18 @@ impl Journey {
         Err(last.unwrap_or_else(|| Error::new(ErrorKind::NoUpstream)))
     }
 
-    async fn connect_to(&self, address: &Address) -> Result<Transport, Error> {
-        let budget = self.settings.timeouts.connect;
-        match timeout(budget, self.settings.connector.connect(address)).await {
-            Ok(Ok(transport)) => Ok(transport),
-            Ok(Err(error)) if is_unresolved(address, &error) => {
-                Err(Error::because(ErrorKind::Resolve, error))
-            }
-            Ok(Err(error)) => Err(Error::because(ErrorKind::Connect, error)),
-            Err(_) => Err(Error::because(
-                ErrorKind::ConnectTimeout,
-                format!("after {budget:?}"),
-            )),
-        }
-    }
-
     async fn shake_hands(
         &self,
         head: Parts,
+        target: Uri,
         upgrade: &UpgradeRequest,
         client: ClientInfo,
         on_upgrade: OnUpgrade,
-        lease: Lease,
-        transport: Transport,
+        (lease, transport): (Lease, Transport),
     ) -> Result<Response<Answered>, Error> {
         let settings = &self.settings;
         let path = Box::from(head.uri.path());
-        let request = outbound(head, upgrade, &client, &settings.outbound)?;
+        let request = outbound(head, target, upgrade, &client, &settings.outbound);
         let offer = Offer::of(request.headers(), upgrade);
         let answer = self
             .exchange(transport, request)
@@ -183,7 +177,7 @@ impl Journey {
                     error
                 })?;
                 self.accepted(&lease);
-                let response = accepted(head, via, &settings.response_edits);
+                let response = accepted(head, upgrade, via, &settings.response_edits);
                 Session::new(settings, on_upgrade, transport, read_ahead, lease)
                     .enter(path, &client, agreement)
                     .start();
@@ -272,9 +266,4 @@ fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {
         // The service lets these pass; it is answered like a server that cannot upgrade.
         Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),
     }
-}
-
-/// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.
-fn is_unresolved(address: &Address, error: &io::Error) -> bool {
-    matches!(address, Address::Tcp { .. }) && error.kind() == io::ErrorKind::NotFound
 }

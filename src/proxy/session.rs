@@ -89,22 +89,24 @@ impl Session {
 impl Entered {
     /// Runs the tunnel in a task of its own, as soon as the client's connection is handed over.
     pub(super) fn start(self) {
-        task::spawn(self.run());
+        // Boxed twice to be small for the tunnel's whole life. What comes into the future by value
+        // stays a part of it to its end, and tokio rounds a task up to 128 bytes.
+        task::spawn(Box::pin(Box::new(self).run()));
     }
 
-    async fn run(self) {
+    async fn run(self: Box<Self>) {
         let Self {
-            session,
+            session:
+                Session {
+                    settings,
+                    on_upgrade,
+                    upstream,
+                    read_ahead,
+                    lease,
+                },
             extensions,
             listed,
-        } = self;
-        let Session {
-            settings,
-            on_upgrade,
-            upstream,
-            read_ahead,
-            lease,
-        } = session;
+        } = self.unboxed();
         let (client, client_read_ahead) = match hand_over(on_upgrade, &settings).await {
             Ok(client) => client,
             Err(error) => return tell_lost(&settings, &listed, &error),
@@ -126,6 +128,13 @@ impl Entered {
         let entry = Arc::clone(listed.entry());
         drop(listed);
         tell_closed(&settings, entry.info(), &report);
+    }
+}
+
+impl Entered {
+    /// Gives the box back, which taking it apart in place would not.
+    fn unboxed(self: Box<Self>) -> Self {
+        *self
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Extensions, Response};
 
 use crate::{
-    connect::{Connect, Connector},
+    connect::Dial,
     drain::Drain,
     error::Error,
     handshake::{HeadLimits, Outbound},
@@ -25,7 +25,7 @@ pub(super) struct Settings {
     pub(super) pool: Pool,
     pub(super) matcher: Option<AnyMatcher>,
     pub(super) origins: Option<AnyMatcher>,
-    pub(super) connector: Arc<dyn Connect>,
+    pub(super) dial: Dial,
     pub(super) outbound: Outbound,
     pub(super) response_edits: HeaderEdits,
     pub(super) timeouts: Timeouts,
@@ -46,8 +46,6 @@ pub(super) type Restyle = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + S
 /// The waits of the handshake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// One attempt to connect to one upstream.
-    pub(super) connect: Duration,
     /// From the request's first byte to the end of the answer's head.
     pub(super) handshake: Duration,
     /// From the 101 to the client's connection being ours.
@@ -66,11 +64,10 @@ impl Settings {
             pool,
             matcher: None,
             origins: None,
-            connector: Arc::new(Connector::new()),
+            dial: Dial::default(),
             outbound: Outbound::default(),
             response_edits: HeaderEdits::new(),
             timeouts: Timeouts {
-                connect: Duration::from_secs(3),
                 handshake: Duration::from_secs(10),
                 client_upgrade: Duration::from_secs(10),
                 refusal_body: Duration::from_secs(30),
@@ -116,7 +113,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("pool", &self.pool)
-            .field("connector", &self.connector)
+            .field("dial", &self.dial)
             .field("outbound", &self.outbound)
             .field("timeouts", &self.timeouts)
             .field("tunnel", &self.tunnel)

@@ -12,7 +12,7 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use crate::{
-    handshake::name_version,
+    handshake::{fit, name_version},
     head::RequestHead,
     upgrade::{Intent, inspect},
 };
@@ -49,6 +49,7 @@ impl<B> Service<Request<B>> for UpgradeRequired {
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         name_version(headers);
+        fit(&mut response, request.version());
         ready(Ok(response))
     }
 }

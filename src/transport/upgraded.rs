@@ -1,9 +1,18 @@
 //! From hyper's upgraded connection back to the socket below it.
 
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -25,7 +34,43 @@ pub(crate) fn from_upgraded(upgraded: Upgraded) -> (Transport, Bytes) {
         Ok((unix, read_ahead)) => return (unix.into(), read_ahead),
         Err(upgraded) => upgraded,
     };
-    (Transport::new(TokioIo::new(upgraded)), Bytes::new())
+    (Transport::new(Capped(TokioIo::new(upgraded))), Bytes::new())
+}
+
+/// The most that is written at once to a stream that is not a plain socket, in bytes: a TLS
+/// record. hyper copies all of what is written to an HTTP/2 stream before it sends any.
+const MAX_WRITE: usize = 16 * 1024;
+
+/// Takes writes in small pieces.
+struct Capped(TokioIo<Upgraded>);
+
+impl AsyncRead for Capped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Capped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let piece = bytes.get(..MAX_WRITE).unwrap_or(bytes);
+        Pin::new(&mut self.0).poll_write(cx, piece)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 /// hyper-util's auto server wraps the stream once more, so it has its own way to get at it; its

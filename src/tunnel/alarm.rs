@@ -6,46 +6,35 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-pin_project! {
-    /// Wakes the tunnel at its next deadline.
-    ///
-    /// Deadlines mostly move away, each time bytes pass. The timer stays where it was and looks
-    /// again when it fires; only a deadline that comes nearer touches the timer wheel at once.
-    pub(super) struct Alarm {
-        #[pin]
-        sleep: Sleep,
-        armed: Option<Instant>,
-    }
+/// Wakes the tunnel at its next deadline.
+///
+/// Deadlines mostly move away, each time bytes pass. The timer stays where it was and looks
+/// again when it fires; only a deadline that comes nearer touches the timer wheel at once.
+///
+/// It is made when there is a first deadline: with the default settings a tunnel that is never
+/// stalled has none before its end.
+#[derive(Default)]
+pub(super) struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    is_armed: bool,
 }
 
 impl Alarm {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            sleep: sleep_until(now),
-            armed: None,
-        }
-    }
-
     /// Ready once `deadline` has passed.
-    pub(super) fn poll_until(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        deadline: Instant,
-    ) -> Poll<()> {
-        let mut this = self.project();
+    pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         loop {
-            match *this.armed {
-                Some(armed) if armed <= deadline => {}
-                _ => {
-                    this.sleep.as_mut().reset(deadline);
-                    *this.armed = Some(deadline);
-                }
+            if !self.is_armed || sleep.deadline() > deadline {
+                sleep.as_mut().reset(deadline);
+                self.is_armed = true;
             }
-            ready!(this.sleep.as_mut().poll(cx));
-            if this.armed.take().is_none_or(|armed| armed >= deadline) {
+            ready!(sleep.as_mut().poll(cx));
+            self.is_armed = false;
+            if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
         }

@@ -5,12 +5,11 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::{
@@ -35,42 +34,39 @@ use super::{
     track::{Breach, Guard, Track},
 };
 
-pin_project! {
-    /// Two byte streams spliced into one connection, both past their opening handshakes.
-    ///
-    /// A future that moves bytes both ways until both directions have ended, and then tells how
-    /// it went. It never decodes a payload: it follows frame headers, so that pings and closes of
-    /// its own come to stand between frames. While nothing passes it holds no buffer.
-    ///
-    /// Use it by itself where you do the handshakes yourself; [`ProxyLayer`](crate::ProxyLayer)
-    /// runs one for each upgrade.
-    ///
-    /// # Cancellation
-    ///
-    /// Dropping it closes both connections where they stand, without a close frame.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use wsplice::{KeepAlive, Transport, Tunnel, TunnelConfig};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// # let (client, far_client) = tokio::io::duplex(1024);
-    /// # let (upstream, far_upstream) = tokio::io::duplex(1024);
-    /// # drop((far_client, far_upstream));
-    /// let config = TunnelConfig::new().keep_alive(KeepAlive::default());
-    /// let report = Tunnel::new(Transport::new(client), Transport::new(upstream))
-    ///     .config(config)
-    ///     .await;
-    /// println!("{} after {:?}", report.end, report.duration);
-    /// # }
-    /// ```
-    #[must_use = "a tunnel moves nothing unless it is polled"]
-    pub struct Tunnel {
-        core: Core,
-        #[pin]
-        alarm: Alarm,
-    }
+/// Two byte streams spliced into one connection, both past their opening handshakes.
+///
+/// A future that moves bytes both ways until both directions have ended, and then tells how
+/// it went. It never decodes a payload: it follows frame headers, so that pings and closes of
+/// its own come to stand between frames. While nothing passes it holds no buffer.
+///
+/// Use it by itself where you do the handshakes yourself; [`ProxyLayer`](crate::ProxyLayer)
+/// runs one for each upgrade.
+///
+/// # Cancellation
+///
+/// Dropping it closes both connections where they stand, without a close frame.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{KeepAlive, Transport, Tunnel, TunnelConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (client, far_client) = tokio::io::duplex(1024);
+/// # let (upstream, far_upstream) = tokio::io::duplex(1024);
+/// # drop((far_client, far_upstream));
+/// let config = TunnelConfig::new().keep_alive(KeepAlive::default());
+/// let report = Tunnel::new(Transport::new(client), Transport::new(upstream))
+///     .config(config)
+///     .await;
+/// println!("{} after {:?}", report.end, report.duration);
+/// # }
+/// ```
+#[must_use = "a tunnel moves nothing unless it is polled"]
+pub struct Tunnel {
+    core: Core,
+    alarm: Alarm,
 }
 
 /// Everything but the alarm.
@@ -81,16 +77,24 @@ struct Core {
     upstream_to_client: Flow,
     config: Arc<TunnelConfig>,
     entry: Option<Arc<Entry>>,
-    registered: Option<Waker>,
+    /// Whether the entry knows whom to wake.
+    is_registered: bool,
     opened: Instant,
     expires: Option<Instant>,
+    /// The side that sent the first close frame.
+    closer: Option<Side>,
+    /// Exists from the first sign of the end, other than a close frame, on.
+    ending: Option<Box<Ending>>,
+}
+
+/// What is known of the end while the tunnel comes to it.
+#[derive(Default)]
+struct Ending {
     /// A close that was asked for, and when it is to begin.
-    scheduled: Option<Box<Scheduled>>,
+    scheduled: Option<Scheduled>,
     /// Set once the proxy itself ends the tunnel: when it stops waiting for the sides.
     closing: Option<Instant>,
     verdict: Option<Verdict>,
-    /// The side that sent the first close frame.
-    closer: Option<Side>,
     /// The side that ended first, whether in the middle of a frame, and when.
     first_end: Option<FirstEnd>,
     /// A side that takes no more bytes because its connection broke.
@@ -170,7 +174,7 @@ impl Tunnel {
         let now = Instant::now();
         Self {
             core: Core::new(parts, config, entry, now),
-            alarm: Alarm::new(now),
+            alarm: Alarm::default(),
         }
     }
 
@@ -195,8 +199,7 @@ impl Future for Tunnel {
     type Output = TunnelReport;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TunnelReport> {
-        let mut this = self.project();
-        let core = this.core;
+        let Self { core, alarm } = self.get_mut();
         let mut scratch = Scratch::take();
         let mut clock = Clock::default();
         core.listen(cx);
@@ -212,7 +215,7 @@ impl Future for Tunnel {
             let Some(deadline) = core.deadline() else {
                 break;
             };
-            if this.alarm.as_mut().poll_until(cx, deadline).is_pending() {
+            if alarm.poll_until(cx, deadline).is_pending() {
                 break;
             }
             clock = Clock::default();
@@ -242,18 +245,14 @@ impl Core {
             client: Leg::new(Side::Client, parts.client, &config, now),
             upstream: Leg::new(Side::Upstream, parts.upstream, &config, now),
             entry,
-            registered: None,
+            is_registered: false,
             opened: now,
             expires: config
                 .max_lifetime
                 .map(|max| now + shortened(max, config.lifetime_jitter)),
             config,
-            scheduled: None,
-            closing: None,
-            verdict: None,
             closer: None,
-            first_end: None,
-            broken: None,
+            ending: None,
         }
     }
 
@@ -274,7 +273,7 @@ impl Core {
             self.on_event(Side::Upstream, event, clock.now());
             progress = Progress::Made;
         }
-        if self.closer.is_none() {
+        if self.closer.is_none() && self.first_end().is_none() {
             self.closer = self.find_closer();
         }
         match self.settle() {
@@ -284,12 +283,12 @@ impl Core {
     }
 
     fn find_closer(&self) -> Option<Side> {
-        if self.client_to_upstream.track().is_closing() {
+        if self.client_to_upstream.track().has_closed() {
             return Some(Side::Client);
         }
         self.upstream_to_client
             .track()
-            .is_closing()
+            .has_closed()
             .then_some(Side::Upstream)
     }
 
@@ -305,11 +304,12 @@ impl Core {
             // What the broken side sent before may still be on its way: its own direction tells.
             Event::SinkFailed(kind) => {
                 let sink = source.opposite();
-                self.broken.get_or_insert((sink, kind));
-                if self.flow_from(sink).source_has_ended() {
-                    self.end(TunnelEnd::Broken(sink, kind), sink, now);
-                } else {
+                self.ending_mut().broken.get_or_insert((sink, kind));
+                let from_sink = self.flow_from(sink);
+                if !from_sink.source_has_ended() {
                     self.note_first_end(sink, now);
+                } else if !from_sink.track().has_closed() {
+                    self.end(TunnelEnd::Broken(sink, kind), sink, now);
                 }
             }
             Event::Breach(Breach::Limit(limit)) => {
@@ -324,16 +324,18 @@ impl Core {
     /// A side ended in order. The other side may still speak (RFC 6455 §7.1.1 lets the server
     /// end first), so the end is passed on and the other direction goes on, for a while.
     fn on_source_ended(&mut self, side: Side, now: Instant) {
-        if let Some((broken, kind)) = self.broken {
+        if let Some((broken, kind)) = self.broken() {
             if broken == side && !self.flow_from(side).track().has_closed() {
                 return self.end(TunnelEnd::Broken(side, kind), side, now);
             }
         }
         self.note_first_end(side, now);
-        if self.closing.is_some() {
+        if self.closing().is_some() {
             return;
         }
+        let ended_first = self.first_end().map(|first| first.side) == Some(side);
         let lost_without_a_word = side == Side::Upstream
+            && ended_first
             && self.closer.is_none()
             && self.find_closer().is_none()
             && self.flow_from(side).sink_at_boundary();
@@ -342,7 +344,7 @@ impl Core {
             let words = self
                 .config
                 .worded(&end, Side::Client, farewell(&end, Side::Client));
-            self.verdict.get_or_insert(Verdict {
+            self.ending_mut().verdict.get_or_insert(Verdict {
                 end,
                 initiator: side,
             });
@@ -356,16 +358,18 @@ impl Core {
     }
 
     fn note_first_end(&mut self, side: Side, now: Instant) {
-        if self.first_end.is_some() {
+        if self.first_end().is_some() {
             return;
         }
+        // What is said after the first end, to our close frame perhaps, makes it no clean one.
+        self.closer = self.closer.or_else(|| self.find_closer());
         let flow = self.flow_from(side);
         let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
             TunnelEnd::Gone(side)
         } else {
             TunnelEnd::CutFrame(side)
         };
-        self.first_end = Some(FirstEnd { side, end, at: now });
+        self.ending_mut().first_end = Some(FirstEnd { side, end, at: now });
     }
 
     /// Ends the tunnel on the proxy's own account, with the farewells that the reason calls for.
@@ -387,8 +391,10 @@ impl Core {
         upstream: Farewell,
         now: Instant,
     ) {
-        self.verdict.get_or_insert(Verdict { end, initiator });
-        self.closing.get_or_insert(now + self.config.close_timeout);
+        let give_up_at = now + self.config.close_timeout;
+        let ending = self.ending_mut();
+        ending.verdict.get_or_insert(Verdict { end, initiator });
+        ending.closing.get_or_insert(give_up_at);
         let farewells = [(Side::Client, client), (Side::Upstream, upstream)];
         // Aborts first: a leg that is gone can bring the other to no frame boundary.
         for (side, farewell) in &farewells {
@@ -436,7 +442,7 @@ impl Core {
                 self.abort(side);
                 progress = Progress::Made;
             } else if into.sink_is_closed()
-                && (answered || into.source_has_ended() && self.closing.is_none())
+                && (answered || into.source_has_ended() && self.closing().is_none())
             {
                 self.flow_from_mut(side.opposite()).shut_down();
                 progress = Progress::Made;
@@ -445,25 +451,42 @@ impl Core {
         progress
     }
 
+    fn scheduled_at(&self) -> Option<Instant> {
+        Some(self.ending.as_ref()?.scheduled.as_ref()?.at)
+    }
+
+    fn closing(&self) -> Option<Instant> {
+        self.ending.as_ref()?.closing
+    }
+
+    fn first_end(&self) -> Option<&FirstEnd> {
+        self.ending.as_ref()?.first_end.as_ref()
+    }
+
+    fn broken(&self) -> Option<(Side, std::io::ErrorKind)> {
+        self.ending.as_ref()?.broken
+    }
+
+    fn ending_mut(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
+    }
+
     fn is_finished(&self) -> bool {
         self.client_to_upstream.sink_is_done() && self.upstream_to_client.sink_is_done()
     }
 
     /// The earliest moment at which something is due.
     fn deadline(&self) -> Option<Instant> {
-        if self.closing.is_some() {
-            return self.closing;
+        if self.closing().is_some() {
+            return self.closing();
         }
         let mut earliest = Earliest(None);
         earliest.at(self.expires);
-        earliest.at(self.scheduled.as_ref().map(|scheduled| scheduled.at));
+        earliest.at(self.scheduled_at());
         earliest.at(self.linger_deadline());
         earliest.at(self.idle_deadline());
-        for leg in [&self.client, &self.upstream] {
-            earliest.at(leg
-                .pinger
-                .as_ref()
-                .and_then(|pinger| pinger.deadline(leg.last_received)));
+        for side in [Side::Client, Side::Upstream] {
+            earliest.at(self.keep_alive_deadline(side));
         }
         for flow in [&self.client_to_upstream, &self.upstream_to_client] {
             earliest.at(self.stall_deadline(flow));
@@ -477,9 +500,20 @@ impl Core {
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
-        let first = self.first_end.as_ref()?;
+        let first = self.first_end()?;
         let open = self.flow_from(first.side.opposite());
         Some(first.at.max(open.last_passed()) + self.config.linger?)
+    }
+
+    fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
+        let flow = self.flow_from(side);
+        // What is not read is not missed: a side that has ended cannot answer, and the answer of
+        // one whose bytes the other does not take waits behind them.
+        if flow.source_has_ended() || flow.stalled_since().is_some() {
+            return None;
+        }
+        let leg = self.leg(side);
+        leg.pinger.as_ref()?.deadline(leg.last_received)
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
@@ -489,11 +523,11 @@ impl Core {
     /// The alarm went off: does what is due.
     fn on_time(&mut self, now: Instant) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        if due(self.closing) {
+        if due(self.closing()) {
             return self.give_up();
         }
-        if due(self.scheduled.as_ref().map(|scheduled| scheduled.at)) {
-            if let Some(scheduled) = self.scheduled.take() {
+        if due(self.scheduled_at()) {
+            if let Some(scheduled) = self.ending_mut().scheduled.take() {
                 return self.end_by_command(scheduled.command, now);
             }
         }
@@ -506,7 +540,7 @@ impl Core {
             }
         }
         if due(self.linger_deadline()) {
-            return self.end_linger();
+            return self.end_linger(now);
         }
         if due(self.expires) {
             let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
@@ -520,7 +554,7 @@ impl Core {
             );
         }
         for side in [Side::Client, Side::Upstream] {
-            if self.leg_mut(side).tick(now) == Action::Dead {
+            if due(self.keep_alive_deadline(side)) && self.leg_mut(side).tick(now) == Action::Dead {
                 return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
             }
         }
@@ -536,27 +570,29 @@ impl Core {
     }
 
     /// Nothing more came after one direction's end. What is left is dropped as it stands.
-    fn end_linger(&mut self) {
-        let Some(first) = &self.first_end else { return };
-        let (initiator, waiting_for) = (first.side, first.side.opposite());
-        if self.closer.is_none() {
-            let end = TunnelEnd::Timeout(Timer::Linger, waiting_for);
-            self.verdict.get_or_insert(Verdict { end, initiator });
+    fn end_linger(&mut self, now: Instant) {
+        if let Some((side, kind)) = self.broken() {
+            return self.end(TunnelEnd::Broken(side, kind), side, now);
+        }
+        let Some(initiator) = self.first_end().map(|first| first.side) else {
+            return;
+        };
+        // A lost upstream stays the reason, whatever the client makes of it.
+        if self.closer.is_none() && initiator == Side::Client {
+            let end = TunnelEnd::Timeout(Timer::Linger, Side::Upstream);
+            let verdict = Verdict { end, initiator };
+            self.ending_mut().verdict.get_or_insert(verdict);
         }
         self.client_to_upstream.abandon();
         self.upstream_to_client.abandon();
     }
 
-    /// Takes note of whom a command should wake.
+    /// Tells the entry whom a command should wake. Only the proxy's own tunnels have an entry, and
+    /// each of them is a task, whose waker is the same for its whole life.
     fn listen(&mut self, cx: &Context<'_>) {
-        let Some(entry) = &self.entry else { return };
-        if !self
-            .registered
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
+        if let Some(entry) = self.entry.as_ref().filter(|_| !self.is_registered) {
             entry.register(cx.waker());
-            self.registered = Some(cx.waker().clone());
+            self.is_registered = true;
         }
     }
 
@@ -566,7 +602,7 @@ impl Core {
         };
         match command.at() {
             Some(at) if at > clock.now() => {
-                self.scheduled = Some(Box::new(Scheduled { at, command }));
+                self.ending_mut().scheduled = Some(Scheduled { at, command });
             }
             _ => self.end_by_command(command, clock.now()),
         }
@@ -577,7 +613,7 @@ impl Core {
         let (end, farewell) = match command {
             Command::Close { frame, end, .. } => (end, Farewell::Close(frame)),
             Command::Abort { end } => {
-                self.closing = Some(now);
+                self.ending_mut().closing = Some(now);
                 (end, Farewell::Abort)
             }
         };
@@ -627,7 +663,11 @@ impl Core {
     }
 
     fn outcome(&self) -> (TunnelEnd, Side) {
-        match (&self.verdict, self.closer, &self.first_end) {
+        let verdict = self
+            .ending
+            .as_ref()
+            .and_then(|ending| ending.verdict.as_ref());
+        match (verdict, self.closer, self.first_end()) {
             (Some(verdict), ..) => (verdict.end.clone(), verdict.initiator),
             (None, Some(closer), _) => (TunnelEnd::Closed, closer),
             (None, None, Some(first)) => (first.end.clone(), first.side),
@@ -718,3 +758,6 @@ fn shortened(lifetime: Duration, jitter: f64) -> Duration {
     };
     lifetime.mul_f64(1.0 - share * fastrand::f64())
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
@@ -30,21 +30,16 @@ pub(super) struct Flow {
     source: Source,
     sink: Sink,
     track: Track,
-    /// Bytes that the source gave and the sink has not taken; exists only while the sink stalls.
-    leftover: Leftover,
-    /// Bytes to be read (again) before the source is asked for more: what was read ahead of the
-    /// tunnel, or a frame's beginning that waits for its rest.
-    held: Vec<u8>,
-    /// Whether the held bytes were never read.
-    held_is_new: bool,
+    /// Exists only while the sink stalls.
+    leftover: Option<Box<Leftover>>,
+    /// Exists only while there are bytes to be read (again) before the source is asked for more.
+    held: Option<Box<Held>>,
     /// Whether the sink stands between two frames once the leftover is delivered.
     sink_at_boundary: bool,
     needs_flush: bool,
     bytes: u64,
     /// When bytes last passed; our own frames and the pongs to them are not counted.
     last_passed: Instant,
-    /// Since when the sink has taken none of the leftover.
-    stalled_since: Option<Instant>,
 }
 
 /// What the source still gives.
@@ -67,10 +62,21 @@ enum Sink {
     Done,
 }
 
+/// Bytes that the source gave and the sink has not taken.
 #[derive(Default)]
 struct Leftover {
     bytes: Vec<u8>,
     delivered: usize,
+    /// Since when the sink has taken none of it.
+    stalled_since: Option<Instant>,
+}
+
+/// What was read ahead of the tunnel, or a frame's beginning that waits for its rest.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// Whether some of it was never read.
+    is_new: bool,
 }
 
 /// What a direction has to say to the tunnel.
@@ -95,13 +101,11 @@ impl Flow {
             sink: Sink::Open,
             sink_at_boundary: !track.is_opaque(),
             track,
-            leftover: Leftover::default(),
-            held_is_new: !read_ahead.is_empty(),
-            held: read_ahead,
+            leftover: None,
+            held: Held::unread(read_ahead),
             needs_flush: false,
             bytes: 0,
             last_passed: now,
-            stalled_since: None,
         }
     }
 
@@ -116,7 +120,7 @@ impl Flow {
     ) -> Poll<Event> {
         for _ in 0..MAX_ROUNDS {
             if let Err(error) = ready!(self.poll_sink(cx, sink, clock)) {
-                self.abandon();
+                self.abandon_sink();
                 return Poll::Ready(Event::SinkFailed(error.kind()));
             }
             if matches!(self.sink, Sink::ShuttingDown) {
@@ -142,7 +146,7 @@ impl Flow {
                     return Poll::Ready(Event::SourceFailed(error.kind()));
                 }
                 Poll::Ready(Err(SideError::Sink(error))) => {
-                    self.abandon();
+                    self.abandon_sink();
                     return Poll::Ready(Event::SinkFailed(error.kind()));
                 }
                 Poll::Pending => return self.poll_flush(cx, sink),
@@ -175,15 +179,14 @@ impl Flow {
     /// Gives up on the sink. What the source still sends goes nowhere.
     pub(super) fn abandon_sink(&mut self) {
         self.sink = Sink::Done;
-        self.leftover = Leftover::default();
-        self.stalled_since = None;
+        self.leftover = None;
         self.needs_flush = false;
     }
 
     /// Whether a close frame can reach the sink: it stands at a frame boundary, or `source` can
     /// still bring it to one.
     pub(super) fn can_close(&self) -> bool {
-        self.track.is_closing()
+        self.track.has_closed()
             || self.sink_at_boundary
             || (self.source == Source::Open && !self.track.is_opaque())
     }
@@ -223,25 +226,26 @@ impl Flow {
         self.last_passed
     }
 
-    pub(super) const fn stalled_since(&self) -> Option<Instant> {
-        self.stalled_since
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.leftover.as_ref()?.stalled_since
     }
 
     /// Gives up on the source.
     pub(super) fn abandon_source(&mut self) {
         self.source = Source::Ended;
-        self.held = Vec::new();
+        self.held = None;
     }
 
     /// Puts bytes in front of what is read next.
     pub(super) fn read_again(&mut self, bytes: &[u8]) {
-        self.held.extend_from_slice(bytes);
-        self.held_is_new = !self.held.is_empty();
+        let mut all = self.held.take().map_or_else(Vec::new, |held| held.bytes);
+        all.extend_from_slice(bytes);
+        self.held = Held::unread(all);
     }
 
     /// Takes out what was put in front.
     pub(super) fn into_held(self) -> Bytes {
-        self.held.into()
+        self.held.map_or_else(Bytes::new, |held| held.bytes.into())
     }
 
     pub(super) const fn passed_bytes(&self) -> u64 {
@@ -250,7 +254,8 @@ impl Flow {
 
     /// Bytes that are held in memory for this direction.
     pub(super) fn buffered(&self) -> usize {
-        self.leftover.bytes.capacity() + self.held.capacity()
+        let leftover = self.leftover.as_ref().map_or(0, |it| it.bytes.capacity());
+        leftover + self.held.as_ref().map_or(0, |held| held.bytes.capacity())
     }
 
     pub(super) fn passed(&self) -> Passed {
@@ -285,17 +290,20 @@ impl Flow {
         sink: &mut Leg,
         clock: &mut Clock,
     ) -> Poll<io::Result<()>> {
-        while !self.leftover.is_empty() {
-            match Pin::new(&mut sink.transport).poll_write(cx, self.leftover.rest()) {
+        while let Some(leftover) = &mut self.leftover {
+            match Pin::new(&mut sink.transport).poll_write(cx, leftover.rest()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.needs_flush = true;
-                    self.stalled_since = None;
-                    self.leftover.delivered(written);
+                    leftover.stalled_since = None;
+                    leftover.delivered += written;
+                    if leftover.rest().is_empty() {
+                        self.leftover = None;
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    self.stalled_since.get_or_insert(clock.now());
+                    leftover.stalled_since.get_or_insert(clock.now());
                     return Poll::Pending;
                 }
             }
@@ -327,11 +335,10 @@ impl Flow {
         clock: &mut Clock,
     ) -> Poll<Result<Option<Event>, SideError>> {
         let mut buf = scratch.read_buf();
-        let shown_again = self.held.len().min(buf.capacity());
-        let (shown, rest) = self.held.split_at(shown_again);
-        buf.put_slice(shown);
-        let rest = rest.to_vec();
-        if !self.held_is_new && buf.remaining() > 0 {
+        let held = self.held.as_deref();
+        let shown_again = held.map_or(0, |held| held.show(&mut buf));
+        let is_new = held.is_some_and(|held| held.is_new);
+        if !is_new && buf.remaining() > 0 {
             let result = ready!(Pin::new(&mut source.transport).poll_read(cx, &mut buf));
             result.map_err(SideError::Source)?;
             if buf.filled().len() == shown_again {
@@ -340,8 +347,7 @@ impl Flow {
         }
         let now = clock.now();
         source.last_received = now;
-        self.held_is_new = !rest.is_empty();
-        self.held = rest;
+        self.held = self.held.take().and_then(|held| held.behind(shown_again));
         let chunk = buf.filled_mut();
         if self.is_discarding() {
             self.track.read_discarded(chunk);
@@ -366,8 +372,8 @@ impl Flow {
         let verdict = self.track.read(chunk, source.pinger.as_deref_mut(), now);
         let (forward, rest) = chunk.split_at(verdict.forward.min(chunk.len()));
         if let Some(held) = rest.get(..verdict.hold).filter(|held| !held.is_empty()) {
-            let held_before = std::mem::replace(&mut self.held, held.to_vec());
-            self.held.extend(held_before);
+            let held = Held::in_front_of(self.held.take(), held);
+            self.held = Some(Box::new(held));
         }
         if !forward.is_empty() {
             self.bytes += forward.len() as u64;
@@ -382,7 +388,10 @@ impl Flow {
             }
             _ => self.forward(cx, sink, forward, clock)?,
         }
-        self.sink_at_boundary = stands_at_boundary && !self.track.is_opaque();
+        // A header that makes no sense is a breach where rules are enforced: the place is lost
+        // behind it, but the sink got nothing of it.
+        self.sink_at_boundary =
+            stands_at_boundary && (verdict.breach.is_some() || !self.track.is_opaque());
         Ok(verdict.breach)
     }
 
@@ -414,7 +423,7 @@ impl Flow {
         mut bytes: &[u8],
         clock: &mut Clock,
     ) -> io::Result<()> {
-        while !bytes.is_empty() && self.leftover.is_empty() {
+        while !bytes.is_empty() && self.leftover.is_none() {
             match Pin::new(&mut sink.transport).poll_write(cx, bytes) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
@@ -426,8 +435,9 @@ impl Flow {
             }
         }
         if !bytes.is_empty() {
-            self.leftover.push(bytes);
-            self.stalled_since.get_or_insert(clock.now());
+            let leftover = self.leftover.get_or_insert_default();
+            leftover.bytes.extend_from_slice(bytes);
+            leftover.stalled_since.get_or_insert(clock.now());
         }
         Ok(())
     }
@@ -440,11 +450,10 @@ impl Flow {
         clock: &mut Clock,
     ) -> Result<(), SideError> {
         self.source = Source::Ending;
-        let held = std::mem::take(&mut self.held);
-        if !held.is_empty() && !self.is_discarding() {
+        if let Some(held) = self.held.take().filter(|_| !self.is_discarding()) {
             self.sink_at_boundary = false;
-            self.bytes += held.len() as u64;
-            self.forward(cx, sink, &held, clock)
+            self.bytes += held.bytes.len() as u64;
+            self.forward(cx, sink, &held.bytes, clock)
                 .map_err(SideError::Sink)?;
         }
         Ok(())
@@ -474,23 +483,39 @@ enum SideError {
 }
 
 impl Leftover {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     fn rest(&self) -> &[u8] {
         self.bytes.get(self.delivered..).unwrap_or_default()
     }
+}
 
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+impl Held {
+    /// Bytes that were never read, if there are any.
+    fn unread(bytes: Vec<u8>) -> Option<Box<Self>> {
+        let held = Self {
+            bytes,
+            is_new: true,
+        };
+        (!held.bytes.is_empty()).then(|| Box::new(held))
     }
 
-    /// Gives the memory back once all is delivered.
-    fn delivered(&mut self, bytes: usize) {
-        self.delivered += bytes;
-        if self.delivered >= self.bytes.len() {
-            *self = Self::default();
+    /// A frame's beginning, with what is behind it.
+    fn in_front_of(behind: Option<Box<Self>>, beginning: &[u8]) -> Self {
+        let behind = behind.map(|held| held.bytes);
+        Self {
+            is_new: behind.is_some(),
+            bytes: [beginning, behind.as_deref().unwrap_or_default()].concat(),
         }
+    }
+
+    /// Fills the buffer with the bytes, as far as they fit; how many.
+    fn show(&self, buf: &mut ReadBuf<'_>) -> usize {
+        let shown = self.bytes.len().min(buf.remaining());
+        buf.put_slice(self.bytes.get(..shown).unwrap_or_default());
+        shown
+    }
+
+    /// What is left behind the bytes that were shown; it was never read.
+    fn behind(&self, shown: usize) -> Option<Box<Self>> {
+        Self::unread(self.bytes.get(shown..).unwrap_or_default().to_vec())
     }
 }

@@ -126,8 +126,8 @@ pub(super) struct Pinger {
     answered: u32,
     sent_at: Option<Instant>,
     rtt: Option<Rtt>,
-    /// A round trip that nobody was told of yet.
-    news: Option<Rtt>,
+    /// Whether nobody was told of the newest round trip yet.
+    rtt_is_news: bool,
 }
 
 impl Pinger {
@@ -141,7 +141,7 @@ impl Pinger {
             answered: 0,
             sent_at: None,
             rtt: None,
-            news: None,
+            rtt_is_news: false,
         }
     }
 
@@ -217,7 +217,7 @@ impl Pinger {
                 self.rtt
                     .map_or_else(|| Rtt::first(sample), |rtt| rtt.with(sample)),
             );
-            self.news = self.rtt;
+            self.rtt_is_news = true;
             self.listen(dice);
         }
         true
@@ -230,7 +230,7 @@ impl Pinger {
 
     /// The newest round trip, if it was measured since the last call.
     pub(super) fn take_news(&mut self) -> Option<Rtt> {
-        self.news.take()
+        self.rtt.filter(|_| std::mem::take(&mut self.rtt_is_news))
     }
 
     fn listen(&mut self, dice: f64) {

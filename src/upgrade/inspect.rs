@@ -6,7 +6,7 @@ use http::{
 };
 
 use crate::{
-    head::RequestHead,
+    head::{RequestHead, asks_by_connect},
     headers::{contains_token, only_line},
 };
 
@@ -27,7 +27,8 @@ pub enum Intent {
 /// Tells what a request wants.
 ///
 /// A request wants a WebSocket if the list in its `Upgrade` header, over all its lines and in any
-/// case, contains `websocket`. Everything after that is right or wrong by RFC 6455 §4.2.1.
+/// case, contains `websocket`; in HTTP/2, if it is a `CONNECT` with the `:protocol` `websocket`
+/// (RFC 8441 §4; feature `http2`). Everything after that is right or wrong by RFC 6455 §4.2.1.
 ///
 /// # Examples
 ///
@@ -48,16 +49,20 @@ pub enum Intent {
 pub fn inspect(head: &RequestHead<'_>) -> Intent {
     // HTTP/2 and later have no Upgrade header (RFC 9113 §8.2.2).
     let is_http1 = head.version() <= Version::HTTP_11;
-    if !is_http1 || !contains_token(head.headers(), &UPGRADE, "websocket") {
+    let result = if is_http1 && contains_token(head.headers(), &UPGRADE, "websocket") {
+        read_upgrade(head)
+    } else if asks_by_connect(head) {
+        read_connect(head)
+    } else {
         return Intent::Other;
-    }
-    match read(head) {
+    };
+    match result {
         Ok(request) => Intent::Upgrade(request),
         Err(malformed) => Intent::Malformed(malformed),
     }
 }
 
-fn read(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
+fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
     let headers = head.headers();
     if head.method() != Method::GET {
         return Err(Malformed::Method);
@@ -71,16 +76,32 @@ fn read(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
     if only_line(headers, &HOST).is_none() {
         return Err(Malformed::Host);
     }
-    if !head.uri().path().starts_with('/') {
-        return Err(Malformed::Target);
-    }
     if announces_body(headers) {
         return Err(Malformed::Body);
     }
-    if only_line(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    check_target_and_version(head)?;
+    UpgradeRequest::read(headers)
+}
+
+/// RFC 8441 §5: the handshake's headers but for the key, which HTTP/2 has no need of. What stands
+/// for a body is the tunnel itself.
+fn read_connect(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
+    if head.uri().authority().is_none() {
+        return Err(Malformed::Host);
+    }
+    check_target_and_version(head)?;
+    Ok(UpgradeRequest::without_key())
+}
+
+fn check_target_and_version(head: &RequestHead<'_>) -> Result<(), Malformed> {
+    if !head.uri().path().starts_with('/') {
+        return Err(Malformed::Target);
+    }
+    let version = only_line(head.headers(), &SEC_WEBSOCKET_VERSION);
+    if version.is_none_or(|version| version != "13") {
         return Err(Malformed::Version);
     }
-    UpgradeRequest::read(headers)
+    Ok(())
 }
 
 /// A GET may have a body, but one that is about to become a WebSocket must not: the bytes behind

@@ -14,16 +14,44 @@ use super::Malformed;
 #[derive(Clone)]
 pub struct UpgradeRequest {
     key: HeaderValue,
+    opening: Opening,
+}
+
+/// How the client asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// `GET` with `Upgrade` in HTTP/1.1 (RFC 6455 §4.1).
+    Upgrade,
+    /// `CONNECT` with `:protocol` in HTTP/2 (RFC 8441 §4).
+    ExtendedConnect,
 }
 
 impl UpgradeRequest {
+    /// A request that needs no key; the upstream, which speaks HTTP/1.1, gets one of ours.
+    pub(super) fn without_key() -> Self {
+        let key = tungstenite::handshake::client::generate_key();
+        Self {
+            // Base64 is always a header value.
+            key: HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static("")),
+            opening: Opening::ExtendedConnect,
+        }
+    }
+
+    /// Whether the client asked by extended `CONNECT`, and is answered 200 instead of 101.
+    pub(crate) fn is_extended_connect(&self) -> bool {
+        self.opening == Opening::ExtendedConnect
+    }
+
     /// Reads the key; the rest has been checked.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Malformed> {
         let key = only_line(headers, &SEC_WEBSOCKET_KEY).ok_or(Malformed::KeyCount)?;
         if !is_key(key.as_bytes()) {
             return Err(Malformed::Key);
         }
-        Ok(Self { key: key.clone() })
+        Ok(Self {
+            key: key.clone(),
+            opening: Opening::Upgrade,
+        })
     }
 
     /// The answer to the client's key (RFC 6455 §4.2.2, item 5.4).
@@ -32,7 +60,7 @@ impl UpgradeRequest {
         tungstenite::handshake::derive_accept_key(self.key.as_bytes())
     }
 
-    /// The client's key, as it came.
+    /// The client's key, as it came; in HTTP/2 one of ours.
     pub(crate) const fn key(&self) -> &HeaderValue {
         &self.key
     }

@@ -7,4 +7,23 @@
 mod support;
 mod support_works;
 
+mod clock_close;
+mod clock_keep_alive;
+mod clock_kit;
+mod clock_limits;
+mod clock_opaque;
+mod clock_timers;
+mod drain_sockets;
+mod handshake;
 mod hosts;
+#[cfg(feature = "http2")]
+mod http2;
+mod registry_sockets;
+mod import_law;
+mod public_types;
+mod tunnel_data;
+mod tunnel_ends;
+mod tunnel_load;
+mod tunnel_memory;
+mod property_garbage;
+mod property_inject;

@@ -11,6 +11,7 @@
 //! | [`frames`] | single frames, built and read byte by byte |
 //! | [`rng`] | seeded payloads and a running checksum |
 //! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
+//! | [`tunnels`] | a proxy in such a server, and both raw ends of a tunnel through it |
 //!
 //! Three rules hold throughout. Every wait is bounded by [`deadline::DEADLINE`] and says what it
 //! waited for. Nothing sleeps: a test that has to wait for the other side waits on the log with
@@ -25,5 +26,6 @@ pub(crate) mod raw;
 pub(crate) mod rng;
 pub(crate) mod scripts;
 pub(crate) mod serve;
+pub(crate) mod tunnels;
 pub(crate) mod upstream;
 pub(crate) mod wire;

@@ -1,0 +1,174 @@
+use super::*;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// A gateway on a port of its own, as the arguments say, in front of the demo.
+struct Running {
+    addr: SocketAddr,
+    stop: mpsc::Sender<()>,
+    ended: JoinHandle<io::Result<Stopped>>,
+    _demo: DemoUpstream,
+}
+
+impl Running {
+    async fn start(args: &[&str]) -> Self {
+        let args = Args::parse_from(["gateway"].iter().chain(args));
+        let demo = DemoUpstream::start().await.unwrap();
+        let mut upstreams = args.upstream.clone();
+        upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (app, drain) = app(&args, upstreams);
+        let (stop, stops) = mpsc::channel(1);
+        let ended = tokio::spawn(serve::serve(
+            listener,
+            app,
+            drain,
+            args.drain_timeout,
+            stops,
+        ));
+        Self {
+            addr,
+            stop,
+            ended,
+            _demo: demo,
+        }
+    }
+
+    async fn open(&self, path: &str) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let url = format!("ws://{}{path}", self.addr);
+        client_async(url, stream).await.map(|(socket, _)| socket)
+    }
+
+    /// The whole answer to a plain request.
+    async fn ask(&self, target: &str) -> String {
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+/// An address where nothing listens.
+async fn nowhere() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn sockets_go_to_the_upstream_and_pages_come_from_the_site() {
+    let gateway = Running::start(&[]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    socket.send("hello".into()).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
+    assert!(gateway.ask("/").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_plain_request_under_a_route_is_the_sites() {
+    let gateway = Running::start(&["--static=examples/gateway", "--route=/*"]).await;
+    let page = gateway.ask("/page.html").await;
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    let missing = gateway.ask("/ws/echo").await;
+    assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
+}
+
+#[tokio::test]
+async fn a_socket_beside_the_routes_is_not_proxied() {
+    let gateway = Running::start(&["--route=/chat/*"]).await;
+    let error = gateway.open("/ws/echo").await.unwrap_err();
+    assert!(matches!(error, tungstenite::Error::Http(answer) if answer.status() == 404));
+}
+
+#[tokio::test]
+async fn a_dead_upstream_is_passed_over() {
+    let dead = format!("--upstream=ws://{}", nowhere().await);
+    let gateway = Running::start(&[&dead, &dead]).await;
+    for _ in 0..4 {
+        gateway.open("/ws/echo").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn stopping_closes_with_1001_and_takes_no_more() {
+    let gateway = Running::start(&["--drain-spread=0s"]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    gateway.stop.send(()).await.unwrap();
+    match socket.next().await {
+        Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Away),
+        other => panic!("{other:?}"),
+    }
+    while socket.next().await.is_some() {}
+    assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::InOrder);
+    assert!(TcpStream::connect(gateway.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn the_drain_timeout_cuts_off_who_does_not_answer() {
+    let gateway = Running::start(&["--drain-timeout=50ms"]).await;
+    let _silent = gateway.open("/ws/echo").await.unwrap();
+    let mut _unfinished = TcpStream::connect(gateway.addr).await.unwrap();
+    _unfinished.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    gateway.stop.send(()).await.unwrap();
+    assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::InOrder);
+}
+
+#[tokio::test]
+async fn a_second_stop_waits_for_nobody() {
+    let gateway = Running::start(&["--drain-spread=1h", "--drain-timeout=3h"]).await;
+    let _silent = gateway.open("/ws/echo").await.unwrap();
+    gateway.stop.send(()).await.unwrap();
+    gateway.stop.send(()).await.unwrap();
+    assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::AtOnce);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_closes_with_1009() {
+    let gateway = Running::start(&["--max-message=1k"]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    socket.send(vec![0; 1025].into()).await.unwrap();
+    match socket.next().await {
+        Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Size),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn quiet_clients_are_pinged() {
+    let gateway = Running::start(&["--keep-alive=10ms"]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    assert!(matches!(socket.next().await, Some(Ok(Message::Ping(_)))));
+}
+
+#[test]
+fn any_address_is_shown_as_one_that_can_be_opened() {
+    for (listened, shown) in [
+        ("0.0.0.0:3000", "127.0.0.1:3000"),
+        ("[::]:3000", "[::1]:3000"),
+        ("10.0.0.1:80", "10.0.0.1:80"),
+    ] {
+        assert_eq!(reachable(listened.parse().unwrap()).to_string(), shown);
+    }
+}
+
+#[test]
+fn one_thread_needs_no_others() {
+    let flavor = |args: &[&str]| {
+        let args = Args::parse_from(["gateway"].iter().chain(args));
+        let runtime = runtime(&args).unwrap();
+        runtime.handle().runtime_flavor()
+    };
+    use tokio::runtime::RuntimeFlavor;
+    assert_eq!(flavor(&["--threads=1"]), RuntimeFlavor::CurrentThread);
+    assert_eq!(flavor(&["--threads=2"]), RuntimeFlavor::MultiThread);
+}

@@ -1,0 +1,39 @@
+# Sourced by the external suites, from the repository's root: gets what they run with.
+#
+# Sets PYTHON (of a virtual environment in target/external/, filled from PyPI) and PEERS (the
+# folder of the programs in tests/external/peers). Nothing is installed outside target/, except
+# Debian packages that are missing, and those only as root.
+
+# debian <command> <package>: makes sure of a command.
+debian() {
+    command -v "$1" >/dev/null && return
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "needs $1 (Debian package $2)" >&2
+        return 1
+    fi
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$2"; } >/dev/null </dev/null
+}
+
+external_python() {
+    local venv=target/external/venv wanted=tests/external/requirements.txt
+    PYTHON=$PWD/$venv/bin/python
+    if ! cmp -s "$wanted" "$venv/requirements.txt"; then
+        debian python3 python3 || return 1
+        rm -rf "$venv"
+        # Debian splits off what venv needs.
+        if ! python3 -m venv "$venv" >/dev/null 2>&1; then
+            debian no-such-command python3-venv && python3 -m venv "$venv" || return 1
+        fi
+        "$PYTHON" -m pip install -q --disable-pip-version-check -r "$wanted" </dev/null || return 1
+        cp "$wanted" "$venv/requirements.txt"
+    fi
+    export PYTHON
+}
+
+external_peers() {
+    local crate=tests/external/peers
+    # The versions that the crate itself is tested with.
+    [ -e "$crate/Cargo.lock" ] || cp Cargo.lock "$crate/Cargo.lock"
+    CARGO_TARGET_DIR=target/external/peers cargo build -q --manifest-path "$crate/Cargo.toml" </dev/null || return 1
+    export PEERS=$PWD/target/external/peers/debug
+}

@@ -1,0 +1,562 @@
+//! Keep-alive (RFC 6455 §5.5.2, §5.5.3): when a leg is pinged, which pongs are swallowed, and when
+//! a leg is dead.
+
+use wsplice::{FrameCounts, KeepAlive, Side, Timer, TunnelConfig, TunnelEnd};
+
+use super::{
+    clock_kit::{Rig, SIDES, from_side, ms, only, opposite, secs, steady},
+    support::frames::{binary, close, fragments, ping, pong, text},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_leg_is_pinged_after_the_interval_and_not_before() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let (leg, _) = rig.ends(side);
+        leg.is_quiet_for(ms(19_999)).await;
+        leg.answer_ping().await;
+        assert_eq!(rig.elapsed(), secs(20), "{side}");
+        rig.end(side).answer_ping().await;
+        assert_eq!(rig.elapsed(), secs(40), "{side}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_leg_has_its_own_interval() {
+    let config = TunnelConfig::new()
+        .client_keep_alive(steady().interval(secs(7)))
+        .upstream_keep_alive(steady().interval(secs(5)));
+    let mut rig = Rig::new(config);
+    rig.end(Side::Upstream).answer_ping().await;
+    assert_eq!(rig.elapsed(), secs(5));
+    rig.end(Side::Client).answer_ping().await;
+    assert_eq!(rig.elapsed(), secs(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_leg_of_a_one_sided_keep_alive_gets_nothing() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        for _ in 0..3 {
+            rig.end(side).answer_ping().await;
+        }
+        rig.end(opposite(side)).is_quiet_for(secs(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_leg_sends_postpones_its_ping_and_what_it_gets_does_not() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        tokio::time::sleep(secs(15)).await;
+        rig.passes(side, text("I live")).await;
+        rig.end(side).is_quiet_for(secs(5)).await;
+        // What is sent to it proves nothing.
+        rig.passes(opposite(side), text("do you?")).await;
+        rig.end(side).ping().await;
+        assert_eq!(rig.elapsed(), secs(35), "{side}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn intervals_stay_within_their_jitter_and_differ() {
+    let mut moments = Vec::new();
+    for _ in 0..40 {
+        for side in SIDES {
+            let mut rig = Rig::new(only(side, KeepAlive::default()));
+            rig.end(side).answer_ping().await;
+            let first = rig.elapsed();
+            rig.end(side).answer_ping().await;
+            moments.extend([first, rig.elapsed() - first]);
+        }
+    }
+    // The clock of tokio ticks in milliseconds.
+    assert!(
+        moments
+            .iter()
+            .all(|at| (ms(18_000)..=ms(22_001)).contains(at))
+    );
+    assert!(moments.iter().any(|at| *at < ms(19_500)), "{moments:?}");
+    assert!(moments.iter().any(|at| *at > ms(20_500)), "{moments:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_our_own_pongs_are_swallowed_and_all_others_pass_in_order() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let cookie = rig.end(side).ping().await;
+        let mut forged = cookie.clone();
+        forged[7] ^= 1;
+        let others: Vec<_> = [
+            pong(b""),
+            pong(&cookie[..7]),
+            pong(&forged),
+            pong(&[&cookie[..], b"!"].concat()),
+            pong(&[7; 125]),
+            ping(&cookie),
+        ]
+        .into_iter()
+        .map(|frame| from_side(side, frame))
+        .collect();
+
+        let (leg, other) = rig.ends(side);
+        for frame in &others[..3] {
+            leg.send_raw(frame).await;
+        }
+        leg.send(pong(&cookie)).await;
+        for frame in &others[3..] {
+            leg.send_raw(frame).await;
+        }
+        // Ours was answered: the same again is the endpoint's own (RFC 6455 §5.5.3).
+        leg.send(pong(&cookie)).await;
+        for frame in &others {
+            assert_eq!(other.frame().await.raw, *frame, "{side}");
+        }
+        assert_eq!(other.frame().await.raw, from_side(side, pong(&cookie)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_cut_at_every_byte_is_swallowed() {
+    for side in SIDES {
+        let pong_len = from_side(side, pong(&[0; 8])).len();
+        for cut in 0..=pong_len {
+            let mut rig = Rig::new(only(side, steady()));
+            let (leg, other) = rig.ends(side);
+            let cookie = leg.ping().await;
+            let bytes = from_side(side, pong(&cookie));
+            leg.send_raw(&bytes[..cut]).await;
+            other.is_quiet_for(secs(5)).await;
+            leg.send_raw(&bytes[cut..]).await;
+            other.is_quiet_for(secs(5)).await;
+            rig.passes(side, text("and on")).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_of_the_endpoint_cut_at_every_byte_passes_whole() {
+    for side in SIDES {
+        let bytes = from_side(side, pong(b"not ours"));
+        for cut in 0..=bytes.len() {
+            let mut rig = Rig::new(only(side, steady()));
+            let (leg, other) = rig.ends(side);
+            leg.ping().await;
+            leg.send_raw(&bytes[..cut]).await;
+            tokio::time::sleep(ms(1)).await;
+            leg.send_raw(&bytes[cut..]).await;
+            assert_eq!(other.frame().await.raw, bytes, "{side} cut at {cut}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_glued_to_data_is_cut_out_wherever_the_chunks_end() {
+    for side in SIDES {
+        let before = from_side(side, text("before"));
+        let after = from_side(side, binary(&[9; 200]));
+        let glued_len = before.len() + from_side(side, pong(&[0; 8])).len() + after.len();
+        for cut in 0..=glued_len {
+            let mut rig = Rig::new(only(side, steady()));
+            let (leg, other) = rig.ends(side);
+            let cookie = leg.ping().await;
+            let answer = from_side(side, pong(&cookie));
+            let glued = [&before[..], &answer, &after].concat();
+            leg.send_raw(&glued[..cut]).await;
+            tokio::time::sleep(ms(1)).await;
+            leg.send_raw(&glued[cut..]).await;
+            let passed = other.exactly(before.len() + after.len()).await;
+            assert!(
+                passed == [&before[..], &after].concat(),
+                "{side} cut at {cut}"
+            );
+            other.is_quiet_for(secs(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_that_ends_unfinished_goes_out_as_it_is() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let (leg, other) = rig.ends(side);
+        let cookie = leg.ping().await;
+        let bytes = from_side(side, pong(&cookie));
+        leg.send_raw(&bytes[..5]).await;
+        leg.finish().await;
+        assert_eq!(other.rest().await, bytes[..5], "{side}");
+        other.finish().await;
+        let report = rig.report().await;
+        assert_eq!(report.end, TunnelEnd::CutFrame(side));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pings_outstanding_are_both_swallowed() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let first = rig.end(side).ping().await;
+        // Data is life, so the first stays unanswered and a second goes out.
+        tokio::time::sleep(secs(1)).await;
+        rig.passes(side, text("busy")).await;
+        let second = rig.end(side).ping().await;
+        assert_ne!(first, second);
+        let (leg, other) = rig.ends(side);
+        leg.send(pong(&first)).await;
+        leg.send(pong(&second)).await;
+        other.is_quiet_for(secs(5)).await;
+        rig.passes(side, text("still here")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_the_newest_ping_settles_the_older_one() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let first = rig.end(side).ping().await;
+        tokio::time::sleep(secs(1)).await;
+        rig.passes(side, text("busy")).await;
+        rig.end(side).answer_ping().await;
+        // RFC 6455 §5.5.3 lets an endpoint answer only the newest; nobody waits for the first.
+        rig.passes(side, pong(&first)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_without_a_pong_is_life() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        for _ in 0..5 {
+            rig.end(side).ping().await;
+            tokio::time::sleep(ms(9_999)).await;
+            rig.passes(side, text("no pong, but here I am")).await;
+        }
+        assert!(!rig.is_over());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_frame_is_life_too() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let frame = from_side(side, binary(&[5; 100]));
+        rig.end(side).ping().await;
+        tokio::time::sleep(secs(9)).await;
+        rig.end(side).send_raw(&frame[..50]).await;
+        tokio::time::sleep(secs(9)).await;
+        rig.end(side).send_raw(&frame[50..]).await;
+        assert_eq!(rig.end(opposite(side)).frame().await.raw, frame);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_leg_is_dropped_and_the_other_gets_a_close_frame() {
+    for (dead, code) in [(Side::Upstream, 1011), (Side::Client, 1001)] {
+        let mut rig = Rig::new(only(dead, steady()));
+        let (leg, other) = rig.ends(dead);
+        leg.ping().await;
+        assert_eq!(other.close_code().await, code);
+        other.send(close(code, "")).await;
+        other.end_of_stream().await;
+        leg.end_of_stream().await;
+        assert!(other.was_shut_down());
+        assert!(!leg.was_shut_down(), "dropped, not ended in order");
+        assert_eq!(rig.elapsed(), secs(30), "interval and pong timeout");
+        let report = rig.report().await;
+        assert_eq!(report.end, TunnelEnd::Timeout(Timer::Pong, dead));
+        assert_eq!(report.initiator, dead);
+        assert_eq!(report.is_upstream_failure(), dead == Side::Upstream);
+        assert_eq!(report.duration, secs(30));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_leg_of_a_dead_one_is_ended_too_if_it_answers_nothing() {
+    for dead in SIDES {
+        let mut rig = Rig::new(only(dead, steady()).close_timeout(secs(3)));
+        rig.end(dead).ping().await;
+        rig.end(opposite(dead)).close_code().await;
+        rig.end(opposite(dead)).end_of_stream().await;
+        assert_eq!(rig.elapsed(), secs(33));
+        assert_eq!(
+            rig.report().await.end,
+            TunnelEnd::Timeout(Timer::Pong, dead)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leg_that_dies_inside_a_frame_leaves_no_place_for_a_close_frame() {
+    for dead in SIDES {
+        let mut rig = Rig::new(only(dead, steady()));
+        let half = from_side(dead, binary(&[1; 100]))[..60].to_vec();
+        let (leg, other) = rig.ends(dead);
+        leg.send_raw(&half).await;
+        leg.ping().await;
+        assert_eq!(other.rest().await, half, "{dead}");
+        assert!(!other.was_shut_down());
+        assert_eq!(
+            rig.report().await.end,
+            TunnelEnd::Timeout(Timer::Pong, dead)
+        );
+        assert_eq!(rig.elapsed(), secs(30));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_at_the_last_moment_is_in_time() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let cookie = rig.end(side).ping().await;
+        tokio::time::sleep(ms(9_999)).await;
+        rig.end(side).send(pong(&cookie)).await;
+        rig.end(side).answer_ping().await;
+        assert_eq!(rig.elapsed(), ms(49_999), "a new interval from the pong");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_that_arrives_with_the_deadline_wins() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let cookie = rig.end(side).ping().await;
+        // The clock jumps past the deadline; the tunnel wakes to a pong and a timer at once.
+        rig.end(side).send(pong(&cookie)).await;
+        tokio::time::advance(secs(11)).await;
+        rig.passes(side, text("in time")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_arrives_with_the_deadline_wins() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        rig.end(side).ping().await;
+        rig.end(side).send(text("just now")).await;
+        tokio::time::advance(secs(11)).await;
+        let passed = rig.end(opposite(side)).frame().await;
+        assert_eq!(passed.raw, from_side(side, text("just now")));
+        rig.passes(side, text("and on")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_waits_for_the_end_of_a_frame_that_is_half_way() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let frame = from_side(opposite(side), binary(&[3; 300]));
+        for cut in [1, 2, 3, 4, 5, 100, frame.len() - 1] {
+            let (leg, other) = rig.ends(side);
+            // The ping falls due while the frame to the same leg is half-way.
+            other.send_raw(&frame[..cut]).await;
+            assert!(leg.exactly(cut).await == frame[..cut]);
+            leg.is_quiet_for(secs(25)).await;
+            other.send_raw(&frame[cut..]).await;
+            assert!(leg.exactly(frame.len() - cut).await == frame[cut..]);
+            leg.answer_ping().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_finds_its_place_where_no_chunk_ends_at_a_boundary() {
+    for side in SIDES {
+        // Chunks of 1,000 bytes through a stream of larger frames: 1,501 or 1,505 on the wire.
+        let mut rig = Rig::with_capacity(only(side, steady().interval(ms(20))), 1000);
+        let stream: Vec<u8> = (0..60_u8)
+            .flat_map(|fill| from_side(opposite(side), binary(&vec![fill; 1497])))
+            .collect();
+        let (leg, other) = rig.ends(side);
+        let write = async {
+            for chunk in stream.chunks(1000) {
+                other.send_raw(chunk).await;
+                tokio::time::sleep(ms(1)).await;
+            }
+        };
+        let read = async {
+            let (mut frames, mut pinged_after) = (Vec::new(), None);
+            while frames.len() < stream.len() {
+                let frame = leg.frame().await;
+                if frame.opcode() == 9 {
+                    pinged_after.get_or_insert(frames.len());
+                    leg.send(pong(&frame.payload)).await;
+                } else {
+                    frames.extend(frame.raw);
+                }
+            }
+            assert!(frames == stream, "byte for byte");
+            pinged_after
+        };
+        let ((), pinged_after) = tokio::join!(write, read);
+        let pinged_after = pinged_after.expect("a ping among the frames");
+        assert!((19_000..=24_000).contains(&pinged_after), "{pinged_after}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_may_stand_between_fragments_rfc6455_5_4() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let parts = fragments(&["one", "two", "three"]);
+        for part in parts {
+            rig.passes(opposite(side), part).await;
+            rig.end(side).answer_ping().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_ping_follows_a_close_frame_rfc6455_5_5_1() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        rig.passes(opposite(side), close(1000, "done")).await;
+        rig.end(side).is_quiet_for(secs(300)).await;
+        assert!(!rig.is_over());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_ping_follows_the_beginning_of_a_close_frame() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let bytes = from_side(opposite(side), close(1000, "a long goodbye"));
+        let (leg, other) = rig.ends(side);
+        other.send_raw(&bytes[..bytes.len() - 1]).await;
+        leg.exactly(bytes.len() - 1).await;
+        leg.is_quiet_for(secs(60)).await;
+        other.send_raw(&bytes[bytes.len() - 1..]).await;
+        leg.exactly(1).await;
+        leg.is_quiet_for(secs(60)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_ping_is_squeezed_into_a_stalled_sink() {
+    for side in SIDES {
+        let mut rig = Rig::with_capacity(only(side, steady()), 1024);
+        let frames: Vec<u8> = (0..4)
+            .flat_map(|fill| from_side(opposite(side), binary(&[fill; 700])))
+            .collect();
+        let (leg, other) = rig.ends(side);
+        let write = async {
+            other.send_raw(&frames).await;
+        };
+        let read = async {
+            // The leg takes nothing for a while; its ping falls due meanwhile.
+            tokio::time::sleep(secs(50)).await;
+            let mut got = Vec::new();
+            let mut pings = 0;
+            while got.len() < frames.len() {
+                let frame = leg.frame().await;
+                match frame.opcode() {
+                    9 => pings += 1,
+                    _ => got.extend(frame.raw),
+                }
+            }
+            assert!(got == frames);
+            pings
+        };
+        let ((), pings) = tokio::join!(write, read);
+        assert!(pings <= 1, "{pings}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leg_whose_pong_waits_behind_a_stalled_sink_is_not_dead() {
+    for side in SIDES {
+        let mut rig = Rig::with_capacity(only(side, steady()), 1024);
+        let frames: Vec<u8> = (0..8)
+            .flat_map(|fill| from_side(side, binary(&[fill; 700])))
+            .collect();
+        let (leg, other) = rig.ends(side);
+        // The other side reads nothing for 50 s, so nothing of this leg is read either: that it
+        // seems quiet is not its fault.
+        let write = leg.send_raw(&frames);
+        let read = async {
+            tokio::time::sleep(secs(50)).await;
+            other.exactly(frames.len()).await
+        };
+        let ((), got) = tokio::join!(write, read);
+        assert!(got == frames);
+        assert!(!rig.is_over(), "{side}");
+        rig.end(side).answer_ping().await;
+        rig.passes(side, text("alive")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leg_that_has_ended_its_direction_is_not_called_dead() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        rig.passes(side, close(1000, "")).await;
+        rig.end(side).finish().await;
+        // It cannot answer any more, and the other one still talks.
+        for _ in 0..10 {
+            tokio::time::sleep(secs(9)).await;
+            rig.end(opposite(side)).send(text("more")).await;
+        }
+        assert!(!rig.is_over(), "{side}");
+        let (leg, other) = rig.ends(side);
+        other.finish().await;
+        let expected = from_side(opposite(side), text("more")).repeat(10);
+        let mut got = Vec::new();
+        while got.len() < expected.len() {
+            let frame = leg.frame().await;
+            if frame.opcode() != 9 {
+                got.extend(frame.raw);
+            }
+        }
+        assert!(got == expected);
+        assert_eq!(rig.report().await.end, TunnelEnd::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn round_trips_are_in_the_report_rfc6298_2() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        for trip in [80, 40, 120] {
+            let cookie = rig.end(side).ping().await;
+            tokio::time::sleep(ms(trip)).await;
+            rig.end(side).send(pong(&cookie)).await;
+        }
+        rig.passes(side, close(1000, "")).await;
+        rig.passes(opposite(side), close(1000, "")).await;
+        rig.end(side).finish().await;
+        rig.end(opposite(side)).finish().await;
+        let report = rig.report().await;
+        let (ours, none) = match side {
+            Side::Client => (report.client_rtt, report.upstream_rtt),
+            _ => (report.upstream_rtt, report.client_rtt),
+        };
+        assert_eq!(none, None, "no ping went there");
+        let rtt = ours.expect("three pongs");
+        assert_eq!((rtt.min(), rtt.last()), (ms(40), ms(120)));
+        assert_eq!(rtt.smoothed(), (ms(75) * 7 + ms(120)) / 8);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_frames_count_nowhere() {
+    for side in SIDES {
+        let mut rig = Rig::new(TunnelConfig::new().keep_alive(steady()));
+        for _ in 0..3 {
+            for leg in SIDES {
+                rig.end(leg).answer_ping().await;
+            }
+        }
+        rig.passes(side, ping(b"mine")).await;
+        rig.passes(opposite(side), pong(b"mine")).await;
+        rig.end(side).finish().await;
+        rig.end(opposite(side)).finish().await;
+        let report = rig.report().await;
+        let (there, back) = match side {
+            Side::Client => (report.client_to_upstream, report.upstream_to_client),
+            _ => (report.upstream_to_client, report.client_to_upstream),
+        };
+        let counts = |frames: FrameCounts| (frames.ping, frames.pong, frames.total());
+        assert_eq!(counts(there.frames), (1, 0, 1));
+        assert_eq!(counts(back.frames), (0, 1, 1));
+        assert_eq!(there.bytes, from_side(side, ping(b"mine")).len() as u64);
+    }
+}

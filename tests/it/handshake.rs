@@ -1,0 +1,20 @@
+//! Everything up to the moment when the tunnel stands: what is taken, what the upstream gets, what
+//! the client is answered, and what becomes of all the ways in which it can go wrong.
+
+mod kit;
+
+mod agreement;
+mod broken;
+mod dial;
+mod early;
+mod forwarded;
+mod guards;
+mod malformed;
+mod paths;
+mod refusals;
+mod request_headers;
+mod response_headers;
+mod routing;
+mod smuggling;
+mod told;
+mod upstreams;

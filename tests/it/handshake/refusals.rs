@@ -1,0 +1,278 @@
+//! An upstream that says no: its answer is relayed, and the client's connection goes on.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::kit::{Host, Proxied, expect_page, text, values};
+use crate::support::deadline::within;
+use crate::support::head::Head;
+use crate::support::raw::handshake_request;
+use crate::support::scripts::{self, Then};
+use crate::support::upstream::{RawConn, RawUpstream};
+
+/// Relays this answer and returns what the client got; checks all that holds for every refusal.
+async fn relayed(answer: &str, status: u16, body: &str) -> Head {
+    let upstream = RawUpstream::start(scripts::fixed(answer.to_owned(), Then::Hold)).await;
+    let proxied = Proxied::before(&upstream).await;
+    let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
+    assert_eq!(head.status(), status, "{answer}");
+    assert_eq!(text(&mut client, &head).await, body, "{answer}");
+    let told = format!("refused /ws/x {status}");
+    proxied.expect_events(&[&told]).await;
+    let log = upstream
+        .wait_for("the end of its connection", |log| log.ended == 1)
+        .await;
+    assert_eq!((log.accepted, log.after_head), (1, 0), "{answer}");
+    expect_page(&mut client).await;
+    proxied.expect_idle().await;
+    head
+}
+
+#[tokio::test]
+async fn a_200_is_no_agreement() {
+    // With all the headers of one: only 101 opens a tunnel.
+    let head = relayed(
+        "HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nContent-Length: 5\r\n\r\nhello",
+        200,
+        "hello",
+    )
+    .await;
+    assert_eq!((head.get("upgrade"), head.get("connection")), (None, None));
+}
+
+#[tokio::test]
+async fn a_204_has_no_body() {
+    relayed("HTTP/1.1 204 No Content\r\nX-App: 1\r\n\r\n", 204, "").await;
+}
+
+#[tokio::test]
+async fn a_304_has_no_body() {
+    relayed("HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n", 304, "").await;
+}
+
+#[tokio::test]
+async fn a_redirect_keeps_its_location() {
+    let head = relayed(
+        "HTTP/1.1 302 Found\r\nLocation: https://login.test/?to=%2Fws\r\nContent-Length: 0\r\n\r\n",
+        302,
+        "",
+    )
+    .await;
+    assert_eq!(head.get("location"), Some("https://login.test/?to=%2Fws"));
+}
+
+#[tokio::test]
+async fn a_401_keeps_its_challenge_its_cookies_and_its_body() {
+    let head = relayed(
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"chat\"\r\n\
+         Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Type: text/html\r\n\
+         Content-Length: 13\r\n\r\nwho are you?\n",
+        401,
+        "who are you?\n",
+    )
+    .await;
+    assert_eq!(head.get("www-authenticate"), Some("Basic realm=\"chat\""));
+    assert_eq!(values(&head, "set-cookie"), ["a=1", "b=2"]);
+    assert_eq!(head.get("content-type"), Some("text/html"));
+    assert_eq!(head.get("content-length"), Some("13"));
+}
+
+#[tokio::test]
+async fn errors_are_the_upstream_s_own() {
+    for (status, reason) in [
+        (400, "Bad Request"),
+        (403, "Forbidden"),
+        (404, "Not Found"),
+        (500, "Internal Server Error"),
+        (503, "Service Unavailable"),
+    ] {
+        let answer =
+            format!("HTTP/1.1 {status} {reason}\r\nX-App: 1\r\nContent-Length: 2\r\n\r\nno");
+        let head = relayed(&answer, status, "no").await;
+        assert_eq!(head.get("x-app"), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn a_426_says_again_what_to_upgrade_to_rfc9110_15_5_22() {
+    let head = relayed(
+        "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13, 8\r\nContent-Length: 3\r\n\r\n426",
+        426,
+        "426",
+    )
+    .await;
+    assert_eq!(values(&head, "upgrade"), ["websocket"]);
+    assert_eq!(values(&head, "connection"), ["Upgrade"]);
+    assert_eq!(values(&head, "sec-websocket-version"), ["13, 8"]);
+}
+
+#[tokio::test]
+async fn a_chunked_body_arrives() {
+    relayed(
+        "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n\
+         3;x=y\r\nno,\r\n9\r\n not here\r\n0\r\n\r\n",
+        403,
+        "no, not here",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_in_http_1_0_is_told_in_http_1_1() {
+    let head = relayed(
+        "HTTP/1.0 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
+        403,
+        "no",
+    )
+    .await;
+    assert!(head.start.starts_with("HTTP/1.1 "), "{}", head.start);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_arrives() {
+    for version in ["HTTP/1.0", "HTTP/1.1"] {
+        let answer = format!("{version} 403 Forbidden\r\n\r\nuntil the end");
+        let upstream = RawUpstream::start(scripts::fixed(answer, Then::Close)).await;
+        let proxied = Proxied::before(&upstream).await;
+        let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
+        assert_eq!(head.status(), 403);
+        assert_eq!(text(&mut client, &head).await, "until the end");
+        expect_page(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_close_does_not_close_the_client() {
+    let head = relayed(
+        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno",
+        403,
+        "no",
+    )
+    .await;
+    assert_eq!(head.get("connection"), None);
+}
+
+#[tokio::test]
+async fn interim_answers_before_a_refusal_are_skipped_rfc9110_15_2() {
+    relayed(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+         HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
+        403,
+        "no",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_streams_while_the_upstream_still_writes_it() {
+    for host in Host::ALL {
+        let go_on = Arc::new(Notify::new());
+        let told = Arc::clone(&go_on);
+        let upstream = RawUpstream::start(move |mut conn: RawConn| {
+            let told = Arc::clone(&told);
+            async move {
+                conn.read_request_head().await;
+                let head = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n";
+                conn.send(head).await;
+                conn.send(b"5\r\nfirst\r\n").await;
+                within("the client to have read", told.notified()).await;
+                conn.send(b"6\r\nsecond\r\n0\r\n\r\n").await;
+                conn.expect_eof().await;
+            }
+        })
+        .await;
+        let proxied = Proxied::on(host, &upstream).await;
+        let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
+        assert_eq!(head.status(), 403);
+        assert_eq!(&client.read_exact(10).await[..], b"5\r\nfirst\r\n");
+        go_on.notify_one();
+        assert_eq!(
+            &client.read_exact(16).await[..],
+            b"6\r\nsecond\r\n0\r\n\r\n"
+        );
+        expect_page(&mut client).await;
+        upstream.wait_for("its end", |log| log.ended == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_whole() {
+    let body = "0123456789abcdef".repeat(64 * 1024);
+    let answer = format!(
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    relayed(&answer, 403, &body).await;
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_does_not_look_whole() {
+    for answer in [
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nhalf",
+        "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        let upstream = RawUpstream::start(scripts::fixed(answer, Then::Close)).await;
+        let proxied = Proxied::before(&upstream).await;
+        let mut client = proxied.connect().await;
+        client.send(&handshake_request("/ws/x", &[])).await;
+        let mut all = Vec::new();
+        // How much of it still comes, and how the connection ends, is the server's business.
+        // That it ends is not.
+        while let Ok(bytes) = client.try_read_some().await {
+            if bytes.is_empty() {
+                break;
+            }
+            all.extend_from_slice(&bytes);
+        }
+        assert!(!all.ends_with(b"0\r\n\r\n"), "{all:?}");
+        let body = all.windows(4).position(|four| four == b"\r\n\r\n");
+        let len = body.map_or(0, |head| all.len() - head - 4);
+        assert!(len < 10, "{all:?}");
+        proxied.expect_idle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_refusal_closes_the_upstream() {
+    for host in Host::ALL {
+        let upstream = RawUpstream::start(|mut conn: RawConn| async move {
+            conn.read_request_head().await;
+            conn.send(b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .await;
+            // Without end, but for the client's.
+            while conn.try_send(b"4\r\nmore\r\n").await.is_ok() {}
+        })
+        .await;
+        let proxied = Proxied::on(host, &upstream).await;
+        let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
+        assert_eq!(head.status(), 403);
+        client.read_exact(9).await;
+        client.reset();
+        upstream.wait_for("its end", |log| log.ended == 1).await;
+        proxied.expect_idle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_what_follows_on_other_connections_apart() {
+    let upstream = RawUpstream::start(scripts::fixed(
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
+        Then::Hold,
+    ))
+    .await;
+    let proxied = Proxied::before(&upstream).await;
+    let mut client = proxied.connect().await;
+    for count in 1..=3 {
+        let head = client.handshake("/ws/x", &[]).await;
+        assert_eq!(head.status(), 403);
+        client.read_body(&head).await;
+        // Each handshake has a connection of its own, which ends with it.
+        upstream
+            .wait_for("one more connection's end", |log| log.ended == count)
+            .await;
+    }
+    assert_eq!(upstream.log().accepted, 3);
+}

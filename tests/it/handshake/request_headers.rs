@@ -1,0 +1,280 @@
+//! The headers that the upstream gets.
+
+use wsplice::headers::{HeaderEdits, Via};
+
+use super::kit::{Proxied, only_head, values};
+use crate::support::head::Head;
+use crate::support::raw::{HOST, KEY};
+use crate::support::scripts;
+use crate::support::upstream::RawUpstream;
+
+/// What an upstream gets of a handshake with further headers.
+async fn forwarded(extra: &[(&str, &str)]) -> Head {
+    forwarded_with(extra, |layer| layer).await
+}
+
+async fn forwarded_with(
+    extra: &[(&str, &str)],
+    settings: impl FnOnce(wsplice::ProxyLayer) -> wsplice::ProxyLayer,
+) -> Head {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let proxied = Proxied::with(&upstream, settings).await;
+    let (_client, head) = proxied.handshake("/ws/x", extra).await;
+    assert_eq!(head.status(), 101, "{extra:?}");
+    only_head(&upstream).await
+}
+
+#[tokio::test]
+async fn the_handshake_is_the_client_s_rfc6455_4_1() {
+    let asked = forwarded(&[]).await;
+    assert_eq!(asked.start, "GET /ws/x HTTP/1.1");
+    assert_eq!(values(&asked, "host"), [HOST]);
+    assert_eq!(values(&asked, "connection"), ["Upgrade"]);
+    assert_eq!(values(&asked, "upgrade"), ["websocket"]);
+    assert_eq!(values(&asked, "sec-websocket-key"), [KEY]);
+    assert_eq!(values(&asked, "sec-websocket-version"), ["13"]);
+    for absent in [
+        "content-length",
+        "transfer-encoding",
+        "x-forwarded-server",
+        "via",
+    ] {
+        assert_eq!(asked.get(absent), None, "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_client_says_beyond_passes_as_it_is() {
+    let said = [
+        ("Cookie", "a=1; b=2"),
+        ("Cookie", "c=3"),
+        ("Authorization", "Bearer abc"),
+        ("Origin", "https://app.test"),
+        ("User-Agent", "test"),
+        ("X-Twice", "1"),
+        ("X-Other", "o"),
+        ("X-Twice", "2"),
+        ("X-Empty", ""),
+        ("Accept-Language", "de,en;q=0.5"),
+        ("X-Utf8", "caf\u{e9}"),
+    ];
+    let asked = forwarded(&said).await;
+    for (name, _) in said {
+        let sent: Vec<_> = said
+            .iter()
+            .filter(|line| line.0 == name)
+            .map(|line| line.1)
+            .collect();
+        assert_eq!(values(&asked, name), sent, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn hop_by_hop_headers_stay_rfc9110_7_6_1() {
+    let asked = forwarded(&[
+        ("Connection", "Upgrade, X-Named, keep-alive, X-Other"),
+        ("Connection", "x-third"),
+        ("X-Named", "1"),
+        ("x-other", "1"),
+        ("X-Third", "1"),
+        ("X-Not-Named", "1"),
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Connection", "keep-alive"),
+        ("TE", "trailers"),
+        ("Trailer", "X-T"),
+        ("Proxy-Authorization", "Basic c2VjcmV0"),
+        ("HTTP2-Settings", "AAMAAABk"),
+        ("Expect", "100-continue"),
+        ("Content-Length", "0"),
+        ("Sec-WebSocket-Accept", "x"),
+    ])
+    .await;
+    for stripped in [
+        "x-named",
+        "x-other",
+        "x-third",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "proxy-authorization",
+        "http2-settings",
+        "expect",
+        "content-length",
+        "sec-websocket-accept",
+    ] {
+        assert_eq!(asked.get(stripped), None, "{stripped}");
+    }
+    assert_eq!(asked.get("x-not-named"), Some("1"));
+    assert_eq!(values(&asked, "connection"), ["Upgrade"]);
+}
+
+#[tokio::test]
+async fn connection_cannot_name_away_what_upstreams_rely_on() {
+    let client = std::net::SocketAddr::from(([198, 51, 100, 7], 5));
+    let asked = forwarded_with(
+        &[
+            (
+                "Connection",
+                "Upgrade, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded, X-Real-IP",
+            ),
+            (
+                "Connection",
+                "Sec-WebSocket-Key, Sec-WebSocket-Version, Sec-WebSocket-Protocol, \
+                 Sec-WebSocket-Extensions, Cookie, Authorization, Host, Origin, Via",
+            ),
+            ("Connection", "X-Added, X-Fine"),
+            ("Sec-WebSocket-Protocol", "chat"),
+            ("Sec-WebSocket-Extensions", "permessage-deflate"),
+            ("Cookie", "a=1"),
+            ("Authorization", "Bearer abc"),
+            ("Origin", "https://app.test"),
+            ("X-Fine", "1"),
+        ],
+        |layer| {
+            layer
+                .client_info(move |_| Some(client.into()))
+                .via(Via::new("edge").unwrap())
+                .request_headers(HeaderEdits::new().set("x-added", "yes").unwrap())
+        },
+    )
+    .await;
+    for (name, value) in [
+        ("x-forwarded-for", "198.51.100.7"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", HOST),
+        ("sec-websocket-key", KEY),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "chat"),
+        ("sec-websocket-extensions", "permessage-deflate"),
+        ("cookie", "a=1"),
+        ("authorization", "Bearer abc"),
+        ("host", HOST),
+        ("origin", "https://app.test"),
+        ("via", "1.1 edge"),
+        ("x-added", "yes"),
+    ] {
+        assert_eq!(values(&asked, name), [value], "{name}");
+    }
+    assert_eq!(asked.get("x-fine"), None);
+}
+
+#[tokio::test]
+async fn users_set_append_and_remove_headers() {
+    let edits = HeaderEdits::new()
+        .set("x-tenant", "blue")
+        .unwrap()
+        .append("x-twice", "2")
+        .unwrap()
+        .remove("cookie")
+        .unwrap()
+        .set("origin", "https://inside.test")
+        .unwrap()
+        .with(|headers| {
+            if let Some(id) = headers.remove("x-request-id") {
+                headers.insert("x-trace", id);
+            }
+        });
+    let said = [
+        ("X-Tenant", "forged"),
+        ("X-Tenant", "twice"),
+        ("X-Twice", "1"),
+        ("Cookie", "a=1"),
+        ("Origin", "https://app.test"),
+        ("X-Request-Id", "7"),
+    ];
+    let asked = forwarded_with(&said, |layer| layer.request_headers(edits)).await;
+    assert_eq!(values(&asked, "x-tenant"), ["blue"]);
+    assert_eq!(values(&asked, "x-twice"), ["1", "2"]);
+    assert_eq!(asked.get("cookie"), None);
+    assert_eq!(values(&asked, "origin"), ["https://inside.test"]);
+    assert_eq!(values(&asked, "x-trace"), ["7"]);
+    assert_eq!(asked.get("x-request-id"), None);
+}
+
+#[tokio::test]
+async fn users_may_change_what_is_told_of_the_client() {
+    let edits = HeaderEdits::new()
+        .set("x-forwarded-proto", "https")
+        .unwrap()
+        .remove("x-forwarded-host")
+        .unwrap();
+    let asked = forwarded_with(&[], |layer| layer.request_headers(edits)).await;
+    assert_eq!(values(&asked, "x-forwarded-proto"), ["https"]);
+    assert_eq!(asked.get("x-forwarded-host"), None);
+}
+
+#[tokio::test]
+async fn edits_cannot_break_the_handshake() {
+    let edits = HeaderEdits::new()
+        .remove("sec-websocket-key")
+        .unwrap()
+        .set("sec-websocket-version", "8")
+        .unwrap()
+        .remove("connection")
+        .unwrap()
+        .append("upgrade", "h2c")
+        .unwrap()
+        .set("content-length", "5")
+        .unwrap()
+        .set("transfer-encoding", "chunked")
+        .unwrap()
+        .set("expect", "100-continue")
+        .unwrap();
+    let asked = forwarded_with(&[], |layer| layer.request_headers(edits)).await;
+    assert_eq!(values(&asked, "sec-websocket-key"), [KEY]);
+    assert_eq!(values(&asked, "sec-websocket-version"), ["13"]);
+    assert_eq!(values(&asked, "connection"), ["Upgrade"]);
+    assert_eq!(values(&asked, "upgrade"), ["websocket"]);
+    for absent in ["content-length", "transfer-encoding", "expect"] {
+        assert_eq!(asked.get(absent), None, "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn edits_cannot_take_the_host_away_rfc9112_3_2() {
+    let edits = HeaderEdits::new().remove("host").unwrap();
+    let asked = forwarded_with(&[], |layer| layer.request_headers(edits)).await;
+    assert_eq!(values(&asked, "host"), [HOST]);
+}
+
+#[tokio::test]
+async fn an_offer_that_an_edit_takes_away_cannot_be_accepted() {
+    let upstream = RawUpstream::start(scripts::accept(&[(
+        "Sec-WebSocket-Extensions",
+        "permessage-deflate",
+    )]))
+    .await;
+    let proxied = Proxied::with(&upstream, |layer| {
+        let edits = HeaderEdits::new().remove("sec-websocket-extensions");
+        layer.request_headers(edits.unwrap())
+    })
+    .await;
+    let offer = &[("Sec-WebSocket-Extensions", "permessage-deflate")];
+    let (_client, head) = proxied.handshake("/ws/x", offer).await;
+    assert_eq!(head.status(), 502);
+    assert_eq!(
+        only_head(&upstream).await.get("sec-websocket-extensions"),
+        None
+    );
+}
+
+#[tokio::test]
+async fn the_host_may_be_overridden() {
+    let asked = forwarded_with(&[], |layer| {
+        layer.host(http::HeaderValue::from_static("inside.test"))
+    })
+    .await;
+    assert_eq!(values(&asked, "host"), ["inside.test"]);
+    // What the client asked for is still told.
+    assert_eq!(values(&asked, "x-forwarded-host"), [HOST]);
+}
+
+#[tokio::test]
+async fn via_is_written_where_it_is_asked_for_rfc9110_7_6_3() {
+    let via = |layer: wsplice::ProxyLayer| layer.via(Via::new("edge").unwrap());
+    let asked = forwarded_with(&[], via).await;
+    assert_eq!(values(&asked, "via"), ["1.1 edge"]);
+    let asked = forwarded_with(&[("Via", "1.0 first")], via).await;
+    assert_eq!(values(&asked, "via").join(", "), "1.0 first, 1.1 edge");
+}

@@ -1,0 +1,300 @@
+//! A proxy in an axum application, and what it tells of its tunnels.
+//!
+//! [`Gate`] is the proxy with its server. [`Ends`] are the two raw ends of one tunnel through it,
+//! both in the hand of the test, so that a test can say what each of them does and in what order.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use tokio::sync::{mpsc, watch};
+use wsplice::{
+    Drain, Observer, Pool, ProxyLayer, Registry, Side, TunnelInfo, TunnelReport, matcher::path,
+};
+
+use super::deadline::within;
+use super::frames::{RawFrame, masked, read_frame, unmasked};
+use super::raw::{ACCEPT, RawClient};
+use super::serve::{Server, serve_axum};
+use super::upstream::{RawConn, RawUpstream};
+use super::wire::Wire;
+use tungstenite::protocol::frame::Frame;
+
+/// The usual two directions of a test: who speaks.
+pub(crate) const BOTH: [Side; 2] = [Side::Client, Side::Upstream];
+
+/// The side across the tunnel.
+pub(crate) fn opposite(side: Side) -> Side {
+    match side {
+        Side::Client => Side::Upstream,
+        _ => Side::Client,
+    }
+}
+
+/// The bytes of a frame as this side sends it: masked by a client, bare by an upstream.
+pub(crate) fn said_by(side: Side, frame: Frame) -> Vec<u8> {
+    match side {
+        Side::Client => masked(frame),
+        _ => unmasked(frame),
+    }
+}
+
+/// A proxy for `/ws/*` in an axum server, with an observer that keeps what it is told.
+pub(crate) struct Gate {
+    server: Server,
+    registry: Registry,
+    drain: Drain,
+    told: watch::Sender<Told>,
+}
+
+/// What an observer was told of tunnels.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// Tunnels that stand or stood.
+    pub(crate) opened: Vec<TunnelInfo>,
+    /// Tunnels that are over.
+    pub(crate) closed: Vec<(TunnelInfo, TunnelReport)>,
+    /// The kinds of error that handshakes were rejected for.
+    pub(crate) rejected: Vec<wsplice::ErrorKind>,
+}
+
+impl Gate {
+    /// A proxy to these upstreams, `ws://` and an address each, with the default settings.
+    pub(crate) async fn to<const N: usize>(upstreams: [String; N]) -> Self {
+        Self::with(upstreams, |layer| layer).await
+    }
+
+    /// A proxy with settings of its own.
+    pub(crate) async fn with<const N: usize>(
+        upstreams: [String; N],
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+    ) -> Self {
+        let told = watch::Sender::new(Told::default());
+        let pool = Pool::new(upstreams).expect("upstreams");
+        let layer = ProxyLayer::new(pool)
+            .matching(path("/ws/*"))
+            .observer(Watcher(told.clone()));
+        let layer = settings(layer);
+        let (registry, drain) = (layer.registry(), layer.drain());
+        let app = Router::new().fallback(|| async { "inner" }).layer(layer);
+        Self {
+            server: serve_axum(app).await,
+            registry,
+            drain,
+            told,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// What is open.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Its drain.
+    pub(crate) fn drain(&self) -> Drain {
+        self.drain.clone()
+    }
+
+    /// What its observer was told so far.
+    pub(crate) fn told(&self) -> Told {
+        self.told.borrow().clone()
+    }
+
+    /// Waits until the observer was told enough.
+    pub(crate) async fn wait_for(
+        &self,
+        what: &str,
+        mut condition: impl FnMut(&Told) -> bool,
+    ) -> Told {
+        let mut told = self.told.subscribe();
+        let seen = within(what, told.wait_for(|told| condition(told))).await;
+        seen.expect("the gate keeps the sender").clone()
+    }
+
+    /// Waits for the end of the only tunnel so far, and gives its report. By then nothing is left
+    /// of it in the registry.
+    pub(crate) async fn report(&self) -> TunnelReport {
+        let told = self
+            .wait_for("the tunnel's end", |told| !told.closed.is_empty())
+            .await;
+        assert_eq!(told.closed.len(), 1, "{told:?}");
+        assert_eq!(self.registry.count(), 0);
+        told.closed[0].1.clone()
+    }
+}
+
+#[derive(Debug)]
+struct Watcher(watch::Sender<Told>);
+
+impl Observer for Watcher {
+    fn handshake_rejected(&self, _handshake: &wsplice::Handshake<'_>, error: &wsplice::Error) {
+        self.0.send_modify(|told| told.rejected.push(error.kind()));
+    }
+
+    fn tunnel_opened(&self, tunnel: &TunnelInfo) {
+        self.0.send_modify(|told| told.opened.push(tunnel.clone()));
+    }
+
+    fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
+        let closed = (tunnel.clone(), report.clone());
+        self.0.send_modify(|told| told.closed.push(closed));
+    }
+}
+
+/// An upstream that accepts every handshake and gives its ends to the test.
+pub(crate) struct Yard {
+    upstream: RawUpstream,
+    accepted: mpsc::UnboundedReceiver<RawConn>,
+}
+
+impl Yard {
+    /// Accepts with the usual headers.
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// Accepts with further headers.
+    pub(crate) async fn with(extra: &'static [(&'static str, &'static str)]) -> Self {
+        let (give, accepted) = mpsc::unbounded_channel();
+        let upstream = RawUpstream::start(move |mut conn: RawConn| {
+            let give = give.clone();
+            async move {
+                let head = conn.read_request_head().await;
+                conn.accept_101(&head, extra).await;
+                let _ = give.send(conn);
+            }
+        })
+        .await;
+        Self { upstream, accepted }
+    }
+
+    /// `ws://` and where it listens.
+    pub(crate) fn url(&self) -> String {
+        self.upstream.url()
+    }
+
+    /// The upstream itself.
+    pub(crate) fn upstream(&self) -> &RawUpstream {
+        &self.upstream
+    }
+
+    /// The upstream's end of the next tunnel.
+    pub(crate) async fn next(&mut self) -> RawConn {
+        let conn = within("a tunnel to reach the upstream", self.accepted.recv()).await;
+        conn.expect("the script keeps the sender")
+    }
+}
+
+/// Both raw ends of one tunnel.
+pub(crate) struct Ends {
+    pub(crate) client: RawClient,
+    pub(crate) upstream: RawConn,
+}
+
+impl Ends {
+    /// Opens a tunnel through the gate to the yard.
+    pub(crate) async fn open(gate: &Gate, yard: &mut Yard) -> Self {
+        Self::open_with(gate, yard, "/ws/room", &[]).await
+    }
+
+    /// Opens a tunnel with a path and further headers of its own.
+    pub(crate) async fn open_with(
+        gate: &Gate,
+        yard: &mut Yard,
+        path: &str,
+        extra: &[(&str, &str)],
+    ) -> Self {
+        let mut client = RawClient::connect(gate.addr()).await;
+        let head = client.handshake(path, extra).await;
+        assert_eq!(head.status(), 101, "{}", String::from_utf8_lossy(&head.raw));
+        assert_eq!(head.get("sec-websocket-accept"), Some(ACCEPT));
+        let upstream = yard.next().await;
+        Self { client, upstream }
+    }
+
+    /// The end of one side.
+    pub(crate) fn end(&mut self, side: Side) -> &mut Wire {
+        match side {
+            Side::Client => &mut self.client,
+            _ => &mut self.upstream,
+        }
+    }
+
+    /// One side says something; the other must get exactly that.
+    pub(crate) async fn pass(&mut self, from: Side, bytes: &[u8]) {
+        self.end(from).send(bytes).await;
+        let got = self.end(opposite(from)).read_exact(bytes.len()).await;
+        assert!(
+            got == bytes,
+            "what the {from} sent ({} bytes) changed on its way",
+            bytes.len()
+        );
+    }
+
+    /// One side sends a frame; the other must get exactly that.
+    pub(crate) async fn pass_frame(&mut self, from: Side, frame: Frame) {
+        self.pass(from, &said_by(from, frame)).await;
+    }
+
+    /// The next frame that this side gets.
+    pub(crate) async fn frame_at(&mut self, side: Side) -> RawFrame {
+        read_frame(self.end(side)).await
+    }
+
+    /// Drops one side's end and gives back the other.
+    pub(crate) fn drop_end(self, side: Side) -> Survivor {
+        match side {
+            Side::Client => Survivor::Upstream(self.upstream),
+            _ => Survivor::Client(self.client),
+        }
+    }
+
+    /// Ends one side with a reset and gives back the other.
+    pub(crate) fn reset(self, side: Side) -> Survivor {
+        match side {
+            Side::Client => {
+                self.client.reset();
+                Survivor::Upstream(self.upstream)
+            }
+            _ => {
+                self.upstream.reset();
+                Survivor::Client(self.client)
+            }
+        }
+    }
+}
+
+/// The end that is left when the other is gone.
+pub(crate) enum Survivor {
+    Client(RawClient),
+    Upstream(RawConn),
+}
+
+impl Survivor {
+    /// Its end of the wire.
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        match self {
+            Self::Client(client) => client,
+            Self::Upstream(upstream) => upstream,
+        }
+    }
+}
+
+/// A gate, an upstream behind it and one open tunnel.
+pub(crate) async fn one_tunnel() -> (Gate, Yard, Ends) {
+    one_tunnel_with(|layer| layer).await
+}
+
+/// [`one_tunnel`], with settings.
+pub(crate) async fn one_tunnel_with(
+    settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+) -> (Gate, Yard, Ends) {
+    let mut yard = Yard::start().await;
+    let gate = Gate::with([yard.url()], settings).await;
+    let ends = Ends::open(&gate, &mut yard).await;
+    (gate, yard, ends)
+}
