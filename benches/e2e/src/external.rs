@@ -1,0 +1,134 @@
+//! Proxies that are measured where they are installed, with configurations made here.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::Result;
+
+/// Name, program, and how its configuration is made.
+pub struct External {
+    pub name: &'static str,
+    program: &'static str,
+    version: &'static str,
+}
+
+pub const ALL: &[External] = &[
+    External {
+        name: "haproxy",
+        program: "haproxy",
+        version: "-v",
+    },
+    External {
+        name: "nginx",
+        program: "nginx",
+        version: "-v",
+    },
+    External {
+        name: "nginx-64k",
+        program: "nginx",
+        version: "-v",
+    },
+    External {
+        name: "caddy",
+        program: "caddy",
+        version: "version",
+    },
+];
+
+impl External {
+    pub fn is_installed(&self) -> bool {
+        self.path().is_some()
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+        places
+            .map(|place| place.join(self.program))
+            .find(|file| file.is_file())
+    }
+
+    /// The first line that it says of itself.
+    pub fn version(&self) -> Option<String> {
+        let mut command = Command::new(self.path()?);
+        let said = command.arg(self.version).output().ok()?;
+        let text = [said.stdout, said.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        text.lines().next().map(str::to_owned)
+    }
+
+    /// A command that serves in the foreground with two workers.
+    pub fn command(
+        &self,
+        listen: SocketAddr,
+        upstream: SocketAddr,
+        directory: &Path,
+    ) -> Result<Command> {
+        let directory = std::path::absolute(directory.join(self.name))?;
+        fs::create_dir_all(&directory)?;
+        let file = directory.join("conf");
+        fs::write(&file, self.configuration(listen, upstream, &directory))?;
+        let program = self.path().ok_or("not installed")?;
+        let mut command = Command::new(program);
+        match self.program {
+            "haproxy" => command.arg("-db").arg("-f").arg(file),
+            "nginx" => command.arg("-p").arg(&directory).arg("-c").arg(file),
+            _ => command
+                .args(["run", "--adapter", "caddyfile", "--config"])
+                .arg(file)
+                .env("GOMAXPROCS", "2")
+                .env("HOME", &directory),
+        };
+        command.stderr(Stdio::null());
+        Ok(command)
+    }
+
+    fn configuration(&self, listen: SocketAddr, upstream: SocketAddr, directory: &Path) -> String {
+        match self.program {
+            "haproxy" => haproxy(listen, upstream),
+            "nginx" => {
+                let buffer = if self.name == "nginx" { "4k" } else { "64k" };
+                nginx(listen, upstream, buffer, directory)
+            }
+            _ => format!(
+                "{{\n\tadmin off\n\tauto_https off\n}}\n:{} {{\n\tbind \
+                 127.0.0.1\n\treverse_proxy {upstream}\n}}\n",
+                listen.port()
+            ),
+        }
+    }
+}
+
+fn haproxy(listen: SocketAddr, upstream: SocketAddr) -> String {
+    format!(
+        "global\n  nbthread 2\n  maxconn 9900\n\
+         defaults\n  mode http\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
+         \x20 timeout tunnel 1h\n  option http-server-close\n\
+         frontend in\n  bind {listen}\n  option forwardfor\n  default_backend out\n\
+         backend out\n  server one {upstream}\n"
+    )
+}
+
+fn nginx(listen: SocketAddr, upstream: SocketAddr, buffer: &str, directory: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        "daemon off;\nworker_processes 2;\nworker_rlimit_nofile 20000;\n\
+         pid {directory}/pid;\nerror_log {directory}/error.log crit;\n\
+         events {{ worker_connections 20000; }}\n\
+         http {{\n  access_log off;\n  client_body_temp_path {directory}/body;\n\
+         \x20 proxy_temp_path {directory}/proxy;\n  fastcgi_temp_path {directory}/fastcgi;\n\
+         \x20 uwsgi_temp_path {directory}/uwsgi;\n  scgi_temp_path {directory}/scgi;\n\
+         \x20 server {{\n    listen {listen} backlog=4096;\n    location / {{\n\
+         \x20     proxy_pass http://{upstream};\n      proxy_http_version 1.1;\n\
+         \x20     proxy_set_header Upgrade $http_upgrade;\n\
+         \x20     proxy_set_header Connection upgrade;\n\
+         \x20     proxy_set_header Host $host;\n\
+         \x20     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
+         \x20     proxy_buffer_size {buffer};\n      proxy_buffers 8 {buffer};\n      proxy_read_timeout 1h;\n\
+         \x20     proxy_send_timeout 1h;\n    }}\n  }}\n}}\n"
+    )
+}

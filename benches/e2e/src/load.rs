@@ -1,0 +1,295 @@
+//! The clients.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+use wsplice::frame::ControlFrame;
+
+use crate::wire::{self, Opened};
+
+/// What one connection does.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Sends `depth` messages at once, waits for all echoes, begins again.
+    Echo { payload: usize, depth: usize },
+    /// Takes what comes.
+    Down,
+    /// Sends messages of this size.
+    Up { payload: usize },
+    /// One 16-byte echo, then nothing but pongs.
+    Quiet,
+    /// Connects, asks for the upgrade, has 16 bytes echoed, closes, begins again.
+    Handshakes,
+}
+
+/// No load lasts longer, and no connection does more, whatever happens.
+const MAX_TIME: Duration = Duration::from_secs(600);
+const MAX_OPS: u64 = 100_000_000;
+/// Handshakes under way at once while the connections of a load are opened.
+const OPENING: usize = 64;
+
+/// Connections at work. Dropping it ends them all.
+pub struct Load {
+    tally: Arc<Tally>,
+    _tasks: JoinSet<()>,
+}
+
+impl Load {
+    /// Opens the connections, then lets them work.
+    pub async fn start(target: SocketAddr, groups: &[(Work, usize)]) -> io::Result<Self> {
+        let tally = Arc::new(Tally::default());
+        let mut tasks = JoinSet::new();
+        let mut ready = Vec::new();
+        for &(work, connections) in groups {
+            ready.extend(opened(target, work, connections).await?);
+        }
+        for (source, (work, connection)) in ready.into_iter().enumerate() {
+            let tally = Arc::clone(&tally);
+            tasks.spawn(async move {
+                let work = perform(work, connection, target, source, &tally);
+                if !matches!(timeout(MAX_TIME, work).await, Ok(Ok(()))) {
+                    tally.failures.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        Ok(Self {
+            tally,
+            _tasks: tasks,
+        })
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.tally.snapshot()
+    }
+}
+
+type Ready = (Work, Option<Opened>);
+
+async fn opened(target: SocketAddr, work: Work, connections: usize) -> io::Result<Vec<Ready>> {
+    let path = match work {
+        Work::Handshakes => return Ok((0..connections).map(|_| (work, None)).collect()),
+        Work::Down => "/source",
+        Work::Up { .. } => "/sink",
+        Work::Echo { .. } | Work::Quiet => "/echo",
+    };
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut openers = JoinSet::new();
+    for _ in 0..OPENING.min(connections) {
+        let next = Arc::clone(&next);
+        openers.spawn(async move {
+            let mut opened = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Relaxed);
+                if index >= connections {
+                    return io::Result::Ok(opened);
+                }
+                let opening = timeout(Duration::from_secs(10), wire::open(target, index, path));
+                let mut connection = opening.await??;
+                if matches!(work, Work::Quiet) {
+                    echo_once(&mut connection.stream).await?;
+                }
+                opened.push((work, Some(connection)));
+            }
+        });
+    }
+    let mut ready = Vec::new();
+    while let Some(opened) = openers.join_next().await {
+        ready.extend(opened.map_err(io::Error::other)??);
+    }
+    Ok(ready)
+}
+
+async fn perform(
+    work: Work,
+    connection: Option<Opened>,
+    target: SocketAddr,
+    source: usize,
+    tally: &Tally,
+) -> io::Result<()> {
+    let Some(Opened {
+        stream,
+        read_ahead: _,
+    }) = connection
+    else {
+        return handshakes(target, source, tally).await;
+    };
+    match work {
+        Work::Echo { payload, depth } => echoes(stream, payload, depth, tally).await,
+        Work::Down => down(stream, tally).await,
+        Work::Up { payload } => up(stream, payload, tally).await,
+        Work::Quiet => quiet(stream, tally).await,
+        Work::Handshakes => Ok(()),
+    }
+}
+
+async fn echoes(
+    mut stream: TcpStream,
+    payload: usize,
+    depth: usize,
+    tally: &Tally,
+) -> io::Result<()> {
+    let request = wire::client_frame(payload).repeat(depth);
+    let mut answer = vec![0; wire::server_frame(payload).len() * depth];
+    for _ in 0..MAX_OPS {
+        let began = Instant::now();
+        // Both at once: a large echo begins to come back before it is all sent.
+        let (mut from, mut to) = stream.split();
+        if request.len() <= 4096 {
+            to.write_all(&request).await?;
+            from.read_exact(&mut answer).await?;
+        } else {
+            tokio::try_join!(to.write_all(&request), from.read_exact(&mut answer))?;
+        }
+        tally.latencies.add(began.elapsed());
+        tally.ops.fetch_add(depth as u64, Relaxed);
+    }
+    Ok(())
+}
+
+async fn down(mut stream: TcpStream, tally: &Tally) -> io::Result<()> {
+    let mut buffer = vec![0; 256 * 1024];
+    for _ in 0..MAX_OPS {
+        let read = stream.read(&mut buffer).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        tally.bytes.fetch_add(read as u64, Relaxed);
+    }
+    Ok(())
+}
+
+async fn up(mut stream: TcpStream, payload: usize, tally: &Tally) -> io::Result<()> {
+    let frame = wire::client_frame(payload);
+    for _ in 0..MAX_OPS {
+        stream.write_all(&frame).await?;
+        tally.bytes.fetch_add(frame.len() as u64, Relaxed);
+    }
+    Ok(())
+}
+
+/// Answers pings, as browsers do.
+async fn quiet(mut stream: TcpStream, tally: &Tally) -> io::Result<()> {
+    for _ in 0..MAX_OPS {
+        stream.readable().await?;
+        let mut buffer = [0; 256];
+        let read = match stream.try_read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        };
+        if let Ok(Some((ping, _))) = ControlFrame::parse(&buffer[..read]) {
+            if let Some(pong) = ping.answer() {
+                stream.write_all(&pong.encode(Some([1, 2, 3, 4]))).await?;
+                tally.ops.fetch_add(1, Relaxed);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn handshakes(target: SocketAddr, source: usize, tally: &Tally) -> io::Result<()> {
+    for _ in 0..MAX_OPS {
+        let began = Instant::now();
+        let mut stream = wire::open(target, source, "/echo").await?.stream;
+        echo_once(&mut stream).await?;
+        stream.shutdown().await?;
+        // To the end, whatever comes: the proxy may have a last word.
+        stream.read_to_end(&mut Vec::new()).await?;
+        tally.latencies.add(began.elapsed());
+        tally.ops.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
+
+async fn echo_once(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(&wire::client_frame(16)).await?;
+    stream.read_exact(&mut [0; 18]).await.map(drop)
+}
+
+/// What all connections of a load have done.
+#[derive(Default)]
+struct Tally {
+    ops: AtomicU64,
+    bytes: AtomicU64,
+    failures: AtomicU64,
+    latencies: Latencies,
+}
+
+impl Tally {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            at: Instant::now(),
+            ops: self.ops.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            failures: self.failures.load(Relaxed),
+            latencies: self.latencies.0.iter().map(|n| n.load(Relaxed)).collect(),
+        }
+    }
+}
+
+/// A tally at one moment.
+pub struct Snapshot {
+    pub at: Instant,
+    pub ops: u64,
+    pub bytes: u64,
+    pub failures: u64,
+    latencies: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Latency in nanoseconds that this share of the operations since `before` stayed below.
+    pub fn percentile_since(&self, before: &Self, share: f64) -> Option<f64> {
+        let counts = || {
+            let pairs = self.latencies.iter().zip(&before.latencies);
+            pairs.map(|(now, then)| now - then)
+        };
+        let wanted = (counts().sum::<u64>() as f64 * share).ceil() as u64;
+        let mut passed = 0;
+        let index = counts().position(|count| {
+            passed += count;
+            passed >= wanted.max(1)
+        })?;
+        Some(Latencies::middle(index))
+    }
+}
+
+/// A histogram: 64 steps for each doubling, so 1.6 % of error at most.
+struct Latencies(Box<[AtomicU64]>);
+
+const STEPS: u64 = 64;
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self((0..40 * STEPS).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Latencies {
+    fn add(&self, latency: Duration) {
+        let nanos = (latency.as_nanos() as u64).max(STEPS);
+        let doublings = u64::from(nanos.ilog2() - STEPS.ilog2());
+        let index = doublings * STEPS + (nanos >> doublings) - STEPS;
+        if let Some(count) = self.0.get(index as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn middle(index: usize) -> f64 {
+        let (doublings, step) = (index as u64 / STEPS, index as u64 % STEPS);
+        (STEPS + step) as f64 * 2_f64.powi(doublings as i32) + 2_f64.powi(doublings as i32) / 2.0
+    }
+}

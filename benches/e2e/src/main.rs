@@ -1,0 +1,147 @@
+//! Measures wsplice beside other proxies, end to end on loopback.
+//!
+//! `run` does it all; the other commands are its parts, each usable by itself. The method, and how
+//! to read what comes out, are in `docs/benchmarks.md`.
+
+mod cpu;
+mod external;
+mod heap;
+mod load;
+mod measure;
+mod process;
+mod relay;
+mod report;
+mod run;
+mod scenario;
+mod subject;
+mod syscalls;
+mod upstream;
+mod wire;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+use subject::Kind;
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
+
+/// Measures wsplice beside other proxies, end to end on loopback.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts everything, measures, and writes JSON and a table.
+    Run(run::Options),
+    /// Serves one of the built-in proxies until its standard input ends.
+    Subject {
+        kind: Kind,
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        upstream: SocketAddr,
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Milliseconds between pings, for the kinds that ping.
+        #[arg(long, default_value_t = 20_000)]
+        ping_every: u64,
+        /// Counts the heap, and says how much is in use for each line on standard input.
+        #[arg(long)]
+        heap: bool,
+    },
+    /// Serves `/echo`, `/sink` and `/source` until its standard input ends.
+    Upstream {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+    /// Puts one scenario's load on a target for a while and says what came of it.
+    Load {
+        /// One of those that `run` prints.
+        scenario: String,
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// A process whose CPU is told too.
+        #[arg(long)]
+        pid: Option<u32>,
+    },
+    /// Makes the table of a result that `run` has written.
+    Table { json: PathBuf },
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Run(options) => runtime(2).and_then(|rt| rt.block_on(run::run(options))),
+        Command::Subject {
+            kind,
+            listen,
+            upstream,
+            threads,
+            ping_every,
+            heap,
+        } => {
+            if heap {
+                heap::start_counting();
+            }
+            let every = Duration::from_millis(ping_every);
+            runtime(threads).and_then(|rt| {
+                rt.block_on(until_stdin_ends(subject::serve(
+                    kind, listen, upstream, every,
+                )))
+            })
+        }
+        Command::Upstream { listen, threads } => {
+            runtime(threads).and_then(|rt| rt.block_on(until_stdin_ends(upstream::serve(listen))))
+        }
+        Command::Load {
+            scenario,
+            target,
+            seconds,
+            pid,
+        } => {
+            let window = Duration::from_secs(seconds);
+            runtime(2).and_then(|rt| rt.block_on(measure::one(&scenario, target, window, pid)))
+        }
+        Command::Table { json } => report::reprint(&json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wsplice-e2e: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(threads).enable_all().build()?)
+}
+
+/// A parent that is gone closes our standard input: nothing is left running behind it.
+async fn until_stdin_ends(serving: impl Future<Output = Result<()>>) -> Result<()> {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            match line {
+                Ok(_) => println!("{}", heap::in_use()),
+                Err(_) => break,
+            }
+        }
+        let _ = ended.send(());
+    });
+    tokio::select! {
+        served = serving => served,
+        _ = end => Ok(()),
+    }
+}

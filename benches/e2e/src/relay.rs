@@ -1,0 +1,128 @@
+//! The two raw TCP relays: the floor, and what everybody writes first.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::Result;
+
+/// `copy_bidirectional`: two buffers of 8 KiB for each tunnel.
+pub async fn copy(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
+    serve(listen, upstream, |mut client, mut upstream| async move {
+        let _ = copy_bidirectional(&mut client, &mut upstream).await;
+    })
+    .await
+}
+
+/// One task for each tunnel, one read buffer for each thread.
+pub async fn shared(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
+    serve(listen, upstream, |mut client, mut upstream| async move {
+        let (mut up, mut down) = (Pump::default(), Pump::default());
+        let _ = poll_fn(|cx| {
+            let up = up.poll(cx, &mut client, &mut upstream)?;
+            let down = down.poll(cx, &mut upstream, &mut client)?;
+            match (up, down) {
+                (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(io::Result::Ok(())),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+    })
+    .await
+}
+
+async fn serve<F, Fut>(listen: SocketAddr, upstream: SocketAddr, tunnel: F) -> Result<()>
+where
+    F: Fn(TcpStream, TcpStream) -> Fut + Send + Copy + 'static,
+    Fut: Future<Output = ()> + Send,
+{
+    let listener = TcpListener::bind(listen).await?;
+    loop {
+        let (client, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let _ = client.set_nodelay(true);
+            if let Ok(upstream) = TcpStream::connect(upstream).await {
+                let _ = upstream.set_nodelay(true);
+                tunnel(client, upstream).await;
+            }
+        });
+    }
+}
+
+const BUFFER: usize = 256 * 1024;
+
+thread_local! {
+    static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into());
+}
+
+/// One direction. It holds bytes of its own only while the sink takes none.
+#[derive(Default)]
+struct Pump {
+    leftover: Vec<u8>,
+    has_ended: bool,
+    is_done: bool,
+}
+
+impl Pump {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+    ) -> io::Result<Poll<()>> {
+        match self.poll_result(cx, source, sink) {
+            Poll::Ready(result) => result.map(Poll::Ready),
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+
+    fn poll_result(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+    ) -> Poll<io::Result<()>> {
+        if self.is_done {
+            return Poll::Ready(Ok(()));
+        }
+        SHARED.with_borrow_mut(|buffer| {
+            loop {
+                while !self.leftover.is_empty() {
+                    let taken = ready!(Pin::new(&mut *sink).poll_write(cx, &self.leftover))?;
+                    self.leftover.drain(..taken);
+                    if self.leftover.is_empty() {
+                        self.leftover = Vec::new();
+                    }
+                }
+                if self.has_ended {
+                    ready!(Pin::new(&mut *sink).poll_shutdown(cx))?;
+                    self.is_done = true;
+                    return Poll::Ready(Ok(()));
+                }
+                let mut read = ReadBuf::new(buffer);
+                ready!(Pin::new(&mut *source).poll_read(cx, &mut read))?;
+                let mut bytes = read.filled();
+                self.has_ended = bytes.is_empty();
+                while !bytes.is_empty() {
+                    match Pin::new(&mut *sink).poll_write(cx, bytes)? {
+                        Poll::Ready(taken) => bytes = &bytes[taken..],
+                        Poll::Pending => {
+                            self.leftover = bytes.to_vec();
+                            return Poll::Pending;
+                        }
+                    }
+                }
+            }
+        })
+    }
+}

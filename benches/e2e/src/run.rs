@@ -1,0 +1,301 @@
+//! Everything in one interleaved run.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::{
+    Result, cpu,
+    external::{self, External},
+    measure,
+    process::{Server, free_address},
+    report,
+    scenario::{self, Scenario},
+    subject::Kind,
+    syscalls,
+};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Two rounds of short windows: two minutes, and figures to match.
+    #[arg(long)]
+    quick: bool,
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Milliseconds that each measurement lasts, after a warm-up of a third of it.
+    #[arg(long, default_value_t = 1000)]
+    window: u64,
+    /// Worker threads of each subject.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Only these subjects, separated by commas; `raw-shared` is always among them.
+    #[arg(long, value_delimiter = ',')]
+    subjects: Vec<String>,
+    /// Only these scenarios, separated by commas; also `memory`, `pinged`, `syscalls`.
+    #[arg(long, value_delimiter = ',')]
+    scenarios: Vec<String>,
+    #[arg(long, default_value = "target/e2e")]
+    out: PathBuf,
+}
+
+const SYSCALL_SCENARIOS: &[&str] = &["echo-16b-64", "echo-64k-64", "handshake-16"];
+
+pub async fn run(mut options: Options) -> Result<()> {
+    if options.quick {
+        options.rounds = options.rounds.min(2);
+        options.window = options.window.min(300);
+    }
+    fs::create_dir_all(&options.out)?;
+    tokio::select! {
+        done = measure_all(&options) => done,
+        // Dropping what was measured ends the children.
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+    }
+}
+
+async fn measure_all(options: &Options) -> Result<()> {
+    let upstream = free_address()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["upstream", "--listen", &upstream.to_string()]);
+    let upstream = Server::start("upstream", upstream, command).await?;
+    let bench = Bench {
+        options,
+        upstream: upstream.addr,
+        subjects: subjects(options),
+    };
+
+    let mut samples = Vec::new();
+    bench.timed(&mut samples).await?;
+    bench.memory(&mut samples).await?;
+    bench.pinged(&mut samples).await?;
+    bench.syscalls(&mut samples).await?;
+
+    let result = json!({
+        "about": about(options),
+        "samples": samples,
+    });
+    let file = options.out.join("result.json");
+    fs::write(&file, serde_json::to_vec_pretty(&result)?)?;
+    let table = report::markdown(&result);
+    fs::write(options.out.join("result.md"), &table)?;
+    println!("{table}\n({})", file.display());
+    Ok(())
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    upstream: SocketAddr,
+    subjects: Vec<Subject>,
+}
+
+enum Subject {
+    Own(Kind),
+    External(&'static External),
+}
+
+impl Subject {
+    fn name(&self) -> String {
+        match self {
+            Self::Own(kind) => kind.name(),
+            Self::External(external) => external.name.to_owned(),
+        }
+    }
+}
+
+fn subjects(options: &Options) -> Vec<Subject> {
+    let own = Kind::value_variants().iter().copied().map(Subject::Own);
+    let installed = external::ALL
+        .iter()
+        .filter(|external| external.is_installed());
+    let wanted = |subject: &Subject| {
+        let name = subject.name();
+        options.subjects.is_empty() || name == "raw-shared" || options.subjects.contains(&name)
+    };
+    let all = own.chain(installed.map(Subject::External));
+    all.filter(wanted).collect()
+}
+
+impl Bench<'_> {
+    fn wants(&self, scenario: &str) -> bool {
+        let wanted = &self.options.scenarios;
+        wanted.is_empty() || wanted.iter().any(|name| name == scenario)
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_millis(self.options.window)
+    }
+
+    async fn start(&self, subject: &Subject, more: &[&str]) -> Result<Server> {
+        let listen = free_address()?;
+        let name = subject.name();
+        let command = match subject {
+            Subject::Own(_) => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["subject", &name, "--listen", &listen.to_string()]);
+                command.args(["--upstream", &self.upstream.to_string()]);
+                command.args(["--threads", &self.options.threads.to_string()]);
+                command.args(more);
+                command
+            }
+            Subject::External(external) => {
+                external.command(listen, self.upstream, &self.options.out)?
+            }
+        };
+        Server::start(&name, listen, command).await
+    }
+
+    /// The scenarios that take turns: every subject in each round, each round beginning with
+    /// another one.
+    async fn timed(&self, samples: &mut Vec<Value>) -> Result<()> {
+        let scenarios: Vec<_> = scenario::ALL
+            .iter()
+            .filter(|s| self.wants(s.name))
+            .collect();
+        let mut servers = Vec::new();
+        if !scenarios.is_empty() {
+            for subject in &self.subjects {
+                match self.start(subject, &[]).await {
+                    Ok(server) => servers.push(server),
+                    Err(error) => samples.push(sample("start", &subject.name(), 0, Err(error))),
+                }
+            }
+        }
+        for round in 0..self.options.rounds {
+            for scenario in &scenarios {
+                servers.rotate_left(1);
+                for server in &servers {
+                    samples.push(self.sample(scenario, server, round).await);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn sample(&self, scenario: &Scenario, server: &Server, round: usize) -> Value {
+        let cpu = || server.cpu();
+        let result = measure::timed(scenario, server.addr, self.window(), cpu).await;
+        sample(scenario.name, &server.name, round, result)
+    }
+
+    async fn memory(&self, samples: &mut Vec<Value>) -> Result<()> {
+        if !self.wants("memory") {
+            return Ok(());
+        }
+        let (rounds, sizes) = match self.options.quick {
+            true => (1, vec![1000]),
+            false => (self.options.rounds.min(3), vec![1000, most_tunnels()]),
+        };
+        for round in 0..rounds {
+            for &tunnels in &sizes {
+                for subject in &self.subjects {
+                    let Ok(mut server) = self.start(subject, &["--heap"]).await else {
+                        continue;
+                    };
+                    let result = measure::memory(&mut server, tunnels).await;
+                    let name = if tunnels == 1000 {
+                        "memory-1000"
+                    } else {
+                        "memory-10000"
+                    };
+                    samples.push(sample(name, &server.name, round, result));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn pinged(&self, samples: &mut Vec<Value>) -> Result<()> {
+        let Some(subject) = self
+            .subjects
+            .iter()
+            .find(|subject| subject.name() == Kind::WspliceKeepalive.name())
+        else {
+            return Ok(());
+        };
+        if !self.wants("pinged") {
+            return Ok(());
+        }
+        let (tunnels, window) = match self.options.quick {
+            true => (1000, Duration::from_secs(6)),
+            false => (most_tunnels(), Duration::from_secs(20)),
+        };
+        let server = self.start(subject, &["--ping-every", "2000"]).await?;
+        let result = measure::pinged(&server, tunnels, window).await;
+        samples.push(sample("pinged", &server.name, 0, result));
+        Ok(())
+    }
+
+    async fn syscalls(&self, samples: &mut Vec<Value>) -> Result<()> {
+        let has_strace = Command::new("strace").arg("-V").output().is_ok();
+        if !self.wants("syscalls") || self.options.quick || !has_strace {
+            return Ok(());
+        }
+        for subject in &self.subjects {
+            let Ok(server) = self.start(subject, &[]).await else {
+                continue;
+            };
+            for name in SYSCALL_SCENARIOS {
+                if let Some(scenario) = scenario::named(name) {
+                    let result = syscalls::count(scenario, &server, &self.options.out).await;
+                    let name = format!("syscalls-{name}");
+                    samples.push(sample(&name, &server.name, 0, result));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As many as 10,000; a proxy has two open files for each, and some of its own.
+fn most_tunnels() -> usize {
+    (cpu::open_files_limit().saturating_sub(600) / 2).min(10_000)
+}
+
+fn sample(scenario: &str, subject: &str, round: usize, result: Result<Value>) -> Value {
+    let mut sample = json!({ "scenario": scenario, "subject": subject, "round": round });
+    match result {
+        Ok(figures) => {
+            eprintln!("{round} {scenario} {subject} {figures}");
+            sample["figures"] = figures;
+        }
+        Err(error) => {
+            eprintln!("{round} {scenario} {subject} FAILED: {error}");
+            sample["error"] = error.to_string().into();
+        }
+    }
+    sample
+}
+
+fn about(options: &Options) -> Value {
+    let mut versions = json!({});
+    for external in external::ALL {
+        if let Some(version) = external.version() {
+            versions[external.name] = version.into();
+        }
+    }
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    json!({
+        "unix_time": since_epoch.map(|time| time.as_secs()).unwrap_or_default(),
+        "kernel": read("/proc/sys/kernel/osrelease"),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "rounds": options.rounds,
+        "window_ms": options.window,
+        "threads": options.threads,
+        "tunnels_of_memory_10000": most_tunnels(),
+        "versions": versions,
+    })
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
