@@ -5,7 +5,7 @@
 //! the end of each tunnel a line of `name=value` pairs, separated by tabs:
 //!
 //! ```text
-//! closed	id=1	end=closed	initiator=client	client_pongs=3	upstream_pongs=3	client_close=1000 …
+//! closed <tab> id=1 <tab> end=closed <tab> initiator=client <tab> client_pongs=3 <tab> …
 //! ```
 
 use std::{
