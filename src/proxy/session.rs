@@ -63,17 +63,14 @@ impl Session {
         let client: Option<SocketAddr> = client.peer();
         self.lease.settle();
         let upstream = self.lease.member().shared_name();
-        let listed = self
-            .settings
-            .registry
-            .enter(self.settings.observer.clone(), |id| TunnelInfo {
-                id,
-                client,
-                upstream,
-                path,
-                subprotocol: agreement.subprotocol,
-                opened: SystemTime::now(),
-            });
+        let listed = self.settings.registry.enter(|id| TunnelInfo {
+            id,
+            client,
+            upstream,
+            path,
+            subprotocol: agreement.subprotocol,
+            opened: SystemTime::now(),
+        });
         // A drain that began meanwhile has not seen this one.
         if self.settings.drain.is_draining() {
             self.settings.drain.close_at_once(listed.entry());
