@@ -61,6 +61,10 @@ pub enum ErrorKind {
     Connect,
     /// The upstream did not accept a connection within the connect timeout.
     ConnectTimeout,
+    /// The TLS handshake with the upstream failed; the source says which check.
+    Tls,
+    /// The TLS handshake with the upstream took longer than the TLS timeout.
+    TlsTimeout,
     /// The upstream did not answer the handshake within the handshake timeout.
     HandshakeTimeout,
     /// The upstream's connection broke, or it spoke something else than HTTP, before an answer.
@@ -122,9 +126,9 @@ impl Error {
         match self.kind {
             ErrorKind::MalformedHandshake
             | ErrorKind::OriginNotAllowed
+            | ErrorKind::Rewrite
             | ErrorKind::ClientUpgrade => Side::Client,
             ErrorKind::NotUpgradable
-            | ErrorKind::Rewrite
             | ErrorKind::NoUpstream
             | ErrorKind::Draining
             | ErrorKind::TooManyTunnels
@@ -133,6 +137,8 @@ impl Error {
             ErrorKind::Resolve
             | ErrorKind::Connect
             | ErrorKind::ConnectTimeout
+            | ErrorKind::Tls
+            | ErrorKind::TlsTimeout
             | ErrorKind::HandshakeTimeout
             | ErrorKind::Handshake
             | ErrorKind::Disagreement => Side::Upstream,
@@ -152,6 +158,8 @@ impl ErrorKind {
             Self::Resolve => "the upstream's name could not be resolved",
             Self::Connect => "the upstream could not be connected",
             Self::ConnectTimeout => "connecting to the upstream timed out",
+            Self::Tls => "the TLS handshake with the upstream failed",
+            Self::TlsTimeout => "the TLS handshake with the upstream timed out",
             Self::HandshakeTimeout => "the upstream's handshake answer timed out",
             Self::Handshake => "the upstream broke the handshake",
             Self::Disagreement => "the upstream's 101 answer is not valid",

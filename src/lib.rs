@@ -1,4 +1,96 @@
-//! WebSocket-aware reverse proxy as a tower layer.
+//! A WebSocket-aware reverse proxy as a [tower] layer.
+//!
+//! Put [`ProxyLayer`] around a service (an axum `Router`, or anything that hyper serves): the
+//! WebSocket handshakes that its matcher owns go to an upstream, everything else goes to the
+//! service as before. Once both sides agree, bytes are spliced through unchanged. Frame headers are
+//! followed on the way, payloads are never decoded: that is enough to ping both legs, to close
+//! them with the right code, and to tell a dead peer from a quiet one.
+//!
+//! ```text
+//! request ──► inspect ──► match ──► pick ──► connect ──► handshake ──► tunnel ──► report
+//!            is it an    whose     which     TCP or     both sides     bytes both ways,
+//!            upgrade?    is it?    upstream  Unix       agree (101)    pings and closes
+//!              │           │         │         │            │          between frames
+//!              ▼           ▼         ▼         ▼            ▼
+//!            inner       inner     503      502/504     the upstream's own
+//!            service     service                        refusal, relayed
+//! ```
+//!
+//! # Example
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use wsplice::{KeepAlive, Pool, ProxyLayer, matcher::path};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?;
+//! let proxy = ProxyLayer::new(chat)
+//!     .matching(path("/ws/*"))
+//!     .keep_alive(KeepAlive::default());
+//! let drain = proxy.drain();
+//!
+//! let app = Router::new().route("/", get(|| async { "hello" })).layer(proxy);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, app)
+//!     .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
+//!     .await?;
+//! drain.run().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Without an inner service, [`ProxyLayer::into_service`] answers all else with 426. Who does the
+//! handshakes alone can take just the [`Tunnel`].
+//!
+//! # What happens to what
+//!
+//! | request | answer |
+//! |---|---|
+//! | not a WebSocket handshake, or not owned by the matcher | the inner service's |
+//! | owned, but malformed (RFC 6455 §4.2.1) | 400, 405 or 426, with the reason |
+//! | its `Origin` is not allowed ([`ProxyLayer::allow_origins`]) | 403 |
+//! | the upstream refuses | the upstream's own answer, with its body |
+//! | no upstream, or draining | 503 with `Retry-After` |
+//! | no connection, or an answer that breaks the handshake | 502 |
+//! | connecting or answering takes too long | 504 |
+//! | both agree | 101, and a tunnel |
+//!
+//! The answers of the proxy itself carry a typed [`Error`] in their extensions;
+//! [`ProxyLayer::rejections`] restyles them.
+//!
+//! # In the order of the flow
+//!
+//! | | |
+//! |---|---|
+//! | [`upgrade`] | is it a WebSocket handshake, and a proper one? |
+//! | [`head`], [`matcher`] | how a request is read, and whose it is |
+//! | [`balance`], [`Pool`], [`Upstream`] | which upstream |
+//! | [`connect`], [`Transport`] | a byte stream to it |
+//! | [`headers`] | what is dropped, told and changed on the way up and down |
+//! | [`Tunnel`], [`TunnelConfig`], [`KeepAlive`], [`Limits`] | bytes both ways |
+//! | [`frame`] | where frames begin and end |
+//! | [`Registry`], [`Drain`] | what is open, and how to end it |
+//! | [`Observer`], [`TunnelReport`] | what happened, and why it ended |
+//!
+//! # Features
+//!
+//! None is on by default, and each only adds.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
+//! | `regex` | `matcher::path_regex` |
+//!
+//! Without `axum`, put a [`ClientInfo`](headers::ClientInfo) into the request's extensions, or set
+//! [`ProxyLayer::client_info`]; an unknown address is never made up.
+//!
+//! # Logs
+//!
+//! Through `tracing`: a span for each handshake, an event at each tunnel's end. No key, cookie,
+//! token, query or payload is ever in them.
+//!
+//! [tower]: https://docs.rs/tower
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -39,3 +131,8 @@ pub use report::{
 pub use transport::{TcpKeepAlive, Transport};
 pub use tunnel::{Framing, KeepAlive, Limits, Tunnel, TunnelConfig};
 pub use upstream::Upstream;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

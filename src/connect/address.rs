@@ -16,6 +16,15 @@ pub enum Address {
         /// The port.
         port: u16,
     },
+    /// A TCP port of a host, with TLS on it.
+    #[non_exhaustive]
+    Tls {
+        /// A name, an IPv4 address or an IPv6 address without brackets; the certificate must be
+        /// for it unless the TLS settings name another.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// A Unix socket.
     Unix(PathBuf),
 }
@@ -30,9 +39,19 @@ impl Address {
         }
     }
 
-    /// Reads `ws://host[:port]`, `http://host[:port]` or `unix:/path/to/socket`.
+    /// A TCP address with TLS on it.
+    #[must_use]
+    pub fn tls(host: impl Into<String>, port: u16) -> Self {
+        Self::Tls {
+            host: host.into(),
+            port,
+        }
+    }
+
+    /// Reads `ws://host[:port]`, `http://host[:port]`, `wss://host[:port]`,
+    /// `https://host[:port]` or `unix:/path/to/socket`.
     ///
-    /// The port is 80 unless given.
+    /// The port is 80 unless given, or 443 with TLS. TLS needs the feature `rustls`.
     ///
     /// # Errors
     ///
@@ -56,11 +75,12 @@ fn unix(path: &str) -> Result<Address, Reason> {
 
 fn tcp(text: &str) -> Result<Address, Reason> {
     let uri: Uri = text.parse().map_err(|_| Reason::NotAUrl)?;
-    match uri.scheme_str() {
-        Some("ws" | "http") => {}
+    let (address, default_port) = match uri.scheme_str() {
+        Some("ws" | "http") => (Address::tcp as fn(_, _) -> _, 80),
+        Some("wss" | "https") if cfg!(feature = "rustls") => (Address::tls as fn(_, _) -> _, 443),
         Some("wss" | "https") => return Err(Reason::Tls),
         _ => return Err(Reason::Scheme),
-    }
+    };
     let authority = uri.authority().ok_or(Reason::NoHost)?;
     if authority.as_str().contains('@') {
         return Err(Reason::Credentials);
@@ -78,10 +98,10 @@ fn tcp(text: &str) -> Result<Address, Reason> {
     }
     // What follows the host is nothing, or a colon and the port.
     let port = match authority.as_str().get(authority.host().len()..) {
-        None | Some("") => 80,
+        None | Some("") => default_port,
         Some(port) => read_port(port).ok_or(Reason::Port)?,
     };
-    Ok(Address::tcp(host, port))
+    Ok(address(host, port))
 }
 
 fn read_port(text: &str) -> Option<u16> {
@@ -93,8 +113,10 @@ fn read_port(text: &str) -> Option<u16> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port } if host.contains(':') => {
+                write!(f, "[{host}]:{port}")
+            }
+            Self::Tcp { host, port } | Self::Tls { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -138,8 +160,8 @@ impl fmt::Display for InvalidAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = match self.reason {
             Reason::NotAUrl => "it is not a URL",
-            Reason::Scheme => "it must begin with ws://, http:// or unix:",
-            Reason::Tls => "TLS to upstreams is not built in",
+            Reason::Scheme => "it must begin with ws://, wss://, http://, https:// or unix:",
+            Reason::Tls => "TLS needs the feature \"rustls\"",
             Reason::NoHost => "it names no host",
             Reason::Credentials => "it must not carry credentials",
             Reason::Path => "it must not carry a path or a query; rewrite the path instead",
@@ -176,7 +198,6 @@ mod tests {
         for (text, reason) in [
             ("example.com:80", Reason::Scheme),
             ("ftp://example.com", Reason::Scheme),
-            ("wss://example.com", Reason::Tls),
             ("ws://", Reason::NotAUrl),
             ("ws://user:pw@example.com", Reason::Credentials),
             ("ws://example.com/chat", Reason::Path),
@@ -193,6 +214,23 @@ mod tests {
             );
         }
         assert!(Address::parse("ws://example.com:99999").is_err());
+    }
+
+    #[test]
+    fn tls_needs_its_feature() {
+        let expected = if cfg!(feature = "rustls") {
+            Ok(Address::tls("example.com", 443))
+        } else {
+            Err(Reason::Tls)
+        };
+        assert_eq!(
+            Address::parse("wss://example.com").map_err(|e| e.reason),
+            expected
+        );
+        assert_eq!(
+            Address::parse("https://example.com").map_err(|e| e.reason),
+            expected
+        );
     }
 
     #[test]

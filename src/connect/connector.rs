@@ -66,7 +66,9 @@ impl Connect for Connector {
     fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
         Box::pin(async move {
             match address {
-                Address::Tcp { host, port } => self.tcp(host, *port).await,
+                Address::Tcp { host, port } | Address::Tls { host, port } => {
+                    self.tcp(host, *port).await
+                }
                 #[cfg(unix)]
                 Address::Unix(path) => Ok(tokio::net::UnixStream::connect(path).await?.into()),
                 #[cfg(not(unix))]

@@ -1,6 +1,10 @@
 //! Connecting with a budget for each part, and an error that says which part failed.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
@@ -9,7 +13,7 @@ use crate::{
     transport::Transport,
 };
 
-use super::{Address, Connect, Connector};
+use super::{Address, Connect, Connector, Tls, default_tls};
 
 /// How connections to upstreams are opened: for tunnels and for probes alike.
 #[derive(Clone, Debug)]
@@ -17,6 +21,10 @@ pub(crate) struct Dial {
     pub(crate) connector: Arc<dyn Connect>,
     /// Budget of one attempt, name lookup included.
     pub(crate) connect_timeout: Duration,
+    /// Set, or made of what is compiled in when first needed.
+    pub(crate) tls: Arc<OnceLock<Tls>>,
+    /// Budget of a TLS handshake.
+    pub(crate) tls_timeout: Duration,
 }
 
 impl Default for Dial {
@@ -24,17 +32,49 @@ impl Default for Dial {
         Self {
             connector: Arc::new(Connector::new()),
             connect_timeout: Duration::from_secs(3),
+            tls: Arc::default(),
+            tls_timeout: Duration::from_secs(5),
         }
     }
 }
 
 impl Dial {
-    /// Opens a connection to this address.
+    /// Opens a connection to this address, and secures it where the address says so.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Resolve`], [`ErrorKind::Connect`] or [`ErrorKind::ConnectTimeout`].
+    /// [`ErrorKind::Resolve`], [`ErrorKind::Connect`], [`ErrorKind::ConnectTimeout`],
+    /// [`ErrorKind::Tls`] or [`ErrorKind::TlsTimeout`].
     pub(crate) async fn dial(&self, address: &Address) -> Result<Transport, Error> {
+        let transport = self.connect(address).await?;
+        match address {
+            Address::Tls { host, .. } => self.secure(transport, host).await,
+            Address::Tcp { .. } | Address::Unix(_) => Ok(transport),
+        }
+    }
+
+    async fn secure(&self, transport: Transport, host: &str) -> Result<Transport, Error> {
+        let failed = |error: io::Error| Error::because(ErrorKind::Tls, error);
+        let tls = match self.tls.get() {
+            Some(tls) => tls,
+            None => {
+                let tls = default_tls().map_err(failed)?;
+                self.tls.get_or_init(|| tls)
+            }
+        };
+        match timeout(self.tls_timeout, tls.secure(transport, host)).await {
+            Ok(result) => result.map_err(failed),
+            Err(_) => {
+                let budget = self.tls_timeout;
+                Err(Error::because(
+                    ErrorKind::TlsTimeout,
+                    format!("after {budget:?}"),
+                ))
+            }
+        }
+    }
+
+    async fn connect(&self, address: &Address) -> Result<Transport, Error> {
         match timeout(self.connect_timeout, self.connector.connect(address)).await {
             Ok(Ok(transport)) => Ok(transport),
             Ok(Err(error)) if is_unresolved(address, &error) => {
@@ -54,5 +94,6 @@ impl Dial {
 
 /// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.
 fn is_unresolved(address: &Address, error: &io::Error) -> bool {
-    matches!(address, Address::Tcp { .. }) && error.kind() == io::ErrorKind::NotFound
+    matches!(address, Address::Tcp { .. } | Address::Tls { .. })
+        && error.kind() == io::ErrorKind::NotFound
 }

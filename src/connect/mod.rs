@@ -7,7 +7,11 @@
 mod address;
 mod connector;
 mod dial;
+#[cfg(not(feature = "rustls"))]
+mod no_tls;
 mod race;
+#[cfg(feature = "rustls")]
+mod tls;
 
 use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
 
@@ -16,6 +20,15 @@ use crate::transport::Transport;
 pub use address::{Address, InvalidAddress};
 pub use connector::Connector;
 pub(crate) use dial::Dial;
+#[cfg(not(feature = "rustls"))]
+use no_tls::{Tls, default_tls};
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub use tls::Tls;
+#[cfg(feature = "rustls")]
+use tls::default_tls;
+#[cfg(all(feature = "rustls", any(feature = "aws-lc-rs", feature = "ring")))]
+pub use tls::{InvalidTls, TlsBuilder};
 
 /// What [`Connect::connect`] returns.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send + 'a>>;

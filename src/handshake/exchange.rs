@@ -72,7 +72,9 @@ pub(crate) async fn exchange(
     let failed = |error: hyper::Error| Error::because(ErrorKind::Handshake, error);
     let (mut sender, mut connection): (_, Conn) = http1::Builder::new()
         .max_headers(limits.lines)
+        // The buffer may overshoot, since it takes what one read brings; the head may not.
         .max_buf_size(limits.bytes)
+        .max_header_size(limits.bytes)
         .handshake(TokioIo::new(transport))
         .await
         .map_err(failed)?;

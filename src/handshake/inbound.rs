@@ -2,24 +2,51 @@
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    },
     response::Parts,
 };
 
 use crate::{
-    headers::{HeaderEdits, Via, set_header, strip_hop_by_hop},
+    headers::{HeaderEdits, Via, add_header, set_header, strip_hop_by_hop},
     upgrade::UpgradeRequest,
 };
 
+/// What both sides agree by (RFC 6455 §4.2.2, items 5.4 to 5.6).
+static AGREEMENT: [HeaderName; 3] = [
+    SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_EXTENSIONS,
+];
+
 /// The client's 101, out of the upstream's; or its 200, if it asked by extended `CONNECT`.
+///
+/// The agreement has been verified, and goes down as it was: edits don't reach it.
 pub(crate) fn accepted(
     mut head: Parts,
     upgrade: &UpgradeRequest,
     via: Option<&Via>,
     edits: &HeaderEdits,
 ) -> Response<()> {
+    let lines = |name| {
+        head.headers
+            .get_all(name)
+            .into_iter()
+            .map(move |line| (name, line.clone()))
+    };
+    let agreement: Vec<_> = AGREEMENT.iter().flat_map(lines).collect();
     pass_down(&mut head, via, edits);
-    head.headers.remove(CONTENT_LENGTH);
+    for name in AGREEMENT
+        .iter()
+        .chain([&CONTENT_LENGTH, &TRANSFER_ENCODING])
+    {
+        head.headers.remove(name);
+    }
+    for (name, line) in agreement {
+        add_header(&mut head.headers, name, line);
+    }
     let mut response = Response::new(());
     if upgrade.is_extended_connect() {
         // RFC 8441 §5: the proof is HTTP/1.1's, and was ours to check.

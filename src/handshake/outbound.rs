@@ -14,7 +14,9 @@ use http_body_util::Empty;
 use crate::{
     error::{Error, ErrorKind},
     head::PathRewrite,
-    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, Via, set_header, strip_hop_by_hop},
+    headers::{
+        ClientInfo, ForwardedHeaders, HeaderEdits, Via, only_line, set_header, strip_hop_by_hop,
+    },
     upgrade::UpgradeRequest,
 };
 
@@ -28,26 +30,37 @@ pub(crate) struct Outbound {
     pub(crate) rewrite: Option<PathRewrite>,
 }
 
+impl Outbound {
+    /// The target that the upstream is asked for: as it came, byte for byte, unless it is to be
+    /// rewritten.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Rewrite`] when the rewrite does not take the path.
+    pub(crate) fn target(&self, requested: &Uri) -> Result<Uri, Error> {
+        match &self.rewrite {
+            Some(rewrite) => rewrite
+                .apply(requested)
+                .map(Uri::from)
+                .map_err(|error| Error::because(ErrorKind::Rewrite, error)),
+            None => Ok(requested
+                .path_and_query()
+                .map_or_else(Uri::default, |path| path.clone().into())),
+        }
+    }
+}
+
 /// Makes the upstream's request out of the client's.
 ///
-/// The path goes out byte for byte as it came unless it is to be rewritten. Headers that speak of
-/// the client's connection go; the handshake's own come last, so nothing before can spoil them.
+/// Headers that speak of the client's connection go; the handshake's own come last, so nothing
+/// before can spoil them.
 pub(crate) fn outbound(
     client_request: Parts,
+    target: Uri,
     upgrade: &UpgradeRequest,
     client: &ClientInfo,
     settings: &Outbound,
-) -> Result<Request<Empty<Bytes>>, Error> {
-    let target = match &settings.rewrite {
-        Some(rewrite) => rewrite
-            .apply(&client_request.uri)
-            .map_err(|error| Error::because(ErrorKind::Rewrite, error))?
-            .into(),
-        None => client_request
-            .uri
-            .path_and_query()
-            .map_or_else(Uri::default, |path| path.clone().into()),
-    };
+) -> Request<Empty<Bytes>> {
     let mut headers = client_request.headers;
     let host = requested_host(&client_request.uri, headers.get(HOST));
     strip_hop_by_hop(&mut headers);
@@ -57,12 +70,17 @@ pub(crate) fn outbound(
     if let Some(via) = &settings.via {
         via.apply(&mut headers, client_request.version);
     }
-    if let Some(host) = host {
-        set_header(&mut headers, &HOST, host);
+    if let Some(host) = &host {
+        set_header(&mut headers, &HOST, host.clone());
     }
     settings.edits.apply(&mut headers);
-    if let Some(host) = &settings.host {
-        set_header(&mut headers, &HOST, host.clone());
+    // RFC 9112 §3.2: exactly one, whatever the edits did to it.
+    let other_host = match only_line(&headers, &HOST) {
+        Some(_) => settings.host.clone(),
+        None => settings.host.clone().or(host),
+    };
+    if let Some(host) = other_host {
+        set_header(&mut headers, &HOST, host);
     }
     for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
         headers.remove(name);
@@ -90,7 +108,7 @@ pub(crate) fn outbound(
     *request.uri_mut() = target;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
-    Ok(request)
+    request
 }
 
 /// The host that was asked for: an absolute target goes before the header (RFC 9112 §3.2.2).

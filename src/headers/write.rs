@@ -14,7 +14,7 @@ pub(crate) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderV
 }
 
 /// Adds a line of `name` behind those which are there.
-pub(super) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     let _ = headers.try_append(name.clone(), value);
 }
 

@@ -1,5 +1,7 @@
 //! The layer, and all its settings.
 
+#[cfg(feature = "rustls")]
+use std::sync::OnceLock;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -114,6 +116,19 @@ impl ProxyLayer {
     /// How long one attempt to connect to an upstream may take, name lookup included; 3 s.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.dial.connect_timeout = timeout)
+    }
+
+    /// How long the TLS handshake with an upstream may take, once connected; 5 s.
+    pub fn tls_timeout(self, timeout: Duration) -> Self {
+        self.with(|settings| settings.dial.tls_timeout = timeout)
+    }
+
+    /// Secures connections to `wss://` and `https://` upstreams like this, instead of by what is
+    /// compiled in.
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn tls(self, tls: crate::connect::Tls) -> Self {
+        self.with(|settings| settings.dial.tls = Arc::new(OnceLock::from(tls)))
     }
 
     /// How long the upstream may take to answer the handshake, once connected; 10 s.

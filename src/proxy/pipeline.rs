@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::ORIGIN, request::Parts};
+use http::{Response, StatusCode, Uri, header::ORIGIN, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, field};
@@ -79,9 +79,11 @@ impl Journey {
             .extensions
             .remove::<OnUpgrade>()
             .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
-        let (lease, transport) = self.connect(&head, &client).await?;
-        Span::current().record("upstream", lease.member().upstream().name());
-        self.shake_hands(head, &upgrade, client, on_upgrade, lease, transport)
+        // Before connecting: no upstream shall hear of what cannot be forwarded.
+        let target = self.settings.outbound.target(&head.uri)?;
+        let reached = self.connect(&head, &client).await?;
+        Span::current().record("upstream", reached.0.member().upstream().name());
+        self.shake_hands(head, target, &upgrade, client, on_upgrade, reached)
             .await
     }
 
@@ -141,15 +143,15 @@ impl Journey {
     async fn shake_hands(
         &self,
         head: Parts,
+        target: Uri,
         upgrade: &UpgradeRequest,
         client: ClientInfo,
         on_upgrade: OnUpgrade,
-        lease: Lease,
-        transport: Transport,
+        (lease, transport): (Lease, Transport),
     ) -> Result<Response<Answered>, Error> {
         let settings = &self.settings;
         let path = Box::from(head.uri.path());
-        let request = outbound(head, upgrade, &client, &settings.outbound)?;
+        let request = outbound(head, target, upgrade, &client, &settings.outbound);
         let offer = Offer::of(request.headers(), upgrade);
         let answer = self
             .exchange(transport, request)

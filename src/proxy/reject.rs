@@ -44,17 +44,19 @@ fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::MalformedHandshake => malformed_status(error),
         ErrorKind::OriginNotAllowed => StatusCode::FORBIDDEN,
-        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade | ErrorKind::Rewrite => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        ErrorKind::Rewrite => StatusCode::BAD_REQUEST,
+        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::NoUpstream
         | ErrorKind::Draining
         | ErrorKind::TooManyTunnels
         | ErrorKind::TooManyHandshakes
         | ErrorKind::TooManyHandshakesPerSecond => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::ConnectTimeout | ErrorKind::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::ConnectTimeout | ErrorKind::TlsTimeout | ErrorKind::HandshakeTimeout => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
         ErrorKind::Resolve
         | ErrorKind::Connect
+        | ErrorKind::Tls
         | ErrorKind::Handshake
         | ErrorKind::Disagreement => StatusCode::BAD_GATEWAY,
     }

@@ -80,3 +80,6 @@ fn over_limit(limit: Limit) -> Farewell {
         Limit::ByteRate => Farewell::close(CloseCode::POLICY_VIOLATION, "too many bytes"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -770,3 +770,6 @@ fn share_less(jitter: f64) -> f32 {
     let share = (1.0 - jitter * fastrand::f64()) as f32;
     share
 }
+
+#[cfg(test)]
+mod tests;

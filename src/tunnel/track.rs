@@ -330,3 +330,6 @@ fn is_pong(bytes: &[u8]) -> bool {
         .first()
         .is_some_and(|first| OpCode::from_bits(*first) == OpCode::PONG)
 }
+
+#[cfg(test)]
+mod tests;

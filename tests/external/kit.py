@@ -29,6 +29,10 @@ class Suite:
         print(f"{'ok    ' if fine else 'FAILED'} {what}", flush=True)
         return fine
 
+    def count(self, number):
+        """Checks that were fine, and are too many to name."""
+        self.passed += number
+
     def skip(self, why):
         print(f"skip   {why}", flush=True)
 
@@ -57,25 +61,32 @@ class Program:
             stdout=asyncio.subprocess.PIPE,
             preexec_fn=die_with_parent,
         )
+        self.lines = asyncio.Queue()
+        self.reader = asyncio.create_task(self.read())
         return self
+
+    async def read(self):
+        while line := await self.process.stdout.readline():
+            self.lines.put_nowait(line.decode().rstrip("\n"))
+        self.lines.put_nowait(None)
 
     async def line(self, start, within=SOON):
         """The rest of the next line that starts so."""
 
-        async def read():
-            while line := await self.process.stdout.readline():
-                line = line.decode().rstrip("\n")
+        async def find():
+            while (line := await self.lines.get()) is not None:
                 if line.startswith(start):
                     return line[len(start) :].strip()
             raise EOFError(f"ended before it said {start!r}")
 
-        return await asyncio.wait_for(read(), within)
+        return await asyncio.wait_for(find(), within)
 
     async def stop(self):
         """Ends it at once."""
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
+        await self.reader
 
     async def __aenter__(self):
         return self
@@ -104,6 +115,16 @@ class Proxy(Program):
         """How the next tunnel ended, by name (see the program's own description)."""
         line = await self.line("closed", within)
         return dict(field.split("=", 1) for field in line.split("\t"))
+
+    async def all_closed(self):
+        """Stops it; how the tunnels ended that were not asked for before."""
+        await self.stop()
+        ends = []
+        while not self.lines.empty():
+            line = self.lines.get_nowait() or ""
+            if line.startswith("closed\t"):
+                ends.append(dict(field.split("=", 1) for field in line.split("\t")[1:]))
+        return ends
 
 
 def run(main):

@@ -19,7 +19,11 @@ mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
 mod registry_sockets;
+mod import_law;
+mod public_types;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;
 mod tunnel_memory;
+mod property_garbage;
+mod property_inject;

@@ -1,9 +1,9 @@
 """Runs the cases against a server, or against whatever client comes.
 
-    fuzz.py client <verdicts.tsv> <url> [parallel]
-    fuzz.py server <verdicts.tsv>
+    fuzz.py client <verdicts.tsv> <url> <parallel> [case …]
+    fuzz.py server <verdicts.tsv> [case …]
 
-The server prints `listening <port>` and is spoken to as the suite's own: `/getCaseCount`,
+Without cases it runs all of them. The server prints `listening <port>` and is spoken to as the suite's own: `/getCaseCount`,
 `/runCase?case=N&agent=A`, `/updateReports`. It writes the verdicts after the last.
 
 A line of verdicts is `case<TAB>behaviour/closing behaviour`, in the suite's words.
@@ -18,6 +18,8 @@ warnings.filterwarnings("ignore")
 import txaio
 
 txaio.use_twisted()
+# Exceptions within a case would go unseen otherwise.
+txaio.start_logging(out=sys.stderr, level="error")
 
 from autobahn.twisted.websocket import (
     WebSocketClientFactory,
@@ -42,6 +44,8 @@ class Fuzz:
     connectionWasOpen = False
     trafficStats = None
     createWirelog = False
+    # The payload of a ping that came at a bad time.
+    owed = None
 
     def begin(self, case_id):
         self.case_id = case_id
@@ -65,7 +69,8 @@ class Fuzz:
 
     def logTxFrame(self, frameHeader, payload, repeatLength, chopsize, sync):
         opcode = frameHeader.opcode
-        self.txFrameStats[opcode] = self.txFrameStats.get(opcode, 0) + 1
+        if self.case:
+            self.txFrameStats[opcode] = self.txFrameStats.get(opcode, 0) + 1
 
     def logRxFrame(self, frameHeader, payload):
         pass
@@ -77,7 +82,18 @@ class Fuzz:
         super().sendMessage(raw(payload), *args, **rest)
 
     def sendMessageFrameData(self, payload, *args, **rest):
-        return super().sendMessageFrameData(raw(payload), *args, **rest)
+        rest_of_frame = super().sendMessageFrameData(raw(payload), *args, **rest)
+        if self.send_state != self.SEND_STATE_INSIDE_MESSAGE_FRAME and self.owed is not None:
+            super().onPing(self.owed)
+            self.owed = None
+        return rest_of_frame
+
+    def onPing(self, payload):
+        """Autobahn by itself puts the pong into the middle of the frame that a case is sending."""
+        if self.send_state == self.SEND_STATE_INSIDE_MESSAGE_FRAME:
+            self.owed = payload
+        else:
+            super().onPing(payload)
 
     def sendCloseFrame(self, code=None, reasonUtf8=None, isReply=False):
         reason = None if reasonUtf8 is None else raw(reasonUtf8)
@@ -188,13 +204,16 @@ def serve(path):
     factory.protocol = ServerProtocol
     factory.report = path
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    print(f"listening 127.0.0.1:{port.getHost().port}", flush=True)
+    # Past the logger, which takes standard output for itself.
+    print(f"listening 127.0.0.1:{port.getHost().port}", file=sys.__stdout__, flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "client":
-        parallel = int(sys.argv[4]) if len(sys.argv) > 4 else 8
-        reactor.callWhenRunning(Client, sys.argv[3], parallel, sys.argv[2])
+    role, path, *rest = sys.argv[1:]
+    if role == "client":
+        url, parallel, *rest = rest
+        reactor.callWhenRunning(Client, url, int(parallel), path)
     else:
-        serve(sys.argv[2])
+        serve(path)
+    IDS = rest or IDS
     reactor.run()

@@ -1,6 +1,7 @@
 //! The upstream's 101 is verified (RFC 6455 §4.1) before the client hears of it.
 
 use super::kit::{Proxied, expect_page, only_head, text, values};
+use crate::support::head::Head;
 use crate::support::raw::{ACCEPT, RawClient};
 use crate::support::scripts::{self, Then};
 use crate::support::upstream::{RawConn, RawUpstream};
@@ -46,10 +47,7 @@ async fn disagrees(answer: Vec<u8>, offer: &[(&str, &str)]) {
 }
 
 /// Opens a tunnel through a 101 that is right, and sees bytes come back.
-async fn agrees(
-    answer: Vec<u8>,
-    offer: &[(&str, &str)],
-) -> (RawClient, crate::support::head::Head) {
+async fn agrees(answer: Vec<u8>, offer: &[(&str, &str)]) -> (RawClient, Head) {
     let what = String::from_utf8_lossy(&answer).into_owned();
     let upstream = RawUpstream::start(scripts::fixed(answer, Then::Echo)).await;
     let proxied = Proxied::before(&upstream).await;

@@ -1,6 +1,7 @@
 //! A client that goes away before its handshake is answered takes the dial with it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use wsplice::connect::{Address, Connect, Connecting};
 
 use super::kit::{Host, Proxied, expect_page, pool, text};
 use crate::support::deadline::within;
+use crate::support::raw::handshake_request;
 use crate::support::scripts;
 use crate::support::upstream::RawUpstream;
 
@@ -81,7 +83,7 @@ async fn a_client_that_leaves_while_the_upstream_is_dialled_cancels_the_dial() {
         .await;
         for count in 1..=3 {
             let mut client = proxied.connect().await;
-            let handshake = crate::support::raw::handshake_request("/ws/x", &[]);
+            let handshake = handshake_request("/ws/x", &[]);
             client.send(&handshake).await;
             never.wait_for(count, count - 1).await;
             match count {
@@ -102,7 +104,7 @@ async fn a_client_that_leaves_while_the_answer_is_awaited_closes_the_upstream() 
         let proxied = Proxied::on(host, &upstream).await;
         for count in 1..=2 {
             let mut client = proxied.connect().await;
-            let handshake = crate::support::raw::handshake_request("/ws/x", &[]);
+            let handshake = handshake_request("/ws/x", &[]);
             client.send(&handshake).await;
             upstream
                 .wait_for("the request", |log| log.heads.len() == count)
@@ -176,7 +178,7 @@ async fn an_upstream_whose_queue_is_full_gets_504() {
 
 /// A listener that takes no more connections, with those that fill its queue.
 struct Crowded {
-    addr: std::net::SocketAddr,
+    addr: SocketAddr,
     _listener: TcpListener,
     _waiting: Vec<TcpStream>,
 }

@@ -71,6 +71,17 @@ impl Proxied {
         Self::around(pages(), host, pool, settings).await
     }
 
+    /// In front of this upstream, in a router that `outer` puts further layers around.
+    pub(super) async fn within(
+        upstream: &RawUpstream,
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+        outer: impl FnOnce(Router) -> Router,
+    ) -> Self {
+        let (observed, layer) = Observed::layer(pool([upstream.url()]), settings);
+        let server = serve_axum(outer(pages().layer(layer))).await;
+        observed.by(server)
+    }
+
     /// Around these pages instead of [`pages`].
     pub(super) async fn around(
         pages: Router,
@@ -78,23 +89,13 @@ impl Proxied {
         pool: Pool,
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
     ) -> Self {
-        let (events, figures) = (Events::default(), Figures::default());
-        let layer = ProxyLayer::new(pool.balance(figures.clone()))
-            .matching(path("/ws/*"))
-            .observer(events.clone());
-        let layer = settings(layer);
-        let registry = layer.registry();
+        let (observed, layer) = Observed::layer(pool, settings);
         let server = match host {
             Host::Axum => serve_axum(pages.layer(layer)).await,
             Host::Hyper => serve_hyper(layer.layer(pages)).await,
             Host::Auto => serve_auto(layer.layer(pages)).await,
         };
-        Self {
-            server,
-            events,
-            figures,
-            registry,
-        }
+        observed.by(server)
     }
 
     pub(super) fn server(&self) -> &Server {
@@ -131,6 +132,11 @@ impl Proxied {
         assert_eq!(*events.expect("the observer lives"), expected);
     }
 
+    /// The events so far, as [`Events`] writes them.
+    pub(super) fn events(&self) -> Vec<String> {
+        self.events.0.borrow().clone()
+    }
+
     /// Waits until this event has come.
     pub(super) async fn wait_for_event(&self, event: &str) {
         let mut log = self.events.0.subscribe();
@@ -161,6 +167,39 @@ impl Proxied {
             }
         })
         .await;
+    }
+}
+
+/// What a layer tells, until there is a server to go with it.
+struct Observed {
+    events: Events,
+    figures: Figures,
+    registry: Registry,
+}
+
+impl Observed {
+    fn layer(pool: Pool, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> (Self, ProxyLayer) {
+        let (events, figures) = (Events::default(), Figures::default());
+        let layer = ProxyLayer::new(pool.balance(figures.clone()))
+            .matching(path("/ws/*"))
+            .observer(events.clone());
+        let layer = settings(layer);
+        let registry = layer.registry();
+        let observed = Self {
+            events,
+            figures,
+            registry,
+        };
+        (observed, layer)
+    }
+
+    fn by(self, server: Server) -> Proxied {
+        Proxied {
+            server,
+            events: self.events,
+            figures: self.figures,
+            registry: self.registry,
+        }
     }
 }
 

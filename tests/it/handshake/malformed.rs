@@ -1,6 +1,7 @@
 //! Handshakes that break RFC 6455 §4.2.1: each gets its answer, and no upstream hears of it.
 
-use super::kit::{Proxied, expect_page, expect_untouched, text, values};
+use super::kit::{Host, Proxied, expect_page, expect_untouched, text, values};
+use crate::support::head::Head;
 use crate::support::raw::{HOST, KEY, handshake_request, request};
 use crate::support::scripts;
 use crate::support::upstream::RawUpstream;
@@ -41,7 +42,7 @@ fn with_start(start: &str) -> Vec<u8> {
 
 /// Sends the request and returns the head of the answer, whose body must be one line that
 /// contains `reason`. The upstream must not notice.
-async fn rejected(bytes: Vec<u8>, status: u16, reason: &str) -> crate::support::head::Head {
+async fn rejected(bytes: Vec<u8>, status: u16, reason: &str) -> Head {
     let what = String::from_utf8_lossy(&bytes).into_owned();
     let upstream = RawUpstream::start(scripts::echo()).await;
     let proxied = Proxied::before(&upstream).await;
@@ -167,6 +168,25 @@ async fn a_target_without_a_path_gets_400() {
     assert_eq!(head.status(), 400);
     assert!(text(&mut client, &head).await.contains("path"));
     expect_untouched(&upstream).await;
+}
+
+#[tokio::test]
+async fn a_head_of_too_many_lines_or_bytes_gets_431() {
+    let lines = vec![("X-Line", "x"); 200];
+    let long = "x".repeat(1024 * 1024);
+    for host in Host::ALL {
+        for extra in [&lines[..], &[("X-Long", &long)]] {
+            let upstream = RawUpstream::start(scripts::echo()).await;
+            let proxied = Proxied::on(host, &upstream).await;
+            let mut client = proxied.connect().await;
+            // The server need not take all of it.
+            let _ = client.try_send(&handshake_request("/ws/x", extra)).await;
+            if let Ok(Some(head)) = client.try_read_head().await {
+                assert_eq!(head.status(), 431, "{host:?}");
+            }
+            expect_untouched(&upstream).await;
+        }
+    }
 }
 
 #[tokio::test]

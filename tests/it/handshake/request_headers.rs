@@ -86,6 +86,7 @@ async fn hop_by_hop_headers_stay_rfc9110_7_6_1() {
         ("HTTP2-Settings", "AAMAAABk"),
         ("Expect", "100-continue"),
         ("Content-Length", "0"),
+        ("Sec-WebSocket-Accept", "x"),
     ])
     .await;
     for stripped in [
@@ -100,6 +101,7 @@ async fn hop_by_hop_headers_stay_rfc9110_7_6_1() {
         "http2-settings",
         "expect",
         "content-length",
+        "sec-websocket-accept",
     ] {
         assert_eq!(asked.get(stripped), None, "{stripped}");
     }

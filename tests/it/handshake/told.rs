@@ -1,5 +1,11 @@
 //! What the host application is told of a handshake, and how it may restyle an answer.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::middleware::{map_request, map_response};
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -7,8 +13,9 @@ use wsplice::frame::{CloseCode, CloseFrame};
 use wsplice::upgrade::Malformed;
 use wsplice::{Disagreement, Error, ErrorKind, Side};
 
-use super::kit::{Host, Proxied, expect_page, pages, pool, text};
-use crate::support::raw::{RawClient, handshake_request};
+use super::kit::{Host, Proxied, expect_page, expect_untouched, pages, pool, text};
+use crate::support::frames::{self, masked, read_frame};
+use crate::support::raw::{KEY, RawClient, handshake_request};
 use crate::support::scripts::{self, Then};
 use crate::support::serve::serve_axum;
 use crate::support::upstream::{RawUpstream, closed_addr};
@@ -17,15 +24,15 @@ use crate::support::upstream::{RawUpstream, closed_addr};
 async fn an_accepted_handshake_is_told_and_then_its_tunnel() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let proxied = Proxied::before(&upstream).await;
-    let mut client = proxied.open("/ws/x?secret=1").await;
+    let client = proxied.open("/ws/x?secret=1").await;
     let accepted = format!("accepted /ws/x {}", upstream.addr());
     proxied.expect_events(&[&accepted, "opened /ws/x"]).await;
     assert_eq!(proxied.open_tunnels(), 1);
-    client.fin().await;
-    client.expect_eof().await;
+    client.reset();
     proxied
         .expect_events(&[&accepted, "opened /ws/x", "closed /ws/x"])
         .await;
+    // Who is told of the end finds the counts right.
     assert_eq!(proxied.open_tunnels(), 0);
     proxied.expect_idle().await;
 }
@@ -66,7 +73,7 @@ async fn a_draining_proxy_rejects_with_503_and_retry_after() {
     assert_eq!(text(&mut client, &head).await, "draining, no new tunnels\n");
     proxied.expect_events(&["rejected /ws/x Draining"]).await;
     expect_page(&mut client).await;
-    super::kit::expect_untouched(&upstream).await;
+    expect_untouched(&upstream).await;
 }
 
 /// The error that the response to this request carries.
@@ -77,7 +84,7 @@ async fn error_of(
 ) -> Error {
     let (sender, mut errors) = tokio::sync::mpsc::unbounded_channel();
     let layer = settings(wsplice::ProxyLayer::new(pool([upstream])));
-    let outer = axum::middleware::map_response(move |response: Response| {
+    let outer = map_response(move |response: Response| {
         let error = response.extensions().get::<Error>().cloned();
         sender.send(error).expect("the test listens");
         async move { response }
@@ -123,7 +130,7 @@ async fn a_response_carries_its_error() {
 
     let upstream = RawUpstream::start(scripts::silence()).await;
     let error = error_of(upstream.url(), &right, |layer| {
-        layer.handshake_timeout(std::time::Duration::from_millis(20))
+        layer.handshake_timeout(Duration::from_millis(20))
     })
     .await;
     assert_eq!(error.kind(), ErrorKind::HandshakeTimeout);
@@ -201,8 +208,116 @@ async fn a_tunnel_is_listed_with_what_was_agreed() {
     assert_eq!(*info.upstream, *upstream.addr().to_string());
     assert_eq!(info.subprotocol.as_deref(), Some("chat"));
     assert!(registry.close(info.id, CloseFrame::new(CloseCode::GOING_AWAY, "over")));
-    let close = crate::support::frames::read_frame(&mut client)
-        .await
-        .close();
+    let close = read_frame(&mut client).await.close();
     assert_eq!(close, Some((1001, "over".to_owned())));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_hand_over_the_connection_gets_500_and_no_upstream() {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let proxied = Proxied::within(
+        &upstream,
+        |layer| layer,
+        |router| {
+            router.layer(map_request(|mut request: Request| async {
+                request
+                    .extensions_mut()
+                    .remove::<hyper::upgrade::OnUpgrade>();
+                request
+            }))
+        },
+    )
+    .await;
+    let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
+    assert_eq!(head.status(), 500);
+    let body = text(&mut client, &head).await;
+    assert_eq!(body, "the connection cannot be upgraded\n");
+    proxied
+        .expect_events(&["rejected /ws/x NotUpgradable"])
+        .await;
+    expect_page(&mut client).await;
+    expect_untouched(&upstream).await;
+}
+
+#[tokio::test]
+async fn a_101_that_never_reaches_the_client_ends_by_the_client_upgrade_timeout() {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let proxied = Proxied::within(
+        &upstream,
+        |layer| layer.client_upgrade_timeout(Duration::from_millis(50)),
+        |router| {
+            router.layer(map_response(|_: Response| async {
+                "another layer had the last word"
+            }))
+        },
+    )
+    .await;
+    let (_client, head) = proxied.handshake("/ws/x", &[]).await;
+    assert_eq!(head.status(), 200);
+    let accepted = format!("accepted /ws/x {}", upstream.addr());
+    let failed = format!("failed /ws/x ClientUpgrade {}", upstream.addr());
+    proxied.expect_events(&[&accepted, &failed]).await;
+    upstream.wait_for("its end", |log| log.ended == 1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_behind_its_first_frame_leaves_nothing() {
+    for host in Host::ALL {
+        let upstream = RawUpstream::start(scripts::echo()).await;
+        let proxied = Proxied::on(host, &upstream).await;
+        for _ in 0..10 {
+            let mut client = proxied.connect().await;
+            let frame = masked(frames::text("gone"));
+            let bytes = [handshake_request("/ws/x", &[]), frame].concat();
+            client.send(&bytes).await;
+            drop(client);
+        }
+        upstream
+            .wait_for("every connection's end", |log| log.ended == 10)
+            .await;
+        proxied.expect_idle().await;
+    }
+}
+
+/// A log that can be read.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_why_a_101_was_refused_and_gives_no_secret_away() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let upstream = RawUpstream::start(scripts::wrong_accept()).await;
+    let proxied = Proxied::before(&upstream).await;
+    let secrets = [
+        ("Cookie", "session=cookie-secret"),
+        ("Authorization", "Bearer bearer-secret"),
+    ];
+    let (_client, head) = proxied
+        .handshake("/ws/x?token=query-secret", &secrets)
+        .await;
+    assert_eq!(head.status(), 502);
+
+    let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let mut own = written.lines().filter(|line| line.contains("wsplice::"));
+    let reason = "its Sec-WebSocket-Accept does not match the key";
+    assert!(own.clone().any(|line| line.contains(reason)), "{written}");
+    assert!(!own.any(|line| line.contains("secret") || line.contains(KEY)));
 }

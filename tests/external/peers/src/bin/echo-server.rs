@@ -2,9 +2,20 @@
 //!
 //! Prints `listening <address>`. It speaks no extension.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::{accept_async_with_config, tungstenite::protocol::WebSocketConfig};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream, accept_async_with_config,
+    tungstenite::{
+        Error,
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
 use wsplice_peers::{Args, Failure, say};
 
 #[tokio::main(worker_threads = 2)]
@@ -27,10 +38,34 @@ async fn echo(stream: TcpStream) {
     let Ok(mut socket) = accept_async_with_config(stream, Some(config)).await else {
         return;
     };
-    while let Some(Ok(message)) = socket.next().await {
-        let is_data = message.is_text() || message.is_binary();
-        if is_data && socket.send(message).await.is_err() {
-            break;
+    while let Some(message) = socket.next().await {
+        let answer = match message {
+            Ok(message) if message.is_text() || message.is_binary() => message,
+            Ok(_) => continue,
+            Err(error) => return close(socket, &error).await,
+        };
+        if let Err(error) = socket.send(answer).await {
+            return close(socket, &error).await;
         }
     }
+}
+
+/// Says why. tungstenite by itself ends the connection without a word, and a proxy that may not
+/// let that look like an orderly close must then say 1011 where a direct connection says nothing.
+async fn close(mut socket: WebSocketStream<TcpStream>, error: &Error) {
+    let code = match error {
+        Error::Utf8(_) => CloseCode::Invalid,
+        Error::Protocol(_) => CloseCode::Protocol,
+        _ => return,
+    };
+    let frame = CloseFrame {
+        code,
+        reason: "".into(),
+    };
+    let rest = async {
+        if socket.close(Some(frame)).await.is_ok() {
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    let _ = timeout(Duration::from_secs(5), rest).await;
 }

@@ -62,12 +62,14 @@ impl Observer for Printer {
         let mut pongs = self.pongs.lock().unwrap_or_else(PoisonError::into_inner);
         let (client_pongs, upstream_pongs) = pongs.remove(&tunnel.id).unwrap_or_default();
         say(&format!(
-            "closed\tid={}\tend={}\tinitiator={}\tclient_pongs={client_pongs}\tupstream_pongs={upstream_pongs}\tclient_close={}\tupstream_close={}\tms={}",
+            "closed\tid={}\tend={}\tinitiator={}\tclient_pongs={client_pongs}\tupstream_pongs={upstream_pongs}\tclient_close={}\tupstream_close={}\tclient_bytes={}\tupstream_bytes={}\tms={}",
             tunnel.id,
             report.end,
             report.initiator,
             close_code(&report.client_to_upstream),
             close_code(&report.upstream_to_client),
+            report.client_to_upstream.bytes,
+            report.upstream_to_client.bytes,
             report.duration.as_millis(),
         ));
     }

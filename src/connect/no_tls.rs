@@ -1,0 +1,22 @@
+//! What stands in for TLS where it is not compiled in.
+
+use std::io;
+
+use crate::transport::Transport;
+
+/// TLS that cannot be had.
+#[derive(Clone, Debug)]
+pub(crate) enum Tls {}
+
+impl Tls {
+    pub(crate) async fn secure(&self, _transport: Transport, _host: &str) -> io::Result<Transport> {
+        match *self {}
+    }
+}
+
+pub(crate) fn default_tls() -> io::Result<Tls> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "TLS is not compiled in",
+    ))
+}

@@ -1,0 +1,78 @@
+//! Whom to trust when nothing was said: by what is compiled in.
+
+use std::sync::Arc;
+
+use tokio_rustls::rustls::{
+    ClientConfig, ConfigBuilder, client::WantsClientCert, crypto::CryptoProvider,
+    pki_types::CertificateRevocationListDer,
+};
+
+use super::builder::InvalidTls;
+
+type Unverified = ConfigBuilder<ClientConfig, tokio_rustls::rustls::WantsVerifier>;
+type Verified = ConfigBuilder<ClientConfig, WantsClientCert>;
+
+/// The platform's verifier.
+#[cfg(feature = "rustls-platform-verifier")]
+pub(super) fn verify_by_default(
+    builder: Unverified,
+    _provider: &Arc<CryptoProvider>,
+    _revoked: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Verified, InvalidTls> {
+    use rustls_platform_verifier::BuilderVerifierExt;
+
+    builder
+        .with_platform_verifier()
+        .map_err(|error| InvalidTls::new("the platform's verifier cannot be used", error))
+}
+
+/// The roots that the system holds in files.
+#[cfg(all(
+    feature = "rustls-native-certs",
+    not(feature = "rustls-platform-verifier")
+))]
+pub(super) fn verify_by_default(
+    builder: Unverified,
+    provider: &Arc<CryptoProvider>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Verified, InvalidTls> {
+    let mut roots = tokio_rustls::rustls::RootCertStore::empty();
+    let loaded = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(loaded.certs);
+    if roots.is_empty() {
+        return Err(InvalidTls::bare("the system has no root certificates"));
+    }
+    let verifier = super::builder::verifier(roots, Arc::clone(provider), revoked)?;
+    Ok(builder.with_webpki_verifier(verifier))
+}
+
+/// Mozilla's roots.
+#[cfg(all(
+    feature = "webpki-roots",
+    not(any(feature = "rustls-platform-verifier", feature = "rustls-native-certs"))
+))]
+pub(super) fn verify_by_default(
+    builder: Unverified,
+    provider: &Arc<CryptoProvider>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Verified, InvalidTls> {
+    let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    let verifier = super::builder::verifier(roots, Arc::clone(provider), revoked)?;
+    Ok(builder.with_webpki_verifier(verifier))
+}
+
+/// Nobody.
+#[cfg(not(any(
+    feature = "rustls-platform-verifier",
+    feature = "rustls-native-certs",
+    feature = "webpki-roots"
+)))]
+pub(super) fn verify_by_default(
+    _builder: Unverified,
+    _provider: &Arc<CryptoProvider>,
+    _revoked: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Verified, InvalidTls> {
+    Err(InvalidTls::bare(
+        "no root certificates were given and none are compiled in",
+    ))
+}

@@ -1,0 +1,97 @@
+use std::io::ErrorKind::ConnectionReset;
+
+use super::*;
+use crate::frame::Violation;
+
+const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
+
+/// The code that goes to this side; `None` where the connection is reset.
+fn code(end: &TunnelEnd, side: Side) -> Option<u16> {
+    match farewell(end, side) {
+        Farewell::Close(frame) => Some(frame.code.as_u16()),
+        Farewell::Abort => None,
+    }
+}
+
+/// What the client and the upstream hear.
+fn codes(end: &TunnelEnd) -> (Option<u16>, Option<u16>) {
+    (code(end, Side::Client), code(end, Side::Upstream))
+}
+
+#[test]
+fn a_lost_upstream_is_1011_for_the_client_and_a_lost_client_a_reset_for_the_upstream() {
+    for lost in [TunnelEnd::Gone, TunnelEnd::CutFrame, |side| {
+        TunnelEnd::Broken(side, ConnectionReset)
+    }] {
+        assert_eq!(codes(&lost(Side::Upstream)), (Some(1011), None));
+        assert_eq!(codes(&lost(Side::Client)), (None, None));
+    }
+}
+
+#[test]
+fn a_dead_leg_is_reset_and_the_other_hears_whose_fault_it_was() {
+    for timer in [Timer::Pong, Timer::WriteStall] {
+        let dead = |side| TunnelEnd::Timeout(timer, side);
+        assert_eq!(codes(&dead(Side::Upstream)), (Some(1011), None));
+        assert_eq!(codes(&dead(Side::Client)), (None, Some(1001)));
+    }
+}
+
+#[test]
+fn the_proxys_own_ends_are_1001_for_both() {
+    for end in [
+        TunnelEnd::Timeout(Timer::Idle, Side::Proxy),
+        TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy),
+        TunnelEnd::Requested,
+        TunnelEnd::Drained,
+    ] {
+        assert_eq!(codes(&end), (Some(1001), Some(1001)), "{end}");
+    }
+}
+
+#[test]
+fn an_offender_hears_what_it_did_rfc6455_7_4_1() {
+    for (limit, offence) in [
+        (Limit::FrameSize, 1009),
+        (Limit::MessageSize, 1009),
+        (Limit::MessageRate, 1008),
+        (Limit::ByteRate, 1008),
+    ] {
+        for side in SIDES {
+            assert_eq!(code(&TunnelEnd::Limit(limit, side), side), Some(offence));
+        }
+        let by = |side| TunnelEnd::Limit(limit, side);
+        assert_eq!(code(&by(Side::Client), Side::Upstream), Some(1001));
+        assert_eq!(code(&by(Side::Upstream), Side::Client), Some(1011));
+    }
+    let by = |side| TunnelEnd::Violation(Violation::StrayContinuation, side);
+    assert_eq!(codes(&by(Side::Client)), (Some(1002), Some(1001)));
+    assert_eq!(codes(&by(Side::Upstream)), (Some(1011), Some(1002)));
+}
+
+#[test]
+fn no_farewell_has_a_code_that_must_not_be_sent_rfc6455_7_4_1() {
+    let timers = [
+        Timer::ClientUpgrade,
+        Timer::Pong,
+        Timer::Idle,
+        Timer::Linger,
+        Timer::WriteStall,
+        Timer::MaxLifetime,
+        Timer::Close,
+    ];
+    let of = |side| {
+        let timeouts = timers.map(|timer| TunnelEnd::Timeout(timer, side));
+        let others = [TunnelEnd::Gone(side), TunnelEnd::CutFrame(side)];
+        timeouts.into_iter().chain(others)
+    };
+    let ends = SIDES.into_iter().flat_map(of);
+    for end in ends.chain([TunnelEnd::Closed, TunnelEnd::Dropped]) {
+        for side in SIDES {
+            if let Farewell::Close(frame) = farewell(&end, side) {
+                assert!(frame.code.is_sendable(), "{end}");
+                assert!((1..=123).contains(&frame.reason.len()), "{end}");
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Commands from outside (registry, drain) on a paused clock; the rest is tested from without.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::*;
+use crate::{
+    drain::Drain,
+    frame::{CloseCode, CloseFrame, Violation},
+    registry::Registry,
+    report::TunnelInfo,
+    tunnel::KeepAlive,
+};
+
+const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
+
+const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+
+/// A listed tunnel with both of its ends.
+struct Rig {
+    ends: [DuplexStream; 2],
+    registry: Registry,
+    tunnel: JoinHandle<TunnelReport>,
+    began: Instant,
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+impl Rig {
+    fn new(config: TunnelConfig) -> Self {
+        Self::with_extensions(config, Extensions::Unknown)
+    }
+
+    fn with_extensions(config: TunnelConfig, extensions: Extensions) -> Self {
+        let (client, near_client) = duplex(1024);
+        let (upstream, near_upstream) = duplex(1024);
+        let parts = TunnelParts {
+            client: Transport::new(near_client),
+            client_read_ahead: Bytes::new(),
+            upstream: Transport::new(near_upstream),
+            upstream_read_ahead: Bytes::new(),
+            extensions,
+        };
+        let registry = Registry::new();
+        let listed = registry.enter(|id| TunnelInfo {
+            id,
+            client: None,
+            upstream: "ws://upstream".into(),
+            path: "/".into(),
+            subprotocol: None,
+            opened: SystemTime::UNIX_EPOCH,
+        });
+        let entry = Arc::clone(listed.entry());
+        let tunnel = Tunnel::from_parts(parts, Arc::new(config), Some(entry));
+        Self {
+            ends: [client, upstream],
+            registry,
+            tunnel: tokio::spawn(async move {
+                let _listed = listed;
+                tunnel.await
+            }),
+            began: Instant::now(),
+        }
+    }
+
+    fn end(&mut self, side: Side) -> &mut DuplexStream {
+        &mut self.ends[usize::from(side == Side::Upstream)]
+    }
+
+    async fn send(&mut self, from: Side, bytes: &[u8]) {
+        self.end(from).write_all(bytes).await.unwrap();
+    }
+
+    async fn exactly(&mut self, at: Side, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.end(at).read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    /// The close frame that comes next: its code and reason.
+    async fn close(&mut self, at: Side) -> (u16, String) {
+        let mut bytes = self.exactly(at, 2).await;
+        let rest = usize::from(bytes[1] & 0x7F) + if bytes[1] & 0x80 == 0 { 0 } else { 4 };
+        bytes.extend(self.exactly(at, rest).await);
+        let (frame, _) = ControlFrame::parse(&bytes).unwrap().unwrap();
+        let code = frame.close_code().expect("a close frame with a code");
+        (code.as_u16(), frame.close_reason().unwrap().to_owned())
+    }
+
+    async fn answer_close(&mut self, from: Side) {
+        let frame = ControlFrame::close(CloseCode::NORMAL, "");
+        let key = (from == Side::Client).then_some(KEY);
+        self.send(from, &frame.encode(key)).await;
+    }
+
+    async fn is_quiet_for(&mut self, side: Side, time: Duration) {
+        let read = timeout(time, self.end(side).read_u8()).await;
+        assert!(read.is_err(), "{read:?}");
+    }
+
+    async fn report(&mut self) -> TunnelReport {
+        (&mut self.tunnel).await.unwrap()
+    }
+
+    fn request_close(&self) {
+        let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
+        assert_eq!(self.registry.close_where(|_| true, &frame), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_is_asked_for_wakes_a_quiet_tunnel() {
+    let mut rig = Rig::new(TunnelConfig::new());
+    rig.is_quiet_for(Side::Client, secs(1000)).await;
+    rig.request_close();
+    for side in SIDES {
+        assert_eq!(rig.close(side).await, (1012, "moving".into()));
+        rig.answer_close(side).await;
+    }
+    let report = rig.report().await;
+    assert_eq!(report.end, TunnelEnd::Requested);
+    assert_eq!(report.initiator, Side::Proxy);
+    assert_eq!(rig.began.elapsed(), secs(1000), "at once");
+    assert_eq!(rig.registry.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_closes_each_leg_at_its_moment_and_waits() {
+    let mut rig = Rig::new(TunnelConfig::new());
+    let drain = Drain::new(rig.registry.clone()).spread(secs(5));
+    let drained = tokio::spawn(async move { drain.run().await });
+    for side in SIDES {
+        assert_eq!(rig.close(side).await, (1001, "going away".into()));
+    }
+    assert!(rig.began.elapsed() <= secs(5) + Duration::from_millis(1));
+    assert!(!drained.is_finished(), "not before the tunnel is over");
+    for side in SIDES {
+        rig.answer_close(side).await;
+    }
+    let drained = drained.await.unwrap();
+    assert_eq!((drained.closed, drained.aborted), (1, 0));
+    assert_eq!(rig.report().await.end, TunnelEnd::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_cuts_off_what_is_open_at_its_deadline() {
+    let mut rig = Rig::new(TunnelConfig::new().close_timeout(secs(3600)));
+    let drain = Drain::new(rig.registry.clone()).deadline(secs(20));
+    let drained = drain.run().await;
+    assert_eq!((drained.closed, drained.aborted), (0, 1));
+    assert_eq!(rig.began.elapsed(), secs(20));
+    assert_eq!(rig.report().await.end, TunnelEnd::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_during_the_linger_closes_what_is_left() {
+    for first in SIDES {
+        let mut rig = Rig::new(TunnelConfig::new());
+        let other = first.opposite();
+        rig.answer_close(first).await;
+        rig.end(first).shutdown().await.unwrap();
+        let len = if first == Side::Client { 8 } else { 4 };
+        assert_eq!(rig.exactly(other, len).await[0], 0x88);
+        tokio::time::sleep(secs(4)).await;
+        let drain = Drain::new(rig.registry.clone());
+        let drained = tokio::spawn(async move { drain.run().await });
+        // The side that ended can still be told; the other has had its last frame.
+        assert_eq!(rig.close(first).await.0, 1001);
+        let mut rest = Vec::new();
+        rig.end(other).read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"", "nothing after a close frame");
+        assert_eq!(drained.await.unwrap().closed, 1);
+        assert_eq!(rig.report().await.end, TunnelEnd::Drained);
+        assert_eq!(rig.began.elapsed(), secs(4), "{first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_is_asked_for_waits_for_a_boundary() {
+    for side in SIDES {
+        let mut rig = Rig::new(TunnelConfig::new());
+        let other = side.opposite();
+        rig.send(other, &[0x82, 4, 1]).await;
+        rig.exactly(side, 3).await;
+        rig.request_close();
+        rig.is_quiet_for(side, secs(4)).await;
+        rig.send(other, &[2, 3, 4]).await;
+        assert_eq!(rig.exactly(side, 3).await, [2, 3, 4]);
+        assert_eq!(rig.close(side).await.0, 1012);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_is_asked_for_while_a_sink_stalls_reaches_it_behind_its_bytes() {
+    for side in SIDES {
+        let mut rig = Rig::new(TunnelConfig::new());
+        // 1,504 bytes into a pipe of 1,024.
+        let frame = [&[0x82, 126, 0x05, 0xDC][..], &[7; 1500]].concat();
+        rig.send(side.opposite(), &frame).await;
+        tokio::time::sleep(secs(30)).await;
+        rig.request_close();
+        tokio::time::sleep(secs(4)).await;
+        assert!(rig.exactly(side, frame.len()).await == frame);
+        assert_eq!(rig.close(side).await.0, 1012);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_close_changes_neither_the_frames_nor_the_report() {
+    let mut rig = Rig::new(TunnelConfig::new());
+    rig.request_close();
+    assert_eq!(rig.close(Side::Client).await.0, 1012);
+    let drain = Drain::new(rig.registry.clone()).deadline(secs(60));
+    let drained = tokio::spawn(async move { drain.run().await });
+    rig.is_quiet_for(Side::Client, secs(4)).await;
+    assert_eq!(drained.await.unwrap().closed, 1);
+    assert_eq!(rig.began.elapsed(), secs(5), "the first close's timeout");
+    assert_eq!(rig.report().await.end, TunnelEnd::Requested);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lifetime_that_ends_before_a_scheduled_close_wins() {
+    let config = TunnelConfig::new()
+        .max_lifetime(secs(3))
+        .lifetime_jitter(0.0);
+    let mut rig = Rig::new(config);
+    let entry = rig.registry.entries().remove(0);
+    entry.tell(Command::Close {
+        frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
+        end: TunnelEnd::Drained,
+        at: Some(Instant::now() + secs(10)),
+    });
+    assert_eq!(rig.close(Side::Client).await.0, 1001);
+    let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
+    assert_eq!(rig.report().await.end, end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_ends_both_legs_where_they_stand() {
+    let mut rig = Rig::new(TunnelConfig::new());
+    let entry = rig.registry.entries().remove(0);
+    entry.tell(Command::Abort {
+        end: TunnelEnd::Drained,
+    });
+    for side in SIDES {
+        let mut rest = Vec::new();
+        rig.end(side).read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"");
+    }
+    assert_eq!(rig.report().await.end, TunnelEnd::Drained);
+    assert_eq!(rig.began.elapsed(), secs(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_registry_shows_what_passed_and_the_round_trip() {
+    let keep_alive = KeepAlive::default().interval(secs(20)).jitter(0.0);
+    let mut rig = Rig::new(TunnelConfig::new().client_keep_alive(keep_alive));
+    let ping = rig.exactly(Side::Client, 10).await;
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let (ping, _) = ControlFrame::parse(&ping).unwrap().unwrap();
+    let pong = ping.answer().unwrap().encode(Some(KEY));
+    rig.send(Side::Client, &pong).await;
+    rig.send(Side::Upstream, &[0x81, 1, b'x']).await;
+    rig.exactly(Side::Client, 3).await;
+    let status = rig.registry.list().remove(0);
+    assert_eq!(status.client.rtt, Some(Duration::from_millis(30)));
+    assert_eq!(status.upstream.rtt, None);
+    assert_eq!((status.client.bytes, status.client.frames), (0, 0));
+    assert_eq!((status.upstream.bytes, status.upstream.frames), (3, 1));
+    assert_eq!(status.client.last_received, Duration::from_millis(20_030));
+}
+
+#[tokio::test(start_paused = true)]
+async fn reserved_bits_are_a_violation_once_no_extension_was_agreed_on_rfc6455_5_2() {
+    let frame = [0xC1, 0];
+    for (extensions, passes) in [
+        (Extensions::None, false),
+        (Extensions::Agreed, true),
+        (Extensions::Unknown, true),
+    ] {
+        let config = TunnelConfig::new().framing(Framing::Enforce);
+        let mut rig = Rig::with_extensions(config, extensions);
+        rig.send(Side::Upstream, &frame).await;
+        if passes {
+            assert_eq!(rig.exactly(Side::Client, 2).await, frame);
+        } else {
+            assert_eq!(rig.close(Side::Upstream).await.0, 1002);
+            assert_eq!(rig.close(Side::Client).await.0, 1011);
+            let end = TunnelEnd::Violation(Violation::ReservedBits(Rsv::RSV1), Side::Upstream);
+            assert_eq!(rig.report().await.end, end);
+        }
+    }
+}
+
+#[test]
+fn a_lifetime_is_shortened_and_never_lengthened() {
+    let full = secs(1000);
+    for _ in 0..1000 {
+        let within = |jitter, from| (from..=full).contains(&shortened(full, jitter));
+        assert!(within(0.1, secs(900)));
+        assert!(within(1.0, secs(0)));
+        assert!(within(9.0, secs(0)));
+    }
+    for jitter in [0.0, -1.0, f64::NAN, f64::NEG_INFINITY] {
+        assert_eq!(shortened(full, jitter), full);
+    }
+}

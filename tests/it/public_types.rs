@@ -1,0 +1,176 @@
+//! Every public type can be shown, sent and shared.
+
+use std::{fmt::Debug, fs, path::Path};
+
+use wsplice::{balance, connect, frame, head, headers, matcher, upgrade};
+
+fn is_debug_send_sync<T: Debug + Send + Sync + ?Sized>() {}
+
+macro_rules! are_debug_send_sync {
+    ($($name:ty),+ $(,)?) => {
+        $(is_debug_send_sync::<$name>();)+
+    };
+}
+
+/// Some matcher, where a type needs one.
+type Some = matcher::PathMatcher;
+
+#[test]
+fn types_of_the_root() {
+    are_debug_send_sync![
+        wsplice::BoxError,
+        wsplice::CloseSeen,
+        wsplice::Disagreement,
+        wsplice::Drain,
+        wsplice::Drained,
+        wsplice::Error,
+        wsplice::ErrorKind,
+        wsplice::FrameCounts,
+        wsplice::Framing,
+        wsplice::Handshake<'_>,
+        wsplice::KeepAlive,
+        wsplice::LegStatus,
+        wsplice::Limit,
+        wsplice::Limits,
+        dyn wsplice::Observer,
+        wsplice::Passed,
+        wsplice::Pool,
+        wsplice::Proxy<()>,
+        wsplice::ProxyLayer,
+        wsplice::Registry,
+        wsplice::ResponseBody<()>,
+        wsplice::Rtt,
+        wsplice::Side,
+        wsplice::TcpKeepAlive,
+        wsplice::Timer,
+        wsplice::Transport,
+        wsplice::Tunnel,
+        wsplice::TunnelConfig,
+        wsplice::TunnelEnd,
+        wsplice::TunnelInfo,
+        wsplice::TunnelReport,
+        wsplice::TunnelStatus,
+        wsplice::UpgradeRequired,
+        wsplice::Upstream,
+    ];
+}
+
+#[test]
+fn types_of_the_request_side() {
+    are_debug_send_sync![
+        head::InvalidPath,
+        head::PathRewrite,
+        head::RequestHead<'_>,
+        head::RewriteError,
+        headers::ClientInfo,
+        headers::ClientScheme,
+        headers::ForwardedHeaders,
+        headers::HeaderEdits,
+        headers::InvalidHeaderEdit,
+        headers::InvalidPseudonym,
+        headers::InvalidTrustedProxy,
+        headers::TrustedProxies,
+        headers::Via,
+        matcher::AllOf<Some>,
+        matcher::And<Some, Some>,
+        matcher::AnyMatcher,
+        matcher::AnyOf<Some>,
+        matcher::ClientIpMatcher,
+        matcher::HeaderMatcher,
+        matcher::HeaderPattern,
+        matcher::HostMatcher,
+        matcher::InvalidNetwork,
+        matcher::InvalidOrigin,
+        matcher::MethodMatcher,
+        matcher::Not<Some>,
+        matcher::Or<Some, Some>,
+        matcher::OriginMatcher,
+        matcher::PathMatcher,
+        matcher::QueryMatcher,
+        matcher::QueryPattern,
+        matcher::SameOriginMatcher,
+        matcher::SubprotocolMatcher,
+        matcher::WebSocketMatcher,
+        upgrade::Intent,
+        upgrade::Malformed,
+        upgrade::UpgradeRequest,
+    ];
+}
+
+#[cfg(feature = "regex")]
+#[test]
+fn types_of_the_feature_regex() {
+    are_debug_send_sync![matcher::InvalidPathRegex, matcher::PathRegexMatcher];
+}
+
+#[test]
+fn types_of_the_upstream_side() {
+    are_debug_send_sync![
+        dyn balance::Balance,
+        balance::Candidate<'_>,
+        balance::Candidates<'_>,
+        balance::RoundRobin,
+        connect::Address,
+        dyn connect::Connect,
+        connect::Connector,
+        connect::InvalidAddress,
+        frame::CloseCode,
+        frame::CloseFrame,
+        frame::ControlError,
+        frame::ControlFrame,
+        frame::EncodedControl,
+        frame::EncodedHeader,
+        frame::FrameHeader,
+        frame::HeaderError,
+        frame::InlineBytes<8>,
+        frame::MessageProgress,
+        frame::MessageTracker,
+        frame::OpCode,
+        frame::Rsv,
+        frame::Rules,
+        frame::Scanner,
+        frame::Violation,
+    ];
+}
+
+/// Futures of responses are sent to other threads and polled by one at a time.
+#[test]
+fn futures_are_debug_and_send() {
+    fn is_debug_send<T: Debug + Send>() {}
+    is_debug_send::<wsplice::ResponseFuture<std::future::Ready<()>>>();
+}
+
+/// The lint `unreachable_pub` sees to it that what says `pub` can be reached.
+#[test]
+fn no_public_type_is_forgotten_here() {
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut forgotten = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let types = text.lines().filter_map(declared_type);
+            forgotten.extend(types.filter(|name| !is_named_here(name)).map(str::to_owned));
+        }
+    }
+    assert!(forgotten.is_empty(), "{forgotten:?}");
+}
+
+fn declared_type(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let kinds = ["pub struct ", "pub enum "];
+    let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+    rest.split(|c: char| !c.is_alphanumeric()).next()
+}
+
+fn is_named_here(name: &str) -> bool {
+    let here = include_str!("public_types.rs");
+    here.match_indices(name).any(|(at, _)| {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        here[..at].ends_with("::") && !here[at + name.len()..].starts_with(is_word)
+    })
+}
