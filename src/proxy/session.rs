@@ -130,6 +130,7 @@ impl Entered {
 
 impl Entered {
     /// Gives the box back, which taking it apart in place would not.
+    #[allow(clippy::boxed_local)] // that is the point
     fn unboxed(self: Box<Self>) -> Self {
         *self
     }

@@ -18,12 +18,12 @@ mod handshake;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
-mod registry_sockets;
 mod import_law;
+mod property_garbage;
+mod property_inject;
 mod public_types;
+mod registry_sockets;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;
 mod tunnel_memory;
-mod property_garbage;
-mod property_inject;
