@@ -328,10 +328,12 @@ impl Core {
     /// A side ended in order. The other side may still speak (RFC 6455 §7.1.1 lets the server
     /// end first), so the end is passed on and the other direction goes on, for a while.
     fn on_source_ended(&mut self, side: Side, now: Instant) {
-        if let Some((broken, kind)) = self.broken() {
-            if broken == side && !self.flow_from(side).track().has_closed() {
+        if let Some((_, kind)) = self.broken().filter(|(broken, _)| *broken == side) {
+            if !self.flow_from(side).track().has_closed() {
                 return self.end(TunnelEnd::Broken(side, kind), side, now);
             }
+            // Sent before the connection broke, and only read after it.
+            self.closer.get_or_insert(side);
         }
         self.note_first_end(side, now);
         if self.closing().is_some() {
