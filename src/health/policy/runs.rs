@@ -146,7 +146,7 @@ mod tests {
     proptest! {
         #[test]
         fn runs_are_what_their_definition_says(
-            history in proptest::collection::vec((source(), signal()), 0..200),
+            history in proptest::collection::vec((source(), signal()), 0..60),
             fails in 1..5_u32,
             passes in 1..4_u32,
         ) {

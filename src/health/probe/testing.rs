@@ -96,14 +96,19 @@ impl Far {
     /// Accepts a handshake, with more header lines.
     pub(super) async fn accept(&mut self, lines: &str) -> String {
         let request = self.request().await;
-        let key = header(&request, "sec-websocket-key").unwrap();
+        self.accept_this(&request, lines).await;
+        request
+    }
+
+    /// Accepts the handshake that was read.
+    pub(super) async fn accept_this(&mut self, request: &str, lines: &str) {
+        let key = header(request, "sec-websocket-key").unwrap();
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Accept: {accept}\r\n{lines}\r\n"
         );
         self.write(answer.as_bytes()).await;
-        request
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) {

@@ -9,7 +9,7 @@ use crate::{
     frame::OpCode,
     handshake::Disagreement,
     health::{
-        HealthEventKind,
+        HealthEventKind, HttpProbe,
         probe::testing::{Far, Refusing, Scripted, event, failure, header, outcome},
     },
 };
@@ -83,18 +83,33 @@ async fn keys_and_pings_are_never_the_same_twice() {
     assert_ne!(first.1[0], second.1[0]);
 }
 
+/// Upgrades; whoever wants anything else gets this answer, or a closed connection for an empty one.
+fn websocket_only(answer: &'static str) -> Arc<Scripted> {
+    Scripted::new(move |mut far| async move {
+        let request = far.request().await;
+        if header(&request, "upgrade") != Some("websocket") {
+            return far.write(answer.as_bytes()).await;
+        }
+        far.accept_this(&request, "").await;
+        far.behave().await;
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_speaks_nothing_but_websocket_passes_a_hundred_probes() {
-    let upstream = Scripted::new(|mut far| async move {
-        // Whoever does not upgrade is turned away, this way or that.
-        far.accept("").await;
-        far.behave().await;
-    });
-    for _ in 0..100 {
-        let connector = Arc::clone(&upstream);
-        assert_eq!(outcome(&probe(), connector).await, Ok(()));
+    for answer in [
+        "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n",
+        "",
+    ] {
+        let upstream = websocket_only(answer);
+        let http = HttpProbe::get("/ws/health");
+        assert!(outcome(&http, upstream.clone()).await.is_err(), "{answer}");
+        for _ in 0..100 {
+            assert_eq!(outcome(&probe(), upstream.clone()).await, Ok(()));
+        }
+        assert_eq!(upstream.connections.load(Ordering::Relaxed), 101);
     }
-    assert_eq!(upstream.connections.load(Ordering::Relaxed), 100);
 }
 
 #[tokio::test(start_paused = true)]
