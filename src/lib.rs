@@ -115,6 +115,7 @@ pub mod connect;
 pub mod frame;
 pub mod head;
 pub mod headers;
+pub mod health;
 pub mod matcher;
 pub mod upgrade;
 
