@@ -73,12 +73,18 @@ fn escape(target: &mut String, byte: u8) {
     let _ = write!(target, "%{byte:02X}");
 }
 
-/// The `Host` for an address (RFC 9110 §7.2): a port only if it is not 80.
+/// The `Host` for an address (RFC 9110 §7.2): a port only if it is not the
+/// scheme's own.
 fn host_of(address: &Address) -> HeaderValue {
     let text = match address {
-        Address::Tcp { host, port: 80 } if host.contains(':') => format!("[{host}]"),
-        Address::Tcp { host, port: 80 } => host.clone(),
-        Address::Tcp { .. } => address.to_string(),
+        Address::Tcp { host, port: 80 } | Address::Tls { host, port: 443 } => {
+            if host.contains(':') {
+                format!("[{host}]")
+            } else {
+                host.clone()
+            }
+        }
+        Address::Tcp { .. } | Address::Tls { .. } => address.to_string(),
         Address::Unix(_) => "localhost".to_owned(),
     };
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))

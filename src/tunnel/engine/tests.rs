@@ -52,7 +52,7 @@ impl Rig {
             extensions,
         };
         let registry = Registry::new();
-        let listed = registry.enter(None, |id| TunnelInfo {
+        let listed = registry.enter(|id| TunnelInfo {
             id,
             client: None,
             upstream: "ws://upstream".into(),
