@@ -122,17 +122,18 @@ impl Balance for Rendezvous {
 }
 
 fn highest(candidates: &Candidates<'_>, key: u64) -> Option<usize> {
-    let mut highest: Option<(usize, Score)> = None;
+    let mut highest: Option<(usize, Score, f64)> = None;
     for (index, candidate) in candidates.iter().enumerate() {
         let score = Score {
             hash: join(key, candidate.name_hash()),
             weight: candidate.weight(),
         };
-        if candidate.is_wanted() && highest.is_none_or(|(_, highest)| score.beats(highest)) {
-            highest = Some((index, score));
+        let is_higher = highest.is_none_or(|(_, highest, value)| score.beats(highest, value));
+        if candidate.is_wanted() && is_higher {
+            highest = Some((index, score, score.value()));
         }
     }
-    highest.map(|(index, _)| index)
+    highest.map(|(index, ..)| index)
 }
 
 #[derive(Clone, Copy)]
@@ -142,20 +143,26 @@ struct Score {
 }
 
 impl Score {
-    fn beats(self, other: Self) -> bool {
+    /// Whether it is higher than `other`, which has this value.
+    fn beats(self, other: Self, value: f64) -> bool {
         if self.weight == other.weight {
             // The same order as that of the values, without logarithms.
             return self.hash > other.hash;
         }
-        self.value() > other.value()
+        // -ln(x) >= 1 - x, so most are out without a logarithm; the factor is for rounding.
+        let most = f64::from(self.weight) / (1.0 - self.fraction());
+        most * (1.0 + 1e-9) > value && self.value() > value
     }
 
     /// Of independent such values the highest is each one's with a probability in proportion to
     /// its weight: an exponential race, upside down.
     fn value(self) -> f64 {
-        // 52 bits, and a half more so that it lies between 0 and 1 and is neither.
-        let fraction = ((self.hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
-        f64::from(self.weight) / -fraction.ln()
+        f64::from(self.weight) / -self.fraction().ln()
+    }
+
+    /// 52 bits of the hash, and a half more so that it lies between 0 and 1 and is neither.
+    fn fraction(self) -> f64 {
+        ((self.hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
     }
 }
 

@@ -99,7 +99,7 @@ fn carried_over(credits: &[Credit], candidates: &Candidates<'_>) -> Vec<Credit> 
 
 /// In hundredths, for the sake of slow starts.
 fn weight(candidate: &Candidate<'_>) -> i64 {
-    ((candidate.share() * 100.0).round() as i64).max(1)
+    ((candidate.share() * 100.0 + 0.5) as i64).max(1)
 }
 
 #[cfg(test)]
