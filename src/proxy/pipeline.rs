@@ -183,7 +183,7 @@ impl Journey {
         match answer {
             Answer::Refusal(response) => {
                 self.refused(&lease, response.status());
-                let mut response = refused(response, via, &settings.response_edits);
+                let mut response = refused(response, upgrade, via, &settings.response_edits);
                 add(mark, response.headers_mut());
                 Ok(response.map(Answered::Refusal))
             }
