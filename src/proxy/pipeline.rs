@@ -15,7 +15,7 @@ use crate::{
     handshake::{Answer, Offer, RefusalBody, accepted, exchange, fit, outbound, refused},
     head::RequestHead,
     headers::ClientInfo,
-    matcher::Matcher,
+    matcher::owns,
     observe::Handshake,
     pool::Lease,
     transport::Transport,
@@ -76,7 +76,7 @@ impl Journey {
             client,
         } = taken;
         let upgrade = accept(intent)?;
-        self.admit(&head)?;
+        self.admit(&head, &client)?;
         let on_upgrade = head
             .extensions
             .remove::<OnUpgrade>()
@@ -90,14 +90,14 @@ impl Journey {
     }
 
     /// What the proxy itself has against a proper handshake.
-    fn admit(&self, head: &Parts) -> Result<(), Error> {
+    fn admit(&self, head: &Parts, client: &ClientInfo) -> Result<(), Error> {
         if self.settings.drain.is_draining() {
             return Err(Error::new(ErrorKind::Draining));
         }
         let Some(origins) = &self.settings.origins else {
             return Ok(());
         };
-        if !head.headers.contains_key(ORIGIN) || origins.matches(&RequestHead::from(head)) {
+        if !head.headers.contains_key(ORIGIN) || owns(origins, &self.view(head, client)) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::OriginNotAllowed))
