@@ -70,6 +70,10 @@ pub(crate) fn refused<B>(
     edits: &HeaderEdits,
 ) -> Response<B> {
     let (mut head, body) = response.into_parts();
+    // RFC 9112 §6.3, item 3: chunks go before a length, which then says nothing.
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     pass_down(&mut head, via, edits);
     if upgrade.is_extended_connect() && head.status.is_success() {
         head.status = StatusCode::BAD_GATEWAY;
