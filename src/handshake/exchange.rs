@@ -23,6 +23,8 @@ use crate::{
     transport::Transport,
 };
 
+use super::casing::spell_as_written;
+
 type Conn = Connection<TokioIo<Transport>, Empty<Bytes>>;
 
 /// How large the head of an upstream's answer may be.
@@ -65,12 +67,14 @@ pub(crate) enum Answer {
 /// [`ErrorKind::Handshake`] when the connection breaks or what comes is not HTTP.
 pub(crate) async fn exchange(
     transport: Transport,
-    request: Request<Empty<Bytes>>,
+    mut request: Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
 ) -> Result<Answer, Error> {
     let failed = |error: hyper::Error| Error::because(ErrorKind::Handshake, error);
+    spell_as_written(&mut request);
     let (mut sender, mut connection): (_, Conn) = http1::Builder::new()
+        .title_case_headers(true)
         .max_headers(limits.lines)
         // The buffer may overshoot, since it takes what one read brings; the head may not.
         .max_buf_size(limits.bytes)
