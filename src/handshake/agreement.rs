@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// What the outgoing request offers: kept while the request itself is on its way.
-#[derive(Clone, Debug)]
+///
+/// Not `Debug`: the key and the subprotocols, among which tokens are often sent, are for no log.
 pub(crate) struct Offer {
     accept_key: String,
     lists: HeaderMap,
