@@ -44,12 +44,13 @@ impl Glob {
     pub(super) fn matches(&self, text: &str, case: Case) -> bool {
         // reached[i]: the text so far fits the first i tokens.
         let mut reached = vec![false; self.tokens.len() + 1];
+        let mut next = reached.clone();
         if let Some(start) = reached.first_mut() {
             *start = true;
         }
         self.pass_over_stars(&mut reached);
         for byte in text.bytes() {
-            let mut next = vec![false; reached.len()];
+            next.fill(false);
             for (index, token) in self.tokens.iter().enumerate().filter(|(i, _)| reached[*i]) {
                 match token {
                     Token::Literal(wanted) => next[index + 1] |= case.same_byte(byte, *wanted),
@@ -59,7 +60,7 @@ impl Glob {
                 }
             }
             self.pass_over_stars(&mut next);
-            reached = next;
+            std::mem::swap(&mut reached, &mut next);
         }
         reached.last() == Some(&true)
     }
