@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! request ─► inspect ─► match ─► pick ─► connect ─► handshake ─► tunnel
-//!           is it an   whose    which    TCP or    both sides    bytes both
+//!           is it an   whose    which    TCP, TLS, both sides    bytes both
 //!           upgrade?   is it?   upstream Unix      agree (101)   ways, pings
 //!             │          │        │        │           │         and closes
 //!             ▼          ▼        ▼        ▼           ▼         between
@@ -50,7 +50,7 @@
 //! | not a WebSocket handshake, or not owned by the matcher | the inner service's |
 //! | owned, but malformed (RFC 6455 §4.2.1) | 400, 405 or 426, with the reason |
 //! | its `Origin` is not allowed ([`ProxyLayer::allow_origins`]) | 403 |
-//! | the upstream refuses | the upstream's own answer, with its body |
+//! | the upstream refuses | the upstream's own answer, with its body; over HTTP/2 a 2xx becomes 502 |
 //! | no upstream, or draining | 503 with `Retry-After` |
 //! | no connection, or an answer that breaks the handshake | 502 |
 //! | connecting or answering takes too long | 504 |
@@ -80,7 +80,13 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
+//! | `http2` | WebSockets over HTTP/2 from clients (RFC 8441) |
 //! | `regex` | `matcher::path_regex` |
+//! | `sticky` | `balance::Sticky`: clients stay with their upstream by a signed cookie |
+//! | `rustls` | `wss://` and `https://` upstreams, with a rustls configuration of your own |
+//! | `aws-lc-rs`, `ring` | the cryptography for `connect::Tls::builder`, and `rustls` |
+//! | `tls12` | TLS 1.2 beside 1.3 |
+//! | `rustls-platform-verifier`, `rustls-native-certs`, `webpki-roots` | whose certificates are believed |
 //!
 //! Without `axum`, put a [`ClientInfo`](headers::ClientInfo) into the request's extensions, or set
 //! [`ProxyLayer::client_info`]; an unknown address is never made up.
