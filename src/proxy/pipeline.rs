@@ -14,7 +14,7 @@ use crate::{
     error::{Error, ErrorKind, Side},
     handshake::{Answer, Offer, RefusalBody, accepted, exchange, fit, outbound, refused},
     head::RequestHead,
-    headers::ClientInfo,
+    headers::{ClientInfo, add_header},
     matcher::owns,
     observe::Handshake,
     pool::Lease,
@@ -281,7 +281,7 @@ impl Journey {
 
 fn add(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
     if let Some((name, value)) = line {
-        headers.append(name, value);
+        add_header(headers, &name, value);
     }
 }
 
