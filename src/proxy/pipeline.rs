@@ -16,7 +16,7 @@ use crate::{
     head::RequestHead,
     headers::ClientInfo,
     health::HealthEventKind,
-    matcher::Matcher,
+    matcher::owns,
     observe::Handshake,
     pool::Lease,
     transport::Transport,
@@ -86,7 +86,7 @@ impl Journey {
             client,
         } = taken;
         let upgrade = accept(intent)?;
-        self.admit(&head)?;
+        self.admit(&head, &client)?;
         let on_upgrade = head
             .extensions
             .remove::<OnUpgrade>()
@@ -100,14 +100,14 @@ impl Journey {
     }
 
     /// What the proxy itself has against a proper handshake.
-    fn admit(&self, head: &Parts) -> Result<(), Error> {
+    fn admit(&self, head: &Parts, client: &ClientInfo) -> Result<(), Error> {
         if self.settings.drain.is_draining() {
             return Err(Error::new(ErrorKind::Draining));
         }
         let Some(origins) = &self.settings.origins else {
             return Ok(());
         };
-        if !head.headers.contains_key(ORIGIN) || origins.matches(&RequestHead::from(head)) {
+        if !head.headers.contains_key(ORIGIN) || owns(origins, &self.view(head, client)) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::OriginNotAllowed))
@@ -201,7 +201,7 @@ impl Journey {
         match answer {
             Answer::Refusal(response) => {
                 self.refused(&lease, began, response.status());
-                let mut response = refused(response, via, &settings.response_edits);
+                let mut response = refused(response, upgrade, via, &settings.response_edits);
                 add(mark, response.headers_mut());
                 Ok(response.map(Answered::Refusal))
             }
