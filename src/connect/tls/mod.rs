@@ -50,7 +50,6 @@ impl Tls {
 
     /// Makes a configuration step by step.
     #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
-    #[must_use]
     pub fn builder() -> TlsBuilder {
         TlsBuilder::new()
     }
