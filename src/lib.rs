@@ -7,13 +7,13 @@
 //! them with the right code, and to tell a dead peer from a quiet one.
 //!
 //! ```text
-//! request ──► inspect ──► match ──► pick ──► connect ──► handshake ──► tunnel ──► report
-//!            is it an    whose     which     TCP or     both sides     bytes both ways,
-//!            upgrade?    is it?    upstream  Unix       agree (101)    pings and closes
-//!              │           │         │         │            │          between frames
-//!              ▼           ▼         ▼         ▼            ▼
-//!            inner       inner     503      502/504     the upstream's own
-//!            service     service                        refusal, relayed
+//! request ─► inspect ─► match ─► pick ─► connect ─► handshake ─► tunnel
+//!           is it an   whose    which    TCP or    both sides    bytes both
+//!           upgrade?   is it?   upstream Unix      agree (101)   ways, pings
+//!             │          │        │        │           │         and closes
+//!             ▼          ▼        ▼        ▼           ▼         between
+//!           inner      inner    503      502/504   upstream's    frames
+//!           service    service                     own refusal
 //! ```
 //!
 //! # Example
@@ -61,7 +61,7 @@
 //!
 //! # In the order of the flow
 //!
-//! | | |
+//! | where | what for |
 //! |---|---|
 //! | [`upgrade`] | is it a WebSocket handshake, and a proper one? |
 //! | [`head`], [`matcher`] | how a request is read, and whose it is |
@@ -98,6 +98,7 @@ mod admission;
 mod drain;
 mod error;
 mod handshake;
+mod hash;
 mod observe;
 mod pool;
 mod proxy;
@@ -114,6 +115,7 @@ pub mod connect;
 pub mod frame;
 pub mod head;
 pub mod headers;
+pub mod health;
 pub mod matcher;
 pub mod upgrade;
 

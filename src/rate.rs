@@ -42,12 +42,6 @@ impl TokenBucket {
         true
     }
 
-    /// Puts the amount in, beyond what time puts in by itself.
-    pub(crate) fn add(&mut self, amount: f64, now: Instant) {
-        self.fill(now);
-        self.tokens = (self.tokens + amount).min(self.rate.max(1.0));
-    }
-
     /// When the amount will be there, if nobody else takes any.
     pub(crate) fn ready_at(&mut self, amount: f64, now: Instant) -> Instant {
         self.fill(now);

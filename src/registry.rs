@@ -16,7 +16,6 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     error::Side,
     frame::CloseFrame,
-    observe::Observer,
     report::{Rtt, TunnelEnd, TunnelInfo},
 };
 
@@ -67,7 +66,6 @@ pub struct LegStatus {
 /// A tunnel in the registry: what it shows, and what it is told.
 pub(crate) struct Entry {
     info: TunnelInfo,
-    observer: Option<Arc<dyn Observer>>,
     figures: Figures,
     told: AtomicBool,
     control: Mutex<Control>,
@@ -181,15 +179,10 @@ impl Registry {
     }
 
     /// Lists a tunnel until the guard is dropped.
-    pub(crate) fn enter(
-        &self,
-        observer: Option<Arc<dyn Observer>>,
-        info: impl FnOnce(u64) -> TunnelInfo,
-    ) -> Listed {
+    pub(crate) fn enter(&self, info: impl FnOnce(u64) -> TunnelInfo) -> Listed {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry {
             info: info(id),
-            observer,
             figures: Figures::default(),
             told: AtomicBool::new(false),
             control: Mutex::default(),
@@ -243,13 +236,6 @@ impl Entry {
 
     pub(crate) const fn figures(&self) -> &Figures {
         &self.figures
-    }
-
-    /// The tunnel's own: a side answered a ping.
-    pub(crate) fn tell_pong(&self, side: Side, rtt: Rtt) {
-        if let Some(observer) = &self.observer {
-            observer.pong(&self.info, side, rtt);
-        }
     }
 
     fn status(&self) -> TunnelStatus {

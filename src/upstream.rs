@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     admission::{Admission, Gate},
     connect::{Address, InvalidAddress},
+    hash::hash,
 };
 
 /// One server behind the proxy.
@@ -61,7 +62,7 @@ impl Upstream {
     }
 
     /// How much it takes compared with the others, in policies that look at weights; 1 by
-    /// default. One of weight 0 gets nothing from those.
+    /// default. One of weight 0 gets nothing, whatever the policy.
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
@@ -105,6 +106,7 @@ impl Upstream {
 /// An upstream of a pool, with its figures.
 pub(crate) struct Member {
     upstream: Upstream,
+    name_hash: u64,
     figures: Arc<Figures>,
 }
 
@@ -114,6 +116,8 @@ struct Figures {
     gate: Gate,
     /// Smoothed latency in microseconds, plus one; zero before the first sample.
     latency_us: AtomicU64,
+    /// Whether there is a ramp to look at; spares the lock where there is none.
+    is_ramping: AtomicBool,
     ramp: Mutex<Option<Ramp>>,
 }
 
@@ -127,6 +131,7 @@ struct Ramp {
 impl Member {
     pub(crate) fn new(upstream: Upstream) -> Self {
         Self {
+            name_hash: hash(upstream.name().bytes()),
             upstream,
             figures: Arc::default(),
         }
@@ -135,6 +140,7 @@ impl Member {
     /// The same upstream under other settings, with the same figures.
     pub(crate) fn changed(&self, upstream: Upstream) -> Self {
         Self {
+            name_hash: hash(upstream.name().bytes()),
             upstream,
             figures: Arc::clone(&self.figures),
         }
@@ -158,6 +164,11 @@ impl Member {
 
     pub(crate) fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.upstream.name)
+    }
+
+    /// The name's [`hash`].
+    pub(crate) const fn name_hash(&self) -> u64 {
+        self.name_hash
     }
 
     pub(crate) const fn weight(&self) -> u32 {
@@ -200,28 +211,28 @@ impl Member {
 
     /// Begins a slow start.
     pub(crate) fn ramp_up(&self, now: Instant, takes: Duration) {
-        *self
-            .figures
-            .ramp
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Ramp { began: now, takes });
+        let figures = &self.figures;
+        *figures.ramp.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Ramp { began: now, takes });
+        figures.is_ramping.store(true, Ordering::Relaxed);
     }
 
     /// How much of its share it should get, in a slow start: from just above 0 to 1.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
-        let Some(ramp) = *self
-            .figures
-            .ramp
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-        else {
-            return 1.0;
-        };
-        let elapsed = now.saturating_duration_since(ramp.began);
-        if elapsed >= ramp.takes {
+        let figures = &self.figures;
+        if !figures.is_ramping.load(Ordering::Relaxed) {
             return 1.0;
         }
-        (elapsed.as_secs_f64() / ramp.takes.as_secs_f64()).max(0.01)
+        let ramp = figures.ramp.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Ramp { began, takes }) = *ramp else {
+            return 1.0;
+        };
+        let elapsed = now.saturating_duration_since(began);
+        if elapsed >= takes {
+            figures.is_ramping.store(false, Ordering::Relaxed);
+            return 1.0;
+        }
+        (elapsed.as_secs_f64() / takes.as_secs_f64()).max(0.01)
     }
 }
 

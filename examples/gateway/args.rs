@@ -70,11 +70,11 @@ pub(crate) struct Args {
     )]
     pub(crate) keep_alive: DurationOrOff,
 
-    /// Time for a pinged side to answer before it counts as dead
+    /// Time for a pinged side to answer, or it counts as dead
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
     pub(crate) pong_timeout: Duration,
 
-    /// Age that ends a connection, less up to a tenth of it; or off
+    /// Age that ends a connection, less up to a tenth; or off
     #[arg(long, value_name = "DURATION", default_value = "off")]
     pub(crate) max_lifetime: DurationOrOff,
 

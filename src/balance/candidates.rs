@@ -45,6 +45,10 @@ impl<'a> Candidates<'a> {
 }
 
 impl<'a> Candidate<'a> {
+    pub(crate) const fn new(member: &'a Member, now: Instant) -> Self {
+        Self(member, now)
+    }
+
     /// The upstream's name.
     #[must_use]
     pub fn name(&self) -> &'a str {
@@ -63,7 +67,8 @@ impl<'a> Candidate<'a> {
         self.0.handshakes()
     }
 
-    /// Its weight; see [`Upstream::weight`](crate::Upstream::weight).
+    /// Its weight; see [`Upstream::weight`](crate::Upstream::weight). A policy gives nothing
+    /// to one of weight 0.
     #[must_use]
     pub fn weight(&self) -> u32 {
         self.0.weight()
@@ -85,6 +90,22 @@ impl<'a> Candidate<'a> {
     #[must_use]
     pub fn readiness(&self) -> f64 {
         self.0.readiness(self.1)
+    }
+
+    /// Its weight, as far as it is ready: what it should get compared with the others.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        f64::from(self.weight()) * self.readiness()
+    }
+
+    /// The stable hash of its name.
+    pub(super) const fn name_hash(&self) -> u64 {
+        self.0.name_hash()
+    }
+
+    /// Whether it may get anything at all.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.0.weight() > 0
     }
 }
 

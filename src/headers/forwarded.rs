@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::client_info::ClientInfo;
+use super::client_info::{ClientInfo, ClientScheme};
 use super::family::{self, Trust, X_REAL_IP};
 use super::trust::TrustedProxies;
 use super::{resolve, rfc7239, write, x_forwarded};
@@ -150,6 +150,16 @@ impl ForwardedHeaders {
         }
     }
 
+    /// What the client speaks, as far as it can be believed: what a trusted peer says in the
+    /// last value of `X-Forwarded-Proto`, else what the connection speaks.
+    #[must_use]
+    pub fn client_scheme(&self, headers: &HeaderMap, client: &ClientInfo) -> ClientScheme {
+        match self.trust_in(client) {
+            Trust::Trusted => x_forwarded::scheme(headers).unwrap_or(client.scheme()),
+            Trust::Untrusted => client.scheme(),
+        }
+    }
+
     /// Rewrites the headers of a request on its way to the upstream.
     ///
     /// `host` is what the client asked for: `Host`, or `:authority` in HTTP/2, before the
@@ -200,7 +210,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::headers::ClientScheme;
 
     const TRUSTED: &str = "10.0.0.1:9";
     const STRANGER: &str = "192.0.2.1:9";
@@ -247,6 +256,30 @@ mod tests {
         ("x_forwarded_for", "6.6.6.6"),
         ("x.real.ip", "6.6.6.6"),
     ];
+
+    #[test]
+    fn only_a_trusted_peer_can_say_what_the_client_speaks() {
+        use ClientScheme::{Http, Https};
+        for (came, says) in [
+            ("https", Some(Https)),
+            ("WSS", Some(Https)),
+            ("http, https", Some(Https)),
+            ("http", Some(Http)),
+            ("https, ws", Some(Http)),
+            ("", None),
+            ("httpss", None),
+        ] {
+            let came = map(&[("x-forwarded-proto", came)]);
+            for is in [Http, Https] {
+                let scheme = |peer: &str| {
+                    let client = client(peer).with_scheme(is);
+                    settings().client_scheme(&came, &client)
+                };
+                assert_eq!(scheme(TRUSTED), says.unwrap_or(is), "{came:?}");
+                assert_eq!([scheme(STRANGER), scheme(UNKNOWN)], [is, is], "{came:?}");
+            }
+        }
+    }
 
     #[test]
     fn all_that_a_stranger_says_is_replaced_or_dropped() {

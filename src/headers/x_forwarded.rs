@@ -36,6 +36,23 @@ pub(super) fn keep_proto(headers: &mut HeaderMap, scheme: ClientScheme) {
     write::replace_by_list(headers, &X_FORWARDED_PROTO, proto);
 }
 
+/// What the last `X-Forwarded-Proto` names, if that is a scheme known here.
+pub(super) fn scheme(headers: &HeaderMap) -> Option<ClientScheme> {
+    let named = last(headers, &X_FORWARDED_PROTO)?;
+    let is = |names: [&str; 2]| {
+        names
+            .iter()
+            .any(|it| named.eq_ignore_ascii_case(it.as_bytes()))
+    };
+    if is(["https", "wss"]) {
+        Some(ClientScheme::Https)
+    } else if is(["http", "ws"]) {
+        Some(ClientScheme::Http)
+    } else {
+        None
+    }
+}
+
 /// Keeps the last `X-Forwarded-Host`; without one, writes `host`.
 pub(super) fn keep_host(headers: &mut HeaderMap, host: Option<&HeaderValue>) {
     let kept = last(headers, &X_FORWARDED_HOST);

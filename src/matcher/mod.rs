@@ -71,6 +71,7 @@ pub use self::path::{PathMatcher, path, paths};
 #[cfg(feature = "regex")]
 #[cfg_attr(docsrs, doc(cfg(feature = "regex")))]
 pub use self::path_regex::{InvalidPathRegex, PathRegexMatcher, path_regex};
+pub(crate) use self::query::form_values;
 pub use self::query::{QueryMatcher, QueryPattern, query};
 pub use self::subprotocol::{SubprotocolMatcher, subprotocol};
 pub use self::traits::Matcher;

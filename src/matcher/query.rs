@@ -73,6 +73,19 @@ impl Matcher for QueryMatcher {
     }
 }
 
+/// The decoded values of this field of a query, in order. Fields whose key or value has a
+/// malformed escape are left out.
+pub(crate) fn form_values<'a>(
+    query: &'a str,
+    key: &'a str,
+) -> impl Iterator<Item = Vec<u8>> + use<'a> {
+    let fields = query.split('&').filter(|field| !field.is_empty());
+    fields.filter_map(move |field| {
+        let (found, value) = field.split_once('=').unwrap_or((field, ""));
+        decodes_to(found, key).then(|| form_bytes(value).collect())?
+    })
+}
+
 fn decodes_to(text: &str, wanted: &str) -> bool {
     form_bytes(text).eq(wanted.bytes().map(Some))
 }

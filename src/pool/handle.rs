@@ -2,15 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Busy, QueueLimits},
-    balance::{Balance, Candidates, RoundRobin},
+    balance::{AnyBalance, Balance, Candidate, Candidates, LeastTunnels},
     connect::InvalidAddress,
     error::{Error, ErrorKind},
     frame::{CloseCode, CloseFrame},
     head::RequestHead,
+    headers::ClientScheme,
     registry::{Command, Registry},
     report::TunnelEnd,
     upstream::{Member, Upstream},
@@ -39,7 +41,7 @@ use super::{lease::Lease, state::State};
 #[derive(Clone, Debug)]
 pub struct Pool {
     state: Arc<State>,
-    balance: Arc<dyn Balance>,
+    balance: AnyBalance,
     admission: Admission,
     queue: QueueLimits,
     on_removal: RemovedTunnels,
@@ -66,7 +68,7 @@ enum Refusal {
 }
 
 impl Pool {
-    /// A pool of these addresses.
+    /// A pool of these addresses, picked by [`LeastTunnels`].
     ///
     /// # Errors
     ///
@@ -83,12 +85,12 @@ impl Pool {
         upstreams.map(Self::of)
     }
 
-    /// A pool of these upstreams. Of several at the same address the first counts.
+    /// A pool of these upstreams, picked by [`LeastTunnels`]. Of several at the same address the first counts.
     #[must_use]
     pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         let pool = Self {
             state: Arc::default(),
-            balance: Arc::new(RoundRobin::new()),
+            balance: AnyBalance::new(LeastTunnels::new()),
             admission: Admission::new(),
             queue: QueueLimits::default(),
             on_removal: RemovedTunnels::Leave,
@@ -97,10 +99,11 @@ impl Pool {
         pool
     }
 
-    /// Sets the policy that picks an upstream for each handshake.
+    /// Sets the policy that picks an upstream for each handshake; see
+    /// [`balance`](crate::balance#which-policy-when).
     #[must_use]
     pub fn balance(mut self, balance: impl Balance + 'static) -> Self {
-        self.balance = Arc::new(balance);
+        self.balance = AnyBalance::new(balance);
         self
     }
 
@@ -206,6 +209,17 @@ impl Pool {
                 Err(Refusal::Busy(busy)) => busy,
             };
         }
+    }
+
+    /// What the policy adds to the answer of the upstream that was picked.
+    pub(crate) fn response_header(
+        &self,
+        picked: &Lease,
+        head: &RequestHead<'_>,
+        scheme: ClientScheme,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let picked = Candidate::new(picked.member(), Instant::now());
+        self.balance.response_header(&picked, head, scheme)
     }
 
     fn try_lease(

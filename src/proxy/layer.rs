@@ -245,7 +245,9 @@ impl ProxyLayer {
 
     /// Shows an observer what happens.
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
-        self.with(|settings| settings.observer = Some(Arc::new(observer)))
+        let observer: Arc<dyn Observer> = Arc::new(observer);
+        self.with(|settings| settings.observer = Some(observer))
+            .with_tunnel(|tunnel| tunnel)
     }
 
     /// The tunnels that are open now.
@@ -273,7 +275,7 @@ impl ProxyLayer {
     fn with_tunnel(self, change: impl FnOnce(TunnelConfig) -> TunnelConfig) -> Self {
         self.with(|settings| {
             let config = Arc::make_mut(&mut settings.tunnel);
-            *config = change(config.clone());
+            *config = change(config.clone()).observed(settings.observer.clone());
         })
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Uri, header::ORIGIN, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::ORIGIN, request::Parts,
+};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, field};
@@ -108,13 +110,7 @@ impl Journey {
         head: &Parts,
         client: &ClientInfo,
     ) -> Result<(Lease, Transport), Error> {
-        let forwarded = &self.settings.outbound.forwarded;
-        let client_ip = forwarded.client_ip(&head.headers, client);
-        let head = RequestHead::from(head);
-        let head = match client_ip {
-            Some(client_ip) => head.with_client_ip(client_ip),
-            None => head,
-        };
+        let head = self.view(head, client);
         let mut tried: Vec<Arc<Member>> = Vec::new();
         let mut last = None;
         while tried.len() < self.settings.connect_attempts {
@@ -140,6 +136,29 @@ impl Journey {
         Err(last.unwrap_or_else(|| Error::new(ErrorKind::NoUpstream)))
     }
 
+    /// What the policy that picked the upstream adds to its answer.
+    fn mark(
+        &self,
+        head: &Parts,
+        client: &ClientInfo,
+        lease: &Lease,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let forwarded = &self.settings.outbound.forwarded;
+        let scheme = forwarded.client_scheme(&head.headers, client);
+        let head = self.view(head, client);
+        self.settings.pool.response_header(lease, &head, scheme)
+    }
+
+    fn view<'a>(&self, head: &'a Parts, client: &ClientInfo) -> RequestHead<'a> {
+        let forwarded = &self.settings.outbound.forwarded;
+        let client_ip = forwarded.client_ip(&head.headers, client);
+        let head = RequestHead::from(head);
+        match client_ip {
+            Some(client_ip) => head.with_client_ip(client_ip),
+            None => head,
+        }
+    }
+
     async fn shake_hands(
         &self,
         head: Parts,
@@ -151,6 +170,7 @@ impl Journey {
     ) -> Result<Response<Answered>, Error> {
         let settings = &self.settings;
         let path = Box::from(head.uri.path());
+        let mark = self.mark(&head, &client, &lease);
         let request = outbound(head, target, upgrade, &client, &settings.outbound);
         let offer = Offer::of(request.headers(), upgrade);
         let answer = self
@@ -163,7 +183,8 @@ impl Journey {
         match answer {
             Answer::Refusal(response) => {
                 self.refused(&lease, response.status());
-                let response = refused(response, via, &settings.response_edits);
+                let mut response = refused(response, via, &settings.response_edits);
+                add(mark, response.headers_mut());
                 Ok(response.map(Answered::Refusal))
             }
             Answer::SwitchingProtocols {
@@ -177,7 +198,8 @@ impl Journey {
                     error
                 })?;
                 self.accepted(&lease);
-                let response = accepted(head, upgrade, via, &settings.response_edits);
+                let mut response = accepted(head, upgrade, via, &settings.response_edits);
+                add(mark, response.headers_mut());
                 Session::new(settings, on_upgrade, transport, read_ahead, lease)
                     .enter(path, &client, agreement)
                     .start();
@@ -254,6 +276,12 @@ impl Journey {
             upstream: lease.map(|lease| lease.member().upstream().name()),
             elapsed: self.began.elapsed(),
         }
+    }
+}
+
+fn add(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
+    if let Some((name, value)) = line {
+        headers.append(name, value);
     }
 }
 

@@ -63,17 +63,14 @@ impl Session {
         let client: Option<SocketAddr> = client.peer();
         self.lease.settle();
         let upstream = self.lease.member().shared_name();
-        let listed = self
-            .settings
-            .registry
-            .enter(self.settings.observer.clone(), |id| TunnelInfo {
-                id,
-                client,
-                upstream,
-                path,
-                subprotocol: agreement.subprotocol,
-                opened: SystemTime::now(),
-            });
+        let listed = self.settings.registry.enter(|id| TunnelInfo {
+            id,
+            client,
+            upstream,
+            path,
+            subprotocol: agreement.subprotocol,
+            opened: SystemTime::now(),
+        });
         // A drain that began meanwhile has not seen this one.
         if self.settings.drain.is_draining() {
             self.settings.drain.close_at_once(listed.entry());
@@ -133,6 +130,7 @@ impl Entered {
 
 impl Entered {
     /// Gives the box back, which taking it apart in place would not.
+    #[allow(clippy::boxed_local)] // that is the point
     fn unboxed(self: Box<Self>) -> Self {
         *self
     }

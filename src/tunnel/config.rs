@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{error::Side, frame::CloseFrame, report::TunnelEnd};
+use crate::{error::Side, frame::CloseFrame, observe::Observer, report::TunnelEnd};
 
 use super::{close::Farewell, keep_alive::KeepAlive, limits::Limits};
 
@@ -49,6 +49,8 @@ pub struct TunnelConfig {
     pub(super) client_limits: Limits,
     pub(super) upstream_limits: Limits,
     restyle: Option<Arc<Restyle>>,
+    /// Shared by all tunnels of a proxy, as the rest is.
+    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 type Restyle = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
@@ -70,6 +72,7 @@ impl TunnelConfig {
             client_limits: Limits::new(),
             upstream_limits: Limits::new(),
             restyle: None,
+            observer: None,
         }
     }
 
@@ -163,6 +166,12 @@ impl TunnelConfig {
         F: Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync + 'static,
     {
         self.restyle = Some(Arc::new(restyle));
+        self
+    }
+
+    /// Shows an observer the tunnels' pongs.
+    pub(crate) fn observed(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
+        self.observer = observer;
         self
     }
 

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,7 +27,7 @@ use super::{
     config::{Framing, TunnelConfig},
     flow::{Event, Flow},
     keep_alive::Action,
-    leg::Leg,
+    leg::{Leg, encode_for},
     limits::Meter,
     scratch::Scratch,
     track::{Breach, Guard, Track},
@@ -80,7 +79,8 @@ struct Core {
     /// Whether the entry knows whom to wake.
     is_registered: bool,
     opened: Instant,
-    expires: Option<Instant>,
+    /// The share of the maximum lifetime that this tunnel has.
+    lifetime_share: f32,
     /// The side that sent the first close frame.
     closer: Option<Side>,
     /// Exists from the first sign of the end, other than a close frame, on.
@@ -236,8 +236,14 @@ impl Core {
     ) -> Self {
         let track = |from: Side| track(&config, parts.extensions, from, now);
         Self {
-            client_to_upstream: Flow::new(track(Side::Client), parts.client_read_ahead.into(), now),
+            client_to_upstream: Flow::new(
+                Side::Upstream,
+                track(Side::Client),
+                parts.client_read_ahead.into(),
+                now,
+            ),
             upstream_to_client: Flow::new(
+                Side::Client,
                 track(Side::Upstream),
                 parts.upstream_read_ahead.into(),
                 now,
@@ -247,9 +253,7 @@ impl Core {
             entry,
             is_registered: false,
             opened: now,
-            expires: config
-                .max_lifetime
-                .map(|max| now + shortened(max, config.lifetime_jitter)),
+            lifetime_share: share_less(config.lifetime_jitter),
             config,
             closer: None,
             ending: None,
@@ -324,10 +328,12 @@ impl Core {
     /// A side ended in order. The other side may still speak (RFC 6455 §7.1.1 lets the server
     /// end first), so the end is passed on and the other direction goes on, for a while.
     fn on_source_ended(&mut self, side: Side, now: Instant) {
-        if let Some((broken, kind)) = self.broken() {
-            if broken == side && !self.flow_from(side).track().has_closed() {
+        if let Some((_, kind)) = self.broken().filter(|(broken, _)| *broken == side) {
+            if !self.flow_from(side).track().has_closed() {
                 return self.end(TunnelEnd::Broken(side, kind), side, now);
             }
+            // Sent before the connection broke, and only read after it.
+            self.closer.get_or_insert(side);
         }
         self.note_first_end(side, now);
         if self.closing().is_some() {
@@ -350,7 +356,7 @@ impl Core {
             });
             if let Farewell::Close(frame) = words {
                 let frame = ControlFrame::close(frame.code, &frame.reason);
-                let frame = self.client.encode(&frame);
+                let frame = encode_for(Side::Client, &frame);
                 return self.upstream_to_client.close(frame);
             }
         }
@@ -410,7 +416,7 @@ impl Core {
     }
 
     fn close(&mut self, side: Side, frame: &ControlFrame) {
-        let frame = self.leg(side).encode(frame);
+        let frame = encode_for(side, frame);
         let flow = self.flow_from_mut(side.opposite());
         if flow.can_close() {
             flow.close(frame);
@@ -481,7 +487,7 @@ impl Core {
             return self.closing();
         }
         let mut earliest = Earliest(None);
-        earliest.at(self.expires);
+        earliest.at(self.expires());
         earliest.at(self.scheduled_at());
         earliest.at(self.linger_deadline());
         earliest.at(self.idle_deadline());
@@ -492,6 +498,11 @@ impl Core {
             earliest.at(self.stall_deadline(flow));
         }
         earliest.0
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        let lifetime = self.config.max_lifetime?;
+        Some(self.opened + lifetime.mul_f32(self.lifetime_share))
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
@@ -542,7 +553,7 @@ impl Core {
         if due(self.linger_deadline()) {
             return self.end_linger(now);
         }
-        if due(self.expires) {
+        if due(self.expires()) {
             let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
             return self.end(end, Side::Proxy, now);
         }
@@ -624,13 +635,11 @@ impl Core {
     fn publish(&self) {
         let Some(entry) = &self.entry else { return };
         let figures = entry.figures();
-        for (leg, flow) in [
-            (&self.client, &self.client_to_upstream),
-            (&self.upstream, &self.upstream_to_client),
-        ] {
+        for side in [Side::Client, Side::Upstream] {
+            let (leg, flow) = (self.leg(side), self.flow_from(side));
             let heard = leg.last_received.saturating_duration_since(self.opened);
             figures.publish(
-                leg.side,
+                side,
                 flow.passed_bytes(),
                 flow.track().counts().total(),
                 heard,
@@ -641,10 +650,13 @@ impl Core {
 
     /// Tells the observer of round trips that were measured.
     fn tell_pongs(&mut self) {
-        let Some(entry) = &self.entry else { return };
-        for leg in [&mut self.client, &mut self.upstream] {
-            if let Some(rtt) = leg.pinger.as_mut().and_then(|pinger| pinger.take_news()) {
-                entry.tell_pong(leg.side, rtt);
+        for side in [Side::Client, Side::Upstream] {
+            let pinger = self.leg_mut(side).pinger.as_mut();
+            let Some(rtt) = pinger.and_then(|pinger| pinger.take_news()) else {
+                continue;
+            };
+            if let (Some(entry), Some(observer)) = (&self.entry, &self.config.observer) {
+                observer.pong(entry.info(), side, rtt);
             }
         }
     }
@@ -749,14 +761,16 @@ fn track(config: &TunnelConfig, extensions: Extensions, from: Side, now: Instant
     }
 }
 
-/// The lifetime less a random share of it.
-fn shortened(lifetime: Duration, jitter: f64) -> Duration {
-    let share = if jitter.is_nan() {
+/// One, less a random share up to this one.
+fn share_less(jitter: f64) -> f32 {
+    let jitter = if jitter.is_nan() {
         0.0
     } else {
         jitter.clamp(0.0, 1.0)
     };
-    lifetime.mul_f64(1.0 - share * fastrand::f64())
+    #[allow(clippy::cast_possible_truncation)] // chance needs no more digits
+    let share = (1.0 - jitter * fastrand::f64()) as f32;
+    share
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{frame::EncodedControl, report::Passed};
+use crate::{error::Side, frame::EncodedControl, report::Passed};
 
 use super::{
     clock::Clock,
@@ -27,6 +27,8 @@ const MAX_ROUNDS: usize = 16;
 
 /// One direction: from a source leg to a sink leg.
 pub(super) struct Flow {
+    /// The sink's side.
+    to: Side,
     source: Source,
     sink: Sink,
     track: Track,
@@ -95,8 +97,9 @@ pub(super) enum Event {
 }
 
 impl Flow {
-    pub(super) fn new(track: Track, read_ahead: Vec<u8>, now: Instant) -> Self {
+    pub(super) fn new(to: Side, track: Track, read_ahead: Vec<u8>, now: Instant) -> Self {
         Self {
+            to,
             source: Source::Open,
             sink: Sink::Open,
             sink_at_boundary: !track.is_opaque(),
@@ -320,7 +323,9 @@ impl Flow {
                 self.sink = Sink::Closed;
                 frame
             }
-            Sink::Open if !self.track.is_closing() && sink.wants_ping() => sink.ping(clock.now()),
+            Sink::Open if !self.track.is_closing() && sink.wants_ping() => {
+                sink.ping(self.to, clock.now())
+            }
             _ => None,
         }
     }

@@ -15,7 +15,6 @@ use super::{
 };
 
 pub(super) struct Leg {
-    pub(super) side: Side,
     pub(super) transport: Transport,
     pub(super) pinger: Option<Box<Pinger>>,
     /// When anything last came from this leg.
@@ -34,7 +33,6 @@ impl Leg {
             Side::Upstream | Side::Proxy => config.upstream_keep_alive,
         };
         Self {
-            side,
             transport,
             pinger: keep_alive.map(|settings| {
                 Box::new(Pinger::new(settings, fastrand::u32(..), fastrand::f64()))
@@ -60,19 +58,19 @@ impl Leg {
         self.pinger.as_ref().is_some_and(|pinger| pinger.is_due())
     }
 
-    /// The ping that goes out now, if one is due.
-    pub(super) fn ping(&mut self, now: Instant) -> Option<EncodedControl> {
+    /// The ping that goes out now, if one is due. `side` is this leg's.
+    pub(super) fn ping(&mut self, side: Side, now: Instant) -> Option<EncodedControl> {
         let pinger = self.pinger.as_mut().filter(|pinger| pinger.is_due())?;
         let cookie = pinger.sent(now);
-        Some(self.encode(&ControlFrame::ping(&cookie)))
+        Some(encode_for(side, &ControlFrame::ping(&cookie)))
     }
+}
 
-    /// A frame of ours as this leg must get it: masked if we are its client (RFC 6455 §5.1).
-    pub(super) fn encode(&self, frame: &ControlFrame) -> EncodedControl {
-        match self.side {
-            Side::Upstream => frame.encode(Some(masking_key())),
-            Side::Client | Side::Proxy => frame.encode(None),
-        }
+/// A frame of ours as this side must get it: masked if we are its client (RFC 6455 §5.1).
+pub(super) fn encode_for(side: Side, frame: &ControlFrame) -> EncodedControl {
+    match side {
+        Side::Upstream => frame.encode(Some(masking_key())),
+        Side::Client | Side::Proxy => frame.encode(None),
     }
 }
 

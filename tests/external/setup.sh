@@ -4,25 +4,25 @@
 # folder of the programs in tests/external/peers). Nothing is installed outside target/, except
 # Debian packages that are missing, and those only as root.
 
-# debian <command> <package>: makes sure of a command.
-debian() {
-    command -v "$1" >/dev/null && return
+# debian_install <package>
+debian_install() {
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "needs $1 (Debian package $2)" >&2
+        echo "the Debian package $1 is missing, and only root can install it" >&2
         return 1
     fi
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$2"; } >/dev/null </dev/null
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1"; } \
+        </dev/null >/dev/null
 }
 
 external_python() {
     local venv=target/external/venv wanted=tests/external/requirements.txt
     PYTHON=$PWD/$venv/bin/python
     if ! cmp -s "$wanted" "$venv/requirements.txt"; then
-        debian python3 python3 || return 1
+        command -v python3 >/dev/null || debian_install python3 || return 1
         rm -rf "$venv"
-        # Debian splits off what venv needs.
+        # Debian keeps what venv needs in a package of its own.
         if ! python3 -m venv "$venv" >/dev/null 2>&1; then
-            debian no-such-command python3-venv && python3 -m venv "$venv" || return 1
+            debian_install python3-venv && python3 -m venv "$venv" || return 1
         fi
         "$PYTHON" -m pip install -q --disable-pip-version-check -r "$wanted" </dev/null || return 1
         cp "$wanted" "$venv/requirements.txt"

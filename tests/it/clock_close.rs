@@ -478,7 +478,7 @@ async fn a_long_reason_is_cut_between_characters_rfc6455_5_5() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_timeout_of_nothing_still_sends_the_frames() {
+async fn a_close_timeout_of_nothing_waits_for_nothing() {
     let mut rig = Rig::new(a_minute().close_timeout(secs(0)));
     let _ = rig.report().await;
     assert_eq!(rig.elapsed(), secs(60));

@@ -7,6 +7,7 @@
 mod support;
 mod support_works;
 
+mod balance;
 mod clock_close;
 mod clock_keep_alive;
 mod clock_kit;
@@ -18,12 +19,14 @@ mod handshake;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
-mod registry_sockets;
 mod import_law;
+mod property_garbage;
+mod property_inject;
 mod public_types;
+mod registry_sockets;
+#[cfg(feature = "sticky")]
+mod sticky;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;
 mod tunnel_memory;
-mod property_garbage;
-mod property_inject;

@@ -413,7 +413,7 @@ fn the_scenes_are_full_of_pings() {
         seed: 3,
     };
     let script = Script {
-        frames: vec![planned(0x01, 90), planned(0x8A, 8), planned(0x80, 130)].repeat(9),
+        frames: [planned(0x01, 90), planned(0x8A, 8), planned(0x80, 130)].repeat(9),
         writes: vec![(150, 9), (1, 30)],
         reads: vec![(60_000, 0)],
     };

@@ -18,6 +18,7 @@ type Some = matcher::PathMatcher;
 #[test]
 fn types_of_the_root() {
     are_debug_send_sync![
+        wsplice::Admission,
         wsplice::BoxError,
         wsplice::CloseSeen,
         wsplice::Disagreement,
@@ -38,6 +39,7 @@ fn types_of_the_root() {
         wsplice::Proxy<()>,
         wsplice::ProxyLayer,
         wsplice::Registry,
+        wsplice::RemovedTunnels,
         wsplice::ResponseBody<()>,
         wsplice::Rtt,
         wsplice::Side,
@@ -106,7 +108,6 @@ fn types_of_the_feature_regex() {
 #[test]
 fn types_of_the_upstream_side() {
     are_debug_send_sync![
-        dyn balance::Balance,
         balance::Candidate<'_>,
         balance::Candidates<'_>,
         balance::RoundRobin,

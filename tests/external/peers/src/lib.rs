@@ -21,7 +21,9 @@ impl Args {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(format!("{arg:?} is not name=value")),
         };
-        Ok(Self(env::args().skip(1).map(pair).collect::<Result<_, _>>()?))
+        Ok(Self(
+            env::args().skip(1).map(pair).collect::<Result<_, _>>()?,
+        ))
     }
 
     /// One value, or `default` if it was not given.

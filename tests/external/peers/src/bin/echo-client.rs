@@ -30,7 +30,11 @@ async fn main() -> Result<(), Failure> {
             let _ = timeout(CASE_LIMIT, echo(&url)).await;
         })
         .await;
-    let _ = timeout(CASE_LIMIT, echo(&format!("{url}/updateReports?agent={agent}"))).await;
+    let _ = timeout(
+        CASE_LIMIT,
+        echo(&format!("{url}/updateReports?agent={agent}")),
+    )
+    .await;
     say(&format!("done {cases}"));
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! the end of each tunnel a line of `name=value` pairs, separated by tabs:
 //!
 //! ```text
-//! closed	id=1	end=closed	initiator=client	client_pongs=3	upstream_pongs=3	client_close=1000 …
+//! closed <tab> id=1 <tab> end=closed <tab> initiator=client <tab> client_pongs=3 <tab> …
 //! ```
 
 use std::{
@@ -17,9 +17,7 @@ use std::{
 
 use axum::Router;
 use tokio::net::TcpListener;
-use wsplice::{
-    KeepAlive, Observer, Passed, Pool, ProxyLayer, Rtt, Side, TunnelInfo, TunnelReport,
-};
+use wsplice::{KeepAlive, Observer, Passed, Pool, ProxyLayer, Rtt, Side, TunnelInfo, TunnelReport};
 use wsplice_peers::{Args, Failure, say};
 
 #[tokio::main(worker_threads = 2)]
@@ -27,7 +25,9 @@ async fn main() -> Result<(), Failure> {
     let args = Args::from_env()?;
     let listener = TcpListener::bind(args.get::<String>("listen", "127.0.0.1:0")?).await?;
     let keep_alive = keep_alive(args.millis("interval", "0")?, args.millis("pong", "5000")?);
-    let pool = Pool::new([args.get::<String>("upstream", "ws://127.0.0.1:9001")?.as_str()])?;
+    let pool = Pool::new([args
+        .get::<String>("upstream", "ws://127.0.0.1:9001")?
+        .as_str()])?;
     let proxy = ProxyLayer::new(pool)
         .keep_alive(keep_alive)
         .observer(Printer::default());
@@ -55,7 +55,11 @@ impl Observer for Printer {
     fn pong(&self, tunnel: &TunnelInfo, side: Side, _: Rtt) {
         let mut pongs = self.pongs.lock().unwrap_or_else(PoisonError::into_inner);
         let (client, upstream) = pongs.entry(tunnel.id).or_default();
-        *(if side == Side::Client { client } else { upstream }) += 1;
+        *(if side == Side::Client {
+            client
+        } else {
+            upstream
+        }) += 1;
     }
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {

@@ -1,0 +1,56 @@
+//! Probes that are closures.
+
+use std::{fmt, future::Future};
+
+use super::{Probe, ProbeFailure, ProbeTarget, Probing};
+
+/// A probe that is a closure; made by [`probe_fn`].
+#[derive(Clone)]
+pub struct ProbeFn<F> {
+    ask: F,
+}
+
+/// Makes a probe of a closure that gets the upstream and returns a future.
+///
+/// # Examples
+///
+/// A server that greets everyone who connects:
+///
+/// ```
+/// use tokio::io::AsyncReadExt;
+/// use wsplice::health::{ProbeFailure, ProbeTarget, probe_fn};
+///
+/// let probe = probe_fn(|target: ProbeTarget| async move {
+///     let mut connection = target.connect().await?;
+///     target.step("greeting");
+///     match connection.read_u8().await {
+///         Ok(b'!') => Ok(()),
+///         Ok(_) => Err(ProbeFailure::other("greeted with something else")),
+///         Err(error) => Err(ProbeFailure::other(error.to_string())),
+///     }
+/// });
+/// # let _ = probe;
+/// ```
+pub const fn probe_fn<F, Fut>(ask: F) -> ProbeFn<F>
+where
+    F: Fn(ProbeTarget) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<(), ProbeFailure>> + Send + 'static,
+{
+    ProbeFn { ask }
+}
+
+impl<F, Fut> Probe for ProbeFn<F>
+where
+    F: Fn(ProbeTarget) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<(), ProbeFailure>> + Send + 'static,
+{
+    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
+        Box::pin((self.ask)(target.clone()))
+    }
+}
+
+impl<F> fmt::Debug for ProbeFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProbeFn").finish_non_exhaustive()
+    }
+}

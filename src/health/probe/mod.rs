@@ -1,0 +1,34 @@
+//! Asking an upstream whether it answers.
+//!
+//! A probe opens a connection of its own, through the same connector as a client's handshake,
+//! and says what it met. When it is asked, and what follows, is not its business.
+
+mod expect;
+mod failure;
+mod frames;
+mod from_fn;
+mod http;
+#[cfg(feature = "regex")]
+mod regex;
+mod request;
+mod run;
+mod target;
+mod tcp;
+mod traits;
+mod websocket;
+
+#[cfg(test)]
+mod testing;
+
+#[cfg(feature = "regex")]
+pub use self::regex::InvalidExpectation;
+pub use self::{
+    failure::ProbeFailure,
+    from_fn::{ProbeFn, probe_fn},
+    http::HttpProbe,
+    run::check,
+    target::ProbeTarget,
+    tcp::TcpProbe,
+    traits::{Probe, Probing},
+    websocket::WebSocketProbe,
+};

@@ -1,0 +1,75 @@
+//! Expectations that are regular expressions.
+
+use std::{error, fmt, sync::Arc};
+
+use regex::bytes::Regex;
+
+use super::{expect::Expect, http::HttpProbe, websocket::WebSocketProbe};
+
+/// Why a text is no regular expression.
+#[derive(Clone, Debug)]
+pub struct InvalidExpectation {
+    source: regex::Error,
+}
+
+impl HttpProbe {
+    /// Expects that an expression, in the syntax of the `regex` crate, matches somewhere in the
+    /// body, as far as [it is read](Self::body_limit).
+    ///
+    /// # Errors
+    ///
+    /// When the expression does not compile, or would be too large.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::health::HttpProbe;
+    ///
+    /// let probe = HttpProbe::get("/health").expect_body_match(r#""status":\s*"(ok|degraded)""#)?;
+    /// assert!(HttpProbe::get("/health").expect_body_match("(").is_err());
+    /// # Ok::<(), wsplice::health::InvalidExpectation>(())
+    /// ```
+    pub fn expect_body_match(self, expression: &str) -> Result<Self, InvalidExpectation> {
+        Ok(self.expecting(compile(expression)?))
+    }
+}
+
+impl WebSocketProbe {
+    /// Expects that an expression, in the syntax of the `regex` crate, matches somewhere in the
+    /// text; see [`expect_text`](Self::expect_text).
+    ///
+    /// # Errors
+    ///
+    /// When the expression does not compile, or would be too large.
+    pub fn expect_text_match(self, expression: &str) -> Result<Self, InvalidExpectation> {
+        Ok(self.expecting(compile(expression)?))
+    }
+}
+
+fn compile(expression: &str) -> Result<Arc<dyn Expect>, InvalidExpectation> {
+    match Regex::new(expression) {
+        Ok(regex) => Ok(Arc::new(Matching(regex))),
+        Err(source) => Err(InvalidExpectation { source }),
+    }
+}
+
+#[derive(Debug)]
+struct Matching(Regex);
+
+impl Expect for Matching {
+    fn accepts(&self, answer: &[u8]) -> bool {
+        self.0.is_match(answer)
+    }
+}
+
+impl fmt::Display for InvalidExpectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the expected expression does not compile")
+    }
+}
+
+impl error::Error for InvalidExpectation {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.source)
+    }
+}

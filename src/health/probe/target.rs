@@ -1,0 +1,113 @@
+//! What is asked.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    connect::{Address, Connect},
+    error::{Error, ErrorKind},
+    transport::Transport,
+};
+
+use super::ProbeFailure;
+
+/// The upstream that a probe asks, and how far the probe has come.
+///
+/// Made anew for each probe. Clones tell of the same probe.
+#[derive(Clone, Debug)]
+pub struct ProbeTarget {
+    address: Address,
+    connector: Arc<dyn Connect>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// How far a probe has come.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    step: &'static str,
+    passed: Option<Instant>,
+}
+
+/// What a probe is doing that does not say.
+const UNNAMED: &str = "probe";
+
+impl ProbeTarget {
+    /// The upstream at this address, to be reached by this connector.
+    #[must_use]
+    pub fn new(address: Address, connector: Arc<dyn Connect>) -> Self {
+        let progress = Progress {
+            step: UNNAMED,
+            passed: None,
+        };
+        Self {
+            address,
+            connector,
+            progress: Arc::new(Mutex::new(progress)),
+        }
+    }
+
+    /// Where the upstream is.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Opens a connection to the upstream, as for a client.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeFailure::Failed`] with [`ErrorKind::Connect`] or [`ErrorKind::Resolve`].
+    pub async fn connect(&self) -> Result<Transport, ProbeFailure> {
+        self.connect_to(&self.address).await
+    }
+
+    /// Opens a connection to another address, by the same connector: a port for checks alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_to(&self, address: &Address) -> Result<Transport, ProbeFailure> {
+        self.step("connect");
+        let transport = self.connector.connect(address).await.map_err(|error| {
+            let is_unresolved =
+                matches!(address, Address::Tcp { .. }) && error.kind() == io::ErrorKind::NotFound;
+            let kind = if is_unresolved {
+                ErrorKind::Resolve
+            } else {
+                ErrorKind::Connect
+            };
+            Error::because(kind, error)
+        })?;
+        self.step(UNNAMED);
+        Ok(transport)
+    }
+
+    /// Says what the probe is going to wait for, for the failure if that takes too long:
+    /// `handshake` gives "handshake timed out after 5s".
+    pub fn step(&self, step: &'static str) {
+        self.with(|progress| progress.step = step);
+    }
+
+    /// The upstream has proved itself, and only leave-taking is left. The probe's latency ends
+    /// here, and from here on no timeout fails it.
+    pub fn passed(&self) {
+        let now = Instant::now();
+        self.with(|progress| progress.passed = progress.passed.or(Some(now)));
+    }
+
+    pub(super) fn current_step(&self) -> &'static str {
+        self.with(|progress| progress.step)
+    }
+
+    pub(super) fn passed_at(&self) -> Option<Instant> {
+        self.with(|progress| progress.passed)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Progress) -> T) -> T {
+        act(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
