@@ -11,6 +11,8 @@ use clap::Parser;
 use wsplice::Upstream;
 use wsplice::headers::TrustedProxies;
 
+use crate::balance::Policy;
+
 /// Serves a site, and takes its WebSocket connections to the upstreams behind it
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -25,14 +27,41 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = listen)]
     pub(crate) listen: SocketAddr,
 
-    /// Where WebSocket connections go: ws://HOST:PORT, http://HOST:PORT or
-    /// unix:PATH; may be given several times [default: a built-in demo]
+    /// Where WebSocket connections go: ws://HOST:PORT, unix:PATH or, if built
+    /// with TLS, wss://HOST:PORT (http:// and https:// are the same); may be
+    /// given several times [default: a built-in demo]
     #[arg(long, value_name = "URL", value_parser = Upstream::new, verbatim_doc_comment)]
     pub(crate) upstream: Vec<Upstream>,
 
     /// Paths of the upstreams; may be given several times
     #[arg(long, value_name = "PATTERN", default_value = "/ws/*", value_parser = route)]
     pub(crate) route: Vec<String>,
+
+    /// How to choose among upstreams: least-tunnels, latency, round-robin,
+    /// random, first, ip-hash, path-hash, or by the hash of a value in the
+    /// request: header:NAME, query:NAME, cookie:NAME
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "least-tunnels",
+        verbatim_doc_comment
+    )]
+    pub(crate) balance: Policy,
+
+    /// Bring clients back to the upstream they had before, by a cookie of
+    /// this name; it counts until the gateway stops
+    #[cfg(feature = "sticky")]
+    #[arg(long, value_name = "NAME", value_parser = crate::sticky::sticky)]
+    #[arg(verbatim_doc_comment)]
+    pub(crate) sticky: Option<wsplice::balance::Sticky>,
+
+    /// Connections that one upstream may have at once [default: no limit]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) max_tunnels: Option<NonZeroUsize>,
+
+    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    #[command(flatten)]
+    pub(crate) tls: crate::tls::TlsArgs,
 
     /// Directory to serve everything else from [default: a built-in page]
     #[arg(long = "static", value_name = "DIR", value_parser = directory)]
@@ -98,7 +127,7 @@ pub(crate) struct Args {
     pub(crate) trust: Vec<TrustedProxies>,
 
     /// Worker threads [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
@@ -237,7 +266,7 @@ fn trust(text: &str) -> Result<TrustedProxies, String> {
         .map_err(|_| "it takes an address or a range, such as 10.0.0.0/8".to_owned())
 }
 
-fn threads(text: &str) -> Result<NonZeroUsize, String> {
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()
         .map_err(|_| "it takes a whole number, at least 1".to_owned())
 }
@@ -264,6 +293,8 @@ mod tests {
         assert_eq!(args.listen, "127.0.0.1:3000".parse().unwrap());
         assert_eq!(args.upstream, []);
         assert_eq!(args.route, ["/ws/*"]);
+        assert_eq!(args.balance.to_string(), "least-tunnels");
+        assert_eq!(args.max_tunnels, None);
         assert_eq!(args.static_dir, None);
         assert_eq!(args.connect_timeout, Duration::from_secs(3));
         assert_eq!(args.handshake_timeout, Duration::from_secs(10));
@@ -342,7 +373,6 @@ mod tests {
         for (arg, sentence) in [
             ("--listen=3000", "it takes an address and a port"),
             ("--upstream=10.0.0.1:80", "must begin with ws://"),
-            ("--upstream=wss://a", "TLS to upstreams is not built in"),
             ("--upstream=ws://", "it is not a URL"),
             ("--upstream=ws://a b", "it is not a URL"),
             ("--upstream=ws://a:65536", "from 1 to 65535"),
@@ -351,6 +381,11 @@ mod tests {
             ("--upstream=unix:", "it names no socket file"),
             ("--route=ws", "a route starts with `/` or `*`"),
             ("--route=", "a route starts with `/` or `*`"),
+            ("--balance=fair", "there is no policy of this name"),
+            ("--balance=by:room", "there is no policy of this name"),
+            ("--balance=query:", "a name is missing"),
+            ("--balance=header:a b", "no header can have this name"),
+            ("--max-tunnels=0", "at least 1"),
             ("--static=no/such/place", "the directory cannot be read"),
             ("--static=Cargo.toml", "it is not a directory"),
             ("--connect-timeout=3", "it takes a number and a unit"),
@@ -377,6 +412,23 @@ mod tests {
             assert!(text.contains(option), "{text}");
             assert!(value.is_empty() || text.contains(value), "{text}");
         }
+    }
+
+    #[test]
+    fn tls_upstreams_need_tls_built_in() {
+        let arg = "--upstream=wss://a";
+        if cfg!(feature = "rustls") {
+            assert_eq!(parse(&[arg]).unwrap().upstream[0].name(), "a:443");
+        } else {
+            assert!(refusal(&[arg]).contains("TLS needs the feature"));
+        }
+    }
+
+    #[cfg(feature = "sticky")]
+    #[test]
+    fn cookies_need_a_name_that_cookies_can_have() {
+        assert!(parse(&["--sticky=upstream"]).unwrap().sticky.is_some());
+        assert!(refusal(&["--sticky=a b"]).contains("a b"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example gateway                                     # try it: page and demo upstream
 //! cargo run --example gateway -- --upstream ws://10.0.0.1:8080 --static ./site
+//! cargo run --example gateway --features ring,webpki-roots -- --upstream wss://chat.example.com
 //! ```
 //!
 //! Its first line of output is `listening on http://ADDR`; everything else is logged to standard
@@ -11,11 +12,19 @@
 //! stops it at once, with exit code 1.
 
 mod args;
+mod balance;
 mod demo_upstream;
 mod proxy;
 mod serve;
 mod signals;
 mod statics;
+#[cfg(feature = "sticky")]
+mod sticky;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls;
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+#[path = "no_tls.rs"]
+mod tls;
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -28,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use wsplice::{Drain, Pool, Upstream};
+use wsplice::{Drain, Upstream};
 
 use args::Args;
 use demo_upstream::DemoUpstream;
@@ -86,7 +95,7 @@ async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr()))?);
     }
 
-    let (app, drain) = app(args, upstreams);
+    let (app, drain) = app(args, &upstreams)?;
     let stops = signals::stops()?;
     announce(args, addr);
     Ok(serve::serve(listener, app, drain, args.drain_timeout, stops).await?)
@@ -94,17 +103,17 @@ async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
 
 /// The whole application, and the handle that ends its WebSocket connections: the proxy takes the
 /// handshakes that are its own, the site gets everything else.
-fn app(args: &Args, upstreams: Vec<Upstream>) -> (Router, Drain) {
-    for upstream in &upstreams {
+fn app(args: &Args, upstreams: &[Upstream]) -> Result<(Router, Drain), Box<dyn Error>> {
+    for upstream in upstreams {
         tracing::info!(upstream = upstream.name(), routes = ?args.route, "proxying");
     }
-    let proxy = proxy::layer(args, Pool::of(upstreams));
+    let proxy = proxy::layer(args, upstreams)?;
     let drain = proxy
         .drain()
         .spread(args.drain_spread.min(args.drain_timeout / 2))
         .deadline(args.drain_timeout);
     let site = statics::statics(args.static_dir.as_deref());
-    (site.layer(proxy), drain)
+    Ok((site.layer(proxy), drain))
 }
 
 fn announce(args: &Args, addr: SocketAddr) {
@@ -116,6 +125,7 @@ fn announce(args: &Args, addr: SocketAddr) {
         keep_alive = %args.keep_alive,
         max_lifetime = %args.max_lifetime,
         max_message = %args.max_message,
+        max_tunnels = args.max_tunnels,
         "limits",
     );
     let mut out = io::stdout().lock();

@@ -1,18 +1,26 @@
 //! The proxy, set up as the command line says.
 
+use std::error::Error;
 use std::net::SocketAddr;
 
 use axum::extract::ConnectInfo;
+use wsplice::balance::AnyBalance;
 use wsplice::headers::{ClientInfo, TrustedProxies};
 use wsplice::matcher::paths;
-use wsplice::{KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig};
+use wsplice::{Admission, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
 
 use crate::args::Args;
+use crate::tls;
 
-/// Takes the handshakes of `args.route` to the pool.
-pub(crate) fn layer(args: &Args, pool: Pool) -> ProxyLayer {
+/// Takes the handshakes of `args.route` to the upstreams.
+///
+/// # Errors
+///
+/// When an upstream wants TLS and that cannot be set up.
+pub(crate) fn layer(args: &Args, upstreams: &[Upstream]) -> Result<ProxyLayer, Box<dyn Error>> {
     let trusted = args.trust.iter().cloned();
-    ProxyLayer::new(pool)
+    let secured = tls::secure(ProxyLayer::new(pool(args, upstreams)), args, upstreams)?;
+    Ok(secured
         .matching(paths(&args.route))
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
@@ -21,7 +29,29 @@ pub(crate) fn layer(args: &Args, pool: Pool) -> ProxyLayer {
             let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
             Some(ClientInfo::from(*peer))
         })
-        .tunnel(tunnel(args))
+        .tunnel(tunnel(args)))
+}
+
+fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
+    let admission = match args.max_tunnels {
+        Some(tunnels) => Admission::new().max_tunnels(tunnels.get()),
+        None => Admission::new(),
+    };
+    let limited = |upstream: &Upstream| upstream.clone().admission(admission);
+    Pool::of(upstreams.iter().map(limited)).balance(balance(args))
+}
+
+#[cfg(feature = "sticky")]
+fn balance(args: &Args) -> AnyBalance {
+    match &args.sticky {
+        Some(sticky) => crate::sticky::before(sticky, &args.balance),
+        None => args.balance.balance(),
+    }
+}
+
+#[cfg(not(feature = "sticky"))]
+fn balance(args: &Args) -> AnyBalance {
+    args.balance.balance()
 }
 
 fn tunnel(args: &Args) -> TunnelConfig {

@@ -25,7 +25,7 @@ impl Running {
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (app, drain) = app(&args, upstreams);
+        let (app, drain) = app(&args, &upstreams).unwrap();
         let (stop, stops) = mpsc::channel(1);
         let ended = tokio::spawn(serve::serve(
             listener,
@@ -97,6 +97,41 @@ async fn a_dead_upstream_is_passed_over() {
     for _ in 0..4 {
         gateway.open("/ws/echo").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_full_upstream_takes_no_more() {
+    let gateway = Running::start(&["--max-tunnels=1"]).await;
+    let _first = gateway.open("/ws/echo").await.unwrap();
+    let error = gateway.open("/ws/echo").await.unwrap_err();
+    assert!(matches!(error, tungstenite::Error::Http(answer) if answer.status() == 503));
+}
+
+#[tokio::test]
+async fn the_first_upstream_is_preferred_if_so_desired() {
+    let first = DemoUpstream::start().await.unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Running::start(&[
+        "--balance=first",
+        "--handshake-timeout=1s",
+        &format!("--upstream=ws://{}", first.addr()),
+        &format!("--upstream=ws://{}", silent.local_addr().unwrap()),
+    ])
+    .await;
+    for _ in 0..8 {
+        gateway.open("/ws/echo").await.unwrap();
+    }
+}
+
+#[cfg(feature = "sticky")]
+#[tokio::test]
+async fn sticky_clients_get_a_cookie() {
+    let gateway = Running::start(&["--sticky=upstream"]).await;
+    let stream = TcpStream::connect(gateway.addr).await.unwrap();
+    let url = format!("ws://{}/ws/echo", gateway.addr);
+    let (_socket, answer) = client_async(url, stream).await.unwrap();
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("upstream="), "{cookie}");
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@ use std::{
 };
 
 /// The modules in import order: each may import only from those before it.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 23] = [
     "error",
     "frame",
     "report",
     "rate",
+    "hash",
+    "task",
     "admission",
     "headers",
     "head",
@@ -19,20 +21,20 @@ const ORDER: [&str; 21] = [
     "upgrade",
     "transport",
     "connect",
+    "handshake",
+    "health",
     "upstream",
     "balance",
     "observe",
     "registry",
     "pool",
-    "handshake",
     "drain",
-    "task",
     "tunnel",
     "proxy",
 ];
 
 /// No io, no clock, nothing asynchronous.
-const PURE: [&str; 5] = ["frame", "headers", "head", "matcher", "upgrade"];
+const PURE: [&str; 6] = ["frame", "hash", "headers", "head", "matcher", "upgrade"];
 
 /// A file of `src/`, without its tests and comments.
 struct Source {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, fs, path::Path};
 
-use wsplice::{balance, connect, frame, head, headers, matcher, upgrade};
+use wsplice::{balance, connect, frame, head, headers, health, matcher, upgrade};
 
 fn is_debug_send_sync<T: Debug + Send + Sync + ?Sized>() {}
 
@@ -39,7 +39,8 @@ fn types_of_the_root() {
         wsplice::Proxy<()>,
         wsplice::ProxyLayer,
         wsplice::Registry,
-        wsplice::RemovedTunnels,
+        wsplice::LostTunnels,
+        wsplice::UpstreamStatus,
         wsplice::ResponseBody<()>,
         wsplice::Rtt,
         wsplice::Side,
@@ -102,15 +103,46 @@ fn types_of_the_request_side() {
 #[cfg(feature = "regex")]
 #[test]
 fn types_of_the_feature_regex() {
-    are_debug_send_sync![matcher::InvalidPathRegex, matcher::PathRegexMatcher];
+    are_debug_send_sync![
+        health::InvalidExpectation,
+        matcher::InvalidPathRegex,
+        matcher::PathRegexMatcher,
+    ];
+}
+
+#[cfg(feature = "sticky")]
+#[test]
+fn types_of_the_feature_sticky() {
+    are_debug_send_sync![balance::InvalidSticky, balance::SameSite, balance::Sticky,];
+}
+
+#[cfg(feature = "rustls")]
+#[test]
+fn types_of_the_feature_rustls() {
+    are_debug_send_sync![connect::Tls];
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[test]
+fn types_of_tls_with_cryptography() {
+    are_debug_send_sync![connect::InvalidTls, connect::TlsBuilder];
 }
 
 #[test]
 fn types_of_the_upstream_side() {
     are_debug_send_sync![
+        balance::AnyBalance,
         balance::Candidate<'_>,
         balance::Candidates<'_>,
+        balance::First,
+        balance::LeastTunnels,
+        balance::LowestLatency,
+        balance::OrElse<balance::First, balance::Random>,
+        balance::Random,
+        balance::Rendezvous,
         balance::RoundRobin,
+        balance::Trial,
+        balance::WeightedRoundRobin,
         connect::Address,
         dyn connect::Connect,
         connect::Connector,
@@ -131,6 +163,60 @@ fn types_of_the_upstream_side() {
         frame::Rules,
         frame::Scanner,
         frame::Violation,
+    ];
+}
+
+/// Policies can be sent and shared, but may be closures, which cannot be shown.
+#[test]
+fn balancing_policies_are_send_and_sync() {
+    fn is_send_sync<T: Send + Sync + ?Sized>() {}
+    is_send_sync::<dyn balance::Balance>();
+}
+
+#[test]
+fn types_of_health() {
+    are_debug_send_sync![
+        health::Admitted,
+        health::AllOf,
+        health::AnyOf,
+        health::AtMost,
+        dyn health::Availability,
+        health::Consecutive,
+        health::Either<health::FailClosed, health::NeverLast>,
+        health::Ejection,
+        health::EventSource,
+        health::FailClosed,
+        health::FailureRate,
+        health::HealthEvent,
+        health::HealthEventKind,
+        dyn health::HealthPolicy,
+        health::HealthRow,
+        health::HealthState,
+        health::HttpProbe,
+        dyn health::Judge,
+        health::MaxFails,
+        health::NeverLast,
+        health::Outlier,
+        health::Outlying,
+        health::Panic,
+        health::Passive,
+        dyn health::PoolPolicy,
+        dyn health::Probe,
+        health::ProbeFailure,
+        health::ProbeFn<()>,
+        health::ProbeSchedule,
+        health::ProbeTarget,
+        health::ProbeTimes,
+        health::Probed,
+        health::Signal,
+        health::Signals,
+        health::SlowHandshake,
+        health::Standing,
+        health::Tally,
+        health::TcpProbe,
+        health::Transition,
+        health::Verdict,
+        health::WebSocketProbe,
     ];
 }
 

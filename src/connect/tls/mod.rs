@@ -54,6 +54,7 @@ impl Tls {
         TlsBuilder::new()
     }
 
+    #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
     pub(super) fn with_server_name(mut self, name: Option<ServerName<'static>>) -> Self {
         self.server_name = name;
         self
