@@ -133,7 +133,7 @@ pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use handshake::Disagreement;
 pub use observe::{Handshake, Observer};
-pub use pool::{Pool, RemovedTunnels};
+pub use pool::{LostTunnels, Pool, UpstreamStatus};
 pub use proxy::{Proxy, ProxyLayer, ResponseBody, ResponseFuture, UpgradeRequired};
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::{
     error::{Error, Side},
+    health::Transition,
     report::{Rtt, TunnelInfo, TunnelReport},
 };
 
@@ -60,6 +61,11 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// A tunnel is over.
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
         let _ = (tunnel, report);
+    }
+
+    /// An upstream's health changed; the transition says how, and why.
+    fn health_changed(&self, upstream: &str, transition: &Transition) {
+        let _ = (upstream, transition);
     }
 
     /// A side answered a ping of ours.

@@ -244,44 +244,56 @@ pub struct CloseSeen {
 /// Round-trip times of our pings on one leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rtt {
-    min: Duration,
-    last: Duration,
-    smoothed: Duration,
+    // Nanoseconds, which take half of what a `Duration` takes; every pinged leg keeps one.
+    min: u64,
+    last: u64,
+    smoothed: u64,
 }
 
 impl Rtt {
     pub(crate) const fn first(sample: Duration) -> Self {
+        let nanos = nanos(sample);
         Self {
-            min: sample,
-            last: sample,
-            smoothed: sample,
+            min: nanos,
+            last: nanos,
+            smoothed: nanos,
         }
     }
 
     /// Adds a sample; the smoothed value moves by an eighth, as TCP's does (RFC 6298 §2).
     pub(crate) fn with(self, sample: Duration) -> Self {
+        let nanos = nanos(sample);
         Self {
-            min: self.min.min(sample),
-            last: sample,
-            smoothed: (self.smoothed * 7 + sample) / 8,
+            min: self.min.min(nanos),
+            last: nanos,
+            smoothed: ((u128::from(self.smoothed) * 7 + u128::from(nanos)) / 8) as u64,
         }
     }
 
     /// The shortest.
     #[must_use]
     pub const fn min(&self) -> Duration {
-        self.min
+        Duration::from_nanos(self.min)
     }
 
     /// The newest.
     #[must_use]
     pub const fn last(&self) -> Duration {
-        self.last
+        Duration::from_nanos(self.last)
     }
 
     /// Exponentially weighted mean, an eighth for the newest.
     #[must_use]
     pub const fn smoothed(&self) -> Duration {
-        self.smoothed
+        Duration::from_nanos(self.smoothed)
     }
+}
+
+/// Whole nanoseconds; all of them up to 584 years.
+const fn nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 {
+        return u64::MAX;
+    }
+    nanos as u64
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,6 +15,7 @@ use crate::{
     admission::{Admission, Gate},
     connect::{Address, InvalidAddress},
     hash::hash,
+    health::{HealthEvent, ProbeTimes, Standing},
 };
 
 /// One server behind the proxy.
@@ -119,6 +120,16 @@ struct Figures {
     /// Whether there is a ramp to look at; spares the lock where there is none.
     is_ramping: AtomicBool,
     ramp: Mutex<Option<Ramp>>,
+    /// Made with the pool's settings when its health first matters.
+    watch: OnceLock<Mutex<Watch>>,
+}
+
+/// What is known of an upstream's health, and when to ask again.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) standing: Standing,
+    pub(crate) times: ProbeTimes,
+    pub(crate) last_probe: Option<HealthEvent>,
 }
 
 /// A slow start: from when, and how long.
@@ -152,6 +163,17 @@ impl Member {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.figures.gate
+    }
+
+    pub(crate) fn watch(&self, new: impl FnOnce() -> Watch) -> MutexGuard<'_, Watch> {
+        let watch = self.figures.watch.get_or_init(|| Mutex::new(new()));
+        watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of its health, once anything is.
+    pub(crate) fn known_watch(&self) -> Option<MutexGuard<'_, Watch>> {
+        let watch = self.figures.watch.get()?;
+        Some(watch.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) const fn admission(&self) -> &Admission {

@@ -23,6 +23,8 @@ use crate::{
     transport::Transport,
 };
 
+use super::casing::spell_as_written;
+
 type Conn = Connection<TokioIo<Transport>, Empty<Bytes>>;
 
 /// How large the head of an upstream's answer may be.
@@ -65,12 +67,14 @@ pub(crate) enum Answer {
 /// [`ErrorKind::Handshake`] when the connection breaks or what comes is not HTTP.
 pub(crate) async fn exchange(
     transport: Transport,
-    request: Request<Empty<Bytes>>,
+    mut request: Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
 ) -> Result<Answer, Error> {
     let failed = |error: hyper::Error| Error::because(ErrorKind::Handshake, error);
+    spell_as_written(&mut request);
     let (mut sender, mut connection): (_, Conn) = http1::Builder::new()
+        .title_case_headers(true)
         .max_headers(limits.lines)
         // The buffer may overshoot, since it takes what one read brings; the head may not.
         .max_buf_size(limits.bytes)
@@ -156,5 +160,62 @@ impl Body for RefusalBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_secs(30);
+
+    /// The body of a 403 of two bytes, of which these come; and the upstream's end.
+    async fn refusal(bytes: &str) -> (RefusalBody, DuplexStream) {
+        let (near, mut far) = duplex(1024);
+        let answer = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{bytes}");
+        let upstream = async {
+            let asked = far.read(&mut [0; 1024]).await.unwrap();
+            assert!(asked > 0);
+            far.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let request = Request::new(Empty::new());
+        let limits = HeadLimits::default();
+        let exchange = exchange(Transport::new(near), request, limits, SILENCE);
+        match tokio::join!(exchange, upstream).0.unwrap() {
+            Answer::Refusal(response) => (response.into_body(), far),
+            Answer::SwitchingProtocols { .. } => panic!("a 403 switches nothing"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_stops_is_given_up() {
+        let (mut body, _far) = refusal("n").await;
+        let began = Instant::now();
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "n");
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("stopped"), "{error}");
+        assert!((SILENCE..SILENCE * 2).contains(&began.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_slow_to_read_makes_no_upstream_late() {
+        let (mut body, mut far) = refusal("n").await;
+        tokio::time::advance(SILENCE * 2).await;
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "n");
+        tokio::time::advance(SILENCE * 2).await;
+        far.write_all(b"o").await.unwrap();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "o");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_is_dropped_closes_its_connection() {
+        let (body, mut far) = refusal("n").await;
+        drop(body);
+        assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
     }
 }

@@ -60,13 +60,24 @@ pub(crate) fn accepted(
 }
 
 /// The client's answer when the upstream refused: the upstream's own, made fit to pass on.
+///
+/// To an extended `CONNECT` every 2xx says that the tunnel stands (RFC 9113 §8.5), so there an
+/// upstream's ordinary success becomes a 502.
 pub(crate) fn refused<B>(
     response: Response<B>,
+    upgrade: &UpgradeRequest,
     via: Option<&Via>,
     edits: &HeaderEdits,
 ) -> Response<B> {
     let (mut head, body) = response.into_parts();
+    // RFC 9112 §6.3, item 3: chunks go before a length, which then says nothing.
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     pass_down(&mut head, via, edits);
+    if upgrade.is_extended_connect() && head.status.is_success() {
+        head.status = StatusCode::BAD_GATEWAY;
+    }
     // RFC 9110 §15.5.22: who answers 426 says what to upgrade to.
     if head.status == StatusCode::UPGRADE_REQUIRED {
         name_upgrade(&mut head.headers);

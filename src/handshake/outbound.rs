@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Uri, Version,
+    HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
         SEC_WEBSOCKET_VERSION, UPGRADE,
     },
     request::Parts,
@@ -64,6 +64,9 @@ pub(crate) fn outbound(
     let mut headers = client_request.headers;
     let host = requested_host(&client_request.uri, headers.get(HOST));
     strip_hop_by_hop(&mut headers);
+    if client_request.version >= Version::HTTP_2 {
+        join_cookies(&mut headers);
+    }
     settings
         .forwarded
         .apply(&mut headers, client, host.as_ref());
@@ -109,6 +112,24 @@ pub(crate) fn outbound(
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
     request
+}
+
+/// Over HTTP/2 cookies may come in several lines, which HTTP/1.1 knows nothing of: they become one
+/// (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.len() < 2 {
+        return;
+    }
+    // What consists of header values is one.
+    if let Ok(mut joined) = HeaderValue::try_from(lines.join(&b"; "[..])) {
+        joined.set_sensitive(true);
+        set_header(headers, &COOKIE, joined);
+    }
 }
 
 /// The host that was asked for: an absolute target goes before the header (RFC 9112 §3.2.2).

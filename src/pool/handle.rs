@@ -7,18 +7,25 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Busy, QueueLimits},
-    balance::{AnyBalance, Balance, Candidate, Candidates, LeastTunnels},
+    balance::{AnyBalance, Balance, Candidate, Candidates},
     connect::InvalidAddress,
     error::{Error, ErrorKind},
     frame::{CloseCode, CloseFrame},
     head::RequestHead,
     headers::ClientScheme,
+    health::{Availability, Ejection, HealthPolicy, Probe, ProbeSchedule},
+    observe::Observer,
     registry::{Command, Registry},
     report::TunnelEnd,
     upstream::{Member, Upstream},
 };
 
-use super::{lease::Lease, state::State};
+use super::{
+    lease::Lease,
+    roster::Roster,
+    settings::{LostTunnels, PoolSettings},
+    state::State,
+};
 
 /// The upstreams of a route. Cheap to clone; every clone has the same upstreams and tunnels.
 ///
@@ -40,25 +47,16 @@ use super::{lease::Lease, state::State};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pool {
-    state: Arc<State>,
-    balance: AnyBalance,
-    admission: Admission,
-    queue: QueueLimits,
-    on_removal: RemovedTunnels,
+    pub(super) state: Arc<State>,
+    pub(super) settings: Arc<PoolSettings>,
 }
 
-/// What becomes of the open tunnels of an upstream that is removed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RemovedTunnels {
-    /// They live on.
-    #[default]
-    Leave,
-    /// They are closed with 1012, spread evenly over this time; zero closes all at once.
-    Close {
-        /// From the first close to the last.
-        spread: Duration,
-    },
+/// What came of asking the policy once.
+enum Picked {
+    Lease(Lease),
+    None,
+    /// It picked one that is full.
+    Full(Arc<Member>, Busy),
 }
 
 /// Why no upstream can be leased now.
@@ -68,7 +66,7 @@ enum Refusal {
 }
 
 impl Pool {
-    /// A pool of these addresses, picked by [`LeastTunnels`].
+    /// A pool of these addresses, picked by [`LeastTunnels`](crate::balance::LeastTunnels).
     ///
     /// # Errors
     ///
@@ -85,16 +83,10 @@ impl Pool {
         upstreams.map(Self::of)
     }
 
-    /// A pool of these upstreams, picked by [`LeastTunnels`]. Of several at the same address the first counts.
+    /// A pool of these upstreams, picked by [`LeastTunnels`](crate::balance::LeastTunnels). Of several at the same address the first counts.
     #[must_use]
     pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
-        let pool = Self {
-            state: Arc::default(),
-            balance: AnyBalance::new(LeastTunnels::new()),
-            admission: Admission::new(),
-            queue: QueueLimits::default(),
-            on_removal: RemovedTunnels::Leave,
-        };
+        let pool = Self::from_parts(Arc::default(), Arc::new(PoolSettings::new()));
         pool.replace(upstreams);
         pool
     }
@@ -102,31 +94,94 @@ impl Pool {
     /// Sets the policy that picks an upstream for each handshake; see
     /// [`balance`](crate::balance#which-policy-when).
     #[must_use]
-    pub fn balance(mut self, balance: impl Balance + 'static) -> Self {
-        self.balance = AnyBalance::new(balance);
-        self
+    pub fn balance(self, balance: impl Balance + 'static) -> Self {
+        self.with(|settings| settings.balance = AnyBalance::new(balance))
     }
 
     /// Limits tunnels and handshakes over all upstreams together.
     #[must_use]
-    pub fn admission(mut self, admission: Admission) -> Self {
-        self.admission = admission;
-        self
+    pub fn admission(self, admission: Admission) -> Self {
+        self.with(|settings| settings.admission = admission)
     }
 
     /// Lets this many handshakes wait, each for at most this long, when a limit on tunnels or
     /// handshakes stands against them. Without a queue, the default, they are answered 503 at once.
     #[must_use]
-    pub fn queue(mut self, places: usize, wait: Duration) -> Self {
-        self.queue = QueueLimits { places, wait };
-        self
+    pub fn queue(self, places: usize, wait: Duration) -> Self {
+        self.with(|settings| settings.queue = QueueLimits { places, wait })
     }
 
     /// Says what becomes of the open tunnels of an upstream that is removed.
     #[must_use]
-    pub fn removed_tunnels(mut self, choice: RemovedTunnels) -> Self {
-        self.on_removal = choice;
-        self
+    pub fn removed_tunnels(self, choice: LostTunnels) -> Self {
+        self.with(|settings| settings.removed_tunnels = choice)
+    }
+
+    /// Says what becomes of the open tunnels of an upstream that becomes unhealthy.
+    #[must_use]
+    pub fn unhealthy_tunnels(self, choice: LostTunnels) -> Self {
+        self.with(|settings| settings.health.unhealthy_tunnels = choice)
+    }
+
+    /// Probes every upstream, the first time at once; see [`health`](crate::health). Without a
+    /// probe, the default, health is what clients' handshakes tell.
+    ///
+    /// Probing begins with the first request, or when the layer is applied inside a runtime. The
+    /// probes go out as clients' connections do, by the connector and TLS settings of the layer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wsplice::{Pool, health::{Consecutive, ProbeSchedule, WebSocketProbe}};
+    ///
+    /// let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?
+    ///     .probe(WebSocketProbe::get("/ws/health"))
+    ///     .probe_schedule(ProbeSchedule::every(Duration::from_secs(5)))
+    ///     .health_policy(Consecutive::new().fails(3).passes(2));
+    /// # let _ = chat;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    #[must_use]
+    pub fn probe(self, probe: impl Probe + 'static) -> Self {
+        self.with(|settings| settings.health.probe = Some(Arc::new(probe)))
+    }
+
+    /// Sets how often probes are made; every 10 s unless set.
+    #[must_use]
+    pub fn probe_schedule(self, schedule: ProbeSchedule) -> Self {
+        self.with(|settings| settings.health.schedule = schedule)
+    }
+
+    /// Sets the policy that judges the upstreams' health. Unless set it is
+    /// [`Consecutive`](crate::health::Consecutive) where there is a probe, and else
+    /// [`Passive`](crate::health::Passive).
+    #[must_use]
+    pub fn health_policy(self, policy: impl HealthPolicy + 'static) -> Self {
+        self.with(|settings| settings.health.policy = Some(Arc::new(policy)))
+    }
+
+    /// Sets for how long an upstream is left out whose health nobody but clients can tell.
+    #[must_use]
+    pub fn ejection(self, ejection: Ejection) -> Self {
+        self.with(|settings| settings.health.ejection = ejection)
+    }
+
+    /// Sets the policy for when few healthy upstreams are left.
+    ///
+    /// Unless set, a pool that is probed uses none but healthy ones
+    /// ([`FailClosed`](crate::health::FailClosed)); one that is not probed tries an unhealthy one
+    /// before it fails a client, since there is no other way to find out that it is back.
+    #[must_use]
+    pub fn availability(self, availability: impl Availability + 'static) -> Self {
+        self.with(|settings| settings.health.availability = Some(Arc::new(availability)))
+    }
+
+    /// Gives an upstream that has come back a growing share of the new tunnels over this time,
+    /// in policies that look at it; off by default.
+    #[must_use]
+    pub fn slow_start(self, takes: Duration) -> Self {
+        self.with(|settings| settings.health.slow_start = Some(takes))
     }
 
     /// Adds an upstream, or changes the settings of the one at that address. False if that
@@ -172,6 +227,20 @@ impl Pool {
         self.len() == 0
     }
 
+    pub(super) const fn from_parts(state: Arc<State>, settings: Arc<PoolSettings>) -> Self {
+        Self { state, settings }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut PoolSettings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+
+    /// Shows an observer the changes of health.
+    pub(crate) fn attach_observer(&self, observer: Arc<dyn Observer>) {
+        self.state.attach_observer(observer);
+    }
+
     /// Lists the pool's tunnels in this registry, so that the pool can close them.
     pub(crate) fn attach(&self, registry: &Registry) {
         self.state.attach(registry.clone());
@@ -193,10 +262,10 @@ impl Pool {
             Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
             Err(Refusal::Busy(busy)) => busy,
         };
-        let Some(place) = self.state.queue(self.queue.places) else {
+        let Some(place) = self.state.queue(self.settings.queue.places) else {
             return Err(Error::new(busy.kind));
         };
-        let deadline = now + self.queue.wait;
+        let deadline = now + self.settings.queue.wait;
         loop {
             place
                 .wait(busy.retry_at.unwrap_or(deadline).min(deadline))
@@ -219,7 +288,7 @@ impl Pool {
         scheme: ClientScheme,
     ) -> Option<(HeaderName, HeaderValue)> {
         let picked = Candidate::new(picked.member(), Instant::now());
-        self.balance.response_header(&picked, head, scheme)
+        self.settings.balance.response_header(&picked, head, scheme)
     }
 
     fn try_lease(
@@ -230,7 +299,7 @@ impl Pool {
     ) -> Result<Lease, Refusal> {
         self.state
             .gate()
-            .enter(&self.admission, now)
+            .enter(&self.settings.admission, now)
             .map_err(Refusal::Busy)?;
         self.pick(head, tried, now).inspect_err(|_| {
             self.state.gate().leave_handshake();
@@ -245,40 +314,62 @@ impl Pool {
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
-        let roster = self.state.roster();
-        let mut refusal = Refusal::None;
-        let mut candidates = Vec::new();
-        if !tried.is_empty() {
-            let is_untried =
-                |member: &&Arc<Member>| !tried.iter().any(|tried| Arc::ptr_eq(tried, member));
-            candidates = roster
+        let roster = self.fresh_roster(now);
+        if !tried.is_empty() || roster.usable().is_empty() {
+            return self.pick_among(self.left(&roster, tried), head, now, Refusal::None);
+        }
+        match self.try_pick(roster.usable(), head, now) {
+            Picked::Lease(lease) => Ok(lease),
+            Picked::None => Err(Refusal::None),
+            Picked::Full(full, busy) => {
+                let others = without(roster.usable(), &full);
+                self.pick_among(others, head, now, Refusal::Busy(busy))
+            }
+        }
+    }
+
+    fn pick_among(
+        &self,
+        mut members: Vec<Arc<Member>>,
+        head: &RequestHead<'_>,
+        now: Instant,
+        mut refusal: Refusal,
+    ) -> Result<Lease, Refusal> {
+        loop {
+            match self.try_pick(&members, head, now) {
+                Picked::Lease(lease) => return Ok(lease),
+                Picked::None => return Err(refusal),
+                Picked::Full(full, busy) => {
+                    members = without(&members, &full);
+                    refusal = Refusal::Busy(busy);
+                }
+            }
+        }
+    }
+
+    /// Who may be picked after those that were tried.
+    fn left(&self, roster: &Roster, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
+        let is_untried =
+            |member: &&Arc<Member>| !tried.iter().any(|tried| Arc::ptr_eq(tried, member));
+        let left: Vec<_> = roster.usable().iter().filter(is_untried).cloned().collect();
+        if left.is_empty() && self.settings.health.has_last_resort() {
+            return roster
                 .members()
                 .iter()
                 .filter(is_untried)
                 .cloned()
                 .collect();
         }
-        loop {
-            let copied = !tried.is_empty() || matches!(refusal, Refusal::Busy(_));
-            let members = if copied {
-                &candidates[..]
-            } else {
-                roster.members()
-            };
-            let Some(member) = self.choose(members, head, now) else {
-                return Err(refusal);
-            };
-            match member.gate().enter(member.admission(), now) {
-                Ok(()) => return Ok(Lease::new(member, Arc::clone(&self.state))),
-                Err(busy) => {
-                    candidates = members
-                        .iter()
-                        .filter(|other| !Arc::ptr_eq(other, &member))
-                        .cloned()
-                        .collect();
-                    refusal = Refusal::Busy(busy);
-                }
-            }
+        left
+    }
+
+    fn try_pick(&self, members: &[Arc<Member>], head: &RequestHead<'_>, now: Instant) -> Picked {
+        let Some(member) = self.choose(members, head, now) else {
+            return Picked::None;
+        };
+        match member.gate().enter(member.admission(), now) {
+            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state))),
+            Err(busy) => Picked::Full(member, busy),
         }
     }
 
@@ -291,30 +382,33 @@ impl Pool {
         if members.is_empty() {
             return None;
         }
-        let index = self.balance.pick(&Candidates::new(members, now), head)?;
+        let index = self
+            .settings
+            .balance
+            .pick(&Candidates::new(members, now), head)?;
         members.get(index).cloned()
     }
 
     fn edit(&self, change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>) -> bool {
-        let Some(removed) = self.state.edit(change) else {
+        let Some(removed) = self.state.edit(change, |members| self.roster_of(members)) else {
             return false;
         };
-        if let RemovedTunnels::Close { spread } = self.on_removal {
+        if let LostTunnels::Close { spread } = self.settings.removed_tunnels {
             for member in removed {
-                self.close_tunnels(&member, spread);
+                self.close_tunnels(&member, spread, "upstream removed");
             }
         }
         true
     }
 
     /// Closes the tunnels of an upstream, spread over a while.
-    fn close_tunnels(&self, member: &Member, spread: Duration) {
+    pub(super) fn close_tunnels(&self, member: &Member, spread: Duration, reason: &'static str) {
         let now = Instant::now();
         for registry in self.state.registries() {
             for entry in registry.entries() {
                 if *entry.info().upstream == *member.upstream().name() {
                     entry.tell(Command::Close {
-                        frame: CloseFrame::new(CloseCode::SERVICE_RESTART, "upstream removed"),
+                        frame: CloseFrame::new(CloseCode::SERVICE_RESTART, reason),
                         end: TunnelEnd::Drained,
                         at: Some(now + spread.mul_f64(fastrand::f64())),
                     });
@@ -322,4 +416,12 @@ impl Pool {
             }
         }
     }
+}
+
+fn without(members: &[Arc<Member>], unwanted: &Arc<Member>) -> Vec<Arc<Member>> {
+    members
+        .iter()
+        .filter(|member| !Arc::ptr_eq(member, unwanted))
+        .cloned()
+        .collect()
 }

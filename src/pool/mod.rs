@@ -3,12 +3,19 @@
 //! * `handle` is [`Pool`] itself: settings, and edits while it runs;
 //! * `state` is what all its clones share: the roster, the gate, the queue;
 //! * `roster` (pure) is the list of members that picks look at, replaced whole on every change;
+//! * `health` takes what handshakes, tunnels and probes tell, and decides who may be picked;
+//! * `monitor` is the task that probes;
 //! * `lease` is a tunnel's claim on an upstream and on the pool.
 
 mod handle;
+mod health;
 mod lease;
+mod monitor;
 mod roster;
+mod settings;
 mod state;
 
-pub use handle::{Pool, RemovedTunnels};
+pub use handle::Pool;
+pub use health::UpstreamStatus;
 pub(crate) use lease::Lease;
+pub use settings::LostTunnels;

@@ -2,25 +2,52 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::upstream::{Member, Upstream};
 
 /// The list that picks look at. It is never changed, only replaced.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    members: Vec<Arc<Member>>,
+    members: Arc<[Arc<Member>]>,
+    /// Those that may be picked, by their health.
+    usable: Vec<Arc<Member>>,
+    /// When somebody's health changes by itself.
+    changes_at: Option<Instant>,
 }
 
 /// What an edit did.
 #[derive(Debug)]
 pub(super) struct Edited {
-    pub(super) roster: Roster,
+    pub(super) members: Vec<Arc<Member>>,
     /// Members that are in no more.
     pub(super) removed: Vec<Arc<Member>>,
 }
 
 impl Roster {
-    pub(super) fn members(&self) -> &[Arc<Member>] {
+    pub(super) fn new(
+        members: Arc<[Arc<Member>]>,
+        usable: Vec<Arc<Member>>,
+        changes_at: Option<Instant>,
+    ) -> Self {
+        Self {
+            members,
+            usable,
+            changes_at,
+        }
+    }
+
+    pub(super) const fn members(&self) -> &Arc<[Arc<Member>]> {
         &self.members
+    }
+
+    pub(super) fn usable(&self) -> &[Arc<Member>] {
+        &self.usable
+    }
+
+    /// Whether somebody's health has changed by itself meanwhile.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        self.changes_at.is_some_and(|at| at <= now)
     }
 
     /// The roster with exactly these upstreams, in their order; the first of several at the same
@@ -51,7 +78,7 @@ impl Roster {
         let is_same = members.len() == self.members.len()
             && members
                 .iter()
-                .zip(&self.members)
+                .zip(&*self.members)
                 .all(|(new, old)| Arc::ptr_eq(new, old));
         if is_same {
             return None;
@@ -62,10 +89,7 @@ impl Roster {
                 .any(|new| new.is_at(old.upstream().address()))
         };
         let removed = self.members.iter().filter(is_gone).cloned().collect();
-        Some(Edited {
-            roster: Self { members },
-            removed,
-        })
+        Some(Edited { members, removed })
     }
 
     fn member_at(&self, upstream: &Upstream) -> Option<Arc<Member>> {

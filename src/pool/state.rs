@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,6 +13,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     admission::Gate,
+    observe::Observer,
     registry::Registry,
     upstream::{Member, Upstream},
 };
@@ -30,6 +31,8 @@ pub(crate) struct State {
     /// Held by whoever edits, for the whole edit.
     edits: Mutex<Past>,
     registries: Mutex<Vec<Registry>>,
+    observers: Mutex<Vec<Arc<dyn Observer>>>,
+    is_probing: AtomicBool,
     waiting: AtomicUsize,
     turn: Notify,
 }
@@ -52,6 +55,7 @@ impl State {
     pub(super) fn edit(
         &self,
         change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>,
+        roster_of: impl FnOnce(Arc<[Arc<Member>]>) -> Roster,
     ) -> Option<Vec<Arc<Member>>> {
         let now = Instant::now();
         let mut past = lock(&self.edits);
@@ -63,13 +67,38 @@ impl State {
             .iter()
             .map(|member| member.upstream().clone())
             .collect();
-        let Edited { roster, removed } =
+        let Edited { members, removed } =
             before.replace(change(upstreams), |upstream| past.recall(upstream))?;
         past.0
             .extend(removed.iter().map(|member| (now, Arc::clone(member))));
-        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
+        self.set_roster(roster_of(members.into()));
         self.turn.notify_waiters();
         Some(removed)
+    }
+
+    /// Makes the roster anew out of the same members.
+    pub(super) fn refresh(&self, roster_of: impl FnOnce(Arc<[Arc<Member>]>) -> Roster) {
+        let _past = lock(&self.edits);
+        let members = Arc::clone(self.roster().members());
+        self.set_roster(roster_of(members));
+        self.turn.notify_waiters();
+    }
+
+    fn set_roster(&self, roster: Roster) {
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
+    }
+
+    /// True once: for who is to start the monitor.
+    pub(super) fn is_first_to_probe(&self) -> bool {
+        !self.is_probing.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn attach_observer(&self, observer: Arc<dyn Observer>) {
+        lock(&self.observers).push(observer);
+    }
+
+    pub(super) fn observers(&self) -> Vec<Arc<dyn Observer>> {
+        lock(&self.observers).clone()
     }
 
     /// Takes a place in the queue, if there is one.

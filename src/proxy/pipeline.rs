@@ -15,7 +15,8 @@ use crate::{
     handshake::{Answer, Offer, RefusalBody, accepted, exchange, fit, outbound, refused},
     head::RequestHead,
     headers::ClientInfo,
-    matcher::Matcher,
+    health::HealthEventKind,
+    matcher::owns,
     observe::Handshake,
     pool::Lease,
     transport::Transport,
@@ -61,6 +62,14 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
     .await
 }
 
+/// A connection to the upstream that was picked.
+struct Connected {
+    lease: Lease,
+    transport: Transport,
+    /// When the attempt at this upstream began.
+    began: Instant,
+}
+
 /// One handshake under way.
 struct Journey {
     path: Box<str>,
@@ -70,13 +79,14 @@ struct Journey {
 
 impl Journey {
     async fn proxy(&self, taken: Taken) -> Result<Response<Answered>, Error> {
+        self.settings.pool.keep_probing(&self.settings.dial);
         let Taken {
             mut head,
             intent,
             client,
         } = taken;
         let upgrade = accept(intent)?;
-        self.admit(&head)?;
+        self.admit(&head, &client)?;
         let on_upgrade = head
             .extensions
             .remove::<OnUpgrade>()
@@ -84,20 +94,20 @@ impl Journey {
         // Before connecting: no upstream shall hear of what cannot be forwarded.
         let target = self.settings.outbound.target(&head.uri)?;
         let reached = self.connect(&head, &client).await?;
-        Span::current().record("upstream", reached.0.member().upstream().name());
+        Span::current().record("upstream", reached.lease.member().upstream().name());
         self.shake_hands(head, target, &upgrade, client, on_upgrade, reached)
             .await
     }
 
     /// What the proxy itself has against a proper handshake.
-    fn admit(&self, head: &Parts) -> Result<(), Error> {
+    fn admit(&self, head: &Parts, client: &ClientInfo) -> Result<(), Error> {
         if self.settings.drain.is_draining() {
             return Err(Error::new(ErrorKind::Draining));
         }
         let Some(origins) = &self.settings.origins else {
             return Ok(());
         };
-        if !head.headers.contains_key(ORIGIN) || origins.matches(&RequestHead::from(head)) {
+        if !head.headers.contains_key(ORIGIN) || owns(origins, &self.view(head, client)) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::OriginNotAllowed))
@@ -105,11 +115,7 @@ impl Journey {
 
     /// Connects to an upstream; to the next one if that fails, as often as the settings say.
     /// Nothing has been sent yet, so trying again is safe.
-    async fn connect(
-        &self,
-        head: &Parts,
-        client: &ClientInfo,
-    ) -> Result<(Lease, Transport), Error> {
+    async fn connect(&self, head: &Parts, client: &ClientInfo) -> Result<Connected, Error> {
         let head = self.view(head, client);
         let mut tried: Vec<Arc<Member>> = Vec::new();
         let mut last = None;
@@ -119,15 +125,22 @@ impl Journey {
                 // The upstream that failed says more than that there is no other.
                 Err(error) => return Err(last.unwrap_or(error)),
             };
+            let began = Instant::now();
             match self
                 .settings
                 .dial
                 .dial(lease.member().upstream().address())
                 .await
             {
-                Ok(transport) => return Ok((lease, transport)),
+                Ok(transport) => {
+                    return Ok(Connected {
+                        lease,
+                        transport,
+                        began,
+                    });
+                }
                 Err(error) => {
-                    self.failed(Some(&lease), &error);
+                    self.failed(&lease, began, &error);
                     last = Some(error);
                     tried.push(Arc::clone(lease.member()));
                 }
@@ -166,8 +179,13 @@ impl Journey {
         upgrade: &UpgradeRequest,
         client: ClientInfo,
         on_upgrade: OnUpgrade,
-        (lease, transport): (Lease, Transport),
+        connected: Connected,
     ) -> Result<Response<Answered>, Error> {
+        let Connected {
+            lease,
+            transport,
+            began,
+        } = connected;
         let settings = &self.settings;
         let path = Box::from(head.uri.path());
         let mark = self.mark(&head, &client, &lease);
@@ -177,13 +195,13 @@ impl Journey {
             .exchange(transport, request)
             .await
             .inspect_err(|error| {
-                self.failed(Some(&lease), error);
+                self.failed(&lease, began, error);
             })?;
         let via = settings.outbound.via.as_ref();
         match answer {
             Answer::Refusal(response) => {
-                self.refused(&lease, response.status());
-                let mut response = refused(response, via, &settings.response_edits);
+                self.refused(&lease, began, response.status());
+                let mut response = refused(response, upgrade, via, &settings.response_edits);
                 add(mark, response.headers_mut());
                 Ok(response.map(Answered::Refusal))
             }
@@ -194,10 +212,10 @@ impl Journey {
             } => {
                 let agreement = offer.verify(&head).map_err(|disagreement| {
                     let error = Error::because(ErrorKind::Disagreement, disagreement);
-                    self.failed(Some(&lease), &error);
+                    self.failed(&lease, began, &error);
                     error
                 })?;
-                self.accepted(&lease);
+                self.accepted(&lease, began);
                 let mut response = accepted(head, upgrade, via, &settings.response_edits);
                 add(mark, response.headers_mut());
                 Session::new(settings, on_upgrade, transport, read_ahead, lease)
@@ -248,22 +266,30 @@ impl Journey {
         response.map(Answered::Own)
     }
 
-    fn failed(&self, lease: Option<&Lease>, error: &Error) {
-        let upstream = lease.map(|lease| lease.member().upstream().name());
+    fn failed(&self, lease: &Lease, began: Instant, error: &Error) {
+        self.settings
+            .pool
+            .note(lease, HealthEventKind::of_error(error), began);
+        let upstream = lease.member().upstream().name();
         tracing::warn!(upstream, %error, "handshake failed");
         if let Some(observer) = &self.settings.observer {
-            observer.handshake_failed(&self.shown(lease), error);
+            observer.handshake_failed(&self.shown(Some(lease)), error);
         }
     }
 
-    fn refused(&self, lease: &Lease, status: StatusCode) {
+    fn refused(&self, lease: &Lease, began: Instant, status: StatusCode) {
+        let pool = &self.settings.pool;
+        pool.note(lease, Some(HealthEventKind::Answered { status }), began);
         tracing::debug!(%status, "handshake refused by the upstream");
         if let Some(observer) = &self.settings.observer {
             observer.handshake_refused(&self.shown(Some(lease)), status);
         }
     }
 
-    fn accepted(&self, lease: &Lease) {
+    fn accepted(&self, lease: &Lease, began: Instant) {
+        let latency = began.elapsed();
+        let pool = &self.settings.pool;
+        pool.note(lease, Some(HealthEventKind::Accepted { latency }), began);
         tracing::debug!("handshake accepted");
         if let Some(observer) = &self.settings.observer {
             observer.handshake_accepted(&self.shown(Some(lease)));

@@ -120,6 +120,7 @@ impl Entered {
         }
         let config = Arc::clone(&settings.tunnel);
         let report = Tunnel::from_parts(parts, config, Some(Arc::clone(listed.entry()))).await;
+        settings.pool.note_end(&lease, &report);
         // Before anyone is told, so that who is told finds the counts right.
         drop(lease);
         let entry = Arc::clone(listed.entry());

@@ -38,8 +38,8 @@ pub enum Framing {
 #[must_use]
 pub struct TunnelConfig {
     pub(super) framing: Framing,
-    pub(super) client_keep_alive: Option<KeepAlive>,
-    pub(super) upstream_keep_alive: Option<KeepAlive>,
+    pub(super) client_keep_alive: Option<Arc<KeepAlive>>,
+    pub(super) upstream_keep_alive: Option<Arc<KeepAlive>>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) lifetime_jitter: f64,
@@ -84,20 +84,20 @@ impl TunnelConfig {
 
     /// Pings both legs while they are quiet, each by itself. `None` turns it off.
     pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.client_keep_alive = keep_alive.into();
-        self.upstream_keep_alive = self.client_keep_alive;
+        self.client_keep_alive = keep_alive.into().map(Arc::new);
+        self.upstream_keep_alive = self.client_keep_alive.clone();
         self
     }
 
     /// Pings the client's leg only, or with settings of its own.
     pub fn client_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.client_keep_alive = keep_alive.into();
+        self.client_keep_alive = keep_alive.into().map(Arc::new);
         self
     }
 
     /// Pings the upstream's leg only, or with settings of its own.
     pub fn upstream_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.upstream_keep_alive = keep_alive.into();
+        self.upstream_keep_alive = keep_alive.into().map(Arc::new);
         self
     }
 

@@ -1,6 +1,6 @@
 //! When to ping a leg, and when to call it dead. Pure: `(event, now) -> action`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -116,7 +116,8 @@ enum State {
 /// Keep-alive of one leg.
 #[derive(Debug)]
 pub(super) struct Pinger {
-    settings: KeepAlive,
+    /// Shared by all tunnels: quiet ones are counted in bytes.
+    settings: Arc<KeepAlive>,
     state: State,
     /// Upper half of every cookie: tells our pongs from the endpoint's own.
     secret: u32,
@@ -131,7 +132,8 @@ pub(super) struct Pinger {
 }
 
 impl Pinger {
-    pub(super) fn new(settings: KeepAlive, secret: u32, dice: f64) -> Self {
+    pub(super) fn new(settings: impl Into<Arc<KeepAlive>>, secret: u32, dice: f64) -> Self {
+        let settings = settings.into();
         let interval = settings.jittered(dice);
         Self {
             settings,

@@ -29,8 +29,8 @@ impl Leg {
         now: Instant,
     ) -> Self {
         let keep_alive = match side {
-            Side::Client => config.client_keep_alive,
-            Side::Upstream | Side::Proxy => config.upstream_keep_alive,
+            Side::Client => config.client_keep_alive.clone(),
+            Side::Upstream | Side::Proxy => config.upstream_keep_alive.clone(),
         };
         Self {
             transport,

@@ -240,3 +240,36 @@ async fn a_drain_closes_streams_with_a_code() {
     };
     assert_eq!(u16::from(frame.code), 1001);
 }
+
+/// RFC 9113 §8.5: to a CONNECT any 2xx says that the tunnel stands.
+#[tokio::test]
+async fn an_upstream_s_ordinary_success_is_no_tunnel_rfc9113_8_5() {
+    for refusal in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-App: 1\r\n\r\nhello",
+        "HTTP/1.1 204 No Content\r\nX-App: 1\r\n\r\n",
+    ] {
+        let upstream = RawUpstream::start(scripts::fixed(refusal, scripts::Then::Close)).await;
+        let (server, _) = proxy_to(upstream.url()).await;
+        let mut connection = Connection::open(&server).await;
+        let response = connection.request(connect("/ws/x", "websocket")).await;
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(response.headers()["x-app"], "1");
+    }
+}
+
+#[tokio::test]
+async fn the_upstream_gets_all_cookies_in_one_line_rfc9113_8_2_3() {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let (server, _) = proxy_to(upstream.url()).await;
+    let mut connection = Connection::open(&server).await;
+    let mut request = connect("/ws/x", "websocket");
+    for cookie in ["a=1", "b=2; c=3", "d=4"] {
+        let value = cookie.parse().unwrap();
+        request.headers_mut().append("cookie", value);
+    }
+    let response = connection.request(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let head = upstream.log().heads.remove(0);
+    let cookies: Vec<_> = head.all("cookie").collect();
+    assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
+}

@@ -16,10 +16,12 @@ mod clock_opaque;
 mod clock_timers;
 mod drain_sockets;
 mod handshake;
+mod health;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
 mod import_law;
+mod pool;
 mod property_garbage;
 mod property_inject;
 mod public_types;

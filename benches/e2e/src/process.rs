@@ -65,11 +65,18 @@ impl Server {
             .sum()
     }
 
+    /// A program that would not understand a question, and never answers one.
+    pub fn mute(mut self) -> Self {
+        self.answers = None;
+        self
+    }
+
     /// Heap in use, of a subject of ours that counts it.
     pub fn heap(&mut self) -> Option<i64> {
+        let answers = self.answers.as_mut()?;
         writeln!(self.child.stdin.as_mut()?, "heap").ok()?;
         let mut line = String::new();
-        self.answers.as_mut()?.read_line(&mut line).ok()?;
+        answers.read_line(&mut line).ok()?;
         line.trim().parse().ok()
     }
 }

@@ -354,13 +354,25 @@ impl Samples {
             let Some(median) = median(figures.clone()) else {
                 continue;
             };
-            let (bound, holds) = match goal.bound {
-                Bound::AtMost(bound) => (format!("≤ {bound}"), median <= bound),
-                Bound::AtLeast(bound) => (format!("≥ {bound}"), median >= bound),
+            let (bound, text_of_bound, holds) = match goal.bound {
+                Bound::AtMost(bound) => (bound, format!("≤ {bound}"), median <= bound),
+                Bound::AtLeast(bound) => (bound, format!("≥ {bound}"), median >= bound),
             };
-            let verdict = if holds { "holds" } else { "**missed**" };
+            let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+            let greatest = figures.iter().copied().fold(0.0, f64::max);
+            // Rounds on both sides of the bound decide nothing.
+            let verdict = match (holds, least < bound && bound < greatest) {
+                (true, false) => "holds",
+                (false, false) => "**missed**",
+                (true, true) => "median holds, spread does not",
+                (false, true) => "median misses, spread does not",
+            };
             let spread = spread(figures);
-            let _ = writeln!(text, "| {} | {bound} | {spread} | {verdict} |", goal.what);
+            let _ = writeln!(
+                text,
+                "| {} | {text_of_bound} | {spread} | {verdict} |",
+                goal.what
+            );
         }
     }
 }

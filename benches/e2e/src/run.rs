@@ -148,7 +148,11 @@ impl Bench<'_> {
                 external.command(listen, self.upstream, &self.options.out)?
             }
         };
-        Server::start(&name, listen, command).await
+        let server = Server::start(&name, listen, command).await?;
+        Ok(match subject {
+            Subject::Own(_) => server,
+            Subject::External(_) => server.mute(),
+        })
     }
 
     /// The scenarios that take turns: every subject in each round, each round beginning with

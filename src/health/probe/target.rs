@@ -1,15 +1,14 @@
 //! What is asked.
 
 use std::{
-    io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Address, Connect},
-    error::{Error, ErrorKind},
+    connect::{Address, Connect, Dial},
     transport::Transport,
 };
 
@@ -21,7 +20,7 @@ use super::ProbeFailure;
 #[derive(Clone, Debug)]
 pub struct ProbeTarget {
     address: Address,
-    connector: Arc<dyn Connect>,
+    dial: Dial,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -32,6 +31,9 @@ struct Progress {
     passed: Option<Instant>,
 }
 
+/// Longer than any probe's own timeout.
+const UNBOUNDED: Duration = Duration::from_secs(24 * 3600);
+
 /// What a probe is doing that does not say.
 const UNNAMED: &str = "probe";
 
@@ -39,13 +41,30 @@ impl ProbeTarget {
     /// The upstream at this address, to be reached by this connector.
     #[must_use]
     pub fn new(address: Address, connector: Arc<dyn Connect>) -> Self {
+        Self::over(
+            address,
+            Dial {
+                connector,
+                ..Dial::default()
+            },
+        )
+    }
+
+    /// The upstream at this address, to be reached as clients reach it. The probe has a timeout
+    /// of its own, for all its steps together.
+    pub(crate) fn over(address: Address, dial: Dial) -> Self {
+        let dial = Dial {
+            connect_timeout: UNBOUNDED,
+            tls_timeout: UNBOUNDED,
+            ..dial
+        };
         let progress = Progress {
             step: UNNAMED,
             passed: None,
         };
         Self {
             address,
-            connector,
+            dial,
             progress: Arc::new(Mutex::new(progress)),
         }
     }
@@ -60,7 +79,7 @@ impl ProbeTarget {
     ///
     /// # Errors
     ///
-    /// [`ProbeFailure::Failed`] with [`ErrorKind::Connect`] or [`ErrorKind::Resolve`].
+    /// [`ProbeFailure::Failed`] with [`ErrorKind::Connect`](crate::ErrorKind::Connect) or [`ErrorKind::Resolve`](crate::ErrorKind::Resolve).
     pub async fn connect(&self) -> Result<Transport, ProbeFailure> {
         self.connect_to(&self.address).await
     }
@@ -72,16 +91,7 @@ impl ProbeTarget {
     /// As [`connect`](Self::connect).
     pub async fn connect_to(&self, address: &Address) -> Result<Transport, ProbeFailure> {
         self.step("connect");
-        let transport = self.connector.connect(address).await.map_err(|error| {
-            let is_unresolved =
-                matches!(address, Address::Tcp { .. }) && error.kind() == io::ErrorKind::NotFound;
-            let kind = if is_unresolved {
-                ErrorKind::Resolve
-            } else {
-                ErrorKind::Connect
-            };
-            Error::because(kind, error)
-        })?;
+        let transport = self.dial.dial(address).await?;
         self.step(UNNAMED);
         Ok(transport)
     }

@@ -1,6 +1,6 @@
 //! The origin guard: cross-site handshakes end at the proxy (RFC 6455 §10.2).
 
-use wsplice::matcher::{Matcher, origin, same_origin};
+use wsplice::matcher::{Matcher, client_ip, not, origin, path, same_origin};
 
 use super::kit::{Proxied, expect_page, expect_untouched, text};
 use crate::support::scripts;
@@ -78,4 +78,25 @@ async fn without_a_guard_every_origin_passes() {
         .handshake("/ws/x", &[("Origin", "https://evil.test")])
         .await;
     assert_eq!(head.status(), 101);
+}
+
+/// A guard is asked like the matcher that owns: with the client's address, and about every reading
+/// of the path.
+#[tokio::test]
+async fn a_guard_knows_the_client_and_every_reading_of_the_path() {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let strange = [("Origin", "https://strange.test")];
+    let near = client_ip(["127.0.0.0/8", "::1"]).unwrap();
+    let proxied = Proxied::with(&upstream, |layer| layer.allow_origins(near)).await;
+    let (_client, head) = proxied.handshake("/ws/x", &strange).await;
+    assert_eq!(head.status(), 101);
+
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let open = not(path("/ws/private/*"));
+    let proxied = Proxied::with(&upstream, |layer| layer.allow_origins(open)).await;
+    for path in ["/ws/private/x", "/ws/a/..%2fprivate/x"] {
+        let (_client, head) = proxied.handshake(path, &strange).await;
+        assert_eq!(head.status(), 403, "{path}");
+    }
+    expect_untouched(&upstream).await;
 }

@@ -276,3 +276,16 @@ async fn a_refusal_keeps_what_follows_on_other_connections_apart() {
     }
     assert_eq!(upstream.log().accepted, 3);
 }
+
+/// RFC 9112 §6.3, item 3: the length that goes with a transfer coding is not passed on.
+#[tokio::test]
+async fn a_length_beside_chunks_counts_for_nothing_rfc9112_6_3() {
+    let head = relayed(
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\n\r\n",
+        403,
+        "hello",
+    )
+    .await;
+    assert_eq!(head.get("content-length"), None);
+}

@@ -278,3 +278,27 @@ async fn via_is_written_where_it_is_asked_for_rfc9110_7_6_3() {
     let asked = forwarded_with(&[("Via", "1.0 first")], via).await;
     assert_eq!(values(&asked, "via").join(", "), "1.0 first, 1.1 edge");
 }
+
+/// Some servers look for these names in this case alone.
+#[tokio::test]
+async fn names_are_written_as_the_rfc_writes_them_rfc6455_4_1() {
+    let asked = forwarded(&[
+        ("sec-websocket-protocol", "chat"),
+        ("sec-websocket-extensions", "permessage-deflate"),
+        ("x-custom-name", "1"),
+    ])
+    .await;
+    let raw = String::from_utf8(asked.raw).unwrap();
+    for name in [
+        "Host",
+        "Connection",
+        "Upgrade",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Extensions",
+        "X-Custom-Name",
+    ] {
+        assert!(raw.contains(&format!("\r\n{name}: ")), "{name} in {raw}");
+    }
+}

@@ -1,0 +1,98 @@
+//! What a pool is told.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    admission::{Admission, QueueLimits},
+    balance::{AnyBalance, LeastTunnels},
+    health::{
+        Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, Probe,
+        ProbeSchedule, ProbeTimes, Probed, Standing,
+    },
+    upstream::Watch,
+};
+
+/// What becomes of the open tunnels of an upstream that is lost: removed, or unhealthy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostTunnels {
+    /// They live on.
+    #[default]
+    Leave,
+    /// They are closed with 1012, spread evenly over this time; zero closes all at once.
+    Close {
+        /// From the first close to the last.
+        spread: Duration,
+    },
+}
+
+/// The settings of one handle of a pool.
+#[derive(Clone, Debug)]
+pub(super) struct PoolSettings {
+    pub(super) balance: AnyBalance,
+    pub(super) admission: Admission,
+    pub(super) queue: QueueLimits,
+    pub(super) removed_tunnels: LostTunnels,
+    pub(super) health: HealthSettings,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct HealthSettings {
+    pub(super) policy: Option<Arc<dyn HealthPolicy>>,
+    pub(super) ejection: Ejection,
+    pub(super) availability: Option<Arc<dyn Availability>>,
+    pub(super) probe: Option<Arc<dyn Probe>>,
+    pub(super) schedule: ProbeSchedule,
+    pub(super) slow_start: Option<Duration>,
+    pub(super) unhealthy_tunnels: LostTunnels,
+}
+
+impl PoolSettings {
+    pub(super) fn new() -> Self {
+        Self {
+            balance: AnyBalance::new(LeastTunnels::new()),
+            admission: Admission::new(),
+            queue: QueueLimits::default(),
+            removed_tunnels: LostTunnels::Leave,
+            health: HealthSettings {
+                policy: None,
+                ejection: Ejection::new(),
+                availability: None,
+                probe: None,
+                schedule: ProbeSchedule::every(Duration::from_secs(10)),
+                slow_start: None,
+                unhealthy_tunnels: LostTunnels::Leave,
+            },
+        }
+    }
+}
+
+impl HealthSettings {
+    pub(super) fn new_watch(&self, now: Instant) -> Watch {
+        let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
+            (Some(policy), Some(_)) => (Arc::clone(policy), Probed::Yes),
+            (Some(policy), None) => (Arc::clone(policy), Probed::No),
+            (None, Some(_)) => (Arc::new(Consecutive::new()), Probed::Yes),
+            (None, None) => (Arc::new(Passive::default()), Probed::No),
+        };
+        Watch {
+            standing: Standing::new(policy, self.ejection.clone(), probed, now),
+            times: ProbeTimes::new(now),
+            last_probe: None,
+        }
+    }
+
+    pub(super) fn availability(&self) -> &dyn Availability {
+        self.availability.as_deref().unwrap_or(&FailClosed)
+    }
+
+    /// Whether an unhealthy upstream is better than none.
+    ///
+    /// So it is where nobody but clients can find out that it is back, unless the user said what
+    /// to do when few are left.
+    pub(super) fn has_last_resort(&self) -> bool {
+        self.probe.is_none() && self.availability.is_none()
+    }
+}
