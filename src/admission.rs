@@ -112,6 +112,16 @@ impl Gate {
         })
     }
 
+    /// Takes back an entry that came to nothing, as if it had not been.
+    pub(crate) fn undo(&self) {
+        self.leave_handshake();
+        self.leave_tunnel();
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = &mut *bucket {
+            bucket.give_back(1.0);
+        }
+    }
+
     pub(crate) fn leave_handshake(&self) {
         self.handshakes.fetch_sub(1, Ordering::Relaxed);
     }

@@ -51,10 +51,10 @@
 //! | owned, but malformed (RFC 6455 §4.2.1) | 400, 405 or 426, with the reason |
 //! | its `Origin` is not allowed ([`ProxyLayer::allow_origins`]) | 403 |
 //! | the upstream refuses | the upstream's own answer, with its body; over HTTP/2 a 2xx becomes 502 |
-//! | no upstream, or draining | 503 with `Retry-After` |
+//! | no upstream that may be used, a limit reached, or draining | 503 with `Retry-After` |
 //! | no connection, or an answer that breaks the handshake | 502 |
 //! | connecting or answering takes too long | 504 |
-//! | both agree | 101, and a tunnel |
+//! | both agree | 101 (200 over HTTP/2), and a tunnel |
 //!
 //! The answers of the proxy itself carry a typed [`Error`] in their extensions;
 //! [`ProxyLayer::rejections`] restyles them.
@@ -65,7 +65,8 @@
 //! |---|---|
 //! | [`upgrade`] | is it a WebSocket handshake, and a proper one? |
 //! | [`head`], [`matcher`] | how a request is read, and whose it is |
-//! | [`balance`], [`Pool`], [`Upstream`] | which upstream |
+//! | [`Pool`], [`Upstream`], [`Admission`] | the upstreams, and how many tunnels they take |
+//! | [`health`], [`balance`] | which of them are fit for use, and which is used |
 //! | [`connect`], [`Transport`] | a byte stream to it |
 //! | [`headers`] | what is dropped, told and changed on the way up and down |
 //! | [`Tunnel`], [`TunnelConfig`], [`KeepAlive`], [`Limits`] | bytes both ways |
@@ -81,12 +82,14 @@
 //! |---|---|
 //! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
 //! | `http2` | WebSockets over HTTP/2 from clients (RFC 8441) |
-//! | `regex` | `matcher::path_regex` |
-//! | `sticky` | `balance::Sticky`: clients stay with their upstream by a signed cookie |
-//! | `rustls` | `wss://` and `https://` upstreams, with a rustls configuration of your own |
-//! | `aws-lc-rs`, `ring` | the cryptography for `connect::Tls::builder`, and `rustls` |
+//! | `regex` | `matcher::path_regex`, and expressions for what HTTP probes expect |
+//! | `sticky` | `balance::Sticky` |
+//! | `rustls` | TLS to upstreams, with a rustls configuration of yours: `connect::Tls` |
+//! | `ring`, `aws-lc-rs` | the same, with this cryptography: `connect::TlsBuilder` |
 //! | `tls12` | TLS 1.2 beside 1.3 |
-//! | `rustls-platform-verifier`, `rustls-native-certs`, `webpki-roots` | whose certificates are believed |
+//! | `webpki-roots` | certificates are checked against Mozilla's roots, compiled in |
+//! | `rustls-native-certs` | certificates are checked against the system's files |
+//! | `rustls-platform-verifier` | certificates are checked by the platform |
 //!
 //! Without `axum`, put a [`ClientInfo`](headers::ClientInfo) into the request's extensions, or set
 //! [`ProxyLayer::client_info`]; an unknown address is never made up.

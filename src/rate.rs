@@ -42,6 +42,11 @@ impl TokenBucket {
         true
     }
 
+    /// Gives back what was taken and not used.
+    pub(crate) fn give_back(&mut self, amount: f64) {
+        self.tokens = (self.tokens + amount).min(self.rate.max(1.0));
+    }
+
     /// When the amount will be there, if nobody else takes any.
     pub(crate) fn ready_at(&mut self, amount: f64, now: Instant) -> Instant {
         self.fill(now);

@@ -41,7 +41,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream at `ws://host[:port]`, `http://host[:port]` or `unix:/path/to/socket`.
+    /// An upstream at `ws://host[:port]`, `wss://host[:port]` (feature `rustls`) or
+    /// `unix:/path/to/socket`; `http` and `https` are the same as `ws` and `wss`.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ use wsplice::Upstream;
 use wsplice::headers::TrustedProxies;
 
 use crate::balance::Policy;
+use crate::probe::Probe;
 
 /// Serves a site, and takes its WebSocket connections to the upstreams behind it
 #[derive(Clone, Debug, Parser)]
@@ -58,6 +59,21 @@ pub(crate) struct Args {
     /// Connections that one upstream may have at once [default: no limit]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) max_tunnels: Option<NonZeroUsize>,
+
+    /// How to ask upstreams whether they are well: ws[:PATH] shakes hands and
+    /// pings, http[:PATH] wants an answer of 2xx or 3xx, tcp a connection; or
+    /// off, and clients find out
+    #[arg(
+        long,
+        value_name = "PROBE",
+        default_value = "off",
+        verbatim_doc_comment
+    )]
+    pub(crate) probe: Probe,
+
+    /// Time from one probe of an upstream to the next
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
+    pub(crate) probe_interval: Duration,
 
     #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[command(flatten)]

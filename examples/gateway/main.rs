@@ -14,6 +14,7 @@
 mod args;
 mod balance;
 mod demo_upstream;
+mod probe;
 mod proxy;
 mod serve;
 mod signals;

@@ -38,7 +38,8 @@ fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
         None => Admission::new(),
     };
     let limited = |upstream: &Upstream| upstream.clone().admission(admission);
-    Pool::of(upstreams.iter().map(limited)).balance(balance(args))
+    let pool = Pool::of(upstreams.iter().map(limited)).balance(balance(args));
+    args.probe.of(pool, args.probe_interval)
 }
 
 #[cfg(feature = "sticky")]

@@ -123,6 +123,23 @@ async fn the_first_upstream_is_preferred_if_so_desired() {
     }
 }
 
+#[tokio::test]
+async fn an_upstream_that_is_down_is_found_by_its_probe() {
+    let dead = format!("--upstream=ws://{}", nowhere().await);
+    let gateway = Running::start(&["--probe=tcp", "--probe-interval=10ms", &dead]).await;
+    // 502 while clients still try it, then 503 at once.
+    loop {
+        let error = gateway.open("/ws/echo").await.unwrap_err();
+        let tungstenite::Error::Http(answer) = error else {
+            panic!("{error}");
+        };
+        match answer.status().as_u16() {
+            503 => break,
+            status => assert_eq!(status, 502),
+        }
+    }
+}
+
 #[cfg(feature = "sticky")]
 #[tokio::test]
 async fn sticky_clients_get_a_cookie() {

@@ -257,7 +257,7 @@ impl Pool {
         tried: &[Arc<Member>],
     ) -> Result<Lease, Error> {
         let now = Instant::now();
-        let mut busy = match self.try_lease(head, tried, now) {
+        let busy = match self.try_lease(head, tried, now) {
             Ok(lease) => return Ok(lease),
             Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
             Err(Refusal::Busy(busy)) => busy,
@@ -266,17 +266,18 @@ impl Pool {
             return Err(Error::new(busy.kind));
         };
         let deadline = now + self.settings.queue.wait;
+        // Asks again before it waits: who left before the place was taken called nobody.
         loop {
-            place
-                .wait(busy.retry_at.unwrap_or(deadline).min(deadline))
-                .await;
             let now = Instant::now();
-            busy = match self.try_lease(head, tried, now) {
+            let busy = match self.try_lease(head, tried, now) {
                 Ok(lease) => return Ok(lease),
                 Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
                 Err(Refusal::Busy(busy)) if now >= deadline => return Err(Error::new(busy.kind)),
                 Err(Refusal::Busy(busy)) => busy,
             };
+            place
+                .wait(busy.retry_at.unwrap_or(deadline).min(deadline))
+                .await;
         }
     }
 
@@ -302,8 +303,7 @@ impl Pool {
             .enter(&self.settings.admission, now)
             .map_err(Refusal::Busy)?;
         self.pick(head, tried, now).inspect_err(|_| {
-            self.state.gate().leave_handshake();
-            self.state.gate().leave_tunnel();
+            self.state.gate().undo();
         })
     }
 

@@ -1,10 +1,16 @@
 //! The members of a pool at one moment. Pure.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tokio::time::Instant;
 
-use crate::upstream::{Member, Upstream};
+use crate::{
+    connect::Address,
+    upstream::{Member, Upstream},
+};
 
 /// The list that picks look at. It is never changed, only replaced.
 #[derive(Debug, Default)]
@@ -60,16 +66,19 @@ impl Roster {
         upstreams: Vec<Upstream>,
         mut remembered: impl FnMut(&Upstream) -> Option<Arc<Member>>,
     ) -> Option<Edited> {
+        let known: HashMap<&Address, &Arc<Member>> = self
+            .members
+            .iter()
+            .map(|member| (member.upstream().address(), member))
+            .collect();
+        let mut addresses = HashSet::with_capacity(upstreams.len());
         let mut members: Vec<Arc<Member>> = Vec::with_capacity(upstreams.len());
         for upstream in upstreams {
-            if members
-                .iter()
-                .any(|member| member.is_at(upstream.address()))
-            {
+            if !addresses.insert(upstream.address().clone()) {
                 continue;
             }
-            let known = self.member_at(&upstream).or_else(|| remembered(&upstream));
-            members.push(match known {
+            let known = known.get(upstream.address()).copied().cloned();
+            members.push(match known.or_else(|| remembered(&upstream)) {
                 Some(member) if *member.upstream() == upstream => member,
                 Some(member) => Arc::new(member.changed(upstream)),
                 None => Arc::new(Member::new(upstream)),
@@ -83,19 +92,8 @@ impl Roster {
         if is_same {
             return None;
         }
-        let is_gone = |old: &&Arc<Member>| {
-            !members
-                .iter()
-                .any(|new| new.is_at(old.upstream().address()))
-        };
+        let is_gone = |old: &&Arc<Member>| !addresses.contains(old.upstream().address());
         let removed = self.members.iter().filter(is_gone).cloned().collect();
         Some(Edited { members, removed })
-    }
-
-    fn member_at(&self, upstream: &Upstream) -> Option<Arc<Member>> {
-        self.members
-            .iter()
-            .find(|member| member.is_at(upstream.address()))
-            .cloned()
     }
 }
