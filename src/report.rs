@@ -13,7 +13,9 @@ use crate::{
 };
 
 /// What is known of a tunnel from its start.
-#[derive(Clone, Debug)]
+///
+/// Its `Debug` leaves the subprotocol out, where some applications put a token.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct TunnelInfo {
     /// Number of the tunnel, unique within its proxy, counted from 1.
@@ -28,6 +30,18 @@ pub struct TunnelInfo {
     pub subprotocol: Option<Box<str>>,
     /// When the tunnel began.
     pub opened: SystemTime,
+}
+
+impl fmt::Debug for TunnelInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelInfo")
+            .field("id", &self.id)
+            .field("client", &self.client)
+            .field("upstream", &self.upstream)
+            .field("path", &self.path)
+            .field("opened", &self.opened)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The end of a tunnel: why, by whom, and what passed until then.
