@@ -18,7 +18,7 @@ use tokio::{
 };
 use wsplice::frame::ControlFrame;
 
-use crate::wire::{self, Opened};
+use crate::wire;
 
 /// What one connection does.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ impl Load {
     }
 }
 
-type Ready = (Work, Option<Opened>);
+type Ready = (Work, Option<TcpStream>);
 
 async fn opened(target: SocketAddr, work: Work, connections: usize) -> io::Result<Vec<Ready>> {
     let path = match work {
@@ -99,7 +99,7 @@ async fn opened(target: SocketAddr, work: Work, connections: usize) -> io::Resul
                 let opening = timeout(Duration::from_secs(10), wire::open(target, index, path));
                 let mut connection = opening.await??;
                 if matches!(work, Work::Quiet) {
-                    echo_once(&mut connection.stream).await?;
+                    echo_once(&mut connection).await?;
                 }
                 opened.push((work, Some(connection)));
             }
@@ -114,16 +114,12 @@ async fn opened(target: SocketAddr, work: Work, connections: usize) -> io::Resul
 
 async fn perform(
     work: Work,
-    connection: Option<Opened>,
+    connection: Option<TcpStream>,
     target: SocketAddr,
     source: usize,
     tally: &Tally,
 ) -> io::Result<()> {
-    let Some(Opened {
-        stream,
-        read_ahead: _,
-    }) = connection
-    else {
+    let Some(stream) = connection else {
         return handshakes(target, source, tally).await;
     };
     match work {
@@ -191,11 +187,11 @@ async fn quiet(mut stream: TcpStream, tally: &Tally) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         };
-        if let Ok(Some((ping, _))) = ControlFrame::parse(&buffer[..read]) {
-            if let Some(pong) = ping.answer() {
-                stream.write_all(&pong.encode(Some([1, 2, 3, 4]))).await?;
-                tally.ops.fetch_add(1, Relaxed);
-            }
+        if let Ok(Some((ping, _))) = ControlFrame::parse(&buffer[..read])
+            && let Some(pong) = ping.answer()
+        {
+            stream.write_all(&pong.encode(Some([1, 2, 3, 4]))).await?;
+            tally.ops.fetch_add(1, Relaxed);
         }
     }
     Ok(())
@@ -204,7 +200,7 @@ async fn quiet(mut stream: TcpStream, tally: &Tally) -> io::Result<()> {
 async fn handshakes(target: SocketAddr, source: usize, tally: &Tally) -> io::Result<()> {
     for _ in 0..MAX_OPS {
         let began = Instant::now();
-        let mut stream = wire::open(target, source, "/echo").await?.stream;
+        let mut stream = wire::open(target, source, "/echo").await?;
         echo_once(&mut stream).await?;
         stream.shutdown().await?;
         // To the end, whatever comes: the proxy may have a last word.

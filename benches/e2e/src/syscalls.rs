@@ -76,12 +76,11 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
     let mut calls = BTreeMap::new();
     for line in text.lines() {
         let fields: Vec<_> = line.split_whitespace().collect();
-        if let [share, _, _, count, .., name] = fields[..] {
-            if let (Ok(_), Ok(count)) = (share.parse::<f64>(), count.parse()) {
-                if name != "total" {
-                    calls.insert(name.to_owned(), count);
-                }
-            }
+        if let [share, _, _, count, .., name] = fields[..]
+            && let (Ok(_), Ok(count)) = (share.parse::<f64>(), count.parse())
+            && name != "total"
+        {
+            calls.insert(name.to_owned(), count);
         }
     }
     calls

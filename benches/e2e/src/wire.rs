@@ -10,14 +10,10 @@ use wsplice::frame::{FrameHeader, OpCode};
 
 const MAX_HEAD: usize = 16 * 1024;
 
-/// A connection past its handshake, and what came behind the 101.
-pub struct Opened {
-    pub stream: TcpStream,
-    pub read_ahead: Vec<u8>,
-}
-
 /// Connects from the source address numbered so, and asks for a WebSocket on `path`.
-pub async fn open(target: SocketAddr, source: usize, path: &str) -> io::Result<Opened> {
+///
+/// What `/source` sends right behind its 101 is dropped: it comes before any window begins.
+pub async fn open(target: SocketAddr, source: usize, path: &str) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     // Several addresses of 127.0.0.0/8, as one has only some 28,000 ports.
     let last = u8::try_from(source % 8).unwrap_or(0) + 2;
@@ -25,12 +21,12 @@ pub async fn open(target: SocketAddr, source: usize, path: &str) -> io::Result<O
     let mut stream = socket.connect(target).await?;
     stream.set_nodelay(true)?;
     stream.write_all(request(path).as_bytes()).await?;
-    let (head, read_ahead) = read_head(&mut stream).await?;
+    let (head, _read_ahead) = read_head(&mut stream).await?;
     if !head.starts_with("HTTP/1.1 101") {
         let line = head.lines().next().unwrap_or_default().to_owned();
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, line));
     }
-    Ok(Opened { stream, read_ahead })
+    Ok(stream)
 }
 
 fn request(path: &str) -> String {
