@@ -381,6 +381,11 @@ impl Core {
     /// Ends the tunnel on the proxy's own account, with the farewells that the reason calls for.
     fn end(&mut self, end: TunnelEnd, initiator: Side, now: Instant) {
         let client = self
+        // The first reason has said its farewells. A leg that breaks on the way out must not take
+        // the other one's close frame with it.
+        if self.closing().is_some() {
+            return;
+        }
             .config
             .worded(&end, Side::Client, farewell(&end, Side::Client));
         let upstream = self

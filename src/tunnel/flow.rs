@@ -394,9 +394,9 @@ impl Flow {
             _ => self.forward(cx, sink, forward, clock)?,
         }
         // A header that makes no sense is a breach where rules are enforced: the place is lost
-        // behind it, but the sink got nothing of it.
-        self.sink_at_boundary =
-            stands_at_boundary && (verdict.breach.is_some() || !self.track.is_opaque());
+        // behind it, but the sink got nothing of it. Nor of what was dropped behind our close.
+        self.sink_at_boundary = self.sink_is_closed()
+            || stands_at_boundary && (verdict.breach.is_some() || !self.track.is_opaque());
         Ok(verdict.breach)
     }
 
