@@ -169,7 +169,12 @@ impl Flow {
     /// Sends the sink a close frame of ours at the next frame boundary, and nothing after it.
     pub(super) fn close(&mut self, frame: EncodedControl) {
         if matches!(self.sink, Sink::Open) {
-            self.sink = Sink::Closing(Box::new(frame));
+            self.sink = if self.track.has_closed() {
+                // What the source sent behind its own was void, and may offer no boundary.
+                Sink::Closed
+            } else {
+                Sink::Closing(Box::new(frame))
+            };
         }
     }
 

@@ -440,6 +440,27 @@ async fn we_send_no_close_frame_after_an_endpoints_rfc6455_5_5_1() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cut_frame_behind_a_close_frame_does_not_keep_a_leg_from_its_end_rfc6455_5_5_1() {
+    for side in SIDES {
+        let mut rig = Rig::new(a_minute());
+        let (end, other) = rig.ends(side);
+        other.send(close(1000, "bye")).await;
+        other.send_raw(&[0x82]).await;
+        assert_eq!(end.frame().await.close(), Some((1000, "bye".into())));
+        assert_eq!(end.exactly(1).await, [0x82]);
+        // The lifetime ends.
+        assert_eq!(other.close_code().await, 1001);
+        end.send(close(1000, "")).await;
+        end.end_of_stream().await;
+        other.end_of_stream().await;
+        for side in SIDES {
+            assert!(rig.end(side).was_shut_down(), "{side}");
+        }
+        assert_eq!(rig.elapsed(), secs(60));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn we_send_no_second_close_frame() {
     // A side closed by the idle timeout breaks: the other one has its close frame already.
     let mut rig = Rig::new(TunnelConfig::new().idle_timeout(secs(60)));
