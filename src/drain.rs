@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{CloseCode, CloseFrame},
+    later::{FAR, later},
     registry::{Command, Entry, Registry},
     report::{TunnelEnd, TunnelInfo},
 };
@@ -143,6 +144,7 @@ impl Drain {
         F: FnMut(&TunnelInfo) -> bool,
     {
         let began = Instant::now();
+        let spread = self.spread.min(FAR);
         let mut entries = self.registry.entries();
         entries.retain(|entry| picks(entry.info()));
         // Shuffled: neighbours in the registry opened together, perhaps by the same client.
@@ -154,12 +156,12 @@ impl Drain {
             entry.tell(Command::Close {
                 frame: self.frame.clone(),
                 end: TunnelEnd::Drained,
-                at: Some(began + self.spread.mul_f64(share)),
+                at: Some(began + spread.mul_f64(share)),
             });
         }
         let mut drained = Drained::default();
         for entry in &entries {
-            if tokio::time::timeout_at(began + self.deadline, entry.ended())
+            if tokio::time::timeout_at(later(began, self.deadline), entry.ended())
                 .await
                 .is_ok()
             {
