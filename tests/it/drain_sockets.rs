@@ -310,11 +310,12 @@ async fn a_handshake_under_way_is_closed_as_soon_as_it_stands() {
         .await
         .expect("a connection");
     let head = upstream.read_request_head().await;
-    gate.drain().refuse_new();
+    let restart = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
+    gate.drain().close_frame(restart).refuse_new();
     upstream.send(&switching_protocols(&head, &[])).await;
     let client = within("the 101", client).await.expect("no panic");
     let mut ends = Ends { client, upstream };
-    part(&mut ends, 1001, "going away").await;
+    part(&mut ends, 1012, "moving").await;
     let report = gate.report().await;
     assert_eq!(report.end, TunnelEnd::Drained);
 }
