@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{CloseCode, CloseFrame},
+    later::{FAR, later},
     registry::{Command, Entry, Registry},
     report::{TunnelEnd, TunnelInfo},
 };
@@ -48,10 +49,18 @@ use crate::{
 #[must_use = "call `run` to drain"]
 pub struct Drain {
     registry: Registry,
-    draining: Arc<AtomicBool>,
+    state: Arc<State>,
     frame: CloseFrame,
     spread: Duration,
     deadline: Duration,
+}
+
+/// What all clones of a handle share.
+#[derive(Default)]
+struct State {
+    is_draining: AtomicBool,
+    /// The close frame of the clone that drains, for tunnels that it has not seen.
+    frame: Mutex<Option<CloseFrame>>,
 }
 
 /// How a drain went.
@@ -68,7 +77,7 @@ impl Drain {
     pub(crate) fn new(registry: Registry) -> Self {
         Self {
             registry,
-            draining: Arc::new(AtomicBool::new(false)),
+            state: Arc::default(),
             frame: CloseFrame::new(CloseCode::GOING_AWAY, "going away"),
             spread: Duration::ZERO,
             deadline: Duration::from_secs(30),
@@ -98,17 +107,18 @@ impl Drain {
     /// Whether new tunnels are being refused.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.state.is_draining.load(Ordering::Acquire)
     }
 
     /// Refuses new tunnels from now on, with 503 and `Retry-After`, and touches none that is open.
     pub fn refuse_new(&self) {
-        self.draining.store(true, Ordering::Release);
+        *self.state.lock_frame() = Some(self.frame.clone());
+        self.state.is_draining.store(true, Ordering::Release);
     }
 
     /// Takes new tunnels again.
     pub fn resume(&self) {
-        self.draining.store(false, Ordering::Release);
+        self.state.is_draining.store(false, Ordering::Release);
     }
 
     /// Refuses new tunnels, closes those that are open, and waits for them.
@@ -143,6 +153,7 @@ impl Drain {
         F: FnMut(&TunnelInfo) -> bool,
     {
         let began = Instant::now();
+        let spread = self.spread.min(FAR);
         let mut entries = self.registry.entries();
         entries.retain(|entry| picks(entry.info()));
         // Shuffled: neighbours in the registry opened together, perhaps by the same client.
@@ -154,12 +165,12 @@ impl Drain {
             entry.tell(Command::Close {
                 frame: self.frame.clone(),
                 end: TunnelEnd::Drained,
-                at: Some(began + self.spread.mul_f64(share)),
+                at: Some(began + spread.mul_f64(share)),
             });
         }
         let mut drained = Drained::default();
         for entry in &entries {
-            if tokio::time::timeout_at(began + self.deadline, entry.ended())
+            if tokio::time::timeout_at(later(began, self.deadline), entry.ended())
                 .await
                 .is_ok()
             {
@@ -179,12 +190,19 @@ impl Drain {
 impl Drain {
     /// Closes a tunnel that has just been entered.
     pub(crate) fn close_at_once(&self, entry: &Entry) {
-        let frame = self.frame.clone();
+        let frame = self.state.lock_frame().clone();
+        let frame = frame.unwrap_or_else(|| self.frame.clone());
         entry.tell(Command::Close {
             frame,
             end: TunnelEnd::Drained,
             at: None,
         });
+    }
+}
+
+impl State {
+    fn lock_frame(&self) -> MutexGuard<'_, Option<CloseFrame>> {
+        self.frame.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -108,6 +108,7 @@ mod drain;
 mod error;
 mod handshake;
 mod hash;
+mod later;
 mod observe;
 mod pool;
 mod proxy;

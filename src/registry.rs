@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     fmt,
+    future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::Waker,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -99,6 +100,12 @@ impl Command {
             Self::Close { at, .. } => *at,
             Self::Abort { .. } => None,
         }
+    }
+}
+
+impl Control {
+    fn is_to_abort(&self) -> bool {
+        matches!(self.command.as_deref(), Some(Command::Abort { .. }))
     }
 }
 
@@ -246,10 +253,14 @@ impl Entry {
         }
     }
 
-    /// Tells the tunnel what to do, and wakes it. A newer command replaces one not yet obeyed.
+    /// Tells the tunnel what to do, and wakes it. A newer command replaces one not yet obeyed,
+    /// unless that is to abort.
     pub(crate) fn tell(&self, command: Command) {
         let waker = {
             let mut control = lock(&self.control);
+            if control.is_to_abort() {
+                return;
+            }
             control.command = Some(Box::new(command));
             self.told.store(true, Ordering::Release);
             control.waker.clone()
@@ -267,6 +278,19 @@ impl Entry {
         if !self.ended.load(Ordering::Acquire) {
             end.await;
         }
+    }
+
+    /// The tunnel's own, before it runs: waits until it is told to abort.
+    pub(crate) async fn aborted(&self) {
+        poll_fn(|cx| {
+            let mut control = lock(&self.control);
+            if control.is_to_abort() {
+                return Poll::Ready(());
+            }
+            control.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The tunnel's own: whom to wake.

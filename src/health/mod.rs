@@ -52,7 +52,6 @@
 mod availability;
 mod ejection;
 mod event;
-mod later;
 mod outlier;
 mod policy;
 mod probe;
@@ -64,6 +63,8 @@ mod standing;
 mod testing;
 
 #[cfg(feature = "regex")]
+use crate::later;
+
 pub use self::probe::InvalidExpectation;
 pub use self::{
     availability::{

@@ -1,18 +1,25 @@
 //! A tunnel with all that accounts for it, from the 101 to the report.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use crate::{
-    error::{Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind},
     handshake::{Agreement, Extensions},
     headers::ClientInfo,
     observe::Handshake,
     pool::Lease,
-    registry::Listed,
+    registry::{Entry, Listed},
     report::{TunnelInfo, TunnelReport},
     task,
     transport::{Transport, from_upgraded},
@@ -104,10 +111,11 @@ impl Entered {
             extensions,
             listed,
         } = self.unboxed();
-        let (client, client_read_ahead) = match hand_over(on_upgrade, &settings).await {
-            Ok(client) => client,
-            Err(error) => return tell_lost(&settings, &listed, &error),
-        };
+        let (client, client_read_ahead) =
+            match hand_over(on_upgrade, &settings, listed.entry()).await {
+                Ok(client) => client,
+                Err(error) => return tell_lost(&settings, &listed, &error),
+            };
         let parts = TunnelParts {
             client,
             client_read_ahead,
@@ -138,22 +146,27 @@ impl Entered {
 }
 
 /// Waits for the client's connection. The host's server gives it once the 101 is on its way.
+///
+/// # Errors
+///
+/// When the server gives up, when the time for it is over, and when the drain's is.
 async fn hand_over(
     on_upgrade: OnUpgrade,
     settings: &Settings,
+    entry: &Entry,
 ) -> Result<(Transport, Bytes), Error> {
+    let failed = |why: BoxError| Error::because(ErrorKind::ClientUpgrade, why);
     let budget = settings.timeouts.client_upgrade;
-    let upgraded = match timeout(budget, on_upgrade).await {
-        Ok(upgraded) => {
-            upgraded.map_err(|error| Error::because(ErrorKind::ClientUpgrade, error))?
-        }
-        Err(_) => {
-            return Err(Error::because(
-                ErrorKind::ClientUpgrade,
-                format!("after {budget:?}"),
-            ));
-        }
-    };
+    let mut upgraded = pin!(timeout(budget, on_upgrade));
+    let mut aborted = pin!(entry.aborted());
+    let upgraded = poll_fn(|cx| match aborted.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(Err(failed("cut off by a drain".into()))),
+        Poll::Pending => upgraded.as_mut().poll(cx).map(|upgraded| match upgraded {
+            Ok(upgraded) => upgraded.map_err(|error| failed(error.into())),
+            Err(_) => Err(failed(format!("after {budget:?}").into())),
+        }),
+    })
+    .await?;
     let (client, read_ahead) = from_upgraded(upgraded);
     client.tune(settings.client_tcp_keep_alive.as_ref());
     Ok((client, read_ahead))

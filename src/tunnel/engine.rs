@@ -15,6 +15,7 @@ use crate::{
     error::Side,
     frame::{ControlFrame, Rsv, Rules},
     handshake::Extensions,
+    later::{FAR, later},
     registry::{Command, Entry},
     report::{Timer, TunnelEnd, TunnelReport},
     transport::Transport,
@@ -380,6 +381,11 @@ impl Core {
 
     /// Ends the tunnel on the proxy's own account, with the farewells that the reason calls for.
     fn end(&mut self, end: TunnelEnd, initiator: Side, now: Instant) {
+        // The first reason has said its farewells. A leg that breaks on the way out must not take
+        // the other one's close frame with it.
+        if self.closing().is_some() {
+            return;
+        }
         let client = self
             .config
             .worded(&end, Side::Client, farewell(&end, Side::Client));
@@ -397,7 +403,7 @@ impl Core {
         upstream: Farewell,
         now: Instant,
     ) {
-        let give_up_at = now + self.config.close_timeout;
+        let give_up_at = later(now, self.config.close_timeout);
         let ending = self.ending_mut();
         ending.verdict.get_or_insert(Verdict { end, initiator });
         ending.closing.get_or_insert(give_up_at);
@@ -502,18 +508,20 @@ impl Core {
 
     fn expires(&self) -> Option<Instant> {
         let lifetime = self.config.max_lifetime?;
-        Some(self.opened + lifetime.mul_f32(self.lifetime_share))
+        Some(self.opened + lifetime.min(FAR).mul_f32(self.lifetime_share))
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
         let [up, down] = [&self.client_to_upstream, &self.upstream_to_client];
-        Some(up.last_passed().max(down.last_passed()) + self.config.idle_timeout?)
+        let passed = up.last_passed().max(down.last_passed());
+        Some(later(passed, self.config.idle_timeout?))
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
         let first = self.first_end()?;
         let open = self.flow_from(first.side.opposite());
-        Some(first.at.max(open.last_passed()) + self.config.linger?)
+        let passed = first.at.max(open.last_passed());
+        Some(later(passed, self.config.linger?))
     }
 
     fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
@@ -528,7 +536,7 @@ impl Core {
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
-        Some(flow.stalled_since()? + self.config.write_stall?)
+        Some(later(flow.stalled_since()?, self.config.write_stall?))
     }
 
     /// The alarm went off: does what is due.

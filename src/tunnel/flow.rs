@@ -169,7 +169,12 @@ impl Flow {
     /// Sends the sink a close frame of ours at the next frame boundary, and nothing after it.
     pub(super) fn close(&mut self, frame: EncodedControl) {
         if matches!(self.sink, Sink::Open) {
-            self.sink = Sink::Closing(Box::new(frame));
+            self.sink = if self.track.has_closed() {
+                // What the source sent behind its own was void, and may offer no boundary.
+                Sink::Closed
+            } else {
+                Sink::Closing(Box::new(frame))
+            };
         }
     }
 
@@ -394,9 +399,9 @@ impl Flow {
             _ => self.forward(cx, sink, forward, clock)?,
         }
         // A header that makes no sense is a breach where rules are enforced: the place is lost
-        // behind it, but the sink got nothing of it.
-        self.sink_at_boundary =
-            stands_at_boundary && (verdict.breach.is_some() || !self.track.is_opaque());
+        // behind it, but the sink got nothing of it. Nor of what was dropped behind our close.
+        self.sink_at_boundary = self.sink_is_closed()
+            || stands_at_boundary && (verdict.breach.is_some() || !self.track.is_opaque());
         Ok(verdict.breach)
     }
 

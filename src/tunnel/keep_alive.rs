@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::report::Rtt;
+use crate::{later::later, report::Rtt};
 
 /// How to keep the legs of a tunnel alive: WebSocket pings (RFC 6455 §5.5.2) on each leg that
 /// has been quiet, each to be answered in time.
@@ -150,9 +150,9 @@ impl Pinger {
     /// When [`tick`](Self::tick) should be called next, if nothing happens before.
     pub(super) fn deadline(&self, last_received: Instant) -> Option<Instant> {
         match self.state {
-            State::Listening { interval } => Some(last_received + interval),
+            State::Listening { interval } => Some(later(last_received, interval)),
             State::Due => None,
-            State::Awaiting { since } => Some(since + self.settings.pong_timeout),
+            State::Awaiting { since } => Some(later(since, self.settings.pong_timeout)),
         }
     }
 

@@ -378,6 +378,37 @@ async fn our_close_frame_finds_its_place_where_no_chunk_ends_at_a_boundary() {
     }
 }
 
+/// The place that our close frame found was the middle of a chunk, so the bytes behind it were
+/// dropped; the leg stands at its end all the same, and is not reset for what the other side does.
+#[tokio::test(start_paused = true)]
+async fn a_leg_that_got_our_close_frame_ends_in_order_though_the_other_breaks() {
+    for side in SIDES {
+        let config = TunnelConfig::new()
+            .max_lifetime(ms(20))
+            .lifetime_jitter(0.0);
+        let mut rig = Rig::with_capacity(config, 1000);
+        let stream: Vec<u8> = (0..60_u8)
+            .flat_map(|fill| from_side(opposite(side), binary(&vec![fill; 1497])))
+            .collect();
+        let (end, other) = rig.ends(side);
+        let write = async {
+            for chunk in stream.chunks(1000) {
+                other.send_raw(chunk).await;
+                tokio::time::sleep(ms(1)).await;
+            }
+            other.fail_reads(ConnectionReset);
+        };
+        let read = async {
+            while end.frame().await.opcode() != 8 {}
+            tokio::time::sleep(secs(1)).await;
+            end.send(close(1001, "")).await;
+            end.end_of_stream().await;
+        };
+        tokio::join!(write, read);
+        assert!(rig.end(side).was_shut_down(), "{side}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_frame_that_never_ends_is_cut_when_the_close_timeout_is_over() {
     for side in SIDES {
@@ -405,6 +436,27 @@ async fn we_send_no_close_frame_after_an_endpoints_rfc6455_5_5_1() {
         assert_eq!(other.close_code().await, 1001);
         end.send(close(1000, "")).await;
         end.end_of_stream().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_frame_behind_a_close_frame_does_not_keep_a_leg_from_its_end_rfc6455_5_5_1() {
+    for side in SIDES {
+        let mut rig = Rig::new(a_minute());
+        let (end, other) = rig.ends(side);
+        other.send(close(1000, "bye")).await;
+        other.send_raw(&[0x82]).await;
+        assert_eq!(end.frame().await.close(), Some((1000, "bye".into())));
+        assert_eq!(end.exactly(1).await, [0x82]);
+        // The lifetime ends.
+        assert_eq!(other.close_code().await, 1001);
+        end.send(close(1000, "")).await;
+        end.end_of_stream().await;
+        other.end_of_stream().await;
+        for side in SIDES {
+            assert!(rig.end(side).was_shut_down(), "{side}");
+        }
+        assert_eq!(rig.elapsed(), secs(60));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every other wait of a tunnel, one by one and together: idle, lifetime, write stall, linger.
 
-use wsplice::{Framing, Side, Timer, TunnelConfig, TunnelEnd};
+use std::time::Duration;
+
+use wsplice::{Framing, KeepAlive, Side, Timer, TunnelConfig, TunnelEnd};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, opposite, secs, steady},
@@ -360,4 +362,38 @@ async fn the_earliest_of_all_timers_wins() {
         rig.passes(Side::Client, text("busy")).await;
     }
     assert_eq!(rig.report().await.end, timeout(Timer::MaxLifetime));
+}
+
+/// "Never", as many people write it.
+#[tokio::test(start_paused = true)]
+async fn waits_that_no_clock_can_show_never_end() {
+    let never = Duration::MAX;
+    let keep_alive = KeepAlive::default().interval(never).pong_timeout(never);
+    for jitter in [0.0, 0.5] {
+        let config = TunnelConfig::new()
+            .keep_alive(keep_alive.jitter(jitter))
+            .idle_timeout(never)
+            .max_lifetime(never)
+            .lifetime_jitter(jitter)
+            .linger(never)
+            .write_stall(never);
+        for side in SIDES {
+            let mut rig = Rig::with_capacity(config.clone(), 64);
+            let stalls = from_side(side, binary(&[7; 100]));
+            rig.end(side).send_raw(&stalls).await;
+            tokio::time::sleep(secs(24 * 3600)).await;
+            assert_eq!(rig.end(opposite(side)).frame().await.raw, stalls);
+            rig.end(side).finish().await;
+            tokio::time::sleep(secs(24 * 3600)).await;
+            assert!(!rig.is_over(), "{side}");
+        }
+    }
+    let mut rig = Rig::new(lifetime(60).close_timeout(never));
+    both_are_closed(&mut rig, 1001).await;
+}
+
+fn lifetime(time: u64) -> TunnelConfig {
+    TunnelConfig::new()
+        .max_lifetime(secs(time))
+        .lifetime_jitter(0.0)
 }

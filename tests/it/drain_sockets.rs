@@ -20,6 +20,7 @@ use crate::support::{
     frames,
     raw::{RawClient, handshake_request},
     scripts,
+    serve::serve_axum,
     tunnels::{BOTH, Ends, Gate, Yard, one_tunnel, opposite, said_by},
     upstream::{RawUpstream, switching_protocols},
 };
@@ -309,13 +310,38 @@ async fn a_handshake_under_way_is_closed_as_soon_as_it_stands() {
         .await
         .expect("a connection");
     let head = upstream.read_request_head().await;
-    gate.drain().refuse_new();
+    let restart = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
+    gate.drain().close_frame(restart).refuse_new();
     upstream.send(&switching_protocols(&head, &[])).await;
     let client = within("the 101", client).await.expect("no panic");
     let mut ends = Ends { client, upstream };
-    part(&mut ends, 1001, "going away").await;
+    part(&mut ends, 1012, "moving").await;
     let report = gate.report().await;
     assert_eq!(report.end, TunnelEnd::Drained);
+}
+
+/// The host never lets the 101 through, so that the tunnel never begins.
+#[tokio::test]
+async fn a_tunnel_that_waits_for_its_client_is_cut_off_at_the_deadline() {
+    let yard = Yard::start().await;
+    let layer = ProxyLayer::new(Pool::new([yard.url()]).unwrap()).client_upgrade_timeout(2 * LATE);
+    let (registry, drain) = (layer.registry(), layer.drain());
+    let app = Router::new()
+        .fallback(|| async { "inner" })
+        .layer(layer)
+        .layer(axum::middleware::map_response(
+            |_: axum::response::Response| async { "another layer had the last word" },
+        ));
+    let server = serve_axum(app).await;
+    let mut client = RawClient::connect(server.addr()).await;
+    client.send(&handshake_request("/ws/room", &[])).await;
+    assert_eq!(client.read_head().await.status(), 200);
+    assert_eq!(registry.count(), 1);
+    let drain = run(drain.deadline(Duration::from_millis(100)));
+    assert_eq!(counts(finished(drain).await), (0, 1));
+    yard.upstream()
+        .wait_for("its end", |log| log.ended == 1)
+        .await;
 }
 
 /// axum's graceful shutdown forgets upgraded connections; the drain is what waits for them.

@@ -7,10 +7,11 @@ use std::{
 };
 
 /// The modules in import order: each may import only from those before it.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "error",
     "frame",
     "report",
+    "later",
     "rate",
     "hash",
     "task",

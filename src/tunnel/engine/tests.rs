@@ -163,6 +163,35 @@ async fn a_drain_cuts_off_what_is_open_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_without_a_deadline_waits() {
+    let mut rig = Rig::new(TunnelConfig::new());
+    let drain = Drain::new(rig.registry.clone()).deadline(Duration::MAX);
+    let drained = tokio::spawn(async move { drain.run().await });
+    for side in SIDES {
+        rig.close(side).await;
+        rig.answer_close(side).await;
+    }
+    assert_eq!(drained.await.unwrap().closed, 1);
+    let mut rig = Rig::new(TunnelConfig::new());
+    let drain = Drain::new(rig.registry.clone()).spread(Duration::MAX);
+    let drained = drain.deadline(secs(20)).run().await;
+    assert_eq!(drained.aborted, 1);
+    rig.report().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_is_told_later_takes_an_abort_back() {
+    let mut rig = Rig::new(TunnelConfig::new().close_timeout(secs(3600)));
+    let entry = rig.registry.entries().remove(0);
+    entry.tell(Command::Abort {
+        end: TunnelEnd::Drained,
+    });
+    rig.request_close();
+    assert_eq!(rig.report().await.end, TunnelEnd::Drained);
+    assert_eq!(rig.began.elapsed(), secs(0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_during_the_linger_closes_what_is_left() {
     for first in SIDES {
         let mut rig = Rig::new(TunnelConfig::new());
