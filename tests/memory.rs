@@ -88,8 +88,10 @@ fn descriptors_and_heap_go_back_to_where_they_were() {
     assert_eq!(open_descriptors(), descriptors);
     let kept = net(&region);
     println!("kept after 3 x {TUNNELS} tunnels: {kept} bytes");
-    // The registry's table keeps the room that it grew to: some 40 bytes a tunnel.
-    assert!(kept < 64 * TUNNELS as isize, "{kept} bytes");
+    // The registry's table keeps the room that it grew to: some 40 bytes a tunnel. The task of a
+    // connection that has just ended may still hold its buffers: two are allowed for.
+    let allowed = 64 * TUNNELS as isize + 2 * 16 * 1024;
+    assert!(kept < allowed, "{kept} bytes");
 }
 
 /// The heap that the proxy adds for each quiet tunnel, in bytes.

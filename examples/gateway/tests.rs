@@ -61,7 +61,11 @@ impl Running {
 
 /// An address where nothing listens.
 async fn nowhere() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // An address of its own, where that can be had, or another test might take the port.
+    let listener = match TcpListener::bind("127.0.0.77:0").await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    };
     listener.local_addr().unwrap()
 }
 

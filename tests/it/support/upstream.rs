@@ -175,7 +175,11 @@ pub(crate) fn switching_protocols_with(accept: &str, extra: &[(&str, &str)]) -> 
 
 /// An address at which nothing listens.
 pub(crate) async fn closed_addr() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    // An address of its own, where that can be had, or another test might take the port.
+    let listener = match TcpListener::bind("127.0.0.77:0").await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind("127.0.0.1:0").await.expect("a free port"),
+    };
     listener.local_addr().expect("an address")
 }
 
