@@ -34,6 +34,10 @@ use splice::{Core, Progress};
 ///
 /// Dropping it closes both connections where they stand, without a close frame.
 ///
+/// # Panics
+///
+/// When polled outside a tokio runtime with its timer on, once one of its waits has begun.
+///
 /// # Examples
 ///
 /// ```
@@ -58,10 +62,6 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Joins two streams, with the default settings.
-    ///
-    /// # Panics
-    ///
-    /// When called outside a tokio runtime with its timer on.
     pub fn new(client: impl Into<Transport>, upstream: impl Into<Transport>) -> Self {
         let parts = TunnelParts {
             client: client.into(),
@@ -73,7 +73,8 @@ impl Tunnel {
         Self::from_parts(parts, Arc::new(TunnelConfig::new()), None)
     }
 
-    /// The settings. Call it before the first poll; later it starts the tunnel's clocks anew.
+    /// The settings. Call it before the first poll: it begins the tunnel anew, and what a stalled
+    /// side had not taken yet would be lost.
     pub fn config(self, config: TunnelConfig) -> Self {
         let core = self.core;
         let parts = TunnelParts {
