@@ -146,7 +146,7 @@ pub enum Timer {
     ClientUpgrade,
     /// A ping was not answered.
     Pong,
-    /// No frame passed in either direction.
+    /// Nothing passed in either direction.
     Idle,
     /// One direction had ended, and nothing more came in the other.
     Linger,
@@ -201,7 +201,8 @@ impl fmt::Display for Limit {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Passed {
-    /// Bytes that the receiving side's socket took, our own frames not counted.
+    /// Bytes that were passed on, our own frames not counted. Where the tunnel was cut off, the
+    /// last of them may not have reached the receiving side.
     pub bytes: u64,
     /// Frames that the sending side began, by kind; our own pings and closes not counted.
     pub frames: FrameCounts,

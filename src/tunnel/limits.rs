@@ -13,6 +13,10 @@ use crate::{
 /// Sizes are payload bytes as on the wire: a compressed message counts compressed. Rates are
 /// token buckets that hold one second's worth, per direction.
 ///
+/// Limits are read off frame headers, so they end where the bytes stop being frames:
+/// [`Framing::Enforce`](crate::Framing::Enforce) closes a tunnel there, and with
+/// [`Framing::Opaque`](crate::Framing::Opaque) there are none.
+///
 /// Going over closes the offender's leg with 1009 (size) or 1008 (rate), RFC 6455 §7.4.1.
 ///
 /// # Examples

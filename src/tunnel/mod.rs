@@ -13,7 +13,8 @@
 //!
 //! * `flow` is one direction, used twice; `track` (pure) says what its bytes mean.
 //! * `leg` is one connection with its keep-alive (`keep_alive`, pure).
-//! * `engine` joins them: events of the flows, deadlines, and the way to the end.
+//! * `engine` joins them: events of the flows (`splice`), what is due when (`deadlines`), and the
+//!   way to the end (`ending`).
 //! * `close` (pure) names the close codes.
 //! * `scratch` is the thread's read buffer, `alarm` the one timer, `clock` one look at the time.
 

@@ -11,13 +11,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::*;
+use super::{splice::share_less, *};
 use crate::{
     drain::Drain,
-    frame::{CloseCode, CloseFrame, Violation},
-    registry::Registry,
-    report::TunnelInfo,
-    tunnel::KeepAlive,
+    error::Side,
+    frame::{CloseCode, CloseFrame, ControlFrame, Rsv, Violation},
+    registry::{Command, Registry},
+    report::{Timer, TunnelEnd, TunnelInfo},
+    tunnel::{Framing, KeepAlive},
 };
 
 const SIDES: [Side; 2] = [Side::Client, Side::Upstream];

@@ -1,0 +1,253 @@
+//! The way to the end: who ended first, farewells, closes and aborts.
+
+use tokio::time::Instant;
+
+use crate::{
+    error::Side,
+    frame::ControlFrame,
+    later::later,
+    registry::Command,
+    report::{Timer, TunnelEnd},
+    tunnel::{
+        close::{Farewell, farewell},
+        leg::encode_for,
+    },
+};
+
+use super::splice::{Core, Progress};
+
+/// What is known of the end while the tunnel comes to it.
+#[derive(Default)]
+pub(super) struct Ending {
+    /// A close that was asked for, and when it is to begin.
+    pub(super) scheduled: Option<Scheduled>,
+    /// Set once the proxy itself ends the tunnel: when it stops waiting for the sides.
+    pub(super) closing: Option<Instant>,
+    pub(super) verdict: Option<Verdict>,
+    /// The side that ended first, whether in the middle of a frame, and when.
+    pub(super) first_end: Option<FirstEnd>,
+    /// A side that takes no more bytes because its connection broke.
+    pub(super) broken: Option<(Side, std::io::ErrorKind)>,
+}
+
+pub(super) struct Scheduled {
+    pub(super) at: Instant,
+    pub(super) command: Command,
+}
+
+pub(super) struct Verdict {
+    pub(super) end: TunnelEnd,
+    pub(super) initiator: Side,
+}
+
+pub(super) struct FirstEnd {
+    pub(super) side: Side,
+    pub(super) end: TunnelEnd,
+    pub(super) at: Instant,
+}
+
+impl Core {
+    /// A side ended in order. The other side may still speak (RFC 6455 §7.1.1 lets the server
+    /// end first), so the end is passed on and the other direction goes on, for a while.
+    pub(super) fn on_source_ended(&mut self, side: Side, now: Instant) {
+        if let Some((_, kind)) = self.broken().filter(|(broken, _)| *broken == side) {
+            if !self.flow_from(side).track().has_closed() {
+                return self.end(TunnelEnd::Broken(side, kind), side, now);
+            }
+            // Sent before the connection broke, and only read after it.
+            self.closer.get_or_insert(side);
+        }
+        self.note_first_end(side, now);
+        if self.closing().is_some() {
+            return;
+        }
+        let ended_first = self.first_end().map(|first| first.side) == Some(side);
+        let lost_without_a_word = side == Side::Upstream
+            && ended_first
+            && self.closer.is_none()
+            && self.find_closer().is_none()
+            && self.flow_from(side).sink_at_boundary();
+        if lost_without_a_word {
+            let end = TunnelEnd::Gone(side);
+            let words = self
+                .config
+                .worded(&end, Side::Client, farewell(&end, Side::Client));
+            self.ending_mut().verdict.get_or_insert(Verdict {
+                end,
+                initiator: side,
+            });
+            if let Farewell::Close(frame) = words {
+                let frame = ControlFrame::close(frame.code, &frame.reason);
+                let frame = encode_for(Side::Client, &frame);
+                return self.upstream_to_client.close(frame);
+            }
+        }
+        self.flow_from_mut(side).shut_down();
+    }
+
+    pub(super) fn note_first_end(&mut self, side: Side, now: Instant) {
+        if self.first_end().is_some() {
+            return;
+        }
+        // What is said after the first end, to our close frame perhaps, makes it no clean one.
+        self.closer = self.closer.or_else(|| self.find_closer());
+        let flow = self.flow_from(side);
+        let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
+            TunnelEnd::Gone(side)
+        } else {
+            TunnelEnd::CutFrame(side)
+        };
+        self.ending_mut().first_end = Some(FirstEnd { side, end, at: now });
+    }
+
+    /// Ends the tunnel on the proxy's own account, with the farewells that the reason calls for.
+    pub(super) fn end(&mut self, end: TunnelEnd, initiator: Side, now: Instant) {
+        // The first reason has said its farewells. A leg that breaks on the way out must not take
+        // the other one's close frame with it.
+        if self.closing().is_some() {
+            return;
+        }
+        let client = self
+            .config
+            .worded(&end, Side::Client, farewell(&end, Side::Client));
+        let upstream = self
+            .config
+            .worded(&end, Side::Upstream, farewell(&end, Side::Upstream));
+        self.end_with(end, initiator, client, upstream, now);
+    }
+
+    fn end_with(
+        &mut self,
+        end: TunnelEnd,
+        initiator: Side,
+        client: Farewell,
+        upstream: Farewell,
+        now: Instant,
+    ) {
+        let give_up_at = later(now, self.config.close_timeout);
+        let ending = self.ending_mut();
+        ending.verdict.get_or_insert(Verdict { end, initiator });
+        ending.closing.get_or_insert(give_up_at);
+        let farewells = [(Side::Client, client), (Side::Upstream, upstream)];
+        // Aborts first: a leg that is gone can bring the other to no frame boundary.
+        for (side, farewell) in &farewells {
+            if *farewell == Farewell::Abort {
+                self.abort(*side);
+            }
+        }
+        for (side, farewell) in farewells {
+            if let Farewell::Close(frame) = farewell {
+                self.close(side, &ControlFrame::close(frame.code, &frame.reason));
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, side: Side, frame: &ControlFrame) {
+        let frame = encode_for(side, frame);
+        let flow = self.flow_from_mut(side.opposite());
+        if flow.can_close() {
+            flow.close(frame);
+        } else if flow.track().is_opaque() {
+            // No frame can be put here, but an orderly end can.
+            flow.shut_down();
+        } else {
+            self.abort(side);
+        }
+    }
+
+    /// Gives a leg up: nothing more goes to it or comes from it.
+    fn abort(&mut self, side: Side) {
+        self.flow_from_mut(side.opposite()).abandon_sink();
+        self.flow_from_mut(side).abandon_source();
+        match side {
+            Side::Client => self.client.transport.abort_on_drop(),
+            Side::Upstream | Side::Proxy => self.upstream.transport.abort_on_drop(),
+        }
+    }
+
+    /// Moves each leg on to its orderly end once nothing more is to be said on it.
+    pub(super) fn settle(&mut self) -> Progress {
+        let mut progress = Progress::None;
+        for side in [Side::Client, Side::Upstream] {
+            let into = self.flow_from(side.opposite());
+            let answered = self.flow_from(side).source_is_finished();
+            if into.sink_is_closing() && !into.can_close() {
+                self.abort(side);
+                progress = Progress::Made;
+            } else if into.sink_is_closed()
+                && (answered || into.source_has_ended() && self.closing().is_none())
+            {
+                self.flow_from_mut(side.opposite()).shut_down();
+                progress = Progress::Made;
+            }
+        }
+        progress
+    }
+
+    pub(super) fn end_by_command(&mut self, command: Command, now: Instant) {
+        let (end, farewell) = match command {
+            Command::Close { frame, end, .. } => (end, Farewell::Close(frame)),
+            Command::Abort { end } => {
+                self.ending_mut().closing = Some(now);
+                (end, Farewell::Abort)
+            }
+        };
+        self.end_with(end, Side::Proxy, farewell.clone(), farewell, now);
+    }
+
+    /// The sides did not answer our close frames in time.
+    pub(super) fn give_up(&mut self) {
+        for side in [Side::Client, Side::Upstream] {
+            if !self.flow_from(side.opposite()).sink_is_done() {
+                self.abort(side);
+            }
+        }
+    }
+
+    /// Nothing more came after one direction's end. What is left is dropped as it stands.
+    pub(super) fn end_linger(&mut self, now: Instant) {
+        if let Some((side, kind)) = self.broken() {
+            return self.end(TunnelEnd::Broken(side, kind), side, now);
+        }
+        let Some(initiator) = self.first_end().map(|first| first.side) else {
+            return;
+        };
+        // A lost upstream stays the reason, whatever the client makes of it.
+        if self.closer.is_none() && initiator == Side::Client {
+            let end = TunnelEnd::Timeout(Timer::Linger, Side::Upstream);
+            let verdict = Verdict { end, initiator };
+            self.ending_mut().verdict.get_or_insert(verdict);
+        }
+        self.client_to_upstream.abandon();
+        self.upstream_to_client.abandon();
+    }
+
+    pub(super) fn outcome(&self) -> (TunnelEnd, Side) {
+        let verdict = self
+            .ending
+            .as_ref()
+            .and_then(|ending| ending.verdict.as_ref());
+        match (verdict, self.closer, self.first_end()) {
+            (Some(verdict), ..) => (verdict.end.clone(), verdict.initiator),
+            (None, Some(closer), _) => (TunnelEnd::Closed, closer),
+            (None, None, Some(first)) => (first.end.clone(), first.side),
+            (None, None, None) => (TunnelEnd::Dropped, Side::Proxy),
+        }
+    }
+
+    pub(super) fn first_end(&self) -> Option<&FirstEnd> {
+        self.ending.as_ref()?.first_end.as_ref()
+    }
+
+    pub(super) fn closing(&self) -> Option<Instant> {
+        self.ending.as_ref()?.closing
+    }
+
+    fn broken(&self) -> Option<(Side, std::io::ErrorKind)> {
+        self.ending.as_ref()?.broken
+    }
+
+    pub(super) fn ending_mut(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
+    }
+}
