@@ -52,6 +52,9 @@ pub struct TunnelReport {
     pub end: TunnelEnd,
     /// Who began the end.
     pub initiator: Side,
+    /// The side that did not answer a close frame of ours within the close timeout, and was cut
+    /// off for it; if neither did, the client.
+    pub unanswered_close: Option<Side>,
     /// What passed from the client to the upstream.
     pub client_to_upstream: Passed,
     /// What passed from the upstream to the client.
@@ -69,7 +72,7 @@ impl TunnelReport {
     /// connection, or stopped answering.
     #[must_use]
     pub fn is_upstream_failure(&self) -> bool {
-        self.end.failed_side() == Some(Side::Upstream)
+        self.end.failed_side() == Some(Side::Upstream) && self.initiator == Side::Upstream
     }
 }
 
@@ -109,9 +112,7 @@ impl TunnelEnd {
             | Self::Broken(side, _)
             | Self::Violation(_, side)
             | Self::Limit(_, side)
-            | Self::Timeout(Timer::Pong | Timer::WriteStall | Timer::ClientUpgrade, side) => {
-                Some(*side)
-            }
+            | Self::Timeout(Timer::Pong | Timer::WriteStall, side) => Some(*side),
             Self::Closed | Self::Timeout(..) | Self::Requested | Self::Drained | Self::Dropped => {
                 None
             }
@@ -142,8 +143,6 @@ impl fmt::Display for TunnelEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timer {
-    /// The host's server did not hand over the client's connection after the 101.
-    ClientUpgrade,
     /// A ping was not answered.
     Pong,
     /// Nothing passed in either direction.
@@ -154,20 +153,16 @@ pub enum Timer {
     WriteStall,
     /// The tunnel reached its maximum lifetime.
     MaxLifetime,
-    /// A side did not answer our close frame.
-    Close,
 }
 
 impl fmt::Display for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ClientUpgrade => "client upgrade",
             Self::Pong => "pong",
             Self::Idle => "idle",
             Self::Linger => "half-close linger",
             Self::WriteStall => "write stall",
             Self::MaxLifetime => "maximum lifetime",
-            Self::Close => "close",
         })
     }
 }

@@ -147,7 +147,11 @@ impl HealthEventKind {
     pub fn of_report(report: &TunnelReport) -> Option<Self> {
         let lifetime = report.duration;
         match report.end {
-            TunnelEnd::Gone(Side::Upstream) if report.initiator != Side::Upstream => None,
+            TunnelEnd::Gone(Side::Upstream) | TunnelEnd::Broken(Side::Upstream, _)
+                if report.initiator != Side::Upstream =>
+            {
+                None
+            }
             TunnelEnd::Gone(Side::Upstream)
             | TunnelEnd::CutFrame(Side::Upstream)
             | TunnelEnd::Broken(Side::Upstream, _)
@@ -237,6 +241,7 @@ mod tests {
         TunnelReport {
             end,
             initiator,
+            unanswered_close: None,
             client_to_upstream: Passed::default(),
             upstream_to_client: Passed::default(),
             client_rtt: None,
@@ -262,8 +267,10 @@ mod tests {
         assert_eq!(told(TunnelEnd::Closed, Side::Client), None);
         assert_eq!(told(TunnelEnd::Gone(Side::Client), Side::Client), None);
         assert_eq!(told(TunnelEnd::Gone(Side::Upstream), Side::Client), None);
-        let reset = TunnelEnd::Broken(Side::Client, io::ErrorKind::ConnectionReset);
-        assert_eq!(told(reset, Side::Client), None);
+        for side in [Side::Client, Side::Upstream] {
+            let reset = TunnelEnd::Broken(side, io::ErrorKind::ConnectionReset);
+            assert_eq!(told(reset, Side::Client), None);
+        }
         let pong = TunnelEnd::Timeout(Timer::Pong, Side::Client);
         assert_eq!(told(pong, Side::Client), None);
     }

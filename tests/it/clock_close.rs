@@ -226,6 +226,7 @@ async fn the_answer_to_a_close_frame_is_waited_for_within_bounds() {
     client.end_of_stream().await;
     assert!(!client.was_shut_down(), "dropped");
     assert_eq!(rig.elapsed(), ms(700));
+    assert_eq!(rig.report().await.unanswered_close, Some(Side::Client));
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,13 +72,11 @@ fn an_offender_hears_what_it_did_rfc6455_7_4_1() {
 #[test]
 fn no_farewell_has_a_code_that_must_not_be_sent_rfc6455_7_4_1() {
     let timers = [
-        Timer::ClientUpgrade,
         Timer::Pong,
         Timer::Idle,
         Timer::Linger,
         Timer::WriteStall,
         Timer::MaxLifetime,
-        Timer::Close,
     ];
     let of = |side| {
         let timeouts = timers.map(|timer| TunnelEnd::Timeout(timer, side));

@@ -28,6 +28,8 @@ pub(super) struct Ending {
     pub(super) first_end: Option<FirstEnd>,
     /// A side that takes no more bytes because its connection broke.
     pub(super) broken: Option<(Side, std::io::ErrorKind)>,
+    /// The first side that was cut off because it did not answer our close frame.
+    pub(super) unanswered: Option<Side>,
 }
 
 pub(super) struct Scheduled {
@@ -199,6 +201,7 @@ impl Core {
     pub(super) fn give_up(&mut self) {
         for side in [Side::Client, Side::Upstream] {
             if !self.flow_from(side.opposite()).sink_is_done() {
+                self.ending_mut().unanswered.get_or_insert(side);
                 self.abort(side);
             }
         }

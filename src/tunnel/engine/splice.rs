@@ -137,7 +137,11 @@ impl Core {
             Event::SourceFailed(_) if self.flow_from(source).track().has_closed() => {
                 self.on_source_ended(source, now);
             }
-            Event::SourceFailed(kind) => self.end(TunnelEnd::Broken(source, kind), source, now),
+            Event::SourceFailed(kind) => {
+                // The other side's close frame may have made it leave, if rudely.
+                let initiator = self.find_closer().unwrap_or(source);
+                self.end(TunnelEnd::Broken(source, kind), initiator, now);
+            }
             // What the broken side sent before may still be on its way: its own direction tells.
             Event::SinkFailed(kind) => {
                 let sink = source.opposite();
@@ -219,6 +223,7 @@ impl Core {
         TunnelReport {
             end,
             initiator,
+            unanswered_close: self.ending.as_ref().and_then(|ending| ending.unanswered),
             client_to_upstream: self.client_to_upstream.passed(),
             upstream_to_client: self.upstream_to_client.passed(),
             client_rtt: self.client.rtt(),

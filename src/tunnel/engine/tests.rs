@@ -346,3 +346,75 @@ fn a_lifetime_is_shortened_and_never_lengthened() {
         assert_eq!(shortened(jitter), full);
     }
 }
+
+/// Opens a listed tunnel whose two ends answer a close frame and leave; when the client got its
+/// own, and with which code, is what the task returns.
+fn polite_tunnel(registry: &Registry) -> JoinHandle<(Instant, u16)> {
+    let (client, near_client) = duplex(256);
+    let (upstream, near_upstream) = duplex(256);
+    let parts = TunnelParts {
+        client: Transport::new(near_client),
+        client_read_ahead: Bytes::new(),
+        upstream: Transport::new(near_upstream),
+        upstream_read_ahead: Bytes::new(),
+        extensions: Extensions::None,
+    };
+    let listed = registry.enter(|id| TunnelInfo {
+        id,
+        client: None,
+        upstream: "ws://upstream".into(),
+        path: "/".into(),
+        subprotocol: None,
+        opened: SystemTime::UNIX_EPOCH,
+    });
+    let entry = Some(Arc::clone(listed.entry()));
+    let tunnel = Tunnel::from_parts(parts, Arc::new(TunnelConfig::new()), entry);
+    tokio::spawn(async move {
+        let _listed = listed;
+        tunnel.await
+    });
+    tokio::spawn(leave_politely(upstream, None));
+    tokio::spawn(leave_politely(client, Some(KEY)))
+}
+
+async fn leave_politely(mut end: DuplexStream, key: Option<[u8; 4]>) -> (Instant, u16) {
+    let mut head = [0; 2];
+    end.read_exact(&mut head).await.unwrap();
+    let came = Instant::now();
+    let masked = if head[1] & 0x80 == 0 { 0 } else { 4 };
+    let mut rest = vec![0; masked + usize::from(head[1] & 0x7F)];
+    end.read_exact(&mut rest).await.unwrap();
+    let wire = [&head[..], &rest].concat();
+    let (close, _) = ControlFrame::parse(&wire).unwrap().unwrap();
+    end.write_all(&close.encode(key)).await.unwrap();
+    end.read_to_end(&mut rest).await.unwrap();
+    (came, close.close_code().unwrap().as_u16())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_of_two_thousand_spreads_its_closes_evenly() {
+    let registry = Registry::new();
+    let clients: Vec<_> = (0..2000).map(|_| polite_tunnel(&registry)).collect();
+    let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "back soon");
+    let drain = Drain::new(registry.clone())
+        .spread(secs(5))
+        .close_frame(frame);
+    let began = Instant::now();
+    let drained = drain.run().await;
+    assert_eq!((drained.closed, drained.aborted), (2000, 0));
+    assert_eq!(registry.count(), 0, "nothing is left behind");
+    let mut seconds = [0_u32; 6];
+    for client in clients {
+        let (came, code) = client.await.unwrap();
+        assert_eq!(code, 1012);
+        let second = came.duration_since(began).as_secs();
+        seconds[usize::try_from(second).unwrap()] += 1;
+    }
+    for share in &seconds[..5] {
+        assert!(
+            (300..=500).contains(share),
+            "20 % give or take 5: {seconds:?}"
+        );
+    }
+    assert!(seconds[5] <= 1, "{seconds:?}");
+}
