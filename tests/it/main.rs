@@ -28,6 +28,8 @@ mod public_types;
 mod registry_sockets;
 #[cfg(feature = "sticky")]
 mod sticky;
+#[cfg(feature = "ring")]
+mod tls_upstream;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;

@@ -1,0 +1,294 @@
+//! Upstreams behind TLS: which certificates are believed, and what is spoken.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use http::StatusCode;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinSet,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        RootCertStore, ServerConfig,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+        server::WebPkiClientVerifier,
+    },
+};
+use wsplice::{
+    Pool, ProxyLayer,
+    connect::{Tls, TlsBuilder},
+};
+
+use crate::support::{
+    frames, head::Head, raw::RawClient, serve::serve_axum, upstream::switching_protocols,
+};
+
+/// An authority, and what it signs.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
+    }
+
+    fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.serial_number = Some(SerialNumber::from(7));
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            chain: vec![certificate.der().clone()],
+            chain_pem: certificate.pem(),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
+    /// A list in which every certificate of ours is revoked: they all have the same number.
+    fn revocations(&self) -> String {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(7),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(2124, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+}
+
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    chain_pem: String,
+    key: PrivateKeyDer<'static>,
+    key_pem: String,
+}
+
+/// An upstream that prefers HTTP/2, and echoes over a WebSocket if HTTP/1.1 is agreed on.
+struct TlsUpstream {
+    url: String,
+    _task: JoinSet<()>,
+}
+
+impl TlsUpstream {
+    async fn start(identity: Identity) -> Self {
+        Self::start_with(identity, None).await
+    }
+
+    async fn start_with(identity: Identity, clients: Option<&Authority>) -> Self {
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                use tokio_rustls::rustls::pki_types::pem::PemObject;
+                let mut roots = RootCertStore::empty();
+                let root = CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap();
+                roots.add(root).unwrap();
+                let provider = Arc::new(ring::default_provider());
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let mut config = builder
+            .with_single_cert(identity.chain, identity.key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("wss://localhost:{}", listener.local_addr().unwrap().port());
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+                    echo(stream).await;
+                }
+            }
+        });
+        Self { url, _task: task }
+    }
+}
+
+async fn echo(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else {
+            return;
+        };
+        head.push(byte);
+    }
+    let answer = switching_protocols(&Head::parse(&head).unwrap(), &[]);
+    stream.write_all(&answer).await.unwrap();
+    let mut bytes = [0; 1024];
+    while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+        stream.write_all(&bytes[..read]).await.unwrap();
+    }
+}
+
+/// What a client gets, and why: the answer's status and the error's text.
+async fn answer(upstream: &TlsUpstream, tls: Tls) -> (u16, String) {
+    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let proxy = ProxyLayer::new(Pool::new([&upstream.url]).unwrap())
+        .tls(tls)
+        .rejections(move |error, response| {
+            let _ = told.send(error.to_string());
+            response
+        });
+    let server = serve_axum(Router::new().layer(proxy)).await;
+    let mut client = RawClient::connect(server.addr()).await;
+    let status = client.handshake("/ws", &[]).await.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+        let text = frames::masked(frames::text("secret"));
+        assert_eq!(client.exchange(&text, text.len()).await, text);
+    }
+    (status, hears.try_recv().unwrap_or_default())
+}
+
+fn trusting(authority: &Authority) -> TlsBuilder {
+    Tls::builder()
+        .root_certificates(authority.pem.as_bytes())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_right_certificate_is_believed_and_http1_is_agreed_on_with_a_server_that_prefers_h2() {
+    let authority = Authority::new("ours");
+    let upstream = TlsUpstream::start(authority.sign("localhost", |_| {})).await;
+    let (status, _) = answer(&upstream, trusting(&authority).build().unwrap()).await;
+    assert_eq!(status, 101);
+}
+
+#[tokio::test]
+async fn each_wrong_certificate_is_refused_with_its_own_words() {
+    let authority = Authority::new("ours");
+    let expired = |params: &mut CertificateParams| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    };
+    let future = |params: &mut CertificateParams| params.not_before = date_time_ymd(2124, 1, 1);
+    let plain = || trusting(&authority);
+    let stranger = Authority::new("a stranger");
+    for (identity, tls, words) in [
+        (authority.sign("localhost", expired), plain(), "has expired"),
+        (
+            authority.sign("localhost", future),
+            plain(),
+            "is not valid yet",
+        ),
+        (
+            authority.sign("elsewhere.test", |_| {}),
+            plain(),
+            "is for another name",
+        ),
+        (
+            stranger.sign("localhost", |_| {}),
+            plain(),
+            "has an unknown issuer",
+        ),
+        (
+            authority.sign("localhost", |_| {}),
+            plain()
+                .revocation_lists(authority.revocations().as_bytes())
+                .unwrap(),
+            "is revoked",
+        ),
+    ] {
+        let upstream = TlsUpstream::start(identity).await;
+        let (status, error) = answer(&upstream, tls.build().unwrap()).await;
+        assert_eq!(status, 502, "{words}");
+        assert!(error.contains(words), "expected {words:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_name_can_be_another_than_the_address_says() {
+    let authority = Authority::new("ours");
+    let upstream = TlsUpstream::start(authority.sign("chat.internal", |_| {})).await;
+    let tls = trusting(&authority)
+        .server_name("chat.internal")
+        .unwrap()
+        .build()
+        .unwrap();
+    assert_eq!(answer(&upstream, tls).await.0, 101);
+}
+
+#[tokio::test]
+async fn any_certificate_is_accepted_only_if_that_is_asked_for() {
+    let upstream = TlsUpstream::start(Authority::new("x").sign("elsewhere.test", |_| {})).await;
+    let tls = Tls::builder()
+        .danger_accept_any_certificate()
+        .build()
+        .unwrap();
+    assert_eq!(answer(&upstream, tls).await.0, 101);
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_whom_asks() {
+    let authority = Authority::new("ours");
+    let identity = authority.sign("localhost", |_| {});
+    let upstream = TlsUpstream::start_with(identity, Some(&authority)).await;
+    let ours = authority.sign("proxy.test", |_| {});
+    let tls = trusting(&authority)
+        .client_certificate(ours.chain_pem.as_bytes(), ours.key_pem.as_bytes())
+        .unwrap();
+    assert_eq!(answer(&upstream, tls.build().unwrap()).await.0, 101);
+    let (status, _) = answer(&upstream, trusting(&authority).build().unwrap()).await;
+    assert_eq!(status, 502, "without one it is refused");
+}
+
+#[tokio::test]
+async fn a_server_that_never_shakes_hands_has_its_own_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://{}", silent.local_addr().unwrap());
+    let tls = Tls::builder()
+        .danger_accept_any_certificate()
+        .build()
+        .unwrap();
+    let proxy = ProxyLayer::new(Pool::new([url]).unwrap())
+        .tls(tls)
+        .tls_timeout(Duration::from_millis(50));
+    let server = serve_axum(Router::new().layer(proxy)).await;
+    let mut client = RawClient::connect(server.addr()).await;
+    let head = client.handshake("/ws", &[]).await;
+    assert_eq!(head.status(), 504);
+    let line = client.read_body(&head).await;
+    assert_eq!(
+        &line[..],
+        b"the TLS handshake with the upstream timed out\n"
+    );
+}
