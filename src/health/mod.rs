@@ -65,7 +65,6 @@ mod testing;
 use crate::later;
 
 #[cfg(feature = "regex")]
-#[cfg(feature = "regex")]
 pub use self::probe::InvalidExpectation;
 pub use self::{
     availability::{
