@@ -1,9 +1,11 @@
 //! What is open now: list, count, close.
 
 use std::{
-    collections::HashMap,
+    borrow::Borrow,
+    collections::HashSet,
     fmt,
     future::poll_fn,
+    hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -35,7 +37,30 @@ pub struct Registry {
 struct Shared {
     next_id: AtomicU64,
     open: AtomicU64,
-    shards: [Mutex<HashMap<u64, Arc<Entry>>>; SHARDS],
+    shards: [Mutex<HashSet<ById>>; SHARDS],
+}
+
+/// An entry, found by its number, which it carries itself: a slot of the table is one pointer.
+struct ById(Arc<Entry>);
+
+impl Borrow<u64> for ById {
+    fn borrow(&self) -> &u64 {
+        &self.0.info.id
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.info.id == other.0.info.id
+    }
+}
+
+impl Eq for ById {}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.info.id.hash(state);
+    }
 }
 
 /// One line of a [`Registry::list`]: a tunnel and its figures at that moment.
@@ -136,7 +161,11 @@ impl Registry {
 
     /// Closes the tunnel with this number; false if it is not open.
     pub fn close(&self, id: u64, frame: CloseFrame) -> bool {
-        let entry = self.shared.shard(id).get(&id).cloned();
+        let entry = self
+            .shared
+            .shard(id)
+            .get(&id)
+            .map(|listed| Arc::clone(&listed.0));
         entry.is_some_and(|entry| {
             entry.tell(Command::Close {
                 frame,
@@ -180,7 +209,7 @@ impl Registry {
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = Vec::new();
         for shard in &self.shared.shards {
-            entries.extend(lock(shard).values().cloned());
+            entries.extend(lock(shard).iter().map(|listed| Arc::clone(&listed.0)));
         }
         entries
     }
@@ -195,7 +224,7 @@ impl Registry {
             control: Mutex::default(),
             ended: AtomicBool::new(false),
         });
-        self.shared.shard(id).insert(id, Arc::clone(&entry));
+        self.shared.shard(id).insert(ById(Arc::clone(&entry)));
         self.shared.open.fetch_add(1, Ordering::AcqRel);
         Listed {
             registry: self.clone(),
@@ -205,7 +234,7 @@ impl Registry {
 }
 
 impl Shared {
-    fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
+    fn shard(&self, id: u64) -> MutexGuard<'_, HashSet<ById>> {
         let index = usize::try_from(id % SHARDS as u64).unwrap_or_default();
         lock(&self.shards[index])
     }
@@ -226,7 +255,7 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let id = self.entry.info.id;
-        if self.registry.shared.shard(id).remove(&id).is_some() {
+        if self.registry.shared.shard(id).remove(&id) {
             self.registry.shared.open.fetch_sub(1, Ordering::AcqRel);
         }
         self.entry.ended.store(true, Ordering::Release);
