@@ -62,9 +62,9 @@ mod standing;
 #[cfg(test)]
 mod testing;
 
-#[cfg(feature = "regex")]
 use crate::later;
 
+#[cfg(feature = "regex")]
 pub use self::probe::InvalidExpectation;
 pub use self::{
     availability::{
