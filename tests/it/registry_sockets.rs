@@ -35,6 +35,7 @@ async fn figures(gate: &Gate, settled: impl Fn(&TunnelStatus) -> bool) -> Tunnel
 }
 
 #[tokio::test]
+#[cfg_attr(not(feature = "axum"), ignore = "axum tells the address")]
 async fn a_tunnel_is_listed_with_what_is_known_of_it() {
     let mut yard = Yard::with(&[("Sec-WebSocket-Protocol", "chat")]).await;
     let gate = Gate::to([yard.url()]).await;
