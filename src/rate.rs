@@ -47,12 +47,15 @@ impl TokenBucket {
         self.tokens = (self.tokens + amount).min(self.rate.max(1.0));
     }
 
-    /// When the amount will be there, if nobody else takes any.
+    /// When the amount will be there, if nobody else takes any. Never now: rounding may leave it a
+    /// hair short at the very moment, and whoever waits must not spin.
     pub(crate) fn ready_at(&mut self, amount: f64, now: Instant) -> Instant {
         self.fill(now);
         let missing = (amount - self.tokens).max(0.0);
         let wait = Duration::try_from_secs_f64(missing / self.rate);
-        now + wait.unwrap_or(Duration::from_secs(3600))
+        now + wait
+            .unwrap_or(Duration::from_secs(3600))
+            .max(Duration::from_millis(1))
     }
 
     fn fill(&mut self, now: Instant) {
