@@ -162,6 +162,11 @@ impl Standing {
         self.record.count()
     }
 
+    /// Whether it is usable, and was when that moment came: what began then is not passed over.
+    pub(crate) fn is_usable_since(&self, began: Instant) -> bool {
+        self.state.is_usable() && began >= self.epoch
+    }
+
     /// Takes an event in. `dice` is a number from 0 to 1 for the jitter of an ejection.
     pub fn observe(&mut self, event: &HealthEvent, dice: f64) -> Option<Transition> {
         if event.began < self.epoch {
@@ -322,6 +327,16 @@ impl HealthState {
             Self::Healthy { since } | Self::OnTrial { since } | Self::Unhealthy { since, .. } => {
                 *since
             }
+        }
+    }
+}
+
+impl fmt::Display for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Healthy { .. } => f.write_str("healthy"),
+            Self::OnTrial { .. } => f.write_str("on trial"),
+            Self::Unhealthy { cause, .. } => write!(f, "unhealthy: {cause}"),
         }
     }
 }

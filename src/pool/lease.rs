@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::upstream::Member;
 
 use super::state::State;
@@ -11,21 +13,28 @@ use super::state::State;
 pub(crate) struct Lease {
     member: Arc<Member>,
     pool: Arc<State>,
+    picked_at: Instant,
     shaking_hands: bool,
 }
 
 impl Lease {
     /// A claim that both gates have let in.
-    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>) -> Self {
+    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>, picked_at: Instant) -> Self {
         Self {
             member,
             pool,
+            picked_at,
             shaking_hands: true,
         }
     }
 
     pub(crate) const fn member(&self) -> &Arc<Member> {
         &self.member
+    }
+
+    /// Before it was looked who may be picked.
+    pub(super) const fn picked_at(&self) -> Instant {
+        self.picked_at
     }
 
     /// The handshake is over; the tunnel goes on being counted.

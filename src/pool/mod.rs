@@ -1,21 +1,37 @@
 //! Stage 3: the upstreams of a route, and how one of them is leased.
 //!
-//! * `handle` is [`Pool`] itself: settings, and edits while it runs;
+//! * `handle` is [`Pool`] itself: settings, edits while it runs, and the pick;
 //! * `state` is what all its clones share: the roster, the gate, the queue;
 //! * `roster` (pure) is the list of members that picks look at, replaced whole on every change;
+//! * `lease` is a tunnel's claim on an upstream and on the pool;
 //! * `health` takes what handshakes, tunnels and probes tell, and decides who may be picked;
-//! * `monitor` is the task that probes;
-//! * `lease` is a tunnel's claim on an upstream and on the pool.
+//! * `compare` ejects those who do worse than the others;
+//! * `alarm` (pure) is when any of that changes by itself;
+//! * `monitor` is the task that probes and looks at the alarm, `line` who is probed next, `bell`
+//!   how it is woken;
+//! * `drains` takes an upstream out of use, `lost` closes the tunnels of those that are lost;
+//! * `news` tells observers and the log, `status` whoever asks.
 
+mod alarm;
+mod bell;
+mod compare;
+mod drains;
 mod handle;
 mod health;
 mod lease;
+mod line;
+mod lost;
 mod monitor;
+mod news;
 mod roster;
 mod settings;
 mod state;
+mod status;
+
+#[cfg(test)]
+mod tests;
 
 pub use handle::Pool;
-pub use health::UpstreamStatus;
 pub(crate) use lease::Lease;
 pub use settings::LostTunnels;
+pub use status::UpstreamStatus;

@@ -79,7 +79,7 @@ struct Journey {
 
 impl Journey {
     async fn proxy(&self, taken: Taken) -> Result<Response<Answered>, Error> {
-        self.settings.pool.keep_probing(&self.settings.dial);
+        self.settings.pool.keep_watch();
         let Taken {
             mut head,
             intent,

@@ -69,8 +69,9 @@ impl Session {
     ) -> Entered {
         let client: Option<SocketAddr> = client.peer();
         self.lease.settle();
-        let upstream = self.lease.member().shared_name();
-        let listed = self.settings.registry.enter(|id| TunnelInfo {
+        let member = Arc::clone(self.lease.member());
+        let upstream = member.shared_name();
+        let listed = self.settings.registry.enter(Some(member), |id| TunnelInfo {
             id,
             client,
             upstream,
@@ -78,6 +79,9 @@ impl Session {
             subprotocol: agreement.subprotocol,
             opened: SystemTime::now(),
         });
+        self.settings
+            .pool
+            .close_if_lost(&self.lease, listed.entry());
         // A drain that began meanwhile has not seen this one.
         if self.settings.drain.is_draining() {
             self.settings.drain.close_at_once(listed.entry());

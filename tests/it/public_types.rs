@@ -55,6 +55,7 @@ fn types_of_the_root() {
         wsplice::TunnelStatus,
         wsplice::UpgradeRequired,
         wsplice::Upstream,
+        wsplice::UpstreamChange,
     ];
 }
 

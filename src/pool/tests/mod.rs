@@ -1,0 +1,8 @@
+//! Pools on a paused clock, without a socket.
+
+mod drains;
+mod health;
+mod kit;
+mod losses;
+mod monitor;
+mod outliers;
