@@ -115,6 +115,7 @@ mod proxy;
 mod rate;
 mod registry;
 mod report;
+mod retry;
 mod task;
 mod transport;
 mod tunnel;
@@ -140,6 +141,7 @@ pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{
     CloseSeen, FrameCounts, Limit, Passed, Rtt, Timer, TunnelEnd, TunnelInfo, TunnelReport,
 };
+pub use retry::Retry;
 pub use transport::{TcpKeepAlive, Transport};
 pub use tunnel::{Framing, KeepAlive, Limits, Tunnel, TunnelConfig};
 pub use upstream::Upstream;

@@ -281,6 +281,11 @@ impl Pool {
         }
     }
 
+    /// Whether there is an upstream that may be picked and is not among those tried.
+    pub(crate) fn has_other(&self, tried: &[Arc<Member>], now: Instant) -> bool {
+        !self.left(&self.fresh_roster(now), tried).is_empty()
+    }
+
     /// What the policy adds to the answer of the upstream that was picked.
     pub(crate) fn response_header(
         &self,
@@ -349,8 +354,11 @@ impl Pool {
 
     /// Who may be picked after those that were tried.
     fn left(&self, roster: &Roster, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
-        let is_untried =
-            |member: &&Arc<Member>| !tried.iter().any(|tried| Arc::ptr_eq(tried, member));
+        // By address: the same upstream may be another member by now, changed or added again.
+        let is_untried = |member: &&Arc<Member>| {
+            let address = member.upstream().address();
+            !tried.iter().any(|tried| tried.is_at(address))
+        };
         let left: Vec<_> = roster.usable().iter().filter(is_untried).cloned().collect();
         if left.is_empty() && self.settings.health.has_last_resort() {
             return roster

@@ -115,11 +115,12 @@ impl Journey<'_> {
         on_upgrade: OnUpgrade,
     ) -> Result<Response<Answered>, Standing> {
         let view = view(self.settings, &wish.head, &wish.client);
-        let mut attempts = Attempts::new(self.teller);
+        let mut attempts = Attempts::new(self.teller, &self.settings.retry);
         loop {
             let (attempt, transport) = attempts.connect(&view).await?;
             Span::current().record("upstream", attempt.upstream());
-            match wish.ask(self.settings, &attempt.lease, transport).await {
+            let asked = wish.ask(self.settings, &attempt.lease, transport);
+            match attempts.bounded(asked).await {
                 Ok(Heard::Agreed(agreed)) => {
                     return Ok(self.open(wish, on_upgrade, attempt, *agreed));
                 }

@@ -42,6 +42,7 @@ fn types_of_the_root() {
         wsplice::LostTunnels,
         wsplice::UpstreamStatus,
         wsplice::ResponseBody<()>,
+        wsplice::Retry,
         wsplice::Rtt,
         wsplice::Side,
         wsplice::TcpKeepAlive,
