@@ -17,6 +17,7 @@ use crate::{
     observe::Observer,
     registry::{Command, Registry},
     report::TunnelEnd,
+    retry::RetryBudget,
     upstream::{Member, Upstream},
 };
 
@@ -109,6 +110,12 @@ impl Pool {
     #[must_use]
     pub fn queue(self, places: usize, wait: Duration) -> Self {
         self.with(|settings| settings.queue = QueueLimits { places, wait })
+    }
+
+    /// Holds down the retries of all requests together; see [`RetryBudget`].
+    #[must_use]
+    pub fn retry_budget(self, budget: RetryBudget) -> Self {
+        self.with(|settings| settings.retry_budget = budget)
     }
 
     /// Says what becomes of the open tunnels of an upstream that is removed.

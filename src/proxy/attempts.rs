@@ -19,7 +19,7 @@ use crate::{
     head::RequestHead,
     later::later,
     pool::Lease,
-    retry::Retry,
+    retry::{Entry, Retry},
     transport::Transport,
     upstream::Member,
 };
@@ -40,7 +40,8 @@ pub(super) struct Attempts<'a> {
     /// The end of the time for all of them, known from the first on.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
-    standing: Option<Standing>,
+    /// What the last attempt came to, and what the next one was granted by.
+    standing: Option<(Standing, Entry)>,
 }
 
 /// A try at one upstream.
@@ -78,19 +79,20 @@ impl<'a> Attempts<'a> {
                 .await
                 .unwrap_or_else(|_| Err(self.out_of_time())),
         };
-        let standing = self.standing.take();
-        let lease = leased.map_err(|error| standing.unwrap_or(Standing::Error(error)))?;
-        let began = Instant::now();
-        let within = self.retry.time();
-        self.deadline.get_or_insert_with(|| later(began, within));
+        let lease = match (leased, self.standing.take()) {
+            (Ok(lease), _) => lease,
+            (Err(error), None) => return Err(Standing::Error(error)),
+            (Err(_), Some((standing, entry))) => {
+                self.settings().pool.give_back_retry(entry);
+                return Err(standing);
+            }
+        };
         let attempt = Attempt {
             lease,
-            began,
+            began: Instant::now(),
             number: self.tried.len() + 1,
         };
-        if attempt.number > 1 {
-            self.teller.retried(&attempt);
-        }
+        self.begin(&attempt);
         Ok(attempt)
     }
 
@@ -160,6 +162,15 @@ impl<'a> Attempts<'a> {
         self.go_on(is_covered, Standing::Answer(Box::new(answer)))
     }
 
+    fn begin(&mut self, attempt: &Attempt) {
+        if attempt.number == 1 {
+            self.deadline = Some(later(attempt.began, self.retry.time()));
+            self.settings().pool.count_request(attempt.began);
+        } else {
+            self.teller.retried(attempt);
+        }
+    }
+
     fn give_up(&mut self, attempt: Attempt) {
         self.tried.push(Arc::clone(attempt.lease.member()));
         // Now, so that the next attempt finds the place free that it may need itself.
@@ -167,16 +178,20 @@ impl<'a> Attempts<'a> {
     }
 
     fn go_on(&mut self, is_covered: bool, standing: Standing) -> Result<(), Standing> {
-        if !is_covered || !self.has_more() {
+        let now = Instant::now();
+        if !is_covered || !self.has_more(now) {
             return Err(standing);
         }
-        self.standing = Some(standing);
+        let Some(entry) = self.settings().pool.draw_retry(now) else {
+            tracing::debug!("not tried again: the retry budget is exhausted");
+            return Err(standing);
+        };
+        self.standing = Some((standing, entry));
         Ok(())
     }
 
     /// Whether anything is left: attempts, time, upstreams.
-    fn has_more(&self) -> bool {
-        let now = Instant::now();
+    fn has_more(&self, now: Instant) -> bool {
         self.tried.len() < self.retry.max_attempts()
             && self.deadline.is_none_or(|deadline| now < deadline)
             && self.settings().pool.has_other(&self.tried, now)

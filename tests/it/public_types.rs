@@ -43,6 +43,8 @@ fn types_of_the_root() {
         wsplice::UpstreamStatus,
         wsplice::ResponseBody<()>,
         wsplice::Retry,
+        wsplice::RetryBudget,
+        wsplice::RetryStatus,
         wsplice::Rtt,
         wsplice::Side,
         wsplice::TcpKeepAlive,
