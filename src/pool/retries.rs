@@ -32,7 +32,7 @@ impl Pool {
         }
     }
 
-    /// Counts a request that was let in.
+    /// Counts a request whose first attempt has ended.
     pub(crate) fn count_request(&self, now: Instant) {
         self.state.retries().request(now);
     }

@@ -4,10 +4,11 @@
 //!        ┌──────────────── may be tried again ────────────────┐
 //!        ▼                                                    │
 //! next / connect ──► Attempt ──► exchange ──► failed, refused ┴─► what stands
+//!                                           succeeded ────────► Lease
 //! ```
 //!
 //! What a request asks of its upstream, and how, is the caller's. It takes an [`Attempt`], sees
-//! what comes of it, and gives it back with that; or keeps its lease, if the attempt came to good.
+//! what comes of it, and gives it back with that.
 
 use std::{future::Future, sync::Arc};
 
@@ -132,6 +133,13 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// Takes note of an upstream's yes; the claim on it is the caller's from now on.
+    pub(super) fn succeeded(self, attempt: Attempt) -> Lease {
+        self.teller.accepted(&attempt);
+        self.count(&attempt);
+        attempt.lease
+    }
+
     /// Takes note of a failure, and gives the upstream up.
     ///
     /// # Errors
@@ -165,13 +173,21 @@ impl<'a> Attempts<'a> {
     fn begin(&mut self, attempt: &Attempt) {
         if attempt.number == 1 {
             self.deadline = Some(later(attempt.began, self.retry.time()));
-            self.settings().pool.count_request(attempt.began);
         } else {
             self.teller.retried(attempt);
         }
     }
 
+    /// A request counts once its first attempt has ended: who waits long before that must find
+    /// that it still counts when it comes to the retry.
+    fn count(&self, attempt: &Attempt) {
+        if attempt.number == 1 {
+            self.settings().pool.count_request(Instant::now());
+        }
+    }
+
     fn give_up(&mut self, attempt: Attempt) {
+        self.count(&attempt);
         self.tried.push(Arc::clone(attempt.lease.member()));
         // Now, so that the next attempt finds the place free that it may need itself.
         drop(attempt);

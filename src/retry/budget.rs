@@ -8,9 +8,9 @@ use super::ledger::SECONDS;
 /// Over the last 10 seconds there may be this share of retries for each request, plus so many for
 /// each of these seconds, which keeps a pool with little traffic able to retry at all: unless set
 /// 20 %, and 10 a second. So 1,000 clients that meet a full outage make at most 1,300 attempts.
-/// Beyond the budget a request gets at once what its last attempt came to. What counts as a
-/// request is a handshake that was let in; retries count whatever they are for, a connection that
-/// was not made included.
+/// Beyond the budget a request gets at once what its last attempt came to. A request counts when
+/// its first attempt has ended, well or not; retries count whatever they are for, a connection
+/// that was not made included.
 ///
 /// All layers and clones of a [`Pool`](crate::Pool) draw from the same budget.
 ///

@@ -30,7 +30,7 @@ struct Slot {
 pub(crate) struct Entry(u64);
 
 impl Ledger {
-    /// Enters a request, which earns its share of a retry.
+    /// Enters a request whose first attempt has ended, which earns its share of a retry.
     pub(crate) fn request(&mut self, now: Instant) {
         let second = self.advance(now);
         self.slot(second).requests += 1;
