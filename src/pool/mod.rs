@@ -5,12 +5,14 @@
 //! * `roster` (pure) is the list of members that picks look at, replaced whole on every change;
 //! * `health` takes what handshakes, tunnels and probes tell, and decides who may be picked;
 //! * `monitor` is the task that probes;
+//! * `retries` counts requests and retries, and holds the retries down;
 //! * `lease` is a tunnel's claim on an upstream and on the pool.
 
 mod handle;
 mod health;
 mod lease;
 mod monitor;
+mod retries;
 mod roster;
 mod settings;
 mod state;
@@ -18,4 +20,5 @@ mod state;
 pub use handle::Pool;
 pub use health::UpstreamStatus;
 pub(crate) use lease::Lease;
+pub use retries::RetryStatus;
 pub use settings::LostTunnels;

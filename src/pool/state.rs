@@ -15,6 +15,7 @@ use crate::{
     admission::Gate,
     observe::Observer,
     registry::Registry,
+    retry::Ledger,
     upstream::{Member, Upstream},
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct State {
     is_probing: AtomicBool,
     waiting: AtomicUsize,
     turn: Notify,
+    retries: Mutex<Ledger>,
 }
 
 /// Members that were removed not long ago.
@@ -82,6 +84,11 @@ impl State {
         let members = Arc::clone(self.roster().members());
         self.set_roster(roster_of(members));
         self.turn.notify_waiters();
+    }
+
+    /// Held only as long as it takes to count.
+    pub(super) fn retries(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.retries)
     }
 
     fn set_roster(&self, roster: Roster) {
