@@ -1,5 +1,6 @@
 //! The command line.
 
+mod edge;
 mod values;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use wsplice::headers::TrustedProxies;
 use crate::balance::Policy;
 use crate::probe::Probe;
 
+pub(crate) use edge::EdgeArgs;
 pub(crate) use values::{DurationOrOff, SizeOrOff};
 use values::{at_least_one, directory, duration, limit, listen, route, trust};
 
@@ -30,6 +32,9 @@ pub(crate) struct Args {
     /// Address and port to listen on; port 0 is any
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = listen)]
     pub(crate) listen: SocketAddr,
+
+    #[command(flatten)]
+    pub(crate) edge: EdgeArgs,
 
     /// Where WebSocket connections go: ws://HOST:PORT, unix:PATH or, if built
     /// with TLS, wss://HOST:PORT (http:// and https:// are the same); may be
@@ -145,8 +150,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CIDR", value_parser = trust, verbatim_doc_comment)]
     pub(crate) trust: Vec<TrustedProxies>,
 
-    /// Worker threads [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    /// Threads. Each accepts for itself, and keeps its connections: nothing
+    /// is locked or handed over, but a busy one gets no help from the others
+    /// [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = at_least_one, verbatim_doc_comment)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 

@@ -97,6 +97,7 @@ fn sizes_take_binary_units() {
 fn bad_values_are_refused_in_a_sentence_that_names_them() {
     for (arg, sentence) in [
         ("--listen=3000", "it takes an address and a port"),
+        ("--tls-listen=:3443", "it takes an address and a port"),
         ("--upstream=10.0.0.1:80", "must begin with ws://"),
         ("--upstream=ws://", "it is not a URL"),
         ("--upstream=ws://a b", "it is not a URL"),
@@ -171,4 +172,42 @@ fn help_fits_a_terminal_of_80_columns() {
             assert!(line.chars().count() <= 80, "{line:?}");
         }
     }
+}
+
+#[test]
+fn tls_to_clients_takes_all_three_options_or_none() {
+    let [listen, chain, key] = [
+        "--tls-listen=127.0.0.1:0",
+        "--tls-cert=a.pem",
+        "--tls-key=a.key",
+    ];
+    let args = parse(&[listen, chain, key]).unwrap().edge;
+    assert_eq!(args.tls_listen, "127.0.0.1:0".parse().ok());
+    assert_eq!(args.tls_cert, Some("a.pem".into()));
+    assert_eq!(args.tls_key, Some("a.key".into()));
+    for (given, missing) in [
+        (&[listen][..], &["--tls-cert", "--tls-key"][..]),
+        (&[listen, chain], &["--tls-key"]),
+        (&[listen, key], &["--tls-cert"]),
+        (&[chain], &["--tls-listen"]),
+        (&[key], &["--tls-listen"]),
+        (&[chain, key], &["--tls-listen"]),
+    ] {
+        let text = refusal(given);
+        assert!(text.contains("were not provided"), "{text}");
+        for option in missing {
+            assert!(text.contains(option), "{text}");
+        }
+    }
+}
+
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+#[test]
+fn tls_to_clients_needs_tls_built_in() {
+    let args = parse(&["--tls-listen=127.0.0.1:0", "--tls-cert=a", "--tls-key=a"]).unwrap();
+    let error = crate::listen::open(&args).unwrap_err();
+    assert!(
+        error.to_string().contains("--tls-listen needs the feature"),
+        "{error}"
+    );
 }
