@@ -10,6 +10,7 @@
 //! * `monitor` is the task that probes and looks at the alarm, `line` who is probed next, `bell`
 //!   how it is woken;
 //! * `drains` takes an upstream out of use, `lost` closes the tunnels of those that are lost;
+//! * `retries` counts requests and retries, and holds the retries down;
 //! * `news` tells observers and the log, `status` whoever asks.
 
 mod alarm;
@@ -23,6 +24,7 @@ mod line;
 mod lost;
 mod monitor;
 mod news;
+mod retries;
 mod roster;
 mod settings;
 mod state;
@@ -33,5 +35,6 @@ mod tests;
 
 pub use handle::Pool;
 pub(crate) use lease::Lease;
+pub use retries::RetryStatus;
 pub use settings::LostTunnels;
 pub use status::UpstreamStatus;

@@ -11,6 +11,7 @@ use crate::{
         Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, PoolPolicy, Probe,
         ProbeSchedule, ProbeTimes, Probed, Standing, Tally,
     },
+    retry::RetryBudget,
     upstream::Watch,
 };
 
@@ -36,6 +37,7 @@ pub(super) struct PoolSettings {
     pub(super) balance: AnyBalance,
     pub(super) admission: Admission,
     pub(super) queue: QueueLimits,
+    pub(super) retry_budget: RetryBudget,
     pub(super) removed_tunnels: LostTunnels,
 }
 
@@ -58,6 +60,7 @@ impl PoolSettings {
             balance: AnyBalance::new(LeastTunnels::new()),
             admission: Admission::new(),
             queue: QueueLimits::default(),
+            retry_budget: RetryBudget::new(),
             removed_tunnels: LostTunnels::Leave,
         }
     }

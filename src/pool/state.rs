@@ -16,6 +16,7 @@ use crate::{
     connect::Dial,
     observe::{Observer, UpstreamChange},
     registry::{Registry, WeakRegistry},
+    retry::Ledger,
     upstream::{Member, Upstream},
 };
 
@@ -48,6 +49,7 @@ pub(crate) struct State {
     registries: Mutex<Vec<WeakRegistry>>,
     waiting: AtomicUsize,
     turn: Notify,
+    retries: Mutex<Ledger>,
 }
 
 /// Members that were removed not long ago.
@@ -69,6 +71,7 @@ impl State {
             registries: Mutex::default(),
             waiting: AtomicUsize::new(0),
             turn: Notify::new(),
+            retries: Mutex::default(),
         }
     }
 
@@ -150,6 +153,11 @@ impl State {
         let lost = self.install(members, &mut past, now);
         drop(past);
         self.settle(&lost);
+    }
+
+    /// Held only as long as it takes to count.
+    pub(super) fn retries(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.retries)
     }
 
     /// Makes these the members; who may be picked no more although it is still a member.
