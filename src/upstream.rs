@@ -151,9 +151,11 @@ pub(crate) struct Watch {
     pub(crate) tally: Tally,
 }
 
-/// The tunnels that were opened up to then are to be closed.
+/// The tunnels that were picked up to then are to be closed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loss {
+    /// Counts the losses of the pool.
+    pub(crate) number: u32,
     pub(crate) at: Instant,
     /// From the first close to the last.
     pub(crate) spread: Duration,

@@ -60,6 +60,8 @@ mod signals;
 mod standing;
 
 #[cfg(test)]
+pub(crate) use probe::testing as upstreams;
+#[cfg(test)]
 mod testing;
 
 use crate::later;

@@ -350,13 +350,16 @@ impl Pool {
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
+        // Before the look at the roster.
+        let losses = self.state.losses();
         self.state
             .gate()
             .enter(&self.settings.admission, now)
             .map_err(Refusal::Busy)?;
-        self.pick(head, tried, now).inspect_err(|_| {
+        let lease = self.pick(head, tried, now).inspect_err(|_| {
             self.state.gate().undo();
-        })
+        })?;
+        Ok(lease.after(losses))
     }
 
     /// Asks the policy, and again without those that are full.
@@ -420,7 +423,7 @@ impl Pool {
             return Picked::None;
         };
         match member.gate().enter(member.admission(), now) {
-            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state), now)),
+            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state))),
             Err(busy) => Picked::Full(member, busy),
         }
     }

@@ -29,12 +29,14 @@ impl Pool {
         let event = HealthEvent::new(Instant::now(), kind).begun(began);
         self.state.observe(lease.member(), &event);
     }
+}
 
-    /// Takes note of how a tunnel ended.
-    pub(crate) fn note_end(&self, lease: &Lease, report: &TunnelReport) {
+impl Lease {
+    /// Takes note of how the tunnel ended.
+    pub(crate) fn note_end(&self, report: &TunnelReport) {
         if let Some(kind) = HealthEventKind::of_report(report) {
             let event = HealthEvent::new(Instant::now(), kind);
-            self.state.observe(lease.member(), &event);
+            self.pool().observe(self.member(), &event);
         }
     }
 }

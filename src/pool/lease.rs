@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
-use crate::upstream::Member;
+use crate::upstream::{Loss, Member};
 
 use super::state::State;
 
@@ -13,28 +11,41 @@ use super::state::State;
 pub(crate) struct Lease {
     member: Arc<Member>,
     pool: Arc<State>,
-    picked_at: Instant,
+    /// How many losses of tunnels there had been in the pool before it was picked.
+    losses: u32,
     shaking_hands: bool,
 }
 
 impl Lease {
     /// A claim that both gates have let in.
-    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>, picked_at: Instant) -> Self {
+    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>) -> Self {
         Self {
             member,
             pool,
-            picked_at,
+            losses: 0,
             shaking_hands: true,
         }
+    }
+
+    pub(super) fn pool(&self) -> &State {
+        &self.pool
     }
 
     pub(crate) const fn member(&self) -> &Arc<Member> {
         &self.member
     }
 
-    /// Before it was looked who may be picked.
-    pub(super) const fn picked_at(&self) -> Instant {
-        self.picked_at
+    /// Says how many losses of tunnels there had been before it was looked who may be picked.
+    pub(super) const fn after(mut self, losses: u32) -> Self {
+        self.losses = losses;
+        self
+    }
+
+    /// Whether the tunnels of its upstream were given up since it was picked.
+    pub(super) const fn is_before(&self, loss: &Loss) -> bool {
+        // The number wraps around one day; what is far ahead is behind.
+        let ahead = loss.number.wrapping_sub(self.losses);
+        0 < ahead && ahead < u32::MAX / 2
     }
 
     /// The handshake is over; the tunnel goes on being counted.

@@ -19,9 +19,9 @@ impl State {
         let LostTunnels::Close { spread } = choice else {
             return;
         };
-        // Now, when nobody can pick it any more, and not when that was decided.
         let now = Instant::now();
         let loss = Loss {
+            number: self.count_loss(),
             at: now,
             spread,
             reason,
@@ -44,7 +44,7 @@ impl Pool {
     /// were given up while its handshake was under way.
     pub(crate) fn close_if_lost(&self, lease: &Lease, entry: &Entry) {
         let loss = lease.member().loss();
-        if let Some(loss) = loss.filter(|loss| lease.picked_at() <= loss.at) {
+        if let Some(loss) = loss.filter(|loss| lease.is_before(loss)) {
             entry.tell(close(&loss, Instant::now()));
         }
     }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -47,6 +47,7 @@ pub(crate) struct State {
     /// How the newest layer connects.
     dial: Mutex<Dial>,
     registries: Mutex<Vec<WeakRegistry>>,
+    losses: AtomicU32,
     waiting: AtomicUsize,
     turn: Notify,
     retries: Mutex<Ledger>,
@@ -69,6 +70,7 @@ impl State {
             comparison: Mutex::default(),
             dial: Mutex::default(),
             registries: Mutex::default(),
+            losses: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
             turn: Notify::new(),
             retries: Mutex::default(),
@@ -208,6 +210,17 @@ impl State {
         let mut registries = lock(&self.registries);
         registries.retain(|registry| registry.upgrade().is_some());
         registries.push(registry.downgrade());
+    }
+
+    /// How often tunnels were given up. Who reads it before the roster knows what can have come
+    /// after.
+    pub(super) fn losses(&self) -> u32 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    /// Counts one more, of those who can be picked no more.
+    pub(super) fn count_loss(&self) -> u32 {
+        self.losses.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
     }
 
     pub(super) fn registries(&self) -> Vec<Registry> {

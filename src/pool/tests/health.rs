@@ -307,3 +307,55 @@ async fn what_began_before_an_ejection_says_nothing_after_it() {
     pool.state.observe(&member(&pool, "a"), &hung);
     assert_eq!(states(&pool)[0], "on trial");
 }
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_is_logged_with_its_cause() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let pool = ejecting(&["a", "b"]);
+    for _ in 0..5 {
+        refuse(&pool, "a");
+    }
+    sleep(secs(10)).await;
+    let _ = pool.snapshot();
+    accept(&pool, "a");
+    pool.drain("b:80", crate::LostTunnels::Leave);
+    pool.resume("b:80");
+    pool.remove("b:80");
+    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let logged: Vec<_> = logged.lines().map(str::trim).collect();
+    assert_eq!(
+        logged,
+        [
+            "WARN upstream unhealthy upstream=\"a:80\" cause=\"5 consecutive handshake failures: \
+             the upstream could not be connected\"",
+            "INFO upstream on trial upstream=\"a:80\" cause=\"its ejection is over\"",
+            "INFO upstream healthy upstream=\"a:80\" cause=\"it passed its trial\"",
+            "INFO upstream draining upstream=\"b:80\"",
+            "INFO upstream resumed upstream=\"b:80\"",
+            "INFO upstream removed upstream=\"b:80\"",
+        ]
+    );
+}

@@ -6,3 +6,4 @@ mod kit;
 mod losses;
 mod monitor;
 mod outliers;
+mod probes;
