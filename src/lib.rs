@@ -66,6 +66,7 @@
 //! | [`upgrade`] | is it a WebSocket handshake, and a proper one? |
 //! | [`head`], [`matcher`] | how a request is read, and whose it is |
 //! | [`Pool`], [`Upstream`], [`Admission`] | the upstreams, and how many tunnels they take |
+//! | [`discovery`] | where a pool learns which upstreams there are |
 //! | [`health`], [`balance`] | which of them are fit for use, and which is used |
 //! | [`connect`], [`Transport`] | a byte stream to it |
 //! | [`headers`] | what is dropped, told and changed on the way up and down |
@@ -122,6 +123,7 @@ mod upstream;
 
 pub mod balance;
 pub mod connect;
+pub mod discovery;
 pub mod frame;
 pub mod head;
 pub mod headers;
@@ -134,7 +136,7 @@ pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use handshake::Disagreement;
 pub use observe::{Handshake, Observer};
-pub use pool::{LostTunnels, Pool, UpstreamStatus};
+pub use pool::{Follow, FollowStatus, LostTunnels, Pool, UpstreamStatus};
 pub use proxy::{Proxy, ProxyLayer, ResponseBody, ResponseFuture, UpgradeRequired};
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{
