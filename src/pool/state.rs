@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     admission::Gate,
@@ -37,6 +40,8 @@ pub(crate) struct State {
     waiting: AtomicUsize,
     turn: Notify,
     retries: Mutex<Ledger>,
+    /// Tells by its end that the pool is gone.
+    presence: watch::Sender<()>,
 }
 
 /// Members that were removed not long ago.
@@ -98,6 +103,11 @@ impl State {
     /// True once: for who is to start the monitor.
     pub(super) fn is_first_to_probe(&self) -> bool {
         !self.is_probing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whose sender is gone when the pool is.
+    pub(super) fn presence(&self) -> watch::Receiver<()> {
+        self.presence.subscribe()
     }
 
     pub(super) fn attach_observer(&self, observer: Arc<dyn Observer>) {
