@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 
 use crate::{
+    discovery::DiscoverError,
     error::{Error, Side},
     health::Transition,
     report::{Rtt, TunnelInfo, TunnelReport},
@@ -73,6 +74,11 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// An upstream's health changed; the transition says how, and why.
     fn health_changed(&self, upstream: &str, transition: &Transition) {
         let _ = (upstream, transition);
+    }
+
+    /// A pool's source of upstreams failed, and the pool keeps those that it has.
+    fn discovery_failed(&self, error: &DiscoverError) {
+        let _ = error;
     }
 
     /// A side answered a ping of ours.

@@ -8,8 +8,10 @@
 //! * `health` takes what handshakes, tunnels and probes tell, and decides who may be picked;
 //! * `monitor` is the task that probes;
 //! * `retries` counts requests and retries, and holds the retries down;
+//! * `follow` is the task that makes what a source tells the pool's upstreams;
 //! * `lease` is a tunnel's claim on an upstream and on the pool.
 
+mod follow;
 mod handle;
 mod health;
 mod lease;
@@ -21,6 +23,7 @@ mod roster;
 mod settings;
 mod state;
 
+pub use follow::{Follow, FollowStatus};
 pub use handle::Pool;
 pub use health::UpstreamStatus;
 pub(crate) use lease::Lease;

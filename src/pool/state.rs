@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     admission::Gate,
@@ -39,6 +39,8 @@ pub(crate) struct State {
     is_probing: AtomicBool,
     queue: Queue,
     retries: Mutex<Ledger>,
+    /// Tells by its end that the pool is gone.
+    presence: watch::Sender<()>,
 }
 
 /// Members that were removed not long ago.
@@ -104,6 +106,11 @@ impl State {
     /// True once: for who is to start the monitor.
     pub(super) fn is_first_to_probe(&self) -> bool {
         !self.is_probing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whose sender is gone when the pool is.
+    pub(super) fn presence(&self) -> watch::Receiver<()> {
+        self.presence.subscribe()
     }
 
     pub(super) fn attach_observer(&self, observer: Arc<dyn Observer>) {

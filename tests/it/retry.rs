@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use wsplice::{
     Error, Handshake, Observer, Pool, ProxyLayer, Retry,
     connect::{Address, Connect, Connecting, Connector},
+    health::Ejection,
 };
 
 use crate::support::{
@@ -107,7 +108,9 @@ async fn all_get_through(server: &Server) {
 /// Runs two crowds of clients against a failing upstream and a good one.
 async fn outlives(bad: String, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) {
     let good = axum_upstream::start().await;
-    let pool = Pool::new([bad, good.url()]).unwrap();
+    // An upstream that is left out stays so for the whole test, on a slow machine too.
+    let long = Ejection::new().base(Duration::from_secs(300));
+    let pool = Pool::new([bad, good.url()]).unwrap().ejection(long);
     let counts = Counts::default();
     let layer = eager(ProxyLayer::new(pool.clone()).observer(counts.clone()));
     let server = serve_axum(Router::new().layer(settings(layer))).await;
