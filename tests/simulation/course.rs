@@ -12,18 +12,32 @@ use super::{
     upstream::Upstream,
 };
 
+/// What can befall a fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum What {
+    Nothing,
+    /// One upstream is cut off from the proxies.
+    CutOff,
+    /// A quarter of the upstreams are killed at once.
+    Killed,
+    /// All upstreams are restarted, one after the other.
+    Restarted,
+}
+
 /// How much of it a fleet goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Course {
     Whole,
-    /// Without the restart, and without waiting until the loads are even again.
-    FailuresOnly,
+    /// When many clients lose their tunnels at once.
+    Storms,
+    /// What must be noticed; how the loads even out after it is left to the others.
+    Failures,
 }
 
 /// One thing that befell a fleet, and what came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Episode {
-    pub(crate) name: &'static str,
+    pub(crate) what: What,
     pub(crate) plan: Plan,
     pub(crate) course: Course,
     /// For each proxy and each upstream that was struck: how long until it was unhealthy there.
@@ -51,7 +65,7 @@ pub(crate) struct Sample {
 
 /// Watches one episode.
 struct Watch<'a> {
-    name: &'static str,
+    what: What,
     fleet: &'a Fleet,
     course: Course,
     began: Instant,
@@ -64,34 +78,21 @@ struct Watch<'a> {
 pub(crate) async fn run(plan: Plan, course: Course) -> Vec<Episode> {
     let fleet = Fleet::start(plan);
     sleep(ARRIVALS + secs(10)).await;
-    let watch = |name, struck| Watch::begin(&fleet, course, name, struck);
-    let last = plan.upstreams - 1;
-    let mut episodes = vec![
-        steady(watch("nothing", 0..0)).await,
-        kill(watch("a quarter killed", 0..plan.upstreams / 4)).await,
-        cut_off(watch("one cut off", last..plan.upstreams)).await,
-    ];
-    if course == Course::Whole {
-        episodes.push(restart(watch("all restarted", 0..plan.upstreams)).await);
+    let mut episodes = Vec::new();
+    for what in course.episodes() {
+        let watch = Watch::begin(&fleet, course, *what);
+        episodes.push(match what {
+            What::Nothing => steady(watch).await,
+            What::CutOff => cut_off(watch).await,
+            What::Killed => kill(watch).await,
+            What::Restarted => restart(watch).await,
+        });
     }
     episodes
 }
 
 async fn steady(mut watch: Watch<'_>) -> Episode {
-    watch.during(secs(30)).await;
-    watch.end()
-}
-
-/// All at once; after a while they come back together.
-async fn kill(mut watch: Watch<'_>) -> Episode {
-    for upstream in watch.struck() {
-        upstream.kill();
-    }
-    watch.during(secs(45)).await;
-    for upstream in watch.struck() {
-        upstream.start();
-    }
-    watch.mended(secs(150)).await;
+    watch.during(secs(20)).await;
     watch.end()
 }
 
@@ -108,11 +109,24 @@ async fn cut_off(mut watch: Watch<'_>) -> Episode {
     watch.end()
 }
 
+/// All at once; after a while they come back together.
+async fn kill(mut watch: Watch<'_>) -> Episode {
+    for upstream in watch.struck() {
+        upstream.kill();
+    }
+    watch.during(secs(45)).await;
+    for upstream in watch.struck() {
+        upstream.start();
+    }
+    watch.mended(secs(120)).await;
+    watch.end()
+}
+
 /// One after the other.
 async fn restart(mut watch: Watch<'_>) -> Episode {
     for upstream in watch.struck() {
         let restarted = tokio::spawn(restarted(Arc::clone(upstream)));
-        watch.during(secs(8)).await;
+        watch.during(secs(6)).await;
         restarted.await.expect("it does not panic");
     }
     watch.mended(secs(60)).await;
@@ -121,19 +135,41 @@ async fn restart(mut watch: Watch<'_>) -> Episode {
 
 async fn restarted(upstream: Arc<Upstream>) {
     upstream.stop().await;
-    sleep(secs(3)).await;
+    sleep(secs(2)).await;
     upstream.start();
 }
 
+impl What {
+    /// Which of so many upstreams.
+    fn strikes(self, upstreams: usize) -> Range<usize> {
+        match self {
+            Self::Nothing => 0..0,
+            Self::CutOff => upstreams - 1..upstreams,
+            Self::Killed => 0..upstreams / 4,
+            Self::Restarted => 0..upstreams,
+        }
+    }
+}
+
+impl Course {
+    const fn episodes(self) -> &'static [What] {
+        match self {
+            Self::Whole => &[What::Nothing, What::CutOff, What::Killed, What::Restarted],
+            Self::Storms => &[What::Nothing, What::Killed, What::Restarted],
+            Self::Failures => &[What::CutOff, What::Killed],
+        }
+    }
+}
+
 impl<'a> Watch<'a> {
-    fn begin(fleet: &'a Fleet, course: Course, name: &'static str, struck: Range<usize>) -> Self {
+    fn begin(fleet: &'a Fleet, course: Course, what: What) -> Self {
         drop(fleet.board.turn());
         Self {
-            name,
+            what,
             fleet,
             course,
             began: Instant::now(),
-            struck,
+            struck: what.strikes(fleet.upstreams.len()),
             samples: Vec::new(),
             mended: 0,
         }
@@ -152,8 +188,8 @@ impl<'a> Watch<'a> {
     async fn mended(&mut self, settles: Duration) {
         self.mended = self.samples.len();
         self.during(match self.course {
-            Course::Whole => settles,
-            Course::FailuresOnly => secs(20),
+            Course::Whole | Course::Storms => settles,
+            Course::Failures => secs(20),
         })
         .await;
     }
@@ -164,7 +200,7 @@ impl<'a> Watch<'a> {
 
     fn end(self) -> Episode {
         Episode {
-            name: self.name,
+            what: self.what,
             plan: self.fleet.plan,
             course: self.course,
             noticed: self.noticed(),

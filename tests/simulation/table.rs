@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use super::{
-    course::{Course, Episode},
+    course::{Course, Episode, What},
     proxy::{Health, Storm},
 };
 
@@ -18,12 +18,11 @@ const HEAD: &str = "\
 
 /// In the order of what happens, and then of the fleets.
 pub(crate) fn table(fleets: &[Vec<Episode>]) -> String {
+    let mut episodes: Vec<_> = fleets.iter().flatten().collect();
+    episodes.sort_by_key(|episode| episode.what);
     let mut table = HEAD.to_owned();
-    let longest = fleets.iter().map(Vec::len).max().unwrap_or_default();
-    for number in 0..longest {
-        for episode in fleets.iter().filter_map(|fleet| fleet.get(number)) {
-            row(&mut table, episode);
-        }
+    for episode in episodes {
+        row(&mut table, episode);
     }
     table
 }
@@ -31,7 +30,7 @@ pub(crate) fn table(fleets: &[Vec<Episode>]) -> String {
 fn row(table: &mut String, episode: &Episode) {
     let events = &episode.events;
     let cells = [
-        episode.name.to_owned(),
+        what(episode.what).to_owned(),
         health(episode.plan.health).to_owned(),
         storm(episode.plan.storm).to_owned(),
         noticed(episode),
@@ -45,6 +44,15 @@ fn row(table: &mut String, episode: &Episode) {
         even_after(episode),
     ];
     writeln!(table, "| {} |", cells.join(" | ")).expect("a string takes it");
+}
+
+const fn what(what: What) -> &'static str {
+    match what {
+        What::Nothing => "nothing",
+        What::CutOff => "one cut off",
+        What::Killed => "a quarter killed",
+        What::Restarted => "all restarted",
+    }
 }
 
 const fn health(health: Health) -> &'static str {
@@ -81,16 +89,16 @@ fn noticed(episode: &Episode) -> String {
 
 fn imbalance(episode: &Episode) -> String {
     match episode.course {
-        Course::Whole => format!("{:.2}", episode.last().imbalance),
-        Course::FailuresOnly => "-".into(),
+        Course::Whole | Course::Storms => format!("{:.2}", episode.last().imbalance),
+        Course::Failures => "-".into(),
     }
 }
 
 fn even_after(episode: &Episode) -> String {
     match (episode.course, episode.even_after(EVEN)) {
-        (Course::FailuresOnly, _) => "-".into(),
-        (Course::Whole, Some(seconds)) => format!("{seconds} s"),
-        (Course::Whole, None) => "later".into(),
+        (Course::Failures, _) => "-".into(),
+        (_, Some(seconds)) => format!("{seconds} s"),
+        (_, None) => "later".into(),
     }
 }
 
