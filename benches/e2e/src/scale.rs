@@ -35,9 +35,10 @@ pub struct Options {
 
 /// One upstream, one subject, one process of clients.
 struct Set {
-    _upstream: Server,
-    subject: Server,
+    // The first to be dropped, so that they lose nothing.
     _clients: Clients,
+    subject: Server,
+    _upstream: Server,
 }
 
 struct Clients(Child);
@@ -127,9 +128,9 @@ impl Set {
             return Err(format!("{tunnels} tunnels could not be opened: {answer}").into());
         }
         let set = Self {
-            _upstream: upstream,
-            subject,
             _clients: clients,
+            subject,
+            _upstream: upstream,
         };
         Ok((set, fresh, began.elapsed()))
     }
