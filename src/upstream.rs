@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Gate},
-    connect::{Address, InvalidAddress},
+    connect::{Address, InvalidAddress, ProxyProtocol},
     hash::hash,
     health::{HealthEvent, ProbeTimes, Standing},
 };
@@ -38,6 +38,7 @@ pub struct Upstream {
     weight: u32,
     tags: Vec<(Box<str>, Box<str>)>,
     admission: Admission,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Upstream {
@@ -60,6 +61,7 @@ impl Upstream {
             weight: 1,
             tags: Vec::new(),
             admission: Admission::new(),
+            proxy_protocol: None,
         }
     }
 
@@ -75,6 +77,14 @@ impl Upstream {
     #[must_use]
     pub fn admission(mut self, admission: Admission) -> Self {
         self.admission = admission;
+        self
+    }
+
+    /// Tells it the client's address by the PROXY protocol, at the start of each connection; off
+    /// by default. It must be set to expect that, or it will see garbage.
+    #[must_use]
+    pub fn send_proxy_protocol(mut self, version: impl Into<Option<ProxyProtocol>>) -> Self {
+        self.proxy_protocol = version.into();
         self
     }
 
@@ -95,6 +105,15 @@ impl Upstream {
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// How it is told the client's address.
+    ///
+    /// With such a header a connection belongs to one client: it must never be shared, pooled or
+    /// used again for another.
+    #[must_use]
+    pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
     }
 
     /// The newest value of a tag.

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{io::AsyncWriteExt, time::timeout};
 
 use crate::{
     error::{Error, ErrorKind},
     transport::Transport,
 };
 
-use super::{Address, Connect, Connector, Tls, default_tls};
+use super::{Address, Connect, Connector, ProxyHeader, Tls, default_tls};
 
 /// How connections to upstreams are opened: for tunnels and for probes alike.
 #[derive(Clone, Debug)]
@@ -39,14 +39,19 @@ impl Default for Dial {
 }
 
 impl Dial {
-    /// Opens a connection to this address, and secures it where the address says so.
+    /// Opens a connection to this address, sends the header if there is one, and secures the
+    /// connection where the address says so.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Resolve`], [`ErrorKind::Connect`], [`ErrorKind::ConnectTimeout`],
     /// [`ErrorKind::Tls`] or [`ErrorKind::TlsTimeout`].
-    pub(crate) async fn dial(&self, address: &Address) -> Result<Transport, Error> {
-        let transport = self.connect(address).await?;
+    pub(crate) async fn dial(
+        &self,
+        address: &Address,
+        header: Option<&ProxyHeader>,
+    ) -> Result<Transport, Error> {
+        let transport = self.connect(address, header).await?;
         match address {
             Address::Tls { host, .. } => self.secure(transport, host).await,
             Address::Tcp { .. } | Address::Unix(_) => Ok(transport),
@@ -74,13 +79,30 @@ impl Dial {
         }
     }
 
-    async fn connect(&self, address: &Address) -> Result<Transport, Error> {
-        match timeout(self.connect_timeout, self.connector.connect(address)).await {
-            Ok(Ok(transport)) => Ok(transport),
-            Ok(Err(error)) if is_unresolved(address, &error) => {
-                Err(Error::because(ErrorKind::Resolve, error))
+    async fn connect(
+        &self,
+        address: &Address,
+        header: Option<&ProxyHeader>,
+    ) -> Result<Transport, Error> {
+        let failed = |error| Error::because(ErrorKind::Connect, error);
+        let connected = async {
+            let connecting = self.connector.connect(address).await;
+            let mut transport =
+                connecting.map_err(|error| match is_unresolved(address, &error) {
+                    true => Error::because(ErrorKind::Resolve, error),
+                    false => failed(error),
+                })?;
+            if let Some(header) = header {
+                transport
+                    .write_all(header.as_bytes())
+                    .await
+                    .map_err(failed)?;
+                transport.flush().await.map_err(failed)?;
             }
-            Ok(Err(error)) => Err(Error::because(ErrorKind::Connect, error)),
+            Ok(transport)
+        };
+        match timeout(self.connect_timeout, connected).await {
+            Ok(result) => result,
             Err(_) => {
                 let budget = self.connect_timeout;
                 Err(Error::because(

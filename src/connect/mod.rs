@@ -9,6 +9,7 @@ mod connector;
 mod dial;
 #[cfg(not(feature = "rustls"))]
 mod no_tls;
+mod proxy_protocol;
 mod race;
 #[cfg(feature = "rustls")]
 mod tls;
@@ -22,6 +23,8 @@ pub use connector::Connector;
 pub(crate) use dial::Dial;
 #[cfg(not(feature = "rustls"))]
 use no_tls::{Tls, default_tls};
+pub(crate) use proxy_protocol::ProxyHeader;
+pub use proxy_protocol::ProxyProtocol;
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub use tls::Tls;

@@ -1,6 +1,6 @@
 //! From a handshake that is ours to its answer: one stage after the other.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -116,6 +116,7 @@ impl Journey {
     /// Connects to an upstream; to the next one if that fails, as often as the settings say.
     /// Nothing has been sent yet, so trying again is safe.
     async fn connect(&self, head: &Parts, client: &ClientInfo) -> Result<Connected, Error> {
+        let source = self.source(head, client);
         let head = self.view(head, client);
         let mut tried: Vec<Arc<Member>> = Vec::new();
         let mut last = None;
@@ -126,12 +127,11 @@ impl Journey {
                 Err(error) => return Err(last.unwrap_or(error)),
             };
             let began = Instant::now();
-            match self
-                .settings
-                .dial
-                .dial(lease.member().upstream().address())
-                .await
-            {
+            let upstream = lease.member().upstream();
+            let version = upstream.proxy_protocol();
+            let header = version.map(|version| version.relayed(source, client.local()));
+            let dialled = self.settings.dial.dial(upstream.address(), header.as_ref());
+            match dialled.await {
                 Ok(transport) => {
                     return Ok(Connected {
                         lease,
@@ -147,6 +147,14 @@ impl Journey {
             }
         }
         Err(last.unwrap_or_else(|| Error::new(ErrorKind::NoUpstream)))
+    }
+
+    /// The client's address, for the PROXY protocol. One that a trusted proxy told has no port.
+    fn source(&self, head: &Parts, client: &ClientInfo) -> Option<SocketAddr> {
+        let forwarded = &self.settings.outbound.forwarded;
+        let ip = forwarded.client_ip(&head.headers, client)?;
+        let peer = client.peer().filter(|_| client.peer_ip() == Some(ip));
+        Some(peer.unwrap_or(SocketAddr::new(ip, 0)))
     }
 
     /// What the policy that picked the upstream adds to its answer.

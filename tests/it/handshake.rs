@@ -11,6 +11,7 @@ mod forwarded;
 mod guards;
 mod malformed;
 mod paths;
+mod proxy_protocol;
 mod refusals;
 mod request_headers;
 mod response_headers;

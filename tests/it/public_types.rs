@@ -147,6 +147,7 @@ fn types_of_the_upstream_side() {
         dyn connect::Connect,
         connect::Connector,
         connect::InvalidAddress,
+        connect::ProxyProtocol,
         frame::CloseCode,
         frame::CloseFrame,
         frame::ControlError,

@@ -10,7 +10,7 @@ use rcgen::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 use tokio_rustls::{
@@ -23,8 +23,8 @@ use tokio_rustls::{
     },
 };
 use wsplice::{
-    Pool, ProxyLayer,
-    connect::{Tls, TlsBuilder},
+    Pool, ProxyLayer, Upstream,
+    connect::{ProxyProtocol, Tls, TlsBuilder},
 };
 
 use crate::support::{
@@ -160,10 +160,39 @@ async fn echo(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
     }
 }
 
+/// An upstream that expects a line of the PROXY protocol in the clear before TLS begins.
+async fn behind_a_line(identity: Identity) -> TlsUpstream {
+    let inside = TlsUpstream::start(identity).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://localhost:{}", listener.local_addr().unwrap().port());
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let inside = inside;
+        let port = inside.url.rsplit(':').next().unwrap();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut line = Vec::new();
+            while !line.ends_with(b"\r\n") {
+                line.push(stream.read_u8().await.unwrap());
+            }
+            assert!(line.starts_with(b"PROXY "), "{line:?}");
+            let mut tls = TcpStream::connect(format!("127.0.0.1:{port}"))
+                .await
+                .unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut tls).await;
+        }
+    });
+    TlsUpstream { url, _task: task }
+}
+
 /// What a client gets, and why: the answer's status and the error's text.
 async fn answer(upstream: &TlsUpstream, tls: Tls) -> (u16, String) {
+    answer_of(Pool::new([&upstream.url]).unwrap(), tls).await
+}
+
+async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
     let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
-    let proxy = ProxyLayer::new(Pool::new([&upstream.url]).unwrap())
+    let proxy = ProxyLayer::new(pool)
         .tls(tls)
         .rejections(move |error, response| {
             let _ = told.send(error.to_string());
@@ -291,4 +320,17 @@ async fn a_server_that_never_shakes_hands_has_its_own_timeout() {
         &line[..],
         b"the TLS handshake with the upstream timed out\n"
     );
+}
+
+#[tokio::test]
+async fn the_proxy_protocol_goes_in_the_clear_before_tls() {
+    let authority = Authority::new("ours");
+    let identity = authority.sign("localhost", |_| {});
+    let upstream = behind_a_line(identity).await;
+    let announced = Upstream::new(&upstream.url)
+        .unwrap()
+        .send_proxy_protocol(ProxyProtocol::V1);
+    let tls = trusting(&authority).build().unwrap();
+    let (status, error) = answer_of(Pool::of([announced]), tls).await;
+    assert_eq!(status, 101, "{error}");
 }
