@@ -11,6 +11,8 @@ mod dial;
 mod no_tls;
 mod proxy_protocol;
 mod race;
+mod resolve;
+mod source;
 #[cfg(feature = "rustls")]
 mod tls;
 
@@ -25,6 +27,7 @@ pub(crate) use dial::Dial;
 use no_tls::{Tls, default_tls};
 pub(crate) use proxy_protocol::ProxyHeader;
 pub use proxy_protocol::ProxyProtocol;
+pub use resolve::{Resolve, Resolving};
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub use tls::Tls;

@@ -12,6 +12,7 @@ mod guards;
 mod malformed;
 mod paths;
 mod proxy_protocol;
+mod reaching;
 mod refusals;
 mod request_headers;
 mod response_headers;

@@ -26,6 +26,8 @@ mod property_garbage;
 mod property_inject;
 mod public_types;
 mod registry_sockets;
+#[cfg(target_os = "linux")]
+mod source_ports;
 #[cfg(feature = "sticky")]
 mod sticky;
 #[cfg(feature = "ring")]
