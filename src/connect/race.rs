@@ -65,11 +65,14 @@ where
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<A::Connection>> {
         loop {
+            let before = self.running.len();
             if let Some(connection) = self.poll_running(cx) {
                 return Poll::Ready(Ok(connection));
             }
-            let impatient = self.patience.as_mut().poll(cx).is_ready();
-            if !self.running.is_empty() && !impatient {
+            // Not only where nothing is left: a silent attempt must not hold the others up.
+            let has_failed = self.running.len() < before;
+            let is_due = has_failed || self.patience.as_mut().poll(cx).is_ready();
+            if !self.running.is_empty() && !is_due {
                 return Poll::Pending;
             }
             match self.waiting.next() {
@@ -193,6 +196,13 @@ mod tests {
     async fn beside_a_silent_address_the_next_begins_after_a_while_rfc8305_5() {
         let (winner, after) = run(&["10.0.0.1:2", "10.0.0.2:3"]).await;
         assert_eq!(winner.unwrap(), "10.0.0.2:3".parse().unwrap());
+        assert!((260..=262).contains(&after), "{after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_beside_a_silent_address_brings_the_next_at_once_rfc8305_5() {
+        let (winner, after) = run(&["10.0.0.1:2", "10.0.0.2:1", "10.0.0.3:3"]).await;
+        assert_eq!(winner.unwrap(), "10.0.0.3:3".parse().unwrap());
         assert!((260..=262).contains(&after), "{after}");
     }
 
