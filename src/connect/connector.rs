@@ -8,7 +8,7 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use crate::transport::{TcpKeepAlive, Transport};
+use crate::transport::Transport;
 
 use super::{
     Address, Connect, Connecting,
@@ -21,8 +21,8 @@ use super::{
 ///
 /// A name is resolved anew for each connection, by the system's resolver unless there is
 /// [another](Self::resolver); its addresses are tried one after another, the next one as soon as
-/// the last has failed or been silent for 250 ms (RFC 8305 §5). `TCP_NODELAY` and TCP keep-alive
-/// are on.
+/// the last has failed or been silent for 250 ms (RFC 8305 §5). `TCP_NODELAY` is on; TCP
+/// keep-alive is [the layer's](crate::ProxyLayer::upstream_tcp_keep_alive) affair.
 ///
 /// # Examples
 ///
@@ -38,7 +38,6 @@ use super::{
 /// ```
 #[derive(Clone)]
 pub struct Connector {
-    keep_alive: Option<TcpKeepAlive>,
     resolver: Arc<dyn Resolve>,
     sources: Arc<Sources>,
 }
@@ -48,17 +47,9 @@ impl Connector {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            keep_alive: Some(TcpKeepAlive::default()),
             resolver: Arc::new(SystemResolver),
             sources: Arc::default(),
         }
-    }
-
-    /// Sets or turns off TCP keep-alive.
-    #[must_use]
-    pub fn tcp_keep_alive(mut self, keep_alive: impl Into<Option<TcpKeepAlive>>) -> Self {
-        self.keep_alive = keep_alive.into();
-        self
     }
 
     /// Looks up names by this resolver, instead of the system's.
@@ -92,7 +83,7 @@ impl Connector {
             }
         };
         let transport = Transport::from(stream);
-        transport.tune(self.keep_alive.as_ref());
+        transport.no_delay();
         Ok(transport)
     }
 
@@ -127,7 +118,6 @@ impl Default for Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
-            .field("keep_alive", &self.keep_alive)
             .field("sources", &self.sources)
             .finish_non_exhaustive()
     }

@@ -10,7 +10,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 
 use crate::{
     error::{Error, ErrorKind},
-    transport::Transport,
+    transport::{TcpKeepAlive, Transport},
 };
 
 use super::{Address, Connect, Connector, ProxyHeader, Tls, default_tls};
@@ -21,10 +21,32 @@ pub(crate) struct Dial {
     pub(crate) connector: Arc<dyn Connect>,
     /// Budget of one attempt, name lookup included.
     pub(crate) connect_timeout: Duration,
+    pub(crate) tcp_keep_alive: KeptAlive,
     /// Set, or made of what is compiled in when first needed.
     pub(crate) tls: Arc<OnceLock<Tls>>,
     /// Budget of a TLS handshake.
     pub(crate) tls_timeout: Duration,
+}
+
+/// Which connections get TCP keep-alive, whoever opened them.
+#[derive(Clone, Debug)]
+pub(crate) enum KeptAlive {
+    Every(TcpKeepAlive),
+    /// The tunnels' pings look after the plain ones. To those with TLS it would be the only way
+    /// back to the socket, should the pings stop.
+    Tls(TcpKeepAlive),
+    None,
+}
+
+impl KeptAlive {
+    const fn at(&self, address: &Address) -> Option<&TcpKeepAlive> {
+        match (self, address) {
+            (Self::Every(keep_alive), _) | (Self::Tls(keep_alive), Address::Tls { .. }) => {
+                Some(keep_alive)
+            }
+            (Self::Tls(_) | Self::None, _) => None,
+        }
+    }
 }
 
 impl Default for Dial {
@@ -32,6 +54,7 @@ impl Default for Dial {
         Self {
             connector: Arc::new(Connector::new()),
             connect_timeout: Duration::from_secs(3),
+            tcp_keep_alive: KeptAlive::None,
             tls: Arc::default(),
             tls_timeout: Duration::from_secs(5),
         }
@@ -92,6 +115,9 @@ impl Dial {
                     true => Error::because(ErrorKind::Resolve, error),
                     false => failed(error),
                 })?;
+            if let Some(keep_alive) = self.tcp_keep_alive.at(address) {
+                transport.keep_alive(keep_alive);
+            }
             if let Some(header) = header {
                 transport
                     .write_all(header.as_bytes())

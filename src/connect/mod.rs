@@ -22,7 +22,7 @@ use crate::transport::Transport;
 
 pub use address::{Address, InvalidAddress};
 pub use connector::Connector;
-pub(crate) use dial::Dial;
+pub(crate) use dial::{Dial, KeptAlive};
 #[cfg(not(feature = "rustls"))]
 use no_tls::{Tls, default_tls};
 pub(crate) use proxy_protocol::ProxyHeader;

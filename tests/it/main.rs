@@ -30,6 +30,7 @@ mod registry_sockets;
 mod source_ports;
 #[cfg(feature = "sticky")]
 mod sticky;
+mod tcp_keep_alive;
 #[cfg(feature = "ring")]
 mod tls_upstream;
 mod tunnel_data;

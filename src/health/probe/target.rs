@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Address, Connect, Dial, ProxyHeader, ProxyProtocol},
+    connect::{Address, Connect, Dial, KeptAlive, ProxyHeader, ProxyProtocol},
     transport::Transport,
 };
 
@@ -56,6 +56,8 @@ impl ProbeTarget {
     pub(crate) fn over(address: Address, dial: Dial) -> Self {
         let dial = Dial {
             connect_timeout: UNBOUNDED,
+            // A probe does not live long enough for it.
+            tcp_keep_alive: KeptAlive::None,
             tls_timeout: UNBOUNDED,
             ..dial
         };
