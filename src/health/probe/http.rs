@@ -65,7 +65,8 @@ impl HttpProbe {
         self
     }
 
-    /// Asks another port of the same host. It changes nothing for a Unix socket.
+    /// Asks another port of the same host, with TLS if the upstream has it. It changes nothing for
+    /// a Unix socket.
     pub const fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
@@ -134,6 +135,7 @@ impl HttpProbe {
     fn address(&self, address: &Address) -> Address {
         match (address, self.port) {
             (Address::Tcp { host, .. }, Some(port)) => Address::tcp(host.clone(), port),
+            (Address::Tls { host, .. }, Some(port)) => Address::tls(host.clone(), port),
             _ => address.clone(),
         }
     }
