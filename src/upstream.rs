@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,8 +14,9 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Gate},
-    connect::{Address, InvalidAddress, ProxyProtocol},
+    connect::{Address, InvalidAddress, ProxyHeader, ProxyProtocol},
     hash::hash,
+    headers::ClientInfo,
     health::{HealthEvent, ProbeTimes, Standing},
 };
 
@@ -114,6 +116,22 @@ impl Upstream {
     #[must_use]
     pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
         self.proxy_protocol
+    }
+
+    /// What says who the client is, if this upstream is to be told: its IP address, as far as it
+    /// can be believed, and what is known of its connection.
+    pub(crate) fn proxy_header(
+        &self,
+        client_ip: Option<IpAddr>,
+        client: &ClientInfo,
+    ) -> Option<ProxyHeader> {
+        let version = self.proxy_protocol?;
+        let source = client_ip.map(|ip| {
+            // One that a trusted proxy told has no port.
+            let peer = client.peer().filter(|_| client.peer_ip() == Some(ip));
+            peer.unwrap_or(SocketAddr::new(ip, 0))
+        });
+        Some(version.relayed(source, client.local()))
     }
 
     /// The newest value of a tag.

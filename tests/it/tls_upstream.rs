@@ -30,7 +30,7 @@ use tokio_rustls::{
 };
 use wsplice::{
     Pool, ProxyLayer, Upstream,
-    connect::{ProxyProtocol, Tls, TlsBuilder},
+    connect::{Address, ProxyProtocol, Tls, TlsBuilder},
 };
 
 use crate::support::{
@@ -299,6 +299,18 @@ async fn the_name_can_be_another_than_the_address_says() {
         .build()
         .unwrap();
     assert_eq!(answer(&upstream, tls).await.0, 101);
+}
+
+#[tokio::test]
+async fn an_address_found_under_a_name_is_checked_for_the_name() {
+    let authority = Authority::new("ours");
+    let upstream = TlsUpstream::start(authority.sign("chat.internal", |_| {})).await;
+    let port = upstream.url.rsplit_once(':').unwrap().1.parse().unwrap();
+    for (name, status) in [("chat.internal", 101), ("other.internal", 502)] {
+        let found = Upstream::at(Address::tls_of(name, "127.0.0.1", port));
+        let tls = trusting(&authority).build().unwrap();
+        assert_eq!(answer_of(Pool::of([found]), tls).await.0, status, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -133,11 +133,13 @@ impl HttpProbe {
     }
 
     fn address(&self, address: &Address) -> Address {
-        match (address, self.port) {
-            (Address::Tcp { host, .. }, Some(port)) => Address::tcp(host.clone(), port),
-            (Address::Tls { host, .. }, Some(port)) => Address::tls(host.clone(), port),
-            _ => address.clone(),
+        let mut asked = address.clone();
+        if let (Address::Tcp { port, .. } | Address::Tls { port, .. }, Some(other)) =
+            (&mut asked, self.port)
+        {
+            *port = other;
         }
+        asked
     }
 
     fn check_status(&self, status: StatusCode) -> Result<(), ProbeFailure> {
