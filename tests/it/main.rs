@@ -30,8 +30,11 @@ mod property_inject;
 mod public_types;
 mod registry_sockets;
 mod retry;
+#[cfg(target_os = "linux")]
+mod source_ports;
 #[cfg(feature = "sticky")]
 mod sticky;
+mod tcp_keep_alive;
 #[cfg(feature = "ring")]
 mod tls_upstream;
 mod tunnel_data;
