@@ -28,6 +28,7 @@ mod public_types;
 mod registry_sockets;
 #[cfg(feature = "sticky")]
 mod sticky;
+mod tls_client;
 #[cfg(feature = "ring")]
 mod tls_upstream;
 mod tunnel_data;
