@@ -35,6 +35,7 @@ mod source_ports;
 #[cfg(feature = "sticky")]
 mod sticky;
 mod tcp_keep_alive;
+mod tls_client;
 #[cfg(feature = "ring")]
 mod tls_upstream;
 mod tunnel_data;
