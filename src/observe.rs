@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 
 use crate::{
+    discovery::DiscoverError,
     error::{Error, Side},
     health::Transition,
     report::{Rtt, TunnelInfo, TunnelReport},
@@ -79,6 +80,11 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// An upstream came into the pool, left it, or is being drained.
     fn upstream_changed(&self, upstream: &str, change: UpstreamChange) {
         let _ = (upstream, change);
+    }
+
+    /// A pool's source of upstreams failed, and the pool keeps those that it has.
+    fn discovery_failed(&self, error: &DiscoverError) {
+        let _ = error;
     }
 
     /// A side answered a ping of ours.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,8 +14,9 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Gate},
-    connect::{Address, InvalidAddress},
+    connect::{Address, InvalidAddress, ProxyHeader, ProxyProtocol},
     hash::hash,
+    headers::ClientInfo,
     health::{HealthEvent, ProbeTimes, Standing, Tally},
 };
 
@@ -38,6 +40,7 @@ pub struct Upstream {
     weight: u32,
     tags: Vec<(Box<str>, Box<str>)>,
     admission: Admission,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Upstream {
@@ -60,6 +63,7 @@ impl Upstream {
             weight: 1,
             tags: Vec::new(),
             admission: Admission::new(),
+            proxy_protocol: None,
         }
     }
 
@@ -78,6 +82,14 @@ impl Upstream {
         self
     }
 
+    /// Tells it the client's address by the PROXY protocol, at the start of each connection; off
+    /// by default. It must be set to expect that, or it will see garbage.
+    #[must_use]
+    pub fn send_proxy_protocol(mut self, version: impl Into<Option<ProxyProtocol>>) -> Self {
+        self.proxy_protocol = version.into();
+        self
+    }
+
     /// Adds a tag, for policies and predicates of your own.
     #[must_use]
     pub fn tag(mut self, key: &str, value: &str) -> Self {
@@ -86,7 +98,8 @@ impl Upstream {
     }
 
     /// What logs, reports and [`Pool::remove`](crate::Pool::remove) call it: `host:port`,
-    /// `wss://host:port` with TLS, or `unix:` and the path. Another address has another name.
+    /// `wss://host:port` with TLS (then `#` and whom the certificate is for, if that is not the
+    /// host), or `unix:` and the path. Another address has another name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -98,6 +111,31 @@ impl Upstream {
         &self.address
     }
 
+    /// How it is told the client's address.
+    ///
+    /// With such a header a connection belongs to one client: it must never be shared, pooled or
+    /// used again for another.
+    #[must_use]
+    pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
+    }
+
+    /// What says who the client is, if this upstream is to be told: its IP address, as far as it
+    /// can be believed, and what is known of its connection.
+    pub(crate) fn proxy_header(
+        &self,
+        client_ip: Option<IpAddr>,
+        client: &ClientInfo,
+    ) -> Option<ProxyHeader> {
+        let version = self.proxy_protocol?;
+        let source = client_ip.map(|ip| {
+            // One that a trusted proxy told has no port.
+            let peer = client.peer().filter(|_| client.peer_ip() == Some(ip));
+            peer.unwrap_or(SocketAddr::new(ip, 0))
+        });
+        Some(version.relayed(source, client.local()))
+    }
+
     /// The newest value of a tag.
     #[must_use]
     pub fn tag_value(&self, key: &str) -> Option<&str> {
@@ -106,9 +144,14 @@ impl Upstream {
     }
 }
 
-/// The server behind `ws://a:443` is not the one behind `wss://a:443`.
+/// The server behind `ws://a:443` is not the one behind `wss://a:443`, which may not be the one
+/// that has a certificate for another name.
 fn name_of(address: &Address) -> String {
     match address {
+        Address::Tls {
+            server_name: Some(server_name),
+            ..
+        } => format!("wss://{address}#{server_name}"),
         Address::Tls { .. } => format!("wss://{address}"),
         // Shown as it is written only if it can be.
         Address::Unix(path) if path.to_str().is_none() => format!("unix:{path:?}"),
@@ -346,9 +389,15 @@ mod tests {
 
     #[test]
     fn the_same_port_with_and_without_tls_has_two_names() {
-        let names = [Address::tcp("a", 443), Address::tls("a", 443)].map(Upstream::at);
-        let names = names.each_ref().map(Upstream::name);
-        assert_eq!(names, ["a:443", "wss://a:443"]);
+        let plain = Address::tcp("a", 443);
+        let upstreams = [
+            plain,
+            Address::tls("a", 443),
+            Address::tls_of("b", "a", 443),
+        ];
+        let upstreams = upstreams.map(Upstream::at);
+        let names = upstreams.each_ref().map(Upstream::name);
+        assert_eq!(names, ["a:443", "wss://a:443", "wss://a:443#b"]);
     }
 
     #[cfg(unix)]

@@ -20,6 +20,7 @@ pub(crate) fn layer(args: &Args, upstreams: &[Upstream]) -> Result<ProxyLayer, B
     let secured = tls::secure(ProxyLayer::new(pool(args, upstreams)), args, upstreams)?;
     Ok(secured
         .matching(paths(&args.route))
+        .connector(args.dial.connector())
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
@@ -31,7 +32,10 @@ fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
         Some(tunnels) => Admission::new().max_tunnels(tunnels.get()),
         None => Admission::new(),
     };
-    let limited = |upstream: &Upstream| upstream.clone().admission(admission);
+    let limited = |upstream: &Upstream| {
+        let upstream = upstream.clone().admission(admission);
+        args.dial.announce(upstream)
+    };
     let pool = Pool::of(upstreams.iter().map(limited)).balance(balance(args));
     args.probe.of(pool, args.probe_interval)
 }

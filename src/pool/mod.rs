@@ -1,6 +1,8 @@
 //! Stage 3: the upstreams of a route, and how one of them is leased.
 //!
-//! * `handle` is [`Pool`] itself: settings, edits while it runs, and the pick;
+//! * `handle` is [`Pool`] itself: settings, and edits while it runs;
+//! * `pick` leases an upstream, by the limits, the queue and the policy;
+//! * `queue` is the line of those who wait for a turn;
 //! * `state` is what all its clones share: the roster, the gate, the queue;
 //! * `roster` (pure) is the list of members that picks look at, replaced whole on every change;
 //! * `lease` is a tunnel's claim on an upstream and on the pool;
@@ -11,12 +13,14 @@
 //!   how it is woken;
 //! * `drains` takes an upstream out of use, `lost` closes the tunnels of those that are lost;
 //! * `retries` counts requests and retries, and holds the retries down;
+//! * `follow` is the task that makes what a source tells the pool's upstreams;
 //! * `news` tells observers and the log, `status` whoever asks.
 
 mod alarm;
 mod bell;
 mod compare;
 mod drains;
+mod follow;
 mod handle;
 mod health;
 mod lease;
@@ -24,6 +28,8 @@ mod line;
 mod lost;
 mod monitor;
 mod news;
+mod pick;
+mod queue;
 mod retries;
 mod roster;
 mod settings;
@@ -33,6 +39,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use follow::{Follow, FollowStatus};
 pub use handle::Pool;
 pub(crate) use lease::Lease;
 pub use retries::RetryStatus;

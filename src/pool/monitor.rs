@@ -122,7 +122,9 @@ impl Monitor {
         let Some(probe) = health.probe.clone() else {
             return;
         };
-        let target = ProbeTarget::over(member.upstream().address().clone(), dial);
+        let upstream = member.upstream();
+        let target = ProbeTarget::over(upstream.address().clone(), dial)
+            .announced(upstream.proxy_protocol());
         let within = health.schedule.probe_timeout();
         let state = Arc::downgrade(state);
         let probing = Probing {

@@ -4,12 +4,12 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     admission::Gate,
@@ -24,6 +24,7 @@ use super::{
     alarm::Alarm,
     bell::Bell,
     news::{Change, News},
+    queue::Queue,
     roster::{Edited, Roster},
     settings::HealthSettings,
 };
@@ -48,9 +49,10 @@ pub(crate) struct State {
     dial: Mutex<Dial>,
     registries: Mutex<Vec<WeakRegistry>>,
     losses: AtomicU32,
-    waiting: AtomicUsize,
-    turn: Notify,
+    queue: Queue,
     retries: Mutex<Ledger>,
+    /// Tells by its end that the pool is gone.
+    presence: watch::Sender<()>,
 }
 
 /// Members that were removed not long ago.
@@ -71,9 +73,9 @@ impl State {
             dial: Mutex::default(),
             registries: Mutex::default(),
             losses: AtomicU32::new(0),
-            waiting: AtomicUsize::new(0),
-            turn: Notify::new(),
+            queue: Queue::default(),
             retries: Mutex::default(),
+            presence: watch::Sender::default(),
         }
     }
 
@@ -83,6 +85,10 @@ impl State {
 
     pub(super) const fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    pub(super) const fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Puts the first upstreams in, of which nobody needs to be told.
@@ -171,7 +177,7 @@ impl State {
     ) -> Vec<Arc<Member>> {
         let (roster, lost) = self.roster_of(members, now);
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
-        self.turn.notify_waiters();
+        self.queue.call();
         self.bell.ring();
         lost
     }
@@ -185,24 +191,13 @@ impl State {
         lock(&self.dial).clone()
     }
 
+    /// Whose sender is gone when the pool is.
+    pub(super) fn presence(&self) -> watch::Receiver<()> {
+        self.presence.subscribe()
+    }
+
     pub(super) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
         self.news.attach(observer);
-    }
-
-    /// Takes a place in the queue, if there is one.
-    pub(super) fn queue(&self, places: usize) -> Option<Place<'_>> {
-        let one_more = |waiting: usize| (waiting < places).then_some(waiting + 1);
-        self.waiting
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
-            .is_ok()
-            .then_some(Place(self))
-    }
-
-    /// Somebody left: the next in the queue may ask again.
-    pub(super) fn call_next(&self) {
-        if self.waiting.load(Ordering::Acquire) > 0 {
-            self.turn.notify_one();
-        }
     }
 
     /// Adds a registry in which tunnels to this pool's upstreams are listed.
@@ -262,24 +257,6 @@ impl Past {
             .iter()
             .position(|(_, member)| member.is_at(upstream.address()))?;
         Some(self.0.swap_remove(index).1)
-    }
-}
-
-/// A place in the queue, given up on drop.
-pub(super) struct Place<'a>(&'a State);
-
-impl Place<'_> {
-    /// Waits until it may be worth asking again, at `until` the latest.
-    pub(super) async fn wait(&self, until: Instant) {
-        let _ = tokio::time::timeout_at(until, self.0.turn.notified()).await;
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-        // A call that was meant for this place goes on to the next.
-        self.0.call_next();
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The modules in import order: each may import only from those before it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "error",
     "frame",
     "report",
@@ -26,6 +26,7 @@ const ORDER: [&str; 25] = [
     "handshake",
     "health",
     "upstream",
+    "discovery",
     "balance",
     "observe",
     "registry",
