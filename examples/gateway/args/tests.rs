@@ -144,7 +144,7 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
 fn tls_upstreams_need_tls_built_in() {
     let arg = "--upstream=wss://a";
     if cfg!(feature = "rustls") {
-        assert_eq!(parse(&[arg]).unwrap().upstream[0].name(), "a:443");
+        assert_eq!(parse(&[arg]).unwrap().upstream[0].name(), "wss://a:443");
     } else {
         assert!(refusal(&[arg]).contains("TLS needs the feature"));
     }
