@@ -14,6 +14,8 @@ mod clock_kit;
 mod clock_limits;
 mod clock_opaque;
 mod clock_timers;
+#[cfg(feature = "dns")]
+mod discovery_dns;
 mod drain_sockets;
 mod handshake;
 mod health;

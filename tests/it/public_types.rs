@@ -186,6 +186,17 @@ fn sources_are_debug_and_send() {
     is_debug_send::<dyn discovery::Discover>();
 }
 
+#[cfg(feature = "dns")]
+#[test]
+fn types_of_the_feature_dns() {
+    are_debug_send_sync![
+        discovery::Dns,
+        discovery::DnsResolver,
+        discovery::InvalidName,
+        discovery::IpFamilies,
+    ];
+}
+
 /// Policies can be sent and shared, but may be closures, which cannot be shown.
 #[test]
 fn balancing_policies_are_send_and_sync() {

@@ -9,6 +9,7 @@
 //! | [`axum_upstream`] | an axum application with real WebSocket endpoints |
 //! | [`clients`] | tokio-tungstenite and fastwebsockets behind one trait |
 //! | [`frames`] | single frames, built and read byte by byte |
+//! | `dns` | a DNS server that answers well or badly (feature `dns`) |
 //! | [`rng`] | seeded payloads and a running checksum |
 //! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
 //! | [`tunnels`] | a proxy in such a server, and both raw ends of a tunnel through it |
@@ -20,6 +21,8 @@
 pub(crate) mod axum_upstream;
 pub(crate) mod clients;
 pub(crate) mod deadline;
+#[cfg(feature = "dns")]
+pub(crate) mod dns;
 pub(crate) mod frames;
 pub(crate) mod head;
 pub(crate) mod raw;
