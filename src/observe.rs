@@ -38,7 +38,8 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = handshake;
     }
 
-    /// The upstream said no; its own answer is being relayed.
+    /// The upstream said no; its own answer is being relayed, unless another upstream is tried
+    /// instead ([`Retry::on_status`](crate::Retry::on_status)).
     fn handshake_refused(&self, handshake: &Handshake<'_>, status: StatusCode) {
         let _ = (handshake, status);
     }
@@ -52,6 +53,12 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// each upstream that was tried.
     fn handshake_failed(&self, handshake: &Handshake<'_>, error: &Error) {
         let _ = (handshake, error);
+    }
+
+    /// Another upstream is being tried, after one that failed or refused, which was told before.
+    /// `attempt` counts the upstreams of this handshake, this one included: 2 or more.
+    fn handshake_retried(&self, handshake: &Handshake<'_>, attempt: usize) {
+        let _ = (handshake, attempt);
     }
 
     /// A tunnel stands.

@@ -6,6 +6,7 @@
 //! * `health` takes what handshakes, tunnels and probes tell, and decides who may be picked;
 //! * `monitor` is the task that probes;
 //! * `follow` is the task that makes what a source tells the pool's upstreams;
+//! * `retries` counts requests and retries, and holds the retries down;
 //! * `lease` is a tunnel's claim on an upstream and on the pool.
 
 mod follow;
@@ -13,6 +14,7 @@ mod handle;
 mod health;
 mod lease;
 mod monitor;
+mod retries;
 mod roster;
 mod settings;
 mod state;
@@ -21,4 +23,5 @@ pub use follow::{Follow, FollowStatus};
 pub use handle::Pool;
 pub use health::UpstreamStatus;
 pub(crate) use lease::Lease;
+pub use retries::RetryStatus;
 pub use settings::LostTunnels;

@@ -18,6 +18,7 @@ use crate::{
     admission::Gate,
     observe::Observer,
     registry::Registry,
+    retry::Ledger,
     upstream::{Member, Upstream},
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct State {
     turn: Notify,
     /// Tells by its end that the pool is gone.
     presence: watch::Sender<()>,
+    retries: Mutex<Ledger>,
 }
 
 /// Members that were removed not long ago.
@@ -87,6 +89,11 @@ impl State {
         let members = Arc::clone(self.roster().members());
         self.set_roster(roster_of(members));
         self.turn.notify_waiters();
+    }
+
+    /// Held only as long as it takes to count.
+    pub(super) fn retries(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.retries)
     }
 
     fn set_roster(&self, roster: Roster) {

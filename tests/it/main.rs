@@ -13,7 +13,9 @@ mod clock_keep_alive;
 mod clock_kit;
 mod clock_limits;
 mod clock_opaque;
+mod clock_retry;
 mod clock_timers;
+mod clock_upstreams;
 #[cfg(feature = "dns")]
 mod discovery_dns;
 mod drain_sockets;
