@@ -66,8 +66,8 @@
 //! | [`upgrade`] | is it a WebSocket handshake, and a proper one? |
 //! | [`head`], [`matcher`] | how a request is read, and whose it is |
 //! | [`Pool`], [`Upstream`], [`Admission`] | the upstreams, and how many tunnels they take |
-//! | [`discovery`] | where a pool learns which upstreams there are |
 //! | [`Retry`], [`RetryBudget`] | what is tried again elsewhere |
+//! | [`discovery`] | where a pool learns which upstreams there are |
 //! | [`health`], [`balance`] | which of them are fit for use, and which is used |
 //! | [`connect`], [`Transport`] | a byte stream to it |
 //! | [`headers`] | what is dropped, told and changed on the way up and down |

@@ -5,8 +5,8 @@
 //! * `roster` (pure) is the list of members that picks look at, replaced whole on every change;
 //! * `health` takes what handshakes, tunnels and probes tell, and decides who may be picked;
 //! * `monitor` is the task that probes;
-//! * `follow` is the task that makes what a source tells the pool's upstreams;
 //! * `retries` counts requests and retries, and holds the retries down;
+//! * `follow` is the task that makes what a source tells the pool's upstreams;
 //! * `lease` is a tunnel's claim on an upstream and on the pool.
 
 mod follow;

@@ -39,9 +39,9 @@ pub(crate) struct State {
     is_probing: AtomicBool,
     waiting: AtomicUsize,
     turn: Notify,
+    retries: Mutex<Ledger>,
     /// Tells by its end that the pool is gone.
     presence: watch::Sender<()>,
-    retries: Mutex<Ledger>,
 }
 
 /// Members that were removed not long ago.
