@@ -17,6 +17,8 @@ mod clock_queue;
 mod clock_retry;
 mod clock_timers;
 mod clock_upstreams;
+#[cfg(feature = "dns")]
+mod discovery_dns;
 mod drain_sockets;
 mod handshake;
 mod health;
@@ -30,8 +32,12 @@ mod property_inject;
 mod public_types;
 mod registry_sockets;
 mod retry;
+#[cfg(target_os = "linux")]
+mod source_ports;
 #[cfg(feature = "sticky")]
 mod sticky;
+mod tcp_keep_alive;
+mod tls_client;
 #[cfg(feature = "ring")]
 mod tls_upstream;
 mod tunnel_data;
