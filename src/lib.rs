@@ -84,6 +84,7 @@
 //! |---|---|
 //! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
 //! | `http2` | WebSockets over HTTP/2 from clients (RFC 8441) |
+//! | `dns` | `discovery::Dns`: upstreams by A, AAAA or SRV records; needs Rust 1.88 |
 //! | `regex` | `matcher::path_regex`, and expressions for what HTTP probes expect |
 //! | `sticky` | `balance::Sticky` |
 //! | `rustls` | TLS to upstreams, with a rustls configuration of yours: `connect::Tls` |

@@ -17,6 +17,8 @@ mod clock_queue;
 mod clock_retry;
 mod clock_timers;
 mod clock_upstreams;
+#[cfg(feature = "dns")]
+mod discovery_dns;
 mod drain_sockets;
 mod handshake;
 mod health;

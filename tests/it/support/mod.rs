@@ -9,6 +9,7 @@
 //! | [`axum_upstream`] | an axum application with real WebSocket endpoints |
 //! | [`clients`] | tokio-tungstenite and fastwebsockets behind one trait |
 //! | [`frames`] | single frames, built and read byte by byte |
+//! | `dns` | a DNS server that answers well or badly (feature `dns`) |
 //! | [`rng`] | seeded payloads and a running checksum |
 //! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
 //! | [`tls`] | a server inside TLS, and the raw end of a client of it |
@@ -21,6 +22,8 @@
 pub(crate) mod axum_upstream;
 pub(crate) mod clients;
 pub(crate) mod deadline;
+#[cfg(feature = "dns")]
+pub(crate) mod dns;
 pub(crate) mod frames;
 pub(crate) mod head;
 pub(crate) mod raw;
