@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Gate},
-    connect::{Address, InvalidAddress},
+    connect::{Address, HttpVersion, InvalidAddress},
     hash::hash,
     health::{HealthEvent, ProbeTimes, Standing},
 };
@@ -38,6 +38,7 @@ pub struct Upstream {
     weight: u32,
     tags: Vec<(Box<str>, Box<str>)>,
     admission: Admission,
+    http_version: HttpVersion,
 }
 
 impl Upstream {
@@ -60,6 +61,7 @@ impl Upstream {
             weight: 1,
             tags: Vec::new(),
             admission: Admission::new(),
+            http_version: HttpVersion::default(),
         }
     }
 
@@ -75,6 +77,13 @@ impl Upstream {
     #[must_use]
     pub fn admission(mut self, admission: Admission) -> Self {
         self.admission = admission;
+        self
+    }
+
+    /// In which version of HTTP it is asked for its WebSockets; HTTP/1.1 unless set.
+    #[must_use]
+    pub fn http_version(mut self, version: HttpVersion) -> Self {
+        self.http_version = version;
         self
     }
 
@@ -95,6 +104,10 @@ impl Upstream {
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(crate) const fn version(&self) -> HttpVersion {
+        self.http_version
     }
 
     /// The newest value of a tag.

@@ -13,7 +13,7 @@ use crate::{
     transport::Transport,
 };
 
-use super::{Address, Connect, Connector, Tls, default_tls};
+use super::{Address, Agreed, Alpn, Connect, Connector, Shared, Tls, default_tls};
 
 /// How connections to upstreams are opened: for tunnels and for probes alike.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Dial {
     pub(crate) tls: Arc<OnceLock<Tls>>,
     /// Budget of a TLS handshake.
     pub(crate) tls_timeout: Duration,
+    /// Connections over HTTP/2.
+    pub(crate) shared: Shared,
 }
 
 impl Default for Dial {
@@ -34,11 +36,25 @@ impl Default for Dial {
             connect_timeout: Duration::from_secs(3),
             tls: Arc::default(),
             tls_timeout: Duration::from_secs(5),
+            shared: Shared::default(),
         }
     }
 }
 
 impl Dial {
+    /// Connections that were opened another way are not used from here on.
+    pub(crate) fn set_connector(&mut self, connector: Arc<dyn Connect>) {
+        self.connector = connector;
+        self.shared = self.shared.anew();
+    }
+
+    /// Connections that were secured another way are not used from here on.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn set_tls(&mut self, tls: Tls) {
+        self.tls = Arc::new(OnceLock::from(tls));
+        self.shared = self.shared.anew();
+    }
+
     /// Opens a connection to this address, and secures it where the address says so.
     ///
     /// # Errors
@@ -46,14 +62,30 @@ impl Dial {
     /// [`ErrorKind::Resolve`], [`ErrorKind::Connect`], [`ErrorKind::ConnectTimeout`],
     /// [`ErrorKind::Tls`] or [`ErrorKind::TlsTimeout`].
     pub(crate) async fn dial(&self, address: &Address) -> Result<Transport, Error> {
+        let (transport, _) = self.dial_offering(address, Alpn::Http1).await?;
+        Ok(transport)
+    }
+
+    /// As [`dial`](Self::dial), and says what was agreed on by ALPN. Without TLS that is nothing
+    /// but HTTP/1.1.
+    pub(crate) async fn dial_offering(
+        &self,
+        address: &Address,
+        alpn: Alpn,
+    ) -> Result<(Transport, Agreed), Error> {
         let transport = self.connect(address).await?;
         match address {
-            Address::Tls { host, .. } => self.secure(transport, host).await,
-            Address::Tcp { .. } | Address::Unix(_) => Ok(transport),
+            Address::Tls { host, .. } => self.secure(transport, host, alpn).await,
+            Address::Tcp { .. } | Address::Unix(_) => Ok((transport, Agreed::Http1)),
         }
     }
 
-    async fn secure(&self, transport: Transport, host: &str) -> Result<Transport, Error> {
+    async fn secure(
+        &self,
+        transport: Transport,
+        host: &str,
+        alpn: Alpn,
+    ) -> Result<(Transport, Agreed), Error> {
         let failed = |error: io::Error| Error::because(ErrorKind::Tls, error);
         let tls = match self.tls.get() {
             Some(tls) => tls,
@@ -62,7 +94,7 @@ impl Dial {
                 self.tls.get_or_init(|| tls)
             }
         };
-        match timeout(self.tls_timeout, tls.secure(transport, host)).await {
+        match timeout(self.tls_timeout, tls.secure(transport, host, alpn)).await {
             Ok(result) => result.map_err(failed),
             Err(_) => {
                 let budget = self.tls_timeout;

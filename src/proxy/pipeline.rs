@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, field};
 
 use crate::{
+    connect::Link,
     error::{Error, ErrorKind, Side},
     handshake::{Answer, Offer, RefusalBody, accepted, exchange, fit, outbound, refused},
     head::RequestHead,
@@ -19,7 +20,6 @@ use crate::{
     matcher::owns,
     observe::Handshake,
     pool::Lease,
-    transport::Transport,
     upgrade::{Intent, UpgradeRequest},
     upstream::Member,
 };
@@ -62,10 +62,10 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
     .await
 }
 
-/// A connection to the upstream that was picked.
+/// A way to the upstream that was picked.
 struct Connected {
     lease: Lease,
-    transport: Transport,
+    link: Link,
     /// When the attempt at this upstream began.
     began: Instant,
 }
@@ -126,19 +126,13 @@ impl Journey {
                 Err(error) => return Err(last.unwrap_or(error)),
             };
             let began = Instant::now();
-            match self
+            let upstream = lease.member().upstream();
+            let reached = self
                 .settings
                 .dial
-                .dial(lease.member().upstream().address())
-                .await
-            {
-                Ok(transport) => {
-                    return Ok(Connected {
-                        lease,
-                        transport,
-                        began,
-                    });
-                }
+                .reach(upstream.address(), upstream.version());
+            match reached.await {
+                Ok(link) => return Ok(Connected { lease, link, began }),
                 Err(error) => {
                     self.failed(&lease, began, &error);
                     last = Some(error);
@@ -181,22 +175,15 @@ impl Journey {
         on_upgrade: OnUpgrade,
         connected: Connected,
     ) -> Result<Response<Answered>, Error> {
-        let Connected {
-            lease,
-            transport,
-            began,
-        } = connected;
+        let Connected { lease, link, began } = connected;
         let settings = &self.settings;
         let path = Box::from(head.uri.path());
         let mark = self.mark(&head, &client, &lease);
         let request = outbound(head, target, upgrade, &client, &settings.outbound);
         let offer = Offer::of(request.headers(), upgrade);
-        let answer = self
-            .exchange(transport, request)
-            .await
-            .inspect_err(|error| {
-                self.failed(&lease, began, error);
-            })?;
+        let answer = self.exchange(link, request).await.inspect_err(|error| {
+            self.failed(&lease, began, error);
+        })?;
         let via = settings.outbound.via.as_ref();
         match answer {
             Answer::Refusal(response) => {
@@ -205,7 +192,7 @@ impl Journey {
                 add(mark, response.headers_mut());
                 Ok(response.map(Answered::Refusal))
             }
-            Answer::SwitchingProtocols {
+            Answer::Agreed {
                 head,
                 transport,
                 read_ahead,
@@ -228,13 +215,14 @@ impl Journey {
 
     async fn exchange(
         &self,
-        transport: Transport,
+        link: Link,
         request: http::Request<http_body_util::Empty<Bytes>>,
     ) -> Result<Answer, Error> {
         let settings = &self.settings;
         let timeouts = &settings.timeouts;
         let exchange = exchange(
-            transport,
+            link,
+            &settings.dial,
             request,
             settings.head_limits,
             timeouts.refusal_body,

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Address, Connect, Dial},
+    connect::{Address, Connect, Dial, HttpVersion, Link},
     transport::Transport,
 };
 
@@ -21,6 +21,7 @@ use super::ProbeFailure;
 pub struct ProbeTarget {
     address: Address,
     dial: Dial,
+    http_version: HttpVersion,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -65,8 +66,19 @@ impl ProbeTarget {
         Self {
             address,
             dial,
+            http_version: HttpVersion::default(),
             progress: Arc::new(Mutex::new(progress)),
         }
+    }
+
+    /// In which version of HTTP the probes of this crate ask, as [`Upstream::http_version`] says
+    /// for clients; HTTP/1.1 unless set. Another address is always asked in HTTP/1.1.
+    ///
+    /// [`Upstream::http_version`]: crate::Upstream::http_version
+    #[must_use]
+    pub fn with_http_version(mut self, version: HttpVersion) -> Self {
+        self.http_version = version;
+        self
     }
 
     /// Where the upstream is.
@@ -94,6 +106,22 @@ impl ProbeTarget {
         let transport = self.dial.dial(address).await?;
         self.step(UNNAMED);
         Ok(transport)
+    }
+
+    /// Finds a way to this address for a request, as for a client's.
+    pub(super) async fn reach(&self, address: &Address) -> Result<Link, ProbeFailure> {
+        self.step("connect");
+        let version = match *address == self.address {
+            true => self.http_version,
+            false => HttpVersion::default(),
+        };
+        let link = self.dial.reach(address, version).await?;
+        self.step(UNNAMED);
+        Ok(link)
+    }
+
+    pub(super) const fn dial(&self) -> &Dial {
+        &self.dial
     }
 
     /// Says what the probe is going to wait for, for the failure if that takes too long:
