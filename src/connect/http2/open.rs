@@ -19,11 +19,7 @@ use crate::{
     transport::Transport,
 };
 
-use super::{
-    connection::Connection,
-    driver::Driver,
-    settings::{Http2Connections, STREAM_WINDOW},
-};
+use super::{connection::Connection, driver::Driver, settings::Http2Connections};
 
 /// The largest head that is read, in bytes as RFC 9113 §6.5.2 counts them. What an answer may have
 /// is the exchange's to say.
@@ -95,7 +91,7 @@ async fn begin(
 ) -> Result<(SendRequest<Bytes>, Driven), BoxError> {
     let (sender, mut connection): (_, Driven) = client::Builder::new()
         .enable_push(false)
-        .initial_window_size(STREAM_WINDOW)
+        .initial_window_size(settings.stream_window)
         .initial_connection_window_size(settings.connection_window())
         .data_frame_budget(settings.small_frame_budget())
         .max_header_list_size(MAX_HEAD)

@@ -22,29 +22,30 @@ use std::time::Duration;
 #[must_use]
 pub struct Http2Connections {
     pub(super) max_streams: usize,
+    pub(super) stream_window: u32,
     pub(super) ping_interval: Option<Duration>,
     pub(super) ping_timeout: Duration,
     pub(super) idle_timeout: Duration,
 }
 
-/// What a stream may receive before it is read, in bytes. It stands for the receive buffer that a
-/// tunnel's own socket would have.
-pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
-
 /// The largest window there is (RFC 9113 §6.9.1), in bytes.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// What a connection may hold of small frames that nobody reads, for each stream. h2 counts a
-/// frame below 256 bytes as 256 that are missing; 4,096 frames of 16 bytes, which fill a stream's
-/// window, are just below this. Beyond it the upstream is cut off.
+/// The smallest window that is taken; below RFC 9113's initial one streams would stall for little.
+const MIN_WINDOW: u32 = 64 * 1024;
+
+/// What a connection may hold of small frames that nobody reads, in bytes for each stream. h2
+/// counts 256 for a frame below that, less what is in it: that makes 4,096 frames of WebSocket pings
+/// or the like. If on average every stream holds more, the connection is cut off.
 const SMALL_FRAMES: usize = 1024 * 1024;
 
 impl Http2Connections {
-    /// The defaults: 100 tunnels, a PING every 30 s to be answered within 10 s, closed after 60 s
+    /// The defaults: 100 tunnels, windows of 256 KiB, a PING every 30 s to be answered within 10 s, closed after 60 s
     /// without a tunnel.
     pub const fn new() -> Self {
         Self {
             max_streams: 100,
+            stream_window: 256 * 1024,
             ping_interval: Some(Duration::from_secs(30)),
             ping_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -54,10 +55,18 @@ impl Http2Connections {
     /// How many tunnels a connection takes at most, at least 1. What an upstream allows counts if
     /// it is less.
     ///
-    /// The windows are so large that all of them may stall without the others taking notice: each
-    /// may hold 64 KiB that nobody reads.
+    /// The connection's window has room for the windows of all of them, so none can stall because
+    /// of others.
     pub const fn max_streams(mut self, streams: usize) -> Self {
         self.max_streams = if streams == 0 { 1 } else { streams };
+        self
+    }
+
+    /// How much an upstream may send on a stream before the client takes it, in bytes (at least
+    /// 64 KiB). It stands for the receive buffer that a tunnel's own socket would have: it holds
+    /// what stalls, and bounds the speed over long distances, to a window in each round trip.
+    pub fn stream_window(mut self, bytes: u32) -> Self {
+        self.stream_window = bytes.clamp(MIN_WINDOW, MAX_WINDOW);
         self
     }
 
@@ -84,7 +93,7 @@ impl Http2Connections {
     /// The window of the connection: room for every stream to fill its own.
     pub(super) fn connection_window(&self) -> u32 {
         let streams = u32::try_from(self.max_streams).unwrap_or(u32::MAX);
-        STREAM_WINDOW
+        self.stream_window
             .saturating_mul(streams.saturating_add(1))
             .min(MAX_WINDOW)
     }
@@ -107,7 +116,7 @@ mod tests {
     #[test]
     fn all_streams_of_a_connection_can_stall_and_one_more_can_go_on() {
         let settings = Http2Connections::new();
-        assert_eq!(settings.connection_window(), 101 * 64 * 1024);
+        assert_eq!(settings.connection_window(), 101 * 256 * 1024);
         assert_eq!(settings.max_streams(0).max_streams, 1);
         let many = Http2Connections::new().max_streams(usize::MAX);
         assert_eq!(many.connection_window(), MAX_WINDOW);

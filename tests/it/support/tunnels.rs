@@ -68,8 +68,12 @@ impl Gate {
         upstreams: [String; N],
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
     ) -> Self {
+        Self::over(Pool::new(upstreams).expect("upstreams"), settings).await
+    }
+
+    /// A proxy to a pool, with settings of its own.
+    pub(crate) async fn over(pool: Pool, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> Self {
         let told = watch::Sender::new(Told::default());
-        let pool = Pool::new(upstreams).expect("upstreams");
         let layer = ProxyLayer::new(pool)
             .matching(path("/ws/*"))
             .observer(Watcher(told.clone()));
