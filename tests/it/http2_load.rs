@@ -25,15 +25,15 @@ const FLOODED: usize = 30;
 const DROPPED: usize = 10;
 
 /// Messages on a flooded tunnel.
-const FLOOD: usize = 500;
+const FLOOD: usize = 100;
 
 /// What a stalled tunnel is sent before anything of it is read, in messages and bytes: far more
 /// than the window of a stream.
-const STALL: (usize, usize) = (64, 64 * 1024);
+const STALL: (usize, usize) = (32, 64 * 1024);
 
 /// What the client lets wait on a stream, and on the connection: how much may stall without
 /// stalling the rest is the receiver's to say. In bytes.
-const WINDOWS: (u32, u32) = (64 * 1024, 16 * 1024 * 1024);
+const WINDOWS: (u32, u32) = (256 * 1024, 32 * 1024 * 1024);
 
 #[tokio::test]
 async fn no_stall_spreads_over_a_connection_to_http1_upstreams() {
