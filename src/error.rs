@@ -70,6 +70,9 @@ pub enum ErrorKind {
     Http2Unsupported,
     /// The upstream did not answer the handshake within the handshake timeout.
     HandshakeTimeout,
+    /// All attempts together, at one upstream or several, took longer than
+    /// [`Retry::within`](crate::Retry::within).
+    AttemptsTimeout,
     /// The upstream's connection broke, or it spoke something else than HTTP, before an answer.
     Handshake,
     /// The upstream answered 101 but did not agree to what was asked; the source says how.
@@ -144,6 +147,7 @@ impl Error {
             | ErrorKind::TlsTimeout
             | ErrorKind::Http2Unsupported
             | ErrorKind::HandshakeTimeout
+            | ErrorKind::AttemptsTimeout
             | ErrorKind::Handshake
             | ErrorKind::Disagreement => Side::Upstream,
         }
@@ -166,6 +170,7 @@ impl ErrorKind {
             Self::TlsTimeout => "the TLS handshake with the upstream timed out",
             Self::Http2Unsupported => "the upstream takes no WebSockets over HTTP/2",
             Self::HandshakeTimeout => "the upstream's handshake answer timed out",
+            Self::AttemptsTimeout => "all attempts together took too long",
             Self::Handshake => "the upstream broke the handshake",
             Self::Disagreement => "the upstream's 101 answer is not valid",
             Self::Draining => "draining, no new tunnels",

@@ -74,16 +74,16 @@ impl Dial {
         alpn: Alpn,
     ) -> Result<(Transport, Agreed), Error> {
         let transport = self.connect(address).await?;
-        match address {
-            Address::Tls { host, .. } => self.secure(transport, host, alpn).await,
-            Address::Tcp { .. } | Address::Unix(_) => Ok((transport, Agreed::Http1)),
+        match (address, address.server_name()) {
+            (Address::Tls { .. }, Some(name)) => self.secure(transport, name, alpn).await,
+            _ => Ok((transport, Agreed::Http1)),
         }
     }
 
     async fn secure(
         &self,
         transport: Transport,
-        host: &str,
+        server_name: &str,
         alpn: Alpn,
     ) -> Result<(Transport, Agreed), Error> {
         let failed = |error: io::Error| Error::because(ErrorKind::Tls, error);
@@ -94,7 +94,7 @@ impl Dial {
                 self.tls.get_or_init(|| tls)
             }
         };
-        match timeout(self.tls_timeout, tls.secure(transport, host, alpn)).await {
+        match timeout(self.tls_timeout, tls.secure(transport, server_name, alpn)).await {
             Ok(result) => result.map_err(failed),
             Err(_) => {
                 let budget = self.tls_timeout;

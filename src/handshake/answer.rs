@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     exchange::{self, HeadLimits},
-    http2,
+    http2, refusal,
 };
 
 /// The upstream's final answer.
@@ -37,7 +37,7 @@ pub(crate) enum Answer {
 
 /// The body of an answer that opens no tunnel, with what it comes from.
 pub(crate) enum RefusalBody {
-    Own(exchange::RefusalBody),
+    Own(refusal::RefusalBody),
     #[cfg_attr(not(feature = "http2"), allow(dead_code))]
     Shared(http2::Body),
 }

@@ -1,9 +1,10 @@
 //! Stage 5: the opening handshake on both legs.
 //!
 //! * `outbound` (pure) makes the request that the upstream gets;
-//! * `answer` sends it and reads the answer: with `exchange` on a connection of its own, in
-//!   HTTP/1.1, with header names in the case that `casing` gives them; or with `http2` on a stream
-//!   of a connection that is shared;
+//! * `answer` sends it and reads the answer: with `exchange` in HTTP/1.1, or with `http2` on a
+//!   stream of a connection that is shared;
+//! * `exchange` sends it (`spelling`) and reads a 101 (`switching`), on a connection of its own. Any
+//!   other answer is left to hyper, from the first byte (`replay`), as is its body (`refusal`);
 //! * `agreement` (pure) verifies a 101 (RFC 6455 §4.1), or a 2xx over HTTP/2 (RFC 8441 §5);
 //! * `inbound` (pure) makes the answer that the client gets.
 //!
@@ -12,7 +13,6 @@
 
 mod agreement;
 mod answer;
-mod casing;
 mod exchange;
 #[cfg(feature = "http2")]
 mod http2;
@@ -20,6 +20,10 @@ mod inbound;
 #[cfg(not(feature = "http2"))]
 mod no_http2;
 mod outbound;
+mod refusal;
+mod replay;
+mod spelling;
+mod switching;
 
 pub use agreement::Disagreement;
 pub(crate) use agreement::{Agreement, Extensions, Offer};

@@ -8,9 +8,12 @@
 //!                     inspect, match
 //! ```
 //!
-//! `reject` turns an [`Error`](crate::Error) into a response, and is the only place that names a
-//! status code of ours. `session` owns a tunnel for its whole life.
+//! `attempts` goes from one upstream to the next, `ask` is what one of them is asked, and `teller`
+//! tells what came of it. `reject` turns an [`Error`](crate::Error) into a response, and is the
+//! only place that names a status code of ours. `session` owns a tunnel for its whole life.
 
+mod ask;
+mod attempts;
 mod body;
 mod future;
 mod layer;
@@ -19,6 +22,7 @@ mod reject;
 mod service;
 mod session;
 mod settings;
+mod teller;
 mod terminal;
 
 pub use body::ResponseBody;

@@ -51,9 +51,10 @@ fn status(error: &Error) -> StatusCode {
         | ErrorKind::TooManyTunnels
         | ErrorKind::TooManyHandshakes
         | ErrorKind::TooManyHandshakesPerSecond => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::ConnectTimeout | ErrorKind::TlsTimeout | ErrorKind::HandshakeTimeout => {
-            StatusCode::GATEWAY_TIMEOUT
-        }
+        ErrorKind::ConnectTimeout
+        | ErrorKind::TlsTimeout
+        | ErrorKind::HandshakeTimeout
+        | ErrorKind::AttemptsTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
         | ErrorKind::Connect
         | ErrorKind::Tls

@@ -7,12 +7,13 @@ use std::{
 };
 
 /// The modules in import order: each may import only from those before it.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 26] = [
     "error",
     "frame",
     "report",
     "later",
     "rate",
+    "retry",
     "hash",
     "task",
     "admission",
@@ -25,6 +26,7 @@ const ORDER: [&str; 24] = [
     "handshake",
     "health",
     "upstream",
+    "discovery",
     "balance",
     "observe",
     "registry",

@@ -24,7 +24,7 @@ const MAX_TRIES: usize = 3;
 
 /// How an exchange fails.
 enum Failure {
-    /// The upstream has not looked at the request.
+    /// The upstream has not looked at the request, any more than if it could not be connected.
     Unprocessed(Error),
     Final(Error),
 }
@@ -37,8 +37,8 @@ enum Failure {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Handshake`] when the stream or the connection breaks, and what connecting anew may
-/// give.
+/// [`ErrorKind::Handshake`] when the stream or the connection breaks, [`ErrorKind::Connect`] when
+/// no connection takes the request, and what connecting anew may give.
 pub(crate) async fn exchange(
     mut place: Place,
     dial: &Dial,
@@ -111,11 +111,11 @@ fn end(sending: &mut SendStream<Bytes>) {
 }
 
 fn failure(error: h2::Error, is_unprocessed: bool) -> Failure {
-    let error = Error::because(ErrorKind::Handshake, io_error(error));
+    let error = io_error(error);
     if is_unprocessed {
-        Failure::Unprocessed(error)
+        Failure::Unprocessed(Error::because(ErrorKind::Connect, error))
     } else {
-        Failure::Final(error)
+        Failure::Final(Error::because(ErrorKind::Handshake, error))
     }
 }
 

@@ -1,0 +1,239 @@
+//! One request's attempts at upstreams: who was tried, and whether to go on.
+//!
+//! ```text
+//!        ┌──────────────── may be tried again ────────────────┐
+//!        ▼                                                    │
+//! next / connect ──► Attempt ──► exchange ──► failed, refused ┴─► what stands
+//!                                           succeeded ────────► Lease
+//! ```
+//!
+//! What a request asks of its upstream, and how, is the caller's. It takes an [`Attempt`], sees
+//! what comes of it, and gives it back with that.
+
+use std::{future::Future, sync::Arc};
+
+use http::{Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    connect::Link,
+    error::{Error, ErrorKind},
+    head::RequestHead,
+    later::later,
+    pool::Lease,
+    retry::{Entry, Retry},
+    upstream::Member,
+};
+
+use super::{pipeline::Answered, settings::Settings, teller::Teller};
+
+/// What the client gets if no other attempt comes to good.
+pub(super) enum Standing {
+    /// An upstream's own answer, ready to be passed on.
+    Answer(Box<Response<Answered>>),
+    Error(Error),
+}
+
+/// The attempts of one request.
+pub(super) struct Attempts<'a> {
+    teller: &'a Teller,
+    retry: &'a Retry,
+    /// The end of the time for all of them, known from the first on.
+    deadline: Option<Instant>,
+    tried: Vec<Arc<Member>>,
+    /// What the last attempt came to, and what the next one was granted by.
+    standing: Option<(Standing, Entry)>,
+}
+
+/// A try at one upstream.
+pub(super) struct Attempt {
+    pub(super) lease: Lease,
+    pub(super) began: Instant,
+    /// Counted from 1.
+    pub(super) number: usize,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) const fn new(teller: &'a Teller, retry: &'a Retry) -> Self {
+        Self {
+            teller,
+            retry,
+            deadline: None,
+            tried: Vec::new(),
+            standing: None,
+        }
+    }
+
+    /// Leases an upstream that has not been tried.
+    ///
+    /// What the attempt before has come to stands until then, and is dropped then.
+    ///
+    /// # Errors
+    ///
+    /// What stands; without it, why there is no upstream.
+    pub(super) async fn next(&mut self, head: &RequestHead<'_>) -> Result<Attempt, Standing> {
+        let lease = self.settings().pool.lease(head, &self.tried);
+        let leased = match self.deadline {
+            // The queue has a bound of its own.
+            None => lease.await,
+            Some(deadline) => timeout_at(deadline, lease)
+                .await
+                .unwrap_or_else(|_| Err(self.out_of_time())),
+        };
+        let lease = match (leased, self.standing.take()) {
+            (Ok(lease), _) => lease,
+            (Err(error), None) => return Err(Standing::Error(error)),
+            (Err(_), Some((standing, entry))) => {
+                self.settings().pool.give_back_retry(entry);
+                return Err(standing);
+            }
+        };
+        let attempt = Attempt {
+            lease,
+            began: Instant::now(),
+            number: self.tried.len() + 1,
+        };
+        self.begin(&attempt);
+        Ok(attempt)
+    }
+
+    /// Finds a way to an upstream; to the next one if that fails, as often as may be.
+    ///
+    /// # Errors
+    ///
+    /// What stands when none was connected.
+    pub(super) async fn connect(
+        &mut self,
+        head: &RequestHead<'_>,
+    ) -> Result<(Attempt, Link), Standing> {
+        loop {
+            let attempt = self.next(head).await?;
+            let upstream = attempt.lease.member().upstream();
+            let dial = &self.settings().dial;
+            let reached = dial.reach(upstream.address(), upstream.version());
+            match self.bounded(reached).await {
+                Ok(link) => return Ok((attempt, link)),
+                Err(error) => self.failed(attempt, error)?,
+            }
+        }
+    }
+
+    /// Awaits a part of an attempt, for as long as all attempts together may take.
+    ///
+    /// # Errors
+    ///
+    /// The future's own, and [`ErrorKind::AttemptsTimeout`].
+    pub(super) async fn bounded<T>(
+        &self,
+        part: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match self.deadline {
+            None => part.await,
+            Some(deadline) => timeout_at(deadline, part)
+                .await
+                .unwrap_or_else(|_| Err(self.out_of_time())),
+        }
+    }
+
+    /// Takes note of an upstream's yes; the claim on it is the caller's from now on.
+    pub(super) fn succeeded(self, attempt: Attempt) -> Lease {
+        self.teller.accepted(&attempt);
+        self.count(&attempt);
+        attempt.lease
+    }
+
+    /// Takes note of a failure, and gives the upstream up.
+    ///
+    /// # Errors
+    ///
+    /// The failure, if nothing more may be tried.
+    pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), Standing> {
+        self.teller.failed(&attempt, &error);
+        let is_covered = self.retry.covers_failure(error.kind());
+        self.give_up(attempt);
+        self.go_on(is_covered, Standing::Error(error))
+    }
+
+    /// Takes note of an upstream's no, and gives the upstream up: the status that it gave, and the
+    /// answer as it would be passed on.
+    ///
+    /// # Errors
+    ///
+    /// The answer, if nothing more may be tried.
+    pub(super) fn refused(
+        &mut self,
+        attempt: Attempt,
+        status: StatusCode,
+        answer: Response<Answered>,
+    ) -> Result<(), Standing> {
+        self.teller.refused(&attempt, status);
+        let is_covered = self.retry.covers_status(status);
+        self.give_up(attempt);
+        self.go_on(is_covered, Standing::Answer(Box::new(answer)))
+    }
+
+    fn begin(&mut self, attempt: &Attempt) {
+        if attempt.number == 1 {
+            self.deadline = Some(later(attempt.began, self.retry.time()));
+        } else {
+            self.teller.retried(attempt);
+        }
+    }
+
+    /// A request counts once its first attempt has ended: who waits long before that must find
+    /// that it still counts when it comes to the retry.
+    fn count(&self, attempt: &Attempt) {
+        if attempt.number == 1 {
+            self.settings().pool.count_request(Instant::now());
+        }
+    }
+
+    fn give_up(&mut self, attempt: Attempt) {
+        self.count(&attempt);
+        self.tried.push(Arc::clone(attempt.lease.member()));
+        // Now, so that the next attempt finds the place free that it may need itself.
+        drop(attempt);
+    }
+
+    fn go_on(&mut self, is_covered: bool, standing: Standing) -> Result<(), Standing> {
+        let now = Instant::now();
+        if !is_covered || !self.has_more(now) {
+            return Err(standing);
+        }
+        let Some(entry) = self.settings().pool.draw_retry(now) else {
+            tracing::debug!("not tried again: the retry budget is exhausted");
+            return Err(standing);
+        };
+        self.standing = Some((standing, entry));
+        Ok(())
+    }
+
+    /// Whether anything is left: attempts, time, upstreams.
+    fn has_more(&self, now: Instant) -> bool {
+        self.tried.len() < self.retry.max_attempts()
+            && self.deadline.is_none_or(|deadline| now < deadline)
+            && self.settings().pool.has_other(&self.tried, now)
+    }
+
+    fn out_of_time(&self) -> Error {
+        let within = self.retry.time();
+        Error::because(ErrorKind::AttemptsTimeout, format!("after {within:?}"))
+    }
+
+    fn settings(&self) -> &'a Settings {
+        self.teller.settings()
+    }
+}
+
+impl Attempt {
+    /// The upstream's name.
+    pub(super) fn upstream(&self) -> &str {
+        self.lease.member().upstream().name()
+    }
+}
+
+impl From<Error> for Standing {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
