@@ -83,7 +83,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
-//! | `http2` | WebSockets over HTTP/2 from clients (RFC 8441) |
+//! | `http2` | WebSockets over HTTP/2 (RFC 8441): from clients, and to upstreams that are [set to it](Upstream::http_version) |
 //! | `regex` | `matcher::path_regex`, and expressions for what HTTP probes expect |
 //! | `sticky` | `balance::Sticky` |
 //! | `rustls` | TLS to upstreams, with a rustls configuration of yours: `connect::Tls` |

@@ -80,7 +80,8 @@ impl Upstream {
         self
     }
 
-    /// In which version of HTTP it is asked for its WebSockets; HTTP/1.1 unless set.
+    /// In which version of HTTP it is asked for its WebSockets; HTTP/1.1 unless set. Of its probes
+    /// those by WebSocket and HTTP go the same way.
     #[must_use]
     pub fn http_version(mut self, version: HttpVersion) -> Self {
         self.http_version = version;

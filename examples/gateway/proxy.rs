@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use wsplice::balance::AnyBalance;
+use wsplice::connect::HttpVersion;
 use wsplice::headers::TrustedProxies;
 use wsplice::matcher::paths;
 use wsplice::{Admission, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
@@ -31,9 +32,21 @@ fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
         Some(tunnels) => Admission::new().max_tunnels(tunnels.get()),
         None => Admission::new(),
     };
-    let limited = |upstream: &Upstream| upstream.clone().admission(admission);
-    let pool = Pool::of(upstreams.iter().map(limited)).balance(balance(args));
+    let version = http_version(args);
+    let upstreams = upstreams.iter().cloned();
+    let upstreams = upstreams.map(|it| it.admission(admission).http_version(version));
+    let pool = Pool::of(upstreams).balance(balance(args));
     args.probe.of(pool, args.probe_interval)
+}
+
+#[cfg(feature = "http2")]
+const fn http_version(args: &Args) -> HttpVersion {
+    args.upstream_http
+}
+
+#[cfg(not(feature = "http2"))]
+const fn http_version(_: &Args) -> HttpVersion {
+    HttpVersion::Http1
 }
 
 #[cfg(feature = "sticky")]

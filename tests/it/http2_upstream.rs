@@ -182,7 +182,7 @@ async fn a_refusal_is_relayed_with_its_body_and_the_connection_goes_on() {
 
     let mut connection = Connection::open(gate.addr()).await;
     let (response, ()) = tokio::join!(connection.request(connect("/ws/x", "websocket")), async {
-        yard.next().await.refuse(404, "nothing", None)
+        yard.next().await.refuse(404, "nothing", None);
     });
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     let body = response.into_body().collect().await.unwrap().to_bytes();

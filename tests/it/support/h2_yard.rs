@@ -40,6 +40,7 @@ pub(crate) struct Log {
 }
 
 /// What a connection is told to do.
+#[derive(Debug)]
 enum Order {
     GoAway,
     Break,
@@ -145,7 +146,7 @@ impl H2Yard {
 
     fn order(&self, connection: usize, order: Order) {
         let orders = self.orders.lock().expect("orders");
-        orders[connection].send(order).ok().expect("a connection");
+        orders[connection].send(order).expect("a connection");
     }
 }
 
