@@ -42,8 +42,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", value_parser = Upstream::new, verbatim_doc_comment)]
     pub(crate) upstream: Vec<Upstream>,
 
-    /// Which HTTP upstreams are spoken to: 1; 2, over which connections are
-    /// shared; or auto, which is 2 for wss:// upstreams that agree to it
+    /// Version of HTTP to speak to upstreams: 1, 2 (which shares connections)
+    /// or auto (2 with wss:// upstreams that agree to it)
     #[cfg(feature = "http2")]
     #[arg(long, value_name = "VERSION", default_value = "1")]
     #[arg(value_parser = values::http_version, verbatim_doc_comment)]
