@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,8 +14,9 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Gate},
-    connect::{Address, HttpVersion, InvalidAddress},
+    connect::{Address, HttpVersion, InvalidAddress, ProxyHeader, ProxyProtocol},
     hash::hash,
+    headers::ClientInfo,
     health::{HealthEvent, ProbeTimes, Standing},
 };
 
@@ -39,6 +41,7 @@ pub struct Upstream {
     tags: Vec<(Box<str>, Box<str>)>,
     admission: Admission,
     http_version: HttpVersion,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Upstream {
@@ -62,6 +65,7 @@ impl Upstream {
             tags: Vec::new(),
             admission: Admission::new(),
             http_version: HttpVersion::default(),
+            proxy_protocol: None,
         }
     }
 
@@ -88,6 +92,17 @@ impl Upstream {
         self
     }
 
+    /// Tells it the client's address by the PROXY protocol, at the start of each connection; off
+    /// by default. It must be set to expect that, or it will see garbage.
+    ///
+    /// Such a connection is one client's and cannot be shared, so it speaks HTTP/1.1, whatever
+    /// [`http_version`](Self::http_version) says.
+    #[must_use]
+    pub fn send_proxy_protocol(mut self, version: impl Into<Option<ProxyProtocol>>) -> Self {
+        self.proxy_protocol = version.into();
+        self
+    }
+
     /// Adds a tag, for policies and predicates of your own.
     #[must_use]
     pub fn tag(mut self, key: &str, value: &str) -> Self {
@@ -109,6 +124,31 @@ impl Upstream {
 
     pub(crate) const fn version(&self) -> HttpVersion {
         self.http_version
+    }
+
+    /// How it is told the client's address.
+    ///
+    /// With such a header a connection belongs to one client: it must never be shared, pooled or
+    /// used again for another.
+    #[must_use]
+    pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
+    }
+
+    /// What says who the client is, if this upstream is to be told: its IP address, as far as it
+    /// can be believed, and what is known of its connection.
+    pub(crate) fn proxy_header(
+        &self,
+        client_ip: Option<IpAddr>,
+        client: &ClientInfo,
+    ) -> Option<ProxyHeader> {
+        let version = self.proxy_protocol?;
+        let source = client_ip.map(|ip| {
+            // One that a trusted proxy told has no port.
+            let peer = client.peer().filter(|_| client.peer_ip() == Some(ip));
+            peer.unwrap_or(SocketAddr::new(ip, 0))
+        });
+        Some(version.relayed(source, client.local()))
     }
 
     /// The newest value of a tag.

@@ -13,6 +13,7 @@ use wsplice::Upstream;
 use wsplice::headers::TrustedProxies;
 
 use crate::balance::Policy;
+use crate::dial::DialArgs;
 use crate::probe::Probe;
 
 pub(crate) use edge::EdgeArgs;
@@ -89,6 +90,9 @@ pub(crate) struct Args {
     /// Time from one probe of an upstream to the next
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
     pub(crate) probe_interval: Duration,
+
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
 
     #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[command(flatten)]

@@ -19,6 +19,7 @@ mod balance;
 mod connection;
 mod crew;
 mod demo_upstream;
+mod dial;
 mod door;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod edge;

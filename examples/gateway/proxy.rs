@@ -21,6 +21,7 @@ pub(crate) fn layer(args: &Args, upstreams: &[Upstream]) -> Result<ProxyLayer, B
     let secured = tls::secure(ProxyLayer::new(pool(args, upstreams)), args, upstreams)?;
     Ok(secured
         .matching(paths(&args.route))
+        .connector(args.dial.connector())
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
@@ -33,9 +34,11 @@ fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
         None => Admission::new(),
     };
     let version = http_version(args);
-    let upstreams = upstreams.iter().cloned();
-    let upstreams = upstreams.map(|it| it.admission(admission).http_version(version));
-    let pool = Pool::of(upstreams).balance(balance(args));
+    let set_up = |upstream: &Upstream| {
+        let upstream = upstream.clone().admission(admission);
+        args.dial.announce(upstream.http_version(version))
+    };
+    let pool = Pool::of(upstreams.iter().map(set_up)).balance(balance(args));
     args.probe.of(pool, args.probe_interval)
 }
 

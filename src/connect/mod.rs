@@ -15,8 +15,11 @@ mod http_version;
 mod no_http2;
 #[cfg(not(feature = "rustls"))]
 mod no_tls;
+mod proxy_protocol;
 mod race;
 mod reach;
+mod resolve;
+mod source;
 #[cfg(feature = "rustls")]
 mod tls;
 
@@ -27,7 +30,7 @@ use crate::transport::Transport;
 pub use address::{Address, InvalidAddress};
 pub(crate) use alpn::{Agreed, Alpn};
 pub use connector::Connector;
-pub(crate) use dial::Dial;
+pub(crate) use dial::{Dial, KeptAlive};
 pub use http_version::HttpVersion;
 #[cfg(feature = "http2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
@@ -38,7 +41,10 @@ pub(crate) use http2::{Occupied, Opened, Place, Shared, Stream, Tried, io_error,
 pub(crate) use no_http2::{Place, Shared};
 #[cfg(not(feature = "rustls"))]
 use no_tls::{Tls, default_tls};
+pub(crate) use proxy_protocol::ProxyHeader;
+pub use proxy_protocol::ProxyProtocol;
 pub(crate) use reach::Link;
+pub use resolve::{Resolve, Resolving};
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub use tls::Tls;

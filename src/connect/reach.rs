@@ -2,7 +2,7 @@
 
 use crate::{error::Error, transport::Transport};
 
-use super::{Address, Dial, HttpVersion, Place};
+use super::{Address, Dial, HttpVersion, Place, ProxyHeader};
 
 /// Where a request to an upstream can be sent.
 #[derive(Debug)]
@@ -15,7 +15,8 @@ pub(crate) enum Link {
 }
 
 impl Dial {
-    /// Finds a way to the upstream at this address, in the version of HTTP that is wanted.
+    /// Finds a way to the upstream at this address, in the version of HTTP that is wanted. With a
+    /// header a connection belongs to one client and is never shared.
     ///
     /// # Errors
     ///
@@ -25,13 +26,14 @@ impl Dial {
         &self,
         address: &Address,
         version: HttpVersion,
+        header: Option<&ProxyHeader>,
     ) -> Result<Link, Error> {
-        match (version, address) {
+        match (version, address, header) {
             #[cfg(feature = "http2")]
-            (HttpVersion::Http2, _) => self.reach_http2(address).await,
+            (HttpVersion::Http2, _, None) => self.reach_http2(address).await,
             #[cfg(feature = "http2")]
-            (HttpVersion::Auto, Address::Tls { .. }) => self.reach_either(address).await,
-            _ => self.dial(address).await.map(Link::Own),
+            (HttpVersion::Auto, Address::Tls { .. }, None) => self.reach_either(address).await,
+            _ => self.dial(address, header).await.map(Link::Own),
         }
     }
 }

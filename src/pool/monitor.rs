@@ -87,7 +87,8 @@ impl Monitor {
             if watch.times.start(now) {
                 let upstream = member.upstream();
                 let target = ProbeTarget::over(upstream.address().clone(), self.dial.clone())
-                    .with_http_version(upstream.version());
+                    .with_http_version(upstream.version())
+                    .announced(upstream.proxy_protocol());
                 let within = health.schedule.probe_timeout();
                 self.running
                     .push(run(Arc::clone(probe), Arc::clone(member), target, within));

@@ -19,6 +19,7 @@ use crate::{
     connect::Link,
     error::{Error, ErrorKind},
     head::RequestHead,
+    headers::ClientInfo,
     later::later,
     pool::Lease,
     retry::{Entry, Retry},
@@ -105,12 +106,14 @@ impl<'a> Attempts<'a> {
     pub(super) async fn connect(
         &mut self,
         head: &RequestHead<'_>,
+        client: &ClientInfo,
     ) -> Result<(Attempt, Link), Standing> {
         loop {
             let attempt = self.next(head).await?;
             let upstream = attempt.lease.member().upstream();
+            let header = upstream.proxy_header(head.client_ip(), client);
             let dial = &self.settings().dial;
-            let reached = dial.reach(upstream.address(), upstream.version());
+            let reached = dial.reach(upstream.address(), upstream.version(), header.as_ref());
             match self.bounded(reached).await {
                 Ok(link) => return Ok((attempt, link)),
                 Err(error) => self.failed(attempt, error)?,

@@ -159,6 +159,7 @@ fn types_of_the_upstream_side() {
         connect::Connector,
         connect::HttpVersion,
         connect::InvalidAddress,
+        connect::ProxyProtocol,
         frame::CloseCode,
         frame::CloseFrame,
         frame::ControlError,
@@ -196,11 +197,12 @@ fn sources_are_debug_and_send() {
     is_debug_send::<dyn discovery::Discover>();
 }
 
-/// Policies can be sent and shared, but may be closures, which cannot be shown.
+/// These can be sent and shared, but may be closures, which cannot be shown.
 #[test]
-fn balancing_policies_are_send_and_sync() {
+fn policies_and_resolvers_are_send_and_sync() {
     fn is_send_sync<T: Send + Sync + ?Sized>() {}
     is_send_sync::<dyn balance::Balance>();
+    is_send_sync::<dyn connect::Resolve>();
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(super) async fn open(
     alpn: Alpn,
     settings: &Http2Connections,
 ) -> Result<Found, Error> {
-    let (transport, agreed) = dial.dial_offering(address, alpn).await?;
+    let (transport, agreed) = dial.dial_offering(address, None, alpn).await?;
     let is_tls = matches!(address, Address::Tls { .. });
     if is_tls && agreed == Agreed::Http1 {
         return match alpn {

@@ -98,7 +98,7 @@ impl Dial {
     ) -> Result<Link, Error> {
         loop {
             if alpn == Alpn::Either && peer.wants_http1(Instant::now()) {
-                return self.dial(peer.address()).await.map(Link::Own);
+                return self.dial(peer.address(), None).await.map(Link::Own);
             }
             match peer.turn(tried) {
                 Turn::Take(place) => return Ok(Link::Shared(place)),
@@ -121,7 +121,7 @@ impl Dial {
                 drop(opening);
                 match transport {
                     Some(transport) => Ok(Link::Own(transport)),
-                    None => self.dial(peer.address()).await.map(Link::Own),
+                    None => self.dial(peer.address(), None).await.map(Link::Own),
                 }
             }
             Err(error) => {

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Address, Connect, Dial, HttpVersion, Link},
+    connect::{Address, Connect, Dial, HttpVersion, KeptAlive, Link, ProxyHeader, ProxyProtocol},
     transport::Transport,
 };
 
@@ -22,6 +22,7 @@ pub struct ProbeTarget {
     address: Address,
     dial: Dial,
     http_version: HttpVersion,
+    header: Option<ProxyHeader>,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -56,6 +57,8 @@ impl ProbeTarget {
     pub(crate) fn over(address: Address, dial: Dial) -> Self {
         let dial = Dial {
             connect_timeout: UNBOUNDED,
+            // A probe does not live long enough for it.
+            tcp_keep_alive: KeptAlive::None,
             tls_timeout: UNBOUNDED,
             ..dial
         };
@@ -67,6 +70,7 @@ impl ProbeTarget {
             address,
             dial,
             http_version: HttpVersion::default(),
+            header: None,
             progress: Arc::new(Mutex::new(progress)),
         }
     }
@@ -78,6 +82,12 @@ impl ProbeTarget {
     #[must_use]
     pub fn with_http_version(mut self, version: HttpVersion) -> Self {
         self.http_version = version;
+        self
+    }
+
+    /// Says by the PROXY protocol that the probe comes from the proxy itself.
+    pub(crate) fn announced(mut self, version: Option<ProxyProtocol>) -> Self {
+        self.header = version.map(ProxyProtocol::local);
         self
     }
 
@@ -98,12 +108,16 @@ impl ProbeTarget {
 
     /// Opens a connection to another address, by the same connector: a port for checks alone.
     ///
+    /// If clients are announced to the upstream by the PROXY protocol, probes are too, but not
+    /// to another address.
+    ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_to(&self, address: &Address) -> Result<Transport, ProbeFailure> {
         self.step("connect");
-        let transport = self.dial.dial(address).await?;
+        let header = self.header.as_ref().filter(|_| *address == self.address);
+        let transport = self.dial.dial(address, header).await?;
         self.step(UNNAMED);
         Ok(transport)
     }
@@ -115,7 +129,8 @@ impl ProbeTarget {
             true => self.http_version,
             false => HttpVersion::default(),
         };
-        let link = self.dial.reach(address, version).await?;
+        let header = self.header.as_ref().filter(|_| *address == self.address);
+        let link = self.dial.reach(address, version, header).await?;
         self.step(UNNAMED);
         Ok(link)
     }
