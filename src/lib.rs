@@ -83,7 +83,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
-//! | `http2` | WebSockets over HTTP/2 from clients (RFC 8441) |
+//! | `http2` | WebSockets over HTTP/2 (RFC 8441): from clients, and to upstreams that are [set to it](Upstream::http_version) |
 //! | `dns` | `discovery::Dns`: upstreams by A, AAAA or SRV records; needs Rust 1.88 |
 //! | `regex` | `matcher::path_regex`, and expressions for what HTTP probes expect |
 //! | `sticky` | `balance::Sticky` |

@@ -13,7 +13,7 @@ use crate::{
     transport::{TcpKeepAlive, Transport},
 };
 
-use super::{Address, Connect, Connector, ProxyHeader, Tls, default_tls};
+use super::{Address, Agreed, Alpn, Connect, Connector, ProxyHeader, Shared, Tls, default_tls};
 
 /// How connections to upstreams are opened: for tunnels and for probes alike.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Dial {
     pub(crate) tls: Arc<OnceLock<Tls>>,
     /// Budget of a TLS handshake.
     pub(crate) tls_timeout: Duration,
+    /// Connections over HTTP/2.
+    pub(crate) shared: Shared,
 }
 
 /// Which connections get TCP keep-alive, whoever opened them.
@@ -57,11 +59,25 @@ impl Default for Dial {
             tcp_keep_alive: KeptAlive::None,
             tls: Arc::default(),
             tls_timeout: Duration::from_secs(5),
+            shared: Shared::default(),
         }
     }
 }
 
 impl Dial {
+    /// Connections that were opened another way are not used from here on.
+    pub(crate) fn set_connector(&mut self, connector: Arc<dyn Connect>) {
+        self.connector = connector;
+        self.shared = self.shared.anew();
+    }
+
+    /// Connections that were secured another way are not used from here on.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn set_tls(&mut self, tls: Tls) {
+        self.tls = Arc::new(OnceLock::from(tls));
+        self.shared = self.shared.anew();
+    }
+
     /// Opens a connection to this address, sends the header if there is one, and secures the
     /// connection where the address says so.
     ///
@@ -74,14 +90,31 @@ impl Dial {
         address: &Address,
         header: Option<&ProxyHeader>,
     ) -> Result<Transport, Error> {
+        let dialled = self.dial_offering(address, header, Alpn::Http1).await;
+        dialled.map(|(transport, _)| transport)
+    }
+
+    /// As [`dial`](Self::dial), and says what was agreed on by ALPN. Without TLS that is nothing
+    /// but HTTP/1.1.
+    pub(crate) async fn dial_offering(
+        &self,
+        address: &Address,
+        header: Option<&ProxyHeader>,
+        alpn: Alpn,
+    ) -> Result<(Transport, Agreed), Error> {
         let transport = self.connect(address, header).await?;
         match (address, address.server_name()) {
-            (Address::Tls { .. }, Some(name)) => self.secure(transport, name).await,
-            _ => Ok(transport),
+            (Address::Tls { .. }, Some(name)) => self.secure(transport, name, alpn).await,
+            _ => Ok((transport, Agreed::Http1)),
         }
     }
 
-    async fn secure(&self, transport: Transport, server_name: &str) -> Result<Transport, Error> {
+    async fn secure(
+        &self,
+        transport: Transport,
+        server_name: &str,
+        alpn: Alpn,
+    ) -> Result<(Transport, Agreed), Error> {
         let failed = |error: io::Error| Error::because(ErrorKind::Tls, error);
         let tls = match self.tls.get() {
             Some(tls) => tls,
@@ -90,7 +123,7 @@ impl Dial {
                 self.tls.get_or_init(|| tls)
             }
         };
-        match timeout(self.tls_timeout, tls.secure(transport, server_name)).await {
+        match timeout(self.tls_timeout, tls.secure(transport, server_name, alpn)).await {
             Ok(result) => result.map_err(failed),
             Err(_) => {
                 let budget = self.tls_timeout;

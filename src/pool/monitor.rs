@@ -87,6 +87,7 @@ impl Monitor {
             if watch.times.start(now) {
                 let upstream = member.upstream();
                 let target = ProbeTarget::over(upstream.address().clone(), self.dial.clone())
+                    .with_http_version(upstream.version())
                     .announced(upstream.proxy_protocol());
                 let within = health.schedule.probe_timeout();
                 self.running

@@ -16,13 +16,13 @@ use http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    connect::Link,
     error::{Error, ErrorKind},
     head::RequestHead,
     headers::ClientInfo,
     later::later,
     pool::Lease,
     retry::{Cost, Entry, Retry},
-    transport::Transport,
     upstream::Member,
 };
 
@@ -98,7 +98,7 @@ impl<'a> Attempts<'a> {
         Ok(attempt)
     }
 
-    /// Connects to an upstream; to the next one if that fails, as often as may be.
+    /// Finds a way to an upstream; to the next one if that fails, as often as may be.
     ///
     /// # Errors
     ///
@@ -107,15 +107,15 @@ impl<'a> Attempts<'a> {
         &mut self,
         head: &RequestHead<'_>,
         client: &ClientInfo,
-    ) -> Result<(Attempt, Transport), Standing> {
+    ) -> Result<(Attempt, Link), Standing> {
         loop {
             let attempt = self.next(head).await?;
             let upstream = attempt.lease.member().upstream();
             let header = upstream.proxy_header(head.client_ip(), client);
             let dial = &self.settings().dial;
-            let dialled = dial.dial(upstream.address(), header.as_ref());
-            match self.bounded(dialled).await {
-                Ok(transport) => return Ok((attempt, transport)),
+            let reached = dial.reach(upstream.address(), upstream.version(), header.as_ref());
+            match self.bounded(reached).await {
+                Ok(link) => return Ok((attempt, link)),
                 Err(error) => self.failed(attempt, error)?,
             }
         }

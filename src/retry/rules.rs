@@ -115,7 +115,8 @@ impl Retry {
             | ErrorKind::Connect
             | ErrorKind::ConnectTimeout
             | ErrorKind::Tls
-            | ErrorKind::TlsTimeout => Some(Cost::Connect),
+            | ErrorKind::TlsTimeout
+            | ErrorKind::Http2Unsupported => Some(Cost::Connect),
             ErrorKind::HandshakeTimeout | ErrorKind::Handshake | ErrorKind::Disagreement => {
                 match self.after_handshake {
                     AfterHandshake::GoOn => Some(Cost::Request),
@@ -137,12 +138,13 @@ impl Default for Retry {
 mod tests {
     use super::*;
 
-    const CONNECT: [ErrorKind; 5] = [
+    const CONNECT: [ErrorKind; 6] = [
         ErrorKind::Resolve,
         ErrorKind::Connect,
         ErrorKind::ConnectTimeout,
         ErrorKind::Tls,
         ErrorKind::TlsTimeout,
+        ErrorKind::Http2Unsupported,
     ];
     const SENT: [ErrorKind; 3] = [
         ErrorKind::HandshakeTimeout,

@@ -115,6 +115,12 @@ fn types_of_the_feature_regex() {
     ];
 }
 
+#[cfg(feature = "http2")]
+#[test]
+fn types_of_the_feature_http2() {
+    are_debug_send_sync![connect::Http2Connections];
+}
+
 #[cfg(feature = "sticky")]
 #[test]
 fn types_of_the_feature_sticky() {
@@ -151,6 +157,7 @@ fn types_of_the_upstream_side() {
         connect::Address,
         dyn connect::Connect,
         connect::Connector,
+        connect::HttpVersion,
         connect::InvalidAddress,
         connect::ProxyProtocol,
         frame::CloseCode,
