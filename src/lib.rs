@@ -138,7 +138,7 @@ pub use admission::Admission;
 pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use handshake::Disagreement;
-pub use observe::{Handshake, Observer};
+pub use observe::{Handshake, Observer, UpstreamChange};
 pub use pool::{Follow, FollowStatus, LostTunnels, Pool, RetryStatus, UpstreamStatus};
 pub use proxy::{Proxy, ProxyLayer, ResponseBody, ResponseFuture, UpgradeRequired};
 pub use registry::{LegStatus, Registry, TunnelStatus};

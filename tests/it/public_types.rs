@@ -60,6 +60,7 @@ fn types_of_the_root() {
         wsplice::TunnelStatus,
         wsplice::UpgradeRequired,
         wsplice::Upstream,
+        wsplice::UpstreamChange,
     ];
 }
 
