@@ -1,7 +1,5 @@
 //! The layer, and all its settings.
 
-#[cfg(feature = "rustls")]
-use std::sync::OnceLock;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -129,7 +127,7 @@ impl ProxyLayer {
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn tls(self, tls: crate::connect::Tls) -> Self {
-        self.with(|settings| settings.dial.tls = Arc::new(OnceLock::from(tls)))
+        self.with(|settings| settings.dial.tls = Arc::new(tls.into()))
     }
 
     /// How long the upstream may take to answer the handshake, once connected; 10 s. What all
