@@ -228,3 +228,20 @@ fn upstreams_are_given_or_found() {
 fn finding_upstreams_needs_its_feature() {
     assert!(refusal(&["--discover=dns:chat:8080"]).contains("it needs the feature \"dns\""));
 }
+
+/// The arguments in docs/kubernetes are ones that the gateway takes.
+#[cfg(feature = "dns")]
+#[test]
+fn the_arguments_of_the_manifest_are_taken() {
+    let manifest = include_str!("../../../docs/kubernetes/chat.yaml");
+    let given: Vec<_> = manifest
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- "))
+        .filter(|item| item.starts_with("--"))
+        .collect();
+    assert!(given.len() > 5, "{given:?}");
+    let args = parse(&given).unwrap();
+    assert_eq!(args.balance.to_string(), "query:room");
+    assert!(args.discover.is_some());
+    assert!(args.listen.ip().is_unspecified());
+}
