@@ -72,6 +72,17 @@ pub(crate) struct Busy {
     pub(crate) retry_at: Option<Instant>,
 }
 
+impl Busy {
+    /// Both this and the other stand against it: the sooner of their times is worth a try.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let retry_at = match (self.retry_at, other.retry_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self { retry_at, ..other }
+    }
+}
+
 /// Counts who is in, and stops who is too many.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {

@@ -178,16 +178,62 @@ impl ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.sentence())?;
-        match &self.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
+        let mut said = self.kind.sentence().to_owned();
+        let mut cause = self.source();
+        // To the bottom: hyper says no more than "connection error", and what lies below says why.
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                said.push_str(": ");
+                said.push_str(&text);
+            }
+            cause = error.source();
         }
+        f.write_str(&said)
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Says what it says, and not why.
+    #[derive(Debug)]
+    struct Because(&'static str, io::Error);
+
+    impl fmt::Display for Because {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Because {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.1)
+        }
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let silent = Because("connection error", io::Error::other("no certificate"));
+        let error = Error::because(ErrorKind::Handshake, silent);
+        assert_eq!(
+            error.to_string(),
+            "the upstream broke the handshake: connection error: no certificate"
+        );
+        let talkative = Because("it ended (too early)", io::Error::other("too early"));
+        let error = Error::because(ErrorKind::Handshake, talkative);
+        assert_eq!(
+            error.to_string(),
+            "the upstream broke the handshake: it ended (too early)"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,8 +14,9 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Gate},
-    connect::{Address, InvalidAddress},
+    connect::{Address, InvalidAddress, ProxyHeader, ProxyProtocol},
     hash::hash,
+    headers::ClientInfo,
     health::{HealthEvent, ProbeTimes, Standing},
 };
 
@@ -38,6 +40,7 @@ pub struct Upstream {
     weight: u32,
     tags: Vec<(Box<str>, Box<str>)>,
     admission: Admission,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Upstream {
@@ -60,6 +63,7 @@ impl Upstream {
             weight: 1,
             tags: Vec::new(),
             admission: Admission::new(),
+            proxy_protocol: None,
         }
     }
 
@@ -75,6 +79,14 @@ impl Upstream {
     #[must_use]
     pub fn admission(mut self, admission: Admission) -> Self {
         self.admission = admission;
+        self
+    }
+
+    /// Tells it the client's address by the PROXY protocol, at the start of each connection; off
+    /// by default. It must be set to expect that, or it will see garbage.
+    #[must_use]
+    pub fn send_proxy_protocol(mut self, version: impl Into<Option<ProxyProtocol>>) -> Self {
+        self.proxy_protocol = version.into();
         self
     }
 
@@ -95,6 +107,31 @@ impl Upstream {
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// How it is told the client's address.
+    ///
+    /// With such a header a connection belongs to one client: it must never be shared, pooled or
+    /// used again for another.
+    #[must_use]
+    pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
+    }
+
+    /// What says who the client is, if this upstream is to be told: its IP address, as far as it
+    /// can be believed, and what is known of its connection.
+    pub(crate) fn proxy_header(
+        &self,
+        client_ip: Option<IpAddr>,
+        client: &ClientInfo,
+    ) -> Option<ProxyHeader> {
+        let version = self.proxy_protocol?;
+        let source = client_ip.map(|ip| {
+            // One that a trusted proxy told has no port.
+            let peer = client.peer().filter(|_| client.peer_ip() == Some(ip));
+            peer.unwrap_or(SocketAddr::new(ip, 0))
+        });
+        Some(version.relayed(source, client.local()))
     }
 
     /// The newest value of a tag.

@@ -13,6 +13,7 @@ use wsplice::Upstream;
 use wsplice::headers::TrustedProxies;
 
 use crate::balance::Policy;
+use crate::dial::DialArgs;
 use crate::discover::Source;
 use crate::probe::Probe;
 
@@ -40,12 +41,13 @@ pub(crate) struct Args {
     /// Where WebSocket connections go: ws://HOST:PORT, unix:PATH or, if built
     /// with TLS, wss://HOST:PORT (http:// and https:// are the same); may be
     /// given several times [default: a built-in demo]
-    #[arg(long, value_name = "URL", value_parser = Upstream::new, verbatim_doc_comment)]
+    #[arg(long, value_name = "URL", value_parser = Upstream::new, group = "upstreams")]
+    #[arg(verbatim_doc_comment)]
     pub(crate) upstream: Vec<Upstream>,
 
     /// Find upstreams in DNS (feature dns) and follow it: dns:NAME:PORT for
     /// the addresses of a name, srv:NAME for the SRV records of a service
-    #[arg(long, value_name = "SOURCE", conflicts_with = "upstream")]
+    #[arg(long, value_name = "SOURCE", group = "upstreams")]
     #[arg(verbatim_doc_comment)]
     pub(crate) discover: Option<Source>,
 
@@ -89,6 +91,9 @@ pub(crate) struct Args {
     /// Time from one probe of an upstream to the next
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
     pub(crate) probe_interval: Duration,
+
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
 
     #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[command(flatten)]

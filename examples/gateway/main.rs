@@ -20,6 +20,7 @@ mod balance;
 mod connection;
 mod crew;
 mod demo_upstream;
+mod dial;
 #[cfg(feature = "dns")]
 mod discover;
 #[cfg(not(feature = "dns"))]

@@ -24,6 +24,7 @@ pub(crate) fn layer(
     let secured = tls::secure(ProxyLayer::new(pool), args, upstreams)?;
     Ok(secured
         .matching(paths(&args.route))
+        .connector(args.dial.connector())
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
@@ -42,7 +43,8 @@ pub(crate) fn limited(args: &Args) -> impl Fn(Upstream) -> Upstream + Send + 'st
         Some(tunnels) => Admission::new().max_tunnels(tunnels.get()),
         None => Admission::new(),
     };
-    move |upstream| upstream.admission(admission)
+    let dial = args.dial.clone();
+    move |upstream| dial.announce(upstream.admission(admission))
 }
 
 #[cfg(feature = "sticky")]

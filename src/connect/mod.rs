@@ -9,7 +9,10 @@ mod connector;
 mod dial;
 #[cfg(not(feature = "rustls"))]
 mod no_tls;
+mod proxy_protocol;
 mod race;
+mod resolve;
+mod source;
 #[cfg(feature = "rustls")]
 mod tls;
 
@@ -19,9 +22,12 @@ use crate::transport::Transport;
 
 pub use address::{Address, InvalidAddress};
 pub use connector::Connector;
-pub(crate) use dial::Dial;
+pub(crate) use dial::{Dial, KeptAlive};
 #[cfg(not(feature = "rustls"))]
 use no_tls::{Tls, default_tls};
+pub(crate) use proxy_protocol::ProxyHeader;
+pub use proxy_protocol::ProxyProtocol;
+pub use resolve::{Resolve, Resolving};
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub use tls::Tls;

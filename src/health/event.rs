@@ -62,7 +62,8 @@ pub enum HealthEventKind {
     /// or [`ErrorKind::ConnectTimeout`].
     ConnectFailed(ErrorKind),
     /// The upstream broke a client's handshake: [`ErrorKind::Handshake`],
-    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::Disagreement`].
+    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::Disagreement`]; or TLS, or used up the time of
+    /// all attempts together.
     HandshakeFailed(ErrorKind),
     /// The upstream refused a client's handshake.
     Answered {

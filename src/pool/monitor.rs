@@ -85,8 +85,9 @@ impl Monitor {
             }
             let mut watch = member.watch(|| health.new_watch(now));
             if watch.times.start(now) {
-                let target =
-                    ProbeTarget::over(member.upstream().address().clone(), self.dial.clone());
+                let upstream = member.upstream();
+                let target = ProbeTarget::over(upstream.address().clone(), self.dial.clone())
+                    .announced(upstream.proxy_protocol());
                 let within = health.schedule.probe_timeout();
                 self.running
                     .push(run(Arc::clone(probe), Arc::clone(member), target, within));

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     error::{Error, ErrorKind},
     head::RequestHead,
+    headers::ClientInfo,
     later::later,
     pool::Lease,
     retry::{Entry, Retry},
@@ -105,11 +106,15 @@ impl<'a> Attempts<'a> {
     pub(super) async fn connect(
         &mut self,
         head: &RequestHead<'_>,
+        client: &ClientInfo,
     ) -> Result<(Attempt, Transport), Standing> {
         loop {
             let attempt = self.next(head).await?;
-            let address = attempt.lease.member().upstream().address();
-            match self.bounded(self.settings().dial.dial(address)).await {
+            let upstream = attempt.lease.member().upstream();
+            let header = upstream.proxy_header(head.client_ip(), client);
+            let dial = &self.settings().dial;
+            let dialled = dial.dial(upstream.address(), header.as_ref());
+            match self.bounded(dialled).await {
                 Ok(transport) => return Ok((attempt, transport)),
                 Err(error) => self.failed(attempt, error)?,
             }

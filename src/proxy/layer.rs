@@ -165,9 +165,21 @@ impl ProxyLayer {
         self.with(|settings| settings.dial.connector = Arc::new(connector))
     }
 
-    /// TCP keep-alive on the clients' plain TCP connections; on by default.
+    /// TCP keep-alive on the clients' plain TCP connections: these settings, or off.
+    ///
+    /// By default it is on, with [`TcpKeepAlive::default`], unless tunnels ping their clients at
+    /// least every four minutes: pings find a client that is gone by themselves, and sooner.
     pub fn client_tcp_keep_alive(self, keep_alive: impl Into<Option<TcpKeepAlive>>) -> Self {
-        self.with(|settings| settings.client_tcp_keep_alive = keep_alive.into())
+        self.with(|settings| settings.client_tcp_keep_alive = keep_alive.into().into())
+    }
+
+    /// TCP keep-alive on connections to upstreams, whatever [connector](Self::connector) opened
+    /// them: these settings, or off.
+    ///
+    /// By default it is on, with [`TcpKeepAlive::default`], except on connections without TLS
+    /// where tunnels ping their upstreams at least every four minutes.
+    pub fn upstream_tcp_keep_alive(self, keep_alive: impl Into<Option<TcpKeepAlive>>) -> Self {
+        self.with(|settings| settings.upstream_tcp_keep_alive = keep_alive.into().into())
     }
 
     /// Believes what these proxies say of the client in `X-Forwarded-*`; nobody by default.
@@ -270,7 +282,9 @@ impl ProxyLayer {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        change(Arc::make_mut(&mut self.settings));
+        let settings = Arc::make_mut(&mut self.settings);
+        change(settings);
+        settings.settle();
         self
     }
 

@@ -118,7 +118,7 @@ impl Journey<'_> {
         let view = view(self.settings, &wish.head, &wish.client);
         let mut attempts = Attempts::new(self.teller, &self.settings.retry);
         loop {
-            let (attempt, transport) = attempts.connect(&view).await?;
+            let (attempt, transport) = attempts.connect(&view, &wish.client).await?;
             Span::current().record("upstream", attempt.upstream());
             let asked = wish.ask(self.settings, &attempt.lease, transport);
             match attempts.bounded(asked).await {

@@ -168,7 +168,10 @@ async fn hand_over(
     })
     .await?;
     let (client, read_ahead) = from_upgraded(upgraded);
-    client.tune(settings.client_tcp_keep_alive.as_ref());
+    client.no_delay();
+    if let Some(keep_alive) = settings.client_tcp_keep_alive() {
+        client.keep_alive(&keep_alive);
+    }
     Ok((client, read_ahead))
 }
 

@@ -13,6 +13,7 @@ mod clock_keep_alive;
 mod clock_kit;
 mod clock_limits;
 mod clock_opaque;
+mod clock_queue;
 mod clock_retry;
 mod clock_timers;
 mod clock_upstreams;
@@ -30,8 +31,13 @@ mod property_garbage;
 mod property_inject;
 mod public_types;
 mod registry_sockets;
+mod retry;
+#[cfg(target_os = "linux")]
+mod source_ports;
 #[cfg(feature = "sticky")]
 mod sticky;
+mod tcp_keep_alive;
+mod tls_client;
 #[cfg(feature = "ring")]
 mod tls_upstream;
 mod tunnel_data;

@@ -152,6 +152,7 @@ fn types_of_the_upstream_side() {
         dyn connect::Connect,
         connect::Connector,
         connect::InvalidAddress,
+        connect::ProxyProtocol,
         frame::CloseCode,
         frame::CloseFrame,
         frame::ControlError,
@@ -200,11 +201,12 @@ fn types_of_the_feature_dns() {
     ];
 }
 
-/// Policies can be sent and shared, but may be closures, which cannot be shown.
+/// These can be sent and shared, but may be closures, which cannot be shown.
 #[test]
-fn balancing_policies_are_send_and_sync() {
+fn policies_and_resolvers_are_send_and_sync() {
     fn is_send_sync<T: Send + Sync + ?Sized>() {}
     is_send_sync::<dyn balance::Balance>();
+    is_send_sync::<dyn connect::Resolve>();
 }
 
 #[test]

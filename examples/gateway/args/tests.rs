@@ -220,6 +220,7 @@ fn upstreams_are_given_or_found() {
     assert_eq!(args.discover.unwrap().to_string(), "dns:chat:8080");
     let both = ["--discover=dns:chat:8080", "--upstream=ws://10.0.0.1"];
     assert!(refusal(&both).contains("cannot be used with"));
+    assert!(parse(&["--discover=dns:chat:8080", "--proxy-protocol=v2"]).is_ok());
     assert!(refusal(&["--discover=chat"]).contains("neither dns:NAME:PORT nor srv:NAME"));
 }
 

@@ -65,7 +65,8 @@ impl HttpProbe {
         self
     }
 
-    /// Asks another port of the same host. It changes nothing for a Unix socket.
+    /// Asks another port of the same host, with TLS if the upstream has it. It changes nothing for
+    /// a Unix socket.
     pub const fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
@@ -132,10 +133,13 @@ impl HttpProbe {
     }
 
     fn address(&self, address: &Address) -> Address {
-        match (address, self.port) {
-            (Address::Tcp { host, .. }, Some(port)) => Address::tcp(host.clone(), port),
-            _ => address.clone(),
+        let mut asked = address.clone();
+        if let (Address::Tcp { port, .. } | Address::Tls { port, .. }, Some(other)) =
+            (&mut asked, self.port)
+        {
+            *port = other;
         }
+        asked
     }
 
     fn check_status(&self, status: StatusCode) -> Result<(), ProbeFailure> {

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Address, Connect, Dial},
+    connect::{Address, Connect, Dial, KeptAlive, ProxyHeader, ProxyProtocol},
     transport::Transport,
 };
 
@@ -21,6 +21,7 @@ use super::ProbeFailure;
 pub struct ProbeTarget {
     address: Address,
     dial: Dial,
+    header: Option<ProxyHeader>,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -55,6 +56,8 @@ impl ProbeTarget {
     pub(crate) fn over(address: Address, dial: Dial) -> Self {
         let dial = Dial {
             connect_timeout: UNBOUNDED,
+            // A probe does not live long enough for it.
+            tcp_keep_alive: KeptAlive::None,
             tls_timeout: UNBOUNDED,
             ..dial
         };
@@ -65,8 +68,15 @@ impl ProbeTarget {
         Self {
             address,
             dial,
+            header: None,
             progress: Arc::new(Mutex::new(progress)),
         }
+    }
+
+    /// Says by the PROXY protocol that the probe comes from the proxy itself.
+    pub(crate) fn announced(mut self, version: Option<ProxyProtocol>) -> Self {
+        self.header = version.map(ProxyProtocol::local);
+        self
     }
 
     /// Where the upstream is.
@@ -86,12 +96,16 @@ impl ProbeTarget {
 
     /// Opens a connection to another address, by the same connector: a port for checks alone.
     ///
+    /// If clients are announced to the upstream by the PROXY protocol, probes are too, but not
+    /// to another address.
+    ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_to(&self, address: &Address) -> Result<Transport, ProbeFailure> {
         self.step("connect");
-        let transport = self.dial.dial(address).await?;
+        let header = self.header.as_ref().filter(|_| *address == self.address);
+        let transport = self.dial.dial(address, header).await?;
         self.step(UNNAMED);
         Ok(transport)
     }

@@ -12,6 +12,7 @@
 //! | `dns` | a DNS server that answers well or badly (feature `dns`) |
 //! | [`rng`] | seeded payloads and a running checksum |
 //! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
+//! | [`tls`] | a server inside TLS, and the raw end of a client of it |
 //! | [`tunnels`] | a proxy in such a server, and both raw ends of a tunnel through it |
 //!
 //! Three rules hold throughout. Every wait is bounded by [`deadline::DEADLINE`] and says what it
@@ -29,6 +30,7 @@ pub(crate) mod raw;
 pub(crate) mod rng;
 pub(crate) mod scripts;
 pub(crate) mod serve;
+pub(crate) mod tls;
 pub(crate) mod tunnels;
 pub(crate) mod upstream;
 pub(crate) mod wire;

@@ -68,6 +68,15 @@ impl Gate {
         upstreams: [String; N],
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
     ) -> Self {
+        Self::served(upstreams, settings, serve_axum).await
+    }
+
+    /// A proxy with settings and a server of its own.
+    pub(crate) async fn served<const N: usize>(
+        upstreams: [String; N],
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+        serve: impl AsyncFnOnce(Router) -> Server,
+    ) -> Self {
         let told = watch::Sender::new(Told::default());
         let pool = Pool::new(upstreams).expect("upstreams");
         let layer = ProxyLayer::new(pool)
@@ -77,7 +86,7 @@ impl Gate {
         let (registry, drain) = (layer.registry(), layer.drain());
         let app = Router::new().fallback(|| async { "inner" }).layer(layer);
         Self {
-            server: serve_axum(app).await,
+            server: serve(app).await,
             registry,
             drain,
             told,
