@@ -1,15 +1,12 @@
 //! Connecting with a budget for each part, and an error that says which part failed.
 
-use std::{
-    io,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{io::AsyncWriteExt, sync::OnceCell, time::timeout};
 
 use crate::{
     error::{Error, ErrorKind},
+    task,
     transport::{TcpKeepAlive, Transport},
 };
 
@@ -23,7 +20,7 @@ pub(crate) struct Dial {
     pub(crate) connect_timeout: Duration,
     pub(crate) tcp_keep_alive: KeptAlive,
     /// Set, or made of what is compiled in when first needed.
-    pub(crate) tls: Arc<OnceLock<Tls>>,
+    pub(crate) tls: Arc<OnceCell<Tls>>,
     /// Budget of a TLS handshake.
     pub(crate) tls_timeout: Duration,
     /// Connections over HTTP/2.
@@ -74,7 +71,7 @@ impl Dial {
     /// Connections that were secured another way are not used from here on.
     #[cfg(feature = "rustls")]
     pub(crate) fn set_tls(&mut self, tls: Tls) {
-        self.tls = Arc::new(OnceLock::from(tls));
+        self.tls = Arc::new(tls.into());
         self.shared = self.shared.anew();
     }
 
@@ -115,24 +112,18 @@ impl Dial {
         server_name: &str,
         alpn: Alpn,
     ) -> Result<(Transport, Agreed), Error> {
-        let failed = |error: io::Error| Error::because(ErrorKind::Tls, error);
-        let tls = match self.tls.get() {
-            Some(tls) => tls,
-            None => {
-                let tls = default_tls().map_err(failed)?;
-                self.tls.get_or_init(|| tls)
-            }
+        let secured = async {
+            // Roots are read from files: once, however many wait for them.
+            let make = || task::blocking(default_tls);
+            let tls = self.tls.get_or_try_init(make).await?;
+            tls.secure(transport, server_name, alpn).await
         };
-        match timeout(self.tls_timeout, tls.secure(transport, server_name, alpn)).await {
-            Ok(result) => result.map_err(failed),
-            Err(_) => {
-                let budget = self.tls_timeout;
-                Err(Error::because(
-                    ErrorKind::TlsTimeout,
-                    format!("after {budget:?}"),
-                ))
-            }
-        }
+        let secured = async {
+            secured
+                .await
+                .map_err(|error| because(ErrorKind::Tls, error))
+        };
+        within(self.tls_timeout, ErrorKind::TlsTimeout, secured).await
     }
 
     async fn connect(
@@ -140,37 +131,46 @@ impl Dial {
         address: &Address,
         header: Option<&ProxyHeader>,
     ) -> Result<Transport, Error> {
-        let failed = |error| Error::because(ErrorKind::Connect, error);
         let connected = async {
-            let connecting = self.connector.connect(address).await;
-            let mut transport =
-                connecting.map_err(|error| match is_unresolved(address, &error) {
-                    true => Error::because(ErrorKind::Resolve, error),
-                    false => failed(error),
-                })?;
+            let mut transport = self.reach(address).await?;
             if let Some(keep_alive) = self.tcp_keep_alive.at(address) {
                 transport.keep_alive(keep_alive);
             }
             if let Some(header) = header {
-                transport
-                    .write_all(header.as_bytes())
-                    .await
-                    .map_err(failed)?;
-                transport.flush().await.map_err(failed)?;
+                let said = say(&mut transport, header.as_bytes()).await;
+                said.map_err(|error| because(ErrorKind::Connect, error))?;
             }
             Ok(transport)
         };
-        match timeout(self.connect_timeout, connected).await {
-            Ok(result) => result,
-            Err(_) => {
-                let budget = self.connect_timeout;
-                Err(Error::because(
-                    ErrorKind::ConnectTimeout,
-                    format!("after {budget:?}"),
-                ))
-            }
-        }
+        within(self.connect_timeout, ErrorKind::ConnectTimeout, connected).await
     }
+
+    async fn reach(&self, address: &Address) -> Result<Transport, Error> {
+        let opened = self.connector.connect(address).await;
+        opened.map_err(|error| match is_unresolved(address, &error) {
+            true => because(ErrorKind::Resolve, error),
+            false => because(ErrorKind::Connect, error),
+        })
+    }
+}
+
+async fn say(transport: &mut Transport, bytes: &[u8]) -> io::Result<()> {
+    transport.write_all(bytes).await?;
+    transport.flush().await
+}
+
+async fn within<T>(
+    budget: Duration,
+    else_kind: ErrorKind,
+    part: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(budget, part)
+        .await
+        .unwrap_or_else(|_| Err(Error::because(else_kind, format!("after {budget:?}"))))
+}
+
+fn because(kind: ErrorKind, error: io::Error) -> Error {
+    Error::because(kind, error)
 }
 
 /// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.

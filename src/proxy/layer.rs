@@ -265,7 +265,7 @@ impl ProxyLayer {
     /// Shows an observer what happens.
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        self.settings.pool.attach_observer(Arc::clone(&observer));
+        self.settings.pool.attach_observer(&observer);
         self.with(|settings| settings.observer = Some(observer))
             .with_tunnel(|tunnel| tunnel)
     }
@@ -306,7 +306,7 @@ impl<S> Layer<S> for ProxyLayer {
     type Service = Proxy<S>;
 
     fn layer(&self, inner: S) -> Proxy<S> {
-        self.settings.begin_probing();
+        self.settings.pool.watch_by(&self.settings.dial);
         Proxy::new(inner, Arc::clone(&self.settings))
     }
 }

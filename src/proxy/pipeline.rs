@@ -72,7 +72,7 @@ struct Journey<'a> {
 
 impl Journey<'_> {
     async fn proxy(&self, taken: Taken) -> Result<Response<Answered>, Standing> {
-        self.settings.pool.keep_probing(&self.settings.dial);
+        self.settings.pool.keep_watch();
         let Taken {
             mut head,
             intent,

@@ -9,6 +9,7 @@ mod support_works;
 
 mod balance;
 mod clock_close;
+mod clock_health;
 mod clock_keep_alive;
 mod clock_kit;
 mod clock_limits;
@@ -17,6 +18,8 @@ mod clock_queue;
 mod clock_retry;
 mod clock_timers;
 mod clock_upstreams;
+#[cfg(feature = "dns")]
+mod discovery_dns;
 mod drain_sockets;
 mod handshake;
 mod health;

@@ -17,6 +17,7 @@ fn no_arguments_give_the_documented_defaults() {
     let args = parse(&[]).unwrap();
     assert_eq!(args.listen, "127.0.0.1:3000".parse().unwrap());
     assert_eq!(args.upstream, []);
+    assert!(args.discover.is_none());
     assert_eq!(args.route, ["/ws/*"]);
     assert_eq!(args.balance.to_string(), "least-tunnels");
     assert_eq!(args.max_tunnels, None);
@@ -227,4 +228,20 @@ fn tls_to_clients_needs_tls_built_in() {
         error.to_string().contains("--tls-listen needs the feature"),
         "{error}"
     );
+}
+
+#[cfg(feature = "dns")]
+#[test]
+fn upstreams_are_given_or_found() {
+    let args = parse(&["--discover=dns:chat:8080"]).unwrap();
+    assert_eq!(args.discover.unwrap().to_string(), "dns:chat:8080");
+    let both = ["--discover=dns:chat:8080", "--upstream=ws://10.0.0.1"];
+    assert!(refusal(&both).contains("cannot be used with"));
+    assert!(refusal(&["--discover=chat"]).contains("neither dns:NAME:PORT nor srv:NAME"));
+}
+
+#[cfg(not(feature = "dns"))]
+#[test]
+fn finding_upstreams_needs_its_feature() {
+    assert!(refusal(&["--discover=dns:chat:8080"]).contains("it needs the feature \"dns\""));
 }
