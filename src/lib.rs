@@ -83,7 +83,8 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
-//! | `http2` | WebSockets over HTTP/2 from clients (RFC 8441) |
+//! | `http2` | WebSockets over HTTP/2 (RFC 8441): from clients, and to upstreams that are [set to it](Upstream::http_version) |
+//! | `dns` | `discovery::Dns`: upstreams by A, AAAA or SRV records; needs Rust 1.88 |
 //! | `regex` | `matcher::path_regex`, and expressions for what HTTP probes expect |
 //! | `sticky` | `balance::Sticky` |
 //! | `rustls` | TLS to upstreams, with a rustls configuration of yours: `connect::Tls` |
@@ -153,3 +154,8 @@ pub use upstream::Upstream;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the page on scaling.
+#[cfg(all(doctest, feature = "dns"))]
+#[doc = include_str!("../docs/scaling.md")]
+struct Scaling;

@@ -1,8 +1,9 @@
-//! The crate's only `tokio::spawn`.
+//! The crate's only `tokio::spawn`, and its only use of the threads that may block.
 
 use std::{
     any::Any,
     future::Future,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     task::{Context, Poll},
 };
@@ -57,4 +58,19 @@ impl<T: Send + 'static> Tasks<T> {
 /// The panic.
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(call))
+}
+
+/// Runs what blocks, such as reading files, where that holds nobody up.
+///
+/// # Errors
+///
+/// The work's own, and its panic.
+pub(crate) async fn blocking<T>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T>
+where
+    T: Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Gate},
-    connect::{Address, InvalidAddress, ProxyHeader, ProxyProtocol},
+    connect::{Address, HttpVersion, InvalidAddress, ProxyHeader, ProxyProtocol},
     hash::hash,
     headers::ClientInfo,
     health::{HealthEvent, ProbeTimes, Standing, Tally},
@@ -40,6 +40,7 @@ pub struct Upstream {
     weight: u32,
     tags: Vec<(Box<str>, Box<str>)>,
     admission: Admission,
+    http_version: HttpVersion,
     proxy_protocol: Option<ProxyProtocol>,
 }
 
@@ -63,6 +64,7 @@ impl Upstream {
             weight: 1,
             tags: Vec::new(),
             admission: Admission::new(),
+            http_version: HttpVersion::default(),
             proxy_protocol: None,
         }
     }
@@ -82,8 +84,19 @@ impl Upstream {
         self
     }
 
+    /// In which version of HTTP it is asked for its WebSockets; HTTP/1.1 unless set. Of its probes
+    /// those by WebSocket and HTTP go the same way.
+    #[must_use]
+    pub fn http_version(mut self, version: HttpVersion) -> Self {
+        self.http_version = version;
+        self
+    }
+
     /// Tells it the client's address by the PROXY protocol, at the start of each connection; off
     /// by default. It must be set to expect that, or it will see garbage.
+    ///
+    /// Such a connection is one client's and cannot be shared, so it speaks HTTP/1.1, whatever
+    /// [`http_version`](Self::http_version) says.
     #[must_use]
     pub fn send_proxy_protocol(mut self, version: impl Into<Option<ProxyProtocol>>) -> Self {
         self.proxy_protocol = version.into();
@@ -109,6 +122,10 @@ impl Upstream {
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(crate) const fn version(&self) -> HttpVersion {
+        self.http_version
     }
 
     /// How it is told the client's address.

@@ -124,6 +124,7 @@ impl Monitor {
         };
         let upstream = member.upstream();
         let target = ProbeTarget::over(upstream.address().clone(), dial)
+            .with_http_version(upstream.version())
             .announced(upstream.proxy_protocol());
         let within = health.schedule.probe_timeout();
         let state = Arc::downgrade(state);

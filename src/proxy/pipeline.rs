@@ -118,9 +118,9 @@ impl Journey<'_> {
         let view = view(self.settings, &wish.head, &wish.client);
         let mut attempts = Attempts::new(self.teller, &self.settings.retry);
         loop {
-            let (attempt, transport) = attempts.connect(&view, &wish.client).await?;
+            let (attempt, link) = attempts.connect(&view, &wish.client).await?;
             Span::current().record("upstream", attempt.upstream());
-            let asked = wish.ask(self.settings, &attempt.lease, transport);
+            let asked = wish.ask(self.settings, &attempt.lease, link);
             match attempts.bounded(asked).await {
                 Ok(Heard::Agreed(agreed)) => {
                     let lease = attempts.succeeded(attempt);
