@@ -79,7 +79,7 @@ fn cut_off(episode: &Episode) {
         "{what}: {:?}",
         episode.longest_wait()
     );
-    assert_even(episode, 1.2);
+    assert_even(episode, 1.25);
 }
 
 fn killed(episode: &Episode) {
@@ -111,7 +111,7 @@ fn killed(episode: &Episode) {
         let bounded = episode.plan.proxies * 2 * RATE as usize;
         assert!(episode.peak > bounded, "{what}: it is no storm");
     }
-    assert_even(episode, 1.2);
+    assert_even(episode, 1.25);
 }
 
 fn restarted(episode: &Episode) {
@@ -126,7 +126,7 @@ fn restarted(episode: &Episode) {
         "{what}: {:?}",
         episode.longest_wait()
     );
-    assert_even(episode, 1.3);
+    assert_even(episode, 1.35);
 }
 
 /// So many failures in a row, at this share of the interval.
