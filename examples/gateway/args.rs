@@ -51,6 +51,13 @@ pub(crate) struct Args {
     #[arg(verbatim_doc_comment)]
     pub(crate) discover: Option<Source>,
 
+    /// Version of HTTP to speak to upstreams: 1, 2 (which shares connections)
+    /// or auto (2 with wss:// upstreams that agree to it)
+    #[cfg(feature = "http2")]
+    #[arg(long, value_name = "VERSION", default_value = "1")]
+    #[arg(value_parser = values::http_version, verbatim_doc_comment)]
+    pub(crate) upstream_http: wsplice::connect::HttpVersion,
+
     /// Paths of the upstreams; may be given several times
     #[arg(long, value_name = "PATTERN", default_value = "/ws/*", value_parser = route)]
     pub(crate) route: Vec<String>,

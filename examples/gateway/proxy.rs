@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use wsplice::balance::AnyBalance;
+use wsplice::connect::HttpVersion;
 use wsplice::headers::TrustedProxies;
 use wsplice::matcher::paths;
 use wsplice::{Admission, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
@@ -50,7 +51,18 @@ pub(crate) fn limited(args: &Args) -> impl Fn(Upstream) -> Upstream + Send + 'st
         None => Admission::new(),
     };
     let dial = args.dial.clone();
-    move |upstream| dial.announce(upstream.admission(admission))
+    let version = http_version(args);
+    move |upstream| dial.announce(upstream.admission(admission).http_version(version))
+}
+
+#[cfg(feature = "http2")]
+const fn http_version(args: &Args) -> HttpVersion {
+    args.upstream_http
+}
+
+#[cfg(not(feature = "http2"))]
+const fn http_version(_: &Args) -> HttpVersion {
+    HttpVersion::Http1
 }
 
 #[cfg(feature = "sticky")]

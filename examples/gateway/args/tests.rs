@@ -151,6 +151,23 @@ fn tls_upstreams_need_tls_built_in() {
     }
 }
 
+#[cfg(feature = "http2")]
+#[test]
+fn upstreams_are_spoken_to_in_the_version_that_is_asked_for() {
+    use wsplice::connect::HttpVersion;
+
+    assert_eq!(parse(&[]).unwrap().upstream_http, HttpVersion::Http1);
+    for (word, version) in [
+        ("1", HttpVersion::Http1),
+        ("2", HttpVersion::Http2),
+        ("auto", HttpVersion::Auto),
+    ] {
+        let args = parse(&["--upstream-http", word]).unwrap();
+        assert_eq!(args.upstream_http, version);
+    }
+    assert!(refusal(&["--upstream-http=3"]).contains("it takes 1, 2 or auto"));
+}
+
 #[cfg(feature = "sticky")]
 #[test]
 fn cookies_need_a_name_that_cookies_can_have() {
