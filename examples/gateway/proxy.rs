@@ -9,6 +9,7 @@ use wsplice::matcher::paths;
 use wsplice::{Admission, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
 
 use crate::args::Args;
+use crate::discover::by_dns;
 use crate::tls;
 
 /// Takes the handshakes of `args.route` to the pool, which has these upstreams, or finds some.
@@ -23,9 +24,14 @@ pub(crate) fn layer(
 ) -> Result<ProxyLayer, Box<dyn Error>> {
     let trusted = args.trust.iter().cloned();
     let secured = tls::secure(ProxyLayer::new(pool), args, upstreams)?;
+    // What was found by DNS is looked up there, and what was given by the system.
+    let connector = match args.discover {
+        Some(_) => by_dns(args.dial.connector()),
+        None => args.dial.connector(),
+    };
     Ok(secured
         .matching(paths(&args.route))
-        .connector(args.dial.connector())
+        .connector(connector)
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
