@@ -65,6 +65,9 @@ pub enum ErrorKind {
     Tls,
     /// The TLS handshake with the upstream took longer than the TLS timeout.
     TlsTimeout,
+    /// The upstream does not take WebSockets over HTTP/2, which is all that it
+    /// [may be asked](crate::connect::HttpVersion) in; the source says how that was found out.
+    Http2Unsupported,
     /// The upstream did not answer the handshake within the handshake timeout.
     HandshakeTimeout,
     /// All attempts together, at one upstream or several, took longer than
@@ -142,6 +145,7 @@ impl Error {
             | ErrorKind::ConnectTimeout
             | ErrorKind::Tls
             | ErrorKind::TlsTimeout
+            | ErrorKind::Http2Unsupported
             | ErrorKind::HandshakeTimeout
             | ErrorKind::AttemptsTimeout
             | ErrorKind::Handshake
@@ -164,6 +168,7 @@ impl ErrorKind {
             Self::ConnectTimeout => "connecting to the upstream timed out",
             Self::Tls => "the TLS handshake with the upstream failed",
             Self::TlsTimeout => "the TLS handshake with the upstream timed out",
+            Self::Http2Unsupported => "the upstream takes no WebSockets over HTTP/2",
             Self::HandshakeTimeout => "the upstream's handshake answer timed out",
             Self::AttemptsTimeout => "all attempts together took too long",
             Self::Handshake => "the upstream broke the handshake",

@@ -10,7 +10,7 @@ use crate::{
     transport::{TcpKeepAlive, Transport},
 };
 
-use super::{Address, Connect, Connector, ProxyHeader, Tls, default_tls};
+use super::{Address, Agreed, Alpn, Connect, Connector, ProxyHeader, Shared, Tls, default_tls};
 
 /// How connections to upstreams are opened: for tunnels and for probes alike.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Dial {
     pub(crate) tls: Arc<OnceCell<Tls>>,
     /// Budget of a TLS handshake.
     pub(crate) tls_timeout: Duration,
+    /// Connections over HTTP/2.
+    pub(crate) shared: Shared,
 }
 
 /// Which connections get TCP keep-alive, whoever opened them.
@@ -54,11 +56,25 @@ impl Default for Dial {
             tcp_keep_alive: KeptAlive::None,
             tls: Arc::default(),
             tls_timeout: Duration::from_secs(5),
+            shared: Shared::default(),
         }
     }
 }
 
 impl Dial {
+    /// Connections that were opened another way are not used from here on.
+    pub(crate) fn set_connector(&mut self, connector: Arc<dyn Connect>) {
+        self.connector = connector;
+        self.shared = self.shared.anew();
+    }
+
+    /// Connections that were secured another way are not used from here on.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn set_tls(&mut self, tls: Tls) {
+        self.tls = Arc::new(OnceCell::from(tls));
+        self.shared = self.shared.anew();
+    }
+
     /// Opens a connection to this address, sends the header if there is one, and secures the
     /// connection where the address says so.
     ///
@@ -71,19 +87,36 @@ impl Dial {
         address: &Address,
         header: Option<&ProxyHeader>,
     ) -> Result<Transport, Error> {
+        let dialled = self.dial_offering(address, header, Alpn::Http1).await;
+        dialled.map(|(transport, _)| transport)
+    }
+
+    /// As [`dial`](Self::dial), and says what was agreed on by ALPN. Without TLS that is nothing
+    /// but HTTP/1.1.
+    pub(crate) async fn dial_offering(
+        &self,
+        address: &Address,
+        header: Option<&ProxyHeader>,
+        alpn: Alpn,
+    ) -> Result<(Transport, Agreed), Error> {
         let transport = self.connect(address, header).await?;
         match (address, address.server_name()) {
-            (Address::Tls { .. }, Some(name)) => self.secure(transport, name).await,
-            _ => Ok(transport),
+            (Address::Tls { .. }, Some(name)) => self.secure(transport, name, alpn).await,
+            _ => Ok((transport, Agreed::Http1)),
         }
     }
 
-    async fn secure(&self, transport: Transport, server_name: &str) -> Result<Transport, Error> {
+    async fn secure(
+        &self,
+        transport: Transport,
+        server_name: &str,
+        alpn: Alpn,
+    ) -> Result<(Transport, Agreed), Error> {
         let secured = async {
             // Roots are read from files: once, however many wait for them.
             let make = || task::blocking(default_tls);
             let tls = self.tls.get_or_try_init(make).await?;
-            tls.secure(transport, server_name).await
+            tls.secure(transport, server_name, alpn).await
         };
         let secured = async {
             secured
@@ -99,7 +132,7 @@ impl Dial {
         header: Option<&ProxyHeader>,
     ) -> Result<Transport, Error> {
         let connected = async {
-            let mut transport = self.open(address).await?;
+            let mut transport = self.connect_bare(address).await?;
             if let Some(keep_alive) = self.tcp_keep_alive.at(address) {
                 transport.keep_alive(keep_alive);
             }
@@ -112,7 +145,7 @@ impl Dial {
         within(self.connect_timeout, ErrorKind::ConnectTimeout, connected).await
     }
 
-    async fn open(&self, address: &Address) -> Result<Transport, Error> {
+    async fn connect_bare(&self, address: &Address) -> Result<Transport, Error> {
         let opened = self.connector.connect(address).await;
         opened.map_err(|error| match is_unresolved(address, &error) {
             true => because(ErrorKind::Resolve, error),

@@ -127,7 +127,15 @@ impl ProxyLayer {
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn tls(self, tls: crate::connect::Tls) -> Self {
-        self.with(|settings| settings.dial.tls = Arc::new(tls.into()))
+        self.with(|settings| settings.dial.set_tls(tls))
+    }
+
+    /// How tunnels share connections to upstreams that are spoken to in
+    /// [HTTP/2](crate::Upstream::http_version).
+    #[cfg(feature = "http2")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
+    pub fn http2_connections(self, connections: crate::connect::Http2Connections) -> Self {
+        self.with(|settings| settings.dial.share_by(connections))
     }
 
     /// How long the upstream may take to answer the handshake, once connected; 10 s. What all
@@ -160,7 +168,7 @@ impl ProxyLayer {
     /// Opens connections to upstreams with this instead of the default
     /// [`Connector`](crate::connect::Connector).
     pub fn connector(self, connector: impl Connect + 'static) -> Self {
-        self.with(|settings| settings.dial.connector = Arc::new(connector))
+        self.with(|settings| settings.dial.set_connector(Arc::new(connector)))
     }
 
     /// TCP keep-alive on the clients' plain TCP connections: these settings, or off.
@@ -257,7 +265,7 @@ impl ProxyLayer {
     /// Shows an observer what happens.
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        self.settings.pool.attach_observer(Arc::clone(&observer));
+        self.settings.pool.attach_observer(&observer);
         self.with(|settings| settings.observer = Some(observer))
             .with_tunnel(|tunnel| tunnel)
     }
@@ -298,7 +306,7 @@ impl<S> Layer<S> for ProxyLayer {
     type Service = Proxy<S>;
 
     fn layer(&self, inner: S) -> Proxy<S> {
-        self.settings.begin_probing();
+        self.settings.pool.watch_by(&self.settings.dial);
         Proxy::new(inner, Arc::clone(&self.settings))
     }
 }

@@ -58,6 +58,7 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::Resolve
         | ErrorKind::Connect
         | ErrorKind::Tls
+        | ErrorKind::Http2Unsupported
         | ErrorKind::Handshake
         | ErrorKind::Disagreement => StatusCode::BAD_GATEWAY,
     }

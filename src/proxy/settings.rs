@@ -124,13 +124,6 @@ impl Settings {
         };
     }
 
-    /// Starts the probes if that is possible already: in a runtime.
-    pub(super) fn begin_probing(&self) {
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.pool.keep_probing(&self.dial);
-        }
-    }
-
     /// What is known of the connection that a request came on: what the host's function says,
     /// else what the host put into the extensions, else what axum put there.
     pub(super) fn client_info(&self, extensions: &Extensions) -> ClientInfo {

@@ -60,6 +60,7 @@ fn types_of_the_root() {
         wsplice::TunnelStatus,
         wsplice::UpgradeRequired,
         wsplice::Upstream,
+        wsplice::UpstreamChange,
     ];
 }
 
@@ -115,6 +116,12 @@ fn types_of_the_feature_regex() {
     ];
 }
 
+#[cfg(feature = "http2")]
+#[test]
+fn types_of_the_feature_http2() {
+    are_debug_send_sync![connect::Http2Connections];
+}
+
 #[cfg(feature = "sticky")]
 #[test]
 fn types_of_the_feature_sticky() {
@@ -151,6 +158,7 @@ fn types_of_the_upstream_side() {
         connect::Address,
         dyn connect::Connect,
         connect::Connector,
+        connect::HttpVersion,
         connect::InvalidAddress,
         connect::ProxyProtocol,
         frame::CloseCode,
@@ -191,6 +199,18 @@ fn sources_are_debug_and_send() {
 }
 
 /// These can be sent and shared, but may be closures, which cannot be shown.
+#[cfg(feature = "dns")]
+#[test]
+fn types_of_the_feature_dns() {
+    are_debug_send_sync![
+        discovery::Dns,
+        discovery::DnsResolver,
+        discovery::InvalidName,
+        discovery::IpFamilies,
+    ];
+}
+
+/// Policies can be sent and shared, but may be closures, which cannot be shown.
 #[test]
 fn policies_and_resolvers_are_send_and_sync() {
     fn is_send_sync<T: Send + Sync + ?Sized>() {}

@@ -42,13 +42,13 @@ use crate::support::{
 };
 
 /// An authority, and what it signs.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -65,7 +65,7 @@ impl Authority {
         }
     }
 
-    fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    pub(crate) fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.serial_number = Some(SerialNumber::from(7));
         change(&mut params);
@@ -99,10 +99,10 @@ impl Authority {
     }
 }
 
-struct Identity {
-    chain: Vec<CertificateDer<'static>>,
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
     chain_pem: String,
-    key: PrivateKeyDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
     key_pem: String,
 }
 
@@ -233,7 +233,7 @@ async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
     (status, hears.try_recv().unwrap_or_default())
 }
 
-fn trusting(authority: &Authority) -> TlsBuilder {
+pub(crate) fn trusting(authority: &Authority) -> TlsBuilder {
     Tls::builder()
         .root_certificates(authority.pem.as_bytes())
         .unwrap()

@@ -117,14 +117,15 @@ impl HttpProbe {
 
     async fn ask(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
         let address = self.address(target.address());
-        let transport = target.connect_to(&address).await?;
+        let link = target.reach(&address).await?;
         target.step("answer");
         let request = self.request.request(&address, |headers: &mut HeaderMap| {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         });
-        let answer = exchange(transport, request, HeadLimits::default(), BODY_SILENCE).await;
+        let limits = HeadLimits::default();
+        let answer = exchange(link, target.dial(), request, limits, BODY_SILENCE).await;
         match answer.map_err(ProbeFailure::NoAnswer)? {
-            Answer::SwitchingProtocols { head, .. } => self.check_status(head.status),
+            Answer::Agreed { head, .. } => self.check_status(head.status),
             Answer::Refusal(response) => {
                 self.check_status(response.status())?;
                 self.check_body(response, target).await

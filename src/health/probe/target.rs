@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Address, Connect, Dial, KeptAlive, ProxyHeader, ProxyProtocol},
+    connect::{Address, Connect, Dial, HttpVersion, KeptAlive, Link, ProxyHeader, ProxyProtocol},
     transport::Transport,
 };
 
@@ -21,6 +21,7 @@ use super::ProbeFailure;
 pub struct ProbeTarget {
     address: Address,
     dial: Dial,
+    http_version: HttpVersion,
     header: Option<ProxyHeader>,
     progress: Arc<Mutex<Progress>>,
 }
@@ -68,9 +69,20 @@ impl ProbeTarget {
         Self {
             address,
             dial,
+            http_version: HttpVersion::default(),
             header: None,
             progress: Arc::new(Mutex::new(progress)),
         }
+    }
+
+    /// In which version of HTTP the probes of this crate ask, as [`Upstream::http_version`] says
+    /// for clients; HTTP/1.1 unless set. Another address is always asked in HTTP/1.1.
+    ///
+    /// [`Upstream::http_version`]: crate::Upstream::http_version
+    #[must_use]
+    pub fn with_http_version(mut self, version: HttpVersion) -> Self {
+        self.http_version = version;
+        self
     }
 
     /// Says by the PROXY protocol that the probe comes from the proxy itself.
@@ -108,6 +120,23 @@ impl ProbeTarget {
         let transport = self.dial.dial(address, header).await?;
         self.step(UNNAMED);
         Ok(transport)
+    }
+
+    /// Finds a way to this address for a request, as for a client's.
+    pub(super) async fn reach(&self, address: &Address) -> Result<Link, ProbeFailure> {
+        self.step("connect");
+        let version = match *address == self.address {
+            true => self.http_version,
+            false => HttpVersion::default(),
+        };
+        let header = self.header.as_ref().filter(|_| *address == self.address);
+        let link = self.dial.reach(address, version, header).await?;
+        self.step(UNNAMED);
+        Ok(link)
+    }
+
+    pub(super) const fn dial(&self) -> &Dial {
+        &self.dial
     }
 
     /// Says what the probe is going to wait for, for the failure if that takes too long:

@@ -71,14 +71,27 @@ impl Gate {
         Self::served(upstreams, settings, serve_axum).await
     }
 
+    /// A proxy to a pool, with settings of its own.
+    pub(crate) async fn over(pool: Pool, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> Self {
+        Self::start(pool, settings, serve_axum).await
+    }
+
     /// A proxy with settings and a server of its own.
     pub(crate) async fn served<const N: usize>(
         upstreams: [String; N],
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
         serve: impl AsyncFnOnce(Router) -> Server,
     ) -> Self {
-        let told = watch::Sender::new(Told::default());
         let pool = Pool::new(upstreams).expect("upstreams");
+        Self::start(pool, settings, serve).await
+    }
+
+    async fn start(
+        pool: Pool,
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+        serve: impl AsyncFnOnce(Router) -> Server,
+    ) -> Self {
+        let told = watch::Sender::new(Told::default());
         let layer = ProxyLayer::new(pool)
             .matching(path("/ws/*"))
             .observer(Watcher(told.clone()));
