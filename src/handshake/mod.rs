@@ -17,5 +17,5 @@ mod outbound;
 pub use agreement::Disagreement;
 pub(crate) use agreement::{Agreement, Extensions, Offer};
 pub(crate) use exchange::{Answer, HeadLimits, RefusalBody, exchange};
-pub(crate) use inbound::{accepted, fit, name_version, refused};
+pub(crate) use inbound::{accepted, fit, name_upgrade, name_version, pass_down, refused};
 pub(crate) use outbound::{Outbound, outbound};
