@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, Busy, QueueLimits},
+    admission::{Admission, Busy, QueueLimits, Visit},
     balance::{AnyBalance, Balance, Candidate, Candidates},
     connect::InvalidAddress,
     error::{Error, ErrorKind},
@@ -253,11 +253,12 @@ impl Pool {
     /// [`ErrorKind::NoUpstream`], or the limit that stands against it.
     pub(crate) async fn lease(
         &self,
+        visit: Visit,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
     ) -> Result<Lease, Error> {
         let now = Instant::now();
-        let busy = match self.try_lease(head, tried, now) {
+        let busy = match self.try_lease(visit, head, tried, now) {
             Ok(lease) => return Ok(lease),
             Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
             Err(Refusal::Busy(busy)) => busy,
@@ -269,7 +270,7 @@ impl Pool {
         // Asks again before it waits: who left before the place was taken called nobody.
         loop {
             let now = Instant::now();
-            let busy = match self.try_lease(head, tried, now) {
+            let busy = match self.try_lease(visit, head, tried, now) {
                 Ok(lease) => return Ok(lease),
                 Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
                 Err(Refusal::Busy(busy)) if now >= deadline => return Err(Error::new(busy.kind)),
@@ -294,49 +295,52 @@ impl Pool {
 
     fn try_lease(
         &self,
+        visit: Visit,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
         self.state
             .gate()
-            .enter(&self.settings.admission, now)
+            .enter(visit, &self.settings.admission, now)
             .map_err(Refusal::Busy)?;
-        self.pick(head, tried, now).inspect_err(|_| {
-            self.state.gate().undo();
+        self.pick(visit, head, tried, now).inspect_err(|_| {
+            self.state.gate().undo(visit);
         })
     }
 
     /// Asks the policy, and again without those that are full.
     fn pick(
         &self,
+        visit: Visit,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
         let roster = self.fresh_roster(now);
         if !tried.is_empty() || roster.usable().is_empty() {
-            return self.pick_among(self.left(&roster, tried), head, now, Refusal::None);
+            return self.pick_among(visit, self.left(&roster, tried), head, now, Refusal::None);
         }
-        match self.try_pick(roster.usable(), head, now) {
+        match self.try_pick(visit, roster.usable(), head, now) {
             Picked::Lease(lease) => Ok(lease),
             Picked::None => Err(Refusal::None),
             Picked::Full(full, busy) => {
                 let others = without(roster.usable(), &full);
-                self.pick_among(others, head, now, Refusal::Busy(busy))
+                self.pick_among(visit, others, head, now, Refusal::Busy(busy))
             }
         }
     }
 
     fn pick_among(
         &self,
+        visit: Visit,
         mut members: Vec<Arc<Member>>,
         head: &RequestHead<'_>,
         now: Instant,
         mut refusal: Refusal,
     ) -> Result<Lease, Refusal> {
         loop {
-            match self.try_pick(&members, head, now) {
+            match self.try_pick(visit, &members, head, now) {
                 Picked::Lease(lease) => return Ok(lease),
                 Picked::None => return Err(refusal),
                 Picked::Full(full, busy) => {
@@ -363,12 +367,18 @@ impl Pool {
         left
     }
 
-    fn try_pick(&self, members: &[Arc<Member>], head: &RequestHead<'_>, now: Instant) -> Picked {
+    fn try_pick(
+        &self,
+        visit: Visit,
+        members: &[Arc<Member>],
+        head: &RequestHead<'_>,
+        now: Instant,
+    ) -> Picked {
         let Some(member) = self.choose(members, head, now) else {
             return Picked::None;
         };
-        match member.gate().enter(member.admission(), now) {
-            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state))),
+        match member.gate().enter(visit, member.admission(), now) {
+            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state), visit)),
             Err(busy) => Picked::Full(member, busy),
         }
     }

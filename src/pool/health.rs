@@ -20,7 +20,8 @@ pub struct UpstreamStatus {
     pub name: Arc<str>,
     /// What it is taken for, since when, and why.
     pub health: HealthState,
-    /// Tunnels open to it, those included that are still shaking hands.
+    /// Tunnels open to it, those included that are still shaking hands, and forwarded requests
+    /// under way.
     pub tunnels: usize,
     /// Handshakes with it that are under way.
     pub handshakes: usize,
