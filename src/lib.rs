@@ -106,6 +106,7 @@
 mod admission;
 mod drain;
 mod error;
+mod forward;
 mod handshake;
 mod hash;
 mod later;
@@ -132,10 +133,13 @@ pub mod upgrade;
 pub use admission::Admission;
 pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
+pub use forward::ForwardHttp;
 pub use handshake::Disagreement;
 pub use observe::{Handshake, Observer};
 pub use pool::{LostTunnels, Pool, UpstreamStatus};
-pub use proxy::{Proxy, ProxyLayer, ResponseBody, ResponseFuture, UpgradeRequired};
+pub use proxy::{
+    Proxy, ProxyLayer, ResponseBody, ResponseFuture, Scope, UpgradeRequired, WebSocketsOnly,
+};
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{
     CloseSeen, FrameCounts, Limit, Passed, Rtt, Timer, TunnelEnd, TunnelInfo, TunnelReport,

@@ -53,6 +53,22 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (handshake, error);
     }
 
+    /// An upstream's answer to a request that is [forwarded](crate::ForwardHttp) is being relayed.
+    fn request_answered(&self, request: &Handshake<'_>, status: StatusCode) {
+        let _ = (request, status);
+    }
+
+    /// The proxy said no to a request that is to be forwarded: a malformed one, a limit, a drain.
+    fn request_rejected(&self, request: &Handshake<'_>, error: &Error) {
+        let _ = (request, error);
+    }
+
+    /// An upstream could not be reached for a forwarded request, or did not answer, or broke off
+    /// in the middle of its answer. Called for each upstream that was tried.
+    fn request_failed(&self, request: &Handshake<'_>, error: &Error) {
+        let _ = (request, error);
+    }
+
     /// A tunnel stands.
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
         let _ = tunnel;
@@ -74,7 +90,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     }
 }
 
-/// A handshake that an observer is shown.
+/// A handshake, or a forwarded request, that an observer is shown.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Handshake<'a> {

@@ -15,6 +15,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::{
+    admission::Visit,
     error::{Error, ErrorKind},
     head::RequestHead,
     pool::Lease,
@@ -34,6 +35,7 @@ pub(super) enum Standing {
 /// The attempts of one request.
 pub(super) struct Attempts<'a> {
     teller: &'a Teller,
+    visit: Visit,
     tried: Vec<Arc<Member>>,
     standing: Option<Standing>,
 }
@@ -45,9 +47,10 @@ pub(super) struct Attempt {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(teller: &'a Teller) -> Self {
+    pub(super) const fn new(teller: &'a Teller, visit: Visit) -> Self {
         Self {
             teller,
+            visit,
             tried: Vec::new(),
             standing: None,
         }
@@ -60,7 +63,11 @@ impl<'a> Attempts<'a> {
     /// What the attempt before has come to, which says more than that there is no other upstream;
     /// without one, why there is none.
     pub(super) async fn next(&mut self, head: &RequestHead<'_>) -> Result<Attempt, Standing> {
-        let leased = self.settings().pool.lease(head, &self.tried).await;
+        let leased = self
+            .settings()
+            .pool
+            .lease(self.visit, head, &self.tried)
+            .await;
         let standing = self.standing.take();
         match leased {
             Ok(lease) => Ok(Attempt {

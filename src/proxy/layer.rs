@@ -2,7 +2,7 @@
 
 #[cfg(feature = "rustls")]
 use std::sync::OnceLock;
-use std::{sync::Arc, time::Duration};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Response};
@@ -12,6 +12,7 @@ use crate::{
     connect::Connect,
     drain::Drain,
     error::Error,
+    forward::ForwardHttp,
     head::PathRewrite,
     headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
     matcher::Matcher,
@@ -22,7 +23,10 @@ use crate::{
     tunnel::{KeepAlive, TunnelConfig},
 };
 
-use super::{service::Proxy, settings::Settings, terminal::UpgradeRequired};
+use super::{
+    forward::Forward, scope::WebSocketsOnly, service::Proxy, settings::Settings,
+    terminal::UpgradeRequired,
+};
 
 /// Proxies WebSockets to a pool of upstreams; leaves all else to the service that it wraps.
 ///
@@ -44,10 +48,14 @@ use super::{service::Proxy, settings::Settings, terminal::UpgradeRequired};
 /// # let _ = app;
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
+///
+/// The type parameter says what it takes besides handshakes: nothing, until
+/// [`forward_http`](Self::forward_http).
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct ProxyLayer {
+pub struct ProxyLayer<T = WebSocketsOnly> {
     settings: Arc<Settings>,
+    takes: PhantomData<fn() -> T>,
 }
 
 impl ProxyLayer {
@@ -55,6 +63,43 @@ impl ProxyLayer {
     pub fn new(pool: Pool) -> Self {
         Self {
             settings: Arc::new(Settings::new(pool)),
+            takes: PhantomData,
+        }
+    }
+}
+
+impl<T> ProxyLayer<T> {
+    /// Forwards ordinary HTTP requests too, if the matcher owns them: for applications that speak
+    /// plain HTTP beside their WebSockets, on the same paths and often to the same upstream
+    /// (Socket.IO and SockJS polling, SignalR's negotiation, Jupyter, Vite). `None` turns it off.
+    ///
+    /// The requests go to the same pool, by the same policy, headers and rewrite as handshakes.
+    /// Bodies are streamed both ways, with trailers. `CONNECT` is never forwarded, and what the
+    /// matcher does not own reaches the inner service as it came.
+    ///
+    /// | | |
+    /// |---|---|
+    /// | counts | as a tunnel until its answer has ended; see [`Admission`](crate::Admission) |
+    /// | health | connects and breaks as for handshakes; an answer below 400 is good, from 500 on bad |
+    /// | tried again elsewhere | what was not sent; after that only if [`Retry`](crate::Retry) says so, for idempotent methods without a body (RFC 9110 §9.2.2) |
+    /// | a kept connection that was closed meanwhile | a new one to the same upstream, under the same condition |
+    /// | [`allow_origins`](Self::allow_origins) | goes for them too, where they have an `Origin` |
+    /// | drain | those under way end by themselves, new ones get 503 |
+    /// | `Expect: 100-continue` | goes up; the body is asked for when the upstream says 100, or is silent for a second |
+    ///
+    /// Servers wait for answers before they stop, and event streams have no end: run the
+    /// [`Drain`] beside the server's own shutdown rather than after it, so that its deadline cuts
+    /// them off.
+    pub fn forward_http(self, how: impl Into<Option<ForwardHttp>>) -> ProxyLayer<ForwardHttp> {
+        let layer = self.with(|settings| {
+            settings.forward = how.into().map(|how| Forward {
+                how,
+                connections: Arc::default(),
+            });
+        });
+        ProxyLayer {
+            settings: layer.settings,
+            takes: PhantomData,
         }
     }
 
@@ -264,12 +309,17 @@ impl ProxyLayer {
 
     /// A service that proxies what the matcher owns and answers everything else with 426: for
     /// `route_service`, `fallback_service`, or hyper without a router.
-    pub fn into_service(self) -> Proxy<UpgradeRequired> {
+    pub fn into_service(self) -> Proxy<UpgradeRequired, T> {
         self.layer(UpgradeRequired)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        change(Arc::make_mut(&mut self.settings));
+        let settings = Arc::make_mut(&mut self.settings);
+        change(settings);
+        // Connections are not shared with a layer that may open them in another way.
+        if let Some(forward) = &mut settings.forward {
+            forward.connections = Arc::default();
+        }
         self
     }
 
@@ -281,10 +331,10 @@ impl ProxyLayer {
     }
 }
 
-impl<S> Layer<S> for ProxyLayer {
-    type Service = Proxy<S>;
+impl<S, T> Layer<S> for ProxyLayer<T> {
+    type Service = Proxy<S, T>;
 
-    fn layer(&self, inner: S) -> Proxy<S> {
+    fn layer(&self, inner: S) -> Proxy<S, T> {
         self.settings.begin_probing();
         Proxy::new(inner, Arc::clone(&self.settings))
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The modules in import order: each may import only from those before it.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "error",
     "frame",
     "report",
@@ -23,6 +23,7 @@ const ORDER: [&str; 24] = [
     "transport",
     "connect",
     "handshake",
+    "forward",
     "health",
     "upstream",
     "balance",
