@@ -15,6 +15,7 @@ mod clock_limits;
 mod clock_opaque;
 mod clock_timers;
 mod drain_sockets;
+mod forward;
 mod handshake;
 mod health;
 mod hosts;
