@@ -67,6 +67,9 @@ pub enum ErrorKind {
     TlsTimeout,
     /// The upstream did not answer the handshake within the handshake timeout.
     HandshakeTimeout,
+    /// All attempts together, at one upstream or several, took longer than
+    /// [`Retry::within`](crate::Retry::within).
+    AttemptsTimeout,
     /// The upstream's connection broke, or it spoke something else than HTTP, before an answer.
     Handshake,
     /// The upstream answered 101 but did not agree to what was asked; the source says how.
@@ -159,6 +162,7 @@ impl Error {
             | ErrorKind::Tls
             | ErrorKind::TlsTimeout
             | ErrorKind::HandshakeTimeout
+            | ErrorKind::AttemptsTimeout
             | ErrorKind::Handshake
             | ErrorKind::Disagreement
             | ErrorKind::Answer
@@ -184,6 +188,7 @@ impl ErrorKind {
             Self::Tls => "the TLS handshake with the upstream failed",
             Self::TlsTimeout => "the TLS handshake with the upstream timed out",
             Self::HandshakeTimeout => "the upstream's handshake answer timed out",
+            Self::AttemptsTimeout => "all attempts together took too long",
             Self::Handshake => "the upstream broke the handshake",
             Self::Disagreement => "the upstream's 101 answer is not valid",
             Self::MalformedRequest => "malformed request",

@@ -66,6 +66,8 @@
 //! | [`upgrade`] | is it a WebSocket handshake, and a proper one? |
 //! | [`head`], [`matcher`] | how a request is read, and whose it is |
 //! | [`Pool`], [`Upstream`], [`Admission`] | the upstreams, and how many tunnels they take |
+//! | [`Retry`], [`RetryBudget`] | what is tried again elsewhere |
+//! | [`discovery`] | where a pool learns which upstreams there are |
 //! | [`health`], [`balance`] | which of them are fit for use, and which is used |
 //! | [`connect`], [`Transport`] | a byte stream to it |
 //! | [`headers`] | what is dropped, told and changed on the way up and down |
@@ -116,6 +118,7 @@ mod proxy;
 mod rate;
 mod registry;
 mod report;
+mod retry;
 mod task;
 mod transport;
 mod tunnel;
@@ -123,6 +126,7 @@ mod upstream;
 
 pub mod balance;
 pub mod connect;
+pub mod discovery;
 pub mod frame;
 pub mod head;
 pub mod headers;
@@ -136,7 +140,7 @@ pub use error::{BoxError, Error, ErrorKind, Side};
 pub use forward::ForwardHttp;
 pub use handshake::Disagreement;
 pub use observe::{Handshake, Observer};
-pub use pool::{LostTunnels, Pool, UpstreamStatus};
+pub use pool::{Follow, FollowStatus, LostTunnels, Pool, RetryStatus, UpstreamStatus};
 pub use proxy::{
     Proxy, ProxyLayer, ResponseBody, ResponseFuture, Scope, UpgradeRequired, WebSocketsOnly,
 };
@@ -144,6 +148,7 @@ pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{
     CloseSeen, FrameCounts, Limit, Passed, Rtt, Timer, TunnelEnd, TunnelInfo, TunnelReport,
 };
+pub use retry::{Retry, RetryBudget};
 pub use transport::{TcpKeepAlive, Transport};
 pub use tunnel::{Framing, KeepAlive, Limits, Tunnel, TunnelConfig};
 pub use upstream::Upstream;

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 
 use crate::{
+    discovery::DiscoverError,
     error::{Error, Side},
     health::Transition,
     report::{Rtt, TunnelInfo, TunnelReport},
@@ -37,7 +38,8 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = handshake;
     }
 
-    /// The upstream said no; its own answer is being relayed.
+    /// The upstream said no; its own answer is being relayed, unless another upstream is tried
+    /// instead ([`Retry::on_status`](crate::Retry::on_status)).
     fn handshake_refused(&self, handshake: &Handshake<'_>, status: StatusCode) {
         let _ = (handshake, status);
     }
@@ -51,6 +53,12 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// each upstream that was tried.
     fn handshake_failed(&self, handshake: &Handshake<'_>, error: &Error) {
         let _ = (handshake, error);
+    }
+
+    /// Another upstream is being tried, after one that failed or refused, which was told before.
+    /// `attempt` counts the upstreams of this handshake, this one included: 2 or more.
+    fn handshake_retried(&self, handshake: &Handshake<'_>, attempt: usize) {
+        let _ = (handshake, attempt);
     }
 
     /// An upstream's answer to a request that is [forwarded](crate::ForwardHttp) is being relayed.
@@ -69,6 +77,11 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (request, error);
     }
 
+    /// Another upstream is being tried for a forwarded request; `attempt` is 2 or more.
+    fn request_retried(&self, request: &Handshake<'_>, attempt: usize) {
+        let _ = (request, attempt);
+    }
+
     /// A tunnel stands.
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
         let _ = tunnel;
@@ -82,6 +95,11 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// An upstream's health changed; the transition says how, and why.
     fn health_changed(&self, upstream: &str, transition: &Transition) {
         let _ = (upstream, transition);
+    }
+
+    /// A pool's source of upstreams failed, and the pool keeps those that it has.
+    fn discovery_failed(&self, error: &DiscoverError) {
+        let _ = error;
     }
 
     /// A side answered a ping of ours.

@@ -4,16 +4,29 @@
 //! cargo run --example gateway                                     # try it: page and demo upstream
 //! cargo run --example gateway -- --upstream ws://10.0.0.1:8080 --static ./site
 //! cargo run --example gateway --features ring,webpki-roots -- --upstream wss://chat.example.com
+//! cargo run --example gateway --features ring,http2 -- --tls-listen 127.0.0.1:3443 \
+//!     --tls-cert chain.pem --tls-key key.pem
 //! ```
 //!
-//! Its first line of output is `listening on http://ADDR`; everything else is logged to standard
-//! error, as `RUST_LOG` says (default `info`). Ctrl-C or SIGTERM stops it in good order: no new
-//! connections, a close frame with code 1001 on those that are open, and exit code 0. A second one
-//! stops it at once, with exit code 1.
+//! Its first line of output is `listening on http://ADDR`, its second, if there is TLS to clients,
+//! `listening on https://ADDR`; everything else is logged to standard error, as `RUST_LOG` says
+//! (default `info`). Ctrl-C or SIGTERM stops it in good order: no new connections, a close frame
+//! with code 1001 on those that are open, and exit code 0. A second one stops it at once, with exit
+//! code 1.
 
 mod args;
 mod balance;
+mod connection;
+mod crew;
 mod demo_upstream;
+mod door;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod edge;
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+#[path = "no_edge.rs"]
+mod edge;
+mod listen;
+mod phase;
 mod probe;
 mod proxy;
 mod serve;
@@ -31,17 +44,20 @@ use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use axum::Router;
 use clap::Parser;
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use wsplice::{Drain, Upstream};
 
 use args::Args;
 use demo_upstream::DemoUpstream;
+use edge::Edge;
+use listen::Opened;
 use serve::Stopped;
 
 fn main() -> ExitCode {
@@ -66,26 +82,11 @@ fn run(args: &Args) -> Result<Stopped, Box<dyn Error>> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
-    runtime(args)?.block_on(gateway(args))
-}
-
-fn runtime(args: &Args) -> io::Result<Runtime> {
-    let mut builder = match args.threads.map(std::num::NonZero::get) {
-        Some(1) => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    if let Some(threads) = args.threads {
-        builder.worker_threads(threads.get());
-    }
-    builder.enable_all().build()
+    crew::runtime()?.block_on(gateway(args))
 }
 
 async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
-    let addr = listener.local_addr()?;
-
+    let opened = listen::open(args)?;
     let mut upstreams = args.upstream.clone();
     // Held to the end: the demo ends with it.
     let demo = match upstreams.is_empty() {
@@ -98,8 +99,12 @@ async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
 
     let (app, drain) = app(args, &upstreams)?;
     let stops = signals::stops()?;
-    announce(args, addr);
-    Ok(serve::serve(listener, app, drain, args.drain_timeout, stops).await?)
+    let mut reloading = JoinSet::new();
+    if let Some(edge) = &opened.edge {
+        reloading.spawn(reload(Arc::clone(edge), signals::reloads()?));
+    }
+    announce(args, &opened);
+    Ok(serve::serve(opened.threads, app, drain, args.drain_timeout, stops).await?)
 }
 
 /// The whole application, and the handle that ends its WebSocket connections: the proxy takes the
@@ -117,8 +122,19 @@ fn app(args: &Args, upstreams: &[Upstream]) -> Result<(Router, Drain), Box<dyn E
     Ok((site.layer(proxy), drain))
 }
 
-fn announce(args: &Args, addr: SocketAddr) {
+/// Reads the certificate again whenever it is asked to.
+async fn reload(edge: Arc<Edge>, mut reloads: mpsc::Receiver<()>) {
+    while reloads.recv().await.is_some() {
+        match edge.reload() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!("the certificate stays as it was: {error}"),
+        }
+    }
+}
+
+fn announce(args: &Args, opened: &Opened) {
     tracing::info!(
+        threads = opened.threads.len(),
         connect = ?args.connect_timeout,
         handshake = ?args.handshake_timeout,
         idle = %args.idle_timeout,
@@ -131,7 +147,11 @@ fn announce(args: &Args, addr: SocketAddr) {
     );
     let mut out = io::stdout().lock();
     // A gateway whose output nobody reads any more still serves.
-    let _ = writeln!(out, "listening on http://{}", reachable(addr)).and_then(|()| out.flush());
+    let _ = writeln!(out, "listening on http://{}", reachable(opened.plain));
+    if let Some(secured) = opened.secured {
+        let _ = writeln!(out, "listening on https://{}", reachable(secured));
+    }
+    let _ = out.flush();
 }
 
 /// The address to open for what listens on `addr`: "any address" is none that a browser can open.

@@ -1,11 +1,9 @@
 //! The proxy, set up as the command line says.
 
 use std::error::Error;
-use std::net::SocketAddr;
 
-use axum::extract::ConnectInfo;
 use wsplice::balance::AnyBalance;
-use wsplice::headers::{ClientInfo, TrustedProxies};
+use wsplice::headers::TrustedProxies;
 use wsplice::matcher::paths;
 use wsplice::{Admission, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
 
@@ -25,10 +23,6 @@ pub(crate) fn layer(args: &Args, upstreams: &[Upstream]) -> Result<ProxyLayer, B
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
-        .client_info(|extensions| {
-            let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
-            Some(ClientInfo::from(*peer))
-        })
         .tunnel(tunnel(args)))
 }
 

@@ -1,16 +1,16 @@
 //! From the first connection to the last.
 
-use std::future::IntoFuture;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wsplice::Drain;
+
+use crate::crew::Crew;
+use crate::door::Door;
+use crate::phase::{Phase, phases};
 
 /// How the gateway came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,44 +21,49 @@ pub(crate) enum Stopped {
     AtOnce,
 }
 
-/// Serves until `stops` says so, then ends what is open; a second stop ends that.
+/// Serves on so many threads, until `stops` says so, then ends what is open; a second stop ends
+/// that.
 ///
 /// # Errors
 ///
-/// When the listener fails for good.
+/// When a thread cannot be had, or ended before it should.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    threads: Vec<Vec<Door>>,
     app: Router,
     drain: Drain,
     drain_timeout: Duration,
     mut stops: mpsc::Receiver<()>,
 ) -> io::Result<Stopped> {
-    let (stop, stopping) = oneshot::channel::<()>();
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async {
-        let _ = stopping.await;
-    });
-    let mut serving = pin!(serving.into_future());
+    let (phase, heard) = phases();
+    let mut crew = Crew::start(threads, &app, &heard)?;
+    drop((app, heard));
     tokio::select! {
-        served = &mut serving => return served.map(|()| Stopped::InOrder),
+        () = crew.answered() => {
+            phase.send_replace(Phase::Over);
+            crew.end().await?;
+            return Err(io::Error::other("nobody serves any more"));
+        }
         _ = stops.recv() => {}
     }
 
     tracing::info!("stopping; once more stops at once");
-    drop(stop);
-    // The server waits for plain requests and has forgotten the WebSocket connections, which the
+    phase.send_replace(Phase::Stopping);
+    // The threads wait for plain requests and have forgotten the WebSocket connections, which the
     // drain remembers.
-    let ending = async { tokio::join!(timeout(drain_timeout, serving), drain.run()) };
-    tokio::select! {
-        (served, drained) = ending => {
+    let ending = async { tokio::join!(timeout(drain_timeout, crew.answered()), drain.run()) };
+    let stopped = tokio::select! {
+        (answered, drained) = ending => {
             let (closed, aborted) = (drained.closed, drained.aborted);
-            let all_answered = served.is_ok();
+            let all_answered = answered.is_ok();
             tracing::info!(closed, aborted, all_answered, "stopped");
-            Ok(Stopped::InOrder)
+            Stopped::InOrder
         }
         _ = stops.recv() => {
             tracing::warn!("stopped at once");
-            Ok(Stopped::AtOnce)
+            Stopped::AtOnce
         }
-    }
+    };
+    phase.send_replace(Phase::Over);
+    crew.end().await?;
+    Ok(stopped)
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C, SIGTERM and SIGHUP.
 
 use std::io;
 
@@ -40,4 +40,27 @@ pub(crate) fn stops() -> io::Result<mpsc::Receiver<()>> {
         while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {}
     });
     Ok(receiver)
+}
+
+/// A value for each time the program is asked to read its files again: SIGHUP.
+///
+/// # Errors
+///
+/// When the operating system does not let the program listen for it.
+#[cfg(unix)]
+pub(crate) fn reloads() -> io::Result<mpsc::Receiver<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(
+        async move { while hangup.recv().await.is_some() && sender.send(()).await.is_ok() {} },
+    );
+    Ok(receiver)
+}
+
+/// Nobody can ask.
+#[cfg(not(unix))]
+pub(crate) fn reloads() -> io::Result<mpsc::Receiver<()>> {
+    Ok(mpsc::channel(1).1)
 }

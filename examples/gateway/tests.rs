@@ -2,54 +2,60 @@ use super::*;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// A gateway on a port of its own, as the arguments say, in front of the demo.
-struct Running {
-    addr: SocketAddr,
-    stop: mpsc::Sender<()>,
-    ended: JoinHandle<io::Result<Stopped>>,
+/// A gateway on ports of its own, as the arguments say, in front of the demo.
+pub(crate) struct Running {
+    pub(crate) addr: SocketAddr,
+    pub(crate) secured: Option<SocketAddr>,
+    pub(crate) edge: Option<Arc<Edge>>,
+    pub(crate) stop: mpsc::Sender<()>,
+    pub(crate) ended: JoinHandle<io::Result<Stopped>>,
     _demo: DemoUpstream,
 }
 
 impl Running {
-    async fn start(args: &[&str]) -> Self {
-        let args = Args::parse_from(["gateway"].iter().chain(args));
+    pub(crate) async fn start(args: &[&str]) -> Self {
+        let own = ["gateway", "--listen=127.0.0.1:0"];
+        let args = Args::parse_from(own.iter().chain(args));
         let demo = DemoUpstream::start().await.unwrap();
         let mut upstreams = args.upstream.clone();
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        let opened = listen::open(&args).unwrap();
         let (app, drain) = app(&args, &upstreams).unwrap();
         let (stop, stops) = mpsc::channel(1);
         let ended = tokio::spawn(serve::serve(
-            listener,
+            opened.threads,
             app,
             drain,
             args.drain_timeout,
             stops,
         ));
         Self {
-            addr,
+            addr: opened.plain,
+            secured: opened.secured,
+            edge: opened.edge,
             stop,
             ended,
             _demo: demo,
         }
     }
 
-    async fn open(&self, path: &str) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
+    pub(crate) async fn open(
+        &self,
+        path: &str,
+    ) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
         let stream = TcpStream::connect(self.addr).await.unwrap();
         let url = format!("ws://{}{path}", self.addr);
         client_async(url, stream).await.map(|(socket, _)| socket)
     }
 
     /// The whole answer to a plain request.
-    async fn ask(&self, target: &str) -> String {
+    pub(crate) async fn ask(&self, target: &str) -> String {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -76,6 +82,7 @@ async fn sockets_go_to_the_upstream_and_pages_come_from_the_site() {
     socket.send("hello".into()).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
     assert!(gateway.ask("/").await.starts_with("HTTP/1.1 200 "));
+    assert!(gateway.secured.is_none() && gateway.edge.is_none());
 }
 
 #[tokio::test]
@@ -216,14 +223,38 @@ fn any_address_is_shown_as_one_that_can_be_opened() {
     }
 }
 
-#[test]
-fn one_thread_needs_no_others() {
-    let flavor = |args: &[&str]| {
-        let args = Args::parse_from(["gateway"].iter().chain(args));
-        let runtime = runtime(&args).unwrap();
-        runtime.handle().runtime_flavor()
-    };
-    use tokio::runtime::RuntimeFlavor;
-    assert_eq!(flavor(&["--threads=1"]), RuntimeFlavor::CurrentThread);
-    assert_eq!(flavor(&["--threads=2"]), RuntimeFlavor::MultiThread);
+#[tokio::test]
+async fn all_threads_serve_and_all_are_drained() {
+    for threads in ["--threads=1", "--threads=3"] {
+        let gateway = Running::start(&["--drain-spread=0s", threads]).await;
+        let mut sockets = Vec::new();
+        for _ in 0..30 {
+            sockets.push(gateway.open("/ws/echo").await.unwrap());
+        }
+        gateway.stop.send(()).await.unwrap();
+        for mut socket in sockets {
+            match socket.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Away),
+                other => panic!("{other:?}"),
+            }
+            while socket.next().await.is_some() {}
+        }
+        assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::InOrder);
+        assert!(TcpStream::connect(gateway.addr).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = held.local_addr().unwrap();
+    for threads in ["--threads=1", "--threads=2"] {
+        let listen = format!("--listen={addr}");
+        let args = Args::parse_from(["gateway", threads, &listen]);
+        let error = listen::open(&args).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("cannot listen on {addr}: ")),
+            "{error}"
+        );
+    }
 }

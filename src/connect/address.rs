@@ -20,10 +20,12 @@ pub enum Address {
     #[non_exhaustive]
     Tls {
         /// A name, an IPv4 address or an IPv6 address without brackets; the certificate must be
-        /// for it unless the TLS settings name another.
+        /// for it unless `server_name` or the TLS settings name another.
         host: String,
         /// The port.
         port: u16,
+        /// Whom the certificate must be for, where that is not the host.
+        server_name: Option<String>,
     },
     /// A Unix socket.
     Unix(PathBuf),
@@ -45,6 +47,32 @@ impl Address {
         Self::Tls {
             host: host.into(),
             port,
+            server_name: None,
+        }
+    }
+
+    /// A TCP address with TLS on it, whose certificate must be for this name and not for the
+    /// host: an address that was found under the name, say. The TLS settings may still name
+    /// another.
+    #[must_use]
+    pub fn tls_of(server_name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
+        Self::Tls {
+            host: host.into(),
+            port,
+            server_name: Some(server_name.into()),
+        }
+    }
+
+    /// Whom the upstream takes itself for: whom a certificate must be for, and whom requests of
+    /// our own ask for. `None` for a Unix socket.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::Tls {
+                server_name: Some(name),
+                ..
+            } => Some(name),
+            Self::Tcp { host, .. } | Self::Tls { host, .. } => Some(host),
+            Self::Unix(_) => None,
         }
     }
 
@@ -113,10 +141,10 @@ fn read_port(text: &str) -> Option<u16> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } | Self::Tls { host, port } if host.contains(':') => {
+            Self::Tcp { host, port } | Self::Tls { host, port, .. } if host.contains(':') => {
                 write!(f, "[{host}]:{port}")
             }
-            Self::Tcp { host, port } | Self::Tls { host, port } => write!(f, "{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port, .. } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -238,5 +266,8 @@ mod tests {
         assert_eq!(Address::tcp("::1", 80).to_string(), "[::1]:80");
         assert_eq!(Address::tcp("a", 80).to_string(), "a:80");
         assert_eq!(Address::Unix("/x".into()).to_string(), "unix:/x");
+        let found = Address::tls_of("chat.example", "10.0.0.1", 443);
+        assert_eq!(found.to_string(), "10.0.0.1:443");
+        assert_eq!(found.server_name(), Some("chat.example"));
     }
 }

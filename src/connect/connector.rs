@@ -66,7 +66,7 @@ impl Connect for Connector {
     fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
         Box::pin(async move {
             match address {
-                Address::Tcp { host, port } | Address::Tls { host, port } => {
+                Address::Tcp { host, port } | Address::Tls { host, port, .. } => {
                     self.tcp(host, *port).await
                 }
                 #[cfg(unix)]

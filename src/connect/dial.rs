@@ -47,13 +47,13 @@ impl Dial {
     /// [`ErrorKind::Tls`] or [`ErrorKind::TlsTimeout`].
     pub(crate) async fn dial(&self, address: &Address) -> Result<Transport, Error> {
         let transport = self.connect(address).await?;
-        match address {
-            Address::Tls { host, .. } => self.secure(transport, host).await,
-            Address::Tcp { .. } | Address::Unix(_) => Ok(transport),
+        match (address, address.server_name()) {
+            (Address::Tls { .. }, Some(name)) => self.secure(transport, name).await,
+            _ => Ok(transport),
         }
     }
 
-    async fn secure(&self, transport: Transport, host: &str) -> Result<Transport, Error> {
+    async fn secure(&self, transport: Transport, server_name: &str) -> Result<Transport, Error> {
         let failed = |error: io::Error| Error::because(ErrorKind::Tls, error);
         let tls = match self.tls.get() {
             Some(tls) => tls,
@@ -62,7 +62,7 @@ impl Dial {
                 self.tls.get_or_init(|| tls)
             }
         };
-        match timeout(self.tls_timeout, tls.secure(transport, host)).await {
+        match timeout(self.tls_timeout, tls.secure(transport, server_name)).await {
             Ok(result) => result.map_err(failed),
             Err(_) => {
                 let budget = self.tls_timeout;

@@ -17,6 +17,7 @@ use crate::{
     observe::Observer,
     registry::{Command, Registry},
     report::TunnelEnd,
+    retry::RetryBudget,
     upstream::{Member, Upstream},
 };
 
@@ -109,6 +110,12 @@ impl Pool {
     #[must_use]
     pub fn queue(self, places: usize, wait: Duration) -> Self {
         self.with(|settings| settings.queue = QueueLimits { places, wait })
+    }
+
+    /// Holds down the retries of all requests together; see [`RetryBudget`].
+    #[must_use]
+    pub fn retry_budget(self, budget: RetryBudget) -> Self {
+        self.with(|settings| settings.retry_budget = budget)
     }
 
     /// Says what becomes of the open tunnels of an upstream that is removed.
@@ -282,6 +289,11 @@ impl Pool {
         }
     }
 
+    /// Whether there is an upstream that may be picked and is not among those tried.
+    pub(crate) fn has_other(&self, tried: &[Arc<Member>], now: Instant) -> bool {
+        !self.left(&self.fresh_roster(now), tried).is_empty()
+    }
+
     /// What the policy adds to the answer of the upstream that was picked.
     pub(crate) fn response_header(
         &self,
@@ -353,8 +365,11 @@ impl Pool {
 
     /// Who may be picked after those that were tried.
     fn left(&self, roster: &Roster, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
-        let is_untried =
-            |member: &&Arc<Member>| !tried.iter().any(|tried| Arc::ptr_eq(tried, member));
+        // By address: the same upstream may be another member by now, changed or added again.
+        let is_untried = |member: &&Arc<Member>| {
+            let address = member.upstream().address();
+            !tried.iter().any(|tried| tried.is_at(address))
+        };
         let left: Vec<_> = roster.usable().iter().filter(is_untried).cloned().collect();
         if left.is_empty() && self.settings.health.has_last_resort() {
             return roster

@@ -11,6 +11,7 @@ use crate::{
         Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, Probe,
         ProbeSchedule, ProbeTimes, Probed, Standing,
     },
+    retry::RetryBudget,
     upstream::Watch,
 };
 
@@ -34,6 +35,7 @@ pub(super) struct PoolSettings {
     pub(super) balance: AnyBalance,
     pub(super) admission: Admission,
     pub(super) queue: QueueLimits,
+    pub(super) retry_budget: RetryBudget,
     pub(super) removed_tunnels: LostTunnels,
     pub(super) health: HealthSettings,
 }
@@ -55,6 +57,7 @@ impl PoolSettings {
             balance: AnyBalance::new(LeastTunnels::new()),
             admission: Admission::new(),
             queue: QueueLimits::default(),
+            retry_budget: RetryBudget::new(),
             removed_tunnels: LostTunnels::Leave,
             health: HealthSettings {
                 policy: None,

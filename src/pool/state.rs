@@ -9,12 +9,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     admission::Gate,
     observe::Observer,
     registry::Registry,
+    retry::Ledger,
     upstream::{Member, Upstream},
 };
 
@@ -35,6 +39,9 @@ pub(crate) struct State {
     is_probing: AtomicBool,
     waiting: AtomicUsize,
     turn: Notify,
+    retries: Mutex<Ledger>,
+    /// Tells by its end that the pool is gone.
+    presence: watch::Sender<()>,
 }
 
 /// Members that were removed not long ago.
@@ -84,6 +91,11 @@ impl State {
         self.turn.notify_waiters();
     }
 
+    /// Held only as long as it takes to count.
+    pub(super) fn retries(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.retries)
+    }
+
     fn set_roster(&self, roster: Roster) {
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
     }
@@ -91,6 +103,11 @@ impl State {
     /// True once: for who is to start the monitor.
     pub(super) fn is_first_to_probe(&self) -> bool {
         !self.is_probing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whose sender is gone when the pool is.
+    pub(super) fn presence(&self) -> watch::Receiver<()> {
+        self.presence.subscribe()
     }
 
     pub(super) fn attach_observer(&self, observer: Arc<dyn Observer>) {

@@ -4,21 +4,24 @@
 //!        ┌──────────────── may be tried again ────────────────┐
 //!        ▼                                                    │
 //! next / connect ──► Attempt ──► exchange ──► failed, refused ┴─► what stands
+//!                                           succeeded ────────► Lease
 //! ```
 //!
 //! What a request asks of its upstream, and how, is the caller's. It takes an [`Attempt`], sees
-//! what comes of it, and gives it back with that; or keeps its lease, if the attempt came to good.
+//! what comes of it, and gives it back with that.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use http::{Response, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     admission::Visit,
     error::{Error, ErrorKind},
     head::RequestHead,
+    later::later,
     pool::Lease,
+    retry::{Entry, Retry},
     transport::Transport,
     upstream::Member,
 };
@@ -36,21 +39,29 @@ pub(super) enum Standing {
 pub(super) struct Attempts<'a> {
     teller: &'a Teller,
     visit: Visit,
+    retry: &'a Retry,
+    /// The end of the time for all of them, known from the first on.
+    deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
-    standing: Option<Standing>,
+    /// What the last attempt came to, and what the next one was granted by.
+    standing: Option<(Standing, Entry)>,
 }
 
 /// A try at one upstream.
 pub(super) struct Attempt {
     pub(super) lease: Lease,
     pub(super) began: Instant,
+    /// Counted from 1.
+    pub(super) number: usize,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(teller: &'a Teller, visit: Visit) -> Self {
+    pub(super) const fn new(teller: &'a Teller, visit: Visit, retry: &'a Retry) -> Self {
         Self {
             teller,
             visit,
+            retry,
+            deadline: None,
             tried: Vec::new(),
             standing: None,
         }
@@ -58,24 +69,35 @@ impl<'a> Attempts<'a> {
 
     /// Leases an upstream that has not been tried.
     ///
+    /// What the attempt before has come to stands until then, and is dropped then.
+    ///
     /// # Errors
     ///
-    /// What the attempt before has come to, which says more than that there is no other upstream;
-    /// without one, why there is none.
+    /// What stands; without it, why there is no upstream.
     pub(super) async fn next(&mut self, head: &RequestHead<'_>) -> Result<Attempt, Standing> {
-        let leased = self
-            .settings()
-            .pool
-            .lease(self.visit, head, &self.tried)
-            .await;
-        let standing = self.standing.take();
-        match leased {
-            Ok(lease) => Ok(Attempt {
-                lease,
-                began: Instant::now(),
-            }),
-            Err(error) => Err(standing.unwrap_or(Standing::Error(error))),
-        }
+        let lease = self.settings().pool.lease(self.visit, head, &self.tried);
+        let leased = match self.deadline {
+            // The queue has a bound of its own.
+            None => lease.await,
+            Some(deadline) => timeout_at(deadline, lease)
+                .await
+                .unwrap_or_else(|_| Err(self.out_of_time())),
+        };
+        let lease = match (leased, self.standing.take()) {
+            (Ok(lease), _) => lease,
+            (Err(error), None) => return Err(Standing::Error(error)),
+            (Err(_), Some((standing, entry))) => {
+                self.settings().pool.give_back_retry(entry);
+                return Err(standing);
+            }
+        };
+        let attempt = Attempt {
+            lease,
+            began: Instant::now(),
+            number: self.tried.len() + 1,
+        };
+        self.begin(&attempt);
+        Ok(attempt)
     }
 
     /// Connects to an upstream; to the next one if that fails, as often as may be.
@@ -90,32 +112,64 @@ impl<'a> Attempts<'a> {
         loop {
             let attempt = self.next(head).await?;
             let address = attempt.lease.member().upstream().address();
-            match self.settings().dial.dial(address).await {
+            match self.bounded(self.settings().dial.dial(address)).await {
                 Ok(transport) => return Ok((attempt, transport)),
                 Err(error) => self.failed(attempt, error)?,
             }
         }
     }
 
-    /// Takes note of a failure.
+    /// Awaits a part of an attempt, for as long as all attempts together may take.
+    ///
+    /// # Errors
+    ///
+    /// The future's own, and [`ErrorKind::AttemptsTimeout`].
+    pub(super) async fn bounded<T>(
+        &self,
+        part: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match self.deadline {
+            None => part.await,
+            Some(deadline) => timeout_at(deadline, part)
+                .await
+                .unwrap_or_else(|_| Err(self.out_of_time())),
+        }
+    }
+
+    /// Takes note of an upstream's yes; the claim on it is the caller's from now on.
+    pub(super) fn succeeded(self, attempt: Attempt) -> Lease {
+        self.teller.accepted(&attempt);
+        self.count(&attempt);
+        attempt.lease
+    }
+
+    /// Takes note of an upstream's answer to a forwarded request, which goes on to the client.
+    pub(super) fn answered(&self, attempt: &Attempt, status: StatusCode) {
+        self.teller.answered(attempt, status);
+        self.count(attempt);
+    }
+
+    /// Takes note of a failure after which nothing may be tried again.
+    pub(super) fn lost(&self, attempt: &Attempt, error: Error) -> Standing {
+        self.teller.failed(attempt, &error);
+        self.count(attempt);
+        Standing::Error(error)
+    }
+
+    /// Takes note of a failure, and gives the upstream up.
     ///
     /// # Errors
     ///
     /// The failure, if nothing more may be tried.
     pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), Standing> {
         self.teller.failed(&attempt, &error);
-        let is_unsent = is_before_request(error.kind());
-        self.tried.push(Arc::clone(attempt.lease.member()));
-        drop(attempt);
-        if is_unsent && self.tried.len() < self.settings().connect_attempts {
-            self.standing = Some(Standing::Error(error));
-            return Ok(());
-        }
-        Err(Standing::Error(error))
+        let is_covered = self.retry.covers_failure(error.kind());
+        self.give_up(attempt);
+        self.go_on(is_covered, Standing::Error(error))
     }
 
-    /// Takes note of an upstream's no: the status that it gave, and the answer as it would be
-    /// passed on.
+    /// Takes note of an upstream's no, and gives the upstream up: the status that it gave, and the
+    /// answer as it would be passed on.
     ///
     /// # Errors
     ///
@@ -127,8 +181,57 @@ impl<'a> Attempts<'a> {
         answer: Response<Answered>,
     ) -> Result<(), Standing> {
         self.teller.refused(&attempt, status);
+        let is_covered = self.retry.covers_status(status);
+        self.give_up(attempt);
+        self.go_on(is_covered, Standing::Answer(Box::new(answer)))
+    }
+
+    fn begin(&mut self, attempt: &Attempt) {
+        if attempt.number == 1 {
+            self.deadline = Some(later(attempt.began, self.retry.time()));
+        } else {
+            self.teller.retried(attempt);
+        }
+    }
+
+    /// A request counts once its first attempt has ended: who waits long before that must find
+    /// that it still counts when it comes to the retry.
+    fn count(&self, attempt: &Attempt) {
+        if attempt.number == 1 {
+            self.settings().pool.count_request(Instant::now());
+        }
+    }
+
+    fn give_up(&mut self, attempt: Attempt) {
+        self.count(&attempt);
+        self.tried.push(Arc::clone(attempt.lease.member()));
+        // Now, so that the next attempt finds the place free that it may need itself.
         drop(attempt);
-        Err(Standing::Answer(Box::new(answer)))
+    }
+
+    fn go_on(&mut self, is_covered: bool, standing: Standing) -> Result<(), Standing> {
+        let now = Instant::now();
+        if !is_covered || !self.has_more(now) {
+            return Err(standing);
+        }
+        let Some(entry) = self.settings().pool.draw_retry(now) else {
+            tracing::debug!("not tried again: the retry budget is exhausted");
+            return Err(standing);
+        };
+        self.standing = Some((standing, entry));
+        Ok(())
+    }
+
+    /// Whether anything is left: attempts, time, upstreams.
+    fn has_more(&self, now: Instant) -> bool {
+        self.tried.len() < self.retry.max_attempts()
+            && self.deadline.is_none_or(|deadline| now < deadline)
+            && self.settings().pool.has_other(&self.tried, now)
+    }
+
+    fn out_of_time(&self) -> Error {
+        let within = self.retry.time();
+        Error::because(ErrorKind::AttemptsTimeout, format!("after {within:?}"))
     }
 
     fn settings(&self) -> &'a Settings {
@@ -147,16 +250,4 @@ impl From<Error> for Standing {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
-}
-
-/// Whether what failed so has not sent a byte of the request, so that trying again is safe.
-const fn is_before_request(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Resolve
-            | ErrorKind::Connect
-            | ErrorKind::ConnectTimeout
-            | ErrorKind::Tls
-            | ErrorKind::TlsTimeout
-    )
 }

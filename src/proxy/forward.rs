@@ -13,6 +13,7 @@ use tracing::{Instrument, Span, field};
 
 use crate::{
     admission::Visit,
+    connect::Address,
     drain::Exchange,
     error::{Error, ErrorKind, Side},
     forward::{
@@ -106,7 +107,8 @@ impl Errand {
         let parcel = Parcel {
             head: request_head(copied(&head), measure, &self.client, &settings.outbound)?,
             upload: Upload::new(&body),
-            is_repeatable: is_idempotent(&head.method) && measure == Measure::None,
+            // RFC 9110 §9.2.2
+            is_repeatable: head.method.is_idempotent() && measure == Measure::None,
             exchange: settings.drain.enter_exchange(),
         };
         self.deliver(&head, body, parcel).await
@@ -121,37 +123,49 @@ impl Errand {
     ) -> Result<Response<Answered>, Standing> {
         let settings = self.teller.settings();
         let view = view(settings, head, &self.client);
-        let mut attempts = Attempts::new(&self.teller, Visit::Exchange);
+        let mut attempts = Attempts::new(&self.teller, Visit::Exchange, &settings.retry);
         loop {
             let attempt = attempts.next(&view).await?;
             Span::current().record("upstream", attempt.upstream());
-            let mark = mark(settings, head, &self.client, &attempt.lease);
-            match self.ask(&attempt, &parcel, body).await {
-                Ok((response, connection)) => {
-                    return Ok(self.relay(response, connection, attempt, parcel, mark));
-                }
-                Err(Lost { error, .. }) if parcel.exchange.is_cut() => {
-                    return Err(Error::because(ErrorKind::Draining, error).into());
-                }
-                Err(Lost { error, .. }) if error.side() == Side::Client => {
-                    return Err(error.into());
-                }
-                Err(Lost {
-                    body: Some(unsent),
-                    error,
-                }) => {
-                    attempts.failed(attempt, error)?;
-                    body = unsent;
-                }
-                Err(Lost { body: None, error }) if parcel.is_repeatable => {
-                    attempts.failed(attempt, error)?;
+            match self.ask(&attempts, &attempt, &parcel, body).await {
+                Ok((answer, connection)) => {
+                    let status = answer.status();
+                    let address = attempt.lease.member().upstream().address();
+                    let download = self.download(answer, connection, address, &parcel);
+                    let mark = mark(settings, head, &self.client, &attempt.lease);
+                    if !(parcel.is_repeatable && settings.retry.covers_status(status)) {
+                        attempts.answered(&attempt, status);
+                        let account = Account {
+                            teller: Arc::clone(&self.teller),
+                            attempt,
+                            exchange: parcel.exchange,
+                        };
+                        return Ok(self.relay(download, Some(account), mark));
+                    }
+                    attempts.refused(attempt, status, self.relay(download, None, mark))?;
                     body = no_body();
                 }
-                Err(Lost { body: None, error }) => {
-                    self.teller.failed(&attempt, &error);
-                    return Err(error.into());
+                Err(lost) => {
+                    let is_repeatable = parcel.is_repeatable || lost.body.is_some();
+                    let error = self.cause(lost.error, &parcel)?;
+                    if !is_repeatable {
+                        return Err(attempts.lost(&attempt, error));
+                    }
+                    attempts.failed(attempt, error)?;
+                    body = lost.body.unwrap_or_else(no_body);
                 }
             }
+        }
+    }
+
+    /// An upstream's failure; what the client or the drain did is no upstream's, and ends it all.
+    fn cause(&self, error: Error, parcel: &Parcel) -> Result<Error, Standing> {
+        if parcel.exchange.is_cut() {
+            return Err(Error::because(ErrorKind::Draining, error).into());
+        }
+        match error.side() {
+            Side::Client => Err(error.into()),
+            Side::Upstream | Side::Proxy => Ok(error),
         }
     }
 
@@ -159,6 +173,7 @@ impl Errand {
     /// meanwhile.
     async fn ask(
         &self,
+        attempts: &Attempts<'_>,
         attempt: &Attempt,
         parcel: &Parcel,
         mut body: ClientBody,
@@ -168,7 +183,7 @@ impl Errand {
         loop {
             let mut connection = match idle.take() {
                 Some(connection) => connection,
-                None => match self.open(attempt, parcel).await {
+                None => match attempts.bounded(self.open(address, parcel)).await {
                     Ok(connection) => connection,
                     Err(error) => {
                         let body = Some(body);
@@ -199,50 +214,45 @@ impl Errand {
         }
     }
 
-    async fn open(&self, attempt: &Attempt, parcel: &Parcel) -> Result<Connection, Error> {
+    async fn open(&self, address: &Address, parcel: &Parcel) -> Result<Connection, Error> {
         let settings = self.teller.settings();
-        let address = attempt.lease.member().upstream().address();
         let transport = settings.dial.dial(address).await?;
         Connection::open(transport, settings.head_limits, parcel.exchange.cuts()).await
     }
 
-    fn relay(
+    fn download(
         &self,
-        response: Response<Incoming>,
+        answer: Response<Incoming>,
         connection: Connection,
-        attempt: Attempt,
-        parcel: Parcel,
-        mark: Option<(HeaderName, HeaderValue)>,
-    ) -> Response<Answered> {
-        self.teller.answered(&attempt, response.status());
-        let settings = self.teller.settings();
-        let (head, body) = response.into_parts();
+        address: &Address,
+        parcel: &Parcel,
+    ) -> Response<Download> {
+        let (head, body) = answer.into_parts();
         let download = Download::new(
             body,
             &head.headers,
             connection,
-            attempt.lease.member().upstream().address().clone(),
-            parcel.upload,
+            address.clone(),
+            Arc::clone(&parcel.upload),
             Arc::clone(&self.with.connections),
             &self.with.how,
         );
-        let account = Account {
-            teller: Arc::clone(&self.teller),
-            attempt,
-            exchange: parcel.exchange,
-        };
-        let relayed = Answered::Relayed(Relayed::new(download, Some(account)));
-        let via = settings.outbound.via.as_ref();
-        let response = Response::from_parts(head, relayed);
-        let mut response = answered(response, via, &settings.response_edits);
-        add(mark, response.headers_mut());
-        response
+        Response::from_parts(head, download)
     }
-}
 
-/// RFC 9110 §9.2.2
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
+    /// An answer as the client gets it.
+    fn relay(
+        &self,
+        answer: Response<Download>,
+        account: Option<Account>,
+        mark: Option<(HeaderName, HeaderValue)>,
+    ) -> Response<Answered> {
+        let settings = self.teller.settings();
+        let via = settings.outbound.via.as_ref();
+        let mut response = answered(answer, via, &settings.response_edits);
+        add(mark, response.headers_mut());
+        response.map(|download| Answered::Relayed(Relayed::new(download, account)))
+    }
 }
 
 fn no_body() -> ClientBody {

@@ -19,6 +19,7 @@ use crate::{
     observe::Observer,
     pool::Pool,
     registry::Registry,
+    retry::Retry,
     transport::TcpKeepAlive,
     tunnel::{KeepAlive, TunnelConfig},
 };
@@ -176,7 +177,8 @@ impl<T> ProxyLayer<T> {
         self.with(|settings| settings.dial.tls = Arc::new(OnceLock::from(tls)))
     }
 
-    /// How long the upstream may take to answer the handshake, once connected; 10 s.
+    /// How long the upstream may take to answer the handshake, once connected; 10 s. What all
+    /// attempts together may take is [`Retry::within`], 30 s.
     pub fn handshake_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.timeouts.handshake = timeout)
     }
@@ -187,11 +189,10 @@ impl<T> ProxyLayer<T> {
         self.with(|settings| settings.timeouts.client_upgrade = timeout)
     }
 
-    /// How many upstreams are tried, at most, until one accepts a connection; 5, at least 1.
-    ///
-    /// Only connecting is tried again: once a byte of the request was sent, it stays where it is.
-    pub fn connect_attempts(self, attempts: usize) -> Self {
-        self.with(|settings| settings.connect_attempts = attempts.max(1))
+    /// Sets what is tried again at another upstream, how often, and how long all attempts together
+    /// may take. Unless set, connecting alone is tried again, at up to 5 upstreams, within 30 s.
+    pub fn retry(self, retry: Retry) -> Self {
+        self.with(|settings| settings.retry = retry)
     }
 
     /// How large the head of an upstream's answer may be: header lines (100), and bytes (64 KiB,

@@ -13,12 +13,13 @@ use crate::{
     handshake::{RefusalBody, fit},
     headers::ClientInfo,
     matcher::owns,
+    pool::Lease,
     upgrade::{Intent, UpgradeRequest},
 };
 
 use super::{
     ask::{Agreed, Heard, Wish, view},
-    attempts::{Attempt, Attempts, Standing},
+    attempts::{Attempts, Standing},
     reject::reject,
     relayed::Relayed,
     session::Session,
@@ -104,13 +105,15 @@ impl Journey<'_> {
         on_upgrade: OnUpgrade,
     ) -> Result<Response<Answered>, Standing> {
         let view = view(self.settings, &wish.head, &wish.client);
-        let mut attempts = Attempts::new(self.teller, Visit::Tunnel);
+        let mut attempts = Attempts::new(self.teller, Visit::Tunnel, &self.settings.retry);
         loop {
             let (attempt, transport) = attempts.connect(&view).await?;
             Span::current().record("upstream", attempt.upstream());
-            match wish.ask(self.settings, &attempt.lease, transport).await {
+            let asked = wish.ask(self.settings, &attempt.lease, transport);
+            match attempts.bounded(asked).await {
                 Ok(Heard::Agreed(agreed)) => {
-                    return Ok(self.open(wish, on_upgrade, attempt, *agreed));
+                    let lease = attempts.succeeded(attempt);
+                    return Ok(self.open(wish, on_upgrade, lease, *agreed));
                 }
                 Ok(Heard::Refused(status, answer)) => attempts.refused(attempt, status, answer)?,
                 Err(error) => attempts.failed(attempt, error)?,
@@ -123,17 +126,15 @@ impl Journey<'_> {
         &self,
         wish: &Wish,
         on_upgrade: OnUpgrade,
-        attempt: Attempt,
+        lease: Lease,
         agreed: Agreed,
     ) -> Response<Answered> {
-        self.teller.accepted(&attempt);
         let Agreed {
             response,
             agreement,
             transport,
             read_ahead,
         } = agreed;
-        let lease = attempt.lease;
         Session::new(self.settings, on_upgrade, transport, read_ahead, lease)
             .enter(self.teller.path().into(), &wish.client, agreement)
             .start();

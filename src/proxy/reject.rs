@@ -58,7 +58,8 @@ fn status(error: &Error) -> StatusCode {
         | ErrorKind::TlsTimeout
         | ErrorKind::HandshakeTimeout
         | ErrorKind::AnswerTimeout
-        | ErrorKind::AnswerBodyTimeout => StatusCode::GATEWAY_TIMEOUT,
+        | ErrorKind::AnswerBodyTimeout
+        | ErrorKind::AttemptsTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
         | ErrorKind::Connect
         | ErrorKind::Tls

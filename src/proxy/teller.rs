@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::{
-    error::{Error, Side},
+    error::{Error, ErrorKind, Side},
     health::HealthEventKind,
     observe::Handshake,
 };
@@ -74,7 +74,7 @@ impl Teller {
 
     /// An upstream could not be reached, broke the handshake, or took too long.
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
-        self.note(attempt, HealthEventKind::of_error(error));
+        self.note(attempt, kind_of(attempt, error));
         let upstream = attempt.upstream();
         tracing::warn!(upstream, %error, "{} failed", self.subject.name());
         let Some(observer) = &self.settings.observer else {
@@ -83,6 +83,24 @@ impl Teller {
         match self.subject {
             Subject::Handshake => observer.handshake_failed(&self.shown(Some(attempt)), error),
             Subject::Request => observer.request_failed(&self.shown(Some(attempt)), error),
+        }
+    }
+
+    /// A further upstream is being tried.
+    pub(super) fn retried(&self, attempt: &Attempt) {
+        let upstream = attempt.upstream();
+        tracing::debug!(
+            upstream,
+            attempt = attempt.number,
+            "trying another upstream"
+        );
+        let Some(observer) = &self.settings.observer else {
+            return;
+        };
+        let (shown, number) = (self.shown(Some(attempt)), attempt.number);
+        match self.subject {
+            Subject::Handshake => observer.handshake_retried(&shown, number),
+            Subject::Request => observer.request_retried(&shown, number),
         }
     }
 
@@ -129,4 +147,14 @@ impl Teller {
             elapsed: self.began.elapsed(),
         }
     }
+}
+
+/// What a failure says of the upstream.
+///
+/// One that was tried late and then cut off has not had its time, which says nothing of it.
+fn kind_of(attempt: &Attempt, error: &Error) -> Option<HealthEventKind> {
+    if error.kind() == ErrorKind::AttemptsTimeout && attempt.number > 1 {
+        return None;
+    }
+    HealthEventKind::of_error(error)
 }

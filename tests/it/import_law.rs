@@ -7,12 +7,13 @@ use std::{
 };
 
 /// The modules in import order: each may import only from those before it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 27] = [
     "error",
     "frame",
     "report",
     "later",
     "rate",
+    "retry",
     "hash",
     "task",
     "admission",
@@ -26,6 +27,7 @@ const ORDER: [&str; 25] = [
     "forward",
     "health",
     "upstream",
+    "discovery",
     "balance",
     "observe",
     "registry",

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, fs, path::Path};
 
-use wsplice::{balance, connect, frame, head, headers, health, matcher, upgrade};
+use wsplice::{balance, connect, discovery, frame, head, headers, health, matcher, upgrade};
 
 fn is_debug_send_sync<T: Debug + Send + Sync + ?Sized>() {}
 
@@ -26,6 +26,8 @@ fn types_of_the_root() {
         wsplice::Drained,
         wsplice::Error,
         wsplice::ErrorKind,
+        wsplice::Follow,
+        wsplice::FollowStatus,
         wsplice::FrameCounts,
         wsplice::Framing,
         wsplice::Handshake<'_>,
@@ -42,6 +44,9 @@ fn types_of_the_root() {
         wsplice::LostTunnels,
         wsplice::UpstreamStatus,
         wsplice::ResponseBody<()>,
+        wsplice::Retry,
+        wsplice::RetryBudget,
+        wsplice::RetryStatus,
         wsplice::Rtt,
         wsplice::Side,
         wsplice::TcpKeepAlive,
@@ -166,6 +171,24 @@ fn types_of_the_upstream_side() {
         frame::Scanner,
         frame::Violation,
     ];
+}
+
+#[test]
+fn types_of_discovery() {
+    are_debug_send_sync![
+        discovery::DiscoverError,
+        discovery::Each<discovery::Fixed, ()>,
+        discovery::Every<()>,
+        discovery::Fixed,
+        discovery::Watched,
+    ];
+}
+
+/// Sources are asked by one task, so they can be sent but need not be shared.
+#[test]
+fn sources_are_debug_and_send() {
+    fn is_debug_send<T: Debug + Send + ?Sized>() {}
+    is_debug_send::<dyn discovery::Discover>();
 }
 
 /// Policies can be sent and shared, but may be closures, which cannot be shown.

@@ -23,8 +23,8 @@ use tokio_rustls::{
     },
 };
 use wsplice::{
-    Pool, ProxyLayer,
-    connect::{Tls, TlsBuilder},
+    Pool, ProxyLayer, Upstream,
+    connect::{Address, Tls, TlsBuilder},
 };
 
 use crate::support::{
@@ -162,8 +162,12 @@ async fn echo(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
 
 /// What a client gets, and why: the answer's status and the error's text.
 async fn answer(upstream: &TlsUpstream, tls: Tls) -> (u16, String) {
+    answer_of(Pool::new([&upstream.url]).unwrap(), tls).await
+}
+
+async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
     let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
-    let proxy = ProxyLayer::new(Pool::new([&upstream.url]).unwrap())
+    let proxy = ProxyLayer::new(pool)
         .tls(tls)
         .rejections(move |error, response| {
             let _ = told.send(error.to_string());
@@ -245,6 +249,18 @@ async fn the_name_can_be_another_than_the_address_says() {
         .build()
         .unwrap();
     assert_eq!(answer(&upstream, tls).await.0, 101);
+}
+
+#[tokio::test]
+async fn an_address_found_under_a_name_is_checked_for_the_name() {
+    let authority = Authority::new("ours");
+    let upstream = TlsUpstream::start(authority.sign("chat.internal", |_| {})).await;
+    let port = upstream.url.rsplit_once(':').unwrap().1.parse().unwrap();
+    for (name, status) in [("chat.internal", 101), ("other.internal", 502)] {
+        let found = Upstream::at(Address::tls_of(name, "127.0.0.1", port));
+        let tls = trusting(&authority).build().unwrap();
+        assert_eq!(answer_of(Pool::of([found]), tls).await.0, status, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -76,16 +76,24 @@ fn escape(target: &mut String, byte: u8) {
 /// The `Host` for an address (RFC 9110 §7.2): a port only if it is not the
 /// scheme's own.
 fn host_of(address: &Address) -> HeaderValue {
-    let text = match address {
-        Address::Tcp { host, port: 80 } | Address::Tls { host, port: 443 } => {
-            if host.contains(':') {
-                format!("[{host}]")
-            } else {
-                host.clone()
+    let text = match (address, address.server_name()) {
+        (Address::Tcp { port, .. } | Address::Tls { port, .. }, Some(name)) => {
+            let is_own = matches!(
+                (address, port),
+                (Address::Tcp { .. }, 80) | (Address::Tls { .. }, 443)
+            );
+            // The dot at the end is for resolvers alone.
+            let name = name.trim_end_matches('.');
+            let name = match name.contains(':') {
+                true => format!("[{name}]"),
+                false => name.to_owned(),
+            };
+            match is_own {
+                true => name,
+                false => format!("{name}:{port}"),
             }
         }
-        Address::Tcp { .. } | Address::Tls { .. } => address.to_string(),
-        Address::Unix(_) => "localhost".to_owned(),
+        _ => "localhost".to_owned(),
     };
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
 }
@@ -116,6 +124,10 @@ mod tests {
             (Address::tcp("10.0.0.1", 80), "10.0.0.1"),
             (Address::tcp("::1", 80), "[::1]"),
             (Address::tcp("::1", 81), "[::1]:81"),
+            (Address::tls("::1", 443), "[::1]"),
+            (Address::tcp("chat-0.chat.", 8080), "chat-0.chat:8080"),
+            (Address::tls_of("chat", "10.0.0.1", 443), "chat"),
+            (Address::tls_of("chat", "10.0.0.1", 80), "chat:80"),
             (Address::Unix("/run/x".into()), "localhost"),
         ] {
             assert_eq!(host_of(&address), expected);

@@ -1,6 +1,6 @@
 //! Which upstream is reached, and what happens where none is.
 
-use wsplice::{Pool, Upstream};
+use wsplice::{Pool, Retry, Upstream};
 
 use super::kit::{Host, Proxied, expect_connections, expect_page, pool, text};
 use crate::support::raw::RawClient;
@@ -70,7 +70,10 @@ async fn when_all_are_dead_it_is_502() {
 #[tokio::test]
 async fn no_more_upstreams_are_tried_than_the_settings_say() {
     let all = pool([dead().await.0, dead().await.0, dead().await.0]);
-    let proxied = Proxied::start(Host::Axum, all, |layer| layer.connect_attempts(2)).await;
+    let proxied = Proxied::start(Host::Axum, all, |layer| {
+        layer.retry(Retry::new().attempts(2))
+    })
+    .await;
     let (_client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 502);
     // Events of a handshake come before its answer.

@@ -1,0 +1,219 @@
+//! Requests and retries over the last seconds. Pure: time is an argument.
+
+use tokio::time::Instant;
+
+use super::budget::RetryBudget;
+
+/// How many seconds count, the one under way included.
+pub(super) const SECONDS: u64 = 10;
+
+/// Counts the requests and retries of a pool.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// The first second begins here.
+    epoch: Option<Instant>,
+    newest: u64,
+    slots: [Slot; SECONDS as usize],
+    made: u64,
+    denied: u64,
+}
+
+/// What happened within one second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    requests: u64,
+    retries: u64,
+}
+
+/// A retry that was granted; where it stands in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry(u64);
+
+impl Ledger {
+    /// Enters a request whose first attempt has ended, which earns its share of a retry.
+    pub(crate) fn request(&mut self, now: Instant) {
+        let second = self.advance(now);
+        self.slot(second).requests += 1;
+    }
+
+    /// Enters a retry if the budget has one left.
+    pub(crate) fn retry(&mut self, budget: &RetryBudget, now: Instant) -> Option<Entry> {
+        let second = self.advance(now);
+        if self.left(budget, now) == 0 {
+            self.denied += 1;
+            return None;
+        }
+        self.slot(second).retries += 1;
+        self.made += 1;
+        Some(Entry(second))
+    }
+
+    /// Strikes out a retry that was not made.
+    pub(crate) fn strike(&mut self, Entry(second): Entry) {
+        self.made = self.made.saturating_sub(1);
+        // An older one counts no more.
+        if self.newest - second < SECONDS {
+            let slot = self.slot(second);
+            slot.retries = slot.retries.saturating_sub(1);
+        }
+    }
+
+    /// How many retries may be made now.
+    pub(crate) fn left(&mut self, budget: &RetryBudget, now: Instant) -> u64 {
+        self.advance(now);
+        let requests = self.slots.iter().map(|slot| slot.requests).sum();
+        let retries = self.slots.iter().map(|slot| slot.retries).sum();
+        budget.allows(requests).saturating_sub(retries)
+    }
+
+    /// Retries that were made since the beginning.
+    pub(crate) const fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Retries that the budget has denied since the beginning.
+    pub(crate) const fn denied(&self) -> u64 {
+        self.denied
+    }
+
+    /// Forgets what is too old; the second that it is.
+    fn advance(&mut self, now: Instant) -> u64 {
+        let epoch = *self.epoch.get_or_insert(now);
+        // A moment that came here late counts as the newest.
+        let second = now
+            .saturating_duration_since(epoch)
+            .as_secs()
+            .max(self.newest);
+        for gone in (self.newest + 1..=second).rev().take(SECONDS as usize) {
+            *self.slot(gone) = Slot::default();
+        }
+        self.newest = second;
+        second
+    }
+
+    fn slot(&mut self, second: u64) -> &mut Slot {
+        &mut self.slots[(second % SECONDS) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How many retries of so many tries are granted at this moment.
+    fn granted(ledger: &mut Ledger, budget: &RetryBudget, now: Instant, tries: u64) -> u64 {
+        (0..tries)
+            .filter(|_| ledger.retry(budget, now).is_some())
+            .count() as u64
+    }
+
+    fn requests(ledger: &mut Ledger, now: Instant, count: u64) {
+        for _ in 0..count {
+            ledger.request(now);
+        }
+    }
+
+    #[test]
+    fn a_share_of_the_requests_and_so_many_a_second_may_be_retries() {
+        let now = Instant::now();
+        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new());
+        assert_eq!(granted(&mut ledger, &budget, now, 1000), 100);
+        requests(&mut ledger, now, 1000);
+        assert_eq!(granted(&mut ledger, &budget, now, 1000), 200);
+        assert_eq!((ledger.made(), ledger.denied()), (300, 1700));
+    }
+
+    #[test]
+    fn every_fifth_request_earns_one() {
+        let now = Instant::now();
+        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(0));
+        requests(&mut ledger, now, 4);
+        assert_eq!(granted(&mut ledger, &budget, now, 1), 0);
+        requests(&mut ledger, now, 1);
+        assert_eq!(granted(&mut ledger, &budget, now, 2), 1);
+    }
+
+    #[test]
+    fn what_is_older_than_ten_seconds_counts_no_more() {
+        let start = Instant::now();
+        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(1));
+        requests(&mut ledger, start, 50);
+        assert_eq!(granted(&mut ledger, &budget, start, 100), 20);
+        for second in 1..10 {
+            assert_eq!(
+                granted(&mut ledger, &budget, start + second * SECOND, 100),
+                0
+            );
+        }
+        let later = start + 10 * SECOND;
+        assert_eq!(granted(&mut ledger, &budget, later, 100), 10, "no requests");
+        let much_later = start + 10_000 * SECOND;
+        assert_eq!(granted(&mut ledger, &budget, much_later, 100), 10);
+    }
+
+    #[test]
+    fn one_that_was_not_made_is_given_back() {
+        let start = Instant::now();
+        let (mut ledger, budget) = (
+            Ledger::default(),
+            RetryBudget::new().share(0.5).per_second(0),
+        );
+        requests(&mut ledger, start, 2);
+        let entry = ledger.retry(&budget, start).unwrap();
+        assert_eq!(ledger.retry(&budget, start), None);
+        ledger.strike(entry);
+        assert_eq!((ledger.made(), ledger.left(&budget, start)), (0, 1));
+        let entry = ledger.retry(&budget, start).unwrap();
+        let later = start + 30 * SECOND;
+        requests(&mut ledger, later, 2);
+        assert_eq!(granted(&mut ledger, &budget, later, 9), 1);
+        ledger.strike(entry);
+        assert_eq!(ledger.left(&budget, later), 0, "that one was another's");
+    }
+
+    #[test]
+    fn odd_shares_are_none_or_all() {
+        let now = Instant::now();
+        for (share, expected) in [(f64::NAN, 0), (-1.0, 0), (f64::INFINITY, 1000)] {
+            let mut ledger = Ledger::default();
+            let budget = RetryBudget::new().share(share).per_second(0);
+            requests(&mut ledger, now, 1);
+            assert_eq!(granted(&mut ledger, &budget, now, 1000), expected);
+        }
+    }
+
+    proptest! {
+        /// Whenever a retry is granted, the last seconds had no more of them than the budget says.
+        #[test]
+        fn never_more_than_the_budget(
+            steps in prop::collection::vec((0_u64..4000, 0_u64..30, 0_u64..30), 1..60),
+            share in 0.0_f64..2.0,
+            per_second in 0_u32..4,
+        ) {
+            let start = Instant::now();
+            let budget = RetryBudget::new().share(share).per_second(per_second);
+            let (mut ledger, mut at) = (Ledger::default(), 0);
+            let mut history = Vec::new();
+            for (wait_ms, new, tries) in steps {
+                at += wait_ms;
+                let now = start + Duration::from_millis(at);
+                requests(&mut ledger, now, new);
+                let newly = granted(&mut ledger, &budget, now, tries);
+                history.push((at, new, newly));
+                if newly == 0 {
+                    continue;
+                }
+                let within = |ms: u64| history.iter().filter(move |(then, ..)| then + ms > at);
+                let retries: u64 = within(9_000).map(|(.., retries)| retries).sum();
+                let requests: u64 = within(10_000).map(|(_, requests, _)| requests).sum();
+                prop_assert!(retries <= budget.allows(requests), "{history:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What a quiet tunnel costs: heap and descriptors, counted.
+//!
+//! A binary of its own, because its allocator counts every allocation of the process. The tests
+//! take turns for the same reason.
+//!
+//! Both far ends are blocking sockets of the standard library, which own no heap, so that what is
+//! counted is the proxy's: its tasks, its tunnels, the runtime's registration of its two sockets,
+//! its lines in the registry. What the ends themselves cost is measured by the same exchange
+//! without a proxy, and subtracted; it comes to a few bytes at most.
+// Clippy's "allow in tests" covers `#[test]` functions only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[cfg(feature = "http2")]
+mod h2;
+mod host;
+mod tls;
+mod upstream;
+mod wire;
+
+use std::{
+    alloc::System,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use wsplice::{KeepAlive, Observer, ProxyLayer, TunnelInfo, TunnelReport};
+
+use host::{Host, Server};
+use upstream::Upstream;
+use wire::{DEADLINE, DOWN, UP, read, shake_hands};
+
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Tunnels that are opened and not counted: they pay for what is allocated once.
+const WARM_UP: usize = 50;
+
+/// Tunnels that are counted.
+const TUNNELS: usize = 200;
+
+/// The tests take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How clients come to their tunnels.
+trait Clients {
+    /// A tunnel's end in use.
+    type Open: Read + Write;
+    /// What is left of it when nothing passes: it owns no heap.
+    type Quiet;
+
+    /// Opens a tunnel.
+    fn connect(&mut self, addr: SocketAddr) -> Self::Open;
+
+    fn quieten(open: Self::Open) -> Self::Quiet;
+}
+
+/// Clients over bare TCP.
+struct Plain;
+
+impl Clients for Plain {
+    type Open = TcpStream;
+    type Quiet = TcpStream;
+
+    fn connect(&mut self, addr: SocketAddr) -> TcpStream {
+        let mut stream = wire::connect(addr);
+        shake_hands(&mut stream);
+        stream
+    }
+
+    fn quieten(open: TcpStream) -> TcpStream {
+        open
+    }
+}
+
+#[test]
+fn a_quiet_tunnel_with_the_default_settings_owns_at_most_1536_bytes() {
+    let _turn = turn();
+    let per_tunnel = heap_per_tunnel("default settings", Server::Axum, Plain, |layer| layer);
+    assert!(per_tunnel <= 1536, "{per_tunnel} bytes");
+}
+
+#[test]
+fn a_quiet_tunnel_with_keep_alive_and_observer_owns_at_most_2048_bytes() {
+    let _turn = turn();
+    let what = "keep-alive and observer";
+    let per_tunnel = heap_per_tunnel(what, Server::Axum, Plain, everything);
+    assert!(per_tunnel <= 2048, "{per_tunnel} bytes");
+}
+
+#[test]
+fn a_client_s_tls_adds_at_most_8192_bytes_to_a_quiet_tunnel() {
+    let _turn = turn();
+    let bare = heap_per_tunnel("without TLS", Server::Auto, Plain, everything);
+    let clients = tls::Clients::new();
+    let within = heap_per_tunnel("inside TLS", Server::AutoTls, clients, everything);
+    assert!(within - bare <= 8192, "{} bytes", within - bare);
+}
+
+#[cfg(feature = "http2")]
+#[test]
+fn a_quiet_tunnel_over_http2_owns_at_most_2560_bytes() {
+    let _turn = turn();
+    let clients = h2::Clients::default();
+    let per_tunnel = heap_per_tunnel("over HTTP/2", Server::Auto, clients, everything);
+    assert!(per_tunnel <= 2560, "{per_tunnel} bytes");
+}
+
+fn everything(layer: ProxyLayer) -> ProxyLayer {
+    layer
+        .keep_alive(KeepAlive::default())
+        .observer(Counter::default())
+}
+
+#[test]
+fn descriptors_and_heap_go_back_to_where_they_were() {
+    let _turn = turn();
+    let upstream = Upstream::start();
+    let proxy = Host::start(Server::Axum, upstream.addr, |layer| layer);
+    drop(open(WARM_UP, proxy.addr, &mut Plain, &upstream));
+    proxy.wait_until_empty();
+
+    let (descriptors, region) = (open_descriptors(), Region::new(HEAP));
+    for _ in 0..3 {
+        let tunnels = open(TUNNELS, proxy.addr, &mut Plain, &upstream);
+        assert_eq!(proxy.registry.count(), TUNNELS as u64);
+        assert!(
+            open_descriptors().is_none_or(|now| Some(now) >= descriptors.map(|d| d + 4 * TUNNELS))
+        );
+        drop(tunnels);
+        proxy.wait_until_empty();
+    }
+    assert_eq!(open_descriptors(), descriptors);
+    let kept = net(&region);
+    println!("kept after 3 x {TUNNELS} tunnels: {kept} bytes");
+    // The registry's table keeps the room that it grew to: some 40 bytes a tunnel. The task of a
+    // connection that has just ended may still hold its buffers: two are allowed for.
+    let allowed = 64 * TUNNELS as isize + 2 * 16 * 1024;
+    assert!(kept < allowed, "{kept} bytes");
+}
+
+/// The heap that the proxy adds for each quiet tunnel, in bytes.
+fn heap_per_tunnel<C: Clients>(
+    what: &str,
+    server: Server,
+    mut clients: C,
+    settings: fn(ProxyLayer) -> ProxyLayer,
+) -> isize {
+    let upstream = Upstream::start();
+    let direct = heap_per_connection(upstream.addr, &mut Plain, &upstream);
+    let proxy = Host::start(server, upstream.addr, settings);
+    let proxied = heap_per_connection(proxy.addr, &mut clients, &upstream);
+    println!("{what}: {proxied} bytes per tunnel, {direct} without a proxy");
+    proxied - direct
+}
+
+fn heap_per_connection<C: Clients>(
+    addr: SocketAddr,
+    clients: &mut C,
+    upstream: &Upstream,
+) -> isize {
+    let warm_up = open(WARM_UP, addr, clients, upstream);
+    let region = Region::new(HEAP);
+    let counted = open(TUNNELS, addr, clients, upstream);
+    let bytes = net(&region) - list_of_ends(&counted);
+    drop((warm_up, counted));
+    bytes / TUNNELS as isize
+}
+
+/// Bytes allocated since and not given back.
+fn net(region: &Region<'_, System>) -> isize {
+    let change = region.change();
+    change.bytes_allocated as isize - change.bytes_deallocated as isize
+}
+
+/// The test's own list of its sockets.
+fn list_of_ends<C>(ends: &Vec<Ends<C>>) -> isize {
+    (ends.capacity() * size_of::<Ends<C>>()) as isize
+}
+
+/// Both far ends of a connection.
+#[derive(Debug)]
+struct Ends<C> {
+    _client: C,
+    _upstream: TcpStream,
+}
+
+/// Opens connections one by one. A frame goes through each in both directions, so that all that
+/// belongs to the handshake is over, and what belongs to the first bytes too.
+fn open<C: Clients>(
+    count: usize,
+    addr: SocketAddr,
+    clients: &mut C,
+    upstream: &Upstream,
+) -> Vec<Ends<C::Quiet>> {
+    let mut ends = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut client = clients.connect(addr);
+        let mut upstream = upstream.accepted.recv_timeout(DEADLINE).unwrap();
+        client.write_all(&UP).unwrap();
+        assert_eq!(read(&mut upstream), UP);
+        upstream.write_all(&DOWN).unwrap();
+        assert_eq!(read(&mut client), DOWN);
+        ends.push(Ends {
+            _client: C::quieten(client),
+            _upstream: upstream,
+        });
+    }
+    ends
+}
+
+/// The descriptors that the process has open, where the system tells.
+fn open_descriptors() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
+}
+
+/// An observer that does as little as one can.
+#[derive(Debug, Default)]
+struct Counter {
+    tunnels: AtomicUsize,
+}
+
+impl Observer for Counter {
+    fn tunnel_opened(&self, _tunnel: &TunnelInfo) {
+        self.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn tunnel_closed(&self, _tunnel: &TunnelInfo, _report: &TunnelReport) {
+        self.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
