@@ -47,7 +47,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | not a WebSocket handshake, or not owned by the matcher | the inner service's |
+//! | not a WebSocket handshake, or not owned by the matcher | the inner service's; with [`ProxyLayer::forward_http`] the upstream's, if owned |
 //! | owned, but malformed (RFC 6455 §4.2.1) | 400, 405 or 426, with the reason |
 //! | its `Origin` is not allowed ([`ProxyLayer::allow_origins`]) | 403 |
 //! | the upstream refuses | the upstream's own answer, with its body; over HTTP/2 a 2xx becomes 502 |
@@ -71,6 +71,7 @@
 //! | [`health`], [`balance`] | which of them are fit for use, and which is used |
 //! | [`connect`], [`Transport`] | a byte stream to it |
 //! | [`headers`] | what is dropped, told and changed on the way up and down |
+//! | [`ForwardHttp`] | plain HTTP to the same upstreams |
 //! | [`Tunnel`], [`TunnelConfig`], [`KeepAlive`], [`Limits`] | bytes both ways |
 //! | [`frame`] | where frames begin and end |
 //! | [`Registry`], [`Drain`] | what is open, and how to end it |

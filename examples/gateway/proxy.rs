@@ -5,21 +5,27 @@ use std::error::Error;
 use wsplice::balance::AnyBalance;
 use wsplice::headers::TrustedProxies;
 use wsplice::matcher::paths;
-use wsplice::{Admission, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
+use wsplice::{
+    Admission, ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream,
+};
 
 use crate::args::Args;
 use crate::tls;
 
-/// Takes the handshakes of `args.route` to the upstreams.
+/// Takes the handshakes of `args.route` to the upstreams, and other requests if that is asked for.
 ///
 /// # Errors
 ///
 /// When an upstream wants TLS and that cannot be set up.
-pub(crate) fn layer(args: &Args, upstreams: &[Upstream]) -> Result<ProxyLayer, Box<dyn Error>> {
+pub(crate) fn layer(
+    args: &Args,
+    upstreams: &[Upstream],
+) -> Result<ProxyLayer<ForwardHttp>, Box<dyn Error>> {
     let trusted = args.trust.iter().cloned();
     let secured = tls::secure(ProxyLayer::new(pool(args, upstreams)), args, upstreams)?;
     Ok(secured
         .matching(paths(&args.route))
+        .forward_http(args.forward_http.then(ForwardHttp::new))
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))

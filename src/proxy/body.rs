@@ -28,7 +28,7 @@ pin_project! {
     enum Kind<B> {
         Inner { #[pin] body: B },
         Refusal { #[pin] body: RefusalBody },
-        Relayed { #[pin] body: Relayed },
+        Relayed { #[pin] body: Box<Relayed> },
         Own { #[pin] body: Full<Bytes> },
     }
 }
@@ -46,7 +46,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) const fn relayed(body: Relayed) -> Self {
+    pub(super) const fn relayed(body: Box<Relayed>) -> Self {
         Self {
             kind: Kind::Relayed { body },
         }

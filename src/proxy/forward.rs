@@ -251,7 +251,7 @@ impl Errand {
         let via = settings.outbound.via.as_ref();
         let mut response = answered(answer, via, &settings.response_edits);
         add(mark, response.headers_mut());
-        response.map(|download| Answered::Relayed(Relayed::new(download, account)))
+        response.map(|download| Answered::Relayed(Box::new(Relayed::new(download, account))))
     }
 }
 

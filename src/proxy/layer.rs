@@ -2,7 +2,7 @@
 
 #[cfg(feature = "rustls")]
 use std::sync::OnceLock;
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Response};
@@ -52,7 +52,6 @@ use super::{
 ///
 /// The type parameter says what it takes besides handshakes: nothing, until
 /// [`forward_http`](Self::forward_http).
-#[derive(Clone, Debug)]
 #[must_use]
 pub struct ProxyLayer<T = WebSocketsOnly> {
     settings: Arc<Settings>,
@@ -329,6 +328,23 @@ impl<T> ProxyLayer<T> {
             let config = Arc::make_mut(&mut settings.tunnel);
             *config = change(config.clone()).observed(settings.observer.clone());
         })
+    }
+}
+
+impl<T> Clone for ProxyLayer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: Arc::clone(&self.settings),
+            takes: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for ProxyLayer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyLayer")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Taken {
 pub(super) enum Answered {
     Own(Bytes),
     Refusal(RefusalBody),
-    Relayed(Relayed),
+    Relayed(Box<Relayed>),
 }
 
 /// Answers a handshake. What fails on the way becomes a response.

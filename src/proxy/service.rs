@@ -1,6 +1,7 @@
 //! The service: takes what is its own, leaves the rest.
 
 use std::{
+    fmt,
     marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
@@ -33,7 +34,6 @@ use super::{
 /// A WebSocket opening handshake that the layer's matcher owns is proxied, and with
 /// [`ForwardHttp`](crate::ForwardHttp) every other request that it owns. Everything else goes to
 /// the inner service as it came.
-#[derive(Clone, Debug)]
 pub struct Proxy<S, T = WebSocketsOnly> {
     inner: S,
     settings: Arc<Settings>,
@@ -109,6 +109,25 @@ impl<S, T> Proxy<S, T> {
             (Intent::Other, None) => Claim::Inner,
             (intent, _) => Claim::Handshake(intent, client),
         }
+    }
+}
+
+impl<S: Clone, T> Clone for Proxy<S, T> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            settings: Arc::clone(&self.settings),
+            takes: PhantomData,
+        }
+    }
+}
+
+impl<S: fmt::Debug, T> fmt::Debug for Proxy<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("inner", &self.inner)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -60,11 +60,11 @@ fn request(body: Body) -> Request<Body> {
     Request::post("http://app.test/x").body(body).unwrap()
 }
 
-fn call(
+async fn call(
     layer: ProxyLayer<ForwardHttp>,
     body: Body,
-) -> impl Future<Output = Response<ResponseBody<http_body_util::Full<Bytes>>>> {
-    async { layer.into_service().oneshot(request(body)).await.unwrap() }
+) -> Response<ResponseBody<http_body_util::Full<Bytes>>> {
+    layer.into_service().oneshot(request(body)).await.unwrap()
 }
 
 fn no_body() -> Body {
