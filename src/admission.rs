@@ -47,7 +47,7 @@ impl Admission {
 
     /// Tunnels that may be open at once, those included that are still shaking hands. A request
     /// that is [forwarded](crate::ForwardHttp) counts as one until its answer has ended, and is
-    /// under none of the other limits.
+    /// under none of the other limits; it does not wait in the [queue](crate::Pool::queue) either.
     pub const fn max_tunnels(mut self, tunnels: usize) -> Self {
         self.max_tunnels = Some(tunnels);
         self
@@ -82,6 +82,17 @@ pub(crate) struct Busy {
     pub(crate) kind: ErrorKind,
     /// When it is worth asking again, if time alone will help.
     pub(crate) retry_at: Option<Instant>,
+}
+
+impl Busy {
+    /// Both this and the other stand against it: the sooner of their times is worth a try.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let retry_at = match (self.retry_at, other.retry_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self { retry_at, ..other }
+    }
 }
 
 /// Counts who is in, and stops who is too many.

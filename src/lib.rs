@@ -54,6 +54,7 @@
 //! | no upstream that may be used, a limit reached, or draining | 503 with `Retry-After` |
 //! | no connection, or an answer that breaks the handshake | 502 |
 //! | connecting or answering takes too long | 504 |
+//! | the client's body stops while its request is forwarded | 408 |
 //! | both agree | 101 (200 over HTTP/2), and a tunnel |
 //!
 //! The answers of the proxy itself carry a typed [`Error`] in their extensions;

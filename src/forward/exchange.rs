@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
+    sync::Arc,
     task::{Poll, ready},
     time::Duration,
 };
@@ -43,14 +44,10 @@ pub(crate) async fn send(
     connection: &mut Connection,
     head: Head,
     body: ClientBody,
-    upload: &std::sync::Arc<Upload>,
+    upload: &Arc<Upload>,
     settings: &ForwardHttp,
 ) -> Result<Response<Incoming>, Failure> {
-    let mut body = UploadBody::new(
-        body,
-        std::sync::Arc::clone(upload),
-        settings.request_idle_timeout,
-    );
+    let mut body = UploadBody::new(body, Arc::clone(upload), settings.request_idle_timeout);
     let go_on = head
         .expects_continue
         .then(|| body.hold(settings.continue_timeout));
@@ -108,4 +105,80 @@ async fn within<F: Future>(answer: F, upload: &Upload, limit: Duration) -> Optio
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::{BodyExt, Full};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        sync::watch,
+        task::yield_now,
+    };
+
+    use crate::{handshake::HeadLimits, transport::Transport};
+
+    use super::*;
+
+    const TEXT: &str = "the body";
+
+    async fn open() -> (Connection, DuplexStream, watch::Sender<u64>) {
+        let (near, far) = duplex(1024);
+        let (cut, cuts) = watch::channel(0);
+        let limits = HeadLimits::default();
+        let connection = Connection::open(Transport::new(near), limits, cuts).await;
+        (connection.unwrap(), far, cut)
+    }
+
+    async fn ask(connection: &mut Connection) -> Result<Response<Incoming>, Failure> {
+        let head = Head {
+            request: Request::post("/x")
+                .header("content-length", 8)
+                .body(())
+                .unwrap(),
+            expects_continue: false,
+        };
+        let body = Full::new(Bytes::from(TEXT)).map_err(|never| match never {});
+        let body = body.boxed_unsync();
+        let upload = Upload::new(&body);
+        send(connection, head, body, &upload, &ForwardHttp::new()).await
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_gives_the_body_back() {
+        let (mut connection, far, _cut) = open().await;
+        drop(far);
+        while !connection.is_closed() {
+            yield_now().await;
+        }
+        let Err(Failure::Unsent(body, _)) = ask(&mut connection).await else {
+            panic!("there is nobody to answer")
+        };
+        assert_eq!(body.collect().await.unwrap().to_bytes(), TEXT);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_cut_was_sent_the_request() {
+        let (mut connection, mut far, cut) = open().await;
+        let upstream = async {
+            assert!(far.read(&mut [0; 512]).await.unwrap() > 0);
+            cut.send_replace(1);
+        };
+        let (result, ()) = tokio::join!(ask(&mut connection), upstream);
+        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Answer));
+    }
+
+    #[tokio::test]
+    async fn a_switch_of_protocols_is_no_answer() {
+        let (mut connection, mut far, _cut) = open().await;
+        let switching = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
+        let upstream = async {
+            assert!(far.read(&mut [0; 512]).await.unwrap() > 0);
+            far.write_all(switching).await.unwrap();
+        };
+        let (result, ()) = tokio::join!(ask(&mut connection), upstream);
+        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Answer));
+    }
 }

@@ -64,7 +64,7 @@ pub enum HealthEventKind {
     /// The upstream broke a client's handshake, [`ErrorKind::Handshake`],
     /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::Disagreement`]; or its answer to a forwarded
     /// request: [`ErrorKind::Answer`], [`ErrorKind::AnswerTimeout`], [`ErrorKind::AnswerBody`] or
-    /// [`ErrorKind::AnswerBodyTimeout`].
+    /// [`ErrorKind::AnswerBodyTimeout`]; or TLS, or used up the time of all attempts together.
     HandshakeFailed(ErrorKind),
     /// The upstream refused a client's handshake.
     Answered {

@@ -6,10 +6,9 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, Busy, QueueLimits, Visit},
-    balance::{AnyBalance, Balance, Candidate, Candidates},
+    admission::{Admission, QueueLimits},
+    balance::{AnyBalance, Balance, Candidate},
     connect::InvalidAddress,
-    error::{Error, ErrorKind},
     frame::{CloseCode, CloseFrame},
     head::RequestHead,
     headers::ClientScheme,
@@ -23,7 +22,6 @@ use crate::{
 
 use super::{
     lease::Lease,
-    roster::Roster,
     settings::{LostTunnels, PoolSettings},
     state::State,
 };
@@ -50,20 +48,6 @@ use super::{
 pub struct Pool {
     pub(super) state: Arc<State>,
     pub(super) settings: Arc<PoolSettings>,
-}
-
-/// What came of asking the policy once.
-enum Picked {
-    Lease(Lease),
-    None,
-    /// It picked one that is full.
-    Full(Arc<Member>, Busy),
-}
-
-/// Why no upstream can be leased now.
-enum Refusal {
-    None,
-    Busy(Busy),
 }
 
 impl Pool {
@@ -107,6 +91,9 @@ impl Pool {
 
     /// Lets this many handshakes wait, each for at most this long, when a limit on tunnels or
     /// handshakes stands against them. Without a queue, the default, they are answered 503 at once.
+    ///
+    /// First come, first served: nobody overtakes, unless those ahead wait for upstreams that
+    /// are none of his.
     #[must_use]
     pub fn queue(self, places: usize, wait: Duration) -> Self {
         self.with(|settings| settings.queue = QueueLimits { places, wait })
@@ -253,47 +240,6 @@ impl Pool {
         self.state.attach(registry.clone());
     }
 
-    /// Leases an upstream that is not among those tried, waiting for a turn if need be.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::NoUpstream`], or the limit that stands against it.
-    pub(crate) async fn lease(
-        &self,
-        visit: Visit,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-    ) -> Result<Lease, Error> {
-        let now = Instant::now();
-        let busy = match self.try_lease(visit, head, tried, now) {
-            Ok(lease) => return Ok(lease),
-            Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
-            Err(Refusal::Busy(busy)) => busy,
-        };
-        let Some(place) = self.state.queue(self.settings.queue.places) else {
-            return Err(Error::new(busy.kind));
-        };
-        let deadline = now + self.settings.queue.wait;
-        // Asks again before it waits: who left before the place was taken called nobody.
-        loop {
-            let now = Instant::now();
-            let busy = match self.try_lease(visit, head, tried, now) {
-                Ok(lease) => return Ok(lease),
-                Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
-                Err(Refusal::Busy(busy)) if now >= deadline => return Err(Error::new(busy.kind)),
-                Err(Refusal::Busy(busy)) => busy,
-            };
-            place
-                .wait(busy.retry_at.unwrap_or(deadline).min(deadline))
-                .await;
-        }
-    }
-
-    /// Whether there is an upstream that may be picked and is not among those tried.
-    pub(crate) fn has_other(&self, tried: &[Arc<Member>], now: Instant) -> bool {
-        !self.left(&self.fresh_roster(now), tried).is_empty()
-    }
-
     /// What the policy adds to the answer of the upstream that was picked.
     pub(crate) fn response_header(
         &self,
@@ -303,115 +249,6 @@ impl Pool {
     ) -> Option<(HeaderName, HeaderValue)> {
         let picked = Candidate::new(picked.member(), Instant::now());
         self.settings.balance.response_header(&picked, head, scheme)
-    }
-
-    fn try_lease(
-        &self,
-        visit: Visit,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-        now: Instant,
-    ) -> Result<Lease, Refusal> {
-        self.state
-            .gate()
-            .enter(visit, &self.settings.admission, now)
-            .map_err(Refusal::Busy)?;
-        self.pick(visit, head, tried, now).inspect_err(|_| {
-            self.state.gate().undo(visit);
-        })
-    }
-
-    /// Asks the policy, and again without those that are full.
-    fn pick(
-        &self,
-        visit: Visit,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-        now: Instant,
-    ) -> Result<Lease, Refusal> {
-        let roster = self.fresh_roster(now);
-        if !tried.is_empty() || roster.usable().is_empty() {
-            return self.pick_among(visit, self.left(&roster, tried), head, now, Refusal::None);
-        }
-        match self.try_pick(visit, roster.usable(), head, now) {
-            Picked::Lease(lease) => Ok(lease),
-            Picked::None => Err(Refusal::None),
-            Picked::Full(full, busy) => {
-                let others = without(roster.usable(), &full);
-                self.pick_among(visit, others, head, now, Refusal::Busy(busy))
-            }
-        }
-    }
-
-    fn pick_among(
-        &self,
-        visit: Visit,
-        mut members: Vec<Arc<Member>>,
-        head: &RequestHead<'_>,
-        now: Instant,
-        mut refusal: Refusal,
-    ) -> Result<Lease, Refusal> {
-        loop {
-            match self.try_pick(visit, &members, head, now) {
-                Picked::Lease(lease) => return Ok(lease),
-                Picked::None => return Err(refusal),
-                Picked::Full(full, busy) => {
-                    members = without(&members, &full);
-                    refusal = Refusal::Busy(busy);
-                }
-            }
-        }
-    }
-
-    /// Who may be picked after those that were tried.
-    fn left(&self, roster: &Roster, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
-        // By address: the same upstream may be another member by now, changed or added again.
-        let is_untried = |member: &&Arc<Member>| {
-            let address = member.upstream().address();
-            !tried.iter().any(|tried| tried.is_at(address))
-        };
-        let left: Vec<_> = roster.usable().iter().filter(is_untried).cloned().collect();
-        if left.is_empty() && self.settings.health.has_last_resort() {
-            return roster
-                .members()
-                .iter()
-                .filter(is_untried)
-                .cloned()
-                .collect();
-        }
-        left
-    }
-
-    fn try_pick(
-        &self,
-        visit: Visit,
-        members: &[Arc<Member>],
-        head: &RequestHead<'_>,
-        now: Instant,
-    ) -> Picked {
-        let Some(member) = self.choose(members, head, now) else {
-            return Picked::None;
-        };
-        match member.gate().enter(visit, member.admission(), now) {
-            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state), visit)),
-            Err(busy) => Picked::Full(member, busy),
-        }
-    }
-
-    fn choose(
-        &self,
-        members: &[Arc<Member>],
-        head: &RequestHead<'_>,
-        now: Instant,
-    ) -> Option<Arc<Member>> {
-        if members.is_empty() {
-            return None;
-        }
-        let index = self
-            .settings
-            .balance
-            .pick(&Candidates::new(members, now), head)?;
-        members.get(index).cloned()
     }
 
     fn edit(&self, change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>) -> bool {
@@ -441,12 +278,4 @@ impl Pool {
             }
         }
     }
-}
-
-fn without(members: &[Arc<Member>], unwanted: &Arc<Member>) -> Vec<Arc<Member>> {
-    members
-        .iter()
-        .filter(|member| !Arc::ptr_eq(member, unwanted))
-        .cloned()
-        .collect()
 }

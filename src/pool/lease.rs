@@ -34,7 +34,7 @@ impl Lease {
         if std::mem::take(&mut self.shaking_hands) {
             self.member.gate().leave_handshake();
             self.pool.gate().leave_handshake();
-            self.pool.call_next();
+            self.pool.queue().call();
         }
     }
 }
@@ -44,6 +44,6 @@ impl Drop for Lease {
         self.settle();
         self.member.gate().leave_tunnel();
         self.pool.gate().leave_tunnel();
-        self.pool.call_next();
+        self.pool.queue().call();
     }
 }

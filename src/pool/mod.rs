@@ -1,6 +1,8 @@
 //! Stage 3: the upstreams of a route, and how one of them is leased.
 //!
 //! * `handle` is [`Pool`] itself: settings, and edits while it runs;
+//! * `pick` leases an upstream, by the limits, the queue and the policy;
+//! * `queue` is the line of those who wait for a turn;
 //! * `state` is what all its clones share: the roster, the gate, the queue;
 //! * `roster` (pure) is the list of members that picks look at, replaced whole on every change;
 //! * `health` takes what handshakes, tunnels and probes tell, and decides who may be picked;
@@ -14,6 +16,8 @@ mod handle;
 mod health;
 mod lease;
 mod monitor;
+mod pick;
+mod queue;
 mod retries;
 mod roster;
 mod settings;

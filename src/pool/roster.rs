@@ -51,6 +51,10 @@ impl Roster {
         &self.usable
     }
 
+    pub(super) const fn changes_at(&self) -> Option<Instant> {
+        self.changes_at
+    }
+
     /// Whether somebody's health has changed by itself meanwhile.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         self.changes_at.is_some_and(|at| at <= now)

@@ -4,15 +4,12 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     admission::Gate,
@@ -22,7 +19,10 @@ use crate::{
     upstream::{Member, Upstream},
 };
 
-use super::roster::{Edited, Roster};
+use super::{
+    queue::Queue,
+    roster::{Edited, Roster},
+};
 
 /// How long the figures of a removed upstream are remembered, in case it comes back.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -37,8 +37,7 @@ pub(crate) struct State {
     registries: Mutex<Vec<Registry>>,
     observers: Mutex<Vec<Arc<dyn Observer>>>,
     is_probing: AtomicBool,
-    waiting: AtomicUsize,
-    turn: Notify,
+    queue: Queue,
     retries: Mutex<Ledger>,
     /// Tells by its end that the pool is gone.
     presence: watch::Sender<()>,
@@ -55,6 +54,10 @@ impl State {
 
     pub(super) const fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    pub(super) const fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Replaces the upstreams by what the function makes of them; who was removed. `None` when
@@ -79,7 +82,7 @@ impl State {
         past.0
             .extend(removed.iter().map(|member| (now, Arc::clone(member))));
         self.set_roster(roster_of(members.into()));
-        self.turn.notify_waiters();
+        self.queue.call();
         Some(removed)
     }
 
@@ -88,7 +91,7 @@ impl State {
         let _past = lock(&self.edits);
         let members = Arc::clone(self.roster().members());
         self.set_roster(roster_of(members));
-        self.turn.notify_waiters();
+        self.queue.call();
     }
 
     /// Held only as long as it takes to count.
@@ -118,22 +121,6 @@ impl State {
         lock(&self.observers).clone()
     }
 
-    /// Takes a place in the queue, if there is one.
-    pub(super) fn queue(&self, places: usize) -> Option<Place<'_>> {
-        let one_more = |waiting: usize| (waiting < places).then_some(waiting + 1);
-        self.waiting
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
-            .is_ok()
-            .then_some(Place(self))
-    }
-
-    /// Somebody left: the next in the queue may ask again.
-    pub(super) fn call_next(&self) {
-        if self.waiting.load(Ordering::Acquire) > 0 {
-            self.turn.notify_one();
-        }
-    }
-
     /// Adds a registry in which tunnels to this pool's upstreams are listed.
     pub(super) fn attach(&self, registry: Registry) {
         lock(&self.registries).push(registry);
@@ -151,24 +138,6 @@ impl Past {
             .iter()
             .position(|(_, member)| member.is_at(upstream.address()))?;
         Some(self.0.swap_remove(index).1)
-    }
-}
-
-/// A place in the queue, given up on drop.
-pub(super) struct Place<'a>(&'a State);
-
-impl Place<'_> {
-    /// Waits until it may be worth asking again, at `until` the latest.
-    pub(super) async fn wait(&self, until: Instant) {
-        let _ = tokio::time::timeout_at(until, self.0.turn.notified()).await;
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-        // A call that was meant for this place goes on to the next.
-        self.0.call_next();
     }
 }
 

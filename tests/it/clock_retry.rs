@@ -202,6 +202,18 @@ async fn a_full_outage_is_not_multiplied() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_the_outage_is_over_everyone_gets_through_again() {
+    let names = ["a:80", "b:80", "c:80"];
+    let world = World::of([Does::RefuseConnections; 3]);
+    let proxy = world.proxy(&world.pool(), |layer| layer.retry(eager()));
+    assert_eq!(count(&crowd(&proxy, CLIENTS).await, 502), CLIENTS);
+    for name in names {
+        world.turn(name, Does::Accept);
+    }
+    assert_eq!(count(&crowd(&proxy, CLIENTS).await, 101), CLIENTS);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_budget_is_one_for_all_layers_of_a_pool() {
     let world = World::of([Does::RefuseConnections, Does::Accept]);
     let budget = RetryBudget::new().share(0.0).per_second(1);

@@ -13,6 +13,7 @@ mod clock_keep_alive;
 mod clock_kit;
 mod clock_limits;
 mod clock_opaque;
+mod clock_queue;
 mod clock_retry;
 mod clock_timers;
 mod clock_upstreams;
@@ -29,6 +30,7 @@ mod property_garbage;
 mod property_inject;
 mod public_types;
 mod registry_sockets;
+mod retry;
 #[cfg(feature = "sticky")]
 mod sticky;
 #[cfg(feature = "ring")]

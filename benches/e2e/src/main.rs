@@ -12,6 +12,7 @@ mod process;
 mod relay;
 mod report;
 mod run;
+mod scale;
 mod scenario;
 mod subject;
 mod syscalls;
@@ -73,45 +74,62 @@ enum Command {
         #[arg(long)]
         pid: Option<u32>,
     },
+    /// Opens tens of thousands of tunnels, and says what each costs as their number grows.
+    Scale(scale::Options),
+    /// Opens quiet tunnels, prints "ready", and keeps them until its standard input ends.
+    Hold {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long)]
+        tunnels: usize,
+    },
     /// Makes the table of a result that `run` has written.
     Table { json: PathBuf },
 }
 
 fn main() -> ExitCode {
-    let result = match Args::parse().command {
-        Command::Run(options) => runtime(2).and_then(|rt| rt.block_on(run::run(options))),
-        Command::Subject {
-            kind,
-            listen,
-            upstream,
-            threads,
-            ping_every,
-            heap,
-        } => {
-            if heap {
-                heap::start_counting();
+    let result =
+        match Args::parse().command {
+            Command::Run(options) => runtime(2).and_then(|rt| rt.block_on(run::run(options))),
+            Command::Subject {
+                kind,
+                listen,
+                upstream,
+                threads,
+                ping_every,
+                heap,
+            } => {
+                if heap {
+                    heap::start_counting();
+                }
+                let subject = subject::Subject {
+                    kind,
+                    listen,
+                    upstream,
+                    ping_every: Duration::from_millis(ping_every),
+                };
+                match kind.is_per_core() {
+                    true => subject::serve_per_core(&subject, threads),
+                    false => runtime(threads)
+                        .and_then(|rt| rt.block_on(until_stdin_ends(subject.serve()))),
+                }
             }
-            let every = Duration::from_millis(ping_every);
-            runtime(threads).and_then(|rt| {
-                rt.block_on(until_stdin_ends(subject::serve(
-                    kind, listen, upstream, every,
-                )))
-            })
-        }
-        Command::Upstream { listen, threads } => {
-            runtime(threads).and_then(|rt| rt.block_on(until_stdin_ends(upstream::serve(listen))))
-        }
-        Command::Load {
-            scenario,
-            target,
-            seconds,
-            pid,
-        } => {
-            let window = Duration::from_secs(seconds);
-            runtime(2).and_then(|rt| rt.block_on(measure::one(&scenario, target, window, pid)))
-        }
-        Command::Table { json } => report::reprint(&json),
-    };
+            Command::Upstream { listen, threads } => runtime(threads)
+                .and_then(|rt| rt.block_on(until_stdin_ends(upstream::serve(listen)))),
+            Command::Load {
+                scenario,
+                target,
+                seconds,
+                pid,
+            } => {
+                let window = Duration::from_secs(seconds);
+                runtime(2).and_then(|rt| rt.block_on(measure::one(&scenario, target, window, pid)))
+            }
+            Command::Scale(options) => runtime(2).and_then(|rt| rt.block_on(scale::run(options))),
+            Command::Hold { target, tunnels } => runtime(2)
+                .and_then(|rt| rt.block_on(until_stdin_ends(scale::hold(target, tunnels)))),
+            Command::Table { json } => report::reprint(&json),
+        };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

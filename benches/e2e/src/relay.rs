@@ -17,16 +17,16 @@ use tokio::{
 use crate::Result;
 
 /// `copy_bidirectional`: two buffers of 8 KiB for each tunnel.
-pub async fn copy(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
-    serve(listen, upstream, |mut client, mut upstream| async move {
+pub async fn copy(listener: TcpListener, upstream: SocketAddr) -> Result<()> {
+    serve(listener, upstream, |mut client, mut upstream| async move {
         let _ = copy_bidirectional(&mut client, &mut upstream).await;
     })
     .await
 }
 
 /// One task for each tunnel, one read buffer for each thread.
-pub async fn shared(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
-    serve(listen, upstream, |mut client, mut upstream| async move {
+pub async fn shared(listener: TcpListener, upstream: SocketAddr) -> Result<()> {
+    serve(listener, upstream, |mut client, mut upstream| async move {
         let (mut up, mut down) = (Pump::default(), Pump::default());
         let _ = poll_fn(|cx| {
             let up = up.poll(cx, &mut client, &mut upstream)?;
@@ -41,12 +41,11 @@ pub async fn shared(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
     .await
 }
 
-async fn serve<F, Fut>(listen: SocketAddr, upstream: SocketAddr, tunnel: F) -> Result<()>
+async fn serve<F, Fut>(listener: TcpListener, upstream: SocketAddr, tunnel: F) -> Result<()>
 where
     F: Fn(TcpStream, TcpStream) -> Fut + Send + Copy + 'static,
     Fut: Future<Output = ()> + Send,
 {
-    let listener = TcpListener::bind(listen).await?;
     loop {
         let (client, _) = listener.accept().await?;
         tokio::spawn(async move {

@@ -177,6 +177,7 @@ impl Bench<'_> {
                 for server in &servers {
                     samples.push(self.sample(scenario, server, round).await);
                 }
+                samples.push(self.direct(scenario, round).await);
             }
         }
         Ok(())
@@ -186,6 +187,19 @@ impl Bench<'_> {
         let cpu = || server.cpu();
         let result = measure::timed(scenario, server.addr, self.window(), cpu).await;
         sample(scenario.name, &server.name, round, result)
+    }
+
+    /// Without a proxy: what the clients and the upstream themselves can do. Nothing in between
+    /// uses CPU, so none is told.
+    async fn direct(&self, scenario: &Scenario, round: usize) -> Value {
+        let result = measure::timed(scenario, self.upstream, self.window(), || 0).await;
+        let without_cpu = |mut figures: Value| {
+            if let Some(figures) = figures.as_object_mut() {
+                figures.retain(|name, _| !name.starts_with("cpu"));
+            }
+            figures
+        };
+        sample(scenario.name, "direct", round, result.map(without_cpu))
     }
 
     async fn memory(&self, samples: &mut Vec<Value>) -> Result<()> {
@@ -258,7 +272,7 @@ impl Bench<'_> {
 }
 
 /// As many as 10,000; a proxy has two open files for each, and some of its own.
-fn most_tunnels() -> usize {
+pub fn most_tunnels() -> usize {
     (cpu::open_files_limit().saturating_sub(600) / 2).min(10_000)
 }
 

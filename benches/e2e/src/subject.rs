@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use axum::{Router, http::StatusCode};
 use axum_reverse_proxy::ReverseProxy;
 use clap::ValueEnum;
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Builder,
+};
 use wsplice::{Framing, KeepAlive, Pool, ProxyLayer, TunnelConfig, matcher::path};
 
 use crate::{Result, relay};
@@ -24,44 +27,102 @@ pub enum Kind {
     Wsplice,
     /// Ours with pings on both legs.
     WspliceKeepalive,
+    /// `raw-shared` with a runtime and a listener of its own for each thread.
+    RawPerCore,
+    /// `wsplice-keepalive` with a runtime and a listener of its own for each thread.
+    WsplicePerCore,
 }
 
 impl Kind {
+    pub const fn is_per_core(self) -> bool {
+        matches!(self, Self::RawPerCore | Self::WsplicePerCore)
+    }
+
     pub fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
-/// Serves until dropped.
-pub async fn serve(
-    kind: Kind,
-    listen: SocketAddr,
-    upstream: SocketAddr,
-    ping_every: Duration,
-) -> Result<()> {
-    let tunnel = match kind {
-        Kind::RawShared => return relay::shared(listen, upstream).await,
-        Kind::RawCopy => return relay::copy(listen, upstream).await,
-        Kind::AxumReverseProxy => {
-            let proxy = ReverseProxy::new("/", format!("http://{upstream}"));
-            return serve_app(listen, proxy.into()).await;
-        }
-        Kind::WspliceOpaque => TunnelConfig::new().framing(Framing::Opaque),
-        Kind::Wsplice => TunnelConfig::new(),
-        Kind::WspliceKeepalive => {
-            TunnelConfig::new().keep_alive(KeepAlive::default().interval(ping_every))
-        }
-    };
-    let layer = ProxyLayer::new(Pool::new([format!("ws://{upstream}")])?)
-        .matching(path("/*"))
-        .tunnel(tunnel);
-    let app = Router::new().fallback(|| async { StatusCode::NOT_FOUND });
-    serve_app(listen, app.layer(layer)).await
+/// A proxy, and where it stands.
+#[derive(Clone)]
+pub struct Subject {
+    pub kind: Kind,
+    pub listen: SocketAddr,
+    pub upstream: SocketAddr,
+    pub ping_every: Duration,
 }
 
-async fn serve_app(listen: SocketAddr, app: Router) -> Result<()> {
-    let listener = TcpListener::bind(listen).await?;
+impl Subject {
+    /// Serves until dropped.
+    pub async fn serve(&self) -> Result<()> {
+        let Self {
+            listen, upstream, ..
+        } = *self;
+        match self.kind {
+            Kind::RawShared => {
+                let listener = TcpListener::bind(listen).await?;
+                relay::shared(listener, upstream).await
+            }
+            Kind::RawCopy => relay::copy(TcpListener::bind(listen).await?, upstream).await,
+            Kind::AxumReverseProxy => {
+                let proxy = ReverseProxy::new("/", format!("http://{upstream}"));
+                serve_app(TcpListener::bind(listen).await?, proxy.into()).await
+            }
+            _ => serve_app(TcpListener::bind(listen).await?, self.app()?).await,
+        }
+    }
+
+    /// Ours, before a router.
+    fn app(&self) -> Result<Router> {
+        let tunnel = match self.kind {
+            Kind::WspliceOpaque => TunnelConfig::new().framing(Framing::Opaque),
+            Kind::WspliceKeepalive | Kind::WsplicePerCore => {
+                TunnelConfig::new().keep_alive(KeepAlive::default().interval(self.ping_every))
+            }
+            _ => TunnelConfig::new(),
+        };
+        let layer = ProxyLayer::new(Pool::new([format!("ws://{}", self.upstream)])?)
+            .matching(path("/*"))
+            .tunnel(tunnel);
+        let app = Router::new().fallback(|| async { StatusCode::NOT_FOUND });
+        Ok(app.layer(layer))
+    }
+}
+
+/// Serves with a runtime and a listener for each thread, until standard input ends.
+pub fn serve_per_core(subject: &Subject, threads: usize) -> Result<()> {
+    // One pool and one layer, whoever serves.
+    let app = subject.app()?;
+    let serve = |subject: Subject, app: Router| async move {
+        let listener = shared_listener(subject.listen)?;
+        match subject.kind {
+            Kind::RawPerCore => relay::shared(listener, subject.upstream).await,
+            _ => serve_app(listener, app).await,
+        }
+    };
+    for _ in 1..threads {
+        let serving = serve(subject.clone(), app.clone());
+        let rt = Builder::new_current_thread().enable_all().build()?;
+        std::thread::spawn(move || rt.block_on(serving));
+    }
+    let rt = Builder::new_current_thread().enable_all().build()?;
+    rt.block_on(crate::until_stdin_ends(serve(subject.clone(), app)))
+}
+
+/// One of several listeners on the same address, among which the kernel spreads connections.
+fn shared_listener(listen: SocketAddr) -> Result<TcpListener> {
+    let socket = match listen {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(listen)?;
+    Ok(socket.listen(1024)?)
+}
+
+async fn serve_app(listener: TcpListener, app: Router) -> Result<()> {
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     Ok(axum::serve(listener, service).await?)
 }

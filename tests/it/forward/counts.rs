@@ -1,6 +1,12 @@
 //! What an exchange counts for: places, policies, health, cookies.
 
-use wsplice::{Admission, Pool, balance::RoundRobin, health::HealthState};
+use std::sync::{Arc, Mutex};
+
+use wsplice::{
+    Admission, Error, Handshake, Observer, Pool,
+    balance::{First, RoundRobin},
+    health::HealthState,
+};
 
 use super::kit::{Played, answer, answering, ask, client, layer, named};
 use crate::support::{raw::RawClient, serve::serve_axum};
@@ -131,4 +137,69 @@ async fn polls_and_the_later_upgrade_reach_the_same_upstream() {
         let head = socket.handshake("/app/x", &[("Cookie", cookie)]).await;
         assert_eq!((head.status(), head.get("x-app")), (101, Some(&*name)));
     }
+}
+
+/// An observer that writes down what it is told of requests.
+#[derive(Clone, Debug, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn write(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+impl Observer for Told {
+    fn request_answered(&self, request: &Handshake<'_>, status: http::StatusCode) {
+        assert!(request.upstream.is_some());
+        self.write(format!("answered {} {}", request.path, status.as_u16()));
+    }
+
+    fn request_rejected(&self, request: &Handshake<'_>, error: &Error) {
+        self.write(format!("rejected {} {:?}", request.path, error.kind()));
+    }
+
+    fn request_failed(&self, request: &Handshake<'_>, error: &Error) {
+        assert!(request.upstream.is_some());
+        self.write(format!("failed {} {:?}", request.path, error.kind()));
+    }
+
+    fn request_retried(&self, request: &Handshake<'_>, attempt: usize) {
+        self.write(format!("retried {} {attempt}", request.path));
+    }
+}
+
+#[tokio::test]
+async fn the_observer_is_told_of_requests() {
+    let mut app = Played::start().await;
+    let closed = crate::support::upstream::closed_addr().await;
+    let pool = Pool::new([format!("ws://{closed}"), app.upstream.url()]).unwrap();
+    let told = Told::default();
+    let layer = layer(pool.balance(First::new())).observer(told.clone());
+    let server = serve_axum(super::kit::inner().layer(layer)).await;
+    let mut client = client(&server, ask("GET", &[])).await;
+    let (mut upstream, _) = app.request().await;
+    upstream
+        .send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx")
+        .await;
+    client.read_head().await;
+    client.read_exact(1).await;
+    drop(upstream);
+    assert!(
+        client
+            .try_read_some()
+            .await
+            .is_ok_and(|rest| rest.is_empty())
+    );
+    answer(&server, "GET /app/x HTTP/1.1\r\n\r\n").await;
+    assert_eq!(
+        *told.0.lock().unwrap(),
+        [
+            "failed /app/x Connect",
+            "retried /app/x 2",
+            "answered /app/x 200",
+            "failed /app/x AnswerBody",
+            "rejected /app/x MalformedRequest",
+        ]
+    );
 }

@@ -1,0 +1,132 @@
+//! Where every client stands, and what became of its tunnels.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub(crate) struct Board {
+    records: Mutex<Records>,
+}
+
+#[derive(Debug)]
+struct Records {
+    clients: Vec<Place>,
+    /// By upstream.
+    tunnels: Vec<usize>,
+    events: Events,
+}
+
+/// Where a client stands.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// It wants no tunnel.
+    Away,
+    /// It has wanted one since.
+    Without(Instant),
+    /// It has one to this upstream.
+    On(usize),
+}
+
+/// What has happened since the last [`Board::turn`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Events {
+    /// Tunnels that ended, and not by their clients.
+    pub(crate) lost: usize,
+    /// Those of them whose upstream had been well all the while.
+    pub(crate) needless: usize,
+    /// How long those who wanted a tunnel were without one.
+    pub(crate) waits: Vec<Duration>,
+    /// Handshakes that were not answered 101, by status; 0 where there was no answer.
+    pub(crate) refused: BTreeMap<u16, usize>,
+    /// Messages that came back.
+    pub(crate) echoes: usize,
+    /// Anything that cannot be.
+    pub(crate) strange: Vec<String>,
+}
+
+impl Board {
+    pub(crate) fn new(clients: usize, upstreams: usize) -> Self {
+        Self {
+            records: Mutex::new(Records {
+                clients: vec![Place::Away; clients],
+                tunnels: vec![0; upstreams],
+                events: Events::default(),
+            }),
+        }
+    }
+
+    /// What has happened until now; a new count begins.
+    pub(crate) fn turn(&self) -> Events {
+        std::mem::take(&mut self.lock().events)
+    }
+
+    pub(crate) fn wants(&self, client: usize) {
+        self.lock().clients[client] = Place::Without(Instant::now());
+    }
+
+    pub(crate) fn opens(&self, client: usize, upstream: usize) {
+        let mut records = self.lock();
+        if let Place::Without(since) = records.clients[client] {
+            records.events.waits.push(since.elapsed());
+        }
+        records.tunnels[upstream] += 1;
+        records.clients[client] = Place::On(upstream);
+    }
+
+    /// The client itself ends its tunnel.
+    pub(crate) fn leaves(&self, client: usize) {
+        let mut records = self.lock();
+        records.leave(client);
+        records.clients[client] = Place::Away;
+    }
+
+    /// The client's tunnel has ended; its upstream has failed it since then, if it has.
+    pub(crate) fn loses(&self, client: usize, failed: Option<Instant>) {
+        let mut records = self.lock();
+        records.leave(client);
+        records.clients[client] = Place::Without(failed.unwrap_or_else(Instant::now));
+        records.events.lost += 1;
+        records.events.needless += usize::from(failed.is_none());
+    }
+
+    pub(crate) fn refused(&self, status: u16) {
+        *self.lock().events.refused.entry(status).or_default() += 1;
+    }
+
+    pub(crate) fn echoed(&self) {
+        self.lock().events.echoes += 1;
+    }
+
+    pub(crate) fn strange(&self, what: String) {
+        self.lock().events.strange.push(what);
+    }
+
+    /// Tunnels by upstream.
+    pub(crate) fn tunnels(&self) -> Vec<usize> {
+        self.lock().tunnels.clone()
+    }
+
+    /// How many clients want a tunnel and have none.
+    pub(crate) fn without(&self) -> usize {
+        let records = self.lock();
+        let is_without = |place: &&Place| matches!(place, Place::Without(_));
+        records.clients.iter().filter(is_without).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Records {
+    fn leave(&mut self, client: usize) {
+        if let Place::On(upstream) = self.clients[client] {
+            self.tunnels[upstream] -= 1;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! All of it: upstreams, proxies, clients.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    board::Board,
+    client::live,
+    proxy::{Health, Proxy, Storm},
+    upstream::Upstream,
+};
+
+/// What a fleet is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) proxies: usize,
+    pub(crate) upstreams: usize,
+    pub(crate) clients: usize,
+    pub(crate) health: Health,
+    pub(crate) storm: Storm,
+    pub(crate) seed: u64,
+}
+
+/// Over how long the clients come at first.
+pub(crate) const ARRIVALS: Duration = Duration::from_secs(30);
+
+/// How long a client stays, on average.
+const SESSION: Duration = Duration::from_secs(300);
+
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) plan: Plan,
+    pub(crate) board: Board,
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) proxies: Vec<Proxy>,
+}
+
+impl Fleet {
+    /// Everything runs, and the clients begin to come. Everything ends with the runtime.
+    pub(crate) fn start(plan: Plan) -> Arc<Self> {
+        fastrand::seed(plan.seed);
+        let upstreams: Vec<_> = (0..plan.upstreams).map(Upstream::new).collect();
+        let proxies = (0..plan.proxies)
+            .map(|_| Proxy::new(&upstreams, plan.health, plan.storm))
+            .collect();
+        let fleet = Arc::new(Self {
+            plan,
+            board: Board::new(plan.clients, plan.upstreams),
+            upstreams,
+            proxies,
+        });
+        for client in 0..plan.clients {
+            let comes_after = ARRIVALS.mul_f64(fastrand::f64());
+            tokio::spawn(live(Arc::clone(&fleet), client, comes_after));
+        }
+        fleet
+    }
+
+    /// How long a session lasts: exponentially distributed, so that how long one has lasted says
+    /// nothing about how long it will.
+    pub(crate) fn session(&self) -> Duration {
+        SESSION.mul_f64(-(1.0 - fastrand::f64()).ln())
+    }
+
+    /// Tunnels of each upstream that is well.
+    pub(crate) fn loads(&self) -> Vec<usize> {
+        let tunnels = self.board.tunnels();
+        let upstreams = self.upstreams.iter().zip(tunnels);
+        let well = upstreams.filter(|(upstream, _)| upstream.is_well());
+        well.map(|(_, tunnels)| tunnels).collect()
+    }
+
+    /// Clients that are not served: without a tunnel, or on an upstream that is not well.
+    pub(crate) fn unserved(&self) -> usize {
+        let on_all: usize = self.board.tunnels().iter().sum();
+        let on_well: usize = self.loads().iter().sum();
+        self.board.without() + on_all - on_well
+    }
+}

@@ -1,0 +1,113 @@
+//! A fleet in memory, on a paused clock: five proxies that know nothing of each other, twenty
+//! upstreams, five thousand clients, and what befalls them.
+//!
+//! The proxies are the crate as it is, in hyper's server; their network, the upstreams and the
+//! clients are made here. Minutes pass in as long as the work in them takes, and nothing is left
+//! to chance but by a seed: the same seed gives the same numbers.
+//!
+//! | file | |
+//! |---|---|
+//! | `link` | connections that take time, and can be cut or reset |
+//! | `websocket` | HTTP and framing for the far ends |
+//! | `upstream`, `proxy`, `client` | the parties |
+//! | `board` | where every client stands, and what it lived through |
+//! | `fleet`, `course` | all of them, and what befalls them |
+//! | `bounds`, `table` | what must hold, and what is shown |
+//!
+//! `docs/simulation.md` has the table, and what can be learned from it. To see it:
+//! `cargo test --test simulation -- --nocapture`.
+// Clippy's "allow in tests" covers `#[test]` functions only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod board;
+mod bounds;
+mod client;
+mod course;
+mod fleet;
+mod link;
+mod proxy;
+mod table;
+mod upstream;
+mod websocket;
+
+use std::thread;
+
+use tokio::runtime::Builder;
+
+use course::{Course, Episode};
+use fleet::Plan;
+use proxy::{Health, Storm};
+
+const PLAN: Plan = Plan {
+    proxies: 5,
+    upstreams: 20,
+    clients: 5_000,
+    health: Health::Probes,
+    storm: Storm::Control,
+    seed: 4,
+};
+
+#[test]
+fn a_fleet_outlives_dead_upstreams_lost_ones_and_a_rolling_restart() {
+    let plan = Plan {
+        seed: seed().unwrap_or(PLAN.seed),
+        ..PLAN
+    };
+    let without_control = Plan {
+        storm: Storm::NoControl,
+        ..plan
+    };
+    let by = |health| Plan { health, ..plan };
+    let fleets = simulate_all(&[
+        (plan, Course::Whole),
+        (without_control, Course::Storms),
+        (by(Health::Clients), Course::Failures),
+        (by(Health::Both), Course::Failures),
+    ]);
+    println!("{}", table::table(&fleets));
+    for episode in fleets.iter().flatten() {
+        bounds::check(episode);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_numbers() {
+    let plan = Plan {
+        clients: 200,
+        health: Health::Both,
+        ..PLAN
+    };
+    let once = simulate(plan, Course::Failures);
+    let again = simulate(plan, Course::Failures);
+    assert_eq!(format!("{once:#?}"), format!("{again:#?}"));
+    let other = simulate(Plan { seed: 5, ..plan }, Course::Failures);
+    assert_ne!(format!("{once:#?}"), format!("{other:#?}"));
+}
+
+/// Another seed than that of the documentation, for those who ask.
+fn seed() -> Option<u64> {
+    let seed = std::env::var("SIMULATION_SEED").ok()?;
+    Some(seed.parse().expect("SIMULATION_SEED is a number"))
+}
+
+/// Each in a thread of its own: what they share is the machine.
+fn simulate_all(fleets: &[(Plan, Course)]) -> Vec<Vec<Episode>> {
+    thread::scope(|scope| {
+        let fleets: Vec<_> = fleets
+            .iter()
+            .map(|(plan, course)| scope.spawn(|| simulate(*plan, *course)))
+            .collect();
+        let episodes = fleets.into_iter().map(thread::ScopedJoinHandle::join);
+        episodes.map(Result::unwrap).collect()
+    })
+}
+
+/// Chance is the thread's, so nothing else may run in this one meanwhile.
+fn simulate(plan: Plan, course: Course) -> Vec<Episode> {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(course::run(plan, course))
+}

@@ -1,0 +1,170 @@
+//! A proxy: the layer in a server of its own, with a pool of its own.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::time::Instant;
+use wsplice::{
+    Admission, KeepAlive, LostTunnels, Observer, Pool, Proxy as Service, ProxyLayer, TunnelConfig,
+    UpgradeRequired, UpstreamStatus,
+    health::{Consecutive, Passive, ProbeSchedule, Signals, Transition, WebSocketProbe},
+};
+
+use super::{
+    link::End,
+    upstream::{HEALTH, Network, Upstream},
+};
+
+/// How the proxies learn who is fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Probes, and nothing else counts: the default where there is a probe.
+    Probes,
+    /// Clients' handshakes and lost tunnels, whose legs to the upstreams are pinged.
+    Clients,
+    /// Whichever of the two is first.
+    Both,
+}
+
+/// What is done about many handshakes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storm {
+    /// So many a second for each upstream and proxy, the others wait in a queue.
+    Control,
+    NoControl,
+}
+
+/// Handshakes a second that one proxy allows one upstream; as many may come at once.
+pub(crate) const RATE: u32 = 4;
+
+/// How long a handshake may wait for its turn.
+pub(crate) const QUEUE_WAIT: Duration = Duration::from_secs(8);
+const QUEUE: usize = 500;
+
+/// The defaults of probes, and of who counts their failures.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const PROBE_JITTER: f64 = 0.1;
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const FAILS: u32 = 3;
+
+/// Over how long the tunnels of an unhealthy upstream are closed.
+pub(crate) const SPREAD: Duration = Duration::from_secs(5);
+
+const SLOW_START: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    service: Service<UpgradeRequired>,
+    pool: Pool,
+    notices: Notices,
+}
+
+/// What the proxy has noticed.
+#[derive(Clone, Debug, Default)]
+struct Notices(Arc<Mutex<Vec<Notice>>>);
+
+/// A change of health.
+#[derive(Clone, Debug)]
+pub(crate) struct Notice {
+    pub(crate) at: Instant,
+    pub(crate) upstream: String,
+    pub(crate) transition: Transition,
+}
+
+impl Observer for Notices {
+    fn health_changed(&self, upstream: &str, transition: &Transition) {
+        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.push(Notice {
+            at: Instant::now(),
+            upstream: upstream.into(),
+            transition: transition.clone(),
+        });
+    }
+}
+
+impl Proxy {
+    pub(crate) fn new(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Self {
+        let notices = Notices::default();
+        let pool = pool(upstreams, health, storm);
+        let layer = ProxyLayer::new(pool.clone())
+            .connector(Network::to(upstreams))
+            .tunnel(TunnelConfig::new().upstream_keep_alive(health.pings()))
+            .observer(notices.clone());
+        Self {
+            service: layer.into_service(),
+            pool,
+            notices,
+        }
+    }
+
+    /// Takes a client's connection.
+    pub(crate) fn accept(&self, client: End) {
+        let service = TowerToHyperService::new(self.service.clone());
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(client), service);
+        // How a client leaves is its own business.
+        tokio::spawn(async { drop(connection.with_upgrades().await) });
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<UpstreamStatus> {
+        self.pool.snapshot()
+    }
+
+    /// What it has noticed since.
+    pub(crate) fn notices_since(&self, since: Instant) -> Vec<Notice> {
+        let notices = self.notices.0.lock();
+        let notices = notices.unwrap_or_else(PoisonError::into_inner);
+        let notices = notices.iter().filter(|notice| notice.at >= since);
+        notices.cloned().collect()
+    }
+}
+
+impl Health {
+    pub(crate) fn has_probes(self) -> bool {
+        self != Self::Clients
+    }
+
+    fn pings(self) -> Option<KeepAlive> {
+        (self != Self::Probes).then(KeepAlive::default)
+    }
+
+    fn judge(self, pool: Pool) -> Pool {
+        let signals = match self {
+            Self::Clients => {
+                return pool.health_policy(Passive::default().signals(Signals::passive()));
+            }
+            Self::Probes => Signals::probes(),
+            Self::Both => Signals::all(),
+        };
+        let schedule = ProbeSchedule::every(PROBE_INTERVAL)
+            .jitter(PROBE_JITTER)
+            .timeout(PROBE_TIMEOUT);
+        pool.probe(WebSocketProbe::get(HEALTH))
+            .probe_schedule(schedule)
+            .health_policy(Consecutive::new().fails(FAILS).signals(signals))
+    }
+}
+
+impl Storm {
+    fn admission(self) -> Admission {
+        match self {
+            Self::Control => Admission::new().handshakes_per_second(RATE),
+            Self::NoControl => Admission::new(),
+        }
+    }
+}
+
+fn pool(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Pool {
+    let members = upstreams.iter().map(|upstream| {
+        let member = wsplice::Upstream::new(&upstream.url()).expect("it is an address");
+        member.admission(storm.admission())
+    });
+    let pool = Pool::of(members)
+        .queue(QUEUE, QUEUE_WAIT)
+        .slow_start(SLOW_START)
+        .unhealthy_tunnels(LostTunnels::Close { spread: SPREAD });
+    health.judge(pool)
+}

@@ -1,0 +1,107 @@
+//! The table of the documentation.
+
+use std::{fmt::Write, time::Duration};
+
+use super::{
+    course::{Course, Episode, What},
+    proxy::{Health, Storm},
+};
+
+/// Upstreams count as even when the fullest has at most this much of the mean.
+pub(crate) const EVEN: f64 = 1.2;
+
+const HEAD: &str = "\
+| what happens | health by | storm control | noticed after, first to last | tunnels lost | needlessly \
+| refused | not served, at most | longest wait | peak handshakes/s | imbalance at the end | even after |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+/// In the order of what happens, and then of the fleets.
+pub(crate) fn table(fleets: &[Vec<Episode>]) -> String {
+    let mut episodes: Vec<_> = fleets.iter().flatten().collect();
+    episodes.sort_by_key(|episode| episode.what);
+    let mut table = HEAD.to_owned();
+    for episode in episodes {
+        row(&mut table, episode);
+    }
+    table
+}
+
+fn row(table: &mut String, episode: &Episode) {
+    let events = &episode.events;
+    let cells = [
+        what(episode.what).to_owned(),
+        health(episode.plan.health).to_owned(),
+        storm(episode.plan.storm).to_owned(),
+        noticed(episode),
+        events.lost.to_string(),
+        events.needless.to_string(),
+        events.refused.values().sum::<usize>().to_string(),
+        episode.most_unserved().to_string(),
+        seconds(episode.longest_wait()),
+        episode.peak.to_string(),
+        imbalance(episode),
+        even_after(episode),
+    ];
+    writeln!(table, "| {} |", cells.join(" | ")).expect("a string takes it");
+}
+
+const fn what(what: What) -> &'static str {
+    match what {
+        What::Nothing => "nothing",
+        What::CutOff => "one cut off",
+        What::Killed => "a quarter killed",
+        What::Restarted => "all restarted",
+    }
+}
+
+const fn health(health: Health) -> &'static str {
+    match health {
+        Health::Probes => "probes",
+        Health::Clients => "clients",
+        Health::Both => "both",
+    }
+}
+
+const fn storm(storm: Storm) -> &'static str {
+    match storm {
+        Storm::Control => "yes",
+        Storm::NoControl => "no",
+    }
+}
+
+fn noticed(episode: &Episode) -> String {
+    let times = || episode.noticed.iter().flatten();
+    let (Some(first), Some(last)) = (times().min(), times().max()) else {
+        return "-".into();
+    };
+    let range = format!("{} to {}", seconds(*first), seconds(*last));
+    match episode
+        .noticed
+        .iter()
+        .filter(|noticed| noticed.is_none())
+        .count()
+    {
+        0 => range,
+        missed => format!("{range}, {missed} of {} not", episode.noticed.len()),
+    }
+}
+
+fn imbalance(episode: &Episode) -> String {
+    match episode.course {
+        Course::Whole | Course::Storms => format!("{:.2}", episode.last().imbalance),
+        Course::Failures => "-".into(),
+    }
+}
+
+fn even_after(episode: &Episode) -> String {
+    match (episode.course, episode.even_after(EVEN)) {
+        (Course::Failures, _) => "-".into(),
+        (_, Some(seconds)) => format!("{seconds} s"),
+        (_, None) => "later".into(),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

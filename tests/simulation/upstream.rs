@@ -1,0 +1,266 @@
+//! An upstream: a server that echoes, and what can befall it.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tungstenite::handshake::derive_accept_key;
+use wsplice::{
+    Transport,
+    connect::{Address, Connect, Connecting},
+    frame::CloseCode,
+};
+
+use super::{
+    link::{End, Wire},
+    websocket::{Frame, WebSocket, header},
+};
+
+/// One way between a proxy and an upstream.
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// What an upstream needs for a handshake; it does one after the other.
+const HANDSHAKE: Duration = Duration::from_millis(10);
+
+/// How long an upstream that stops waits for its clients' closes.
+const CLOSES: Duration = Duration::from_secs(1);
+
+/// The path that probes ask for.
+pub(crate) const HEALTH: &str = "/health";
+
+/// The line of the 101 that says which upstream answered.
+pub(crate) const ANSWERED_BY: &str = "x-upstream";
+
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) number: usize,
+    wire: Arc<Wire>,
+    state: Mutex<State>,
+    stop: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    is_stopping: bool,
+    busy_until: Instant,
+    /// When clients' handshakes came.
+    handshakes: Vec<Instant>,
+    /// When it was anything but well: from, to.
+    unwell: Vec<(Instant, Option<Instant>)>,
+}
+
+/// The way from a proxy to the upstreams.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    upstreams: Arc<HashMap<String, Arc<Upstream>>>,
+}
+
+impl Upstream {
+    pub(crate) fn new(number: usize) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            wire: Wire::new(LATENCY),
+            state: Mutex::new(State {
+                is_stopping: false,
+                busy_until: Instant::now(),
+                handshakes: Vec::new(),
+                unwell: Vec::new(),
+            }),
+            stop: Notify::new(),
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.name())
+    }
+
+    /// As the pool calls it.
+    pub(crate) fn name(&self) -> String {
+        format!("up-{}:80", self.number)
+    }
+
+    /// Ends as a process does that is killed: every connection is reset, new ones are refused.
+    pub(crate) fn kill(&self) {
+        self.falls();
+        self.wire.refuse();
+        self.wire.reset();
+    }
+
+    /// Comes up, or comes back, with nothing in hand.
+    pub(crate) fn start(&self) {
+        self.lock().is_stopping = false;
+        self.wire.accept();
+        self.rises();
+    }
+
+    /// Ends in good order: refuses new connections, closes every WebSocket with 1012.
+    pub(crate) async fn stop(&self) {
+        self.falls();
+        self.lock().is_stopping = true;
+        self.wire.refuse();
+        self.stop.notify_waiters();
+        sleep(CLOSES).await;
+        self.wire.reset();
+    }
+
+    /// Is cut off from the proxies: nothing arrives any more, and nobody is told.
+    pub(crate) fn cut_off(&self) {
+        self.falls();
+        self.wire.cut();
+    }
+
+    /// Is reached again.
+    pub(crate) fn reconnect(&self) {
+        self.wire.accept();
+        self.rises();
+    }
+
+    pub(crate) fn is_well(&self) -> bool {
+        let state = self.lock();
+        state.unwell.last().is_none_or(|(_, to)| to.is_some())
+    }
+
+    /// Whether it was well at that moment, and had been for this long.
+    pub(crate) fn was_well(&self, at: Instant, since: Duration) -> bool {
+        let state = self.lock();
+        let touches = |(from, to): &(Instant, Option<Instant>)| {
+            *from <= at && to.is_none_or(|to| at < to + since)
+        };
+        !state.unwell.iter().any(touches)
+    }
+
+    /// When what was connected at that moment could no longer go on as before; `None` if it could
+    /// all the while.
+    pub(crate) fn failed_since(&self, connected: Instant) -> Option<Instant> {
+        let state = self.lock();
+        let fails = |(from, to): &&(Instant, Option<Instant>)| {
+            *from >= connected || to.is_none_or(|to| to >= connected)
+        };
+        state.unwell.iter().find(fails).map(|(from, _)| *from)
+    }
+
+    /// When clients' handshakes came since.
+    pub(crate) fn handshakes_since(&self, since: Instant) -> Vec<Instant> {
+        let state = self.lock();
+        let from = state.handshakes.partition_point(|at| *at < since);
+        state.handshakes[from..].to_vec()
+    }
+
+    fn falls(&self) {
+        self.lock().unwell.push((Instant::now(), None));
+    }
+
+    fn rises(&self) {
+        if let Some((_, to)) = self.lock().unwell.last_mut() {
+            *to = Some(Instant::now());
+        }
+    }
+
+    async fn serve(self: Arc<Self>, end: End) {
+        // How a connection ends is for the other side to judge.
+        let _ = self.converse(WebSocket::server(end)).await;
+    }
+
+    async fn converse(&self, mut socket: WebSocket) -> io::Result<()> {
+        let request = socket.head().await?;
+        self.work(&request).await;
+        let key = header(&request, "sec-websocket-key").ok_or(io::ErrorKind::InvalidData)?;
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {}\r\n{ANSWERED_BY}: {}\r\n\r\n",
+            derive_accept_key(key.as_bytes()),
+            self.number,
+        );
+        socket.write(answer.as_bytes()).await?;
+        loop {
+            let stop = self.stop.notified();
+            if self.lock().is_stopping {
+                return self.take_leave(&mut socket).await;
+            }
+            tokio::select! {
+                biased;
+                frame = socket.next() => match frame? {
+                    Some(Frame::Data(payload)) => socket.send(&payload).await?,
+                    Some(Frame::Ping(ping)) => {
+                        if let Some(pong) = ping.answer() {
+                            socket.control(&pong).await?;
+                        }
+                    }
+                    Some(Frame::Pong) => {}
+                    Some(Frame::Close(code)) => {
+                        socket.close(code.unwrap_or(CloseCode::NORMAL)).await?;
+                        socket.shutdown().await;
+                        return Ok(());
+                    }
+                    None => return Ok(()),
+                },
+                () = stop => {}
+            }
+        }
+    }
+
+    /// Waits for its turn, and works.
+    async fn work(&self, request: &str) {
+        let now = Instant::now();
+        let done = {
+            let mut state = self.lock();
+            if !request.starts_with(&format!("GET {HEALTH} ")) {
+                state.handshakes.push(now);
+            }
+            state.busy_until = state.busy_until.max(now) + HANDSHAKE;
+            state.busy_until
+        };
+        sleep_until(done).await;
+    }
+
+    async fn take_leave(&self, socket: &mut WebSocket) -> io::Result<()> {
+        socket.close(CloseCode::SERVICE_RESTART).await?;
+        let answer = async {
+            while let Some(frame) = socket.next().await? {
+                if matches!(frame, Frame::Close(_)) {
+                    break;
+                }
+            }
+            io::Result::Ok(())
+        };
+        let _ = timeout(CLOSES, answer).await;
+        socket.shutdown().await;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Network {
+    pub(crate) fn to(upstreams: &[Arc<Upstream>]) -> Self {
+        let named = upstreams
+            .iter()
+            .map(|upstream| (upstream.name(), Arc::clone(upstream)));
+        Self {
+            upstreams: Arc::new(named.collect()),
+        }
+    }
+}
+
+impl Connect for Network {
+    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+        Box::pin(async move {
+            let upstream = self
+                .upstreams
+                .get(&address.to_string())
+                .ok_or(io::ErrorKind::NotFound)?;
+            let (near, far) = upstream.wire.connect().await?;
+            tokio::spawn(Arc::clone(upstream).serve(far));
+            Ok(Transport::new(near))
+        })
+    }
+}
