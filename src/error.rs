@@ -65,6 +65,9 @@ pub enum ErrorKind {
     Tls,
     /// The TLS handshake with the upstream took longer than the TLS timeout.
     TlsTimeout,
+    /// The upstream does not take WebSockets over HTTP/2, which is all that it
+    /// [may be asked](crate::connect::HttpVersion) in; the source says how that was found out.
+    Http2Unsupported,
     /// The upstream did not answer the handshake within the handshake timeout.
     HandshakeTimeout,
     /// All attempts together, at one upstream or several, took longer than
@@ -161,6 +164,7 @@ impl Error {
             | ErrorKind::ConnectTimeout
             | ErrorKind::Tls
             | ErrorKind::TlsTimeout
+            | ErrorKind::Http2Unsupported
             | ErrorKind::HandshakeTimeout
             | ErrorKind::AttemptsTimeout
             | ErrorKind::Handshake
@@ -187,6 +191,7 @@ impl ErrorKind {
             Self::ConnectTimeout => "connecting to the upstream timed out",
             Self::Tls => "the TLS handshake with the upstream failed",
             Self::TlsTimeout => "the TLS handshake with the upstream timed out",
+            Self::Http2Unsupported => "the upstream takes no WebSockets over HTTP/2",
             Self::HandshakeTimeout => "the upstream's handshake answer timed out",
             Self::AttemptsTimeout => "all attempts together took too long",
             Self::Handshake => "the upstream broke the handshake",
@@ -208,16 +213,62 @@ impl ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.sentence())?;
-        match &self.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
+        let mut said = self.kind.sentence().to_owned();
+        let mut cause = self.source();
+        // To the bottom: hyper says no more than "connection error", and what lies below says why.
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                said.push_str(": ");
+                said.push_str(&text);
+            }
+            cause = error.source();
         }
+        f.write_str(&said)
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Says what it says, and not why.
+    #[derive(Debug)]
+    struct Because(&'static str, io::Error);
+
+    impl fmt::Display for Because {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Because {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.1)
+        }
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let silent = Because("connection error", io::Error::other("no certificate"));
+        let error = Error::because(ErrorKind::Handshake, silent);
+        assert_eq!(
+            error.to_string(),
+            "the upstream broke the handshake: connection error: no certificate"
+        );
+        let talkative = Because("it ended (too early)", io::Error::other("too early"));
+        let error = Error::because(ErrorKind::Handshake, talkative);
+        assert_eq!(
+            error.to_string(),
+            "the upstream broke the handshake: it ended (too early)"
+        );
     }
 }

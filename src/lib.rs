@@ -85,7 +85,8 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
-//! | `http2` | WebSockets over HTTP/2 from clients (RFC 8441) |
+//! | `http2` | WebSockets over HTTP/2 (RFC 8441): from clients, and to upstreams that are [set to it](Upstream::http_version) |
+//! | `dns` | `discovery::Dns`: upstreams by A, AAAA or SRV records; needs Rust 1.88 |
 //! | `regex` | `matcher::path_regex`, and expressions for what HTTP probes expect |
 //! | `sticky` | `balance::Sticky` |
 //! | `rustls` | TLS to upstreams, with a rustls configuration of yours: `connect::Tls` |
@@ -141,7 +142,7 @@ pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use forward::ForwardHttp;
 pub use handshake::Disagreement;
-pub use observe::{Handshake, Observer};
+pub use observe::{Handshake, Observer, UpstreamChange};
 pub use pool::{Follow, FollowStatus, LostTunnels, Pool, RetryStatus, UpstreamStatus};
 pub use proxy::{
     Proxy, ProxyLayer, ResponseBody, ResponseFuture, Scope, UpgradeRequired, WebSocketsOnly,

@@ -14,7 +14,8 @@ use crate::{
 /// Watches handshakes and tunnels. Every method does nothing unless you write it.
 ///
 /// The methods are called on the path of a handshake or tunnel, so they should be quick: count,
-/// send into a channel, and be done. What they are shown never contains a key, a cookie, a token
+/// send into a channel, and be done. No lock is held meanwhile, and the changes of an upstream
+/// come in the order in which they happened. What they are shown never contains a key, a cookie, a token
 /// or a payload.
 ///
 /// # Examples
@@ -97,6 +98,11 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (upstream, transition);
     }
 
+    /// An upstream came into the pool, left it, or is being drained.
+    fn upstream_changed(&self, upstream: &str, change: UpstreamChange) {
+        let _ = (upstream, change);
+    }
+
     /// A pool's source of upstreams failed, and the pool keeps those that it has.
     fn discovery_failed(&self, error: &DiscoverError) {
         let _ = error;
@@ -118,4 +124,32 @@ pub struct Handshake<'a> {
     pub upstream: Option<&'a str>,
     /// Since the request was taken up.
     pub elapsed: Duration,
+}
+
+/// What became of an upstream of a pool, apart from its health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UpstreamChange {
+    /// It came into the pool.
+    Added,
+    /// Its weight, tags or limits were changed.
+    Changed,
+    /// It left the pool: it gets no new tunnels.
+    Removed,
+    /// It is being [drained](crate::Pool::drain): it gets no new tunnels.
+    Draining,
+    /// It is not drained any more.
+    Resumed,
+}
+
+impl fmt::Display for UpstreamChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+            Self::Draining => "draining",
+            Self::Resumed => "resumed",
+        })
+    }
 }

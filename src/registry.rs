@@ -7,7 +7,7 @@ use std::{
     future::poll_fn,
     hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Poll, Waker},
@@ -20,6 +20,7 @@ use crate::{
     error::Side,
     frame::CloseFrame,
     report::{Rtt, TunnelEnd, TunnelInfo},
+    upstream::Member,
 };
 
 /// Number of independent locks, so that a listing holds up a sixteenth of the tunnels that open
@@ -67,6 +68,10 @@ impl Hash for ById {
     }
 }
 
+/// A registry that is not kept: it goes with its proxy and the last tunnel.
+#[derive(Clone)]
+pub(crate) struct WeakRegistry(Weak<Shared>);
+
 /// One line of a [`Registry::list`]: a tunnel and its figures at that moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -96,6 +101,8 @@ pub struct LegStatus {
 /// A tunnel in the registry: what it shows, and what it is told.
 pub(crate) struct Entry {
     info: TunnelInfo,
+    /// Whose tunnel it is.
+    member: Option<Arc<Member>>,
     figures: Figures,
     told: AtomicBool,
     control: Mutex<Control>,
@@ -209,6 +216,10 @@ impl Registry {
         closed
     }
 
+    pub(crate) fn downgrade(&self) -> WeakRegistry {
+        WeakRegistry(Arc::downgrade(&self.shared))
+    }
+
     /// The entries at this moment, shard by shard.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = Vec::new();
@@ -218,11 +229,16 @@ impl Registry {
         entries
     }
 
-    /// Lists a tunnel until the guard is dropped.
-    pub(crate) fn enter(&self, info: impl FnOnce(u64) -> TunnelInfo) -> Listed {
+    /// Lists a tunnel until the guard is dropped. The upstream is told of its round trips.
+    pub(crate) fn enter(
+        &self,
+        member: Option<Arc<Member>>,
+        info: impl FnOnce(u64) -> TunnelInfo,
+    ) -> Listed {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry {
             info: info(id),
+            member,
             figures: Figures::default(),
             told: AtomicBool::new(false),
             control: Mutex::default(),
@@ -234,6 +250,14 @@ impl Registry {
             registry: self.clone(),
             entry,
         }
+    }
+}
+
+impl WeakRegistry {
+    /// The registry, while there is one.
+    pub(crate) fn upgrade(&self) -> Option<Registry> {
+        let shared = self.0.upgrade()?;
+        Some(Registry { shared })
     }
 }
 
@@ -276,6 +300,13 @@ impl Entry {
 
     pub(crate) const fn figures(&self) -> &Figures {
         &self.figures
+    }
+
+    /// The tunnel's own: the upstream has answered a ping.
+    pub(crate) fn sample_upstream(&self, rtt: Rtt) {
+        if let Some(member) = &self.member {
+            member.sample_latency(rtt.last());
+        }
     }
 
     fn status(&self) -> TunnelStatus {
@@ -419,7 +450,7 @@ mod tests {
     fn listed(tunnels: usize) -> Vec<u64> {
         let registry = Registry::new();
         let enter = |_| {
-            registry.enter(|id| TunnelInfo {
+            registry.enter(None, |id| TunnelInfo {
                 id,
                 client: None,
                 upstream: "a:80".into(),

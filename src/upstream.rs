@@ -2,8 +2,9 @@
 
 use std::{
     fmt,
+    net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,9 +14,10 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Admission, Gate},
-    connect::{Address, InvalidAddress},
+    connect::{Address, HttpVersion, InvalidAddress, ProxyHeader, ProxyProtocol},
     hash::hash,
-    health::{HealthEvent, ProbeTimes, Standing},
+    headers::ClientInfo,
+    health::{HealthEvent, ProbeTimes, Standing, Tally},
 };
 
 /// One server behind the proxy.
@@ -38,6 +40,8 @@ pub struct Upstream {
     weight: u32,
     tags: Vec<(Box<str>, Box<str>)>,
     admission: Admission,
+    http_version: HttpVersion,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Upstream {
@@ -55,11 +59,13 @@ impl Upstream {
     #[must_use]
     pub fn at(address: Address) -> Self {
         Self {
-            name: address.to_string().into(),
+            name: name_of(&address).into(),
             address,
             weight: 1,
             tags: Vec::new(),
             admission: Admission::new(),
+            http_version: HttpVersion::default(),
+            proxy_protocol: None,
         }
     }
 
@@ -78,6 +84,25 @@ impl Upstream {
         self
     }
 
+    /// In which version of HTTP it is asked for its WebSockets; HTTP/1.1 unless set. Of its probes
+    /// those by WebSocket and HTTP go the same way.
+    #[must_use]
+    pub fn http_version(mut self, version: HttpVersion) -> Self {
+        self.http_version = version;
+        self
+    }
+
+    /// Tells it the client's address by the PROXY protocol, at the start of each connection; off
+    /// by default. It must be set to expect that, or it will see garbage.
+    ///
+    /// Such a connection is one client's and cannot be shared, so it speaks HTTP/1.1, whatever
+    /// [`http_version`](Self::http_version) says.
+    #[must_use]
+    pub fn send_proxy_protocol(mut self, version: impl Into<Option<ProxyProtocol>>) -> Self {
+        self.proxy_protocol = version.into();
+        self
+    }
+
     /// Adds a tag, for policies and predicates of your own.
     #[must_use]
     pub fn tag(mut self, key: &str, value: &str) -> Self {
@@ -85,7 +110,9 @@ impl Upstream {
         self
     }
 
-    /// What logs and reports call it: `host:port`, or `unix:` and the path.
+    /// What logs, reports and [`Pool::remove`](crate::Pool::remove) call it: `host:port`,
+    /// `wss://host:port` with TLS (then `#` and whom the certificate is for, if that is not the
+    /// host), or `unix:` and the path. Another address has another name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -97,11 +124,55 @@ impl Upstream {
         &self.address
     }
 
+    pub(crate) const fn version(&self) -> HttpVersion {
+        self.http_version
+    }
+
+    /// How it is told the client's address.
+    ///
+    /// With such a header a connection belongs to one client: it must never be shared, pooled or
+    /// used again for another.
+    #[must_use]
+    pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
+    }
+
+    /// What says who the client is, if this upstream is to be told: its IP address, as far as it
+    /// can be believed, and what is known of its connection.
+    pub(crate) fn proxy_header(
+        &self,
+        client_ip: Option<IpAddr>,
+        client: &ClientInfo,
+    ) -> Option<ProxyHeader> {
+        let version = self.proxy_protocol?;
+        let source = client_ip.map(|ip| {
+            // One that a trusted proxy told has no port.
+            let peer = client.peer().filter(|_| client.peer_ip() == Some(ip));
+            peer.unwrap_or(SocketAddr::new(ip, 0))
+        });
+        Some(version.relayed(source, client.local()))
+    }
+
     /// The newest value of a tag.
     #[must_use]
     pub fn tag_value(&self, key: &str) -> Option<&str> {
         let tag = self.tags.iter().rev().find(|(name, _)| **name == *key);
         tag.map(|(_, value)| &**value)
+    }
+}
+
+/// The server behind `ws://a:443` is not the one behind `wss://a:443`, which may not be the one
+/// that has a certificate for another name.
+fn name_of(address: &Address) -> String {
+    match address {
+        Address::Tls {
+            server_name: Some(server_name),
+            ..
+        } => format!("wss://{address}#{server_name}"),
+        Address::Tls { .. } => format!("wss://{address}"),
+        // Shown as it is written only if it can be.
+        Address::Unix(path) if path.to_str().is_none() => format!("unix:{path:?}"),
+        _ => address.to_string(),
     }
 }
 
@@ -121,8 +192,13 @@ struct Figures {
     /// Whether there is a ramp to look at; spares the lock where there is none.
     is_ramping: AtomicBool,
     ramp: Mutex<Option<Ramp>>,
-    /// Made with the pool's settings when its health first matters.
-    watch: OnceLock<Mutex<Watch>>,
+    /// Whether policies may pick it now.
+    is_used: AtomicBool,
+    /// Since when it is being drained.
+    draining: Mutex<Option<Instant>>,
+    loss: Mutex<Option<Loss>>,
+    /// Made with the pool's settings when it comes into the pool.
+    watch: Mutex<Option<Watch>>,
 }
 
 /// What is known of an upstream's health, and when to ask again.
@@ -131,6 +207,19 @@ pub(crate) struct Watch {
     pub(crate) standing: Standing,
     pub(crate) times: ProbeTimes,
     pub(crate) last_probe: Option<HealthEvent>,
+    /// What it did since the pool's upstreams were last compared.
+    pub(crate) tally: Tally,
+}
+
+/// The tunnels that were picked up to then are to be closed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    /// Counts the losses of the pool.
+    pub(crate) number: u32,
+    pub(crate) at: Instant,
+    /// From the first close to the last.
+    pub(crate) spread: Duration,
+    pub(crate) reason: &'static str,
 }
 
 /// A slow start: from when, and how long.
@@ -166,15 +255,54 @@ impl Member {
         &self.figures.gate
     }
 
-    pub(crate) fn watch(&self, new: impl FnOnce() -> Watch) -> MutexGuard<'_, Watch> {
-        let watch = self.figures.watch.get_or_init(|| Mutex::new(new()));
-        watch.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Shows what is known of its health; `None` before it is in a pool.
+    pub(crate) fn with_watch<T>(&self, act: impl FnOnce(&mut Option<Watch>) -> T) -> T {
+        act(&mut lock(&self.figures.watch))
     }
 
-    /// What is known of its health, once anything is.
-    pub(crate) fn known_watch(&self) -> Option<MutexGuard<'_, Watch>> {
-        let watch = self.figures.watch.get()?;
-        Some(watch.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Whether anybody holds on to its figures but this: a tunnel, or a probe; also one that began
+    /// when its settings were other ones.
+    pub(crate) fn is_held(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.figures) > 1
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        self.figures.is_used.load(Ordering::Relaxed)
+    }
+
+    /// Says whether policies may pick it from now on; whether they might before.
+    pub(crate) fn set_used(&self, is_used: bool) -> bool {
+        self.figures.is_used.swap(is_used, Ordering::Relaxed)
+    }
+
+    /// Whether it may get tunnels at all, whatever its health.
+    pub(crate) fn is_open(&self) -> bool {
+        self.weight() > 0 && self.draining_since().is_none()
+    }
+
+    pub(crate) fn draining_since(&self) -> Option<Instant> {
+        *lock(&self.figures.draining)
+    }
+
+    /// False if it is being drained already.
+    pub(crate) fn begin_draining(&self, now: Instant) -> bool {
+        let mut draining = lock(&self.figures.draining);
+        let is_new = draining.is_none();
+        draining.get_or_insert(now);
+        is_new
+    }
+
+    /// False if it was not being drained.
+    pub(crate) fn end_draining(&self) -> bool {
+        lock(&self.figures.draining).take().is_some()
+    }
+
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        *lock(&self.figures.loss)
+    }
+
+    pub(crate) fn set_loss(&self, loss: Loss) {
+        *lock(&self.figures.loss) = Some(loss);
     }
 
     pub(crate) const fn admission(&self) -> &Admission {
@@ -235,8 +363,7 @@ impl Member {
     /// Begins a slow start.
     pub(crate) fn ramp_up(&self, now: Instant, takes: Duration) {
         let figures = &self.figures;
-        *figures.ramp.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Ramp { began: now, takes });
+        *lock(&figures.ramp) = Some(Ramp { began: now, takes });
         figures.is_ramping.store(true, Ordering::Relaxed);
     }
 
@@ -246,7 +373,7 @@ impl Member {
         if !figures.is_ramping.load(Ordering::Relaxed) {
             return 1.0;
         }
-        let ramp = figures.ramp.lock().unwrap_or_else(PoisonError::into_inner);
+        let ramp = lock(&figures.ramp);
         let Some(Ramp { began, takes }) = *ramp else {
             return 1.0;
         };
@@ -265,5 +392,39 @@ impl fmt::Debug for Member {
             .field("upstream", &self.upstream.name)
             .field("tunnels", &self.tunnels())
             .finish_non_exhaustive()
+    }
+}
+
+/// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_port_with_and_without_tls_has_two_names() {
+        let plain = Address::tcp("a", 443);
+        let upstreams = [
+            plain,
+            Address::tls("a", 443),
+            Address::tls_of("b", "a", 443),
+        ];
+        let upstreams = upstreams.map(Upstream::at);
+        let names = upstreams.each_ref().map(Upstream::name);
+        assert_eq!(names, ["a:443", "wss://a:443", "wss://a:443#b"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_that_are_no_text_have_names_of_their_own() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+
+        let at =
+            |bytes: &[u8]| Upstream::at(Address::Unix(Path::new(OsStr::from_bytes(bytes)).into()));
+        assert_eq!(at(b"/run/a").name(), "unix:/run/a");
+        assert_ne!(at(b"/run/\xff").name(), at(b"/run/\xfe").name());
     }
 }

@@ -13,6 +13,8 @@ use wsplice::Upstream;
 use wsplice::headers::TrustedProxies;
 
 use crate::balance::Policy;
+use crate::dial::DialArgs;
+use crate::discover::Source;
 use crate::probe::Probe;
 
 pub(crate) use edge::EdgeArgs;
@@ -41,6 +43,19 @@ pub(crate) struct Args {
     /// given several times [default: a built-in demo]
     #[arg(long, value_name = "URL", value_parser = Upstream::new, verbatim_doc_comment)]
     pub(crate) upstream: Vec<Upstream>,
+
+    /// Find upstreams in DNS (feature dns) and follow it: dns:NAME:PORT for
+    /// the addresses of a name, srv:NAME for the SRV records of a service
+    #[arg(long, value_name = "SOURCE", conflicts_with = "upstream")]
+    #[arg(verbatim_doc_comment)]
+    pub(crate) discover: Option<Source>,
+
+    /// Version of HTTP to speak to upstreams: 1, 2 (which shares connections)
+    /// or auto (2 with wss:// upstreams that agree to it)
+    #[cfg(feature = "http2")]
+    #[arg(long, value_name = "VERSION", default_value = "1")]
+    #[arg(value_parser = values::http_version, verbatim_doc_comment)]
+    pub(crate) upstream_http: wsplice::connect::HttpVersion,
 
     /// Paths of the upstreams; may be given several times
     #[arg(long, value_name = "PATTERN", default_value = "/ws/*", value_parser = route)]
@@ -87,6 +102,9 @@ pub(crate) struct Args {
     /// Time from one probe of an upstream to the next
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
     pub(crate) probe_interval: Duration,
+
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
 
     #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[command(flatten)]

@@ -128,6 +128,9 @@ fn tune(tcp: &TcpStream) {
 async fn meet(arrival: Arrival, edge: Option<Arc<Edge>>, app: Router, phases: Phases) {
     let Arrival { tcp, peer, slot } = arrival;
     let client = ClientInfo::from(peer);
+    let client = tcp
+        .local_addr()
+        .map_or(client, |local| client.with_local(local));
     let Some(edge) = edge else {
         return connection::serve(tcp, client, app, phases).await;
     };

@@ -4,6 +4,7 @@
 //! cargo run --example gateway                                     # try it: page and demo upstream
 //! cargo run --example gateway -- --upstream ws://10.0.0.1:8080 --static ./site
 //! cargo run --example gateway --features ring,webpki-roots -- --upstream wss://chat.example.com
+//! cargo run --example gateway --features dns -- --discover srv:_ws._tcp.chat.example.
 //! cargo run --example gateway --features ring,http2 -- --tls-listen 127.0.0.1:3443 \
 //!     --tls-cert chain.pem --tls-key key.pem
 //! ```
@@ -19,6 +20,12 @@ mod balance;
 mod connection;
 mod crew;
 mod demo_upstream;
+mod dial;
+#[cfg(feature = "dns")]
+mod discover;
+#[cfg(not(feature = "dns"))]
+#[path = "no_discover.rs"]
+mod discover;
 mod door;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod edge;
@@ -52,7 +59,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use wsplice::{Drain, Upstream};
+use wsplice::{Drain, Pool, Upstream};
 
 use args::Args;
 use demo_upstream::DemoUpstream;
@@ -89,7 +96,7 @@ async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
     let opened = listen::open(args)?;
     let mut upstreams = args.upstream.clone();
     // Held to the end: the demo ends with it.
-    let demo = match upstreams.is_empty() {
+    let demo = match upstreams.is_empty() && args.discover.is_none() {
         true => Some(DemoUpstream::start().await?),
         false => None,
     };
@@ -97,7 +104,13 @@ async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr()))?);
     }
 
-    let (app, drain) = app(args, &upstreams)?;
+    let pool = proxy::pool(args, &upstreams);
+    // Held to the end: the pool follows for as long.
+    let _follow = match &args.discover {
+        Some(source) => Some(source.feed(&pool, proxy::limited(args)).await),
+        None => None,
+    };
+    let (app, drain) = app(args, &upstreams, pool)?;
     let stops = signals::stops()?;
     let mut reloading = JoinSet::new();
     if let Some(edge) = &opened.edge {
@@ -109,11 +122,11 @@ async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
 
 /// The whole application, and the handle that ends its WebSocket connections: the proxy takes the
 /// handshakes that are its own, the site gets everything else.
-fn app(args: &Args, upstreams: &[Upstream]) -> Result<(Router, Drain), Box<dyn Error>> {
+fn app(args: &Args, upstreams: &[Upstream], pool: Pool) -> Result<(Router, Drain), Box<dyn Error>> {
     for upstream in upstreams {
         tracing::info!(upstream = upstream.name(), routes = ?args.route, "proxying");
     }
-    let proxy = proxy::layer(args, upstreams)?;
+    let proxy = proxy::layer(args, upstreams, pool)?;
     let drain = proxy
         .drain()
         .spread(args.drain_spread.min(args.drain_timeout / 2))

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use wsplice::balance::AnyBalance;
+use wsplice::connect::HttpVersion;
 use wsplice::headers::TrustedProxies;
 use wsplice::matcher::paths;
 use wsplice::{
@@ -12,7 +13,8 @@ use wsplice::{
 use crate::args::Args;
 use crate::tls;
 
-/// Takes the handshakes of `args.route` to the upstreams, and other requests if that is asked for.
+/// Takes the handshakes of `args.route` to the pool, which has these upstreams, or finds some; and
+/// other requests, if that is asked for.
 ///
 /// # Errors
 ///
@@ -20,26 +22,45 @@ use crate::tls;
 pub(crate) fn layer(
     args: &Args,
     upstreams: &[Upstream],
+    pool: Pool,
 ) -> Result<ProxyLayer<ForwardHttp>, Box<dyn Error>> {
     let trusted = args.trust.iter().cloned();
-    let secured = tls::secure(ProxyLayer::new(pool(args, upstreams)), args, upstreams)?;
+    let secured = tls::secure(ProxyLayer::new(pool), args, upstreams)?;
     Ok(secured
         .matching(paths(&args.route))
         .forward_http(args.forward_http.then(ForwardHttp::new))
+        .connector(args.dial.connector())
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
         .tunnel(tunnel(args)))
 }
 
-fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
+/// The pool of these upstreams.
+pub(crate) fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
+    let pool = Pool::of(upstreams.iter().cloned().map(limited(args))).balance(balance(args));
+    args.probe.of(pool, args.probe_interval)
+}
+
+/// Puts the limits on an upstream that each has.
+pub(crate) fn limited(args: &Args) -> impl Fn(Upstream) -> Upstream + Send + 'static {
     let admission = match args.max_tunnels {
         Some(tunnels) => Admission::new().max_tunnels(tunnels.get()),
         None => Admission::new(),
     };
-    let limited = |upstream: &Upstream| upstream.clone().admission(admission);
-    let pool = Pool::of(upstreams.iter().map(limited)).balance(balance(args));
-    args.probe.of(pool, args.probe_interval)
+    let dial = args.dial.clone();
+    let version = http_version(args);
+    move |upstream| dial.announce(upstream.admission(admission).http_version(version))
+}
+
+#[cfg(feature = "http2")]
+const fn http_version(args: &Args) -> HttpVersion {
+    args.upstream_http
+}
+
+#[cfg(not(feature = "http2"))]
+const fn http_version(_: &Args) -> HttpVersion {
+    HttpVersion::Http1
 }
 
 #[cfg(feature = "sticky")]

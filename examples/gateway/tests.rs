@@ -26,7 +26,7 @@ impl Running {
         let mut upstreams = args.upstream.clone();
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
         let opened = listen::open(&args).unwrap();
-        let (app, drain) = app(&args, &upstreams).unwrap();
+        let (app, drain) = app(&args, &upstreams, proxy::pool(&args, &upstreams)).unwrap();
         let (stop, stops) = mpsc::channel(1);
         let ended = tokio::spawn(serve::serve(
             opened.threads,

@@ -1,6 +1,6 @@
 //! Where an upstream is.
 
-use std::{error, fmt, path::PathBuf};
+use std::{error, fmt, net::Ipv6Addr, path::PathBuf};
 
 use http::Uri;
 
@@ -79,16 +79,19 @@ impl Address {
     /// Reads `ws://host[:port]`, `http://host[:port]`, `wss://host[:port]`,
     /// `https://host[:port]` or `unix:/path/to/socket`.
     ///
-    /// The port is 80 unless given, or 443 with TLS. TLS needs the feature `rustls`.
+    /// The port is 80 unless given, or 443 with TLS. TLS needs the feature `rustls`. An IPv6
+    /// address stands in brackets, without a zone id; a link-local address is reached through a
+    /// name, or a connector of your own.
     ///
     /// # Errors
     ///
     /// Another scheme, no host, a path, a query or credentials where none may be.
     pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return unix(path).map_err(|reason| InvalidAddress::new(text, reason));
-        }
-        tcp(text).map_err(|reason| InvalidAddress::new(text, reason))
+        let read = match text.split_once(':') {
+            Some((scheme, path)) if scheme.eq_ignore_ascii_case("unix") => unix(path),
+            _ => tcp(text),
+        };
+        read.map_err(|reason| InvalidAddress::new(text, reason))
     }
 }
 
@@ -102,8 +105,11 @@ fn unix(path: &str) -> Result<Address, Reason> {
 }
 
 fn tcp(text: &str) -> Result<Address, Reason> {
+    check_ip_literal(text)?;
     let uri: Uri = text.parse().map_err(|_| Reason::NotAUrl)?;
-    let (address, default_port) = match uri.scheme_str() {
+    // Schemes come in any case (RFC 3986 §3.1).
+    let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
+    let (address, default_port) = match scheme.as_deref() {
         Some("ws" | "http") => (Address::tcp as fn(_, _) -> _, 80),
         Some("wss" | "https") if cfg!(feature = "rustls") => (Address::tls as fn(_, _) -> _, 443),
         Some("wss" | "https") => return Err(Reason::Tls),
@@ -130,6 +136,28 @@ fn tcp(text: &str) -> Result<Address, Reason> {
         Some(port) => read_port(port).ok_or(Reason::Port)?,
     };
     Ok(address(host, port))
+}
+
+/// Tells what is wrong with an IPv6 address, which the reader of URLs takes for something else or
+/// for nothing at all (RFC 3986 §3.2.2; zone ids of RFC 6874 are obsolete and mean nothing here).
+fn check_ip_literal(text: &str) -> Result<(), Reason> {
+    let Some((_, rest)) = text.split_once("://") else {
+        return Ok(());
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let is_literal = host.starts_with('[') || host.matches(':').count() > 1;
+    if !is_literal {
+        return Ok(());
+    }
+    if host.contains('%') {
+        return Err(Reason::Zone);
+    }
+    let inside = host.strip_prefix('[').and_then(|host| host.split_once(']'));
+    match inside.map(|(ip, _)| ip.parse::<Ipv6Addr>()) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(_)) | None => Err(Reason::Brackets),
+    }
 }
 
 fn read_port(text: &str) -> Option<u16> {
@@ -163,6 +191,8 @@ enum Reason {
     Scheme,
     Tls,
     NoHost,
+    Brackets,
+    Zone,
     Credentials,
     Path,
     Port,
@@ -191,6 +221,10 @@ impl fmt::Display for InvalidAddress {
             Reason::Scheme => "it must begin with ws://, wss://, http://, https:// or unix:",
             Reason::Tls => "TLS needs the feature \"rustls\"",
             Reason::NoHost => "it names no host",
+            Reason::Brackets => "an IPv6 address, and nothing else, stands in brackets",
+            Reason::Zone => {
+                "it must not carry a zone id, which means something on one machine alone"
+            }
             Reason::Credentials => "it must not carry credentials",
             Reason::Path => "it must not carry a path or a query; rewrite the path instead",
             Reason::Port => "its port is not a number from 1 to 65535",
@@ -213,6 +247,13 @@ mod tests {
             ("http://example.com", Address::tcp("example.com", 80)),
             ("ws://example.com/", Address::tcp("example.com", 80)),
             ("ws://[::1]:9000", Address::tcp("::1", 9000)),
+            ("ws://[::1]", Address::tcp("::1", 80)),
+            (
+                "ws://[::ffff:10.0.0.1]:9000",
+                Address::tcp("::ffff:10.0.0.1", 9000),
+            ),
+            ("WS://example.com:81", Address::tcp("example.com", 81)),
+            ("UNIX:/run/ws.sock", Address::Unix("/run/ws.sock".into())),
             ("unix:/run/ws.sock", Address::Unix("/run/ws.sock".into())),
             ("unix:///run/ws.sock", Address::Unix("/run/ws.sock".into())),
             ("unix:ws.sock", Address::Unix("ws.sock".into())),
@@ -230,6 +271,15 @@ mod tests {
             ("ws://user:pw@example.com", Reason::Credentials),
             ("ws://example.com/chat", Reason::Path),
             ("ws://example.com?x=1", Reason::Path),
+            ("ws://[fe80::1%25eth0]:80", Reason::Zone),
+            ("ws://[fe80::1%eth0]:80", Reason::Zone),
+            ("ws://fe80::1%eth0", Reason::Zone),
+            ("ws://[10.0.0.1]:80", Reason::Brackets),
+            ("ws://[example.com]:80", Reason::Brackets),
+            ("ws://[]:80", Reason::Brackets),
+            ("ws://[::1", Reason::Brackets),
+            ("ws://::1:80", Reason::Brackets),
+            ("ws://fe80::1", Reason::Brackets),
             ("ws://example.com:0", Reason::Port),
             ("ws://example.com:", Reason::Port),
             ("unix:", Reason::NoPath),

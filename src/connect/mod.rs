@@ -1,15 +1,25 @@
-//! Stage 4: a byte stream to the upstream.
+//! Stage 4: a byte stream to the upstream, or with HTTP/2 a place on a connection that is shared.
 //!
 //! [`Connect`] is the seam: bring your own to reach an upstream in memory, over vsock or through
 //! a tunnel of another kind. [`Connector`] is the one used unless told otherwise: TCP, to every
 //! address that a name has, and Unix sockets.
 
 mod address;
+mod alpn;
 mod connector;
 mod dial;
+#[cfg(feature = "http2")]
+mod http2;
+mod http_version;
+#[cfg(not(feature = "http2"))]
+mod no_http2;
 #[cfg(not(feature = "rustls"))]
 mod no_tls;
+mod proxy_protocol;
 mod race;
+mod reach;
+mod resolve;
+mod source;
 #[cfg(feature = "rustls")]
 mod tls;
 
@@ -18,10 +28,23 @@ use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
 use crate::transport::Transport;
 
 pub use address::{Address, InvalidAddress};
+pub(crate) use alpn::{Agreed, Alpn};
 pub use connector::Connector;
-pub(crate) use dial::Dial;
+pub(crate) use dial::{Dial, KeptAlive};
+pub use http_version::HttpVersion;
+#[cfg(feature = "http2")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
+pub use http2::Http2Connections;
+#[cfg(feature = "http2")]
+pub(crate) use http2::{Occupied, Opened, Place, Shared, Stream, Tried, io_error, is_unprocessed};
+#[cfg(not(feature = "http2"))]
+pub(crate) use no_http2::{Place, Shared};
 #[cfg(not(feature = "rustls"))]
 use no_tls::{Tls, default_tls};
+pub(crate) use proxy_protocol::ProxyHeader;
+pub use proxy_protocol::ProxyProtocol;
+pub(crate) use reach::Link;
+pub use resolve::{Resolve, Resolving};
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub use tls::Tls;

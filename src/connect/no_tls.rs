@@ -4,12 +4,19 @@ use std::io;
 
 use crate::transport::Transport;
 
+use super::{Agreed, Alpn};
+
 /// TLS that cannot be had.
 #[derive(Clone, Debug)]
 pub(crate) enum Tls {}
 
 impl Tls {
-    pub(crate) async fn secure(&self, _transport: Transport, _host: &str) -> io::Result<Transport> {
+    pub(crate) async fn secure(
+        &self,
+        _transport: Transport,
+        _host: &str,
+        _alpn: Alpn,
+    ) -> io::Result<(Transport, Agreed)> {
         match *self {}
     }
 }

@@ -1,6 +1,7 @@
 //! Happy eyeballs: several addresses, one connection (RFC 8305).
 
 use std::{
+    error, fmt,
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
@@ -9,23 +10,25 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::TcpStream,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 
 /// How long an attempt may be silent before the next begins beside it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-
-type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// Connects to whichever of the addresses answers first.
 ///
 /// # Errors
 ///
 /// The last failure, when all have failed; `NotFound` when there is no address.
-pub(super) async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+pub(super) async fn race<A>(
+    addresses: Vec<SocketAddr>,
+    attempt: impl FnMut(SocketAddr) -> A,
+) -> io::Result<A::Connection>
+where
+    A: Attempt,
+{
     let mut race = Race {
+        attempt,
         waiting: interleaved(addresses).into_iter(),
         running: Vec::new(),
         patience: Box::pin(sleep(Duration::ZERO)),
@@ -34,27 +37,48 @@ pub(super) async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     poll_fn(|cx| race.poll(cx)).await
 }
 
-struct Race {
+/// A future that connects.
+pub(super) trait Attempt: Future<Output = io::Result<Self::Connection>> {
+    type Connection;
+}
+
+impl<F, C> Attempt for F
+where
+    F: Future<Output = io::Result<C>>,
+{
+    type Connection = C;
+}
+
+struct Race<A, F> {
+    attempt: F,
     waiting: std::vec::IntoIter<SocketAddr>,
-    running: Vec<Attempt>,
+    running: Vec<(SocketAddr, Pin<Box<A>>)>,
     /// When it is over, the next attempt begins.
     patience: Pin<Box<Sleep>>,
     failure: io::Error,
 }
 
-impl Race {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+impl<A, F> Race<A, F>
+where
+    A: Attempt,
+    F: FnMut(SocketAddr) -> A,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<A::Connection>> {
         loop {
-            if let Some(stream) = self.poll_running(cx) {
-                return Poll::Ready(Ok(stream));
+            let before = self.running.len();
+            if let Some(connection) = self.poll_running(cx) {
+                return Poll::Ready(Ok(connection));
             }
-            let impatient = self.patience.as_mut().poll(cx).is_ready();
-            if !self.running.is_empty() && !impatient {
+            // Not only where nothing is left: a silent attempt must not hold the others up.
+            let has_failed = self.running.len() < before;
+            let is_due = has_failed || self.patience.as_mut().poll(cx).is_ready();
+            if !self.running.is_empty() && !is_due {
                 return Poll::Pending;
             }
             match self.waiting.next() {
                 Some(address) => {
-                    self.running.push(Box::pin(TcpStream::connect(address)));
+                    let attempt = Box::pin((self.attempt)(address));
+                    self.running.push((address, attempt));
                     self.patience.set(sleep(ATTEMPT_DELAY));
                 }
                 None if self.running.is_empty() => {
@@ -67,19 +91,39 @@ impl Race {
     }
 
     /// Polls every attempt; drops the failed ones and remembers the last failure.
-    fn poll_running(&mut self, cx: &mut Context<'_>) -> Option<TcpStream> {
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> Option<A::Connection> {
         let mut index = 0;
-        while let Some(attempt) = self.running.get_mut(index) {
+        while let Some((address, attempt)) = self.running.get_mut(index) {
             match attempt.as_mut().poll(cx) {
-                Poll::Ready(Ok(stream)) => return Some(stream),
-                Poll::Ready(Err(error)) => {
-                    self.failure = error;
+                Poll::Ready(Ok(connection)) => return Some(connection),
+                Poll::Ready(Err(source)) => {
+                    let (address, kind) = (*address, source.kind());
+                    self.failure = io::Error::new(kind, Failed { address, source });
                     drop(self.running.swap_remove(index));
                 }
                 Poll::Pending => index += 1,
             }
         }
         None
+    }
+}
+
+/// Which of a name's addresses failed.
+#[derive(Debug)]
+struct Failed {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, self.source)
+    }
+}
+
+impl error::Error for Failed {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.source)
     }
 }
 
@@ -102,11 +146,33 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tokio::time::{Instant, sleep};
+
     use super::*;
-    use tokio::net::TcpListener;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// What becomes of attempts, by port: 1 is refused, 2 is silent, 3 answers after 10 ms.
+    async fn pretend(address: SocketAddr) -> io::Result<SocketAddr> {
+        match address.port() {
+            1 => Err(io::ErrorKind::ConnectionRefused.into()),
+            2 => std::future::pending().await,
+            _ => {
+                sleep(Duration::from_millis(10)).await;
+                Ok(address)
+            }
+        }
+    }
+
+    /// Who wins, and after how many milliseconds.
+    async fn run(texts: &[&str]) -> (io::Result<SocketAddr>, u128) {
+        let began = Instant::now();
+        let winner = race(addresses(texts), pretend).await;
+        (winner, began.elapsed().as_millis())
     }
 
     #[test]
@@ -119,32 +185,51 @@ mod tests {
         assert!(interleaved(Vec::new()).is_empty());
     }
 
-    #[tokio::test]
-    async fn an_address_that_refuses_gives_way_to_the_next() {
-        let refused = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let closed = refused.local_addr().unwrap();
-        drop(refused);
-        let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = race(vec![closed, open.local_addr().unwrap()])
-            .await
-            .unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), open.local_addr().unwrap());
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_refuses_gives_way_to_the_next_at_once() {
+        let (winner, after) = run(&["10.0.0.1:1", "10.0.0.2:3"]).await;
+        assert_eq!(winner.unwrap(), "10.0.0.2:3".parse().unwrap());
+        assert_eq!(after, 10);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn beside_a_silent_address_the_next_begins_after_a_while_rfc8305_5() {
+        let (winner, after) = run(&["10.0.0.1:2", "10.0.0.2:3"]).await;
+        assert_eq!(winner.unwrap(), "10.0.0.2:3".parse().unwrap());
+        assert!((260..=262).contains(&after), "{after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_beside_a_silent_address_brings_the_next_at_once_rfc8305_5() {
+        let (winner, after) = run(&["10.0.0.1:2", "10.0.0.2:1", "10.0.0.3:3"]).await;
+        assert_eq!(winner.unwrap(), "10.0.0.3:3".parse().unwrap());
+        assert!((260..=262).contains(&after), "{after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_address_is_tried_once() {
+        let tried = Mutex::new(Vec::new());
+        let all = ["10.0.0.1:2", "[::1]:1", "10.0.0.2:1", "10.0.0.3:3"];
+        let winner = race(addresses(&all), |address| {
+            tried.lock().unwrap().push(address);
+            pretend(address)
+        });
+        assert!(winner.await.is_ok());
+        assert_eq!(tried.into_inner().unwrap(), addresses(&all));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn when_all_refuse_the_last_refusal_is_told() {
-        let refused = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let closed = refused.local_addr().unwrap();
-        drop(refused);
-        let error = race(vec![closed, closed]).await.unwrap_err();
+        let (winner, after) = run(&["10.0.0.1:1", "10.0.0.2:1"]).await;
+        let error = winner.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.to_string(), "10.0.0.2:1: connection refused");
+        assert_eq!(after, 0);
     }
 
     #[tokio::test]
     async fn no_address_is_not_found() {
-        assert_eq!(
-            race(Vec::new()).await.unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        let error = run(&[]).await.0.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

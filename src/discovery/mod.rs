@@ -13,6 +13,7 @@
 //! | known from the start | [`Fixed`], or no source at all: [`Pool::new`](crate::Pool::new) |
 //! | told by another part of the program | [`Watched`], or a `tokio::sync::mpsc::Receiver` |
 //! | to be asked for, again and again | [`Every`], of an asynchronous closure |
+//! | in DNS (feature `dns`) | `Dns`: the addresses or the SRV records of a name |
 //! | elsewhere | a [`Discover`] of yours |
 //!
 //! [`Discover::each`] sets weights, limits and tags of what a source finds.
@@ -23,8 +24,10 @@
 //! ago are a better guess than none, and health finds out about those that are gone. The failure
 //! is logged, shown to [`Observer::discovery_failed`](crate::Observer::discovery_failed) and found
 //! in [`Follow::status`](crate::Follow::status). A set that is empty is no failure: it empties the
-//! pool.
+//! pool. Whether DNS without records is the one or the other, `Dns::empty_grace` says.
 
+#[cfg(feature = "dns")]
+mod dns;
 mod each;
 mod error;
 mod every;
@@ -35,6 +38,9 @@ pub(crate) mod testing;
 mod traits;
 mod watched;
 
+#[cfg(feature = "dns")]
+#[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
+pub use dns::{Dns, DnsResolver, InvalidName, IpFamilies};
 pub use each::Each;
 pub use error::DiscoverError;
 pub use every::Every;

@@ -1,4 +1,4 @@
-//! Whether a 101 agrees to what was asked (RFC 6455 §4.1).
+//! Whether a yes agrees to what was asked (RFC 6455 §4.1).
 
 use std::{error, fmt};
 
@@ -38,11 +38,11 @@ pub(crate) enum Extensions {
     Unknown,
 }
 
-/// How an upstream's 101 answer fails to agree to what it was asked.
+/// How an upstream's yes fails to agree to what it was asked: a 101, or over HTTP/2 a 2xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Disagreement {
-    /// It is not an HTTP/1.1 answer.
+    /// It is a 101 in another version than HTTP/1.1.
     HttpVersion,
     /// It has no `Upgrade: websocket` (RFC 6455 §4.1, item 2 of the client's checks).
     Upgrade,
@@ -70,16 +70,26 @@ impl Offer {
         }
     }
 
-    /// Verifies a 101.
+    /// Verifies a 101, or an answer that says as much over HTTP/2. In which version an upstream is
+    /// asked, and so answers, is ours to choose.
     ///
     /// # Errors
     ///
     /// The first rule that it breaks.
     pub(crate) fn verify(&self, answer: &Parts) -> Result<Agreement, Disagreement> {
-        let headers = &answer.headers;
-        if answer.version != Version::HTTP_11 {
-            return Err(Disagreement::HttpVersion);
+        match answer.version {
+            // RFC 8441 §5: the stream is the proof.
+            Version::HTTP_2 => {}
+            Version::HTTP_11 => self.verify_switch(&answer.headers)?,
+            _ => return Err(Disagreement::HttpVersion),
         }
+        Ok(Agreement {
+            extensions: self.verify_extensions(&answer.headers)?,
+            subprotocol: self.verify_subprotocol(&answer.headers)?,
+        })
+    }
+
+    fn verify_switch(&self, headers: &HeaderMap) -> Result<(), Disagreement> {
         let mut protocols = members(headers, &UPGRADE);
         match (protocols.next(), protocols.next()) {
             (Some(protocol), None) if protocol.eq_ignore_ascii_case(b"websocket") => {}
@@ -91,10 +101,7 @@ impl Offer {
         if only_line(headers, &SEC_WEBSOCKET_ACCEPT).is_none_or(|key| key != &self.accept_key) {
             return Err(Disagreement::AcceptKey);
         }
-        Ok(Agreement {
-            extensions: self.verify_extensions(headers)?,
-            subprotocol: self.verify_subprotocol(headers)?,
-        })
+        Ok(())
     }
 
     fn verify_extensions(&self, headers: &HeaderMap) -> Result<Extensions, Disagreement> {

@@ -21,7 +21,7 @@ static AGREEMENT: [HeaderName; 3] = [
     SEC_WEBSOCKET_EXTENSIONS,
 ];
 
-/// The client's 101, out of the upstream's; or its 200, if it asked by extended `CONNECT`.
+/// The client's 101, out of the upstream's yes; or its 200, if it asked by extended `CONNECT`.
 ///
 /// The agreement has been verified, and goes down as it was: edits don't reach it.
 pub(crate) fn accepted(
@@ -47,16 +47,27 @@ pub(crate) fn accepted(
     for (name, line) in agreement {
         add_header(&mut head.headers, name, line);
     }
+    prove(&mut head, upgrade);
     let mut response = Response::new(());
-    if upgrade.is_extended_connect() {
-        // RFC 8441 §5: the proof is HTTP/1.1's, and was ours to check.
-        head.headers.remove(SEC_WEBSOCKET_ACCEPT);
-    } else {
+    if !upgrade.is_extended_connect() {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         name_upgrade(&mut head.headers);
     }
     *response.headers_mut() = head.headers;
     response
+}
+
+/// Sees to it that the client gets the proof that it wants (RFC 6455 §4.2.2, item 5.4).
+fn prove(head: &mut Parts, upgrade: &UpgradeRequest) {
+    if upgrade.is_extended_connect() {
+        // RFC 8441 §5: the proof is HTTP/1.1's, and was ours to check.
+        head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+    } else if head.version >= Version::HTTP_2 {
+        // An upstream without a key has nothing to prove.
+        if let Ok(proof) = HeaderValue::try_from(upgrade.accept_key()) {
+            set_header(&mut head.headers, &SEC_WEBSOCKET_ACCEPT, proof);
+        }
+    }
 }
 
 /// The client's answer when the upstream refused: the upstream's own, made fit to pass on.

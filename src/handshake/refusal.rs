@@ -86,7 +86,7 @@ mod tests {
     use http::Request;
 
     use crate::{
-        handshake::{Answer, HeadLimits, exchange},
+        handshake::exchange::{Answer, HeadLimits, exchange},
         transport::Transport,
     };
 

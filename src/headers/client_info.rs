@@ -24,6 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientInfo {
     peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
     scheme: ClientScheme,
 }
 
@@ -33,6 +34,7 @@ impl ClientInfo {
     pub const fn new() -> Self {
         Self {
             peer: None,
+            local: None,
             scheme: ClientScheme::Http,
         }
     }
@@ -41,6 +43,14 @@ impl ClientInfo {
     #[must_use]
     pub const fn with_peer(mut self, peer: SocketAddr) -> Self {
         self.peer = Some(peer);
+        self
+    }
+
+    /// The address at this end of the connection, to which the client came. Only upstreams that
+    /// are told by the [PROXY protocol](crate::connect::ProxyProtocol) hear of it.
+    #[must_use]
+    pub const fn with_local(mut self, local: SocketAddr) -> Self {
+        self.local = Some(local);
         self
     }
 
@@ -65,6 +75,12 @@ impl ClientInfo {
             Some(peer) => Some(peer.ip().to_canonical()),
             None => None,
         }
+    }
+
+    /// The address at this end, if the host tells.
+    #[must_use]
+    pub const fn local(&self) -> Option<SocketAddr> {
+        self.local
     }
 
     /// What the connection speaks.
@@ -121,6 +137,7 @@ mod tests {
         let client = ClientInfo::default();
         assert_eq!(client, ClientInfo::new());
         assert_eq!((client.peer(), client.peer_ip()), (None, None));
+        assert_eq!(client.local(), None);
         assert_eq!(client.scheme().to_string(), "http");
     }
 

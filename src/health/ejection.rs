@@ -15,6 +15,11 @@ use super::later::{FAR, later};
 /// The n-th ejection in a row lasts n times the base, up to a maximum, give or take the jitter.
 /// Each stretch of health of a certain length takes one ejection off that count.
 ///
+/// Where probes lead an upstream back, they do so as soon as they pass, for the first time. One
+/// that falls again before that is forgiven is left out for at least as long as an ejection
+/// would have lasted, so that one which flaps takes fewer and fewer clients with it. With a base of
+/// zero its probes are always believed at once.
+///
 /// | | default |
 /// |---|---|
 /// | base | 10 s |
@@ -129,12 +134,23 @@ pub(super) struct Record {
 impl Record {
     /// Counts one more, and says until when it lasts.
     pub(super) fn eject(&mut self, ejection: &Ejection, now: Instant, dice: f64) -> Instant {
+        self.add(ejection, now);
+        later(now, ejection.time(self.count, dice))
+    }
+
+    /// Counts one more from which probes lead back, and says until when they are not believed.
+    pub(super) fn hold(&mut self, ejection: &Ejection, now: Instant, dice: f64) -> Option<Instant> {
+        self.add(ejection, now);
+        let before = self.count.checked_sub(1).filter(|before| *before > 0)?;
+        Some(later(now, ejection.time(before, dice)))
+    }
+
+    fn add(&mut self, ejection: &Ejection, now: Instant) {
         if let Some(readmitted) = self.readmitted.take() {
             let health = now.saturating_duration_since(readmitted);
             self.count = ejection.forgive(self.count, health);
         }
         self.count = self.count.saturating_add(1);
-        later(now, ejection.time(self.count, dice))
     }
 
     /// The upstream may be used again.

@@ -14,7 +14,7 @@
 //! | how often is it asked? | [`ProbeSchedule`] |
 //! | what do events say? | [`Signals`] |
 //! | when is it unhealthy? | a [`HealthPolicy`], which gives it a [`Judge`] |
-//! | does it do worse than others? | a [`PoolPolicy`]: [`Outlier`] |
+//! | does it do worse than others? | a [`PoolPolicy`], set by [`Pool::outliers`](crate::Pool::outliers): [`Outlier`] |
 //! | how does it come back? | by its probes, or after its [`Ejection`] |
 //! | what when few are left? | an [`Availability`] |
 //!
@@ -59,6 +59,8 @@ mod schedule;
 mod signals;
 mod standing;
 
+#[cfg(test)]
+pub(crate) use probe::testing as upstreams;
 #[cfg(test)]
 mod testing;
 

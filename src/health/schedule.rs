@@ -18,6 +18,7 @@ use super::{
 /// | interval while unhealthy | 2 s |
 /// | jitter | 10 % |
 /// | timeout | 5 s |
+/// | probes at once | 64 |
 ///
 /// # Examples
 ///
@@ -37,6 +38,7 @@ pub struct ProbeSchedule {
     while_unhealthy: Duration,
     jitter: f64,
     timeout: Duration,
+    at_once: usize,
 }
 
 impl ProbeSchedule {
@@ -51,6 +53,7 @@ impl ProbeSchedule {
             while_unhealthy: Duration::from_secs(2),
             jitter: 0.1,
             timeout: Duration::from_secs(5),
+            at_once: 64,
         }
     }
 
@@ -72,6 +75,21 @@ impl ProbeSchedule {
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// How many probes of a pool may be under way at once; 0 is taken for 1.
+    ///
+    /// Beyond that the upstreams take turns: the one whose probe is most overdue comes first, so
+    /// those that hang delay the others and never shut them out. Where many may hang at once, set
+    /// a short timeout, or more probes at once.
+    pub const fn at_once(mut self, probes: usize) -> Self {
+        self.at_once = probes;
+        self
+    }
+
+    /// How many probes may be under way at once.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.at_once.max(1)
     }
 
     /// How long a probe may take as a whole.
@@ -190,6 +208,24 @@ impl ProbeTimes {
         }
     }
 
+    /// The probe that was under way will tell nothing: the next one is due now.
+    pub(crate) const fn abandon(&mut self, now: Instant) {
+        if let Phase::Probing { began } = self.phase {
+            // Probing => Waiting
+            self.phase = Phase::Waiting {
+                began: Some(began),
+                due: now,
+            };
+        }
+    }
+
+    /// The next probe is due now, unless one is under way.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if let Phase::Waiting { due, .. } = &mut self.phase {
+            *due = now.min(*due);
+        }
+    }
+
     /// The upstream's health has changed between two probes, by what clients met: the next one
     /// is due as if it had been so when the last began.
     pub fn reschedule(
@@ -283,6 +319,25 @@ mod tests {
         let mut times = started(secs(0));
         times.reschedule(&every(10), &unhealthy(), secs(4), 0.5);
         assert_eq!(times.due(), None, "one is under way");
+    }
+
+    #[test]
+    fn a_probe_that_is_given_up_is_made_up_for_at_once() {
+        let mut times = started(secs(0));
+        times.abandon(secs(3));
+        assert_eq!(times.due(), Some(secs(3)));
+        times.abandon(secs(4));
+        assert_eq!(times.due(), Some(secs(3)), "none was under way");
+    }
+
+    #[test]
+    fn the_next_can_be_brought_forward_but_not_beside_one() {
+        let mut times = started(secs(0));
+        times.hasten(secs(1));
+        assert_eq!(times.due(), None);
+        times.finish(&every(10), &healthy(), secs(2), 0.5);
+        times.hasten(secs(3));
+        assert_eq!(times.due(), Some(secs(3)));
     }
 
     proptest! {

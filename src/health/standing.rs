@@ -25,7 +25,8 @@ use super::{
 /// ```
 ///
 /// Where probes lead the judge back to a healthy verdict, nothing else does: no client is needed
-/// to find out. Everywhere else, and after [`eject`](Self::eject), the upstream is left out for
+/// to find out. They do so at once after the first fall, and not before its [`Ejection`] says so
+/// when it falls again and again. Everywhere else, and after [`eject`](Self::eject), the upstream is left out for
 /// as long as its [`Ejection`] says, and for as long as the judge keeps count by himself of what
 /// it did; then it is put on trial before a fresh judge, and the next handshake of a client decides.
 ///
@@ -68,6 +69,8 @@ pub struct Standing {
     judge: Box<dyn Judge>,
     state: HealthState,
     record: Record,
+    /// Until when probes that pass are not believed, as it fell too often.
+    held: Option<Instant>,
     /// When the upstream was last ejected or readmitted.
     epoch: Instant,
     /// The latest moment that was seen.
@@ -145,6 +148,7 @@ impl Standing {
             probed,
             state: HealthState::Healthy { since: now },
             record: Record::default(),
+            held: None,
             epoch: now,
             seen: now,
         }
@@ -160,6 +164,11 @@ impl Standing {
     #[must_use]
     pub const fn ejections(&self) -> u32 {
         self.record.count()
+    }
+
+    /// Whether it is usable, and was when that moment came: what began then is not passed over.
+    pub(crate) fn is_usable_since(&self, began: Instant) -> bool {
+        self.state.is_usable() && began >= self.epoch
     }
 
     /// Takes an event in. `dice` is a number from 0 to 1 for the jitter of an ejection.
@@ -213,6 +222,7 @@ impl Standing {
         }
         self.seen = self.seen.max(now);
         let until = self.record.eject(&self.ejection, now, dice);
+        self.held = None;
         Some(self.enter_unhealthy(cause, Some(until), now))
     }
 
@@ -223,6 +233,10 @@ impl Standing {
             HealthState::Unhealthy {
                 until: Some(until), ..
             } => Some(*until),
+            HealthState::Unhealthy { until: None, .. } => {
+                let held = self.held.filter(|held| *held > self.seen);
+                self.judge.changes_at().into_iter().chain(held).min()
+            }
             _ => self.judge.changes_at(),
         };
         // A judge who announces the past must not make his caller spin.
@@ -232,8 +246,10 @@ impl Standing {
     /// The judge has found against the upstream, or it failed its trial.
     fn fall(&mut self, cause: &str, now: Instant, dice: f64) -> Transition {
         let until = if self.recovers_by_probes() {
+            self.held = self.record.hold(&self.ejection, now, dice);
             None
         } else {
+            self.held = None;
             Some(self.record.eject(&self.ejection, now, dice))
         };
         self.enter_unhealthy(cause, until, now)
@@ -258,7 +274,9 @@ impl Standing {
     ) -> Option<Transition> {
         let Some(until) = until else {
             // Unhealthy => Healthy, once probes have told so.
-            return (verdict == Verdict::Healthy).then(|| {
+            let is_held = self.held.is_some_and(|held| now < held);
+            return (verdict == Verdict::Healthy && !is_held).then(|| {
+                self.record.readmit(now);
                 self.epoch = now;
                 self.state = HealthState::Healthy { since: now };
                 Transition::Healthy
@@ -322,6 +340,16 @@ impl HealthState {
             Self::Healthy { since } | Self::OnTrial { since } | Self::Unhealthy { since, .. } => {
                 *since
             }
+        }
+    }
+}
+
+impl fmt::Display for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Healthy { .. } => f.write_str("healthy"),
+            Self::OnTrial { .. } => f.write_str("on trial"),
+            Self::Unhealthy { cause, .. } => write!(f, "unhealthy: {cause}"),
         }
     }
 }

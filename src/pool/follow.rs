@@ -203,7 +203,7 @@ impl Follower {
             0 => tracing::warn!(%error, kept, "upstreams cannot be found"),
             _ => tracing::debug!(%error, kept, "upstreams still cannot be found"),
         }
-        for observer in pool.state.observers() {
+        for observer in pool.state.news.observers() {
             observer.discovery_failed(&error);
         }
         self.status.send_modify(|status| {

@@ -9,26 +9,26 @@ use crate::{
     admission::{Admission, QueueLimits},
     balance::{AnyBalance, Balance, Candidate},
     connect::InvalidAddress,
-    frame::{CloseCode, CloseFrame},
     head::RequestHead,
     headers::ClientScheme,
-    health::{Availability, Ejection, HealthPolicy, Probe, ProbeSchedule},
+    health::{Availability, Ejection, HealthPolicy, PoolPolicy, Probe, ProbeSchedule},
     observe::Observer,
-    registry::{Command, Registry},
-    report::TunnelEnd,
+    registry::Registry,
     retry::RetryBudget,
-    upstream::{Member, Upstream},
+    upstream::Upstream,
 };
 
 use super::{
     lease::Lease,
-    settings::{LostTunnels, PoolSettings},
+    settings::{HealthSettings, LostTunnels, PoolSettings},
     state::State,
 };
 
 /// The upstreams of a route. Cheap to clone; every clone has the same upstreams and tunnels.
 ///
-/// Settings are of the handle that they are made on, and of its later clones.
+/// How an upstream is picked and how many handshakes may come in are settings of the handle that
+/// they are made on, and of its later clones: two routes can share upstreams and differ in that.
+/// All that concerns health is the pool's, whichever handle it is set on, as there is one health.
 ///
 /// # Examples
 ///
@@ -71,9 +71,13 @@ impl Pool {
     /// A pool of these upstreams, picked by [`LeastTunnels`](crate::balance::LeastTunnels). Of several at the same address the first counts.
     #[must_use]
     pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
-        let pool = Self::from_parts(Arc::default(), Arc::new(PoolSettings::new()));
-        pool.replace(upstreams);
-        pool
+        let now = Instant::now();
+        let state = State::new(now);
+        state.fill(upstreams.into_iter().collect(), now);
+        Self {
+            state: Arc::new(state),
+            settings: Arc::new(PoolSettings::new()),
+        }
     }
 
     /// Sets the policy that picks an upstream for each handshake; see
@@ -111,17 +115,23 @@ impl Pool {
         self.with(|settings| settings.removed_tunnels = choice)
     }
 
-    /// Says what becomes of the open tunnels of an upstream that becomes unhealthy.
+    /// Says what becomes of the open tunnels of an upstream that becomes unhealthy and is used no
+    /// more. One that is used nevertheless, by [`availability`](Self::availability), keeps them.
     #[must_use]
     pub fn unhealthy_tunnels(self, choice: LostTunnels) -> Self {
-        self.with(|settings| settings.health.unhealthy_tunnels = choice)
+        self.with_health(|health| health.unhealthy_tunnels = choice)
     }
 
     /// Probes every upstream, the first time at once; see [`health`](crate::health). Without a
     /// probe, the default, health is what clients' handshakes tell.
     ///
-    /// Probing begins with the first request, or when the layer is applied inside a runtime. The
-    /// probes go out as clients' connections do, by the connector and TLS settings of the layer.
+    /// Probing begins with the first request, or when the layer is applied inside a runtime, and
+    /// ends with the last handle of the pool. The probes go out as clients' connections do, by the
+    /// connector and TLS settings of the layer; where several layers share the pool, by those of
+    /// the one that was applied last.
+    ///
+    /// Set on a pool that is in use, it begins everybody's health anew, and so do
+    /// [`health_policy`](Self::health_policy) and [`ejection`](Self::ejection).
     ///
     /// # Examples
     ///
@@ -138,13 +148,13 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn probe(self, probe: impl Probe + 'static) -> Self {
-        self.with(|settings| settings.health.probe = Some(Arc::new(probe)))
+        self.renew_health(|health| health.probe = Some(Arc::new(probe)))
     }
 
     /// Sets how often probes are made; every 10 s unless set.
     #[must_use]
     pub fn probe_schedule(self, schedule: ProbeSchedule) -> Self {
-        self.with(|settings| settings.health.schedule = schedule)
+        self.with_health(|health| health.schedule = schedule)
     }
 
     /// Sets the policy that judges the upstreams' health. Unless set it is
@@ -152,13 +162,35 @@ impl Pool {
     /// [`Passive`](crate::health::Passive).
     #[must_use]
     pub fn health_policy(self, policy: impl HealthPolicy + 'static) -> Self {
-        self.with(|settings| settings.health.policy = Some(Arc::new(policy)))
+        self.renew_health(|health| health.policy = Some(Arc::new(policy)))
+    }
+
+    /// Ejects upstreams that do worse than the others, whatever they are taken for by themselves;
+    /// off by default.
+    ///
+    /// They come back as their [`ejection`](Self::ejection) says. None is ejected that
+    /// [`availability`](Self::availability) would use nevertheless, nor the last healthy one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Pool, health::{AtMost, Outlier}};
+    ///
+    /// let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080", "ws://10.0.0.3:8080"])?
+    ///     .outliers(Outlier::new().minimum_upstreams(3).deviations(1.0))
+    ///     .availability(AtMost::percent(30));
+    /// # let _ = chat;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    #[must_use]
+    pub fn outliers(self, policy: impl PoolPolicy + 'static) -> Self {
+        self.with_health(|health| health.outliers = Some(Arc::new(policy)))
     }
 
     /// Sets for how long an upstream is left out whose health nobody but clients can tell.
     #[must_use]
     pub fn ejection(self, ejection: Ejection) -> Self {
-        self.with(|settings| settings.health.ejection = ejection)
+        self.renew_health(|health| health.ejection = ejection)
     }
 
     /// Sets the policy for when few healthy upstreams are left.
@@ -168,14 +200,14 @@ impl Pool {
     /// before it fails a client, since there is no other way to find out that it is back.
     #[must_use]
     pub fn availability(self, availability: impl Availability + 'static) -> Self {
-        self.with(|settings| settings.health.availability = Some(Arc::new(availability)))
+        self.with_health(|health| health.availability = Some(Arc::new(availability)))
     }
 
-    /// Gives an upstream that has come back a growing share of the new tunnels over this time,
-    /// in policies that look at it; off by default.
+    /// Gives an upstream that has come back, or that joins others, a growing share of the new
+    /// tunnels over this time, in policies that look at it; off by default.
     #[must_use]
     pub fn slow_start(self, takes: Duration) -> Self {
-        self.with(|settings| settings.health.slow_start = Some(takes))
+        self.with_health(|health| health.slow_start = Some(takes))
     }
 
     /// Adds an upstream, or changes the settings of the one at that address. False if that
@@ -206,7 +238,9 @@ impl Pool {
     /// Makes these the pool's upstreams. False if they are already, to the last setting and in
     /// this order: then nothing happens.
     pub fn replace(&self, upstreams: impl IntoIterator<Item = Upstream>) -> bool {
-        self.edit(|_| upstreams.into_iter().collect())
+        // Before the lock, as this is the caller's code.
+        let upstreams = upstreams.into_iter().collect();
+        self.edit(|_| upstreams)
     }
 
     /// How many upstreams there are.
@@ -230,14 +264,24 @@ impl Pool {
         self
     }
 
-    /// Shows an observer the changes of health.
-    pub(crate) fn attach_observer(&self, observer: Arc<dyn Observer>) {
+    fn with_health(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
+        self.state.set_health(change, Instant::now());
+        self
+    }
+
+    fn renew_health(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
+        self.state.renew_health(change, Instant::now());
+        self
+    }
+
+    /// Shows an observer the changes of upstreams, for as long as there is one.
+    pub(crate) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
         self.state.attach_observer(observer);
     }
 
     /// Lists the pool's tunnels in this registry, so that the pool can close them.
     pub(crate) fn attach(&self, registry: &Registry) {
-        self.state.attach(registry.clone());
+        self.state.attach(registry);
     }
 
     /// What the policy adds to the answer of the upstream that was picked.
@@ -252,30 +296,14 @@ impl Pool {
     }
 
     fn edit(&self, change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>) -> bool {
-        let Some(removed) = self.state.edit(change, |members| self.roster_of(members)) else {
+        let Some(removed) = self.state.edit(change, Instant::now()) else {
             return false;
         };
-        if let LostTunnels::Close { spread } = self.settings.removed_tunnels {
-            for member in removed {
-                self.close_tunnels(&member, spread, "upstream removed");
-            }
+        let choice = self.settings.removed_tunnels;
+        for member in removed {
+            let reason = "upstream removed";
+            self.state.lose_tunnels(&member, choice, reason);
         }
         true
-    }
-
-    /// Closes the tunnels of an upstream, spread over a while.
-    pub(super) fn close_tunnels(&self, member: &Member, spread: Duration, reason: &'static str) {
-        let now = Instant::now();
-        for registry in self.state.registries() {
-            for entry in registry.entries() {
-                if *entry.info().upstream == *member.upstream().name() {
-                    entry.tell(Command::Close {
-                        frame: CloseFrame::new(CloseCode::SERVICE_RESTART, reason),
-                        end: TunnelEnd::Drained,
-                        at: Some(now + spread.mul_f64(fastrand::f64())),
-                    });
-                }
-            }
-        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{admission::Visit, upstream::Member};
+use crate::{
+    admission::Visit,
+    upstream::{Loss, Member},
+};
 
 use super::state::State;
 
@@ -12,6 +15,8 @@ use super::state::State;
 pub(crate) struct Lease {
     member: Arc<Member>,
     pool: Arc<State>,
+    /// How many losses of tunnels there had been in the pool before it was picked.
+    losses: u32,
     shaking_hands: bool,
 }
 
@@ -21,12 +26,30 @@ impl Lease {
         Self {
             member,
             pool,
+            losses: 0,
             shaking_hands: matches!(visit, Visit::Tunnel),
         }
     }
 
+    pub(super) fn pool(&self) -> &State {
+        &self.pool
+    }
+
     pub(crate) const fn member(&self) -> &Arc<Member> {
         &self.member
+    }
+
+    /// Says how many losses of tunnels there had been before it was looked who may be picked.
+    pub(super) const fn after(mut self, losses: u32) -> Self {
+        self.losses = losses;
+        self
+    }
+
+    /// Whether the tunnels of its upstream were given up since it was picked.
+    pub(super) const fn is_before(&self, loss: &Loss) -> bool {
+        // The number wraps around one day; what is far ahead is behind.
+        let ahead = loss.number.wrapping_sub(self.losses);
+        0 < ahead && ahead < u32::MAX / 2
     }
 
     /// The handshake is over; the tunnel goes on being counted.

@@ -1,8 +1,8 @@
-//! Probes the upstreams of a pool for as long as there is the pool.
+//! Watches over the upstreams of a pool for as long as there is the pool.
 
 use std::{
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::pin,
     sync::{Arc, Weak},
     task::{Context, Poll},
     time::Duration,
@@ -12,123 +12,202 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     connect::Dial,
-    health::{HealthEvent, Probe, ProbeTarget, check},
-    task,
+    health::{HealthEvent, ProbeTarget, check},
+    task::{self, Tasks, caught},
     upstream::Member,
 };
 
-use super::{handle::Pool, settings::PoolSettings, state::State};
+use super::{bell::Bell, handle::Pool, line::Line, settings::HealthSettings, state::State};
 
-/// Probes that may be under way at once.
-const MAX_RUNNING: usize = 64;
-
-/// How long a change of the pool can go unnoticed while nothing is due.
-const MAX_NAP: Duration = Duration::from_secs(1);
-
-type Running = Pin<Box<dyn Future<Output = (Arc<Member>, HealthEvent)> + Send>>;
+/// How soon an upstream is probed again whose probe told nothing, as its runtime ended.
+const MAKE_UP: Duration = Duration::from_secs(1);
 
 impl Pool {
-    /// Sees to it that the upstreams are probed, if they are to be. Must be called in a runtime.
-    pub(crate) fn keep_probing(&self, dial: &Dial) {
-        if self.settings.health.probe.is_some() && self.state.is_first_to_probe() {
-            let monitor = Monitor {
-                state: Arc::downgrade(&self.state),
-                settings: Arc::clone(&self.settings),
-                dial: dial.clone(),
-                running: Vec::new(),
-            };
-            task::spawn(monitor.run());
+    /// Says how probes go out from now on, and has the pool watched if that is possible already:
+    /// in a runtime.
+    pub(crate) fn watch_by(&self, dial: &Dial) {
+        self.state.set_dial(dial.clone());
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.keep_watch();
         }
+    }
+
+    /// Sees to it that the pool is watched, if there is anything to watch for. Must be called in
+    /// a runtime; when that ends, another may go on.
+    pub(crate) fn keep_watch(&self) {
+        let bell = &self.state.bell;
+        if bell.is_heard() || !self.state.health().wants_monitor() || !bell.listen() {
+            return;
+        }
+        let monitor = Monitor {
+            state: Arc::downgrade(&self.state),
+            bell: Arc::clone(bell),
+            line: Line::default(),
+            running: Tasks::new(),
+        };
+        task::spawn(monitor.run());
     }
 }
 
-/// The task that probes. It does not keep the pool alive, and ends when the pool does.
+/// The task that probes, and that sees to what is due while no client comes. It does not keep the
+/// pool alive, and ends when the pool does, with all probes.
 struct Monitor {
     state: Weak<State>,
-    settings: Arc<PoolSettings>,
-    dial: Dial,
-    running: Vec<Running>,
+    bell: Arc<Bell>,
+    line: Line,
+    running: Tasks<Finished>,
+}
+
+/// A probe that has come to its end.
+struct Finished {
+    probing: Probing,
+    event: HealthEvent,
+}
+
+/// An upstream that is being probed. Dropped before the end, it is to be probed again.
+struct Probing {
+    state: Weak<State>,
+    place: usize,
+    member: Arc<Member>,
 }
 
 impl Monitor {
     async fn run(mut self) {
-        while let Some(pool) = self.pool() {
-            let next = self.start_due(&pool, Instant::now());
-            drop(pool);
-            let mut nap = Box::pin(sleep_until(next));
-            let finished = poll_fn(|cx| match self.poll_running(cx) {
-                Poll::Ready(finished) => Poll::Ready(Some(finished)),
-                Poll::Pending => nap.as_mut().poll(cx).map(|()| None),
-            })
-            .await;
-            if let (Some((member, event)), Some(pool)) = (finished, self.pool()) {
-                pool.note_probe(&member, &event);
+        while let Some(state) = self.state.upgrade() {
+            let wake_at = self.turn(&state, Instant::now());
+            // It might be the last.
+            drop(state);
+            let finished = self.wait(wake_at).await;
+            if let (Some(finished), Some(state)) = (finished, self.state.upgrade()) {
+                let (place, member) = finished.note(&state);
+                self.line.join(place, &member);
             }
         }
     }
 
-    fn pool(&self) -> Option<Pool> {
-        let state = self.state.upgrade()?;
-        Some(Pool::from_parts(state, Arc::clone(&self.settings)))
+    /// Sees to everything that is due, and when to do so next.
+    fn turn(&mut self, state: &Arc<State>, now: Instant) -> Option<Instant> {
+        let roster = caught(|| state.fresh_roster(now)).unwrap_or_else(|_| {
+            tell_panic();
+            state.roster()
+        });
+        let health = state.health();
+        if health.probe.is_none() {
+            return state.alarm.at();
+        }
+        if self.bell.take_rescheduled() || !self.line.is_of(roster.members()) {
+            self.line = Line::of(roster.members());
+        }
+        let dial = state.dial();
+        while self.running.len() < health.schedule.most_at_once() {
+            match self.line.next(now) {
+                Some(next) => self.start(state, next, &health, dial.clone()),
+                None => {
+                    let times = [self.line.next_at(), state.alarm.at()];
+                    return times.into_iter().flatten().min();
+                }
+            }
+        }
+        // The next that ends makes room.
+        state.alarm.at()
     }
 
-    /// Starts the probes that are due; when to look again.
-    fn start_due(&mut self, pool: &Pool, now: Instant) -> Instant {
-        let health = &self.settings.health;
-        let mut next = now + MAX_NAP;
-        let Some(probe) = &health.probe else {
-            return next;
+    fn start(
+        &mut self,
+        state: &Arc<State>,
+        (place, member): (usize, Arc<Member>),
+        health: &HealthSettings,
+        dial: Dial,
+    ) {
+        let Some(probe) = health.probe.clone() else {
+            return;
         };
-        for member in pool.fresh_roster(now).members().iter() {
-            if self.running.len() >= MAX_RUNNING {
-                break;
-            }
-            let mut watch = member.watch(|| health.new_watch(now));
-            if watch.times.start(now) {
-                let target =
-                    ProbeTarget::over(member.upstream().address().clone(), self.dial.clone());
-                let within = health.schedule.probe_timeout();
-                self.running
-                    .push(run(Arc::clone(probe), Arc::clone(member), target, within));
-            } else if let Some(due) = watch.times.due() {
-                next = next.min(due);
-            }
-        }
-        next
+        let upstream = member.upstream();
+        let target = ProbeTarget::over(upstream.address().clone(), dial)
+            .with_http_version(upstream.version())
+            .announced(upstream.proxy_protocol());
+        let within = health.schedule.probe_timeout();
+        let state = Arc::downgrade(state);
+        let probing = Probing {
+            state,
+            place,
+            member,
+        };
+        self.running.start(async move {
+            let event = check(&*probe, &target, within).await;
+            Finished { probing, event }
+        });
     }
 
-    fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<(Arc<Member>, HealthEvent)> {
-        for (index, running) in self.running.iter_mut().enumerate() {
-            if let Poll::Ready(finished) = running.as_mut().poll(cx) {
-                drop(self.running.swap_remove(index));
+    /// Waits for this moment, for a ring of the bell, or for a probe that ends.
+    async fn wait(&mut self, wake_at: Option<Instant>) -> Option<Finished> {
+        let bell = Arc::clone(&self.bell);
+        let mut rung = pin!(bell.rung());
+        let mut nap = pin!(async {
+            match wake_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut poll = |cx: &mut Context<'_>| {
+            if let Poll::Ready(finished) = self.running.poll_next(cx) {
                 return Poll::Ready(finished);
             }
+            if rung.as_mut().poll(cx).is_ready() || nap.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        };
+        poll_fn(&mut poll).await
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.bell.leave();
+    }
+}
+
+impl Finished {
+    /// Takes note of what was learned; who it was, and in which place, for the next time.
+    fn note(self, state: &State) -> (usize, Arc<Member>) {
+        let Self { probing, event } = self;
+        let (place, member) = (probing.place, Arc::clone(&probing.member));
+        let now = event.at;
+        state.watching(&member, now, |watch, _| {
+            watch.last_probe = Some(event.clone());
+        });
+        if caught(|| state.observe(&member, &event)).is_err() {
+            tell_panic();
         }
-        Poll::Pending
+        state.watching(&member, now, |watch, health| {
+            let state = watch.standing.state();
+            let dice = fastrand::f64();
+            watch.times.finish(&health.schedule, state, now, dice);
+        });
+        (place, member)
     }
 }
 
-impl Pool {
-    fn note_probe(&self, member: &Arc<Member>, event: &HealthEvent) {
-        let health = &self.settings.health;
-        self.observe(member, event);
-        let mut watch = member.watch(|| health.new_watch(event.at));
-        let state = watch.standing.state().clone();
-        watch
-            .times
-            .finish(&health.schedule, &state, event.at, fastrand::f64());
-        watch.last_probe = Some(event.clone());
+impl Drop for Probing {
+    fn drop(&mut self) {
+        let Some(state) = self.state.upgrade() else {
+            return;
+        };
+        let is_given_up = self.member.with_watch(|watch| {
+            let Some(watch) = watch.as_mut().filter(|watch| watch.times.due().is_none()) else {
+                return false;
+            };
+            watch.times.abandon(Instant::now() + MAKE_UP);
+            true
+        });
+        if is_given_up {
+            state.bell.reschedule();
+        }
     }
 }
 
-fn run(
-    probe: Arc<dyn Probe>,
-    member: Arc<Member>,
-    target: ProbeTarget,
-    within: Duration,
-) -> Running {
-    Box::pin(async move {
-        let event = check(&*probe, &target, within).await;
-        (member, event)
-    })
+/// What was undone by it is done later, and the panic itself was told by the panic hook.
+fn tell_panic() {
+    tracing::error!("a health policy or an observer panicked");
 }

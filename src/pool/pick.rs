@@ -95,7 +95,7 @@ impl Pool {
 
     /// Whether there is an upstream that may be picked and is not among those tried.
     pub(crate) fn has_other(&self, tried: &[Arc<Member>], now: Instant) -> bool {
-        !self.left(&self.fresh_roster(now), tried).is_empty()
+        !self.left(&self.state.fresh_roster(now), tried).is_empty()
     }
 
     /// Waits for a turn, and takes it.
@@ -136,13 +136,16 @@ impl Pool {
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
+        // Before the look at the roster.
+        let losses = self.state.losses();
         self.state
             .gate()
             .enter(visit, &self.settings.admission, now)
             .map_err(|busy| Refusal::Busy(busy, Scope::Everyone))?;
-        self.pick(visit, head, tried, now).inspect_err(|_| {
+        let lease = self.pick(visit, head, tried, now).inspect_err(|_| {
             self.state.gate().undo(visit);
-        })
+        })?;
+        Ok(lease.after(losses))
     }
 
     /// Asks the policy, and again without those that are full.
@@ -153,12 +156,12 @@ impl Pool {
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
-        let roster = self.fresh_roster(now);
+        let roster = self.state.fresh_roster(now);
         let mut picked = self.pick_from(visit, &roster, head, tried, now);
         if let Err(Refusal::Busy(busy, scope)) = &mut picked {
             // One that comes back to health is worth asking for, too.
             let healthier = Busy {
-                retry_at: roster.changes_at(),
+                retry_at: self.state.alarm.at(),
                 ..*busy
             };
             *busy = busy.and(healthier);
@@ -225,13 +228,10 @@ impl Pool {
             !tried.iter().any(|tried| tried.is_at(address))
         };
         let left: Vec<_> = roster.usable().iter().filter(is_untried).cloned().collect();
-        if left.is_empty() && self.settings.health.has_last_resort() {
-            return roster
-                .members()
-                .iter()
-                .filter(is_untried)
-                .cloned()
-                .collect();
+        if left.is_empty() && self.state.health().has_last_resort() {
+            let is_possible = |member: &&Arc<Member>| is_untried(member) && member.is_open();
+            let members = roster.members().iter();
+            return members.filter(is_possible).cloned().collect();
         }
         left
     }

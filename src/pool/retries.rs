@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::retry::Entry;
+use crate::retry::{Cost, Entry};
 
 use super::handle::Pool;
 
@@ -15,7 +15,8 @@ pub struct RetryStatus {
     /// Retries that the budget has denied since then: the request got what its last attempt had
     /// come to.
     pub denied: u64,
-    /// How many more may be made at this moment.
+    /// How many more may be made at this moment; five times as many if they follow failures to
+    /// connect.
     pub left: u64,
 }
 
@@ -28,7 +29,7 @@ impl Pool {
         RetryStatus {
             made: ledger.made(),
             denied: ledger.denied(),
-            left: ledger.left(&self.settings.retry_budget, Instant::now()),
+            left: ledger.left(&self.settings.retry_budget, Cost::Request, Instant::now()),
         }
     }
 
@@ -38,8 +39,9 @@ impl Pool {
     }
 
     /// Draws a retry from the budget, if there is one left.
-    pub(crate) fn draw_retry(&self, now: Instant) -> Option<Entry> {
-        self.state.retries().retry(&self.settings.retry_budget, now)
+    pub(crate) fn draw_retry(&self, cost: Cost, now: Instant) -> Option<Entry> {
+        let budget = &self.settings.retry_budget;
+        self.state.retries().retry(budget, cost, now)
     }
 
     /// Gives back one that was not made after all.

@@ -5,8 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use tokio::time::Instant;
-
 use crate::{
     connect::Address,
     upstream::{Member, Upstream},
@@ -18,29 +16,23 @@ pub(super) struct Roster {
     members: Arc<[Arc<Member>]>,
     /// Those that may be picked, by their health.
     usable: Vec<Arc<Member>>,
-    /// When somebody's health changes by itself.
-    changes_at: Option<Instant>,
 }
 
 /// What an edit did.
 #[derive(Debug)]
 pub(super) struct Edited {
     pub(super) members: Vec<Arc<Member>>,
+    /// Members that were not in before.
+    pub(super) added: Vec<Arc<Member>>,
+    /// Members whose settings are other ones now.
+    pub(super) changed: Vec<Arc<Member>>,
     /// Members that are in no more.
     pub(super) removed: Vec<Arc<Member>>,
 }
 
 impl Roster {
-    pub(super) fn new(
-        members: Arc<[Arc<Member>]>,
-        usable: Vec<Arc<Member>>,
-        changes_at: Option<Instant>,
-    ) -> Self {
-        Self {
-            members,
-            usable,
-            changes_at,
-        }
+    pub(super) fn new(members: Arc<[Arc<Member>]>, usable: Vec<Arc<Member>>) -> Self {
+        Self { members, usable }
     }
 
     pub(super) const fn members(&self) -> &Arc<[Arc<Member>]> {
@@ -51,13 +43,10 @@ impl Roster {
         &self.usable
     }
 
-    pub(super) const fn changes_at(&self) -> Option<Instant> {
-        self.changes_at
-    }
-
-    /// Whether somebody's health has changed by itself meanwhile.
-    pub(super) fn is_stale(&self, now: Instant) -> bool {
-        self.changes_at.is_some_and(|at| at <= now)
+    /// The member of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Member>> {
+        let mut members = self.members.iter();
+        members.find(|member| member.upstream().name() == name)
     }
 
     /// The roster with exactly these upstreams, in their order; the first of several at the same
@@ -77,16 +66,23 @@ impl Roster {
             .collect();
         let mut addresses = HashSet::with_capacity(upstreams.len());
         let mut members: Vec<Arc<Member>> = Vec::with_capacity(upstreams.len());
+        let (mut added, mut changed) = (Vec::new(), Vec::new());
         for upstream in upstreams {
             if !addresses.insert(upstream.address().clone()) {
                 continue;
             }
-            let known = known.get(upstream.address()).copied().cloned();
-            members.push(match known.or_else(|| remembered(&upstream)) {
-                Some(member) if *member.upstream() == upstream => member,
-                Some(member) => Arc::new(member.changed(upstream)),
-                None => Arc::new(Member::new(upstream)),
-            });
+            let member = match known.get(upstream.address()) {
+                Some(known) if *known.upstream() == upstream => Arc::clone(known),
+                Some(known) => {
+                    changed.push(Arc::new(known.changed(upstream)));
+                    Arc::clone(&changed[changed.len() - 1])
+                }
+                None => {
+                    added.push(joined(remembered(&upstream), upstream));
+                    Arc::clone(&added[added.len() - 1])
+                }
+            };
+            members.push(member);
         }
         let is_same = members.len() == self.members.len()
             && members
@@ -98,6 +94,19 @@ impl Roster {
         }
         let is_gone = |old: &&Arc<Member>| !addresses.contains(old.upstream().address());
         let removed = self.members.iter().filter(is_gone).cloned().collect();
-        Some(Edited { members, removed })
+        Some(Edited {
+            members,
+            added,
+            changed,
+            removed,
+        })
+    }
+}
+
+fn joined(remembered: Option<Arc<Member>>, upstream: Upstream) -> Arc<Member> {
+    match remembered {
+        Some(member) if *member.upstream() == upstream => member,
+        Some(member) => Arc::new(member.changed(upstream)),
+        None => Arc::new(Member::new(upstream)),
     }
 }

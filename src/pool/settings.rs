@@ -8,15 +8,17 @@ use crate::{
     admission::{Admission, QueueLimits},
     balance::{AnyBalance, LeastTunnels},
     health::{
-        Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, Probe,
-        ProbeSchedule, ProbeTimes, Probed, Standing,
+        Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, PoolPolicy, Probe,
+        ProbeSchedule, ProbeTimes, Probed, Standing, Tally,
     },
     retry::RetryBudget,
     upstream::Watch,
 };
 
-/// What becomes of the open tunnels of an upstream that is lost: removed, or unhealthy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What becomes of the open tunnels of an upstream that is lost: removed, drained, or unhealthy.
+///
+/// A close that was ordered stands, even if the upstream comes back before it is carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LostTunnels {
     /// They live on.
@@ -37,12 +39,13 @@ pub(super) struct PoolSettings {
     pub(super) queue: QueueLimits,
     pub(super) retry_budget: RetryBudget,
     pub(super) removed_tunnels: LostTunnels,
-    pub(super) health: HealthSettings,
 }
 
+/// All that concerns health; the same for every handle, as there is one health.
 #[derive(Clone, Debug)]
 pub(super) struct HealthSettings {
     pub(super) policy: Option<Arc<dyn HealthPolicy>>,
+    pub(super) outliers: Option<Arc<dyn PoolPolicy>>,
     pub(super) ejection: Ejection,
     pub(super) availability: Option<Arc<dyn Availability>>,
     pub(super) probe: Option<Arc<dyn Probe>>,
@@ -59,32 +62,41 @@ impl PoolSettings {
             queue: QueueLimits::default(),
             retry_budget: RetryBudget::new(),
             removed_tunnels: LostTunnels::Leave,
-            health: HealthSettings {
-                policy: None,
-                ejection: Ejection::new(),
-                availability: None,
-                probe: None,
-                schedule: ProbeSchedule::every(Duration::from_secs(10)),
-                slow_start: None,
-                unhealthy_tunnels: LostTunnels::Leave,
-            },
         }
     }
 }
 
 impl HealthSettings {
+    pub(super) const fn new() -> Self {
+        Self {
+            policy: None,
+            outliers: None,
+            ejection: Ejection::new(),
+            availability: None,
+            probe: None,
+            schedule: ProbeSchedule::every(Duration::from_secs(10)),
+            slow_start: None,
+            unhealthy_tunnels: LostTunnels::Leave,
+        }
+    }
+
     pub(super) fn new_watch(&self, now: Instant) -> Watch {
+        Watch {
+            standing: self.new_standing(now),
+            times: ProbeTimes::new(now),
+            last_probe: None,
+            tally: Tally::default(),
+        }
+    }
+
+    pub(super) fn new_standing(&self, now: Instant) -> Standing {
         let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
             (Some(policy), Some(_)) => (Arc::clone(policy), Probed::Yes),
             (Some(policy), None) => (Arc::clone(policy), Probed::No),
             (None, Some(_)) => (Arc::new(Consecutive::new()), Probed::Yes),
             (None, None) => (Arc::new(Passive::default()), Probed::No),
         };
-        Watch {
-            standing: Standing::new(policy, self.ejection.clone(), probed, now),
-            times: ProbeTimes::new(now),
-            last_probe: None,
-        }
+        Standing::new(policy, self.ejection.clone(), probed, now)
     }
 
     pub(super) fn availability(&self) -> &dyn Availability {
@@ -97,5 +109,10 @@ impl HealthSettings {
     /// to do when few are left.
     pub(super) fn has_last_resort(&self) -> bool {
         self.probe.is_none() && self.availability.is_none()
+    }
+
+    /// Whether there is something to do while no client comes.
+    pub(super) const fn wants_monitor(&self) -> bool {
+        self.probe.is_some() || self.outliers.is_some()
     }
 }

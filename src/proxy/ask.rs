@@ -8,6 +8,7 @@ use http_body_util::Empty;
 use tokio::time::timeout;
 
 use crate::{
+    connect::Link,
     error::{Error, ErrorKind},
     handshake::{Agreement, Answer, Offer, accepted, exchange, outbound, refused},
     head::RequestHead,
@@ -30,7 +31,7 @@ pub(super) struct Wish {
 
 /// An upstream's answer, made fit to pass on.
 pub(super) enum Heard {
-    /// A 101 that has been verified.
+    /// A yes that has been verified.
     Agreed(Box<Agreed>),
     /// Any other, with the status that the upstream gave it.
     Refused(StatusCode, Response<Answered>),
@@ -49,12 +50,13 @@ impl Wish {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or [`ErrorKind::Disagreement`].
+    /// [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or [`ErrorKind::Disagreement`];
+    /// over HTTP/2 also what connecting anew may give.
     pub(super) async fn ask(
         &self,
         settings: &Settings,
         lease: &Lease,
-        transport: Transport,
+        link: Link,
     ) -> Result<Heard, Error> {
         let mark = mark(settings, &self.head, &self.client, lease);
         let request = outbound(
@@ -67,14 +69,14 @@ impl Wish {
         let offer = Offer::of(request.headers(), &self.upgrade);
         let via = settings.outbound.via.as_ref();
         let edits = &settings.response_edits;
-        match await_answer(settings, transport, request).await? {
+        match await_answer(settings, link, request).await? {
             Answer::Refusal(response) => {
                 let status = response.status();
                 let mut response = refused(response, &self.upgrade, via, edits);
                 add(mark, response.headers_mut());
                 Ok(Heard::Refused(status, response.map(Answered::Refusal)))
             }
-            Answer::SwitchingProtocols {
+            Answer::Agreed {
                 head,
                 transport,
                 read_ahead,
@@ -125,12 +127,13 @@ pub(super) fn view<'a>(
 
 async fn await_answer(
     settings: &Settings,
-    transport: Transport,
+    link: Link,
     request: Request<Empty<Bytes>>,
 ) -> Result<Answer, Error> {
     let timeouts = &settings.timeouts;
     let exchange = exchange(
-        transport,
+        link,
+        &settings.dial,
         request,
         settings.head_limits,
         timeouts.refusal_body,

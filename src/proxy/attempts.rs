@@ -17,12 +17,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     admission::Visit,
+    connect::Link,
     error::{Error, ErrorKind},
     head::RequestHead,
+    headers::ClientInfo,
     later::later,
     pool::Lease,
-    retry::{Entry, Retry},
-    transport::Transport,
+    retry::{Cost, Entry, Retry},
     upstream::Member,
 };
 
@@ -100,7 +101,7 @@ impl<'a> Attempts<'a> {
         Ok(attempt)
     }
 
-    /// Connects to an upstream; to the next one if that fails, as often as may be.
+    /// Finds a way to an upstream; to the next one if that fails, as often as may be.
     ///
     /// # Errors
     ///
@@ -108,12 +109,16 @@ impl<'a> Attempts<'a> {
     pub(super) async fn connect(
         &mut self,
         head: &RequestHead<'_>,
-    ) -> Result<(Attempt, Transport), Standing> {
+        client: &ClientInfo,
+    ) -> Result<(Attempt, Link), Standing> {
         loop {
             let attempt = self.next(head).await?;
-            let address = attempt.lease.member().upstream().address();
-            match self.bounded(self.settings().dial.dial(address)).await {
-                Ok(transport) => return Ok((attempt, transport)),
+            let upstream = attempt.lease.member().upstream();
+            let header = upstream.proxy_header(head.client_ip(), client);
+            let dial = &self.settings().dial;
+            let reached = dial.reach(upstream.address(), upstream.version(), header.as_ref());
+            match self.bounded(reached).await {
+                Ok(link) => return Ok((attempt, link)),
                 Err(error) => self.failed(attempt, error)?,
             }
         }
@@ -163,9 +168,9 @@ impl<'a> Attempts<'a> {
     /// The failure, if nothing more may be tried.
     pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), Standing> {
         self.teller.failed(&attempt, &error);
-        let is_covered = self.retry.covers_failure(error.kind());
+        let cost = self.retry.after_failure(error.kind());
         self.give_up(attempt);
-        self.go_on(is_covered, Standing::Error(error))
+        self.go_on(cost, Standing::Error(error))
     }
 
     /// Takes note of an upstream's no, and gives the upstream up: the status that it gave, and the
@@ -181,9 +186,9 @@ impl<'a> Attempts<'a> {
         answer: Response<Answered>,
     ) -> Result<(), Standing> {
         self.teller.refused(&attempt, status);
-        let is_covered = self.retry.covers_status(status);
+        let cost = self.retry.after_status(status);
         self.give_up(attempt);
-        self.go_on(is_covered, Standing::Answer(Box::new(answer)))
+        self.go_on(cost, Standing::Answer(Box::new(answer)))
     }
 
     fn begin(&mut self, attempt: &Attempt) {
@@ -209,12 +214,13 @@ impl<'a> Attempts<'a> {
         drop(attempt);
     }
 
-    fn go_on(&mut self, is_covered: bool, standing: Standing) -> Result<(), Standing> {
+    /// Goes on at this cost; `None` says that what was met is not to be tried again.
+    fn go_on(&mut self, cost: Option<Cost>, standing: Standing) -> Result<(), Standing> {
         let now = Instant::now();
-        if !is_covered || !self.has_more(now) {
+        let Some(cost) = cost.filter(|_| self.has_more(now)) else {
             return Err(standing);
-        }
-        let Some(entry) = self.settings().pool.draw_retry(now) else {
+        };
+        let Some(entry) = self.settings().pool.draw_retry(cost, now) else {
             tracing::debug!("not tried again: the retry budget is exhausted");
             return Err(standing);
         };

@@ -1,7 +1,5 @@
 //! The layer, and all its settings.
 
-#[cfg(feature = "rustls")]
-use std::sync::OnceLock;
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -173,7 +171,15 @@ impl<T> ProxyLayer<T> {
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn tls(self, tls: crate::connect::Tls) -> Self {
-        self.with(|settings| settings.dial.tls = Arc::new(OnceLock::from(tls)))
+        self.with(|settings| settings.dial.set_tls(tls))
+    }
+
+    /// How tunnels share connections to upstreams that are spoken to in
+    /// [HTTP/2](crate::Upstream::http_version).
+    #[cfg(feature = "http2")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
+    pub fn http2_connections(self, connections: crate::connect::Http2Connections) -> Self {
+        self.with(|settings| settings.dial.share_by(connections))
     }
 
     /// How long the upstream may take to answer the handshake, once connected; 10 s. What all
@@ -206,12 +212,24 @@ impl<T> ProxyLayer<T> {
     /// Opens connections to upstreams with this instead of the default
     /// [`Connector`](crate::connect::Connector).
     pub fn connector(self, connector: impl Connect + 'static) -> Self {
-        self.with(|settings| settings.dial.connector = Arc::new(connector))
+        self.with(|settings| settings.dial.set_connector(Arc::new(connector)))
     }
 
-    /// TCP keep-alive on the clients' plain TCP connections; on by default.
+    /// TCP keep-alive on the clients' plain TCP connections: these settings, or off.
+    ///
+    /// By default it is on, with [`TcpKeepAlive::default`], unless tunnels ping their clients at
+    /// least every four minutes: pings find a client that is gone by themselves, and sooner.
     pub fn client_tcp_keep_alive(self, keep_alive: impl Into<Option<TcpKeepAlive>>) -> Self {
-        self.with(|settings| settings.client_tcp_keep_alive = keep_alive.into())
+        self.with(|settings| settings.client_tcp_keep_alive = keep_alive.into().into())
+    }
+
+    /// TCP keep-alive on connections to upstreams, whatever [connector](Self::connector) opened
+    /// them: these settings, or off.
+    ///
+    /// By default it is on, with [`TcpKeepAlive::default`], except on connections without TLS
+    /// where tunnels ping their upstreams at least every four minutes.
+    pub fn upstream_tcp_keep_alive(self, keep_alive: impl Into<Option<TcpKeepAlive>>) -> Self {
+        self.with(|settings| settings.upstream_tcp_keep_alive = keep_alive.into().into())
     }
 
     /// Believes what these proxies say of the client in `X-Forwarded-*`; nobody by default.
@@ -291,7 +309,7 @@ impl<T> ProxyLayer<T> {
     /// Shows an observer what happens.
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        self.settings.pool.attach_observer(Arc::clone(&observer));
+        self.settings.pool.attach_observer(&observer);
         self.with(|settings| settings.observer = Some(observer))
             .with_tunnel(|tunnel| tunnel)
     }
@@ -316,6 +334,7 @@ impl<T> ProxyLayer<T> {
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         change(settings);
+        settings.settle();
         // Connections are not shared with a layer that may open them in another way.
         if let Some(forward) = &mut settings.forward {
             forward.connections = Arc::default();
@@ -352,7 +371,7 @@ impl<S, T> Layer<S> for ProxyLayer<T> {
     type Service = Proxy<S, T>;
 
     fn layer(&self, inner: S) -> Proxy<S, T> {
-        self.settings.begin_probing();
+        self.settings.pool.watch_by(&self.settings.dial);
         Proxy::new(inner, Arc::clone(&self.settings))
     }
 }

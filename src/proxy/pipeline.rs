@@ -75,7 +75,7 @@ struct Journey<'a> {
 
 impl Journey<'_> {
     async fn proxy(&self, taken: Taken) -> Result<Response<Answered>, Standing> {
-        self.settings.pool.keep_probing(&self.settings.dial);
+        self.settings.pool.keep_watch();
         let Taken {
             mut head,
             intent,
@@ -107,9 +107,9 @@ impl Journey<'_> {
         let view = view(self.settings, &wish.head, &wish.client);
         let mut attempts = Attempts::new(self.teller, Visit::Tunnel, &self.settings.retry);
         loop {
-            let (attempt, transport) = attempts.connect(&view).await?;
+            let (attempt, link) = attempts.connect(&view, &wish.client).await?;
             Span::current().record("upstream", attempt.upstream());
-            let asked = wish.ask(self.settings, &attempt.lease, transport);
+            let asked = wish.ask(self.settings, &attempt.lease, link);
             match attempts.bounded(asked).await {
                 Ok(Heard::Agreed(agreed)) => {
                     let lease = attempts.succeeded(attempt);

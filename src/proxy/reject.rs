@@ -63,6 +63,7 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::Resolve
         | ErrorKind::Connect
         | ErrorKind::Tls
+        | ErrorKind::Http2Unsupported
         | ErrorKind::Handshake
         | ErrorKind::Disagreement
         | ErrorKind::Answer

@@ -3,9 +3,9 @@
 use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::SystemTime,
 };
 
@@ -69,8 +69,9 @@ impl Session {
     ) -> Entered {
         let client: Option<SocketAddr> = client.peer();
         self.lease.settle();
-        let upstream = self.lease.member().shared_name();
-        let listed = self.settings.registry.enter(|id| TunnelInfo {
+        let member = Arc::clone(self.lease.member());
+        let upstream = member.shared_name();
+        let listed = self.settings.registry.enter(Some(member), |id| TunnelInfo {
             id,
             client,
             upstream,
@@ -78,6 +79,9 @@ impl Session {
             subprotocol: agreement.subprotocol,
             opened: SystemTime::now(),
         });
+        self.settings
+            .pool
+            .close_if_lost(&self.lease, listed.entry());
         // A drain that began meanwhile has not seen this one.
         if self.settings.drain.is_draining() {
             self.settings.drain.close_at_once(listed.entry());
@@ -127,8 +131,11 @@ impl Entered {
             observer.tunnel_opened(listed.entry().info());
         }
         let config = Arc::clone(&settings.tunnel);
-        let report = Tunnel::from_parts(parts, config, Some(Arc::clone(listed.entry()))).await;
-        settings.pool.note_end(&lease, &report);
+        let report = Noting {
+            tunnel: Tunnel::from_parts(parts, config, Some(Arc::clone(listed.entry()))),
+            lease: &lease,
+        }
+        .await;
         // Before anyone is told, so that who is told finds the counts right.
         drop(lease);
         let entry = Arc::clone(listed.entry());
@@ -142,6 +149,26 @@ impl Entered {
     #[allow(clippy::boxed_local)] // that is the point
     fn unboxed(self: Box<Self>) -> Self {
         *self
+    }
+}
+
+/// A tunnel whose end the pool learns as soon as it is certain: an upstream is known to be lost
+/// before the client has answered our farewell.
+struct Noting<'a> {
+    tunnel: Tunnel,
+    lease: &'a Lease,
+}
+
+impl Future for Noting<'_> {
+    type Output = TunnelReport;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TunnelReport> {
+        let noting = self.get_mut();
+        let polled = Pin::new(&mut noting.tunnel).poll(cx);
+        if let Some(report) = noting.tunnel.foretell() {
+            noting.lease.note_end(&report);
+        }
+        polled
     }
 }
 
@@ -168,7 +195,10 @@ async fn hand_over(
     })
     .await?;
     let (client, read_ahead) = from_upgraded(upgraded);
-    client.tune(settings.client_tcp_keep_alive.as_ref());
+    client.no_delay();
+    if let Some(keep_alive) = settings.client_tcp_keep_alive() {
+        client.keep_alive(&keep_alive);
+    }
     Ok((client, read_ahead))
 }
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{Extensions, Response};
 
 use crate::{
-    connect::Dial,
+    connect::{Dial, KeptAlive},
     drain::Drain,
-    error::Error,
+    error::{Error, Side},
     handshake::{HeadLimits, Outbound},
     headers::{ClientInfo, HeaderEdits},
     matcher::AnyMatcher,
@@ -35,7 +35,8 @@ pub(super) struct Settings {
     pub(super) timeouts: Timeouts,
     pub(super) head_limits: HeadLimits,
     pub(super) retry: Retry,
-    pub(super) client_tcp_keep_alive: Option<TcpKeepAlive>,
+    pub(super) client_tcp_keep_alive: TcpKeepAliveChoice,
+    pub(super) upstream_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) tunnel: Arc<TunnelConfig>,
     pub(super) client_info: Option<Arc<ClientInfoOf>>,
     pub(super) restyle: Option<Arc<Restyle>>,
@@ -46,6 +47,21 @@ pub(super) struct Settings {
 
 pub(super) type ClientInfoOf = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
 pub(super) type Restyle = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync;
+
+/// What the host says of TCP keep-alive on a leg.
+#[derive(Clone, Debug)]
+pub(super) enum TcpKeepAliveChoice {
+    /// Nothing: it is on where pings don't do as well.
+    Default,
+    On(TcpKeepAlive),
+    Off,
+}
+
+impl From<Option<TcpKeepAlive>> for TcpKeepAliveChoice {
+    fn from(keep_alive: Option<TcpKeepAlive>) -> Self {
+        keep_alive.map_or(Self::Off, Self::On)
+    }
+}
 
 /// The waits of the handshake.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +78,7 @@ impl Settings {
     pub(super) fn new(pool: Pool) -> Self {
         let registry = Registry::new();
         pool.attach(&registry);
-        Self {
+        let mut settings = Self {
             drain: Drain::new(registry.clone()),
             registry,
             pool,
@@ -79,19 +95,37 @@ impl Settings {
             },
             head_limits: HeadLimits::default(),
             retry: Retry::new(),
-            client_tcp_keep_alive: Some(TcpKeepAlive::default()),
+            client_tcp_keep_alive: TcpKeepAliveChoice::Default,
+            upstream_tcp_keep_alive: TcpKeepAliveChoice::Default,
             tunnel: Arc::new(TunnelConfig::new()),
             client_info: None,
             restyle: None,
             observer: None,
+        };
+        settings.settle();
+        settings
+    }
+
+    /// TCP keep-alive for a client's connection.
+    pub(super) fn client_tcp_keep_alive(&self) -> Option<TcpKeepAlive> {
+        match &self.client_tcp_keep_alive {
+            TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Client) => None,
+            TcpKeepAliveChoice::Default => Some(TcpKeepAlive::default()),
+            TcpKeepAliveChoice::On(keep_alive) => Some(keep_alive.clone()),
+            TcpKeepAliveChoice::Off => None,
         }
     }
 
-    /// Starts the probes if that is possible already: in a runtime.
-    pub(super) fn begin_probing(&self) {
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.pool.keep_probing(&self.dial);
-        }
+    /// Brings what depends on several settings into line with them.
+    pub(super) fn settle(&mut self) {
+        self.dial.tcp_keep_alive = match &self.upstream_tcp_keep_alive {
+            TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Upstream) => {
+                KeptAlive::Tls(TcpKeepAlive::default())
+            }
+            TcpKeepAliveChoice::Default => KeptAlive::Every(TcpKeepAlive::default()),
+            TcpKeepAliveChoice::On(keep_alive) => KeptAlive::Every(keep_alive.clone()),
+            TcpKeepAliveChoice::Off => KeptAlive::None,
+        };
     }
 
     /// What is known of the connection that a request came on: what the host's function says,

@@ -7,10 +7,14 @@ use super::ledger::SECONDS;
 ///
 /// Over the last 10 seconds there may be this share of retries for each request, plus so many for
 /// each of these seconds, which keeps a pool with little traffic able to retry at all: unless set
-/// 20 %, and 10 a second. So 1,000 clients that meet a full outage make at most 1,300 attempts.
-/// Beyond the budget a request gets at once what its last attempt came to. A request counts when
-/// its first attempt has ended, well or not; retries count whatever they are for, a connection
-/// that was not made included.
+/// 20 %, and 10 a second. A request counts when its first attempt has ended, well or not.
+///
+/// A retry after a failure to connect counts a fifth. It costs the upstreams little, and whoever
+/// finds a dead upstream needs one: so by default every client may meet one that is dead, until
+/// probes or clients have found out. Where 1,000 clients meet a full outage at once, they make at
+/// most 2,500 attempts to connect, or 1,300 that send their request.
+///
+/// Beyond the budget a request gets at once what its last attempt came to.
 ///
 /// All layers and clones of a [`Pool`](crate::Pool) draw from the same budget.
 ///
@@ -54,12 +58,31 @@ impl RetryBudget {
         self
     }
 
-    /// How many retries there may be in a window with so many requests.
+    /// What the retries of a window with so many requests may cost.
     pub(super) fn allows(&self, requests: u64) -> u64 {
-        let by_share = self.share * requests as f64;
-        let by_time = u64::from(self.per_second) * SECONDS;
+        let retry = Cost::Request.units();
+        let by_share = self.share * requests as f64 * retry as f64;
+        let by_time = u64::from(self.per_second) * SECONDS * retry;
         // A hair is added for what rounding took: a fifth of five is one. The cast saturates.
         ((by_share + 1e-6) as u64).saturating_add(by_time)
+    }
+}
+
+/// What a retry costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// The attempt before got no connection.
+    Connect,
+    /// The attempt before had sent the request.
+    Request,
+}
+
+impl Cost {
+    pub(super) const fn units(self) -> u64 {
+        match self {
+            Self::Connect => 1,
+            Self::Request => 5,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::budget::RetryBudget;
+use super::budget::{Cost, RetryBudget};
 
 /// How many seconds count, the one under way included.
 pub(super) const SECONDS: u64 = 10;
@@ -22,12 +22,16 @@ pub(crate) struct Ledger {
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     requests: u64,
-    retries: u64,
+    /// What its retries cost.
+    spent: u64,
 }
 
 /// A retry that was granted; where it stands in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry(u64);
+pub(crate) struct Entry {
+    second: u64,
+    cost: Cost,
+}
 
 impl Ledger {
     /// Enters a request whose first attempt has ended, which earns its share of a retry.
@@ -37,33 +41,36 @@ impl Ledger {
     }
 
     /// Enters a retry if the budget has one left.
-    pub(crate) fn retry(&mut self, budget: &RetryBudget, now: Instant) -> Option<Entry> {
+    pub(crate) fn retry(
+        &mut self,
+        budget: &RetryBudget,
+        cost: Cost,
+        now: Instant,
+    ) -> Option<Entry> {
         let second = self.advance(now);
-        if self.left(budget, now) == 0 {
+        if self.units_left(budget) < cost.units() {
             self.denied += 1;
             return None;
         }
-        self.slot(second).retries += 1;
+        self.slot(second).spent += cost.units();
         self.made += 1;
-        Some(Entry(second))
+        Some(Entry { second, cost })
     }
 
     /// Strikes out a retry that was not made.
-    pub(crate) fn strike(&mut self, Entry(second): Entry) {
+    pub(crate) fn strike(&mut self, Entry { second, cost }: Entry) {
         self.made = self.made.saturating_sub(1);
         // An older one counts no more.
         if self.newest - second < SECONDS {
             let slot = self.slot(second);
-            slot.retries = slot.retries.saturating_sub(1);
+            slot.spent = slot.spent.saturating_sub(cost.units());
         }
     }
 
-    /// How many retries may be made now.
-    pub(crate) fn left(&mut self, budget: &RetryBudget, now: Instant) -> u64 {
+    /// How many retries of this cost may be made now.
+    pub(crate) fn left(&mut self, budget: &RetryBudget, cost: Cost, now: Instant) -> u64 {
         self.advance(now);
-        let requests = self.slots.iter().map(|slot| slot.requests).sum();
-        let retries = self.slots.iter().map(|slot| slot.retries).sum();
-        budget.allows(requests).saturating_sub(retries)
+        self.units_left(budget) / cost.units()
     }
 
     /// Retries that were made since the beginning.
@@ -74,6 +81,12 @@ impl Ledger {
     /// Retries that the budget has denied since the beginning.
     pub(crate) const fn denied(&self) -> u64 {
         self.denied
+    }
+
+    fn units_left(&self, budget: &RetryBudget) -> u64 {
+        let requests = self.slots.iter().map(|slot| slot.requests).sum();
+        let spent = self.slots.iter().map(|slot| slot.spent).sum();
+        budget.allows(requests).saturating_sub(spent)
     }
 
     /// Forgets what is too old; the second that it is.
@@ -109,7 +122,7 @@ mod tests {
     /// How many retries of so many tries are granted at this moment.
     fn granted(ledger: &mut Ledger, budget: &RetryBudget, now: Instant, tries: u64) -> u64 {
         (0..tries)
-            .filter(|_| ledger.retry(budget, now).is_some())
+            .filter(|_| ledger.retry(budget, Cost::Request, now).is_some())
             .count() as u64
     }
 
@@ -127,6 +140,22 @@ mod tests {
         requests(&mut ledger, now, 1000);
         assert_eq!(granted(&mut ledger, &budget, now, 1000), 200);
         assert_eq!((ledger.made(), ledger.denied()), (300, 1700));
+    }
+
+    #[test]
+    fn a_connect_costs_a_fifth() {
+        let now = Instant::now();
+        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(0));
+        requests(&mut ledger, now, 100);
+        for _ in 0..99 {
+            ledger.retry(&budget, Cost::Connect, now).unwrap();
+        }
+        assert_eq!(ledger.retry(&budget, Cost::Request, now), None);
+        assert_eq!(ledger.left(&budget, Cost::Connect, now), 1);
+        let last = ledger.retry(&budget, Cost::Connect, now).unwrap();
+        assert_eq!(ledger.retry(&budget, Cost::Connect, now), None);
+        ledger.strike(last);
+        assert_eq!(ledger.left(&budget, Cost::Connect, now), 1);
     }
 
     #[test]
@@ -165,16 +194,23 @@ mod tests {
             RetryBudget::new().share(0.5).per_second(0),
         );
         requests(&mut ledger, start, 2);
-        let entry = ledger.retry(&budget, start).unwrap();
-        assert_eq!(ledger.retry(&budget, start), None);
+        let entry = ledger.retry(&budget, Cost::Request, start).unwrap();
+        assert_eq!(ledger.retry(&budget, Cost::Request, start), None);
         ledger.strike(entry);
-        assert_eq!((ledger.made(), ledger.left(&budget, start)), (0, 1));
-        let entry = ledger.retry(&budget, start).unwrap();
+        assert_eq!(
+            (ledger.made(), ledger.left(&budget, Cost::Request, start)),
+            (0, 1)
+        );
+        let entry = ledger.retry(&budget, Cost::Request, start).unwrap();
         let later = start + 30 * SECOND;
         requests(&mut ledger, later, 2);
         assert_eq!(granted(&mut ledger, &budget, later, 9), 1);
         ledger.strike(entry);
-        assert_eq!(ledger.left(&budget, later), 0, "that one was another's");
+        assert_eq!(
+            ledger.left(&budget, Cost::Request, later),
+            0,
+            "that one was another's"
+        );
     }
 
     #[test]
@@ -212,7 +248,8 @@ mod tests {
                 let within = |ms: u64| history.iter().filter(move |(then, ..)| then + ms > at);
                 let retries: u64 = within(9_000).map(|(.., retries)| retries).sum();
                 let requests: u64 = within(10_000).map(|(_, requests, _)| requests).sum();
-                prop_assert!(retries <= budget.allows(requests), "{history:?}");
+                let cost = retries * Cost::Request.units();
+                prop_assert!(cost <= budget.allows(requests), "{history:?}");
             }
         }
     }

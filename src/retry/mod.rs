@@ -8,6 +8,7 @@ mod budget;
 mod ledger;
 mod rules;
 
+pub(crate) use budget::Cost;
 pub use budget::RetryBudget;
 pub(crate) use ledger::{Entry, Ledger};
 pub use rules::Retry;

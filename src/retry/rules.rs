@@ -6,6 +6,8 @@ use http::StatusCode;
 
 use crate::error::ErrorKind;
 
+use super::budget::Cost;
+
 /// When a request goes on to another upstream, how often, and for how long.
 ///
 /// A connection that is not made, TLS included, is always tried again elsewhere: nothing has been
@@ -102,24 +104,31 @@ impl Retry {
         self.within
     }
 
-    pub(crate) fn covers_status(&self, status: StatusCode) -> bool {
-        self.statuses.contains(&status.as_u16())
+    /// What a retry after this answer costs, if there may be one.
+    pub(crate) fn after_status(&self, status: StatusCode) -> Option<Cost> {
+        let is_covered = self.statuses.contains(&status.as_u16());
+        is_covered.then_some(Cost::Request)
     }
 
-    pub(crate) fn covers_failure(&self, kind: ErrorKind) -> bool {
+    /// What a retry after this failure costs, if there may be one.
+    pub(crate) fn after_failure(&self, kind: ErrorKind) -> Option<Cost> {
         match kind {
             // Not a byte of the request was sent.
             ErrorKind::Resolve
             | ErrorKind::Connect
             | ErrorKind::ConnectTimeout
             | ErrorKind::Tls
-            | ErrorKind::TlsTimeout => true,
+            | ErrorKind::TlsTimeout
+            | ErrorKind::Http2Unsupported => Some(Cost::Connect),
             ErrorKind::HandshakeTimeout
             | ErrorKind::Handshake
             | ErrorKind::Disagreement
             | ErrorKind::Answer
-            | ErrorKind::AnswerTimeout => self.after_handshake == AfterHandshake::GoOn,
-            _ => false,
+            | ErrorKind::AnswerTimeout => match self.after_handshake {
+                AfterHandshake::GoOn => Some(Cost::Request),
+                AfterHandshake::Stop => None,
+            },
+            _ => None,
         }
     }
 }
@@ -134,12 +143,13 @@ impl Default for Retry {
 mod tests {
     use super::*;
 
-    const CONNECT: [ErrorKind; 5] = [
+    const CONNECT: [ErrorKind; 6] = [
         ErrorKind::Resolve,
         ErrorKind::Connect,
         ErrorKind::ConnectTimeout,
         ErrorKind::Tls,
         ErrorKind::TlsTimeout,
+        ErrorKind::Http2Unsupported,
     ];
     const SENT: [ErrorKind; 5] = [
         ErrorKind::Answer,
@@ -152,19 +162,26 @@ mod tests {
     #[test]
     fn what_was_not_sent_may_always_go_elsewhere() {
         let retry = Retry::new();
-        assert!(CONNECT.iter().all(|kind| retry.covers_failure(*kind)));
-        assert!(!SENT.iter().any(|kind| retry.covers_failure(*kind)));
-        assert!(!retry.covers_status(StatusCode::BAD_GATEWAY));
+        for kind in CONNECT {
+            assert_eq!(retry.after_failure(kind), Some(Cost::Connect));
+        }
+        for kind in SENT {
+            assert_eq!(retry.after_failure(kind), None);
+        }
+        assert_eq!(retry.after_status(StatusCode::BAD_GATEWAY), None);
     }
 
     #[test]
     fn what_was_sent_goes_elsewhere_if_asked_for() {
         let retry = Retry::new().on_handshake_failure().on_status([502, 503]);
-        assert!(SENT.iter().all(|kind| retry.covers_failure(*kind)));
-        assert!(retry.covers_status(StatusCode::SERVICE_UNAVAILABLE));
-        assert!(!retry.covers_status(StatusCode::GATEWAY_TIMEOUT));
+        for kind in SENT {
+            assert_eq!(retry.after_failure(kind), Some(Cost::Request));
+        }
+        let after = retry.after_status(StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(after, Some(Cost::Request));
+        assert_eq!(retry.after_status(StatusCode::GATEWAY_TIMEOUT), None);
         for kind in [ErrorKind::Draining, ErrorKind::NoUpstream] {
-            assert!(!retry.covers_failure(kind), "{kind:?} is the proxy's own");
+            assert_eq!(retry.after_failure(kind), None, "it is the proxy's own");
         }
     }
 

@@ -6,6 +6,9 @@ use crate::{error::Side, frame::CloseFrame, observe::Observer, report::TunnelEnd
 
 use super::{close::Farewell, keep_alive::KeepAlive, limits::Limits};
 
+/// How long the default of TCP keep-alive takes to find that a side is gone.
+const TCP_NOTICES: Duration = Duration::from_secs(4 * 60);
+
 /// How strictly the tunnel reads the frames that pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -167,6 +170,20 @@ impl TunnelConfig {
     {
         self.restyle = Some(Arc::new(restyle));
         self
+    }
+
+    /// Whether pings find out that a side is gone, and as soon as TCP keep-alive would by its
+    /// default. They cannot where frames are not read, nor for one that may be silent for good
+    /// because the other has ended.
+    pub(crate) fn pings_are_enough(&self, side: Side) -> bool {
+        let keep_alive = match side {
+            Side::Client => &self.client_keep_alive,
+            Side::Upstream | Side::Proxy => &self.upstream_keep_alive,
+        };
+        let is_soon = |keep_alive: &Arc<KeepAlive>| keep_alive.notices_within() <= TCP_NOTICES;
+        keep_alive.as_ref().is_some_and(is_soon)
+            && self.framing != Framing::Opaque
+            && self.linger.is_some()
     }
 
     /// Shows an observer the tunnels' pongs.

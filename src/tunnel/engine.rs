@@ -99,6 +99,12 @@ impl Tunnel {
         self
     }
 
+    /// How it will have ended: once, as soon as that is certain, be it before the farewells are
+    /// over.
+    pub(crate) fn foretell(&mut self) -> Option<TunnelReport> {
+        self.core.take_certainty().then(|| self.core.report())
+    }
+
     pub(crate) fn from_parts(
         parts: TunnelParts,
         config: Arc<TunnelConfig>,

@@ -379,7 +379,11 @@ impl Flow {
         clock: &mut Clock,
     ) -> io::Result<Option<Breach>> {
         let now = clock.now();
+        let was_opaque = self.track.is_opaque();
         let verdict = self.track.read(chunk, source.pinger.as_deref_mut(), now);
+        if self.track.is_opaque() && !was_opaque {
+            sink.lose_pings();
+        }
         let (forward, rest) = chunk.split_at(verdict.forward.min(chunk.len()));
         if let Some(held) = rest.get(..verdict.hold).filter(|held| !held.is_empty()) {
             let held = Held::in_front_of(self.held.take(), held);

@@ -70,6 +70,12 @@ impl KeepAlive {
         self
     }
 
+    /// How long a leg can be gone, at most, until that is found out.
+    pub(super) const fn notices_within(&self) -> Duration {
+        // The jitter is small against what this is compared with.
+        self.interval.saturating_add(self.pong_timeout)
+    }
+
     /// The interval with its jitter applied; `dice` is uniform in 0 .. 1.
     fn jittered(&self, dice: f64) -> Duration {
         let share = if self.jitter.is_nan() {

@@ -6,7 +6,7 @@ use crate::{
     error::Side,
     frame::{ControlFrame, EncodedControl},
     report::Rtt,
-    transport::Transport,
+    transport::{TcpKeepAlive, Transport},
 };
 
 use super::{
@@ -46,6 +46,13 @@ impl Leg {
         self.pinger.as_mut().map_or(Action::Wait, |pinger| {
             pinger.tick(now, self.last_received, fastrand::f64())
         })
+    }
+
+    /// No ping can be put between frames any more: has the kernel look after the leg instead.
+    pub(super) fn lose_pings(&self) {
+        if self.pinger.is_some() {
+            self.transport.keep_alive(&TcpKeepAlive::default());
+        }
     }
 
     /// Round trips of our pings on this leg.

@@ -82,6 +82,17 @@ async fn with_two_upstreams_and_one_answering_502_everyone_gets_through() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_upstream_that_nobody_has_found_out_costs_no_client_anything() {
+    let world = World::of([Does::RefuseConnections, Does::Accept]);
+    let blind = wsplice::health::Consecutive::new().fails(u32::MAX);
+    let pool = world.pool().balance(First::new()).health_policy(blind);
+    let proxy = world.proxy(&pool, |layer| layer);
+    let got = crowd(&proxy, 800).await;
+    assert_eq!(count(&got, 101), 800, "{:?}", pool.retries());
+    assert_eq!(world.asked("a:80"), 800);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_sent_is_not_sent_again_unless_asked_for() {
     for (does, status) in [
         (Does::HangInHandshake, 504),
@@ -188,11 +199,13 @@ async fn a_full_outage_is_not_multiplied() {
         assert_eq!(count(&got, 101), 0);
         // A fifth of the clients, and ten for each of ten seconds. Handshakes time out after ten
         // seconds, so there each further attempt finds another ten seconds' worth.
-        let further = match does {
-            Does::HangInHandshake => 3,
-            _ => 0,
+        let retries = match does {
+            Does::HangInHandshake => 80 + 4 * 100,
+            // Which count a fifth.
+            Does::RefuseConnections | Does::HangInConnect => 5 * (80 + 100),
+            _ => 80 + 100,
         };
-        let most = 400 + 80 + 100 + further * 100;
+        let most = 400 + retries;
         let asked = world.asked_in_all();
         assert!((500..=most).contains(&asked), "{does:?}: {asked}");
         let retries = pool.retries();
@@ -215,14 +228,14 @@ async fn when_the_outage_is_over_everyone_gets_through_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_is_one_for_all_layers_of_a_pool() {
-    let world = World::of([Does::RefuseConnections, Does::Accept]);
+    let world = World::of([Does::HangUp, Does::Accept]);
     let budget = RetryBudget::new().share(0.0).per_second(1);
     let pool = world.pool().balance(First::new()).retry_budget(budget);
     // Its health is not what is tested here.
     let pool = pool.health_policy(wsplice::health::Consecutive::new().fails(1000));
     let proxies = [
-        world.proxy(&pool, |layer| layer),
-        world.proxy(&pool.clone(), |layer| layer),
+        world.proxy(&pool, |layer| layer.retry(eager())),
+        world.proxy(&pool.clone(), |layer| layer.retry(eager())),
     ];
     let mut through = 0;
     for turn in 0..20 {

@@ -11,6 +11,8 @@ mod forwarded;
 mod guards;
 mod malformed;
 mod paths;
+mod proxy_protocol;
+mod reaching;
 mod refusals;
 mod request_headers;
 mod response_headers;

@@ -5,16 +5,19 @@ use std::time::Duration;
 use axum::Router;
 use tokio::sync::mpsc;
 use wsplice::{
-    Observer, Pool, ProxyLayer,
-    health::{Consecutive, HealthState, ProbeSchedule, Transition, WebSocketProbe},
+    LostTunnels, Observer, Pool, ProxyLayer,
+    health::{
+        Consecutive, HealthState, Passive, ProbeSchedule, Signals, Transition, WebSocketProbe,
+    },
 };
 
 use crate::support::{
     deadline::within,
+    frames,
     raw::RawClient,
     scripts::{self, Then},
     serve::{Server, serve_axum},
-    upstream::{RawUpstream, closed_addr},
+    upstream::{RawConn, RawUpstream, closed_addr, switching_protocols},
 };
 
 /// Hands every change of health to the test.
@@ -46,6 +49,14 @@ impl Watched {
         within("a change of health", self.changes.recv())
             .await
             .unwrap()
+    }
+
+    /// Why the next upstream became unhealthy.
+    async fn fall(&mut self) -> String {
+        match self.change().await.1 {
+            Transition::Unhealthy { cause, .. } => cause.to_string(),
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn status(&self) -> u16 {
@@ -92,6 +103,85 @@ async fn an_upstream_that_speaks_websocket_alone_stays_healthy() {
         "nothing changed over {probes} probes"
     );
     assert!(pool.snapshot()[0].health.is_usable());
+}
+
+/// Answers handshakes and pings, and every plain request with these bytes.
+async fn websocket_only(plain: &'static str) -> RawUpstream {
+    RawUpstream::start(move |mut conn| async move {
+        let Some(head) = conn.try_read_request_head().await else {
+            return;
+        };
+        if head.get("upgrade").is_none() {
+            let _ = conn.try_send(plain.as_bytes()).await;
+            return;
+        }
+        conn.accept_101(&head, &[]).await;
+        if let Some(payload) = try_read_ping(&mut conn).await {
+            let pong = frames::unmasked(frames::pong(&payload));
+            let _ = conn.try_send(&pong).await;
+            let _ = conn.try_read_some().await;
+            let close = frames::unmasked(frames::close(1000, ""));
+            let _ = conn.try_send(&close).await;
+        }
+    })
+    .await
+}
+
+/// The payload of the ping that comes first; `None` if the probe has gone.
+async fn try_read_ping(conn: &mut RawConn) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let more = conn
+            .try_read_some()
+            .await
+            .ok()
+            .filter(|more| !more.is_empty())?;
+        bytes.extend_from_slice(&more);
+        let [0x89, len, mask @ ..] = &bytes[..] else {
+            continue;
+        };
+        let len = usize::from(len & 0x7F);
+        if let Some((mask, payload)) = mask.split_first_chunk::<4>() {
+            if payload.len() >= len {
+                let unmask = payload.iter().zip(mask.iter().cycle());
+                return Some(unmask.map(|(byte, mask)| byte ^ mask).collect());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_plain_requests_get_an_upstream_that_speaks_websocket_stays_healthy() {
+    for plain in [
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n",
+        "",
+    ] {
+        let upstream = websocket_only(plain).await;
+        let pool = probed(&[upstream.url()])
+            .probe_schedule(ProbeSchedule::every(Duration::from_millis(1)));
+        let mut watched = Watched::start(pool.clone()).await;
+        upstream
+            .wait_for("a hundred probes", |log| log.ended >= 100)
+            .await;
+        assert!(watched.changes.try_recv().is_err(), "{plain}");
+        assert!(pool.snapshot()[0].is_used);
+    }
+}
+
+#[tokio::test]
+async fn one_that_accepts_and_never_pongs_is_found() {
+    let mute = RawUpstream::start(scripts::answer(
+        |head| switching_protocols(head, &[]),
+        Then::Hold,
+    ))
+    .await;
+    let mut watched = Watched::start(probed(&[mute.url()])).await;
+    let cause = watched.fall().await;
+    assert_eq!(
+        cause,
+        "3 consecutive probe failures: pong timed out after 500ms"
+    );
 }
 
 #[tokio::test]
@@ -176,8 +266,6 @@ async fn without_a_probe_clients_find_out_and_an_ejected_one_is_the_last_resort(
 
 #[tokio::test]
 async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
-    use wsplice::LostTunnels;
-
     let upstream = RawUpstream::start(|mut conn| async move {
         // Healthy for tunnels to /ws, sick for probes.
         let Some(head) = conn.try_read_request_head().await else {
@@ -203,6 +291,115 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
         watched.change().await.1,
         Transition::Unhealthy { .. }
     ));
-    let frame = crate::support::frames::read_frame(&mut client).await;
+    let frame = frames::read_frame(&mut client).await;
     assert_eq!(frame.close(), Some((1012, "upstream unhealthy".into())));
+}
+
+/// One bad sign of any kind is too many, and so is a tunnel that ends within an hour.
+fn touchy(url: String) -> Pool {
+    let signals = Signals::passive().early_death(Duration::from_secs(3600));
+    let policy = Passive::default().fails(1).signals(signals);
+    Pool::new([url]).unwrap().health_policy(policy)
+}
+
+#[tokio::test]
+async fn an_upstream_that_vanishes_is_found_while_other_tunnels_live() {
+    let upstream = RawUpstream::start(|mut conn| async move {
+        let Some(head) = conn.try_read_request_head().await else {
+            return;
+        };
+        conn.accept_101(&head, &[]).await;
+        if head.target() == "/stays" {
+            let _ = conn.try_read_some().await;
+        }
+    })
+    .await;
+    let mut watched = Watched::start(touchy(upstream.url())).await;
+    let _stays = RawClient::open(watched.server.addr(), "/stays").await;
+    assert!(watched.changes.try_recv().is_err());
+    let _vanishes = RawClient::open(watched.server.addr(), "/vanishes").await;
+    let cause = watched.fall().await;
+    assert!(
+        cause.starts_with("1 consecutive tunnel failure: tunnel lost after"),
+        "{cause}"
+    );
+}
+
+#[tokio::test]
+async fn an_upstream_whose_tunnels_die_early_is_found_if_so_asked() {
+    let upstream = RawUpstream::start(|mut conn| async move {
+        let Some(head) = conn.try_read_request_head().await else {
+            return;
+        };
+        conn.accept_101(&head, &[]).await;
+        // 1000, in good order.
+        let _ = conn.try_send(&[0x88, 2, 0x03, 0xe8]).await;
+        let _ = conn.try_read_some().await;
+    })
+    .await;
+    let mut watched = Watched::start(touchy(upstream.url())).await;
+    let mut client = RawClient::open(watched.server.addr(), "/ws").await;
+    assert!(frames::read_frame(&mut client).await.close().is_some());
+    client.send(&frames::masked(frames::close(1000, ""))).await;
+    drop(client);
+    let cause = watched.fall().await;
+    assert!(
+        cause.starts_with("1 consecutive tunnel failure: tunnel ended after"),
+        "{cause}"
+    );
+}
+
+#[tokio::test]
+async fn what_clients_do_never_counts() {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let pool = touchy(upstream.url());
+    let mut watched = Watched::start(pool.clone()).await;
+    for round in 0..5 {
+        let addr = watched.server.addr();
+        RawClient::open(addr, "/resets").await.reset();
+        drop(RawClient::open(addr, "/hangs_up").await);
+        let mut closes = RawClient::open(addr, "/closes").await;
+        closes.send(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await;
+        drop(closes);
+        // Goes away in the middle of the handshake.
+        let mut leaves = RawClient::connect(addr).await;
+        let request = crate::support::raw::handshake_request("/leaves", &[]);
+        leaves.send(&request).await;
+        leaves.reset();
+        let ended = 4 * (round + 1);
+        upstream
+            .wait_for("the ends", |log| log.ended + 1 >= ended)
+            .await;
+    }
+    while pool.snapshot()[0].tunnels > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(watched.changes.try_recv().is_err());
+    assert!(pool.snapshot()[0].is_used);
+}
+
+#[tokio::test]
+async fn a_drained_upstreams_tunnels_live_or_are_closed_as_told() {
+    let [a, b] = [(); 2].map(|()| RawUpstream::start(scripts::echo()));
+    let (a, b) = (a.await, b.await);
+    let pool = Pool::new([a.url(), b.url()])
+        .unwrap()
+        .balance(wsplice::balance::First::new());
+    let watched = Watched::start(pool.clone()).await;
+    let mut client = RawClient::open(watched.server.addr(), "/ws").await;
+    let name = a.addr().to_string();
+    assert!(pool.drain(&name, LostTunnels::Leave));
+    let text = frames::masked(frames::text("still here"));
+    assert_eq!(client.exchange(&text, text.len()).await, text);
+    let _elsewhere = RawClient::open(watched.server.addr(), "/ws").await;
+    let tunnels = || [0, 1].map(|index| pool.snapshot()[index].tunnels);
+    assert_eq!(tunnels(), [1, 1]);
+    let spread = Duration::ZERO;
+    assert!(pool.drain(&name, LostTunnels::Close { spread }));
+    let frame = frames::read_frame(&mut client).await;
+    assert_eq!(frame.close(), Some((1012, "upstream draining".into())));
+    drop(client);
+    while tunnels() != [0, 1] {
+        tokio::task::yield_now().await;
+    }
 }

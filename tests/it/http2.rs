@@ -1,5 +1,7 @@
 //! WebSockets over HTTP/2 from clients (RFC 8441), bridged to HTTP/1.1 upstreams.
 
+use std::net::SocketAddr;
+
 use axum::{Router, routing::any};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -24,17 +26,27 @@ use crate::support::{
     upstream::RawUpstream,
 };
 
+/// A WebSocket on a stream.
+pub(crate) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
 /// One HTTP/2 connection.
-struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     _task: JoinSet<()>,
 }
 
 impl Connection {
-    async fn open(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.addr()).await.unwrap();
+    pub(crate) async fn open(addr: SocketAddr) -> Self {
+        Self::open_with(addr, &http2::Builder::new(TokioExecutor::new())).await
+    }
+
+    pub(crate) async fn open_with(
+        addr: SocketAddr,
+        builder: &http2::Builder<TokioExecutor>,
+    ) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
         let io = TokioIo::new(stream);
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let (sender, connection) = builder.handshake(io).await.unwrap();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let _ = connection.await;
@@ -45,16 +57,13 @@ impl Connection {
         }
     }
 
-    async fn request(&mut self, request: Request<Empty<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn request(&mut self, request: Request<Empty<Bytes>>) -> Response<Incoming> {
         within("an answer", self.sender.send_request(request))
             .await
             .unwrap()
     }
 
-    async fn websocket(
-        &mut self,
-        path: &str,
-    ) -> WebSocketStream<TokioIo<hyper::upgrade::Upgraded>> {
+    pub(crate) async fn websocket(&mut self, path: &str) -> Socket {
         let response = self.request(connect(path, "websocket")).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert!(response.headers().get("sec-websocket-accept").is_none());
@@ -63,7 +72,7 @@ impl Connection {
     }
 }
 
-fn connect(path: &str, protocol: &'static str) -> Request<Empty<Bytes>> {
+pub(crate) fn connect(path: &str, protocol: &'static str) -> Request<Empty<Bytes>> {
     let mut request = Request::builder()
         .method(Method::CONNECT)
         .version(Version::HTTP_2)
@@ -88,12 +97,12 @@ async fn proxy_to(url: String) -> (Server, Registry) {
     (serve_axum(app.layer(proxy)).await, registry)
 }
 
-async fn text(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>) -> Message {
+pub(crate) async fn text(socket: &mut Socket) -> Message {
     use futures_util::StreamExt;
     within("a message", socket.next()).await.unwrap().unwrap()
 }
 
-async fn send(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, message: Message) {
+pub(crate) async fn send(socket: &mut Socket, message: Message) {
     use futures_util::SinkExt;
     within("sending", socket.send(message)).await.unwrap();
 }
@@ -102,7 +111,7 @@ async fn send(socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, m
 async fn an_extended_connect_is_bridged_to_an_http1_upstream_rfc8441_5() {
     let upstream = axum_upstream::start().await;
     let (server, _) = proxy_to(upstream.url()).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     let mut socket = connection.websocket("/ws/echo").await;
     send(&mut socket, Message::text("over h2")).await;
     assert_eq!(text(&mut socket).await, Message::text("over h2"));
@@ -115,7 +124,7 @@ async fn an_extended_connect_is_bridged_to_an_http1_upstream_rfc8441_5() {
 async fn the_upstream_gets_a_proper_http1_handshake() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let (server, _) = proxy_to(upstream.url()).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     let _socket = connection.websocket("/ws/a?b=c").await;
     let head = upstream.log().heads.remove(0);
     assert_eq!((head.method(), head.target()), ("GET", "/ws/a?b=c"));
@@ -134,7 +143,7 @@ async fn a_wrong_accept_is_not_believed() {
     );
     let upstream = RawUpstream::start(scripts::fixed(answer, scripts::Then::Hold)).await;
     let (server, _) = proxy_to(upstream.url()).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     let response = connection.request(connect("/ws/x", "websocket")).await;
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
 }
@@ -143,7 +152,7 @@ async fn a_wrong_accept_is_not_believed() {
 async fn other_protocols_and_other_paths_reach_the_inner_service() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let (server, _) = proxy_to(upstream.url()).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     for request in [
         connect("/ws/x", "connect-udp"),
         connect("/other", "websocket"),
@@ -158,7 +167,7 @@ async fn other_protocols_and_other_paths_reach_the_inner_service() {
 async fn a_malformed_handshake_is_refused_without_connection_headers() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let (server, _) = proxy_to(upstream.url()).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     let mut request = connect("/ws/x", "websocket");
     request
         .headers_mut()
@@ -175,7 +184,7 @@ async fn a_refusal_is_relayed_and_the_connection_goes_on() {
     let refusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\nX-Why: token\r\n\r\nnope";
     let upstream = RawUpstream::start(scripts::fixed(refusal, scripts::Then::Close)).await;
     let (server, _) = proxy_to(upstream.url()).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     let response = connection.request(connect("/ws/x", "websocket")).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.headers()["x-why"], "token");
@@ -197,7 +206,7 @@ async fn a_refusal_is_relayed_and_the_connection_goes_on() {
 async fn a_stalled_stream_and_a_flooded_one_leave_the_others_alone() {
     let upstream = axum_upstream::start().await;
     let (server, registry) = proxy_to(upstream.url()).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     // Nobody reads what this one is sent.
     let _stalled = connection.websocket("/ws/push/64/65536").await;
     let mut sockets = Vec::new();
@@ -225,7 +234,7 @@ async fn a_drain_closes_streams_with_a_code() {
     let proxy = ProxyLayer::new(Pool::new([upstream.url()]).unwrap());
     let drain = proxy.drain();
     let server = serve_axum(Router::new().layer(proxy)).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     let mut socket = connection.websocket("/ws/echo").await;
     let (drained, message) = tokio::join!(drain.run(), async {
         let message = text(&mut socket).await;
@@ -250,7 +259,7 @@ async fn an_upstream_s_ordinary_success_is_no_tunnel_rfc9113_8_5() {
     ] {
         let upstream = RawUpstream::start(scripts::fixed(refusal, scripts::Then::Close)).await;
         let (server, _) = proxy_to(upstream.url()).await;
-        let mut connection = Connection::open(&server).await;
+        let mut connection = Connection::open(server.addr()).await;
         let response = connection.request(connect("/ws/x", "websocket")).await;
         assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
         assert_eq!(response.headers()["x-app"], "1");
@@ -261,7 +270,7 @@ async fn an_upstream_s_ordinary_success_is_no_tunnel_rfc9113_8_5() {
 async fn the_upstream_gets_all_cookies_in_one_line_rfc9113_8_2_3() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let (server, _) = proxy_to(upstream.url()).await;
-    let mut connection = Connection::open(&server).await;
+    let mut connection = Connection::open(server.addr()).await;
     let mut request = connect("/ws/x", "websocket");
     for cookie in ["a=1", "b=2; c=3", "d=4"] {
         let value = cookie.parse().unwrap();

@@ -9,6 +9,7 @@ mod support_works;
 
 mod balance;
 mod clock_close;
+mod clock_health;
 mod clock_keep_alive;
 mod clock_kit;
 mod clock_limits;
@@ -17,6 +18,8 @@ mod clock_queue;
 mod clock_retry;
 mod clock_timers;
 mod clock_upstreams;
+#[cfg(feature = "dns")]
+mod discovery_dns;
 mod drain_sockets;
 mod forward;
 mod handshake;
@@ -24,6 +27,14 @@ mod health;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
+#[cfg(feature = "http2")]
+mod http2_load;
+#[cfg(feature = "http2")]
+mod http2_sharing;
+#[cfg(all(feature = "http2", feature = "ring"))]
+mod http2_tls;
+#[cfg(feature = "http2")]
+mod http2_upstream;
 mod import_law;
 mod pool;
 mod property_garbage;
@@ -31,8 +42,12 @@ mod property_inject;
 mod public_types;
 mod registry_sockets;
 mod retry;
+#[cfg(target_os = "linux")]
+mod source_ports;
 #[cfg(feature = "sticky")]
 mod sticky;
+mod tcp_keep_alive;
+mod tls_client;
 #[cfg(feature = "ring")]
 mod tls_upstream;
 mod tunnel_data;

@@ -58,9 +58,7 @@ async fn a_removed_upstreams_tunnels_live_or_are_closed_as_told() {
         },
     ] {
         let upstream = RawUpstream::start(scripts::echo()).await;
-        let pool = Pool::new([upstream.url()])
-            .unwrap()
-            .removed_tunnels(choice.clone());
+        let pool = Pool::new([upstream.url()]).unwrap().removed_tunnels(choice);
         let server = serve(&pool).await;
         let mut client = RawClient::open(server.addr(), "/ws").await;
         assert!(pool.remove(&upstream.addr().to_string()));

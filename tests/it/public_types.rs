@@ -60,6 +60,7 @@ fn types_of_the_root() {
         wsplice::TunnelStatus,
         wsplice::UpgradeRequired,
         wsplice::Upstream,
+        wsplice::UpstreamChange,
     ];
 }
 
@@ -117,6 +118,12 @@ fn types_of_the_feature_regex() {
     ];
 }
 
+#[cfg(feature = "http2")]
+#[test]
+fn types_of_the_feature_http2() {
+    are_debug_send_sync![connect::Http2Connections];
+}
+
 #[cfg(feature = "sticky")]
 #[test]
 fn types_of_the_feature_sticky() {
@@ -153,7 +160,9 @@ fn types_of_the_upstream_side() {
         connect::Address,
         dyn connect::Connect,
         connect::Connector,
+        connect::HttpVersion,
         connect::InvalidAddress,
+        connect::ProxyProtocol,
         frame::CloseCode,
         frame::CloseFrame,
         frame::ControlError,
@@ -191,11 +200,24 @@ fn sources_are_debug_and_send() {
     is_debug_send::<dyn discovery::Discover>();
 }
 
+/// These can be sent and shared, but may be closures, which cannot be shown.
+#[cfg(feature = "dns")]
+#[test]
+fn types_of_the_feature_dns() {
+    are_debug_send_sync![
+        discovery::Dns,
+        discovery::DnsResolver,
+        discovery::InvalidName,
+        discovery::IpFamilies,
+    ];
+}
+
 /// Policies can be sent and shared, but may be closures, which cannot be shown.
 #[test]
-fn balancing_policies_are_send_and_sync() {
+fn policies_and_resolvers_are_send_and_sync() {
     fn is_send_sync<T: Send + Sync + ?Sized>() {}
     is_send_sync::<dyn balance::Balance>();
+    is_send_sync::<dyn connect::Resolve>();
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! Upstreams behind TLS: which certificates are believed, and what is spoken.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
 use http::StatusCode;
@@ -10,13 +16,13 @@ use rcgen::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        RootCertStore, ServerConfig,
+        HandshakeKind, RootCertStore, ServerConfig,
         crypto::ring,
         pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
         server::WebPkiClientVerifier,
@@ -24,21 +30,25 @@ use tokio_rustls::{
 };
 use wsplice::{
     Pool, ProxyLayer, Upstream,
-    connect::{Address, Tls, TlsBuilder},
+    connect::{Address, ProxyProtocol, Tls, TlsBuilder},
 };
 
 use crate::support::{
-    frames, head::Head, raw::RawClient, serve::serve_axum, upstream::switching_protocols,
+    frames,
+    head::Head,
+    raw::RawClient,
+    serve::serve_axum,
+    upstream::{RawConn, RawUpstream, switching_protocols},
 };
 
 /// An authority, and what it signs.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -55,7 +65,7 @@ impl Authority {
         }
     }
 
-    fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    pub(crate) fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.serial_number = Some(SerialNumber::from(7));
         change(&mut params);
@@ -89,16 +99,18 @@ impl Authority {
     }
 }
 
-struct Identity {
-    chain: Vec<CertificateDer<'static>>,
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
     chain_pem: String,
-    key: PrivateKeyDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
     key_pem: String,
 }
 
 /// An upstream that prefers HTTP/2, and echoes over a WebSocket if HTTP/1.1 is agreed on.
 struct TlsUpstream {
     url: String,
+    /// Handshakes that went on from an earlier one.
+    resumed: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
@@ -130,17 +142,26 @@ impl TlsUpstream {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("wss://localhost:{}", listener.local_addr().unwrap().port());
+        let resumed = Arc::new(AtomicUsize::new(0));
+        let resumptions = Arc::clone(&resumed);
         let mut task = JoinSet::new();
         task.spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 if let Ok(stream) = acceptor.accept(stream).await {
+                    if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                        resumptions.fetch_add(1, Ordering::SeqCst);
+                    }
                     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
                     echo(stream).await;
                 }
             }
         });
-        Self { url, _task: task }
+        Self {
+            url,
+            resumed,
+            _task: task,
+        }
     }
 }
 
@@ -157,6 +178,35 @@ async fn echo(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
     let mut bytes = [0; 1024];
     while let Ok(read @ 1..) = stream.read(&mut bytes).await {
         stream.write_all(&bytes[..read]).await.unwrap();
+    }
+}
+
+/// An upstream that expects a line of the PROXY protocol in the clear before TLS begins.
+async fn behind_a_line(identity: Identity) -> TlsUpstream {
+    let inside = TlsUpstream::start(identity).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://localhost:{}", listener.local_addr().unwrap().port());
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let inside = inside;
+        let port = inside.url.rsplit(':').next().unwrap();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut line = Vec::new();
+            while !line.ends_with(b"\r\n") {
+                line.push(stream.read_u8().await.unwrap());
+            }
+            assert!(line.starts_with(b"PROXY "), "{line:?}");
+            let mut tls = TcpStream::connect(format!("127.0.0.1:{port}"))
+                .await
+                .unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut tls).await;
+        }
+    });
+    TlsUpstream {
+        url,
+        resumed: Arc::default(),
+        _task: task,
     }
 }
 
@@ -183,7 +233,7 @@ async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
     (status, hears.try_recv().unwrap_or_default())
 }
 
-fn trusting(authority: &Authority) -> TlsBuilder {
+pub(crate) fn trusting(authority: &Authority) -> TlsBuilder {
     Tls::builder()
         .root_certificates(authority.pem.as_bytes())
         .unwrap()
@@ -283,8 +333,9 @@ async fn a_client_certificate_is_shown_to_whom_asks() {
         .client_certificate(ours.chain_pem.as_bytes(), ours.key_pem.as_bytes())
         .unwrap();
     assert_eq!(answer(&upstream, tls.build().unwrap()).await.0, 101);
-    let (status, _) = answer(&upstream, trusting(&authority).build().unwrap()).await;
+    let (status, error) = answer(&upstream, trusting(&authority).build().unwrap()).await;
     assert_eq!(status, 502, "without one it is refused");
+    assert!(error.contains("CertificateRequired"), "{error}");
 }
 
 #[tokio::test]
@@ -307,4 +358,73 @@ async fn a_server_that_never_shakes_hands_has_its_own_timeout() {
         &line[..],
         b"the TLS handshake with the upstream timed out\n"
     );
+}
+
+#[tokio::test]
+async fn the_proxy_protocol_goes_in_the_clear_before_tls() {
+    let authority = Authority::new("ours");
+    let identity = authority.sign("localhost", |_| {});
+    let upstream = behind_a_line(identity).await;
+    let announced = Upstream::new(&upstream.url)
+        .unwrap()
+        .send_proxy_protocol(ProxyProtocol::V1);
+    let tls = trusting(&authority).build().unwrap();
+    let (status, error) = answer_of(Pool::of([announced]), tls).await;
+    assert_eq!(status, 101, "{error}");
+}
+
+#[tokio::test]
+async fn an_upstream_without_tls_is_found_out() {
+    let plain = RawUpstream::start(|mut conn: RawConn| async move {
+        conn.try_read_some().await?;
+        conn.try_send(b"HTTP/1.1 400 Bad Request\r\n\r\n").await
+    })
+    .await;
+    let pool = Pool::new([plain.url().replace("ws:", "wss:")]).unwrap();
+    let (status, error) = answer_of(pool, trusting(&Authority::new("x")).build().unwrap()).await;
+    assert_eq!(status, 502);
+    assert!(error.contains("the upstream does not speak TLS"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_can_be_for_an_address() {
+    let authority = Authority::new("ours");
+    let upstream = TlsUpstream::start(authority.sign("127.0.0.1", |_| {})).await;
+    let pool = Pool::new([upstream.url.replace("localhost", "127.0.0.1")]).unwrap();
+    let (status, error) = answer_of(pool, trusting(&authority).build().unwrap()).await;
+    assert_eq!(status, 101, "{error}");
+}
+
+#[tokio::test]
+async fn a_second_handshake_resumes_the_first() {
+    let authority = Authority::new("ours");
+    let upstream = TlsUpstream::start(authority.sign("localhost", |_| {})).await;
+    let tls = trusting(&authority).build().unwrap();
+    assert_eq!(answer(&upstream, tls.clone()).await.0, 101);
+    assert_eq!(answer(&upstream, tls).await.0, 101);
+    assert_eq!(upstream.resumed.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn settings_that_would_have_no_effect_are_refused() {
+    let lists = Authority::new("ours").revocations();
+    let unchecked = Tls::builder()
+        .revocation_lists(lists.as_bytes())
+        .unwrap()
+        .danger_accept_any_certificate()
+        .build();
+    assert!(unchecked.is_err(), "a list, and nothing that looks into it");
+    let unchecked = trusting(&Authority::new("ours"))
+        .danger_accept_any_certificate()
+        .build();
+    assert!(unchecked.is_err(), "roots, and nothing that looks at them");
+}
+
+#[cfg(feature = "rustls-platform-verifier")]
+#[test]
+fn the_platforms_verifier_takes_no_lists() {
+    let lists = Authority::new("ours").revocations();
+    let builder = Tls::builder().revocation_lists(lists.as_bytes()).unwrap();
+    let error = builder.build().unwrap_err().to_string();
+    assert!(error.contains("revocation lists"), "{error}");
 }

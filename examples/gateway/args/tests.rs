@@ -17,6 +17,7 @@ fn no_arguments_give_the_documented_defaults() {
     let args = parse(&[]).unwrap();
     assert_eq!(args.listen, "127.0.0.1:3000".parse().unwrap());
     assert_eq!(args.upstream, []);
+    assert!(args.discover.is_none());
     assert_eq!(args.route, ["/ws/*"]);
     assert!(!args.forward_http);
     assert_eq!(args.balance.to_string(), "least-tunnels");
@@ -151,6 +152,23 @@ fn tls_upstreams_need_tls_built_in() {
     }
 }
 
+#[cfg(feature = "http2")]
+#[test]
+fn upstreams_are_spoken_to_in_the_version_that_is_asked_for() {
+    use wsplice::connect::HttpVersion;
+
+    assert_eq!(parse(&[]).unwrap().upstream_http, HttpVersion::Http1);
+    for (word, version) in [
+        ("1", HttpVersion::Http1),
+        ("2", HttpVersion::Http2),
+        ("auto", HttpVersion::Auto),
+    ] {
+        let args = parse(&["--upstream-http", word]).unwrap();
+        assert_eq!(args.upstream_http, version);
+    }
+    assert!(refusal(&["--upstream-http=3"]).contains("it takes 1, 2 or auto"));
+}
+
 #[cfg(feature = "sticky")]
 #[test]
 fn cookies_need_a_name_that_cookies_can_have() {
@@ -211,4 +229,20 @@ fn tls_to_clients_needs_tls_built_in() {
         error.to_string().contains("--tls-listen needs the feature"),
         "{error}"
     );
+}
+
+#[cfg(feature = "dns")]
+#[test]
+fn upstreams_are_given_or_found() {
+    let args = parse(&["--discover=dns:chat:8080"]).unwrap();
+    assert_eq!(args.discover.unwrap().to_string(), "dns:chat:8080");
+    let both = ["--discover=dns:chat:8080", "--upstream=ws://10.0.0.1"];
+    assert!(refusal(&both).contains("cannot be used with"));
+    assert!(refusal(&["--discover=chat"]).contains("neither dns:NAME:PORT nor srv:NAME"));
+}
+
+#[cfg(not(feature = "dns"))]
+#[test]
+fn finding_upstreams_needs_its_feature() {
+    assert!(refusal(&["--discover=dns:chat:8080"]).contains("it needs the feature \"dns\""));
 }

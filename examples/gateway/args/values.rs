@@ -144,6 +144,18 @@ pub(super) fn trust(text: &str) -> Result<TrustedProxies, String> {
         .map_err(|_| "it takes an address or a range, such as 10.0.0.0/8".to_owned())
 }
 
+#[cfg(feature = "http2")]
+pub(super) fn http_version(text: &str) -> Result<wsplice::connect::HttpVersion, String> {
+    use wsplice::connect::HttpVersion;
+
+    match text {
+        "1" => Ok(HttpVersion::Http1),
+        "2" => Ok(HttpVersion::Http2),
+        "auto" => Ok(HttpVersion::Auto),
+        _ => Err("it takes 1, 2 or auto".to_owned()),
+    }
+}
+
 pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()
         .map_err(|_| "it takes a whole number, at least 1".to_owned())

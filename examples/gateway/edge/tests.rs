@@ -2,10 +2,12 @@ use super::*;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -310,7 +312,10 @@ async fn handshakes_wait_when_too_many_are_under_way() {
     connecting.await.unwrap();
 }
 
-/// Of the gateway's own clock, which runs ahead when there is nothing else to do.
+/// More than the gateway waits for anything.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The clock runs ahead when there is nothing else to do.
 #[tokio::test(start_paused = true)]
 async fn who_says_nothing_or_too_little_is_let_go() {
     let identity = Identity::new();
@@ -328,10 +333,12 @@ async fn who_says_nothing_or_too_little_is_let_go() {
         stream.write_all(said).await.unwrap();
         let mut answer = Vec::new();
         // The end may come as a reset.
-        let _ = stream.read_to_end(&mut answer).await;
+        let ended = timeout(LONG, stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "{addr} waits for more than {said:?}");
     }
     let mut quiet = identity.connect(secured, &["http/1.1"]).await.unwrap();
-    assert_eq!(quiet.read(&mut [0]).await.unwrap_or(0), 0);
+    let ended = timeout(LONG, quiet.read(&mut [0])).await.unwrap();
+    assert_eq!(ended.unwrap_or(0), 0);
 }
 
 #[test]

@@ -86,7 +86,8 @@ async fn serve(app: Router) -> SocketAddr {
 async fn echo(secured: &Secured, arg: &str) -> Result<(), u16> {
     let upstream = format!("--upstream=wss://localhost:{}", secured.port);
     let args = Args::parse_from(["gateway", &upstream, arg]);
-    let (app, _drain) = crate::app(&args, &args.upstream).unwrap();
+    let pool = crate::proxy::pool(&args, &args.upstream);
+    let (app, _drain) = crate::app(&args, &args.upstream, pool).unwrap();
     let addr = serve(app).await;
     let stream = TcpStream::connect(addr).await.unwrap();
     match client_async(format!("ws://{addr}/ws/echo"), stream).await {

@@ -88,9 +88,10 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Refuses the certificates in these revocation lists (PEM). Has an effect on checks against
-    /// [`root_certificates`](Self::root_certificates), Mozilla's or the system's files; the
-    /// platform's own verifier has its own lists.
+    /// Refuses the certificates in these revocation lists (PEM): in checks against
+    /// [`root_certificates`](Self::root_certificates), Mozilla's or the system's files. The
+    /// platform's verifier has lists of its own and takes no others, which [`build`](Self::build)
+    /// then says.
     ///
     /// # Errors
     ///
@@ -134,7 +135,8 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Accepts any certificate whatsoever: encryption without knowing to whom. For tests only.
+    /// Accepts any certificate whatsoever: encryption without knowing to whom. For tests only, and
+    /// not beside roots or revocation lists, which it would make pointless.
     pub fn danger_accept_any_certificate(mut self) -> Self {
         self.verification = Verification::None;
         self
@@ -145,14 +147,24 @@ impl TlsBuilder {
     /// # Errors
     ///
     /// No roots were given and none are compiled in; the system's cannot be read; the client's
-    /// certificate and key don't fit.
+    /// certificate and key don't fit; revocation lists or roots would have no effect.
     pub fn build(self) -> Result<Tls, InvalidTls> {
         let provider = provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| InvalidTls::new("no TLS version is compiled in", error))?;
         let builder = match (self.verification, self.roots) {
-            (Verification::None, _) => builder
+            (Verification::None, Some(_)) => {
+                return Err(InvalidTls::bare(
+                    "any certificate is to be accepted, so root certificates have no effect",
+                ));
+            }
+            (Verification::None, None) if !self.revoked.is_empty() => {
+                return Err(InvalidTls::bare(
+                    "any certificate is to be accepted, so revocation lists have no effect",
+                ));
+            }
+            (Verification::None, None) => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AcceptAny::new(provider))),
             (Verification::Full, None) => {

@@ -2,7 +2,7 @@
 
 use std::{error, fmt, io};
 
-use tokio_rustls::rustls::{CertificateError, Error};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 /// A failed TLS handshake: what failed, and what rustls says of it.
 #[derive(Debug)]
@@ -26,13 +26,41 @@ impl error::Error for Failed {
 /// Puts words before what rustls says, where it says it in terms of its own.
 pub(super) fn explain(error: io::Error) -> io::Error {
     let kind = error.kind();
-    let Some(Error::InvalidCertificate(reason)) = error
-        .get_ref()
-        .and_then(|source| source.downcast_ref::<Error>())
-    else {
+    if kind == io::ErrorKind::UnexpectedEof {
+        let what = "the upstream closed the connection before TLS was agreed on";
+        return io::Error::new(kind, what);
+    }
+    let reason = error.get_ref().and_then(|source| source.downcast_ref());
+    let (Some(what), Some(source)) = (reason.and_then(what), reason.cloned()) else {
         return error;
     };
-    let what = match reason {
+    io::Error::new(kind, Failed { what, source })
+}
+
+fn what(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::InvalidCertificate(reason) => certificate(reason),
+        // What comes is no record of TLS at all.
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => "the upstream does not speak TLS",
+        Error::NoApplicationProtocol
+        | Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "the upstream does not speak the HTTP that was offered"
+        }
+        Error::PeerIncompatible(_)
+        | Error::AlertReceived(
+            AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure,
+        ) => "the upstream and the proxy have no TLS in common",
+        Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            "the upstream does not know the name"
+        }
+        _ => return None,
+    })
+}
+
+fn certificate(reason: &CertificateError) -> &'static str {
+    match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the upstream's certificate has expired"
         }
@@ -44,13 +72,14 @@ pub(super) fn explain(error: io::Error) -> io::Error {
         }
         CertificateError::UnknownIssuer => "the upstream's certificate has an unknown issuer",
         CertificateError::Revoked => "the upstream's certificate is revoked",
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            "nobody can tell whether the upstream's certificate is revoked"
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the upstream's certificate is not one for servers"
+        }
         _ => "the upstream's certificate is not valid",
-    };
-    io::Error::new(
-        kind,
-        Failed {
-            what,
-            source: Error::InvalidCertificate(reason.clone()),
-        },
-    )
+    }
 }

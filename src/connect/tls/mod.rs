@@ -20,6 +20,8 @@ use tokio_rustls::{
 
 use crate::transport::Transport;
 
+use super::{Agreed, Alpn};
+
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use builder::{InvalidTls, TlsBuilder};
 
@@ -35,13 +37,13 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Secures connections with this configuration. What it offers by ALPN is replaced by
-    /// `http/1.1`, the one protocol that is spoken.
+    /// Secures connections with this configuration. What it offers by ALPN is replaced by what is
+    /// spoken: `http/1.1`, and `h2` to upstreams that are set to
+    /// [another version of HTTP](crate::connect::HttpVersion).
     #[must_use]
     pub fn new(config: impl Into<Arc<ClientConfig>>) -> Self {
         let mut config = config.into();
-        // A server that prefers h2 must not be led to believe that we speak it.
-        Arc::make_mut(&mut config).alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::make_mut(&mut config).alpn_protocols = Alpn::Http1.names();
         Self {
             config,
             server_name: None,
@@ -65,18 +67,34 @@ impl Tls {
     /// # Errors
     ///
     /// A name that no certificate can have; a failed handshake, with the check that failed.
-    pub(crate) async fn secure(&self, transport: Transport, host: &str) -> io::Result<Transport> {
+    pub(crate) async fn secure(
+        &self,
+        transport: Transport,
+        host: &str,
+        alpn: Alpn,
+    ) -> io::Result<(Transport, Agreed)> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
         };
-        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let connector = TlsConnector::from(self.offering(alpn));
         let stream = connector
             .connect(name, transport)
             .await
             .map_err(explain::explain)?;
-        Ok(Transport::new(stream))
+        let agreed = Agreed::of(stream.get_ref().1.alpn_protocol());
+        Ok((Transport::new(stream), agreed))
+    }
+
+    /// The configuration that offers this. A connection for more than HTTP/1.1 is opened once for
+    /// many tunnels, so it can afford a copy; sessions are resumed from the same store.
+    fn offering(&self, alpn: Alpn) -> Arc<ClientConfig> {
+        let mut config = Arc::clone(&self.config);
+        if alpn != Alpn::Http1 {
+            Arc::make_mut(&mut config).alpn_protocols = alpn.names();
+        }
+        config
     }
 }
 

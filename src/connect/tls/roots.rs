@@ -13,13 +13,20 @@ type Unverified = ConfigBuilder<ClientConfig, tokio_rustls::rustls::WantsVerifie
 type Verified = ConfigBuilder<ClientConfig, WantsClientCert>;
 
 /// The platform's verifier.
+#[allow(clippy::needless_pass_by_value)] // as the others take it
 #[cfg(feature = "rustls-platform-verifier")]
 pub(super) fn verify_by_default(
     builder: Unverified,
     _provider: &Arc<CryptoProvider>,
-    _revoked: Vec<CertificateRevocationListDer<'static>>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
 ) -> Result<Verified, InvalidTls> {
     use rustls_platform_verifier::BuilderVerifierExt;
+
+    if !revoked.is_empty() {
+        return Err(InvalidTls::bare(
+            "the platform's verifier takes no revocation lists; give root certificates with them",
+        ));
+    }
 
     builder
         .with_platform_verifier()

@@ -46,6 +46,9 @@ pub enum ProbeFailure {
     Lost(&'static str),
     /// The upstream sent what is no WebSocket frame, or not one that may come.
     Violation(Violation),
+    /// A probe of your own panicked, with this message. That is a bug in it, and says nothing of
+    /// the upstream; but an upstream that cannot be asked cannot be trusted either.
+    Panicked(Arc<str>),
     /// What a probe of your own says.
     Other(Arc<str>),
 }
@@ -78,6 +81,7 @@ impl fmt::Display for ProbeFailure {
             Self::Closed(None) => f.write_str("the upstream closed without a code"),
             Self::Lost(step) => write!(f, "the connection ended before the {step}"),
             Self::Violation(violation) => write!(f, "not a WebSocket: {violation}"),
+            Self::Panicked(message) => write!(f, "the probe panicked: {message}"),
             Self::Other(text) => f.write_str(text),
         }
     }

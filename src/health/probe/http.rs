@@ -65,7 +65,8 @@ impl HttpProbe {
         self
     }
 
-    /// Asks another port of the same host. It changes nothing for a Unix socket.
+    /// Asks another port of the same host, with TLS if the upstream has it. It changes nothing for
+    /// a Unix socket.
     pub const fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
@@ -116,14 +117,15 @@ impl HttpProbe {
 
     async fn ask(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
         let address = self.address(target.address());
-        let transport = target.connect_to(&address).await?;
+        let link = target.reach(&address).await?;
         target.step("answer");
         let request = self.request.request(&address, |headers: &mut HeaderMap| {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         });
-        let answer = exchange(transport, request, HeadLimits::default(), BODY_SILENCE).await;
+        let limits = HeadLimits::default();
+        let answer = exchange(link, target.dial(), request, limits, BODY_SILENCE).await;
         match answer.map_err(ProbeFailure::NoAnswer)? {
-            Answer::SwitchingProtocols { head, .. } => self.check_status(head.status),
+            Answer::Agreed { head, .. } => self.check_status(head.status),
             Answer::Refusal(response) => {
                 self.check_status(response.status())?;
                 self.check_body(response, target).await
@@ -132,10 +134,13 @@ impl HttpProbe {
     }
 
     fn address(&self, address: &Address) -> Address {
-        match (address, self.port) {
-            (Address::Tcp { host, .. }, Some(port)) => Address::tcp(host.clone(), port),
-            _ => address.clone(),
+        let mut asked = address.clone();
+        if let (Address::Tcp { port, .. } | Address::Tls { port, .. }, Some(other)) =
+            (&mut asked, self.port)
+        {
+            *port = other;
         }
+        asked
     }
 
     fn check_status(&self, status: StatusCode) -> Result<(), ProbeFailure> {

@@ -18,7 +18,7 @@ mod traits;
 mod websocket;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 #[cfg(feature = "regex")]
 pub use self::regex::InvalidExpectation;

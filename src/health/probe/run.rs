@@ -1,15 +1,18 @@
 //! One probe, from its start to the event.
 
-use std::time::Duration;
+use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
-use crate::health::event::{HealthEvent, HealthEventKind};
+use crate::{
+    health::event::{HealthEvent, HealthEventKind},
+    task::caught,
+};
 
-use super::{Probe, ProbeFailure, ProbeTarget};
+use super::{Probe, ProbeFailure, ProbeTarget, Probing};
 
 /// Asks once, within a time, and tells what came of it as an event for the upstream's
-/// [`Standing`](crate::health::Standing).
+/// [`Standing`](crate::health::Standing). A probe that panics has failed.
 ///
 /// # Examples
 ///
@@ -30,7 +33,7 @@ use super::{Probe, ProbeFailure, ProbeTarget};
 /// ```
 pub async fn check(probe: &dyn Probe, target: &ProbeTarget, within: Duration) -> HealthEvent {
     let began = Instant::now();
-    let outcome = timeout(within, probe.probe(target)).await;
+    let outcome = timeout(within, run(probe, target)).await;
     let at = Instant::now();
     let passed_at = target.passed_at();
     let kind = match (outcome, passed_at) {
@@ -46,4 +49,53 @@ pub async fn check(probe: &dyn Probe, target: &ProbeTarget, within: Duration) ->
         },
     };
     HealthEvent::new(at, kind).begun(began)
+}
+
+/// Runs the probe to its end, or to its panic.
+async fn run(probe: &dyn Probe, target: &ProbeTarget) -> Result<(), ProbeFailure> {
+    let mut probing: Option<Probing<'_>> = None;
+    poll_fn(|cx| {
+        let poll = || {
+            let probing = probing.get_or_insert_with(|| probe.probe(target));
+            probing.as_mut().poll(cx)
+        };
+        caught(poll).unwrap_or_else(|panic| {
+            let message = message_of(&*panic);
+            Poll::Ready(Err(ProbeFailure::Panicked(message.into())))
+        })
+    })
+    .await
+}
+
+/// What was said in the panic: `panic!` with a text alone makes a `&str`, else a `String`.
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let string = || panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(string).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)] // that is what is tested
+mod tests {
+    use super::*;
+    use crate::health::{
+        probe::testing::{Far, Scripted, outcome},
+        probe_fn,
+    };
+
+    #[tokio::test]
+    async fn a_probe_that_panics_has_failed() {
+        let at_once = probe_fn(|_| -> std::future::Ready<Result<(), ProbeFailure>> {
+            panic!("out of {}", "paper")
+        });
+        let later = probe_fn(|target: ProbeTarget| async move {
+            target.connect().await?;
+            panic!("no message needed")
+        });
+        let upstream = || Scripted::new(Far::hang);
+        let said = outcome(&at_once, upstream()).await.unwrap_err();
+        assert_eq!(said, "the probe panicked: out of paper");
+        let said = outcome(&later, upstream()).await.unwrap_err();
+        assert_eq!(said, "the probe panicked: no message needed");
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Address, Connect, Dial},
+    connect::{Address, Connect, Dial, HttpVersion, KeptAlive, Link, ProxyHeader, ProxyProtocol},
     transport::Transport,
 };
 
@@ -21,6 +21,8 @@ use super::ProbeFailure;
 pub struct ProbeTarget {
     address: Address,
     dial: Dial,
+    http_version: HttpVersion,
+    header: Option<ProxyHeader>,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -55,6 +57,8 @@ impl ProbeTarget {
     pub(crate) fn over(address: Address, dial: Dial) -> Self {
         let dial = Dial {
             connect_timeout: UNBOUNDED,
+            // A probe does not live long enough for it.
+            tcp_keep_alive: KeptAlive::None,
             tls_timeout: UNBOUNDED,
             ..dial
         };
@@ -65,8 +69,26 @@ impl ProbeTarget {
         Self {
             address,
             dial,
+            http_version: HttpVersion::default(),
+            header: None,
             progress: Arc::new(Mutex::new(progress)),
         }
+    }
+
+    /// In which version of HTTP the probes of this crate ask, as [`Upstream::http_version`] says
+    /// for clients; HTTP/1.1 unless set. Another address is always asked in HTTP/1.1.
+    ///
+    /// [`Upstream::http_version`]: crate::Upstream::http_version
+    #[must_use]
+    pub fn with_http_version(mut self, version: HttpVersion) -> Self {
+        self.http_version = version;
+        self
+    }
+
+    /// Says by the PROXY protocol that the probe comes from the proxy itself.
+    pub(crate) fn announced(mut self, version: Option<ProxyProtocol>) -> Self {
+        self.header = version.map(ProxyProtocol::local);
+        self
     }
 
     /// Where the upstream is.
@@ -86,14 +108,35 @@ impl ProbeTarget {
 
     /// Opens a connection to another address, by the same connector: a port for checks alone.
     ///
+    /// If clients are announced to the upstream by the PROXY protocol, probes are too, but not
+    /// to another address.
+    ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_to(&self, address: &Address) -> Result<Transport, ProbeFailure> {
         self.step("connect");
-        let transport = self.dial.dial(address).await?;
+        let header = self.header.as_ref().filter(|_| *address == self.address);
+        let transport = self.dial.dial(address, header).await?;
         self.step(UNNAMED);
         Ok(transport)
+    }
+
+    /// Finds a way to this address for a request, as for a client's.
+    pub(super) async fn reach(&self, address: &Address) -> Result<Link, ProbeFailure> {
+        self.step("connect");
+        let version = match *address == self.address {
+            true => self.http_version,
+            false => HttpVersion::default(),
+        };
+        let header = self.header.as_ref().filter(|_| *address == self.address);
+        let link = self.dial.reach(address, version, header).await?;
+        self.step(UNNAMED);
+        Ok(link)
+    }
+
+    pub(super) const fn dial(&self) -> &Dial {
+        &self.dial
     }
 
     /// Says what the probe is going to wait for, for the failure if that takes too long:

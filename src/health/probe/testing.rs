@@ -20,16 +20,16 @@ use crate::{
     transport::Transport,
 };
 
-pub(super) const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Starts the script anew for each connection.
-pub(super) struct Scripted {
+pub(crate) struct Scripted {
     start: Box<dyn Fn(Far) + Send + Sync>,
-    pub(super) connections: AtomicUsize,
+    pub(crate) connections: AtomicUsize,
 }
 
 impl Scripted {
-    pub(super) fn new<F, Fut>(script: F) -> Arc<Self>
+    pub(crate) fn new<F, Fut>(script: F) -> Arc<Self>
     where
         F: Fn(Far) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -44,7 +44,7 @@ impl Scripted {
     }
 
     /// Answers every request with these bytes, and ends the connection.
-    pub(super) fn answering(answer: &'static str) -> Arc<Self> {
+    pub(crate) fn answering(answer: &'static str) -> Arc<Self> {
         Self::new(move |mut far| async move {
             far.request().await;
             far.write(answer.as_bytes()).await;
@@ -69,7 +69,7 @@ impl Connect for Scripted {
 
 /// Nobody can be reached.
 #[derive(Debug)]
-pub(super) struct Refusing(pub(super) io::ErrorKind);
+pub(crate) struct Refusing(pub(super) io::ErrorKind);
 
 impl Connect for Refusing {
     fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
@@ -78,11 +78,11 @@ impl Connect for Refusing {
 }
 
 /// The upstream's end of a connection.
-pub(super) struct Far(DuplexStream);
+pub(crate) struct Far(DuplexStream);
 
 impl Far {
     /// The head of the request; empty if the connection ends before.
-    pub(super) async fn request(&mut self) -> String {
+    pub(crate) async fn request(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             match self.0.read_u8().await {
@@ -94,14 +94,14 @@ impl Far {
     }
 
     /// Accepts a handshake, with more header lines.
-    pub(super) async fn accept(&mut self, lines: &str) -> String {
+    pub(crate) async fn accept(&mut self, lines: &str) -> String {
         let request = self.request().await;
         self.accept_this(&request, lines).await;
         request
     }
 
     /// Accepts the handshake that was read.
-    pub(super) async fn accept_this(&mut self, request: &str, lines: &str) {
+    pub(crate) async fn accept_this(&mut self, request: &str, lines: &str) {
         let key = header(request, "sec-websocket-key").unwrap();
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         let answer = format!(
@@ -111,19 +111,19 @@ impl Far {
         self.write(answer.as_bytes()).await;
     }
 
-    pub(super) async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         // The probe may have left.
         let _ = self.0.write_all(bytes).await;
     }
 
-    pub(super) async fn send_text(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         let header = FrameHeader::new(OpCode::TEXT, text.len() as u64).unwrap();
         self.write(&header.encode()).await;
         self.write(text.as_bytes()).await;
     }
 
     /// The next frame, which must be masked; `None` at the end.
-    pub(super) async fn frame(&mut self) -> Option<(OpCode, Vec<u8>)> {
+    pub(crate) async fn frame(&mut self) -> Option<(OpCode, Vec<u8>)> {
         let mut bytes = Vec::new();
         let header = loop {
             bytes.push(self.0.read_u8().await.ok()?);
@@ -138,7 +138,7 @@ impl Far {
     }
 
     /// Answers pings and the close until the end, and gives what was seen.
-    pub(super) async fn behave(&mut self) -> Vec<(OpCode, Vec<u8>)> {
+    pub(crate) async fn behave(&mut self) -> Vec<(OpCode, Vec<u8>)> {
         let mut seen = Vec::new();
         while let Some((opcode, payload)) = self.frame().await {
             match opcode {
@@ -151,30 +151,30 @@ impl Far {
         seen
     }
 
-    pub(super) async fn control(&mut self, opcode: OpCode, payload: &[u8]) {
+    pub(crate) async fn control(&mut self, opcode: OpCode, payload: &[u8]) {
         let frame = ControlFrame::new(opcode, payload).unwrap();
         self.write(&frame.encode(None)).await;
     }
 
-    pub(super) async fn hang(self) {
+    pub(crate) async fn hang(self) {
         std::future::pending::<()>().await;
     }
 }
 
-pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (found, value) = line.split_once(": ")?;
         found.eq_ignore_ascii_case(name).then_some(value)
     })
 }
 
-pub(super) async fn event(probe: &dyn Probe, connector: Arc<dyn Connect>) -> HealthEvent {
+pub(crate) async fn event(probe: &dyn Probe, connector: Arc<dyn Connect>) -> HealthEvent {
     let target = ProbeTarget::new(Address::tcp("upstream", 8080), connector);
     check(probe, &target, LIMIT).await
 }
 
 /// What the probe says, and how its failure reads.
-pub(super) async fn outcome(probe: &dyn Probe, connector: Arc<dyn Connect>) -> Result<(), String> {
+pub(crate) async fn outcome(probe: &dyn Probe, connector: Arc<dyn Connect>) -> Result<(), String> {
     match event(probe, connector).await.kind {
         HealthEventKind::ProbePassed { .. } => Ok(()),
         HealthEventKind::ProbeFailed { reason } => Err(reason.to_string()),
@@ -182,7 +182,7 @@ pub(super) async fn outcome(probe: &dyn Probe, connector: Arc<dyn Connect>) -> R
     }
 }
 
-pub(super) async fn failure(probe: &dyn Probe, connector: Arc<dyn Connect>) -> ProbeFailure {
+pub(crate) async fn failure(probe: &dyn Probe, connector: Arc<dyn Connect>) -> ProbeFailure {
     match event(probe, connector).await.kind {
         HealthEventKind::ProbeFailed { reason } => reason,
         other => panic!("not failed but {other:?}"),

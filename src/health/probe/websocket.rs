@@ -37,7 +37,8 @@ const BODY_SILENCE: Duration = Duration::from_secs(1);
 
 /// Passes when the upstream makes a WebSocket of a real handshake and answers a ping on it.
 ///
-/// The 101 is verified as a client's would be (RFC 6455 §4.1). Then a ping with a payload that
+/// The 101 is verified as a client's would be (RFC 6455 §4.1), and so is what stands for it over
+/// HTTP/2, which goes the way of [clients' handshakes](crate::Upstream::http_version). Then a ping with a payload that
 /// nobody can guess must be answered by its pong (§5.5.3). A text may be exchanged too. In the
 /// end the WebSocket is closed with 1000, so the upstream's logs stay clean; how it answers that
 /// does not matter.
@@ -144,13 +145,14 @@ impl WebSocketProbe {
     }
 
     async fn shake_hands<'a>(&self, target: &'a ProbeTarget) -> Result<Frames<'a>, ProbeFailure> {
-        let transport = target.connect().await?;
+        let link = target.reach(target.address()).await?;
         target.step("handshake");
         let (request, upgrade) = self.handshake(target)?;
         let offer = Offer::of(request.headers(), &upgrade);
-        match exchange(transport, request, HeadLimits::default(), BODY_SILENCE).await? {
+        let limits = HeadLimits::default();
+        match exchange(link, target.dial(), request, limits, BODY_SILENCE).await? {
             Answer::Refusal(response) => Err(ProbeFailure::Refused(response.status())),
-            Answer::SwitchingProtocols {
+            Answer::Agreed {
                 head,
                 transport,
                 read_ahead,

@@ -45,6 +45,42 @@ fn probes_alone_bring_down_and_back() {
 }
 
 #[test]
+fn probes_of_one_that_falls_again_and_again_are_believed_later_each_time() {
+    let mut standing = probed(Consecutive::new().fails(1).passes(1));
+    let mut now = 0;
+    let mut out = Vec::new();
+    for _ in 0..4 {
+        now += 1;
+        see(&mut standing, secs(now), probe_failed());
+        let fell = now;
+        while !standing.state().is_usable() {
+            now += 1;
+            see(&mut standing, secs(now), probe_passed());
+        }
+        out.push(now - fell);
+    }
+    assert_eq!(out, [1, 10, 20, 30]);
+    // Health forgives, one for each minute.
+    now += 10 * 60;
+    see(&mut standing, secs(now), probe_failed());
+    let rose = see(&mut standing, secs(now + 1), probe_passed());
+    assert_eq!(rose, Some(Transition::Healthy));
+}
+
+#[test]
+fn one_that_is_held_rises_in_time_by_what_its_probes_have_told() {
+    let mut standing = probed(Consecutive::new().fails(1).passes(1));
+    see(&mut standing, secs(1), probe_failed());
+    see(&mut standing, secs(2), probe_passed());
+    see(&mut standing, secs(3), probe_failed());
+    assert_eq!(standing.changes_at(), Some(secs(13)));
+    assert_eq!(see(&mut standing, secs(4), probe_passed()), None);
+    assert_eq!(standing.tick(at(12_999), 0.5), None);
+    assert_eq!(standing.tick(secs(13), 0.5), Some(Transition::Healthy));
+    assert_eq!(standing.changes_at(), None);
+}
+
+#[test]
 fn unprobed_it_is_ejected_then_on_trial_and_one_failure_ejects_it_for_longer() {
     let mut standing = passive(2);
     see(&mut standing, secs(1), connect_failed());

@@ -105,7 +105,8 @@ impl Observer for Heard {
 async fn failures_are_shown_and_empty_nothing() {
     let pool = Pool::of(upstreams(&["a"]));
     let heard = Arc::new(Heard::default());
-    pool.attach_observer(Arc::clone(&heard) as Arc<dyn Observer>);
+    let observer: Arc<dyn Observer> = Arc::clone(&heard) as _;
+    pool.attach_observer(&observer);
     let (source, tells, _) = scripted();
     let follow = pool.follow(source);
     for word in ["first", "second"] {

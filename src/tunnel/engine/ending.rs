@@ -30,6 +30,8 @@ pub(super) struct Ending {
     pub(super) broken: Option<(Side, std::io::ErrorKind)>,
     /// The first side that was cut off because it did not answer our close frame.
     pub(super) unanswered: Option<Side>,
+    /// Whether somebody was told how it will have ended.
+    is_told: bool,
 }
 
 pub(super) struct Scheduled {
@@ -236,6 +238,17 @@ impl Core {
             (None, None, Some(first)) => (first.end.clone(), first.side),
             (None, None, None) => (TunnelEnd::Dropped, Side::Proxy),
         }
+    }
+
+    /// Whether the end is certain and that was not told yet: by a verdict, which does not change
+    /// any more, or because all is over.
+    pub(super) fn take_certainty(&mut self) -> bool {
+        let is_certain = self.is_finished()
+            || self
+                .ending
+                .as_ref()
+                .is_some_and(|ending| ending.verdict.is_some());
+        is_certain && !std::mem::replace(&mut self.ending_mut().is_told, true)
     }
 
     pub(super) fn first_end(&self) -> Option<&FirstEnd> {

@@ -205,14 +205,18 @@ impl Core {
         }
     }
 
-    /// Tells the observer of round trips that were measured.
+    /// Tells the upstream and the observer of round trips that were measured.
     pub(super) fn tell_pongs(&mut self) {
         for side in [Side::Client, Side::Upstream] {
             let pinger = self.leg_mut(side).pinger.as_mut();
             let Some(rtt) = pinger.and_then(|pinger| pinger.take_news()) else {
                 continue;
             };
-            if let (Some(entry), Some(observer)) = (&self.entry, &self.config.observer) {
+            let Some(entry) = &self.entry else { continue };
+            if side == Side::Upstream {
+                entry.sample_upstream(rtt);
+            }
+            if let Some(observer) = &self.config.observer {
                 observer.pong(entry.info(), side, rtt);
             }
         }

@@ -53,7 +53,7 @@ impl Rig {
             extensions,
         };
         let registry = Registry::new();
-        let listed = registry.enter(|id| TunnelInfo {
+        let listed = registry.enter(None, |id| TunnelInfo {
             id,
             client: None,
             upstream: "ws://upstream".into(),
@@ -359,7 +359,7 @@ fn polite_tunnel(registry: &Registry) -> JoinHandle<(Instant, u16)> {
         upstream_read_ahead: Bytes::new(),
         extensions: Extensions::None,
     };
-    let listed = registry.enter(|id| TunnelInfo {
+    let listed = registry.enter(None, |id| TunnelInfo {
         id,
         client: None,
         upstream: "ws://upstream".into(),

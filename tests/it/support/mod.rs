@@ -7,10 +7,13 @@
 //! | [`upstream::RawUpstream`] | an upstream that follows a script, and keeps a log of what reached it |
 //! | [`scripts`] | ready-made scripts: echo, garbage, silence, dribble, wrong answers |
 //! | [`axum_upstream`] | an axum application with real WebSocket endpoints |
+//! | `h2_yard` | an upstream over HTTP/2 that gives every stream to the test |
 //! | [`clients`] | tokio-tungstenite and fastwebsockets behind one trait |
 //! | [`frames`] | single frames, built and read byte by byte |
+//! | `dns` | a DNS server that answers well or badly (feature `dns`) |
 //! | [`rng`] | seeded payloads and a running checksum |
 //! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
+//! | [`tls`] | a server inside TLS, and the raw end of a client of it |
 //! | [`tunnels`] | a proxy in such a server, and both raw ends of a tunnel through it |
 //!
 //! Three rules hold throughout. Every wait is bounded by [`deadline::DEADLINE`] and says what it
@@ -20,12 +23,17 @@
 pub(crate) mod axum_upstream;
 pub(crate) mod clients;
 pub(crate) mod deadline;
+#[cfg(feature = "dns")]
+pub(crate) mod dns;
 pub(crate) mod frames;
+#[cfg(feature = "http2")]
+pub(crate) mod h2_yard;
 pub(crate) mod head;
 pub(crate) mod raw;
 pub(crate) mod rng;
 pub(crate) mod scripts;
 pub(crate) mod serve;
+pub(crate) mod tls;
 pub(crate) mod tunnels;
 pub(crate) mod upstream;
 pub(crate) mod wire;

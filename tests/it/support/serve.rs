@@ -142,7 +142,8 @@ where
     .await
 }
 
-async fn start<F>(serve: impl FnOnce(TcpListener) -> F) -> Server
+/// Starts what serves a listener of its own.
+pub(crate) async fn start<F>(serve: impl FnOnce(TcpListener) -> F) -> Server
 where
     F: Future<Output = Infallible> + Send + 'static,
 {

@@ -68,8 +68,30 @@ impl Gate {
         upstreams: [String; N],
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
     ) -> Self {
-        let told = watch::Sender::new(Told::default());
+        Self::served(upstreams, settings, serve_axum).await
+    }
+
+    /// A proxy to a pool, with settings of its own.
+    pub(crate) async fn over(pool: Pool, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> Self {
+        Self::start(pool, settings, serve_axum).await
+    }
+
+    /// A proxy with settings and a server of its own.
+    pub(crate) async fn served<const N: usize>(
+        upstreams: [String; N],
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+        serve: impl AsyncFnOnce(Router) -> Server,
+    ) -> Self {
         let pool = Pool::new(upstreams).expect("upstreams");
+        Self::start(pool, settings, serve).await
+    }
+
+    async fn start(
+        pool: Pool,
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+        serve: impl AsyncFnOnce(Router) -> Server,
+    ) -> Self {
+        let told = watch::Sender::new(Told::default());
         let layer = ProxyLayer::new(pool)
             .matching(path("/ws/*"))
             .observer(Watcher(told.clone()));
@@ -77,7 +99,7 @@ impl Gate {
         let (registry, drain) = (layer.registry(), layer.drain());
         let app = Router::new().fallback(|| async { "inner" }).layer(layer);
         Self {
-            server: serve_axum(app).await,
+            server: serve(app).await,
             registry,
             drain,
             told,

@@ -152,6 +152,15 @@ async fn the_request_is_as_set() {
     assert_eq!(header(&head, "connection"), Some("close"));
 }
 
+#[test]
+fn another_port_of_a_tls_upstream_has_tls_too() {
+    let asked = probe().port(9090).address(&Address::tls("upstream", 443));
+    assert_eq!(asked, Address::tls("upstream", 9090));
+    let found = Address::tls_of("chat.test", "10.0.0.1", 443);
+    let asked = probe().port(9090).address(&found);
+    assert_eq!(asked, Address::tls_of("chat.test", "10.0.0.1", 9090));
+}
+
 #[tokio::test(start_paused = true)]
 async fn tcp_passes_for_all_who_accept() {
     let hanging = Scripted::new(Far::hang);

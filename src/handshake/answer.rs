@@ -1,0 +1,106 @@
+//! The exchange in whichever version of HTTP, and what comes of it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Empty;
+
+use crate::{
+    connect::{Dial, Link},
+    error::{BoxError, Error},
+    transport::Transport,
+};
+
+use super::{
+    exchange::{self, HeadLimits},
+    http2, refusal,
+};
+
+/// The upstream's final answer.
+pub(crate) enum Answer {
+    /// A yes that is not verified yet (101, or any 2xx over HTTP/2), with the byte stream and what
+    /// was read behind the head.
+    Agreed {
+        head: response::Parts,
+        transport: Transport,
+        read_ahead: Bytes,
+    },
+    /// Anything else.
+    Refusal(Response<RefusalBody>),
+}
+
+/// The body of an answer that opens no tunnel, with what it comes from.
+pub(crate) enum RefusalBody {
+    Own(refusal::RefusalBody),
+    #[cfg_attr(not(feature = "http2"), allow(dead_code))]
+    Shared(http2::Body),
+}
+
+/// Sends the request, which is written for HTTP/1.1, and waits for the final answer.
+///
+/// # Errors
+///
+/// [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) when the connection breaks or what comes
+/// is not HTTP; over HTTP/2 what `dial` may give, when it had to be tried again.
+pub(crate) async fn exchange(
+    link: Link,
+    dial: &Dial,
+    request: Request<Empty<Bytes>>,
+    limits: HeadLimits,
+    body_timeout: Duration,
+) -> Result<Answer, Error> {
+    let transport = match link {
+        Link::Own(transport) => transport,
+        Link::Shared(place) => {
+            return http2::exchange(place, dial, &request, limits, body_timeout).await;
+        }
+    };
+    let answer = exchange::exchange(transport, request, limits, body_timeout).await?;
+    Ok(match answer {
+        exchange::Answer::SwitchingProtocols {
+            head,
+            transport,
+            read_ahead,
+        } => Answer::Agreed {
+            head,
+            transport,
+            read_ahead,
+        },
+        exchange::Answer::Refusal(response) => Answer::Refusal(response.map(RefusalBody::Own)),
+    })
+}
+
+impl Body for RefusalBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Own(body) => Pin::new(body).poll_frame(cx),
+            Self::Shared(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Shared(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Shared(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The body of a refusal that came over HTTP/2.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::{connect::Occupied, error::BoxError};
+
+/// What follows the head of an answer, up to its trailers.
+///
+/// Dropping it resets the stream, unless that is over. The connection goes on.
+pub(crate) struct Body {
+    receiving: RecvStream,
+    /// How long the upstream may be silent.
+    timeout: Duration,
+    silence: Pin<Box<Sleep>>,
+    _occupied: Occupied,
+}
+
+impl Body {
+    pub(super) fn new(receiving: RecvStream, timeout: Duration, occupied: Occupied) -> Self {
+        Self {
+            receiving,
+            timeout,
+            silence: Box::pin(sleep(timeout)),
+            _occupied: occupied,
+        }
+    }
+
+    /// The data, and the trailers behind them.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        match ready!(self.receiving.poll_data(cx)) {
+            Some(Ok(data)) => {
+                let released = self.receiving.flow_control().release_capacity(data.len());
+                Poll::Ready(Some(released.map(|()| Frame::data(data))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => self
+                .receiving
+                .poll_trailers(cx)
+                .map(|trailers| trailers.map(|some| some.map(Frame::trailers)).transpose()),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = self.poll_next(cx) {
+            let deadline = Instant::now() + self.timeout;
+            self.silence.as_mut().reset(deadline);
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        ready!(self.silence.as_mut().poll(cx));
+        Poll::Ready(Some(Err(
+            "the upstream stopped in the middle of its answer".into(),
+        )))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.receiving.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,252 @@
+//! The line, on a paused clock and on real threads.
+
+use std::{
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use http::Request;
+use tokio::task::{JoinSet, yield_now};
+use tokio_test::{assert_pending, assert_ready, task};
+
+use super::*;
+use crate::{
+    admission::Admission,
+    balance::Candidates,
+    error::Error,
+    head::RequestHead,
+    pool::{Lease, Pool},
+    upstream::Upstream,
+};
+
+const LONG: Duration = Duration::from_secs(600);
+
+type Leasing = Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send>>;
+
+fn one_tunnel() -> Admission {
+    Admission::new().max_tunnels(1)
+}
+
+fn pool(admission: Admission) -> Pool {
+    let pool = Pool::new(["ws://a", "ws://b"]).unwrap();
+    pool.admission(admission).queue(1000, LONG)
+}
+
+/// Asks for a lease, by the way of a request for this path.
+fn lease(pool: &Pool, path: &'static str) -> Leasing {
+    let pool = pool.clone();
+    Box::pin(async move {
+        let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
+        pool.lease(&RequestHead::from(&parts), &[]).await
+    })
+}
+
+fn kind(result: Result<Lease, Error>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_does_not_overtake_one_who_has_been_called_but_not_yet_tried() {
+    let pool = pool(one_tunnel());
+    let holder = lease(&pool, "/").await.unwrap();
+    let mut first = task::spawn(lease(&pool, "/"));
+    assert_pending!(first.poll());
+    drop(holder);
+    let mut newcomer = task::spawn(lease(&pool, "/"));
+    assert_pending!(newcomer.poll());
+    let leased = assert_ready!(first.poll()).unwrap();
+    assert_pending!(newcomer.poll());
+    drop(leased);
+    assert!(newcomer.is_woken());
+    assert_ready!(newcomer.poll()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn everyone_is_served_in_the_order_of_coming() {
+    for limits in [
+        one_tunnel(),
+        Admission::new().max_handshakes(1),
+        Admission::new().handshakes_per_second(1),
+    ] {
+        let pool = pool(limits);
+        let (mut served, mut waiting) = (Vec::new(), JoinSet::new());
+        for number in 0..100 {
+            let leasing = lease(&pool, "/");
+            waiting.spawn(async move { leasing.await.map(|lease| (number, lease)) });
+            yield_now().await;
+        }
+        while let Some(leased) = waiting.join_next().await {
+            let (number, lease) = leased.unwrap().unwrap();
+            served.push(number);
+            drop(lease);
+        }
+        assert!(served.iter().copied().eq(0..100), "{limits:?}: {served:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_when_the_time_has_come_does_not_overtake_who_waited_for_it() {
+    let pool = pool(Admission::new().handshakes_per_second(1));
+    drop(lease(&pool, "/").await.unwrap());
+    let mut first = task::spawn(lease(&pool, "/"));
+    let mut second = task::spawn(lease(&pool, "/"));
+    assert_pending!(first.poll());
+    assert_pending!(second.poll());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let mut newcomer = task::spawn(lease(&pool, "/"));
+    assert_pending!(newcomer.poll());
+    assert_pending!(second.poll());
+    assert_ready!(first.poll()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_leaves_passes_his_call_and_his_knowledge_on() {
+    let pool = pool(one_tunnel());
+    let holder = lease(&pool, "/").await.unwrap();
+    let mut first = task::spawn(lease(&pool, "/"));
+    let mut second = task::spawn(lease(&pool, "/"));
+    assert_pending!(first.poll());
+    assert_pending!(second.poll());
+    drop(holder);
+    assert!(first.is_woken());
+    drop(first);
+    assert!(second.is_woken());
+    assert_ready!(second.poll()).unwrap();
+
+    // Only the first one has asked, and knows when a handshake may begin.
+    let pool = self::pool(Admission::new().handshakes_per_second(1));
+    drop(lease(&pool, "/").await.unwrap());
+    let mut first = task::spawn(lease(&pool, "/"));
+    let second = lease(&pool, "/");
+    assert_pending!(first.poll());
+    let second = tokio::spawn(second);
+    yield_now().await;
+    drop(first);
+    let began = Instant::now();
+    second.await.unwrap().unwrap();
+    assert!(began.elapsed() <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_upstream_is_in_nobodys_way() {
+    let each = |name: &str| Upstream::new(name).unwrap().admission(one_tunnel());
+    let pool = Pool::of([each("ws://a"), each("ws://b")])
+        .queue(1000, LONG)
+        .balance(|all: &Candidates<'_>, head: &RequestHead<'_>| {
+            let wanted = head.path().trim_start_matches('/');
+            all.iter().position(|one| one.name().starts_with(wanted))
+        });
+    let a = lease(&pool, "/a").await.unwrap();
+    let b = lease(&pool, "/b").await.unwrap();
+    let mut waiting = ["/a", "/b", "/b", "/a"].map(|path| task::spawn(lease(&pool, path)));
+    for one in &mut waiting {
+        assert_pending!(one.poll());
+    }
+    let mut poll_all = || {
+        let mut served = Vec::new();
+        // As a runtime would: whoever is woken, until nobody is.
+        for _ in 0..10 {
+            for (number, one) in waiting.iter_mut().enumerate() {
+                if one.is_woken() {
+                    if let std::task::Poll::Ready(leased) = one.poll() {
+                        served.push((number, leased.unwrap()));
+                    }
+                }
+            }
+        }
+        served
+    };
+    drop(b);
+    let served = poll_all();
+    assert_eq!(served.iter().map(|one| one.0).collect::<Vec<_>>(), [1]);
+    drop(a);
+    let more = poll_all();
+    assert_eq!(more.iter().map(|one| one.0).collect::<Vec<_>>(), [0]);
+    drop(served);
+    let last = poll_all();
+    assert_eq!(last.iter().map(|one| one.0).collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_has_an_end_and_says_which_limit_stood_against_it() {
+    for (limits, expected) in [
+        (one_tunnel(), ErrorKind::TooManyTunnels),
+        (
+            Admission::new().max_handshakes(1),
+            ErrorKind::TooManyHandshakes,
+        ),
+    ] {
+        let pool = pool(limits).queue(2, Duration::from_secs(5));
+        let _holder = lease(&pool, "/").await.unwrap();
+        let began = Instant::now();
+        let first = tokio::spawn(lease(&pool, "/"));
+        let second = tokio::spawn(lease(&pool, "/"));
+        yield_now().await;
+        assert_eq!(kind(lease(&pool, "/").await), expected, "the queue is full");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(kind(first.await.unwrap()), expected);
+        assert_eq!(kind(second.await.unwrap()), expected);
+        let waited = began.elapsed();
+        let bound = Duration::from_secs(5)..Duration::from_millis(5010);
+        assert!(bound.contains(&waited), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_see_an_edit() {
+    let pool = Pool::of([Upstream::new("ws://a").unwrap().admission(one_tunnel())]);
+    let pool = pool.queue(10, LONG);
+    let _holder = lease(&pool, "/").await.unwrap();
+    let waiting = [(); 3].map(|()| tokio::spawn(lease(&pool, "/")));
+    yield_now().await;
+    pool.add(Upstream::new("ws://b").unwrap());
+    for one in waiting {
+        let leased = one.await.unwrap().unwrap();
+        assert_eq!(leased.member().upstream().name(), "b:80");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_while_the_last_upstream_is_removed_is_told_at_once() {
+    let pool = pool(one_tunnel());
+    let holder = lease(&pool, "/").await.unwrap();
+    let waiting = [(); 3].map(|()| tokio::spawn(lease(&pool, "/")));
+    yield_now().await;
+    pool.replace([]);
+    drop(holder);
+    for one in waiting {
+        assert_eq!(kind(one.await.unwrap()), ErrorKind::NoUpstream);
+    }
+}
+
+/// Real threads: nobody is forgotten, whoever gives up meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
+    static INSIDE: AtomicUsize = AtomicUsize::new(0);
+    let pool = pool(Admission::new().max_tunnels(3));
+    let mut clients = JoinSet::new();
+    for number in 0..64_u32 {
+        let pool = pool.clone();
+        clients.spawn(async move {
+            for turn in 0..100 {
+                let mut leasing = lease(&pool, "/");
+                if (number + turn) % 5 == 0 {
+                    // Gives up in the middle.
+                    let _ = futures_util::poll!(&mut leasing);
+                    continue;
+                }
+                let leased = leasing.await.unwrap();
+                assert!(INSIDE.fetch_add(1, Ordering::SeqCst) < 3);
+                yield_now().await;
+                INSIDE.fetch_sub(1, Ordering::SeqCst);
+                drop(leased);
+            }
+        });
+    }
+    let all = tokio::time::timeout(Duration::from_secs(60), clients.join_all());
+    all.await.expect("somebody was forgotten");
+    assert!(pool.state.queue().is_empty());
+    assert_eq!(pool.state.gate().tunnels(), 0);
+    assert_eq!(pool.state.gate().handshakes(), 0);
+}

@@ -1,0 +1,9 @@
+//! Pools on a paused clock, without a socket.
+
+mod drains;
+mod health;
+mod kit;
+mod losses;
+mod monitor;
+mod outliers;
+mod probes;

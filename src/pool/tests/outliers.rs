@@ -1,0 +1,138 @@
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::{
+    health::{AtMost, Ejection, FailClosed, Outlier, Outlying, PoolPolicy, Tally},
+    pool::Pool,
+};
+
+use super::kit::{Diary, accept, pool, refuse, secs, start, states, used};
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Failures are spread so thinly that nobody falls by himself.
+fn serve(pool: &Pool, name: &str, good: u32, bad: u32) {
+    for round in 0..good.max(bad) {
+        if round < good {
+            accept(pool, name);
+        }
+        if round < bad {
+            refuse(pool, name);
+        }
+    }
+}
+
+fn compared() -> Pool {
+    pool(&NAMES)
+        .outliers(Outlier::new().every(secs(10)).minimum_volume(50))
+        .ejection(Ejection::new().jitter(0.0))
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_worse_than_the_others_is_ejected_and_comes_back() {
+    let pool = compared();
+    let diary = Diary::of(&pool);
+    serve(&pool, "a", 60, 40);
+    for name in &NAMES[1..] {
+        serve(&pool, name, 100, 0);
+    }
+    sleep(secs(9)).await;
+    assert_eq!(used(&pool), NAMES, "not before the interval is over");
+    sleep(secs(1)).await;
+    assert_eq!(used(&pool), ["b", "c", "d", "e"]);
+    let fell = "a unhealthy: 60.0% success, where the pool has 92.0% on average";
+    assert_eq!(diary.read(), [fell]);
+    assert_eq!(states(&pool)[0], fell.replacen("a ", "", 1));
+    sleep(secs(10)).await;
+    assert_eq!(used(&pool), NAMES);
+    assert_eq!(diary.read(), ["a on trial"]);
+    // What it did before is forgotten.
+    for name in NAMES {
+        serve(&pool, name, 100, 0);
+    }
+    sleep(secs(20)).await;
+    assert_eq!(used(&pool), NAMES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_noticed_in_time_though_clients_have_stopped_coming() {
+    let pool = compared();
+    let diary = Diary::of(&pool);
+    start(&pool);
+    serve(&pool, "c", 60, 40);
+    for name in ["a", "b", "d", "e"] {
+        serve(&pool, name, 100, 0);
+    }
+    sleep(secs(11)).await;
+    assert_eq!(diary.read().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_do_badly_nobody_is_ejected() {
+    let pool = compared();
+    for name in NAMES {
+        serve(&pool, name, 60, 40);
+    }
+    sleep(secs(10)).await;
+    assert_eq!(used(&pool), NAMES);
+}
+
+/// Names everybody who has failed at all, in the pool's order.
+#[derive(Debug)]
+struct Strict;
+
+impl PoolPolicy for Strict {
+    fn interval(&self) -> Duration {
+        secs(10)
+    }
+
+    fn outliers(&self, pool: &[Tally]) -> Vec<Outlying> {
+        let bad = pool.iter().enumerate().filter(|(_, tally)| tally.bad > 0);
+        let bad = bad.map(|(index, _)| Outlying::new(index, "not perfect"));
+        // One that is not there, too.
+        bad.chain([Outlying::new(99, "who is that?")]).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last() {
+    let fail_all = |pool: &Pool| {
+        for name in NAMES {
+            serve(pool, name, 3, 1);
+        }
+    };
+    let limited = pool(&NAMES)
+        .outliers(Strict)
+        .availability(AtMost::percent(40));
+    let diary = Diary::of(&limited);
+    fail_all(&limited);
+    sleep(secs(10)).await;
+    assert_eq!(used(&limited), ["c", "d", "e"]);
+    let told = diary.read();
+    assert_eq!(
+        told,
+        ["a unhealthy: not perfect", "b unhealthy: not perfect"]
+    );
+
+    let closed = pool(&NAMES).outliers(Strict).availability(FailClosed);
+    fail_all(&closed);
+    sleep(secs(10)).await;
+    assert_eq!(used(&closed), ["e"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_ejected_one_does_is_not_counted() {
+    let pool = pool(&NAMES)
+        .outliers(Strict)
+        .ejection(Ejection::new().base(secs(100)));
+    serve(&pool, "a", 1, 1);
+    sleep(secs(10)).await;
+    assert_eq!(used(&pool), ["b", "c", "d", "e"]);
+    // Handshakes that were under way still.
+    serve(&pool, "a", 0, 50);
+    sleep(secs(120)).await;
+    assert_eq!(used(&pool), NAMES);
+    sleep(secs(20)).await;
+    assert_eq!(used(&pool), NAMES);
+}

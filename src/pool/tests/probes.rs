@@ -1,0 +1,172 @@
+//! Upstreams that speak WebSocket, or only pretend to, before a pool that probes them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    connect::{Address, Connect, Connecting, Dial},
+    health::{
+        Consecutive, HealthEventKind, HttpProbe, ProbeSchedule, WebSocketProbe,
+        upstreams::{Far, Scripted, outcome},
+    },
+    pool::Pool,
+};
+
+use super::kit::{Diary, pool, secs, states, used};
+
+/// Leads each host to its script.
+#[derive(Debug)]
+struct Hosts(Vec<(&'static str, Arc<Scripted>)>);
+
+impl Connect for Hosts {
+    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+        let name = address.to_string();
+        let known = |(host, _): &&(&str, _)| name == format!("{host}:80");
+        let (_, script) = self.0.iter().find(known).unwrap();
+        script.connect(address)
+    }
+}
+
+/// A pool of these, probed by a WebSocket every 10 s; the healthy answer in no time.
+fn probed(hosts: Vec<(&'static str, Arc<Scripted>)>) -> Pool {
+    let names: Vec<_> = hosts.iter().map(|(name, _)| *name).collect();
+    let pool = pool(&names)
+        .probe(WebSocketProbe::get("/ws"))
+        .probe_schedule(ProbeSchedule::every(secs(10)).jitter(0.0))
+        .health_policy(Consecutive::new().fails(3).passes(2));
+    pool.watch_by(&Dial {
+        connector: Arc::new(Hosts(hosts)),
+        ..Dial::default()
+    });
+    pool
+}
+
+/// Speaks WebSocket, and has this to say to plain requests.
+fn websocket_only(plain: &'static str) -> Arc<Scripted> {
+    Scripted::new(move |mut far| async move {
+        let request = far.request().await;
+        if request.to_ascii_lowercase().contains("upgrade: websocket") {
+            far.accept_this(&request, "").await;
+            far.behave().await;
+        } else {
+            far.write(plain.as_bytes()).await;
+        }
+    })
+}
+
+fn good() -> Arc<Scripted> {
+    websocket_only("")
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstreams_that_speak_websocket_alone_stay_healthy_for_a_hundred_probes() {
+    let bad = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let upgrade = "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n";
+    let scripts = [bad, upgrade, ""].map(websocket_only);
+    for script in &scripts {
+        let plain = outcome(&HttpProbe::get("/"), script.clone()).await;
+        assert!(plain.is_err(), "a plain request would say that it is down");
+    }
+    let before = scripts
+        .each_ref()
+        .map(|script| script.connections.load(Ordering::Relaxed));
+    let pool = probed(["a", "b", "c"].into_iter().zip(scripts.clone()).collect());
+    let diary = Diary::of(&pool);
+    sleep(secs(995)).await;
+    for (script, before) in scripts.iter().zip(before) {
+        assert_eq!(script.connections.load(Ordering::Relaxed) - before, 100);
+    }
+    assert_eq!(diary.read(), [""; 0]);
+    assert_eq!(states(&pool), ["healthy"; 3]);
+    for status in pool.snapshot() {
+        let probe = status.last_probe.unwrap();
+        assert!(matches!(probe.kind, HealthEventKind::ProbePassed { .. }));
+        assert_eq!(probe.at, Instant::now() - secs(5));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstreams_that_only_pretend_are_found_and_it_is_said_how() {
+    let hangs = Scripted::new(Far::hang);
+    let wrong_key = Scripted::new(|mut far| async move {
+        far.request().await;
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                      Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        far.write(answer.as_bytes()).await;
+        far.hang().await;
+    });
+    let never_pongs = Scripted::new(|mut far| async move {
+        far.accept("").await;
+        far.hang().await;
+    });
+    let hosts = vec![
+        ("hangs", hangs),
+        ("wrong", wrong_key),
+        ("mute", never_pongs),
+        ("good", good()),
+    ];
+    let pool = probed(hosts);
+    let diary = Diary::of(&pool);
+    // Three probes of 5 s, 10 s from start to start.
+    sleep(secs(26)).await;
+    let mut told = diary.read();
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [
+            "hangs unhealthy: 3 consecutive probe failures: handshake timed out after 5s",
+            "mute unhealthy: 3 consecutive probe failures: pong timed out after 5s",
+            "wrong unhealthy: 3 consecutive probe failures: \
+             the upstream's 101 answer is not valid: its Sec-WebSocket-Accept does not match the key",
+        ]
+    );
+    assert_eq!(used(&pool), ["good"]);
+    // What a snapshot tells is the same, with since when.
+    let snapshot = pool.snapshot();
+    assert_eq!(snapshot[0].health.since(), Instant::now() - secs(1));
+    let last = snapshot[0].last_probe.clone().unwrap();
+    assert_eq!(last.kind.to_string(), "handshake timed out after 5s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_flaps_slowly_bothers_clients_less_and_less() {
+    let up = Arc::new(AtomicUsize::new(1));
+    let flaps = {
+        let up = Arc::clone(&up);
+        Scripted::new(move |mut far| {
+            let is_up = up.load(Ordering::Relaxed) == 1;
+            async move {
+                if is_up {
+                    far.accept("").await;
+                    far.behave().await;
+                }
+            }
+        })
+    };
+    let pool = probed(vec![("flaps", flaps), ("good", good())]);
+    let diary = Diary::of(&pool);
+    // A minute down, half a minute up, for an hour and a half.
+    let mut in_use = 0;
+    for second in 0..5400 {
+        up.store(usize::from(second % 90 >= 60), Ordering::Relaxed);
+        sleep(Duration::from_secs(1)).await;
+        in_use += usize::from(used(&pool).len() == 2);
+    }
+    let falls = diary
+        .read()
+        .iter()
+        .filter(|told| told.contains("unhealthy"))
+        .count();
+    assert!(
+        falls <= 30,
+        "of 60 times that it went down, clients met {falls}"
+    );
+    assert!(in_use < 5400 / 3, "{in_use}");
+}

@@ -1,0 +1,102 @@
+//! What tunnels tell of their upstreams, and when, on a paused clock.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::{Instant, sleep},
+};
+use wsplice::{
+    KeepAlive, LostTunnels, Observer,
+    balance::First,
+    health::{Passive, Signals, Transition},
+};
+
+use super::{
+    clock_kit::secs,
+    clock_upstreams::{Does, World, shake_hands},
+    support::frames::{masked, pong},
+};
+
+/// Remembers when which upstream became what.
+#[derive(Debug, Clone, Default)]
+struct Changes(Arc<Mutex<Vec<(Instant, String)>>>);
+
+impl Observer for Changes {
+    fn health_changed(&self, upstream: &str, transition: &Transition) {
+        let told = (Instant::now(), format!("{upstream} {transition}"));
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+fn one_lost_tunnel_is_too_many() -> Passive {
+    Passive::default().fails(1).signals(Signals::passive())
+}
+
+/// A client that answers pings and does nothing else.
+async fn answer_pings(mut stream: DuplexStream) {
+    while let Ok([first, len]) = stream.read_u16().await.map(u16::to_be_bytes) {
+        let mut payload = vec![0; len.into()];
+        stream
+            .read_exact(&mut payload)
+            .await
+            .expect("a whole frame");
+        if first == 0x89 {
+            stream
+                .write_all(&masked(pong(&payload)))
+                .await
+                .expect("a proxy");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_never_pongs_is_bad_at_that_moment_and_not_when_the_tunnel_is_over() {
+    let world = World::of([Does::Accept, Does::Accept]);
+    let pool = world
+        .pool()
+        .balance(First::new())
+        .health_policy(one_lost_tunnel_is_too_many());
+    let changes = Changes::default();
+    // Ping after 20 s, pong within 10 s.
+    let keep_alive = KeepAlive::default().jitter(0.0);
+    let proxy = world.proxy(&pool, |layer| {
+        layer.keep_alive(keep_alive).observer(changes.clone())
+    });
+    let began = Instant::now();
+    let got = shake_hands(proxy).await;
+    assert_eq!(got.status, 101);
+    // It answers pings, but not our close, and that takes its time.
+    let client = tokio::spawn(answer_pings(got.stream));
+    sleep(secs(60)).await;
+    let changes = changes.0.lock().unwrap().clone();
+    let [(at, told)] = &changes[..] else {
+        panic!("{changes:?}")
+    };
+    assert_eq!(*at - began, secs(30));
+    assert_eq!(
+        told,
+        "a:80 unhealthy: 1 consecutive tunnel failure: tunnel lost after 30s"
+    );
+    assert_eq!(pool.snapshot()[0].tunnels, 0);
+    client.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_handshake_counts_while_tunnels_live_on_for_hours() {
+    let world = World::of([Does::Accept]);
+    let pool = world
+        .pool()
+        .health_policy(Passive::default().fails(1))
+        .unhealthy_tunnels(LostTunnels::Leave);
+    let proxy = world.proxy(&pool, |layer| layer);
+    let tunnel = shake_hands(proxy.clone()).await;
+    sleep(secs(4 * 3600)).await;
+    world.turn("a:80", Does::RefuseConnections);
+    assert_eq!(shake_hands(proxy).await.status, 502);
+    let status = pool.snapshot().remove(0);
+    assert_eq!(status.health.since(), Instant::now());
+    assert_eq!(status.tunnels, 1);
+    assert!(!status.is_used);
+    drop(tunnel);
+}

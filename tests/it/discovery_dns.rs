@@ -1,0 +1,223 @@
+//! Upstreams in DNS, asked for at a real server that answers well and badly.
+
+use std::time::Duration;
+
+use axum::Router;
+use tokio::{net::TcpListener, task::JoinSet};
+use wsplice::{
+    Follow, Pool, ProxyLayer,
+    discovery::{DiscoverError, Dns, DnsResolver, IpFamilies},
+};
+
+use crate::support::{
+    axum_upstream,
+    deadline::{DEADLINE, within},
+    dns::{Data, DnsServer, NXDOMAIN, SERVFAIL, Says, ips},
+    raw::RawClient,
+    serve::serve_axum,
+};
+
+fn asking(server: &DnsServer, source: Dns) -> Dns {
+    // The records say that they are good for an hour, which these bounds overrule.
+    source
+        .resolver(DnsResolver::servers([server.addr()]))
+        .refresh(Duration::from_millis(10), Duration::from_millis(20))
+        .answer_timeout(Duration::from_millis(500))
+}
+
+fn addresses(server: &DnsServer) -> Dns {
+    asking(server, Dns::addresses("chat.test.", 8080).unwrap())
+}
+
+fn names(pool: &Pool) -> Vec<String> {
+    let names = pool.snapshot().into_iter();
+    names.map(|upstream| upstream.name.to_string()).collect()
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    within(what, async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+async fn until_names(pool: &Pool, expected: &[&str]) {
+    until(&format!("{expected:?}"), || names(pool) == expected).await;
+}
+
+async fn next_failure(follow: &Follow) -> DiscoverError {
+    let before = follow.status().failures;
+    until("a failure", || follow.status().failures > before).await;
+    follow.status().last_failure.unwrap()
+}
+
+#[tokio::test]
+async fn the_pool_follows_what_dns_says() {
+    let server = DnsServer::start(Says::Records(ips(&["10.0.0.2", "10.0.0.1"]))).await;
+    let pool = Pool::of([]);
+    let follow = pool.follow(addresses(&server));
+    follow.ready(DEADLINE).await.unwrap();
+    assert_eq!(names(&pool), ["10.0.0.1:8080", "10.0.0.2:8080"]);
+    server.say(Says::Records(ips(&["10.0.0.3", "10.0.0.1"])));
+    until_names(&pool, &["10.0.0.1:8080", "10.0.0.3:8080"]).await;
+    server.say(Says::ByAlias(ips(&["10.0.0.4"])));
+    until_names(&pool, &["10.0.0.4:8080"]).await;
+    server.say(Says::Records(ips(&["fd00::1"])));
+    until_names(&pool, &["[fd00::1]:8080"]).await;
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_the_last_good_set_is_kept_and_told_why() {
+    let server = DnsServer::start(Says::Records(ips(&["10.0.0.1"]))).await;
+    let pool = Pool::of([]);
+    let follow = pool.follow(addresses(&server));
+    follow.ready(DEADLINE).await.unwrap();
+    for (says, words) in [
+        (Says::Code(SERVFAIL), "Server Failure"),
+        (Says::Code(NXDOMAIN), "chat.test. has no records"),
+        (Says::Records(Vec::new()), "chat.test. has no records"),
+        (Says::Garbage, "no answer within 500ms"),
+        (
+            Says::ToAnother(ips(&["10.6.6.6"])),
+            "no answer within 500ms",
+        ),
+        (Says::Silence, "no answer within 500ms"),
+    ] {
+        let case = format!("{says:?}");
+        server.say(says);
+        let error = next_failure(&follow).await.to_string();
+        assert!(error.contains(words), "{case}: {error}");
+        assert_eq!(names(&pool), ["10.0.0.1:8080"], "{case}");
+        server.say(Says::Records(ips(&["10.0.0.1"])));
+        until("a good answer", || follow.status().failures == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
+    let many: Vec<_> = (0..=255).map(|low| format!("10.0.0.{low}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let server = DnsServer::start(Says::OnlyByTcp(ips(&many))).await;
+    let pool = Pool::of([]);
+    let follow = pool.follow(addresses(&server));
+    follow.ready(DEADLINE).await.unwrap();
+    assert_eq!(pool.len(), 256);
+}
+
+#[tokio::test]
+async fn records_that_are_gone_empty_the_pool_after_the_grace() {
+    let server = DnsServer::start(Says::Records(ips(&["10.0.0.1"]))).await;
+    let pool = Pool::of([]);
+    let source = addresses(&server).empty_grace(Duration::from_millis(200));
+    let follow = pool.follow(source);
+    follow.ready(DEADLINE).await.unwrap();
+    server.say(Says::Code(NXDOMAIN));
+    let error = next_failure(&follow).await;
+    assert!(matches!(error, DiscoverError::NoRecords { .. }), "{error}");
+    until_names(&pool, &[]).await;
+    server.say(Says::Records(ips(&["10.0.0.1"])));
+    until_names(&pool, &["10.0.0.1:8080"]).await;
+}
+
+#[tokio::test]
+async fn both_families_can_be_had() {
+    let server = DnsServer::start(Says::Records(ips(&["fd00::1", "10.0.0.1"]))).await;
+    for (families, expected) in [
+        (IpFamilies::PreferV4, &["10.0.0.1:8080"][..]),
+        (IpFamilies::PreferV6, &["[fd00::1]:8080"]),
+        (IpFamilies::Both, &["10.0.0.1:8080", "[fd00::1]:8080"]),
+    ] {
+        let pool = Pool::of([]);
+        let follow = pool.follow(addresses(&server).families(families));
+        follow.ready(DEADLINE).await.unwrap();
+        assert_eq!(names(&pool), expected, "{families:?}");
+    }
+}
+
+#[tokio::test]
+async fn services_are_the_first_priority_under_their_targets_names_rfc2782() {
+    let server = DnsServer::start(Says::Records(vec![
+        Data::Srv(0, 50, 8081, "Chat-1.chat.test."),
+        Data::Srv(0, 50, 8080, "chat-0.chat.test."),
+        Data::Srv(9, 50, 8080, "spare.test."),
+    ]))
+    .await;
+    let pool = Pool::of([]);
+    let follow = pool.follow(asking(
+        &server,
+        Dns::services("_ws._tcp.chat.test.").unwrap(),
+    ));
+    follow.ready(DEADLINE).await.unwrap();
+    assert_eq!(
+        names(&pool),
+        ["chat-0.chat.test.:8080", "chat-1.chat.test.:8081"]
+    );
+    server.say(Says::Records(vec![Data::Srv(9, 50, 8080, "spare.test.")]));
+    until_names(&pool, &["spare.test.:8080"]).await;
+}
+
+/// Asks once, and has been answered when it returns.
+async fn one_question(server: &DnsServer) {
+    let hour = Duration::from_secs(3600);
+    let pool = Pool::of([]);
+    let follow = pool.follow(addresses(server).refresh(hour, hour));
+    follow.ready(DEADLINE).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_is_asked_any_more_once_nobody_follows() {
+    let server = DnsServer::start(Says::Records(ips(&["10.0.0.1"]))).await;
+    let pool = Pool::of([]);
+    let follow = pool.follow(addresses(&server));
+    until("three questions", || server.questions() > 3).await;
+    drop(follow);
+    let follow = pool.follow(addresses(&server));
+    follow.ready(DEADLINE).await.unwrap();
+    drop(pool);
+    until("the end", || follow.is_over()).await;
+    one_question(&server).await;
+    let before = server.questions();
+    for _ in 0..20 {
+        one_question(&server).await;
+    }
+    assert_eq!(server.questions(), before + 20);
+}
+
+/// The same application on this address.
+async fn application(listener: TcpListener) -> JoinSet<()> {
+    let mut task = JoinSet::new();
+    task.spawn(async {
+        axum::serve(listener, axum_upstream::router())
+            .await
+            .unwrap();
+    });
+    task
+}
+
+/// Only Linux has the whole of 127.0.0.0/8 at hand.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn clients_reach_what_dns_says_now() {
+    let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = first.local_addr().unwrap().port();
+    let second = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    let _first = application(first).await;
+    let server = DnsServer::start(Says::Records(ips(&["127.0.0.1"]))).await;
+    let pool = Pool::of([]);
+    let proxy = serve_axum(Router::new().layer(ProxyLayer::new(pool.clone()))).await;
+    let status = || async {
+        let mut client = RawClient::connect(proxy.addr()).await;
+        client.handshake("/ws/echo", &[]).await.status()
+    };
+    assert_eq!(status().await, 503, "nothing was found yet");
+    let follow = pool.follow(asking(&server, Dns::addresses("chat.test.", port).unwrap()));
+    follow.ready(DEADLINE).await.unwrap();
+    assert_eq!(status().await, 101);
+    let _second = application(second).await;
+    server.say(Says::Records(ips(&["127.0.0.2"])));
+    let expected = format!("127.0.0.2:{port}");
+    until_names(&pool, &[&expected]).await;
+    assert_eq!(status().await, 101);
+}

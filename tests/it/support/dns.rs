@@ -1,0 +1,256 @@
+//! A DNS server of the test's own, on loopback, by UDP and TCP. It answers as it is told, and that
+//! may be badly. Encoded by hand (RFC 1035 §4), so that no bug is shared with what is tested.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+    task::JoinSet,
+};
+
+pub(crate) const SERVFAIL: u8 = 2;
+pub(crate) const NXDOMAIN: u8 = 3;
+
+const A: u16 = 1;
+const CNAME: u16 = 5;
+const AAAA: u16 = 28;
+const SRV: u16 = 33;
+
+/// What it says.
+#[derive(Clone, Debug)]
+pub(crate) enum Says {
+    /// These records, of the kind that was asked for.
+    Records(Vec<Data>),
+    /// That something is wrong.
+    Code(u8),
+    /// Bytes that are no answer.
+    Garbage,
+    /// By UDP that the answer does not fit, and by TCP these.
+    OnlyByTcp(Vec<Data>),
+    /// These, as an answer to a question of another number.
+    ToAnother(Vec<Data>),
+    /// These, under another name that the one asked for stands for.
+    ByAlias(Vec<Data>),
+    /// Nothing.
+    Silence,
+}
+
+/// A record's data.
+#[derive(Clone, Debug)]
+pub(crate) enum Data {
+    Ip(IpAddr),
+    Srv(u16, u16, u16, &'static str),
+}
+
+/// A running server; dropping it ends it.
+pub(crate) struct DnsServer {
+    addr: SocketAddr,
+    state: Arc<Mutex<State>>,
+    _tasks: JoinSet<()>,
+}
+
+struct State {
+    says: Says,
+    ttl: u32,
+    questions: usize,
+}
+
+/// The data of addresses.
+pub(crate) fn ips(ips: &[&str]) -> Vec<Data> {
+    ips.iter().map(|ip| Data::Ip(ip.parse().unwrap())).collect()
+}
+
+impl DnsServer {
+    pub(crate) async fn start(says: Says) -> Self {
+        let (udp, tcp) = sockets().await;
+        let addr = udp.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State {
+            says,
+            ttl: 3600,
+            questions: 0,
+        }));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve_udp(udp, Arc::clone(&state)));
+        tasks.spawn(serve_tcp(tcp, Arc::clone(&state)));
+        Self {
+            addr,
+            state,
+            _tasks: tasks,
+        }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Changes what it says.
+    pub(crate) fn say(&self, says: Says) {
+        self.state.lock().unwrap().says = says;
+    }
+
+    /// How often it was asked.
+    pub(crate) fn questions(&self) -> usize {
+        self.state.lock().unwrap().questions
+    }
+}
+
+/// The same port of both kinds.
+async fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
+    }
+}
+
+async fn serve_udp(socket: UdpSocket, state: Arc<Mutex<State>>) {
+    let mut question = [0; 4096];
+    loop {
+        let (length, from) = socket.recv_from(&mut question).await.unwrap();
+        let answer = state.lock().unwrap().answer(&question[..length], false);
+        if let Some(answer) = answer {
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, state: Arc<Mutex<State>>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        // Whoever asks by TCP may leave when it likes.
+        let _ = serve_stream(stream, &state).await;
+    }
+}
+
+async fn serve_stream(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut question = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut question).await?;
+    let answer = state.lock().unwrap().answer(&question, true);
+    if let Some(answer) = answer {
+        stream.write_u16(answer.len().try_into().unwrap()).await?;
+        stream.write_all(&answer).await?;
+    }
+    Ok(())
+}
+
+impl State {
+    fn answer(&mut self, question: &[u8], by_tcp: bool) -> Option<Vec<u8>> {
+        self.questions += 1;
+        let ttl = self.ttl;
+        let with = |data: &[Data]| Answer::to(question).records(data, ttl).finish();
+        Some(match &self.says {
+            Says::Records(data) => with(data),
+            Says::Code(code) => {
+                let mut answer = Answer::to(question).finish();
+                answer[3] |= code;
+                answer
+            }
+            Says::Garbage => b"\xff\x00 this is no answer at all".to_vec(),
+            Says::OnlyByTcp(data) if by_tcp => with(data),
+            Says::OnlyByTcp(_) => {
+                let mut answer = Answer::to(question).finish();
+                answer[2] |= 0b10; // TC
+                answer
+            }
+            Says::ToAnother(data) => {
+                let mut answer = with(data);
+                answer[0] ^= 0xff;
+                answer
+            }
+            Says::ByAlias(data) => {
+                let mut answer = Answer::to(question);
+                answer.alias(ttl);
+                answer.records(data, ttl).finish()
+            }
+            Says::Silence => return None,
+        })
+    }
+}
+
+/// An answer in the making.
+struct Answer {
+    bytes: Vec<u8>,
+    kind: u16,
+    count: u16,
+    /// Where the name of the records stands.
+    name: u16,
+}
+
+impl Answer {
+    /// The header and the question (RFC 1035 §4.1.1, §4.1.2).
+    fn to(question: &[u8]) -> Self {
+        let mut end = 12;
+        while question[end] != 0 {
+            end += 1 + usize::from(question[end]);
+        }
+        end += 5;
+        let mut bytes = question[..2].to_vec();
+        bytes.extend([0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(&question[12..end]);
+        Self {
+            kind: u16::from_be_bytes([question[end - 4], question[end - 3]]),
+            bytes,
+            count: 0,
+            name: 12,
+        }
+    }
+
+    /// Those of the kind that was asked for.
+    fn records(mut self, data: &[Data], ttl: u32) -> Self {
+        for data in data {
+            let (kind, data) = match data {
+                Data::Ip(IpAddr::V4(ip)) => (A, ip.octets().to_vec()),
+                Data::Ip(IpAddr::V6(ip)) => (AAAA, ip.octets().to_vec()),
+                Data::Srv(priority, weight, port, target) => {
+                    let numbers = [priority, weight, port];
+                    let mut data: Vec<_> = numbers.iter().flat_map(|it| it.to_be_bytes()).collect();
+                    data.extend(encoded(target));
+                    (SRV, data)
+                }
+            };
+            if kind == self.kind {
+                self.record(kind, ttl, &data);
+            }
+        }
+        self
+    }
+
+    /// Says that the name stands for another, and goes on with that.
+    fn alias(&mut self, ttl: u32) {
+        let target = encoded("alias.test.");
+        self.record(CNAME, ttl, &target);
+        self.name = u16::try_from(self.bytes.len() - target.len()).unwrap();
+    }
+
+    /// RFC 1035 §4.1.3; the name is a pointer (§4.1.4).
+    fn record(&mut self, kind: u16, ttl: u32, data: &[u8]) {
+        self.count += 1;
+        self.bytes.extend((0xc000 | self.name).to_be_bytes());
+        self.bytes.extend(kind.to_be_bytes());
+        self.bytes.extend([0, 1]);
+        self.bytes.extend(ttl.to_be_bytes());
+        let length = u16::try_from(data.len()).unwrap();
+        self.bytes.extend(length.to_be_bytes());
+        self.bytes.extend(data);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.bytes[6..8].copy_from_slice(&self.count.to_be_bytes());
+        self.bytes
+    }
+}
+
+fn encoded(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in name.trim_end_matches('.').split('.') {
+        bytes.push(label.len().try_into().unwrap());
+        bytes.extend(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
+}
