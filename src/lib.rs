@@ -160,3 +160,8 @@ pub use upstream::Upstream;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the page on scaling.
+#[cfg(all(doctest, feature = "dns"))]
+#[doc = include_str!("../docs/scaling.md")]
+struct Scaling;

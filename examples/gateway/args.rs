@@ -41,12 +41,13 @@ pub(crate) struct Args {
     /// Where WebSocket connections go: ws://HOST:PORT, unix:PATH or, if built
     /// with TLS, wss://HOST:PORT (http:// and https:// are the same); may be
     /// given several times [default: a built-in demo]
-    #[arg(long, value_name = "URL", value_parser = Upstream::new, verbatim_doc_comment)]
+    #[arg(long, value_name = "URL", value_parser = Upstream::new, group = "upstreams")]
+    #[arg(verbatim_doc_comment)]
     pub(crate) upstream: Vec<Upstream>,
 
     /// Find upstreams in DNS (feature dns) and follow it: dns:NAME:PORT for
     /// the addresses of a name, srv:NAME for the SRV records of a service
-    #[arg(long, value_name = "SOURCE", conflicts_with = "upstream")]
+    #[arg(long, value_name = "SOURCE", group = "upstreams")]
     #[arg(verbatim_doc_comment)]
     pub(crate) discover: Option<Source>,
 

@@ -14,7 +14,7 @@ pub(crate) struct DialArgs {
     #[arg(
         long,
         value_name = "VERSION",
-        requires = "upstream",
+        requires = "upstreams",
         verbatim_doc_comment
     )]
     pub(crate) proxy_protocol: Option<Version>,

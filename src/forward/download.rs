@@ -34,56 +34,48 @@ pub(crate) struct Download {
     idle_timeout: Option<Duration>,
     /// Runs while the upstream is silent.
     silence: Option<Pin<Box<Sleep>>>,
-    back: Option<Box<WayBack>>,
+    connection: Option<Connection>,
+    back: Option<WayBack>,
+    kept_for: Option<Duration>,
 }
 
-/// What it takes to use the connection again.
-struct WayBack {
-    connection: Connection,
-    connections: Arc<Connections>,
-    address: Address,
-    settings: ForwardHttp,
-    kept_for: Option<Duration>,
-    upload: Arc<Upload>,
+/// Where a connection goes when its exchange is over.
+pub(crate) struct WayBack {
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) address: Address,
+    /// The request's body must have gone up whole.
+    pub(crate) upload: Arc<Upload>,
+    pub(crate) settings: ForwardHttp,
 }
 
 impl Download {
-    /// The body of the answer with these headers, on this connection to this address.
+    /// The body of the answer with these headers. Without a way back the connection is closed at
+    /// its end.
     pub(crate) fn new(
         body: Incoming,
         headers: &HeaderMap,
         connection: Connection,
-        address: Address,
-        upload: Arc<Upload>,
-        connections: Arc<Connections>,
+        back: Option<WayBack>,
         settings: &ForwardHttp,
     ) -> Self {
         Self {
             body,
             idle_timeout: settings.answer_idle_timeout,
             silence: None,
-            back: Some(Box::new(WayBack {
-                connection,
-                connections,
-                address,
-                settings: settings.clone(),
-                kept_for: kept_for(headers),
-                upload,
-            })),
+            connection: Some(connection),
+            back,
+            kept_for: kept_for(headers),
         }
     }
 
     /// The connection is free; if all of the request was sent, for others too.
     fn finish(&mut self) {
-        let Some(back) = self.back.take() else { return };
-        let back = *back;
+        let (Some(connection), Some(back)) = (self.connection.take(), self.back.take()) else {
+            return;
+        };
         if back.upload.is_done() {
-            back.connections.keep(
-                &back.address,
-                back.connection,
-                &back.settings,
-                back.kept_for,
-            );
+            back.connections
+                .keep(&back.address, connection, &back.settings, self.kept_for);
         }
     }
 
@@ -124,7 +116,7 @@ impl Body for Download {
         };
         if result.is_ready() {
             // Nothing that comes after that can be told apart from what was to come.
-            this.back = None;
+            this.connection = None;
         }
         result
     }

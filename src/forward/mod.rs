@@ -25,7 +25,7 @@ mod upload;
 pub(crate) use answer::answered;
 pub(crate) use connection::Connection;
 pub(crate) use connections::Connections;
-pub(crate) use download::Download;
+pub(crate) use download::{Download, WayBack};
 pub(crate) use exchange::{Failure, send};
 pub(crate) use request::{Head, Hop, Measure, count_hop, request_head};
 pub use settings::ForwardHttp;

@@ -1,6 +1,6 @@
 //! From an ordinary request that is ours to the answer of its upstream.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -13,15 +13,15 @@ use tracing::{Instrument, Span, field};
 
 use crate::{
     admission::Visit,
-    connect::Address,
     drain::Exchange,
     error::{Error, ErrorKind, Side},
     forward::{
         ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
-        Upload, answered, count_hop, request_head, send,
+        Upload, WayBack, answered, count_hop, request_head, send,
     },
     handshake::fit,
     headers::ClientInfo,
+    upstream::Upstream,
 };
 
 use super::{
@@ -97,7 +97,7 @@ struct Lost {
 impl Errand {
     async fn run(&self, request: Request<ClientBody>) -> Result<Response<Answered>, Standing> {
         let settings = self.teller.settings();
-        settings.pool.keep_probing(&settings.dial);
+        settings.pool.keep_watch();
         let (mut head, body) = request.into_parts();
         if count_hop(&head.method, &mut head.headers) == Hop::Last {
             return Ok(last_hop(&head.method));
@@ -127,13 +127,17 @@ impl Errand {
         loop {
             let attempt = attempts.next(&view).await?;
             Span::current().record("upstream", attempt.upstream());
-            match self.ask(&attempts, &attempt, &parcel, body).await {
+            match self
+                .ask(&attempts, &attempt, &parcel, view.client_ip(), body)
+                .await
+            {
                 Ok((answer, connection)) => {
                     let status = answer.status();
-                    let address = attempt.lease.member().upstream().address();
-                    let download = self.download(answer, connection, address, &parcel);
+                    let upstream = attempt.lease.member().upstream();
+                    let download = self.download(answer, connection, upstream, &parcel);
                     let mark = mark(settings, head, &self.client, &attempt.lease);
-                    if !(parcel.is_repeatable && settings.retry.covers_status(status)) {
+                    let is_covered = settings.retry.after_status(status).is_some();
+                    if !(parcel.is_repeatable && is_covered) {
                         attempts.answered(&attempt, status);
                         let account = Account {
                             teller: Arc::clone(&self.teller),
@@ -176,14 +180,20 @@ impl Errand {
         attempts: &Attempts<'_>,
         attempt: &Attempt,
         parcel: &Parcel,
+        client_ip: Option<IpAddr>,
         mut body: ClientBody,
     ) -> Result<(Response<Incoming>, Connection), Lost> {
-        let address = attempt.lease.member().upstream().address();
-        let mut idle = self.with.connections.take(address);
+        let upstream = attempt.lease.member().upstream();
+        let mut idle = self
+            .shared(upstream)
+            .and_then(|connections| connections.take(upstream.address()));
         loop {
             let mut connection = match idle.take() {
                 Some(connection) => connection,
-                None => match attempts.bounded(self.open(address, parcel)).await {
+                None => match attempts
+                    .bounded(self.open(upstream, parcel, client_ip))
+                    .await
+                {
                     Ok(connection) => connection,
                     Err(error) => {
                         let body = Some(body);
@@ -214,29 +224,40 @@ impl Errand {
         }
     }
 
-    async fn open(&self, address: &Address, parcel: &Parcel) -> Result<Connection, Error> {
+    /// The connections that requests of different clients share. One that begins with the PROXY
+    /// protocol is its client's alone.
+    fn shared(&self, upstream: &Upstream) -> Option<&Arc<Connections>> {
+        let is_shared = upstream.proxy_protocol().is_none();
+        is_shared.then_some(&self.with.connections)
+    }
+
+    async fn open(
+        &self,
+        upstream: &Upstream,
+        parcel: &Parcel,
+        client_ip: Option<IpAddr>,
+    ) -> Result<Connection, Error> {
         let settings = self.teller.settings();
-        let transport = settings.dial.dial(address).await?;
-        Connection::open(transport, settings.head_limits, parcel.exchange.cuts()).await
+        let header = upstream.proxy_header(client_ip, &self.client);
+        let dialled = settings.dial.dial(upstream.address(), header.as_ref());
+        Connection::open(dialled.await?, settings.head_limits, parcel.exchange.cuts()).await
     }
 
     fn download(
         &self,
         answer: Response<Incoming>,
         connection: Connection,
-        address: &Address,
+        upstream: &Upstream,
         parcel: &Parcel,
     ) -> Response<Download> {
         let (head, body) = answer.into_parts();
-        let download = Download::new(
-            body,
-            &head.headers,
-            connection,
-            address.clone(),
-            Arc::clone(&parcel.upload),
-            Arc::clone(&self.with.connections),
-            &self.with.how,
-        );
+        let back = self.shared(upstream).map(|connections| WayBack {
+            connections: Arc::clone(connections),
+            address: upstream.address().clone(),
+            upload: Arc::clone(&parcel.upload),
+            settings: self.with.how.clone(),
+        });
+        let download = Download::new(body, &head.headers, connection, back, &self.with.how);
         Response::from_parts(head, download)
     }
 

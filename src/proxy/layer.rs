@@ -83,6 +83,7 @@ impl<T> ProxyLayer<T> {
     /// | a kept connection that was closed meanwhile | a new one to the same upstream, under the same condition |
     /// | [`allow_origins`](Self::allow_origins) | goes for them too, where they have an `Origin` |
     /// | drain | those under way end by themselves, new ones get 503 |
+    /// | connections to upstreams | are kept and used again, except where each begins with the PROXY protocol; always HTTP/1.1 |
     /// | `Expect: 100-continue` | goes up; the body is asked for when the upstream says 100, or is silent for a second |
     ///
     /// Servers wait for answers before they stop, and event streams have no end: run the

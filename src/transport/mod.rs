@@ -74,7 +74,7 @@ impl Transport {
     /// Makes the coming drop a reset instead of an orderly end, where the stream has such a thing.
     ///
     /// TCP sends RST (`SO_LINGER` with zero seconds); other streams are simply dropped, which for
-    /// TLS means without `close_notify`.
+    /// TLS means without `close_notify`, and for an upstream's HTTP/2 stream `RST_STREAM`.
     pub(crate) fn abort_on_drop(&mut self) {
         if let Kind::Tcp(tcp) = &self.0 {
             // Failing leaves an ordinary FIN, which is the best that is left to do.

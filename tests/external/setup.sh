@@ -14,8 +14,10 @@ debian_install() {
         </dev/null >/dev/null
 }
 
+# external_python [<name>]: with the packages in requirements.txt, or those in
+# requirements-<name>.txt in an environment of their own.
 external_python() {
-    local venv=target/external/venv wanted=tests/external/requirements.txt
+    local venv=target/external/venv${1:+-$1} wanted=tests/external/requirements${1:+-$1}.txt
     PYTHON=$PWD/$venv/bin/python
     if ! cmp -s "$wanted" "$venv/requirements.txt"; then
         command -v python3 >/dev/null || debian_install python3 || return 1

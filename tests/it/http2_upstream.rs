@@ -8,14 +8,15 @@ use http_body_util::BodyExt;
 use tungstenite::Message;
 use wsplice::{
     KeepAlive, Pool, Side, TunnelEnd, Upstream,
-    connect::HttpVersion,
-    health::{ProbeSchedule, WebSocketProbe},
+    connect::{HttpVersion, ProxyProtocol},
+    health::{HttpProbe, ProbeSchedule, WebSocketProbe},
 };
 
 use crate::{
     http2::{Connection, connect, send, text},
     support::{
         axum_upstream,
+        deadline::within,
         frames::{self, masked, read_frame, unmasked},
         h2_yard::{Asked, H2Yard, StreamEnd},
         head::Head,
@@ -363,8 +364,49 @@ async fn probes_go_the_way_of_clients() {
             tokio::task::yield_now().await;
         }
     };
-    let text = crate::support::deadline::within("a probe", probed).await;
+    let text = within("a probe", probed).await;
     assert!(text.starts_with("probe passed"), "{text}");
+}
+
+#[tokio::test]
+async fn probes_by_http_are_plain_requests_on_the_same_connection() {
+    let mut yard = H2Yard::start().await;
+    let pool = Pool::of([yard.upstream()]).probe(HttpProbe::get("/health").expect_body("fine"));
+    let gate = Gate::over(pool.clone(), |layer| layer).await;
+    let asked = yard.next().await;
+    assert_eq!(asked.request.method(), Method::GET);
+    assert_eq!(asked.request.uri().path(), "/health");
+    assert!(!asked.request.headers().contains_key("connection"));
+    asked.refuse(200, "fine", None);
+    let probed = async {
+        while pool.snapshot().remove(0).last_probe.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a probe", probed).await;
+    let probe = pool.snapshot().remove(0).last_probe.unwrap();
+    assert!(probe.kind.to_string().starts_with("probe passed"));
+    tunnel(&mut yard, &gate).await;
+    assert_eq!(yard.log().accepted, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_is_announced_shares_no_connection() {
+    let upstream = RawUpstream::start(|mut conn| async move {
+        let announced = conn.read_exact(6).await;
+        assert_eq!(&announced[..], b"PROXY ");
+        while conn.read_exact(1).await[0] != b'\n' {}
+        let head = conn.read_request_head().await;
+        assert_eq!(head.method(), "GET");
+        conn.accept_101(&head, &[]).await;
+    })
+    .await;
+    let announced = Upstream::new(&upstream.url())
+        .unwrap()
+        .http_version(HttpVersion::Http2)
+        .send_proxy_protocol(ProxyProtocol::V1);
+    let gate = Gate::over(Pool::of([announced]), |layer| layer).await;
+    RawClient::open(gate.addr(), "/ws/x").await;
 }
 
 #[tokio::test]
@@ -377,7 +419,7 @@ async fn an_upstream_without_extended_connect_fails_its_probes_too() {
             tokio::task::yield_now().await;
         }
     };
-    crate::support::deadline::within("a probe", probed).await;
+    within("a probe", probed).await;
     let probe = pool.snapshot().remove(0).last_probe.unwrap();
     let text = probe.kind.to_string();
     assert!(text.contains("takes no WebSockets over HTTP/2"), "{text}");

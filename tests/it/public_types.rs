@@ -213,6 +213,7 @@ fn types_of_the_feature_dns() {
 }
 
 /// Policies can be sent and shared, but may be closures, which cannot be shown.
+/// These can be sent and shared, but may be closures, which cannot be shown.
 #[test]
 fn policies_and_resolvers_are_send_and_sync() {
     fn is_send_sync<T: Send + Sync + ?Sized>() {}

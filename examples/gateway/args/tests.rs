@@ -238,6 +238,7 @@ fn upstreams_are_given_or_found() {
     assert_eq!(args.discover.unwrap().to_string(), "dns:chat:8080");
     let both = ["--discover=dns:chat:8080", "--upstream=ws://10.0.0.1"];
     assert!(refusal(&both).contains("cannot be used with"));
+    assert!(parse(&["--discover=dns:chat:8080", "--proxy-protocol=v2"]).is_ok());
     assert!(refusal(&["--discover=chat"]).contains("neither dns:NAME:PORT nor srv:NAME"));
 }
 
@@ -245,4 +246,21 @@ fn upstreams_are_given_or_found() {
 #[test]
 fn finding_upstreams_needs_its_feature() {
     assert!(refusal(&["--discover=dns:chat:8080"]).contains("it needs the feature \"dns\""));
+}
+
+/// The arguments in docs/kubernetes are ones that the gateway takes.
+#[cfg(feature = "dns")]
+#[test]
+fn the_arguments_of_the_manifest_are_taken() {
+    let manifest = include_str!("../../../docs/kubernetes/chat.yaml");
+    let given: Vec<_> = manifest
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- "))
+        .filter(|item| item.starts_with("--"))
+        .collect();
+    assert!(given.len() > 5, "{given:?}");
+    let args = parse(&given).unwrap();
+    assert_eq!(args.balance.to_string(), "query:room");
+    assert!(args.discover.is_some());
+    assert!(args.listen.ip().is_unspecified());
 }

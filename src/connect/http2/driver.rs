@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{later::later, transport::Transport};
+use crate::{connect::Address, later::later, transport::Transport};
 
 use super::{
     connection::Connection,
@@ -36,6 +36,8 @@ pub(super) struct Driver {
     pinging: Pinging,
     idle_timeout: Duration,
     openers: Weak<Connection>,
+    /// For the logs.
+    upstream: Box<str>,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -44,9 +46,11 @@ impl Driver {
         mut connection: h2::client::Connection<Transport, Bytes>,
         openers: &Arc<Connection>,
         settings: &Http2Connections,
+        upstream: &Address,
         now: Instant,
     ) -> Self {
         Self {
+            upstream: upstream.to_string().into(),
             ping_pong: connection.ping_pong(),
             connection,
             pinging: Pinging::new(settings.ping_interval, settings.ping_timeout, now),
@@ -99,7 +103,7 @@ impl Future for Driver {
         loop {
             if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
                 if let Err(error) = result {
-                    tracing::debug!(%error, "a shared connection to an upstream broke");
+                    tracing::debug!(upstream = %this.upstream, %error, "a shared connection broke");
                 }
                 this.end();
                 return Poll::Ready(());
@@ -107,7 +111,7 @@ impl Future for Driver {
             this.hear(cx);
             ready!(this.alarm.as_mut().poll(cx));
             if this.tick(Instant::now()) == Due::Dead {
-                tracing::warn!("a shared connection to an upstream answers no PING");
+                tracing::warn!(upstream = %this.upstream, "a shared connection answers no PING");
                 this.end();
                 return Poll::Ready(());
             }

@@ -9,6 +9,10 @@ use std::time::Duration;
 /// (`SETTINGS_MAX_CONCURRENT_STREAMS`); when all are full another one is opened. One that the
 /// upstream wants to end (GOAWAY) keeps its tunnels and gets no new ones.
 ///
+/// None of its tunnels can stall because others are not read by their clients. What is not read by
+/// the upstream is the upstream's to bound: by windows for its streams that fit into the one for
+/// the connection.
+///
 /// # Examples
 ///
 /// ```

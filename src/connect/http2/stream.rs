@@ -51,7 +51,7 @@ impl Stream {
     }
 
     /// Fills the buffer with what has been received.
-    fn take(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+    fn take(&mut self, buf: &mut ReadBuf<'_>) {
         let len = self.unread.len().min(buf.remaining());
         buf.put_slice(self.unread.get(..len).unwrap_or_default());
         self.unread.advance(len);
@@ -59,10 +59,8 @@ impl Stream {
             // Empty as it is, it would hold on to the connection's read buffer.
             self.unread = Bytes::new();
         }
-        self.receiving
-            .flow_control()
-            .release_capacity(len)
-            .map_err(io_error)
+        // It fails on a stream that is over, whose last bytes are no worse for it.
+        let _ = self.receiving.flow_control().release_capacity(len);
     }
 
     /// Waits until something can be written; how many bytes, up to as many as are wanted.
@@ -110,7 +108,7 @@ impl AsyncRead for Stream {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            this.take(buf)?;
+            this.take(buf);
         }
         Poll::Ready(Ok(()))
     }
@@ -167,4 +165,20 @@ pub(crate) fn io_error(error: h2::Error) -> io::Error {
         None => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_stream_is_small() {
+        assert!(size_of::<Stream>() <= 128, "{}", size_of::<Stream>());
+    }
+
+    #[test]
+    fn resets_and_breaks_are_told_apart() {
+        let reset = io_error(h2::Reason::CANCEL.into());
+        assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+    }
 }

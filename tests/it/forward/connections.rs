@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wsplice::ForwardHttp;
+use wsplice::{ForwardHttp, Pool, Upstream, connect::ProxyProtocol};
 
 use super::kit::{Played, answer, answering, ask, client, named, proxy, read_answer};
 use crate::support::{raw::RawClient, serve::serve_axum, upstream::RawUpstream};
@@ -156,9 +156,9 @@ async fn bytes_behind_an_answer_end_the_connection() {
 #[tokio::test]
 async fn upstreams_and_layers_share_no_connections() {
     let (one, two) = (named("one").await, named("two").await);
-    let layer = super::kit::layer(wsplice::Pool::new([one.url()]).unwrap());
+    let layer = super::kit::layer(Pool::new([one.url()]).unwrap());
     let other = layer.clone().rejections(|_, response| response);
-    let pool = |upstream: &RawUpstream| wsplice::Pool::new([upstream.url()]).unwrap();
+    let pool = |upstream: &RawUpstream| Pool::new([upstream.url()]).unwrap();
     let to_two = super::kit::layer(pool(&two));
     for layer in [layer, other, to_two] {
         let server = serve_axum(super::kit::inner().layer(layer)).await;
@@ -198,4 +198,27 @@ async fn an_upstream_may_be_a_unix_socket() {
     };
     tokio::join!(upstream, client);
     std::fs::remove_file(&path).unwrap();
+}
+
+/// Else one client would speak under the address of another.
+#[tokio::test]
+async fn a_connection_that_begins_with_the_proxy_protocol_is_its_client_s_alone() {
+    let mut app = Played::start().await;
+    let upstream = Upstream::new(&app.upstream.url())
+        .unwrap()
+        .send_proxy_protocol(ProxyProtocol::V1);
+    let layer = super::kit::layer(Pool::of([upstream]));
+    let server = serve_axum(super::kit::inner().layer(layer)).await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let mut client = client(&server, ask("GET", &[])).await;
+        let mut upstream = app.accept().await;
+        told.push(upstream.read_line().await);
+        upstream.read_request_head().await;
+        upstream.send(OK).await;
+        assert_eq!(read_answer(&mut client).await.1, "ok");
+        upstream.expect_eof().await;
+    }
+    assert!(told[0].starts_with("PROXY TCP4 127.0.0.1 "), "{told:?}");
+    assert_ne!(told[0], told[1]);
 }

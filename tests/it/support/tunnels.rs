@@ -72,6 +72,7 @@ impl Gate {
     }
 
     /// A proxy to a pool, with settings of its own.
+    #[cfg(feature = "http2")]
     pub(crate) async fn over(pool: Pool, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> Self {
         Self::start(pool, settings, serve_axum).await
     }

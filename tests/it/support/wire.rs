@@ -235,7 +235,8 @@ impl Wire {
         }
     }
 
-    async fn read_line(&mut self) -> String {
+    /// Reads up to the next line end, and drops that.
+    pub(crate) async fn read_line(&mut self) -> String {
         loop {
             if let Some(end) = self.ahead.windows(2).position(|two| two == b"\r\n") {
                 let line = self.ahead.split_to(end);
