@@ -80,9 +80,9 @@ external_browser() {
     export "$1=$(command -v "$2")"
 }
 
-# external_gateway: GATEWAY is the example, with all of its options.
+# external_gateway: GATEWAY is the example with all of its options, as .ci/run has built it already.
 external_gateway() {
-    cargo build --locked --quiet --example gateway --features ring,http2,sticky </dev/null || return 1
+    cargo build --locked --quiet --example gateway --all-features </dev/null || return 1
     export GATEWAY=${CARGO_TARGET_DIR:-$PWD/target}/debug/examples/gateway
 }
 

@@ -1,15 +1,11 @@
 // Debian's Chromium, driven by Playwright.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { SOON } from "./kit.mjs";
+import { SOON, folder } from "./kit.mjs";
 
 /** A browser with a profile of its own; `flags` are more of its options. */
 export async function launch(flags = []) {
-  const profile = mkdtempSync(join(tmpdir(), "chromium-"));
-  const context = await chromium.launchPersistentContext(profile, {
+  const context = await chromium.launchPersistentContext(folder("chromium"), {
     executablePath: process.env.CHROMIUM,
     timeout: 2 * SOON,
     args: [
@@ -28,9 +24,6 @@ export async function launch(flags = []) {
   context.setDefaultTimeout(SOON);
   return {
     page: () => context.newPage(),
-    close: async () => {
-      await context.close();
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
-    },
+    close: () => context.close(),
   };
 }

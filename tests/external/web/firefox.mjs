@@ -1,11 +1,10 @@
 // Debian's Firefox, driven by WebDriver BiDi: as much of it as the suite needs.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import WebSocket from "ws";
-import { Program, SOON, within } from "./kit.mjs";
+import { Program, SOON, folder, within } from "./kit.mjs";
 
 /** The commands of a session, and their answers. */
 class Session {
@@ -33,7 +32,7 @@ class Session {
 
 /** A browser with a profile of its own, and these preferences. */
 export async function launch(preferences = {}) {
-  const profile = mkdtempSync(join(tmpdir(), "firefox-"));
+  const profile = folder("firefox");
   const all = {
     "app.update.enabled": false,
     "browser.shell.checkDefaultBrowser": false,
@@ -79,7 +78,6 @@ export async function launch(preferences = {}) {
     close: async () => {
       socket.terminate();
       await firefox.stop();
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }

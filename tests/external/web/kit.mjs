@@ -3,17 +3,26 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { setTimeout as sleep } from "node:timers/promises";
+import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import readline from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 
 // How long anything may take that is expected to happen at once, in milliseconds. A browser on a
 // busy machine needs some of it.
 export const SOON = 30_000;
 
 const running = new Set();
+const folders = [];
 const counts = { passed: 0, failed: 0 };
 
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+process.on("exit", () => {
+  running.forEach((child) => child.kill("SIGKILL"));
+  // What was killed just now may still write.
+  const forcibly = { recursive: true, force: true, maxRetries: 5 };
+  folders.forEach((folder) => rmSync(folder, forcibly));
+});
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
 /** Counts a check, and says how it went. */
@@ -36,6 +45,13 @@ export function skip(why) {
 export function end() {
   console.log(`${counts.passed} passed, ${counts.failed} failed`);
   process.exit(counts.failed || !counts.passed ? 1 : 0);
+}
+
+/** A new folder that goes with the program. */
+export function folder(name) {
+  const path = realpathSync(mkdtempSync(join(tmpdir(), `${name}-`)));
+  folders.push(path);
+  return path;
 }
 
 /** What the promise gives, or an error that names it after `time` milliseconds. */
@@ -99,11 +115,11 @@ export class Program {
 export class Gateway extends Program {
   static async start(args, { port = 0, tls = false } = {}) {
     const listen = [`--listen=127.0.0.1:${port}`, "--drain-spread=0s"];
-    const folder = process.env.CERTIFICATE;
+    const { CERTIFICATE } = process.env;
     const secured = [
       "--tls-listen=127.0.0.1:0",
-      `--tls-cert=${folder}/chain.pem`,
-      `--tls-key=${folder}/key.pem`,
+      `--tls-cert=${CERTIFICATE}/chain.pem`,
+      `--tls-key=${CERTIFICATE}/key.pem`,
     ];
     const all = [...listen, ...(tls ? secured : []), ...args];
     const gateway = new Gateway(process.env.GATEWAY, all);
