@@ -19,6 +19,7 @@ fn no_arguments_give_the_documented_defaults() {
     assert_eq!(args.upstream, []);
     assert!(args.discover.is_none());
     assert_eq!(args.route, ["/ws/*"]);
+    assert!(!args.forward_http);
     assert_eq!(args.balance.to_string(), "least-tunnels");
     assert_eq!(args.max_tunnels, None);
     assert_eq!(args.static_dir, None);
@@ -145,7 +146,7 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
 fn tls_upstreams_need_tls_built_in() {
     let arg = "--upstream=wss://a";
     if cfg!(feature = "rustls") {
-        assert_eq!(parse(&[arg]).unwrap().upstream[0].name(), "a:443");
+        assert_eq!(parse(&[arg]).unwrap().upstream[0].name(), "wss://a:443");
     } else {
         assert!(refusal(&[arg]).contains("TLS needs the feature"));
     }

@@ -12,7 +12,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
 use crate::{
-    admission::Admission,
+    admission::{Admission, Visit},
     balance::Candidates,
     error::Error,
     head::RequestHead,
@@ -38,7 +38,8 @@ fn lease(pool: &Pool, path: &'static str) -> Leasing {
     let pool = pool.clone();
     Box::pin(async move {
         let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
-        pool.lease(&RequestHead::from(&parts), &[]).await
+        pool.lease(Visit::Tunnel, &RequestHead::from(&parts), &[])
+            .await
     })
 }
 
