@@ -62,6 +62,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATTERN", default_value = "/ws/*", value_parser = route)]
     pub(crate) route: Vec<String>,
 
+    /// Take plain HTTP requests on those paths to the upstreams, too: what
+    /// Socket.IO, SignalR, Jupyter or Vite send beside their WebSockets
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) forward_http: bool,
+
     /// How to choose among upstreams: least-tunnels, latency, round-robin,
     /// random, first, ip-hash, path-hash, or by the hash of a value in the
     /// request: header:NAME, query:NAME, cookie:NAME

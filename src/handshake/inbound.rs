@@ -116,7 +116,9 @@ pub(crate) fn name_version(headers: &mut HeaderMap) {
     );
 }
 
-fn pass_down(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
+/// The headers of an upstream's answer as they go down: those that speak of the upstream's
+/// connection are gone, and what the user wants is done.
+pub(crate) fn pass_down(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
     strip_hop_by_hop(&mut head.headers);
     if let Some(via) = via {
         via.apply(&mut head.headers, head.version);
@@ -124,7 +126,8 @@ fn pass_down(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
     edits.apply(&mut head.headers);
 }
 
-fn name_upgrade(headers: &mut HeaderMap) {
+/// Says that here one may upgrade to WebSocket.
+pub(crate) fn name_upgrade(headers: &mut HeaderMap) {
     set_header(headers, &CONNECTION, HeaderValue::from_static("Upgrade"));
     set_header(headers, &UPGRADE, HeaderValue::from_static("websocket"));
 }

@@ -69,6 +69,23 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes from trailers what means something only ahead of the content: what says how long a
+/// message is, where it goes, who sends it, and all that is for one hop (RFC 9110 §6.5.1).
+///
+/// An upstream that merges trailers into the headers would otherwise be told by the client what
+/// the proxy alone may tell.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    let misplaced: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| is_protected(name) || ALWAYS.contains(name))
+        .cloned()
+        .collect();
+    for name in &misplaced {
+        trailers.remove(name);
+    }
+    family::drop_unbelieved(trailers, family::Trust::Untrusted);
+}
+
 /// The headers which `Connection` names and may name, but for the usual ones, which go
 /// with [`ALWAYS`].
 ///
@@ -206,6 +223,23 @@ mod tests {
             ("X-One", "1"),
         ]);
         assert_eq!(named_by_connection(&map).capacity(), 0);
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_belongs_ahead_of_the_content_rfc9110_6_5_1() {
+        let mut map = headers(&[
+            ("X-Checksum", "1"),
+            ("Grpc-Status", "0"),
+            ("X_Forwarded_For", "6.6.6.6"),
+        ]);
+        for name in PROTECTED
+            .into_iter()
+            .chain(["transfer-encoding", "te", "upgrade"])
+        {
+            map.insert(name, HeaderValue::from_static("v"));
+        }
+        strip_trailers(&mut map);
+        assert_eq!(map, headers(&[("X-Checksum", "1"), ("Grpc-Status", "0")]));
     }
 
     #[test]

@@ -19,6 +19,7 @@ fn no_arguments_give_the_documented_defaults() {
     assert_eq!(args.upstream, []);
     assert!(args.discover.is_none());
     assert_eq!(args.route, ["/ws/*"]);
+    assert!(!args.forward_http);
     assert_eq!(args.balance.to_string(), "least-tunnels");
     assert_eq!(args.max_tunnels, None);
     assert_eq!(args.static_dir, None);
