@@ -29,7 +29,10 @@ enum Refusal {
 
 /// A place in the pool that is given back, unless it is for a lease; also when a user's policy
 /// panics.
-struct Claim<'a>(&'a State, Visit);
+struct Claim<'a> {
+    state: &'a State,
+    visit: Visit,
+}
 
 /// What came of asking the policy once.
 enum Picked {
@@ -155,9 +158,9 @@ impl Pool {
     }
 
     fn claim(&self, visit: Visit, now: Instant) -> Result<Claim<'_>, Refusal> {
-        let admission = &self.settings.admission;
-        match self.state.gate().enter(visit, admission, now) {
-            Ok(()) => Ok(Claim(&self.state, visit)),
+        let state = &*self.state;
+        match state.gate().enter(visit, &self.settings.admission, now) {
+            Ok(()) => Ok(Claim { state, visit }),
             Err(busy) => Err(Refusal::Busy(busy, Scope::Everyone)),
         }
     }
@@ -285,10 +288,11 @@ impl Pool {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.0.gate().undo(self.1);
-        if std::thread::panicking() {
-            // Who comes out of this in order calls by itself.
-            self.0.queue().call();
+        self.state.gate().undo(self.visit);
+        // The place may have stood in somebody's way. Who comes for a tunnel calls by itself, as
+        // it may stand in the line, unless it panics.
+        if self.visit == Visit::Exchange || std::thread::panicking() {
+            self.state.queue().call();
         }
     }
 }
