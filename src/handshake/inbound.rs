@@ -177,6 +177,13 @@ pub(crate) fn name_upgrade(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
+    use crate::{
+        head::RequestHead,
+        upgrade::{Intent, inspect},
+    };
+
     use super::*;
 
     fn length(status: u16, lines: &[(&str, &str)]) -> Option<u64> {
@@ -200,5 +207,28 @@ mod tests {
         assert_eq!(length(204, &twice), None);
         let chunks = [("content-length", "5"), ("transfer-encoding", "chunked")];
         assert_eq!(length(200, &chunks), None);
+    }
+
+    #[test]
+    fn edits_do_not_change_how_long_a_refusal_is() {
+        let request = Request::get("/ws")
+            .header("host", "a")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13")
+            .body(())
+            .unwrap();
+        let Intent::Upgrade(upgrade) = inspect(&RequestHead::from(&request)) else {
+            panic!("it is a handshake")
+        };
+        let refusal = Response::builder()
+            .status(403)
+            .header("content-length", "2")
+            .body(())
+            .unwrap();
+        let edits = HeaderEdits::new().set("content-length", "99").unwrap();
+        let response = refused(refusal, &upgrade, None, &edits);
+        assert_eq!(response.headers()["content-length"], "2");
     }
 }
