@@ -12,12 +12,15 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    handshake::has_other_coding,
+};
 
 use super::{
     answer::is_switch,
     connection::Connection,
-    request::{Head, has_other_coding},
+    request::Head,
     settings::ForwardHttp,
     upload::{ClientBody, Upload, UploadBody},
 };

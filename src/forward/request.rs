@@ -10,8 +10,8 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    handshake::Outbound,
-    headers::{ClientInfo, add_header, contains_token, members, only_line, set_header},
+    handshake::{Outbound, has_other_coding},
+    headers::{ClientInfo, add_header, contains_token, only_line, set_header},
 };
 
 /// A request as it goes up, without its body: may be sent more than once.
@@ -78,13 +78,6 @@ impl Measure {
         }
         body.size_hint().exact().map_or(Self::Chunks, Self::Length)
     }
-}
-
-/// Whether there is a transfer coding that is not ours to take off.
-pub(super) fn has_other_coding(headers: &HeaderMap) -> bool {
-    let mut codings = members(headers, &TRANSFER_ENCODING);
-    let first = codings.next();
-    codings.next().is_some() || first.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// RFC 9112 §3.2: one `Host` and no more, or who reads the request next may go by another.

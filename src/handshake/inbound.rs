@@ -114,6 +114,14 @@ pub(crate) fn body_length(head: &Parts) -> Option<u64> {
     lengths.all(|other| other == Some(length)).then_some(length)
 }
 
+/// Whether there is a transfer coding that is not ours to take off: below the chunks it would lose its
+/// name (RFC 9112 §6.1).
+pub(crate) fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut codings = members(headers, &TRANSFER_ENCODING);
+    let first = codings.next();
+    codings.next().is_some() || first.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+}
+
 /// Not `parse` alone, which takes a sign too.
 fn number(digits: &[u8]) -> Option<u64> {
     let is_number = digits.iter().all(u8::is_ascii_digit);

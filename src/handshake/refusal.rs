@@ -145,6 +145,21 @@ mod tests {
         assert_eq!(frame.into_data().unwrap(), "n");
     }
 
+    #[tokio::test]
+    async fn a_coding_that_nobody_asked_for_is_no_refusal_rfc9112_7_4() {
+        let (near, mut far) = duplex(1024);
+        let coded = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+        let upstream = async {
+            assert!(far.read(&mut [0; 1024]).await.unwrap() > 0);
+            far.write_all(coded).await.unwrap();
+        };
+        let request = Request::new(Empty::new());
+        let limits = HeadLimits::default();
+        let asked = exchange(Transport::new(near), request, limits, SILENCE);
+        let (answer, ()) = tokio::join!(asked, upstream);
+        assert!(answer.is_err_and(|error| error.to_string().contains("coding")));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_refusal_that_is_dropped_closes_its_connection() {
         let (body, mut far) = refusal("n").await;
