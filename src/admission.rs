@@ -45,7 +45,9 @@ impl Admission {
         }
     }
 
-    /// Tunnels that may be open at once, those included that are still shaking hands.
+    /// Tunnels that may be open at once, those included that are still shaking hands. A request
+    /// that is [forwarded](crate::ForwardHttp) counts as one until its answer has ended, and is
+    /// under none of the other limits; it does not wait in the [queue](crate::Pool::queue) either.
     pub const fn max_tunnels(mut self, tunnels: usize) -> Self {
         self.max_tunnels = Some(tunnels);
         self
@@ -62,6 +64,16 @@ impl Admission {
         self.handshakes_per_second = Some(handshakes);
         self
     }
+}
+
+/// What somebody comes in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// To shake hands, and for a tunnel.
+    Tunnel,
+    /// For one request and its answer. It takes the place of a tunnel for as long as that lasts,
+    /// since a client that polls has one under way nearly always; but it shakes no hands.
+    Exchange,
 }
 
 /// Why nobody may come in now.
@@ -100,18 +112,21 @@ impl Gate {
         self.handshakes.load(Ordering::Relaxed)
     }
 
-    /// Lets one in: one more tunnel, one more handshake.
+    /// Lets one in: one more tunnel, and one more handshake if it comes for that.
     ///
     /// # Errors
     ///
     /// The limit that stands against it. Nothing is counted then.
-    pub(crate) fn enter(&self, limits: &Admission, now: Instant) -> Result<(), Busy> {
+    pub(crate) fn enter(&self, visit: Visit, limits: &Admission, now: Instant) -> Result<(), Busy> {
         let busy = |kind| Busy {
             kind,
             retry_at: None,
         };
         if !count_in(&self.tunnels, limits.max_tunnels) {
             return Err(busy(ErrorKind::TooManyTunnels));
+        }
+        if visit == Visit::Exchange {
+            return Ok(());
         }
         if !count_in(&self.handshakes, limits.max_handshakes) {
             self.tunnels.fetch_sub(1, Ordering::Relaxed);
@@ -124,9 +139,12 @@ impl Gate {
     }
 
     /// Takes back an entry that came to nothing, as if it had not been.
-    pub(crate) fn undo(&self) {
-        self.leave_handshake();
+    pub(crate) fn undo(&self, visit: Visit) {
         self.leave_tunnel();
+        if visit == Visit::Exchange {
+            return;
+        }
+        self.leave_handshake();
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = &mut *bucket {
             bucket.give_back(1.0);
@@ -146,7 +164,10 @@ impl Gate {
             return Ok(());
         };
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = bucket.get_or_insert_with(|| TokenBucket::full(f64::from(rate), now));
+        let rate = f64::from(rate);
+        let bucket = bucket.get_or_insert_with(|| TokenBucket::full(rate, now));
+        // The limits may be other ones than last time.
+        bucket.set_rate(rate, now);
         if bucket.take(1.0, now) {
             return Ok(());
         }
@@ -181,6 +202,24 @@ pub(crate) struct QueueLimits {
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_exchange_takes_a_tunnel_s_place_and_shakes_no_hands() {
+        let now = Instant::now();
+        let gate = Gate::default();
+        let limits = Admission::new()
+            .max_tunnels(2)
+            .max_handshakes(0)
+            .handshakes_per_second(1);
+        for _ in 0..2 {
+            assert_eq!(gate.enter(Visit::Exchange, &limits, now), Ok(()));
+        }
+        assert_eq!((gate.tunnels(), gate.handshakes()), (2, 0));
+        let third = gate.enter(Visit::Exchange, &limits, now);
+        assert_eq!(kind(third), Some(ErrorKind::TooManyTunnels));
+        gate.undo(Visit::Exchange);
+        assert_eq!((gate.tunnels(), gate.handshakes()), (1, 0));
+    }
+
     fn kind(result: Result<(), Busy>) -> Option<ErrorKind> {
         result.err().map(|busy| busy.kind)
     }
@@ -190,16 +229,16 @@ mod tests {
         let now = Instant::now();
         let gate = Gate::default();
         let limits = Admission::new().max_tunnels(2).max_handshakes(1);
-        assert_eq!(gate.enter(&limits, now), Ok(()));
+        assert_eq!(gate.enter(Visit::Tunnel, &limits, now), Ok(()));
         assert_eq!(
-            kind(gate.enter(&limits, now)),
+            kind(gate.enter(Visit::Tunnel, &limits, now)),
             Some(ErrorKind::TooManyHandshakes)
         );
         gate.leave_handshake();
-        assert_eq!(gate.enter(&limits, now), Ok(()));
+        assert_eq!(gate.enter(Visit::Tunnel, &limits, now), Ok(()));
         gate.leave_handshake();
         assert_eq!(
-            kind(gate.enter(&limits, now)),
+            kind(gate.enter(Visit::Tunnel, &limits, now)),
             Some(ErrorKind::TooManyTunnels)
         );
         assert_eq!((gate.tunnels(), gate.handshakes()), (2, 0));
@@ -210,12 +249,29 @@ mod tests {
         let now = Instant::now();
         let gate = Gate::default();
         let limits = Admission::new().handshakes_per_second(2);
-        assert!(gate.enter(&limits, now).is_ok() && gate.enter(&limits, now).is_ok());
-        let busy = gate.enter(&limits, now).unwrap_err();
+        assert!(
+            gate.enter(Visit::Tunnel, &limits, now).is_ok()
+                && gate.enter(Visit::Tunnel, &limits, now).is_ok()
+        );
+        let busy = gate.enter(Visit::Tunnel, &limits, now).unwrap_err();
         assert_eq!(busy.kind, ErrorKind::TooManyHandshakesPerSecond);
         let retry_at = busy.retry_at.unwrap();
         assert_eq!(retry_at, now + Duration::from_millis(500));
         assert_eq!((gate.tunnels(), gate.handshakes()), (2, 2));
-        assert_eq!(gate.enter(&limits, retry_at), Ok(()));
+        assert_eq!(gate.enter(Visit::Tunnel, &limits, retry_at), Ok(()));
+    }
+
+    #[test]
+    fn a_rate_that_is_changed_counts_from_then_on() {
+        let now = Instant::now();
+        let gate = Gate::default();
+        let slow = Admission::new().handshakes_per_second(1);
+        assert_eq!(gate.enter(Visit::Tunnel, &slow, now), Ok(()));
+        let quick = Admission::new().handshakes_per_second(100);
+        let busy = gate.enter(Visit::Tunnel, &quick, now).unwrap_err();
+        assert_eq!(busy.retry_at, Some(now + Duration::from_millis(10)));
+        let later = now + Duration::from_secs(1);
+        assert!((0..100).all(|_| gate.enter(Visit::Tunnel, &quick, later).is_ok()));
+        assert!(gate.enter(Visit::Tunnel, &quick, later).is_err());
     }
 }

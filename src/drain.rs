@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     frame::{CloseCode, CloseFrame},
@@ -61,6 +64,17 @@ struct State {
     is_draining: AtomicBool,
     /// The close frame of the clone that drains, for tunnels that it has not seen.
     frame: Mutex<Option<CloseFrame>>,
+    /// Forwarded requests under way.
+    exchanges: watch::Sender<usize>,
+    /// Goes up when those are cut off.
+    cuts: watch::Sender<u64>,
+}
+
+/// A forwarded request's place among those that a drain waits for.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    state: Arc<State>,
+    cuts: watch::Receiver<u64>,
 }
 
 /// How a drain went.
@@ -71,6 +85,8 @@ pub struct Drained {
     pub closed: usize,
     /// Tunnels that were cut off at the deadline.
     pub aborted: usize,
+    /// Forwarded requests whose answers were cut off at the deadline.
+    pub aborted_requests: usize,
 }
 
 impl Drain {
@@ -121,13 +137,15 @@ impl Drain {
         self.state.is_draining.store(false, Ordering::Release);
     }
 
-    /// Refuses new tunnels, closes those that are open, and waits for them.
+    /// Refuses new tunnels, closes those that are open, and waits for them. Requests that are
+    /// [forwarded](crate::ForwardHttp) end by themselves, or are cut off at the deadline.
     ///
     /// # Cancellation
     ///
     /// When the future is dropped, the closes that it has announced are still sent at their
     /// times; only the deadline is lost. New tunnels go on being refused.
     pub async fn run(&self) -> Drained {
+        let began = Instant::now();
         self.refuse_new();
         let mut drained = self.run_where(|_| true).await;
         // Handshakes that were under way when it began; each is told to close as it enters.
@@ -140,7 +158,19 @@ impl Drain {
             drained.closed += late.closed;
             drained.aborted += late.aborted;
         }
+        drained.aborted_requests = self.end_exchanges(later(began, self.deadline)).await;
         drained
+    }
+
+    /// Waits for forwarded requests, and cuts off those that are not over by then: how many.
+    async fn end_exchanges(&self, deadline: Instant) -> usize {
+        let mut exchanges = self.state.exchanges.subscribe();
+        let all_over = exchanges.wait_for(|under_way| *under_way == 0);
+        if timeout_at(deadline, all_over).await.is_ok() {
+            return 0;
+        }
+        self.state.cuts.send_modify(|cuts| *cuts += 1);
+        *self.state.exchanges.borrow()
     }
 
     /// Closes the tunnels that the predicate picks, and waits for them. New ones are not refused.
@@ -188,6 +218,17 @@ impl Drain {
 }
 
 impl Drain {
+    /// Has a drain wait for a forwarded request.
+    pub(crate) fn enter_exchange(&self) -> Exchange {
+        self.state
+            .exchanges
+            .send_modify(|under_way| *under_way += 1);
+        Exchange {
+            state: Arc::clone(&self.state),
+            cuts: self.state.cuts.subscribe(),
+        }
+    }
+
     /// Closes a tunnel that has just been entered.
     pub(crate) fn close_at_once(&self, entry: &Entry) {
         let frame = self.state.lock_frame().clone();
@@ -203,6 +244,32 @@ impl Drain {
 impl State {
     fn lock_frame(&self) -> MutexGuard<'_, Option<CloseFrame>> {
         self.frame.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Exchange {
+    /// Changes when it is to be cut off.
+    pub(crate) fn cuts(&self) -> watch::Receiver<u64> {
+        self.cuts.clone()
+    }
+
+    /// Whether it has been cut off.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cuts.has_changed().unwrap_or(false)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.state
+            .exchanges
+            .send_modify(|under_way| *under_way -= 1);
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
     }
 }
 

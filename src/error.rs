@@ -1,6 +1,6 @@
 //! What can go wrong before a tunnel stands, and on whose side.
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{error::Error as StdError, fmt, io, sync::Arc};
 
 /// A boxed error of any kind.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -77,6 +77,22 @@ pub enum ErrorKind {
     Handshake,
     /// The upstream answered 101 but did not agree to what was asked; the source says how.
     Disagreement,
+    /// A request that is to be forwarded can be understood in more than one way; the source says
+    /// how.
+    MalformedRequest,
+    /// The client's body broke off while its request was forwarded.
+    RequestBody,
+    /// The client was silent in the middle of its request for as long as it may be.
+    RequestBodyTimeout,
+    /// The upstream's connection broke, or it spoke something else than HTTP, before it answered
+    /// a forwarded request.
+    Answer,
+    /// The upstream did not answer a forwarded request within the answer timeout.
+    AnswerTimeout,
+    /// The upstream's connection broke in the middle of its answer to a forwarded request.
+    AnswerBody,
+    /// The upstream was silent in the middle of its answer for as long as it may be.
+    AnswerBodyTimeout,
     /// The proxy is draining and takes no new tunnels.
     Draining,
     /// A limit on open tunnels is reached, of the pool or of every upstream in it.
@@ -131,6 +147,9 @@ impl Error {
     pub const fn side(&self) -> Side {
         match self.kind {
             ErrorKind::MalformedHandshake
+            | ErrorKind::MalformedRequest
+            | ErrorKind::RequestBody
+            | ErrorKind::RequestBodyTimeout
             | ErrorKind::OriginNotAllowed
             | ErrorKind::Rewrite
             | ErrorKind::ClientUpgrade => Side::Client,
@@ -149,10 +168,29 @@ impl Error {
             | ErrorKind::HandshakeTimeout
             | ErrorKind::AttemptsTimeout
             | ErrorKind::Handshake
-            | ErrorKind::Disagreement => Side::Upstream,
+            | ErrorKind::Disagreement
+            | ErrorKind::Answer
+            | ErrorKind::AnswerTimeout
+            | ErrorKind::AnswerBody
+            | ErrorKind::AnswerBodyTimeout => Side::Upstream,
         }
     }
 }
+
+impl Error {
+    /// Whether the process, or the machine, has no file descriptor left: whatever was being
+    /// opened is not to blame.
+    pub(crate) fn is_lack_of_descriptors(&self) -> bool {
+        let first: Option<&(dyn StdError + 'static)> = self.source();
+        std::iter::successors(first, |error| (**error).source())
+            .filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error())
+            .any(|code| cfg!(unix) && matches!(code, ENFILE | EMFILE))
+    }
+}
+
+/// errno(3), the same on all Unix systems.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 impl ErrorKind {
     const fn sentence(self) -> &'static str {
@@ -173,6 +211,13 @@ impl ErrorKind {
             Self::AttemptsTimeout => "all attempts together took too long",
             Self::Handshake => "the upstream broke the handshake",
             Self::Disagreement => "the upstream's 101 answer is not valid",
+            Self::MalformedRequest => "malformed request",
+            Self::RequestBody => "the client's body broke off",
+            Self::RequestBodyTimeout => "the client's body stopped",
+            Self::Answer => "the upstream gave no answer",
+            Self::AnswerTimeout => "the upstream's answer timed out",
+            Self::AnswerBody => "the upstream's answer broke off",
+            Self::AnswerBodyTimeout => "the upstream's answer stopped",
             Self::Draining => "draining, no new tunnels",
             Self::TooManyTunnels => "too many tunnels",
             Self::TooManyHandshakes => "too many handshakes at once",

@@ -47,13 +47,14 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | not a WebSocket handshake, or not owned by the matcher | the inner service's |
+//! | not a WebSocket handshake, or not owned by the matcher | the inner service's; with [`ProxyLayer::forward_http`] the upstream's, if owned |
 //! | owned, but malformed (RFC 6455 §4.2.1) | 400, 405 or 426, with the reason |
 //! | its `Origin` is not allowed ([`ProxyLayer::allow_origins`]) | 403 |
 //! | the upstream refuses | the upstream's own answer, with its body; over HTTP/2 a 2xx becomes 502 |
 //! | no upstream that may be used, a limit reached, or draining | 503 with `Retry-After` |
 //! | no connection, or an answer that breaks the handshake | 502 |
 //! | connecting or answering takes too long | 504 |
+//! | the client's body stops while its request is forwarded | 408 |
 //! | both agree | 101 (200 over HTTP/2), and a tunnel |
 //!
 //! The answers of the proxy itself carry a typed [`Error`] in their extensions;
@@ -71,6 +72,7 @@
 //! | [`health`], [`balance`] | which of them are fit for use, and which is used |
 //! | [`connect`], [`Transport`] | a byte stream to it |
 //! | [`headers`] | what is dropped, told and changed on the way up and down |
+//! | [`ForwardHttp`] | plain HTTP to the same upstreams |
 //! | [`Tunnel`], [`TunnelConfig`], [`KeepAlive`], [`Limits`] | bytes both ways |
 //! | [`frame`] | where frames begin and end |
 //! | [`Registry`], [`Drain`] | what is open, and how to end it |
@@ -109,6 +111,7 @@
 mod admission;
 mod drain;
 mod error;
+mod forward;
 mod handshake;
 mod hash;
 mod later;
@@ -137,10 +140,13 @@ pub mod upgrade;
 pub use admission::Admission;
 pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
+pub use forward::ForwardHttp;
 pub use handshake::Disagreement;
 pub use observe::{Handshake, Observer, UpstreamChange};
 pub use pool::{Follow, FollowStatus, LostTunnels, Pool, RetryStatus, UpstreamStatus};
-pub use proxy::{Proxy, ProxyLayer, ResponseBody, ResponseFuture, UpgradeRequired};
+pub use proxy::{
+    Proxy, ProxyLayer, ResponseBody, ResponseFuture, Scope, UpgradeRequired, WebSocketsOnly,
+};
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{
     CloseSeen, FrameCounts, Limit, Passed, Rtt, Timer, TunnelEnd, TunnelInfo, TunnelReport,

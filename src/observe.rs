@@ -62,6 +62,27 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (handshake, attempt);
     }
 
+    /// An upstream's answer to a request that is [forwarded](crate::ForwardHttp) is being relayed.
+    fn request_answered(&self, request: &Handshake<'_>, status: StatusCode) {
+        let _ = (request, status);
+    }
+
+    /// The proxy said no to a request that is to be forwarded: a malformed one, a limit, a drain.
+    fn request_rejected(&self, request: &Handshake<'_>, error: &Error) {
+        let _ = (request, error);
+    }
+
+    /// An upstream could not be reached for a forwarded request, or did not answer, or broke off
+    /// in the middle of its answer. Called for each upstream that was tried.
+    fn request_failed(&self, request: &Handshake<'_>, error: &Error) {
+        let _ = (request, error);
+    }
+
+    /// Another upstream is being tried for a forwarded request; `attempt` is 2 or more.
+    fn request_retried(&self, request: &Handshake<'_>, attempt: usize) {
+        let _ = (request, attempt);
+    }
+
     /// A tunnel stands.
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
         let _ = tunnel;
@@ -93,7 +114,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     }
 }
 
-/// A handshake that an observer is shown.
+/// A handshake, or a forwarded request, that an observer is shown.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Handshake<'a> {

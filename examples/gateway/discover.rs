@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use wsplice::discovery::{Discover, Dns};
+use wsplice::connect::Connector;
+use wsplice::discovery::{Discover, Dns, DnsResolver};
 use wsplice::{Follow, Pool, Upstream};
 
 /// How long the gateway waits for its upstreams before it serves without.
@@ -21,8 +22,7 @@ impl Source {
     /// The same source, asked at another server.
     #[cfg(test)]
     pub(crate) fn at(mut self, server: std::net::SocketAddr) -> Self {
-        let resolver = wsplice::discovery::DnsResolver::servers([server]);
-        self.dns = self.dns.resolver(resolver);
+        self.dns = self.dns.resolver(DnsResolver::servers([server]));
         self
     }
 
@@ -39,6 +39,11 @@ impl Source {
         }
         follow
     }
+}
+
+/// Looks up names without threads that wait, and not for each connection anew.
+pub(crate) fn by_dns(connector: Connector) -> Connector {
+    connector.resolver(DnsResolver::system())
 }
 
 impl FromStr for Source {

@@ -6,12 +6,16 @@ use wsplice::balance::AnyBalance;
 use wsplice::connect::HttpVersion;
 use wsplice::headers::TrustedProxies;
 use wsplice::matcher::paths;
-use wsplice::{Admission, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
+use wsplice::{
+    Admission, ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream,
+};
 
 use crate::args::Args;
+use crate::discover::by_dns;
 use crate::tls;
 
-/// Takes the handshakes of `args.route` to the pool, which has these upstreams, or finds some.
+/// Takes the handshakes of `args.route` to the pool, which has these upstreams, or finds some; and
+/// other requests, if that is asked for.
 ///
 /// # Errors
 ///
@@ -20,16 +24,26 @@ pub(crate) fn layer(
     args: &Args,
     upstreams: &[Upstream],
     pool: Pool,
-) -> Result<ProxyLayer, Box<dyn Error>> {
+) -> Result<ProxyLayer<ForwardHttp>, Box<dyn Error>> {
     let trusted = args.trust.iter().cloned();
     let secured = tls::secure(ProxyLayer::new(pool), args, upstreams)?;
-    Ok(secured
+    // What was found by DNS is looked up there, and what was given by the system.
+    let connector = match args.discover {
+        Some(_) => by_dns(args.dial.connector()),
+        None => args.dial.connector(),
+    };
+    let proxy = secured
         .matching(paths(&args.route))
-        .connector(args.dial.connector())
+        .forward_http(args.forward_http.then(ForwardHttp::new))
+        .connector(connector)
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
-        .tunnel(tunnel(args)))
+        .tunnel(tunnel(args));
+    Ok(match &args.via {
+        Some(via) => proxy.via(via.clone()),
+        None => proxy,
+    })
 }
 
 /// The pool of these upstreams.

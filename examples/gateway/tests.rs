@@ -95,6 +95,15 @@ async fn a_plain_request_under_a_route_is_the_sites() {
 }
 
 #[tokio::test]
+async fn a_plain_request_under_a_route_is_the_upstream_s_if_asked_for() {
+    let gateway = Running::start(&["--forward-http"]).await;
+    // The demo's answer to who asks for a socket without shaking hands.
+    let answer = gateway.ask("/ws/echo").await;
+    assert!(answer.contains("did not include 'upgrade'"), "{answer}");
+    assert!(gateway.ask("/").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
 async fn a_socket_beside_the_routes_is_not_proxied() {
     let gateway = Running::start(&["--route=/chat/*"]).await;
     let error = gateway.open("/ws/echo").await.unwrap_err();

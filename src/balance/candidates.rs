@@ -55,7 +55,8 @@ impl<'a> Candidate<'a> {
         self.0.upstream().name()
     }
 
-    /// Tunnels that are open to it now, those included that are still shaking hands.
+    /// Tunnels that are open to it now, those included that are still shaking hands, and forwarded
+    /// requests under way.
     #[must_use]
     pub fn tunnels(&self) -> usize {
         self.0.tunnels()

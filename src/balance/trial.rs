@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    admission::Admission,
+    admission::{Admission, Visit},
     upstream::{Member, Upstream},
 };
 
@@ -73,7 +73,7 @@ impl Trial {
         };
         if member
             .gate()
-            .enter(&Admission::new(), Instant::now())
+            .enter(Visit::Tunnel, &Admission::new(), Instant::now())
             .is_ok()
         {
             claims.push(Claim::Handshake);

@@ -71,7 +71,7 @@ impl Dial {
     /// Connections that were secured another way are not used from here on.
     #[cfg(feature = "rustls")]
     pub(crate) fn set_tls(&mut self, tls: Tls) {
-        self.tls = Arc::new(tls.into());
+        self.tls = Arc::new(OnceCell::from(tls));
         self.shared = self.shared.anew();
     }
 
@@ -132,7 +132,7 @@ impl Dial {
         header: Option<&ProxyHeader>,
     ) -> Result<Transport, Error> {
         let connected = async {
-            let mut transport = self.leave_for(address).await?;
+            let mut transport = self.connect_bare(address).await?;
             if let Some(keep_alive) = self.tcp_keep_alive.at(address) {
                 transport.keep_alive(keep_alive);
             }
@@ -145,7 +145,7 @@ impl Dial {
         within(self.connect_timeout, ErrorKind::ConnectTimeout, connected).await
     }
 
-    async fn leave_for(&self, address: &Address) -> Result<Transport, Error> {
+    async fn connect_bare(&self, address: &Address) -> Result<Transport, Error> {
         let opened = self.connector.connect(address).await;
         opened.map_err(|error| match is_unresolved(address, &error) {
             true => because(ErrorKind::Resolve, error),

@@ -58,6 +58,12 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + S
 
 /// Opens byte streams to upstreams.
 ///
+/// What an address means is the connector's affair: the host of `ws://vm-7:8080`, or the path of
+/// `unix:vm-7`, may as well name a virtual machine to reach over vsock, or a machine behind SSH.
+/// Any stream will do ([`Transport::new`]); TLS, if the address says so, and the PROXY protocol, if
+/// the upstream wants it, are put on it afterwards. Give it to
+/// [`ProxyLayer::connector`](crate::ProxyLayer::connector).
+///
 /// # Cancellation
 ///
 /// The future is dropped when the connect timeout fires or the client goes away; what it began

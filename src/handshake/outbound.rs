@@ -48,6 +48,36 @@ impl Outbound {
                 .map_or_else(Uri::default, |path| path.clone().into())),
         }
     }
+
+    /// The headers of a client's request as they go up: those that speak of the client's
+    /// connection are gone, what upstreams are told is added, and what the user wants is done.
+    ///
+    /// There is one `Host` unless the client named none.
+    pub(crate) fn pass_up(&self, client_request: Parts, client: &ClientInfo) -> HeaderMap {
+        let mut headers = client_request.headers;
+        let host = requested_host(&client_request.uri, headers.get(HOST));
+        strip_hop_by_hop(&mut headers);
+        if client_request.version >= Version::HTTP_2 {
+            join_cookies(&mut headers);
+        }
+        self.forwarded.apply(&mut headers, client, host.as_ref());
+        if let Some(via) = &self.via {
+            via.apply(&mut headers, client_request.version);
+        }
+        if let Some(host) = &host {
+            set_header(&mut headers, &HOST, host.clone());
+        }
+        self.edits.apply(&mut headers);
+        // RFC 9112 §3.2: exactly one, whatever the edits did to it.
+        let other_host = match only_line(&headers, &HOST) {
+            Some(_) => self.host.clone(),
+            None => self.host.clone().or(host),
+        };
+        if let Some(host) = other_host {
+            set_header(&mut headers, &HOST, host);
+        }
+        headers
+    }
 }
 
 /// Makes the upstream's request out of the client's.
@@ -61,30 +91,7 @@ pub(crate) fn outbound(
     client: &ClientInfo,
     settings: &Outbound,
 ) -> Request<Empty<Bytes>> {
-    let mut headers = client_request.headers;
-    let host = requested_host(&client_request.uri, headers.get(HOST));
-    strip_hop_by_hop(&mut headers);
-    if client_request.version >= Version::HTTP_2 {
-        join_cookies(&mut headers);
-    }
-    settings
-        .forwarded
-        .apply(&mut headers, client, host.as_ref());
-    if let Some(via) = &settings.via {
-        via.apply(&mut headers, client_request.version);
-    }
-    if let Some(host) = &host {
-        set_header(&mut headers, &HOST, host.clone());
-    }
-    settings.edits.apply(&mut headers);
-    // RFC 9112 §3.2: exactly one, whatever the edits did to it.
-    let other_host = match only_line(&headers, &HOST) {
-        Some(_) => settings.host.clone(),
-        None => settings.host.clone().or(host),
-    };
-    if let Some(host) = other_host {
-        set_header(&mut headers, &HOST, host);
-    }
+    let mut headers = settings.pass_up(client_request, client);
     for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
         headers.remove(name);
     }

@@ -37,6 +37,6 @@ pub use self::resolve::resolve_client;
 pub use self::trust::{InvalidTrustedProxy, TrustedProxies};
 pub use self::via::{InvalidPseudonym, Via};
 
-pub(crate) use self::hop_by_hop::strip as strip_hop_by_hop;
+pub(crate) use self::hop_by_hop::{strip as strip_hop_by_hop, strip_trailers};
 pub(crate) use self::tokens::{contains_token, extension_names, members, only_line};
 pub(crate) use self::write::{append as add_header, replace as set_header};

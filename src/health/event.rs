@@ -61,12 +61,18 @@ pub enum HealthEventKind {
     /// A client's handshake found no connection: [`ErrorKind::Resolve`], [`ErrorKind::Connect`]
     /// or [`ErrorKind::ConnectTimeout`].
     ConnectFailed(ErrorKind),
-    /// The upstream broke a client's handshake: [`ErrorKind::Handshake`],
-    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::Disagreement`]; or TLS, or used up the time of
-    /// all attempts together.
+    /// The upstream broke a client's handshake, [`ErrorKind::Handshake`],
+    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::Disagreement`]; or its answer to a forwarded
+    /// request: [`ErrorKind::Answer`], [`ErrorKind::AnswerTimeout`], [`ErrorKind::AnswerBody`] or
+    /// [`ErrorKind::AnswerBodyTimeout`]; or TLS, or used up the time of all attempts together.
     HandshakeFailed(ErrorKind),
     /// The upstream refused a client's handshake.
     Answered {
+        /// With this.
+        status: StatusCode,
+    },
+    /// The upstream answered a client's request that was [forwarded](crate::ForwardHttp).
+    Forwarded {
         /// With this.
         status: StatusCode,
     },
@@ -104,7 +110,7 @@ pub enum Signal {
 pub enum EventSource {
     /// A probe.
     Probe,
-    /// The handshake of a client.
+    /// The handshake of a client, or a request of one that was forwarded.
     Handshake,
     /// A tunnel.
     Tunnel,
@@ -129,10 +135,12 @@ impl HealthEvent {
 }
 
 impl HealthEventKind {
-    /// What an error of a handshake says; `None` when it was not the upstream's.
+    /// What an error of a handshake says; `None` when it was not the upstream's, but the client's
+    /// or the proxy's: one that has no file descriptor left reaches nobody.
     #[must_use]
     pub fn of_error(error: &Error) -> Option<Self> {
         match error.kind() {
+            _ if error.is_lack_of_descriptors() => None,
             kind @ (ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectTimeout) => {
                 Some(Self::ConnectFailed(kind))
             }
@@ -168,19 +176,27 @@ impl HealthEventKind {
 
     /// What it says, unless a policy [reads it otherwise](super::Signals).
     ///
-    /// Passed probes and accepted handshakes are good. Failures, lost tunnels and answers of 500
+    /// Passed probes, accepted handshakes, and answers below 400 to forwarded requests are good. Failures, lost tunnels and answers of 500
     /// and above are bad. Other answers are neutral, as a 401 or 404 is as likely the client's
-    /// fault; so are tunnels that end in order.
+    /// fault; so are tunnels that end in order, and probes for which the proxy had no file
+    /// descriptor left.
     #[must_use]
     pub fn signal(&self) -> Signal {
         match self {
             Self::ProbePassed { .. } | Self::Accepted { .. } => Signal::Good,
-            Self::Answered { status } if status.as_u16() < 500 => Signal::Neutral,
+            Self::Forwarded { status } if status.as_u16() < 400 => Signal::Good,
+            Self::Answered { status } | Self::Forwarded { status } if status.as_u16() < 500 => {
+                Signal::Neutral
+            }
             Self::TunnelEnded { .. } => Signal::Neutral,
+            Self::ProbeFailed {
+                reason: ProbeFailure::Failed(error),
+            } if error.is_lack_of_descriptors() => Signal::Neutral,
             Self::ProbeFailed { .. }
             | Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)
             | Self::Answered { .. }
+            | Self::Forwarded { .. }
             | Self::TunnelLost { .. } => Signal::Bad,
         }
     }
@@ -193,6 +209,7 @@ impl HealthEventKind {
             Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)
             | Self::Answered { .. }
+            | Self::Forwarded { .. }
             | Self::Accepted { .. } => EventSource::Handshake,
             Self::TunnelLost { .. } | Self::TunnelEnded { .. } => EventSource::Tunnel,
         }
@@ -213,7 +230,9 @@ impl fmt::Display for HealthEventKind {
             Self::ProbePassed { latency } => write!(f, "probe passed in {latency:?}"),
             Self::ProbeFailed { reason } => reason.fmt(f),
             Self::ConnectFailed(kind) | Self::HandshakeFailed(kind) => Error::new(*kind).fmt(f),
-            Self::Answered { status } => write!(f, "answered {status}"),
+            Self::Answered { status } | Self::Forwarded { status } => {
+                write!(f, "answered {status}")
+            }
             Self::Accepted { latency } => write!(f, "accepted in {latency:?}"),
             Self::TunnelLost { lifetime } => write!(f, "tunnel lost after {lifetime:?}"),
             Self::TunnelEnded { lifetime } => write!(f, "tunnel ended after {lifetime:?}"),
@@ -286,6 +305,27 @@ mod tests {
         assert_eq!(told(limit, Side::Upstream), None);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_proxy_without_file_descriptors_blames_nobody() {
+        let failed = |code| {
+            // As a connection to a name tells it, with the address that failed.
+            let source = io::Error::from_raw_os_error(code);
+            let source = io::Error::new(
+                source.kind(),
+                ProbeFailure::Failed(Error::because(ErrorKind::Connect, source)),
+            );
+            Error::because(ErrorKind::Connect, source)
+        };
+        for (code, signal) in [(23, None), (24, None), (111, Some(Signal::Bad))] {
+            let kind = HealthEventKind::of_error(&failed(code));
+            assert_eq!(kind.map(|kind| kind.signal()), signal, "{code}");
+            let reason = ProbeFailure::Failed(failed(code));
+            let probed = HealthEventKind::ProbeFailed { reason }.signal();
+            assert_eq!(probed, signal.unwrap_or(Signal::Neutral), "{code}");
+        }
+    }
+
     #[test]
     fn an_upstream_that_vanishes_or_falls_silent_is_bad() {
         let reset = TunnelEnd::Broken(Side::Upstream, io::ErrorKind::ConnectionReset);
@@ -309,6 +349,12 @@ mod tests {
         {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(HealthEventKind::Answered { status }.signal(), signal);
+            let forwarded = HealthEventKind::Forwarded { status }.signal();
+            let expected = match status.as_u16() {
+                ..400 => Signal::Good,
+                _ => signal,
+            };
+            assert_eq!(forwarded, expected);
         }
     }
 

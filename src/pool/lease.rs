@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::upstream::{Loss, Member};
+use crate::{
+    admission::Visit,
+    upstream::{Loss, Member},
+};
 
 use super::state::State;
 
-/// A claim on an upstream and its pool: counted from the pick to the tunnel's end.
+/// A claim on an upstream and its pool: counted from the pick to the end of the tunnel, or of the
+/// exchange.
 #[derive(Debug)]
 pub(crate) struct Lease {
     member: Arc<Member>,
@@ -18,12 +22,12 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// A claim that both gates have let in.
-    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>) -> Self {
+    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>, visit: Visit) -> Self {
         Self {
             member,
             pool,
             losses: 0,
-            shaking_hands: true,
+            shaking_hands: matches!(visit, Visit::Tunnel),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
-    admission::Busy,
+    admission::{Busy, Visit},
     balance::{Balance, Candidates},
     error::{Error, ErrorKind},
     head::RequestHead,
@@ -18,12 +18,20 @@ use super::{
     lease::Lease,
     queue::{Place, Scope},
     roster::Roster,
+    state::State,
 };
 
 /// Why no upstream can be leased now.
 enum Refusal {
     None,
     Busy(Busy, Scope),
+}
+
+/// A place in the pool that is given back, unless it is for a lease; also when a user's policy
+/// panics.
+struct Claim<'a> {
+    state: &'a State,
+    visit: Visit,
 }
 
 /// What came of asking the policy once.
@@ -42,15 +50,49 @@ impl Pool {
     /// [`ErrorKind::NoUpstream`], or the limit that stands against it.
     pub(crate) async fn lease(
         &self,
+        visit: Visit,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
     ) -> Result<Lease, Error> {
         let now = Instant::now();
+        match visit {
+            Visit::Tunnel => self.lease_tunnel(head, tried, now).await,
+            Visit::Exchange => self.lease_exchange(head, tried, now),
+        }
+    }
+
+    /// Requests do not wait; nor do they overtake who waits for the place of a tunnel.
+    fn lease_exchange(
+        &self,
+        head: &RequestHead<'_>,
+        tried: &[Arc<Member>],
+        now: Instant,
+    ) -> Result<Lease, Error> {
+        if self.state.queue().waits_for(ErrorKind::TooManyTunnels) {
+            return Err(Error::new(ErrorKind::TooManyTunnels));
+        }
+        self.try_lease(Visit::Exchange, head, tried, now)
+            .map_err(|refusal| match refusal {
+                Refusal::None => Error::new(ErrorKind::NoUpstream),
+                Refusal::Busy(busy, _) => Error::new(busy.kind),
+            })
+    }
+
+    async fn lease_tunnel(
+        &self,
+        head: &RequestHead<'_>,
+        tried: &[Arc<Member>],
+        now: Instant,
+    ) -> Result<Lease, Error> {
         let queue = self.state.queue();
         let refused_for = if queue.is_empty() {
-            match self.try_lease(head, tried, now) {
+            match self.try_lease(Visit::Tunnel, head, tried, now) {
                 Ok(lease) => return Ok(lease),
-                Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
+                Err(Refusal::None) => {
+                    // What it took, and gave back, may have stood in somebody's way.
+                    queue.call();
+                    return Err(Error::new(ErrorKind::NoUpstream));
+                }
                 Err(Refusal::Busy(busy, _)) => Some(busy.kind),
             }
         } else {
@@ -80,7 +122,7 @@ impl Pool {
         loop {
             let now = Instant::now();
             if place.may_try() {
-                match self.try_lease(head, tried, now) {
+                match self.try_lease(Visit::Tunnel, head, tried, now) {
                     Ok(lease) => return Ok(lease),
                     Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
                     Err(Refusal::Busy(busy, scope)) => {
@@ -101,31 +143,38 @@ impl Pool {
 
     fn try_lease(
         &self,
+        visit: Visit,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
         // Before the look at the roster.
         let losses = self.state.losses();
-        self.state
-            .gate()
-            .enter(&self.settings.admission, now)
-            .map_err(|busy| Refusal::Busy(busy, Scope::Everyone))?;
-        let lease = self.pick(head, tried, now).inspect_err(|_| {
-            self.state.gate().undo();
-        })?;
+        let claim = self.claim(visit, now)?;
+        let lease = self.pick(visit, head, tried, now)?;
+        // The lease's from now on.
+        std::mem::forget(claim);
         Ok(lease.after(losses))
+    }
+
+    fn claim(&self, visit: Visit, now: Instant) -> Result<Claim<'_>, Refusal> {
+        let state = &*self.state;
+        match state.gate().enter(visit, &self.settings.admission, now) {
+            Ok(()) => Ok(Claim { state, visit }),
+            Err(busy) => Err(Refusal::Busy(busy, Scope::Everyone)),
+        }
     }
 
     /// Asks the policy, and again without those that are full.
     fn pick(
         &self,
+        visit: Visit,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
         let roster = self.state.fresh_roster(now);
-        let mut picked = self.pick_from(&roster, head, tried, now);
+        let mut picked = self.pick_from(visit, &roster, head, tried, now);
         if let Err(Refusal::Busy(busy, scope)) = &mut picked {
             // One that comes back to health is worth asking for, too.
             let healthier = Busy {
@@ -143,33 +192,35 @@ impl Pool {
 
     fn pick_from(
         &self,
+        visit: Visit,
         roster: &Roster,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
         if !tried.is_empty() || roster.usable().is_empty() {
-            return self.pick_among(self.left(roster, tried), None, head, now);
+            return self.pick_among(visit, self.left(roster, tried), None, head, now);
         }
-        match self.try_pick(roster.usable(), head, now) {
+        match self.try_pick(visit, roster.usable(), head, now) {
             Picked::Lease(lease) => Ok(lease),
             Picked::None => Err(Refusal::None),
             Picked::Full(full, busy) => {
                 let others = without(roster.usable(), &full);
-                self.pick_among(others, Some(busy), head, now)
+                self.pick_among(visit, others, Some(busy), head, now)
             }
         }
     }
 
     fn pick_among(
         &self,
+        visit: Visit,
         mut members: Vec<Arc<Member>>,
         mut refused: Option<Busy>,
         head: &RequestHead<'_>,
         now: Instant,
     ) -> Result<Lease, Refusal> {
         loop {
-            match self.try_pick(&members, head, now) {
+            match self.try_pick(visit, &members, head, now) {
                 Picked::Lease(lease) => return Ok(lease),
                 Picked::None => {
                     let scope = match members.is_empty() {
@@ -202,12 +253,18 @@ impl Pool {
         left
     }
 
-    fn try_pick(&self, members: &[Arc<Member>], head: &RequestHead<'_>, now: Instant) -> Picked {
+    fn try_pick(
+        &self,
+        visit: Visit,
+        members: &[Arc<Member>],
+        head: &RequestHead<'_>,
+        now: Instant,
+    ) -> Picked {
         let Some(member) = self.choose(members, head, now) else {
             return Picked::None;
         };
-        match member.gate().enter(member.admission(), now) {
-            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state))),
+        match member.gate().enter(visit, member.admission(), now) {
+            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state), visit)),
             Err(busy) => Picked::Full(member, busy),
         }
     }
@@ -229,10 +286,68 @@ impl Pool {
     }
 }
 
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.state.gate().undo(self.visit);
+        // The place may have stood in somebody's way. Who comes for a tunnel calls by itself, as
+        // it may stand in the line, unless it panics.
+        if self.visit == Visit::Exchange || std::thread::panicking() {
+            self.state.queue().call();
+        }
+    }
+}
+
 fn without(members: &[Arc<Member>], unwanted: &Arc<Member>) -> Vec<Arc<Member>> {
     members
         .iter()
         .filter(|member| !Arc::ptr_eq(member, unwanted))
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Request;
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::*;
+    use crate::admission::Admission;
+
+    fn kind(result: Result<Lease, Error>) -> Option<ErrorKind> {
+        result.err().map(|error| error.kind())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_do_not_wait_and_overtake_nobody_for_a_tunnel_s_place() {
+        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let head = RequestHead::from(&parts);
+        let limits = Admission::new().max_tunnels(1).max_handshakes(1);
+        let pool = Pool::new(["ws://a"]).unwrap().admission(limits);
+        let pool = pool.queue(9, Duration::from_secs(60));
+        let tunnel = pool.lease(Visit::Tunnel, &head, &[]).await.unwrap();
+        let mut waits = task::spawn(pool.lease(Visit::Tunnel, &head, &[]));
+        assert_pending!(waits.poll());
+        drop(tunnel);
+        // The place is free, but promised.
+        let mut request = task::spawn(pool.lease(Visit::Exchange, &head, &[]));
+        let refused = assert_ready!(request.poll());
+        assert_eq!(kind(refused), Some(ErrorKind::TooManyTunnels));
+        assert!(assert_ready!(waits.poll()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_not_held_up_by_handshakes() {
+        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let head = RequestHead::from(&parts);
+        let limits = Admission::new().max_handshakes(1);
+        let pool = Pool::new(["ws://a"]).unwrap().admission(limits);
+        let pool = pool.queue(9, Duration::from_secs(60));
+        let _tunnel = pool.lease(Visit::Tunnel, &head, &[]).await.unwrap();
+        let mut waits = task::spawn(pool.lease(Visit::Tunnel, &head, &[]));
+        assert_pending!(waits.poll());
+        let mut request = task::spawn(pool.lease(Visit::Exchange, &head, &[]));
+        assert!(assert_ready!(request.poll()).is_ok());
+    }
 }

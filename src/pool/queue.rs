@@ -76,6 +76,12 @@ impl Queue {
         self.line().waiters.is_empty()
     }
 
+    /// Whether somebody waits, and it is for this that the last one was refused.
+    pub(super) fn waits_for(&self, kind: ErrorKind) -> bool {
+        let line = self.line();
+        !line.waiters.is_empty() && line.refused_for == Some(kind)
+    }
+
     /// Takes the last place, if there are no more than so many waiting. `refused_for` is what
     /// stands against the newcomer, if it knows.
     ///

@@ -26,7 +26,8 @@ pub struct UpstreamStatus {
     pub draining: Option<Instant>,
     /// Its weight.
     pub weight: u32,
-    /// Tunnels open to it, those included that are still shaking hands.
+    /// Tunnels open to it, those included that are still shaking hands, and forwarded requests
+    /// under way.
     pub tunnels: usize,
     /// Handshakes with it that are under way.
     pub handshakes: usize,

@@ -58,7 +58,7 @@ impl Wish {
         lease: &Lease,
         link: Link,
     ) -> Result<Heard, Error> {
-        let mark = self.mark(settings, lease);
+        let mark = mark(settings, &self.head, &self.client, lease);
         let request = outbound(
             copied(&self.head),
             self.target.clone(),
@@ -95,14 +95,19 @@ impl Wish {
             }
         }
     }
+}
 
-    /// What the policy that picked the upstream adds to its answer.
-    fn mark(&self, settings: &Settings, lease: &Lease) -> Option<(HeaderName, HeaderValue)> {
-        let forwarded = &settings.outbound.forwarded;
-        let scheme = forwarded.client_scheme(&self.head.headers, &self.client);
-        let head = view(settings, &self.head, &self.client);
-        settings.pool.response_header(lease, &head, scheme)
-    }
+/// What the policy that picked the upstream adds to its answer.
+pub(super) fn mark(
+    settings: &Settings,
+    head: &Parts,
+    client: &ClientInfo,
+    lease: &Lease,
+) -> Option<(HeaderName, HeaderValue)> {
+    let forwarded = &settings.outbound.forwarded;
+    let scheme = forwarded.client_scheme(&head.headers, client);
+    let head = view(settings, head, client);
+    settings.pool.response_header(lease, &head, scheme)
 }
 
 /// The head of a request as matchers and policies see it, with the client's address.
@@ -145,7 +150,7 @@ async fn await_answer(
 }
 
 /// What the upstream's request is made of. The original stays for other attempts.
-fn copied(head: &Parts) -> Parts {
+pub(super) fn copied(head: &Parts) -> Parts {
     let (mut copy, ()) = Request::new(()).into_parts();
     copy.method = head.method.clone();
     copy.uri = head.uri.clone();
@@ -154,7 +159,8 @@ fn copied(head: &Parts) -> Parts {
     copy
 }
 
-fn add(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
+/// Adds what [`mark`] has made.
+pub(super) fn add(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
     if let Some((name, value)) = line {
         add_header(headers, &name, value);
     }

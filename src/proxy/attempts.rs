@@ -16,6 +16,7 @@ use http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    admission::Visit,
     connect::Link,
     error::{Error, ErrorKind},
     head::RequestHead,
@@ -38,6 +39,7 @@ pub(super) enum Standing {
 /// The attempts of one request.
 pub(super) struct Attempts<'a> {
     teller: &'a Teller,
+    visit: Visit,
     retry: &'a Retry,
     /// The end of the time for all of them, known from the first on.
     deadline: Option<Instant>,
@@ -55,9 +57,10 @@ pub(super) struct Attempt {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(teller: &'a Teller, retry: &'a Retry) -> Self {
+    pub(super) const fn new(teller: &'a Teller, visit: Visit, retry: &'a Retry) -> Self {
         Self {
             teller,
+            visit,
             retry,
             deadline: None,
             tried: Vec::new(),
@@ -73,7 +76,7 @@ impl<'a> Attempts<'a> {
     ///
     /// What stands; without it, why there is no upstream.
     pub(super) async fn next(&mut self, head: &RequestHead<'_>) -> Result<Attempt, Standing> {
-        let lease = self.settings().pool.lease(head, &self.tried);
+        let lease = self.settings().pool.lease(self.visit, head, &self.tried);
         let leased = match self.deadline {
             // The queue has a bound of its own.
             None => lease.await,
@@ -143,6 +146,19 @@ impl<'a> Attempts<'a> {
         self.teller.accepted(&attempt);
         self.count(&attempt);
         attempt.lease
+    }
+
+    /// Takes note of an upstream's answer to a forwarded request, which goes on to the client.
+    pub(super) fn answered(&self, attempt: &Attempt, status: StatusCode) {
+        self.teller.answered(attempt, status);
+        self.count(attempt);
+    }
+
+    /// Takes note of a failure after which nothing may be tried again.
+    pub(super) fn lost(&self, attempt: &Attempt, error: Error) -> Standing {
+        self.teller.failed(attempt, &error);
+        self.count(attempt);
+        Standing::Error(error)
     }
 
     /// Takes note of a failure, and gives the upstream up.

@@ -13,6 +13,8 @@ use pin_project_lite::pin_project;
 
 use crate::{error::BoxError, handshake::RefusalBody};
 
+use super::relayed::Relayed;
+
 pin_project! {
     /// The inner service's body, an upstream's, or a line of our own.
     pub struct ResponseBody<B> {
@@ -26,6 +28,7 @@ pin_project! {
     enum Kind<B> {
         Inner { #[pin] body: B },
         Refusal { #[pin] body: RefusalBody },
+        Relayed { #[pin] body: Box<Relayed> },
         Own { #[pin] body: Full<Bytes> },
     }
 }
@@ -40,6 +43,12 @@ impl<B> ResponseBody<B> {
     pub(super) const fn refusal(body: RefusalBody) -> Self {
         Self {
             kind: Kind::Refusal { body },
+        }
+    }
+
+    pub(super) const fn relayed(body: Box<Relayed>) -> Self {
+        Self {
+            kind: Kind::Relayed { body },
         }
     }
 
@@ -69,6 +78,9 @@ where
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
             KindProj::Refusal { body } => body.poll_frame(cx),
+            KindProj::Relayed { body } => body
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
             KindProj::Own { body } => body
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
@@ -79,6 +91,7 @@ where
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Refusal { body } => body.is_end_stream(),
+            Kind::Relayed { body } => body.is_end_stream(),
             Kind::Own { body } => body.is_end_stream(),
         }
     }
@@ -87,6 +100,7 @@ where
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
             Kind::Refusal { body } => body.size_hint(),
+            Kind::Relayed { body } => body.size_hint(),
             Kind::Own { body } => body.size_hint(),
         }
     }
@@ -97,6 +111,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
         f.write_str(match &self.kind {
             Kind::Inner { .. } => "ResponseBody::Inner",
             Kind::Refusal { .. } => "ResponseBody::Refusal",
+            Kind::Relayed { .. } => "ResponseBody::Relayed",
             Kind::Own { .. } => "ResponseBody::Own",
         })
     }

@@ -71,6 +71,7 @@ where
                 Poll::Ready(Ok(response.map(|body| match body {
                     Answered::Own(bytes) => ResponseBody::own(bytes),
                     Answered::Refusal(body) => ResponseBody::refusal(body),
+                    Answered::Relayed(body) => ResponseBody::relayed(body),
                 })))
             }
         }

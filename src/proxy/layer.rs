@@ -1,6 +1,6 @@
 //! The layer, and all its settings.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Response};
@@ -10,6 +10,7 @@ use crate::{
     connect::Connect,
     drain::Drain,
     error::Error,
+    forward::ForwardHttp,
     head::PathRewrite,
     headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
     matcher::Matcher,
@@ -21,7 +22,10 @@ use crate::{
     tunnel::{KeepAlive, TunnelConfig},
 };
 
-use super::{service::Proxy, settings::Settings, terminal::UpgradeRequired};
+use super::{
+    forward::Forward, scope::WebSocketsOnly, service::Proxy, settings::Settings,
+    terminal::UpgradeRequired,
+};
 
 /// Proxies WebSockets to a pool of upstreams; leaves all else to the service that it wraps.
 ///
@@ -43,10 +47,13 @@ use super::{service::Proxy, settings::Settings, terminal::UpgradeRequired};
 /// # let _ = app;
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
-#[derive(Clone, Debug)]
+///
+/// The type parameter says what it takes besides handshakes: nothing, until
+/// [`forward_http`](Self::forward_http).
 #[must_use]
-pub struct ProxyLayer {
+pub struct ProxyLayer<T = WebSocketsOnly> {
     settings: Arc<Settings>,
+    takes: PhantomData<fn() -> T>,
 }
 
 impl ProxyLayer {
@@ -54,6 +61,44 @@ impl ProxyLayer {
     pub fn new(pool: Pool) -> Self {
         Self {
             settings: Arc::new(Settings::new(pool)),
+            takes: PhantomData,
+        }
+    }
+}
+
+impl<T> ProxyLayer<T> {
+    /// Forwards ordinary HTTP requests too, if the matcher owns them: for applications that speak
+    /// plain HTTP beside their WebSockets, on the same paths and often to the same upstream
+    /// (Socket.IO and SockJS polling, SignalR's negotiation, Jupyter, Vite). `None` turns it off.
+    ///
+    /// The requests go to the same pool, by the same policy, headers and rewrite as handshakes.
+    /// Bodies are streamed both ways, with trailers. `CONNECT` is never forwarded, and what the
+    /// matcher does not own reaches the inner service as it came.
+    ///
+    /// | | |
+    /// |---|---|
+    /// | counts | as a tunnel until its answer has ended; see [`Admission`](crate::Admission) |
+    /// | health | connects and breaks as for handshakes; an answer below 400 is good, from 500 on bad |
+    /// | tried again elsewhere | what was not sent; after that only if [`Retry`](crate::Retry) says so, for idempotent methods without a body (RFC 9110 §9.2.2) |
+    /// | a kept connection that was closed meanwhile | a new one to the same upstream, under the same condition |
+    /// | [`allow_origins`](Self::allow_origins) | goes for them too, where they have an `Origin` |
+    /// | drain | those under way end by themselves, new ones get 503 |
+    /// | connections to upstreams | are kept and used again, except where each begins with the PROXY protocol; always HTTP/1.1 |
+    /// | `Expect: 100-continue` | goes up; the body is asked for when the upstream says 100, or is silent for a second |
+    ///
+    /// Servers wait for answers before they stop, and event streams have no end: run the
+    /// [`Drain`] beside the server's own shutdown rather than after it, so that its deadline cuts
+    /// them off.
+    pub fn forward_http(self, how: impl Into<Option<ForwardHttp>>) -> ProxyLayer<ForwardHttp> {
+        let layer = self.with(|settings| {
+            settings.forward = how.into().map(|how| Forward {
+                how,
+                connections: Arc::default(),
+            });
+        });
+        ProxyLayer {
+            settings: layer.settings,
+            takes: PhantomData,
         }
     }
 
@@ -283,7 +328,7 @@ impl ProxyLayer {
 
     /// A service that proxies what the matcher owns and answers everything else with 426: for
     /// `route_service`, `fallback_service`, or hyper without a router.
-    pub fn into_service(self) -> Proxy<UpgradeRequired> {
+    pub fn into_service(self) -> Proxy<UpgradeRequired, T> {
         self.layer(UpgradeRequired)
     }
 
@@ -291,6 +336,10 @@ impl ProxyLayer {
         let settings = Arc::make_mut(&mut self.settings);
         change(settings);
         settings.settle();
+        // Connections are not shared with a layer that may open them in another way.
+        if let Some(forward) = &mut settings.forward {
+            forward.connections = Arc::default();
+        }
         self
     }
 
@@ -302,10 +351,27 @@ impl ProxyLayer {
     }
 }
 
-impl<S> Layer<S> for ProxyLayer {
-    type Service = Proxy<S>;
+impl<T> Clone for ProxyLayer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: Arc::clone(&self.settings),
+            takes: PhantomData,
+        }
+    }
+}
 
-    fn layer(&self, inner: S) -> Proxy<S> {
+impl<T> fmt::Debug for ProxyLayer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyLayer")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, T> Layer<S> for ProxyLayer<T> {
+    type Service = Proxy<S, T>;
+
+    fn layer(&self, inner: S) -> Proxy<S, T> {
         self.settings.pool.watch_by(&self.settings.dial);
         Proxy::new(inner, Arc::clone(&self.settings))
     }

@@ -8,6 +8,7 @@ use hyper::upgrade::OnUpgrade;
 use tracing::{Instrument, Span, field};
 
 use crate::{
+    admission::Visit,
     error::{Error, ErrorKind},
     handshake::{RefusalBody, fit},
     headers::ClientInfo,
@@ -20,9 +21,10 @@ use super::{
     ask::{Agreed, Heard, Wish, view},
     attempts::{Attempts, Standing},
     reject::reject,
+    relayed::Relayed,
     session::Session,
     settings::Settings,
-    teller::Teller,
+    teller::{Subject, Teller},
 };
 
 /// A request that the proxy has taken.
@@ -36,6 +38,7 @@ pub(super) struct Taken {
 pub(super) enum Answered {
     Own(Bytes),
     Refusal(RefusalBody),
+    Relayed(Box<Relayed>),
 }
 
 /// Answers a handshake. What fails on the way becomes a response.
@@ -46,7 +49,7 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
         upstream = field::Empty
     );
     let version = taken.head.version;
-    let teller = Teller::new(taken.head.uri.path(), settings);
+    let teller = Teller::new(Subject::Handshake, taken.head.uri.path(), settings);
     let journey = Journey {
         teller: &teller,
         settings: teller.settings(),
@@ -55,7 +58,7 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
         let mut response = match journey.proxy(taken).await {
             Ok(response) => response,
             Err(Standing::Answer(response)) => *response,
-            Err(Standing::Error(error)) => journey.rejection(&error),
+            Err(Standing::Error(error)) => rejection(&teller, &error),
         };
         fit(&mut response, version);
         response
@@ -79,7 +82,7 @@ impl Journey<'_> {
             client,
         } = taken;
         let upgrade = accept(intent)?;
-        self.admit(&head, &client)?;
+        admit(self.settings, &head, &client)?;
         let on_upgrade = head
             .extensions
             .remove::<OnUpgrade>()
@@ -95,20 +98,6 @@ impl Journey<'_> {
         self.shake_hands(&wish, on_upgrade).await
     }
 
-    /// What the proxy itself has against a proper handshake.
-    fn admit(&self, head: &Parts, client: &ClientInfo) -> Result<(), Error> {
-        if self.settings.drain.is_draining() {
-            return Err(Error::new(ErrorKind::Draining));
-        }
-        let Some(origins) = &self.settings.origins else {
-            return Ok(());
-        };
-        if !head.headers.contains_key(ORIGIN) || owns(origins, &view(self.settings, head, client)) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::OriginNotAllowed))
-    }
-
     /// Asks one upstream after the other, as often as may be, until one agrees.
     async fn shake_hands(
         &self,
@@ -116,7 +105,7 @@ impl Journey<'_> {
         on_upgrade: OnUpgrade,
     ) -> Result<Response<Answered>, Standing> {
         let view = view(self.settings, &wish.head, &wish.client);
-        let mut attempts = Attempts::new(self.teller, &self.settings.retry);
+        let mut attempts = Attempts::new(self.teller, Visit::Tunnel, &self.settings.retry);
         loop {
             let (attempt, link) = attempts.connect(&view, &wish.client).await?;
             Span::current().record("upstream", attempt.upstream());
@@ -151,16 +140,31 @@ impl Journey<'_> {
             .start();
         response
     }
+}
 
-    fn rejection(&self, error: &Error) -> Response<Answered> {
-        self.teller.rejected(error);
-        let response = reject(error);
-        let response = match &self.settings.restyle {
-            Some(restyle) => restyle(error, response),
-            None => response,
-        };
-        response.map(Answered::Own)
+/// What the proxy itself has against a proper handshake, or another request that is its own.
+pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> Result<(), Error> {
+    if settings.drain.is_draining() {
+        return Err(Error::new(ErrorKind::Draining));
     }
+    let Some(origins) = &settings.origins else {
+        return Ok(());
+    };
+    if !head.headers.contains_key(ORIGIN) || owns(origins, &view(settings, head, client)) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::OriginNotAllowed))
+}
+
+/// The answer when nothing came of a request.
+pub(super) fn rejection(teller: &Teller, error: &Error) -> Response<Answered> {
+    teller.rejected(error);
+    let response = reject(error);
+    let response = match &teller.settings().restyle {
+        Some(restyle) => restyle(error, response),
+        None => response,
+    };
+    response.map(Answered::Own)
 }
 
 fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {

@@ -19,7 +19,7 @@ use crate::{
 /// alone: addresses and messages of the inside stay inside.
 pub(super) fn reject(error: &Error) -> Response<Bytes> {
     let line = match error.kind() {
-        ErrorKind::MalformedHandshake => format!("{error}\n"),
+        ErrorKind::MalformedHandshake | ErrorKind::MalformedRequest => format!("{error}\n"),
         _ => format!("{}\n", Error::new(error.kind())),
     };
     let mut response = Response::new(Bytes::from(line));
@@ -44,7 +44,10 @@ fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::MalformedHandshake => malformed_status(error),
         ErrorKind::OriginNotAllowed => StatusCode::FORBIDDEN,
-        ErrorKind::Rewrite => StatusCode::BAD_REQUEST,
+        ErrorKind::Rewrite | ErrorKind::MalformedRequest | ErrorKind::RequestBody => {
+            StatusCode::BAD_REQUEST
+        }
+        ErrorKind::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::NoUpstream
         | ErrorKind::Draining
@@ -54,13 +57,17 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::ConnectTimeout
         | ErrorKind::TlsTimeout
         | ErrorKind::HandshakeTimeout
+        | ErrorKind::AnswerTimeout
+        | ErrorKind::AnswerBodyTimeout
         | ErrorKind::AttemptsTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
         | ErrorKind::Connect
         | ErrorKind::Tls
         | ErrorKind::Http2Unsupported
         | ErrorKind::Handshake
-        | ErrorKind::Disagreement => StatusCode::BAD_GATEWAY,
+        | ErrorKind::Disagreement
+        | ErrorKind::Answer
+        | ErrorKind::AnswerBody => StatusCode::BAD_GATEWAY,
     }
 }
 

@@ -1,12 +1,14 @@
 //! The service: takes what is its own, leaves the rest.
 
 use std::{
+    fmt,
+    marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -20,24 +22,39 @@ use crate::{
 
 use super::{
     body::ResponseBody,
+    forward::{Forward, forward},
     future::ResponseFuture,
     pipeline::{Taken, run},
+    scope::{Scope, Take, WebSocketsOnly},
     settings::Settings,
 };
 
 /// The service that [`ProxyLayer`](crate::ProxyLayer) makes around an inner one.
 ///
-/// A WebSocket opening handshake that the layer's matcher owns is proxied. Everything else goes to
+/// A WebSocket opening handshake that the layer's matcher owns is proxied, and with
+/// [`ForwardHttp`](crate::ForwardHttp) every other request that it owns. Everything else goes to
 /// the inner service as it came.
-#[derive(Clone, Debug)]
-pub struct Proxy<S> {
+pub struct Proxy<S, T = WebSocketsOnly> {
     inner: S,
     settings: Arc<Settings>,
+    takes: PhantomData<fn() -> T>,
 }
 
-impl<S> Proxy<S> {
+/// Whose a request is.
+enum Claim {
+    Inner,
+    Handshake(Intent, ClientInfo),
+    /// Another request, which is forwarded.
+    Request(Forward, ClientInfo),
+}
+
+impl<S, T> Proxy<S, T> {
     pub(super) const fn new(inner: S, settings: Arc<Settings>) -> Self {
-        Self { inner, settings }
+        Self {
+            inner,
+            settings,
+            takes: PhantomData,
+        }
     }
 
     /// The inner service.
@@ -55,12 +72,21 @@ impl<S> Proxy<S> {
         self.inner
     }
 
-    /// What is to be done with a request that is ours.
-    fn claim<B>(&self, request: &Request<B>) -> Option<(Intent, ClientInfo)> {
+    fn claim<B>(&self, request: &Request<B>) -> Claim
+    where
+        T: Take<B>,
+    {
         let head = RequestHead::from(request);
         let intent = inspect(&head);
-        if matches!(intent, Intent::Other) {
-            return None;
+        let forward = match &self.settings.forward {
+            // A tunnel to anywhere is none of ours.
+            Some(forward) if T::TAKES_REQUESTS && request.method() != Method::CONNECT => {
+                Some(forward)
+            }
+            _ => None,
+        };
+        if matches!(intent, Intent::Other) && forward.is_none() {
+            return Claim::Inner;
         }
         let client = self.settings.client_info(request.extensions());
         let client_ip = self
@@ -77,12 +103,37 @@ impl<S> Proxy<S> {
             .matcher
             .as_ref()
             .is_none_or(|matcher| owns(matcher, &head));
-        is_ours.then_some((intent, client))
+        match (intent, forward) {
+            _ if !is_ours => Claim::Inner,
+            (Intent::Other, Some(forward)) => Claim::Request(forward.clone(), client),
+            (Intent::Other, None) => Claim::Inner,
+            (intent, _) => Claim::Handshake(intent, client),
+        }
     }
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Proxy<S>
+impl<S: Clone, T> Clone for Proxy<S, T> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            settings: Arc::clone(&self.settings),
+            takes: PhantomData,
+        }
+    }
+}
+
+impl<S: fmt::Debug, T> fmt::Debug for Proxy<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("inner", &self.inner)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, T, ReqBody, ResBody> Service<Request<ReqBody>> for Proxy<S, T>
 where
+    T: Scope<ReqBody>,
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data = Bytes>,
     ResBody::Error: Into<BoxError>,
@@ -97,8 +148,15 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         match self.claim(&request) {
-            None => ResponseFuture::inner(self.inner.call(request)),
-            Some((intent, client)) => {
+            Claim::Inner => ResponseFuture::inner(self.inner.call(request)),
+            Claim::Request(with, client) => match T::take(request) {
+                Ok(request) => {
+                    let settings = Arc::clone(&self.settings);
+                    ResponseFuture::pipeline(forward(settings, with, request, client))
+                }
+                Err(request) => ResponseFuture::inner(self.inner.call(request)),
+            },
+            Claim::Handshake(intent, client) => {
                 // The body is dropped here: it is empty, and the host's server hands the
                 // connection over only once it is done with.
                 let (head, _body) = request.into_parts();

@@ -20,6 +20,8 @@ use crate::{
     tunnel::TunnelConfig,
 };
 
+use super::forward::Forward;
+
 /// Everything that the requests of one layer share.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -27,6 +29,7 @@ pub(super) struct Settings {
     pub(super) matcher: Option<AnyMatcher>,
     pub(super) origins: Option<AnyMatcher>,
     pub(super) dial: Dial,
+    pub(super) forward: Option<Forward>,
     pub(super) outbound: Outbound,
     pub(super) response_edits: HeaderEdits,
     pub(super) timeouts: Timeouts,
@@ -82,6 +85,7 @@ impl Settings {
             matcher: None,
             origins: None,
             dial: Dial::default(),
+            forward: None,
             outbound: Outbound::default(),
             response_edits: HeaderEdits::new(),
             timeouts: Timeouts {
@@ -156,6 +160,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("pool", &self.pool)
             .field("dial", &self.dial)
+            .field("forward", &self.forward)
             .field("outbound", &self.outbound)
             .field("timeouts", &self.timeouts)
             .field("tunnel", &self.tunnel)

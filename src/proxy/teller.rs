@@ -15,14 +15,33 @@ use super::{attempts::Attempt, settings::Settings};
 
 /// One request under way, as those see it who are told of it.
 pub(super) struct Teller {
+    subject: Subject,
     path: Box<str>,
     began: Instant,
     settings: Arc<Settings>,
 }
 
+/// What is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Handshake,
+    /// A request that is forwarded.
+    Request,
+}
+
+impl Subject {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Request => "request",
+        }
+    }
+}
+
 impl Teller {
-    pub(super) fn new(path: &str, settings: Arc<Settings>) -> Self {
+    pub(super) fn new(subject: Subject, path: &str, settings: Arc<Settings>) -> Self {
         Self {
+            subject,
             path: path.into(),
             began: Instant::now(),
             settings,
@@ -43,9 +62,13 @@ impl Teller {
         if error.side() == Side::Upstream {
             return;
         }
-        tracing::debug!(%error, "handshake rejected");
-        if let Some(observer) = &self.settings.observer {
-            observer.handshake_rejected(&self.shown(None), error);
+        tracing::debug!(%error, "{} rejected", self.subject.name());
+        let Some(observer) = &self.settings.observer else {
+            return;
+        };
+        match self.subject {
+            Subject::Handshake => observer.handshake_rejected(&self.shown(None), error),
+            Subject::Request => observer.request_rejected(&self.shown(None), error),
         }
     }
 
@@ -53,9 +76,13 @@ impl Teller {
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
         self.note(attempt, kind_of(attempt, error));
         let upstream = attempt.upstream();
-        tracing::warn!(upstream, %error, "handshake failed");
-        if let Some(observer) = &self.settings.observer {
-            observer.handshake_failed(&self.shown(Some(attempt)), error);
+        tracing::warn!(upstream, %error, "{} failed", self.subject.name());
+        let Some(observer) = &self.settings.observer else {
+            return;
+        };
+        match self.subject {
+            Subject::Handshake => observer.handshake_failed(&self.shown(Some(attempt)), error),
+            Subject::Request => observer.request_failed(&self.shown(Some(attempt)), error),
         }
     }
 
@@ -67,13 +94,21 @@ impl Teller {
             attempt = attempt.number,
             "trying another upstream"
         );
-        if let Some(observer) = &self.settings.observer {
-            observer.handshake_retried(&self.shown(Some(attempt)), attempt.number);
+        let Some(observer) = &self.settings.observer else {
+            return;
+        };
+        let (shown, number) = (self.shown(Some(attempt)), attempt.number);
+        match self.subject {
+            Subject::Handshake => observer.handshake_retried(&shown, number),
+            Subject::Request => observer.request_retried(&shown, number),
         }
     }
 
     /// An upstream said no.
     pub(super) fn refused(&self, attempt: &Attempt, status: StatusCode) {
+        if self.subject == Subject::Request {
+            return self.answered(attempt, status);
+        }
         self.note(attempt, Some(HealthEventKind::Answered { status }));
         tracing::debug!(%status, "handshake refused by the upstream");
         if let Some(observer) = &self.settings.observer {
@@ -88,6 +123,15 @@ impl Teller {
         tracing::debug!("handshake accepted");
         if let Some(observer) = &self.settings.observer {
             observer.handshake_accepted(&self.shown(Some(attempt)));
+        }
+    }
+
+    /// An upstream answered a forwarded request.
+    pub(super) fn answered(&self, attempt: &Attempt, status: StatusCode) {
+        self.note(attempt, Some(HealthEventKind::Forwarded { status }));
+        tracing::debug!(%status, "request answered by the upstream");
+        if let Some(observer) = &self.settings.observer {
+            observer.request_answered(&self.shown(Some(attempt)), status);
         }
     }
 

@@ -13,8 +13,9 @@ use super::budget::Cost;
 /// A connection that is not made, TLS included, is always tried again elsewhere: nothing has been
 /// sent, so nothing can happen twice. What happens after that is tried again only if asked for.
 /// An opening handshake is a `GET` without a body, which is safe to repeat by its definition (RFC
-/// 9110 §9.2.2); whether your application keeps to that is yours to know. No upstream is tried
-/// twice for one request.
+/// 9110 §9.2.2); whether your application keeps to that is yours to know. Of
+/// [forwarded](crate::ForwardHttp) requests none is repeated that has a body, or a method that is
+/// not idempotent. No upstream is tried twice for one request.
 ///
 /// Retries of all requests together are held down by the pool's
 /// [`RetryBudget`](crate::RetryBudget).
@@ -72,7 +73,9 @@ impl Retry {
 
     /// How long all attempts together may take, from the first pick to the answer's head; connects,
     /// TLS and the queue before a retry are part of it. What is under way then is cut off
-    /// ([`ErrorKind::AttemptsTimeout`]), the first attempt too, whatever its own timeouts.
+    /// ([`ErrorKind::AttemptsTimeout`]), the first attempt too, whatever its own timeouts. The
+    /// answer to a [forwarded](crate::ForwardHttp) request alone has its own time: a long poll takes
+    /// long.
     pub const fn within(mut self, within: Duration) -> Self {
         self.within = within;
         self
@@ -87,7 +90,7 @@ impl Retry {
     }
 
     /// Goes on after a handshake that an upstream broke, did not answer in time, or answered with
-    /// a 101 that is not valid.
+    /// a 101 that is not valid; and so with [forwarded](crate::ForwardHttp) requests.
     pub const fn on_handshake_failure(mut self) -> Self {
         self.after_handshake = AfterHandshake::GoOn;
         self
@@ -117,12 +120,14 @@ impl Retry {
             | ErrorKind::Tls
             | ErrorKind::TlsTimeout
             | ErrorKind::Http2Unsupported => Some(Cost::Connect),
-            ErrorKind::HandshakeTimeout | ErrorKind::Handshake | ErrorKind::Disagreement => {
-                match self.after_handshake {
-                    AfterHandshake::GoOn => Some(Cost::Request),
-                    AfterHandshake::Stop => None,
-                }
-            }
+            ErrorKind::HandshakeTimeout
+            | ErrorKind::Handshake
+            | ErrorKind::Disagreement
+            | ErrorKind::Answer
+            | ErrorKind::AnswerTimeout => match self.after_handshake {
+                AfterHandshake::GoOn => Some(Cost::Request),
+                AfterHandshake::Stop => None,
+            },
             _ => None,
         }
     }
@@ -146,7 +151,9 @@ mod tests {
         ErrorKind::TlsTimeout,
         ErrorKind::Http2Unsupported,
     ];
-    const SENT: [ErrorKind; 3] = [
+    const SENT: [ErrorKind; 5] = [
+        ErrorKind::Answer,
+        ErrorKind::AnswerTimeout,
         ErrorKind::HandshakeTimeout,
         ErrorKind::Handshake,
         ErrorKind::Disagreement,

@@ -6,6 +6,7 @@ use axum::Router;
 use tokio::{net::TcpListener, task::JoinSet};
 use wsplice::{
     Follow, Pool, ProxyLayer,
+    connect::Connector,
     discovery::{DiscoverError, Dns, DnsResolver, IpFamilies},
 };
 
@@ -194,6 +195,43 @@ async fn application(listener: TcpListener) -> JoinSet<()> {
             .unwrap();
     });
     task
+}
+
+#[tokio::test]
+async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
+    let application = axum_upstream::start().await;
+    let port = application.addr().port();
+    let both = vec![
+        Data::Srv(0, 1, port, "chat-0.chat.test."),
+        Data::Ip([127, 0, 0, 1].into()),
+        // The same, for whoever asks for the other kind.
+        Data::Ip("::ffff:127.0.0.1".parse().unwrap()),
+    ];
+    let server = DnsServer::start(Says::Records(both.clone())).await;
+    let resolver = DnsResolver::servers([server.addr()]);
+    let hour = Duration::from_secs(3600);
+    let source = Dns::services("_ws._tcp.chat.test.").unwrap();
+    let source = source.resolver(resolver.clone()).refresh(hour, hour);
+    let pool = Pool::of([]);
+    let follow = pool.follow(source);
+    follow.ready(DEADLINE).await.unwrap();
+    let layer = ProxyLayer::new(pool).connector(Connector::new().resolver(resolver));
+    let proxy = serve_axum(Router::new().layer(layer)).await;
+    let status = || async {
+        let mut client = RawClient::connect(proxy.addr()).await;
+        client.handshake("/ws/echo", &[]).await.status()
+    };
+
+    server.say(Says::Code(SERVFAIL));
+    assert_eq!(status().await, 502);
+    server.say(Says::Code(NXDOMAIN));
+    assert_eq!(status().await, 502);
+    server.say(Says::Records(both));
+    assert_eq!(status().await, 101);
+    server.say(Says::Silence);
+    let before = server.questions();
+    assert_eq!(status().await, 101, "the records are still good");
+    assert_eq!(server.questions(), before);
 }
 
 /// Only Linux has the whole of 127.0.0.0/8 at hand.

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The modules in import order: each may import only from those before it.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "error",
     "frame",
     "report",
@@ -24,6 +24,7 @@ const ORDER: [&str; 26] = [
     "transport",
     "connect",
     "handshake",
+    "forward",
     "health",
     "upstream",
     "discovery",

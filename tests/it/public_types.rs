@@ -71,6 +71,8 @@ fn types_of_the_request_side() {
         head::PathRewrite,
         head::RequestHead<'_>,
         head::RewriteError,
+        wsplice::ForwardHttp,
+        wsplice::WebSocketsOnly,
         headers::ClientInfo,
         headers::ClientScheme,
         headers::ForwardedHeaders,

@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use axum::Router;
+use axum::{Router, body::Body};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
-use wsplice::{Pool, ProxyLayer, Registry, matcher::path};
+use wsplice::{Pool, ProxyLayer, Registry, Scope, matcher::path};
 
 use crate::{tls, wire::DEADLINE};
 
@@ -47,6 +47,18 @@ impl Host {
         upstream: SocketAddr,
         settings: fn(ProxyLayer) -> ProxyLayer,
     ) -> Self {
+        Self::serving(server, upstream, settings)
+    }
+
+    /// The same for a layer that may take more than WebSockets.
+    pub(crate) fn serving<T>(
+        server: Server,
+        upstream: SocketAddr,
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer<T>,
+    ) -> Self
+    where
+        T: Scope<Body> + 'static,
+    {
         let pool = Pool::new([format!("ws://{upstream}")]).unwrap();
         let layer = settings(ProxyLayer::new(pool).matching(path("/ws/*")));
         let registry = layer.registry();

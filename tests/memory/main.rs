@@ -10,6 +10,7 @@
 // Clippy's "allow in tests" covers `#[test]` functions only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod forward;
 #[cfg(feature = "http2")]
 mod h2;
 mod host;

@@ -1,4 +1,7 @@
-//! What must hold, whatever the seed: bounds that follow from the settings.
+//! What must hold, whatever the seed.
+//!
+//! Bounds on times and peaks follow from the settings. Those on imbalance, on refusals and on the
+//! tunnels that a restart costs are what was measured, and some room.
 
 use std::time::Duration;
 
@@ -18,9 +21,6 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// Longest without a word from a leg that is pinged by default: 20 s + 10 %, and 10 s for the pong.
 const PINGED: Duration = Duration::from_secs(32);
-
-/// The share of handshakes that are under way at an upstream when it ends, which is not tried again.
-const FEW: f64 = 0.01;
 
 pub(crate) fn check(episode: &Episode) {
     always(episode);
@@ -79,7 +79,7 @@ fn cut_off(episode: &Episode) {
         "{what}: {:?}",
         episode.longest_wait()
     );
-    assert_even(episode, 1.2);
+    assert_even(episode, 1.25);
 }
 
 fn killed(episode: &Episode) {
@@ -94,14 +94,9 @@ fn killed(episode: &Episode) {
     };
     assert_noticed(episode, first, last + PROMPT);
     assert_lost_share(episode, 0.25);
-    let mut wait = FIRST_PAUSE + QUEUE_WAIT + PROMPT;
-    if episode.plan.health == Health::Probes {
-        // Until the probes tell, the dead are tried too, and more than the retry budget has.
-        assert_refused_share(episode, 0.4);
-        wait += last;
-    } else {
-        assert_refused_share(episode, FEW);
-    }
+    assert_refused_few(episode);
+    // Who is refused once waits twice as long before the next attempt.
+    let wait = FIRST_PAUSE * 3 + QUEUE_WAIT + PROMPT;
     assert!(
         episode.longest_wait() <= wait,
         "{what}: {:?}",
@@ -111,14 +106,14 @@ fn killed(episode: &Episode) {
         let bounded = episode.plan.proxies * 2 * RATE as usize;
         assert!(episode.peak > bounded, "{what}: it is no storm");
     }
-    assert_even(episode, 1.2);
+    assert_even(episode, 1.25);
 }
 
 fn restarted(episode: &Episode) {
     let what = what(episode);
     // Every tunnel once, and some again, whose upstream's turn came later.
     assert_lost_share(episode, 1.0);
-    assert_refused_share(episode, FEW);
+    assert_refused_few(episode);
     // In an unlucky case, a second loss before the tunnel was stable makes the next pause longer.
     let wait = FIRST_PAUSE * 2 + QUEUE_WAIT + PROMPT;
     assert!(
@@ -126,7 +121,7 @@ fn restarted(episode: &Episode) {
         "{what}: {:?}",
         episode.longest_wait()
     );
-    assert_even(episode, 1.3);
+    assert_even(episode, 1.35);
 }
 
 /// So many failures in a row, at this share of the interval.
@@ -156,11 +151,13 @@ fn assert_lost_share(episode: &Episode, share: f64) {
     assert!(lost <= expected * 1.4, "{}: {lost} lost", what(episode));
 }
 
-/// No more handshakes are answered with an error than that share of the tunnels that were lost.
-fn assert_refused_share(episode: &Episode, share: f64) {
+/// A handshake that was under way at an upstream when it died is not tried again, and one may
+/// find five dead in a row; no more than one in a hundred does. All others are retried, and that
+/// within the retry budget.
+fn assert_refused_few(episode: &Episode) {
     let refused: usize = episode.events.refused.values().sum();
     assert!(
-        refused as f64 <= share * episode.events.lost as f64,
+        refused * 100 <= episode.events.lost,
         "{}: {:?}",
         what(episode),
         episode.events.refused

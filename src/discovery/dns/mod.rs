@@ -3,6 +3,7 @@
 //! * `name` (pure) is a name that can be looked up;
 //! * `records` (pure) is what answers hold, and which of it counts;
 //! * `lookup` is the seam to the resolver, and `resolver` what is behind it;
+//! * `resolve` makes that the resolver of connects, too;
 //! * `answers` (pure) says for how long they are good, and how long the last good one outlives
 //!   them;
 //! * `source` joins them to [`Dns`].
@@ -11,6 +12,7 @@ mod answers;
 mod lookup;
 mod name;
 mod records;
+mod resolve;
 mod resolver;
 mod source;
 

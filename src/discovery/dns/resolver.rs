@@ -25,7 +25,20 @@ use super::{
 
 /// Asks DNS servers: those of the system, or given ones.
 ///
-/// By UDP, and by TCP where an answer does not fit. Nothing is cached. Cheap to clone.
+/// By UDP, and by TCP where an answer does not fit. Cheap to clone.
+///
+/// It is also a [`Resolve`](crate::connect::Resolve), and may stand in for the system's resolver
+/// wherever a name is connected to: it keeps no thread waiting, and remembers addresses for as long
+/// as their records are good. Discovery remembers nothing: it is told what is true now.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{connect::Connector, discovery::DnsResolver};
+///
+/// let connector = Connector::new().resolver(DnsResolver::system());
+/// # let _ = connector;
+/// ```
 #[derive(Clone)]
 pub struct DnsResolver {
     servers: Servers,
@@ -39,9 +52,19 @@ enum Servers {
     Given(Arc<[SocketAddr]>),
 }
 
-/// A resolver made of settings.
+/// Whether an answer may come from memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Memory {
+    /// No: what is true now.
+    None,
+    /// For as long as its records are good.
+    Ttl,
+}
+
+/// Resolvers made of settings.
 struct Client {
-    resolver: TokioResolver,
+    fresh: TokioResolver,
+    remembering: TokioResolver,
     search: Vec<Name>,
     ndots: usize,
 }
@@ -68,18 +91,20 @@ impl DnsResolver {
         }
     }
 
-    async fn lookup<T>(
+    pub(super) async fn lookup<T>(
         &self,
         name: &DnsName,
         kind: RecordType,
+        memory: Memory,
         read: fn(&RData) -> Option<T>,
     ) -> Result<Answer<T>, DiscoverError> {
         let failed = |error: BoxError| DiscoverError::failed(format!("{kind} of {name}: {error}"));
         let client = self.client().map_err(failed)?;
-        let distrust = Distrust(self);
-        match client.lookup(name, kind).await {
+        // Who connects gives up for reasons of its own.
+        let distrust = matches!(memory, Memory::None).then(|| Distrust(self));
+        match client.lookup(name, kind, memory).await {
             Ok(records) => {
-                distrust.dispel();
+                std::mem::forget(distrust);
                 let found: Vec<_> = records.iter().filter_map(|it| read(&it.data)).collect();
                 if found.is_empty() {
                     return Err(DiscoverError::NoRecords {
@@ -92,8 +117,29 @@ impl DnsResolver {
                     ttl: Duration::from_secs(ttl.unwrap_or_default().into()),
                 })
             }
-            Err(error) => Err(failed(error.into())),
+            Err(error) => {
+                self.distrust();
+                Err(failed(error.into()))
+            }
         }
+    }
+
+    pub(super) async fn ips(
+        &self,
+        name: &DnsName,
+        version: IpVersion,
+        memory: Memory,
+    ) -> Result<Answer<IpAddr>, DiscoverError> {
+        let kind = match version {
+            IpVersion::V4 => RecordType::A,
+            IpVersion::V6 => RecordType::AAAA,
+        };
+        self.lookup(name, kind, memory, |data| match data {
+            RData::A(address) => Some(address.0.into()),
+            RData::AAAA(address) => Some(address.0.into()),
+            _ => None,
+        })
+        .await
     }
 
     fn client(&self) -> Result<Arc<Client>, BoxError> {
@@ -106,24 +152,22 @@ impl DnsResolver {
         Ok(new)
     }
 
+    /// The system's settings are read again before the next lookup.
+    fn distrust(&self) {
+        *self.lock() = None;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Unless it is dispelled, the system's settings are read again before the next lookup. Dropped
-/// with a lookup that takes too long, too.
+/// Held by a lookup until it has an answer: dropped with one that takes too long.
 struct Distrust<'a>(&'a DnsResolver);
-
-impl Distrust<'_> {
-    fn dispel(self) {
-        std::mem::forget(self);
-    }
-}
 
 impl Drop for Distrust<'_> {
     fn drop(&mut self) {
-        *self.0.lock() = None;
+        self.0.distrust();
     }
 }
 
@@ -135,19 +179,11 @@ impl Default for DnsResolver {
 
 impl Lookup for DnsResolver {
     fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookingUp<'a, IpAddr> {
-        let kind = match version {
-            IpVersion::V4 => RecordType::A,
-            IpVersion::V6 => RecordType::AAAA,
-        };
-        Box::pin(self.lookup(name, kind, |data| match data {
-            RData::A(address) => Some(address.0.into()),
-            RData::AAAA(address) => Some(address.0.into()),
-            _ => None,
-        }))
+        Box::pin(self.ips(name, version, Memory::None))
     }
 
     fn services<'a>(&'a self, name: &'a DnsName) -> LookingUp<'a, Service> {
-        Box::pin(self.lookup(name, RecordType::SRV, |data| match data {
+        let read = |data: &RData| match data {
             RData::SRV(srv) => Some(Service {
                 priority: srv.priority,
                 weight: srv.weight,
@@ -155,7 +191,8 @@ impl Lookup for DnsResolver {
                 target: srv.target.to_ascii(),
             }),
             _ => None,
-        }))
+        };
+        Box::pin(self.lookup(name, RecordType::SRV, Memory::None, read))
     }
 }
 
@@ -169,18 +206,19 @@ impl Client {
             options.use_hosts_file = ResolveHosts::Never;
             options.timeout = Duration::from_secs(2);
         }
-        // Whoever asks again wants to know what is true now.
+        let resolver = |options| {
+            let provider = TokioRuntimeProvider::default();
+            TokioResolver::builder_with_config(config.clone(), provider)
+                .with_options(options)
+                .build()
+        };
+        let remembering = resolver(options.clone())?;
         options.cache_size = 0;
-        let search = config.search().to_vec();
-        let ndots = options.ndots;
-        let provider = TokioRuntimeProvider::default();
-        let resolver = TokioResolver::builder_with_config(config, provider)
-            .with_options(options)
-            .build()?;
         Ok(Self {
-            resolver,
-            search,
-            ndots,
+            search: config.search().to_vec(),
+            ndots: options.ndots,
+            fresh: resolver(options)?,
+            remembering,
         })
     }
 
@@ -190,9 +228,18 @@ impl Client {
     ///
     /// A name that comes before has failed: it may well be the one that is meant, so the answer
     /// to a later one might be for a stranger.
-    async fn lookup(&self, name: &DnsName, kind: RecordType) -> Result<Vec<Record>, NetError> {
+    async fn lookup(
+        &self,
+        name: &DnsName,
+        kind: RecordType,
+        memory: Memory,
+    ) -> Result<Vec<Record>, NetError> {
+        let resolver = match memory {
+            Memory::None => &self.fresh,
+            Memory::Ttl => &self.remembering,
+        };
         for name in self.candidates(name)? {
-            match self.resolver.lookup(name, kind).await {
+            match resolver.lookup(name, kind).await {
                 Ok(lookup) if !lookup.answers().is_empty() => return Ok(lookup.answers().to_vec()),
                 Ok(_) => {}
                 Err(error) if error.is_no_records_found() => {}

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     ErrorKind, Registry, Upstream,
+    admission::Visit,
     connect::{Address, Dial},
     head::RequestHead,
     health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition},
@@ -75,7 +76,7 @@ pub(super) fn tell(pool: &Pool, name: &str, kind: HealthEventKind) {
 pub(super) async fn lease(pool: &Pool) -> Result<Lease, ErrorKind> {
     let request = http::Request::new(());
     let head = RequestHead::from(&request);
-    let lease = pool.lease(&head, &[]).await;
+    let lease = pool.lease(Visit::Tunnel, &head, &[]).await;
     lease.map_err(|error| error.kind())
 }
 

@@ -201,20 +201,42 @@ impl Wire {
     async fn read_chunks(&mut self) -> Bytes {
         let mut body = BytesMut::new();
         loop {
-            let line = self.read_line().await;
-            let digits = line.split(';').next().unwrap_or_default().trim();
-            let len = usize::from_str_radix(digits, 16)
-                .unwrap_or_else(|_| panic!("expected the length of a chunk, got {line:?}"));
-            if len == 0 {
-                while !self.read_line().await.is_empty() {}
+            let chunk = self.read_chunk().await;
+            if chunk.is_empty() {
+                self.read_trailers().await;
                 return body.freeze();
             }
-            body.extend_from_slice(&self.read_exact(len).await);
-            assert_eq!(self.read_line().await, "", "a chunk ends with its line");
+            body.extend_from_slice(&chunk);
         }
     }
 
-    async fn read_line(&mut self) -> String {
+    /// Reads the next chunk of a body (RFC 9112 §7.1); empty is the last, and trailers follow.
+    pub(crate) async fn read_chunk(&mut self) -> Bytes {
+        let line = self.read_line().await;
+        let digits = line.split(';').next().unwrap_or_default().trim();
+        let len = usize::from_str_radix(digits, 16)
+            .unwrap_or_else(|_| panic!("expected the length of a chunk, got {line:?}"));
+        let chunk = self.read_exact(len).await;
+        if len > 0 {
+            assert_eq!(self.read_line().await, "", "a chunk ends with its line");
+        }
+        chunk
+    }
+
+    /// Reads the trailers behind the last chunk, a line each.
+    pub(crate) async fn read_trailers(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.read_line().await;
+            if line.is_empty() {
+                return lines;
+            }
+            lines.push(line.to_ascii_lowercase());
+        }
+    }
+
+    /// Reads up to the next line end, and drops that.
+    pub(crate) async fn read_line(&mut self) -> String {
         loop {
             if let Some(end) = self.ahead.windows(2).position(|two| two == b"\r\n") {
                 let line = self.ahead.split_to(end);

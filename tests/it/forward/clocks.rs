@@ -1,0 +1,226 @@
+//! Waits, on a paused clock and in memory.
+
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty, StreamBody, combinators::BoxBody};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::mpsc,
+    time::Instant,
+};
+use tower::ServiceExt;
+use wsplice::{
+    Error, ErrorKind, ForwardHttp, Pool, ProxyLayer, ResponseBody, Transport,
+    connect::{Address, Connect, Connecting},
+};
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// Connects to the test.
+#[derive(Clone, Debug, Default)]
+struct InMemory(Arc<Mutex<Vec<DuplexStream>>>);
+
+impl Connect for InMemory {
+    fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+        let (near, far) = duplex(1024);
+        self.0.lock().unwrap().push(far);
+        Box::pin(async { io::Result::Ok(Transport::new(near)) })
+    }
+}
+
+impl InMemory {
+    /// The upstream's end of the connection, once there is one, and what was sent so far.
+    async fn accept(&self) -> DuplexStream {
+        loop {
+            if let Some(far) = self.0.lock().unwrap().pop() {
+                return far;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn setup(how: ForwardHttp) -> (InMemory, ProxyLayer<ForwardHttp>) {
+    let memory = InMemory::default();
+    let layer = ProxyLayer::new(Pool::new(["ws://app.test"]).unwrap())
+        .connector(memory.clone())
+        .forward_http(how);
+    (memory, layer)
+}
+
+fn request(body: Body) -> Request<Body> {
+    Request::post("http://app.test/x").body(body).unwrap()
+}
+
+async fn call(
+    layer: ProxyLayer<ForwardHttp>,
+    body: Body,
+) -> Response<ResponseBody<http_body_util::Full<Bytes>>> {
+    layer.into_service().oneshot(request(body)).await.unwrap()
+}
+
+fn no_body() -> Body {
+    Empty::new().boxed()
+}
+
+/// A body that the test writes.
+fn written() -> (mpsc::UnboundedSender<&'static str>, Body) {
+    let (sender, mut pieces) = mpsc::unbounded_channel();
+    let frames = futures_util::stream::poll_fn(move |cx| {
+        let frame = |piece: &'static str| Ok(Frame::data(Bytes::from(piece)));
+        pieces.poll_recv(cx).map(|piece| piece.map(frame))
+    });
+    (sender, BodyExt::boxed(StreamBody::new(frames)))
+}
+
+fn kind(response: &Response<impl Sized>) -> Option<ErrorKind> {
+    response.extensions().get::<Error>().map(Error::kind)
+}
+
+async fn read(far: &mut DuplexStream) -> String {
+    let mut bytes = [0; 1024];
+    let count = far.read(&mut bytes).await.unwrap();
+    String::from_utf8_lossy(&bytes[..count]).into_owned()
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_does_not_answer_is_a_504_after_the_answer_timeout() {
+    let limit = Duration::from_secs(120);
+    let (memory, layer) = setup(ForwardHttp::new());
+    let began = Instant::now();
+    let response = call(layer, no_body()).await;
+    assert_eq!(
+        (response.status().as_u16(), kind(&response)),
+        (504, Some(ErrorKind::AnswerTimeout))
+    );
+    assert!((limit..limit + Duration::from_secs(1)).contains(&began.elapsed()));
+    // And is told that nobody waits any more.
+    let mut far = memory.accept().await;
+    assert!(read(&mut far).await.starts_with("POST /x"));
+    assert_eq!(read(&mut far).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_client_makes_no_upstream_late() {
+    let how = ForwardHttp::new().answer_timeout(Duration::from_secs(10));
+    let (memory, layer) = setup(how);
+    let (pieces, body) = written();
+    let answered = tokio::spawn(call(layer, body));
+    let mut far = memory.accept().await;
+    assert!(read(&mut far).await.contains("chunked"));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        pieces.send("hi").unwrap();
+        assert_eq!(read(&mut far).await, "2\r\nhi\r\n");
+    }
+    drop(pieces);
+    assert_eq!(read(&mut far).await, "0\r\n\r\n");
+    let began = Instant::now();
+    let response = answered.await.unwrap();
+    assert_eq!(kind(&response), Some(ErrorKind::AnswerTimeout));
+    assert!(began.elapsed() >= Duration::from_secs(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_in_its_request_is_a_408_and_no_failure_of_the_upstream() {
+    let (memory, layer) = setup(ForwardHttp::new());
+    let (_pieces, body) = written();
+    let began = Instant::now();
+    let response = call(layer, body).await;
+    let kind = kind(&response);
+    assert_eq!(
+        (response.status().as_u16(), kind),
+        (408, Some(ErrorKind::RequestBodyTimeout))
+    );
+    assert!((60..62).contains(&began.elapsed().as_secs()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    assert_eq!(read(&mut far).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_takes_no_more_of_the_body_is_late_too() {
+    let (memory, layer) = setup(ForwardHttp::new());
+    let (pieces, body) = written();
+    let answered = tokio::spawn(call(layer, body));
+    let _far = memory.accept().await;
+    let piece: &'static str = "0123456789abcdef".repeat(1 << 13).leak();
+    for _ in 0..8 {
+        pieces.send(piece).unwrap();
+    }
+    let response = answered.await.unwrap();
+    assert_eq!(kind(&response), Some(ErrorKind::AnswerTimeout));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stops_is_broken_off() {
+    let (memory, layer) = setup(ForwardHttp::new());
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    far.write_all(OK).await.unwrap();
+    far.write_all(b"h").await.unwrap();
+    let mut body = answered.await.unwrap().into_body();
+    let frame = body.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "h");
+    let began = Instant::now();
+    let error = body.frame().await.unwrap().unwrap_err();
+    let error = error.downcast_ref::<Error>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::AnswerBodyTimeout);
+    assert!((300..302).contains(&began.elapsed().as_secs()));
+    assert_eq!(read(&mut far).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_that_timeout_an_answer_may_be_silent_for_ever() {
+    let (memory, layer) = setup(ForwardHttp::new().answer_idle_timeout(None));
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    far.write_all(OK).await.unwrap();
+    let collected = tokio::spawn(answered.await.unwrap().into_body().collect());
+    tokio::time::sleep(Duration::from_secs(36_000)).await;
+    far.write_all(b"hi").await.unwrap();
+    assert_eq!(collected.await.unwrap().unwrap().to_bytes(), "hi");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_slow_to_read_makes_no_upstream_late() {
+    let (memory, layer) = setup(ForwardHttp::new());
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    far.write_all(OK).await.unwrap();
+    let body = answered.await.unwrap().into_body();
+    far.write_all(b"hi").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(36_000)).await;
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "hi");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_for_four_seconds_and_for_less_if_the_upstream_says_so() {
+    for (line, seconds) in [("", 4), ("Keep-Alive: timeout=3\r\n", 2)] {
+        let (memory, layer) = setup(ForwardHttp::new());
+        let answered = tokio::spawn(call(layer.clone(), no_body()));
+        let mut far = memory.accept().await;
+        read(&mut far).await;
+        let answer = format!("HTTP/1.1 200 OK\r\n{line}Content-Length: 0\r\n\r\n");
+        far.write_all(answer.as_bytes()).await.unwrap();
+        let response = answered.await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "");
+        let began = Instant::now();
+        assert_eq!(read(&mut far).await, "");
+        assert_eq!(began.elapsed().as_secs(), seconds);
+        drop(layer);
+    }
+}

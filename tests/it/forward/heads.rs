@@ -1,0 +1,144 @@
+//! What the upstream is told in the head of a request, and the client in that of an answer.
+
+use wsplice::{
+    head::PathRewrite,
+    headers::{HeaderEdits, Via},
+};
+
+use super::kit::{answer, answering, ask, named, proxy};
+use crate::support::{head::Head, serve::Server, upstream::RawUpstream};
+
+async fn told(upstream: &RawUpstream, proxy: &Server, request: impl AsRef<[u8]>) -> Head {
+    let (head, _) = answer(proxy, request).await;
+    assert_eq!(head.status(), 200);
+    upstream.log().heads.pop().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_for_one_hop_stays_there_rfc9110_7_6_1() {
+    let upstream = answering(|_| {
+        "HTTP/1.1 200 OK\r\nConnection: X-Down, keep-alive\r\nX-Down: 1\r\nKeep-Alive: timeout=9\r\n\
+         Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nAlt-Svc: h3\r\nX-End: 2\r\n\
+         Content-Length: 0\r\n\r\n"
+            .to_owned()
+    })
+    .await;
+    let proxy = proxy(&[&upstream], |layer| layer).await;
+    let lines = [
+        "Connection: X-Up, keep-alive, X-Forwarded-For",
+        "X-Up: 1",
+        "Keep-Alive: 5",
+        "TE: gzip",
+        "Upgrade: h2c",
+        "Proxy-Authorization: Basic eA==",
+        "X-End: 2",
+    ];
+    let (down, _) = answer(&proxy, ask("GET", &lines)).await;
+    let up = upstream.log().heads.remove(0);
+    for name in [
+        "connection",
+        "x-up",
+        "keep-alive",
+        "te",
+        "upgrade",
+        "proxy-authorization",
+        "x-down",
+        "proxy-authenticate",
+        "alt-svc",
+    ] {
+        assert_eq!((up.get(name), down.get(name)), (None, None), "{name}");
+    }
+    assert_eq!((up.get("x-end"), down.get("x-end")), (Some("2"), Some("2")));
+    assert_eq!(up.get("x-forwarded-for"), Some("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn settings_for_handshakes_go_for_requests_too() {
+    let upstream = named("one").await;
+    let proxy = proxy(&[&upstream], |layer| {
+        layer
+            .via(Via::new("edge").unwrap())
+            .host("inside".parse().unwrap())
+            .rewrite(PathRewrite::strip_prefix("/app").unwrap())
+            .request_headers(HeaderEdits::new().set("x-up", "1").unwrap())
+            .response_headers(
+                HeaderEdits::new()
+                    .set("x-down", "1")
+                    .unwrap()
+                    .set("content-length", "99")
+                    .unwrap(),
+            )
+    })
+    .await;
+    let request = "GET /app/x?y=%2e HTTP/1.1\r\nHost: app.test\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
+    let (down, body) = answer(&proxy, request).await;
+    let up = upstream.log().heads.remove(0);
+    assert_eq!(up.start, "GET /x?y=%2e HTTP/1.1");
+    for (name, value) in [
+        ("host", "inside"),
+        ("via", "1.1 edge"),
+        ("x-up", "1"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "app.test"),
+    ] {
+        assert_eq!(up.all(name).collect::<Vec<_>>(), [value], "{name}");
+    }
+    assert_eq!(
+        (down.get("via"), down.get("x-down")),
+        (Some("1.1 edge"), Some("1"))
+    );
+    assert_eq!((down.get("content-length"), &*body), (Some("3"), "one"));
+}
+
+#[tokio::test]
+async fn a_target_that_names_a_host_goes_before_the_header_rfc9112_3_2_2() {
+    let upstream = named("one").await;
+    let proxy = proxy(&[&upstream], |layer| layer).await;
+    let request = "GET http://me:pw@real.test:81/app/x?q HTTP/1.1\r\nHost: other.test\r\n\r\n";
+    let up = told(&upstream, &proxy, request).await;
+    assert_eq!(up.start, "GET /app/x?q HTTP/1.1");
+    assert_eq!(up.all("host").collect::<Vec<_>>(), ["real.test:81"]);
+    assert_eq!(up.get("x-forwarded-host"), Some("real.test:81"));
+}
+
+#[tokio::test]
+async fn every_method_passes_and_the_path_is_as_it_came() {
+    let upstream = named("one").await;
+    let proxy = proxy(&[&upstream], |layer| layer).await;
+    for method in ["GET", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "TRACE"] {
+        let request = format!("{method} /app//%41?a=%2F HTTP/1.1\r\nHost: a\r\n\r\n");
+        let up = told(&upstream, &proxy, request).await;
+        assert_eq!(up.start, format!("{method} /app//%41?a=%2F HTTP/1.1"));
+    }
+}
+
+#[tokio::test]
+async fn the_last_hop_of_options_and_trace_is_here_rfc9110_7_6_2() {
+    let upstream = named("one").await;
+    let proxy = proxy(&[&upstream], |layer| layer).await;
+    let (head, body) = answer(&proxy, ask("OPTIONS", &["Max-Forwards: 0"])).await;
+    assert_eq!((head.status(), &*body), (200, ""));
+    let (head, body) = answer(&proxy, ask("TRACE", &["Max-Forwards: 0", "Cookie: a=1"])).await;
+    assert_eq!(head.status(), 501);
+    assert!(!body.contains("a=1"));
+    assert_eq!(upstream.log().accepted, 0);
+    let up = told(&upstream, &proxy, ask("OPTIONS", &["Max-Forwards: 3"])).await;
+    assert_eq!(up.get("max-forwards"), Some("2"));
+}
+
+#[tokio::test]
+async fn a_426_names_the_protocol_again_rfc9110_15_5_22() {
+    let upstream = answering(|_| {
+        "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Content-Length: 0\r\n\r\n"
+            .to_owned()
+    })
+    .await;
+    let proxy = proxy(&[&upstream], |layer| layer).await;
+    let (head, _) = answer(&proxy, ask("GET", &[])).await;
+    assert_eq!(
+        (head.status(), head.get("upgrade")),
+        (426, Some("websocket"))
+    );
+}
