@@ -1,24 +1,19 @@
-//! One upstream: its settings, and its figures while it runs.
+//! One upstream: its settings, and in `member` its figures while it is in a pool.
+
+mod member;
 
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
 };
-
-use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, Gate},
+    admission::Admission,
     connect::{Address, HttpVersion, InvalidAddress, ProxyHeader, ProxyProtocol},
-    hash::hash,
     headers::ClientInfo,
-    health::{HealthEvent, ProbeTimes, Standing, Tally},
 };
+
+pub(crate) use member::{Loss, Member, Watch};
 
 /// One server behind the proxy.
 ///
@@ -174,235 +169,6 @@ fn name_of(address: &Address) -> String {
         Address::Unix(path) if path.to_str().is_none() => format!("unix:{path:?}"),
         _ => address.to_string(),
     }
-}
-
-/// An upstream of a pool, with its figures.
-pub(crate) struct Member {
-    upstream: Upstream,
-    name_hash: u64,
-    figures: Arc<Figures>,
-}
-
-/// What is counted of an upstream; it outlives a change of settings.
-#[derive(Debug, Default)]
-struct Figures {
-    gate: Gate,
-    /// Smoothed latency in microseconds, plus one; zero before the first sample.
-    latency_us: AtomicU64,
-    /// Whether there is a ramp to look at; spares the lock where there is none.
-    is_ramping: AtomicBool,
-    ramp: Mutex<Option<Ramp>>,
-    /// Whether policies may pick it now.
-    is_used: AtomicBool,
-    /// Since when it is being drained.
-    draining: Mutex<Option<Instant>>,
-    loss: Mutex<Option<Loss>>,
-    /// Made with the pool's settings when it comes into the pool.
-    watch: Mutex<Option<Watch>>,
-}
-
-/// What is known of an upstream's health, and when to ask again.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    pub(crate) standing: Standing,
-    pub(crate) times: ProbeTimes,
-    pub(crate) last_probe: Option<HealthEvent>,
-    /// What it did since the pool's upstreams were last compared.
-    pub(crate) tally: Tally,
-}
-
-/// The tunnels that were picked up to then are to be closed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Loss {
-    /// Counts the losses of the pool.
-    pub(crate) number: u32,
-    pub(crate) at: Instant,
-    /// From the first close to the last.
-    pub(crate) spread: Duration,
-    pub(crate) reason: &'static str,
-}
-
-/// A slow start: from when, and how long.
-#[derive(Clone, Copy, Debug)]
-struct Ramp {
-    began: Instant,
-    takes: Duration,
-}
-
-impl Member {
-    pub(crate) fn new(upstream: Upstream) -> Self {
-        Self {
-            name_hash: hash(upstream.name().bytes()),
-            upstream,
-            figures: Arc::default(),
-        }
-    }
-
-    /// The same upstream under other settings, with the same figures.
-    pub(crate) fn changed(&self, upstream: Upstream) -> Self {
-        Self {
-            name_hash: hash(upstream.name().bytes()),
-            upstream,
-            figures: Arc::clone(&self.figures),
-        }
-    }
-
-    pub(crate) fn is_at(&self, address: &Address) -> bool {
-        self.upstream.address == *address
-    }
-
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.figures.gate
-    }
-
-    /// Shows what is known of its health; `None` before it is in a pool.
-    pub(crate) fn with_watch<T>(&self, act: impl FnOnce(&mut Option<Watch>) -> T) -> T {
-        act(&mut lock(&self.figures.watch))
-    }
-
-    /// Whether anybody holds on to its figures but this: a tunnel, or a probe; also one that began
-    /// when its settings were other ones.
-    pub(crate) fn is_held(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 1 || Arc::strong_count(&self.figures) > 1
-    }
-
-    pub(crate) fn is_used(&self) -> bool {
-        self.figures.is_used.load(Ordering::Relaxed)
-    }
-
-    /// Says whether policies may pick it from now on; whether they might before.
-    pub(crate) fn set_used(&self, is_used: bool) -> bool {
-        self.figures.is_used.swap(is_used, Ordering::Relaxed)
-    }
-
-    /// Whether it may get tunnels at all, whatever its health.
-    pub(crate) fn is_open(&self) -> bool {
-        self.weight() > 0 && self.draining_since().is_none()
-    }
-
-    pub(crate) fn draining_since(&self) -> Option<Instant> {
-        *lock(&self.figures.draining)
-    }
-
-    /// False if it is being drained already.
-    pub(crate) fn begin_draining(&self, now: Instant) -> bool {
-        let mut draining = lock(&self.figures.draining);
-        let is_new = draining.is_none();
-        draining.get_or_insert(now);
-        is_new
-    }
-
-    /// False if it was not being drained.
-    pub(crate) fn end_draining(&self) -> bool {
-        lock(&self.figures.draining).take().is_some()
-    }
-
-    pub(crate) fn loss(&self) -> Option<Loss> {
-        *lock(&self.figures.loss)
-    }
-
-    pub(crate) fn set_loss(&self, loss: Loss) {
-        *lock(&self.figures.loss) = Some(loss);
-    }
-
-    pub(crate) const fn admission(&self) -> &Admission {
-        &self.upstream.admission
-    }
-
-    pub(crate) const fn upstream(&self) -> &Upstream {
-        &self.upstream
-    }
-
-    pub(crate) fn shared_name(&self) -> Arc<str> {
-        Arc::clone(&self.upstream.name)
-    }
-
-    /// The name's [`hash`].
-    pub(crate) const fn name_hash(&self) -> u64 {
-        self.name_hash
-    }
-
-    pub(crate) const fn weight(&self) -> u32 {
-        self.upstream.weight
-    }
-
-    pub(crate) fn tunnels(&self) -> usize {
-        self.figures.gate.tunnels()
-    }
-
-    pub(crate) fn handshakes(&self) -> usize {
-        self.figures.gate.handshakes()
-    }
-
-    pub(crate) fn latency(&self) -> Option<Duration> {
-        self.figures
-            .latency_us
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
-            .map(Duration::from_micros)
-    }
-
-    /// Adds a latency sample: a handshake's time, or a ping's. The smoothed value moves by an
-    /// eighth (RFC 6298 §2); two samples at once may lose one, which is harmless.
-    pub(crate) fn sample_latency(&self, sample: Duration) {
-        let sample = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX / 8);
-        let smoothed = match self
-            .figures
-            .latency_us
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
-        {
-            Some(before) => before - before / 8 + sample / 8,
-            None => sample,
-        };
-        self.figures
-            .latency_us
-            .store(smoothed.saturating_add(1), Ordering::Relaxed);
-    }
-
-    /// Begins a slow start.
-    pub(crate) fn ramp_up(&self, now: Instant, takes: Duration) {
-        let figures = &self.figures;
-        *lock(&figures.ramp) = Some(Ramp { began: now, takes });
-        figures.is_ramping.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether there is a slow start to look at.
-    pub(crate) fn is_ramping(&self) -> bool {
-        self.figures.is_ramping.load(Ordering::Relaxed)
-    }
-
-    /// How much of its share it should get, in a slow start: from just above 0 to 1.
-    pub(crate) fn readiness(&self, now: Instant) -> f64 {
-        let figures = &self.figures;
-        if !self.is_ramping() {
-            return 1.0;
-        }
-        let ramp = lock(&figures.ramp);
-        let Some(Ramp { began, takes }) = *ramp else {
-            return 1.0;
-        };
-        let elapsed = now.saturating_duration_since(began);
-        if elapsed >= takes {
-            figures.is_ramping.store(false, Ordering::Relaxed);
-            return 1.0;
-        }
-        (elapsed.as_secs_f64() / takes.as_secs_f64()).max(0.01)
-    }
-}
-
-impl fmt::Debug for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member")
-            .field("upstream", &self.upstream.name)
-            .field("tunnels", &self.tunnels())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    slice::IterMut,
     sync::{Mutex, PoisonError},
 };
 
@@ -74,14 +75,7 @@ fn round(credits: &mut [Credit], candidates: &Candidates<'_>) -> Round {
     let mut richest = None;
     let mut rest = credits.iter_mut();
     for (index, candidate) in candidates.iter().enumerate() {
-        let name_hash = candidate.name_hash();
-        // Those before it were left out this time, and earn nothing.
-        let mine = rest.by_ref().map(|credit| {
-            credit.earned = 0;
-            credit
-        });
-        let mut mine = mine.filter(|credit| credit.name_hash == name_hash);
-        let Some(credit) = mine.next() else {
+        let Some(credit) = next_of(&mut rest, candidate.name_hash()) else {
             undo(credits);
             return Round::Unknown;
         };
@@ -100,6 +94,17 @@ fn round(credits: &mut [Credit], candidates: &Candidates<'_>) -> Round {
         credits[at].saved -= whole;
         index
     }))
+}
+
+/// The next credit of this name; those before it were left out this time, and earn nothing.
+fn next_of<'a>(rest: &mut IterMut<'a, Credit>, name_hash: u64) -> Option<&'a mut Credit> {
+    for credit in rest {
+        credit.earned = 0;
+        if credit.name_hash == name_hash {
+            return Some(credit);
+        }
+    }
+    None
 }
 
 fn undo(credits: &mut [Credit]) {
