@@ -62,6 +62,7 @@ impl Core {
         entry: Option<Arc<Entry>>,
         now: Instant,
     ) -> Self {
+        let dice = fastrand::f32();
         let track = |from: Side| track(&config, parts.extensions, from, now);
         Self {
             client_to_upstream: Flow::new(
@@ -76,8 +77,8 @@ impl Core {
                 parts.upstream_read_ahead.into(),
                 now,
             ),
-            client: Leg::new(Side::Client, parts.client, &config, now),
-            upstream: Leg::new(Side::Upstream, parts.upstream, &config, now),
+            client: Leg::new(Side::Client, parts.client, &config, dice, now),
+            upstream: Leg::new(Side::Upstream, parts.upstream, &config, dice, now),
             entry,
             is_registered: false,
             opened: now,
