@@ -4,19 +4,15 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer that is to fire so much too early is not left where it was: that costs a wake-up.
-const FAR_TOO_EARLY: Duration = Duration::from_secs(1);
-
 /// Wakes the tunnel at its next deadline.
 ///
 /// Deadlines mostly move away, each time bytes pass. The timer stays where it was and looks
-/// again when it fires; only a deadline that comes nearer, or one that moves far away at once, as
-/// a pong does it, touches the timer.
+/// again when it fires; only a deadline that comes nearer touches the timer wheel at once. A pong
+/// moves it away for a whole interval, and the timer with it: to look again costs a wake-up.
 ///
 /// It is made when there is a first deadline: with the default settings a tunnel that is never
 /// stalled has none before its end.
@@ -33,9 +29,7 @@ impl Alarm {
             .sleep
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         loop {
-            let is_too_late = sleep.deadline() > deadline;
-            let early = deadline.saturating_duration_since(sleep.deadline());
-            if !self.is_armed || is_too_late || early > FAR_TOO_EARLY {
+            if !self.is_armed || sleep.deadline() > deadline {
                 sleep.as_mut().reset(deadline);
                 self.is_armed = true;
             }
@@ -44,6 +38,14 @@ impl Alarm {
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
+        }
+    }
+
+    /// Moves the timer along with a deadline that went away.
+    pub(super) fn postpone(&mut self, deadline: Instant) {
+        let sleep = self.sleep.as_mut().filter(|_| self.is_armed);
+        if let Some(sleep) = sleep.filter(|sleep| sleep.deadline() < deadline) {
+            sleep.as_mut().reset(deadline);
         }
     }
 }

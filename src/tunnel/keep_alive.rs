@@ -134,14 +134,16 @@ impl Rhythm {
         &self.settings
     }
 
-    /// An interval of about this jitter that, begun now, ends with a slot.
+    /// An interval of about this jitter that, begun now, ends with a slot. It leaves the other leg,
+    /// whose pong may have come a little later, the time to be past its shortest one by then.
     fn interval(&self, begin: Instant, dice: f64) -> Duration {
-        let interval = self.settings.jittered(dice);
+        let soonest = self.shortest.saturating_add(self.slot * 2);
+        let interval = self.settings.jittered(dice).max(soonest);
         let end = later(begin, interval).saturating_duration_since(self.epoch);
         let behind = end.as_nanos().checked_rem(self.slot.as_nanos());
         let behind = behind.and_then(|behind| u64::try_from(behind).ok());
         let behind = Duration::from_nanos(behind.unwrap_or(0));
-        interval.saturating_sub(behind).max(self.shortest)
+        interval.saturating_sub(behind)
     }
 }
 
@@ -298,6 +300,11 @@ impl Pinger {
     /// Round trips of our pings so far.
     pub(super) fn rtt(&self) -> Option<Rtt> {
         self.rtt
+    }
+
+    /// Whether a round trip was measured since the last [`take_news`](Self::take_news).
+    pub(super) const fn has_news(&self) -> bool {
+        self.rtt_is_news
     }
 
     /// The newest round trip, if it was measured since the last call.
@@ -475,8 +482,7 @@ mod tests {
             assert!(interval >= Duration::from_secs(18), "{interval:?}");
             assert!(interval <= Duration::from_secs(22), "{interval:?}");
             let end = begin + interval - epoch;
-            let ends_a_slot = end.as_nanos() % rhythm.slot.as_nanos() == 0;
-            assert!(ends_a_slot || interval == rhythm.shortest, "{end:?}");
+            assert_eq!(end.as_nanos() % rhythm.slot.as_nanos(), 0, "{end:?}");
         }
     }
 

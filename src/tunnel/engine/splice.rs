@@ -189,14 +189,16 @@ impl Core {
         Progress::Made
     }
 
-    /// Makes the figures visible to the registry.
-    pub(super) fn publish(&self) {
-        let Some(entry) = &self.entry else { return };
-        let figures = entry.figures();
+    /// Makes the figures that changed visible to the registry.
+    pub(super) fn publish(&mut self) {
         for side in [Side::Client, Side::Upstream] {
+            if !self.flow_from_mut(side).take_news() {
+                continue;
+            }
+            let Some(entry) = &self.entry else { return };
             let (leg, flow) = (self.leg(side), self.flow_from(side));
             let heard = leg.last_received.saturating_duration_since(self.opened);
-            figures.publish(
+            entry.figures().publish(
                 side,
                 flow.passed_bytes(),
                 flow.track().counts().total(),
@@ -204,6 +206,13 @@ impl Core {
                 leg.rtt(),
             );
         }
+    }
+
+    /// Whether a ping of ours was answered in this poll.
+    pub(super) fn was_answered(&self) -> bool {
+        let legs = [&self.client, &self.upstream];
+        let mut pingers = legs.into_iter().filter_map(|leg| leg.pinger.as_ref());
+        pingers.any(|pinger| pinger.has_news())
     }
 
     /// Tells the upstream and the observer of round trips that were measured.
