@@ -20,7 +20,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -44,7 +44,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:3443").await?;
     println!("listening on https://{}", listener.local_addr()?);
     loop {
-        let (tcp, peer) = listener.accept().await?;
+        let (tcp, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            // Of one client, or for want of descriptors: no reason to leave the others.
+            Err(error) => {
+                eprintln!("cannot accept a connection: {error}");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
         let (app, tls) = (app.clone(), tls.clone());
         tokio::spawn(async move {
             // For X-Forwarded-For and X-Forwarded-Proto.
@@ -71,9 +79,14 @@ async fn serve(
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
-    // Browsers then send WebSockets over the HTTP/2 connection that they have (RFC 8441 §3).
+    // Browsers then send WebSockets over the HTTP/2 connection that they have (RFC 8441 §3). By
+    // default one whose upstream stands still would use up its window and hold up all others.
     #[cfg(feature = "http2")]
-    server.http2().enable_connect_protocol();
+    server
+        .http2()
+        .enable_connect_protocol()
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(16 << 20);
     server
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .await

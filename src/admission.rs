@@ -164,7 +164,10 @@ impl Gate {
             return Ok(());
         };
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = bucket.get_or_insert_with(|| TokenBucket::full(f64::from(rate), now));
+        let rate = f64::from(rate);
+        let bucket = bucket.get_or_insert_with(|| TokenBucket::full(rate, now));
+        // The limits may be other ones than last time.
+        bucket.set_rate(rate, now);
         if bucket.take(1.0, now) {
             return Ok(());
         }
@@ -256,5 +259,19 @@ mod tests {
         assert_eq!(retry_at, now + Duration::from_millis(500));
         assert_eq!((gate.tunnels(), gate.handshakes()), (2, 2));
         assert_eq!(gate.enter(Visit::Tunnel, &limits, retry_at), Ok(()));
+    }
+
+    #[test]
+    fn a_rate_that_is_changed_counts_from_then_on() {
+        let now = Instant::now();
+        let gate = Gate::default();
+        let slow = Admission::new().handshakes_per_second(1);
+        assert_eq!(gate.enter(Visit::Tunnel, &slow, now), Ok(()));
+        let quick = Admission::new().handshakes_per_second(100);
+        let busy = gate.enter(Visit::Tunnel, &quick, now).unwrap_err();
+        assert_eq!(busy.retry_at, Some(now + Duration::from_millis(10)));
+        let later = now + Duration::from_secs(1);
+        assert!((0..100).all(|_| gate.enter(Visit::Tunnel, &quick, later).is_ok()));
+        assert!(gate.enter(Visit::Tunnel, &quick, later).is_err());
     }
 }

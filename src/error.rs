@@ -1,6 +1,6 @@
 //! What can go wrong before a tunnel stands, and on whose side.
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{error::Error as StdError, fmt, io, sync::Arc};
 
 /// A boxed error of any kind.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -176,6 +176,21 @@ impl Error {
         }
     }
 }
+
+impl Error {
+    /// Whether the process, or the machine, has no file descriptor left: whatever was being
+    /// opened is not to blame.
+    pub(crate) fn is_lack_of_descriptors(&self) -> bool {
+        let first: Option<&(dyn StdError + 'static)> = self.source();
+        std::iter::successors(first, |error| (**error).source())
+            .filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error())
+            .any(|code| cfg!(unix) && matches!(code, ENFILE | EMFILE))
+    }
+}
+
+/// errno(3), the same on all Unix systems.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 impl ErrorKind {
     const fn sentence(self) -> &'static str {

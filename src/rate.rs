@@ -21,6 +21,13 @@ impl TokenBucket {
         }
     }
 
+    /// Fills at another rate from now on.
+    pub(crate) fn set_rate(&mut self, rate: f64, now: Instant) {
+        self.fill(now);
+        self.rate = rate;
+        self.fill(now);
+    }
+
     /// Takes the amount if it is there.
     pub(crate) fn take(&mut self, amount: f64, now: Instant) -> bool {
         self.fill(now);
@@ -94,6 +101,23 @@ mod tests {
         assert!(bucket.take_on_credit(25.0, start));
         assert!(!bucket.take_on_credit(1.0, start + Duration::from_secs(1)));
         assert!(bucket.take_on_credit(1.0, start + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn another_rate_counts_from_now_on() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::full(2.0, start);
+        assert!(bucket.take(2.0, start));
+        let later = start + Duration::from_millis(500);
+        bucket.set_rate(100.0, later);
+        assert!(bucket.take(1.0, later) && !bucket.take(1.0, later));
+        assert_eq!(
+            bucket.ready_at(1.0, later),
+            later + Duration::from_millis(10)
+        );
+        bucket.set_rate(1.0, later + Duration::from_secs(1));
+        let after = later + Duration::from_secs(1);
+        assert!(bucket.take(1.0, after) && !bucket.take(1.0, after));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Upstream {
     }
 
     /// In which version of HTTP it is asked for its WebSockets; HTTP/1.1 unless set. Of its probes
-    /// those by WebSocket and HTTP go the same way.
+    /// those by WebSocket and HTTP go the same way; plain requests that are forwarded go by HTTP/1.1.
     #[must_use]
     pub fn http_version(mut self, version: HttpVersion) -> Self {
         self.http_version = version;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use wsplice::Upstream;
-use wsplice::headers::TrustedProxies;
+use wsplice::headers::{TrustedProxies, Via};
 
 use crate::balance::Policy;
 use crate::dial::DialArgs;
@@ -173,6 +173,12 @@ pub(crate) struct Args {
     /// range, such as 10.0.0.0/8; may be given several times [default: none]
     #[arg(long, value_name = "CIDR", value_parser = trust, verbatim_doc_comment)]
     pub(crate) trust: Vec<TrustedProxies>,
+
+    /// Name to put into Via headers, beside the version of HTTP that came in
+    /// [default: no such header]
+    #[arg(long, value_name = "NAME", value_parser = values::via)]
+    #[arg(verbatim_doc_comment)]
+    pub(crate) via: Option<Via>,
 
     /// Threads. Each accepts for itself, and keeps its connections: nothing
     /// is locked or handed over, but a busy one gets no help from the others

@@ -32,14 +32,18 @@ pub(crate) fn layer(
         Some(_) => by_dns(args.dial.connector()),
         None => args.dial.connector(),
     };
-    Ok(secured
+    let proxy = secured
         .matching(paths(&args.route))
         .forward_http(args.forward_http.then(ForwardHttp::new))
         .connector(connector)
         .connect_timeout(args.connect_timeout)
         .handshake_timeout(args.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
-        .tunnel(tunnel(args)))
+        .tunnel(tunnel(args));
+    Ok(match &args.via {
+        Some(via) => proxy.via(via.clone()),
+        None => proxy,
+    })
 }
 
 /// The pool of these upstreams.

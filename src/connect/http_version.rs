@@ -23,7 +23,9 @@ pub enum HttpVersion {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2, and nothing else: agreed on by ALPN where there is TLS, and taken for granted where
+    /// HTTP/2, and nothing else but for what cannot be shared (with the
+    /// [PROXY protocol](crate::Upstream::send_proxy_protocol)) and for
+    /// [forwarded](crate::ProxyLayer::forward_http) requests: agreed on by ALPN where there is TLS, and taken for granted where
     /// there is none (RFC 9113 §3.3).
     ///
     /// An upstream that does not take WebSockets over it fails with

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, HeaderName, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    header::{HeaderName, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 
 use crate::{
-    handshake::{name_upgrade, pass_down},
-    headers::{HeaderEdits, Via, add_header, contains_token, members, set_header},
+    handshake::{body_length, frame, name_upgrade, pass_down},
+    headers::{HeaderEdits, Via, add_header, contains_token, members},
 };
 
 use super::request::announced;
@@ -24,11 +24,7 @@ pub(crate) fn answered<B>(
 ) -> Response<B> {
     let (mut head, body) = response.into_parts();
     let in_chunks = head.headers.contains_key(TRANSFER_ENCODING);
-    // RFC 9112 §6.3, item 3: chunks go before a length, which then says nothing.
-    let length = match in_chunks {
-        true => None,
-        false => head.headers.get(CONTENT_LENGTH).cloned(),
-    };
+    let length = body_length(&head);
     let trailers = match in_chunks {
         true => announced(&head.headers),
         false => Vec::new(),
@@ -37,12 +33,8 @@ pub(crate) fn answered<B>(
         && contains_token(&head.headers, &UPGRADE, "websocket");
 
     pass_down(&mut head, via, edits);
-    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER] {
-        head.headers.remove(name);
-    }
-    if let Some(length) = length {
-        set_header(&mut head.headers, &CONTENT_LENGTH, length);
-    }
+    frame(&mut head.headers, length);
+    head.headers.remove(TRAILER);
     for line in trailers {
         add_header(&mut head.headers, &TRAILER, line);
     }
@@ -116,6 +108,14 @@ mod tests {
         assert_eq!(headers["upgrade"], "websocket");
         assert_eq!(headers["content-length"], "0");
         assert!(!passed(426, &[("upgrade", "TLS/1.0")]).contains_key("upgrade"));
+    }
+
+    #[test]
+    fn a_length_goes_down_as_one_number_rfc9110_8_6() {
+        let headers = passed(200, &[("content-length", "3, 3"), ("content-length", "3")]);
+        let lengths: Vec<_> = headers.get_all("content-length").iter().collect();
+        assert_eq!(lengths, ["3"]);
+        assert!(!passed(204, &[("content-length", "3")]).contains_key("content-length"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 use crate::{
     connect::Address,
     error::{Error, ErrorKind},
-    headers::strip_trailers,
+    handshake::passed,
 };
 
 use super::{
@@ -127,16 +127,6 @@ impl Body for Download {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-fn passed(frame: Frame<Bytes>) -> Frame<Bytes> {
-    match frame.into_trailers() {
-        Ok(mut trailers) => {
-            strip_trailers(&mut trailers);
-            Frame::trailers(trailers)
-        }
-        Err(frame) => frame,
     }
 }
 

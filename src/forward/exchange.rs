@@ -12,7 +12,10 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    handshake::has_other_coding,
+};
 
 use super::{
     answer::is_switch,
@@ -64,6 +67,10 @@ pub(crate) async fn send(
     match within(answer, upload, settings.answer_timeout).await {
         Some(Ok(response)) if is_switch(response.status()) => {
             let why = "it switches protocols, which nobody asked for";
+            Err(Failure::Sent(Error::because(ErrorKind::Answer, why)))
+        }
+        Some(Ok(response)) if has_other_coding(response.headers()) => {
+            let why = "it has a transfer coding other than chunked, which nobody asked for";
             Err(Failure::Sent(Error::because(ErrorKind::Answer, why)))
         }
         Some(Ok(response)) => Ok(response),
@@ -172,11 +179,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_switch_of_protocols_is_no_answer() {
+        is_no_answer("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n").await;
+    }
+
+    /// RFC 9112 §7.4: only what `TE` allows, and nobody sends that.
+    #[tokio::test]
+    async fn a_coding_that_nobody_asked_for_is_no_answer_rfc9112_7_4() {
+        is_no_answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").await;
+    }
+
+    async fn is_no_answer(answer: &str) {
         let (mut connection, mut far, _cut) = open().await;
-        let switching = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
         let upstream = async {
             assert!(far.read(&mut [0; 512]).await.unwrap() > 0);
-            far.write_all(switching).await.unwrap();
+            far.write_all(answer.as_bytes()).await.unwrap();
         };
         let (result, ()) = tokio::join!(ask(&mut connection), upstream);
         assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Answer));

@@ -10,7 +10,7 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    handshake::Outbound,
+    handshake::{Outbound, has_other_coding},
     headers::{ClientInfo, add_header, contains_token, only_line, set_header},
 };
 
@@ -88,6 +88,10 @@ fn check(request: &Parts) -> Result<(), Error> {
         request.version != Version::HTTP_11 || request.uri.authority().is_some();
     if hosts > 1 || (hosts == 0 && !is_named_elsewhere) {
         return malformed("it must have one Host");
+    }
+    // RFC 9112 §6.1: chunks are taken apart here, and what is below them would lose its name.
+    if has_other_coding(&request.headers) {
+        return malformed("it has a transfer coding other than chunked");
     }
     let is_for_the_server = request.method == Method::OPTIONS && request.uri.path() == "*";
     if !request.uri.path().starts_with('/') && !is_for_the_server {
@@ -301,6 +305,24 @@ mod tests {
         let mut old = parts("GET", "/", &[]);
         old.version = Version::HTTP_10;
         assert_eq!(head(old, Measure::None).request.headers()["host"], "");
+    }
+
+    #[test]
+    fn chunks_are_the_only_transfer_coding_rfc9112_6_1() {
+        let is_taken = |coding| {
+            let lines = [("host", "a"), ("transfer-encoding", coding)];
+            !malformed(parts("POST", "/", &lines))
+        };
+        assert!(is_taken("chunked") && is_taken("Chunked ,"));
+        for other in ["gzip, chunked", "chunked, chunked", "identity", "gzip"] {
+            assert!(!is_taken(other), "{other}");
+        }
+        let two = [
+            ("host", "a"),
+            ("transfer-encoding", "gzip"),
+            ("transfer-encoding", "chunked"),
+        ];
+        assert!(malformed(parts("POST", "/", &two)));
     }
 
     #[test]

@@ -19,7 +19,9 @@ use crate::{
 
 use super::{
     exchange::{self, HeadLimits},
-    http2, refusal,
+    http2,
+    inbound::passed,
+    refusal,
 };
 
 /// The upstream's final answer.
@@ -84,10 +86,11 @@ impl Body for RefusalBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
+        let frame = match self.get_mut() {
             Self::Own(body) => Pin::new(body).poll_frame(cx),
             Self::Shared(body) => Pin::new(body).poll_frame(cx),
-        }
+        };
+        frame.map_ok(passed)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -102,5 +105,38 @@ impl Body for RefusalBody {
             Self::Own(body) => body.size_hint(),
             Self::Shared(body) => body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn trailers_of_a_refusal_say_nothing_that_belongs_ahead_of_it_rfc9110_6_5_1() {
+        let (near, mut far) = duplex(1024);
+        let refusal = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n\
+            2\r\nno\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\nConnection: x\r\n\r\n";
+        let upstream = async {
+            assert!(far.read(&mut [0; 1024]).await.unwrap() > 0);
+            far.write_all(refusal).await.unwrap();
+        };
+        let request = Request::new(Empty::new());
+        let limits = HeadLimits::default();
+        let link = Link::Own(Transport::new(near));
+        let dial = Dial::default();
+        let asked = exchange(link, &dial, request, limits, Duration::from_secs(9));
+        let (answer, ()) = tokio::join!(asked, upstream);
+        let Ok(Answer::Refusal(response)) = answer else {
+            panic!("a 403 agrees to nothing")
+        };
+        let body = response.into_body().collect().await.unwrap();
+        let mut expected = HeaderMap::new();
+        expected.insert("x-sum", "1".parse().unwrap());
+        assert_eq!(body.trailers(), Some(&expected));
     }
 }

@@ -21,6 +21,7 @@ use crate::{
 };
 
 use super::{
+    inbound::has_other_coding,
     refusal::{Conn, RefusalBody},
     replay::Replay,
     spelling::spell,
@@ -196,6 +197,12 @@ async fn by_hyper(
         return Err(Error::because(
             ErrorKind::Handshake,
             "the upstream's 101 is malformed",
+        ));
+    }
+    if has_other_coding(&head.headers) {
+        return Err(Error::because(
+            ErrorKind::Handshake,
+            "the upstream's answer has a transfer coding other than chunked",
         ));
     }
     let body = RefusalBody::new(connection, body, body_timeout);

@@ -1,5 +1,6 @@
 //! The answer that the client gets.
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode, Version,
     header::{
@@ -8,9 +9,12 @@ use http::{
     },
     response::Parts,
 };
+use http_body::Frame;
 
 use crate::{
-    headers::{HeaderEdits, Via, add_header, set_header, strip_hop_by_hop},
+    headers::{
+        HeaderEdits, Via, add_header, members, set_header, strip_hop_by_hop, strip_trailers,
+    },
     upgrade::UpgradeRequest,
 };
 
@@ -81,11 +85,9 @@ pub(crate) fn refused<B>(
     edits: &HeaderEdits,
 ) -> Response<B> {
     let (mut head, body) = response.into_parts();
-    // RFC 9112 §6.3, item 3: chunks go before a length, which then says nothing.
-    if head.headers.contains_key(TRANSFER_ENCODING) {
-        head.headers.remove(CONTENT_LENGTH);
-    }
+    let length = body_length(&head);
     pass_down(&mut head, via, edits);
+    frame(&mut head.headers, length);
     if upgrade.is_extended_connect() && head.status.is_success() {
         head.status = StatusCode::BAD_GATEWAY;
     }
@@ -96,6 +98,55 @@ pub(crate) fn refused<B>(
     // How the upstream framed its answer is between it and us.
     head.version = Version::HTTP_11;
     Response::from_parts(head, body)
+}
+
+/// How long the upstream says that its answer's body is: as one number, even where it is said
+/// several times over, which the next to read it may not take for one (RFC 9110 §8.6).
+///
+/// Nothing where chunks say it, before which a length counts for nothing (RFC 9112 §6.3, item 3),
+/// and where there is never a body.
+pub(crate) fn body_length(head: &Parts) -> Option<u64> {
+    if head.status == StatusCode::NO_CONTENT || head.headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let mut lengths = members(&head.headers, &CONTENT_LENGTH).map(number);
+    let length = lengths.next()??;
+    lengths.all(|other| other == Some(length)).then_some(length)
+}
+
+/// Whether there is a transfer coding that is not ours to take off: below the chunks it would lose its
+/// name (RFC 9112 §6.1).
+pub(crate) fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut codings = members(headers, &TRANSFER_ENCODING);
+    let first = codings.next();
+    codings.next().is_some() || first.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+}
+
+/// Not `parse` alone, which takes a sign too.
+fn number(digits: &[u8]) -> Option<u64> {
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(digits).ok()?;
+    text.parse().ok().filter(|_| is_number)
+}
+
+/// Says how long the body is, which edits cannot change.
+pub(crate) fn frame(headers: &mut HeaderMap, length: Option<u64>) {
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
+    if let Some(length) = length {
+        set_header(headers, &CONTENT_LENGTH, length.into());
+    }
+}
+
+/// A part of an answer's body as it goes down: trailers say nothing that belongs ahead of it.
+pub(crate) fn passed(part: Frame<Bytes>) -> Frame<Bytes> {
+    match part.into_trailers() {
+        Ok(mut trailers) => {
+            strip_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(part) => part,
+    }
 }
 
 /// Takes out what a response over HTTP/2 must not carry (RFC 9113 §8.2.2).
@@ -130,4 +181,62 @@ pub(crate) fn pass_down(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits
 pub(crate) fn name_upgrade(headers: &mut HeaderMap) {
     set_header(headers, &CONNECTION, HeaderValue::from_static("Upgrade"));
     set_header(headers, &UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use crate::{
+        head::RequestHead,
+        upgrade::{Intent, inspect},
+    };
+
+    use super::*;
+
+    fn length(status: u16, lines: &[(&str, &str)]) -> Option<u64> {
+        let mut response = Response::builder().status(status);
+        for (name, value) in lines {
+            response = response.header(*name, *value);
+        }
+        body_length(&response.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn a_length_is_one_number_or_none_rfc9110_8_6() {
+        let said = |value| length(200, &[("content-length", value)]);
+        assert_eq!(said("5"), Some(5));
+        assert_eq!(said("5, 5"), Some(5));
+        for none in ["", ",", "5, 6", "+5", "5 5", "0x5", "99999999999999999999"] {
+            assert_eq!(said(none), None, "{none}");
+        }
+        let twice = [("content-length", "5"), ("content-length", "5")];
+        assert_eq!(length(200, &twice), Some(5));
+        assert_eq!(length(204, &twice), None);
+        let chunks = [("content-length", "5"), ("transfer-encoding", "chunked")];
+        assert_eq!(length(200, &chunks), None);
+    }
+
+    #[test]
+    fn edits_do_not_change_how_long_a_refusal_is() {
+        let request = Request::get("/ws")
+            .header("host", "a")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13")
+            .body(())
+            .unwrap();
+        let Intent::Upgrade(upgrade) = inspect(&RequestHead::from(&request)) else {
+            panic!("it is a handshake")
+        };
+        let refusal = Response::builder()
+            .status(403)
+            .header("content-length", "2")
+            .body(())
+            .unwrap();
+        let edits = HeaderEdits::new().set("content-length", "99").unwrap();
+        let response = refused(refusal, &upgrade, None, &edits);
+        assert_eq!(response.headers()["content-length"], "2");
+    }
 }

@@ -29,7 +29,10 @@ pub use agreement::Disagreement;
 pub(crate) use agreement::{Agreement, Extensions, Offer};
 pub(crate) use answer::{Answer, RefusalBody, exchange};
 pub(crate) use exchange::HeadLimits;
-pub(crate) use inbound::{accepted, fit, name_upgrade, name_version, pass_down, refused};
+pub(crate) use inbound::{
+    accepted, body_length, fit, frame, has_other_coding, name_upgrade, name_version, pass_down,
+    passed, refused,
+};
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
 pub(crate) use outbound::{Outbound, outbound};

@@ -14,7 +14,7 @@ use hyper::{body::Incoming, client::conn::http1::Connection};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::error::BoxError;
+use crate::{error::BoxError, later::later};
 
 use super::replay::Replay;
 
@@ -59,7 +59,7 @@ impl Body for RefusalBody {
             this.connection_is_done = this.connection.poll_without_shutdown(cx).is_ready();
         }
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            let deadline = Instant::now() + this.timeout;
+            let deadline = later(Instant::now(), this.timeout);
             this.silence.as_mut().reset(deadline);
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
@@ -96,6 +96,10 @@ mod tests {
 
     /// The body of a 403 of two bytes, of which these come; and the upstream's end.
     async fn refusal(bytes: &str) -> (RefusalBody, DuplexStream) {
+        refusal_within(SILENCE, bytes).await
+    }
+
+    async fn refusal_within(silence: Duration, bytes: &str) -> (RefusalBody, DuplexStream) {
         let (near, mut far) = duplex(1024);
         let answer = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{bytes}");
         let upstream = async {
@@ -105,7 +109,7 @@ mod tests {
         };
         let request = Request::new(Empty::new());
         let limits = HeadLimits::default();
-        let exchange = exchange(Transport::new(near), request, limits, SILENCE);
+        let exchange = exchange(Transport::new(near), request, limits, silence);
         match tokio::join!(exchange, upstream).0.unwrap() {
             Answer::Refusal(response) => (response.into_body(), far),
             Answer::SwitchingProtocols { .. } => panic!("a 403 switches nothing"),
@@ -132,6 +136,28 @@ mod tests {
         tokio::time::advance(SILENCE * 2).await;
         far.write_all(b"o").await.unwrap();
         assert_eq!(body.collect().await.unwrap().to_bytes(), "o");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_may_take_for_ever() {
+        let (mut body, _far) = refusal_within(Duration::MAX, "n").await;
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "n");
+    }
+
+    #[tokio::test]
+    async fn a_coding_that_nobody_asked_for_is_no_refusal_rfc9112_7_4() {
+        let (near, mut far) = duplex(1024);
+        let coded = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+        let upstream = async {
+            assert!(far.read(&mut [0; 1024]).await.unwrap() > 0);
+            far.write_all(coded).await.unwrap();
+        };
+        let request = Request::new(Empty::new());
+        let limits = HeadLimits::default();
+        let asked = exchange(Transport::new(near), request, limits, SILENCE);
+        let (answer, ()) = tokio::join!(asked, upstream);
+        assert!(answer.is_err_and(|error| error.to_string().contains("coding")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,9 +2,10 @@
 
 use http::HeaderMap;
 use http::header::{
-    ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, ORIGIN,
+    ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, MAX_FORWARDS, ORIGIN,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    VIA,
+    VIA, WWW_AUTHENTICATE,
 };
 
 use super::family;
@@ -69,15 +70,28 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// What says how content is to be read or kept, or what to do with a request. HTTP/1.1 connections
+/// leave these out of trailers by themselves, but those of HTTP/2 do not (RFC 9110 §6.5.1).
+static AHEAD: [HeaderName; 7] = [
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    EXPECT,
+    MAX_FORWARDS,
+    WWW_AUTHENTICATE,
+];
+
 /// Removes from trailers what means something only ahead of the content: what says how long a
-/// message is, where it goes, who sends it, and all that is for one hop (RFC 9110 §6.5.1).
+/// message is or how to read it, where it goes, who sends it, and all that is for one hop
+/// (RFC 9110 §6.5.1).
 ///
 /// An upstream that merges trailers into the headers would otherwise be told by the client what
 /// the proxy alone may tell.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     let misplaced: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| is_protected(name) || ALWAYS.contains(name))
+        .filter(|name| is_protected(name) || ALWAYS.contains(name) || AHEAD.contains(name))
         .cloned()
         .collect();
     for name in &misplaced {
@@ -232,10 +246,13 @@ mod tests {
             ("Grpc-Status", "0"),
             ("X_Forwarded_For", "6.6.6.6"),
         ]);
-        for name in PROTECTED
-            .into_iter()
-            .chain(["transfer-encoding", "te", "upgrade"])
-        {
+        for name in PROTECTED.into_iter().chain([
+            "transfer-encoding",
+            "te",
+            "upgrade",
+            "content-type",
+            "expect",
+        ]) {
             map.insert(name, HeaderValue::from_static("v"));
         }
         strip_trailers(&mut map);

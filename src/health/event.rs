@@ -135,10 +135,12 @@ impl HealthEvent {
 }
 
 impl HealthEventKind {
-    /// What an error of a handshake says; `None` when it was not the upstream's.
+    /// What an error of a handshake says; `None` when it was not the upstream's, but the client's
+    /// or the proxy's: one that has no file descriptor left reaches nobody.
     #[must_use]
     pub fn of_error(error: &Error) -> Option<Self> {
         match error.kind() {
+            _ if error.is_lack_of_descriptors() => None,
             kind @ (ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectTimeout) => {
                 Some(Self::ConnectFailed(kind))
             }
@@ -176,7 +178,8 @@ impl HealthEventKind {
     ///
     /// Passed probes, accepted handshakes, and answers below 400 to forwarded requests are good. Failures, lost tunnels and answers of 500
     /// and above are bad. Other answers are neutral, as a 401 or 404 is as likely the client's
-    /// fault; so are tunnels that end in order.
+    /// fault; so are tunnels that end in order, and probes for which the proxy had no file
+    /// descriptor left.
     #[must_use]
     pub fn signal(&self) -> Signal {
         match self {
@@ -186,6 +189,9 @@ impl HealthEventKind {
                 Signal::Neutral
             }
             Self::TunnelEnded { .. } => Signal::Neutral,
+            Self::ProbeFailed {
+                reason: ProbeFailure::Failed(error),
+            } if error.is_lack_of_descriptors() => Signal::Neutral,
             Self::ProbeFailed { .. }
             | Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)
@@ -297,6 +303,27 @@ mod tests {
         assert_eq!(told(idle, Side::Proxy), None);
         let limit = TunnelEnd::Limit(Limit::FrameSize, Side::Upstream);
         assert_eq!(told(limit, Side::Upstream), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_proxy_without_file_descriptors_blames_nobody() {
+        let failed = |code| {
+            // As a connection to a name tells it, with the address that failed.
+            let source = io::Error::from_raw_os_error(code);
+            let source = io::Error::new(
+                source.kind(),
+                ProbeFailure::Failed(Error::because(ErrorKind::Connect, source)),
+            );
+            Error::because(ErrorKind::Connect, source)
+        };
+        for (code, signal) in [(23, None), (24, None), (111, Some(Signal::Bad))] {
+            let kind = HealthEventKind::of_error(&failed(code));
+            assert_eq!(kind.map(|kind| kind.signal()), signal, "{code}");
+            let reason = ProbeFailure::Failed(failed(code));
+            let probed = HealthEventKind::ProbeFailed { reason }.signal();
+            assert_eq!(probed, signal.unwrap_or(Signal::Neutral), "{code}");
+        }
     }
 
     #[test]

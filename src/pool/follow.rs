@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    discovery::{Discover, DiscoverError},
-    task,
+    discovery::{Discover, DiscoverError, Discovering},
+    task::{self, caught},
     upstream::Upstream,
 };
 
@@ -156,7 +156,7 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self) {
-        while let Some(found) = while_pool_is(&mut self.pool_is, self.source.discover()).await {
+        while let Some(found) = while_pool_is(&mut self.pool_is, ask(&mut *self.source)).await {
             let Some(pool) = self.pool() else { return };
             let held_up = match found {
                 Some(Ok(upstreams)) => {
@@ -185,8 +185,11 @@ impl Follower {
     }
 
     fn take(&self, pool: &Pool, upstreams: Vec<Upstream>) {
-        if pool.replace(upstreams) {
-            tracing::info!(upstreams = pool.len(), "upstreams changed");
+        match caught(|| pool.replace(upstreams)) {
+            Ok(true) => tracing::info!(upstreams = pool.len(), "upstreams changed"),
+            Ok(false) => {}
+            // The panic itself was told by the panic hook.
+            Err(_) => tracing::error!("a policy or an observer panicked"),
         }
         let before = self.status.send_replace(FollowStatus {
             found_at: Some(Instant::now()),
@@ -204,13 +207,35 @@ impl Follower {
             _ => tracing::debug!(%error, kept, "upstreams still cannot be found"),
         }
         for observer in pool.state.news.observers() {
-            observer.discovery_failed(&error);
+            if caught(|| observer.discovery_failed(&error)).is_err() {
+                tracing::error!("an observer panicked");
+            }
         }
         self.status.send_modify(|status| {
             status.failures += 1;
             status.last_failure = Some(error);
         });
     }
+}
+
+/// What the source tells next. One that panics has failed, and is asked again.
+async fn ask(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, DiscoverError>> {
+    let mut source = Some(source);
+    let mut asked: Option<Discovering<'_>> = None;
+    poll_fn(|cx| {
+        let poll = || {
+            if let Some(source) = source.take() {
+                asked = Some(source.discover());
+            }
+            let asked = asked.as_mut();
+            asked.map_or(Poll::Ready(None), |asked| asked.as_mut().poll(cx))
+        };
+        caught(poll).unwrap_or_else(|_| {
+            let panicked = DiscoverError::failed("the source panicked");
+            Poll::Ready(Some(Err(panicked)))
+        })
+    })
+    .await
 }
 
 /// What the future yields, unless the pool is gone before.

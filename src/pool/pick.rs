@@ -18,12 +18,20 @@ use super::{
     lease::Lease,
     queue::{Place, Scope},
     roster::Roster,
+    state::State,
 };
 
 /// Why no upstream can be leased now.
 enum Refusal {
     None,
     Busy(Busy, Scope),
+}
+
+/// A place in the pool that is given back, unless it is for a lease; also when a user's policy
+/// panics.
+struct Claim<'a> {
+    state: &'a State,
+    visit: Visit,
 }
 
 /// What came of asking the policy once.
@@ -80,7 +88,11 @@ impl Pool {
         let refused_for = if queue.is_empty() {
             match self.try_lease(Visit::Tunnel, head, tried, now) {
                 Ok(lease) => return Ok(lease),
-                Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
+                Err(Refusal::None) => {
+                    // What it took, and gave back, may have stood in somebody's way.
+                    queue.call();
+                    return Err(Error::new(ErrorKind::NoUpstream));
+                }
                 Err(Refusal::Busy(busy, _)) => Some(busy.kind),
             }
         } else {
@@ -138,14 +150,19 @@ impl Pool {
     ) -> Result<Lease, Refusal> {
         // Before the look at the roster.
         let losses = self.state.losses();
-        self.state
-            .gate()
-            .enter(visit, &self.settings.admission, now)
-            .map_err(|busy| Refusal::Busy(busy, Scope::Everyone))?;
-        let lease = self.pick(visit, head, tried, now).inspect_err(|_| {
-            self.state.gate().undo(visit);
-        })?;
+        let claim = self.claim(visit, now)?;
+        let lease = self.pick(visit, head, tried, now)?;
+        // The lease's from now on.
+        std::mem::forget(claim);
         Ok(lease.after(losses))
+    }
+
+    fn claim(&self, visit: Visit, now: Instant) -> Result<Claim<'_>, Refusal> {
+        let state = &*self.state;
+        match state.gate().enter(visit, &self.settings.admission, now) {
+            Ok(()) => Ok(Claim { state, visit }),
+            Err(busy) => Err(Refusal::Busy(busy, Scope::Everyone)),
+        }
     }
 
     /// Asks the policy, and again without those that are full.
@@ -266,6 +283,17 @@ impl Pool {
             .balance
             .pick(&Candidates::new(members, now), head)?;
         members.get(index).cloned()
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.state.gate().undo(self.visit);
+        // The place may have stood in somebody's way. Who comes for a tunnel calls by itself, as
+        // it may stand in the line, unless it panics.
+        if self.visit == Visit::Exchange || std::thread::panicking() {
+            self.state.queue().call();
+        }
     }
 }
 

@@ -39,3 +39,57 @@ external_peers() {
     CARGO_TARGET_DIR=target/external/peers cargo build -q --manifest-path "$crate/Cargo.toml" </dev/null || return 1
     export PEERS=$PWD/target/external/peers/debug
 }
+
+# external_web: Node.js with the packages in web/package.json, and what stands in web/, in the
+# folder that WEB names. If they cannot be had, SKIPPED says why.
+external_web() {
+    local from=tests/external/web
+    WEB=$PWD/target/external/web
+    command -v npm >/dev/null || debian_install npm 2>/dev/null || true
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        SKIPPED="there is no Node.js with npm here"
+        return 1
+    fi
+    # What Vite needs.
+    if ! node -e 'const [major, minor] = process.versions.node.split(".").map(Number);
+        process.exit(major > 22 || (major === 22 && minor >= 12) || (major === 20 && minor >= 19) ? 0 : 1)'; then
+        SKIPPED="Node.js $(node --version) is too old; 20.19 or 22.12 will do"
+        return 1
+    fi
+    mkdir -p "$WEB"
+    if ! cmp -s "$from/package-lock.json" "$WEB/installed.json"; then
+        cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$WEB/"
+        if ! (cd "$WEB" && timeout 300 npm ci --silent --no-progress --ignore-scripts) </dev/null; then
+            SKIPPED="npm cannot install the packages"
+            return 1
+        fi
+        cp "$from/package-lock.json" "$WEB/installed.json"
+    fi
+    # Node.js looks for packages beside the program that asks for them.
+    cp -R "$from/." "$WEB/"
+    export WEB
+}
+
+# external_browser <variable> <package>: sets the variable to the path of Debian's browser. If it
+# cannot be had, SKIPPED says why.
+external_browser() {
+    if ! command -v "$2" >/dev/null && ! debian_install "$2"; then
+        SKIPPED="there is no $2 here"
+        return 1
+    fi
+    export "$1=$(command -v "$2")"
+}
+
+# external_gateway: GATEWAY is the example with all of its options, as .ci/run has built it already.
+external_gateway() {
+    cargo build --locked --quiet --example gateway --all-features </dev/null || return 1
+    export GATEWAY=${CARGO_TARGET_DIR:-$PWD/target}/debug/examples/gateway
+}
+
+# external_certificate <folder>: chain.pem and key.pem for localhost, for two days.
+external_certificate() {
+    command -v openssl >/dev/null || debian_install openssl || return 1
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+        -subj "/CN=localhost" -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" \
+        -keyout "$1/key.pem" -out "$1/chain.pem" 2>/dev/null
+}

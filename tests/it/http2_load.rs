@@ -25,7 +25,7 @@ const FLOODED: usize = 30;
 const DROPPED: usize = 10;
 
 /// Messages on a flooded tunnel.
-const FLOOD: usize = 100;
+const FLOOD: usize = 60;
 
 /// What a stalled tunnel is sent before anything of it is read, in messages and bytes: far more
 /// than the window of a stream.
@@ -122,7 +122,7 @@ async fn flood((seed, socket): (usize, &mut Socket)) {
 
 /// Sends larger messages, one after the other.
 async fn exchange((seed, mut socket): (usize, Socket)) -> Socket {
-    for round in 0..4 {
+    for round in 0..2 {
         let message = Message::binary(payload((seed * 10 + round) as u64, 40_000));
         within("sending", socket.send(message.clone()))
             .await

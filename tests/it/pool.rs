@@ -73,8 +73,8 @@ async fn a_removed_upstreams_tunnels_live_or_are_closed_as_told() {
     }
 }
 
-#[tokio::test]
-async fn ten_thousand_edits_under_load_lose_nobody() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_edits_while_500_clients_connect_lose_nobody() {
     let (a, b) = (axum_upstream::start().await, axum_upstream::start().await);
     let of = |server: &Server, weight| Upstream::new(&server.url()).unwrap().weight(weight);
     let pool = Pool::of([of(&a, 1), of(&b, 1)]);
@@ -91,18 +91,21 @@ async fn ten_thousand_edits_under_load_lose_nobody() {
             }
         });
     }
-    for edit in 0..10_000_u32 {
+    // They go on until the last client is through.
+    let mut edit = 0_u32;
+    while edit < 10_000 || !clients.is_empty() {
         match edit % 3 {
             0 => drop(pool.remove(of(&a, 1).name())),
             1 => drop(pool.add(of(&a, 1 + edit % 7))),
             _ => drop(pool.replace([of(&b, 1 + edit % 5), of(&a, 1)])),
         }
+        edit += 1;
         if edit % 16 == 0 {
             tokio::task::yield_now().await;
         }
-    }
-    while let Some(client) = clients.join_next().await {
-        client.unwrap();
+        while let Some(client) = clients.try_join_next() {
+            client.unwrap();
+        }
     }
     pool.replace([of(&a, 1), of(&b, 1)]);
     while tunnels(&pool) > 0 {
@@ -113,6 +116,9 @@ async fn ten_thousand_edits_under_load_lose_nobody() {
             .iter()
             .all(|upstream| upstream.handshakes == 0)
     );
+    // The pool's own count is at zero as well: there is room for one in a pool for one.
+    let narrow = pool.admission(Admission::new().max_tunnels(1).max_handshakes(1));
+    assert_eq!(status(&serve(&narrow).await).await, 101);
 }
 
 #[tokio::test]

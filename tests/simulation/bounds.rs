@@ -1,4 +1,7 @@
-//! What must hold, whatever the seed: bounds that follow from the settings.
+//! What must hold, whatever the seed.
+//!
+//! Bounds on times and peaks follow from the settings. Those on imbalance, on refusals and on the
+//! tunnels that a restart costs are what was measured, and some room.
 
 use std::time::Duration;
 

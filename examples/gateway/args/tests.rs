@@ -37,6 +37,7 @@ fn no_arguments_give_the_documented_defaults() {
     assert_eq!(args.drain_timeout, Duration::from_secs(30));
     assert_eq!(args.drain_spread, Duration::from_secs(2));
     assert_eq!(args.trust, []);
+    assert_eq!(args.via, None);
     assert_eq!(args.threads, None);
 }
 
@@ -131,6 +132,7 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
         ("--max-message=99999999999g", "such as 65536, 64k or 1MiB"),
         ("--drain-spread=-1s", "it takes a number and a unit"),
         ("--trust=10.0.0.0/33", "an address or a range"),
+        ("--via=a b", "is not a token"),
         ("--threads=0", "at least 1"),
         ("--threads=-1", "at least 1"),
     ] {

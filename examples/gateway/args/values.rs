@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use wsplice::headers::TrustedProxies;
+use wsplice::headers::{TrustedProxies, Via};
 
 /// A limit that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,10 @@ pub(super) fn route(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("a route starts with `/` or `*`".to_owned()),
     }
+}
+
+pub(super) fn via(text: &str) -> Result<Via, String> {
+    Via::new(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {

@@ -78,7 +78,7 @@ pub(super) async fn open(
     }
     let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
     let now = Instant::now();
-    let openers = Arc::new(Connection::new(sender, settings.max_streams, scheme, now));
+    let openers = Arc::new(Connection::new(sender, settings.streams(), scheme, now));
     task::spawn(Driver::new(connection, &openers, settings, address, now));
     Ok(Found::Http2(openers))
 }

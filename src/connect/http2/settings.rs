@@ -60,7 +60,8 @@ impl Http2Connections {
     /// it is less.
     ///
     /// The connection's window has room for the windows of all of them, so none can stall because
-    /// of others.
+    /// of others. There is no window above 2 GiB; it takes as many as have room in that, if those
+    /// are fewer.
     pub const fn max_streams(mut self, streams: usize) -> Self {
         self.max_streams = if streams == 0 { 1 } else { streams };
         self
@@ -96,14 +97,21 @@ impl Http2Connections {
 
     /// The window of the connection: room for every stream to fill its own.
     pub(super) fn connection_window(&self) -> u32 {
-        let streams = u32::try_from(self.max_streams).unwrap_or(u32::MAX);
+        let streams = u32::try_from(self.streams()).unwrap_or(u32::MAX);
         self.stream_window
             .saturating_mul(streams.saturating_add(1))
             .min(MAX_WINDOW)
     }
 
-    pub(super) const fn small_frame_budget(&self) -> usize {
-        SMALL_FRAMES.saturating_mul(self.max_streams)
+    pub(super) fn small_frame_budget(&self) -> usize {
+        SMALL_FRAMES.saturating_mul(self.streams())
+    }
+
+    /// How many streams a connection takes: no more than have room in the largest window, with one
+    /// to spare.
+    pub(super) fn streams(&self) -> usize {
+        let room = (MAX_WINDOW / self.stream_window).saturating_sub(1).max(1);
+        usize::try_from(room).map_or(self.max_streams, |room| room.min(self.max_streams))
     }
 }
 
@@ -122,8 +130,24 @@ mod tests {
         let settings = Http2Connections::new();
         assert_eq!(settings.connection_window(), 101 * 256 * 1024);
         assert_eq!(settings.max_streams(0).max_streams, 1);
-        let many = Http2Connections::new().max_streams(usize::MAX);
-        assert_eq!(many.connection_window(), MAX_WINDOW);
-        assert_eq!(many.small_frame_budget(), usize::MAX);
+    }
+
+    #[test]
+    fn a_connection_takes_no_more_streams_than_its_window_has_room_for_rfc9113_6_9_1() {
+        for (window, streams) in [
+            (MIN_WINDOW, usize::MAX),
+            (64 << 20, 100),
+            (1 << 30, 2),
+            (MAX_WINDOW, 100),
+        ] {
+            let settings = Http2Connections::new()
+                .max_streams(streams)
+                .stream_window(window);
+            let taken = u64::try_from(settings.streams()).unwrap();
+            assert!(taken >= 1);
+            let all = taken * u64::from(window);
+            assert!(all <= settings.connection_window().into(), "{window}");
+        }
+        assert_eq!(Http2Connections::new().streams(), 100);
     }
 }

@@ -37,6 +37,13 @@ pub(super) struct Service {
     pub(super) target: String,
 }
 
+impl Service {
+    /// Whether nobody can be there, although it does not say that the service is not available.
+    pub(super) fn is_useless(&self) -> bool {
+        self.port == 0 && self.target != "."
+    }
+}
+
 /// The services that are used: those of the lowest priority number, in order, each once.
 ///
 /// Their weights are in lowest terms, so that a set in which all weigh the same stays itself when

@@ -15,7 +15,7 @@ use super::{
     answers::{Grace, Refresh},
     lookup::{IpVersion, Lookup},
     name::{DnsName, InvalidName},
-    records::{Answer, in_use},
+    records::{Answer, Service, in_use},
     resolver::DnsResolver,
 };
 
@@ -173,8 +173,11 @@ impl Dns {
     }
 
     /// Sets how long the last upstreams are kept when DNS says that there are none (the name does
-    /// not exist, or has no such records); 30 s unless set, [`Duration::MAX`] for ever. Then the
-    /// pool is emptied.
+    /// not exist, or has no such records that could be used); 30 s unless set, [`Duration::MAX`]
+    /// for ever. Then the pool is emptied.
+    ///
+    /// A service whose target is the root, which says that it is decidedly not available (RFC
+    /// 2782), empties it at once.
     ///
     /// Answers that do not come, and those that tell of a failure, never empty it.
     #[must_use]
@@ -201,6 +204,11 @@ impl Dns {
             }
             Question::Services => {
                 let found = self.lookup.services(&self.name).await?;
+                if found.records.iter().all(Service::is_useless) {
+                    return Err(DiscoverError::NoRecords {
+                        name: self.name.as_str().into(),
+                    });
+                }
                 Ok(found.map(|services| {
                     in_use(services)
                         .into_iter()

@@ -12,7 +12,7 @@ use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{connect::Occupied, error::BoxError};
+use crate::{connect::Occupied, error::BoxError, later::later};
 
 /// What follows the head of an answer, up to its trailers.
 ///
@@ -61,7 +61,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = self.poll_next(cx) {
-            let deadline = Instant::now() + self.timeout;
+            let deadline = later(Instant::now(), self.timeout);
             self.silence.as_mut().reset(deadline);
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     discovery::{Discovering, Fixed, testing::upstreams},
-    observe::Observer,
+    observe::{Observer, UpstreamChange},
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -143,6 +143,52 @@ async fn a_source_that_fails_at_once_is_held_back() {
     sleep(Duration::from_secs(10)).await;
     let asked = *asked.lock().unwrap();
     assert!((90..=110).contains(&asked), "{asked}");
+}
+
+/// Panics when it is asked, then while it is awaited, then tells.
+#[derive(Debug, Default)]
+struct Clumsy(u32);
+
+impl Discover for Clumsy {
+    fn discover(&mut self) -> Discovering<'_> {
+        self.0 += 1;
+        let asked = self.0;
+        assert_ne!(asked, 1, "it fell");
+        Box::pin(async move {
+            assert_ne!(asked, 2, "it fell again");
+            match asked {
+                3 => Some(Ok(upstreams(&["a"]))),
+                _ => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Observer for Clumsy {
+    fn discovery_failed(&self, _: &DiscoverError) {
+        panic!("dropped it");
+    }
+
+    fn upstream_changed(&self, _: &str, _: UpstreamChange) {
+        panic!("dropped it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_of_a_source_or_an_observer_do_not_end_it() {
+    let pool = Pool::of([]);
+    let observer: Arc<dyn Observer> = Arc::new(Clumsy::default());
+    pool.attach_observer(&observer);
+    let follow = pool.follow(Clumsy::default());
+    sleep(BREATH / 2).await;
+    let status = follow.status();
+    assert_eq!(status.failures, 1);
+    let said = status.last_failure.unwrap().to_string();
+    assert_eq!(said, "the source panicked");
+    sleep(BREATH * 3).await;
+    assert_eq!(names(&pool), ["a:80"]);
+    assert!(follow.status().found_at.is_some());
+    assert!(!follow.is_over());
 }
 
 #[tokio::test(start_paused = true)]

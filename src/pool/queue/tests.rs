@@ -35,11 +35,14 @@ fn pool(admission: Admission) -> Pool {
 
 /// Asks for a lease, by the way of a request for this path.
 fn lease(pool: &Pool, path: &'static str) -> Leasing {
+    lease_for(Visit::Tunnel, pool, path)
+}
+
+fn lease_for(visit: Visit, pool: &Pool, path: &'static str) -> Leasing {
     let pool = pool.clone();
     Box::pin(async move {
         let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
-        pool.lease(Visit::Tunnel, &RequestHead::from(&parts), &[])
-            .await
+        pool.lease(visit, &RequestHead::from(&parts), &[]).await
     })
 }
 
@@ -250,4 +253,45 @@ async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
     assert!(pool.state.queue().is_empty());
     assert_eq!(pool.state.gate().tunnels(), 0);
     assert_eq!(pool.state.gate().handshakes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_upstream_or_a_panicking_policy_leaves_nothing_taken_and_nobody_waiting() {
+    for (visit, path) in [
+        (Visit::Tunnel, "/none"),
+        (Visit::Tunnel, "/panic"),
+        (Visit::Exchange, "/none"),
+        (Visit::Exchange, "/panic"),
+    ] {
+        let waiter: Arc<Mutex<Option<task::Spawn<Leasing>>>> = Arc::default();
+        let other = Arc::clone(&waiter);
+        let policy = move |_: &Candidates<'_>, head: &RequestHead<'_>| {
+            if head.path() == "/" {
+                return Some(0);
+            }
+            // Somebody comes in this very moment, and finds the only place taken.
+            assert_pending!(other.lock().unwrap().as_mut().unwrap().poll());
+            assert_ne!(head.path(), "/panic", "as it should");
+            None
+        };
+        let pool = Pool::new(["ws://a"]).unwrap().balance(policy);
+        let pool = pool.admission(one_tunnel()).queue(1, LONG);
+        *waiter.lock().unwrap() = Some(task::spawn(lease(&pool, "/")));
+
+        let leased = tokio::spawn(lease_for(visit, &pool, path)).await;
+        match path {
+            "/none" => assert_eq!(kind(leased.unwrap()), ErrorKind::NoUpstream),
+            _ => assert!(leased.unwrap_err().is_panic()),
+        }
+        let mut waiter = waiter.lock().unwrap().take().unwrap();
+        assert!(waiter.is_woken(), "{visit:?} {path}");
+        let lease = assert_ready!(waiter.poll()).unwrap();
+        drop(lease);
+        let gate = pool.state.gate();
+        assert_eq!(
+            (gate.tunnels(), gate.handshakes()),
+            (0, 0),
+            "{visit:?} {path}"
+        );
+    }
 }

@@ -325,6 +325,17 @@ async fn services_have_their_own_ports_and_weights_and_targets_stay_names_rfc278
     assert_eq!(found, expected);
     assert_eq!(zone.asked().len(), 1, "targets are not looked up");
 
+    let nowhere = Service {
+        port: 0,
+        ..service(0, 0, "chat-0.chat.example.")
+    };
+    zone.set(|zone| zone.srv = answer(vec![nowhere]));
+    let useless = dns.discover().await.unwrap().unwrap_err();
+    assert!(
+        matches!(useless, DiscoverError::NoRecords { .. }),
+        "kept for its grace: {useless}"
+    );
+
     zone.set(|zone| zone.srv = answer(vec![service(0, 0, ".")]));
     assert!(names(&mut dns).await.is_empty(), "decidedly not available");
 }
