@@ -367,10 +367,15 @@ impl Member {
         figures.is_ramping.store(true, Ordering::Relaxed);
     }
 
+    /// Whether there is a slow start to look at.
+    pub(crate) fn is_ramping(&self) -> bool {
+        self.figures.is_ramping.load(Ordering::Relaxed)
+    }
+
     /// How much of its share it should get, in a slow start: from just above 0 to 1.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
         let figures = &self.figures;
-        if !figures.is_ramping.load(Ordering::Relaxed) {
+        if !self.is_ramping() {
             return 1.0;
         }
         let ramp = lock(&figures.ramp);

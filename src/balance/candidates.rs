@@ -99,6 +99,11 @@ impl<'a> Candidate<'a> {
         f64::from(self.weight()) * self.readiness()
     }
 
+    /// Whether it is in no slow start, without a look at the clock.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.0.is_ramping()
+    }
+
     /// The stable hash of its name.
     pub(super) const fn name_hash(&self) -> u64 {
         self.0.name_hash()

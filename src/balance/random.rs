@@ -18,17 +18,16 @@ impl Random {
 
 impl Balance for Random {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        let whole: f64 = candidates.iter().map(|candidate| candidate.share()).sum();
-        let mut left = fastrand::f64() * whole;
+        // A reservoir of one, in one pass: at each candidate the pick is replaced with a chance of
+        // its share in the whole so far. So the chance that it outlives a whole of `x` is
+        // `whole / x`, and one dice tells at which it is replaced.
         let mut picked = None;
+        let (mut whole, mut replaced_above) = (0.0, 0.0);
         for (index, candidate) in candidates.iter().enumerate() {
-            if candidate.is_wanted() {
-                // Also where rounding has left a little of `left` after the last one.
+            whole += candidate.share();
+            if whole > replaced_above {
                 picked = Some(index);
-                left -= candidate.share();
-                if left < 0.0 {
-                    break;
-                }
+                replaced_above = whole / (1.0 - fastrand::f64());
             }
         }
         picked

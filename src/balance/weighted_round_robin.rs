@@ -28,6 +28,8 @@ pub struct WeightedRoundRobin {
 struct Credit {
     name_hash: u64,
     saved: i64,
+    /// What it got in the round that is under way.
+    earned: i64,
 }
 
 impl WeightedRoundRobin {
@@ -43,44 +45,67 @@ impl WeightedRoundRobin {
 impl Balance for WeightedRoundRobin {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
         let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-        if !covers(&credits, candidates) {
-            *credits = carried_over(&credits, candidates);
+        match round(&mut credits, candidates) {
+            Round::Paid(picked) => picked,
+            Round::Unknown => {
+                *credits = carried_over(&credits, candidates);
+                match round(&mut credits, candidates) {
+                    Round::Paid(picked) => picked,
+                    // Every candidate has a credit now.
+                    Round::Unknown => None,
+                }
+            }
         }
-        richest(&mut credits, candidates)
     }
+}
+
+/// What came of a round.
+enum Round {
+    /// This one has paid for it, if there was anyone to.
+    Paid(Option<usize>),
+    /// A candidate has no credit, or not in its order; it is as if the round had not been.
+    Unknown,
 }
 
 /// Smooth weighted round robin: all earn their weight, and the richest pays for the whole round.
-fn richest(credits: &mut [Credit], candidates: &Candidates<'_>) -> Option<usize> {
-    let mut round = 0;
-    let mut richest: Option<(usize, &mut Credit)> = None;
-    let mut credits = credits.iter_mut();
+fn round(credits: &mut [Credit], candidates: &Candidates<'_>) -> Round {
+    let count = credits.len();
+    let (mut whole, mut most) = (0, i64::MIN);
+    let mut richest = None;
+    let mut rest = credits.iter_mut();
     for (index, candidate) in candidates.iter().enumerate() {
-        let credit = credits.find(|credit| credit.name_hash == candidate.name_hash())?;
+        let name_hash = candidate.name_hash();
+        // Those before it were left out this time, and earn nothing.
+        let mine = rest.by_ref().map(|credit| {
+            credit.earned = 0;
+            credit
+        });
+        let mut mine = mine.filter(|credit| credit.name_hash == name_hash);
+        let Some(credit) = mine.next() else {
+            undo(credits);
+            return Round::Unknown;
+        };
         if !candidate.is_wanted() {
             continue;
         }
-        let earned = weight(&candidate);
-        round += earned;
-        credit.saved += earned;
-        if richest
-            .as_ref()
-            .is_none_or(|(_, richest)| credit.saved > richest.saved)
-        {
-            richest = Some((index, credit));
+        credit.earned = weight(&candidate);
+        credit.saved += credit.earned;
+        whole += credit.earned;
+        if credit.saved > most {
+            most = credit.saved;
+            richest = Some((index, count - rest.len() - 1));
         }
     }
-    let (index, credit) = richest?;
-    credit.saved -= round;
-    Some(index)
+    Round::Paid(richest.map(|(index, at)| {
+        credits[at].saved -= whole;
+        index
+    }))
 }
 
-/// Whether there is a credit for each of the candidates, in their order.
-fn covers(credits: &[Credit], candidates: &Candidates<'_>) -> bool {
-    let mut credits = credits.iter();
-    candidates
-        .iter()
-        .all(|candidate| credits.any(|credit| credit.name_hash == candidate.name_hash()))
+fn undo(credits: &mut [Credit]) {
+    for credit in credits {
+        credit.saved -= credit.earned;
+    }
 }
 
 fn carried_over(credits: &[Credit], candidates: &Candidates<'_>) -> Vec<Credit> {
@@ -93,12 +118,16 @@ fn carried_over(credits: &[Credit], candidates: &Candidates<'_>) -> Vec<Credit> 
         .map(|candidate| Credit {
             name_hash: candidate.name_hash(),
             saved: saved.get(&candidate.name_hash()).copied().unwrap_or(0),
+            earned: 0,
         })
         .collect()
 }
 
 /// In hundredths, for the sake of slow starts.
 fn weight(candidate: &Candidate<'_>) -> i64 {
+    if candidate.is_ready() {
+        return i64::from(candidate.weight()) * 100;
+    }
     ((candidate.share() * 100.0 + 0.5) as i64).max(1)
 }
 
