@@ -27,7 +27,7 @@ const STREAM_WINDOW: u32 = 256 << 10;
 
 /// The same of all streams of a connection. By default it is no larger than that of one stream, and
 /// a WebSocket whose upstream stands still would hold up all others.
-const CONNECTION_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Serves a connection by HTTP/1.1 or HTTP/2, whichever the client begins. When the gateway stops,
 /// requests under way are still answered.

@@ -11,7 +11,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Wakes the tunnel at its next deadline.
 ///
 /// Deadlines mostly move away, each time bytes pass. The timer stays where it was and looks
-/// again when it fires; only a deadline that comes nearer touches the timer wheel at once.
+/// again when it fires; only a deadline that comes nearer touches the timer wheel at once. A pong
+/// moves it away for a whole interval, and the timer with it: to look again costs a wake-up.
 ///
 /// It is made when there is a first deadline: with the default settings a tunnel that is never
 /// stalled has none before its end.
@@ -37,6 +38,14 @@ impl Alarm {
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
+        }
+    }
+
+    /// Moves the timer along with a deadline that went away.
+    pub(super) fn postpone(&mut self, deadline: Instant) {
+        let sleep = self.sleep.as_mut().filter(|_| self.is_armed);
+        if let Some(sleep) = sleep.filter(|sleep| sleep.deadline() < deadline) {
+            sleep.as_mut().reset(deadline);
         }
     }
 }

@@ -2,9 +2,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{error::Side, frame::CloseFrame, observe::Observer, report::TunnelEnd};
 
-use super::{close::Farewell, keep_alive::KeepAlive, limits::Limits};
+use super::{
+    close::Farewell,
+    keep_alive::{KeepAlive, Rhythm},
+    limits::Limits,
+};
 
 /// How long the default of TCP keep-alive takes to find that a side is gone.
 const TCP_NOTICES: Duration = Duration::from_secs(4 * 60);
@@ -41,8 +47,8 @@ pub enum Framing {
 #[must_use]
 pub struct TunnelConfig {
     pub(super) framing: Framing,
-    pub(super) client_keep_alive: Option<Arc<KeepAlive>>,
-    pub(super) upstream_keep_alive: Option<Arc<KeepAlive>>,
+    pub(super) client_keep_alive: Option<Arc<Rhythm>>,
+    pub(super) upstream_keep_alive: Option<Arc<Rhythm>>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) lifetime_jitter: f64,
@@ -87,20 +93,20 @@ impl TunnelConfig {
 
     /// Pings both legs while they are quiet, each by itself. `None` turns it off.
     pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.client_keep_alive = keep_alive.into().map(Arc::new);
+        self.client_keep_alive = keep_alive.into().map(shared);
         self.upstream_keep_alive = self.client_keep_alive.clone();
         self
     }
 
     /// Pings the client's leg only, or with settings of its own.
     pub fn client_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.client_keep_alive = keep_alive.into().map(Arc::new);
+        self.client_keep_alive = keep_alive.into().map(shared);
         self
     }
 
     /// Pings the upstream's leg only, or with settings of its own.
     pub fn upstream_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.upstream_keep_alive = keep_alive.into().map(Arc::new);
+        self.upstream_keep_alive = keep_alive.into().map(shared);
         self
     }
 
@@ -180,7 +186,7 @@ impl TunnelConfig {
             Side::Client => &self.client_keep_alive,
             Side::Upstream | Side::Proxy => &self.upstream_keep_alive,
         };
-        let is_soon = |keep_alive: &Arc<KeepAlive>| keep_alive.notices_within() <= TCP_NOTICES;
+        let is_soon = |rhythm: &Arc<Rhythm>| rhythm.settings().notices_within() <= TCP_NOTICES;
         keep_alive.as_ref().is_some_and(is_soon)
             && self.framing != Framing::Opaque
             && self.linger.is_some()
@@ -207,12 +213,18 @@ impl Default for TunnelConfig {
     }
 }
 
+/// All tunnels of a configuration count time from here.
+fn shared(keep_alive: KeepAlive) -> Arc<Rhythm> {
+    Arc::new(Rhythm::new(keep_alive, Instant::now()))
+}
+
 impl fmt::Debug for TunnelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = |leg: &Option<Arc<Rhythm>>| leg.as_ref().map(|rhythm| *rhythm.settings());
         f.debug_struct("TunnelConfig")
             .field("framing", &self.framing)
-            .field("client_keep_alive", &self.client_keep_alive)
-            .field("upstream_keep_alive", &self.upstream_keep_alive)
+            .field("client_keep_alive", &settings(&self.client_keep_alive))
+            .field("upstream_keep_alive", &settings(&self.upstream_keep_alive))
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
             .field("linger", &self.linger)

@@ -154,6 +154,9 @@ impl Future for Tunnel {
             let Some(deadline) = core.deadline() else {
                 break;
             };
+            if core.was_answered() {
+                alarm.postpone(deadline);
+            }
             if alarm.poll_until(cx, deadline).is_pending() {
                 break;
             }

@@ -39,6 +39,8 @@ pub(super) struct Flow {
     /// Whether the sink stands between two frames once the leftover is delivered.
     sink_at_boundary: bool,
     needs_flush: bool,
+    /// Whether anything was read that the registry has not been told of.
+    has_news: bool,
     bytes: u64,
     /// When bytes last passed; our own frames and the pongs to them are not counted.
     last_passed: Instant,
@@ -107,6 +109,7 @@ impl Flow {
             leftover: None,
             held: Held::unread(read_ahead),
             needs_flush: false,
+            has_news: false,
             bytes: 0,
             last_passed: now,
         }
@@ -256,6 +259,11 @@ impl Flow {
         self.held.map_or_else(Bytes::new, |held| held.bytes.into())
     }
 
+    /// Whether the figures, or those of the source's leg, changed since the last call.
+    pub(super) const fn take_news(&mut self) -> bool {
+        std::mem::replace(&mut self.has_news, false)
+    }
+
     pub(super) const fn passed_bytes(&self) -> u64 {
         self.bytes
     }
@@ -357,6 +365,7 @@ impl Flow {
         }
         let now = clock.now();
         source.last_received = now;
+        self.has_news = true;
         self.held = self.held.take().and_then(|held| held.behind(shown_again));
         let chunk = buf.filled_mut();
         if self.is_discarding() {
@@ -466,6 +475,7 @@ impl Flow {
         self.source = Source::Ending;
         if let Some(held) = self.held.take().filter(|_| !self.is_discarding()) {
             self.sink_at_boundary = false;
+            self.has_news = true;
             self.bytes += held.bytes.len() as u64;
             self.forward(cx, sink, &held.bytes, clock)
                 .map_err(SideError::Sink)?;

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{later::later, report::Rtt};
+use crate::{
+    later::{FAR, later},
+    report::Rtt,
+};
 
 /// How to keep the legs of a tunnel alive: WebSocket pings (RFC 6455 §5.5.2) on each leg that
 /// has been quiet, each to be answered in time.
@@ -59,6 +62,9 @@ impl KeepAlive {
 
     /// Spreads each interval by this share of itself, up or down (0.1 is ± 10 %), so that
     /// tunnels that were opened together don't ping together. Limited to 0 ..= 0.5.
+    ///
+    /// Within it, both legs of a tunnel are pinged at once, and quiet tunnels a few at a time:
+    /// that takes fewer wake-ups.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
@@ -78,20 +84,66 @@ impl KeepAlive {
 
     /// The interval with its jitter applied; `dice` is uniform in 0 .. 1.
     fn jittered(&self, dice: f64) -> Duration {
-        let share = if self.jitter.is_nan() {
+        let factor = 1.0 + self.share() * (2.0 * dice.clamp(0.0, 1.0) - 1.0);
+        let jittered = Duration::try_from_secs_f64(self.interval.as_secs_f64() * factor);
+        jittered.unwrap_or(self.interval).max(MIN_INTERVAL)
+    }
+
+    fn share(&self) -> f64 {
+        if self.jitter.is_nan() {
             0.0
         } else {
             self.jitter.clamp(0.0, 0.5)
-        };
-        let factor = 1.0 + share * (2.0 * dice.clamp(0.0, 1.0) - 1.0);
-        let jittered = Duration::try_from_secs_f64(self.interval.as_secs_f64() * factor);
-        jittered.unwrap_or(self.interval).max(MIN_INTERVAL)
+        }
     }
 }
 
 impl Default for KeepAlive {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The settings as all tunnels of a configuration share them, with the moment from which they
+/// count time together.
+#[derive(Debug)]
+pub(super) struct Rhythm {
+    settings: KeepAlive,
+    epoch: Instant,
+    /// The shortest interval that the jitter allows.
+    shortest: Duration,
+    /// Pings of one slot go out at once. Zero if there is no jitter to hide that in.
+    slot: Duration,
+}
+
+/// How many slots the jitter has: with the default settings one is 125 ms long.
+const SLOTS: f64 = 32.0;
+
+impl Rhythm {
+    pub(super) fn new(settings: KeepAlive, epoch: Instant) -> Self {
+        let width = settings.interval.min(FAR).mul_f64(2.0 * settings.share());
+        Self {
+            settings,
+            epoch,
+            shortest: settings.jittered(0.0),
+            slot: width.div_f64(SLOTS),
+        }
+    }
+
+    pub(super) const fn settings(&self) -> &KeepAlive {
+        &self.settings
+    }
+
+    /// An interval of about this jitter that, begun now, ends with a slot. It leaves the other leg,
+    /// whose pong may have come a little later, the time to be past its shortest one by then.
+    fn interval(&self, begin: Instant, dice: f64) -> Duration {
+        let soonest = self.shortest.saturating_add(self.slot * 2);
+        let interval = self.settings.jittered(dice).max(soonest);
+        let end = later(begin, interval).saturating_duration_since(self.epoch);
+        let behind = end.as_nanos().checked_rem(self.slot.as_nanos());
+        let behind = behind.and_then(|behind| u64::try_from(behind).ok());
+        let behind = Duration::from_nanos(behind.unwrap_or(0));
+        interval.saturating_sub(behind)
     }
 }
 
@@ -123,7 +175,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Pinger {
     /// Shared by all tunnels: quiet ones are counted in bytes.
-    settings: Arc<KeepAlive>,
+    rhythm: Arc<Rhythm>,
     state: State,
     /// Upper half of every cookie: tells our pongs from the endpoint's own.
     secret: u32,
@@ -132,22 +184,25 @@ pub(super) struct Pinger {
     /// Lower half of the newest cookie that came back.
     answered: u32,
     sent_at: Option<Instant>,
+    /// Jitter of the interval after the newest ping: thrown with the ping, so that legs which are
+    /// pinged together are due together again.
+    dice: f32,
     rtt: Option<Rtt>,
     /// Whether nobody was told of the newest round trip yet.
     rtt_is_news: bool,
 }
 
 impl Pinger {
-    pub(super) fn new(settings: impl Into<Arc<KeepAlive>>, secret: u32, dice: f64) -> Self {
-        let settings = settings.into();
-        let interval = settings.jittered(dice);
+    pub(super) fn new(rhythm: Arc<Rhythm>, secret: u32, dice: f32) -> Self {
+        let interval = rhythm.settings.jittered(dice.into());
         Self {
-            settings,
+            rhythm,
             state: State::Listening { interval },
             secret,
             sent: 0,
             answered: 0,
             sent_at: None,
+            dice,
             rtt: None,
             rtt_is_news: false,
         }
@@ -158,12 +213,12 @@ impl Pinger {
         match self.state {
             State::Listening { interval } => Some(later(last_received, interval)),
             State::Due => None,
-            State::Awaiting { since } => Some(later(since, self.settings.pong_timeout)),
+            State::Awaiting { since } => Some(later(since, self.rhythm.settings.pong_timeout)),
         }
     }
 
     /// Looks at what is due.
-    pub(super) fn tick(&mut self, now: Instant, last_received: Instant, dice: f64) -> Action {
+    pub(super) fn tick(&mut self, now: Instant, last_received: Instant, dice: f32) -> Action {
         if self
             .deadline(last_received)
             .is_none_or(|deadline| deadline > now)
@@ -174,15 +229,26 @@ impl Pinger {
             // Listening => Due: quiet for the whole interval.
             State::Listening { .. } => {
                 self.state = State::Due;
+                self.dice = dice;
                 Action::Ping
             }
             State::Due => Action::Wait,
             // Awaiting => Listening: something came, so the leg lives, pong or not.
             State::Awaiting { since } if last_received > since => {
-                self.listen(dice);
+                self.listen(last_received);
                 Action::Wait
             }
             State::Awaiting { .. } => Action::Dead,
+        }
+    }
+
+    /// The other leg is pinged now: so is this one, if its jitter allows that already.
+    pub(super) fn join(&mut self, now: Instant, last_received: Instant, dice: f32) {
+        let is_listening = matches!(self.state, State::Listening { .. });
+        if is_listening && later(last_received, self.rhythm.shortest) <= now {
+            // Listening => Due: quiet for the shortest interval.
+            self.state = State::Due;
+            self.dice = dice;
         }
     }
 
@@ -208,7 +274,7 @@ impl Pinger {
     ///
     /// An endpoint may answer only the newest of several pings (RFC 6455 §5.5.3), so a pong
     /// settles every earlier ping too.
-    pub(super) fn take_pong(&mut self, payload: &[u8], now: Instant, dice: f64) -> bool {
+    pub(super) fn take_pong(&mut self, payload: &[u8], now: Instant) -> bool {
         let Ok(cookie) = Cookie::try_from(payload) else {
             return false;
         };
@@ -226,7 +292,7 @@ impl Pinger {
                     .map_or_else(|| Rtt::first(sample), |rtt| rtt.with(sample)),
             );
             self.rtt_is_news = true;
-            self.listen(dice);
+            self.listen(now);
         }
         true
     }
@@ -236,13 +302,18 @@ impl Pinger {
         self.rtt
     }
 
+    /// Whether a round trip was measured since the last [`take_news`](Self::take_news).
+    pub(super) const fn has_news(&self) -> bool {
+        self.rtt_is_news
+    }
+
     /// The newest round trip, if it was measured since the last call.
     pub(super) fn take_news(&mut self) -> Option<Rtt> {
         self.rtt.filter(|_| std::mem::take(&mut self.rtt_is_news))
     }
 
-    fn listen(&mut self, dice: f64) {
-        let interval = self.settings.jittered(dice);
+    fn listen(&mut self, last_received: Instant) {
+        let interval = self.rhythm.interval(last_received, self.dice.into());
         self.state = State::Listening { interval };
     }
 
@@ -260,13 +331,12 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(20);
     const TIMEOUT: Duration = Duration::from_secs(10);
-    const STEADY: f64 = 0.5;
+    const STEADY: f32 = 0.5;
 
     fn pinger() -> (Pinger, Instant) {
-        (
-            Pinger::new(KeepAlive::new(), 0xABCD_0123, STEADY),
-            Instant::now(),
-        )
+        let start = Instant::now();
+        let rhythm = Rhythm::new(KeepAlive::new().jitter(0.0), start);
+        (Pinger::new(rhythm.into(), 0xABCD_0123, STEADY), start)
     }
 
     #[test]
@@ -315,7 +385,7 @@ mod tests {
         assert_eq!(pinger.tick(at + TIMEOUT, heard, STEADY), Action::Wait);
         assert_eq!(pinger.deadline(heard), Some(heard + INTERVAL));
         assert!(
-            pinger.take_pong(&cookie, at + TIMEOUT, STEADY),
+            pinger.take_pong(&cookie, at + TIMEOUT),
             "the late pong is still ours"
         );
     }
@@ -324,13 +394,13 @@ mod tests {
     fn only_outstanding_cookies_are_ours() {
         let (mut pinger, start) = pinger();
         let first = pinger.sent(start);
-        assert!(!pinger.take_pong(b"endpoint", start, STEADY));
-        assert!(!pinger.take_pong(&first[..7], start, STEADY));
+        assert!(!pinger.take_pong(b"endpoint", start));
+        assert!(!pinger.take_pong(&first[..7], start));
         assert!(pinger.expects_pong());
-        assert!(pinger.take_pong(&first, start + Duration::from_millis(7), STEADY));
+        assert!(pinger.take_pong(&first, start + Duration::from_millis(7)));
         assert!(!pinger.expects_pong());
         assert!(
-            !pinger.take_pong(&first, start, STEADY),
+            !pinger.take_pong(&first, start),
             "a second answer is the endpoint's own"
         );
         let rtt = pinger.rtt().unwrap();
@@ -342,8 +412,8 @@ mod tests {
         let (mut pinger, start) = pinger();
         let first = pinger.sent(start);
         let second = pinger.sent(start);
-        assert!(pinger.take_pong(&second, start, STEADY));
-        assert!(!pinger.take_pong(&first, start, STEADY));
+        assert!(pinger.take_pong(&second, start));
+        assert!(!pinger.take_pong(&first, start));
     }
 
     #[test]
@@ -351,7 +421,7 @@ mod tests {
         let (mut pinger, start) = pinger();
         let first = pinger.sent(start);
         pinger.sent(start);
-        assert!(pinger.take_pong(&first, start, STEADY));
+        assert!(pinger.take_pong(&first, start));
         assert!(pinger.rtt().is_none());
         assert!(pinger.expects_pong());
     }
@@ -366,5 +436,63 @@ mod tests {
             settings.interval(Duration::ZERO).jittered(0.5),
             MIN_INTERVAL
         );
+    }
+
+    #[test]
+    fn a_leg_joins_the_others_ping_within_its_jitter_only() {
+        let start = Instant::now();
+        let rhythm = Arc::new(Rhythm::new(KeepAlive::new(), start));
+        let mut pinger = Pinger::new(rhythm, 0xABCD_0123, 1.0);
+        let early = start + Duration::from_secs(18);
+        pinger.join(early - Duration::from_millis(1), start, STEADY);
+        assert!(!pinger.is_due(), "something came too lately");
+        pinger.join(early, start, STEADY);
+        assert!(pinger.is_due());
+        pinger.sent(early);
+        pinger.join(early + INTERVAL, start, STEADY);
+        assert!(!pinger.is_due(), "one ping at a time");
+    }
+
+    #[test]
+    fn legs_pinged_together_are_due_together_again() {
+        let start = Instant::now();
+        let rhythm = Arc::new(Rhythm::new(KeepAlive::new(), start));
+        let mut legs = [0.1, 0.9].map(|dice| Pinger::new(Arc::clone(&rhythm), 7, dice));
+        let at = start + Duration::from_secs(22);
+        let due = [1, 9].map(|ms| at + Duration::from_millis(ms));
+        let deadlines: Vec<_> = std::iter::zip(&mut legs, due)
+            .map(|(leg, answered)| {
+                assert_eq!(leg.tick(at, start, 0.3), Action::Ping);
+                let cookie = leg.sent(at);
+                assert!(leg.take_pong(&cookie, answered));
+                leg.deadline(answered)
+            })
+            .collect();
+        assert_eq!(deadlines[0], deadlines[1]);
+    }
+
+    #[test]
+    fn intervals_end_with_a_slot_and_stay_within_their_jitter() {
+        let epoch = Instant::now();
+        let rhythm = Rhythm::new(KeepAlive::new(), epoch);
+        assert_eq!(rhythm.slot, Duration::from_millis(125));
+        for step in 0..1000_u32 {
+            let begin = epoch + Duration::from_micros(1_370) * step;
+            let interval = rhythm.interval(begin, f64::from(step % 100) / 99.0);
+            assert!(interval >= Duration::from_secs(18), "{interval:?}");
+            assert!(interval <= Duration::from_secs(22), "{interval:?}");
+            let end = begin + interval - epoch;
+            assert_eq!(end.as_nanos() % rhythm.slot.as_nanos(), 0, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn without_jitter_an_interval_is_exact() {
+        let epoch = Instant::now();
+        let begin = epoch + Duration::from_millis(7);
+        let rhythm = Rhythm::new(KeepAlive::new().jitter(0.0), epoch);
+        assert_eq!(rhythm.interval(begin, 0.9), INTERVAL);
+        let rhythm = Rhythm::new(KeepAlive::new().interval(Duration::MAX), epoch);
+        assert!(rhythm.interval(begin, 0.9) > INTERVAL);
     }
 }

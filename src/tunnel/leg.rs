@@ -26,6 +26,7 @@ impl Leg {
         side: Side,
         transport: Transport,
         config: &TunnelConfig,
+        dice: f32,
         now: Instant,
     ) -> Self {
         let keep_alive = match side {
@@ -34,18 +35,23 @@ impl Leg {
         };
         Self {
             transport,
-            pinger: keep_alive.map(|settings| {
-                Box::new(Pinger::new(settings, fastrand::u32(..), fastrand::f64()))
-            }),
+            pinger: keep_alive.map(|rhythm| Box::new(Pinger::new(rhythm, fastrand::u32(..), dice))),
             last_received: now,
         }
     }
 
     /// Looks at what keep-alive has due on this leg.
-    pub(super) fn tick(&mut self, now: Instant) -> Action {
+    pub(super) fn tick(&mut self, now: Instant, dice: f32) -> Action {
         self.pinger.as_mut().map_or(Action::Wait, |pinger| {
-            pinger.tick(now, self.last_received, fastrand::f64())
+            pinger.tick(now, self.last_received, dice)
         })
+    }
+
+    /// The other leg is pinged now.
+    pub(super) fn join(&mut self, now: Instant, dice: f32) {
+        if let Some(pinger) = &mut self.pinger {
+            pinger.join(now, self.last_received, dice);
+        }
     }
 
     /// No ping can be put between frames any more: has the kernel look after the leg instead.

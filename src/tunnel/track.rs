@@ -200,9 +200,7 @@ impl Track {
             return Pong::Theirs;
         }
         match ControlFrame::parse(bytes) {
-            Ok(Some((pong, len))) if pinger.take_pong(pong.payload(), now, fastrand::f64()) => {
-                Pong::Ours(len)
-            }
+            Ok(Some((pong, len))) if pinger.take_pong(pong.payload(), now) => Pong::Ours(len),
             Ok(None) => Pong::Cut,
             Ok(Some(_)) | Err(_) => Pong::Theirs,
         }

@@ -1,7 +1,20 @@
 //! Keep-alive (RFC 6455 §5.5.2, §5.5.3): when a leg is pinged, which pongs are swallowed, and when
 //! a leg is dead.
 
-use wsplice::{FrameCounts, KeepAlive, Side, Timer, TunnelConfig, TunnelEnd};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    time::Instant,
+};
+use wsplice::{FrameCounts, KeepAlive, Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, only, opposite, secs, steady},
@@ -78,6 +91,48 @@ async fn intervals_stay_within_their_jitter_and_differ() {
     );
     assert!(moments.iter().any(|at| *at < ms(19_500)), "{moments:?}");
     assert!(moments.iter().any(|at| *at > ms(20_500)), "{moments:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_legs_are_pinged_in_one_wake_up_and_nothing_else_wakes_a_quiet_tunnel() {
+    let (client, near_client) = duplex(1024);
+    let (upstream, near_upstream) = duplex(1024);
+    let config = TunnelConfig::new().keep_alive(KeepAlive::default());
+    let mut tunnel =
+        Tunnel::new(Transport::new(near_client), Transport::new(near_upstream)).config(config);
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&wakes);
+    let _tunnel = tokio::spawn(poll_fn(move |cx| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut tunnel).poll(cx)
+    }));
+    let ends = [(Side::Client, client, 2), (Side::Upstream, upstream, 6)];
+    let answering = ends.map(|(side, mut end, header)| {
+        tokio::spawn(async move {
+            let mut moments = Vec::new();
+            for _ in 0..10 {
+                let mut frame = vec![0; header + 8];
+                end.read_exact(&mut frame).await.unwrap();
+                moments.push(Instant::now());
+                // One end takes longer than the other.
+                tokio::time::sleep(ms(header as u64)).await;
+                let (head, payload) = frame.split_at_mut(header);
+                for (byte, key) in payload.iter_mut().zip(head[2..].iter().cycle()) {
+                    *byte ^= key;
+                }
+                end.write_all(&from_side(side, pong(payload)))
+                    .await
+                    .unwrap();
+            }
+            (moments, end)
+        })
+    });
+    let [client, upstream] = answering;
+    let ((at_client, _client), (at_upstream, _upstream)) =
+        (client.await.unwrap(), upstream.await.unwrap());
+    assert_eq!(at_client, at_upstream);
+    // The first poll; then for each pair of pings the alarm and two pongs.
+    assert!(wakes.load(Ordering::Relaxed) <= 1 + 3 * 10, "{wakes:?}");
 }
 
 #[tokio::test(start_paused = true)]

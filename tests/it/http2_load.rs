@@ -25,7 +25,7 @@ const FLOODED: usize = 30;
 const DROPPED: usize = 10;
 
 /// Messages on a flooded tunnel.
-const FLOOD: usize = 60;
+const FLOOD: usize = 200;
 
 /// What a stalled tunnel is sent before anything of it is read, in messages and bytes: far more
 /// than the window of a stream.

@@ -101,10 +101,25 @@ impl Core {
                 now,
             );
         }
+        let dice = fastrand::f32();
         for side in [Side::Client, Side::Upstream] {
-            if due(self.keep_alive_deadline(side)) && self.leg_mut(side).tick(now) == Action::Dead {
-                return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
+            if !due(self.keep_alive_deadline(side)) {
+                continue;
             }
+            match self.leg_mut(side).tick(now, dice) {
+                Action::Wait => {}
+                Action::Ping => self.ping_along(side.opposite(), now, dice),
+                Action::Dead => {
+                    return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
+                }
+            }
+        }
+    }
+
+    /// The other leg is pinged now: so is this one, which saves a wake-up.
+    fn ping_along(&mut self, side: Side, now: Instant, dice: f32) {
+        if self.keep_alive_deadline(side).is_some() {
+            self.leg_mut(side).join(now, dice);
         }
     }
 }

@@ -62,6 +62,7 @@ impl Core {
         entry: Option<Arc<Entry>>,
         now: Instant,
     ) -> Self {
+        let dice = fastrand::f32();
         let track = |from: Side| track(&config, parts.extensions, from, now);
         Self {
             client_to_upstream: Flow::new(
@@ -76,8 +77,8 @@ impl Core {
                 parts.upstream_read_ahead.into(),
                 now,
             ),
-            client: Leg::new(Side::Client, parts.client, &config, now),
-            upstream: Leg::new(Side::Upstream, parts.upstream, &config, now),
+            client: Leg::new(Side::Client, parts.client, &config, dice, now),
+            upstream: Leg::new(Side::Upstream, parts.upstream, &config, dice, now),
             entry,
             is_registered: false,
             opened: now,
@@ -188,14 +189,16 @@ impl Core {
         Progress::Made
     }
 
-    /// Makes the figures visible to the registry.
-    pub(super) fn publish(&self) {
-        let Some(entry) = &self.entry else { return };
-        let figures = entry.figures();
+    /// Makes the figures that changed visible to the registry.
+    pub(super) fn publish(&mut self) {
         for side in [Side::Client, Side::Upstream] {
+            if !self.flow_from_mut(side).take_news() {
+                continue;
+            }
+            let Some(entry) = &self.entry else { return };
             let (leg, flow) = (self.leg(side), self.flow_from(side));
             let heard = leg.last_received.saturating_duration_since(self.opened);
-            figures.publish(
+            entry.figures().publish(
                 side,
                 flow.passed_bytes(),
                 flow.track().counts().total(),
@@ -203,6 +206,13 @@ impl Core {
                 leg.rtt(),
             );
         }
+    }
+
+    /// Whether a ping of ours was answered in this poll.
+    pub(super) fn was_answered(&self) -> bool {
+        let legs = [&self.client, &self.upstream];
+        let mut pingers = legs.into_iter().filter_map(|leg| leg.pinger.as_ref());
+        pingers.any(|pinger| pinger.has_news())
     }
 
     /// Tells the upstream and the observer of round trips that were measured.

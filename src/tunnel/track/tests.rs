@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
     frame::Rsv,
-    tunnel::{keep_alive::KeepAlive, limits::Limits},
+    tunnel::{
+        keep_alive::{KeepAlive, Rhythm},
+        limits::Limits,
+    },
 };
 
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
@@ -14,7 +17,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A pinger with this many pings out, and their cookies.
 fn pinger(sent: usize) -> (Pinger, Vec<[u8; 8]>) {
-    let mut pinger = Pinger::new(KeepAlive::default(), 0xABCD_0123, 0.5);
+    let rhythm = Rhythm::new(KeepAlive::default(), Instant::now());
+    let mut pinger = Pinger::new(rhythm.into(), 0xABCD_0123, 0.5);
     let cookies = (0..sent).map(|_| pinger.sent(Instant::now())).collect();
     (pinger, cookies)
 }
