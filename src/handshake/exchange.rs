@@ -91,7 +91,8 @@ pub(crate) async fn exchange(
         }),
         None => {
             let begun = Replay::new(asking.transport, asking.read.freeze());
-            by_hyper(begun, request, limits, body_timeout).await
+            // Boxed: few need it, and all would carry it.
+            Box::pin(by_hyper(begun, request, limits, body_timeout)).await
         }
     }
 }

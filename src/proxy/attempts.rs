@@ -10,7 +10,7 @@
 //! What a request asks of its upstream, and how, is the caller's. It takes an [`Attempt`], sees
 //! what comes of it, and gives it back with that.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, pin::pin, sync::Arc};
 
 use http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
@@ -116,8 +116,14 @@ impl<'a> Attempts<'a> {
             let upstream = attempt.lease.member().upstream();
             let header = upstream.proxy_header(head.client_ip(), client);
             let dial = &self.settings().dial;
-            let reached = dial.reach(upstream.address(), upstream.version(), header.as_ref());
-            match self.bounded(reached).await {
+            let reached = self
+                .bounded(pin!(dial.reach(
+                    upstream.address(),
+                    upstream.version(),
+                    header.as_ref()
+                )))
+                .await;
+            match reached {
                 Ok(link) => return Ok((attempt, link)),
                 Err(error) => self.failed(attempt, error)?,
             }
@@ -125,6 +131,9 @@ impl<'a> Attempts<'a> {
     }
 
     /// Awaits a part of an attempt, for as long as all attempts together may take.
+    ///
+    /// The part is best pinned by the caller: what is given to an async function by value takes its
+    /// place twice.
     ///
     /// # Errors
     ///

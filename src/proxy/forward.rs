@@ -1,6 +1,6 @@
 //! From an ordinary request that is ours to the answer of its upstream.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -191,7 +191,7 @@ impl Errand {
             let mut connection = match idle.take() {
                 Some(connection) => connection,
                 None => match attempts
-                    .bounded(self.open(upstream, parcel, client_ip))
+                    .bounded(pin!(self.open(upstream, parcel, client_ip)))
                     .await
                 {
                     Ok(connection) => connection,

@@ -1,6 +1,6 @@
 //! From a handshake that is ours to its answer: one stage after the other.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{Response, header::ORIGIN, request::Parts};
@@ -109,8 +109,10 @@ impl Journey<'_> {
         loop {
             let (attempt, link) = attempts.connect(&view, &wish.client).await?;
             Span::current().record("upstream", attempt.upstream());
-            let asked = wish.ask(self.settings, &attempt.lease, link);
-            match attempts.bounded(asked).await {
+            let heard = attempts
+                .bounded(pin!(wish.ask(self.settings, &attempt.lease, link)))
+                .await;
+            match heard {
                 Ok(Heard::Agreed(agreed)) => {
                     let lease = attempts.succeeded(attempt);
                     return Ok(self.open(wish, on_upgrade, lease, *agreed));
