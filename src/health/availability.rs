@@ -20,6 +20,8 @@ use tokio::time::Instant;
 ///
 /// # Examples
 ///
+/// It is asked while the pool is locked for changes, and must not call the pool.
+///
 /// A spare upstream, used only when no other is healthy, is as easily written:
 ///
 /// ```

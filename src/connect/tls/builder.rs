@@ -93,6 +93,9 @@ impl TlsBuilder {
     /// platform's verifier has lists of its own and takes no others, which [`build`](Self::build)
     /// then says.
     ///
+    /// A list that is past its next update still counts, as rustls has it by default: whoever
+    /// fetches lists must see to it that they are fresh.
+    ///
     /// # Errors
     ///
     /// The text holds no list, or one that cannot be read.
