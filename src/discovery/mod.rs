@@ -12,6 +12,7 @@
 //! |---|---|
 //! | known from the start | [`Fixed`], or no source at all: [`Pool::new`](crate::Pool::new) |
 //! | told by another part of the program | [`Watched`], or a `tokio::sync::mpsc::Receiver` |
+//! | brought by a stream | [`Streamed`] |
 //! | to be asked for, again and again | [`Every`], of an asynchronous closure |
 //! | in DNS (feature `dns`) | `Dns`: the addresses or the SRV records of a name |
 //! | elsewhere | a [`Discover`] of yours |
@@ -33,6 +34,7 @@ mod error;
 mod every;
 mod fixed;
 mod pace;
+mod streamed;
 #[cfg(test)]
 pub(crate) mod testing;
 mod traits;
@@ -45,5 +47,6 @@ pub use each::Each;
 pub use error::DiscoverError;
 pub use every::Every;
 pub use fixed::Fixed;
+pub use streamed::Streamed;
 pub use traits::{Discover, Discovering};
 pub use watched::Watched;

@@ -188,6 +188,7 @@ fn types_of_discovery() {
         discovery::DiscoverError,
         discovery::Each<discovery::Fixed, ()>,
         discovery::Every<()>,
+        discovery::Streamed<()>,
         discovery::Fixed,
         discovery::Watched,
     ];
