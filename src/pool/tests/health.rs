@@ -323,17 +323,7 @@ impl std::io::Write for Lines {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_change_is_logged_with_its_cause() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .without_time()
-        .with_ansi(false)
-        .with_target(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+async fn every_change() {
     let pool = ejecting(&["a", "b"]);
     for _ in 0..5 {
         refuse(&pool, "a");
@@ -344,6 +334,24 @@ async fn every_change_is_logged_with_its_cause() {
     pool.drain("b:80", crate::LostTunnels::Leave);
     pool.resume("b:80");
     pool.remove("b:80");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_is_logged_with_its_cause() {
+    // Once unheard: a place in the code that another test's thread is just passing for the first
+    // time may be noted as one that nobody listens to.
+    every_change().await;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    tracing::callsite::rebuild_interest_cache();
+    every_change().await;
     let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let logged: Vec<_> = logged.lines().map(str::trim).collect();
     assert_eq!(

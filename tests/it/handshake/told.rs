@@ -310,10 +310,17 @@ async fn the_log_says_why_a_101_was_refused_and_gives_no_secret_away() {
         ("Cookie", "session=cookie-secret"),
         ("Authorization", "Bearer bearer-secret"),
     ];
-    let (_client, head) = proxied
-        .handshake("/ws/x?token=query-secret", &secrets)
-        .await;
-    assert_eq!(head.status(), 502);
+    let ask = async || {
+        let (_client, head) = proxied
+            .handshake("/ws/x?token=query-secret", &secrets)
+            .await;
+        assert_eq!(head.status(), 502);
+    };
+    ask().await;
+    // A place in the code that another test's thread was just passing for the first time may have
+    // been noted as one that nobody listens to.
+    tracing::callsite::rebuild_interest_cache();
+    ask().await;
 
     let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let mut own = written.lines().filter(|line| line.contains("wsplice::"));
