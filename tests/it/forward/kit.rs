@@ -1,10 +1,10 @@
 //! A proxy that forwards, in front of raw upstreams.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Router, http::Method, http::Uri, routing::any};
+use axum::{Router, extract::ConnectInfo, http::Method, http::Uri, routing::any};
 use tokio::sync::{Mutex, mpsc};
-use wsplice::{ForwardHttp, Pool, ProxyLayer, matcher::path};
+use wsplice::{ForwardHttp, Pool, ProxyLayer, headers::ClientInfo, matcher::path};
 
 use crate::support::{
     deadline::within,
@@ -33,9 +33,13 @@ pub(super) async fn proxy_to(
     serve_axum(inner().layer(settings(layer(Pool::new(urls).expect("addresses"))))).await
 }
 
-/// The layer alone.
+/// The layer alone. It finds the client's address also without the feature `axum`.
 pub(super) fn layer(pool: Pool) -> Layer {
     ProxyLayer::new(pool)
+        .client_info(|extensions| {
+            let ConnectInfo(client) = extensions.get::<ConnectInfo<SocketAddr>>()?;
+            Some(ClientInfo::from(*client))
+        })
         .matching(path("/app/*"))
         .forward_http(ForwardHttp::new())
 }
