@@ -57,25 +57,10 @@ pub(crate) async fn exchange(
     limits: HeadLimits,
     body_timeout: Duration,
 ) -> Result<Answer, Error> {
-    let transport = match link {
-        Link::Own(transport) => transport,
-        Link::Shared(place) => {
-            return http2::exchange(place, dial, &request, limits, body_timeout).await;
-        }
-    };
-    let answer = exchange::exchange(transport, request, limits, body_timeout).await?;
-    Ok(match answer {
-        exchange::Answer::SwitchingProtocols {
-            head,
-            transport,
-            read_ahead,
-        } => Answer::Agreed {
-            head,
-            transport,
-            read_ahead,
-        },
-        exchange::Answer::Refusal(response) => Answer::Refusal(response.map(RefusalBody::Own)),
-    })
+    match link {
+        Link::Own(transport) => exchange::exchange(transport, request, limits, body_timeout).await,
+        Link::Shared(place) => http2::exchange(place, dial, &request, limits, body_timeout).await,
+    }
 }
 
 impl Body for RefusalBody {

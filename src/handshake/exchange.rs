@@ -21,8 +21,9 @@ use crate::{
 };
 
 use super::{
+    answer::{Answer, RefusalBody},
     inbound::has_other_coding,
-    refusal::{Conn, RefusalBody},
+    refusal::{self, Conn},
     replay::Replay,
     spelling::spell,
     switching::{Seen, look, parse},
@@ -49,18 +50,6 @@ impl Default for HeadLimits {
     }
 }
 
-/// The upstream's final answer.
-pub(crate) enum Answer {
-    /// 101, not yet verified, with the connection and what was read behind the head.
-    SwitchingProtocols {
-        head: response::Parts,
-        transport: Transport,
-        read_ahead: Bytes,
-    },
-    /// Anything else.
-    Refusal(Response<RefusalBody>),
-}
-
 /// Sends the request and waits for the final answer; 1xx before it are skipped.
 ///
 /// A 101 is read here: a head and no body, after which the connection is no longer HTTP's.
@@ -83,7 +72,7 @@ pub(crate) async fn exchange(
         read: BytesMut::with_capacity(READ),
     };
     match asking.find_101(limits).await? {
-        Some(head) => Ok(Answer::SwitchingProtocols {
+        Some(head) => Ok(Answer::Agreed {
             head,
             transport: asking.transport,
             // Of its own size: the buffer is larger, and would live as long as the tunnel.
@@ -206,6 +195,9 @@ async fn by_hyper(
             "the upstream's answer has a transfer coding other than chunked",
         ));
     }
-    let body = RefusalBody::new(connection, body, body_timeout);
-    Ok(Answer::Refusal(Response::from_parts(head, body)))
+    let body = refusal::RefusalBody::new(connection, body, body_timeout);
+    Ok(Answer::Refusal(Response::from_parts(
+        head,
+        RefusalBody::Own(body),
+    )))
 }

@@ -22,6 +22,7 @@ mod no_http2;
 mod outbound;
 mod refusal;
 mod replay;
+mod silence;
 mod spelling;
 mod switching;
 

@@ -1,9 +1,8 @@
 //! The body of an upstream's refusal.
 
 use std::{
-    future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -12,11 +11,10 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
 use hyper::{body::Incoming, client::conn::http1::Connection};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{error::BoxError, later::later};
+use crate::error::BoxError;
 
-use super::replay::Replay;
+use super::{replay::Replay, silence::Silence};
 
 /// A connection to an upstream, driven by hyper.
 pub(super) type Conn = Connection<TokioIo<Replay>, Empty<Bytes>>;
@@ -29,9 +27,7 @@ pub(crate) struct RefusalBody {
     connection: Box<Conn>,
     connection_is_done: bool,
     body: Incoming,
-    /// How long the upstream may be silent.
-    timeout: Duration,
-    silence: Pin<Box<Sleep>>,
+    silence: Silence,
 }
 
 impl RefusalBody {
@@ -40,8 +36,7 @@ impl RefusalBody {
             connection: Box::new(connection),
             connection_is_done: false,
             body,
-            timeout,
-            silence: Box::pin(sleep(timeout)),
+            silence: Silence::new(timeout),
         }
     }
 }
@@ -58,15 +53,8 @@ impl Body for RefusalBody {
         if !this.connection_is_done {
             this.connection_is_done = this.connection.poll_without_shutdown(cx).is_ready();
         }
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            let deadline = later(Instant::now(), this.timeout);
-            this.silence.as_mut().reset(deadline);
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        ready!(this.silence.as_mut().poll(cx));
-        Poll::Ready(Some(Err(
-            "the upstream stopped in the middle of its answer".into(),
-        )))
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.silence.poll(cx, polled)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -81,12 +69,18 @@ impl Body for RefusalBody {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        time::Instant,
+    };
 
     use http::Request;
 
     use crate::{
-        handshake::exchange::{Answer, HeadLimits, exchange},
+        handshake::{
+            answer::{Answer, RefusalBody},
+            exchange::{HeadLimits, exchange},
+        },
         transport::Transport,
     };
 
@@ -112,7 +106,7 @@ mod tests {
         let exchange = exchange(Transport::new(near), request, limits, silence);
         match tokio::join!(exchange, upstream).0.unwrap() {
             Answer::Refusal(response) => (response.into_body(), far),
-            Answer::SwitchingProtocols { .. } => panic!("a 403 switches nothing"),
+            Answer::Agreed { .. } => panic!("a 403 switches nothing"),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The body of a refusal that came over HTTP/2.
 
 use std::{
-    future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -10,18 +9,15 @@ use std::{
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{connect::Occupied, error::BoxError, later::later};
+use crate::{connect::Occupied, error::BoxError, handshake::silence::Silence};
 
 /// What follows the head of an answer, up to its trailers.
 ///
 /// Dropping it resets the stream, unless that is over. The connection goes on.
 pub(crate) struct Body {
     receiving: RecvStream,
-    /// How long the upstream may be silent.
-    timeout: Duration,
-    silence: Pin<Box<Sleep>>,
+    silence: Silence,
     _occupied: Occupied,
 }
 
@@ -29,8 +25,7 @@ impl Body {
     pub(super) fn new(receiving: RecvStream, timeout: Duration, occupied: Occupied) -> Self {
         Self {
             receiving,
-            timeout,
-            silence: Box::pin(sleep(timeout)),
+            silence: Silence::new(timeout),
             _occupied: occupied,
         }
     }
@@ -60,15 +55,8 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = self.poll_next(cx) {
-            let deadline = later(Instant::now(), self.timeout);
-            self.silence.as_mut().reset(deadline);
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        ready!(self.silence.as_mut().poll(cx));
-        Poll::Ready(Some(Err(
-            "the upstream stopped in the middle of its answer".into(),
-        )))
+        let polled = self.poll_next(cx);
+        self.silence.poll(cx, polled)
     }
 
     fn is_end_stream(&self) -> bool {
