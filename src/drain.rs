@@ -192,7 +192,7 @@ impl Drain {
         for (slot, entry) in (0_u32..).zip(&entries) {
             // Each in the middle of its own slot, give or take half of it.
             let share = (f64::from(slot) + fastrand::f64()) / f64::from(slots);
-            entry.tell(Command::Close {
+            entry.send_command(Command::Close {
                 frame: self.frame.clone(),
                 end: TunnelEnd::Drained,
                 at: Some(began + spread.mul_f64(share)),
@@ -206,7 +206,7 @@ impl Drain {
             {
                 drained.closed += 1;
             } else {
-                entry.tell(Command::Abort {
+                entry.send_command(Command::Abort {
                     end: TunnelEnd::Drained,
                 });
                 entry.ended().await;
@@ -233,7 +233,7 @@ impl Drain {
     pub(crate) fn close_at_once(&self, entry: &Entry) {
         let frame = self.state.lock_frame().clone();
         let frame = frame.unwrap_or_else(|| self.frame.clone());
-        entry.tell(Command::Close {
+        entry.send_command(Command::Close {
             frame,
             end: TunnelEnd::Drained,
             at: None,

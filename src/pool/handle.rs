@@ -13,7 +13,6 @@ use crate::{
     headers::ClientScheme,
     health::{Availability, Ejection, HealthPolicy, PoolPolicy, Probe, ProbeSchedule},
     observe::Observer,
-    registry::Registry,
     retry::RetryBudget,
     upstream::Upstream,
 };
@@ -277,11 +276,6 @@ impl Pool {
     /// Shows an observer the changes of upstreams, for as long as there is one.
     pub(crate) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
         self.state.attach_observer(observer);
-    }
-
-    /// Lists the pool's tunnels in this registry, so that the pool can close them.
-    pub(crate) fn attach(&self, registry: &Registry) {
-        self.state.attach(registry);
     }
 
     /// What the policy adds to the answer of the upstream that was picked.

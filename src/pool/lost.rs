@@ -26,15 +26,10 @@ impl State {
             spread,
             reason,
         };
-        // Before the look at the registry: who enters it after that sees the mark.
+        // Before the look at the open tunnels: one that opens after that sees the mark.
         member.set_loss(loss);
-        let name = member.upstream().name();
-        for registry in self.registries() {
-            for entry in registry.entries() {
-                if *entry.info().upstream == *name {
-                    entry.tell(close(&loss, now));
-                }
-            }
+        for entry in member.open_tunnels().entries() {
+            entry.send_command(close(&loss, now));
         }
     }
 }
@@ -45,7 +40,7 @@ impl Pool {
     pub(crate) fn close_if_lost(&self, lease: &Lease, entry: &Entry) {
         let loss = lease.member().loss();
         if let Some(loss) = loss.filter(|loss| lease.is_before(loss)) {
-            entry.tell(close(&loss, Instant::now()));
+            entry.send_command(close(&loss, Instant::now()));
         }
     }
 }

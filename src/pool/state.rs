@@ -15,7 +15,6 @@ use crate::{
     admission::Gate,
     connect::Dial,
     observe::{Observer, UpstreamChange},
-    registry::{Registry, WeakRegistry},
     retry::Ledger,
     upstream::{Member, Upstream},
 };
@@ -47,7 +46,6 @@ pub(crate) struct State {
     pub(super) comparison: Mutex<Option<Instant>>,
     /// How the newest layer connects.
     dial: Mutex<Dial>,
-    registries: Mutex<Vec<WeakRegistry>>,
     losses: AtomicU32,
     queue: Queue,
     retries: Mutex<Ledger>,
@@ -71,7 +69,6 @@ impl State {
             bell: Arc::default(),
             comparison: Mutex::default(),
             dial: Mutex::default(),
-            registries: Mutex::default(),
             losses: AtomicU32::new(0),
             queue: Queue::default(),
             retries: Mutex::default(),
@@ -200,13 +197,6 @@ impl State {
         self.news.attach(observer);
     }
 
-    /// Adds a registry in which tunnels to this pool's upstreams are listed.
-    pub(super) fn attach(&self, registry: &Registry) {
-        let mut registries = lock(&self.registries);
-        registries.retain(|registry| registry.upgrade().is_some());
-        registries.push(registry.downgrade());
-    }
-
     /// How often tunnels were given up. Who reads it before the roster knows what can have come
     /// after.
     pub(super) fn losses(&self) -> u32 {
@@ -217,21 +207,13 @@ impl State {
     pub(super) fn count_loss(&self) -> u32 {
         self.losses.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
     }
-
-    pub(super) fn registries(&self) -> Vec<Registry> {
-        let registries = lock(&self.registries);
-        registries
-            .iter()
-            .filter_map(WeakRegistry::upgrade)
-            .collect()
-    }
 }
 
 #[cfg(test)]
 impl State {
-    /// How many registries and observers are remembered, gone or not.
-    pub(super) fn remembered_layers(&self) -> (usize, usize) {
-        (lock(&self.registries).len(), self.news.remembered())
+    /// How many observers are remembered, gone or not.
+    pub(super) fn remembered_observers(&self) -> usize {
+        self.news.remembered()
     }
 }
 

@@ -312,7 +312,6 @@ impl<T> ProxyLayer<T> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         self.settings.pool.attach_observer(&observer);
         self.with(|settings| settings.observer = Some(observer))
-            .with_tunnel(|tunnel| tunnel)
     }
 
     /// The tunnels that are open now.
@@ -346,7 +345,7 @@ impl<T> ProxyLayer<T> {
     fn with_tunnel(self, change: impl FnOnce(TunnelConfig) -> TunnelConfig) -> Self {
         self.with(|settings| {
             let config = Arc::make_mut(&mut settings.tunnel);
-            *config = change(config.clone()).observed(settings.observer.clone());
+            *config = change(config.clone());
         })
     }
 }

@@ -14,12 +14,12 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use crate::{
-    error::{BoxError, Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind, Side},
     handshake::{Agreement, Extensions},
     headers::ClientInfo,
-    observe::Handshake,
+    observe::{Handshake, Observer},
     pool::Lease,
-    registry::{Entry, Listed},
+    registry::{Entry, RegistryGuard},
     report::{TunnelInfo, TunnelReport},
     task,
     transport::{Transport, from_upgraded},
@@ -38,10 +38,10 @@ pub(super) struct Session {
 }
 
 /// A session in the registry.
-pub(super) struct Entered {
+pub(super) struct RegisteredSession {
     session: Session,
     extensions: Extensions,
-    listed: Listed,
+    guard: RegistryGuard,
 }
 
 impl Session {
@@ -66,35 +66,36 @@ impl Session {
         path: Box<str>,
         client: &ClientInfo,
         agreement: Agreement,
-    ) -> Entered {
+    ) -> RegisteredSession {
         let client: Option<SocketAddr> = client.peer();
         self.lease.settle();
-        let member = Arc::clone(self.lease.member());
-        let upstream = member.shared_name();
-        let listed = self.settings.registry.enter(Some(member), |id| TunnelInfo {
-            id,
+        let member = self.lease.member();
+        let info = TunnelInfo {
+            id: 0,
             client,
-            upstream,
+            upstream: member.shared_name(),
             path,
             subprotocol: agreement.subprotocol,
             opened: SystemTime::now(),
-        });
-        self.settings
-            .pool
-            .close_if_lost(&self.lease, listed.entry());
+        };
+        let guard = self
+            .settings
+            .registry
+            .enter(Some(member.open_tunnels()), info);
+        self.settings.pool.close_if_lost(&self.lease, guard.entry());
         // A drain that began meanwhile has not seen this one.
         if self.settings.drain.is_draining() {
-            self.settings.drain.close_at_once(listed.entry());
+            self.settings.drain.close_at_once(guard.entry());
         }
-        Entered {
+        RegisteredSession {
             session: self,
             extensions: agreement.extensions,
-            listed,
+            guard,
         }
     }
 }
 
-impl Entered {
+impl RegisteredSession {
     /// Runs the tunnel in a task of its own, as soon as the client's connection is handed over.
     pub(super) fn start(self) {
         // Boxed twice to be small for the tunnel's whole life. What comes into the future by value
@@ -113,12 +114,12 @@ impl Entered {
                     lease,
                 },
             extensions,
-            listed,
+            guard,
         } = self.unboxed();
         let (client, client_read_ahead) =
-            match hand_over(on_upgrade, &settings, listed.entry()).await {
+            match hand_over(on_upgrade, &settings, guard.entry()).await {
                 Ok(client) => client,
-                Err(error) => return tell_lost(&settings, &listed, &error),
+                Err(error) => return report_client_lost(&settings, &guard, &error),
             };
         let parts = TunnelParts {
             client,
@@ -128,23 +129,24 @@ impl Entered {
             extensions,
         };
         if let Some(observer) = &settings.observer {
-            observer.tunnel_opened(listed.entry().info());
+            observer.tunnel_opened(guard.entry().info());
         }
         let config = Arc::clone(&settings.tunnel);
-        let report = Noting {
-            tunnel: Tunnel::from_parts(parts, config, Some(Arc::clone(listed.entry()))),
+        let report = ReportEndEarly {
+            tunnel: Tunnel::from_parts(parts, config, Some(Arc::clone(guard.entry()))),
             lease: &lease,
+            observer: settings.observer.as_deref(),
         }
         .await;
         // Before anyone is told, so that who is told finds the counts right.
         drop(lease);
-        let entry = Arc::clone(listed.entry());
-        drop(listed);
-        tell_closed(&settings, entry.info(), &report);
+        let entry = Arc::clone(guard.entry());
+        drop(guard);
+        report_closed(&settings, entry.info(), &report);
     }
 }
 
-impl Entered {
+impl RegisteredSession {
     /// Gives the box back, which taking it apart in place would not.
     #[allow(clippy::boxed_local)] // that is the point
     fn unboxed(self: Box<Self>) -> Self {
@@ -154,21 +156,38 @@ impl Entered {
 
 /// A tunnel whose end the pool learns as soon as it is certain: an upstream is known to be lost
 /// before the client has answered our farewell.
-struct Noting<'a> {
+struct ReportEndEarly<'a> {
     tunnel: Tunnel,
     lease: &'a Lease,
+    observer: Option<&'a dyn Observer>,
 }
 
-impl Future for Noting<'_> {
+impl Future for ReportEndEarly<'_> {
     type Output = TunnelReport;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TunnelReport> {
-        let noting = self.get_mut();
-        let polled = Pin::new(&mut noting.tunnel).poll(cx);
-        if let Some(report) = noting.tunnel.foretell() {
-            noting.lease.note_end(&report);
+        let running = self.get_mut();
+        let polled = Pin::new(&mut running.tunnel).poll(cx);
+        running.report_pongs();
+        if let Some(report) = running.tunnel.foretell() {
+            running.lease.note_end(&report);
         }
         polled
+    }
+}
+
+impl ReportEndEarly<'_> {
+    /// Shows the pool and the observer the round trips that were measured.
+    fn report_pongs(&mut self) {
+        for (side, rtt) in self.tunnel.take_pongs() {
+            let Some(rtt) = rtt else { continue };
+            if side == Side::Upstream {
+                self.lease.member().sample_latency(rtt.last());
+            }
+            if let (Some(observer), Some(info)) = (self.observer, self.tunnel.info()) {
+                observer.pong(info, side, rtt);
+            }
+        }
     }
 }
 
@@ -202,8 +221,8 @@ async fn hand_over(
     Ok((client, read_ahead))
 }
 
-fn tell_lost(settings: &Settings, listed: &Listed, error: &Error) {
-    let info = listed.entry().info();
+fn report_client_lost(settings: &Settings, guard: &RegistryGuard, error: &Error) {
+    let info = guard.entry().info();
     tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel stood");
     if let Some(observer) = &settings.observer {
         let shown = Handshake {
@@ -215,7 +234,7 @@ fn tell_lost(settings: &Settings, listed: &Listed, error: &Error) {
     }
 }
 
-fn tell_closed(settings: &Settings, info: &TunnelInfo, report: &TunnelReport) {
+fn report_closed(settings: &Settings, info: &TunnelInfo, report: &TunnelReport) {
     tracing::info!(
         tunnel = info.id,
         path = %info.path,

@@ -77,7 +77,6 @@ pub(super) struct Timeouts {
 impl Settings {
     pub(super) fn new(pool: Pool) -> Self {
         let registry = Registry::new();
-        pool.attach(&registry);
         let mut settings = Self {
             drain: Drain::new(registry.clone()),
             registry,

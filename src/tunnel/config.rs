@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{error::Side, frame::CloseFrame, observe::Observer, report::TunnelEnd};
+use crate::{error::Side, frame::CloseFrame, report::TunnelEnd};
 
 use super::{
     close::Farewell,
@@ -58,8 +58,6 @@ pub struct TunnelConfig {
     pub(super) client_limits: Limits,
     pub(super) upstream_limits: Limits,
     restyle: Option<Arc<Restyle>>,
-    /// Shared by all tunnels of a proxy, as the rest is.
-    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 type Restyle = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
@@ -81,7 +79,6 @@ impl TunnelConfig {
             client_limits: Limits::new(),
             upstream_limits: Limits::new(),
             restyle: None,
-            observer: None,
         }
     }
 
@@ -190,12 +187,6 @@ impl TunnelConfig {
         keep_alive.as_ref().is_some_and(is_soon)
             && self.framing != Framing::Opaque
             && self.linger.is_some()
-    }
-
-    /// Shows an observer the tunnels' pongs.
-    pub(crate) fn observed(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
-        self.observer = observer;
-        self
     }
 
     /// The farewell with the user's wording.

@@ -15,7 +15,13 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{handshake::Extensions, registry::Entry, report::TunnelReport, transport::Transport};
+use crate::{
+    error::Side,
+    handshake::Extensions,
+    registry::Entry,
+    report::{Rtt, TunnelInfo, TunnelReport},
+    transport::Transport,
+};
 
 use super::{alarm::Alarm, clock::Clock, config::TunnelConfig, scratch::Scratch};
 
@@ -99,6 +105,16 @@ impl Tunnel {
         self
     }
 
+    /// What the registry knows of it from its start; `None` if it is in none.
+    pub(crate) fn info(&self) -> Option<&TunnelInfo> {
+        self.core.entry.as_ref().map(|entry| entry.info())
+    }
+
+    /// Round trips of our pings that were measured since the last call, by side.
+    pub(crate) fn take_pongs(&mut self) -> [(Side, Option<Rtt>); 2] {
+        self.core.take_pongs()
+    }
+
     /// How it will have ended: once, as soon as that is certain, be it before the farewells are
     /// over.
     pub(crate) fn foretell(&mut self) -> Option<TunnelReport> {
@@ -142,12 +158,13 @@ impl Future for Tunnel {
         let mut scratch = Scratch::take();
         let mut clock = Clock::default();
         core.listen(cx);
+        // Those of the poll before, which the owner did not want.
+        let _ = core.take_pongs();
         loop {
             if core.step(cx, &mut scratch, &mut clock) == Progress::Made {
                 continue;
             }
             if core.is_finished() {
-                core.tell_pongs();
                 core.publish();
                 return Poll::Ready(core.report());
             }
@@ -163,7 +180,6 @@ impl Future for Tunnel {
             clock = Clock::default();
             core.on_time(clock.now());
         }
-        core.tell_pongs();
         core.publish();
         Poll::Pending
     }

@@ -16,6 +16,7 @@ use crate::{
     connect::Address,
     hash::hash,
     health::{HealthEvent, ProbeTimes, Standing, Tally},
+    registry::TunnelGroup,
 };
 
 use super::Upstream;
@@ -31,6 +32,7 @@ pub(crate) struct Member {
 #[derive(Debug, Default)]
 struct Figures {
     gate: Gate,
+    open_tunnels: Arc<TunnelGroup>,
     /// Smoothed latency in microseconds, plus one; zero before the first sample.
     latency_us: AtomicU64,
     /// Whether there is a ramp to look at; spares the lock where there is none.
@@ -97,6 +99,11 @@ impl Member {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.figures.gate
+    }
+
+    /// Its open tunnels, whichever layer they came by.
+    pub(crate) fn open_tunnels(&self) -> &Arc<TunnelGroup> {
+        &self.figures.open_tunnels
     }
 
     /// Shows what is known of its health; `None` before it is in a pool.

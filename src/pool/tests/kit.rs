@@ -16,7 +16,7 @@ use crate::{
     health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition},
     observe::{Observer, UpstreamChange},
     pool::{Lease, Pool},
-    registry::Listed,
+    registry::RegistryGuard,
     report::TunnelInfo,
     upstream::Member,
 };
@@ -81,16 +81,17 @@ pub(super) async fn lease(pool: &Pool) -> Result<Lease, ErrorKind> {
 }
 
 /// Lists a tunnel of this upstream.
-pub(super) fn open(registry: &Registry, member: Arc<Member>) -> Listed {
+pub(super) fn open(registry: &Registry, member: &Member) -> RegistryGuard {
     let upstream = member.shared_name();
-    registry.enter(Some(member), |id| TunnelInfo {
-        id,
+    let info = TunnelInfo {
+        id: 0,
         client: None,
         upstream,
         path: "/".into(),
         subprotocol: None,
         opened: SystemTime::UNIX_EPOCH,
-    })
+    };
+    registry.enter(Some(member.open_tunnels()), info)
 }
 
 /// What an upstream does when it is probed.

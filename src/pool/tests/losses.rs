@@ -5,7 +5,7 @@ use crate::{
     frame::CloseCode,
     health::NeverLast,
     pool::{LostTunnels, Pool},
-    registry::{Command, Listed},
+    registry::{Command, RegistryGuard},
 };
 
 use super::kit::{lease, member, named, open, pool, refuse, secs};
@@ -14,14 +14,8 @@ const AT_ONCE: LostTunnels = LostTunnels::Close {
     spread: std::time::Duration::ZERO,
 };
 
-fn listed(pool: &Pool) -> Registry {
-    let registry = Registry::new();
-    pool.attach(&registry);
-    registry
-}
-
 /// With what words the tunnel was told to close, and when.
-fn told(tunnel: &Listed) -> Option<(String, Instant)> {
+fn told(tunnel: &RegistryGuard) -> Option<(String, Instant)> {
     match tunnel.entry().take_command()? {
         Command::Close { frame, at, .. } => {
             assert_eq!(frame.code, CloseCode::SERVICE_RESTART);
@@ -40,9 +34,9 @@ fn fail(pool: &Pool, name: &str) {
 #[tokio::test(start_paused = true)]
 async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
     let pool = pool(&["a", "b"]).unhealthy_tunnels(LostTunnels::Close { spread: secs(60) });
-    let registry = listed(&pool);
+    let registry = Registry::new();
     let tunnels: Vec<_> = (0..200)
-        .map(|number| open(&registry, member(&pool, ["a", "b"][number % 2])))
+        .map(|number| open(&registry, &member(&pool, ["a", "b"][number % 2])))
         .collect();
     fail(&pool, "a");
     let now = Instant::now();
@@ -64,8 +58,8 @@ async fn one_that_is_used_though_unhealthy_keeps_its_tunnels_until_it_is_not() {
     let pool = pool(&["a"])
         .unhealthy_tunnels(AT_ONCE)
         .availability(NeverLast);
-    let registry = listed(&pool);
-    let tunnel = open(&registry, member(&pool, "a"));
+    let registry = Registry::new();
+    let tunnel = open(&registry, &member(&pool, "a"));
     fail(&pool, "a");
     assert_eq!(
         told(&tunnel),
@@ -79,11 +73,11 @@ async fn one_that_is_used_though_unhealthy_keeps_its_tunnels_until_it_is_not() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_was_under_way_when_its_upstream_was_lost_is_no_exception() {
     let pool = pool(&["a"]).removed_tunnels(AT_ONCE);
-    let registry = listed(&pool);
+    let registry = Registry::new();
     let before = lease(&pool).await.unwrap();
     sleep(secs(1)).await;
     pool.remove("a:80");
-    let tunnel = open(&registry, before.member().clone());
+    let tunnel = open(&registry, before.member());
     pool.close_if_lost(&before, tunnel.entry());
     assert_eq!(told(&tunnel).unwrap().0, "upstream removed");
 
@@ -91,7 +85,7 @@ async fn a_handshake_that_was_under_way_when_its_upstream_was_lost_is_no_excepti
     sleep(secs(1)).await;
     pool.add(named("a"));
     let after = lease(&pool).await.unwrap();
-    let tunnel = open(&registry, after.member().clone());
+    let tunnel = open(&registry, after.member());
     pool.close_if_lost(&after, tunnel.entry());
     assert_eq!(told(&tunnel), None);
 }
@@ -99,8 +93,8 @@ async fn a_handshake_that_was_under_way_when_its_upstream_was_lost_is_no_excepti
 #[tokio::test(start_paused = true)]
 async fn by_default_all_tunnels_of_lost_upstreams_live_on() {
     let pool = pool(&["a", "b", "c"]);
-    let registry = listed(&pool);
-    let tunnels = ["a", "b", "c"].map(|name| open(&registry, member(&pool, name)));
+    let registry = Registry::new();
+    let tunnels = ["a", "b", "c"].map(|name| open(&registry, &member(&pool, name)));
     fail(&pool, "a");
     pool.remove("b:80");
     pool.drain("c:80", LostTunnels::Leave);
@@ -113,9 +107,9 @@ async fn tls_or_not_the_same_port_is_two_upstreams() {
 
     let at = [Address::tcp("a", 443), Address::tls("a", 443)].map(Upstream::at);
     let pool = Pool::of(at).removed_tunnels(AT_ONCE);
-    let registry = listed(&pool);
+    let registry = Registry::new();
     let members = pool.state.roster().members().to_vec();
-    let [plain, tls] = [0, 1].map(|index| open(&registry, members[index].clone()));
+    let [plain, tls] = [0, 1].map(|index| open(&registry, &members[index]));
     assert!(pool.remove("a:443"));
     assert_eq!(pool.len(), 1);
     assert!(told(&plain).is_some());

@@ -12,7 +12,7 @@ use crate::{
     frame::{Rsv, Rules},
     handshake::Extensions,
     registry::Entry,
-    report::{TunnelEnd, TunnelReport},
+    report::{Rtt, TunnelEnd, TunnelReport},
 };
 
 use super::{
@@ -215,21 +215,12 @@ impl Core {
         pingers.any(|pinger| pinger.has_news())
     }
 
-    /// Tells the upstream and the observer of round trips that were measured.
-    pub(super) fn tell_pongs(&mut self) {
-        for side in [Side::Client, Side::Upstream] {
+    /// Round trips that were measured since the last call, by side.
+    pub(super) fn take_pongs(&mut self) -> [(Side, Option<Rtt>); 2] {
+        [Side::Client, Side::Upstream].map(|side| {
             let pinger = self.leg_mut(side).pinger.as_mut();
-            let Some(rtt) = pinger.and_then(|pinger| pinger.take_news()) else {
-                continue;
-            };
-            let Some(entry) = &self.entry else { continue };
-            if side == Side::Upstream {
-                entry.sample_upstream(rtt);
-            }
-            if let Some(observer) = &self.config.observer {
-                observer.pong(entry.info(), side, rtt);
-            }
-        }
+            (side, pinger.and_then(|pinger| pinger.take_news()))
+        })
     }
 
     pub(super) fn report(&self) -> TunnelReport {

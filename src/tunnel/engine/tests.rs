@@ -37,6 +37,17 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+fn info() -> TunnelInfo {
+    TunnelInfo {
+        id: 0,
+        client: None,
+        upstream: "ws://upstream".into(),
+        path: "/".into(),
+        subprotocol: None,
+        opened: SystemTime::UNIX_EPOCH,
+    }
+}
+
 impl Rig {
     fn new(config: TunnelConfig) -> Self {
         Self::with_extensions(config, Extensions::Unknown)
@@ -53,14 +64,7 @@ impl Rig {
             extensions,
         };
         let registry = Registry::new();
-        let listed = registry.enter(None, |id| TunnelInfo {
-            id,
-            client: None,
-            upstream: "ws://upstream".into(),
-            path: "/".into(),
-            subprotocol: None,
-            opened: SystemTime::UNIX_EPOCH,
-        });
+        let listed = registry.enter(None, info());
         let entry = Arc::clone(listed.entry());
         let tunnel = Tunnel::from_parts(parts, Arc::new(config), Some(entry));
         Self {
@@ -184,7 +188,7 @@ async fn a_drain_without_a_deadline_waits() {
 async fn nothing_that_is_told_later_takes_an_abort_back() {
     let mut rig = Rig::new(TunnelConfig::new().close_timeout(secs(3600)));
     let entry = rig.registry.entries().remove(0);
-    entry.tell(Command::Abort {
+    entry.send_command(Command::Abort {
         end: TunnelEnd::Drained,
     });
     rig.request_close();
@@ -265,7 +269,7 @@ async fn a_lifetime_that_ends_before_a_scheduled_close_wins() {
         .lifetime_jitter(0.0);
     let mut rig = Rig::new(config);
     let entry = rig.registry.entries().remove(0);
-    entry.tell(Command::Close {
+    entry.send_command(Command::Close {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
         end: TunnelEnd::Drained,
         at: Some(Instant::now() + secs(10)),
@@ -279,7 +283,7 @@ async fn a_lifetime_that_ends_before_a_scheduled_close_wins() {
 async fn an_abort_ends_both_legs_where_they_stand() {
     let mut rig = Rig::new(TunnelConfig::new());
     let entry = rig.registry.entries().remove(0);
-    entry.tell(Command::Abort {
+    entry.send_command(Command::Abort {
         end: TunnelEnd::Drained,
     });
     for side in SIDES {
@@ -359,14 +363,7 @@ fn polite_tunnel(registry: &Registry) -> JoinHandle<(Instant, u16)> {
         upstream_read_ahead: Bytes::new(),
         extensions: Extensions::None,
     };
-    let listed = registry.enter(None, |id| TunnelInfo {
-        id,
-        client: None,
-        upstream: "ws://upstream".into(),
-        path: "/".into(),
-        subprotocol: None,
-        opened: SystemTime::UNIX_EPOCH,
-    });
+    let listed = registry.enter(None, info());
     let entry = Some(Arc::clone(listed.entry()));
     let tunnel = Tunnel::from_parts(parts, Arc::new(TunnelConfig::new()), entry);
     tokio::spawn(async move {
