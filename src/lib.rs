@@ -141,7 +141,7 @@ pub use admission::Admission;
 pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use forward::ForwardHttp;
-pub use handshake::Disagreement;
+pub use handshake::{Disagreement, Extensions};
 pub use observe::{Handshake, Observer, UpstreamChange};
 pub use pool::{Follow, FollowStatus, LostTunnels, Pool, RetryStatus, UpstreamStatus};
 pub use proxy::{
@@ -153,7 +153,7 @@ pub use report::{
 };
 pub use retry::{Retry, RetryBudget};
 pub use transport::{TcpKeepAlive, Transport};
-pub use tunnel::{Framing, KeepAlive, Limits, Tunnel, TunnelConfig};
+pub use tunnel::{Framing, KeepAlive, Limits, Tunnel, TunnelBuilder, TunnelConfig, TunnelHandle};
 pub use upstream::Upstream;
 
 /// The examples of the README compile.

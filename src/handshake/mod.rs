@@ -26,8 +26,8 @@ mod silence;
 mod spelling;
 mod switching;
 
-pub use agreement::Disagreement;
-pub(crate) use agreement::{Agreement, Extensions, Offer};
+pub(crate) use agreement::{Agreement, Offer};
+pub use agreement::{Disagreement, Extensions};
 pub(crate) use answer::{Answer, RefusalBody, exchange};
 pub(crate) use exchange::HeadLimits;
 pub(crate) use inbound::{

@@ -254,20 +254,13 @@ impl EventSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Limit, Passed};
+    use crate::report::Limit;
     use std::io;
 
     fn report(end: TunnelEnd, initiator: Side) -> TunnelReport {
-        TunnelReport {
-            end,
-            initiator,
-            unanswered_close: None,
-            client_to_upstream: Passed::default(),
-            upstream_to_client: Passed::default(),
-            client_rtt: None,
-            upstream_rtt: None,
-            duration: Duration::from_secs(2),
-        }
+        let mut report = TunnelReport::new(end, initiator);
+        report.duration = Duration::from_secs(2);
+        report
     }
 
     fn told(end: TunnelEnd, initiator: Side) -> Option<Signal> {

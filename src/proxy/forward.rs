@@ -13,7 +13,6 @@ use tracing::{Instrument, Span, field};
 
 use crate::{
     admission::Visit,
-    drain::Exchange,
     error::{Error, ErrorKind, Side},
     forward::{
         ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
@@ -21,6 +20,7 @@ use crate::{
     },
     handshake::fit,
     headers::ClientInfo,
+    registry::InFlightRequest,
     upstream::Upstream,
 };
 
@@ -28,7 +28,7 @@ use super::{
     ask::{add, copied, mark, view},
     attempts::{Attempt, Attempts, Standing},
     pipeline::{Answered, admit, rejection},
-    relayed::{Account, Relayed},
+    relayed::{ExchangeGuard, Relayed},
     settings::Settings,
     teller::{Subject, Teller},
 };
@@ -85,7 +85,7 @@ struct Parcel {
     upload: Arc<Upload>,
     /// Whether it may be sent again after it was sent.
     is_repeatable: bool,
-    exchange: Exchange,
+    in_flight: InFlightRequest,
 }
 
 /// Why one upstream did not answer, and the body if nothing was sent.
@@ -109,7 +109,7 @@ impl Errand {
             upload: Upload::new(&body),
             // RFC 9110 §9.2.2
             is_repeatable: head.method.is_idempotent() && measure == Measure::None,
-            exchange: settings.drain.enter_exchange(),
+            in_flight: settings.drain.enter_request(),
         };
         self.deliver(&head, body, parcel).await
     }
@@ -139,12 +139,12 @@ impl Errand {
                     let is_covered = settings.retry.after_status(status).is_some();
                     if !(parcel.is_repeatable && is_covered) {
                         attempts.answered(&attempt, status);
-                        let account = Account {
+                        let guard = ExchangeGuard {
                             teller: Arc::clone(&self.teller),
                             attempt,
-                            exchange: parcel.exchange,
+                            in_flight: parcel.in_flight,
                         };
-                        return Ok(self.relay(download, Some(account), mark));
+                        return Ok(self.relay(download, Some(guard), mark));
                     }
                     attempts.refused(attempt, status, self.relay(download, None, mark))?;
                     body = no_body();
@@ -164,7 +164,7 @@ impl Errand {
 
     /// An upstream's failure; what the client or the drain did is no upstream's, and ends it all.
     fn cause(&self, error: Error, parcel: &Parcel) -> Result<Error, Standing> {
-        if parcel.exchange.is_cut() {
+        if parcel.in_flight.is_cut() {
             return Err(Error::because(ErrorKind::Draining, error).into());
         }
         match error.side() {
@@ -240,7 +240,12 @@ impl Errand {
         let settings = self.teller.settings();
         let header = upstream.proxy_header(client_ip, &self.client);
         let dialled = settings.dial.dial(upstream.address(), header.as_ref());
-        Connection::open(dialled.await?, settings.head_limits, parcel.exchange.cuts()).await
+        Connection::open(
+            dialled.await?,
+            settings.head_limits,
+            parcel.in_flight.cuts(),
+        )
+        .await
     }
 
     fn download(
@@ -265,14 +270,14 @@ impl Errand {
     fn relay(
         &self,
         answer: Response<Download>,
-        account: Option<Account>,
+        guard: Option<ExchangeGuard>,
         mark: Option<(HeaderName, HeaderValue)>,
     ) -> Response<Answered> {
         let settings = self.teller.settings();
         let via = settings.outbound.via.as_ref();
         let mut response = answered(answer, via, &settings.response_edits);
         add(mark, response.headers_mut());
-        response.map(|download| Answered::Relayed(Box::new(Relayed::new(download, account))))
+        response.map(|download| Answered::Relayed(Box::new(Relayed::new(download, guard))))
     }
 }
 

@@ -137,9 +137,17 @@ impl Journey<'_> {
             transport,
             read_ahead,
         } = agreed;
-        Session::new(self.settings, on_upgrade, transport, read_ahead, lease)
-            .enter(self.teller.path().into(), &wish.client, agreement)
-            .start();
+        let began = self.teller.began();
+        Session::new(
+            self.settings,
+            on_upgrade,
+            transport,
+            read_ahead,
+            lease,
+            began,
+        )
+        .enter(self.teller.path().into(), &wish.client, agreement)
+        .start();
         response
     }
 }

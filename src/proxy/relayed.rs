@@ -9,33 +9,33 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{drain::Exchange, error::Error, forward::Download};
+use crate::{error::Error, forward::Download, registry::InFlightRequest};
 
 use super::{attempts::Attempt, teller::Teller};
 
 /// The answer to a forwarded request on its way to the client.
 pub(super) struct Relayed {
     download: Download,
-    account: Option<Account>,
+    guard: Option<ExchangeGuard>,
 }
 
-/// What an exchange is counted by, until its answer has ended.
-pub(super) struct Account {
+/// Counts an exchange until its response has ended.
+pub(super) struct ExchangeGuard {
     pub(super) teller: Arc<Teller>,
     pub(super) attempt: Attempt,
-    pub(super) exchange: Exchange,
+    pub(super) in_flight: InFlightRequest,
 }
 
 impl Relayed {
-    pub(super) const fn new(download: Download, account: Option<Account>) -> Self {
-        Self { download, account }
+    pub(super) const fn new(download: Download, guard: Option<ExchangeGuard>) -> Self {
+        Self { download, guard }
     }
 }
 
-impl Account {
+impl ExchangeGuard {
     /// Tells that the answer broke off, unless it was broken off here.
     fn broken(self, error: &Error) {
-        if !self.exchange.is_cut() {
+        if !self.in_flight.is_cut() {
             self.teller.failed(&self.attempt, error);
         }
     }
@@ -51,10 +51,10 @@ impl Body for Relayed {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = Pin::new(&mut self.download).poll_frame(cx);
         match &frame {
-            Poll::Ready(None) => self.account = None,
+            Poll::Ready(None) => self.guard = None,
             Poll::Ready(Some(Err(error))) => {
-                if let Some(account) = self.account.take() {
-                    account.broken(error);
+                if let Some(guard) = self.guard.take() {
+                    guard.broken(error);
                 }
             }
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}

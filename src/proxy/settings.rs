@@ -78,7 +78,7 @@ impl Settings {
     pub(super) fn new(pool: Pool) -> Self {
         let registry = Registry::new();
         let mut settings = Self {
-            drain: Drain::new(registry.clone()),
+            drain: Drain::new(&registry),
             registry,
             pool,
             matcher: None,

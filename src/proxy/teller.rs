@@ -52,6 +52,11 @@ impl Teller {
         &self.settings
     }
 
+    /// When the request was taken up.
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The path that was asked for, without its query.
     pub(super) const fn path(&self) -> &str {
         &self.path

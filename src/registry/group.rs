@@ -1,9 +1,7 @@
 //! The tunnels of one owner.
 
 use std::{
-    collections::HashMap,
     fmt,
-    hash::{BuildHasherDefault, DefaultHasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,45 +12,55 @@ use super::entry::Entry;
 /// Closing them costs a look at these alone, not at every tunnel of the proxy.
 #[derive(Default)]
 pub(crate) struct TunnelGroup {
-    members: Mutex<Members>,
+    slots: Mutex<Slots>,
 }
 
+/// A table whose free slots are used again.
 #[derive(Default)]
-struct Members {
-    last_number: u64,
-    /// Hashed the same way in every run, so that a simulation can be repeated. The numbers are
-    /// the group's own: no peer can choose them to collide.
-    entries: HashMap<u64, Arc<Entry>, BuildHasherDefault<DefaultHasher>>,
+struct Slots {
+    entries: Vec<Option<Arc<Entry>>>,
+    free: Vec<u32>,
 }
 
 impl TunnelGroup {
     /// The group's tunnels at this moment.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
-        self.members().entries.values().cloned().collect()
+        self.slots().entries.iter().flatten().cloned().collect()
     }
 
-    /// Adds a tunnel, which is removed by the number that it gets.
-    pub(super) fn add(&self, entry: Arc<Entry>) -> u64 {
-        let mut members = self.members();
-        members.last_number += 1;
-        let number = members.last_number;
-        members.entries.insert(number, entry);
-        number
+    /// Adds a tunnel, which is removed by the slot that it gets.
+    pub(super) fn add(&self, entry: &Arc<Entry>) -> u32 {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.free.pop() {
+            slots.entries[slot as usize] = Some(Arc::clone(entry));
+            return slot;
+        }
+        slots.entries.push(Some(Arc::clone(entry)));
+        // A process has far fewer descriptors than this, and a tunnel needs two.
+        u32::try_from(slots.entries.len() - 1).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn remove(&self, number: u64) {
-        self.members().entries.remove(&number);
+    pub(super) fn remove(&self, slot: u32) {
+        let mut slots = self.slots();
+        if let Some(entry) = slots.entries.get_mut(slot as usize) {
+            *entry = None;
+            slots.free.push(slot);
+        }
+        if slots.free.len() == slots.entries.len() {
+            *slots = Slots::default();
+        }
     }
 
-    fn members(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for TunnelGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slots = self.slots();
         f.debug_struct("TunnelGroup")
-            .field("open", &self.members().entries.len())
+            .field("open", &(slots.entries.len() - slots.free.len()))
             .finish_non_exhaustive()
     }
 }

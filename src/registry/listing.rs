@@ -7,7 +7,7 @@ use std::{
     hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -16,7 +16,13 @@ use crate::{
     report::{TunnelEnd, TunnelInfo},
 };
 
-use super::{command::Command, entry::Entry, group::TunnelGroup, status::TunnelStatus};
+use super::{
+    command::Command,
+    drain_state::DrainState,
+    entry::{Departure, Entry},
+    group::TunnelGroup,
+    status::TunnelStatus,
+};
 
 /// Number of independent locks, so that a listing holds up a sixteenth of the tunnels that open
 /// or close meanwhile, and only for the time of copying some pointers.
@@ -24,16 +30,45 @@ const SHARDS: usize = 16;
 
 /// The tunnels of a proxy that are open now.
 ///
-/// Cheap to clone; every clone shows the same tunnels.
-#[derive(Clone)]
+/// Cheap to clone; every clone shows the same tunnels. Each [`ProxyLayer`](crate::ProxyLayer) has
+/// one; a host that runs a [`Tunnel`](crate::Tunnel) by itself makes its own, and enters it with
+/// [`TunnelBuilder::registry`](crate::TunnelBuilder::registry).
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Drain, Registry, Transport, Tunnel, TunnelInfo};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (client, _far_client) = tokio::io::duplex(1024);
+/// # let (upstream, _far_upstream) = tokio::io::duplex(1024);
+/// let registry = Registry::new();
+/// let tunnel = Tunnel::builder(client.into_transport(), upstream.into_transport())
+///     .registry(&registry, TunnelInfo::new("ws://10.0.0.1:8080", "/chat"))
+///     .build();
+/// assert_eq!(registry.count(), 1);
+/// drop(tunnel);
+/// assert_eq!(registry.count(), 0);
+/// # }
+/// # trait IntoTransport { fn into_transport(self) -> Transport; }
+/// # impl IntoTransport for tokio::io::DuplexStream {
+/// #     fn into_transport(self) -> Transport { Transport::new(self) }
+/// # }
+/// ```
+#[derive(Clone, Default)]
 pub struct Registry {
     shared: Arc<Shared>,
 }
 
+#[derive(Default)]
 struct Shared {
-    next_id: AtomicU64,
-    open: AtomicU64,
+    last_id: AtomicU64,
+    open: AtomicUsize,
     shards: [Mutex<Shard>; SHARDS],
+    /// Tunnels that have ended so far, and those of them of which a leg was cut off.
+    ended: AtomicUsize,
+    cut: AtomicUsize,
+    drain: Arc<DrainState>,
 }
 
 /// Hashed the same way in every run, so that a simulation can be repeated. The numbers are our own:
@@ -64,19 +99,15 @@ impl Hash for ById {
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                next_id: AtomicU64::new(1),
-                open: AtomicU64::new(0),
-                shards: std::array::from_fn(|_| Mutex::default()),
-            }),
-        }
+    /// A registry without tunnels.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// How many tunnels are open.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub fn count(&self) -> usize {
         self.shared.open.load(Ordering::Acquire)
     }
 
@@ -85,7 +116,8 @@ impl Registry {
     /// Tunnels go on while they are listed, so the figures are not of one moment.
     #[must_use]
     pub fn list(&self) -> Vec<TunnelStatus> {
-        self.entries().iter().map(|entry| entry.status()).collect()
+        let open = self.open_entries();
+        open.iter().map(|entry| entry.status()).collect()
     }
 
     /// Closes the tunnel with this number; false if it is not open.
@@ -95,12 +127,9 @@ impl Registry {
             .shard(id)
             .get(&id)
             .map(|listed| Arc::clone(&listed.0));
-        entry.is_some_and(|entry| {
-            entry.send_command(Command::Close {
-                frame,
-                end: TunnelEnd::Requested,
-                at: None,
-            });
+        let open = entry.filter(|entry| !entry.is_over());
+        open.is_some_and(|entry| {
+            entry.send_command(Command::requested(frame, None));
             true
         })
     }
@@ -114,27 +143,30 @@ impl Registry {
     ///
     /// fn retire(registry: &Registry, upstream: &str) -> usize {
     ///     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
-    ///     registry.close_where(|tunnel| &*tunnel.upstream == upstream, &frame)
+    ///     registry.close_where(|tunnel| &*tunnel.upstream == upstream, frame)
     /// }
     /// ```
-    pub fn close_where<F>(&self, mut picks: F, frame: &CloseFrame) -> usize
+    #[allow(clippy::needless_pass_by_value)] // as `close` takes it; every tunnel gets a copy
+    pub fn close_where<F>(&self, mut picks: F, frame: CloseFrame) -> usize
     where
         F: FnMut(&TunnelInfo) -> bool,
     {
-        let mut closed = 0;
-        for entry in self.entries().iter().filter(|entry| picks(entry.info())) {
-            let frame = frame.clone();
-            entry.send_command(Command::Close {
-                frame,
-                end: TunnelEnd::Requested,
-                at: None,
-            });
-            closed += 1;
+        let mut picked = self.open_entries();
+        picked.retain(|entry| picks(entry.info()));
+        for entry in &picked {
+            entry.send_command(Command::requested(frame.clone(), None));
         }
-        closed
+        picked.len()
     }
 
-    /// The entries at this moment, shard by shard.
+    fn open_entries(&self) -> Vec<Arc<Entry>> {
+        let mut entries = self.entries();
+        entries.retain(|entry| !entry.is_over());
+        entries
+    }
+
+    /// The entries at this moment, shard by shard, also those of tunnels that are over and have
+    /// not been reported yet.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = Vec::new();
         for shard in &self.shared.shards {
@@ -143,20 +175,44 @@ impl Registry {
         entries
     }
 
+    /// How many tunnels have ended and been reported so far, and of how many of them a leg was cut
+    /// off.
+    pub(crate) fn departed(&self) -> (usize, usize) {
+        let ended = self.shared.ended.load(Ordering::Acquire);
+        (ended, self.shared.cut.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn drain_state(&self) -> &Arc<DrainState> {
+        &self.shared.drain
+    }
+
     /// Lists a tunnel, also among those of its owner, until the guard is dropped. It gets a number.
+    ///
+    /// While the registry is being drained, the tunnel is closed at once: the drain may have begun
+    /// after it was asked for, and not have seen it.
     pub(crate) fn enter(
         &self,
         owner: Option<&Arc<TunnelGroup>>,
         mut info: TunnelInfo,
     ) -> RegistryGuard {
-        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = self.shared.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         info.id = id;
         let entry = Arc::new(Entry::new(info));
+        if let Some(group) = owner {
+            entry.set_slot(group.add(&entry));
+        }
         self.shared.shard(id).insert(ById(Arc::clone(&entry)));
         self.shared.open.fetch_add(1, Ordering::AcqRel);
+        if let Some(frame) = self.shared.drain.close_frame() {
+            entry.send_command(Command::Close {
+                frame,
+                end: TunnelEnd::Drained,
+                at: None,
+            });
+        }
         RegistryGuard {
-            owner: owner.map(|group| (Arc::clone(group), group.add(Arc::clone(&entry)))),
-            registry: self.clone(),
+            registry: Some(self.clone()),
+            owner: owner.cloned(),
             entry,
         }
     }
@@ -169,30 +225,59 @@ impl Shared {
     }
 }
 
-/// A tunnel's place in the registry and in its owner's group, given up on drop.
+/// A tunnel's place in the registry and in its owner's group.
+///
+/// Dropping it says that the report of the tunnel was made; drains wait for that.
 pub(crate) struct RegistryGuard {
-    registry: Registry,
-    /// The group, and the tunnel's number in it.
-    owner: Option<(Arc<TunnelGroup>, u64)>,
+    /// `None` for a tunnel that no registry lists.
+    registry: Option<Registry>,
+    owner: Option<Arc<TunnelGroup>>,
     entry: Arc<Entry>,
 }
 
 impl RegistryGuard {
+    /// For a tunnel that no registry lists, and that can be commanded all the same.
+    pub(crate) fn unlisted(info: TunnelInfo) -> Self {
+        Self {
+            registry: None,
+            owner: None,
+            entry: Arc::new(Entry::new(info)),
+        }
+    }
+
     pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.entry
+    }
+
+    /// The tunnel is over: it is no longer listed or counted.
+    pub(crate) fn leave(&self, departure: Departure) {
+        if !self.entry.set_over(departure) {
+            return;
+        }
+        if let Some(registry) = &self.registry {
+            registry.shared.open.fetch_sub(1, Ordering::AcqRel);
+        }
+        if let Some(group) = &self.owner {
+            group.remove(self.entry.slot());
+        }
     }
 }
 
 impl Drop for RegistryGuard {
     fn drop(&mut self) {
-        let id = self.entry.info().id;
-        if self.registry.shared.shard(id).remove(&id) {
-            self.registry.shared.open.fetch_sub(1, Ordering::AcqRel);
+        if !self.entry.is_over() {
+            self.leave(Departure::Cut);
         }
-        if let Some((group, number)) = self.owner.take() {
-            group.remove(number);
+        if let Some(registry) = &self.registry {
+            let (shared, id) = (&registry.shared, self.entry.info().id);
+            if self.entry.was_cut() {
+                shared.cut.fetch_add(1, Ordering::AcqRel);
+            }
+            shared.ended.fetch_add(1, Ordering::AcqRel);
+            // Last: a drain that finds no tunnel left counts them.
+            shared.shard(id).remove(&id);
         }
-        self.entry.end();
+        self.entry.set_ended();
     }
 }
 
@@ -211,19 +296,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
 
     fn info() -> TunnelInfo {
-        TunnelInfo {
-            id: 0,
-            client: None,
-            upstream: "a:80".into(),
-            path: "/".into(),
-            subprotocol: None,
-            opened: SystemTime::UNIX_EPOCH,
-        }
+        TunnelInfo::new("a:80", "/")
     }
 
     fn ids(tunnels: usize) -> Vec<u64> {

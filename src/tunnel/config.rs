@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{error::Side, frame::CloseFrame, report::TunnelEnd};
+use crate::{error::Side, frame::CloseFrame, report::TunnelEnd, task::caught};
 
 use super::{
     close::Farewell,
@@ -192,7 +192,13 @@ impl TunnelConfig {
     /// The farewell with the user's wording.
     pub(super) fn worded(&self, end: &TunnelEnd, side: Side, farewell: Farewell) -> Farewell {
         match (farewell, &self.restyle) {
-            (Farewell::Close(frame), Some(restyle)) => Farewell::Close(restyle(end, side, frame)),
+            (Farewell::Close(frame), Some(restyle)) => {
+                let changed = caught(|| restyle(end, side, frame.clone()));
+                Farewell::Close(changed.unwrap_or_else(|_| {
+                    tracing::error!("the function that changes close frames panicked");
+                    frame
+                }))
+            }
             (farewell, _) => farewell,
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -82,15 +82,7 @@ pub(super) async fn lease(pool: &Pool) -> Result<Lease, ErrorKind> {
 
 /// Lists a tunnel of this upstream.
 pub(super) fn open(registry: &Registry, member: &Member) -> RegistryGuard {
-    let upstream = member.shared_name();
-    let info = TunnelInfo {
-        id: 0,
-        client: None,
-        upstream,
-        path: "/".into(),
-        subprotocol: None,
-        opened: SystemTime::UNIX_EPOCH,
-    };
+    let info = TunnelInfo::new(member.shared_name(), "/");
     registry.enter(Some(member.open_tunnels()), info)
 }
 

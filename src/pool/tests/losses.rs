@@ -21,7 +21,7 @@ fn told(tunnel: &RegistryGuard) -> Option<(String, Instant)> {
             assert_eq!(frame.code, CloseCode::SERVICE_RESTART);
             Some((frame.reason.to_string(), at.unwrap()))
         }
-        Command::Abort { .. } => panic!("aborted"),
+        other => panic!("{other:?}"),
     }
 }
 

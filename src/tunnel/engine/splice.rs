@@ -11,7 +11,7 @@ use crate::{
     error::Side,
     frame::{Rsv, Rules},
     handshake::Extensions,
-    registry::Entry,
+    registry::{Command, Entry},
     report::{Rtt, TunnelEnd, TunnelReport},
 };
 
@@ -180,6 +180,12 @@ impl Core {
         let Some(command) = self.entry.as_ref().and_then(|entry| entry.take_command()) else {
             return Progress::None;
         };
+        if matches!(command, Command::KeepOpen) {
+            if let Some(ending) = &mut self.ending {
+                ending.scheduled = None;
+            }
+            return Progress::Made;
+        }
         match command.at() {
             Some(at) if at > clock.now() => {
                 self.ending_mut().scheduled = Some(Scheduled { at, command });
