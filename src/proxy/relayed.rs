@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{error::Error, forward::Download, registry::InFlightRequest};
+use crate::{error::Error, http::forward::Download, tunnel::registry::InFlightRequest};
 
 use super::{attempts::Attempt, teller::Teller};
 

@@ -13,14 +13,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     error::{BoxError, Error, ErrorKind, Side},
-    handshake::{Agreement, Extensions},
-    headers::ClientInfo,
-    observe::{Handshake, Observer},
+    http::handshake::{Agreement, Extensions},
+    http::headers::ClientInfo,
+    observe::{RequestInfo, Observer},
     pool::Lease,
-    registry::{Departure, Entry, RegistryGuard},
-    report::{TunnelInfo, TunnelReport},
-    task::{self, caught},
-    transport::{Transport, from_upgraded},
+    tunnel::registry::{Departure, Entry, RegistryGuard},
+    tunnel::report::{TunnelInfo, TunnelReport},
+    task::{self, catch_panic},
+    net::transport::{Transport, from_upgraded},
     tunnel::{PolledBy, Tunnel, TunnelParts},
 };
 
@@ -198,7 +198,7 @@ impl PendingSession {
         drop(lease);
         let info = guard.entry().info();
         tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel was established");
-        let shown = Handshake {
+        let shown = RequestInfo {
             path: &info.path,
             upstream: Some(&info.upstream),
             elapsed: self.requested_at.elapsed(),
@@ -211,7 +211,7 @@ impl PendingSession {
 
 impl Drop for PendingSession {
     fn drop(&mut self) {
-        let error = Error::because(
+        let error = Error::with_source(
             ErrorKind::ClientUpgrade,
             "the task of the tunnel was dropped",
         );
@@ -248,7 +248,7 @@ impl RunningSession {
         };
         let Some(lease) = &self.lease else { return };
         // Policies of the host judge it.
-        if caught(|| lease.note_end(&report)).is_err() {
+        if catch_panic(|| lease.note_end(&report)).is_err() {
             tracing::error!("a health policy panicked");
         }
     }
@@ -288,7 +288,7 @@ fn notify(settings: &Settings, call: impl FnOnce(&dyn Observer)) {
     let Some(observer) = &settings.observer else {
         return;
     };
-    if caught(|| call(&**observer)).is_err() {
+    if catch_panic(|| call(&**observer)).is_err() {
         tracing::error!("an observer panicked");
     }
 }
@@ -303,7 +303,7 @@ async fn hand_over(
     settings: &Settings,
     entry: &Entry,
 ) -> Result<(Transport, Bytes), Error> {
-    let failed = |why: BoxError| Error::because(ErrorKind::ClientUpgrade, why);
+    let failed = |why: BoxError| Error::with_source(ErrorKind::ClientUpgrade, why);
     let budget = settings.timeouts.client_upgrade;
     let mut upgraded = pin!(timeout(budget, on_upgrade));
     let mut aborted = pin!(entry.aborted());

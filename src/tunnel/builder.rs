@@ -5,10 +5,10 @@ use std::{fmt, future::IntoFuture, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    handshake::Extensions,
-    registry::{Registry, RegistryGuard},
-    report::TunnelInfo,
-    transport::Transport,
+    http::handshake::Extensions,
+    tunnel::registry::{Registry, RegistryGuard},
+    tunnel::report::TunnelInfo,
+    net::transport::Transport,
 };
 
 use super::{

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::{
     frame::CloseFrame,
-    registry::{Command, Entry, TunnelStatus},
-    report::{TunnelEnd, TunnelInfo},
+    tunnel::registry::{Command, Entry, TunnelStatus},
+    tunnel::report::{TunnelEnd, TunnelInfo},
 };
 
 /// A handle on a running [`Tunnel`](crate::Tunnel): closes it, and shows its figures.

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::{Rsv, Rules},
-    handshake::Extensions,
-    registry::{Command, Entry},
-    report::{Rtt, TunnelEnd, TunnelReport},
+    http::handshake::Extensions,
+    tunnel::registry::{Command, Entry},
+    tunnel::report::{Rtt, TunnelEnd, TunnelReport},
 };
 
 use super::{

@@ -1,0 +1,314 @@
+//! Ending all tunnels in good order.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    frame::{CloseCode, CloseFrame},
+    instant::{FAR, saturating_add},
+    tunnel::registry::{Command, DrainState, Entry, InFlightRequest, Registry},
+    tunnel::report::{TunnelEnd, TunnelInfo},
+};
+
+/// What a tunnel gets to answer its close frame before the deadline of a drain: the default of
+/// [`TunnelConfig::close_timeout`](crate::TunnelConfig::close_timeout).
+const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a drain waits for the tunnels that it has cut off. One that is not polled, or whose
+/// observer blocks, never comes to its end.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Ends the tunnels of a proxy: no new ones, a close frame for each, and a wait with an end.
+///
+/// Cheap to clone; every clone acts on the same proxy. A server's own graceful shutdown forgets
+/// connections once they are upgraded; this is what remembers them.
+///
+/// A host that runs [`Tunnel`](crate::Tunnel)s of its own makes one for its registry; all drains of
+/// a registry act on the same tunnels.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use axum::Router;
+/// use wsplice::{Pool, ProxyLayer};
+///
+/// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+/// let proxy = ProxyLayer::new(Pool::new(["ws://127.0.0.1:9000"])?);
+/// let drain = proxy.drain();
+/// let app = Router::new().layer(proxy);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+///
+/// let stop = async {
+///     let _ = tokio::signal::ctrl_c().await;
+/// };
+/// axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+/// let drained = drain.spread(Duration::from_secs(5)).deadline(Duration::from_secs(30)).run().await;
+/// println!("{} closed, {} aborted", drained.closed, drained.aborted);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "call `run` to drain"]
+pub struct Drain {
+    registry: Registry,
+    frame: CloseFrame,
+    spread: Duration,
+    deadline: Duration,
+}
+
+/// How a drain went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Tunnels that ended in order, within their close timeout and the deadline.
+    pub closed: usize,
+    /// Tunnels of which a leg was cut off: at the deadline, or because it did not answer our close
+    /// frame within the close timeout.
+    pub aborted: usize,
+    /// Forwarded requests whose answers were cut off at the deadline.
+    pub aborted_requests: usize,
+}
+
+impl Drain {
+    /// A drain of the tunnels in this registry.
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            registry: registry.clone(),
+            frame: CloseFrame::new(CloseCode::GOING_AWAY, "going away"),
+            spread: Duration::ZERO,
+            deadline: Duration::from_secs(30),
+        }
+    }
+
+    /// Spreads the closes evenly over this time, so that the clients don't all come back at once.
+    /// Zero, the default, closes all at once.
+    ///
+    /// The last close is sent 5 s before the [deadline](Self::deadline) at the latest, so that no
+    /// client is cut off that has not seen a close frame.
+    pub fn spread(mut self, spread: Duration) -> Self {
+        self.spread = spread;
+        self
+    }
+
+    /// Cuts off what is still open this long after the start; 30 s by default. The spread is part
+    /// of it.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The close frame that both legs get; 1001 by default, 1012 says that the service restarts.
+    pub fn close_frame(mut self, frame: CloseFrame) -> Self {
+        self.frame = frame;
+        self
+    }
+
+    /// Whether new tunnels are being refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.state().is_draining()
+    }
+
+    /// Refuses new tunnels from now on, with 503 and `Retry-After`, and touches none that is open.
+    pub fn refuse_new(&self) {
+        self.state().refuse_new(self.frame.clone());
+    }
+
+    /// Takes new tunnels again, and calls off a [`run`](Self::run) that is under way: tunnels that
+    /// have not been sent their close frame stay open.
+    pub fn resume(&self) {
+        self.state().resume();
+        for entry in self.registry.entries() {
+            entry.call_off();
+        }
+    }
+
+    /// Refuses new tunnels, closes those that are open, and waits until the last of them has ended
+    /// and its report was shown to the [`Observer`](crate::Observer). Requests that are
+    /// [forwarded](crate::ForwardHttp) end by themselves, or are cut off at the deadline.
+    ///
+    /// Returns early when [`resume`](Self::resume) calls it off, with the tunnels that had ended
+    /// by then. Tunnels that come to their end by themselves meanwhile are counted too.
+    ///
+    /// # Cancellation
+    ///
+    /// When the future is dropped, the closes that it has announced are still sent at their
+    /// times; only the deadline is lost. New tunnels go on being refused.
+    pub async fn run(&self) -> Drained {
+        let deadline = saturating_add(Instant::now(), self.deadline);
+        let mut resumes = self.state().resumes();
+        let (ended_before, cut_before) = self.registry.departed();
+        self.refuse_new();
+        let end_all = pin!(self.end_all(deadline));
+        let left = until_resumed(end_all, &mut resumes)
+            .await
+            .unwrap_or_default();
+        let (ended, cut) = self.registry.departed();
+        let aborted = cut.saturating_sub(cut_before);
+        Drained {
+            closed: ended.saturating_sub(ended_before).saturating_sub(aborted),
+            aborted: aborted + left.tunnels,
+            aborted_requests: left.requests,
+        }
+    }
+
+    /// Closes all tunnels and waits for them, those too that enter meanwhile.
+    async fn end_all(&self, deadline: Instant) -> Left {
+        self.announce(self.registry.entries(), Entry::send_revocable);
+        let wait = async {
+            loop {
+                // Also those whose handshakes were under way: each is closed as it is listed.
+                let entries = self.registry.entries();
+                if entries.is_empty() {
+                    return;
+                }
+                for entry in entries {
+                    entry.ended().await;
+                }
+            }
+        };
+        let mut left = Left::default();
+        if timeout_at(deadline, wait).await.is_err() {
+            let entries = self.registry.entries();
+            cut_off(&entries).await;
+            left.tunnels = entries.iter().filter(|entry| !entry.has_ended()).count();
+        }
+        left.requests = self.end_requests(deadline).await;
+        left
+    }
+
+    /// Waits for forwarded requests, and cuts off those that are not over by then: how many.
+    async fn end_requests(&self, deadline: Instant) -> usize {
+        let mut in_flight = self.state().in_flight();
+        let all_over = in_flight.wait_for(|requests| *requests == 0);
+        if timeout_at(deadline, all_over).await.is_ok() {
+            return 0;
+        }
+        self.state().cut_requests()
+    }
+
+    /// Closes the tunnels that the predicate picks, and waits until the last of them has ended and
+    /// its report was shown. New ones are not refused, and [`resume`](Self::resume) does not call
+    /// the closes off.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`run`](Self::run).
+    pub async fn run_where<F>(&self, mut picks: F) -> Drained
+    where
+        F: FnMut(&TunnelInfo) -> bool,
+    {
+        let deadline = saturating_add(Instant::now(), self.deadline);
+        let mut entries = self.registry.entries();
+        entries.retain(|entry| !entry.is_over() && picks(entry.info()));
+        self.announce(entries.clone(), Entry::send_command);
+        let wait = async {
+            for entry in &entries {
+                entry.ended().await;
+            }
+        };
+        if timeout_at(deadline, wait).await.is_err() {
+            cut_off(&entries).await;
+        }
+        let was_cut = |entry: &&Arc<Entry>| entry.was_cut() || !entry.has_ended();
+        let aborted = entries.iter().filter(was_cut).count();
+        Drained {
+            closed: entries.len() - aborted,
+            aborted,
+            aborted_requests: 0,
+        }
+    }
+
+    /// Gives each tunnel its moment to close.
+    fn announce(&self, mut entries: Vec<Arc<Entry>>, send: impl Fn(&Entry, Command)) {
+        let began = Instant::now();
+        let spread = self
+            .spread
+            .min(self.deadline.saturating_sub(TIME_TO_ANSWER))
+            .min(FAR);
+        // Shuffled: neighbours in the registry opened together, perhaps by the same client.
+        fastrand::shuffle(&mut entries);
+        let slots = u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1);
+        for (slot, entry) in (0_u32..).zip(&entries) {
+            // Each in the middle of its own slot, give or take half of it.
+            let share = (f64::from(slot) + fastrand::f64()) / f64::from(slots);
+            let close = Command::Close {
+                frame: self.frame.clone(),
+                end: TunnelEnd::Drained,
+                at: Some(began + spread.mul_f64(share)),
+            };
+            send(entry, close);
+        }
+    }
+
+    /// Has a drain wait for a forwarded request.
+    pub(crate) fn enter_request(&self) -> InFlightRequest {
+        self.state().enter_request()
+    }
+
+    fn state(&self) -> &Arc<DrainState> {
+        self.registry.drain_state()
+    }
+}
+
+/// What a drain has to leave behind: tunnels that did not end although they were cut off, and
+/// requests that were.
+#[derive(Default)]
+struct Left {
+    tunnels: usize,
+    requests: usize,
+}
+
+/// Cuts these tunnels off where they stand, and waits a little for their reports.
+async fn cut_off(entries: &[Arc<Entry>]) {
+    for entry in entries {
+        let end = TunnelEnd::Drained;
+        entry.send_command(Command::Abort { end });
+    }
+    let wait = async {
+        for entry in entries {
+            entry.ended().await;
+        }
+    };
+    // Those that come to no end are counted by the caller.
+    let _ = timeout(ABORT_TIMEOUT, wait).await;
+}
+
+/// Awaits a drain, unless it is called off.
+async fn until_resumed<T>(
+    mut drain: Pin<&mut impl Future<Output = T>>,
+    resumes: &mut watch::Receiver<u64>,
+) -> Option<T> {
+    let mut resumed = pin!(resumes.changed());
+    poll_fn(|cx| {
+        // First, so that nothing is cut off behind it.
+        if resumed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        drain.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain")
+            .field("is_draining", &self.is_draining())
+            .field("frame", &self.frame)
+            .field("spread", &self.spread)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
