@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     frame::{CloseCode, CloseFrame},
-    later::{FAR, later},
+    later::{FAR, saturating_add},
     registry::{Command, Entry, Registry},
     report::{TunnelEnd, TunnelInfo},
 };
@@ -158,7 +158,9 @@ impl Drain {
             drained.closed += late.closed;
             drained.aborted += late.aborted;
         }
-        drained.aborted_requests = self.end_exchanges(later(began, self.deadline)).await;
+        drained.aborted_requests = self
+            .end_exchanges(saturating_add(began, self.deadline))
+            .await;
         drained
     }
 
@@ -200,7 +202,7 @@ impl Drain {
         }
         let mut drained = Drained::default();
         for entry in &entries {
-            if tokio::time::timeout_at(later(began, self.deadline), entry.ended())
+            if tokio::time::timeout_at(saturating_add(began, self.deadline), entry.ended())
                 .await
                 .is_ok()
             {

@@ -8,6 +8,6 @@ use tokio::time::Instant;
 pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// The moment so much later, or far in the future if that is further than [`FAR`].
-pub(crate) fn later(at: Instant, by: Duration) -> Instant {
+pub(crate) fn saturating_add(at: Instant, by: Duration) -> Instant {
     at + by.min(FAR)
 }

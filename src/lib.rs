@@ -141,7 +141,7 @@ pub use admission::Admission;
 pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use forward::ForwardHttp;
-pub use handshake::Disagreement;
+pub use handshake::InvalidUpgradeResponse;
 pub use observe::{Handshake, Observer, UpstreamChange};
 pub use pool::{Follow, FollowStatus, LostTunnels, Pool, RetryStatus, UpstreamStatus};
 pub use proxy::{

@@ -121,7 +121,7 @@ impl Dial {
         let secured = async {
             secured
                 .await
-                .map_err(|error| because(ErrorKind::Tls, error))
+                .map_err(|error| with_source(ErrorKind::Tls, error))
         };
         within(self.tls_timeout, ErrorKind::TlsTimeout, secured).await
     }
@@ -138,7 +138,7 @@ impl Dial {
             }
             if let Some(header) = header {
                 let said = say(&mut transport, header.as_bytes()).await;
-                said.map_err(|error| because(ErrorKind::Connect, error))?;
+                said.map_err(|error| with_source(ErrorKind::Connect, error))?;
             }
             Ok(transport)
         };
@@ -148,8 +148,8 @@ impl Dial {
     async fn connect_bare(&self, address: &Address) -> Result<Transport, Error> {
         let opened = self.connector.connect(address).await;
         opened.map_err(|error| match is_unresolved(address, &error) {
-            true => because(ErrorKind::Resolve, error),
-            false => because(ErrorKind::Connect, error),
+            true => with_source(ErrorKind::Resolve, error),
+            false => with_source(ErrorKind::Connect, error),
         })
     }
 }
@@ -166,11 +166,11 @@ async fn within<T>(
 ) -> Result<T, Error> {
     timeout(budget, part)
         .await
-        .unwrap_or_else(|_| Err(Error::because(else_kind, format!("after {budget:?}"))))
+        .unwrap_or_else(|_| Err(Error::with_source(else_kind, format!("after {budget:?}"))))
 }
 
-fn because(kind: ErrorKind, error: io::Error) -> Error {
-    Error::because(kind, error)
+fn with_source(kind: ErrorKind, error: io::Error) -> Error {
+    Error::with_source(kind, error)
 }
 
 /// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.

@@ -56,7 +56,7 @@ impl Sources {
         if sources.is_empty() {
             let connected = TcpStream::connect(to).await;
             return connected.map_err(|error| match error.kind() {
-                io::ErrorKind::AddrNotAvailable => unusable.because(error),
+                io::ErrorKind::AddrNotAvailable => unusable.with_source(error),
                 _ => error,
             });
         }
@@ -165,7 +165,7 @@ impl Unusable {
         }
     }
 
-    fn because(mut self, error: io::Error) -> io::Error {
+    fn with_source(mut self, error: io::Error) -> io::Error {
         self.because = Some(error);
         io::Error::new(io::ErrorKind::AddrNotAvailable, self)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::later::later;
+use crate::later::saturating_add;
 
 /// The wait after the first failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ impl Pace {
     /// An answer has come, and is good for so long.
     pub(super) fn succeeded(&mut self, now: Instant, good_for: Duration) {
         self.failures = 0;
-        self.due = Some(later(now, good_for));
+        self.due = Some(saturating_add(now, good_for));
     }
 
     /// No answer has come: asks again sooner than usual, a little later each time. `dice` lies
@@ -38,7 +38,10 @@ impl Pace {
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
         let wait = doubled.min(LAST_RETRY).min(at_most);
         self.failures = self.failures.saturating_add(1);
-        self.due = Some(later(now, wait.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0)));
+        self.due = Some(saturating_add(
+            now,
+            wait.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0),
+        ));
     }
 }
 

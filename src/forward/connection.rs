@@ -50,7 +50,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Answer`]
+    /// [`ErrorKind::Response`]
     pub(crate) async fn open(
         transport: Transport,
         limits: HeadLimits,
@@ -63,7 +63,7 @@ impl Connection {
             .max_header_size(limits.bytes)
             .handshake(TokioIo::new(Patient::new(transport)))
             .await
-            .map_err(|error| Error::because(ErrorKind::Answer, error))?;
+            .map_err(|error| Error::with_source(ErrorKind::Response, error))?;
         let (use_, watched) = watch::channel(Use::Exchange);
         task::spawn(drive(driven, watched, cut));
         Ok(Self {

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{connect::Address, later::later};
+use crate::{connect::Address, later::saturating_add};
 
 use super::{connection::Connection, settings::ForwardHttp};
 
@@ -51,9 +51,12 @@ impl Connections {
             return;
         }
         let now = Instant::now();
-        connection.rest(later(now, wait));
+        connection.rest(saturating_add(now, wait));
         let mut idle = self.lock();
-        if idle.swept.is_none_or(|swept| later(swept, wait) <= now) {
+        if idle
+            .swept
+            .is_none_or(|swept| saturating_add(swept, wait) <= now)
+        {
             idle.sweep(now);
         }
         let list = idle.lists.entry(address.clone()).or_default();

@@ -38,7 +38,7 @@ pub(crate) enum Failure {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Answer`] or [`ErrorKind::AnswerTimeout`], and what the client did to its body.
+/// [`ErrorKind::Response`] or [`ErrorKind::ResponseTimeout`], and what the client did to its body.
 ///
 /// # Cancellation
 ///
@@ -67,28 +67,31 @@ pub(crate) async fn send(
     match within(answer, upload, settings.answer_timeout).await {
         Some(Ok(response)) if is_switch(response.status()) => {
             let why = "it switches protocols, which nobody asked for";
-            Err(Failure::Sent(Error::because(ErrorKind::Answer, why)))
+            Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
         }
         Some(Ok(response)) if has_other_coding(response.headers()) => {
             let why = "it has a transfer coding other than chunked, which nobody asked for";
-            Err(Failure::Sent(Error::because(ErrorKind::Answer, why)))
+            Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
         }
         Some(Ok(response)) => Ok(response),
         Some(Err(mut error)) => match error.take_message() {
             Some(request) => {
-                let error = Error::because(ErrorKind::Answer, error.into_error());
+                let error = Error::with_source(ErrorKind::Response, error.into_error());
                 Err(Failure::Unsent(
                     request.into_body().into_client_body(),
                     error,
                 ))
             }
             None => Err(Failure::Sent(upload.failure().unwrap_or_else(|| {
-                Error::because(ErrorKind::Answer, error.into_error())
+                Error::with_source(ErrorKind::Response, error.into_error())
             }))),
         },
         None => {
             let why = format!("after {:?}", settings.answer_timeout);
-            Err(Failure::Sent(Error::because(ErrorKind::AnswerTimeout, why)))
+            Err(Failure::Sent(Error::with_source(
+                ErrorKind::ResponseTimeout,
+                why,
+            )))
         }
     }
 }
@@ -174,7 +177,7 @@ mod tests {
             cut.send_replace(1);
         };
         let (result, ()) = tokio::join!(ask(&mut connection), upstream);
-        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Answer));
+        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Response));
     }
 
     #[tokio::test]
@@ -195,6 +198,6 @@ mod tests {
             far.write_all(answer.as_bytes()).await.unwrap();
         };
         let (result, ()) = tokio::join!(ask(&mut connection), upstream);
-        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Answer));
+        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Response));
     }
 }

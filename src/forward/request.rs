@@ -82,7 +82,7 @@ impl Measure {
 
 /// RFC 9112 §3.2: one `Host` and no more, or who reads the request next may go by another.
 fn check(request: &Parts) -> Result<(), Error> {
-    let malformed = |why: &'static str| Err(Error::because(ErrorKind::MalformedRequest, why));
+    let malformed = |why: &'static str| Err(Error::with_source(ErrorKind::MalformedRequest, why));
     let hosts = request.headers.get_all(HOST).iter().count();
     let is_named_elsewhere =
         request.version != Version::HTTP_11 || request.uri.authority().is_some();

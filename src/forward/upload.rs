@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     error::{BoxError, Error, ErrorKind},
     headers::strip_trailers,
-    later::later,
+    later::saturating_add,
 };
 
 /// The body of a client's request, whatever the host's server makes it of.
@@ -82,8 +82,10 @@ impl Upload {
     pub(super) fn answer_due(&self, within: Duration, now: Instant) -> Instant {
         let state = self.state();
         match state.phase {
-            Phase::AtClient => later(now, within),
-            Phase::AtUpstream | Phase::Done | Phase::Failed(_) => later(state.since, within),
+            Phase::AtClient => saturating_add(now, within),
+            Phase::AtUpstream | Phase::Done | Phase::Failed(_) => {
+                saturating_add(state.since, within)
+            }
         }
     }
 
@@ -146,7 +148,7 @@ impl UploadBody {
     }
 
     fn fail(&self, kind: ErrorKind, source: impl Into<BoxError>) -> Error {
-        let error = Error::because(kind, source);
+        let error = Error::with_source(kind, source);
         self.upload.enter(Phase::Failed(error.clone()));
         error
     }

@@ -41,7 +41,7 @@ pub(crate) enum Extensions {
 /// How an upstream's yes fails to agree to what it was asked: a 101, or over HTTP/2 a 2xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Disagreement {
+pub enum InvalidUpgradeResponse {
     /// It is a 101 in another version than HTTP/1.1.
     HttpVersion,
     /// It has no `Upgrade: websocket` (RFC 6455 §4.1, item 2 of the client's checks).
@@ -76,12 +76,12 @@ impl Offer {
     /// # Errors
     ///
     /// The first rule that it breaks.
-    pub(crate) fn verify(&self, answer: &Parts) -> Result<Agreement, Disagreement> {
+    pub(crate) fn verify(&self, answer: &Parts) -> Result<Agreement, InvalidUpgradeResponse> {
         match answer.version {
             // RFC 8441 §5: the stream is the proof.
             Version::HTTP_2 => {}
             Version::HTTP_11 => self.verify_switch(&answer.headers)?,
-            _ => return Err(Disagreement::HttpVersion),
+            _ => return Err(InvalidUpgradeResponse::HttpVersion),
         }
         Ok(Agreement {
             extensions: self.verify_extensions(&answer.headers)?,
@@ -89,49 +89,52 @@ impl Offer {
         })
     }
 
-    fn verify_switch(&self, headers: &HeaderMap) -> Result<(), Disagreement> {
+    fn verify_switch(&self, headers: &HeaderMap) -> Result<(), InvalidUpgradeResponse> {
         let mut protocols = members(headers, &UPGRADE);
         match (protocols.next(), protocols.next()) {
             (Some(protocol), None) if protocol.eq_ignore_ascii_case(b"websocket") => {}
-            _ => return Err(Disagreement::Upgrade),
+            _ => return Err(InvalidUpgradeResponse::Upgrade),
         }
         if !contains_token(headers, &CONNECTION, "upgrade") {
-            return Err(Disagreement::Connection);
+            return Err(InvalidUpgradeResponse::Connection);
         }
         if only_line(headers, &SEC_WEBSOCKET_ACCEPT).is_none_or(|key| key != &self.accept_key) {
-            return Err(Disagreement::AcceptKey);
+            return Err(InvalidUpgradeResponse::AcceptKey);
         }
         Ok(())
     }
 
-    fn verify_extensions(&self, headers: &HeaderMap) -> Result<Extensions, Disagreement> {
+    fn verify_extensions(&self, headers: &HeaderMap) -> Result<Extensions, InvalidUpgradeResponse> {
         let mut agreed = Extensions::None;
         for extension in extension_names(headers) {
             let is_it = |offered: &[u8]| offered.eq_ignore_ascii_case(extension);
             if !extension_names(&self.lists).any(is_it) {
-                return Err(Disagreement::Extension);
+                return Err(InvalidUpgradeResponse::Extension);
             }
             agreed = Extensions::Agreed;
         }
         Ok(agreed)
     }
 
-    fn verify_subprotocol(&self, headers: &HeaderMap) -> Result<Option<Box<str>>, Disagreement> {
+    fn verify_subprotocol(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Box<str>>, InvalidUpgradeResponse> {
         if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
             return Ok(None);
         }
         let mut chosen = members(headers, &SEC_WEBSOCKET_PROTOCOL);
         let (Some(subprotocol), None) = (chosen.next(), chosen.next()) else {
-            return Err(Disagreement::Subprotocol);
+            return Err(InvalidUpgradeResponse::Subprotocol);
         };
         if !members(&self.lists, &SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == subprotocol) {
-            return Err(Disagreement::Subprotocol);
+            return Err(InvalidUpgradeResponse::Subprotocol);
         }
         Ok(Some(String::from_utf8_lossy(subprotocol).into()))
     }
 }
 
-impl fmt::Display for Disagreement {
+impl fmt::Display for InvalidUpgradeResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::HttpVersion => "it is not an HTTP/1.1 answer",
@@ -144,4 +147,4 @@ impl fmt::Display for Disagreement {
     }
 }
 
-impl error::Error for Disagreement {}
+impl error::Error for InvalidUpgradeResponse {}

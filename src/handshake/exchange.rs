@@ -98,7 +98,7 @@ struct Asking {
 impl Asking {
     /// Reads up to the end of a 101. `None` if that is not what comes.
     async fn find_101(&mut self, limits: HeadLimits) -> Result<Option<response::Parts>, Error> {
-        let failed = |error: io::Error| Error::because(ErrorKind::Handshake, error);
+        let failed = |error: io::Error| Error::with_source(ErrorKind::Handshake, error);
         let mut looked_at = 0;
         loop {
             match look(&self.read, looked_at, limits) {
@@ -121,7 +121,7 @@ impl Asking {
                         }
                         Some(_) => {}
                         None => {
-                            return Err(Error::because(
+                            return Err(Error::with_source(
                                 ErrorKind::Handshake,
                                 "the upstream's answer is malformed, or has too many header lines",
                             ));
@@ -163,7 +163,7 @@ async fn by_hyper(
     limits: HeadLimits,
     body_timeout: Duration,
 ) -> Result<Answer, Error> {
-    let failed = |error: hyper::Error| Error::because(ErrorKind::Handshake, error);
+    let failed = |error: hyper::Error| Error::with_source(ErrorKind::Handshake, error);
     let (mut sender, mut connection): (_, Conn) = http1::Builder::new()
         .max_headers(limits.lines)
         // The buffer may overshoot, since it takes what one read brings; the head may not.
@@ -184,13 +184,13 @@ async fn by_hyper(
 
     let (head, body) = response.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Error::because(
+        return Err(Error::with_source(
             ErrorKind::Handshake,
             "the upstream's 101 is malformed",
         ));
     }
     if has_other_coding(&head.headers) {
-        return Err(Error::because(
+        return Err(Error::with_source(
             ErrorKind::Handshake,
             "the upstream's answer has a transfer coding other than chunked",
         ));

@@ -26,7 +26,7 @@ mod silence;
 mod spelling;
 mod switching;
 
-pub use agreement::Disagreement;
+pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Extensions, Offer};
 pub(crate) use answer::{Answer, RefusalBody, exchange};
 pub(crate) use exchange::HeadLimits;

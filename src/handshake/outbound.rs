@@ -42,7 +42,7 @@ impl Outbound {
             Some(rewrite) => rewrite
                 .apply(requested)
                 .map(Uri::from)
-                .map_err(|error| Error::because(ErrorKind::Rewrite, error)),
+                .map_err(|error| Error::with_source(ErrorKind::Rewrite, error)),
             None => Ok(requested
                 .path_and_query()
                 .map_or_else(Uri::default, |path| path.clone().into())),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{error::BoxError, later::later};
+use crate::{error::BoxError, later::saturating_add};
 
 /// The clock that runs while nothing comes.
 ///
@@ -37,7 +37,7 @@ impl Silence {
         polled: Poll<Option<Result<Frame<Bytes>, E>>>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = polled {
-            let deadline = later(Instant::now(), self.timeout);
+            let deadline = saturating_add(Instant::now(), self.timeout);
             self.sleep.as_mut().reset(deadline);
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }

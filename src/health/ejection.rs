@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::later::{FAR, later};
+use super::later::{FAR, saturating_add};
 
 /// How long an ejected upstream gets no clients, before it is put on trial.
 ///
@@ -135,14 +135,14 @@ impl Record {
     /// Counts one more, and says until when it lasts.
     pub(super) fn eject(&mut self, ejection: &Ejection, now: Instant, dice: f64) -> Instant {
         self.add(ejection, now);
-        later(now, ejection.time(self.count, dice))
+        saturating_add(now, ejection.time(self.count, dice))
     }
 
     /// Counts one more from which probes lead back, and says until when they are not believed.
     pub(super) fn hold(&mut self, ejection: &Ejection, now: Instant, dice: f64) -> Option<Instant> {
         self.add(ejection, now);
         let before = self.count.checked_sub(1).filter(|before| *before > 0)?;
-        Some(later(now, ejection.time(before, dice)))
+        Some(saturating_add(now, ejection.time(before, dice)))
     }
 
     fn add(&mut self, ejection: &Ejection, now: Instant) {

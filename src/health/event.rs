@@ -62,9 +62,9 @@ pub enum HealthEventKind {
     /// or [`ErrorKind::ConnectTimeout`].
     ConnectFailed(ErrorKind),
     /// The upstream broke a client's handshake, [`ErrorKind::Handshake`],
-    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::Disagreement`]; or its answer to a forwarded
-    /// request: [`ErrorKind::Answer`], [`ErrorKind::AnswerTimeout`], [`ErrorKind::AnswerBody`] or
-    /// [`ErrorKind::AnswerBodyTimeout`]; or TLS, or used up the time of all attempts together.
+    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::InvalidUpgradeResponse`]; or its answer to a forwarded
+    /// request: [`ErrorKind::Response`], [`ErrorKind::ResponseTimeout`], [`ErrorKind::ResponseBody`] or
+    /// [`ErrorKind::ResponseBodyTimeout`]; or TLS, or used up the time of all attempts together.
     HandshakeFailed(ErrorKind),
     /// The upstream refused a client's handshake.
     Answered {
@@ -313,9 +313,9 @@ mod tests {
             let source = io::Error::from_raw_os_error(code);
             let source = io::Error::new(
                 source.kind(),
-                ProbeFailure::Failed(Error::because(ErrorKind::Connect, source)),
+                ProbeFailure::Failed(Error::with_source(ErrorKind::Connect, source)),
             );
-            Error::because(ErrorKind::Connect, source)
+            Error::with_source(ErrorKind::Connect, source)
         };
         for (code, signal) in [(23, None), (24, None), (111, Some(Signal::Bad))] {
             let kind = HealthEventKind::of_error(&failed(code));
@@ -366,8 +366,8 @@ mod tests {
             HealthEventKind::ConnectFailed(ErrorKind::Resolve)
         ));
         assert!(matches!(
-            kind(ErrorKind::Disagreement),
-            HealthEventKind::HandshakeFailed(ErrorKind::Disagreement)
+            kind(ErrorKind::InvalidUpgradeResponse),
+            HealthEventKind::HandshakeFailed(ErrorKind::InvalidUpgradeResponse)
         ));
     }
 }

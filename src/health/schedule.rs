@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     ejection::jittered,
-    later::{FAR, later},
+    later::{FAR, saturating_add},
     standing::HealthState,
 };
 
@@ -200,7 +200,7 @@ impl ProbeTimes {
     ) {
         if let Phase::Probing { began } = self.phase {
             // Probing => Waiting
-            let due = later(began, schedule.interval(state, dice)).max(now);
+            let due = saturating_add(began, schedule.interval(state, dice)).max(now);
             self.phase = Phase::Waiting {
                 began: Some(began),
                 due,
@@ -240,7 +240,7 @@ impl ProbeTimes {
             due,
         } = &mut self.phase
         {
-            let sooner = later(*began, schedule.interval(state, dice)).max(now);
+            let sooner = saturating_add(*began, schedule.interval(state, dice)).max(now);
             *due = sooner.min(*due);
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     ejection::{Ejection, Record},
     event::{EventSource, HealthEvent, HealthEventKind, Signal},
-    later::later,
+    later::saturating_add,
     policy::{HealthPolicy, Judge, Verdict},
 };
 
@@ -240,7 +240,7 @@ impl Standing {
             _ => self.judge.changes_at(),
         };
         // A judge who announces the past must not make his caller spin.
-        change.map(|change| change.max(later(self.seen, Duration::from_millis(1))))
+        change.map(|change| change.max(saturating_add(self.seen, Duration::from_millis(1))))
     }
 
     /// The judge has found against the upstream, or it failed its trial.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     health::{HealthRow, Outlying, Tally},
-    later::{FAR, later},
+    later::{FAR, saturating_add},
     upstream::{Member, Watch},
 };
 
@@ -58,7 +58,7 @@ impl State {
     /// Sees to it that there is a comparison, if there is a policy for it.
     pub(super) fn schedule_comparison(&self, now: Instant) {
         if let Some(interval) = self.comparison_interval() {
-            let next = *lock(&self.comparison).get_or_insert_with(|| later(now, interval));
+            let next = *lock(&self.comparison).get_or_insert_with(|| saturating_add(now, interval));
             self.alarm.set(next);
         }
     }
@@ -70,7 +70,7 @@ impl State {
         let mut next = lock(&self.comparison);
         let is_time = next.is_some_and(|next| next <= now);
         if is_time {
-            *next = Some(later(now, interval));
+            *next = Some(saturating_add(now, interval));
         }
         is_time
     }

@@ -57,6 +57,9 @@ fn close(loss: &Loss, now: Instant) -> Command {
     Command::Close {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, loss.reason),
         end: TunnelEnd::Drained,
-        at: Some(crate::later::later(now, left.mul_f64(fastrand::f64()))),
+        at: Some(crate::later::saturating_add(
+            now,
+            left.mul_f64(fastrand::f64()),
+        )),
     }
 }

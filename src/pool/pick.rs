@@ -9,7 +9,7 @@ use crate::{
     balance::{Balance, Candidates},
     error::{Error, ErrorKind},
     head::RequestHead,
-    later::later,
+    later::saturating_add,
     upstream::Member,
 };
 
@@ -101,7 +101,7 @@ impl Pool {
         let place = queue
             .join(self.settings.queue.places, refused_for)
             .map_err(Error::new)?;
-        let deadline = later(now, self.settings.queue.wait);
+        let deadline = saturating_add(now, self.settings.queue.wait);
         self.wait(&place, deadline, head, tried).await
     }
 

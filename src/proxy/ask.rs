@@ -50,7 +50,7 @@ impl Wish {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or [`ErrorKind::Disagreement`];
+    /// [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or [`ErrorKind::InvalidUpgradeResponse`];
     /// over HTTP/2 also what connecting anew may give.
     pub(super) async fn ask(
         &self,
@@ -83,7 +83,7 @@ impl Wish {
             } => {
                 let agreement = offer
                     .verify(&head)
-                    .map_err(|why| Error::because(ErrorKind::Disagreement, why))?;
+                    .map_err(|why| Error::with_source(ErrorKind::InvalidUpgradeResponse, why))?;
                 let mut response = accepted(head, &self.upgrade, via, edits);
                 add(mark, response.headers_mut());
                 Ok(Heard::Agreed(Box::new(Agreed {
@@ -142,7 +142,7 @@ async fn await_answer(
         .await
         .unwrap_or_else(|_| {
             let budget = timeouts.handshake;
-            Err(Error::because(
+            Err(Error::with_source(
                 ErrorKind::HandshakeTimeout,
                 format!("after {budget:?}"),
             ))

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, ErrorKind},
     head::RequestHead,
     headers::ClientInfo,
-    later::later,
+    later::saturating_add,
     pool::Lease,
     retry::{Cost, Entry, Retry},
     upstream::Member,
@@ -202,7 +202,7 @@ impl<'a> Attempts<'a> {
 
     fn begin(&mut self, attempt: &Attempt) {
         if attempt.number == 1 {
-            self.deadline = Some(later(attempt.began, self.retry.time()));
+            self.deadline = Some(saturating_add(attempt.began, self.retry.time()));
         } else {
             self.teller.retried(attempt);
         }
@@ -246,7 +246,7 @@ impl<'a> Attempts<'a> {
 
     fn out_of_time(&self) -> Error {
         let within = self.retry.time();
-        Error::because(ErrorKind::AttemptsTimeout, format!("after {within:?}"))
+        Error::with_source(ErrorKind::AttemptsTimeout, format!("after {within:?}"))
     }
 
     fn settings(&self) -> &'a Settings {

@@ -57,17 +57,17 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::ConnectTimeout
         | ErrorKind::TlsTimeout
         | ErrorKind::HandshakeTimeout
-        | ErrorKind::AnswerTimeout
-        | ErrorKind::AnswerBodyTimeout
+        | ErrorKind::ResponseTimeout
+        | ErrorKind::ResponseBodyTimeout
         | ErrorKind::AttemptsTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
         | ErrorKind::Connect
         | ErrorKind::Tls
         | ErrorKind::Http2Unsupported
         | ErrorKind::Handshake
-        | ErrorKind::Disagreement
-        | ErrorKind::Answer
-        | ErrorKind::AnswerBody => StatusCode::BAD_GATEWAY,
+        | ErrorKind::InvalidUpgradeResponse
+        | ErrorKind::Response
+        | ErrorKind::ResponseBody => StatusCode::BAD_GATEWAY,
     }
 }
 

@@ -182,7 +182,7 @@ async fn hand_over(
     settings: &Settings,
     entry: &Entry,
 ) -> Result<(Transport, Bytes), Error> {
-    let failed = |why: BoxError| Error::because(ErrorKind::ClientUpgrade, why);
+    let failed = |why: BoxError| Error::with_source(ErrorKind::ClientUpgrade, why);
     let budget = settings.timeouts.client_upgrade;
     let mut upgraded = pin!(timeout(budget, on_upgrade));
     let mut aborted = pin!(entry.aborted());

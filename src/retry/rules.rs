@@ -122,9 +122,9 @@ impl Retry {
             | ErrorKind::Http2Unsupported => Some(Cost::Connect),
             ErrorKind::HandshakeTimeout
             | ErrorKind::Handshake
-            | ErrorKind::Disagreement
-            | ErrorKind::Answer
-            | ErrorKind::AnswerTimeout => match self.after_handshake {
+            | ErrorKind::InvalidUpgradeResponse
+            | ErrorKind::Response
+            | ErrorKind::ResponseTimeout => match self.after_handshake {
                 AfterHandshake::GoOn => Some(Cost::Request),
                 AfterHandshake::Stop => None,
             },
@@ -152,11 +152,11 @@ mod tests {
         ErrorKind::Http2Unsupported,
     ];
     const SENT: [ErrorKind; 5] = [
-        ErrorKind::Answer,
-        ErrorKind::AnswerTimeout,
+        ErrorKind::Response,
+        ErrorKind::ResponseTimeout,
         ErrorKind::HandshakeTimeout,
         ErrorKind::Handshake,
-        ErrorKind::Disagreement,
+        ErrorKind::InvalidUpgradeResponse,
     ];
 
     #[test]

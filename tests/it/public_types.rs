@@ -21,7 +21,7 @@ fn types_of_the_root() {
         wsplice::Admission,
         wsplice::BoxError,
         wsplice::CloseSeen,
-        wsplice::Disagreement,
+        wsplice::InvalidUpgradeResponse,
         wsplice::Drain,
         wsplice::Drained,
         wsplice::Error,

@@ -15,7 +15,7 @@ use h2::{
 use http::{Request, uri::Scheme};
 use tokio::time::Instant;
 
-use crate::later::later;
+use crate::later::saturating_add;
 
 use super::peer::Peer;
 
@@ -83,14 +83,14 @@ impl Connection {
     pub(super) fn close_if_idle(&self, limit: Duration, now: Instant) -> Instant {
         let mut state = self.state();
         if state.streams > 0 {
-            return later(now, limit);
+            return saturating_add(now, limit);
         }
-        let due = later(state.idle_since, limit);
+        let due = saturating_add(state.idle_since, limit);
         if due > now {
             return due;
         }
         state.sender = None;
-        later(now, limit)
+        saturating_add(now, limit)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{connect::Address, later::later, transport::Transport};
+use crate::{connect::Address, later::saturating_add, transport::Transport};
 
 use super::{
     connection::Connection,
@@ -80,10 +80,12 @@ impl Driver {
         }
         let next_look = match self.openers.upgrade() {
             Some(connection) => connection.close_if_idle(self.idle_timeout, now),
-            None => later(now, MAX_NAP),
+            None => saturating_add(now, MAX_NAP),
         };
         let next = self.pinging.due().map_or(next_look, |at| at.min(next_look));
-        self.alarm.as_mut().reset(next.max(later(now, MIN_NAP)));
+        self.alarm
+            .as_mut()
+            .reset(next.max(saturating_add(now, MIN_NAP)));
         due
     }
 

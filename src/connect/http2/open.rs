@@ -61,7 +61,7 @@ pub(super) async fn open(
         Ok(begun) => begun.map_err(unsupported)?,
         Err(_) => {
             let budget = dial.connect_timeout;
-            return Err(Error::because(
+            return Err(Error::with_source(
                 ErrorKind::ConnectTimeout,
                 format!("no HTTP/2 SETTINGS after {budget:?}"),
             ));
@@ -111,5 +111,5 @@ async fn begin(
 }
 
 pub(super) fn unsupported(why: impl Into<BoxError>) -> Error {
-    Error::because(ErrorKind::Http2Unsupported, why)
+    Error::with_source(ErrorKind::Http2Unsupported, why)
 }

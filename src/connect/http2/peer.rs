@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{connect::Address, error::Error, later::later};
+use crate::{connect::Address, error::Error, later::saturating_add};
 
 use super::connection::{Connection, Place};
 
@@ -91,7 +91,7 @@ impl Peer {
     }
 
     pub(super) fn remember_http1(&self, now: Instant) {
-        self.state().http1_until = Some(later(now, MEMORY));
+        self.state().http1_until = Some(saturating_add(now, MEMORY));
     }
 
     /// Whether there is nothing to know of it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::later::later;
+use crate::later::saturating_add;
 
 /// The PINGs of a connection (RFC 9113 §6.7).
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Pinging {
         match self.next {
             // Ping => Answer
             Next::Ping(at) if at <= now => {
-                self.next = Next::Answer(later(now, self.timeout));
+                self.next = Next::Answer(saturating_add(now, self.timeout));
                 Due::Ping
             }
             Next::Answer(until) if until <= now => Due::Dead,
@@ -59,7 +59,7 @@ impl Pinging {
     /// The answer has come.
     pub(super) fn answered(&mut self, now: Instant) {
         self.next = match self.interval {
-            Some(interval) => Next::Ping(later(now, interval)),
+            Some(interval) => Next::Ping(saturating_add(now, interval)),
             None => Next::Never,
         };
     }

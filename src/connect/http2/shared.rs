@@ -141,7 +141,7 @@ impl Dial {
             Ok(Ok(())) => opening.borrow().clone().map_or(Ok(()), Err),
             // It is there, or was given up.
             Ok(Err(_)) => Ok(()),
-            Err(_) => Err(Error::because(
+            Err(_) => Err(Error::with_source(
                 ErrorKind::ConnectTimeout,
                 format!("after {budget:?}, waiting for a shared connection"),
             )),

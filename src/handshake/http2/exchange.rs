@@ -113,9 +113,9 @@ fn end(sending: &mut SendStream<Bytes>) {
 fn failure(error: h2::Error, is_unprocessed: bool) -> Failure {
     let error = io_error(error);
     if is_unprocessed {
-        Failure::Unprocessed(Error::because(ErrorKind::Connect, error))
+        Failure::Unprocessed(Error::with_source(ErrorKind::Connect, error))
     } else {
-        Failure::Final(Error::because(ErrorKind::Handshake, error))
+        Failure::Final(Error::with_source(ErrorKind::Handshake, error))
     }
 }
 
@@ -131,7 +131,7 @@ impl HeadLimits {
             .sum();
         if head.headers.len() > self.lines || bytes > self.bytes {
             let error = "the head of its answer is too large";
-            return Err(Error::because(ErrorKind::Handshake, error));
+            return Err(Error::with_source(ErrorKind::Handshake, error));
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(super) fn translated(
 ) -> Result<Request<()>, Error> {
     let headers = request.headers();
     let uri = absolute(request.uri(), headers, scheme)
-        .map_err(|error| Error::because(ErrorKind::MalformedHandshake, error))?;
+        .map_err(|error| Error::with_source(ErrorKind::MalformedHandshake, error))?;
     let mut translated = Request::new(());
     *translated.method_mut() = request.method().clone();
     *translated.uri_mut() = uri;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{HealthPolicy, Judge, Verdict, words::counted};
 use crate::health::{
     event::{HealthEvent, Signal},
-    later::later,
+    later::saturating_add,
     signals::Signals,
 };
 
@@ -194,7 +194,10 @@ impl Window {
         let number = (oldest..=self.newest)
             .find(|number| self.slots[(number % SLOTS) as usize] != Tally::default())?;
         let steps = u32::try_from(number + SLOTS).unwrap_or(u32::MAX);
-        Some(later(self.origin?, self.step.saturating_mul(steps)))
+        Some(saturating_add(
+            self.origin?,
+            self.step.saturating_mul(steps),
+        ))
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{HealthPolicy, Judge, Verdict, words::counted};
 use crate::health::{
     event::{HealthEvent, Signal},
-    later::later,
+    later::saturating_add,
     signals::Signals,
 };
 
@@ -82,7 +82,7 @@ impl MaxFailsJudge {
         let oldest = self.failures.front()?;
         self.policy
             .is_full(self.failures.len())
-            .then(|| later(*oldest, self.policy.fail_duration))
+            .then(|| saturating_add(*oldest, self.policy.fail_duration))
     }
 }
 

@@ -168,7 +168,7 @@ impl HttpProbe {
         let mut body = pin!(response.into_body());
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {
-            let broken = |error| Error::because(ErrorKind::Handshake, error);
+            let broken = |error| Error::with_source(ErrorKind::Handshake, error);
             let frame = frame.map_err(|error| ProbeFailure::NoAnswer(broken(error)))?;
             let data: Bytes = frame.into_data().unwrap_or_default();
             let room = self.body_limit.saturating_sub(read.len());

@@ -158,7 +158,7 @@ impl WebSocketProbe {
                 read_ahead,
             } => {
                 let agreement = offer.verify(&head).map_err(|disagreement| {
-                    Error::because(ErrorKind::Disagreement, disagreement)
+                    Error::with_source(ErrorKind::InvalidUpgradeResponse, disagreement)
                 })?;
                 self.check_subprotocol(&agreement)?;
                 Ok(Frames::new(transport, &read_ahead, target))
@@ -177,7 +177,7 @@ impl WebSocketProbe {
         match inspect(&RequestHead::from(&request)) {
             Intent::Upgrade(upgrade) => Ok((request, upgrade)),
             // Edits can still add a body, or a second host.
-            Intent::Malformed(malformed) => Err(ProbeFailure::Failed(Error::because(
+            Intent::Malformed(malformed) => Err(ProbeFailure::Failed(Error::with_source(
                 ErrorKind::MalformedHandshake,
                 malformed,
             ))),

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::Side,
-    later::{FAR, later},
+    later::{FAR, saturating_add},
     report::{Timer, TunnelEnd},
     tunnel::{flow::Flow, keep_alive::Action},
 };
@@ -43,14 +43,14 @@ impl Core {
     fn idle_deadline(&self) -> Option<Instant> {
         let [up, down] = [&self.client_to_upstream, &self.upstream_to_client];
         let passed = up.last_passed().max(down.last_passed());
-        Some(later(passed, self.config.idle_timeout?))
+        Some(saturating_add(passed, self.config.idle_timeout?))
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
         let first = self.first_end()?;
         let open = self.flow_from(first.side.opposite());
         let passed = first.at.max(open.last_passed());
-        Some(later(passed, self.config.linger?))
+        Some(saturating_add(passed, self.config.linger?))
     }
 
     fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
@@ -65,7 +65,10 @@ impl Core {
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
-        Some(later(flow.stalled_since()?, self.config.write_stall?))
+        Some(saturating_add(
+            flow.stalled_since()?,
+            self.config.write_stall?,
+        ))
     }
 
     /// The alarm went off: does what is due.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::ControlFrame,
-    later::later,
+    later::saturating_add,
     registry::Command,
     report::{Timer, TunnelEnd},
     tunnel::{
@@ -128,7 +128,7 @@ impl Core {
         upstream: Farewell,
         now: Instant,
     ) {
-        let give_up_at = later(now, self.config.close_timeout);
+        let give_up_at = saturating_add(now, self.config.close_timeout);
         let ending = self.ending_mut();
         ending.verdict.get_or_insert(Verdict { end, initiator });
         ending.closing.get_or_insert(give_up_at);

@@ -198,7 +198,7 @@ async fn the_observer_is_told_of_requests() {
             "failed /app/x Connect",
             "retried /app/x 2",
             "answered /app/x 200",
-            "failed /app/x AnswerBody",
+            "failed /app/x ResponseBody",
             "rejected /app/x MalformedRequest",
         ]
     );

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use wsplice::frame::{CloseCode, CloseFrame};
 use wsplice::upgrade::Malformed;
-use wsplice::{Disagreement, Error, ErrorKind, Side};
+use wsplice::{Error, ErrorKind, InvalidUpgradeResponse, Side};
 
 use super::kit::{Host, Proxied, expect_page, expect_untouched, pages, pool, text};
 use crate::support::frames::{self, masked, read_frame};
@@ -124,9 +124,9 @@ async fn a_response_carries_its_error() {
     let error = error_of(upstream.url(), &right, |layer| layer).await;
     assert_eq!(
         (error.kind(), error.side()),
-        (ErrorKind::Disagreement, Side::Upstream)
+        (ErrorKind::InvalidUpgradeResponse, Side::Upstream)
     );
-    assert_eq!(source(&error), Some(Disagreement::AcceptKey));
+    assert_eq!(source(&error), Some(InvalidUpgradeResponse::AcceptKey));
 
     let upstream = RawUpstream::start(scripts::silence()).await;
     let error = error_of(upstream.url(), &right, |layer| {
@@ -151,7 +151,7 @@ async fn a_rejection_may_be_restyled() {
     })
     .await;
     for (extra, kind) in [
-        (&[][..], "Disagreement"),
+        (&[][..], "InvalidUpgradeResponse"),
         (&[("Sec-WebSocket-Version", "8")][..], "MalformedHandshake"),
     ] {
         let (mut client, head) = proxied.handshake("/ws/x", extra).await;

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     error::ErrorKind,
     frame::OpCode,
-    handshake::Disagreement,
+    handshake::InvalidUpgradeResponse,
     health::{
         HealthEventKind, HttpProbe,
         probe::testing::{Far, Refusing, Scripted, event, failure, header, outcome},
@@ -158,10 +158,10 @@ async fn a_wrong_key_is_found_rfc6455_4_1() {
     let ProbeFailure::Failed(error) = failure(&probe(), upstream).await else {
         panic!("another failure");
     };
-    assert_eq!(error.kind(), ErrorKind::Disagreement);
+    assert_eq!(error.kind(), ErrorKind::InvalidUpgradeResponse);
     let source = std::error::Error::source(&error).unwrap();
-    let disagreement = source.downcast_ref::<Disagreement>();
-    assert_eq!(disagreement, Some(&Disagreement::AcceptKey));
+    let disagreement = source.downcast_ref::<InvalidUpgradeResponse>();
+    assert_eq!(disagreement, Some(&InvalidUpgradeResponse::AcceptKey));
 }
 
 #[tokio::test(start_paused = true)]
