@@ -149,7 +149,8 @@ pub use proxy::{
 };
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{
-    CloseSeen, FrameCounts, Limit, Passed, Rtt, Timer, TunnelEnd, TunnelInfo, TunnelReport,
+    DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd, TunnelInfo,
+    TunnelReport,
 };
 pub use retry::{Retry, RetryBudget};
 pub use transport::{TcpKeepAlive, Transport};

@@ -56,9 +56,9 @@ pub struct TunnelReport {
     /// off for it; if neither did, the client.
     pub unanswered_close: Option<Side>,
     /// What passed from the client to the upstream.
-    pub client_to_upstream: Passed,
+    pub client_to_upstream: DirectionStats,
     /// What passed from the upstream to the client.
-    pub upstream_to_client: Passed,
+    pub upstream_to_client: DirectionStats,
     /// Round trips of our pings to the client, if any was answered.
     pub client_rtt: Option<Rtt>,
     /// Round trips of our pings to the upstream, if any was answered.
@@ -83,9 +83,9 @@ pub enum TunnelEnd {
     /// A close frame passed, then the connections ended in order.
     Closed,
     /// This side ended its connection in order, but sent no close frame before.
-    Gone(Side),
+    ClosedWithoutFrame(Side),
     /// This side ended its connection in the middle of a frame.
-    CutFrame(Side),
+    TruncatedFrame(Side),
     /// This side's connection broke: reset, or another error of the transport.
     Broken(Side, io::ErrorKind),
     /// A timer fired; the side is the one that it waited for.
@@ -107,12 +107,12 @@ impl TunnelEnd {
     #[must_use]
     pub const fn failed_side(&self) -> Option<Side> {
         match self {
-            Self::Gone(side)
-            | Self::CutFrame(side)
+            Self::ClosedWithoutFrame(side)
+            | Self::TruncatedFrame(side)
             | Self::Broken(side, _)
             | Self::Violation(_, side)
             | Self::Limit(_, side)
-            | Self::Timeout(Timer::Pong | Timer::WriteStall, side) => Some(*side),
+            | Self::Timeout(Timer::Pong | Timer::Write, side) => Some(*side),
             Self::Closed | Self::Timeout(..) | Self::Requested | Self::Drained | Self::Dropped => {
                 None
             }
@@ -124,8 +124,8 @@ impl fmt::Display for TunnelEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("closed"),
-            Self::Gone(side) => write!(f, "the {side} ended without a close frame"),
-            Self::CutFrame(side) => write!(f, "the {side} ended in the middle of a frame"),
+            Self::ClosedWithoutFrame(side) => write!(f, "the {side} ended without a close frame"),
+            Self::TruncatedFrame(side) => write!(f, "the {side} ended in the middle of a frame"),
             Self::Broken(side, kind) => write!(f, "the {side}'s connection broke: {kind}"),
             Self::Timeout(timer, side) => write!(f, "{timer} timeout on the {side} side"),
             Self::Limit(limit, side) => write!(f, "the {side} went over the {limit} limit"),
@@ -148,9 +148,9 @@ pub enum Timer {
     /// Nothing passed in either direction.
     Idle,
     /// One direction had ended, and nothing more came in the other.
-    Linger,
+    HalfClose,
     /// A side took no bytes although some were waiting for it.
-    WriteStall,
+    Write,
     /// The tunnel reached its maximum lifetime.
     MaxLifetime,
 }
@@ -160,8 +160,8 @@ impl fmt::Display for Timer {
         f.write_str(match self {
             Self::Pong => "pong",
             Self::Idle => "idle",
-            Self::Linger => "half-close linger",
-            Self::WriteStall => "write stall",
+            Self::HalfClose => "half-close half_close_timeout",
+            Self::Write => "write timeout",
             Self::MaxLifetime => "maximum lifetime",
         })
     }
@@ -195,14 +195,14 @@ impl fmt::Display for Limit {
 /// What passed in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Passed {
+pub struct DirectionStats {
     /// Bytes that were passed on, our own frames not counted. Where the tunnel was cut off, the
     /// last of them may not have reached the receiving side.
     pub bytes: u64,
     /// Frames that the sending side began, by kind; our own pings and closes not counted.
     pub frames: FrameCounts,
     /// The close frame that the sending side sent, if it did.
-    pub close: Option<CloseSeen>,
+    pub close: Option<ReceivedClose>,
     /// Whether the bytes stopped being WebSocket frames, so that they were passed unread.
     pub opaque: bool,
 }
@@ -244,7 +244,7 @@ impl FrameCounts {
 /// The code and reason of a close frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CloseSeen {
+pub struct ReceivedClose {
     /// The status code, if the frame had one (RFC 6455 §5.5.1: an empty body means 1005).
     pub code: Option<CloseCode>,
     /// The reason; empty if there was none or it was not UTF-8.

@@ -100,6 +100,6 @@ fn tunnel(args: &Args) -> TunnelConfig {
         .keep_alive(keep_alive)
         .idle_timeout(args.idle_timeout.limit())
         .max_lifetime(args.max_lifetime.limit())
-        .linger(args.linger)
+        .half_close_timeout(args.half_close_timeout)
         .limits(limits)
 }

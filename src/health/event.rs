@@ -156,15 +156,16 @@ impl HealthEventKind {
     pub fn of_report(report: &TunnelReport) -> Option<Self> {
         let lifetime = report.duration;
         match report.end {
-            TunnelEnd::Gone(Side::Upstream) | TunnelEnd::Broken(Side::Upstream, _)
+            TunnelEnd::ClosedWithoutFrame(Side::Upstream)
+            | TunnelEnd::Broken(Side::Upstream, _)
                 if report.initiator != Side::Upstream =>
             {
                 None
             }
-            TunnelEnd::Gone(Side::Upstream)
-            | TunnelEnd::CutFrame(Side::Upstream)
+            TunnelEnd::ClosedWithoutFrame(Side::Upstream)
+            | TunnelEnd::TruncatedFrame(Side::Upstream)
             | TunnelEnd::Broken(Side::Upstream, _)
-            | TunnelEnd::Timeout(Timer::Pong | Timer::WriteStall, Side::Upstream) => {
+            | TunnelEnd::Timeout(Timer::Pong | Timer::Write, Side::Upstream) => {
                 Some(Self::TunnelLost { lifetime })
             }
             TunnelEnd::Closed if report.initiator == Side::Upstream => {
@@ -254,7 +255,7 @@ impl EventSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Limit, Passed};
+    use crate::report::{DirectionStats, Limit};
     use std::io;
 
     fn report(end: TunnelEnd, initiator: Side) -> TunnelReport {
@@ -262,8 +263,8 @@ mod tests {
             end,
             initiator,
             unanswered_close: None,
-            client_to_upstream: Passed::default(),
-            upstream_to_client: Passed::default(),
+            client_to_upstream: DirectionStats::default(),
+            upstream_to_client: DirectionStats::default(),
             client_rtt: None,
             upstream_rtt: None,
             duration: Duration::from_secs(2),
@@ -285,8 +286,14 @@ mod tests {
             assert!(HealthEventKind::of_error(&Error::new(kind)).is_none());
         }
         assert_eq!(told(TunnelEnd::Closed, Side::Client), None);
-        assert_eq!(told(TunnelEnd::Gone(Side::Client), Side::Client), None);
-        assert_eq!(told(TunnelEnd::Gone(Side::Upstream), Side::Client), None);
+        assert_eq!(
+            told(TunnelEnd::ClosedWithoutFrame(Side::Client), Side::Client),
+            None
+        );
+        assert_eq!(
+            told(TunnelEnd::ClosedWithoutFrame(Side::Upstream), Side::Client),
+            None
+        );
         for side in [Side::Client, Side::Upstream] {
             let reset = TunnelEnd::Broken(side, io::ErrorKind::ConnectionReset);
             assert_eq!(told(reset, Side::Client), None);
@@ -330,7 +337,7 @@ mod tests {
     fn an_upstream_that_vanishes_or_falls_silent_is_bad() {
         let reset = TunnelEnd::Broken(Side::Upstream, io::ErrorKind::ConnectionReset);
         let pong = TunnelEnd::Timeout(Timer::Pong, Side::Upstream);
-        for end in [TunnelEnd::Gone(Side::Upstream), reset, pong] {
+        for end in [TunnelEnd::ClosedWithoutFrame(Side::Upstream), reset, pong] {
             assert_eq!(told(end, Side::Upstream), Some(Signal::Bad));
         }
         let closed = told(TunnelEnd::Closed, Side::Upstream);

@@ -153,8 +153,8 @@ impl<T> ProxyLayer<T> {
     }
 
     /// How long one direction may be quiet after the other has ended; 10 s by default.
-    pub fn linger(self, linger: impl Into<Option<Duration>>) -> Self {
-        self.with_tunnel(|tunnel| tunnel.linger(linger))
+    pub fn half_close_timeout(self, half_close_timeout: impl Into<Option<Duration>>) -> Self {
+        self.with_tunnel(|tunnel| tunnel.half_close_timeout(half_close_timeout))
     }
 
     /// How long one attempt to connect to an upstream may take, name lookup included; 3 s.

@@ -20,7 +20,7 @@ fn types_of_the_root() {
     are_debug_send_sync![
         wsplice::Admission,
         wsplice::BoxError,
-        wsplice::CloseSeen,
+        wsplice::ReceivedClose,
         wsplice::InvalidUpgradeResponse,
         wsplice::Drain,
         wsplice::Drained,
@@ -36,7 +36,7 @@ fn types_of_the_root() {
         wsplice::Limit,
         wsplice::Limits,
         dyn wsplice::Observer,
-        wsplice::Passed,
+        wsplice::DirectionStats,
         wsplice::Pool,
         wsplice::Proxy<()>,
         wsplice::ProxyLayer,

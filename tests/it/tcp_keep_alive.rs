@@ -122,7 +122,7 @@ async fn pings_that_are_rare_or_cannot_find_everyone_are_not_enough() {
         .keep_alive(pings())
         .framing(Framing::Opaque);
     assert_eq!(kept_alive(|layer| layer.tunnel(unread)).await, (true, true));
-    let lingering = |layer: ProxyLayer| layer.keep_alive(pings()).linger(None);
+    let lingering = |layer: ProxyLayer| layer.keep_alive(pings()).half_close_timeout(None);
     assert_eq!(kept_alive(lingering).await, (true, true));
 }
 

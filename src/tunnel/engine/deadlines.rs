@@ -50,7 +50,7 @@ impl Core {
         let first = self.first_end()?;
         let open = self.flow_from(first.side.opposite());
         let passed = first.at.max(open.last_passed());
-        Some(saturating_add(passed, self.config.linger?))
+        Some(saturating_add(passed, self.config.half_close_timeout?))
     }
 
     fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
@@ -67,7 +67,7 @@ impl Core {
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
         Some(saturating_add(
             flow.stalled_since()?,
-            self.config.write_stall?,
+            self.config.write_timeout?,
         ))
     }
 
@@ -87,7 +87,7 @@ impl Core {
             (Side::Upstream, Side::Client),
         ] {
             if due(self.stall_deadline(self.flow_from(source))) {
-                return self.end(TunnelEnd::Timeout(Timer::WriteStall, stalled), stalled, now);
+                return self.end(TunnelEnd::Timeout(Timer::Write, stalled), stalled, now);
             }
         }
         if due(self.linger_deadline()) {
