@@ -22,7 +22,7 @@ use crate::{error::ErrorKind, rate::TokenBucket};
 /// use wsplice::{Admission, Pool, Upstream};
 ///
 /// let each = Admission::new().max_tunnels(10_000).max_handshakes(50);
-/// let pool = Pool::of([Upstream::new("ws://10.0.0.1:8080")?.admission(each)])
+/// let pool = Pool::from_upstreams([Upstream::new("ws://10.0.0.1:8080")?.admission(each)])
 ///     .admission(Admission::new().handshakes_per_second(500));
 /// # let _ = pool;
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())

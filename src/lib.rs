@@ -58,7 +58,7 @@
 //! | both agree | 101 (200 over HTTP/2), and a tunnel |
 //!
 //! The answers of the proxy itself carry a typed [`Error`] in their extensions;
-//! [`ProxyLayer::rejections`] restyles them.
+//! [`ProxyLayer::map_rejection`] restyles them.
 //!
 //! # In the order of the flow
 //!
@@ -142,10 +142,10 @@ pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use forward::ForwardHttp;
 pub use handshake::InvalidUpgradeResponse;
-pub use observe::{Handshake, Observer, UpstreamChange};
-pub use pool::{Follow, FollowStatus, LostTunnels, Pool, RetryStatus, UpstreamStatus};
+pub use observe::{Observer, RequestInfo, UpstreamChange};
+pub use pool::{Follow, FollowStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus};
 pub use proxy::{
-    Proxy, ProxyLayer, ResponseBody, ResponseFuture, Scope, UpgradeRequired, WebSocketsOnly,
+    Proxy, ProxyLayer, RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{

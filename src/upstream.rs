@@ -47,12 +47,12 @@ impl Upstream {
     ///
     /// When the address cannot be read; see [`Address::parse`].
     pub fn new(address: &str) -> Result<Self, InvalidAddress> {
-        Address::parse(address).map(Self::at)
+        Address::parse(address).map(Self::from_address)
     }
 
     /// An upstream at this address.
     #[must_use]
-    pub fn at(address: Address) -> Self {
+    pub fn from_address(address: Address) -> Self {
         Self {
             name: name_of(&address).into(),
             address,
@@ -181,9 +181,9 @@ mod tests {
         let upstreams = [
             plain,
             Address::tls("a", 443),
-            Address::tls_of("b", "a", 443),
+            Address::tls_with_server_name("b", "a", 443),
         ];
-        let upstreams = upstreams.map(Upstream::at);
+        let upstreams = upstreams.map(Upstream::from_address);
         let names = upstreams.each_ref().map(Upstream::name);
         assert_eq!(names, ["a:443", "wss://a:443", "wss://a:443#b"]);
     }
@@ -193,8 +193,9 @@ mod tests {
     fn paths_that_are_no_text_have_names_of_their_own() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
-        let at =
-            |bytes: &[u8]| Upstream::at(Address::Unix(Path::new(OsStr::from_bytes(bytes)).into()));
+        let at = |bytes: &[u8]| {
+            Upstream::from_address(Address::Unix(Path::new(OsStr::from_bytes(bytes)).into()))
+        };
         assert_eq!(at(b"/run/a").name(), "unix:/run/a");
         assert_ne!(at(b"/run/\xff").name(), at(b"/run/\xfe").name());
     }

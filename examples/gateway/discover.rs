@@ -115,7 +115,7 @@ mod tests {
     async fn without_an_answer_the_gateway_serves_all_the_same() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let source: Source = "dns:chat.test.:80".parse().unwrap();
-        let pool = Pool::of([]);
+        let pool = Pool::from_upstreams([]);
         let source = source.at(silent.local_addr().unwrap());
         let follow = source.feed(&pool, |upstream| upstream).await;
         assert!(pool.is_empty());

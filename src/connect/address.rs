@@ -55,7 +55,11 @@ impl Address {
     /// host: an address that was found under the name, say. The TLS settings may still name
     /// another.
     #[must_use]
-    pub fn tls_of(server_name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
+    pub fn tls_with_server_name(
+        server_name: impl Into<String>,
+        host: impl Into<String>,
+        port: u16,
+    ) -> Self {
         Self::Tls {
             host: host.into(),
             port,
@@ -316,7 +320,7 @@ mod tests {
         assert_eq!(Address::tcp("::1", 80).to_string(), "[::1]:80");
         assert_eq!(Address::tcp("a", 80).to_string(), "a:80");
         assert_eq!(Address::Unix("/x".into()).to_string(), "unix:/x");
-        let found = Address::tls_of("chat.example", "10.0.0.1", 443);
+        let found = Address::tls_with_server_name("chat.example", "10.0.0.1", 443);
         assert_eq!(found.to_string(), "10.0.0.1:443");
         assert_eq!(found.server_name(), Some("chat.example"));
     }

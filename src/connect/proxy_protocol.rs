@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 /// use wsplice::{Pool, Upstream, connect::ProxyProtocol};
 ///
 /// let upstream = Upstream::new("ws://10.0.0.1:8080")?.send_proxy_protocol(ProxyProtocol::V2);
-/// let pool = Pool::of([upstream]);
+/// let pool = Pool::from_upstreams([upstream]);
 /// # let _ = pool;
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```

@@ -36,7 +36,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 pub struct Every<F> {
     ask: F,
     interval: Duration,
-    answer_timeout: Duration,
+    poll_timeout: Duration,
     pace: Pace,
 }
 
@@ -52,15 +52,15 @@ where
         Self {
             ask,
             interval: interval.clamp(SHORTEST, FAR),
-            answer_timeout: Duration::from_secs(10),
+            poll_timeout: Duration::from_secs(10),
             pace: Pace::default(),
         }
     }
 
     /// Sets how long an answer may take; 10 s unless set.
     #[must_use]
-    pub fn answer_timeout(mut self, answer_timeout: Duration) -> Self {
-        self.answer_timeout = answer_timeout;
+    pub fn poll_timeout(mut self, poll_timeout: Duration) -> Self {
+        self.poll_timeout = poll_timeout;
         self
     }
 }
@@ -75,7 +75,7 @@ where
             if let Some(due) = self.pace.due() {
                 sleep_until(due).await;
             }
-            let after = self.answer_timeout;
+            let after = self.poll_timeout;
             let found = match timeout(after, (self.ask)()).await {
                 Ok(found) => found,
                 Err(_) => Err(DiscoverError::TimedOut { after }),
@@ -96,7 +96,7 @@ impl<F> fmt::Debug for Every<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Every")
             .field("interval", &self.interval)
-            .field("answer_timeout", &self.answer_timeout)
+            .field("poll_timeout", &self.poll_timeout)
             .field("pace", &self.pace)
             .finish_non_exhaustive()
     }
@@ -125,7 +125,7 @@ mod tests {
                 }
             }
         })
-        .answer_timeout(Duration::from_secs(3));
+        .poll_timeout(Duration::from_secs(3));
         source.discover().await.unwrap().unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
         source.discover().await.unwrap().unwrap_err();

@@ -6,6 +6,6 @@ use crate::{connect::Address, upstream::Upstream};
 pub(crate) fn upstreams(hosts: &[&str]) -> Vec<Upstream> {
     hosts
         .iter()
-        .map(|host| Upstream::at(Address::tcp(*host, 80)))
+        .map(|host| Upstream::from_address(Address::tcp(*host, 80)))
         .collect()
 }

@@ -60,7 +60,7 @@ impl Download {
     ) -> Self {
         Self {
             body,
-            idle_timeout: settings.answer_idle_timeout,
+            idle_timeout: settings.response_idle_timeout,
             silence: None,
             connection: Some(connection),
             back,

@@ -64,7 +64,7 @@ pub(crate) async fn send(
     }
     upload.begin();
     let answer = connection.send(request);
-    match within(answer, upload, settings.answer_timeout).await {
+    match within(answer, upload, settings.response_timeout).await {
         Some(Ok(response)) if is_switch(response.status()) => {
             let why = "it switches protocols, which nobody asked for";
             Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
@@ -87,7 +87,7 @@ pub(crate) async fn send(
             }))),
         },
         None => {
-            let why = format!("after {:?}", settings.answer_timeout);
+            let why = format!("after {:?}", settings.response_timeout);
             Err(Failure::Sent(Error::with_source(
                 ErrorKind::ResponseTimeout,
                 why,

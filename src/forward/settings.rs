@@ -15,7 +15,7 @@ use std::time::Duration;
 /// let app = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?;
 /// let proxy = ProxyLayer::new(app)
 ///     .matching(path("/socket.io/*"))
-///     .forward_http(ForwardHttp::new().answer_timeout(Duration::from_secs(60)));
+///     .forward_http(ForwardHttp::new().response_timeout(Duration::from_secs(60)));
 /// # let _ = proxy;
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
@@ -23,8 +23,8 @@ use std::time::Duration;
 #[must_use]
 #[non_exhaustive]
 pub struct ForwardHttp {
-    pub(crate) answer_timeout: Duration,
-    pub(crate) answer_idle_timeout: Option<Duration>,
+    pub(crate) response_timeout: Duration,
+    pub(crate) response_idle_timeout: Option<Duration>,
     pub(crate) request_idle_timeout: Option<Duration>,
     pub(crate) continue_timeout: Duration,
     pub(crate) idle_connections: usize,
@@ -35,8 +35,8 @@ impl ForwardHttp {
     /// The defaults.
     pub const fn new() -> Self {
         Self {
-            answer_timeout: Duration::from_secs(120),
-            answer_idle_timeout: Some(Duration::from_secs(300)),
+            response_timeout: Duration::from_secs(120),
+            response_idle_timeout: Some(Duration::from_secs(300)),
             request_idle_timeout: Some(Duration::from_secs(60)),
             continue_timeout: Duration::from_secs(1),
             idle_connections: 32,
@@ -47,15 +47,15 @@ impl ForwardHttp {
     /// How long the upstream may take to the head of its answer, or to take more of the request's
     /// body, while it is its turn; 2 minutes, since a long poll may be held for more than one
     /// (SignalR: 90 s).
-    pub const fn answer_timeout(mut self, timeout: Duration) -> Self {
-        self.answer_timeout = timeout;
+    pub const fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
         self
     }
 
     /// How long the upstream may be silent in the middle of its answer; 5 minutes. `None` is for
     /// event streams that never say anything to stay alive.
-    pub fn answer_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.answer_idle_timeout = timeout.into();
+    pub fn response_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.response_idle_timeout = timeout.into();
         self
     }
 

@@ -47,9 +47,9 @@ impl Pool {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = Pool::of([]);
+    /// let pool = Pool::from_upstreams([]);
     /// let follow = pool.follow(Every::new(Duration::from_secs(10), || async {
-    ///     Ok(vec![Upstream::at(wsplice::connect::Address::tcp("10.0.0.1", 8080))])
+    ///     Ok(vec![Upstream::from_address(wsplice::connect::Address::tcp("10.0.0.1", 8080))])
     /// }));
     /// follow.ready(Duration::from_secs(5)).await?; // or clients get 503 meanwhile
     /// assert_eq!(pool.len(), 1);

@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     lease::Lease,
-    settings::{HealthSettings, LostTunnels, PoolSettings},
+    settings::{HealthSettings, OnUpstreamLoss, PoolSettings},
     state::State,
 };
 
@@ -65,12 +65,12 @@ impl Pool {
             .into_iter()
             .map(|address| Upstream::new(address.as_ref()))
             .collect();
-        upstreams.map(Self::of)
+        upstreams.map(Self::from_upstreams)
     }
 
     /// A pool of these upstreams, picked by [`LeastTunnels`](crate::balance::LeastTunnels). Of several at the same address the first counts.
     #[must_use]
-    pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
+    pub fn from_upstreams(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         let now = Instant::now();
         let state = State::new(now);
         state.fill(upstreams.into_iter().collect(), now);
@@ -111,14 +111,14 @@ impl Pool {
 
     /// Says what becomes of the open tunnels of an upstream that is removed.
     #[must_use]
-    pub fn removed_tunnels(self, choice: LostTunnels) -> Self {
+    pub fn removed_tunnels(self, choice: OnUpstreamLoss) -> Self {
         self.with(|settings| settings.removed_tunnels = choice)
     }
 
     /// Says what becomes of the open tunnels of an upstream that becomes unhealthy and is used no
     /// more. One that is used nevertheless, by [`availability`](Self::availability), keeps them.
     #[must_use]
-    pub fn unhealthy_tunnels(self, choice: LostTunnels) -> Self {
+    pub fn unhealthy_tunnels(self, choice: OnUpstreamLoss) -> Self {
         self.with_health(|health| health.unhealthy_tunnels = choice)
     }
 

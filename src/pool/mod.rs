@@ -25,7 +25,6 @@ mod handle;
 mod health;
 mod lease;
 mod line;
-mod lost;
 mod monitor;
 mod news;
 mod pick;
@@ -35,6 +34,7 @@ mod roster;
 mod settings;
 mod state;
 mod status;
+mod upstream_loss;
 
 #[cfg(test)]
 mod tests;
@@ -43,5 +43,5 @@ pub use follow::{Follow, FollowStatus};
 pub use handle::Pool;
 pub(crate) use lease::Lease;
 pub use retries::RetryStatus;
-pub use settings::LostTunnels;
+pub use settings::OnUpstreamLoss;
 pub use status::UpstreamStatus;

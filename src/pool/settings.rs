@@ -20,7 +20,7 @@ use crate::{
 /// A close that was ordered stands, even if the upstream comes back before it is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LostTunnels {
+pub enum OnUpstreamLoss {
     /// They live on.
     #[default]
     Leave,
@@ -38,7 +38,7 @@ pub(super) struct PoolSettings {
     pub(super) admission: Admission,
     pub(super) queue: QueueLimits,
     pub(super) retry_budget: RetryBudget,
-    pub(super) removed_tunnels: LostTunnels,
+    pub(super) removed_tunnels: OnUpstreamLoss,
 }
 
 /// All that concerns health; the same for every handle, as there is one health.
@@ -51,7 +51,7 @@ pub(super) struct HealthSettings {
     pub(super) probe: Option<Arc<dyn Probe>>,
     pub(super) schedule: ProbeSchedule,
     pub(super) slow_start: Option<Duration>,
-    pub(super) unhealthy_tunnels: LostTunnels,
+    pub(super) unhealthy_tunnels: OnUpstreamLoss,
 }
 
 impl PoolSettings {
@@ -61,7 +61,7 @@ impl PoolSettings {
             admission: Admission::new(),
             queue: QueueLimits::default(),
             retry_budget: RetryBudget::new(),
-            removed_tunnels: LostTunnels::Leave,
+            removed_tunnels: OnUpstreamLoss::Leave,
         }
     }
 }
@@ -76,7 +76,7 @@ impl HealthSettings {
             probe: None,
             schedule: ProbeSchedule::every(Duration::from_secs(10)),
             slow_start: None,
-            unhealthy_tunnels: LostTunnels::Leave,
+            unhealthy_tunnels: OnUpstreamLoss::Leave,
         }
     }
 

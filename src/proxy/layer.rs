@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    forward::Forward, scope::WebSocketsOnly, service::Proxy, settings::Settings,
+    forward::Forward, request_scope::WebSocketsOnly, service::Proxy, settings::Settings,
     terminal::UpgradeRequired,
 };
 
@@ -203,7 +203,7 @@ impl<T> ProxyLayer<T> {
 
     /// How large the head of an upstream's answer may be: header lines (100), and bytes (64 KiB,
     /// at least 8 KiB). A larger one is answered with 502.
-    pub fn max_answer_head(self, lines: usize, bytes: usize) -> Self {
+    pub fn max_response_head(self, lines: usize, bytes: usize) -> Self {
         self.with(|settings| {
             settings.head_limits.lines = lines;
             settings.head_limits.bytes = bytes.max(8 * 1024);
@@ -293,14 +293,14 @@ impl<T> ProxyLayer<T> {
     /// ```
     /// # use wsplice::{Pool, ProxyLayer};
     /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
-    /// let proxy = ProxyLayer::new(pool).rejections(|error, mut response| {
+    /// let proxy = ProxyLayer::new(pool).map_rejection(|error, mut response| {
     ///     *response.body_mut() = format!("sorry: {:?}", error.kind()).into();
     ///     response
     /// });
     /// # let _ = proxy;
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
-    pub fn rejections<F>(self, restyle: F) -> Self
+    pub fn map_rejection<F>(self, restyle: F) -> Self
     where
         F: Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {

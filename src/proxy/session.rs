@@ -17,7 +17,7 @@ use crate::{
     error::{BoxError, Error, ErrorKind},
     handshake::{Agreement, Extensions},
     headers::ClientInfo,
-    observe::Handshake,
+    observe::RequestInfo,
     pool::Lease,
     registry::{Entry, Listed},
     report::{TunnelInfo, TunnelReport},
@@ -206,7 +206,7 @@ fn tell_lost(settings: &Settings, listed: &Listed, error: &Error) {
     let info = listed.entry().info();
     tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel stood");
     if let Some(observer) = &settings.observer {
-        let shown = Handshake {
+        let shown = RequestInfo {
             path: &info.path,
             upstream: Some(&info.upstream),
             elapsed: info.opened.elapsed().unwrap_or_default(),

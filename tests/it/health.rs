@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::sync::mpsc;
 use wsplice::{
-    LostTunnels, Observer, Pool, ProxyLayer,
+    Observer, OnUpstreamLoss, Pool, ProxyLayer,
     health::{
         Consecutive, HealthState, Passive, ProbeSchedule, Signals, Transition, WebSocketProbe,
     },
@@ -282,7 +282,7 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
         .probe(WebSocketProbe::get("/ws/health"))
         .probe_schedule(often().timeout(Duration::from_millis(50)))
         .health_policy(Consecutive::new().fails(20))
-        .unhealthy_tunnels(LostTunnels::Close {
+        .unhealthy_tunnels(OnUpstreamLoss::Close {
             spread: Duration::ZERO,
         });
     let mut watched = Watched::start(pool).await;
@@ -388,14 +388,14 @@ async fn a_drained_upstreams_tunnels_live_or_are_closed_as_told() {
     let watched = Watched::start(pool.clone()).await;
     let mut client = RawClient::open(watched.server.addr(), "/ws").await;
     let name = a.addr().to_string();
-    assert!(pool.drain(&name, LostTunnels::Leave));
+    assert!(pool.drain(&name, OnUpstreamLoss::Leave));
     let text = frames::masked(frames::text("still here"));
     assert_eq!(client.exchange(&text, text.len()).await, text);
     let _elsewhere = RawClient::open(watched.server.addr(), "/ws").await;
     let tunnels = || [0, 1].map(|index| pool.snapshot()[index].tunnels);
     assert_eq!(tunnels(), [1, 1]);
     let spread = Duration::ZERO;
-    assert!(pool.drain(&name, LostTunnels::Close { spread }));
+    assert!(pool.drain(&name, OnUpstreamLoss::Close { spread }));
     let frame = frames::read_frame(&mut client).await;
     assert_eq!(frame.close(), Some((1012, "upstream draining".into())));
     drop(client);

@@ -20,7 +20,7 @@ async fn gate(yard: &H2Yard) -> Gate {
 }
 
 async fn gate_with(yard: &H2Yard, connections: Http2Connections) -> Gate {
-    let pool = Pool::of([yard.upstream()]);
+    let pool = Pool::from_upstreams([yard.upstream()]);
     Gate::over(pool, |layer| layer.http2_connections(connections)).await
 }
 
@@ -262,7 +262,7 @@ async fn a_stream_behind_the_last_of_a_goaway_is_tried_on_another_connection_rfc
     let http2 = Upstream::new(&upstream.url())
         .unwrap()
         .http_version(HttpVersion::Http2);
-    let gate = Gate::over(Pool::of([http2]), |layer| layer).await;
+    let gate = Gate::over(Pool::from_upstreams([http2]), |layer| layer).await;
     RawClient::open(gate.addr(), "/ws/room").await;
     assert_eq!(upstream.log().accepted, 2);
 }
@@ -287,7 +287,10 @@ async fn a_connection_that_answers_no_ping_is_dead_rfc9113_6_7() {
     let pings = Http2Connections::new()
         .ping_interval(Duration::from_millis(30))
         .ping_timeout(Duration::from_millis(30));
-    let gate = Gate::over(Pool::of([http2]), |layer| layer.http2_connections(pings)).await;
+    let gate = Gate::over(Pool::from_upstreams([http2]), |layer| {
+        layer.http2_connections(pings)
+    })
+    .await;
     let mut client = RawClient::open(gate.addr(), "/ws/room").await;
     let (code, _) = read_frame(&mut client).await.close().unwrap();
     assert_eq!(code, 1011);

@@ -63,7 +63,7 @@ impl Secured {
     async fn gate(&self, version: HttpVersion) -> Gate {
         let upstream = Upstream::new(&self.url).unwrap().http_version(version);
         let tls = trusting(&self.authority).build().unwrap();
-        Gate::over(Pool::of([upstream]), |layer| layer.tls(tls)).await
+        Gate::over(Pool::from_upstreams([upstream]), |layer| layer.tls(tls)).await
     }
 
     fn offers(&self) -> Vec<Vec<String>> {
@@ -168,7 +168,7 @@ async fn tls_settings_of_another_layer_are_not_shared_with() {
     let trusted = upstream.gate(HttpVersion::Http2).await;
     let _tunnel = echo(&trusted).await;
     let stranger = Authority::new("a stranger");
-    let pool = Pool::of([Upstream::new(&upstream.url)
+    let pool = Pool::from_upstreams([Upstream::new(&upstream.url)
         .unwrap()
         .http_version(HttpVersion::Http2)]);
     let layer =

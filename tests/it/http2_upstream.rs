@@ -30,7 +30,7 @@ use crate::{
 
 /// A proxy to the yard.
 async fn gate(yard: &H2Yard) -> Gate {
-    Gate::over(Pool::of([yard.upstream()]), |layer| layer).await
+    Gate::over(Pool::from_upstreams([yard.upstream()]), |layer| layer).await
 }
 
 /// The same server, to be spoken to in HTTP/2.
@@ -95,7 +95,7 @@ async fn an_http1_handshake_becomes_an_extended_connect_rfc8441_5() {
 #[tokio::test]
 async fn a_client_of_either_version_talks_to_a_real_application() {
     let upstream = axum_upstream::start().await;
-    let gate = Gate::over(Pool::of([over_http2(&upstream)]), |layer| layer).await;
+    let gate = Gate::over(Pool::from_upstreams([over_http2(&upstream)]), |layer| layer).await;
     let mut client = RawClient::open(gate.addr(), "/ws/echo").await;
     let payload = rng::payload(1, 1 << 20);
     let question = masked(frames::binary(&payload));
@@ -207,7 +207,7 @@ async fn an_upstream_without_extended_connect_has_an_error_of_its_own() {
         .unwrap()
         .http_version(HttpVersion::Http2);
     for upstream in [plain.upstream(), http1] {
-        let gate = Gate::over(Pool::of([upstream]), |layer| layer).await;
+        let gate = Gate::over(Pool::from_upstreams([upstream]), |layer| layer).await;
         let mut client = RawClient::connect(gate.addr()).await;
         let head = client.handshake("/ws/x", &[]).await;
         assert_eq!(head.status(), 502);
@@ -222,7 +222,7 @@ async fn a_silent_upstream_is_given_up_in_time() {
     let upstream = Upstream::new(&silent.url())
         .unwrap()
         .http_version(HttpVersion::Http2);
-    let gate = Gate::over(Pool::of([upstream]), |layer| {
+    let gate = Gate::over(Pool::from_upstreams([upstream]), |layer| {
         layer.connect_timeout(Duration::from_millis(50))
     })
     .await;
@@ -236,7 +236,7 @@ async fn without_tls_auto_is_http1() {
     let auto = Upstream::new(&upstream.url())
         .unwrap()
         .http_version(HttpVersion::Auto);
-    let gate = Gate::over(Pool::of([auto]), |layer| layer).await;
+    let gate = Gate::over(Pool::from_upstreams([auto]), |layer| layer).await;
     RawClient::open(gate.addr(), "/ws/x").await;
     assert_eq!(upstream.log().heads[0].method(), "GET");
 }
@@ -313,7 +313,10 @@ async fn a_reset_of_the_stream_is_a_lost_upstream() {
 async fn quiet_legs_are_pinged_between_the_frames_of_a_stream() {
     let mut yard = H2Yard::start().await;
     let often = KeepAlive::default().interval(Duration::from_millis(20));
-    let gate = Gate::over(Pool::of([yard.upstream()]), |layer| layer.keep_alive(often)).await;
+    let gate = Gate::over(Pool::from_upstreams([yard.upstream()]), |layer| {
+        layer.keep_alive(often)
+    })
+    .await;
     let (mut client, mut end) = tunnel(&mut yard, &gate).await;
     // A ping may come before the message and behind it, but not between its halves.
     let message = unmasked(frames::text("two halves"));
@@ -352,7 +355,7 @@ async fn a_drain_closes_streams_with_a_code() {
 #[tokio::test]
 async fn probes_go_the_way_of_clients() {
     let upstream = axum_upstream::start().await;
-    let pool = Pool::of([over_http2(&upstream)])
+    let pool = Pool::from_upstreams([over_http2(&upstream)])
         .probe(WebSocketProbe::get("/ws/echo"))
         .probe_schedule(ProbeSchedule::every(Duration::from_millis(5)));
     let _gate = Gate::over(pool.clone(), |layer| layer).await;
@@ -371,7 +374,8 @@ async fn probes_go_the_way_of_clients() {
 #[tokio::test]
 async fn probes_by_http_are_plain_requests_on_the_same_connection() {
     let mut yard = H2Yard::start().await;
-    let pool = Pool::of([yard.upstream()]).probe(HttpProbe::get("/health").expect_body("fine"));
+    let pool = Pool::from_upstreams([yard.upstream()])
+        .probe(HttpProbe::get("/health").expect_body("fine"));
     let gate = Gate::over(pool.clone(), |layer| layer).await;
     let asked = yard.next().await;
     assert_eq!(asked.request.method(), Method::GET);
@@ -405,14 +409,14 @@ async fn a_client_that_is_announced_shares_no_connection() {
         .unwrap()
         .http_version(HttpVersion::Http2)
         .send_proxy_protocol(ProxyProtocol::V1);
-    let gate = Gate::over(Pool::of([announced]), |layer| layer).await;
+    let gate = Gate::over(Pool::from_upstreams([announced]), |layer| layer).await;
     RawClient::open(gate.addr(), "/ws/x").await;
 }
 
 #[tokio::test]
 async fn an_upstream_without_extended_connect_fails_its_probes_too() {
     let plain = H2Yard::with(h2::server::Builder::new()).await;
-    let pool = Pool::of([plain.upstream()]).probe(WebSocketProbe::get("/ws"));
+    let pool = Pool::from_upstreams([plain.upstream()]).probe(WebSocketProbe::get("/ws"));
     let _gate = Gate::over(pool.clone(), |layer| layer).await;
     let probed = async {
         while pool.snapshot().remove(0).last_probe.is_none() {

@@ -9,8 +9,8 @@ use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::time::Instant;
 use wsplice::{
-    Admission, KeepAlive, LostTunnels, Observer, Pool, Proxy as Service, ProxyLayer, TunnelConfig,
-    UpgradeRequired, UpstreamStatus,
+    Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, Proxy as Service, ProxyLayer,
+    TunnelConfig, UpgradeRequired, UpstreamStatus,
     health::{Consecutive, Passive, ProbeSchedule, Signals, Transition, WebSocketProbe},
 };
 
@@ -162,9 +162,9 @@ fn pool(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Pool {
         let member = wsplice::Upstream::new(&upstream.url()).expect("it is an address");
         member.admission(storm.admission())
     });
-    let pool = Pool::of(members)
+    let pool = Pool::from_upstreams(members)
         .queue(QUEUE, QUEUE_WAIT)
         .slow_start(SLOW_START)
-        .unhealthy_tunnels(LostTunnels::Close { spread: SPREAD });
+        .unhealthy_tunnels(OnUpstreamLoss::Close { spread: SPREAD });
     health.judge(pool)
 }

@@ -38,7 +38,7 @@ use super::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = Pool::of([]).balance(Rendezvous::by_query("room"));
+/// let pool = Pool::from_upstreams([]).balance(Rendezvous::by_query("room"));
 /// let pods = Dns::addresses("chat.default.svc.cluster.local.", 8080)?;
 /// let follow = pool.follow(pods); // for as long as it is held
 /// # let _ = follow;
@@ -53,7 +53,7 @@ pub struct Dns {
     lookup: Arc<dyn Lookup>,
     refresh: Refresh,
     grace: Grace,
-    answer_timeout: Duration,
+    query_timeout: Duration,
     pace: Pace,
 }
 
@@ -124,7 +124,7 @@ impl Dns {
             lookup: Arc::new(DnsResolver::system()),
             refresh: Refresh::between(Duration::from_secs(1), Duration::from_secs(300)),
             grace: Grace::of(Duration::from_secs(30)),
-            answer_timeout: Duration::from_secs(10),
+            query_timeout: Duration::from_secs(10),
             pace: Pace::default(),
         }
     }
@@ -152,12 +152,12 @@ impl Dns {
     #[must_use]
     pub fn tls(self) -> Self {
         let name = self.name.host().to_owned();
-        self.tls_of(name)
+        self.tls_with_server_name(name)
     }
 
     /// Reaches the upstreams by TLS, and their certificates must be for this name.
     #[must_use]
-    pub fn tls_of(mut self, server_name: impl Into<String>) -> Self {
+    pub fn tls_with_server_name(mut self, server_name: impl Into<String>) -> Self {
         self.security = Security::Tls(server_name.into());
         self
     }
@@ -188,8 +188,8 @@ impl Dns {
 
     /// Sets how long an answer may take, all attempts included; 10 s unless set.
     #[must_use]
-    pub fn answer_timeout(mut self, answer_timeout: Duration) -> Self {
-        self.answer_timeout = answer_timeout;
+    pub fn query_timeout(mut self, query_timeout: Duration) -> Self {
+        self.query_timeout = query_timeout;
         self
     }
 
@@ -242,9 +242,9 @@ impl Dns {
     }
 
     fn upstream(&self, host: String, port: u16) -> Upstream {
-        Upstream::at(match &self.security {
+        Upstream::from_address(match &self.security {
             Security::Plain => Address::tcp(host, port),
-            Security::Tls(name) => Address::tls_of(name, host, port),
+            Security::Tls(name) => Address::tls_with_server_name(name, host, port),
         })
     }
 
@@ -290,7 +290,7 @@ impl Discover for Dns {
             if let Some(due) = self.pace.due() {
                 sleep_until(due).await;
             }
-            let after = self.answer_timeout;
+            let after = self.query_timeout;
             let answer = match timeout(after, self.ask()).await {
                 Ok(answer) => answer,
                 Err(_) => Err(DiscoverError::TimedOut { after }),

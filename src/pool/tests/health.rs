@@ -187,7 +187,7 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
 #[tokio::test(start_paused = true)]
 async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
     let first = |_: &crate::balance::Candidates<'_>, _: &RequestHead<'_>| Some(0);
-    let pool = Pool::of([named("a").weight(0), named("b")]).balance(first);
+    let pool = Pool::from_upstreams([named("a").weight(0), named("b")]).balance(first);
     let picked = lease(&pool).await.unwrap();
     assert_eq!(picked.member().upstream().name(), "b:80");
     pool.remove("b:80");
@@ -196,7 +196,7 @@ async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_healthy_one_of_weight_zero_does_not_count_as_the_last() {
-    let pool = Pool::of([named("spare").weight(0), named("b")]).availability(NeverLast);
+    let pool = Pool::from_upstreams([named("spare").weight(0), named("b")]).availability(NeverLast);
     for _ in 0..5 {
         refuse(&pool, "b");
     }
@@ -224,7 +224,7 @@ async fn those_that_come_back_and_those_that_join_start_slowly() {
     assert!((readiness("a") - 0.5).abs() < 0.01);
     pool.add(named("c"));
     assert!(readiness("c") < 0.02);
-    pool.drain("b:80", crate::LostTunnels::Leave);
+    pool.drain("b:80", crate::OnUpstreamLoss::Leave);
     pool.resume("b:80");
     assert!(readiness("b") < 0.02);
 }
@@ -331,7 +331,7 @@ async fn every_change() {
     sleep(secs(10)).await;
     let _ = pool.snapshot();
     accept(&pool, "a");
-    pool.drain("b:80", crate::LostTunnels::Leave);
+    pool.drain("b:80", crate::OnUpstreamLoss::Leave);
     pool.resume("b:80");
     pool.remove("b:80");
 }

@@ -30,7 +30,7 @@ pub(super) fn named(name: &str) -> Upstream {
 }
 
 pub(super) fn pool(names: &[&str]) -> Pool {
-    Pool::of(names.iter().map(|name| named(name)))
+    Pool::from_upstreams(names.iter().map(|name| named(name)))
 }
 
 pub(super) fn member(pool: &Pool, name: &str) -> Arc<Member> {

@@ -114,7 +114,7 @@ async fn those_that_hang_do_not_shut_the_others_out() {
     }
     names.extend((0..8).map(|number| format!("works{number}")));
     let schedule = steady(1).timeout(secs(5)).at_once(4);
-    let pool = Pool::of(names.iter().map(|name| named(name)))
+    let pool = Pool::from_upstreams(names.iter().map(|name| named(name)))
         .probe(script.clone())
         .probe_schedule(schedule);
     start(&pool);
@@ -252,7 +252,7 @@ async fn probes_go_out_as_the_layer_connects_that_was_applied_last() {
 async fn a_thousand_upstreams_are_probed_in_time() {
     let script = Script::default();
     let names: Vec<_> = (0..1000).map(|number| format!("u{number}")).collect();
-    let pool = Pool::of(names.iter().map(|name| named(name)))
+    let pool = Pool::from_upstreams(names.iter().map(|name| named(name)))
         .probe(script.clone())
         .probe_schedule(steady(10));
     start(&pool);

@@ -112,7 +112,7 @@ async fn an_upstream_that_does_not_answer_is_a_504_after_the_answer_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_makes_no_upstream_late() {
-    let how = ForwardHttp::new().answer_timeout(Duration::from_secs(10));
+    let how = ForwardHttp::new().response_timeout(Duration::from_secs(10));
     let (memory, layer) = setup(how);
     let (pieces, body) = written();
     let answered = tokio::spawn(call(layer, body));
@@ -183,7 +183,7 @@ async fn an_answer_that_stops_is_broken_off() {
 
 #[tokio::test(start_paused = true)]
 async fn without_that_timeout_an_answer_may_be_silent_for_ever() {
-    let (memory, layer) = setup(ForwardHttp::new().answer_idle_timeout(None));
+    let (memory, layer) = setup(ForwardHttp::new().response_idle_timeout(None));
     let answered = tokio::spawn(call(layer, no_body()));
     let mut far = memory.accept().await;
     read(&mut far).await;

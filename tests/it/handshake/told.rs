@@ -141,7 +141,7 @@ async fn a_response_carries_its_error() {
 async fn a_rejection_may_be_restyled() {
     let upstream = RawUpstream::start(scripts::wrong_accept()).await;
     let proxied = Proxied::with(&upstream, |layer| {
-        layer.rejections(|error, mut response| {
+        layer.map_rejection(|error, mut response| {
             *response.body_mut() = Bytes::from(format!("{:?}", error.kind()));
             *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
             let value = HeaderValue::from_static("restyled");
@@ -169,7 +169,7 @@ async fn a_refusal_is_not_a_rejection_and_is_not_restyled() {
     let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
     let upstream = RawUpstream::start(scripts::fixed(refusal, Then::Hold)).await;
     let proxied = Proxied::with(&upstream, |layer| {
-        layer.rejections(|error, _| panic!("{error} is not ours"))
+        layer.map_rejection(|error, _| panic!("{error} is not ours"))
     })
     .await;
     let (mut client, head) = proxied.handshake("/ws/x", &[]).await;

@@ -154,7 +154,7 @@ impl Gate {
 struct Watcher(watch::Sender<Told>);
 
 impl Observer for Watcher {
-    fn handshake_rejected(&self, _handshake: &wsplice::Handshake<'_>, error: &wsplice::Error) {
+    fn handshake_rejected(&self, _handshake: &wsplice::RequestInfo<'_>, error: &wsplice::Error) {
         self.0.send_modify(|told| told.rejected.push(error.kind()));
     }
 

@@ -145,7 +145,7 @@ async fn failures_keep_the_set_and_are_retried_soon_then_ever_later() {
 #[tokio::test(start_paused = true)]
 async fn silence_is_bounded() {
     let zone = Fake::default();
-    let mut dns = dns(&zone).answer_timeout(secs(4));
+    let mut dns = dns(&zone).query_timeout(secs(4));
     let began = Instant::now();
     let error = failure(&mut dns).await;
     assert_eq!(error.to_string(), "no answer within 4s");
@@ -321,7 +321,7 @@ async fn services_have_their_own_ports_and_weights_and_targets_stay_names_rfc278
     };
     let found = dns.discover().await.unwrap().unwrap();
     let expected = [("chat-0.chat.example.", 2), ("chat-1.chat.example.", 1)]
-        .map(|(host, weight)| Upstream::at(Address::tcp(host, 8080)).weight(weight));
+        .map(|(host, weight)| Upstream::from_address(Address::tcp(host, 8080)).weight(weight));
     assert_eq!(found, expected);
     assert_eq!(zone.asked().len(), 1, "targets are not looked up");
 
@@ -347,10 +347,10 @@ async fn certificates_are_for_the_name_that_was_looked_up() {
     let found = dns(&zone).tls().discover().await.unwrap().unwrap();
     assert_eq!(
         *found[0].address(),
-        Address::tls_of("chat", "10.0.0.1", 8080)
+        Address::tls_with_server_name("chat", "10.0.0.1", 8080)
     );
     let found = dns(&zone)
-        .tls_of("other")
+        .tls_with_server_name("other")
         .discover()
         .await
         .unwrap()

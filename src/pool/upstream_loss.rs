@@ -11,12 +11,17 @@ use crate::{
     upstream::{Loss, Member},
 };
 
-use super::{handle::Pool, lease::Lease, settings::LostTunnels, state::State};
+use super::{handle::Pool, lease::Lease, settings::OnUpstreamLoss, state::State};
 
 impl State {
     /// Does with the tunnels of an upstream what was chosen.
-    pub(super) fn lose_tunnels(&self, member: &Member, choice: LostTunnels, reason: &'static str) {
-        let LostTunnels::Close { spread } = choice else {
+    pub(super) fn lose_tunnels(
+        &self,
+        member: &Member,
+        choice: OnUpstreamLoss,
+        reason: &'static str,
+    ) {
+        let OnUpstreamLoss::Close { spread } = choice else {
             return;
         };
         let now = Instant::now();

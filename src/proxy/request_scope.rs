@@ -19,11 +19,11 @@ pub struct WebSocketsOnly;
 /// [`ForwardHttp`] other HTTP requests too, whose bodies must then be such as can be sent on.
 ///
 /// There are no others.
-pub trait Scope<B>: sealed::Take<B> {}
+pub trait RequestScope<B>: sealed::Take<B> {}
 
-impl<B> Scope<B> for WebSocketsOnly {}
+impl<B> RequestScope<B> for WebSocketsOnly {}
 
-impl<B> Scope<B> for ForwardHttp
+impl<B> RequestScope<B> for ForwardHttp
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
