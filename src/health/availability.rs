@@ -12,9 +12,9 @@ use tokio::time::Instant;
 /// | | when few are left |
 /// |---|---|
 /// | [`FailClosed`] | clients get 503 once all are unhealthy; the default |
-/// | [`NeverLast`] | the one that fell last stays in use |
-/// | [`Panic`] | below a share of healthy ones, all are used |
-/// | [`AtMost`] | no more than a share is left out |
+/// | [`KeepLast`] | the one that fell last stays in use |
+/// | [`PanicThreshold`] | below a share of healthy ones, all are used |
+/// | [`MaxEjectionPercent`] | no more than a share is left out |
 ///
 /// [`or`](Self::or) combines two: what either of them admits is used.
 ///
@@ -25,13 +25,13 @@ use tokio::time::Instant;
 /// A spare upstream, used only when no other is healthy, is as easily written:
 ///
 /// ```
-/// use wsplice::health::{Admitted, Availability, HealthRow};
+/// use wsplice::health::{Admitted, Availability, UpstreamHealth};
 ///
 /// #[derive(Debug)]
 /// struct FirstIsAlwaysUp;
 ///
 /// impl Availability for FirstIsAlwaysUp {
-///     fn admit(&self, pool: &[HealthRow]) -> Admitted {
+///     fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
 ///         let mut admitted = Admitted::healthy(pool);
 ///         admitted.insert(0);
 ///         admitted
@@ -39,13 +39,13 @@ use tokio::time::Instant;
 /// }
 ///
 /// let now = tokio::time::Instant::now();
-/// let pool = [HealthRow::unhealthy(now), HealthRow::healthy(), HealthRow::unhealthy(now)];
+/// let pool = [UpstreamHealth::unhealthy(now), UpstreamHealth::healthy(), UpstreamHealth::unhealthy(now)];
 /// let admitted = FirstIsAlwaysUp.admit(&pool);
 /// assert_eq!(admitted.iter().collect::<Vec<_>>(), [0, 1]);
 /// ```
 pub trait Availability: fmt::Debug + Send + Sync {
     /// Which upstreams may be used. The rows stand in the pool's order.
-    fn admit(&self, pool: &[HealthRow]) -> Admitted;
+    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted;
 
     /// Uses what either of two policies admits.
     fn or<A: Availability>(self, other: A) -> Either<Self, A>
@@ -57,7 +57,7 @@ pub trait Availability: fmt::Debug + Send + Sync {
 }
 
 impl<A: Availability + ?Sized> Availability for Arc<A> {
-    fn admit(&self, pool: &[HealthRow]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
         (**self).admit(pool)
     }
 }
@@ -65,7 +65,7 @@ impl<A: Availability + ?Sized> Availability for Arc<A> {
 /// One upstream, as an [`Availability`] sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct HealthRow {
+pub struct UpstreamHealth {
     /// Since when it is unhealthy; `None` when it is healthy or on trial.
     pub unhealthy_since: Option<Instant>,
     /// Its weight; see [`Upstream::weight`](crate::Upstream::weight).
@@ -78,7 +78,7 @@ pub struct Admitted {
     admitted: Vec<bool>,
 }
 
-impl HealthRow {
+impl UpstreamHealth {
     /// A healthy upstream of weight 1.
     #[must_use]
     pub const fn healthy() -> Self {
@@ -114,14 +114,14 @@ impl HealthRow {
 impl Admitted {
     /// The healthy ones.
     #[must_use]
-    pub fn healthy(pool: &[HealthRow]) -> Self {
-        let admitted = pool.iter().map(HealthRow::is_healthy).collect();
+    pub fn healthy(pool: &[UpstreamHealth]) -> Self {
+        let admitted = pool.iter().map(UpstreamHealth::is_healthy).collect();
         Self { admitted }
     }
 
     /// All of them.
     #[must_use]
-    pub fn all(pool: &[HealthRow]) -> Self {
+    pub fn all(pool: &[UpstreamHealth]) -> Self {
         let admitted = vec![true; pool.len()];
         Self { admitted }
     }
@@ -163,7 +163,7 @@ impl Admitted {
 pub struct FailClosed;
 
 impl Availability for FailClosed {
-    fn admit(&self, pool: &[HealthRow]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
         Admitted::healthy(pool)
     }
 }
@@ -171,10 +171,10 @@ impl Availability for FailClosed {
 /// Keeps one in use when all are unhealthy: the one that became so last, of those that have a
 /// weight. Of several that fell together it is the first in the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NeverLast;
+pub struct KeepLast;
 
-impl Availability for NeverLast {
-    fn admit(&self, pool: &[HealthRow]) -> Admitted {
+impl Availability for KeepLast {
+    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
         let mut admitted = Admitted::healthy(pool);
         if admitted.is_empty() {
             let last = (0..pool.len()).max_by_key(|index| {
@@ -196,21 +196,21 @@ impl Availability for NeverLast {
 /// # Examples
 ///
 /// ```
-/// use wsplice::health::{Admitted, Availability, HealthRow, Panic};
+/// use wsplice::health::{Admitted, Availability, UpstreamHealth, PanicThreshold};
 ///
 /// let now = tokio::time::Instant::now();
-/// let (healthy, unhealthy) = (HealthRow::healthy(), HealthRow::unhealthy(now));
+/// let (healthy, unhealthy) = (UpstreamHealth::healthy(), UpstreamHealth::unhealthy(now));
 ///
-/// let panic = Panic::below(0.5);
+/// let panic = PanicThreshold::below(0.5);
 /// assert_eq!(panic.admit(&[healthy, unhealthy]).len(), 1);
 /// assert_eq!(panic.admit(&[healthy, unhealthy, unhealthy]).len(), 3);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Panic {
+pub struct PanicThreshold {
     share: f64,
 }
 
-impl Panic {
+impl PanicThreshold {
     /// Uses all when less than this share, from 0 to 1, is healthy. The share is of the pool's
     /// weight; of its upstreams where none has any.
     #[must_use]
@@ -219,9 +219,9 @@ impl Panic {
     }
 }
 
-impl Availability for Panic {
-    fn admit(&self, pool: &[HealthRow]) -> Admitted {
-        let of_weight = |row: &HealthRow| u64::from(row.weight);
+impl Availability for PanicThreshold {
+    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
+        let of_weight = |row: &UpstreamHealth| u64::from(row.weight);
         let healthy = healthy_share(pool, of_weight).or_else(|| healthy_share(pool, |_| 1));
         if healthy.is_some_and(|share| share < self.share) {
             Admitted::all(pool)
@@ -232,7 +232,7 @@ impl Availability for Panic {
 }
 
 #[allow(clippy::cast_precision_loss)] // a share need not be exact
-fn healthy_share(pool: &[HealthRow], size: impl Fn(&HealthRow) -> u64) -> Option<f64> {
+fn healthy_share(pool: &[UpstreamHealth], size: impl Fn(&UpstreamHealth) -> u64) -> Option<f64> {
     let all: u64 = pool.iter().map(&size).sum();
     let healthy: u64 = pool.iter().filter(|row| row.is_healthy()).map(&size).sum();
     (all > 0).then(|| healthy as f64 / all as f64)
@@ -248,21 +248,21 @@ fn healthy_share(pool: &[HealthRow], size: impl Fn(&HealthRow) -> u64) -> Option
 ///
 /// ```
 /// use std::time::Duration;
-/// use wsplice::health::{AtMost, Availability, HealthRow};
+/// use wsplice::health::{MaxEjectionPercent, Availability, UpstreamHealth};
 ///
 /// let now = tokio::time::Instant::now();
-/// let old = HealthRow::unhealthy(now);
-/// let new = HealthRow::unhealthy(now + Duration::from_secs(1));
+/// let old = UpstreamHealth::unhealthy(now);
+/// let new = UpstreamHealth::unhealthy(now + Duration::from_secs(1));
 ///
-/// let admitted = AtMost::percent(50).admit(&[new, old, new, HealthRow::healthy(), old]);
+/// let admitted = MaxEjectionPercent::percent(50).admit(&[new, old, new, UpstreamHealth::healthy(), old]);
 /// assert_eq!(admitted.iter().collect::<Vec<_>>(), [0, 2, 3]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AtMost {
+pub struct MaxEjectionPercent {
     percent: u8,
 }
 
-impl AtMost {
+impl MaxEjectionPercent {
     /// The share that may be left out, in percent; with 0 none ever is.
     #[must_use]
     pub const fn percent(percent: u8) -> Self {
@@ -279,8 +279,8 @@ impl AtMost {
     }
 }
 
-impl Availability for AtMost {
-    fn admit(&self, pool: &[HealthRow]) -> Admitted {
+impl Availability for MaxEjectionPercent {
+    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
         let mut fallen: Vec<_> = pool
             .iter()
             .enumerate()
@@ -300,7 +300,7 @@ impl Availability for AtMost {
 pub struct Either<A, B>(A, B);
 
 impl<A: Availability, B: Availability> Availability for Either<A, B> {
-    fn admit(&self, pool: &[HealthRow]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
         let mut admitted = self.0.admit(pool);
         for index in self.1.admit(pool).iter() {
             admitted.insert(index);

@@ -43,7 +43,7 @@ pub struct Ejection {
     base: Duration,
     max: Duration,
     jitter: f64,
-    forgiven_after: Duration,
+    decay_interval: Duration,
 }
 
 impl Ejection {
@@ -53,7 +53,7 @@ impl Ejection {
             base: Duration::from_secs(10),
             max: Duration::from_secs(300),
             jitter: 0.1,
-            forgiven_after: Duration::from_secs(60),
+            decay_interval: Duration::from_secs(60),
         }
     }
 
@@ -79,8 +79,8 @@ impl Ejection {
 
     /// How long an upstream must be healthy for one ejection to be forgiven. With zero every
     /// ejection lasts as long as the first.
-    pub const fn forgiven_after(mut self, health: Duration) -> Self {
-        self.forgiven_after = health;
+    pub const fn decay_interval(mut self, health: Duration) -> Self {
+        self.decay_interval = health;
         self
     }
 
@@ -96,10 +96,10 @@ impl Ejection {
 
     /// What is left of a count after so long in health.
     pub(super) fn forgive(&self, count: u32, health: Duration) -> u32 {
-        if self.forgiven_after.is_zero() {
+        if self.decay_interval.is_zero() {
             return 0;
         }
-        let forgiven = health.as_nanos() / self.forgiven_after.as_nanos();
+        let forgiven = health.as_nanos() / self.decay_interval.as_nanos();
         count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
     }
 }

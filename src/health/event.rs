@@ -38,7 +38,7 @@ pub struct HealthEvent {
     ///
     /// A handshake that times out tells of the upstream as it was ten seconds ago. What began
     /// before an upstream was ejected says nothing of it after; see
-    /// [`Standing`](super::Standing).
+    /// [`HealthTracker`](super::HealthTracker).
     pub began: Instant,
     /// What was learned.
     pub kind: HealthEventKind,
@@ -118,7 +118,7 @@ pub enum EventSource {
 
 impl HealthEvent {
     /// An event of this moment. When it began follows from the latency or lifetime that the kind
-    /// carries; one that carries neither began at this moment, unless [`begun`](Self::begun)
+    /// carries; one that carries neither began at this moment, unless [`started_at`](Self::started_at)
     /// says otherwise.
     #[must_use]
     pub fn new(at: Instant, kind: HealthEventKind) -> Self {
@@ -128,7 +128,7 @@ impl HealthEvent {
 
     /// Sets when the probe, the handshake or the tunnel began.
     #[must_use]
-    pub fn begun(mut self, began: Instant) -> Self {
+    pub fn started_at(mut self, began: Instant) -> Self {
         self.began = began;
         self
     }

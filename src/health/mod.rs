@@ -1,8 +1,8 @@
 //! Which upstreams are fit for use.
 //!
 //! ```text
-//!  probes ────────┐                                        ┌──► PoolPolicy
-//!                 ├──► HealthEvent ──► Judge ──► Standing ◄┘      (outliers)
+//!  probes ────────┐                                        ┌──► OutlierPolicy
+//!                 ├──► HealthEvent ──► HealthEvaluator ──► HealthTracker ◄┘      (outliers)
 //!  handshakes, ───┘                 (HealthPolicy)  │
 //!  tunnels                                          ▼
 //!                               Availability ──► who is used
@@ -13,8 +13,8 @@
 //! | does the upstream answer? | a [`Probe`]: [`WebSocketProbe`], [`HttpProbe`], [`TcpProbe`], [`probe_fn`] |
 //! | how often is it asked? | [`ProbeSchedule`] |
 //! | what do events say? | [`Signals`] |
-//! | when is it unhealthy? | a [`HealthPolicy`], which gives it a [`Judge`] |
-//! | does it do worse than others? | a [`PoolPolicy`], set by [`Pool::outliers`](crate::Pool::outliers): [`Outlier`] |
+//! | when is it unhealthy? | a [`HealthPolicy`], which gives it a [`HealthEvaluator`] |
+//! | does it do worse than others? | a [`OutlierPolicy`], set by [`Pool::outliers`](crate::Pool::outliers): [`SuccessRateOutliers`] |
 //! | how does it come back? | by its probes, or after its [`Ejection`] |
 //! | what when few are left? | an [`Availability`] |
 //!
@@ -34,12 +34,12 @@
 //! use std::{sync::Arc, time::Duration};
 //! use tokio::time::Instant;
 //! use wsplice::health::{
-//!     Consecutive, Ejection, HealthEvent, HealthEventKind, ProbeFailure, Probed, Standing,
+//!     Consecutive, Ejection, HealthEvent, HealthEventKind, ProbeFailure, Probed, HealthTracker,
 //! };
 //!
 //! let start = Instant::now();
 //! let policy = Arc::new(Consecutive::new().fails(3).passes(2));
-//! let mut standing = Standing::new(policy, Ejection::new(), Probed::Yes, start);
+//! let mut standing = HealthTracker::new(policy, Ejection::new(), Probed::Yes, start);
 //!
 //! for second in [0, 10, 20] {
 //!     let reason = ProbeFailure::other("the cellar is flooded");
@@ -57,7 +57,7 @@ mod policy;
 mod probe;
 mod schedule;
 mod signals;
-mod standing;
+mod tracker;
 
 #[cfg(test)]
 pub(crate) use probe::testing as upstreams;
@@ -70,13 +70,14 @@ use crate::later;
 pub use self::probe::InvalidExpectation;
 pub use self::{
     availability::{
-        Admitted, AtMost, Availability, Either, FailClosed, HealthRow, NeverLast, Panic,
+        Admitted, Availability, Either, FailClosed, KeepLast, MaxEjectionPercent, PanicThreshold,
+        UpstreamHealth,
     },
     ejection::Ejection,
     event::{EventSource, HealthEvent, HealthEventKind, Signal},
-    outlier::{Outlier, Outlying, PoolPolicy, Tally},
+    outlier::{EventCounts, Outlier, OutlierPolicy, SuccessRateOutliers},
     policy::{
-        AllOf, AnyOf, Consecutive, FailureRate, HealthPolicy, Judge, MaxFails, Passive,
+        AllOf, AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy, MaxFails, Passive,
         SlowHandshake, Verdict,
     },
     probe::{
@@ -85,5 +86,5 @@ pub use self::{
     },
     schedule::{ProbeSchedule, ProbeTimes},
     signals::Signals,
-    standing::{HealthState, Probed, Standing, Transition},
+    tracker::{HealthState, HealthTracker, Probed, Transition},
 };

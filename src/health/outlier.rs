@@ -12,7 +12,7 @@ use super::{
 /// A [`HealthPolicy`](super::HealthPolicy) sees one upstream and has to be told what is normal.
 /// This sees all of them, once an [`interval`](Self::interval), by what each did since the last
 /// time; whom it names is ejected.
-pub trait PoolPolicy: fmt::Debug + Send + Sync {
+pub trait OutlierPolicy: fmt::Debug + Send + Sync {
     /// How often to compare.
     fn interval(&self) -> Duration;
 
@@ -23,15 +23,15 @@ pub trait PoolPolicy: fmt::Debug + Send + Sync {
 
     /// Names the upstreams that should be ejected, in any order.
     ///
-    /// One [tally](Tally) an upstream, in the pool's order; those that are unhealthy already have
+    /// One [tally](EventCounts) an upstream, in the pool's order; those that are unhealthy already have
     /// an empty one.
-    fn outliers(&self, pool: &[Tally]) -> Vec<Outlying>;
+    fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier>;
 }
 
 /// What one upstream did within an interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Tally {
+pub struct EventCounts {
     /// Events that were good.
     pub good: u64,
     /// Events that were bad.
@@ -41,14 +41,14 @@ pub struct Tally {
 /// An upstream that should be ejected.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Outlying {
+pub struct Outlier {
     /// Where it stands in the pool.
     pub index: usize,
     /// Why, for people.
     pub cause: String,
 }
 
-impl Tally {
+impl EventCounts {
     /// So many good and bad events.
     #[must_use]
     pub const fn new(good: u64, bad: u64) -> Self {
@@ -81,7 +81,7 @@ impl Tally {
     }
 }
 
-impl Outlying {
+impl Outlier {
     /// This upstream, for this reason.
     #[must_use]
     pub fn new(index: usize, cause: impl Into<String>) -> Self {
@@ -110,16 +110,16 @@ impl Outlying {
 /// # Examples
 ///
 /// ```
-/// use wsplice::health::{Outlier, PoolPolicy, Tally};
+/// use wsplice::health::{SuccessRateOutliers, OutlierPolicy, EventCounts};
 ///
-/// let good = Tally::new(198, 2);
-/// let outliers = Outlier::new().outliers(&[good, good, Tally::new(120, 80), good, good]);
+/// let good = EventCounts::new(198, 2);
+/// let outliers = SuccessRateOutliers::new().outliers(&[good, good, EventCounts::new(120, 80), good, good]);
 /// assert_eq!(outliers[0].index, 2);
 /// assert_eq!(outliers[0].cause, "60.0% success, where the pool has 91.2% on average");
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Outlier {
+pub struct SuccessRateOutliers {
     interval: Duration,
     deviations: f64,
     least_gap: f64,
@@ -128,7 +128,7 @@ pub struct Outlier {
     signals: Signals,
 }
 
-impl Outlier {
+impl SuccessRateOutliers {
     /// The defaults above.
     pub const fn new() -> Self {
         Self {
@@ -179,13 +179,13 @@ impl Outlier {
     }
 }
 
-impl Default for Outlier {
+impl Default for SuccessRateOutliers {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl PoolPolicy for Outlier {
+impl OutlierPolicy for SuccessRateOutliers {
     fn interval(&self) -> Duration {
         self.interval
     }
@@ -195,7 +195,7 @@ impl PoolPolicy for Outlier {
     }
 
     #[allow(clippy::cast_precision_loss)] // nobody has 2^53 upstreams
-    fn outliers(&self, pool: &[Tally]) -> Vec<Outlying> {
+    fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier> {
         let rates: Vec<_> = pool
             .iter()
             .enumerate()
@@ -217,7 +217,7 @@ impl PoolPolicy for Outlier {
             .map(|(index, rate)| {
                 let (rate, mean) = (rate * 100.0, mean * 100.0);
                 let cause = format!("{rate:.1}% success, where the pool has {mean:.1}% on average");
-                Outlying::new(*index, cause)
+                Outlier::new(*index, cause)
             })
             .collect()
     }
@@ -228,10 +228,10 @@ mod tests {
     use super::*;
     use crate::health::testing::{accepted, connect_failed, probe_failed};
 
-    const GOOD: Tally = Tally::new(100, 0);
-    const HALF: Tally = Tally::new(50, 50);
+    const GOOD: EventCounts = EventCounts::new(100, 0);
+    const HALF: EventCounts = EventCounts::new(50, 50);
 
-    fn indices(policy: &Outlier, pool: &[Tally]) -> Vec<usize> {
+    fn indices(policy: &SuccessRateOutliers, pool: &[EventCounts]) -> Vec<usize> {
         let outliers = policy.outliers(pool);
         outliers.iter().map(|outlying| outlying.index).collect()
     }
@@ -239,40 +239,51 @@ mod tests {
     #[test]
     fn one_that_fails_among_five_stands_out() {
         let pool = [GOOD, HALF, GOOD, GOOD, GOOD];
-        assert_eq!(indices(&Outlier::new(), &pool), [1]);
+        assert_eq!(indices(&SuccessRateOutliers::new(), &pool), [1]);
     }
 
     #[test]
     fn when_all_fail_alike_nobody_stands_out() {
-        assert!(indices(&Outlier::new(), &[HALF; 6]).is_empty());
-        assert!(indices(&Outlier::new(), &[Tally::new(0, 500); 6]).is_empty());
+        assert!(indices(&SuccessRateOutliers::new(), &[HALF; 6]).is_empty());
+        assert!(indices(&SuccessRateOutliers::new(), &[EventCounts::new(0, 500); 6]).is_empty());
     }
 
     #[test]
     fn small_pools_and_quiet_upstreams_are_not_compared() {
-        assert!(indices(&Outlier::new(), &[GOOD, GOOD, GOOD, HALF]).is_empty());
-        let quiet = Tally::new(0, 99);
-        assert!(indices(&Outlier::new(), &[GOOD, GOOD, GOOD, GOOD, GOOD, quiet]).is_empty());
-        assert!(indices(&Outlier::new(), &[]).is_empty());
-        let lax = Outlier::new().minimum_upstreams(0).minimum_volume(0);
-        assert!(indices(&lax, &[Tally::default(); 4]).is_empty());
+        assert!(indices(&SuccessRateOutliers::new(), &[GOOD, GOOD, GOOD, HALF]).is_empty());
+        let quiet = EventCounts::new(0, 99);
+        assert!(
+            indices(
+                &SuccessRateOutliers::new(),
+                &[GOOD, GOOD, GOOD, GOOD, GOOD, quiet]
+            )
+            .is_empty()
+        );
+        assert!(indices(&SuccessRateOutliers::new(), &[]).is_empty());
+        let lax = SuccessRateOutliers::new()
+            .minimum_upstreams(0)
+            .minimum_volume(0);
+        assert!(indices(&lax, &[EventCounts::default(); 4]).is_empty());
     }
 
     #[test]
     fn a_handful_of_failures_is_within_the_least_gap() {
-        let nearly = Tally::new(98, 2);
+        let nearly = EventCounts::new(98, 2);
         let pool = [GOOD, nearly, GOOD, GOOD, GOOD, GOOD];
-        assert!(indices(&Outlier::new(), &pool).is_empty());
-        assert_eq!(indices(&Outlier::new().least_gap(0.0), &pool), [1]);
+        assert!(indices(&SuccessRateOutliers::new(), &pool).is_empty());
+        assert_eq!(
+            indices(&SuccessRateOutliers::new().least_gap(0.0), &pool),
+            [1]
+        );
     }
 
     #[test]
     fn what_counts_is_the_policys_choice() {
-        let signals = Outlier::new().signals();
-        let mut tally = Tally::default();
+        let signals = SuccessRateOutliers::new().signals();
+        let mut tally = EventCounts::default();
         for kind in [accepted(), connect_failed(), probe_failed()] {
             tally.count(&signals, &kind);
         }
-        assert_eq!(tally, Tally::new(1, 1));
+        assert_eq!(tally, EventCounts::new(1, 1));
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     ejection::jittered,
     later::{FAR, saturating_add},
-    standing::HealthState,
+    tracker::HealthState,
 };
 
 /// How often upstreams are probed, and how long a probe may take.
@@ -38,7 +38,7 @@ pub struct ProbeSchedule {
     while_unhealthy: Duration,
     jitter: f64,
     timeout: Duration,
-    at_once: usize,
+    max_concurrent: usize,
 }
 
 impl ProbeSchedule {
@@ -53,7 +53,7 @@ impl ProbeSchedule {
             while_unhealthy: Duration::from_secs(2),
             jitter: 0.1,
             timeout: Duration::from_secs(5),
-            at_once: 64,
+            max_concurrent: 64,
         }
     }
 
@@ -82,14 +82,14 @@ impl ProbeSchedule {
     /// Beyond that the upstreams take turns: the one whose probe is most overdue comes first, so
     /// those that hang delay the others and never shut them out. Where many may hang at once, set
     /// a short timeout, or more probes at once.
-    pub const fn at_once(mut self, probes: usize) -> Self {
-        self.at_once = probes;
+    pub const fn max_concurrent(mut self, probes: usize) -> Self {
+        self.max_concurrent = probes;
         self
     }
 
     /// How many probes may be under way at once.
     pub(crate) fn most_at_once(&self) -> usize {
-        self.at_once.max(1)
+        self.max_concurrent.max(1)
     }
 
     /// How long a probe may take as a whole.
@@ -124,13 +124,13 @@ impl Default for ProbeSchedule {
 /// use std::time::Duration;
 /// use tokio::time::Instant;
 /// use wsplice::health::{
-///     Consecutive, Ejection, ProbeSchedule, ProbeTimes, Probed, Standing,
+///     Consecutive, Ejection, ProbeSchedule, ProbeTimes, Probed, HealthTracker,
 /// };
 ///
 /// let now = Instant::now();
 /// let settings = ProbeSchedule::every(Duration::from_secs(10)).jitter(0.0);
 /// let policy = std::sync::Arc::new(Consecutive::new());
-/// let standing = Standing::new(policy, Ejection::new(), Probed::Yes, now);
+/// let standing = HealthTracker::new(policy, Ejection::new(), Probed::Yes, now);
 ///
 /// let mut times = ProbeTimes::new(now);
 /// assert!(times.start(now), "the first probe is due at once");

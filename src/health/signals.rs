@@ -15,7 +15,7 @@ use super::event::{EventSource, HealthEventKind, Signal};
 /// let ended = HealthEventKind::TunnelEnded { lifetime: Duration::from_secs(1) };
 /// assert_eq!(Signals::all().read(&ended), Signal::Neutral);
 ///
-/// let signals = Signals::all().early_death(Duration::from_secs(5));
+/// let signals = Signals::all().min_tunnel_age(Duration::from_secs(5));
 /// assert_eq!(signals.read(&ended), Signal::Bad);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Signals {
     probes: Counted,
     handshakes: Counted,
     tunnels: Counted,
-    early_death: Duration,
+    min_tunnel_age: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Signals {
             probes: Counted::Yes,
             handshakes: Counted::Yes,
             tunnels: Counted::Yes,
-            early_death: Duration::ZERO,
+            min_tunnel_age: Duration::ZERO,
         }
     }
 
@@ -72,8 +72,8 @@ impl Signals {
     }
 
     /// Takes a tunnel as a failure that the upstream ended in order, but before this age.
-    pub const fn early_death(mut self, age: Duration) -> Self {
-        self.early_death = age;
+    pub const fn min_tunnel_age(mut self, age: Duration) -> Self {
+        self.min_tunnel_age = age;
         self.tunnels = Counted::Yes;
         self
     }
@@ -85,7 +85,7 @@ impl Signals {
             return Signal::Neutral;
         }
         match kind {
-            HealthEventKind::TunnelEnded { lifetime } if *lifetime < self.early_death => {
+            HealthEventKind::TunnelEnded { lifetime } if *lifetime < self.min_tunnel_age => {
                 Signal::Bad
             }
             _ => kind.signal(),
@@ -94,7 +94,7 @@ impl Signals {
 
     /// Whether probes are counted.
     #[must_use]
-    pub fn hear_probes(&self) -> bool {
+    pub fn count_probes(&self) -> bool {
         self.probes == Counted::Yes
     }
 
@@ -103,7 +103,7 @@ impl Signals {
             probes: Counted::No,
             handshakes: Counted::No,
             tunnels: Counted::No,
-            early_death: Duration::ZERO,
+            min_tunnel_age: Duration::ZERO,
         }
     }
 
@@ -149,7 +149,7 @@ mod tests {
     fn a_tunnel_that_ends_early_is_bad_where_it_is_asked_for() {
         let age = Duration::from_secs(5);
         let ended = |lifetime| HealthEventKind::TunnelEnded { lifetime };
-        let signals = Signals::handshakes().early_death(age);
+        let signals = Signals::handshakes().min_tunnel_age(age);
         let just_before = age - Duration::from_nanos(1);
         assert_eq!(signals.read(&ended(just_before)), Signal::Bad);
         assert_eq!(signals.read(&ended(age)), Signal::Neutral);

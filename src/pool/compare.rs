@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    health::{HealthRow, Outlying, Tally},
+    health::{EventCounts, Outlier, UpstreamHealth},
     later::{FAR, saturating_add},
     upstream::{Member, Watch},
 };
@@ -30,12 +30,12 @@ impl State {
         }
         let roster = self.roster();
         let take = |watch: &mut Watch, _: &HealthSettings| std::mem::take(&mut watch.tally);
-        let tallies: Vec<Tally> = roster
+        let tallies: Vec<EventCounts> = roster
             .members()
             .iter()
             .map(|member| self.watching(member, now, take))
             .collect();
-        for Outlying { index, cause, .. } in policy.outliers(&tallies) {
+        for Outlier { index, cause, .. } in policy.outliers(&tallies) {
             let Some(member) = roster.members().get(index) else {
                 continue;
             };
@@ -97,9 +97,9 @@ impl State {
         };
         let mut rows: Vec<_> = open.into_iter().map(|(_, row)| row).collect();
         if let Some(row) = rows.get_mut(index).filter(|row| row.is_healthy()) {
-            *row = HealthRow::unhealthy(now).weight(row.weight);
+            *row = UpstreamHealth::unhealthy(now).weight(row.weight);
         }
-        rows.iter().any(HealthRow::is_healthy)
+        rows.iter().any(UpstreamHealth::is_healthy)
             && !health.availability().admit(&rows).contains(index)
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     connect::InvalidAddress,
     head::RequestHead,
     headers::ClientScheme,
-    health::{Availability, Ejection, HealthPolicy, PoolPolicy, Probe, ProbeSchedule},
+    health::{Availability, Ejection, HealthPolicy, OutlierPolicy, Probe, ProbeSchedule},
     observe::Observer,
     registry::Registry,
     retry::RetryBudget,
@@ -174,16 +174,16 @@ impl Pool {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Pool, health::{AtMost, Outlier}};
+    /// use wsplice::{Pool, health::{MaxEjectionPercent, SuccessRateOutliers}};
     ///
     /// let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080", "ws://10.0.0.3:8080"])?
-    ///     .outliers(Outlier::new().minimum_upstreams(3).deviations(1.0))
-    ///     .availability(AtMost::percent(30));
+    ///     .outliers(SuccessRateOutliers::new().minimum_upstreams(3).deviations(1.0))
+    ///     .availability(MaxEjectionPercent::percent(30));
     /// # let _ = chat;
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
     #[must_use]
-    pub fn outliers(self, policy: impl PoolPolicy + 'static) -> Self {
+    pub fn outliers(self, policy: impl OutlierPolicy + 'static) -> Self {
         self.with_health(|health| health.outliers = Some(Arc::new(policy)))
     }
 

@@ -8,8 +8,8 @@ use crate::{
     admission::{Admission, QueueLimits},
     balance::{AnyBalance, LeastTunnels},
     health::{
-        Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, PoolPolicy, Probe,
-        ProbeSchedule, ProbeTimes, Probed, Standing, Tally,
+        Availability, Consecutive, Ejection, EventCounts, FailClosed, HealthPolicy, HealthTracker,
+        OutlierPolicy, Passive, Probe, ProbeSchedule, ProbeTimes, Probed,
     },
     retry::RetryBudget,
     upstream::Watch,
@@ -45,7 +45,7 @@ pub(super) struct PoolSettings {
 #[derive(Clone, Debug)]
 pub(super) struct HealthSettings {
     pub(super) policy: Option<Arc<dyn HealthPolicy>>,
-    pub(super) outliers: Option<Arc<dyn PoolPolicy>>,
+    pub(super) outliers: Option<Arc<dyn OutlierPolicy>>,
     pub(super) ejection: Ejection,
     pub(super) availability: Option<Arc<dyn Availability>>,
     pub(super) probe: Option<Arc<dyn Probe>>,
@@ -85,18 +85,18 @@ impl HealthSettings {
             standing: self.new_standing(now),
             times: ProbeTimes::new(now),
             last_probe: None,
-            tally: Tally::default(),
+            tally: EventCounts::default(),
         }
     }
 
-    pub(super) fn new_standing(&self, now: Instant) -> Standing {
+    pub(super) fn new_standing(&self, now: Instant) -> HealthTracker {
         let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
             (Some(policy), Some(_)) => (Arc::clone(policy), Probed::Yes),
             (Some(policy), None) => (Arc::clone(policy), Probed::No),
             (None, Some(_)) => (Arc::new(Consecutive::new()), Probed::Yes),
             (None, None) => (Arc::new(Passive::default()), Probed::No),
         };
-        Standing::new(policy, self.ejection.clone(), probed, now)
+        HealthTracker::new(policy, self.ejection.clone(), probed, now)
     }
 
     pub(super) fn availability(&self) -> &dyn Availability {

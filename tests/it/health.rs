@@ -297,7 +297,7 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
 
 /// One bad sign of any kind is too many, and so is a tunnel that ends within an hour.
 fn touchy(url: String) -> Pool {
-    let signals = Signals::passive().early_death(Duration::from_secs(3600));
+    let signals = Signals::passive().min_tunnel_age(Duration::from_secs(3600));
     let policy = Passive::default().fails(1).signals(signals);
     Pool::new([url]).unwrap().health_policy(policy)
 }

@@ -131,7 +131,7 @@ impl Health {
         (self != Self::Probes).then(KeepAlive::default)
     }
 
-    fn judge(self, pool: Pool) -> Pool {
+    fn evaluator(self, pool: Pool) -> Pool {
         let signals = match self {
             Self::Clients => {
                 return pool.health_policy(Passive::default().signals(Signals::passive()));
@@ -166,5 +166,5 @@ fn pool(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Pool {
         .queue(QUEUE, QUEUE_WAIT)
         .slow_start(SLOW_START)
         .unhealthy_tunnels(OnUpstreamLoss::Close { spread: SPREAD });
-    health.judge(pool)
+    health.evaluator(pool)
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, Judge, Verdict};
+use super::{HealthEvaluator, HealthPolicy, Verdict};
 use crate::health::event::HealthEvent;
 
 /// Unhealthy as soon as any of several policies says so; healthy while there is none.
@@ -71,21 +71,21 @@ impl AllOf {
 }
 
 impl HealthPolicy for AnyOf {
-    fn judge(&self) -> Box<dyn Judge> {
-        Box::new(Bench::of(&self.policies, Rule::Any))
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        Box::new(Evaluators::of(&self.policies, Rule::Any))
     }
 }
 
 impl HealthPolicy for AllOf {
-    fn judge(&self) -> Box<dyn Judge> {
-        Box::new(Bench::of(&self.policies, Rule::All))
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        Box::new(Evaluators::of(&self.policies, Rule::All))
     }
 }
 
 /// Several judges who vote.
 #[derive(Debug)]
-struct Bench {
-    judges: Vec<(Box<dyn Judge>, Verdict)>,
+struct Evaluators {
+    judges: Vec<(Box<dyn HealthEvaluator>, Verdict)>,
     rule: Rule,
 }
 
@@ -95,18 +95,18 @@ enum Rule {
     All,
 }
 
-impl Bench {
+impl Evaluators {
     fn of(policies: &[Arc<dyn HealthPolicy>], rule: Rule) -> Self {
         let judges = policies
             .iter()
-            .map(|policy| (policy.judge(), Verdict::Healthy));
+            .map(|policy| (policy.evaluator(), Verdict::Healthy));
         Self {
             judges: judges.collect(),
             rule,
         }
     }
 
-    fn against(&self) -> impl Iterator<Item = &dyn Judge> {
+    fn against(&self) -> impl Iterator<Item = &dyn HealthEvaluator> {
         self.judges
             .iter()
             .filter(|(_, verdict)| *verdict == Verdict::Unhealthy)
@@ -114,7 +114,7 @@ impl Bench {
     }
 }
 
-impl Judge for Bench {
+impl HealthEvaluator for Evaluators {
     fn observe(&mut self, event: &HealthEvent) {
         for (judge, _) in &mut self.judges {
             judge.observe(event);
@@ -146,7 +146,7 @@ impl Judge for Bench {
     }
 
     fn cause(&self) -> Cow<'_, str> {
-        let causes: Vec<_> = self.against().map(Judge::cause).collect();
+        let causes: Vec<_> = self.against().map(HealthEvaluator::cause).collect();
         causes.join("; ").into()
     }
 
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn any_of_two_is_enough_and_each_tells_its_cause() {
         let (probes, fails) = two();
-        let mut judge = AnyOf::new().with(probes).with(fails).judge();
+        let mut judge = AnyOf::new().with(probes).with(fails).evaluator();
         let one = judged(&mut *judge, secs(0), connect_failed());
         assert_eq!(one, Verdict::Unhealthy);
         let refused = "1 failure within 10s: the upstream could not be connected";
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn all_of_two_must_agree() {
         let (probes, fails) = two();
-        let mut judge = AllOf::new().with(probes).with(fails).judge();
+        let mut judge = AllOf::new().with(probes).with(fails).evaluator();
         let one = judged(&mut *judge, secs(0), connect_failed());
         assert_eq!(one, Verdict::Healthy);
         let both = judged(&mut *judge, secs(1), probe_failed());
@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn none_is_healthy() {
-        assert_eq!(AnyOf::new().judge().verdict(secs(0)), Verdict::Healthy);
-        assert_eq!(AllOf::new().judge().verdict(secs(0)), Verdict::Healthy);
+        assert_eq!(AnyOf::new().evaluator().verdict(secs(0)), Verdict::Healthy);
+        assert_eq!(AllOf::new().evaluator().verdict(secs(0)), Verdict::Healthy);
     }
 
     #[test]
@@ -213,8 +213,8 @@ mod tests {
         let deaf = || Consecutive::new().signals(Signals::passive());
         let hearing = Consecutive::new;
         let any = AnyOf::new().with(deaf()).with(hearing());
-        assert!(!any.judge().recovers_by_probes());
+        assert!(!any.evaluator().recovers_by_probes());
         let all = AllOf::new().with(deaf()).with(hearing());
-        assert!(all.judge().recovers_by_probes());
+        assert!(all.evaluator().recovers_by_probes());
     }
 }

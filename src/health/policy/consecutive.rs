@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, Judge, Verdict, runs::Runs, words::counted};
+use super::{
+    HealthEvaluator, HealthPolicy, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted,
+};
 use crate::health::{event::HealthEvent, signals::Signals};
 
 /// Unhealthy after so many failures in a row, healthy after so many passes in a row.
@@ -69,9 +71,9 @@ impl Default for Consecutive {
 }
 
 impl HealthPolicy for Consecutive {
-    fn judge(&self) -> Box<dyn Judge> {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         Box::new(ConsecutiveJudge {
-            runs: Runs::new(self.fails, self.passes),
+            runs: ConsecutiveCounts::new(self.fails, self.passes),
             signals: self.signals,
             cause: String::new(),
         })
@@ -80,12 +82,12 @@ impl HealthPolicy for Consecutive {
 
 #[derive(Debug)]
 struct ConsecutiveJudge {
-    runs: Runs,
+    runs: ConsecutiveCounts,
     signals: Signals,
     cause: String,
 }
 
-impl Judge for ConsecutiveJudge {
+impl HealthEvaluator for ConsecutiveJudge {
     fn observe(&mut self, event: &HealthEvent) {
         let (source, kind) = (event.kind.source(), &event.kind);
         if self.runs.signal(source, self.signals.read(kind)) {
@@ -106,7 +108,7 @@ impl Judge for ConsecutiveJudge {
     }
 
     fn recovers_by_probes(&self) -> bool {
-        self.signals.hear_probes()
+        self.signals.count_probes()
     }
 }
 
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn fail_pass_fail_pass_fail_is_not_three_in_a_row() {
-        let mut judge = Consecutive::new().fails(3).judge();
+        let mut judge = Consecutive::new().fails(3).evaluator();
         for _ in 0..50 {
             let verdict = judged(&mut *judge, at(0), probe_failed());
             assert_eq!(verdict, Verdict::Healthy);
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn three_failures_are_told_with_the_last_reason() {
-        let mut judge = Consecutive::new().fails(3).passes(2).judge();
+        let mut judge = Consecutive::new().fails(3).passes(2).evaluator();
         judged(&mut *judge, at(0), probe_failed());
         judged(&mut *judge, at(1), probe_failed());
         let third = judged(&mut *judge, at(2), probe_failed());
@@ -142,7 +144,7 @@ mod tests {
 
     #[test]
     fn passes_are_in_a_row_too() {
-        let mut judge = Consecutive::new().fails(1).passes(2).judge();
+        let mut judge = Consecutive::new().fails(1).passes(2).evaluator();
         let events = [
             probe_failed(),
             probe_passed(),
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn clients_who_get_through_do_not_outvote_a_failing_probe() {
         let policy = Consecutive::new().fails(3).signals(Signals::all());
-        let mut judge = policy.judge();
+        let mut judge = policy.evaluator();
         for expected in [Verdict::Healthy, Verdict::Healthy, Verdict::Unhealthy] {
             judged(&mut *judge, at(0), accepted());
             assert_eq!(judged(&mut *judge, at(0), probe_failed()), expected);
@@ -168,11 +170,11 @@ mod tests {
 
     #[test]
     fn what_is_not_counted_changes_nothing() {
-        let mut judge = Consecutive::new().fails(1).judge();
+        let mut judge = Consecutive::new().fails(1).evaluator();
         let verdict = judged(&mut *judge, at(0), connect_failed());
         assert_eq!(verdict, Verdict::Healthy);
         assert!(judge.recovers_by_probes());
         let passive = Consecutive::new().signals(Signals::passive());
-        assert!(!passive.judge().recovers_by_probes());
+        assert!(!passive.evaluator().recovers_by_probes());
     }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, Judge, Verdict, words::counted};
+use super::{HealthEvaluator, HealthPolicy, Verdict, plural::counted};
 use crate::health::{
     event::{HealthEvent, Signal},
     later::saturating_add,
@@ -74,7 +74,7 @@ impl Default for FailureRate {
 }
 
 impl HealthPolicy for FailureRate {
-    fn judge(&self) -> Box<dyn Judge> {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         Box::new(FailureRateJudge {
             window: Window::new(self.window),
             policy: self.clone(),
@@ -90,7 +90,7 @@ struct FailureRateJudge {
     last: String,
 }
 
-impl Judge for FailureRateJudge {
+impl HealthEvaluator for FailureRateJudge {
     fn observe(&mut self, event: &HealthEvent) {
         match self.policy.signals.read(&event.kind) {
             Signal::Neutral => {}
@@ -104,7 +104,7 @@ impl Judge for FailureRateJudge {
 
     fn verdict(&mut self, now: Instant) -> Verdict {
         self.window.slide(now);
-        let Tally { good, bad } = self.window.sum();
+        let WindowCounts { good, bad } = self.window.sum();
         let all = good + bad;
         let is_enough = all >= u64::from(self.policy.minimum.max(1));
         #[allow(clippy::cast_precision_loss)] // nobody has 2^53 events
@@ -121,7 +121,7 @@ impl Judge for FailureRateJudge {
     }
 
     fn cause(&self) -> Cow<'_, str> {
-        let Tally { good, bad } = self.window.sum();
+        let WindowCounts { good, bad } = self.window.sum();
         let (all, window, last) = (good + bad, self.policy.window, &self.last);
         let failures = counted(bad, "failure");
         format!("{failures} of {all} within {window:?}: {last}").into()
@@ -139,11 +139,11 @@ struct Window {
     /// Number of the newest slot, counted from the origin.
     newest: u64,
     /// The slot of number n stands at n modulo the length.
-    slots: [Tally; SLOTS as usize],
+    slots: [WindowCounts; SLOTS as usize],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct WindowCounts {
     good: u64,
     bad: u64,
 }
@@ -154,12 +154,12 @@ impl Window {
             step: (length / SLOTS as u32).max(Duration::from_millis(1)),
             origin: None,
             newest: 0,
-            slots: [Tally::default(); SLOTS as usize],
+            slots: [WindowCounts::default(); SLOTS as usize],
         }
     }
 
     /// The slot of this moment; the newest for a moment of the past.
-    fn slot(&mut self, at: Instant) -> &mut Tally {
+    fn slot(&mut self, at: Instant) -> &mut WindowCounts {
         self.slide(at);
         &mut self.slots[(self.newest % SLOTS) as usize]
     }
@@ -171,18 +171,18 @@ impl Window {
         let number = (elapsed.as_nanos() / self.step.as_nanos()) as u64;
         let passed = number.saturating_sub(self.newest);
         for passed in 1..=passed.min(SLOTS) {
-            self.slots[((self.newest + passed) % SLOTS) as usize] = Tally::default();
+            self.slots[((self.newest + passed) % SLOTS) as usize] = WindowCounts::default();
         }
         // The slots between are empty whichever they are, once all have been cleared.
         self.newest += passed;
     }
 
-    fn sum(&self) -> Tally {
-        let add = |sum: Tally, slot: &Tally| Tally {
+    fn sum(&self) -> WindowCounts {
+        let add = |sum: WindowCounts, slot: &WindowCounts| WindowCounts {
             good: sum.good + slot.good,
             bad: sum.bad + slot.bad,
         };
-        self.slots.iter().fold(Tally::default(), add)
+        self.slots.iter().fold(WindowCounts::default(), add)
     }
 
     /// When the oldest slot with anything in it is forgotten; `None` without failures.
@@ -192,7 +192,7 @@ impl Window {
         }
         let oldest = (self.newest + 1).saturating_sub(SLOTS);
         let number = (oldest..=self.newest)
-            .find(|number| self.slots[(number % SLOTS) as usize] != Tally::default())?;
+            .find(|number| self.slots[(number % SLOTS) as usize] != WindowCounts::default())?;
         let steps = u32::try_from(number + SLOTS).unwrap_or(u32::MAX);
         Some(saturating_add(
             self.origin?,
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn below_the_minimum_everything_is_healthy() {
-        let mut judge = FailureRate::default().judge();
+        let mut judge = FailureRate::default().evaluator();
         for _ in 0..9 {
             let verdict = judged(&mut *judge, at(0), connect_failed());
             assert_eq!(verdict, Verdict::Healthy);
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn exactly_the_share_is_not_above_it() {
-        let mut judge = FailureRate::above(0.5).minimum(2).judge();
+        let mut judge = FailureRate::above(0.5).minimum(2).evaluator();
         judged(&mut *judge, at(0), accepted());
         let half = judged(&mut *judge, at(0), connect_failed());
         assert_eq!(half, Verdict::Healthy);
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn it_says_when_the_failures_are_forgotten() {
-        let mut judge = FailureRate::default().minimum(1).judge();
+        let mut judge = FailureRate::default().minimum(1).evaluator();
         let verdict = judged(&mut *judge, secs(5), connect_failed());
         assert_eq!(verdict, Verdict::Unhealthy);
         assert_eq!(judge.changes_at(), Some(secs(15)));
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn forgetting_passes_can_make_it_unhealthy_and_is_announced() {
-        let mut judge = FailureRate::above(0.5).minimum(2).judge();
+        let mut judge = FailureRate::above(0.5).minimum(2).evaluator();
         judged(&mut *judge, secs(0), accepted());
         judged(&mut *judge, secs(0), accepted());
         judged(&mut *judge, secs(5), connect_failed());
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_long_silence_costs_nothing() {
-        let mut judge = FailureRate::default().minimum(1).judge();
+        let mut judge = FailureRate::default().minimum(1).evaluator();
         judged(&mut *judge, secs(0), connect_failed());
         assert_eq!(judge.verdict(secs(40_000_000)), Verdict::Healthy);
     }
@@ -268,7 +268,7 @@ mod tests {
         ) {
             events.sort_unstable();
             let policy = FailureRate::above(0.4).minimum(minimum as u32);
-            let mut judge = policy.judge();
+            let mut judge = policy.evaluator();
             let origin = events[0].0;
             for (index, (time, good)) in events.iter().enumerate() {
                 let kind = if *good { accepted() } else { connect_failed() };
@@ -289,7 +289,7 @@ mod tests {
             mut events in proptest::collection::vec((0..15_000_u64, any::<bool>()), 1..30),
         ) {
             events.sort_unstable();
-            let mut judge = FailureRate::above(0.4).minimum(2).judge();
+            let mut judge = FailureRate::above(0.4).minimum(2).evaluator();
             for (time, good) in &events {
                 let kind = if *good { accepted() } else { connect_failed() };
                 judged(&mut *judge, at(*time), kind);

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, Judge, Verdict, words::counted};
+use super::{HealthEvaluator, HealthPolicy, Verdict, plural::counted};
 use crate::health::{
     event::{HealthEvent, Signal},
     later::saturating_add,
@@ -58,7 +58,7 @@ impl MaxFails {
 }
 
 impl HealthPolicy for MaxFails {
-    fn judge(&self) -> Box<dyn Judge> {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         Box::new(MaxFailsJudge {
             policy: self.clone(),
             failures: VecDeque::new(),
@@ -86,7 +86,7 @@ impl MaxFailsJudge {
     }
 }
 
-impl Judge for MaxFailsJudge {
+impl HealthEvaluator for MaxFailsJudge {
     fn observe(&mut self, event: &HealthEvent) {
         if self.policy.signals.read(&event.kind) != Signal::Bad {
             return;
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn each_failure_is_forgotten_by_itself() {
-        let mut judge = MaxFails::new(2, Duration::from_secs(10)).judge();
+        let mut judge = MaxFails::new(2, Duration::from_secs(10)).evaluator();
         let first = judged(&mut *judge, secs(0), connect_failed());
         assert_eq!(first, Verdict::Healthy);
         assert_eq!(judge.changes_at(), None);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_pass_forgives_nothing() {
-        let mut judge = MaxFails::new(1, Duration::from_secs(10)).judge();
+        let mut judge = MaxFails::new(1, Duration::from_secs(10)).evaluator();
         judged(&mut *judge, secs(0), connect_failed());
         let verdict = judged(&mut *judge, secs(1), accepted());
         assert_eq!(verdict, Verdict::Unhealthy);
@@ -158,7 +158,7 @@ mod tests {
         ) {
             times.sort_unstable();
             times.retain(|time| *time <= asked);
-            let mut judge = MaxFails::new(max, Duration::from_secs(10)).judge();
+            let mut judge = MaxFails::new(max, Duration::from_secs(10)).evaluator();
             for time in &times {
                 judge.observe(&HealthEvent::new(at(*time), connect_failed()));
             }

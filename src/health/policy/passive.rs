@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AnyOf, Consecutive, FailureRate, HealthPolicy, Judge};
+use super::{AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy};
 use crate::health::signals::Signals;
 
 /// Judges by what clients' handshakes tell: the default where no probe is set.
@@ -22,7 +22,7 @@ use crate::health::signals::Signals;
 ///
 /// let policy = Passive::default().fails(3);
 /// let with_tunnels = Passive::default()
-///     .signals(Signals::passive().early_death(Duration::from_secs(2)));
+///     .signals(Signals::passive().min_tunnel_age(Duration::from_secs(2)));
 /// # let _ = (policy, with_tunnels);
 /// ```
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ impl Default for Passive {
 }
 
 impl HealthPolicy for Passive {
-    fn judge(&self) -> Box<dyn Judge> {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         let in_a_row = Consecutive::new().fails(self.fails).passes(1);
         let rate = FailureRate::above(self.share)
             .minimum(self.minimum)
@@ -83,7 +83,7 @@ impl HealthPolicy for Passive {
         AnyOf::new()
             .with(in_a_row.signals(self.signals))
             .with(rate.signals(self.signals))
-            .judge()
+            .evaluator()
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn five_in_a_row_are_too_many() {
-        let mut judge = Passive::default().judge();
+        let mut judge = Passive::default().evaluator();
         for _ in 0..4 {
             let verdict = judged(&mut *judge, at(0), connect_failed());
             assert_eq!(verdict, Verdict::Healthy);
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn two_of_three_are_too_many_once_there_are_ten() {
-        let mut judge = Passive::default().judge();
+        let mut judge = Passive::default().evaluator();
         let mut verdict = Verdict::Healthy;
         for number in 0..10 {
             assert_eq!(verdict, Verdict::Healthy);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_server_that_ends_every_tunnel_rudely_stays_healthy() {
-        let mut judge = Passive::default().judge();
+        let mut judge = Passive::default().evaluator();
         for number in 0..100 {
             judged(&mut *judge, at(number), accepted());
             let lifetime = Duration::from_millis(1);

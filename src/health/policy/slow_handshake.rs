@@ -4,7 +4,9 @@ use std::{borrow::Cow, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, Judge, Verdict, runs::Runs, words::counted};
+use super::{
+    HealthEvaluator, HealthPolicy, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted,
+};
 use crate::health::{
     event::{HealthEvent, HealthEventKind, Signal},
     signals::Signals,
@@ -64,9 +66,9 @@ impl SlowHandshake {
 }
 
 impl HealthPolicy for SlowHandshake {
-    fn judge(&self) -> Box<dyn Judge> {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         Box::new(SlowHandshakeJudge {
-            runs: Runs::new(self.strikes, self.passes),
+            runs: ConsecutiveCounts::new(self.strikes, self.passes),
             policy: self.clone(),
             last: Duration::ZERO,
         })
@@ -75,13 +77,13 @@ impl HealthPolicy for SlowHandshake {
 
 #[derive(Debug)]
 struct SlowHandshakeJudge {
-    runs: Runs,
+    runs: ConsecutiveCounts,
     policy: SlowHandshake,
     /// The latency that completed the strikes.
     last: Duration,
 }
 
-impl Judge for SlowHandshakeJudge {
+impl HealthEvaluator for SlowHandshakeJudge {
     fn observe(&mut self, event: &HealthEvent) {
         let (HealthEventKind::ProbePassed { latency } | HealthEventKind::Accepted { latency }) =
             event.kind
@@ -108,7 +110,7 @@ impl Judge for SlowHandshakeJudge {
     }
 
     fn recovers_by_probes(&self) -> bool {
-        self.policy.signals.hear_probes()
+        self.policy.signals.count_probes()
     }
 }
 
@@ -126,7 +128,7 @@ mod tests {
     fn strikes_are_consecutive_and_a_quick_one_clears_them() {
         let mut judge = SlowHandshake::above(Duration::from_millis(100))
             .strikes(2)
-            .judge();
+            .evaluator();
         for (millis, expected) in [
             (101, Verdict::Healthy),
             (100, Verdict::Healthy),
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn failures_are_not_its_business() {
-        let mut judge = SlowHandshake::above(Duration::ZERO).strikes(1).judge();
+        let mut judge = SlowHandshake::above(Duration::ZERO).strikes(1).evaluator();
         let verdict = judged(&mut *judge, at(0), connect_failed());
         assert_eq!(verdict, Verdict::Healthy);
     }

@@ -8,7 +8,7 @@ use crate::health::event::HealthEvent;
 
 /// Decides which upstreams are unhealthy, by giving each of them a judge of its own.
 ///
-/// A [`Judge`] that can be cloned is a policy already: every upstream gets a clone.
+/// A [`HealthEvaluator`] that can be cloned is a policy already: every upstream gets a clone.
 ///
 /// # Examples
 ///
@@ -17,12 +17,12 @@ use crate::health::event::HealthEvent;
 /// ```
 /// use std::time::Duration;
 /// use tokio::time::Instant;
-/// use wsplice::health::{HealthEvent, HealthEventKind, Judge, Verdict};
+/// use wsplice::health::{HealthEvent, HealthEventKind, HealthEvaluator, Verdict};
 ///
 /// #[derive(Clone, Debug, Default)]
 /// struct Crashes(Vec<Instant>);
 ///
-/// impl Judge for Crashes {
+/// impl HealthEvaluator for Crashes {
 ///     fn observe(&mut self, event: &HealthEvent) {
 ///         if let HealthEventKind::TunnelLost { .. } = event.kind {
 ///             self.0.push(event.at);
@@ -50,14 +50,14 @@ use crate::health::event::HealthEvent;
 /// ```
 pub trait HealthPolicy: fmt::Debug + Send + Sync {
     /// A judge who has seen nothing yet, for one upstream.
-    fn judge(&self) -> Box<dyn Judge>;
+    fn evaluator(&self) -> Box<dyn HealthEvaluator>;
 }
 
 /// Judges one upstream by what is learned of it.
 ///
 /// It never asks for the time: events carry theirs, and a verdict is of the moment it is asked
 /// for. Times never go backwards by more than the events of one upstream may overtake one another.
-pub trait Judge: fmt::Debug + Send + Sync {
+pub trait HealthEvaluator: fmt::Debug + Send + Sync {
     /// Takes an event in.
     fn observe(&mut self, event: &HealthEvent);
 
@@ -94,14 +94,14 @@ pub enum Verdict {
     Unhealthy,
 }
 
-impl<J: Judge + Clone + 'static> HealthPolicy for J {
-    fn judge(&self) -> Box<dyn Judge> {
+impl<J: HealthEvaluator + Clone + 'static> HealthPolicy for J {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         Box::new(self.clone())
     }
 }
 
 impl<P: HealthPolicy + ?Sized> HealthPolicy for Arc<P> {
-    fn judge(&self) -> Box<dyn Judge> {
-        (**self).judge()
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        (**self).evaluator()
     }
 }

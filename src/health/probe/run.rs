@@ -12,7 +12,7 @@ use crate::{
 use super::{Probe, ProbeFailure, ProbeTarget, Probing};
 
 /// Asks once, within a time, and tells what came of it as an event for the upstream's
-/// [`Standing`](crate::health::Standing). A probe that panics has failed.
+/// [`HealthTracker`](crate::health::HealthTracker). A probe that panics has failed.
 ///
 /// # Examples
 ///
@@ -48,7 +48,7 @@ pub async fn check(probe: &dyn Probe, target: &ProbeTarget, within: Duration) ->
             },
         },
     };
-    HealthEvent::new(at, kind).begun(began)
+    HealthEvent::new(at, kind).started_at(began)
 }
 
 /// Runs the probe to its end, or to its panic.
@@ -85,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_probe_that_panics_has_failed() {
-        let at_once = probe_fn(|_| -> std::future::Ready<Result<(), ProbeFailure>> {
+        let max_concurrent = probe_fn(|_| -> std::future::Ready<Result<(), ProbeFailure>> {
             panic!("out of {}", "paper")
         });
         let later = probe_fn(|target: ProbeTarget| async move {
@@ -93,7 +93,7 @@ mod tests {
             panic!("no message needed")
         });
         let upstream = || Scripted::new(Far::hang);
-        let said = outcome(&at_once, upstream()).await.unwrap_err();
+        let said = outcome(&max_concurrent, upstream()).await.unwrap_err();
         assert_eq!(said, "the probe panicked: out of paper");
         let said = outcome(&later, upstream()).await.unwrap_err();
         assert_eq!(said, "the probe panicked: no message needed");

@@ -9,8 +9,8 @@ use crate::{
     ErrorKind, Registry,
     head::RequestHead,
     health::{
-        Consecutive, Ejection, HealthEvent, HealthEventKind, Judge, NeverLast, ProbeSchedule,
-        Transition, Verdict,
+        Consecutive, Ejection, HealthEvaluator, HealthEvent, HealthEventKind, KeepLast,
+        ProbeSchedule, Transition, Verdict,
     },
     observe::Observer,
     pool::Pool,
@@ -34,7 +34,7 @@ async fn health_is_one_whichever_handle_asks() {
         .clone()
         .probe(script)
         .probe_schedule(ProbeSchedule::every(secs(1)))
-        .availability(NeverLast);
+        .availability(KeepLast);
     start(&probed);
     sleep(secs(10)).await;
     assert!(states(&first)[0].contains("out of order"));
@@ -49,7 +49,7 @@ async fn a_judge_who_changes_his_mind_by_himself_is_asked_in_time() {
     /// Unhealthy when nothing was heard for 30 s after the first word.
     #[derive(Clone, Debug, Default)]
     struct Silence(Option<Instant>);
-    impl Judge for Silence {
+    impl HealthEvaluator for Silence {
         fn observe(&mut self, event: &HealthEvent) {
             self.0 = Some(event.at + secs(30));
         }
@@ -196,7 +196,7 @@ async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_healthy_one_of_weight_zero_does_not_count_as_the_last() {
-    let pool = Pool::from_upstreams([named("spare").weight(0), named("b")]).availability(NeverLast);
+    let pool = Pool::from_upstreams([named("spare").weight(0), named("b")]).availability(KeepLast);
     for _ in 0..5 {
         refuse(&pool, "b");
     }
@@ -303,7 +303,7 @@ async fn what_began_before_an_ejection_says_nothing_after_it() {
     sleep(secs(11)).await;
     assert_eq!(used(&pool), ["a", "b"]);
     let hung = HealthEventKind::HandshakeFailed(ErrorKind::HandshakeTimeout);
-    let hung = HealthEvent::new(Instant::now(), hung).begun(began);
+    let hung = HealthEvent::new(Instant::now(), hung).started_at(began);
     pool.state.observe(&member(&pool, "a"), &hung);
     assert_eq!(states(&pool)[0], "on trial");
 }

@@ -3,7 +3,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Registry,
     frame::CloseCode,
-    health::NeverLast,
+    health::KeepLast,
     pool::{OnUpstreamLoss, Pool},
     registry::{Command, Listed},
 };
@@ -63,7 +63,7 @@ async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
 async fn one_that_is_used_though_unhealthy_keeps_its_tunnels_until_it_is_not() {
     let pool = pool(&["a"])
         .unhealthy_tunnels(AT_ONCE)
-        .availability(NeverLast);
+        .availability(KeepLast);
     let registry = listed(&pool);
     let tunnel = open(&registry, member(&pool, "a"));
     fail(&pool, "a");

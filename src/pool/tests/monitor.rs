@@ -5,8 +5,8 @@ use tokio::time::{Instant, sleep};
 use crate::{
     connect::{Address, Connect, Connecting, Dial},
     health::{
-        Consecutive, HealthEvent, HealthEventKind, Judge, Outlier, ProbeSchedule, Signals,
-        TcpProbe, Transition, Verdict,
+        Consecutive, HealthEvaluator, HealthEvent, HealthEventKind, ProbeSchedule, Signals,
+        SuccessRateOutliers, TcpProbe, Transition, Verdict,
     },
     observe::Observer,
     pool::Pool,
@@ -48,7 +48,7 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
     }
     #[derive(Clone, Debug)]
     struct Confused;
-    impl Judge for Confused {
+    impl HealthEvaluator for Confused {
         fn observe(&mut self, event: &HealthEvent) {
             let is_a = matches!(&event.kind, HealthEventKind::ProbeFailed { .. });
             assert!(!is_a, "what is this?");
@@ -113,7 +113,7 @@ async fn those_that_hang_do_not_shut_the_others_out() {
         script.set(name, Does::Hang);
     }
     names.extend((0..8).map(|number| format!("works{number}")));
-    let schedule = steady(1).timeout(secs(5)).at_once(4);
+    let schedule = steady(1).timeout(secs(5)).max_concurrent(4);
     let pool = Pool::from_upstreams(names.iter().map(|name| named(name)))
         .probe(script.clone())
         .probe_schedule(schedule);
@@ -265,7 +265,7 @@ async fn a_thousand_upstreams_are_probed_in_time() {
 #[tokio::test(start_paused = true)]
 async fn an_ejection_ends_in_time_though_nobody_asks() {
     let pool = pool(&["a", "b"])
-        .outliers(Outlier::new())
+        .outliers(SuccessRateOutliers::new())
         .ejection(crate::health::Ejection::new().jitter(0.0));
     let diary = Diary::of(&pool);
     start(&pool);

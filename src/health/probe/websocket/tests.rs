@@ -179,8 +179,8 @@ async fn a_connection_that_is_not_made_is_told_as_to_a_client() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_hangs_up_is_told_by_where_it_did() {
-    let at_once = Scripted::new(|far| async move { drop(far) });
-    let ProbeFailure::Failed(error) = failure(&probe(), at_once).await else {
+    let max_concurrent = Scripted::new(|far| async move { drop(far) });
+    let ProbeFailure::Failed(error) = failure(&probe(), max_concurrent).await else {
         panic!("another failure");
     };
     assert_eq!(error.kind(), ErrorKind::Handshake);

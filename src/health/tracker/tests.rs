@@ -8,18 +8,18 @@ use crate::health::{
     testing::{accepted, at, connect_failed, probe_failed, probe_passed, secs},
 };
 
-fn passive(fails: u32) -> Standing {
+fn passive(fails: u32) -> HealthTracker {
     let ejection = Ejection::new().jitter(0.0);
     let policy = Passive::default().fails(fails);
-    Standing::new(Arc::new(policy), ejection, Probed::No, secs(0))
+    HealthTracker::new(Arc::new(policy), ejection, Probed::No, secs(0))
 }
 
-fn probed(policy: impl HealthPolicy + 'static) -> Standing {
+fn probed(policy: impl HealthPolicy + 'static) -> HealthTracker {
     let ejection = Ejection::new().jitter(0.0);
-    Standing::new(Arc::new(policy), ejection, Probed::Yes, secs(0))
+    HealthTracker::new(Arc::new(policy), ejection, Probed::Yes, secs(0))
 }
 
-fn see(standing: &mut Standing, at: Instant, kind: HealthEventKind) -> Option<Transition> {
+fn see(standing: &mut HealthTracker, at: Instant, kind: HealthEventKind) -> Option<Transition> {
     standing.observe(&HealthEvent::new(at, kind), 0.5)
 }
 
@@ -88,7 +88,7 @@ fn unprobed_it_is_ejected_then_on_trial_and_one_failure_ejects_it_for_longer() {
     assert_eq!(until(fell), Some(secs(11)));
     assert_eq!(standing.changes_at(), Some(secs(11)));
     assert_eq!(standing.tick(at(10_999), 0.5), None);
-    assert_eq!(standing.tick(secs(11), 0.5), Some(Transition::OnTrial));
+    assert_eq!(standing.tick(secs(11), 0.5), Some(Transition::HalfOpen));
     assert!(standing.state().is_usable());
 
     let again = see(&mut standing, secs(12), connect_failed());
@@ -121,10 +121,10 @@ fn a_handshake_that_hung_before_the_ejection_does_not_fail_the_trial() {
     let mut standing = passive(1);
     see(&mut standing, secs(1), connect_failed());
     standing.tick(secs(11), 0.5);
-    let stale = HealthEvent::new(secs(11), connect_failed()).begun(at(999));
+    let stale = HealthEvent::new(secs(11), connect_failed()).started_at(at(999));
     assert_eq!(standing.observe(&stale, 0.5), None);
-    assert!(matches!(standing.state(), HealthState::OnTrial { .. }));
-    let fresh = HealthEvent::new(secs(12), connect_failed()).begun(secs(11));
+    assert!(matches!(standing.state(), HealthState::HalfOpen { .. }));
+    let fresh = HealthEvent::new(secs(12), connect_failed()).started_at(secs(11));
     assert!(standing.observe(&fresh, 0.5).is_some());
 }
 
@@ -146,23 +146,23 @@ fn tunnels_of_the_old_days_do_not_bring_a_healed_upstream_down() {
 fn a_judge_who_still_counts_is_waited_for() {
     let policy = MaxFails::new(1, Duration::from_secs(30));
     let ejection = Ejection::new().jitter(0.0);
-    let mut standing = Standing::new(Arc::new(policy), ejection, Probed::No, secs(0));
+    let mut standing = HealthTracker::new(Arc::new(policy), ejection, Probed::No, secs(0));
     let fell = see(&mut standing, secs(0), connect_failed());
     assert_eq!(until(fell), Some(secs(10)));
     assert_eq!(standing.tick(secs(10), 0.5), None);
     assert_eq!(standing.changes_at(), Some(secs(30)));
-    assert_eq!(standing.tick(secs(30), 0.5), Some(Transition::OnTrial));
+    assert_eq!(standing.tick(secs(30), 0.5), Some(Transition::HalfOpen));
 }
 
 #[test]
 fn with_a_base_of_zero_the_judge_alone_decides_how_long() {
     let policy = MaxFails::new(1, Duration::from_secs(3));
     let ejection = Ejection::new().base(Duration::ZERO);
-    let mut standing = Standing::new(Arc::new(policy), ejection, Probed::No, secs(0));
+    let mut standing = HealthTracker::new(Arc::new(policy), ejection, Probed::No, secs(0));
     see(&mut standing, secs(0), connect_failed());
     standing.tick(at(1), 0.5);
     assert_eq!(standing.changes_at(), Some(secs(3)));
-    assert_eq!(standing.tick(secs(3), 0.5), Some(Transition::OnTrial));
+    assert_eq!(standing.tick(secs(3), 0.5), Some(Transition::HalfOpen));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_judge_deaf_to_probes_is_not_waited_for_by_probes() {
     let fell = see(&mut standing, secs(0), connect_failed());
     assert_eq!(until(fell), Some(secs(10)));
     assert_eq!(see(&mut standing, secs(5), probe_passed()), None);
-    assert_eq!(standing.tick(secs(10), 0.5), Some(Transition::OnTrial));
+    assert_eq!(standing.tick(secs(10), 0.5), Some(Transition::HalfOpen));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn an_outlier_is_ejected_over_its_judge_and_comes_back_on_trial() {
     assert_eq!(until(fell), Some(secs(11)));
     assert_eq!(standing.eject("again", secs(2), 0.5), None);
     assert_eq!(see(&mut standing, secs(5), probe_passed()), None);
-    assert_eq!(standing.tick(secs(11), 0.5), Some(Transition::OnTrial));
+    assert_eq!(standing.tick(secs(11), 0.5), Some(Transition::HalfOpen));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn an_outlier_whose_probes_fail_meanwhile_waits_for_its_probes() {
 fn a_judge_who_announces_the_past_does_not_make_anyone_spin() {
     #[derive(Clone, Debug)]
     struct Confused;
-    impl Judge for Confused {
+    impl HealthEvaluator for Confused {
         fn observe(&mut self, _event: &HealthEvent) {}
         fn verdict(&mut self, _now: Instant) -> Verdict {
             Verdict::Healthy
@@ -250,14 +250,14 @@ proptest! {
         steps in proptest::collection::vec((1..20_000_u64, kind()), 0..60),
     ) {
         let probed = if is_probed { Probed::Yes } else { Probed::No };
-        let mut standing = Standing::new(policy, Ejection::new(), probed, secs(0));
+        let mut standing = HealthTracker::new(policy, Ejection::new(), probed, secs(0));
         let (mut now, mut usable) = (0, true);
-        let mut check = |transition: Option<Transition>, standing: &Standing| {
+        let mut check = |transition: Option<Transition>, standing: &HealthTracker| {
             match transition {
                 Some(Transition::Unhealthy { .. }) => {
                     assert!(std::mem::replace(&mut usable, false), "it was unhealthy already");
                 }
-                Some(Transition::OnTrial) => {
+                Some(Transition::HalfOpen) => {
                     assert!(!std::mem::replace(&mut usable, true), "it was usable already");
                 }
                 Some(Transition::Healthy) => usable = true,

@@ -8,7 +8,7 @@ use crate::health::event::{EventSource, Signal};
 /// A handshake that works says nothing about a failing probe, and the other way round, so neither
 /// breaks a run of the other's failures. Any failure breaks a run of passes.
 #[derive(Clone, Debug)]
-pub(super) struct Runs {
+pub(super) struct ConsecutiveCounts {
     fails: u32,
     passes: u32,
     verdict: Verdict,
@@ -16,7 +16,7 @@ pub(super) struct Runs {
     passed: u32,
 }
 
-impl Runs {
+impl ConsecutiveCounts {
     /// How many failures in a row make unhealthy and how many passes healthy, both at least 1.
     pub(super) fn new(fails: u32, passes: u32) -> Self {
         Self {
@@ -150,7 +150,7 @@ mod tests {
             fails in 1..5_u32,
             passes in 1..4_u32,
         ) {
-            let mut runs = Runs::new(fails, passes);
+            let mut runs = ConsecutiveCounts::new(fails, passes);
             let mut verdicts = Vec::new();
             for (source, signal) in &history {
                 let before = runs.verdict();

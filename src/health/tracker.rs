@@ -8,7 +8,7 @@ use super::{
     ejection::{Ejection, Record},
     event::{EventSource, HealthEvent, HealthEventKind, Signal},
     later::saturating_add,
-    policy::{HealthPolicy, Judge, Verdict},
+    policy::{HealthEvaluator, HealthPolicy, Verdict},
 };
 
 /// The health of one upstream: its judge and its ejections as one state machine.
@@ -19,7 +19,7 @@ use super::{
 ///      ▲ ▲                                             │  │  ▲
 ///      │ └── the judge says "healthy" (probes) ────────┘  │  │ one failure
 ///      │                                                  │  │
-///      └──── one success ──── OnTrial ◄─── time is over ──┘  │
+///      └──── one success ──── HalfOpen ◄─── time is over ──┘  │
 ///                                │                           │
 ///                                └───────────────────────────┘
 /// ```
@@ -41,13 +41,13 @@ use super::{
 /// use wsplice::{
 ///     ErrorKind,
 ///     health::{
-///         Ejection, HealthEvent, HealthEventKind, HealthState, Passive, Probed, Standing,
+///         Ejection, HealthEvent, HealthEventKind, HealthState, Passive, Probed, HealthTracker,
 ///     },
 /// };
 ///
 /// let now = Instant::now();
 /// let ejection = Ejection::new().jitter(0.0);
-/// let mut standing = Standing::new(Arc::new(Passive::default().fails(1)), ejection, Probed::No, now);
+/// let mut standing = HealthTracker::new(Arc::new(Passive::default().fails(1)), ejection, Probed::No, now);
 ///
 /// let refused = HealthEventKind::ConnectFailed(ErrorKind::Connect);
 /// let transition = standing.observe(&HealthEvent::new(now, refused), 0.5).expect("it is bad");
@@ -59,14 +59,14 @@ use super::{
 ///
 /// let later = now + Duration::from_secs(10);
 /// standing.tick(later, 0.5);
-/// assert!(matches!(standing.state(), HealthState::OnTrial { .. }));
+/// assert!(matches!(standing.state(), HealthState::HalfOpen { .. }));
 /// ```
 #[derive(Debug)]
-pub struct Standing {
+pub struct HealthTracker {
     policy: Arc<dyn HealthPolicy>,
     ejection: Ejection,
     probed: Probed,
-    judge: Box<dyn Judge>,
+    judge: Box<dyn HealthEvaluator>,
     state: HealthState,
     record: Record,
     /// Until when probes that pass are not believed, as it fell too often.
@@ -98,7 +98,7 @@ pub enum HealthState {
     },
     /// It gets clients again; the first handshake that fails ends that.
     #[non_exhaustive]
-    OnTrial {
+    HalfOpen {
         /// Since when.
         since: Instant,
     },
@@ -121,7 +121,7 @@ pub enum Transition {
     /// It became healthy: by its probes, or by passing its trial.
     Healthy,
     /// Its ejection is over. It has no tunnels now, so it wants a slow start.
-    OnTrial,
+    HalfOpen,
     /// It became unhealthy.
     #[non_exhaustive]
     Unhealthy {
@@ -132,7 +132,7 @@ pub enum Transition {
     },
 }
 
-impl Standing {
+impl HealthTracker {
     /// A new upstream, healthy until something is learned of it.
     #[must_use]
     pub fn new(
@@ -142,7 +142,7 @@ impl Standing {
         now: Instant,
     ) -> Self {
         Self {
-            judge: policy.judge(),
+            judge: policy.evaluator(),
             policy,
             ejection,
             probed,
@@ -177,15 +177,15 @@ impl Standing {
             return self.tick(event.at, dice);
         }
         self.judge.observe(event);
-        if let HealthState::OnTrial { .. } = self.state {
+        if let HealthState::HalfOpen { .. } = self.state {
             match on_trial(&event.kind) {
-                // OnTrial => Healthy
+                // HalfOpen => Healthy
                 Signal::Good => {
                     self.state = HealthState::Healthy { since: event.at };
                     let fell = self.tick(event.at, dice);
                     return fell.or(Some(Transition::Healthy));
                 }
-                // OnTrial => Unhealthy
+                // HalfOpen => Unhealthy
                 Signal::Bad => {
                     let cause = format!("failed on trial: {}", event.kind);
                     return Some(self.fall(&cause, event.at, dice));
@@ -201,8 +201,8 @@ impl Standing {
         self.seen = self.seen.max(now);
         let verdict = self.judge.verdict(now);
         match (&self.state, verdict) {
-            // Healthy | OnTrial => Unhealthy
-            (HealthState::Healthy { .. } | HealthState::OnTrial { .. }, Verdict::Unhealthy) => {
+            // Healthy | HalfOpen => Unhealthy
+            (HealthState::Healthy { .. } | HealthState::HalfOpen { .. }, Verdict::Unhealthy) => {
                 let cause = self.judge.cause().into_owned();
                 Some(self.fall(&cause, now, dice))
             }
@@ -296,14 +296,14 @@ impl Standing {
                 return None;
             }
         }
-        // Unhealthy => OnTrial
+        // Unhealthy => HalfOpen
         if !self.recovers_by_probes() {
-            self.judge = self.policy.judge();
+            self.judge = self.policy.evaluator();
         }
         self.epoch = now;
         self.record.readmit(now);
-        self.state = HealthState::OnTrial { since: now };
-        Some(Transition::OnTrial)
+        self.state = HealthState::HalfOpen { since: now };
+        Some(Transition::HalfOpen)
     }
 
     fn wait_until(&mut self, moment: Option<Instant>) {
@@ -337,7 +337,7 @@ impl HealthState {
     #[must_use]
     pub const fn since(&self) -> Instant {
         match self {
-            Self::Healthy { since } | Self::OnTrial { since } | Self::Unhealthy { since, .. } => {
+            Self::Healthy { since } | Self::HalfOpen { since } | Self::Unhealthy { since, .. } => {
                 *since
             }
         }
@@ -348,7 +348,7 @@ impl fmt::Display for HealthState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Healthy { .. } => f.write_str("healthy"),
-            Self::OnTrial { .. } => f.write_str("on trial"),
+            Self::HalfOpen { .. } => f.write_str("on trial"),
             Self::Unhealthy { cause, .. } => write!(f, "unhealthy: {cause}"),
         }
     }
@@ -358,7 +358,7 @@ impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Healthy => f.write_str("healthy"),
-            Self::OnTrial => f.write_str("on trial"),
+            Self::HalfOpen => f.write_str("on trial"),
             Self::Unhealthy { cause, .. } => write!(f, "unhealthy: {cause}"),
         }
     }
