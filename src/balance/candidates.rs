@@ -95,7 +95,7 @@ impl<'a> Candidate<'a> {
 
     /// Its weight, as far as it is ready: what it should get compared with the others.
     #[must_use]
-    pub fn share(&self) -> f64 {
+    pub fn effective_weight(&self) -> f64 {
         f64::from(self.weight()) * self.readiness()
     }
 

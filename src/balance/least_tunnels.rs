@@ -6,7 +6,7 @@ use super::{Balance, Candidate, Candidates, sampling::better_of_two};
 
 /// Takes the upstream with fewer tunnels, of two that are chosen at random. The default.
 ///
-/// Tunnels are counted per [share](Candidate::share): one of weight 3 may have three times as
+/// Tunnels are counted per [share](Candidate::effective_weight): one of weight 3 may have three times as
 /// many, and one in a slow start has room for a few only, so that coming back empty does not
 /// bring it everything at once. Where two are alike chance decides.
 ///
@@ -16,11 +16,11 @@ use super::{Balance, Candidate, Candidates, sampling::better_of_two};
 /// twice the mean is not fully felt until the others have filled up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastTunnels {
-    scope: Scope,
+    sample: Sample,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum Scope {
+enum Sample {
     #[default]
     TwoAtRandom,
     All,
@@ -31,7 +31,7 @@ impl LeastTunnels {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            scope: Scope::TwoAtRandom,
+            sample: Sample::TwoAtRandom,
         }
     }
 
@@ -39,16 +39,16 @@ impl LeastTunnels {
     /// know of each other's tunnels run to the same upstream.
     #[must_use]
     pub const fn exact(mut self) -> Self {
-        self.scope = Scope::All;
+        self.sample = Sample::All;
         self
     }
 }
 
 impl Balance for LeastTunnels {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        match self.scope {
-            Scope::TwoAtRandom => better_of_two(candidates, |one, other| load(one) < load(other)),
-            Scope::All => least_of_all(candidates),
+        match self.sample {
+            Sample::TwoAtRandom => better_of_two(candidates, |one, other| load(one) < load(other)),
+            Sample::All => least_of_all(candidates),
         }
     }
 }
@@ -56,7 +56,7 @@ impl Balance for LeastTunnels {
 /// The tunnels per share that it would have with one more. Counting that one, too, makes the
 /// heaviest of the empty ones come first.
 fn load(candidate: &Candidate<'_>) -> f64 {
-    (candidate.tunnels() as f64 + 1.0) / candidate.share()
+    (candidate.tunnels() as f64 + 1.0) / candidate.effective_weight()
 }
 
 fn least_of_all(candidates: &Candidates<'_>) -> Option<usize> {
@@ -89,13 +89,13 @@ mod tests {
 
     use super::*;
     use crate::balance::{
-        Trial,
+        MockCandidates,
         testing::{assert_shares, picks, picks_of, trial},
     };
 
     const BOTH: [LeastTunnels; 2] = [LeastTunnels::new(), LeastTunnels::new().exact()];
 
-    fn tunnels(trial: &Trial) -> Vec<usize> {
+    fn tunnels(trial: &MockCandidates) -> Vec<usize> {
         let candidates = trial.candidates();
         candidates
             .iter()
@@ -105,7 +105,7 @@ mod tests {
 
     /// Lets `arrivals` tunnels come; from the `held`th on, a random one of the open ones ends
     /// with every one that comes.
-    fn run(policy: &LeastTunnels, trial: &mut Trial, arrivals: usize, held: usize) {
+    fn run(policy: &LeastTunnels, trial: &mut MockCandidates, arrivals: usize, held: usize) {
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
         let mut open = VecDeque::new();

@@ -7,7 +7,7 @@ use super::{Balance, Candidate, Candidates, sampling::better_of_two};
 /// Takes the upstream that should answer sooner, of two that are chosen at random.
 ///
 /// What counts is the smoothed time of handshakes and pings, times the handshakes under way and
-/// one, per [share](Candidate::share). An upstream whose latency is not known yet is tried first,
+/// one, per [share](Candidate::effective_weight). An upstream whose latency is not known yet is tried first,
 /// but by one handshake at a time: while that is under way it counts as being as quick as the
 /// other one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +37,7 @@ fn is_sooner(one: &Candidate<'_>, other: &Candidate<'_>) -> bool {
             .latency()
             .or(known)
             .map_or(1.0, |latency| latency.as_secs_f64());
-        seconds * (candidate.handshakes() as f64 + 1.0) / candidate.share()
+        seconds * (candidate.handshakes() as f64 + 1.0) / candidate.effective_weight()
     };
     wait(one) < wait(other)
 }
@@ -54,14 +54,14 @@ mod tests {
 
     use super::*;
     use crate::balance::{
-        Trial,
+        MockCandidates,
         testing::{assert_shares, picks, picks_of, trial},
     };
 
     const POLICY: LowestLatency = LowestLatency::new();
 
     /// Upstreams of these latencies in milliseconds.
-    fn answering(latencies: &[u64]) -> Trial {
+    fn answering(latencies: &[u64]) -> MockCandidates {
         let mut trial = trial(&vec![1; latencies.len()]);
         for (index, latency) in latencies.iter().enumerate() {
             trial.sample_latency(index, Duration::from_millis(*latency));

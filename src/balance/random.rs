@@ -4,7 +4,7 @@ use crate::head::RequestHead;
 
 use super::{Balance, Candidates};
 
-/// Takes an upstream at random, each as often as its [share](super::Candidate::share) says.
+/// Takes an upstream at random, each as often as its [share](super::Candidate::effective_weight) says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Random {}
 
@@ -24,7 +24,7 @@ impl Balance for Random {
         let mut picked = None;
         let (mut whole, mut replaced_above) = (0.0, 0.0);
         for (index, candidate) in candidates.iter().enumerate() {
-            whole += candidate.share();
+            whole += candidate.effective_weight();
             if whole > replaced_above {
                 picked = Some(index);
                 replaced_above = whole / (1.0 - fastrand::f64());

@@ -174,7 +174,7 @@ mod tests {
     use crate::{
         Upstream,
         balance::{
-            First, Trial,
+            First, MockCandidates,
             testing::{Marked, assert_shares, named, picks},
         },
     };
@@ -183,7 +183,7 @@ mod tests {
 
     /// The name of the upstream that each of the keys goes to.
     fn homes(upstreams: &[Upstream]) -> Vec<String> {
-        let trial = Trial::of(upstreams.iter().cloned());
+        let trial = MockCandidates::of(upstreams.iter().cloned());
         let candidates = trial.candidates();
         let policy = Rendezvous::by_query("k");
         let home = |key: usize| {
@@ -299,7 +299,7 @@ mod tests {
             .unwrap();
         let head = RequestHead::from(&request);
         let policy = Rendezvous::by_header(HeaderName::from_static("x-room"));
-        let mut trial = Trial::of(upstreams(5));
+        let mut trial = MockCandidates::of(upstreams(5));
         let home = policy.pick(&trial.candidates(), &head).unwrap();
         trial.open(home);
         trial.slow_start(home, Duration::from_secs(100));
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn without_a_key_the_fallback_picks_and_marks() {
-        let trial = Trial::of(upstreams(3));
+        let trial = MockCandidates::of(upstreams(3));
         let policy = Rendezvous::by(|_: &RequestHead<'_>| None::<String>);
         fastrand::seed(15);
         assert_shares(&picks(&policy, &trial, KEYS), &[1.; 3]);
@@ -332,7 +332,10 @@ mod tests {
     fn none_is_picked_where_none_is_wanted() {
         let policy = Rendezvous::by_path();
         let weightless = upstreams(3).into_iter().map(|upstream| upstream.weight(0));
-        assert_eq!(picks(&policy, &Trial::of(weightless), 9), [0, 0, 0]);
-        assert!(picks(&policy, &Trial::of([]), 9).is_empty());
+        assert_eq!(
+            picks(&policy, &MockCandidates::of(weightless), 9),
+            [0, 0, 0]
+        );
+        assert!(picks(&policy, &MockCandidates::of([]), 9).is_empty());
     }
 }

@@ -2,13 +2,13 @@
 
 use http::{HeaderName, HeaderValue, Request};
 
-use super::{Balance, Candidate, Candidates, Trial};
+use super::{Balance, Candidate, Candidates, MockCandidates};
 use crate::{Upstream, head::RequestHead, headers::ClientScheme};
 
 /// Upstreams of these weights, called `u0:80` and so on.
-pub(super) fn trial(weights: &[u32]) -> Trial {
+pub(super) fn trial(weights: &[u32]) -> MockCandidates {
     let upstream = |(index, weight): (usize, &u32)| named(&format!("u{index}")).weight(*weight);
-    Trial::of(weights.iter().enumerate().map(upstream))
+    MockCandidates::of(weights.iter().enumerate().map(upstream))
 }
 
 pub(super) fn named(name: &str) -> Upstream {
@@ -18,7 +18,7 @@ pub(super) fn named(name: &str) -> Upstream {
 /// How often each is picked in `times` picks for a plain request; tunnels do not add up.
 ///
 /// Panics when a pick is out of range.
-pub(super) fn picks(policy: &dyn Balance, trial: &Trial, times: usize) -> Vec<usize> {
+pub(super) fn picks(policy: &dyn Balance, trial: &MockCandidates, times: usize) -> Vec<usize> {
     picks_of(policy, &trial.candidates(), times)
 }
 

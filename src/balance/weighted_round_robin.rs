@@ -133,7 +133,7 @@ fn weight(candidate: &Candidate<'_>) -> i64 {
     if candidate.is_ready() {
         return i64::from(candidate.weight()) * 100;
     }
-    ((candidate.share() * 100.0 + 0.5) as i64).max(1)
+    ((candidate.effective_weight() * 100.0 + 0.5) as i64).max(1)
 }
 
 #[cfg(test)]
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::balance::{
-        Trial,
+        MockCandidates,
         testing::{assert_shares, named, picks, picks_of, trial},
     };
 
@@ -193,7 +193,7 @@ mod tests {
     fn the_left_out_keep_their_place() {
         let (policy, all) = (WeightedRoundRobin::new(), trial(&[1, 1, 1]));
         assert_eq!(picks(&policy, &all, 1), [1, 0, 0]);
-        let others = Trial::of([named("u1"), named("u2")]);
+        let others = MockCandidates::of([named("u1"), named("u2")]);
         assert_eq!(picks(&policy, &others, 1), [1, 0]);
         assert_eq!(picks(&policy, &all, 1), [0, 0, 1]);
         assert_eq!(picks(&policy, &all, 3), [1, 1, 1]);
@@ -203,7 +203,7 @@ mod tests {
     fn who_is_new_or_moved_joins_in_and_the_others_keep_theirs() {
         let policy = WeightedRoundRobin::new();
         assert_eq!(picks(&policy, &trial(&[1, 1]), 1), [1, 0]);
-        let reordered = Trial::of([named("u2"), named("u1"), named("u0")]);
+        let reordered = MockCandidates::of([named("u2"), named("u1"), named("u0")]);
         assert_eq!(picks(&policy, &reordered, 1), [0, 1, 0]);
         assert_eq!(picks(&policy, &reordered, 1), [1, 0, 0]);
         assert_eq!(picks(&policy, &reordered, 99_999), [33_333; 3]);

@@ -24,14 +24,14 @@ use super::ledger::SECONDS;
 /// use wsplice::{Pool, RetryBudget};
 ///
 /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?
-///     .retry_budget(RetryBudget::new().share(0.1).per_second(50));
+///     .retry_budget(RetryBudget::new().ratio(0.1).per_second(50));
 /// # let _ = pool;
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct RetryBudget {
-    share: f64,
+    ratio: f64,
     per_second: u32,
 }
 
@@ -39,15 +39,15 @@ impl RetryBudget {
     /// A retry for every fifth request, and 10 a second.
     pub const fn new() -> Self {
         Self {
-            share: 0.2,
+            ratio: 0.2,
             per_second: 10,
         }
     }
 
     /// Retries for each request of the last 10 seconds: 0.2 means 20 %. What is below 0, or no
     /// number, is taken for 0.
-    pub fn share(mut self, share: f64) -> Self {
-        self.share = share.max(0.0);
+    pub fn ratio(mut self, ratio: f64) -> Self {
+        self.ratio = ratio.max(0.0);
         self
     }
 
@@ -61,7 +61,7 @@ impl RetryBudget {
     /// What the retries of a window with so many requests may cost.
     pub(super) fn allows(&self, requests: u64) -> u64 {
         let retry = Cost::Request.units();
-        let by_share = self.share * requests as f64 * retry as f64;
+        let by_share = self.ratio * requests as f64 * retry as f64;
         let by_time = u64::from(self.per_second) * SECONDS * retry;
         // A hair is added for what rounding took: a fifth of five is one. The cast saturates.
         ((by_share + 1e-6) as u64).saturating_add(by_time)

@@ -191,7 +191,7 @@ mod tests {
         let start = Instant::now();
         let (mut ledger, budget) = (
             Ledger::default(),
-            RetryBudget::new().share(0.5).per_second(0),
+            RetryBudget::new().ratio(0.5).per_second(0),
         );
         requests(&mut ledger, start, 2);
         let entry = ledger.retry(&budget, Cost::Request, start).unwrap();
@@ -218,7 +218,7 @@ mod tests {
         let now = Instant::now();
         for (share, expected) in [(f64::NAN, 0), (-1.0, 0), (f64::INFINITY, 1000)] {
             let mut ledger = Ledger::default();
-            let budget = RetryBudget::new().share(share).per_second(0);
+            let budget = RetryBudget::new().ratio(share).per_second(0);
             requests(&mut ledger, now, 1);
             assert_eq!(granted(&mut ledger, &budget, now, 1000), expected);
         }
@@ -233,7 +233,7 @@ mod tests {
             per_second in 0_u32..4,
         ) {
             let start = Instant::now();
-            let budget = RetryBudget::new().share(share).per_second(per_second);
+            let budget = RetryBudget::new().ratio(share).per_second(per_second);
             let (mut ledger, mut at) = (Ledger::default(), 0);
             let mut history = Vec::new();
             for (wait_ms, new, tries) in steps {

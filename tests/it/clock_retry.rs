@@ -229,7 +229,7 @@ async fn when_the_outage_is_over_everyone_gets_through_again() {
 #[tokio::test(start_paused = true)]
 async fn the_budget_is_one_for_all_layers_of_a_pool() {
     let world = World::of([Does::HangUp, Does::Accept]);
-    let budget = RetryBudget::new().share(0.0).per_second(1);
+    let budget = RetryBudget::new().ratio(0.0).per_second(1);
     let pool = world.pool().balance(First::new()).retry_budget(budget);
     // Its health is not what is tested here.
     let pool = pool.health_policy(wsplice::health::Consecutive::new().fails(1000));

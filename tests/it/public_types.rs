@@ -155,7 +155,7 @@ fn types_of_the_upstream_side() {
         balance::Random,
         balance::Rendezvous,
         balance::RoundRobin,
-        balance::Trial,
+        balance::MockCandidates,
         balance::WeightedRoundRobin,
         connect::Address,
         dyn connect::Connect,

@@ -143,7 +143,7 @@ impl fmt::Debug for Sticky {
 mod tests {
     use super::*;
     use crate::balance::{
-        First, Trial,
+        First, MockCandidates,
         testing::{assert_shares, picks, trial},
     };
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     /// What is picked for a request with this `Cookie` line, and what the answer sets.
-    fn answer(policy: &Sticky, trial: &Trial, cookie: &str) -> (usize, Option<String>) {
+    fn answer(policy: &Sticky, trial: &MockCandidates, cookie: &str) -> (usize, Option<String>) {
         let request = http::Request::get("/")
             .header("cookie", cookie)
             .body(())

@@ -20,11 +20,11 @@ use super::Candidates;
 /// ```
 /// use wsplice::{
 ///     Upstream,
-///     balance::{Balance, LeastTunnels, Trial},
+///     balance::{Balance, LeastTunnels, MockCandidates},
 ///     head::RequestHead,
 /// };
 ///
-/// let mut trial = Trial::of([Upstream::new("ws://10.0.0.1")?, Upstream::new("ws://10.0.0.2")?]);
+/// let mut trial = MockCandidates::of([Upstream::new("ws://10.0.0.1")?, Upstream::new("ws://10.0.0.2")?]);
 /// trial.open(0);
 ///
 /// let request = http::Request::new(());
@@ -33,7 +33,7 @@ use super::Candidates;
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
 #[derive(Debug)]
-pub struct Trial {
+pub struct MockCandidates {
     members: Vec<Arc<Member>>,
     claims: Vec<Vec<Claim>>,
 }
@@ -45,7 +45,7 @@ enum Claim {
     Tunnel,
 }
 
-impl Trial {
+impl MockCandidates {
     /// These upstreams, with no tunnels.
     #[must_use]
     pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
