@@ -143,7 +143,9 @@ pub use error::{BoxError, Error, ErrorKind, Side};
 pub use forward::ForwardHttp;
 pub use handshake::InvalidUpgradeResponse;
 pub use observe::{Observer, RequestInfo, UpstreamChange};
-pub use pool::{Follow, FollowStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus};
+pub use pool::{
+    DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus,
+};
 pub use proxy::{
     Proxy, ProxyLayer, RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };

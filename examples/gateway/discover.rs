@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wsplice::connect::Connector;
 use wsplice::discovery::{Discover, Dns, DnsResolver};
-use wsplice::{Follow, Pool, Upstream};
+use wsplice::{DiscoveryHandle, Pool, Upstream};
 
 /// How long the gateway waits for its upstreams before it serves without.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ impl Source {
         &self,
         pool: &Pool,
         change: impl Fn(Upstream) -> Upstream + Send + 'static,
-    ) -> Follow {
+    ) -> DiscoveryHandle {
         let follow = pool.follow(self.dns.clone().each(change));
         match follow.ready(PATIENCE).await {
             Ok(()) => tracing::info!(source = %self, upstreams = pool.len(), "proxying"),

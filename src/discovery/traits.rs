@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::upstream::Upstream;
 
-use super::{DiscoverError, Each};
+use super::{DiscoverError, MapUpstreams};
 
 /// What [`Discover::discover`] returns.
 pub type Discovering<'a> =
@@ -63,19 +63,19 @@ pub trait Discover: fmt::Debug + Send {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Admission, Upstream, discovery::{Discover, Fixed}};
+    /// use wsplice::{Admission, Upstream, discovery::{Discover, StaticSource}};
     ///
-    /// let upstreams = Fixed::new([Upstream::new("ws://10.0.0.1:8080")?])
+    /// let upstreams = StaticSource::new([Upstream::new("ws://10.0.0.1:8080")?])
     ///     .each(|upstream| upstream.admission(Admission::new().max_tunnels(10_000)));
     /// # let _ = upstreams;
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
-    fn each<F>(self, change: F) -> Each<Self, F>
+    fn each<F>(self, change: F) -> MapUpstreams<Self, F>
     where
         Self: Sized,
         F: FnMut(Upstream) -> Upstream + Send,
     {
-        Each::new(self, change)
+        MapUpstreams::new(self, change)
     }
 }
 
@@ -101,7 +101,7 @@ impl Discover for mpsc::Receiver<Vec<Upstream>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discovery::{Fixed, Watched, testing::upstreams};
+    use crate::discovery::{StaticSource, WatchSource, testing::upstreams};
 
     #[tokio::test]
     async fn of_sets_that_wait_in_a_channel_the_newest_counts() {
@@ -118,8 +118,8 @@ mod tests {
     async fn sources_can_be_boxed_and_changed() {
         let (sender, receiver) = tokio::sync::watch::channel(upstreams(&["a"]));
         let sources: [Box<dyn Discover>; 2] = [
-            Box::new(Fixed::new(upstreams(&["a"])).each(|upstream| upstream.weight(7))),
-            Box::new(Watched::new(receiver).each(|upstream| upstream.weight(7))),
+            Box::new(StaticSource::new(upstreams(&["a"])).each(|upstream| upstream.weight(7))),
+            Box::new(WatchSource::new(receiver).each(|upstream| upstream.weight(7))),
         ];
         drop(sender);
         for source in sources {

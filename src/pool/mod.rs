@@ -19,8 +19,8 @@
 mod alarm;
 mod bell;
 mod compare;
+mod discovery;
 mod drains;
-mod follow;
 mod handle;
 mod health;
 mod lease;
@@ -39,7 +39,7 @@ mod upstream_loss;
 #[cfg(test)]
 mod tests;
 
-pub use follow::{Follow, FollowStatus};
+pub use discovery::{DiscoveryHandle, DiscoveryStatus};
 pub use handle::Pool;
 pub(crate) use lease::Lease;
 pub use retries::RetryStatus;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::{net::TcpListener, task::JoinSet};
 use wsplice::{
-    Follow, Pool, ProxyLayer,
+    DiscoveryHandle, Pool, ProxyLayer,
     connect::Connector,
     discovery::{DiscoverError, Dns, DnsResolver, IpFamilies},
 };
@@ -48,7 +48,7 @@ async fn until_names(pool: &Pool, expected: &[&str]) {
     until(&format!("{expected:?}"), || names(pool) == expected).await;
 }
 
-async fn next_failure(follow: &Follow) -> DiscoverError {
+async fn next_failure(follow: &DiscoveryHandle) -> DiscoverError {
     let before = follow.status().failures;
     until("a failure", || follow.status().failures > before).await;
     follow.status().last_failure.unwrap()

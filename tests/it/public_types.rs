@@ -26,8 +26,8 @@ fn types_of_the_root() {
         wsplice::Drained,
         wsplice::Error,
         wsplice::ErrorKind,
-        wsplice::Follow,
-        wsplice::FollowStatus,
+        wsplice::DiscoveryHandle,
+        wsplice::DiscoveryStatus,
         wsplice::FrameCounts,
         wsplice::Framing,
         wsplice::RequestInfo<'_>,
@@ -186,11 +186,11 @@ fn types_of_the_upstream_side() {
 fn types_of_discovery() {
     are_debug_send_sync![
         discovery::DiscoverError,
-        discovery::Each<discovery::Fixed, ()>,
-        discovery::Every<()>,
-        discovery::Streamed<()>,
-        discovery::Fixed,
-        discovery::Watched,
+        discovery::MapUpstreams<discovery::StaticSource, ()>,
+        discovery::PollSource<()>,
+        discovery::StreamSource<()>,
+        discovery::StaticSource,
+        discovery::WatchSource,
     ];
 }
 

@@ -19,9 +19,9 @@ const SHORTEST: Duration = Duration::from_millis(10);
 ///
 /// ```
 /// use std::time::Duration;
-/// use wsplice::{Upstream, discovery::{DiscoverError, Every}};
+/// use wsplice::{Upstream, discovery::{DiscoverError, PollSource}};
 ///
-/// let source = Every::new(Duration::from_secs(10), || async {
+/// let source = PollSource::new(Duration::from_secs(10), || async {
 ///     let mut upstreams = Vec::new();
 ///     for address in ask_the_registry().await.map_err(DiscoverError::failed)? {
 ///         upstreams.push(Upstream::new(&address).map_err(DiscoverError::failed)?);
@@ -33,14 +33,14 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// # async fn ask_the_registry() -> std::io::Result<Vec<String>> { Ok(vec![]) }
 /// ```
 #[derive(Clone)]
-pub struct Every<F> {
+pub struct PollSource<F> {
     ask: F,
     interval: Duration,
     poll_timeout: Duration,
     pace: Pace,
 }
 
-impl<F, Fut> Every<F>
+impl<F, Fut> PollSource<F>
 where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<Vec<Upstream>, DiscoverError>> + Send,
@@ -65,7 +65,7 @@ where
     }
 }
 
-impl<F, Fut> Discover for Every<F>
+impl<F, Fut> Discover for PollSource<F>
 where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<Vec<Upstream>, DiscoverError>> + Send,
@@ -92,9 +92,9 @@ where
     }
 }
 
-impl<F> fmt::Debug for Every<F> {
+impl<F> fmt::Debug for PollSource<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Every")
+        f.debug_struct("PollSource")
             .field("interval", &self.interval)
             .field("poll_timeout", &self.poll_timeout)
             .field("pace", &self.pace)
@@ -116,7 +116,7 @@ mod tests {
             Ok(upstreams(&["b"])),
         ]
         .into_iter();
-        let mut source = Every::new(Duration::from_secs(60), move || {
+        let mut source = PollSource::new(Duration::from_secs(60), move || {
             let answer = answers.next();
             async move {
                 match answer {

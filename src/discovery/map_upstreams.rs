@@ -7,18 +7,18 @@ use crate::upstream::Upstream;
 
 /// A source whose upstreams are changed; made by [`Discover::each`].
 #[derive(Clone)]
-pub struct Each<D, F> {
+pub struct MapUpstreams<D, F> {
     source: D,
     change: F,
 }
 
-impl<D, F> Each<D, F> {
+impl<D, F> MapUpstreams<D, F> {
     pub(super) const fn new(source: D, change: F) -> Self {
         Self { source, change }
     }
 }
 
-impl<D, F> Discover for Each<D, F>
+impl<D, F> Discover for MapUpstreams<D, F>
 where
     D: Discover,
     F: FnMut(Upstream) -> Upstream + Send,
@@ -33,9 +33,9 @@ where
     }
 }
 
-impl<D: fmt::Debug, F> fmt::Debug for Each<D, F> {
+impl<D: fmt::Debug, F> fmt::Debug for MapUpstreams<D, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Each")
+        f.debug_struct("MapUpstreams")
             .field("source", &self.source)
             .finish_non_exhaustive()
     }

@@ -15,23 +15,23 @@ use crate::{error::BoxError, upstream::Upstream};
 ///
 /// ```
 /// use futures_util::stream;
-/// use wsplice::{BoxError, Pool, Upstream, discovery::Streamed};
+/// use wsplice::{BoxError, Pool, Upstream, discovery::StreamSource};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let upstreams = vec![Upstream::new("ws://10.0.0.1:8080")?];
 /// let pool = Pool::from_upstreams([]);
-/// let follow = pool.follow(Streamed::new(stream::iter([Ok::<_, BoxError>(upstreams)])));
+/// let follow = pool.follow(StreamSource::new(stream::iter([Ok::<_, BoxError>(upstreams)])));
 /// follow.ready(std::time::Duration::from_secs(5)).await?;
 /// assert_eq!(pool.len(), 1);
 /// # Ok(())
 /// # }
 /// ```
-pub struct Streamed<S> {
+pub struct StreamSource<S> {
     stream: Pin<Box<S>>,
 }
 
-impl<S, E> Streamed<S>
+impl<S, E> StreamSource<S>
 where
     S: Stream<Item = Result<Vec<Upstream>, E>> + Send,
     E: Into<BoxError>,
@@ -45,7 +45,7 @@ where
     }
 }
 
-impl<S, E> Discover for Streamed<S>
+impl<S, E> Discover for StreamSource<S>
 where
     S: Stream<Item = Result<Vec<Upstream>, E>> + Send,
     E: Into<BoxError>,
@@ -58,9 +58,9 @@ where
     }
 }
 
-impl<S> fmt::Debug for Streamed<S> {
+impl<S> fmt::Debug for StreamSource<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Streamed").finish_non_exhaustive()
+        f.debug_struct("StreamSource").finish_non_exhaustive()
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     #[tokio::test]
     async fn sets_failures_and_the_end_are_told_in_their_order() {
         let told = [Ok(upstreams(&["a"])), Err("no answer"), Ok(Vec::new())];
-        let mut source = Streamed::new(stream::iter(told));
+        let mut source = StreamSource::new(stream::iter(told));
         assert_eq!(source.discover().await.unwrap().unwrap(), upstreams(&["a"]));
         let failure = source.discover().await.unwrap().unwrap_err();
         assert!(failure.to_string().contains("no answer"), "{failure}");

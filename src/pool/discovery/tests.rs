@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    discovery::{Discovering, Fixed, testing::upstreams},
+    discovery::{Discovering, StaticSource, testing::upstreams},
     observe::{Observer, UpstreamChange},
 };
 
@@ -87,7 +87,7 @@ async fn the_figures_of_an_upstream_survive_a_set_without_it() {
 async fn an_identical_set_changes_nothing() {
     let pool = Pool::from_upstreams(upstreams(&["a", "b"]));
     let before = pool.state.roster();
-    let follow = pool.follow(Fixed::new(upstreams(&["a", "b"])));
+    let follow = pool.follow(StaticSource::new(upstreams(&["a", "b"])));
     follow.ready(SOON).await.unwrap();
     assert!(Arc::ptr_eq(&before, &pool.state.roster()));
 }
@@ -207,7 +207,7 @@ async fn whoever_waits_is_told_when_nothing_comes() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_has_ended_leaves_the_last_set() {
     let pool = Pool::from_upstreams([]);
-    let follow = pool.follow(Fixed::new(upstreams(&["a"])));
+    let follow = pool.follow(StaticSource::new(upstreams(&["a"])));
     follow.ready(SOON).await.unwrap();
     settle().await;
     assert!(follow.is_over());

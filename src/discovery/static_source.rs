@@ -7,11 +7,11 @@ use crate::upstream::Upstream;
 ///
 /// For a program whose settings say which source there is: else make the pool of them.
 #[derive(Clone, Debug)]
-pub struct Fixed {
+pub struct StaticSource {
     upstreams: Option<Vec<Upstream>>,
 }
 
-impl Fixed {
+impl StaticSource {
     /// These upstreams.
     #[must_use]
     pub fn new(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
@@ -21,7 +21,7 @@ impl Fixed {
     }
 }
 
-impl Discover for Fixed {
+impl Discover for StaticSource {
     fn discover(&mut self) -> Discovering<'_> {
         let upstreams = self.upstreams.take();
         Box::pin(async move { upstreams.map(Ok) })

@@ -13,13 +13,13 @@ use crate::upstream::Upstream;
 ///
 /// ```
 /// use tokio::sync::watch;
-/// use wsplice::{Pool, Upstream, discovery::Watched};
+/// use wsplice::{Pool, Upstream, discovery::WatchSource};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (upstreams, receiver) = watch::channel(vec![Upstream::new("ws://10.0.0.1:8080")?]);
 /// let pool = Pool::from_upstreams([]);
-/// let follow = pool.follow(Watched::new(receiver));
+/// let follow = pool.follow(WatchSource::new(receiver));
 /// follow.ready(std::time::Duration::from_secs(5)).await?;
 /// assert_eq!(pool.len(), 1);
 ///
@@ -29,11 +29,11 @@ use crate::upstream::Upstream;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub struct WatchSource {
     receiver: watch::Receiver<Vec<Upstream>>,
 }
 
-impl Watched {
+impl WatchSource {
     /// What is sent to this receiver, and what it holds now.
     #[must_use]
     pub fn new(mut receiver: watch::Receiver<Vec<Upstream>>) -> Self {
@@ -42,7 +42,7 @@ impl Watched {
     }
 }
 
-impl Discover for Watched {
+impl Discover for WatchSource {
     fn discover(&mut self) -> Discovering<'_> {
         Box::pin(async {
             self.receiver.changed().await.ok()?;
@@ -59,7 +59,7 @@ mod tests {
     #[tokio::test]
     async fn the_value_at_the_start_counts_and_so_does_the_last_before_the_end() {
         let (sender, receiver) = watch::channel(upstreams(&["a"]));
-        let mut source = Watched::new(receiver);
+        let mut source = WatchSource::new(receiver);
         assert_eq!(source.discover().await.unwrap().unwrap(), upstreams(&["a"]));
         sender.send_replace(upstreams(&["a", "b"]));
         sender.send_replace(Vec::new());

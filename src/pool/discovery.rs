@@ -31,7 +31,7 @@ impl Pool {
     /// Makes the upstreams that the source tells the pool's, from now on: each set replaces all
     /// that the pool has, edits by hand included. See [`discovery`](crate::discovery).
     ///
-    /// It goes by the settings of this handle, so make them before. It goes on until the [`Follow`] is dropped, the pool is (its last clone, and the last
+    /// It goes by the settings of this handle, so make them before. It goes on until the [`DiscoveryHandle`] is dropped, the pool is (its last clone, and the last
     /// tunnel), or the source ends. What was found last stays. A pool should follow one source at
     /// a time.
     ///
@@ -43,12 +43,12 @@ impl Pool {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use wsplice::{Pool, Upstream, discovery::Every};
+    /// use wsplice::{Pool, Upstream, discovery::PollSource};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = Pool::from_upstreams([]);
-    /// let follow = pool.follow(Every::new(Duration::from_secs(10), || async {
+    /// let follow = pool.follow(PollSource::new(Duration::from_secs(10), || async {
     ///     Ok(vec![Upstream::from_address(wsplice::connect::Address::tcp("10.0.0.1", 8080))])
     /// }));
     /// follow.ready(Duration::from_secs(5)).await?; // or clients get 503 meanwhile
@@ -56,8 +56,8 @@ impl Pool {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn follow(&self, source: impl Discover + 'static) -> Follow {
-        let (tells, status) = watch::channel(FollowStatus::default());
+    pub fn follow(&self, source: impl Discover + 'static) -> DiscoveryHandle {
+        let (tells, status) = watch::channel(DiscoveryStatus::default());
         let follower = Follower {
             state: Arc::downgrade(&self.state),
             pool_is: self.state.presence(),
@@ -65,7 +65,7 @@ impl Pool {
             source: Box::new(source),
             status: tells,
         };
-        Follow {
+        DiscoveryHandle {
             task: Some(task::spawn(follower.run())),
             status,
         }
@@ -74,16 +74,16 @@ impl Pool {
 
 /// A pool follows a source for as long as this is held.
 #[must_use = "the pool stops following when this is dropped"]
-pub struct Follow {
+pub struct DiscoveryHandle {
     /// `None` once it goes on by itself.
     task: Option<AbortHandle>,
-    status: watch::Receiver<FollowStatus>,
+    status: watch::Receiver<DiscoveryStatus>,
 }
 
 /// How following a source goes.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct FollowStatus {
+pub struct DiscoveryStatus {
     /// When the source told a set of upstreams last.
     pub found_at: Option<Instant>,
     /// Failures since then.
@@ -92,7 +92,7 @@ pub struct FollowStatus {
     pub last_failure: Option<DiscoverError>,
 }
 
-impl Follow {
+impl DiscoveryHandle {
     /// Waits until the source has told its first set of upstreams, empty or not.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Follow {
 
     /// How it goes.
     #[must_use]
-    pub fn status(&self) -> FollowStatus {
+    pub fn status(&self) -> DiscoveryStatus {
         self.status.borrow().clone()
     }
 
@@ -127,7 +127,7 @@ impl Follow {
     }
 }
 
-impl Drop for Follow {
+impl Drop for DiscoveryHandle {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -135,9 +135,9 @@ impl Drop for Follow {
     }
 }
 
-impl fmt::Debug for Follow {
+impl fmt::Debug for DiscoveryHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Follow")
+        f.debug_struct("DiscoveryHandle")
             .field("status", &*self.status.borrow())
             .field("is_over", &self.is_over())
             .finish_non_exhaustive()
@@ -151,7 +151,7 @@ struct Follower {
     pool_is: watch::Receiver<()>,
     settings: Arc<PoolSettings>,
     source: Box<dyn Discover>,
-    status: watch::Sender<FollowStatus>,
+    status: watch::Sender<DiscoveryStatus>,
 }
 
 impl Follower {
@@ -191,9 +191,9 @@ impl Follower {
             // The panic itself was told by the panic hook.
             Err(_) => tracing::error!("a policy or an observer panicked"),
         }
-        let before = self.status.send_replace(FollowStatus {
+        let before = self.status.send_replace(DiscoveryStatus {
             found_at: Some(Instant::now()),
-            ..FollowStatus::default()
+            ..DiscoveryStatus::default()
         });
         if before.failures > 0 {
             tracing::info!(failures = before.failures, "upstreams are found again");
