@@ -2,14 +2,14 @@
 
 /// A place on a shared connection, which nobody has.
 #[derive(Debug)]
-pub(crate) enum Place {}
+pub(crate) enum StreamSlot {}
 
 /// Shared connections, of which there are none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shared(());
+pub(crate) struct Http2Pool(());
 
-impl Shared {
-    pub(crate) fn anew(&self) -> Self {
+impl Http2Pool {
+    pub(crate) fn with_no_connections(&self) -> Self {
         Self(())
     }
 }

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
 
 use crate::{
-    connect::{Dial, Link},
+    connect::{Dialer, UpstreamConnection},
     error::{BoxError, Error},
     transport::Transport,
 };
@@ -51,15 +51,19 @@ pub(crate) enum RefusalBody {
 /// [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) when the connection breaks or what comes
 /// is not HTTP; over HTTP/2 what `dial` may give, when it had to be tried again.
 pub(crate) async fn exchange(
-    link: Link,
-    dial: &Dial,
+    link: UpstreamConnection,
+    dial: &Dialer,
     request: Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
 ) -> Result<Answer, Error> {
     match link {
-        Link::Own(transport) => exchange::exchange(transport, request, limits, body_timeout).await,
-        Link::Shared(place) => http2::exchange(place, dial, &request, limits, body_timeout).await,
+        UpstreamConnection::Own(transport) => {
+            exchange::exchange(transport, request, limits, body_timeout).await
+        }
+        UpstreamConnection::Shared(place) => {
+            http2::exchange(place, dial, &request, limits, body_timeout).await
+        }
     }
 }
 
@@ -112,8 +116,8 @@ mod tests {
         };
         let request = Request::new(Empty::new());
         let limits = HeadLimits::default();
-        let link = Link::Own(Transport::new(near));
-        let dial = Dial::default();
+        let link = UpstreamConnection::Own(Transport::new(near));
+        let dial = Dialer::default();
         let asked = exchange(link, &dial, request, limits, Duration::from_secs(9));
         let (answer, ()) = tokio::join!(asked, upstream);
         let Ok(Answer::Refusal(response)) = answer else {

@@ -25,7 +25,7 @@ use super::{
     inbound::has_other_coding,
     refusal::{self, Conn},
     replay::Replay,
-    spelling::spell,
+    spelling::encode_head,
     switching::{Seen, look, parse},
 };
 
@@ -67,7 +67,7 @@ pub(crate) async fn exchange(
 ) -> Result<Answer, Error> {
     let mut asking = Asking {
         transport,
-        unsent: spell(&request).into(),
+        unsent: encode_head(&request).into(),
         broken: None,
         read: BytesMut::with_capacity(READ),
     };

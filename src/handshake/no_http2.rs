@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::Empty;
 
 use crate::{
-    connect::{Dial, Place},
+    connect::{Dialer, StreamSlot},
     error::{BoxError, Error},
 };
 
@@ -22,8 +22,8 @@ use super::{Answer, HeadLimits};
 pub(crate) enum Body {}
 
 pub(super) async fn exchange(
-    place: Place,
-    _dial: &Dial,
+    place: StreamSlot,
+    _dial: &Dialer,
     _request: &Request<Empty<Bytes>>,
     _limits: HeadLimits,
     _body_timeout: Duration,

@@ -13,7 +13,7 @@ const USUAL_LINE: usize = 64;
 /// Header names begin their words in capitals, and those of the handshake are written as
 /// RFC 6455 §11.3 writes them: names are compared in any case, but some servers do not know
 /// (RFC 9110 §5.1).
-pub(super) fn spell<B>(request: &Request<B>) -> Vec<u8> {
+pub(super) fn encode_head<B>(request: &Request<B>) -> Vec<u8> {
     let headers = request.headers();
     let mut head = Vec::with_capacity((headers.len() + 2) * USUAL_LINE);
     head.extend_from_slice(request.method().as_str().as_bytes());
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn spelled(request: &Request<()>) -> String {
-        String::from_utf8(spell(request)).unwrap()
+        String::from_utf8(encode_head(request)).unwrap()
     }
 
     #[test]
@@ -92,7 +92,11 @@ mod tests {
     fn a_value_goes_as_it_is() {
         let value = HeaderValue::from_bytes(b"a\xff b").unwrap();
         let request = Request::get("/").header("x", value).body(()).unwrap();
-        assert!(spell(&request).windows(4).any(|part| part == b"a\xff b"));
+        assert!(
+            encode_head(&request)
+                .windows(4)
+                .any(|part| part == b"a\xff b")
+        );
     }
 
     #[test]

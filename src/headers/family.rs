@@ -28,7 +28,7 @@ pub(super) fn is_member(name: &HeaderName) -> bool {
 /// they turn `X_Forwarded_For` and `X-Forwarded-For` into the same variable. A trusted
 /// proxy manages the real names and passes aliases on unseen (GHSA-f59h-q822-g45g,
 /// GHSA-5m6w-wvh7-57vm). From an untrusted sender it is the whole family.
-pub(super) fn drop_unbelieved(headers: &mut HeaderMap, trust: Trust) {
+pub(super) fn strip_untrusted(headers: &mut HeaderMap, trust: Trust) {
     let unbelieved: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_related(name))
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn an_untrusted_sender_keeps_only_unrelated_names() {
         let mut headers = all();
-        drop_unbelieved(&mut headers, Trust::Untrusted);
+        strip_untrusted(&mut headers, Trust::Untrusted);
         assert_eq!(headers.len(), STRANGERS.len());
         assert!(STRANGERS.iter().all(|name| headers.contains_key(*name)));
     }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_trusted_sender_loses_only_the_aliases() {
         let mut headers = all();
-        drop_unbelieved(&mut headers, Trust::Trusted);
+        strip_untrusted(&mut headers, Trust::Trusted);
         assert_eq!(headers.len(), STRANGERS.len() + REAL.len());
         for alias in ALIASES {
             assert!(!headers.contains_key(alias), "{alias}");

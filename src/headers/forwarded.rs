@@ -167,7 +167,7 @@ impl ForwardedHeaders {
     pub fn apply(&self, headers: &mut HeaderMap, client: &ClientInfo, host: Option<&HeaderValue>) {
         let real_ip = self.client_ip(headers, client);
         // From here on, what is left of the family is believed.
-        family::drop_unbelieved(headers, self.trust_in(client));
+        family::strip_untrusted(headers, self.trust_in(client));
         if self.writes_for {
             x_forwarded::append_for(headers, client.peer_ip());
         }

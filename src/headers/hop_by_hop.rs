@@ -97,7 +97,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     for name in &misplaced {
         trailers.remove(name);
     }
-    family::drop_unbelieved(trailers, family::Trust::Untrusted);
+    family::strip_untrusted(trailers, family::Trust::Untrusted);
 }
 
 /// The headers which `Connection` names and may name, but for the usual ones, which go

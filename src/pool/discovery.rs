@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     discovery::{Discover, DiscoverError, Discovering},
-    task::{self, caught},
+    task::{self, catch_panic},
     upstream::Upstream,
 };
 
@@ -185,7 +185,7 @@ impl Follower {
     }
 
     fn take(&self, pool: &Pool, upstreams: Vec<Upstream>) {
-        match caught(|| pool.replace(upstreams)) {
+        match catch_panic(|| pool.replace(upstreams)) {
             Ok(true) => tracing::info!(upstreams = pool.len(), "upstreams changed"),
             Ok(false) => {}
             // The panic itself was told by the panic hook.
@@ -207,7 +207,7 @@ impl Follower {
             _ => tracing::debug!(%error, kept, "upstreams still cannot be found"),
         }
         for observer in pool.state.news.observers() {
-            if caught(|| observer.discovery_failed(&error)).is_err() {
+            if catch_panic(|| observer.discovery_failed(&error)).is_err() {
                 tracing::error!("an observer panicked");
             }
         }
@@ -230,7 +230,7 @@ async fn ask(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, Discover
             let asked = asked.as_mut();
             asked.map_or(Poll::Ready(None), |asked| asked.as_mut().poll(cx))
         };
-        caught(poll).unwrap_or_else(|_| {
+        catch_panic(poll).unwrap_or_else(|_| {
             let panicked = DiscoverError::failed("the source panicked");
             Poll::Ready(Some(Err(panicked)))
         })

@@ -8,7 +8,7 @@ use http_body_util::Empty;
 use tokio::time::timeout;
 
 use crate::{
-    connect::Link,
+    connect::UpstreamConnection,
     error::{Error, ErrorKind},
     handshake::{Agreement, Answer, Offer, accepted, exchange, outbound, refused},
     head::RequestHead,
@@ -56,7 +56,7 @@ impl Wish {
         &self,
         settings: &Settings,
         lease: &Lease,
-        link: Link,
+        link: UpstreamConnection,
     ) -> Result<Heard, Error> {
         let mark = mark(settings, &self.head, &self.client, lease);
         let request = outbound(
@@ -127,7 +127,7 @@ pub(super) fn view<'a>(
 
 async fn await_answer(
     settings: &Settings,
-    link: Link,
+    link: UpstreamConnection,
     request: Request<Empty<Bytes>>,
 ) -> Result<Answer, Error> {
     let timeouts = &settings.timeouts;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     admission::Visit,
-    connect::Link,
+    connect::UpstreamConnection,
     error::{Error, ErrorKind},
     head::RequestHead,
     headers::ClientInfo,
@@ -110,14 +110,14 @@ impl<'a> Attempts<'a> {
         &mut self,
         head: &RequestHead<'_>,
         client: &ClientInfo,
-    ) -> Result<(Attempt, Link), Standing> {
+    ) -> Result<(Attempt, UpstreamConnection), Standing> {
         loop {
             let attempt = self.next(head).await?;
             let upstream = attempt.lease.member().upstream();
             let header = upstream.proxy_header(head.client_ip(), client);
             let dial = &self.settings().dial;
             let reached = self
-                .bounded(pin!(dial.reach(
+                .bounded(pin!(dial.acquire(
                     upstream.address(),
                     upstream.version(),
                     header.as_ref()

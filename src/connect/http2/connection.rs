@@ -59,7 +59,7 @@ impl Connection {
     }
 
     /// Takes the place of a stream, if there is room.
-    pub(super) fn take(self: &Arc<Self>, peer: &Arc<Peer>) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, peer: &Arc<Peer>) -> Option<StreamSlot> {
         let mut state = self.state();
         let sender = state.check()?.clone();
         // RFC 9113 §5.1.2: the upstream may change its mind at any time.
@@ -67,10 +67,10 @@ impl Connection {
             return None;
         }
         state.streams += 1;
-        Some(Place {
+        Some(StreamSlot {
             sender,
             peer: Arc::clone(peer),
-            occupied: Occupied(Arc::clone(self)),
+            occupied: StreamGuard(Arc::clone(self)),
         })
     }
 
@@ -122,21 +122,21 @@ impl fmt::Debug for Connection {
 }
 
 /// A place on a connection: a stream that is not open yet.
-pub(crate) struct Place {
+pub(crate) struct StreamSlot {
     sender: SendRequest<Bytes>,
     peer: Arc<Peer>,
-    occupied: Occupied,
+    occupied: StreamGuard,
 }
 
 /// A stream that counts as open.
 #[derive(Debug)]
-pub(crate) struct Occupied(Arc<Connection>);
+pub(crate) struct StreamGuard(Arc<Connection>);
 
 /// A stream on which a request was sent.
 pub(crate) struct Opened {
     pub(crate) response: ResponseFuture,
     pub(crate) sending: SendStream<Bytes>,
-    pub(crate) occupied: Occupied,
+    pub(crate) occupied: StreamGuard,
 }
 
 /// The connections to an upstream on which a request was tried.
@@ -146,7 +146,7 @@ pub(crate) struct Tried {
     pub(super) connections: Vec<Arc<Connection>>,
 }
 
-impl Place {
+impl StreamSlot {
     /// `https` behind TLS, else `http` (RFC 8441 §5).
     pub(crate) fn scheme(&self) -> Scheme {
         self.occupied.0.scheme.clone()
@@ -168,14 +168,14 @@ impl Place {
 }
 
 impl Tried {
-    pub(crate) fn on(place: &Place) -> Self {
+    pub(crate) fn on(place: &StreamSlot) -> Self {
         Self {
             peer: Arc::clone(&place.peer),
             connections: vec![Arc::clone(&place.occupied.0)],
         }
     }
 
-    pub(crate) fn add(&mut self, place: &Place) {
+    pub(crate) fn add(&mut self, place: &StreamSlot) {
         self.connections.push(Arc::clone(&place.occupied.0));
     }
 
@@ -191,13 +191,13 @@ pub(crate) fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for StreamSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Place").field(&self.occupied.0).finish()
+        f.debug_tuple("StreamSlot").field(&self.occupied.0).finish()
     }
 }
 
-impl Drop for Occupied {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.streams = state.streams.saturating_sub(1);

@@ -13,7 +13,7 @@ use http::uri::Scheme;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    connect::{Address, Agreed, Alpn, Dial},
+    connect::{Address, Agreed, Alpn, Dialer},
     error::{BoxError, Error, ErrorKind},
     task,
     transport::Transport,
@@ -41,9 +41,9 @@ pub(super) enum Found {
 ///
 /// # Errors
 ///
-/// As [`Dial::dial`], and [`ErrorKind::Http2Unsupported`] where HTTP/1.1 is not offered.
+/// As [`Dialer::dial`], and [`ErrorKind::Http2Unsupported`] where HTTP/1.1 is not offered.
 pub(super) async fn open(
-    dial: &Dial,
+    dial: &Dialer,
     address: &Address,
     alpn: Alpn,
     settings: &Http2Connections,

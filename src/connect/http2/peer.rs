@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{connect::Address, error::Error, later::saturating_add};
 
-use super::connection::{Connection, Place};
+use super::connection::{Connection, StreamSlot};
 
 /// How long it is remembered that an upstream wants HTTP/1.1.
 const MEMORY: Duration = Duration::from_secs(300);
@@ -31,17 +31,17 @@ struct State {
 }
 
 /// What to do for a place.
-pub(super) enum Turn {
-    Take(Place),
+pub(super) enum Checkout {
+    Take(StreamSlot),
     /// There is no room: open a connection.
-    Open(Opening),
+    Open(PendingConnection),
     /// Somebody is opening one already.
     Wait(watch::Receiver<Option<Error>>),
 }
 
 /// The right to open a connection, which one has at a time. Those who wait go on when it is
 /// dropped.
-pub(super) struct Opening {
+pub(super) struct PendingConnection {
     peer: Arc<Peer>,
     told: watch::Sender<Option<Error>>,
 }
@@ -59,7 +59,7 @@ impl Peer {
     }
 
     /// Finds a place on a connection that was not tried.
-    pub(super) fn turn(self: &Arc<Self>, tried: &[Arc<Connection>]) -> Turn {
+    pub(super) fn turn(self: &Arc<Self>, tried: &[Arc<Connection>]) -> Checkout {
         let mut state = self.state();
         state.connections.retain(|connection| connection.is_open());
         // The first with room, so that those behind it can run empty and be closed.
@@ -72,14 +72,14 @@ impl Peer {
             .filter(untried)
             .find_map(|connection| connection.take(self));
         if let Some(place) = place {
-            return Turn::Take(place);
+            return Checkout::Take(place);
         }
         if let Some(opening) = &state.opening {
-            return Turn::Wait(opening.clone());
+            return Checkout::Wait(opening.clone());
         }
         let (told, opening) = watch::channel(None);
         state.opening = Some(opening);
-        Turn::Open(Opening {
+        Checkout::Open(PendingConnection {
             peer: Arc::clone(self),
             told,
         })
@@ -115,13 +115,13 @@ impl fmt::Debug for Peer {
     }
 }
 
-impl Opening {
+impl PendingConnection {
     pub(super) const fn peer(&self) -> &Arc<Peer> {
         &self.peer
     }
 
     /// Shares the connection, once its opener has got a place on it.
-    pub(super) fn share(self, connection: Arc<Connection>) -> Option<Place> {
+    pub(super) fn share(self, connection: Arc<Connection>) -> Option<StreamSlot> {
         let place = connection.take(&self.peer);
         self.peer.state().connections.push(connection);
         place
@@ -134,7 +134,7 @@ impl Opening {
     }
 }
 
-impl Drop for Opening {
+impl Drop for PendingConnection {
     fn drop(&mut self) {
         self.peer.state().opening = None;
     }

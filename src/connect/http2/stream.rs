@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Occupied;
+use super::connection::StreamGuard;
 
 /// The most that is written at once, in bytes: a DATA frame that everyone must take
 /// (RFC 9113 §4.2).
@@ -32,14 +32,14 @@ pub(crate) struct Stream {
     unread: Bytes,
     has_ended: bool,
     /// Behind the halves, so that the stream is over when its place is free.
-    _occupied: Occupied,
+    _occupied: StreamGuard,
 }
 
 impl Stream {
     pub(crate) const fn new(
         receiving: RecvStream,
         sending: SendStream<Bytes>,
-        occupied: Occupied,
+        occupied: StreamGuard,
     ) -> Self {
         Self {
             receiving,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
-use crate::{connect::Occupied, error::BoxError, handshake::silence::Silence};
+use crate::{connect::StreamGuard, error::BoxError, handshake::silence::Silence};
 
 /// What follows the head of an answer, up to its trailers.
 ///
@@ -18,11 +18,11 @@ use crate::{connect::Occupied, error::BoxError, handshake::silence::Silence};
 pub(crate) struct Body {
     receiving: RecvStream,
     silence: Silence,
-    _occupied: Occupied,
+    _occupied: StreamGuard,
 }
 
 impl Body {
-    pub(super) fn new(receiving: RecvStream, timeout: Duration, occupied: Occupied) -> Self {
+    pub(super) fn new(receiving: RecvStream, timeout: Duration, occupied: StreamGuard) -> Self {
         Self {
             receiving,
             silence: Silence::new(timeout),

@@ -8,7 +8,7 @@ use http::{Request, Response, response::Parts};
 use http_body_util::Empty;
 
 use crate::{
-    connect::{Dial, Opened, Place, Stream, Tried, io_error, is_unprocessed},
+    connect::{Dialer, Opened, Stream, StreamSlot, Tried, io_error, is_unprocessed},
     error::{Error, ErrorKind},
     handshake::{Answer, HeadLimits, RefusalBody},
     transport::Transport,
@@ -40,8 +40,8 @@ enum Failure {
 /// [`ErrorKind::Handshake`] when the stream or the connection breaks, [`ErrorKind::Connect`] when
 /// no connection takes the request, and what connecting anew may give.
 pub(crate) async fn exchange(
-    mut place: Place,
-    dial: &Dial,
+    mut place: StreamSlot,
+    dial: &Dialer,
     request: &Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
@@ -62,7 +62,7 @@ pub(crate) async fn exchange(
 }
 
 async fn ask(
-    place: Place,
+    place: StreamSlot,
     request: Request<()>,
     limits: HeadLimits,
     body_timeout: Duration,

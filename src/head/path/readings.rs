@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Clarity, clarity};
+use super::scan::{Ambiguity, clarity};
 use super::step::{Empties, Reach, Step, decode, hides_bytes, merge_slashes, resolve};
 
 /// How many states of a path, and how many bytes of them, are looked at before the path is
@@ -26,7 +26,7 @@ enum Others {
     /// Somebody may also understand these, which all differ from the primary one.
     Also(Vec<String>),
     /// There is no telling.
-    Unsettled,
+    TooManyReadings,
 }
 
 impl<'a> PathReadings<'a> {
@@ -38,13 +38,13 @@ impl<'a> PathReadings<'a> {
             return Self::settled("");
         }
         let clarity = clarity(raw);
-        if clarity == Clarity::Plain {
+        if clarity == Ambiguity::Plain {
             return Self::settled(raw);
         }
         let primary = primary_reading(raw);
         let others = match clarity {
-            Clarity::Doubtful => survey(raw, &primary),
-            Clarity::Clear | Clarity::Plain => Others::Clear,
+            Ambiguity::Ambiguous => survey(raw, &primary),
+            Ambiguity::Clear | Ambiguity::Plain => Others::Clear,
         };
         Self { primary, others }
     }
@@ -66,7 +66,7 @@ impl<'a> PathReadings<'a> {
         match &self.others {
             Others::Clear => Some(&[]),
             Others::Also(readings) => Some(readings),
-            Others::Unsettled => None,
+            Others::TooManyReadings => None,
         }
     }
 }
@@ -97,7 +97,7 @@ fn survey(raw: &str, primary: &str) -> Others {
     let mut visited = 0;
     while let Some(state) = states.get(visited) {
         if hides_bytes(state) {
-            return Others::Unsettled;
+            return Others::TooManyReadings;
         }
         let reading = comparable(state);
         if reading != primary && !readings.iter().any(|known| *known == reading) {
@@ -116,7 +116,7 @@ fn survey(raw: &str, primary: &str) -> Others {
         states.append(&mut fresh);
         visited += 1;
         if states.len() > MAX_STATES || bytes > MAX_BYTES {
-            return Others::Unsettled;
+            return Others::TooManyReadings;
         }
     }
     if readings.is_empty() {
@@ -216,7 +216,7 @@ mod tests {
 
         #[test]
         fn a_path_that_is_held_to_be_clear_is(raw in tricky_path()) {
-            if clarity(&raw) != Clarity::Doubtful {
+            if clarity(&raw) != Ambiguity::Ambiguous {
                 let readings = PathReadings::of(&raw);
                 prop_assert!(matches!(survey(&raw, readings.primary()), Others::Clear));
             }

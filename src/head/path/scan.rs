@@ -4,30 +4,30 @@ use crate::head::escape::split_escape;
 
 /// What a single scan of the bytes tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Clarity {
+pub(super) enum Ambiguity {
     /// Its own and only reading.
     Plain,
     /// One reading, which has to be worked out: ordinary escapes, `//`.
     Clear,
     /// There may be several readings.
-    Doubtful,
+    Ambiguous,
 }
 
 /// Scans a path that begins with `/`.
-pub(super) fn clarity(path: &str) -> Clarity {
-    let mut clarity = Clarity::Plain;
+pub(super) fn clarity(path: &str) -> Ambiguity {
+    let mut clarity = Ambiguity::Plain;
     let mut rest = path.as_bytes();
     while let [first, tail @ ..] = rest {
         let found = match (first, tail.first()) {
-            (b'\\' | b';' | b' ', _) => Clarity::Doubtful,
+            (b'\\' | b';' | b' ', _) => Ambiguity::Ambiguous,
             // `.`, `..`, and the names whose last dots Windows drops.
-            (b'.', None | Some(b'/')) => Clarity::Doubtful,
-            (b'/', Some(b'/')) => Clarity::Clear,
+            (b'.', None | Some(b'/')) => Ambiguity::Ambiguous,
+            (b'/', Some(b'/')) => Ambiguity::Clear,
             (b'%', _) => escape_clarity(rest),
-            _ => Clarity::Plain,
+            _ => Ambiguity::Plain,
         };
         clarity = clarity.max(found);
-        if clarity == Clarity::Doubtful {
+        if clarity == Ambiguity::Ambiguous {
             break;
         }
         rest = tail;
@@ -35,12 +35,12 @@ pub(super) fn clarity(path: &str) -> Clarity {
     clarity
 }
 
-fn escape_clarity(text: &[u8]) -> Clarity {
+fn escape_clarity(text: &[u8]) -> Ambiguity {
     match split_escape(text) {
-        Some((b'/' | b'\\' | b'.' | b';' | b'%' | b'?' | b'#' | b' ', _)) => Clarity::Doubtful,
-        Some((0x21..=0x7E, _)) => Clarity::Clear,
+        Some((b'/' | b'\\' | b'.' | b';' | b'%' | b'?' | b'#' | b' ', _)) => Ambiguity::Ambiguous,
+        Some((0x21..=0x7E, _)) => Ambiguity::Clear,
         // Control bytes, bytes that may hide others, and what is no escape.
-        _ => Clarity::Doubtful,
+        _ => Ambiguity::Ambiguous,
     }
 }
 
@@ -59,14 +59,14 @@ mod tests {
             "/caf\u{e9}",
             "/a:b@c!$&'()*+,=",
         ] {
-            assert_eq!(clarity(path), Clarity::Plain, "{path}");
+            assert_eq!(clarity(path), Ambiguity::Plain, "{path}");
         }
     }
 
     #[test]
     fn ordinary_escapes_and_empty_segments_are_clear() {
         for path in ["/%77s", "/a%7Eb", "//a", "/a//b//"] {
-            assert_eq!(clarity(path), Clarity::Clear, "{path}");
+            assert_eq!(clarity(path), Ambiguity::Clear, "{path}");
         }
     }
 
@@ -77,7 +77,7 @@ mod tests {
             "/%25", "/%3f", "/%23", "/%20", "/%00", "/%0a", "/%7f", "/%C3%A9", "/%", "/%zz",
             "//%77/..",
         ] {
-            assert_eq!(clarity(path), Clarity::Doubtful, "{path}");
+            assert_eq!(clarity(path), Ambiguity::Ambiguous, "{path}");
         }
     }
 }

@@ -117,7 +117,7 @@ impl HttpProbe {
 
     async fn ask(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
         let address = self.address(target.address());
-        let link = target.reach(&address).await?;
+        let link = target.acquire(&address).await?;
         target.step("answer");
         let request = self.request.request(&address, |headers: &mut HeaderMap| {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

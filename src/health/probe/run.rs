@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     health::event::{HealthEvent, HealthEventKind},
-    task::caught,
+    task::catch_panic,
 };
 
 use super::{Probe, ProbeFailure, ProbeTarget, Probing};
@@ -59,7 +59,7 @@ async fn run(probe: &dyn Probe, target: &ProbeTarget) -> Result<(), ProbeFailure
             let probing = probing.get_or_insert_with(|| probe.probe(target));
             probing.as_mut().poll(cx)
         };
-        caught(poll).unwrap_or_else(|panic| {
+        catch_panic(poll).unwrap_or_else(|panic| {
             let message = message_of(&*panic);
             Poll::Ready(Err(ProbeFailure::Panicked(message.into())))
         })

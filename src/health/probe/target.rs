@@ -8,7 +8,10 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Address, Connect, Dial, HttpVersion, KeptAlive, Link, ProxyHeader, ProxyProtocol},
+    connect::{
+        Address, Connect, Dialer, HttpVersion, KeptAlive, ProxyHeader, ProxyProtocol,
+        UpstreamConnection,
+    },
     transport::Transport,
 };
 
@@ -20,7 +23,7 @@ use super::ProbeFailure;
 #[derive(Clone, Debug)]
 pub struct ProbeTarget {
     address: Address,
-    dial: Dial,
+    dial: Dialer,
     http_version: HttpVersion,
     header: Option<ProxyHeader>,
     progress: Arc<Mutex<Progress>>,
@@ -45,17 +48,17 @@ impl ProbeTarget {
     pub fn new(address: Address, connector: Arc<dyn Connect>) -> Self {
         Self::over(
             address,
-            Dial {
+            Dialer {
                 connector,
-                ..Dial::default()
+                ..Dialer::default()
             },
         )
     }
 
     /// The upstream at this address, to be reached as clients reach it. The probe has a timeout
     /// of its own, for all its steps together.
-    pub(crate) fn over(address: Address, dial: Dial) -> Self {
-        let dial = Dial {
+    pub(crate) fn over(address: Address, dial: Dialer) -> Self {
+        let dial = Dialer {
             connect_timeout: UNBOUNDED,
             // A probe does not live long enough for it.
             tcp_keep_alive: KeptAlive::None,
@@ -123,19 +126,22 @@ impl ProbeTarget {
     }
 
     /// Finds a way to this address for a request, as for a client's.
-    pub(super) async fn reach(&self, address: &Address) -> Result<Link, ProbeFailure> {
+    pub(super) async fn acquire(
+        &self,
+        address: &Address,
+    ) -> Result<UpstreamConnection, ProbeFailure> {
         self.step("connect");
         let version = match *address == self.address {
             true => self.http_version,
             false => HttpVersion::default(),
         };
         let header = self.header.as_ref().filter(|_| *address == self.address);
-        let link = self.dial.reach(address, version, header).await?;
+        let link = self.dial.acquire(address, version, header).await?;
         self.step(UNNAMED);
         Ok(link)
     }
 
-    pub(super) const fn dial(&self) -> &Dial {
+    pub(super) const fn dial(&self) -> &Dialer {
         &self.dial
     }
 

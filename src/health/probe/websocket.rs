@@ -145,7 +145,7 @@ impl WebSocketProbe {
     }
 
     async fn shake_hands<'a>(&self, target: &'a ProbeTarget) -> Result<Frames<'a>, ProbeFailure> {
-        let link = target.reach(target.address()).await?;
+        let link = target.acquire(target.address()).await?;
         target.step("handshake");
         let (request, upgrade) = self.handshake(target)?;
         let offer = Offer::of(request.headers(), &upgrade);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     ErrorKind, Registry, Upstream,
     admission::Visit,
-    connect::{Address, Dial},
+    connect::{Address, Dialer},
     head::RequestHead,
     health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition},
     observe::{Observer, UpstreamChange},
@@ -39,7 +39,7 @@ pub(super) fn member(pool: &Pool, name: &str) -> Arc<Member> {
 }
 
 pub(super) fn start(pool: &Pool) {
-    pool.watch_by(&Dial::default());
+    pool.watch_by(&Dialer::default());
 }
 
 /// What the upstreams are taken for, in words.

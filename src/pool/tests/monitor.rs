@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    connect::{Address, Connect, Connecting, Dial},
+    connect::{Address, Connect, Connecting, Dialer},
     health::{
         Consecutive, HealthEvaluator, HealthEvent, HealthEventKind, ProbeSchedule, Signals,
         SuccessRateOutliers, TcpProbe, Transition, Verdict,
@@ -235,9 +235,9 @@ async fn probes_go_out_as_the_layer_connects_that_was_applied_last() {
         .probe(TcpProbe::new())
         .probe_schedule(steady(10));
     let [first, second] = [(); 2].map(|()| Arc::new(Counting::default()));
-    let by = |connector: &Arc<Counting>| Dial {
+    let by = |connector: &Arc<Counting>| Dialer {
         connector: Arc::clone(connector) as _,
-        ..Dial::default()
+        ..Dialer::default()
     };
     let count = |counting: &Counting| counting.0.load(std::sync::atomic::Ordering::Relaxed);
     pool.watch_by(&by(&first));

@@ -11,25 +11,25 @@ use tokio::{
 };
 
 use crate::{
-    connect::{Address, Alpn, Dial, Link},
+    connect::{Address, Alpn, Dialer, UpstreamConnection},
     error::{Error, ErrorKind},
 };
 
 use super::{
-    connection::{Connection, Place, Tried},
+    connection::{Connection, StreamSlot, Tried},
     open::{Found, open, unsupported},
-    peer::{Opening, Peer, Turn},
+    peer::{Checkout, Peer, PendingConnection},
     settings::Http2Connections,
 };
 
 /// Connections that those share who dial alike. Clones share them too.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shared {
+pub(crate) struct Http2Pool {
     settings: Http2Connections,
     peers: Arc<Mutex<HashMap<Address, Arc<Peer>>>>,
 }
 
-impl Shared {
+impl Http2Pool {
     /// No connections yet.
     pub(crate) fn new(settings: Http2Connections) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Shared {
     }
 
     /// The same settings, and no connections.
-    pub(crate) fn anew(&self) -> Self {
+    pub(crate) fn with_no_connections(&self) -> Self {
         Self::new(self.settings.clone())
     }
 
@@ -56,21 +56,24 @@ impl Shared {
     }
 }
 
-impl Dial {
+impl Dialer {
     /// Shares connections in this way. None that were opened before are used from here on.
     pub(crate) fn share_by(&mut self, settings: Http2Connections) {
-        self.shared = Shared::new(settings);
+        self.shared = Http2Pool::new(settings);
     }
 
     /// A place on a connection over HTTP/2.
-    pub(crate) async fn reach_http2(&self, address: &Address) -> Result<Link, Error> {
+    pub(crate) async fn reach_http2(&self, address: &Address) -> Result<UpstreamConnection, Error> {
         let peer = self.shared.peer(address);
         self.find(&peer, Alpn::Http2, &[]).await
     }
 
     /// A place on a connection over HTTP/2, if that is what the upstream wants, else a connection
     /// for HTTP/1.1.
-    pub(crate) async fn reach_either(&self, address: &Address) -> Result<Link, Error> {
+    pub(crate) async fn reach_either(
+        &self,
+        address: &Address,
+    ) -> Result<UpstreamConnection, Error> {
         let peer = self.shared.peer(address);
         self.find(&peer, Alpn::Either, &[]).await
     }
@@ -79,14 +82,14 @@ impl Dial {
     ///
     /// # Errors
     ///
-    /// As [`reach`](Dial::reach).
-    pub(crate) async fn reach_elsewhere(&self, tried: &Tried) -> Result<Place, Error> {
+    /// As [`reach`](Dialer::reach).
+    pub(crate) async fn reach_elsewhere(&self, tried: &Tried) -> Result<StreamSlot, Error> {
         match self
             .find(&tried.peer, Alpn::Http2, &tried.connections)
             .await?
         {
-            Link::Shared(place) => Ok(place),
-            Link::Own(_) => Err(unsupported("it has changed its mind")),
+            UpstreamConnection::Shared(place) => Ok(place),
+            UpstreamConnection::Own(_) => Err(unsupported("it has changed its mind")),
         }
     }
 
@@ -95,33 +98,43 @@ impl Dial {
         peer: &Arc<Peer>,
         alpn: Alpn,
         tried: &[Arc<Connection>],
-    ) -> Result<Link, Error> {
+    ) -> Result<UpstreamConnection, Error> {
         loop {
             if alpn == Alpn::Either && peer.wants_http1(Instant::now()) {
-                return self.dial(peer.address(), None).await.map(Link::Own);
+                return self
+                    .dial(peer.address(), None)
+                    .await
+                    .map(UpstreamConnection::Own);
             }
             match peer.turn(tried) {
-                Turn::Take(place) => return Ok(Link::Shared(place)),
-                Turn::Wait(opening) => self.await_other(opening).await?,
-                Turn::Open(opening) => return self.open(opening, alpn).await,
+                Checkout::Take(place) => return Ok(UpstreamConnection::Shared(place)),
+                Checkout::Wait(opening) => self.await_other(opening).await?,
+                Checkout::Open(opening) => return self.open(opening, alpn).await,
             }
         }
     }
 
-    async fn open(&self, opening: Opening, alpn: Alpn) -> Result<Link, Error> {
+    async fn open(
+        &self,
+        opening: PendingConnection,
+        alpn: Alpn,
+    ) -> Result<UpstreamConnection, Error> {
         let address = opening.peer().address();
         match open(self, address, alpn, &self.shared.settings).await {
             Ok(Found::Http2(connection)) => opening
                 .share(connection)
-                .map(Link::Shared)
+                .map(UpstreamConnection::Shared)
                 .ok_or_else(|| unsupported("it allows no streams")),
             Ok(Found::Http1(transport)) => {
                 let peer = Arc::clone(opening.peer());
                 peer.remember_http1(Instant::now());
                 drop(opening);
                 match transport {
-                    Some(transport) => Ok(Link::Own(transport)),
-                    None => self.dial(peer.address(), None).await.map(Link::Own),
+                    Some(transport) => Ok(UpstreamConnection::Own(transport)),
+                    None => self
+                        .dial(peer.address(), None)
+                        .await
+                        .map(UpstreamConnection::Own),
                 }
             }
             Err(error) => {

@@ -10,11 +10,11 @@ use crate::{
     transport::{TcpKeepAlive, Transport},
 };
 
-use super::{Address, Agreed, Alpn, Connect, Connector, ProxyHeader, Shared, Tls, default_tls};
+use super::{Address, Agreed, Alpn, Connect, Connector, Http2Pool, ProxyHeader, Tls, default_tls};
 
 /// How connections to upstreams are opened: for tunnels and for probes alike.
 #[derive(Clone, Debug)]
-pub(crate) struct Dial {
+pub(crate) struct Dialer {
     pub(crate) connector: Arc<dyn Connect>,
     /// Budget of one attempt, name lookup included.
     pub(crate) connect_timeout: Duration,
@@ -24,7 +24,7 @@ pub(crate) struct Dial {
     /// Budget of a TLS handshake.
     pub(crate) tls_timeout: Duration,
     /// Connections over HTTP/2.
-    pub(crate) shared: Shared,
+    pub(crate) shared: Http2Pool,
 }
 
 /// Which connections get TCP keep-alive, whoever opened them.
@@ -48,7 +48,7 @@ impl KeptAlive {
     }
 }
 
-impl Default for Dial {
+impl Default for Dialer {
     fn default() -> Self {
         Self {
             connector: Arc::new(Connector::new()),
@@ -56,23 +56,23 @@ impl Default for Dial {
             tcp_keep_alive: KeptAlive::None,
             tls: Arc::default(),
             tls_timeout: Duration::from_secs(5),
-            shared: Shared::default(),
+            shared: Http2Pool::default(),
         }
     }
 }
 
-impl Dial {
+impl Dialer {
     /// Connections that were opened another way are not used from here on.
     pub(crate) fn set_connector(&mut self, connector: Arc<dyn Connect>) {
         self.connector = connector;
-        self.shared = self.shared.anew();
+        self.shared = self.shared.with_no_connections();
     }
 
     /// Connections that were secured another way are not used from here on.
     #[cfg(feature = "rustls")]
     pub(crate) fn set_tls(&mut self, tls: Tls) {
         self.tls = Arc::new(OnceCell::from(tls));
-        self.shared = self.shared.anew();
+        self.shared = self.shared.with_no_connections();
     }
 
     /// Opens a connection to this address, sends the header if there is one, and secures the
