@@ -14,7 +14,7 @@ use crate::support::{
     deadline::within,
     frames::{self, masked, unmasked},
     rng::{Checksum, payload},
-    tunnels::{BOTH, Ends, Gate, one_tunnel, opposite, said_by},
+    tunnels::{BOTH, Ends, ProxyServer, one_tunnel, opposite, said_by},
     wire::Wire,
 };
 
@@ -49,7 +49,7 @@ async fn closes<C: Client>() {
         (3000, "ünïcode"),
         (4999, &*"r".repeat(123)),
     ] {
-        let gate = Gate::to([upstream.url()]).await;
+        let gate = ProxyServer::to([upstream.url()]).await;
         let mut client = C::connect(gate.addr(), "/ws/echo").await;
         client.send_close(code, reason).await;
         let close = Message::Close(Some((code, reason.to_owned())));
@@ -70,7 +70,7 @@ async fn closes<C: Client>() {
 
 async fn is_closed<C: Client>() {
     let upstream = axum_upstream::start().await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let mut client = C::connect(gate.addr(), "/ws/close/4001/not%20now").await;
     let close = Message::Close(Some((4001, "not now".into())));
     assert_eq!(client.next().await, close);

@@ -26,7 +26,7 @@ pub(crate) enum What {
 
 /// How much of it a fleet goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Course {
+pub(crate) enum Scenario {
     Whole,
     /// When many clients lose their tunnels at once.
     Storms,
@@ -39,7 +39,7 @@ pub(crate) enum Course {
 pub(crate) struct Episode {
     pub(crate) what: What,
     pub(crate) plan: Plan,
-    pub(crate) course: Course,
+    pub(crate) course: Scenario,
     /// For each proxy and each upstream that was struck: how long until it was unhealthy there.
     pub(crate) noticed: Vec<Option<Duration>>,
     /// Upstreams that were called unhealthy and were not.
@@ -67,7 +67,7 @@ pub(crate) struct Sample {
 struct Watch<'a> {
     what: What,
     fleet: &'a Fleet,
-    course: Course,
+    course: Scenario,
     began: Instant,
     struck: Range<usize>,
     samples: Vec<Sample>,
@@ -75,7 +75,7 @@ struct Watch<'a> {
 }
 
 /// Starts a fleet and goes through it all.
-pub(crate) async fn run(plan: Plan, course: Course) -> Vec<Episode> {
+pub(crate) async fn run(plan: Plan, course: Scenario) -> Vec<Episode> {
     let fleet = Fleet::start(plan);
     sleep(ARRIVALS + secs(10)).await;
     let mut episodes = Vec::new();
@@ -151,7 +151,7 @@ impl What {
     }
 }
 
-impl Course {
+impl Scenario {
     const fn episodes(self) -> &'static [What] {
         match self {
             Self::Whole => &[What::Nothing, What::CutOff, What::Killed, What::Restarted],
@@ -162,7 +162,7 @@ impl Course {
 }
 
 impl<'a> Watch<'a> {
-    fn begin(fleet: &'a Fleet, course: Course, what: What) -> Self {
+    fn begin(fleet: &'a Fleet, course: Scenario, what: What) -> Self {
         drop(fleet.board.turn());
         Self {
             what,
@@ -188,8 +188,8 @@ impl<'a> Watch<'a> {
     async fn mended(&mut self, settles: Duration) {
         self.mended = self.samples.len();
         self.during(match self.course {
-            Course::Whole | Course::Storms => settles,
-            Course::Failures => secs(20),
+            Scenario::Whole | Scenario::Storms => settles,
+            Scenario::Failures => secs(20),
         })
         .await;
     }

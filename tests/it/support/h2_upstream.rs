@@ -22,7 +22,7 @@ use wsplice::{Upstream, connect::HttpVersion};
 use super::deadline::within;
 
 /// Accepts connections over HTTP/2, without TLS.
-pub(crate) struct H2Yard {
+pub(crate) struct H2Upstream {
     addr: SocketAddr,
     asked: mpsc::UnboundedReceiver<Asked>,
     log: watch::Sender<Log>,
@@ -68,7 +68,7 @@ pub(crate) fn extended() -> Builder {
     builder
 }
 
-impl H2Yard {
+impl H2Upstream {
     pub(crate) async fn start() -> Self {
         Self::with(extended()).await
     }
