@@ -6,16 +6,16 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, QueueLimits},
-    balance::{AnyBalance, Balance, Candidate},
-    connect::InvalidAddress,
-    head::RequestHead,
-    headers::ClientScheme,
-    health::{Availability, Ejection, HealthPolicy, OutlierPolicy, Probe, ProbeSchedule},
+    http::head::RequestHead,
+    http::headers::ClientScheme,
+    net::connect::InvalidAddress,
     observe::Observer,
-    registry::Registry,
-    retry::RetryBudget,
+    tunnel::registry::Registry,
     upstream::Upstream,
+    upstream::admission::{Admission, QueueLimits},
+    upstream::balance::{AnyBalance, Balance, Candidate},
+    upstream::health::{Availability, Ejection, HealthPolicy, OutlierPolicy, Probe, ProbeSchedule},
+    upstream::retry::RetryBudget,
 };
 
 use super::{

@@ -8,8 +8,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    health::{HealthEvent, HealthEventKind, HealthState, Transition, UpstreamHealth},
-    report::TunnelReport,
+    tunnel::report::TunnelReport,
+    upstream::health::{HealthEvent, HealthEventKind, HealthState, Transition, UpstreamHealth},
     upstream::{Member, Watch},
 };
 

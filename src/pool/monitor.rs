@@ -11,10 +11,10 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    connect::Dialer,
-    health::{HealthEvent, ProbeTarget, check},
+    net::connect::Dialer,
     task::{self, Tasks, catch_panic},
     upstream::Member,
+    upstream::health::{HealthEvent, ProbeTarget, check},
 };
 
 use super::{bell::Bell, handle::Pool, line::Line, settings::HealthSettings, state::State};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Busy, Visit},
-    balance::{Balance, Candidates},
     error::{Error, ErrorKind},
-    head::RequestHead,
-    later::saturating_add,
+    http::head::RequestHead,
+    instant::saturating_add,
     upstream::Member,
+    upstream::admission::{Busy, Visit},
+    upstream::balance::{Balance, Candidates},
 };
 
 use super::{
@@ -313,7 +313,7 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
-    use crate::admission::Admission;
+    use crate::upstream::admission::Admission;
 
     fn kind(result: Result<Lease, Error>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, QueueLimits},
-    balance::{AnyBalance, LeastTunnels},
-    health::{
+    upstream::Watch,
+    upstream::admission::{Admission, QueueLimits},
+    upstream::balance::{AnyBalance, LeastTunnels},
+    upstream::health::{
         Availability, Consecutive, Ejection, EventCounts, FailClosed, HealthPolicy, HealthTracker,
         OutlierPolicy, Passive, Probe, ProbeSchedule, ProbeTimes, Probed,
     },
-    retry::RetryBudget,
-    upstream::Watch,
+    upstream::retry::RetryBudget,
 };
 
 /// What becomes of the open tunnels of an upstream that is lost: removed, drained, or unhealthy.

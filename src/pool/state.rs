@@ -12,11 +12,11 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    admission::Gate,
-    connect::Dialer,
+    net::connect::Dialer,
     observe::{Observer, UpstreamChange},
-    registry::{Registry, WeakRegistry},
-    retry::Ledger,
+    tunnel::registry::{Registry, WeakRegistry},
+    upstream::admission::Gate,
+    upstream::retry::Ledger,
     upstream::{Member, Upstream},
 };
 

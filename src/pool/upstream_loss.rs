@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{CloseCode, CloseFrame},
-    registry::{Command, Entry},
-    report::TunnelEnd,
+    tunnel::registry::{Command, Entry},
+    tunnel::report::TunnelEnd,
     upstream::{Loss, Member},
 };
 
@@ -62,7 +62,7 @@ fn close(loss: &Loss, now: Instant) -> Command {
     Command::Close {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, loss.reason),
         end: TunnelEnd::Drained,
-        at: Some(crate::later::saturating_add(
+        at: Some(crate::instant::saturating_add(
             now,
             left.mul_f64(fastrand::f64()),
         )),

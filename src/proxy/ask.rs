@@ -8,14 +8,14 @@ use http_body_util::Empty;
 use tokio::time::timeout;
 
 use crate::{
-    connect::UpstreamConnection,
     error::{Error, ErrorKind},
-    handshake::{Agreement, Answer, Offer, accepted, exchange, outbound, refused},
-    head::RequestHead,
-    headers::{ClientInfo, add_header},
+    http::handshake::{Agreement, Answer, Offer, accepted, exchange, outbound, refused},
+    http::head::RequestHead,
+    http::headers::{ClientInfo, add_header},
+    http::upgrade::UpgradeRequest,
+    net::connect::UpstreamConnection,
+    net::transport::Transport,
     pool::Lease,
-    transport::Transport,
-    upgrade::UpgradeRequest,
 };
 
 use super::{pipeline::Answered, settings::Settings};

@@ -16,15 +16,15 @@ use http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    admission::Visit,
-    connect::UpstreamConnection,
     error::{Error, ErrorKind},
-    head::RequestHead,
-    headers::ClientInfo,
-    later::saturating_add,
+    http::head::RequestHead,
+    http::headers::ClientInfo,
+    instant::saturating_add,
+    net::connect::UpstreamConnection,
     pool::Lease,
-    retry::{Cost, Entry, Retry},
     upstream::Member,
+    upstream::admission::Visit,
+    upstream::retry::{Cost, Entry, Retry},
 };
 
 use super::{pipeline::Answered, settings::Settings, teller::Teller};

@@ -12,16 +12,16 @@ use hyper::body::Incoming;
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    admission::Visit,
-    drain::Exchange,
     error::{Error, ErrorKind, Side},
-    forward::{
+    http::forward::{
         ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
         Upload, WayBack, answered, count_hop, request_head, send,
     },
-    handshake::fit,
-    headers::ClientInfo,
+    http::handshake::fit,
+    http::headers::ClientInfo,
+    tunnel::drain::Exchange,
     upstream::Upstream,
+    upstream::admission::Visit,
 };
 
 use super::{

@@ -7,19 +7,19 @@ use http::{Extensions, HeaderValue, Response};
 use tower_layer::Layer;
 
 use crate::{
-    connect::Connect,
-    drain::Drain,
     error::Error,
-    forward::ForwardHttp,
-    head::PathRewrite,
-    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
-    matcher::Matcher,
+    http::forward::ForwardHttp,
+    http::head::PathRewrite,
+    http::headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
+    http::matcher::Matcher,
+    net::connect::Connect,
+    net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
-    registry::Registry,
-    retry::Retry,
-    transport::TcpKeepAlive,
+    tunnel::drain::Drain,
+    tunnel::registry::Registry,
     tunnel::{KeepAlive, TunnelConfig},
+    upstream::retry::Retry,
 };
 
 use super::{
@@ -171,7 +171,7 @@ impl<T> ProxyLayer<T> {
     /// compiled in.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
-    pub fn tls(self, tls: crate::connect::Tls) -> Self {
+    pub fn tls(self, tls: crate::net::connect::Tls) -> Self {
         self.with(|settings| settings.dial.set_tls(tls))
     }
 
@@ -179,7 +179,7 @@ impl<T> ProxyLayer<T> {
     /// [HTTP/2](crate::Upstream::http_version).
     #[cfg(feature = "http2")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
-    pub fn http2_connections(self, connections: crate::connect::Http2Connections) -> Self {
+    pub fn http2_connections(self, connections: crate::net::connect::Http2Connections) -> Self {
         self.with(|settings| settings.dial.share_by(connections))
     }
 

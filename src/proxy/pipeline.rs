@@ -8,13 +8,13 @@ use hyper::upgrade::OnUpgrade;
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    admission::Visit,
     error::{Error, ErrorKind},
-    handshake::{RefusalBody, fit},
-    headers::ClientInfo,
-    matcher::owns,
+    http::handshake::{RefusalBody, fit},
+    http::headers::ClientInfo,
+    http::matcher::owns,
+    http::upgrade::{Intent, UpgradeRequest},
     pool::Lease,
-    upgrade::{Intent, UpgradeRequest},
+    upstream::admission::Visit,
 };
 
 use super::{

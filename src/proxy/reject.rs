@@ -8,8 +8,8 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    handshake::name_version,
-    upgrade::Malformed,
+    http::handshake::name_version,
+    http::upgrade::Malformed,
 };
 
 /// The response that a failed handshake gets: a status, a line of text, and the error itself in

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 
 use crate::{
     error::BoxError,
-    forward::{ClientBody, ForwardHttp},
+    http::forward::{ClientBody, ForwardHttp},
 };
 
 /// Nothing: a layer as it is made. Requests may have bodies of any type, since none is read.

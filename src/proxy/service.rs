@@ -14,10 +14,10 @@ use tower_service::Service;
 
 use crate::{
     error::BoxError,
-    head::RequestHead,
-    headers::ClientInfo,
-    matcher::owns,
-    upgrade::{Intent, inspect},
+    http::head::RequestHead,
+    http::headers::ClientInfo,
+    http::matcher::owns,
+    http::upgrade::{Intent, inspect},
 };
 
 use super::{

@@ -15,14 +15,14 @@ use tokio::time::timeout;
 
 use crate::{
     error::{BoxError, Error, ErrorKind},
-    handshake::{Agreement, Extensions},
-    headers::ClientInfo,
+    http::handshake::{Agreement, Extensions},
+    http::headers::ClientInfo,
+    net::transport::{Transport, from_upgraded},
     observe::RequestInfo,
     pool::Lease,
-    registry::{Entry, Listed},
-    report::{TunnelInfo, TunnelReport},
     task,
-    transport::{Transport, from_upgraded},
+    tunnel::registry::{Entry, Listed},
+    tunnel::report::{TunnelInfo, TunnelReport},
     tunnel::{Tunnel, TunnelParts},
 };
 

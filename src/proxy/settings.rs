@@ -6,18 +6,18 @@ use bytes::Bytes;
 use http::{Extensions, Response};
 
 use crate::{
-    connect::{Dialer, KeptAlive},
-    drain::Drain,
     error::{Error, Side},
-    handshake::{HeadLimits, Outbound},
-    headers::{ClientInfo, HeaderEdits},
-    matcher::AnyMatcher,
+    http::handshake::{HeadLimits, Outbound},
+    http::headers::{ClientInfo, HeaderEdits},
+    http::matcher::AnyMatcher,
+    net::connect::{Dialer, KeptAlive},
+    net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
-    registry::Registry,
-    retry::Retry,
-    transport::TcpKeepAlive,
     tunnel::TunnelConfig,
+    tunnel::drain::Drain,
+    tunnel::registry::Registry,
+    upstream::retry::Retry,
 };
 
 use super::forward::Forward;

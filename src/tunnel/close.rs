@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::{
     error::Side,
     frame::{CloseCode, CloseFrame},
-    report::{Limit, Timer, TunnelEnd},
+    tunnel::report::{Limit, Timer, TunnelEnd},
 };
 
 /// How a leg is ended.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{error::Side, frame::CloseFrame, observe::Observer, report::TunnelEnd};
+use crate::{error::Side, frame::CloseFrame, observe::Observer, tunnel::report::TunnelEnd};
 
 use super::{
     close::Farewell,

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{error::Side, frame::EncodedControl, report::DirectionStats};
+use crate::{error::Side, frame::EncodedControl, tunnel::report::DirectionStats};
 
 use super::{
     clock::Clock,

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    later::{FAR, saturating_add},
-    report::Rtt,
+    instant::{FAR, saturating_add},
+    tunnel::report::Rtt,
 };
 
 /// How to keep the legs of a tunnel alive: WebSocket pings (RFC 6455 §5.5.2) on each leg that

@@ -12,10 +12,10 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, Gate},
-    connect::Address,
     hash::hash,
-    health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
+    net::connect::Address,
+    upstream::admission::{Admission, Gate},
+    upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
 use super::Upstream;

@@ -67,7 +67,7 @@ fn repeatable_options_keep_their_order_and_replace_the_default() {
 fn durations_are_human_and_only_some_can_be_off() {
     let args = parse(&[
         "--idle-timeout=1h 30m",
-        "--half_close_timeout=0s",
+        "--half-close-timeout=0s",
         "--threads=3",
     ])
     .unwrap();
@@ -127,7 +127,7 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
         ("--handshake-timeout=-1s", "it takes a number and a unit"),
         ("--idle-timeout=0s", "longer than zero; `off` sets no limit"),
         ("--idle-timeout=soon", "such as 500ms"),
-        ("--half_close_timeout=none", "it takes a number and a unit"),
+        ("--half-close-timeout=none", "it takes a number and a unit"),
         ("--keep-alive=0s", "longer than zero; `off` sets no limit"),
         ("--pong-timeout=off", "it takes a number and a unit"),
         ("--max-message=0", "larger than zero; `off` sets no limit"),

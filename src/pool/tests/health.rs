@@ -7,13 +7,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     ErrorKind, Registry,
-    head::RequestHead,
-    health::{
+    http::head::RequestHead,
+    observe::Observer,
+    pool::Pool,
+    upstream::health::{
         Consecutive, Ejection, HealthEvaluator, HealthEvent, HealthEventKind, KeepLast,
         ProbeSchedule, Transition, Verdict,
     },
-    observe::Observer,
-    pool::Pool,
 };
 
 use super::kit::{
@@ -163,7 +163,7 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
     let pool = ejecting(&["a", "b"]).health_policy(
         Consecutive::new()
             .fails(1)
-            .signals(crate::health::Signals::handshakes()),
+            .signals(crate::upstream::health::Signals::handshakes()),
     );
     let lease = lease(&pool).await.unwrap();
     let name = lease.member().upstream().name().replace(":80", "");
@@ -186,7 +186,7 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
 
 #[tokio::test(start_paused = true)]
 async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
-    let first = |_: &crate::balance::Candidates<'_>, _: &RequestHead<'_>| Some(0);
+    let first = |_: &crate::upstream::balance::Candidates<'_>, _: &RequestHead<'_>| Some(0);
     let pool = Pool::from_upstreams([named("a").weight(0), named("b")]).balance(first);
     let picked = lease(&pool).await.unwrap();
     assert_eq!(picked.member().upstream().name(), "b:80");

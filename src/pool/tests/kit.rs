@@ -10,15 +10,17 @@ use tokio::time::Instant;
 
 use crate::{
     ErrorKind, Registry, Upstream,
-    admission::Visit,
-    connect::{Address, Dialer},
-    head::RequestHead,
-    health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition},
+    http::head::RequestHead,
+    net::connect::{Address, Dialer},
     observe::{Observer, UpstreamChange},
     pool::{Lease, Pool},
-    registry::Listed,
-    report::TunnelInfo,
+    tunnel::registry::Listed,
+    tunnel::report::TunnelInfo,
     upstream::Member,
+    upstream::admission::Visit,
+    upstream::health::{
+        HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition,
+    },
 };
 
 pub(super) const fn secs(secs: u64) -> Duration {

@@ -3,9 +3,9 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Registry,
     frame::CloseCode,
-    health::KeepLast,
     pool::{OnUpstreamLoss, Pool},
-    registry::{Command, Listed},
+    tunnel::registry::{Command, Listed},
+    upstream::health::KeepLast,
 };
 
 use super::kit::{lease, member, named, open, pool, refuse, secs};
@@ -109,7 +109,7 @@ async fn by_default_all_tunnels_of_lost_upstreams_live_on() {
 
 #[tokio::test(start_paused = true)]
 async fn tls_or_not_the_same_port_is_two_upstreams() {
-    use crate::{Upstream, connect::Address};
+    use crate::{Upstream, net::connect::Address};
 
     let at = [Address::tcp("a", 443), Address::tls("a", 443)].map(Upstream::from_address);
     let pool = Pool::from_upstreams(at).removed_tunnels(AT_ONCE);

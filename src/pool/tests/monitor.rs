@@ -3,14 +3,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    connect::{Address, Connect, Connecting, Dialer},
-    health::{
+    net::connect::{Address, Connect, Connecting, Dialer},
+    net::transport::Transport,
+    observe::Observer,
+    pool::Pool,
+    upstream::health::{
         Consecutive, HealthEvaluator, HealthEvent, HealthEventKind, ProbeSchedule, Signals,
         SuccessRateOutliers, TcpProbe, Transition, Verdict,
     },
-    observe::Observer,
-    pool::Pool,
-    transport::Transport,
 };
 
 use super::kit::{Diary, Does, Script, member, named, pool, refuse, secs, start, states};
@@ -266,7 +266,7 @@ async fn a_thousand_upstreams_are_probed_in_time() {
 async fn an_ejection_ends_in_time_though_nobody_asks() {
     let pool = pool(&["a", "b"])
         .outliers(SuccessRateOutliers::new())
-        .ejection(crate::health::Ejection::new().jitter(0.0));
+        .ejection(crate::upstream::health::Ejection::new().jitter(0.0));
     let diary = Diary::of(&pool);
     start(&pool);
     for _ in 0..5 {

@@ -3,11 +3,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::{
-    health::{
+    pool::Pool,
+    upstream::health::{
         Ejection, EventCounts, FailClosed, MaxEjectionPercent, Outlier, OutlierPolicy,
         SuccessRateOutliers,
     },
-    pool::Pool,
 };
 
 use super::kit::{Diary, accept, pool, refuse, secs, start, states, used};

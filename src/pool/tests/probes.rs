@@ -11,12 +11,12 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    connect::{Address, Connect, Connecting, Dialer},
-    health::{
+    net::connect::{Address, Connect, Connecting, Dialer},
+    pool::Pool,
+    upstream::health::{
         Consecutive, HealthEventKind, HttpProbe, ProbeSchedule, WebSocketProbe,
         upstreams::{Far, Scripted, outcome},
     },
-    pool::Pool,
 };
 
 use super::kit::{Diary, pool, secs, states, used};

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use crate::{
     error::Side,
-    later::{FAR, saturating_add},
-    report::{Timer, TunnelEnd},
+    instant::{FAR, saturating_add},
+    tunnel::report::{Timer, TunnelEnd},
     tunnel::{flow::Flow, keep_alive::Action},
 };
 

@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::ControlFrame,
-    later::saturating_add,
-    registry::Command,
-    report::{Timer, TunnelEnd},
+    instant::saturating_add,
+    tunnel::registry::Command,
+    tunnel::report::{Timer, TunnelEnd},
     tunnel::{
         close::{Farewell, farewell},
         leg::encode_for,
