@@ -12,9 +12,9 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    upstream::admission::Gate,
     net::connect::Dialer,
     observe::{Observer, UpstreamChange},
+    upstream::admission::Gate,
     upstream::retry::Ledger,
     upstream::{Member, Upstream},
 };

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    upstream::admission::Visit,
     error::{Error, ErrorKind, Side},
     http::forward::{
         ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
@@ -22,6 +21,7 @@ use crate::{
     http::headers::ClientInfo,
     tunnel::registry::InFlightRequest,
     upstream::Upstream,
+    upstream::admission::Visit,
 };
 
 use super::{

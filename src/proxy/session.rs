@@ -15,12 +15,12 @@ use crate::{
     error::{BoxError, Error, ErrorKind, Side},
     http::handshake::{Agreement, Extensions},
     http::headers::ClientInfo,
-    observe::{RequestInfo, Observer},
+    net::transport::{Transport, from_upgraded},
+    observe::{Observer, RequestInfo},
     pool::Lease,
+    task::{self, catch_panic},
     tunnel::registry::{Departure, Entry, RegistryGuard},
     tunnel::report::{TunnelInfo, TunnelReport},
-    task::{self, catch_panic},
-    net::transport::{Transport, from_upgraded},
     tunnel::{PolledBy, Tunnel, TunnelParts},
 };
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use crate::{
     http::handshake::Extensions,
+    net::transport::Transport,
     tunnel::registry::{Registry, RegistryGuard},
     tunnel::report::TunnelInfo,
-    net::transport::Transport,
 };
 
 use super::{

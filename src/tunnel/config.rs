@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{error::Side, frame::CloseFrame, tunnel::report::TunnelEnd, task::catch_panic};
+use crate::{error::Side, frame::CloseFrame, task::catch_panic, tunnel::report::TunnelEnd};
 
 use super::{
     close::Farewell,

@@ -24,12 +24,15 @@ mod builder;
 mod clock;
 mod close;
 mod config;
+pub(crate) mod drain;
 mod engine;
 mod flow;
 mod handle;
 mod keep_alive;
 mod leg;
 mod limits;
+pub(crate) mod registry;
+pub(crate) mod report;
 mod scratch;
 mod track;
 

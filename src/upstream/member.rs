@@ -12,11 +12,11 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    upstream::admission::{Admission, Gate},
-    net::connect::Address,
     hash::hash,
-    upstream::health::{HealthEvent, ProbeTimes, HealthTracker, EventCounts},
+    net::connect::Address,
     tunnel::registry::TunnelGroup,
+    upstream::admission::{Admission, Gate},
+    upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
 use super::Upstream;

@@ -27,7 +27,7 @@ mod spelling;
 mod switching;
 
 pub(crate) use agreement::{Agreement, Offer};
-pub use agreement::{InvalidUpgradeResponse, Extensions};
+pub use agreement::{Extensions, InvalidUpgradeResponse};
 pub(crate) use answer::{Answer, RefusalBody, exchange};
 pub(crate) use exchange::HeadLimits;
 pub(crate) use inbound::{

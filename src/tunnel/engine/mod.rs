@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     http::handshake::Extensions,
+    net::transport::Transport,
     tunnel::registry::{Departure, RegistryGuard},
     tunnel::report::{Rtt, TunnelInfo, TunnelReport},
-    net::transport::Transport,
 };
 
 use super::{

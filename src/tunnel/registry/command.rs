@@ -116,12 +116,12 @@ mod tests {
     #[test]
     fn the_earliest_command_counts_in_whatever_order_they_come() {
         let now = Instant::now();
-        let later = |secs| Some(now + Duration::from_secs(secs));
+        let after = |secs| Some(now + Duration::from_secs(secs));
         let mut orders = Orders::default();
-        assert!(orders.add(close("in 9 s", saturating_add(9)), Revocable::Never));
-        assert!(!orders.add(close("in 60 s", saturating_add(60)), Revocable::Never));
+        assert!(orders.add(close("in 9 s", after(9)), Revocable::Never));
+        assert!(!orders.add(close("in 60 s", after(60)), Revocable::Never));
         assert_eq!(next(&orders), "in 9 s");
-        assert!(!orders.add(close("also in 9 s", saturating_add(9)), Revocable::Never));
+        assert!(!orders.add(close("also in 9 s", after(9)), Revocable::Never));
         assert!(orders.add(close("now", None), Revocable::Never));
         assert!(!orders.add(close("now too", None), Revocable::Never));
         assert_eq!(next(&orders), "now");
@@ -134,16 +134,16 @@ mod tests {
     #[test]
     fn what_is_called_off_uncovers_what_it_had_hidden() {
         let now = Instant::now();
-        let later = |secs| Some(now + Duration::from_secs(secs));
+        let after = |secs| Some(now + Duration::from_secs(secs));
         let mut orders = Orders::default();
         assert_eq!(next(&orders), "keep open");
         assert!(!orders.call_off());
-        orders.add(close("in 60 s", saturating_add(60)), Revocable::Never);
-        orders.add(close("drain", saturating_add(9)), Revocable::ByResume);
+        orders.add(close("in 60 s", after(60)), Revocable::Never);
+        orders.add(close("drain", after(9)), Revocable::ByResume);
         assert_eq!(next(&orders), "drain");
         assert!(orders.call_off());
         assert_eq!(next(&orders), "in 60 s");
-        orders.add(close("drain", saturating_add(90)), Revocable::ByResume);
+        orders.add(close("drain", after(90)), Revocable::ByResume);
         assert!(!orders.call_off(), "it did not count");
         assert_eq!(next(&orders), "in 60 s");
     }
