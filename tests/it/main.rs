@@ -9,6 +9,7 @@ mod support_works;
 
 mod balance;
 mod clock_close;
+mod clock_drain;
 mod clock_health;
 mod clock_keep_alive;
 mod clock_kit;
