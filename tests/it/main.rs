@@ -16,6 +16,7 @@ mod clock_kit;
 mod clock_limits;
 mod clock_opaque;
 mod clock_queue;
+mod clock_reports;
 mod clock_retry;
 mod clock_timers;
 mod clock_upstreams;
