@@ -125,7 +125,10 @@ pub mod frame;
 
 pub use self::http::{
     forward::ForwardHttp,
-    handshake::{Extensions, InvalidUpgradeResponse},
+    handshake::{
+        AcceptedHandshake, Extensions, InvalidUpgradeResponse, RefusedBody, UpstreamHandshake,
+        UpstreamResponse,
+    },
     head, headers, matcher, upgrade,
 };
 pub use error::{BoxError, Error, ErrorKind, Side};

@@ -15,7 +15,7 @@ use crate::{
     error::{BoxError, Error, ErrorKind, Side},
     http::handshake::{Agreement, Extensions},
     http::headers::ClientInfo,
-    net::transport::{Transport, from_upgraded},
+    net::transport::Transport,
     observe::{Observer, RequestInfo},
     pool::Lease,
     task::{self, catch_panic},
@@ -315,7 +315,7 @@ async fn hand_over(
         }),
     })
     .await?;
-    let (client, read_ahead) = from_upgraded(upgraded);
+    let (client, read_ahead) = Transport::from_upgraded(upgraded);
     client.no_delay();
     if let Some(keep_alive) = settings.client_tcp_keep_alive() {
         client.keep_alive(&keep_alive);

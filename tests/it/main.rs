@@ -52,6 +52,7 @@ mod tcp_keep_alive;
 mod tls_client;
 #[cfg(feature = "ring")]
 mod tls_upstream;
+mod tunnel_alone;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;

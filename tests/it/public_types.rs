@@ -18,6 +18,7 @@ type Some = matcher::PathMatcher;
 #[test]
 fn types_of_the_root() {
     are_debug_send_sync![
+        wsplice::AcceptedHandshake,
         wsplice::Admission,
         wsplice::BoxError,
         wsplice::ReceivedClose,
@@ -41,8 +42,11 @@ fn types_of_the_root() {
         wsplice::Pool,
         wsplice::Proxy<()>,
         wsplice::ProxyLayer,
+        wsplice::RefusedBody,
         wsplice::Registry,
         wsplice::OnUpstreamLoss,
+        wsplice::UpstreamHandshake,
+        wsplice::UpstreamResponse,
         wsplice::UpstreamStatus,
         wsplice::ResponseBody<()>,
         wsplice::Retry,

@@ -6,6 +6,7 @@
 //! * `exchange` sends it (`spelling`) and reads a 101 (`switching`), on a connection of its own. Any
 //!   other answer is left to hyper, from the first byte (`replay`), as is its body (`refusal`);
 //! * `agreement` (pure) verifies a 101 (RFC 6455 §4.1), or a 2xx over HTTP/2 (RFC 8441 §5);
+//! * `upstream` performs the upstream's handshake for hosts that run tunnels by themselves;
 //! * `inbound` (pure) makes the answer that the client gets.
 //!
 //! The client's key is passed on, so that the upstream's proof is the client's proof too. Over
@@ -25,6 +26,7 @@ mod replay;
 mod silence;
 mod spelling;
 mod switching;
+mod upstream;
 
 pub(crate) use agreement::{Agreement, Offer};
 pub use agreement::{Extensions, InvalidUpgradeResponse};
@@ -37,3 +39,4 @@ pub(crate) use inbound::{
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
 pub(crate) use outbound::{Outbound, outbound};
+pub use upstream::{AcceptedHandshake, RefusedBody, UpstreamHandshake, UpstreamResponse};

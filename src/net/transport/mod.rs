@@ -23,8 +23,6 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-pub(crate) use upgraded::from_upgraded;
-
 /// The byte stream of one leg: a TCP or Unix socket, or any other stream in a box.
 ///
 /// # Examples
