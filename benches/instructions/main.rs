@@ -1,0 +1,68 @@
+//! Operations of the proxy, repeated a given number of times, for callgrind to count.
+//!
+//! `.ci/suites/20-instructions` runs each row twice under callgrind, with few operations and with
+//! many. The difference of the two totals, divided by the difference of the two numbers, is the
+//! count of one operation: what a process needs to start cancels. The suite compares it with
+//! `counts.txt`.
+//!
+//! A new row is a line in [`ROWS`] and a function in `rows.rs`, and then a run of
+//! `.ci/suites/20-instructions --update`.
+//!
+//! Whatever could differ from run to run is fixed: random numbers are seeded, everything happens in
+//! one thread and in memory, and the clock is paused.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+mod host;
+mod rows;
+
+/// An operation, and how often each of the two runs performs it.
+struct Row {
+    name: &'static str,
+    few: u32,
+    many: u32,
+    run: fn(u32),
+}
+
+const ROWS: &[Row] = &[
+    row("message_to_upstream", 200, 2_200, rows::message_to_upstream),
+    row("message_to_client", 200, 2_200, rows::message_to_client),
+    row("ping_pair", 100, 1_100, rows::ping_pair),
+    row("handshake", 50, 450, rows::handshake),
+    row("close", 50, rows::TUNNELS_TO_CLOSE, rows::close),
+    row("pick", 200, 1_200, rows::pick),
+    row("balance", 1_000, 11_000, rows::balance),
+];
+
+const fn row(name: &'static str, few: u32, many: u32, run: fn(u32)) -> Row {
+    Row {
+        name,
+        few,
+        many,
+        run,
+    }
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["rows"] => {
+            for row in ROWS {
+                println!("{} {} {}", row.name, row.few, row.many);
+            }
+        }
+        ["run", name, count] => {
+            let row = ROWS.iter().find(|row| row.name == name);
+            fastrand::seed(11);
+            (row.expect("a row").run)(count.parse().expect("a number"));
+        }
+        // As cargo calls benches and tests.
+        _ => println!(".ci/suites/20-instructions runs this under callgrind"),
+    }
+}
