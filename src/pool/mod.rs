@@ -19,13 +19,12 @@
 mod alarm;
 mod bell;
 mod compare;
+mod discovery;
 mod drains;
-mod follow;
 mod handle;
 mod health;
 mod lease;
 mod line;
-mod lost;
 mod monitor;
 mod news;
 mod pick;
@@ -35,13 +34,14 @@ mod roster;
 mod settings;
 mod state;
 mod status;
+mod upstream_loss;
 
 #[cfg(test)]
 mod tests;
 
-pub use follow::{Follow, FollowStatus};
+pub use discovery::{DiscoveryHandle, DiscoveryStatus};
 pub use handle::Pool;
 pub(crate) use lease::Lease;
 pub use retries::RetryStatus;
-pub use settings::LostTunnels;
+pub use settings::OnUpstreamLoss;
 pub use status::UpstreamStatus;

@@ -6,18 +6,18 @@ use bytes::Bytes;
 use http::{Extensions, Response};
 
 use crate::{
-    connect::{Dial, KeptAlive},
-    drain::Drain,
     error::{Error, Side},
-    handshake::{HeadLimits, Outbound},
-    headers::{ClientInfo, HeaderEdits},
-    matcher::AnyMatcher,
+    http::handshake::{HeadLimits, Outbound},
+    http::headers::{ClientInfo, HeaderEdits},
+    http::matcher::AnyMatcher,
+    net::connect::{Dialer, KeptAlive},
+    net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
-    registry::Registry,
-    retry::Retry,
-    transport::TcpKeepAlive,
     tunnel::TunnelConfig,
+    tunnel::drain::Drain,
+    tunnel::registry::Registry,
+    upstream::retry::Retry,
 };
 
 use super::forward::Forward;
@@ -28,7 +28,7 @@ pub(super) struct Settings {
     pub(super) pool: Pool,
     pub(super) matcher: Option<AnyMatcher>,
     pub(super) origins: Option<AnyMatcher>,
-    pub(super) dial: Dial,
+    pub(super) dial: Dialer,
     pub(super) forward: Option<Forward>,
     pub(super) outbound: Outbound,
     pub(super) response_edits: HeaderEdits,
@@ -84,7 +84,7 @@ impl Settings {
             pool,
             matcher: None,
             origins: None,
-            dial: Dial::default(),
+            dial: Dialer::default(),
             forward: None,
             outbound: Outbound::default(),
             response_edits: HeaderEdits::new(),
