@@ -1,15 +1,16 @@
-//! Operations of the proxy, repeated a given number of times, for callgrind to count.
+//! The operations whose instructions are counted under callgrind.
 //!
-//! `.ci/suites/20-instructions` runs each row twice under callgrind, with few operations and with
-//! many. The difference of the two totals, divided by the difference of the two numbers, is the
-//! count of one operation: what a process needs to start cancels. The suite compares it with
+//! `.ci/suites/20-instructions` runs each row twice, with few operations and with many. The
+//! difference of the two totals, divided by the difference of the two numbers, is the count of one
+//! operation: the cost of starting the process cancels. The suite compares the count with
 //! `counts.txt`.
 //!
-//! A new row is a line in [`ROWS`] and a function in `rows.rs`, and then a run of
+//! To add a row: a line in [`ROWS`], a function in `rows.rs`, and then
 //! `.ci/suites/20-instructions --update`.
 //!
-//! Whatever could differ from run to run is fixed: random numbers are seeded, everything happens in
-//! one thread and in memory, and the clock is paused.
+//! The counts can be repeated because random numbers are seeded, everything happens in memory and in
+//! one thread, and the clock is paused. The rest, some 0.05 %, comes from the standard library's hash
+//! maps, whose keys the system chooses, and from what follows in malloc.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -62,7 +63,7 @@ fn main() {
             fastrand::seed(11);
             (row.expect("a row").run)(count.parse().expect("a number"));
         }
-        // As cargo calls benches and tests.
+        // The way in which cargo calls benchmarks.
         _ => println!(".ci/suites/20-instructions runs this under callgrind"),
     }
 }

@@ -20,7 +20,7 @@ use tokio::{
 use tower::Service;
 use wsplice::{
     Upstream,
-    balance::{Balance, LeastTunnels, Trial},
+    balance::{Balance, LeastTunnels, MockCandidates},
     connect::{Address, Connect, Connecting},
     head::RequestHead,
 };
@@ -126,14 +126,14 @@ pub(crate) fn pick(count: u32) {
 pub(crate) fn balance(count: u32) {
     in_memory(async move {
         let names = (0..100).map(|number| format!("ws://up-{number}.test:8080"));
-        let mut trial = Trial::of(names.map(|name| Upstream::new(&name).unwrap()));
+        let mut mock = MockCandidates::of(names.map(|name| Upstream::new(&name).unwrap()));
         for index in 0..100 {
             for _ in 0..index % 5 {
-                trial.open(index);
+                mock.open(index);
             }
         }
         let policy = LeastTunnels::new();
-        let candidates = trial.candidates();
+        let candidates = mock.candidates();
         let request = Request::new(());
         let head = RequestHead::from(&request);
         for _ in 0..count {
