@@ -80,7 +80,10 @@ impl Host {
     pub(crate) async fn open(&mut self) -> Ends {
         let (mut client, near) = duplex(CAPACITY);
         let service = TowerToHyperService::new(self.service.clone());
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(near), service);
+        // The date would be written anew with every second of the machine's clock.
+        let connection = http1::Builder::new()
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(near), service);
         tokio::spawn(async { connection.with_upgrades().await.unwrap() });
 
         client.write_all(REQUEST).await.unwrap();
