@@ -33,7 +33,7 @@ const REQUEST: &[u8] = b"GET /ws/rooms/7?token=abc HTTP/1.1\r\n\
 /// Bytes on their way in one direction of a connection before the writer must wait.
 const CAPACITY: usize = 16 * 1024;
 
-/// The way to the upstreams, which are the other end of the channel.
+/// A connector in memory, which sends the far end of each connection to the upstreams' channel.
 #[derive(Debug)]
 struct Network(mpsc::UnboundedSender<DuplexStream>);
 

@@ -12,18 +12,12 @@
 //! one thread, and the clock is paused. What remains, 0.05 % on a quiet machine and up to 0.3 % on a
 //! busy one, comes from the keys of the standard library's hash maps, from malloc, and from the
 //! machine's clock, which tokio reads for its own metrics.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod host;
 mod rows;
 
-/// An operation, and how often each of the two runs performs it.
+/// An operation, and the number of times that each of the two runs performs it.
 struct Row {
     name: &'static str,
     few: u32,

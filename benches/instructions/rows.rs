@@ -1,4 +1,4 @@
-//! The rows: each performs its operation so many times.
+//! The rows: each function performs its operation `count` times.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -105,8 +105,8 @@ pub(crate) fn close(count: u32) {
     });
 }
 
-/// What the service does with a handshake until an upstream is picked and its connect begins, and
-/// the lease's return when the client has gone by then.
+/// A handshake from the service's call until one of 100 upstreams is leased and its connect begins;
+/// then the client leaves, and the lease is returned.
 pub(crate) fn pick(count: u32) {
     in_memory(async move {
         let (client, on_upgrade) = upgradable().await;
@@ -122,7 +122,7 @@ pub(crate) fn pick(count: u32) {
     });
 }
 
-/// What the default policy takes to choose one of 100 upstreams.
+/// The default policy's choice among 100 upstreams.
 pub(crate) fn balance(count: u32) {
     in_memory(async move {
         let names = (0..100).map(|number| format!("ws://up-{number}.test:8080"));
@@ -142,9 +142,9 @@ pub(crate) fn balance(count: u32) {
     });
 }
 
-/// Runs a row on a paused clock, as a task like all others: the runtime then finds something to run
-/// until a timer is due. The process ends with the row, so that the end of what is still open is
-/// not counted.
+/// Runs a row on a paused clock, in a task of its own: the runtime's first future would park the
+/// thread each time it waits. The process ends with the row, so that the end of tunnels that are
+/// still open is not counted.
 fn in_memory<T: Send + 'static>(row: impl Future<Output = T> + Send + 'static) {
     let mut builder = Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
@@ -211,7 +211,7 @@ fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[kind, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
 }
 
-/// Every connect takes forever.
+/// A connector whose connects never complete.
 #[derive(Debug)]
 struct Unreachable;
 
