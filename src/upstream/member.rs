@@ -18,7 +18,7 @@ use crate::{
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
-use super::Upstream;
+use super::definition::Upstream;
 
 /// An upstream of a pool, with its figures.
 pub(crate) struct Member {

@@ -1,6 +1,6 @@
 //! Two matchers into one, and one into its contrary.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matches what both match; see [`Matcher::and`].

@@ -1,6 +1,6 @@
 //! By host name.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{Host, RequestHead};
 
 /// Matches host names; see [`host`].

@@ -1,6 +1,6 @@
 //! Many matchers into one.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matches what all of its matchers match; see [`all`].

@@ -1,6 +1,6 @@
 //! From matching to owning.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Whether a layer with this matcher owns the request.

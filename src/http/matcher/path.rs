@@ -1,8 +1,8 @@
 //! By path.
 
-use super::Matcher;
 use super::glob::Glob;
 use super::lists::{AnyOf, any};
+use super::traits::Matcher;
 use crate::http::head::{RequestHead, comparable};
 
 /// Matches paths by a pattern; see [`path`].

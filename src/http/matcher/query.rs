@@ -1,6 +1,6 @@
 //! By query.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{RequestHead, split_escape};
 
 /// Matches a field of the query; see [`query`].

@@ -1,6 +1,6 @@
 //! By subprotocol.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matches an offered subprotocol; see [`subprotocol`].

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{And, AnyMatcher, Not, Or};
+use super::{
+    any_matcher::AnyMatcher,
+    combine::{And, Not, Or},
+};
 use crate::http::head::RequestHead;
 
 /// Says whether a request is one of ours.

@@ -6,7 +6,10 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
 /// A policy of any type, cheap to clone.
 ///

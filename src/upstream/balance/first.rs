@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidates};
+use super::{candidates::Candidates, traits::Balance};
 
 /// Takes the first upstream, and the next only while that one cannot be used: failover.
 #[derive(Clone, Copy, Debug, Default)]

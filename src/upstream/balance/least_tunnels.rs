@@ -2,7 +2,11 @@
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates, sampling::better_of_two};
+use super::{
+    candidates::{Candidate, Candidates},
+    sampling::better_of_two,
+    traits::Balance,
+};
 
 /// Takes the upstream with fewer tunnels, of two that are chosen at random. The default.
 ///

@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidates};
+use super::{candidates::Candidates, traits::Balance};
 
 /// Takes an upstream at random, each as often as its [share](super::Candidate::effective_weight) says.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
 /// Takes the upstreams in turn, whatever they weigh; one in a slow start skips a part of its
 /// turns.

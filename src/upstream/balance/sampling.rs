@@ -1,6 +1,6 @@
 //! Taking candidates at random.
 
-use super::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates};
 
 /// A candidate, and where it stands.
 pub(super) type Placed<'a> = (usize, Candidate<'a>);

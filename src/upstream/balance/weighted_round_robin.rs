@@ -8,7 +8,10 @@ use std::{
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
 /// Takes the upstreams in turn, each as often as its weight says, and well mixed: weights of 5, 1
 /// and 1 give `a a b a c a a`, as in nginx.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Discover, Discovering};
-use crate::upstream::Upstream;
+use super::traits::{Discover, Discovering};
+use crate::upstream::definition::Upstream;
 
 /// A source whose upstreams are changed; made by [`Discover::each`].
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Upstreams that are known from the start.
 
-use super::{Discover, Discovering};
-use crate::upstream::Upstream;
+use super::traits::{Discover, Discovering};
+use crate::upstream::definition::Upstream;
 
 /// One set of upstreams, told once.
 ///

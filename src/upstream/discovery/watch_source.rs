@@ -2,8 +2,8 @@
 
 use tokio::sync::watch;
 
-use super::{Discover, Discovering};
-use crate::upstream::Upstream;
+use super::traits::{Discover, Discovering};
+use crate::upstream::definition::Upstream;
 
 /// What a `watch` channel holds: its value at the start, and every one that it changes to.
 ///

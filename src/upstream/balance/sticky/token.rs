@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::upstream::balance::{Candidate, Candidates};
+use crate::upstream::balance::candidates::{Candidate, Candidates};
 
 /// Makes tokens that name an upstream, and reads them.
 ///

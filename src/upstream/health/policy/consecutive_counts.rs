@@ -1,6 +1,6 @@
 //! Failures in a row and passes in a row.
 
-use super::Verdict;
+use super::traits::Verdict;
 use crate::upstream::health::event::{EventSource, Signal};
 
 /// Counts runs: of failures for each source by itself, of passes over all of them.

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy};
+use super::{
+    combine::AnyOf,
+    consecutive::Consecutive,
+    failure_rate::FailureRate,
+    traits::{HealthEvaluator, HealthPolicy},
+};
 use crate::upstream::health::signals::Signals;
 
 /// Judges by what clients' handshakes tell: the default where no probe is set.

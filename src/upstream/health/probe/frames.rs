@@ -13,7 +13,7 @@ use crate::{
     net::transport::Transport,
 };
 
-use super::{ProbeFailure, ProbeTarget};
+use super::{failure::ProbeFailure, target::ProbeTarget};
 
 /// The longest text that is looked at, in bytes. Of a longer one only this much is.
 const TEXT_LIMIT: usize = 64 * 1024;

@@ -2,7 +2,11 @@
 
 use std::{fmt, future::Future};
 
-use super::{Probe, ProbeFailure, ProbeTarget, Probing};
+use super::{
+    failure::ProbeFailure,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
 /// A probe that is a closure; made by [`probe_fn`].
 #[derive(Clone)]

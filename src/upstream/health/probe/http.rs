@@ -14,9 +14,11 @@ use crate::{
 };
 
 use super::{
-    Probe, ProbeFailure, ProbeTarget, Probing,
     expect::{Containing, Expect},
+    failure::ProbeFailure,
     request::RequestSettings,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
 };
 
 /// How long an answer's body may be silent. The probe's own timeout is shorter in all but strange

@@ -9,7 +9,11 @@ use crate::{
     upstream::health::event::{HealthEvent, HealthEventKind},
 };
 
-use super::{Probe, ProbeFailure, ProbeTarget, Probing};
+use super::{
+    failure::ProbeFailure,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
 /// Asks once, within a time, and tells what came of it as an event for the upstream's
 /// [`HealthTracker`](crate::health::HealthTracker). A probe that panics has failed.

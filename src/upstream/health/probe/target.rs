@@ -15,7 +15,7 @@ use crate::{
     net::transport::Transport,
 };
 
-use super::ProbeFailure;
+use super::failure::ProbeFailure;
 
 /// The upstream that a probe asks, and how far the probe has come.
 ///

@@ -1,6 +1,9 @@
 //! Whether the upstream accepts connections.
 
-use super::{Probe, ProbeTarget, Probing};
+use super::{
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
 /// Passes when the upstream accepts a connection, which is closed at once.
 ///

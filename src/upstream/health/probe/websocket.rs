@@ -23,10 +23,12 @@ use crate::{
 };
 
 use super::{
-    Probe, ProbeFailure, ProbeTarget, Probing,
     expect::{Containing, Exactly, Expect},
+    failure::ProbeFailure,
     frames::{Frames, Received, unforeseeable},
     request::RequestSettings,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
 };
 
 /// How long the upstream may take to answer our close. It has proved itself before that.
