@@ -1,4 +1,4 @@
-//! One policy after another.
+//! Policy with a fallback.
 
 use http::{HeaderName, HeaderValue};
 
@@ -6,7 +6,7 @@ use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
 use super::{Balance, Candidate, Candidates};
 
-/// Asks a second policy where the first picks none; see [`Balance::or_else`].
+/// Policy with a fallback: uses the second where the first picks none; see [`Balance::or_else`].
 #[derive(Clone, Debug)]
 pub struct OrElse<A, B> {
     first: A,
@@ -28,7 +28,7 @@ impl<A: Balance, B: Balance> Balance for OrElse<A, B> {
             .or_else(|| self.next.pick(candidates, request))
     }
 
-    /// The first one's header, or else the second's, whichever of them has picked.
+    /// Returns the first policy's header, or else the second's, whichever of them has picked.
     fn response_header(
         &self,
         picked: &Candidate<'_>,
