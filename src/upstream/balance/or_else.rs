@@ -1,4 +1,4 @@
-//! One policy after another.
+//! Policy with a fallback.
 
 use http::{HeaderName, HeaderValue};
 
@@ -9,7 +9,7 @@ use super::{
     traits::Balance,
 };
 
-/// Asks a second policy where the first picks none; see [`Balance::or_else`].
+/// Policy with a fallback: uses the second where the first picks none; see [`Balance::or_else`].
 #[derive(Clone, Debug)]
 pub struct OrElse<A, B> {
     first: A,
@@ -31,7 +31,7 @@ impl<A: Balance, B: Balance> Balance for OrElse<A, B> {
             .or_else(|| self.next.pick(candidates, request))
     }
 
-    /// The first one's header, or else the second's, whichever of them has picked.
+    /// Returns the first policy's header, or else the second's, whichever of them has picked.
     fn response_header(
         &self,
         picked: &Candidate<'_>,

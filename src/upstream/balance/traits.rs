@@ -1,4 +1,4 @@
-//! The trait, and what implements it besides the policies of this module.
+//! Trait of load-balancing policies, and its implementations for closures and pointers.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use super::{
     or_else::OrElse,
 };
 
-/// Picks an upstream for a handshake.
+/// Load-balancing policy: picks an upstream for a handshake.
 ///
-/// Closures are policies. So are an `Arc` of any policy and `Box<dyn Balance>`. A policy answers
-/// at once and is asked from many threads.
+/// Closures are policies, and so are an `Arc` of any policy and `Box<dyn Balance>`. A policy is
+/// called from many threads and must not block.
 ///
 /// # Examples
 ///
 /// ```
 /// use wsplice::{balance::{Balance, Candidates, Random}, head::RequestHead};
 ///
-/// /// The upstreams of the zone that the request asks for.
+/// /// Picks the upstreams of the zone that the request names.
 /// struct Zone;
 ///
 /// impl Balance for Zone {
@@ -35,16 +35,16 @@ use super::{
 /// # let _ = policy;
 /// ```
 pub trait Balance: Send + Sync {
-    /// The index of the candidate to use; `None` to use none of them.
+    /// Returns the index of the candidate to use; `None` to use none of them.
     ///
-    /// An index that is out of range counts as none.
+    /// An index out of range counts as `None`.
     fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize>;
 
-    /// A header line to add to the answer that `picked` gives, be it the 101 or a refusal; none
+    /// Returns a header line to add to the response of `picked`, be it the 101 or a refusal; none
     /// by default.
     ///
-    /// It is asked for once, after the connection stands, and added after the layer's own header
-    /// edits. `scheme` tells what the client speaks, as far as it is known.
+    /// The method is called once, after the connection is established, and the header is added
+    /// after the layer's own header edits. `scheme` is the client's, as far as it is known.
     fn response_header(
         &self,
         picked: &Candidate<'_>,
@@ -55,7 +55,7 @@ pub trait Balance: Send + Sync {
         None
     }
 
-    /// Asks `next` where this one picks none.
+    /// Uses `next` where this policy picks none.
     fn or_else<B: Balance>(self, next: B) -> OrElse<Self, B>
     where
         Self: Sized,
@@ -73,7 +73,8 @@ where
     }
 }
 
-// `Arc` is no `Fn`, so this one may be generic; a `Box` of a closure is a closure itself.
+// `Arc` does not implement `Fn`, so this one may be generic; a `Box` of a closure is a closure
+// itself.
 impl<B: Balance + ?Sized> Balance for Arc<B> {
     fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
         (**self).pick(candidates, request)

@@ -1,11 +1,11 @@
-//! Changes what a source finds.
+//! Source adapter that changes each upstream.
 
 use std::fmt;
 
 use super::traits::{Discover, Discovering};
 use crate::upstream::definition::Upstream;
 
-/// A source whose upstreams are changed; made by [`Discover::each`].
+/// Source adapter that changes each upstream; made by [`Discover::each`].
 #[derive(Clone)]
 pub struct MapUpstreams<D, F> {
     source: D,
