@@ -11,6 +11,7 @@ use http::{
 };
 
 use crate::{
+    frame::Extensions,
     http::headers::{contains_token, extension_names, members, only_line},
     http::upgrade::UpgradeRequest,
 };
@@ -28,14 +29,6 @@ pub(crate) struct Offer {
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) extensions: Extensions,
-}
-
-/// Whether the sides agreed on an extension, which may give reserved bits a meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extensions {
-    None,
-    Agreed,
-    Unknown,
 }
 
 /// How an upstream's yes fails to agree to what it was asked: a 101, or over HTTP/2 a 2xx.

@@ -22,6 +22,7 @@ use crate::{
 
 use super::{
     answer::{Answer, RefusalBody},
+    head_limits::HeadLimits,
     inbound::has_other_coding,
     refusal::{self, Conn},
     replay::Replay,
@@ -31,24 +32,6 @@ use super::{
 
 /// As much as most answers' heads take, and what is read at once.
 const READ: usize = 1024;
-
-/// How large the head of an upstream's answer may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeadLimits {
-    /// Header lines.
-    pub(crate) lines: usize,
-    /// Bytes; at least 8,192.
-    pub(crate) bytes: usize,
-}
-
-impl Default for HeadLimits {
-    fn default() -> Self {
-        Self {
-            lines: 100,
-            bytes: 64 * 1024,
-        }
-    }
-}
 
 /// Sends the request and waits for the final answer; 1xx before it are skipped.
 ///

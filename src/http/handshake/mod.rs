@@ -13,7 +13,9 @@
 
 mod agreement;
 mod answer;
+mod dispatch;
 mod exchange;
+mod head_limits;
 #[cfg(feature = "http2")]
 mod http2;
 mod inbound;
@@ -27,9 +29,10 @@ mod spelling;
 mod switching;
 
 pub use agreement::InvalidUpgradeResponse;
-pub(crate) use agreement::{Agreement, Extensions, Offer};
-pub(crate) use answer::{Answer, RefusalBody, exchange};
-pub(crate) use exchange::HeadLimits;
+pub(crate) use agreement::{Agreement, Offer};
+pub(crate) use answer::{Answer, RefusalBody};
+pub(crate) use dispatch::exchange;
+pub(crate) use head_limits::HeadLimits;
 pub(crate) use inbound::{
     accepted, body_length, fit, frame, has_other_coding, name_upgrade, name_version, pass_down,
     passed, refused,

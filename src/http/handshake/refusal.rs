@@ -79,7 +79,8 @@ mod tests {
     use crate::{
         http::handshake::{
             answer::{Answer, RefusalBody},
-            exchange::{HeadLimits, exchange},
+            exchange::exchange,
+            head_limits::HeadLimits,
         },
         net::transport::Transport,
     };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response::Parts};
 use httparse::{EMPTY_HEADER, Status};
 
-use super::exchange::HeadLimits;
+use super::head_limits::HeadLimits;
 
 /// With what every answer of HTTP/1 begins.
 const START: &[u8] = b"HTTP/1.";

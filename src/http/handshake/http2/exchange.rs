@@ -9,7 +9,10 @@ use http_body_util::Empty;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{Answer, HeadLimits, RefusalBody},
+    http::handshake::{
+        answer::{Answer, RefusalBody},
+        head_limits::HeadLimits,
+    },
     net::connect::{Dialer, Opened, Stream, StreamSlot, Tried, io_error, is_unprocessed},
     net::transport::Transport,
 };
