@@ -18,7 +18,7 @@ use crate::{
     pool::Lease,
 };
 
-use super::{pipeline::Answered, settings::Settings};
+use super::{body::Answered, settings::Settings};
 
 /// A handshake that is in order, as it came.
 pub(super) struct Wish {

@@ -27,7 +27,7 @@ use crate::{
     upstream::retry::{Cost, Entry, Retry},
 };
 
-use super::{pipeline::Answered, settings::Settings, teller::Teller};
+use super::{attempt::Attempt, body::Answered, settings::Settings, teller::Teller};
 
 /// What the client gets if no other attempt comes to good.
 pub(super) enum Standing {
@@ -46,14 +46,6 @@ pub(super) struct Attempts<'a> {
     tried: Vec<Arc<Member>>,
     /// What the last attempt came to, and what the next one was granted by.
     standing: Option<(Standing, Entry)>,
-}
-
-/// A try at one upstream.
-pub(super) struct Attempt {
-    pub(super) lease: Lease,
-    pub(super) began: Instant,
-    /// Counted from 1.
-    pub(super) number: usize,
 }
 
 impl<'a> Attempts<'a> {
@@ -251,13 +243,6 @@ impl<'a> Attempts<'a> {
 
     fn settings(&self) -> &'a Settings {
         self.teller.settings()
-    }
-}
-
-impl Attempt {
-    /// The upstream's name.
-    pub(super) fn upstream(&self) -> &str {
-        self.lease.member().upstream().name()
     }
 }
 

@@ -15,6 +15,13 @@ use crate::{error::BoxError, http::handshake::RefusalBody};
 
 use super::relayed::Relayed;
 
+/// The body of the proxy's answer.
+pub(super) enum Answered {
+    Own(Bytes),
+    Refusal(RefusalBody),
+    Relayed(Box<Relayed>),
+}
+
 pin_project! {
     /// The inner service's body, an upstream's, or a line of our own.
     pub struct ResponseBody<B> {

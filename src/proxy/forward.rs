@@ -14,8 +14,8 @@ use tracing::{Instrument, Span, field};
 use crate::{
     error::{Error, ErrorKind, Side},
     http::forward::{
-        ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
-        Upload, WayBack, answered, count_hop, request_head, send,
+        ClientBody, Connection, Connections, Download, Failure, Head, Hop, Measure, Upload,
+        WayBack, answered, count_hop, request_head, send,
     },
     http::handshake::fit,
     http::headers::ClientInfo,
@@ -26,19 +26,14 @@ use crate::{
 
 use super::{
     ask::{add, copied, mark, view},
-    attempts::{Attempt, Attempts, Standing},
-    pipeline::{Answered, admit, rejection},
+    attempt::Attempt,
+    attempts::{Attempts, Standing},
+    body::Answered,
+    pipeline::{admit, rejection},
     relayed::{Account, Relayed},
-    settings::Settings,
+    settings::{Forward, Settings},
     teller::{Subject, Teller},
 };
-
-/// How requests are forwarded, and the connections for it.
-#[derive(Clone, Debug)]
-pub(super) struct Forward {
-    pub(super) how: ForwardHttp,
-    pub(super) connections: Arc<Connections>,
-}
 
 /// Forwards a request. What fails on the way becomes a response.
 pub(super) async fn forward(

@@ -10,7 +10,7 @@ use std::{
 use http::Response;
 use pin_project_lite::pin_project;
 
-use super::{body::ResponseBody, pipeline::Answered};
+use super::body::{Answered, ResponseBody};
 
 pin_project! {
     /// The inner service's response, or the proxy's.

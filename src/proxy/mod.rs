@@ -13,6 +13,7 @@
 //! only place that names a status code of ours. `session` owns a tunnel for its whole life.
 
 mod ask;
+mod attempt;
 mod attempts;
 mod body;
 mod forward;

@@ -2,14 +2,13 @@
 
 use std::{pin::pin, sync::Arc};
 
-use bytes::Bytes;
 use http::{Response, header::ORIGIN, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use tracing::{Instrument, Span, field};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{RefusalBody, fit},
+    http::handshake::fit,
     http::headers::ClientInfo,
     http::matcher::owns,
     http::upgrade::{Intent, UpgradeRequest},
@@ -20,8 +19,8 @@ use crate::{
 use super::{
     ask::{Agreed, Heard, Wish, view},
     attempts::{Attempts, Standing},
+    body::Answered,
     reject::reject,
-    relayed::Relayed,
     session::Session,
     settings::Settings,
     teller::{Subject, Teller},
@@ -32,13 +31,6 @@ pub(super) struct Taken {
     pub(super) head: Parts,
     pub(super) intent: Intent,
     pub(super) client: ClientInfo,
-}
-
-/// The body of the proxy's answer.
-pub(super) enum Answered {
-    Own(Bytes),
-    Refusal(RefusalBody),
-    Relayed(Box<Relayed>),
 }
 
 /// Answers a handshake. What fails on the way becomes a response.
