@@ -62,7 +62,6 @@ mod first;
 mod least_tunnels;
 mod lowest_latency;
 mod mock_candidates;
-mod or_else;
 mod random;
 mod rendezvous;
 mod request_key;
@@ -81,12 +80,11 @@ pub use first::First;
 pub use least_tunnels::LeastTunnels;
 pub use lowest_latency::LowestLatency;
 pub use mock_candidates::MockCandidates;
-pub use or_else::OrElse;
 pub use random::Random;
 pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;
 #[cfg(feature = "sticky")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sticky")))]
 pub use sticky::{InvalidSticky, SameSite, Sticky};
-pub use traits::Balance;
+pub use traits::{Balance, OrElse};
 pub use weighted_round_robin::WeightedRoundRobin;

@@ -31,7 +31,6 @@
 #[cfg(feature = "dns")]
 mod dns;
 mod error;
-mod map_upstreams;
 mod pace;
 mod poll_source;
 mod static_source;
@@ -45,9 +44,8 @@ mod watch_source;
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub use dns::{Dns, DnsResolver, InvalidName, IpFamilies};
 pub use error::DiscoverError;
-pub use map_upstreams::MapUpstreams;
 pub use poll_source::PollSource;
 pub use static_source::StaticSource;
 pub use stream_source::StreamSource;
-pub use traits::{Discover, Discovering};
+pub use traits::{Discover, Discovering, MapUpstreams};
 pub use watch_source::WatchSource;
