@@ -27,7 +27,7 @@ use crate::{
     upstream::retry::{Cost, Entry, Retry},
 };
 
-use super::{pipeline::Answered, settings::Settings, teller::Teller};
+use super::{event_reporter::Teller, pipeline::Answered, settings::Settings};
 
 /// What the client gets if no other attempt comes to good.
 pub(super) enum Standing {

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::{error::BoxError, http::handshake::RefusalBody};
 
-use super::relayed::Relayed;
+use super::relayed_body::Relayed;
 
 pin_project! {
     /// The inner service's body, an upstream's, or a line of our own.

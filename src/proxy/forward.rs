@@ -25,12 +25,12 @@ use crate::{
 };
 
 use super::{
-    ask::{add, copied, mark, view},
     attempts::{Attempt, Attempts, Standing},
+    event_reporter::{Subject, Teller},
+    handshake::{add, copied, mark, view},
     pipeline::{Answered, admit, rejection},
-    relayed::{Account, Relayed},
+    relayed_body::{Account, Relayed},
     settings::Settings,
-    teller::{Subject, Teller},
 };
 
 /// How requests are forwarded, and the connections for it.

@@ -18,13 +18,13 @@ use crate::{
 };
 
 use super::{
-    ask::{Agreed, Heard, Wish, view},
     attempts::{Attempts, Standing},
+    event_reporter::{Subject, Teller},
+    handshake::{Agreed, Heard, Wish, view},
     reject::reject,
-    relayed::Relayed,
+    relayed_body::Relayed,
     session::Session,
     settings::Settings,
-    teller::{Subject, Teller},
 };
 
 /// A request that the proxy has taken.

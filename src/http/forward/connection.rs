@@ -24,7 +24,7 @@ use crate::{
     task,
 };
 
-use super::{patient::Patient, upload::UploadBody};
+use super::{defer_write_errors::Patient, upload::UploadBody};
 
 type Driven = http1::Connection<TokioIo<Patient>, UploadBody>;
 

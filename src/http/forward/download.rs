@@ -22,8 +22,8 @@ use crate::{
 };
 
 use super::{
-    answer::kept_for, connection::Connection, connections::Connections, settings::ForwardHttp,
-    upload::Upload,
+    connection::Connection, idle_connections::Connections, response::kept_for,
+    settings::ForwardHttp, upload::Upload,
 };
 
 /// The body of an upstream's answer, with the connection that it comes from.

@@ -18,9 +18,9 @@ use crate::{
 };
 
 use super::{
-    answer::is_switch,
     connection::Connection,
     request::Head,
+    response::is_switch,
     settings::ForwardHttp,
     upload::{ClientBody, Upload, UploadBody},
 };

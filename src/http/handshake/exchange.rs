@@ -21,12 +21,12 @@ use crate::{
 };
 
 use super::{
-    answer::{Answer, RefusalBody},
+    encode::encode_head,
+    head_scan::{Seen, look, parse},
     inbound::has_other_coding,
     refusal::{self, Conn},
     replay::Replay,
-    spelling::encode_head,
-    switching::{Seen, look, parse},
+    response::{Answer, RefusalBody},
 };
 
 /// As much as most answers' heads take, and what is read at once.

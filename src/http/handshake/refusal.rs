@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::error::BoxError;
 
-use super::{replay::Replay, silence::Silence};
+use super::{idle_timer::Silence, replay::Replay};
 
 /// A connection to an upstream, driven by hyper.
 pub(super) type Conn = Connection<TokioIo<Replay>, Empty<Bytes>>;
@@ -78,8 +78,8 @@ mod tests {
 
     use crate::{
         http::handshake::{
-            answer::{Answer, RefusalBody},
             exchange::{HeadLimits, exchange},
+            response::{Answer, RefusalBody},
         },
         net::transport::Transport,
     };

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{error::Error, http::forward::Download, tunnel::drain::Exchange};
 
-use super::{attempts::Attempt, teller::Teller};
+use super::{attempts::Attempt, event_reporter::Teller};
 
 /// The answer to a forwarded request on its way to the client.
 pub(super) struct Relayed {
