@@ -17,7 +17,7 @@ use crate::{
         ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
         Upload, WayBack, answered, count_hop, request_head, send,
     },
-    http::handshake::fit,
+    http::handshake::adapt_version,
     http::headers::ClientInfo,
     tunnel::drain::Exchange,
     upstream::Upstream,
@@ -65,7 +65,7 @@ pub(super) async fn forward(
             Err(Standing::Answer(response)) => *response,
             Err(Standing::Error(error)) => rejection(&errand.teller, &error),
         };
-        fit(&mut response, version);
+        adapt_version(&mut response, version);
         response
     }
     .instrument(span)

@@ -9,7 +9,7 @@ use tracing::{Instrument, Span, field};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{RefusalBody, fit},
+    http::handshake::{RefusalBody, adapt_version},
     http::headers::ClientInfo,
     http::matcher::owns,
     http::upgrade::{Intent, UpgradeRequest},
@@ -60,7 +60,7 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
             Err(Standing::Answer(response)) => *response,
             Err(Standing::Error(error)) => rejection(&teller, &error),
         };
-        fit(&mut response, version);
+        adapt_version(&mut response, version);
         response
     }
     .instrument(span)

@@ -7,7 +7,7 @@ use http::{Extensions, Response};
 
 use crate::{
     error::{Error, Side},
-    http::handshake::{HeadLimits, Outbound},
+    http::handshake::{HeadLimits, OutboundRules},
     http::headers::{ClientInfo, HeaderEdits},
     http::matcher::AnyMatcher,
     net::connect::{Dialer, KeptAlive},
@@ -30,7 +30,7 @@ pub(super) struct Settings {
     pub(super) origins: Option<AnyMatcher>,
     pub(super) dial: Dialer,
     pub(super) forward: Option<Forward>,
-    pub(super) outbound: Outbound,
+    pub(super) outbound: OutboundRules,
     pub(super) response_edits: HeaderEdits,
     pub(super) timeouts: Timeouts,
     pub(super) head_limits: HeadLimits,
@@ -86,7 +86,7 @@ impl Settings {
             origins: None,
             dial: Dialer::default(),
             forward: None,
-            outbound: Outbound::default(),
+            outbound: OutboundRules::default(),
             response_edits: HeaderEdits::new(),
             timeouts: Timeouts {
                 handshake: Duration::from_secs(10),

@@ -17,7 +17,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::passed,
+    http::handshake::sanitize_trailers,
     net::connect::Address,
 };
 
@@ -102,7 +102,7 @@ impl Body for Download {
         let result = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.silence = None;
-                return Poll::Ready(Some(Ok(passed(frame))));
+                return Poll::Ready(Some(Ok(sanitize_trailers(frame))));
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::with_source(
                 ErrorKind::ResponseBody,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::has_other_coding,
+    http::handshake::has_unsupported_coding,
 };
 
 use super::{
@@ -69,7 +69,7 @@ pub(crate) async fn send(
             let why = "it switches protocols, which nobody asked for";
             Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
         }
-        Some(Ok(response)) if has_other_coding(response.headers()) => {
+        Some(Ok(response)) if has_unsupported_coding(response.headers()) => {
             let why = "it has a transfer coding other than chunked, which nobody asked for";
             Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
         }

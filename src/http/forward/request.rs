@@ -10,7 +10,7 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{Outbound, has_other_coding},
+    http::handshake::{OutboundRules, has_unsupported_coding},
     http::headers::{ClientInfo, add_header, contains_token, only_line, set_header},
 };
 
@@ -32,7 +32,7 @@ pub(crate) fn request_head(
     client_request: Parts,
     body: Measure,
     client: &ClientInfo,
-    settings: &Outbound,
+    settings: &OutboundRules,
 ) -> Result<Head, Error> {
     check(&client_request)?;
     let target = settings.target(&client_request.uri)?;
@@ -40,7 +40,7 @@ pub(crate) fn request_head(
     let trailers = Trailers::of(&client_request.headers, body);
     let had_length = client_request.headers.contains_key(CONTENT_LENGTH);
 
-    let mut headers = settings.pass_up(client_request, client);
+    let mut headers = settings.upstream_headers(client_request, client);
     // RFC 9112 §3.2: there must be one, and of whom nothing is known it is empty.
     if !headers.contains_key(HOST) {
         set_header(&mut headers, &HOST, HeaderValue::from_static(""));
@@ -90,7 +90,7 @@ fn check(request: &Parts) -> Result<(), Error> {
         return malformed("it must have one Host");
     }
     // RFC 9112 §6.1: chunks are taken apart here, and what is below them would lose its name.
-    if has_other_coding(&request.headers) {
+    if has_unsupported_coding(&request.headers) {
         return malformed("it has a transfer coding other than chunked");
     }
     let is_for_the_server = request.method == Method::OPTIONS && request.uri.path() == "*";
@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn head(parts: Parts, body: Measure) -> Head {
-        request_head(parts, body, &ClientInfo::new(), &Outbound::default()).unwrap()
+        request_head(parts, body, &ClientInfo::new(), &OutboundRules::default()).unwrap()
     }
 
     fn target(head: &Head) -> &Uri {
@@ -219,7 +219,7 @@ mod tests {
             parts,
             Measure::None,
             &ClientInfo::new(),
-            &Outbound::default(),
+            &OutboundRules::default(),
         );
         result.is_err_and(|error| error.kind() == ErrorKind::MalformedRequest)
     }

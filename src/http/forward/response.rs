@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    http::handshake::{body_length, frame, name_upgrade, pass_down},
+    http::handshake::{body_length, prepare_response_head, set_body_length, set_upgrade_headers},
     http::headers::{HeaderEdits, Via, add_header, contains_token, members},
 };
 
@@ -32,15 +32,15 @@ pub(crate) fn answered<B>(
     let asks_for_websocket = head.status == StatusCode::UPGRADE_REQUIRED
         && contains_token(&head.headers, &UPGRADE, "websocket");
 
-    pass_down(&mut head, via, edits);
-    frame(&mut head.headers, length);
+    prepare_response_head(&mut head, via, edits);
+    set_body_length(&mut head.headers, length);
     head.headers.remove(TRAILER);
     for line in trailers {
         add_header(&mut head.headers, &TRAILER, line);
     }
     // RFC 9110 §15.5.22: who answers 426 says what to upgrade to.
     if asks_for_websocket {
-        name_upgrade(&mut head.headers);
+        set_upgrade_headers(&mut head.headers);
     }
     // How the upstream framed its answer is between it and us.
     head.version = Version::HTTP_11;

@@ -30,10 +30,11 @@ pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Extensions, Offer};
 pub(crate) use exchange::HeadLimits;
 pub(crate) use inbound::{
-    accepted, body_length, fit, frame, has_other_coding, name_upgrade, name_version, pass_down,
-    passed, refused,
+    accepted_response, adapt_version, body_length, has_unsupported_coding, prepare_response_head,
+    refused_response, sanitize_trailers, set_body_length, set_supported_version,
+    set_upgrade_headers,
 };
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
-pub(crate) use outbound::{Outbound, outbound};
-pub(crate) use response::{Answer, RefusalBody, exchange};
+pub(crate) use outbound::{OutboundRules, handshake_request};
+pub(crate) use response::{RefusalBody, UpgradeResponse, exchange};

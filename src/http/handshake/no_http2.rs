@@ -16,22 +16,22 @@ use crate::{
     net::connect::{Dialer, StreamSlot},
 };
 
-use super::{Answer, HeadLimits};
+use super::{HeadLimits, UpgradeResponse};
 
 /// The body of an answer that nobody gives.
-pub(crate) enum Body {}
+pub(crate) enum Http2RefusalBody {}
 
 pub(super) async fn exchange(
-    place: StreamSlot,
-    _dial: &Dialer,
+    slot: StreamSlot,
+    _dialer: &Dialer,
     _request: &Request<Empty<Bytes>>,
     _limits: HeadLimits,
     _body_timeout: Duration,
-) -> Result<Answer, Error> {
-    match place {}
+) -> Result<UpgradeResponse, Error> {
+    match slot {}
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for Http2RefusalBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -20,49 +20,49 @@ use crate::{
 use super::{
     exchange::{self, HeadLimits},
     http2,
-    inbound::passed,
+    inbound::sanitize_trailers,
     refusal,
 };
 
-/// The upstream's final answer.
-pub(crate) enum Answer {
+/// The upstream's final response.
+pub(crate) enum UpgradeResponse {
     /// A yes that is not verified yet (101, or any 2xx over HTTP/2), with the byte stream and what
     /// was read behind the head.
-    Agreed {
+    Accepted {
         head: response::Parts,
         transport: Transport,
         read_ahead: Bytes,
     },
     /// Anything else.
-    Refusal(Response<RefusalBody>),
+    Refused(Response<RefusalBody>),
 }
 
-/// The body of an answer that opens no tunnel, with what it comes from.
+/// The body of an response that opens no tunnel, with what it comes from.
 pub(crate) enum RefusalBody {
-    Own(refusal::RefusalBody),
+    Own(refusal::Http1RefusalBody),
     #[cfg_attr(not(feature = "http2"), allow(dead_code))]
-    Shared(http2::Body),
+    Shared(http2::Http2RefusalBody),
 }
 
-/// Sends the request, which is written for HTTP/1.1, and waits for the final answer.
+/// Sends the request, which is written for HTTP/1.1, and waits for the final response.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) when the connection breaks or what comes
 /// is not HTTP; over HTTP/2 what `dial` may give, when it had to be tried again.
 pub(crate) async fn exchange(
-    link: UpstreamConnection,
-    dial: &Dialer,
+    connection: UpstreamConnection,
+    dialer: &Dialer,
     request: Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
-) -> Result<Answer, Error> {
-    match link {
+) -> Result<UpgradeResponse, Error> {
+    match connection {
         UpstreamConnection::Own(transport) => {
             exchange::exchange(transport, request, limits, body_timeout).await
         }
-        UpstreamConnection::Shared(place) => {
-            http2::exchange(place, dial, &request, limits, body_timeout).await
+        UpstreamConnection::Shared(slot) => {
+            http2::exchange(slot, dialer, &request, limits, body_timeout).await
         }
     }
 }
@@ -79,7 +79,7 @@ impl Body for RefusalBody {
             Self::Own(body) => Pin::new(body).poll_frame(cx),
             Self::Shared(body) => Pin::new(body).poll_frame(cx),
         };
-        frame.map_ok(passed)
+        frame.map_ok(sanitize_trailers)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -116,11 +116,11 @@ mod tests {
         };
         let request = Request::new(Empty::new());
         let limits = HeadLimits::default();
-        let link = UpstreamConnection::Own(Transport::new(near));
-        let dial = Dialer::default();
-        let asked = exchange(link, &dial, request, limits, Duration::from_secs(9));
-        let (answer, ()) = tokio::join!(asked, upstream);
-        let Ok(Answer::Refusal(response)) = answer else {
+        let connection = UpstreamConnection::Own(Transport::new(near));
+        let dialer = Dialer::default();
+        let exchange = exchange(connection, &dialer, request, limits, Duration::from_secs(9));
+        let (response, ()) = tokio::join!(exchange, upstream);
+        let Ok(UpgradeResponse::Refused(response)) = response else {
             panic!("a 403 agrees to nothing")
         };
         let body = response.into_body().collect().await.unwrap();
