@@ -23,10 +23,10 @@ mod settings;
 mod upload;
 
 pub(crate) use connection::Connection;
-pub(crate) use download::{Download, WayBack};
-pub(crate) use exchange::{Failure, send};
-pub(crate) use idle_connections::Connections;
-pub(crate) use request::{Head, Hop, Measure, count_hop, request_head};
-pub(crate) use response::answered;
+pub(crate) use download::{DownloadBody, ReuseTarget};
+pub(crate) use exchange::{SendFailure, send};
+pub(crate) use idle_connections::IdleConnections;
+pub(crate) use request::{BodyFraming, Hop, UpstreamHead, decrement_max_forwards, upstream_head};
+pub(crate) use response::client_response;
 pub use settings::ForwardHttp;
-pub(crate) use upload::{ClientBody, Upload};
+pub(crate) use upload::{ClientBody, UploadProgress};
