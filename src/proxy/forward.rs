@@ -27,9 +27,10 @@ use crate::{
 
 use super::{
     attempts::{Attempt, Attempts, Standing},
+    body::ProxyBody,
     event_reporter::{Subject, Teller},
     handshake::{add, copied, mark, view},
-    pipeline::{Answered, admit, rejection},
+    pipeline::{admit, rejection},
     relayed_body::{Account, Relayed},
     settings::Settings,
 };
@@ -47,7 +48,7 @@ pub(super) async fn forward(
     with: Forward,
     request: Request<ClientBody>,
     client: ClientInfo,
-) -> Response<Answered> {
+) -> Response<ProxyBody> {
     let span = tracing::info_span!(
         "http_request",
         path = request.uri().path(),
@@ -96,7 +97,7 @@ struct Lost {
 }
 
 impl Errand {
-    async fn run(&self, request: Request<ClientBody>) -> Result<Response<Answered>, Standing> {
+    async fn run(&self, request: Request<ClientBody>) -> Result<Response<ProxyBody>, Standing> {
         let settings = self.teller.settings();
         settings.pool.keep_watch();
         let (mut head, body) = request.into_parts();
@@ -121,7 +122,7 @@ impl Errand {
         head: &Parts,
         mut body: ClientBody,
         parcel: Parcel,
-    ) -> Result<Response<Answered>, Standing> {
+    ) -> Result<Response<ProxyBody>, Standing> {
         let settings = self.teller.settings();
         let view = view(settings, head, &self.client);
         let mut attempts = Attempts::new(&self.teller, Visit::Exchange, &settings.retry);
@@ -268,12 +269,12 @@ impl Errand {
         answer: Response<DownloadBody>,
         account: Option<Account>,
         mark: Option<(HeaderName, HeaderValue)>,
-    ) -> Response<Answered> {
+    ) -> Response<ProxyBody> {
         let settings = self.teller.settings();
         let via = settings.outbound.via.as_ref();
         let mut response = client_response(answer, via, &settings.response_edits);
         add(mark, response.headers_mut());
-        response.map(|download| Answered::Relayed(Box::new(Relayed::new(download, account))))
+        response.map(|download| ProxyBody::Relayed(Box::new(Relayed::new(download, account))))
     }
 }
 
@@ -285,12 +286,12 @@ fn no_body() -> ClientBody {
 
 /// The answer to a `TRACE` or `OPTIONS` that was to come no further (RFC 9110 §7.6.2). Requests
 /// are not reflected: they may have credentials in them that are no page's to see (§9.3.8).
-fn last_hop(method: &Method) -> Response<Answered> {
+fn last_hop(method: &Method) -> Response<ProxyBody> {
     if *method == Method::OPTIONS {
-        return Response::new(Answered::Own(Bytes::new()));
+        return Response::new(ProxyBody::own(Bytes::new()));
     }
     let line = Bytes::from_static(b"requests are not reflected\n");
-    let mut response = Response::new(Answered::Own(line));
+    let mut response = Response::new(ProxyBody::own(line));
     *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);

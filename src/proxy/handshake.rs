@@ -21,7 +21,7 @@ use crate::{
     pool::Lease,
 };
 
-use super::{pipeline::Answered, settings::Settings};
+use super::{body::ProxyBody, settings::Settings};
 
 /// A handshake that is in order, as it came.
 pub(super) struct Wish {
@@ -37,12 +37,12 @@ pub(super) enum Heard {
     /// A yes that has been verified.
     Agreed(Box<Agreed>),
     /// Any other, with the status that the upstream gave it.
-    Refused(StatusCode, Response<Answered>),
+    Refused(StatusCode, Response<ProxyBody>),
 }
 
 /// A yes, and the connection that it came on.
 pub(super) struct Agreed {
-    pub(super) response: Response<Answered>,
+    pub(super) response: Response<ProxyBody>,
     pub(super) agreement: Agreement,
     pub(super) transport: Transport,
     pub(super) read_ahead: Bytes,
@@ -77,7 +77,7 @@ impl Wish {
                 let status = response.status();
                 let mut response = refused_response(response, &self.upgrade, via, edits);
                 add(mark, response.headers_mut());
-                Ok(Heard::Refused(status, response.map(Answered::Refusal)))
+                Ok(Heard::Refused(status, response.map(ProxyBody::Refusal)))
             }
             UpgradeResponse::Accepted {
                 head,
@@ -90,7 +90,7 @@ impl Wish {
                 let mut response = accepted_response(head, &self.upgrade, via, edits);
                 add(mark, response.headers_mut());
                 Ok(Heard::Agreed(Box::new(Agreed {
-                    response: response.map(|()| Answered::Own(Bytes::new())),
+                    response: response.map(|()| ProxyBody::own(Bytes::new())),
                     agreement,
                     transport,
                     read_ahead,
