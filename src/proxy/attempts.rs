@@ -27,12 +27,12 @@ use crate::{
     upstream::retry::{Cost, Entry, Retry},
 };
 
-use super::{attempt::Attempt, body::Answered, settings::Settings, teller::Teller};
+use super::{attempt::Attempt, body::ProxyBody, event_reporter::Teller, settings::Settings};
 
 /// What the client gets if no other attempt comes to good.
 pub(super) enum Standing {
     /// An upstream's own answer, ready to be passed on.
-    Answer(Box<Response<Answered>>),
+    Answer(Box<Response<ProxyBody>>),
     Error(Error),
 }
 
@@ -184,7 +184,7 @@ impl<'a> Attempts<'a> {
         &mut self,
         attempt: Attempt,
         status: StatusCode,
-        answer: Response<Answered>,
+        answer: Response<ProxyBody>,
     ) -> Result<(), Standing> {
         self.teller.refused(&attempt, status);
         let cost = self.retry.after_status(status);

@@ -8,7 +8,7 @@ use tracing::{Instrument, Span, field};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::fit,
+    http::handshake::adapt_version,
     http::headers::ClientInfo,
     http::matcher::owns,
     http::upgrade::{Intent, UpgradeRequest},
@@ -17,13 +17,13 @@ use crate::{
 };
 
 use super::{
-    ask::{Agreed, Heard, Wish, view},
     attempts::{Attempts, Standing},
-    body::Answered,
+    body::ProxyBody,
+    event_reporter::{Subject, Teller},
+    handshake::{Agreed, Heard, Wish, view},
     reject::reject,
     session::Session,
     settings::Settings,
-    teller::{Subject, Teller},
 };
 
 /// A request that the proxy has taken.
@@ -34,7 +34,7 @@ pub(super) struct Taken {
 }
 
 /// Answers a handshake. What fails on the way becomes a response.
-pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answered> {
+pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<ProxyBody> {
     let span = tracing::info_span!(
         "websocket_handshake",
         path = taken.head.uri.path(),
@@ -52,7 +52,7 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
             Err(Standing::Answer(response)) => *response,
             Err(Standing::Error(error)) => rejection(&teller, &error),
         };
-        fit(&mut response, version);
+        adapt_version(&mut response, version);
         response
     }
     .instrument(span)
@@ -66,7 +66,7 @@ struct Journey<'a> {
 }
 
 impl Journey<'_> {
-    async fn proxy(&self, taken: Taken) -> Result<Response<Answered>, Standing> {
+    async fn proxy(&self, taken: Taken) -> Result<Response<ProxyBody>, Standing> {
         self.settings.pool.keep_watch();
         let Taken {
             mut head,
@@ -95,7 +95,7 @@ impl Journey<'_> {
         &self,
         wish: &Wish,
         on_upgrade: OnUpgrade,
-    ) -> Result<Response<Answered>, Standing> {
+    ) -> Result<Response<ProxyBody>, Standing> {
         let view = view(self.settings, &wish.head, &wish.client);
         let mut attempts = Attempts::new(self.teller, Visit::Tunnel, &self.settings.retry);
         loop {
@@ -122,7 +122,7 @@ impl Journey<'_> {
         on_upgrade: OnUpgrade,
         lease: Lease,
         agreed: Agreed,
-    ) -> Response<Answered> {
+    ) -> Response<ProxyBody> {
         let Agreed {
             response,
             agreement,
@@ -151,14 +151,14 @@ pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> R
 }
 
 /// The answer when nothing came of a request.
-pub(super) fn rejection(teller: &Teller, error: &Error) -> Response<Answered> {
+pub(super) fn rejection(teller: &Teller, error: &Error) -> Response<ProxyBody> {
     teller.rejected(error);
     let response = reject(error);
     let response = match &teller.settings().restyle {
         Some(restyle) => restyle(error, response),
         None => response,
     };
-    response.map(Answered::Own)
+    response.map(ProxyBody::own)
 }
 
 fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {

@@ -7,8 +7,8 @@ use http::{Extensions, Response};
 
 use crate::{
     error::{Error, Side},
-    http::forward::{Connections, ForwardHttp},
-    http::handshake::{HeadLimits, Outbound},
+    http::forward::{ForwardHttp, IdleConnections},
+    http::handshake::{HeadLimits, OutboundRules},
     http::headers::{ClientInfo, HeaderEdits},
     http::matcher::AnyMatcher,
     net::connect::{Dialer, KeptAlive},
@@ -29,7 +29,7 @@ pub(super) struct Settings {
     pub(super) origins: Option<AnyMatcher>,
     pub(super) dial: Dialer,
     pub(super) forward: Option<Forward>,
-    pub(super) outbound: Outbound,
+    pub(super) outbound: OutboundRules,
     pub(super) response_edits: HeaderEdits,
     pub(super) timeouts: Timeouts,
     pub(super) head_limits: HeadLimits,
@@ -48,7 +48,7 @@ pub(super) struct Settings {
 #[derive(Clone, Debug)]
 pub(super) struct Forward {
     pub(super) how: ForwardHttp,
-    pub(super) connections: Arc<Connections>,
+    pub(super) connections: Arc<IdleConnections>,
 }
 
 pub(super) type ClientInfoOf = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
@@ -92,7 +92,7 @@ impl Settings {
             origins: None,
             dial: Dialer::default(),
             forward: None,
-            outbound: Outbound::default(),
+            outbound: OutboundRules::default(),
             response_edits: HeaderEdits::new(),
             timeouts: Timeouts {
                 handshake: Duration::from_secs(10),

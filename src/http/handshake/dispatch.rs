@@ -11,27 +11,27 @@ use crate::{
     net::connect::{Dialer, UpstreamConnection},
 };
 
-use super::{answer::Answer, exchange as http1, head_limits::HeadLimits, http2};
+use super::{exchange as http1, head_limits::HeadLimits, http2, response::UpgradeResponse};
 
-/// Sends the request, which is written for HTTP/1.1, and waits for the final answer.
+/// Sends the request, which is written for HTTP/1.1, and waits for the final response.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) when the connection breaks or what comes
 /// is not HTTP; over HTTP/2 what `dial` may give, when it had to be tried again.
 pub(crate) async fn exchange(
-    link: UpstreamConnection,
-    dial: &Dialer,
+    connection: UpstreamConnection,
+    dialer: &Dialer,
     request: Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
-) -> Result<Answer, Error> {
-    match link {
+) -> Result<UpgradeResponse, Error> {
+    match connection {
         UpstreamConnection::Own(transport) => {
             http1::exchange(transport, request, limits, body_timeout).await
         }
-        UpstreamConnection::Shared(place) => {
-            http2::exchange(place, dial, &request, limits, body_timeout).await
+        UpstreamConnection::Shared(slot) => {
+            http2::exchange(slot, dialer, &request, limits, body_timeout).await
         }
     }
 }
@@ -56,11 +56,11 @@ mod tests {
         };
         let request = Request::new(Empty::new());
         let limits = HeadLimits::default();
-        let link = UpstreamConnection::Own(Transport::new(near));
-        let dial = Dialer::default();
-        let asked = exchange(link, &dial, request, limits, Duration::from_secs(9));
-        let (answer, ()) = tokio::join!(asked, upstream);
-        let Ok(Answer::Refusal(response)) = answer else {
+        let connection = UpstreamConnection::Own(Transport::new(near));
+        let dialer = Dialer::default();
+        let exchange = exchange(connection, &dialer, request, limits, Duration::from_secs(9));
+        let (response, ()) = tokio::join!(exchange, upstream);
+        let Ok(UpgradeResponse::Refused(response)) = response else {
             panic!("a 403 agrees to nothing")
         };
         let body = response.into_body().collect().await.unwrap();

@@ -11,9 +11,9 @@ use http_body::Frame;
 use crate::error::BoxError;
 
 /// The body of an answer that nobody gives.
-pub(crate) enum Body {}
+pub(crate) enum Http2RefusalBody {}
 
-impl http_body::Body for Body {
+impl http_body::Body for Http2RefusalBody {
     type Data = Bytes;
     type Error = BoxError;
 

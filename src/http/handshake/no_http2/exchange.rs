@@ -8,16 +8,16 @@ use http_body_util::Empty;
 
 use crate::{
     error::Error,
-    http::handshake::{answer::Answer, head_limits::HeadLimits},
+    http::handshake::{head_limits::HeadLimits, response::UpgradeResponse},
     net::connect::{Dialer, StreamSlot},
 };
 
 pub(crate) async fn exchange(
-    place: StreamSlot,
-    _dial: &Dialer,
+    slot: StreamSlot,
+    _dialer: &Dialer,
     _request: &Request<Empty<Bytes>>,
     _limits: HeadLimits,
     _body_timeout: Duration,
-) -> Result<Answer, Error> {
-    match place {}
+) -> Result<UpgradeResponse, Error> {
+    match slot {}
 }

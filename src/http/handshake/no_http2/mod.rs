@@ -3,5 +3,5 @@
 mod body;
 mod exchange;
 
-pub(super) use body::Body;
+pub(super) use body::Http2RefusalBody;
 pub(super) use exchange::exchange;

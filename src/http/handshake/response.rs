@@ -11,26 +11,26 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{error::BoxError, net::transport::Transport};
 
-use super::{http2, inbound::passed, refusal};
+use super::{http2, inbound::sanitize_trailers, refusal};
 
-/// The upstream's final answer.
-pub(crate) enum Answer {
+/// The upstream's final response.
+pub(crate) enum UpgradeResponse {
     /// A yes that is not verified yet (101, or any 2xx over HTTP/2), with the byte stream and what
     /// was read behind the head.
-    Agreed {
+    Accepted {
         head: response::Parts,
         transport: Transport,
         read_ahead: Bytes,
     },
     /// Anything else.
-    Refusal(Response<RefusalBody>),
+    Refused(Response<RefusalBody>),
 }
 
-/// The body of an answer that opens no tunnel, with what it comes from.
+/// The body of an response that opens no tunnel, with what it comes from.
 pub(crate) enum RefusalBody {
-    Own(refusal::RefusalBody),
+    Own(refusal::Http1RefusalBody),
     #[cfg_attr(not(feature = "http2"), allow(dead_code))]
-    Shared(http2::Body),
+    Shared(http2::Http2RefusalBody),
 }
 
 impl Body for RefusalBody {
@@ -45,7 +45,7 @@ impl Body for RefusalBody {
             Self::Own(body) => Pin::new(body).poll_frame(cx),
             Self::Shared(body) => Pin::new(body).poll_frame(cx),
         };
-        frame.map_ok(passed)
+        frame.map_ok(sanitize_trailers)
     }
 
     fn is_end_stream(&self) -> bool {
