@@ -73,7 +73,7 @@ fn page() -> Page {
     Page::of(&root())
 }
 
-fn no_offences(offences: BTreeSet<String>) {
+fn no_offences(offences: &BTreeSet<String>) {
     assert!(offences.is_empty(), "{offences:#?}");
 }
 
@@ -91,7 +91,7 @@ fn every_file_has_its_place_in_the_order() {
             offences.insert(format!("{} is not in ARCHITECTURE.md", module.file));
         }
     }
-    no_offences(offences);
+    no_offences(&offences);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn every_place_in_the_order_has_its_file() {
             offences.insert(format!("{} is no module", path.join("/")));
         }
     }
-    no_offences(offences);
+    no_offences(&offences);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn wings_import_only_from_wings_before_them() {
         let known = TO_BE_CUT.contains(&offence.as_str());
         (offends && !known).then(|| format!("{offence} ({})", edge.place))
     });
-    no_offences(offences.collect());
+    no_offences(&offences.collect());
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn children_of_a_wing_import_only_from_children_before_them() {
         _ => false,
     };
     let edges = tree.edges().into_iter().filter(offends).collect();
-    no_offences(one_each(&edges).map(|edge| imports(&tree, edge)).collect());
+    no_offences(&one_each(&edges).map(|edge| imports(&tree, edge)).collect());
 }
 
 #[test]
@@ -166,14 +166,14 @@ fn no_files_import_each_other_around_a_circle() {
             .collect::<Vec<_>>()
             .join("; ")
     });
-    no_offences(circles.collect());
+    no_offences(&circles.collect());
 }
 
 #[test]
 fn files_take_no_item_from_the_re_exports_around_them() {
     let tree = tree();
     let edges = tree.edges().into_iter().filter(|edge| edge.through_parent);
-    no_offences(edges.map(|edge| imports(&tree, &edge)).collect());
+    no_offences(&edges.map(|edge| imports(&tree, &edge)).collect());
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn folders_have_a_mod_rs_without_logic() {
             module.file
         ))
     });
-    no_offences(offences.collect());
+    no_offences(&offences.collect());
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn pure_modules_have_no_io_and_no_clock() {
             }
         }
     }
-    no_offences(offences);
+    no_offences(&offences);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn tasks_are_spawned_in_one_place() {
             }
         }
     }
-    no_offences(offences);
+    no_offences(&offences);
 }
 
 /// The first import of each file from each other file.
