@@ -24,7 +24,7 @@ use values::{at_least_one, directory, duration, limit, listen, route, trust};
 /// Serves a site, and takes its WebSocket connections to the upstreams behind it
 #[derive(Clone, Debug, Parser)]
 #[command(
-    name = "gateway",
+    name = "wsplice-gateway",
     next_line_help = true,
     after_help = "Durations take a number and a unit: 500ms, 3s, 1h 30m.\n\
         Sizes are in bytes; k or KiB stands for 1024 of them, m or MiB for 1024 KiB.\n\

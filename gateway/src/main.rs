@@ -1,12 +1,11 @@
 //! A gateway in one program: a site, and the WebSocket upstreams behind it on the same port.
 //!
 //! ```text
-//! cargo run --example gateway                                     # try it: page and demo upstream
-//! cargo run --example gateway -- --upstream ws://10.0.0.1:8080 --static ./site
-//! cargo run --example gateway --features ring,webpki-roots -- --upstream wss://chat.example.com
-//! cargo run --example gateway --features dns -- --discover srv:_ws._tcp.chat.example.
-//! cargo run --example gateway --features ring,http2 -- --tls-listen 127.0.0.1:3443 \
-//!     --tls-cert chain.pem --tls-key key.pem
+//! wsplice-gateway                                     # try it: page and demo upstream
+//! wsplice-gateway --upstream ws://10.0.0.1:8080 --static ./site
+//! wsplice-gateway --upstream wss://chat.example.com
+//! wsplice-gateway --discover srv:_ws._tcp.chat.example.
+//! wsplice-gateway --tls-listen 127.0.0.1:3443 --tls-cert chain.pem --tls-key key.pem
 //! ```
 //!
 //! Its first line of output is `listening on http://ADDR`, its second, if there is TLS to clients,
@@ -73,7 +72,7 @@ fn main() -> ExitCode {
         Ok(Stopped::InOrder) => ExitCode::SUCCESS,
         Ok(Stopped::AtOnce) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("gateway: {error}");
+            eprintln!("wsplice-gateway: {error}");
             ExitCode::FAILURE
         }
     }

@@ -87,7 +87,7 @@ async fn sockets_go_to_the_upstream_and_pages_come_from_the_site() {
 
 #[tokio::test]
 async fn a_plain_request_under_a_route_is_the_sites() {
-    let gateway = Running::start(&["--static=examples/gateway", "--route=/*"]).await;
+    let gateway = Running::start(&["--static=src", "--route=/*"]).await;
     let page = gateway.ask("/page.html").await;
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
     let missing = gateway.ask("/ws/echo").await;
