@@ -38,14 +38,14 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) edge: EdgeArgs,
 
-    /// Where WebSocket connections go: ws://HOST:PORT, unix:PATH or, if built
-    /// with TLS, wss://HOST:PORT (http:// and https:// are the same); may be
-    /// given several times [default: a built-in demo]
+    /// Where WebSocket connections go: ws://HOST:PORT, wss://HOST:PORT (http://
+    /// and https:// are the same) or unix:PATH; may be given several times
+    /// [default: a built-in demo]
     #[arg(long, value_name = "URL", value_parser = Upstream::new, group = "upstreams")]
     #[arg(verbatim_doc_comment)]
     pub(crate) upstream: Vec<Upstream>,
 
-    /// Find upstreams in DNS (feature dns) and follow it: dns:NAME:PORT for
+    /// Find upstreams in DNS and follow it: dns:NAME:PORT for
     /// the addresses of a name, srv:NAME for the SRV records of a service
     #[arg(long, value_name = "SOURCE", group = "upstreams")]
     #[arg(verbatim_doc_comment)]
@@ -53,7 +53,6 @@ pub(crate) struct Args {
 
     /// Version of HTTP to speak to upstreams: 1, 2 (which shares connections)
     /// or auto (2 with wss:// upstreams that agree to it)
-    #[cfg(feature = "http2")]
     #[arg(long, value_name = "VERSION", default_value = "1")]
     #[arg(value_parser = values::http_version, verbatim_doc_comment)]
     pub(crate) upstream_http: wsplice::connect::HttpVersion,
@@ -80,7 +79,6 @@ pub(crate) struct Args {
 
     /// Bring clients back to the upstream they had before, by a cookie of
     /// this name; it counts until the gateway stops
-    #[cfg(feature = "sticky")]
     #[arg(long, value_name = "NAME", value_parser = crate::sticky::sticky)]
     #[arg(verbatim_doc_comment)]
     pub(crate) sticky: Option<wsplice::balance::Sticky>,
@@ -107,7 +105,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) dial: DialArgs,
 
-    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[command(flatten)]
     pub(crate) tls: crate::tls::TlsArgs,
 

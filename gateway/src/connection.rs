@@ -82,10 +82,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
-    if cfg!(feature = "http2") {
+        .initial_connection_window_size(CONNECTION_WINDOW)
         // Browsers then send WebSockets over the HTTP/2 connection that they have (RFC 8441 §3).
-        builder.http2().enable_connect_protocol();
-    }
+        .enable_connect_protocol();
     builder
 }

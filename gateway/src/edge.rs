@@ -9,10 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
-#[cfg(feature = "aws-lc-rs")]
-use tokio_rustls::rustls::crypto::aws_lc_rs as crypto;
-#[cfg(not(feature = "aws-lc-rs"))]
-use tokio_rustls::rustls::crypto::ring as crypto;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
@@ -26,6 +23,9 @@ const WRITE_BUFFER: usize = 32 << 10;
 /// Handshakes under way at once, on all threads together; who comes after them waits in the
 /// kernel's queue.
 const MAX_HANDSHAKES: usize = 1024;
+
+/// The protocols that are offered, the preferred one first.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Accepts TLS, with a certificate that can be replaced by a newer one.
 pub(crate) struct Edge {
@@ -54,15 +54,15 @@ impl Edge {
             key: key.to_owned(),
             current: RwLock::new(Arc::new(read(chain, key)?)),
         });
-        let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("no TLS version is compiled in: {error}"))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&certificate) as _);
-        config.alpn_protocols = alpn();
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
         // What resumes a session is kept by the client, so that many can.
         config.ticketer =
-            crypto::Ticketer::new().map_err(|error| format!("no keys for sessions: {error}"))?;
+            ring::Ticketer::new().map_err(|error| format!("no keys for sessions: {error}"))?;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
@@ -119,15 +119,6 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-/// HTTP/2 only where WebSockets can go over it.
-fn alpn() -> Vec<Vec<u8>> {
-    let protocols: &[&[u8]] = match cfg!(feature = "http2") {
-        true => &[b"h2", b"http/1.1"],
-        false => &[b"http/1.1"],
-    };
-    protocols.iter().map(|name| name.to_vec()).collect()
-}
-
 fn read(chain: &Path, key: &Path) -> Result<CertifiedKey, String> {
     let of_chain = |what: String| format!("--tls-cert {}: {what}", chain.display());
     let of_key = |what: String| format!("--tls-key {}: {what}", key.display());
@@ -144,7 +135,7 @@ fn read(chain: &Path, key: &Path) -> Result<CertifiedKey, String> {
         PemError::NoItemsFound => of_key("there is no private key in it".to_owned()),
         error => of_key(format!("the private key in it cannot be read: {error}")),
     })?;
-    CertifiedKey::from_der(certificates, private, &crypto::default_provider()).map_err(|error| {
+    CertifiedKey::from_der(certificates, private, &ring::default_provider()).map_err(|error| {
         match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => of_key(format!(
                 "the private key is not that of the certificate in {}",

@@ -20,16 +20,8 @@ mod connection;
 mod crew;
 mod demo_upstream;
 mod dial;
-#[cfg(feature = "dns")]
-mod discover;
-#[cfg(not(feature = "dns"))]
-#[path = "no_discover.rs"]
 mod discover;
 mod door;
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-mod edge;
-#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
-#[path = "no_edge.rs"]
 mod edge;
 mod listen;
 mod phase;
@@ -38,12 +30,7 @@ mod proxy;
 mod serve;
 mod signals;
 mod statics;
-#[cfg(feature = "sticky")]
 mod sticky;
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-mod tls;
-#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
-#[path = "no_tls.rs"]
 mod tls;
 
 use std::error::Error;

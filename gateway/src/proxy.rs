@@ -3,7 +3,6 @@
 use std::error::Error;
 
 use wsplice::balance::AnyBalance;
-use wsplice::connect::HttpVersion;
 use wsplice::headers::TrustedProxies;
 use wsplice::matcher::paths;
 use wsplice::{
@@ -12,6 +11,7 @@ use wsplice::{
 
 use crate::args::Args;
 use crate::discover::by_dns;
+use crate::sticky;
 use crate::tls;
 
 /// Takes the handshakes of `args.route` to the pool, which has these upstreams, or finds some; and
@@ -59,31 +59,15 @@ pub(crate) fn limited(args: &Args) -> impl Fn(Upstream) -> Upstream + Send + 'st
         None => Admission::new(),
     };
     let dial = args.dial.clone();
-    let version = http_version(args);
+    let version = args.upstream_http;
     move |upstream| dial.announce(upstream.admission(admission).http_version(version))
 }
 
-#[cfg(feature = "http2")]
-const fn http_version(args: &Args) -> HttpVersion {
-    args.upstream_http
-}
-
-#[cfg(not(feature = "http2"))]
-const fn http_version(_: &Args) -> HttpVersion {
-    HttpVersion::Http1
-}
-
-#[cfg(feature = "sticky")]
 fn balance(args: &Args) -> AnyBalance {
     match &args.sticky {
-        Some(sticky) => crate::sticky::before(sticky, &args.balance),
+        Some(sticky) => sticky::before(sticky, &args.balance),
         None => args.balance.balance(),
     }
-}
-
-#[cfg(not(feature = "sticky"))]
-fn balance(args: &Args) -> AnyBalance {
-    args.balance.balance()
 }
 
 fn tunnel(args: &Args) -> TunnelConfig {

@@ -159,7 +159,6 @@ async fn an_upstream_that_fails_its_probe_gets_no_one() {
     }
 }
 
-#[cfg(feature = "sticky")]
 #[tokio::test]
 async fn sticky_clients_get_a_cookie() {
     let gateway = Running::start(&["--sticky=upstream"]).await;

@@ -1,6 +1,7 @@
 use super::*;
 
 use clap::error::ErrorKind;
+use wsplice::connect::HttpVersion;
 
 fn parse(args: &[&str]) -> Result<Args, clap::Error> {
     Args::try_parse_from(["gateway"].iter().chain(args))
@@ -145,20 +146,13 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
 }
 
 #[test]
-fn tls_upstreams_need_tls_built_in() {
-    let arg = "--upstream=wss://a";
-    if cfg!(feature = "rustls") {
-        assert_eq!(parse(&[arg]).unwrap().upstream[0].name(), "wss://a:443");
-    } else {
-        assert!(refusal(&[arg]).contains("TLS needs the feature"));
-    }
+fn upstreams_may_want_tls() {
+    let args = parse(&["--upstream=wss://a"]).unwrap();
+    assert_eq!(args.upstream[0].name(), "wss://a:443");
 }
 
-#[cfg(feature = "http2")]
 #[test]
 fn upstreams_are_spoken_to_in_the_version_that_is_asked_for() {
-    use wsplice::connect::HttpVersion;
-
     assert_eq!(parse(&[]).unwrap().upstream_http, HttpVersion::Http1);
     for (word, version) in [
         ("1", HttpVersion::Http1),
@@ -171,7 +165,6 @@ fn upstreams_are_spoken_to_in_the_version_that_is_asked_for() {
     assert!(refusal(&["--upstream-http=3"]).contains("it takes 1, 2 or auto"));
 }
 
-#[cfg(feature = "sticky")]
 #[test]
 fn cookies_need_a_name_that_cookies_can_have() {
     assert!(parse(&["--sticky=upstream"]).unwrap().sticky.is_some());
@@ -222,18 +215,6 @@ fn tls_to_clients_takes_all_three_options_or_none() {
     }
 }
 
-#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
-#[test]
-fn tls_to_clients_needs_tls_built_in() {
-    let args = parse(&["--tls-listen=127.0.0.1:0", "--tls-cert=a", "--tls-key=a"]).unwrap();
-    let error = crate::listen::open(&args).unwrap_err();
-    assert!(
-        error.to_string().contains("--tls-listen needs the feature"),
-        "{error}"
-    );
-}
-
-#[cfg(feature = "dns")]
 #[test]
 fn upstreams_are_given_or_found() {
     let args = parse(&["--discover=dns:chat:8080"]).unwrap();
@@ -244,14 +225,7 @@ fn upstreams_are_given_or_found() {
     assert!(refusal(&["--discover=chat"]).contains("neither dns:NAME:PORT nor srv:NAME"));
 }
 
-#[cfg(not(feature = "dns"))]
-#[test]
-fn finding_upstreams_needs_its_feature() {
-    assert!(refusal(&["--discover=dns:chat:8080"]).contains("it needs the feature \"dns\""));
-}
-
 /// The arguments in docs/kubernetes are ones that the gateway takes.
-#[cfg(feature = "dns")]
 #[test]
 fn the_arguments_of_the_manifest_are_taken() {
     let manifest = include_str!("../../../docs/kubernetes/chat.yaml");

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use wsplice::connect::HttpVersion;
 use wsplice::headers::{TrustedProxies, Via};
 
 /// A limit that can be turned off.
@@ -148,10 +149,7 @@ pub(super) fn trust(text: &str) -> Result<TrustedProxies, String> {
         .map_err(|_| "it takes an address or a range, such as 10.0.0.0/8".to_owned())
 }
 
-#[cfg(feature = "http2")]
-pub(super) fn http_version(text: &str) -> Result<wsplice::connect::HttpVersion, String> {
-    use wsplice::connect::HttpVersion;
-
+pub(super) fn http_version(text: &str) -> Result<HttpVersion, String> {
     match text {
         "1" => Ok(HttpVersion::Http1),
         "2" => Ok(HttpVersion::Http2),

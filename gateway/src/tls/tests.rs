@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Error;
@@ -28,7 +29,7 @@ impl Secured {
         let ca = std::env::temp_dir().join(format!("gateway-{}-{name}.pem", std::process::id()));
         std::fs::write(&ca, certified.cert.pem()).unwrap();
         let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(provider())
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
@@ -62,16 +63,6 @@ async fn relay(listener: TcpListener, acceptor: TlsAcceptor, to: SocketAddr) {
             tokio::io::copy_bidirectional(&mut near, &mut far).await
         });
     }
-}
-
-#[cfg(feature = "aws-lc-rs")]
-fn provider() -> Arc<tokio_rustls::rustls::crypto::CryptoProvider> {
-    Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider())
-}
-
-#[cfg(not(feature = "aws-lc-rs"))]
-fn provider() -> Arc<tokio_rustls::rustls::crypto::CryptoProvider> {
-    Arc::new(tokio_rustls::rustls::crypto::ring::default_provider())
 }
 
 async fn serve(app: Router) -> SocketAddr {
