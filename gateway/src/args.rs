@@ -1,6 +1,6 @@
 //! The command line.
 
-mod edge;
+mod listen;
 mod values;
 
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use wsplice::Upstream;
 use wsplice::headers::{TrustedProxies, Via};
 
 use crate::balance::Policy;
-use crate::dial::DialArgs;
-use crate::discover::Source;
+use crate::connect::DialArgs;
+use crate::discovery::Source;
 use crate::probe::Probe;
 
-pub(crate) use edge::EdgeArgs;
+pub(crate) use self::listen::EdgeArgs;
 pub(crate) use values::{DurationOrOff, SizeOrOff};
-use values::{at_least_one, directory, duration, limit, listen, route, trust};
+use values::{at_least_one, directory, duration, limit, route, trust};
 
 /// Serves a site, and takes its WebSocket connections to the upstreams behind it
 #[derive(Clone, Debug, Parser)]
@@ -32,7 +32,7 @@ use values::{at_least_one, directory, duration, limit, listen, route, trust};
 )]
 pub(crate) struct Args {
     /// Address and port to listen on; port 0 is any
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = listen)]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = values::listen)]
     pub(crate) listen: SocketAddr,
 
     #[command(flatten)]
@@ -106,7 +106,7 @@ pub(crate) struct Args {
     pub(crate) dial: DialArgs,
 
     #[command(flatten)]
-    pub(crate) tls: crate::tls::TlsArgs,
+    pub(crate) tls: crate::upstream_tls::TlsArgs,
 
     /// Directory to serve everything else from [default: a built-in page]
     #[arg(long = "static", value_name = "DIR", value_parser = directory)]

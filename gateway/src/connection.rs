@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use wsplice::headers::ClientInfo;
 
-use crate::phase::Phases;
+use crate::shutdown::Phases;
 
 /// Time for the first request of a connection to arrive, and over HTTP/1.1 for the head of each
 /// later one, idle time before it included.

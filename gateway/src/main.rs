@@ -16,22 +16,22 @@
 
 mod args;
 mod balance;
+mod bind;
+mod client_tls;
+mod connect;
 mod connection;
-mod crew;
 mod demo_upstream;
-mod dial;
-mod discover;
-mod door;
-mod edge;
-mod listen;
-mod phase;
+mod discovery;
+mod listener;
 mod probe;
 mod proxy;
 mod serve;
+mod shutdown;
 mod signals;
-mod statics;
+mod site;
 mod sticky;
-mod tls;
+mod upstream_tls;
+mod workers;
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -48,9 +48,9 @@ use tracing_subscriber::filter::LevelFilter;
 use wsplice::{Drain, Pool, Upstream};
 
 use args::Args;
+use bind::Opened;
+use client_tls::Edge;
 use demo_upstream::DemoUpstream;
-use edge::Edge;
-use listen::Opened;
 use serve::Stopped;
 
 fn main() -> ExitCode {
@@ -75,11 +75,11 @@ fn run(args: &Args) -> Result<Stopped, Box<dyn Error>> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
-    crew::runtime()?.block_on(gateway(args))
+    workers::runtime()?.block_on(gateway(args))
 }
 
 async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
-    let opened = listen::open(args)?;
+    let opened = bind::open(args)?;
     let mut upstreams = args.upstream.clone();
     // Held to the end: the demo ends with it.
     let demo = match upstreams.is_empty() && args.discover.is_none() {
@@ -117,7 +117,7 @@ fn app(args: &Args, upstreams: &[Upstream], pool: Pool) -> Result<(Router, Drain
         .drain()
         .spread(args.drain_spread.min(args.drain_timeout / 2))
         .deadline(args.drain_timeout);
-    let site = statics::statics(args.static_dir.as_deref());
+    let site = site::statics(args.static_dir.as_deref());
     Ok((site.layer(proxy), drain))
 }
 

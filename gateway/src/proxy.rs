@@ -10,9 +10,9 @@ use wsplice::{
 };
 
 use crate::args::Args;
-use crate::discover::by_dns;
+use crate::discovery::by_dns;
 use crate::sticky;
-use crate::tls;
+use crate::upstream_tls;
 
 /// Takes the handshakes of `args.route` to the pool, which has these upstreams, or finds some; and
 /// other requests, if that is asked for.
@@ -26,7 +26,7 @@ pub(crate) fn layer(
     pool: Pool,
 ) -> Result<ProxyLayer<ForwardHttp>, Box<dyn Error>> {
     let trusted = args.trust.iter().cloned();
-    let secured = tls::secure(ProxyLayer::new(pool), args, upstreams)?;
+    let secured = upstream_tls::secure(ProxyLayer::new(pool), args, upstreams)?;
     // What was found by DNS is looked up there, and what was given by the system.
     let connector = match args.discover {
         Some(_) => by_dns(args.dial.connector()),

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wsplice::Drain;
 
-use crate::crew::Crew;
-use crate::door::Door;
-use crate::phase::{Phase, phases};
+use crate::listener::Door;
+use crate::shutdown::{Phase, phases};
+use crate::workers::Crew;
 
 /// How the gateway came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

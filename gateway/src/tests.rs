@@ -25,7 +25,7 @@ impl Running {
         let demo = DemoUpstream::start().await.unwrap();
         let mut upstreams = args.upstream.clone();
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
-        let opened = listen::open(&args).unwrap();
+        let opened = bind::open(&args).unwrap();
         let (app, drain) = app(&args, &upstreams, proxy::pool(&args, &upstreams)).unwrap();
         let (stop, stops) = mpsc::channel(1);
         let ended = tokio::spawn(serve::serve(
@@ -259,7 +259,7 @@ async fn an_address_in_use_is_named() {
     for threads in ["--threads=1", "--threads=2"] {
         let listen = format!("--listen={addr}");
         let args = Args::parse_from(["gateway", threads, &listen]);
-        let error = listen::open(&args).unwrap_err().to_string();
+        let error = bind::open(&args).unwrap_err().to_string();
         assert!(
             error.starts_with(&format!("cannot listen on {addr}: ")),
             "{error}"

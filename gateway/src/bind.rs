@@ -10,8 +10,8 @@ use std::thread::available_parallelism;
 use tokio::net::TcpSocket;
 
 use crate::args::Args;
-use crate::door::Door;
-use crate::edge::Edge;
+use crate::client_tls::Edge;
+use crate::listener::Door;
 
 /// Connections that wait in the kernel to be accepted, at most.
 const BACKLOG: u32 = 1024;

@@ -10,8 +10,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::door::Door;
-use crate::phase::Phases;
+use crate::listener::Door;
+use crate::shutdown::Phases;
 
 /// A runtime on the thread that drives it, and on no other.
 ///
@@ -131,8 +131,8 @@ mod tests {
     use tokio::net::TcpStream;
 
     use crate::args::Args;
-    use crate::listen;
-    use crate::phase::{Phase, phases};
+    use crate::bind;
+    use crate::shutdown::{Phase, phases};
 
     async fn thread_of_a_connection(addr: std::net::SocketAddr) -> String {
         let mut stream = TcpStream::connect(addr).await.unwrap();
@@ -146,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn every_thread_gets_connections() {
         let args = Args::parse_from(["gateway", "--listen=127.0.0.1:0", "--threads=3"]);
-        let opened = listen::open(&args).unwrap();
+        let opened = bind::open(&args).unwrap();
         let app = Router::new().route(
             "/",
             get(|| async { format!("{:?}", thread::current().id()) }),

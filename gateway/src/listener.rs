@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use wsplice::headers::{ClientInfo, ClientScheme};
 
+use crate::client_tls::Edge;
 use crate::connection;
-use crate::edge::Edge;
-use crate::phase::Phases;
+use crate::shutdown::Phases;
 
 /// Time for a client to finish its TLS handshake.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
