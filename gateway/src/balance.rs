@@ -1,4 +1,4 @@
-//! Which upstream a handshake goes to, by name.
+//! Load-balancing policies, by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use wsplice::balance::{
     AnyBalance, Balance, First, LeastTunnels, LowestLatency, Random, Rendezvous, RoundRobin,
 };
 
-/// A balancing policy and what it was called.
+/// Load-balancing policy, and the text that it was parsed from.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     name: String,
@@ -15,7 +15,7 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// The policy itself.
+    /// Returns the policy for a pool.
     pub(crate) fn balance(&self) -> AnyBalance {
         self.policy.clone()
     }

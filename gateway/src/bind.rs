@@ -1,4 +1,4 @@
-//! Where the gateway listens: for each thread sockets of its own.
+//! Listening sockets: for each worker a socket of its own on the same address.
 
 use std::error::Error;
 use std::io;
@@ -9,103 +9,101 @@ use std::thread::available_parallelism;
 
 use tokio::net::TcpSocket;
 
-use crate::args::Args;
-use crate::client_tls::Edge;
-use crate::listener::Door;
+use crate::args::ListenArgs;
+use crate::client_tls::ClientTls;
+use crate::listener::Listener;
 
-/// Connections that wait in the kernel to be accepted, at most.
+/// Limit of connections that wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// What is open to clients.
+/// Bound addresses, and the listeners on them.
 #[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) plain: SocketAddr,
-    pub(crate) secured: Option<SocketAddr>,
-    pub(crate) edge: Option<Arc<Edge>>,
-    /// For each thread its own, never empty.
-    pub(crate) threads: Vec<Vec<Door>>,
+pub(crate) struct Bound {
+    pub(crate) http: SocketAddr,
+    pub(crate) https: Option<SocketAddr>,
+    pub(crate) client_tls: Option<Arc<ClientTls>>,
+    /// Listeners of each worker; there is at least one worker.
+    pub(crate) workers: Vec<Vec<Listener>>,
 }
 
-/// Opens what the command line says.
+/// Binds the addresses of the command line.
 ///
 /// # Errors
 ///
-/// An address cannot be had, or the certificate cannot be used.
+/// An address is not available, or the certificate cannot be used.
 ///
 /// # Panics
 ///
 /// When called outside a tokio runtime.
-pub(crate) fn open(args: &Args) -> Result<Opened, Box<dyn Error>> {
-    let edge = edge(args)?;
+pub(crate) fn bind(args: &ListenArgs) -> Result<Bound, Box<dyn Error>> {
+    let client_tls = client_tls(args)?;
     let count = args.threads.or_else(|| available_parallelism().ok());
     let count = count.unwrap_or(NonZeroUsize::MIN);
-    let (plain, listeners) = bind(args.listen, count)?;
-    let mut opened = Opened {
-        plain,
-        secured: None,
-        edge: edge.clone(),
-        threads: listeners
-            .map(|listener| vec![Door::plain(listener)])
-            .collect(),
+    let (http, sockets) = sockets(args.listen, count)?;
+    let mut bound = Bound {
+        http,
+        https: None,
+        client_tls: client_tls.clone(),
+        workers: sockets.map(|it| vec![Listener::http(it)]).collect(),
     };
-    if let (Some(edge), Some(addr)) = (edge, args.edge.tls_listen) {
-        let (secured, listeners) = bind(addr, count)?;
-        opened.secured = Some(secured);
-        for (doors, listener) in opened.threads.iter_mut().zip(listeners) {
-            doors.push(Door::secured(listener, Arc::clone(&edge)));
+    if let (Some(tls), Some(addr)) = (client_tls, args.tls_listen) {
+        let (https, sockets) = self::sockets(addr, count)?;
+        bound.https = Some(https);
+        for (listeners, socket) in bound.workers.iter_mut().zip(sockets) {
+            listeners.push(Listener::https(socket, Arc::clone(&tls)));
         }
     }
-    Ok(opened)
+    Ok(bound)
 }
 
-fn edge(args: &Args) -> Result<Option<Arc<Edge>>, String> {
-    // The command line has seen to it that all three are there, or none.
-    match (&args.edge.tls_cert, &args.edge.tls_key) {
-        (Some(chain), Some(key)) => Ok(Some(Arc::new(Edge::load(chain, key)?))),
+fn client_tls(args: &ListenArgs) -> Result<Option<Arc<ClientTls>>, String> {
+    // The parser of the command line requires both or neither.
+    match (&args.tls_cert, &args.tls_key) {
+        (Some(chain), Some(key)) => Ok(Some(Arc::new(ClientTls::load(chain, key)?))),
         _ => Ok(None),
     }
 }
 
-type Listeners = std::vec::IntoIter<std::net::TcpListener>;
+type Sockets = std::vec::IntoIter<std::net::TcpListener>;
 
-/// So many listeners of one address, and the address with its port.
-fn bind(addr: SocketAddr, count: NonZeroUsize) -> Result<(SocketAddr, Listeners), String> {
-    listeners(addr, count.get()).map_err(|error| format!("cannot listen on {addr}: {error}"))
+/// Binds `count` sockets to one address, and returns the address with its actual port.
+fn sockets(addr: SocketAddr, count: NonZeroUsize) -> Result<(SocketAddr, Sockets), String> {
+    try_sockets(addr, count.get()).map_err(|error| format!("cannot listen on {addr}: {error}"))
 }
 
-/// The kernel shares new connections out among the sockets of an address.
+/// On Linux the kernel distributes new connections among the sockets of an address.
 #[cfg(target_os = "linux")]
-fn listeners(mut addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Listeners)> {
+fn try_sockets(mut addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Sockets)> {
     if count > 1 && addr.port() != 0 {
-        // Sharing is with every program of this user. So that a second gateway is told that the
-        // address is in use, as it would be without.
-        drop(bound(addr, Sharing::Exclusive)?);
+        // A shared address can be bound by all processes of this user. Binding it exclusively first
+        // makes a second gateway fail, as it does with one worker.
+        drop(socket(addr, Sharing::Exclusive)?);
     }
     let sharing = if count > 1 {
         Sharing::Shared
     } else {
         Sharing::Exclusive
     };
-    let mut listeners = Vec::with_capacity(count);
+    let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
-        let listener = bound(addr, sharing)?.listen(BACKLOG)?;
+        let listener = socket(addr, sharing)?.listen(BACKLOG)?;
         addr = listener.local_addr()?;
-        listeners.push(listener.into_std()?);
+        sockets.push(listener.into_std()?);
     }
-    Ok((addr, listeners.into_iter()))
+    Ok((addr, sockets.into_iter()))
 }
 
-/// Elsewhere the last socket of an address may get all connections, so all threads accept from one.
+/// Elsewhere one of several sockets may get all connections, so all workers share one socket.
 #[cfg(not(target_os = "linux"))]
-fn listeners(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Listeners)> {
-    let listener = bound(addr, Sharing::Exclusive)?.listen(BACKLOG)?;
+fn try_sockets(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Sockets)> {
+    let listener = socket(addr, Sharing::Exclusive)?.listen(BACKLOG)?;
     let addr = listener.local_addr()?;
     let listener = listener.into_std()?;
     let clones: io::Result<Vec<_>> = (0..count).map(|_| listener.try_clone()).collect();
     Ok((addr, clones?.into_iter()))
 }
 
-/// Whether other sockets may have the same address.
+/// Whether other sockets may be bound to the same address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sharing {
     Exclusive,
@@ -113,12 +111,12 @@ enum Sharing {
     Shared,
 }
 
-fn bound(addr: SocketAddr, sharing: Sharing) -> io::Result<TcpSocket> {
+fn socket(addr: SocketAddr, sharing: Sharing) -> io::Result<TcpSocket> {
     let socket = match addr {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // What is left of connections of the run before need not be waited for. On Windows the option
+    // Allows binding while connections of an earlier run are in TIME_WAIT. On Windows the option
     // means something else.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
@@ -135,23 +133,23 @@ fn bound(addr: SocketAddr, sharing: Sharing) -> io::Result<TcpSocket> {
 mod tests {
     use super::*;
 
-    fn any() -> SocketAddr {
+    fn any_port() -> SocketAddr {
         ([127, 0, 0, 1], 0).into()
     }
 
     #[tokio::test]
-    async fn all_threads_listen_on_the_same_port() {
-        let (addr, listeners) = listeners(any(), 4).unwrap();
+    async fn all_workers_listen_on_the_same_port() {
+        let (addr, sockets) = try_sockets(any_port(), 4).unwrap();
         assert_ne!(addr.port(), 0);
-        let addrs: Vec<_> = listeners.map(|it| it.local_addr().unwrap()).collect();
+        let addrs: Vec<_> = sockets.map(|it| it.local_addr().unwrap()).collect();
         assert_eq!(addrs, [addr; 4]);
     }
 
     #[tokio::test]
-    async fn an_address_in_use_is_refused_however_many_threads_there_are() {
+    async fn an_address_in_use_is_refused_however_many_workers_there_are() {
         for (first, second) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
-            let (addr, _held) = listeners(any(), first).unwrap();
-            let error = listeners(addr, second).unwrap_err();
+            let (addr, _held) = try_sockets(any_port(), first).unwrap();
+            let error = try_sockets(addr, second).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{first} {second}");
         }
     }

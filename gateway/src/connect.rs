@@ -1,4 +1,4 @@
-//! How upstreams are reached.
+//! Connections to upstreams: source addresses and the PROXY protocol.
 
 use std::net::IpAddr;
 
@@ -6,11 +6,11 @@ use clap::ValueEnum;
 use wsplice::Upstream;
 use wsplice::connect::{Connector, ProxyProtocol};
 
-/// What is said of connections to upstreams on the command line.
+/// Settings of connections to upstreams.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct DialArgs {
-    /// Tell upstreams the client's address by the PROXY protocol, which they
-    /// must be set to expect
+pub(crate) struct ConnectArgs {
+    /// Send upstreams the client's address by the PROXY protocol, which they
+    /// must be configured to expect
     #[arg(
         long,
         value_name = "VERSION",
@@ -25,21 +25,21 @@ pub(crate) struct DialArgs {
     pub(crate) source: Vec<IpAddr>,
 }
 
-/// A version of the PROXY protocol.
+/// Version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Version {
     V1,
     V2,
 }
 
-impl DialArgs {
-    /// Opens connections from the right addresses.
+impl ConnectArgs {
+    /// Creates the connector, which opens connections from the source addresses.
     pub(crate) fn connector(&self) -> Connector {
         Connector::new().source_addresses(self.source.iter().copied())
     }
 
-    /// The upstream, told of clients as it is to be.
-    pub(crate) fn announce(&self, upstream: Upstream) -> Upstream {
+    /// Gives an upstream its version of the PROXY protocol.
+    pub(crate) fn apply(&self, upstream: Upstream) -> Upstream {
         upstream.send_proxy_protocol(self.proxy_protocol.map(|version| match version {
             Version::V1 => ProxyProtocol::V1,
             Version::V2 => ProxyProtocol::V2,
@@ -61,7 +61,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use crate::args::Args;
-    use crate::tests::Running;
+    use crate::tests::TestGateway;
 
     #[test]
     fn sources_keep_their_order_and_versions_have_names() {
@@ -74,8 +74,8 @@ mod tests {
         ];
         let args = Args::try_parse_from(args).unwrap();
         let sources: [IpAddr; 2] = ["10.0.0.8".parse().unwrap(), "::1".parse().unwrap()];
-        assert_eq!(args.dial.source, sources);
-        assert_eq!(args.dial.proxy_protocol, Some(Version::V2));
+        assert_eq!(args.upstreams.connect.source, sources);
+        assert_eq!(args.upstreams.connect.proxy_protocol, Some(Version::V2));
         for (arg, sentence) in [
             ("--source=10.0.0.8:80", "an address without a port"),
             ("--proxy-protocol=v3", "[possible values: v1, v2]"),
@@ -88,7 +88,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn the_upstream_sees_the_source_and_hears_of_the_client() {
+    async fn the_upstream_sees_the_source_address_and_the_client_s() {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("--upstream=ws://{}", upstream.local_addr().unwrap());
         let args = [
@@ -97,7 +97,7 @@ mod tests {
             "--source=127.0.0.9",
             "--proxy-protocol=v1",
         ];
-        let gateway = Running::start(&args).await;
+        let gateway = TestGateway::start(&args).await;
         let seen = async {
             let (stream, from) = upstream.accept().await.unwrap();
             let line = BufReader::new(stream).lines().next_line().await.unwrap();
@@ -106,7 +106,7 @@ mod tests {
         let (opened, (from, line)) = tokio::join!(gateway.open("/ws/echo"), seen);
         assert!(opened.is_err(), "the upstream has left");
         assert_eq!(from, "127.0.0.9");
-        let to = format!(" 127.0.0.1 {}", gateway.addr.port());
+        let to = format!(" 127.0.0.1 {}", gateway.http.port());
         let words: Vec<_> = line.split(' ').collect();
         assert_eq!(words[..4], ["PROXY", "TCP4", "127.0.0.1", "127.0.0.1"]);
         assert!(to.ends_with(words[5]), "{line}");

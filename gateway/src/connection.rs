@@ -1,4 +1,4 @@
-//! One client's connection, up to its end or to its upgrade.
+//! Client connection: HTTP/1.1 or HTTP/2, up to its end or its upgrade.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,58 +16,58 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use wsplice::headers::ClientInfo;
 
-use crate::shutdown::Phases;
+use crate::shutdown::Shutdown;
 
-/// Time for the first request of a connection to arrive, and over HTTP/1.1 for the head of each
+/// Bound on the arrival of a connection's first request; over HTTP/1.1 also on the head of each
 /// later one, idle time before it included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a client may send on one HTTP/2 stream before it has passed, in bytes.
+/// Flow-control window of an HTTP/2 stream, in bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
 
-/// The same of all streams of a connection. By default it is no larger than that of one stream, and
-/// a WebSocket whose upstream stands still would hold up all others.
+/// Flow-control window of an HTTP/2 connection, in bytes. The default is that of one stream, so that
+/// a WebSocket whose upstream does not read would block all others.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// Serves a connection by HTTP/1.1 or HTTP/2, whichever the client begins. When the gateway stops,
-/// requests under way are still answered.
+/// Serves a connection by HTTP/1.1 or HTTP/2, as the client's first bytes say. When the gateway
+/// drains, requests in flight get their responses and the connection is closed.
 ///
 /// # Cancellation
 ///
-/// Ends the connection, but not the WebSocket that an HTTP/1.1 connection has become.
-pub(crate) async fn serve<S>(stream: S, client: ClientInfo, app: Router, mut phases: Phases)
+/// Closes the connection, unless it was upgraded: then it belongs to the tunnel.
+pub(crate) async fn serve<S>(stream: S, client: ClientInfo, app: Router, mut shutdown: Shutdown)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let asked = Arc::new(Notify::new());
-    let heard = Arc::clone(&asked);
+    let first_request = Arc::new(Notify::new());
+    let notify = Arc::clone(&first_request);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        heard.notify_one();
+        notify.notify_one();
         request.extensions_mut().insert(client);
         app.clone().oneshot(request)
     });
     let builder = builder();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let mut first = pin!(timeout(HEAD_TIMEOUT, asked.notified()));
-    let (mut is_waiting, mut is_told) = (true, false);
-    let served = loop {
+    let mut first_request = pin!(timeout(HEAD_TIMEOUT, first_request.notified()));
+    let (mut is_awaiting_request, mut is_draining) = (true, false);
+    let result = loop {
         tokio::select! {
-            served = connection.as_mut() => break served,
-            asked = &mut first, if is_waiting => match asked {
-                Ok(()) => is_waiting = false,
+            result = connection.as_mut() => break result,
+            arrived = &mut first_request, if is_awaiting_request => match arrived {
+                Ok(()) => is_awaiting_request = false,
                 Err(_) => {
-                    tracing::debug!(peer = ?client.peer(), "a client asked for nothing");
+                    tracing::debug!(peer = ?client.peer(), "a client sent no request in time");
                     return;
                 }
             },
-            () = phases.stopping(), if !is_told => {
+            () = shutdown.draining(), if !is_draining => {
                 connection.as_mut().graceful_shutdown();
-                is_told = true;
+                is_draining = true;
             }
         }
     };
-    if let Err(error) = served {
+    if let Err(error) = result {
         tracing::debug!(peer = ?client.peer(), error, "a client's connection failed");
     }
 }
@@ -83,7 +83,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        // Browsers then send WebSockets over the HTTP/2 connection that they have (RFC 8441 §3).
+        // Lets browsers open WebSockets on the HTTP/2 connection that they have (RFC 8441 §3).
         .enable_connect_protocol();
     builder
 }

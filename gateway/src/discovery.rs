@@ -1,4 +1,4 @@
-//! Upstreams that DNS tells.
+//! Service discovery: upstreams from DNS.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use wsplice::connect::Connector;
 use wsplice::discovery::{Discover, Dns, DnsResolver};
 use wsplice::{Follow, Pool, Upstream};
 
-/// How long the gateway waits for its upstreams before it serves without.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Bound on the wait for the first upstreams. The gateway then serves without any, and responds 503.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where upstreams are found.
+/// Source of upstreams: the address records of a name, or the SRV records of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     text: String,
@@ -19,30 +19,31 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The same source, asked at another server.
+    /// Returns the same source, which queries another DNS server.
     #[cfg(test)]
-    pub(crate) fn at(mut self, server: std::net::SocketAddr) -> Self {
+    pub(crate) fn with_server(mut self, server: std::net::SocketAddr) -> Self {
         self.dns = self.dns.resolver(DnsResolver::servers([server]));
         self
     }
 
-    /// Makes the pool follow it, for as long as what is returned is held.
-    pub(crate) async fn feed(
+    /// Makes the pool follow the source until the handle is dropped, and waits for the first
+    /// upstreams. Each upstream gets its settings from `settings`.
+    pub(crate) async fn follow(
         &self,
         pool: &Pool,
-        change: impl Fn(Upstream) -> Upstream + Send + 'static,
+        settings: impl Fn(Upstream) -> Upstream + Send + 'static,
     ) -> Follow {
-        let follow = pool.follow(self.dns.clone().each(change));
-        match follow.ready(PATIENCE).await {
+        let following = pool.follow(self.dns.clone().each(settings));
+        match following.ready(READY_TIMEOUT).await {
             Ok(()) => tracing::info!(source = %self, upstreams = pool.len(), "proxying"),
-            Err(error) => tracing::warn!(source = %self, "no upstreams yet: {error}"),
+            Err(error) => tracing::warn!(source = %self, "there are no upstreams yet: {error}"),
         }
-        follow
+        following
     }
 }
 
-/// Looks up names without threads that wait, and not for each connection anew.
-pub(crate) fn by_dns(connector: Connector) -> Connector {
+/// Gives the connector a resolver that caches answers for their TTL and blocks no thread.
+pub(crate) fn resolve_by_dns(connector: Connector) -> Connector {
     connector.resolver(DnsResolver::system())
 }
 
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_read() {
+    fn sources_are_parsed() {
         for text in [
             "dns:chat:8080",
             "dns:chat.default.svc.cluster.local.:80",
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_sources_say_what_is_wrong() {
+    fn wrong_sources_are_refused_with_the_reason() {
         for (text, words) in [
             ("chat:8080", "neither dns:NAME:PORT nor srv:NAME"),
             ("chat", "neither dns:NAME:PORT nor srv:NAME"),
@@ -110,15 +111,15 @@ mod tests {
         }
     }
 
-    /// A socket that never answers stands for a DNS server.
+    /// The DNS server is a socket that never answers.
     #[tokio::test(start_paused = true)]
-    async fn without_an_answer_the_gateway_serves_all_the_same() {
+    async fn without_an_answer_from_dns_the_gateway_serves_all_the_same() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let source: Source = "dns:chat.test.:80".parse().unwrap();
         let pool = Pool::of([]);
-        let source = source.at(silent.local_addr().unwrap());
-        let follow = source.feed(&pool, |upstream| upstream).await;
+        let source = source.with_server(silent.local_addr().unwrap());
+        let following = source.follow(&pool, |upstream| upstream).await;
         assert!(pool.is_empty());
-        assert!(!follow.is_over());
+        assert!(!following.is_over());
     }
 }

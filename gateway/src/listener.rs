@@ -1,4 +1,4 @@
-//! A listener, and what is spoken behind it.
+//! Listener: accepts connections and serves them, with TLS or without.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,102 +13,106 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use wsplice::headers::{ClientInfo, ClientScheme};
 
-use crate::client_tls::Edge;
+use crate::client_tls::ClientTls;
 use crate::connection;
-use crate::shutdown::Phases;
+use crate::shutdown::Shutdown;
 
-/// Time for a client to finish its TLS handshake.
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bound on a client's TLS handshake.
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is waited after an accept that failed for want of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// Pause after an accept that failed for lack of file descriptors or memory.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// A listener whose clients speak HTTP, bare or inside TLS.
+/// Quiet time after which the kernel probes a client's connection.
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Listening socket of one worker, whose clients speak HTTP or HTTPS.
 #[derive(Debug)]
-pub(crate) struct Door {
-    listener: std::net::TcpListener,
-    edge: Option<Arc<Edge>>,
+pub(crate) struct Listener {
+    socket: std::net::TcpListener,
+    tls: Option<Arc<ClientTls>>,
 }
 
-/// Who has come, and the leave to shake hands where there is TLS.
-struct Arrival {
+/// Connection that was accepted, with a permit for its TLS handshake where there is TLS.
+struct Accepted {
     tcp: TcpStream,
     peer: SocketAddr,
-    slot: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Door {
-    /// For HTTP as it is.
-    pub(crate) const fn plain(listener: std::net::TcpListener) -> Self {
+impl Listener {
+    /// Listener for `http://` and `ws://`.
+    pub(crate) const fn http(socket: std::net::TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+
+    /// Listener for `https://` and `wss://`.
+    pub(crate) const fn https(socket: std::net::TcpListener, tls: Arc<ClientTls>) -> Self {
         Self {
-            listener,
-            edge: None,
+            socket,
+            tls: Some(tls),
         }
     }
 
-    /// For HTTP inside TLS.
-    pub(crate) const fn secured(listener: std::net::TcpListener, edge: Arc<Edge>) -> Self {
-        Self {
-            listener,
-            edge: Some(edge),
-        }
-    }
-
-    /// Serves all who come until the gateway stops, and then those who are there to their end.
+    /// Accepts and serves connections until the gateway drains, then waits for those that are open.
+    /// Upgraded connections are not waited for.
     ///
     /// # Errors
     ///
-    /// When the runtime cannot watch the listener.
+    /// The runtime cannot watch the socket.
     ///
     /// # Cancellation
     ///
-    /// Ends all connections but the WebSockets.
-    pub(crate) async fn serve(self, app: Router, mut phases: Phases) -> io::Result<()> {
-        let Self { listener, edge } = self;
-        let listener = TcpListener::from_std(listener)?;
+    /// Closes all connections that have not been upgraded.
+    pub(crate) async fn serve(self, app: Router, mut shutdown: Shutdown) -> io::Result<()> {
+        let Self { socket, tls } = self;
+        let socket = TcpListener::from_std(socket)?;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                () = phases.stopping() => break,
+                () = shutdown.draining() => break,
                 Some(_) = connections.join_next() => {}
-                arrival = next(&listener, edge.as_deref()) => {
-                    connections.spawn(meet(arrival, edge.clone(), app.clone(), phases.clone()));
+                accepted = accept(&socket, tls.as_deref()) => {
+                    let (app, shutdown) = (app.clone(), shutdown.clone());
+                    connections.spawn(serve_connection(accepted, tls.clone(), app, shutdown));
                 }
             }
         }
-        drop(listener);
+        drop(socket);
         while connections.join_next().await.is_some() {}
         Ok(())
     }
 }
 
-async fn next(listener: &TcpListener, edge: Option<&Edge>) -> Arrival {
-    let slot = match edge {
-        Some(edge) => edge.slot().await,
+/// Accepts a connection, once its TLS handshake may begin.
+async fn accept(socket: &TcpListener, tls: Option<&ClientTls>) -> Accepted {
+    let permit = match tls {
+        Some(tls) => tls.handshake_permit().await,
         None => None,
     };
-    let (tcp, peer) = accept(listener).await;
-    Arrival { tcp, peer, slot }
+    let (tcp, peer) = accept_tcp(socket).await;
+    Accepted { tcp, peer, permit }
 }
 
-/// The next client. What fails with one client, or for want of resources, is no reason to end.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// Accepts a connection. Errors do not end the listener: those of one connection are skipped, and
+/// after those of the machine the listener tries again.
+async fn accept_tcp(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
-        match listener.accept().await {
+        match socket.accept().await {
             Ok((tcp, peer)) => {
-                tune(&tcp);
+                set_options(&tcp);
                 return (tcp, peer);
             }
-            Err(error) if is_of_one_client(&error) => {}
+            Err(error) if is_connection_error(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "cannot accept connections");
-                sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
 }
 
-fn is_of_one_client(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused
@@ -117,31 +121,37 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// The proxy sees to plain sockets by itself, but cannot reach below TLS or HTTP/2.
-fn tune(tcp: &TcpStream) {
-    let keep_alive = TcpKeepalive::new().with_time(Duration::from_secs(60));
-    // Both only improve behaviour; a socket that refuses them still works.
+/// Sets `TCP_NODELAY` and TCP keep-alive. The proxy sets them on plain sockets by itself, but cannot
+/// reach the socket below TLS or HTTP/2.
+fn set_options(tcp: &TcpStream) {
+    let keep_alive = TcpKeepalive::new().with_time(TCP_KEEP_ALIVE);
+    // A socket that refuses one of the two options still works.
     let _ = tcp.set_nodelay(true);
     let _ = SockRef::from(tcp).set_tcp_keepalive(&keep_alive);
 }
 
-async fn meet(arrival: Arrival, edge: Option<Arc<Edge>>, app: Router, phases: Phases) {
-    let Arrival { tcp, peer, slot } = arrival;
+async fn serve_connection(
+    accepted: Accepted,
+    tls: Option<Arc<ClientTls>>,
+    app: Router,
+    shutdown: Shutdown,
+) {
+    let Accepted { tcp, peer, permit } = accepted;
     let client = ClientInfo::from(peer);
     let client = tcp
         .local_addr()
         .map_or(client, |local| client.with_local(local));
-    let Some(edge) = edge else {
-        return connection::serve(tcp, client, app, phases).await;
+    let Some(tls) = tls else {
+        return connection::serve(tcp, client, app, shutdown).await;
     };
-    let accepted = timeout(TLS_TIMEOUT, edge.accept(tcp)).await;
-    drop(slot);
-    match accepted {
+    let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(tcp)).await;
+    drop(permit);
+    match handshake {
         Ok(Ok(stream)) => {
             let client = client.with_scheme(ClientScheme::Https);
-            connection::serve(stream, client, app, phases).await;
+            connection::serve(stream, client, app, shutdown).await;
         }
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS with a client"),
-        Err(_) => tracing::debug!(%peer, "a client did not finish its TLS handshake"),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake with a client failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake with a client timed out"),
     }
 }

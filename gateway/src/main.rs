@@ -1,4 +1,4 @@
-//! A gateway in one program: a site, and the WebSocket upstreams behind it on the same port.
+//! WebSocket gateway in one program: a site, and the upstreams of its WebSockets on the same port.
 //!
 //! ```text
 //! wsplice-gateway                                     # try it: page and demo upstream
@@ -8,12 +8,15 @@
 //! wsplice-gateway --tls-listen 127.0.0.1:3443 --tls-cert chain.pem --tls-key key.pem
 //! ```
 //!
-//! Its first line of output is `listening on http://ADDR`, its second, if there is TLS to clients,
-//! `listening on https://ADDR`; everything else is logged to standard error, as `RUST_LOG` says
-//! (default `info`). Ctrl-C or SIGTERM stops it in good order: no new connections, a close frame
-//! with code 1001 on those that are open, and exit code 0. A second one stops it at once, with exit
+//! The first line of output is `listening on http://ADDR`, and the second, with TLS to clients,
+//! `listening on https://ADDR`. Everything else is logged to standard error, at the levels that
+//! `RUST_LOG` sets (default `info`).
+//!
+//! Ctrl-C or SIGTERM starts the drain: the gateway accepts no more connections, closes open
+//! WebSockets with code 1001, and ends with exit code 0. A second signal ends it at once, with exit
 //! code 1.
 
+mod app;
 mod args;
 mod balance;
 mod bind;
@@ -23,6 +26,8 @@ mod connection;
 mod demo_upstream;
 mod discovery;
 mod listener;
+mod logging;
+mod pool;
 mod probe;
 mod proxy;
 mod serve;
@@ -34,30 +39,27 @@ mod upstream_tls;
 mod workers;
 
 use std::error::Error;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::Router;
 use clap::Parser;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
-use wsplice::{Drain, Pool, Upstream};
+use wsplice::Upstream;
 
 use args::Args;
-use bind::Opened;
-use client_tls::Edge;
+use bind::Bound;
+use client_tls::ClientTls;
 use demo_upstream::DemoUpstream;
-use serve::Stopped;
+use serve::Exit;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
-        Ok(Stopped::InOrder) => ExitCode::SUCCESS,
-        Ok(Stopped::AtOnce) => ExitCode::FAILURE,
+        Ok(Exit::Drained) => ExitCode::SUCCESS,
+        Ok(Exit::Forced) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("wsplice-gateway: {error}");
             ExitCode::FAILURE
@@ -65,24 +67,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<Stopped, Box<dyn Error>> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env()
-        .map_err(|error| format!("RUST_LOG cannot be read: {error}"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+fn run(args: &Args) -> Result<Exit, Box<dyn Error>> {
+    logging::init()?;
     workers::runtime()?.block_on(gateway(args))
 }
 
-async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
-    let opened = bind::open(args)?;
-    let mut upstreams = args.upstream.clone();
-    // Held to the end: the demo ends with it.
-    let demo = match upstreams.is_empty() && args.discover.is_none() {
+async fn gateway(args: &Args) -> Result<Exit, Box<dyn Error>> {
+    let bound = bind::bind(&args.listen)?;
+    let mut upstreams = args.upstreams.upstream.clone();
+    // The demo runs until this value is dropped.
+    let demo = match upstreams.is_empty() && args.upstreams.discover.is_none() {
         true => Some(DemoUpstream::start().await?),
         false => None,
     };
@@ -90,70 +84,61 @@ async fn gateway(args: &Args) -> Result<Stopped, Box<dyn Error>> {
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr()))?);
     }
 
-    let pool = proxy::pool(args, &upstreams);
-    // Held to the end: the pool follows for as long.
-    let _follow = match &args.discover {
-        Some(source) => Some(source.feed(&pool, proxy::limited(args)).await),
+    let pool = pool::pool(args, &upstreams);
+    // The pool follows the source until this value is dropped.
+    let _following = match &args.upstreams.discover {
+        Some(source) => Some(source.follow(&pool, pool::upstream_settings(args)).await),
         None => None,
     };
-    let (app, drain) = app(args, &upstreams, pool)?;
-    let stops = signals::stops()?;
+    let (app, drain) = app::app(args, &upstreams, pool)?;
+    let stop_signals = signals::stop()?;
     let mut reloading = JoinSet::new();
-    if let Some(edge) = &opened.edge {
-        reloading.spawn(reload(Arc::clone(edge), signals::reloads()?));
+    if let Some(tls) = &bound.client_tls {
+        reloading.spawn(reload(Arc::clone(tls), signals::reload()?));
     }
-    announce(args, &opened);
-    Ok(serve::serve(opened.threads, app, drain, args.drain_timeout, stops).await?)
+    log_limits(args, bound.workers.len());
+    print_addresses(&bound);
+    let drain_timeout = args.shutdown.drain_timeout;
+    Ok(serve::serve(bound.workers, app, drain, drain_timeout, stop_signals).await?)
 }
 
-/// The whole application, and the handle that ends its WebSocket connections: the proxy takes the
-/// handshakes that are its own, the site gets everything else.
-fn app(args: &Args, upstreams: &[Upstream], pool: Pool) -> Result<(Router, Drain), Box<dyn Error>> {
-    for upstream in upstreams {
-        tracing::info!(upstream = upstream.name(), routes = ?args.route, "proxying");
-    }
-    let proxy = proxy::layer(args, upstreams, pool)?;
-    let drain = proxy
-        .drain()
-        .spread(args.drain_spread.min(args.drain_timeout / 2))
-        .deadline(args.drain_timeout);
-    let site = site::statics(args.static_dir.as_deref());
-    Ok((site.layer(proxy), drain))
-}
-
-/// Reads the certificate again whenever it is asked to.
-async fn reload(edge: Arc<Edge>, mut reloads: mpsc::Receiver<()>) {
-    while reloads.recv().await.is_some() {
-        match edge.reload() {
-            Ok(()) => tracing::info!("the certificate was read again"),
-            Err(error) => tracing::error!("the certificate stays as it was: {error}"),
+/// Reloads the certificate at each SIGHUP.
+async fn reload(tls: Arc<ClientTls>, mut signals: mpsc::Receiver<()>) {
+    while signals.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("the certificate was reloaded"),
+            Err(error) => tracing::error!("the certificate is unchanged: {error}"),
         }
     }
 }
 
-fn announce(args: &Args, opened: &Opened) {
+fn log_limits(args: &Args, workers: usize) {
+    let (upstreams, tunnels) = (&args.upstreams, &args.tunnels);
     tracing::info!(
-        threads = opened.threads.len(),
-        connect = ?args.connect_timeout,
-        handshake = ?args.handshake_timeout,
-        idle = %args.idle_timeout,
-        linger = ?args.linger,
-        keep_alive = %args.keep_alive,
-        max_lifetime = %args.max_lifetime,
-        max_message = %args.max_message,
-        max_tunnels = args.max_tunnels,
+        workers,
+        connect_timeout = ?upstreams.connect_timeout,
+        handshake_timeout = ?upstreams.handshake_timeout,
+        keep_alive = %tunnels.keep_alive,
+        idle_timeout = %tunnels.idle_timeout,
+        half_close_timeout = ?tunnels.half_close_timeout,
+        max_lifetime = %tunnels.max_lifetime,
+        max_message = %tunnels.max_message,
+        max_tunnels = args.pool.max_tunnels,
         "limits",
     );
+}
+
+/// Prints the addresses for a browser. A closed standard output does not end the gateway.
+fn print_addresses(bound: &Bound) {
     let mut out = io::stdout().lock();
-    // A gateway whose output nobody reads any more still serves.
-    let _ = writeln!(out, "listening on http://{}", reachable(opened.plain));
-    if let Some(secured) = opened.secured {
-        let _ = writeln!(out, "listening on https://{}", reachable(secured));
+    let _ = writeln!(out, "listening on http://{}", reachable(bound.http));
+    if let Some(https) = bound.https {
+        let _ = writeln!(out, "listening on https://{}", reachable(https));
     }
     let _ = out.flush();
 }
 
-/// The address to open for what listens on `addr`: "any address" is none that a browser can open.
+/// Returns an address that a browser can open: an unspecified address becomes the loopback one.
 fn reachable(mut addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -1,4 +1,4 @@
-//! How upstreams are asked whether they are well, by name.
+//! Health checks, by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use wsplice::Pool;
 use wsplice::health::{HttpProbe, ProbeSchedule, TcpProbe, WebSocketProbe};
 
-/// A kind of probe, with the path that it asks for.
+/// Health check, with the path that it requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
     Off,
@@ -17,8 +17,8 @@ pub(crate) enum Probe {
 }
 
 impl Probe {
-    /// Has the pool's upstreams probed this often.
-    pub(crate) fn of(&self, pool: Pool, interval: Duration) -> Pool {
+    /// Gives a pool this health check, with one check of each upstream per `interval`.
+    pub(crate) fn apply(&self, pool: Pool, interval: Duration) -> Pool {
         let pool = pool.probe_schedule(ProbeSchedule::every(interval));
         match self {
             Self::Off => pool,
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_and_shown() {
+    fn names_are_parsed_and_shown() {
         for (text, shown) in [
             ("off", "off"),
             ("tcp", "tcp"),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn other_names_are_refused() {
         for text in ["", "grpc", "off:/", "tcp:/x", "ws:health", "http:"] {
             assert!(text.parse::<Probe>().is_err(), "{text}");
         }

@@ -1,76 +1,49 @@
-//! The proxy, set up as the command line says.
+//! The proxy layer, from the command line.
 
 use std::error::Error;
 
-use wsplice::balance::AnyBalance;
 use wsplice::headers::TrustedProxies;
 use wsplice::matcher::paths;
-use wsplice::{
-    Admission, ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream,
-};
+use wsplice::{ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
 
-use crate::args::Args;
-use crate::discovery::by_dns;
-use crate::sticky;
+use crate::args::{Args, TunnelArgs};
+use crate::discovery;
 use crate::upstream_tls;
 
-/// Takes the handshakes of `args.route` to the pool, which has these upstreams, or finds some; and
-/// other requests, if that is asked for.
+/// Creates the layer that proxies the routes to the pool: their handshakes, and with
+/// `--forward-http` their other requests. `upstreams` are those that were given, not discovered.
 ///
 /// # Errors
 ///
-/// When an upstream wants TLS and that cannot be set up.
+/// An upstream wants TLS, and TLS cannot be configured.
 pub(crate) fn layer(
     args: &Args,
     upstreams: &[Upstream],
     pool: Pool,
 ) -> Result<ProxyLayer<ForwardHttp>, Box<dyn Error>> {
-    let trusted = args.trust.iter().cloned();
-    let secured = upstream_tls::secure(ProxyLayer::new(pool), args, upstreams)?;
-    // What was found by DNS is looked up there, and what was given by the system.
-    let connector = match args.discover {
-        Some(_) => by_dns(args.dial.connector()),
-        None => args.dial.connector(),
+    let requests = &args.requests;
+    let trusted = requests.trust.iter().cloned();
+    let connector = args.upstreams.connect.connector();
+    // Names that DNS discovery found are looked up by the same resolver; others by the system.
+    let connector = match args.upstreams.discover {
+        Some(_) => discovery::resolve_by_dns(connector),
+        None => connector,
     };
-    let proxy = secured
-        .matching(paths(&args.route))
-        .forward_http(args.forward_http.then(ForwardHttp::new))
+    let proxy = upstream_tls::configure(ProxyLayer::new(pool), &args.upstreams.tls, upstreams)?
+        .matching(paths(&requests.route))
+        .forward_http(requests.forward_http.then(ForwardHttp::new))
         .connector(connector)
-        .connect_timeout(args.connect_timeout)
-        .handshake_timeout(args.handshake_timeout)
+        .connect_timeout(args.upstreams.connect_timeout)
+        .handshake_timeout(args.upstreams.handshake_timeout)
         .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
-        .tunnel(tunnel(args));
-    Ok(match &args.via {
+        .tunnel(tunnel(&args.tunnels));
+    Ok(match &requests.via {
         Some(via) => proxy.via(via.clone()),
         None => proxy,
     })
 }
 
-/// The pool of these upstreams.
-pub(crate) fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
-    let pool = Pool::of(upstreams.iter().cloned().map(limited(args))).balance(balance(args));
-    args.probe.of(pool, args.probe_interval)
-}
-
-/// Puts the limits on an upstream that each has.
-pub(crate) fn limited(args: &Args) -> impl Fn(Upstream) -> Upstream + Send + 'static {
-    let admission = match args.max_tunnels {
-        Some(tunnels) => Admission::new().max_tunnels(tunnels.get()),
-        None => Admission::new(),
-    };
-    let dial = args.dial.clone();
-    let version = args.upstream_http;
-    move |upstream| dial.announce(upstream.admission(admission).http_version(version))
-}
-
-fn balance(args: &Args) -> AnyBalance {
-    match &args.sticky {
-        Some(sticky) => sticky::before(sticky, &args.balance),
-        None => args.balance.balance(),
-    }
-}
-
-fn tunnel(args: &Args) -> TunnelConfig {
+fn tunnel(args: &TunnelArgs) -> TunnelConfig {
     let keep_alive = args.keep_alive.limit().map(|interval| {
         KeepAlive::default()
             .interval(interval)
@@ -84,6 +57,6 @@ fn tunnel(args: &Args) -> TunnelConfig {
         .keep_alive(keep_alive)
         .idle_timeout(args.idle_timeout.limit())
         .max_lifetime(args.max_lifetime.limit())
-        .linger(args.linger)
+        .linger(args.half_close_timeout)
         .limits(limits)
 }

@@ -1,4 +1,4 @@
-//! From the first connection to the last.
+//! The gateway's run: workers serve until a stop signal, then the gateway drains.
 
 use std::io;
 use std::time::Duration;
@@ -8,62 +8,61 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wsplice::Drain;
 
-use crate::listener::Door;
-use crate::shutdown::{Phase, phases};
-use crate::workers::Crew;
+use crate::listener::Listener;
+use crate::shutdown::{self, Phase};
+use crate::workers::Workers;
 
-/// How the gateway came to its end.
+/// How the gateway ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stopped {
-    /// Connections were closed, or cut off when the drain timeout was over.
-    InOrder,
-    /// It was told to stop a second time, and left everything as it stood.
-    AtOnce,
+pub(crate) enum Exit {
+    /// Connections were closed, or were aborted when the drain timeout had passed.
+    Drained,
+    /// A second stop signal ended the drain.
+    Forced,
 }
 
-/// Serves on so many threads, until `stops` says so, then ends what is open; a second stop ends
-/// that.
+/// Serves the listeners with one worker for each element of `workers`. The first stop signal starts
+/// the drain, which takes at most `drain_timeout`; the second one ends it.
 ///
 /// # Errors
 ///
-/// When a thread cannot be had, or ended before it should.
+/// A worker's thread or runtime cannot be created, or all workers ended before a stop signal.
 pub(crate) async fn serve(
-    threads: Vec<Vec<Door>>,
+    workers: Vec<Vec<Listener>>,
     app: Router,
     drain: Drain,
     drain_timeout: Duration,
-    mut stops: mpsc::Receiver<()>,
-) -> io::Result<Stopped> {
-    let (phase, heard) = phases();
-    let mut crew = Crew::start(threads, &app, &heard)?;
-    drop((app, heard));
+    mut stop_signals: mpsc::Receiver<()>,
+) -> io::Result<Exit> {
+    let (phase, shutdown) = shutdown::channel();
+    let mut workers = Workers::start(workers, &app, &shutdown)?;
+    drop((app, shutdown));
     tokio::select! {
-        () = crew.answered() => {
-            phase.send_replace(Phase::Over);
-            crew.end().await?;
-            return Err(io::Error::other("nobody serves any more"));
+        () = workers.drained() => {
+            phase.send_replace(Phase::Stopped);
+            workers.join().await?;
+            return Err(io::Error::other("all workers have ended"));
         }
-        _ = stops.recv() => {}
+        _ = stop_signals.recv() => {}
     }
 
-    tracing::info!("stopping; once more stops at once");
-    phase.send_replace(Phase::Stopping);
-    // The threads wait for plain requests and have forgotten the WebSocket connections, which the
-    // drain remembers.
-    let ending = async { tokio::join!(timeout(drain_timeout, crew.answered()), drain.run()) };
-    let stopped = tokio::select! {
-        (answered, drained) = ending => {
-            let (closed, aborted) = (drained.closed, drained.aborted);
-            let all_answered = answered.is_ok();
-            tracing::info!(closed, aborted, all_answered, "stopped");
-            Stopped::InOrder
+    tracing::info!("stopping; a second signal stops at once");
+    phase.send_replace(Phase::Draining);
+    // Workers wait for plain requests only: upgraded connections belong to the drain.
+    let draining = async { tokio::join!(timeout(drain_timeout, workers.drained()), drain.run()) };
+    let exit = tokio::select! {
+        (requests, tunnels) = draining => {
+            let (closed, aborted) = (tunnels.closed, tunnels.aborted);
+            let requests_finished = requests.is_ok();
+            tracing::info!(closed, aborted, requests_finished, "stopped");
+            Exit::Drained
         }
-        _ = stops.recv() => {
+        _ = stop_signals.recv() => {
             tracing::warn!("stopped at once");
-            Stopped::AtOnce
+            Exit::Forced
         }
     };
-    phase.send_replace(Phase::Over);
-    crew.end().await?;
-    Ok(stopped)
+    phase.send_replace(Phase::Stopped);
+    workers.join().await?;
+    Ok(exit)
 }

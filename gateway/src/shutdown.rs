@@ -1,40 +1,40 @@
-//! How far the gateway is on its way to the end, as told to all its threads.
+//! Shutdown: the phases in which the gateway ends, as every worker sees them.
 
 use tokio::sync::watch;
 
-/// How far the gateway is.
+/// Phase of the gateway's life. Phases follow one another in this order and never go back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
-    /// No new connections; requests under way are answered.
-    Stopping,
-    /// Nothing is waited for any more.
-    Over,
+    /// Listeners accept no more connections; requests in flight get their responses.
+    Draining,
+    /// Workers end, whatever is still open.
+    Stopped,
 }
 
-/// Hears how far the gateway is.
+/// Receiver of the gateway's phase. Each worker, listener and connection has a clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Phases(watch::Receiver<Phase>);
+pub(crate) struct Shutdown(watch::Receiver<Phase>);
 
-/// One who tells, and one of those who hear.
-pub(crate) fn phases() -> (watch::Sender<Phase>, Phases) {
+/// Creates the sender of phases, and the first receiver. The phase is [`Phase::Serving`].
+pub(crate) fn channel() -> (watch::Sender<Phase>, Shutdown) {
     let (sender, receiver) = watch::channel(Phase::Serving);
-    (sender, Phases(receiver))
+    (sender, Shutdown(receiver))
 }
 
-impl Phases {
-    /// Waits until the gateway stops.
-    pub(crate) async fn stopping(&mut self) {
-        self.reached(Phase::Stopping).await;
+impl Shutdown {
+    /// Waits until the gateway drains, or has stopped.
+    pub(crate) async fn draining(&mut self) {
+        self.reached(Phase::Draining).await;
     }
 
-    /// Waits until nothing is waited for any more.
-    pub(crate) async fn over(&mut self) {
-        self.reached(Phase::Over).await;
+    /// Waits until the gateway has stopped.
+    pub(crate) async fn stopped(&mut self) {
+        self.reached(Phase::Stopped).await;
     }
 
     async fn reached(&mut self, phase: Phase) {
-        // Nobody there to tell any more: it is over.
-        let _ = self.0.wait_for(|now| *now >= phase).await;
+        // An error means that the sender was dropped, and so that the gateway has stopped.
+        let _ = self.0.wait_for(|current| *current >= phase).await;
     }
 }

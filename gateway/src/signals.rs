@@ -1,18 +1,17 @@
-//! Ctrl-C, SIGTERM and SIGHUP.
+//! Signals: Ctrl-C and SIGTERM stop the gateway, SIGHUP reloads the certificate.
 
 use std::io;
 
 use tokio::sync::mpsc;
 
-/// A value for each time the program is asked to stop: Ctrl-C or SIGTERM.
-///
-/// From here on the signals no longer end the program by themselves.
+/// Receives a value for each Ctrl-C or SIGTERM. From here on these signals no longer end the process
+/// by themselves.
 ///
 /// # Errors
 ///
-/// When the operating system does not let the program listen for them.
+/// The operating system does not let the process handle signals.
 #[cfg(unix)]
-pub(crate) fn stops() -> io::Result<mpsc::Receiver<()>> {
+pub(crate) fn stop() -> io::Result<mpsc::Receiver<()>> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -32,9 +31,13 @@ pub(crate) fn stops() -> io::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// A value for each time the program is asked to stop by Ctrl-C.
+/// Receives a value for each Ctrl-C.
+///
+/// # Errors
+///
+/// None: the signature is that of Unix.
 #[cfg(not(unix))]
-pub(crate) fn stops() -> io::Result<mpsc::Receiver<()>> {
+pub(crate) fn stop() -> io::Result<mpsc::Receiver<()>> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {}
@@ -42,13 +45,13 @@ pub(crate) fn stops() -> io::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// A value for each time the program is asked to read its files again: SIGHUP.
+/// Receives a value for each SIGHUP.
 ///
 /// # Errors
 ///
-/// When the operating system does not let the program listen for it.
+/// The operating system does not let the process handle signals.
 #[cfg(unix)]
-pub(crate) fn reloads() -> io::Result<mpsc::Receiver<()>> {
+pub(crate) fn reload() -> io::Result<mpsc::Receiver<()>> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut hangup = signal(SignalKind::hangup())?;
@@ -59,8 +62,12 @@ pub(crate) fn reloads() -> io::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// Nobody can ask.
+/// Receives nothing: there is no such signal here.
+///
+/// # Errors
+///
+/// None: the signature is that of Unix.
 #[cfg(not(unix))]
-pub(crate) fn reloads() -> io::Result<mpsc::Receiver<()>> {
+pub(crate) fn reload() -> io::Result<mpsc::Receiver<()>> {
     Ok(mpsc::channel(1).1)
 }

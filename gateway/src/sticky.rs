@@ -1,17 +1,18 @@
-//! Cookies that bring a client back to the upstream it had before.
+//! Sticky cookies, which bring a client back to the upstream it had before.
 
 use wsplice::balance::{AnyBalance, Sticky};
 
 use crate::balance::Policy;
 
-/// Reads the name of the cookie; its secret key is made up anew, so it counts for this run only.
+/// Creates the policy for a cookie of this name. Its secret key is random, so cookies are valid until
+/// the gateway stops.
 pub(crate) fn sticky(cookie: &str) -> Result<Sticky, String> {
     let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|error| format!("no randomness for its key: {error}"))?;
+    getrandom::fill(&mut key).map_err(|error| format!("no random key for it: {error}"))?;
     Sticky::new(cookie, key).map_err(|error| error.to_string())
 }
 
-/// Goes by the cookie, and asks the policy for who has none.
-pub(crate) fn before(sticky: &Sticky, policy: &Policy) -> AnyBalance {
+/// Goes by the cookie, and by `policy` for requests without a valid one.
+pub(crate) fn or_else(sticky: &Sticky, policy: &Policy) -> AnyBalance {
     AnyBalance::new(sticky.clone().fallback(policy.balance()))
 }

@@ -8,39 +8,40 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// A gateway on ports of its own, as the arguments say, in front of the demo.
-pub(crate) struct Running {
-    pub(crate) addr: SocketAddr,
-    pub(crate) secured: Option<SocketAddr>,
-    pub(crate) edge: Option<Arc<Edge>>,
+/// Gateway with these arguments on free ports, with the demo as its last upstream.
+pub(crate) struct TestGateway {
+    pub(crate) http: SocketAddr,
+    pub(crate) https: Option<SocketAddr>,
+    pub(crate) client_tls: Option<Arc<ClientTls>>,
     pub(crate) stop: mpsc::Sender<()>,
-    pub(crate) ended: JoinHandle<io::Result<Stopped>>,
+    pub(crate) exit: JoinHandle<io::Result<Exit>>,
     _demo: DemoUpstream,
 }
 
-impl Running {
+impl TestGateway {
     pub(crate) async fn start(args: &[&str]) -> Self {
-        let own = ["gateway", "--listen=127.0.0.1:0"];
-        let args = Args::parse_from(own.iter().chain(args));
+        let first = ["wsplice-gateway", "--listen=127.0.0.1:0"];
+        let args = Args::parse_from(first.iter().chain(args));
         let demo = DemoUpstream::start().await.unwrap();
-        let mut upstreams = args.upstream.clone();
+        let mut upstreams = args.upstreams.upstream.clone();
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
-        let opened = bind::open(&args).unwrap();
-        let (app, drain) = app(&args, &upstreams, proxy::pool(&args, &upstreams)).unwrap();
-        let (stop, stops) = mpsc::channel(1);
-        let ended = tokio::spawn(serve::serve(
-            opened.threads,
+        let bound = bind::bind(&args.listen).unwrap();
+        let pool = pool::pool(&args, &upstreams);
+        let (app, drain) = app::app(&args, &upstreams, pool).unwrap();
+        let (stop, stop_signals) = mpsc::channel(1);
+        let exit = tokio::spawn(serve::serve(
+            bound.workers,
             app,
             drain,
-            args.drain_timeout,
-            stops,
+            args.shutdown.drain_timeout,
+            stop_signals,
         ));
         Self {
-            addr: opened.plain,
-            secured: opened.secured,
-            edge: opened.edge,
+            http: bound.http,
+            https: bound.https,
+            client_tls: bound.client_tls,
             stop,
-            ended,
+            exit,
             _demo: demo,
         }
     }
@@ -49,25 +50,25 @@ impl Running {
         &self,
         path: &str,
     ) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
-        let stream = TcpStream::connect(self.addr).await.unwrap();
-        let url = format!("ws://{}{path}", self.addr);
+        let stream = TcpStream::connect(self.http).await.unwrap();
+        let url = format!("ws://{}{path}", self.http);
         client_async(url, stream).await.map(|(socket, _)| socket)
     }
 
-    /// The whole answer to a plain request.
-    pub(crate) async fn ask(&self, target: &str) -> String {
-        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+    /// Sends a plain request and returns the whole response.
+    pub(crate) async fn get(&self, target: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).await.unwrap();
         let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 }
 
-/// An address where nothing listens.
-async fn nowhere() -> SocketAddr {
-    // An address of its own, where that can be had, or another test might take the port.
+/// Returns an address where nothing listens.
+async fn unused_address() -> SocketAddr {
+    // Another test might get the same port, so the address is another one where that is possible.
     let listener = match TcpListener::bind("127.0.0.77:0").await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -76,62 +77,62 @@ async fn nowhere() -> SocketAddr {
 }
 
 #[tokio::test]
-async fn sockets_go_to_the_upstream_and_pages_come_from_the_site() {
-    let gateway = Running::start(&[]).await;
+async fn websockets_go_to_the_upstream_and_pages_come_from_the_site() {
+    let gateway = TestGateway::start(&[]).await;
     let mut socket = gateway.open("/ws/echo").await.unwrap();
     socket.send("hello".into()).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
-    assert!(gateway.ask("/").await.starts_with("HTTP/1.1 200 "));
-    assert!(gateway.secured.is_none() && gateway.edge.is_none());
+    assert!(gateway.get("/").await.starts_with("HTTP/1.1 200 "));
+    assert!(gateway.https.is_none() && gateway.client_tls.is_none());
 }
 
 #[tokio::test]
-async fn a_plain_request_under_a_route_is_the_sites() {
-    let gateway = Running::start(&["--static=src", "--route=/*"]).await;
-    let page = gateway.ask("/page.html").await;
+async fn plain_requests_on_a_route_go_to_the_site() {
+    let gateway = TestGateway::start(&["--static=src", "--route=/*"]).await;
+    let page = gateway.get("/page.html").await;
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
-    let missing = gateway.ask("/ws/echo").await;
+    let missing = gateway.get("/ws/echo").await;
     assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
 }
 
 #[tokio::test]
-async fn a_plain_request_under_a_route_is_the_upstream_s_if_asked_for() {
-    let gateway = Running::start(&["--forward-http"]).await;
-    // The demo's answer to who asks for a socket without shaking hands.
-    let answer = gateway.ask("/ws/echo").await;
-    assert!(answer.contains("did not include 'upgrade'"), "{answer}");
-    assert!(gateway.ask("/").await.starts_with("HTTP/1.1 200 "));
+async fn plain_requests_on_a_route_go_to_the_upstream_with_forward_http() {
+    let gateway = TestGateway::start(&["--forward-http"]).await;
+    // The demo's response to a plain request.
+    let response = gateway.get("/ws/echo").await;
+    assert!(response.contains("did not include 'upgrade'"), "{response}");
+    assert!(gateway.get("/").await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]
-async fn a_socket_beside_the_routes_is_not_proxied() {
-    let gateway = Running::start(&["--route=/chat/*"]).await;
+async fn websockets_beside_the_routes_are_not_proxied() {
+    let gateway = TestGateway::start(&["--route=/chat/*"]).await;
     let error = gateway.open("/ws/echo").await.unwrap_err();
-    assert!(matches!(error, tungstenite::Error::Http(answer) if answer.status() == 404));
+    assert!(matches!(error, tungstenite::Error::Http(response) if response.status() == 404));
 }
 
 #[tokio::test]
-async fn a_dead_upstream_is_passed_over() {
-    let dead = format!("--upstream=ws://{}", nowhere().await);
-    let gateway = Running::start(&[&dead, &dead]).await;
+async fn handshakes_fail_over_from_a_dead_upstream() {
+    let dead = format!("--upstream=ws://{}", unused_address().await);
+    let gateway = TestGateway::start(&[&dead, &dead]).await;
     for _ in 0..4 {
         gateway.open("/ws/echo").await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_full_upstream_takes_no_more() {
-    let gateway = Running::start(&["--max-tunnels=1"]).await;
+async fn a_full_upstream_gets_no_more() {
+    let gateway = TestGateway::start(&["--max-tunnels=1"]).await;
     let _first = gateway.open("/ws/echo").await.unwrap();
     let error = gateway.open("/ws/echo").await.unwrap_err();
-    assert!(matches!(error, tungstenite::Error::Http(answer) if answer.status() == 503));
+    assert!(matches!(error, tungstenite::Error::Http(response) if response.status() == 503));
 }
 
 #[tokio::test]
-async fn the_first_upstream_is_preferred_if_so_desired() {
+async fn the_policy_first_prefers_the_first_upstream() {
     let first = DemoUpstream::start().await.unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gateway = Running::start(&[
+    let gateway = TestGateway::start(&[
         "--balance=first",
         "--handshake-timeout=1s",
         &format!("--upstream=ws://{}", first.addr()),
@@ -144,14 +145,15 @@ async fn the_first_upstream_is_preferred_if_so_desired() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_fails_its_probe_gets_no_one() {
-    let gateway = Running::start(&["--probe=ws:/no/such/socket", "--probe-interval=10ms"]).await;
+async fn an_upstream_that_fails_its_health_check_gets_no_clients() {
+    let gateway =
+        TestGateway::start(&["--probe=ws:/no/such/socket", "--probe-interval=10ms"]).await;
     // 101 until the probe has failed often enough.
     loop {
         match gateway.open("/ws/echo").await {
             Ok(_) => {}
-            Err(tungstenite::Error::Http(answer)) => {
-                assert_eq!(answer.status(), 503);
+            Err(tungstenite::Error::Http(response)) => {
+                assert_eq!(response.status(), 503);
                 break;
             }
             Err(error) => panic!("{error}"),
@@ -161,17 +163,17 @@ async fn an_upstream_that_fails_its_probe_gets_no_one() {
 
 #[tokio::test]
 async fn sticky_clients_get_a_cookie() {
-    let gateway = Running::start(&["--sticky=upstream"]).await;
-    let stream = TcpStream::connect(gateway.addr).await.unwrap();
-    let url = format!("ws://{}/ws/echo", gateway.addr);
-    let (_socket, answer) = client_async(url, stream).await.unwrap();
-    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    let gateway = TestGateway::start(&["--sticky=upstream"]).await;
+    let stream = TcpStream::connect(gateway.http).await.unwrap();
+    let url = format!("ws://{}/ws/echo", gateway.http);
+    let (_socket, response) = client_async(url, stream).await.unwrap();
+    let cookie = response.headers()["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with("upstream="), "{cookie}");
 }
 
 #[tokio::test]
-async fn stopping_closes_with_1001_and_takes_no_more() {
-    let gateway = Running::start(&["--drain-spread=0s"]).await;
+async fn a_stop_closes_with_1001_and_accepts_no_more() {
+    let gateway = TestGateway::start(&["--drain-spread=0s"]).await;
     let mut socket = gateway.open("/ws/echo").await.unwrap();
     gateway.stop.send(()).await.unwrap();
     match socket.next().await {
@@ -179,32 +181,32 @@ async fn stopping_closes_with_1001_and_takes_no_more() {
         other => panic!("{other:?}"),
     }
     while socket.next().await.is_some() {}
-    assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::InOrder);
-    assert!(TcpStream::connect(gateway.addr).await.is_err());
+    assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Drained);
+    assert!(TcpStream::connect(gateway.http).await.is_err());
 }
 
 #[tokio::test]
-async fn the_drain_timeout_cuts_off_who_does_not_answer() {
-    let gateway = Running::start(&["--drain-timeout=50ms"]).await;
+async fn the_drain_timeout_aborts_silent_clients() {
+    let gateway = TestGateway::start(&["--drain-timeout=50ms"]).await;
     let _silent = gateway.open("/ws/echo").await.unwrap();
-    let mut _unfinished = TcpStream::connect(gateway.addr).await.unwrap();
+    let mut _unfinished = TcpStream::connect(gateway.http).await.unwrap();
     _unfinished.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     gateway.stop.send(()).await.unwrap();
-    assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::InOrder);
+    assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Drained);
 }
 
 #[tokio::test]
-async fn a_second_stop_waits_for_nobody() {
-    let gateway = Running::start(&["--drain-spread=1h", "--drain-timeout=3h"]).await;
+async fn a_second_stop_ends_at_once() {
+    let gateway = TestGateway::start(&["--drain-spread=1h", "--drain-timeout=3h"]).await;
     let _silent = gateway.open("/ws/echo").await.unwrap();
     gateway.stop.send(()).await.unwrap();
     gateway.stop.send(()).await.unwrap();
-    assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::AtOnce);
+    assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Forced);
 }
 
 #[tokio::test]
 async fn a_message_that_is_too_large_closes_with_1009() {
-    let gateway = Running::start(&["--max-message=1k"]).await;
+    let gateway = TestGateway::start(&["--max-message=1k"]).await;
     let mut socket = gateway.open("/ws/echo").await.unwrap();
     socket.send(vec![0; 1025].into()).await.unwrap();
     match socket.next().await {
@@ -215,26 +217,26 @@ async fn a_message_that_is_too_large_closes_with_1009() {
 
 #[tokio::test]
 async fn quiet_clients_are_pinged() {
-    let gateway = Running::start(&["--keep-alive=10ms"]).await;
+    let gateway = TestGateway::start(&["--keep-alive=10ms"]).await;
     let mut socket = gateway.open("/ws/echo").await.unwrap();
     assert!(matches!(socket.next().await, Some(Ok(Message::Ping(_)))));
 }
 
 #[test]
-fn any_address_is_shown_as_one_that_can_be_opened() {
-    for (listened, shown) in [
+fn an_unspecified_address_is_shown_as_the_loopback_one() {
+    for (bound, shown) in [
         ("0.0.0.0:3000", "127.0.0.1:3000"),
         ("[::]:3000", "[::1]:3000"),
         ("10.0.0.1:80", "10.0.0.1:80"),
     ] {
-        assert_eq!(reachable(listened.parse().unwrap()).to_string(), shown);
+        assert_eq!(reachable(bound.parse().unwrap()).to_string(), shown);
     }
 }
 
 #[tokio::test]
-async fn all_threads_serve_and_all_are_drained() {
+async fn all_workers_serve_and_are_drained() {
     for threads in ["--threads=1", "--threads=3"] {
-        let gateway = Running::start(&["--drain-spread=0s", threads]).await;
+        let gateway = TestGateway::start(&["--drain-spread=0s", threads]).await;
         let mut sockets = Vec::new();
         for _ in 0..30 {
             sockets.push(gateway.open("/ws/echo").await.unwrap());
@@ -247,8 +249,8 @@ async fn all_threads_serve_and_all_are_drained() {
             }
             while socket.next().await.is_some() {}
         }
-        assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::InOrder);
-        assert!(TcpStream::connect(gateway.addr).await.is_err());
+        assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Drained);
+        assert!(TcpStream::connect(gateway.http).await.is_err());
     }
 }
 
@@ -259,7 +261,7 @@ async fn an_address_in_use_is_named() {
     for threads in ["--threads=1", "--threads=2"] {
         let listen = format!("--listen={addr}");
         let args = Args::parse_from(["gateway", threads, &listen]);
-        let error = bind::open(&args).unwrap_err().to_string();
+        let error = bind::bind(&args.listen).unwrap_err().to_string();
         assert!(
             error.starts_with(&format!("cannot listen on {addr}: ")),
             "{error}"

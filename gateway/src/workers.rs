@@ -1,4 +1,4 @@
-//! The threads that serve: each with a runtime, listeners and connections of its own.
+//! Workers: threads that serve, each with a runtime, listeners and connections of its own.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -10,113 +10,115 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::listener::Door;
-use crate::shutdown::Phases;
+use crate::listener::Listener;
+use crate::shutdown::Shutdown;
 
-/// A runtime on the thread that drives it, and on no other.
+/// Creates a runtime that runs on one thread.
 ///
 /// # Errors
 ///
-/// When the operating system has no means to wait for sockets left.
+/// The operating system has no file descriptors left.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// All that serve: this thread, and others beside it.
+/// All workers: one on this thread's runtime, each other one on a thread of its own.
 #[derive(Debug)]
-pub(crate) struct Crew {
-    own: JoinSet<io::Result<()>>,
-    others: Vec<JoinHandle<io::Result<()>>>,
-    /// Ends when nobody has requests to answer any more.
-    busy: mpsc::Receiver<Infallible>,
+pub(crate) struct Workers {
+    local: JoinSet<io::Result<()>>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Closed once no worker has a plain request in flight any more. Nothing is ever sent.
+    in_flight: mpsc::Receiver<Infallible>,
 }
 
-impl Crew {
-    /// Begins to serve, on this thread's runtime and on a thread for each further element.
+impl Workers {
+    /// Starts a worker for each element of `workers`.
     ///
     /// # Errors
     ///
-    /// When no thread can be had. Those that began are told by the end of `phases`.
+    /// A thread or a runtime cannot be created. Workers that were started by then end when the
+    /// sender of `shutdown` is dropped.
     pub(crate) fn start(
-        threads: Vec<Vec<Door>>,
+        workers: Vec<Vec<Listener>>,
         app: &Router,
-        phases: &Phases,
+        shutdown: &Shutdown,
     ) -> io::Result<Self> {
-        let (is_busy, busy) = mpsc::channel(1);
-        let mut crew = Self {
-            own: JoinSet::new(),
-            others: Vec::new(),
-            busy,
+        let (guard, in_flight) = mpsc::channel(1);
+        let mut started = Self {
+            local: JoinSet::new(),
+            threads: Vec::new(),
+            in_flight,
         };
-        for (number, doors) in threads.into_iter().enumerate() {
-            let work = serve(doors, app.clone(), phases.clone(), is_busy.clone());
+        for (number, listeners) in workers.into_iter().enumerate() {
+            let worker = work(listeners, app.clone(), shutdown.clone(), guard.clone());
             if number == 0 {
-                crew.own.spawn(work);
+                started.local.spawn(worker);
             } else {
-                crew.others.push(begin(number, work)?);
+                started.threads.push(spawn_thread(number, worker)?);
             }
         }
-        Ok(crew)
+        Ok(started)
     }
 
-    /// Waits until all requests are answered, which is not before the gateway stops.
-    pub(crate) async fn answered(&mut self) {
-        while self.busy.recv().await.is_some() {}
+    /// Waits until no plain request is in flight, which is not before the gateway drains.
+    pub(crate) async fn drained(&mut self) {
+        while self.in_flight.recv().await.is_some() {}
     }
 
-    /// Waits for the threads, once everything is over.
+    /// Waits until all workers have ended, which they do once the gateway has stopped.
     ///
     /// # Errors
     ///
-    /// The first of theirs.
-    pub(crate) async fn end(mut self) -> io::Result<()> {
-        let panicked = || io::Error::other("a thread panicked");
-        let mut ends = Vec::new();
-        while let Some(ended) = self.own.join_next().await {
-            ends.push(ended.unwrap_or_else(|_| Err(panicked())));
+    /// The first worker's error; or a worker panicked.
+    pub(crate) async fn join(mut self) -> io::Result<()> {
+        let panicked = || io::Error::other("a worker panicked");
+        let mut results = Vec::new();
+        while let Some(result) = self.local.join_next().await {
+            results.push(result.unwrap_or_else(|_| Err(panicked())));
         }
-        for other in self.others {
-            // Nothing holds it up: its connections and tunnels are dropped, not waited for.
-            ends.push(other.join().unwrap_or_else(|_| Err(panicked())));
+        for thread in self.threads {
+            // Blocks only briefly: a stopped worker drops its connections without waiting for them.
+            results.push(thread.join().unwrap_or_else(|_| Err(panicked())));
         }
-        ends.into_iter().collect()
+        results.into_iter().collect()
     }
 }
 
-fn begin(
+fn spawn_thread(
     number: usize,
-    work: impl Future<Output = io::Result<()>> + Send + 'static,
+    worker: impl Future<Output = io::Result<()>> + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let runtime = runtime()?;
     thread::Builder::new()
         .name(format!("gateway-{number}"))
         .spawn(move || {
-            let ended = runtime.block_on(work);
-            // A lookup of a name may hang for long.
+            let result = runtime.block_on(worker);
+            // Does not wait for blocking work, such as the lookup of a name.
             runtime.shutdown_background();
-            ended
+            result
         })
 }
 
-/// One thread's work. The tunnels that came of it live on its runtime, so it stays to the end.
-async fn serve(
-    doors: Vec<Door>,
+/// Runs one worker. Tunnels run on the runtime of the worker that accepted them, so a worker ends
+/// only when the gateway has stopped.
+async fn work(
+    listeners: Vec<Listener>,
     app: Router,
-    mut phases: Phases,
-    busy: mpsc::Sender<Infallible>,
+    mut shutdown: Shutdown,
+    in_flight: mpsc::Sender<Infallible>,
 ) -> io::Result<()> {
     let mut serving = JoinSet::new();
-    for door in doors {
-        serving.spawn(door.serve(app.clone(), phases.clone()));
+    for listener in listeners {
+        serving.spawn(listener.serve(app.clone(), shutdown.clone()));
     }
-    let all = serving.join_all();
-    let served: io::Result<()> = tokio::select! {
-        served = all => served.into_iter().collect(),
-        () = phases.over() => Ok(()),
+    let serving = serving.join_all();
+    let result: io::Result<()> = tokio::select! {
+        results = serving => results.into_iter().collect(),
+        () = shutdown.stopped() => Ok(()),
     };
-    drop(busy);
-    phases.over().await;
-    served
+    drop(in_flight);
+    shutdown.stopped().await;
+    result
 }
 
 #[cfg(test)]
@@ -131,44 +133,45 @@ mod tests {
     use tokio::net::TcpStream;
 
     use crate::args::Args;
-    use crate::bind;
-    use crate::shutdown::{Phase, phases};
+    use crate::bind::bind;
+    use crate::shutdown::{self, Phase};
 
-    async fn thread_of_a_connection(addr: std::net::SocketAddr) -> String {
+    /// The thread that serves a new connection, as the response's body names it.
+    async fn serving_thread(addr: std::net::SocketAddr) -> String {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         stream.write_all(request).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer.lines().last().unwrap_or_default().to_owned()
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response.lines().last().unwrap_or_default().to_owned()
     }
 
     #[tokio::test]
-    async fn every_thread_gets_connections() {
+    async fn every_worker_gets_connections() {
         let args = Args::parse_from(["gateway", "--listen=127.0.0.1:0", "--threads=3"]);
-        let opened = bind::open(&args).unwrap();
+        let bound = bind(&args.listen).unwrap();
         let app = Router::new().route(
             "/",
             get(|| async { format!("{:?}", thread::current().id()) }),
         );
-        let (phase, heard) = phases();
-        let mut crew = Crew::start(opened.threads, &app, &heard).unwrap();
-        let mut seen = HashSet::new();
-        // Where they go hangs on a hash of the port: that a thread gets none of so many is a chance
-        // of one in 10^80.
+        let (phase, shutdown) = shutdown::channel();
+        let mut workers = Workers::start(bound.workers, &app, &shutdown).unwrap();
+        let mut threads = HashSet::new();
+        // The kernel chooses a worker by a hash of the port. One of three gets none of 500
+        // connections with a probability of 1 in 10^80.
         for _ in 0..500 {
-            seen.insert(thread_of_a_connection(opened.plain).await);
-            if seen.len() == 3 {
+            threads.insert(serving_thread(bound.http).await);
+            if threads.len() == 3 {
                 break;
             }
         }
-        assert_eq!(seen.len(), 3, "{seen:?}");
-        assert!(seen.contains(&format!("{:?}", thread::current().id())));
+        assert_eq!(threads.len(), 3, "{threads:?}");
+        assert!(threads.contains(&format!("{:?}", thread::current().id())));
 
-        phase.send_replace(Phase::Stopping);
-        crew.answered().await;
-        phase.send_replace(Phase::Over);
-        crew.end().await.unwrap();
-        assert!(TcpStream::connect(opened.plain).await.is_err());
+        phase.send_replace(Phase::Draining);
+        workers.drained().await;
+        phase.send_replace(Phase::Stopped);
+        workers.join().await.unwrap();
+        assert!(TcpStream::connect(bound.http).await.is_err());
     }
 }

@@ -1,13 +1,19 @@
-//! What is said of TLS to clients on the command line.
+//! Options of listening sockets.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::values;
 
-/// A listener for TLS, and what it shows.
+/// Addresses to listen on, and the certificate for clients.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct EdgeArgs {
+#[command(next_help_heading = "Listening")]
+pub(crate) struct ListenArgs {
+    /// Address and port to listen on; port 0 is any
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = values::listen)]
+    pub(crate) listen: SocketAddr,
+
     /// Address and port to listen on for https:// and wss://, beside
     /// --listen; port 0 is any
     #[arg(
@@ -19,8 +25,8 @@ pub(crate) struct EdgeArgs {
     )]
     pub(crate) tls_listen: Option<SocketAddr>,
 
-    /// PEM file of the certificate to show, and of those between it and its
-    /// root. SIGHUP has it and the key read again
+    /// PEM file of the certificate for clients, and of those between it and
+    /// its root. SIGHUP reads it and the key again
     #[arg(
         long,
         value_name = "FILE",
@@ -32,4 +38,10 @@ pub(crate) struct EdgeArgs {
     /// PEM file of the certificate's private key
     #[arg(long, value_name = "FILE", requires = "tls_listen")]
     pub(crate) tls_key: Option<PathBuf>,
+
+    /// Worker threads. Each accepts connections and keeps them: nothing is
+    /// locked or handed over, but a busy one gets no help from the others
+    /// [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = values::at_least_one, verbatim_doc_comment)]
+    pub(crate) threads: Option<NonZeroUsize>,
 }

@@ -1,10 +1,16 @@
+use super::values::{DurationOrOff, SizeOrOff};
 use super::*;
 
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
 use clap::error::ErrorKind;
+use wsplice::Upstream;
 use wsplice::connect::HttpVersion;
+use wsplice::headers::TrustedProxies;
 
 fn parse(args: &[&str]) -> Result<Args, clap::Error> {
-    Args::try_parse_from(["gateway"].iter().chain(args))
+    Args::try_parse_from(["wsplice-gateway"].iter().chain(args))
 }
 
 fn refusal(args: &[&str]) -> String {
@@ -16,30 +22,30 @@ fn refusal(args: &[&str]) -> String {
 #[test]
 fn no_arguments_give_the_documented_defaults() {
     let args = parse(&[]).unwrap();
-    assert_eq!(args.listen, "127.0.0.1:3000".parse().unwrap());
-    assert_eq!(args.upstream, []);
-    assert!(args.discover.is_none());
-    assert_eq!(args.route, ["/ws/*"]);
-    assert!(!args.forward_http);
-    assert_eq!(args.balance.to_string(), "least-tunnels");
-    assert_eq!(args.max_tunnels, None);
-    assert_eq!(args.static_dir, None);
-    assert_eq!(args.connect_timeout, Duration::from_secs(3));
-    assert_eq!(args.handshake_timeout, Duration::from_secs(10));
-    assert_eq!(args.idle_timeout, DurationOrOff::Off);
-    assert_eq!(args.linger, Duration::from_secs(10));
+    assert_eq!(args.listen.listen, "127.0.0.1:3000".parse().unwrap());
+    assert_eq!(args.upstreams.upstream, []);
+    assert!(args.upstreams.discover.is_none());
+    assert_eq!(args.requests.route, ["/ws/*"]);
+    assert!(!args.requests.forward_http);
+    assert_eq!(args.pool.balance.to_string(), "least-tunnels");
+    assert_eq!(args.pool.max_tunnels, None);
+    assert_eq!(args.requests.static_dir, None);
+    assert_eq!(args.upstreams.connect_timeout, Duration::from_secs(3));
+    assert_eq!(args.upstreams.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(args.tunnels.idle_timeout, DurationOrOff::Off);
+    assert_eq!(args.tunnels.half_close_timeout, Duration::from_secs(10));
     assert_eq!(
-        args.keep_alive,
+        args.tunnels.keep_alive,
         DurationOrOff::After(Duration::from_secs(20))
     );
-    assert_eq!(args.pong_timeout, Duration::from_secs(10));
-    assert_eq!(args.max_lifetime, DurationOrOff::Off);
-    assert_eq!(args.max_message, SizeOrOff::Off);
-    assert_eq!(args.drain_timeout, Duration::from_secs(30));
-    assert_eq!(args.drain_spread, Duration::from_secs(2));
-    assert_eq!(args.trust, []);
-    assert_eq!(args.via, None);
-    assert_eq!(args.threads, None);
+    assert_eq!(args.tunnels.pong_timeout, Duration::from_secs(10));
+    assert_eq!(args.tunnels.max_lifetime, DurationOrOff::Off);
+    assert_eq!(args.tunnels.max_message, SizeOrOff::Off);
+    assert_eq!(args.shutdown.drain_timeout, Duration::from_secs(30));
+    assert_eq!(args.shutdown.drain_spread, Duration::from_secs(2));
+    assert_eq!(args.requests.trust, []);
+    assert_eq!(args.requests.via, None);
+    assert_eq!(args.listen.threads, None);
 }
 
 #[test]
@@ -54,24 +60,29 @@ fn repeatable_options_keep_their_order_and_replace_the_default() {
         "--trust=::1",
     ])
     .unwrap();
-    assert_eq!(args.route, ["/chat/*", "*"]);
-    let upstreams: Vec<_> = args.upstream.iter().map(Upstream::name).collect();
+    assert_eq!(args.requests.route, ["/chat/*", "*"]);
+    let upstreams: Vec<_> = args.upstreams.upstream.iter().map(Upstream::name).collect();
     assert_eq!(
         upstreams,
         ["10.0.0.1:8080", "[::1]:80", "unix:/run/chat.sock"]
     );
     let trusted = ["10.0.0.0/8", "::1"].map(|entry| TrustedProxies::parse([entry]).unwrap());
-    assert_eq!(args.trust, trusted);
+    assert_eq!(args.requests.trust, trusted);
 }
 
 #[test]
 fn durations_are_human_and_only_some_can_be_off() {
-    let args = parse(&["--idle-timeout=1h 30m", "--linger=0s", "--threads=3"]).unwrap();
+    let args = parse(&[
+        "--idle-timeout=1h 30m",
+        "--half-close-timeout=0s",
+        "--threads=3",
+    ])
+    .unwrap();
     let idle = DurationOrOff::After(Duration::from_secs(5400));
-    assert_eq!(args.idle_timeout, idle);
+    assert_eq!(args.tunnels.idle_timeout, idle);
     assert_eq!(idle.to_string(), "1h 30m");
-    assert_eq!(args.linger, Duration::ZERO);
-    assert_eq!(args.threads.map(NonZeroUsize::get), Some(3));
+    assert_eq!(args.tunnels.half_close_timeout, Duration::ZERO);
+    assert_eq!(args.listen.threads.map(NonZeroUsize::get), Some(3));
     for off in ["off", "none"] {
         assert_eq!(off.parse(), Ok(DurationOrOff::Off));
     }
@@ -123,7 +134,7 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
         ("--handshake-timeout=-1s", "it takes a number and a unit"),
         ("--idle-timeout=0s", "longer than zero; `off` sets no limit"),
         ("--idle-timeout=soon", "such as 500ms"),
-        ("--linger=none", "it takes a number and a unit"),
+        ("--half-close-timeout=none", "it takes a number and a unit"),
         ("--keep-alive=0s", "longer than zero; `off` sets no limit"),
         ("--pong-timeout=off", "it takes a number and a unit"),
         ("--max-message=0", "larger than zero; `off` sets no limit"),
@@ -148,26 +159,29 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
 #[test]
 fn upstreams_may_want_tls() {
     let args = parse(&["--upstream=wss://a"]).unwrap();
-    assert_eq!(args.upstream[0].name(), "wss://a:443");
+    assert_eq!(args.upstreams.upstream[0].name(), "wss://a:443");
 }
 
 #[test]
 fn upstreams_are_spoken_to_in_the_version_that_is_asked_for() {
-    assert_eq!(parse(&[]).unwrap().upstream_http, HttpVersion::Http1);
+    assert_eq!(
+        parse(&[]).unwrap().upstreams.upstream_http,
+        HttpVersion::Http1
+    );
     for (word, version) in [
         ("1", HttpVersion::Http1),
         ("2", HttpVersion::Http2),
         ("auto", HttpVersion::Auto),
     ] {
         let args = parse(&["--upstream-http", word]).unwrap();
-        assert_eq!(args.upstream_http, version);
+        assert_eq!(args.upstreams.upstream_http, version);
     }
     assert!(refusal(&["--upstream-http=3"]).contains("it takes 1, 2 or auto"));
 }
 
 #[test]
 fn cookies_need_a_name_that_cookies_can_have() {
-    assert!(parse(&["--sticky=upstream"]).unwrap().sticky.is_some());
+    assert!(parse(&["--sticky=upstream"]).unwrap().pool.sticky.is_some());
     assert!(refusal(&["--sticky=a b"]).contains("a b"));
 }
 
@@ -195,7 +209,7 @@ fn tls_to_clients_takes_all_three_options_or_none() {
         "--tls-cert=a.pem",
         "--tls-key=a.key",
     ];
-    let args = parse(&[listen, chain, key]).unwrap().edge;
+    let args = parse(&[listen, chain, key]).unwrap().listen;
     assert_eq!(args.tls_listen, "127.0.0.1:0".parse().ok());
     assert_eq!(args.tls_cert, Some("a.pem".into()));
     assert_eq!(args.tls_key, Some("a.key".into()));
@@ -218,7 +232,10 @@ fn tls_to_clients_takes_all_three_options_or_none() {
 #[test]
 fn upstreams_are_given_or_found() {
     let args = parse(&["--discover=dns:chat:8080"]).unwrap();
-    assert_eq!(args.discover.unwrap().to_string(), "dns:chat:8080");
+    assert_eq!(
+        args.upstreams.discover.unwrap().to_string(),
+        "dns:chat:8080"
+    );
     let both = ["--discover=dns:chat:8080", "--upstream=ws://10.0.0.1"];
     assert!(refusal(&both).contains("cannot be used with"));
     assert!(parse(&["--discover=dns:chat:8080", "--proxy-protocol=v2"]).is_ok());
@@ -236,7 +253,7 @@ fn the_arguments_of_the_manifest_are_taken() {
         .collect();
     assert!(given.len() > 5, "{given:?}");
     let args = parse(&given).unwrap();
-    assert_eq!(args.balance.to_string(), "query:room");
-    assert!(args.discover.is_some());
-    assert!(args.listen.ip().is_unspecified());
+    assert_eq!(args.pool.balance.to_string(), "query:room");
+    assert!(args.upstreams.discover.is_some());
+    assert!(args.listen.listen.ip().is_unspecified());
 }

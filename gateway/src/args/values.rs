@@ -1,4 +1,4 @@
-//! The values that options take, each read from a word and refused in a sentence.
+//! Values of options: each is parsed from a word, and refused in a sentence.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,17 +10,17 @@ use std::time::Duration;
 use wsplice::connect::HttpVersion;
 use wsplice::headers::{TrustedProxies, Via};
 
-/// A limit that can be turned off.
+/// Duration that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DurationOrOff {
     /// No limit: `off` or `none`.
     Off,
-    /// A limit, longer than zero.
+    /// A duration longer than zero.
     After(Duration),
 }
 
 impl DurationOrOff {
-    /// The limit, if there is one.
+    /// Returns the duration, if there is one.
     pub(crate) const fn limit(self) -> Option<Duration> {
         match self {
             Self::Off => None,
@@ -51,17 +51,17 @@ impl FromStr for DurationOrOff {
     }
 }
 
-/// A size in bytes that can be turned off.
+/// Size in bytes that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SizeOrOff {
     /// No limit: `off` or `none`.
     Off,
-    /// A limit in bytes, at least one.
+    /// A size of at least one byte.
     Bytes(u64),
 }
 
 impl SizeOrOff {
-    /// The limit in bytes, if there is one.
+    /// Returns the size in bytes, if there is one.
     pub(crate) const fn limit(self) -> Option<u64> {
         match self {
             Self::Off => None,

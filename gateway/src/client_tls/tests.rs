@@ -1,6 +1,8 @@
 use super::*;
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -10,16 +12,16 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::serve::Stopped;
-use crate::tests::Running;
+use crate::serve::Exit;
+use crate::tests::TestGateway;
 
-/// A certificate for `localhost`, its key, and the files with both.
+/// Certificate for `localhost` and its key, in temporary files.
 struct Identity {
     chain: PathBuf,
     key: PathBuf,
@@ -28,9 +30,9 @@ struct Identity {
 
 impl Identity {
     fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("gateway-edge-{}-{number}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("gateway-client-tls-{}-{number}", std::process::id());
         let (chain, key) = ["pem", "key"]
             .map(|kind| std::env::temp_dir().join(format!("{name}.{kind}")))
             .into();
@@ -43,25 +45,25 @@ impl Identity {
         identity
     }
 
-    /// Writes another certificate and key into the files.
+    /// Replaces the certificate and the key in the files by new ones.
     fn renew(&mut self) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        fs::write(&self.chain, made.cert.pem()).unwrap();
-        fs::write(&self.key, made.signing_key.serialize_pem()).unwrap();
-        self.certificate = made.cert.der().clone();
+        let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(&self.chain, generated.cert.pem()).unwrap();
+        fs::write(&self.key, generated.signing_key.serialize_pem()).unwrap();
+        self.certificate = generated.cert.der().clone();
     }
 
-    async fn gateway(&self, more: &[&str]) -> Running {
+    async fn gateway(&self, more: &[&str]) -> TestGateway {
         let files = [
             format!("--tls-cert={}", self.chain.display()),
             format!("--tls-key={}", self.key.display()),
         ];
         let mut args = vec!["--tls-listen=127.0.0.1:0", &files[0], &files[1]];
         args.extend(more);
-        Running::start(&args).await
+        TestGateway::start(&args).await
     }
 
-    /// A client that believes in this certificate, as it is now.
+    /// Opens a TLS connection as a client that trusts the certificate as it is now.
     async fn connect(
         &self,
         addr: SocketAddr,
@@ -82,8 +84,8 @@ impl Identity {
             .await
     }
 
-    async fn websocket(&self, gateway: &Running) -> WebSocketStream<ClientStream<TcpStream>> {
-        let stream = self.connect(secured(gateway), &["http/1.1"]).await.unwrap();
+    async fn websocket(&self, gateway: &TestGateway) -> WebSocketStream<ClientStream<TcpStream>> {
+        let stream = self.connect(https(gateway), &["http/1.1"]).await.unwrap();
         let (socket, _) = client_async("wss://localhost/ws/echo", stream)
             .await
             .unwrap();
@@ -99,8 +101,8 @@ impl Drop for Identity {
     }
 }
 
-fn secured(gateway: &Running) -> SocketAddr {
-    gateway.secured.unwrap()
+fn https(gateway: &TestGateway) -> SocketAddr {
+    gateway.https.unwrap()
 }
 
 fn protocol(stream: &ClientStream<TcpStream>) -> Option<&str> {
@@ -124,11 +126,11 @@ async fn pages_and_sockets_are_served_inside_tls_and_beside_it() {
     echoes(&mut identity.websocket(&gateway).await).await;
     echoes(&mut gateway.open("/ws/echo").await.unwrap()).await;
 
-    let mut stream = identity.connect(secured(&gateway), &[]).await.unwrap();
+    let mut stream = identity.connect(https(&gateway), &[]).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     stream.write_all(request).await.unwrap();
     let mut page = String::new();
-    // To the end as TLS has it: a connection that is cut off would be an error.
+    // A connection that ends without a TLS close_notify would be an error.
     stream.read_to_string(&mut page).await.unwrap();
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
 }
@@ -142,12 +144,12 @@ async fn the_protocol_is_agreed_on_by_alpn() {
         (&["http/1.1"], Some("http/1.1")),
         (&[], None),
     ] {
-        let stream = identity.connect(secured(&gateway), offered).await.unwrap();
+        let stream = identity.connect(https(&gateway), offered).await.unwrap();
         assert_eq!(protocol(&stream), agreed, "{offered:?}");
     }
     assert!(
         identity
-            .connect(secured(&gateway), &["spdy/1"])
+            .connect(https(&gateway), &["spdy/1"])
             .await
             .is_err()
     );
@@ -166,7 +168,7 @@ async fn sockets_go_over_http2_by_extended_connect_rfc8441_4() {
 
     let identity = Identity::new();
     let gateway = identity.gateway(&[]).await;
-    let stream = identity.connect(secured(&gateway), &["h2"]).await.unwrap();
+    let stream = identity.connect(https(&gateway), &["h2"]).await.unwrap();
     let io = TokioIo::new(stream);
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
     let mut driver = JoinSet::new();
@@ -180,9 +182,9 @@ async fn sockets_go_over_http2_by_extended_connect_rfc8441_4() {
             .extension(Protocol::from_static("websocket"))
             .body(Empty::<Bytes>::new())
             .unwrap();
-        let answer = sender.send_request(request).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        let upgraded = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
         sockets.push(WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await);
     }
     for socket in &mut sockets {
@@ -197,11 +199,11 @@ async fn sockets_go_over_http2_by_extended_connect_rfc8441_4() {
         }
         while socket.next().await.is_some() {}
     }
-    assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::InOrder);
+    assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Drained);
 }
 
-/// The head of the handshake that an upstream gets, in lower case.
-async fn handshake_seen_by(upstream: TcpListener) -> String {
+/// Returns the head of the handshake that an upstream gets, in lower case.
+async fn received_handshake(upstream: TcpListener) -> String {
     let (mut stream, _) = upstream.accept().await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -211,29 +213,29 @@ async fn handshake_seen_by(upstream: TcpListener) -> String {
 }
 
 #[tokio::test]
-async fn upstreams_are_told_that_the_client_came_by_https() {
+async fn upstreams_learn_whether_the_client_came_by_https() {
     let identity = Identity::new();
-    for (is_secured, told) in [(true, "https"), (false, "http")] {
+    for (is_https, proto) in [(true, "https"), (false, "http")] {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("--upstream=ws://{}", upstream.local_addr().unwrap());
         let gateway = identity.gateway(&["--balance=first", &url]).await;
         let client = async {
-            // The upstream never answers.
-            let _ = match is_secured {
+            // The upstream never responds.
+            let _ = match is_https {
                 true => {
                     let alpn = &["http/1.1"];
-                    let stream = identity.connect(secured(&gateway), alpn).await.unwrap();
+                    let stream = identity.connect(https(&gateway), alpn).await.unwrap();
                     client_async("wss://localhost/ws/a", stream).await.map(drop)
                 }
                 false => gateway.open("/ws/a").await.map(drop),
             };
         };
         let head = tokio::select! {
-            head = handshake_seen_by(upstream) => head,
-            () = client => panic!("the client was answered"),
+            head = received_handshake(upstream) => head,
+            () = client => panic!("the client got a response"),
         };
         assert!(
-            head.contains(&format!("\r\nx-forwarded-proto: {told}\r\n")),
+            head.contains(&format!("\r\nx-forwarded-proto: {proto}\r\n")),
             "{head}"
         );
         assert!(
@@ -244,7 +246,7 @@ async fn upstreams_are_told_that_the_client_came_by_https() {
 }
 
 #[tokio::test]
-async fn stopping_closes_what_came_by_either_listener() {
+async fn a_stop_closes_the_websockets_of_both_listeners() {
     let identity = Identity::new();
     let gateway = identity.gateway(&["--drain-spread=0s"]).await;
     let mut inside = identity.websocket(&gateway).await;
@@ -260,78 +262,78 @@ async fn stopping_closes_what_came_by_either_listener() {
         message.unwrap();
     }
     while beside.next().await.is_some() {}
-    assert_eq!(gateway.ended.await.unwrap().unwrap(), Stopped::InOrder);
-    for addr in [gateway.addr, gateway.secured.unwrap()] {
+    assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Drained);
+    for addr in [gateway.http, gateway.https.unwrap()] {
         assert!(TcpStream::connect(addr).await.is_err());
     }
 }
 
 #[tokio::test]
-async fn the_certificate_is_read_again_and_a_bad_one_changes_nothing() {
+async fn the_certificate_is_reloaded_and_a_bad_one_changes_nothing() {
     let mut identity = Identity::new();
     let gateway = identity.gateway(&[]).await;
-    let edge = gateway.edge.as_ref().unwrap();
+    let tls = gateway.client_tls.as_ref().unwrap();
     let mut before = identity.websocket(&gateway).await;
 
     identity.renew();
-    assert!(identity.connect(secured(&gateway), &[]).await.is_err());
-    edge.reload().unwrap();
+    assert!(identity.connect(https(&gateway), &[]).await.is_err());
+    tls.reload().unwrap();
     echoes(&mut identity.websocket(&gateway).await).await;
 
     fs::write(&identity.chain, "").unwrap();
-    assert!(edge.reload().unwrap_err().contains("no certificate"));
+    assert!(tls.reload().unwrap_err().contains("no certificate"));
     echoes(&mut identity.websocket(&gateway).await).await;
     echoes(&mut before).await;
 }
 
 #[tokio::test]
-async fn handshakes_wait_when_too_many_are_under_way() {
+async fn handshakes_beyond_the_limit_wait() {
     let identity = Identity::new();
     let gateway = identity.gateway(&["--threads=1"]).await;
-    let edge = gateway.edge.as_ref().unwrap();
-    // One has been taken by the listener, which is for the client that comes first.
+    let tls = gateway.client_tls.as_ref().unwrap();
+    // The listener holds one permit, for the client that comes first.
     let all = u32::try_from(MAX_HANDSHAKES - 1).unwrap();
-    let taken = edge.handshakes.acquire_many(all).await.unwrap();
-    let _first = TcpStream::connect(secured(&gateway)).await.unwrap();
-    let connecting = identity.connect(secured(&gateway), &[]);
+    let permits = tls.handshakes.acquire_many(all).await.unwrap();
+    let _first = TcpStream::connect(https(&gateway)).await.unwrap();
+    let connecting = identity.connect(https(&gateway), &[]);
     tokio::pin!(connecting);
-    // Much goes on beside it in the meantime.
+    // The gateway serves other requests meanwhile.
     for _ in 0..20 {
         tokio::select! {
             biased;
             _ = &mut connecting => panic!("one handshake too many"),
-            page = gateway.ask("/") => assert!(page.starts_with("HTTP/1.1 200 ")),
+            page = gateway.get("/") => assert!(page.starts_with("HTTP/1.1 200 ")),
         }
     }
-    drop(taken);
+    drop(permits);
     connecting.await.unwrap();
 }
 
-/// More than the gateway waits for anything.
+/// Longer than any wait of the gateway.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The clock runs ahead when there is nothing else to do.
+/// The paused clock advances when every task is idle.
 #[tokio::test(start_paused = true)]
-async fn who_says_nothing_or_too_little_is_let_go() {
+async fn clients_that_send_nothing_or_too_little_are_closed() {
     let identity = Identity::new();
     let gateway = identity.gateway(&["--threads=1"]).await;
-    let (plain, secured) = (gateway.addr, secured(&gateway));
-    for (addr, said) in [
-        (plain, &b""[..]),
-        (plain, b"PRI * HT"),
-        (plain, b"GET / HTTP/1.1\r\nhost:"),
-        (plain, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        (secured, b""),
-        (secured, b"\x16\x03\x01\x02"),
+    let (http, https) = (gateway.http, https(&gateway));
+    for (addr, sent) in [
+        (http, &b""[..]),
+        (http, b"PRI * HT"),
+        (http, b"GET / HTTP/1.1\r\nhost:"),
+        (http, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        (https, b""),
+        (https, b"\x16\x03\x01\x02"),
     ] {
         let mut stream = TcpStream::connect(addr).await.unwrap();
-        stream.write_all(said).await.unwrap();
-        let mut answer = Vec::new();
+        stream.write_all(sent).await.unwrap();
+        let mut response = Vec::new();
         // The end may come as a reset.
-        let ended = timeout(LONG, stream.read_to_end(&mut answer)).await;
-        assert!(ended.is_ok(), "{addr} waits for more than {said:?}");
+        let ended = timeout(LONG, stream.read_to_end(&mut response)).await;
+        assert!(ended.is_ok(), "{addr} waits for more than {sent:?}");
     }
-    let mut quiet = identity.connect(secured, &["http/1.1"]).await.unwrap();
+    let mut quiet = identity.connect(https, &["http/1.1"]).await.unwrap();
     let ended = timeout(LONG, quiet.read(&mut [0])).await.unwrap();
     assert_eq!(ended.unwrap_or(0), 0);
 }
@@ -378,10 +380,10 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
             "not that of the certificate",
         ),
     ] {
-        let error = Edge::load(chain, key).unwrap_err();
+        let error = ClientTls::load(chain, key).unwrap_err();
         assert!(error.starts_with(option), "{error}");
         assert!(error.contains(sentence), "{error}");
     }
     fs::remove_file(broken).unwrap();
-    assert!(Edge::load(&one.chain, &one.key).is_ok());
+    assert!(ClientTls::load(&one.chain, &one.key).is_ok());
 }

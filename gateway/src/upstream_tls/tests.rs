@@ -16,14 +16,14 @@ use tokio_tungstenite::tungstenite::Error;
 use crate::args::Args;
 use crate::demo_upstream::DemoUpstream;
 
-/// The demo behind TLS, and a file with the certificate that it shows.
-struct Secured {
+/// Demo upstream behind TLS, and the file with its certificate.
+struct TlsUpstream {
     port: u16,
     ca: PathBuf,
     _demo: DemoUpstream,
 }
 
-impl Secured {
+impl TlsUpstream {
     async fn start(name: &str) -> Self {
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let ca = std::env::temp_dir().join(format!("gateway-{}-{name}.pem", std::process::id()));
@@ -48,19 +48,19 @@ impl Secured {
     }
 }
 
-impl Drop for Secured {
+impl Drop for TlsUpstream {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.ca);
     }
 }
 
-async fn relay(listener: TcpListener, acceptor: TlsAcceptor, to: SocketAddr) {
-    while let Ok((near, _)) = listener.accept().await {
+async fn relay(listener: TcpListener, acceptor: TlsAcceptor, upstream: SocketAddr) {
+    while let Ok((client, _)) = listener.accept().await {
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
-            let mut near = acceptor.accept(near).await?;
-            let mut far = TcpStream::connect(to).await?;
-            tokio::io::copy_bidirectional(&mut near, &mut far).await
+            let mut client = acceptor.accept(client).await?;
+            let mut server = TcpStream::connect(upstream).await?;
+            tokio::io::copy_bidirectional(&mut client, &mut server).await
         });
     }
 }
@@ -73,12 +73,13 @@ async fn serve(app: Router) -> SocketAddr {
     addr
 }
 
-/// What a client of a gateway with this argument gets: its echo, or the status of a refusal.
-async fn echo(secured: &Secured, arg: &str) -> Result<(), u16> {
-    let upstream = format!("--upstream=wss://localhost:{}", secured.port);
-    let args = Args::parse_from(["gateway", &upstream, arg]);
-    let pool = crate::proxy::pool(&args, &args.upstream);
-    let (app, _drain) = crate::app(&args, &args.upstream, pool).unwrap();
+/// Sends a message through a gateway with this argument: returns once it is echoed, or the status of
+/// the rejection.
+async fn echo(upstream: &TlsUpstream, arg: &str) -> Result<(), u16> {
+    let url = format!("--upstream=wss://localhost:{}", upstream.port);
+    let args = Args::parse_from(["gateway", &url, arg]);
+    let pool = crate::pool::pool(&args, &args.upstreams.upstream);
+    let (app, _drain) = crate::app::app(&args, &args.upstreams.upstream, pool).unwrap();
     let addr = serve(app).await;
     let stream = TcpStream::connect(addr).await.unwrap();
     match client_async(format!("ws://{addr}/ws/echo"), stream).await {
@@ -87,14 +88,14 @@ async fn echo(secured: &Secured, arg: &str) -> Result<(), u16> {
             assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
             Ok(())
         }
-        Err(Error::Http(answer)) => Err(answer.status().as_u16()),
+        Err(Error::Http(response)) => Err(response.status().as_u16()),
         Err(error) => panic!("{error}"),
     }
 }
 
 #[tokio::test]
 async fn certificates_are_checked_against_the_file() {
-    let (one, other) = tokio::join!(Secured::start("one"), Secured::start("other"));
+    let (one, other) = tokio::join!(TlsUpstream::start("one"), TlsUpstream::start("other"));
     let own = format!("--upstream-ca={}", one.ca.display());
     let foreign = format!("--upstream-ca={}", other.ca.display());
     assert_eq!(echo(&one, &own).await, Ok(()));
@@ -102,9 +103,9 @@ async fn certificates_are_checked_against_the_file() {
 }
 
 #[tokio::test]
-async fn certificates_are_not_checked_if_so_desired() {
-    let secured = Secured::start("any").await;
-    assert_eq!(echo(&secured, "--upstream-insecure").await, Ok(()));
+async fn certificates_are_not_checked_with_the_insecure_option() {
+    let upstream = TlsUpstream::start("any").await;
+    assert_eq!(echo(&upstream, "--upstream-insecure").await, Ok(()));
 }
 
 #[test]
