@@ -100,7 +100,8 @@ async fn plain_requests_on_a_route_go_to_the_upstream_with_forward_http() {
     let gateway = TestGateway::start(&["--forward-http"]).await;
     // The demo's response to a plain request.
     let response = gateway.get("/ws/echo").await;
-    assert!(response.contains("did not include 'upgrade'"), "{response}");
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert!(response.contains("Connection: upgrade"), "{response}");
     assert!(gateway.get("/").await.starts_with("HTTP/1.1 200 "));
 }
 
@@ -158,6 +159,16 @@ async fn an_upstream_that_fails_its_health_check_gets_no_clients() {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn upstreams_can_be_reached_over_http2() {
+    let gateway = TestGateway::start(&["--upstream-http=2"]).await;
+    for _ in 0..2 {
+        let mut socket = gateway.open("/ws/echo").await.unwrap();
+        socket.send("hello".into()).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
     }
 }
 
