@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wsplice::connect::Connector;
 use wsplice::discovery::{Discover, Dns, DnsResolver};
-use wsplice::{Follow, Pool, Upstream};
+use wsplice::{DiscoveryHandle, Pool, Upstream};
 
 /// Bound on the wait for the first upstreams. The gateway then serves without any, and responds 503.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ impl Source {
         &self,
         pool: &Pool,
         settings: impl Fn(Upstream) -> Upstream + Send + 'static,
-    ) -> Follow {
+    ) -> DiscoveryHandle {
         let following = pool.follow(self.dns.clone().each(settings));
         match following.ready(READY_TIMEOUT).await {
             Ok(()) => tracing::info!(source = %self, upstreams = pool.len(), "proxying"),
@@ -116,7 +116,7 @@ mod tests {
     async fn without_an_answer_from_dns_the_gateway_serves_all_the_same() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let source: Source = "dns:chat.test.:80".parse().unwrap();
-        let pool = Pool::of([]);
+        let pool = Pool::from_upstreams([]);
         let source = source.with_server(silent.local_addr().unwrap());
         let following = source.follow(&pool, |upstream| upstream).await;
         assert!(pool.is_empty());

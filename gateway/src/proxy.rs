@@ -57,6 +57,6 @@ fn tunnel(args: &TunnelArgs) -> TunnelConfig {
         .keep_alive(keep_alive)
         .idle_timeout(args.idle_timeout.limit())
         .max_lifetime(args.max_lifetime.limit())
-        .linger(args.half_close_timeout)
+        .half_close_timeout(args.half_close_timeout)
         .limits(limits)
 }

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::{ControlFrame, EncodedControl},
-    report::Rtt,
-    transport::{TcpKeepAlive, Transport},
+    tunnel::report::Rtt,
+    net::transport::{TcpKeepAlive, Transport},
 };
 
 use super::{

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use crate::{
     error::Side,
-    later::{FAR, later},
-    report::{Timer, TunnelEnd},
+    instant::{FAR, saturating_add},
+    tunnel::report::{Timer, TunnelEnd},
     tunnel::{flow::Flow, keep_alive::Action},
 };
 
@@ -43,14 +43,14 @@ impl Core {
     fn idle_deadline(&self) -> Option<Instant> {
         let [up, down] = [&self.client_to_upstream, &self.upstream_to_client];
         let passed = up.last_passed().max(down.last_passed());
-        Some(later(passed, self.config.idle_timeout?))
+        Some(saturating_add(passed, self.config.idle_timeout?))
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
         let first = self.first_end()?;
         let open = self.flow_from(first.side.opposite());
         let passed = first.at.max(open.last_passed());
-        Some(later(passed, self.config.linger?))
+        Some(saturating_add(passed, self.config.half_close_timeout?))
     }
 
     fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
@@ -65,7 +65,7 @@ impl Core {
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
-        Some(later(flow.stalled_since()?, self.config.write_stall?))
+        Some(saturating_add(flow.stalled_since()?, self.config.write_timeout?))
     }
 
     /// The alarm went off: does what is due.
@@ -84,7 +84,7 @@ impl Core {
             (Side::Upstream, Side::Client),
         ] {
             if due(self.stall_deadline(self.flow_from(source))) {
-                return self.end(TunnelEnd::Timeout(Timer::WriteStall, stalled), stalled, now);
+                return self.end(TunnelEnd::Timeout(Timer::Write, stalled), stalled, now);
             }
         }
         if due(self.linger_deadline()) {
