@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::{ControlFrame, EncodedControl},
-    tunnel::report::Rtt,
     net::transport::{TcpKeepAlive, Transport},
+    tunnel::report::Rtt,
 };
 
 use super::{

@@ -22,11 +22,14 @@ mod alarm;
 mod clock;
 mod close;
 mod config;
+pub(crate) mod drain;
 mod engine;
 mod flow;
 mod keep_alive;
 mod leg;
 mod limits;
+pub(crate) mod registry;
+pub(crate) mod report;
 mod scratch;
 mod track;
 
