@@ -21,6 +21,7 @@ pub(crate) use upstreams::UpstreamArgs;
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "wsplice-gateway",
+    version,
     next_line_help = true,
     after_help = "Durations take a number and a unit: 500ms, 3s, 1h 30m.\n\
         Sizes are in bytes; k or KiB stands for 1024 of them, m or MiB for 1024 KiB.\n\

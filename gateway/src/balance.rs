@@ -26,7 +26,7 @@ impl FromStr for Policy {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let policy = match text.split_once(':') {
-            None => plain(text),
+            None => plain(text)?,
             Some((kind, key)) => keyed(kind, key)?,
         };
         Ok(Self {
@@ -42,8 +42,8 @@ impl fmt::Display for Policy {
     }
 }
 
-fn plain(name: &str) -> Option<AnyBalance> {
-    Some(match name {
+fn plain(name: &str) -> Result<Option<AnyBalance>, String> {
+    Ok(Some(match name {
         "least-tunnels" => AnyBalance::new(LeastTunnels::new()),
         "latency" => AnyBalance::new(LowestLatency::new()),
         "round-robin" => AnyBalance::new(RoundRobin::new()),
@@ -51,8 +51,11 @@ fn plain(name: &str) -> Option<AnyBalance> {
         "first" => AnyBalance::new(First::new().or_else(LeastTunnels::new())),
         "ip-hash" => AnyBalance::new(Rendezvous::by_client_ip()),
         "path-hash" => AnyBalance::new(Rendezvous::by_path()),
-        _ => return None,
-    })
+        "header" | "query" | "cookie" => {
+            return Err(format!("it needs a name too: {name}:NAME"));
+        }
+        _ => return Ok(None),
+    }))
 }
 
 fn keyed(kind: &str, key: &str) -> Result<Option<AnyBalance>, String> {

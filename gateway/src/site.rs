@@ -54,6 +54,13 @@ mod tests {
         }
     }
 
+    /// A page cannot see why a handshake failed.
+    #[test]
+    fn the_page_says_where_to_look_when_the_upstream_is_down() {
+        assert!(PAGE.contains("Could not connect. Is the upstream up?"));
+        assert!(PAGE.contains("The gateway's log"));
+    }
+
     #[test]
     fn the_page_loads_nothing_from_elsewhere() {
         for mark in [" src=", "@import", "url(", "http://", "https://"] {

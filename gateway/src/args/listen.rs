@@ -10,12 +10,19 @@ use super::values;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Listening")]
 pub(crate) struct ListenArgs {
-    /// Address and port to listen on; port 0 is any
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = values::listen)]
+    /// Address and port to listen on, such as 0.0.0.0:80, or a port of
+    /// 127.0.0.1 alone; port 0 is any
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:3000",
+        value_parser = values::listen,
+        verbatim_doc_comment
+    )]
     pub(crate) listen: SocketAddr,
 
     /// Address and port to listen on for https:// and wss://, beside
-    /// --listen; port 0 is any
+    /// --listen; port 0 is any free one
     #[arg(
         long,
         value_name = "ADDR",

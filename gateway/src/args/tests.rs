@@ -111,8 +111,22 @@ fn sizes_take_binary_units() {
 #[test]
 fn bad_values_are_refused_in_a_sentence_that_names_them() {
     for (arg, sentence) in [
-        ("--listen=3000", "it takes an address and a port"),
-        ("--tls-listen=:3443", "it takes an address and a port"),
+        (
+            "--listen=65536",
+            "it takes a port, or an address and a port",
+        ),
+        (
+            "--listen=localhost",
+            "it takes a port, or an address and a port",
+        ),
+        (
+            "--tls-listen=:3443",
+            "it takes a port, or an address and a port",
+        ),
+        (
+            "--listen=localhost:http",
+            "it takes a port, or an address and a port",
+        ),
         ("--upstream=10.0.0.1:80", "must begin with ws://"),
         ("--upstream=ws://", "it is not a URL"),
         ("--upstream=ws://a b", "it is not a URL"),
@@ -124,6 +138,9 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
         ("--route=", "a route starts with `/` or `*`"),
         ("--balance=fair", "there is no policy of this name"),
         ("--balance=by:room", "there is no policy of this name"),
+        ("--balance=header", "it needs a name too: header:NAME"),
+        ("--balance=query", "it needs a name too: query:NAME"),
+        ("--balance=cookie", "it needs a name too: cookie:NAME"),
         ("--balance=query:", "a name is missing"),
         ("--balance=header:a b", "no header can have this name"),
         ("--max-tunnels=0", "at least 1"),
@@ -199,6 +216,30 @@ fn help_fits_a_terminal_of_80_columns() {
         for line in help.to_string().lines() {
             assert!(line.chars().count() <= 80, "{line:?}");
         }
+    }
+}
+
+#[test]
+fn a_port_alone_is_one_of_the_loopback_address_and_names_are_looked_up() {
+    for (text, addr) in [
+        ("3999", "127.0.0.1:3999"),
+        ("0", "127.0.0.1:0"),
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("[::1]:3999", "[::1]:3999"),
+        ("localhost:3999", "127.0.0.1:3999"),
+    ] {
+        let args = parse(&["--listen", text]).unwrap();
+        assert_eq!(args.listen.listen.to_string(), addr, "{text}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    for flag in ["-V", "--version"] {
+        let version = parse(&[flag]).unwrap_err();
+        assert_eq!(version.kind(), ErrorKind::DisplayVersion);
+        let line = concat!("wsplice-gateway ", env!("CARGO_PKG_VERSION"), "\n");
+        assert_eq!(version.to_string(), line);
     }
 }
 

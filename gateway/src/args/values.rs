@@ -1,7 +1,7 @@
 //! Values of options: each is parsed from a word, and refused in a sentence.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -107,9 +107,35 @@ impl FromStr for SizeOrOff {
     }
 }
 
+/// Parses an address to listen on. A port alone is one of the loopback address; a host name means
+/// the first of its addresses, IPv4 before IPv6.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "it takes an address and a port, such as 127.0.0.1:3000".to_owned())
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    if let Ok(addr) = text.parse() {
+        return Ok(addr);
+    }
+    let host_and_port = text
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match host_and_port {
+        Some((host, port)) if !host.is_empty() => look_up(host, port),
+        _ => Err(
+            "it takes a port, or an address and a port, such as 3000, localhost:3000 or \
+             0.0.0.0:3000"
+                .to_owned(),
+        ),
+    }
+}
+
+fn look_up(host: &str, port: u16) -> Result<SocketAddr, String> {
+    let addrs = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("the host name cannot be looked up: {error}"))?;
+    addrs
+        .min_by_key(SocketAddr::is_ipv6)
+        .ok_or_else(|| "the host name has no address".to_owned())
 }
 
 pub(super) fn route(text: &str) -> Result<String, String> {
