@@ -35,9 +35,9 @@ pub(crate) struct PoolArgs {
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     pub(crate) max_tunnels: Option<NonZeroUsize>,
 
-    /// Health check: ws[:PATH] opens a WebSocket and pings, http[:PATH] wants
-    /// a 2xx or 3xx response, tcp a connection; with off, the handshakes of
-    /// clients show which upstreams are healthy
+    /// Health check: ws:PATH opens a WebSocket and pings, http:PATH wants a
+    /// 2xx or 3xx response (the path may be left out), tcp a connection; with
+    /// off, clients' handshakes show which are healthy
     #[arg(
         long,
         value_name = "PROBE",
