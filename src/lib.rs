@@ -126,8 +126,7 @@ pub mod frame;
 pub use self::http::{
     forward::ForwardHttp,
     handshake::{
-        AcceptedHandshake, Extensions, InvalidUpgradeResponse, RefusedBody, UpstreamHandshake,
-        UpstreamResponse,
+        AcceptedHandshake, InvalidUpgradeResponse, RefusedBody, UpstreamHandshake, UpstreamResponse,
     },
     head, headers, matcher, upgrade,
 };

@@ -56,6 +56,7 @@ mod close_code;
 mod close_frame;
 mod control;
 mod error;
+mod extensions;
 mod header;
 mod inline_bytes;
 pub mod mask;
@@ -72,6 +73,7 @@ pub use self::{
     close_frame::CloseFrame,
     control::{ControlFrame, EncodedControl, MAX_CONTROL_LEN},
     error::{ControlError, HeaderError},
+    extensions::Extensions,
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
     inline_bytes::InlineBytes,
     message::{MessageProgress, MessageTracker},

@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     error::{BoxError, Error, ErrorKind, Side},
-    http::handshake::{Agreement, Extensions},
+    frame::Extensions,
+    http::handshake::Agreement,
     http::headers::ClientInfo,
     net::transport::Transport,
     observe::{Observer, RequestInfo},

@@ -5,7 +5,7 @@ use std::{fmt, future::IntoFuture, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    http::handshake::Extensions,
+    frame::Extensions,
     net::transport::Transport,
     tunnel::registry::{Registry, RegistryGuard},
     tunnel::report::TunnelInfo,
@@ -53,8 +53,20 @@ pub struct TunnelBuilder {
     place: Option<(Registry, TunnelInfo)>,
 }
 
+impl Tunnel {
+    /// Joins two streams, with the default settings.
+    pub fn new(client: impl Into<Transport>, upstream: impl Into<Transport>) -> Self {
+        Self::builder(client, upstream).build()
+    }
+
+    /// Joins two streams, with settings, bytes that were read ahead, and a place in a registry.
+    pub fn builder(client: impl Into<Transport>, upstream: impl Into<Transport>) -> TunnelBuilder {
+        TunnelBuilder::new(client.into(), upstream.into())
+    }
+}
+
 impl TunnelBuilder {
-    pub(super) fn new(client: Transport, upstream: Transport) -> Self {
+    fn new(client: Transport, upstream: Transport) -> Self {
         Self {
             parts: TunnelParts {
                 client,

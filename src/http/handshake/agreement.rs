@@ -11,6 +11,7 @@ use http::{
 };
 
 use crate::{
+    frame::Extensions,
     http::headers::{contains_token, extension_names, members, only_line},
     http::upgrade::UpgradeRequest,
 };
@@ -28,20 +29,6 @@ pub(crate) struct Offer {
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) extensions: Extensions,
-}
-
-/// Whether the sides of a tunnel agreed on an extension, which may give reserved bits a meaning
-/// (RFC 6455 §5.2, §9).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Extensions {
-    /// They agreed on none.
-    None,
-    /// They agreed on one at least, such as `permessage-deflate`.
-    Agreed,
-    /// It is not known; reserved bits are let pass.
-    #[default]
-    Unknown,
 }
 
 /// How an upstream's yes fails to agree to what it was asked: a 101, or over HTTP/2 a 2xx.
@@ -63,7 +50,7 @@ pub enum InvalidUpgradeResponse {
 }
 
 impl Offer {
-    pub(crate) fn of(headers: &HeaderMap, upgrade: &UpgradeRequest) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, upgrade: &UpgradeRequest) -> Self {
         let mut lists = HeaderMap::new();
         for name in [SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_EXTENSIONS] {
             for value in headers.get_all(&name) {
@@ -76,22 +63,22 @@ impl Offer {
         }
     }
 
-    /// Verifies a 101, or an answer that says as much over HTTP/2. In which version an upstream is
+    /// Verifies a 101, or an response that says as much over HTTP/2. In which version an upstream is
     /// asked, and so answers, is ours to choose.
     ///
     /// # Errors
     ///
     /// The first rule that it breaks.
-    pub(crate) fn verify(&self, answer: &Parts) -> Result<Agreement, InvalidUpgradeResponse> {
-        match answer.version {
+    pub(crate) fn verify(&self, response: &Parts) -> Result<Agreement, InvalidUpgradeResponse> {
+        match response.version {
             // RFC 8441 §5: the stream is the proof.
             Version::HTTP_2 => {}
-            Version::HTTP_11 => self.verify_switch(&answer.headers)?,
+            Version::HTTP_11 => self.verify_switch(&response.headers)?,
             _ => return Err(InvalidUpgradeResponse::HttpVersion),
         }
         Ok(Agreement {
-            extensions: self.verify_extensions(&answer.headers)?,
-            subprotocol: self.verify_subprotocol(&answer.headers)?,
+            extensions: self.verify_extensions(&response.headers)?,
+            subprotocol: self.verify_subprotocol(&response.headers)?,
         })
     }
 
@@ -113,8 +100,8 @@ impl Offer {
     fn verify_extensions(&self, headers: &HeaderMap) -> Result<Extensions, InvalidUpgradeResponse> {
         let mut agreed = Extensions::None;
         for extension in extension_names(headers) {
-            let is_it = |offered: &[u8]| offered.eq_ignore_ascii_case(extension);
-            if !extension_names(&self.lists).any(is_it) {
+            let is_same = |offered: &[u8]| offered.eq_ignore_ascii_case(extension);
+            if !extension_names(&self.lists).any(is_same) {
                 return Err(InvalidUpgradeResponse::Extension);
             }
             agreed = Extensions::Agreed;
@@ -143,7 +130,7 @@ impl Offer {
 impl fmt::Display for InvalidUpgradeResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::HttpVersion => "it is not an HTTP/1.1 answer",
+            Self::HttpVersion => "it is not an HTTP/1.1 response",
             Self::Upgrade => "its Upgrade header is not \"websocket\"",
             Self::Connection => "its Connection header does not name \"upgrade\"",
             Self::AcceptKey => "its Sec-WebSocket-Accept does not match the key",

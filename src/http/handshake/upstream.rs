@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::{BoxError, Error, ErrorKind},
+    frame::Extensions,
     http::head::RequestHead,
     http::headers::{set_header, strip_hop_by_hop},
     http::upgrade::{Intent, UpgradeRequest, inspect},
@@ -29,9 +30,10 @@ use crate::{
 };
 
 use super::{
-    agreement::{Extensions, Offer},
-    answer::{Answer, RefusalBody},
-    exchange::{HeadLimits, exchange},
+    agreement::Offer,
+    exchange::exchange,
+    head_limits::HeadLimits,
+    response::{RefusalBody, UpgradeResponse},
 };
 
 /// The opening handshake with an upstream (RFC 6455 §4.1), over a stream that is connected.
@@ -146,15 +148,17 @@ impl UpstreamHandshake {
     pub async fn perform(self, stream: impl Into<Transport>) -> Result<UpstreamResponse, Error> {
         let (head, ()) = self.request.into_parts();
         let (request, upgrade) = handshake_request(head)?;
-        let offer = Offer::of(request.headers(), &upgrade);
+        let offer = Offer::new(request.headers(), &upgrade);
         let exchange = exchange(stream.into(), request, self.limits, self.body_timeout);
         let answer = timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
             let after = format!("after {:?}", self.timeout);
             Err(Error::with_source(ErrorKind::HandshakeTimeout, after))
         })?;
         match answer {
-            Answer::Refusal(response) => Ok(UpstreamResponse::Refused(response.map(RefusedBody))),
-            Answer::Agreed {
+            UpgradeResponse::Refused(response) => {
+                Ok(UpstreamResponse::Refused(response.map(RefusedBody)))
+            }
+            UpgradeResponse::Accepted {
                 head,
                 transport,
                 read_ahead,

@@ -17,15 +17,14 @@ use tokio::time::Instant;
 
 use crate::{
     error::Side,
-    http::handshake::Extensions,
+    frame::Extensions,
     net::transport::Transport,
     tunnel::registry::{Departure, RegistryGuard},
     tunnel::report::{Rtt, TunnelInfo, TunnelReport},
 };
 
 use super::{
-    alarm::Alarm, builder::TunnelBuilder, clock::Clock, config::TunnelConfig, handle::TunnelHandle,
-    scratch::Scratch,
+    alarm::Alarm, clock::Clock, config::TunnelConfig, handle::TunnelHandle, scratch::Scratch,
 };
 
 use splice::{Core, Progress};
@@ -82,16 +81,6 @@ pub(crate) enum PolledBy {
 }
 
 impl Tunnel {
-    /// Joins two streams, with the default settings.
-    pub fn new(client: impl Into<Transport>, upstream: impl Into<Transport>) -> Self {
-        Self::builder(client, upstream).build()
-    }
-
-    /// Joins two streams, with settings, bytes that were read ahead, and a place in a registry.
-    pub fn builder(client: impl Into<Transport>, upstream: impl Into<Transport>) -> TunnelBuilder {
-        TunnelBuilder::new(client.into(), upstream.into())
-    }
-
     /// A handle that closes the tunnel, and shows its figures, from elsewhere.
     #[must_use]
     pub fn handle(&self) -> TunnelHandle {
