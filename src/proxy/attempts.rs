@@ -27,44 +27,44 @@ use crate::{
     upstream::retry::{Cost, Entry, Retry},
 };
 
-use super::{body::ProxyBody, event_reporter::Teller, settings::Settings};
+use super::{body::ProxyBody, event_reporter::EventReporter, settings::Settings};
 
 /// What the client gets if no other attempt comes to good.
-pub(super) enum Standing {
+pub(super) enum FallbackOutcome {
     /// An upstream's own answer, ready to be passed on.
-    Answer(Box<Response<ProxyBody>>),
+    Response(Box<Response<ProxyBody>>),
     Error(Error),
 }
 
 /// The attempts of one request.
 pub(super) struct Attempts<'a> {
-    teller: &'a Teller,
+    reporter: &'a EventReporter,
     visit: Visit,
     retry: &'a Retry,
     /// The end of the time for all of them, known from the first on.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
     /// What the last attempt came to, and what the next one was granted by.
-    standing: Option<(Standing, Entry)>,
+    fallback: Option<(FallbackOutcome, Entry)>,
 }
 
 /// A try at one upstream.
 pub(super) struct Attempt {
     pub(super) lease: Lease,
-    pub(super) began: Instant,
+    pub(super) started_at: Instant,
     /// Counted from 1.
     pub(super) number: usize,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(teller: &'a Teller, visit: Visit, retry: &'a Retry) -> Self {
+    pub(super) const fn new(reporter: &'a EventReporter, visit: Visit, retry: &'a Retry) -> Self {
         Self {
-            teller,
+            reporter,
             visit,
             retry,
             deadline: None,
             tried: Vec::new(),
-            standing: None,
+            fallback: None,
         }
     }
 
@@ -75,29 +75,32 @@ impl<'a> Attempts<'a> {
     /// # Errors
     ///
     /// What stands; without it, why there is no upstream.
-    pub(super) async fn next(&mut self, head: &RequestHead<'_>) -> Result<Attempt, Standing> {
+    pub(super) async fn next(
+        &mut self,
+        head: &RequestHead<'_>,
+    ) -> Result<Attempt, FallbackOutcome> {
         let lease = self.settings().pool.lease(self.visit, head, &self.tried);
         let leased = match self.deadline {
             // The queue has a bound of its own.
             None => lease.await,
             Some(deadline) => timeout_at(deadline, lease)
                 .await
-                .unwrap_or_else(|_| Err(self.out_of_time())),
+                .unwrap_or_else(|_| Err(self.timeout_error())),
         };
-        let lease = match (leased, self.standing.take()) {
+        let lease = match (leased, self.fallback.take()) {
             (Ok(lease), _) => lease,
-            (Err(error), None) => return Err(Standing::Error(error)),
-            (Err(_), Some((standing, entry))) => {
+            (Err(error), None) => return Err(FallbackOutcome::Error(error)),
+            (Err(_), Some((fallback, entry))) => {
                 self.settings().pool.give_back_retry(entry);
-                return Err(standing);
+                return Err(fallback);
             }
         };
         let attempt = Attempt {
             lease,
-            began: Instant::now(),
+            started_at: Instant::now(),
             number: self.tried.len() + 1,
         };
-        self.begin(&attempt);
+        self.start(&attempt);
         Ok(attempt)
     }
 
@@ -110,21 +113,21 @@ impl<'a> Attempts<'a> {
         &mut self,
         head: &RequestHead<'_>,
         client: &ClientInfo,
-    ) -> Result<(Attempt, UpstreamConnection), Standing> {
+    ) -> Result<(Attempt, UpstreamConnection), FallbackOutcome> {
         loop {
             let attempt = self.next(head).await?;
             let upstream = attempt.lease.member().upstream();
             let header = upstream.proxy_header(head.client_ip(), client);
             let dial = &self.settings().dial;
-            let reached = self
+            let acquired = self
                 .bounded(pin!(dial.acquire(
                     upstream.address(),
                     upstream.version(),
                     header.as_ref()
                 )))
                 .await;
-            match reached {
-                Ok(link) => return Ok((attempt, link)),
+            match acquired {
+                Ok(connection) => return Ok((attempt, connection)),
                 Err(error) => self.failed(attempt, error)?,
             }
         }
@@ -146,28 +149,28 @@ impl<'a> Attempts<'a> {
             None => part.await,
             Some(deadline) => timeout_at(deadline, part)
                 .await
-                .unwrap_or_else(|_| Err(self.out_of_time())),
+                .unwrap_or_else(|_| Err(self.timeout_error())),
         }
     }
 
     /// Takes note of an upstream's yes; the claim on it is the caller's from now on.
     pub(super) fn succeeded(self, attempt: Attempt) -> Lease {
-        self.teller.accepted(&attempt);
-        self.count(&attempt);
+        self.reporter.accepted(&attempt);
+        self.count_request(&attempt);
         attempt.lease
     }
 
     /// Takes note of an upstream's answer to a forwarded request, which goes on to the client.
-    pub(super) fn answered(&self, attempt: &Attempt, status: StatusCode) {
-        self.teller.answered(attempt, status);
-        self.count(attempt);
+    pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
+        self.reporter.responded(attempt, status);
+        self.count_request(attempt);
     }
 
     /// Takes note of a failure after which nothing may be tried again.
-    pub(super) fn lost(&self, attempt: &Attempt, error: Error) -> Standing {
-        self.teller.failed(attempt, &error);
-        self.count(attempt);
-        Standing::Error(error)
+    pub(super) fn failed_finally(&self, attempt: &Attempt, error: Error) -> FallbackOutcome {
+        self.reporter.failed(attempt, &error);
+        self.count_request(attempt);
+        FallbackOutcome::Error(error)
     }
 
     /// Takes note of a failure, and gives the upstream up.
@@ -175,11 +178,11 @@ impl<'a> Attempts<'a> {
     /// # Errors
     ///
     /// The failure, if nothing more may be tried.
-    pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), Standing> {
-        self.teller.failed(&attempt, &error);
+    pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), FallbackOutcome> {
+        self.reporter.failed(&attempt, &error);
         let cost = self.retry.after_failure(error.kind());
-        self.give_up(attempt);
-        self.go_on(cost, Standing::Error(error))
+        self.release(attempt);
+        self.plan_retry(cost, FallbackOutcome::Error(error))
     }
 
     /// Takes note of an upstream's no, and gives the upstream up: the status that it gave, and the
@@ -192,65 +195,69 @@ impl<'a> Attempts<'a> {
         &mut self,
         attempt: Attempt,
         status: StatusCode,
-        answer: Response<ProxyBody>,
-    ) -> Result<(), Standing> {
-        self.teller.refused(&attempt, status);
+        response: Response<ProxyBody>,
+    ) -> Result<(), FallbackOutcome> {
+        self.reporter.refused(&attempt, status);
         let cost = self.retry.after_status(status);
-        self.give_up(attempt);
-        self.go_on(cost, Standing::Answer(Box::new(answer)))
+        self.release(attempt);
+        self.plan_retry(cost, FallbackOutcome::Response(Box::new(response)))
     }
 
-    fn begin(&mut self, attempt: &Attempt) {
+    fn start(&mut self, attempt: &Attempt) {
         if attempt.number == 1 {
-            self.deadline = Some(saturating_add(attempt.began, self.retry.time()));
+            self.deadline = Some(saturating_add(attempt.started_at, self.retry.time()));
         } else {
-            self.teller.retried(attempt);
+            self.reporter.retried(attempt);
         }
     }
 
     /// A request counts once its first attempt has ended: who waits long before that must find
     /// that it still counts when it comes to the retry.
-    fn count(&self, attempt: &Attempt) {
+    fn count_request(&self, attempt: &Attempt) {
         if attempt.number == 1 {
             self.settings().pool.count_request(Instant::now());
         }
     }
 
-    fn give_up(&mut self, attempt: Attempt) {
-        self.count(&attempt);
+    fn release(&mut self, attempt: Attempt) {
+        self.count_request(&attempt);
         self.tried.push(Arc::clone(attempt.lease.member()));
         // Now, so that the next attempt finds the place free that it may need itself.
         drop(attempt);
     }
 
     /// Goes on at this cost; `None` says that what was met is not to be tried again.
-    fn go_on(&mut self, cost: Option<Cost>, standing: Standing) -> Result<(), Standing> {
+    fn plan_retry(
+        &mut self,
+        cost: Option<Cost>,
+        fallback: FallbackOutcome,
+    ) -> Result<(), FallbackOutcome> {
         let now = Instant::now();
-        let Some(cost) = cost.filter(|_| self.has_more(now)) else {
-            return Err(standing);
+        let Some(cost) = cost.filter(|_| self.can_retry(now)) else {
+            return Err(fallback);
         };
         let Some(entry) = self.settings().pool.draw_retry(cost, now) else {
             tracing::debug!("not tried again: the retry budget is exhausted");
-            return Err(standing);
+            return Err(fallback);
         };
-        self.standing = Some((standing, entry));
+        self.fallback = Some((fallback, entry));
         Ok(())
     }
 
     /// Whether anything is left: attempts, time, upstreams.
-    fn has_more(&self, now: Instant) -> bool {
+    fn can_retry(&self, now: Instant) -> bool {
         self.tried.len() < self.retry.max_attempts()
             && self.deadline.is_none_or(|deadline| now < deadline)
             && self.settings().pool.has_other(&self.tried, now)
     }
 
-    fn out_of_time(&self) -> Error {
+    fn timeout_error(&self) -> Error {
         let within = self.retry.time();
         Error::with_source(ErrorKind::AttemptsTimeout, format!("after {within:?}"))
     }
 
     fn settings(&self) -> &'a Settings {
-        self.teller.settings()
+        self.reporter.settings()
     }
 }
 
@@ -261,7 +268,7 @@ impl Attempt {
     }
 }
 
-impl From<Error> for Standing {
+impl From<Error> for FallbackOutcome {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }

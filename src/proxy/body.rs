@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::{error::BoxError, http::handshake::RefusalBody};
 
-use super::relayed_body::Relayed;
+use super::relayed_body::RelayedBody;
 
 pin_project! {
     /// The inner service's body, an upstream's, or a line of our own.
@@ -35,7 +35,7 @@ pin_project! {
 pub(super) enum ProxyBody {
     Own(Full<Bytes>),
     Refusal(RefusalBody),
-    Relayed(Box<Relayed>),
+    Relayed(Box<RelayedBody>),
 }
 
 impl ProxyBody {

@@ -14,10 +14,10 @@ use crate::{
 use super::{attempts::Attempt, settings::Settings};
 
 /// One request under way, as those see it who are told of it.
-pub(super) struct Teller {
+pub(super) struct EventReporter {
     subject: Subject,
     path: Box<str>,
-    began: Instant,
+    started_at: Instant,
     settings: Arc<Settings>,
 }
 
@@ -38,12 +38,12 @@ impl Subject {
     }
 }
 
-impl Teller {
+impl EventReporter {
     pub(super) fn new(subject: Subject, path: &str, settings: Arc<Settings>) -> Self {
         Self {
             subject,
             path: path.into(),
-            began: Instant::now(),
+            started_at: Instant::now(),
             settings,
         }
     }
@@ -67,22 +67,24 @@ impl Teller {
             return;
         };
         match self.subject {
-            Subject::Handshake => observer.handshake_rejected(&self.shown(None), error),
-            Subject::Request => observer.request_rejected(&self.shown(None), error),
+            Subject::Handshake => observer.handshake_rejected(&self.request_info(None), error),
+            Subject::Request => observer.request_rejected(&self.request_info(None), error),
         }
     }
 
     /// An upstream could not be reached, broke the handshake, or took too long.
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
-        self.note(attempt, kind_of(attempt, error));
+        self.report_health(attempt, health_event(attempt, error));
         let upstream = attempt.upstream();
         tracing::warn!(upstream, %error, "{} failed", self.subject.name());
         let Some(observer) = &self.settings.observer else {
             return;
         };
         match self.subject {
-            Subject::Handshake => observer.handshake_failed(&self.shown(Some(attempt)), error),
-            Subject::Request => observer.request_failed(&self.shown(Some(attempt)), error),
+            Subject::Handshake => {
+                observer.handshake_failed(&self.request_info(Some(attempt)), error)
+            }
+            Subject::Request => observer.request_failed(&self.request_info(Some(attempt)), error),
         }
     }
 
@@ -97,54 +99,54 @@ impl Teller {
         let Some(observer) = &self.settings.observer else {
             return;
         };
-        let (shown, number) = (self.shown(Some(attempt)), attempt.number);
+        let (info, number) = (self.request_info(Some(attempt)), attempt.number);
         match self.subject {
-            Subject::Handshake => observer.handshake_retried(&shown, number),
-            Subject::Request => observer.request_retried(&shown, number),
+            Subject::Handshake => observer.handshake_retried(&info, number),
+            Subject::Request => observer.request_retried(&info, number),
         }
     }
 
     /// An upstream said no.
     pub(super) fn refused(&self, attempt: &Attempt, status: StatusCode) {
         if self.subject == Subject::Request {
-            return self.answered(attempt, status);
+            return self.responded(attempt, status);
         }
-        self.note(attempt, Some(HealthEventKind::Answered { status }));
+        self.report_health(attempt, Some(HealthEventKind::Answered { status }));
         tracing::debug!(%status, "handshake refused by the upstream");
         if let Some(observer) = &self.settings.observer {
-            observer.handshake_refused(&self.shown(Some(attempt)), status);
+            observer.handshake_refused(&self.request_info(Some(attempt)), status);
         }
     }
 
     /// An upstream agreed.
     pub(super) fn accepted(&self, attempt: &Attempt) {
-        let latency = attempt.began.elapsed();
-        self.note(attempt, Some(HealthEventKind::Accepted { latency }));
+        let latency = attempt.started_at.elapsed();
+        self.report_health(attempt, Some(HealthEventKind::Accepted { latency }));
         tracing::debug!("handshake accepted");
         if let Some(observer) = &self.settings.observer {
-            observer.handshake_accepted(&self.shown(Some(attempt)));
+            observer.handshake_accepted(&self.request_info(Some(attempt)));
         }
     }
 
     /// An upstream answered a forwarded request.
-    pub(super) fn answered(&self, attempt: &Attempt, status: StatusCode) {
-        self.note(attempt, Some(HealthEventKind::Forwarded { status }));
+    pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
+        self.report_health(attempt, Some(HealthEventKind::Forwarded { status }));
         tracing::debug!(%status, "request answered by the upstream");
         if let Some(observer) = &self.settings.observer {
-            observer.request_answered(&self.shown(Some(attempt)), status);
+            observer.request_answered(&self.request_info(Some(attempt)), status);
         }
     }
 
-    fn note(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
+    fn report_health(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
         let pool = &self.settings.pool;
-        pool.note(&attempt.lease, kind, attempt.began);
+        pool.note(&attempt.lease, kind, attempt.started_at);
     }
 
-    fn shown<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {
+    fn request_info<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {
         RequestInfo {
             path: &self.path,
             upstream: attempt.map(Attempt::upstream),
-            elapsed: self.began.elapsed(),
+            elapsed: self.started_at.elapsed(),
         }
     }
 }
@@ -152,7 +154,7 @@ impl Teller {
 /// What a failure says of the upstream.
 ///
 /// One that was tried late and then cut off has not had its time, which says nothing of it.
-fn kind_of(attempt: &Attempt, error: &Error) -> Option<HealthEventKind> {
+fn health_event(attempt: &Attempt, error: &Error) -> Option<HealthEventKind> {
     if error.kind() == ErrorKind::AttemptsTimeout && attempt.number > 1 {
         return None;
     }

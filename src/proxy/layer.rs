@@ -53,7 +53,7 @@ use super::{
 #[must_use]
 pub struct ProxyLayer<T = WebSocketsOnly> {
     settings: Arc<Settings>,
-    takes: PhantomData<fn() -> T>,
+    scope: PhantomData<fn() -> T>,
 }
 
 impl ProxyLayer {
@@ -61,7 +61,7 @@ impl ProxyLayer {
     pub fn new(pool: Pool) -> Self {
         Self {
             settings: Arc::new(Settings::new(pool)),
-            takes: PhantomData,
+            scope: PhantomData,
         }
     }
 }
@@ -98,7 +98,7 @@ impl<T> ProxyLayer<T> {
         });
         ProxyLayer {
             settings: layer.settings,
-            takes: PhantomData,
+            scope: PhantomData,
         }
     }
 
@@ -300,11 +300,11 @@ impl<T> ProxyLayer<T> {
     /// # let _ = proxy;
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
-    pub fn map_rejection<F>(self, restyle: F) -> Self
+    pub fn map_rejection<F>(self, map_rejection: F) -> Self
     where
         F: Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {
-        self.with(|settings| settings.restyle = Some(Arc::new(restyle)))
+        self.with(|settings| settings.map_rejection = Some(Arc::new(map_rejection)))
     }
 
     /// Shows an observer what happens.
@@ -335,7 +335,7 @@ impl<T> ProxyLayer<T> {
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         change(settings);
-        settings.settle();
+        settings.update_derived();
         // Connections are not shared with a layer that may open them in another way.
         if let Some(forward) = &mut settings.forward {
             forward.connections = Arc::default();
@@ -355,7 +355,7 @@ impl<T> Clone for ProxyLayer<T> {
     fn clone(&self) -> Self {
         Self {
             settings: Arc::clone(&self.settings),
-            takes: PhantomData,
+            scope: PhantomData,
         }
     }
 }

@@ -30,11 +30,11 @@ pub(super) fn reject(error: &Error) -> Response<Bytes> {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     match extra_header(error) {
-        Extra::None => {}
-        Extra::Allow => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
+        ExtraHeader::None => {}
+        ExtraHeader::Allow => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
         // RFC 6455 §4.4
-        Extra::Version => set_supported_version(headers),
-        Extra::RetryAfter => drop(headers.insert(RETRY_AFTER, retry_after())),
+        ExtraHeader::Version => set_supported_version(headers),
+        ExtraHeader::RetryAfter => drop(headers.insert(RETRY_AFTER, retry_after())),
     }
     response.extensions_mut().insert(error.clone());
     response
@@ -84,26 +84,26 @@ fn malformed(error: &Error) -> Option<Malformed> {
 }
 
 /// What the status calls for beside it.
-enum Extra {
+enum ExtraHeader {
     None,
     Allow,
     Version,
     RetryAfter,
 }
 
-fn extra_header(error: &Error) -> Extra {
+fn extra_header(error: &Error) -> ExtraHeader {
     match error.kind() {
         ErrorKind::MalformedHandshake => match malformed(error) {
-            Some(Malformed::Method) => Extra::Allow,
-            Some(Malformed::Version) => Extra::Version,
-            _ => Extra::None,
+            Some(Malformed::Method) => ExtraHeader::Allow,
+            Some(Malformed::Version) => ExtraHeader::Version,
+            _ => ExtraHeader::None,
         },
         ErrorKind::NoUpstream
         | ErrorKind::Draining
         | ErrorKind::TooManyTunnels
         | ErrorKind::TooManyHandshakes
-        | ErrorKind::TooManyHandshakesPerSecond => Extra::RetryAfter,
-        _ => Extra::None,
+        | ErrorKind::TooManyHandshakesPerSecond => ExtraHeader::RetryAfter,
+        _ => ExtraHeader::None,
     }
 }
 

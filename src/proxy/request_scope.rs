@@ -19,7 +19,7 @@ pub struct WebSocketsOnly;
 /// [`ForwardHttp`] other HTTP requests too, whose bodies must then be such as can be sent on.
 ///
 /// There are no others.
-pub trait RequestScope<B>: sealed::Take<B> {}
+pub trait RequestScope<B>: sealed::IntoClientRequest<B> {}
 
 impl<B> RequestScope<B> for WebSocketsOnly {}
 
@@ -30,36 +30,36 @@ where
 {
 }
 
-pub(super) use sealed::Take;
+pub(super) use sealed::IntoClientRequest;
 
 mod sealed {
     use super::{Body, BodyExt, BoxError, Bytes, ClientBody, ForwardHttp, Request, WebSocketsOnly};
 
-    pub trait Take<B> {
-        /// Whether ordinary requests may be taken at all.
-        const TAKES_REQUESTS: bool;
+    pub trait IntoClientRequest<B> {
+        /// Whether ordinary requests may be claimed at all.
+        const FORWARDS_REQUESTS: bool;
 
         /// Takes an ordinary request, or gives it back.
         #[allow(clippy::result_large_err)] // it goes on at once
-        fn take(request: Request<B>) -> Result<Request<ClientBody>, Request<B>>;
+        fn into_client_request(request: Request<B>) -> Result<Request<ClientBody>, Request<B>>;
     }
 
-    impl<B> Take<B> for WebSocketsOnly {
-        const TAKES_REQUESTS: bool = false;
+    impl<B> IntoClientRequest<B> for WebSocketsOnly {
+        const FORWARDS_REQUESTS: bool = false;
 
-        fn take(request: Request<B>) -> Result<Request<ClientBody>, Request<B>> {
+        fn into_client_request(request: Request<B>) -> Result<Request<ClientBody>, Request<B>> {
             Err(request)
         }
     }
 
-    impl<B> Take<B> for ForwardHttp
+    impl<B> IntoClientRequest<B> for ForwardHttp
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        const TAKES_REQUESTS: bool = true;
+        const FORWARDS_REQUESTS: bool = true;
 
-        fn take(request: Request<B>) -> Result<Request<ClientBody>, Request<B>> {
+        fn into_client_request(request: Request<B>) -> Result<Request<ClientBody>, Request<B>> {
             Ok(request.map(|body| body.map_err(Into::into).boxed_unsync()))
         }
     }

@@ -1,4 +1,4 @@
-//! What a proxy is told, as its parts read it.
+//! What a proxy is supplied, as its parts read it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -38,15 +38,15 @@ pub(super) struct Settings {
     pub(super) client_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) upstream_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) tunnel: Arc<TunnelConfig>,
-    pub(super) client_info: Option<Arc<ClientInfoOf>>,
-    pub(super) restyle: Option<Arc<Restyle>>,
+    pub(super) client_info: Option<Arc<ClientInfoFn>>,
+    pub(super) map_rejection: Option<Arc<MapRejection>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) registry: Registry,
     pub(super) drain: Drain,
 }
 
-pub(super) type ClientInfoOf = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
-pub(super) type Restyle = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync;
+pub(super) type ClientInfoFn = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
+pub(super) type MapRejection = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
 /// What the host says of TCP keep-alive on a leg.
 #[derive(Clone, Debug)]
@@ -99,10 +99,10 @@ impl Settings {
             upstream_tcp_keep_alive: TcpKeepAliveChoice::Default,
             tunnel: Arc::new(TunnelConfig::new()),
             client_info: None,
-            restyle: None,
+            map_rejection: None,
             observer: None,
         };
-        settings.settle();
+        settings.update_derived();
         settings
     }
 
@@ -117,7 +117,7 @@ impl Settings {
     }
 
     /// Brings what depends on several settings into line with them.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn update_derived(&mut self) {
         self.dial.tcp_keep_alive = match &self.upstream_tcp_keep_alive {
             TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Upstream) => {
                 KeptAlive::Tls(TcpKeepAlive::default())
@@ -131,18 +131,19 @@ impl Settings {
     /// What is known of the connection that a request came on: what the host's function says,
     /// else what the host put into the extensions, else what axum put there.
     pub(super) fn client_info(&self, extensions: &Extensions) -> ClientInfo {
-        let told = self
+        let supplied = self
             .client_info
             .as_ref()
             .and_then(|client_info| client_info(extensions));
-        told.or_else(|| extensions.get::<ClientInfo>().copied())
-            .or_else(|| of_axum(extensions))
+        supplied
+            .or_else(|| extensions.get::<ClientInfo>().copied())
+            .or_else(|| axum_client_info(extensions))
             .unwrap_or_default()
     }
 }
 
 #[cfg(feature = "axum")]
-fn of_axum(extensions: &Extensions) -> Option<ClientInfo> {
+fn axum_client_info(extensions: &Extensions) -> Option<ClientInfo> {
     use axum::extract::ConnectInfo;
     use std::net::SocketAddr;
 
@@ -151,7 +152,7 @@ fn of_axum(extensions: &Extensions) -> Option<ClientInfo> {
 }
 
 #[cfg(not(feature = "axum"))]
-const fn of_axum(_extensions: &Extensions) -> Option<ClientInfo> {
+const fn axum_client_info(_extensions: &Extensions) -> Option<ClientInfo> {
     None
 }
 
