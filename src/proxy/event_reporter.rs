@@ -82,7 +82,7 @@ impl EventReporter {
         };
         match self.subject {
             Subject::Handshake => {
-                observer.handshake_failed(&self.request_info(Some(attempt)), error)
+                observer.handshake_failed(&self.request_info(Some(attempt)), error);
             }
             Subject::Request => observer.request_failed(&self.request_info(Some(attempt)), error),
         }

@@ -114,7 +114,7 @@ impl HandshakePipeline<'_> {
                     return Ok(self.start_tunnel(handshake, on_upgrade, lease, *accepted));
                 }
                 Ok(HandshakeOutcome::Refused(status, response)) => {
-                    attempts.refused(attempt, status, response)?
+                    attempts.refused(attempt, status, response)?;
                 }
                 Err(error) => attempts.failed(attempt, error)?,
             }

@@ -1,4 +1,4 @@
-//! What stands in for the exchange over HTTP/2 where it is not compiled in.
+//! Placeholder for the exchange over HTTP/2 in builds without that feature.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,7 @@ use crate::{
 
 use super::{HeadLimits, UpgradeResponse};
 
-/// The body of an answer that nobody gives.
+/// Body of a response over HTTP/2, which cannot exist.
 pub(crate) enum Http2RefusalBody {}
 
 pub(super) async fn exchange(

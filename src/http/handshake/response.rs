@@ -1,4 +1,4 @@
-//! The exchange in whichever version of HTTP, and what comes of it.
+//! The exchange in either version of HTTP, and the upstream's response.
 
 use std::{
     pin::Pin,
@@ -24,32 +24,32 @@ use super::{
     refusal,
 };
 
-/// The upstream's final response.
+/// The upstream's final response to a handshake.
 pub(crate) enum UpgradeResponse {
-    /// A yes that is not verified yet (101, or any 2xx over HTTP/2), with the byte stream and what
-    /// was read behind the head.
+    /// An acceptance that is not verified yet (101, or any 2xx over HTTP/2), with the byte stream
+    /// and the bytes read after the head.
     Accepted {
         head: response::Parts,
         transport: Transport,
         read_ahead: Bytes,
     },
-    /// Anything else.
+    /// Any other response.
     Refused(Response<RefusalBody>),
 }
 
-/// The body of an response that opens no tunnel, with what it comes from.
+/// Body of a refusal, with its connection or stream.
 pub(crate) enum RefusalBody {
     Own(refusal::Http1RefusalBody),
     #[cfg_attr(not(feature = "http2"), allow(dead_code))]
     Shared(http2::Http2RefusalBody),
 }
 
-/// Sends the request, which is written for HTTP/1.1, and waits for the final response.
+/// Sends the request, which has the form of HTTP/1.1, and waits for the final response.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) when the connection breaks or what comes
-/// is not HTTP; over HTTP/2 what `dial` may give, when it had to be tried again.
+/// Returns [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) if the connection breaks or the
+/// response is not HTTP; over HTTP/2 also the error of a new connection, if one was needed.
 pub(crate) async fn exchange(
     connection: UpstreamConnection,
     dialer: &Dialer,
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn trailers_of_a_refusal_say_nothing_that_belongs_ahead_of_it_rfc9110_6_5_1() {
+    async fn trailers_of_a_refusal_lose_headers_of_the_head_rfc9110_6_5_1() {
         let (near, mut far) = duplex(1024);
         let refusal = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n\
             2\r\nno\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\nConnection: x\r\n\r\n";
