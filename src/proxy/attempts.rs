@@ -1,14 +1,14 @@
-//! One request's attempts at upstreams: who was tried, and whether to go on.
+//! The attempts of one request: the upstreams tried so far, and whether to try another.
 //!
 //! ```text
-//!        ┌──────────────── may be tried again ────────────────┐
+//!        ┌───────────────────── retry ────────────────────────┐
 //!        ▼                                                    │
-//! next / connect ──► Attempt ──► exchange ──► failed, refused ┴─► what stands
+//! next / connect ──► Attempt ──► exchange ──► failed, refused ┴─► FallbackOutcome
 //!                                           succeeded ────────► Lease
 //! ```
 //!
-//! What a request asks of its upstream, and how, is the caller's. It takes an [`Attempt`], sees
-//! what comes of it, and gives it back with that.
+//! The caller sends the request: `next` or `connect` yields an [`Attempt`], and the caller returns
+//! it with the result.
 
 use std::{future::Future, pin::pin, sync::Arc};
 
@@ -29,9 +29,9 @@ use crate::{
 
 use super::{body::ProxyBody, event_reporter::EventReporter, settings::Settings};
 
-/// What the client gets if no other attempt comes to good.
+/// The result of a request if no later attempt succeeds.
 pub(super) enum FallbackOutcome {
-    /// An upstream's own answer, ready to be passed on.
+    /// A response of an upstream, ready for the client.
     Response(Box<Response<ProxyBody>>),
     Error(Error),
 }
@@ -41,18 +41,18 @@ pub(super) struct Attempts<'a> {
     reporter: &'a EventReporter,
     visit: Visit,
     retry: &'a Retry,
-    /// The end of the time for all of them, known from the first on.
+    /// End of the time for all attempts, set by the first one.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
-    /// What the last attempt came to, and what the next one was granted by.
+    /// Result of the last attempt, with the budget entry that was drawn for the next one.
     fallback: Option<(FallbackOutcome, Entry)>,
 }
 
-/// A try at one upstream.
+/// An attempt at one upstream.
 pub(super) struct Attempt {
     pub(super) lease: Lease,
     pub(super) started_at: Instant,
-    /// Counted from 1.
+    /// Number of this attempt, counted from 1.
     pub(super) number: usize,
 }
 
@@ -70,11 +70,12 @@ impl<'a> Attempts<'a> {
 
     /// Leases an upstream that has not been tried.
     ///
-    /// What the attempt before has come to stands until then, and is dropped then.
+    /// The result of the previous attempt is kept until then.
     ///
     /// # Errors
     ///
-    /// What stands; without it, why there is no upstream.
+    /// Returns the result of the previous attempt; without one, the reason why no upstream is
+    /// available.
     pub(super) async fn next(
         &mut self,
         head: &RequestHead<'_>,
@@ -104,11 +105,11 @@ impl<'a> Attempts<'a> {
         Ok(attempt)
     }
 
-    /// Finds a way to an upstream; to the next one if that fails, as often as may be.
+    /// Connects to an upstream, and to the next one if that fails, as often as [`Retry`] allows.
     ///
     /// # Errors
     ///
-    /// What stands when none was connected.
+    /// Returns the final result if no upstream could be connected.
     pub(super) async fn connect(
         &mut self,
         head: &RequestHead<'_>,
@@ -133,14 +134,13 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Awaits a part of an attempt, for as long as all attempts together may take.
+    /// Awaits a part of an attempt within the time for all attempts.
     ///
-    /// The part is best pinned by the caller: what is given to an async function by value takes its
-    /// place twice.
+    /// The caller should pin the part: an async function holds an argument passed by value twice.
     ///
     /// # Errors
     ///
-    /// The future's own, and [`ErrorKind::AttemptsTimeout`].
+    /// Returns the future's own error, or [`ErrorKind::AttemptsTimeout`].
     pub(super) async fn bounded<T>(
         &self,
         part: impl Future<Output = Result<T, Error>>,
@@ -153,31 +153,31 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Takes note of an upstream's yes; the claim on it is the caller's from now on.
+    /// Reports an accepted handshake, and returns the upstream's lease.
     pub(super) fn succeeded(self, attempt: Attempt) -> Lease {
         self.reporter.accepted(&attempt);
         self.count_request(&attempt);
         attempt.lease
     }
 
-    /// Takes note of an upstream's answer to a forwarded request, which goes on to the client.
+    /// Reports an upstream's response to a forwarded request, which is relayed to the client.
     pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
         self.reporter.responded(attempt, status);
         self.count_request(attempt);
     }
 
-    /// Takes note of a failure after which nothing may be tried again.
+    /// Reports a failure that must not be retried.
     pub(super) fn failed_finally(&self, attempt: &Attempt, error: Error) -> FallbackOutcome {
         self.reporter.failed(attempt, &error);
         self.count_request(attempt);
         FallbackOutcome::Error(error)
     }
 
-    /// Takes note of a failure, and gives the upstream up.
+    /// Reports a failure, and releases the upstream.
     ///
     /// # Errors
     ///
-    /// The failure, if nothing more may be tried.
+    /// Returns the failure if no other attempt is allowed.
     pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), FallbackOutcome> {
         self.reporter.failed(&attempt, &error);
         let cost = self.retry.after_failure(error.kind());
@@ -185,12 +185,11 @@ impl<'a> Attempts<'a> {
         self.plan_retry(cost, FallbackOutcome::Error(error))
     }
 
-    /// Takes note of an upstream's no, and gives the upstream up: the status that it gave, and the
-    /// answer as it would be passed on.
+    /// Reports a refusal with the upstream's status, and releases the upstream.
     ///
     /// # Errors
     ///
-    /// The answer, if nothing more may be tried.
+    /// Returns the response if no other attempt is allowed.
     pub(super) fn refused(
         &mut self,
         attempt: Attempt,
@@ -211,8 +210,8 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// A request counts once its first attempt has ended: who waits long before that must find
-    /// that it still counts when it comes to the retry.
+    /// Counts a request for the retry budget when its first attempt ends, so that a long wait
+    /// before does not age the count until the retry.
     fn count_request(&self, attempt: &Attempt) {
         if attempt.number == 1 {
             self.settings().pool.count_request(Instant::now());
@@ -222,11 +221,11 @@ impl<'a> Attempts<'a> {
     fn release(&mut self, attempt: Attempt) {
         self.count_request(&attempt);
         self.tried.push(Arc::clone(attempt.lease.member()));
-        // Now, so that the next attempt finds the place free that it may need itself.
+        // Dropped here, so that the next attempt can use the capacity.
         drop(attempt);
     }
 
-    /// Goes on at this cost; `None` says that what was met is not to be tried again.
+    /// Draws the next attempt from the budget; `None` means that the result must not be retried.
     fn plan_retry(
         &mut self,
         cost: Option<Cost>,
@@ -237,14 +236,14 @@ impl<'a> Attempts<'a> {
             return Err(fallback);
         };
         let Some(entry) = self.settings().pool.draw_retry(cost, now) else {
-            tracing::debug!("not tried again: the retry budget is exhausted");
+            tracing::debug!("no retry: the retry budget is exhausted");
             return Err(fallback);
         };
         self.fallback = Some((fallback, entry));
         Ok(())
     }
 
-    /// Whether anything is left: attempts, time, upstreams.
+    /// Returns whether attempts, time and upstreams are left.
     fn can_retry(&self, now: Instant) -> bool {
         self.tried.len() < self.retry.max_attempts()
             && self.deadline.is_none_or(|deadline| now < deadline)
@@ -262,7 +261,7 @@ impl<'a> Attempts<'a> {
 }
 
 impl Attempt {
-    /// The upstream's name.
+    /// Returns the upstream's name.
     pub(super) fn upstream(&self) -> &str {
         self.lease.member().upstream().name()
     }

@@ -1,4 +1,4 @@
-//! Tells the pool, the logs and the observer what came of a request's attempts.
+//! Reports of a request's attempts to the pool, the logs and the observer.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
 
 use super::{attempts::Attempt, settings::Settings};
 
-/// One request under way, as those see it who are told of it.
+/// Reporter of the events of one request.
 pub(super) struct EventReporter {
     subject: Subject,
     path: Box<str>,
@@ -21,11 +21,11 @@ pub(super) struct EventReporter {
     settings: Arc<Settings>,
 }
 
-/// What is told of.
+/// Kind of the reported request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Handshake,
-    /// A request that is forwarded.
+    /// A forwarded request.
     Request,
 }
 
@@ -52,12 +52,13 @@ impl EventReporter {
         &self.settings
     }
 
-    /// The path that was asked for, without its query.
+    /// Returns the requested path, without its query.
     pub(super) const fn path(&self) -> &str {
         &self.path
     }
 
-    /// The proxy itself says no. An upstream's failure has been told when it happened.
+    /// Reports a rejection by the proxy itself. An upstream's failure was reported when it
+    /// occurred.
     pub(super) fn rejected(&self, error: &Error) {
         if error.side() == Side::Upstream {
             return;
@@ -72,7 +73,7 @@ impl EventReporter {
         }
     }
 
-    /// An upstream could not be reached, broke the handshake, or took too long.
+    /// Reports an upstream that could not be reached, broke the handshake, or took too long.
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
         self.report_health(attempt, health_event(attempt, error));
         let upstream = attempt.upstream();
@@ -88,7 +89,7 @@ impl EventReporter {
         }
     }
 
-    /// A further upstream is being tried.
+    /// Reports an attempt at another upstream.
     pub(super) fn retried(&self, attempt: &Attempt) {
         let upstream = attempt.upstream();
         tracing::debug!(
@@ -106,7 +107,7 @@ impl EventReporter {
         }
     }
 
-    /// An upstream said no.
+    /// Reports a refusal by an upstream.
     pub(super) fn refused(&self, attempt: &Attempt, status: StatusCode) {
         if self.subject == Subject::Request {
             return self.responded(attempt, status);
@@ -118,7 +119,7 @@ impl EventReporter {
         }
     }
 
-    /// An upstream agreed.
+    /// Reports an accepted handshake.
     pub(super) fn accepted(&self, attempt: &Attempt) {
         let latency = attempt.started_at.elapsed();
         self.report_health(attempt, Some(HealthEventKind::Accepted { latency }));
@@ -128,10 +129,10 @@ impl EventReporter {
         }
     }
 
-    /// An upstream answered a forwarded request.
+    /// Reports an upstream's response to a forwarded request.
     pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
         self.report_health(attempt, Some(HealthEventKind::Forwarded { status }));
-        tracing::debug!(%status, "request answered by the upstream");
+        tracing::debug!(%status, "response from the upstream");
         if let Some(observer) = &self.settings.observer {
             observer.request_answered(&self.request_info(Some(attempt)), status);
         }
@@ -151,9 +152,10 @@ impl EventReporter {
     }
 }
 
-/// What a failure says of the upstream.
+/// Returns the health event of a failure.
 ///
-/// One that was tried late and then cut off has not had its time, which says nothing of it.
+/// A late attempt that the overall timeout cut short had less than its own time, so it does not
+/// count against the upstream.
 fn health_event(attempt: &Attempt, error: &Error) -> Option<HealthEventKind> {
     if error.kind() == ErrorKind::AttemptsTimeout && attempt.number > 1 {
         return None;

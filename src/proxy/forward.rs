@@ -1,4 +1,4 @@
-//! From an ordinary request that is ours to the response of its upstream.
+//! The pipeline of a forwarded request, up to the response of its upstream.
 
 use std::{net::IpAddr, pin::pin, sync::Arc};
 
@@ -35,14 +35,14 @@ use super::{
     settings::Settings,
 };
 
-/// How requests are forwarded, and the connections for it.
+/// Settings for forwarding, and the idle connections.
 #[derive(Clone, Debug)]
 pub(super) struct Forward {
     pub(super) how: ForwardHttp,
     pub(super) connections: Arc<IdleConnections>,
 }
 
-/// Forwards a request. What fails on the way becomes a response.
+/// Forwards a request. A failure becomes a response.
 pub(super) async fn forward(
     settings: Arc<Settings>,
     with: Forward,
@@ -74,23 +74,23 @@ pub(super) async fn forward(
     .await
 }
 
-/// One request under way.
+/// Context of one forwarded request.
 struct ForwardPipeline {
     reporter: Arc<EventReporter>,
     with: Forward,
     client: ClientInfo,
 }
 
-/// A request as it is sent to one upstream after the other.
+/// A request that may be sent to several upstreams in turn.
 struct OutboundRequest {
     head: UpstreamHead,
     upload: Arc<UploadProgress>,
-    /// Whether it may be sent again after it was sent.
+    /// Whether the request may be repeated after it was sent.
     is_retryable: bool,
     exchange: Exchange,
 }
 
-/// Why one upstream did not response, and the body if nothing was sent.
+/// Failure of one attempt, with the body if nothing was sent.
 struct FailedAttempt {
     body: Option<ClientBody>,
     error: Error,
@@ -119,7 +119,7 @@ impl ForwardPipeline {
         self.try_upstreams(&head, body, outbound).await
     }
 
-    /// Asks one upstream after the other, as often as may be, until one answers.
+    /// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one responds.
     async fn try_upstreams(
         &self,
         head: &Parts,
@@ -167,7 +167,8 @@ impl ForwardPipeline {
         }
     }
 
-    /// An upstream's failure; what the client or the drain did is no upstream's, and ends it all.
+    /// Returns an upstream's failure. A failure of the client or an abort by the drain ends the
+    /// request.
     fn upstream_error(
         &self,
         error: Error,
@@ -182,8 +183,8 @@ impl ForwardPipeline {
         }
     }
 
-    /// Asks one upstream: on a connection that is idle, and on a new one if that was closed
-    /// meanwhile.
+    /// Sends the request to one upstream: on an idle connection, and on a new one if that was
+    /// closed meanwhile.
     async fn send(
         &self,
         attempts: &Attempts<'_>,
@@ -216,7 +217,7 @@ impl ForwardPipeline {
             match send(&mut connection, head, body, &outbound.upload, how).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(SendFailure::Unsent(unsent, _)) if is_reused => body = unsent,
-                // RFC 9112 §9.3.1: it may have been closed just when the request was sent.
+                // RFC 9112 §9.3.1: the upstream may have closed it just when the request was sent.
                 Err(SendFailure::Sent(error))
                     if is_reused
                         && outbound.is_retryable
@@ -235,8 +236,8 @@ impl ForwardPipeline {
         }
     }
 
-    /// The connections that requests of different clients share. One that begins with the PROXY
-    /// protocol is its client's alone.
+    /// Returns the idle connections that requests of all clients share. A connection with the PROXY
+    /// protocol serves a single client.
     fn idle_connections(&self, upstream: &Upstream) -> Option<&Arc<IdleConnections>> {
         let can_reuse = upstream.proxy_protocol().is_none();
         can_reuse.then_some(&self.with.connections)
@@ -279,7 +280,7 @@ impl ForwardPipeline {
         Response::from_parts(head, download)
     }
 
-    /// An response as the client gets it.
+    /// Prepares a response for the client.
     fn relay(
         &self,
         response: Response<DownloadBody>,
@@ -300,8 +301,8 @@ fn empty_body() -> ClientBody {
         .boxed_unsync()
 }
 
-/// The response to a `TRACE` or `OPTIONS` that was to come no further (RFC 9110 §7.6.2). Requests
-/// are not reflected: they may have credentials in them that are no page's to see (§9.3.8).
+/// Returns the response to a `TRACE` or `OPTIONS` whose `Max-Forwards` is zero (RFC 9110 §7.6.2).
+/// Requests are not reflected: they may hold credentials that a page must not see (§9.3.8).
 fn max_forwards_response(method: &Method) -> Response<ProxyBody> {
     if *method == Method::OPTIONS {
         return Response::new(ProxyBody::own(Bytes::new()));

@@ -1,4 +1,4 @@
-//! What a client wishes, and what one upstream says to it.
+//! A client's handshake, and its exchange with one upstream.
 
 use bytes::Bytes;
 use http::{
@@ -23,24 +23,24 @@ use crate::{
 
 use super::{body::ProxyBody, settings::Settings};
 
-/// A handshake that is in order, as it came.
+/// A valid handshake of a client, not yet accepted by an upstream.
 pub(super) struct PendingHandshake {
     pub(super) head: Parts,
     pub(super) client: ClientInfo,
     pub(super) upgrade: UpgradeRequest,
-    /// What the upstream is asked for.
+    /// Target of the upstream's request.
     pub(super) target: Uri,
 }
 
-/// An upstream's answer, made fit to pass on.
+/// Response of an upstream, prepared for the client.
 pub(super) enum HandshakeOutcome {
-    /// A yes that has been verified.
+    /// A verified acceptance.
     Accepted(Box<AcceptedHandshake>),
-    /// Any other, with the status that the upstream gave it.
+    /// Any other response, with the upstream's status.
     Refused(StatusCode, Response<ProxyBody>),
 }
 
-/// A yes, and the connection that it came on.
+/// A verified acceptance, with its connection.
 pub(super) struct AcceptedHandshake {
     pub(super) response: Response<ProxyBody>,
     pub(super) agreement: Agreement,
@@ -49,12 +49,12 @@ pub(super) struct AcceptedHandshake {
 }
 
 impl PendingHandshake {
-    /// Asks the upstream that was leased.
+    /// Performs the handshake with the leased upstream.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or [`ErrorKind::InvalidUpgradeResponse`];
-    /// over HTTP/2 also what connecting anew may give.
+    /// Returns [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or
+    /// [`ErrorKind::InvalidUpgradeResponse`]; over HTTP/2 also the error of a new connection.
     pub(super) async fn send(
         &self,
         settings: &Settings,
@@ -103,7 +103,7 @@ impl PendingHandshake {
     }
 }
 
-/// What the policy that picked the upstream adds to its answer.
+/// Returns the header that the load balancing policy adds to the response.
 pub(super) fn policy_header(
     settings: &Settings,
     head: &Parts,
@@ -116,7 +116,7 @@ pub(super) fn policy_header(
     settings.pool.response_header(lease, &head, scheme)
 }
 
-/// The head of a request as matchers and policies see it, with the client's address.
+/// Returns the head of a request as matchers and policies see it, with the client's address.
 pub(super) fn request_head<'a>(
     settings: &Settings,
     head: &'a Parts,
@@ -155,7 +155,7 @@ async fn exchange_within_timeout(
         })
 }
 
-/// What the upstream's request is made of. The original stays for other attempts.
+/// Copies the client's head for one attempt. The original is kept for others.
 pub(super) fn clone_head(head: &Parts) -> Parts {
     let (mut copy, ()) = Request::new(()).into_parts();
     copy.method = head.method.clone();
@@ -165,7 +165,7 @@ pub(super) fn clone_head(head: &Parts) -> Parts {
     copy
 }
 
-/// Adds what [`mark`] has made.
+/// Appends the header of [`policy_header`].
 pub(super) fn append_header(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
     if let Some((name, value)) = line {
         add_header(headers, &name, value);

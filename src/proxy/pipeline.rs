@@ -1,4 +1,4 @@
-//! From a handshake that is ours to its response: one stage after the other.
+//! The pipeline of a handshake: one stage after the other, up to the response.
 
 use std::{pin::pin, sync::Arc};
 
@@ -26,14 +26,14 @@ use super::{
     settings::Settings,
 };
 
-/// A request that the proxy has claimed.
+/// A request that the layer's matcher owns.
 pub(super) struct ClaimedRequest {
     pub(super) head: Parts,
     pub(super) intent: Intent,
     pub(super) client: ClientInfo,
 }
 
-/// Answers a handshake. What fails on the way becomes a response.
+/// Proxies a handshake. A failure becomes a response.
 pub(super) async fn run(settings: Arc<Settings>, claimed: ClaimedRequest) -> Response<ProxyBody> {
     let span = tracing::info_span!(
         "websocket_handshake",
@@ -59,7 +59,7 @@ pub(super) async fn run(settings: Arc<Settings>, claimed: ClaimedRequest) -> Res
     .await
 }
 
-/// One handshake under way.
+/// Context of one handshake.
 struct HandshakePipeline<'a> {
     reporter: &'a EventReporter,
     settings: &'a Arc<Settings>,
@@ -79,7 +79,7 @@ impl HandshakePipeline<'_> {
             .extensions
             .remove::<OnUpgrade>()
             .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
-        // Before connecting: no upstream shall hear of what cannot be forwarded.
+        // Before connecting: a request that cannot be forwarded must not reach an upstream.
         let target = self.settings.outbound.target(&head.uri)?;
         let handshake = PendingHandshake {
             head,
@@ -90,7 +90,7 @@ impl HandshakePipeline<'_> {
         self.try_upstreams(&handshake, on_upgrade).await
     }
 
-    /// Asks one upstream after the other, as often as may be, until one agrees.
+    /// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one accepts.
     async fn try_upstreams(
         &self,
         handshake: &PendingHandshake,
@@ -142,7 +142,7 @@ impl HandshakePipeline<'_> {
     }
 }
 
-/// What the proxy itself has against a proper handshake, or another request that is its own.
+/// Checks whether the proxy itself rejects a valid handshake, or another owned request.
 pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> Result<(), Error> {
     if settings.drain.is_draining() {
         return Err(Error::new(ErrorKind::Draining));
@@ -156,7 +156,7 @@ pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> R
     Err(Error::new(ErrorKind::OriginNotAllowed))
 }
 
-/// The response when nothing came of a request.
+/// Returns the response for a failed request.
 pub(super) fn rejection(reporter: &EventReporter, error: &Error) -> Response<ProxyBody> {
     reporter.rejected(error);
     let response = reject(error);
@@ -173,7 +173,8 @@ fn valid_upgrade(intent: Intent) -> Result<UpgradeRequest, Error> {
         Intent::Malformed(malformed) => {
             Err(Error::with_source(ErrorKind::MalformedHandshake, malformed))
         }
-        // The service lets these pass; it is answered like a server that cannot upgrade.
+        // The service does not pass such requests; the response is that of a server without
+        // upgrades.
         Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),
     }
 }

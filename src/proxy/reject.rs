@@ -1,4 +1,4 @@
-//! From an error to a response: the only place that names a status code of ours.
+//! Responses for errors: the only place that chooses a status code.
 
 use bytes::Bytes;
 use http::{
@@ -12,11 +12,11 @@ use crate::{
     http::upgrade::Malformed,
 };
 
-/// The response that a failed handshake gets: a status, a line of text, and the error itself in
-/// the extensions.
+/// Returns the response for an error: a status, a line of text, and the error itself in the
+/// extensions.
 ///
-/// What a client did wrong is told in full. What went wrong behind the proxy is told by kind
-/// alone: addresses and messages of the inside stay inside.
+/// A client's fault is described in full. Of a failure behind the proxy only the kind is shown, so
+/// that internal addresses and messages stay hidden.
 pub(super) fn reject(error: &Error) -> Response<Bytes> {
     let line = match error.kind() {
         ErrorKind::MalformedHandshake | ErrorKind::MalformedRequest => format!("{error}\n"),
@@ -83,7 +83,7 @@ fn malformed(error: &Error) -> Option<Malformed> {
     std::error::Error::source(error)?.downcast_ref().copied()
 }
 
-/// What the status calls for beside it.
+/// Header that accompanies the status.
 enum ExtraHeader {
     None,
     Allow,
@@ -107,7 +107,7 @@ fn extra_header(error: &Error) -> ExtraHeader {
     }
 }
 
-/// Two to five seconds, so that those who were sent away together don't come back together.
+/// Returns two to five seconds, at random, so that rejected clients do not return all at once.
 fn retry_after() -> HeaderValue {
     HeaderValue::from(fastrand::u16(2..=5))
 }

@@ -1,4 +1,4 @@
-//! The body of an upstream's answer, with all that accounts for it.
+//! The body of a relayed response, with the resources of its exchange.
 
 use std::{
     pin::Pin,
@@ -13,13 +13,14 @@ use crate::{error::Error, http::forward::DownloadBody, tunnel::drain::Exchange};
 
 use super::{attempts::Attempt, event_reporter::EventReporter};
 
-/// The answer to a forwarded request on its way to the client.
+/// Body of the response to a forwarded request.
 pub(super) struct RelayedBody {
     body: DownloadBody,
     guard: Option<ExchangeGuard>,
 }
 
-/// What an exchange is counted by, until its answer has ended.
+/// Guard of an exchange, which holds its lease and its place in the drain until the response has
+/// ended.
 pub(super) struct ExchangeGuard {
     pub(super) reporter: Arc<EventReporter>,
     pub(super) attempt: Attempt,
@@ -33,7 +34,7 @@ impl RelayedBody {
 }
 
 impl ExchangeGuard {
-    /// Tells that the answer broke off, unless it was report_failure off here.
+    /// Reports that the response failed, unless the drain aborted the exchange.
     fn report_failure(self, error: &Error) {
         if !self.exchange.is_cut() {
             self.reporter.failed(&self.attempt, error);

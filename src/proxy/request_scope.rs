@@ -1,4 +1,4 @@
-//! What a layer takes besides WebSocket handshakes.
+//! The scope of a layer: WebSocket handshakes alone, or other requests too.
 
 use bytes::Bytes;
 use http::Request;
@@ -10,15 +10,16 @@ use crate::{
     http::forward::{ClientBody, ForwardHttp},
 };
 
-/// Nothing: a layer as it is made. Requests may have bodies of any type, since none is read.
+/// Scope of a new layer: WebSocket handshakes alone. Their bodies may be of any type, since none is
+/// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebSocketsOnly;
 
-/// What a layer takes, of requests with bodies of type `B`: [`WebSocketsOnly`], or with
-/// [`ForwardHttp`] other HTTP requests too, whose bodies must then be such as can be sent on.
+/// Scope of a layer, for requests with bodies of type `B`: [`WebSocketsOnly`], or [`ForwardHttp`]
+/// for other HTTP requests too, whose bodies must then be `Send`.
 ///
-/// There are no others.
+/// This trait is sealed.
 pub trait RequestScope<B>: sealed::IntoClientRequest<B> {}
 
 impl<B> RequestScope<B> for WebSocketsOnly {}
@@ -36,11 +37,11 @@ mod sealed {
     use super::{Body, BodyExt, BoxError, Bytes, ClientBody, ForwardHttp, Request, WebSocketsOnly};
 
     pub trait IntoClientRequest<B> {
-        /// Whether ordinary requests may be claimed at all.
+        /// Whether ordinary requests may be forwarded.
         const FORWARDS_REQUESTS: bool;
 
-        /// Takes an ordinary request, or gives it back.
-        #[allow(clippy::result_large_err)] // it goes on at once
+        /// Converts an ordinary request for forwarding, or returns it.
+        #[allow(clippy::result_large_err)] // the result is used at once
         fn into_client_request(request: Request<B>) -> Result<Request<ClientBody>, Request<B>>;
     }
 

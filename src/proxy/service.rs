@@ -1,4 +1,4 @@
-//! The service: scope what is its own, leaves the rest.
+//! The service: proxies owned requests, and passes the others to the inner service.
 
 use std::{
     fmt,
@@ -29,18 +29,18 @@ use super::{
     settings::Settings,
 };
 
-/// The service that [`ProxyLayer`](crate::ProxyLayer) makes around an inner one.
+/// Service that [`ProxyLayer`](crate::ProxyLayer) wraps around an inner one.
 ///
-/// A WebSocket opening handshake that the layer's matcher owns is proxied, and with
-/// [`ForwardHttp`](crate::ForwardHttp) every other request that it owns. Everything else goes to
-/// the inner service as it came.
+/// A WebSocket opening handshake that the layer's matcher owns is proxied; with
+/// [`ForwardHttp`](crate::ForwardHttp) other owned requests are forwarded. All other requests reach
+/// the inner service unchanged.
 pub struct Proxy<S, T = WebSocketsOnly> {
     inner: S,
     settings: Arc<Settings>,
     scope: PhantomData<fn() -> T>,
 }
 
-/// Whose a request is.
+/// Destination of a request.
 enum Route {
     Inner,
     Handshake(Intent, ClientInfo),
@@ -57,17 +57,17 @@ impl<S, T> Proxy<S, T> {
         }
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -79,7 +79,7 @@ impl<S, T> Proxy<S, T> {
         let head = RequestHead::from(request);
         let intent = inspect(&head);
         let forward = match &self.settings.forward {
-            // A tunnel to anywhere is none of ours.
+            // A plain `CONNECT` is never proxied.
             Some(forward) if T::FORWARDS_REQUESTS && request.method() != Method::CONNECT => {
                 Some(forward)
             }
@@ -157,8 +157,8 @@ where
                 Err(request) => ResponseFuture::inner(self.inner.call(request)),
             },
             Route::Handshake(intent, client) => {
-                // The body is dropped here: it is empty, and the host's server hands the
-                // connection over only once it is done with.
+                // The body is dropped here: it is empty, and the host's server hands the connection
+                // over only after that.
                 let (head, _body) = request.into_parts();
                 let claimed = ClaimedRequest {
                     head,

@@ -1,4 +1,4 @@
-//! What a proxy is supplied, as its parts read it.
+//! The settings of a layer, for internal use.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
 
 use super::forward::Forward;
 
-/// Everything that the requests of one layer share.
+/// Settings that all requests of one layer share.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) pool: Pool,
@@ -48,10 +48,10 @@ pub(super) struct Settings {
 pub(super) type ClientInfoFn = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
 pub(super) type MapRejection = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
-/// What the host says of TCP keep-alive on a leg.
+/// The host's choice of TCP keep-alive on a leg.
 #[derive(Clone, Debug)]
 pub(super) enum TcpKeepAliveChoice {
-    /// Nothing: it is on where pings don't do as well.
+    /// On, unless pings serve the same purpose.
     Default,
     On(TcpKeepAlive),
     Off,
@@ -63,14 +63,14 @@ impl From<Option<TcpKeepAlive>> for TcpKeepAliveChoice {
     }
 }
 
-/// The waits of the handshake.
+/// Timeouts of the handshake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// From the request's first byte to the end of the answer's head.
+    /// Time from the request's first byte to the end of the response's head.
     pub(super) handshake: Duration,
-    /// From the 101 to the client's connection being ours.
+    /// Time from the 101 to the hand-over of the client's connection.
     pub(super) client_upgrade: Duration,
-    /// Silence within the body of a refusal.
+    /// Idle timeout of a refusal's body.
     pub(super) refusal_body: Duration,
 }
 
@@ -106,7 +106,7 @@ impl Settings {
         settings
     }
 
-    /// TCP keep-alive for a client's connection.
+    /// Returns the TCP keep-alive settings for a client's connection.
     pub(super) fn client_tcp_keep_alive(&self) -> Option<TcpKeepAlive> {
         match &self.client_tcp_keep_alive {
             TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Client) => None,
@@ -116,7 +116,7 @@ impl Settings {
         }
     }
 
-    /// Brings what depends on several settings into line with them.
+    /// Updates the settings that depend on several others.
     pub(super) fn update_derived(&mut self) {
         self.dial.tcp_keep_alive = match &self.upstream_tcp_keep_alive {
             TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Upstream) => {
@@ -128,8 +128,8 @@ impl Settings {
         };
     }
 
-    /// What is known of the connection that a request came on: what the host's function says,
-    /// else what the host put into the extensions, else what axum put there.
+    /// Returns the facts about a request's connection: from the host's function, else from the
+    /// host's [`ClientInfo`] in the extensions, else from axum.
     pub(super) fn client_info(&self, extensions: &Extensions) -> ClientInfo {
         let supplied = self
             .client_info
