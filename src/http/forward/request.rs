@@ -11,6 +11,7 @@ use http::{
 use crate::{
     error::{Error, ErrorKind},
     http::handshake::{OutboundRules, has_unsupported_coding},
+    http::head::RequestHead,
     http::headers::{ClientInfo, add_header, contains_token, only_line, set_header},
 };
 
@@ -80,14 +81,12 @@ impl BodyFraming {
     }
 }
 
-/// Checks RFC 9112 §3.2: exactly one `Host`, or the upstream may choose another one.
+/// Rejects requests that servers may interpret differently: without one valid host (RFC 9112 §3.2),
+/// with a transfer coding other than chunked, or with a target that is not a path.
 fn check(request: &Parts) -> Result<(), Error> {
     let malformed = |why: &'static str| Err(Error::with_source(ErrorKind::MalformedRequest, why));
-    let hosts = request.headers.get_all(HOST).iter().count();
-    let is_named_elsewhere =
-        request.version != Version::HTTP_11 || request.uri.authority().is_some();
-    if hosts > 1 || (hosts == 0 && !is_named_elsewhere) {
-        return malformed("exactly one Host header is needed");
+    if let Err(fault) = RequestHead::from(request).check_host() {
+        return Err(Error::with_source(ErrorKind::MalformedRequest, fault));
     }
     // RFC 9112 §6.1: the proxy removes the chunks, and a coding below them would lose its name.
     if has_unsupported_coding(&request.headers) {
