@@ -27,7 +27,7 @@ use crate::{
     upstream::retry::{Cost, Entry, Retry},
 };
 
-use super::{body::ProxyBody, event_reporter::EventReporter, settings::Settings};
+use super::{attempt::Attempt, body::ProxyBody, event_reporter::EventReporter, settings::Settings};
 
 /// The result of a request if no later attempt succeeds.
 pub(super) enum FallbackOutcome {
@@ -46,14 +46,6 @@ pub(super) struct Attempts<'a> {
     tried: Vec<Arc<Member>>,
     /// Result of the last attempt, with the budget entry that was drawn for the next one.
     fallback: Option<(FallbackOutcome, Entry)>,
-}
-
-/// An attempt at one upstream.
-pub(super) struct Attempt {
-    pub(super) lease: Lease,
-    pub(super) started_at: Instant,
-    /// Number of this attempt, counted from 1.
-    pub(super) number: usize,
 }
 
 impl<'a> Attempts<'a> {
@@ -257,13 +249,6 @@ impl<'a> Attempts<'a> {
 
     fn settings(&self) -> &'a Settings {
         self.reporter.settings()
-    }
-}
-
-impl Attempt {
-    /// Returns the upstream's name.
-    pub(super) fn upstream(&self) -> &str {
-        self.lease.member().upstream().name()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     upstream::health::HealthEventKind,
 };
 
-use super::{attempts::Attempt, settings::Settings};
+use super::{attempt::Attempt, settings::Settings};
 
 /// Reporter of the events of one request.
 pub(super) struct EventReporter {

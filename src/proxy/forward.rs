@@ -14,9 +14,9 @@ use tracing::{Instrument, Span, field};
 use crate::{
     error::{Error, ErrorKind, Side},
     http::forward::{
-        BodyFraming, ClientBody, Connection, DownloadBody, ForwardHttp, Hop, IdleConnections,
-        ReuseTarget, SendFailure, UploadProgress, UpstreamHead, client_response,
-        decrement_max_forwards, send, upstream_head,
+        BodyFraming, ClientBody, Connection, DownloadBody, Hop, IdleConnections, ReuseTarget,
+        SendFailure, UploadProgress, UpstreamHead, client_response, decrement_max_forwards, send,
+        upstream_head,
     },
     http::handshake::adapt_version,
     http::headers::ClientInfo,
@@ -26,21 +26,15 @@ use crate::{
 };
 
 use super::{
-    attempts::{Attempt, Attempts, FallbackOutcome},
+    attempt::Attempt,
+    attempts::{Attempts, FallbackOutcome},
     body::ProxyBody,
     event_reporter::{EventReporter, Subject},
     handshake::{append_header, clone_head, policy_header, request_head},
     pipeline::{admit, rejection},
     relayed_body::{ExchangeGuard, RelayedBody},
-    settings::Settings,
+    settings::{Forward, Settings},
 };
-
-/// Settings for forwarding, and the idle connections.
-#[derive(Clone, Debug)]
-pub(super) struct Forward {
-    pub(super) how: ForwardHttp,
-    pub(super) connections: Arc<IdleConnections>,
-}
 
 /// Forwards a request. A failure becomes a response.
 pub(super) async fn forward(

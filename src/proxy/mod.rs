@@ -13,6 +13,7 @@
 //! response, and is the only place that chooses a status code. `session` owns a tunnel for its
 //! whole life.
 
+mod attempt;
 mod attempts;
 mod body;
 mod event_reporter;

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{error::Error, http::forward::DownloadBody, tunnel::drain::Exchange};
 
-use super::{attempts::Attempt, event_reporter::EventReporter};
+use super::{attempt::Attempt, event_reporter::EventReporter};
 
 /// Body of the response to a forwarded request.
 pub(super) struct RelayedBody {

@@ -22,11 +22,11 @@ use crate::{
 
 use super::{
     body::ResponseBody,
-    forward::{Forward, forward},
+    forward::forward,
     future::ResponseFuture,
     pipeline::{ClaimedRequest, run},
     request_scope::{IntoClientRequest, RequestScope, WebSocketsOnly},
-    settings::Settings,
+    settings::{Forward, Settings},
 };
 
 /// Service that [`ProxyLayer`](crate::ProxyLayer) wraps around an inner one.

@@ -7,6 +7,7 @@ use http::{Extensions, Response};
 
 use crate::{
     error::{Error, Side},
+    http::forward::{ForwardHttp, IdleConnections},
     http::handshake::{HeadLimits, OutboundRules},
     http::headers::{ClientInfo, HeaderEdits},
     http::matcher::AnyMatcher,
@@ -19,8 +20,6 @@ use crate::{
     tunnel::registry::Registry,
     upstream::retry::Retry,
 };
-
-use super::forward::Forward;
 
 /// Settings that all requests of one layer share.
 #[derive(Clone)]
@@ -43,6 +42,13 @@ pub(super) struct Settings {
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) registry: Registry,
     pub(super) drain: Drain,
+}
+
+/// Settings for forwarding, and the idle connections.
+#[derive(Clone, Debug)]
+pub(super) struct Forward {
+    pub(super) how: ForwardHttp,
+    pub(super) connections: Arc<IdleConnections>,
 }
 
 pub(super) type ClientInfoFn = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;

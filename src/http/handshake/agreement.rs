@@ -11,6 +11,7 @@ use http::{
 };
 
 use crate::{
+    frame::Extensions,
     http::headers::{contains_token, extension_names, members, only_line},
     http::upgrade::UpgradeRequest,
 };
@@ -29,14 +30,6 @@ pub(crate) struct Offer {
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) extensions: Extensions,
-}
-
-/// Whether an extension was negotiated, which may give reserved bits a meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extensions {
-    None,
-    Agreed,
-    Unknown,
 }
 
 /// Fault of an upstream's acceptance: a 101, or over HTTP/2 a 2xx.

@@ -22,6 +22,7 @@ use crate::{
 
 use super::{
     encode::encode_head,
+    head_limits::HeadLimits,
     head_scan::{HeadScan, parse_head, scan_head},
     inbound::has_unsupported_coding,
     refusal::{self, HyperConnection},
@@ -31,24 +32,6 @@ use super::{
 
 /// Bytes to reserve for each read: the heads of most responses fit.
 const READ_SIZE: usize = 1024;
-
-/// Limits on the head of an upstream's response.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeadLimits {
-    /// Number of header lines.
-    pub(crate) lines: usize,
-    /// Size in bytes; at least 8,192.
-    pub(crate) bytes: usize,
-}
-
-impl Default for HeadLimits {
-    fn default() -> Self {
-        Self {
-            lines: 100,
-            bytes: 64 * 1024,
-        }
-    }
-}
 
 /// Sends the request and waits for the final response; 1xx before it are skipped.
 ///

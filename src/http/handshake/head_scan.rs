@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response::Parts};
 use httparse::{EMPTY_HEADER, Status};
 
-use super::exchange::HeadLimits;
+use super::head_limits::HeadLimits;
 
 /// Start of every HTTP/1 response.
 const STATUS_LINE_START: &[u8] = b"HTTP/1.";

@@ -1,7 +1,7 @@
 //! Stage 5: the opening handshake on both legs.
 //!
 //! * `outbound` (pure) builds the request to the upstream;
-//! * `response` sends the request and reads the response: with `exchange` over HTTP/1.1, or with
+//! * `dispatch` sends the request and reads the response: with `exchange` over HTTP/1.1, or with
 //!   `http2` on a stream of a shared connection;
 //! * `exchange` encodes the request (`encode`) and parses a 101 (`head_scan`), on a connection of
 //!   its own. Any other response is left to hyper, from the first byte (`replay`), as is its body
@@ -13,8 +13,10 @@
 //! HTTP/2 has no key; an HTTP/1.1 peer of an HTTP/2 peer gets one from the proxy.
 
 mod agreement;
+mod dispatch;
 mod encode;
 mod exchange;
+mod head_limits;
 mod head_scan;
 #[cfg(feature = "http2")]
 mod http2;
@@ -28,8 +30,9 @@ mod replay;
 mod response;
 
 pub use agreement::InvalidUpgradeResponse;
-pub(crate) use agreement::{Agreement, Extensions, Offer};
-pub(crate) use exchange::HeadLimits;
+pub(crate) use agreement::{Agreement, Offer};
+pub(crate) use dispatch::exchange;
+pub(crate) use head_limits::HeadLimits;
 pub(crate) use inbound::{
     accepted_response, adapt_version, body_length, has_unsupported_coding, prepare_response_head,
     refused_response, sanitize_trailers, set_body_length, set_supported_version,
@@ -38,4 +41,4 @@ pub(crate) use inbound::{
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
 pub(crate) use outbound::{OutboundRules, handshake_request};
-pub(crate) use response::{RefusalBody, UpgradeResponse, exchange};
+pub(crate) use response::{RefusalBody, UpgradeResponse};

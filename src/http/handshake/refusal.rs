@@ -78,7 +78,8 @@ mod tests {
 
     use crate::{
         http::handshake::{
-            exchange::{HeadLimits, exchange},
+            exchange::exchange,
+            head_limits::HeadLimits,
             response::{RefusalBody, UpgradeResponse},
         },
         net::transport::Transport,

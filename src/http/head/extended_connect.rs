@@ -1,6 +1,6 @@
 //! WebSockets over HTTP/2: `CONNECT` with a `:protocol` (RFC 8441 §4).
 
-use super::RequestHead;
+use super::request::RequestHead;
 
 /// Returns whether this is an extended `CONNECT` for `websocket`.
 #[cfg(feature = "http2")]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matcher for client addresses; see [`client_ip`].

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matcher for the value of a header; see [`header`].

@@ -1,6 +1,6 @@
 //! Matching by host name.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{Host, RequestHead};
 
 /// Matcher for host names; see [`host`].

@@ -1,6 +1,6 @@
 //! Lists of matchers as one matcher.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matches if all matchers of a list match; see [`all`].

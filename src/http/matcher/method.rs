@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matcher for one method; see [`method`].

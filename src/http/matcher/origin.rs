@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{Host, RequestHead};
 
 /// Matcher for listed origins; see [`origin`].

@@ -1,6 +1,6 @@
 //! Ownership of a request: a match in every reading of its path.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Returns whether a layer with this matcher owns the request.

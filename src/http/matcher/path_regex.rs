@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex::Regex;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matcher for whole paths by a regular expression; see [`path_regex`].

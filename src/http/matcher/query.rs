@@ -1,6 +1,6 @@
 //! Matching by query.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{RequestHead, split_escape};
 
 /// Matcher for a field of the query; see [`query`].

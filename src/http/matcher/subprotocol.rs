@@ -1,6 +1,6 @@
 //! Matching by subprotocol.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
 /// Matcher for an offered subprotocol; see [`subprotocol`].

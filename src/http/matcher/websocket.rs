@@ -3,7 +3,7 @@
 use http::Version;
 use http::header::{CONNECTION, UPGRADE};
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{RequestHead, is_extended_connect};
 use crate::http::headers::members;
 

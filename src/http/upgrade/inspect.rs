@@ -10,7 +10,7 @@ use crate::{
     http::headers::{contains_token, only_line},
 };
 
-use super::{Malformed, UpgradeRequest};
+use super::{malformed::Malformed, request::UpgradeRequest};
 
 /// Classification of a request.
 #[derive(Clone, Debug)]

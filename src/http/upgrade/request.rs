@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_KEY};
 
 use crate::http::headers::only_line;
 
-use super::Malformed;
+use super::malformed::Malformed;
 
 /// A valid opening handshake (RFC 6455 §4.2.1), and its key.
 ///

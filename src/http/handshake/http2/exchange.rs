@@ -9,7 +9,10 @@ use http_body_util::Empty;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{HeadLimits, RefusalBody, UpgradeResponse},
+    http::handshake::{
+        head_limits::HeadLimits,
+        response::{RefusalBody, UpgradeResponse},
+    },
     net::connect::{Dialer, Opened, Stream, StreamSlot, Tried, io_error, is_unprocessed},
     net::transport::Transport,
 };
