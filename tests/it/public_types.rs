@@ -73,6 +73,7 @@ fn types_of_the_root() {
 #[test]
 fn types_of_the_request_side() {
     are_debug_send_sync![
+        head::InvalidHost,
         head::InvalidPath,
         head::PathRewrite,
         head::RequestHead<'_>,

@@ -324,7 +324,7 @@ async fn the_log_says_why_a_101_was_refused_and_gives_no_secret_away() {
 
     let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let mut own = written.lines().filter(|line| line.contains("wsplice::"));
-    let reason = "its Sec-WebSocket-Accept does not match the key";
+    let reason = "the Sec-WebSocket-Accept header does not match the key";
     assert!(own.clone().any(|line| line.contains(reason)), "{written}");
     assert!(!own.any(|line| line.contains("secret") || line.contains(KEY)));
 }
