@@ -5,10 +5,14 @@
 
 use std::{error::Error, sync::Arc};
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+    upgrade::OnUpgrade,
+};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use wsplice::{
@@ -18,14 +22,12 @@ use wsplice::{
     upgrade::{Intent, inspect},
 };
 
-type Reply = Response<UnsyncBoxBody<Bytes, BoxError>>;
-
 async fn proxy(
     request: Request<Incoming>,
     upstream: Arc<str>,
     tunnels: Registry,
     config: Arc<TunnelConfig>,
-) -> Result<Reply, BoxError> {
+) -> Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError> {
     let empty = || Empty::new().map_err(|never| match never {}).boxed_unsync();
     let is_upgrade = matches!(inspect(&RequestHead::from(&request)), Intent::Upgrade(_));
     let (mut head, _) = request.into_parts();
@@ -56,12 +58,12 @@ async fn proxy(
             .extensions(accepted.extensions)
             .registry(&tunnels, info)
             .await;
-        println!("{} after {:?}", report.end, report.duration);
+        println!("{}", report.end);
     });
     Ok(reply)
 }
 
-pub async fn serve(listener: TcpListener, upstream: Arc<str>, tunnels: Registry) {
+pub(crate) async fn serve(listener: TcpListener, upstream: Arc<str>, tunnels: Registry) {
     let config = Arc::new(TunnelConfig::new().keep_alive(KeepAlive::default()));
     while let Ok((client, _)) = listener.accept().await {
         let (upstream, tunnels, config) = (upstream.clone(), tunnels.clone(), config.clone());

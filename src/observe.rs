@@ -18,6 +18,10 @@ use crate::{
 /// come in the order in which they happened. What they are shown never contains a key, a cookie, a token
 /// or a payload.
 ///
+/// A panic in a method that a tunnel calls is caught and logged, and ends no tunnel.
+/// [`tunnel_closed`](Self::tunnel_closed) and [`handshake_failed`](Self::handshake_failed) may be
+/// called while a task is dropped, perhaps with its runtime: they may neither wait nor spawn.
+///
 /// # Examples
 ///
 /// ```
@@ -88,7 +92,8 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = tunnel;
     }
 
-    /// A tunnel is over.
+    /// A tunnel is over. Called exactly once for each that was [opened](Self::tunnel_opened),
+    /// also when its task was dropped or panicked ([`TunnelEnd::Dropped`](crate::TunnelEnd)).
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
         let _ = (tunnel, report);
     }

@@ -46,6 +46,7 @@ pub(super) struct RegisteredSession {
 }
 
 /// The task of a session.
+#[allow(clippy::large_enum_variant)] // it lives in a box of its own, and is large for its life
 enum SessionTask {
     /// The client's connection has not been handed over yet.
     HandOver(Pin<Box<dyn Future<Output = Option<RunningSession>> + Send>>),

@@ -15,6 +15,7 @@
 //! * `leg` is one connection with its keep-alive (`keep_alive`, pure).
 //! * `engine` joins them: events of the flows (`splice`), what is due when (`deadlines`), and the
 //!   way to the end (`ending`).
+//! * `registry` lists the open tunnels, `drain` ends them all, `report` is the account of one.
 //! * `builder` makes a tunnel for hosts, `handle` commands one from other tasks.
 //! * `close` (pure) names the close codes.
 //! * `scratch` is the thread's read buffer, `alarm` the one timer, `clock` one look at the time.

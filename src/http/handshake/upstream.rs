@@ -182,7 +182,7 @@ impl UpstreamHandshake {
 fn handshake_request(mut head: Parts) -> Result<(Request<Empty<Bytes>>, UpgradeRequest), Error> {
     let key = head.headers.get(SEC_WEBSOCKET_KEY).cloned();
     if !head.headers.contains_key(HOST) {
-        let host = head.uri.authority().map(|host| host.as_str());
+        let host = head.uri.authority().map(http::uri::Authority::as_str);
         if let Some(Ok(host)) = host.map(HeaderValue::from_str) {
             head.headers.insert(HOST, host);
         }

@@ -37,22 +37,18 @@ const SHARDS: usize = 16;
 /// # Examples
 ///
 /// ```
-/// use wsplice::{Drain, Registry, Transport, Tunnel, TunnelInfo};
+/// use wsplice::{Registry, Transport, Tunnel, TunnelInfo};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// # let (client, _far_client) = tokio::io::duplex(1024);
 /// # let (upstream, _far_upstream) = tokio::io::duplex(1024);
 /// let registry = Registry::new();
-/// let tunnel = Tunnel::builder(client.into_transport(), upstream.into_transport())
+/// let tunnel = Tunnel::builder(Transport::new(client), Transport::new(upstream))
 ///     .registry(&registry, TunnelInfo::new("ws://10.0.0.1:8080", "/chat"))
 ///     .build();
 /// assert_eq!(registry.count(), 1);
 /// drop(tunnel);
 /// assert_eq!(registry.count(), 0);
-/// # }
-/// # trait IntoTransport { fn into_transport(self) -> Transport; }
-/// # impl IntoTransport for tokio::io::DuplexStream {
-/// #     fn into_transport(self) -> Transport { Transport::new(self) }
 /// # }
 /// ```
 #[derive(Clone, Default)]
