@@ -1,16 +1,16 @@
-//! When something changes by itself. Pure.
+//! Time of the next health change without an event. Pure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
-/// The next moment at which somebody's health may change although nothing happens.
+/// Time at which the health of an upstream may next change without an event.
 ///
-/// Every pick looks at it, so it is one number.
+/// Every pick reads it, so it is a single number.
 #[derive(Debug)]
 pub(super) struct Alarm {
     born: Instant,
-    /// Nanoseconds since it was born.
+    /// Nanoseconds since creation.
     at: AtomicU64,
 }
 
@@ -24,13 +24,13 @@ impl Alarm {
         }
     }
 
-    /// Makes it ring then, if not before; whether that is sooner than it would have.
+    /// Moves the time forward to `at`, if that is earlier; returns whether it was.
     pub(super) fn set(&self, at: Instant) -> bool {
         let at = self.number(at);
         self.at.fetch_min(at, Ordering::AcqRel) > at
     }
 
-    /// Whether it has rung: true for one caller, and then it is not set any more.
+    /// Whether the time has come: true for one caller, and the time is cleared then.
     pub(super) fn has_rung(&self, now: Instant) -> bool {
         let at = self.at.load(Ordering::Acquire);
         at <= self.number(now)

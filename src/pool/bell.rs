@@ -1,36 +1,37 @@
-//! How the monitor is woken.
+//! Waker of the monitor.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// Wakes the monitor, of which there is one at most.
+/// Waker of the monitor, of which there is at most one.
 #[derive(Debug, Default)]
 pub(super) struct Bell {
     notify: Notify,
-    /// Whether somebody is to be probed at another time than the monitor knows.
+    /// Whether a probe is due at another time than the monitor has queued.
     is_rescheduled: AtomicBool,
     is_heard: AtomicBool,
 }
 
 impl Bell {
-    /// There is something new to look at.
+    /// Wakes the monitor: something has changed.
     pub(super) fn ring(&self) {
         self.notify.notify_one();
     }
 
-    /// Somebody is to be probed at another time.
+    /// Wakes the monitor: a probe is due at another time.
     pub(super) fn reschedule(&self) {
         self.is_rescheduled.store(true, Ordering::Release);
         self.ring();
     }
 
-    /// The monitor's own: waits for the next ring, or one that nobody heard.
+    /// For the monitor: waits for the next notification, or for an earlier one that was not
+    /// received.
     pub(super) async fn rung(&self) {
         self.notify.notified().await;
     }
 
-    /// The monitor's own: whether it has to ask everybody anew.
+    /// For the monitor: whether it must queue all probes again.
     pub(super) fn take_rescheduled(&self) -> bool {
         self.is_rescheduled.swap(false, Ordering::AcqRel)
     }
@@ -40,7 +41,7 @@ impl Bell {
         self.is_heard.load(Ordering::Acquire)
     }
 
-    /// True for one caller, who is the monitor until it says that it leaves.
+    /// Registers the caller as the monitor; false if there is one already.
     pub(super) fn listen(&self) -> bool {
         !self.is_heard.swap(true, Ordering::AcqRel)
     }

@@ -1,4 +1,4 @@
-//! Comparing the upstreams with one another.
+//! Outlier detection: compares the upstreams of a pool with one another.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
 
 use super::{roster::Roster, settings::HealthSettings, state::State, state::lock};
 
-/// Policies that want to compare more often are not believed.
+/// Lower bound of an outlier policy's interval.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 impl State {
-    /// Compares the upstreams, if it is time, and ejects those that do worse than the others.
+    /// Compares the upstreams if a comparison is due, and ejects the outliers.
     ///
-    /// None is ejected that the pool's availability would use nevertheless, nor the last healthy
-    /// one: doing worse than others is no reason to fail clients.
+    /// An upstream that the pool's availability policy would use nevertheless is not ejected, nor
+    /// is the last healthy one: an outlier is better than a failed client.
     pub(super) fn compare(&self, now: Instant) {
         let health = self.health();
         let Some(policy) = &health.outliers else {
@@ -55,7 +55,7 @@ impl State {
         }
     }
 
-    /// Sees to it that there is a comparison, if there is a policy for it.
+    /// Schedules the first comparison, if there is an outlier policy.
     pub(super) fn schedule_comparison(&self, now: Instant) {
         if let Some(interval) = self.comparison_interval() {
             let next = *lock(&self.comparison).get_or_insert_with(|| saturating_add(now, interval));
@@ -80,7 +80,7 @@ impl State {
         Some(interval.clamp(SHORTEST, FAR))
     }
 
-    /// Whether clients would be served without this one.
+    /// Whether clients would be served without this upstream.
     fn can_do_without(
         &self,
         roster: &Roster,

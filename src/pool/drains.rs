@@ -1,4 +1,4 @@
-//! Taking an upstream out of use without removing it.
+//! Drain of a single upstream.
 
 use tokio::time::Instant;
 
@@ -7,12 +7,12 @@ use crate::observe::UpstreamChange;
 use super::{handle::Pool, news::Change, settings::OnUpstreamLoss};
 
 impl Pool {
-    /// Takes an upstream out of use without removing it: it gets no new tunnels, and its old ones
-    /// live on or are closed. False if there is none of this name.
+    /// Drains an upstream: it gets no new tunnels, and its open ones are left or closed. False if
+    /// no upstream has this name.
     ///
-    /// Clients with a sticky cookie for it are moved to another. It is still probed and
-    /// [shown](Self::snapshot), which tells when its last tunnel is gone. This outlives edits,
-    /// those of a discovery for example, until [`resume`](Self::resume).
+    /// Clients with a sticky cookie for it move to another upstream. It is still probed and
+    /// [listed](Self::snapshot), so that its last tunnel's end can be seen. The drain survives
+    /// edits, such as those of a discovery, until [`resume`](Self::resume).
     ///
     /// # Examples
     ///
@@ -44,7 +44,8 @@ impl Pool {
         true
     }
 
-    /// Takes an upstream that is being drained into use again. False if none of this name is.
+    /// Ends the drain of an upstream, which gets tunnels again. False if no upstream of this name
+    /// is draining.
     pub fn resume(&self, name: &str) -> bool {
         let roster = self.state.roster();
         let Some(member) = roster.named(name) else {

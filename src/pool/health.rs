@@ -1,4 +1,4 @@
-//! What is learned of the upstreams, and who may be picked for it.
+//! Health of a pool's upstreams: takes in events, and decides which upstreams may be picked.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -19,8 +19,8 @@ use super::{
 };
 
 impl Pool {
-    /// Takes note of what a client's handshake met at an upstream, since it `began` with that one.
-    /// `kind` is `None` for what was not the upstream's doing.
+    /// Records the result of a client's handshake with an upstream, which began at `began`. `kind`
+    /// is `None` if the upstream did not cause the result.
     pub(crate) fn note(&self, lease: &Lease, kind: Option<HealthEventKind>, began: Instant) {
         let Some(kind) = kind else { return };
         if let HealthEventKind::Accepted { latency } = kind {
@@ -32,7 +32,7 @@ impl Pool {
 }
 
 impl Lease {
-    /// Takes note of how the tunnel ended.
+    /// Records the end of the tunnel.
     pub(crate) fn note_end(&self, report: &TunnelReport) {
         if let Some(kind) = HealthEventKind::of_report(report) {
             let event = HealthEvent::new(Instant::now(), kind);
@@ -46,21 +46,21 @@ impl State {
         Arc::clone(&self.health.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the settings of health, which changes nothing that is already known.
+    /// Changes the health settings and keeps the upstreams' health.
     pub(super) fn set_health(&self, change: impl FnOnce(&mut HealthSettings), now: Instant) {
         self.change_health(change);
         self.refresh(now);
         self.bell.reschedule();
     }
 
-    /// Changes the settings of health so that everybody's has to begin anew.
+    /// Changes the health settings and resets the upstreams' health.
     pub(super) fn renew_health(&self, change: impl FnOnce(&mut HealthSettings), now: Instant) {
         self.change_health(change);
         let health = self.health();
         let renew = |member: &Arc<Member>| {
             member.with_watch(|watch| {
                 if let Some(watch) = watch {
-                    // The times stay, as a probe may be under way.
+                    // The probe times stay, as a probe may be under way.
                     watch.times.hasten(now);
                     watch.standing = health.new_standing(now);
                     watch.last_probe = None;
@@ -76,7 +76,7 @@ impl State {
         change(Arc::make_mut(&mut health));
     }
 
-    /// Shows what is known of an upstream's health.
+    /// Runs `act` on an upstream's health.
     pub(super) fn watching<T>(
         &self,
         member: &Member,
@@ -84,15 +84,15 @@ impl State {
         act: impl FnOnce(&mut Watch, &HealthSettings) -> T,
     ) -> T {
         member.with_watch(|watch| {
-            // Read under the member's lock, so that who changes the settings finds every watch
-            // that was made by the old ones.
+            // Read under the member's lock, so that a change of the settings finds all health that
+            // was created by the old ones.
             let health = self.health();
             let watch = watch.get_or_insert_with(|| health.new_watch(now));
             act(watch, &health)
         })
     }
 
-    /// Takes an event in.
+    /// Takes in an event.
     pub(super) fn observe(&self, member: &Arc<Member>, event: &HealthEvent) {
         let has_moved = self.watching(member, event.began, |watch, health| {
             count(watch, health, event);
@@ -105,7 +105,7 @@ impl State {
         }
     }
 
-    /// The roster, after everything that changes by itself has changed.
+    /// Returns the member set, after the changes that are due without an event.
     pub(super) fn fresh_roster(&self, now: Instant) -> Arc<Roster> {
         if self.alarm.has_rung(now) {
             let rearm = Rearm(self, now);
@@ -122,8 +122,8 @@ impl State {
         self.roster()
     }
 
-    /// Moves an upstream's standing on, and sees to what follows; whether it is another one now.
-    /// To be called under the member's lock, and followed by [`refresh`](Self::refresh) if so.
+    /// Applies a transition of an upstream's tracker, with its consequences; returns whether there
+    /// was one. Call it under the member's lock, and then [`refresh`](Self::refresh) if so.
     pub(super) fn step(
         &self,
         member: &Arc<Member>,
@@ -161,8 +161,8 @@ impl State {
         true
     }
 
-    /// Works out who may be picked; and who was picked until now, and is a member still, but is
-    /// unhealthy now. To be called by whoever edits.
+    /// Returns the new set, and the members that were usable until now but are unhealthy. The
+    /// caller must hold the lock of edits.
     pub(super) fn roster_of(
         &self,
         members: Arc<[Arc<Member>]>,
@@ -187,7 +187,7 @@ impl State {
         (Roster::new(members, usable), lost)
     }
 
-    /// The members that may get tunnels at all, with their health.
+    /// Returns the members that may get tunnels at all, with their health.
     pub(super) fn open_rows(
         &self,
         members: &[Arc<Member>],
@@ -211,8 +211,8 @@ impl State {
         rows
     }
 
-    /// Sees to what follows from a new roster, once no lock is held: the tunnels of those who may
-    /// be picked no more, and telling of it.
+    /// Applies the consequences of a new member set, without a lock held: closes the tunnels of
+    /// members that became unhealthy, and notifies observers.
     pub(super) fn settle(&self, lost: &[Arc<Member>]) {
         let choice = self.health().unhealthy_tunnels;
         for member in lost {
@@ -222,8 +222,8 @@ impl State {
     }
 }
 
-/// Counts an event for the comparison with the others. One that the standing passes over tells
-/// of the time before it was left out.
+/// Counts an event for outlier detection. Events that the tracker ignores, as they began before the
+/// ejection, are not counted.
 fn count(watch: &mut Watch, health: &HealthSettings, event: &HealthEvent) {
     if let Some(policy) = &health.outliers {
         if watch.standing.is_usable_since(event.began) {
@@ -232,7 +232,7 @@ fn count(watch: &mut Watch, health: &HealthSettings, event: &HealthEvent) {
     }
 }
 
-/// Sees to it that what a panic in a user's policy has left undone is done later.
+/// Guard: schedules another try if a user's policy panics.
 struct Rearm<'a>(&'a State, Instant);
 
 impl Drop for Rearm<'_> {

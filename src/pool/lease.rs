@@ -1,4 +1,4 @@
-//! A tunnel's claim on its upstream.
+//! Lease of an upstream.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use crate::{
 
 use super::state::State;
 
-/// A claim on an upstream and its pool: counted from the pick to the end of the tunnel, or of the
-/// exchange.
+/// Lease of an upstream and its pool: counts from the pick to the end of the tunnel, or of the
+/// request.
 #[derive(Debug)]
 pub(crate) struct Lease {
     member: Arc<Member>,
     pool: Arc<State>,
-    /// How many losses of tunnels there had been in the pool before it was picked.
+    /// Number of the pool's close orders before the pick.
     losses: u32,
     shaking_hands: bool,
 }
 
 impl Lease {
-    /// A claim that both gates have let in.
+    /// Creates a lease that both limiters have admitted.
     pub(super) const fn new(member: Arc<Member>, pool: Arc<State>, visit: Visit) -> Self {
         Self {
             member,
@@ -39,20 +39,20 @@ impl Lease {
         &self.member
     }
 
-    /// Says how many losses of tunnels there had been before it was looked who may be picked.
+    /// Sets the number of close orders that came before the member set was read.
     pub(super) const fn after(mut self, losses: u32) -> Self {
         self.losses = losses;
         self
     }
 
-    /// Whether the tunnels of its upstream were given up since it was picked.
+    /// Whether the lease is older than the order, so that its tunnel is to be closed.
     pub(super) const fn is_before(&self, loss: &Loss) -> bool {
-        // The number wraps around one day; what is far ahead is behind.
+        // The number wraps around one day; a large difference means that it is behind.
         let ahead = loss.number.wrapping_sub(self.losses);
         0 < ahead && ahead < u32::MAX / 2
     }
 
-    /// The handshake is over; the tunnel goes on being counted.
+    /// Ends the handshake; the tunnel remains counted.
     pub(crate) fn settle(&mut self) {
         if std::mem::take(&mut self.shaking_hands) {
             self.member.gate().leave_handshake();

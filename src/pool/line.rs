@@ -1,4 +1,4 @@
-//! Who is probed next.
+//! Queue of due probes.
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
@@ -6,12 +6,12 @@ use tokio::time::Instant;
 
 use crate::upstream::{Member, Watch};
 
-/// The members of a pool in the order in which they are due: who is most overdue comes first, so
-/// nobody waits for ever, however long others take.
+/// Members of a pool in the order of their next probe: the most overdue first, so that none
+/// starves, however long other probes take.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     members: Arc<[Arc<Member>]>,
-    /// When, and where in the list. May hold what is not true any more.
+    /// Due time and index of each member. Entries may be outdated.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
     is_stale: bool,
 }
@@ -30,27 +30,26 @@ impl Line {
         }
     }
 
-    /// Whether it is a line of these, and all stand in it who are due one day.
+    /// Whether the queue is for these members and up to date.
     pub(super) fn is_of(&self, members: &Arc<[Arc<Member>]>) -> bool {
         !self.is_stale && Arc::ptr_eq(&self.members, members)
     }
 
-    /// Puts one in again who has been probed and stood in this place.
+    /// Adds a member again after its probe.
     pub(super) fn join(&mut self, place: usize, member: &Arc<Member>) {
         let is_here = self
             .members
             .get(place)
             .is_some_and(|known| Arc::ptr_eq(known, member));
         if !is_here {
-            // The pool has changed meanwhile; it may be a member in another place.
+            // The set has changed meanwhile; the member may have another index.
             self.is_stale = true;
         } else if let Some(at) = due(member) {
             self.due.push(Reverse((at, place)));
         }
     }
 
-    /// Takes out the next one who is to be probed now, with its place, and counts the probe as
-    /// begun.
+    /// Removes the next member that is due, with its index, and starts its probe.
     pub(super) fn next(&mut self, now: Instant) -> Option<(usize, Arc<Member>)> {
         while self.next_at()? <= now {
             let Reverse((_, place)) = self.due.pop()?;
@@ -66,7 +65,7 @@ impl Line {
         None
     }
 
-    /// When the next one is due.
+    /// Returns when the next probe is due.
     pub(super) fn next_at(&self) -> Option<Instant> {
         self.due.peek().map(|Reverse((at, _))| *at)
     }

@@ -1,4 +1,4 @@
-//! Watches over the upstreams of a pool for as long as there is the pool.
+//! Monitor task of a pool: probes, and health changes without an event.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,12 +19,12 @@ use crate::{
 
 use super::{bell::Bell, handle::Pool, line::Line, settings::HealthSettings, state::State};
 
-/// How soon an upstream is probed again whose probe told nothing, as its runtime ended.
+/// Delay before an upstream is probed again if a probe ended without a result, as its runtime
+/// ended.
 const MAKE_UP: Duration = Duration::from_secs(1);
 
 impl Pool {
-    /// Says how probes go out from now on, and has the pool watched if that is possible already:
-    /// in a runtime.
+    /// Sets the connector of later probes, and starts the monitor if the caller is in a runtime.
     pub(crate) fn watch_by(&self, dial: &Dialer) {
         self.state.set_dial(dial.clone());
         if tokio::runtime::Handle::try_current().is_ok() {
@@ -32,8 +32,8 @@ impl Pool {
         }
     }
 
-    /// Sees to it that the pool is watched, if there is anything to watch for. Must be called in
-    /// a runtime; when that ends, another may go on.
+    /// Starts the monitor, if it is needed and not running. Must be called in a runtime; when that
+    /// ends, another may go on.
     pub(crate) fn keep_watch(&self) {
         let bell = &self.state.bell;
         if bell.is_heard() || !self.state.health().wants_monitor() || !bell.listen() {
@@ -49,8 +49,8 @@ impl Pool {
     }
 }
 
-/// The task that probes, and that sees to what is due while no client comes. It does not keep the
-/// pool alive, and ends when the pool does, with all probes.
+/// Task that probes, and applies changes that are due while no client comes. It does not keep the
+/// pool alive, and ends with the pool, with all probes.
 struct Monitor {
     state: Weak<State>,
     bell: Arc<Bell>,
@@ -58,13 +58,13 @@ struct Monitor {
     running: Tasks<Finished>,
 }
 
-/// A probe that has come to its end.
+/// Probe that has ended.
 struct Finished {
     probing: Probing,
     event: HealthEvent,
 }
 
-/// An upstream that is being probed. Dropped before the end, it is to be probed again.
+/// Probe under way. Dropped before its end, it schedules another.
 struct Probing {
     state: Weak<State>,
     place: usize,
@@ -75,7 +75,7 @@ impl Monitor {
     async fn run(mut self) {
         while let Some(state) = self.state.upgrade() {
             let wake_at = self.turn(&state, Instant::now());
-            // It might be the last.
+            // This reference may be the last.
             drop(state);
             let finished = self.wait(wake_at).await;
             if let (Some(finished), Some(state)) = (finished, self.state.upgrade()) {
@@ -85,7 +85,7 @@ impl Monitor {
         }
     }
 
-    /// Sees to everything that is due, and when to do so next.
+    /// Does everything that is due, and returns when to continue.
     fn turn(&mut self, state: &Arc<State>, now: Instant) -> Option<Instant> {
         let roster = catch_panic(|| state.fresh_roster(now)).unwrap_or_else(|_| {
             tell_panic();
@@ -108,7 +108,7 @@ impl Monitor {
                 }
             }
         }
-        // The next that ends makes room.
+        // The next probe that ends makes room.
         state.alarm.at()
     }
 
@@ -139,7 +139,7 @@ impl Monitor {
         });
     }
 
-    /// Waits for this moment, for a ring of the bell, or for a probe that ends.
+    /// Waits for this time, for a notification, or for a probe that ends.
     async fn wait(&mut self, wake_at: Option<Instant>) -> Option<Finished> {
         let bell = Arc::clone(&self.bell);
         let mut rung = pin!(bell.rung());
@@ -169,7 +169,7 @@ impl Drop for Monitor {
 }
 
 impl Finished {
-    /// Takes note of what was learned; who it was, and in which place, for the next time.
+    /// Records the result; returns the member and its index, for the next probe.
     fn note(self, state: &State) -> (usize, Arc<Member>) {
         let Self { probing, event } = self;
         let (place, member) = (probing.place, Arc::clone(&probing.member));
@@ -207,7 +207,7 @@ impl Drop for Probing {
     }
 }
 
-/// What was undone by it is done later, and the panic itself was told by the panic hook.
+/// Logs a panic. The interrupted work is done later, and the panic hook has reported the panic.
 fn tell_panic() {
     tracing::error!("a health policy or an observer panicked");
 }

@@ -1,4 +1,4 @@
-//! How an upstream is leased: by the limits, the queue, and the policy.
+//! Lease of an upstream, by the limits, the queue, and the balancing policy.
 
 use std::sync::Arc;
 
@@ -21,33 +21,33 @@ use super::{
     state::State,
 };
 
-/// Why no upstream can be leased now.
+/// Reason why no upstream can be leased now.
 enum Refusal {
     None,
     Busy(Busy, Scope),
 }
 
-/// A place in the pool that is given back, unless it is for a lease; also when a user's policy
+/// Admission to the pool, revoked on drop unless a lease takes it over; also when a user's policy
 /// panics.
 struct Claim<'a> {
     state: &'a State,
     visit: Visit,
 }
 
-/// What came of asking the policy once.
+/// Result of one call of the policy.
 enum Picked {
     Lease(Lease),
     None,
-    /// It picked one that is full.
+    /// The limit of the picked upstream was reached.
     Full(Arc<Member>, Busy),
 }
 
 impl Pool {
-    /// Leases an upstream that is not among those tried, waiting for a turn if need be.
+    /// Leases an upstream that is not among `tried`, after waiting in the queue if necessary.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoUpstream`], or the limit that stands against it.
+    /// [`ErrorKind::NoUpstream`], or the limit that was reached.
     pub(crate) async fn lease(
         &self,
         visit: Visit,
@@ -61,7 +61,7 @@ impl Pool {
         }
     }
 
-    /// Requests do not wait; nor do they overtake who waits for the place of a tunnel.
+    /// Requests do not wait; nor do they overtake waiters for a tunnel.
     fn lease_exchange(
         &self,
         head: &RequestHead<'_>,
@@ -89,7 +89,7 @@ impl Pool {
             match self.try_lease(Visit::Tunnel, head, tried, now) {
                 Ok(lease) => return Ok(lease),
                 Err(Refusal::None) => {
-                    // What it took, and gave back, may have stood in somebody's way.
+                    // What this try took, and gave back, may have kept a waiter from its lease.
                     queue.call();
                     return Err(Error::new(ErrorKind::NoUpstream));
                 }
@@ -105,12 +105,12 @@ impl Pool {
         self.wait(&place, deadline, head, tried).await
     }
 
-    /// Whether there is an upstream that may be picked and is not among those tried.
+    /// Whether there is a usable upstream that is not among `tried`.
     pub(crate) fn has_other(&self, tried: &[Arc<Member>], now: Instant) -> bool {
         !self.left(&self.state.fresh_roster(now), tried).is_empty()
     }
 
-    /// Waits for a turn, and takes it.
+    /// Waits for the turn, and leases an upstream.
     async fn wait(
         &self,
         place: &Place<'_>,
@@ -148,11 +148,11 @@ impl Pool {
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
-        // Before the look at the roster.
+        // Before the member set is read.
         let losses = self.state.losses();
         let claim = self.claim(visit, now)?;
         let lease = self.pick(visit, head, tried, now)?;
-        // The lease's from now on.
+        // The lease revokes the admission from now on.
         std::mem::forget(claim);
         Ok(lease.after(losses))
     }
@@ -165,7 +165,7 @@ impl Pool {
         }
     }
 
-    /// Asks the policy, and again without those that are full.
+    /// Calls the policy, and again without upstreams whose limit was reached.
     fn pick(
         &self,
         visit: Visit,
@@ -176,14 +176,14 @@ impl Pool {
         let roster = self.state.fresh_roster(now);
         let mut picked = self.pick_from(visit, &roster, head, tried, now);
         if let Err(Refusal::Busy(busy, scope)) = &mut picked {
-            // One that comes back to health is worth asking for, too.
+            // A recovery of another upstream is worth a try, too.
             let healthier = Busy {
                 retry_at: self.state.alarm.at(),
                 ..*busy
             };
             *busy = busy.and(healthier);
             if !tried.is_empty() {
-                // Those that were tried come into question for others.
+                // Upstreams in `tried` can be used by other waiters.
                 *scope = Scope::ThisOne;
             }
         }
@@ -237,9 +237,10 @@ impl Pool {
         }
     }
 
-    /// Who may be picked after those that were tried.
+    /// Returns the upstreams that may be picked after those in `tried`.
     fn left(&self, roster: &Roster, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
-        // By address: the same upstream may be another member by now, changed or added again.
+        // Compares addresses: the same upstream may be another member by now, changed or added
+        // again.
         let is_untried = |member: &&Arc<Member>| {
             let address = member.upstream().address();
             !tried.iter().any(|tried| tried.is_at(address))
@@ -289,8 +290,8 @@ impl Pool {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.state.gate().undo(self.visit);
-        // The place may have stood in somebody's way. Who comes for a tunnel calls by itself, as
-        // it may stand in the line, unless it panics.
+        // The admission may have kept a waiter from its lease. A handshake notifies the queue by
+        // itself, as it may be in the queue, unless it panics.
         if self.visit == Visit::Exchange || std::thread::panicking() {
             self.state.queue().call();
         }
@@ -330,7 +331,7 @@ mod tests {
         let mut waits = task::spawn(pool.lease(Visit::Tunnel, &head, &[]));
         assert_pending!(waits.poll());
         drop(tunnel);
-        // The place is free, but promised.
+        // The place is free, but reserved for the waiter.
         let mut request = task::spawn(pool.lease(Visit::Exchange, &head, &[]));
         let refused = assert_ready!(request.poll());
         assert_eq!(kind(refused), Some(ErrorKind::TooManyTunnels));

@@ -1,13 +1,15 @@
-//! Who waits for a turn: first come, first served.
+//! Queue of handshakes that wait for a limit: first come, first served.
 //!
 //! ```text
-//!           called ──► tries ──► leaves the line, with a lease or without
+//!           called ──► tries ──► leaves the queue, with a lease or without
 //!             ▲          │                                │
 //!             │          ▼                                ▼
-//! arrives ─► waits ◄── refused ── others may fare better ─► calls the next
+//! arrives ─► waits ◄── refused ── others may succeed ──► calls the next
 //! ```
 //!
-//! Whenever something may have become free, the first in the line is called; nobody tries before
+//! Whenever a limit may have room, the first waiter is called; a waiter tries only after everyone
+//! further ahead had a turn. A waiter that fails for a reason of its own calls the next one; if the
+//! reason concerns everyone, no other waiter needs to try.
 //! everyone further ahead has had a turn. Who is refused for a reason that is his own calls the
 //! next one; where the reason is everyone's, nobody else needs to ask.
 
@@ -23,7 +25,7 @@ use tokio::{
 
 use crate::error::ErrorKind;
 
-/// The line of those who wait.
+/// Queue of waiting handshakes.
 #[derive(Debug, Default)]
 pub(super) struct Queue(Mutex<Line>);
 
@@ -31,38 +33,38 @@ pub(super) struct Queue(Mutex<Line>);
 struct Line {
     waiters: VecDeque<Waiter>,
     next_ticket: u64,
-    /// What the last one was refused for.
+    /// Limit that the last try reached.
     refused_for: Option<ErrorKind>,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    /// Grows from the first to the last.
+    /// Grows from the first waiter to the last.
     ticket: u64,
     turn: Turn,
     bell: Arc<Notify>,
 }
 
-/// Where a waiter stands.
+/// State of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Waits,
     Called,
     Tries,
-    /// Called again while trying, so that what it saw may be out of date.
+    /// Called again during its try, whose result may therefore be outdated.
     TriesAgain,
 }
 
-/// Whom a refusal concerns.
+/// Waiters that a refusal concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Nobody would be let in now.
+    /// No waiter would be admitted now.
     Everyone,
-    /// Others may be, for whom other upstreams come into question.
+    /// Other waiters may be admitted, as they can use other upstreams.
     ThisOne,
 }
 
-/// A place in the line, given up on drop.
+/// Ticket of a waiter, which leaves the queue on drop.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     queue: &'a Queue,
@@ -71,23 +73,23 @@ pub(super) struct Place<'a> {
 }
 
 impl Queue {
-    /// Whether somebody waits, whom a newcomer must not overtake.
+    /// Whether the queue is empty, so that a newcomer overtakes no waiter.
     pub(super) fn is_empty(&self) -> bool {
         self.line().waiters.is_empty()
     }
 
-    /// Whether somebody waits, and it is for this that the last one was refused.
+    /// Whether there are waiters, and the last try reached this limit.
     pub(super) fn waits_for(&self, kind: ErrorKind) -> bool {
         let line = self.line();
         !line.waiters.is_empty() && line.refused_for == Some(kind)
     }
 
-    /// Takes the last place, if there are no more than so many waiting. `refused_for` is what
-    /// stands against the newcomer, if it knows.
+    /// Joins the queue at its end, if there are fewer than `places` waiters. `refused_for` is the
+    /// limit that the newcomer has reached, if it has tried.
     ///
     /// # Errors
     ///
-    /// What stands against it, when there is no place.
+    /// The limit that was reached, if the queue is full.
     pub(super) fn join(
         &self,
         places: usize,
@@ -96,7 +98,7 @@ impl Queue {
         let mut line = self.line();
         line.refused_for = refused_for.or(line.refused_for);
         if line.waiters.len() >= places {
-            // What the newcomer took, and gave back, may have stood in somebody's way.
+            // What the newcomer took, and gave back, may have kept a waiter from its lease.
             line.call(0);
             return Err(line.reason());
         }
@@ -116,7 +118,7 @@ impl Queue {
         })
     }
 
-    /// Something may have become free.
+    /// Calls the first waiter: a limit may have room.
     pub(super) fn call(&self) {
         self.line().call(0);
     }
@@ -127,7 +129,7 @@ impl Queue {
 }
 
 impl Place<'_> {
-    /// Whether it is this one's turn to try. If so, `refused` must follow, or the end of the place.
+    /// Whether it is this waiter's turn to try. If so, `refused` or a drop must follow.
     pub(super) fn may_try(&self) -> bool {
         let mut line = self.queue.line();
         let index = line.index(self.ticket);
@@ -144,7 +146,7 @@ impl Place<'_> {
         }
     }
 
-    /// The try came to nothing.
+    /// Records a try without success.
     pub(super) fn refused(&self, refused_for: ErrorKind, scope: Scope) {
         let mut line = self.queue.line();
         line.refused_for = Some(refused_for);
@@ -161,7 +163,7 @@ impl Place<'_> {
         }
     }
 
-    /// Waits for a call, until then at most. After that the time has come for everyone to ask.
+    /// Waits for a call, but not beyond `until`, at which all waiters get a try.
     pub(super) async fn called(&self, until: Instant) -> Result<(), TimeIsUp> {
         let called = timeout_at(until, self.bell.notified()).await;
         called.map_err(|_| {
@@ -170,13 +172,13 @@ impl Place<'_> {
         })
     }
 
-    /// What stands against those who wait.
+    /// Returns the limit that keeps the waiters waiting.
     pub(super) fn reason(&self) -> ErrorKind {
         self.queue.line().reason()
     }
 }
 
-/// Nobody has called.
+/// The time was over before a call.
 #[derive(Debug)]
 pub(super) struct TimeIsUp;
 
@@ -185,8 +187,8 @@ impl Drop for Place<'_> {
         let mut line = self.queue.line();
         let index = line.index(self.ticket);
         let left = line.waiters.remove(index);
-        // A call goes on to the next; and the first one may have been alone in knowing until when
-        // to wait.
+        // A call goes on to the next waiter; also, the first one may have been the only one that
+        // waited for a known time.
         if index == 0 || left.is_some_and(|left| left.turn != Turn::Waits) {
             line.call(index);
         }

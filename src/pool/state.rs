@@ -1,4 +1,4 @@
-//! What all clones of a pool share.
+//! State that all clones of a pool share.
 
 use std::{
     fmt,
@@ -29,33 +29,33 @@ use super::{
     settings::HealthSettings,
 };
 
-/// How long the figures of a removed upstream are remembered, in case it comes back.
+/// Time for which the state of a removed upstream is kept, in case it comes back.
 const MEMORY: Duration = Duration::from_secs(600);
 
 pub(crate) struct State {
-    /// Held for reading only as long as it takes to copy a pointer.
+    /// Locked for reading only as long as it takes to copy a pointer.
     roster: RwLock<Arc<Roster>>,
     pub(super) health: RwLock<Arc<HealthSettings>>,
     gate: Gate,
-    /// Held by whoever makes a roster, for the whole of it. It comes before all other locks, and
-    /// none of a member's is held when it is taken.
+    /// Locked during the whole creation of a member set. It comes before all other locks: no lock
+    /// of a member is held when it is taken.
     edits: Mutex<Past>,
     pub(super) alarm: Alarm,
     pub(super) news: News,
     pub(super) bell: Arc<Bell>,
-    /// When the upstreams are next compared with one another.
+    /// Time of the next comparison of the upstreams.
     pub(super) comparison: Mutex<Option<Instant>>,
-    /// How the newest layer connects.
+    /// Dialer of the newest layer.
     dial: Mutex<Dialer>,
     registries: Mutex<Vec<WeakRegistry>>,
     losses: AtomicU32,
     queue: Queue,
     retries: Mutex<Ledger>,
-    /// Tells by its end that the pool is gone.
+    /// Its end signals that the pool is gone.
     presence: watch::Sender<()>,
 }
 
-/// Members that were removed not long ago.
+/// Members that were removed recently.
 #[derive(Default)]
 struct Past(Vec<(Instant, Arc<Member>)>);
 
@@ -91,7 +91,7 @@ impl State {
         &self.queue
     }
 
-    /// Puts the first upstreams in, of which nobody needs to be told.
+    /// Adds the first upstreams, without notifications.
     pub(super) fn fill(&self, upstreams: Vec<Upstream>, now: Instant) {
         let mut past = lock(&self.edits);
         if let Some(Edited { members, .. }) = self.roster().replace(upstreams, |_| None) {
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Replaces the upstreams by what the function makes of them; who was removed. `None` when
+    /// Replaces the upstreams by the function's result; returns the removed members. `None` if
     /// nothing changes.
     pub(super) fn edit(
         &self,
@@ -146,13 +146,13 @@ impl State {
         Some(removed)
     }
 
-    /// Makes the roster anew out of the same members.
+    /// Rebuilds the member set from the same members.
     pub(super) fn refresh(&self, now: Instant) {
         self.refresh_after(|_| {}, now);
     }
 
-    /// Makes the roster anew after something was done to all members, also to those of whom only
-    /// the memory is left.
+    /// Rebuilds the member set after `act` was applied to all members, including those removed
+    /// recently.
     pub(super) fn refresh_after(&self, act: impl FnMut(&Arc<Member>), now: Instant) {
         let mut past = lock(&self.edits);
         let members = Arc::clone(self.roster().members());
@@ -163,12 +163,12 @@ impl State {
         self.settle(&lost);
     }
 
-    /// Held only as long as it takes to count.
+    /// Locks the retry budget; to be held only as long as it takes to count.
     pub(super) fn retries(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.retries)
     }
 
-    /// Makes these the members; who may be picked no more although it is still a member.
+    /// Installs these members; returns those that are still members but no longer usable.
     fn install(
         &self,
         members: Arc<[Arc<Member>]>,
@@ -182,7 +182,7 @@ impl State {
         lost
     }
 
-    /// How upstreams are connected from now on.
+    /// Sets the dialer of later probes.
     pub(super) fn set_dial(&self, dial: Dialer) {
         *lock(&self.dial) = dial;
     }
@@ -191,7 +191,7 @@ impl State {
         lock(&self.dial).clone()
     }
 
-    /// Whose sender is gone when the pool is.
+    /// Returns a receiver whose sender is dropped with the pool.
     pub(super) fn presence(&self) -> watch::Receiver<()> {
         self.presence.subscribe()
     }
@@ -200,20 +200,20 @@ impl State {
         self.news.attach(observer);
     }
 
-    /// Adds a registry in which tunnels to this pool's upstreams are listed.
+    /// Adds a registry that lists tunnels to this pool's upstreams.
     pub(super) fn attach(&self, registry: &Registry) {
         let mut registries = lock(&self.registries);
         registries.retain(|registry| registry.upgrade().is_some());
         registries.push(registry.downgrade());
     }
 
-    /// How often tunnels were given up. Who reads it before the roster knows what can have come
-    /// after.
+    /// Returns the number of close orders so far. A lease that reads it before the member set can
+    /// tell which orders came later.
     pub(super) fn losses(&self) -> u32 {
         self.losses.load(Ordering::Acquire)
     }
 
-    /// Counts one more, of those who can be picked no more.
+    /// Counts a close order, for upstreams that can no longer be picked.
     pub(super) fn count_loss(&self) -> u32 {
         self.losses.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
     }
@@ -229,13 +229,13 @@ impl State {
 
 #[cfg(test)]
 impl State {
-    /// How many registries and observers are remembered, gone or not.
+    /// Returns the number of registries and observers that are kept, gone or not.
     pub(super) fn remembered_layers(&self) -> (usize, usize) {
         (lock(&self.registries).len(), self.news.remembered())
     }
 }
 
-/// Nobody is left who could use the pool: the monitor is to find out.
+/// The pool is gone: the monitor must find out.
 impl Drop for State {
     fn drop(&mut self) {
         self.bell.ring();
@@ -243,8 +243,8 @@ impl Drop for State {
 }
 
 impl Past {
-    /// Forgets who was removed long ago, unless somebody still holds on to its figures: were it
-    /// counted anew, its tunnels would be forgotten.
+    /// Forgets members that were removed long ago, unless a tunnel or a probe still holds their
+    /// state: with a new state, their tunnels would not be counted.
     fn forget(&mut self, now: Instant) {
         self.0.retain(|(removed_at, member)| {
             now.saturating_duration_since(*removed_at) < MEMORY || member.is_held()

@@ -1,4 +1,4 @@
-//! What becomes of the tunnels of an upstream that is lost.
+//! Close orders for the tunnels of lost upstreams.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 use super::{handle::Pool, lease::Lease, settings::OnUpstreamLoss, state::State};
 
 impl State {
-    /// Does with the tunnels of an upstream what was chosen.
+    /// Closes the tunnels of an upstream, if that was chosen.
     pub(super) fn lose_tunnels(
         &self,
         member: &Member,
@@ -31,7 +31,7 @@ impl State {
             spread,
             reason,
         };
-        // Before the look at the registry: who enters it after that sees the mark.
+        // Before the registry is read: a tunnel that is registered later sees the order.
         member.set_loss(loss);
         let name = member.upstream().name();
         for registry in self.registries() {
@@ -45,8 +45,8 @@ impl State {
 }
 
 impl Pool {
-    /// Closes a tunnel that has just been entered into the registry, if those of its upstream
-    /// were given up while its handshake was under way.
+    /// Closes a tunnel that was just registered, if an order to close those of its upstream came
+    /// while its handshake was under way.
     pub(crate) fn close_if_lost(&self, lease: &Lease, entry: &Entry) {
         let loss = lease.member().loss();
         if let Some(loss) = loss.filter(|loss| lease.is_before(loss)) {
@@ -55,7 +55,7 @@ impl Pool {
     }
 }
 
-/// To be carried out within what is left of the spread.
+/// Returns the command to close within the rest of the spread.
 fn close(loss: &Loss, now: Instant) -> Command {
     let passed = now.saturating_duration_since(loss.at);
     let left: Duration = loss.spread.saturating_sub(passed);

@@ -10,7 +10,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// Tells what it is sent, failures included; and by the end of `_held`, that it was dropped.
+/// Source that yields what the test sends, failures included; `_held` is dropped with it.
 #[derive(Debug)]
 struct Scripted {
     script: mpsc::UnboundedReceiver<Result<Vec<Upstream>, DiscoverError>>,
@@ -25,7 +25,7 @@ impl Discover for Scripted {
     }
 }
 
-/// A source, what it is told with, and what ends when the source is dropped.
+/// Returns a source, the sender of its sets, and a receiver that ends when the source is dropped.
 fn scripted() -> (Scripted, Tells, mpsc::Receiver<()>) {
     let (tells, script) = mpsc::unbounded_channel();
     let (held, dropped) = mpsc::channel(1);
@@ -43,7 +43,7 @@ fn names(pool: &Pool) -> Vec<String> {
         .collect()
 }
 
-/// Lets the follower do all that it can do without time passing.
+/// Lets the follower run until it waits for time to pass.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -124,7 +124,7 @@ async fn failures_are_shown_and_empty_nothing() {
     assert!(status.last_failure.is_none() && status.found_at.is_some());
 }
 
-/// Fails at once, whenever it is asked.
+/// Source that fails immediately on each call.
 #[derive(Debug)]
 struct Hopeless(Arc<Mutex<u32>>);
 
@@ -145,7 +145,7 @@ async fn a_source_that_fails_at_once_is_held_back() {
     assert!((90..=110).contains(&asked), "{asked}");
 }
 
-/// Panics when it is asked, then while it is awaited, then tells.
+/// Source that panics in the call, then in the future, then yields a set.
 #[derive(Debug, Default)]
 struct Clumsy(u32);
 

@@ -1,4 +1,4 @@
-//! The line, on a paused clock and on real threads.
+//! Tests of the queue, on a paused clock and on real threads.
 
 use std::{
     pin::Pin,
@@ -33,7 +33,7 @@ fn pool(admission: Admission) -> Pool {
     pool.admission(admission).queue(1000, LONG)
 }
 
-/// Asks for a lease, by the way of a request for this path.
+/// Requests a lease for this path.
 fn lease(pool: &Pool, path: &'static str) -> Leasing {
     lease_for(Visit::Tunnel, pool, path)
 }
@@ -118,7 +118,7 @@ async fn one_who_leaves_passes_his_call_and_his_knowledge_on() {
     assert!(second.is_woken());
     assert_ready!(second.poll()).unwrap();
 
-    // Only the first one has asked, and knows when a handshake may begin.
+    // Only the first waiter has tried, and knows when a handshake may begin.
     let pool = self::pool(Admission::new().handshakes_per_second(1));
     drop(lease(&pool, "/").await.unwrap());
     let mut first = task::spawn(lease(&pool, "/"));
@@ -149,7 +149,7 @@ async fn who_waits_for_another_upstream_is_in_nobodys_way() {
     }
     let mut poll_all = || {
         let mut served = Vec::new();
-        // As a runtime would: whoever is woken, until nobody is.
+        // Polls like a runtime: every woken future, until none is woken.
         for _ in 0..10 {
             for (number, one) in waiting.iter_mut().enumerate() {
                 if one.is_woken() {
@@ -224,7 +224,7 @@ async fn who_waits_while_the_last_upstream_is_removed_is_told_at_once() {
     }
 }
 
-/// Real threads: nobody is forgotten, whoever gives up meanwhile.
+/// On real threads every waiter is served, even if others leave the queue meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
     static INSIDE: AtomicUsize = AtomicUsize::new(0);
@@ -236,7 +236,7 @@ async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
             for turn in 0..100 {
                 let mut leasing = lease(&pool, "/");
                 if (number + turn) % 5 == 0 {
-                    // Gives up in the middle.
+                    // Leaves the queue early.
                     let _ = futures_util::poll!(&mut leasing);
                     continue;
                 }
@@ -269,7 +269,7 @@ async fn who_finds_no_upstream_or_a_panicking_policy_leaves_nothing_taken_and_no
             if head.path() == "/" {
                 return Some(0);
             }
-            // Somebody comes in this very moment, and finds the only place taken.
+            // A newcomer arrives in this moment, and finds the only place taken.
             assert_pending!(other.lock().unwrap().as_mut().unwrap().poll());
             assert_ne!(head.path(), "/panic", "as it should");
             None

@@ -38,7 +38,7 @@ async fn draining_outlives_edits_and_is_no_last_resort() {
     for _ in 0..5 {
         refuse(&pool, "b");
     }
-    // Without a probe an unhealthy one is better than none; a drained one is not.
+    // Without a probe an unhealthy upstream is better than none; a drained one is not.
     let picked = lease(&pool).await.unwrap();
     assert_eq!(picked.member().upstream().name(), "b:80");
     pool.remove("b:80");

@@ -27,7 +27,7 @@ fn ejecting(names: &[&str]) -> Pool {
 #[tokio::test(start_paused = true)]
 async fn health_is_one_whichever_handle_asks() {
     let first = pool(&["a", "b"]);
-    // Seen before there was a probe.
+    // Observed before there was a probe.
     assert_eq!(states(&first), ["healthy", "healthy"]);
     let script = Script::new([("a", Does::Fail), ("b", Does::Fail)]);
     let probed = first
@@ -38,7 +38,7 @@ async fn health_is_one_whichever_handle_asks() {
     start(&probed);
     sleep(secs(10)).await;
     assert!(states(&first)[0].contains("out of order"));
-    // An edit by the one that was not told of the availability.
+    // An edit by the handle on which the availability was not set.
     first.add(named("c"));
     first.remove("c:80");
     assert_eq!(used(&probed).len(), 1, "never the last");
@@ -46,7 +46,7 @@ async fn health_is_one_whichever_handle_asks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_judge_who_changes_his_mind_by_himself_is_asked_in_time() {
-    /// Unhealthy when nothing was heard for 30 s after the first word.
+    /// Evaluator: unhealthy without an event for 30 s after the first one.
     #[derive(Clone, Debug, Default)]
     struct Silence(Option<Instant>);
     impl HealthEvaluator for Silence {
@@ -97,7 +97,7 @@ async fn an_upstream_that_flaps_is_left_out_for_longer_each_time() {
         out.push(fell.elapsed().as_secs());
     }
     assert_eq!(out, [10, 20, 30, 40]);
-    // One failure is enough on trial; one success ends it.
+    // One failure is enough while half-open; one success ends the state.
     accept(&pool, "a");
     let told = diary.read();
     assert_eq!(told.len(), 9);
@@ -118,7 +118,7 @@ async fn an_upstream_that_flaps_within_its_probes_does_not_flap_the_clients() {
         .health_policy(Consecutive::new().fails(3).passes(2));
     let diary = Diary::of(&pool);
     start(&pool);
-    // Two failures, one pass, over and over: never three in a row.
+    // Two failures, one pass, repeatedly: never three in a row.
     for round in 0..100 {
         let does = if round % 3 == 2 {
             Does::Pass
@@ -219,7 +219,7 @@ async fn those_that_come_back_and_those_that_join_start_slowly() {
     assert_eq!(used(&pool), ["a", "b"]);
     assert!(readiness("a") < 0.02);
     sleep(secs(50)).await;
-    // It passes its trial, which is no reason to begin anew.
+    // A success while half-open does not restart the slow start.
     accept(&pool, "a");
     assert!((readiness("a") - 0.5).abs() < 0.01);
     pool.add(named("c"));
@@ -308,7 +308,7 @@ async fn what_began_before_an_ejection_says_nothing_after_it() {
     assert_eq!(states(&pool)[0], "on trial");
 }
 
-/// Keeps what is logged.
+/// Writer that keeps the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -338,8 +338,8 @@ async fn every_change() {
 
 #[tokio::test(start_paused = true)]
 async fn every_change_is_logged_with_its_cause() {
-    // Once unheard: a place in the code that another test's thread is just passing for the first
-    // time may be noted as one that nobody listens to.
+    // Logs once without a subscriber: a callsite that another test's thread is registering at this
+    // moment may be cached as one without subscribers.
     every_change().await;
     let lines = Lines::default();
     let writer = lines.clone();

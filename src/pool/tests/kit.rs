@@ -1,4 +1,4 @@
-//! Probes, observers and tunnels that do as the test says.
+//! Probes, observers and tunnels that follow the test's script.
 
 use std::{
     collections::HashMap,
@@ -44,26 +44,26 @@ pub(super) fn start(pool: &Pool) {
     pool.watch_by(&Dialer::default());
 }
 
-/// What the upstreams are taken for, in words.
+/// Returns the health states of the upstreams, as text.
 pub(super) fn states(pool: &Pool) -> Vec<String> {
     let snapshot = pool.snapshot();
     let states = snapshot.iter().map(|upstream| upstream.health.to_string());
     states.collect()
 }
 
-/// The upstreams that are in use.
+/// Returns the upstreams that are in use.
 pub(super) fn used(pool: &Pool) -> Vec<String> {
     let used = pool.snapshot().into_iter().filter(|status| status.is_used);
     used.map(|status| status.name.replace(":80", "")).collect()
 }
 
-/// A client's handshake has failed to connect.
+/// Records a client's handshake that failed to connect.
 pub(super) fn refuse(pool: &Pool, name: &str) {
     let kind = HealthEventKind::ConnectFailed(ErrorKind::Connect);
     tell(pool, name, kind);
 }
 
-/// A client's handshake was accepted.
+/// Records a client's handshake that was accepted.
 pub(super) fn accept(pool: &Pool, name: &str) {
     let latency = Duration::ZERO;
     tell(pool, name, HealthEventKind::Accepted { latency });
@@ -95,7 +95,7 @@ pub(super) fn open(registry: &Registry, member: Arc<Member>) -> Listed {
     })
 }
 
-/// What an upstream does when it is probed.
+/// Reaction of an upstream to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Does {
     Pass,
@@ -104,7 +104,7 @@ pub(super) enum Does {
     Panic,
 }
 
-/// A probe that meets what the test says, and remembers whom it asked and when.
+/// Probe with scripted results, which records each target and time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Script(Arc<Mutex<Log>>);
 
@@ -131,19 +131,19 @@ impl Script {
         self.0.lock().unwrap().does.insert(name.to_owned(), does);
     }
 
-    /// When this one was asked.
+    /// Returns the times at which this upstream was probed.
     pub(super) fn asked(&self, name: &str) -> Vec<Instant> {
         let log = self.0.lock().unwrap();
         let asked = log.asked.iter().filter(|(_, asked)| asked == name);
         asked.map(|(at, _)| *at).collect()
     }
 
-    /// How many probes of one upstream were under way at once, at most.
+    /// Returns the maximum number of concurrent probes of one upstream.
     pub(super) fn most_at_once(&self) -> usize {
         self.0.lock().unwrap().most
     }
 
-    /// How many probes are under way.
+    /// Returns the number of probes under way.
     pub(super) fn running(&self) -> usize {
         self.0.lock().unwrap().running.values().sum()
     }
@@ -184,7 +184,7 @@ impl Probe for Script {
     }
 }
 
-/// Writes down what an observer is told, in words.
+/// Observer that records its notifications as text.
 #[derive(Debug, Default)]
 pub(super) struct Diary(Mutex<Vec<String>>);
 
@@ -196,7 +196,7 @@ impl Diary {
         diary
     }
 
-    /// What was written since the last look.
+    /// Returns the records since the last call.
     pub(super) fn read(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }

@@ -20,7 +20,7 @@ fn listed(pool: &Pool) -> Registry {
     registry
 }
 
-/// With what words the tunnel was told to close, and when.
+/// Returns the reason and time of the tunnel's close command.
 fn told(tunnel: &Listed) -> Option<(String, Instant)> {
     match tunnel.entry().take_command()? {
         Command::Close { frame, at, .. } => {
@@ -87,7 +87,7 @@ async fn a_handshake_that_was_under_way_when_its_upstream_was_lost_is_no_excepti
     pool.close_if_lost(&before, tunnel.entry());
     assert_eq!(told(&tunnel).unwrap().0, "upstream removed");
 
-    // It is back, and what comes then is not meant.
+    // The upstream is back, and later leases are not affected.
     sleep(secs(1)).await;
     pool.add(named("a"));
     let after = lease(&pool).await.unwrap();

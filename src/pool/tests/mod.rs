@@ -1,4 +1,4 @@
-//! Pools on a paused clock, without a socket.
+//! Tests of pools on a paused clock, without a socket.
 
 mod drains;
 mod health;

@@ -73,7 +73,7 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
     assert_eq!(script.asked("b").len(), 10);
     script.set("a", Does::Pass);
     sleep(secs(20)).await;
-    // The clumsy one came first, and took the news with it.
+    // The observer panicked first, and the notification was lost with it.
     assert_eq!(diary.read(), [""; 0]);
     drop((first, clumsy));
 
@@ -120,7 +120,7 @@ async fn those_that_hang_do_not_shut_the_others_out() {
     start(&pool);
     sleep(secs(120)).await;
     for name in &names {
-        // A round of the hanging takes 10 s.
+        // A round of the probes that hang takes 10 s.
         let asked = script.asked(name).len();
         assert!(
             (10..=13).contains(&asked),
@@ -192,7 +192,7 @@ fn when_a_runtime_ends_another_goes_on_with_the_probes() {
     };
     run(8);
     assert_eq!((script.asked("a").len(), script.asked("b").len()), (1, 2));
-    // Its clock begins where the first one began.
+    // The clock of the second runtime begins where the first one's began.
     run(16);
     assert_eq!(script.most_at_once(), 1);
     assert_eq!(script.asked("a").len(), 2);
@@ -214,7 +214,7 @@ async fn what_clients_find_out_brings_the_next_probe_forward() {
     refuse(&pool, "a");
     assert_ne!(states(&pool), ["healthy"]);
     sleep(secs(10)).await;
-    // At once, then as often as unhealthy ones are, until it has passed twice.
+    // Immediately, then at the unhealthy interval, until two probes have passed.
     let asked = script.asked("a");
     assert_eq!(asked, [began, began + secs(60), began + secs(62)]);
     assert_eq!(states(&pool), ["healthy"]);

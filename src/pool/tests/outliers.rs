@@ -14,7 +14,7 @@ use super::kit::{Diary, accept, pool, refuse, secs, start, states, used};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// Failures are spread so thinly that nobody falls by himself.
+/// Failures are spread so thinly that no upstream becomes unhealthy by itself.
 fn serve(pool: &Pool, name: &str, good: u32, bad: u32) {
     for round in 0..good.max(bad) {
         if round < good {
@@ -54,7 +54,7 @@ async fn one_that_does_worse_than_the_others_is_ejected_and_comes_back() {
     sleep(secs(10)).await;
     assert_eq!(used(&pool), NAMES);
     assert_eq!(diary.read(), ["a on trial"]);
-    // What it did before is forgotten.
+    // Earlier events are forgotten.
     for name in NAMES {
         serve(&pool, name, 100, 0);
     }
@@ -85,7 +85,7 @@ async fn when_all_do_badly_nobody_is_ejected() {
     assert_eq!(used(&pool), NAMES);
 }
 
-/// Names everybody who has failed at all, in the pool's order.
+/// Outlier policy that ejects every upstream with a failure, in the pool's order.
 #[derive(Debug)]
 struct Strict;
 
@@ -97,7 +97,7 @@ impl OutlierPolicy for Strict {
     fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier> {
         let bad = pool.iter().enumerate().filter(|(_, tally)| tally.bad > 0);
         let bad = bad.map(|(index, _)| Outlier::new(index, "not perfect"));
-        // One that is not there, too.
+        // An index outside the pool, too.
         bad.chain([Outlier::new(99, "who is that?")]).collect()
     }
 }
@@ -136,7 +136,7 @@ async fn what_an_ejected_one_does_is_not_counted() {
     serve(&pool, "a", 1, 1);
     sleep(secs(10)).await;
     assert_eq!(used(&pool), ["b", "c", "d", "e"]);
-    // Handshakes that were under way still.
+    // Handshakes that were still under way.
     serve(&pool, "a", 0, 50);
     sleep(secs(120)).await;
     assert_eq!(used(&pool), NAMES);

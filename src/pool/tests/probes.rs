@@ -1,4 +1,4 @@
-//! Upstreams that speak WebSocket, or only pretend to, before a pool that probes them.
+//! Tests of pools that probe upstreams which speak WebSocket, or only pretend to.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use crate::{
 
 use super::kit::{Diary, pool, secs, states, used};
 
-/// Leads each host to its script.
+/// Connector that leads each host to its script.
 #[derive(Debug)]
 struct Hosts(Vec<(&'static str, Arc<Scripted>)>);
 
@@ -34,7 +34,8 @@ impl Connect for Hosts {
     }
 }
 
-/// A pool of these, probed by a WebSocket every 10 s; the healthy answer in no time.
+/// Returns a pool of these hosts with a WebSocket probe every 10 s; healthy hosts respond
+/// immediately.
 fn probed(hosts: Vec<(&'static str, Arc<Scripted>)>) -> Pool {
     let names: Vec<_> = hosts.iter().map(|(name, _)| *name).collect();
     let pool = pool(&names)
@@ -48,7 +49,7 @@ fn probed(hosts: Vec<(&'static str, Arc<Scripted>)>) -> Pool {
     pool
 }
 
-/// Speaks WebSocket, and has this to say to plain requests.
+/// Returns an upstream that speaks WebSocket, and sends this response to plain requests.
 fn websocket_only(plain: &'static str) -> Arc<Scripted> {
     Scripted::new(move |mut far| async move {
         let request = far.request().await;
@@ -128,7 +129,7 @@ async fn upstreams_that_only_pretend_are_found_and_it_is_said_how() {
         ]
     );
     assert_eq!(used(&pool), ["good"]);
-    // What a snapshot tells is the same, with since when.
+    // The snapshot shows the same, with the time.
     let snapshot = pool.snapshot();
     assert_eq!(snapshot[0].health.since(), Instant::now() - secs(1));
     let last = snapshot[0].last_probe.clone().unwrap();

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 ///
 /// # Examples
 ///
-/// A spare upstream, which is always used:
+/// A policy that always uses the first upstream:
 ///
 /// ```
 /// use wsplice::health::{Admitted, Availability, UpstreamHealth};
