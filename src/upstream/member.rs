@@ -18,7 +18,7 @@ use crate::{
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
-use super::Upstream;
+use super::definition::Upstream;
 
 /// Upstream in a pool, with its state.
 pub(crate) struct Member {

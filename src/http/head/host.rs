@@ -1,15 +1,15 @@
-//! The host that a request is for.
+//! The host of a request.
 
-/// A host name or address, and the port where one is written.
+/// A host name or address, and the port if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Host<'a> {
-    /// In the case in which it was sent; IPv6 addresses in brackets; no trailing dot.
+    /// The name in its original case; IPv6 addresses in brackets; no trailing dot.
     pub(crate) name: &'a str,
     pub(crate) port: Option<u16>,
 }
 
 impl<'a> Host<'a> {
-    /// Parses `uri-host [ ":" port ]` (RFC 9110 §7.2). User information is no part of it.
+    /// Parses `uri-host [ ":" port ]` (RFC 9110 §7.2), which excludes user information.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (name, port) = split_port(text)?;
         let port = match port {
@@ -23,8 +23,8 @@ impl<'a> Host<'a> {
         (!name.is_empty()).then_some(Self { name, port })
     }
 
-    /// Parses the authority of a URI: a host that user information may precede.
-    pub(crate) fn of_authority(authority: &'a http::uri::Authority) -> Option<Self> {
+    /// Parses the authority of a URI: a host, possibly after user information.
+    pub(crate) fn from_authority(authority: &'a http::uri::Authority) -> Option<Self> {
         Self::parse(authority.as_str().rsplit('@').next()?)
     }
 }
@@ -47,13 +47,14 @@ fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
     name.bytes().all(is_in_name).then_some((name, port))
 }
 
-/// What an IP literal is made of: hexadecimal, `:`, and `.` for an embedded IPv4 address
-/// (RFC 3986 §3.2.2); zones and future versions are not for requests.
+/// Returns whether an IP literal may contain this byte: hexadecimal, `:`, and `.` for an embedded
+/// IPv4 address (RFC 3986 §3.2.2). Requests may not contain zones or future versions.
 fn is_in_address(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || matches!(byte, b'[' | b']' | b':' | b'.')
 }
 
-/// What a registered name is made of (RFC 3986 §3.2.2), less `!$&'()*+,;=`, which no name has.
+/// Returns whether a registered name may contain this byte (RFC 3986 §3.2.2, less `!$&'()*+,;=`,
+/// which names in use do not contain).
 fn is_in_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)
 }
@@ -129,7 +130,7 @@ mod tests {
     fn user_information_is_not_the_host() {
         let authority = "evil.example:x@good.example:81".parse().unwrap();
         assert_eq!(
-            Host::of_authority(&authority),
+            Host::from_authority(&authority),
             host("good.example", Some(81))
         );
     }

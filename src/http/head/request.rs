@@ -1,4 +1,4 @@
-//! The borrowed view itself.
+//! The borrowed view of a request's head.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,9 +13,9 @@ use crate::http::headers::{members, only_line};
 
 /// A borrowed view of a request's head.
 ///
-/// It is what a [`Matcher`](crate::matcher::Matcher) looks at. Making one copies nothing;
-/// what takes work to find out, such as [`path`](Self::path) and [`host`](Self::host), is
-/// worked out when it is first asked for, and once.
+/// [`Matcher`](crate::matcher::Matcher)s evaluate this view. Creating one copies nothing; values
+/// that need parsing, such as [`path`](Self::path) and [`host`](Self::host), are computed at their
+/// first use, and once.
 ///
 /// # Examples
 ///
@@ -69,70 +69,69 @@ impl<'a> From<&'a request::Parts> for RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Says who the client is.
+    /// Sets the client's address.
     ///
-    /// That takes knowledge that a request does not carry: the peer of the connection, and
-    /// which proxies before this one are trusted.
+    /// A request does not carry it: the address depends on the peer of the connection, and on the
+    /// trusted proxies before this one.
     #[must_use]
     pub fn with_client_ip(mut self, client_ip: impl Into<IpAddr>) -> Self {
         self.client_ip = Some(client_ip.into());
         self
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The request target as it was sent. What is forwarded is made from this one.
+    /// Returns the request target as it was sent. The forwarded target is made from this one.
     pub fn uri(&self) -> &'a Uri {
         self.uri
     }
 
-    /// The HTTP version.
+    /// Returns the HTTP version.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// All header lines.
+    /// Returns all header lines.
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
-    /// What the server and earlier layers attached to the request.
+    /// Returns the extensions that the server and earlier layers attached to the request.
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
     }
 
-    /// The client's address, where it is known.
+    /// Returns the client's address, if it is known.
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.client_ip
     }
 
-    /// The host that the request is for, without port and trailing dot.
+    /// Returns the requested host, without port and trailing dot.
     ///
-    /// IPv6 addresses keep their brackets, names the case in which they were sent. A target
-    /// that names a host (absolute form, or `:authority` in HTTP/2) goes before the `Host`
-    /// header, which then counts for nothing (RFC 9112 §3.2.2). `None` when there is no
-    /// host, more than one, or one that does not parse.
+    /// IPv6 addresses keep their brackets, names the case in which they were sent. A target that
+    /// names a host (absolute form, or `:authority` in HTTP/2) replaces the `Host` header (RFC 9112
+    /// §3.2.2). Returns `None` if there is no host, more than one, or one that does not parse.
     pub fn host(&self) -> Option<&'a str> {
         self.host_and_port().map(|host| host.name)
     }
 
-    /// The path in the form that matchers compare; see [the module](super#the-path).
+    /// Returns the path in the form that matchers compare; see [the module](super#the-path).
     ///
-    /// Empty when the target has no path: `OPTIONS *`, and the `host:port` of a plain
+    /// The path is empty if the target has none: `OPTIONS *`, and the `host:port` of a plain
     /// `CONNECT`.
     pub fn path(&self) -> &str {
         self.readings().primary()
     }
 
-    /// The query as it was sent, without the `?`.
+    /// Returns the query as it was sent, without the `?`.
     pub fn query(&self) -> Option<&'a str> {
         self.uri.query()
     }
 
-    /// The subprotocols that the client offers, over all lines of `Sec-WebSocket-Protocol`,
+    /// Returns the subprotocols that the client offers, over all lines of `Sec-WebSocket-Protocol`,
     /// in its order of preference (RFC 6455 §4.1).
     pub fn subprotocols(&self) -> &[&'a str] {
         self.subprotocols.get_or_init(|| {
@@ -142,23 +141,23 @@ impl<'a> RequestHead<'a> {
         })
     }
 
-    /// The value of the `Origin` header: `scheme://host[:port]`, or `null`.
+    /// Returns the value of the `Origin` header: `scheme://host[:port]`, or `null`.
     ///
-    /// `None` when there is none, or more than one, which no browser sends (RFC 6454 §7.3).
+    /// Returns `None` if the header is missing or repeated, which no browser does (RFC 6454 §7.3).
     pub fn origin(&self) -> Option<&'a str> {
         only_text(self.headers, &ORIGIN)
     }
 
     pub(crate) fn host_and_port(&self) -> Option<Host<'a>> {
         *self.host.get_or_init(|| match self.uri.authority() {
-            Some(authority) => Host::of_authority(authority),
+            Some(authority) => Host::from_authority(authority),
             None => only_text(self.headers, &HOST).and_then(Host::parse),
         })
     }
 
-    /// Whether `test` holds for this request, whichever way its path is read.
+    /// Returns whether `test` holds for every reading of this request's path.
     ///
-    /// Never so where nobody can tell how the path will be read.
+    /// Returns `false` if the readings are unknown.
     pub(crate) fn holds_for_every_reading(&self, test: impl Fn(&RequestHead<'_>) -> bool) -> bool {
         let Some(others) = self.readings().others() else {
             return false;
@@ -189,11 +188,11 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// This head, where the path is read as `path`.
+    /// Returns this head with `path` as the reading of its path.
     fn reading<'b>(&'b self, path: &'b str) -> RequestHead<'b> {
         RequestHead {
             client_ip: self.client_ip,
-            path: OnceLock::from(PathReadings::settled(path)),
+            path: OnceLock::from(PathReadings::single(path)),
             ..RequestHead::new(
                 self.method,
                 self.uri,
@@ -205,11 +204,11 @@ impl<'a> RequestHead<'a> {
     }
 
     fn readings(&self) -> &PathReadings<'a> {
-        self.path.get_or_init(|| PathReadings::of(self.uri.path()))
+        self.path.get_or_init(|| PathReadings::new(self.uri.path()))
     }
 }
 
-/// Methods, paths and addresses only: a query or a header may carry a credential.
+/// Shows methods, paths and addresses only: a query or a header may carry a credential.
 impl fmt::Debug for RequestHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestHead")
@@ -221,8 +220,8 @@ impl fmt::Debug for RequestHead<'_> {
     }
 }
 
-/// The value of the header `name` when it has exactly one line, and that is text.
-/// The text of a header that may stand only once.
+/// Returns the text of a header that may occur only once; `None` if it is missing, repeated or not
+/// text.
 fn only_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     Some(only_line(headers, name)?.to_str().ok()?.trim_ascii())
 }

@@ -1,12 +1,12 @@
-//! A matcher with its type forgotten.
+//! A type-erased matcher.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// A matcher of any type, cheap to clone; see [`Matcher::boxed`].
+/// A type-erased matcher, cheap to clone; see [`Matcher::boxed`].
 ///
 /// # Examples
 ///
@@ -19,7 +19,7 @@ use crate::http::head::RequestHead;
 pub struct AnyMatcher(Arc<dyn Matcher>);
 
 impl AnyMatcher {
-    /// Forgets the type of `matcher`.
+    /// Erases the type of `matcher`.
     #[must_use]
     pub fn new(matcher: impl Matcher + 'static) -> Self {
         Self(Arc::new(matcher))

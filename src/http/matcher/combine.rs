@@ -1,29 +1,29 @@
-//! Two matchers into one, and one into its contrary.
+//! Combinations of two matchers, and the negation of one.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// Matches what both match; see [`Matcher::and`].
+/// Matches if both matchers match; see [`Matcher::and`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct And<A, B> {
     first: A,
     second: B,
 }
 
-/// Matches what either matches; see [`Matcher::or`].
+/// Matches if either matcher matches; see [`Matcher::or`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Or<A, B> {
     first: A,
     second: B,
 }
 
-/// Matches what another matcher does not; see [`not`].
+/// Matches if another matcher does not; see [`not`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Not<M> {
     matcher: M,
 }
 
-/// Matches what `matcher` does not.
+/// Matches requests that `matcher` does not match.
 ///
 /// # Examples
 ///
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::http::matcher::testing::Spy;
 
-    fn answer(matcher: &impl Matcher) -> bool {
+    fn is_match(matcher: &impl Matcher) -> bool {
         let request = http::Request::new(());
         matcher.matches(&RequestHead::from(&request))
     }
@@ -91,22 +91,22 @@ mod tests {
     #[test]
     fn and_or_and_not_follow_their_truth_tables() {
         for (a, b) in [(false, false), (false, true), (true, false), (true, true)] {
-            let (first, second) = (Spy::saying(a), Spy::saying(b));
-            assert_eq!(answer(&first.clone().and(second.clone())), a && b);
-            assert_eq!(answer(&first.clone().or(second)), a || b);
-            assert_eq!(answer(&not(first)), !a);
+            let (first, second) = (Spy::new(a), Spy::new(b));
+            assert_eq!(is_match(&first.clone().and(second.clone())), a && b);
+            assert_eq!(is_match(&first.clone().or(second)), a || b);
+            assert_eq!(is_match(&not(first)), !a);
         }
     }
 
     #[test]
-    fn the_second_is_asked_only_where_it_matters() {
-        let second = Spy::saying(true);
-        assert!(!answer(&Spy::saying(false).and(second.clone())));
-        assert!(answer(&Spy::saying(true).or(second.clone())));
-        assert_eq!(second.times_asked(), 0);
+    fn the_second_is_evaluated_only_if_it_matters() {
+        let second = Spy::new(true);
+        assert!(!is_match(&Spy::new(false).and(second.clone())));
+        assert!(is_match(&Spy::new(true).or(second.clone())));
+        assert_eq!(second.evaluations(), 0);
 
-        assert!(answer(&Spy::saying(true).and(second.clone())));
-        assert!(answer(&Spy::saying(false).or(second.clone())));
-        assert_eq!(second.times_asked(), 2);
+        assert!(is_match(&Spy::new(true).and(second.clone())));
+        assert!(is_match(&Spy::new(false).or(second.clone())));
+        assert_eq!(second.evaluations(), 2);
     }
 }

@@ -1,18 +1,19 @@
-//! The trait, and what implements it besides the matchers of this module.
+//! The trait `Matcher` and its implementations for closures and pointers.
 
 use std::sync::Arc;
 
-use super::{And, AnyMatcher, Not, Or};
+use super::{
+    any_matcher::AnyMatcher,
+    combine::{And, Not, Or},
+};
 use crate::http::head::RequestHead;
 
-/// Says whether a request is one of ours.
+/// Selects the requests that the layer handles.
 ///
-/// Closures are matchers. So are an `Arc` of any matcher, `Box<dyn Matcher>` and
-/// `&dyn Matcher`.
+/// Closures are matchers. So are an `Arc` of any matcher, `Box<dyn Matcher>` and `&dyn Matcher`.
 ///
-/// A matcher answers at once and looks at nothing but the head. It may be asked more than once
-/// about one request, each time with another [`path`](RequestHead::path); see
-/// [`owns`](super::owns).
+/// A matcher does not block and depends on the head alone. One request may be evaluated several
+/// times, each time with another [`path`](RequestHead::path); see [`owns`](super::owns).
 ///
 /// # Examples
 ///
@@ -29,10 +30,10 @@ use crate::http::head::RequestHead;
 /// matching(shared);
 /// ```
 pub trait Matcher: Send + Sync {
-    /// Whether this request matches.
+    /// Returns whether this request matches.
     fn matches(&self, request: &RequestHead<'_>) -> bool;
 
-    /// Matches what both match. `other` is not asked where this one says no.
+    /// Matches if both match. `other` is not evaluated if this one does not match.
     fn and<M: Matcher>(self, other: M) -> And<Self, M>
     where
         Self: Sized,
@@ -40,7 +41,7 @@ pub trait Matcher: Send + Sync {
         And::new(self, other)
     }
 
-    /// Matches what either matches. `other` is not asked where this one says yes.
+    /// Matches if either matches. `other` is not evaluated if this one matches.
     fn or<M: Matcher>(self, other: M) -> Or<Self, M>
     where
         Self: Sized,
@@ -48,7 +49,7 @@ pub trait Matcher: Send + Sync {
         Or::new(self, other)
     }
 
-    /// Matches what this one does not.
+    /// Matches if this one does not.
     fn not(self) -> Not<Self>
     where
         Self: Sized,
@@ -56,7 +57,7 @@ pub trait Matcher: Send + Sync {
         Not::new(self)
     }
 
-    /// This matcher with its type forgotten, for a list of different ones or for a field.
+    /// Erases the type of this matcher, for a list of different ones or for a field.
     fn boxed(self) -> AnyMatcher
     where
         Self: Sized + 'static,
@@ -74,8 +75,8 @@ where
     }
 }
 
-// `Arc` is no `Fn`, so this one may be generic. `Box` and `&` of a closure are closures
-// themselves; of matchers, only the ones with a forgotten type can be told from those.
+// `Arc` does not implement `Fn`, so this one may be generic. `Box` and `&` of a closure are
+// closures themselves; only type-erased matchers can be distinguished from those.
 impl<M: Matcher + ?Sized> Matcher for Arc<M> {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
         (**self).matches(request)
@@ -102,7 +103,7 @@ mod tests {
         websocket,
     };
 
-    fn answer(matcher: &impl Matcher) -> bool {
+    fn is_match(matcher: &impl Matcher) -> bool {
         let request = http::Request::get("/ws/x").body(()).unwrap();
         matcher.matches(&RequestHead::from(&request))
     }
@@ -110,11 +111,11 @@ mod tests {
     #[test]
     fn closures_are_matchers_also_behind_pointers() {
         let on_ws = |head: &RequestHead<'_>| head.path() == "/ws/x";
-        assert!(answer(&on_ws));
-        assert!(answer(&&on_ws));
-        assert!(answer(&Box::new(on_ws)));
-        assert!(answer(&Arc::new(on_ws)));
-        assert!(!answer(&on_ws.not()));
+        assert!(is_match(&on_ws));
+        assert!(is_match(&&on_ws));
+        assert!(is_match(&Box::new(on_ws)));
+        assert!(is_match(&Arc::new(on_ws)));
+        assert!(!is_match(&on_ws.not()));
     }
 
     #[test]
@@ -122,14 +123,14 @@ mod tests {
         let arc: Arc<dyn Matcher> = Arc::new(path("/ws/*"));
         let boxed: Box<dyn Matcher> = Box::new(path("/ws/*"));
         let borrowed: &dyn Matcher = &path("/ws/*");
-        assert!(answer(&arc) && answer(&boxed) && answer(&borrowed));
-        assert!(answer(&Arc::new(path("/ws/*"))));
-        assert!(!answer(&arc.and(path("/other"))));
+        assert!(is_match(&arc) && is_match(&boxed) && is_match(&borrowed));
+        assert!(is_match(&Arc::new(path("/ws/*"))));
+        assert!(!is_match(&arc.and(path("/other"))));
     }
 
     #[test]
     fn different_matchers_meet_in_one_list() {
-        assert!(answer(&all([
+        assert!(is_match(&all([
             path("/ws/*").boxed(),
             method(http::Method::GET).boxed(),
             (|_: &RequestHead<'_>| true).boxed(),

@@ -1,10 +1,10 @@
-//! How an opening handshake can be wrong.
+//! Faults of an opening handshake.
 
 use std::{error, fmt};
 
-/// What is wrong with a WebSocket opening handshake.
+/// Fault of a WebSocket opening handshake.
 ///
-/// The sentence that it displays is the body of the client's answer.
+/// The displayed sentence is the body of the response to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -14,15 +14,15 @@ pub enum Malformed {
     HttpVersion,
     /// The `Connection` header does not name `upgrade` (RFC 6455 §4.2.1, item 4).
     Connection,
-    /// There is no `Host`, or more than one (RFC 6455 §4.2.1, item 2; RFC 9112 §3.2).
+    /// The `Host` header is missing or repeated (RFC 6455 §4.2.1, item 2; RFC 9112 §3.2).
     Host,
-    /// There is no `Sec-WebSocket-Key`, or more than one (RFC 6455 §11.3.1).
+    /// The `Sec-WebSocket-Key` header is missing or repeated (RFC 6455 §11.3.1).
     KeyCount,
     /// The `Sec-WebSocket-Key` is not 16 bytes in base64 (RFC 6455 §4.2.1, item 5).
     Key,
     /// The `Sec-WebSocket-Version` is missing or not 13 (RFC 6455 §4.2.1, item 6).
     Version,
-    /// The request announces a body, which would leave in doubt where the frames begin.
+    /// The request announces a body, which would make the start of the frames ambiguous.
     Body,
     /// The request target has no path.
     Target,

@@ -6,7 +6,10 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
 /// Type-erased load-balancing policy, cheap to clone.
 ///

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::upstream::Member;
+use crate::upstream::member::Member;
 
 /// Upstreams that may be picked for a request.
 #[derive(Clone, Copy)]

@@ -2,7 +2,11 @@
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates, sampling::better_of_two};
+use super::{
+    candidates::{Candidate, Candidates},
+    sampling::better_of_two,
+    traits::Balance,
+};
 
 /// Least-tunnels policy: of two random upstreams, picks the one with fewer tunnels. The default.
 ///

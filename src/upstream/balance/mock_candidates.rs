@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    upstream::admission::{Admission, Visit},
-    upstream::{Member, Upstream},
+use crate::upstream::{
+    admission::{Admission, Visit},
+    definition::Upstream,
+    member::Member,
 };
 
-use super::Candidates;
+use super::candidates::Candidates;
 
 /// Mock candidates: upstreams outside any pool, for tests of a policy.
 ///

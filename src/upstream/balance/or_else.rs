@@ -4,7 +4,10 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
 /// Policy with a fallback: uses the second where the first picks none; see [`Balance::or_else`].
 #[derive(Clone, Debug)]

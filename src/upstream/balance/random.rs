@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidates};
+use super::{candidates::Candidates, traits::Balance};
 
 /// Random load-balancing policy: picks by [effective weight](super::Candidate::effective_weight).
 #[derive(Clone, Copy, Debug, Default)]

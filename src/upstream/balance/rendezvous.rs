@@ -7,8 +7,11 @@ use http::{HeaderName, HeaderValue};
 use crate::{hash::join, http::head::RequestHead, http::headers::ClientScheme};
 
 use super::{
-    AnyBalance, Balance, Candidate, Candidates, LeastTunnels,
+    any_balance::AnyBalance,
+    candidates::{Candidate, Candidates},
+    least_tunnels::LeastTunnels,
     request_key::{RequestKey, of_bytes},
+    traits::Balance,
 };
 
 /// Rendezvous-hashing policy: sends requests with the same key to the same upstream.

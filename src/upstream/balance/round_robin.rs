@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
 /// Round-robin policy: picks the upstreams in turn, regardless of weight. An upstream in a slow
 /// start skips some of its turns.

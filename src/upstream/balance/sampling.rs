@@ -1,6 +1,6 @@
 //! Random samples of candidates.
 
-use super::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates};
 
 /// Candidate with its index.
 pub(super) type Placed<'a> = (usize, Candidate<'a>);

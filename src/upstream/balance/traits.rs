@@ -6,7 +6,10 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
-use super::{Candidate, Candidates, OrElse};
+use super::{
+    candidates::{Candidate, Candidates},
+    or_else::OrElse,
+};
 
 /// Load-balancing policy: picks an upstream for a handshake.
 ///

@@ -8,7 +8,10 @@ use std::{
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
 /// Weighted round-robin policy: picks the upstreams in turn, each as often as its weight, smoothly
 /// interleaved: weights of 5, 1 and 1 give `a a b a c a a`, as in nginx.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Discover, Discovering};
-use crate::upstream::Upstream;
+use super::traits::{Discover, Discovering};
+use crate::upstream::definition::Upstream;
 
 /// Source adapter that changes each upstream; made by [`Discover::each`].
 #[derive(Clone)]

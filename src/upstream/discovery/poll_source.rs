@@ -4,8 +4,12 @@ use std::{fmt, future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Discover, DiscoverError, Discovering, pace::Pace};
-use crate::{instant::FAR, upstream::Upstream};
+use super::{
+    error::DiscoverError,
+    pace::Pace,
+    traits::{Discover, Discovering},
+};
+use crate::{instant::FAR, upstream::definition::Upstream};
 
 /// Lower bound of the interval; a shorter one must be a mistake.
 const SHORTEST: Duration = Duration::from_millis(10);

@@ -1,7 +1,7 @@
 //! Source with one fixed set of upstreams.
 
-use super::{Discover, Discovering};
-use crate::upstream::Upstream;
+use super::traits::{Discover, Discovering};
+use crate::upstream::definition::Upstream;
 
 /// Source with one fixed set of upstreams.
 ///

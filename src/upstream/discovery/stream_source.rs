@@ -4,8 +4,11 @@ use std::{fmt, future::poll_fn, pin::Pin};
 
 use futures_core::Stream;
 
-use super::{Discover, DiscoverError, Discovering};
-use crate::{error::BoxError, upstream::Upstream};
+use super::{
+    error::DiscoverError,
+    traits::{Discover, Discovering},
+};
+use crate::{error::BoxError, upstream::definition::Upstream};
 
 /// Source that reads complete sets of upstreams, or errors, from a stream.
 ///

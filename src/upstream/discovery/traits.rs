@@ -4,9 +4,9 @@ use std::{fmt, future::Future, pin::Pin};
 
 use tokio::sync::mpsc;
 
-use crate::upstream::Upstream;
+use crate::upstream::definition::Upstream;
 
-use super::{DiscoverError, MapUpstreams};
+use super::{error::DiscoverError, map_upstreams::MapUpstreams};
 
 /// Future returned by [`Discover::discover`].
 pub type Discovering<'a> =

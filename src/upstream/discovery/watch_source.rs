@@ -2,8 +2,8 @@
 
 use tokio::sync::watch;
 
-use super::{Discover, Discovering};
-use crate::upstream::Upstream;
+use super::traits::{Discover, Discovering};
+use crate::upstream::definition::Upstream;
 
 /// Source that reads a `watch` channel: its value at the start, and each later one.
 ///

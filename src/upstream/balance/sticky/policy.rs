@@ -5,9 +5,14 @@ use std::{fmt, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, header::SET_COOKIE};
 
 use crate::{
-    http::head::RequestHead,
-    http::headers::ClientScheme,
-    upstream::balance::{AnyBalance, Balance, Candidate, Candidates, LeastTunnels, cookies},
+    http::{head::RequestHead, headers::ClientScheme},
+    upstream::balance::{
+        any_balance::AnyBalance,
+        candidates::{Candidate, Candidates},
+        cookies,
+        least_tunnels::LeastTunnels,
+        traits::Balance,
+    },
 };
 
 use super::{

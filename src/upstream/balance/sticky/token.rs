@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::upstream::balance::{Candidate, Candidates};
+use crate::upstream::balance::candidates::{Candidate, Candidates};
 
 /// Creates tokens that identify an upstream, and verifies them.
 ///

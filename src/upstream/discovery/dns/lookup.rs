@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 
-use crate::upstream::discovery::DiscoverError;
+use crate::upstream::discovery::error::DiscoverError;
 
 use super::{
     name::DnsName,

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{
     net::connect::{Resolve, Resolving},
-    upstream::discovery::DiscoverError,
+    upstream::discovery::error::DiscoverError,
 };
 
 use super::{

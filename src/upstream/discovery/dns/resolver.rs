@@ -15,7 +15,7 @@ use hickory_resolver::{
     system_conf::read_system_conf,
 };
 
-use crate::{error::BoxError, upstream::discovery::DiscoverError};
+use crate::{error::BoxError, upstream::discovery::error::DiscoverError};
 
 use super::{
     lookup::{IpVersion, LookingUp, Lookup},

@@ -7,8 +7,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::{
     instant::FAR,
     net::connect::Address,
-    upstream::Upstream,
-    upstream::discovery::{Discover, DiscoverError, Discovering, pace::Pace},
+    upstream::{
+        definition::Upstream,
+        discovery::{
+            error::DiscoverError,
+            pace::Pace,
+            traits::{Discover, Discovering},
+        },
+    },
 };
 
 use super::{

@@ -4,7 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthEvaluator, HealthPolicy, Verdict, plural::counted};
+use super::{
+    plural::counted,
+    traits::{HealthEvaluator, HealthPolicy, Verdict},
+};
 use crate::{
     instant::saturating_add,
     upstream::health::{

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy};
+use super::{
+    combine::AnyOf,
+    consecutive::Consecutive,
+    failure_rate::FailureRate,
+    traits::{HealthEvaluator, HealthPolicy},
+};
 use crate::upstream::health::signals::Signals;
 
 /// Passive health policy: judges by clients' handshakes; the default without a probe.

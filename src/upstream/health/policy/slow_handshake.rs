@@ -5,7 +5,9 @@ use std::{borrow::Cow, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    HealthEvaluator, HealthPolicy, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted,
+    consecutive_counts::ConsecutiveCounts,
+    plural::counted,
+    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::upstream::health::{
     event::{HealthEvent, HealthEventKind, Signal},

@@ -13,7 +13,7 @@ use crate::{
     net::transport::Transport,
 };
 
-use super::{ProbeFailure, ProbeTarget};
+use super::{failure::ProbeFailure, target::ProbeTarget};
 
 /// Maximum number of bytes of a text message that are compared.
 const TEXT_LIMIT: usize = 64 * 1024;

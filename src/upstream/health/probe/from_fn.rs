@@ -2,7 +2,11 @@
 
 use std::{fmt, future::Future};
 
-use super::{Probe, ProbeFailure, ProbeTarget, Probing};
+use super::{
+    failure::ProbeFailure,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
 /// Probe made of a closure by [`probe_fn`].
 #[derive(Clone)]

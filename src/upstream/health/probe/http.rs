@@ -14,9 +14,11 @@ use crate::{
 };
 
 use super::{
-    Probe, ProbeFailure, ProbeTarget, Probing,
     expect::{Containing, Expect},
+    failure::ProbeFailure,
     request::RequestSettings,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
 };
 
 /// Idle timeout of a response body. The probe's own timeout is shorter with all sensible settings.

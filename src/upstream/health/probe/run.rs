@@ -9,7 +9,11 @@ use crate::{
     upstream::health::event::{HealthEvent, HealthEventKind},
 };
 
-use super::{Probe, ProbeFailure, ProbeTarget, Probing};
+use super::{
+    failure::ProbeFailure,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
 /// Runs a probe once, with a timeout, and returns the result as an event for the upstream's
 /// [`HealthTracker`](crate::health::HealthTracker). A probe that panics has failed.

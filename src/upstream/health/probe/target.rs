@@ -15,7 +15,7 @@ use crate::{
     net::transport::Transport,
 };
 
-use super::ProbeFailure;
+use super::failure::ProbeFailure;
 
 /// Target of a probe: the upstream, and the progress of the probe.
 ///

@@ -1,6 +1,9 @@
 //! TCP probe.
 
-use super::{Probe, ProbeTarget, Probing};
+use super::{
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
 /// TCP probe: passes if the upstream accepts a connection, which is closed at once.
 ///

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{ProbeFailure, ProbeTarget};
+use super::{failure::ProbeFailure, target::ProbeTarget};
 
 /// Future returned by [`Probe::probe`].
 pub type Probing<'a> = Pin<Box<dyn Future<Output = Result<(), ProbeFailure>> + Send + 'a>>;

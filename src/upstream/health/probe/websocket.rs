@@ -23,10 +23,12 @@ use crate::{
 };
 
 use super::{
-    Probe, ProbeFailure, ProbeTarget, Probing,
     expect::{Containing, Exactly, Expect},
+    failure::ProbeFailure,
     frames::{Frames, Received, unforeseeable},
     request::RequestSettings,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
 };
 
 /// Timeout of the closing handshake. The probe has passed before it.
