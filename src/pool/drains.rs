@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::observe::UpstreamChange;
 
-use super::{handle::Pool, news::Change, settings::OnUpstreamLoss};
+use super::{handle::Pool, notifier::Change, settings::OnUpstreamLoss};
 
 impl Pool {
     /// Drains an upstream: it gets no new tunnels, and its open ones are left or closed. False if

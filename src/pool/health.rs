@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    handle::Pool, lease::Lease, news::Change, roster::Roster, settings::HealthSettings,
+    handle::Pool, lease::Lease, member_set::Roster, notifier::Change, settings::HealthSettings,
     state::State,
 };
 

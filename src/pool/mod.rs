@@ -18,21 +18,21 @@
 //! * `discovery` is the task that applies the sets of a discovery source;
 //! * `notifier` reports changes to observers and the log, `status` is a snapshot.
 
-mod alarm;
-mod bell;
-mod compare;
 mod discovery;
 mod drains;
 mod handle;
 mod health;
 mod lease;
-mod line;
+mod member_set;
 mod monitor;
-mod news;
+mod monitor_waker;
+mod next_change;
+mod notifier;
+mod outliers;
 mod pick;
+mod probe_queue;
 mod queue;
 mod retries;
-mod roster;
 mod settings;
 mod state;
 mod status;

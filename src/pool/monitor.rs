@@ -17,7 +17,9 @@ use crate::{
     upstream::health::{HealthEvent, ProbeTarget, check},
 };
 
-use super::{bell::Bell, handle::Pool, line::Line, settings::HealthSettings, state::State};
+use super::{
+    handle::Pool, monitor_waker::Bell, probe_queue::Line, settings::HealthSettings, state::State,
+};
 
 /// Delay before an upstream is probed again if a probe ended without a result, as its runtime
 /// ended.

@@ -16,8 +16,8 @@ use crate::{
 use super::{
     handle::Pool,
     lease::Lease,
+    member_set::Roster,
     queue::{Place, Scope},
-    roster::Roster,
     state::State,
 };
 

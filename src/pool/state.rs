@@ -21,11 +21,11 @@ use crate::{
 };
 
 use super::{
-    alarm::Alarm,
-    bell::Bell,
-    news::{Change, News},
+    member_set::{Edited, Roster},
+    monitor_waker::Bell,
+    next_change::Alarm,
+    notifier::{Change, News},
     queue::Queue,
-    roster::{Edited, Roster},
     settings::HealthSettings,
 };
 

@@ -18,7 +18,7 @@ use crate::{
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
-use super::definition::Upstream;
+use super::upstream::Upstream;
 
 /// Upstream in a pool, with its state.
 pub(crate) struct Member {

@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{candidates::Candidates, traits::Balance};
+use super::{balance::Balance, candidates::Candidates};
 
 /// Failover policy: picks the first upstream, and the next one only while the first is unusable.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,9 +3,9 @@
 use crate::http::head::RequestHead;
 
 use super::{
+    balance::Balance,
     candidates::{Candidate, Candidates},
     sampling::better_of_two,
-    traits::Balance,
 };
 
 /// Least-tunnels policy: of two random upstreams, picks the one with fewer tunnels. The default.

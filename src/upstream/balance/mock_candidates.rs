@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::upstream::{
     admission::{Admission, Visit},
-    definition::Upstream,
     member::Member,
+    upstream::Upstream,
 };
 
 use super::candidates::Candidates;

@@ -56,6 +56,7 @@
 //! ```
 
 mod any_balance;
+mod balance;
 mod candidates;
 mod cookies;
 mod first;
@@ -72,10 +73,10 @@ mod sampling;
 mod sticky;
 #[cfg(test)]
 mod testing;
-mod traits;
 mod weighted_round_robin;
 
 pub use any_balance::AnyBalance;
+pub use balance::Balance;
 pub use candidates::{Candidate, Candidates};
 pub use first::First;
 pub use least_tunnels::LeastTunnels;
@@ -88,5 +89,4 @@ pub use round_robin::RoundRobin;
 #[cfg(feature = "sticky")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sticky")))]
 pub use sticky::{InvalidSticky, SameSite, Sticky};
-pub use traits::Balance;
 pub use weighted_round_robin::WeightedRoundRobin;

@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{candidates::Candidates, traits::Balance};
+use super::{balance::Balance, candidates::Candidates};
 
 /// Random load-balancing policy: picks by [effective weight](super::Candidate::effective_weight).
 #[derive(Clone, Copy, Debug, Default)]

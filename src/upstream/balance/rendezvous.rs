@@ -8,10 +8,10 @@ use crate::{hash::join, http::head::RequestHead, http::headers::ClientScheme};
 
 use super::{
     any_balance::AnyBalance,
+    balance::Balance,
     candidates::{Candidate, Candidates},
     least_tunnels::LeastTunnels,
     request_key::{RequestKey, of_bytes},
-    traits::Balance,
 };
 
 /// Rendezvous-hashing policy: sends requests with the same key to the same upstream.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::traits::{Discover, Discovering};
-use crate::upstream::definition::Upstream;
+use super::discover::{Discover, Discovering};
+use crate::upstream::upstream::Upstream;
 
 /// Source adapter that changes each upstream; made by [`Discover::each`].
 #[derive(Clone)]

@@ -5,11 +5,11 @@ use std::{fmt, future::Future, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
+    discover::{Discover, Discovering},
     error::DiscoverError,
-    pace::Pace,
-    traits::{Discover, Discovering},
+    poll_schedule::Pace,
 };
-use crate::{instant::FAR, upstream::definition::Upstream};
+use crate::{instant::FAR, upstream::upstream::Upstream};
 
 /// Lower bound of the interval; a shorter one must be a mistake.
 const SHORTEST: Duration = Duration::from_millis(10);

@@ -5,10 +5,10 @@ use std::{fmt, future::poll_fn, pin::Pin};
 use futures_core::Stream;
 
 use super::{
+    discover::{Discover, Discovering},
     error::DiscoverError,
-    traits::{Discover, Discovering},
 };
-use crate::{error::BoxError, upstream::definition::Upstream};
+use crate::{error::BoxError, upstream::upstream::Upstream};
 
 /// Source that reads complete sets of upstreams, or errors, from a stream.
 ///

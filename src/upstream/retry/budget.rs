@@ -1,6 +1,6 @@
 //! Retry budget: the settings that limit the retries of all requests of a pool.
 
-use super::ledger::SECONDS;
+use super::budget_window::SECONDS;
 
 /// Limits the retries of all requests of a pool together, so that an outage is not multiplied by
 /// the attempts that each client may make.

@@ -8,15 +8,15 @@ use crate::{
     http::{head::RequestHead, headers::ClientScheme},
     upstream::balance::{
         any_balance::AnyBalance,
+        balance::Balance,
         candidates::{Candidate, Candidates},
         cookies,
         least_tunnels::LeastTunnels,
-        traits::Balance,
     },
 };
 
 use super::{
-    settings::{InvalidSticky, SameSite, Secure, Settings},
+    cookie_settings::{InvalidSticky, SameSite, Secure, Settings},
     token::Tokens,
 };
 

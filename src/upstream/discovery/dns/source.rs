@@ -8,20 +8,20 @@ use crate::{
     instant::FAR,
     net::connect::Address,
     upstream::{
-        definition::Upstream,
         discovery::{
+            discover::{Discover, Discovering},
             error::DiscoverError,
-            pace::Pace,
-            traits::{Discover, Discovering},
+            poll_schedule::Pace,
         },
+        upstream::Upstream,
     },
 };
 
 use super::{
-    answers::{Grace, Refresh},
     lookup::{IpVersion, Lookup},
     name::{DnsName, InvalidName},
     records::{Answer, Service, in_use},
+    refresh::{Grace, Refresh},
     resolver::DnsResolver,
 };
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::traits::{HealthEvaluator, HealthPolicy, Verdict};
+use super::health_policy::{HealthEvaluator, HealthPolicy, Verdict};
 use crate::upstream::health::event::HealthEvent;
 
 /// Health policy: unhealthy as soon as any of several policies is; healthy without policies.

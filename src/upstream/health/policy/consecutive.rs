@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{
     consecutive_counts::ConsecutiveCounts,
+    health_policy::{HealthEvaluator, HealthPolicy, Verdict},
     plural::counted,
-    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::upstream::health::{event::HealthEvent, signals::Signals};
 

@@ -1,6 +1,6 @@
 //! Counts of consecutive failures and passes.
 
-use super::traits::Verdict;
+use super::health_policy::Verdict;
 use crate::upstream::health::event::{EventSource, Signal};
 
 /// Counts consecutive failures for each source, and consecutive passes over all sources.

@@ -5,8 +5,8 @@ use std::{borrow::Cow, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    health_policy::{HealthEvaluator, HealthPolicy, Verdict},
     plural::counted,
-    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::{
     instant::saturating_add,

@@ -6,7 +6,7 @@ use super::{
     combine::AnyOf,
     consecutive::Consecutive,
     failure_rate::FailureRate,
-    traits::{HealthEvaluator, HealthPolicy},
+    health_policy::{HealthEvaluator, HealthPolicy},
 };
 use crate::upstream::health::signals::Signals;
 

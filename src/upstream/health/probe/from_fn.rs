@@ -4,8 +4,8 @@ use std::{fmt, future::Future};
 
 use super::{
     failure::ProbeFailure,
+    probe::{Probe, Probing},
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// Probe made of a closure by [`probe_fn`].

@@ -16,9 +16,9 @@ use crate::{
 use super::{
     expect::{Containing, Expect},
     failure::ProbeFailure,
-    request::RequestSettings,
+    probe::{Probe, Probing},
+    request_settings::RequestSettings,
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// Idle timeout of a response body. The probe's own timeout is shorter with all sensible settings.

@@ -26,9 +26,9 @@ use super::{
     expect::{Containing, Exactly, Expect},
     failure::ProbeFailure,
     frames::{Frames, Received, unforeseeable},
-    request::RequestSettings,
+    probe::{Probe, Probing},
+    request_settings::RequestSettings,
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// Timeout of the closing handshake. The probe has passed before it.

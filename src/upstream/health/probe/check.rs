@@ -11,8 +11,8 @@ use crate::{
 
 use super::{
     failure::ProbeFailure,
+    probe::{Probe, Probing},
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// Runs a probe once, with a timeout, and returns the result as an event for the upstream's

@@ -10,7 +10,7 @@ use crate::{
     upstream::{Member, Watch},
 };
 
-use super::{roster::Roster, settings::HealthSettings, state::State, state::lock};
+use super::{member_set::Roster, settings::HealthSettings, state::State, state::lock};
 
 /// Lower bound of an outlier policy's interval.
 const SHORTEST: Duration = Duration::from_millis(1);
