@@ -24,7 +24,7 @@ use crate::{
 use super::{handle::Pool, settings::PoolSettings, state::State};
 
 /// Minimum delay after a failure of a source, for sources that do not delay by themselves.
-const BREATH: Duration = Duration::from_millis(100);
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 impl Pool {
     /// Replaces the pool's upstreams with each set from the source, including edits by hand. See
@@ -56,13 +56,13 @@ impl Pool {
     /// # }
     /// ```
     pub fn follow(&self, source: impl Discover + 'static) -> DiscoveryHandle {
-        let (tells, status) = watch::channel(DiscoveryStatus::default());
+        let (sender, status) = watch::channel(DiscoveryStatus::default());
         let follower = Follower {
             state: Arc::downgrade(&self.state),
-            pool_is: self.state.presence(),
+            pool_alive: self.state.alive(),
             settings: Arc::clone(&self.settings),
             source: Box::new(source),
-            status: tells,
+            status: sender,
         };
         DiscoveryHandle {
             task: Some(task::spawn(follower.run())),
@@ -100,12 +100,12 @@ impl DiscoveryHandle {
     pub async fn ready(&self, within: Duration) -> Result<(), DiscoverError> {
         let mut status = self.status.clone();
         let found = status.wait_for(|status| status.found_at.is_some());
-        let why_not = match timeout(within, found).await {
+        let failure = match timeout(within, found).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(_)) => DiscoverError::Ended,
             Err(_) => DiscoverError::TimedOut { after: within },
         };
-        Err(self.status().last_failure.unwrap_or(why_not))
+        Err(self.status().last_failure.unwrap_or(failure))
     }
 
     /// Returns the current status.
@@ -147,7 +147,7 @@ impl fmt::Debug for DiscoveryHandle {
 struct Follower {
     state: Weak<State>,
     /// Its sender is the pool's, never sends, and is dropped with the pool.
-    pool_is: watch::Receiver<()>,
+    pool_alive: watch::Receiver<()>,
     settings: Arc<PoolSettings>,
     source: Box<dyn Discover>,
     status: watch::Sender<DiscoveryStatus>,
@@ -155,15 +155,17 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self) {
-        while let Some(found) = while_pool_is(&mut self.pool_is, ask(&mut *self.source)).await {
+        while let Some(found) =
+            while_pool_alive(&mut self.pool_alive, next_set(&mut *self.source)).await
+        {
             let Some(pool) = self.pool() else { return };
-            let held_up = match found {
+            let has_failed = match found {
                 Some(Ok(upstreams)) => {
-                    self.take(&pool, upstreams);
+                    self.apply(&pool, upstreams);
                     false
                 }
                 Some(Err(error)) => {
-                    self.note(&pool, error);
+                    self.record_failure(&pool, error);
                     true
                 }
                 None => {
@@ -172,8 +174,8 @@ impl Follower {
                 }
             };
             drop(pool);
-            if held_up {
-                while_pool_is(&mut self.pool_is, sleep(BREATH)).await;
+            if has_failed {
+                while_pool_alive(&mut self.pool_alive, sleep(MIN_RETRY_DELAY)).await;
             }
         }
     }
@@ -183,7 +185,7 @@ impl Follower {
         Some(Pool::from_parts(state, Arc::clone(&self.settings)))
     }
 
-    fn take(&self, pool: &Pool, upstreams: Vec<Upstream>) {
+    fn apply(&self, pool: &Pool, upstreams: Vec<Upstream>) {
         match catch_panic(|| pool.replace(upstreams)) {
             Ok(true) => tracing::info!(upstreams = pool.len(), "upstreams changed"),
             Ok(false) => {}
@@ -199,13 +201,13 @@ impl Follower {
         }
     }
 
-    fn note(&self, pool: &Pool, error: DiscoverError) {
+    fn record_failure(&self, pool: &Pool, error: DiscoverError) {
         let kept = pool.len();
         match self.status.borrow().failures {
             0 => tracing::warn!(%error, kept, "upstreams cannot be found"),
             _ => tracing::debug!(%error, kept, "upstreams still cannot be found"),
         }
-        for observer in pool.state.news.observers() {
+        for observer in pool.state.notifier.observers() {
             if catch_panic(|| observer.discovery_failed(&error)).is_err() {
                 tracing::error!("an observer panicked");
             }
@@ -218,16 +220,18 @@ impl Follower {
 }
 
 /// Returns the source's next set. A source that panics has failed, and is called again.
-async fn ask(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, DiscoverError>> {
+async fn next_set(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, DiscoverError>> {
     let mut source = Some(source);
-    let mut asked: Option<Discovering<'_>> = None;
+    let mut discovering: Option<Discovering<'_>> = None;
     poll_fn(|cx| {
         let poll = || {
             if let Some(source) = source.take() {
-                asked = Some(source.discover());
+                discovering = Some(source.discover());
             }
-            let asked = asked.as_mut();
-            asked.map_or(Poll::Ready(None), |asked| asked.as_mut().poll(cx))
+            let discovering = discovering.as_mut();
+            discovering.map_or(Poll::Ready(None), |discovering| {
+                discovering.as_mut().poll(cx)
+            })
         };
         catch_panic(poll).unwrap_or_else(|_| {
             let panicked = DiscoverError::failed("the source panicked");
@@ -238,11 +242,11 @@ async fn ask(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, Discover
 }
 
 /// Runs the future until the pool is gone.
-async fn while_pool_is<F: Future>(
-    pool_is: &mut watch::Receiver<()>,
+async fn while_pool_alive<F: Future>(
+    pool_alive: &mut watch::Receiver<()>,
     future: F,
 ) -> Option<F::Output> {
-    let mut gone = pin!(pool_is.changed());
+    let mut gone = pin!(pool_alive.changed());
     let mut future = pin!(future);
     poll_fn(|cx| match gone.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(None),

@@ -29,37 +29,37 @@ impl Pool {
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
     pub fn drain(&self, name: &str, tunnels: OnUpstreamLoss) -> bool {
-        let roster = self.state.roster();
-        let Some(member) = roster.named(name) else {
+        let set = self.state.member_set();
+        let Some(member) = set.named(name) else {
             return false;
         };
         let now = Instant::now();
         if member.begin_draining(now) {
             let change = Change::Upstream(UpstreamChange::Draining);
-            self.state.news.push(member.shared_name(), change);
+            self.state.notifier.push(member.shared_name(), change);
             self.state.refresh(now);
         }
         let reason = "upstream draining";
-        self.state.lose_tunnels(member, tunnels, reason);
+        self.state.close_tunnels(member, tunnels, reason);
         true
     }
 
     /// Ends the drain of an upstream, which gets tunnels again. False if no upstream of this name
     /// is draining.
     pub fn resume(&self, name: &str) -> bool {
-        let roster = self.state.roster();
-        let Some(member) = roster.named(name) else {
+        let set = self.state.member_set();
+        let Some(member) = set.named(name) else {
             return false;
         };
         if !member.end_draining() {
             return false;
         }
         let now = Instant::now();
-        if let Some(slow_start) = self.state.health().slow_start {
-            member.ramp_up(now, slow_start);
+        if let Some(slow_start) = self.state.health_settings().slow_start {
+            member.begin_slow_start(now, slow_start);
         }
         let change = Change::Upstream(UpstreamChange::Resumed);
-        self.state.news.push(member.shared_name(), change);
+        self.state.notifier.push(member.shared_name(), change);
         self.state.refresh(now);
         true
     }

@@ -116,8 +116,13 @@ impl Pool {
     ///
     /// The queue is FIFO, except for waiters that cannot use the free upstream.
     #[must_use]
-    pub fn queue(self, places: usize, wait: Duration) -> Self {
-        self.with(|settings| settings.queue = QueueLimits { places, wait })
+    pub fn queue(self, max_waiters: usize, max_wait: Duration) -> Self {
+        self.with(|settings| {
+            settings.queue = QueueLimits {
+                max_waiters,
+                max_wait,
+            }
+        })
     }
 
     /// Limits the retries of all requests together; see [`RetryBudget`].
@@ -137,7 +142,7 @@ impl Pool {
     /// them.
     #[must_use]
     pub fn unhealthy_tunnels(self, choice: OnUpstreamLoss) -> Self {
-        self.with_health(|health| health.unhealthy_tunnels = choice)
+        self.with_health_settings(|settings| settings.unhealthy_tunnels = choice)
     }
 
     /// Probes every upstream, at first immediately; see [`health`](crate::health). Without a probe,
@@ -166,13 +171,13 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn probe(self, probe: impl Probe + 'static) -> Self {
-        self.renew_health(|health| health.probe = Some(Arc::new(probe)))
+        self.reset_health(|settings| settings.probe = Some(Arc::new(probe)))
     }
 
     /// Sets the probe schedule; every 10 s by default.
     #[must_use]
     pub fn probe_schedule(self, schedule: ProbeSchedule) -> Self {
-        self.with_health(|health| health.schedule = schedule)
+        self.with_health_settings(|settings| settings.schedule = schedule)
     }
 
     /// Sets the policy that decides about the upstreams' health. The default is
@@ -180,7 +185,7 @@ impl Pool {
     /// [`Passive`](crate::health::Passive) without.
     #[must_use]
     pub fn health_policy(self, policy: impl HealthPolicy + 'static) -> Self {
-        self.renew_health(|health| health.policy = Some(Arc::new(policy)))
+        self.reset_health(|settings| settings.policy = Some(Arc::new(policy)))
     }
 
     /// Ejects outliers: upstreams that do worse than the others, whatever their own health policy
@@ -203,13 +208,13 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn outliers(self, policy: impl OutlierPolicy + 'static) -> Self {
-        self.with_health(|health| health.outliers = Some(Arc::new(policy)))
+        self.with_health_settings(|settings| settings.outliers = Some(Arc::new(policy)))
     }
 
     /// Sets the ejection time of upstreams whose recovery only clients can detect.
     #[must_use]
     pub fn ejection(self, ejection: Ejection) -> Self {
-        self.renew_health(|health| health.ejection = ejection)
+        self.reset_health(|settings| settings.ejection = ejection)
     }
 
     /// Sets the policy for when few healthy upstreams are left.
@@ -219,14 +224,14 @@ impl Pool {
     /// before it fails a client, since only a client can detect a recovery.
     #[must_use]
     pub fn availability(self, availability: impl Availability + 'static) -> Self {
-        self.with_health(|health| health.availability = Some(Arc::new(availability)))
+        self.with_health_settings(|settings| settings.availability = Some(Arc::new(availability)))
     }
 
     /// Gives an upstream that has recovered, or that joins others, a growing share of the new
     /// tunnels over this time, in policies that use it; off by default.
     #[must_use]
     pub fn slow_start(self, takes: Duration) -> Self {
-        self.with_health(|health| health.slow_start = Some(takes))
+        self.with_health_settings(|settings| settings.slow_start = Some(takes))
     }
 
     /// Adds an upstream, or changes the settings of the one at that address. False if nothing
@@ -264,7 +269,7 @@ impl Pool {
     /// Returns the number of upstreams.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.state.roster().members().len()
+        self.state.member_set().members().len()
     }
 
     /// Whether the pool has no upstreams.
@@ -282,13 +287,13 @@ impl Pool {
         self
     }
 
-    fn with_health(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
-        self.state.set_health(change, Instant::now());
+    fn with_health_settings(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
+        self.state.set_health_settings(change, Instant::now());
         self
     }
 
-    fn renew_health(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
-        self.state.renew_health(change, Instant::now());
+    fn reset_health(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
+        self.state.reset_health(change, Instant::now());
         self
     }
 
@@ -320,7 +325,7 @@ impl Pool {
         let choice = self.settings.removed_tunnels;
         for member in removed {
             let reason = "upstream removed";
-            self.state.lose_tunnels(&member, choice, reason);
+            self.state.close_tunnels(&member, choice, reason);
         }
         true
     }

@@ -12,7 +12,7 @@ use crate::{
 
 /// List of members that picks read. It is never changed, only replaced.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct MemberSet {
     members: Arc<[Arc<Member>]>,
     /// Members that may be picked, by their health.
     usable: Vec<Arc<Member>>,
@@ -20,7 +20,7 @@ pub(super) struct Roster {
 
 /// Difference that an edit makes.
 #[derive(Debug)]
-pub(super) struct Edited {
+pub(super) struct MemberDiff {
     pub(super) members: Vec<Arc<Member>>,
     /// Members that are new.
     pub(super) added: Vec<Arc<Member>>,
@@ -30,7 +30,7 @@ pub(super) struct Edited {
     pub(super) removed: Vec<Arc<Member>>,
 }
 
-impl Roster {
+impl MemberSet {
     pub(super) fn new(members: Arc<[Arc<Member>]>, usable: Vec<Arc<Member>>) -> Self {
         Self { members, usable }
     }
@@ -58,7 +58,7 @@ impl Roster {
         &self,
         upstreams: Vec<Upstream>,
         mut remembered: impl FnMut(&Upstream) -> Option<Arc<Member>>,
-    ) -> Option<Edited> {
+    ) -> Option<MemberDiff> {
         let known: HashMap<&Address, &Arc<Member>> = self
             .members
             .iter()
@@ -94,7 +94,7 @@ impl Roster {
         }
         let is_gone = |old: &&Arc<Member>| !addresses.contains(old.upstream().address());
         let removed = self.members.iter().filter(is_gone).cloned().collect();
-        Some(Edited {
+        Some(MemberDiff {
             members,
             added,
             changed,

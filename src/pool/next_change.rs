@@ -8,32 +8,32 @@ use tokio::time::Instant;
 ///
 /// Every pick reads it, so it is a single number.
 #[derive(Debug)]
-pub(super) struct Alarm {
-    born: Instant,
+pub(super) struct NextChange {
+    origin: Instant,
     /// Nanoseconds since creation.
     at: AtomicU64,
 }
 
 const NEVER: u64 = u64::MAX;
 
-impl Alarm {
+impl NextChange {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
-            born: now,
+            origin: now,
             at: AtomicU64::new(NEVER),
         }
     }
 
     /// Moves the time forward to `at`, if that is earlier; returns whether it was.
-    pub(super) fn set(&self, at: Instant) -> bool {
-        let at = self.number(at);
+    pub(super) fn bring_forward(&self, at: Instant) -> bool {
+        let at = self.nanos(at);
         self.at.fetch_min(at, Ordering::AcqRel) > at
     }
 
     /// Whether the time has come: true for one caller, and the time is cleared then.
-    pub(super) fn has_rung(&self, now: Instant) -> bool {
+    pub(super) fn take_due(&self, now: Instant) -> bool {
         let at = self.at.load(Ordering::Acquire);
-        at <= self.number(now)
+        at <= self.nanos(now)
             && self
                 .at
                 .compare_exchange(at, NEVER, Ordering::AcqRel, Ordering::Relaxed)
@@ -42,11 +42,11 @@ impl Alarm {
 
     pub(super) fn at(&self) -> Option<Instant> {
         let at = self.at.load(Ordering::Acquire);
-        (at != NEVER).then(|| self.born + std::time::Duration::from_nanos(at))
+        (at != NEVER).then(|| self.origin + std::time::Duration::from_nanos(at))
     }
 
-    fn number(&self, at: Instant) -> u64 {
-        let nanos = at.saturating_duration_since(self.born).as_nanos();
+    fn nanos(&self, at: Instant) -> u64 {
+        let nanos = at.saturating_duration_since(self.origin).as_nanos();
         u64::try_from(nanos).map_or(NEVER - 1, |nanos| nanos.min(NEVER - 1))
     }
 }
@@ -59,25 +59,25 @@ mod tests {
 
     #[test]
     fn the_soonest_moment_counts_and_rings_once() {
-        let born = Instant::now();
-        let at = |secs| born + Duration::from_secs(secs);
-        let alarm = Alarm::new(born);
-        assert_eq!(alarm.at(), None);
-        assert!(!alarm.has_rung(at(1_000_000)));
-        assert!(alarm.set(at(5)));
-        assert!(!alarm.set(at(9)), "that is later");
-        assert!(alarm.set(at(3)));
-        assert_eq!(alarm.at(), Some(at(3)));
-        assert!(!alarm.has_rung(at(2)));
-        assert!(alarm.has_rung(at(3)));
-        assert!(!alarm.has_rung(at(3)));
+        let origin = Instant::now();
+        let at = |secs| origin + Duration::from_secs(secs);
+        let next_change = NextChange::new(origin);
+        assert_eq!(next_change.at(), None);
+        assert!(!next_change.take_due(at(1_000_000)));
+        assert!(next_change.bring_forward(at(5)));
+        assert!(!next_change.bring_forward(at(9)), "that is later");
+        assert!(next_change.bring_forward(at(3)));
+        assert_eq!(next_change.at(), Some(at(3)));
+        assert!(!next_change.take_due(at(2)));
+        assert!(next_change.take_due(at(3)));
+        assert!(!next_change.take_due(at(3)));
     }
 
     #[test]
     fn a_moment_of_the_past_rings_at_once() {
-        let born = Instant::now() + Duration::from_secs(9);
-        let alarm = Alarm::new(born);
-        alarm.set(born - Duration::from_secs(5));
-        assert!(alarm.has_rung(born));
+        let origin = Instant::now() + Duration::from_secs(9);
+        let next_change = NextChange::new(origin);
+        next_change.bring_forward(origin - Duration::from_secs(5));
+        assert!(next_change.take_due(origin));
     }
 }

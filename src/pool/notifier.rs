@@ -16,10 +16,10 @@ use crate::{
 /// held: two changes of one upstream are never reported in the wrong order, and an observer may use
 /// the pool.
 #[derive(Debug, Default)]
-pub(super) struct News {
-    untold: Mutex<VecDeque<(Arc<str>, Change)>>,
+pub(super) struct Notifier {
+    pending: Mutex<VecDeque<(Arc<str>, Change)>>,
     /// Held during reports; its holder also reports what others queue meanwhile.
-    telling: Mutex<()>,
+    notifying: Mutex<()>,
     /// Each belongs to a layer, and is dropped with it.
     observers: Mutex<Vec<Weak<dyn Observer>>>,
 }
@@ -30,12 +30,12 @@ pub(super) enum Change {
     Health {
         transition: Transition,
         /// Human-readable cause.
-        why: Arc<str>,
+        cause: Arc<str>,
     },
     Upstream(UpstreamChange),
 }
 
-impl News {
+impl Notifier {
     /// Adds an observer, for as long as it lives.
     pub(super) fn attach(&self, observer: &Arc<dyn Observer>) {
         let mut observers = lock(&self.observers);
@@ -44,30 +44,30 @@ impl News {
     }
 
     pub(super) fn push(&self, upstream: Arc<str>, change: Change) {
-        lock(&self.untold).push_back((upstream, change));
+        lock(&self.pending).push_back((upstream, change));
     }
 
     /// Reports all pending changes. Call it without a lock held.
-    pub(super) fn tell(&self) {
-        while !lock(&self.untold).is_empty() {
-            let _telling = match self.telling.try_lock() {
-                Ok(telling) => telling,
+    pub(super) fn notify(&self) {
+        while !lock(&self.pending).is_empty() {
+            let _notifying = match self.notifying.try_lock() {
+                Ok(notifying) => notifying,
                 // An observer has panicked; the others are notified nevertheless.
-                Err(TryLockError::Poisoned(telling)) => telling.into_inner(),
+                Err(TryLockError::Poisoned(notifying)) => notifying.into_inner(),
                 // The holder looks again afterwards.
                 Err(TryLockError::WouldBlock) => return,
             };
             while let Some((upstream, change)) = self.next() {
                 log(&upstream, &change);
                 for observer in self.observers() {
-                    show(&*observer, &upstream, &change);
+                    report(&*observer, &upstream, &change);
                 }
             }
         }
     }
 
     fn next(&self) -> Option<(Arc<str>, Change)> {
-        lock(&self.untold).pop_front()
+        lock(&self.pending).pop_front()
     }
 
     #[cfg(test)]
@@ -81,7 +81,7 @@ impl News {
     }
 }
 
-fn show(observer: &dyn Observer, upstream: &str, change: &Change) {
+fn report(observer: &dyn Observer, upstream: &str, change: &Change) {
     match change {
         Change::Health { transition, .. } => observer.health_changed(upstream, transition),
         Change::Upstream(change) => observer.upstream_changed(upstream, *change),
@@ -90,8 +90,8 @@ fn show(observer: &dyn Observer, upstream: &str, change: &Change) {
 
 fn log(upstream: &str, change: &Change) {
     match change {
-        Change::Health { transition, why } => {
-            let cause = &**why;
+        Change::Health { transition, cause } => {
+            let cause = &**cause;
             match transition {
                 Transition::Unhealthy { .. } => {
                     tracing::warn!(upstream, cause, "upstream unhealthy");

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use crate::{
     instant::{FAR, saturating_add},
     upstream::health::{EventCounts, Outlier, UpstreamHealth},
-    upstream::{Member, Watch},
+    upstream::{Member, MemberHealth},
 };
 
-use super::{member_set::Roster, settings::HealthSettings, state::State, state::lock};
+use super::{member_set::MemberSet, settings::HealthSettings, state::State, state::lock};
 
 /// Lower bound of an outlier policy's interval.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -20,26 +20,28 @@ impl State {
     ///
     /// An upstream that the pool's availability policy would use nevertheless is not ejected, nor
     /// is the last healthy one: an outlier is better than a failed client.
-    pub(super) fn compare(&self, now: Instant) {
-        let health = self.health();
-        let Some(policy) = &health.outliers else {
+    pub(super) fn eject_outliers(&self, now: Instant) {
+        let settings = self.health_settings();
+        let Some(policy) = &settings.outliers else {
             return;
         };
         if !self.is_time_to_compare(now) {
             return;
         }
-        let roster = self.roster();
-        let take = |watch: &mut Watch, _: &HealthSettings| std::mem::take(&mut watch.tally);
-        let tallies: Vec<EventCounts> = roster
+        let set = self.member_set();
+        let take = |health: &mut MemberHealth, _: &HealthSettings| {
+            std::mem::take(&mut health.event_counts)
+        };
+        let counts: Vec<EventCounts> = set
             .members()
             .iter()
-            .map(|member| self.watching(member, now, take))
+            .map(|member| self.with_member_health(member, now, take))
             .collect();
-        for Outlier { index, cause, .. } in policy.outliers(&tallies) {
-            let Some(member) = roster.members().get(index) else {
+        for Outlier { index, cause, .. } in policy.outliers(&counts) {
+            let Some(member) = set.members().get(index) else {
                 continue;
             };
-            if !self.can_do_without(&roster, member, &health, now) {
+            if !self.can_do_without(&set, member, &settings, now) {
                 tracing::debug!(
                     upstream = member.upstream().name(),
                     cause,
@@ -47,9 +49,9 @@ impl State {
                 );
                 continue;
             }
-            self.watching(member, now, |watch, health| {
-                self.step(member, watch, health, now, |watch, dice| {
-                    watch.standing.eject(&cause, now, dice)
+            self.with_member_health(member, now, |health, settings| {
+                self.step(member, health, settings, now, |health, random| {
+                    health.tracker.eject(&cause, now, random)
                 })
             });
         }
@@ -59,7 +61,7 @@ impl State {
     pub(super) fn schedule_comparison(&self, now: Instant) {
         if let Some(interval) = self.comparison_interval() {
             let next = *lock(&self.comparison).get_or_insert_with(|| saturating_add(now, interval));
-            self.alarm.set(next);
+            self.next_change.bring_forward(next);
         }
     }
 
@@ -76,30 +78,30 @@ impl State {
     }
 
     fn comparison_interval(&self) -> Option<Duration> {
-        let interval = self.health().outliers.as_ref()?.interval();
+        let interval = self.health_settings().outliers.as_ref()?.interval();
         Some(interval.clamp(SHORTEST, FAR))
     }
 
     /// Whether clients would be served without this upstream.
     fn can_do_without(
         &self,
-        roster: &Roster,
+        set: &MemberSet,
         unwanted: &Arc<Member>,
-        health: &HealthSettings,
+        settings: &HealthSettings,
         now: Instant,
     ) -> bool {
-        let open = self.open_rows(roster.members(), now);
+        let open = self.open_members(set.members(), now);
         let Some(index) = open
             .iter()
             .position(|(member, _)| Arc::ptr_eq(member, unwanted))
         else {
             return true;
         };
-        let mut rows: Vec<_> = open.into_iter().map(|(_, row)| row).collect();
-        if let Some(row) = rows.get_mut(index).filter(|row| row.is_healthy()) {
-            *row = UpstreamHealth::unhealthy(now).weight(row.weight);
+        let mut healths: Vec<_> = open.into_iter().map(|(_, health)| health).collect();
+        if let Some(health) = healths.get_mut(index).filter(|health| health.is_healthy()) {
+            *health = UpstreamHealth::unhealthy(now).weight(health.weight);
         }
-        rows.iter().any(UpstreamHealth::is_healthy)
-            && !health.availability().admit(&rows).contains(index)
+        healths.iter().any(UpstreamHealth::is_healthy)
+            && !settings.availability().admit(&healths).contains(index)
     }
 }

@@ -4,19 +4,19 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use tokio::time::Instant;
 
-use crate::upstream::{Member, Watch};
+use crate::upstream::{Member, MemberHealth};
 
 /// Members of a pool in the order of their next probe: the most overdue first, so that none
 /// starves, however long other probes take.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ProbeQueue {
     members: Arc<[Arc<Member>]>,
     /// Due time and index of each member. Entries may be outdated.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
     is_stale: bool,
 }
 
-impl Line {
+impl ProbeQueue {
     pub(super) fn of(members: &Arc<[Arc<Member>]>) -> Self {
         let due = members
             .iter()
@@ -31,35 +31,35 @@ impl Line {
     }
 
     /// Whether the queue is for these members and up to date.
-    pub(super) fn is_of(&self, members: &Arc<[Arc<Member>]>) -> bool {
+    pub(super) fn is_current_for(&self, members: &Arc<[Arc<Member>]>) -> bool {
         !self.is_stale && Arc::ptr_eq(&self.members, members)
     }
 
     /// Adds a member again after its probe.
-    pub(super) fn join(&mut self, place: usize, member: &Arc<Member>) {
+    pub(super) fn insert(&mut self, index: usize, member: &Arc<Member>) {
         let is_here = self
             .members
-            .get(place)
+            .get(index)
             .is_some_and(|known| Arc::ptr_eq(known, member));
         if !is_here {
             // The set has changed meanwhile; the member may have another index.
             self.is_stale = true;
         } else if let Some(at) = due(member) {
-            self.due.push(Reverse((at, place)));
+            self.due.push(Reverse((at, index)));
         }
     }
 
     /// Removes the next member that is due, with its index, and starts its probe.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(usize, Arc<Member>)> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(usize, Arc<Member>)> {
         while self.next_at()? <= now {
-            let Reverse((_, place)) = self.due.pop()?;
-            let member = self.members.get(place)?;
-            let starts = |watch: &mut Option<Watch>| {
-                let watch = watch.as_mut();
-                watch.is_some_and(|watch| watch.times.start(now))
+            let Reverse((_, index)) = self.due.pop()?;
+            let member = self.members.get(index)?;
+            let starts = |health: &mut Option<MemberHealth>| {
+                let health = health.as_mut();
+                health.is_some_and(|health| health.probe_times.start(now))
             };
-            if member.with_watch(starts) {
-                return Some((place, Arc::clone(member)));
+            if member.with_health(starts) {
+                return Some((index, Arc::clone(member)));
             }
         }
         None
@@ -72,5 +72,5 @@ impl Line {
 }
 
 fn due(member: &Member) -> Option<Instant> {
-    member.with_watch(|watch| watch.as_ref()?.times.due())
+    member.with_health(|health| health.as_ref()?.probe_times.due())
 }

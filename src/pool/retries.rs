@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::upstream::retry::{Cost, Entry};
+use crate::upstream::retry::{Cost, Withdrawal};
 
 use super::handle::Pool;
 
@@ -25,27 +25,27 @@ impl Pool {
     /// budget; see [`Pool::retry_budget`].
     #[must_use]
     pub fn retries(&self) -> RetryStatus {
-        let mut ledger = self.state.retries();
+        let mut window = self.state.retry_window();
         RetryStatus {
-            made: ledger.made(),
-            denied: ledger.denied(),
-            left: ledger.left(&self.settings.retry_budget, Cost::Request, Instant::now()),
+            made: window.made(),
+            denied: window.denied(),
+            left: window.remaining(&self.settings.retry_budget, Cost::Request, Instant::now()),
         }
     }
 
     /// Deposits the share of a request whose first attempt has ended.
     pub(crate) fn count_request(&self, now: Instant) {
-        self.state.retries().request(now);
+        self.state.retry_window().deposit(now);
     }
 
     /// Withdraws a retry from the budget, if it has enough left.
-    pub(crate) fn draw_retry(&self, cost: Cost, now: Instant) -> Option<Entry> {
+    pub(crate) fn withdraw_retry(&self, cost: Cost, now: Instant) -> Option<Withdrawal> {
         let budget = &self.settings.retry_budget;
-        self.state.retries().retry(budget, cost, now)
+        self.state.retry_window().withdraw(budget, cost, now)
     }
 
     /// Refunds a retry that was not made.
-    pub(crate) fn give_back_retry(&self, entry: Entry) {
-        self.state.retries().strike(entry);
+    pub(crate) fn refund_retry(&self, withdrawal: Withdrawal) {
+        self.state.retry_window().refund(withdrawal);
     }
 }

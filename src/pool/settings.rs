@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    upstream::Watch,
+    upstream::MemberHealth,
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, LeastTunnels},
     upstream::health::{
@@ -80,16 +80,16 @@ impl HealthSettings {
         }
     }
 
-    pub(super) fn new_watch(&self, now: Instant) -> Watch {
-        Watch {
-            standing: self.new_standing(now),
-            times: ProbeTimes::new(now),
+    pub(super) fn new_member_health(&self, now: Instant) -> MemberHealth {
+        MemberHealth {
+            tracker: self.new_tracker(now),
+            probe_times: ProbeTimes::new(now),
             last_probe: None,
-            tally: EventCounts::default(),
+            event_counts: EventCounts::default(),
         }
     }
 
-    pub(super) fn new_standing(&self, now: Instant) -> HealthTracker {
+    pub(super) fn new_tracker(&self, now: Instant) -> HealthTracker {
         let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
             (Some(policy), Some(_)) => (Arc::clone(policy), Probed::Yes),
             (Some(policy), None) => (Arc::clone(policy), Probed::No),

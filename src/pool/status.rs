@@ -54,10 +54,10 @@ impl Pool {
     #[must_use]
     pub fn snapshot(&self) -> Vec<UpstreamStatus> {
         let now = Instant::now();
-        let roster = self.state.fresh_roster(now);
+        let set = self.state.current_members(now);
         let status = |member: &Arc<Member>| {
-            let (health, last_probe) = self.state.watching(member, now, |watch, _| {
-                (watch.standing.state().clone(), watch.last_probe.clone())
+            let (health, last_probe) = self.state.with_member_health(member, now, |health, _| {
+                (health.tracker.state().clone(), health.last_probe.clone())
             });
             UpstreamStatus {
                 name: member.shared_name(),
@@ -71,6 +71,6 @@ impl Pool {
                 last_probe,
             }
         };
-        roster.members().iter().map(status).collect()
+        set.members().iter().map(status).collect()
     }
 }

@@ -23,8 +23,8 @@ use crate::{
     net::connect::UpstreamConnection,
     pool::Lease,
     upstream::Member,
-    upstream::admission::Visit,
-    upstream::retry::{Cost, Entry, Retry},
+    upstream::admission::AdmissionKind,
+    upstream::retry::{Cost, Retry, Withdrawal},
 };
 
 use super::{pipeline::Answered, settings::Settings, teller::Teller};
@@ -39,13 +39,13 @@ pub(super) enum Standing {
 /// The attempts of one request.
 pub(super) struct Attempts<'a> {
     teller: &'a Teller,
-    visit: Visit,
+    visit: AdmissionKind,
     retry: &'a Retry,
     /// The end of the time for all of them, known from the first on.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
     /// What the last attempt came to, and what the next one was granted by.
-    standing: Option<(Standing, Entry)>,
+    standing: Option<(Standing, Withdrawal)>,
 }
 
 /// A try at one upstream.
@@ -57,7 +57,7 @@ pub(super) struct Attempt {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(teller: &'a Teller, visit: Visit, retry: &'a Retry) -> Self {
+    pub(super) const fn new(teller: &'a Teller, visit: AdmissionKind, retry: &'a Retry) -> Self {
         Self {
             teller,
             visit,
@@ -88,7 +88,7 @@ impl<'a> Attempts<'a> {
             (Ok(lease), _) => lease,
             (Err(error), None) => return Err(Standing::Error(error)),
             (Err(_), Some((standing, entry))) => {
-                self.settings().pool.give_back_retry(entry);
+                self.settings().pool.refund_retry(entry);
                 return Err(standing);
             }
         };
@@ -229,7 +229,7 @@ impl<'a> Attempts<'a> {
         let Some(cost) = cost.filter(|_| self.has_more(now)) else {
             return Err(standing);
         };
-        let Some(entry) = self.settings().pool.draw_retry(cost, now) else {
+        let Some(entry) = self.settings().pool.withdraw_retry(cost, now) else {
             tracing::debug!("not tried again: the retry budget is exhausted");
             return Err(standing);
         };

@@ -21,7 +21,7 @@ use crate::{
     http::headers::ClientInfo,
     tunnel::drain::Exchange,
     upstream::Upstream,
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
 };
 
 use super::{
@@ -97,7 +97,7 @@ struct Lost {
 impl Errand {
     async fn run(&self, request: Request<ClientBody>) -> Result<Response<Answered>, Standing> {
         let settings = self.teller.settings();
-        settings.pool.keep_watch();
+        settings.pool.ensure_monitor();
         let (mut head, body) = request.into_parts();
         if count_hop(&head.method, &mut head.headers) == Hop::Last {
             return Ok(last_hop(&head.method));
@@ -123,7 +123,7 @@ impl Errand {
     ) -> Result<Response<Answered>, Standing> {
         let settings = self.teller.settings();
         let view = view(settings, head, &self.client);
-        let mut attempts = Attempts::new(&self.teller, Visit::Exchange, &settings.retry);
+        let mut attempts = Attempts::new(&self.teller, AdmissionKind::Exchange, &settings.retry);
         loop {
             let attempt = attempts.next(&view).await?;
             Span::current().record("upstream", attempt.upstream());

@@ -14,7 +14,7 @@ use crate::{
     http::matcher::owns,
     http::upgrade::{Intent, UpgradeRequest},
     pool::Lease,
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
 };
 
 use super::{
@@ -75,7 +75,7 @@ struct Journey<'a> {
 
 impl Journey<'_> {
     async fn proxy(&self, taken: Taken) -> Result<Response<Answered>, Standing> {
-        self.settings.pool.keep_watch();
+        self.settings.pool.ensure_monitor();
         let Taken {
             mut head,
             intent,
@@ -105,7 +105,7 @@ impl Journey<'_> {
         on_upgrade: OnUpgrade,
     ) -> Result<Response<Answered>, Standing> {
         let view = view(self.settings, &wish.head, &wish.client);
-        let mut attempts = Attempts::new(self.teller, Visit::Tunnel, &self.settings.retry);
+        let mut attempts = Attempts::new(self.teller, AdmissionKind::Tunnel, &self.settings.retry);
         loop {
             let (attempt, link) = attempts.connect(&view, &wish.client).await?;
             Span::current().record("upstream", attempt.upstream());

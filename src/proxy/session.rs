@@ -68,7 +68,7 @@ impl Session {
         agreement: Agreement,
     ) -> Entered {
         let client: Option<SocketAddr> = client.peer();
-        self.lease.settle();
+        self.lease.end_handshake();
         let member = Arc::clone(self.lease.member());
         let upstream = member.shared_name();
         let listed = self.settings.registry.enter(Some(member), |id| TunnelInfo {

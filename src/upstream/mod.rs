@@ -14,5 +14,5 @@ pub mod discovery;
 pub mod health;
 pub(crate) mod retry;
 
-pub(crate) use member::{Loss, Member, Watch};
+pub(crate) use member::{CloseOrder, Member, MemberHealth};
 pub use upstream::Upstream;

@@ -73,7 +73,7 @@ async fn the_figures_of_an_upstream_survive_a_set_without_it() {
     let _follow = pool.follow(source);
     tells.send(Ok(upstreams(&["a", "b"]))).unwrap();
     settle().await;
-    let member = |pool: &Pool| Arc::clone(&pool.state.roster().members()[0]);
+    let member = |pool: &Pool| Arc::clone(&pool.state.member_set().members()[0]);
     member(&pool).sample_latency(Duration::from_millis(7));
     tells.send(Ok(upstreams(&["b"]))).unwrap();
     settle().await;
@@ -86,10 +86,10 @@ async fn the_figures_of_an_upstream_survive_a_set_without_it() {
 #[tokio::test(start_paused = true)]
 async fn an_identical_set_changes_nothing() {
     let pool = Pool::from_upstreams(upstreams(&["a", "b"]));
-    let before = pool.state.roster();
+    let before = pool.state.member_set();
     let follow = pool.follow(StaticSource::new(upstreams(&["a", "b"])));
     follow.ready(SOON).await.unwrap();
-    assert!(Arc::ptr_eq(&before, &pool.state.roster()));
+    assert!(Arc::ptr_eq(&before, &pool.state.member_set()));
 }
 
 #[derive(Debug, Default)]
@@ -180,12 +180,12 @@ async fn panics_of_a_source_or_an_observer_do_not_end_it() {
     let observer: Arc<dyn Observer> = Arc::new(Clumsy::default());
     pool.attach_observer(&observer);
     let follow = pool.follow(Clumsy::default());
-    sleep(BREATH / 2).await;
+    sleep(MIN_RETRY_DELAY / 2).await;
     let status = follow.status();
     assert_eq!(status.failures, 1);
     let said = status.last_failure.unwrap().to_string();
     assert_eq!(said, "the source panicked");
-    sleep(BREATH * 3).await;
+    sleep(MIN_RETRY_DELAY * 3).await;
     assert_eq!(names(&pool), ["a:80"]);
     assert!(follow.status().found_at.is_some());
     assert!(!follow.is_over());

@@ -16,7 +16,7 @@ use crate::{
     http::head::RequestHead,
     pool::{Lease, Pool},
     upstream::Upstream,
-    upstream::admission::{Admission, Visit},
+    upstream::admission::{Admission, AdmissionKind},
     upstream::balance::Candidates,
 };
 
@@ -35,14 +35,14 @@ fn pool(admission: Admission) -> Pool {
 
 /// Requests a lease for this path.
 fn lease(pool: &Pool, path: &'static str) -> Leasing {
-    lease_for(Visit::Tunnel, pool, path)
+    lease_for(AdmissionKind::Tunnel, pool, path)
 }
 
-fn lease_for(visit: Visit, pool: &Pool, path: &'static str) -> Leasing {
+fn lease_for(kind: AdmissionKind, pool: &Pool, path: &'static str) -> Leasing {
     let pool = pool.clone();
     Box::pin(async move {
         let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
-        pool.lease(visit, &RequestHead::from(&parts), &[]).await
+        pool.lease(kind, &RequestHead::from(&parts), &[]).await
     })
 }
 
@@ -251,17 +251,17 @@ async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
     let all = tokio::time::timeout(Duration::from_secs(60), clients.join_all());
     all.await.expect("somebody was forgotten");
     assert!(pool.state.queue().is_empty());
-    assert_eq!(pool.state.gate().tunnels(), 0);
-    assert_eq!(pool.state.gate().handshakes(), 0);
+    assert_eq!(pool.state.counters().tunnels(), 0);
+    assert_eq!(pool.state.counters().handshakes(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_finds_no_upstream_or_a_panicking_policy_leaves_nothing_taken_and_nobody_waiting() {
-    for (visit, path) in [
-        (Visit::Tunnel, "/none"),
-        (Visit::Tunnel, "/panic"),
-        (Visit::Exchange, "/none"),
-        (Visit::Exchange, "/panic"),
+    for (admission, path) in [
+        (AdmissionKind::Tunnel, "/none"),
+        (AdmissionKind::Tunnel, "/panic"),
+        (AdmissionKind::Exchange, "/none"),
+        (AdmissionKind::Exchange, "/panic"),
     ] {
         let waiter: Arc<Mutex<Option<task::Spawn<Leasing>>>> = Arc::default();
         let other = Arc::clone(&waiter);
@@ -278,20 +278,20 @@ async fn who_finds_no_upstream_or_a_panicking_policy_leaves_nothing_taken_and_no
         let pool = pool.admission(one_tunnel()).queue(1, LONG);
         *waiter.lock().unwrap() = Some(task::spawn(lease(&pool, "/")));
 
-        let leased = tokio::spawn(lease_for(visit, &pool, path)).await;
+        let leased = tokio::spawn(lease_for(admission, &pool, path)).await;
         match path {
             "/none" => assert_eq!(kind(leased.unwrap()), ErrorKind::NoUpstream),
             _ => assert!(leased.unwrap_err().is_panic()),
         }
         let mut waiter = waiter.lock().unwrap().take().unwrap();
-        assert!(waiter.is_woken(), "{visit:?} {path}");
+        assert!(waiter.is_woken(), "{admission:?} {path}");
         let lease = assert_ready!(waiter.poll()).unwrap();
         drop(lease);
-        let gate = pool.state.gate();
+        let counters = pool.state.counters();
         assert_eq!(
-            (gate.tunnels(), gate.handshakes()),
+            (counters.tunnels(), counters.handshakes()),
             (0, 0),
-            "{visit:?} {path}"
+            "{admission:?} {path}"
         );
     }
 }

@@ -3,7 +3,7 @@ use tokio::time::Instant;
 use crate::{
     ErrorKind, Registry,
     pool::{OnUpstreamLoss, Pool},
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
 };
 
 use super::kit::{Diary, Script, lease, member, named, open, pool, refuse, secs, start, used};
@@ -84,7 +84,7 @@ async fn clients_that_stick_to_it_are_moved() {
                     .insert("cookie", cookie.parse().unwrap());
             }
             let head = RequestHead::from(&request);
-            let lease = pool.lease(Visit::Tunnel, &head, &[]).await.unwrap();
+            let lease = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
             let set = pool.response_header(&lease, &head, ClientScheme::Http);
             let set = set.map(|(_, line)| {
                 let line = line.to_str().unwrap();

@@ -268,10 +268,10 @@ fn a_pool_forgets_layers_that_are_gone() {
     let other = layer.clone().observer(Diary::default());
     let registry = layer.registry();
     assert_eq!(pool.state.registries().len(), 1);
-    assert_eq!(pool.state.news.observers().len(), 2);
+    assert_eq!(pool.state.notifier.observers().len(), 2);
     drop((layer, other, registry));
     assert!(pool.state.registries().is_empty());
-    assert!(pool.state.news.observers().is_empty());
+    assert!(pool.state.notifier.observers().is_empty());
     for _ in 0..3 {
         drop(crate::ProxyLayer::new(pool.clone()).observer(Diary::default()));
     }

@@ -17,7 +17,7 @@ use crate::{
     tunnel::registry::Listed,
     tunnel::report::TunnelInfo,
     upstream::Member,
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
     upstream::health::{
         HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition,
     },
@@ -36,12 +36,12 @@ pub(super) fn pool(names: &[&str]) -> Pool {
 }
 
 pub(super) fn member(pool: &Pool, name: &str) -> Arc<Member> {
-    let roster = pool.state.roster();
-    Arc::clone(roster.named(&format!("{name}:80")).unwrap())
+    let set = pool.state.member_set();
+    Arc::clone(set.named(&format!("{name}:80")).unwrap())
 }
 
 pub(super) fn start(pool: &Pool) {
-    pool.watch_by(&Dialer::default());
+    pool.set_probe_dialer(&Dialer::default());
 }
 
 /// Returns the health states of the upstreams, as text.
@@ -78,7 +78,7 @@ pub(super) fn tell(pool: &Pool, name: &str, kind: HealthEventKind) {
 pub(super) async fn lease(pool: &Pool) -> Result<Lease, ErrorKind> {
     let request = http::Request::new(());
     let head = RequestHead::from(&request);
-    let lease = pool.lease(Visit::Tunnel, &head, &[]).await;
+    let lease = pool.lease(AdmissionKind::Tunnel, &head, &[]).await;
     lease.map_err(|error| error.kind())
 }
 

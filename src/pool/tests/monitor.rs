@@ -186,7 +186,7 @@ fn when_a_runtime_ends_another_goes_on_with_the_probes() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            pool.keep_watch();
+            pool.ensure_monitor();
             sleep(secs(time)).await;
         });
     };
@@ -240,10 +240,10 @@ async fn probes_go_out_as_the_layer_connects_that_was_applied_last() {
         ..Dialer::default()
     };
     let count = |counting: &Counting| counting.0.load(std::sync::atomic::Ordering::Relaxed);
-    pool.watch_by(&by(&first));
+    pool.set_probe_dialer(&by(&first));
     sleep(secs(15)).await;
     assert_eq!((count(&first), count(&second)), (2, 0));
-    pool.watch_by(&by(&second));
+    pool.set_probe_dialer(&by(&second));
     sleep(secs(20)).await;
     assert_eq!((count(&first), count(&second)), (2, 2));
 }

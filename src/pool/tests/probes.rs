@@ -42,7 +42,7 @@ fn probed(hosts: Vec<(&'static str, Arc<Scripted>)>) -> Pool {
         .probe(WebSocketProbe::get("/ws"))
         .probe_schedule(ProbeSchedule::every(secs(10)).jitter(0.0))
         .health_policy(Consecutive::new().fails(3).passes(2));
-    pool.watch_by(&Dialer {
+    pool.set_probe_dialer(&Dialer {
         connector: Arc::new(Hosts(hosts)),
         ..Dialer::default()
     });

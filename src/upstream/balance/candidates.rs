@@ -104,7 +104,7 @@ impl<'a> Candidate<'a> {
 
     /// Whether no slow start is under way; reads no clock.
     pub(super) fn is_ready(&self) -> bool {
-        !self.0.is_ramping()
+        !self.0.is_slow_starting()
     }
 
     /// Returns the stable hash of the name.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::upstream::{
-    admission::{Admission, Visit},
+    admission::{Admission, AdmissionKind},
     member::Member,
     upstream::Upstream,
 };
@@ -73,8 +73,8 @@ impl MockCandidates {
             return;
         };
         if member
-            .gate()
-            .enter(Visit::Tunnel, &Admission::new(), Instant::now())
+            .counters()
+            .admit(AdmissionKind::Tunnel, &Admission::new(), Instant::now())
             .is_ok()
         {
             claims.push(Claim::Handshake);
@@ -89,7 +89,7 @@ impl MockCandidates {
             return;
         };
         if let Some(newest) = claims.last_mut() {
-            member.gate().leave_handshake();
+            member.counters().end_handshake();
             *newest = Claim::Tunnel;
         }
     }
@@ -102,10 +102,10 @@ impl MockCandidates {
         };
         match claims.pop() {
             Some(Claim::Handshake) => {
-                member.gate().leave_handshake();
-                member.gate().leave_tunnel();
+                member.counters().end_handshake();
+                member.counters().end_tunnel();
             }
-            Some(Claim::Tunnel) => member.gate().leave_tunnel(),
+            Some(Claim::Tunnel) => member.counters().end_tunnel(),
             None => {}
         }
     }
@@ -120,7 +120,7 @@ impl MockCandidates {
     /// Begins a slow start now.
     pub fn slow_start(&mut self, index: usize, takes: Duration) {
         if let Some(member) = self.members.get(index) {
-            member.ramp_up(Instant::now(), takes);
+            member.begin_slow_start(Instant::now(), takes);
         }
     }
 

@@ -10,5 +10,5 @@ mod policy;
 
 pub(crate) use budget::Cost;
 pub use budget::RetryBudget;
-pub(crate) use budget_window::{Entry, Ledger};
+pub(crate) use budget_window::{BudgetWindow, Withdrawal};
 pub use policy::Retry;

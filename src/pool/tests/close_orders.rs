@@ -114,7 +114,7 @@ async fn tls_or_not_the_same_port_is_two_upstreams() {
     let at = [Address::tcp("a", 443), Address::tls("a", 443)].map(Upstream::from_address);
     let pool = Pool::from_upstreams(at).removed_tunnels(AT_ONCE);
     let registry = listed(&pool);
-    let members = pool.state.roster().members().to_vec();
+    let members = pool.state.member_set().members().to_vec();
     let [plain, tls] = [0, 1].map(|index| open(&registry, members[index].clone()));
     assert!(pool.remove("a:443"));
     assert_eq!(pool.len(), 1);
