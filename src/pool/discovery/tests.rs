@@ -67,7 +67,7 @@ async fn each_set_replaces_the_last_and_an_empty_one_empties() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_figures_of_an_upstream_survive_a_set_without_it() {
+async fn the_state_of_an_upstream_survives_a_set_without_it() {
     let pool = Pool::from_upstreams([]);
     let (source, tells, _) = scripted();
     let _follow = pool.follow(source);
@@ -136,7 +136,7 @@ impl Discover for Hopeless {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_fails_at_once_is_held_back() {
+async fn a_source_that_fails_at_once_is_delayed() {
     let pool = Pool::from_upstreams([]);
     let asked = Arc::new(Mutex::new(0));
     let _follow = pool.follow(Hopeless(Arc::clone(&asked)));
@@ -175,7 +175,7 @@ impl Observer for Clumsy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panics_of_a_source_or_an_observer_do_not_end_it() {
+async fn panics_of_a_source_or_an_observer_do_not_end_the_task() {
     let pool = Pool::from_upstreams([]);
     let observer: Arc<dyn Observer> = Arc::new(Clumsy::default());
     pool.attach_observer(&observer);
@@ -192,12 +192,12 @@ async fn panics_of_a_source_or_an_observer_do_not_end_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_is_told_when_nothing_comes() {
+async fn ready_fails_when_no_set_comes() {
     let (source, tells, _) = scripted();
     let pool = Pool::from_upstreams([]);
     let follow = pool.follow(source);
     let error = follow.ready(SOON).await.unwrap_err();
-    assert_eq!(error.to_string(), "no answer within 5s");
+    assert_eq!(error.to_string(), "no response within 5s");
     drop(tells);
     let error = follow.ready(SOON).await.unwrap_err();
     assert!(matches!(error, DiscoverError::Ended), "{error}");
