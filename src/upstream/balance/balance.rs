@@ -110,27 +110,27 @@ mod tests {
     use super::*;
     use crate::upstream::balance::{
         AnyBalance, First,
-        testing::{Marked, picks, trial},
+        testing::{Marked, mock, picks},
     };
 
     #[test]
     fn closures_are_policies_also_behind_pointers() {
         let last =
             |candidates: &Candidates<'_>, _: &RequestHead<'_>| candidates.len().checked_sub(1);
-        let trial = trial(&[1, 1, 1]);
-        assert_eq!(picks(&last, &trial, 1), [0, 0, 1]);
-        assert_eq!(picks(&Arc::new(last), &trial, 1), [0, 0, 1]);
-        assert_eq!(picks(&Box::new(last), &trial, 1), [0, 0, 1]);
+        let mock = mock(&[1, 1, 1]);
+        assert_eq!(picks(&last, &mock, 1), [0, 0, 1]);
+        assert_eq!(picks(&Arc::new(last), &mock, 1), [0, 0, 1]);
+        assert_eq!(picks(&Box::new(last), &mock, 1), [0, 0, 1]);
         let boxed: Box<dyn Balance> = Box::new(First::new());
-        assert_eq!(picks(&boxed, &trial, 1), [1, 0, 0]);
+        assert_eq!(picks(&boxed, &mock, 1), [1, 0, 0]);
     }
 
     #[test]
     fn pointers_pass_the_header_on() {
-        let trial = trial(&[1]);
+        let mock = mock(&[1]);
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
-        let picked = trial.candidates().get(0).unwrap();
+        let picked = mock.candidates().get(0).unwrap();
         let is_marked = |policy: &dyn Balance| {
             let header = policy.response_header(&picked, &head, ClientScheme::Http);
             header.is_some()

@@ -113,7 +113,7 @@ impl<'a> Candidate<'a> {
     }
 
     /// Whether the upstream may get traffic at all.
-    pub(super) const fn is_wanted(&self) -> bool {
+    pub(super) const fn has_weight(&self) -> bool {
         self.0.weight() > 0
     }
 }

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use crate::upstream::balance::{
         First,
-        testing::{Marked, picks, trial},
+        testing::{Marked, mock, picks},
     };
 
     fn none(_: &Candidates<'_>, _: &RequestHead<'_>) -> Option<usize> {
@@ -62,28 +62,25 @@ mod tests {
 
     #[test]
     fn the_next_is_asked_only_where_the_first_has_none() {
-        let trial = trial(&[1, 1]);
-        assert_eq!(picks(&none.or_else(second), &trial, 2), [0, 2]);
-        assert_eq!(picks(&second.or_else(First::new()), &trial, 2), [0, 2]);
-        assert_eq!(
-            picks(&none.or_else(none).or_else(second), &trial, 2),
-            [0, 2]
-        );
-        assert_eq!(picks(&none.or_else(none), &trial, 2), [0, 0]);
+        let mock = mock(&[1, 1]);
+        assert_eq!(picks(&none.or_else(second), &mock, 2), [0, 2]);
+        assert_eq!(picks(&second.or_else(First::new()), &mock, 2), [0, 2]);
+        assert_eq!(picks(&none.or_else(none).or_else(second), &mock, 2), [0, 2]);
+        assert_eq!(picks(&none.or_else(none), &mock, 2), [0, 0]);
     }
 
     #[test]
     fn a_missing_index_counts_as_none() {
-        let trial = trial(&[1]);
-        assert_eq!(picks(&second.or_else(First::new()), &trial, 1), [1]);
+        let mock = mock(&[1]);
+        assert_eq!(picks(&second.or_else(First::new()), &mock, 1), [1]);
     }
 
     #[test]
     fn the_first_header_is_taken() {
-        let trial = trial(&[1]);
+        let mock = mock(&[1]);
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
-        let picked = trial.candidates().get(0).unwrap();
+        let picked = mock.candidates().get(0).unwrap();
         let value = |policy: &dyn Balance| {
             let header = policy.response_header(&picked, &head, ClientScheme::Http);
             header.map(|(_, value)| value)
