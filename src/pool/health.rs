@@ -70,7 +70,7 @@ impl State {
             member.with_health(|health| {
                 if let Some(health) = health {
                     // The probe times stay, as a probe may be under way.
-                    health.probe_times.hasten(now);
+                    health.probe_times.make_due(now);
                     health.tracker = settings.new_tracker(now);
                     health.last_probe = None;
                 }
@@ -168,7 +168,7 @@ impl State {
         let cause: Arc<str> = match &transition {
             Transition::Unhealthy { cause, .. } => Arc::clone(cause),
             Transition::HalfOpen => "its ejection is over".into(),
-            Transition::Healthy if was_usable => "it passed its trial".into(),
+            Transition::Healthy if was_usable => "a handshake succeeded".into(),
             Transition::Healthy => "its probes pass again".into(),
         };
         let change = Change::Health { transition, cause };

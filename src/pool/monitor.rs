@@ -103,7 +103,7 @@ impl Monitor {
             self.queue = ProbeQueue::of(set.members());
         }
         let dialer = state.dialer();
-        while self.running.len() < settings.schedule.most_at_once() {
+        while self.running.len() < settings.schedule.concurrency_limit() {
             match self.queue.pop_due(now) {
                 Some(next) => self.start(state, next, &settings, dialer.clone()),
                 None => {
@@ -129,7 +129,7 @@ impl Monitor {
         let upstream = member.upstream();
         let target = ProbeTarget::over(upstream.address().clone(), dialer)
             .with_http_version(upstream.version())
-            .announced(upstream.proxy_protocol());
+            .with_proxy_protocol(upstream.proxy_protocol());
         let within = settings.schedule.probe_timeout();
         let state = Arc::downgrade(state);
         let running = RunningProbe {

@@ -97,7 +97,7 @@ fn log(upstream: &str, change: &Change) {
                     tracing::warn!(upstream, cause, "upstream unhealthy");
                 }
                 Transition::Healthy => tracing::info!(upstream, cause, "upstream healthy"),
-                Transition::HalfOpen => tracing::info!(upstream, cause, "upstream on trial"),
+                Transition::HalfOpen => tracing::info!(upstream, cause, "upstream half-open"),
             }
         }
         Change::Upstream(change) => tracing::info!(upstream, "upstream {change}"),

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_do_not_wait_and_overtake_nobody_for_a_tunnel_s_place() {
+    async fn requests_do_not_wait_and_overtake_no_waiter_for_a_tunnel() {
         let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
         let head = RequestHead::from(&parts);
         let limits = Admission::new().max_tunnels(1).max_handshakes(1);

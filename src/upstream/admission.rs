@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exchange_takes_a_tunnel_s_place_and_shakes_no_hands() {
+    fn an_exchange_counts_as_a_tunnel_and_not_as_a_handshake() {
         let now = Instant::now();
         let counters = AdmissionCounters::default();
         let limits = Admission::new()
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_says_when_to_come_again() {
+    fn a_rate_limit_has_a_retry_time() {
         let now = Instant::now();
         let counters = AdmissionCounters::default();
         let limits = Admission::new().handshakes_per_second(2);

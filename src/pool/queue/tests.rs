@@ -51,7 +51,7 @@ fn kind(result: Result<Lease, Error>) -> ErrorKind {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_does_not_overtake_one_who_has_been_called_but_not_yet_tried() {
+async fn a_newcomer_does_not_overtake_a_called_waiter() {
     let pool = pool(one_tunnel());
     let holder = lease(&pool, "/").await.unwrap();
     let mut first = task::spawn(lease(&pool, "/"));
@@ -67,7 +67,7 @@ async fn a_newcomer_does_not_overtake_one_who_has_been_called_but_not_yet_tried(
 }
 
 #[tokio::test(start_paused = true)]
-async fn everyone_is_served_in_the_order_of_coming() {
+async fn waiters_are_served_in_order() {
     for limits in [
         one_tunnel(),
         Admission::new().max_handshakes(1),
@@ -90,7 +90,7 @@ async fn everyone_is_served_in_the_order_of_coming() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_when_the_time_has_come_does_not_overtake_who_waited_for_it() {
+async fn a_newcomer_at_the_retry_time_does_not_overtake_a_waiter() {
     let pool = pool(Admission::new().handshakes_per_second(1));
     drop(lease(&pool, "/").await.unwrap());
     let mut first = task::spawn(lease(&pool, "/"));
@@ -105,7 +105,7 @@ async fn who_comes_when_the_time_has_come_does_not_overtake_who_waited_for_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_leaves_passes_his_call_and_his_knowledge_on() {
+async fn a_waiter_that_leaves_passes_its_call_and_its_retry_time_on() {
     let pool = pool(one_tunnel());
     let holder = lease(&pool, "/").await.unwrap();
     let mut first = task::spawn(lease(&pool, "/"));
@@ -133,7 +133,7 @@ async fn one_who_leaves_passes_his_call_and_his_knowledge_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_another_upstream_is_in_nobodys_way() {
+async fn a_waiter_for_another_upstream_blocks_no_waiter() {
     let each = |name: &str| Upstream::new(name).unwrap().admission(one_tunnel());
     let pool = Pool::from_upstreams([each("ws://a"), each("ws://b")])
         .queue(1000, LONG)
@@ -173,7 +173,7 @@ async fn who_waits_for_another_upstream_is_in_nobodys_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_has_an_end_and_says_which_limit_stood_against_it() {
+async fn waiting_has_an_end_and_reports_the_limit() {
     for (limits, expected) in [
         (one_tunnel(), ErrorKind::TooManyTunnels),
         (
@@ -198,7 +198,7 @@ async fn waiting_has_an_end_and_says_which_limit_stood_against_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_see_an_edit() {
+async fn waiters_see_an_edit() {
     let pool = Pool::from_upstreams([Upstream::new("ws://a").unwrap().admission(one_tunnel())]);
     let pool = pool.queue(10, LONG);
     let _holder = lease(&pool, "/").await.unwrap();
@@ -212,7 +212,7 @@ async fn those_who_wait_see_an_edit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_while_the_last_upstream_is_removed_is_told_at_once() {
+async fn a_waiter_fails_at_once_when_the_last_upstream_is_removed() {
     let pool = pool(one_tunnel());
     let holder = lease(&pool, "/").await.unwrap();
     let waiting = [(); 3].map(|()| tokio::spawn(lease(&pool, "/")));
@@ -226,7 +226,7 @@ async fn who_waits_while_the_last_upstream_is_removed_is_told_at_once() {
 
 /// On real threads every waiter is served, even if others leave the queue meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
+async fn no_waiter_is_forgotten_when_many_come_and_go_at_once() {
     static INSIDE: AtomicUsize = AtomicUsize::new(0);
     let pool = pool(Admission::new().max_tunnels(3));
     let mut clients = JoinSet::new();
@@ -256,7 +256,7 @@ async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_finds_no_upstream_or_a_panicking_policy_leaves_nothing_taken_and_nobody_waiting() {
+async fn no_upstream_or_a_panicking_policy_leaves_nothing_counted_and_no_waiter_stuck() {
     for (admission, path) in [
         (AdmissionKind::Tunnel, "/none"),
         (AdmissionKind::Tunnel, "/panic"),

@@ -60,7 +60,7 @@ async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_used_though_unhealthy_keeps_its_tunnels_until_it_is_not() {
+async fn an_unhealthy_upstream_in_use_keeps_its_tunnels_until_it_is_not() {
     let pool = pool(&["a"])
         .unhealthy_tunnels(AT_ONCE)
         .availability(KeepLast);
@@ -77,7 +77,7 @@ async fn one_that_is_used_though_unhealthy_keeps_its_tunnels_until_it_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_was_under_way_when_its_upstream_was_lost_is_no_exception() {
+async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
     let pool = pool(&["a"]).removed_tunnels(AT_ONCE);
     let registry = listed(&pool);
     let before = lease(&pool).await.unwrap();

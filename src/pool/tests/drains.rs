@@ -28,7 +28,7 @@ async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn draining_outlives_edits_and_is_no_last_resort() {
+async fn draining_outlives_edits_and_excludes_the_last_resort() {
     let pool = pool(&["a", "b"]);
     pool.drain("a:80", OnUpstreamLoss::Leave);
     pool.replace([named("a").weight(3), named("b")]);
@@ -46,7 +46,7 @@ async fn draining_outlives_edits_and_is_no_last_resort() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_old_tunnels_can_be_closed_at_any_time_of_the_drain() {
+async fn old_tunnels_can_be_closed_at_any_time_of_the_drain() {
     let pool = pool(&["a", "b"]);
     let registry = Registry::new();
     pool.attach(&registry);
@@ -58,7 +58,7 @@ async fn its_old_tunnels_can_be_closed_at_any_time_of_the_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_probed_on() {
+async fn a_drained_upstream_is_still_probed() {
     let script = Script::default();
     let pool = pool(&["a", "b"]).probe(script.clone());
     pool.drain("a:80", OnUpstreamLoss::Leave);
@@ -69,7 +69,7 @@ async fn it_is_probed_on() {
 
 #[cfg(feature = "sticky")]
 #[tokio::test(start_paused = true)]
-async fn clients_that_stick_to_it_are_moved() {
+async fn sticky_clients_of_a_drained_upstream_are_moved() {
     use crate::{http::head::RequestHead, http::headers::ClientScheme, upstream::balance::Sticky};
 
     let sticky = Sticky::new("up", [7; 32]).unwrap();

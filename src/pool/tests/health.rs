@@ -45,7 +45,7 @@ async fn health_is_one_whichever_handle_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_judge_who_changes_his_mind_by_himself_is_asked_in_time() {
+async fn an_evaluator_that_changes_its_verdict_without_an_event_is_called_in_time() {
     /// Evaluator: unhealthy without an event for 30 s after the first one.
     #[derive(Clone, Debug, Default)]
     struct Silence(Option<Instant>);
@@ -82,7 +82,7 @@ async fn a_judge_who_changes_his_mind_by_himself_is_asked_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_flaps_is_left_out_for_longer_each_time() {
+async fn an_upstream_that_flaps_is_ejected_for_longer_each_time() {
     let pool = ejecting(&["a", "b"]);
     let diary = Diary::of(&pool);
     let mut out = Vec::new();
@@ -103,7 +103,7 @@ async fn an_upstream_that_flaps_is_left_out_for_longer_each_time() {
     assert_eq!(told.len(), 9);
     assert_eq!(
         told[2],
-        "a unhealthy: failed on trial: the upstream could not be connected"
+        "a unhealthy: failed while half-open: the upstream could not be connected"
     );
     assert_eq!(told[8], "a healthy");
 }
@@ -147,7 +147,7 @@ async fn an_upstream_that_flaps_within_its_probes_does_not_flap_the_clients() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn edits_are_told_and_an_identical_set_is_not() {
+async fn edits_are_reported_and_an_identical_set_is_not() {
     let pool = pool(&["a", "b"]);
     let diary = Diary::of(&pool);
     pool.replace([named("b"), named("a").weight(2), named("c")]);
@@ -185,7 +185,7 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
+async fn an_upstream_of_weight_zero_gets_nothing_whatever_the_policy() {
     let first = |_: &crate::upstream::balance::Candidates<'_>, _: &RequestHead<'_>| Some(0);
     let pool = Pool::from_upstreams([named("a").weight(0), named("b")]).balance(first);
     let picked = lease(&pool).await.unwrap();
@@ -195,7 +195,7 @@ async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_healthy_one_of_weight_zero_does_not_count_as_the_last() {
+async fn a_healthy_upstream_of_weight_zero_does_not_count_as_the_last() {
     let pool = Pool::from_upstreams([named("spare").weight(0), named("b")]).availability(KeepLast);
     for _ in 0..5 {
         refuse(&pool, "b");
@@ -205,7 +205,7 @@ async fn a_healthy_one_of_weight_zero_does_not_count_as_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_come_back_and_those_that_join_start_slowly() {
+async fn recovered_and_new_upstreams_start_slowly() {
     let pool = ejecting(&["a", "b"]).slow_start(secs(100));
     let readiness = |name: &str| member(&pool, name).readiness(Instant::now());
     assert!(
@@ -230,7 +230,7 @@ async fn those_that_come_back_and_those_that_join_start_slowly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_may_use_the_pool_and_hears_all_in_order() {
+async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
     #[derive(Debug)]
     struct Retires(Mutex<Option<Pool>>, Mutex<Vec<String>>);
     impl Observer for Retires {
@@ -293,7 +293,7 @@ async fn a_pool_does_not_live_for_its_registry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_began_before_an_ejection_says_nothing_after_it() {
+async fn events_that_began_before_an_ejection_are_ignored_after_it() {
     let pool = ejecting(&["a", "b"]);
     let began = Instant::now();
     sleep(secs(5)).await;
@@ -305,7 +305,7 @@ async fn what_began_before_an_ejection_says_nothing_after_it() {
     let hung = HealthEventKind::HandshakeFailed(ErrorKind::HandshakeTimeout);
     let hung = HealthEvent::new(Instant::now(), hung).started_at(began);
     pool.state.observe(&member(&pool, "a"), &hung);
-    assert_eq!(states(&pool)[0], "on trial");
+    assert_eq!(states(&pool)[0], "half-open");
 }
 
 /// Writer that keeps the log.
@@ -359,8 +359,8 @@ async fn every_change_is_logged_with_its_cause() {
         [
             "WARN upstream unhealthy upstream=\"a:80\" cause=\"5 consecutive handshake failures: \
              the upstream could not be connected\"",
-            "INFO upstream on trial upstream=\"a:80\" cause=\"its ejection is over\"",
-            "INFO upstream healthy upstream=\"a:80\" cause=\"it passed its trial\"",
+            "INFO upstream half-open upstream=\"a:80\" cause=\"its ejection is over\"",
+            "INFO upstream healthy upstream=\"a:80\" cause=\"a handshake succeeded\"",
             "INFO upstream draining upstream=\"b:80\"",
             "INFO upstream resumed upstream=\"b:80\"",
             "INFO upstream removed upstream=\"b:80\"",

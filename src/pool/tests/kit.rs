@@ -139,7 +139,7 @@ impl Script {
     }
 
     /// Returns the maximum number of concurrent probes of one upstream.
-    pub(super) fn most_at_once(&self) -> usize {
+    pub(super) fn concurrency_limit(&self) -> usize {
         self.0.lock().unwrap().most
     }
 
@@ -173,7 +173,7 @@ impl Probe for Script {
                 unreachable!("only TCP here")
             };
             let (does, _running) = self.begin(host.clone());
-            target.step("answer");
+            target.step("response");
             match does {
                 Does::Pass => Ok(()),
                 Does::Fail => Err(ProbeFailure::other("out of order")),

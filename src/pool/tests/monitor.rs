@@ -87,7 +87,7 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_joins_is_probed_at_once_and_one_that_leaves_no_more() {
+async fn a_new_upstream_is_probed_at_once_and_a_removed_one_no_longer() {
     let script = Script::default();
     let pool = pool(&["a"])
         .probe(script.clone())
@@ -106,7 +106,7 @@ async fn one_that_joins_is_probed_at_once_and_one_that_leaves_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_hang_do_not_shut_the_others_out() {
+async fn probes_that_hang_do_not_starve_the_others() {
     let script = Script::default();
     let mut names: Vec<_> = (0..8).map(|number| format!("hangs{number}")).collect();
     for name in &names {
@@ -131,7 +131,7 @@ async fn those_that_hang_do_not_shut_the_others_out() {
     assert!(
         states[..8]
             .iter()
-            .all(|state| state.contains("answer timed out after 5s"))
+            .all(|state| state.contains("response timed out after 5s"))
     );
     assert!(states[8..].iter().all(|state| state == "healthy"));
 }
@@ -152,7 +152,7 @@ async fn no_upstream_is_probed_twice_at_a_time_whatever_is_edited() {
     sleep(secs(1)).await;
     let pool = pool.probe(script.clone());
     sleep(secs(100)).await;
-    assert_eq!(script.most_at_once(), 1);
+    assert_eq!(script.concurrency_limit(), 1);
     assert!(script.asked("a").len() >= 4, "it is probed on");
     drop(pool);
 }
@@ -194,13 +194,13 @@ fn when_a_runtime_ends_another_goes_on_with_the_probes() {
     assert_eq!((script.asked("a").len(), script.asked("b").len()), (1, 2));
     // The clock of the second runtime begins where the first one's began.
     run(16);
-    assert_eq!(script.most_at_once(), 1);
+    assert_eq!(script.concurrency_limit(), 1);
     assert_eq!(script.asked("a").len(), 2);
     assert!(script.asked("b").len() >= 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_clients_find_out_brings_the_next_probe_forward() {
+async fn clients_failures_bring_the_next_probe_forward() {
     let script = Script::default();
     let policy = Consecutive::new().fails(2).signals(Signals::all());
     let pool = pool(&["a"])
@@ -263,7 +263,7 @@ async fn a_thousand_upstreams_are_probed_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ejection_ends_in_time_though_nobody_asks() {
+async fn an_ejection_ends_in_time_without_clients() {
     let pool = pool(&["a", "b"])
         .outliers(SuccessRateOutliers::new())
         .ejection(crate::upstream::health::Ejection::new().jitter(0.0));
@@ -276,6 +276,6 @@ async fn an_ejection_ends_in_time_though_nobody_asks() {
                 the upstream could not be connected";
     assert_eq!(diary.read(), [fell]);
     sleep(secs(11)).await;
-    assert_eq!(diary.read(), ["a on trial"]);
+    assert_eq!(diary.read(), ["a half-open"]);
     assert!(member(&pool, "a").is_used());
 }

@@ -37,7 +37,7 @@ fn compared() -> Pool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_worse_than_the_others_is_ejected_and_comes_back() {
+async fn an_outlier_is_ejected_and_comes_back() {
     let pool = compared();
     let diary = Diary::of(&pool);
     serve(&pool, "a", 60, 40);
@@ -53,7 +53,7 @@ async fn one_that_does_worse_than_the_others_is_ejected_and_comes_back() {
     assert_eq!(states(&pool)[0], fell.replacen("a ", "", 1));
     sleep(secs(10)).await;
     assert_eq!(used(&pool), NAMES);
-    assert_eq!(diary.read(), ["a on trial"]);
+    assert_eq!(diary.read(), ["a half-open"]);
     // Earlier events are forgotten.
     for name in NAMES {
         serve(&pool, name, 100, 0);
@@ -63,7 +63,7 @@ async fn one_that_does_worse_than_the_others_is_ejected_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_noticed_in_time_though_clients_have_stopped_coming() {
+async fn an_outlier_is_ejected_in_time_without_clients() {
     let pool = compared();
     let diary = Diary::of(&pool);
     start(&pool);
@@ -76,7 +76,7 @@ async fn it_is_noticed_in_time_though_clients_have_stopped_coming() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_do_badly_nobody_is_ejected() {
+async fn when_all_fail_none_is_ejected() {
     let pool = compared();
     for name in NAMES {
         serve(&pool, name, 60, 40);
@@ -129,7 +129,7 @@ async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_ejected_one_does_is_not_counted() {
+async fn events_of_an_ejected_upstream_are_not_counted() {
     let pool = pool(&NAMES)
         .outliers(Strict)
         .ejection(Ejection::new().base(secs(100)));

@@ -15,7 +15,7 @@ use crate::{
     pool::Pool,
     upstream::health::{
         Consecutive, HealthEventKind, HttpProbe, ProbeSchedule, WebSocketProbe,
-        upstreams::{Far, Scripted, outcome},
+        upstreams::{Scripted, UpstreamEnd, outcome},
     },
 };
 
@@ -55,7 +55,7 @@ fn websocket_only(plain: &'static str) -> Arc<Scripted> {
         let request = far.request().await;
         if request.to_ascii_lowercase().contains("upgrade: websocket") {
             far.accept_this(&request, "").await;
-            far.behave().await;
+            far.respond_normally().await;
         } else {
             far.write(plain.as_bytes()).await;
         }
@@ -94,13 +94,13 @@ async fn upstreams_that_speak_websocket_alone_stay_healthy_for_a_hundred_probes(
 }
 
 #[tokio::test(start_paused = true)]
-async fn upstreams_that_only_pretend_are_found_and_it_is_said_how() {
-    let hangs = Scripted::new(Far::hang);
+async fn upstreams_that_only_pretend_are_found_with_their_cause() {
+    let hangs = Scripted::new(UpstreamEnd::hang);
     let wrong_key = Scripted::new(|mut far| async move {
         far.request().await;
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+        let response = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
                       Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-        far.write(answer.as_bytes()).await;
+        far.write(response.as_bytes()).await;
         far.hang().await;
     });
     let never_pongs = Scripted::new(|mut far| async move {
@@ -137,7 +137,7 @@ async fn upstreams_that_only_pretend_are_found_and_it_is_said_how() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_flaps_slowly_bothers_clients_less_and_less() {
+async fn an_upstream_that_flaps_slowly_affects_clients_less_and_less() {
     let up = Arc::new(AtomicUsize::new(1));
     let flaps = {
         let up = Arc::clone(&up);
@@ -146,7 +146,7 @@ async fn one_that_flaps_slowly_bothers_clients_less_and_less() {
             async move {
                 if is_up {
                     far.accept("").await;
-                    far.behave().await;
+                    far.respond_normally().await;
                 }
             }
         })

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_requests_and_so_many_a_second_may_be_retries() {
+    fn a_share_of_the_requests_and_a_number_a_second_may_be_retries() {
         let now = Instant::now();
         let (mut window, budget) = (BudgetWindow::default(), RetryBudget::new());
         assert_eq!(granted(&mut window, &budget, now, 1000), 100);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_ten_seconds_counts_no_more() {
+    fn entries_older_than_ten_seconds_expire() {
         let start = Instant::now();
         let (mut window, budget) = (BudgetWindow::default(), RetryBudget::new().per_second(1));
         requests(&mut window, start, 50);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_not_made_is_given_back() {
+    fn a_retry_that_was_not_made_is_refunded() {
         let start = Instant::now();
         let (mut window, budget) = (
             BudgetWindow::default(),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_shares_are_none_or_all() {
+    fn invalid_ratios_allow_none_or_all() {
         let now = Instant::now();
         for (share, expected) in [(f64::NAN, 0), (-1.0, 0), (f64::INFINITY, 1000)] {
             let mut window = BudgetWindow::default();

@@ -168,7 +168,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_was_not_sent_may_always_go_elsewhere() {
+    fn a_request_that_was_not_sent_may_always_be_retried() {
         let retry = Retry::new();
         for kind in CONNECT {
             assert_eq!(retry.after_failure(kind), Some(Cost::Connect));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_goes_elsewhere_if_asked_for() {
+    fn a_request_that_was_sent_is_retried_if_asked_for() {
         let retry = Retry::new().on_handshake_failure().on_status([502, 503]);
         for kind in SENT {
             assert_eq!(retry.after_failure(kind), Some(Cost::Request));

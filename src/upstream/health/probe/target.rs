@@ -89,7 +89,7 @@ impl ProbeTarget {
     }
 
     /// Announces the probe by the PROXY protocol as the proxy's own connection.
-    pub(crate) fn announced(mut self, version: Option<ProxyProtocol>) -> Self {
+    pub(crate) fn with_proxy_protocol(mut self, version: Option<ProxyProtocol>) -> Self {
         self.header = version.map(ProxyProtocol::local);
         self
     }
