@@ -30,7 +30,7 @@ impl Pool {
     /// ```
     pub fn drain(&self, name: &str, tunnels: OnUpstreamLoss) -> bool {
         let set = self.state.member_set();
-        let Some(member) = set.named(name) else {
+        let Some(member) = set.by_name(name) else {
             return false;
         };
         let now = Instant::now();
@@ -48,7 +48,7 @@ impl Pool {
     /// is draining.
     pub fn resume(&self, name: &str) -> bool {
         let set = self.state.member_set();
-        let Some(member) = set.named(name) else {
+        let Some(member) = set.by_name(name) else {
             return false;
         };
         if !member.end_draining() {

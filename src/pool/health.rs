@@ -21,7 +21,12 @@ use super::{
 impl Pool {
     /// Records the result of a client's handshake with an upstream, which began at `began`. `kind`
     /// is `None` if the upstream did not cause the result.
-    pub(crate) fn note(&self, lease: &Lease, kind: Option<HealthEventKind>, began: Instant) {
+    pub(crate) fn record_event(
+        &self,
+        lease: &Lease,
+        kind: Option<HealthEventKind>,
+        began: Instant,
+    ) {
         let Some(kind) = kind else { return };
         if let HealthEventKind::Accepted { latency } = kind {
             lease.member().sample_latency(latency);
@@ -33,7 +38,7 @@ impl Pool {
 
 impl Lease {
     /// Records the end of the tunnel.
-    pub(crate) fn note_end(&self, report: &TunnelReport) {
+    pub(crate) fn record_tunnel_end(&self, report: &TunnelReport) {
         if let Some(kind) = HealthEventKind::of_report(report) {
             let event = HealthEvent::new(Instant::now(), kind);
             self.pool().observe(self.member(), &event);
@@ -106,13 +111,13 @@ impl State {
 
     /// Takes in an event.
     pub(super) fn observe(&self, member: &Arc<Member>, event: &HealthEvent) {
-        let has_moved = self.with_member_health(member, event.began, |health, settings| {
+        let has_changed = self.with_member_health(member, event.began, |health, settings| {
             count(health, settings, event);
             self.step(member, health, settings, event.at, |health, random| {
                 health.tracker.observe(event, random)
             })
         });
-        if has_moved {
+        if has_changed {
             self.refresh(event.at);
         }
     }

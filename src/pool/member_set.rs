@@ -44,7 +44,7 @@ impl MemberSet {
     }
 
     /// Returns the member of this name.
-    pub(super) fn named(&self, name: &str) -> Option<&Arc<Member>> {
+    pub(super) fn by_name(&self, name: &str) -> Option<&Arc<Member>> {
         let mut members = self.members.iter();
         members.find(|member| member.upstream().name() == name)
     }
@@ -78,7 +78,7 @@ impl MemberSet {
                     Arc::clone(&changed[changed.len() - 1])
                 }
                 None => {
-                    added.push(joined(remembered(&upstream), upstream));
+                    added.push(added_member(remembered(&upstream), upstream));
                     Arc::clone(&added[added.len() - 1])
                 }
             };
@@ -103,7 +103,7 @@ impl MemberSet {
     }
 }
 
-fn joined(remembered: Option<Arc<Member>>, upstream: Upstream) -> Arc<Member> {
+fn added_member(remembered: Option<Arc<Member>>, upstream: Upstream) -> Arc<Member> {
     match remembered {
         Some(member) if *member.upstream() == upstream => member,
         Some(member) => Arc::new(member.changed(upstream)),

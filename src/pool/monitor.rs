@@ -127,7 +127,7 @@ impl Monitor {
             return;
         };
         let upstream = member.upstream();
-        let target = ProbeTarget::over(upstream.address().clone(), dialer)
+        let target = ProbeTarget::with_dialer(upstream.address().clone(), dialer)
             .with_http_version(upstream.version())
             .with_proxy_protocol(upstream.proxy_protocol());
         let within = settings.schedule.probe_timeout();

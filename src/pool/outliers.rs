@@ -13,7 +13,7 @@ use crate::{
 use super::{member_set::MemberSet, settings::HealthSettings, state::State, state::lock};
 
 /// Lower bound of an outlier policy's interval.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 impl State {
     /// Compares the upstreams if a comparison is due, and ejects the outliers.
@@ -79,7 +79,7 @@ impl State {
 
     fn comparison_interval(&self) -> Option<Duration> {
         let interval = self.health_settings().outliers.as_ref()?.interval();
-        Some(interval.clamp(SHORTEST, FAR))
+        Some(interval.clamp(MIN_INTERVAL, FAR))
     }
 
     /// Whether clients would be served without this upstream.

@@ -10,8 +10,6 @@
 //! Whenever a limit may have room, the first waiter is called; a waiter tries only after everyone
 //! further ahead had a turn. A waiter that fails for a reason of its own calls the next one; if the
 //! reason concerns everyone, no other waiter needs to try.
-//! everyone further ahead has had a turn. Who is refused for a reason that is his own calls the
-//! next one; where the reason is everyone's, nobody else needs to ask.
 
 use std::{
     collections::VecDeque,

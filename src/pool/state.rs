@@ -30,7 +30,7 @@ use super::{
 };
 
 /// Time for which the state of a removed upstream is kept, in case it comes back.
-const REMEMBER_REMOVED: Duration = Duration::from_secs(600);
+const REMOVED_MEMBER_TTL: Duration = Duration::from_secs(600);
 
 pub(crate) struct State {
     /// Locked for reading only as long as it takes to copy a pointer.
@@ -260,7 +260,7 @@ impl RecentlyRemoved {
     /// state: with a new state, their tunnels would not be counted.
     fn forget(&mut self, now: Instant) {
         self.0.retain(|(removed_at, member)| {
-            now.saturating_duration_since(*removed_at) < REMEMBER_REMOVED || member.is_held()
+            now.saturating_duration_since(*removed_at) < REMOVED_MEMBER_TTL || member.is_held()
         });
     }
 

@@ -166,7 +166,7 @@ impl Future for Noting<'_> {
         let noting = self.get_mut();
         let polled = Pin::new(&mut noting.tunnel).poll(cx);
         if let Some(report) = noting.tunnel.foretell() {
-            noting.lease.note_end(&report);
+            noting.lease.record_tunnel_end(&report);
         }
         polled
     }

@@ -137,7 +137,7 @@ impl Teller {
 
     fn note(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
         let pool = &self.settings.pool;
-        pool.note(&attempt.lease, kind, attempt.began);
+        pool.record_event(&attempt.lease, kind, attempt.began);
     }
 
     fn shown<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {

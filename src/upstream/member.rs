@@ -38,7 +38,7 @@ struct MemberState {
     slow_start: Mutex<Option<SlowStart>>,
     /// Whether policies may pick the upstream now.
     is_used: AtomicBool,
-    /// Time at which the drain started_at.
+    /// Time at which the drain began.
     draining: Mutex<Option<Instant>>,
     close_order: Mutex<Option<CloseOrder>>,
     /// Created from the pool's settings when the upstream joins the pool.
@@ -104,7 +104,7 @@ impl Member {
         act(&mut lock(&self.state.health))
     }
 
-    /// Whether a tunnel or a probe still refers to the upstream's state, including those that started_at
+    /// Whether a tunnel or a probe still refers to the upstream's state, including those that began
     /// under earlier settings.
     pub(crate) fn is_held(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1 || Arc::strong_count(&self.state) > 1

@@ -17,7 +17,7 @@ struct Scripted {
     _held: mpsc::Sender<()>,
 }
 
-type Tells = mpsc::UnboundedSender<Result<Vec<Upstream>, DiscoverError>>;
+type SetSender = mpsc::UnboundedSender<Result<Vec<Upstream>, DiscoverError>>;
 
 impl Discover for Scripted {
     fn discover(&mut self) -> Discovering<'_> {
@@ -26,7 +26,7 @@ impl Discover for Scripted {
 }
 
 /// Returns a source, the sender of its sets, and a receiver that ends when the source is dropped.
-fn scripted() -> (Scripted, Tells, mpsc::Receiver<()>) {
+fn scripted() -> (Scripted, SetSender, mpsc::Receiver<()>) {
     let (tells, script) = mpsc::unbounded_channel();
     let (held, dropped) = mpsc::channel(1);
     let source = Scripted {
@@ -93,9 +93,9 @@ async fn an_identical_set_changes_nothing() {
 }
 
 #[derive(Debug, Default)]
-struct Heard(Mutex<Vec<String>>);
+struct FailureLog(Mutex<Vec<String>>);
 
-impl Observer for Heard {
+impl Observer for FailureLog {
     fn discovery_failed(&self, error: &DiscoverError) {
         self.0.lock().unwrap().push(error.to_string());
     }
@@ -104,7 +104,7 @@ impl Observer for Heard {
 #[tokio::test(start_paused = true)]
 async fn failures_are_shown_and_empty_nothing() {
     let pool = Pool::from_upstreams(upstreams(&["a"]));
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(FailureLog::default());
     let observer: Arc<dyn Observer> = Arc::clone(&heard) as _;
     pool.attach_observer(&observer);
     let (source, tells, _) = scripted();
@@ -126,9 +126,9 @@ async fn failures_are_shown_and_empty_nothing() {
 
 /// Source that fails immediately on each call.
 #[derive(Debug)]
-struct Hopeless(Arc<Mutex<u32>>);
+struct AlwaysFailing(Arc<Mutex<u32>>);
 
-impl Discover for Hopeless {
+impl Discover for AlwaysFailing {
     fn discover(&mut self) -> Discovering<'_> {
         *self.0.lock().unwrap() += 1;
         Box::pin(async { Some(Err(DiscoverError::failed("no"))) })
@@ -139,7 +139,7 @@ impl Discover for Hopeless {
 async fn a_source_that_fails_at_once_is_delayed() {
     let pool = Pool::from_upstreams([]);
     let asked = Arc::new(Mutex::new(0));
-    let _follow = pool.follow(Hopeless(Arc::clone(&asked)));
+    let _follow = pool.follow(AlwaysFailing(Arc::clone(&asked)));
     sleep(Duration::from_secs(10)).await;
     let asked = *asked.lock().unwrap();
     assert!((90..=110).contains(&asked), "{asked}");
@@ -147,9 +147,9 @@ async fn a_source_that_fails_at_once_is_delayed() {
 
 /// Source that panics in the call, then in the future, then yields a set.
 #[derive(Debug, Default)]
-struct Clumsy(u32);
+struct Panicking(u32);
 
-impl Discover for Clumsy {
+impl Discover for Panicking {
     fn discover(&mut self) -> Discovering<'_> {
         self.0 += 1;
         let asked = self.0;
@@ -164,7 +164,7 @@ impl Discover for Clumsy {
     }
 }
 
-impl Observer for Clumsy {
+impl Observer for Panicking {
     fn discovery_failed(&self, _: &DiscoverError) {
         panic!("dropped it");
     }
@@ -177,9 +177,9 @@ impl Observer for Clumsy {
 #[tokio::test(start_paused = true)]
 async fn panics_of_a_source_or_an_observer_do_not_end_the_task() {
     let pool = Pool::from_upstreams([]);
-    let observer: Arc<dyn Observer> = Arc::new(Clumsy::default());
+    let observer: Arc<dyn Observer> = Arc::new(Panicking::default());
     pool.attach_observer(&observer);
-    let follow = pool.follow(Clumsy::default());
+    let follow = pool.follow(Panicking::default());
     sleep(MIN_RETRY_DELAY / 2).await;
     let status = follow.status();
     assert_eq!(status.failures, 1);

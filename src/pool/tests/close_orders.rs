@@ -21,7 +21,7 @@ fn listed(pool: &Pool) -> Registry {
 }
 
 /// Returns the reason and time of the tunnel's close command.
-fn told(tunnel: &Listed) -> Option<(String, Instant)> {
+fn close_command(tunnel: &Listed) -> Option<(String, Instant)> {
     match tunnel.entry().take_command()? {
         Command::Close { frame, at, .. } => {
             assert_eq!(frame.code, CloseCode::SERVICE_RESTART);
@@ -48,7 +48,7 @@ async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
     let now = Instant::now();
     let mut latest = 0;
     for (number, tunnel) in tunnels.iter().enumerate() {
-        let told = told(tunnel);
+        let told = close_command(tunnel);
         assert_eq!(told.is_some(), number % 2 == 0);
         if let Some((reason, at)) = told {
             assert_eq!(reason, "upstream unhealthy");
@@ -68,12 +68,12 @@ async fn an_unhealthy_upstream_in_use_keeps_its_tunnels_until_it_is_not() {
     let tunnel = open(&registry, member(&pool, "a"));
     fail(&pool, "a");
     assert_eq!(
-        told(&tunnel),
+        close_command(&tunnel),
         None,
         "clients would come back to the same one"
     );
     pool.add(named("b"));
-    assert_eq!(told(&tunnel).unwrap().0, "upstream unhealthy");
+    assert_eq!(close_command(&tunnel).unwrap().0, "upstream unhealthy");
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +85,7 @@ async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
     pool.remove("a:80");
     let tunnel = open(&registry, before.member().clone());
     pool.close_if_lost(&before, tunnel.entry());
-    assert_eq!(told(&tunnel).unwrap().0, "upstream removed");
+    assert_eq!(close_command(&tunnel).unwrap().0, "upstream removed");
 
     // The upstream is back, and later leases are not affected.
     sleep(secs(1)).await;
@@ -93,7 +93,7 @@ async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
     let after = lease(&pool).await.unwrap();
     let tunnel = open(&registry, after.member().clone());
     pool.close_if_lost(&after, tunnel.entry());
-    assert_eq!(told(&tunnel), None);
+    assert_eq!(close_command(&tunnel), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn by_default_all_tunnels_of_lost_upstreams_live_on() {
     fail(&pool, "a");
     pool.remove("b:80");
     pool.drain("c:80", OnUpstreamLoss::Leave);
-    assert!(tunnels.iter().all(|tunnel| told(tunnel).is_none()));
+    assert!(tunnels.iter().all(|tunnel| close_command(tunnel).is_none()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,6 +118,6 @@ async fn tls_or_not_the_same_port_is_two_upstreams() {
     let [plain, tls] = [0, 1].map(|index| open(&registry, members[index].clone()));
     assert!(pool.remove("a:443"));
     assert_eq!(pool.len(), 1);
-    assert!(told(&plain).is_some());
-    assert!(told(&tls).is_none());
+    assert!(close_command(&plain).is_some());
+    assert!(close_command(&tls).is_none());
 }

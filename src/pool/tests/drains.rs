@@ -6,12 +6,14 @@ use crate::{
     upstream::admission::AdmissionKind,
 };
 
-use super::kit::{Diary, Script, lease, member, named, open, pool, refuse, secs, start, used};
+use super::kit::{
+    ObserverLog, Script, lease, member, named, open, pool, refuse, secs, start, used,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
     let pool = pool(&["a", "b"]);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     let now = Instant::now();
     assert!(pool.drain("a:80", OnUpstreamLoss::Leave));
     assert!(!pool.drain("nobody:80", OnUpstreamLoss::Leave));
@@ -24,7 +26,7 @@ async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
     assert!(pool.resume("a:80"));
     assert!(!pool.resume("a:80"), "it is no more");
     assert_eq!(used(&pool), ["a", "b"]);
-    assert_eq!(diary.read(), ["a draining", "a resumed"]);
+    assert_eq!(log.read(), ["a draining", "a resumed"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,7 +66,7 @@ async fn a_drained_upstream_is_still_probed() {
     pool.drain("a:80", OnUpstreamLoss::Leave);
     start(&pool);
     tokio::time::sleep(secs(35)).await;
-    assert!(script.asked("a").len() >= 3);
+    assert!(script.probed("a").len() >= 3);
 }
 
 #[cfg(feature = "sticky")]

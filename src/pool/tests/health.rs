@@ -17,7 +17,8 @@ use crate::{
 };
 
 use super::kit::{
-    Diary, Does, Script, accept, lease, member, named, pool, refuse, secs, start, states, used,
+    ObserverLog, ProbeReaction, Script, accept, lease, member, named, pool, refuse, secs, start,
+    states, used,
 };
 
 fn ejecting(names: &[&str]) -> Pool {
@@ -29,7 +30,7 @@ async fn health_is_one_whichever_handle_asks() {
     let first = pool(&["a", "b"]);
     // Observed before there was a probe.
     assert_eq!(states(&first), ["healthy", "healthy"]);
-    let script = Script::new([("a", Does::Fail), ("b", Does::Fail)]);
+    let script = Script::new([("a", ProbeReaction::Fail), ("b", ProbeReaction::Fail)]);
     let probed = first
         .clone()
         .probe(script)
@@ -48,8 +49,8 @@ async fn health_is_one_whichever_handle_asks() {
 async fn an_evaluator_that_changes_its_verdict_without_an_event_is_called_in_time() {
     /// Evaluator: unhealthy without an event for 30 s after the first one.
     #[derive(Clone, Debug, Default)]
-    struct Silence(Option<Instant>);
-    impl HealthEvaluator for Silence {
+    struct UnhealthyWhenSilent(Option<Instant>);
+    impl HealthEvaluator for UnhealthyWhenSilent {
         fn observe(&mut self, event: &HealthEvent) {
             self.0 = Some(event.at + secs(30));
         }
@@ -67,7 +68,7 @@ async fn an_evaluator_that_changes_its_verdict_without_an_event_is_called_in_tim
         }
     }
 
-    let pool = ejecting(&["a", "b"]).health_policy(Silence::default());
+    let pool = ejecting(&["a", "b"]).health_policy(UnhealthyWhenSilent::default());
     accept(&pool, "a");
     sleep(secs(20)).await;
     accept(&pool, "a");
@@ -84,7 +85,7 @@ async fn an_evaluator_that_changes_its_verdict_without_an_event_is_called_in_tim
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_flaps_is_ejected_for_longer_each_time() {
     let pool = ejecting(&["a", "b"]);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     let mut out = Vec::new();
     for _ in 0..4 {
         while used(&pool).len() == 2 {
@@ -99,7 +100,7 @@ async fn an_upstream_that_flaps_is_ejected_for_longer_each_time() {
     assert_eq!(out, [10, 20, 30, 40]);
     // One failure is enough while half-open; one success ends the state.
     accept(&pool, "a");
-    let told = diary.read();
+    let told = log.read();
     assert_eq!(told.len(), 9);
     assert_eq!(
         told[2],
@@ -110,52 +111,52 @@ async fn an_upstream_that_flaps_is_ejected_for_longer_each_time() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_flaps_within_its_probes_does_not_flap_the_clients() {
-    let script = Script::new([("a", Does::Fail)]);
+    let script = Script::new([("a", ProbeReaction::Fail)]);
     let interval = secs(1);
     let pool = pool(&["a", "b"])
         .probe(script.clone())
         .probe_schedule(ProbeSchedule::every(interval).jitter(0.0))
         .health_policy(Consecutive::new().fails(3).passes(2));
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     start(&pool);
     // Two failures, one pass, repeatedly: never three in a row.
     for round in 0..100 {
-        let does = if round % 3 == 2 {
-            Does::Pass
+        let reaction = if round % 3 == 2 {
+            ProbeReaction::Pass
         } else {
-            Does::Fail
+            ProbeReaction::Fail
         };
-        script.set("a", does);
+        script.set("a", reaction);
         sleep(interval).await;
     }
-    assert_eq!(diary.read(), [""; 0]);
-    script.set("a", Does::Fail);
+    assert_eq!(log.read(), [""; 0]);
+    script.set("a", ProbeReaction::Fail);
     sleep(secs(5)).await;
-    assert_eq!(diary.read().len(), 1);
+    assert_eq!(log.read().len(), 1);
     // One pass, one failure: never two in a row.
     for round in 0..100 {
-        let does = if round % 2 == 0 {
-            Does::Pass
+        let reaction = if round % 2 == 0 {
+            ProbeReaction::Pass
         } else {
-            Does::Fail
+            ProbeReaction::Fail
         };
-        script.set("a", does);
+        script.set("a", reaction);
         sleep(interval).await;
     }
-    assert_eq!(diary.read(), [""; 0]);
+    assert_eq!(log.read(), [""; 0]);
     assert_eq!(used(&pool), ["b"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn edits_are_reported_and_an_identical_set_is_not() {
     let pool = pool(&["a", "b"]);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     pool.replace([named("b"), named("a").weight(2), named("c")]);
-    assert_eq!(diary.read(), ["a changed", "c added"]);
+    assert_eq!(log.read(), ["a changed", "c added"]);
     pool.replace([named("b"), named("a").weight(2), named("c")]);
-    assert_eq!(diary.read(), [""; 0]);
+    assert_eq!(log.read(), [""; 0]);
     pool.replace([named("d"), named("b")]);
-    assert_eq!(diary.read(), ["a removed", "c removed", "d added"]);
+    assert_eq!(log.read(), ["a removed", "c removed", "d added"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +220,7 @@ async fn recovered_and_new_upstreams_start_slowly() {
     assert_eq!(used(&pool), ["a", "b"]);
     assert!(readiness("a") < 0.02);
     sleep(secs(50)).await;
-    // A success while half-open does not restart the slow start.
+    // A success while half-open reaction not restart the slow start.
     accept(&pool, "a");
     assert!((readiness("a") - 0.5).abs() < 0.01);
     pool.add(named("c"));
@@ -232,8 +233,8 @@ async fn recovered_and_new_upstreams_start_slowly() {
 #[tokio::test(start_paused = true)]
 async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
     #[derive(Debug)]
-    struct Retires(Mutex<Option<Pool>>, Mutex<Vec<String>>);
-    impl Observer for Retires {
+    struct EditingObserver(Mutex<Option<Pool>>, Mutex<Vec<String>>);
+    impl Observer for EditingObserver {
         fn health_changed(&self, upstream: &str, transition: &Transition) {
             self.1.lock().unwrap().push(transition.to_string());
             if let Some(pool) = &*self.0.lock().unwrap() {
@@ -247,7 +248,10 @@ async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
     }
 
     let pool = pool(&["a", "b"]);
-    let retires = Arc::new(Retires(Mutex::new(Some(pool.clone())), Mutex::default()));
+    let retires = Arc::new(EditingObserver(
+        Mutex::new(Some(pool.clone())),
+        Mutex::default(),
+    ));
     let observer: Arc<dyn Observer> = Arc::clone(&retires) as _;
     pool.attach_observer(&observer);
     for _ in 0..5 {
@@ -264,8 +268,8 @@ async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
 #[test]
 fn a_pool_forgets_layers_that_are_gone() {
     let pool = pool(&["a"]);
-    let layer = crate::ProxyLayer::new(pool.clone()).observer(Diary::default());
-    let other = layer.clone().observer(Diary::default());
+    let layer = crate::ProxyLayer::new(pool.clone()).observer(ObserverLog::default());
+    let other = layer.clone().observer(ObserverLog::default());
     let registry = layer.registry();
     assert_eq!(pool.state.registries().len(), 1);
     assert_eq!(pool.state.notifier.observers().len(), 2);
@@ -273,7 +277,7 @@ fn a_pool_forgets_layers_that_are_gone() {
     assert!(pool.state.registries().is_empty());
     assert!(pool.state.notifier.observers().is_empty());
     for _ in 0..3 {
-        drop(crate::ProxyLayer::new(pool.clone()).observer(Diary::default()));
+        drop(crate::ProxyLayer::new(pool.clone()).observer(ObserverLog::default()));
     }
     assert_eq!(
         pool.state.remembered_layers(),

@@ -37,7 +37,7 @@ pub(super) fn pool(names: &[&str]) -> Pool {
 
 pub(super) fn member(pool: &Pool, name: &str) -> Arc<Member> {
     let set = pool.state.member_set();
-    Arc::clone(set.named(&format!("{name}:80")).unwrap())
+    Arc::clone(set.by_name(&format!("{name}:80")).unwrap())
 }
 
 pub(super) fn start(pool: &Pool) {
@@ -97,7 +97,7 @@ pub(super) fn open(registry: &Registry, member: Arc<Member>) -> Listed {
 
 /// Reaction of an upstream to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Does {
+pub(super) enum ProbeReaction {
     Pass,
     Fail,
     Hang,
@@ -110,8 +110,8 @@ pub(super) struct Script(Arc<Mutex<Log>>);
 
 #[derive(Debug, Default)]
 struct Log {
-    does: HashMap<String, Does>,
-    asked: Vec<(Instant, String)>,
+    reaction: HashMap<String, ProbeReaction>,
+    probed: Vec<(Instant, String)>,
     running: HashMap<String, usize>,
     most: usize,
 }
@@ -119,27 +119,31 @@ struct Log {
 struct Running(Script, String);
 
 impl Script {
-    pub(super) fn new<const N: usize>(does: [(&str, Does); N]) -> Self {
+    pub(super) fn new<const N: usize>(reaction: [(&str, ProbeReaction); N]) -> Self {
         let script = Self::default();
-        for (name, does) in does {
-            script.set(name, does);
+        for (name, reaction) in reaction {
+            script.set(name, reaction);
         }
         script
     }
 
-    pub(super) fn set(&self, name: &str, does: Does) {
-        self.0.lock().unwrap().does.insert(name.to_owned(), does);
+    pub(super) fn set(&self, name: &str, reaction: ProbeReaction) {
+        self.0
+            .lock()
+            .unwrap()
+            .reaction
+            .insert(name.to_owned(), reaction);
     }
 
     /// Returns the times at which this upstream was probed.
-    pub(super) fn asked(&self, name: &str) -> Vec<Instant> {
+    pub(super) fn probed(&self, name: &str) -> Vec<Instant> {
         let log = self.0.lock().unwrap();
-        let asked = log.asked.iter().filter(|(_, asked)| asked == name);
-        asked.map(|(at, _)| *at).collect()
+        let probed = log.probed.iter().filter(|(_, probed)| probed == name);
+        probed.map(|(at, _)| *at).collect()
     }
 
     /// Returns the maximum number of concurrent probes of one upstream.
-    pub(super) fn concurrency_limit(&self) -> usize {
+    pub(super) fn max_running(&self) -> usize {
         self.0.lock().unwrap().most
     }
 
@@ -148,15 +152,19 @@ impl Script {
         self.0.lock().unwrap().running.values().sum()
     }
 
-    fn begin(&self, name: String) -> (Does, Running) {
+    fn begin(&self, name: String) -> (ProbeReaction, Running) {
         let mut log = self.0.lock().unwrap();
-        log.asked.push((Instant::now(), name.clone()));
+        log.probed.push((Instant::now(), name.clone()));
         let running = log.running.entry(name.clone()).or_default();
         *running += 1;
         let running = *running;
         log.most = log.most.max(running);
-        let does = log.does.get(&name).copied().unwrap_or(Does::Pass);
-        (does, Running(self.clone(), name))
+        let reaction = log
+            .reaction
+            .get(&name)
+            .copied()
+            .unwrap_or(ProbeReaction::Pass);
+        (reaction, Running(self.clone(), name))
     }
 }
 
@@ -172,13 +180,13 @@ impl Probe for Script {
             let Address::Tcp { host, .. } = target.address() else {
                 unreachable!("only TCP here")
             };
-            let (does, _running) = self.begin(host.clone());
+            let (reaction, _running) = self.begin(host.clone());
             target.step("response");
-            match does {
-                Does::Pass => Ok(()),
-                Does::Fail => Err(ProbeFailure::other("out of order")),
-                Does::Hang => std::future::pending().await,
-                Does::Panic => panic!("this probe is broken"),
+            match reaction {
+                ProbeReaction::Pass => Ok(()),
+                ProbeReaction::Fail => Err(ProbeFailure::other("out of order")),
+                ProbeReaction::Hang => std::future::pending().await,
+                ProbeReaction::Panic => panic!("this probe is broken"),
             }
         })
     }
@@ -186,14 +194,14 @@ impl Probe for Script {
 
 /// Observer that records its notifications as text.
 #[derive(Debug, Default)]
-pub(super) struct Diary(Mutex<Vec<String>>);
+pub(super) struct ObserverLog(Mutex<Vec<String>>);
 
-impl Diary {
+impl ObserverLog {
     pub(super) fn of(pool: &Pool) -> Arc<Self> {
-        let diary = Arc::new(Self::default());
-        let observer: Arc<dyn Observer> = Arc::clone(&diary) as _;
+        let log = Arc::new(Self::default());
+        let observer: Arc<dyn Observer> = Arc::clone(&log) as _;
         pool.attach_observer(&observer);
-        diary
+        log
     }
 
     /// Returns the records since the last call.
@@ -201,13 +209,13 @@ impl Diary {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    fn write(&self, upstream: &str, what: &dyn std::fmt::Display) {
+    fn write(&self, upstream: &str, change: &dyn std::fmt::Display) {
         let upstream = upstream.replace(":80", "");
-        self.0.lock().unwrap().push(format!("{upstream} {what}"));
+        self.0.lock().unwrap().push(format!("{upstream} {change}"));
     }
 }
 
-impl Observer for Diary {
+impl Observer for ObserverLog {
     fn health_changed(&self, upstream: &str, transition: &Transition) {
         self.write(upstream, transition);
     }

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-use super::kit::{Diary, accept, pool, refuse, secs, start, states, used};
+use super::kit::{ObserverLog, accept, pool, refuse, secs, start, states, used};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -39,7 +39,7 @@ fn compared() -> Pool {
 #[tokio::test(start_paused = true)]
 async fn an_outlier_is_ejected_and_comes_back() {
     let pool = compared();
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     serve(&pool, "a", 60, 40);
     for name in &NAMES[1..] {
         serve(&pool, name, 100, 0);
@@ -49,11 +49,11 @@ async fn an_outlier_is_ejected_and_comes_back() {
     sleep(secs(1)).await;
     assert_eq!(used(&pool), ["b", "c", "d", "e"]);
     let fell = "a unhealthy: 60.0% success, where the pool has 92.0% on average";
-    assert_eq!(diary.read(), [fell]);
+    assert_eq!(log.read(), [fell]);
     assert_eq!(states(&pool)[0], fell.replacen("a ", "", 1));
     sleep(secs(10)).await;
     assert_eq!(used(&pool), NAMES);
-    assert_eq!(diary.read(), ["a half-open"]);
+    assert_eq!(log.read(), ["a half-open"]);
     // Earlier events are forgotten.
     for name in NAMES {
         serve(&pool, name, 100, 0);
@@ -65,14 +65,14 @@ async fn an_outlier_is_ejected_and_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn an_outlier_is_ejected_in_time_without_clients() {
     let pool = compared();
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     start(&pool);
     serve(&pool, "c", 60, 40);
     for name in ["a", "b", "d", "e"] {
         serve(&pool, name, 100, 0);
     }
     sleep(secs(11)).await;
-    assert_eq!(diary.read().len(), 1);
+    assert_eq!(log.read().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,11 +112,11 @@ async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last
     let limited = pool(&NAMES)
         .outliers(Strict)
         .availability(MaxEjectionPercent::percent(40));
-    let diary = Diary::of(&limited);
+    let log = ObserverLog::of(&limited);
     fail_all(&limited);
     sleep(secs(10)).await;
     assert_eq!(used(&limited), ["c", "d", "e"]);
-    let told = diary.read();
+    let told = log.read();
     assert_eq!(
         told,
         ["a unhealthy: not perfect", "b unhealthy: not perfect"]

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-use super::kit::{Diary, pool, secs, states, used};
+use super::kit::{ObserverLog, pool, secs, states, used};
 
 /// Connector that leads each host to its script.
 #[derive(Debug)]
@@ -79,12 +79,12 @@ async fn upstreams_that_speak_websocket_alone_stay_healthy_for_a_hundred_probes(
         .each_ref()
         .map(|script| script.connections.load(Ordering::Relaxed));
     let pool = probed(["a", "b", "c"].into_iter().zip(scripts.clone()).collect());
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     sleep(secs(995)).await;
     for (script, before) in scripts.iter().zip(before) {
         assert_eq!(script.connections.load(Ordering::Relaxed) - before, 100);
     }
-    assert_eq!(diary.read(), [""; 0]);
+    assert_eq!(log.read(), [""; 0]);
     assert_eq!(states(&pool), ["healthy"; 3]);
     for status in pool.snapshot() {
         let probe = status.last_probe.unwrap();
@@ -114,10 +114,10 @@ async fn upstreams_that_only_pretend_are_found_with_their_cause() {
         ("good", good()),
     ];
     let pool = probed(hosts);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     // Three probes of 5 s, 10 s from start to start.
     sleep(secs(26)).await;
-    let mut told = diary.read();
+    let mut told = log.read();
     told.sort_unstable();
     assert_eq!(
         told,
@@ -125,7 +125,7 @@ async fn upstreams_that_only_pretend_are_found_with_their_cause() {
             "hangs unhealthy: 3 consecutive probe failures: handshake timed out after 5s",
             "mute unhealthy: 3 consecutive probe failures: pong timed out after 5s",
             "wrong unhealthy: 3 consecutive probe failures: \
-             the upstream's 101 answer is not valid: its Sec-WebSocket-Accept does not match the key",
+             the upstream's 101 answer is not valid: its Sec-WebSocket-Accept reaction not match the key",
         ]
     );
     assert_eq!(used(&pool), ["good"]);
@@ -152,7 +152,7 @@ async fn an_upstream_that_flaps_slowly_affects_clients_less_and_less() {
         })
     };
     let pool = probed(vec![("flaps", flaps), ("good", good())]);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     // A minute down, half a minute up, for an hour and a half.
     let mut in_use = 0;
     for second in 0..5400 {
@@ -160,7 +160,7 @@ async fn an_upstream_that_flaps_slowly_affects_clients_less_and_less() {
         sleep(Duration::from_secs(1)).await;
         in_use += usize::from(used(&pool).len() == 2);
     }
-    let falls = diary
+    let falls = log
         .read()
         .iter()
         .filter(|told| told.contains("unhealthy"))

@@ -18,7 +18,6 @@ use super::{
 /// (Mitzenmacher, *The Power of Two Choices in Randomized Load Balancing*, 2001), at the same small
 /// cost for any n. Since every upstream takes part in 2 of n picks, a weight of more than twice the
 /// mean has its full effect only once the others have filled up.
-/// twice the mean is not fully felt until the others have filled up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastTunnels {
     sample: Sample,

@@ -28,11 +28,13 @@
 //!
 //! # Rules for all policies
 //!
-//! - An upstream of weight 0 is never picked. - An upstream in a [slow start](Candidate::readiness)
-//! gets a part of its share that grows to the whole. [`First`], [`Rendezvous`] and `Sticky` ignore
-//! slow starts: their choice depends on the upstream's identity. - `None` means that no candidate
-//! is usable. [`or_else`](Balance::or_else) then tries another policy. - Randomness comes from the
-//! thread's `fastrand` generator.
+//! - An upstream of weight 0 is never picked.
+//! - An upstream in a [slow start](Candidate::readiness) gets a part of its share that grows to the
+//!   whole. [`First`], [`Rendezvous`] and `Sticky` ignore slow starts: their choice depends on the
+//!   upstream's identity.
+//! - `None` means that no candidate is usable. [`or_else`](Balance::or_else) then tries another
+//!   policy.
+//! - Randomness comes from the thread's `fastrand` generator.
 //!
 //! # Examples
 //!

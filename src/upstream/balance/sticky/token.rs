@@ -10,10 +10,10 @@ use crate::upstream::balance::candidates::{Candidate, Candidates};
 /// A token is `mac || sealed`, in hexadecimal digits:
 ///
 /// - `mac`, 32 bytes: HMAC-SHA-256 (RFC 2104) of the upstream's name. It alone identifies the
-/// upstream, and is compared in constant time. - `sealed`, 8 bytes: the hash of the name, under a
-/// pad that is derived from `mac`. It finds the upstream whose name to verify, without an HMAC for
-/// every upstream of the pool. A forger gains nothing from it: a right hash with a wrong `mac` is
-/// rejected.
+///   upstream, and is compared in constant time.
+/// - `sealed`, 8 bytes: the hash of the name, under a pad that is derived from `mac`. It finds the
+///   upstream whose name to verify, without an HMAC for every upstream of the pool. A forger gains
+///   nothing from it: a right hash with a wrong `mac` is rejected.
 ///
 /// Without the key a token reveals nothing of the name: both parts look random, since every name
 /// has a pad of its own. All proxies with the same key create the same tokens.

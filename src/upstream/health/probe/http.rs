@@ -128,13 +128,20 @@ impl HttpProbe {
 
     async fn run(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
         let address = self.address(target.address());
-        let link = target.acquire(&address).await?;
+        let connection = target.acquire(&address).await?;
         target.step("response");
         let request = self.request.request(&address, |headers: &mut HeaderMap| {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         });
         let limits = HeadLimits::default();
-        let response = exchange(link, target.dial(), request, limits, BODY_IDLE_TIMEOUT).await;
+        let response = exchange(
+            connection,
+            target.dialer(),
+            request,
+            limits,
+            BODY_IDLE_TIMEOUT,
+        )
+        .await;
         match response.map_err(ProbeFailure::NoAnswer)? {
             Answer::Agreed { head, .. } => self.check_status(head.status),
             Answer::Refusal(response) => {

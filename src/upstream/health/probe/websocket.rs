@@ -157,12 +157,20 @@ impl WebSocketProbe {
     }
 
     async fn handshake<'a>(&self, target: &'a ProbeTarget) -> Result<Frames<'a>, ProbeFailure> {
-        let link = target.acquire(target.address()).await?;
+        let connection = target.acquire(target.address()).await?;
         target.step("handshake");
         let (request, upgrade) = self.handshake_request(target)?;
         let offer = Offer::of(request.headers(), &upgrade);
         let limits = HeadLimits::default();
-        match exchange(link, target.dial(), request, limits, BODY_IDLE_TIMEOUT).await? {
+        match exchange(
+            connection,
+            target.dialer(),
+            request,
+            limits,
+            BODY_IDLE_TIMEOUT,
+        )
+        .await?
+        {
             Answer::Refusal(response) => Err(ProbeFailure::Refused(response.status())),
             Answer::Agreed {
                 head,

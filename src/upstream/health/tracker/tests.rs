@@ -201,8 +201,8 @@ fn an_outlier_whose_probes_fail_meanwhile_waits_for_its_probes() {
 #[test]
 fn an_evaluator_that_announces_the_past_does_not_make_its_caller_spin() {
     #[derive(Clone, Debug)]
-    struct Confused;
-    impl HealthEvaluator for Confused {
+    struct PastAnnouncer;
+    impl HealthEvaluator for PastAnnouncer {
         fn observe(&mut self, _event: &HealthEvent) {}
         fn verdict(&mut self, _now: Instant) -> Verdict {
             Verdict::Healthy
@@ -211,7 +211,7 @@ fn an_evaluator_that_announces_the_past_does_not_make_its_caller_spin() {
             Some(secs(0))
         }
     }
-    let mut tracker = probed(Confused);
+    let mut tracker = probed(PastAnnouncer);
     assert_eq!(tracker.tick(secs(50), 0.5), None);
     assert!(tracker.changes_at() > Some(secs(50)));
 }
