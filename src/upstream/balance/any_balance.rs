@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue};
 use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
 use super::{
-    balance::Balance,
     candidates::{Candidate, Candidates},
+    policy::Balance,
 };
 
 /// Type-erased load-balancing policy, cheap to clone.

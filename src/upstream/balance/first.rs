@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{balance::Balance, candidates::Candidates};
+use super::{candidates::Candidates, policy::Balance};
 
 /// Failover policy: picks the first upstream, and the next one only while the first is unusable.
 #[derive(Clone, Copy, Debug, Default)]

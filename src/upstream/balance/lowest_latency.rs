@@ -3,8 +3,8 @@
 use crate::http::head::RequestHead;
 
 use super::{
-    balance::Balance,
     candidates::{Candidate, Candidates},
+    policy::Balance,
     sampling::better_of_two,
 };
 

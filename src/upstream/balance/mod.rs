@@ -58,7 +58,6 @@
 //! ```
 
 mod any_balance;
-mod balance;
 mod candidates;
 mod cookies;
 mod first;
@@ -66,6 +65,7 @@ mod least_tunnels;
 mod lowest_latency;
 mod mock_candidates;
 mod or_else;
+mod policy;
 mod random;
 mod rendezvous;
 mod request_key;
@@ -78,13 +78,13 @@ mod testing;
 mod weighted_round_robin;
 
 pub use any_balance::AnyBalance;
-pub use balance::Balance;
 pub use candidates::{Candidate, Candidates};
 pub use first::First;
 pub use least_tunnels::LeastTunnels;
 pub use lowest_latency::LowestLatency;
 pub use mock_candidates::MockCandidates;
 pub use or_else::OrElse;
+pub use policy::Balance;
 pub use random::Random;
 pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;

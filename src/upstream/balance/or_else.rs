@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue};
 use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
 use super::{
-    balance::Balance,
     candidates::{Candidate, Candidates},
+    policy::Balance,
 };
 
 /// Policy with a fallback: uses the second where the first picks none; see [`Balance::or_else`].

@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{balance::Balance, candidates::Candidates};
+use super::{candidates::Candidates, policy::Balance};
 
 /// Random load-balancing policy: picks by [effective weight](super::Candidate::effective_weight).
 #[derive(Clone, Copy, Debug, Default)]

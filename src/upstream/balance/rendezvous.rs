@@ -8,9 +8,9 @@ use crate::{hash::join, http::head::RequestHead, http::headers::ClientScheme};
 
 use super::{
     any_balance::AnyBalance,
-    balance::Balance,
     candidates::{Candidate, Candidates},
     least_tunnels::LeastTunnels,
+    policy::Balance,
     request_key::{RequestKey, of_bytes},
 };
 

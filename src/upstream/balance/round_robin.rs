@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::http::head::RequestHead;
 
 use super::{
-    balance::Balance,
     candidates::{Candidate, Candidates},
+    policy::Balance,
 };
 
 /// Round-robin policy: picks the upstreams in turn, regardless of weight. An upstream in a slow

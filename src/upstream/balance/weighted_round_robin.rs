@@ -9,8 +9,8 @@ use std::{
 use crate::http::head::RequestHead;
 
 use super::{
-    balance::Balance,
     candidates::{Candidate, Candidates},
+    policy::Balance,
 };
 
 /// Weighted round-robin policy: picks the upstreams in turn, each as often as its weight, smoothly

@@ -8,10 +8,10 @@ use crate::{
     http::{head::RequestHead, headers::ClientScheme},
     upstream::balance::{
         any_balance::AnyBalance,
-        balance::Balance,
         candidates::{Candidate, Candidates},
         cookies,
         least_tunnels::LeastTunnels,
+        policy::Balance,
     },
 };
 
