@@ -82,8 +82,8 @@ impl Queue {
         !waiters.list.is_empty() && waiters.refused_for == Some(kind)
     }
 
-    /// Joins the queue at its end, if there are fewer than `max_waiters` waiters. `refused_for` is the
-    /// limit that the newcomer has reached, if it has tried.
+    /// Joins the queue at its end, if there are fewer than `max_waiters` waiters. `refused_for` is
+    /// the limit that the newcomer has reached, if it has tried.
     ///
     /// # Errors
     ///
