@@ -25,7 +25,16 @@
 //! [`matcher::owns`](crate::matcher::owns) evaluates a matcher on each of them, and a request is
 //! owned if every reading is. Some paths are never owned: those that hide a NUL or an overlong form
 //! (`%C0%AE`), and those with too many readings to evaluate.
+//!
+//! # The host
+//!
+//! A host is a name or an address with an optional port (RFC 3986 §3.2.2, without
+//! percent-encoding). [`matcher::owns`](crate::matcher::owns) evaluates the conditions on a host
+//! that is [invalid](InvalidHost) both as true and as false. If either way the request is owned,
+//! it is rejected with 400, so that `not(host("internal"))` cannot be bypassed by an invalid
+//! spelling. A request that is not owned either way reaches the inner service as it came.
 
+mod assumed;
 mod escape;
 mod extended_connect;
 mod host;
@@ -36,6 +45,7 @@ mod rewrite;
 pub(crate) use self::escape::split_escape;
 pub(crate) use self::extended_connect::is_extended_connect;
 pub(crate) use self::host::Host;
+pub use self::host::InvalidHost;
 pub(crate) use self::path::comparable;
 #[cfg(test)]
 pub(crate) use self::path::tricky;

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use http::header::{HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, Version, request};
 
-use super::host::Host;
+use super::assumed::{AssumedConditions, holds_for_any};
+use super::host::{Host, InvalidHost};
 use super::path::PathReadings;
 use crate::http::headers::{members, only_line};
 
@@ -42,6 +43,8 @@ pub struct RequestHead<'a> {
     host: OnceLock<Option<Host<'a>>>,
     path: OnceLock<PathReadings<'a>>,
     subprotocols: OnceLock<Vec<&'a str>>,
+    /// Set while a matcher is evaluated on a request whose host is invalid.
+    assumed: Option<&'a AssumedConditions>,
 }
 
 impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
@@ -155,10 +158,69 @@ impl<'a> RequestHead<'a> {
         })
     }
 
-    /// Returns whether `test` holds for every reading of this request's path.
+    /// Checks the host that the request names: every request must name one valid host (RFC 9112
+    /// §3.2), except those in HTTP/1.0.
+    pub(crate) fn check_host(&self) -> Result<(), InvalidHost> {
+        let mut lines = self.headers.get_all(HOST).iter();
+        let line = lines.next();
+        if lines.next().is_some() {
+            return Err(InvalidHost::Repeated);
+        }
+        let line = match line.map(|line| line.to_str().map(str::trim_ascii)) {
+            None => None,
+            Some(Ok("")) => return Err(InvalidHost::Empty),
+            Some(line) => {
+                let host = line.ok().and_then(Host::parse);
+                Some(host.ok_or(InvalidHost::Malformed)?)
+            }
+        };
+        match (line, self.authority_host()?) {
+            (None, None) if self.version > Version::HTTP_10 => Err(InvalidHost::Missing),
+            (None, Some(_)) if self.version == Version::HTTP_11 => Err(InvalidHost::Missing),
+            // In HTTP/1.1 the target replaces the header (RFC 9112 §3.2.2).
+            (Some(line), Some(authority)) if self.version >= Version::HTTP_2 => {
+                let is_same = line.is_same(&authority, self.uri.scheme());
+                is_same.then_some(()).ok_or(InvalidHost::UnlikeAuthority)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the host of a target that names one: the absolute form, or `:authority` in HTTP/2.
+    fn authority_host(&self) -> Result<Option<Host<'a>>, InvalidHost> {
+        let Some(authority) = self.uri.authority() else {
+            return Ok(None);
+        };
+        let host = if self.version < Version::HTTP_2 {
+            Host::from_authority(authority)
+        } else {
+            // User information is an error in HTTP/2 (RFC 9113 §8.3.1).
+            Host::parse(authority.as_str())
+        };
+        host.map(Some).ok_or(InvalidHost::Malformed)
+    }
+
+    /// Evaluates a condition on the host: by the host if it is valid, else by the value that is
+    /// assumed in this evaluation.
+    pub(crate) fn host_condition(&self, condition: impl FnOnce(&Self) -> bool) -> bool {
+        match self.assumed {
+            Some(assumed) => assumed.next(),
+            None => condition(self),
+        }
+    }
+
+    /// Returns whether `test` holds for every reading of this request's path, with conditions on an
+    /// invalid host assumed to be true or false.
     ///
     /// Returns `false` if the readings are unknown.
     pub(crate) fn holds_for_every_reading(&self, test: impl Fn(&RequestHead<'_>) -> bool) -> bool {
+        if self.assumed.is_some() || self.check_host().is_ok() {
+            return self.holds_with_this_host(&test);
+        }
+        holds_for_any(|assumed| self.assuming(assumed).holds_with_this_host(&test))
+    }
+
+    fn holds_with_this_host(&self, test: &impl Fn(&RequestHead<'_>) -> bool) -> bool {
         let Some(others) = self.readings().others() else {
             return false;
         };
@@ -185,6 +247,22 @@ impl<'a> RequestHead<'a> {
             host: OnceLock::new(),
             path: OnceLock::new(),
             subprotocols: OnceLock::new(),
+            assumed: None,
+        }
+    }
+
+    /// Returns this head for an evaluation with assumed conditions on the host.
+    fn assuming<'b>(&'b self, assumed: &'b AssumedConditions) -> RequestHead<'b> {
+        RequestHead {
+            client_ip: self.client_ip,
+            assumed: Some(assumed),
+            ..RequestHead::new(
+                self.method,
+                self.uri,
+                self.version,
+                self.headers,
+                self.extensions,
+            )
         }
     }
 
@@ -193,6 +271,7 @@ impl<'a> RequestHead<'a> {
         RequestHead {
             client_ip: self.client_ip,
             path: OnceLock::from(PathReadings::single(path)),
+            assumed: self.assumed,
             ..RequestHead::new(
                 self.method,
                 self.uri,
@@ -271,6 +350,40 @@ mod tests {
                 wanted,
                 "{target} {line}"
             );
+        }
+    }
+
+    #[test]
+    fn every_request_names_one_valid_host_rfc9112_3_2() {
+        use InvalidHost::{Empty, Malformed, Missing, Repeated, UnlikeAuthority};
+
+        let (http10, http11, http2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
+        for (version, target, hosts, expected) in [
+            (http11, "/", &["a.example:81"][..], Ok(())),
+            (http11, "/", &[], Err(Missing)),
+            (http10, "/", &[], Ok(())),
+            (http11, "/", &["a", "a"], Err(Repeated)),
+            (http10, "/", &["a", "b"], Err(Repeated)),
+            (http11, "/", &[""], Err(Empty)),
+            (http11, "/", &[" "], Err(Empty)),
+            (http11, "/", &["a b"], Err(Malformed)),
+            (http11, "http://a/", &["b"], Ok(())),
+            (http11, "http://a/", &[], Err(Missing)),
+            (http11, "http://a/", &["b c"], Err(Malformed)),
+            (http11, "http://u@a/", &["a"], Ok(())),
+            (http2, "https://a/", &[], Ok(())),
+            (http2, "https://A/", &["a:443"], Ok(())),
+            (http2, "https://a/", &["a:444"], Err(UnlikeAuthority)),
+            (http2, "https://a/", &["b"], Err(UnlikeAuthority)),
+            (http2, "https://u@a/", &[], Err(Malformed)),
+            (http2, "/", &["a"], Ok(())),
+            (http2, "/", &[], Err(Missing)),
+        ] {
+            let lines: Vec<_> = hosts.iter().map(|host| (HOST, *host)).collect();
+            let mut request = request(target, &lines);
+            *request.version_mut() = version;
+            let checked = RequestHead::from(&request).check_host();
+            assert_eq!(checked, expected, "{version:?} {target} {hosts:?}");
         }
     }
 

@@ -4,9 +4,9 @@
 //! upstream a request's headers pass these steps, in this order:
 //!
 //! 1. *Hop-by-hop removal*: `Connection` and the headers that it names are removed, with the others
-//!   that concern one connection only (RFC 9110 §7.6.1).
+//!    that concern one connection only (RFC 9110 §7.6.1).
 //! 2. [`ForwardedHeaders`]: the client's claims about itself are dropped unless a
-//!   [trusted](TrustedProxies) proxy makes them, and the facts in [`ClientInfo`] are added.
+//!    [trusted](TrustedProxies) proxy makes them, and the facts in [`ClientInfo`] are added.
 //! 3. [`Via`], if a pseudonym is set.
 //! 4. [`HeaderEdits`]: the user's own changes.
 //! 5. The handshake's own headers, written last by the handshake.

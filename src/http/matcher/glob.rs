@@ -1,6 +1,11 @@
 //! Patterns with a `*` in the middle.
 
-use super::path::Case;
+/// Whether `A` and `a` are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Case {
+    Sensitive,
+    Ignored,
+}
 
 /// A compiled pattern over bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,22 @@ enum Token {
     WithinSegment,
     /// Any number of bytes.
     Anything,
+}
+
+impl Case {
+    pub(super) fn same_byte(self, a: u8, b: u8) -> bool {
+        match self {
+            Case::Sensitive => a == b,
+            Case::Ignored => a.eq_ignore_ascii_case(&b),
+        }
+    }
+
+    pub(super) fn same(self, a: &[u8], b: &[u8]) -> bool {
+        match self {
+            Case::Sensitive => a == b,
+            Case::Ignored => a.eq_ignore_ascii_case(b),
+        }
+    }
 }
 
 impl Glob {

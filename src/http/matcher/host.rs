@@ -29,7 +29,6 @@ pub struct HostMatcher {
 #[must_use]
 pub fn host(pattern: impl AsRef<str>) -> HostMatcher {
     let pattern = pattern.as_ref();
-    // A host cannot contain `*`, so a pattern with one does not parse.
     let name = match Host::parse(pattern) {
         Some(host) => host.name,
         None => pattern.split(':').next().unwrap_or(pattern),
@@ -42,9 +41,12 @@ pub fn host(pattern: impl AsRef<str>) -> HostMatcher {
 
 impl Matcher for HostMatcher {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
-        let Some(name) = request.host() else {
-            return false;
-        };
+        request.host_condition(|request| request.host().is_some_and(|name| self.fits(name)))
+    }
+}
+
+impl HostMatcher {
+    fn fits(&self, name: &str) -> bool {
         let mut labels = name.split('.');
         let fits = |wanted: &String| {
             labels.next().is_some_and(|label| match wanted.as_str() {

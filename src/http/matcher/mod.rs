@@ -40,9 +40,7 @@
 //! | sender | [`client_ip()`], [`origin()`], [`same_origin()`] |
 //! | headers | [`websocket()`], [`subprotocol()`], [`header()`] |
 
-mod any_matcher;
 mod client_ip;
-mod combine;
 mod glob;
 mod header;
 mod host;
@@ -58,9 +56,7 @@ mod subprotocol;
 mod traits;
 mod websocket;
 
-pub use self::any_matcher::AnyMatcher;
 pub use self::client_ip::{ClientIpMatcher, InvalidNetwork, client_ip};
-pub use self::combine::{And, Not, Or, not};
 pub use self::header::{HeaderMatcher, HeaderPattern, header};
 pub use self::host::{HostMatcher, host};
 pub use self::lists::{AllOf, AnyOf, all, any};
@@ -74,7 +70,7 @@ pub use self::path_regex::{InvalidPathRegex, PathRegexMatcher, path_regex};
 pub(crate) use self::query::form_values;
 pub use self::query::{QueryMatcher, QueryPattern, query};
 pub use self::subprotocol::{SubprotocolMatcher, subprotocol};
-pub use self::traits::Matcher;
+pub use self::traits::{And, AnyMatcher, Matcher, Not, Or, not};
 pub use self::websocket::{WebSocketMatcher, websocket};
 
 #[cfg(test)]

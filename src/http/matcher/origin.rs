@@ -92,19 +92,22 @@ impl Matcher for OriginMatcher {
 
 impl Matcher for SameOriginMatcher {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
-        let origin = request.origin().and_then(Origin::parse);
-        let (Some(Origin::Page { scheme, host, port }), Some(own)) =
-            (origin, request.host_and_port())
-        else {
-            return false;
-        };
-        let is_web = ["http", "https"]
-            .iter()
-            .any(|web| scheme.eq_ignore_ascii_case(web));
-        is_web
-            && host.eq_ignore_ascii_case(own.name)
-            && port == own.port.or_else(|| default_port(scheme))
+        request.host_condition(is_same_origin)
     }
+}
+
+fn is_same_origin(request: &RequestHead<'_>) -> bool {
+    let origin = request.origin().and_then(Origin::parse);
+    let (Some(Origin::Page { scheme, host, port }), Some(own)) = (origin, request.host_and_port())
+    else {
+        return false;
+    };
+    let is_web = ["http", "https"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web));
+    is_web
+        && host.eq_ignore_ascii_case(own.name)
+        && port == own.port.or_else(|| default_port(scheme))
 }
 
 impl fmt::Display for InvalidOrigin {
@@ -132,6 +135,10 @@ impl<'a> Origin<&'a str> {
             return None;
         }
         let Host { name, port } = Host::parse(authority)?;
+        // A sub-delimiter is legal in a host, but no origin has one: `*` would read as a wildcard.
+        if name.contains(|c: char| "!$&'()*+,;=".contains(c)) {
+            return None;
+        }
         Some(Self::Page {
             scheme,
             host: name,

@@ -1,6 +1,6 @@
 //! Matching by path.
 
-use super::glob::Glob;
+use super::glob::{Case, Glob};
 use super::lists::{AnyOf, any};
 use super::traits::Matcher;
 use crate::http::head::{RequestHead, comparable};
@@ -20,13 +20,6 @@ enum Shape {
     Suffix(String),
     Part(String),
     Glob(Glob),
-}
-
-/// Whether `A` and `a` are equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Case {
-    Sensitive,
-    Ignored,
 }
 
 /// Matches paths by a pattern.
@@ -138,22 +131,6 @@ impl Shape {
                 Self::Part(part.to_string())
             }
             pieces => Self::Glob(Glob::new(pieces.iter().map(AsRef::as_ref))),
-        }
-    }
-}
-
-impl Case {
-    pub(super) fn same_byte(self, a: u8, b: u8) -> bool {
-        match self {
-            Case::Sensitive => a == b,
-            Case::Ignored => a.eq_ignore_ascii_case(&b),
-        }
-    }
-
-    fn same(self, a: &[u8], b: &[u8]) -> bool {
-        match self {
-            Case::Sensitive => a == b,
-            Case::Ignored => a.eq_ignore_ascii_case(b),
         }
     }
 }

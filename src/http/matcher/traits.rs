@@ -1,11 +1,8 @@
-//! The trait `Matcher` and its implementations for closures and pointers.
+//! The trait `Matcher`, its implementations for closures and pointers, and the matchers that its
+//! methods make.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use super::{
-    any_matcher::AnyMatcher,
-    combine::{And, Not, Or},
-};
 use crate::http::head::RequestHead;
 
 /// Selects the requests that the layer handles.
@@ -95,12 +92,125 @@ impl Matcher for &(dyn Matcher + '_) {
     }
 }
 
+/// Matches if both matchers match; see [`Matcher::and`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct And<A, B> {
+    first: A,
+    second: B,
+}
+
+/// Matches if either matcher matches; see [`Matcher::or`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Or<A, B> {
+    first: A,
+    second: B,
+}
+
+/// Matches if another matcher does not; see [`not`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Not<M> {
+    matcher: M,
+}
+
+/// Matches requests that `matcher` does not match.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::head::RequestHead;
+/// use wsplice::matcher::{not, owns, path};
+///
+/// let public = not(path("/admin/*"));
+///
+/// let request = http::Request::get("/docs/%2e%2e/admin/users").body(())?;
+/// assert!(!owns(&public, &RequestHead::from(&request)));
+/// # Ok::<(), http::Error>(())
+/// ```
+#[must_use]
+pub fn not<M: Matcher>(matcher: M) -> Not<M> {
+    Not::new(matcher)
+}
+
+impl<A: Matcher, B: Matcher> And<A, B> {
+    pub(super) fn new(first: A, second: B) -> Self {
+        Self { first, second }
+    }
+}
+
+impl<A: Matcher, B: Matcher> Matcher for And<A, B> {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.first.matches(request) && self.second.matches(request)
+    }
+}
+
+impl<A: Matcher, B: Matcher> Or<A, B> {
+    pub(super) fn new(first: A, second: B) -> Self {
+        Self { first, second }
+    }
+}
+
+impl<A: Matcher, B: Matcher> Matcher for Or<A, B> {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.first.matches(request) || self.second.matches(request)
+    }
+}
+
+impl<M: Matcher> Not<M> {
+    pub(super) fn new(matcher: M) -> Self {
+        Self { matcher }
+    }
+}
+
+impl<M: Matcher> Matcher for Not<M> {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        !self.matcher.matches(request)
+    }
+}
+
+/// A type-erased matcher, cheap to clone; see [`Matcher::boxed`].
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::matcher::{AnyMatcher, Matcher, any, host, path};
+///
+/// let matcher: AnyMatcher = any([path("/ws/*").boxed(), host("ws.example.com").boxed()]).boxed();
+/// ```
+#[derive(Clone)]
+pub struct AnyMatcher(Arc<dyn Matcher>);
+
+impl AnyMatcher {
+    /// Erases the type of `matcher`.
+    #[must_use]
+    pub fn new(matcher: impl Matcher + 'static) -> Self {
+        Self(Arc::new(matcher))
+    }
+}
+
+impl From<Arc<dyn Matcher>> for AnyMatcher {
+    fn from(matcher: Arc<dyn Matcher>) -> Self {
+        Self(matcher)
+    }
+}
+
+impl Matcher for AnyMatcher {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.0.matches(request)
+    }
+}
+
+impl fmt::Debug for AnyMatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyMatcher").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::matcher::{
         all, any, client_ip, header, host, method, origin, path, query, same_origin, subprotocol,
-        websocket,
+        testing::Spy, websocket,
     };
 
     fn is_match(matcher: &impl Matcher) -> bool {
@@ -148,5 +258,27 @@ mod tests {
         check(all([header(http::header::HOST, "b")]));
         check(websocket().and(subprotocol("a")).and(same_origin()));
         check(origin(["null"]).unwrap().or(client_ip(["::/0"]).unwrap()));
+    }
+
+    #[test]
+    fn and_or_and_not_follow_their_truth_tables() {
+        for (a, b) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (first, second) = (Spy::new(a), Spy::new(b));
+            assert_eq!(is_match(&first.clone().and(second.clone())), a && b);
+            assert_eq!(is_match(&first.clone().or(second)), a || b);
+            assert_eq!(is_match(&not(first)), !a);
+        }
+    }
+
+    #[test]
+    fn the_second_is_evaluated_only_if_it_matters() {
+        let second = Spy::new(true);
+        assert!(!is_match(&Spy::new(false).and(second.clone())));
+        assert!(is_match(&Spy::new(true).or(second.clone())));
+        assert_eq!(second.evaluations(), 0);
+
+        assert!(is_match(&Spy::new(true).and(second.clone())));
+        assert!(is_match(&Spy::new(false).or(second.clone())));
+        assert_eq!(second.evaluations(), 2);
     }
 }

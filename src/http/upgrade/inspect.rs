@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, Method, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE},
 };
 
 use crate::{
@@ -74,9 +74,7 @@ fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
     if !contains_token(headers, &CONNECTION, "upgrade") {
         return Err(Malformed::Connection);
     }
-    if only_line(headers, &HOST).is_none() {
-        return Err(Malformed::Host);
-    }
+    head.check_host().map_err(Malformed::Host)?;
     if announces_body(headers) {
         return Err(Malformed::Body);
     }
@@ -87,9 +85,7 @@ fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
 /// Checks the handshake of RFC 8441 §5, which has the headers of HTTP/1.1 except the key. The body
 /// of such a request is the tunnel itself.
 fn read_connect(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
-    if head.uri().authority().is_none() {
-        return Err(Malformed::Host);
-    }
+    head.check_host().map_err(Malformed::Host)?;
     check_target_and_version(head)?;
     Ok(UpgradeRequest::without_key())
 }
@@ -119,6 +115,7 @@ fn announces_body(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::head::InvalidHost;
     use http::{Request, request::Builder};
 
     fn handshake() -> Builder {
@@ -179,7 +176,10 @@ mod tests {
     #[test]
     fn each_missing_part_has_its_name_rfc6455_4_2_1() {
         assert_eq!(is_valid(&without("connection")), Err(Malformed::Connection));
-        assert_eq!(is_valid(&without("host")), Err(Malformed::Host));
+        assert_eq!(
+            is_valid(&without("host")),
+            Err(Malformed::Host(InvalidHost::Missing))
+        );
         assert_eq!(
             is_valid(&without("sec-websocket-key")),
             Err(Malformed::KeyCount)
@@ -233,7 +233,11 @@ mod tests {
                 Malformed::KeyCount,
             ),
             ("sec-websocket-version", "13", Malformed::Version),
-            ("host", "example.com", Malformed::Host),
+            (
+                "host",
+                "example.com",
+                Malformed::Host(InvalidHost::Repeated),
+            ),
         ] {
             let request = handshake().header(name, value).body(()).unwrap();
             assert_eq!(is_valid(&request), Err(expected), "{name}");

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::upstream::upstream::Upstream;
 
-use super::{error::DiscoverError, map_upstreams::MapUpstreams};
+use super::error::DiscoverError;
 
 /// Future returned by [`Discover::discover`].
 pub type Discovering<'a> =
@@ -97,6 +97,42 @@ impl Discover for mpsc::Receiver<Vec<Upstream>> {
             }
             Some(Ok(newest))
         })
+    }
+}
+
+/// Source adapter that changes each upstream; made by [`Discover::each`].
+#[derive(Clone)]
+pub struct MapUpstreams<D, F> {
+    source: D,
+    change: F,
+}
+
+impl<D, F> MapUpstreams<D, F> {
+    pub(super) const fn new(source: D, change: F) -> Self {
+        Self { source, change }
+    }
+}
+
+impl<D, F> Discover for MapUpstreams<D, F>
+where
+    D: Discover,
+    F: FnMut(Upstream) -> Upstream + Send,
+{
+    fn discover(&mut self) -> Discovering<'_> {
+        let found = self.source.discover();
+        let change = &mut self.change;
+        Box::pin(async move {
+            let found = found.await?;
+            Some(found.map(|upstreams| upstreams.into_iter().map(change).collect()))
+        })
+    }
+}
+
+impl<D: fmt::Debug, F> fmt::Debug for MapUpstreams<D, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapUpstreams")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
 

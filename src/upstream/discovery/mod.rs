@@ -32,7 +32,6 @@ mod discover;
 #[cfg(feature = "dns")]
 mod dns;
 mod error;
-mod map_upstreams;
 mod poll_schedule;
 mod poll_source;
 mod static_source;
@@ -41,12 +40,11 @@ mod stream_source;
 pub(crate) mod testing;
 mod watch_source;
 
-pub use discover::{Discover, Discovering};
+pub use discover::{Discover, Discovering, MapUpstreams};
 #[cfg(feature = "dns")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub use dns::{Dns, DnsResolver, InvalidName, IpFamilies};
 pub use error::DiscoverError;
-pub use map_upstreams::MapUpstreams;
 pub use poll_source::PollSource;
 pub use static_source::StaticSource;
 pub use stream_source::StreamSource;

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{Answer, HeadLimits, RefusalBody, exchange},
+    http::handshake::{HeadLimits, RefusalBody, UpgradeResponse, exchange},
     http::headers::HeaderEdits,
     net::connect::Address,
 };
@@ -143,8 +143,8 @@ impl HttpProbe {
         )
         .await;
         match response.map_err(ProbeFailure::NoAnswer)? {
-            Answer::Agreed { head, .. } => self.check_status(head.status),
-            Answer::Refusal(response) => {
+            UpgradeResponse::Accepted { head, .. } => self.check_status(head.status),
+            UpgradeResponse::Refused(response) => {
                 self.check_status(response.status())?;
                 self.check_body(response, target).await
             }

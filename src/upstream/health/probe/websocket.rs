@@ -16,7 +16,7 @@ use tungstenite::handshake::client::generate_key;
 use crate::{
     error::{Error, ErrorKind},
     frame::{CloseCode, ControlFrame},
-    http::handshake::{Agreement, Answer, HeadLimits, Offer, exchange},
+    http::handshake::{Agreement, HeadLimits, Offer, UpgradeResponse, exchange},
     http::head::RequestHead,
     http::headers::HeaderEdits,
     http::upgrade::{Intent, UpgradeRequest, inspect},
@@ -160,7 +160,7 @@ impl WebSocketProbe {
         let connection = target.acquire(target.address()).await?;
         target.step("handshake");
         let (request, upgrade) = self.handshake_request(target)?;
-        let offer = Offer::of(request.headers(), &upgrade);
+        let offer = Offer::new(request.headers(), &upgrade);
         let limits = HeadLimits::default();
         match exchange(
             connection,
@@ -171,8 +171,8 @@ impl WebSocketProbe {
         )
         .await?
         {
-            Answer::Refusal(response) => Err(ProbeFailure::Refused(response.status())),
-            Answer::Agreed {
+            UpgradeResponse::Refused(response) => Err(ProbeFailure::Refused(response.status())),
+            UpgradeResponse::Accepted {
                 head,
                 transport,
                 read_ahead,

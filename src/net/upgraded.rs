@@ -17,7 +17,7 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::Transport;
+use super::transport::Transport;
 
 /// Unwraps the socket where hyper's own server or hyper-util's auto server holds a plain one, and
 /// gives the bytes that were read ahead behind the handshake.

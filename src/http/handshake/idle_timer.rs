@@ -17,12 +17,12 @@ use crate::{error::BoxError, instant::saturating_add};
 ///
 /// It is looked at only when something is asked for, so that a client that is slow to read makes
 /// no upstream late.
-pub(super) struct Silence {
+pub(super) struct IdleTimer {
     timeout: Duration,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl Silence {
+impl IdleTimer {
     pub(super) fn new(timeout: Duration) -> Self {
         Self {
             timeout,

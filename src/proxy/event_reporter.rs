@@ -11,7 +11,7 @@ use crate::{
     upstream::health::HealthEventKind,
 };
 
-use super::{attempts::Attempt, settings::Settings};
+use super::{attempt::Attempt, settings::Settings};
 
 /// One request under way, as those see it who are told of it.
 pub(super) struct Teller {

@@ -9,7 +9,10 @@ use tokio::time::timeout;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{Agreement, Answer, Offer, accepted, exchange, outbound, refused},
+    http::handshake::{
+        Agreement, Offer, UpgradeResponse, accepted_response, exchange, handshake_request,
+        refused_response,
+    },
     http::head::RequestHead,
     http::headers::{ClientInfo, add_header},
     http::upgrade::UpgradeRequest,
@@ -18,7 +21,7 @@ use crate::{
     pool::Lease,
 };
 
-use super::{pipeline::Answered, settings::Settings};
+use super::{body::ProxyBody, settings::Settings};
 
 /// A handshake that is in order, as it came.
 pub(super) struct Wish {
@@ -34,12 +37,12 @@ pub(super) enum Heard {
     /// A yes that has been verified.
     Agreed(Box<Agreed>),
     /// Any other, with the status that the upstream gave it.
-    Refused(StatusCode, Response<Answered>),
+    Refused(StatusCode, Response<ProxyBody>),
 }
 
 /// A yes, and the connection that it came on.
 pub(super) struct Agreed {
-    pub(super) response: Response<Answered>,
+    pub(super) response: Response<ProxyBody>,
     pub(super) agreement: Agreement,
     pub(super) transport: Transport,
     pub(super) read_ahead: Bytes,
@@ -59,24 +62,24 @@ impl Wish {
         link: UpstreamConnection,
     ) -> Result<Heard, Error> {
         let mark = mark(settings, &self.head, &self.client, lease);
-        let request = outbound(
+        let request = handshake_request(
             copied(&self.head),
             self.target.clone(),
             &self.upgrade,
             &self.client,
             &settings.outbound,
         );
-        let offer = Offer::of(request.headers(), &self.upgrade);
+        let offer = Offer::new(request.headers(), &self.upgrade);
         let via = settings.outbound.via.as_ref();
         let edits = &settings.response_edits;
         match await_answer(settings, link, request).await? {
-            Answer::Refusal(response) => {
+            UpgradeResponse::Refused(response) => {
                 let status = response.status();
-                let mut response = refused(response, &self.upgrade, via, edits);
+                let mut response = refused_response(response, &self.upgrade, via, edits);
                 add(mark, response.headers_mut());
-                Ok(Heard::Refused(status, response.map(Answered::Refusal)))
+                Ok(Heard::Refused(status, response.map(ProxyBody::Refusal)))
             }
-            Answer::Agreed {
+            UpgradeResponse::Accepted {
                 head,
                 transport,
                 read_ahead,
@@ -84,10 +87,10 @@ impl Wish {
                 let agreement = offer
                     .verify(&head)
                     .map_err(|why| Error::with_source(ErrorKind::InvalidUpgradeResponse, why))?;
-                let mut response = accepted(head, &self.upgrade, via, edits);
+                let mut response = accepted_response(head, &self.upgrade, via, edits);
                 add(mark, response.headers_mut());
                 Ok(Heard::Agreed(Box::new(Agreed {
-                    response: response.map(|()| Answered::Own(Bytes::new())),
+                    response: response.map(|()| ProxyBody::own(Bytes::new())),
                     agreement,
                     transport,
                     read_ahead,
@@ -129,7 +132,7 @@ async fn await_answer(
     settings: &Settings,
     link: UpstreamConnection,
     request: Request<Empty<Bytes>>,
-) -> Result<Answer, Error> {
+) -> Result<UpgradeResponse, Error> {
     let timeouts = &settings.timeouts;
     let exchange = exchange(
         link,

@@ -4,8 +4,6 @@
 //! reads and writes them without a virtual call and can reset them; everything else (TLS, an
 //! HTTP/2 stream, an in-memory pipe, your own) lives in a box.
 
-mod upgraded;
-
 use std::{
     any::Any,
     fmt,
@@ -22,8 +20,6 @@ use tokio::{
 
 #[cfg(unix)]
 use tokio::net::UnixStream;
-
-pub(crate) use upgraded::from_upgraded;
 
 /// The byte stream of one leg: a TCP or Unix socket, or any other stream in a box.
 ///

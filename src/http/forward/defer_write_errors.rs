@@ -16,23 +16,23 @@ use crate::net::transport::Transport;
 /// (RFC 9112 §9.6). So a failed write is no end: nothing more is written, and reading tells how
 /// the connection ended, after what came before that.
 #[derive(Debug)]
-pub(super) struct Patient {
+pub(super) struct DeferWriteErrors {
     transport: Transport,
-    is_deaf: bool,
+    write_failed: bool,
 }
 
-impl Patient {
+impl DeferWriteErrors {
     pub(super) const fn new(transport: Transport) -> Self {
         Self {
             transport,
-            is_deaf: false,
+            write_failed: false,
         }
     }
 
-    fn heed<T>(&mut self, cx: &Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn defer<T>(&mut self, cx: &Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match result {
             Poll::Ready(Err(_)) => {
-                self.is_deaf = true;
+                self.write_failed = true;
                 // Whoever writes shall read now.
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -42,7 +42,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for DeferWriteErrors {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,17 +52,17 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for DeferWriteErrors {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_deaf {
+        if self.write_failed {
             return Poll::Pending;
         }
         let result = Pin::new(&mut self.transport).poll_write(cx, bytes);
-        self.heed(cx, result)
+        self.defer(cx, result)
     }
 
     fn poll_write_vectored(
@@ -70,11 +70,11 @@ impl AsyncWrite for Patient {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_deaf {
+        if self.write_failed {
             return Poll::Pending;
         }
         let result = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
-        self.heed(cx, result)
+        self.defer(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -82,11 +82,11 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_deaf {
+        if self.write_failed {
             return Poll::Pending;
         }
         let result = Pin::new(&mut self.transport).poll_flush(cx);
-        self.heed(cx, result)
+        self.defer(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -106,13 +106,13 @@ mod tests {
         let (near, mut far) = duplex(64);
         far.write_all(b"413").await.unwrap();
         drop(far);
-        let mut patient = Patient::new(Transport::new(near));
-        let mut write = task::spawn(async { patient.write_all(b"more").await });
+        let mut stream = DeferWriteErrors::new(Transport::new(near));
+        let mut write = task::spawn(async { stream.write_all(b"more").await });
         assert_pending!(write.poll());
         assert!(write.is_woken());
         drop(write);
         let mut answer = String::new();
-        let read = task::spawn(patient.read_to_string(&mut answer)).poll();
+        let read = task::spawn(stream.read_to_string(&mut answer)).poll();
         assert_ready!(read).unwrap();
         assert_eq!(answer, "413");
     }

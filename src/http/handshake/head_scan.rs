@@ -7,17 +7,17 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response::Parts};
 use httparse::{EMPTY_HEADER, Status};
 
-use super::exchange::HeadLimits;
+use super::head_limits::HeadLimits;
 
 /// With what every answer of HTTP/1 begins.
-const START: &[u8] = b"HTTP/1.";
+const STATUS_LINE_START: &[u8] = b"HTTP/1.";
 
 /// Where the first digit of the status stands.
-const STATUS: usize = 9;
+const STATUS_OFFSET: usize = 9;
 
-/// What the bytes of an answer are, as far as they have come.
+/// What the bytes of an answer are, as far as they have received.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum HeadScan {
     /// Perhaps a 1xx, of which the end is missing.
     Partial,
     /// A 1xx with a head of so many bytes.
@@ -27,24 +27,24 @@ pub(super) enum Seen {
 }
 
 /// Looks at an answer's first bytes, of which so many have been looked at before.
-pub(super) fn look(bytes: &[u8], looked_at: usize, limits: HeadLimits) -> Seen {
-    let come = bytes.len().min(START.len());
-    let is_other =
-        bytes[..come] != START[..come] || bytes.get(STATUS).is_some_and(|digit| *digit != b'1');
+pub(super) fn scan_head(bytes: &[u8], scanned: usize, limits: HeadLimits) -> HeadScan {
+    let received = bytes.len().min(STATUS_LINE_START.len());
+    let is_other = bytes[..received] != STATUS_LINE_START[..received]
+        || bytes.get(STATUS_OFFSET).is_some_and(|digit| *digit != b'1');
     if is_other {
-        return Seen::Other;
+        return HeadScan::Other;
     }
-    match end_of_head(bytes, looked_at) {
-        Some(end) if end <= limits.bytes => Seen::Informational(end),
-        None if bytes.len() <= limits.bytes => Seen::Partial,
-        Some(_) | None => Seen::Other,
+    match end_of_head(bytes, scanned) {
+        Some(end) if end <= limits.bytes => HeadScan::Informational(end),
+        None if bytes.len() <= limits.bytes => HeadScan::Partial,
+        Some(_) | None => HeadScan::Other,
     }
 }
 
 /// Where the empty line ends that ends the head; an LF alone ends a line too (RFC 9112 §2.2).
-fn end_of_head(bytes: &[u8], looked_at: usize) -> Option<usize> {
+fn end_of_head(bytes: &[u8], scanned: usize) -> Option<usize> {
     // The empty line may have begun in what was looked at.
-    let from = looked_at.saturating_sub(2);
+    let from = scanned.saturating_sub(2);
     let mut line_ends = bytes.iter().enumerate().skip(from);
     line_ends.find_map(|(at, byte)| match (byte, bytes.get(at + 1..)?) {
         (b'\n', [b'\n', ..]) => Some(at + 2),
@@ -54,22 +54,22 @@ fn end_of_head(bytes: &[u8], looked_at: usize) -> Option<usize> {
 }
 
 /// Reads the head of a 1xx. `None` if it is malformed, or has too many lines.
-pub(super) fn parse(head: &Bytes, limits: HeadLimits) -> Option<Parts> {
+pub(super) fn parse_head(head: &Bytes, limits: HeadLimits) -> Option<Parts> {
     let lines = head.iter().filter(|byte| **byte == b'\n').count();
     let mut lines = vec![EMPTY_HEADER; lines.min(limits.lines)];
-    let mut answer = httparse::Response::new(&mut lines);
-    let Ok(Status::Complete(_)) = answer.parse(head) else {
+    let mut response = httparse::Response::new(&mut lines);
+    let Ok(Status::Complete(_)) = response.parse(head) else {
         return None;
     };
-    let mut headers = HeaderMap::with_capacity(answer.headers.len());
-    for line in answer.headers.iter() {
+    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    for line in response.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value)).ok()?;
         headers.append(name, value);
     }
     let mut parts = Response::new(()).into_parts().0;
-    parts.status = StatusCode::from_u16(answer.code?).ok()?;
-    parts.version = match answer.version? {
+    parts.status = StatusCode::from_u16(response.code?).ok()?;
+    parts.version = match response.version? {
         0 => Version::HTTP_10,
         _ => Version::HTTP_11,
     };
@@ -91,12 +91,12 @@ mod tests {
 
     #[test]
     fn a_head_ends_at_its_empty_line() {
-        let behind = [SWITCHING, b"\x81\x00"].concat();
-        let whole = Seen::Informational(SWITCHING.len());
-        assert_eq!(look(&behind, 0, LIMITS), whole);
+        let suffix = [SWITCHING, b"\x81\x00"].concat();
+        let whole = HeadScan::Informational(SWITCHING.len());
+        assert_eq!(scan_head(&suffix, 0, LIMITS), whole);
         assert_eq!(
-            look(b"HTTP/1.1 103\n\n", 0, LIMITS),
-            Seen::Informational(14)
+            scan_head(b"HTTP/1.1 103\n\n", 0, LIMITS),
+            HeadScan::Informational(14)
         );
     }
 
@@ -108,14 +108,14 @@ mod tests {
             b"SSH-2.0",
             b"HTTP/2",
         ] {
-            assert_eq!(look(other, 0, LIMITS), Seen::Other, "{other:?}");
+            assert_eq!(scan_head(other, 0, LIMITS), HeadScan::Other, "{other:?}");
         }
         for partial in [&b""[..], b"H", b"HTTP/1.1", b"HTTP/1.1 1", b"HTTP/1.1 200"] {
             let expected = match partial {
-                b"HTTP/1.1 200" => Seen::Other,
-                _ => Seen::Partial,
+                b"HTTP/1.1 200" => HeadScan::Other,
+                _ => HeadScan::Partial,
             };
-            assert_eq!(look(partial, 0, LIMITS), expected, "{partial:?}");
+            assert_eq!(scan_head(partial, 0, LIMITS), expected, "{partial:?}");
         }
     }
 
@@ -125,14 +125,14 @@ mod tests {
             lines: 1,
             bytes: SWITCHING.len() - 1,
         };
-        assert_eq!(look(SWITCHING, 0, limits), Seen::Other);
+        assert_eq!(scan_head(SWITCHING, 0, limits), HeadScan::Other);
         assert_eq!(
-            look(&SWITCHING[..SWITCHING.len() - 1], 0, limits),
-            Seen::Partial
+            scan_head(&SWITCHING[..SWITCHING.len() - 1], 0, limits),
+            HeadScan::Partial
         );
-        assert!(parse(&Bytes::from_static(SWITCHING), limits).is_some());
+        assert!(parse_head(&Bytes::from_static(SWITCHING), limits).is_some());
         let two = b"HTTP/1.1 101 \r\na: b\r\nc: d\r\n\r\n";
-        assert!(parse(&Bytes::from_static(two), limits).is_none());
+        assert!(parse_head(&Bytes::from_static(two), limits).is_none());
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
             b"HTTP/1.1 101 OK\r\na: \x00\r\n\r\n",
         ] {
             assert!(
-                parse(&Bytes::from_static(head), LIMITS).is_none(),
+                parse_head(&Bytes::from_static(head), LIMITS).is_none(),
                 "{head:?}"
             );
         }
@@ -155,7 +155,7 @@ mod tests {
         #[test]
         fn where_a_head_is_cut_changes_nothing(
             lines in prop::collection::vec(("[a-z]{1,8}", "[ -~]{0,20}"), 0..8),
-            behind in prop::collection::vec(any::<u8>(), 0..32),
+            suffix in prop::collection::vec(any::<u8>(), 0..32),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
         ) {
             let mut head = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
@@ -164,33 +164,33 @@ mod tests {
             }
             head.extend(b"\r\n");
             let end = head.len();
-            let parts = parse(&head.clone().into(), LIMITS).unwrap();
+            let parts = parse_head(&head.clone().into(), LIMITS).unwrap();
             prop_assert_eq!(parts.status, 101);
             prop_assert_eq!(parts.headers.len(), lines.len());
-            head.extend(behind);
+            head.extend(suffix);
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(head.len() + 1)).collect();
             cuts.push(head.len());
             cuts.sort_unstable();
-            let mut looked_at = 0;
+            let mut scanned = 0;
             for cut in cuts {
                 let expected = match cut {
-                    cut if cut < end => Seen::Partial,
-                    _ => Seen::Informational(end),
+                    cut if cut < end => HeadScan::Partial,
+                    _ => HeadScan::Informational(end),
                 };
-                prop_assert_eq!(look(&head[..cut], looked_at, LIMITS), expected);
+                prop_assert_eq!(scan_head(&head[..cut], scanned, LIMITS), expected);
                 if cut >= end {
                     break;
                 }
-                looked_at = cut;
+                scanned = cut;
             }
         }
 
         #[test]
         fn any_bytes_are_something(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let bytes = [b"HTTP/1.1 1", &bytes[..]].concat();
-            if let Seen::Informational(end) = look(&bytes, 0, LIMITS) {
+            if let HeadScan::Informational(end) = scan_head(&bytes, 0, LIMITS) {
                 prop_assert!(end <= bytes.len());
-                let _ = parse(&Bytes::from(bytes).slice(..end), LIMITS);
+                let _ = parse_head(&Bytes::from(bytes).slice(..end), LIMITS);
             }
         }
     }

@@ -9,13 +9,13 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{error::Error, http::forward::Download, tunnel::drain::Exchange};
+use crate::{error::Error, http::forward::DownloadBody, tunnel::drain::Exchange};
 
-use super::{attempts::Attempt, teller::Teller};
+use super::{attempt::Attempt, event_reporter::Teller};
 
 /// The answer to a forwarded request on its way to the client.
 pub(super) struct Relayed {
-    download: Download,
+    download: DownloadBody,
     account: Option<Account>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Account {
 }
 
 impl Relayed {
-    pub(super) const fn new(download: Download, account: Option<Account>) -> Self {
+    pub(super) const fn new(download: DownloadBody, account: Option<Account>) -> Self {
         Self { download, account }
     }
 }

@@ -13,25 +13,25 @@ use super::{connection::Connection, settings::ForwardHttp};
 
 /// The idle connections of one layer, by the upstream's address.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<Idle>);
+pub(crate) struct IdleConnections(Mutex<IdleLists>);
 
 #[derive(Debug, Default)]
-struct Idle {
+struct IdleLists {
     /// Those that came last stand last.
     lists: HashMap<Address, Vec<Connection>>,
     /// When to look through all lists again.
-    swept: Option<Instant>,
+    last_sweep: Option<Instant>,
 }
 
-impl Connections {
+impl IdleConnections {
     /// The connection to this upstream that has waited for the shortest time.
     pub(crate) fn take(&self, address: &Address) -> Option<Connection> {
-        let mut idle = self.lock();
-        let list = idle.lists.get_mut(address)?;
+        let mut state = self.lock();
+        let list = state.lists.get_mut(address)?;
         list.retain(|connection| !connection.is_closed());
         let index = list.iter().rposition(Connection::is_ready)?;
         let mut connection = list.remove(index);
-        connection.wake();
+        connection.set_busy();
         Some(connection)
     }
 
@@ -41,25 +41,25 @@ impl Connections {
         address: &Address,
         mut connection: Connection,
         settings: &ForwardHttp,
-        said: Option<std::time::Duration>,
+        announced: Option<std::time::Duration>,
     ) {
         let second = std::time::Duration::from_secs(1);
-        let said = said.map(|said| said.saturating_sub(second));
+        let announced = announced.map(|announced| announced.saturating_sub(second));
         let wait = settings.idle_connection_timeout;
-        let wait = said.map_or(wait, |said| said.min(wait));
+        let wait = announced.map_or(wait, |announced| announced.min(wait));
         if wait.is_zero() || settings.idle_connections == 0 || connection.is_closed() {
             return;
         }
         let now = Instant::now();
-        connection.rest(saturating_add(now, wait));
-        let mut idle = self.lock();
-        if idle
-            .swept
-            .is_none_or(|swept| saturating_add(swept, wait) <= now)
+        connection.set_idle(saturating_add(now, wait));
+        let mut state = self.lock();
+        if state
+            .last_sweep
+            .is_none_or(|last_sweep| saturating_add(last_sweep, wait) <= now)
         {
-            idle.sweep(now);
+            state.sweep(now);
         }
-        let list = idle.lists.entry(address.clone()).or_default();
+        let list = state.lists.entry(address.clone()).or_default();
         list.retain(|connection| !connection.is_closed());
         if list.len() >= settings.idle_connections {
             // The oldest is the one that the upstream will close first.
@@ -68,18 +68,18 @@ impl Connections {
         list.push(connection);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Idle> {
+    fn lock(&self) -> MutexGuard<'_, IdleLists> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Idle {
+impl IdleLists {
     /// Forgets what has closed by itself, at upstreams too that nobody asks any more.
     fn sweep(&mut self, now: Instant) {
         self.lists.retain(|_, list| {
             list.retain(|connection| !connection.is_closed());
             !list.is_empty()
         });
-        self.swept = Some(now);
+        self.last_sweep = Some(now);
     }
 }

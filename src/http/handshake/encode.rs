@@ -6,7 +6,7 @@ use http::{
 };
 
 /// How many bytes a line of the usual kind takes.
-const USUAL_LINE: usize = 64;
+const TYPICAL_LINE: usize = 64;
 
 /// Spells out the head of a request without a body.
 ///
@@ -15,7 +15,7 @@ const USUAL_LINE: usize = 64;
 /// (RFC 9110 §5.1).
 pub(super) fn encode_head<B>(request: &Request<B>) -> Vec<u8> {
     let headers = request.headers();
-    let mut head = Vec::with_capacity((headers.len() + 2) * USUAL_LINE);
+    let mut head = Vec::with_capacity((headers.len() + 2) * TYPICAL_LINE);
     head.extend_from_slice(request.method().as_str().as_bytes());
     head.push(b' ');
     head.extend_from_slice(request.uri().to_string().as_bytes());
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    fn spelled(request: &Request<()>) -> String {
+    fn encoded(request: &Request<()>) -> String {
         String::from_utf8(encode_head(request)).unwrap()
     }
 
@@ -85,7 +85,7 @@ mod tests {
             Sec-WebSocket-Protocol: chat\r\n\
             X-Forwarded-For: 192.0.2.1\r\n\
             X-Forwarded-For: 192.0.2.2\r\n\r\n";
-        assert_eq!(spelled(&request), expected);
+        assert_eq!(encoded(&request), expected);
     }
 
     #[test]
@@ -107,10 +107,10 @@ mod tests {
             .body(())
             .unwrap();
         assert_eq!(
-            spelled(&post),
+            encoded(&post),
             "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
         );
         let head = Request::head("/").body(()).unwrap();
-        assert_eq!(spelled(&head), "HEAD / HTTP/1.1\r\n\r\n");
+        assert_eq!(encoded(&head), "HEAD / HTTP/1.1\r\n\r\n");
     }
 }
