@@ -140,7 +140,7 @@ impl EventReporter {
 
     fn report_health(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
         let pool = &self.settings.pool;
-        pool.note(&attempt.lease, kind, attempt.started_at);
+        pool.record_event(&attempt.lease, kind, attempt.started_at);
     }
 
     fn request_info<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {

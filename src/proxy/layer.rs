@@ -393,7 +393,7 @@ impl<S, T> Layer<S> for ProxyLayer<T> {
     type Service = Proxy<S, T>;
 
     fn layer(&self, inner: S) -> Proxy<S, T> {
-        self.settings.pool.watch_by(&self.settings.dial);
+        self.settings.pool.set_probe_dialer(&self.settings.dial);
         Proxy::new(inner, Arc::clone(&self.settings))
     }
 }

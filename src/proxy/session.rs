@@ -70,7 +70,7 @@ impl Session {
         agreement: Agreement,
     ) -> Entered {
         let client: Option<SocketAddr> = client.peer();
-        self.lease.settle();
+        self.lease.end_handshake();
         let member = Arc::clone(self.lease.member());
         let upstream = member.shared_name();
         let listed = self.settings.registry.enter(Some(member), |id| TunnelInfo {
@@ -168,7 +168,7 @@ impl Future for Noting<'_> {
         let noting = self.get_mut();
         let polled = Pin::new(&mut noting.tunnel).poll(cx);
         if let Some(report) = noting.tunnel.foretell() {
-            noting.lease.note_end(&report);
+            noting.lease.record_tunnel_end(&report);
         }
         polled
     }

@@ -79,12 +79,12 @@ async fn whatever_goes_wrong_the_last_good_set_is_kept_and_told_why() {
         (Says::Code(SERVFAIL), "Server Failure"),
         (Says::Code(NXDOMAIN), "chat.test. has no records"),
         (Says::Records(Vec::new()), "chat.test. has no records"),
-        (Says::Garbage, "no answer within 500ms"),
+        (Says::Garbage, "no response within 500ms"),
         (
             Says::ToAnother(ips(&["10.6.6.6"])),
-            "no answer within 500ms",
+            "no response within 500ms",
         ),
-        (Says::Silence, "no answer within 500ms"),
+        (Says::Silence, "no response within 500ms"),
     ] {
         let case = format!("{says:?}");
         server.say(says);

@@ -36,7 +36,7 @@ impl fmt::Display for DiscoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRecords { name } => write!(f, "{name} has no records"),
-            Self::TimedOut { after } => write!(f, "no answer within {after:?}"),
+            Self::TimedOut { after } => write!(f, "no response within {after:?}"),
             Self::Ended => f.write_str("the source ended before it found any upstreams"),
             Self::Failed(source) => fmt::Display::fmt(source, f),
         }

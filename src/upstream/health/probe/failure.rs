@@ -69,14 +69,14 @@ impl fmt::Display for ProbeFailure {
             Self::TimedOut { step, after } => write!(f, "{step} timed out after {after:?}"),
             Self::Failed(error) => error.fmt(f),
             Self::NoAnswer(error) => {
-                f.write_str("no whole answer")?;
+                f.write_str("incomplete response")?;
                 error
                     .source()
                     .map_or(Ok(()), |source| write!(f, ": {source}"))
             }
             Self::Refused(status) => write!(f, "the handshake was refused with {status}"),
             Self::NoSubprotocol => f.write_str("the upstream chose no subprotocol"),
-            Self::UnexpectedStatus(status) => write!(f, "answered {status}"),
+            Self::UnexpectedStatus(status) => write!(f, "responded with {status}"),
             Self::UnexpectedBody => f.write_str("the body is not what was expected"),
             Self::UnexpectedText => f.write_str("the text is not what was expected"),
             Self::Closed(Some(code)) => write!(f, "the upstream closed with {code}"),

@@ -57,8 +57,8 @@ fn compile(expression: &str) -> Result<Arc<dyn Expect>, InvalidExpectation> {
 struct Matching(Regex);
 
 impl Expect for Matching {
-    fn accepts(&self, answer: &[u8]) -> bool {
-        self.0.is_match(answer)
+    fn accepts(&self, response: &[u8]) -> bool {
+        self.0.is_match(response)
     }
 }
 
