@@ -220,7 +220,7 @@ async fn recovered_and_new_upstreams_start_slowly() {
     assert_eq!(used(&pool), ["a", "b"]);
     assert!(readiness("a") < 0.02);
     sleep(secs(50)).await;
-    // A success while half-open reaction not restart the slow start.
+    // A success while half-open does not restart the slow start.
     accept(&pool, "a");
     assert!((readiness("a") - 0.5).abs() < 0.01);
     pool.add(named("c"));
