@@ -105,6 +105,10 @@ pub enum ErrorKind {
 
 /// Why an opening handshake did not become a tunnel: kind, side and source.
 ///
+/// `Display` prints the sentence of the kind, and the cause is the [source](StdError::source), so
+/// reporters that follow the sources print each cause once. `{error:#}` prints the whole chain in
+/// one line.
+///
 /// The response that the client got carries it in its extensions, so that outer layers can log or
 /// retry by type instead of by text:
 ///
@@ -113,7 +117,7 @@ pub enum ErrorKind {
 ///
 /// fn log<B>(response: &http::Response<B>) {
 ///     if let Some(error) = response.extensions().get::<Error>() {
-///         println!("{:?} on the {} side: {error}", error.kind(), error.side());
+///         println!("{:?} on the {} side: {error:#}", error.kind(), error.side());
 ///     }
 /// }
 /// # log(&http::Response::new(()));
@@ -228,24 +232,49 @@ impl ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.kind.sentence().to_owned();
-        let mut cause = self.source();
-        // To the bottom: hyper says no more than "connection error", and what lies below says why.
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !said.contains(&text) {
-                said.push_str(": ");
-                said.push_str(&text);
-            }
-            cause = error.source();
-        }
-        f.write_str(&said)
+        display_error(self, f, |f| f.write_str(self.kind.sentence()))
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Prints an error's own sentence or, in the alternate form, the chain of its causes.
+///
+/// Every public error type that has a source is printed by this.
+pub(crate) fn display_error(
+    error: &(dyn StdError + 'static),
+    f: &mut fmt::Formatter<'_>,
+    sentence: impl FnOnce(&mut fmt::Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
+    match f.alternate() {
+        true => write!(f, "{}", Chain(error)),
+        false => sentence(f),
+    }
+}
+
+/// An error and all of its causes, in one line.
+///
+/// A cause is left out where the text so far contains it: some errors of other crates print
+/// their source themselves.
+struct Chain<'a>(&'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = self.0.to_string();
+        let mut next = self.0.source();
+        while let Some(error) = next {
+            next = error.source();
+            let cause = error.to_string();
+            if !line.contains(&cause) {
+                line.push_str(": ");
+                line.push_str(&cause);
+            }
+        }
+        f.write_str(&line)
     }
 }
 
@@ -272,17 +301,18 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_told_once() {
+    fn the_chain_has_every_cause_once() {
         let silent = Because("connection error", io::Error::other("no certificate"));
         let error = Error::with_source(ErrorKind::Handshake, silent);
+        assert_eq!(error.to_string(), "the upstream broke the handshake");
         assert_eq!(
-            error.to_string(),
+            format!("{error:#}"),
             "the upstream broke the handshake: connection error: no certificate"
         );
         let talkative = Because("it ended (too early)", io::Error::other("too early"));
         let error = Error::with_source(ErrorKind::Handshake, talkative);
         assert_eq!(
-            error.to_string(),
+            format!("{error:#}"),
             "the upstream broke the handshake: it ended (too early)"
         );
     }

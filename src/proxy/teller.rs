@@ -62,7 +62,11 @@ impl Teller {
         if error.side() == Side::Upstream {
             return;
         }
-        tracing::debug!(%error, "{} rejected", self.subject.name());
+        tracing::debug!(
+            error = format_args!("{error:#}"),
+            "{} rejected",
+            self.subject.name()
+        );
         let Some(observer) = &self.settings.observer else {
             return;
         };
@@ -76,7 +80,12 @@ impl Teller {
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
         self.note(attempt, kind_of(attempt, error));
         let upstream = attempt.upstream();
-        tracing::warn!(upstream, %error, "{} failed", self.subject.name());
+        tracing::warn!(
+            upstream,
+            error = format_args!("{error:#}"),
+            "{} failed",
+            self.subject.name()
+        );
         let Some(observer) = &self.settings.observer else {
             return;
         };

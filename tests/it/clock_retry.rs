@@ -288,7 +288,7 @@ impl Observer for Told {
         self.0
             .lock()
             .unwrap()
-            .push(format!("failed {upstream}: {error}"));
+            .push(format!("failed {upstream}: {error:#}"));
     }
 
     fn handshake_retried(&self, handshake: &RequestInfo<'_>, attempt: usize) {

@@ -21,6 +21,7 @@ mod clock_upstreams;
 #[cfg(feature = "dns")]
 mod discovery_dns;
 mod drain_sockets;
+mod errors;
 mod forward;
 mod handshake;
 mod health;

@@ -220,7 +220,7 @@ async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
     let proxy = ProxyLayer::new(pool)
         .tls(tls)
         .map_rejection(move |error, response| {
-            let _ = told.send(error.to_string());
+            let _ = told.send(format!("{error:#}"));
             response
         });
     let server = serve_axum(Router::new().layer(proxy)).await;
@@ -429,6 +429,6 @@ fn settings_that_would_have_no_effect_are_refused() {
 fn the_platforms_verifier_takes_no_lists() {
     let lists = Authority::new("ours").revocations();
     let builder = Tls::builder().revocation_lists(lists.as_bytes()).unwrap();
-    let error = builder.build().unwrap_err().to_string();
+    let error = format!("{:#}", builder.build().unwrap_err());
     assert!(error.contains("revocation lists"), "{error}");
 }

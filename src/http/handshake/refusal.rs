@@ -151,7 +151,7 @@ mod tests {
         let limits = HeadLimits::default();
         let asked = exchange(Transport::new(near), request, limits, SILENCE);
         let (answer, ()) = tokio::join!(asked, upstream);
-        assert!(answer.is_err_and(|error| error.to_string().contains("coding")));
+        assert!(answer.is_err_and(|error| format!("{error:#}").contains("coding")));
     }
 
     #[tokio::test(start_paused = true)]

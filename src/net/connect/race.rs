@@ -117,7 +117,7 @@ struct Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.address, self.source)
+        write!(f, "no connection to {}", self.address)
     }
 }
 
@@ -223,7 +223,9 @@ mod tests {
         let (winner, after) = run(&["10.0.0.1:1", "10.0.0.2:1"]).await;
         let error = winner.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(error.to_string(), "10.0.0.2:1: connection refused");
+        assert_eq!(error.to_string(), "no connection to 10.0.0.2:1");
+        let cause = error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(cause.as_deref(), Some("connection refused"));
         assert_eq!(after, 0);
     }
 

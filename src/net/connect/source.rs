@@ -173,8 +173,8 @@ impl Unusable {
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(error) = &self.because {
-            return write!(f, "no local address or port towards {}: {error}", self.to);
+        if self.because.is_some() {
+            return write!(f, "no local address or port towards {}", self.to);
         }
         if !self.exhausted.is_empty() {
             write!(f, "no free local port towards {} from ", self.to)?;

@@ -229,7 +229,7 @@ impl fmt::Display for HealthEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ProbePassed { latency } => write!(f, "probe passed in {latency:?}"),
-            Self::ProbeFailed { reason } => reason.fmt(f),
+            Self::ProbeFailed { reason } => write!(f, "{reason:#}"),
             Self::ConnectFailed(kind) | Self::HandshakeFailed(kind) => Error::new(*kind).fmt(f),
             Self::Answered { status } | Self::Forwarded { status } => {
                 write!(f, "answered {status}")

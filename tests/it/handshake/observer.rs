@@ -134,7 +134,7 @@ async fn a_response_carries_its_error() {
     })
     .await;
     assert_eq!(error.kind(), ErrorKind::HandshakeTimeout);
-    assert!(error.to_string().contains("20ms"), "{error}");
+    assert!(format!("{error:#}").contains("20ms"), "{error:#}");
 }
 
 #[tokio::test]

@@ -52,7 +52,10 @@ pub(crate) async fn exchange(
         match ask(place, request.clone(), limits, body_timeout).await {
             Ok(answer) => return Ok(answer),
             Err(Failure::Unprocessed(error)) if tried.count() < MAX_TRIES => {
-                tracing::debug!(%error, "tried again on another connection");
+                tracing::debug!(
+                    error = format_args!("{error:#}"),
+                    "tried again on another connection"
+                );
                 place = dial.reach_elsewhere(&tried).await?;
                 tried.add(&place);
             }

@@ -11,6 +11,8 @@ use tokio_rustls::rustls::{
     },
 };
 
+use crate::error::display_error;
+
 use super::{Tls, insecure::AcceptAny, roots};
 
 /// Makes a [`Tls`].
@@ -44,7 +46,9 @@ enum Verification {
     None,
 }
 
-/// What is wrong with a TLS setting.
+/// An invalid TLS setting.
+///
+/// The reason that a reader or verifier gave is the source; `{error:#}` prints both in one line.
 #[derive(Debug)]
 pub struct InvalidTls {
     what: &'static str,
@@ -227,10 +231,7 @@ fn provider() -> Arc<CryptoProvider> {
 
 impl fmt::Display for InvalidTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Some(source) => write!(f, "{}: {source}", self.what),
-            None => f.write_str(self.what),
-        }
+        display_error(self, f, |f| f.write_str(self.what))
     }
 }
 

@@ -4,9 +4,11 @@ use std::{error, fmt, sync::Arc};
 
 use regex::bytes::Regex;
 
+use crate::error::display_error;
+
 use super::{expect::Expect, http::HttpProbe, websocket::WebSocketProbe};
 
-/// Why a text is no regular expression.
+/// A text that is not a regular expression. The source is the regex error that says why.
 #[derive(Clone, Debug)]
 pub struct InvalidExpectation {
     source: regex::Error,
@@ -64,7 +66,9 @@ impl Expect for Matching {
 
 impl fmt::Display for InvalidExpectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the expected expression does not compile")
+        display_error(self, f, |f| {
+            f.write_str("the expected expression does not compile")
+        })
     }
 }
 
