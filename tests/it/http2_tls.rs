@@ -158,7 +158,10 @@ async fn http2_does_not_fall_back() {
         let head = client.handshake("/ws/echo", &[]).await;
         assert_eq!(head.status(), 502);
         let line = client.read_body(&head).await;
-        assert_eq!(&line[..], b"the upstream takes no WebSockets over HTTP/2\n");
+        assert_eq!(
+            &line[..],
+            b"the upstream does not support WebSockets over HTTP/2\n"
+        );
     }
 }
 

@@ -213,7 +213,10 @@ async fn an_upstream_without_extended_connect_has_an_error_of_its_own() {
         let head = client.handshake("/ws/x", &[]).await;
         assert_eq!(head.status(), 502);
         let line = client.read_body(&head).await;
-        assert_eq!(&line[..], b"the upstream takes no WebSockets over HTTP/2\n");
+        assert_eq!(
+            &line[..],
+            b"the upstream does not support WebSockets over HTTP/2\n"
+        );
     }
 }
 
@@ -427,5 +430,8 @@ async fn an_upstream_without_extended_connect_fails_its_probes_too() {
     within("a probe", probed).await;
     let probe = pool.snapshot().remove(0).last_probe.unwrap();
     let text = probe.kind.to_string();
-    assert!(text.contains("takes no WebSockets over HTTP/2"), "{text}");
+    assert!(
+        text.contains("does not support WebSockets over HTTP/2"),
+        "{text}"
+    );
 }

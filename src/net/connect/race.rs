@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 /// How long an attempt may be silent before the next begins beside it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Connects to whichever of the addresses answers first.
+/// Connects to the address that accepts first.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ struct Race<A, F> {
     attempt: F,
     waiting: std::vec::IntoIter<SocketAddr>,
     running: Vec<(SocketAddr, Pin<Box<A>>)>,
-    /// When it is over, the next attempt begins.
+    /// The next attempt begins when it fires.
     patience: Pin<Box<Sleep>>,
     failure: io::Error,
 }
@@ -69,7 +69,7 @@ where
             if let Some(connection) = self.poll_running(cx) {
                 return Poll::Ready(Ok(connection));
             }
-            // Not only where nothing is left: a silent attempt must not hold the others up.
+            // Checked while some still run, too: a silent attempt must not hold the others up.
             let has_failed = self.running.len() < before;
             let is_due = has_failed || self.patience.as_mut().poll(cx).is_ready();
             if !self.running.is_empty() && !is_due {
@@ -108,7 +108,7 @@ where
     }
 }
 
-/// Which of a name's addresses failed.
+/// A failed connect to one of a name's addresses.
 #[derive(Debug)]
 struct Failed {
     address: SocketAddr,
@@ -127,7 +127,7 @@ impl error::Error for Failed {
     }
 }
 
-/// The resolver's order, but with the two families taking turns (RFC 8305 §4).
+/// Alternates the two families, each in the resolver's order (RFC 8305 §4).
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses
@@ -156,7 +156,7 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    /// What becomes of attempts, by port: 1 is refused, 2 is silent, 3 answers after 10 ms.
+    /// The outcome of an attempt, by port: 1 is refused, 2 is silent, 3 accepts after 10 ms.
     async fn pretend(address: SocketAddr) -> io::Result<SocketAddr> {
         match address.port() {
             1 => Err(io::ErrorKind::ConnectionRefused.into()),
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// Who wins, and after how many milliseconds.
+    /// The winner, and its time in milliseconds.
     async fn run(texts: &[&str]) -> (io::Result<SocketAddr>, u128) {
         let began = Instant::now();
         let winner = race(addresses(texts), pretend).await;

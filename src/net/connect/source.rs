@@ -1,4 +1,4 @@
-//! The local addresses that connections leave from.
+//! Local addresses for connections to upstreams.
 
 use std::{
     error, fmt, io,
@@ -12,9 +12,9 @@ use std::{
 
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Local addresses to take in turn.
+/// Local addresses, taken in turn.
 ///
-/// A connection is told from others by both addresses and both ports, so from one local address
+/// A connection is identified by both addresses and both ports, so from one local address
 /// about 28,000 lead to one port of an upstream (Linux's range of local ports is 32768 to 60999).
 /// Each further local address adds as many.
 #[derive(Debug, Default)]
@@ -26,8 +26,8 @@ pub(super) struct Sources {
     ports: OnceLock<RangeInclusive<u16>>,
 }
 
-/// How many ports are tried of a source whose free ones are all gone. With 9 of 10 taken towards
-/// this upstream, one in thirty connections finds none, and goes to the next source.
+/// The number of ports to try of a source that has no free one. With 9 of 10 taken towards this
+/// upstream, one in thirty connections finds none, and goes to the next source.
 const SHARED_PORT_TRIES: usize = 32;
 
 impl Sources {
@@ -41,12 +41,12 @@ impl Sources {
         }
     }
 
-    /// Connects from the next source of the address's family that has a port left; from wherever
-    /// the system says, if the family has no sources.
+    /// Connects from the next source of the address's family that has a port left, or from an
+    /// address that the system chooses if the family has no sources.
     ///
     /// # Errors
     ///
-    /// What the connection says, or of kind `AddrNotAvailable` that no source can be used.
+    /// The error of the connection, or kind `AddrNotAvailable` when no source can be used.
     pub(super) async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let sources = match to {
             SocketAddr::V4(_) => &self.v4,
@@ -78,8 +78,8 @@ impl Sources {
             Err(Failed::Port) if cfg!(target_os = "linux") => {}
             done => return done,
         }
-        // Every port is taken by some connection, but perhaps by one to elsewhere: Linux lets
-        // several sockets have a port, if each says so and none listens, as long as the
+        // Each port is taken by a connection, but perhaps by one to elsewhere: Linux lets several
+        // sockets share a port, if each sets `SO_REUSEADDR` and none listens, as long as the
         // connections differ. It does so only for a port that is asked for by number.
         let ports = self.ports.get_or_init(local_ports);
         for _ in 0..SHARED_PORT_TRIES {
@@ -92,14 +92,14 @@ impl Sources {
     }
 }
 
-/// Why there is no connection from a source.
+/// The failure of a connection from one source.
 #[derive(Debug)]
 enum Failed {
     /// The port, or every port, is taken.
     Port,
-    /// The source is no address of this machine.
+    /// The source is not an address of this machine.
     Source,
-    /// All else.
+    /// Any other failure.
     Connect(io::Error),
 }
 
@@ -109,7 +109,7 @@ async fn attempt(source: IpAddr, port: u16, to: SocketAddr) -> Result<TcpStream,
         .connect(to)
         .await
         .map_err(|error| match error.kind() {
-            // The port leads there already, in another connection.
+            // Another connection leads there from this port already.
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Failed::Port,
             _ => Failed::Connect(error),
         })
@@ -146,7 +146,7 @@ fn read_ports(text: &str) -> Option<RangeInclusive<u16>> {
     (low <= high).then_some(low..=high)
 }
 
-/// There is nowhere to connect from.
+/// Failure of all sources.
 #[derive(Debug)]
 struct Unusable {
     to: SocketAddr,

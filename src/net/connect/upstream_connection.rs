@@ -1,13 +1,13 @@
-//! The way to an upstream: a connection of one's own, or a place on a shared one.
+//! Connection to an upstream: one of its own, or a slot on a shared one.
 
 use crate::{error::Error, net::transport::Transport};
 
 use super::{Address, Dialer, HttpVersion, ProxyHeader, StreamSlot};
 
-/// Where a request to an upstream can be sent.
+/// A connection on which a request can be sent to an upstream.
 #[derive(Debug)]
 pub(crate) enum UpstreamConnection {
-    /// A connection on which nothing has been said, for HTTP/1.1.
+    /// A fresh connection of its own, for HTTP/1.1.
     Own(Transport),
     /// A stream of a shared connection that is still to be opened, for HTTP/2.
     #[cfg_attr(not(feature = "http2"), allow(dead_code))]
@@ -15,8 +15,8 @@ pub(crate) enum UpstreamConnection {
 }
 
 impl Dialer {
-    /// Finds a way to the upstream at this address, in the version of HTTP that is wanted. With a
-    /// header a connection belongs to one client and is never shared.
+    /// Acquires a connection to the upstream at this address, for the wanted version of HTTP. With
+    /// a PROXY header a connection belongs to one client and is never shared.
     ///
     /// # Errors
     ///

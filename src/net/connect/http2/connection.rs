@@ -1,4 +1,4 @@
-//! A connection that tunnels share, and the places on it.
+//! A shared connection, and its stream slots.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use crate::instant::saturating_add;
 
 use super::peer::Peer;
 
-/// A connection, as those who open streams on it see it.
+/// A shared connection, as the openers of its streams see it.
 pub(super) struct Connection {
     state: Mutex<State>,
     max_streams: usize,
@@ -27,8 +27,8 @@ pub(super) struct Connection {
 }
 
 struct State {
-    /// None once no more streams may be opened. When it and all streams are dropped, h2 closes the
-    /// connection.
+    /// `None` once no more streams may be opened. When it and all streams are dropped, h2 closes
+    /// the connection.
     sender: Option<SendRequest<Bytes>>,
     streams: usize,
     /// When the last stream ended, or the connection was opened.
@@ -53,16 +53,16 @@ impl Connection {
         }
     }
 
-    /// Whether streams may still be opened on it, if there is room.
+    /// Whether streams may still be opened on it, if there is a free slot.
     pub(super) fn is_open(&self) -> bool {
         self.state().check().is_some()
     }
 
-    /// Takes the place of a stream, if there is room.
+    /// Takes the slot of a stream, if one is free.
     pub(super) fn take(self: &Arc<Self>, peer: &Arc<Peer>) -> Option<StreamSlot> {
         let mut state = self.state();
         let sender = state.check()?.clone();
-        // RFC 9113 §5.1.2: the upstream may change its mind at any time.
+        // RFC 9113 §5.1.2: the upstream may change its limit at any time.
         if state.streams >= self.max_streams.min(sender.current_max_send_streams()) {
             return None;
         }
@@ -74,12 +74,12 @@ impl Connection {
         })
     }
 
-    /// Opens no more streams. Those that are open go on.
+    /// Opens no more streams. Open streams go on.
     pub(super) fn close(&self) {
         self.state().sender = None;
     }
 
-    /// Closes the connection if it has been idle for that long; when to look again.
+    /// Closes the connection if it has been idle for that long; returns when to check again.
     pub(super) fn close_if_idle(&self, limit: Duration, now: Instant) -> Instant {
         let mut state = self.state();
         if state.streams > 0 {
@@ -99,7 +99,7 @@ impl Connection {
 }
 
 impl State {
-    /// The way to open streams, unless the connection is over or the upstream has announced its
+    /// The sender for new streams, unless the connection is over or the upstream has announced its
     /// end (RFC 9113 §6.8).
     fn check(&mut self) -> Option<&mut SendRequest<Bytes>> {
         let sender = self.sender.as_mut()?;
@@ -121,14 +121,14 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A place on a connection: a stream that is not open yet.
+/// Slot for a stream that is not open yet.
 pub(crate) struct StreamSlot {
     sender: SendRequest<Bytes>,
     peer: Arc<Peer>,
     occupied: StreamGuard,
 }
 
-/// A stream that counts as open.
+/// Guard of an open stream: frees the slot when it is dropped.
 #[derive(Debug)]
 pub(crate) struct StreamGuard(Arc<Connection>);
 
@@ -152,11 +152,11 @@ impl StreamSlot {
         self.occupied.0.scheme.clone()
     }
 
-    /// Sends a request, whose body is what is sent on the stream.
+    /// Sends a request, whose body is the bytes sent on the stream.
     ///
     /// # Errors
     ///
-    /// The connection has ended meanwhile, or the request is not a proper one.
+    /// The connection has ended meanwhile, or the request is not a valid one.
     pub(crate) fn open(mut self, request: Request<()>) -> Result<Opened, h2::Error> {
         let (response, sending) = self.sender.send_request(request, false)?;
         Ok(Opened {
@@ -184,10 +184,10 @@ impl Tried {
     }
 }
 
-/// Whether the upstream has certainly not looked at the request that failed so, which is then
+/// Whether the upstream has certainly not processed the request that failed so, which is then
 /// safe to send again on another connection (RFC 9113 §8.7).
 pub(crate) fn is_unprocessed(error: &h2::Error) -> bool {
-    // A GOAWAY of the upstream's reaches only streams above its last (§6.8).
+    // A GOAWAY of the upstream reaches only streams above its last (§6.8).
     error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
 }
 

@@ -1,4 +1,4 @@
-//! The task of a shared connection.
+//! Driver task of a shared connection.
 
 use std::{
     future::Future,
@@ -20,16 +20,16 @@ use super::{
     settings::Http2Connections,
 };
 
-/// The shortest time between two looks at what is due.
+/// The shortest time between two checks of the timers.
 const MIN_NAP: Duration = Duration::from_millis(10);
 
-/// How long a connection with nothing to look after is left alone.
+/// Time until the next check of a connection without timers.
 const MAX_NAP: Duration = Duration::from_secs(3600);
 
-/// Moves a connection to its end, which comes when it breaks, when it doesn't answer a PING, and
-/// when nobody is left to open streams and none is open.
+/// Future that moves a connection to its end: when it breaks, when it does not answer a PING, or
+/// when its last opener and last stream are gone.
 ///
-/// It does not keep the [`Connection`] alive. Dropping it breaks the connection.
+/// The driver does not keep the [`Connection`] alive. Dropping the driver breaks the connection.
 pub(super) struct Driver {
     connection: h2::client::Connection<Transport, Bytes>,
     ping_pong: Option<PingPong>,
@@ -61,7 +61,7 @@ impl Driver {
         }
     }
 
-    /// Takes note of a PING's answer.
+    /// Notes the answer to a PING.
     fn hear(&mut self, cx: &mut Context<'_>) {
         let Some(ping_pong) = &mut self.ping_pong else {
             return;
@@ -71,11 +71,11 @@ impl Driver {
         }
     }
 
-    /// Does what is due, and arms the alarm for what comes next.
+    /// Acts on the timers that are due, and arms the alarm for the next.
     fn tick(&mut self, now: Instant) -> Due {
         let due = self.pinging.tick(now);
         if let (Due::Ping, Some(ping_pong)) = (due, &mut self.ping_pong) {
-            // It fails on a connection that is over, which is going to say so itself.
+            // Sending fails on a connection that is over, which is about to report that itself.
             let _ = ping_pong.send_ping(Ping::opaque());
         }
         let next_look = match self.openers.upgrade() {
@@ -89,7 +89,7 @@ impl Driver {
         due
     }
 
-    /// Nothing more can be opened.
+    /// Lets no more streams be opened.
     fn end(&self) {
         if let Some(connection) = self.openers.upgrade() {
             connection.close();

@@ -7,11 +7,11 @@
 //!                 └──► open ────────────┘
 //! ```
 //!
-//! * `peer` finds room on a connection that there is, and lets one of those who look for it in
-//!   vain open another;
-//! * `open` says the preface, and waits for the SETTINGS of the upstream;
-//! * `connection` counts the streams; a [`StreamSlot`] is one of them before it is opened;
-//! * `driver` is the task that moves a connection, asks by PING whether it is alive (`pinging`,
+//! * `peer` finds a slot on an open connection, or lets one of those who find none open another;
+//! * `open` sends the preface, and waits for the SETTINGS of the upstream;
+//! * `connection` counts the streams; a [`StreamSlot`] is the slot of one that is not open yet;
+//! * `driver` is the task that moves a connection, checks by PING that it is alive (`pinging`,
+//!   pure), and closes it when it has been idle for long;
 //!   pure), and closes it when it has been idle for long;
 //! * `stream` is the byte stream that a tunnel gets.
 //!

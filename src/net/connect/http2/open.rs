@@ -1,4 +1,4 @@
-//! From an address to a shared connection.
+//! Opening of a shared connection.
 
 use std::{
     future::{Future, poll_fn},
@@ -21,23 +21,23 @@ use crate::{
 
 use super::{connection::Connection, driver::Driver, settings::Http2Connections};
 
-/// The largest head that is read, in bytes as RFC 9113 §6.5.2 counts them. What an answer may have
-/// is the exchange's to say.
+/// The largest head that is read, in bytes as RFC 9113 §6.5.2 counts them. The exchange sets the
+/// limit of a response.
 const MAX_HEAD: u32 = 1024 * 1024;
 
-/// The most that waits in memory for the connection to take it, of each stream and in bytes.
+/// The most bytes of each stream that wait in memory for the connection.
 const SEND_BUFFER: usize = 64 * 1024;
 
 type Driven = client::Connection<Transport, Bytes>;
 
-/// What an upstream turned out to speak.
+/// The protocol that an upstream turned out to speak.
 pub(super) enum Found {
     Http2(Arc<Connection>),
     /// HTTP/1.1, on this connection if one is left.
     Http1(Option<Transport>),
 }
 
-/// Opens a connection, and waits for what the upstream has to say of itself.
+/// Opens a connection, and waits for the upstream's SETTINGS.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ pub(super) async fn open(
     Ok(Found::Http2(openers))
 }
 
-/// Says the preface, and drives the connection until the upstream's SETTINGS are there, which must
+/// Sends the preface, and drives the connection until the upstream's SETTINGS are there, which must
 /// be its first frame (RFC 9113 §3.4).
 async fn begin(
     transport: Transport,
@@ -96,7 +96,7 @@ async fn begin(
         .data_frame_budget(settings.small_frame_budget())
         .max_header_list_size(MAX_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
-        // No stream before the SETTINGS: this is how they show that they have come.
+        // No stream opens before the SETTINGS: a ready sender shows that they have come.
         .initial_max_send_streams(0)
         .handshake(transport)
         .await?;

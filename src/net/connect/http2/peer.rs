@@ -1,4 +1,4 @@
-//! What is shared at one address.
+//! The shared connections to one address.
 
 use std::{
     fmt,
@@ -12,10 +12,10 @@ use crate::{error::Error, instant::saturating_add, net::connect::Address};
 
 use super::connection::{Connection, StreamSlot};
 
-/// How long it is remembered that an upstream wants HTTP/1.1.
+/// How long an upstream is remembered to want HTTP/1.1.
 const MEMORY: Duration = Duration::from_secs(300);
 
-/// An upstream, as far as connections to it are shared.
+/// An upstream's address, with the connections shared there.
 pub(crate) struct Peer {
     address: Address,
     state: Mutex<State>,
@@ -24,23 +24,22 @@ pub(crate) struct Peer {
 #[derive(Default)]
 struct State {
     connections: Vec<Arc<Connection>>,
-    /// Set while somebody opens a connection. Ends with that, and says what went wrong.
+    /// Set while a connection is being opened. Ends with that, with its error if it failed.
     opening: Option<watch::Receiver<Option<Error>>>,
-    /// Until when HTTP/1.1 is spoken where there is a choice.
+    /// HTTP/1.1 is spoken until then where either version would do.
     http1_until: Option<Instant>,
 }
 
-/// What to do for a place.
+/// Outcome of a search for a slot.
 pub(super) enum Checkout {
     Take(StreamSlot),
-    /// There is no room: open a connection.
+    /// All connections are full: open another.
     Open(PendingConnection),
-    /// Somebody is opening one already.
+    /// A connection is being opened already.
     Wait(watch::Receiver<Option<Error>>),
 }
 
-/// The right to open a connection, which one has at a time. Those who wait go on when it is
-/// dropped.
+/// Guard: at most one connection is being opened per peer. The waiters go on when it is dropped.
 pub(super) struct PendingConnection {
     peer: Arc<Peer>,
     told: watch::Sender<Option<Error>>,
@@ -58,11 +57,11 @@ impl Peer {
         &self.address
     }
 
-    /// Finds a place on a connection that was not tried.
+    /// Finds a slot on a connection that was not tried.
     pub(super) fn turn(self: &Arc<Self>, tried: &[Arc<Connection>]) -> Checkout {
         let mut state = self.state();
         state.connections.retain(|connection| connection.is_open());
-        // The first with room, so that those behind it can run empty and be closed.
+        // The first with a free slot, so that those behind it can run empty and be closed.
         let untried = |connection: &&Arc<Connection>| {
             !tried.iter().any(|tried| Arc::ptr_eq(tried, connection))
         };
@@ -85,7 +84,7 @@ impl Peer {
         })
     }
 
-    /// Whether the upstream was found to want HTTP/1.1, not long ago.
+    /// Whether the upstream was recently found to want HTTP/1.1.
     pub(super) fn wants_http1(&self, now: Instant) -> bool {
         self.state().http1_until.is_some_and(|until| now < until)
     }
@@ -94,7 +93,7 @@ impl Peer {
         self.state().http1_until = Some(saturating_add(now, MEMORY));
     }
 
-    /// Whether there is nothing to know of it.
+    /// Whether the entry holds nothing and can be forgotten.
     pub(super) fn is_blank(&self, now: Instant) -> bool {
         let state = self.state();
         let has_open = state.connections.iter().any(|known| known.is_open());
@@ -120,16 +119,16 @@ impl PendingConnection {
         &self.peer
     }
 
-    /// Shares the connection, once its opener has got a place on it.
+    /// Shares the connection, once its opener has got a slot on it.
     pub(super) fn share(self, connection: Arc<Connection>) -> Option<StreamSlot> {
         let place = connection.take(&self.peer);
         self.peer.state().connections.push(connection);
         place
     }
 
-    /// Those who wait fail in the same way.
+    /// Passes the error on to the waiters.
     pub(super) fn fail(self, error: &Error) {
-        // Nobody has to wait.
+        // There may be no waiter.
         let _ = self.told.send(Some(error.clone()));
     }
 }

@@ -1,4 +1,4 @@
-//! The shared connections of a layer.
+//! Pool of shared connections.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use super::{
     settings::Http2Connections,
 };
 
-/// Connections that those share who dial alike. Clones share them too.
+/// Pool of HTTP/2 connections that are opened by the same settings. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Http2Pool {
     settings: Http2Connections,
@@ -30,7 +30,7 @@ pub(crate) struct Http2Pool {
 }
 
 impl Http2Pool {
-    /// No connections yet.
+    /// An empty pool.
     pub(crate) fn new(settings: Http2Connections) -> Self {
         Self {
             settings,
@@ -38,7 +38,7 @@ impl Http2Pool {
         }
     }
 
-    /// The same settings, and no connections.
+    /// An empty pool with the same settings.
     pub(crate) fn with_no_connections(&self) -> Self {
         Self::new(self.settings.clone())
     }
@@ -57,18 +57,18 @@ impl Http2Pool {
 }
 
 impl Dialer {
-    /// Shares connections in this way. None that were opened before are used from here on.
+    /// Changes the settings. Connections that were opened before are not used any more.
     pub(crate) fn share_by(&mut self, settings: Http2Connections) {
         self.shared = Http2Pool::new(settings);
     }
 
-    /// A place on a connection over HTTP/2.
+    /// Acquires a slot on a connection over HTTP/2.
     pub(crate) async fn reach_http2(&self, address: &Address) -> Result<UpstreamConnection, Error> {
         let peer = self.shared.peer(address);
         self.find(&peer, Alpn::Http2, &[]).await
     }
 
-    /// A place on a connection over HTTP/2, if that is what the upstream wants, else a connection
+    /// Acquires a slot on a connection over HTTP/2 if the upstream supports that, else a connection
     /// for HTTP/1.1.
     pub(crate) async fn reach_either(
         &self,
@@ -78,7 +78,7 @@ impl Dialer {
         self.find(&peer, Alpn::Either, &[]).await
     }
 
-    /// A place at the same upstream, on a connection that was not tried.
+    /// Acquires a slot at the same upstream, on a connection that was not tried.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl Dialer {
         }
     }
 
-    /// Waits for the connection that somebody else opens, for as long as that may take.
+    /// Waits for the connection that another task opens, for as long as that may take.
     async fn await_other(&self, mut opening: watch::Receiver<Option<Error>>) -> Result<(), Error> {
         let budget = self
             .connect_timeout
@@ -152,7 +152,7 @@ impl Dialer {
             .saturating_add(self.connect_timeout);
         match timeout(budget, opening.changed()).await {
             Ok(Ok(())) => opening.borrow().clone().map_or(Ok(()), Err),
-            // It is there, or was given up.
+            // The connection is there, or the attempt was given up.
             Ok(Err(_)) => Ok(()),
             Err(_) => Err(Error::with_source(
                 ErrorKind::ConnectTimeout,

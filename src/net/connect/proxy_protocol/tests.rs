@@ -91,7 +91,7 @@ fn mapped_addresses_are_ipv4_and_mixed_families_are_ipv6() {
     assert_eq!(v2("10.0.0.7:1", "[2001:db8::1]:2")[13], 0x21);
 }
 
-/// What a receiver reads: the command, and the ends if there are any.
+/// A header as a receiver reads it: the command, and the ends if there are any.
 #[derive(Debug, PartialEq)]
 struct Read {
     is_local: bool,

@@ -1,4 +1,4 @@
-//! A TLS configuration, step by step.
+//! Builder of TLS configurations.
 
 use std::{error, fmt, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::error::display_error;
 
 use super::{Tls, insecure::AcceptAny, roots};
 
-/// Makes a [`Tls`].
+/// Builder of a [`Tls`] configuration.
 ///
 /// # Examples
 ///
@@ -92,13 +92,13 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Refuses the certificates in these revocation lists (PEM): in checks against
+    /// Rejects the certificates in these revocation lists (PEM): in checks against
     /// [`root_certificates`](Self::root_certificates), Mozilla's or the system's files. The
-    /// platform's verifier has lists of its own and takes no others, which [`build`](Self::build)
-    /// then says.
+    /// platform's verifier has lists of its own and takes no others: [`build`](Self::build) then
+    /// fails.
     ///
-    /// A list that is past its next update still counts, as rustls has it by default: whoever
-    /// fetches lists must see to it that they are fresh.
+    /// A list that is past its next update still counts, as rustls has it by default: hosts that
+    /// fetch lists must keep them fresh.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Shows upstreams this certificate chain, with its key (both PEM).
+    /// Presents this certificate chain to upstreams, with its key (both PEM).
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Asks for a certificate of this name (SNI included), whatever the upstream's address says.
+    /// Expects a certificate of this name (SNI included), whatever the upstream's address.
     ///
     /// # Errors
     ///
@@ -142,14 +142,14 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Accepts any certificate whatsoever: encryption without knowing to whom. For tests only, and
-    /// not beside roots or revocation lists, which it would make pointless.
+    /// Accepts any certificate whatsoever: the other end of the encryption is then unknown. For
+    /// tests only, and not beside roots or revocation lists, which it would make pointless.
     pub fn danger_accept_any_certificate(mut self) -> Self {
         self.verification = Verification::None;
         self
     }
 
-    /// Makes the configuration.
+    /// Builds the configuration.
     ///
     /// # Errors
     ///
@@ -192,7 +192,7 @@ impl TlsBuilder {
     }
 }
 
-/// Checks against these roots and lists.
+/// A verifier with these roots and lists.
 pub(super) fn verifier(
     roots: RootCertStore,
     provider: Arc<CryptoProvider>,
@@ -200,7 +200,7 @@ pub(super) fn verifier(
 ) -> Result<Arc<WebPkiServerVerifier>, InvalidTls> {
     let mut builder = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
     if !revoked.is_empty() {
-        // A list of one authority says nothing of the others' certificates.
+        // The lists of one authority do not cover the certificates of others.
         builder = builder.with_crls(revoked).allow_unknown_revocation_status();
     }
     builder

@@ -1,10 +1,10 @@
-//! Which check failed, in words.
+//! Explanations of failed TLS handshakes.
 
 use std::{error, fmt, io};
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
-/// A failed TLS handshake: what failed, and what rustls says of it.
+/// A failed TLS handshake, with the explanation of the rustls error.
 #[derive(Debug)]
 struct Failed {
     what: &'static str,
@@ -23,7 +23,7 @@ impl error::Error for Failed {
     }
 }
 
-/// Puts words before what rustls says, where it says it in terms of its own.
+/// Wraps an error of rustls in an explanation, where its own words are technical.
 pub(super) fn explain(error: io::Error) -> io::Error {
     let kind = error.kind();
     if kind == io::ErrorKind::UnexpectedEof {
@@ -40,7 +40,7 @@ pub(super) fn explain(error: io::Error) -> io::Error {
 fn what(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::InvalidCertificate(reason) => certificate(reason),
-        // What comes is no record of TLS at all.
+        // The bytes received are not a TLS record.
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => "the upstream does not speak TLS",

@@ -1,4 +1,4 @@
-//! TLS on the way to upstreams, with rustls.
+//! TLS to upstreams, with rustls.
 //!
 //! Nothing here is global: no crypto provider is installed, and with several compiled in one is
 //! chosen for each configuration (`aws-lc-rs` before `ring`).
@@ -25,9 +25,9 @@ use super::{Agreed, Alpn};
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use builder::{InvalidTls, TlsBuilder};
 
-/// How connections to `wss://` and `https://` upstreams are secured.
+/// TLS configuration for connections to `wss://` and `https://` upstreams.
 ///
-/// Made from a rustls configuration of yours, or by [`Tls::builder`]. Without one, upstreams are
+/// Made from a rustls configuration of your own, or by [`Tls::builder`]. By default, upstreams are
 /// checked against the roots whose feature is on: `rustls-platform-verifier`, else
 /// `rustls-native-certs`, else `webpki-roots`.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Secures connections with this configuration. What it offers by ALPN is replaced by what is
+    /// Secures connections with this configuration. Its ALPN protocols are replaced by those
     /// spoken: `http/1.1`, and `h2` to upstreams that are set to
     /// [another version of HTTP](crate::connect::HttpVersion).
     #[must_use]
@@ -50,7 +50,7 @@ impl Tls {
         }
     }
 
-    /// Makes a configuration step by step.
+    /// Starts a builder.
     #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
     pub fn builder() -> TlsBuilder {
         TlsBuilder::new()
@@ -87,8 +87,8 @@ impl Tls {
         Ok((Transport::new(stream), agreed))
     }
 
-    /// The configuration that offers this. A connection for more than HTTP/1.1 is opened once for
-    /// many tunnels, so it can afford a copy; sessions are resumed from the same store.
+    /// The configuration with these ALPN protocols. A connection for more than HTTP/1.1 is opened
+    /// once for many tunnels, so it can afford a copy; sessions are resumed from the same store.
     fn offering(&self, alpn: Alpn) -> Arc<ClientConfig> {
         let mut config = Arc::clone(&self.config);
         if alpn != Alpn::Http1 {
@@ -98,7 +98,7 @@ impl Tls {
     }
 }
 
-/// The configuration that the compiled-in features make, if they make one.
+/// The configuration of the compiled-in features, if they suffice for one.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Whom to trust when nothing was said: by what is compiled in.
+//! Default roots, by the compiled-in features.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ pub(super) fn verify_by_default(
     Ok(builder.with_webpki_verifier(verifier))
 }
 
-/// Nobody.
+/// No roots.
 #[cfg(not(any(
     feature = "rustls-platform-verifier",
     feature = "rustls-native-certs",
