@@ -184,7 +184,7 @@ impl Error {
 impl Error {
     /// Whether the process, or the machine, has no file descriptor left, which is not the fault of
     /// the upstream that was being connected.
-    pub(crate) fn is_lack_of_descriptors(&self) -> bool {
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
         let first: Option<&(dyn StdError + 'static)> = self.source();
         std::iter::successors(first, |error| (**error).source())
             .filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error())
@@ -286,15 +286,15 @@ mod tests {
 
     /// An error that prints its own sentence alone.
     #[derive(Debug)]
-    struct Because(&'static str, io::Error);
+    struct Outer(&'static str, io::Error);
 
-    impl fmt::Display for Because {
+    impl fmt::Display for Outer {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(self.0)
         }
     }
 
-    impl StdError for Because {
+    impl StdError for Outer {
         fn source(&self) -> Option<&(dyn StdError + 'static)> {
             Some(&self.1)
         }
@@ -302,14 +302,14 @@ mod tests {
 
     #[test]
     fn the_chain_has_every_cause_once() {
-        let silent = Because("connection error", io::Error::other("no certificate"));
+        let silent = Outer("connection error", io::Error::other("no certificate"));
         let error = Error::with_source(ErrorKind::Handshake, silent);
         assert_eq!(error.to_string(), "the upstream broke the handshake");
         assert_eq!(
             format!("{error:#}"),
             "the upstream broke the handshake: connection error: no certificate"
         );
-        let talkative = Because("it ended (too early)", io::Error::other("too early"));
+        let talkative = Outer("it ended (too early)", io::Error::other("too early"));
         let error = Error::with_source(ErrorKind::Handshake, talkative);
         assert_eq!(
             format!("{error:#}"),

@@ -18,7 +18,7 @@ pub(crate) struct Dialer {
     pub(crate) connector: Arc<dyn Connect>,
     /// Budget of one attempt, name lookup included.
     pub(crate) connect_timeout: Duration,
-    pub(crate) tcp_keep_alive: KeptAlive,
+    pub(crate) tcp_keep_alive: KeepAliveScope,
     /// Set by the host, or made from the compiled-in features when first needed.
     pub(crate) tls: Arc<OnceCell<Tls>>,
     /// Budget of a TLS handshake.
@@ -29,7 +29,7 @@ pub(crate) struct Dialer {
 
 /// The connections that get TCP keep-alive, whichever connector opened them.
 #[derive(Clone, Debug)]
-pub(crate) enum KeptAlive {
+pub(crate) enum KeepAliveScope {
     Every(TcpKeepAlive),
     /// Plain connections are covered by the tunnels' pings. On those with TLS the option must be
     /// set before the handshake: the socket cannot be reached later, should the pings stop.
@@ -37,7 +37,7 @@ pub(crate) enum KeptAlive {
     None,
 }
 
-impl KeptAlive {
+impl KeepAliveScope {
     const fn at(&self, address: &Address) -> Option<&TcpKeepAlive> {
         match (self, address) {
             (Self::Every(keep_alive), _) | (Self::Tls(keep_alive), Address::Tls { .. }) => {
@@ -53,7 +53,7 @@ impl Default for Dialer {
         Self {
             connector: Arc::new(Connector::new()),
             connect_timeout: Duration::from_secs(3),
-            tcp_keep_alive: KeptAlive::None,
+            tcp_keep_alive: KeepAliveScope::None,
             tls: Arc::default(),
             tls_timeout: Duration::from_secs(5),
             shared: Http2Pool::default(),
@@ -138,8 +138,8 @@ impl Dialer {
                 transport.keep_alive(keep_alive);
             }
             if let Some(header) = header {
-                let said = say(&mut transport, header.as_bytes()).await;
-                said.map_err(|error| with_source(ErrorKind::Connect, error))?;
+                let written = write_all(&mut transport, header.as_bytes()).await;
+                written.map_err(|error| with_source(ErrorKind::Connect, error))?;
             }
             Ok(transport)
         };
@@ -155,7 +155,7 @@ impl Dialer {
     }
 }
 
-async fn say(transport: &mut Transport, bytes: &[u8]) -> io::Result<()> {
+async fn write_all(transport: &mut Transport, bytes: &[u8]) -> io::Result<()> {
     transport.write_all(bytes).await?;
     transport.flush().await
 }

@@ -30,7 +30,7 @@ use crate::net::transport::Transport;
 pub use address::{Address, InvalidAddress};
 pub(crate) use alpn::{Agreed, Alpn};
 pub use connector::Connector;
-pub(crate) use dialer::{Dialer, KeptAlive};
+pub(crate) use dialer::{Dialer, KeepAliveScope};
 pub use http_version::HttpVersion;
 #[cfg(feature = "http2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]

@@ -31,7 +31,7 @@ where
         attempt,
         waiting: interleaved(addresses).into_iter(),
         running: Vec::new(),
-        patience: Box::pin(sleep(Duration::ZERO)),
+        next_attempt: Box::pin(sleep(Duration::ZERO)),
         failure: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
     };
     poll_fn(|cx| race.poll(cx)).await
@@ -54,7 +54,7 @@ struct Race<A, F> {
     waiting: std::vec::IntoIter<SocketAddr>,
     running: Vec<(SocketAddr, Pin<Box<A>>)>,
     /// The next attempt begins when it fires.
-    patience: Pin<Box<Sleep>>,
+    next_attempt: Pin<Box<Sleep>>,
     failure: io::Error,
 }
 
@@ -71,7 +71,7 @@ where
             }
             // Checked while some still run, too: a silent attempt must not hold the others up.
             let has_failed = self.running.len() < before;
-            let is_due = has_failed || self.patience.as_mut().poll(cx).is_ready();
+            let is_due = has_failed || self.next_attempt.as_mut().poll(cx).is_ready();
             if !self.running.is_empty() && !is_due {
                 return Poll::Pending;
             }
@@ -79,7 +79,7 @@ where
                 Some(address) => {
                     let attempt = Box::pin((self.attempt)(address));
                     self.running.push((address, attempt));
-                    self.patience.set(sleep(ATTEMPT_DELAY));
+                    self.next_attempt.set(sleep(ATTEMPT_DELAY));
                 }
                 None if self.running.is_empty() => {
                     let none = io::ErrorKind::NotFound.into();

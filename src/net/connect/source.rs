@@ -21,7 +21,7 @@ use tokio::net::{TcpSocket, TcpStream};
 pub(super) struct Sources {
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
-    turn: AtomicUsize,
+    next: AtomicUsize,
     /// Read when first needed.
     ports: OnceLock<RangeInclusive<u16>>,
 }
@@ -60,8 +60,8 @@ impl Sources {
                 _ => error,
             });
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % sources.len();
-        let (after, before) = sources.split_at(turn);
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % sources.len();
+        let (after, before) = sources.split_at(first);
         for source in before.iter().chain(after) {
             match self.connect_from(*source, to).await {
                 Ok(stream) => return Ok(stream),
@@ -134,9 +134,9 @@ fn bound(source: SocketAddr) -> Result<TcpSocket, Failed> {
 /// The ports that the system gives to connections (ip(7), `ip_local_port_range`); elsewhere, and
 /// where it cannot be read, those of RFC 6335 §6.
 fn local_ports() -> RangeInclusive<u16> {
-    let told = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    told.ok()
-        .and_then(|told| read_ports(&told))
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    text.ok()
+        .and_then(|text| read_ports(&text))
         .unwrap_or(49_152..=65_535)
 }
 
@@ -152,7 +152,7 @@ struct Unusable {
     to: SocketAddr,
     exhausted: Vec<IpAddr>,
     foreign: Vec<IpAddr>,
-    because: Option<io::Error>,
+    cause: Option<io::Error>,
 }
 
 impl Unusable {
@@ -161,19 +161,19 @@ impl Unusable {
             to,
             exhausted: Vec::new(),
             foreign: Vec::new(),
-            because: None,
+            cause: None,
         }
     }
 
     fn with_source(mut self, error: io::Error) -> io::Error {
-        self.because = Some(error);
+        self.cause = Some(error);
         io::Error::new(io::ErrorKind::AddrNotAvailable, self)
     }
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.because.is_some() {
+        if self.cause.is_some() {
             return write!(f, "no local address or port towards {}", self.to);
         }
         if !self.exhausted.is_empty() {
@@ -201,7 +201,7 @@ fn list(f: &mut fmt::Formatter<'_>, addresses: &[IpAddr]) -> fmt::Result {
 
 impl error::Error for Unusable {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.because.as_ref().map(|error| error as _)
+        self.cause.as_ref().map(|error| error as _)
     }
 }
 

@@ -30,9 +30,9 @@ impl Dialer {
     ) -> Result<UpstreamConnection, Error> {
         match (version, address, header) {
             #[cfg(feature = "http2")]
-            (HttpVersion::Http2, _, None) => self.reach_http2(address).await,
+            (HttpVersion::Http2, _, None) => self.acquire_http2(address).await,
             #[cfg(feature = "http2")]
-            (HttpVersion::Auto, Address::Tls { .. }, None) => self.reach_either(address).await,
+            (HttpVersion::Auto, Address::Tls { .. }, None) => self.acquire_either(address).await,
             _ => self
                 .dial(address, header)
                 .await

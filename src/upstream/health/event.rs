@@ -140,7 +140,7 @@ impl HealthEventKind {
     #[must_use]
     pub fn of_error(error: &Error) -> Option<Self> {
         match error.kind() {
-            _ if error.is_lack_of_descriptors() => None,
+            _ if error.is_out_of_descriptors() => None,
             kind @ (ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectTimeout) => {
                 Some(Self::ConnectFailed(kind))
             }
@@ -192,7 +192,7 @@ impl HealthEventKind {
             Self::TunnelEnded { .. } => Signal::Neutral,
             Self::ProbeFailed {
                 reason: ProbeFailure::Failed(error),
-            } if error.is_lack_of_descriptors() => Signal::Neutral,
+            } if error.is_out_of_descriptors() => Signal::Neutral,
             Self::ProbeFailed { .. }
             | Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)

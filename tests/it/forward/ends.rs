@@ -59,7 +59,7 @@ async fn an_upstream_that_breaks_before_its_answer_is_a_502() {
         let (head, body) = read_answer(&mut client).await;
         assert_eq!(
             (head.status(), &*body),
-            (502, "the upstream gave no answer\n"),
+            (502, "the upstream sent no response\n"),
             "{answer}"
         );
     }

@@ -35,7 +35,7 @@ async fn disagrees(answer: Vec<u8>, offer: &[(&str, &str)]) {
     assert_eq!(head.status(), 502, "{what}");
     assert_eq!(head.get("sec-websocket-accept"), None, "{what}");
     let body = text(&mut client, &head).await;
-    assert_eq!(body, "the upstream's 101 answer is not valid\n", "{what}");
+    assert_eq!(body, "the upstream's 101 response is not valid\n", "{what}");
     let log = upstream
         .wait_for("the end of its connection", |log| log.ended == 1)
         .await;

@@ -39,7 +39,7 @@ where
     let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 504);
     let body = text(&mut client, &head).await;
-    assert_eq!(body, "the upstream's handshake answer timed out\n");
+    assert_eq!(body, "the upstream's handshake response timed out\n");
     let failed = format!("failed /ws/x HandshakeTimeout {}", upstream.addr());
     proxied.expect_events(&[&failed]).await;
     let log = upstream.wait_for("its end", |log| log.ended == 1).await;

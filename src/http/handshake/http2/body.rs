@@ -18,15 +18,15 @@ use crate::{error::BoxError, http::handshake::silence::Silence, net::connect::St
 pub(crate) struct Body {
     receiving: RecvStream,
     silence: Silence,
-    _occupied: StreamGuard,
+    _guard: StreamGuard,
 }
 
 impl Body {
-    pub(super) fn new(receiving: RecvStream, timeout: Duration, occupied: StreamGuard) -> Self {
+    pub(super) fn new(receiving: RecvStream, timeout: Duration, guard: StreamGuard) -> Self {
         Self {
             receiving,
             silence: Silence::new(timeout),
-            _occupied: occupied,
+            _guard: guard,
         }
     }
 

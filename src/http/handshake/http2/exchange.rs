@@ -56,7 +56,7 @@ pub(crate) async fn exchange(
                     error = format_args!("{error:#}"),
                     "tried again on another connection"
                 );
-                place = dial.reach_elsewhere(&tried).await?;
+                place = dial.acquire_elsewhere(&tried).await?;
                 tried.add(&place);
             }
             Err(Failure::Unprocessed(error) | Failure::Final(error)) => return Err(error),
@@ -79,7 +79,7 @@ async fn ask(
     let Opened {
         response,
         mut sending,
-        occupied,
+        guard,
     } = opened;
     if !is_connect {
         end(&mut sending);
@@ -94,14 +94,14 @@ async fn ask(
     if is_connect && head.status.is_success() {
         return Ok(Answer::Agreed {
             head,
-            transport: Transport::new(Stream::new(receiving, sending, occupied)),
+            transport: Transport::new(Stream::new(receiving, sending, guard)),
             read_ahead: Bytes::new(),
         });
     }
     if is_connect {
         end(&mut sending);
     }
-    let body = Body::new(receiving, body_timeout, occupied);
+    let body = Body::new(receiving, body_timeout, guard);
     Ok(Answer::Refusal(Response::from_parts(
         head,
         RefusalBody::Shared(body),

@@ -70,7 +70,7 @@ impl Connection {
         Some(StreamSlot {
             sender,
             peer: Arc::clone(peer),
-            occupied: StreamGuard(Arc::clone(self)),
+            guard: StreamGuard(Arc::clone(self)),
         })
     }
 
@@ -125,7 +125,7 @@ impl fmt::Debug for Connection {
 pub(crate) struct StreamSlot {
     sender: SendRequest<Bytes>,
     peer: Arc<Peer>,
-    occupied: StreamGuard,
+    guard: StreamGuard,
 }
 
 /// Guard of an open stream: frees the slot when it is dropped.
@@ -136,7 +136,7 @@ pub(crate) struct StreamGuard(Arc<Connection>);
 pub(crate) struct Opened {
     pub(crate) response: ResponseFuture,
     pub(crate) sending: SendStream<Bytes>,
-    pub(crate) occupied: StreamGuard,
+    pub(crate) guard: StreamGuard,
 }
 
 /// The connections to an upstream on which a request was tried.
@@ -149,7 +149,7 @@ pub(crate) struct Tried {
 impl StreamSlot {
     /// `https` behind TLS, else `http` (RFC 8441 §5).
     pub(crate) fn scheme(&self) -> Scheme {
-        self.occupied.0.scheme.clone()
+        self.guard.0.scheme.clone()
     }
 
     /// Sends a request, whose body is the bytes sent on the stream.
@@ -162,21 +162,21 @@ impl StreamSlot {
         Ok(Opened {
             response,
             sending,
-            occupied: self.occupied,
+            guard: self.guard,
         })
     }
 }
 
 impl Tried {
-    pub(crate) fn on(place: &StreamSlot) -> Self {
+    pub(crate) fn on(slot: &StreamSlot) -> Self {
         Self {
-            peer: Arc::clone(&place.peer),
-            connections: vec![Arc::clone(&place.occupied.0)],
+            peer: Arc::clone(&slot.peer),
+            connections: vec![Arc::clone(&slot.guard.0)],
         }
     }
 
-    pub(crate) fn add(&mut self, place: &StreamSlot) {
-        self.connections.push(Arc::clone(&place.occupied.0));
+    pub(crate) fn add(&mut self, slot: &StreamSlot) {
+        self.connections.push(Arc::clone(&slot.guard.0));
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -193,7 +193,7 @@ pub(crate) fn is_unprocessed(error: &h2::Error) -> bool {
 
 impl fmt::Debug for StreamSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StreamSlot").field(&self.occupied.0).finish()
+        f.debug_tuple("StreamSlot").field(&self.guard.0).finish()
     }
 }
 

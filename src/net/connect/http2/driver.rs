@@ -21,10 +21,10 @@ use super::{
 };
 
 /// The shortest time between two checks of the timers.
-const MIN_NAP: Duration = Duration::from_millis(10);
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Time until the next check of a connection without timers.
-const MAX_NAP: Duration = Duration::from_secs(3600);
+const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Future that moves a connection to its end: when it breaks, when it does not answer a PING, or
 /// when its last opener and last stream are gone.
@@ -62,7 +62,7 @@ impl Driver {
     }
 
     /// Notes the answer to a PING.
-    fn hear(&mut self, cx: &mut Context<'_>) {
+    fn note_pong(&mut self, cx: &mut Context<'_>) {
         let Some(ping_pong) = &mut self.ping_pong else {
             return;
         };
@@ -78,14 +78,17 @@ impl Driver {
             // Sending fails on a connection that is over, which is about to report that itself.
             let _ = ping_pong.send_ping(Ping::opaque());
         }
-        let next_look = match self.openers.upgrade() {
+        let next_check = match self.openers.upgrade() {
             Some(connection) => connection.close_if_idle(self.idle_timeout, now),
-            None => saturating_add(now, MAX_NAP),
+            None => saturating_add(now, MAX_CHECK_INTERVAL),
         };
-        let next = self.pinging.due().map_or(next_look, |at| at.min(next_look));
+        let next = self
+            .pinging
+            .due()
+            .map_or(next_check, |at| at.min(next_check));
         self.alarm
             .as_mut()
-            .reset(next.max(saturating_add(now, MIN_NAP)));
+            .reset(next.max(saturating_add(now, MIN_CHECK_INTERVAL)));
         due
     }
 
@@ -110,7 +113,7 @@ impl Future for Driver {
                 this.end();
                 return Poll::Ready(());
             }
-            this.hear(cx);
+            this.note_pong(cx);
             ready!(this.alarm.as_mut().poll(cx));
             if this.tick(Instant::now()) == Due::Dead {
                 tracing::warn!(upstream = %this.upstream, "a shared connection answers no PING");

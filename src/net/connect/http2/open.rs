@@ -31,7 +31,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 type Driven = client::Connection<Transport, Bytes>;
 
 /// The protocol that an upstream turned out to speak.
-pub(super) enum Found {
+pub(super) enum Negotiated {
     Http2(Arc<Connection>),
     /// HTTP/1.1, on this connection if one is left.
     Http1(Option<Transport>),
@@ -47,30 +47,30 @@ pub(super) async fn open(
     address: &Address,
     alpn: Alpn,
     settings: &Http2Connections,
-) -> Result<Found, Error> {
+) -> Result<Negotiated, Error> {
     let (transport, agreed) = dial.dial_offering(address, None, alpn).await?;
     let is_tls = matches!(address, Address::Tls { .. });
     if is_tls && agreed == Agreed::Http1 {
         return match alpn {
-            Alpn::Either => Ok(Found::Http1(Some(transport))),
+            Alpn::Either => Ok(Negotiated::Http1(Some(transport))),
             Alpn::Http1 | Alpn::Http2 => Err(unsupported("it does not agree to h2 by ALPN")),
         };
     }
-    let (sender, connection) = match timeout(dial.connect_timeout, begin(transport, settings)).await
-    {
-        Ok(begun) => begun.map_err(unsupported)?,
-        Err(_) => {
-            let budget = dial.connect_timeout;
-            return Err(Error::with_source(
-                ErrorKind::ConnectTimeout,
-                format!("no HTTP/2 SETTINGS after {budget:?}"),
-            ));
-        }
-    };
+    let (sender, connection) =
+        match timeout(dial.connect_timeout, handshake(transport, settings)).await {
+            Ok(result) => result.map_err(unsupported)?,
+            Err(_) => {
+                let budget = dial.connect_timeout;
+                return Err(Error::with_source(
+                    ErrorKind::ConnectTimeout,
+                    format!("no HTTP/2 SETTINGS after {budget:?}"),
+                ));
+            }
+        };
     // RFC 8441 §3.
     if !sender.is_extended_connect_protocol_enabled() {
         return match alpn {
-            Alpn::Either => Ok(Found::Http1(None)),
+            Alpn::Either => Ok(Negotiated::Http1(None)),
             Alpn::Http1 | Alpn::Http2 => {
                 Err(unsupported("its SETTINGS do not allow extended CONNECT"))
             }
@@ -80,12 +80,12 @@ pub(super) async fn open(
     let now = Instant::now();
     let openers = Arc::new(Connection::new(sender, settings.streams(), scheme, now));
     task::spawn(Driver::new(connection, &openers, settings, address, now));
-    Ok(Found::Http2(openers))
+    Ok(Negotiated::Http2(openers))
 }
 
 /// Sends the preface, and drives the connection until the upstream's SETTINGS are there, which must
 /// be its first frame (RFC 9113 §3.4).
-async fn begin(
+async fn handshake(
     transport: Transport,
     settings: &Http2Connections,
 ) -> Result<(SendRequest<Bytes>, Driven), BoxError> {

@@ -13,7 +13,7 @@ use crate::{error::Error, instant::saturating_add, net::connect::Address};
 use super::connection::{Connection, StreamSlot};
 
 /// How long an upstream is remembered to want HTTP/1.1.
-const MEMORY: Duration = Duration::from_secs(300);
+const HTTP1_MEMORY: Duration = Duration::from_secs(300);
 
 /// An upstream's address, with the connections shared there.
 pub(crate) struct Peer {
@@ -42,7 +42,7 @@ pub(super) enum Checkout {
 /// Guard: at most one connection is being opened per peer. The waiters go on when it is dropped.
 pub(super) struct PendingConnection {
     peer: Arc<Peer>,
-    told: watch::Sender<Option<Error>>,
+    outcome: watch::Sender<Option<Error>>,
 }
 
 impl Peer {
@@ -58,29 +58,29 @@ impl Peer {
     }
 
     /// Finds a slot on a connection that was not tried.
-    pub(super) fn turn(self: &Arc<Self>, tried: &[Arc<Connection>]) -> Checkout {
+    pub(super) fn checkout(self: &Arc<Self>, tried: &[Arc<Connection>]) -> Checkout {
         let mut state = self.state();
         state.connections.retain(|connection| connection.is_open());
         // The first with a free slot, so that those behind it can run empty and be closed.
         let untried = |connection: &&Arc<Connection>| {
             !tried.iter().any(|tried| Arc::ptr_eq(tried, connection))
         };
-        let place = state
+        let slot = state
             .connections
             .iter()
             .filter(untried)
             .find_map(|connection| connection.take(self));
-        if let Some(place) = place {
-            return Checkout::Take(place);
+        if let Some(slot) = slot {
+            return Checkout::Take(slot);
         }
         if let Some(opening) = &state.opening {
             return Checkout::Wait(opening.clone());
         }
-        let (told, opening) = watch::channel(None);
+        let (outcome, opening) = watch::channel(None);
         state.opening = Some(opening);
         Checkout::Open(PendingConnection {
             peer: Arc::clone(self),
-            told,
+            outcome,
         })
     }
 
@@ -90,7 +90,7 @@ impl Peer {
     }
 
     pub(super) fn remember_http1(&self, now: Instant) {
-        self.state().http1_until = Some(saturating_add(now, MEMORY));
+        self.state().http1_until = Some(saturating_add(now, HTTP1_MEMORY));
     }
 
     /// Whether the entry holds nothing and can be forgotten.
@@ -121,15 +121,15 @@ impl PendingConnection {
 
     /// Shares the connection, once its opener has got a slot on it.
     pub(super) fn share(self, connection: Arc<Connection>) -> Option<StreamSlot> {
-        let place = connection.take(&self.peer);
+        let slot = connection.take(&self.peer);
         self.peer.state().connections.push(connection);
-        place
+        slot
     }
 
     /// Passes the error on to the waiters.
     pub(super) fn fail(self, error: &Error) {
         // There may be no waiter.
-        let _ = self.told.send(Some(error.clone()));
+        let _ = self.outcome.send(Some(error.clone()));
     }
 }
 

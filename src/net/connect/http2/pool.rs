@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     connection::{Connection, StreamSlot, Tried},
-    open::{Found, open, unsupported},
+    open::{Negotiated, open, unsupported},
     peer::{Checkout, Peer, PendingConnection},
     settings::Http2Connections,
 };
@@ -58,19 +58,22 @@ impl Http2Pool {
 
 impl Dialer {
     /// Changes the settings. Connections that were opened before are not used any more.
-    pub(crate) fn share_by(&mut self, settings: Http2Connections) {
+    pub(crate) fn set_http2(&mut self, settings: Http2Connections) {
         self.shared = Http2Pool::new(settings);
     }
 
     /// Acquires a slot on a connection over HTTP/2.
-    pub(crate) async fn reach_http2(&self, address: &Address) -> Result<UpstreamConnection, Error> {
+    pub(crate) async fn acquire_http2(
+        &self,
+        address: &Address,
+    ) -> Result<UpstreamConnection, Error> {
         let peer = self.shared.peer(address);
         self.find(&peer, Alpn::Http2, &[]).await
     }
 
     /// Acquires a slot on a connection over HTTP/2 if the upstream supports that, else a connection
     /// for HTTP/1.1.
-    pub(crate) async fn reach_either(
+    pub(crate) async fn acquire_either(
         &self,
         address: &Address,
     ) -> Result<UpstreamConnection, Error> {
@@ -82,13 +85,13 @@ impl Dialer {
     ///
     /// # Errors
     ///
-    /// As [`reach`](Dialer::reach).
-    pub(crate) async fn reach_elsewhere(&self, tried: &Tried) -> Result<StreamSlot, Error> {
+    /// As [`acquire`](UpstreamConnection::acquire).
+    pub(crate) async fn acquire_elsewhere(&self, tried: &Tried) -> Result<StreamSlot, Error> {
         match self
             .find(&tried.peer, Alpn::Http2, &tried.connections)
             .await?
         {
-            UpstreamConnection::Shared(place) => Ok(place),
+            UpstreamConnection::Shared(slot) => Ok(slot),
             UpstreamConnection::Own(_) => Err(unsupported("it has changed its mind")),
         }
     }
@@ -106,9 +109,9 @@ impl Dialer {
                     .await
                     .map(UpstreamConnection::Own);
             }
-            match peer.turn(tried) {
-                Checkout::Take(place) => return Ok(UpstreamConnection::Shared(place)),
-                Checkout::Wait(opening) => self.await_other(opening).await?,
+            match peer.checkout(tried) {
+                Checkout::Take(slot) => return Ok(UpstreamConnection::Shared(slot)),
+                Checkout::Wait(opening) => self.wait_for_other(opening).await?,
                 Checkout::Open(opening) => return self.open(opening, alpn).await,
             }
         }
@@ -121,11 +124,11 @@ impl Dialer {
     ) -> Result<UpstreamConnection, Error> {
         let address = opening.peer().address();
         match open(self, address, alpn, &self.shared.settings).await {
-            Ok(Found::Http2(connection)) => opening
+            Ok(Negotiated::Http2(connection)) => opening
                 .share(connection)
                 .map(UpstreamConnection::Shared)
                 .ok_or_else(|| unsupported("it allows no streams")),
-            Ok(Found::Http1(transport)) => {
+            Ok(Negotiated::Http1(transport)) => {
                 let peer = Arc::clone(opening.peer());
                 peer.remember_http1(Instant::now());
                 drop(opening);
@@ -145,7 +148,10 @@ impl Dialer {
     }
 
     /// Waits for the connection that another task opens, for as long as that may take.
-    async fn await_other(&self, mut opening: watch::Receiver<Option<Error>>) -> Result<(), Error> {
+    async fn wait_for_other(
+        &self,
+        mut opening: watch::Receiver<Option<Error>>,
+    ) -> Result<(), Error> {
         let budget = self
             .connect_timeout
             .saturating_add(self.tls_timeout)

@@ -32,21 +32,21 @@ pub(crate) struct Stream {
     unread: Bytes,
     has_ended: bool,
     /// After the halves, so that the stream is over when its slot is freed.
-    _occupied: StreamGuard,
+    _guard: StreamGuard,
 }
 
 impl Stream {
     pub(crate) const fn new(
         receiving: RecvStream,
         sending: SendStream<Bytes>,
-        occupied: StreamGuard,
+        guard: StreamGuard,
     ) -> Self {
         Self {
             receiving,
             sending,
             unread: Bytes::new(),
             has_ended: false,
-            _occupied: occupied,
+            _guard: guard,
         }
     }
 

@@ -51,23 +51,26 @@ enum Verification {
 /// The reason that a reader or verifier gave is the source; `{error:#}` prints both in one line.
 #[derive(Debug)]
 pub struct InvalidTls {
-    what: &'static str,
+    message: &'static str,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
 impl InvalidTls {
     pub(super) fn new(
-        what: &'static str,
+        message: &'static str,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
         Self {
-            what,
+            message,
             source: Some(source.into()),
         }
     }
 
-    pub(super) const fn bare(what: &'static str) -> Self {
-        Self { what, source: None }
+    pub(super) const fn without_source(message: &'static str) -> Self {
+        Self {
+            message,
+            source: None,
+        }
     }
 }
 
@@ -111,7 +114,7 @@ impl TlsBuilder {
             );
         }
         if self.revoked.len() == before {
-            return Err(InvalidTls::bare(
+            return Err(InvalidTls::without_source(
                 "there is no revocation list in the PEM text",
             ));
         }
@@ -162,12 +165,12 @@ impl TlsBuilder {
             .map_err(|error| InvalidTls::new("no TLS version is compiled in", error))?;
         let builder = match (self.verification, self.roots) {
             (Verification::None, Some(_)) => {
-                return Err(InvalidTls::bare(
+                return Err(InvalidTls::without_source(
                     "any certificate is to be accepted, so root certificates have no effect",
                 ));
             }
             (Verification::None, None) if !self.revoked.is_empty() => {
-                return Err(InvalidTls::bare(
+                return Err(InvalidTls::without_source(
                     "any certificate is to be accepted, so revocation lists have no effect",
                 ));
             }
@@ -211,9 +214,9 @@ pub(super) fn verifier(
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(InvalidTls::bare("there is no certificate in the PEM text"))
-        }
+        Ok(certificates) if certificates.is_empty() => Err(InvalidTls::without_source(
+            "there is no certificate in the PEM text",
+        )),
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(InvalidTls::new("a certificate cannot be read", error)),
     }
@@ -231,7 +234,7 @@ fn provider() -> Arc<CryptoProvider> {
 
 impl fmt::Display for InvalidTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        display_error(self, f, |f| f.write_str(self.what))
+        display_error(self, f, |f| f.write_str(self.message))
     }
 }
 

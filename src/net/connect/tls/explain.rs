@@ -7,13 +7,13 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMes
 /// A failed TLS handshake, with the explanation of the rustls error.
 #[derive(Debug)]
 struct Failed {
-    what: &'static str,
+    message: &'static str,
     source: Error,
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.what)
+        f.write_str(self.message)
     }
 }
 
@@ -27,17 +27,17 @@ impl error::Error for Failed {
 pub(super) fn explain(error: io::Error) -> io::Error {
     let kind = error.kind();
     if kind == io::ErrorKind::UnexpectedEof {
-        let what = "the upstream closed the connection before TLS was agreed on";
-        return io::Error::new(kind, what);
+        let message = "the upstream closed the connection before TLS was agreed on";
+        return io::Error::new(kind, message);
     }
     let reason = error.get_ref().and_then(|source| source.downcast_ref());
-    let (Some(what), Some(source)) = (reason.and_then(what), reason.cloned()) else {
+    let (Some(message), Some(source)) = (reason.and_then(explanation), reason.cloned()) else {
         return error;
     };
-    io::Error::new(kind, Failed { what, source })
+    io::Error::new(kind, Failed { message, source })
 }
 
-fn what(error: &Error) -> Option<&'static str> {
+fn explanation(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::InvalidCertificate(reason) => certificate(reason),
         // The bytes received are not a TLS record.

@@ -23,7 +23,7 @@ pub(super) fn verify_by_default(
     use rustls_platform_verifier::BuilderVerifierExt;
 
     if !revoked.is_empty() {
-        return Err(InvalidTls::bare(
+        return Err(InvalidTls::without_source(
             "the platform's verifier takes no revocation lists; give root certificates with them",
         ));
     }
@@ -47,7 +47,9 @@ pub(super) fn verify_by_default(
     let loaded = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(loaded.certs);
     if roots.is_empty() {
-        return Err(InvalidTls::bare("the system has no root certificates"));
+        return Err(InvalidTls::without_source(
+            "the system has no root certificates",
+        ));
     }
     let verifier = super::builder::verifier(roots, Arc::clone(provider), revoked)?;
     Ok(builder.with_webpki_verifier(verifier))
@@ -79,7 +81,7 @@ pub(super) fn verify_by_default(
     _provider: &Arc<CryptoProvider>,
     _revoked: Vec<CertificateRevocationListDer<'static>>,
 ) -> Result<Verified, InvalidTls> {
-    Err(InvalidTls::bare(
+    Err(InvalidTls::without_source(
         "no root certificates were given and none are compiled in",
     ))
 }

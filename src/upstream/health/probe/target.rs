@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     net::connect::{
-        Address, Connect, Dialer, HttpVersion, KeptAlive, ProxyHeader, ProxyProtocol,
+        Address, Connect, Dialer, HttpVersion, KeepAliveScope, ProxyHeader, ProxyProtocol,
         UpstreamConnection,
     },
     net::transport::Transport,
@@ -61,7 +61,7 @@ impl ProbeTarget {
         let dial = Dialer {
             connect_timeout: UNBOUNDED,
             // A probe does not live long enough for it.
-            tcp_keep_alive: KeptAlive::None,
+            tcp_keep_alive: KeepAliveScope::None,
             tls_timeout: UNBOUNDED,
             ..dial
         };
