@@ -31,7 +31,7 @@ async fn open_tunnels_stay_level_by_default() {
     for _ in 0..20 {
         clients.push(RawClient::open(proxy.addr(), "/ws").await);
     }
-    // Of two upstreams both are always looked at.
+    // Of two upstreams both are always compared.
     for upstream in &upstreams {
         assert_eq!(upstream.log().heads.len(), 10);
     }
@@ -63,7 +63,7 @@ async fn a_closure_picks_and_the_next_policy_steps_in() {
     assert_eq!(upstream.log().heads[0].target(), "/ws");
 }
 
-/// Says what the proxy knows about the client's scheme.
+/// Layer that sets the client's scheme.
 struct Tell;
 
 impl Balance for Tell {

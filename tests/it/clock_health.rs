@@ -1,4 +1,4 @@
-//! What tunnels tell of their upstreams, and when, on a paused clock.
+//! Health events of tunnels, and their times, on a paused clock.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +18,7 @@ use super::{
     support::frames::{masked, pong},
 };
 
-/// Remembers when which upstream became what.
+/// Observer that records each change of health with its time.
 #[derive(Debug, Clone, Default)]
 struct Changes(Arc<Mutex<Vec<(Instant, String)>>>);
 
@@ -66,7 +66,7 @@ async fn an_upstream_that_never_pongs_is_bad_at_that_moment_and_not_when_the_tun
     let began = Instant::now();
     let got = shake_hands(proxy).await;
     assert_eq!(got.status, 101);
-    // It answers pings, but not our close, and that takes its time.
+    // The client answers pings, but not our close frame, which takes its time.
     let client = tokio::spawn(answer_pings(got.stream));
     sleep(secs(60)).await;
     let changes = changes.0.lock().unwrap().clone();

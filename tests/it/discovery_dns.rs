@@ -1,4 +1,4 @@
-//! Upstreams in DNS, asked for at a real server that answers well and badly.
+//! Upstreams in DNS, from a real server that responds well and badly.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 fn asking(server: &DnsServer, source: Dns) -> Dns {
-    // The records say that they are good for an hour, which these bounds overrule.
+    // The records are valid for an hour, which these bounds overrule.
     source
         .resolver(DnsResolver::servers([server.addr()]))
         .refresh(Duration::from_millis(10), Duration::from_millis(20))
@@ -159,7 +159,7 @@ async fn services_are_the_first_priority_under_their_targets_names_rfc2782() {
     until_names(&pool, &["spare.test.:8080"]).await;
 }
 
-/// Asks once, and has been answered when it returns.
+/// Makes one query, and returns after its response.
 async fn one_question(server: &DnsServer) {
     let hour = Duration::from_secs(3600);
     let pool = Pool::from_upstreams([]);
@@ -204,7 +204,7 @@ async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
     let both = vec![
         Data::Srv(0, 1, port, "chat-0.chat.test."),
         Data::Ip([127, 0, 0, 1].into()),
-        // The same, for whoever asks for the other kind.
+        // The same for queries of the other family.
         Data::Ip("::ffff:127.0.0.1".parse().unwrap()),
     ];
     let server = DnsServer::start(Says::Records(both.clone())).await;

@@ -64,7 +64,7 @@ async fn a_drain_of_nothing_is_over_at_once() {
     assert!(gate.drain().is_draining());
 }
 
-/// 503 and `Retry-After` for new ones, before any upstream hears of them.
+/// New handshakes get 503 and `Retry-After`, and never reach an upstream.
 #[tokio::test]
 async fn new_upgrades_are_refused_and_all_else_is_served() {
     let (gate, mut yard, mut ends) = one_tunnel().await;
@@ -81,7 +81,7 @@ async fn new_upgrades_are_refused_and_all_else_is_served() {
         .expect("seconds");
     assert!((1..=60).contains(&wait));
     client.read_body(&head).await;
-    // The same connection goes on as HTTP, and what is not ours is none of the drain's business.
+    // The same connection goes on as HTTP, and the drain leaves all other requests alone.
     client.send_request("/page", &[]).await;
     let head = client.read_head().await;
     assert_eq!(
@@ -188,7 +188,7 @@ async fn real_clients_are_told_and_the_application_answers() {
 #[tokio::test]
 async fn who_never_answers_is_cut_off_at_the_deadline() {
     let mut yard = AcceptingUpstream::start().await;
-    // The tunnel's own patience must not be what ends it.
+    // The close timeout of the tunnel must not be the one that ends it.
     let config = wsplice::TunnelConfig::new().close_timeout(LATE);
     let gate = ProxyServer::with([yard.url()], |layer| layer.tunnel(config)).await;
     let mut good = Ends::open(&gate, &mut yard).await;
@@ -228,7 +228,7 @@ async fn who_never_answers_is_cut_off_by_the_tunnel_before() {
     }
 }
 
-/// A tunnel within a frame cannot be told before the frame is over.
+/// A tunnel within a frame cannot be closed before the end of the frame.
 #[tokio::test]
 async fn a_drain_waits_for_the_end_of_a_frame() {
     for from in BOTH {
@@ -347,7 +347,7 @@ async fn a_tunnel_that_waits_for_its_client_is_cut_off_at_the_deadline() {
         .await;
 }
 
-/// axum's graceful shutdown forgets upgraded connections; the drain is what waits for them.
+/// axum's graceful shutdown forgets upgraded connections; the drain waits for them.
 #[tokio::test]
 async fn it_composes_with_axums_graceful_shutdown() {
     let mut yard = AcceptingUpstream::start().await;
@@ -371,7 +371,7 @@ async fn it_composes_with_axums_graceful_shutdown() {
     assert_eq!(registry.count(), 0);
 }
 
-/// The other order: the drain first, while the server still answers 503 to newcomers.
+/// The other order: the drain first, while the server still answers 503 to new handshakes.
 #[tokio::test]
 async fn a_server_stops_at_once_behind_a_drain() {
     let mut yard = AcceptingUpstream::start().await;
@@ -401,7 +401,7 @@ async fn serve_until_told(layer: ProxyLayer) -> (oneshot::Sender<()>, JoinHandle
     (stop, server, addr)
 }
 
-/// The closes that were announced still come, although nobody waits for them any more.
+/// The announced close frames are still sent, although the drain was dropped.
 #[tokio::test]
 async fn a_drain_that_is_given_up_still_closes() {
     let (gate, _yard, mut ends) = one_tunnel().await;
@@ -420,7 +420,7 @@ async fn a_handshake_that_nobody_answers_does_not_hold_up_a_drain() {
     let upstream = RawUpstream::start(scripts::silence()).await;
     let gate = ProxyServer::to([upstream.url()]).await;
     let addr = gate.addr();
-    // A handshake that will never be answered is no tunnel, and nothing to wait for.
+    // A handshake without a response is not a tunnel, and not waited for.
     let client = tokio::spawn(async move {
         let mut client = RawClient::connect(addr).await;
         client.send(&handshake_request("/ws/room", &[])).await;

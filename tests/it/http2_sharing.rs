@@ -1,5 +1,5 @@
-//! Connections to upstreams over HTTP/2 that tunnels share: how many there are, how they end, and
-//! what becomes of their tunnels.
+//! Connections to upstreams over HTTP/2 that tunnels share: their number, their ends, and the
+//! effect on their tunnels.
 
 use std::{io, time::Duration};
 
@@ -120,7 +120,7 @@ async fn a_goaway_drains_the_connection_rfc9113_6_8() {
     let gate = gate(&yard).await;
     let mut old = Ends::open(&gate, &mut yard).await;
     yard.go_away(0).await;
-    // What comes after it on the connection shows that it has been read.
+    // Bytes that follow on the connection prove that the frame has been read.
     old.pass().await;
     let mut new = Ends::open(&gate, &mut yard).await;
     assert_eq!((old.connection, new.connection), (0, 1));
@@ -248,7 +248,7 @@ async fn a_stream_behind_the_last_of_a_goaway_is_tried_on_another_connection_rfc
             match number {
                 // GOAWAY: no stream at all was processed.
                 0 => conn.send(&frame(7, 0, 0, &[0; 8])).await,
-                // HEADERS with END_HEADERS, and what says 200 in HPACK's static table.
+                // HEADERS with END_HEADERS, and the index of status 200 in HPACK's static table.
                 _ => conn.send(&frame(1, 4, 1, &[0x88])).await,
             }
             while conn
@@ -273,7 +273,7 @@ async fn a_connection_that_answers_no_ping_is_dead_rfc9113_6_7() {
         first_request(&mut conn).await;
         conn.send(&frame(1, 4, 1, &[0x88])).await;
         while next_frame(&mut conn).await.0 != 6 {}
-        // The PING goes unanswered, but what follows is read.
+        // The PING goes unanswered, but the frames behind it are read.
         while conn
             .try_read_some()
             .await
@@ -358,14 +358,14 @@ async fn a_client_that_leaves_during_its_handshake_takes_its_stream_alone() {
 
 #[tokio::test]
 async fn a_stalled_tunnel_does_not_stall_its_siblings() {
-    // How much may wait at the upstream is the upstream's to say.
+    // The upstream decides how much may wait there.
     let mut builder = extended();
     builder.initial_connection_window_size(16 << 20);
     let mut yard = H2Upstream::with(builder).await;
     let gate = gate(&yard).await;
     let down = unmasked(frames::binary(&rng::payload(1, 1 << 20)));
     let up = masked(frames::binary(&rng::payload(2, 1 << 20)));
-    // Nobody reads what these are sent, in either direction.
+    // The messages to these are not read, in either direction.
     let mut stalled = Vec::new();
     let mut floods = tokio::task::JoinSet::new();
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! What upstreams behind TLS are offered by ALPN, and what is made of their answer.
+//! ALPN with upstreams behind TLS: the protocols offered, and the effect of the response.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ use crate::{
     tls_upstream::{Authority, trusting},
 };
 
-/// An application behind TLS that keeps what it was offered.
+/// An application behind TLS that records the protocols it was offered.
 struct Secured {
     authority: Authority,
     url: String,

@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// A proxy to the yard.
+/// A proxy to this upstream.
 async fn gate(yard: &H2Upstream) -> ProxyServer {
     ProxyServer::over(Pool::from_upstreams([yard.upstream()]), |layer| layer).await
 }
@@ -39,7 +39,7 @@ fn over_http2(server: &Server) -> Upstream {
     upstream.http_version(HttpVersion::Http2)
 }
 
-/// What a client of HTTP/1.1 gets from an upstream that answers like this.
+/// The response that a client of HTTP/1.1 gets from an upstream with this response.
 async fn answered(
     yard: &mut H2Upstream,
     gate: &ProxyServer,
@@ -52,7 +52,7 @@ async fn answered(
     (client, head)
 }
 
-/// A client of HTTP/1.1 whose tunnel ends in the yard.
+/// A client of HTTP/1.1 with a tunnel to this upstream.
 async fn tunnel(yard: &mut H2Upstream, gate: &ProxyServer) -> (RawClient, StreamEnd) {
     let mut end = None;
     let (client, head) = answered(yard, gate, &[], |asked| end = Some(asked.accept(&[]))).await;
@@ -197,7 +197,7 @@ async fn a_refusal_is_relayed_with_its_body_and_the_connection_goes_on() {
 async fn an_upstream_without_extended_connect_has_an_error_of_its_own() {
     let plain = H2Upstream::with(h2::server::Builder::new()).await;
     let http1 = RawUpstream::start(|mut conn| async move {
-        // What HTTP/2 begins with is a request head of sorts.
+        // The preface of HTTP/2 looks like a request head.
         let _ = conn.try_read_request_head().await;
         let _ = conn
             .try_send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")

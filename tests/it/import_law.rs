@@ -82,7 +82,7 @@ fn without_tests_and_comments(text: &str) -> String {
         .fold(String::new(), |code, line| code + line + "\n")
 }
 
-/// The modules that stand behind `crate::`, alone or in the braces of a `use`.
+/// The modules after `crate::`, alone or in the braces of a `use`.
 fn imports(code: &str) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for (at, mark) in code.match_indices("crate::") {

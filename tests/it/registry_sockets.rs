@@ -155,7 +155,7 @@ async fn a_close_comes_between_the_fragments_of_a_message() {
     }
 }
 
-/// What was said before the close has its place before it; what is said after it goes nowhere.
+/// Frames sent before the close arrive before it; frames sent after it are dropped.
 #[tokio::test]
 async fn nothing_follows_our_close_frame() {
     for from in BOTH {
@@ -199,7 +199,7 @@ async fn is_closed_by_the_proxy<C: Client>() {
     drop(client);
     let report = gate.report().await;
     assert_eq!(report.end, TunnelEnd::Requested);
-    // The application is a WebSocket server as any: it has answered the close.
+    // The application is an ordinary WebSocket server: it has answered the close.
     let seen = report.upstream_to_client.close.expect("an answer");
     assert_eq!(seen.code, Some(CloseCode::SERVICE_RESTART));
 }
@@ -266,7 +266,7 @@ async fn numbers_are_never_used_twice() {
     assert_eq!(ids, [2, 3]);
 }
 
-/// Who never became a tunnel is in no list.
+/// A handshake that never became a tunnel is in no list.
 #[tokio::test]
 async fn a_refused_handshake_is_not_listed() {
     use crate::support::{scripts, scripts::Then, upstream::RawUpstream};
@@ -281,7 +281,7 @@ async fn a_refused_handshake_is_not_listed() {
     assert!(gate.told().opened.is_empty());
 }
 
-/// What the observer is told at the end: everything that the registry showed, and who began.
+/// The report of the end: everything that the registry showed, and the side that began.
 #[tokio::test]
 async fn the_report_tells_what_passed() {
     let (gate, _yard, mut ends) = one_tunnel().await;

@@ -1,4 +1,4 @@
-//! Clients inside TLS: what passes, and how each side's end looks to the other.
+//! Clients inside TLS: the bytes that pass, and each side's view of the other's end.
 
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::support::{
     upstream::RawConn,
 };
 
-/// A gate whose clients come inside TLS.
+/// A proxy whose clients come inside TLS.
 async fn gate_to(url: String) -> ProxyServer {
     gate_with(url, |layer| layer).await
 }
@@ -30,7 +30,7 @@ async fn gate_with(url: String, settings: impl FnOnce(ProxyLayer) -> ProxyLayer)
     ProxyServer::served([url], settings, |app: Router| serve_tls(app)).await
 }
 
-/// A gate, and both ends of a tunnel through it.
+/// A proxy, and both ends of a tunnel through it.
 async fn one_tunnel() -> (ProxyServer, TlsClient, RawConn) {
     let mut yard = AcceptingUpstream::start().await;
     let gate = gate_to(yard.url()).await;
@@ -87,7 +87,7 @@ async fn frames_in_small_pieces_pass_unchanged() {
     }
 }
 
-/// rustls takes up to 64 KiB that it cannot send yet, and sends them only if it is asked to.
+/// rustls takes up to 64 KiB that it cannot send yet, and sends them only when it is polled.
 #[tokio::test]
 async fn what_rustls_holds_for_a_slow_client_is_sent_though_nothing_follows() {
     let (near_client, far_client) = duplex(4096);
@@ -96,7 +96,7 @@ async fn what_rustls_holds_for_a_slow_client_is_sent_though_nothing_follows() {
     let tunnel = Tunnel::new(Transport::new(near_client), Transport::new(near_upstream));
     let down = unmasked(frames::binary(&payload(9, 40_000)));
     let said_and_heard = async {
-        // When the last of it is in this pipe, the tunnel has taken what does not fit in.
+        // When the last byte is in this pipe, the tunnel has taken those that do not fit in.
         within("rustls to take it all", upstream.write_all(&down))
             .await
             .unwrap();
@@ -112,7 +112,7 @@ async fn what_rustls_holds_for_a_slow_client_is_sent_though_nothing_follows() {
     }
 }
 
-/// By far more than sockets and rustls take.
+/// The data are far more than sockets and rustls take.
 #[tokio::test]
 async fn a_client_that_stops_reading_holds_the_upstream_up_and_gets_all_of_it_later() {
     let (_gate, mut client, mut upstream) = one_tunnel().await;
@@ -120,7 +120,7 @@ async fn a_client_that_stops_reading_holds_the_upstream_up_and_gets_all_of_it_la
     let expected = Checksum::of(&down);
     let sending = upstream.send(&down);
     tokio::pin!(sending);
-    // The kernel moves bytes by itself, so that it has come to a stop shows only by trying often.
+    // The kernel moves bytes by itself, so only many attempts show that it has come to a stop.
     for _ in 0..1000 {
         let turn = async {
             tokio::task::yield_now().await;
@@ -270,7 +270,7 @@ async fn a_client_is_told_that_the_upstream_was_lost() {
     assert!(gate.report().await.is_upstream_failure());
 }
 
-/// Nothing can be said in the middle of a frame; then the end must not look like a clean one.
+/// No frame fits into the middle of another; then the end must not look like a clean one.
 #[tokio::test]
 async fn an_upstream_lost_within_a_frame_is_an_end_without_close_notify() {
     let (gate, mut client, mut upstream) = one_tunnel().await;

@@ -1,4 +1,4 @@
-//! Upstreams behind TLS: which certificates are believed, and what is spoken.
+//! Upstreams behind TLS: the certificates that are accepted, and the protocol that is spoken.
 
 use std::{
     sync::{
@@ -41,7 +41,7 @@ use crate::support::{
     upstream::{RawConn, RawUpstream, switching_protocols},
 };
 
-/// An authority, and what it signs.
+/// A certificate authority, and the certificates that it signs.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
@@ -210,7 +210,7 @@ async fn behind_a_line(identity: Identity) -> TlsUpstream {
     }
 }
 
-/// What a client gets, and why: the answer's status and the error's text.
+/// The response of a client: its status and the chain of the error.
 async fn answer(upstream: &TlsUpstream, tls: Tls) -> (u16, String) {
     answer_of(Pool::new([&upstream.url]).unwrap(), tls).await
 }

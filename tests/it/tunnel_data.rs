@@ -1,4 +1,4 @@
-//! What passes through a tunnel: everything, unchanged and in order.
+//! Bytes through a tunnel: all of them pass, unchanged and in order.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ async fn talks<C: Client>() {
         client.send_binary(payload.clone()).await;
         assert_eq!(client.next().await, Message::Binary(payload));
     }
-    // Its own ping is answered by the application, behind what it said before.
+    // The application answers the client's own ping, after the messages before it.
     client.send_text("first").await;
     client.send_ping("then").await;
     assert_eq!(client.next().await, Message::Text("first".into()));
@@ -155,7 +155,7 @@ async fn pings_and_pongs_of_the_endpoints_pass_in_order() {
     }
 }
 
-/// RFC 7692: what was agreed on end to end is framed with RSV1, and passes unread.
+/// RFC 7692: frames of an extension agreed on end to end carry RSV1, and pass unread.
 #[tokio::test]
 async fn permessage_deflate_is_agreed_on_and_passed_end_to_end() {
     const OFFER: &str = "permessage-deflate; client_max_window_bits";
@@ -184,7 +184,7 @@ async fn permessage_deflate_is_agreed_on_and_passed_end_to_end() {
     }
 }
 
-/// What a later revision may define (RFC 6455 §5.2), or an extension has agreed on.
+/// Frames that a later revision may define (RFC 6455 §5.2), or an extension has agreed on.
 #[tokio::test]
 async fn reserved_opcodes_and_bits_pass() {
     for from in BOTH {
@@ -242,7 +242,7 @@ async fn every_cut_of_a_stream_gives_the_same_stream() {
 /// After the 101 the bytes are the endpoints' own business, WebSocket or not.
 #[tokio::test]
 async fn what_is_no_websocket_passes_unread() {
-    // A length of 2^63 and more is no frame (RFC 6455 §5.2).
+    // A length of 2^63 and more is not that of a frame (RFC 6455 §5.2).
     let garbage = [&[0x82, 0x7F, 0xFF][..], &payload(9, 100_000)].concat();
     for from in BOTH {
         let (gate, _yard, mut ends) = one_tunnel().await;
@@ -278,7 +278,7 @@ async fn an_opaque_tunnel_reads_nothing() {
     assert!(report.client_to_upstream.opaque && report.upstream_to_client.opaque);
 }
 
-/// What sozu lost: the first frame in the same segment as the 101, and the server speaking first.
+/// The frame that sozu lost: the first one, in the segment of the 101, from a server.
 #[tokio::test]
 async fn a_frame_behind_the_101_arrives() {
     for len in [0, 2, 5000, 100_000] {
@@ -386,7 +386,7 @@ async fn masks_of_the_client_are_kept() {
         let bytes = frames::masked_with(mask, frames::text("the same text"));
         ends.pass(Side::Client, &bytes).await;
     }
-    // A client that does not mask breaks RFC 6455 §5.1; to say so is the upstream's business.
+    // A client that does not mask breaks RFC 6455 §5.1; the upstream is the one to reject that.
     ends.pass(Side::Client, &unmasked(frames::text("bare")))
         .await;
     ends.pass(Side::Upstream, &masked(frames::text("masked")))

@@ -1,4 +1,4 @@
-//! How a tunnel ends: every way in which a side can leave, and what the other side sees of it.
+//! Ends of a tunnel: every way in which a side can leave, and the effect on the other side.
 
 use std::io;
 
@@ -126,7 +126,7 @@ fn closes_to_send() -> [(
     ]
 }
 
-/// What pingora held back for a second: a few bytes that nothing follows.
+/// The bytes that pingora held back for a second: a few, followed by nothing.
 #[tokio::test]
 async fn a_small_close_frame_is_not_held_back() {
     for side in BOTH {
@@ -148,8 +148,8 @@ async fn a_side_that_leaves_behind_its_close_frame_has_closed() {
         let mut survivor = ends.drop_end(side);
         let wire = survivor.wire();
         assert_eq!(wire.read_exact(close.len()).await, close);
-        // Words that cross the close on the wire meet a connection that is gone; at some point
-        // the proxy is told so.
+        // Frames that cross the close on the wire meet a closed connection; at some point the proxy
+        // gets an error.
         let late = said_by(opposite(side), frames::binary(&payload(1, 100_000)));
         let mut written = Ok(());
         for _ in 0..100 {
@@ -213,7 +213,7 @@ async fn after_one_sides_end_all_of_the_other_still_arrives() {
     }
 }
 
-/// No close frame before it, so it is no clean close; the upstream still gets to the end.
+/// Without a close frame this is not a clean close; the upstream still gets an end.
 #[tokio::test]
 async fn a_client_that_ends_without_a_close_frame_gives_the_upstream_an_end_without_one() {
     let (gate, _yard, mut ends) = one_tunnel().await;
@@ -251,7 +251,7 @@ async fn an_upstream_that_ends_without_a_close_frame_gives_the_client_1011() {
         Some((1011, "upstream connection lost".into()))
     );
     ends.client.expect_eof().await;
-    // It answers as RFC 6455 §5.5.1 wants, and leaves; the upstream may hear it.
+    // The client answers as RFC 6455 §5.5.1 demands, and leaves; the upstream may get the answer.
     let _ = ends.client.try_send(&masked(frames::close(1011, ""))).await;
     drop(ends);
     let report = gate.report().await;
@@ -374,7 +374,7 @@ async fn a_clients_end_within_a_frame_is_an_end_within_a_frame_for_the_upstream(
     );
 }
 
-/// What a side said before its connection broke is not lost because the other noticed first.
+/// Frames sent before a connection broke are not lost because the other side noticed first.
 #[tokio::test]
 async fn last_words_arrive_although_writing_to_their_speaker_fails() {
     for side in BOTH {
@@ -389,7 +389,7 @@ async fn last_words_arrive_although_writing_to_their_speaker_fails() {
             for _ in 0..20 {
                 flood.extend(said_by(opposite(side), frames::binary(&payload(2, 50_000))));
             }
-            // It speaks, reads nothing, and leaves; the other side speaks all the while.
+            // This side sends, reads nothing, and leaves; the other side sends all the while.
             let Ends { client, upstream } = &mut ends;
             let (one, two): (&mut Wire, &mut Wire) = match side {
                 Side::Client => (client, upstream),

@@ -19,14 +19,14 @@ use crate::support::{
 /// Tunnels at the same time, where the machine allows that many descriptors.
 const TUNNELS: usize = 1000;
 
-/// How long all of it may take. Far above what it takes, so never the thing under test.
+/// Time limit of the test. Far above its usual time, so never the thing under test.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// 1,000 tunnels at once, random messages both ways: nothing is lost, nothing changes places.
 ///
-/// Every client sends frames of random sizes and hears them again from an upstream that sends back
-/// every byte; it compares a checksum, which order and length are part of. All of them are open
-/// before the first one speaks.
+/// Every client sends frames of random sizes and gets them back from an upstream that returns
+/// every byte; it compares a checksum, which covers order and length. All of them are open before
+/// the first one sends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_tunnels_lose_and_reorder_nothing() {
     let tunnels = affordable(TUNNELS);
@@ -72,7 +72,7 @@ async fn a_thousand_tunnels_lose_and_reorder_nothing() {
     assert_eq!(total, passed.iter().sum::<usize>() as u64);
 }
 
-/// Says and hears random frames, then closes; how many bytes it said.
+/// Sends and receives random frames, then closes; returns the number of bytes sent.
 async fn talk(mut client: RawClient, seed: u64) -> usize {
     let mut numbers = Xorshift::new(seed);
     let mut said = 0;
@@ -138,13 +138,13 @@ async fn converse<C: Client>(addr: std::net::SocketAddr, seed: u64) {
     assert!(matches!(client.next().await, Message::Gone(_)));
 }
 
-/// How many tunnels the limit on descriptors lets this test have, up to `wanted`.
+/// The number of tunnels that the limit on descriptors allows this test, up to `wanted`.
 ///
 /// Both ends and the proxy are in this process: four descriptors a tunnel. The soft limit is
 /// raised as far as the hard one allows.
 fn affordable(wanted: usize) -> usize {
     const PER_TUNNEL: u64 = 4;
-    // For what else the process has open; other tests may run in it at the same time.
+    // For the other descriptors of the process; other tests may run in it at the same time.
     const SPARE: u64 = 400;
     let needed = wanted as u64 * PER_TUNNEL + SPARE;
     let limit = rlimit::increase_nofile_limit(needed).unwrap_or(1024);

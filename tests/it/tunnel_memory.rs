@@ -1,6 +1,6 @@
-//! What a tunnel holds when a side stops reading.
+//! Memory of a tunnel while a side does not read.
 //!
-//! The tunnel is driven by hand, so that the test can look into it between two polls.
+//! The tunnel is driven by hand, so that the test can inspect it between two polls.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,10 +22,10 @@ use crate::support::{
     tunnels::{BOTH, said_by},
 };
 
-/// What a tunnel may hold for one direction: one read, which is at most 256 KiB.
+/// The most that a tunnel may hold for one direction: one read, which is at most 256 KiB.
 const BOUND: usize = 256 * 1024;
 
-/// Sends until the tunnel takes no more, looks at what it holds, and then reads all of it.
+/// Sends until the tunnel takes no more, checks the size of its memory, and then reads it all.
 async fn stalls<S>(near: (S, S), far: (S, S), from: Side, bytes: &[u8])
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -60,8 +60,8 @@ where
 
 /// Writes, and polls the tunnel, until neither moves any more; how many bytes were taken.
 ///
-/// "Any more" is settled without a clock: the sleeper never reads, so once the speaker's writes
-/// have been pending while the tunnel's own write was, nobody is left to wake either.
+/// "No more" is settled without a clock: the receiver never reads, so once the sender's writes have
+/// been pending while the tunnel's own write was, nothing is left to wake either.
 async fn send_until_stalled<S>(
     tunnel: &mut Pin<Box<Tunnel>>,
     speaker: &mut S,
@@ -158,7 +158,7 @@ async fn a_stalled_reader_holds_up_the_sender_in_memory() {
     }
 }
 
-/// One direction that is stalled does not hold up the other, whose bytes go the same way back.
+/// A stalled direction does not hold up the other, whose bytes go the same way back.
 #[tokio::test]
 async fn the_other_direction_goes_on_while_one_is_stalled() {
     for from in BOTH {

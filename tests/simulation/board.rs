@@ -1,4 +1,4 @@
-//! Where every client stands, and what became of its tunnels.
+//! The state of every client, and statistics of their tunnels.
 
 use std::{
     collections::BTreeMap,
@@ -16,32 +16,32 @@ pub(crate) struct Board {
 #[derive(Debug)]
 struct Records {
     clients: Vec<Place>,
-    /// By upstream.
+    /// Tunnels by upstream.
     tunnels: Vec<usize>,
     events: Events,
 }
 
-/// Where a client stands.
+/// State of a client.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// It wants no tunnel.
+    /// The client wants no tunnel.
     Away,
-    /// It has wanted one since.
+    /// The client has wanted a tunnel since then.
     Without(Instant),
-    /// It has one to this upstream.
+    /// The client has a tunnel to this upstream.
     On(usize),
 }
 
-/// What has happened since the last [`Board::turn`].
+/// The events since the last [`Board::turn`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Events {
     /// Tunnels that ended, and not by their clients.
     pub(crate) lost: usize,
-    /// Those of them whose upstream had been well all the while.
+    /// Those of them whose upstream was healthy all the while.
     pub(crate) needless: usize,
-    /// How long those who wanted a tunnel were without one.
+    /// Times for which clients that wanted a tunnel were without one.
     pub(crate) waits: Vec<Duration>,
-    /// Handshakes that were not answered 101, by status; 0 where there was no answer.
+    /// Handshakes that got another status than 101, by status; 0 where there was no response.
     pub(crate) refused: BTreeMap<u16, usize>,
     /// Messages that came back.
     pub(crate) echoes: usize,
@@ -60,7 +60,7 @@ impl Board {
         }
     }
 
-    /// What has happened until now; a new count begins.
+    /// Returns the events until now, and begins a new count.
     pub(crate) fn turn(&self) -> Events {
         std::mem::take(&mut self.lock().events)
     }
@@ -111,7 +111,7 @@ impl Board {
         self.lock().tunnels.clone()
     }
 
-    /// How many clients want a tunnel and have none.
+    /// Number of clients that want a tunnel and have none.
     pub(crate) fn without(&self) -> usize {
         let records = self.lock();
         let is_without = |place: &&Place| matches!(place, Place::Without(_));

@@ -1,7 +1,7 @@
-//! What must hold, whatever the seed.
+//! Bounds that must hold for every seed.
 //!
 //! Bounds on times and peaks follow from the settings. Those on imbalance, on refusals and on the
-//! tunnels that a restart costs are what was measured, and some room.
+//! tunnels lost by a restart are measured values, plus some margin.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use super::{
     scenario::{Episode, Scenario, What},
 };
 
-/// Round trips and the upstream's work, where nothing stands in line.
+/// Round trips and the upstream's work, where there is no queue.
 const PROMPT: Duration = Duration::from_secs(1);
 
-/// How long a connect may take; the layer's default.
+/// The longest connect: the default timeout of the layer.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Longest without a word from a leg that is pinged by default: 20 s + 10 %, and 10 s for the pong.
+/// Longest silence of a leg that is pinged by default: 20 s + 10 %, and 10 s for the pong.
 const PINGED: Duration = Duration::from_secs(32);
 
 pub(crate) fn check(episode: &Episode) {
@@ -42,7 +42,7 @@ fn always(episode: &Episode) {
     if plan.health.has_probes() {
         assert_eq!(episode.left_out, 0, "{what}: still not used");
     }
-    // All but those who are just shaking hands.
+    // All but the clients whose handshake is in progress.
     let unserved = episode.last().unserved;
     assert!(
         unserved <= plan.clients / 200,
@@ -89,13 +89,13 @@ fn killed(episode: &Episode) {
             probes(FAILS - 1, 1.0 - PROBE_JITTER),
             probes(FAILS, 1.0 + PROBE_JITTER),
         ),
-        // Their tunnels are reset, which says it all.
+        // Their tunnels are reset, so the clients need no probe.
         Health::Clients | Health::Both => (Duration::ZERO, Duration::ZERO),
     };
     assert_noticed(episode, first, last + PROMPT);
     assert_lost_share(episode, 0.25);
     assert_refused_few(episode);
-    // Who is refused once waits twice as long before the next attempt.
+    // A client that is refused once waits twice as long before the next attempt.
     let wait = FIRST_PAUSE * 3 + QUEUE_WAIT + PROMPT;
     assert!(
         episode.longest_wait() <= wait,
@@ -142,7 +142,7 @@ fn assert_noticed(episode: &Episode, first: Duration, last: Duration) {
     }
 }
 
-/// No more are lost than that share of all, and what the imbalance adds to it.
+/// The loss is at most that share of all tunnels, plus the imbalance.
 fn assert_lost_share(episode: &Episode, share: f64) {
     let (lost, expected) = (
         episode.events.lost as f64,

@@ -12,10 +12,10 @@ use super::{
     websocket::{Frame, WebSocket, header},
 };
 
-/// From one message to the next, on average.
+/// Average time between two messages.
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(90);
 
-/// How long the connection may take to end once the close is answered; browsers wait for that.
+/// Time for the connection to end once the close is answered; browsers wait for that long.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// A tunnel that has lived for so long makes the next attempt a first one.
@@ -28,7 +28,7 @@ const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: app.test\r\nConnection: Upgra
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// What comes of asking for a tunnel.
+/// Outcome of a handshake.
 enum Answer {
     Opened(WebSocket, usize),
     Refused {
@@ -37,14 +37,14 @@ enum Answer {
     },
 }
 
-/// How a tunnel ended.
+/// End of a tunnel, as the client sees it.
 #[derive(PartialEq, Eq)]
 enum Ended {
     ByUs,
     NotByUs,
 }
 
-/// Comes after a while, and then lives as long as the fleet.
+/// Runs a client: it arrives after a while, and then lives as long as the fleet.
 pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration) {
     sleep(comes_after).await;
     let mut failures = 0;
@@ -82,7 +82,7 @@ pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration
     }
 }
 
-/// Connects to the client's proxy and shakes hands.
+/// Connects to the client's proxy and performs the handshake.
 async fn ask(fleet: &Fleet, client: usize) -> Answer {
     // From 10 to 60 ms, and always the same for one client.
     let latency = Duration::from_millis(10 + (client as u64 * 7919) % 51);
@@ -112,7 +112,7 @@ async fn exchange(socket: &mut WebSocket) -> io::Result<String> {
     socket.head().await
 }
 
-/// Says something now and then, until the session or the tunnel is over.
+/// Sends a message now and then, until the session or the tunnel is over.
 async fn talk(fleet: &Fleet, mut socket: WebSocket) -> Ended {
     let leaves = Instant::now() + fleet.session();
     let mut speaks = Instant::now() + about(BETWEEN_MESSAGES);
@@ -124,7 +124,7 @@ async fn talk(fleet: &Fleet, mut socket: WebSocket) -> Ended {
                 Ok(Some(Frame::Data(payload))) => hear(fleet, &payload, said),
                 Ok(Some(Frame::Ping(ping))) => {
                     if let Some(pong) = ping.answer() {
-                        // A tunnel that takes nothing any more soon says so itself.
+                        // A tunnel that takes no more bytes will soon report that itself.
                         let _ = socket.control(&pong).await;
                     }
                 }

@@ -19,7 +19,7 @@ use super::{
     upstream::{HEALTH, Network, Upstream},
 };
 
-/// How the proxies learn who is fit.
+/// Source of the proxies' knowledge of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     /// Probes, and nothing else counts: the default where there is a probe.
@@ -30,7 +30,7 @@ pub(crate) enum Health {
     Both,
 }
 
-/// What is done about many handshakes at once.
+/// Measures against many handshakes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Storm {
     /// So many a second for each upstream and proxy, the others wait in a queue.
@@ -41,11 +41,11 @@ pub(crate) enum Storm {
 /// Handshakes a second that one proxy allows one upstream; as many may come at once.
 pub(crate) const RATE: u32 = 4;
 
-/// How long a handshake may wait for its turn.
+/// The longest wait of a handshake in the queue.
 pub(crate) const QUEUE_WAIT: Duration = Duration::from_secs(8);
 const QUEUE: usize = 500;
 
-/// The defaults of probes, and of who counts their failures.
+/// The defaults of probes, and of the policy that counts their failures.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) const PROBE_JITTER: f64 = 0.1;
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ pub(crate) struct Proxy {
     notices: Notices,
 }
 
-/// What the proxy has noticed.
+/// Observer that records changes of health.
 #[derive(Clone, Debug, Default)]
 struct Notices(Arc<Mutex<Vec<Notice>>>);
 
@@ -105,7 +105,7 @@ impl Proxy {
     pub(crate) fn accept(&self, client: End) {
         let service = TowerToHyperService::new(self.service.clone());
         let connection = http1::Builder::new().serve_connection(TokioIo::new(client), service);
-        // How a client leaves is its own business.
+        // The manner in which a client leaves is up to the client.
         tokio::spawn(async { drop(connection.with_upgrades().await) });
     }
 
@@ -113,7 +113,7 @@ impl Proxy {
         self.pool.snapshot()
     }
 
-    /// What it has noticed since.
+    /// The changes since then.
     pub(crate) fn notices_since(&self, since: Instant) -> Vec<Notice> {
         let notices = self.notices.0.lock();
         let notices = notices.unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What befalls a fleet, one thing after the other.
+//! Scenarios: series of incidents that a fleet goes through.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
     upstream::Upstream,
 };
 
-/// What can befall a fleet.
+/// Kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
     Nothing,
@@ -24,17 +24,17 @@ pub(crate) enum What {
     Restarted,
 }
 
-/// How much of it a fleet goes through.
+/// The scenario of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     Whole,
     /// When many clients lose their tunnels at once.
     Storms,
-    /// What must be noticed; how the loads even out after it is left to the others.
+    /// Incidents that must be detected; the balance after them is left to the other scenario.
     Failures,
 }
 
-/// One thing that befell a fleet, and what came of it.
+/// One incident of a fleet, and its effects.
 #[derive(Clone, Debug)]
 pub(crate) struct Episode {
     pub(crate) what: What,
@@ -47,7 +47,7 @@ pub(crate) struct Episode {
     pub(crate) events: Events,
     /// Clients' handshakes within any one second: the most on one upstream that was not struck.
     pub(crate) peak: usize,
-    /// By second since it began.
+    /// Samples by second since the start.
     pub(crate) samples: Vec<Sample>,
     /// When all was well again, in seconds since it began.
     pub(crate) mended: usize,
@@ -74,7 +74,7 @@ struct Watch<'a> {
     mended: usize,
 }
 
-/// Starts a fleet and goes through it all.
+/// Starts a fleet and goes through its scenario.
 pub(crate) async fn run(plan: Plan, course: Scenario) -> Vec<Episode> {
     let fleet = Fleet::start(plan);
     sleep(ARRIVALS + secs(10)).await;
@@ -109,7 +109,7 @@ async fn cut_off(mut watch: Watch<'_>) -> Episode {
     watch.end()
 }
 
-/// All at once; after a while they come back together.
+/// Kills upstreams all at once; after a while they come back together.
 async fn kill(mut watch: Watch<'_>) -> Episode {
     for upstream in watch.struck() {
         upstream.kill();
@@ -183,8 +183,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// All is well again; watches for so long how it evens out, where that is of interest, and
-    /// in any case until the proxies have heard of it.
+    /// Notes that the incident is over; watches the load balance out for so long, where that is of
+    /// interest, and in any case until the proxies have noticed.
     async fn mended(&mut self, settles: Duration) {
         self.mended = self.samples.len();
         self.during(match self.course {
@@ -290,7 +290,7 @@ impl Sample {
 }
 
 impl Episode {
-    /// How long clients who wanted a tunnel were without one, at worst.
+    /// The longest time for which a client that wanted a tunnel was without one.
     pub(crate) fn longest_wait(&self) -> Duration {
         self.events.waits.iter().max().copied().unwrap_or_default()
     }

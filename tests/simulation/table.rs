@@ -16,7 +16,7 @@ const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
-/// In the order of what happens, and then of the fleets.
+/// The table, in the order of the incidents, and then of the fleets.
 pub(crate) fn table(fleets: &[Vec<Episode>]) -> String {
     let mut episodes: Vec<_> = fleets.iter().flatten().collect();
     episodes.sort_by_key(|episode| episode.what);

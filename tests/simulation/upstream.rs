@@ -1,4 +1,4 @@
-//! An upstream: a server that echoes, and what can befall it.
+//! An upstream: a server that echoes, and its faults.
 
 use std::{
     collections::HashMap,
@@ -26,16 +26,16 @@ use super::{
 /// One way between a proxy and an upstream.
 const LATENCY: Duration = Duration::from_millis(1);
 
-/// What an upstream needs for a handshake; it does one after the other.
+/// Time of a handshake at an upstream, which does one after the other.
 const HANDSHAKE: Duration = Duration::from_millis(10);
 
-/// How long an upstream that stops waits for its clients' closes.
+/// Time for which an upstream that stops waits for its clients' closes.
 const CLOSES: Duration = Duration::from_secs(1);
 
-/// The path that probes ask for.
+/// The path of the probes.
 pub(crate) const HEALTH: &str = "/health";
 
-/// The line of the 101 that says which upstream answered.
+/// The header of the 101 that names the upstream.
 pub(crate) const ANSWERED_BY: &str = "x-upstream";
 
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Upstream {
         format!("ws://{}", self.name())
     }
 
-    /// As the pool calls it.
+    /// The name of the upstream in the pool.
     pub(crate) fn name(&self) -> String {
         format!("up-{}:80", self.number)
     }
@@ -93,7 +93,7 @@ impl Upstream {
         self.wire.reset();
     }
 
-    /// Comes up, or comes back, with nothing in hand.
+    /// Starts or restarts the upstream, with no connections.
     pub(crate) fn start(&self) {
         self.lock().is_stopping = false;
         self.wire.accept();
@@ -110,7 +110,7 @@ impl Upstream {
         self.wire.reset();
     }
 
-    /// Is cut off from the proxies: nothing arrives any more, and nobody is told.
+    /// Cuts the upstream off from the proxies: nothing arrives any more, and no end is seen.
     pub(crate) fn cut_off(&self) {
         self.falls();
         self.wire.cut();
@@ -136,8 +136,8 @@ impl Upstream {
         !state.unwell.iter().any(touches)
     }
 
-    /// When what was connected at that moment could no longer go on as before; `None` if it could
-    /// all the while.
+    /// The instant when connections of that time could no longer go on as before; `None` if they
+    /// could all the while.
     pub(crate) fn failed_since(&self, connected: Instant) -> Option<Instant> {
         let state = self.lock();
         let fails = |(from, to): &&(Instant, Option<Instant>)| {
@@ -164,7 +164,7 @@ impl Upstream {
     }
 
     async fn serve(self: Arc<Self>, end: End) {
-        // How a connection ends is for the other side to judge.
+        // The end of a connection is judged by the other side.
         let _ = self.converse(WebSocket::server(end)).await;
     }
 

@@ -36,7 +36,7 @@ async fn two_requests_at_once_have_a_connection_each_and_both_are_kept() {
         upstream.send(OK).await;
         read_answer(client).await;
     }
-    // The one that was used last is the freshest.
+    // The connection that was used last is the freshest.
     clients[0].send(ask("GET", &["X-Turn: 2"]).as_bytes()).await;
     let head = upstreams[1].read_request_head().await;
     assert_eq!(head.get("x-turn"), Some("2"));

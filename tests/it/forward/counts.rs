@@ -1,4 +1,4 @@
-//! What an exchange counts for: places, policies, health, cookies.
+//! Effects of a forwarded request: slots, policies, health, cookies.
 
 use std::sync::{Arc, Mutex};
 
@@ -139,7 +139,7 @@ async fn polls_and_the_later_upgrade_reach_the_same_upstream() {
     }
 }
 
-/// An observer that writes down what it is told of requests.
+/// Observer that records the events of requests as text.
 #[derive(Clone, Debug, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);
 

@@ -1,4 +1,4 @@
-//! What the upstream is told in the head of a request, and the client in that of an answer.
+//! Heads of forwarded requests and of their responses.
 
 use wsplice::{
     head::PathRewrite,

@@ -1,4 +1,4 @@
-//! A client that goes away before its handshake is answered takes the dial with it.
+//! A client that leaves before the response to its handshake takes the dial with it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::support::raw::handshake_request;
 use crate::support::scripts;
 use crate::support::upstream::RawUpstream;
 
-/// Short enough to wait for, long enough to fire only where nothing comes.
+/// Short enough to wait for, long enough to fire only where nothing arrives.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Connects to port 9 never, and to all else as usual.
@@ -42,7 +42,7 @@ impl Never {
     }
 }
 
-/// Tells that the future which holds it is gone.
+/// Guard that reports the drop of the future that holds it.
 struct Told(Arc<watch::Sender<Dials>>);
 
 impl Drop for Told {

@@ -1,4 +1,4 @@
-//! What the upstream is told of the client, and whose word is believed.
+//! Forwarded headers: the upstream's view of the client, and the proxies that are trusted.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::support::raw::HOST;
 use crate::support::scripts;
 use crate::support::upstream::RawUpstream;
 
-/// Nobody's proxy.
+/// An address that is not a trusted proxy.
 const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 7], 50_000);
 /// A proxy in front.
 const PROXY: ([u8; 4], u16) = ([10, 0, 0, 1], 50_000);
@@ -35,7 +35,7 @@ fn trusting(layer: ProxyLayer) -> ProxyLayer {
     layer.trust(TrustedProxies::parse(["10.0.0.0/8"]).unwrap())
 }
 
-/// What a client may try to make the upstream believe.
+/// Headers by which a client may try to deceive the upstream.
 const FORGED: [(&str, &str); 14] = [
     ("X-Forwarded-For", "127.0.0.1"),
     ("X-Forwarded-For", "10.0.0.9"),
@@ -77,7 +77,7 @@ async fn a_trusted_proxy_s_word_is_built_upon() {
     assert_eq!(values(&asked, "x-forwarded-proto"), ["https"]);
     assert_eq!(values(&asked, "x-forwarded-host"), ["private.test"]);
     assert_eq!(values(&asked, "x-forwarded-port"), ["443"]);
-    // Aliases are believed from nobody.
+    // Aliases are never trusted.
     for alias in [
         "x_forwarded_for",
         "x-forwarded_host",
@@ -98,7 +98,7 @@ async fn a_trusted_proxy_that_says_nothing_is_the_client() {
 
 #[tokio::test]
 async fn without_a_known_address_none_is_invented_and_none_believed() {
-    // These hosts tell the service nothing of their connections.
+    // These hosts give the service no address of the client.
     for host in [Host::Hyper, Host::Auto] {
         let upstream = RawUpstream::start(scripts::echo()).await;
         let url = pool([upstream.url()]);

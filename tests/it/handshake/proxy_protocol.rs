@@ -1,4 +1,4 @@
-//! Upstreams that are told the client's address before anything else.
+//! Upstreams that get the client's address by the PROXY protocol.
 
 use std::net::SocketAddr;
 use std::time::Duration;

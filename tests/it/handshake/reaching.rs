@@ -16,7 +16,7 @@ use crate::support::head::Head;
 use crate::support::scripts;
 use crate::support::upstream::{RawUpstream, closed_addr, switching_protocols};
 
-/// The answer to a handshake that goes to this host by this connector.
+/// The response to a handshake that goes to this host by this connector.
 async fn status(url: String, connector: impl Connect + 'static) -> (u16, Vec<String>) {
     let proxied = Proxied::start(Host::Axum, pool([url]), |layer| {
         let layer = layer.connect_timeout(Duration::from_millis(500));
@@ -148,8 +148,8 @@ async fn answer(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
     stream.write_all(&answer).await.unwrap();
 }
 
-/// What a stream over vsock, SSH or a simulated network looks like: it is no socket, and leads to
-/// wherever the address says by the connector's own lights.
+/// A connector like one over vsock, SSH or a simulated network: its streams are not sockets, and it
+/// gives the address a meaning of its own.
 #[derive(Debug)]
 struct InMemory(Arc<Mutex<Vec<(Address, DuplexStream)>>>);
 

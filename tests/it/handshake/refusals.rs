@@ -1,4 +1,4 @@
-//! An upstream that says no: its answer is relayed, and the client's connection goes on.
+//! Refusals of the upstream: the response is relayed, and the client's connection goes on.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::support::raw::handshake_request;
 use crate::support::scripts::{self, Then};
 use crate::support::upstream::{RawConn, RawUpstream};
 
-/// Relays this answer and returns what the client got; checks all that holds for every refusal.
+/// Relays this response and returns the client's; checks all that holds for every refusal.
 async fn relayed(answer: &str, status: u16, body: &str) -> Head {
     let upstream = RawUpstream::start(scripts::fixed(answer.to_owned(), Then::Hold)).await;
     let proxied = Proxied::before(&upstream).await;
@@ -31,7 +31,7 @@ async fn relayed(answer: &str, status: u16, body: &str) -> Head {
 
 #[tokio::test]
 async fn a_200_is_no_agreement() {
-    // With all the headers of one: only 101 opens a tunnel.
+    // With all the headers of a 101: only the status opens a tunnel.
     let head = relayed(
         "HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nContent-Length: 5\r\n\r\nhello",
@@ -219,8 +219,8 @@ async fn a_body_that_breaks_off_does_not_look_whole() {
         let mut client = proxied.connect().await;
         client.send(&handshake_request("/ws/x", &[])).await;
         let mut all = Vec::new();
-        // How much of it still comes, and how the connection ends, is the server's business.
-        // That it ends is not.
+        // The server decides how much of the body still arrives, and how the connection ends; but it
+        // must end.
         while let Ok(bytes) = client.try_read_some().await {
             if bytes.is_empty() {
                 break;

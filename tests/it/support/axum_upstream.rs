@@ -1,12 +1,12 @@
-//! A real application behind the proxy: WebSocket endpoints as axum users write them.
+//! A real application as an upstream: WebSocket endpoints as axum users write them.
 //!
-//! | path | what it does |
+//! | path | behavior |
 //! |---|---|
 //! | `/ws/echo` | sends every text and binary message back; axum answers pings |
 //! | `/ws/close/{code}/{reason}` | closes at once with that code and reason |
 //! | `/ws/push/{count}/{size}` | sends `count` binary messages of `size` bytes, see [`pushed`] |
-//! | `/ws/sub` | speaks `chat` and `superchat`, and first says which one, or `none` |
-//! | `/ws/headers` | says the request's headers, a line `name: value` each, and then echoes |
+//! | `/ws/sub` | speaks `chat` and `superchat`, and first sends the chosen one, or `none` |
+//! | `/ws/headers` | sends the request's headers, a line `name: value` each, and then echoes |
 
 use axum::Router;
 use axum::extract::Path;
@@ -18,15 +18,15 @@ use axum::routing::any;
 use super::rng;
 use super::serve::{Server, serve_axum};
 
-/// The longest message it takes: 64 MiB.
+/// The longest message that is accepted: 64 MiB.
 const MAX_MESSAGE: usize = 64 << 20;
 
-/// Starts it on a port of its own.
+/// Starts the application on a port of its own.
 pub(crate) async fn start() -> Server {
     serve_axum(router()).await
 }
 
-/// Its routes.
+/// The routes of the application.
 pub(crate) fn router() -> Router {
     Router::new()
         .route("/ws/echo", any(echo))

@@ -1,4 +1,4 @@
-//! An upstream that speaks HTTP/2 and gives every request to the test.
+//! An upstream that speaks HTTP/2 and hands every request to the test.
 
 use std::{
     future::poll_fn,
@@ -30,23 +30,23 @@ pub(crate) struct H2Upstream {
     _tasks: JoinSet<()>,
 }
 
-/// Connections, by number.
+/// Numbers of connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Log {
     pub(crate) accepted: usize,
     pub(crate) ended: usize,
-    /// Those that were told to go away, and have begun to.
+    /// Connections that were ordered to go away, and have begun to.
     pub(crate) leaving: usize,
 }
 
-/// What a connection is told to do.
+/// Command to a connection.
 #[derive(Debug)]
 enum Order {
     GoAway,
     Break,
 }
 
-/// A request, and the means to answer it.
+/// A request, and the means to respond to it.
 pub(crate) struct Asked {
     /// The number of its connection, from 0.
     pub(crate) connection: usize,
@@ -61,7 +61,7 @@ pub(crate) struct StreamEnd {
     ahead: BytesMut,
 }
 
-/// What HTTP/2 servers for WebSockets are set to.
+/// The settings of HTTP/2 servers for WebSockets.
 pub(crate) fn extended() -> Builder {
     let mut builder = Builder::new();
     builder.enable_connect_protocol();
@@ -110,7 +110,7 @@ impl H2Upstream {
         }
     }
 
-    /// Where it is, to be spoken to in HTTP/2.
+    /// Its address, to be spoken to in HTTP/2.
     pub(crate) fn upstream(&self) -> Upstream {
         let upstream = Upstream::new(&format!("ws://{}", self.addr)).expect("an upstream");
         upstream.http_version(HttpVersion::Http2)
@@ -129,7 +129,7 @@ impl H2Upstream {
         self.wait_for("a GOAWAY", |log| log.leaving > leaving).await;
     }
 
-    /// Drops a connection as it stands.
+    /// Drops a connection at once.
     pub(crate) fn break_off(&self, connection: usize) {
         self.order(connection, Order::Break);
     }
@@ -202,7 +202,7 @@ impl Asked {
         }
     }
 
-    /// Says no, with a body and trailers.
+    /// Refuses, with a body and trailers.
     pub(crate) fn refuse(mut self, status: u16, body: &'static str, trailers: Option<HeaderMap>) {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status).expect("a status");
@@ -222,7 +222,7 @@ impl Asked {
         }
     }
 
-    /// Resets the stream unanswered.
+    /// Resets the stream without a response.
     pub(crate) fn reset(mut self, reason: Reason) {
         self.respond.send_reset(reason);
     }
@@ -263,7 +263,7 @@ impl StreamEnd {
         self.ahead.split_to(len).freeze()
     }
 
-    /// Waits for the end of what is received, which must come in order.
+    /// Waits for the end of the received stream, which must be an orderly one.
     pub(crate) async fn expect_end(&mut self) {
         assert!(self.ahead.is_empty());
         loop {
@@ -276,13 +276,13 @@ impl StreamEnd {
         }
     }
 
-    /// Waits for the reset of the stream; why.
+    /// Waits for the reset of the stream, and returns the reason.
     pub(crate) async fn expect_reset(&mut self) -> Reason {
         let reset = poll_fn(|cx| self.sending.poll_reset(cx));
         within("a reset", reset).await.expect("a reset")
     }
 
-    /// Ends what is sent.
+    /// Ends the sent stream.
     pub(crate) fn finish(&mut self) {
         self.sending
             .send_data(Bytes::new(), true)

@@ -1,7 +1,7 @@
-//! A proxy in an axum application, and what it tells of its tunnels.
+//! A proxy in an axum application, and the events of its tunnels.
 //!
-//! [`ProxyServer`] is the proxy with its server. [`Ends`] are the two raw ends of one tunnel through it,
-//! both in the hand of the test, so that a test can say what each of them does and in what order.
+//! [`ProxyServer`] is the proxy with its server. [`Ends`] are the two raw ends of one tunnel
+//! through it, both held by the test, which so decides on the actions of each and their order.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use super::upstream::{RawConn, RawUpstream};
 use super::wire::Wire;
 use tungstenite::protocol::frame::Frame;
 
-/// The usual two directions of a test: who speaks.
+/// The two sides of a tunnel, as senders: most tests run once for each.
 pub(crate) const BOTH: [Side; 2] = [Side::Client, Side::Upstream];
 
 /// The side across the tunnel.
@@ -30,7 +30,7 @@ pub(crate) fn opposite(side: Side) -> Side {
     }
 }
 
-/// The bytes of a frame as this side sends it: masked by a client, bare by an upstream.
+/// The bytes of a frame as this side sends it: masked by a client, unmasked by an upstream.
 pub(crate) fn said_by(side: Side, frame: Frame) -> Vec<u8> {
     match side {
         Side::Client => masked(frame),
@@ -38,7 +38,7 @@ pub(crate) fn said_by(side: Side, frame: Frame) -> Vec<u8> {
     }
 }
 
-/// A proxy for `/ws/*` in an axum server, with an observer that keeps what it is told.
+/// A proxy for `/ws/*` in an axum server, with an observer that records its events.
 pub(crate) struct ProxyServer {
     server: Server,
     registry: Registry,
@@ -46,14 +46,14 @@ pub(crate) struct ProxyServer {
     told: watch::Sender<Told>,
 }
 
-/// What an observer was told of tunnels.
+/// The recorded events of tunnels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
-    /// Tunnels that stand or stood.
+    /// Tunnels that were established.
     pub(crate) opened: Vec<TunnelInfo>,
-    /// Tunnels that are over.
+    /// Tunnels that ended.
     pub(crate) closed: Vec<(TunnelInfo, TunnelReport)>,
-    /// The kinds of error that handshakes were rejected for.
+    /// The kinds of error of rejected handshakes.
     pub(crate) rejected: Vec<wsplice::ErrorKind>,
 }
 
@@ -107,27 +107,27 @@ impl ProxyServer {
         }
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
 
-    /// What is open.
+    /// The registry of the layer.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Its drain.
+    /// The drain of the layer.
     pub(crate) fn drain(&self) -> Drain {
         self.drain.clone()
     }
 
-    /// What its observer was told so far.
+    /// The events recorded so far.
     pub(crate) fn told(&self) -> Told {
         self.told.borrow().clone()
     }
 
-    /// Waits until the observer was told enough.
+    /// Waits until the events fulfill `condition`.
     pub(crate) async fn wait_for(
         &self,
         what: &str,
@@ -138,8 +138,8 @@ impl ProxyServer {
         seen.expect("the gate keeps the sender").clone()
     }
 
-    /// Waits for the end of the only tunnel so far, and gives its report. By then nothing is left
-    /// of it in the registry.
+    /// Waits for the end of the only tunnel so far, and returns its report. By then the registry
+    /// has forgotten the tunnel.
     pub(crate) async fn report(&self) -> TunnelReport {
         let told = self
             .wait_for("the tunnel's end", |told| !told.closed.is_empty())
@@ -168,7 +168,7 @@ impl Observer for Watcher {
     }
 }
 
-/// An upstream that accepts every handshake and gives its ends to the test.
+/// An upstream that accepts every handshake and hands its ends to the test.
 pub(crate) struct AcceptingUpstream {
     upstream: RawUpstream,
     accepted: mpsc::UnboundedReceiver<RawConn>,
@@ -195,7 +195,7 @@ impl AcceptingUpstream {
         Self { upstream, accepted }
     }
 
-    /// `ws://` and where it listens.
+    /// The URL of the listener, with `ws://`.
     pub(crate) fn url(&self) -> String {
         self.upstream.url()
     }
@@ -205,7 +205,7 @@ impl AcceptingUpstream {
         &self.upstream
     }
 
-    /// The upstream's end of the next tunnel.
+    /// Waits for the upstream's end of the next tunnel.
     pub(crate) async fn next(&mut self) -> RawConn {
         let conn = within("a tunnel to reach the upstream", self.accepted.recv()).await;
         conn.expect("the script keeps the sender")
@@ -219,7 +219,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Opens a tunnel through the gate to the yard.
+    /// Opens a tunnel through the proxy to the upstream.
     pub(crate) async fn open(gate: &ProxyServer, yard: &mut AcceptingUpstream) -> Self {
         Self::open_with(gate, yard, "/ws/room", &[]).await
     }
@@ -247,7 +247,7 @@ impl Ends {
         }
     }
 
-    /// One side says something; the other must get exactly that.
+    /// Sends bytes from one side; the other must get exactly those.
     pub(crate) async fn pass(&mut self, from: Side, bytes: &[u8]) {
         self.end(from).send(bytes).await;
         let got = self.end(opposite(from)).read_exact(bytes.len()).await;
@@ -258,12 +258,12 @@ impl Ends {
         );
     }
 
-    /// One side sends a frame; the other must get exactly that.
+    /// Sends a frame from one side; the other must get exactly that.
     pub(crate) async fn pass_frame(&mut self, from: Side, frame: Frame) {
         self.pass(from, &said_by(from, frame)).await;
     }
 
-    /// The next frame that this side gets.
+    /// Waits for the next frame at this side.
     pub(crate) async fn frame_at(&mut self, side: Side) -> RawFrame {
         read_frame(self.end(side)).await
     }
@@ -307,7 +307,7 @@ impl Survivor {
     }
 }
 
-/// A gate, an upstream behind it and one open tunnel.
+/// A proxy, an upstream behind it and one open tunnel.
 pub(crate) async fn one_tunnel() -> (ProxyServer, AcceptingUpstream, Ends) {
     one_tunnel_with(|layer| layer).await
 }
