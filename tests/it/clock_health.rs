@@ -24,8 +24,8 @@ struct Changes(Arc<Mutex<Vec<(Instant, String)>>>);
 
 impl Observer for Changes {
     fn health_changed(&self, upstream: &str, transition: &Transition) {
-        let told = (Instant::now(), format!("{upstream} {transition}"));
-        self.0.lock().unwrap().push(told);
+        let change = (Instant::now(), format!("{upstream} {transition}"));
+        self.0.lock().unwrap().push(change);
     }
 }
 
@@ -70,12 +70,12 @@ async fn an_upstream_that_never_pongs_is_bad_at_that_moment_and_not_when_the_tun
     let client = tokio::spawn(answer_pings(got.stream));
     sleep(secs(60)).await;
     let changes = changes.0.lock().unwrap().clone();
-    let [(at, told)] = &changes[..] else {
+    let [(at, change)] = &changes[..] else {
         panic!("{changes:?}")
     };
     assert_eq!(*at - began, secs(30));
     assert_eq!(
-        told,
+        change,
         "a:80 unhealthy: 1 consecutive tunnel failure: tunnel lost after 30s"
     );
     assert_eq!(pool.snapshot()[0].tunnels, 0);

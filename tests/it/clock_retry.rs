@@ -149,7 +149,7 @@ async fn no_more_upstreams_are_tried_than_asked_for() {
 async fn all_attempts_together_have_their_time() {
     let world = World::of([Does::HangInConnect, Does::HangInConnect, Does::Accept]);
     let pool = world.pool().balance(First::new());
-    let (told, observer) = Told::new();
+    let (events, observer) = RecordingObserver::new();
     let retry = eager().within(ms(5000));
     let proxy = world.proxy(&pool, |layer| layer.retry(retry).observer(observer));
     let got = shake_hands(proxy).await;
@@ -157,7 +157,7 @@ async fn all_attempts_together_have_their_time() {
     assert!((ms(5000)..ms(5010)).contains(&got.after), "{:?}", got.after);
     assert_eq!(world.asked("c:80"), 0);
     assert_eq!(
-        told.all(),
+        events.all(),
         [
             "failed a:80: connecting to the upstream timed out: after 3s",
             "attempt 2: b:80",
@@ -269,12 +269,12 @@ async fn the_same_upstream_is_not_tried_again_because_it_was_edited_in_between()
 
 /// Observer that records events as text.
 #[derive(Clone, Debug)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct RecordingObserver(Arc<Mutex<Vec<String>>>);
 
-impl Told {
+impl RecordingObserver {
     fn new() -> (Self, Self) {
-        let told = Self(Arc::default());
-        (told.clone(), told)
+        let events = Self(Arc::default());
+        (events.clone(), events)
     }
 
     fn all(&self) -> Vec<String> {
@@ -282,7 +282,7 @@ impl Told {
     }
 }
 
-impl Observer for Told {
+impl Observer for RecordingObserver {
     fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let upstream = handshake.upstream.unwrap();
         self.0

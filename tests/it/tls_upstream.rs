@@ -216,11 +216,11 @@ async fn answer(upstream: &TlsUpstream, tls: Tls) -> (u16, String) {
 }
 
 async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
-    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut errors) = tokio::sync::mpsc::unbounded_channel();
     let proxy = ProxyLayer::new(pool)
         .tls(tls)
         .map_rejection(move |error, response| {
-            let _ = told.send(format!("{error:#}"));
+            let _ = sender.send(format!("{error:#}"));
             response
         });
     let server = serve_axum(Router::new().layer(proxy)).await;
@@ -230,7 +230,7 @@ async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
         let text = frames::masked(frames::text("secret"));
         assert_eq!(client.exchange(&text, text.len()).await, text);
     }
-    (status, hears.try_recv().unwrap_or_default())
+    (status, errors.try_recv().unwrap_or_default())
 }
 
 pub(crate) fn trusting(authority: &Authority) -> TlsBuilder {

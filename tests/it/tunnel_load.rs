@@ -31,13 +31,13 @@ const DEADLINE: Duration = Duration::from_secs(120);
 async fn a_thousand_tunnels_lose_and_reorder_nothing() {
     let tunnels = affordable(TUNNELS);
     let upstream = RawUpstream::start(scripts::echo()).await;
-    let gate = ProxyServer::to([upstream.url()]).await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
 
     let mut clients = Vec::new();
     for _ in 0..tunnels {
-        clients.push(RawClient::open(gate.addr(), "/ws/room").await);
+        clients.push(RawClient::open(proxy.addr(), "/ws/room").await);
     }
-    assert_eq!(gate.registry().count(), tunnels as u64);
+    assert_eq!(proxy.registry().count(), tunnels as u64);
 
     let mut talks = JoinSet::new();
     for (seed, client) in (0..).zip(clients) {
@@ -46,11 +46,13 @@ async fn a_thousand_tunnels_lose_and_reorder_nothing() {
     let passed = timeout(DEADLINE, talks.join_all()).await;
     let passed: Vec<usize> = passed.expect("a thousand talks to end");
 
-    let told = gate
-        .wait_for("all tunnels to end", |told| told.closed.len() == tunnels)
+    let events = proxy
+        .wait_for("all tunnels to end", |events| {
+            events.closed.len() == tunnels
+        })
         .await;
-    assert_eq!(gate.registry().count(), 0);
-    for (_, report) in &told.closed {
+    assert_eq!(proxy.registry().count(), 0);
+    for (_, report) in &events.closed {
         assert_eq!(
             (&report.end, report.initiator),
             (&TunnelEnd::Closed, Side::Client)
@@ -64,7 +66,7 @@ async fn a_thousand_tunnels_lose_and_reorder_nothing() {
             report.upstream_to_client.frames
         );
     }
-    let total: u64 = told
+    let total: u64 = events
         .closed
         .iter()
         .map(|(_, report)| report.client_to_upstream.bytes)
@@ -102,20 +104,21 @@ async fn talk(mut client: RawClient, seed: u64) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_real_clients_hear_their_own_messages() {
     let upstream = axum_upstream::start().await;
-    let gate = ProxyServer::to([upstream.url()]).await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
     let mut talks = JoinSet::new();
     for seed in 0..40 {
-        talks.spawn(converse::<Tungstenite>(gate.addr(), seed));
-        talks.spawn(converse::<Fast>(gate.addr(), seed + 1000));
+        talks.spawn(converse::<Tungstenite>(proxy.addr(), seed));
+        talks.spawn(converse::<Fast>(proxy.addr(), seed + 1000));
     }
     timeout(DEADLINE, talks.join_all())
         .await
         .expect("all to end");
-    let told = gate
-        .wait_for("all tunnels to end", |told| told.closed.len() == 80)
+    let events = proxy
+        .wait_for("all tunnels to end", |events| events.closed.len() == 80)
         .await;
     assert!(
-        told.closed
+        events
+            .closed
             .iter()
             .all(|(_, report)| report.end == TunnelEnd::Closed)
     );

@@ -19,7 +19,7 @@ use crate::support::{
     deadline::within,
     frames,
     rng::{Checksum, payload},
-    tunnels::{BOTH, said_by},
+    tunnels::{BOTH, encoded_by},
 };
 
 /// The most that a tunnel may hold for one direction: one read, which is at most 256 KiB.
@@ -129,12 +129,12 @@ async fn connected() -> (TcpStream, TcpStream) {
 }
 
 fn one_large_frame(from: Side) -> Vec<u8> {
-    said_by(from, frames::binary(&payload(1, 8 << 20)))
+    encoded_by(from, frames::binary(&payload(1, 8 << 20)))
 }
 
 fn many_small_frames(from: Side) -> Vec<u8> {
     (0..40_000)
-        .flat_map(|seed| said_by(from, frames::binary(&payload(seed, 200))))
+        .flat_map(|seed| encoded_by(from, frames::binary(&payload(seed, 200))))
         .collect()
 }
 
@@ -171,7 +171,7 @@ async fn the_other_direction_goes_on_while_one_is_stalled() {
         let sent = send_until_stalled(&mut tunnel, &mut speaker, &one_large_frame(from)).await;
         assert!(sent > 0);
         for seed in 0..50 {
-            let frame = said_by(back, frames::binary(&payload(seed, 20_000)));
+            let frame = encoded_by(back, frames::binary(&payload(seed, 20_000)));
             let passing = async {
                 sleeper.write_all(&frame).await.expect("to be taken");
                 let mut got = vec![0; frame.len()];
@@ -190,7 +190,7 @@ async fn a_quiet_tunnel_holds_nothing() {
     let (near, (mut client, mut upstream)) = pipes();
     let mut tunnel = Box::pin(Tunnel::new(Transport::new(near.0), Transport::new(near.1)));
     for side in BOTH {
-        let frame = said_by(side, frames::binary(&payload(1, 3000)));
+        let frame = encoded_by(side, frames::binary(&payload(1, 3000)));
         let (speaker, hearer) = match side {
             Side::Client => (&mut client, &mut upstream),
             _ => (&mut upstream, &mut client),

@@ -61,15 +61,15 @@ impl Fleet {
         SESSION.mul_f64(-(1.0 - fastrand::f64()).ln())
     }
 
-    /// Tunnels of each upstream that is well.
+    /// Tunnels of each upstream that is up.
     pub(crate) fn loads(&self) -> Vec<usize> {
         let tunnels = self.board.tunnels();
         let upstreams = self.upstreams.iter().zip(tunnels);
-        let well = upstreams.filter(|(upstream, _)| upstream.is_well());
+        let well = upstreams.filter(|(upstream, _)| upstream.is_up());
         well.map(|(_, tunnels)| tunnels).collect()
     }
 
-    /// Clients that are not served: without a tunnel, or on an upstream that is not well.
+    /// Clients that are not served: without a tunnel, or on an upstream that is not up.
     pub(crate) fn unserved(&self) -> usize {
         let on_all: usize = self.board.tunnels().iter().sum();
         let on_well: usize = self.loads().iter().sum();

@@ -95,7 +95,7 @@ fn simulate_all(fleets: &[(Plan, Scenario)]) -> Vec<Vec<Episode>> {
     thread::scope(|scope| {
         let fleets: Vec<_> = fleets
             .iter()
-            .map(|(plan, course)| scope.spawn(|| simulate(*plan, *course)))
+            .map(|(plan, scenario)| scope.spawn(|| simulate(*plan, *scenario)))
             .collect();
         let episodes = fleets.into_iter().map(thread::ScopedJoinHandle::join);
         episodes.map(Result::unwrap).collect()
@@ -103,11 +103,11 @@ fn simulate_all(fleets: &[(Plan, Scenario)]) -> Vec<Vec<Episode>> {
 }
 
 /// Chance is the thread's, so nothing else may run in this one meanwhile.
-fn simulate(plan: Plan, course: Scenario) -> Vec<Episode> {
+fn simulate(plan: Plan, scenario: Scenario) -> Vec<Episode> {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(scenario::run(plan, course))
+    runtime.block_on(scenario::run(plan, scenario))
 }

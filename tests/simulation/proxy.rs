@@ -60,25 +60,25 @@ const SLOW_START: Duration = Duration::from_secs(30);
 pub(crate) struct Proxy {
     service: Service<UpgradeRequired>,
     pool: Pool,
-    notices: Notices,
+    notices: RecordingObserver,
 }
 
 /// Observer that records changes of health.
 #[derive(Clone, Debug, Default)]
-struct Notices(Arc<Mutex<Vec<Notice>>>);
+struct RecordingObserver(Arc<Mutex<Vec<HealthChange>>>);
 
 /// A change of health.
 #[derive(Clone, Debug)]
-pub(crate) struct Notice {
+pub(crate) struct HealthChange {
     pub(crate) at: Instant,
     pub(crate) upstream: String,
     pub(crate) transition: Transition,
 }
 
-impl Observer for Notices {
+impl Observer for RecordingObserver {
     fn health_changed(&self, upstream: &str, transition: &Transition) {
         let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notices.push(Notice {
+        notices.push(HealthChange {
             at: Instant::now(),
             upstream: upstream.into(),
             transition: transition.clone(),
@@ -88,7 +88,7 @@ impl Observer for Notices {
 
 impl Proxy {
     pub(crate) fn new(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Self {
-        let notices = Notices::default();
+        let notices = RecordingObserver::default();
         let pool = pool(upstreams, health, storm);
         let layer = ProxyLayer::new(pool.clone())
             .connector(Network::to(upstreams))
@@ -114,7 +114,7 @@ impl Proxy {
     }
 
     /// The changes since then.
-    pub(crate) fn notices_since(&self, since: Instant) -> Vec<Notice> {
+    pub(crate) fn changes_since(&self, since: Instant) -> Vec<HealthChange> {
         let notices = self.notices.0.lock();
         let notices = notices.unwrap_or_else(PoisonError::into_inner);
         let notices = notices.iter().filter(|notice| notice.at >= since);

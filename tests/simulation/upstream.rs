@@ -52,8 +52,8 @@ struct State {
     busy_until: Instant,
     /// When clients' handshakes came.
     handshakes: Vec<Instant>,
-    /// When it was anything but well: from, to.
-    unwell: Vec<(Instant, Option<Instant>)>,
+    /// Times when the upstream was not up: from, to.
+    outages: Vec<(Instant, Option<Instant>)>,
 }
 
 /// The way from a proxy to the upstreams.
@@ -71,7 +71,7 @@ impl Upstream {
                 is_stopping: false,
                 busy_until: Instant::now(),
                 handshakes: Vec::new(),
-                unwell: Vec::new(),
+                outages: Vec::new(),
             }),
             stop: Notify::new(),
         })
@@ -88,7 +88,7 @@ impl Upstream {
 
     /// Ends as a process does that is killed: every connection is reset, new ones are refused.
     pub(crate) fn kill(&self) {
-        self.falls();
+        self.note_down();
         self.wire.refuse();
         self.wire.reset();
     }
@@ -97,12 +97,12 @@ impl Upstream {
     pub(crate) fn start(&self) {
         self.lock().is_stopping = false;
         self.wire.accept();
-        self.rises();
+        self.note_up();
     }
 
     /// Ends in good order: refuses new connections, closes every WebSocket with 1012.
     pub(crate) async fn stop(&self) {
-        self.falls();
+        self.note_down();
         self.lock().is_stopping = true;
         self.wire.refuse();
         self.stop.notify_waiters();
@@ -112,28 +112,28 @@ impl Upstream {
 
     /// Cuts the upstream off from the proxies: nothing arrives any more, and no end is seen.
     pub(crate) fn cut_off(&self) {
-        self.falls();
+        self.note_down();
         self.wire.cut();
     }
 
     /// Is reached again.
     pub(crate) fn reconnect(&self) {
         self.wire.accept();
-        self.rises();
+        self.note_up();
     }
 
-    pub(crate) fn is_well(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         let state = self.lock();
-        state.unwell.last().is_none_or(|(_, to)| to.is_some())
+        state.outages.last().is_none_or(|(_, to)| to.is_some())
     }
 
-    /// Whether it was well at that moment, and had been for this long.
-    pub(crate) fn was_well(&self, at: Instant, since: Duration) -> bool {
+    /// Whether the upstream was up at that instant, and had been for this long.
+    pub(crate) fn was_up(&self, at: Instant, since: Duration) -> bool {
         let state = self.lock();
         let touches = |(from, to): &(Instant, Option<Instant>)| {
             *from <= at && to.is_none_or(|to| at < to + since)
         };
-        !state.unwell.iter().any(touches)
+        !state.outages.iter().any(touches)
     }
 
     /// The instant when connections of that time could no longer go on as before; `None` if they
@@ -143,7 +143,7 @@ impl Upstream {
         let fails = |(from, to): &&(Instant, Option<Instant>)| {
             *from >= connected || to.is_none_or(|to| to >= connected)
         };
-        state.unwell.iter().find(fails).map(|(from, _)| *from)
+        state.outages.iter().find(fails).map(|(from, _)| *from)
     }
 
     /// When clients' handshakes came since.
@@ -153,12 +153,12 @@ impl Upstream {
         state.handshakes[from..].to_vec()
     }
 
-    fn falls(&self) {
-        self.lock().unwell.push((Instant::now(), None));
+    fn note_down(&self) {
+        self.lock().outages.push((Instant::now(), None));
     }
 
-    fn rises(&self) {
-        if let Some((_, to)) = self.lock().unwell.last_mut() {
+    fn note_up(&self) {
+        if let Some((_, to)) = self.lock().outages.last_mut() {
             *to = Some(Instant::now());
         }
     }

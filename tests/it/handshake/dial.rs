@@ -43,9 +43,9 @@ impl Never {
 }
 
 /// Guard that reports the drop of the future that holds it.
-struct Told(Arc<watch::Sender<Dials>>);
+struct DropGuard(Arc<watch::Sender<Dials>>);
 
-impl Drop for Told {
+impl Drop for DropGuard {
     fn drop(&mut self) {
         self.0.send_modify(|dials| dials.dropped += 1);
     }
@@ -59,7 +59,7 @@ impl Connect for Never {
                     return Ok(TcpStream::connect((host.as_str(), *port)).await?.into());
                 }
             }
-            let _told = Told(Arc::clone(&self.dials));
+            let _guard = DropGuard(Arc::clone(&self.dials));
             self.dials.send_modify(|dials| dials.begun += 1);
             std::future::pending::<io::Result<Transport>>().await
         })

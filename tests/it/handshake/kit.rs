@@ -273,7 +273,7 @@ pub(super) fn values<'a>(head: &'a Head, name: &str) -> Vec<&'a str> {
 pub(super) struct Events(watch::Sender<Vec<String>>);
 
 impl Events {
-    fn tell(&self, line: String) {
+    fn record(&self, line: String) {
         self.0.send_modify(|events| events.push(line));
     }
 }
@@ -281,30 +281,30 @@ impl Events {
 impl Observer for Events {
     fn handshake_accepted(&self, handshake: &RequestInfo<'_>) {
         let upstream = handshake.upstream.unwrap_or("nobody");
-        self.tell(format!("accepted {} {upstream}", handshake.path));
+        self.record(format!("accepted {} {upstream}", handshake.path));
     }
 
     fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
         assert!(handshake.upstream.is_some());
-        self.tell(format!("refused {} {}", handshake.path, status.as_u16()));
+        self.record(format!("refused {} {}", handshake.path, status.as_u16()));
     }
 
     fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
-        self.tell(format!("rejected {} {:?}", handshake.path, error.kind()));
+        self.record(format!("rejected {} {:?}", handshake.path, error.kind()));
     }
 
     fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let (path, kind) = (handshake.path, error.kind());
         let upstream = handshake.upstream.unwrap_or("nobody");
-        self.tell(format!("failed {path} {kind:?} {upstream}"));
+        self.record(format!("failed {path} {kind:?} {upstream}"));
     }
 
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
-        self.tell(format!("opened {}", tunnel.path));
+        self.record(format!("opened {}", tunnel.path));
     }
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, _report: &TunnelReport) {
-        self.tell(format!("closed {}", tunnel.path));
+        self.record(format!("closed {}", tunnel.path));
     }
 }
 

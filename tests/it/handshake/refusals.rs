@@ -18,8 +18,8 @@ async fn relayed(answer: &str, status: u16, body: &str) -> Head {
     let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), status, "{answer}");
     assert_eq!(text(&mut client, &head).await, body, "{answer}");
-    let told = format!("refused /ws/x {status}");
-    proxied.expect_events(&[&told]).await;
+    let event = format!("refused /ws/x {status}");
+    proxied.expect_events(&[&event]).await;
     let log = upstream
         .wait_for("the end of its connection", |log| log.ended == 1)
         .await;
@@ -170,15 +170,15 @@ async fn interim_answers_before_a_refusal_are_skipped_rfc9110_15_2() {
 async fn a_body_streams_while_the_upstream_still_writes_it() {
     for host in Host::ALL {
         let go_on = Arc::new(Notify::new());
-        let told = Arc::clone(&go_on);
+        let resume = Arc::clone(&go_on);
         let upstream = RawUpstream::start(move |mut conn: RawConn| {
-            let told = Arc::clone(&told);
+            let resume = Arc::clone(&resume);
             async move {
                 conn.read_request_head().await;
                 let head = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n";
                 conn.send(head).await;
                 conn.send(b"5\r\nfirst\r\n").await;
-                within("the client to have read", told.notified()).await;
+                within("the client to have read", resume.notified()).await;
                 conn.send(b"6\r\nsecond\r\n0\r\n\r\n").await;
                 conn.expect_eof().await;
             }

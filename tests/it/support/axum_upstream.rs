@@ -60,7 +60,7 @@ async fn close(Path((code, reason)): Path<(u16, String)>, upgrade: WebSocketUpgr
 async fn push(Path((count, size)): Path<(usize, usize)>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
         for index in 0..count {
-            if say(&mut socket, pushed(index, size)).await.is_none() {
+            if send(&mut socket, pushed(index, size)).await.is_none() {
                 return;
             }
         }
@@ -73,7 +73,7 @@ async fn subprotocol(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
         let chosen = socket.protocol().and_then(|name| name.to_str().ok());
         let chosen = chosen.unwrap_or("none").to_owned();
-        if say(&mut socket, chosen).await.is_some() {
+        if send(&mut socket, chosen).await.is_some() {
             echo_all(&mut socket).await;
         }
     })
@@ -85,7 +85,7 @@ async fn headers(headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
         .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())))
         .collect();
     upgrade.on_upgrade(|mut socket| async move {
-        if say(&mut socket, lines).await.is_some() {
+        if send(&mut socket, lines).await.is_some() {
             echo_all(&mut socket).await;
         }
     })
@@ -107,6 +107,6 @@ async fn echo_all(socket: &mut WebSocket) {
 }
 
 /// Sends a message; `None` when the client is gone.
-async fn say(socket: &mut WebSocket, message: impl Into<Message>) -> Option<()> {
+async fn send(socket: &mut WebSocket, message: impl Into<Message>) -> Option<()> {
     socket.send(message.into()).await.ok()
 }

@@ -22,7 +22,7 @@ const SRV: u16 = 33;
 
 /// The responses of the server.
 #[derive(Clone, Debug)]
-pub(crate) enum Says {
+pub(crate) enum Reply {
     /// These records, of the queried type.
     Records(Vec<Data>),
     /// This error code.
@@ -54,7 +54,7 @@ pub(crate) struct DnsServer {
 }
 
 struct State {
-    says: Says,
+    reply: Reply,
     ttl: u32,
     questions: usize,
 }
@@ -65,11 +65,11 @@ pub(crate) fn ips(ips: &[&str]) -> Vec<Data> {
 }
 
 impl DnsServer {
-    pub(crate) async fn start(says: Says) -> Self {
+    pub(crate) async fn start(reply: Reply) -> Self {
         let (udp, tcp) = sockets().await;
         let addr = udp.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
-            says,
+            reply,
             ttl: 3600,
             questions: 0,
         }));
@@ -88,8 +88,8 @@ impl DnsServer {
     }
 
     /// Changes the responses.
-    pub(crate) fn say(&self, says: Says) {
-        self.state.lock().unwrap().says = says;
+    pub(crate) fn reply_with(&self, reply: Reply) {
+        self.state.lock().unwrap().reply = reply;
     }
 
     /// Number of queries so far.
@@ -143,31 +143,31 @@ impl State {
         self.questions += 1;
         let ttl = self.ttl;
         let with = |data: &[Data]| Answer::to(question).records(data, ttl).finish();
-        Some(match &self.says {
-            Says::Records(data) => with(data),
-            Says::Code(code) => {
+        Some(match &self.reply {
+            Reply::Records(data) => with(data),
+            Reply::Code(code) => {
                 let mut answer = Answer::to(question).finish();
                 answer[3] |= code;
                 answer
             }
-            Says::Garbage => b"\xff\x00 this is no answer at all".to_vec(),
-            Says::OnlyByTcp(data) if by_tcp => with(data),
-            Says::OnlyByTcp(_) => {
+            Reply::Garbage => b"\xff\x00 this is no answer at all".to_vec(),
+            Reply::OnlyByTcp(data) if by_tcp => with(data),
+            Reply::OnlyByTcp(_) => {
                 let mut answer = Answer::to(question).finish();
                 answer[2] |= 0b10; // TC
                 answer
             }
-            Says::ToAnother(data) => {
+            Reply::ToAnother(data) => {
                 let mut answer = with(data);
                 answer[0] ^= 0xff;
                 answer
             }
-            Says::ByAlias(data) => {
+            Reply::ByAlias(data) => {
                 let mut answer = Answer::to(question);
                 answer.alias(ttl);
                 answer.records(data, ttl).finish()
             }
-            Says::Silence => return None,
+            Reply::Silence => return None,
         })
     }
 }

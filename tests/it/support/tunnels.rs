@@ -31,7 +31,7 @@ pub(crate) fn opposite(side: Side) -> Side {
 }
 
 /// The bytes of a frame as this side sends it: masked by a client, unmasked by an upstream.
-pub(crate) fn said_by(side: Side, frame: Frame) -> Vec<u8> {
+pub(crate) fn encoded_by(side: Side, frame: Frame) -> Vec<u8> {
     match side {
         Side::Client => masked(frame),
         _ => unmasked(frame),
@@ -43,12 +43,12 @@ pub(crate) struct ProxyServer {
     server: Server,
     registry: Registry,
     drain: Drain,
-    told: watch::Sender<Told>,
+    events: watch::Sender<Events>,
 }
 
 /// The recorded events of tunnels.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Events {
     /// Tunnels that were established.
     pub(crate) opened: Vec<TunnelInfo>,
     /// Tunnels that ended.
@@ -92,10 +92,10 @@ impl ProxyServer {
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
         serve: impl AsyncFnOnce(Router) -> Server,
     ) -> Self {
-        let told = watch::Sender::new(Told::default());
+        let events = watch::Sender::new(Events::default());
         let layer = ProxyLayer::new(pool)
             .matching(path("/ws/*"))
-            .observer(Watcher(told.clone()));
+            .observer(RecordingObserver(events.clone()));
         let layer = settings(layer);
         let (registry, drain) = (layer.registry(), layer.drain());
         let app = Router::new().fallback(|| async { "inner" }).layer(layer);
@@ -103,7 +103,7 @@ impl ProxyServer {
             server: serve(app).await,
             registry,
             drain,
-            told,
+            events,
         }
     }
 
@@ -123,48 +123,50 @@ impl ProxyServer {
     }
 
     /// The events recorded so far.
-    pub(crate) fn told(&self) -> Told {
-        self.told.borrow().clone()
+    pub(crate) fn events(&self) -> Events {
+        self.events.borrow().clone()
     }
 
     /// Waits until the events fulfill `condition`.
     pub(crate) async fn wait_for(
         &self,
         what: &str,
-        mut condition: impl FnMut(&Told) -> bool,
-    ) -> Told {
-        let mut told = self.told.subscribe();
-        let seen = within(what, told.wait_for(|told| condition(told))).await;
-        seen.expect("the gate keeps the sender").clone()
+        mut condition: impl FnMut(&Events) -> bool,
+    ) -> Events {
+        let mut events = self.events.subscribe();
+        let seen = within(what, events.wait_for(|events| condition(events))).await;
+        seen.expect("the proxy keeps the sender").clone()
     }
 
     /// Waits for the end of the only tunnel so far, and returns its report. By then the registry
     /// has forgotten the tunnel.
     pub(crate) async fn report(&self) -> TunnelReport {
-        let told = self
-            .wait_for("the tunnel's end", |told| !told.closed.is_empty())
+        let events = self
+            .wait_for("the tunnel's end", |events| !events.closed.is_empty())
             .await;
-        assert_eq!(told.closed.len(), 1, "{told:?}");
+        assert_eq!(events.closed.len(), 1, "{events:?}");
         assert_eq!(self.registry.count(), 0);
-        told.closed[0].1.clone()
+        events.closed[0].1.clone()
     }
 }
 
 #[derive(Debug)]
-struct Watcher(watch::Sender<Told>);
+struct RecordingObserver(watch::Sender<Events>);
 
-impl Observer for Watcher {
+impl Observer for RecordingObserver {
     fn handshake_rejected(&self, _handshake: &wsplice::RequestInfo<'_>, error: &wsplice::Error) {
-        self.0.send_modify(|told| told.rejected.push(error.kind()));
+        self.0
+            .send_modify(|events| events.rejected.push(error.kind()));
     }
 
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
-        self.0.send_modify(|told| told.opened.push(tunnel.clone()));
+        self.0
+            .send_modify(|events| events.opened.push(tunnel.clone()));
     }
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
         let closed = (tunnel.clone(), report.clone());
-        self.0.send_modify(|told| told.closed.push(closed));
+        self.0.send_modify(|events| events.closed.push(closed));
     }
 }
 
@@ -220,22 +222,22 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// Opens a tunnel through the proxy to the upstream.
-    pub(crate) async fn open(gate: &ProxyServer, yard: &mut AcceptingUpstream) -> Self {
-        Self::open_with(gate, yard, "/ws/room", &[]).await
+    pub(crate) async fn open(proxy: &ProxyServer, accepting: &mut AcceptingUpstream) -> Self {
+        Self::open_with(proxy, accepting, "/ws/room", &[]).await
     }
 
     /// Opens a tunnel with a path and further headers of its own.
     pub(crate) async fn open_with(
-        gate: &ProxyServer,
-        yard: &mut AcceptingUpstream,
+        proxy: &ProxyServer,
+        accepting: &mut AcceptingUpstream,
         path: &str,
         extra: &[(&str, &str)],
     ) -> Self {
-        let mut client = RawClient::connect(gate.addr()).await;
+        let mut client = RawClient::connect(proxy.addr()).await;
         let head = client.handshake(path, extra).await;
         assert_eq!(head.status(), 101, "{}", String::from_utf8_lossy(&head.raw));
         assert_eq!(head.get("sec-websocket-accept"), Some(ACCEPT));
-        let upstream = yard.next().await;
+        let upstream = accepting.next().await;
         Self { client, upstream }
     }
 
@@ -260,7 +262,7 @@ impl Ends {
 
     /// Sends a frame from one side; the other must get exactly that.
     pub(crate) async fn pass_frame(&mut self, from: Side, frame: Frame) {
-        self.pass(from, &said_by(from, frame)).await;
+        self.pass(from, &encoded_by(from, frame)).await;
     }
 
     /// Waits for the next frame at this side.
@@ -316,8 +318,8 @@ pub(crate) async fn one_tunnel() -> (ProxyServer, AcceptingUpstream, Ends) {
 pub(crate) async fn one_tunnel_with(
     settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
 ) -> (ProxyServer, AcceptingUpstream, Ends) {
-    let mut yard = AcceptingUpstream::start().await;
-    let gate = ProxyServer::with([yard.url()], settings).await;
-    let ends = Ends::open(&gate, &mut yard).await;
-    (gate, yard, ends)
+    let mut accepting = AcceptingUpstream::start().await;
+    let proxy = ProxyServer::with([accepting.url()], settings).await;
+    let ends = Ends::open(&proxy, &mut accepting).await;
+    (proxy, accepting, ends)
 }
