@@ -51,7 +51,7 @@ pub(crate) const PROBE_JITTER: f64 = 0.1;
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const FAILS: u32 = 3;
 
-/// Over how long the tunnels of an unhealthy upstream are closed.
+/// Time over which the tunnels of an unhealthy upstream are closed.
 pub(crate) const SPREAD: Duration = Duration::from_secs(5);
 
 const SLOW_START: Duration = Duration::from_secs(30);

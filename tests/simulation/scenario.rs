@@ -96,7 +96,7 @@ async fn steady(mut recorder: EpisodeRecorder<'_>) -> Episode {
     recorder.end()
 }
 
-/// And reached again after a while.
+/// Cuts upstreams off, and reconnects them after a while.
 async fn cut_off(mut recorder: EpisodeRecorder<'_>) -> Episode {
     for upstream in recorder.affected() {
         upstream.cut_off();
@@ -122,7 +122,7 @@ async fn kill(mut recorder: EpisodeRecorder<'_>) -> Episode {
     recorder.end()
 }
 
-/// One after the other.
+/// Restarts upstreams one after the other.
 async fn restart(mut recorder: EpisodeRecorder<'_>) -> Episode {
     for upstream in recorder.affected() {
         let restarted = tokio::spawn(restarted(Arc::clone(upstream)));

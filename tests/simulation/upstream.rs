@@ -23,7 +23,7 @@ use super::{
     websocket::{Frame, WebSocket, header},
 };
 
-/// One way between a proxy and an upstream.
+/// Latency of one direction between a proxy and an upstream.
 const LATENCY: Duration = Duration::from_millis(1);
 
 /// Time of a handshake at an upstream, which does one after the other.

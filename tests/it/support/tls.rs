@@ -56,7 +56,7 @@ impl Listener for Secured {
     type Io = server::TlsStream<TcpStream>;
     type Addr = SocketAddr;
 
-    /// One handshake after the other.
+    /// One handshake is performed after the other.
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         let (tcp, peer) = self.tcp.accept().await.expect("a connection");
         tcp.set_nodelay(true).expect("TCP_NODELAY");

@@ -36,7 +36,7 @@ pub(super) struct Driver {
     pinging: Pinging,
     idle_timeout: Duration,
     openers: Weak<Connection>,
-    /// For the logs.
+    /// Address of the upstream, for the logs.
     upstream: Box<str>,
     alarm: Pin<Box<Sleep>>,
 }
