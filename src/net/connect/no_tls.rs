@@ -4,7 +4,7 @@ use std::io;
 
 use crate::net::transport::Transport;
 
-use super::{Agreed, Alpn};
+use super::alpn::{Agreed, Alpn};
 
 /// A TLS configuration, of which there are none.
 #[derive(Clone, Debug)]

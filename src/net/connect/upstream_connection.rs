@@ -2,7 +2,10 @@
 
 use crate::{error::Error, net::transport::Transport};
 
-use super::{Address, Dialer, HttpVersion, ProxyHeader, StreamSlot};
+use super::{
+    address::Address, dialer::Dialer, http_version::HttpVersion, http2::StreamSlot,
+    proxy_protocol::ProxyHeader,
+};
 
 /// A connection on which a request can be sent to an upstream.
 #[derive(Debug)]

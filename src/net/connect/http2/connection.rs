@@ -1,4 +1,4 @@
-//! A shared connection, and its stream slots.
+//! A shared connection, and the count of its streams.
 
 use std::{
     fmt,
@@ -8,27 +8,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{
-    Reason, SendStream,
-    client::{ResponseFuture, SendRequest},
-};
-use http::{Request, uri::Scheme};
+use h2::client::SendRequest;
+use http::uri::Scheme;
 use tokio::time::Instant;
 
 use crate::instant::saturating_add;
-
-use super::peer::Peer;
 
 /// A shared connection, as the openers of its streams see it.
 pub(super) struct Connection {
     state: Mutex<State>,
     max_streams: usize,
-    scheme: Scheme,
+    pub(super) scheme: Scheme,
 }
 
 struct State {
-    /// `None` once no more streams may be opened. When it and all streams are dropped, h2 closes
-    /// the connection.
+    /// None once no more streams may be opened. When it and all streams are dropped, h2 closes the
+    /// connection.
     sender: Option<SendRequest<Bytes>>,
     streams: usize,
     /// When the last stream ended, or the connection was opened.
@@ -53,33 +48,29 @@ impl Connection {
         }
     }
 
-    /// Whether streams may still be opened on it, if there is a free slot.
+    /// Whether streams may still be opened on it, if there is room.
     pub(super) fn is_open(&self) -> bool {
         self.state().check().is_some()
     }
 
     /// Takes the slot of a stream, if one is free.
-    pub(super) fn take(self: &Arc<Self>, peer: &Arc<Peer>) -> Option<StreamSlot> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<(SendRequest<Bytes>, StreamGuard)> {
         let mut state = self.state();
         let sender = state.check()?.clone();
-        // RFC 9113 §5.1.2: the upstream may change its limit at any time.
+        // RFC 9113 §5.1.2: the upstream may change its mind at any time.
         if state.streams >= self.max_streams.min(sender.current_max_send_streams()) {
             return None;
         }
         state.streams += 1;
-        Some(StreamSlot {
-            sender,
-            peer: Arc::clone(peer),
-            guard: StreamGuard(Arc::clone(self)),
-        })
+        Some((sender, StreamGuard(Arc::clone(self))))
     }
 
-    /// Opens no more streams. Open streams go on.
+    /// Opens no more streams. Those that are open go on.
     pub(super) fn close(&self) {
         self.state().sender = None;
     }
 
-    /// Closes the connection if it has been idle for that long; returns when to check again.
+    /// Closes the connection if it has been idle for that long; when to look again.
     pub(super) fn close_if_idle(&self, limit: Duration, now: Instant) -> Instant {
         let mut state = self.state();
         if state.streams > 0 {
@@ -99,7 +90,7 @@ impl Connection {
 }
 
 impl State {
-    /// The sender for new streams, unless the connection is over or the upstream has announced its
+    /// The way to open streams, unless the connection is over or the upstream has announced its
     /// end (RFC 9113 §6.8).
     fn check(&mut self) -> Option<&mut SendRequest<Bytes>> {
         let sender = self.sender.as_mut()?;
@@ -121,81 +112,9 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Slot for a stream that is not open yet.
-pub(crate) struct StreamSlot {
-    sender: SendRequest<Bytes>,
-    peer: Arc<Peer>,
-    guard: StreamGuard,
-}
-
 /// Guard of an open stream: frees the slot when it is dropped.
 #[derive(Debug)]
-pub(crate) struct StreamGuard(Arc<Connection>);
-
-/// A stream on which a request was sent.
-pub(crate) struct Opened {
-    pub(crate) response: ResponseFuture,
-    pub(crate) sending: SendStream<Bytes>,
-    pub(crate) guard: StreamGuard,
-}
-
-/// The connections to an upstream on which a request was tried.
-#[derive(Debug)]
-pub(crate) struct Tried {
-    pub(super) peer: Arc<Peer>,
-    pub(super) connections: Vec<Arc<Connection>>,
-}
-
-impl StreamSlot {
-    /// `https` behind TLS, else `http` (RFC 8441 §5).
-    pub(crate) fn scheme(&self) -> Scheme {
-        self.guard.0.scheme.clone()
-    }
-
-    /// Sends a request, whose body is the bytes sent on the stream.
-    ///
-    /// # Errors
-    ///
-    /// The connection has ended meanwhile, or the request is not a valid one.
-    pub(crate) fn open(mut self, request: Request<()>) -> Result<Opened, h2::Error> {
-        let (response, sending) = self.sender.send_request(request, false)?;
-        Ok(Opened {
-            response,
-            sending,
-            guard: self.guard,
-        })
-    }
-}
-
-impl Tried {
-    pub(crate) fn on(slot: &StreamSlot) -> Self {
-        Self {
-            peer: Arc::clone(&slot.peer),
-            connections: vec![Arc::clone(&slot.guard.0)],
-        }
-    }
-
-    pub(crate) fn add(&mut self, slot: &StreamSlot) {
-        self.connections.push(Arc::clone(&slot.guard.0));
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.connections.len()
-    }
-}
-
-/// Whether the upstream has certainly not processed the request that failed so, which is then
-/// safe to send again on another connection (RFC 9113 §8.7).
-pub(crate) fn is_unprocessed(error: &h2::Error) -> bool {
-    // A GOAWAY of the upstream reaches only streams above its last (§6.8).
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
-}
-
-impl fmt::Debug for StreamSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StreamSlot").field(&self.guard.0).finish()
-    }
-}
+pub(crate) struct StreamGuard(pub(super) Arc<Connection>);
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {

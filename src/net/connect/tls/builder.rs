@@ -1,19 +1,21 @@
 //! Builder of TLS configurations.
 
-use std::{error, fmt, sync::Arc};
+use std::sync::Arc;
 
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
-    client::WebPkiServerVerifier,
     crypto::CryptoProvider,
     pki_types::{
         CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, pem::PemObject,
     },
 };
 
-use crate::error::display_error;
-
-use super::{Tls, insecure::AcceptAny, roots};
+use super::{
+    insecure::AcceptAny,
+    invalid::InvalidTls,
+    roots::{self, verifier},
+    secure::Tls,
+};
 
 /// Builder of a [`Tls`] configuration.
 ///
@@ -46,31 +48,10 @@ enum Verification {
     None,
 }
 
-/// An invalid TLS setting.
-///
-/// The reason that a reader or verifier gave is the source; `{error:#}` prints both in one line.
-#[derive(Debug)]
-pub struct InvalidTls {
-    message: &'static str,
-    source: Option<Box<dyn error::Error + Send + Sync>>,
-}
-
-impl InvalidTls {
-    pub(super) fn new(
-        message: &'static str,
-        source: impl Into<Box<dyn error::Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            message,
-            source: Some(source.into()),
-        }
-    }
-
-    pub(super) const fn without_source(message: &'static str) -> Self {
-        Self {
-            message,
-            source: None,
-        }
+impl Tls {
+    /// Starts a builder.
+    pub fn builder() -> TlsBuilder {
+        TlsBuilder::new()
     }
 }
 
@@ -195,22 +176,6 @@ impl TlsBuilder {
     }
 }
 
-/// A verifier with these roots and lists.
-pub(super) fn verifier(
-    roots: RootCertStore,
-    provider: Arc<CryptoProvider>,
-    revoked: Vec<CertificateRevocationListDer<'static>>,
-) -> Result<Arc<WebPkiServerVerifier>, InvalidTls> {
-    let mut builder = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
-    if !revoked.is_empty() {
-        // The lists of one authority do not cover the certificates of others.
-        builder = builder.with_crls(revoked).allow_unknown_revocation_status();
-    }
-    builder
-        .build()
-        .map_err(|error| InvalidTls::new("the root certificates cannot be used", error))
-}
-
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
@@ -230,16 +195,4 @@ fn provider() -> Arc<CryptoProvider> {
 #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(tokio_rustls::rustls::crypto::ring::default_provider())
-}
-
-impl fmt::Display for InvalidTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        display_error(self, f, |f| f.write_str(self.message))
-    }
-}
-
-impl error::Error for InvalidTls {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
 }

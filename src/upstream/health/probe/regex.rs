@@ -8,7 +8,8 @@ use crate::error::display_error;
 
 use super::{expect::Expect, http::HttpProbe, websocket::WebSocketProbe};
 
-/// A text that is not a regular expression. The source is the regex error that says why.
+/// Error of an expectation that is not a valid regular expression. The source is the error of the
+/// parser.
 #[derive(Clone, Debug)]
 pub struct InvalidExpectation {
     source: regex::Error,
@@ -16,11 +17,11 @@ pub struct InvalidExpectation {
 
 impl HttpProbe {
     /// Expects that an expression, in the syntax of the `regex` crate, matches somewhere in the
-    /// body, as far as [it is read](Self::body_limit).
+    /// body, within the [limit](Self::body_limit).
     ///
     /// # Errors
     ///
-    /// When the expression does not compile, or would be too large.
+    /// The expression does not compile, or would be too large.
     ///
     /// # Examples
     ///
@@ -42,7 +43,7 @@ impl WebSocketProbe {
     ///
     /// # Errors
     ///
-    /// When the expression does not compile, or would be too large.
+    /// The expression does not compile, or would be too large.
     pub fn expect_text_match(self, expression: &str) -> Result<Self, InvalidExpectation> {
         Ok(self.expecting(compile(expression)?))
     }
