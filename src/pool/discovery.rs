@@ -204,8 +204,16 @@ impl Follower {
     fn record_failure(&self, pool: &Pool, error: DiscoverError) {
         let kept = pool.len();
         match self.status.borrow().failures {
-            0 => tracing::warn!(%error, kept, "upstreams cannot be found"),
-            _ => tracing::debug!(%error, kept, "upstreams still cannot be found"),
+            0 => tracing::warn!(
+                error = format_args!("{error:#}"),
+                kept,
+                "upstreams cannot be found"
+            ),
+            _ => tracing::debug!(
+                error = format_args!("{error:#}"),
+                kept,
+                "upstreams still cannot be found"
+            ),
         }
         for observer in pool.state.notifier.observers() {
             if catch_panic(|| observer.discovery_failed(&error)).is_err() {

@@ -63,7 +63,11 @@ impl EventReporter {
         if error.side() == Side::Upstream {
             return;
         }
-        tracing::debug!(%error, "{} rejected", self.subject.name());
+        tracing::debug!(
+            error = format_args!("{error:#}"),
+            "{} rejected",
+            self.subject.name()
+        );
         let Some(observer) = &self.settings.observer else {
             return;
         };
@@ -77,7 +81,12 @@ impl EventReporter {
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
         self.report_health(attempt, health_event(attempt, error));
         let upstream = attempt.upstream();
-        tracing::warn!(upstream, %error, "{} failed", self.subject.name());
+        tracing::warn!(
+            upstream,
+            error = format_args!("{error:#}"),
+            "{} failed",
+            self.subject.name()
+        );
         let Some(observer) = &self.settings.observer else {
             return;
         };

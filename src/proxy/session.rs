@@ -206,7 +206,11 @@ async fn hand_over(
 
 fn tell_lost(settings: &Settings, listed: &Listed, error: &Error) {
     let info = listed.entry().info();
-    tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel stood");
+    tracing::debug!(
+        tunnel = info.id,
+        error = format_args!("{error:#}"),
+        "client lost before the tunnel stood"
+    );
     if let Some(observer) = &settings.observer {
         let shown = RequestInfo {
             path: &info.path,

@@ -125,7 +125,7 @@ async fn upstreams_that_only_pretend_are_found_with_their_cause() {
             "hangs unhealthy: 3 consecutive probe failures: handshake timed out after 5s",
             "mute unhealthy: 3 consecutive probe failures: pong timed out after 5s",
             "wrong unhealthy: 3 consecutive probe failures: \
-             the upstream's 101 answer is not valid: the Sec-WebSocket-Accept header does not match the key",
+             the upstream's 101 response is not valid: the Sec-WebSocket-Accept header does not match the key",
         ]
     );
     assert_eq!(used(&pool), ["good"]);

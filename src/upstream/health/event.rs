@@ -140,7 +140,7 @@ impl HealthEventKind {
     #[must_use]
     pub fn of_error(error: &Error) -> Option<Self> {
         match error.kind() {
-            _ if error.is_lack_of_descriptors() => None,
+            _ if error.is_out_of_descriptors() => None,
             kind @ (ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectTimeout) => {
                 Some(Self::ConnectFailed(kind))
             }
@@ -193,7 +193,7 @@ impl HealthEventKind {
             Self::TunnelEnded { .. } => Signal::Neutral,
             Self::ProbeFailed {
                 reason: ProbeFailure::Failed(error),
-            } if error.is_lack_of_descriptors() => Signal::Neutral,
+            } if error.is_out_of_descriptors() => Signal::Neutral,
             Self::ProbeFailed { .. }
             | Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)
@@ -230,7 +230,7 @@ impl fmt::Display for HealthEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ProbePassed { latency } => write!(f, "probe passed in {latency:?}"),
-            Self::ProbeFailed { reason } => reason.fmt(f),
+            Self::ProbeFailed { reason } => write!(f, "{reason:#}"),
             Self::ConnectFailed(kind) | Self::HandshakeFailed(kind) => Error::new(*kind).fmt(f),
             Self::Answered { status } | Self::Forwarded { status } => {
                 write!(f, "responded with {status}")

@@ -4,9 +4,12 @@ use std::{error, fmt, sync::Arc};
 
 use regex::bytes::Regex;
 
+use crate::error::display_error;
+
 use super::{expect::Expect, http::HttpProbe, websocket::WebSocketProbe};
 
-/// Error of an expectation that is not a valid regular expression.
+/// Error of an expectation that is not a valid regular expression. The source is the error of the
+/// parser.
 #[derive(Clone, Debug)]
 pub struct InvalidExpectation {
     source: regex::Error,
@@ -64,7 +67,9 @@ impl Expect for Matching {
 
 impl fmt::Display for InvalidExpectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the expected expression does not compile")
+        display_error(self, f, |f| {
+            f.write_str("the expected expression does not compile")
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     net::connect::{
-        Address, Connect, Dialer, HttpVersion, KeptAlive, ProxyHeader, ProxyProtocol,
+        Address, Connect, Dialer, HttpVersion, KeepAliveScope, ProxyHeader, ProxyProtocol,
         UpstreamConnection,
     },
     net::transport::Transport,
@@ -61,7 +61,7 @@ impl ProbeTarget {
         let dialer = Dialer {
             connect_timeout: UNBOUNDED,
             // A probe is too short for keep-alive.
-            tcp_keep_alive: KeptAlive::None,
+            tcp_keep_alive: KeepAliveScope::None,
             tls_timeout: UNBOUNDED,
             ..dialer
         };

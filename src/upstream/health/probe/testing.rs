@@ -177,7 +177,7 @@ pub(crate) async fn event(probe: &dyn Probe, connector: Arc<dyn Connect>) -> Hea
 pub(crate) async fn outcome(probe: &dyn Probe, connector: Arc<dyn Connect>) -> Result<(), String> {
     match event(probe, connector).await.kind {
         HealthEventKind::ProbePassed { .. } => Ok(()),
-        HealthEventKind::ProbeFailed { reason } => Err(reason.to_string()),
+        HealthEventKind::ProbeFailed { reason } => Err(format!("{reason:#}")),
         other => panic!("no outcome of a probe: {other:?}"),
     }
 }
