@@ -130,7 +130,11 @@ mod upstream;
 pub mod frame;
 
 pub use self::http::{
-    forward::ForwardHttp, handshake::InvalidUpgradeResponse, head, headers, matcher, upgrade,
+    forward::ForwardHttp,
+    handshake::{
+        AcceptedHandshake, InvalidUpgradeResponse, RefusedBody, UpstreamHandshake, UpstreamResponse,
+    },
+    head, headers, matcher, upgrade,
 };
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use net::{
@@ -145,7 +149,7 @@ pub use proxy::{
     Proxy, ProxyLayer, RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };
 pub use tunnel::{
-    Framing, KeepAlive, Limits, Tunnel, TunnelConfig,
+    Framing, KeepAlive, Limits, Tunnel, TunnelBuilder, TunnelConfig, TunnelHandle,
     drain::{Drain, Drained},
     registry::{LegStatus, Registry, TunnelStatus},
     report::{

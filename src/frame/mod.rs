@@ -68,12 +68,12 @@ mod scanner;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::extensions::Extensions;
 pub use self::{
     close_code::CloseCode,
     close_frame::CloseFrame,
     control::{ControlFrame, EncodedControl, MAX_CONTROL_LEN},
     error::{ControlError, HeaderError},
+    extensions::Extensions,
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
     inline_bytes::InlineBytes,
     message::{MessageProgress, MessageTracker},

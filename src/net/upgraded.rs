@@ -19,12 +19,19 @@ use tokio::net::UnixStream;
 
 use super::transport::Transport;
 
-/// Unwraps the socket where hyper's own server or hyper-util's auto server holds a plain one, and
-/// returns the bytes that were read ahead behind the handshake.
-///
-/// All other streams (TLS, HTTP/2, a stream of the host's) are used through hyper, which replays
-/// the read-ahead bytes by itself.
-pub(crate) fn from_upgraded(upgraded: Upgraded) -> (Transport, Bytes) {
+impl Transport {
+    /// Unwraps the socket where hyper's own server or hyper-util's auto server holds a plain one,
+    /// and returns the bytes that were read ahead behind the handshake.
+    ///
+    /// All other streams (TLS, HTTP/2, a stream of the host's) are used through hyper, which replays
+    /// the read-ahead bytes by itself.
+    #[must_use]
+    pub fn from_upgraded(upgraded: Upgraded) -> (Self, Bytes) {
+        from_upgraded(upgraded)
+    }
+}
+
+fn from_upgraded(upgraded: Upgraded) -> (Transport, Bytes) {
     let upgraded = match downcast::<TcpStream>(upgraded) {
         Ok((tcp, read_ahead)) => return (tcp.into(), read_ahead),
         Err(upgraded) => upgraded,

@@ -10,7 +10,6 @@ use crate::{
     http::headers::ClientScheme,
     net::connect::InvalidAddress,
     observe::Observer,
-    tunnel::registry::Registry,
     upstream::Upstream,
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance, Candidate},
@@ -300,11 +299,6 @@ impl Pool {
     /// Reports changes of upstreams to this observer, for as long as it lives.
     pub(crate) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
         self.state.attach_observer(observer);
-    }
-
-    /// Adds a registry that lists tunnels of this pool, so that the pool can close them.
-    pub(crate) fn attach(&self, registry: &Registry) {
-        self.state.attach(registry);
     }
 
     /// Returns the header that the policy adds to the response of the picked upstream.

@@ -14,7 +14,6 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     net::connect::Dialer,
     observe::{Observer, UpstreamChange},
-    tunnel::registry::{Registry, WeakRegistry},
     upstream::admission::AdmissionCounters,
     upstream::retry::BudgetWindow,
     upstream::{Member, Upstream},
@@ -47,7 +46,6 @@ pub(crate) struct State {
     pub(super) comparison: Mutex<Option<Instant>>,
     /// Dialer of the newest layer.
     dialer: Mutex<Dialer>,
-    registries: Mutex<Vec<WeakRegistry>>,
     close_orders: AtomicU32,
     queue: Queue,
     retry_window: Mutex<BudgetWindow>,
@@ -71,7 +69,6 @@ impl State {
             waker: Arc::default(),
             comparison: Mutex::default(),
             dialer: Mutex::default(),
-            registries: Mutex::default(),
             close_orders: AtomicU32::new(0),
             queue: Queue::default(),
             retry_window: Mutex::default(),
@@ -211,13 +208,6 @@ impl State {
         self.notifier.attach(observer);
     }
 
-    /// Adds a registry that lists tunnels to this pool's upstreams.
-    pub(super) fn attach(&self, registry: &Registry) {
-        let mut registries = lock(&self.registries);
-        registries.retain(|registry| registry.upgrade().is_some());
-        registries.push(registry.downgrade());
-    }
-
     /// Returns the number of close orders so far. A lease that reads it before the member set can
     /// tell which orders came later.
     pub(super) fn close_orders(&self) -> u32 {
@@ -230,21 +220,13 @@ impl State {
             .fetch_add(1, Ordering::AcqRel)
             .wrapping_add(1)
     }
-
-    pub(super) fn registries(&self) -> Vec<Registry> {
-        let registries = lock(&self.registries);
-        registries
-            .iter()
-            .filter_map(WeakRegistry::upgrade)
-            .collect()
-    }
 }
 
 #[cfg(test)]
 impl State {
-    /// Returns the number of registries and observers that are kept, gone or not.
-    pub(super) fn remembered_layers(&self) -> (usize, usize) {
-        (lock(&self.registries).len(), self.notifier.remembered())
+    /// Returns the number of observers that are kept, gone or not.
+    pub(super) fn remembered_observers(&self) -> usize {
+        self.notifier.remembered()
     }
 }
 

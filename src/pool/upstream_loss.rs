@@ -31,15 +31,10 @@ impl State {
             spread,
             reason,
         };
-        // Before the registry is read: a tunnel that is registered later sees the order.
+        // Before the open tunnels are read: a tunnel that opens later sees the order.
         member.set_close_order(order);
-        let name = member.upstream().name();
-        for registry in self.registries() {
-            for entry in registry.entries() {
-                if *entry.info().upstream == *name {
-                    entry.tell(close(&order, now));
-                }
-            }
+        for entry in member.open_tunnels().entries() {
+            entry.send_command(close(&order, now));
         }
     }
 }
@@ -50,7 +45,7 @@ impl Pool {
     pub(crate) fn close_if_lost(&self, lease: &Lease, entry: &Entry) {
         let order = lease.member().close_order();
         if let Some(order) = order.filter(|order| lease.is_before(order)) {
-            entry.tell(close(&order, Instant::now()));
+            entry.send_command(close(&order, Instant::now()));
         }
     }
 }

@@ -52,6 +52,11 @@ impl EventReporter {
         &self.settings
     }
 
+    /// Returns the time at which the request was taken up.
+    pub(super) const fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
     /// Returns the requested path, without its query.
     pub(super) const fn path(&self) -> &str {
         &self.path

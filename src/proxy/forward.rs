@@ -20,7 +20,7 @@ use crate::{
     },
     http::handshake::adapt_version,
     http::headers::ClientInfo,
-    tunnel::drain::Exchange,
+    tunnel::registry::InFlightRequest,
     upstream::Upstream,
     upstream::admission::AdmissionKind,
 };
@@ -81,7 +81,7 @@ struct OutboundRequest {
     upload: Arc<UploadProgress>,
     /// Whether the request may be repeated after it was sent.
     is_retryable: bool,
-    exchange: Exchange,
+    in_flight: InFlightRequest,
 }
 
 /// Failure of one attempt, with the body if nothing was sent.
@@ -108,7 +108,7 @@ impl ForwardPipeline {
             upload: UploadProgress::new(&body),
             // RFC 9110 §9.2.2
             is_retryable: head.method.is_idempotent() && framing == BodyFraming::None,
-            exchange: settings.drain.enter_exchange(),
+            in_flight: settings.drain.enter_request(),
         };
         self.try_upstreams(&head, body, outbound).await
     }
@@ -141,7 +141,7 @@ impl ForwardPipeline {
                         let guard = ExchangeGuard {
                             reporter: Arc::clone(&self.reporter),
                             attempt,
-                            exchange: outbound.exchange,
+                            in_flight: outbound.in_flight,
                         };
                         return Ok(self.relay(download, Some(guard), policy_header));
                     }
@@ -168,7 +168,7 @@ impl ForwardPipeline {
         error: Error,
         outbound: &OutboundRequest,
     ) -> Result<Error, FallbackOutcome> {
-        if outbound.exchange.is_cut() {
+        if outbound.in_flight.is_cut() {
             return Err(Error::with_source(ErrorKind::Draining, error).into());
         }
         match error.side() {
@@ -249,7 +249,7 @@ impl ForwardPipeline {
         Connection::open(
             transport.await?,
             settings.head_limits,
-            outbound.exchange.cuts(),
+            outbound.in_flight.cuts(),
         )
         .await
     }

@@ -333,7 +333,6 @@ impl<T> ProxyLayer<T> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         self.settings.pool.attach_observer(&observer);
         self.with(|settings| settings.observer = Some(observer))
-            .with_tunnel(|tunnel| tunnel)
     }
 
     /// Returns the registry of open tunnels.
@@ -367,7 +366,7 @@ impl<T> ProxyLayer<T> {
     fn with_tunnel(self, change: impl FnOnce(TunnelConfig) -> TunnelConfig) -> Self {
         self.with(|settings| {
             let config = Arc::make_mut(&mut settings.tunnel);
-            *config = change(config.clone()).observed(settings.observer.clone());
+            *config = change(config.clone());
         })
     }
 }

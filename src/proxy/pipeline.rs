@@ -136,9 +136,17 @@ impl HandshakePipeline<'_> {
             transport,
             read_ahead,
         } = accepted;
-        Session::new(self.settings, on_upgrade, transport, read_ahead, lease)
-            .enter(self.reporter.path().into(), &handshake.client, agreement)
-            .start();
+        let requested_at = self.reporter.started_at();
+        Session::new(
+            self.settings,
+            on_upgrade,
+            transport,
+            read_ahead,
+            lease,
+            requested_at,
+        )
+        .enter(self.reporter.path().into(), &handshake.client, agreement)
+        .start();
         response
     }
 }

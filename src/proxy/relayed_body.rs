@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{error::Error, http::forward::DownloadBody, tunnel::drain::Exchange};
+use crate::{error::Error, http::forward::DownloadBody, tunnel::registry::InFlightRequest};
 
 use super::{attempt::Attempt, event_reporter::EventReporter};
 
@@ -24,7 +24,7 @@ pub(super) struct RelayedBody {
 pub(super) struct ExchangeGuard {
     pub(super) reporter: Arc<EventReporter>,
     pub(super) attempt: Attempt,
-    pub(super) exchange: Exchange,
+    pub(super) in_flight: InFlightRequest,
 }
 
 impl RelayedBody {
@@ -36,7 +36,7 @@ impl RelayedBody {
 impl ExchangeGuard {
     /// Reports that the response failed, unless the drain aborted the exchange.
     fn report_failure(self, error: &Error) {
-        if !self.exchange.is_cut() {
+        if !self.in_flight.is_cut() {
             self.reporter.failed(&self.attempt, error);
         }
     }

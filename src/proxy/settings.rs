@@ -83,9 +83,8 @@ pub(super) struct Timeouts {
 impl Settings {
     pub(super) fn new(pool: Pool) -> Self {
         let registry = Registry::new();
-        pool.attach(&registry);
         let mut settings = Self {
-            drain: Drain::new(registry.clone()),
+            drain: Drain::new(&registry),
             registry,
             pool,
             matcher: None,

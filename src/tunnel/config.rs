@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{error::Side, frame::CloseFrame, observe::Observer, tunnel::report::TunnelEnd};
+use crate::{error::Side, frame::CloseFrame, task::catch_panic, tunnel::report::TunnelEnd};
 
 use super::{
     close::Farewell,
@@ -58,8 +58,6 @@ pub struct TunnelConfig {
     pub(super) client_limits: Limits,
     pub(super) upstream_limits: Limits,
     restyle: Option<Arc<Restyle>>,
-    /// Shared by all tunnels of a proxy, as the rest is.
-    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 type Restyle = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
@@ -81,7 +79,6 @@ impl TunnelConfig {
             client_limits: Limits::new(),
             upstream_limits: Limits::new(),
             restyle: None,
-            observer: None,
         }
     }
 
@@ -192,16 +189,16 @@ impl TunnelConfig {
             && self.half_close_timeout.is_some()
     }
 
-    /// Shows an observer the tunnels' pongs.
-    pub(crate) fn observed(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
-        self.observer = observer;
-        self
-    }
-
     /// The farewell with the user's wording.
     pub(super) fn worded(&self, end: &TunnelEnd, side: Side, farewell: Farewell) -> Farewell {
         match (farewell, &self.restyle) {
-            (Farewell::Close(frame), Some(restyle)) => Farewell::Close(restyle(end, side, frame)),
+            (Farewell::Close(frame), Some(restyle)) => {
+                let changed = catch_panic(|| restyle(end, side, frame.clone()));
+                Farewell::Close(changed.unwrap_or_else(|_| {
+                    tracing::error!("the function that changes close frames panicked");
+                    frame
+                }))
+            }
             (farewell, _) => farewell,
         }
     }

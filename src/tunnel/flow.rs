@@ -6,7 +6,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -245,18 +244,6 @@ impl Flow {
     pub(super) fn abandon_source(&mut self) {
         self.source = Source::Ended;
         self.held = None;
-    }
-
-    /// Puts bytes in front of what is read next.
-    pub(super) fn read_again(&mut self, bytes: &[u8]) {
-        let mut all = self.held.take().map_or_else(Vec::new, |held| held.bytes);
-        all.extend_from_slice(bytes);
-        self.held = Held::unread(all);
-    }
-
-    /// Takes out what was put in front.
-    pub(super) fn into_held(self) -> Bytes {
-        self.held.map_or_else(Bytes::new, |held| held.bytes.into())
     }
 
     /// Whether the figures, or those of the source's leg, changed since the last call.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     hash::hash,
     net::connect::Address,
+    tunnel::registry::TunnelGroup,
     upstream::admission::{Admission, AdmissionCounters},
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
@@ -31,6 +32,7 @@ pub(crate) struct Member {
 #[derive(Debug, Default)]
 struct MemberState {
     counters: AdmissionCounters,
+    open_tunnels: Arc<TunnelGroup>,
     /// Smoothed latency in microseconds, plus one; zero before the first sample.
     latency_us: AtomicU64,
     /// Whether a slow start is under way; spares the lock when none is.
@@ -97,6 +99,11 @@ impl Member {
 
     pub(crate) fn counters(&self) -> &AdmissionCounters {
         &self.state.counters
+    }
+
+    /// Open tunnels of the upstream, whichever layer they came by.
+    pub(crate) fn open_tunnels(&self) -> &Arc<TunnelGroup> {
+        &self.state.open_tunnels
     }
 
     /// Runs `act` on the upstream's health; `None` before the upstream is in a pool.

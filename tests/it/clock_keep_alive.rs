@@ -98,8 +98,9 @@ async fn both_legs_are_pinged_in_one_wake_up_and_nothing_else_wakes_a_quiet_tunn
     let (client, near_client) = duplex(1024);
     let (upstream, near_upstream) = duplex(1024);
     let config = TunnelConfig::new().keep_alive(KeepAlive::default());
-    let mut tunnel =
-        Tunnel::new(Transport::new(near_client), Transport::new(near_upstream)).config(config);
+    let mut tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream))
+        .config(config)
+        .build();
     let wakes = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&wakes);
     let _tunnel = tokio::spawn(poll_fn(move |cx| {

@@ -87,8 +87,9 @@ impl Rig {
     pub(crate) fn with_capacity(config: TunnelConfig, capacity: usize) -> Self {
         let (client, near_client) = End::new(Side::Client, capacity);
         let (upstream, near_upstream) = End::new(Side::Upstream, capacity);
-        let tunnel =
-            Tunnel::new(Transport::new(near_client), Transport::new(near_upstream)).config(config);
+        let tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream))
+            .config(config)
+            .build();
         Self {
             client,
             upstream,

@@ -70,7 +70,7 @@ async fn no_stall_spreads(version: HttpVersion) {
     for _ in STALLED..TUNNELS {
         sockets.push(connection.websocket("/ws/echo").await);
     }
-    assert_eq!(registry.count(), TUNNELS as u64);
+    assert_eq!(registry.count(), TUNNELS);
 
     let dropped = sockets.split_off(sockets.len() - DROPPED);
     let busy = sockets.split_off(FLOODED);

@@ -9,12 +9,14 @@ mod support_works;
 
 mod balance;
 mod clock_close;
+mod clock_drain;
 mod clock_health;
 mod clock_keep_alive;
 mod clock_kit;
 mod clock_limits;
 mod clock_opaque;
 mod clock_queue;
+mod clock_reports;
 mod clock_retry;
 mod clock_timers;
 mod clock_upstreams;
@@ -51,6 +53,7 @@ mod tcp_keep_alive;
 mod tls_client;
 #[cfg(feature = "ring")]
 mod tls_upstream;
+mod tunnel_alone;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;

@@ -25,8 +25,8 @@ async fn exchange(
 ) -> ([Vec<u8>; 2], TunnelReport) {
     let (near_client, mut client) = duplex(64 * 1024);
     let (near_upstream, mut upstream) = duplex(64 * 1024);
-    let tunnel = Tunnel::new(Transport::new(near_client), Transport::new(near_upstream));
-    let tunnel = tokio::spawn(tunnel.config(config));
+    let tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream));
+    let tunnel = tokio::spawn(tunnel.config(config).build());
     let [mut up, mut down] = sent;
     let mut cuts = cuts.iter().cycle();
     while !up.is_empty() || !down.is_empty() {

@@ -308,8 +308,8 @@ async fn play(scene: &Scene, config: TunnelConfig, ending: Ending) -> (Seen, See
     fastrand::seed(scene.seed);
     let (client, near_client) = duplex(scene.capacities.0);
     let (upstream, near_upstream) = duplex(scene.capacities.1);
-    let tunnel = Tunnel::new(Transport::new(near_client), Transport::new(near_upstream));
-    let tunnel = tokio::spawn(tunnel.config(config));
+    let tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream));
+    let tunnel = tokio::spawn(tunnel.config(config).build());
     let endpoint = |side: Side, stream, script: &Script, other: &Script, from: Side| {
         let (source, sink) = split(stream);
         let (orders, ordered) = mpsc::unbounded_channel();

@@ -18,6 +18,7 @@ type Some = matcher::PathMatcher;
 #[test]
 fn types_of_the_root() {
     are_debug_send_sync![
+        wsplice::AcceptedHandshake,
         wsplice::Admission,
         wsplice::BoxError,
         wsplice::ReceivedClose,
@@ -40,8 +41,11 @@ fn types_of_the_root() {
         wsplice::Pool,
         wsplice::Proxy<()>,
         wsplice::ProxyLayer,
+        wsplice::RefusedBody,
         wsplice::Registry,
         wsplice::OnUpstreamLoss,
+        wsplice::UpstreamHandshake,
+        wsplice::UpstreamResponse,
         wsplice::UpstreamStatus,
         wsplice::ResponseBody<()>,
         wsplice::Retry,
@@ -53,8 +57,10 @@ fn types_of_the_root() {
         wsplice::Timer,
         wsplice::Transport,
         wsplice::Tunnel,
+        wsplice::TunnelBuilder,
         wsplice::TunnelConfig,
         wsplice::TunnelEnd,
+        wsplice::TunnelHandle,
         wsplice::TunnelInfo,
         wsplice::TunnelReport,
         wsplice::TunnelStatus,
@@ -170,6 +176,7 @@ fn types_of_the_upstream_side() {
         frame::ControlFrame,
         frame::EncodedControl,
         frame::EncodedHeader,
+        frame::Extensions,
         frame::FrameHeader,
         frame::HeaderError,
         frame::InlineBytes<8>,

@@ -204,7 +204,7 @@ async fn is_closed_by_the_proxy<C: Client>() {
     let mut client = C::connect(proxy.addr(), "/ws/echo").await;
     client.send_text("hello").await;
     assert_eq!(client.next().await, Message::Text("hello".into()));
-    assert_eq!(proxy.registry().close_where(|_| true, &restart()), 1);
+    assert_eq!(proxy.registry().close_where(|_| true, restart()), 1);
     let close = Message::Close(Some((1012, "moving".into())));
     assert_eq!(client.next().await, close);
     assert!(matches!(client.next().await, Message::Gone(_)));
@@ -244,7 +244,7 @@ async fn a_close_by_predicate_takes_what_it_picks_and_nothing_else() {
 
     let picked = proxy.registry().close_where(
         |tunnel| format!("ws://{}", tunnel.upstream) == retired,
-        &restart(),
+        restart(),
     );
     assert_eq!(picked, on_retired);
     for (accepting, ends) in &mut tunnels {
@@ -265,9 +265,9 @@ async fn a_close_by_predicate_takes_what_it_picks_and_nothing_else() {
             events.closed.len() == on_retired
         })
         .await;
-    assert_eq!(proxy.registry().count(), 10 - on_retired as u64);
+    assert_eq!(proxy.registry().count(), 10 - on_retired);
     let by_path = |tunnel: &wsplice::TunnelInfo| tunnel.path.ends_with("/99");
-    assert_eq!(proxy.registry().close_where(by_path, &restart()), 0);
+    assert_eq!(proxy.registry().close_where(by_path, restart()), 0);
 }
 
 #[tokio::test]

@@ -150,7 +150,7 @@ fn descriptors_and_heap_go_back_to_where_they_were() {
     let (descriptors, region) = (open_descriptors(), Region::new(HEAP));
     for _ in 0..3 {
         let tunnels = open(TUNNELS, proxy.addr, &mut Plain, &upstream);
-        assert_eq!(proxy.registry.count(), TUNNELS as u64);
+        assert_eq!(proxy.registry.count(), TUNNELS);
         assert!(
             open_descriptors().is_none_or(|now| Some(now) >= descriptors.map(|d| d + 4 * TUNNELS))
         );

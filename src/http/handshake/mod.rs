@@ -7,6 +7,7 @@
 //!   its own. Any other response is left to hyper, from the first byte (`replay`), as is its body
 //!   (`refusal`);
 //! * `agreement` (pure) verifies a 101 (RFC 6455 §4.1), or a 2xx over HTTP/2 (RFC 8441 §5);
+//! * `upstream` performs the upstream's handshake for hosts that run tunnels by themselves;
 //! * `inbound` (pure) builds the response to the client.
 //!
 //! The client's key is passed on, so that the upstream's accept key is valid for the client too.
@@ -28,6 +29,7 @@ mod outbound;
 mod refusal;
 mod replay;
 mod response;
+mod upstream;
 
 pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Offer};
@@ -42,3 +44,4 @@ pub(crate) use inbound::{
 use no_http2 as http2;
 pub(crate) use outbound::{OutboundRules, handshake_request};
 pub(crate) use response::{RefusalBody, UpgradeResponse};
+pub use upstream::{AcceptedHandshake, RefusedBody, UpstreamHandshake, UpstreamResponse};

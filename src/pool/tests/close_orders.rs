@@ -4,7 +4,7 @@ use crate::{
     Registry,
     frame::CloseCode,
     pool::{OnUpstreamLoss, Pool},
-    tunnel::registry::{Command, Listed},
+    tunnel::registry::{Command, RegistryGuard},
     upstream::health::KeepLast,
 };
 
@@ -14,20 +14,14 @@ const AT_ONCE: OnUpstreamLoss = OnUpstreamLoss::Close {
     spread: std::time::Duration::ZERO,
 };
 
-fn listed(pool: &Pool) -> Registry {
-    let registry = Registry::new();
-    pool.attach(&registry);
-    registry
-}
-
 /// Returns the reason and time of the tunnel's close command.
-fn close_command(tunnel: &Listed) -> Option<(String, Instant)> {
+fn close_command(tunnel: &RegistryGuard) -> Option<(String, Instant)> {
     match tunnel.entry().take_command()? {
         Command::Close { frame, at, .. } => {
             assert_eq!(frame.code, CloseCode::SERVICE_RESTART);
             Some((frame.reason.to_string(), at.unwrap()))
         }
-        Command::Abort { .. } => panic!("aborted"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -40,9 +34,9 @@ fn fail(pool: &Pool, name: &str) {
 #[tokio::test(start_paused = true)]
 async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
     let pool = pool(&["a", "b"]).unhealthy_tunnels(OnUpstreamLoss::Close { spread: secs(60) });
-    let registry = listed(&pool);
+    let registry = Registry::new();
     let tunnels: Vec<_> = (0..200)
-        .map(|number| open(&registry, member(&pool, ["a", "b"][number % 2])))
+        .map(|number| open(&registry, &member(&pool, ["a", "b"][number % 2])))
         .collect();
     fail(&pool, "a");
     let now = Instant::now();
@@ -64,8 +58,8 @@ async fn an_unhealthy_upstream_in_use_keeps_its_tunnels_until_it_is_not() {
     let pool = pool(&["a"])
         .unhealthy_tunnels(AT_ONCE)
         .availability(KeepLast);
-    let registry = listed(&pool);
-    let tunnel = open(&registry, member(&pool, "a"));
+    let registry = Registry::new();
+    let tunnel = open(&registry, &member(&pool, "a"));
     fail(&pool, "a");
     assert_eq!(
         close_command(&tunnel),
@@ -79,11 +73,11 @@ async fn an_unhealthy_upstream_in_use_keeps_its_tunnels_until_it_is_not() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
     let pool = pool(&["a"]).removed_tunnels(AT_ONCE);
-    let registry = listed(&pool);
+    let registry = Registry::new();
     let before = lease(&pool).await.unwrap();
     sleep(secs(1)).await;
     pool.remove("a:80");
-    let tunnel = open(&registry, before.member().clone());
+    let tunnel = open(&registry, before.member());
     pool.close_if_lost(&before, tunnel.entry());
     assert_eq!(close_command(&tunnel).unwrap().0, "upstream removed");
 
@@ -91,7 +85,7 @@ async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
     sleep(secs(1)).await;
     pool.add(named("a"));
     let after = lease(&pool).await.unwrap();
-    let tunnel = open(&registry, after.member().clone());
+    let tunnel = open(&registry, after.member());
     pool.close_if_lost(&after, tunnel.entry());
     assert_eq!(close_command(&tunnel), None);
 }
@@ -99,8 +93,8 @@ async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
 #[tokio::test(start_paused = true)]
 async fn by_default_all_tunnels_of_lost_upstreams_live_on() {
     let pool = pool(&["a", "b", "c"]);
-    let registry = listed(&pool);
-    let tunnels = ["a", "b", "c"].map(|name| open(&registry, member(&pool, name)));
+    let registry = Registry::new();
+    let tunnels = ["a", "b", "c"].map(|name| open(&registry, &member(&pool, name)));
     fail(&pool, "a");
     pool.remove("b:80");
     pool.drain("c:80", OnUpstreamLoss::Leave);
@@ -113,9 +107,9 @@ async fn tls_or_not_the_same_port_is_two_upstreams() {
 
     let at = [Address::tcp("a", 443), Address::tls("a", 443)].map(Upstream::from_address);
     let pool = Pool::from_upstreams(at).removed_tunnels(AT_ONCE);
-    let registry = listed(&pool);
+    let registry = Registry::new();
     let members = pool.state.member_set().members().to_vec();
-    let [plain, tls] = [0, 1].map(|index| open(&registry, members[index].clone()));
+    let [plain, tls] = [0, 1].map(|index| open(&registry, &members[index]));
     assert!(pool.remove("a:443"));
     assert_eq!(pool.len(), 1);
     assert!(close_command(&plain).is_some());

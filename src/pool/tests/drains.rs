@@ -51,8 +51,7 @@ async fn draining_outlives_edits_and_excludes_the_last_resort() {
 async fn old_tunnels_can_be_closed_at_any_time_of_the_drain() {
     let pool = pool(&["a", "b"]);
     let registry = Registry::new();
-    pool.attach(&registry);
-    let tunnel = open(&registry, member(&pool, "a"));
+    let tunnel = open(&registry, &member(&pool, "a"));
     pool.drain("a:80", OnUpstreamLoss::Leave);
     assert!(tunnel.entry().take_command().is_none());
     pool.drain("a:80", OnUpstreamLoss::Close { spread: secs(60) });

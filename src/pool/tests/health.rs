@@ -17,8 +17,8 @@ use crate::{
 };
 
 use super::kit::{
-    ObserverLog, ProbeReaction, Script, accept, lease, member, named, pool, refuse, secs, start,
-    states, used,
+    ObserverLog, ProbeReaction, Script, accept, lease, member, named, open, pool, refuse, secs,
+    start, states, used,
 };
 
 fn ejecting(names: &[&str]) -> Pool {
@@ -270,27 +270,23 @@ fn a_pool_forgets_layers_that_are_gone() {
     let pool = pool(&["a"]);
     let layer = crate::ProxyLayer::new(pool.clone()).observer(ObserverLog::default());
     let other = layer.clone().observer(ObserverLog::default());
-    let registry = layer.registry();
-    assert_eq!(pool.state.registries().len(), 1);
     assert_eq!(pool.state.notifier.observers().len(), 2);
-    drop((layer, other, registry));
-    assert!(pool.state.registries().is_empty());
+    drop((layer, other));
     assert!(pool.state.notifier.observers().is_empty());
     for _ in 0..3 {
         drop(crate::ProxyLayer::new(pool.clone()).observer(ObserverLog::default()));
     }
     assert_eq!(
-        pool.state.remembered_layers(),
-        (1, 1),
+        pool.state.remembered_observers(),
+        1,
         "and with the next edit that one"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_does_not_live_for_its_registry() {
+async fn a_pool_does_not_live_for_its_tunnels() {
     let pool = pool(&["a"]);
-    let registry = Registry::new();
-    pool.attach(&registry);
+    let _tunnel = open(&Registry::new(), &member(&pool, "a"));
     let state: Weak<_> = Arc::downgrade(&pool.state);
     drop(pool);
     assert!(state.upgrade().is_none());

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::{
     net::connect::{Address, Dialer},
     observe::{Observer, UpstreamChange},
     pool::{Lease, Pool},
-    tunnel::registry::Listed,
+    tunnel::registry::RegistryGuard,
     tunnel::report::TunnelInfo,
     upstream::Member,
     upstream::admission::AdmissionKind,
@@ -83,16 +83,9 @@ pub(super) async fn lease(pool: &Pool) -> Result<Lease, ErrorKind> {
 }
 
 /// Lists a tunnel of this upstream.
-pub(super) fn open(registry: &Registry, member: Arc<Member>) -> Listed {
-    let upstream = member.shared_name();
-    registry.enter(Some(member), |id| TunnelInfo {
-        id,
-        client: None,
-        upstream,
-        path: "/".into(),
-        subprotocol: None,
-        opened: SystemTime::UNIX_EPOCH,
-    })
+pub(super) fn open(registry: &Registry, member: &Member) -> RegistryGuard {
+    let info = TunnelInfo::new(member.shared_name(), "/");
+    registry.enter(Some(member.open_tunnels()), info)
 }
 
 /// Reaction of an upstream to a probe.

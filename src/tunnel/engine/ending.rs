@@ -195,6 +195,7 @@ impl Core {
                 self.ending_mut().closing = Some(now);
                 (end, Farewell::Abort)
             }
+            Command::KeepOpen => return,
         };
         self.end_with(end, Side::Proxy, farewell.clone(), farewell, now);
     }

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::{Extensions, Rsv, Rules},
-    tunnel::registry::Entry,
-    tunnel::report::{TunnelEnd, TunnelReport},
+    tunnel::registry::{Command, Entry},
+    tunnel::report::{Rtt, TunnelEnd, TunnelReport},
 };
 
 use super::{
@@ -179,6 +179,12 @@ impl Core {
         let Some(command) = self.entry.as_ref().and_then(|entry| entry.take_command()) else {
             return Progress::None;
         };
+        if matches!(command, Command::KeepOpen) {
+            if let Some(ending) = &mut self.ending {
+                ending.scheduled = None;
+            }
+            return Progress::Made;
+        }
         match command.at() {
             Some(at) if at > clock.now() => {
                 self.ending_mut().scheduled = Some(Scheduled { at, command });
@@ -214,21 +220,12 @@ impl Core {
         pingers.any(|pinger| pinger.has_news())
     }
 
-    /// Tells the upstream and the observer of round trips that were measured.
-    pub(super) fn tell_pongs(&mut self) {
-        for side in [Side::Client, Side::Upstream] {
+    /// Round trips that were measured since the last call, by side.
+    pub(super) fn take_pongs(&mut self) -> [(Side, Option<Rtt>); 2] {
+        [Side::Client, Side::Upstream].map(|side| {
             let pinger = self.leg_mut(side).pinger.as_mut();
-            let Some(rtt) = pinger.and_then(|pinger| pinger.take_news()) else {
-                continue;
-            };
-            let Some(entry) = &self.entry else { continue };
-            if side == Side::Upstream {
-                entry.sample_upstream(rtt);
-            }
-            if let Some(observer) = &self.config.observer {
-                observer.pong(entry.info(), side, rtt);
-            }
-        }
+            (side, pinger.and_then(|pinger| pinger.take_news()))
+        })
     }
 
     pub(super) fn report(&self) -> TunnelReport {

@@ -256,20 +256,13 @@ impl EventSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::report::{DirectionStats, Limit};
+    use crate::tunnel::report::Limit;
     use std::io;
 
     fn report(end: TunnelEnd, initiator: Side) -> TunnelReport {
-        TunnelReport {
-            end,
-            initiator,
-            unanswered_close: None,
-            client_to_upstream: DirectionStats::default(),
-            upstream_to_client: DirectionStats::default(),
-            client_rtt: None,
-            upstream_rtt: None,
-            duration: Duration::from_secs(2),
-        }
+        let mut report = TunnelReport::new(end, initiator);
+        report.duration = Duration::from_secs(2);
+        report
     }
 
     fn signal_of(end: TunnelEnd, initiator: Side) -> Option<Signal> {

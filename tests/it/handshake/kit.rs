@@ -146,7 +146,7 @@ impl Proxied {
             .expect("the observer lives");
     }
 
-    pub(super) fn open_tunnels(&self) -> u64 {
+    pub(super) fn open_tunnels(&self) -> usize {
         self.registry.count()
     }
 
