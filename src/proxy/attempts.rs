@@ -23,8 +23,8 @@ use crate::{
     net::connect::UpstreamConnection,
     pool::Lease,
     upstream::Member,
-    upstream::admission::Visit,
-    upstream::retry::{Cost, Entry, Retry},
+    upstream::admission::AdmissionKind,
+    upstream::retry::{Cost, Retry, Withdrawal},
 };
 
 use super::{attempt::Attempt, body::ProxyBody, event_reporter::EventReporter, settings::Settings};
@@ -39,17 +39,21 @@ pub(super) enum FallbackOutcome {
 /// The attempts of one request.
 pub(super) struct Attempts<'a> {
     reporter: &'a EventReporter,
-    visit: Visit,
+    visit: AdmissionKind,
     retry: &'a Retry,
     /// End of the time for all attempts, set by the first one.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
     /// Result of the last attempt, with the budget entry that was drawn for the next one.
-    fallback: Option<(FallbackOutcome, Entry)>,
+    fallback: Option<(FallbackOutcome, Withdrawal)>,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(reporter: &'a EventReporter, visit: Visit, retry: &'a Retry) -> Self {
+    pub(super) const fn new(
+        reporter: &'a EventReporter,
+        visit: AdmissionKind,
+        retry: &'a Retry,
+    ) -> Self {
         Self {
             reporter,
             visit,
@@ -84,7 +88,7 @@ impl<'a> Attempts<'a> {
             (Ok(lease), _) => lease,
             (Err(error), None) => return Err(FallbackOutcome::Error(error)),
             (Err(_), Some((fallback, entry))) => {
-                self.settings().pool.give_back_retry(entry);
+                self.settings().pool.refund_retry(entry);
                 return Err(fallback);
             }
         };
@@ -227,7 +231,7 @@ impl<'a> Attempts<'a> {
         let Some(cost) = cost.filter(|_| self.can_retry(now)) else {
             return Err(fallback);
         };
-        let Some(entry) = self.settings().pool.draw_retry(cost, now) else {
+        let Some(entry) = self.settings().pool.withdraw_retry(cost, now) else {
             tracing::debug!("no retry: the retry budget is exhausted");
             return Err(fallback);
         };

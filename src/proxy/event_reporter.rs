@@ -68,7 +68,11 @@ impl EventReporter {
         if error.side() == Side::Upstream {
             return;
         }
-        tracing::debug!(%error, "{} rejected", self.subject.name());
+        tracing::debug!(
+            error = format_args!("{error:#}"),
+            "{} rejected",
+            self.subject.name()
+        );
         let Some(observer) = &self.settings.observer else {
             return;
         };
@@ -82,7 +86,12 @@ impl EventReporter {
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
         self.report_health(attempt, health_event(attempt, error));
         let upstream = attempt.upstream();
-        tracing::warn!(upstream, %error, "{} failed", self.subject.name());
+        tracing::warn!(
+            upstream,
+            error = format_args!("{error:#}"),
+            "{} failed",
+            self.subject.name()
+        );
         let Some(observer) = &self.settings.observer else {
             return;
         };
@@ -145,7 +154,7 @@ impl EventReporter {
 
     fn report_health(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
         let pool = &self.settings.pool;
-        pool.note(&attempt.lease, kind, attempt.started_at);
+        pool.record_event(&attempt.lease, kind, attempt.started_at);
     }
 
     fn request_info<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {

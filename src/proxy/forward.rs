@@ -22,7 +22,7 @@ use crate::{
     http::headers::ClientInfo,
     tunnel::registry::InFlightRequest,
     upstream::Upstream,
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
 };
 
 use super::{
@@ -96,7 +96,7 @@ impl ForwardPipeline {
         request: Request<ClientBody>,
     ) -> Result<Response<ProxyBody>, FallbackOutcome> {
         let settings = self.reporter.settings();
-        settings.pool.keep_watch();
+        settings.pool.ensure_monitor();
         let (mut head, body) = request.into_parts();
         if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
             return Ok(max_forwards_response(&head.method));
@@ -122,7 +122,7 @@ impl ForwardPipeline {
     ) -> Result<Response<ProxyBody>, FallbackOutcome> {
         let settings = self.reporter.settings();
         let request_head = request_head(settings, head, &self.client);
-        let mut attempts = Attempts::new(&self.reporter, Visit::Exchange, &settings.retry);
+        let mut attempts = Attempts::new(&self.reporter, AdmissionKind::Exchange, &settings.retry);
         loop {
             let attempt = attempts.next(&request_head).await?;
             Span::current().record("upstream", attempt.upstream());

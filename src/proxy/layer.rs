@@ -201,7 +201,7 @@ impl<T> ProxyLayer<T> {
     #[cfg(feature = "http2")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
     pub fn http2_connections(self, connections: crate::net::connect::Http2Connections) -> Self {
-        self.with(|settings| settings.dial.share_by(connections))
+        self.with(|settings| settings.dial.set_http2(connections))
     }
 
     /// Sets how long the upstream may take to respond to the handshake, once connected.
@@ -392,7 +392,7 @@ impl<S, T> Layer<S> for ProxyLayer<T> {
     type Service = Proxy<S, T>;
 
     fn layer(&self, inner: S) -> Proxy<S, T> {
-        self.settings.pool.watch_by(&self.settings.dial);
+        self.settings.pool.set_probe_dialer(&self.settings.dial);
         Proxy::new(inner, Arc::clone(&self.settings))
     }
 }

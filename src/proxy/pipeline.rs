@@ -13,7 +13,7 @@ use crate::{
     http::matcher::owns,
     http::upgrade::{Intent, UpgradeRequest},
     pool::Lease,
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
 };
 
 use super::{
@@ -67,7 +67,7 @@ struct HandshakePipeline<'a> {
 
 impl HandshakePipeline<'_> {
     async fn proxy(&self, claimed: ClaimedRequest) -> Result<Response<ProxyBody>, FallbackOutcome> {
-        self.settings.pool.keep_watch();
+        self.settings.pool.ensure_monitor();
         let ClaimedRequest {
             mut head,
             intent,
@@ -97,7 +97,8 @@ impl HandshakePipeline<'_> {
         on_upgrade: OnUpgrade,
     ) -> Result<Response<ProxyBody>, FallbackOutcome> {
         let request_head = request_head(self.settings, &handshake.head, &handshake.client);
-        let mut attempts = Attempts::new(self.reporter, Visit::Tunnel, &self.settings.retry);
+        let mut attempts =
+            Attempts::new(self.reporter, AdmissionKind::Tunnel, &self.settings.retry);
         loop {
             let (attempt, connection) = attempts.connect(&request_head, &handshake.client).await?;
             Span::current().record("upstream", attempt.upstream());

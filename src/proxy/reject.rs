@@ -19,7 +19,7 @@ use crate::{
 /// that internal addresses and messages stay hidden.
 pub(super) fn reject(error: &Error) -> Response<Bytes> {
     let line = match error.kind() {
-        ErrorKind::MalformedHandshake | ErrorKind::MalformedRequest => format!("{error}\n"),
+        ErrorKind::MalformedHandshake | ErrorKind::MalformedRequest => format!("{error:#}\n"),
         _ => format!("{}\n", Error::new(error.kind())),
     };
     let mut response = Response::new(Bytes::from(line));

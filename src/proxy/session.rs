@@ -95,7 +95,7 @@ impl Session {
         client: &ClientInfo,
         agreement: Agreement,
     ) -> RegisteredSession {
-        self.lease.settle();
+        self.lease.end_handshake();
         let member = self.lease.member();
         let mut info = TunnelInfo::new(member.shared_name(), path);
         info.client = client.peer();
@@ -250,7 +250,7 @@ impl RunningSession {
         };
         let Some(lease) = &self.lease else { return };
         // Policies of the host judge it.
-        if catch_panic(|| lease.note_end(&report)).is_err() {
+        if catch_panic(|| lease.record_tunnel_end(&report)).is_err() {
             tracing::error!("a health policy panicked");
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     http::handshake::{HeadLimits, OutboundRules},
     http::headers::{ClientInfo, HeaderEdits},
     http::matcher::AnyMatcher,
-    net::connect::{Dialer, KeptAlive},
+    net::connect::{Dialer, KeepAliveScope},
     net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
@@ -125,11 +125,11 @@ impl Settings {
     pub(super) fn update_derived(&mut self) {
         self.dial.tcp_keep_alive = match &self.upstream_tcp_keep_alive {
             TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Upstream) => {
-                KeptAlive::Tls(TcpKeepAlive::default())
+                KeepAliveScope::Tls(TcpKeepAlive::default())
             }
-            TcpKeepAliveChoice::Default => KeptAlive::Every(TcpKeepAlive::default()),
-            TcpKeepAliveChoice::On(keep_alive) => KeptAlive::Every(keep_alive.clone()),
-            TcpKeepAliveChoice::Off => KeptAlive::None,
+            TcpKeepAliveChoice::Default => KeepAliveScope::Every(TcpKeepAlive::default()),
+            TcpKeepAliveChoice::On(keep_alive) => KeepAliveScope::Every(keep_alive.clone()),
+            TcpKeepAliveChoice::Off => KeepAliveScope::None,
         };
     }
 

@@ -24,7 +24,7 @@ use super::support::frames::{RawFrame, masked, pong, unmasked};
 /// The sides that can send.
 pub(crate) const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
 
-/// What no wait of these tests reaches, on the paused clock.
+/// Longer than any wait of these tests, on the paused clock.
 const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub(crate) const fn secs(secs: u64) -> Duration {
@@ -71,7 +71,7 @@ pub(crate) struct Rig {
     began: Instant,
 }
 
-/// What the test holds of one connection.
+/// The test's end of one connection.
 pub(crate) struct End {
     side: Side,
     stream: DuplexStream,
@@ -118,7 +118,7 @@ impl Rig {
         self.began.elapsed()
     }
 
-    /// Passes a frame from one end to the other and sees that it is what arrives.
+    /// Passes a frame from one end to the other and checks that it arrives unchanged.
     pub(crate) async fn passes(&mut self, from: Side, frame: Frame) {
         let (source, sink) = self.ends(from);
         let bytes = from_side(from, frame);
@@ -247,7 +247,7 @@ impl End {
         bytes
     }
 
-    /// Nothing comes for this long, and no end either.
+    /// Asserts that nothing arrives for this long, and no end either.
     pub(crate) async fn is_quiet_for(&mut self, time: Duration) {
         let mut byte = [0];
         let read = timeout(time, self.stream.read(&mut byte)).await;
@@ -275,7 +275,7 @@ impl End {
     }
 }
 
-/// A stream that breaks when told to.
+/// A stream that breaks on command.
 struct Faulty {
     stream: DuplexStream,
     switch: Arc<Switch>,

@@ -309,7 +309,7 @@ async fn a_lifetime_that_ends_while_a_sink_stalls_waits_for_the_close_timeout_on
         assert_eq!(other.close_code().await, 1001);
         other.send(close(1001, "")).await;
         other.end_of_stream().await;
-        // No close frame was squeezed into the middle of what waits.
+        // No close frame was inserted into the bytes that wait.
         let taken = dead.rest().await;
         assert!(bytes.starts_with(&taken) && taken.len() == 1024);
         assert!(!dead.was_shut_down());
@@ -344,7 +344,7 @@ async fn the_earliest_of_all_timers_wins() {
             .max_lifetime(secs(50))
             .lifetime_jitter(0.0)
     };
-    // Nobody answers a ping.
+    // Pings are not answered.
     let mut rig = Rig::new(config());
     let report = rig.report().await;
     assert!(matches!(report.end, TunnelEnd::Timeout(Timer::Pong, _)));

@@ -1,6 +1,6 @@
 //! Integration tests: real sockets, real clients.
 //!
-//! One binary, one file per behaviour; [`support`] is the kit they are written with.
+//! One binary, one file per behavior; [`support`] is the kit they are written with.
 // Clippy's "allow in tests" covers `#[test]` functions only, and the kit fails a test by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -23,6 +23,7 @@ mod clock_upstreams;
 #[cfg(feature = "dns")]
 mod discovery_dns;
 mod drain_sockets;
+mod errors;
 mod forward;
 mod handshake;
 mod health;

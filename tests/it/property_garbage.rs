@@ -17,7 +17,7 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
     vec(byte, 0..300)
 }
 
-/// Sends both sides' bytes in pieces with pauses, then ends both; what arrived on each.
+/// Sends both sides' bytes in pieces with pauses, then ends both; returns the bytes that arrived.
 async fn exchange(
     config: TunnelConfig,
     sent: [&[u8]; 2],
@@ -47,7 +47,7 @@ async fn exchange(
     ([at_client, at_upstream], tunnel.await.unwrap())
 }
 
-/// Whether all of `bytes` stand in `among`, in order.
+/// Whether all of `bytes` occur in `among`, in order.
 fn is_among(bytes: &[u8], among: &[u8]) -> bool {
     let mut among = among.iter();
     bytes.iter().all(|byte| among.any(|other| other == byte))

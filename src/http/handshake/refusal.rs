@@ -153,7 +153,7 @@ mod tests {
         let limits = HeadLimits::default();
         let exchange = exchange(Transport::new(near), request, limits, IDLE_TIMEOUT);
         let (response, ()) = tokio::join!(exchange, upstream);
-        assert!(response.is_err_and(|error| error.to_string().contains("coding")));
+        assert!(response.is_err_and(|error| format!("{error:#}").contains("coding")));
     }
 
     #[tokio::test(start_paused = true)]

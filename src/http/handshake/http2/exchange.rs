@@ -55,8 +55,11 @@ pub(crate) async fn exchange(
         match try_once(slot, request.clone(), limits, body_timeout).await {
             Ok(response) => return Ok(response),
             Err(StreamFailure::Unprocessed(error)) if tried.count() < MAX_ATTEMPTS => {
-                tracing::debug!(%error, "trying another connection");
-                slot = dialer.reach_elsewhere(&tried).await?;
+                tracing::debug!(
+                    error = format_args!("{error:#}"),
+                    "trying another connection"
+                );
+                slot = dialer.acquire_elsewhere(&tried).await?;
                 tried.add(&slot);
             }
             Err(StreamFailure::Unprocessed(error) | StreamFailure::Final(error)) => {
@@ -81,7 +84,7 @@ async fn try_once(
     let Opened {
         response,
         mut sending,
-        occupied,
+        guard,
     } = opened;
     if !is_connect {
         end_stream(&mut sending);
@@ -96,14 +99,14 @@ async fn try_once(
     if is_connect && head.status.is_success() {
         return Ok(UpgradeResponse::Accepted {
             head,
-            transport: Transport::new(Stream::new(receiving, sending, occupied)),
+            transport: Transport::new(Stream::new(receiving, sending, guard)),
             read_ahead: Bytes::new(),
         });
     }
     if is_connect {
         end_stream(&mut sending);
     }
-    let body = Http2RefusalBody::new(receiving, body_timeout, occupied);
+    let body = Http2RefusalBody::new(receiving, body_timeout, guard);
     Ok(UpgradeResponse::Refused(Response::from_parts(
         head,
         RefusalBody::Shared(body),
