@@ -10,7 +10,7 @@ use wsplice::{
     connect::Address,
     discovery::DiscoverError,
     frame::{ControlError, HeaderError, OpCode, Violation},
-    head::{InvalidPath, PathRewrite, RewriteError},
+    head::{InvalidHost, InvalidPath, PathRewrite, RewriteError},
     headers::{
         HeaderEdits, InvalidHeaderEdit, InvalidPseudonym, InvalidTrustedProxy, TrustedProxies, Via,
     },
@@ -50,7 +50,8 @@ async fn rejection(upstream: &str) -> Error {
         .into_service();
     let response = proxy
         .oneshot(
-            http::Request::get("http://app.test/")
+            http::Request::get("/")
+                .header("Host", "app.test")
                 .body(Body::empty())
                 .unwrap(),
         )
@@ -76,6 +77,7 @@ async fn cases() -> Vec<Case> {
         case::<Error>(connect),
         case::<InvalidUpgradeResponse>(InvalidUpgradeResponse::AcceptKey),
         case::<Malformed>(Malformed::Version),
+        case::<InvalidHost>(InvalidHost::Repeated),
         case::<InvalidPath>(PathRewrite::add_prefix("no path").unwrap_err()),
         case::<InvalidHeaderEdit>(HeaderEdits::new().remove("a b").unwrap_err()),
         case::<InvalidPseudonym>(Via::new("a b").unwrap_err()),
