@@ -10,6 +10,7 @@ use super::{
     close::Farewell,
     keep_alive::{KeepAlive, Rhythm},
     limits::Limits,
+    pair::{LegId, Pair},
 };
 
 /// How long the default of TCP keep-alive takes to find that a side is gone.
@@ -47,16 +48,14 @@ pub enum Framing {
 #[must_use]
 pub struct TunnelConfig {
     pub(super) framing: Framing,
-    pub(super) client_keep_alive: Option<Arc<Rhythm>>,
-    pub(super) upstream_keep_alive: Option<Arc<Rhythm>>,
+    pub(super) keep_alive: Pair<Option<Arc<Rhythm>>>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) lifetime_jitter: f64,
     pub(super) linger: Option<Duration>,
     pub(super) write_stall: Option<Duration>,
     pub(super) close_timeout: Duration,
-    pub(super) client_limits: Limits,
-    pub(super) upstream_limits: Limits,
+    pub(super) limits: Pair<Limits>,
     restyle: Option<Arc<Restyle>>,
     /// Shared by all tunnels of a proxy, as the rest is.
     pub(super) observer: Option<Arc<dyn Observer>>,
@@ -70,16 +69,14 @@ impl TunnelConfig {
     pub fn new() -> Self {
         Self {
             framing: Framing::Observe,
-            client_keep_alive: None,
-            upstream_keep_alive: None,
+            keep_alive: Pair::default(),
             idle_timeout: None,
             max_lifetime: None,
             lifetime_jitter: 0.1,
             linger: Some(Duration::from_secs(10)),
             write_stall: Some(Duration::from_secs(60)),
             close_timeout: Duration::from_secs(5),
-            client_limits: Limits::new(),
-            upstream_limits: Limits::new(),
+            limits: Pair::default(),
             restyle: None,
             observer: None,
         }
@@ -93,20 +90,20 @@ impl TunnelConfig {
 
     /// Pings both legs while they are quiet, each by itself. `None` turns it off.
     pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.client_keep_alive = keep_alive.into().map(shared);
-        self.upstream_keep_alive = self.client_keep_alive.clone();
+        let shared = keep_alive.into().map(shared);
+        self.keep_alive = Pair::new(|_| shared.clone());
         self
     }
 
     /// Pings the client's leg only, or with settings of its own.
     pub fn client_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.client_keep_alive = keep_alive.into().map(shared);
+        self.keep_alive[LegId::Client] = keep_alive.into().map(shared);
         self
     }
 
     /// Pings the upstream's leg only, or with settings of its own.
     pub fn upstream_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.upstream_keep_alive = keep_alive.into().map(shared);
+        self.keep_alive[LegId::Upstream] = keep_alive.into().map(shared);
         self
     }
 
@@ -151,20 +148,19 @@ impl TunnelConfig {
 
     /// Limits on what each side may send.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.client_limits = limits;
-        self.upstream_limits = limits;
+        self.limits = Pair::new(|_| limits);
         self
     }
 
     /// Limits on what the client may send.
     pub fn client_limits(mut self, limits: Limits) -> Self {
-        self.client_limits = limits;
+        self.limits[LegId::Client] = limits;
         self
     }
 
     /// Limits on what the upstream may send.
     pub fn upstream_limits(mut self, limits: Limits) -> Self {
-        self.upstream_limits = limits;
+        self.limits[LegId::Upstream] = limits;
         self
     }
 
@@ -183,8 +179,9 @@ impl TunnelConfig {
     /// because the other has ended.
     pub(crate) fn pings_are_enough(&self, side: Side) -> bool {
         let keep_alive = match side {
-            Side::Client => &self.client_keep_alive,
-            Side::Upstream | Side::Proxy => &self.upstream_keep_alive,
+            Side::Client => &self.keep_alive[LegId::Client],
+            Side::Upstream => &self.keep_alive[LegId::Upstream],
+            Side::Proxy => &None,
         };
         let is_soon = |rhythm: &Arc<Rhythm>| rhythm.settings().notices_within() <= TCP_NOTICES;
         keep_alive.as_ref().is_some_and(is_soon)
@@ -199,9 +196,11 @@ impl TunnelConfig {
     }
 
     /// The farewell with the user's wording.
-    pub(super) fn worded(&self, end: &TunnelEnd, side: Side, farewell: Farewell) -> Farewell {
+    pub(super) fn worded(&self, end: &TunnelEnd, leg: LegId, farewell: Farewell) -> Farewell {
         match (farewell, &self.restyle) {
-            (Farewell::Close(frame), Some(restyle)) => Farewell::Close(restyle(end, side, frame)),
+            (Farewell::Close(frame), Some(restyle)) => {
+                Farewell::Close(restyle(end, leg.into(), frame))
+            }
             (farewell, _) => farewell,
         }
     }
@@ -220,18 +219,22 @@ fn shared(keep_alive: KeepAlive) -> Arc<Rhythm> {
 
 impl fmt::Debug for TunnelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = |leg: &Option<Arc<Rhythm>>| leg.as_ref().map(|rhythm| *rhythm.settings());
+        let keep_alive = |leg| {
+            self.keep_alive[leg]
+                .as_ref()
+                .map(|rhythm| *rhythm.settings())
+        };
         f.debug_struct("TunnelConfig")
             .field("framing", &self.framing)
-            .field("client_keep_alive", &settings(&self.client_keep_alive))
-            .field("upstream_keep_alive", &settings(&self.upstream_keep_alive))
+            .field("client_keep_alive", &keep_alive(LegId::Client))
+            .field("upstream_keep_alive", &keep_alive(LegId::Upstream))
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
             .field("linger", &self.linger)
             .field("write_stall", &self.write_stall)
             .field("close_timeout", &self.close_timeout)
-            .field("client_limits", &self.client_limits)
-            .field("upstream_limits", &self.upstream_limits)
+            .field("client_limits", &self.limits[LegId::Client])
+            .field("upstream_limits", &self.limits[LegId::Upstream])
             .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,9 @@ use tokio::time::Instant;
 
 use crate::{handshake::Extensions, registry::Entry, report::TunnelReport, transport::Transport};
 
-use super::{alarm::Alarm, clock::Clock, config::TunnelConfig, scratch::Scratch};
+use super::{
+    alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, pair::LegId, scratch::Scratch,
+};
 
 use splice::{Core, Progress};
 
@@ -77,11 +79,13 @@ impl Tunnel {
     /// side had not taken yet would be lost.
     pub fn config(self, config: TunnelConfig) -> Self {
         let core = self.core;
+        let ([client, upstream], [client_to_upstream, upstream_to_client]) =
+            (core.legs.into_array(), core.flows.into_array());
         let parts = TunnelParts {
-            client_read_ahead: core.client_to_upstream.into_held(),
-            client: core.client.transport,
-            upstream_read_ahead: core.upstream_to_client.into_held(),
-            upstream: core.upstream.transport,
+            client_read_ahead: client_to_upstream.into_held(),
+            client: client.transport,
+            upstream_read_ahead: upstream_to_client.into_held(),
+            upstream: upstream.transport,
             extensions: Extensions::Unknown,
         };
         Self::from_parts(parts, Arc::new(config), core.entry)
@@ -89,13 +93,13 @@ impl Tunnel {
 
     /// Bytes of the client that were read behind its opening handshake.
     pub fn client_read_ahead(mut self, bytes: &[u8]) -> Self {
-        self.core.client_to_upstream.read_again(bytes);
+        self.core.flows[LegId::Client].read_again(bytes);
         self
     }
 
     /// Bytes of the upstream that were read behind its 101.
     pub fn upstream_read_ahead(mut self, bytes: &[u8]) -> Self {
-        self.core.upstream_to_client.read_again(bytes);
+        self.core.flows[LegId::Upstream].read_again(bytes);
         self
     }
 
@@ -121,7 +125,7 @@ impl Tunnel {
     /// a stalled side has not taken, and the beginning of a frame that waits for its rest.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.core.client_to_upstream.buffered() + self.core.upstream_to_client.buffered()
+        self.core.flows.iter().map(Flow::buffered).sum()
     }
 }
 
@@ -172,8 +176,8 @@ impl Future for Tunnel {
 impl fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tunnel")
-            .field("client", &self.core.client.transport)
-            .field("upstream", &self.core.upstream.transport)
+            .field("client", &self.core.legs[LegId::Client].transport)
+            .field("upstream", &self.core.legs[LegId::Upstream].transport)
             .field("opened", &self.core.opened)
             .finish_non_exhaustive()
     }

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
 };
 
 use bytes::Bytes;
@@ -12,11 +12,12 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{error::Side, frame::EncodedControl, report::Passed};
+use crate::{frame::EncodedControl, report::Passed};
 
 use super::{
-    clock::Clock,
+    context::FlowContext,
     leg::Leg,
+    pair::LegId,
     scratch::Scratch,
     track::{Breach, Track},
 };
@@ -27,8 +28,8 @@ const MAX_ROUNDS: usize = 16;
 
 /// One direction: from a source leg to a sink leg.
 pub(super) struct Flow {
-    /// The sink's side.
-    to: Side,
+    /// The leg of the sink.
+    to: LegId,
     source: Source,
     sink: Sink,
     track: Track,
@@ -99,7 +100,7 @@ pub(super) enum Event {
 }
 
 impl Flow {
-    pub(super) fn new(to: Side, track: Track, read_ahead: Vec<u8>, now: Instant) -> Self {
+    pub(super) fn new(to: LegId, track: Track, read_ahead: Vec<u8>, now: Instant) -> Self {
         Self {
             to,
             source: Source::Open,
@@ -118,20 +119,17 @@ impl Flow {
     /// Moves what can be moved.
     pub(super) fn poll(
         &mut self,
-        cx: &mut Context<'_>,
-        source: &mut Leg,
-        sink: &mut Leg,
+        cx: &mut FlowContext<'_, '_>,
         scratch: &mut Scratch,
-        clock: &mut Clock,
     ) -> Poll<Event> {
         for _ in 0..MAX_ROUNDS {
-            if let Err(error) = ready!(self.poll_sink(cx, sink, clock)) {
+            if let Err(error) = ready!(self.poll_sink(cx)) {
                 self.abandon_sink();
                 return Poll::Ready(Event::SinkFailed(error.kind()));
             }
             if matches!(self.sink, Sink::ShuttingDown) {
                 // A peer that is gone already makes it fail; it has got all it will get.
-                let _ = ready!(Pin::new(&mut sink.transport).poll_shutdown(cx));
+                let _ = ready!(Pin::new(&mut cx.sink.transport).poll_shutdown(cx.task));
                 self.sink = Sink::Done;
                 return Poll::Ready(Event::Done);
             }
@@ -142,9 +140,9 @@ impl Flow {
                     self.source = Source::Ended;
                     return Poll::Ready(Event::Ended);
                 }
-                Source::Ended => return self.poll_flush(cx, sink),
+                Source::Ended => return self.poll_flush(cx),
             }
-            match self.poll_source(cx, source, sink, scratch, clock) {
+            match self.poll_source(cx, scratch) {
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Ok(Some(event))) => return Poll::Ready(event),
                 Poll::Ready(Err(SideError::Source(error))) => {
@@ -155,10 +153,10 @@ impl Flow {
                     self.abandon_sink();
                     return Poll::Ready(Event::SinkFailed(error.kind()));
                 }
-                Poll::Pending => return self.poll_flush(cx, sink),
+                Poll::Pending => return self.poll_flush(cx),
             }
         }
-        cx.waker().wake_by_ref();
+        cx.task.waker().wake_by_ref();
         Poll::Pending
     }
 
@@ -284,30 +282,20 @@ impl Flow {
     }
 
     /// Delivers the leftover, then what the proxy itself has to say at this boundary.
-    fn poll_sink(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut Leg,
-        clock: &mut Clock,
-    ) -> Poll<io::Result<()>> {
-        ready!(self.poll_deliver(cx, sink, clock))?;
+    fn poll_sink(&mut self, cx: &mut FlowContext<'_, '_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_deliver(cx))?;
         if self.sink_at_boundary {
-            if let Some(frame) = self.own_frame(sink, clock) {
-                self.forward(cx, sink, &frame, clock)?;
-                return self.poll_deliver(cx, sink, clock);
+            if let Some(frame) = self.own_frame(cx) {
+                self.forward(cx, &frame)?;
+                return self.poll_deliver(cx);
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_deliver(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut Leg,
-        clock: &mut Clock,
-    ) -> Poll<io::Result<()>> {
+    fn poll_deliver(&mut self, cx: &mut FlowContext<'_, '_>) -> Poll<io::Result<()>> {
         while let Some(leftover) = &mut self.leftover {
-            match Pin::new(&mut sink.transport).poll_write(cx, leftover.rest()) {
+            match Pin::new(&mut cx.sink.transport).poll_write(cx.task, leftover.rest()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.needs_flush = true;
@@ -319,7 +307,7 @@ impl Flow {
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    leftover.stalled_since.get_or_insert(clock.now());
+                    leftover.stalled_since.get_or_insert(cx.clock.now());
                     return Poll::Pending;
                 }
             }
@@ -329,15 +317,15 @@ impl Flow {
 
     /// The frame of ours that is due at a boundary. Nothing may follow a close frame, ours or an
     /// endpoint's (RFC 6455 §5.5.1).
-    fn own_frame(&mut self, sink: &mut Leg, clock: &mut Clock) -> Option<EncodedControl> {
+    fn own_frame(&mut self, cx: &mut FlowContext<'_, '_>) -> Option<EncodedControl> {
         match &self.sink {
             Sink::Closing(frame) => {
                 let frame = (!self.track.is_closing()).then_some(**frame);
                 self.sink = Sink::Closed;
                 frame
             }
-            Sink::Open if !self.track.is_closing() && sink.wants_ping() => {
-                sink.ping(self.to, clock.now())
+            Sink::Open if !self.track.is_closing() && cx.sink.wants_ping() => {
+                cx.sink.ping(self.to, cx.clock.now())
             }
             _ => None,
         }
@@ -346,25 +334,22 @@ impl Flow {
     /// Reads once and forwards what may be forwarded. `None` says: again.
     fn poll_source(
         &mut self,
-        cx: &mut Context<'_>,
-        source: &mut Leg,
-        sink: &mut Leg,
+        cx: &mut FlowContext<'_, '_>,
         scratch: &mut Scratch,
-        clock: &mut Clock,
     ) -> Poll<Result<Option<Event>, SideError>> {
         let mut buf = scratch.read_buf();
         let held = self.held.as_deref();
         let shown_again = held.map_or(0, |held| held.show(&mut buf));
         let is_new = held.is_some_and(|held| held.is_new);
         if !is_new && buf.remaining() > 0 {
-            let result = ready!(Pin::new(&mut source.transport).poll_read(cx, &mut buf));
+            let result = ready!(Pin::new(&mut cx.source.transport).poll_read(cx.task, &mut buf));
             result.map_err(SideError::Source)?;
             if buf.filled().len() == shown_again {
-                return Poll::Ready(self.end_source(cx, sink, clock).map(|()| None));
+                return Poll::Ready(self.end_source(cx).map(|()| None));
             }
         }
-        let now = clock.now();
-        source.last_received = now;
+        let now = cx.clock.now();
+        cx.source.last_received = now;
         self.has_news = true;
         self.held = self.held.take().and_then(|held| held.behind(shown_again));
         let chunk = buf.filled_mut();
@@ -372,26 +357,21 @@ impl Flow {
             self.track.read_discarded(chunk);
             return Poll::Ready(Ok(None));
         }
-        let breach = self
-            .pass(cx, chunk, source, sink, clock)
-            .map_err(SideError::Sink)?;
+        let breach = self.pass(cx, chunk).map_err(SideError::Sink)?;
         Poll::Ready(Ok(breach.map(Event::Breach)))
     }
 
     /// Forwards a chunk as far as the frames in it allow.
     fn pass(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut FlowContext<'_, '_>,
         chunk: &mut [u8],
-        source: &mut Leg,
-        sink: &mut Leg,
-        clock: &mut Clock,
     ) -> io::Result<Option<Breach>> {
-        let now = clock.now();
+        let now = cx.clock.now();
         let was_opaque = self.track.is_opaque();
-        let verdict = self.track.read(chunk, source.pinger.as_deref_mut(), now);
+        let verdict = self.track.read(chunk, cx.source.pinger.as_deref_mut(), now);
         if self.track.is_opaque() && !was_opaque {
-            sink.lose_pings();
+            cx.sink.lose_pings();
         }
         let (forward, rest) = chunk.split_at(verdict.forward.min(chunk.len()));
         if let Some(held) = rest.get(..verdict.hold).filter(|held| !held.is_empty()) {
@@ -405,11 +385,11 @@ impl Flow {
         let stands_at_boundary =
             verdict.hold > 0 || verdict.breach.is_some() || self.track.at_boundary();
         match verdict.boundary.filter(|_| !stands_at_boundary) {
-            Some(boundary) if self.wants_boundary(sink) => {
+            Some(boundary) if self.wants_boundary(cx.sink) => {
                 let (before, after) = forward.split_at(boundary.min(forward.len()));
-                self.forward_around(cx, sink, before, after, clock)?;
+                self.forward_around(cx, before, after)?;
             }
-            _ => self.forward(cx, sink, forward, clock)?,
+            _ => self.forward(cx, forward)?,
         }
         // A header that makes no sense is a breach where rules are enforced: the place is lost
         // behind it, but the sink got nothing of it. Nor of what was dropped behind our close.
@@ -426,28 +406,20 @@ impl Flow {
     /// are larger than a chunk may offer no other place. If ours is a close, the rest is dropped.
     fn forward_around(
         &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut Leg,
+        cx: &mut FlowContext<'_, '_>,
         before: &[u8],
         after: &[u8],
-        clock: &mut Clock,
     ) -> io::Result<()> {
-        let own = self.own_frame(sink, clock);
+        let own = self.own_frame(cx);
         let own = own.as_deref().unwrap_or_default();
         let after = if self.sink_is_closed() { &[] } else { after };
-        self.forward(cx, sink, &[before, own, after].concat(), clock)
+        self.forward(cx, &[before, own, after].concat())
     }
 
     /// Hands bytes to the sink; what it does not take at once becomes the leftover.
-    fn forward(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut Leg,
-        mut bytes: &[u8],
-        clock: &mut Clock,
-    ) -> io::Result<()> {
+    fn forward(&mut self, cx: &mut FlowContext<'_, '_>, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() && self.leftover.is_none() {
-            match Pin::new(&mut sink.transport).poll_write(cx, bytes) {
+            match Pin::new(&mut cx.sink.transport).poll_write(cx.task, bytes) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
                     self.needs_flush = true;
@@ -460,25 +432,19 @@ impl Flow {
         if !bytes.is_empty() {
             let leftover = self.leftover.get_or_insert_default();
             leftover.bytes.extend_from_slice(bytes);
-            leftover.stalled_since.get_or_insert(clock.now());
+            leftover.stalled_since.get_or_insert(cx.clock.now());
         }
         Ok(())
     }
 
     /// The source ended: a frame's beginning that waited for its rest goes out as it is.
-    fn end_source(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut Leg,
-        clock: &mut Clock,
-    ) -> Result<(), SideError> {
+    fn end_source(&mut self, cx: &mut FlowContext<'_, '_>) -> Result<(), SideError> {
         self.source = Source::Ending;
         if let Some(held) = self.held.take().filter(|_| !self.is_discarding()) {
             self.sink_at_boundary = false;
             self.has_news = true;
             self.bytes += held.bytes.len() as u64;
-            self.forward(cx, sink, &held.bytes, clock)
-                .map_err(SideError::Sink)?;
+            self.forward(cx, &held.bytes).map_err(SideError::Sink)?;
         }
         Ok(())
     }
@@ -489,10 +455,10 @@ impl Flow {
 
     /// Nothing is left to move: sees to it that a stream which buffers has sent all. Always
     /// pending: an error shows at the next write.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut Leg) -> Poll<Event> {
+    fn poll_flush(&mut self, cx: &mut FlowContext<'_, '_>) -> Poll<Event> {
         if self.needs_flush {
-            if sink.transport.buffers_writes() {
-                let _ = ready!(Pin::new(&mut sink.transport).poll_flush(cx));
+            if cx.sink.transport.buffers_writes() {
+                let _ = ready!(Pin::new(&mut cx.sink.transport).poll_flush(cx.task));
             }
             self.needs_flush = false;
         }

@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 
 use crate::{
-    error::Side,
     frame::{ControlFrame, EncodedControl},
     report::Rtt,
     transport::{TcpKeepAlive, Transport},
@@ -12,6 +11,7 @@ use crate::{
 use super::{
     config::TunnelConfig,
     keep_alive::{Action, Pinger},
+    pair::LegId,
 };
 
 pub(super) struct Leg {
@@ -23,16 +23,13 @@ pub(super) struct Leg {
 
 impl Leg {
     pub(super) fn new(
-        side: Side,
+        id: LegId,
         transport: Transport,
         config: &TunnelConfig,
         dice: f32,
         now: Instant,
     ) -> Self {
-        let keep_alive = match side {
-            Side::Client => config.client_keep_alive.clone(),
-            Side::Upstream | Side::Proxy => config.upstream_keep_alive.clone(),
-        };
+        let keep_alive = config.keep_alive[id].clone();
         Self {
             transport,
             pinger: keep_alive.map(|rhythm| Box::new(Pinger::new(rhythm, fastrand::u32(..), dice))),
@@ -71,19 +68,19 @@ impl Leg {
         self.pinger.as_ref().is_some_and(|pinger| pinger.is_due())
     }
 
-    /// The ping that goes out now, if one is due. `side` is this leg's.
-    pub(super) fn ping(&mut self, side: Side, now: Instant) -> Option<EncodedControl> {
+    /// The ping that goes out now, if one is due. `id` is this leg's.
+    pub(super) fn ping(&mut self, id: LegId, now: Instant) -> Option<EncodedControl> {
         let pinger = self.pinger.as_mut().filter(|pinger| pinger.is_due())?;
         let cookie = pinger.sent(now);
-        Some(encode_for(side, &ControlFrame::ping(&cookie)))
+        Some(encode_for(id, &ControlFrame::ping(&cookie)))
     }
 }
 
-/// A frame of ours as this side must get it: masked if we are its client (RFC 6455 §5.1).
-pub(super) fn encode_for(side: Side, frame: &ControlFrame) -> EncodedControl {
-    match side {
-        Side::Upstream => frame.encode(Some(masking_key())),
-        Side::Client | Side::Proxy => frame.encode(None),
+/// A frame of ours as this leg must get it: masked if we are its client (RFC 6455 §5.1).
+pub(super) fn encode_for(leg: LegId, frame: &ControlFrame) -> EncodedControl {
+    match leg {
+        LegId::Upstream => frame.encode(Some(masking_key())),
+        LegId::Client => frame.encode(None),
     }
 }
 

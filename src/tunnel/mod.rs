@@ -16,17 +16,19 @@
 //! * `engine` joins them: events of the flows (`splice`), what is due when (`deadlines`), and the
 //!   way to the end (`ending`).
 //! * `close` (pure) names the close codes.
-//! * `scratch` is the thread's read buffer, `alarm` the one timer, `clock` one look at the time.
+//! * `scratch` is the thread's read buffer, `alarm` the one timer, `context` what one poll of
+//!   a flow shares, `pair` the index of the two legs.
 
 mod alarm;
-mod clock;
 mod close;
 mod config;
+mod context;
 mod engine;
 mod flow;
 mod keep_alive;
 mod leg;
 mod limits;
+mod pair;
 mod scratch;
 mod track;
 

@@ -6,7 +6,7 @@ use crate::{
     error::Side,
     later::{FAR, later},
     report::{Timer, TunnelEnd},
-    tunnel::{flow::Flow, keep_alive::Action},
+    tunnel::{flow::Flow, keep_alive::Action, pair::LegId},
 };
 
 use super::splice::Core;
@@ -22,10 +22,10 @@ impl Core {
         earliest.at(self.scheduled_at());
         earliest.at(self.linger_deadline());
         earliest.at(self.idle_deadline());
-        for side in [Side::Client, Side::Upstream] {
+        for side in LegId::BOTH {
             earliest.at(self.keep_alive_deadline(side));
         }
-        for flow in [&self.client_to_upstream, &self.upstream_to_client] {
+        for flow in self.flows.iter() {
             earliest.at(self.stall_deadline(flow));
         }
         earliest.0
@@ -41,26 +41,25 @@ impl Core {
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
-        let [up, down] = [&self.client_to_upstream, &self.upstream_to_client];
-        let passed = up.last_passed().max(down.last_passed());
+        let passed = self.flows.iter().map(Flow::last_passed).max()?;
         Some(later(passed, self.config.idle_timeout?))
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
         let first = self.first_end()?;
-        let open = self.flow_from(first.side.opposite());
+        let open = &self.flows[first.side.other()];
         let passed = first.at.max(open.last_passed());
         Some(later(passed, self.config.linger?))
     }
 
-    fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
-        let flow = self.flow_from(side);
+    fn keep_alive_deadline(&self, side: LegId) -> Option<Instant> {
+        let flow = &self.flows[side];
         // What is not read is not missed: a side that has ended cannot answer, and the answer of
         // one whose bytes the other does not take waits behind them.
         if flow.source_has_ended() || flow.stalled_since().is_some() {
             return None;
         }
-        let leg = self.leg(side);
+        let leg = &self.legs[side];
         leg.pinger.as_ref()?.deadline(leg.last_received)
     }
 
@@ -79,11 +78,9 @@ impl Core {
                 return self.end_by_command(scheduled.command, now);
             }
         }
-        for (source, stalled) in [
-            (Side::Client, Side::Upstream),
-            (Side::Upstream, Side::Client),
-        ] {
-            if due(self.stall_deadline(self.flow_from(source))) {
+        for source in LegId::BOTH {
+            if due(self.stall_deadline(&self.flows[source])) {
+                let stalled = Side::from(source.other());
                 return self.end(TunnelEnd::Timeout(Timer::WriteStall, stalled), stalled, now);
             }
         }
@@ -102,14 +99,15 @@ impl Core {
             );
         }
         let dice = fastrand::f32();
-        for side in [Side::Client, Side::Upstream] {
+        for side in LegId::BOTH {
             if !due(self.keep_alive_deadline(side)) {
                 continue;
             }
-            match self.leg_mut(side).tick(now, dice) {
+            match self.legs[side].tick(now, dice) {
                 Action::Wait => {}
-                Action::Ping => self.ping_along(side.opposite(), now, dice),
+                Action::Ping => self.ping_along(side.other(), now, dice),
                 Action::Dead => {
+                    let side = Side::from(side);
                     return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
                 }
             }
@@ -117,9 +115,9 @@ impl Core {
     }
 
     /// The other leg is pinged now: so is this one, which saves a wake-up.
-    fn ping_along(&mut self, side: Side, now: Instant, dice: f32) {
+    fn ping_along(&mut self, side: LegId, now: Instant, dice: f32) {
         if self.keep_alive_deadline(side).is_some() {
-            self.leg_mut(side).join(now, dice);
+            self.legs[side].join(now, dice);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     tunnel::{
         close::{Farewell, farewell},
         leg::encode_for,
+        pair::LegId,
     },
 };
 
@@ -27,9 +28,9 @@ pub(super) struct Ending {
     /// The side that ended first, whether in the middle of a frame, and when.
     pub(super) first_end: Option<FirstEnd>,
     /// A side that takes no more bytes because its connection broke.
-    pub(super) broken: Option<(Side, std::io::ErrorKind)>,
+    pub(super) broken: Option<(LegId, std::io::ErrorKind)>,
     /// The first side that was cut off because it did not answer our close frame.
-    pub(super) unanswered: Option<Side>,
+    pub(super) unanswered: Option<LegId>,
     /// Whether somebody was told how it will have ended.
     is_told: bool,
 }
@@ -45,7 +46,7 @@ pub(super) struct Verdict {
 }
 
 pub(super) struct FirstEnd {
-    pub(super) side: Side,
+    pub(super) side: LegId,
     pub(super) end: TunnelEnd,
     pub(super) at: Instant,
 }
@@ -53,10 +54,10 @@ pub(super) struct FirstEnd {
 impl Core {
     /// A side ended in order. The other side may still speak (RFC 6455 §7.1.1 lets the server
     /// end first), so the end is passed on and the other direction goes on, for a while.
-    pub(super) fn on_source_ended(&mut self, side: Side, now: Instant) {
+    pub(super) fn on_source_ended(&mut self, side: LegId, now: Instant) {
         if let Some((_, kind)) = self.broken().filter(|(broken, _)| *broken == side) {
-            if !self.flow_from(side).track().has_closed() {
-                return self.end(TunnelEnd::Broken(side, kind), side, now);
+            if !self.flows[side].track().has_closed() {
+                return self.end(TunnelEnd::Broken(side.into(), kind), side.into(), now);
             }
             // Sent before the connection broke, and only read after it.
             self.closer.get_or_insert(side);
@@ -66,40 +67,40 @@ impl Core {
             return;
         }
         let ended_first = self.first_end().map(|first| first.side) == Some(side);
-        let lost_without_a_word = side == Side::Upstream
+        let lost_without_a_word = side == LegId::Upstream
             && ended_first
             && self.closer.is_none()
             && self.find_closer().is_none()
-            && self.flow_from(side).sink_at_boundary();
+            && self.flows[side].sink_at_boundary();
         if lost_without_a_word {
-            let end = TunnelEnd::Gone(side);
+            let end = TunnelEnd::Gone(side.into());
             let words = self
                 .config
-                .worded(&end, Side::Client, farewell(&end, Side::Client));
+                .worded(&end, LegId::Client, farewell(&end, Side::Client));
             self.ending_mut().verdict.get_or_insert(Verdict {
                 end,
-                initiator: side,
+                initiator: side.into(),
             });
             if let Farewell::Close(frame) = words {
                 let frame = ControlFrame::close(frame.code, &frame.reason);
-                let frame = encode_for(Side::Client, &frame);
-                return self.upstream_to_client.close(frame);
+                let frame = encode_for(LegId::Client, &frame);
+                return self.flows[LegId::Upstream].close(frame);
             }
         }
-        self.flow_from_mut(side).shut_down();
+        self.flows[side].shut_down();
     }
 
-    pub(super) fn note_first_end(&mut self, side: Side, now: Instant) {
+    pub(super) fn note_first_end(&mut self, side: LegId, now: Instant) {
         if self.first_end().is_some() {
             return;
         }
         // What is said after the first end, to our close frame perhaps, makes it no clean one.
         self.closer = self.closer.or_else(|| self.find_closer());
-        let flow = self.flow_from(side);
+        let flow = &self.flows[side];
         let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
-            TunnelEnd::Gone(side)
+            TunnelEnd::Gone(side.into())
         } else {
-            TunnelEnd::CutFrame(side)
+            TunnelEnd::CutFrame(side.into())
         };
         self.ending_mut().first_end = Some(FirstEnd { side, end, at: now });
     }
@@ -113,10 +114,10 @@ impl Core {
         }
         let client = self
             .config
-            .worded(&end, Side::Client, farewell(&end, Side::Client));
+            .worded(&end, LegId::Client, farewell(&end, Side::Client));
         let upstream = self
             .config
-            .worded(&end, Side::Upstream, farewell(&end, Side::Upstream));
+            .worded(&end, LegId::Upstream, farewell(&end, Side::Upstream));
         self.end_with(end, initiator, client, upstream, now);
     }
 
@@ -132,7 +133,7 @@ impl Core {
         let ending = self.ending_mut();
         ending.verdict.get_or_insert(Verdict { end, initiator });
         ending.closing.get_or_insert(give_up_at);
-        let farewells = [(Side::Client, client), (Side::Upstream, upstream)];
+        let farewells = [(LegId::Client, client), (LegId::Upstream, upstream)];
         // Aborts first: a leg that is gone can bring the other to no frame boundary.
         for (side, farewell) in &farewells {
             if *farewell == Farewell::Abort {
@@ -146,9 +147,9 @@ impl Core {
         }
     }
 
-    pub(super) fn close(&mut self, side: Side, frame: &ControlFrame) {
+    pub(super) fn close(&mut self, side: LegId, frame: &ControlFrame) {
         let frame = encode_for(side, frame);
-        let flow = self.flow_from_mut(side.opposite());
+        let flow = &mut self.flows[side.other()];
         if flow.can_close() {
             flow.close(frame);
         } else if flow.track().is_opaque() {
@@ -160,28 +161,25 @@ impl Core {
     }
 
     /// Gives a leg up: nothing more goes to it or comes from it.
-    fn abort(&mut self, side: Side) {
-        self.flow_from_mut(side.opposite()).abandon_sink();
-        self.flow_from_mut(side).abandon_source();
-        match side {
-            Side::Client => self.client.transport.abort_on_drop(),
-            Side::Upstream | Side::Proxy => self.upstream.transport.abort_on_drop(),
-        }
+    fn abort(&mut self, side: LegId) {
+        self.flows[side.other()].abandon_sink();
+        self.flows[side].abandon_source();
+        self.legs[side].transport.abort_on_drop();
     }
 
     /// Moves each leg on to its orderly end once nothing more is to be said on it.
     pub(super) fn settle(&mut self) -> Progress {
         let mut progress = Progress::None;
-        for side in [Side::Client, Side::Upstream] {
-            let into = self.flow_from(side.opposite());
-            let answered = self.flow_from(side).source_is_finished();
+        for side in LegId::BOTH {
+            let into = &self.flows[side.other()];
+            let answered = self.flows[side].source_is_finished();
             if into.sink_is_closing() && !into.can_close() {
                 self.abort(side);
                 progress = Progress::Made;
             } else if into.sink_is_closed()
                 && (answered || into.source_has_ended() && self.closing().is_none())
             {
-                self.flow_from_mut(side.opposite()).shut_down();
+                self.flows[side.other()].shut_down();
                 progress = Progress::Made;
             }
         }
@@ -201,8 +199,8 @@ impl Core {
 
     /// The sides did not answer our close frames in time.
     pub(super) fn give_up(&mut self) {
-        for side in [Side::Client, Side::Upstream] {
-            if !self.flow_from(side.opposite()).sink_is_done() {
+        for side in LegId::BOTH {
+            if !self.flows[side.other()].sink_is_done() {
                 self.ending_mut().unanswered.get_or_insert(side);
                 self.abort(side);
             }
@@ -212,19 +210,23 @@ impl Core {
     /// Nothing more came after one direction's end. What is left is dropped as it stands.
     pub(super) fn end_linger(&mut self, now: Instant) {
         if let Some((side, kind)) = self.broken() {
-            return self.end(TunnelEnd::Broken(side, kind), side, now);
+            return self.end(TunnelEnd::Broken(side.into(), kind), side.into(), now);
         }
         let Some(initiator) = self.first_end().map(|first| first.side) else {
             return;
         };
         // A lost upstream stays the reason, whatever the client makes of it.
-        if self.closer.is_none() && initiator == Side::Client {
+        if self.closer.is_none() && initiator == LegId::Client {
             let end = TunnelEnd::Timeout(Timer::Linger, Side::Upstream);
-            let verdict = Verdict { end, initiator };
+            let verdict = Verdict {
+                end,
+                initiator: initiator.into(),
+            };
             self.ending_mut().verdict.get_or_insert(verdict);
         }
-        self.client_to_upstream.abandon();
-        self.upstream_to_client.abandon();
+        for side in LegId::BOTH {
+            self.flows[side].abandon();
+        }
     }
 
     pub(super) fn outcome(&self) -> (TunnelEnd, Side) {
@@ -234,8 +236,8 @@ impl Core {
             .and_then(|ending| ending.verdict.as_ref());
         match (verdict, self.closer, self.first_end()) {
             (Some(verdict), ..) => (verdict.end.clone(), verdict.initiator),
-            (None, Some(closer), _) => (TunnelEnd::Closed, closer),
-            (None, None, Some(first)) => (first.end.clone(), first.side),
+            (None, Some(closer), _) => (TunnelEnd::Closed, closer.into()),
+            (None, None, Some(first)) => (first.end.clone(), first.side.into()),
             (None, None, None) => (TunnelEnd::Dropped, Side::Proxy),
         }
     }
@@ -259,7 +261,7 @@ impl Core {
         self.ending.as_ref()?.closing
     }
 
-    fn broken(&self) -> Option<(Side, std::io::ErrorKind)> {
+    fn broken(&self) -> Option<(LegId, std::io::ErrorKind)> {
         self.ending.as_ref()?.broken
     }
 
