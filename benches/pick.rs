@@ -7,8 +7,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use wsplice::{
     Upstream,
     balance::{
-        AnyBalance, Balance, First, LeastTunnels, LowestLatency, Random, Rendezvous, RoundRobin,
-        Trial, WeightedRoundRobin,
+        AnyBalance, Balance, First, LeastTunnels, LowestLatency, MockCandidates, Random,
+        Rendezvous, RoundRobin, WeightedRoundRobin,
     },
     head::RequestHead,
 };
@@ -40,12 +40,12 @@ fn sticky() -> wsplice::balance::Sticky {
 }
 
 /// Upstreams of weights 1 to 3, with a few tunnels each.
-fn trial(count: usize) -> Trial {
+fn trial(count: usize) -> MockCandidates {
     let upstreams = (0..count).map(|index| {
         let name = format!("ws://10.0.{}.{}:8080", index / 256, index % 256);
         Upstream::new(&name).unwrap().weight(1 + index as u32 % 3)
     });
-    let mut trial = Trial::of(upstreams);
+    let mut trial = MockCandidates::of(upstreams);
     for index in 0..count {
         for _ in 0..index % 5 {
             trial.open(index);

@@ -28,8 +28,8 @@ use tokio_tungstenite::connect_async;
 use wsplice::{
     Observer, Pool, ProxyLayer,
     health::{
-        Admitted, Availability, Ejection, HealthEvent, HealthEventKind, HealthRow, Judge,
-        Transition, Verdict,
+        Admitted, Availability, Ejection, HealthEvaluator, HealthEvent, HealthEventKind,
+        Transition, UpstreamHealth, Verdict,
     },
 };
 
@@ -38,7 +38,7 @@ use wsplice::{
 #[derive(Clone, Debug, Default)]
 struct Crashes(Vec<Instant>);
 
-impl Judge for Crashes {
+impl HealthEvaluator for Crashes {
     fn observe(&mut self, event: &HealthEvent) {
         if let HealthEventKind::TunnelLost { .. } = event.kind {
             self.0.push(event.at);
@@ -68,7 +68,7 @@ impl Judge for Crashes {
 struct AtLeast(usize);
 
 impl Availability for AtLeast {
-    fn admit(&self, pool: &[HealthRow]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
         let mut admitted = Admitted::healthy(pool);
         let mut fallen: Vec<_> = pool
             .iter()

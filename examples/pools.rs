@@ -19,7 +19,7 @@ use tokio_tungstenite::{
     tungstenite::{client::IntoClientRequest, http::HeaderValue},
 };
 use wsplice::{
-    LostTunnels, Observer, Pool, ProxyLayer, Upstream, UpstreamChange,
+    Observer, OnUpstreamLoss, Pool, ProxyLayer, Upstream, UpstreamChange,
     balance::{Balance, Candidates, Rendezvous},
     head::RequestHead,
 };
@@ -51,9 +51,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Everyone in a room meets on one upstream, and an upstream has rooms by its weight.
     let rooms = Rendezvous::by_header(HeaderName::from_static("x-room"));
-    let pool = Pool::of([big.clone(), small.clone()])
+    let pool = Pool::from_upstreams([big.clone(), small.clone()])
         .balance(in_zone.or_else(rooms))
-        .removed_tunnels(LostTunnels::Close {
+        .removed_tunnels(OnUpstreamLoss::Close {
             spread: Duration::from_secs(1),
         });
     let layer = ProxyLayer::new(pool.clone()).observer(Print);
@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
 
     println!("\nto be updated, one is drained; its clients would live on");
-    pool.drain(big.name(), LostTunnels::Leave);
+    pool.drain(big.name(), OnUpstreamLoss::Leave);
     meet(&proxy).await?;
     show(&pool);
     pool.resume(big.name());

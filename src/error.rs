@@ -64,7 +64,7 @@ pub enum ErrorKind {
     /// The upstream's connection broke, or it spoke something else than HTTP, before an answer.
     Handshake,
     /// The upstream answered 101 but did not agree to what was asked; the source says how.
-    Disagreement,
+    InvalidUpgradeResponse,
     /// A request that is to be forwarded can be understood in more than one way; the source says
     /// how.
     MalformedRequest,
@@ -74,13 +74,13 @@ pub enum ErrorKind {
     RequestBodyTimeout,
     /// The upstream's connection broke, or it spoke something else than HTTP, before it answered
     /// a forwarded request.
-    Answer,
+    Response,
     /// The upstream did not answer a forwarded request within the answer timeout.
-    AnswerTimeout,
+    ResponseTimeout,
     /// The upstream's connection broke in the middle of its answer to a forwarded request.
-    AnswerBody,
+    ResponseBody,
     /// The upstream was silent in the middle of its answer for as long as it may be.
-    AnswerBodyTimeout,
+    ResponseBodyTimeout,
     /// The proxy is draining and takes no new tunnels.
     Draining,
     /// A limit on open tunnels is reached, of the pool or of every upstream in it.
@@ -117,7 +117,7 @@ impl Error {
         Self { kind, source: None }
     }
 
-    pub(crate) fn because(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
+    pub(crate) fn with_source(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
         Self {
             kind,
             source: Some(Arc::from(source.into())),
@@ -156,11 +156,11 @@ impl Error {
             | ErrorKind::HandshakeTimeout
             | ErrorKind::AttemptsTimeout
             | ErrorKind::Handshake
-            | ErrorKind::Disagreement
-            | ErrorKind::Answer
-            | ErrorKind::AnswerTimeout
-            | ErrorKind::AnswerBody
-            | ErrorKind::AnswerBodyTimeout => Side::Upstream,
+            | ErrorKind::InvalidUpgradeResponse
+            | ErrorKind::Response
+            | ErrorKind::ResponseTimeout
+            | ErrorKind::ResponseBody
+            | ErrorKind::ResponseBodyTimeout => Side::Upstream,
         }
     }
 }
@@ -198,14 +198,14 @@ impl ErrorKind {
             Self::HandshakeTimeout => "the upstream's handshake answer timed out",
             Self::AttemptsTimeout => "all attempts together took too long",
             Self::Handshake => "the upstream broke the handshake",
-            Self::Disagreement => "the upstream's 101 answer is not valid",
+            Self::InvalidUpgradeResponse => "the upstream's 101 answer is not valid",
             Self::MalformedRequest => "malformed request",
             Self::RequestBody => "the client's body broke off",
             Self::RequestBodyTimeout => "the client's body stopped",
-            Self::Answer => "the upstream gave no answer",
-            Self::AnswerTimeout => "the upstream's answer timed out",
-            Self::AnswerBody => "the upstream's answer broke off",
-            Self::AnswerBodyTimeout => "the upstream's answer stopped",
+            Self::Response => "the upstream gave no answer",
+            Self::ResponseTimeout => "the upstream's answer timed out",
+            Self::ResponseBody => "the upstream's answer broke off",
+            Self::ResponseBodyTimeout => "the upstream's answer stopped",
             Self::Draining => "draining, no new tunnels",
             Self::TooManyTunnels => "too many tunnels",
             Self::TooManyHandshakes => "too many handshakes at once",
@@ -262,13 +262,13 @@ mod tests {
     #[test]
     fn every_cause_is_told_once() {
         let silent = Because("connection error", io::Error::other("no certificate"));
-        let error = Error::because(ErrorKind::Handshake, silent);
+        let error = Error::with_source(ErrorKind::Handshake, silent);
         assert_eq!(
             error.to_string(),
             "the upstream broke the handshake: connection error: no certificate"
         );
         let talkative = Because("it ended (too early)", io::Error::other("too early"));
-        let error = Error::because(ErrorKind::Handshake, talkative);
+        let error = Error::with_source(ErrorKind::Handshake, talkative);
         assert_eq!(
             error.to_string(),
             "the upstream broke the handshake: it ended (too early)"

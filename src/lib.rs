@@ -58,7 +58,7 @@
 //! | both agree | 101 (200 over HTTP/2), and a tunnel |
 //!
 //! The answers of the proxy itself carry a typed [`Error`] in their extensions;
-//! [`ProxyLayer::rejections`] restyles them.
+//! [`ProxyLayer::map_rejection`] restyles them.
 //!
 //! # In the order of the flow
 //!
@@ -141,15 +141,15 @@ pub use admission::Admission;
 pub use drain::{Drain, Drained};
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use forward::ForwardHttp;
-pub use handshake::Disagreement;
-pub use observe::{Handshake, Observer, UpstreamChange};
-pub use pool::{Follow, FollowStatus, LostTunnels, Pool, RetryStatus, UpstreamStatus};
+pub use handshake::InvalidUpgradeResponse;
+pub use observe::{RequestInfo, Observer, UpstreamChange};
+pub use pool::{DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus};
 pub use proxy::{
-    Proxy, ProxyLayer, ResponseBody, ResponseFuture, Scope, UpgradeRequired, WebSocketsOnly,
+    Proxy, ProxyLayer, ResponseBody, ResponseFuture, RequestScope, UpgradeRequired, WebSocketsOnly,
 };
 pub use registry::{LegStatus, Registry, TunnelStatus};
 pub use report::{
-    CloseSeen, FrameCounts, Limit, Passed, Rtt, Timer, TunnelEnd, TunnelInfo, TunnelReport,
+    ReceivedClose, FrameCounts, Limit, DirectionStats, Rtt, Timer, TunnelEnd, TunnelInfo, TunnelReport,
 };
 pub use retry::{Retry, RetryBudget};
 pub use transport::{TcpKeepAlive, Transport};

@@ -5,10 +5,10 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 
 use crate::{
-    discovery::DiscoverError,
+    upstream::discovery::DiscoverError,
     error::{Error, Side},
-    health::Transition,
-    report::{Rtt, TunnelInfo, TunnelReport},
+    upstream::health::Transition,
+    tunnel::report::{Rtt, TunnelInfo, TunnelReport},
 };
 
 /// Watches handshakes and tunnels. Every method does nothing unless you write it.
@@ -35,51 +35,51 @@ use crate::{
 /// ```
 pub trait Observer: fmt::Debug + Send + Sync {
     /// The upstream agreed, and the client is being answered 101.
-    fn handshake_accepted(&self, handshake: &Handshake<'_>) {
+    fn handshake_accepted(&self, handshake: &RequestInfo<'_>) {
         let _ = handshake;
     }
 
     /// The upstream said no; its own answer is being relayed, unless another upstream is tried
     /// instead ([`Retry::on_status`](crate::Retry::on_status)).
-    fn handshake_refused(&self, handshake: &Handshake<'_>, status: StatusCode) {
+    fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
         let _ = (handshake, status);
     }
 
     /// The proxy said no: a malformed handshake, a limit, a drain.
-    fn handshake_rejected(&self, handshake: &Handshake<'_>, error: &Error) {
+    fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let _ = (handshake, error);
     }
 
     /// An upstream could not be reached, or broke the handshake, or took too long. Called for
     /// each upstream that was tried.
-    fn handshake_failed(&self, handshake: &Handshake<'_>, error: &Error) {
+    fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let _ = (handshake, error);
     }
 
     /// Another upstream is being tried, after one that failed or refused, which was told before.
     /// `attempt` counts the upstreams of this handshake, this one included: 2 or more.
-    fn handshake_retried(&self, handshake: &Handshake<'_>, attempt: usize) {
+    fn handshake_retried(&self, handshake: &RequestInfo<'_>, attempt: usize) {
         let _ = (handshake, attempt);
     }
 
     /// An upstream's answer to a request that is [forwarded](crate::ForwardHttp) is being relayed.
-    fn request_answered(&self, request: &Handshake<'_>, status: StatusCode) {
+    fn request_answered(&self, request: &RequestInfo<'_>, status: StatusCode) {
         let _ = (request, status);
     }
 
     /// The proxy said no to a request that is to be forwarded: a malformed one, a limit, a drain.
-    fn request_rejected(&self, request: &Handshake<'_>, error: &Error) {
+    fn request_rejected(&self, request: &RequestInfo<'_>, error: &Error) {
         let _ = (request, error);
     }
 
     /// An upstream could not be reached for a forwarded request, or did not answer, or broke off
     /// in the middle of its answer. Called for each upstream that was tried.
-    fn request_failed(&self, request: &Handshake<'_>, error: &Error) {
+    fn request_failed(&self, request: &RequestInfo<'_>, error: &Error) {
         let _ = (request, error);
     }
 
     /// Another upstream is being tried for a forwarded request; `attempt` is 2 or more.
-    fn request_retried(&self, request: &Handshake<'_>, attempt: usize) {
+    fn request_retried(&self, request: &RequestInfo<'_>, attempt: usize) {
         let _ = (request, attempt);
     }
 
@@ -117,7 +117,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
 /// A handshake, or a forwarded request, that an observer is shown.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Handshake<'a> {
+pub struct RequestInfo<'a> {
     /// The path that the client asked for, without its query.
     pub path: &'a str,
     /// The upstream, once one was picked.

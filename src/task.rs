@@ -56,7 +56,7 @@ impl<T: Send + 'static> Tasks<T> {
 /// # Errors
 ///
 /// The panic.
-pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+pub(crate) fn catch_panic<T>(call: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(call))
 }
 

@@ -135,7 +135,7 @@ pub(crate) struct Args {
 
     /// Time for one side to finish after the other has
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub(crate) linger: Duration,
+    pub(crate) half_close_timeout: Duration,
 
     /// Silence after which a side is pinged, or off. On unless turned off:
     /// many a hop on the way drops what is quiet for a minute

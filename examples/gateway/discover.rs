@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wsplice::connect::Connector;
 use wsplice::discovery::{Discover, Dns, DnsResolver};
-use wsplice::{Follow, Pool, Upstream};
+use wsplice::{DiscoveryHandle, Pool, Upstream};
 
 /// How long the gateway waits for its upstreams before it serves without.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ impl Source {
         &self,
         pool: &Pool,
         change: impl Fn(Upstream) -> Upstream + Send + 'static,
-    ) -> Follow {
+    ) -> DiscoveryHandle {
         let follow = pool.follow(self.dns.clone().each(change));
         match follow.ready(PATIENCE).await {
             Ok(()) => tracing::info!(source = %self, upstreams = pool.len(), "proxying"),
@@ -115,7 +115,7 @@ mod tests {
     async fn without_an_answer_the_gateway_serves_all_the_same() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let source: Source = "dns:chat.test.:80".parse().unwrap();
-        let pool = Pool::of([]);
+        let pool = Pool::from_upstreams([]);
         let source = source.at(silent.local_addr().unwrap());
         let follow = source.feed(&pool, |upstream| upstream).await;
         assert!(pool.is_empty());

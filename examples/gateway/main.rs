@@ -151,7 +151,7 @@ fn announce(args: &Args, opened: &Opened) {
         connect = ?args.connect_timeout,
         handshake = ?args.handshake_timeout,
         idle = %args.idle_timeout,
-        linger = ?args.linger,
+        half_close_timeout = ?args.half_close_timeout,
         keep_alive = %args.keep_alive,
         max_lifetime = %args.max_lifetime,
         max_message = %args.max_message,

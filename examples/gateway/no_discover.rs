@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use wsplice::connect::Connector;
-use wsplice::{Follow, Pool, Upstream};
+use wsplice::{DiscoveryHandle, Pool, Upstream};
 
 /// There is none.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ impl Source {
         &self,
         _pool: &Pool,
         _change: impl Fn(Upstream) -> Upstream + Send + 'static,
-    ) -> Follow {
+    ) -> DiscoveryHandle {
         match *self {}
     }
 }

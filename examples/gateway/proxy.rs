@@ -48,7 +48,8 @@ pub(crate) fn layer(
 
 /// The pool of these upstreams.
 pub(crate) fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
-    let pool = Pool::of(upstreams.iter().cloned().map(limited(args))).balance(balance(args));
+    let pool =
+        Pool::from_upstreams(upstreams.iter().cloned().map(limited(args))).balance(balance(args));
     args.probe.of(pool, args.probe_interval)
 }
 
@@ -100,6 +101,6 @@ fn tunnel(args: &Args) -> TunnelConfig {
         .keep_alive(keep_alive)
         .idle_timeout(args.idle_timeout.limit())
         .max_lifetime(args.max_lifetime.limit())
-        .linger(args.linger)
+        .half_close_timeout(args.half_close_timeout)
         .limits(limits)
 }

@@ -214,8 +214,8 @@ async fn play(scene: Scene) {
         .pong_timeout(day);
     let config = TunnelConfig::new()
         .keep_alive(keep_alive)
-        .linger(None)
-        .write_stall(None)
+        .half_close_timeout(None)
+        .write_timeout(None)
         .close_timeout(day)
         .max_lifetime(scene.lifetime.map(ms))
         .lifetime_jitter(0.0);

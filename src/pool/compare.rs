@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    health::{HealthRow, Outlying, Tally},
-    later::{FAR, later},
+    upstream::health::{UpstreamHealth, Outlier, EventCounts},
+    instant::{FAR, saturating_add},
     upstream::{Member, Watch},
 };
 
@@ -30,12 +30,12 @@ impl State {
         }
         let roster = self.roster();
         let take = |watch: &mut Watch, _: &HealthSettings| std::mem::take(&mut watch.tally);
-        let tallies: Vec<Tally> = roster
+        let tallies: Vec<EventCounts> = roster
             .members()
             .iter()
             .map(|member| self.watching(member, now, take))
             .collect();
-        for Outlying { index, cause, .. } in policy.outliers(&tallies) {
+        for Outlier { index, cause, .. } in policy.outliers(&tallies) {
             let Some(member) = roster.members().get(index) else {
                 continue;
             };
@@ -58,7 +58,7 @@ impl State {
     /// Sees to it that there is a comparison, if there is a policy for it.
     pub(super) fn schedule_comparison(&self, now: Instant) {
         if let Some(interval) = self.comparison_interval() {
-            let next = *lock(&self.comparison).get_or_insert_with(|| later(now, interval));
+            let next = *lock(&self.comparison).get_or_insert_with(|| saturating_add(now, interval));
             self.alarm.set(next);
         }
     }
@@ -70,7 +70,7 @@ impl State {
         let mut next = lock(&self.comparison);
         let is_time = next.is_some_and(|next| next <= now);
         if is_time {
-            *next = Some(later(now, interval));
+            *next = Some(saturating_add(now, interval));
         }
         is_time
     }
@@ -97,9 +97,9 @@ impl State {
         };
         let mut rows: Vec<_> = open.into_iter().map(|(_, row)| row).collect();
         if let Some(row) = rows.get_mut(index).filter(|row| row.is_healthy()) {
-            *row = HealthRow::unhealthy(now).weight(row.weight);
+            *row = UpstreamHealth::unhealthy(now).weight(row.weight);
         }
-        rows.iter().any(HealthRow::is_healthy)
+        rows.iter().any(UpstreamHealth::is_healthy)
             && !health.availability().admit(&rows).contains(index)
     }
 }

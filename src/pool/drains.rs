@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::observe::UpstreamChange;
 
-use super::{handle::Pool, news::Change, settings::LostTunnels};
+use super::{handle::Pool, news::Change, settings::OnUpstreamLoss};
 
 impl Pool {
     /// Takes an upstream out of use without removing it: it gets no new tunnels, and its old ones
@@ -18,17 +18,17 @@ impl Pool {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use wsplice::{LostTunnels, Pool};
+    /// use wsplice::{OnUpstreamLoss, Pool};
     ///
     /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?;
     /// let spread = Duration::from_secs(60);
-    /// assert!(pool.drain("10.0.0.1:8080", LostTunnels::Close { spread }));
+    /// assert!(pool.drain("10.0.0.1:8080", OnUpstreamLoss::Close { spread }));
     /// assert!(!pool.snapshot()[0].is_used);
     /// // Updated and restarted:
     /// assert!(pool.resume("10.0.0.1:8080"));
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
-    pub fn drain(&self, name: &str, tunnels: LostTunnels) -> bool {
+    pub fn drain(&self, name: &str, tunnels: OnUpstreamLoss) -> bool {
         let roster = self.state.roster();
         let Some(member) = roster.named(name) else {
             return false;

@@ -6,21 +6,21 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, QueueLimits},
-    balance::{AnyBalance, Balance, Candidate},
-    connect::InvalidAddress,
-    head::RequestHead,
-    headers::ClientScheme,
-    health::{Availability, Ejection, HealthPolicy, PoolPolicy, Probe, ProbeSchedule},
+    upstream::admission::{Admission, QueueLimits},
+    upstream::balance::{AnyBalance, Balance, Candidate},
+    net::connect::InvalidAddress,
+    http::head::RequestHead,
+    http::headers::ClientScheme,
+    upstream::health::{Availability, Ejection, HealthPolicy, OutlierPolicy, Probe, ProbeSchedule},
     observe::Observer,
-    registry::Registry,
-    retry::RetryBudget,
+    tunnel::registry::Registry,
+    upstream::retry::RetryBudget,
     upstream::Upstream,
 };
 
 use super::{
     lease::Lease,
-    settings::{HealthSettings, LostTunnels, PoolSettings},
+    settings::{HealthSettings, OnUpstreamLoss, PoolSettings},
     state::State,
 };
 
@@ -65,12 +65,12 @@ impl Pool {
             .into_iter()
             .map(|address| Upstream::new(address.as_ref()))
             .collect();
-        upstreams.map(Self::of)
+        upstreams.map(Self::from_upstreams)
     }
 
     /// A pool of these upstreams, picked by [`LeastTunnels`](crate::balance::LeastTunnels). Of several at the same address the first counts.
     #[must_use]
-    pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
+    pub fn from_upstreams(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         let now = Instant::now();
         let state = State::new(now);
         state.fill(upstreams.into_iter().collect(), now);
@@ -111,14 +111,14 @@ impl Pool {
 
     /// Says what becomes of the open tunnels of an upstream that is removed.
     #[must_use]
-    pub fn removed_tunnels(self, choice: LostTunnels) -> Self {
+    pub fn removed_tunnels(self, choice: OnUpstreamLoss) -> Self {
         self.with(|settings| settings.removed_tunnels = choice)
     }
 
     /// Says what becomes of the open tunnels of an upstream that becomes unhealthy and is used no
     /// more. One that is used nevertheless, by [`availability`](Self::availability), keeps them.
     #[must_use]
-    pub fn unhealthy_tunnels(self, choice: LostTunnels) -> Self {
+    pub fn unhealthy_tunnels(self, choice: OnUpstreamLoss) -> Self {
         self.with_health(|health| health.unhealthy_tunnels = choice)
     }
 
@@ -174,16 +174,16 @@ impl Pool {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Pool, health::{AtMost, Outlier}};
+    /// use wsplice::{Pool, health::{MaxEjectionPercent, SuccessRateOutliers}};
     ///
     /// let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080", "ws://10.0.0.3:8080"])?
-    ///     .outliers(Outlier::new().minimum_upstreams(3).deviations(1.0))
-    ///     .availability(AtMost::percent(30));
+    ///     .outliers(SuccessRateOutliers::new().minimum_upstreams(3).deviations(1.0))
+    ///     .availability(MaxEjectionPercent::percent(30));
     /// # let _ = chat;
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
     #[must_use]
-    pub fn outliers(self, policy: impl PoolPolicy + 'static) -> Self {
+    pub fn outliers(self, policy: impl OutlierPolicy + 'static) -> Self {
         self.with_health(|health| health.outliers = Some(Arc::new(policy)))
     }
 

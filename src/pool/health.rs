@@ -8,8 +8,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    health::{HealthEvent, HealthEventKind, HealthRow, HealthState, Transition},
-    report::TunnelReport,
+    upstream::health::{HealthEvent, HealthEventKind, UpstreamHealth, HealthState, Transition},
+    tunnel::report::TunnelReport,
     upstream::{Member, Watch},
 };
 
@@ -26,7 +26,7 @@ impl Pool {
         if let HealthEventKind::Accepted { latency } = kind {
             lease.member().sample_latency(latency);
         }
-        let event = HealthEvent::new(Instant::now(), kind).begun(began);
+        let event = HealthEvent::new(Instant::now(), kind).started_at(began);
         self.state.observe(lease.member(), &event);
     }
 }
@@ -152,7 +152,7 @@ impl State {
         }
         let why: Arc<str> = match &transition {
             Transition::Unhealthy { cause, .. } => Arc::clone(cause),
-            Transition::OnTrial => "its ejection is over".into(),
+            Transition::HalfOpen => "its ejection is over".into(),
             Transition::Healthy if was_usable => "it passed its trial".into(),
             Transition::Healthy => "its probes pass again".into(),
         };
@@ -192,7 +192,7 @@ impl State {
         &self,
         members: &[Arc<Member>],
         now: Instant,
-    ) -> Vec<(Arc<Member>, HealthRow)> {
+    ) -> Vec<(Arc<Member>, UpstreamHealth)> {
         let mut rows = Vec::with_capacity(members.len());
         for member in members {
             let row = self.watching(member, now, |watch, _| {
@@ -200,8 +200,8 @@ impl State {
                     self.alarm.set(at);
                 }
                 match watch.standing.state() {
-                    HealthState::Unhealthy { since, .. } => HealthRow::unhealthy(*since),
-                    _ => HealthRow::healthy(),
+                    HealthState::Unhealthy { since, .. } => UpstreamHealth::unhealthy(*since),
+                    _ => UpstreamHealth::healthy(),
                 }
             });
             if member.is_open() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    admission::Visit,
+    upstream::admission::Visit,
     upstream::{Loss, Member},
 };
 

@@ -20,12 +20,12 @@ mod alarm;
 mod bell;
 mod compare;
 mod drains;
-mod follow;
+mod discovery;
 mod handle;
 mod health;
 mod lease;
 mod line;
-mod lost;
+mod upstream_loss;
 mod monitor;
 mod news;
 mod pick;
@@ -39,9 +39,9 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use follow::{Follow, FollowStatus};
+pub use discovery::{DiscoveryHandle, DiscoveryStatus};
 pub use handle::Pool;
 pub(crate) use lease::Lease;
 pub use retries::RetryStatus;
-pub use settings::LostTunnels;
+pub use settings::OnUpstreamLoss;
 pub use status::UpstreamStatus;

@@ -11,9 +11,9 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    connect::Dial,
-    health::{HealthEvent, ProbeTarget, check},
-    task::{self, Tasks, caught},
+    net::connect::Dialer,
+    upstream::health::{HealthEvent, ProbeTarget, check},
+    task::{self, Tasks, catch_panic},
     upstream::Member,
 };
 
@@ -25,7 +25,7 @@ const MAKE_UP: Duration = Duration::from_secs(1);
 impl Pool {
     /// Says how probes go out from now on, and has the pool watched if that is possible already:
     /// in a runtime.
-    pub(crate) fn watch_by(&self, dial: &Dial) {
+    pub(crate) fn watch_by(&self, dial: &Dialer) {
         self.state.set_dial(dial.clone());
         if tokio::runtime::Handle::try_current().is_ok() {
             self.keep_watch();
@@ -87,7 +87,7 @@ impl Monitor {
 
     /// Sees to everything that is due, and when to do so next.
     fn turn(&mut self, state: &Arc<State>, now: Instant) -> Option<Instant> {
-        let roster = caught(|| state.fresh_roster(now)).unwrap_or_else(|_| {
+        let roster = catch_panic(|| state.fresh_roster(now)).unwrap_or_else(|_| {
             tell_panic();
             state.roster()
         });
@@ -117,7 +117,7 @@ impl Monitor {
         state: &Arc<State>,
         (place, member): (usize, Arc<Member>),
         health: &HealthSettings,
-        dial: Dial,
+        dial: Dialer,
     ) {
         let Some(probe) = health.probe.clone() else {
             return;
@@ -177,7 +177,7 @@ impl Finished {
         state.watching(&member, now, |watch, _| {
             watch.last_probe = Some(event.clone());
         });
-        if caught(|| state.observe(&member, &event)).is_err() {
+        if catch_panic(|| state.observe(&member, &event)).is_err() {
             tell_panic();
         }
         state.watching(&member, now, |watch, health| {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    health::Transition,
+    upstream::health::Transition,
     observe::{Observer, UpstreamChange},
 };
 
@@ -97,7 +97,7 @@ fn log(upstream: &str, change: &Change) {
                     tracing::warn!(upstream, cause, "upstream unhealthy");
                 }
                 Transition::Healthy => tracing::info!(upstream, cause, "upstream healthy"),
-                Transition::OnTrial => tracing::info!(upstream, cause, "upstream on trial"),
+                Transition::HalfOpen => tracing::info!(upstream, cause, "upstream on trial"),
             }
         }
         Change::Upstream(change) => tracing::info!(upstream, "upstream {change}"),

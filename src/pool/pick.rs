@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Busy, Visit},
-    balance::{Balance, Candidates},
+    upstream::admission::{Busy, Visit},
+    upstream::balance::{Balance, Candidates},
     error::{Error, ErrorKind},
-    head::RequestHead,
-    later::later,
+    http::head::RequestHead,
+    instant::saturating_add,
     upstream::Member,
 };
 
@@ -101,7 +101,7 @@ impl Pool {
         let place = queue
             .join(self.settings.queue.places, refused_for)
             .map_err(Error::new)?;
-        let deadline = later(now, self.settings.queue.wait);
+        let deadline = saturating_add(now, self.settings.queue.wait);
         self.wait(&place, deadline, head, tried).await
     }
 
@@ -313,7 +313,7 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
-    use crate::admission::Admission;
+    use crate::upstream::admission::Admission;
 
     fn kind(result: Result<Lease, Error>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())

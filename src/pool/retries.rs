@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::retry::{Cost, Entry};
+use crate::upstream::retry::{Cost, Entry};
 
 use super::handle::Pool;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    connect::Address,
+    net::connect::Address,
     upstream::{Member, Upstream},
 };
 

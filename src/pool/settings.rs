@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, QueueLimits},
-    balance::{AnyBalance, LeastTunnels},
-    health::{
-        Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, PoolPolicy, Probe,
-        ProbeSchedule, ProbeTimes, Probed, Standing, Tally,
+    upstream::admission::{Admission, QueueLimits},
+    upstream::balance::{AnyBalance, LeastTunnels},
+    upstream::health::{
+        Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, OutlierPolicy, Probe,
+        ProbeSchedule, ProbeTimes, Probed, HealthTracker, EventCounts,
     },
-    retry::RetryBudget,
+    upstream::retry::RetryBudget,
     upstream::Watch,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 /// A close that was ordered stands, even if the upstream comes back before it is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LostTunnels {
+pub enum OnUpstreamLoss {
     /// They live on.
     #[default]
     Leave,
@@ -38,20 +38,20 @@ pub(super) struct PoolSettings {
     pub(super) admission: Admission,
     pub(super) queue: QueueLimits,
     pub(super) retry_budget: RetryBudget,
-    pub(super) removed_tunnels: LostTunnels,
+    pub(super) removed_tunnels: OnUpstreamLoss,
 }
 
 /// All that concerns health; the same for every handle, as there is one health.
 #[derive(Clone, Debug)]
 pub(super) struct HealthSettings {
     pub(super) policy: Option<Arc<dyn HealthPolicy>>,
-    pub(super) outliers: Option<Arc<dyn PoolPolicy>>,
+    pub(super) outliers: Option<Arc<dyn OutlierPolicy>>,
     pub(super) ejection: Ejection,
     pub(super) availability: Option<Arc<dyn Availability>>,
     pub(super) probe: Option<Arc<dyn Probe>>,
     pub(super) schedule: ProbeSchedule,
     pub(super) slow_start: Option<Duration>,
-    pub(super) unhealthy_tunnels: LostTunnels,
+    pub(super) unhealthy_tunnels: OnUpstreamLoss,
 }
 
 impl PoolSettings {
@@ -61,7 +61,7 @@ impl PoolSettings {
             admission: Admission::new(),
             queue: QueueLimits::default(),
             retry_budget: RetryBudget::new(),
-            removed_tunnels: LostTunnels::Leave,
+            removed_tunnels: OnUpstreamLoss::Leave,
         }
     }
 }
@@ -76,7 +76,7 @@ impl HealthSettings {
             probe: None,
             schedule: ProbeSchedule::every(Duration::from_secs(10)),
             slow_start: None,
-            unhealthy_tunnels: LostTunnels::Leave,
+            unhealthy_tunnels: OnUpstreamLoss::Leave,
         }
     }
 
@@ -85,18 +85,18 @@ impl HealthSettings {
             standing: self.new_standing(now),
             times: ProbeTimes::new(now),
             last_probe: None,
-            tally: Tally::default(),
+            tally: EventCounts::default(),
         }
     }
 
-    pub(super) fn new_standing(&self, now: Instant) -> Standing {
+    pub(super) fn new_standing(&self, now: Instant) -> HealthTracker {
         let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
             (Some(policy), Some(_)) => (Arc::clone(policy), Probed::Yes),
             (Some(policy), None) => (Arc::clone(policy), Probed::No),
             (None, Some(_)) => (Arc::new(Consecutive::new()), Probed::Yes),
             (None, None) => (Arc::new(Passive::default()), Probed::No),
         };
-        Standing::new(policy, self.ejection.clone(), probed, now)
+        HealthTracker::new(policy, self.ejection.clone(), probed, now)
     }
 
     pub(super) fn availability(&self) -> &dyn Availability {

@@ -12,11 +12,11 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    admission::Gate,
-    connect::Dial,
+    upstream::admission::Gate,
+    net::connect::Dialer,
     observe::{Observer, UpstreamChange},
-    registry::{Registry, WeakRegistry},
-    retry::Ledger,
+    tunnel::registry::{Registry, WeakRegistry},
+    upstream::retry::Ledger,
     upstream::{Member, Upstream},
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct State {
     /// When the upstreams are next compared with one another.
     pub(super) comparison: Mutex<Option<Instant>>,
     /// How the newest layer connects.
-    dial: Mutex<Dial>,
+    dial: Mutex<Dialer>,
     registries: Mutex<Vec<WeakRegistry>>,
     losses: AtomicU32,
     queue: Queue,
@@ -183,11 +183,11 @@ impl State {
     }
 
     /// How upstreams are connected from now on.
-    pub(super) fn set_dial(&self, dial: Dial) {
+    pub(super) fn set_dial(&self, dial: Dialer) {
         *lock(&self.dial) = dial;
     }
 
-    pub(super) fn dial(&self) -> Dial {
+    pub(super) fn dial(&self) -> Dialer {
         lock(&self.dial).clone()
     }
 

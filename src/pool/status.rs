@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    health::{HealthEvent, HealthState},
+    upstream::health::{HealthEvent, HealthState},
     upstream::Member,
 };
 

@@ -8,14 +8,14 @@ use http_body_util::Empty;
 use tokio::time::timeout;
 
 use crate::{
-    connect::Link,
+    net::connect::UpstreamConnection,
     error::{Error, ErrorKind},
-    handshake::{Agreement, Answer, Offer, accepted, exchange, outbound, refused},
-    head::RequestHead,
-    headers::{ClientInfo, add_header},
+    http::handshake::{Agreement, Answer, Offer, accepted, exchange, outbound, refused},
+    http::head::RequestHead,
+    http::headers::{ClientInfo, add_header},
     pool::Lease,
-    transport::Transport,
-    upgrade::UpgradeRequest,
+    net::transport::Transport,
+    http::upgrade::UpgradeRequest,
 };
 
 use super::{pipeline::Answered, settings::Settings};
@@ -50,13 +50,13 @@ impl Wish {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or [`ErrorKind::Disagreement`];
+    /// [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or [`ErrorKind::InvalidUpgradeResponse`];
     /// over HTTP/2 also what connecting anew may give.
     pub(super) async fn ask(
         &self,
         settings: &Settings,
         lease: &Lease,
-        link: Link,
+        link: UpstreamConnection,
     ) -> Result<Heard, Error> {
         let mark = mark(settings, &self.head, &self.client, lease);
         let request = outbound(
@@ -83,7 +83,7 @@ impl Wish {
             } => {
                 let agreement = offer
                     .verify(&head)
-                    .map_err(|why| Error::because(ErrorKind::Disagreement, why))?;
+                    .map_err(|why| Error::with_source(ErrorKind::InvalidUpgradeResponse, why))?;
                 let mut response = accepted(head, &self.upgrade, via, edits);
                 add(mark, response.headers_mut());
                 Ok(Heard::Agreed(Box::new(Agreed {
@@ -127,7 +127,7 @@ pub(super) fn view<'a>(
 
 async fn await_answer(
     settings: &Settings,
-    link: Link,
+    link: UpstreamConnection,
     request: Request<Empty<Bytes>>,
 ) -> Result<Answer, Error> {
     let timeouts = &settings.timeouts;
@@ -142,7 +142,7 @@ async fn await_answer(
         .await
         .unwrap_or_else(|_| {
             let budget = timeouts.handshake;
-            Err(Error::because(
+            Err(Error::with_source(
                 ErrorKind::HandshakeTimeout,
                 format!("after {budget:?}"),
             ))

@@ -16,14 +16,14 @@ use http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    admission::Visit,
-    connect::Link,
+    upstream::admission::Visit,
+    net::connect::UpstreamConnection,
     error::{Error, ErrorKind},
-    head::RequestHead,
-    headers::ClientInfo,
-    later::later,
+    http::head::RequestHead,
+    http::headers::ClientInfo,
+    instant::saturating_add,
     pool::Lease,
-    retry::{Cost, Entry, Retry},
+    upstream::retry::{Cost, Entry, Retry},
     upstream::Member,
 };
 
@@ -110,14 +110,14 @@ impl<'a> Attempts<'a> {
         &mut self,
         head: &RequestHead<'_>,
         client: &ClientInfo,
-    ) -> Result<(Attempt, Link), Standing> {
+    ) -> Result<(Attempt, UpstreamConnection), Standing> {
         loop {
             let attempt = self.next(head).await?;
             let upstream = attempt.lease.member().upstream();
             let header = upstream.proxy_header(head.client_ip(), client);
             let dial = &self.settings().dial;
             let reached = self
-                .bounded(pin!(dial.reach(
+                .bounded(pin!(dial.acquire(
                     upstream.address(),
                     upstream.version(),
                     header.as_ref()
@@ -202,7 +202,7 @@ impl<'a> Attempts<'a> {
 
     fn begin(&mut self, attempt: &Attempt) {
         if attempt.number == 1 {
-            self.deadline = Some(later(attempt.began, self.retry.time()));
+            self.deadline = Some(saturating_add(attempt.began, self.retry.time()));
         } else {
             self.teller.retried(attempt);
         }
@@ -246,7 +246,7 @@ impl<'a> Attempts<'a> {
 
     fn out_of_time(&self) -> Error {
         let within = self.retry.time();
-        Error::because(ErrorKind::AttemptsTimeout, format!("after {within:?}"))
+        Error::with_source(ErrorKind::AttemptsTimeout, format!("after {within:?}"))
     }
 
     fn settings(&self) -> &'a Settings {

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use crate::{error::BoxError, handshake::RefusalBody};
+use crate::{error::BoxError, http::handshake::RefusalBody};
 
 use super::relayed::Relayed;
 

@@ -12,15 +12,15 @@ use hyper::body::Incoming;
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    admission::Visit,
-    drain::Exchange,
+    upstream::admission::Visit,
+    tunnel::drain::Exchange,
     error::{Error, ErrorKind, Side},
-    forward::{
+    http::forward::{
         ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
         Upload, WayBack, answered, count_hop, request_head, send,
     },
-    handshake::fit,
-    headers::ClientInfo,
+    http::handshake::fit,
+    http::headers::ClientInfo,
     upstream::Upstream,
 };
 
@@ -165,7 +165,7 @@ impl Errand {
     /// An upstream's failure; what the client or the drain did is no upstream's, and ends it all.
     fn cause(&self, error: Error, parcel: &Parcel) -> Result<Error, Standing> {
         if parcel.exchange.is_cut() {
-            return Err(Error::because(ErrorKind::Draining, error).into());
+            return Err(Error::with_source(ErrorKind::Draining, error).into());
         }
         match error.side() {
             Side::Client => Err(error.into()),
@@ -209,14 +209,14 @@ impl Errand {
                 Err(Failure::Unsent(unsent, _)) if is_reused => body = unsent,
                 // RFC 9112 §9.3.1: it may have been closed just when the request was sent.
                 Err(Failure::Sent(error))
-                    if is_reused && parcel.is_repeatable && error.kind() == ErrorKind::Answer =>
+                    if is_reused && parcel.is_repeatable && error.kind() == ErrorKind::Response =>
                 {
                     body = no_body();
                 }
                 Err(Failure::Unsent(unsent, error)) => {
                     return Err(Lost {
                         body: Some(unsent),
-                        error: Error::because(ErrorKind::Connect, error),
+                        error: Error::with_source(ErrorKind::Connect, error),
                     });
                 }
                 Err(Failure::Sent(error)) => return Err(Lost { body: None, error }),

@@ -7,23 +7,23 @@ use http::{Extensions, HeaderValue, Response};
 use tower_layer::Layer;
 
 use crate::{
-    connect::Connect,
-    drain::Drain,
+    net::connect::Connect,
+    tunnel::drain::Drain,
     error::Error,
-    forward::ForwardHttp,
-    head::PathRewrite,
-    headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
-    matcher::Matcher,
+    http::forward::ForwardHttp,
+    http::head::PathRewrite,
+    http::headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
+    http::matcher::Matcher,
     observe::Observer,
     pool::Pool,
-    registry::Registry,
-    retry::Retry,
-    transport::TcpKeepAlive,
+    tunnel::registry::Registry,
+    upstream::retry::Retry,
+    net::transport::TcpKeepAlive,
     tunnel::{KeepAlive, TunnelConfig},
 };
 
 use super::{
-    forward::Forward, scope::WebSocketsOnly, service::Proxy, settings::Settings,
+    forward::Forward, request_scope::WebSocketsOnly, service::Proxy, settings::Settings,
     terminal::UpgradeRequired,
 };
 
@@ -153,8 +153,8 @@ impl<T> ProxyLayer<T> {
     }
 
     /// How long one direction may be quiet after the other has ended; 10 s by default.
-    pub fn linger(self, linger: impl Into<Option<Duration>>) -> Self {
-        self.with_tunnel(|tunnel| tunnel.linger(linger))
+    pub fn half_close_timeout(self, half_close_timeout: impl Into<Option<Duration>>) -> Self {
+        self.with_tunnel(|tunnel| tunnel.half_close_timeout(half_close_timeout))
     }
 
     /// How long one attempt to connect to an upstream may take, name lookup included; 3 s.
@@ -171,7 +171,7 @@ impl<T> ProxyLayer<T> {
     /// compiled in.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
-    pub fn tls(self, tls: crate::connect::Tls) -> Self {
+    pub fn tls(self, tls: crate::net::connect::Tls) -> Self {
         self.with(|settings| settings.dial.set_tls(tls))
     }
 
@@ -179,7 +179,7 @@ impl<T> ProxyLayer<T> {
     /// [HTTP/2](crate::Upstream::http_version).
     #[cfg(feature = "http2")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
-    pub fn http2_connections(self, connections: crate::connect::Http2Connections) -> Self {
+    pub fn http2_connections(self, connections: crate::net::connect::Http2Connections) -> Self {
         self.with(|settings| settings.dial.share_by(connections))
     }
 
@@ -203,7 +203,7 @@ impl<T> ProxyLayer<T> {
 
     /// How large the head of an upstream's answer may be: header lines (100), and bytes (64 KiB,
     /// at least 8 KiB). A larger one is answered with 502.
-    pub fn max_answer_head(self, lines: usize, bytes: usize) -> Self {
+    pub fn max_response_head(self, lines: usize, bytes: usize) -> Self {
         self.with(|settings| {
             settings.head_limits.lines = lines;
             settings.head_limits.bytes = bytes.max(8 * 1024);
@@ -293,14 +293,14 @@ impl<T> ProxyLayer<T> {
     /// ```
     /// # use wsplice::{Pool, ProxyLayer};
     /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
-    /// let proxy = ProxyLayer::new(pool).rejections(|error, mut response| {
+    /// let proxy = ProxyLayer::new(pool).map_rejection(|error, mut response| {
     ///     *response.body_mut() = format!("sorry: {:?}", error.kind()).into();
     ///     response
     /// });
     /// # let _ = proxy;
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
-    pub fn rejections<F>(self, restyle: F) -> Self
+    pub fn map_rejection<F>(self, restyle: F) -> Self
     where
         F: Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {

@@ -8,13 +8,13 @@ use hyper::upgrade::OnUpgrade;
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    admission::Visit,
+    upstream::admission::Visit,
     error::{Error, ErrorKind},
-    handshake::{RefusalBody, fit},
-    headers::ClientInfo,
-    matcher::owns,
+    http::handshake::{RefusalBody, fit},
+    http::headers::ClientInfo,
+    http::matcher::owns,
     pool::Lease,
-    upgrade::{Intent, UpgradeRequest},
+    http::upgrade::{Intent, UpgradeRequest},
 };
 
 use super::{
@@ -173,7 +173,7 @@ fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {
     match intent {
         Intent::Upgrade(upgrade) => Ok(upgrade),
         Intent::Malformed(malformed) => {
-            Err(Error::because(ErrorKind::MalformedHandshake, malformed))
+            Err(Error::with_source(ErrorKind::MalformedHandshake, malformed))
         }
         // The service lets these pass; it is answered like a server that cannot upgrade.
         Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),

@@ -8,8 +8,8 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    handshake::name_version,
-    upgrade::Malformed,
+    http::handshake::name_version,
+    http::upgrade::Malformed,
 };
 
 /// The response that a failed handshake gets: a status, a line of text, and the error itself in
@@ -57,17 +57,17 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::ConnectTimeout
         | ErrorKind::TlsTimeout
         | ErrorKind::HandshakeTimeout
-        | ErrorKind::AnswerTimeout
-        | ErrorKind::AnswerBodyTimeout
+        | ErrorKind::ResponseTimeout
+        | ErrorKind::ResponseBodyTimeout
         | ErrorKind::AttemptsTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
         | ErrorKind::Connect
         | ErrorKind::Tls
         | ErrorKind::Http2Unsupported
         | ErrorKind::Handshake
-        | ErrorKind::Disagreement
-        | ErrorKind::Answer
-        | ErrorKind::AnswerBody => StatusCode::BAD_GATEWAY,
+        | ErrorKind::InvalidUpgradeResponse
+        | ErrorKind::Response
+        | ErrorKind::ResponseBody => StatusCode::BAD_GATEWAY,
     }
 }
 

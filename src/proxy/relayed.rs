@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{drain::Exchange, error::Error, forward::Download};
+use crate::{tunnel::drain::Exchange, error::Error, http::forward::Download};
 
 use super::{attempts::Attempt, teller::Teller};
 

@@ -14,10 +14,10 @@ use tower_service::Service;
 
 use crate::{
     error::BoxError,
-    head::RequestHead,
-    headers::ClientInfo,
-    matcher::owns,
-    upgrade::{Intent, inspect},
+    http::head::RequestHead,
+    http::headers::ClientInfo,
+    http::matcher::owns,
+    http::upgrade::{Intent, inspect},
 };
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
     forward::{Forward, forward},
     future::ResponseFuture,
     pipeline::{Taken, run},
-    scope::{Scope, Take, WebSocketsOnly},
+    request_scope::{RequestScope, Take, WebSocketsOnly},
     settings::Settings,
 };
 
@@ -133,7 +133,7 @@ impl<S: fmt::Debug, T> fmt::Debug for Proxy<S, T> {
 
 impl<S, T, ReqBody, ResBody> Service<Request<ReqBody>> for Proxy<S, T>
 where
-    T: Scope<ReqBody>,
+    T: RequestScope<ReqBody>,
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data = Bytes>,
     ResBody::Error: Into<BoxError>,

@@ -15,14 +15,14 @@ use tokio::time::timeout;
 
 use crate::{
     error::{BoxError, Error, ErrorKind},
-    handshake::{Agreement, Extensions},
-    headers::ClientInfo,
-    observe::Handshake,
+    http::handshake::{Agreement, Extensions},
+    http::headers::ClientInfo,
+    observe::RequestInfo,
     pool::Lease,
-    registry::{Entry, Listed},
-    report::{TunnelInfo, TunnelReport},
+    tunnel::registry::{Entry, Listed},
+    tunnel::report::{TunnelInfo, TunnelReport},
     task,
-    transport::{Transport, from_upgraded},
+    net::transport::{Transport, from_upgraded},
     tunnel::{Tunnel, TunnelParts},
 };
 
@@ -182,7 +182,7 @@ async fn hand_over(
     settings: &Settings,
     entry: &Entry,
 ) -> Result<(Transport, Bytes), Error> {
-    let failed = |why: BoxError| Error::because(ErrorKind::ClientUpgrade, why);
+    let failed = |why: BoxError| Error::with_source(ErrorKind::ClientUpgrade, why);
     let budget = settings.timeouts.client_upgrade;
     let mut upgraded = pin!(timeout(budget, on_upgrade));
     let mut aborted = pin!(entry.aborted());
@@ -206,7 +206,7 @@ fn tell_lost(settings: &Settings, listed: &Listed, error: &Error) {
     let info = listed.entry().info();
     tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel stood");
     if let Some(observer) = &settings.observer {
-        let shown = Handshake {
+        let shown = RequestInfo {
             path: &info.path,
             upstream: Some(&info.upstream),
             elapsed: info.opened.elapsed().unwrap_or_default(),

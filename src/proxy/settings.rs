@@ -6,17 +6,17 @@ use bytes::Bytes;
 use http::{Extensions, Response};
 
 use crate::{
-    connect::{Dial, KeptAlive},
-    drain::Drain,
+    net::connect::{Dialer, KeptAlive},
+    tunnel::drain::Drain,
     error::{Error, Side},
-    handshake::{HeadLimits, Outbound},
-    headers::{ClientInfo, HeaderEdits},
-    matcher::AnyMatcher,
+    http::handshake::{HeadLimits, Outbound},
+    http::headers::{ClientInfo, HeaderEdits},
+    http::matcher::AnyMatcher,
     observe::Observer,
     pool::Pool,
-    registry::Registry,
-    retry::Retry,
-    transport::TcpKeepAlive,
+    tunnel::registry::Registry,
+    upstream::retry::Retry,
+    net::transport::TcpKeepAlive,
     tunnel::TunnelConfig,
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Settings {
     pub(super) pool: Pool,
     pub(super) matcher: Option<AnyMatcher>,
     pub(super) origins: Option<AnyMatcher>,
-    pub(super) dial: Dial,
+    pub(super) dial: Dialer,
     pub(super) forward: Option<Forward>,
     pub(super) outbound: Outbound,
     pub(super) response_edits: HeaderEdits,
@@ -84,7 +84,7 @@ impl Settings {
             pool,
             matcher: None,
             origins: None,
-            dial: Dial::default(),
+            dial: Dialer::default(),
             forward: None,
             outbound: Outbound::default(),
             response_edits: HeaderEdits::new(),

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::{
     error::{Error, ErrorKind, Side},
-    health::HealthEventKind,
-    observe::Handshake,
+    upstream::health::HealthEventKind,
+    observe::RequestInfo,
 };
 
 use super::{attempts::Attempt, settings::Settings};
@@ -140,8 +140,8 @@ impl Teller {
         pool.note(&attempt.lease, kind, attempt.began);
     }
 
-    fn shown<'a>(&'a self, attempt: Option<&'a Attempt>) -> Handshake<'a> {
-        Handshake {
+    fn shown<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {
+        RequestInfo {
             path: &self.path,
             upstream: attempt.map(Attempt::upstream),
             elapsed: self.began.elapsed(),

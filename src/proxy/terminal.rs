@@ -12,9 +12,9 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use crate::{
-    handshake::{fit, name_version},
-    head::RequestHead,
-    upgrade::{Intent, inspect},
+    http::handshake::{fit, name_version},
+    http::head::RequestHead,
+    http::upgrade::{Intent, inspect},
 };
 
 /// Says that here is a WebSocket and nothing else: 426 Upgrade Required (RFC 9110 §15.5.22) to an

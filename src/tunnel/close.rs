@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::{
     error::Side,
     frame::{CloseCode, CloseFrame},
-    report::{Limit, Timer, TunnelEnd},
+    tunnel::report::{Limit, Timer, TunnelEnd},
 };
 
 /// How a leg is ended.
@@ -31,18 +31,18 @@ impl Farewell {
 pub(super) fn farewell(end: &TunnelEnd, side: Side) -> Farewell {
     match end {
         // Resets propagate to the upstream; the client is told that the upstream was lost.
-        TunnelEnd::Broken(lost, _) | TunnelEnd::CutFrame(lost) | TunnelEnd::Gone(lost) => {
+        TunnelEnd::Broken(lost, _) | TunnelEnd::TruncatedFrame(lost) | TunnelEnd::ClosedWithoutFrame(lost) => {
             if *lost == Side::Upstream && side == Side::Client {
                 Farewell::close(CloseCode::INTERNAL_ERROR, "upstream connection lost")
             } else {
                 Farewell::Abort
             }
         }
-        TunnelEnd::Timeout(Timer::Pong | Timer::WriteStall, dead) if *dead == side => {
+        TunnelEnd::Timeout(Timer::Pong | Timer::Write, dead) if *dead == side => {
             Farewell::Abort
         }
         TunnelEnd::Timeout(Timer::Pong, dead) => lost_leg(*dead, "did not answer a ping"),
-        TunnelEnd::Timeout(Timer::WriteStall, dead) => lost_leg(*dead, "stopped reading"),
+        TunnelEnd::Timeout(Timer::Write, dead) => lost_leg(*dead, "stopped reading"),
         TunnelEnd::Timeout(Timer::Idle, _) => {
             Farewell::close(CloseCode::GOING_AWAY, "idle timeout")
         }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{error::Side, frame::CloseFrame, observe::Observer, report::TunnelEnd};
+use crate::{error::Side, frame::CloseFrame, observe::Observer, tunnel::report::TunnelEnd};
 
 use super::{
     close::Farewell,
@@ -52,8 +52,8 @@ pub struct TunnelConfig {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) lifetime_jitter: f64,
-    pub(super) linger: Option<Duration>,
-    pub(super) write_stall: Option<Duration>,
+    pub(super) half_close_timeout: Option<Duration>,
+    pub(super) write_timeout: Option<Duration>,
     pub(super) close_timeout: Duration,
     pub(super) limits: Pair<Limits>,
     restyle: Option<Arc<Restyle>>,
@@ -65,7 +65,7 @@ type Restyle = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
 
 impl TunnelConfig {
     /// The defaults: no keep-alive, no idle timeout, no maximum lifetime, no limits; half-close
-    /// linger 10 s, write stall 60 s, close timeout 5 s.
+    /// linger 10 s, write timeout 60 s, close timeout 5 s.
     pub fn new() -> Self {
         Self {
             framing: Framing::Observe,
@@ -73,8 +73,8 @@ impl TunnelConfig {
             idle_timeout: None,
             max_lifetime: None,
             lifetime_jitter: 0.1,
-            linger: Some(Duration::from_secs(10)),
-            write_stall: Some(Duration::from_secs(60)),
+            half_close_timeout: Some(Duration::from_secs(10)),
+            write_timeout: Some(Duration::from_secs(60)),
             close_timeout: Duration::from_secs(5),
             limits: Pair::default(),
             restyle: None,
@@ -129,14 +129,14 @@ impl TunnelConfig {
     }
 
     /// Once one direction has ended, the other may be quiet for this long before the tunnel ends.
-    pub fn linger(mut self, linger: impl Into<Option<Duration>>) -> Self {
-        self.linger = linger.into();
+    pub fn half_close_timeout(mut self, half_close_timeout: impl Into<Option<Duration>>) -> Self {
+        self.half_close_timeout = half_close_timeout.into();
         self
     }
 
     /// Ends a tunnel when a side takes none of the bytes that wait for it for this long.
-    pub fn write_stall(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.write_stall = timeout.into();
+    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.write_timeout = timeout.into();
         self
     }
 
@@ -166,7 +166,7 @@ impl TunnelConfig {
 
     /// Changes the code or reason of the close frames that the proxy sends. The function sees
     /// why the tunnel ends, which side the frame goes to, and the frame as it would be.
-    pub fn close_frames<F>(mut self, restyle: F) -> Self
+    pub fn map_close_frame<F>(mut self, restyle: F) -> Self
     where
         F: Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync + 'static,
     {
@@ -186,7 +186,7 @@ impl TunnelConfig {
         let is_soon = |rhythm: &Arc<Rhythm>| rhythm.settings().notices_within() <= TCP_NOTICES;
         keep_alive.as_ref().is_some_and(is_soon)
             && self.framing != Framing::Opaque
-            && self.linger.is_some()
+            && self.half_close_timeout.is_some()
     }
 
     /// Shows an observer the tunnels' pongs.
@@ -230,8 +230,8 @@ impl fmt::Debug for TunnelConfig {
             .field("upstream_keep_alive", &keep_alive(LegId::Upstream))
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
-            .field("linger", &self.linger)
-            .field("write_stall", &self.write_stall)
+            .field("half_close_timeout", &self.half_close_timeout)
+            .field("write_timeout", &self.write_timeout)
             .field("close_timeout", &self.close_timeout)
             .field("client_limits", &self.limits[LegId::Client])
             .field("upstream_limits", &self.limits[LegId::Upstream])

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{frame::EncodedControl, report::Passed};
+use crate::{frame::EncodedControl, tunnel::report::DirectionStats};
 
 use super::{
     context::FlowContext,
@@ -272,8 +272,8 @@ impl Flow {
         leftover + self.held.as_ref().map_or(0, |held| held.bytes.capacity())
     }
 
-    pub(super) fn passed(&self) -> Passed {
-        Passed {
+    pub(super) fn passed(&self) -> DirectionStats {
+        DirectionStats {
             bytes: self.bytes,
             frames: self.track.counts(),
             close: self.track.close_seen(),

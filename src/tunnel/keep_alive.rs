@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    later::{FAR, later},
-    report::Rtt,
+    instant::{FAR, saturating_add},
+    tunnel::report::Rtt,
 };
 
 /// How to keep the legs of a tunnel alive: WebSocket pings (RFC 6455 §5.5.2) on each leg that
@@ -139,7 +139,7 @@ impl Rhythm {
     fn interval(&self, begin: Instant, dice: f64) -> Duration {
         let soonest = self.shortest.saturating_add(self.slot * 2);
         let interval = self.settings.jittered(dice).max(soonest);
-        let end = later(begin, interval).saturating_duration_since(self.epoch);
+        let end = saturating_add(begin, interval).saturating_duration_since(self.epoch);
         let behind = end.as_nanos().checked_rem(self.slot.as_nanos());
         let behind = behind.and_then(|behind| u64::try_from(behind).ok());
         let behind = Duration::from_nanos(behind.unwrap_or(0));
@@ -211,9 +211,9 @@ impl Pinger {
     /// When [`tick`](Self::tick) should be called next, if nothing happens before.
     pub(super) fn deadline(&self, last_received: Instant) -> Option<Instant> {
         match self.state {
-            State::Listening { interval } => Some(later(last_received, interval)),
+            State::Listening { interval } => Some(saturating_add(last_received, interval)),
             State::Due => None,
-            State::Awaiting { since } => Some(later(since, self.rhythm.settings.pong_timeout)),
+            State::Awaiting { since } => Some(saturating_add(since, self.rhythm.settings.pong_timeout)),
         }
     }
 
@@ -245,7 +245,7 @@ impl Pinger {
     /// The other leg is pinged now: so is this one, if its jitter allows that already.
     pub(super) fn join(&mut self, now: Instant, last_received: Instant, dice: f32) {
         let is_listening = matches!(self.state, State::Listening { .. });
-        if is_listening && later(last_received, self.rhythm.shortest) <= now {
+        if is_listening && saturating_add(last_received, self.rhythm.shortest) <= now {
             // Listening => Due: quiet for the shortest interval.
             self.state = State::Due;
             self.dice = dice;

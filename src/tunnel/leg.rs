@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{ControlFrame, EncodedControl},
-    report::Rtt,
-    transport::{TcpKeepAlive, Transport},
+    tunnel::report::Rtt,
+    net::transport::{TcpKeepAlive, Transport},
 };
 
 use super::{

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{FrameHeader, MessageTracker},
-    rate::TokenBucket,
-    report::Limit,
+    token_bucket::TokenBucket,
+    tunnel::report::Limit,
 };
 
 /// How much each side of a tunnel may send; nothing is limited unless set.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{CloseCode, ControlFrame, FrameHeader, OpCode, Rules, Scanner, Violation, mask},
-    report::{CloseSeen, FrameCounts, Limit},
+    tunnel::report::{ReceivedClose, FrameCounts, Limit},
 };
 
 use super::{keep_alive::Pinger, limits::Meter};
@@ -176,7 +176,7 @@ impl Track {
         self.counts
     }
 
-    pub(super) fn close_seen(&self) -> Option<CloseSeen> {
+    pub(super) fn close_seen(&self) -> Option<ReceivedClose> {
         self.close
             .as_ref()
             .filter(|close| close.is_whole())
@@ -306,7 +306,7 @@ impl Capture {
     }
 
     /// RFC 6455 §5.5.1: two bytes of code, then a reason in UTF-8; or nothing at all.
-    fn seen(&self) -> CloseSeen {
+    fn seen(&self) -> ReceivedClose {
         let mut payload = self.payload.clone();
         if let Some(key) = self.header.mask() {
             mask::apply(&mut payload, key, 0);
@@ -315,7 +315,7 @@ impl Capture {
             Some((code, reason)) => (Some(CloseCode::new(u16::from_be_bytes(*code))), reason),
             None => (None, &[][..]),
         };
-        CloseSeen {
+        ReceivedClose {
             code,
             reason: std::str::from_utf8(reason).unwrap_or_default().to_owned(),
         }

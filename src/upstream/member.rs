@@ -12,10 +12,10 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Admission, Gate},
-    connect::Address,
+    upstream::admission::{Admission, Gate},
+    net::connect::Address,
     hash::hash,
-    health::{HealthEvent, ProbeTimes, Standing, Tally},
+    upstream::health::{HealthEvent, ProbeTimes, HealthTracker, EventCounts},
 };
 
 use super::Upstream;
@@ -48,11 +48,11 @@ struct Figures {
 /// What is known of an upstream's health, and when to ask again.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    pub(crate) standing: Standing,
+    pub(crate) standing: HealthTracker,
     pub(crate) times: ProbeTimes,
     pub(crate) last_probe: Option<HealthEvent>,
     /// What it did since the pool's upstreams were last compared.
-    pub(crate) tally: Tally,
+    pub(crate) tally: EventCounts,
 }
 
 /// The tunnels that were picked up to then are to be closed.

@@ -42,7 +42,7 @@ async fn an_upstream_of_weight_0_gets_nothing_even_if_the_other_fails() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let weightless = Upstream::new(&upstream.url()).unwrap().weight(0);
     let gone = Upstream::new("ws://127.0.0.1:1").unwrap();
-    let proxy = proxy(Pool::of([weightless, gone])).await;
+    let proxy = proxy(Pool::from_upstreams([weightless, gone])).await;
     let mut client = RawClient::connect(proxy.addr()).await;
     assert_eq!(client.handshake("/ws", &[]).await.status(), 502);
     assert_eq!(upstream.log().accepted, 0);

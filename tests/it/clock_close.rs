@@ -78,7 +78,7 @@ async fn an_upstream_that_ends_without_a_word_is_told_to_the_client_as_1011() {
     client.finish().await;
     upstream.rest().await;
     let report = rig.report().await;
-    assert_eq!(report.end, TunnelEnd::Gone(Side::Upstream));
+    assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Upstream));
     assert_eq!(report.initiator, Side::Upstream);
     assert!(report.is_upstream_failure());
     assert_eq!(rig.elapsed(), secs(0), "promptly");
@@ -90,9 +90,9 @@ async fn a_lost_upstream_is_the_reason_even_if_the_client_never_answers() {
     rig.end(Side::Upstream).finish().await;
     assert_eq!(rig.end(Side::Client).close_code().await, 1011);
     let report = rig.report().await;
-    assert_eq!(report.end, TunnelEnd::Gone(Side::Upstream));
+    assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Upstream));
     assert!(report.is_upstream_failure());
-    assert_eq!(rig.elapsed(), secs(10), "the linger");
+    assert_eq!(rig.elapsed(), secs(10), "the half_close_timeout");
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,7 +106,7 @@ async fn a_client_that_ends_without_a_word_ends_its_direction_only() {
     rig.end(Side::Upstream).finish().await;
     rig.end(Side::Client).rest().await;
     let report = rig.report().await;
-    assert_eq!(report.end, TunnelEnd::Gone(Side::Client));
+    assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Client));
     assert_eq!(report.initiator, Side::Client);
 }
 
@@ -118,7 +118,10 @@ async fn a_close_frame_after_the_other_side_was_gone_is_not_the_first_end() {
     upstream.end_of_stream().await;
     rig.passes(Side::Upstream, close(1006, "")).await;
     rig.end(Side::Upstream).finish().await;
-    assert_eq!(rig.report().await.end, TunnelEnd::Gone(Side::Client));
+    assert_eq!(
+        rig.report().await.end,
+        TunnelEnd::ClosedWithoutFrame(Side::Client)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +151,7 @@ async fn an_end_inside_a_frame_is_followed_by_no_close_frame() {
             assert!(other.rest().await == frame[..cut], "{dead} cut at {cut}");
             other.finish().await;
             let report = rig.report().await;
-            assert_eq!(report.end, TunnelEnd::CutFrame(dead), "cut at {cut}");
+            assert_eq!(report.end, TunnelEnd::TruncatedFrame(dead), "cut at {cut}");
             assert_eq!(report.initiator, dead);
         }
     }
@@ -165,7 +168,7 @@ async fn an_end_inside_a_close_frame_is_no_clean_close() {
         assert!(other.rest().await == bytes[..bytes.len() - 2]);
         other.finish().await;
         let report = rig.report().await;
-        assert_eq!(report.end, TunnelEnd::CutFrame(dead));
+        assert_eq!(report.end, TunnelEnd::TruncatedFrame(dead));
         assert_eq!(report.client_to_upstream.close, None);
         assert_eq!(report.upstream_to_client.close, None);
     }
@@ -181,7 +184,10 @@ async fn what_a_client_says_after_a_cut_frame_is_no_clean_close() {
     client.send(close(1002, "what was that?")).await;
     client.finish().await;
     upstream.rest().await;
-    assert_eq!(rig.report().await.end, TunnelEnd::CutFrame(Side::Upstream));
+    assert_eq!(
+        rig.report().await.end,
+        TunnelEnd::TruncatedFrame(Side::Upstream)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -310,7 +316,7 @@ async fn a_side_that_cannot_be_written_to_and_says_no_more_is_lost() {
             other.send(close(code, "")).await;
         }
         other.end_of_stream().await;
-        assert_eq!(rig.elapsed(), secs(10), "the linger");
+        assert_eq!(rig.elapsed(), secs(10), "the half_close_timeout");
         let report = rig.report().await;
         assert_eq!(report.end, TunnelEnd::Broken(dead, BrokenPipe));
     }
@@ -479,7 +485,7 @@ async fn we_send_no_second_close_frame() {
 
 #[tokio::test(start_paused = true)]
 async fn the_wording_of_our_close_frames_is_the_users() {
-    let config = a_minute().close_frames(|end, side, frame| {
+    let config = a_minute().map_close_frame(|end, side, frame| {
         assert_eq!(*end, TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy));
         assert_eq!(frame.code, CloseCode::GOING_AWAY);
         match side {
@@ -500,7 +506,7 @@ async fn the_wording_of_our_close_frames_is_the_users() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_upstream_is_worded_by_the_user_too() {
     let restyle = |_: &TunnelEnd, _: Side, _| CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "later");
-    let mut rig = Rig::new(TunnelConfig::new().close_frames(restyle));
+    let mut rig = Rig::new(TunnelConfig::new().map_close_frame(restyle));
     rig.end(Side::Upstream).finish().await;
     let frame = rig.end(Side::Client).frame().await;
     assert_eq!(frame.close(), Some((1013, "later".into())));
@@ -510,7 +516,7 @@ async fn a_lost_upstream_is_worded_by_the_user_too() {
 async fn codes_that_must_not_be_sent_are_not_rfc6455_7_4_1() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000] {
         let config = a_minute()
-            .close_frames(move |_, _, _| CloseFrame::new(CloseCode::new(code), "never this"));
+            .map_close_frame(move |_, _, _| CloseFrame::new(CloseCode::new(code), "never this"));
         let mut rig = Rig::new(config);
         for side in SIDES {
             let frame = rig.end(side).frame().await;
@@ -522,7 +528,7 @@ async fn codes_that_must_not_be_sent_are_not_rfc6455_7_4_1() {
 #[tokio::test(start_paused = true)]
 async fn a_long_reason_is_cut_between_characters_rfc6455_5_5() {
     let config =
-        a_minute().close_frames(|_, _, frame| CloseFrame::new(frame.code, "\u{e9}".repeat(100)));
+        a_minute().map_close_frame(|_, _, frame| CloseFrame::new(frame.code, "\u{e9}".repeat(100)));
     let mut rig = Rig::new(config);
     for side in SIDES {
         let frame = rig.end(side).frame().await;

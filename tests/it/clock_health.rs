@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use wsplice::{
-    KeepAlive, LostTunnels, Observer,
+    KeepAlive, Observer, OnUpstreamLoss,
     balance::First,
     health::{Passive, Signals, Transition},
 };
@@ -88,7 +88,7 @@ async fn a_failed_handshake_counts_while_tunnels_live_on_for_hours() {
     let pool = world
         .pool()
         .health_policy(Passive::default().fails(1))
-        .unhealthy_tunnels(LostTunnels::Leave);
+        .unhealthy_tunnels(OnUpstreamLoss::Leave);
     let proxy = world.proxy(&pool, |layer| layer);
     let tunnel = shake_hands(proxy.clone()).await;
     sleep(secs(4 * 3600)).await;

@@ -242,7 +242,7 @@ async fn a_pong_that_ends_unfinished_goes_out_as_it_is() {
         assert_eq!(other.rest().await, bytes[..5], "{side}");
         other.finish().await;
         let report = rig.report().await;
-        assert_eq!(report.end, TunnelEnd::CutFrame(side));
+        assert_eq!(report.end, TunnelEnd::TruncatedFrame(side));
     }
 }
 

@@ -19,7 +19,7 @@ async fn an_opaque_tunnel_adds_nothing_and_loses_nothing() {
         let config = TunnelConfig::new()
             .framing(Framing::Opaque)
             .keep_alive(steady())
-            .write_stall(None);
+            .write_timeout(None);
         let mut rig = Rig::with_capacity(config, 999);
         let bytes = rng::payload(11, 50_000);
         for leg in SIDES {
@@ -38,7 +38,7 @@ async fn an_opaque_tunnel_adds_nothing_and_loses_nothing() {
         sink.finish().await;
         source.end_of_stream().await;
         let report = rig.report().await;
-        assert_eq!(report.end, TunnelEnd::Gone(side));
+        assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(side));
         assert!(report.client_to_upstream.opaque && report.upstream_to_client.opaque);
         assert_eq!(report.client_to_upstream.frames.total(), 0);
         let passed = report.client_to_upstream.bytes + report.upstream_to_client.bytes;

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::io::AsyncReadExt;
 use wsplice::{
-    Error, Handshake, Observer, Pool, Retry, RetryBudget,
+    Error, Observer, Pool, RequestInfo, Retry, RetryBudget,
     balance::{First, RoundRobin},
 };
 
@@ -229,7 +229,7 @@ async fn when_the_outage_is_over_everyone_gets_through_again() {
 #[tokio::test(start_paused = true)]
 async fn the_budget_is_one_for_all_layers_of_a_pool() {
     let world = World::of([Does::HangUp, Does::Accept]);
-    let budget = RetryBudget::new().share(0.0).per_second(1);
+    let budget = RetryBudget::new().ratio(0.0).per_second(1);
     let pool = world.pool().balance(First::new()).retry_budget(budget);
     // Its health is not what is tested here.
     let pool = pool.health_policy(wsplice::health::Consecutive::new().fails(1000));
@@ -283,7 +283,7 @@ impl Told {
 }
 
 impl Observer for Told {
-    fn handshake_failed(&self, handshake: &Handshake<'_>, error: &Error) {
+    fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let upstream = handshake.upstream.unwrap();
         self.0
             .lock()
@@ -291,7 +291,7 @@ impl Observer for Told {
             .push(format!("failed {upstream}: {error}"));
     }
 
-    fn handshake_retried(&self, handshake: &Handshake<'_>, attempt: usize) {
+    fn handshake_retried(&self, handshake: &RequestInfo<'_>, attempt: usize) {
         let upstream = handshake.upstream.unwrap();
         self.0
             .lock()
@@ -305,7 +305,7 @@ impl Observer for Told {
 struct Editor(Pool);
 
 impl Observer for Editor {
-    fn handshake_failed(&self, handshake: &Handshake<'_>, _error: &Error) {
+    fn handshake_failed(&self, handshake: &RequestInfo<'_>, _error: &Error) {
         let name = handshake.upstream.unwrap();
         assert!(self.0.remove(name));
         let upstream = wsplice::Upstream::new(&format!("ws://{name}")).unwrap();

@@ -1,4 +1,4 @@
-//! Every other wait of a tunnel, one by one and together: idle, lifetime, write stall, linger.
+//! Every other wait of a tunnel, one by one and together: idle, lifetime, write timeout, linger.
 
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ async fn a_side_that_stops_reading_is_dropped_and_the_other_is_told() {
         let (dead, _) = rig.ends(stalled);
         assert!(!dead.was_shut_down());
         let report = rig.report().await;
-        assert_eq!(report.end, TunnelEnd::Timeout(Timer::WriteStall, stalled));
+        assert_eq!(report.end, TunnelEnd::Timeout(Timer::Write, stalled));
         assert_eq!(report.initiator, stalled);
     }
 }
@@ -179,7 +179,7 @@ async fn a_stall_that_ended_does_not_count_towards_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_write_stall_can_be_turned_off() {
     for slow in SIDES {
-        let mut rig = Rig::with_capacity(TunnelConfig::new().write_stall(None), 1024);
+        let mut rig = Rig::with_capacity(TunnelConfig::new().write_timeout(None), 1024);
         let bytes = from_side(opposite(slow), binary(&[7; 1500]));
         let (sink, source) = rig.ends(slow);
         source.send_raw(&bytes).await;
@@ -220,21 +220,24 @@ async fn the_linger_is_counted_from_the_end_of_the_first_direction() {
     let report = rig.report().await;
     assert_eq!(
         report.end,
-        TunnelEnd::Timeout(Timer::Linger, Side::Upstream)
+        TunnelEnd::Timeout(Timer::HalfClose, Side::Upstream)
     );
     assert_eq!(report.initiator, Side::Client);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_linger_a_half_closed_tunnel_stays() {
-    let mut rig = Rig::new(TunnelConfig::new().linger(None));
+    let mut rig = Rig::new(TunnelConfig::new().half_close_timeout(None));
     rig.end(Side::Client).finish().await;
     rig.end(Side::Upstream).end_of_stream().await;
     rig.end(Side::Client).is_quiet_for(secs(100_000)).await;
     rig.passes(Side::Upstream, text("late")).await;
     rig.end(Side::Upstream).finish().await;
     rig.end(Side::Client).rest().await;
-    assert_eq!(rig.report().await.end, TunnelEnd::Gone(Side::Client));
+    assert_eq!(
+        rig.report().await.end,
+        TunnelEnd::ClosedWithoutFrame(Side::Client)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +255,7 @@ async fn an_opaque_tunnel_keeps_its_timers() {
     rig.end(Side::Client).end_of_stream().await;
     assert_eq!(
         rig.report().await.end,
-        TunnelEnd::Timeout(Timer::WriteStall, Side::Upstream)
+        TunnelEnd::Timeout(Timer::Write, Side::Upstream)
     );
     assert_eq!(rig.elapsed(), secs(60));
 }
@@ -375,8 +378,8 @@ async fn waits_that_no_clock_can_show_never_end() {
             .idle_timeout(never)
             .max_lifetime(never)
             .lifetime_jitter(jitter)
-            .linger(never)
-            .write_stall(never);
+            .half_close_timeout(never)
+            .write_timeout(never);
         for side in SIDES {
             let mut rig = Rig::with_capacity(config.clone(), 64);
             let stalls = from_side(side, binary(&[7; 100]));

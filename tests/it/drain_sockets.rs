@@ -21,7 +21,7 @@ use crate::support::{
     raw::{RawClient, handshake_request},
     scripts,
     serve::serve_axum,
-    tunnels::{BOTH, Ends, Gate, Yard, one_tunnel, opposite, said_by},
+    tunnels::{AcceptingUpstream, BOTH, Ends, ProxyServer, one_tunnel, opposite, said_by},
     upstream::{RawUpstream, switching_protocols},
 };
 
@@ -57,8 +57,8 @@ async fn part(ends: &mut Ends, code: u16, reason: &str) {
 
 #[tokio::test]
 async fn a_drain_of_nothing_is_over_at_once() {
-    let yard = Yard::start().await;
-    let gate = Gate::to([yard.url()]).await;
+    let yard = AcceptingUpstream::start().await;
+    let gate = ProxyServer::to([yard.url()]).await;
     let drained = within("the drain", gate.drain().run()).await;
     assert_eq!(counts(drained), (0, 0));
     assert!(gate.drain().is_draining());
@@ -106,8 +106,8 @@ async fn new_upgrades_are_refused_and_all_else_is_served() {
 
 #[tokio::test]
 async fn both_legs_of_every_tunnel_get_the_close_and_run_waits_for_them() {
-    let mut yard = Yard::start().await;
-    let gate = Gate::to([yard.url()]).await;
+    let mut yard = AcceptingUpstream::start().await;
+    let gate = ProxyServer::to([yard.url()]).await;
     let mut tunnels = Vec::new();
     for _ in 0..20 {
         tunnels.push(Ends::open(&gate, &mut yard).await);
@@ -144,8 +144,8 @@ async fn code_and_reason_are_the_operators_choice() {
 
 #[tokio::test]
 async fn closes_that_are_spread_all_come() {
-    let mut yard = Yard::start().await;
-    let gate = Gate::to([yard.url()]).await;
+    let mut yard = AcceptingUpstream::start().await;
+    let gate = ProxyServer::to([yard.url()]).await;
     let mut tunnels = Vec::new();
     for _ in 0..30 {
         tunnels.push(Ends::open(&gate, &mut yard).await);
@@ -166,7 +166,7 @@ async fn closes_that_are_spread_all_come() {
 #[tokio::test]
 async fn real_clients_are_told_and_the_application_answers() {
     let upstream = axum_upstream::start().await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let mut clients = Vec::new();
     for _ in 0..5 {
         clients.push(Tungstenite::connect(gate.addr(), "/ws/echo").await);
@@ -187,10 +187,10 @@ async fn real_clients_are_told_and_the_application_answers() {
 /// A client that neither answers nor leaves is cut off at the deadline; those who answer are not.
 #[tokio::test]
 async fn who_never_answers_is_cut_off_at_the_deadline() {
-    let mut yard = Yard::start().await;
+    let mut yard = AcceptingUpstream::start().await;
     // The tunnel's own patience must not be what ends it.
     let config = wsplice::TunnelConfig::new().close_timeout(LATE);
-    let gate = Gate::with([yard.url()], |layer| layer.tunnel(config)).await;
+    let gate = ProxyServer::with([yard.url()], |layer| layer.tunnel(config)).await;
     let mut good = Ends::open(&gate, &mut yard).await;
     let mut deaf = Ends::open(&gate, &mut yard).await;
     let drain = run(gate.drain().deadline(Duration::from_secs(1)));
@@ -215,9 +215,9 @@ async fn who_never_answers_is_cut_off_at_the_deadline() {
 /// The drain's deadline is longer: the tunnel itself does not wait for ever.
 #[tokio::test]
 async fn who_never_answers_is_cut_off_by_the_tunnel_before() {
-    let mut yard = Yard::start().await;
+    let mut yard = AcceptingUpstream::start().await;
     let config = wsplice::TunnelConfig::new().close_timeout(Duration::from_millis(200));
-    let gate = Gate::with([yard.url()], |layer| layer.tunnel(config)).await;
+    let gate = ProxyServer::with([yard.url()], |layer| layer.tunnel(config)).await;
     let mut deaf = Ends::open(&gate, &mut yard).await;
     let drain = run(gate.drain().deadline(LATE));
     assert_eq!(counts(finished(drain).await), (1, 0));
@@ -253,8 +253,11 @@ async fn a_drain_waits_for_the_end_of_a_frame() {
 
 #[tokio::test]
 async fn a_partial_drain_takes_one_upstream_and_lets_new_ones_in() {
-    let mut yards = [Yard::start().await, Yard::start().await];
-    let gate = Gate::to([yards[0].url(), yards[1].url()]).await;
+    let mut yards = [
+        AcceptingUpstream::start().await,
+        AcceptingUpstream::start().await,
+    ];
+    let gate = ProxyServer::to([yards[0].url(), yards[1].url()]).await;
     let mut tunnels: Vec<(usize, Ends)> = Vec::new();
     for _ in 0..12 {
         tunnels.push(open_somewhere(&gate, &mut yards).await);
@@ -282,7 +285,7 @@ async fn a_partial_drain_takes_one_upstream_and_lets_new_ones_in() {
     assert_eq!(gate.registry().count(), staying.len() as u64 + 1);
 }
 
-async fn open_somewhere(gate: &Gate, yards: &mut [Yard; 2]) -> (usize, Ends) {
+async fn open_somewhere(gate: &ProxyServer, yards: &mut [AcceptingUpstream; 2]) -> (usize, Ends) {
     let client = RawClient::open(gate.addr(), "/ws/room").await;
     let [one, two] = yards;
     let (yard, upstream) = tokio::select! {
@@ -303,7 +306,7 @@ async fn a_handshake_under_way_is_closed_as_soon_as_it_stands() {
         }
     })
     .await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let addr = gate.addr();
     let client = tokio::spawn(async move { RawClient::open(addr, "/ws/room").await });
     let mut upstream = within("the dial", taken.recv())
@@ -323,7 +326,7 @@ async fn a_handshake_under_way_is_closed_as_soon_as_it_stands() {
 /// The host never lets the 101 through, so that the tunnel never begins.
 #[tokio::test]
 async fn a_tunnel_that_waits_for_its_client_is_cut_off_at_the_deadline() {
-    let yard = Yard::start().await;
+    let yard = AcceptingUpstream::start().await;
     let layer = ProxyLayer::new(Pool::new([yard.url()]).unwrap()).client_upgrade_timeout(2 * LATE);
     let (registry, drain) = (layer.registry(), layer.drain());
     let app = Router::new()
@@ -347,7 +350,7 @@ async fn a_tunnel_that_waits_for_its_client_is_cut_off_at_the_deadline() {
 /// axum's graceful shutdown forgets upgraded connections; the drain is what waits for them.
 #[tokio::test]
 async fn it_composes_with_axums_graceful_shutdown() {
-    let mut yard = Yard::start().await;
+    let mut yard = AcceptingUpstream::start().await;
     let layer = ProxyLayer::new(Pool::new([yard.url()]).unwrap());
     let (drain, registry) = (layer.drain().deadline(LATE), layer.registry());
     let (stop, server, addr) = serve_until_told(layer).await;
@@ -371,7 +374,7 @@ async fn it_composes_with_axums_graceful_shutdown() {
 /// The other order: the drain first, while the server still answers 503 to newcomers.
 #[tokio::test]
 async fn a_server_stops_at_once_behind_a_drain() {
-    let mut yard = Yard::start().await;
+    let mut yard = AcceptingUpstream::start().await;
     let layer = ProxyLayer::new(Pool::new([yard.url()]).unwrap());
     let drain = layer.drain().deadline(LATE);
     let (stop, server, addr) = serve_until_told(layer).await;
@@ -415,7 +418,7 @@ async fn a_drain_that_is_given_up_still_closes() {
 #[tokio::test]
 async fn a_handshake_that_nobody_answers_does_not_hold_up_a_drain() {
     let upstream = RawUpstream::start(scripts::silence()).await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let addr = gate.addr();
     // A handshake that will never be answered is no tunnel, and nothing to wait for.
     let client = tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::sync::mpsc;
 use wsplice::{
-    LostTunnels, Observer, Pool, ProxyLayer,
+    Observer, OnUpstreamLoss, Pool, ProxyLayer,
     health::{
         Consecutive, HealthState, Passive, ProbeSchedule, Signals, Transition, WebSocketProbe,
     },
@@ -30,12 +30,12 @@ impl Observer for Changes {
     }
 }
 
-struct Watched {
+struct WatchSource {
     server: Server,
     changes: mpsc::UnboundedReceiver<(String, Transition)>,
 }
 
-impl Watched {
+impl WatchSource {
     async fn start(pool: Pool) -> Self {
         let (sender, changes) = mpsc::unbounded_channel();
         let proxy = ProxyLayer::new(pool).observer(Changes(sender));
@@ -88,7 +88,7 @@ async fn an_upstream_that_speaks_websocket_alone_stays_healthy() {
         .unwrap()
         .probe(WebSocketProbe::get("/ws/echo"))
         .probe_schedule(ProbeSchedule::every(Duration::from_millis(2)));
-    let mut watched = Watched::start(pool.clone()).await;
+    let mut watched = WatchSource::start(pool.clone()).await;
     let mut probes = 0;
     let mut last = None;
     while probes < 100 {
@@ -160,7 +160,7 @@ async fn whatever_plain_requests_get_an_upstream_that_speaks_websocket_stays_hea
         let upstream = websocket_only(plain).await;
         let pool = probed(&[upstream.url()])
             .probe_schedule(ProbeSchedule::every(Duration::from_millis(1)));
-        let mut watched = Watched::start(pool.clone()).await;
+        let mut watched = WatchSource::start(pool.clone()).await;
         upstream
             .wait_for("a hundred probes", |log| log.ended >= 100)
             .await;
@@ -176,7 +176,7 @@ async fn one_that_accepts_and_never_pongs_is_found() {
         Then::Hold,
     ))
     .await;
-    let mut watched = Watched::start(probed(&[mute.url()])).await;
+    let mut watched = WatchSource::start(probed(&[mute.url()])).await;
     let cause = watched.fall().await;
     assert_eq!(
         cause,
@@ -193,7 +193,7 @@ async fn one_that_answers_with_a_wrong_key_is_found_and_left_out() {
         .probe(WebSocketProbe::get("/ws/echo"))
         .probe_schedule(often())
         .health_policy(Consecutive::new().fails(3).passes(2));
-    let mut watched = Watched::start(pool.clone()).await;
+    let mut watched = WatchSource::start(pool.clone()).await;
     let (name, transition) = watched.change().await;
     assert_eq!(name, wrong.addr().to_string());
     let Transition::Unhealthy { cause, .. } = transition else {
@@ -212,7 +212,7 @@ async fn one_that_answers_with_a_wrong_key_is_found_and_left_out() {
 #[tokio::test]
 async fn one_that_hangs_is_found_by_its_timeout() {
     let silent = RawUpstream::start(scripts::silence()).await;
-    let mut watched = Watched::start(probed(&[silent.url()])).await;
+    let mut watched = WatchSource::start(probed(&[silent.url()])).await;
     let (_, transition) = watched.change().await;
     let Transition::Unhealthy { cause, .. } = transition else {
         panic!("{transition:?}")
@@ -232,7 +232,7 @@ async fn one_that_comes_back_is_used_again() {
         .unwrap()
         .probe(wsplice::health::TcpProbe::new())
         .probe_schedule(often());
-    let mut watched = Watched::start(pool).await;
+    let mut watched = WatchSource::start(pool).await;
     assert!(matches!(
         watched.change().await.1,
         Transition::Unhealthy { .. }
@@ -250,7 +250,7 @@ async fn without_a_probe_clients_find_out_and_an_ejected_one_is_the_last_resort(
     let pool = Pool::new([dead, upstream.url()])
         .unwrap()
         .balance(wsplice::balance::First::new());
-    let mut watched = Watched::start(pool.clone()).await;
+    let mut watched = WatchSource::start(pool.clone()).await;
     // Failures are retried elsewhere, so clients see the other's answer throughout.
     while watched.changes.is_empty() {
         assert_eq!(watched.status().await, 404);
@@ -282,10 +282,10 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
         .probe(WebSocketProbe::get("/ws/health"))
         .probe_schedule(often().timeout(Duration::from_millis(50)))
         .health_policy(Consecutive::new().fails(20))
-        .unhealthy_tunnels(LostTunnels::Close {
+        .unhealthy_tunnels(OnUpstreamLoss::Close {
             spread: Duration::ZERO,
         });
-    let mut watched = Watched::start(pool).await;
+    let mut watched = WatchSource::start(pool).await;
     let mut client = RawClient::open(watched.server.addr(), "/ws").await;
     assert!(matches!(
         watched.change().await.1,
@@ -297,7 +297,7 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
 
 /// One bad sign of any kind is too many, and so is a tunnel that ends within an hour.
 fn touchy(url: String) -> Pool {
-    let signals = Signals::passive().early_death(Duration::from_secs(3600));
+    let signals = Signals::passive().min_tunnel_age(Duration::from_secs(3600));
     let policy = Passive::default().fails(1).signals(signals);
     Pool::new([url]).unwrap().health_policy(policy)
 }
@@ -314,7 +314,7 @@ async fn an_upstream_that_vanishes_is_found_while_other_tunnels_live() {
         }
     })
     .await;
-    let mut watched = Watched::start(touchy(upstream.url())).await;
+    let mut watched = WatchSource::start(touchy(upstream.url())).await;
     let _stays = RawClient::open(watched.server.addr(), "/stays").await;
     assert!(watched.changes.try_recv().is_err());
     let _vanishes = RawClient::open(watched.server.addr(), "/vanishes").await;
@@ -337,7 +337,7 @@ async fn an_upstream_whose_tunnels_die_early_is_found_if_so_asked() {
         let _ = conn.try_read_some().await;
     })
     .await;
-    let mut watched = Watched::start(touchy(upstream.url())).await;
+    let mut watched = WatchSource::start(touchy(upstream.url())).await;
     let mut client = RawClient::open(watched.server.addr(), "/ws").await;
     assert!(frames::read_frame(&mut client).await.close().is_some());
     client.send(&frames::masked(frames::close(1000, ""))).await;
@@ -353,7 +353,7 @@ async fn an_upstream_whose_tunnels_die_early_is_found_if_so_asked() {
 async fn what_clients_do_never_counts() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let pool = touchy(upstream.url());
-    let mut watched = Watched::start(pool.clone()).await;
+    let mut watched = WatchSource::start(pool.clone()).await;
     for round in 0..5 {
         let addr = watched.server.addr();
         RawClient::open(addr, "/resets").await.reset();
@@ -385,17 +385,17 @@ async fn a_drained_upstreams_tunnels_live_or_are_closed_as_told() {
     let pool = Pool::new([a.url(), b.url()])
         .unwrap()
         .balance(wsplice::balance::First::new());
-    let watched = Watched::start(pool.clone()).await;
+    let watched = WatchSource::start(pool.clone()).await;
     let mut client = RawClient::open(watched.server.addr(), "/ws").await;
     let name = a.addr().to_string();
-    assert!(pool.drain(&name, LostTunnels::Leave));
+    assert!(pool.drain(&name, OnUpstreamLoss::Leave));
     let text = frames::masked(frames::text("still here"));
     assert_eq!(client.exchange(&text, text.len()).await, text);
     let _elsewhere = RawClient::open(watched.server.addr(), "/ws").await;
     let tunnels = || [0, 1].map(|index| pool.snapshot()[index].tunnels);
     assert_eq!(tunnels(), [1, 1]);
     let spread = Duration::ZERO;
-    assert!(pool.drain(&name, LostTunnels::Close { spread }));
+    assert!(pool.drain(&name, OnUpstreamLoss::Close { spread }));
     let frame = frames::read_frame(&mut client).await;
     assert_eq!(frame.close(), Some((1012, "upstream draining".into())));
     drop(client);

@@ -47,7 +47,7 @@ async fn no_stall_spreads_over_a_connection_to_http2_upstreams() {
 
 async fn no_stall_spreads(version: HttpVersion) {
     let upstream = axum_upstream::start().await;
-    let pool = Pool::of([Upstream::new(&upstream.url())
+    let pool = Pool::from_upstreams([Upstream::new(&upstream.url())
         .unwrap()
         .http_version(version)]);
     let proxy = ProxyLayer::new(pool);

@@ -8,20 +8,20 @@ use wsplice::{Pool, Side, TunnelEnd, Upstream, connect::Http2Connections, connec
 
 use crate::support::{
     frames::{self, masked, read_frame, unmasked},
-    h2_yard::{H2Yard, StreamEnd, extended},
+    h2_upstream::{H2Upstream, StreamEnd, extended},
     raw::RawClient,
     rng,
-    tunnels::Gate,
+    tunnels::ProxyServer,
     upstream::{RawConn, RawUpstream},
 };
 
-async fn gate(yard: &H2Yard) -> Gate {
+async fn gate(yard: &H2Upstream) -> ProxyServer {
     gate_with(yard, Http2Connections::new()).await
 }
 
-async fn gate_with(yard: &H2Yard, connections: Http2Connections) -> Gate {
-    let pool = Pool::of([yard.upstream()]);
-    Gate::over(pool, |layer| layer.http2_connections(connections)).await
+async fn gate_with(yard: &H2Upstream, connections: Http2Connections) -> ProxyServer {
+    let pool = Pool::from_upstreams([yard.upstream()]);
+    ProxyServer::over(pool, |layer| layer.http2_connections(connections)).await
 }
 
 /// Both ends of a tunnel, and the connection that it is on.
@@ -32,7 +32,7 @@ struct Ends {
 }
 
 impl Ends {
-    async fn open(gate: &Gate, yard: &mut H2Yard) -> Self {
+    async fn open(gate: &ProxyServer, yard: &mut H2Upstream) -> Self {
         let mut client = RawClient::connect(gate.addr()).await;
         let (head, (connection, end)) = tokio::join!(client.handshake("/ws/room", &[]), async {
             let asked = yard.next().await;
@@ -71,7 +71,7 @@ impl Ends {
 
 #[tokio::test]
 async fn many_tunnels_that_begin_at_once_share_one_connection() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let addr = gate.addr();
     let clients: Vec<_> = (0..50)
@@ -91,8 +91,8 @@ async fn many_tunnels_that_begin_at_once_share_one_connection() {
 async fn a_full_connection_gets_a_companion_rfc9113_5_1_2() {
     let mut builder = extended();
     builder.max_concurrent_streams(2);
-    let mut strict = H2Yard::with(builder).await;
-    let mut generous = H2Yard::start().await;
+    let mut strict = H2Upstream::with(builder).await;
+    let mut generous = H2Upstream::start().await;
     let two = Http2Connections::new().max_streams(2);
     for (yard, connections) in [(&mut strict, Http2Connections::new()), (&mut generous, two)] {
         let gate = gate_with(yard, connections).await;
@@ -116,7 +116,7 @@ async fn a_full_connection_gets_a_companion_rfc9113_5_1_2() {
 
 #[tokio::test]
 async fn a_goaway_drains_the_connection_rfc9113_6_8() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let mut old = Ends::open(&gate, &mut yard).await;
     yard.go_away(0).await;
@@ -136,7 +136,7 @@ async fn a_goaway_drains_the_connection_rfc9113_6_8() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_a_lost_upstream_for_each_of_its_tunnels() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate_with(&yard, Http2Connections::new().max_streams(3)).await;
     let mut tunnels = Vec::new();
     for _ in 0..4 {
@@ -164,7 +164,7 @@ async fn a_connection_that_breaks_is_a_lost_upstream_for_each_of_its_tunnels() {
 
 #[tokio::test]
 async fn a_refused_stream_is_tried_on_another_connection_rfc9113_8_7() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let mut client = RawClient::connect(gate.addr()).await;
     let (head, numbers) = tokio::join!(client.handshake("/ws/room", &[]), async {
@@ -183,7 +183,7 @@ async fn a_refused_stream_is_tried_on_another_connection_rfc9113_8_7() {
 
 #[tokio::test]
 async fn an_upstream_that_refuses_every_stream_is_asked_three_times() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let mut client = RawClient::connect(gate.addr()).await;
     let (head, ()) = tokio::join!(client.handshake("/ws/room", &[]), async {
@@ -197,7 +197,7 @@ async fn an_upstream_that_refuses_every_stream_is_asked_three_times() {
 
 #[tokio::test]
 async fn any_other_reset_is_not_tried_again() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let mut client = RawClient::connect(gate.addr()).await;
     let (head, ()) = tokio::join!(client.handshake("/ws/room", &[]), async {
@@ -262,7 +262,7 @@ async fn a_stream_behind_the_last_of_a_goaway_is_tried_on_another_connection_rfc
     let http2 = Upstream::new(&upstream.url())
         .unwrap()
         .http_version(HttpVersion::Http2);
-    let gate = Gate::over(Pool::of([http2]), |layer| layer).await;
+    let gate = ProxyServer::over(Pool::from_upstreams([http2]), |layer| layer).await;
     RawClient::open(gate.addr(), "/ws/room").await;
     assert_eq!(upstream.log().accepted, 2);
 }
@@ -287,7 +287,10 @@ async fn a_connection_that_answers_no_ping_is_dead_rfc9113_6_7() {
     let pings = Http2Connections::new()
         .ping_interval(Duration::from_millis(30))
         .ping_timeout(Duration::from_millis(30));
-    let gate = Gate::over(Pool::of([http2]), |layer| layer.http2_connections(pings)).await;
+    let gate = ProxyServer::over(Pool::from_upstreams([http2]), |layer| {
+        layer.http2_connections(pings)
+    })
+    .await;
     let mut client = RawClient::open(gate.addr(), "/ws/room").await;
     let (code, _) = read_frame(&mut client).await.close().unwrap();
     assert_eq!(code, 1011);
@@ -302,7 +305,7 @@ async fn a_connection_that_answers_no_ping_is_dead_rfc9113_6_7() {
 
 #[tokio::test]
 async fn one_that_answers_lives_on() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let pings = Http2Connections::new()
         .ping_interval(Duration::from_millis(1))
         .idle_timeout(Duration::from_millis(1));
@@ -316,7 +319,7 @@ async fn one_that_answers_lives_on() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_a_while() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let soon = Http2Connections::new().idle_timeout(Duration::from_millis(20));
     let gate = gate_with(&yard, soon).await;
     Ends::open(&gate, &mut yard).await.close().await;
@@ -327,7 +330,7 @@ async fn an_idle_connection_is_closed_after_a_while() {
 
 #[tokio::test]
 async fn a_connection_ends_with_its_layer_and_its_last_tunnel() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let mut tunnel = Ends::open(&gate, &mut yard).await;
     drop(gate);
@@ -339,7 +342,7 @@ async fn a_connection_ends_with_its_layer_and_its_last_tunnel() {
 
 #[tokio::test]
 async fn a_client_that_leaves_during_its_handshake_takes_its_stream_alone() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let mut tunnel = Ends::open(&gate, &mut yard).await;
     let mut client = RawClient::connect(gate.addr()).await;
@@ -358,7 +361,7 @@ async fn a_stalled_tunnel_does_not_stall_its_siblings() {
     // How much may wait at the upstream is the upstream's to say.
     let mut builder = extended();
     builder.initial_connection_window_size(16 << 20);
-    let mut yard = H2Yard::with(builder).await;
+    let mut yard = H2Upstream::with(builder).await;
     let gate = gate(&yard).await;
     let down = unmasked(frames::binary(&rng::payload(1, 1 << 20)));
     let up = masked(frames::binary(&rng::payload(2, 1 << 20)));

@@ -16,7 +16,7 @@ use tokio_rustls::{
 use wsplice::{Pool, Upstream, connect::HttpVersion};
 
 use crate::{
-    support::{axum_upstream, frames, raw::RawClient, tunnels::Gate},
+    support::{axum_upstream, frames, raw::RawClient, tunnels::ProxyServer},
     tls_upstream::{Authority, trusting},
 };
 
@@ -60,10 +60,10 @@ impl Secured {
         }
     }
 
-    async fn gate(&self, version: HttpVersion) -> Gate {
+    async fn gate(&self, version: HttpVersion) -> ProxyServer {
         let upstream = Upstream::new(&self.url).unwrap().http_version(version);
         let tls = trusting(&self.authority).build().unwrap();
-        Gate::over(Pool::of([upstream]), |layer| layer.tls(tls)).await
+        ProxyServer::over(Pool::from_upstreams([upstream]), |layer| layer.tls(tls)).await
     }
 
     fn offers(&self) -> Vec<Vec<String>> {
@@ -102,7 +102,7 @@ async fn serve(
 }
 
 /// Sends a message through a tunnel of its own.
-async fn echo(gate: &Gate) -> RawClient {
+async fn echo(gate: &ProxyServer) -> RawClient {
     let mut client = RawClient::open(gate.addr(), "/ws/echo").await;
     let question = frames::masked(frames::text("secret"));
     let answer = frames::unmasked(frames::text("secret"));
@@ -168,7 +168,7 @@ async fn tls_settings_of_another_layer_are_not_shared_with() {
     let trusted = upstream.gate(HttpVersion::Http2).await;
     let _tunnel = echo(&trusted).await;
     let stranger = Authority::new("a stranger");
-    let pool = Pool::of([Upstream::new(&upstream.url)
+    let pool = Pool::from_upstreams([Upstream::new(&upstream.url)
         .unwrap()
         .http_version(HttpVersion::Http2)]);
     let layer =

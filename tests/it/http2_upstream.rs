@@ -18,19 +18,19 @@ use crate::{
         axum_upstream,
         deadline::within,
         frames::{self, masked, read_frame, unmasked},
-        h2_yard::{Asked, H2Yard, StreamEnd},
+        h2_upstream::{Asked, H2Upstream, StreamEnd},
         head::Head,
         raw::{ACCEPT, RawClient},
         rng, scripts,
         serve::Server,
-        tunnels::Gate,
+        tunnels::ProxyServer,
         upstream::RawUpstream,
     },
 };
 
 /// A proxy to the yard.
-async fn gate(yard: &H2Yard) -> Gate {
-    Gate::over(Pool::of([yard.upstream()]), |layer| layer).await
+async fn gate(yard: &H2Upstream) -> ProxyServer {
+    ProxyServer::over(Pool::from_upstreams([yard.upstream()]), |layer| layer).await
 }
 
 /// The same server, to be spoken to in HTTP/2.
@@ -41,8 +41,8 @@ fn over_http2(server: &Server) -> Upstream {
 
 /// What a client of HTTP/1.1 gets from an upstream that answers like this.
 async fn answered(
-    yard: &mut H2Yard,
-    gate: &Gate,
+    yard: &mut H2Upstream,
+    gate: &ProxyServer,
     extra: &[(&str, &str)],
     answer: impl FnOnce(Asked),
 ) -> (RawClient, Head) {
@@ -53,7 +53,7 @@ async fn answered(
 }
 
 /// A client of HTTP/1.1 whose tunnel ends in the yard.
-async fn tunnel(yard: &mut H2Yard, gate: &Gate) -> (RawClient, StreamEnd) {
+async fn tunnel(yard: &mut H2Upstream, gate: &ProxyServer) -> (RawClient, StreamEnd) {
     let mut end = None;
     let (client, head) = answered(yard, gate, &[], |asked| end = Some(asked.accept(&[]))).await;
     assert_eq!(head.status(), 101);
@@ -62,7 +62,7 @@ async fn tunnel(yard: &mut H2Yard, gate: &Gate) -> (RawClient, StreamEnd) {
 
 #[tokio::test]
 async fn an_http1_handshake_becomes_an_extended_connect_rfc8441_5() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let extra = [("cookie", "a=1"), ("te", "trailers")];
     let (_client, head) = answered(&mut yard, &gate, &extra, |asked| {
@@ -95,7 +95,8 @@ async fn an_http1_handshake_becomes_an_extended_connect_rfc8441_5() {
 #[tokio::test]
 async fn a_client_of_either_version_talks_to_a_real_application() {
     let upstream = axum_upstream::start().await;
-    let gate = Gate::over(Pool::of([over_http2(&upstream)]), |layer| layer).await;
+    let gate =
+        ProxyServer::over(Pool::from_upstreams([over_http2(&upstream)]), |layer| layer).await;
     let mut client = RawClient::open(gate.addr(), "/ws/echo").await;
     let payload = rng::payload(1, 1 << 20);
     let question = masked(frames::binary(&payload));
@@ -113,7 +114,7 @@ async fn a_client_of_either_version_talks_to_a_real_application() {
 
 #[tokio::test]
 async fn what_is_agreed_on_is_passed_down() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let offer = [
         ("sec-websocket-protocol", "chat, superchat"),
@@ -150,7 +151,7 @@ async fn what_is_agreed_on_is_passed_down() {
 
 #[tokio::test]
 async fn what_was_not_offered_is_not_agreed_on_rfc6455_4_1() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     for header in [
         ("sec-websocket-protocol", "chat"),
@@ -169,7 +170,7 @@ async fn what_was_not_offered_is_not_agreed_on_rfc6455_4_1() {
 
 #[tokio::test]
 async fn a_refusal_is_relayed_with_its_body_and_the_connection_goes_on() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let (mut client, head) = answered(&mut yard, &gate, &[], |asked| {
         let mut trailers = HeaderMap::new();
@@ -194,7 +195,7 @@ async fn a_refusal_is_relayed_with_its_body_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn an_upstream_without_extended_connect_has_an_error_of_its_own() {
-    let plain = H2Yard::with(h2::server::Builder::new()).await;
+    let plain = H2Upstream::with(h2::server::Builder::new()).await;
     let http1 = RawUpstream::start(|mut conn| async move {
         // What HTTP/2 begins with is a request head of sorts.
         let _ = conn.try_read_request_head().await;
@@ -207,7 +208,7 @@ async fn an_upstream_without_extended_connect_has_an_error_of_its_own() {
         .unwrap()
         .http_version(HttpVersion::Http2);
     for upstream in [plain.upstream(), http1] {
-        let gate = Gate::over(Pool::of([upstream]), |layer| layer).await;
+        let gate = ProxyServer::over(Pool::from_upstreams([upstream]), |layer| layer).await;
         let mut client = RawClient::connect(gate.addr()).await;
         let head = client.handshake("/ws/x", &[]).await;
         assert_eq!(head.status(), 502);
@@ -222,7 +223,7 @@ async fn a_silent_upstream_is_given_up_in_time() {
     let upstream = Upstream::new(&silent.url())
         .unwrap()
         .http_version(HttpVersion::Http2);
-    let gate = Gate::over(Pool::of([upstream]), |layer| {
+    let gate = ProxyServer::over(Pool::from_upstreams([upstream]), |layer| {
         layer.connect_timeout(Duration::from_millis(50))
     })
     .await;
@@ -236,14 +237,14 @@ async fn without_tls_auto_is_http1() {
     let auto = Upstream::new(&upstream.url())
         .unwrap()
         .http_version(HttpVersion::Auto);
-    let gate = Gate::over(Pool::of([auto]), |layer| layer).await;
+    let gate = ProxyServer::over(Pool::from_upstreams([auto]), |layer| layer).await;
     RawClient::open(gate.addr(), "/ws/x").await;
     assert_eq!(upstream.log().heads[0].method(), "GET");
 }
 
 #[tokio::test]
 async fn an_end_of_the_client_is_passed_on_and_the_upstream_may_finish() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let (mut client, mut end) = tunnel(&mut yard, &gate).await;
     let last = masked(frames::close(1000, "bye"));
@@ -262,7 +263,7 @@ async fn an_end_of_the_client_is_passed_on_and_the_upstream_may_finish() {
 
 #[tokio::test]
 async fn an_end_of_the_upstream_is_passed_on_and_the_client_may_finish() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let (mut client, mut end) = tunnel(&mut yard, &gate).await;
     let last = unmasked(frames::close(1000, "bye"));
@@ -281,7 +282,7 @@ async fn an_end_of_the_upstream_is_passed_on_and_the_client_may_finish() {
 
 #[tokio::test]
 async fn a_reset_of_the_client_resets_the_stream_alone() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let (client, mut end) = tunnel(&mut yard, &gate).await;
     let (mut other, mut other_end) = tunnel(&mut yard, &gate).await;
@@ -295,7 +296,7 @@ async fn a_reset_of_the_client_resets_the_stream_alone() {
 #[tokio::test]
 async fn a_reset_of_the_stream_is_a_lost_upstream() {
     for reason in [Reason::CANCEL, Reason::INTERNAL_ERROR, Reason::NO_ERROR] {
-        let mut yard = H2Yard::start().await;
+        let mut yard = H2Upstream::start().await;
         let gate = gate(&yard).await;
         let (mut client, mut end) = tunnel(&mut yard, &gate).await;
         end.sending.send_reset(reason);
@@ -311,9 +312,12 @@ async fn a_reset_of_the_stream_is_a_lost_upstream() {
 
 #[tokio::test]
 async fn quiet_legs_are_pinged_between_the_frames_of_a_stream() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let often = KeepAlive::default().interval(Duration::from_millis(20));
-    let gate = Gate::over(Pool::of([yard.upstream()]), |layer| layer.keep_alive(often)).await;
+    let gate = ProxyServer::over(Pool::from_upstreams([yard.upstream()]), |layer| {
+        layer.keep_alive(often)
+    })
+    .await;
     let (mut client, mut end) = tunnel(&mut yard, &gate).await;
     // A ping may come before the message and behind it, but not between its halves.
     let message = unmasked(frames::text("two halves"));
@@ -332,7 +336,7 @@ async fn quiet_legs_are_pinged_between_the_frames_of_a_stream() {
 
 #[tokio::test]
 async fn a_drain_closes_streams_with_a_code() {
-    let mut yard = H2Yard::start().await;
+    let mut yard = H2Upstream::start().await;
     let gate = gate(&yard).await;
     let (mut client, mut end) = tunnel(&mut yard, &gate).await;
     let drain = gate.drain();
@@ -352,10 +356,10 @@ async fn a_drain_closes_streams_with_a_code() {
 #[tokio::test]
 async fn probes_go_the_way_of_clients() {
     let upstream = axum_upstream::start().await;
-    let pool = Pool::of([over_http2(&upstream)])
+    let pool = Pool::from_upstreams([over_http2(&upstream)])
         .probe(WebSocketProbe::get("/ws/echo"))
         .probe_schedule(ProbeSchedule::every(Duration::from_millis(5)));
-    let _gate = Gate::over(pool.clone(), |layer| layer).await;
+    let _gate = ProxyServer::over(pool.clone(), |layer| layer).await;
     let probed = async {
         loop {
             if let Some(probe) = pool.snapshot().remove(0).last_probe {
@@ -370,9 +374,10 @@ async fn probes_go_the_way_of_clients() {
 
 #[tokio::test]
 async fn probes_by_http_are_plain_requests_on_the_same_connection() {
-    let mut yard = H2Yard::start().await;
-    let pool = Pool::of([yard.upstream()]).probe(HttpProbe::get("/health").expect_body("fine"));
-    let gate = Gate::over(pool.clone(), |layer| layer).await;
+    let mut yard = H2Upstream::start().await;
+    let pool = Pool::from_upstreams([yard.upstream()])
+        .probe(HttpProbe::get("/health").expect_body("fine"));
+    let gate = ProxyServer::over(pool.clone(), |layer| layer).await;
     let asked = yard.next().await;
     assert_eq!(asked.request.method(), Method::GET);
     assert_eq!(asked.request.uri().path(), "/health");
@@ -405,15 +410,15 @@ async fn a_client_that_is_announced_shares_no_connection() {
         .unwrap()
         .http_version(HttpVersion::Http2)
         .send_proxy_protocol(ProxyProtocol::V1);
-    let gate = Gate::over(Pool::of([announced]), |layer| layer).await;
+    let gate = ProxyServer::over(Pool::from_upstreams([announced]), |layer| layer).await;
     RawClient::open(gate.addr(), "/ws/x").await;
 }
 
 #[tokio::test]
 async fn an_upstream_without_extended_connect_fails_its_probes_too() {
-    let plain = H2Yard::with(h2::server::Builder::new()).await;
-    let pool = Pool::of([plain.upstream()]).probe(WebSocketProbe::get("/ws"));
-    let _gate = Gate::over(pool.clone(), |layer| layer).await;
+    let plain = H2Upstream::with(h2::server::Builder::new()).await;
+    let pool = Pool::from_upstreams([plain.upstream()]).probe(WebSocketProbe::get("/ws"));
+    let _gate = ProxyServer::over(pool.clone(), |layer| layer).await;
     let probed = async {
         while pool.snapshot().remove(0).last_probe.is_none() {
             tokio::task::yield_now().await;

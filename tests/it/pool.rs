@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::task::JoinSet;
-use wsplice::{Admission, LostTunnels, Pool, ProxyLayer, Upstream, frame::CloseCode};
+use wsplice::{Admission, OnUpstreamLoss, Pool, ProxyLayer, Upstream, frame::CloseCode};
 
 use crate::support::{
     axum_upstream, frames,
@@ -34,7 +34,7 @@ fn tunnels(pool: &Pool) -> usize {
 async fn edits_take_effect_at_once_and_an_identical_set_is_none() {
     let (a, b) = (axum_upstream::start().await, axum_upstream::start().await);
     let of = |server: &Server| Upstream::new(&server.url()).unwrap();
-    let pool = Pool::of([of(&a)]);
+    let pool = Pool::from_upstreams([of(&a)]);
     let server = serve(&pool).await;
     assert_eq!(status(&server).await, 101);
     assert!(!pool.replace([of(&a)]), "the same set again");
@@ -52,8 +52,8 @@ async fn edits_take_effect_at_once_and_an_identical_set_is_none() {
 #[tokio::test]
 async fn a_removed_upstreams_tunnels_live_or_are_closed_as_told() {
     for choice in [
-        LostTunnels::Leave,
-        LostTunnels::Close {
+        OnUpstreamLoss::Leave,
+        OnUpstreamLoss::Close {
             spread: Duration::ZERO,
         },
     ] {
@@ -62,7 +62,7 @@ async fn a_removed_upstreams_tunnels_live_or_are_closed_as_told() {
         let server = serve(&pool).await;
         let mut client = RawClient::open(server.addr(), "/ws").await;
         assert!(pool.remove(&upstream.addr().to_string()));
-        if choice == LostTunnels::Leave {
+        if choice == OnUpstreamLoss::Leave {
             let text = frames::masked(frames::text("still here"));
             assert_eq!(client.exchange(&text, text.len()).await, text);
         } else {
@@ -77,7 +77,7 @@ async fn a_removed_upstreams_tunnels_live_or_are_closed_as_told() {
 async fn ten_thousand_edits_while_500_clients_connect_lose_nobody() {
     let (a, b) = (axum_upstream::start().await, axum_upstream::start().await);
     let of = |server: &Server, weight| Upstream::new(&server.url()).unwrap().weight(weight);
-    let pool = Pool::of([of(&a, 1), of(&b, 1)]);
+    let pool = Pool::from_upstreams([of(&a, 1), of(&b, 1)]);
     let server = serve(&pool).await;
     let mut clients = JoinSet::new();
     for _ in 0..10 {
@@ -126,7 +126,7 @@ async fn a_full_upstream_gives_way_to_another_and_a_full_pool_says_503() {
     let (a, b) = (axum_upstream::start().await, axum_upstream::start().await);
     let one = Admission::new().max_tunnels(1);
     let of = |server: &Server| Upstream::new(&server.url()).unwrap().admission(one);
-    let pool = Pool::of([of(&a), of(&b)]);
+    let pool = Pool::from_upstreams([of(&a), of(&b)]);
     let server = serve(&pool).await;
     let first = RawClient::open(server.addr(), "/ws/echo").await;
     let _second = RawClient::open(server.addr(), "/ws/echo").await;

@@ -98,8 +98,8 @@ proptest! {
             TunnelEnd::Violation(..)
                 | TunnelEnd::Limit(..)
                 | TunnelEnd::Closed
-                | TunnelEnd::Gone(_)
-                | TunnelEnd::CutFrame(_)
+                | TunnelEnd::ClosedWithoutFrame(_)
+                | TunnelEnd::TruncatedFrame(_)
         );
         prop_assert!(expected, "{:?}", report.end);
     }

@@ -341,8 +341,8 @@ pub(crate) fn restless(interval: u64) -> TunnelConfig {
         .pong_timeout(Duration::from_secs(24 * 3600));
     TunnelConfig::new()
         .keep_alive(keep_alive)
-        .linger(None)
-        .write_stall(None)
+        .half_close_timeout(None)
+        .write_timeout(None)
 }
 
 /// What the other endpoint sent arrived: byte for byte, with nothing of ours inside a frame.

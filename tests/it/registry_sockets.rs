@@ -13,7 +13,7 @@ use crate::support::{
     frames,
     frames::{masked, unmasked},
     raw::RawClient,
-    tunnels::{BOTH, Ends, Gate, Yard, one_tunnel, opposite, said_by},
+    tunnels::{AcceptingUpstream, BOTH, Ends, ProxyServer, one_tunnel, opposite, said_by},
 };
 
 fn restart() -> CloseFrame {
@@ -22,7 +22,7 @@ fn restart() -> CloseFrame {
 
 /// Waits for the figures: a tunnel publishes them when it has nothing more to do, which may be
 /// shortly after the far end has got the bytes.
-async fn figures(gate: &Gate, settled: impl Fn(&TunnelStatus) -> bool) -> TunnelStatus {
+async fn figures(gate: &ProxyServer, settled: impl Fn(&TunnelStatus) -> bool) -> TunnelStatus {
     for _ in 0..1_000_000 {
         let list = gate.registry().list();
         assert_eq!(list.len(), 1);
@@ -37,8 +37,8 @@ async fn figures(gate: &Gate, settled: impl Fn(&TunnelStatus) -> bool) -> Tunnel
 #[tokio::test]
 #[cfg_attr(not(feature = "axum"), ignore = "axum tells the address")]
 async fn a_tunnel_is_listed_with_what_is_known_of_it() {
-    let mut yard = Yard::with(&[("Sec-WebSocket-Protocol", "chat")]).await;
-    let gate = Gate::to([yard.url()]).await;
+    let mut yard = AcceptingUpstream::with(&[("Sec-WebSocket-Protocol", "chat")]).await;
+    let gate = ProxyServer::to([yard.url()]).await;
     assert!(gate.registry().list().is_empty());
     let before = SystemTime::now();
     let offer = [("Sec-WebSocket-Protocol", "superchat, chat")];
@@ -188,7 +188,7 @@ async fn real_clients_see_the_code_and_the_reason() {
 
 async fn is_closed_by_the_proxy<C: Client>() {
     let upstream = axum_upstream::start().await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let mut client = C::connect(gate.addr(), "/ws/echo").await;
     client.send_text("hello").await;
     assert_eq!(client.next().await, Message::Text("hello".into()));
@@ -206,8 +206,11 @@ async fn is_closed_by_the_proxy<C: Client>() {
 
 #[tokio::test]
 async fn a_close_by_predicate_takes_what_it_picks_and_nothing_else() {
-    let mut yards = [Yard::start().await, Yard::start().await];
-    let gate = Gate::to([yards[0].url(), yards[1].url()]).await;
+    let mut yards = [
+        AcceptingUpstream::start().await,
+        AcceptingUpstream::start().await,
+    ];
+    let gate = ProxyServer::to([yards[0].url(), yards[1].url()]).await;
     let mut tunnels: Vec<(usize, Ends)> = Vec::new();
     for room in 0..10 {
         let mut client = RawClient::connect(gate.addr()).await;
@@ -269,7 +272,7 @@ async fn a_refused_handshake_is_not_listed() {
     use crate::support::{scripts, scripts::Then, upstream::RawUpstream};
     let answer = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
     let upstream = RawUpstream::start(scripts::fixed(answer, Then::Hold)).await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let mut client = RawClient::connect(gate.addr()).await;
     let head = client.handshake("/ws/room", &[]).await;
     assert_eq!(head.status(), 403);

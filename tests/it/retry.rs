@@ -13,7 +13,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use tokio::task::JoinSet;
 use wsplice::{
-    Error, Handshake, Observer, Pool, ProxyLayer, Retry,
+    Error, Observer, Pool, ProxyLayer, RequestInfo, Retry,
     connect::{Address, Connect, Connecting, Connector},
     health::Ejection,
 };
@@ -49,15 +49,15 @@ impl Counts {
 }
 
 impl Observer for Counts {
-    fn handshake_failed(&self, _handshake: &Handshake<'_>, _error: &Error) {
+    fn handshake_failed(&self, _handshake: &RequestInfo<'_>, _error: &Error) {
         self.0.failed.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn handshake_refused(&self, _handshake: &Handshake<'_>, _status: StatusCode) {
+    fn handshake_refused(&self, _handshake: &RequestInfo<'_>, _status: StatusCode) {
         self.0.failed.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn handshake_retried(&self, _handshake: &Handshake<'_>, attempt: usize) {
+    fn handshake_retried(&self, _handshake: &RequestInfo<'_>, attempt: usize) {
         assert_eq!(attempt, 2);
         self.0.retried.fetch_add(1, Ordering::SeqCst);
     }

@@ -15,9 +15,9 @@ use super::support::{frames, raw::RawClient, scripts, upstream::RawUpstream};
 
 /// Keeps a second handle of the socket that it opens.
 #[derive(Clone, Debug, Default)]
-struct Watched(Arc<Mutex<Option<Socket>>>);
+struct WatchSource(Arc<Mutex<Option<Socket>>>);
 
-impl Connect for Watched {
+impl Connect for WatchSource {
     fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
         Box::pin(async move {
             let stream = TcpStream::connect(address.to_string()).await?;
@@ -38,7 +38,7 @@ struct Open {
 impl Open {
     async fn through(settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> Self {
         let upstream = RawUpstream::start(scripts::echo()).await;
-        let watched = Watched::default();
+        let watched = WatchSource::default();
         let layer = ProxyLayer::new(Pool::new([upstream.url()]).unwrap());
         let service = settings(layer.connector(watched.clone())).into_service();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -122,7 +122,7 @@ async fn pings_that_are_rare_or_cannot_find_everyone_are_not_enough() {
         .keep_alive(pings())
         .framing(Framing::Opaque);
     assert_eq!(kept_alive(|layer| layer.tunnel(unread)).await, (true, true));
-    let lingering = |layer: ProxyLayer| layer.keep_alive(pings()).linger(None);
+    let lingering = |layer: ProxyLayer| layer.keep_alive(pings()).half_close_timeout(None);
     assert_eq!(kept_alive(lingering).await, (true, true));
 }
 

@@ -17,22 +17,22 @@ use crate::support::{
     raw::handshake_request,
     rng::{Checksum, Xorshift, payload},
     tls::{self, TlsClient, serve_tls},
-    tunnels::{Gate, Yard},
+    tunnels::{AcceptingUpstream, ProxyServer},
     upstream::RawConn,
 };
 
 /// A gate whose clients come inside TLS.
-async fn gate_to(url: String) -> Gate {
+async fn gate_to(url: String) -> ProxyServer {
     gate_with(url, |layer| layer).await
 }
 
-async fn gate_with(url: String, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> Gate {
-    Gate::served([url], settings, |app: Router| serve_tls(app)).await
+async fn gate_with(url: String, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> ProxyServer {
+    ProxyServer::served([url], settings, |app: Router| serve_tls(app)).await
 }
 
 /// A gate, and both ends of a tunnel through it.
-async fn one_tunnel() -> (Gate, TlsClient, RawConn) {
-    let mut yard = Yard::start().await;
+async fn one_tunnel() -> (ProxyServer, TlsClient, RawConn) {
+    let mut yard = AcceptingUpstream::start().await;
     let gate = gate_to(yard.url()).await;
     let client = TlsClient::open(gate.addr(), "/ws/room").await;
     let upstream = yard.next().await;
@@ -147,7 +147,7 @@ async fn a_client_that_stops_reading_holds_the_upstream_up_and_gets_all_of_it_la
 
 #[tokio::test]
 async fn what_follows_the_handshake_in_its_record_is_not_lost() {
-    let mut yard = Yard::start().await;
+    let mut yard = AcceptingUpstream::start().await;
     let gate = gate_to(yard.url()).await;
     let mut client = TlsClient::connect(gate.addr()).await;
     let first = masked(frames::text("early"));

@@ -219,7 +219,7 @@ async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
     let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
     let proxy = ProxyLayer::new(pool)
         .tls(tls)
-        .rejections(move |error, response| {
+        .map_rejection(move |error, response| {
             let _ = told.send(error.to_string());
             response
         });
@@ -307,9 +307,13 @@ async fn an_address_found_under_a_name_is_checked_for_the_name() {
     let upstream = TlsUpstream::start(authority.sign("chat.internal", |_| {})).await;
     let port = upstream.url.rsplit_once(':').unwrap().1.parse().unwrap();
     for (name, status) in [("chat.internal", 101), ("other.internal", 502)] {
-        let found = Upstream::at(Address::tls_of(name, "127.0.0.1", port));
+        let found = Upstream::from_address(Address::tls_with_server_name(name, "127.0.0.1", port));
         let tls = trusting(&authority).build().unwrap();
-        assert_eq!(answer_of(Pool::of([found]), tls).await.0, status, "{name}");
+        assert_eq!(
+            answer_of(Pool::from_upstreams([found]), tls).await.0,
+            status,
+            "{name}"
+        );
     }
 }
 
@@ -369,7 +373,7 @@ async fn the_proxy_protocol_goes_in_the_clear_before_tls() {
         .unwrap()
         .send_proxy_protocol(ProxyProtocol::V1);
     let tls = trusting(&authority).build().unwrap();
-    let (status, error) = answer_of(Pool::of([announced]), tls).await;
+    let (status, error) = answer_of(Pool::from_upstreams([announced]), tls).await;
     assert_eq!(status, 101, "{error}");
 }
 

@@ -13,13 +13,15 @@ use crate::support::{
     rng::{Checksum, Xorshift, payload},
     scripts,
     serve::Server,
-    tunnels::{BOTH, Ends, Gate, Yard, one_tunnel, one_tunnel_with, opposite, said_by},
+    tunnels::{
+        AcceptingUpstream, BOTH, Ends, ProxyServer, one_tunnel, one_tunnel_with, opposite, said_by,
+    },
     upstream::{RawConn, RawUpstream, switching_protocols},
 };
 
-async fn application() -> (Server, Gate) {
+async fn application() -> (Server, ProxyServer) {
     let upstream = axum_upstream::start().await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     (upstream, gate)
 }
 
@@ -159,8 +161,8 @@ async fn permessage_deflate_is_agreed_on_and_passed_end_to_end() {
     const OFFER: &str = "permessage-deflate; client_max_window_bits";
     const AGREED: &str = "permessage-deflate; server_no_context_takeover";
     for from in BOTH {
-        let mut yard = Yard::with(&[("Sec-WebSocket-Extensions", AGREED)]).await;
-        let gate = Gate::to([yard.url()]).await;
+        let mut yard = AcceptingUpstream::with(&[("Sec-WebSocket-Extensions", AGREED)]).await;
+        let gate = ProxyServer::to([yard.url()]).await;
         let mut client = RawClient::connect(gate.addr()).await;
         let head = client
             .handshake("/ws/room", &[("Sec-WebSocket-Extensions", OFFER)])
@@ -287,7 +289,7 @@ async fn a_frame_behind_the_101_arrives() {
             } else {
                 RawUpstream::start(scripts::accept_and(first.clone())).await
             };
-            let gate = Gate::to([upstream.url()]).await;
+            let gate = ProxyServer::to([upstream.url()]).await;
             let mut client = RawClient::open(gate.addr(), "/ws/room").await;
             assert_eq!(read_frame(&mut client).await.payload, payload(1, len));
             let second = masked(frames::text("second"));
@@ -301,8 +303,8 @@ async fn a_frame_behind_the_101_arrives() {
 async fn a_frame_behind_the_handshake_arrives() {
     for len in [0, 2, 5000, 100_000] {
         let first = masked(frames::binary(&payload(1, len)));
-        let mut yard = Yard::start().await;
-        let gate = Gate::to([yard.url()]).await;
+        let mut yard = AcceptingUpstream::start().await;
+        let gate = ProxyServer::to([yard.url()]).await;
         let mut client = RawClient::connect(gate.addr()).await;
         let request = [handshake_request("/ws/room", &[]), first.clone()].concat();
         let (sent, upstream) = tokio::join!(client.try_send(&request), yard.next());
@@ -326,7 +328,7 @@ async fn frames_behind_both_heads_arrive_before_what_comes_later() {
         assert_eq!(read_frame(&mut conn).await.payload, b"second up");
     })
     .await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let mut client = RawClient::connect(gate.addr()).await;
     let first = masked(frames::text("first up"));
     client

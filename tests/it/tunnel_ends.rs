@@ -4,7 +4,8 @@ use std::io;
 
 use tokio_test::io::Builder;
 use wsplice::{
-    CloseSeen, Passed, Side, Transport, Tunnel, TunnelEnd, TunnelReport, frame::CloseCode,
+    DirectionStats, ReceivedClose, Side, Transport, Tunnel, TunnelEnd, TunnelReport,
+    frame::CloseCode,
 };
 
 use crate::support::{
@@ -13,18 +14,18 @@ use crate::support::{
     deadline::within,
     frames::{self, masked, unmasked},
     rng::{Checksum, payload},
-    tunnels::{BOTH, Ends, Gate, one_tunnel, opposite, said_by},
+    tunnels::{BOTH, Ends, ProxyServer, one_tunnel, opposite, said_by},
     wire::Wire,
 };
 
-fn from(report: &TunnelReport, side: Side) -> &Passed {
+fn from(report: &TunnelReport, side: Side) -> &DirectionStats {
     match side {
         Side::Client => &report.client_to_upstream,
         _ => &report.upstream_to_client,
     }
 }
 
-fn words(seen: Option<&CloseSeen>) -> Option<(Option<u16>, &str)> {
+fn words(seen: Option<&ReceivedClose>) -> Option<(Option<u16>, &str)> {
     seen.map(|seen| (seen.code.map(CloseCode::as_u16), &*seen.reason))
 }
 
@@ -48,7 +49,7 @@ async fn closes<C: Client>() {
         (3000, "ünïcode"),
         (4999, &*"r".repeat(123)),
     ] {
-        let gate = Gate::to([upstream.url()]).await;
+        let gate = ProxyServer::to([upstream.url()]).await;
         let mut client = C::connect(gate.addr(), "/ws/echo").await;
         client.send_close(code, reason).await;
         let close = Message::Close(Some((code, reason.to_owned())));
@@ -69,7 +70,7 @@ async fn closes<C: Client>() {
 
 async fn is_closed<C: Client>() {
     let upstream = axum_upstream::start().await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let mut client = C::connect(gate.addr(), "/ws/close/4001/not%20now").await;
     let close = Message::Close(Some((4001, "not now".into())));
     assert_eq!(client.next().await, close);
@@ -230,7 +231,7 @@ async fn a_client_that_ends_without_a_close_frame_gives_the_upstream_an_end_with
     let report = gate.report().await;
     assert_eq!(
         (&report.end, report.initiator),
-        (&TunnelEnd::Gone(Side::Client), Side::Client)
+        (&TunnelEnd::ClosedWithoutFrame(Side::Client), Side::Client)
     );
     assert_eq!(report.client_to_upstream.close, None);
     assert!(!report.is_upstream_failure());
@@ -256,7 +257,10 @@ async fn an_upstream_that_ends_without_a_close_frame_gives_the_client_1011() {
     let report = gate.report().await;
     assert_eq!(
         (&report.end, report.initiator),
-        (&TunnelEnd::Gone(Side::Upstream), Side::Upstream)
+        (
+            &TunnelEnd::ClosedWithoutFrame(Side::Upstream),
+            Side::Upstream
+        )
     );
     assert_eq!(report.upstream_to_client.close, None);
     assert_eq!(report.upstream_to_client.frames.close, 0);
@@ -328,7 +332,7 @@ async fn an_upstreams_end_within_a_frame_is_never_a_close() {
             assert_eq!(report.initiator, Side::Upstream);
             match report.end {
                 TunnelEnd::Broken(Side::Upstream, _) => assert!(reset),
-                TunnelEnd::CutFrame(Side::Upstream) => assert!(!reset),
+                TunnelEnd::TruncatedFrame(Side::Upstream) => assert!(!reset),
                 end => panic!("{end:?}, cut at {cut}"),
             }
             assert!(report.upstream_to_client.close.is_none());
@@ -366,7 +370,7 @@ async fn a_clients_end_within_a_frame_is_an_end_within_a_frame_for_the_upstream(
     let report = gate.report().await;
     assert_eq!(
         (&report.end, report.initiator),
-        (&TunnelEnd::CutFrame(Side::Client), Side::Client)
+        (&TunnelEnd::TruncatedFrame(Side::Client), Side::Client)
     );
 }
 

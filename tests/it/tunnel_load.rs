@@ -12,7 +12,7 @@ use crate::support::{
     raw::RawClient,
     rng::{Checksum, Xorshift},
     scripts,
-    tunnels::Gate,
+    tunnels::ProxyServer,
     upstream::RawUpstream,
 };
 
@@ -31,7 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 async fn a_thousand_tunnels_lose_and_reorder_nothing() {
     let tunnels = affordable(TUNNELS);
     let upstream = RawUpstream::start(scripts::echo()).await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
 
     let mut clients = Vec::new();
     for _ in 0..tunnels {
@@ -102,7 +102,7 @@ async fn talk(mut client: RawClient, seed: u64) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_real_clients_hear_their_own_messages() {
     let upstream = axum_upstream::start().await;
-    let gate = Gate::to([upstream.url()]).await;
+    let gate = ProxyServer::to([upstream.url()]).await;
     let mut talks = JoinSet::new();
     for seed in 0..40 {
         talks.spawn(converse::<Tungstenite>(gate.addr(), seed));

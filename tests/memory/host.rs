@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
-use wsplice::{Pool, ProxyLayer, Registry, Scope, matcher::path};
+use wsplice::{Pool, ProxyLayer, Registry, RequestScope, matcher::path};
 
 use crate::{tls, wire::DEADLINE};
 
@@ -57,7 +57,7 @@ impl Host {
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer<T>,
     ) -> Self
     where
-        T: Scope<Body> + 'static,
+        T: RequestScope<Body> + 'static,
     {
         let pool = Pool::new([format!("ws://{upstream}")]).unwrap();
         let layer = settings(ProxyLayer::new(pool).matching(path("/ws/*")));

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::{
     client::FIRST_PAUSE,
-    course::{Course, Episode, What},
     proxy::{
         FAILS, Health, PROBE_INTERVAL, PROBE_JITTER, PROBE_TIMEOUT, QUEUE_WAIT, RATE, SPREAD, Storm,
     },
+    scenario::{Episode, Scenario, What},
 };
 
 /// Round trips and the upstream's work, where nothing stands in line.
@@ -166,7 +166,7 @@ fn assert_refused_few(episode: &Episode) {
 
 fn assert_even(episode: &Episode, most: f64) {
     let imbalance = episode.last().imbalance;
-    if episode.course != Course::Failures {
+    if episode.course != Scenario::Failures {
         assert!(imbalance <= most, "{}: {imbalance}", what(episode));
     }
 }

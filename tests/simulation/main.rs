@@ -22,10 +22,10 @@
 mod board;
 mod bounds;
 mod client;
-mod course;
 mod fleet;
 mod link;
 mod proxy;
+mod scenario;
 mod table;
 mod upstream;
 mod websocket;
@@ -34,9 +34,9 @@ use std::thread;
 
 use tokio::runtime::Builder;
 
-use course::{Course, Episode};
 use fleet::Plan;
 use proxy::{Health, Storm};
+use scenario::{Episode, Scenario};
 
 const PLAN: Plan = Plan {
     proxies: 5,
@@ -59,10 +59,10 @@ fn a_fleet_outlives_dead_upstreams_lost_ones_and_a_rolling_restart() {
     };
     let by = |health| Plan { health, ..plan };
     let fleets = simulate_all(&[
-        (plan, Course::Whole),
-        (without_control, Course::Storms),
-        (by(Health::Clients), Course::Failures),
-        (by(Health::Both), Course::Failures),
+        (plan, Scenario::Whole),
+        (without_control, Scenario::Storms),
+        (by(Health::Clients), Scenario::Failures),
+        (by(Health::Both), Scenario::Failures),
     ]);
     println!("{}", table::table(&fleets));
     for episode in fleets.iter().flatten() {
@@ -77,10 +77,10 @@ fn the_same_seed_gives_the_same_numbers() {
         health: Health::Both,
         ..PLAN
     };
-    let once = simulate(plan, Course::Failures);
-    let again = simulate(plan, Course::Failures);
+    let once = simulate(plan, Scenario::Failures);
+    let again = simulate(plan, Scenario::Failures);
     assert_eq!(format!("{once:#?}"), format!("{again:#?}"));
-    let other = simulate(Plan { seed: 5, ..plan }, Course::Failures);
+    let other = simulate(Plan { seed: 5, ..plan }, Scenario::Failures);
     assert_ne!(format!("{once:#?}"), format!("{other:#?}"));
 }
 
@@ -91,7 +91,7 @@ fn seed() -> Option<u64> {
 }
 
 /// Each in a thread of its own: what they share is the machine.
-fn simulate_all(fleets: &[(Plan, Course)]) -> Vec<Vec<Episode>> {
+fn simulate_all(fleets: &[(Plan, Scenario)]) -> Vec<Vec<Episode>> {
     thread::scope(|scope| {
         let fleets: Vec<_> = fleets
             .iter()
@@ -103,11 +103,11 @@ fn simulate_all(fleets: &[(Plan, Course)]) -> Vec<Vec<Episode>> {
 }
 
 /// Chance is the thread's, so nothing else may run in this one meanwhile.
-fn simulate(plan: Plan, course: Course) -> Vec<Episode> {
+fn simulate(plan: Plan, course: Scenario) -> Vec<Episode> {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(course::run(plan, course))
+    runtime.block_on(scenario::run(plan, course))
 }

@@ -9,8 +9,8 @@ use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::time::Instant;
 use wsplice::{
-    Admission, KeepAlive, LostTunnels, Observer, Pool, Proxy as Service, ProxyLayer, TunnelConfig,
-    UpgradeRequired, UpstreamStatus,
+    Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, Proxy as Service, ProxyLayer,
+    TunnelConfig, UpgradeRequired, UpstreamStatus,
     health::{Consecutive, Passive, ProbeSchedule, Signals, Transition, WebSocketProbe},
 };
 
@@ -131,7 +131,7 @@ impl Health {
         (self != Self::Probes).then(KeepAlive::default)
     }
 
-    fn judge(self, pool: Pool) -> Pool {
+    fn evaluator(self, pool: Pool) -> Pool {
         let signals = match self {
             Self::Clients => {
                 return pool.health_policy(Passive::default().signals(Signals::passive()));
@@ -162,9 +162,9 @@ fn pool(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Pool {
         let member = wsplice::Upstream::new(&upstream.url()).expect("it is an address");
         member.admission(storm.admission())
     });
-    let pool = Pool::of(members)
+    let pool = Pool::from_upstreams(members)
         .queue(QUEUE, QUEUE_WAIT)
         .slow_start(SLOW_START)
-        .unhealthy_tunnels(LostTunnels::Close { spread: SPREAD });
-    health.judge(pool)
+        .unhealthy_tunnels(OnUpstreamLoss::Close { spread: SPREAD });
+    health.evaluator(pool)
 }

@@ -3,8 +3,8 @@
 use std::{fmt::Write, time::Duration};
 
 use super::{
-    course::{Course, Episode, What},
     proxy::{Health, Storm},
+    scenario::{Episode, Scenario, What},
 };
 
 /// Upstreams count as even when the fullest has at most this much of the mean.
@@ -89,14 +89,14 @@ fn noticed(episode: &Episode) -> String {
 
 fn imbalance(episode: &Episode) -> String {
     match episode.course {
-        Course::Whole | Course::Storms => format!("{:.2}", episode.last().imbalance),
-        Course::Failures => "-".into(),
+        Scenario::Whole | Scenario::Storms => format!("{:.2}", episode.last().imbalance),
+        Scenario::Failures => "-".into(),
     }
 }
 
 fn even_after(episode: &Episode) -> String {
     match (episode.course, episode.even_after(EVEN)) {
-        (Course::Failures, _) => "-".into(),
+        (Scenario::Failures, _) => "-".into(),
         (_, Some(seconds)) => format!("{seconds} s"),
         (_, None) => "later".into(),
     }

@@ -43,14 +43,14 @@ const OPENING: usize = 64;
 
 /// Connections at work. Dropping it ends them all.
 pub struct Load {
-    tally: Arc<Tally>,
+    tally: Arc<EventCounts>,
     _tasks: JoinSet<()>,
 }
 
 impl Load {
     /// Opens the connections, then lets them work.
     pub async fn start(target: SocketAddr, groups: &[(Work, usize)]) -> io::Result<Self> {
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(EventCounts::default());
         let mut tasks = JoinSet::new();
         let mut ready = Vec::new();
         for &(work, connections) in groups {
@@ -117,7 +117,7 @@ async fn perform(
     connection: Option<TcpStream>,
     target: SocketAddr,
     source: usize,
-    tally: &Tally,
+    tally: &EventCounts,
 ) -> io::Result<()> {
     let Some(stream) = connection else {
         return handshakes(target, source, tally).await;
@@ -135,7 +135,7 @@ async fn echoes(
     mut stream: TcpStream,
     payload: usize,
     depth: usize,
-    tally: &Tally,
+    tally: &EventCounts,
 ) -> io::Result<()> {
     let request = wire::client_frame(payload).repeat(depth);
     let mut answer = vec![0; wire::server_frame(payload).len() * depth];
@@ -155,7 +155,7 @@ async fn echoes(
     Ok(())
 }
 
-async fn down(mut stream: TcpStream, tally: &Tally) -> io::Result<()> {
+async fn down(mut stream: TcpStream, tally: &EventCounts) -> io::Result<()> {
     let mut buffer = vec![0; 256 * 1024];
     for _ in 0..MAX_OPS {
         let read = stream.read(&mut buffer).await?;
@@ -167,7 +167,7 @@ async fn down(mut stream: TcpStream, tally: &Tally) -> io::Result<()> {
     Ok(())
 }
 
-async fn up(mut stream: TcpStream, payload: usize, tally: &Tally) -> io::Result<()> {
+async fn up(mut stream: TcpStream, payload: usize, tally: &EventCounts) -> io::Result<()> {
     let frame = wire::client_frame(payload);
     for _ in 0..MAX_OPS {
         stream.write_all(&frame).await?;
@@ -177,7 +177,7 @@ async fn up(mut stream: TcpStream, payload: usize, tally: &Tally) -> io::Result<
 }
 
 /// Answers pings, as browsers do.
-async fn quiet(mut stream: TcpStream, tally: &Tally) -> io::Result<()> {
+async fn quiet(mut stream: TcpStream, tally: &EventCounts) -> io::Result<()> {
     for _ in 0..MAX_OPS {
         stream.readable().await?;
         let mut buffer = [0; 256];
@@ -197,7 +197,7 @@ async fn quiet(mut stream: TcpStream, tally: &Tally) -> io::Result<()> {
     Ok(())
 }
 
-async fn handshakes(target: SocketAddr, source: usize, tally: &Tally) -> io::Result<()> {
+async fn handshakes(target: SocketAddr, source: usize, tally: &EventCounts) -> io::Result<()> {
     for _ in 0..MAX_OPS {
         let began = Instant::now();
         let mut stream = wire::open(target, source, "/echo").await?;
@@ -218,14 +218,14 @@ async fn echo_once(stream: &mut TcpStream) -> io::Result<()> {
 
 /// What all connections of a load have done.
 #[derive(Default)]
-struct Tally {
+struct EventCounts {
     ops: AtomicU64,
     bytes: AtomicU64,
     failures: AtomicU64,
     latencies: Latencies,
 }
 
-impl Tally {
+impl EventCounts {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             at: Instant::now(),

@@ -132,7 +132,7 @@ struct Goal {
 }
 
 enum Bound {
-    AtMost(f64),
+    MaxEjectionPercent(f64),
     AtLeast(f64),
 }
 
@@ -153,7 +153,7 @@ const fn at_most(
         scenario,
         figure,
         over: Some(over),
-        bound: Bound::AtMost(bound),
+        bound: Bound::MaxEjectionPercent(bound),
     }
 }
 
@@ -358,7 +358,7 @@ impl Samples {
                 continue;
             };
             let (bound, text_of_bound, holds) = match goal.bound {
-                Bound::AtMost(bound) => (bound, format!("≤ {bound}"), median <= bound),
+                Bound::MaxEjectionPercent(bound) => (bound, format!("≤ {bound}"), median <= bound),
                 Bound::AtLeast(bound) => (bound, format!("≥ {bound}"), median >= bound),
             };
             let least = figures.iter().copied().fold(f64::INFINITY, f64::min);

@@ -26,7 +26,7 @@ fn no_arguments_give_the_documented_defaults() {
     assert_eq!(args.connect_timeout, Duration::from_secs(3));
     assert_eq!(args.handshake_timeout, Duration::from_secs(10));
     assert_eq!(args.idle_timeout, DurationOrOff::Off);
-    assert_eq!(args.linger, Duration::from_secs(10));
+    assert_eq!(args.half_close_timeout, Duration::from_secs(10));
     assert_eq!(
         args.keep_alive,
         DurationOrOff::After(Duration::from_secs(20))
@@ -65,11 +65,16 @@ fn repeatable_options_keep_their_order_and_replace_the_default() {
 
 #[test]
 fn durations_are_human_and_only_some_can_be_off() {
-    let args = parse(&["--idle-timeout=1h 30m", "--linger=0s", "--threads=3"]).unwrap();
+    let args = parse(&[
+        "--idle-timeout=1h 30m",
+        "--half-close-timeout=0s",
+        "--threads=3",
+    ])
+    .unwrap();
     let idle = DurationOrOff::After(Duration::from_secs(5400));
     assert_eq!(args.idle_timeout, idle);
     assert_eq!(idle.to_string(), "1h 30m");
-    assert_eq!(args.linger, Duration::ZERO);
+    assert_eq!(args.half_close_timeout, Duration::ZERO);
     assert_eq!(args.threads.map(NonZeroUsize::get), Some(3));
     for off in ["off", "none"] {
         assert_eq!(off.parse(), Ok(DurationOrOff::Off));
@@ -122,7 +127,7 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
         ("--handshake-timeout=-1s", "it takes a number and a unit"),
         ("--idle-timeout=0s", "longer than zero; `off` sets no limit"),
         ("--idle-timeout=soon", "such as 500ms"),
-        ("--linger=none", "it takes a number and a unit"),
+        ("--half-close-timeout=none", "it takes a number and a unit"),
         ("--keep-alive=0s", "longer than zero; `off` sets no limit"),
         ("--pong-timeout=off", "it takes a number and a unit"),
         ("--max-message=0", "larger than zero; `off` sets no limit"),

@@ -12,10 +12,10 @@ use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
 use crate::{
-    admission::{Admission, Visit},
-    balance::Candidates,
+    upstream::admission::{Admission, Visit},
+    upstream::balance::Candidates,
     error::Error,
-    head::RequestHead,
+    http::head::RequestHead,
     pool::{Lease, Pool},
     upstream::Upstream,
 };
@@ -135,7 +135,7 @@ async fn one_who_leaves_passes_his_call_and_his_knowledge_on() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_another_upstream_is_in_nobodys_way() {
     let each = |name: &str| Upstream::new(name).unwrap().admission(one_tunnel());
-    let pool = Pool::of([each("ws://a"), each("ws://b")])
+    let pool = Pool::from_upstreams([each("ws://a"), each("ws://b")])
         .queue(1000, LONG)
         .balance(|all: &Candidates<'_>, head: &RequestHead<'_>| {
             let wanted = head.path().trim_start_matches('/');
@@ -199,7 +199,7 @@ async fn waiting_has_an_end_and_says_which_limit_stood_against_it() {
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_see_an_edit() {
-    let pool = Pool::of([Upstream::new("ws://a").unwrap().admission(one_tunnel())]);
+    let pool = Pool::from_upstreams([Upstream::new("ws://a").unwrap().admission(one_tunnel())]);
     let pool = pool.queue(10, LONG);
     let _holder = lease(&pool, "/").await.unwrap();
     let waiting = [(); 3].map(|()| tokio::spawn(lease(&pool, "/")));

@@ -2,8 +2,8 @@ use tokio::time::Instant;
 
 use crate::{
     ErrorKind, Registry,
-    admission::Visit,
-    pool::{LostTunnels, Pool},
+    upstream::admission::Visit,
+    pool::{OnUpstreamLoss, Pool},
 };
 
 use super::kit::{Diary, Script, lease, member, named, open, pool, refuse, secs, start, used};
@@ -13,8 +13,8 @@ async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
     let pool = pool(&["a", "b"]);
     let diary = Diary::of(&pool);
     let now = Instant::now();
-    assert!(pool.drain("a:80", LostTunnels::Leave));
-    assert!(!pool.drain("nobody:80", LostTunnels::Leave));
+    assert!(pool.drain("a:80", OnUpstreamLoss::Leave));
+    assert!(!pool.drain("nobody:80", OnUpstreamLoss::Leave));
     assert_eq!(used(&pool), ["b"]);
     assert_eq!(pool.snapshot()[0].draining, Some(now));
     for _ in 0..20 {
@@ -30,7 +30,7 @@ async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
 #[tokio::test(start_paused = true)]
 async fn draining_outlives_edits_and_is_no_last_resort() {
     let pool = pool(&["a", "b"]);
-    pool.drain("a:80", LostTunnels::Leave);
+    pool.drain("a:80", OnUpstreamLoss::Leave);
     pool.replace([named("a").weight(3), named("b")]);
     pool.remove("a:80");
     pool.add(named("a"));
@@ -51,9 +51,9 @@ async fn its_old_tunnels_can_be_closed_at_any_time_of_the_drain() {
     let registry = Registry::new();
     pool.attach(&registry);
     let tunnel = open(&registry, member(&pool, "a"));
-    pool.drain("a:80", LostTunnels::Leave);
+    pool.drain("a:80", OnUpstreamLoss::Leave);
     assert!(tunnel.entry().take_command().is_none());
-    pool.drain("a:80", LostTunnels::Close { spread: secs(60) });
+    pool.drain("a:80", OnUpstreamLoss::Close { spread: secs(60) });
     assert!(tunnel.entry().take_command().is_some());
 }
 
@@ -61,7 +61,7 @@ async fn its_old_tunnels_can_be_closed_at_any_time_of_the_drain() {
 async fn it_is_probed_on() {
     let script = Script::default();
     let pool = pool(&["a", "b"]).probe(script.clone());
-    pool.drain("a:80", LostTunnels::Leave);
+    pool.drain("a:80", OnUpstreamLoss::Leave);
     start(&pool);
     tokio::time::sleep(secs(35)).await;
     assert!(script.asked("a").len() >= 3);
@@ -70,7 +70,7 @@ async fn it_is_probed_on() {
 #[cfg(feature = "sticky")]
 #[tokio::test(start_paused = true)]
 async fn clients_that_stick_to_it_are_moved() {
-    use crate::{balance::Sticky, head::RequestHead, headers::ClientScheme};
+    use crate::{upstream::balance::Sticky, http::head::RequestHead, http::headers::ClientScheme};
 
     let sticky = Sticky::new("up", [7; 32]).unwrap();
     let pool: Pool = pool(&["a", "b", "c"]).balance(sticky);
@@ -95,7 +95,7 @@ async fn clients_that_stick_to_it_are_moved() {
     };
     let (home, cookie) = visit(None).await;
     assert_eq!(visit(cookie.clone()).await, (home.clone(), None));
-    pool.drain(&home, LostTunnels::Leave);
+    pool.drain(&home, OnUpstreamLoss::Leave);
     let (other, new_cookie) = visit(cookie).await;
     assert_ne!(other, home);
     assert!(new_cookie.is_some(), "the cookie is issued anew");

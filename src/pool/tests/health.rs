@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     ErrorKind, Registry,
-    head::RequestHead,
-    health::{
-        Consecutive, Ejection, HealthEvent, HealthEventKind, Judge, NeverLast, ProbeSchedule,
+    http::head::RequestHead,
+    upstream::health::{
+        Consecutive, Ejection, HealthEvent, HealthEventKind, HealthEvaluator, KeepLast, ProbeSchedule,
         Transition, Verdict,
     },
     observe::Observer,
@@ -34,7 +34,7 @@ async fn health_is_one_whichever_handle_asks() {
         .clone()
         .probe(script)
         .probe_schedule(ProbeSchedule::every(secs(1)))
-        .availability(NeverLast);
+        .availability(KeepLast);
     start(&probed);
     sleep(secs(10)).await;
     assert!(states(&first)[0].contains("out of order"));
@@ -49,7 +49,7 @@ async fn a_judge_who_changes_his_mind_by_himself_is_asked_in_time() {
     /// Unhealthy when nothing was heard for 30 s after the first word.
     #[derive(Clone, Debug, Default)]
     struct Silence(Option<Instant>);
-    impl Judge for Silence {
+    impl HealthEvaluator for Silence {
         fn observe(&mut self, event: &HealthEvent) {
             self.0 = Some(event.at + secs(30));
         }
@@ -163,7 +163,7 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
     let pool = ejecting(&["a", "b"]).health_policy(
         Consecutive::new()
             .fails(1)
-            .signals(crate::health::Signals::handshakes()),
+            .signals(crate::upstream::health::Signals::handshakes()),
     );
     let lease = lease(&pool).await.unwrap();
     let name = lease.member().upstream().name().replace(":80", "");
@@ -186,8 +186,8 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
 
 #[tokio::test(start_paused = true)]
 async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
-    let first = |_: &crate::balance::Candidates<'_>, _: &RequestHead<'_>| Some(0);
-    let pool = Pool::of([named("a").weight(0), named("b")]).balance(first);
+    let first = |_: &crate::upstream::balance::Candidates<'_>, _: &RequestHead<'_>| Some(0);
+    let pool = Pool::from_upstreams([named("a").weight(0), named("b")]).balance(first);
     let picked = lease(&pool).await.unwrap();
     assert_eq!(picked.member().upstream().name(), "b:80");
     pool.remove("b:80");
@@ -196,7 +196,7 @@ async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_healthy_one_of_weight_zero_does_not_count_as_the_last() {
-    let pool = Pool::of([named("spare").weight(0), named("b")]).availability(NeverLast);
+    let pool = Pool::from_upstreams([named("spare").weight(0), named("b")]).availability(KeepLast);
     for _ in 0..5 {
         refuse(&pool, "b");
     }
@@ -224,7 +224,7 @@ async fn those_that_come_back_and_those_that_join_start_slowly() {
     assert!((readiness("a") - 0.5).abs() < 0.01);
     pool.add(named("c"));
     assert!(readiness("c") < 0.02);
-    pool.drain("b:80", crate::LostTunnels::Leave);
+    pool.drain("b:80", crate::OnUpstreamLoss::Leave);
     pool.resume("b:80");
     assert!(readiness("b") < 0.02);
 }
@@ -303,7 +303,7 @@ async fn what_began_before_an_ejection_says_nothing_after_it() {
     sleep(secs(11)).await;
     assert_eq!(used(&pool), ["a", "b"]);
     let hung = HealthEventKind::HandshakeFailed(ErrorKind::HandshakeTimeout);
-    let hung = HealthEvent::new(Instant::now(), hung).begun(began);
+    let hung = HealthEvent::new(Instant::now(), hung).started_at(began);
     pool.state.observe(&member(&pool, "a"), &hung);
     assert_eq!(states(&pool)[0], "on trial");
 }
@@ -331,7 +331,7 @@ async fn every_change() {
     sleep(secs(10)).await;
     let _ = pool.snapshot();
     accept(&pool, "a");
-    pool.drain("b:80", crate::LostTunnels::Leave);
+    pool.drain("b:80", crate::OnUpstreamLoss::Leave);
     pool.resume("b:80");
     pool.remove("b:80");
 }

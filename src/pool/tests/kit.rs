@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use crate::{
     ErrorKind, Registry, Upstream,
-    admission::Visit,
-    connect::{Address, Dial},
-    head::RequestHead,
-    health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition},
+    upstream::admission::Visit,
+    net::connect::{Address, Dialer},
+    http::head::RequestHead,
+    upstream::health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition},
     observe::{Observer, UpstreamChange},
     pool::{Lease, Pool},
-    registry::Listed,
-    report::TunnelInfo,
+    tunnel::registry::Listed,
+    tunnel::report::TunnelInfo,
     upstream::Member,
 };
 
@@ -30,7 +30,7 @@ pub(super) fn named(name: &str) -> Upstream {
 }
 
 pub(super) fn pool(names: &[&str]) -> Pool {
-    Pool::of(names.iter().map(|name| named(name)))
+    Pool::from_upstreams(names.iter().map(|name| named(name)))
 }
 
 pub(super) fn member(pool: &Pool, name: &str) -> Arc<Member> {
@@ -39,7 +39,7 @@ pub(super) fn member(pool: &Pool, name: &str) -> Arc<Member> {
 }
 
 pub(super) fn start(pool: &Pool) {
-    pool.watch_by(&Dial::default());
+    pool.watch_by(&Dialer::default());
 }
 
 /// What the upstreams are taken for, in words.

@@ -3,14 +3,14 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Registry,
     frame::CloseCode,
-    health::NeverLast,
-    pool::{LostTunnels, Pool},
-    registry::{Command, Listed},
+    upstream::health::KeepLast,
+    pool::{OnUpstreamLoss, Pool},
+    tunnel::registry::{Command, Listed},
 };
 
 use super::kit::{lease, member, named, open, pool, refuse, secs};
 
-const AT_ONCE: LostTunnels = LostTunnels::Close {
+const AT_ONCE: OnUpstreamLoss = OnUpstreamLoss::Close {
     spread: std::time::Duration::ZERO,
 };
 
@@ -39,7 +39,7 @@ fn fail(pool: &Pool, name: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
-    let pool = pool(&["a", "b"]).unhealthy_tunnels(LostTunnels::Close { spread: secs(60) });
+    let pool = pool(&["a", "b"]).unhealthy_tunnels(OnUpstreamLoss::Close { spread: secs(60) });
     let registry = listed(&pool);
     let tunnels: Vec<_> = (0..200)
         .map(|number| open(&registry, member(&pool, ["a", "b"][number % 2])))
@@ -63,7 +63,7 @@ async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
 async fn one_that_is_used_though_unhealthy_keeps_its_tunnels_until_it_is_not() {
     let pool = pool(&["a"])
         .unhealthy_tunnels(AT_ONCE)
-        .availability(NeverLast);
+        .availability(KeepLast);
     let registry = listed(&pool);
     let tunnel = open(&registry, member(&pool, "a"));
     fail(&pool, "a");
@@ -103,16 +103,16 @@ async fn by_default_all_tunnels_of_lost_upstreams_live_on() {
     let tunnels = ["a", "b", "c"].map(|name| open(&registry, member(&pool, name)));
     fail(&pool, "a");
     pool.remove("b:80");
-    pool.drain("c:80", LostTunnels::Leave);
+    pool.drain("c:80", OnUpstreamLoss::Leave);
     assert!(tunnels.iter().all(|tunnel| told(tunnel).is_none()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn tls_or_not_the_same_port_is_two_upstreams() {
-    use crate::{Upstream, connect::Address};
+    use crate::{Upstream, net::connect::Address};
 
-    let at = [Address::tcp("a", 443), Address::tls("a", 443)].map(Upstream::at);
-    let pool = Pool::of(at).removed_tunnels(AT_ONCE);
+    let at = [Address::tcp("a", 443), Address::tls("a", 443)].map(Upstream::from_address);
+    let pool = Pool::from_upstreams(at).removed_tunnels(AT_ONCE);
     let registry = listed(&pool);
     let members = pool.state.roster().members().to_vec();
     let [plain, tls] = [0, 1].map(|index| open(&registry, members[index].clone()));

@@ -3,14 +3,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    connect::{Address, Connect, Connecting, Dial},
-    health::{
-        Consecutive, HealthEvent, HealthEventKind, Judge, Outlier, ProbeSchedule, Signals,
+    net::connect::{Address, Connect, Connecting, Dialer},
+    upstream::health::{
+        Consecutive, HealthEvent, HealthEventKind, HealthEvaluator, SuccessRateOutliers, ProbeSchedule, Signals,
         TcpProbe, Transition, Verdict,
     },
     observe::Observer,
     pool::Pool,
-    transport::Transport,
+    net::transport::Transport,
 };
 
 use super::kit::{Diary, Does, Script, member, named, pool, refuse, secs, start, states};
@@ -48,7 +48,7 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
     }
     #[derive(Clone, Debug)]
     struct Confused;
-    impl Judge for Confused {
+    impl HealthEvaluator for Confused {
         fn observe(&mut self, event: &HealthEvent) {
             let is_a = matches!(&event.kind, HealthEventKind::ProbeFailed { .. });
             assert!(!is_a, "what is this?");
@@ -113,8 +113,8 @@ async fn those_that_hang_do_not_shut_the_others_out() {
         script.set(name, Does::Hang);
     }
     names.extend((0..8).map(|number| format!("works{number}")));
-    let schedule = steady(1).timeout(secs(5)).at_once(4);
-    let pool = Pool::of(names.iter().map(|name| named(name)))
+    let schedule = steady(1).timeout(secs(5)).max_concurrent(4);
+    let pool = Pool::from_upstreams(names.iter().map(|name| named(name)))
         .probe(script.clone())
         .probe_schedule(schedule);
     start(&pool);
@@ -235,9 +235,9 @@ async fn probes_go_out_as_the_layer_connects_that_was_applied_last() {
         .probe(TcpProbe::new())
         .probe_schedule(steady(10));
     let [first, second] = [(); 2].map(|()| Arc::new(Counting::default()));
-    let by = |connector: &Arc<Counting>| Dial {
+    let by = |connector: &Arc<Counting>| Dialer {
         connector: Arc::clone(connector) as _,
-        ..Dial::default()
+        ..Dialer::default()
     };
     let count = |counting: &Counting| counting.0.load(std::sync::atomic::Ordering::Relaxed);
     pool.watch_by(&by(&first));
@@ -252,7 +252,7 @@ async fn probes_go_out_as_the_layer_connects_that_was_applied_last() {
 async fn a_thousand_upstreams_are_probed_in_time() {
     let script = Script::default();
     let names: Vec<_> = (0..1000).map(|number| format!("u{number}")).collect();
-    let pool = Pool::of(names.iter().map(|name| named(name)))
+    let pool = Pool::from_upstreams(names.iter().map(|name| named(name)))
         .probe(script.clone())
         .probe_schedule(steady(10));
     start(&pool);
@@ -265,8 +265,8 @@ async fn a_thousand_upstreams_are_probed_in_time() {
 #[tokio::test(start_paused = true)]
 async fn an_ejection_ends_in_time_though_nobody_asks() {
     let pool = pool(&["a", "b"])
-        .outliers(Outlier::new())
-        .ejection(crate::health::Ejection::new().jitter(0.0));
+        .outliers(SuccessRateOutliers::new())
+        .ejection(crate::upstream::health::Ejection::new().jitter(0.0));
     let diary = Diary::of(&pool);
     start(&pool);
     for _ in 0..5 {

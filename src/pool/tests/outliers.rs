@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::{
-    health::{AtMost, Ejection, FailClosed, Outlier, Outlying, PoolPolicy, Tally},
+    upstream::health::{MaxEjectionPercent, Ejection, FailClosed, SuccessRateOutliers, Outlier, OutlierPolicy, EventCounts},
     pool::Pool,
 };
 
@@ -25,7 +25,7 @@ fn serve(pool: &Pool, name: &str, good: u32, bad: u32) {
 
 fn compared() -> Pool {
     pool(&NAMES)
-        .outliers(Outlier::new().every(secs(10)).minimum_volume(50))
+        .outliers(SuccessRateOutliers::new().every(secs(10)).minimum_volume(50))
         .ejection(Ejection::new().jitter(0.0))
 }
 
@@ -82,16 +82,16 @@ async fn when_all_do_badly_nobody_is_ejected() {
 #[derive(Debug)]
 struct Strict;
 
-impl PoolPolicy for Strict {
+impl OutlierPolicy for Strict {
     fn interval(&self) -> Duration {
         secs(10)
     }
 
-    fn outliers(&self, pool: &[Tally]) -> Vec<Outlying> {
+    fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier> {
         let bad = pool.iter().enumerate().filter(|(_, tally)| tally.bad > 0);
-        let bad = bad.map(|(index, _)| Outlying::new(index, "not perfect"));
+        let bad = bad.map(|(index, _)| Outlier::new(index, "not perfect"));
         // One that is not there, too.
-        bad.chain([Outlying::new(99, "who is that?")]).collect()
+        bad.chain([Outlier::new(99, "who is that?")]).collect()
     }
 }
 
@@ -104,7 +104,7 @@ async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last
     };
     let limited = pool(&NAMES)
         .outliers(Strict)
-        .availability(AtMost::percent(40));
+        .availability(MaxEjectionPercent::percent(40));
     let diary = Diary::of(&limited);
     fail_all(&limited);
     sleep(secs(10)).await;

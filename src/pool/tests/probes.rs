@@ -11,8 +11,8 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    connect::{Address, Connect, Connecting, Dial},
-    health::{
+    net::connect::{Address, Connect, Connecting, Dialer},
+    upstream::health::{
         Consecutive, HealthEventKind, HttpProbe, ProbeSchedule, WebSocketProbe,
         upstreams::{Far, Scripted, outcome},
     },
@@ -41,9 +41,9 @@ fn probed(hosts: Vec<(&'static str, Arc<Scripted>)>) -> Pool {
         .probe(WebSocketProbe::get("/ws"))
         .probe_schedule(ProbeSchedule::every(secs(10)).jitter(0.0))
         .health_policy(Consecutive::new().fails(3).passes(2));
-    pool.watch_by(&Dial {
+    pool.watch_by(&Dialer {
         connector: Arc::new(Hosts(hosts)),
-        ..Dial::default()
+        ..Dialer::default()
     });
     pool
 }

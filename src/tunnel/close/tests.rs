@@ -20,7 +20,7 @@ fn codes(end: &TunnelEnd) -> (Option<u16>, Option<u16>) {
 
 #[test]
 fn a_lost_upstream_is_1011_for_the_client_and_a_lost_client_a_reset_for_the_upstream() {
-    for lost in [TunnelEnd::Gone, TunnelEnd::CutFrame, |side| {
+    for lost in [TunnelEnd::ClosedWithoutFrame, TunnelEnd::TruncatedFrame, |side| {
         TunnelEnd::Broken(side, ConnectionReset)
     }] {
         assert_eq!(codes(&lost(Side::Upstream)), (Some(1011), None));
@@ -30,7 +30,7 @@ fn a_lost_upstream_is_1011_for_the_client_and_a_lost_client_a_reset_for_the_upst
 
 #[test]
 fn a_dead_leg_is_reset_and_the_other_hears_whose_fault_it_was() {
-    for timer in [Timer::Pong, Timer::WriteStall] {
+    for timer in [Timer::Pong, Timer::Write] {
         let dead = |side| TunnelEnd::Timeout(timer, side);
         assert_eq!(codes(&dead(Side::Upstream)), (Some(1011), None));
         assert_eq!(codes(&dead(Side::Client)), (None, Some(1001)));
@@ -74,13 +74,13 @@ fn no_farewell_has_a_code_that_must_not_be_sent_rfc6455_7_4_1() {
     let timers = [
         Timer::Pong,
         Timer::Idle,
-        Timer::Linger,
-        Timer::WriteStall,
+        Timer::HalfClose,
+        Timer::Write,
         Timer::MaxLifetime,
     ];
     let of = |side| {
         let timeouts = timers.map(|timer| TunnelEnd::Timeout(timer, side));
-        let others = [TunnelEnd::Gone(side), TunnelEnd::CutFrame(side)];
+        let others = [TunnelEnd::ClosedWithoutFrame(side), TunnelEnd::TruncatedFrame(side)];
         timeouts.into_iter().chain(others)
     };
     let ends = SIDES.into_iter().flat_map(of);

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use crate::{
     error::Side,
-    later::{FAR, later},
-    report::{Timer, TunnelEnd},
+    instant::{FAR, saturating_add},
+    tunnel::report::{Timer, TunnelEnd},
     tunnel::{flow::Flow, keep_alive::Action, pair::LegId},
 };
 
@@ -42,14 +42,14 @@ impl Core {
 
     fn idle_deadline(&self) -> Option<Instant> {
         let passed = self.flows.iter().map(Flow::last_passed).max()?;
-        Some(later(passed, self.config.idle_timeout?))
+        Some(saturating_add(passed, self.config.idle_timeout?))
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
         let first = self.first_end()?;
         let open = &self.flows[first.side.other()];
         let passed = first.at.max(open.last_passed());
-        Some(later(passed, self.config.linger?))
+        Some(saturating_add(passed, self.config.half_close_timeout?))
     }
 
     fn keep_alive_deadline(&self, side: LegId) -> Option<Instant> {
@@ -64,7 +64,7 @@ impl Core {
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
-        Some(later(flow.stalled_since()?, self.config.write_stall?))
+        Some(saturating_add(flow.stalled_since()?, self.config.write_timeout?))
     }
 
     /// The alarm went off: does what is due.
@@ -81,7 +81,7 @@ impl Core {
         for source in LegId::BOTH {
             if due(self.stall_deadline(&self.flows[source])) {
                 let stalled = Side::from(source.other());
-                return self.end(TunnelEnd::Timeout(Timer::WriteStall, stalled), stalled, now);
+                return self.end(TunnelEnd::Timeout(Timer::Write, stalled), stalled, now);
             }
         }
         if due(self.linger_deadline()) {

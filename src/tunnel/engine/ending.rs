@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::ControlFrame,
-    later::later,
-    registry::Command,
-    report::{Timer, TunnelEnd},
+    instant::saturating_add,
+    tunnel::registry::Command,
+    tunnel::report::{Timer, TunnelEnd},
     tunnel::{
         close::{Farewell, farewell},
         leg::encode_for,
@@ -73,7 +73,7 @@ impl Core {
             && self.find_closer().is_none()
             && self.flows[side].sink_at_boundary();
         if lost_without_a_word {
-            let end = TunnelEnd::Gone(side.into());
+            let end = TunnelEnd::ClosedWithoutFrame(side.into());
             let words = self
                 .config
                 .worded(&end, LegId::Client, farewell(&end, Side::Client));
@@ -98,9 +98,9 @@ impl Core {
         self.closer = self.closer.or_else(|| self.find_closer());
         let flow = &self.flows[side];
         let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
-            TunnelEnd::Gone(side.into())
+            TunnelEnd::ClosedWithoutFrame(side.into())
         } else {
-            TunnelEnd::CutFrame(side.into())
+            TunnelEnd::TruncatedFrame(side.into())
         };
         self.ending_mut().first_end = Some(FirstEnd { side, end, at: now });
     }
@@ -129,7 +129,7 @@ impl Core {
         upstream: Farewell,
         now: Instant,
     ) {
-        let give_up_at = later(now, self.config.close_timeout);
+        let give_up_at = saturating_add(now, self.config.close_timeout);
         let ending = self.ending_mut();
         ending.verdict.get_or_insert(Verdict { end, initiator });
         ending.closing.get_or_insert(give_up_at);
@@ -217,7 +217,7 @@ impl Core {
         };
         // A lost upstream stays the reason, whatever the client makes of it.
         if self.closer.is_none() && initiator == LegId::Client {
-            let end = TunnelEnd::Timeout(Timer::Linger, Side::Upstream);
+            let end = TunnelEnd::Timeout(Timer::HalfClose, Side::Upstream);
             let verdict = Verdict {
                 end,
                 initiator: initiator.into(),

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::{Rsv, Rules},
-    handshake::Extensions,
-    registry::Entry,
-    report::{TunnelEnd, TunnelReport},
+    http::handshake::Extensions,
+    tunnel::registry::Entry,
+    tunnel::report::{TunnelEnd, TunnelReport},
 };
 
 use super::{

@@ -13,11 +13,11 @@ use tokio::{
 
 use super::{splice::share_less, *};
 use crate::{
-    drain::Drain,
+    tunnel::drain::Drain,
     error::Side,
     frame::{CloseCode, CloseFrame, ControlFrame, Rsv, Violation},
-    registry::{Command, Registry},
-    report::{Timer, TunnelEnd, TunnelInfo},
+    tunnel::registry::{Command, Registry},
+    tunnel::report::{Timer, TunnelEnd, TunnelInfo},
     tunnel::{Framing, KeepAlive},
 };
 

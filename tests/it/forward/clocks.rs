@@ -101,7 +101,7 @@ async fn an_upstream_that_does_not_answer_is_a_504_after_the_answer_timeout() {
     let response = call(layer, no_body()).await;
     assert_eq!(
         (response.status().as_u16(), kind(&response)),
-        (504, Some(ErrorKind::AnswerTimeout))
+        (504, Some(ErrorKind::ResponseTimeout))
     );
     assert!((limit..limit + Duration::from_secs(1)).contains(&began.elapsed()));
     // And is told that nobody waits any more.
@@ -112,7 +112,7 @@ async fn an_upstream_that_does_not_answer_is_a_504_after_the_answer_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_makes_no_upstream_late() {
-    let how = ForwardHttp::new().answer_timeout(Duration::from_secs(10));
+    let how = ForwardHttp::new().response_timeout(Duration::from_secs(10));
     let (memory, layer) = setup(how);
     let (pieces, body) = written();
     let answered = tokio::spawn(call(layer, body));
@@ -127,7 +127,7 @@ async fn a_slow_client_makes_no_upstream_late() {
     assert_eq!(read(&mut far).await, "0\r\n\r\n");
     let began = Instant::now();
     let response = answered.await.unwrap();
-    assert_eq!(kind(&response), Some(ErrorKind::AnswerTimeout));
+    assert_eq!(kind(&response), Some(ErrorKind::ResponseTimeout));
     assert!(began.elapsed() >= Duration::from_secs(9));
 }
 
@@ -159,7 +159,7 @@ async fn an_upstream_that_takes_no_more_of_the_body_is_late_too() {
         pieces.send(piece).unwrap();
     }
     let response = answered.await.unwrap();
-    assert_eq!(kind(&response), Some(ErrorKind::AnswerTimeout));
+    assert_eq!(kind(&response), Some(ErrorKind::ResponseTimeout));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,14 +176,14 @@ async fn an_answer_that_stops_is_broken_off() {
     let began = Instant::now();
     let error = body.frame().await.unwrap().unwrap_err();
     let error = error.downcast_ref::<Error>().unwrap();
-    assert_eq!(error.kind(), ErrorKind::AnswerBodyTimeout);
+    assert_eq!(error.kind(), ErrorKind::ResponseBodyTimeout);
     assert!((300..302).contains(&began.elapsed().as_secs()));
     assert_eq!(read(&mut far).await, "");
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_that_timeout_an_answer_may_be_silent_for_ever() {
-    let (memory, layer) = setup(ForwardHttp::new().answer_idle_timeout(None));
+    let (memory, layer) = setup(ForwardHttp::new().response_idle_timeout(None));
     let answered = tokio::spawn(call(layer, no_body()));
     let mut far = memory.accept().await;
     read(&mut far).await;

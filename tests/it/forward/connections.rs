@@ -157,7 +157,7 @@ async fn bytes_behind_an_answer_end_the_connection() {
 async fn upstreams_and_layers_share_no_connections() {
     let (one, two) = (named("one").await, named("two").await);
     let layer = super::kit::layer(Pool::new([one.url()]).unwrap());
-    let other = layer.clone().rejections(|_, response| response);
+    let other = layer.clone().map_rejection(|_, response| response);
     let pool = |upstream: &RawUpstream| Pool::new([upstream.url()]).unwrap();
     let to_two = super::kit::layer(pool(&two));
     for layer in [layer, other, to_two] {
@@ -207,7 +207,7 @@ async fn a_connection_that_begins_with_the_proxy_protocol_is_its_client_s_alone(
     let upstream = Upstream::new(&app.upstream.url())
         .unwrap()
         .send_proxy_protocol(ProxyProtocol::V1);
-    let layer = super::kit::layer(Pool::of([upstream]));
+    let layer = super::kit::layer(Pool::from_upstreams([upstream]));
     let server = serve_axum(super::kit::inner().layer(layer)).await;
     let mut told = Vec::new();
     for _ in 0..2 {

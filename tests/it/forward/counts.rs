@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use wsplice::{
-    Admission, Error, Handshake, Observer, Pool,
+    Admission, Error, Observer, Pool, RequestInfo,
     balance::{First, RoundRobin},
     health::HealthState,
 };
@@ -150,21 +150,21 @@ impl Told {
 }
 
 impl Observer for Told {
-    fn request_answered(&self, request: &Handshake<'_>, status: http::StatusCode) {
+    fn request_answered(&self, request: &RequestInfo<'_>, status: http::StatusCode) {
         assert!(request.upstream.is_some());
         self.write(format!("answered {} {}", request.path, status.as_u16()));
     }
 
-    fn request_rejected(&self, request: &Handshake<'_>, error: &Error) {
+    fn request_rejected(&self, request: &RequestInfo<'_>, error: &Error) {
         self.write(format!("rejected {} {:?}", request.path, error.kind()));
     }
 
-    fn request_failed(&self, request: &Handshake<'_>, error: &Error) {
+    fn request_failed(&self, request: &RequestInfo<'_>, error: &Error) {
         assert!(request.upstream.is_some());
         self.write(format!("failed {} {:?}", request.path, error.kind()));
     }
 
-    fn request_retried(&self, request: &Handshake<'_>, attempt: usize) {
+    fn request_retried(&self, request: &RequestInfo<'_>, attempt: usize) {
         self.write(format!("retried {} {attempt}", request.path));
     }
 }
@@ -198,7 +198,7 @@ async fn the_observer_is_told_of_requests() {
             "failed /app/x Connect",
             "retried /app/x 2",
             "answered /app/x 200",
-            "failed /app/x AnswerBody",
+            "failed /app/x ResponseBody",
             "rejected /app/x MalformedRequest",
         ]
     );

@@ -158,7 +158,7 @@ async fn a_drain_lets_exchanges_end_and_takes_no_new_ones() {
 async fn a_drain_cuts_off_what_does_not_end_by_its_deadline() {
     let mut app = Played::start().await;
     let layer = layer(Pool::new([app.upstream.url()]).unwrap())
-        .forward_http(ForwardHttp::new().answer_idle_timeout(None));
+        .forward_http(ForwardHttp::new().response_idle_timeout(None));
     let drain = layer.drain().deadline(std::time::Duration::from_millis(50));
     let server = serve_axum(super::kit::inner().layer(layer)).await;
     let mut client = client(&server, ask("GET", &[])).await;

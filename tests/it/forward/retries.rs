@@ -45,7 +45,7 @@ async fn nobody_there_is_a_502_and_nobody_at_all_a_503() {
     let urls = [closed_addr().await, closed_addr().await].map(|addr| format!("ws://{addr}"));
     let (head, _) = answer(&to(urls).await, ask("GET", &[])).await;
     assert_eq!(head.status(), 502);
-    let empty = layer(Pool::of([]));
+    let empty = layer(Pool::from_upstreams([]));
     let server = serve_axum(super::kit::inner().layer(empty)).await;
     let (head, _) = answer(&server, ask("GET", &[])).await;
     assert_eq!(head.status(), 503);

@@ -40,7 +40,7 @@ async fn disagrees(answer: Vec<u8>, offer: &[(&str, &str)]) {
         .wait_for("the end of its connection", |log| log.ended == 1)
         .await;
     assert_eq!((log.accepted, log.after_head), (1, 0), "{what}");
-    let failed = format!("failed /ws/x Disagreement {}", upstream.addr());
+    let failed = format!("failed /ws/x InvalidUpgradeResponse {}", upstream.addr());
     proxied.expect_events(&[&failed]).await;
     expect_page(&mut client).await;
     proxied.expect_idle().await;

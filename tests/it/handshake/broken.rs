@@ -137,11 +137,11 @@ async fn a_head_line_without_end() {
 #[tokio::test]
 async fn the_limits_on_the_head_are_the_users() {
     let upstream = RawUpstream::start(scripts::huge_headers(12_000)).await;
-    let proxied = Proxied::with(&upstream, |layer| layer.max_answer_head(100, 8 * 1024)).await;
+    let proxied = Proxied::with(&upstream, |layer| layer.max_response_head(100, 8 * 1024)).await;
     let (_client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 502);
 
-    let proxied = Proxied::with(&upstream, |layer| layer.max_answer_head(10, 64 * 1024)).await;
+    let proxied = Proxied::with(&upstream, |layer| layer.max_response_head(10, 64 * 1024)).await;
     let (_client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 502);
 
@@ -150,7 +150,7 @@ async fn the_limits_on_the_head_are_the_users() {
     assert_eq!(head.status(), 101);
 
     let upstream = RawUpstream::start(scripts::huge_headers(120_000)).await;
-    let proxied = Proxied::with(&upstream, |layer| layer.max_answer_head(200, 256 * 1024)).await;
+    let proxied = Proxied::with(&upstream, |layer| layer.max_response_head(200, 256 * 1024)).await;
     let (_client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 101);
 }

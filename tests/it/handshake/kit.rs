@@ -12,7 +12,7 @@ use tower::Layer;
 use wsplice::balance::{Balance, Candidates, RoundRobin};
 use wsplice::head::RequestHead;
 use wsplice::matcher::path;
-use wsplice::{Error, Handshake, Observer, Pool, ProxyLayer, Registry, TunnelInfo, TunnelReport};
+use wsplice::{Error, Observer, Pool, ProxyLayer, Registry, RequestInfo, TunnelInfo, TunnelReport};
 
 use crate::support::deadline::within;
 use crate::support::head::Head;
@@ -279,21 +279,21 @@ impl Events {
 }
 
 impl Observer for Events {
-    fn handshake_accepted(&self, handshake: &Handshake<'_>) {
+    fn handshake_accepted(&self, handshake: &RequestInfo<'_>) {
         let upstream = handshake.upstream.unwrap_or("nobody");
         self.tell(format!("accepted {} {upstream}", handshake.path));
     }
 
-    fn handshake_refused(&self, handshake: &Handshake<'_>, status: StatusCode) {
+    fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
         assert!(handshake.upstream.is_some());
         self.tell(format!("refused {} {}", handshake.path, status.as_u16()));
     }
 
-    fn handshake_rejected(&self, handshake: &Handshake<'_>, error: &Error) {
+    fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
         self.tell(format!("rejected {} {:?}", handshake.path, error.kind()));
     }
 
-    fn handshake_failed(&self, handshake: &Handshake<'_>, error: &Error) {
+    fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let (path, kind) = (handshake.path, error.kind());
         let upstream = handshake.upstream.unwrap_or("nobody");
         self.tell(format!("failed {path} {kind:?} {upstream}"));

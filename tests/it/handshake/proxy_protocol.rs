@@ -31,7 +31,7 @@ async fn upstream_expecting(header: &'static [u8]) -> RawUpstream {
 
 fn announced(upstream: &RawUpstream, version: ProxyProtocol) -> Pool {
     let upstream = Upstream::new(&upstream.url()).unwrap();
-    Pool::of([upstream.send_proxy_protocol(version)])
+    Pool::from_upstreams([upstream.send_proxy_protocol(version)])
 }
 
 /// A client that the host describes so.

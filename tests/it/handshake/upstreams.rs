@@ -106,7 +106,7 @@ async fn nothing_is_retried_once_the_request_was_sent() {
 
 #[tokio::test]
 async fn an_empty_pool_is_503_and_says_when_to_come_again() {
-    let nobody = Pool::of(Vec::<Upstream>::new());
+    let nobody = Pool::from_upstreams(Vec::<Upstream>::new());
     let proxied = Proxied::start(Host::Axum, nobody, |layer| layer).await;
     let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 503);

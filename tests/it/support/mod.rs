@@ -27,7 +27,7 @@ pub(crate) mod deadline;
 pub(crate) mod dns;
 pub(crate) mod frames;
 #[cfg(feature = "http2")]
-pub(crate) mod h2_yard;
+pub(crate) mod h2_upstream;
 pub(crate) mod head;
 pub(crate) mod raw;
 pub(crate) mod rng;

@@ -1,6 +1,6 @@
 //! A proxy in an axum application, and what it tells of its tunnels.
 //!
-//! [`Gate`] is the proxy with its server. [`Ends`] are the two raw ends of one tunnel through it,
+//! [`ProxyServer`] is the proxy with its server. [`Ends`] are the two raw ends of one tunnel through it,
 //! both in the hand of the test, so that a test can say what each of them does and in what order.
 
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub(crate) fn said_by(side: Side, frame: Frame) -> Vec<u8> {
 }
 
 /// A proxy for `/ws/*` in an axum server, with an observer that keeps what it is told.
-pub(crate) struct Gate {
+pub(crate) struct ProxyServer {
     server: Server,
     registry: Registry,
     drain: Drain,
@@ -57,7 +57,7 @@ pub(crate) struct Told {
     pub(crate) rejected: Vec<wsplice::ErrorKind>,
 }
 
-impl Gate {
+impl ProxyServer {
     /// A proxy to these upstreams, `ws://` and an address each, with the default settings.
     pub(crate) async fn to<const N: usize>(upstreams: [String; N]) -> Self {
         Self::with(upstreams, |layer| layer).await
@@ -154,7 +154,7 @@ impl Gate {
 struct Watcher(watch::Sender<Told>);
 
 impl Observer for Watcher {
-    fn handshake_rejected(&self, _handshake: &wsplice::Handshake<'_>, error: &wsplice::Error) {
+    fn handshake_rejected(&self, _handshake: &wsplice::RequestInfo<'_>, error: &wsplice::Error) {
         self.0.send_modify(|told| told.rejected.push(error.kind()));
     }
 
@@ -169,12 +169,12 @@ impl Observer for Watcher {
 }
 
 /// An upstream that accepts every handshake and gives its ends to the test.
-pub(crate) struct Yard {
+pub(crate) struct AcceptingUpstream {
     upstream: RawUpstream,
     accepted: mpsc::UnboundedReceiver<RawConn>,
 }
 
-impl Yard {
+impl AcceptingUpstream {
     /// Accepts with the usual headers.
     pub(crate) async fn start() -> Self {
         Self::with(&[]).await
@@ -220,14 +220,14 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// Opens a tunnel through the gate to the yard.
-    pub(crate) async fn open(gate: &Gate, yard: &mut Yard) -> Self {
+    pub(crate) async fn open(gate: &ProxyServer, yard: &mut AcceptingUpstream) -> Self {
         Self::open_with(gate, yard, "/ws/room", &[]).await
     }
 
     /// Opens a tunnel with a path and further headers of its own.
     pub(crate) async fn open_with(
-        gate: &Gate,
-        yard: &mut Yard,
+        gate: &ProxyServer,
+        yard: &mut AcceptingUpstream,
         path: &str,
         extra: &[(&str, &str)],
     ) -> Self {
@@ -308,16 +308,16 @@ impl Survivor {
 }
 
 /// A gate, an upstream behind it and one open tunnel.
-pub(crate) async fn one_tunnel() -> (Gate, Yard, Ends) {
+pub(crate) async fn one_tunnel() -> (ProxyServer, AcceptingUpstream, Ends) {
     one_tunnel_with(|layer| layer).await
 }
 
 /// [`one_tunnel`], with settings.
 pub(crate) async fn one_tunnel_with(
     settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
-) -> (Gate, Yard, Ends) {
-    let mut yard = Yard::start().await;
-    let gate = Gate::with([yard.url()], settings).await;
+) -> (ProxyServer, AcceptingUpstream, Ends) {
+    let mut yard = AcceptingUpstream::start().await;
+    let gate = ProxyServer::with([yard.url()], settings).await;
     let ends = Ends::open(&gate, &mut yard).await;
     (gate, yard, ends)
 }

@@ -17,7 +17,7 @@ use std::{
 
 use axum::Router;
 use tokio::net::TcpListener;
-use wsplice::{KeepAlive, Observer, Passed, Pool, ProxyLayer, Rtt, Side, TunnelInfo, TunnelReport};
+use wsplice::{KeepAlive, Observer, DirectionStats, Pool, ProxyLayer, Rtt, Side, TunnelInfo, TunnelReport};
 use wsplice_peers::{Args, Failure, say};
 
 #[tokio::main(worker_threads = 2)]
@@ -80,7 +80,7 @@ impl Observer for Printer {
 }
 
 /// The code that a side sent; 1005 for none in its frame, 1006 for no frame (RFC 6455 §7.4.1).
-fn close_code(passed: &Passed) -> u16 {
+fn close_code(passed: &DirectionStats) -> u16 {
     match &passed.close {
         Some(close) => close.code.map_or(1005, |code| code.as_u16()),
         None => 1006,

@@ -1,0 +1,82 @@
+//! Connections that wait for their next exchange.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use crate::{net::connect::Address, instant::saturating_add};
+
+use super::{connection::Connection, settings::ForwardHttp};
+
+/// The idle connections of one layer, by the upstream's address.
+#[derive(Debug, Default)]
+pub(crate) struct Connections(Mutex<Idle>);
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// Those that came last stand last.
+    lists: HashMap<Address, Vec<Connection>>,
+    /// When to look through all lists again.
+    swept: Option<Instant>,
+}
+
+impl Connections {
+    /// The connection to this upstream that has waited for the shortest time.
+    pub(crate) fn take(&self, address: &Address) -> Option<Connection> {
+        let mut idle = self.lock();
+        let list = idle.lists.get_mut(address)?;
+        list.retain(|connection| !connection.is_closed());
+        let index = list.iter().rposition(Connection::is_ready)?;
+        let mut connection = list.remove(index);
+        connection.wake();
+        Some(connection)
+    }
+
+    /// Keeps a connection whose exchange is over, if there is room for it.
+    pub(super) fn keep(
+        &self,
+        address: &Address,
+        mut connection: Connection,
+        settings: &ForwardHttp,
+        said: Option<std::time::Duration>,
+    ) {
+        let second = std::time::Duration::from_secs(1);
+        let said = said.map(|said| said.saturating_sub(second));
+        let wait = settings.idle_connection_timeout;
+        let wait = said.map_or(wait, |said| said.min(wait));
+        if wait.is_zero() || settings.idle_connections == 0 || connection.is_closed() {
+            return;
+        }
+        let now = Instant::now();
+        connection.rest(saturating_add(now, wait));
+        let mut idle = self.lock();
+        if idle.swept.is_none_or(|swept| saturating_add(swept, wait) <= now) {
+            idle.sweep(now);
+        }
+        let list = idle.lists.entry(address.clone()).or_default();
+        list.retain(|connection| !connection.is_closed());
+        if list.len() >= settings.idle_connections {
+            // The oldest is the one that the upstream will close first.
+            list.remove(0);
+        }
+        list.push(connection);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    /// Forgets what has closed by itself, at upstreams too that nobody asks any more.
+    fn sweep(&mut self, now: Instant) {
+        self.lists.retain(|_, list| {
+            list.retain(|connection| !connection.is_closed());
+            !list.is_empty()
+        });
+        self.swept = Some(now);
+    }
+}

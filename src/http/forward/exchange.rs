@@ -1,0 +1,200 @@
+//! From a request to the head of its answer.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    error::{Error, ErrorKind},
+    http::handshake::has_other_coding,
+};
+
+use super::{
+    answer::is_switch,
+    connection::Connection,
+    request::Head,
+    settings::ForwardHttp,
+    upload::{ClientBody, Upload, UploadBody},
+};
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing was sent: the connection had been closed before. The body is as it was.
+    Unsent(ClientBody, Error),
+    /// The upstream may have seen the request.
+    Sent(Error),
+}
+
+/// Sends a request, and waits for the head of the final answer; 1xx before it are skipped.
+///
+/// # Errors
+///
+/// [`ErrorKind::Response`] or [`ErrorKind::ResponseTimeout`], and what the client did to its body.
+///
+/// # Cancellation
+///
+/// What is under way goes on until the connection is dropped.
+pub(crate) async fn send(
+    connection: &mut Connection,
+    head: Head,
+    body: ClientBody,
+    upload: &Arc<Upload>,
+    settings: &ForwardHttp,
+) -> Result<Response<Incoming>, Failure> {
+    let mut body = UploadBody::new(body, Arc::clone(upload), settings.request_idle_timeout);
+    let go_on = head
+        .expects_continue
+        .then(|| body.hold(settings.continue_timeout));
+    let mut request = head.request.map(|()| body);
+    if let Some(go_on) = go_on {
+        hyper::ext::on_informational(&mut request, move |response| {
+            if response.status() == StatusCode::CONTINUE {
+                go_on.notify_one();
+            }
+        });
+    }
+    upload.begin();
+    let answer = connection.send(request);
+    match within(answer, upload, settings.response_timeout).await {
+        Some(Ok(response)) if is_switch(response.status()) => {
+            let why = "it switches protocols, which nobody asked for";
+            Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
+        }
+        Some(Ok(response)) if has_other_coding(response.headers()) => {
+            let why = "it has a transfer coding other than chunked, which nobody asked for";
+            Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
+        }
+        Some(Ok(response)) => Ok(response),
+        Some(Err(mut error)) => match error.take_message() {
+            Some(request) => {
+                let error = Error::with_source(ErrorKind::Response, error.into_error());
+                Err(Failure::Unsent(
+                    request.into_body().into_client_body(),
+                    error,
+                ))
+            }
+            None => Err(Failure::Sent(upload.failure().unwrap_or_else(|| {
+                Error::with_source(ErrorKind::Response, error.into_error())
+            }))),
+        },
+        None => {
+            let why = format!("after {:?}", settings.response_timeout);
+            Err(Failure::Sent(Error::with_source(ErrorKind::ResponseTimeout, why)))
+        }
+    }
+}
+
+/// Waits as long as the upstream is not late; `None` when it is.
+async fn within<F: Future>(answer: F, upload: &Upload, limit: Duration) -> Option<F::Output> {
+    let mut answer = pin!(answer);
+    let mut alarm = pin!(sleep_until(upload.answer_due(limit, Instant::now())));
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            let due = upload.answer_due(limit, now);
+            if due <= now {
+                return Poll::Ready(None);
+            }
+            alarm.as_mut().reset(due);
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::{BodyExt, Full};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        sync::watch,
+        task::yield_now,
+    };
+
+    use crate::{http::handshake::HeadLimits, net::transport::Transport};
+
+    use super::*;
+
+    const TEXT: &str = "the body";
+
+    async fn open() -> (Connection, DuplexStream, watch::Sender<u64>) {
+        let (near, far) = duplex(1024);
+        let (cut, cuts) = watch::channel(0);
+        let limits = HeadLimits::default();
+        let connection = Connection::open(Transport::new(near), limits, cuts).await;
+        (connection.unwrap(), far, cut)
+    }
+
+    async fn ask(connection: &mut Connection) -> Result<Response<Incoming>, Failure> {
+        let head = Head {
+            request: Request::post("/x")
+                .header("content-length", 8)
+                .body(())
+                .unwrap(),
+            expects_continue: false,
+        };
+        let body = Full::new(Bytes::from(TEXT)).map_err(|never| match never {});
+        let body = body.boxed_unsync();
+        let upload = Upload::new(&body);
+        send(connection, head, body, &upload, &ForwardHttp::new()).await
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_gives_the_body_back() {
+        let (mut connection, far, _cut) = open().await;
+        drop(far);
+        while !connection.is_closed() {
+            yield_now().await;
+        }
+        let Err(Failure::Unsent(body, _)) = ask(&mut connection).await else {
+            panic!("there is nobody to answer")
+        };
+        assert_eq!(body.collect().await.unwrap().to_bytes(), TEXT);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_cut_was_sent_the_request() {
+        let (mut connection, mut far, cut) = open().await;
+        let upstream = async {
+            assert!(far.read(&mut [0; 512]).await.unwrap() > 0);
+            cut.send_replace(1);
+        };
+        let (result, ()) = tokio::join!(ask(&mut connection), upstream);
+        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Response));
+    }
+
+    #[tokio::test]
+    async fn a_switch_of_protocols_is_no_answer() {
+        is_no_answer("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n").await;
+    }
+
+    /// RFC 9112 §7.4: only what `TE` allows, and nobody sends that.
+    #[tokio::test]
+    async fn a_coding_that_nobody_asked_for_is_no_answer_rfc9112_7_4() {
+        is_no_answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").await;
+    }
+
+    async fn is_no_answer(answer: &str) {
+        let (mut connection, mut far, _cut) = open().await;
+        let upstream = async {
+            assert!(far.read(&mut [0; 512]).await.unwrap() > 0);
+            far.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let (result, ()) = tokio::join!(ask(&mut connection), upstream);
+        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Response));
+    }
+}

@@ -1,0 +1,356 @@
+//! The request that the upstream gets.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Version,
+    header::{
+        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, MAX_FORWARDS, TE, TRAILER, TRANSFER_ENCODING,
+    },
+    request::Parts,
+};
+
+use crate::{
+    error::{Error, ErrorKind},
+    http::handshake::{Outbound, has_other_coding},
+    http::headers::{ClientInfo, add_header, contains_token, only_line, set_header},
+};
+
+/// A request as it goes up, without its body: may be sent more than once.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) request: Request<()>,
+    /// The upstream is to say first whether it wants the body.
+    pub(crate) expects_continue: bool,
+}
+
+/// Makes the upstream's request out of the client's.
+///
+/// # Errors
+///
+/// [`ErrorKind::MalformedRequest`] for what servers may understand in more than one way, and
+/// [`ErrorKind::Rewrite`].
+pub(crate) fn request_head(
+    client_request: Parts,
+    body: Measure,
+    client: &ClientInfo,
+    settings: &Outbound,
+) -> Result<Head, Error> {
+    check(&client_request)?;
+    let target = settings.target(&client_request.uri)?;
+    let (method, version) = (client_request.method.clone(), client_request.version);
+    let trailers = Trailers::of(&client_request.headers, body);
+    let had_length = client_request.headers.contains_key(CONTENT_LENGTH);
+
+    let mut headers = settings.pass_up(client_request, client);
+    // RFC 9112 §3.2: there must be one, and of whom nothing is known it is empty.
+    if !headers.contains_key(HOST) {
+        set_header(&mut headers, &HOST, HeaderValue::from_static(""));
+    }
+    frame(&mut headers, body, &method, had_length);
+    trailers.apply(&mut headers);
+    let expects_continue = expects_continue(&headers, body, version);
+    if !expects_continue && contains_token(&headers, &EXPECT, "100-continue") {
+        headers.remove(EXPECT);
+    }
+
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = target;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    Ok(Head {
+        request,
+        expects_continue,
+    })
+}
+
+/// What is known of a body before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    None,
+    Length(u64),
+    Chunks,
+}
+
+impl Measure {
+    pub(crate) fn of(body: &impl http_body::Body) -> Self {
+        if body.is_end_stream() {
+            return Self::None;
+        }
+        body.size_hint().exact().map_or(Self::Chunks, Self::Length)
+    }
+}
+
+/// RFC 9112 §3.2: one `Host` and no more, or who reads the request next may go by another.
+fn check(request: &Parts) -> Result<(), Error> {
+    let malformed = |why: &'static str| Err(Error::with_source(ErrorKind::MalformedRequest, why));
+    let hosts = request.headers.get_all(HOST).iter().count();
+    let is_named_elsewhere =
+        request.version != Version::HTTP_11 || request.uri.authority().is_some();
+    if hosts > 1 || (hosts == 0 && !is_named_elsewhere) {
+        return malformed("it must have one Host");
+    }
+    // RFC 9112 §6.1: chunks are taken apart here, and what is below them would lose its name.
+    if has_other_coding(&request.headers) {
+        return malformed("it has a transfer coding other than chunked");
+    }
+    let is_for_the_server = request.method == Method::OPTIONS && request.uri.path() == "*";
+    if !request.uri.path().starts_with('/') && !is_for_the_server {
+        return malformed("its target must be a path");
+    }
+    Ok(())
+}
+
+/// Says how long the body is (RFC 9112 §6): by what the client's connection found it to be, not
+/// by what its headers say.
+fn frame(headers: &mut HeaderMap, body: Measure, method: &Method, had_length: bool) {
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
+    // RFC 9110 §8.6: where a body is usual, its absence is told.
+    let is_usual = [Method::POST, Method::PUT, Method::PATCH].contains(method);
+    match body {
+        Measure::None if had_length || is_usual => set_header(headers, &CONTENT_LENGTH, 0.into()),
+        Measure::None => {}
+        Measure::Length(length) => set_header(headers, &CONTENT_LENGTH, length.into()),
+        Measure::Chunks => {
+            let chunked = HeaderValue::from_static("chunked");
+            set_header(headers, &TRANSFER_ENCODING, chunked);
+        }
+    }
+}
+
+/// RFC 9110 §10.1.1: not in HTTP/1.0, and only ahead of a body.
+fn expects_continue(headers: &HeaderMap, body: Measure, client: Version) -> bool {
+    client >= Version::HTTP_11
+        && body != Measure::None
+        && contains_token(headers, &EXPECT, "100-continue")
+}
+
+/// What the client says of trailers, in headers that are for one hop each.
+struct Trailers {
+    wanted: bool,
+    announced: Vec<HeaderValue>,
+}
+
+impl Trailers {
+    fn of(headers: &HeaderMap, body: Measure) -> Self {
+        let announced = match body {
+            Measure::Chunks => announced(headers),
+            Measure::None | Measure::Length(_) => Vec::new(),
+        };
+        Self {
+            wanted: contains_token(headers, &TE, "trailers"),
+            announced,
+        }
+    }
+
+    fn apply(self, headers: &mut HeaderMap) {
+        for line in self.announced {
+            add_header(headers, &TRAILER, line);
+        }
+        if self.wanted {
+            // RFC 9110 §10.1.4
+            set_header(headers, &TE, HeaderValue::from_static("trailers"));
+            set_header(headers, &CONNECTION, HeaderValue::from_static("TE"));
+        }
+    }
+}
+
+/// The lines of `Trailer`: HTTP/1.1 connections pass on only trailers that are announced.
+pub(super) fn announced(headers: &HeaderMap) -> Vec<HeaderValue> {
+    headers.get_all(TRAILER).iter().cloned().collect()
+}
+
+/// Whether a request goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hop {
+    On,
+    /// It was to come this far (RFC 9110 §7.6.2).
+    Last,
+}
+
+/// Counts this hop in a `TRACE` or `OPTIONS` that says how many it may make (RFC 9110 §7.6.2).
+pub(crate) fn count_hop(method: &Method, headers: &mut HeaderMap) -> Hop {
+    if ![Method::TRACE, Method::OPTIONS].contains(method) {
+        return Hop::On;
+    }
+    let name: HeaderName = MAX_FORWARDS;
+    let line = only_line(headers, &name).and_then(|line| line.to_str().ok());
+    let is_number =
+        |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match line.filter(is_number).map(str::parse::<u64>) {
+        None => Hop::On,
+        Some(Ok(0)) => Hop::Last,
+        Some(Ok(left)) => {
+            set_header(headers, &name, (left - 1).into());
+            Hop::On
+        }
+        // More than anyone can count is at most what can be.
+        Some(Err(_)) => {
+            set_header(headers, &name, u64::MAX.into());
+            Hop::On
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Uri;
+
+    use super::*;
+
+    fn parts(method: &str, target: &str, lines: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn head(parts: Parts, body: Measure) -> Head {
+        request_head(parts, body, &ClientInfo::new(), &Outbound::default()).unwrap()
+    }
+
+    fn target(head: &Head) -> &Uri {
+        head.request.uri()
+    }
+
+    fn malformed(parts: Parts) -> bool {
+        let result = request_head(
+            parts,
+            Measure::None,
+            &ClientInfo::new(),
+            &Outbound::default(),
+        );
+        result.is_err_and(|error| error.kind() == ErrorKind::MalformedRequest)
+    }
+
+    #[test]
+    fn the_length_is_what_the_body_is_rfc9112_6() {
+        let lines = [
+            ("host", "a"),
+            ("content-length", "9"),
+            ("transfer-encoding", "chunked"),
+        ];
+        let headers = |body| {
+            head(parts("POST", "/", &lines), body)
+                .request
+                .headers()
+                .clone()
+        };
+        assert_eq!(headers(Measure::None)["content-length"], "0");
+        assert_eq!(headers(Measure::Length(5))["content-length"], "5");
+        assert!(!headers(Measure::Length(5)).contains_key("transfer-encoding"));
+        assert_eq!(headers(Measure::Chunks)["transfer-encoding"], "chunked");
+        assert!(!headers(Measure::Chunks).contains_key("content-length"));
+        let get = head(parts("GET", "/", &[("host", "a")]), Measure::None);
+        assert!(!get.request.headers().contains_key("content-length"));
+    }
+
+    #[test]
+    fn te_and_trailer_are_said_anew_rfc9110_10_1_4() {
+        let lines = [
+            ("host", "a"),
+            ("te", "gzip, trailers;q=1"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("connection", "te, upgrade"),
+            ("upgrade", "h2c"),
+        ];
+        let chunks = head(parts("POST", "/", &lines), Measure::Chunks);
+        let headers = chunks.request.headers();
+        assert_eq!(headers["te"], "trailers");
+        assert_eq!(headers["connection"], "TE");
+        assert_eq!(headers["trailer"], "x-sum");
+        assert!(!headers.contains_key("upgrade"));
+        let none = head(
+            parts("GET", "/", &[lines[0], lines[3], lines[4], lines[5]]),
+            Measure::None,
+        );
+        for name in ["te", "connection", "trailer"] {
+            assert!(!none.request.headers().contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_expectation_goes_on_where_a_body_follows_rfc9110_10_1_1() {
+        let lines = [("host", "a"), ("expect", "100-Continue")];
+        let with = head(parts("PUT", "/", &lines), Measure::Length(1));
+        assert!(with.expects_continue && with.request.headers().contains_key("expect"));
+        let without = head(parts("PUT", "/", &lines), Measure::None);
+        assert!(!without.expects_continue && !without.request.headers().contains_key("expect"));
+        let mut old = parts("PUT", "/", &lines);
+        old.version = Version::HTTP_10;
+        assert!(!head(old, Measure::Length(1)).expects_continue);
+    }
+
+    #[test]
+    fn a_host_is_needed_and_no_second_rfc9112_3_2() {
+        assert!(malformed(parts("GET", "/", &[])));
+        assert!(malformed(parts(
+            "GET",
+            "/",
+            &[("host", "a"), ("host", "b")]
+        )));
+        assert!(malformed(parts(
+            "GET",
+            "http://a/",
+            &[("host", "a"), ("host", "b")]
+        )));
+        let named = head(
+            parts("GET", "http://a:8/x?y", &[("host", "b")]),
+            Measure::None,
+        );
+        assert_eq!(named.request.headers()["host"], "a:8");
+        assert_eq!(target(&named), "/x?y");
+        let mut old = parts("GET", "/", &[]);
+        old.version = Version::HTTP_10;
+        assert_eq!(head(old, Measure::None).request.headers()["host"], "");
+    }
+
+    #[test]
+    fn chunks_are_the_only_transfer_coding_rfc9112_6_1() {
+        let is_taken = |coding| {
+            let lines = [("host", "a"), ("transfer-encoding", coding)];
+            !malformed(parts("POST", "/", &lines))
+        };
+        assert!(is_taken("chunked") && is_taken("Chunked ,"));
+        for other in ["gzip, chunked", "chunked, chunked", "identity", "gzip"] {
+            assert!(!is_taken(other), "{other}");
+        }
+        let two = [
+            ("host", "a"),
+            ("transfer-encoding", "gzip"),
+            ("transfer-encoding", "chunked"),
+        ];
+        assert!(malformed(parts("POST", "/", &two)));
+    }
+
+    #[test]
+    fn a_target_is_a_path_and_for_options_a_star() {
+        assert!(malformed(parts("GET", "*", &[("host", "a")])));
+        let star = head(parts("OPTIONS", "*", &[("host", "a")]), Measure::None);
+        assert_eq!(target(&star), "*");
+    }
+
+    #[test]
+    fn hops_are_counted_for_trace_and_options_rfc9110_7_6_2() {
+        for (method, value, hop, left) in [
+            ("OPTIONS", "0", Hop::Last, "0"),
+            ("TRACE", "1", Hop::On, "0"),
+            ("OPTIONS", "010", Hop::On, "9"),
+            ("GET", "0", Hop::On, "0"),
+            ("TRACE", "x", Hop::On, "x"),
+            (
+                "TRACE",
+                "99999999999999999999",
+                Hop::On,
+                "18446744073709551615",
+            ),
+        ] {
+            let mut headers = parts(method, "/", &[("max-forwards", value)]).headers;
+            let method = Method::try_from(method).unwrap();
+            assert_eq!(count_hop(&method, &mut headers), hop, "{method} {value}");
+            assert_eq!(headers["max-forwards"], left);
+        }
+    }
+}

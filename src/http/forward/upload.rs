@@ -1,0 +1,226 @@
+//! The client's body on its way up.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::{
+    sync::Notify,
+    time::{Instant, Sleep, sleep, timeout},
+};
+
+use crate::{
+    error::{BoxError, Error, ErrorKind},
+    http::headers::strip_trailers,
+    instant::saturating_add,
+};
+
+/// The body of a client's request, whatever the host's server makes it of.
+pub(crate) type ClientBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// How far a request's body has come: what is known of it while the connection to the upstream
+/// owns it.
+#[derive(Debug)]
+pub(crate) struct Upload(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Since when.
+    since: Instant,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The client is to send more.
+    AtClient,
+    /// The upstream is to take what it was given.
+    AtUpstream,
+    /// All of it has been given to the upstream.
+    Done,
+    /// The client broke off.
+    Failed(Error),
+}
+
+impl Upload {
+    pub(crate) fn new(body: &ClientBody) -> Arc<Self> {
+        let phase = match body.is_end_stream() {
+            true => Phase::Done,
+            false => Phase::AtUpstream,
+        };
+        let since = Instant::now();
+        Arc::new(Self(Mutex::new(State { phase, since })))
+    }
+
+    /// From now on it is the upstream's turn.
+    pub(super) fn begin(&self) {
+        self.state().since = Instant::now();
+    }
+
+    /// Whether nothing of the body is left to be sent.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.state().phase, Phase::Done)
+    }
+
+    /// What the client did to end the request before its time.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match &self.state().phase {
+            Phase::Failed(error) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// When the upstream is late that has so long to answer, or to take more. While it waits for
+    /// the client, it is not.
+    pub(super) fn answer_due(&self, within: Duration, now: Instant) -> Instant {
+        let state = self.state();
+        match state.phase {
+            Phase::AtClient => saturating_add(now, within),
+            Phase::AtUpstream | Phase::Done | Phase::Failed(_) => saturating_add(state.since, within),
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        *self.state() = State {
+            phase,
+            since: Instant::now(),
+        };
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The body that a connection to an upstream sends.
+///
+/// The client's is not looked at before the connection asks for it, so that a client which waits
+/// for a 100 is told to go on only when somebody is there to take what it sends.
+pub(crate) struct UploadBody {
+    body: ClientBody,
+    upload: Arc<Upload>,
+    hold: Option<Hold>,
+    idle_timeout: Option<Duration>,
+    /// Runs while the client is silent.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+/// Until the upstream has said 100, or has been waited for long enough.
+type Hold = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl UploadBody {
+    pub(crate) fn new(
+        body: ClientBody,
+        upload: Arc<Upload>,
+        idle_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            body,
+            upload,
+            hold: None,
+            idle_timeout,
+            silence: None,
+        }
+    }
+
+    /// Sends nothing before the returned handle is notified, or this time is over.
+    pub(crate) fn hold(&mut self, at_most: Duration) -> Arc<Notify> {
+        let go_on = Arc::new(Notify::new());
+        let told = Arc::clone(&go_on);
+        self.hold = Some(Box::pin(async move {
+            let _ = timeout(at_most, told.notified()).await;
+        }));
+        go_on
+    }
+
+    /// The body, of which nothing was sent.
+    pub(crate) fn into_client_body(self) -> ClientBody {
+        self.body
+    }
+
+    fn fail(&self, kind: ErrorKind, source: impl Into<BoxError>) -> Error {
+        let error = Error::with_source(kind, source);
+        self.upload.enter(Phase::Failed(error.clone()));
+        error
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.silence = None;
+        match frame.into_trailers() {
+            Ok(mut trailers) => {
+                strip_trailers(&mut trailers);
+                self.upload.enter(Phase::Done);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => {
+                let phase = match self.body.is_end_stream() {
+                    true => Phase::Done,
+                    false => Phase::AtUpstream,
+                };
+                self.upload.enter(phase);
+                frame
+            }
+        }
+    }
+
+    /// Waits no longer than it may for a client that is silent.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let Some(limit) = self.idle_timeout else {
+            self.upload.enter(Phase::AtClient);
+            return Poll::Pending;
+        };
+        let upload = &self.upload;
+        let silence = self.silence.get_or_insert_with(|| {
+            upload.enter(Phase::AtClient);
+            Box::pin(sleep(limit))
+        });
+        silence
+            .as_mut()
+            .poll(cx)
+            .map(|()| self.fail(ErrorKind::RequestBodyTimeout, format!("after {limit:?}")))
+    }
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        if let Some(hold) = &mut this.hold {
+            if hold.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.hold = None;
+        }
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.pass(frame)))),
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Some(Err(this.fail(ErrorKind::RequestBody, error))))
+            }
+            Poll::Ready(None) => {
+                this.upload.enter(Phase::Done);
+                Poll::Ready(None)
+            }
+            Poll::Pending => this.poll_silence(cx).map(|error| Some(Err(error))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,154 @@
+//! The request that the upstream gets.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Uri, Version,
+    header::{
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
+    request::Parts,
+};
+use http_body_util::Empty;
+
+use crate::{
+    error::{Error, ErrorKind},
+    http::head::PathRewrite,
+    http::headers::{
+        ClientInfo, ForwardedHeaders, HeaderEdits, Via, only_line, set_header, strip_hop_by_hop,
+    },
+    http::upgrade::UpgradeRequest,
+};
+
+/// What the user wants done to requests on their way up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbound {
+    pub(crate) forwarded: ForwardedHeaders,
+    pub(crate) via: Option<Via>,
+    pub(crate) edits: HeaderEdits,
+    pub(crate) host: Option<HeaderValue>,
+    pub(crate) rewrite: Option<PathRewrite>,
+}
+
+impl Outbound {
+    /// The target that the upstream is asked for: as it came, byte for byte, unless it is to be
+    /// rewritten.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Rewrite`] when the rewrite does not take the path.
+    pub(crate) fn target(&self, requested: &Uri) -> Result<Uri, Error> {
+        match &self.rewrite {
+            Some(rewrite) => rewrite
+                .apply(requested)
+                .map(Uri::from)
+                .map_err(|error| Error::with_source(ErrorKind::Rewrite, error)),
+            None => Ok(requested
+                .path_and_query()
+                .map_or_else(Uri::default, |path| path.clone().into())),
+        }
+    }
+
+    /// The headers of a client's request as they go up: those that speak of the client's
+    /// connection are gone, what upstreams are told is added, and what the user wants is done.
+    ///
+    /// There is one `Host` unless the client named none.
+    pub(crate) fn pass_up(&self, client_request: Parts, client: &ClientInfo) -> HeaderMap {
+        let mut headers = client_request.headers;
+        let host = requested_host(&client_request.uri, headers.get(HOST));
+        strip_hop_by_hop(&mut headers);
+        if client_request.version >= Version::HTTP_2 {
+            join_cookies(&mut headers);
+        }
+        self.forwarded.apply(&mut headers, client, host.as_ref());
+        if let Some(via) = &self.via {
+            via.apply(&mut headers, client_request.version);
+        }
+        if let Some(host) = &host {
+            set_header(&mut headers, &HOST, host.clone());
+        }
+        self.edits.apply(&mut headers);
+        // RFC 9112 §3.2: exactly one, whatever the edits did to it.
+        let other_host = match only_line(&headers, &HOST) {
+            Some(_) => self.host.clone(),
+            None => self.host.clone().or(host),
+        };
+        if let Some(host) = other_host {
+            set_header(&mut headers, &HOST, host);
+        }
+        headers
+    }
+}
+
+/// Makes the upstream's request out of the client's.
+///
+/// Headers that speak of the client's connection go; the handshake's own come last, so nothing
+/// before can spoil them.
+pub(crate) fn outbound(
+    client_request: Parts,
+    target: Uri,
+    upgrade: &UpgradeRequest,
+    client: &ClientInfo,
+    settings: &Outbound,
+) -> Request<Empty<Bytes>> {
+    let mut headers = settings.pass_up(client_request, client);
+    for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
+        headers.remove(name);
+    }
+    // RFC 6455 §4.1, items 5 to 9.
+    set_header(
+        &mut headers,
+        &CONNECTION,
+        HeaderValue::from_static("Upgrade"),
+    );
+    set_header(
+        &mut headers,
+        &UPGRADE,
+        HeaderValue::from_static("websocket"),
+    );
+    set_header(&mut headers, &SEC_WEBSOCKET_KEY, upgrade.key().clone());
+    set_header(
+        &mut headers,
+        &SEC_WEBSOCKET_VERSION,
+        HeaderValue::from_static("13"),
+    );
+
+    let mut request = Request::new(Empty::new());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = target;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    request
+}
+
+/// Over HTTP/2 cookies may come in several lines, which HTTP/1.1 knows nothing of: they become one
+/// (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.len() < 2 {
+        return;
+    }
+    // What consists of header values is one.
+    if let Ok(mut joined) = HeaderValue::try_from(lines.join(&b"; "[..])) {
+        joined.set_sensitive(true);
+        set_header(headers, &COOKIE, joined);
+    }
+}
+
+/// The host that was asked for: an absolute target goes before the header (RFC 9112 §3.2.2).
+fn requested_host(target: &Uri, header: Option<&HeaderValue>) -> Option<HeaderValue> {
+    match target.authority() {
+        Some(authority) => {
+            let without_credentials = authority
+                .as_str()
+                .rsplit_once('@')
+                .map_or(authority.as_str(), |(_, host)| host);
+            HeaderValue::from_str(without_credentials).ok()
+        }
+        None => header.cloned(),
+    }
+}

@@ -1,0 +1,163 @@
+//! The body of an upstream's refusal.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Empty;
+use hyper::{body::Incoming, client::conn::http1::Connection};
+use hyper_util::rt::TokioIo;
+
+use crate::error::BoxError;
+
+use super::{replay::Replay, silence::Silence};
+
+/// A connection to an upstream, driven by hyper.
+pub(super) type Conn = Connection<TokioIo<Replay>, Empty<Bytes>>;
+
+/// The body of an answer that is not a 101, with the connection that it comes from.
+///
+/// Dropping it closes the connection: after a refused upgrade nobody can be sure what the
+/// upstream takes for the next request.
+pub(crate) struct RefusalBody {
+    connection: Box<Conn>,
+    connection_is_done: bool,
+    body: Incoming,
+    silence: Silence,
+}
+
+impl RefusalBody {
+    pub(super) fn new(connection: Conn, body: Incoming, timeout: Duration) -> Self {
+        Self {
+            connection: Box::new(connection),
+            connection_is_done: false,
+            body,
+            silence: Silence::new(timeout),
+        }
+    }
+}
+
+impl Body for RefusalBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if !this.connection_is_done {
+            this.connection_is_done = this.connection.poll_without_shutdown(cx).is_ready();
+        }
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.silence.poll(cx, polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        time::Instant,
+    };
+
+    use http::Request;
+
+    use crate::{
+        http::handshake::{
+            answer::{Answer, RefusalBody},
+            exchange::{HeadLimits, exchange},
+        },
+        net::transport::Transport,
+    };
+
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_secs(30);
+
+    /// The body of a 403 of two bytes, of which these come; and the upstream's end.
+    async fn refusal(bytes: &str) -> (RefusalBody, DuplexStream) {
+        refusal_within(SILENCE, bytes).await
+    }
+
+    async fn refusal_within(silence: Duration, bytes: &str) -> (RefusalBody, DuplexStream) {
+        let (near, mut far) = duplex(1024);
+        let answer = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{bytes}");
+        let upstream = async {
+            let asked = far.read(&mut [0; 1024]).await.unwrap();
+            assert!(asked > 0);
+            far.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let request = Request::new(Empty::new());
+        let limits = HeadLimits::default();
+        let exchange = exchange(Transport::new(near), request, limits, silence);
+        match tokio::join!(exchange, upstream).0.unwrap() {
+            Answer::Refusal(response) => (response.into_body(), far),
+            Answer::Agreed { .. } => panic!("a 403 switches nothing"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_stops_is_given_up() {
+        let (mut body, _far) = refusal("n").await;
+        let began = Instant::now();
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "n");
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("stopped"), "{error}");
+        assert!((SILENCE..SILENCE * 2).contains(&began.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_slow_to_read_makes_no_upstream_late() {
+        let (mut body, mut far) = refusal("n").await;
+        tokio::time::advance(SILENCE * 2).await;
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "n");
+        tokio::time::advance(SILENCE * 2).await;
+        far.write_all(b"o").await.unwrap();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "o");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_may_take_for_ever() {
+        let (mut body, _far) = refusal_within(Duration::MAX, "n").await;
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "n");
+    }
+
+    #[tokio::test]
+    async fn a_coding_that_nobody_asked_for_is_no_refusal_rfc9112_7_4() {
+        let (near, mut far) = duplex(1024);
+        let coded = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+        let upstream = async {
+            assert!(far.read(&mut [0; 1024]).await.unwrap() > 0);
+            far.write_all(coded).await.unwrap();
+        };
+        let request = Request::new(Empty::new());
+        let limits = HeadLimits::default();
+        let asked = exchange(Transport::new(near), request, limits, SILENCE);
+        let (answer, ()) = tokio::join!(asked, upstream);
+        assert!(answer.is_err_and(|error| error.to_string().contains("coding")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_is_dropped_closes_its_connection() {
+        let (body, mut far) = refusal("n").await;
+        drop(body);
+        assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+}

@@ -1,0 +1,82 @@
+//! A conversation that has begun, for hyper to go on with.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::transport::Transport;
+
+/// A stream on which the request has been sent, and some of the answer read.
+///
+/// What is written goes nowhere: it is the same request once more. Then the bytes that were read
+/// come again, and behind them those of the stream.
+#[derive(Debug)]
+pub(super) struct Replay {
+    transport: Transport,
+    read: Bytes,
+    is_asked: bool,
+    reader: Option<Waker>,
+}
+
+impl Replay {
+    pub(super) const fn new(transport: Transport, read: Bytes) -> Self {
+        Self {
+            transport,
+            read,
+            is_asked: false,
+            reader: None,
+        }
+    }
+
+    fn swallow(&mut self, len: usize) -> Poll<io::Result<usize>> {
+        self.is_asked = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(len))
+    }
+}
+
+impl AsyncRead for Replay {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // An answer before the question would be taken for an error.
+        if !self.is_asked {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if self.read.is_empty() {
+            return Pin::new(&mut self.transport).poll_read(cx, buf);
+        }
+        let len = self.read.len().min(buf.remaining());
+        buf.put_slice(&self.read[..len]);
+        self.read.advance(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Replay {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.swallow(bytes.len())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,322 @@
+//! What a hop may do to a path before it looks at it, one step at a time.
+//!
+//! Every step takes a path that begins with `/` and gives one that begins with `/`.
+
+use std::borrow::Cow;
+
+use crate::http::head::escape::{push_escape, split_escape};
+
+/// One thing that some server, framework or file system does to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Escapes that cannot be mistaken are decoded.
+    Decode(Reach),
+    /// Dot segments are resolved.
+    Resolve(Empties),
+    /// `\` is taken for `/`, as Windows and URL parsers for browsers do.
+    TurnBackslashes,
+    /// `;name=value` is cut from segments, as servlet containers do.
+    CutParameters,
+    /// Dots and spaces at the end of a segment are dropped, as Windows does.
+    TrimSegments,
+    /// A decoded `?` or `#` ends the path, as where a target is decoded and then parsed.
+    CutQuery,
+}
+
+/// How much one pass of percent-decoding decodes.
+///
+/// Control bytes, and bytes that do not form UTF-8, stay escaped at every reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// All but `/`, `\` and `%`. A `%` that begins no escape becomes `%25`, so that in the
+    /// result a `%` always begins one, and decoding it again changes nothing.
+    Unmistakable,
+    /// All but `/`.
+    WithinSegments,
+    /// All.
+    Everything,
+}
+
+/// What resolving dot segments does with empty segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Empties {
+    /// `//` becomes `/` first, as nginx, Go and POSIX do.
+    Merge,
+    /// An empty segment is one that `..` removes (RFC 3986 §5.2.4 to the letter).
+    Keep,
+}
+
+impl Step {
+    pub(super) const ALL: [Step; 9] = [
+        Step::Decode(Reach::Unmistakable),
+        Step::Decode(Reach::WithinSegments),
+        Step::Decode(Reach::Everything),
+        Step::Resolve(Empties::Merge),
+        Step::Resolve(Empties::Keep),
+        Step::TurnBackslashes,
+        Step::CutParameters,
+        Step::TrimSegments,
+        Step::CutQuery,
+    ];
+
+    /// The path after this step, borrowed where the step has nothing to do.
+    pub(super) fn apply(self, path: &str) -> Cow<'_, str> {
+        match self {
+            Step::Decode(reach) => decode(path, reach),
+            Step::Resolve(empties) => resolve(path, empties),
+            Step::TurnBackslashes if path.contains('\\') => path.replace('\\', "/").into(),
+            Step::CutParameters if path.contains(';') => each_segment(path, cut_parameters),
+            Step::TrimSegments if has_trimmable_segment(path) => each_segment(path, trim_segment),
+            Step::CutQuery => Cow::Borrowed(path.split(['?', '#']).next().unwrap_or(path)),
+            Step::TurnBackslashes | Step::CutParameters | Step::TrimSegments => path.into(),
+        }
+    }
+}
+
+impl Reach {
+    fn covers(self, byte: u8) -> bool {
+        match (self, byte) {
+            (_, byte) if byte.is_ascii_control() => false,
+            (Reach::Unmistakable, b'/' | b'\\' | b'%') => false,
+            (Reach::WithinSegments, b'/') => false,
+            _ => true,
+        }
+    }
+}
+
+/// One pass of percent-decoding.
+pub(super) fn decode(text: &str, reach: Reach) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = match split_escape(rest) {
+            Some((byte, tail)) if reach.covers(byte) => {
+                decoded.push(byte);
+                tail
+            }
+            Some((byte, tail)) => {
+                push_escape(&mut decoded, byte);
+                tail
+            }
+            None if *first == b'%' && reach == Reach::Unmistakable => {
+                push_escape(&mut decoded, b'%');
+                tail
+            }
+            None => {
+                decoded.push(*first);
+                tail
+            }
+        };
+    }
+    Cow::Owned(escape_what_is_not_utf8(decoded))
+}
+
+/// `//` becomes `/`.
+pub(super) fn merge_slashes(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return Cow::Borrowed(path);
+    }
+    let mut merged = String::with_capacity(path.len());
+    for character in path.chars() {
+        if character != '/' || !merged.ends_with('/') {
+            merged.push(character);
+        }
+    }
+    Cow::Owned(merged)
+}
+
+/// RFC 3986 §5.2.4 over whole segments. A dot segment at the end leaves a `/` behind, and
+/// `..` at the root is the root.
+pub(super) fn resolve(path: &str, empties: Empties) -> Cow<'_, str> {
+    let has_work = |segment| matches!(segment, "." | "..") || segment.is_empty();
+    if !path.split('/').skip(1).any(has_work) {
+        return Cow::Borrowed(path);
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if is_last {
+                    kept.push("");
+                }
+            }
+            "" if empties == Empties::Merge && !is_last => {}
+            segment => kept.push(segment),
+        }
+    }
+    Cow::Owned(format!("/{}", kept.join("/")))
+}
+
+/// Whether `path` hides a byte in a way that only broken decoders see: NUL, at which C
+/// strings end, or an overlong form such as `%C0%AE` for `.` (RFC 3629 §3 forbids them).
+pub(super) fn hides_bytes(path: &str) -> bool {
+    let mut rest = path.as_bytes();
+    while let [_, tail @ ..] = rest {
+        let Some((byte, after)) = split_escape(rest) else {
+            rest = tail;
+            continue;
+        };
+        let next = split_escape(after).map(|(next, _)| next);
+        match (byte, next) {
+            (0, _) => return true,
+            (0xC0 | 0xC1, Some(0x80..=0xBF)) => return true,
+            (0xE0, Some(0x80..=0x9F)) | (0xF0, Some(0x80..=0x8F)) => return true,
+            _ => rest = after,
+        }
+    }
+    false
+}
+
+fn escape_what_is_not_utf8(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|broken| {
+        let mut text = String::new();
+        for chunk in broken.as_bytes().utf8_chunks() {
+            text.push_str(chunk.valid());
+            for byte in chunk.invalid() {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        text
+    })
+}
+
+fn each_segment(path: &str, change: fn(&str) -> &str) -> Cow<'_, str> {
+    let segments: Vec<&str> = path.split('/').map(change).collect();
+    Cow::Owned(segments.join("/"))
+}
+
+fn cut_parameters(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or(segment)
+}
+
+fn has_trimmable_segment(path: &str) -> bool {
+    path.split('/')
+        .any(|segment| trim_segment(segment) != segment)
+}
+
+/// `x. .` is `x`, and `.. ` is `..`.
+fn trim_segment(segment: &str) -> &str {
+    match segment.trim_end_matches(['.', ' ']) {
+        "" => segment.trim_end_matches(' '),
+        name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(step: Step, rows: &[(&str, &str)]) {
+        for (path, wanted) in rows {
+            assert_eq!(step.apply(path), *wanted, "{step:?} of {path:?}");
+        }
+    }
+
+    #[test]
+    fn decoding_leaves_alone_what_can_be_mistaken() {
+        check(
+            Step::Decode(Reach::Unmistakable),
+            &[
+                ("/%77s/caf%c3%a9%2E%3b%3f", "/ws/café.;?"),
+                ("/a%2fb%5cc%25d", "/a%2Fb%5Cc%25d"),
+                ("/%00%0a%7f", "/%00%0A%7F"),
+                ("/%ff%C3/%c3%28", "/%FF%C3/%C3("),
+                ("/%/%4/%zz/%%41", "/%25/%254/%25zz/%25A"),
+                ("/%252e", "/%252e"),
+            ],
+        );
+    }
+
+    #[test]
+    fn decoding_goes_as_far_as_it_is_told() {
+        check(
+            Step::Decode(Reach::WithinSegments),
+            &[("/a%2fb%5cc%252e", "/a%2Fb\\c%2e"), ("/%zz%0a", "/%zz%0A")],
+        );
+        check(
+            Step::Decode(Reach::Everything),
+            &[
+                ("/a%2fb%5cc%252e", "/a/b\\c%2e"),
+                ("/%zz%0a%ff", "/%zz%0A%FF"),
+            ],
+        );
+    }
+
+    #[test]
+    fn dot_segments_are_resolved_as_rfc_3986_section_5_2_4_has_it() {
+        for empties in [Empties::Merge, Empties::Keep] {
+            check(
+                Step::Resolve(empties),
+                &[
+                    ("/a/b/c/./../../g", "/a/g"),
+                    ("/a/..", "/"),
+                    ("/a/.", "/a/"),
+                    ("/a/b/..", "/a/"),
+                    ("/../../a", "/a"),
+                    ("/..", "/"),
+                    ("/.../..a/a../.a", "/.../..a/a../.a"),
+                    ("/", "/"),
+                ],
+            );
+        }
+        check(
+            Step::Resolve(Empties::Merge),
+            &[("/a//../b/", "/b/"), ("//a///", "/a/")],
+        );
+        check(
+            Step::Resolve(Empties::Keep),
+            &[("/a//../b/", "/a/b/"), ("//a///", "//a///")],
+        );
+    }
+
+    #[test]
+    fn the_smaller_steps_do_what_they_say() {
+        check(
+            Step::TurnBackslashes,
+            &[("/a\\..\\b", "/a/../b"), ("/a", "/a")],
+        );
+        check(
+            Step::CutParameters,
+            &[("/..;x=1/b;/;c/d", "/../b//d"), ("/a", "/a")],
+        );
+        check(
+            Step::TrimSegments,
+            &[
+                ("/a./b. ./.. /. /./../ /", "/a/b/../././..//"),
+                ("/.a/b.c", "/.a/b.c"),
+            ],
+        );
+        check(
+            Step::CutQuery,
+            &[("/a?b/../c", "/a"), ("/a#b?c", "/a"), ("/a", "/a")],
+        );
+    }
+
+    #[test]
+    fn hidden_bytes_are_seen() {
+        for path in ["/%00", "/a%C0%AE", "/%c1%9c", "/%E0%80%AE", "/%f0%80%80%af"] {
+            assert!(hides_bytes(path), "{path}");
+        }
+        for path in [
+            "/",
+            "/%",
+            "/%0a",
+            "/%C0",
+            "/%C0x",
+            "/caf%E9",
+            "/%E0%A0%80",
+            "/%2500",
+        ] {
+            assert!(!hides_bytes(path), "{path}");
+        }
+    }
+}

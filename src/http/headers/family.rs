@@ -1,0 +1,145 @@
+//! The headers by which proxies tell upstreams about the client, and their look-alikes.
+
+use http::HeaderMap;
+use http::header::{FORWARDED, HeaderName};
+
+pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Whether the other end of a connection is believed when it speaks about the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    Trusted,
+    Untrusted,
+}
+
+/// Whether `name` is `Forwarded`, `X-Real-IP`, `X-Forwarded` or `X-Forwarded-*`, spelled
+/// as it should be.
+pub(super) fn is_member(name: &HeaderName) -> bool {
+    is_related(name) && !has_odd_separator(name)
+}
+
+/// Drops what the sender may not say about the client.
+///
+/// From anyone, that is every alias: a name that becomes a member of the family when an
+/// upstream folds punctuation, as CGI (RFC 3875 §4.1.18) and its descendants do when
+/// they turn `X_Forwarded_For` and `X-Forwarded-For` into the same variable. A trusted
+/// proxy manages the real names and passes aliases on unseen (GHSA-f59h-q822-g45g,
+/// GHSA-5m6w-wvh7-57vm). From an untrusted sender it is the whole family.
+pub(super) fn strip_untrusted(headers: &mut HeaderMap, trust: Trust) {
+    let unbelieved: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_related(name))
+        .filter(|name| trust == Trust::Untrusted || has_odd_separator(name))
+        .cloned()
+        .collect();
+    for name in &unbelieved {
+        headers.remove(name);
+    }
+}
+
+fn is_related(name: &HeaderName) -> bool {
+    let bytes = name.as_str().as_bytes();
+    name == FORWARDED
+        || reads_as(bytes, b"x-real-ip")
+        || reads_as(bytes, b"x-forwarded")
+        || bytes
+            .split_at_checked(b"x-forwarded-".len())
+            .is_some_and(|(start, _)| reads_as(start, b"x-forwarded-"))
+}
+
+/// Whether `name` equals `model` once any punctuation counts as `-`.
+///
+/// Wider than `_` and `.`: Apache's CGI folds every character that is no letter or digit.
+/// Case is not looked at: `HeaderName` is always in lower case.
+fn reads_as(name: &[u8], model: &[u8]) -> bool {
+    let folds = |byte: u8| !byte.is_ascii_alphanumeric();
+    name.len() == model.len()
+        && name
+            .iter()
+            .zip(model)
+            .all(|(byte, wanted)| byte == wanted || (*wanted == b'-' && folds(*byte)))
+}
+
+fn has_odd_separator(name: &HeaderName) -> bool {
+    name.as_str()
+        .bytes()
+        .any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const REAL: [&str; 9] = [
+        "Forwarded",
+        "X-Real-IP",
+        "X-Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Port",
+        "X-Forwarded-Client-Cert",
+    ];
+    const ALIASES: [&str; 9] = [
+        "X_Forwarded_For",
+        "x-forwarded_for",
+        "X.Forwarded.Proto",
+        "x_forwarded-host",
+        "X_FORWARDED_PREFIX",
+        "X~Forwarded!For",
+        "x_forwarded",
+        "X_Real_IP",
+        "x-real.ip",
+    ];
+    const STRANGERS: [&str; 7] = [
+        "X-Forwardedfor",
+        "X-Forward-For",
+        "XForwardedFor",
+        "X-Real-IPs",
+        "My-X-Forwarded-For",
+        "My_Header",
+        "Forwarded-By",
+    ];
+
+    fn all() -> HeaderMap {
+        let names = REAL.into_iter().chain(ALIASES).chain(STRANGERS);
+        names
+            .map(|name| {
+                let name = HeaderName::try_from(name).unwrap();
+                (name, HeaderValue::from_static("v"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_untrusted_sender_keeps_only_unrelated_names() {
+        let mut headers = all();
+        strip_untrusted(&mut headers, Trust::Untrusted);
+        assert_eq!(headers.len(), STRANGERS.len());
+        assert!(STRANGERS.iter().all(|name| headers.contains_key(*name)));
+    }
+
+    #[test]
+    fn a_trusted_sender_loses_only_the_aliases() {
+        let mut headers = all();
+        strip_untrusted(&mut headers, Trust::Trusted);
+        assert_eq!(headers.len(), STRANGERS.len() + REAL.len());
+        for alias in ALIASES {
+            assert!(!headers.contains_key(alias), "{alias}");
+        }
+    }
+
+    #[test]
+    fn only_real_spellings_are_members() {
+        let member = |name: &str| is_member(&HeaderName::try_from(name).unwrap());
+        assert!(REAL.into_iter().all(member));
+        assert!(!ALIASES.into_iter().any(member));
+        assert!(!STRANGERS.into_iter().any(member));
+    }
+}

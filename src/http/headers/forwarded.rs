@@ -1,0 +1,463 @@
+//! `X-Forwarded-*`, `Forwarded` and `X-Real-IP`: telling upstreams about the client.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::client_info::{ClientInfo, ClientScheme};
+use super::family::{self, Trust, X_REAL_IP};
+use super::trust::TrustedProxies;
+use super::{resolve, rfc7239, write, x_forwarded};
+
+/// What upstreams are told about the client, and whose word is passed on.
+///
+/// By default `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` are written
+/// from what this proxy knows, and everything of the kind that the client sent is dropped:
+/// every `X-Forwarded-*`, `Forwarded` and `X-Real-IP`, and their aliases.
+///
+/// From a proxy that is [trusted](Self::trust), what came is built upon:
+///
+/// | | untrusted peer | trusted peer |
+/// |---|---|---|
+/// | `X-Forwarded-For` | the peer | what came, then the peer; all lines merged into one |
+/// | `X-Forwarded-Proto` | of the connection | the last value that came, else of the connection |
+/// | `X-Forwarded-Host` | `Host` | the last value that came, else `Host` |
+/// | `Forwarded` ([opt-in](Self::with_forwarded)) | one element | what came, then one element |
+/// | `X-Real-IP` ([opt-in](Self::with_x_real_ip)) | the peer | the resolved client |
+/// | other `X-Forwarded-*`, and those switched off | dropped | kept |
+/// | aliases such as `X_Forwarded_For` | dropped | dropped |
+///
+/// Where the peer has no address, as on a Unix socket, it is untrusted and no
+/// `X-Forwarded-For` is written; see [`trust_unknown_peer`](Self::trust_unknown_peer).
+///
+/// `X-Forwarded-Proto` is `http` or `https`, for WebSocket handshakes too: applications
+/// compare it with `https` and build links with it, and `wss` makes them believe that the
+/// connection is not encrypted. A trusted proxy's `ws` or `wss` is translated.
+///
+/// # Examples
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue};
+/// use wsplice::headers::{ClientInfo, ForwardedHeaders, TrustedProxies};
+///
+/// let forwarded = ForwardedHeaders::new().trust(TrustedProxies::parse(["10.0.0.0/8"])?);
+/// let host = HeaderValue::from_static("example.com");
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+///
+/// let proxy = ClientInfo::new().with_peer(([10, 0, 0, 1], 50_000).into());
+/// forwarded.apply(&mut headers, &proxy, Some(&host));
+/// assert_eq!(headers["x-forwarded-for"], "192.0.2.1, 10.0.0.1");
+///
+/// let stranger = ClientInfo::new().with_peer(([198, 51, 100, 7], 50_000).into());
+/// forwarded.apply(&mut headers, &stranger, Some(&host));
+/// assert_eq!(headers["x-forwarded-for"], "198.51.100.7");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ForwardedHeaders {
+    trusted: TrustedProxies,
+    unknown_peer: Trust,
+    writes_for: bool,
+    writes_proto: bool,
+    writes_host: bool,
+    writes_forwarded: bool,
+    writes_real_ip: bool,
+}
+
+impl ForwardedHeaders {
+    /// The three `X-Forwarded` headers, and nobody trusted.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            trusted: TrustedProxies::none(),
+            unknown_peer: Trust::Untrusted,
+            writes_for: true,
+            writes_proto: true,
+            writes_host: true,
+            writes_forwarded: false,
+            writes_real_ip: false,
+        }
+    }
+
+    /// Believes these proxies, and no others.
+    #[must_use]
+    pub fn trust(mut self, proxies: TrustedProxies) -> Self {
+        self.trusted = proxies;
+        self
+    }
+
+    /// Believes a peer without an address, such as a proxy on a Unix socket.
+    ///
+    /// Its `X-Forwarded-For` is passed on with nothing appended. Only for hosts where every
+    /// request whose [`ClientInfo`] is missing, or names no peer, comes from a proxy.
+    #[must_use]
+    pub fn trust_unknown_peer(mut self) -> Self {
+        self.unknown_peer = Trust::Trusted;
+        self
+    }
+
+    /// Does not write `X-Forwarded-For`; an untrusted one is still dropped.
+    #[must_use]
+    pub fn without_x_forwarded_for(mut self) -> Self {
+        self.writes_for = false;
+        self
+    }
+
+    /// Does not write `X-Forwarded-Proto`; an untrusted one is still dropped.
+    #[must_use]
+    pub fn without_x_forwarded_proto(mut self) -> Self {
+        self.writes_proto = false;
+        self
+    }
+
+    /// Does not write `X-Forwarded-Host`; an untrusted one is still dropped.
+    #[must_use]
+    pub fn without_x_forwarded_host(mut self) -> Self {
+        self.writes_host = false;
+        self
+    }
+
+    /// Also writes `Forwarded` (RFC 7239), with `for`, `host` and `proto`.
+    ///
+    /// `for` is left out where the peer has no address, `host` where the request has none
+    /// that could be one.
+    #[must_use]
+    pub fn with_forwarded(mut self) -> Self {
+        self.writes_forwarded = true;
+        self
+    }
+
+    /// Also writes `X-Real-IP`: the address that [`client_ip`](Self::client_ip) finds. One
+    /// that came is dropped in any case.
+    #[must_use]
+    pub fn with_x_real_ip(mut self) -> Self {
+        self.writes_real_ip = true;
+        self
+    }
+
+    /// The address of the client as [`resolve_client`](super::resolve_client) finds it with
+    /// these settings.
+    ///
+    /// `None` where the peer has no address and is not trusted, or is and brings no
+    /// readable `X-Forwarded-For`.
+    #[must_use]
+    pub fn client_ip(&self, headers: &HeaderMap, client: &ClientInfo) -> Option<IpAddr> {
+        match (client.peer_ip(), self.unknown_peer) {
+            (None, Trust::Trusted) => resolve::walk(headers, &self.trusted),
+            (peer, _) => resolve::resolve_client(headers, peer, &self.trusted),
+        }
+    }
+
+    /// What the client speaks, as far as it can be believed: what a trusted peer says in the
+    /// last value of `X-Forwarded-Proto`, else what the connection speaks.
+    #[must_use]
+    pub fn client_scheme(&self, headers: &HeaderMap, client: &ClientInfo) -> ClientScheme {
+        match self.trust_in(client) {
+            Trust::Trusted => x_forwarded::scheme(headers).unwrap_or(client.scheme()),
+            Trust::Untrusted => client.scheme(),
+        }
+    }
+
+    /// Rewrites the headers of a request on its way to the upstream.
+    ///
+    /// `host` is what the client asked for: `Host`, or `:authority` in HTTP/2, before the
+    /// proxy changes it. Each call stands for one hop: applying twice appends twice.
+    pub fn apply(&self, headers: &mut HeaderMap, client: &ClientInfo, host: Option<&HeaderValue>) {
+        let real_ip = self.client_ip(headers, client);
+        // From here on, what is left of the family is believed.
+        family::strip_untrusted(headers, self.trust_in(client));
+        if self.writes_for {
+            x_forwarded::append_for(headers, client.peer_ip());
+        }
+        if self.writes_proto {
+            x_forwarded::keep_proto(headers, client.scheme());
+        }
+        if self.writes_host {
+            x_forwarded::keep_host(headers, host);
+        }
+        if self.writes_forwarded {
+            let element = rfc7239::element(client.peer_ip(), client.scheme(), host);
+            rfc7239::append(headers, &element);
+        }
+        if self.writes_real_ip {
+            let text = real_ip.map(|ip| ip.to_string()).unwrap_or_default();
+            write::replace_by_list(headers, &X_REAL_IP, text.into_bytes());
+        }
+    }
+
+    fn trust_in(&self, client: &ClientInfo) -> Trust {
+        match client.peer_ip() {
+            Some(peer) if self.trusted.contains(peer) => Trust::Trusted,
+            Some(_) => Trust::Untrusted,
+            None => self.unknown_peer,
+        }
+    }
+}
+
+impl Default for ForwardedHeaders {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use http::header::{FORWARDED, HeaderName};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TRUSTED: &str = "10.0.0.1:9";
+    const STRANGER: &str = "192.0.2.1:9";
+    /// What a Unix socket's peer has for an address.
+    const UNKNOWN: &str = "";
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::try_from(*name).unwrap(),
+                HeaderValue::try_from(*value).unwrap(),
+            );
+        }
+        headers
+    }
+
+    fn client(peer: &str) -> ClientInfo {
+        peer.parse::<SocketAddr>()
+            .map_or(ClientInfo::new(), ClientInfo::from)
+    }
+
+    fn settings() -> ForwardedHeaders {
+        ForwardedHeaders::new().trust(TrustedProxies::parse(["10.0.0.0/8"]).unwrap())
+    }
+
+    fn applied(settings: &ForwardedHeaders, peer: &str, came: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = map(came);
+        let host = HeaderValue::from_static("example.com:8080");
+        let client = client(peer).with_scheme(ClientScheme::Https);
+        settings.apply(&mut headers, &client, Some(&host));
+        headers
+    }
+
+    const FORGED: &[(&str, &str)] = &[
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-forwarded-for", "7.7.7.7"),
+        ("x-forwarded-proto", "wss"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-prefix", "/admin"),
+        ("x-forwarded-port", "1"),
+        ("x-real-ip", "6.6.6.6"),
+        ("forwarded", "for=6.6.6.6"),
+        ("x_forwarded_for", "6.6.6.6"),
+        ("x.real.ip", "6.6.6.6"),
+    ];
+
+    #[test]
+    fn only_a_trusted_peer_can_say_what_the_client_speaks() {
+        use ClientScheme::{Http, Https};
+        for (came, says) in [
+            ("https", Some(Https)),
+            ("WSS", Some(Https)),
+            ("http, https", Some(Https)),
+            ("http", Some(Http)),
+            ("https, ws", Some(Http)),
+            ("", None),
+            ("httpss", None),
+        ] {
+            let came = map(&[("x-forwarded-proto", came)]);
+            for is in [Http, Https] {
+                let scheme = |peer: &str| {
+                    let client = client(peer).with_scheme(is);
+                    settings().client_scheme(&came, &client)
+                };
+                assert_eq!(scheme(TRUSTED), says.unwrap_or(is), "{came:?}");
+                assert_eq!([scheme(STRANGER), scheme(UNKNOWN)], [is, is], "{came:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_that_a_stranger_says_is_replaced_or_dropped() {
+        for settings in [settings(), ForwardedHeaders::default()] {
+            assert_eq!(
+                applied(&settings, STRANGER, FORGED),
+                map(&[
+                    ("x-forwarded-for", "192.0.2.1"),
+                    ("x-forwarded-proto", "https"),
+                    ("x-forwarded-host", "example.com:8080"),
+                ])
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_trusted_by_default() {
+        let headers = applied(
+            &ForwardedHeaders::new(),
+            TRUSTED,
+            &[("x-forwarded-for", "6.6.6.6")],
+        );
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_built_upon() {
+        let came = &[
+            ("x-forwarded-for", "6.6.6.6 ,192.0.2.7"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-forwarded-proto", "https, http"),
+            ("x-forwarded-host", "a.example"),
+            ("x-forwarded-host", "b.example"),
+            ("x-forwarded-prefix", "/app"),
+            ("x-real-ip", "192.0.2.7"),
+            ("forwarded", "for=192.0.2.7"),
+            ("x_forwarded_proto", "https"),
+        ];
+        assert_eq!(
+            applied(&settings(), TRUSTED, came),
+            map(&[
+                ("x-forwarded-for", "6.6.6.6, 192.0.2.7, 10.0.0.2, 10.0.0.1"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "b.example"),
+                ("x-forwarded-prefix", "/app"),
+                ("x-real-ip", "192.0.2.7"),
+                ("forwarded", "for=192.0.2.7"),
+            ])
+        );
+    }
+
+    #[test]
+    fn an_unknown_peer_has_no_address_to_write_and_no_word() {
+        let settings = settings().with_forwarded().with_x_real_ip();
+        assert_eq!(
+            applied(&settings, UNKNOWN, FORGED),
+            map(&[
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "example.com:8080"),
+                ("forwarded", "host=\"example.com:8080\";proto=https"),
+            ])
+        );
+    }
+
+    #[test]
+    fn an_unknown_peer_may_be_trusted() {
+        let settings = settings().trust_unknown_peer().with_x_real_ip();
+        let came = &[
+            ("x-forwarded-for", "6.6.6.6, 192.0.2.7"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-forwarded-host", "a.example"),
+            ("x_forwarded_host", "evil.example"),
+        ];
+        assert_eq!(
+            applied(&settings, UNKNOWN, came),
+            map(&[
+                ("x-forwarded-for", "6.6.6.6, 192.0.2.7, 10.0.0.2"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "a.example"),
+                ("x-real-ip", "192.0.2.7"),
+            ])
+        );
+        assert_eq!(
+            settings.client_ip(&map(came), &client(UNKNOWN)),
+            Some([192, 0, 2, 7].into())
+        );
+        assert_eq!(
+            settings.client_ip(&HeaderMap::new(), &client(UNKNOWN)),
+            None
+        );
+        // A known stranger gains nothing from it.
+        assert_eq!(
+            applied(&settings, STRANGER, came)["x-forwarded-for"],
+            "192.0.2.1"
+        );
+    }
+
+    #[test]
+    fn each_header_can_be_switched_off_and_a_forged_one_still_goes() {
+        let new = ForwardedHeaders::new;
+        for (settings, name) in [
+            (new().without_x_forwarded_for(), "x-forwarded-for"),
+            (new().without_x_forwarded_proto(), "x-forwarded-proto"),
+            (new().without_x_forwarded_host(), "x-forwarded-host"),
+        ] {
+            let headers = applied(&settings, STRANGER, FORGED);
+            assert!(!headers.contains_key(name), "{name}");
+            assert_eq!(headers.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_header_switched_off_is_passed_on_from_a_trusted_proxy() {
+        let settings = settings()
+            .without_x_forwarded_for()
+            .without_x_forwarded_proto()
+            .without_x_forwarded_host();
+        let came = &[
+            ("x-forwarded-for", "a"),
+            ("x-forwarded-for", "b"),
+            ("x-forwarded-proto", "wss"),
+        ];
+        assert_eq!(applied(&settings, TRUSTED, came), map(came));
+    }
+
+    #[test]
+    fn forwarded_is_replaced_or_appended_to_rfc7239_4() {
+        let settings = settings().with_forwarded();
+        let came = &[
+            ("forwarded", "for=192.0.2.7"),
+            ("forwarded", "for=\"[::1]\""),
+        ];
+        assert_eq!(
+            applied(&settings, STRANGER, came)[FORWARDED],
+            "for=192.0.2.1;host=\"example.com:8080\";proto=https"
+        );
+        assert_eq!(
+            applied(&settings, TRUSTED, came)[FORWARDED],
+            "for=192.0.2.7, for=\"[::1]\", for=10.0.0.1;host=\"example.com:8080\";proto=https"
+        );
+    }
+
+    #[test]
+    fn x_real_ip_is_the_resolved_client_and_never_what_came() {
+        let settings = settings().with_x_real_ip();
+        let came = &[
+            ("x-forwarded-for", "6.6.6.6, 192.0.2.7"),
+            ("x-real-ip", "6.6.6.6"),
+        ];
+        assert_eq!(applied(&settings, STRANGER, came)["x-real-ip"], "192.0.2.1");
+        assert_eq!(applied(&settings, TRUSTED, came)["x-real-ip"], "192.0.2.7");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_a_stranger_sends_changes_what_is_written(
+            came in proptest::collection::vec(
+                ("(x[-_.]forwarded[-_.](for|proto|host|[a-z]{1,6})|x[-_.]real[-_.]ip|forwarded)", "[ -~]{0,30}"),
+                0..10,
+            ),
+        ) {
+            let came: Vec<(&str, &str)> = came.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let settings = settings().with_forwarded().with_x_real_ip();
+            prop_assert_eq!(applied(&settings, STRANGER, &came), applied(&settings, STRANGER, &[]));
+        }
+
+        #[test]
+        fn behind_a_trusted_proxy_the_client_stays_the_same_after_the_hop(
+            list in "[0-9., :a-f\\[\\]\"]{0,40}",
+        ) {
+            let settings = settings().with_forwarded();
+            let before = map(&[("x-forwarded-for", &list)]);
+            let after = applied(&settings, TRUSTED, &[("x-forwarded-for", &list)]);
+            let peer = client(TRUSTED);
+            prop_assert_eq!(settings.client_ip(&after, &peer), settings.client_ip(&before, &peer));
+            let line = after["x-forwarded-for"].to_str().unwrap();
+            prop_assert!(line.ends_with("10.0.0.1"));
+            prop_assert!(rfc7239::tests::parse(after[FORWARDED].as_bytes()).is_some());
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Reads a request's head as RFC 6455 §4.2.1 says.
+
+use http::{
+    HeaderMap, Method, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE},
+};
+
+use crate::{
+    http::head::{RequestHead, asks_by_connect},
+    http::headers::{contains_token, only_line},
+};
+
+use super::{Malformed, UpgradeRequest};
+
+/// What a request wants.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Intent {
+    /// Something else than a WebSocket: an ordinary request, or an upgrade to another protocol.
+    Other,
+    /// A WebSocket, asked for properly.
+    Upgrade(UpgradeRequest),
+    /// A WebSocket, asked for wrongly.
+    Malformed(Malformed),
+}
+
+/// Tells what a request wants.
+///
+/// A request wants a WebSocket if the list in its `Upgrade` header, over all its lines and in any
+/// case, contains `websocket`; in HTTP/2, if it is a `CONNECT` with the `:protocol` `websocket`
+/// (RFC 8441 §4; feature `http2`). Everything after that is right or wrong by RFC 6455 §4.2.1.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{head::RequestHead, upgrade::{Intent, inspect}};
+///
+/// let request = http::Request::get("/chat")
+///     .header("host", "example.com")
+///     .header("connection", "keep-alive, Upgrade")
+///     .header("upgrade", "WebSocket")
+///     .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+///     .header("sec-websocket-version", "13")
+///     .body(())?;
+/// assert!(matches!(inspect(&RequestHead::from(&request)), Intent::Upgrade(_)));
+/// # Ok::<(), http::Error>(())
+/// ```
+#[must_use]
+pub fn inspect(head: &RequestHead<'_>) -> Intent {
+    // HTTP/2 and later have no Upgrade header (RFC 9113 §8.2.2).
+    let is_http1 = head.version() <= Version::HTTP_11;
+    let result = if is_http1 && contains_token(head.headers(), &UPGRADE, "websocket") {
+        read_upgrade(head)
+    } else if asks_by_connect(head) {
+        read_connect(head)
+    } else {
+        return Intent::Other;
+    };
+    match result {
+        Ok(request) => Intent::Upgrade(request),
+        Err(malformed) => Intent::Malformed(malformed),
+    }
+}
+
+fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
+    let headers = head.headers();
+    if head.method() != Method::GET {
+        return Err(Malformed::Method);
+    }
+    if head.version() != Version::HTTP_11 {
+        return Err(Malformed::HttpVersion);
+    }
+    if !contains_token(headers, &CONNECTION, "upgrade") {
+        return Err(Malformed::Connection);
+    }
+    if only_line(headers, &HOST).is_none() {
+        return Err(Malformed::Host);
+    }
+    if announces_body(headers) {
+        return Err(Malformed::Body);
+    }
+    check_target_and_version(head)?;
+    UpgradeRequest::read(headers)
+}
+
+/// RFC 8441 §5: the handshake's headers but for the key, which HTTP/2 has no need of. What stands
+/// for a body is the tunnel itself.
+fn read_connect(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
+    if head.uri().authority().is_none() {
+        return Err(Malformed::Host);
+    }
+    check_target_and_version(head)?;
+    Ok(UpgradeRequest::without_key())
+}
+
+fn check_target_and_version(head: &RequestHead<'_>) -> Result<(), Malformed> {
+    if !head.uri().path().starts_with('/') {
+        return Err(Malformed::Target);
+    }
+    let version = only_line(head.headers(), &SEC_WEBSOCKET_VERSION);
+    if version.is_none_or(|version| version != "13") {
+        return Err(Malformed::Version);
+    }
+    Ok(())
+}
+
+/// A GET may have a body, but one that is about to become a WebSocket must not: the bytes behind
+/// its head are frames, and a body would let a client hide a second request in them.
+fn announces_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get_all(CONTENT_LENGTH)
+            .iter()
+            .any(|length| length.as_bytes() != b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, request::Builder};
+
+    fn handshake() -> Builder {
+        Request::get("/ws")
+            .header("host", "example.com")
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13")
+    }
+
+    fn without(name: &str) -> Request<()> {
+        let mut request = handshake().body(()).unwrap();
+        request.headers_mut().remove(name);
+        request
+    }
+
+    fn verdict(request: &Request<()>) -> Result<bool, Malformed> {
+        match inspect(&RequestHead::from(request)) {
+            Intent::Other => Ok(false),
+            Intent::Upgrade(_) => Ok(true),
+            Intent::Malformed(malformed) => Err(malformed),
+        }
+    }
+
+    #[test]
+    fn a_proper_handshake_is_an_upgrade() {
+        assert_eq!(verdict(&handshake().body(()).unwrap()), Ok(true));
+    }
+
+    #[test]
+    fn lists_count_over_lines_and_in_any_case() {
+        let mut request = without("connection");
+        request
+            .headers_mut()
+            .append("connection", "keep-alive, Foo".parse().unwrap());
+        request
+            .headers_mut()
+            .append("connection", " ,uPGRADE".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("upgrade", "foo/2, WebSocket".parse().unwrap());
+        assert_eq!(verdict(&request), Ok(true));
+    }
+
+    #[test]
+    fn other_upgrades_are_other_requests() {
+        for upgrade in ["h2c", "websockets", "not-websocket", "websocket/13", ""] {
+            let mut request = without("upgrade");
+            request
+                .headers_mut()
+                .insert("upgrade", upgrade.parse().unwrap());
+            assert_eq!(verdict(&request), Ok(false), "{upgrade}");
+        }
+        assert_eq!(verdict(&without("upgrade")), Ok(false));
+    }
+
+    #[test]
+    fn each_missing_part_has_its_name_rfc6455_4_2_1() {
+        assert_eq!(verdict(&without("connection")), Err(Malformed::Connection));
+        assert_eq!(verdict(&without("host")), Err(Malformed::Host));
+        assert_eq!(
+            verdict(&without("sec-websocket-key")),
+            Err(Malformed::KeyCount)
+        );
+        assert_eq!(
+            verdict(&without("sec-websocket-version")),
+            Err(Malformed::Version)
+        );
+    }
+
+    #[test]
+    fn substrings_of_tokens_do_not_count() {
+        let mut request = without("connection");
+        request
+            .headers_mut()
+            .insert("connection", "not-upgrade".parse().unwrap());
+        assert_eq!(verdict(&request), Err(Malformed::Connection));
+    }
+
+    #[test]
+    fn each_wrong_part_has_its_name_rfc6455_4_2_1() {
+        for (name, value, expected) in [
+            ("sec-websocket-key", "short", Malformed::Key),
+            ("sec-websocket-version", "8", Malformed::Version),
+            ("sec-websocket-version", "13, 8", Malformed::Version),
+            ("sec-websocket-version", "013", Malformed::Version),
+            ("content-length", "1", Malformed::Body),
+            ("content-length", "00", Malformed::Body),
+            ("transfer-encoding", "chunked", Malformed::Body),
+        ] {
+            let mut request = handshake().body(()).unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+            assert_eq!(verdict(&request), Err(expected), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn an_empty_body_is_no_body() {
+        assert_eq!(
+            verdict(&handshake().header("content-length", "0").body(()).unwrap()),
+            Ok(true)
+        );
+    }
+
+    #[test]
+    fn doubled_headers_are_refused() {
+        for (name, value, expected) in [
+            (
+                "sec-websocket-key",
+                "dGhlIHNhbXBsZSBub25jZQ==",
+                Malformed::KeyCount,
+            ),
+            ("sec-websocket-version", "13", Malformed::Version),
+            ("host", "example.com", Malformed::Host),
+        ] {
+            let request = handshake().header(name, value).body(()).unwrap();
+            assert_eq!(verdict(&request), Err(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn method_version_and_target_are_checked() {
+        let request = handshake().method(Method::POST).body(()).unwrap();
+        assert_eq!(verdict(&request), Err(Malformed::Method));
+        let request = handshake().version(Version::HTTP_10).body(()).unwrap();
+        assert_eq!(verdict(&request), Err(Malformed::HttpVersion));
+        let request = handshake().uri("*").body(()).unwrap();
+        assert_eq!(verdict(&request), Err(Malformed::Target));
+        let request = handshake().version(Version::HTTP_2).body(()).unwrap();
+        assert_eq!(verdict(&request), Ok(false));
+    }
+}

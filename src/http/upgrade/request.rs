@@ -1,0 +1,122 @@
+//! A proven opening handshake.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_KEY};
+
+use crate::http::headers::only_line;
+
+use super::Malformed;
+
+/// An opening handshake that keeps RFC 6455 §4.2.1, and its key.
+///
+/// Made by [`inspect`](super::inspect) alone.
+#[derive(Clone)]
+pub struct UpgradeRequest {
+    key: HeaderValue,
+    opening: Opening,
+}
+
+/// How the client asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// `GET` with `Upgrade` in HTTP/1.1 (RFC 6455 §4.1).
+    Upgrade,
+    /// `CONNECT` with `:protocol` in HTTP/2 (RFC 8441 §4).
+    ExtendedConnect,
+}
+
+impl UpgradeRequest {
+    /// A request that needs no key; the upstream, which speaks HTTP/1.1, gets one of ours.
+    pub(super) fn without_key() -> Self {
+        let key = tungstenite::handshake::client::generate_key();
+        Self {
+            // Base64 is always a header value.
+            key: HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static("")),
+            opening: Opening::ExtendedConnect,
+        }
+    }
+
+    /// Whether the client asked by extended `CONNECT`, and is answered 200 instead of 101.
+    pub(crate) fn is_extended_connect(&self) -> bool {
+        self.opening == Opening::ExtendedConnect
+    }
+
+    /// Reads the key; the rest has been checked.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Malformed> {
+        let key = only_line(headers, &SEC_WEBSOCKET_KEY).ok_or(Malformed::KeyCount)?;
+        if !is_key(key.as_bytes()) {
+            return Err(Malformed::Key);
+        }
+        Ok(Self {
+            key: key.clone(),
+            opening: Opening::Upgrade,
+        })
+    }
+
+    /// The answer to the client's key (RFC 6455 §4.2.2, item 5.4).
+    #[must_use]
+    pub fn accept_key(&self) -> String {
+        tungstenite::handshake::derive_accept_key(self.key.as_bytes())
+    }
+
+    /// The client's key, as it came; in HTTP/2 one of ours.
+    pub(crate) const fn key(&self) -> &HeaderValue {
+        &self.key
+    }
+}
+
+impl fmt::Debug for UpgradeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the key: what is logged should not help to forge an answer.
+        f.debug_struct("UpgradeRequest").finish_non_exhaustive()
+    }
+}
+
+/// Whether this is the base64 form of 16 bytes: 22 digits and two pads (RFC 4648 §4).
+///
+/// The four spare bits of the last digit may be anything, as decoders commonly allow.
+fn is_key(text: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    match text.strip_suffix(b"==") {
+        Some(digits) => digits.len() == 22 && digits.iter().all(is_digit),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_sixteen_bytes_in_base64_rfc6455_4_2_1() {
+        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        assert!(is_key(b"+/AAAAAAAAAAAAAAAAAAAA=="));
+        for wrong in [
+            &b""[..],
+            b"==",
+            b"dGhlIHNhbXBsZSBub25jZQ",
+            b"dGhlIHNhbXBsZSBub25jZQ=",
+            b"dGhlIHNhbXBsZSBub25jZQ===",
+            b"dGhlIHNhbXBsZSBub25jZ===",
+            b"dGhlIHNhbXBsZSBub25jZVE=",
+            b"dGhlIHNhbXBsZSBub25jZQAA==",
+            b"dGhlIHNhbXBsZSBub25j_Q==",
+            b"dGhl IHNhbXBsZSBub25jZQ=",
+            b"\xffGhlIHNhbXBsZSBub25jZQ==",
+        ] {
+            assert!(!is_key(wrong), "{}", wrong.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_answer_to_the_key_of_the_rfc_rfc6455_1_3() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            SEC_WEBSOCKET_KEY,
+            HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
+        );
+        let request = UpgradeRequest::read(&headers).unwrap();
+        assert_eq!(request.accept_key(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}

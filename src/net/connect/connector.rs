@@ -1,0 +1,140 @@
+//! The connector for TCP and Unix sockets.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio::net::TcpStream;
+
+use crate::net::transport::Transport;
+
+use super::{
+    Address, Connect, Connecting,
+    race::race,
+    resolve::{Resolve, SystemResolver},
+    source::Sources,
+};
+
+/// Connects by TCP and, on Unix, by Unix sockets.
+///
+/// A name is resolved anew for each connection, by the system's resolver unless there is
+/// [another](Self::resolver); its addresses are tried one after another, the next one as soon as
+/// the last has failed or been silent for 250 ms (RFC 8305 §5). `TCP_NODELAY` is on; TCP
+/// keep-alive is [the layer's](crate::ProxyLayer::upstream_tcp_keep_alive) affair.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Pool, ProxyLayer, connect::Connector};
+///
+/// let pool = Pool::new(["ws://10.0.0.1:8080"])?;
+/// // Room for twice as many tunnels.
+/// let connector = Connector::new().source_addresses([[10, 0, 0, 8], [10, 0, 0, 9]]);
+/// let proxy = ProxyLayer::new(pool).connector(connector);
+/// # let _ = proxy;
+/// # Ok::<(), wsplice::connect::InvalidAddress>(())
+/// ```
+#[derive(Clone)]
+pub struct Connector {
+    resolver: Arc<dyn Resolve>,
+    sources: Arc<Sources>,
+}
+
+impl Connector {
+    /// The default connector.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            resolver: Arc::new(SystemResolver),
+            sources: Arc::default(),
+        }
+    }
+
+    /// Looks up names by this resolver, instead of the system's.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve + 'static) -> Self {
+        self.resolver = Arc::new(resolver);
+        self
+    }
+
+    /// Connects from these local addresses in turn, instead of one that the system chooses.
+    ///
+    /// From one local address about 28,000 connections lead to one port of one upstream; each
+    /// further address adds as many. An address that has no port left, or that this machine does
+    /// not have, gives way to the next. A family (IPv4 or IPv6) that none of them is of is left to
+    /// the system. It has no effect on Unix sockets.
+    #[must_use]
+    pub fn source_addresses<I>(mut self, addresses: I) -> Self
+    where
+        I: IntoIterator<Item: Into<IpAddr>>,
+    {
+        self.sources = Arc::new(Sources::new(addresses.into_iter().map(Into::into)));
+        self
+    }
+
+    async fn tcp(&self, host: &str, port: u16) -> io::Result<Transport> {
+        let stream = match host.parse::<IpAddr>() {
+            Ok(ip) => self.connect(SocketAddr::new(ip, port)).await?,
+            Err(_) => {
+                let addresses = self.resolve(host, port).await?;
+                race(addresses, |address| self.connect(address)).await?
+            }
+        };
+        let transport = Transport::from(stream);
+        transport.no_delay();
+        Ok(transport)
+    }
+
+    async fn connect(&self, mut address: SocketAddr) -> io::Result<TcpStream> {
+        // IPv4 in IPv6's clothes is IPv4: its sources are, and it needs no IPv6 on this machine.
+        if let Some(ip) = mapped(address) {
+            address.set_ip(ip);
+        }
+        self.sources.connect(address).await
+    }
+
+    /// A failure is told apart from one of connecting by its kind.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self.resolver.resolve(host, port).await {
+            Ok(addresses) => Ok(addresses),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            Err(error) => Err(io::Error::new(io::ErrorKind::NotFound, error)),
+        }
+    }
+}
+
+fn mapped(address: SocketAddr) -> Option<IpAddr> {
+    Some(address.ip().to_canonical()).filter(|ip| *ip != address.ip())
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("sources", &self.sources)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connect for Connector {
+    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+        Box::pin(async move {
+            match address {
+                Address::Tcp { host, port } | Address::Tls { host, port, .. } => {
+                    self.tcp(host, *port).await
+                }
+                #[cfg(unix)]
+                Address::Unix(path) => Ok(tokio::net::UnixStream::connect(path).await?.into()),
+                #[cfg(not(unix))]
+                Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            }
+        })
+    }
+}

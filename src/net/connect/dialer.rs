@@ -1,0 +1,180 @@
+//! Connecting with a budget for each part, and an error that says which part failed.
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use tokio::{io::AsyncWriteExt, sync::OnceCell, time::timeout};
+
+use crate::{
+    error::{Error, ErrorKind},
+    task,
+    net::transport::{TcpKeepAlive, Transport},
+};
+
+use super::{Address, Agreed, Alpn, Connect, Connector, ProxyHeader, Http2Pool, Tls, default_tls};
+
+/// How connections to upstreams are opened: for tunnels and for probes alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    pub(crate) connector: Arc<dyn Connect>,
+    /// Budget of one attempt, name lookup included.
+    pub(crate) connect_timeout: Duration,
+    pub(crate) tcp_keep_alive: KeptAlive,
+    /// Set, or made of what is compiled in when first needed.
+    pub(crate) tls: Arc<OnceCell<Tls>>,
+    /// Budget of a TLS handshake.
+    pub(crate) tls_timeout: Duration,
+    /// Connections over HTTP/2.
+    pub(crate) shared: Http2Pool,
+}
+
+/// Which connections get TCP keep-alive, whoever opened them.
+#[derive(Clone, Debug)]
+pub(crate) enum KeptAlive {
+    Every(TcpKeepAlive),
+    /// The tunnels' pings look after the plain ones. To those with TLS it would be the only way
+    /// back to the socket, should the pings stop.
+    Tls(TcpKeepAlive),
+    None,
+}
+
+impl KeptAlive {
+    const fn at(&self, address: &Address) -> Option<&TcpKeepAlive> {
+        match (self, address) {
+            (Self::Every(keep_alive), _) | (Self::Tls(keep_alive), Address::Tls { .. }) => {
+                Some(keep_alive)
+            }
+            (Self::Tls(_) | Self::None, _) => None,
+        }
+    }
+}
+
+impl Default for Dialer {
+    fn default() -> Self {
+        Self {
+            connector: Arc::new(Connector::new()),
+            connect_timeout: Duration::from_secs(3),
+            tcp_keep_alive: KeptAlive::None,
+            tls: Arc::default(),
+            tls_timeout: Duration::from_secs(5),
+            shared: Http2Pool::default(),
+        }
+    }
+}
+
+impl Dialer {
+    /// Connections that were opened another way are not used from here on.
+    pub(crate) fn set_connector(&mut self, connector: Arc<dyn Connect>) {
+        self.connector = connector;
+        self.shared = self.shared.with_no_connections();
+    }
+
+    /// Connections that were secured another way are not used from here on.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn set_tls(&mut self, tls: Tls) {
+        self.tls = Arc::new(OnceCell::from(tls));
+        self.shared = self.shared.with_no_connections();
+    }
+
+    /// Opens a connection to this address, sends the header if there is one, and secures the
+    /// connection where the address says so.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Resolve`], [`ErrorKind::Connect`], [`ErrorKind::ConnectTimeout`],
+    /// [`ErrorKind::Tls`] or [`ErrorKind::TlsTimeout`].
+    pub(crate) async fn dial(
+        &self,
+        address: &Address,
+        header: Option<&ProxyHeader>,
+    ) -> Result<Transport, Error> {
+        let dialled = self.dial_offering(address, header, Alpn::Http1).await;
+        dialled.map(|(transport, _)| transport)
+    }
+
+    /// As [`dial`](Self::dial), and says what was agreed on by ALPN. Without TLS that is nothing
+    /// but HTTP/1.1.
+    pub(crate) async fn dial_offering(
+        &self,
+        address: &Address,
+        header: Option<&ProxyHeader>,
+        alpn: Alpn,
+    ) -> Result<(Transport, Agreed), Error> {
+        let transport = self.connect(address, header).await?;
+        match (address, address.server_name()) {
+            (Address::Tls { .. }, Some(name)) => self.secure(transport, name, alpn).await,
+            _ => Ok((transport, Agreed::Http1)),
+        }
+    }
+
+    async fn secure(
+        &self,
+        transport: Transport,
+        server_name: &str,
+        alpn: Alpn,
+    ) -> Result<(Transport, Agreed), Error> {
+        let secured = async {
+            // Roots are read from files: once, however many wait for them.
+            let make = || task::blocking(default_tls);
+            let tls = self.tls.get_or_try_init(make).await?;
+            tls.secure(transport, server_name, alpn).await
+        };
+        let secured = async {
+            secured
+                .await
+                .map_err(|error| with_source(ErrorKind::Tls, error))
+        };
+        within(self.tls_timeout, ErrorKind::TlsTimeout, secured).await
+    }
+
+    async fn connect(
+        &self,
+        address: &Address,
+        header: Option<&ProxyHeader>,
+    ) -> Result<Transport, Error> {
+        let connected = async {
+            let mut transport = self.connect_bare(address).await?;
+            if let Some(keep_alive) = self.tcp_keep_alive.at(address) {
+                transport.keep_alive(keep_alive);
+            }
+            if let Some(header) = header {
+                let said = say(&mut transport, header.as_bytes()).await;
+                said.map_err(|error| with_source(ErrorKind::Connect, error))?;
+            }
+            Ok(transport)
+        };
+        within(self.connect_timeout, ErrorKind::ConnectTimeout, connected).await
+    }
+
+    async fn connect_bare(&self, address: &Address) -> Result<Transport, Error> {
+        let opened = self.connector.connect(address).await;
+        opened.map_err(|error| match is_unresolved(address, &error) {
+            true => with_source(ErrorKind::Resolve, error),
+            false => with_source(ErrorKind::Connect, error),
+        })
+    }
+}
+
+async fn say(transport: &mut Transport, bytes: &[u8]) -> io::Result<()> {
+    transport.write_all(bytes).await?;
+    transport.flush().await
+}
+
+async fn within<T>(
+    budget: Duration,
+    else_kind: ErrorKind,
+    part: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(budget, part)
+        .await
+        .unwrap_or_else(|_| Err(Error::with_source(else_kind, format!("after {budget:?}"))))
+}
+
+fn with_source(kind: ErrorKind, error: io::Error) -> Error {
+    Error::with_source(kind, error)
+}
+
+/// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.
+fn is_unresolved(address: &Address, error: &io::Error) -> bool {
+    matches!(address, Address::Tcp { .. } | Address::Tls { .. })
+        && error.kind() == io::ErrorKind::NotFound
+}

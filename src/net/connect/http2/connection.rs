@@ -1,0 +1,208 @@
+//! A connection that tunnels share, and the places on it.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    Reason, SendStream,
+    client::{ResponseFuture, SendRequest},
+};
+use http::{Request, uri::Scheme};
+use tokio::time::Instant;
+
+use crate::instant::saturating_add;
+
+use super::peer::Peer;
+
+/// A connection, as those who open streams on it see it.
+pub(super) struct Connection {
+    state: Mutex<State>,
+    max_streams: usize,
+    scheme: Scheme,
+}
+
+struct State {
+    /// None once no more streams may be opened. When it and all streams are dropped, h2 closes the
+    /// connection.
+    sender: Option<SendRequest<Bytes>>,
+    streams: usize,
+    /// When the last stream ended, or the connection was opened.
+    idle_since: Instant,
+}
+
+impl Connection {
+    pub(super) fn new(
+        sender: SendRequest<Bytes>,
+        max_streams: usize,
+        scheme: Scheme,
+        now: Instant,
+    ) -> Self {
+        Self {
+            state: Mutex::new(State {
+                sender: Some(sender),
+                streams: 0,
+                idle_since: now,
+            }),
+            max_streams,
+            scheme,
+        }
+    }
+
+    /// Whether streams may still be opened on it, if there is room.
+    pub(super) fn is_open(&self) -> bool {
+        self.state().check().is_some()
+    }
+
+    /// Takes the place of a stream, if there is room.
+    pub(super) fn take(self: &Arc<Self>, peer: &Arc<Peer>) -> Option<StreamSlot> {
+        let mut state = self.state();
+        let sender = state.check()?.clone();
+        // RFC 9113 §5.1.2: the upstream may change its mind at any time.
+        if state.streams >= self.max_streams.min(sender.current_max_send_streams()) {
+            return None;
+        }
+        state.streams += 1;
+        Some(StreamSlot {
+            sender,
+            peer: Arc::clone(peer),
+            occupied: StreamGuard(Arc::clone(self)),
+        })
+    }
+
+    /// Opens no more streams. Those that are open go on.
+    pub(super) fn close(&self) {
+        self.state().sender = None;
+    }
+
+    /// Closes the connection if it has been idle for that long; when to look again.
+    pub(super) fn close_if_idle(&self, limit: Duration, now: Instant) -> Instant {
+        let mut state = self.state();
+        if state.streams > 0 {
+            return saturating_add(now, limit);
+        }
+        let due = saturating_add(state.idle_since, limit);
+        if due > now {
+            return due;
+        }
+        state.sender = None;
+        saturating_add(now, limit)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The way to open streams, unless the connection is over or the upstream has announced its
+    /// end (RFC 9113 §6.8).
+    fn check(&mut self) -> Option<&mut SendRequest<Bytes>> {
+        let sender = self.sender.as_mut()?;
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Err(_)) = sender.poll_ready(&mut cx) {
+            self.sender = None;
+        }
+        self.sender.as_mut()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Connection")
+            .field("is_open", &state.sender.is_some())
+            .field("streams", &state.streams)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place on a connection: a stream that is not open yet.
+pub(crate) struct StreamSlot {
+    sender: SendRequest<Bytes>,
+    peer: Arc<Peer>,
+    occupied: StreamGuard,
+}
+
+/// A stream that counts as open.
+#[derive(Debug)]
+pub(crate) struct StreamGuard(Arc<Connection>);
+
+/// A stream on which a request was sent.
+pub(crate) struct Opened {
+    pub(crate) response: ResponseFuture,
+    pub(crate) sending: SendStream<Bytes>,
+    pub(crate) occupied: StreamGuard,
+}
+
+/// The connections to an upstream on which a request was tried.
+#[derive(Debug)]
+pub(crate) struct Tried {
+    pub(super) peer: Arc<Peer>,
+    pub(super) connections: Vec<Arc<Connection>>,
+}
+
+impl StreamSlot {
+    /// `https` behind TLS, else `http` (RFC 8441 §5).
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.occupied.0.scheme.clone()
+    }
+
+    /// Sends a request, whose body is what is sent on the stream.
+    ///
+    /// # Errors
+    ///
+    /// The connection has ended meanwhile, or the request is not a proper one.
+    pub(crate) fn open(mut self, request: Request<()>) -> Result<Opened, h2::Error> {
+        let (response, sending) = self.sender.send_request(request, false)?;
+        Ok(Opened {
+            response,
+            sending,
+            occupied: self.occupied,
+        })
+    }
+}
+
+impl Tried {
+    pub(crate) fn on(place: &StreamSlot) -> Self {
+        Self {
+            peer: Arc::clone(&place.peer),
+            connections: vec![Arc::clone(&place.occupied.0)],
+        }
+    }
+
+    pub(crate) fn add(&mut self, place: &StreamSlot) {
+        self.connections.push(Arc::clone(&place.occupied.0));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.connections.len()
+    }
+}
+
+/// Whether the upstream has certainly not looked at the request that failed so, which is then
+/// safe to send again on another connection (RFC 9113 §8.7).
+pub(crate) fn is_unprocessed(error: &h2::Error) -> bool {
+    // A GOAWAY of the upstream's reaches only streams above its last (§6.8).
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+impl fmt::Debug for StreamSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StreamSlot").field(&self.occupied.0).finish()
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.streams = state.streams.saturating_sub(1);
+        if state.streams == 0 {
+            state.idle_since = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The task of a shared connection.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Ping, PingPong};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{net::connect::Address, instant::saturating_add, net::transport::Transport};
+
+use super::{
+    connection::Connection,
+    pinging::{Due, Pinging},
+    settings::Http2Connections,
+};
+
+/// The shortest time between two looks at what is due.
+const MIN_NAP: Duration = Duration::from_millis(10);
+
+/// How long a connection with nothing to look after is left alone.
+const MAX_NAP: Duration = Duration::from_secs(3600);
+
+/// Moves a connection to its end, which comes when it breaks, when it doesn't answer a PING, and
+/// when nobody is left to open streams and none is open.
+///
+/// It does not keep the [`Connection`] alive. Dropping it breaks the connection.
+pub(super) struct Driver {
+    connection: h2::client::Connection<Transport, Bytes>,
+    ping_pong: Option<PingPong>,
+    pinging: Pinging,
+    idle_timeout: Duration,
+    openers: Weak<Connection>,
+    /// For the logs.
+    upstream: Box<str>,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        mut connection: h2::client::Connection<Transport, Bytes>,
+        openers: &Arc<Connection>,
+        settings: &Http2Connections,
+        upstream: &Address,
+        now: Instant,
+    ) -> Self {
+        Self {
+            upstream: upstream.to_string().into(),
+            ping_pong: connection.ping_pong(),
+            connection,
+            pinging: Pinging::new(settings.ping_interval, settings.ping_timeout, now),
+            idle_timeout: settings.idle_timeout,
+            openers: Arc::downgrade(openers),
+            // Due at once, which arms it.
+            alarm: Box::pin(sleep_until(now)),
+        }
+    }
+
+    /// Takes note of a PING's answer.
+    fn hear(&mut self, cx: &mut Context<'_>) {
+        let Some(ping_pong) = &mut self.ping_pong else {
+            return;
+        };
+        if let Poll::Ready(Ok(_)) = ping_pong.poll_pong(cx) {
+            self.pinging.answered(Instant::now());
+        }
+    }
+
+    /// Does what is due, and arms the alarm for what comes next.
+    fn tick(&mut self, now: Instant) -> Due {
+        let due = self.pinging.tick(now);
+        if let (Due::Ping, Some(ping_pong)) = (due, &mut self.ping_pong) {
+            // It fails on a connection that is over, which is going to say so itself.
+            let _ = ping_pong.send_ping(Ping::opaque());
+        }
+        let next_look = match self.openers.upgrade() {
+            Some(connection) => connection.close_if_idle(self.idle_timeout, now),
+            None => saturating_add(now, MAX_NAP),
+        };
+        let next = self.pinging.due().map_or(next_look, |at| at.min(next_look));
+        self.alarm.as_mut().reset(next.max(saturating_add(now, MIN_NAP)));
+        due
+    }
+
+    /// Nothing more can be opened.
+    fn end(&self) {
+        if let Some(connection) = self.openers.upgrade() {
+            connection.close();
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
+                if let Err(error) = result {
+                    tracing::debug!(upstream = %this.upstream, %error, "a shared connection broke");
+                }
+                this.end();
+                return Poll::Ready(());
+            }
+            this.hear(cx);
+            ready!(this.alarm.as_mut().poll(cx));
+            if this.tick(Instant::now()) == Due::Dead {
+                tracing::warn!(upstream = %this.upstream, "a shared connection answers no PING");
+                this.end();
+                return Poll::Ready(());
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Connections to upstreams over HTTP/2 that many tunnels share (RFC 9113, RFC 8441).
+//!
+//! ```text
+//! Http2Pool ──► Peer (an address) ──► Connection ──► StreamSlot ──► Stream
+//!                 │ one opens,          ▲
+//!                 │ others wait         │ Driver (a task)
+//!                 └──► open ────────────┘
+//! ```
+//!
+//! * `peer` finds room on a connection that there is, and lets one of those who look for it in
+//!   vain open another;
+//! * `open` says the preface, and waits for the SETTINGS of the upstream;
+//! * `connection` counts the streams; a [`StreamSlot`] is one of them before it is opened;
+//! * `driver` is the task that moves a connection, asks by PING whether it is alive (`pinging`,
+//!   pure), and closes it when it has been idle for long;
+//! * `stream` is the byte stream that a tunnel gets.
+//!
+//! A connection belongs to the layer that opened it and to its tunnels; when both are gone it ends.
+
+mod connection;
+mod driver;
+mod open;
+mod peer;
+mod pinging;
+mod settings;
+mod pool;
+mod stream;
+
+pub(crate) use connection::{StreamGuard, Opened, StreamSlot, Tried, is_unprocessed};
+pub use settings::Http2Connections;
+pub(crate) use pool::Http2Pool;
+pub(crate) use stream::{Stream, io_error};

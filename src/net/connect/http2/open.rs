@@ -1,0 +1,115 @@
+//! From an address to a shared connection.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use h2::client::{self, SendRequest};
+use http::uri::Scheme;
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    net::connect::{Address, Agreed, Alpn, Dialer},
+    error::{BoxError, Error, ErrorKind},
+    task,
+    net::transport::Transport,
+};
+
+use super::{connection::Connection, driver::Driver, settings::Http2Connections};
+
+/// The largest head that is read, in bytes as RFC 9113 §6.5.2 counts them. What an answer may have
+/// is the exchange's to say.
+const MAX_HEAD: u32 = 1024 * 1024;
+
+/// The most that waits in memory for the connection to take it, of each stream and in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+type Driven = client::Connection<Transport, Bytes>;
+
+/// What an upstream turned out to speak.
+pub(super) enum Found {
+    Http2(Arc<Connection>),
+    /// HTTP/1.1, on this connection if one is left.
+    Http1(Option<Transport>),
+}
+
+/// Opens a connection, and waits for what the upstream has to say of itself.
+///
+/// # Errors
+///
+/// As [`Dialer::dial`], and [`ErrorKind::Http2Unsupported`] where HTTP/1.1 is not offered.
+pub(super) async fn open(
+    dial: &Dialer,
+    address: &Address,
+    alpn: Alpn,
+    settings: &Http2Connections,
+) -> Result<Found, Error> {
+    let (transport, agreed) = dial.dial_offering(address, None, alpn).await?;
+    let is_tls = matches!(address, Address::Tls { .. });
+    if is_tls && agreed == Agreed::Http1 {
+        return match alpn {
+            Alpn::Either => Ok(Found::Http1(Some(transport))),
+            Alpn::Http1 | Alpn::Http2 => Err(unsupported("it does not agree to h2 by ALPN")),
+        };
+    }
+    let (sender, connection) = match timeout(dial.connect_timeout, begin(transport, settings)).await
+    {
+        Ok(begun) => begun.map_err(unsupported)?,
+        Err(_) => {
+            let budget = dial.connect_timeout;
+            return Err(Error::with_source(
+                ErrorKind::ConnectTimeout,
+                format!("no HTTP/2 SETTINGS after {budget:?}"),
+            ));
+        }
+    };
+    // RFC 8441 §3.
+    if !sender.is_extended_connect_protocol_enabled() {
+        return match alpn {
+            Alpn::Either => Ok(Found::Http1(None)),
+            Alpn::Http1 | Alpn::Http2 => {
+                Err(unsupported("its SETTINGS do not allow extended CONNECT"))
+            }
+        };
+    }
+    let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
+    let now = Instant::now();
+    let openers = Arc::new(Connection::new(sender, settings.streams(), scheme, now));
+    task::spawn(Driver::new(connection, &openers, settings, address, now));
+    Ok(Found::Http2(openers))
+}
+
+/// Says the preface, and drives the connection until the upstream's SETTINGS are there, which must
+/// be its first frame (RFC 9113 §3.4).
+async fn begin(
+    transport: Transport,
+    settings: &Http2Connections,
+) -> Result<(SendRequest<Bytes>, Driven), BoxError> {
+    let (sender, mut connection): (_, Driven) = client::Builder::new()
+        .enable_push(false)
+        .initial_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window())
+        .data_frame_budget(settings.small_frame_budget())
+        .max_header_list_size(MAX_HEAD)
+        .max_send_buffer_size(SEND_BUFFER)
+        // No stream before the SETTINGS: this is how they show that they have come.
+        .initial_max_send_streams(0)
+        .handshake(transport)
+        .await?;
+    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(Ok(())) => Poll::Ready(Err(BoxError::from("it closed the connection"))),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+        Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok((sender, connection))
+}
+
+pub(super) fn unsupported(why: impl Into<BoxError>) -> Error {
+    Error::with_source(ErrorKind::Http2Unsupported, why)
+}

@@ -1,0 +1,184 @@
+//! The byte stream of a tunnel on a shared connection.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use h2::{RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connection::StreamGuard;
+
+/// The most that is written at once, in bytes: a DATA frame that everyone must take
+/// (RFC 9113 §4.2).
+const MAX_WRITE: usize = 16 * 1024;
+
+/// A stream, both ways.
+///
+/// An end is `END_STREAM`, in either direction and independently of the other; a reset is
+/// [`io::ErrorKind::ConnectionReset`]. Dropped before both directions have ended, it is reset with
+/// `CANCEL` (RFC 8441 §5 compares that to TCP's RST). The connection's other streams hear nothing
+/// of any of it.
+///
+/// What is not read stays within the stream's window. Only as much is written as the upstream's
+/// window has room for, so nothing piles up either.
+pub(crate) struct Stream {
+    receiving: RecvStream,
+    sending: SendStream<Bytes>,
+    /// The rest of a DATA frame.
+    unread: Bytes,
+    has_ended: bool,
+    /// Behind the halves, so that the stream is over when its place is free.
+    _occupied: StreamGuard,
+}
+
+impl Stream {
+    pub(crate) const fn new(
+        receiving: RecvStream,
+        sending: SendStream<Bytes>,
+        occupied: StreamGuard,
+    ) -> Self {
+        Self {
+            receiving,
+            sending,
+            unread: Bytes::new(),
+            has_ended: false,
+            _occupied: occupied,
+        }
+    }
+
+    /// Fills the buffer with what has been received.
+    fn take(&mut self, buf: &mut ReadBuf<'_>) {
+        let len = self.unread.len().min(buf.remaining());
+        buf.put_slice(self.unread.get(..len).unwrap_or_default());
+        self.unread.advance(len);
+        if self.unread.is_empty() {
+            // Empty as it is, it would hold on to the connection's read buffer.
+            self.unread = Bytes::new();
+        }
+        // It fails on a stream that is over, whose last bytes are no worse for it.
+        let _ = self.receiving.flow_control().release_capacity(len);
+    }
+
+    /// Waits until something can be written; how many bytes, up to as many as are wanted.
+    fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        self.sending.reserve_capacity(wanted);
+        loop {
+            let capacity = self.sending.capacity();
+            if capacity > 0 {
+                return Poll::Ready(Ok(capacity.min(wanted)));
+            }
+            match ready!(self.sending.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
+                None => return Poll::Ready(Err(self.why_closed(cx))),
+            }
+        }
+    }
+
+    fn why_closed(&mut self, cx: &mut Context<'_>) -> io::Error {
+        match self.sending.poll_reset(cx) {
+            Poll::Ready(Ok(reason)) => io_error(reason.into()),
+            Poll::Ready(Err(error)) => io_error(error),
+            Poll::Pending => io::ErrorKind::BrokenPipe.into(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        // Several frames at once: each may be but a few bytes.
+        while buf.remaining() > 0 {
+            if this.unread.is_empty() {
+                match this.receiving.poll_data(cx) {
+                    Poll::Ready(Some(Ok(data))) => this.unread = data,
+                    // Whatever else comes will come again.
+                    _ if buf.filled().len() > before => break,
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io_error(error))),
+                    Poll::Ready(None) => break,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            this.take(buf);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let capacity = ready!(this.poll_capacity(cx, bytes.len().min(MAX_WRITE)))?;
+        let piece = bytes.get(..capacity).unwrap_or(bytes);
+        this.sending
+            .send_data(Bytes::copy_from_slice(piece), false)
+            .map_err(io_error)?;
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    /// What was written is the connection's to send.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if std::mem::replace(&mut this.has_ended, true) {
+            return Poll::Ready(Ok(()));
+        }
+        this.sending.reserve_capacity(0);
+        let ended = this.sending.send_data(Bytes::new(), true);
+        Poll::Ready(ended.map_err(io_error))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
+/// What happened to a stream, in the words for sockets.
+pub(crate) fn io_error(error: h2::Error) -> io::Error {
+    let kind = match error.get_io() {
+        Some(io) => io.kind(),
+        None if error.is_reset() => io::ErrorKind::ConnectionReset,
+        None if error.is_go_away() => io::ErrorKind::ConnectionAborted,
+        // A bare reason is a reset's.
+        None if error.reason().is_some() => io::ErrorKind::ConnectionReset,
+        None => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_stream_is_small() {
+        assert!(size_of::<Stream>() <= 128, "{}", size_of::<Stream>());
+    }
+
+    #[test]
+    fn resets_and_breaks_are_told_apart() {
+        let reset = io_error(h2::Reason::CANCEL.into());
+        assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+    }
+}

@@ -1,0 +1,29 @@
+//! What stands in for TLS where it is not compiled in.
+
+use std::io;
+
+use crate::net::transport::Transport;
+
+use super::{Agreed, Alpn};
+
+/// TLS that cannot be had.
+#[derive(Clone, Debug)]
+pub(crate) enum Tls {}
+
+impl Tls {
+    pub(crate) async fn secure(
+        &self,
+        _transport: Transport,
+        _host: &str,
+        _alpn: Alpn,
+    ) -> io::Result<(Transport, Agreed)> {
+        match *self {}
+    }
+}
+
+pub(crate) fn default_tls() -> io::Result<Tls> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "TLS is not compiled in",
+    ))
+}

@@ -1,0 +1,195 @@
+//! The PROXY protocol: who the client is, said to the upstream before anything else. Pure.
+//!
+//! <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>; sections are of that text.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+/// A version of the PROXY protocol, in which an upstream is told the client's address at the
+/// start of each connection.
+///
+/// The source is the client's address as [`ForwardedHeaders`](crate::headers::ForwardedHeaders)
+/// resolves it: that of the connection's other end, port included, or what a trusted proxy there
+/// says, with port 0, since such proxies tell no port. The destination is the client's connection's
+/// [own end](crate::headers::ClientInfo::with_local), or `0.0.0.0` (`::`) and port 0 where the host
+/// does not tell. A client without an address, as on a Unix socket, is `UNKNOWN` in version 1 and
+/// of no family in version 2. Probes say that they come from the proxy itself: `UNKNOWN`, or
+/// `LOCAL` in version 2.
+///
+/// With TLS the header goes first, in the clear, and TLS begins behind it.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Pool, Upstream, connect::ProxyProtocol};
+///
+/// let upstream = Upstream::new("ws://10.0.0.1:8080")?.send_proxy_protocol(ProxyProtocol::V2);
+/// let pool = Pool::from_upstreams([upstream]);
+/// # let _ = pool;
+/// # Ok::<(), wsplice::connect::InvalidAddress>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProxyProtocol {
+    /// A line of text; HAProxy's `send-proxy`.
+    V1,
+    /// The binary header; HAProxy's `send-proxy-v2`.
+    V2,
+}
+
+/// What goes before all else on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProxyHeader(Box<[u8]>);
+
+impl ProxyProtocol {
+    /// For a connection on behalf of a client, as far as it is known.
+    pub(crate) fn relayed(
+        self,
+        source: Option<SocketAddr>,
+        destination: Option<SocketAddr>,
+    ) -> ProxyHeader {
+        let ends = source.map(|source| Ends::new(source, destination));
+        ProxyHeader(match (self, ends) {
+            (Self::V1, Some(ends)) => ends.line().into_bytes().into(),
+            (Self::V1, None) => UNKNOWN.into(),
+            (Self::V2, Some(ends)) => ends.binary().into(),
+            // Not LOCAL: the connection is a client's, though nobody knows whose (§2.2).
+            (Self::V2, None) => binary(PROXY, UNSPEC, &[]).into(),
+        })
+    }
+
+    /// For a connection of the proxy's own.
+    pub(crate) fn local(self) -> ProxyHeader {
+        ProxyHeader(match self {
+            Self::V1 => UNKNOWN.into(),
+            Self::V2 => binary(LOCAL, UNSPEC, &[]).into(),
+        })
+    }
+}
+
+impl ProxyHeader {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// §2.1: what follows the word is ignored, so nothing does.
+const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
+
+/// §2.2: the first twelve bytes, which no other protocol begins with.
+const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+
+/// §2.2: the thirteenth byte is the version, 2, and a command.
+const LOCAL: u8 = 0x20;
+const PROXY: u8 = 0x21;
+
+/// §2.2: the fourteenth byte is the family and the transport, which is a stream unless unknown.
+const UNSPEC: u8 = 0x00;
+const TCP4: u8 = 0x11;
+const TCP6: u8 = 0x21;
+
+/// Both ends of the client's connection, in one family.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    V4(SocketAddrV4, SocketAddrV4),
+    V6(SocketAddrV6, SocketAddrV6),
+}
+
+impl Ends {
+    fn new(source: SocketAddr, destination: Option<SocketAddr>) -> Self {
+        let source = canonical(source);
+        let destination = destination.map_or_else(|| nowhere(source.ip()), canonical);
+        match (source, destination) {
+            (SocketAddr::V4(source), SocketAddr::V4(destination)) => Self::V4(source, destination),
+            // There is one family for both, and only IPv6 has room for either.
+            _ => Self::V6(as_v6(source), as_v6(destination)),
+        }
+    }
+
+    /// §2.1. At most 104 bytes of the 107 that receivers reserve.
+    fn line(self) -> String {
+        let (family, source, destination, ports) = match self {
+            Self::V4(source, destination) => (
+                "TCP4",
+                source.ip().to_string(),
+                destination.ip().to_string(),
+                (source.port(), destination.port()),
+            ),
+            Self::V6(source, destination) => (
+                "TCP6",
+                hexadecimal(*source.ip()),
+                hexadecimal(*destination.ip()),
+                (source.port(), destination.port()),
+            ),
+        };
+        let (source_port, destination_port) = ports;
+        format!("PROXY {family} {source} {destination} {source_port} {destination_port}\r\n")
+    }
+
+    /// §2.2.
+    fn binary(self) -> Vec<u8> {
+        match self {
+            Self::V4(source, destination) => binary(
+                PROXY,
+                TCP4,
+                &[
+                    &source.ip().octets(),
+                    &destination.ip().octets(),
+                    &source.port().to_be_bytes(),
+                    &destination.port().to_be_bytes(),
+                ],
+            ),
+            Self::V6(source, destination) => binary(
+                PROXY,
+                TCP6,
+                &[
+                    &source.ip().octets(),
+                    &destination.ip().octets(),
+                    &source.port().to_be_bytes(),
+                    &destination.port().to_be_bytes(),
+                ],
+            ),
+        }
+    }
+}
+
+/// §2.2: signature, version and command, family, the length of the rest, the rest.
+fn binary(command: u8, family: u8, addresses: &[&[u8]]) -> Vec<u8> {
+    let addresses = addresses.concat();
+    // 36 at most.
+    let length = u16::try_from(addresses.len()).unwrap_or_default();
+    let mut header = SIGNATURE.to_vec();
+    header.extend([command, family]);
+    header.extend(length.to_be_bytes());
+    header.extend(addresses);
+    header
+}
+
+/// A dual-stack listener reports IPv4 in IPv6's clothes.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn nowhere(like: IpAddr) -> SocketAddr {
+    match like {
+        IpAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+fn as_v6(address: SocketAddr) -> SocketAddrV6 {
+    match address {
+        SocketAddr::V4(v4) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0),
+        SocketAddr::V6(v6) => SocketAddrV6::new(*v6.ip(), v6.port(), 0, 0),
+    }
+}
+
+/// §2.1 allows hexadecimal groups alone, where `Display` ends a mapped address in dots.
+fn hexadecimal(ip: Ipv6Addr) -> String {
+    match (ip.to_ipv4_mapped(), ip.segments()) {
+        (Some(_), [.., high, low]) => format!("::ffff:{high:x}:{low:x}"),
+        (None, _) => ip.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

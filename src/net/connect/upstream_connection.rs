@@ -1,0 +1,39 @@
+//! The way to an upstream: a connection of one's own, or a place on a shared one.
+
+use crate::{error::Error, net::transport::Transport};
+
+use super::{Address, Dialer, HttpVersion, StreamSlot, ProxyHeader};
+
+/// Where a request to an upstream can be sent.
+#[derive(Debug)]
+pub(crate) enum UpstreamConnection {
+    /// A connection on which nothing has been said, for HTTP/1.1.
+    Own(Transport),
+    /// A stream of a shared connection that is still to be opened, for HTTP/2.
+    #[cfg_attr(not(feature = "http2"), allow(dead_code))]
+    Shared(StreamSlot),
+}
+
+impl Dialer {
+    /// Finds a way to the upstream at this address, in the version of HTTP that is wanted. With a
+    /// header a connection belongs to one client and is never shared.
+    ///
+    /// # Errors
+    ///
+    /// As [`dial`](Self::dial), and
+    /// [`ErrorKind::Http2Unsupported`](crate::ErrorKind::Http2Unsupported).
+    pub(crate) async fn acquire(
+        &self,
+        address: &Address,
+        version: HttpVersion,
+        header: Option<&ProxyHeader>,
+    ) -> Result<UpstreamConnection, Error> {
+        match (version, address, header) {
+            #[cfg(feature = "http2")]
+            (HttpVersion::Http2, _, None) => self.reach_http2(address).await,
+            #[cfg(feature = "http2")]
+            (HttpVersion::Auto, Address::Tls { .. }, None) => self.reach_either(address).await,
+            _ => self.dial(address, header).await.map(UpstreamConnection::Own),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+use std::sync::Mutex;
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::{
+    upstream::discovery::{Discovering, StaticSource, testing::upstreams},
+    observe::{Observer, UpstreamChange},
+};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Tells what it is sent, failures included; and by the end of `_held`, that it was dropped.
+#[derive(Debug)]
+struct Scripted {
+    script: mpsc::UnboundedReceiver<Result<Vec<Upstream>, DiscoverError>>,
+    _held: mpsc::Sender<()>,
+}
+
+type Tells = mpsc::UnboundedSender<Result<Vec<Upstream>, DiscoverError>>;
+
+impl Discover for Scripted {
+    fn discover(&mut self) -> Discovering<'_> {
+        Box::pin(self.script.recv())
+    }
+}
+
+/// A source, what it is told with, and what ends when the source is dropped.
+fn scripted() -> (Scripted, Tells, mpsc::Receiver<()>) {
+    let (tells, script) = mpsc::unbounded_channel();
+    let (held, dropped) = mpsc::channel(1);
+    let source = Scripted {
+        script,
+        _held: held,
+    };
+    (source, tells, dropped)
+}
+
+fn names(pool: &Pool) -> Vec<String> {
+    pool.snapshot()
+        .iter()
+        .map(|upstream| upstream.name.to_string())
+        .collect()
+}
+
+/// Lets the follower do all that it can do without time passing.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_set_replaces_the_last_and_an_empty_one_empties() {
+    let pool = Pool::from_upstreams(upstreams(&["seed"]));
+    let (source, tells, _) = scripted();
+    let follow = pool.follow(source);
+    settle().await;
+    assert_eq!(names(&pool), ["seed:80"], "nothing was told yet");
+    for set in [&["a"][..], &["a", "b"], &[], &["b"]] {
+        tells.send(Ok(upstreams(set))).unwrap();
+        settle().await;
+        let expected: Vec<_> = set.iter().map(|host| format!("{host}:80")).collect();
+        assert_eq!(names(&pool), expected);
+    }
+    assert!(!follow.is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_figures_of_an_upstream_survive_a_set_without_it() {
+    let pool = Pool::from_upstreams([]);
+    let (source, tells, _) = scripted();
+    let _follow = pool.follow(source);
+    tells.send(Ok(upstreams(&["a", "b"]))).unwrap();
+    settle().await;
+    let member = |pool: &Pool| Arc::clone(&pool.state.roster().members()[0]);
+    member(&pool).sample_latency(Duration::from_millis(7));
+    tells.send(Ok(upstreams(&["b"]))).unwrap();
+    settle().await;
+    assert_eq!(member(&pool).latency(), None);
+    tells.send(Ok(upstreams(&["a", "b"]))).unwrap();
+    settle().await;
+    assert_eq!(member(&pool).latency(), Some(Duration::from_millis(7)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identical_set_changes_nothing() {
+    let pool = Pool::from_upstreams(upstreams(&["a", "b"]));
+    let before = pool.state.roster();
+    let follow = pool.follow(StaticSource::new(upstreams(&["a", "b"])));
+    follow.ready(SOON).await.unwrap();
+    assert!(Arc::ptr_eq(&before, &pool.state.roster()));
+}
+
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Observer for Heard {
+    fn discovery_failed(&self, error: &DiscoverError) {
+        self.0.lock().unwrap().push(error.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_shown_and_empty_nothing() {
+    let pool = Pool::from_upstreams(upstreams(&["a"]));
+    let heard = Arc::new(Heard::default());
+    let observer: Arc<dyn Observer> = Arc::clone(&heard) as _;
+    pool.attach_observer(&observer);
+    let (source, tells, _) = scripted();
+    let follow = pool.follow(source);
+    for word in ["first", "second"] {
+        tells.send(Err(DiscoverError::failed(word))).unwrap();
+    }
+    let error = follow.ready(SOON).await.unwrap_err();
+    assert_eq!(error.to_string(), "second");
+    assert_eq!(names(&pool), ["a:80"]);
+    assert_eq!(*heard.0.lock().unwrap(), ["first", "second"]);
+    assert_eq!(follow.status().failures, 2);
+    tells.send(Ok(upstreams(&["b"]))).unwrap();
+    follow.ready(SOON).await.unwrap();
+    let status = follow.status();
+    assert_eq!(status.failures, 0);
+    assert!(status.last_failure.is_none() && status.found_at.is_some());
+}
+
+/// Fails at once, whenever it is asked.
+#[derive(Debug)]
+struct Hopeless(Arc<Mutex<u32>>);
+
+impl Discover for Hopeless {
+    fn discover(&mut self) -> Discovering<'_> {
+        *self.0.lock().unwrap() += 1;
+        Box::pin(async { Some(Err(DiscoverError::failed("no"))) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_at_once_is_held_back() {
+    let pool = Pool::from_upstreams([]);
+    let asked = Arc::new(Mutex::new(0));
+    let _follow = pool.follow(Hopeless(Arc::clone(&asked)));
+    sleep(Duration::from_secs(10)).await;
+    let asked = *asked.lock().unwrap();
+    assert!((90..=110).contains(&asked), "{asked}");
+}
+
+/// Panics when it is asked, then while it is awaited, then tells.
+#[derive(Debug, Default)]
+struct Clumsy(u32);
+
+impl Discover for Clumsy {
+    fn discover(&mut self) -> Discovering<'_> {
+        self.0 += 1;
+        let asked = self.0;
+        assert_ne!(asked, 1, "it fell");
+        Box::pin(async move {
+            assert_ne!(asked, 2, "it fell again");
+            match asked {
+                3 => Some(Ok(upstreams(&["a"]))),
+                _ => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Observer for Clumsy {
+    fn discovery_failed(&self, _: &DiscoverError) {
+        panic!("dropped it");
+    }
+
+    fn upstream_changed(&self, _: &str, _: UpstreamChange) {
+        panic!("dropped it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_of_a_source_or_an_observer_do_not_end_it() {
+    let pool = Pool::from_upstreams([]);
+    let observer: Arc<dyn Observer> = Arc::new(Clumsy::default());
+    pool.attach_observer(&observer);
+    let follow = pool.follow(Clumsy::default());
+    sleep(BREATH / 2).await;
+    let status = follow.status();
+    assert_eq!(status.failures, 1);
+    let said = status.last_failure.unwrap().to_string();
+    assert_eq!(said, "the source panicked");
+    sleep(BREATH * 3).await;
+    assert_eq!(names(&pool), ["a:80"]);
+    assert!(follow.status().found_at.is_some());
+    assert!(!follow.is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_is_told_when_nothing_comes() {
+    let (source, tells, _) = scripted();
+    let pool = Pool::from_upstreams([]);
+    let follow = pool.follow(source);
+    let error = follow.ready(SOON).await.unwrap_err();
+    assert_eq!(error.to_string(), "no answer within 5s");
+    drop(tells);
+    let error = follow.ready(SOON).await.unwrap_err();
+    assert!(matches!(error, DiscoverError::Ended), "{error}");
+    assert!(follow.is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_has_ended_leaves_the_last_set() {
+    let pool = Pool::from_upstreams([]);
+    let follow = pool.follow(StaticSource::new(upstreams(&["a"])));
+    follow.ready(SOON).await.unwrap();
+    settle().await;
+    assert!(follow.is_over());
+    follow.ready(SOON).await.unwrap();
+    assert_eq!(names(&pool), ["a:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_the_guard() {
+    let pool = Pool::from_upstreams([]);
+    let (source, tells, mut dropped) = scripted();
+    let follow = pool.follow(source);
+    tells.send(Ok(upstreams(&["a"]))).unwrap();
+    follow.ready(SOON).await.unwrap();
+    drop(follow);
+    assert_eq!(dropped.recv().await, None, "the source was dropped");
+    assert_eq!(names(&pool), ["a:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn detached_it_goes_on_until_the_pool_is_gone() {
+    let pool = Pool::from_upstreams([]);
+    let (source, tells, mut dropped) = scripted();
+    pool.follow(source).detach();
+    tells.send(Ok(upstreams(&["a"]))).unwrap();
+    settle().await;
+    assert_eq!(names(&pool), ["a:80"]);
+    let clone = pool.clone();
+    drop(pool);
+    settle().await;
+    assert!(
+        dropped
+            .try_recv()
+            .is_err_and(|e| e == mpsc::error::TryRecvError::Empty)
+    );
+    drop(clone);
+    assert_eq!(dropped.recv().await, None, "the source was dropped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_is_not_kept_alive_by_a_pause_after_a_failure() {
+    let pool = Pool::from_upstreams([]);
+    let (source, tells, mut dropped) = scripted();
+    let follow = pool.follow(source);
+    tells.send(Err(DiscoverError::failed("no"))).unwrap();
+    settle().await;
+    let began = Instant::now();
+    drop(pool);
+    assert_eq!(dropped.recv().await, None);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(follow.is_over());
+}

@@ -1,0 +1,309 @@
+//! What a tunnel is known by, and what it tells when it is over.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    error::Side,
+    frame::{CloseCode, Violation},
+};
+
+/// What is known of a tunnel from its start.
+///
+/// Its `Debug` leaves the subprotocol out, where some applications put a token.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct TunnelInfo {
+    /// Number of the tunnel, unique within its proxy, counted from 1.
+    pub id: u64,
+    /// The address of the client's connection, if the host's server told it.
+    pub client: Option<SocketAddr>,
+    /// The upstream, as it was configured.
+    pub upstream: Arc<str>,
+    /// The path that the client asked for, as it stood in the request line, without its query.
+    pub path: Box<str>,
+    /// The subprotocol that was agreed on, if any.
+    pub subprotocol: Option<Box<str>>,
+    /// When the tunnel began.
+    pub opened: SystemTime,
+}
+
+impl fmt::Debug for TunnelInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelInfo")
+            .field("id", &self.id)
+            .field("client", &self.client)
+            .field("upstream", &self.upstream)
+            .field("path", &self.path)
+            .field("opened", &self.opened)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The end of a tunnel: why, by whom, and what passed until then.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TunnelReport {
+    /// Why the tunnel ended.
+    pub end: TunnelEnd,
+    /// Who began the end.
+    pub initiator: Side,
+    /// The side that did not answer a close frame of ours within the close timeout, and was cut
+    /// off for it; if neither did, the client.
+    pub unanswered_close: Option<Side>,
+    /// What passed from the client to the upstream.
+    pub client_to_upstream: DirectionStats,
+    /// What passed from the upstream to the client.
+    pub upstream_to_client: DirectionStats,
+    /// Round trips of our pings to the client, if any was answered.
+    pub client_rtt: Option<Rtt>,
+    /// Round trips of our pings to the upstream, if any was answered.
+    pub upstream_rtt: Option<Rtt>,
+    /// From the start of the tunnel to its end.
+    pub duration: Duration,
+}
+
+impl TunnelReport {
+    /// Whether the end was the upstream's failure: it vanished without a close frame, broke the
+    /// connection, or stopped answering.
+    #[must_use]
+    pub fn is_upstream_failure(&self) -> bool {
+        self.end.failed_side() == Some(Side::Upstream) && self.initiator == Side::Upstream
+    }
+}
+
+/// Why a tunnel ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TunnelEnd {
+    /// A close frame passed, then the connections ended in order.
+    Closed,
+    /// This side ended its connection in order, but sent no close frame before.
+    ClosedWithoutFrame(Side),
+    /// This side ended its connection in the middle of a frame.
+    TruncatedFrame(Side),
+    /// This side's connection broke: reset, or another error of the transport.
+    Broken(Side, io::ErrorKind),
+    /// A timer fired; the side is the one that it waited for.
+    Timeout(Timer, Side),
+    /// This side went over a limit.
+    Limit(Limit, Side),
+    /// This side broke the protocol, and the tunnel enforces it.
+    Violation(Violation, Side),
+    /// The proxy's operator closed this tunnel.
+    Requested,
+    /// The tunnel was closed by a drain.
+    Drained,
+    /// The tunnel was dropped before its end: its task was cancelled, or the runtime went away.
+    Dropped,
+}
+
+impl TunnelEnd {
+    /// The side whose failure the end was, if it was one.
+    #[must_use]
+    pub const fn failed_side(&self) -> Option<Side> {
+        match self {
+            Self::ClosedWithoutFrame(side)
+            | Self::TruncatedFrame(side)
+            | Self::Broken(side, _)
+            | Self::Violation(_, side)
+            | Self::Limit(_, side)
+            | Self::Timeout(Timer::Pong | Timer::Write, side) => Some(*side),
+            Self::Closed | Self::Timeout(..) | Self::Requested | Self::Drained | Self::Dropped => {
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Display for TunnelEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed"),
+            Self::ClosedWithoutFrame(side) => write!(f, "the {side} ended without a close frame"),
+            Self::TruncatedFrame(side) => write!(f, "the {side} ended in the middle of a frame"),
+            Self::Broken(side, kind) => write!(f, "the {side}'s connection broke: {kind}"),
+            Self::Timeout(timer, side) => write!(f, "{timer} timeout on the {side} side"),
+            Self::Limit(limit, side) => write!(f, "the {side} went over the {limit} limit"),
+            Self::Violation(violation, side) => {
+                write!(f, "the {side} broke the protocol: {violation}")
+            }
+            Self::Requested => f.write_str("closed by the operator"),
+            Self::Drained => f.write_str("drained"),
+            Self::Dropped => f.write_str("dropped"),
+        }
+    }
+}
+
+/// The waits of a tunnel, each with a bound and a name of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Timer {
+    /// A ping was not answered.
+    Pong,
+    /// Nothing passed in either direction.
+    Idle,
+    /// One direction had ended, and nothing more came in the other.
+    HalfClose,
+    /// A side took no bytes although some were waiting for it.
+    Write,
+    /// The tunnel reached its maximum lifetime.
+    MaxLifetime,
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pong => "pong",
+            Self::Idle => "idle",
+            Self::HalfClose => "half-close half_close_timeout",
+            Self::Write => "write timeout",
+            Self::MaxLifetime => "maximum lifetime",
+        })
+    }
+}
+
+/// The limits that a side can go over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Payload of one frame.
+    FrameSize,
+    /// Payload of one message, summed over its fragments, as on the wire.
+    MessageSize,
+    /// Messages in a second.
+    MessageRate,
+    /// Bytes in a second.
+    ByteRate,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FrameSize => "frame size",
+            Self::MessageSize => "message size",
+            Self::MessageRate => "message rate",
+            Self::ByteRate => "byte rate",
+        })
+    }
+}
+
+/// What passed in one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DirectionStats {
+    /// Bytes that were passed on, our own frames not counted. Where the tunnel was cut off, the
+    /// last of them may not have reached the receiving side.
+    pub bytes: u64,
+    /// Frames that the sending side began, by kind; our own pings and closes not counted.
+    pub frames: FrameCounts,
+    /// The close frame that the sending side sent, if it did.
+    pub close: Option<ReceivedClose>,
+    /// Whether the bytes stopped being WebSocket frames, so that they were passed unread.
+    pub opaque: bool,
+}
+
+/// Frames by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameCounts {
+    /// Text frames (RFC 6455 §5.6).
+    pub text: u64,
+    /// Binary frames.
+    pub binary: u64,
+    /// Continuation frames (§5.4).
+    pub continuation: u64,
+    /// Ping frames (§5.5.2).
+    pub ping: u64,
+    /// Pong frames (§5.5.3), without those that answered our own pings.
+    pub pong: u64,
+    /// Close frames (§5.5.1).
+    pub close: u64,
+    /// Frames with a reserved opcode.
+    pub reserved: u64,
+}
+
+impl FrameCounts {
+    /// All frames together.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.text
+            + self.binary
+            + self.continuation
+            + self.ping
+            + self.pong
+            + self.close
+            + self.reserved
+    }
+}
+
+/// The code and reason of a close frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceivedClose {
+    /// The status code, if the frame had one (RFC 6455 §5.5.1: an empty body means 1005).
+    pub code: Option<CloseCode>,
+    /// The reason; empty if there was none or it was not UTF-8.
+    pub reason: String,
+}
+
+/// Round-trip times of our pings on one leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rtt {
+    // Nanoseconds, which take half of what a `Duration` takes; every pinged leg keeps one.
+    min: u64,
+    last: u64,
+    smoothed: u64,
+}
+
+impl Rtt {
+    pub(crate) const fn first(sample: Duration) -> Self {
+        let nanos = nanos(sample);
+        Self {
+            min: nanos,
+            last: nanos,
+            smoothed: nanos,
+        }
+    }
+
+    /// Adds a sample; the smoothed value moves by an eighth, as TCP's does (RFC 6298 §2).
+    pub(crate) fn with(self, sample: Duration) -> Self {
+        let nanos = nanos(sample);
+        Self {
+            min: self.min.min(nanos),
+            last: nanos,
+            smoothed: ((u128::from(self.smoothed) * 7 + u128::from(nanos)) / 8) as u64,
+        }
+    }
+
+    /// The shortest.
+    #[must_use]
+    pub const fn min(&self) -> Duration {
+        Duration::from_nanos(self.min)
+    }
+
+    /// The newest.
+    #[must_use]
+    pub const fn last(&self) -> Duration {
+        Duration::from_nanos(self.last)
+    }
+
+    /// Exponentially weighted mean, an eighth for the newest.
+    #[must_use]
+    pub const fn smoothed(&self) -> Duration {
+        Duration::from_nanos(self.smoothed)
+    }
+}
+
+/// Whole nanoseconds; all of them up to 584 years.
+const fn nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 {
+        return u64::MAX;
+    }
+    nanos as u64
+}

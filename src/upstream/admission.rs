@@ -1,0 +1,277 @@
+//! How many may come in: to one upstream, or to a pool.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{error::ErrorKind, token_bucket::TokenBucket};
+
+/// Limits on tunnels and handshakes, for one upstream or for a whole pool; none unless set.
+///
+/// They keep a storm of reconnecting clients from burying an upstream that has just come back.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Admission, Pool, Upstream};
+///
+/// let each = Admission::new().max_tunnels(10_000).max_handshakes(50);
+/// let pool = Pool::from_upstreams([Upstream::new("ws://10.0.0.1:8080")?.admission(each)])
+///     .admission(Admission::new().handshakes_per_second(500));
+/// # let _ = pool;
+/// # Ok::<(), wsplice::connect::InvalidAddress>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Admission {
+    max_tunnels: Option<usize>,
+    max_handshakes: Option<usize>,
+    handshakes_per_second: Option<u32>,
+}
+
+impl Admission {
+    /// No limits.
+    pub const fn new() -> Self {
+        Self {
+            max_tunnels: None,
+            max_handshakes: None,
+            handshakes_per_second: None,
+        }
+    }
+
+    /// Tunnels that may be open at once, those included that are still shaking hands. A request
+    /// that is [forwarded](crate::ForwardHttp) counts as one until its answer has ended, and is
+    /// under none of the other limits; it does not wait in the [queue](crate::Pool::queue) either.
+    pub const fn max_tunnels(mut self, tunnels: usize) -> Self {
+        self.max_tunnels = Some(tunnels);
+        self
+    }
+
+    /// Handshakes that may be under way at once, from the pick to the answer.
+    pub const fn max_handshakes(mut self, handshakes: usize) -> Self {
+        self.max_handshakes = Some(handshakes);
+        self
+    }
+
+    /// Handshakes that may begin in a second; a second's worth may begin at once.
+    pub const fn handshakes_per_second(mut self, handshakes: u32) -> Self {
+        self.handshakes_per_second = Some(handshakes);
+        self
+    }
+}
+
+/// What somebody comes in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// To shake hands, and for a tunnel.
+    Tunnel,
+    /// For one request and its answer. It takes the place of a tunnel for as long as that lasts,
+    /// since a client that polls has one under way nearly always; but it shakes no hands.
+    Exchange,
+}
+
+/// Why nobody may come in now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Busy {
+    pub(crate) kind: ErrorKind,
+    /// When it is worth asking again, if time alone will help.
+    pub(crate) retry_at: Option<Instant>,
+}
+
+impl Busy {
+    /// Both this and the other stand against it: the sooner of their times is worth a try.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let retry_at = match (self.retry_at, other.retry_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self { retry_at, ..other }
+    }
+}
+
+/// Counts who is in, and stops who is too many.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    tunnels: AtomicUsize,
+    handshakes: AtomicUsize,
+    bucket: Mutex<Option<TokenBucket>>,
+}
+
+impl Gate {
+    pub(crate) fn tunnels(&self) -> usize {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Lets one in: one more tunnel, and one more handshake if it comes for that.
+    ///
+    /// # Errors
+    ///
+    /// The limit that stands against it. Nothing is counted then.
+    pub(crate) fn enter(&self, visit: Visit, limits: &Admission, now: Instant) -> Result<(), Busy> {
+        let busy = |kind| Busy {
+            kind,
+            retry_at: None,
+        };
+        if !count_in(&self.tunnels, limits.max_tunnels) {
+            return Err(busy(ErrorKind::TooManyTunnels));
+        }
+        if visit == Visit::Exchange {
+            return Ok(());
+        }
+        if !count_in(&self.handshakes, limits.max_handshakes) {
+            self.tunnels.fetch_sub(1, Ordering::Relaxed);
+            return Err(busy(ErrorKind::TooManyHandshakes));
+        }
+        self.spend(limits, now).inspect_err(|_| {
+            self.leave_handshake();
+            self.leave_tunnel();
+        })
+    }
+
+    /// Takes back an entry that came to nothing, as if it had not been.
+    pub(crate) fn undo(&self, visit: Visit) {
+        self.leave_tunnel();
+        if visit == Visit::Exchange {
+            return;
+        }
+        self.leave_handshake();
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = &mut *bucket {
+            bucket.give_back(1.0);
+        }
+    }
+
+    pub(crate) fn leave_handshake(&self) {
+        self.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leave_tunnel(&self) {
+        self.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn spend(&self, limits: &Admission, now: Instant) -> Result<(), Busy> {
+        let Some(rate) = limits.handshakes_per_second else {
+            return Ok(());
+        };
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = f64::from(rate);
+        let bucket = bucket.get_or_insert_with(|| TokenBucket::full(rate, now));
+        // The limits may be other ones than last time.
+        bucket.set_rate(rate, now);
+        if bucket.take(1.0, now) {
+            return Ok(());
+        }
+        let kind = ErrorKind::TooManyHandshakesPerSecond;
+        Err(Busy {
+            kind,
+            retry_at: Some(bucket.ready_at(1.0, now)),
+        })
+    }
+}
+
+/// Counts one more unless that is too many.
+fn count_in(count: &AtomicUsize, max: Option<usize>) -> bool {
+    let Some(max) = max else {
+        count.fetch_add(1, Ordering::Relaxed);
+        return true;
+    };
+    let one_more = |now: usize| (now < max).then_some(now + 1);
+    count
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+        .is_ok()
+}
+
+/// How long a handshake may wait for its turn, and how many may wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct QueueLimits {
+    pub(crate) places: usize,
+    pub(crate) wait: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_takes_a_tunnel_s_place_and_shakes_no_hands() {
+        let now = Instant::now();
+        let gate = Gate::default();
+        let limits = Admission::new()
+            .max_tunnels(2)
+            .max_handshakes(0)
+            .handshakes_per_second(1);
+        for _ in 0..2 {
+            assert_eq!(gate.enter(Visit::Exchange, &limits, now), Ok(()));
+        }
+        assert_eq!((gate.tunnels(), gate.handshakes()), (2, 0));
+        let third = gate.enter(Visit::Exchange, &limits, now);
+        assert_eq!(kind(third), Some(ErrorKind::TooManyTunnels));
+        gate.undo(Visit::Exchange);
+        assert_eq!((gate.tunnels(), gate.handshakes()), (1, 0));
+    }
+
+    fn kind(result: Result<(), Busy>) -> Option<ErrorKind> {
+        result.err().map(|busy| busy.kind)
+    }
+
+    #[test]
+    fn each_limit_has_its_own_kind_and_counts_nothing_when_it_refuses() {
+        let now = Instant::now();
+        let gate = Gate::default();
+        let limits = Admission::new().max_tunnels(2).max_handshakes(1);
+        assert_eq!(gate.enter(Visit::Tunnel, &limits, now), Ok(()));
+        assert_eq!(
+            kind(gate.enter(Visit::Tunnel, &limits, now)),
+            Some(ErrorKind::TooManyHandshakes)
+        );
+        gate.leave_handshake();
+        assert_eq!(gate.enter(Visit::Tunnel, &limits, now), Ok(()));
+        gate.leave_handshake();
+        assert_eq!(
+            kind(gate.enter(Visit::Tunnel, &limits, now)),
+            Some(ErrorKind::TooManyTunnels)
+        );
+        assert_eq!((gate.tunnels(), gate.handshakes()), (2, 0));
+    }
+
+    #[test]
+    fn a_rate_says_when_to_come_again() {
+        let now = Instant::now();
+        let gate = Gate::default();
+        let limits = Admission::new().handshakes_per_second(2);
+        assert!(
+            gate.enter(Visit::Tunnel, &limits, now).is_ok()
+                && gate.enter(Visit::Tunnel, &limits, now).is_ok()
+        );
+        let busy = gate.enter(Visit::Tunnel, &limits, now).unwrap_err();
+        assert_eq!(busy.kind, ErrorKind::TooManyHandshakesPerSecond);
+        let retry_at = busy.retry_at.unwrap();
+        assert_eq!(retry_at, now + Duration::from_millis(500));
+        assert_eq!((gate.tunnels(), gate.handshakes()), (2, 2));
+        assert_eq!(gate.enter(Visit::Tunnel, &limits, retry_at), Ok(()));
+    }
+
+    #[test]
+    fn a_rate_that_is_changed_counts_from_then_on() {
+        let now = Instant::now();
+        let gate = Gate::default();
+        let slow = Admission::new().handshakes_per_second(1);
+        assert_eq!(gate.enter(Visit::Tunnel, &slow, now), Ok(()));
+        let quick = Admission::new().handshakes_per_second(100);
+        let busy = gate.enter(Visit::Tunnel, &quick, now).unwrap_err();
+        assert_eq!(busy.retry_at, Some(now + Duration::from_millis(10)));
+        let later = now + Duration::from_secs(1);
+        assert!((0..100).all(|_| gate.enter(Visit::Tunnel, &quick, later).is_ok()));
+        assert!(gate.enter(Visit::Tunnel, &quick, later).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! By tunnels.
+
+use crate::http::head::RequestHead;
+
+use super::{Balance, Candidate, Candidates, sampling::better_of_two};
+
+/// Takes the upstream with fewer tunnels, of two that are chosen at random. The default.
+///
+/// Tunnels are counted per [share](Candidate::effective_weight): one of weight 3 may have three times as
+/// many, and one in a slow start has room for a few only, so that coming back empty does not
+/// bring it everything at once. Where two are alike chance decides.
+///
+/// Two choices keep the fullest of n upstreams within log log n tunnels or so of the mean
+/// (Mitzenmacher, *The Power of Two Choices in Randomized Load Balancing*, 2001), at the same
+/// small cost for any n. Since every upstream is looked at in 2 of n picks, a weight of more than
+/// twice the mean is not fully felt until the others have filled up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LeastTunnels {
+    sample: Sample,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Sample {
+    #[default]
+    TwoAtRandom,
+    All,
+}
+
+impl LeastTunnels {
+    /// Of two at random.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            sample: Sample::TwoAtRandom,
+        }
+    }
+
+    /// Of all; which takes longer the more there are, and makes several proxies that do not
+    /// know of each other's tunnels run to the same upstream.
+    #[must_use]
+    pub const fn exact(mut self) -> Self {
+        self.sample = Sample::All;
+        self
+    }
+}
+
+impl Balance for LeastTunnels {
+    fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
+        match self.sample {
+            Sample::TwoAtRandom => better_of_two(candidates, |one, other| load(one) < load(other)),
+            Sample::All => least_of_all(candidates),
+        }
+    }
+}
+
+/// The tunnels per share that it would have with one more. Counting that one, too, makes the
+/// heaviest of the empty ones come first.
+fn load(candidate: &Candidate<'_>) -> f64 {
+    (candidate.tunnels() as f64 + 1.0) / candidate.effective_weight()
+}
+
+fn least_of_all(candidates: &Candidates<'_>) -> Option<usize> {
+    let mut least = f64::INFINITY;
+    let mut ties = 0_usize;
+    let mut picked = None;
+    for (index, candidate) in candidates.iter().enumerate() {
+        if !candidate.is_wanted() {
+            continue;
+        }
+        let load = load(&candidate);
+        if load < least {
+            (least, ties, picked) = (load, 1, Some(index));
+        } else if load == least {
+            // Each of k ties stays with a probability of 1/k.
+            ties += 1;
+            if fastrand::usize(..ties) == 0 {
+                picked = Some(index);
+            }
+        }
+    }
+    picked
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, time::Duration};
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::upstream::balance::{
+        MockCandidates,
+        testing::{assert_shares, picks, picks_of, trial},
+    };
+
+    const BOTH: [LeastTunnels; 2] = [LeastTunnels::new(), LeastTunnels::new().exact()];
+
+    fn tunnels(trial: &MockCandidates) -> Vec<usize> {
+        let candidates = trial.candidates();
+        candidates
+            .iter()
+            .map(|candidate| candidate.tunnels())
+            .collect()
+    }
+
+    /// Lets `arrivals` tunnels come; from the `held`th on, a random one of the open ones ends
+    /// with every one that comes.
+    fn run(policy: &LeastTunnels, trial: &mut MockCandidates, arrivals: usize, held: usize) {
+        let request = http::Request::new(());
+        let head = RequestHead::from(&request);
+        let mut open = VecDeque::new();
+        for _ in 0..arrivals {
+            if open.len() == held {
+                let ends = open.swap_remove_back(fastrand::usize(..held)).unwrap();
+                trial.close(ends);
+            }
+            let index = policy.pick(&trial.candidates(), &head).unwrap();
+            trial.open(index);
+            open.push_back(index);
+        }
+    }
+
+    #[test]
+    fn alike_upstreams_are_picked_alike() {
+        fastrand::seed(5);
+        for policy in BOTH {
+            assert_shares(&picks(&policy, &trial(&[1; 5]), 100_000), &[1.; 5]);
+            let shares = picks(&policy, &trial(&[2, 0, 2, 0, 2]), 100_000);
+            assert_shares(&shares, &[1., 0., 1., 0., 1.]);
+        }
+    }
+
+    #[test]
+    fn of_two_the_one_with_fewer_tunnels_per_weight_is_taken() {
+        let mut trial = trial(&[1, 4]);
+        for policy in BOTH {
+            assert_eq!(
+                picks(&policy, &trial, 9),
+                [0, 9],
+                "empty, the heavier is first"
+            );
+        }
+        for _ in 0..4 {
+            trial.open(1);
+        }
+        for policy in BOTH {
+            assert_eq!(picks(&policy, &trial, 9), [9, 0]);
+        }
+    }
+
+    #[test]
+    fn of_three_the_fullest_is_never_taken_and_exact_takes_the_emptiest_only() {
+        fastrand::seed(6);
+        let mut trial = trial(&[1, 1, 1]);
+        trial.open(0);
+        trial.open(0);
+        trial.open(1);
+        let shares = picks(&LeastTunnels::new(), &trial, 100_000);
+        // The pairs are (0,1), (0,2) and (1,2): the last is in two of them.
+        assert_shares(&shares, &[0., 1., 2.]);
+        assert_eq!(
+            picks(&LeastTunnels::new().exact(), &trial, 100),
+            [0, 0, 100]
+        );
+    }
+
+    #[test]
+    fn held_tunnels_stay_level_over_10_000_arrivals() {
+        fastrand::seed(7);
+        for (policy, bound) in BOTH.iter().zip([1.15, 1.10]) {
+            let mut trial = trial(&[1; 50]);
+            run(policy, &mut trial, 10_000, 2_500);
+            let tunnels = tunnels(&trial);
+            let mean = 2_500.0 / 50.0;
+            let max = *tunnels.iter().max().unwrap() as f64;
+            assert_eq!(tunnels.iter().sum::<usize>(), 2_500);
+            assert!(
+                max / mean <= bound,
+                "{policy:?}: {max} of {mean}: {tunnels:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn held_tunnels_are_as_the_weights() {
+        fastrand::seed(8);
+        for policy in BOTH {
+            let mut trial = trial(&[1, 2, 3, 0, 2]);
+            run(&policy, &mut trial, 10_000, 800);
+            for (tunnels, wanted) in tunnels(&trial).into_iter().zip([100, 200, 300, 0, 200]) {
+                assert!(
+                    tunnels.abs_diff(wanted) <= wanted / 20,
+                    "{tunnels} not {wanted}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn all_are_even_again_after_one_came_back_empty() {
+        fastrand::seed(9);
+        let mut trial = trial(&[1; 10]);
+        for index in 1..10 {
+            for _ in 0..100 {
+                trial.open(index);
+            }
+        }
+        // It is looked at in 2 of 10 picks, and taken in each of those, but no more often.
+        let request = http::Request::new(());
+        let head = RequestHead::from(&request);
+        for _ in 0..100 {
+            let index = LeastTunnels::new()
+                .pick(&trial.candidates(), &head)
+                .unwrap();
+            trial.open(index);
+        }
+        let came_back = tunnels(&trial)[0];
+        assert!((8..=35).contains(&came_back), "{came_back}");
+    }
+
+    #[test]
+    fn a_slow_start_holds_a_growing_part() {
+        fastrand::seed(10);
+        for policy in BOTH {
+            let mut trial = trial(&[1, 1]);
+            for _ in 0..1_000 {
+                trial.open(0);
+            }
+            trial.slow_start(1, Duration::from_secs(100));
+            let began = Instant::now();
+            let mut opened = 0;
+            for (after, wanted) in [(1, 10), (20, 200), (50, 500), (80, 800), (100, 1_000)] {
+                let now = began + Duration::from_secs(after);
+                while picks_of(&policy, &trial.candidates_at(now), 1)[1] == 1 {
+                    trial.open(1);
+                    opened += 1;
+                }
+                assert!(
+                    i32::abs(opened - wanted) <= 2 + wanted / 100,
+                    "{opened} at {after} s"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn none_is_picked_where_none_is_wanted() {
+        for policy in BOTH {
+            assert_eq!(picks(&policy, &trial(&[0, 0, 0]), 10), [0, 0, 0]);
+            assert!(picks(&policy, &trial(&[]), 10).is_empty());
+            assert_eq!(picks(&policy, &trial(&[0, 1]), 10), [0, 10]);
+        }
+    }
+}

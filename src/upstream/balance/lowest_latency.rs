@@ -1,0 +1,142 @@
+//! By latency.
+
+use crate::http::head::RequestHead;
+
+use super::{Balance, Candidate, Candidates, sampling::better_of_two};
+
+/// Takes the upstream that should answer sooner, of two that are chosen at random.
+///
+/// What counts is the smoothed time of handshakes and pings, times the handshakes under way and
+/// one, per [share](Candidate::effective_weight). An upstream whose latency is not known yet is tried first,
+/// but by one handshake at a time: while that is under way it counts as being as quick as the
+/// other one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LowestLatency {}
+
+impl LowestLatency {
+    /// Of two at random.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {}
+    }
+}
+
+impl Balance for LowestLatency {
+    fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
+        better_of_two(candidates, is_sooner)
+    }
+}
+
+fn is_sooner(one: &Candidate<'_>, other: &Candidate<'_>) -> bool {
+    if is_untried(one) != is_untried(other) {
+        return is_untried(one);
+    }
+    let known = one.latency().or(other.latency());
+    let wait = |candidate: &Candidate<'_>| {
+        let seconds = candidate
+            .latency()
+            .or(known)
+            .map_or(1.0, |latency| latency.as_secs_f64());
+        seconds * (candidate.handshakes() as f64 + 1.0) / candidate.effective_weight()
+    };
+    wait(one) < wait(other)
+}
+
+fn is_untried(candidate: &Candidate<'_>) -> bool {
+    candidate.latency().is_none() && candidate.handshakes() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::upstream::balance::{
+        MockCandidates,
+        testing::{assert_shares, picks, picks_of, trial},
+    };
+
+    const POLICY: LowestLatency = LowestLatency::new();
+
+    /// Upstreams of these latencies in milliseconds.
+    fn answering(latencies: &[u64]) -> MockCandidates {
+        let mut trial = trial(&vec![1; latencies.len()]);
+        for (index, latency) in latencies.iter().enumerate() {
+            trial.sample_latency(index, Duration::from_millis(*latency));
+        }
+        trial
+    }
+
+    #[test]
+    fn of_two_the_quicker_is_taken() {
+        fastrand::seed(13);
+        let shares = picks(&POLICY, &answering(&[30, 10, 20]), 100_000);
+        // The pairs are (0,1), (0,2) and (1,2).
+        assert_shares(&shares, &[0., 2., 1.]);
+        assert_shares(&picks(&POLICY, &answering(&[7; 4]), 100_000), &[1.; 4]);
+    }
+
+    #[test]
+    fn handshakes_under_way_add_to_the_wait() {
+        let mut trial = answering(&[10, 25]);
+        trial.shake_hands(0);
+        assert_eq!(picks(&POLICY, &trial, 9), [9, 0], "20 against 25");
+        trial.shake_hands(0);
+        assert_eq!(picks(&POLICY, &trial, 9), [0, 9], "30 against 25");
+        trial.close(0);
+        trial.open(0);
+        assert_eq!(picks(&POLICY, &trial, 9), [9, 0], "tunnels do not count");
+    }
+
+    #[test]
+    fn the_unknown_is_tried_first_by_one_at_a_time() {
+        let mut trial = trial(&[1, 1]);
+        trial.sample_latency(0, Duration::from_millis(1));
+        assert_eq!(picks(&POLICY, &trial, 9), [0, 9]);
+        trial.shake_hands(1);
+        assert_eq!(picks(&POLICY, &trial, 9), [9, 0]);
+        trial.shake_hands(0);
+        trial.shake_hands(0);
+        assert_eq!(picks(&POLICY, &trial, 9), [0, 9]);
+    }
+
+    #[test]
+    fn where_none_is_known_the_less_busy_is_taken() {
+        fastrand::seed(14);
+        let mut trial = trial(&[1, 1]);
+        assert_shares(&picks(&POLICY, &trial, 100_000), &[1., 1.]);
+        trial.shake_hands(0);
+        trial.shake_hands(0);
+        trial.shake_hands(1);
+        assert_eq!(picks(&POLICY, &trial, 9), [0, 9]);
+    }
+
+    #[test]
+    fn none_is_picked_where_none_is_wanted() {
+        assert_eq!(picks(&POLICY, &trial(&[0, 0]), 10), [0, 0]);
+        assert!(picks(&POLICY, &trial(&[]), 10).is_empty());
+        assert_eq!(picks(&POLICY, &trial(&[0, 1]), 10), [0, 10]);
+    }
+
+    #[test]
+    fn a_slow_start_has_room_for_a_growing_number_of_handshakes() {
+        let mut trial = answering(&[10, 10]);
+        for _ in 0..99 {
+            trial.shake_hands(0);
+        }
+        trial.slow_start(1, Duration::from_secs(100));
+        let began = Instant::now();
+        let mut begun = 0;
+        for (after, wanted) in [(10, 10), (50, 50), (100, 100)] {
+            let now = began + Duration::from_secs(after);
+            // A wait that is alike is left to chance.
+            while begun < wanted && picks_of(&POLICY, &trial.candidates_at(now), 1)[1] == 1 {
+                trial.shake_hands(1);
+                begun += 1;
+            }
+            assert!(i32::abs(begun - wanted) <= 2, "{begun} at {after} s");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Candidates with figures of one's choosing.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    upstream::admission::{Admission, Visit},
+    upstream::{Member, Upstream},
+};
+
+use super::Candidates;
+
+/// Upstreams outside any pool, to try a policy on.
+///
+/// Indices that are out of range do nothing.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{
+///     Upstream,
+///     balance::{Balance, LeastTunnels, MockCandidates},
+///     head::RequestHead,
+/// };
+///
+/// let mut trial = MockCandidates::of([Upstream::new("ws://10.0.0.1")?, Upstream::new("ws://10.0.0.2")?]);
+/// trial.open(0);
+///
+/// let request = http::Request::new(());
+/// let picked = LeastTunnels::new().pick(&trial.candidates(), &RequestHead::from(&request));
+/// assert_eq!(picked, Some(1));
+/// # Ok::<(), wsplice::connect::InvalidAddress>(())
+/// ```
+#[derive(Debug)]
+pub struct MockCandidates {
+    members: Vec<Arc<Member>>,
+    claims: Vec<Vec<Claim>>,
+}
+
+/// What was opened on an upstream, and not closed.
+#[derive(Clone, Copy, Debug)]
+enum Claim {
+    Handshake,
+    Tunnel,
+}
+
+impl MockCandidates {
+    /// These upstreams, with no tunnels.
+    #[must_use]
+    pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
+        let members: Vec<_> = upstreams
+            .into_iter()
+            .map(|upstream| Arc::new(Member::new(upstream)))
+            .collect();
+        Self {
+            claims: members.iter().map(|_| Vec::new()).collect(),
+            members,
+        }
+    }
+
+    /// All of them, at this moment.
+    #[must_use]
+    pub fn candidates(&self) -> Candidates<'_> {
+        self.candidates_at(Instant::now())
+    }
+
+    /// Begins a handshake, which counts as a tunnel too, and does not end it.
+    pub fn shake_hands(&mut self, index: usize) {
+        let (Some(member), Some(claims)) = (self.members.get(index), self.claims.get_mut(index))
+        else {
+            return;
+        };
+        if member
+            .gate()
+            .enter(Visit::Tunnel, &Admission::new(), Instant::now())
+            .is_ok()
+        {
+            claims.push(Claim::Handshake);
+        }
+    }
+
+    /// Opens a tunnel.
+    pub fn open(&mut self, index: usize) {
+        self.shake_hands(index);
+        let (Some(member), Some(claims)) = (self.members.get(index), self.claims.get_mut(index))
+        else {
+            return;
+        };
+        if let Some(newest) = claims.last_mut() {
+            member.gate().leave_handshake();
+            *newest = Claim::Tunnel;
+        }
+    }
+
+    /// Ends the newest tunnel or handshake, if there is one.
+    pub fn close(&mut self, index: usize) {
+        let (Some(member), Some(claims)) = (self.members.get(index), self.claims.get_mut(index))
+        else {
+            return;
+        };
+        match claims.pop() {
+            Some(Claim::Handshake) => {
+                member.gate().leave_handshake();
+                member.gate().leave_tunnel();
+            }
+            Some(Claim::Tunnel) => member.gate().leave_tunnel(),
+            None => {}
+        }
+    }
+
+    /// Adds a sample to the smoothed latency.
+    pub fn sample_latency(&mut self, index: usize, sample: Duration) {
+        if let Some(member) = self.members.get(index) {
+            member.sample_latency(sample);
+        }
+    }
+
+    /// Begins a slow start now.
+    pub fn slow_start(&mut self, index: usize, takes: Duration) {
+        if let Some(member) = self.members.get(index) {
+            member.ramp_up(Instant::now(), takes);
+        }
+    }
+
+    pub(super) fn candidates_at(&self, now: Instant) -> Candidates<'_> {
+        Candidates::new(&self.members, now)
+    }
+}

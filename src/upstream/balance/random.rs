@@ -1,0 +1,73 @@
+//! By chance.
+
+use crate::http::head::RequestHead;
+
+use super::{Balance, Candidates};
+
+/// Takes an upstream at random, each as often as its [share](super::Candidate::effective_weight) says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Random {}
+
+impl Random {
+    /// By weight; where all weights are alike, evenly.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {}
+    }
+}
+
+impl Balance for Random {
+    fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
+        // A reservoir of one, in one pass: at each candidate the pick is replaced with a chance of
+        // its share in the whole so far. So the chance that it outlives a whole of `x` is
+        // `whole / x`, and one dice tells at which it is replaced.
+        let mut picked = None;
+        let (mut whole, mut replaced_above) = (0.0, 0.0);
+        for (index, candidate) in candidates.iter().enumerate() {
+            whole += candidate.effective_weight();
+            if whole > replaced_above {
+                picked = Some(index);
+                replaced_above = whole / (1.0 - fastrand::f64());
+            }
+        }
+        picked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::upstream::balance::testing::{assert_shares, picks, picks_of, trial};
+
+    #[test]
+    fn shares_are_as_the_weights() {
+        fastrand::seed(3);
+        let shares = picks(&Random::new(), &trial(&[5, 0, 1, 1, 3]), 100_000);
+        assert_shares(&shares, &[5., 0., 1., 1., 3.]);
+        let shares = picks(&Random::new(), &trial(&[1; 7]), 100_000);
+        assert_shares(&shares, &[1.; 7]);
+    }
+
+    #[test]
+    fn none_is_picked_where_none_is_wanted() {
+        assert_eq!(picks(&Random::new(), &trial(&[0, 0]), 10), [0, 0]);
+        assert!(picks(&Random::new(), &trial(&[]), 10).is_empty());
+    }
+
+    #[test]
+    fn a_slow_start_gets_a_growing_share() {
+        fastrand::seed(4);
+        let mut trial = trial(&[1, 2]);
+        trial.slow_start(1, Duration::from_secs(100));
+        let began = Instant::now();
+        for (after, share) in [(25, 0.5), (50, 1.0), (75, 1.5), (200, 2.0)] {
+            let candidates = trial.candidates_at(began + Duration::from_secs(after));
+            let picks = picks_of(&Random::new(), &candidates, 100_000);
+            assert_shares(&picks, &[1.0, share]);
+        }
+    }
+}

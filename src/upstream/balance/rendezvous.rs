@@ -1,0 +1,338 @@
+//! By hash.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::{hash::join, http::head::RequestHead, http::headers::ClientScheme};
+
+use super::{
+    AnyBalance, Balance, Candidate, Candidates, LeastTunnels,
+    request_key::{RequestKey, of_bytes},
+};
+
+/// Sends requests with the same key to the same upstream, by weighted rendezvous hashing.
+///
+/// Every upstream has a score for the key, out of the hash of both and its weight, and the highest
+/// wins. So all proxies with the same upstreams agree, in whatever order those are listed,
+/// without a word between them, and in every run: the hash is fixed (64-bit FNV-1a, then
+/// SplitMix64's finaliser) and goes by the upstream's [name](crate::Upstream::name). When an
+/// upstream is added only keys that it wins move, its share of all keys; when one goes only its
+/// own keys move, spread over the others. A slow start changes nothing.
+///
+/// Whoever can choose the key can choose the upstream.
+///
+/// A request without a key, or with an empty one, is left to another policy, [`LeastTunnels`]
+/// unless [`fallback`](Self::fallback) says otherwise.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Pool, balance::{Random, Rendezvous}, head::RequestHead};
+///
+/// // All that work on `/docs/17/…` meet on one upstream.
+/// let by_document = Rendezvous::by(|head: &RequestHead<'_>| {
+///     let document = head.path().strip_prefix("/docs/")?.split('/').next()?;
+///     Some(document.to_owned())
+/// });
+/// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?
+///     .balance(by_document.fallback(Random::new()));
+/// # let _ = pool;
+/// # Ok::<(), wsplice::connect::InvalidAddress>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Rendezvous {
+    key: RequestKey,
+    fallback: AnyBalance,
+}
+
+impl Rendezvous {
+    /// By the client's address, see [`RequestHead::client_ip`].
+    pub fn by_client_ip() -> Self {
+        Self::new(RequestKey::ClientIp)
+    }
+
+    /// By the first line of this header.
+    pub fn by_header(name: HeaderName) -> Self {
+        Self::new(RequestKey::Header(name))
+    }
+
+    /// By the first value of this field of the query, read as a form is: `?room=a+b` and
+    /// `?room=a%20b` have the same key. A value with a malformed escape is none.
+    pub fn by_query(name: &str) -> Self {
+        Self::new(RequestKey::Query(name.into()))
+    }
+
+    /// By the first cookie of this name.
+    pub fn by_cookie(name: &str) -> Self {
+        Self::new(RequestKey::Cookie(name.into()))
+    }
+
+    /// By the path, without the query, as [matchers read it](crate::head#the-path).
+    pub fn by_path() -> Self {
+        Self::new(RequestKey::Path)
+    }
+
+    /// By whatever the function finds in the request.
+    pub fn by<F, K>(key: F) -> Self
+    where
+        F: Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
+        K: AsRef<[u8]>,
+    {
+        Self::new(RequestKey::Custom(Arc::new(
+            move |request: &RequestHead<'_>| of_bytes(key(request)?.as_ref()),
+        )))
+    }
+
+    /// Who picks for requests without a key.
+    pub fn fallback(mut self, policy: impl Balance + 'static) -> Self {
+        self.fallback = AnyBalance::new(policy);
+        self
+    }
+
+    fn new(key: RequestKey) -> Self {
+        Self {
+            key,
+            fallback: AnyBalance::new(LeastTunnels::new()),
+        }
+    }
+}
+
+impl Balance for Rendezvous {
+    fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
+        match self.key.of(request) {
+            Some(key) => highest(candidates, key),
+            None => self.fallback.pick(candidates, request),
+        }
+    }
+
+    /// The fallback's, where that one picks.
+    fn response_header(
+        &self,
+        picked: &Candidate<'_>,
+        request: &RequestHead<'_>,
+        scheme: ClientScheme,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        match self.key.of(request) {
+            Some(_) => None,
+            None => self.fallback.response_header(picked, request, scheme),
+        }
+    }
+}
+
+fn highest(candidates: &Candidates<'_>, key: u64) -> Option<usize> {
+    let mut highest: Option<(usize, Score, f64)> = None;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let score = Score {
+            hash: join(key, candidate.name_hash()),
+            weight: candidate.weight(),
+        };
+        let is_higher = highest.is_none_or(|(_, highest, value)| score.beats(highest, value));
+        if candidate.is_wanted() && is_higher {
+            highest = Some((index, score, score.value()));
+        }
+    }
+    highest.map(|(index, ..)| index)
+}
+
+#[derive(Clone, Copy)]
+struct Score {
+    hash: u64,
+    weight: u32,
+}
+
+impl Score {
+    /// Whether it is higher than `other`, which has this value.
+    fn beats(self, other: Self, value: f64) -> bool {
+        if self.weight == other.weight {
+            // The same order as that of the values, without logarithms.
+            return self.hash > other.hash;
+        }
+        // -ln(x) >= 1 - x, so most are out without a logarithm; the factor is for rounding.
+        let most = f64::from(self.weight) / (1.0 - self.fraction());
+        most * (1.0 + 1e-9) > value && self.value() > value
+    }
+
+    /// Of independent such values the highest is each one's with a probability in proportion to
+    /// its weight: an exponential race, upside down.
+    fn value(self) -> f64 {
+        f64::from(self.weight) / -self.fraction().ln()
+    }
+
+    /// 52 bits of the hash, and a half more so that it lies between 0 and 1 and is neither.
+    fn fraction(self) -> f64 {
+        ((self.hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        Upstream,
+        upstream::balance::{
+            First, MockCandidates,
+            testing::{Marked, assert_shares, named, picks},
+        },
+    };
+
+    const KEYS: usize = 100_000;
+
+    /// The name of the upstream that each of the keys goes to.
+    fn homes(upstreams: &[Upstream]) -> Vec<String> {
+        let trial = MockCandidates::of(upstreams.iter().cloned());
+        let candidates = trial.candidates();
+        let policy = Rendezvous::by_query("k");
+        let home = |key: usize| {
+            let request = http::Request::get(format!("/?k=user-{key}"))
+                .body(())
+                .unwrap();
+            let index = policy
+                .pick(&candidates, &RequestHead::from(&request))
+                .unwrap();
+            candidates.get(index).unwrap().name().to_owned()
+        };
+        (0..KEYS).map(home).collect()
+    }
+
+    fn shares(homes: &[String], upstreams: &[Upstream]) -> Vec<usize> {
+        let of = |upstream: &Upstream| homes.iter().filter(|home| *home == upstream.name()).count();
+        upstreams.iter().map(of).collect()
+    }
+
+    fn upstreams(count: usize) -> Vec<Upstream> {
+        (0..count)
+            .map(|index| named(&format!("10.0.0.{index}")))
+            .collect()
+    }
+
+    #[test]
+    fn keys_are_spread_as_the_weights_say() {
+        let upstreams: Vec<_> = [1, 2, 0, 5, 2]
+            .into_iter()
+            .zip(upstreams(5))
+            .map(|(weight, upstream)| upstream.weight(weight))
+            .collect();
+        let shares = shares(&homes(&upstreams), &upstreams);
+        assert_shares(&shares, &[1., 2., 0., 5., 2.]);
+    }
+
+    #[test]
+    fn alike_upstreams_get_alike_many_keys() {
+        let upstreams = upstreams(10);
+        assert_shares(&shares(&homes(&upstreams), &upstreams), &[1.; 10]);
+    }
+
+    #[test]
+    fn adding_one_moves_its_share_and_only_to_it() {
+        for count in [2, 5, 20] {
+            let all = upstreams(count);
+            let before = homes(&all[1..]);
+            let after = homes(&all);
+            let moved = before
+                .iter()
+                .zip(&after)
+                .filter(|(before, after)| before != after);
+            let mut moves = 0;
+            for (_, after) in moved {
+                assert_eq!(after, all[0].name());
+                moves += 1;
+            }
+            let bound = KEYS / count + KEYS * 2 / 100;
+            assert!(
+                moves > KEYS / count / 2 && moves <= bound,
+                "{moves} of {bound}"
+            );
+        }
+    }
+
+    #[test]
+    fn removing_one_or_taking_its_weight_moves_only_its_own() {
+        let all = upstreams(6);
+        let before = homes(&all);
+        let removed = [&all[..2], &all[3..]].concat();
+        let mut weightless = all.clone();
+        weightless[2] = all[2].clone().weight(0);
+        let after = homes(&removed);
+        assert_eq!(after, homes(&weightless));
+        for (before, after) in before.iter().zip(&after) {
+            assert!(before == after || before == all[2].name());
+        }
+        let heirs = shares(
+            &before
+                .iter()
+                .zip(after)
+                .filter(|(before, _)| *before == all[2].name())
+                .map(|(_, after)| after)
+                .collect::<Vec<_>>(),
+            &removed,
+        );
+        assert_shares(&heirs, &[1.; 5]);
+    }
+
+    #[test]
+    fn the_order_of_the_upstreams_does_not_matter() {
+        let mut upstreams = upstreams(7);
+        upstreams[3] = upstreams[3].clone().weight(3);
+        let before = homes(&upstreams);
+        upstreams.reverse();
+        upstreams.swap(1, 4);
+        assert_eq!(before, homes(&upstreams));
+    }
+
+    /// Changing one of these would send the clients of a fleet that is being updated to and fro.
+    #[test]
+    fn picks_are_the_same_in_every_release() {
+        let homes = homes(&upstreams(5));
+        let first: Vec<_> = homes[..12].iter().map(|home| &home[7..8]).collect();
+        assert_eq!(first.concat(), "202211414112");
+    }
+
+    #[test]
+    fn neither_tunnels_nor_a_slow_start_move_a_key() {
+        let request = http::Request::get("/")
+            .header("x-room", "blue")
+            .body(())
+            .unwrap();
+        let head = RequestHead::from(&request);
+        let policy = Rendezvous::by_header(HeaderName::from_static("x-room"));
+        let mut trial = MockCandidates::of(upstreams(5));
+        let home = policy.pick(&trial.candidates(), &head).unwrap();
+        trial.open(home);
+        trial.slow_start(home, Duration::from_secs(100));
+        assert_eq!(policy.pick(&trial.candidates(), &head), Some(home));
+    }
+
+    #[test]
+    fn without_a_key_the_fallback_picks_and_marks() {
+        let trial = MockCandidates::of(upstreams(3));
+        let policy = Rendezvous::by(|_: &RequestHead<'_>| None::<String>);
+        fastrand::seed(15);
+        assert_shares(&picks(&policy, &trial, KEYS), &[1.; 3]);
+        let policy = policy.fallback(First::new());
+        assert_eq!(picks(&policy, &trial, 9), [9, 0, 0]);
+        let empty = Rendezvous::by(|_: &RequestHead<'_>| Some("")).fallback(First::new());
+        assert_eq!(picks(&empty, &trial, 9), [9, 0, 0]);
+
+        let request = http::Request::new(());
+        let head = RequestHead::from(&request);
+        let picked = trial.candidates().get(0).unwrap();
+        let mark = |policy: Rendezvous| {
+            let policy = policy.fallback(Marked("m"));
+            policy.response_header(&picked, &head, ClientScheme::Http)
+        };
+        assert!(mark(empty).is_some());
+        assert!(mark(Rendezvous::by_path()).is_none());
+    }
+
+    #[test]
+    fn none_is_picked_where_none_is_wanted() {
+        let policy = Rendezvous::by_path();
+        let weightless = upstreams(3).into_iter().map(|upstream| upstream.weight(0));
+        assert_eq!(picks(&policy, &MockCandidates::of(weightless), 9), [0, 0, 0]);
+        assert!(picks(&policy, &MockCandidates::of([]), 9).is_empty());
+    }
+}

@@ -1,0 +1,252 @@
+//! The policy.
+
+use std::{fmt, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::SET_COOKIE};
+
+use crate::{
+    upstream::balance::{AnyBalance, Balance, Candidate, Candidates, LeastTunnels, cookies},
+    http::head::RequestHead,
+    http::headers::ClientScheme,
+};
+
+use super::{
+    settings::{InvalidSticky, SameSite, Secure, Settings},
+    token::Tokens,
+};
+
+/// Sends a client that comes back to the upstream that it had before, by a cookie.
+///
+/// The cookie names the upstream by an HMAC-SHA-256 of its [name](crate::Upstream::name): it
+/// tells a client nothing, and a client cannot make one for an upstream of its choice. One that is
+/// forged, of another key, or names an upstream that is gone or cannot be used counts as none.
+/// Then another policy picks, [`LeastTunnels`] unless [`fallback`](Self::fallback) says
+/// otherwise, and the answer sets a new cookie, be it the 101 or the upstream's refusal.
+///
+/// It is set with `Path=/`, `HttpOnly`, `SameSite=Lax` and, where the client speaks TLS as far as
+/// the proxy knows, with `Secure`. Upstreams get to see it among the client's other cookies.
+///
+/// All proxies that have the same key know each other's cookies; a new key makes all of them void.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Pool, balance::Sticky};
+///
+/// # let secret = [7; 32];
+/// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?
+///     .balance(Sticky::new("upstream", secret)?);
+///
+/// assert!(Sticky::new("upstream", "too short").is_err());
+/// # let _ = pool;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Sticky {
+    settings: Settings,
+    tokens: Tokens,
+    fallback: AnyBalance,
+}
+
+/// RFC 2104 §3 discourages keys that are shorter than the hash.
+const SHORTEST_KEY: usize = 32;
+
+/// How many cookies of the name are looked at. A browser sends one; each costs two HMACs.
+const MOST_COOKIES: usize = 4;
+
+impl Sticky {
+    /// A cookie of this name, under this secret key: at least 32 bytes from a good source of
+    /// randomness.
+    ///
+    /// # Errors
+    ///
+    /// When the name is no cookie's, or the key too short.
+    pub fn new(cookie: &str, key: impl AsRef<[u8]>) -> Result<Self, InvalidSticky> {
+        let settings = Settings::new(cookie)?;
+        let key = key.as_ref();
+        if key.len() < SHORTEST_KEY {
+            return Err(InvalidSticky::Key(key.len()));
+        }
+        let tokens = Tokens::new(key).ok_or(InvalidSticky::Key(key.len()))?;
+        Ok(Self {
+            settings,
+            tokens,
+            fallback: AnyBalance::new(LeastTunnels::new()),
+        })
+    }
+
+    /// Who picks where no cookie names an upstream that can be used.
+    pub fn fallback(mut self, policy: impl Balance + 'static) -> Self {
+        self.fallback = AnyBalance::new(policy);
+        self
+    }
+
+    /// Which requests of other sites browsers send the cookie with; [`SameSite::Lax`].
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.settings.same_site = same_site;
+        self
+    }
+
+    /// Sets `Secure` also where the proxy does not know that the client speaks TLS.
+    pub fn always_secure(mut self) -> Self {
+        self.settings.secure = Secure::Always;
+        self
+    }
+
+    /// How long browsers keep the cookie, in whole seconds from when it was set; by default until
+    /// they are closed.
+    pub fn max_age(mut self, max_age: impl Into<Option<Duration>>) -> Self {
+        self.settings.max_age = max_age.into();
+        self
+    }
+
+    fn tokens_in<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+        cookies::values(headers, &self.settings.name).take(MOST_COOKIES)
+    }
+}
+
+impl Balance for Sticky {
+    fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
+        self.tokens_in(request.headers())
+            .find_map(|token| self.tokens.find(token, candidates))
+            .or_else(|| self.fallback.pick(candidates, request))
+    }
+
+    /// The cookie, where the request does not have it already.
+    fn response_header(
+        &self,
+        picked: &Candidate<'_>,
+        request: &RequestHead<'_>,
+        scheme: ClientScheme,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let mut tokens = self.tokens_in(request.headers());
+        if tokens.any(|token| self.tokens.is_naming(token, picked)) {
+            return None;
+        }
+        let line = self.settings.line(&self.tokens.naming(picked), scheme)?;
+        Some((SET_COOKIE, line))
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for Sticky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sticky")
+            .field("settings", &self.settings)
+            .field("fallback", &self.fallback)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::balance::{
+        First, MockCandidates,
+        testing::{assert_shares, picks, trial},
+    };
+
+    const HTTP: ClientScheme = ClientScheme::Http;
+
+    fn sticky(key: u8) -> Sticky {
+        Sticky::new("up", [key; 32]).unwrap()
+    }
+
+    fn second(_: &Candidates<'_>, _: &RequestHead<'_>) -> Option<usize> {
+        Some(1)
+    }
+
+    /// What is picked for a request with this `Cookie` line, and what the answer sets.
+    fn answer(policy: &Sticky, trial: &MockCandidates, cookie: &str) -> (usize, Option<String>) {
+        let request = http::Request::get("/")
+            .header("cookie", cookie)
+            .body(())
+            .unwrap();
+        let head = RequestHead::from(&request);
+        let index = policy.pick(&trial.candidates(), &head).unwrap();
+        let picked = trial.candidates().get(index).unwrap();
+        let set = policy
+            .response_header(&picked, &head, HTTP)
+            .map(|(name, line)| {
+                assert_eq!(name, SET_COOKIE);
+                let line = line.to_str().unwrap();
+                line.split(';').next().unwrap().to_owned()
+            });
+        (index, set)
+    }
+
+    #[test]
+    fn a_client_that_comes_back_finds_its_upstream() {
+        let trial = trial(&[1, 1, 1]);
+        let policy = sticky(1).fallback(second);
+        let (index, set) = answer(&policy, &trial, "");
+        assert_eq!(index, 1);
+        let cookie = format!("a=b; {}; c=d", set.unwrap());
+        let elsewhere = sticky(1).fallback(First::new());
+        assert_eq!(answer(&elsewhere, &trial, &cookie), (1, None));
+    }
+
+    #[test]
+    fn a_cookie_that_names_nobody_is_replaced() {
+        let trial = trial(&[1, 1]);
+        let good = answer(&sticky(1).fallback(second), &trial, "").1.unwrap();
+        let of_another_key = answer(&sticky(2).fallback(second), &trial, "").1.unwrap();
+        let truncated = &good[..good.len() - 1];
+        for bad in [
+            "up=",
+            "up",
+            "up=u1:80",
+            &of_another_key,
+            truncated,
+            &good.to_uppercase(),
+        ] {
+            let (index, set) = answer(&sticky(1).fallback(First::new()), &trial, bad);
+            assert_eq!(index, 0, "{bad}");
+            assert!(set.unwrap().starts_with("up="), "{bad}");
+        }
+    }
+
+    #[test]
+    fn where_the_upstream_is_gone_another_is_named() {
+        let cookie = answer(&sticky(1).fallback(second), &trial(&[1, 1]), "")
+            .1
+            .unwrap();
+        for fewer in [trial(&[1]), trial(&[1, 0])] {
+            let policy = sticky(1);
+            let (index, set) = answer(&policy, &fewer, &cookie);
+            assert_eq!(index, 0);
+            let set = set.unwrap();
+            assert_ne!(set, cookie);
+            assert_eq!(answer(&policy, &fewer, &set), (0, None));
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_that_names_one_is_taken() {
+        let trial = trial(&[1, 1]);
+        let policy = sticky(1).fallback(First::new());
+        let of_second = answer(&sticky(1).fallback(second), &trial, "").1.unwrap();
+        let of_first = answer(&policy, &trial, "").1.unwrap();
+        let cookies = format!("up=x; {of_second}; {of_first}");
+        assert_eq!(answer(&policy, &trial, &cookies), (1, None));
+        let flood = "up=x; ".repeat(MOST_COOKIES) + &of_second;
+        assert_eq!(answer(&policy, &trial, &flood).0, 0);
+    }
+
+    #[test]
+    fn new_clients_are_spread_by_the_fallback() {
+        fastrand::seed(16);
+        let trial = trial(&[1, 0, 1, 1]);
+        assert_shares(&picks(&sticky(1), &trial, 100_000), &[1., 0., 1., 1.]);
+    }
+
+    #[test]
+    fn a_short_key_is_refused_and_none_is_shown() {
+        assert_eq!(Sticky::new("up", "").unwrap_err(), InvalidSticky::Key(0));
+        let error = Sticky::new("up", [7; 31]).unwrap_err();
+        assert!(error.to_string().contains("31"), "{error}");
+        let shown = format!("{:?}", Sticky::new("up", "k".repeat(32)).unwrap());
+        assert!(shown.contains("up") && !shown.contains("kkk"), "{shown}");
+    }
+}

@@ -1,0 +1,223 @@
+//! What the cookie says.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::upstream::balance::{Candidate, Candidates};
+
+/// Makes tokens that name an upstream, and reads them.
+///
+/// A token is `mac || sealed`, in hexadecimal digits:
+///
+/// - `mac`, 32 bytes: HMAC-SHA-256 (RFC 2104) of the upstream's name. It alone decides whom the
+///   token names, and is compared in constant time.
+/// - `sealed`, 8 bytes: the hash of the name, under a pad that is derived from `mac`. It finds
+///   the upstream whose name to verify without an HMAC for every upstream of the pool. It is no
+///   secret worth guarding from a forger: a right hash with a wrong `mac` names nobody.
+///
+/// Without the key a token tells nothing of the name: both parts look random, since every name has
+/// a pad of its own. All proxies with the same key make the same tokens.
+#[derive(Clone)]
+pub(super) struct Tokens {
+    keyed: Hmac<Sha256>,
+}
+
+const MAC: usize = 32;
+const SEALED: usize = 8;
+const TOKEN: usize = MAC + SEALED;
+
+impl Tokens {
+    /// `None` where HMAC does not take the key; it takes keys of any length.
+    pub(super) fn new(key: &[u8]) -> Option<Self> {
+        let keyed = Hmac::new_from_slice(key).ok()?;
+        Some(Self { keyed })
+    }
+
+    /// The token that names this upstream: 80 hexadecimal digits, in lower case.
+    pub(super) fn naming(&self, candidate: &Candidate<'_>) -> String {
+        let mac: [u8; MAC] = self.mac_of(candidate.name()).finalize().into_bytes().into();
+        let sealed = candidate.name_hash() ^ self.pad(&mac);
+        encode(mac.into_iter().chain(sealed.to_be_bytes()))
+    }
+
+    /// Where the candidate is that the token names.
+    pub(super) fn find(&self, token: &[u8], candidates: &Candidates<'_>) -> Option<usize> {
+        let (mac, sealed) = decode(token)?;
+        let hash = sealed ^ self.pad(&mac);
+        candidates.iter().position(|candidate| {
+            candidate.name_hash() == hash
+                && candidate.is_wanted()
+                && self.mac_of(candidate.name()).verify_slice(&mac).is_ok()
+        })
+    }
+
+    /// Whether the token names this one.
+    pub(super) fn is_naming(&self, token: &[u8], candidate: &Candidate<'_>) -> bool {
+        decode(token).is_some_and(|(mac, sealed)| {
+            candidate.name_hash() == sealed ^ self.pad(&mac)
+                && self.mac_of(candidate.name()).verify_slice(&mac).is_ok()
+        })
+    }
+
+    fn mac_of(&self, name: &str) -> Hmac<Sha256> {
+        self.keyed
+            .clone()
+            .chain_update(b"upstream\0")
+            .chain_update(name)
+    }
+
+    fn pad(&self, mac: &[u8; MAC]) -> u64 {
+        let keyed = self.keyed.clone();
+        let pad = keyed.chain_update(b"pad\0").chain_update(mac).finalize();
+        let pad: [u8; MAC] = pad.into_bytes().into();
+        first_eight(&pad)
+    }
+}
+
+fn first_eight(bytes: &[u8]) -> u64 {
+    let eight = bytes.iter().take(SEALED);
+    eight.fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn encode(bytes: impl Iterator<Item = u8>) -> String {
+    let digits = bytes.flat_map(|byte| [byte >> 4, byte & 0x0F]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
+fn decode(token: &[u8]) -> Option<([u8; MAC], u64)> {
+    if token.len() != 2 * TOKEN {
+        return None;
+    }
+    let mut bytes = [0; TOKEN];
+    for (byte, digits) in bytes.iter_mut().zip(token.chunks_exact(2)) {
+        for digit in digits {
+            *byte = *byte << 4 | digit_of(*digit)?;
+        }
+    }
+    let (mac, sealed) = bytes.split_first_chunk()?;
+    Some((*mac, first_eight(sealed)))
+}
+
+/// One spelling only: no capitals.
+const fn digit_of(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::upstream::balance::testing::trial;
+
+    fn tokens(key: u8) -> Tokens {
+        Tokens::new(&[key; 32]).unwrap()
+    }
+
+    fn token_of(key: u8, index: usize) -> String {
+        let trial = trial(&[1, 1, 1]);
+        let candidate = trial.candidates().get(index).unwrap();
+        tokens(key).naming(&candidate)
+    }
+
+    fn found(token: &[u8]) -> Option<usize> {
+        tokens(1).find(token, &trial(&[1, 1, 1]).candidates())
+    }
+
+    #[test]
+    fn a_token_names_its_upstream_and_no_other() {
+        for index in 0..3 {
+            let token = token_of(1, index);
+            assert_eq!(found(token.as_bytes()), Some(index));
+            let trial = trial(&[1, 1, 1]);
+            let named = |at| {
+                let candidate = trial.candidates().get(at).unwrap();
+                tokens(1).is_naming(token.as_bytes(), &candidate)
+            };
+            assert_eq!(
+                [named(0), named(1), named(2)],
+                [0, 1, 2].map(|at| at == index)
+            );
+        }
+    }
+
+    #[test]
+    fn the_mac_is_hmac_sha_256_of_the_name() {
+        // Of "upstream\0u0:80" under 32 bytes of 0x01, by another implementation.
+        let wanted = "91f56377d73ef0221131430e457ec74179adc226d0f0ca306d4204e0760fa62f";
+        assert_eq!(token_of(1, 0)[..64], *wanted);
+    }
+
+    #[test]
+    fn every_changed_digit_makes_it_name_nobody() {
+        let token = token_of(1, 1).into_bytes();
+        for at in 0..token.len() {
+            for digit in *b"0f" {
+                let mut forged = token.clone();
+                forged[at] = if forged[at] == digit { b'7' } else { digit };
+                if forged != token {
+                    assert_eq!(found(&forged), None, "{at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn truncated_extended_and_respelled_it_names_nobody() {
+        let token = token_of(1, 1);
+        for length in 0..token.len() {
+            assert_eq!(found(&token.as_bytes()[..length]), None, "{length}");
+        }
+        assert_eq!(found(format!("{token}0").as_bytes()), None);
+        assert_eq!(found(format!("{token}00").as_bytes()), None);
+        assert_eq!(found(token.to_uppercase().as_bytes()), None);
+    }
+
+    #[test]
+    fn a_token_of_another_key_names_nobody() {
+        assert_ne!(token_of(1, 1), token_of(2, 1));
+        assert_eq!(found(token_of(2, 1).as_bytes()), None);
+    }
+
+    #[test]
+    fn one_upstreams_mac_does_not_go_with_anothers_hash() {
+        let (one, other) = (token_of(1, 0), token_of(1, 1));
+        let spliced = format!("{}{}", &one[..2 * MAC], &other[2 * MAC..]);
+        assert_eq!(found(spliced.as_bytes()), None);
+    }
+
+    #[test]
+    fn who_is_gone_or_weightless_is_not_found() {
+        let token = token_of(1, 2);
+        let fewer = trial(&[1, 1]);
+        assert_eq!(tokens(1).find(token.as_bytes(), &fewer.candidates()), None);
+        let weightless = trial(&[1, 1, 0]);
+        assert_eq!(
+            tokens(1).find(token.as_bytes(), &weightless.candidates()),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_text_names_anybody(
+            text in proptest::collection::vec(any::<u8>(), 0..100),
+            digits in "[0-9a-f]{80}",
+        ) {
+            prop_assert_eq!(found(&text), None);
+            prop_assert_eq!(found(digits.as_bytes()), None);
+        }
+
+        #[test]
+        fn digits_survive(mac in any::<[u8; MAC]>(), sealed in any::<u64>()) {
+            let text = encode(mac.into_iter().chain(sealed.to_be_bytes()));
+            prop_assert_eq!(decode(text.as_bytes()), Some((mac, sealed)));
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! In turn, by weight.
+
+use std::{
+    collections::HashMap,
+    slice::IterMut,
+    sync::{Mutex, PoisonError},
+};
+
+use crate::http::head::RequestHead;
+
+use super::{Balance, Candidate, Candidates};
+
+/// Takes the upstreams in turn, each as often as its weight says, and well mixed: weights of 5, 1
+/// and 1 give `a a b a c a a`, as in nginx.
+///
+/// Of any W picks in a row, W being the sum of the weights in lowest terms, each upstream gets
+/// exactly its weight, as long as the upstreams stay the same. One that cannot be used for a
+/// while keeps its place. In a slow start an upstream weighs less.
+///
+/// A pick goes over all upstreams under a lock; for thousands of them take [`Random`](super::Random).
+#[derive(Debug, Default)]
+pub struct WeightedRoundRobin {
+    credits: Mutex<Vec<Credit>>,
+}
+
+/// What an upstream has saved up. In the order of the candidates, but there may be more: those
+/// that were left out this time.
+#[derive(Debug)]
+struct Credit {
+    name_hash: u64,
+    saved: i64,
+    /// What it got in the round that is under way.
+    earned: i64,
+}
+
+impl WeightedRoundRobin {
+    /// Begins with the heaviest upstream.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            credits: Mutex::new(Vec::new()),
+        }
+    }
+}
+
+impl Balance for WeightedRoundRobin {
+    fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
+        let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
+        match round(&mut credits, candidates) {
+            Round::Paid(picked) => picked,
+            Round::Unknown => {
+                *credits = carried_over(&credits, candidates);
+                match round(&mut credits, candidates) {
+                    Round::Paid(picked) => picked,
+                    // Every candidate has a credit now.
+                    Round::Unknown => None,
+                }
+            }
+        }
+    }
+}
+
+/// What came of a round.
+enum Round {
+    /// This one has paid for it, if there was anyone to.
+    Paid(Option<usize>),
+    /// A candidate has no credit, or not in its order; it is as if the round had not been.
+    Unknown,
+}
+
+/// Smooth weighted round robin: all earn their weight, and the richest pays for the whole round.
+fn round(credits: &mut [Credit], candidates: &Candidates<'_>) -> Round {
+    let count = credits.len();
+    let (mut whole, mut most) = (0, i64::MIN);
+    let mut richest = None;
+    let mut rest = credits.iter_mut();
+    for (index, candidate) in candidates.iter().enumerate() {
+        let Some(credit) = next_of(&mut rest, candidate.name_hash()) else {
+            undo(credits);
+            return Round::Unknown;
+        };
+        if !candidate.is_wanted() {
+            continue;
+        }
+        credit.earned = weight(&candidate);
+        credit.saved += credit.earned;
+        whole += credit.earned;
+        if credit.saved > most {
+            most = credit.saved;
+            richest = Some((index, count - rest.len() - 1));
+        }
+    }
+    Round::Paid(richest.map(|(index, at)| {
+        credits[at].saved -= whole;
+        index
+    }))
+}
+
+/// The next credit of this name; those before it were left out this time, and earn nothing.
+fn next_of<'a>(rest: &mut IterMut<'a, Credit>, name_hash: u64) -> Option<&'a mut Credit> {
+    for credit in rest {
+        credit.earned = 0;
+        if credit.name_hash == name_hash {
+            return Some(credit);
+        }
+    }
+    None
+}
+
+fn undo(credits: &mut [Credit]) {
+    for credit in credits {
+        credit.saved -= credit.earned;
+    }
+}
+
+fn carried_over(credits: &[Credit], candidates: &Candidates<'_>) -> Vec<Credit> {
+    let saved: HashMap<_, _> = credits
+        .iter()
+        .map(|credit| (credit.name_hash, credit.saved))
+        .collect();
+    candidates
+        .iter()
+        .map(|candidate| Credit {
+            name_hash: candidate.name_hash(),
+            saved: saved.get(&candidate.name_hash()).copied().unwrap_or(0),
+            earned: 0,
+        })
+        .collect()
+}
+
+/// In hundredths, for the sake of slow starts.
+fn weight(candidate: &Candidate<'_>) -> i64 {
+    if candidate.is_ready() {
+        return i64::from(candidate.weight()) * 100;
+    }
+    ((candidate.effective_weight() * 100.0 + 0.5) as i64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::upstream::balance::{
+        MockCandidates,
+        testing::{assert_shares, named, picks, picks_of, trial},
+    };
+
+    fn sequence(weights: &[u32], times: usize) -> Vec<usize> {
+        let (policy, trial) = (WeightedRoundRobin::new(), trial(weights));
+        let request = http::Request::new(());
+        let head = RequestHead::from(&request);
+        let picks = (0..times).map(|_| policy.pick(&trial.candidates(), &head).unwrap());
+        picks.collect()
+    }
+
+    #[test]
+    fn the_heavy_are_interleaved_with_the_light() {
+        assert_eq!(sequence(&[5, 1, 1], 7), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(sequence(&[1, 1], 4), [0, 1, 0, 1]);
+        assert_eq!(sequence(&[100, 0, 100], 4), [0, 2, 0, 2]);
+        assert_eq!(sequence(&[100, 99], 6), [0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn shares_are_as_the_weights() {
+        let policy = WeightedRoundRobin::new();
+        let picks = picks(&policy, &trial(&[5, 0, 1, 4]), 100_000);
+        assert_eq!(picks, [50_000, 0, 10_000, 40_000]);
+    }
+
+    #[test]
+    fn none_is_picked_where_none_is_wanted() {
+        let policy = WeightedRoundRobin::new();
+        assert_eq!(picks(&policy, &trial(&[0, 0]), 10), [0, 0]);
+        assert!(picks(&policy, &trial(&[]), 10).is_empty());
+    }
+
+    #[test]
+    fn huge_weights_do_not_overflow() {
+        let weights = vec![u32::MAX; 999];
+        let picks = picks(&WeightedRoundRobin::new(), &trial(&weights), 999);
+        assert_eq!(picks, [1; 999]);
+        let mut weights = weights;
+        weights.push(u32::MAX - 1);
+        assert_eq!(sequence(&weights, 100).len(), 100);
+    }
+
+    #[test]
+    fn the_left_out_keep_their_place() {
+        let (policy, all) = (WeightedRoundRobin::new(), trial(&[1, 1, 1]));
+        assert_eq!(picks(&policy, &all, 1), [1, 0, 0]);
+        let others = MockCandidates::of([named("u1"), named("u2")]);
+        assert_eq!(picks(&policy, &others, 1), [1, 0]);
+        assert_eq!(picks(&policy, &all, 1), [0, 0, 1]);
+        assert_eq!(picks(&policy, &all, 3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn who_is_new_or_moved_joins_in_and_the_others_keep_theirs() {
+        let policy = WeightedRoundRobin::new();
+        assert_eq!(picks(&policy, &trial(&[1, 1]), 1), [1, 0]);
+        let reordered = MockCandidates::of([named("u2"), named("u1"), named("u0")]);
+        assert_eq!(picks(&policy, &reordered, 1), [0, 1, 0]);
+        assert_eq!(picks(&policy, &reordered, 1), [1, 0, 0]);
+        assert_eq!(picks(&policy, &reordered, 99_999), [33_333; 3]);
+    }
+
+    #[test]
+    fn many_threads_share_the_turns_by_weight() {
+        let (policy, trial) = (WeightedRoundRobin::new(), trial(&[1, 2, 1]));
+        let run = || picks(&policy, &trial, 10_000);
+        let of_threads = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+            let picks = threads.into_iter().map(|thread| thread.join().unwrap());
+            picks.collect::<Vec<_>>()
+        });
+        let sum = |index: usize| of_threads.iter().map(|picks| picks[index]).sum::<usize>();
+        assert_eq!([sum(0), sum(1), sum(2)], [10_000, 20_000, 10_000]);
+    }
+
+    #[test]
+    fn a_slow_start_gets_a_growing_share() {
+        let mut trial = trial(&[3, 1]);
+        trial.slow_start(0, Duration::from_secs(100));
+        let began = Instant::now();
+        let policy = WeightedRoundRobin::new();
+        for (after, share) in [(10, 0.3), (50, 1.5), (90, 2.7), (200, 3.0)] {
+            let candidates = trial.candidates_at(began + Duration::from_secs(after));
+            let picks = picks_of(&policy, &candidates, 100_000);
+            assert_shares(&picks, &[share, 1.0]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn in_any_lap_each_gets_its_weight_and_never_waits_long(
+            weights in proptest::collection::vec(0..20_u32, 1..8),
+            skip in 0..50_usize,
+        ) {
+            let whole: u32 = weights.iter().sum();
+            prop_assume!(whole > 0);
+            let lap = whole as usize;
+            let sequence = sequence(&weights, skip + 3 * lap);
+            let window = &sequence[skip..];
+            for (index, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0) {
+                let here: Vec<_> = (0..window.len()).filter(|at| window[*at] == index).collect();
+                prop_assert_eq!(here.len(), 3 * *weight as usize);
+                let longest = here.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+                prop_assert!(
+                    longest <= 2 * lap.div_ceil(*weight as usize),
+                    "{} waits {} of {}: {:?}", index, longest, lap, window
+                );
+            }
+        }
+    }
+}

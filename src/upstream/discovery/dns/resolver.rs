@@ -1,0 +1,332 @@
+//! Lookups by hickory.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    net::{NetError, runtime::TokioRuntimeProvider},
+    proto::rr::{Name, RData, Record, RecordType},
+    system_conf::read_system_conf,
+};
+
+use crate::{upstream::discovery::DiscoverError, error::BoxError};
+
+use super::{
+    lookup::{IpVersion, LookingUp, Lookup},
+    name::DnsName,
+    records::{Answer, Service},
+};
+
+/// Asks DNS servers: those of the system, or given ones.
+///
+/// By UDP, and by TCP where an answer does not fit. Cheap to clone.
+///
+/// It is also a [`Resolve`](crate::connect::Resolve), and may stand in for the system's resolver
+/// wherever a name is connected to: it keeps no thread waiting, and remembers addresses for as long
+/// as their records are good. Discovery remembers nothing: it is told what is true now.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{connect::Connector, discovery::DnsResolver};
+///
+/// let connector = Connector::new().resolver(DnsResolver::system());
+/// # let _ = connector;
+/// ```
+#[derive(Clone)]
+pub struct DnsResolver {
+    servers: Servers,
+    /// Made when first needed, and again after a failure: the system's settings may have changed.
+    client: Arc<Mutex<Option<Arc<Client>>>>,
+}
+
+#[derive(Clone, Debug)]
+enum Servers {
+    System,
+    Given(Arc<[SocketAddr]>),
+}
+
+/// Whether an answer may come from memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Memory {
+    /// No: what is true now.
+    None,
+    /// For as long as its records are good.
+    Ttl,
+}
+
+/// Resolvers made of settings.
+struct Client {
+    fresh: TokioResolver,
+    remembering: TokioResolver,
+    search: Vec<Name>,
+    ndots: usize,
+}
+
+impl DnsResolver {
+    /// The servers, search domains and options in `/etc/resolv.conf`, and the names in
+    /// `/etc/hosts`, or what there is in their place on other systems. They are read at the first
+    /// lookup, and again after one has failed.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::of(Servers::System)
+    }
+
+    /// These servers, and nothing of the system's settings: no search domains, no names in files.
+    #[must_use]
+    pub fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self::of(Servers::Given(servers.into_iter().collect()))
+    }
+
+    fn of(servers: Servers) -> Self {
+        Self {
+            servers,
+            client: Arc::default(),
+        }
+    }
+
+    pub(super) async fn lookup<T>(
+        &self,
+        name: &DnsName,
+        kind: RecordType,
+        memory: Memory,
+        read: fn(&RData) -> Option<T>,
+    ) -> Result<Answer<T>, DiscoverError> {
+        let failed = |error: BoxError| DiscoverError::failed(format!("{kind} of {name}: {error}"));
+        let client = self.client().map_err(failed)?;
+        // Who connects gives up for reasons of its own.
+        let distrust = matches!(memory, Memory::None).then(|| Distrust(self));
+        match client.lookup(name, kind, memory).await {
+            Ok(records) => {
+                std::mem::forget(distrust);
+                let found: Vec<_> = records.iter().filter_map(|it| read(&it.data)).collect();
+                if found.is_empty() {
+                    return Err(DiscoverError::NoRecords {
+                        name: name.as_str().into(),
+                    });
+                }
+                let ttl = records.iter().map(|record| record.ttl).min();
+                Ok(Answer {
+                    records: found,
+                    ttl: Duration::from_secs(ttl.unwrap_or_default().into()),
+                })
+            }
+            Err(error) => {
+                self.distrust();
+                Err(failed(error.into()))
+            }
+        }
+    }
+
+    pub(super) async fn ips(
+        &self,
+        name: &DnsName,
+        version: IpVersion,
+        memory: Memory,
+    ) -> Result<Answer<IpAddr>, DiscoverError> {
+        let kind = match version {
+            IpVersion::V4 => RecordType::A,
+            IpVersion::V6 => RecordType::AAAA,
+        };
+        self.lookup(name, kind, memory, |data| match data {
+            RData::A(address) => Some(address.0.into()),
+            RData::AAAA(address) => Some(address.0.into()),
+            _ => None,
+        })
+        .await
+    }
+
+    fn client(&self) -> Result<Arc<Client>, BoxError> {
+        let mut client = self.lock();
+        if let Some(client) = &*client {
+            return Ok(Arc::clone(client));
+        }
+        let new = Arc::new(Client::new(&self.servers)?);
+        *client = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// The system's settings are read again before the next lookup.
+    fn distrust(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Held by a lookup until it has an answer: dropped with one that takes too long.
+struct Distrust<'a>(&'a DnsResolver);
+
+impl Drop for Distrust<'_> {
+    fn drop(&mut self) {
+        self.0.distrust();
+    }
+}
+
+impl Default for DnsResolver {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl Lookup for DnsResolver {
+    fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookingUp<'a, IpAddr> {
+        Box::pin(self.ips(name, version, Memory::None))
+    }
+
+    fn services<'a>(&'a self, name: &'a DnsName) -> LookingUp<'a, Service> {
+        let read = |data: &RData| match data {
+            RData::SRV(srv) => Some(Service {
+                priority: srv.priority,
+                weight: srv.weight,
+                port: srv.port,
+                target: srv.target.to_ascii(),
+            }),
+            _ => None,
+        };
+        Box::pin(self.lookup(name, RecordType::SRV, Memory::None, read))
+    }
+}
+
+impl Client {
+    fn new(servers: &Servers) -> Result<Self, BoxError> {
+        let (config, mut options) = match servers {
+            Servers::System => read_system_conf()?,
+            Servers::Given(servers) => (given(servers), ResolverOpts::default()),
+        };
+        if let Servers::Given(_) = servers {
+            options.use_hosts_file = ResolveHosts::Never;
+            options.timeout = Duration::from_secs(2);
+        }
+        let resolver = |options| {
+            let provider = TokioRuntimeProvider::default();
+            TokioResolver::builder_with_config(config.clone(), provider)
+                .with_options(options)
+                .build()
+        };
+        let remembering = resolver(options.clone())?;
+        options.cache_size = 0;
+        Ok(Self {
+            search: config.search().to_vec(),
+            ndots: options.ndots,
+            fresh: resolver(options)?,
+            remembering,
+        })
+    }
+
+    /// The records of the first name that has any; none if DNS says that there are none.
+    ///
+    /// # Errors
+    ///
+    /// A name that comes before has failed: it may well be the one that is meant, so the answer
+    /// to a later one might be for a stranger.
+    async fn lookup(
+        &self,
+        name: &DnsName,
+        kind: RecordType,
+        memory: Memory,
+    ) -> Result<Vec<Record>, NetError> {
+        let resolver = match memory {
+            Memory::None => &self.fresh,
+            Memory::Ttl => &self.remembering,
+        };
+        for name in self.candidates(name)? {
+            match resolver.lookup(name, kind).await {
+                Ok(lookup) if !lookup.answers().is_empty() => return Ok(lookup.answers().to_vec()),
+                Ok(_) => {}
+                Err(error) if error.is_no_records_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The complete names that a name may stand for, in order (`search` and `ndots` in
+    /// resolv.conf(5)).
+    fn candidates(&self, name: &DnsName) -> Result<Vec<Name>, NetError> {
+        let mut complete = Name::from_ascii(name.as_str())?;
+        complete.set_fqdn(true);
+        if name.is_absolute() {
+            return Ok(vec![complete]);
+        }
+        // A search domain with which it becomes too long is none.
+        let searched = self
+            .search
+            .iter()
+            .filter_map(|domain| complete.clone().append_domain(domain).ok());
+        let mut candidates: Vec<_> = searched.collect();
+        match name.dots() >= self.ndots {
+            true => candidates.insert(0, complete),
+            false => candidates.push(complete),
+        }
+        Ok(candidates)
+    }
+}
+
+fn given(servers: &[SocketAddr]) -> ResolverConfig {
+    let server = |server: &SocketAddr| {
+        let connections =
+            [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = server.port();
+                connection
+            });
+        NameServerConfig::new(server.ip(), true, connections.to_vec())
+    };
+    ResolverConfig::from_name_servers(servers.iter().map(server).collect())
+}
+
+impl fmt::Debug for DnsResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DnsResolver")
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(name: &str, search: &[&str], ndots: usize) -> Vec<String> {
+        let servers = Servers::Given([([127, 0, 0, 1], 53).into()].into());
+        let mut client = Client::new(&servers).unwrap();
+        client.search = search
+            .iter()
+            .map(|domain| Name::from_ascii(domain).unwrap())
+            .collect();
+        client.ndots = ndots;
+        let candidates = client.candidates(&DnsName::parse(name).unwrap()).unwrap();
+        candidates.iter().map(Name::to_ascii).collect()
+    }
+
+    #[test]
+    fn a_name_is_searched_for_as_resolv_conf_says() {
+        let search = ["default.svc.cluster.local.", "cluster.local"];
+        assert_eq!(
+            candidates("chat", &search, 5),
+            [
+                "chat.default.svc.cluster.local.",
+                "chat.cluster.local.",
+                "chat."
+            ]
+        );
+        assert_eq!(
+            candidates("chat.example", &search[1..], 1),
+            ["chat.example.", "chat.example.cluster.local."]
+        );
+        assert_eq!(candidates("chat.example.", &search, 5), ["chat.example."]);
+        let long = [vec!["a"; 120].join(".")];
+        assert_eq!(
+            candidates("chat.example.chat.example", &[&long[0]], 9),
+            ["chat.example.chat.example."]
+        );
+    }
+}

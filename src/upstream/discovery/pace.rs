@@ -1,0 +1,75 @@
+//! When to ask again. Pure: time is an argument, and so is chance.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::instant::saturating_add;
+
+/// The wait after the first failure; it doubles with each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// The longest wait after failures.
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+/// When a source is to be asked next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace {
+    /// At once, the first time.
+    due: Option<Instant>,
+    failures: u32,
+}
+
+impl Pace {
+    /// When to ask; `None` is at once.
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// An answer has come, and is good for so long.
+    pub(super) fn succeeded(&mut self, now: Instant, good_for: Duration) {
+        self.failures = 0;
+        self.due = Some(saturating_add(now, good_for));
+    }
+
+    /// No answer has come: asks again sooner than usual, a little later each time. `dice` lies
+    /// between 0 and 1, and keeps many proxies from asking all at once.
+    pub(super) fn failed(&mut self, now: Instant, at_most: Duration, dice: f64) {
+        let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
+        let wait = doubled.min(LAST_RETRY).min(at_most);
+        self.failures = self.failures.saturating_add(1);
+        self.due = Some(saturating_add(now, wait.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_retried_soon_then_ever_later_and_a_success_begins_anew() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        assert_eq!(pace.due(), None);
+        let minute = Duration::from_secs(60);
+        for seconds in [1, 2, 4, 8, 10, 10] {
+            pace.failed(now, minute, 1.0);
+            assert_eq!(pace.due(), Some(now + Duration::from_secs(seconds)));
+        }
+        pace.succeeded(now, minute);
+        assert_eq!(pace.due(), Some(now + minute));
+        pace.failed(now, minute, 0.0);
+        assert_eq!(pace.due(), Some(now + Duration::from_millis(500)));
+        for _ in 0..100 {
+            pace.failed(now, Duration::from_secs(3), 1.0);
+        }
+        assert_eq!(pace.due(), Some(now + Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn an_answer_that_is_good_for_ever_is_possible() {
+        let mut pace = Pace::default();
+        pace.succeeded(Instant::now(), Duration::MAX);
+        assert!(pace.due().is_some());
+    }
+}

@@ -1,0 +1,88 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::upstream::health::testing::secs;
+
+const UP: UpstreamHealth = UpstreamHealth::healthy();
+
+fn down(since: u64) -> UpstreamHealth {
+    UpstreamHealth::unhealthy(secs(since))
+}
+
+fn admitted(policy: &dyn Availability, pool: &[UpstreamHealth]) -> Vec<usize> {
+    policy.admit(pool).iter().collect()
+}
+
+#[test]
+fn failing_closed_uses_the_healthy_ones_and_no_other() {
+    assert_eq!(admitted(&FailClosed, &[down(0), UP, down(0)]), [1]);
+    assert!(FailClosed.admit(&[down(0)]).is_empty());
+}
+
+#[test]
+fn the_last_one_to_fall_stays() {
+    assert_eq!(admitted(&KeepLast, &[down(1), down(3), down(2)]), [1]);
+    assert_eq!(admitted(&KeepLast, &[down(3), down(3)]), [0]);
+    assert_eq!(admitted(&KeepLast, &[down(9).weight(0), down(3)]), [1]);
+    assert_eq!(admitted(&KeepLast, &[down(9), UP]), [1]);
+    assert!(admitted(&KeepLast, &[]).is_empty());
+}
+
+#[test]
+fn panic_counts_weight() {
+    let heavy = UP.weight(3);
+    assert_eq!(
+        admitted(&PanicThreshold::below(0.5), &[heavy, down(0), down(0)]),
+        [0]
+    );
+    let fallen = down(0).weight(3);
+    assert_eq!(admitted(&PanicThreshold::below(0.5), &[fallen, UP, UP]), [0, 1, 2]);
+    let weightless = [UP.weight(0), down(0).weight(0), down(0).weight(0)];
+    assert_eq!(admitted(&PanicThreshold::below(0.5), &weightless), [0, 1, 2]);
+    assert!(admitted(&PanicThreshold::below(0.5), &[]).is_empty());
+}
+
+#[test]
+fn at_most_so_many_are_out_the_longest_first() {
+    let pool = [down(4), down(2), UP, down(3), down(1)];
+    assert_eq!(admitted(&MaxEjectionPercent::percent(40), &pool), [0, 2, 3]);
+    assert_eq!(admitted(&MaxEjectionPercent::percent(100), &pool), [2]);
+    assert_eq!(admitted(&MaxEjectionPercent::percent(0), &pool), [0, 1, 2, 3, 4]);
+    assert_eq!(admitted(&MaxEjectionPercent::percent(1), &pool), [0, 1, 2, 3]);
+    assert_eq!(admitted(&MaxEjectionPercent::percent(50), &[down(0)]), [0]);
+}
+
+#[test]
+fn either_of_two_is_enough() {
+    let policy = PanicThreshold::below(0.1).or(KeepLast).or(MaxEjectionPercent::percent(50));
+    let pool = [down(2), down(1), down(0), UP];
+    assert_eq!(admitted(&policy, &pool), [0, 3]);
+    assert_eq!(admitted(&FailClosed.or(KeepLast), &[down(0)]), [0]);
+}
+
+proptest! {
+    #[test]
+    fn healthy_ones_are_used_by_every_policy_and_none_is_invented(
+        rows in proptest::collection::vec((proptest::option::of(0..9_u64), 0..4_u32), 0..12),
+        share in 0.0..1.0_f64,
+        percent: u8,
+    ) {
+        let row = |(since, weight): &(Option<u64>, u32)| match since {
+            Some(since) => down(*since).weight(*weight),
+            None => UP.weight(*weight),
+        };
+        let pool: Vec<_> = rows.iter().map(row).collect();
+        let policies: [&dyn Availability; 4] =
+            [&FailClosed, &KeepLast, &PanicThreshold::below(share), &MaxEjectionPercent::percent(percent)];
+        for policy in policies {
+            let admitted = policy.admit(&pool);
+            for (index, row) in pool.iter().enumerate() {
+                prop_assert!(!row.is_healthy() || admitted.contains(index), "{policy:?}");
+            }
+            prop_assert!(admitted.iter().all(|index| index < pool.len()));
+        }
+        prop_assert!(pool.is_empty() || !KeepLast.admit(&pool).is_empty());
+        let out = pool.len() - MaxEjectionPercent::percent(percent).admit(&pool).len();
+        prop_assert!(out <= (pool.len() * usize::from(percent) / 100).max(1));
+    }
+}

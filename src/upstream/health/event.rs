@@ -1,0 +1,373 @@
+//! What is learned of an upstream.
+
+use std::{fmt, time::Duration};
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use crate::{
+    error::{Error, ErrorKind, Side},
+    tunnel::report::{Timer, TunnelEnd, TunnelReport},
+};
+
+use super::probe::ProbeFailure;
+
+/// Something that was learned of an upstream, and when.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tokio::time::Instant;
+/// use wsplice::health::{HealthEvent, HealthEventKind, Signal};
+///
+/// let now = Instant::now();
+/// let lost = HealthEvent::new(
+///     now,
+///     HealthEventKind::TunnelLost { lifetime: Duration::from_secs(3) },
+/// );
+/// assert_eq!(lost.began, now - Duration::from_secs(3));
+/// assert_eq!(lost.kind.signal(), Signal::Bad);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HealthEvent {
+    /// When it was learned.
+    pub at: Instant,
+    /// When the probe, the handshake or the tunnel began that it tells of.
+    ///
+    /// A handshake that times out tells of the upstream as it was ten seconds ago. What began
+    /// before an upstream was ejected says nothing of it after; see
+    /// [`HealthTracker`](super::HealthTracker).
+    pub began: Instant,
+    /// What was learned.
+    pub kind: HealthEventKind,
+}
+
+/// What can be learned of an upstream. What a client has caused is never among it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HealthEventKind {
+    /// A probe passed.
+    ProbePassed {
+        /// How long it took.
+        latency: Duration,
+    },
+    /// A probe failed.
+    ProbeFailed {
+        /// How.
+        reason: ProbeFailure,
+    },
+    /// A client's handshake found no connection: [`ErrorKind::Resolve`], [`ErrorKind::Connect`]
+    /// or [`ErrorKind::ConnectTimeout`].
+    ConnectFailed(ErrorKind),
+    /// The upstream broke a client's handshake, [`ErrorKind::Handshake`],
+    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::InvalidUpgradeResponse`]; or its answer to a forwarded
+    /// request: [`ErrorKind::Response`], [`ErrorKind::ResponseTimeout`], [`ErrorKind::ResponseBody`] or
+    /// [`ErrorKind::ResponseBodyTimeout`]; or TLS, or used up the time of all attempts together.
+    HandshakeFailed(ErrorKind),
+    /// The upstream refused a client's handshake.
+    Answered {
+        /// With this.
+        status: StatusCode,
+    },
+    /// The upstream answered a client's request that was [forwarded](crate::ForwardHttp).
+    Forwarded {
+        /// With this.
+        status: StatusCode,
+    },
+    /// The upstream accepted a client's handshake.
+    Accepted {
+        /// How long it took to connect and to agree.
+        latency: Duration,
+    },
+    /// The upstream vanished without a close frame, broke the connection, or stopped answering.
+    TunnelLost {
+        /// How long the tunnel had lived.
+        lifetime: Duration,
+    },
+    /// The upstream ended a tunnel in order, with a close frame.
+    TunnelEnded {
+        /// How long the tunnel had lived.
+        lifetime: Duration,
+    },
+}
+
+/// What an event says about an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// The upstream does what it should.
+    Good,
+    /// The upstream fails.
+    Bad,
+    /// Neither.
+    Neutral,
+}
+
+/// Who has learned an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventSource {
+    /// A probe.
+    Probe,
+    /// The handshake of a client, or a request of one that was forwarded.
+    Handshake,
+    /// A tunnel.
+    Tunnel,
+}
+
+impl HealthEvent {
+    /// An event of this moment. When it began follows from the latency or lifetime that the kind
+    /// carries; one that carries neither began at this moment, unless [`started_at`](Self::started_at)
+    /// says otherwise.
+    #[must_use]
+    pub fn new(at: Instant, kind: HealthEventKind) -> Self {
+        let began = at.checked_sub(kind.duration()).unwrap_or(at);
+        Self { at, began, kind }
+    }
+
+    /// Sets when the probe, the handshake or the tunnel began.
+    #[must_use]
+    pub fn started_at(mut self, began: Instant) -> Self {
+        self.began = began;
+        self
+    }
+}
+
+impl HealthEventKind {
+    /// What an error of a handshake says; `None` when it was not the upstream's, but the client's
+    /// or the proxy's: one that has no file descriptor left reaches nobody.
+    #[must_use]
+    pub fn of_error(error: &Error) -> Option<Self> {
+        match error.kind() {
+            _ if error.is_lack_of_descriptors() => None,
+            kind @ (ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectTimeout) => {
+                Some(Self::ConnectFailed(kind))
+            }
+            kind if error.side() == Side::Upstream => Some(Self::HandshakeFailed(kind)),
+            _ => None,
+        }
+    }
+
+    /// What the end of a tunnel says; `None` when the upstream neither began nor caused it.
+    ///
+    /// An upstream that goes over a limit or breaks a rule is no less alive for it.
+    #[must_use]
+    pub fn of_report(report: &TunnelReport) -> Option<Self> {
+        let lifetime = report.duration;
+        match report.end {
+            TunnelEnd::ClosedWithoutFrame(Side::Upstream) | TunnelEnd::Broken(Side::Upstream, _)
+                if report.initiator != Side::Upstream =>
+            {
+                None
+            }
+            TunnelEnd::ClosedWithoutFrame(Side::Upstream)
+            | TunnelEnd::TruncatedFrame(Side::Upstream)
+            | TunnelEnd::Broken(Side::Upstream, _)
+            | TunnelEnd::Timeout(Timer::Pong | Timer::Write, Side::Upstream) => {
+                Some(Self::TunnelLost { lifetime })
+            }
+            TunnelEnd::Closed if report.initiator == Side::Upstream => {
+                Some(Self::TunnelEnded { lifetime })
+            }
+            _ => None,
+        }
+    }
+
+    /// What it says, unless a policy [reads it otherwise](super::Signals).
+    ///
+    /// Passed probes, accepted handshakes, and answers below 400 to forwarded requests are good. Failures, lost tunnels and answers of 500
+    /// and above are bad. Other answers are neutral, as a 401 or 404 is as likely the client's
+    /// fault; so are tunnels that end in order, and probes for which the proxy had no file
+    /// descriptor left.
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        match self {
+            Self::ProbePassed { .. } | Self::Accepted { .. } => Signal::Good,
+            Self::Forwarded { status } if status.as_u16() < 400 => Signal::Good,
+            Self::Answered { status } | Self::Forwarded { status } if status.as_u16() < 500 => {
+                Signal::Neutral
+            }
+            Self::TunnelEnded { .. } => Signal::Neutral,
+            Self::ProbeFailed {
+                reason: ProbeFailure::Failed(error),
+            } if error.is_lack_of_descriptors() => Signal::Neutral,
+            Self::ProbeFailed { .. }
+            | Self::ConnectFailed(_)
+            | Self::HandshakeFailed(_)
+            | Self::Answered { .. }
+            | Self::Forwarded { .. }
+            | Self::TunnelLost { .. } => Signal::Bad,
+        }
+    }
+
+    /// Who has learned it.
+    #[must_use]
+    pub const fn source(&self) -> EventSource {
+        match self {
+            Self::ProbePassed { .. } | Self::ProbeFailed { .. } => EventSource::Probe,
+            Self::ConnectFailed(_)
+            | Self::HandshakeFailed(_)
+            | Self::Answered { .. }
+            | Self::Forwarded { .. }
+            | Self::Accepted { .. } => EventSource::Handshake,
+            Self::TunnelLost { .. } | Self::TunnelEnded { .. } => EventSource::Tunnel,
+        }
+    }
+
+    const fn duration(&self) -> Duration {
+        match self {
+            Self::ProbePassed { latency } | Self::Accepted { latency } => *latency,
+            Self::TunnelLost { lifetime } | Self::TunnelEnded { lifetime } => *lifetime,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for HealthEventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProbePassed { latency } => write!(f, "probe passed in {latency:?}"),
+            Self::ProbeFailed { reason } => reason.fmt(f),
+            Self::ConnectFailed(kind) | Self::HandshakeFailed(kind) => Error::new(*kind).fmt(f),
+            Self::Answered { status } | Self::Forwarded { status } => {
+                write!(f, "answered {status}")
+            }
+            Self::Accepted { latency } => write!(f, "accepted in {latency:?}"),
+            Self::TunnelLost { lifetime } => write!(f, "tunnel lost after {lifetime:?}"),
+            Self::TunnelEnded { lifetime } => write!(f, "tunnel ended after {lifetime:?}"),
+        }
+    }
+}
+
+impl EventSource {
+    /// What a failure of this source is called.
+    pub(super) const fn failure(self) -> &'static str {
+        match self {
+            Self::Probe => "probe failure",
+            Self::Handshake => "handshake failure",
+            Self::Tunnel => "tunnel failure",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::report::{Limit, DirectionStats};
+    use std::io;
+
+    fn report(end: TunnelEnd, initiator: Side) -> TunnelReport {
+        TunnelReport {
+            end,
+            initiator,
+            unanswered_close: None,
+            client_to_upstream: DirectionStats::default(),
+            upstream_to_client: DirectionStats::default(),
+            client_rtt: None,
+            upstream_rtt: None,
+            duration: Duration::from_secs(2),
+        }
+    }
+
+    fn told(end: TunnelEnd, initiator: Side) -> Option<Signal> {
+        HealthEventKind::of_report(&report(end, initiator)).map(|kind| kind.signal())
+    }
+
+    #[test]
+    fn what_a_client_caused_is_never_an_event() {
+        for kind in [
+            ErrorKind::MalformedHandshake,
+            ErrorKind::ClientUpgrade,
+            ErrorKind::Draining,
+            ErrorKind::NoUpstream,
+        ] {
+            assert!(HealthEventKind::of_error(&Error::new(kind)).is_none());
+        }
+        assert_eq!(told(TunnelEnd::Closed, Side::Client), None);
+        assert_eq!(told(TunnelEnd::ClosedWithoutFrame(Side::Client), Side::Client), None);
+        assert_eq!(told(TunnelEnd::ClosedWithoutFrame(Side::Upstream), Side::Client), None);
+        for side in [Side::Client, Side::Upstream] {
+            let reset = TunnelEnd::Broken(side, io::ErrorKind::ConnectionReset);
+            assert_eq!(told(reset, Side::Client), None);
+        }
+        let pong = TunnelEnd::Timeout(Timer::Pong, Side::Client);
+        assert_eq!(told(pong, Side::Client), None);
+    }
+
+    #[test]
+    fn what_the_proxy_did_is_never_an_event() {
+        assert_eq!(told(TunnelEnd::Drained, Side::Proxy), None);
+        assert_eq!(told(TunnelEnd::Requested, Side::Proxy), None);
+        let idle = TunnelEnd::Timeout(Timer::Idle, Side::Upstream);
+        assert_eq!(told(idle, Side::Proxy), None);
+        let limit = TunnelEnd::Limit(Limit::FrameSize, Side::Upstream);
+        assert_eq!(told(limit, Side::Upstream), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_proxy_without_file_descriptors_blames_nobody() {
+        let failed = |code| {
+            // As a connection to a name tells it, with the address that failed.
+            let source = io::Error::from_raw_os_error(code);
+            let source = io::Error::new(
+                source.kind(),
+                ProbeFailure::Failed(Error::with_source(ErrorKind::Connect, source)),
+            );
+            Error::with_source(ErrorKind::Connect, source)
+        };
+        for (code, signal) in [(23, None), (24, None), (111, Some(Signal::Bad))] {
+            let kind = HealthEventKind::of_error(&failed(code));
+            assert_eq!(kind.map(|kind| kind.signal()), signal, "{code}");
+            let reason = ProbeFailure::Failed(failed(code));
+            let probed = HealthEventKind::ProbeFailed { reason }.signal();
+            assert_eq!(probed, signal.unwrap_or(Signal::Neutral), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_that_vanishes_or_falls_silent_is_bad() {
+        let reset = TunnelEnd::Broken(Side::Upstream, io::ErrorKind::ConnectionReset);
+        let pong = TunnelEnd::Timeout(Timer::Pong, Side::Upstream);
+        for end in [TunnelEnd::ClosedWithoutFrame(Side::Upstream), reset, pong] {
+            assert_eq!(told(end, Side::Upstream), Some(Signal::Bad));
+        }
+        let closed = told(TunnelEnd::Closed, Side::Upstream);
+        assert_eq!(closed, Some(Signal::Neutral));
+    }
+
+    #[test]
+    fn answers_are_bad_from_500_on() {
+        for (status, signal) in [(302, Signal::Neutral), (404, Signal::Neutral)]
+            .into_iter()
+            .chain([
+                (499, Signal::Neutral),
+                (500, Signal::Bad),
+                (503, Signal::Bad),
+            ])
+        {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(HealthEventKind::Answered { status }.signal(), signal);
+            let forwarded = HealthEventKind::Forwarded { status }.signal();
+            let expected = match status.as_u16() {
+                ..400 => Signal::Good,
+                _ => signal,
+            };
+            assert_eq!(forwarded, expected);
+        }
+    }
+
+    #[test]
+    fn errors_of_the_upstream_are_told_apart() {
+        let kind = |kind| HealthEventKind::of_error(&Error::new(kind)).unwrap();
+        assert!(matches!(
+            kind(ErrorKind::Resolve),
+            HealthEventKind::ConnectFailed(ErrorKind::Resolve)
+        ));
+        assert!(matches!(
+            kind(ErrorKind::InvalidUpgradeResponse),
+            HealthEventKind::HandshakeFailed(ErrorKind::InvalidUpgradeResponse)
+        ));
+    }
+}

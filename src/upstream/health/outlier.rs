@@ -1,0 +1,278 @@
+//! Upstreams that do worse than the others.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    event::{HealthEventKind, Signal},
+    signals::Signals,
+};
+
+/// Compares the upstreams of a pool with one another.
+///
+/// A [`HealthPolicy`](super::HealthPolicy) sees one upstream and has to be told what is normal.
+/// This sees all of them, once an [`interval`](Self::interval), by what each did since the last
+/// time; whom it names is ejected.
+pub trait OutlierPolicy: fmt::Debug + Send + Sync {
+    /// How often to compare.
+    fn interval(&self) -> Duration;
+
+    /// Which events count; all that clients tell, unless written otherwise.
+    fn signals(&self) -> Signals {
+        Signals::handshakes()
+    }
+
+    /// Names the upstreams that should be ejected, in any order.
+    ///
+    /// One [tally](EventCounts) an upstream, in the pool's order; those that are unhealthy already have
+    /// an empty one.
+    fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier>;
+}
+
+/// What one upstream did within an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventCounts {
+    /// Events that were good.
+    pub good: u64,
+    /// Events that were bad.
+    pub bad: u64,
+}
+
+/// An upstream that should be ejected.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Outlier {
+    /// Where it stands in the pool.
+    pub index: usize,
+    /// Why, for people.
+    pub cause: String,
+}
+
+impl EventCounts {
+    /// So many good and bad events.
+    #[must_use]
+    pub const fn new(good: u64, bad: u64) -> Self {
+        Self { good, bad }
+    }
+
+    /// Counts an event.
+    pub fn count(&mut self, signals: &Signals, kind: &HealthEventKind) {
+        match signals.read(kind) {
+            Signal::Good => self.good = self.good.saturating_add(1),
+            Signal::Bad => self.bad = self.bad.saturating_add(1),
+            Signal::Neutral => {}
+        }
+    }
+
+    /// How many events there were.
+    #[must_use]
+    pub const fn volume(&self) -> u64 {
+        self.good.saturating_add(self.bad)
+    }
+
+    /// The share of the good ones, from 0 to 1; 1 when there is none at all.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // nobody has 2^53 events
+    pub fn success(&self) -> f64 {
+        match self.volume() {
+            0 => 1.0,
+            volume => self.good as f64 / volume as f64,
+        }
+    }
+}
+
+impl Outlier {
+    /// This upstream, for this reason.
+    #[must_use]
+    pub fn new(index: usize, cause: impl Into<String>) -> Self {
+        let cause = cause.into();
+        Self { index, cause }
+    }
+}
+
+/// Names the upstreams whose success rate is far below the mean: by more than so many standard
+/// deviations, and by more than a least gap.
+///
+/// It compares the upstreams that had a minimum of events, and only when there are enough of
+/// them. When all fail together nobody stands out, and nobody is named.
+///
+/// | | default |
+/// |---|---|
+/// | interval | 10 s |
+/// | deviations | 1.9 |
+/// | least gap | 5 points of a hundred |
+/// | upstreams at least | 5 |
+/// | events of each at least | 100 |
+///
+/// One bad upstream among n lies √(n − 1) deviations below the mean at most, so with more than 2
+/// deviations a pool of 5 never has an outlier.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::health::{SuccessRateOutliers, OutlierPolicy, EventCounts};
+///
+/// let good = EventCounts::new(198, 2);
+/// let outliers = SuccessRateOutliers::new().outliers(&[good, good, EventCounts::new(120, 80), good, good]);
+/// assert_eq!(outliers[0].index, 2);
+/// assert_eq!(outliers[0].cause, "60.0% success, where the pool has 91.2% on average");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SuccessRateOutliers {
+    interval: Duration,
+    deviations: f64,
+    least_gap: f64,
+    hosts: usize,
+    volume: u64,
+    signals: Signals,
+}
+
+impl SuccessRateOutliers {
+    /// The defaults above.
+    pub const fn new() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            deviations: 1.9,
+            least_gap: 0.05,
+            hosts: 5,
+            volume: 100,
+            signals: Signals::handshakes(),
+        }
+    }
+
+    /// How often to compare.
+    pub const fn every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// How many standard deviations below the mean are too many.
+    pub const fn deviations(mut self, deviations: f64) -> Self {
+        self.deviations = deviations;
+        self
+    }
+
+    /// How far below the mean a success rate must lie at least, from 0 to 1. Where all are close
+    /// together, the deviation alone would single out one with a handful of failures.
+    pub const fn least_gap(mut self, gap: f64) -> Self {
+        self.least_gap = gap;
+        self
+    }
+
+    /// How many upstreams must have the volume for any to be named.
+    pub const fn minimum_upstreams(mut self, upstreams: usize) -> Self {
+        self.hosts = upstreams;
+        self
+    }
+
+    /// How many events an upstream must have had within the interval to be compared.
+    pub const fn minimum_volume(mut self, events: u64) -> Self {
+        self.volume = events;
+        self
+    }
+
+    /// Which events count.
+    pub const fn counting(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+}
+
+impl Default for SuccessRateOutliers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OutlierPolicy for SuccessRateOutliers {
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn signals(&self) -> Signals {
+        self.signals
+    }
+
+    #[allow(clippy::cast_precision_loss)] // nobody has 2^53 upstreams
+    fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier> {
+        let rates: Vec<_> = pool
+            .iter()
+            .enumerate()
+            .filter(|(_, tally)| tally.volume() >= self.volume.max(1))
+            .map(|(index, tally)| (index, tally.success()))
+            .collect();
+        if rates.len() < self.hosts.max(2) {
+            return Vec::new();
+        }
+        let count = rates.len() as f64;
+        let mean = rates.iter().map(|(_, rate)| rate).sum::<f64>() / count;
+        let square = |(_, rate): &(usize, f64)| (rate - mean).powi(2);
+        let deviation = (rates.iter().map(square).sum::<f64>() / count).sqrt();
+        let gap = (self.deviations * deviation).max(self.least_gap);
+        let is_below = |(_, rate): &&(usize, f64)| *rate < mean - gap;
+        rates
+            .iter()
+            .filter(is_below)
+            .map(|(index, rate)| {
+                let (rate, mean) = (rate * 100.0, mean * 100.0);
+                let cause = format!("{rate:.1}% success, where the pool has {mean:.1}% on average");
+                Outlier::new(*index, cause)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::health::testing::{accepted, connect_failed, probe_failed};
+
+    const GOOD: EventCounts = EventCounts::new(100, 0);
+    const HALF: EventCounts = EventCounts::new(50, 50);
+
+    fn indices(policy: &SuccessRateOutliers, pool: &[EventCounts]) -> Vec<usize> {
+        let outliers = policy.outliers(pool);
+        outliers.iter().map(|outlying| outlying.index).collect()
+    }
+
+    #[test]
+    fn one_that_fails_among_five_stands_out() {
+        let pool = [GOOD, HALF, GOOD, GOOD, GOOD];
+        assert_eq!(indices(&SuccessRateOutliers::new(), &pool), [1]);
+    }
+
+    #[test]
+    fn when_all_fail_alike_nobody_stands_out() {
+        assert!(indices(&SuccessRateOutliers::new(), &[HALF; 6]).is_empty());
+        assert!(indices(&SuccessRateOutliers::new(), &[EventCounts::new(0, 500); 6]).is_empty());
+    }
+
+    #[test]
+    fn small_pools_and_quiet_upstreams_are_not_compared() {
+        assert!(indices(&SuccessRateOutliers::new(), &[GOOD, GOOD, GOOD, HALF]).is_empty());
+        let quiet = EventCounts::new(0, 99);
+        assert!(indices(&SuccessRateOutliers::new(), &[GOOD, GOOD, GOOD, GOOD, GOOD, quiet]).is_empty());
+        assert!(indices(&SuccessRateOutliers::new(), &[]).is_empty());
+        let lax = SuccessRateOutliers::new().minimum_upstreams(0).minimum_volume(0);
+        assert!(indices(&lax, &[EventCounts::default(); 4]).is_empty());
+    }
+
+    #[test]
+    fn a_handful_of_failures_is_within_the_least_gap() {
+        let nearly = EventCounts::new(98, 2);
+        let pool = [GOOD, nearly, GOOD, GOOD, GOOD, GOOD];
+        assert!(indices(&SuccessRateOutliers::new(), &pool).is_empty());
+        assert_eq!(indices(&SuccessRateOutliers::new().least_gap(0.0), &pool), [1]);
+    }
+
+    #[test]
+    fn what_counts_is_the_policys_choice() {
+        let signals = SuccessRateOutliers::new().signals();
+        let mut tally = EventCounts::default();
+        for kind in [accepted(), connect_failed(), probe_failed()] {
+            tally.count(&signals, &kind);
+        }
+        assert_eq!(tally, EventCounts::new(1, 1));
+    }
+}

@@ -1,0 +1,178 @@
+//! Failures in a row.
+
+use std::borrow::Cow;
+
+use tokio::time::Instant;
+
+use super::{HealthPolicy, HealthEvaluator, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted};
+use crate::upstream::health::{event::HealthEvent, signals::Signals};
+
+/// Unhealthy after so many failures in a row, healthy after so many passes in a row.
+///
+/// In a row means just that: one pass, and the count of failures begins anew; one failure, and
+/// the count of passes does. Probes, handshakes and tunnels each have their own run of failures,
+/// so that a health endpoint which fails is not outvoted by clients who get through. Passes count
+/// wherever they come from.
+///
+/// The default is 3 failures and 2 passes, over probes alone.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::health::{Consecutive, Signals};
+///
+/// let policy = Consecutive::new().fails(5).passes(1).signals(Signals::all());
+/// # let _ = policy;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Consecutive {
+    fails: u32,
+    passes: u32,
+    signals: Signals,
+}
+
+impl Consecutive {
+    /// 3 failures, 2 passes, probes alone.
+    pub const fn new() -> Self {
+        Self {
+            fails: 3,
+            passes: 2,
+            signals: Signals::probes(),
+        }
+    }
+
+    /// How many failures in a row make unhealthy; 0 is taken for 1.
+    pub const fn fails(mut self, fails: u32) -> Self {
+        self.fails = fails;
+        self
+    }
+
+    /// How many passes in a row make healthy again; 0 is taken for 1.
+    pub const fn passes(mut self, passes: u32) -> Self {
+        self.passes = passes;
+        self
+    }
+
+    /// Which events count. Without a probe, take [`Signals::handshakes`] or
+    /// [`Signals::passive`].
+    pub const fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+}
+
+impl Default for Consecutive {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HealthPolicy for Consecutive {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        Box::new(ConsecutiveJudge {
+            runs: ConsecutiveCounts::new(self.fails, self.passes),
+            signals: self.signals,
+            cause: String::new(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct ConsecutiveJudge {
+    runs: ConsecutiveCounts,
+    signals: Signals,
+    cause: String,
+}
+
+impl HealthEvaluator for ConsecutiveJudge {
+    fn observe(&mut self, event: &HealthEvent) {
+        let (source, kind) = (event.kind.source(), &event.kind);
+        if self.runs.signal(source, self.signals.read(kind)) {
+            let fails = counted(
+                self.runs.fails().into(),
+                &format!("consecutive {}", source.failure()),
+            );
+            self.cause = format!("{fails}: {kind}");
+        }
+    }
+
+    fn verdict(&mut self, _now: Instant) -> Verdict {
+        self.runs.verdict()
+    }
+
+    fn cause(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.cause)
+    }
+
+    fn recovers_by_probes(&self) -> bool {
+        self.signals.count_probes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::health::testing::{
+        accepted, at, connect_failed, judged, probe_failed, probe_passed,
+    };
+
+    #[test]
+    fn fail_pass_fail_pass_fail_is_not_three_in_a_row() {
+        let mut judge = Consecutive::new().fails(3).evaluator();
+        for _ in 0..50 {
+            let verdict = judged(&mut *judge, at(0), probe_failed());
+            assert_eq!(verdict, Verdict::Healthy);
+            judged(&mut *judge, at(0), probe_failed());
+            judged(&mut *judge, at(0), probe_passed());
+        }
+    }
+
+    #[test]
+    fn three_failures_are_told_with_the_last_reason() {
+        let mut judge = Consecutive::new().fails(3).passes(2).evaluator();
+        judged(&mut *judge, at(0), probe_failed());
+        judged(&mut *judge, at(1), probe_failed());
+        let third = judged(&mut *judge, at(2), probe_failed());
+        assert_eq!(third, Verdict::Unhealthy);
+        let cause = "3 consecutive probe failures: handshake timed out after 5s";
+        assert_eq!(judge.cause(), cause);
+        assert_eq!(judge.changes_at(), None);
+    }
+
+    #[test]
+    fn passes_are_in_a_row_too() {
+        let mut judge = Consecutive::new().fails(1).passes(2).evaluator();
+        let events = [
+            probe_failed(),
+            probe_passed(),
+            probe_failed(),
+            probe_passed(),
+        ];
+        for kind in events {
+            assert_eq!(judged(&mut *judge, at(0), kind), Verdict::Unhealthy);
+        }
+        let second = judged(&mut *judge, at(0), probe_passed());
+        assert_eq!(second, Verdict::Healthy);
+    }
+
+    #[test]
+    fn clients_who_get_through_do_not_outvote_a_failing_probe() {
+        let policy = Consecutive::new().fails(3).signals(Signals::all());
+        let mut judge = policy.evaluator();
+        for expected in [Verdict::Healthy, Verdict::Healthy, Verdict::Unhealthy] {
+            judged(&mut *judge, at(0), accepted());
+            assert_eq!(judged(&mut *judge, at(0), probe_failed()), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_counted_changes_nothing() {
+        let mut judge = Consecutive::new().fails(1).evaluator();
+        let verdict = judged(&mut *judge, at(0), connect_failed());
+        assert_eq!(verdict, Verdict::Healthy);
+        assert!(judge.recovers_by_probes());
+        let passive = Consecutive::new().signals(Signals::passive());
+        assert!(!passive.evaluator().recovers_by_probes());
+    }
+}

@@ -1,0 +1,166 @@
+//! Failures in a row and passes in a row.
+
+use super::Verdict;
+use crate::upstream::health::event::{EventSource, Signal};
+
+/// Counts runs: of failures for each source by itself, of passes over all of them.
+///
+/// A handshake that works says nothing about a failing probe, and the other way round, so neither
+/// breaks a run of the other's failures. Any failure breaks a run of passes.
+#[derive(Clone, Debug)]
+pub(super) struct ConsecutiveCounts {
+    fails: u32,
+    passes: u32,
+    verdict: Verdict,
+    failed: [u32; 3],
+    passed: u32,
+}
+
+impl ConsecutiveCounts {
+    /// How many failures in a row make unhealthy and how many passes healthy, both at least 1.
+    pub(super) fn new(fails: u32, passes: u32) -> Self {
+        Self {
+            fails: fails.max(1),
+            passes: passes.max(1),
+            verdict: Verdict::Healthy,
+            failed: [0; 3],
+            passed: 0,
+        }
+    }
+
+    /// Takes a signal in, and says whether it was the one that made the upstream unhealthy.
+    pub(super) fn signal(&mut self, source: EventSource, signal: Signal) -> bool {
+        match (self.verdict, signal) {
+            (_, Signal::Neutral) => {}
+            // Healthy => Healthy | Unhealthy
+            (Verdict::Healthy, Signal::Good) => *self.failed_of(source) = 0,
+            (Verdict::Healthy, Signal::Bad) => {
+                let failed = self.failed_of(source);
+                *failed += 1;
+                if *failed >= self.fails {
+                    self.turn(Verdict::Unhealthy);
+                    return true;
+                }
+            }
+            // Unhealthy => Unhealthy | Healthy
+            (Verdict::Unhealthy, Signal::Bad) => self.passed = 0,
+            (Verdict::Unhealthy, Signal::Good) => {
+                self.passed += 1;
+                if self.passed >= self.passes {
+                    self.turn(Verdict::Healthy);
+                }
+            }
+        }
+        false
+    }
+
+    pub(super) const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    pub(super) const fn fails(&self) -> u32 {
+        self.fails
+    }
+
+    /// Every run begins anew: what led here must not count twice.
+    fn turn(&mut self, verdict: Verdict) {
+        self.verdict = verdict;
+        self.failed = [0; 3];
+        self.passed = 0;
+    }
+
+    const fn failed_of(&mut self, source: EventSource) -> &mut u32 {
+        let [probe, handshake, tunnel] = &mut self.failed;
+        match source {
+            EventSource::Probe => probe,
+            EventSource::Handshake => handshake,
+            EventSource::Tunnel => tunnel,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition, word for word, over the signals since the last change.
+    fn by_definition(
+        history: &[(EventSource, Signal)],
+        fails: usize,
+        passes: usize,
+    ) -> Vec<Verdict> {
+        let mut verdict = Verdict::Healthy;
+        let mut since = Vec::new();
+        let mut verdicts = Vec::new();
+        for event in history {
+            if event.1 != Signal::Neutral {
+                since.push(*event);
+            }
+            let all_last = |signals: Vec<Signal>, n: usize, wanted| {
+                signals.len() >= n && signals.iter().rev().take(n).all(|s| *s == wanted)
+            };
+            let of = |source| -> Vec<_> {
+                let own = since.iter().filter(|event| event.0 == source);
+                own.map(|event| event.1).collect()
+            };
+            let turned = match verdict {
+                Verdict::Healthy => [
+                    EventSource::Probe,
+                    EventSource::Handshake,
+                    EventSource::Tunnel,
+                ]
+                .into_iter()
+                .any(|source| all_last(of(source), fails, Signal::Bad))
+                .then_some(Verdict::Unhealthy),
+                Verdict::Unhealthy => {
+                    let signals = since.iter().map(|event| event.1).collect();
+                    all_last(signals, passes, Signal::Good).then_some(Verdict::Healthy)
+                }
+            };
+            if let Some(turned) = turned {
+                verdict = turned;
+                since.clear();
+            }
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    fn source() -> impl Strategy<Value = EventSource> {
+        prop_oneof![
+            Just(EventSource::Probe),
+            Just(EventSource::Handshake),
+            Just(EventSource::Tunnel)
+        ]
+    }
+
+    fn signal() -> impl Strategy<Value = Signal> {
+        prop_oneof![
+            4 => Just(Signal::Bad),
+            3 => Just(Signal::Good),
+            1 => Just(Signal::Neutral)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_what_their_definition_says(
+            history in proptest::collection::vec((source(), signal()), 0..60),
+            fails in 1..5_u32,
+            passes in 1..4_u32,
+        ) {
+            let mut runs = ConsecutiveCounts::new(fails, passes);
+            let mut verdicts = Vec::new();
+            for (source, signal) in &history {
+                let before = runs.verdict();
+                let fell = runs.signal(*source, *signal);
+                let turned = before == Verdict::Healthy && runs.verdict() == Verdict::Unhealthy;
+                prop_assert_eq!(fell, turned);
+                verdicts.push(runs.verdict());
+            }
+            let expected = by_definition(&history, fails as usize, passes as usize);
+            prop_assert_eq!(verdicts, expected);
+        }
+    }
+}

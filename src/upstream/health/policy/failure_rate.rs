@@ -1,0 +1,307 @@
+//! The share of failures in a sliding window.
+
+use std::{borrow::Cow, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{HealthPolicy, HealthEvaluator, Verdict, plural::counted};
+use crate::upstream::health::{
+    event::{HealthEvent, Signal},
+    later::saturating_add,
+    signals::Signals,
+};
+
+/// Unhealthy while more than a share of what happened within a sliding window are failures.
+///
+/// With fewer events than a minimum it is healthy, as two failures of three say little. The
+/// window slides in tenths, so memory does not grow with traffic. As it slides past the failures
+/// it recovers by itself.
+///
+/// The default is more than half of at least 10 within 10 seconds, over clients' handshakes.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wsplice::health::FailureRate;
+///
+/// let policy = FailureRate::above(0.2).minimum(50).window(Duration::from_secs(60));
+/// # let _ = policy;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FailureRate {
+    share: f64,
+    minimum: u32,
+    window: Duration,
+    signals: Signals,
+}
+
+impl FailureRate {
+    /// More than this share, from 0 to 1, is too much.
+    pub const fn above(share: f64) -> Self {
+        Self {
+            share,
+            minimum: 10,
+            window: Duration::from_secs(10),
+            signals: Signals::handshakes(),
+        }
+    }
+
+    /// How many events must lie in the window before it is judged; 0 is taken for 1.
+    pub const fn minimum(mut self, events: u32) -> Self {
+        self.minimum = events;
+        self
+    }
+
+    /// How far the window reaches back; below 10 milliseconds it is taken for 10.
+    pub const fn window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Which events count.
+    pub const fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+}
+
+impl Default for FailureRate {
+    fn default() -> Self {
+        Self::above(0.5)
+    }
+}
+
+impl HealthPolicy for FailureRate {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        Box::new(FailureRateJudge {
+            window: Window::new(self.window),
+            policy: self.clone(),
+            last: String::new(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FailureRateJudge {
+    policy: FailureRate,
+    window: Window,
+    last: String,
+}
+
+impl HealthEvaluator for FailureRateJudge {
+    fn observe(&mut self, event: &HealthEvent) {
+        match self.policy.signals.read(&event.kind) {
+            Signal::Neutral => {}
+            Signal::Good => self.window.slot(event.at).good += 1,
+            Signal::Bad => {
+                self.window.slot(event.at).bad += 1;
+                self.last = event.kind.to_string();
+            }
+        }
+    }
+
+    fn verdict(&mut self, now: Instant) -> Verdict {
+        self.window.slide(now);
+        let WindowCounts { good, bad } = self.window.sum();
+        let all = good + bad;
+        let is_enough = all >= u64::from(self.policy.minimum.max(1));
+        #[allow(clippy::cast_precision_loss)] // nobody has 2^53 events
+        let share = bad as f64 / all as f64;
+        if is_enough && share > self.policy.share {
+            Verdict::Unhealthy
+        } else {
+            Verdict::Healthy
+        }
+    }
+
+    fn changes_at(&self) -> Option<Instant> {
+        self.window.next_loss()
+    }
+
+    fn cause(&self) -> Cow<'_, str> {
+        let WindowCounts { good, bad } = self.window.sum();
+        let (all, window, last) = (good + bad, self.policy.window, &self.last);
+        let failures = counted(bad, "failure");
+        format!("{failures} of {all} within {window:?}: {last}").into()
+    }
+}
+
+/// Into how many parts a window is cut.
+const SLOTS: u64 = 10;
+
+/// Good and bad events of the last while.
+#[derive(Clone, Debug)]
+struct Window {
+    step: Duration,
+    origin: Option<Instant>,
+    /// Number of the newest slot, counted from the origin.
+    newest: u64,
+    /// The slot of number n stands at n modulo the length.
+    slots: [WindowCounts; SLOTS as usize],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct WindowCounts {
+    good: u64,
+    bad: u64,
+}
+
+impl Window {
+    fn new(length: Duration) -> Self {
+        Self {
+            step: (length / SLOTS as u32).max(Duration::from_millis(1)),
+            origin: None,
+            newest: 0,
+            slots: [WindowCounts::default(); SLOTS as usize],
+        }
+    }
+
+    /// The slot of this moment; the newest for a moment of the past.
+    fn slot(&mut self, at: Instant) -> &mut WindowCounts {
+        self.slide(at);
+        &mut self.slots[(self.newest % SLOTS) as usize]
+    }
+
+    /// Forgets what is too old now.
+    fn slide(&mut self, now: Instant) {
+        let origin = *self.origin.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(origin);
+        let number = (elapsed.as_nanos() / self.step.as_nanos()) as u64;
+        let passed = number.saturating_sub(self.newest);
+        for passed in 1..=passed.min(SLOTS) {
+            self.slots[((self.newest + passed) % SLOTS) as usize] = WindowCounts::default();
+        }
+        // The slots between are empty whichever they are, once all have been cleared.
+        self.newest += passed;
+    }
+
+    fn sum(&self) -> WindowCounts {
+        let add = |sum: WindowCounts, slot: &WindowCounts| WindowCounts {
+            good: sum.good + slot.good,
+            bad: sum.bad + slot.bad,
+        };
+        self.slots.iter().fold(WindowCounts::default(), add)
+    }
+
+    /// When the oldest slot with anything in it is forgotten; `None` without failures.
+    fn next_loss(&self) -> Option<Instant> {
+        if self.sum().bad == 0 {
+            return None;
+        }
+        let oldest = (self.newest + 1).saturating_sub(SLOTS);
+        let number = (oldest..=self.newest)
+            .find(|number| self.slots[(number % SLOTS) as usize] != WindowCounts::default())?;
+        let steps = u32::try_from(number + SLOTS).unwrap_or(u32::MAX);
+        Some(saturating_add(self.origin?, self.step.saturating_mul(steps)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::health::testing::{accepted, at, connect_failed, judged, secs};
+    use proptest::prelude::*;
+
+    #[test]
+    fn below_the_minimum_everything_is_healthy() {
+        let mut judge = FailureRate::default().evaluator();
+        for _ in 0..9 {
+            let verdict = judged(&mut *judge, at(0), connect_failed());
+            assert_eq!(verdict, Verdict::Healthy);
+        }
+        let tenth = judged(&mut *judge, at(0), connect_failed());
+        assert_eq!(tenth, Verdict::Unhealthy);
+        let cause = "10 failures of 10 within 10s: the upstream could not be connected";
+        assert_eq!(judge.cause(), cause);
+    }
+
+    #[test]
+    fn exactly_the_share_is_not_above_it() {
+        let mut judge = FailureRate::above(0.5).minimum(2).evaluator();
+        judged(&mut *judge, at(0), accepted());
+        let half = judged(&mut *judge, at(0), connect_failed());
+        assert_eq!(half, Verdict::Healthy);
+        let more = judged(&mut *judge, at(0), connect_failed());
+        assert_eq!(more, Verdict::Unhealthy);
+    }
+
+    #[test]
+    fn it_says_when_the_failures_are_forgotten() {
+        let mut judge = FailureRate::default().minimum(1).evaluator();
+        let verdict = judged(&mut *judge, secs(5), connect_failed());
+        assert_eq!(verdict, Verdict::Unhealthy);
+        assert_eq!(judge.changes_at(), Some(secs(15)));
+        assert_eq!(judge.verdict(at(14_999)), Verdict::Unhealthy);
+        assert_eq!(judge.verdict(secs(15)), Verdict::Healthy);
+        assert_eq!(judge.changes_at(), None);
+    }
+
+    #[test]
+    fn forgetting_passes_can_make_it_unhealthy_and_is_announced() {
+        let mut judge = FailureRate::above(0.5).minimum(2).evaluator();
+        judged(&mut *judge, secs(0), accepted());
+        judged(&mut *judge, secs(0), accepted());
+        judged(&mut *judge, secs(5), connect_failed());
+        let half = judged(&mut *judge, secs(5), connect_failed());
+        assert_eq!(half, Verdict::Healthy);
+        assert_eq!(judge.changes_at(), Some(secs(10)));
+        assert_eq!(judge.verdict(secs(10)), Verdict::Unhealthy);
+    }
+
+    #[test]
+    fn a_long_silence_costs_nothing() {
+        let mut judge = FailureRate::default().minimum(1).evaluator();
+        judged(&mut *judge, secs(0), connect_failed());
+        assert_eq!(judge.verdict(secs(40_000_000)), Verdict::Healthy);
+    }
+
+    proptest! {
+        #[test]
+        fn the_window_is_what_its_definition_says(
+            mut events in proptest::collection::vec((0..40_000_u64, any::<bool>()), 1..80),
+            minimum in 1..8_u64,
+        ) {
+            events.sort_unstable();
+            let policy = FailureRate::above(0.4).minimum(minimum as u32);
+            let mut judge = policy.evaluator();
+            let origin = events[0].0;
+            for (index, (time, good)) in events.iter().enumerate() {
+                let kind = if *good { accepted() } else { connect_failed() };
+                let verdict = judged(&mut *judge, at(*time), kind);
+
+                let slot = |time: u64| (time - origin) / 1_000;
+                let in_window = |event: &&(u64, bool)| slot(event.0) + 10 > slot(*time);
+                let seen: Vec<_> = events[..=index].iter().filter(in_window).collect();
+                let bad = seen.iter().filter(|event| !event.1).count();
+                let unhealthy = seen.len() as u64 >= minimum
+                    && bad as f64 / seen.len() as f64 > 0.4;
+                prop_assert_eq!(verdict == Verdict::Unhealthy, unhealthy, "at {}", time);
+            }
+        }
+
+        #[test]
+        fn the_verdict_changes_at_announced_times_only(
+            mut events in proptest::collection::vec((0..15_000_u64, any::<bool>()), 1..30),
+        ) {
+            events.sort_unstable();
+            let mut judge = FailureRate::above(0.4).minimum(2).evaluator();
+            for (time, good) in &events {
+                let kind = if *good { accepted() } else { connect_failed() };
+                judged(&mut *judge, at(*time), kind);
+            }
+            let mut now = events[events.len() - 1].0;
+            let mut verdict = judge.verdict(at(now));
+            while now < 40_000 {
+                let announced = judge.changes_at();
+                now += 50;
+                if announced.is_none_or(|change| at(now) < change) {
+                    prop_assert_eq!(judge.verdict(at(now)), verdict, "at {}", now);
+                } else {
+                    verdict = judge.verdict(at(now));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! So many failures within a time.
+
+use std::{borrow::Cow, collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{HealthPolicy, HealthEvaluator, Verdict, plural::counted};
+use crate::upstream::health::{
+    event::{HealthEvent, Signal},
+    later::saturating_add,
+    signals::Signals,
+};
+
+/// Unhealthy while so many failures lie within a time; each is forgotten by itself.
+///
+/// It means what `max_fails` and `fail_duration` mean to Caddy. Passes change nothing. As it
+/// forgets, it recovers without a probe; an [ejection](crate::health::Ejection) may last longer,
+/// so give that a base of zero to have this one's timing exactly.
+///
+/// The default counts clients' handshakes.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wsplice::health::MaxFails;
+///
+/// let policy = MaxFails::new(3, Duration::from_secs(30));
+/// # let _ = policy;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MaxFails {
+    max_fails: u32,
+    fail_duration: Duration,
+    signals: Signals,
+}
+
+impl MaxFails {
+    /// `max_fails` failures (0 is taken for 1) within `fail_duration` are too many.
+    pub const fn new(max_fails: u32, fail_duration: Duration) -> Self {
+        Self {
+            max_fails: if max_fails == 0 { 1 } else { max_fails },
+            fail_duration,
+            signals: Signals::handshakes(),
+        }
+    }
+
+    /// Which events count.
+    pub const fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+
+    const fn is_full(&self, failures: usize) -> bool {
+        failures >= self.max_fails as usize
+    }
+}
+
+impl HealthPolicy for MaxFails {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        Box::new(MaxFailsJudge {
+            policy: self.clone(),
+            failures: VecDeque::new(),
+            last: String::new(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct MaxFailsJudge {
+    policy: MaxFails,
+    /// When the last failures were, oldest first: never more than the maximum, as an older one
+    /// cannot matter.
+    failures: VecDeque<Instant>,
+    last: String,
+}
+
+impl MaxFailsJudge {
+    /// When the oldest failure is forgotten, if there are enough of them.
+    fn full_until(&self) -> Option<Instant> {
+        let oldest = self.failures.front()?;
+        self.policy
+            .is_full(self.failures.len())
+            .then(|| saturating_add(*oldest, self.policy.fail_duration))
+    }
+}
+
+impl HealthEvaluator for MaxFailsJudge {
+    fn observe(&mut self, event: &HealthEvent) {
+        if self.policy.signals.read(&event.kind) != Signal::Bad {
+            return;
+        }
+        self.last = event.kind.to_string();
+        let place = self.failures.partition_point(|at| *at <= event.at);
+        self.failures.insert(place, event.at);
+        if self.policy.is_full(self.failures.len() - 1) {
+            self.failures.pop_front();
+        }
+    }
+
+    fn verdict(&mut self, now: Instant) -> Verdict {
+        match self.full_until() {
+            Some(until) if now < until => Verdict::Unhealthy,
+            _ => Verdict::Healthy,
+        }
+    }
+
+    fn changes_at(&self) -> Option<Instant> {
+        self.full_until()
+    }
+
+    fn cause(&self) -> Cow<'_, str> {
+        let fails = counted(self.policy.max_fails.into(), "failure");
+        let (within, last) = (self.policy.fail_duration, &self.last);
+        format!("{fails} within {within:?}: {last}").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::health::testing::{accepted, at, connect_failed, judged, secs};
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_failure_is_forgotten_by_itself() {
+        let mut judge = MaxFails::new(2, Duration::from_secs(10)).evaluator();
+        let first = judged(&mut *judge, secs(0), connect_failed());
+        assert_eq!(first, Verdict::Healthy);
+        assert_eq!(judge.changes_at(), None);
+        let second = judged(&mut *judge, secs(4), connect_failed());
+        assert_eq!(second, Verdict::Unhealthy);
+        assert_eq!(judge.changes_at(), Some(secs(10)));
+        assert_eq!(judge.verdict(at(9_999)), Verdict::Unhealthy);
+        assert_eq!(judge.verdict(secs(10)), Verdict::Healthy);
+        let third = judged(&mut *judge, secs(13), connect_failed());
+        assert_eq!(third, Verdict::Unhealthy, "the one at 4 s still counts");
+        assert_eq!(judge.changes_at(), Some(secs(14)));
+    }
+
+    #[test]
+    fn a_pass_forgives_nothing() {
+        let mut judge = MaxFails::new(1, Duration::from_secs(10)).evaluator();
+        judged(&mut *judge, secs(0), connect_failed());
+        let verdict = judged(&mut *judge, secs(1), accepted());
+        assert_eq!(verdict, Verdict::Unhealthy);
+        let cause = "1 failure within 10s: the upstream could not be connected";
+        assert_eq!(judge.cause(), cause);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_count_over_the_last_while(
+            mut times in proptest::collection::vec(0..60_000_u64, 0..40),
+            max in 1..5_u32,
+            asked in 0..80_000_u64,
+        ) {
+            times.sort_unstable();
+            times.retain(|time| *time <= asked);
+            let mut judge = MaxFails::new(max, Duration::from_secs(10)).evaluator();
+            for time in &times {
+                judge.observe(&HealthEvent::new(at(*time), connect_failed()));
+            }
+            let recent = times.iter().filter(|time| asked - **time < 10_000).count();
+            let expected = if recent >= max as usize { Verdict::Unhealthy } else { Verdict::Healthy };
+            prop_assert_eq!(judge.verdict(at(asked)), expected);
+        }
+    }
+}

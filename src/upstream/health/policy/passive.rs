@@ -1,0 +1,138 @@
+//! What is judged where nothing is probed.
+
+use std::time::Duration;
+
+use super::{AnyOf, Consecutive, FailureRate, HealthPolicy, HealthEvaluator};
+use crate::upstream::health::signals::Signals;
+
+/// Judges by what clients' handshakes tell: the default where no probe is set.
+///
+/// Unhealthy after 5 failures in a row, or while more than half of at least 10 handshakes within
+/// 10 seconds fail. A failure is a connection that is not made, a handshake that is broken or not
+/// answered, and an answer of 500 or above.
+///
+/// Lost tunnels do not count unless asked for: some servers end every tunnel without a close
+/// frame, and an upstream that has died fails the next handshake anyway.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wsplice::health::{Passive, Signals};
+///
+/// let policy = Passive::default().fails(3);
+/// let with_tunnels = Passive::default()
+///     .signals(Signals::passive().min_tunnel_age(Duration::from_secs(2)));
+/// # let _ = (policy, with_tunnels);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Passive {
+    fails: u32,
+    share: f64,
+    minimum: u32,
+    window: Duration,
+    signals: Signals,
+}
+
+impl Passive {
+    /// How many failures in a row are too many; 0 is taken for 1.
+    pub const fn fails(mut self, fails: u32) -> Self {
+        self.fails = fails;
+        self
+    }
+
+    /// Above which share of failures, from 0 to 1, and of how many events at least.
+    pub const fn rate(mut self, share: f64, minimum: u32) -> Self {
+        self.share = share;
+        self.minimum = minimum;
+        self
+    }
+
+    /// Over how long the share is taken.
+    pub const fn window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Which events count.
+    pub const fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self {
+            fails: 5,
+            share: 0.5,
+            minimum: 10,
+            window: Duration::from_secs(10),
+            signals: Signals::handshakes(),
+        }
+    }
+}
+
+impl HealthPolicy for Passive {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        let in_a_row = Consecutive::new().fails(self.fails).passes(1);
+        let rate = FailureRate::above(self.share)
+            .minimum(self.minimum)
+            .window(self.window);
+        AnyOf::new()
+            .with(in_a_row.signals(self.signals))
+            .with(rate.signals(self.signals))
+            .evaluator()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::health::{
+        HealthEventKind, Verdict,
+        testing::{accepted, at, connect_failed, judged, probe_failed},
+    };
+
+    #[test]
+    fn five_in_a_row_are_too_many() {
+        let mut judge = Passive::default().evaluator();
+        for _ in 0..4 {
+            let verdict = judged(&mut *judge, at(0), connect_failed());
+            assert_eq!(verdict, Verdict::Healthy);
+        }
+        let fifth = judged(&mut *judge, at(0), connect_failed());
+        assert_eq!(fifth, Verdict::Unhealthy);
+        assert!(!judge.recovers_by_probes());
+    }
+
+    #[test]
+    fn two_of_three_are_too_many_once_there_are_ten() {
+        let mut judge = Passive::default().evaluator();
+        let mut verdict = Verdict::Healthy;
+        for number in 0..10 {
+            assert_eq!(verdict, Verdict::Healthy);
+            let kind = if number % 3 == 0 {
+                accepted()
+            } else {
+                connect_failed()
+            };
+            verdict = judged(&mut *judge, at(number * 100), kind);
+        }
+        assert_eq!(verdict, Verdict::Unhealthy);
+    }
+
+    #[test]
+    fn a_server_that_ends_every_tunnel_rudely_stays_healthy() {
+        let mut judge = Passive::default().evaluator();
+        for number in 0..100 {
+            judged(&mut *judge, at(number), accepted());
+            let lifetime = Duration::from_millis(1);
+            let lost = HealthEventKind::TunnelLost { lifetime };
+            assert_eq!(judged(&mut *judge, at(number), lost), Verdict::Healthy);
+            let probe = judged(&mut *judge, at(number), probe_failed());
+            assert_eq!(probe, Verdict::Healthy);
+        }
+    }
+}

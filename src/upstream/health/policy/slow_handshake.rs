@@ -1,0 +1,150 @@
+//! Handshakes that take too long.
+
+use std::{borrow::Cow, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{HealthPolicy, HealthEvaluator, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted};
+use crate::upstream::health::{
+    event::{HealthEvent, HealthEventKind, Signal},
+    signals::Signals,
+};
+
+/// Unhealthy after so many slow handshakes in a row, healthy after as many quick ones.
+///
+/// Probes and clients' handshakes each have their own run. It counts what succeeds and leaves
+/// failures to other policies: combine them by [`AnyOf`](super::AnyOf).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wsplice::health::SlowHandshake;
+///
+/// let policy = SlowHandshake::above(Duration::from_millis(800)).strikes(10).passes(2);
+/// # let _ = policy;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SlowHandshake {
+    limit: Duration,
+    strikes: u32,
+    passes: u32,
+    signals: Signals,
+}
+
+impl SlowHandshake {
+    /// Five handshakes in a row that take longer than this are too many; one quick one is enough.
+    pub const fn above(limit: Duration) -> Self {
+        Self {
+            limit,
+            strikes: 5,
+            passes: 1,
+            signals: Signals::all(),
+        }
+    }
+
+    /// How many slow ones in a row make unhealthy; 0 is taken for 1.
+    pub const fn strikes(mut self, strikes: u32) -> Self {
+        self.strikes = strikes;
+        self
+    }
+
+    /// How many quick ones in a row make healthy again; 0 is taken for 1.
+    pub const fn passes(mut self, passes: u32) -> Self {
+        self.passes = passes;
+        self
+    }
+
+    /// Which events count; only passed probes and accepted handshakes carry a latency.
+    pub const fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+}
+
+impl HealthPolicy for SlowHandshake {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        Box::new(SlowHandshakeJudge {
+            runs: ConsecutiveCounts::new(self.strikes, self.passes),
+            policy: self.clone(),
+            last: Duration::ZERO,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct SlowHandshakeJudge {
+    runs: ConsecutiveCounts,
+    policy: SlowHandshake,
+    /// The latency that completed the strikes.
+    last: Duration,
+}
+
+impl HealthEvaluator for SlowHandshakeJudge {
+    fn observe(&mut self, event: &HealthEvent) {
+        let (HealthEventKind::ProbePassed { latency } | HealthEventKind::Accepted { latency }) =
+            event.kind
+        else {
+            return;
+        };
+        let signal = match self.policy.signals.read(&event.kind) {
+            Signal::Good if latency > self.policy.limit => Signal::Bad,
+            signal => signal,
+        };
+        if self.runs.signal(event.kind.source(), signal) {
+            self.last = latency;
+        }
+    }
+
+    fn verdict(&mut self, _now: Instant) -> Verdict {
+        self.runs.verdict()
+    }
+
+    fn cause(&self) -> Cow<'_, str> {
+        let strikes = counted(self.runs.fails().into(), "consecutive handshake");
+        let (limit, last) = (self.policy.limit, self.last);
+        format!("{strikes} slower than {limit:?}, the last took {last:?}").into()
+    }
+
+    fn recovers_by_probes(&self) -> bool {
+        self.policy.signals.count_probes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::health::testing::{at, connect_failed, judged};
+
+    fn accepted(millis: u64) -> HealthEventKind {
+        let latency = Duration::from_millis(millis);
+        HealthEventKind::Accepted { latency }
+    }
+
+    #[test]
+    fn strikes_are_consecutive_and_a_quick_one_clears_them() {
+        let mut judge = SlowHandshake::above(Duration::from_millis(100))
+            .strikes(2)
+            .evaluator();
+        for (millis, expected) in [
+            (101, Verdict::Healthy),
+            (100, Verdict::Healthy),
+            (101, Verdict::Healthy),
+            (250, Verdict::Unhealthy),
+            (101, Verdict::Unhealthy),
+            (1, Verdict::Healthy),
+        ] {
+            assert_eq!(judged(&mut *judge, at(0), accepted(millis)), expected);
+        }
+        let cause = "2 consecutive handshakes slower than 100ms, the last took 250ms";
+        assert_eq!(judge.cause(), cause);
+    }
+
+    #[test]
+    fn failures_are_not_its_business() {
+        let mut judge = SlowHandshake::above(Duration::ZERO).strikes(1).evaluator();
+        let verdict = judged(&mut *judge, at(0), connect_failed());
+        assert_eq!(verdict, Verdict::Healthy);
+    }
+}

@@ -1,0 +1,101 @@
+//! One probe, from its start to the event.
+
+use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
+
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    upstream::health::event::{HealthEvent, HealthEventKind},
+    task::catch_panic,
+};
+
+use super::{Probe, ProbeFailure, ProbeTarget, Probing};
+
+/// Asks once, within a time, and tells what came of it as an event for the upstream's
+/// [`HealthTracker`](crate::health::HealthTracker). A probe that panics has failed.
+///
+/// # Examples
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use wsplice::{
+///     connect::{Address, Connector},
+///     health::{HealthEventKind, ProbeTarget, TcpProbe, check},
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// // A port where nobody listens.
+/// let target = ProbeTarget::new(Address::tcp("127.0.0.1", 1), Arc::new(Connector::new()));
+/// let event = check(&TcpProbe::new(), &target, Duration::from_secs(5)).await;
+/// assert!(matches!(event.kind, HealthEventKind::ProbeFailed { .. }));
+/// # }
+/// ```
+pub async fn check(probe: &dyn Probe, target: &ProbeTarget, within: Duration) -> HealthEvent {
+    let began = Instant::now();
+    let outcome = timeout(within, run(probe, target)).await;
+    let at = Instant::now();
+    let passed_at = target.passed_at();
+    let kind = match (outcome, passed_at) {
+        (Ok(Ok(())), _) | (_, Some(_)) => HealthEventKind::ProbePassed {
+            latency: passed_at.unwrap_or(at) - began,
+        },
+        (Ok(Err(reason)), None) => HealthEventKind::ProbeFailed { reason },
+        (Err(_), None) => HealthEventKind::ProbeFailed {
+            reason: ProbeFailure::TimedOut {
+                step: target.current_step(),
+                after: within,
+            },
+        },
+    };
+    HealthEvent::new(at, kind).started_at(began)
+}
+
+/// Runs the probe to its end, or to its panic.
+async fn run(probe: &dyn Probe, target: &ProbeTarget) -> Result<(), ProbeFailure> {
+    let mut probing: Option<Probing<'_>> = None;
+    poll_fn(|cx| {
+        let poll = || {
+            let probing = probing.get_or_insert_with(|| probe.probe(target));
+            probing.as_mut().poll(cx)
+        };
+        catch_panic(poll).unwrap_or_else(|panic| {
+            let message = message_of(&*panic);
+            Poll::Ready(Err(ProbeFailure::Panicked(message.into())))
+        })
+    })
+    .await
+}
+
+/// What was said in the panic: `panic!` with a text alone makes a `&str`, else a `String`.
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let string = || panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(string).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)] // that is what is tested
+mod tests {
+    use super::*;
+    use crate::upstream::health::{
+        probe::testing::{Far, Scripted, outcome},
+        probe_fn,
+    };
+
+    #[tokio::test]
+    async fn a_probe_that_panics_has_failed() {
+        let max_concurrent = probe_fn(|_| -> std::future::Ready<Result<(), ProbeFailure>> {
+            panic!("out of {}", "paper")
+        });
+        let later = probe_fn(|target: ProbeTarget| async move {
+            target.connect().await?;
+            panic!("no message needed")
+        });
+        let upstream = || Scripted::new(Far::hang);
+        let said = outcome(&max_concurrent, upstream()).await.unwrap_err();
+        assert_eq!(said, "the probe panicked: out of paper");
+        let said = outcome(&later, upstream()).await.unwrap_err();
+        assert_eq!(said, "the probe panicked: no message needed");
+    }
+}

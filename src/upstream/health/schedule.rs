@@ -1,0 +1,356 @@
+//! When an upstream is probed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    ejection::jittered,
+    later::{FAR, saturating_add},
+    tracker::HealthState,
+};
+
+/// How often upstreams are probed, and how long a probe may take.
+///
+/// | | default |
+/// |---|---|
+/// | interval | 10 s |
+/// | interval while unhealthy | 2 s |
+/// | jitter | 10 % |
+/// | timeout | 5 s |
+/// | probes at once | 64 |
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wsplice::health::ProbeSchedule;
+///
+/// let schedule = ProbeSchedule::every(Duration::from_secs(30))
+///     .while_unhealthy(Duration::from_secs(3))
+///     .timeout(Duration::from_secs(2));
+/// # let _ = schedule;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ProbeSchedule {
+    interval: Duration,
+    while_unhealthy: Duration,
+    jitter: f64,
+    timeout: Duration,
+    max_concurrent: usize,
+}
+
+impl ProbeSchedule {
+    /// A probe each `interval`, measured from start to start; below a millisecond it is taken
+    /// for one.
+    ///
+    /// While an upstream is unhealthy it is every 2 seconds, or as often as else if that is more
+    /// often.
+    pub const fn every(interval: Duration) -> Self {
+        Self {
+            interval,
+            while_unhealthy: Duration::from_secs(2),
+            jitter: 0.1,
+            timeout: Duration::from_secs(5),
+            max_concurrent: 64,
+        }
+    }
+
+    /// The interval while an upstream is unhealthy, so that it is not kept out for longer than
+    /// it must. The longer of two intervals never applies then.
+    pub const fn while_unhealthy(mut self, interval: Duration) -> Self {
+        self.while_unhealthy = interval;
+        self
+    }
+
+    /// By which share an interval may be shorter or longer, from 0 to 1, so that the upstreams
+    /// of a pool are not all probed at once.
+    pub const fn jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    /// How long a probe may take as a whole.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How many probes of a pool may be under way at once; 0 is taken for 1.
+    ///
+    /// Beyond that the upstreams take turns: the one whose probe is most overdue comes first, so
+    /// those that hang delay the others and never shut them out. Where many may hang at once, set
+    /// a short timeout, or more probes at once.
+    pub const fn max_concurrent(mut self, probes: usize) -> Self {
+        self.max_concurrent = probes;
+        self
+    }
+
+    /// How many probes may be under way at once.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.max_concurrent.max(1)
+    }
+
+    /// How long a probe may take as a whole.
+    #[must_use]
+    pub const fn probe_timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    fn interval(&self, state: &HealthState, dice: f64) -> Duration {
+        let interval = match state {
+            HealthState::Unhealthy { .. } => self.interval.min(self.while_unhealthy),
+            _ => self.interval,
+        };
+        let interval = interval.clamp(Duration::from_millis(1), FAR);
+        interval.mul_f64(jittered(self.jitter, dice))
+    }
+}
+
+impl Default for ProbeSchedule {
+    fn default() -> Self {
+        Self::every(Duration::from_secs(10))
+    }
+}
+
+/// When one upstream is probed next: at once, then each interval, never twice at a time.
+///
+/// A probe that takes longer than the interval is followed by the next at once.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tokio::time::Instant;
+/// use wsplice::health::{
+///     Consecutive, Ejection, ProbeSchedule, ProbeTimes, Probed, HealthTracker,
+/// };
+///
+/// let now = Instant::now();
+/// let settings = ProbeSchedule::every(Duration::from_secs(10)).jitter(0.0);
+/// let policy = std::sync::Arc::new(Consecutive::new());
+/// let standing = HealthTracker::new(policy, Ejection::new(), Probed::Yes, now);
+///
+/// let mut times = ProbeTimes::new(now);
+/// assert!(times.start(now), "the first probe is due at once");
+/// assert_eq!(times.due(), None, "one is under way");
+///
+/// let end = now + Duration::from_secs(1);
+/// times.finish(&settings, standing.state(), end, 0.5);
+/// assert_eq!(times.due(), Some(now + Duration::from_secs(10)));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ProbeTimes {
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Waiting {
+        began: Option<Instant>,
+        due: Instant,
+    },
+    Probing {
+        began: Instant,
+    },
+}
+
+impl ProbeTimes {
+    /// The first probe is due now.
+    #[must_use]
+    pub const fn new(now: Instant) -> Self {
+        Self {
+            phase: Phase::Waiting {
+                began: None,
+                due: now,
+            },
+        }
+    }
+
+    /// When the next probe is to start; `None` while one is under way.
+    #[must_use]
+    pub const fn due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting { due, .. } => Some(due),
+            Phase::Probing { .. } => None,
+        }
+    }
+
+    /// Whether a probe is to start now. After `true` it counts as started, and
+    /// [`finish`](Self::finish) must follow.
+    #[must_use]
+    pub fn start(&mut self, now: Instant) -> bool {
+        let is_due = self.due().is_some_and(|due| due <= now);
+        if is_due {
+            // Waiting => Probing
+            self.phase = Phase::Probing { began: now };
+        }
+        is_due
+    }
+
+    /// The probe that was under way has ended, and this is what the upstream is taken for now.
+    /// `dice` is a number from 0 to 1 for the jitter.
+    pub fn finish(
+        &mut self,
+        schedule: &ProbeSchedule,
+        state: &HealthState,
+        now: Instant,
+        dice: f64,
+    ) {
+        if let Phase::Probing { began } = self.phase {
+            // Probing => Waiting
+            let due = saturating_add(began, schedule.interval(state, dice)).max(now);
+            self.phase = Phase::Waiting {
+                began: Some(began),
+                due,
+            };
+        }
+    }
+
+    /// The probe that was under way will tell nothing: the next one is due now.
+    pub(crate) const fn abandon(&mut self, now: Instant) {
+        if let Phase::Probing { began } = self.phase {
+            // Probing => Waiting
+            self.phase = Phase::Waiting {
+                began: Some(began),
+                due: now,
+            };
+        }
+    }
+
+    /// The next probe is due now, unless one is under way.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if let Phase::Waiting { due, .. } = &mut self.phase {
+            *due = now.min(*due);
+        }
+    }
+
+    /// The upstream's health has changed between two probes, by what clients met: the next one
+    /// is due as if it had been so when the last began.
+    pub fn reschedule(
+        &mut self,
+        schedule: &ProbeSchedule,
+        state: &HealthState,
+        now: Instant,
+        dice: f64,
+    ) {
+        if let Phase::Waiting {
+            began: Some(began),
+            due,
+        } = &mut self.phase
+        {
+            let sooner = saturating_add(*began, schedule.interval(state, dice)).max(now);
+            *due = sooner.min(*due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::health::testing::{at, secs};
+    use proptest::prelude::*;
+
+    fn healthy() -> HealthState {
+        HealthState::Healthy { since: at(0) }
+    }
+
+    fn unhealthy() -> HealthState {
+        HealthState::Unhealthy {
+            since: at(0),
+            cause: "".into(),
+            until: None,
+        }
+    }
+
+    fn every(seconds: u64) -> ProbeSchedule {
+        ProbeSchedule::every(Duration::from_secs(seconds)).jitter(0.0)
+    }
+
+    fn started(now: Instant) -> ProbeTimes {
+        let mut times = ProbeTimes::new(now);
+        assert!(times.start(now));
+        times
+    }
+
+    #[test]
+    fn the_first_is_due_at_once_and_never_a_second_beside_it() {
+        let mut times = ProbeTimes::new(secs(5));
+        assert_eq!(times.due(), Some(secs(5)));
+        assert!(times.start(secs(5)));
+        assert!(!times.start(secs(500)));
+        assert_eq!(times.due(), None);
+    }
+
+    #[test]
+    fn the_interval_is_from_start_to_start_and_shorter_while_unhealthy() {
+        let mut times = started(secs(0));
+        times.finish(&every(10), &healthy(), secs(4), 0.5);
+        assert_eq!(times.due(), Some(secs(10)));
+        assert!(!times.start(at(9_999)));
+        assert!(times.start(secs(10)));
+        times.finish(&every(10), &unhealthy(), secs(11), 0.5);
+        assert_eq!(times.due(), Some(secs(12)));
+    }
+
+    #[test]
+    fn a_probe_that_overruns_is_followed_at_once() {
+        let mut times = started(secs(0));
+        times.finish(&every(10), &unhealthy(), secs(5), 0.5);
+        assert_eq!(times.due(), Some(secs(5)));
+    }
+
+    #[test]
+    fn while_unhealthy_is_never_slower() {
+        let mut times = started(secs(0));
+        times.finish(&every(1), &unhealthy(), secs(0), 0.5);
+        assert_eq!(times.due(), Some(secs(1)));
+    }
+
+    #[test]
+    fn a_fall_between_two_probes_brings_the_next_forward_and_nothing_puts_it_off() {
+        let mut times = started(secs(0));
+        times.finish(&every(10), &healthy(), secs(1), 0.5);
+        times.reschedule(&every(10), &unhealthy(), secs(4), 0.5);
+        assert_eq!(times.due(), Some(secs(4)));
+        times.reschedule(&every(10), &healthy(), secs(4), 0.5);
+        assert_eq!(times.due(), Some(secs(4)));
+        let mut times = started(secs(0));
+        times.reschedule(&every(10), &unhealthy(), secs(4), 0.5);
+        assert_eq!(times.due(), None, "one is under way");
+    }
+
+    #[test]
+    fn a_probe_that_is_given_up_is_made_up_for_at_once() {
+        let mut times = started(secs(0));
+        times.abandon(secs(3));
+        assert_eq!(times.due(), Some(secs(3)));
+        times.abandon(secs(4));
+        assert_eq!(times.due(), Some(secs(3)), "none was under way");
+    }
+
+    #[test]
+    fn the_next_can_be_brought_forward_but_not_beside_one() {
+        let mut times = started(secs(0));
+        times.hasten(secs(1));
+        assert_eq!(times.due(), None);
+        times.finish(&every(10), &healthy(), secs(2), 0.5);
+        times.hasten(secs(3));
+        assert_eq!(times.due(), Some(secs(3)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_setting_panics_and_none_spins(
+            interval in 0..u64::MAX, fast in 0..u64::MAX, jitter in 0.0..0.9_f64, dice: f64,
+        ) {
+            let schedule = ProbeSchedule::every(Duration::from_millis(interval))
+                .while_unhealthy(Duration::from_millis(fast))
+                .jitter(jitter);
+            let mut times = started(secs(0));
+            times.finish(&schedule, &unhealthy(), secs(0), dice);
+            prop_assert!(times.due() > Some(secs(0)));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Requests and retries over the last seconds. Pure: time is an argument.
+
+use tokio::time::Instant;
+
+use super::budget::{Cost, RetryBudget};
+
+/// How many seconds count, the one under way included.
+pub(super) const SECONDS: u64 = 10;
+
+/// Counts the requests and retries of a pool.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// The first second begins here.
+    epoch: Option<Instant>,
+    newest: u64,
+    slots: [Slot; SECONDS as usize],
+    made: u64,
+    denied: u64,
+}
+
+/// What happened within one second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    requests: u64,
+    /// What its retries cost.
+    spent: u64,
+}
+
+/// A retry that was granted; where it stands in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    second: u64,
+    cost: Cost,
+}
+
+impl Ledger {
+    /// Enters a request whose first attempt has ended, which earns its share of a retry.
+    pub(crate) fn request(&mut self, now: Instant) {
+        let second = self.advance(now);
+        self.slot(second).requests += 1;
+    }
+
+    /// Enters a retry if the budget has one left.
+    pub(crate) fn retry(
+        &mut self,
+        budget: &RetryBudget,
+        cost: Cost,
+        now: Instant,
+    ) -> Option<Entry> {
+        let second = self.advance(now);
+        if self.units_left(budget) < cost.units() {
+            self.denied += 1;
+            return None;
+        }
+        self.slot(second).spent += cost.units();
+        self.made += 1;
+        Some(Entry { second, cost })
+    }
+
+    /// Strikes out a retry that was not made.
+    pub(crate) fn strike(&mut self, Entry { second, cost }: Entry) {
+        self.made = self.made.saturating_sub(1);
+        // An older one counts no more.
+        if self.newest - second < SECONDS {
+            let slot = self.slot(second);
+            slot.spent = slot.spent.saturating_sub(cost.units());
+        }
+    }
+
+    /// How many retries of this cost may be made now.
+    pub(crate) fn left(&mut self, budget: &RetryBudget, cost: Cost, now: Instant) -> u64 {
+        self.advance(now);
+        self.units_left(budget) / cost.units()
+    }
+
+    /// Retries that were made since the beginning.
+    pub(crate) const fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Retries that the budget has denied since the beginning.
+    pub(crate) const fn denied(&self) -> u64 {
+        self.denied
+    }
+
+    fn units_left(&self, budget: &RetryBudget) -> u64 {
+        let requests = self.slots.iter().map(|slot| slot.requests).sum();
+        let spent = self.slots.iter().map(|slot| slot.spent).sum();
+        budget.allows(requests).saturating_sub(spent)
+    }
+
+    /// Forgets what is too old; the second that it is.
+    fn advance(&mut self, now: Instant) -> u64 {
+        let epoch = *self.epoch.get_or_insert(now);
+        // A moment that came here late counts as the newest.
+        let second = now
+            .saturating_duration_since(epoch)
+            .as_secs()
+            .max(self.newest);
+        for gone in (self.newest + 1..=second).rev().take(SECONDS as usize) {
+            *self.slot(gone) = Slot::default();
+        }
+        self.newest = second;
+        second
+    }
+
+    fn slot(&mut self, second: u64) -> &mut Slot {
+        &mut self.slots[(second % SECONDS) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How many retries of so many tries are granted at this moment.
+    fn granted(ledger: &mut Ledger, budget: &RetryBudget, now: Instant, tries: u64) -> u64 {
+        (0..tries)
+            .filter(|_| ledger.retry(budget, Cost::Request, now).is_some())
+            .count() as u64
+    }
+
+    fn requests(ledger: &mut Ledger, now: Instant, count: u64) {
+        for _ in 0..count {
+            ledger.request(now);
+        }
+    }
+
+    #[test]
+    fn a_share_of_the_requests_and_so_many_a_second_may_be_retries() {
+        let now = Instant::now();
+        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new());
+        assert_eq!(granted(&mut ledger, &budget, now, 1000), 100);
+        requests(&mut ledger, now, 1000);
+        assert_eq!(granted(&mut ledger, &budget, now, 1000), 200);
+        assert_eq!((ledger.made(), ledger.denied()), (300, 1700));
+    }
+
+    #[test]
+    fn a_connect_costs_a_fifth() {
+        let now = Instant::now();
+        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(0));
+        requests(&mut ledger, now, 100);
+        for _ in 0..99 {
+            ledger.retry(&budget, Cost::Connect, now).unwrap();
+        }
+        assert_eq!(ledger.retry(&budget, Cost::Request, now), None);
+        assert_eq!(ledger.left(&budget, Cost::Connect, now), 1);
+        let last = ledger.retry(&budget, Cost::Connect, now).unwrap();
+        assert_eq!(ledger.retry(&budget, Cost::Connect, now), None);
+        ledger.strike(last);
+        assert_eq!(ledger.left(&budget, Cost::Connect, now), 1);
+    }
+
+    #[test]
+    fn every_fifth_request_earns_one() {
+        let now = Instant::now();
+        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(0));
+        requests(&mut ledger, now, 4);
+        assert_eq!(granted(&mut ledger, &budget, now, 1), 0);
+        requests(&mut ledger, now, 1);
+        assert_eq!(granted(&mut ledger, &budget, now, 2), 1);
+    }
+
+    #[test]
+    fn what_is_older_than_ten_seconds_counts_no_more() {
+        let start = Instant::now();
+        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(1));
+        requests(&mut ledger, start, 50);
+        assert_eq!(granted(&mut ledger, &budget, start, 100), 20);
+        for second in 1..10 {
+            assert_eq!(
+                granted(&mut ledger, &budget, start + second * SECOND, 100),
+                0
+            );
+        }
+        let later = start + 10 * SECOND;
+        assert_eq!(granted(&mut ledger, &budget, later, 100), 10, "no requests");
+        let much_later = start + 10_000 * SECOND;
+        assert_eq!(granted(&mut ledger, &budget, much_later, 100), 10);
+    }
+
+    #[test]
+    fn one_that_was_not_made_is_given_back() {
+        let start = Instant::now();
+        let (mut ledger, budget) = (
+            Ledger::default(),
+            RetryBudget::new().ratio(0.5).per_second(0),
+        );
+        requests(&mut ledger, start, 2);
+        let entry = ledger.retry(&budget, Cost::Request, start).unwrap();
+        assert_eq!(ledger.retry(&budget, Cost::Request, start), None);
+        ledger.strike(entry);
+        assert_eq!(
+            (ledger.made(), ledger.left(&budget, Cost::Request, start)),
+            (0, 1)
+        );
+        let entry = ledger.retry(&budget, Cost::Request, start).unwrap();
+        let later = start + 30 * SECOND;
+        requests(&mut ledger, later, 2);
+        assert_eq!(granted(&mut ledger, &budget, later, 9), 1);
+        ledger.strike(entry);
+        assert_eq!(
+            ledger.left(&budget, Cost::Request, later),
+            0,
+            "that one was another's"
+        );
+    }
+
+    #[test]
+    fn odd_shares_are_none_or_all() {
+        let now = Instant::now();
+        for (share, expected) in [(f64::NAN, 0), (-1.0, 0), (f64::INFINITY, 1000)] {
+            let mut ledger = Ledger::default();
+            let budget = RetryBudget::new().ratio(share).per_second(0);
+            requests(&mut ledger, now, 1);
+            assert_eq!(granted(&mut ledger, &budget, now, 1000), expected);
+        }
+    }
+
+    proptest! {
+        /// Whenever a retry is granted, the last seconds had no more of them than the budget says.
+        #[test]
+        fn never_more_than_the_budget(
+            steps in prop::collection::vec((0_u64..4000, 0_u64..30, 0_u64..30), 1..60),
+            share in 0.0_f64..2.0,
+            per_second in 0_u32..4,
+        ) {
+            let start = Instant::now();
+            let budget = RetryBudget::new().ratio(share).per_second(per_second);
+            let (mut ledger, mut at) = (Ledger::default(), 0);
+            let mut history = Vec::new();
+            for (wait_ms, new, tries) in steps {
+                at += wait_ms;
+                let now = start + Duration::from_millis(at);
+                requests(&mut ledger, now, new);
+                let newly = granted(&mut ledger, &budget, now, tries);
+                history.push((at, new, newly));
+                if newly == 0 {
+                    continue;
+                }
+                let within = |ms: u64| history.iter().filter(move |(then, ..)| then + ms > at);
+                let retries: u64 = within(9_000).map(|(.., retries)| retries).sum();
+                let requests: u64 = within(10_000).map(|(_, requests, _)| requests).sum();
+                let cost = retries * Cost::Request.units();
+                prop_assert!(cost <= budget.allows(requests), "{history:?}");
+            }
+        }
+    }
+}
