@@ -108,53 +108,51 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod admission;
-mod drain;
 mod error;
-mod forward;
-mod handshake;
 mod hash;
-mod later;
+mod http;
+mod instant;
+mod net;
 mod observe;
 mod pool;
 mod proxy;
-mod rate;
-mod registry;
-mod report;
-mod retry;
 mod task;
-mod transport;
+mod token_bucket;
 mod tunnel;
 mod upstream;
 
-pub mod balance;
-pub mod connect;
-pub mod discovery;
 pub mod frame;
-pub mod head;
-pub mod headers;
-pub mod health;
-pub mod matcher;
-pub mod upgrade;
 
-pub use admission::Admission;
-pub use drain::{Drain, Drained};
+pub use self::http::{
+    forward::ForwardHttp, handshake::InvalidUpgradeResponse, head, headers, matcher, upgrade,
+};
 pub use error::{BoxError, Error, ErrorKind, Side};
-pub use forward::ForwardHttp;
-pub use handshake::InvalidUpgradeResponse;
-pub use observe::{RequestInfo, Observer, UpstreamChange};
-pub use pool::{DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus};
+pub use net::{
+    connect,
+    transport::{TcpKeepAlive, Transport},
+};
+pub use observe::{Observer, RequestInfo, UpstreamChange};
+pub use pool::{
+    DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus,
+};
 pub use proxy::{
-    Proxy, ProxyLayer, ResponseBody, ResponseFuture, RequestScope, UpgradeRequired, WebSocketsOnly,
+    Proxy, ProxyLayer, RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };
-pub use registry::{LegStatus, Registry, TunnelStatus};
-pub use report::{
-    ReceivedClose, FrameCounts, Limit, DirectionStats, Rtt, Timer, TunnelEnd, TunnelInfo, TunnelReport,
+pub use tunnel::{
+    Framing, KeepAlive, Limits, Tunnel, TunnelConfig,
+    drain::{Drain, Drained},
+    registry::{LegStatus, Registry, TunnelStatus},
+    report::{
+        DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd, TunnelInfo,
+        TunnelReport,
+    },
 };
-pub use retry::{Retry, RetryBudget};
-pub use transport::{TcpKeepAlive, Transport};
-pub use tunnel::{Framing, KeepAlive, Limits, Tunnel, TunnelConfig};
-pub use upstream::Upstream;
+pub use upstream::{
+    Upstream,
+    admission::Admission,
+    balance, discovery, health,
+    retry::{Retry, RetryBudget},
+};
 
 /// The examples of the README compile.
 #[cfg(doctest)]

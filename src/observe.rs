@@ -5,10 +5,10 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 
 use crate::{
-    upstream::discovery::DiscoverError,
     error::{Error, Side},
-    upstream::health::Transition,
     tunnel::report::{Rtt, TunnelInfo, TunnelReport},
+    upstream::discovery::DiscoverError,
+    upstream::health::Transition,
 };
 
 /// Watches handshakes and tunnels. Every method does nothing unless you write it.

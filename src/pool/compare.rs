@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    upstream::health::{UpstreamHealth, Outlier, EventCounts},
     instant::{FAR, saturating_add},
+    upstream::health::{EventCounts, Outlier, UpstreamHealth},
     upstream::{Member, Watch},
 };
 

@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    upstream::discovery::{Discover, DiscoverError, Discovering},
     task::{self, catch_panic},
     upstream::Upstream,
+    upstream::discovery::{Discover, DiscoverError, Discovering},
 };
 
 use super::{handle::Pool, settings::PoolSettings, state::State};

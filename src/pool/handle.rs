@@ -6,16 +6,16 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::{
-    upstream::admission::{Admission, QueueLimits},
-    upstream::balance::{AnyBalance, Balance, Candidate},
-    net::connect::InvalidAddress,
     http::head::RequestHead,
     http::headers::ClientScheme,
-    upstream::health::{Availability, Ejection, HealthPolicy, OutlierPolicy, Probe, ProbeSchedule},
+    net::connect::InvalidAddress,
     observe::Observer,
     tunnel::registry::Registry,
-    upstream::retry::RetryBudget,
     upstream::Upstream,
+    upstream::admission::{Admission, QueueLimits},
+    upstream::balance::{AnyBalance, Balance, Candidate},
+    upstream::health::{Availability, Ejection, HealthPolicy, OutlierPolicy, Probe, ProbeSchedule},
+    upstream::retry::RetryBudget,
 };
 
 use super::{

@@ -8,8 +8,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    upstream::health::{HealthEvent, HealthEventKind, UpstreamHealth, HealthState, Transition},
     tunnel::report::TunnelReport,
+    upstream::health::{HealthEvent, HealthEventKind, HealthState, Transition, UpstreamHealth},
     upstream::{Member, Watch},
 };
 

@@ -19,13 +19,12 @@
 mod alarm;
 mod bell;
 mod compare;
-mod drains;
 mod discovery;
+mod drains;
 mod handle;
 mod health;
 mod lease;
 mod line;
-mod upstream_loss;
 mod monitor;
 mod news;
 mod pick;
@@ -35,6 +34,7 @@ mod roster;
 mod settings;
 mod state;
 mod status;
+mod upstream_loss;
 
 #[cfg(test)]
 mod tests;

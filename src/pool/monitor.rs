@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     net::connect::Dialer,
-    upstream::health::{HealthEvent, ProbeTarget, check},
     task::{self, Tasks, catch_panic},
     upstream::Member,
+    upstream::health::{HealthEvent, ProbeTarget, check},
 };
 
 use super::{bell::Bell, handle::Pool, line::Line, settings::HealthSettings, state::State};

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    upstream::health::Transition,
     observe::{Observer, UpstreamChange},
+    upstream::health::Transition,
 };
 
 /// What is still to be told, and whom.

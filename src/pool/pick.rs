@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
-    upstream::admission::{Busy, Visit},
-    upstream::balance::{Balance, Candidates},
     error::{Error, ErrorKind},
     http::head::RequestHead,
     instant::saturating_add,
     upstream::Member,
+    upstream::admission::{Busy, Visit},
+    upstream::balance::{Balance, Candidates},
 };
 
 use super::{

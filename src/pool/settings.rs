@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
+    upstream::Watch,
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, LeastTunnels},
     upstream::health::{
-        Availability, Consecutive, Ejection, FailClosed, HealthPolicy, Passive, OutlierPolicy, Probe,
-        ProbeSchedule, ProbeTimes, Probed, HealthTracker, EventCounts,
+        Availability, Consecutive, Ejection, EventCounts, FailClosed, HealthPolicy, HealthTracker,
+        OutlierPolicy, Passive, Probe, ProbeSchedule, ProbeTimes, Probed,
     },
     upstream::retry::RetryBudget,
-    upstream::Watch,
 };
 
 /// What becomes of the open tunnels of an upstream that is lost: removed, drained, or unhealthy.

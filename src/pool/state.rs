@@ -12,10 +12,10 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    upstream::admission::Gate,
     net::connect::Dialer,
     observe::{Observer, UpstreamChange},
     tunnel::registry::{Registry, WeakRegistry},
+    upstream::admission::Gate,
     upstream::retry::Ledger,
     upstream::{Member, Upstream},
 };

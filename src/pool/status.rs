@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    upstream::health::{HealthEvent, HealthState},
     upstream::Member,
+    upstream::health::{HealthEvent, HealthState},
 };
 
 use super::handle::Pool;

@@ -15,7 +15,12 @@ use super::{handle::Pool, lease::Lease, settings::OnUpstreamLoss, state::State};
 
 impl State {
     /// Does with the tunnels of an upstream what was chosen.
-    pub(super) fn lose_tunnels(&self, member: &Member, choice: OnUpstreamLoss, reason: &'static str) {
+    pub(super) fn lose_tunnels(
+        &self,
+        member: &Member,
+        choice: OnUpstreamLoss,
+        reason: &'static str,
+    ) {
         let OnUpstreamLoss::Close { spread } = choice else {
             return;
         };
@@ -57,6 +62,9 @@ fn close(loss: &Loss, now: Instant) -> Command {
     Command::Close {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, loss.reason),
         end: TunnelEnd::Drained,
-        at: Some(crate::instant::saturating_add(now, left.mul_f64(fastrand::f64()))),
+        at: Some(crate::instant::saturating_add(
+            now,
+            left.mul_f64(fastrand::f64()),
+        )),
     }
 }

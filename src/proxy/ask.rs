@@ -8,14 +8,14 @@ use http_body_util::Empty;
 use tokio::time::timeout;
 
 use crate::{
-    net::connect::UpstreamConnection,
     error::{Error, ErrorKind},
     http::handshake::{Agreement, Answer, Offer, accepted, exchange, outbound, refused},
     http::head::RequestHead,
     http::headers::{ClientInfo, add_header},
-    pool::Lease,
-    net::transport::Transport,
     http::upgrade::UpgradeRequest,
+    net::connect::UpstreamConnection,
+    net::transport::Transport,
+    pool::Lease,
 };
 
 use super::{pipeline::Answered, settings::Settings};

@@ -16,15 +16,15 @@ use http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    upstream::admission::Visit,
-    net::connect::UpstreamConnection,
     error::{Error, ErrorKind},
     http::head::RequestHead,
     http::headers::ClientInfo,
     instant::saturating_add,
+    net::connect::UpstreamConnection,
     pool::Lease,
-    upstream::retry::{Cost, Entry, Retry},
     upstream::Member,
+    upstream::admission::Visit,
+    upstream::retry::{Cost, Entry, Retry},
 };
 
 use super::{pipeline::Answered, settings::Settings, teller::Teller};

@@ -12,8 +12,6 @@ use hyper::body::Incoming;
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    upstream::admission::Visit,
-    tunnel::drain::Exchange,
     error::{Error, ErrorKind, Side},
     http::forward::{
         ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
@@ -21,7 +19,9 @@ use crate::{
     },
     http::handshake::fit,
     http::headers::ClientInfo,
+    tunnel::drain::Exchange,
     upstream::Upstream,
+    upstream::admission::Visit,
 };
 
 use super::{

@@ -7,19 +7,19 @@ use http::{Extensions, HeaderValue, Response};
 use tower_layer::Layer;
 
 use crate::{
-    net::connect::Connect,
-    tunnel::drain::Drain,
     error::Error,
     http::forward::ForwardHttp,
     http::head::PathRewrite,
     http::headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
     http::matcher::Matcher,
+    net::connect::Connect,
+    net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
+    tunnel::drain::Drain,
     tunnel::registry::Registry,
-    upstream::retry::Retry,
-    net::transport::TcpKeepAlive,
     tunnel::{KeepAlive, TunnelConfig},
+    upstream::retry::Retry,
 };
 
 use super::{

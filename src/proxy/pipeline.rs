@@ -8,13 +8,13 @@ use hyper::upgrade::OnUpgrade;
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    upstream::admission::Visit,
     error::{Error, ErrorKind},
     http::handshake::{RefusalBody, fit},
     http::headers::ClientInfo,
     http::matcher::owns,
-    pool::Lease,
     http::upgrade::{Intent, UpgradeRequest},
+    pool::Lease,
+    upstream::admission::Visit,
 };
 
 use super::{

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{tunnel::drain::Exchange, error::Error, http::forward::Download};
+use crate::{error::Error, http::forward::Download, tunnel::drain::Exchange};
 
 use super::{attempts::Attempt, teller::Teller};
 

@@ -17,12 +17,12 @@ use crate::{
     error::{BoxError, Error, ErrorKind},
     http::handshake::{Agreement, Extensions},
     http::headers::ClientInfo,
+    net::transport::{Transport, from_upgraded},
     observe::RequestInfo,
     pool::Lease,
+    task,
     tunnel::registry::{Entry, Listed},
     tunnel::report::{TunnelInfo, TunnelReport},
-    task,
-    net::transport::{Transport, from_upgraded},
     tunnel::{Tunnel, TunnelParts},
 };
 

@@ -6,18 +6,18 @@ use bytes::Bytes;
 use http::{Extensions, Response};
 
 use crate::{
-    net::connect::{Dialer, KeptAlive},
-    tunnel::drain::Drain,
     error::{Error, Side},
     http::handshake::{HeadLimits, Outbound},
     http::headers::{ClientInfo, HeaderEdits},
     http::matcher::AnyMatcher,
+    net::connect::{Dialer, KeptAlive},
+    net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
+    tunnel::TunnelConfig,
+    tunnel::drain::Drain,
     tunnel::registry::Registry,
     upstream::retry::Retry,
-    net::transport::TcpKeepAlive,
-    tunnel::TunnelConfig,
 };
 
 use super::forward::Forward;

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::{
     error::{Error, ErrorKind, Side},
-    upstream::health::HealthEventKind,
     observe::RequestInfo,
+    upstream::health::HealthEventKind,
 };
 
 use super::{attempts::Attempt, settings::Settings};

@@ -31,16 +31,16 @@ impl Farewell {
 pub(super) fn farewell(end: &TunnelEnd, side: Side) -> Farewell {
     match end {
         // Resets propagate to the upstream; the client is told that the upstream was lost.
-        TunnelEnd::Broken(lost, _) | TunnelEnd::TruncatedFrame(lost) | TunnelEnd::ClosedWithoutFrame(lost) => {
+        TunnelEnd::Broken(lost, _)
+        | TunnelEnd::TruncatedFrame(lost)
+        | TunnelEnd::ClosedWithoutFrame(lost) => {
             if *lost == Side::Upstream && side == Side::Client {
                 Farewell::close(CloseCode::INTERNAL_ERROR, "upstream connection lost")
             } else {
                 Farewell::Abort
             }
         }
-        TunnelEnd::Timeout(Timer::Pong | Timer::Write, dead) if *dead == side => {
-            Farewell::Abort
-        }
+        TunnelEnd::Timeout(Timer::Pong | Timer::Write, dead) if *dead == side => Farewell::Abort,
         TunnelEnd::Timeout(Timer::Pong, dead) => lost_leg(*dead, "did not answer a ping"),
         TunnelEnd::Timeout(Timer::Write, dead) => lost_leg(*dead, "stopped reading"),
         TunnelEnd::Timeout(Timer::Idle, _) => {

@@ -158,7 +158,9 @@ impl Drain {
             drained.closed += late.closed;
             drained.aborted += late.aborted;
         }
-        drained.aborted_requests = self.end_exchanges(saturating_add(began, self.deadline)).await;
+        drained.aborted_requests = self
+            .end_exchanges(saturating_add(began, self.deadline))
+            .await;
         drained
     }
 

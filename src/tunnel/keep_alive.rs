@@ -213,7 +213,9 @@ impl Pinger {
         match self.state {
             State::Listening { interval } => Some(saturating_add(last_received, interval)),
             State::Due => None,
-            State::Awaiting { since } => Some(saturating_add(since, self.rhythm.settings.pong_timeout)),
+            State::Awaiting { since } => {
+                Some(saturating_add(since, self.rhythm.settings.pong_timeout))
+            }
         }
     }
 

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{ControlFrame, EncodedControl},
-    tunnel::report::Rtt,
     net::transport::{TcpKeepAlive, Transport},
+    tunnel::report::Rtt,
 };
 
 use super::{

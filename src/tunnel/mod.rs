@@ -23,12 +23,15 @@ mod alarm;
 mod close;
 mod config;
 mod context;
+pub(crate) mod drain;
 mod engine;
 mod flow;
 mod keep_alive;
 mod leg;
 mod limits;
 mod pair;
+pub(crate) mod registry;
+pub(crate) mod report;
 mod scratch;
 mod track;
 

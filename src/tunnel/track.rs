@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{CloseCode, ControlFrame, FrameHeader, OpCode, Rules, Scanner, Violation, mask},
-    tunnel::report::{ReceivedClose, FrameCounts, Limit},
+    tunnel::report::{FrameCounts, Limit, ReceivedClose},
 };
 
 use super::{keep_alive::Pinger, limits::Meter};

@@ -1,19 +1,15 @@
 //! One upstream: its settings, and in `member` its figures while it is in a pool.
 
-mod member;
-
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use crate::{
-    upstream::admission::Admission,
-    net::connect::{Address, HttpVersion, InvalidAddress, ProxyHeader, ProxyProtocol},
     http::headers::ClientInfo,
+    net::connect::{Address, HttpVersion, InvalidAddress, ProxyHeader, ProxyProtocol},
+    upstream::admission::Admission,
 };
-
-pub(crate) use member::{Loss, Member, Watch};
 
 /// One server behind the proxy.
 ///
@@ -30,11 +26,11 @@ pub(crate) use member::{Loss, Member, Watch};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    name: Arc<str>,
-    address: Address,
-    weight: u32,
+    pub(super) name: Arc<str>,
+    pub(super) address: Address,
+    pub(super) weight: u32,
     tags: Vec<(Box<str>, Box<str>)>,
-    admission: Admission,
+    pub(super) admission: Admission,
     http_version: HttpVersion,
     proxy_protocol: Option<ProxyProtocol>,
 }
@@ -193,8 +189,9 @@ mod tests {
     fn paths_that_are_no_text_have_names_of_their_own() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
-        let at =
-            |bytes: &[u8]| Upstream::from_address(Address::Unix(Path::new(OsStr::from_bytes(bytes)).into()));
+        let at = |bytes: &[u8]| {
+            Upstream::from_address(Address::Unix(Path::new(OsStr::from_bytes(bytes)).into()))
+        };
         assert_eq!(at(b"/run/a").name(), "unix:/run/a");
         assert_ne!(at(b"/run/\xff").name(), at(b"/run/\xfe").name());
     }

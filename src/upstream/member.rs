@@ -12,10 +12,10 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    upstream::admission::{Admission, Gate},
-    net::connect::Address,
     hash::hash,
-    upstream::health::{HealthEvent, ProbeTimes, HealthTracker, EventCounts},
+    net::connect::Address,
+    upstream::admission::{Admission, Gate},
+    upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
 use super::Upstream;

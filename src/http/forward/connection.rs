@@ -20,8 +20,8 @@ use tokio::{
 use crate::{
     error::{Error, ErrorKind},
     http::handshake::HeadLimits,
-    task,
     net::transport::Transport,
+    task,
 };
 
 use super::{patient::Patient, upload::UploadBody};

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{net::connect::Address, instant::saturating_add};
+use crate::{instant::saturating_add, net::connect::Address};
 
 use super::{connection::Connection, settings::ForwardHttp};
 
@@ -53,7 +53,10 @@ impl Connections {
         let now = Instant::now();
         connection.rest(saturating_add(now, wait));
         let mut idle = self.lock();
-        if idle.swept.is_none_or(|swept| saturating_add(swept, wait) <= now) {
+        if idle
+            .swept
+            .is_none_or(|swept| saturating_add(swept, wait) <= now)
+        {
             idle.sweep(now);
         }
         let list = idle.lists.entry(address.clone()).or_default();

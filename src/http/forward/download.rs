@@ -16,9 +16,9 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use crate::{
-    net::connect::Address,
     error::{Error, ErrorKind},
     http::handshake::passed,
+    net::connect::Address,
 };
 
 use super::{
@@ -84,10 +84,9 @@ impl Download {
             return Poll::Pending;
         };
         let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(limit)));
-        silence
-            .as_mut()
-            .poll(cx)
-            .map(|()| Error::with_source(ErrorKind::ResponseBodyTimeout, format!("after {limit:?}")))
+        silence.as_mut().poll(cx).map(|()| {
+            Error::with_source(ErrorKind::ResponseBodyTimeout, format!("after {limit:?}"))
+        })
     }
 }
 
@@ -105,9 +104,10 @@ impl Body for Download {
                 this.silence = None;
                 return Poll::Ready(Some(Ok(passed(frame))));
             }
-            Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(Error::with_source(ErrorKind::ResponseBody, error))))
-            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::with_source(
+                ErrorKind::ResponseBody,
+                error,
+            )))),
             Poll::Ready(None) => {
                 this.finish();
                 return Poll::Ready(None);

@@ -88,7 +88,10 @@ pub(crate) async fn send(
         },
         None => {
             let why = format!("after {:?}", settings.response_timeout);
-            Err(Failure::Sent(Error::with_source(ErrorKind::ResponseTimeout, why)))
+            Err(Failure::Sent(Error::with_source(
+                ErrorKind::ResponseTimeout,
+                why,
+            )))
         }
     }
 }

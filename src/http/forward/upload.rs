@@ -83,7 +83,9 @@ impl Upload {
         let state = self.state();
         match state.phase {
             Phase::AtClient => saturating_add(now, within),
-            Phase::AtUpstream | Phase::Done | Phase::Failed(_) => saturating_add(state.since, within),
+            Phase::AtUpstream | Phase::Done | Phase::Failed(_) => {
+                saturating_add(state.since, within)
+            }
         }
     }
 

@@ -116,7 +116,10 @@ impl Offer {
         Ok(agreed)
     }
 
-    fn verify_subprotocol(&self, headers: &HeaderMap) -> Result<Option<Box<str>>, InvalidUpgradeResponse> {
+    fn verify_subprotocol(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Box<str>>, InvalidUpgradeResponse> {
         if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
             return Ok(None);
         }

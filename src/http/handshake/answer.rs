@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
 
 use crate::{
-    net::connect::{Dialer, UpstreamConnection},
     error::{BoxError, Error},
+    net::connect::{Dialer, UpstreamConnection},
     net::transport::Transport,
 };
 
@@ -58,8 +58,12 @@ pub(crate) async fn exchange(
     body_timeout: Duration,
 ) -> Result<Answer, Error> {
     match link {
-        UpstreamConnection::Own(transport) => exchange::exchange(transport, request, limits, body_timeout).await,
-        UpstreamConnection::Shared(place) => http2::exchange(place, dial, &request, limits, body_timeout).await,
+        UpstreamConnection::Own(transport) => {
+            exchange::exchange(transport, request, limits, body_timeout).await
+        }
+        UpstreamConnection::Shared(place) => {
+            http2::exchange(place, dial, &request, limits, body_timeout).await
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use http_body::Frame;
 use http_body_util::Empty;
 
 use crate::{
-    net::connect::{Dialer, StreamSlot},
     error::{BoxError, Error},
+    net::connect::{Dialer, StreamSlot},
 };
 
 use super::{Answer, HeadLimits};

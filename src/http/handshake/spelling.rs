@@ -92,7 +92,11 @@ mod tests {
     fn a_value_goes_as_it_is() {
         let value = HeaderValue::from_bytes(b"a\xff b").unwrap();
         let request = Request::get("/").header("x", value).body(()).unwrap();
-        assert!(encode_head(&request).windows(4).any(|part| part == b"a\xff b"));
+        assert!(
+            encode_head(&request)
+                .windows(4)
+                .any(|part| part == b"a\xff b")
+        );
     }
 
     #[test]

@@ -55,7 +55,11 @@ impl Address {
     /// host: an address that was found under the name, say. The TLS settings may still name
     /// another.
     #[must_use]
-    pub fn tls_with_server_name(server_name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
+    pub fn tls_with_server_name(
+        server_name: impl Into<String>,
+        host: impl Into<String>,
+        port: u16,
+    ) -> Self {
         Self::Tls {
             host: host.into(),
             port,

@@ -6,11 +6,11 @@ use tokio::{io::AsyncWriteExt, sync::OnceCell, time::timeout};
 
 use crate::{
     error::{Error, ErrorKind},
-    task,
     net::transport::{TcpKeepAlive, Transport},
+    task,
 };
 
-use super::{Address, Agreed, Alpn, Connect, Connector, ProxyHeader, Http2Pool, Tls, default_tls};
+use super::{Address, Agreed, Alpn, Connect, Connector, Http2Pool, ProxyHeader, Tls, default_tls};
 
 /// How connections to upstreams are opened: for tunnels and for probes alike.
 #[derive(Clone, Debug)]

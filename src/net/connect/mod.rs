@@ -17,11 +17,11 @@ mod no_http2;
 mod no_tls;
 mod proxy_protocol;
 mod race;
-mod upstream_connection;
 mod resolve;
 mod source;
 #[cfg(feature = "rustls")]
 mod tls;
+mod upstream_connection;
 
 use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
 
@@ -36,14 +36,15 @@ pub use http_version::HttpVersion;
 #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
 pub use http2::Http2Connections;
 #[cfg(feature = "http2")]
-pub(crate) use http2::{StreamGuard, Opened, StreamSlot, Http2Pool, Stream, Tried, io_error, is_unprocessed};
+pub(crate) use http2::{
+    Http2Pool, Opened, Stream, StreamGuard, StreamSlot, Tried, io_error, is_unprocessed,
+};
 #[cfg(not(feature = "http2"))]
-pub(crate) use no_http2::{StreamSlot, Http2Pool};
+pub(crate) use no_http2::{Http2Pool, StreamSlot};
 #[cfg(not(feature = "rustls"))]
 use no_tls::{Tls, default_tls};
 pub(crate) use proxy_protocol::ProxyHeader;
 pub use proxy_protocol::ProxyProtocol;
-pub(crate) use upstream_connection::UpstreamConnection;
 pub use resolve::{Resolve, Resolving};
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
@@ -52,6 +53,7 @@ pub use tls::Tls;
 use tls::default_tls;
 #[cfg(all(feature = "rustls", any(feature = "aws-lc-rs", feature = "ring")))]
 pub use tls::{InvalidTls, TlsBuilder};
+pub(crate) use upstream_connection::UpstreamConnection;
 
 /// What [`Connect::connect`] returns.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send + 'a>>;

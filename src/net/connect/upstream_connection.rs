@@ -2,7 +2,7 @@
 
 use crate::{error::Error, net::transport::Transport};
 
-use super::{Address, Dialer, HttpVersion, StreamSlot, ProxyHeader};
+use super::{Address, Dialer, HttpVersion, ProxyHeader, StreamSlot};
 
 /// Where a request to an upstream can be sent.
 #[derive(Debug)]
@@ -33,7 +33,10 @@ impl Dialer {
             (HttpVersion::Http2, _, None) => self.reach_http2(address).await,
             #[cfg(feature = "http2")]
             (HttpVersion::Auto, Address::Tls { .. }, None) => self.reach_either(address).await,
-            _ => self.dial(address, header).await.map(UpstreamConnection::Own),
+            _ => self
+                .dial(address, header)
+                .await
+                .map(UpstreamConnection::Own),
         }
     }
 }

@@ -4,8 +4,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    upstream::discovery::{Discovering, StaticSource, testing::upstreams},
     observe::{Observer, UpstreamChange},
+    upstream::discovery::{Discovering, StaticSource, testing::upstreams},
 };
 
 const SOON: Duration = Duration::from_secs(5);

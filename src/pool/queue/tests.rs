@@ -12,12 +12,12 @@ use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
 use crate::{
-    upstream::admission::{Admission, Visit},
-    upstream::balance::Candidates,
     error::Error,
     http::head::RequestHead,
     pool::{Lease, Pool},
     upstream::Upstream,
+    upstream::admission::{Admission, Visit},
+    upstream::balance::Candidates,
 };
 
 const LONG: Duration = Duration::from_secs(600);

@@ -2,8 +2,8 @@ use tokio::time::Instant;
 
 use crate::{
     ErrorKind, Registry,
-    upstream::admission::Visit,
     pool::{OnUpstreamLoss, Pool},
+    upstream::admission::Visit,
 };
 
 use super::kit::{Diary, Script, lease, member, named, open, pool, refuse, secs, start, used};
@@ -70,7 +70,7 @@ async fn it_is_probed_on() {
 #[cfg(feature = "sticky")]
 #[tokio::test(start_paused = true)]
 async fn clients_that_stick_to_it_are_moved() {
-    use crate::{upstream::balance::Sticky, http::head::RequestHead, http::headers::ClientScheme};
+    use crate::{http::head::RequestHead, http::headers::ClientScheme, upstream::balance::Sticky};
 
     let sticky = Sticky::new("up", [7; 32]).unwrap();
     let pool: Pool = pool(&["a", "b", "c"]).balance(sticky);

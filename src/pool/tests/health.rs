@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep};
 use crate::{
     ErrorKind, Registry,
     http::head::RequestHead,
-    upstream::health::{
-        Consecutive, Ejection, HealthEvent, HealthEventKind, HealthEvaluator, KeepLast, ProbeSchedule,
-        Transition, Verdict,
-    },
     observe::Observer,
     pool::Pool,
+    upstream::health::{
+        Consecutive, Ejection, HealthEvaluator, HealthEvent, HealthEventKind, KeepLast,
+        ProbeSchedule, Transition, Verdict,
+    },
 };
 
 use super::kit::{

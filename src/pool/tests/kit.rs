@@ -10,15 +10,17 @@ use tokio::time::Instant;
 
 use crate::{
     ErrorKind, Registry, Upstream,
-    upstream::admission::Visit,
-    net::connect::{Address, Dialer},
     http::head::RequestHead,
-    upstream::health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition},
+    net::connect::{Address, Dialer},
     observe::{Observer, UpstreamChange},
     pool::{Lease, Pool},
     tunnel::registry::Listed,
     tunnel::report::TunnelInfo,
     upstream::Member,
+    upstream::admission::Visit,
+    upstream::health::{
+        HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition,
+    },
 };
 
 pub(super) const fn secs(secs: u64) -> Duration {

@@ -3,9 +3,9 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Registry,
     frame::CloseCode,
-    upstream::health::KeepLast,
     pool::{OnUpstreamLoss, Pool},
     tunnel::registry::{Command, Listed},
+    upstream::health::KeepLast,
 };
 
 use super::kit::{lease, member, named, open, pool, refuse, secs};

@@ -4,13 +4,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     net::connect::{Address, Connect, Connecting, Dialer},
-    upstream::health::{
-        Consecutive, HealthEvent, HealthEventKind, HealthEvaluator, SuccessRateOutliers, ProbeSchedule, Signals,
-        TcpProbe, Transition, Verdict,
-    },
+    net::transport::Transport,
     observe::Observer,
     pool::Pool,
-    net::transport::Transport,
+    upstream::health::{
+        Consecutive, HealthEvaluator, HealthEvent, HealthEventKind, ProbeSchedule, Signals,
+        SuccessRateOutliers, TcpProbe, Transition, Verdict,
+    },
 };
 
 use super::kit::{Diary, Does, Script, member, named, pool, refuse, secs, start, states};

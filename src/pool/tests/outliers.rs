@@ -3,8 +3,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::{
-    upstream::health::{MaxEjectionPercent, Ejection, FailClosed, SuccessRateOutliers, Outlier, OutlierPolicy, EventCounts},
     pool::Pool,
+    upstream::health::{
+        Ejection, EventCounts, FailClosed, MaxEjectionPercent, Outlier, OutlierPolicy,
+        SuccessRateOutliers,
+    },
 };
 
 use super::kit::{Diary, accept, pool, refuse, secs, start, states, used};
@@ -25,7 +28,11 @@ fn serve(pool: &Pool, name: &str, good: u32, bad: u32) {
 
 fn compared() -> Pool {
     pool(&NAMES)
-        .outliers(SuccessRateOutliers::new().every(secs(10)).minimum_volume(50))
+        .outliers(
+            SuccessRateOutliers::new()
+                .every(secs(10))
+                .minimum_volume(50),
+        )
         .ejection(Ejection::new().jitter(0.0))
 }
 

@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     net::connect::{Address, Connect, Connecting, Dialer},
+    pool::Pool,
     upstream::health::{
         Consecutive, HealthEventKind, HttpProbe, ProbeSchedule, WebSocketProbe,
         upstreams::{Far, Scripted, outcome},
     },
-    pool::Pool,
 };
 
 use super::kit::{Diary, pool, secs, states, used};

@@ -20,9 +20,11 @@ fn codes(end: &TunnelEnd) -> (Option<u16>, Option<u16>) {
 
 #[test]
 fn a_lost_upstream_is_1011_for_the_client_and_a_lost_client_a_reset_for_the_upstream() {
-    for lost in [TunnelEnd::ClosedWithoutFrame, TunnelEnd::TruncatedFrame, |side| {
-        TunnelEnd::Broken(side, ConnectionReset)
-    }] {
+    for lost in [
+        TunnelEnd::ClosedWithoutFrame,
+        TunnelEnd::TruncatedFrame,
+        |side| TunnelEnd::Broken(side, ConnectionReset),
+    ] {
         assert_eq!(codes(&lost(Side::Upstream)), (Some(1011), None));
         assert_eq!(codes(&lost(Side::Client)), (None, None));
     }
@@ -80,7 +82,10 @@ fn no_farewell_has_a_code_that_must_not_be_sent_rfc6455_7_4_1() {
     ];
     let of = |side| {
         let timeouts = timers.map(|timer| TunnelEnd::Timeout(timer, side));
-        let others = [TunnelEnd::ClosedWithoutFrame(side), TunnelEnd::TruncatedFrame(side)];
+        let others = [
+            TunnelEnd::ClosedWithoutFrame(side),
+            TunnelEnd::TruncatedFrame(side),
+        ];
         timeouts.into_iter().chain(others)
     };
     let ends = SIDES.into_iter().flat_map(of);

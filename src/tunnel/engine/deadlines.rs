@@ -64,7 +64,10 @@ impl Core {
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
-        Some(saturating_add(flow.stalled_since()?, self.config.write_timeout?))
+        Some(saturating_add(
+            flow.stalled_since()?,
+            self.config.write_timeout?,
+        ))
     }
 
     /// The alarm went off: does what is due.

@@ -15,7 +15,10 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{http::handshake::Extensions, tunnel::registry::Entry, tunnel::report::TunnelReport, net::transport::Transport};
+use crate::{
+    http::handshake::Extensions, net::transport::Transport, tunnel::registry::Entry,
+    tunnel::report::TunnelReport,
+};
 
 use super::{
     alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, pair::LegId, scratch::Scratch,

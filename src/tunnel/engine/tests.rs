@@ -13,9 +13,9 @@ use tokio::{
 
 use super::{splice::share_less, *};
 use crate::{
-    tunnel::drain::Drain,
     error::Side,
     frame::{CloseCode, CloseFrame, ControlFrame, Rsv, Violation},
+    tunnel::drain::Drain,
     tunnel::registry::{Command, Registry},
     tunnel::report::{Timer, TunnelEnd, TunnelInfo},
     tunnel::{Framing, KeepAlive},

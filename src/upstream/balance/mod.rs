@@ -61,6 +61,7 @@ mod cookies;
 mod first;
 mod least_tunnels;
 mod lowest_latency;
+mod mock_candidates;
 mod or_else;
 mod random;
 mod rendezvous;
@@ -72,7 +73,6 @@ mod sticky;
 #[cfg(test)]
 mod testing;
 mod traits;
-mod mock_candidates;
 mod weighted_round_robin;
 
 pub use any_balance::AnyBalance;
@@ -80,6 +80,7 @@ pub use candidates::{Candidate, Candidates};
 pub use first::First;
 pub use least_tunnels::LeastTunnels;
 pub use lowest_latency::LowestLatency;
+pub use mock_candidates::MockCandidates;
 pub use or_else::OrElse;
 pub use random::Random;
 pub use rendezvous::Rendezvous;
@@ -88,5 +89,4 @@ pub use round_robin::RoundRobin;
 #[cfg_attr(docsrs, doc(cfg(feature = "sticky")))]
 pub use sticky::{InvalidSticky, SameSite, Sticky};
 pub use traits::Balance;
-pub use mock_candidates::MockCandidates;
 pub use weighted_round_robin::WeightedRoundRobin;

@@ -332,7 +332,10 @@ mod tests {
     fn none_is_picked_where_none_is_wanted() {
         let policy = Rendezvous::by_path();
         let weightless = upstreams(3).into_iter().map(|upstream| upstream.weight(0));
-        assert_eq!(picks(&policy, &MockCandidates::of(weightless), 9), [0, 0, 0]);
+        assert_eq!(
+            picks(&policy, &MockCandidates::of(weightless), 9),
+            [0, 0, 0]
+        );
         assert!(picks(&policy, &MockCandidates::of([]), 9).is_empty());
     }
 }

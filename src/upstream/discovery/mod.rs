@@ -29,11 +29,11 @@
 
 #[cfg(feature = "dns")]
 mod dns;
-mod map_upstreams;
 mod error;
+mod map_upstreams;
+mod pace;
 mod poll_source;
 mod static_source;
-mod pace;
 mod stream_source;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -43,8 +43,8 @@ mod watch_source;
 #[cfg(feature = "dns")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub use dns::{Dns, DnsResolver, InvalidName, IpFamilies};
-pub use map_upstreams::MapUpstreams;
 pub use error::DiscoverError;
+pub use map_upstreams::MapUpstreams;
 pub use poll_source::PollSource;
 pub use static_source::StaticSource;
 pub use stream_source::StreamSource;

@@ -38,7 +38,10 @@ impl Pace {
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
         let wait = doubled.min(LAST_RETRY).min(at_most);
         self.failures = self.failures.saturating_add(1);
-        self.due = Some(saturating_add(now, wait.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0)));
+        self.due = Some(saturating_add(
+            now,
+            wait.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0),
+        ));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::later::{FAR, saturating_add};
+use crate::instant::{FAR, saturating_add};
 
 /// How long an ejected upstream gets no clients, before it is put on trial.
 ///

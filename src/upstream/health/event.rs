@@ -156,7 +156,8 @@ impl HealthEventKind {
     pub fn of_report(report: &TunnelReport) -> Option<Self> {
         let lifetime = report.duration;
         match report.end {
-            TunnelEnd::ClosedWithoutFrame(Side::Upstream) | TunnelEnd::Broken(Side::Upstream, _)
+            TunnelEnd::ClosedWithoutFrame(Side::Upstream)
+            | TunnelEnd::Broken(Side::Upstream, _)
                 if report.initiator != Side::Upstream =>
             {
                 None
@@ -254,7 +255,7 @@ impl EventSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::report::{Limit, DirectionStats};
+    use crate::tunnel::report::{DirectionStats, Limit};
     use std::io;
 
     fn report(end: TunnelEnd, initiator: Side) -> TunnelReport {
@@ -285,8 +286,14 @@ mod tests {
             assert!(HealthEventKind::of_error(&Error::new(kind)).is_none());
         }
         assert_eq!(told(TunnelEnd::Closed, Side::Client), None);
-        assert_eq!(told(TunnelEnd::ClosedWithoutFrame(Side::Client), Side::Client), None);
-        assert_eq!(told(TunnelEnd::ClosedWithoutFrame(Side::Upstream), Side::Client), None);
+        assert_eq!(
+            told(TunnelEnd::ClosedWithoutFrame(Side::Client), Side::Client),
+            None
+        );
+        assert_eq!(
+            told(TunnelEnd::ClosedWithoutFrame(Side::Upstream), Side::Client),
+            None
+        );
         for side in [Side::Client, Side::Upstream] {
             let reset = TunnelEnd::Broken(side, io::ErrorKind::ConnectionReset);
             assert_eq!(told(reset, Side::Client), None);

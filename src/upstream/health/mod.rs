@@ -64,19 +64,18 @@ pub(crate) use probe::testing as upstreams;
 #[cfg(test)]
 mod testing;
 
-use crate::instant;
-
 #[cfg(feature = "regex")]
 pub use self::probe::InvalidExpectation;
 pub use self::{
     availability::{
-        Admitted, MaxEjectionPercent, Availability, Either, FailClosed, UpstreamHealth, KeepLast, PanicThreshold,
+        Admitted, Availability, Either, FailClosed, KeepLast, MaxEjectionPercent, PanicThreshold,
+        UpstreamHealth,
     },
     ejection::Ejection,
     event::{EventSource, HealthEvent, HealthEventKind, Signal},
-    outlier::{SuccessRateOutliers, Outlier, OutlierPolicy, EventCounts},
+    outlier::{EventCounts, Outlier, OutlierPolicy, SuccessRateOutliers},
     policy::{
-        AllOf, AnyOf, Consecutive, FailureRate, HealthPolicy, HealthEvaluator, MaxFails, Passive,
+        AllOf, AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy, MaxFails, Passive,
         SlowHandshake, Verdict,
     },
     probe::{
@@ -85,5 +84,5 @@ pub use self::{
     },
     schedule::{ProbeSchedule, ProbeTimes},
     signals::Signals,
-    tracker::{HealthState, Probed, HealthTracker, Transition},
+    tracker::{HealthState, HealthTracker, Probed, Transition},
 };

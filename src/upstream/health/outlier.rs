@@ -252,9 +252,17 @@ mod tests {
     fn small_pools_and_quiet_upstreams_are_not_compared() {
         assert!(indices(&SuccessRateOutliers::new(), &[GOOD, GOOD, GOOD, HALF]).is_empty());
         let quiet = EventCounts::new(0, 99);
-        assert!(indices(&SuccessRateOutliers::new(), &[GOOD, GOOD, GOOD, GOOD, GOOD, quiet]).is_empty());
+        assert!(
+            indices(
+                &SuccessRateOutliers::new(),
+                &[GOOD, GOOD, GOOD, GOOD, GOOD, quiet]
+            )
+            .is_empty()
+        );
         assert!(indices(&SuccessRateOutliers::new(), &[]).is_empty());
-        let lax = SuccessRateOutliers::new().minimum_upstreams(0).minimum_volume(0);
+        let lax = SuccessRateOutliers::new()
+            .minimum_upstreams(0)
+            .minimum_volume(0);
         assert!(indices(&lax, &[EventCounts::default(); 4]).is_empty());
     }
 
@@ -263,7 +271,10 @@ mod tests {
         let nearly = EventCounts::new(98, 2);
         let pool = [GOOD, nearly, GOOD, GOOD, GOOD, GOOD];
         assert!(indices(&SuccessRateOutliers::new(), &pool).is_empty());
-        assert_eq!(indices(&SuccessRateOutliers::new().least_gap(0.0), &pool), [1]);
+        assert_eq!(
+            indices(&SuccessRateOutliers::new().least_gap(0.0), &pool),
+            [1]
+        );
     }
 
     #[test]

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
-    ejection::jittered,
-    later::{FAR, saturating_add},
-    tracker::HealthState,
-};
+use crate::instant::{FAR, saturating_add};
+
+use super::{ejection::jittered, tracker::HealthState};
 
 /// How often upstreams are probed, and how long a probe may take.
 ///

@@ -4,7 +4,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthEvent, HealthEventKind, HealthEvaluator, ProbeFailure, Verdict};
+use super::{HealthEvaluator, HealthEvent, HealthEventKind, ProbeFailure, Verdict};
 use crate::error::ErrorKind;
 
 /// A moment, in milliseconds since the tests began.
@@ -40,7 +40,11 @@ pub(super) fn connect_failed() -> HealthEventKind {
 }
 
 /// Shows the judge an event, and asks.
-pub(super) fn judged(judge: &mut dyn HealthEvaluator, at: Instant, kind: HealthEventKind) -> Verdict {
+pub(super) fn judged(
+    judge: &mut dyn HealthEvaluator,
+    at: Instant,
+    kind: HealthEventKind,
+) -> Verdict {
     judge.observe(&HealthEvent::new(at, kind));
     judge.verdict(at)
 }

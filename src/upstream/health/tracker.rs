@@ -4,11 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use crate::instant::saturating_add;
+
 use super::{
     ejection::{Ejection, Record},
     event::{EventSource, HealthEvent, HealthEventKind, Signal},
-    later::saturating_add,
-    policy::{HealthPolicy, HealthEvaluator, Verdict},
+    policy::{HealthEvaluator, HealthPolicy, Verdict},
 };
 
 /// The health of one upstream: its judge and its ejections as one state machine.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
-use crate::{net::connect::StreamGuard, error::BoxError, http::handshake::silence::Silence};
+use crate::{error::BoxError, http::handshake::silence::Silence, net::connect::StreamGuard};
 
 /// What follows the head of an answer, up to its trailers.
 ///

@@ -8,9 +8,9 @@ use http::{Request, Response, response::Parts};
 use http_body_util::Empty;
 
 use crate::{
-    net::connect::{Dialer, Opened, StreamSlot, Stream, Tried, io_error, is_unprocessed},
     error::{Error, ErrorKind},
     http::handshake::{Answer, HeadLimits, RefusalBody},
+    net::connect::{Dialer, Opened, Stream, StreamSlot, Tried, io_error, is_unprocessed},
     net::transport::Transport,
 };
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{net::connect::Address, instant::saturating_add, net::transport::Transport};
+use crate::{instant::saturating_add, net::connect::Address, net::transport::Transport};
 
 use super::{
     connection::Connection,
@@ -83,7 +83,9 @@ impl Driver {
             None => saturating_add(now, MAX_NAP),
         };
         let next = self.pinging.due().map_or(next_look, |at| at.min(next_look));
-        self.alarm.as_mut().reset(next.max(saturating_add(now, MIN_NAP)));
+        self.alarm
+            .as_mut()
+            .reset(next.max(saturating_add(now, MIN_NAP)));
         due
     }
 

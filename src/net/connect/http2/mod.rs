@@ -22,11 +22,11 @@ mod driver;
 mod open;
 mod peer;
 mod pinging;
-mod settings;
 mod pool;
+mod settings;
 mod stream;
 
-pub(crate) use connection::{StreamGuard, Opened, StreamSlot, Tried, is_unprocessed};
-pub use settings::Http2Connections;
+pub(crate) use connection::{Opened, StreamGuard, StreamSlot, Tried, is_unprocessed};
 pub(crate) use pool::Http2Pool;
+pub use settings::Http2Connections;
 pub(crate) use stream::{Stream, io_error};

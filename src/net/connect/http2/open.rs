@@ -13,10 +13,10 @@ use http::uri::Scheme;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    net::connect::{Address, Agreed, Alpn, Dialer},
     error::{BoxError, Error, ErrorKind},
-    task,
+    net::connect::{Address, Agreed, Alpn, Dialer},
     net::transport::Transport,
+    task,
 };
 
 use super::{connection::Connection, driver::Driver, settings::Http2Connections};

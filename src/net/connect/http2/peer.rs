@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{net::connect::Address, error::Error, instant::saturating_add};
+use crate::{error::Error, instant::saturating_add, net::connect::Address};
 
 use super::connection::{Connection, StreamSlot};
 

@@ -11,14 +11,14 @@ use tokio::{
 };
 
 use crate::{
-    net::connect::{Address, Alpn, Dialer, UpstreamConnection},
     error::{Error, ErrorKind},
+    net::connect::{Address, Alpn, Dialer, UpstreamConnection},
 };
 
 use super::{
     connection::{Connection, StreamSlot, Tried},
     open::{Found, open, unsupported},
-    peer::{PendingConnection, Peer, Checkout},
+    peer::{Checkout, Peer, PendingConnection},
     settings::Http2Connections,
 };
 
@@ -70,7 +70,10 @@ impl Dialer {
 
     /// A place on a connection over HTTP/2, if that is what the upstream wants, else a connection
     /// for HTTP/1.1.
-    pub(crate) async fn reach_either(&self, address: &Address) -> Result<UpstreamConnection, Error> {
+    pub(crate) async fn reach_either(
+        &self,
+        address: &Address,
+    ) -> Result<UpstreamConnection, Error> {
         let peer = self.shared.peer(address);
         self.find(&peer, Alpn::Either, &[]).await
     }
@@ -98,7 +101,10 @@ impl Dialer {
     ) -> Result<UpstreamConnection, Error> {
         loop {
             if alpn == Alpn::Either && peer.wants_http1(Instant::now()) {
-                return self.dial(peer.address(), None).await.map(UpstreamConnection::Own);
+                return self
+                    .dial(peer.address(), None)
+                    .await
+                    .map(UpstreamConnection::Own);
             }
             match peer.turn(tried) {
                 Checkout::Take(place) => return Ok(UpstreamConnection::Shared(place)),
@@ -108,7 +114,11 @@ impl Dialer {
         }
     }
 
-    async fn open(&self, opening: PendingConnection, alpn: Alpn) -> Result<UpstreamConnection, Error> {
+    async fn open(
+        &self,
+        opening: PendingConnection,
+        alpn: Alpn,
+    ) -> Result<UpstreamConnection, Error> {
         let address = opening.peer().address();
         match open(self, address, alpn, &self.shared.settings).await {
             Ok(Found::Http2(connection)) => opening
@@ -121,7 +131,10 @@ impl Dialer {
                 drop(opening);
                 match transport {
                     Some(transport) => Ok(UpstreamConnection::Own(transport)),
-                    None => self.dial(peer.address(), None).await.map(UpstreamConnection::Own),
+                    None => self
+                        .dial(peer.address(), None)
+                        .await
+                        .map(UpstreamConnection::Own),
                 }
             }
             Err(error) => {

@@ -5,9 +5,9 @@ use std::{fmt, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, header::SET_COOKIE};
 
 use crate::{
-    upstream::balance::{AnyBalance, Balance, Candidate, Candidates, LeastTunnels, cookies},
     http::head::RequestHead,
     http::headers::ClientScheme,
+    upstream::balance::{AnyBalance, Balance, Candidate, Candidates, LeastTunnels, cookies},
 };
 
 use super::{

@@ -15,7 +15,7 @@ use hickory_resolver::{
     system_conf::read_system_conf,
 };
 
-use crate::{upstream::discovery::DiscoverError, error::BoxError};
+use crate::{error::BoxError, upstream::discovery::DiscoverError};
 
 use super::{
     lookup::{IpVersion, LookingUp, Lookup},

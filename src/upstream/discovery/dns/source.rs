@@ -5,10 +5,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
-    net::connect::Address,
-    upstream::discovery::{Discover, DiscoverError, Discovering, pace::Pace},
     instant::FAR,
+    net::connect::Address,
     upstream::Upstream,
+    upstream::discovery::{Discover, DiscoverError, Discovering, pace::Pace},
 };
 
 use super::{

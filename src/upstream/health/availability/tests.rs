@@ -36,9 +36,15 @@ fn panic_counts_weight() {
         [0]
     );
     let fallen = down(0).weight(3);
-    assert_eq!(admitted(&PanicThreshold::below(0.5), &[fallen, UP, UP]), [0, 1, 2]);
+    assert_eq!(
+        admitted(&PanicThreshold::below(0.5), &[fallen, UP, UP]),
+        [0, 1, 2]
+    );
     let weightless = [UP.weight(0), down(0).weight(0), down(0).weight(0)];
-    assert_eq!(admitted(&PanicThreshold::below(0.5), &weightless), [0, 1, 2]);
+    assert_eq!(
+        admitted(&PanicThreshold::below(0.5), &weightless),
+        [0, 1, 2]
+    );
     assert!(admitted(&PanicThreshold::below(0.5), &[]).is_empty());
 }
 
@@ -47,14 +53,22 @@ fn at_most_so_many_are_out_the_longest_first() {
     let pool = [down(4), down(2), UP, down(3), down(1)];
     assert_eq!(admitted(&MaxEjectionPercent::percent(40), &pool), [0, 2, 3]);
     assert_eq!(admitted(&MaxEjectionPercent::percent(100), &pool), [2]);
-    assert_eq!(admitted(&MaxEjectionPercent::percent(0), &pool), [0, 1, 2, 3, 4]);
-    assert_eq!(admitted(&MaxEjectionPercent::percent(1), &pool), [0, 1, 2, 3]);
+    assert_eq!(
+        admitted(&MaxEjectionPercent::percent(0), &pool),
+        [0, 1, 2, 3, 4]
+    );
+    assert_eq!(
+        admitted(&MaxEjectionPercent::percent(1), &pool),
+        [0, 1, 2, 3]
+    );
     assert_eq!(admitted(&MaxEjectionPercent::percent(50), &[down(0)]), [0]);
 }
 
 #[test]
 fn either_of_two_is_enough() {
-    let policy = PanicThreshold::below(0.1).or(KeepLast).or(MaxEjectionPercent::percent(50));
+    let policy = PanicThreshold::below(0.1)
+        .or(KeepLast)
+        .or(MaxEjectionPercent::percent(50));
     let pool = [down(2), down(1), down(0), UP];
     assert_eq!(admitted(&policy, &pool), [0, 3]);
     assert_eq!(admitted(&FailClosed.or(KeepLast), &[down(0)]), [0]);

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, HealthEvaluator, Verdict};
+use super::{HealthEvaluator, HealthPolicy, Verdict};
 use crate::upstream::health::event::HealthEvent;
 
 /// Unhealthy as soon as any of several policies says so; healthy while there is none.

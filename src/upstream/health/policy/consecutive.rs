@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, HealthEvaluator, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted};
+use super::{
+    HealthEvaluator, HealthPolicy, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted,
+};
 use crate::upstream::health::{event::HealthEvent, signals::Signals};
 
 /// Unhealthy after so many failures in a row, healthy after so many passes in a row.

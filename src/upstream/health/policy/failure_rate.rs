@@ -4,11 +4,13 @@ use std::{borrow::Cow, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, HealthEvaluator, Verdict, plural::counted};
-use crate::upstream::health::{
-    event::{HealthEvent, Signal},
-    later::saturating_add,
-    signals::Signals,
+use super::{HealthEvaluator, HealthPolicy, Verdict, plural::counted};
+use crate::{
+    instant::saturating_add,
+    upstream::health::{
+        event::{HealthEvent, Signal},
+        signals::Signals,
+    },
 };
 
 /// Unhealthy while more than a share of what happened within a sliding window are failures.
@@ -194,7 +196,10 @@ impl Window {
         let number = (oldest..=self.newest)
             .find(|number| self.slots[(number % SLOTS) as usize] != WindowCounts::default())?;
         let steps = u32::try_from(number + SLOTS).unwrap_or(u32::MAX);
-        Some(saturating_add(self.origin?, self.step.saturating_mul(steps)))
+        Some(saturating_add(
+            self.origin?,
+            self.step.saturating_mul(steps),
+        ))
     }
 }
 

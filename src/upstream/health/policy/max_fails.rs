@@ -4,11 +4,13 @@ use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, HealthEvaluator, Verdict, plural::counted};
-use crate::upstream::health::{
-    event::{HealthEvent, Signal},
-    later::saturating_add,
-    signals::Signals,
+use super::{HealthEvaluator, HealthPolicy, Verdict, plural::counted};
+use crate::{
+    instant::saturating_add,
+    upstream::health::{
+        event::{HealthEvent, Signal},
+        signals::Signals,
+    },
 };
 
 /// Unhealthy while so many failures lie within a time; each is forgotten by itself.

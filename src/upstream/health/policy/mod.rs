@@ -2,13 +2,13 @@
 
 mod combine;
 mod consecutive;
+mod consecutive_counts;
 mod failure_rate;
 mod max_fails;
 mod passive;
-mod consecutive_counts;
+mod plural;
 mod slow_handshake;
 mod traits;
-mod plural;
 
 pub use self::{
     combine::{AllOf, AnyOf},
@@ -17,5 +17,5 @@ pub use self::{
     max_fails::MaxFails,
     passive::Passive,
     slow_handshake::SlowHandshake,
-    traits::{HealthPolicy, HealthEvaluator, Verdict},
+    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };

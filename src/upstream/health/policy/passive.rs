@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AnyOf, Consecutive, FailureRate, HealthPolicy, HealthEvaluator};
+use super::{AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy};
 use crate::upstream::health::signals::Signals;
 
 /// Judges by what clients' handshakes tell: the default where no probe is set.

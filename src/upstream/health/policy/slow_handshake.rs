@@ -4,7 +4,9 @@ use std::{borrow::Cow, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthPolicy, HealthEvaluator, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted};
+use super::{
+    HealthEvaluator, HealthPolicy, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted,
+};
 use crate::upstream::health::{
     event::{HealthEvent, HealthEventKind, Signal},
     signals::Signals,

@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header::CONNECT
 use http_body_util::BodyExt;
 
 use crate::{
-    net::connect::Address,
     error::{Error, ErrorKind},
     http::handshake::{Answer, HeadLimits, RefusalBody, exchange},
     http::headers::HeaderEdits,
+    net::connect::Address,
 };
 
 use super::{

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header::HOST};
 use http_body_util::Empty;
 
-use crate::{net::connect::Address, http::headers::HeaderEdits};
+use crate::{http::headers::HeaderEdits, net::connect::Address};
 
 /// The settings of a request.
 #[derive(Clone, Debug)]
@@ -126,8 +126,14 @@ mod tests {
             (Address::tcp("::1", 81), "[::1]:81"),
             (Address::tls("::1", 443), "[::1]"),
             (Address::tcp("chat-0.chat.", 8080), "chat-0.chat:8080"),
-            (Address::tls_with_server_name("chat", "10.0.0.1", 443), "chat"),
-            (Address::tls_with_server_name("chat", "10.0.0.1", 80), "chat:80"),
+            (
+                Address::tls_with_server_name("chat", "10.0.0.1", 443),
+                "chat",
+            ),
+            (
+                Address::tls_with_server_name("chat", "10.0.0.1", 80),
+                "chat:80",
+            ),
             (Address::Unix("/run/x".into()), "localhost"),
         ] {
             assert_eq!(host_of(&address), expected);

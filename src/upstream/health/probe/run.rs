@@ -5,8 +5,8 @@ use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    upstream::health::event::{HealthEvent, HealthEventKind},
     task::catch_panic,
+    upstream::health::event::{HealthEvent, HealthEventKind},
 };
 
 use super::{Probe, ProbeFailure, ProbeTarget, Probing};

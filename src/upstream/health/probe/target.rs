@@ -8,7 +8,10 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    net::connect::{Address, Connect, Dialer, HttpVersion, KeptAlive, UpstreamConnection, ProxyHeader, ProxyProtocol},
+    net::connect::{
+        Address, Connect, Dialer, HttpVersion, KeptAlive, ProxyHeader, ProxyProtocol,
+        UpstreamConnection,
+    },
     net::transport::Transport,
 };
 
@@ -123,7 +126,10 @@ impl ProbeTarget {
     }
 
     /// Finds a way to this address for a request, as for a client's.
-    pub(super) async fn acquire(&self, address: &Address) -> Result<UpstreamConnection, ProbeFailure> {
+    pub(super) async fn acquire(
+        &self,
+        address: &Address,
+    ) -> Result<UpstreamConnection, ProbeFailure> {
         self.step("connect");
         let version = match *address == self.address {
             true => self.http_version,

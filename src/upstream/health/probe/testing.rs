@@ -14,10 +14,10 @@ use std::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::{
-    net::connect::{Address, Connect, Connecting},
     frame::{ControlFrame, FrameHeader, OpCode, mask},
-    upstream::health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, check},
+    net::connect::{Address, Connect, Connecting},
     net::transport::Transport,
+    upstream::health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, check},
 };
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);

@@ -158,7 +158,10 @@ fn another_port_of_a_tls_upstream_has_tls_too() {
     assert_eq!(asked, Address::tls("upstream", 9090));
     let found = Address::tls_with_server_name("chat.test", "10.0.0.1", 443);
     let asked = probe().port(9090).address(&found);
-    assert_eq!(asked, Address::tls_with_server_name("chat.test", "10.0.0.1", 9090));
+    assert_eq!(
+        asked,
+        Address::tls_with_server_name("chat.test", "10.0.0.1", 9090)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,12 @@
+//! HTTP: how a request is read and matched, and how it is exchanged with an upstream.
+//!
+//! * [`headers`], [`head`], [`matcher`] and [`upgrade`] read a request's head; they are pure.
+//! * `handshake` performs the opening handshake with an upstream, `forward` any other request.
+
+pub mod head;
+pub mod headers;
+pub mod matcher;
+pub mod upgrade;
+
+pub(crate) mod forward;
+pub(crate) mod handshake;

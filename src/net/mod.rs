@@ -1,0 +1,7 @@
+//! Byte streams: the connection of a leg, and how one to an upstream is made.
+//!
+//! * `transport` is the byte stream of a leg: TCP, a Unix socket, or anything boxed.
+//! * [`connect`] opens one to an upstream: addresses, TLS, HTTP/2 connections that tunnels share.
+
+pub mod connect;
+pub(crate) mod transport;

@@ -1,0 +1,18 @@
+//! Upstreams: the definition of one, and everything that is decided about one.
+//!
+//! * `definition` is one upstream with its settings, `member` the same one in a pool.
+//! * `admission` limits tunnels and handshakes, `retry` decides about further attempts.
+//! * [`health`] decides which upstreams are usable, [`balance`] which of them is picked.
+//! * [`discovery`] finds upstreams.
+
+mod definition;
+mod member;
+
+pub(crate) mod admission;
+pub mod balance;
+pub mod discovery;
+pub mod health;
+pub(crate) mod retry;
+
+pub use definition::Upstream;
+pub(crate) use member::{Loss, Member, Watch};
