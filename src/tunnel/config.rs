@@ -4,17 +4,30 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{error::Side, frame::CloseFrame, observe::Observer, tunnel::report::TunnelEnd};
+use crate::{
+    error::Side, frame::CloseFrame, observe::Observer, task::catch_panic, tunnel::report::TunnelEnd,
+};
 
 use super::{
-    close::Farewell,
-    keep_alive::{KeepAlive, Rhythm},
+    close::CloseAction,
+    end::Bounds,
+    keep_alive::{KeepAlive, PingSchedule},
     limits::Limits,
     pair::{LegId, Pair},
+    scratch::SCRATCH_LEN,
 };
 
 /// How long the default of TCP keep-alive takes to find that a side is gone.
 const TCP_NOTICES: Duration = Duration::from_secs(4 * 60);
+
+/// What may wait for a side that does not read, in bytes for each direction.
+const MAX_BUFFERED: usize = 64 * 1024;
+
+/// The least that is read at once, in bytes: a control frame must fit.
+const MIN_BUFFERED: usize = 1024;
+
+/// How long a side may take to answer that has much to read first, if no write timeout is set.
+const BURDENED: Duration = Duration::from_secs(60);
 
 /// How strictly the tunnel reads the frames that pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +46,23 @@ pub enum Framing {
 
 /// Settings of a tunnel: its waits, its limits, and what it does at frame boundaries.
 ///
+/// # Defaults
+///
+/// | method | default | why |
+/// |---|---|---|
+/// | [`framing`](Self::framing) | [`Framing::Observe`] | two endpoints may have agreed on more than RFC 6455 |
+/// | [`keep_alive`](Self::keep_alive) | off | |
+/// | [`idle_timeout`](Self::idle_timeout) | none | |
+/// | [`max_lifetime`](Self::max_lifetime) | none | |
+/// | [`lifetime_jitter`](Self::lifetime_jitter) | 0.1 | |
+/// | [`half_close_timeout`](Self::half_close_timeout) | 10 s | the other side may have a last word |
+/// | [`write_timeout`](Self::write_timeout) | 60 s | a side that does not read must not hold memory for good |
+/// | [`close_timeout`](Self::close_timeout) | 5 s | |
+/// | [`close_handshake_timeout`](Self::close_handshake_timeout) | 30 s | as long as endpoints wait themselves |
+/// | [`max_buffered`](Self::max_buffered) | 64 KiB | |
+/// | [`limits`](Self::limits) | none | |
+/// | [`map_close_frame`](Self::map_close_frame) | none | |
+///
 /// # Examples
 ///
 /// ```
@@ -48,24 +78,25 @@ pub enum Framing {
 #[must_use]
 pub struct TunnelConfig {
     pub(super) framing: Framing,
-    pub(super) keep_alive: Pair<Option<Arc<Rhythm>>>,
+    pub(super) keep_alive: Pair<Option<Arc<PingSchedule>>>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) lifetime_jitter: f64,
     pub(super) half_close_timeout: Option<Duration>,
     pub(super) write_timeout: Option<Duration>,
     pub(super) close_timeout: Duration,
+    pub(super) close_handshake_timeout: Duration,
+    pub(super) max_buffered: usize,
     pub(super) limits: Pair<Limits>,
-    restyle: Option<Arc<Restyle>>,
+    map_close: Option<Arc<MapClose>>,
     /// Shared by all tunnels of a proxy, as the rest is.
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
-type Restyle = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
+type MapClose = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
 
 impl TunnelConfig {
-    /// The defaults: no keep-alive, no idle timeout, no maximum lifetime, no limits; half-close
-    /// linger 10 s, write timeout 60 s, close timeout 5 s.
+    /// The default settings.
     pub fn new() -> Self {
         Self {
             framing: Framing::Observe,
@@ -76,8 +107,10 @@ impl TunnelConfig {
             half_close_timeout: Some(Duration::from_secs(10)),
             write_timeout: Some(Duration::from_secs(60)),
             close_timeout: Duration::from_secs(5),
+            close_handshake_timeout: Duration::from_secs(30),
+            max_buffered: MAX_BUFFERED,
             limits: Pair::default(),
-            restyle: None,
+            map_close: None,
             observer: None,
         }
     }
@@ -129,20 +162,43 @@ impl TunnelConfig {
     }
 
     /// Once one direction has ended, the other may be quiet for this long before the tunnel ends.
-    pub fn half_close_timeout(mut self, half_close_timeout: impl Into<Option<Duration>>) -> Self {
-        self.half_close_timeout = half_close_timeout.into();
+    pub fn half_close_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.half_close_timeout = timeout.into();
         self
     }
 
-    /// Ends a tunnel when a side takes none of the bytes that wait for it for this long.
+    /// Ends a tunnel when a side takes none of the bytes that wait for it for this long, in the
+    /// tunnel or in a buffer of its stream.
+    ///
+    /// It also bounds how long a close frame of ours waits for the end of the frame that is
+    /// passing, and, on a leg with keep-alive, how long a ping does.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.write_timeout = timeout.into();
         self
     }
 
-    /// How long a side may take to answer a close frame of ours before it is reset.
+    /// How long a side may take to answer a close frame of ours, from the moment at which it was
+    /// handed over, before it is reset; and how long two endpoints that have both closed may take
+    /// to end their connections.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
+        self
+    }
+
+    /// How long an endpoint may take to answer the close frame of the other one (RFC 6455 §7.1.2),
+    /// from the moment at which it was handed over.
+    pub fn close_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.close_handshake_timeout = timeout;
+        self
+    }
+
+    /// The most that the tunnel reads of one side before the other has taken it, in bytes, up to
+    /// 256 KiB. That is the memory which a side can hold that does not read. Larger moves bulk
+    /// with fewer system calls.
+    ///
+    /// A tunnel that is quiet holds nothing, and one that stalled of late reads less at once.
+    pub fn max_buffered(mut self, bytes: usize) -> Self {
+        self.max_buffered = bytes.clamp(MIN_BUFFERED, SCRATCH_LEN);
         self
     }
 
@@ -164,13 +220,16 @@ impl TunnelConfig {
         self
     }
 
-    /// Changes the code or reason of the close frames that the proxy sends. The function sees
-    /// why the tunnel ends, which side the frame goes to, and the frame as it would be.
-    pub fn map_close_frame<F>(mut self, restyle: F) -> Self
+    /// Changes the code or reason of the close frames that the proxy sends: its own, and those of
+    /// drains, of the registry, and of pools that lose an upstream. The function sees why the
+    /// tunnel ends, which side the frame goes to, and the frame as it would be.
+    ///
+    /// If it panics, the frame goes out as it would be.
+    pub fn map_close_frame<F>(mut self, map: F) -> Self
     where
         F: Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync + 'static,
     {
-        self.restyle = Some(Arc::new(restyle));
+        self.map_close = Some(Arc::new(map));
         self
     }
 
@@ -183,7 +242,10 @@ impl TunnelConfig {
             Side::Upstream => &self.keep_alive[LegId::Upstream],
             Side::Proxy => &None,
         };
-        let is_soon = |rhythm: &Arc<Rhythm>| rhythm.settings().notices_within() <= TCP_NOTICES;
+        let is_soon = |schedule: &Arc<PingSchedule>| {
+            let within = schedule.settings().notices_within();
+            within.is_some_and(|within| within <= TCP_NOTICES)
+        };
         keep_alive.as_ref().is_some_and(is_soon)
             && self.framing != Framing::Opaque
             && self.half_close_timeout.is_some()
@@ -195,14 +257,36 @@ impl TunnelConfig {
         self
     }
 
-    /// The farewell with the user's wording.
-    pub(super) fn worded(&self, end: &TunnelEnd, leg: LegId, farewell: Farewell) -> Farewell {
-        match (farewell, &self.restyle) {
-            (Farewell::Close(frame), Some(restyle)) => {
-                Farewell::Close(restyle(end, leg.into(), frame))
+    /// The action with the user's wording.
+    pub(super) fn customize_close(
+        &self,
+        end: &TunnelEnd,
+        leg: LegId,
+        action: CloseAction,
+    ) -> CloseAction {
+        match (action, &self.map_close) {
+            (CloseAction::Close(frame), Some(map)) => {
+                let customized = catch_panic(|| map(end, leg.into(), frame.clone()));
+                CloseAction::Close(customized.unwrap_or(frame))
             }
-            (farewell, _) => farewell,
+            (action, _) => action,
         }
+    }
+
+    /// The waits of an end.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            close: self.close_timeout,
+            handshake: self.close_handshake_timeout,
+            half_close: self.half_close_timeout,
+            write: self.write_timeout,
+            burdened: self.burdened(),
+        }
+    }
+
+    /// How long a side may take to answer that has much to read first.
+    pub(super) fn burdened(&self) -> Duration {
+        self.write_timeout.unwrap_or(BURDENED)
     }
 }
 
@@ -213,8 +297,8 @@ impl Default for TunnelConfig {
 }
 
 /// All tunnels of a configuration count time from here.
-fn shared(keep_alive: KeepAlive) -> Arc<Rhythm> {
-    Arc::new(Rhythm::new(keep_alive, Instant::now()))
+fn shared(keep_alive: KeepAlive) -> Arc<PingSchedule> {
+    Arc::new(PingSchedule::new(keep_alive, Instant::now()))
 }
 
 impl fmt::Debug for TunnelConfig {
@@ -222,7 +306,7 @@ impl fmt::Debug for TunnelConfig {
         let keep_alive = |leg| {
             self.keep_alive[leg]
                 .as_ref()
-                .map(|rhythm| *rhythm.settings())
+                .map(|schedule| *schedule.settings())
         };
         f.debug_struct("TunnelConfig")
             .field("framing", &self.framing)
@@ -233,6 +317,8 @@ impl fmt::Debug for TunnelConfig {
             .field("half_close_timeout", &self.half_close_timeout)
             .field("write_timeout", &self.write_timeout)
             .field("close_timeout", &self.close_timeout)
+            .field("close_handshake_timeout", &self.close_handshake_timeout)
+            .field("max_buffered", &self.max_buffered)
             .field("client_limits", &self.limits[LegId::Client])
             .field("upstream_limits", &self.limits[LegId::Upstream])
             .finish_non_exhaustive()

@@ -4,7 +4,7 @@ use std::task::Context;
 
 use tokio::time::Instant;
 
-use super::leg::Leg;
+use super::{leg::Leg, pair::LegId};
 
 /// Reads the clock when first asked, and gives the same answer from then on.
 #[derive(Default)]
@@ -23,4 +23,7 @@ pub(super) struct FlowContext<'poll, 'task> {
     pub(super) clock: &'poll mut Clock,
     pub(super) source: &'poll mut Leg,
     pub(super) sink: &'poll mut Leg,
+    pub(super) sink_id: LegId,
+    /// How many bytes the flow may keep for the sink.
+    pub(super) max_buffered: usize,
 }

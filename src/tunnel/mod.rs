@@ -13,9 +13,9 @@
 //!
 //! * `flow` is one direction, used twice; `track` (pure) says what its bytes mean.
 //! * `leg` is one connection with its keep-alive (`keep_alive`, pure).
-//! * `engine` joins them: events of the flows (`splice`), what is due when (`deadlines`), and the
-//!   way to the end (`ending`).
-//! * `close` (pure) names the close codes.
+//! * `end` (pure) decides how the tunnel ends; `close` (pure) names the close codes.
+//! * `engine` joins them: it polls the flows (`splice`), looks at what is due when (`deadlines`),
+//!   and obeys `end` (`ending`).
 //! * `scratch` is the thread's read buffer, `alarm` the one timer, `context` what one poll of
 //!   a flow shares, `pair` the index of the two legs.
 
@@ -24,6 +24,7 @@ mod close;
 mod config;
 mod context;
 pub(crate) mod drain;
+mod end;
 mod engine;
 mod flow;
 mod keep_alive;

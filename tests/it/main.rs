@@ -9,9 +9,11 @@ mod support_works;
 
 mod balance;
 mod clock_close;
+mod clock_handshake;
 mod clock_health;
 mod clock_keep_alive;
 mod clock_kit;
+mod clock_life;
 mod clock_limits;
 mod clock_opaque;
 mod clock_queue;

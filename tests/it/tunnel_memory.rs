@@ -22,8 +22,8 @@ use crate::support::{
     tunnels::{BOTH, said_by},
 };
 
-/// What a tunnel may hold for one direction: one read, which is at most 256 KiB.
-const BOUND: usize = 256 * 1024;
+/// What a tunnel may hold for one direction: one read, which is at most 64 KiB by default.
+const BOUND: usize = 64 * 1024;
 
 /// Sends until the tunnel takes no more, looks at what it holds, and then reads all of it.
 async fn stalls<S>(near: (S, S), far: (S, S), from: Side, bytes: &[u8])

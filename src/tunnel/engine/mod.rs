@@ -82,12 +82,12 @@ impl Tunnel {
     /// side had not taken yet would be lost.
     pub fn config(self, config: TunnelConfig) -> Self {
         let core = self.core;
-        let ([client, upstream], [client_to_upstream, upstream_to_client]) =
+        let ([client, upstream], [mut client_to_upstream, mut upstream_to_client]) =
             (core.legs.into_array(), core.flows.into_array());
         let parts = TunnelParts {
-            client_read_ahead: client_to_upstream.into_held(),
+            client_read_ahead: client_to_upstream.take_unread(),
             client: client.transport,
-            upstream_read_ahead: upstream_to_client.into_held(),
+            upstream_read_ahead: upstream_to_client.take_unread(),
             upstream: upstream.transport,
             extensions: Extensions::Unknown,
         };
@@ -154,7 +154,7 @@ impl Future for Tunnel {
                 continue;
             }
             if core.is_finished() {
-                core.tell_pongs();
+                core.report_pongs();
                 core.publish();
                 return Poll::Ready(core.report());
             }
@@ -170,7 +170,7 @@ impl Future for Tunnel {
             clock = Clock::default();
             core.on_time(clock.now());
         }
-        core.tell_pongs();
+        core.report_pongs();
         core.publish();
         Poll::Pending
     }

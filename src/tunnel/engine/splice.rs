@@ -11,24 +11,22 @@ use crate::{
     error::Side,
     frame::{Rsv, Rules},
     http::handshake::Extensions,
-    tunnel::registry::Entry,
-    tunnel::report::{TunnelEnd, TunnelReport},
+    task::catch_panic,
+    tunnel::{
+        config::{Framing, TunnelConfig},
+        context::{Clock, FlowContext},
+        flow::Flow,
+        leg::Leg,
+        limits::Meter,
+        pair::{LegId, Pair},
+        registry::Entry,
+        report::{TunnelEnd, TunnelReport},
+        scratch::Scratch,
+        track::{Guard, Track},
+    },
 };
 
-use super::{
-    TunnelParts,
-    ending::{Ending, Scheduled},
-};
-use crate::tunnel::{
-    config::{Framing, TunnelConfig},
-    context::{Clock, FlowContext},
-    flow::{Event, Flow},
-    leg::Leg,
-    limits::Meter,
-    pair::{LegId, Pair},
-    scratch::Scratch,
-    track::{Breach, Guard, Track},
-};
+use super::{TunnelParts, ending::Ending};
 
 /// Everything but the alarm.
 pub(super) struct Core {
@@ -42,9 +40,7 @@ pub(super) struct Core {
     pub(super) opened: Instant,
     /// The share of the maximum lifetime that this tunnel has.
     pub(super) lifetime_share: f32,
-    /// The side that sent the first close frame.
-    pub(super) closer: Option<LegId>,
-    /// Exists from the first sign of the end, other than a close frame, on.
+    /// Exists from the first sign of the end on.
     pub(super) ending: Option<Box<Ending>>,
 }
 
@@ -69,7 +65,7 @@ impl Core {
             flows: Pair::new(|from| {
                 let track = track(&config, parts.extensions, from, now);
                 let read_ahead = std::mem::take(&mut read_ahead[from]);
-                Flow::new(from.other(), track, read_ahead.into(), now)
+                Flow::new(track, read_ahead, now)
             }),
             legs: legs.map(|id, transport| Leg::new(id, transport, &config, dice, now)),
             entry,
@@ -77,7 +73,6 @@ impl Core {
             opened: now,
             lifetime_share: share_less(config.lifetime_jitter),
             config,
-            closer: None,
             ending: None,
         }
     }
@@ -89,7 +84,7 @@ impl Core {
         scratch: &mut Scratch,
         clock: &mut Clock,
     ) -> Progress {
-        let mut progress = self.obey(clock);
+        let mut progress = self.apply_command(clock);
         for from in LegId::BOTH {
             let (source, sink) = self.legs.split_mut(from);
             let mut cx = FlowContext {
@@ -97,70 +92,15 @@ impl Core {
                 clock,
                 source,
                 sink,
+                sink_id: from.other(),
+                max_buffered: self.config.max_buffered,
             };
             if let Poll::Ready(event) = self.flows[from].poll(&mut cx, scratch) {
                 self.on_event(from, event, clock.now());
                 progress = Progress::Made;
             }
         }
-        if self.closer.is_none() && self.first_end().is_none() {
-            self.closer = self.find_closer();
-        }
-        match self.settle() {
-            Progress::Made => Progress::Made,
-            Progress::None => progress,
-        }
-    }
-
-    pub(super) fn find_closer(&self) -> Option<LegId> {
-        LegId::BOTH
-            .into_iter()
-            .find(|leg| self.flows[*leg].track().has_closed())
-    }
-
-    fn on_event(&mut self, source: LegId, event: Event, now: Instant) {
-        match event {
-            Event::Done => {}
-            Event::Ended => self.on_source_ended(source, now),
-            // After its close frame a side may leave as it likes (RFC 6455 §7.1.1).
-            Event::SourceFailed(_) if self.flows[source].track().has_closed() => {
-                self.on_source_ended(source, now);
-            }
-            Event::SourceFailed(kind) => {
-                // The other side's close frame may have made it leave, if rudely.
-                let initiator = self.find_closer().unwrap_or(source);
-                self.end(
-                    TunnelEnd::Broken(source.into(), kind),
-                    initiator.into(),
-                    now,
-                );
-            }
-            // What the broken side sent before may still be on its way: its own direction tells.
-            Event::SinkFailed(kind) => {
-                let sink = source.other();
-                self.ending_mut().broken.get_or_insert((sink, kind));
-                let from_sink = &self.flows[sink];
-                if !from_sink.source_has_ended() {
-                    self.note_first_end(sink, now);
-                } else if !from_sink.track().has_closed() {
-                    self.end(TunnelEnd::Broken(sink.into(), kind), sink.into(), now);
-                }
-            }
-            Event::Breach(Breach::Limit(limit)) => {
-                self.end(TunnelEnd::Limit(limit, source.into()), source.into(), now);
-            }
-            Event::Breach(Breach::Violation(violation)) => {
-                self.end(
-                    TunnelEnd::Violation(violation, source.into()),
-                    source.into(),
-                    now,
-                );
-            }
-        }
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.flows.iter().all(Flow::sink_is_done)
+        progress
     }
 
     /// Tells the entry whom a command should wake. Only the proxy's own tunnels have an entry, and
@@ -172,14 +112,12 @@ impl Core {
         }
     }
 
-    fn obey(&mut self, clock: &mut Clock) -> Progress {
+    fn apply_command(&mut self, clock: &mut Clock) -> Progress {
         let Some(command) = self.entry.as_ref().and_then(|entry| entry.take_command()) else {
             return Progress::None;
         };
         match command.at() {
-            Some(at) if at > clock.now() => {
-                self.ending_mut().scheduled = Some(Scheduled { at, command });
-            }
+            Some(at) if at > clock.now() => self.ending_mut().schedule(at, command),
             _ => self.end_by_command(command, clock.now()),
         }
         Progress::Made
@@ -207,14 +145,14 @@ impl Core {
     /// Whether a ping of ours was answered in this poll.
     pub(super) fn was_answered(&self) -> bool {
         let mut pingers = self.legs.iter().filter_map(|leg| leg.pinger.as_ref());
-        pingers.any(|pinger| pinger.has_news())
+        pingers.any(|pinger| pinger.has_rtt_update())
     }
 
     /// Tells the upstream and the observer of round trips that were measured.
-    pub(super) fn tell_pongs(&mut self) {
+    pub(super) fn report_pongs(&mut self) {
         for id in LegId::BOTH {
             let pinger = self.legs[id].pinger.as_mut();
-            let Some(rtt) = pinger.and_then(|pinger| pinger.take_news()) else {
+            let Some(rtt) = pinger.and_then(|pinger| pinger.take_rtt_update()) else {
                 continue;
             };
             let Some(entry) = &self.entry else { continue };
@@ -222,20 +160,22 @@ impl Core {
                 entry.sample_upstream(rtt);
             }
             if let Some(observer) = &self.config.observer {
-                observer.pong(entry.info(), id.into(), rtt);
+                // A panic in it ends no tunnel.
+                let _ = catch_panic(|| observer.pong(entry.info(), id.into(), rtt));
             }
         }
     }
 
     pub(super) fn report(&self) -> TunnelReport {
-        let (end, initiator) = self.outcome();
+        let ending = self.ending.as_ref();
+        let (end, initiator) = ending.map_or((TunnelEnd::Dropped, Side::Proxy), |ending| {
+            ending.end.outcome()
+        });
         TunnelReport {
             end,
             initiator,
-            unanswered_close: self
-                .ending
-                .as_ref()
-                .and_then(|ending| ending.unanswered)
+            unanswered_close: ending
+                .and_then(|ending| ending.end.unanswered())
                 .map(Side::from),
             client_to_upstream: self.flows[LegId::Client].passed(),
             upstream_to_client: self.flows[LegId::Upstream].passed(),
