@@ -18,6 +18,7 @@ mod clock_limits;
 mod clock_opaque;
 mod clock_queue;
 mod clock_retry;
+mod clock_stall;
 mod clock_timers;
 mod clock_upstreams;
 #[cfg(feature = "dns")]

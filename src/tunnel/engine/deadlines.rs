@@ -104,9 +104,9 @@ impl Core {
             return;
         }
         if let Some((end, initiator)) = self.overdue(now) {
-            self.end(end, initiator, now);
+            self.end(&end, initiator, now);
         } else if let Some((end, initiator)) = self.tick(now) {
-            self.end(end, initiator, now);
+            self.end(&end, initiator, now);
         }
         self.obey(now);
     }

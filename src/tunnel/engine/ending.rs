@@ -68,11 +68,11 @@ impl Core {
             }
             Event::Breach(Breach::Limit(limit)) => {
                 let side = Side::from(source);
-                self.end(TunnelEnd::Limit(limit, side), side, now);
+                self.end(&TunnelEnd::Limit(limit, side), side, now);
             }
             Event::Breach(Breach::Violation(violation)) => {
                 let side = Side::from(source);
-                self.end(TunnelEnd::Violation(violation, side), side, now);
+                self.end(&TunnelEnd::Violation(violation, side), side, now);
             }
         }
         self.obey(now);
@@ -91,7 +91,7 @@ impl Core {
                         | TunnelEnd::ClosedWithoutFrame(side) => *side,
                         _ => Side::Proxy,
                     };
-                    self.end(end, initiator, now);
+                    self.end(&end, initiator, now);
                 }
                 Order::GiveUp { silent, end } => {
                     let actions = Pair::new(|leg| match leg == silent {
@@ -111,9 +111,9 @@ impl Core {
     }
 
     /// Ends the tunnel on the proxy's own account, each leg as the reason calls for.
-    pub(super) fn end(&mut self, end: TunnelEnd, initiator: Side, now: Instant) {
-        let actions = Pair::new(|leg| close_action(&end, leg.into()));
-        self.end_with(&end, initiator, actions, now);
+    pub(super) fn end(&mut self, end: &TunnelEnd, initiator: Side, now: Instant) {
+        let actions = Pair::new(|leg| close_action(end, leg.into()));
+        self.end_with(end, initiator, actions, now);
     }
 
     pub(super) fn end_by_command(&mut self, command: Command, now: Instant) {
