@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The certificate is made up at the start. To be believed by browsers, read one from files, as
-//! `gateway` does.
+//! `wsplice-gateway` does.
 
 use std::{error::Error, sync::Arc, time::Duration};
 

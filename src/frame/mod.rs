@@ -56,6 +56,7 @@ mod close_code;
 mod close_frame;
 mod control;
 mod error;
+mod extensions;
 mod header;
 mod inline_bytes;
 pub mod mask;
@@ -67,6 +68,7 @@ mod scanner;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::extensions::Extensions;
 pub use self::{
     close_code::CloseCode,
     close_frame::CloseFrame,

@@ -81,7 +81,7 @@ impl Pool {
     }
 
     /// Sets the policy that picks an upstream for each handshake; see
-    /// [`balance`](crate::balance#which-policy-when).
+    /// [`balance`](crate::balance#policies).
     #[must_use]
     pub fn balance(self, balance: impl Balance + 'static) -> Self {
         self.with(|settings| settings.balance = AnyBalance::new(balance))

@@ -27,12 +27,12 @@ use crate::{
     upstream::retry::{Cost, Entry, Retry},
 };
 
-use super::{pipeline::Answered, settings::Settings, teller::Teller};
+use super::{attempt::Attempt, body::ProxyBody, event_reporter::Teller, settings::Settings};
 
 /// What the client gets if no other attempt comes to good.
 pub(super) enum Standing {
     /// An upstream's own answer, ready to be passed on.
-    Answer(Box<Response<Answered>>),
+    Answer(Box<Response<ProxyBody>>),
     Error(Error),
 }
 
@@ -46,14 +46,6 @@ pub(super) struct Attempts<'a> {
     tried: Vec<Arc<Member>>,
     /// What the last attempt came to, and what the next one was granted by.
     standing: Option<(Standing, Entry)>,
-}
-
-/// A try at one upstream.
-pub(super) struct Attempt {
-    pub(super) lease: Lease,
-    pub(super) began: Instant,
-    /// Counted from 1.
-    pub(super) number: usize,
 }
 
 impl<'a> Attempts<'a> {
@@ -192,7 +184,7 @@ impl<'a> Attempts<'a> {
         &mut self,
         attempt: Attempt,
         status: StatusCode,
-        answer: Response<Answered>,
+        answer: Response<ProxyBody>,
     ) -> Result<(), Standing> {
         self.teller.refused(&attempt, status);
         let cost = self.retry.after_status(status);
@@ -251,13 +243,6 @@ impl<'a> Attempts<'a> {
 
     fn settings(&self) -> &'a Settings {
         self.teller.settings()
-    }
-}
-
-impl Attempt {
-    /// The upstream's name.
-    pub(super) fn upstream(&self) -> &str {
-        self.lease.member().upstream().name()
     }
 }
 

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::{error::BoxError, http::handshake::RefusalBody};
 
-use super::relayed::Relayed;
+use super::relayed_body::Relayed;
 
 pin_project! {
     /// The inner service's body, an upstream's, or a line of our own.
@@ -27,9 +27,20 @@ pin_project! {
     #[project = KindProj]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Refusal { #[pin] body: RefusalBody },
-        Relayed { #[pin] body: Box<Relayed> },
-        Own { #[pin] body: Full<Bytes> },
+        Proxy { body: ProxyBody },
+    }
+}
+
+/// Body of a response that the proxy makes or relays.
+pub(super) enum ProxyBody {
+    Own(Full<Bytes>),
+    Refusal(RefusalBody),
+    Relayed(Box<Relayed>),
+}
+
+impl ProxyBody {
+    pub(super) fn own(bytes: Bytes) -> Self {
+        Self::Own(Full::new(bytes))
     }
 }
 
@@ -40,23 +51,9 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) const fn refusal(body: RefusalBody) -> Self {
+    pub(super) const fn proxy(body: ProxyBody) -> Self {
         Self {
-            kind: Kind::Refusal { body },
-        }
-    }
-
-    pub(super) const fn relayed(body: Box<Relayed>) -> Self {
-        Self {
-            kind: Kind::Relayed { body },
-        }
-    }
-
-    pub(super) fn own(bytes: Bytes) -> Self {
-        Self {
-            kind: Kind::Own {
-                body: Full::new(bytes),
-            },
+            kind: Kind::Proxy { body },
         }
     }
 }
@@ -77,31 +74,57 @@ where
             KindProj::Inner { body } => body
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-            KindProj::Refusal { body } => body.poll_frame(cx),
-            KindProj::Relayed { body } => body
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-            KindProj::Own { body } => body
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            KindProj::Proxy { body } => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Refusal { body } => body.is_end_stream(),
-            Kind::Relayed { body } => body.is_end_stream(),
-            Kind::Own { body } => body.is_end_stream(),
+            Kind::Proxy { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
-            Kind::Refusal { body } => body.size_hint(),
-            Kind::Relayed { body } => body.size_hint(),
-            Kind::Own { body } => body.size_hint(),
+            Kind::Proxy { body } => body.size_hint(),
+        }
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Own(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            Self::Refusal(body) => Pin::new(body).poll_frame(cx),
+            Self::Relayed(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Refusal(body) => body.is_end_stream(),
+            Self::Relayed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Refusal(body) => body.size_hint(),
+            Self::Relayed(body) => body.size_hint(),
         }
     }
 }
@@ -110,9 +133,15 @@ impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {
             Kind::Inner { .. } => "ResponseBody::Inner",
-            Kind::Refusal { .. } => "ResponseBody::Refusal",
-            Kind::Relayed { .. } => "ResponseBody::Relayed",
-            Kind::Own { .. } => "ResponseBody::Own",
+            Kind::Proxy {
+                body: ProxyBody::Refusal(_),
+            } => "ResponseBody::Refusal",
+            Kind::Proxy {
+                body: ProxyBody::Relayed(_),
+            } => "ResponseBody::Relayed",
+            Kind::Proxy {
+                body: ProxyBody::Own(_),
+            } => "ResponseBody::Own",
         })
     }
 }

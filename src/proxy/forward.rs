@@ -14,10 +14,11 @@ use tracing::{Instrument, Span, field};
 use crate::{
     error::{Error, ErrorKind, Side},
     http::forward::{
-        ClientBody, Connection, Connections, Download, Failure, ForwardHttp, Head, Hop, Measure,
-        Upload, WayBack, answered, count_hop, request_head, send,
+        BodyFraming, ClientBody, Connection, DownloadBody, Hop, IdleConnections, ReuseTarget,
+        SendFailure, UploadProgress, UpstreamHead, client_response, decrement_max_forwards, send,
+        upstream_head,
     },
-    http::handshake::fit,
+    http::handshake::adapt_version,
     http::headers::ClientInfo,
     tunnel::drain::Exchange,
     upstream::Upstream,
@@ -25,20 +26,15 @@ use crate::{
 };
 
 use super::{
-    ask::{add, copied, mark, view},
-    attempts::{Attempt, Attempts, Standing},
-    pipeline::{Answered, admit, rejection},
-    relayed::{Account, Relayed},
-    settings::Settings,
-    teller::{Subject, Teller},
+    attempt::Attempt,
+    attempts::{Attempts, Standing},
+    body::ProxyBody,
+    event_reporter::{Subject, Teller},
+    handshake::{add, copied, mark, view},
+    pipeline::{admit, rejection},
+    relayed_body::{Account, Relayed},
+    settings::{Forward, Settings},
 };
-
-/// How requests are forwarded, and the connections for it.
-#[derive(Clone, Debug)]
-pub(super) struct Forward {
-    pub(super) how: ForwardHttp,
-    pub(super) connections: Arc<Connections>,
-}
 
 /// Forwards a request. What fails on the way becomes a response.
 pub(super) async fn forward(
@@ -46,7 +42,7 @@ pub(super) async fn forward(
     with: Forward,
     request: Request<ClientBody>,
     client: ClientInfo,
-) -> Response<Answered> {
+) -> Response<ProxyBody> {
     let span = tracing::info_span!(
         "http_request",
         path = request.uri().path(),
@@ -65,7 +61,7 @@ pub(super) async fn forward(
             Err(Standing::Answer(response)) => *response,
             Err(Standing::Error(error)) => rejection(&errand.teller, &error),
         };
-        fit(&mut response, version);
+        adapt_version(&mut response, version);
         response
     }
     .instrument(span)
@@ -81,8 +77,8 @@ struct Errand {
 
 /// A request as it is sent to one upstream after the other.
 struct Parcel {
-    head: Head,
-    upload: Arc<Upload>,
+    head: UpstreamHead,
+    upload: Arc<UploadProgress>,
     /// Whether it may be sent again after it was sent.
     is_repeatable: bool,
     exchange: Exchange,
@@ -95,20 +91,20 @@ struct Lost {
 }
 
 impl Errand {
-    async fn run(&self, request: Request<ClientBody>) -> Result<Response<Answered>, Standing> {
+    async fn run(&self, request: Request<ClientBody>) -> Result<Response<ProxyBody>, Standing> {
         let settings = self.teller.settings();
         settings.pool.keep_watch();
         let (mut head, body) = request.into_parts();
-        if count_hop(&head.method, &mut head.headers) == Hop::Last {
+        if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
             return Ok(last_hop(&head.method));
         }
         admit(settings, &head, &self.client)?;
-        let measure = Measure::of(&body);
+        let measure = BodyFraming::from_body(&body);
         let parcel = Parcel {
-            head: request_head(copied(&head), measure, &self.client, &settings.outbound)?,
-            upload: Upload::new(&body),
+            head: upstream_head(copied(&head), measure, &self.client, &settings.outbound)?,
+            upload: UploadProgress::new(&body),
             // RFC 9110 §9.2.2
-            is_repeatable: head.method.is_idempotent() && measure == Measure::None,
+            is_repeatable: head.method.is_idempotent() && measure == BodyFraming::None,
             exchange: settings.drain.enter_exchange(),
         };
         self.deliver(&head, body, parcel).await
@@ -120,7 +116,7 @@ impl Errand {
         head: &Parts,
         mut body: ClientBody,
         parcel: Parcel,
-    ) -> Result<Response<Answered>, Standing> {
+    ) -> Result<Response<ProxyBody>, Standing> {
         let settings = self.teller.settings();
         let view = view(settings, head, &self.client);
         let mut attempts = Attempts::new(&self.teller, Visit::Exchange, &settings.retry);
@@ -206,27 +202,27 @@ impl Errand {
             let how = &self.with.how;
             match send(&mut connection, head, body, &parcel.upload, how).await {
                 Ok(response) => return Ok((response, connection)),
-                Err(Failure::Unsent(unsent, _)) if is_reused => body = unsent,
+                Err(SendFailure::Unsent(unsent, _)) if is_reused => body = unsent,
                 // RFC 9112 §9.3.1: it may have been closed just when the request was sent.
-                Err(Failure::Sent(error))
+                Err(SendFailure::Sent(error))
                     if is_reused && parcel.is_repeatable && error.kind() == ErrorKind::Response =>
                 {
                     body = no_body();
                 }
-                Err(Failure::Unsent(unsent, error)) => {
+                Err(SendFailure::Unsent(unsent, error)) => {
                     return Err(Lost {
                         body: Some(unsent),
                         error: Error::with_source(ErrorKind::Connect, error),
                     });
                 }
-                Err(Failure::Sent(error)) => return Err(Lost { body: None, error }),
+                Err(SendFailure::Sent(error)) => return Err(Lost { body: None, error }),
             }
         }
     }
 
     /// The connections that requests of different clients share. One that begins with the PROXY
     /// protocol is its client's alone.
-    fn shared(&self, upstream: &Upstream) -> Option<&Arc<Connections>> {
+    fn shared(&self, upstream: &Upstream) -> Option<&Arc<IdleConnections>> {
         let is_shared = upstream.proxy_protocol().is_none();
         is_shared.then_some(&self.with.connections)
     }
@@ -249,30 +245,30 @@ impl Errand {
         connection: Connection,
         upstream: &Upstream,
         parcel: &Parcel,
-    ) -> Response<Download> {
+    ) -> Response<DownloadBody> {
         let (head, body) = answer.into_parts();
-        let back = self.shared(upstream).map(|connections| WayBack {
+        let back = self.shared(upstream).map(|connections| ReuseTarget {
             connections: Arc::clone(connections),
             address: upstream.address().clone(),
             upload: Arc::clone(&parcel.upload),
             settings: self.with.how.clone(),
         });
-        let download = Download::new(body, &head.headers, connection, back, &self.with.how);
+        let download = DownloadBody::new(body, &head.headers, connection, back, &self.with.how);
         Response::from_parts(head, download)
     }
 
     /// An answer as the client gets it.
     fn relay(
         &self,
-        answer: Response<Download>,
+        answer: Response<DownloadBody>,
         account: Option<Account>,
         mark: Option<(HeaderName, HeaderValue)>,
-    ) -> Response<Answered> {
+    ) -> Response<ProxyBody> {
         let settings = self.teller.settings();
         let via = settings.outbound.via.as_ref();
-        let mut response = answered(answer, via, &settings.response_edits);
+        let mut response = client_response(answer, via, &settings.response_edits);
         add(mark, response.headers_mut());
-        response.map(|download| Answered::Relayed(Box::new(Relayed::new(download, account))))
+        response.map(|download| ProxyBody::Relayed(Box::new(Relayed::new(download, account))))
     }
 }
 
@@ -284,12 +280,12 @@ fn no_body() -> ClientBody {
 
 /// The answer to a `TRACE` or `OPTIONS` that was to come no further (RFC 9110 §7.6.2). Requests
 /// are not reflected: they may have credentials in them that are no page's to see (§9.3.8).
-fn last_hop(method: &Method) -> Response<Answered> {
+fn last_hop(method: &Method) -> Response<ProxyBody> {
     if *method == Method::OPTIONS {
-        return Response::new(Answered::Own(Bytes::new()));
+        return Response::new(ProxyBody::own(Bytes::new()));
     }
     let line = Bytes::from_static(b"requests are not reflected\n");
-    let mut response = Response::new(Answered::Own(line));
+    let mut response = Response::new(ProxyBody::own(line));
     *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);

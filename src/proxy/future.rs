@@ -10,7 +10,7 @@ use std::{
 use http::Response;
 use pin_project_lite::pin_project;
 
-use super::{body::ResponseBody, pipeline::Answered};
+use super::body::{ProxyBody, ResponseBody};
 
 pin_project! {
     /// The inner service's response, or the proxy's.
@@ -26,7 +26,7 @@ pin_project! {
     }
 }
 
-type Pipeline = Pin<Box<dyn Future<Output = Response<Answered>> + Send>>;
+type Pipeline = Pin<Box<dyn Future<Output = Response<ProxyBody>> + Send>>;
 
 pin_project! {
     #[project = KindProj]
@@ -44,7 +44,7 @@ impl<F> ResponseFuture<F> {
     }
 
     pub(super) fn pipeline(
-        future: impl Future<Output = Response<Answered>> + Send + 'static,
+        future: impl Future<Output = Response<ProxyBody>> + Send + 'static,
     ) -> Self {
         Self {
             kind: Kind::Pipeline {
@@ -68,11 +68,7 @@ where
             }
             KindProj::Pipeline { future } => {
                 let response = ready!(future.as_mut().poll(cx));
-                Poll::Ready(Ok(response.map(|body| match body {
-                    Answered::Own(bytes) => ResponseBody::own(bytes),
-                    Answered::Refusal(body) => ResponseBody::refusal(body),
-                    Answered::Relayed(body) => ResponseBody::relayed(body),
-                })))
+                Poll::Ready(Ok(response.map(ResponseBody::proxy)))
             }
         }
     }

@@ -23,7 +23,9 @@ use crate::{
 };
 
 use super::{
-    forward::Forward, request_scope::WebSocketsOnly, service::Proxy, settings::Settings,
+    request_scope::WebSocketsOnly,
+    service::Proxy,
+    settings::{Forward, Settings},
     terminal::UpgradeRequired,
 };
 

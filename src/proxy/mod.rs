@@ -8,24 +8,25 @@
 //!                     inspect, match
 //! ```
 //!
-//! `attempts` goes from one upstream to the next, `ask` is what one of them is asked, and `teller`
+//! `attempts` goes from one upstream to the next, `handshake` is what one of them is asked, and `event_reporter`
 //! tells what came of it. `reject` turns an [`Error`](crate::Error) into a response, and is the
 //! only place that names a status code of ours. `session` owns a tunnel for its whole life.
 
-mod ask;
+mod attempt;
 mod attempts;
 mod body;
+mod event_reporter;
 mod forward;
 mod future;
+mod handshake;
 mod layer;
 mod pipeline;
 mod reject;
-mod relayed;
+mod relayed_body;
 mod request_scope;
 mod service;
 mod session;
 mod settings;
-mod teller;
 mod terminal;
 
 pub use body::ResponseBody;

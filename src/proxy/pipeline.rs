@@ -2,14 +2,13 @@
 
 use std::{pin::pin, sync::Arc};
 
-use bytes::Bytes;
 use http::{Response, header::ORIGIN, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use tracing::{Instrument, Span, field};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{RefusalBody, fit},
+    http::handshake::adapt_version,
     http::headers::ClientInfo,
     http::matcher::owns,
     http::upgrade::{Intent, UpgradeRequest},
@@ -18,13 +17,13 @@ use crate::{
 };
 
 use super::{
-    ask::{Agreed, Heard, Wish, view},
     attempts::{Attempts, Standing},
+    body::ProxyBody,
+    event_reporter::{Subject, Teller},
+    handshake::{Agreed, Heard, Wish, view},
     reject::reject,
-    relayed::Relayed,
     session::Session,
     settings::Settings,
-    teller::{Subject, Teller},
 };
 
 /// A request that the proxy has taken.
@@ -34,15 +33,8 @@ pub(super) struct Taken {
     pub(super) client: ClientInfo,
 }
 
-/// The body of the proxy's answer.
-pub(super) enum Answered {
-    Own(Bytes),
-    Refusal(RefusalBody),
-    Relayed(Box<Relayed>),
-}
-
 /// Answers a handshake. What fails on the way becomes a response.
-pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answered> {
+pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<ProxyBody> {
     let span = tracing::info_span!(
         "websocket_handshake",
         path = taken.head.uri.path(),
@@ -60,7 +52,7 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Answe
             Err(Standing::Answer(response)) => *response,
             Err(Standing::Error(error)) => rejection(&teller, &error),
         };
-        fit(&mut response, version);
+        adapt_version(&mut response, version);
         response
     }
     .instrument(span)
@@ -74,7 +66,7 @@ struct Journey<'a> {
 }
 
 impl Journey<'_> {
-    async fn proxy(&self, taken: Taken) -> Result<Response<Answered>, Standing> {
+    async fn proxy(&self, taken: Taken) -> Result<Response<ProxyBody>, Standing> {
         self.settings.pool.keep_watch();
         let Taken {
             mut head,
@@ -103,7 +95,7 @@ impl Journey<'_> {
         &self,
         wish: &Wish,
         on_upgrade: OnUpgrade,
-    ) -> Result<Response<Answered>, Standing> {
+    ) -> Result<Response<ProxyBody>, Standing> {
         let view = view(self.settings, &wish.head, &wish.client);
         let mut attempts = Attempts::new(self.teller, Visit::Tunnel, &self.settings.retry);
         loop {
@@ -130,7 +122,7 @@ impl Journey<'_> {
         on_upgrade: OnUpgrade,
         lease: Lease,
         agreed: Agreed,
-    ) -> Response<Answered> {
+    ) -> Response<ProxyBody> {
         let Agreed {
             response,
             agreement,
@@ -159,14 +151,14 @@ pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> R
 }
 
 /// The answer when nothing came of a request.
-pub(super) fn rejection(teller: &Teller, error: &Error) -> Response<Answered> {
+pub(super) fn rejection(teller: &Teller, error: &Error) -> Response<ProxyBody> {
     teller.rejected(error);
     let response = reject(error);
     let response = match &teller.settings().restyle {
         Some(restyle) => restyle(error, response),
         None => response,
     };
-    response.map(Answered::Own)
+    response.map(ProxyBody::own)
 }
 
 fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {

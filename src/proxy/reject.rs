@@ -8,7 +8,7 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::name_version,
+    http::handshake::set_supported_version,
     http::upgrade::Malformed,
 };
 
@@ -33,7 +33,7 @@ pub(super) fn reject(error: &Error) -> Response<Bytes> {
         Extra::None => {}
         Extra::Allow => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
         // RFC 6455 §4.4
-        Extra::Version => name_version(headers),
+        Extra::Version => set_supported_version(headers),
         Extra::RetryAfter => drop(headers.insert(RETRY_AFTER, retry_after())),
     }
     response.extensions_mut().insert(error.clone());

@@ -22,11 +22,11 @@ use crate::{
 
 use super::{
     body::ResponseBody,
-    forward::{Forward, forward},
+    forward::forward,
     future::ResponseFuture,
     pipeline::{Taken, run},
     request_scope::{RequestScope, Take, WebSocketsOnly},
-    settings::Settings,
+    settings::{Forward, Settings},
 };
 
 /// The service that [`ProxyLayer`](crate::ProxyLayer) makes around an inner one.

@@ -15,9 +15,11 @@ use tokio::time::timeout;
 
 use crate::{
     error::{BoxError, Error, ErrorKind},
-    http::handshake::{Agreement, Extensions},
+    frame::Extensions,
+    http::handshake::Agreement,
     http::headers::ClientInfo,
-    net::transport::{Transport, from_upgraded},
+    net::transport::Transport,
+    net::upgraded::from_upgraded,
     observe::RequestInfo,
     pool::Lease,
     task,

@@ -7,7 +7,8 @@ use http::{Extensions, Response};
 
 use crate::{
     error::{Error, Side},
-    http::handshake::{HeadLimits, Outbound},
+    http::forward::{ForwardHttp, IdleConnections},
+    http::handshake::{HeadLimits, OutboundRules},
     http::headers::{ClientInfo, HeaderEdits},
     http::matcher::AnyMatcher,
     net::connect::{Dialer, KeptAlive},
@@ -20,8 +21,6 @@ use crate::{
     upstream::retry::Retry,
 };
 
-use super::forward::Forward;
-
 /// Everything that the requests of one layer share.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -30,7 +29,7 @@ pub(super) struct Settings {
     pub(super) origins: Option<AnyMatcher>,
     pub(super) dial: Dialer,
     pub(super) forward: Option<Forward>,
-    pub(super) outbound: Outbound,
+    pub(super) outbound: OutboundRules,
     pub(super) response_edits: HeaderEdits,
     pub(super) timeouts: Timeouts,
     pub(super) head_limits: HeadLimits,
@@ -43,6 +42,13 @@ pub(super) struct Settings {
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) registry: Registry,
     pub(super) drain: Drain,
+}
+
+/// How requests are forwarded, and the connections for it.
+#[derive(Clone, Debug)]
+pub(super) struct Forward {
+    pub(super) how: ForwardHttp,
+    pub(super) connections: Arc<IdleConnections>,
 }
 
 pub(super) type ClientInfoOf = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
@@ -86,7 +92,7 @@ impl Settings {
             origins: None,
             dial: Dialer::default(),
             forward: None,
-            outbound: Outbound::default(),
+            outbound: OutboundRules::default(),
             response_edits: HeaderEdits::new(),
             timeouts: Timeouts {
                 handshake: Duration::from_secs(10),

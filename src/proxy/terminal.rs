@@ -12,7 +12,7 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use crate::{
-    http::handshake::{fit, name_version},
+    http::handshake::{adapt_version, set_supported_version},
     http::head::RequestHead,
     http::upgrade::{Intent, inspect},
 };
@@ -48,8 +48,8 @@ impl<B> Service<Request<B>> for UpgradeRequired {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        name_version(headers);
-        fit(&mut response, request.version());
+        set_supported_version(headers);
+        adapt_version(&mut response, request.version());
         ready(Ok(response))
     }
 }

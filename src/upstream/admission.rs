@@ -1,4 +1,4 @@
-//! How many may come in: to one upstream, or to a pool.
+//! Admission limits of one upstream or of a whole pool: tunnels, handshakes, and their rate.
 
 use std::{
     sync::{
@@ -12,9 +12,17 @@ use tokio::time::Instant;
 
 use crate::{error::ErrorKind, token_bucket::TokenBucket};
 
-/// Limits on tunnels and handshakes, for one upstream or for a whole pool; none unless set.
+/// Limits on tunnels and handshakes, for one upstream or for a whole pool.
 ///
 /// They keep a storm of reconnecting clients from burying an upstream that has just come back.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`max_tunnels`](Self::max_tunnels) | no limit | tunnels | the capacity of an upstream is the application's knowledge |
+/// | [`max_handshakes`](Self::max_handshakes) | no limit | handshakes | as above |
+/// | [`handshakes_per_second`](Self::handshakes_per_second) | no limit | handshakes a second | as above |
 ///
 /// # Examples
 ///
@@ -36,7 +44,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// No limits.
+    /// Returns settings without limits.
     pub const fn new() -> Self {
         Self {
             max_tunnels: None,
@@ -45,47 +53,47 @@ impl Admission {
         }
     }
 
-    /// Tunnels that may be open at once, those included that are still shaking hands. A request
-    /// that is [forwarded](crate::ForwardHttp) counts as one until its answer has ended, and is
-    /// under none of the other limits; it does not wait in the [queue](crate::Pool::queue) either.
+    /// Limits the tunnels that are open at once, including those whose handshake is under way. A
+    /// [forwarded](crate::ForwardHttp) request counts as one until its response has ended. The
+    /// other limits and the [queue](crate::Pool::queue) do not apply to it.
     pub const fn max_tunnels(mut self, tunnels: usize) -> Self {
         self.max_tunnels = Some(tunnels);
         self
     }
 
-    /// Handshakes that may be under way at once, from the pick to the answer.
+    /// Limits the handshakes that are under way at once, from the pick to the response.
     pub const fn max_handshakes(mut self, handshakes: usize) -> Self {
         self.max_handshakes = Some(handshakes);
         self
     }
 
-    /// Handshakes that may begin in a second; a second's worth may begin at once.
+    /// Limits the handshakes that begin in a second; a second's worth may begin at once.
     pub const fn handshakes_per_second(mut self, handshakes: u32) -> Self {
         self.handshakes_per_second = Some(handshakes);
         self
     }
 }
 
-/// What somebody comes in for.
+/// Kind of traffic that asks for admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Visit {
-    /// To shake hands, and for a tunnel.
+    /// A handshake and its tunnel.
     Tunnel,
-    /// For one request and its answer. It takes the place of a tunnel for as long as that lasts,
-    /// since a client that polls has one under way nearly always; but it shakes no hands.
+    /// One request and its response. It counts as a tunnel for as long as it lasts, since a polling
+    /// client has a request under way nearly always; the limits on handshakes do not apply.
     Exchange,
 }
 
-/// Why nobody may come in now.
+/// Limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Busy {
     pub(crate) kind: ErrorKind,
-    /// When it is worth asking again, if time alone will help.
+    /// Earliest time at which a new try can succeed, if time alone will help.
     pub(crate) retry_at: Option<Instant>,
 }
 
 impl Busy {
-    /// Both this and the other stand against it: the sooner of their times is worth a try.
+    /// Combines two limits that were both reached; the earlier of their times is worth a try.
     pub(crate) fn and(self, other: Self) -> Self {
         let retry_at = match (self.retry_at, other.retry_at) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -95,7 +103,7 @@ impl Busy {
     }
 }
 
-/// Counts who is in, and stops who is too many.
+/// Counts tunnels and handshakes, and admits no more than the limits allow.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     tunnels: AtomicUsize,
@@ -112,11 +120,11 @@ impl Gate {
         self.handshakes.load(Ordering::Relaxed)
     }
 
-    /// Lets one in: one more tunnel, and one more handshake if it comes for that.
+    /// Admits one more tunnel, and one more handshake if the kind includes one.
     ///
     /// # Errors
     ///
-    /// The limit that stands against it. Nothing is counted then.
+    /// The limit that was reached. Nothing is counted then.
     pub(crate) fn enter(&self, visit: Visit, limits: &Admission, now: Instant) -> Result<(), Busy> {
         let busy = |kind| Busy {
             kind,
@@ -138,7 +146,7 @@ impl Gate {
         })
     }
 
-    /// Takes back an entry that came to nothing, as if it had not been.
+    /// Takes back an admission that was not used, including its token of the rate limit.
     pub(crate) fn undo(&self, visit: Visit) {
         self.leave_tunnel();
         if visit == Visit::Exchange {
@@ -166,7 +174,7 @@ impl Gate {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let rate = f64::from(rate);
         let bucket = bucket.get_or_insert_with(|| TokenBucket::full(rate, now));
-        // The limits may be other ones than last time.
+        // The limits may have changed since the last call.
         bucket.set_rate(rate, now);
         if bucket.take(1.0, now) {
             return Ok(());
@@ -179,7 +187,7 @@ impl Gate {
     }
 }
 
-/// Counts one more unless that is too many.
+/// Adds one to the count, unless the maximum is reached.
 fn count_in(count: &AtomicUsize, max: Option<usize>) -> bool {
     let Some(max) = max else {
         count.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +199,7 @@ fn count_in(count: &AtomicUsize, max: Option<usize>) -> bool {
         .is_ok()
 }
 
-/// How long a handshake may wait for its turn, and how many may wait.
+/// Limits of the pool's queue: the time a handshake may wait, and the number of waiters.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct QueueLimits {
     pub(crate) places: usize,

@@ -1,4 +1,4 @@
-//! One upstream: its settings, and in `member` its figures while it is in a pool.
+//! An upstream's definition: its address and settings. `member` holds its state in a pool.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,8 +11,17 @@ use crate::{
     upstream::admission::Admission,
 };
 
-/// One server behind the proxy.
+/// Upstream server: its address and settings.
 ///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`weight`](Self::weight) | 1 | | all upstreams get equal shares |
+/// | [`admission`](Self::admission) | no limits | | see [`Admission`] |
+/// | [`http_version`](Self::http_version) | HTTP/1.1 | | every WebSocket server speaks it |
+/// | [`send_proxy_protocol`](Self::send_proxy_protocol) | off | | a server that does not expect it fails |
+/// | [`tag`](Self::tag) | none | | |
 /// # Examples
 ///
 /// ```
@@ -36,17 +45,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream at `ws://host[:port]`, `wss://host[:port]` (feature `rustls`) or
+    /// Creates an upstream at `ws://host[:port]`, `wss://host[:port]` (feature `rustls`) or
     /// `unix:/path/to/socket`; `http` and `https` are the same as `ws` and `wss`.
     ///
     /// # Errors
     ///
-    /// When the address cannot be read; see [`Address::parse`].
+    /// The address cannot be parsed; see [`Address::parse`].
     pub fn new(address: &str) -> Result<Self, InvalidAddress> {
         Address::parse(address).map(Self::from_address)
     }
 
-    /// An upstream at this address.
+    /// Creates an upstream at this address.
     #[must_use]
     pub fn from_address(address: Address) -> Self {
         Self {
@@ -60,34 +69,34 @@ impl Upstream {
         }
     }
 
-    /// How much it takes compared with the others, in policies that look at weights; 1 by
-    /// default. One of weight 0 gets nothing, whatever the policy.
+    /// Sets the upstream's weight relative to the others, for policies that use weights; 1 by
+    /// default. An upstream of weight 0 gets no traffic, whatever the policy.
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// Limits on its tunnels and handshakes.
+    /// Limits the upstream's tunnels and handshakes.
     #[must_use]
     pub fn admission(mut self, admission: Admission) -> Self {
         self.admission = admission;
         self
     }
 
-    /// In which version of HTTP it is asked for its WebSockets; HTTP/1.1 unless set. Of its probes
-    /// those by WebSocket and HTTP go the same way; plain requests that are forwarded go by HTTP/1.1.
+    /// Sets the HTTP version of the opening handshake; HTTP/1.1 by default. WebSocket and HTTP
+    /// probes use the same version; forwarded plain requests use HTTP/1.1.
     #[must_use]
     pub fn http_version(mut self, version: HttpVersion) -> Self {
         self.http_version = version;
         self
     }
 
-    /// Tells it the client's address by the PROXY protocol, at the start of each connection; off
-    /// by default. It must be set to expect that, or it will see garbage.
+    /// Sends the client's address by the PROXY protocol at the start of each connection; off by
+    /// default. The upstream must be configured to expect the header.
     ///
-    /// Such a connection is one client's and cannot be shared, so it speaks HTTP/1.1, whatever
-    /// [`http_version`](Self::http_version) says.
+    /// Such a connection belongs to one client and cannot be shared, so it uses HTTP/1.1, whatever
+    /// [`http_version`](Self::http_version) is set to.
     #[must_use]
     pub fn send_proxy_protocol(mut self, version: impl Into<Option<ProxyProtocol>>) -> Self {
         self.proxy_protocol = version.into();
@@ -101,15 +110,15 @@ impl Upstream {
         self
     }
 
-    /// What logs, reports and [`Pool::remove`](crate::Pool::remove) call it: `host:port`,
-    /// `wss://host:port` with TLS (then `#` and whom the certificate is for, if that is not the
-    /// host), or `unix:` and the path. Another address has another name.
+    /// Returns the name used by logs, reports and [`Pool::remove`](crate::Pool::remove):
+    /// `host:port`, `wss://host:port` with TLS (followed by `#` and the certificate's name if that
+    /// is not the host), or `unix:` and the path. Different addresses have different names.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is.
+    /// Returns the upstream's address.
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
@@ -119,17 +128,17 @@ impl Upstream {
         self.http_version
     }
 
-    /// How it is told the client's address.
+    /// Returns the version of the PROXY protocol that is sent, if any.
     ///
     /// With such a header a connection belongs to one client: it must never be shared, pooled or
-    /// used again for another.
+    /// reused for another.
     #[must_use]
     pub const fn proxy_protocol(&self) -> Option<ProxyProtocol> {
         self.proxy_protocol
     }
 
-    /// What says who the client is, if this upstream is to be told: its IP address, as far as it
-    /// can be believed, and what is known of its connection.
+    /// Returns the PROXY protocol header for a client, if this upstream expects one. The source is
+    /// the client's IP address as far as it is trusted, with the port of its connection.
     pub(crate) fn proxy_header(
         &self,
         client_ip: Option<IpAddr>,
@@ -137,14 +146,14 @@ impl Upstream {
     ) -> Option<ProxyHeader> {
         let version = self.proxy_protocol?;
         let source = client_ip.map(|ip| {
-            // One that a trusted proxy told has no port.
+            // The port is unknown if a trusted proxy reported the address.
             let peer = client.peer().filter(|_| client.peer_ip() == Some(ip));
             peer.unwrap_or(SocketAddr::new(ip, 0))
         });
         Some(version.relayed(source, client.local()))
     }
 
-    /// The newest value of a tag.
+    /// Returns the newest value of a tag.
     #[must_use]
     pub fn tag_value(&self, key: &str) -> Option<&str> {
         let tag = self.tags.iter().rev().find(|(name, _)| **name == *key);
@@ -152,8 +161,8 @@ impl Upstream {
     }
 }
 
-/// The server behind `ws://a:443` is not the one behind `wss://a:443`, which may not be the one
-/// that has a certificate for another name.
+/// Returns the name of an address. TLS and the certificate's name are part of it: `ws://a:443`,
+/// `wss://a:443` and `wss://a:443` with another certificate may be different servers.
 fn name_of(address: &Address) -> String {
     match address {
         Address::Tls {
@@ -161,7 +170,7 @@ fn name_of(address: &Address) -> String {
             ..
         } => format!("wss://{address}#{server_name}"),
         Address::Tls { .. } => format!("wss://{address}"),
-        // Shown as it is written only if it can be.
+        // Paths that are not UTF-8 are shown escaped.
         Address::Unix(path) if path.to_str().is_none() => format!("unix:{path:?}"),
         _ => address.to_string(),
     }

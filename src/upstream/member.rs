@@ -1,4 +1,4 @@
-//! An upstream in a pool: what is counted of it and known of its health.
+//! An upstream as a member of a pool: its counts, its latency and its health.
 
 use std::{
     fmt,
@@ -18,55 +18,55 @@ use crate::{
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
-use super::Upstream;
+use super::definition::Upstream;
 
-/// An upstream of a pool, with its figures.
+/// Upstream in a pool, with its state.
 pub(crate) struct Member {
     upstream: Upstream,
     name_hash: u64,
     figures: Arc<Figures>,
 }
 
-/// What is counted of an upstream; it outlives a change of settings.
+/// State of an upstream; it outlives a change of settings.
 #[derive(Debug, Default)]
 struct Figures {
     gate: Gate,
     /// Smoothed latency in microseconds, plus one; zero before the first sample.
     latency_us: AtomicU64,
-    /// Whether there is a ramp to look at; spares the lock where there is none.
+    /// Whether a slow start is under way; spares the lock when none is.
     is_ramping: AtomicBool,
     ramp: Mutex<Option<Ramp>>,
-    /// Whether policies may pick it now.
+    /// Whether policies may pick the upstream now.
     is_used: AtomicBool,
-    /// Since when it is being drained.
+    /// Time at which the drain began.
     draining: Mutex<Option<Instant>>,
     loss: Mutex<Option<Loss>>,
-    /// Made with the pool's settings when it comes into the pool.
+    /// Created from the pool's settings when the upstream joins the pool.
     watch: Mutex<Option<Watch>>,
 }
 
-/// What is known of an upstream's health, and when to ask again.
+/// Health of an upstream, and its probe schedule.
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) standing: HealthTracker,
     pub(crate) times: ProbeTimes,
     pub(crate) last_probe: Option<HealthEvent>,
-    /// What it did since the pool's upstreams were last compared.
+    /// Events since the pool's upstreams were last compared.
     pub(crate) tally: EventCounts,
 }
 
-/// The tunnels that were picked up to then are to be closed.
+/// Order to close every tunnel that was leased before `at`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loss {
-    /// Counts the losses of the pool.
+    /// Sequence number among the orders of the pool.
     pub(crate) number: u32,
     pub(crate) at: Instant,
-    /// From the first close to the last.
+    /// Time from the first close to the last.
     pub(crate) spread: Duration,
     pub(crate) reason: &'static str,
 }
 
-/// A slow start: from when, and how long.
+/// Slow start of an upstream.
 #[derive(Clone, Copy, Debug)]
 struct Ramp {
     began: Instant,
@@ -82,7 +82,7 @@ impl Member {
         }
     }
 
-    /// The same upstream under other settings, with the same figures.
+    /// Returns the upstream under other settings, with the same state.
     pub(crate) fn changed(&self, upstream: Upstream) -> Self {
         Self {
             name_hash: hash(upstream.name().bytes()),
@@ -99,13 +99,13 @@ impl Member {
         &self.figures.gate
     }
 
-    /// Shows what is known of its health; `None` before it is in a pool.
+    /// Runs `act` on the upstream's health; `None` before the upstream is in a pool.
     pub(crate) fn with_watch<T>(&self, act: impl FnOnce(&mut Option<Watch>) -> T) -> T {
         act(&mut lock(&self.figures.watch))
     }
 
-    /// Whether anybody holds on to its figures but this: a tunnel, or a probe; also one that began
-    /// when its settings were other ones.
+    /// Whether a tunnel or a probe still refers to the upstream's state, including those that began
+    /// under earlier settings.
     pub(crate) fn is_held(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1 || Arc::strong_count(&self.figures) > 1
     }
@@ -114,12 +114,12 @@ impl Member {
         self.figures.is_used.load(Ordering::Relaxed)
     }
 
-    /// Says whether policies may pick it from now on; whether they might before.
+    /// Sets whether policies may pick the upstream from now on; returns the previous value.
     pub(crate) fn set_used(&self, is_used: bool) -> bool {
         self.figures.is_used.swap(is_used, Ordering::Relaxed)
     }
 
-    /// Whether it may get tunnels at all, whatever its health.
+    /// Whether the upstream may get tunnels at all, whatever its health.
     pub(crate) fn is_open(&self) -> bool {
         self.weight() > 0 && self.draining_since().is_none()
     }
@@ -128,7 +128,7 @@ impl Member {
         *lock(&self.figures.draining)
     }
 
-    /// False if it is being drained already.
+    /// Begins a drain; false if one is under way already.
     pub(crate) fn begin_draining(&self, now: Instant) -> bool {
         let mut draining = lock(&self.figures.draining);
         let is_new = draining.is_none();
@@ -136,7 +136,7 @@ impl Member {
         is_new
     }
 
-    /// False if it was not being drained.
+    /// Ends the drain; false if none was under way.
     pub(crate) fn end_draining(&self) -> bool {
         lock(&self.figures.draining).take().is_some()
     }
@@ -161,7 +161,7 @@ impl Member {
         Arc::clone(&self.upstream.name)
     }
 
-    /// The name's [`hash`].
+    /// Returns the [`hash`] of the name.
     pub(crate) const fn name_hash(&self) -> u64 {
         self.name_hash
     }
@@ -186,8 +186,9 @@ impl Member {
             .map(Duration::from_micros)
     }
 
-    /// Adds a latency sample: a handshake's time, or a ping's. The smoothed value moves by an
-    /// eighth (RFC 6298 §2); two samples at once may lose one, which is harmless.
+    /// Adds a latency sample: the duration of a handshake, or a ping's round trip. The smoothed
+    /// value moves by an eighth (RFC 6298 §2). Of two simultaneous samples one may be lost, which
+    /// is harmless.
     pub(crate) fn sample_latency(&self, sample: Duration) {
         let sample = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX / 8);
         let smoothed = match self
@@ -211,12 +212,13 @@ impl Member {
         figures.is_ramping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether there is a slow start to look at.
+    /// Whether a slow start is under way.
     pub(crate) fn is_ramping(&self) -> bool {
         self.figures.is_ramping.load(Ordering::Relaxed)
     }
 
-    /// How much of its share it should get, in a slow start: from just above 0 to 1.
+    /// Returns the fraction of its share that the upstream gets in a slow start, from just above 0
+    /// to 1.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
         let figures = &self.figures;
         if !self.is_ramping() {
@@ -244,7 +246,8 @@ impl fmt::Debug for Member {
     }
 }
 
-/// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
+/// Locks a mutex. A poisoned lock is used on: the data is consistent after every statement under
+/// it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

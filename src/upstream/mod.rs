@@ -1,6 +1,6 @@
-//! Upstreams: the definition of one, and everything that is decided about one.
+//! Upstreams: the definition of one, and all decisions about one.
 //!
-//! * `definition` is one upstream with its settings, `member` the same one in a pool.
+//! * `definition` defines [`Upstream`], `member` its state in a pool.
 //! * `admission` limits tunnels and handshakes, `retry` decides about further attempts.
 //! * [`health`] decides which upstreams are usable, [`balance`] which of them is picked.
 //! * [`discovery`] finds upstreams.

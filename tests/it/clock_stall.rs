@@ -72,6 +72,7 @@ async fn fill(tunnel: &mut Pin<Box<Tunnel>>, source: &mut DuplexStream, bytes: &
     let mut idle = 0;
     while idle < 10 {
         idle += 1;
+        tokio::task::yield_now().await;
         poll_fn(|cx| {
             assert!(tunnel.as_mut().poll(cx).is_pending());
             let write = tokio::io::AsyncWrite::poll_write(Pin::new(source), cx, &bytes[sent..]);
@@ -106,6 +107,8 @@ async fn what_waits_for_a_side_is_bounded_by_a_setting_and_shrinks() {
         let mut little = vec![0; 64];
         for _ in 0..4 * bound / 64 {
             far_upstream.read_exact(&mut little).await.unwrap();
+            // With a budget of its own, or tokio makes ready pipes wait.
+            tokio::task::yield_now().await;
             poll_fn(|cx| Poll::Ready(tunnel.as_mut().poll(cx).is_pending())).await;
             let now = tunnel.buffered();
             assert!(now <= held, "{now}");

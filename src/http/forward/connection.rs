@@ -24,29 +24,29 @@ use crate::{
     task,
 };
 
-use super::{patient::Patient, upload::UploadBody};
+use super::{defer_write_errors::DeferWriteErrors, upload::UploadBody};
 
-type Driven = http1::Connection<TokioIo<Patient>, UploadBody>;
+type HyperConnection = http1::Connection<TokioIo<DeferWriteErrors>, UploadBody>;
 
 /// An HTTP/1.1 connection to an upstream. Dropping it closes it, whatever is under way on it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) sender: SendRequest<UploadBody>,
-    use_: watch::Sender<Use>,
+    activity: watch::Sender<Activity>,
     is_reused: bool,
 }
 
 /// What a connection is kept for.
 #[derive(Clone, Copy, Debug)]
-enum Use {
+enum Activity {
     Exchange,
     /// The next exchange, if it comes by this time.
-    Next(Instant),
+    Idle(Instant),
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 on this stream, driven by a task of its own that ends with the connection,
-    /// with its owner, and when it is `cut`.
+    /// Speaks HTTP/1.1 on this stream, connection by a task of its own that ends with the connection,
+    /// with its owner, and when it is `close_signal`.
     ///
     /// # Errors
     ///
@@ -54,21 +54,21 @@ impl Connection {
     pub(crate) async fn open(
         transport: Transport,
         limits: HeadLimits,
-        cut: watch::Receiver<u64>,
+        close_signal: watch::Receiver<u64>,
     ) -> Result<Self, Error> {
-        let (sender, driven) = http1::Builder::new()
+        let (sender, connection) = http1::Builder::new()
             .title_case_headers(true)
             .max_headers(limits.lines)
             .max_buf_size(limits.bytes)
             .max_header_size(limits.bytes)
-            .handshake(TokioIo::new(Patient::new(transport)))
+            .handshake(TokioIo::new(DeferWriteErrors::new(transport)))
             .await
             .map_err(|error| Error::with_source(ErrorKind::Response, error))?;
-        let (use_, watched) = watch::channel(Use::Exchange);
-        task::spawn(drive(driven, watched, cut));
+        let (activity, activity_changes) = watch::channel(Activity::Exchange);
+        task::spawn(drive(connection, activity_changes, close_signal));
         Ok(Self {
             sender,
-            use_,
+            activity,
             is_reused: false,
         })
     }
@@ -88,60 +88,60 @@ impl Connection {
     }
 
     /// Waits for another exchange until then, and closes if there is none.
-    pub(super) fn rest(&mut self, until: Instant) {
-        self.use_.send_replace(Use::Next(until));
+    pub(super) fn set_idle(&mut self, until: Instant) {
+        self.activity.send_replace(Activity::Idle(until));
     }
 
-    pub(super) fn wake(&mut self) {
-        self.use_.send_replace(Use::Exchange);
+    pub(super) fn set_busy(&mut self) {
+        self.activity.send_replace(Activity::Exchange);
         self.is_reused = true;
     }
 
     pub(super) fn send(
         &mut self,
         request: Request<UploadBody>,
-    ) -> impl Future<Output = Sent> + use<> {
+    ) -> impl Future<Output = SendResult> + use<> {
         self.sender.try_send_request(request)
     }
 }
 
 /// What hyper makes of a request that is sent.
-pub(super) type Sent =
+pub(super) type SendResult =
     Result<http::Response<hyper::body::Incoming>, TrySendError<Request<UploadBody>>>;
 
 /// Drives a connection until it is done, its owner is, or it has waited long enough.
 async fn drive(
-    mut driven: Driven,
-    mut watched: watch::Receiver<Use>,
-    mut cut: watch::Receiver<u64>,
+    mut connection: HyperConnection,
+    mut activity: watch::Receiver<Activity>,
+    mut close_signal: watch::Receiver<u64>,
 ) {
-    let mut cut = pin!(cut.changed());
+    let mut close_signal = pin!(close_signal.changed());
     loop {
-        let rests_until = match *watched.borrow_and_update() {
-            Use::Exchange => None,
-            Use::Next(until) => Some(until),
+        let idle_until = match *activity.borrow_and_update() {
+            Activity::Exchange => None,
+            Activity::Idle(until) => Some(until),
         };
-        let mut changed = pin!(watched.changed());
-        let mut rested = pin!(async {
-            match rests_until {
+        let mut changed = pin!(activity.changed());
+        let mut idle_timer = pin!(async {
+            match idle_until {
                 Some(until) => sleep_until(until).await,
                 None => pending().await,
             }
         });
-        let goes_on = poll_fn(|cx| {
+        let is_open = poll_fn(|cx| {
             if let Poll::Ready(changed) = changed.as_mut().poll(cx) {
                 return Poll::Ready(changed.is_ok());
             }
-            let is_over = cut.as_mut().poll(cx).is_ready()
-                || Pin::new(&mut driven).poll(cx).is_ready()
-                || rested.as_mut().poll(cx).is_ready();
+            let is_over = close_signal.as_mut().poll(cx).is_ready()
+                || Pin::new(&mut connection).poll(cx).is_ready()
+                || idle_timer.as_mut().poll(cx).is_ready();
             match is_over {
                 true => Poll::Ready(false),
                 false => Poll::Pending,
             }
         })
         .await;
-        if !goes_on {
+        if !is_open {
             return;
         }
     }

@@ -17,80 +17,86 @@ use tokio::time::{Sleep, sleep};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::passed,
+    http::handshake::sanitize_trailers,
     net::connect::Address,
 };
 
 use super::{
-    answer::kept_for, connection::Connection, connections::Connections, settings::ForwardHttp,
-    upload::Upload,
+    connection::Connection, idle_connections::IdleConnections, response::keep_alive_timeout,
+    settings::ForwardHttp, upload::UploadProgress,
 };
 
 /// The body of an upstream's answer, with the connection that it comes from.
 ///
 /// Dropping it before its end closes the connection.
-pub(crate) struct Download {
+pub(crate) struct DownloadBody {
     body: Incoming,
     idle_timeout: Option<Duration>,
     /// Runs while the upstream is silent.
-    silence: Option<Pin<Box<Sleep>>>,
+    idle_timer: Option<Pin<Box<Sleep>>>,
     connection: Option<Connection>,
-    back: Option<WayBack>,
-    kept_for: Option<Duration>,
+    reuse: Option<ReuseTarget>,
+    keep_alive_timeout: Option<Duration>,
 }
 
 /// Where a connection goes when its exchange is over.
-pub(crate) struct WayBack {
-    pub(crate) connections: Arc<Connections>,
+pub(crate) struct ReuseTarget {
+    pub(crate) connections: Arc<IdleConnections>,
     pub(crate) address: Address,
     /// The request's body must have gone up whole.
-    pub(crate) upload: Arc<Upload>,
+    pub(crate) upload: Arc<UploadProgress>,
     pub(crate) settings: ForwardHttp,
 }
 
-impl Download {
+impl DownloadBody {
     /// The body of the answer with these headers. Without a way back the connection is closed at
     /// its end.
     pub(crate) fn new(
         body: Incoming,
         headers: &HeaderMap,
         connection: Connection,
-        back: Option<WayBack>,
+        reuse: Option<ReuseTarget>,
         settings: &ForwardHttp,
     ) -> Self {
         Self {
             body,
             idle_timeout: settings.response_idle_timeout,
-            silence: None,
+            idle_timer: None,
             connection: Some(connection),
-            back,
-            kept_for: kept_for(headers),
+            reuse,
+            keep_alive_timeout: keep_alive_timeout(headers),
         }
     }
 
     /// The connection is free; if all of the request was sent, for others too.
     fn finish(&mut self) {
-        let (Some(connection), Some(back)) = (self.connection.take(), self.back.take()) else {
+        let (Some(connection), Some(reuse)) = (self.connection.take(), self.reuse.take()) else {
             return;
         };
-        if back.upload.is_done() {
-            back.connections
-                .keep(&back.address, connection, &back.settings, self.kept_for);
+        if reuse.upload.is_done() {
+            reuse.connections.keep(
+                &reuse.address,
+                connection,
+                &reuse.settings,
+                self.keep_alive_timeout,
+            );
         }
     }
 
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+    fn poll_idle_timeout(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(limit) = self.idle_timeout else {
             return Poll::Pending;
         };
-        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(limit)));
-        silence.as_mut().poll(cx).map(|()| {
+        let idle_timer = self
+            .idle_timer
+            .get_or_insert_with(|| Box::pin(sleep(limit)));
+        idle_timer.as_mut().poll(cx).map(|()| {
             Error::with_source(ErrorKind::ResponseBodyTimeout, format!("after {limit:?}"))
         })
     }
 }
 
-impl Body for Download {
+impl Body for DownloadBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -101,8 +107,8 @@ impl Body for Download {
         let this = &mut *self;
         let result = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.silence = None;
-                return Poll::Ready(Some(Ok(passed(frame))));
+                this.idle_timer = None;
+                return Poll::Ready(Some(Ok(sanitize_trailers(frame))));
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::with_source(
                 ErrorKind::ResponseBody,
@@ -112,7 +118,7 @@ impl Body for Download {
                 this.finish();
                 return Poll::Ready(None);
             }
-            Poll::Pending => this.poll_silence(cx).map(|error| Some(Err(error))),
+            Poll::Pending => this.poll_idle_timeout(cx).map(|error| Some(Err(error))),
         };
         if result.is_ready() {
             // Nothing that comes after that can be told apart from what was to come.
@@ -130,7 +136,7 @@ impl Body for Download {
     }
 }
 
-impl Drop for Download {
+impl Drop for DownloadBody {
     fn drop(&mut self) {
         // Servers do not ask for the end of a body whose length they know.
         if self.body.is_end_stream() {
@@ -139,8 +145,8 @@ impl Drop for Download {
     }
 }
 
-impl fmt::Debug for Download {
+impl fmt::Debug for DownloadBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Download").finish_non_exhaustive()
+        f.debug_struct("DownloadBody").finish_non_exhaustive()
     }
 }

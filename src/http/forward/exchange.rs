@@ -1,4 +1,4 @@
-//! From a request to the head of its answer.
+//! From a request to the head of its response.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,20 +14,20 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::has_other_coding,
+    http::handshake::has_unsupported_coding,
 };
 
 use super::{
-    answer::is_switch,
     connection::Connection,
-    request::Head,
+    request::UpstreamHead,
+    response::is_protocol_switch,
     settings::ForwardHttp,
-    upload::{ClientBody, Upload, UploadBody},
+    upload::{ClientBody, UploadBody, UploadProgress},
 };
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum SendFailure {
     /// Nothing was sent: the connection had been closed before. The body is as it was.
     Unsent(ClientBody, Error),
     /// The upstream may have seen the request.
@@ -45,50 +45,56 @@ pub(crate) enum Failure {
 /// What is under way goes on until the connection is dropped.
 pub(crate) async fn send(
     connection: &mut Connection,
-    head: Head,
+    head: UpstreamHead,
     body: ClientBody,
-    upload: &Arc<Upload>,
+    upload: &Arc<UploadProgress>,
     settings: &ForwardHttp,
-) -> Result<Response<Incoming>, Failure> {
+) -> Result<Response<Incoming>, SendFailure> {
     let mut body = UploadBody::new(body, Arc::clone(upload), settings.request_idle_timeout);
-    let go_on = head
+    let notify_continue = head
         .expects_continue
-        .then(|| body.hold(settings.continue_timeout));
+        .then(|| body.hold_for_continue(settings.continue_timeout));
     let mut request = head.request.map(|()| body);
-    if let Some(go_on) = go_on {
+    if let Some(notify_continue) = notify_continue {
         hyper::ext::on_informational(&mut request, move |response| {
             if response.status() == StatusCode::CONTINUE {
-                go_on.notify_one();
+                notify_continue.notify_one();
             }
         });
     }
-    upload.begin();
-    let answer = connection.send(request);
-    match within(answer, upload, settings.response_timeout).await {
-        Some(Ok(response)) if is_switch(response.status()) => {
+    upload.start();
+    let response = connection.send(request);
+    match within(response, upload, settings.response_timeout).await {
+        Some(Ok(response)) if is_protocol_switch(response.status()) => {
             let why = "it switches protocols, which nobody asked for";
-            Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
+            Err(SendFailure::Sent(Error::with_source(
+                ErrorKind::Response,
+                why,
+            )))
         }
-        Some(Ok(response)) if has_other_coding(response.headers()) => {
+        Some(Ok(response)) if has_unsupported_coding(response.headers()) => {
             let why = "it has a transfer coding other than chunked, which nobody asked for";
-            Err(Failure::Sent(Error::with_source(ErrorKind::Response, why)))
+            Err(SendFailure::Sent(Error::with_source(
+                ErrorKind::Response,
+                why,
+            )))
         }
         Some(Ok(response)) => Ok(response),
         Some(Err(mut error)) => match error.take_message() {
             Some(request) => {
                 let error = Error::with_source(ErrorKind::Response, error.into_error());
-                Err(Failure::Unsent(
+                Err(SendFailure::Unsent(
                     request.into_body().into_client_body(),
                     error,
                 ))
             }
-            None => Err(Failure::Sent(upload.failure().unwrap_or_else(|| {
+            None => Err(SendFailure::Sent(upload.failure().unwrap_or_else(|| {
                 Error::with_source(ErrorKind::Response, error.into_error())
             }))),
         },
         None => {
             let why = format!("after {:?}", settings.response_timeout);
-            Err(Failure::Sent(Error::with_source(
+            Err(SendFailure::Sent(Error::with_source(
                 ErrorKind::ResponseTimeout,
                 why,
             )))
@@ -97,21 +103,25 @@ pub(crate) async fn send(
 }
 
 /// Waits as long as the upstream is not late; `None` when it is.
-async fn within<F: Future>(answer: F, upload: &Upload, limit: Duration) -> Option<F::Output> {
-    let mut answer = pin!(answer);
-    let mut alarm = pin!(sleep_until(upload.answer_due(limit, Instant::now())));
+async fn within<F: Future>(
+    response: F,
+    upload: &UploadProgress,
+    limit: Duration,
+) -> Option<F::Output> {
+    let mut response = pin!(response);
+    let mut timer = pin!(sleep_until(upload.response_deadline(limit, Instant::now())));
     poll_fn(|cx| {
-        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-            return Poll::Ready(Some(answer));
+        if let Poll::Ready(response) = response.as_mut().poll(cx) {
+            return Poll::Ready(Some(response));
         }
         loop {
-            ready!(alarm.as_mut().poll(cx));
+            ready!(timer.as_mut().poll(cx));
             let now = Instant::now();
-            let due = upload.answer_due(limit, now);
+            let due = upload.response_deadline(limit, now);
             if due <= now {
                 return Poll::Ready(None);
             }
-            alarm.as_mut().reset(due);
+            timer.as_mut().reset(due);
         }
     })
     .await
@@ -142,8 +152,8 @@ mod tests {
         (connection.unwrap(), far, cut)
     }
 
-    async fn ask(connection: &mut Connection) -> Result<Response<Incoming>, Failure> {
-        let head = Head {
+    async fn ask(connection: &mut Connection) -> Result<Response<Incoming>, SendFailure> {
+        let head = UpstreamHead {
             request: Request::post("/x")
                 .header("content-length", 8)
                 .body(())
@@ -152,7 +162,7 @@ mod tests {
         };
         let body = Full::new(Bytes::from(TEXT)).map_err(|never| match never {});
         let body = body.boxed_unsync();
-        let upload = Upload::new(&body);
+        let upload = UploadProgress::new(&body);
         send(connection, head, body, &upload, &ForwardHttp::new()).await
     }
 
@@ -163,7 +173,7 @@ mod tests {
         while !connection.is_closed() {
             yield_now().await;
         }
-        let Err(Failure::Unsent(body, _)) = ask(&mut connection).await else {
+        let Err(SendFailure::Unsent(body, _)) = ask(&mut connection).await else {
             panic!("there is nobody to answer")
         };
         assert_eq!(body.collect().await.unwrap().to_bytes(), TEXT);
@@ -177,7 +187,9 @@ mod tests {
             cut.send_replace(1);
         };
         let (result, ()) = tokio::join!(ask(&mut connection), upstream);
-        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Response));
+        assert!(
+            matches!(result, Err(SendFailure::Sent(error)) if error.kind() == ErrorKind::Response)
+        );
     }
 
     #[tokio::test]
@@ -191,13 +203,15 @@ mod tests {
         is_no_answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").await;
     }
 
-    async fn is_no_answer(answer: &str) {
+    async fn is_no_answer(response: &str) {
         let (mut connection, mut far, _cut) = open().await;
         let upstream = async {
             assert!(far.read(&mut [0; 512]).await.unwrap() > 0);
-            far.write_all(answer.as_bytes()).await.unwrap();
+            far.write_all(response.as_bytes()).await.unwrap();
         };
         let (result, ()) = tokio::join!(ask(&mut connection), upstream);
-        assert!(matches!(result, Err(Failure::Sent(error)) if error.kind() == ErrorKind::Response));
+        assert!(
+            matches!(result, Err(SendFailure::Sent(error)) if error.kind() == ErrorKind::Response)
+        );
     }
 }

@@ -1,10 +1,10 @@
 //! Plain HTTP to the same upstreams: what a WebSocket application serves beside its sockets.
 //!
-//! * `request` (pure) makes the request that the upstream gets, `answer` (pure) the answer that
+//! * `request` (pure) makes the request that the upstream gets, `response` (pure) the answer that
 //!   the client gets, by the same rules as the handshake's;
 //! * `upload` is the client's body on its way up, and knows whom it waits for;
 //! * `connection` is one HTTP/1.1 connection to an upstream, with the task that drives it, and
-//!   `connections` keeps those that are idle; `patient` lets an early answer be heard;
+//!   `idle_connections` keeps those that are idle; `defer_write_errors` lets an early answer be heard;
 //! * `exchange` sends a request and waits for the head of the answer;
 //! * `download` is the answer's body on its way down. At its end the connection goes back to the
 //!   idle ones; if it is dropped before, the connection is closed, and so the upstream learns that
@@ -12,21 +12,21 @@
 //!
 //! Bodies are passed on as they come, frame by frame, trailers included.
 
-mod answer;
 mod connection;
-mod connections;
+mod defer_write_errors;
 mod download;
 mod exchange;
-mod patient;
+mod idle_connections;
 mod request;
+mod response;
 mod settings;
 mod upload;
 
-pub(crate) use answer::answered;
 pub(crate) use connection::Connection;
-pub(crate) use connections::Connections;
-pub(crate) use download::{Download, WayBack};
-pub(crate) use exchange::{Failure, send};
-pub(crate) use request::{Head, Hop, Measure, count_hop, request_head};
+pub(crate) use download::{DownloadBody, ReuseTarget};
+pub(crate) use exchange::{SendFailure, send};
+pub(crate) use idle_connections::IdleConnections;
+pub(crate) use request::{BodyFraming, Hop, UpstreamHead, decrement_max_forwards, upstream_head};
+pub(crate) use response::client_response;
 pub use settings::ForwardHttp;
-pub(crate) use upload::{ClientBody, Upload};
+pub(crate) use upload::{ClientBody, UploadProgress};

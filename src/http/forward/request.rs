@@ -10,13 +10,14 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{Outbound, has_other_coding},
+    http::handshake::{OutboundRules, has_unsupported_coding},
+    http::head::RequestHead,
     http::headers::{ClientInfo, add_header, contains_token, only_line, set_header},
 };
 
 /// A request as it goes up, without its body: may be sent more than once.
 #[derive(Clone, Debug)]
-pub(crate) struct Head {
+pub(crate) struct UpstreamHead {
     pub(crate) request: Request<()>,
     /// The upstream is to say first whether it wants the body.
     pub(crate) expects_continue: bool,
@@ -28,24 +29,24 @@ pub(crate) struct Head {
 ///
 /// [`ErrorKind::MalformedRequest`] for what servers may understand in more than one way, and
 /// [`ErrorKind::Rewrite`].
-pub(crate) fn request_head(
+pub(crate) fn upstream_head(
     client_request: Parts,
-    body: Measure,
+    body: BodyFraming,
     client: &ClientInfo,
-    settings: &Outbound,
-) -> Result<Head, Error> {
+    settings: &OutboundRules,
+) -> Result<UpstreamHead, Error> {
     check(&client_request)?;
     let target = settings.target(&client_request.uri)?;
     let (method, version) = (client_request.method.clone(), client_request.version);
-    let trailers = Trailers::of(&client_request.headers, body);
+    let trailers = Trailers::from_headers(&client_request.headers, body);
     let had_length = client_request.headers.contains_key(CONTENT_LENGTH);
 
-    let mut headers = settings.pass_up(client_request, client);
+    let mut headers = settings.upstream_headers(client_request, client);
     // RFC 9112 §3.2: there must be one, and of whom nothing is known it is empty.
     if !headers.contains_key(HOST) {
         set_header(&mut headers, &HOST, HeaderValue::from_static(""));
     }
-    frame(&mut headers, body, &method, had_length);
+    set_framing(&mut headers, body, &method, had_length);
     trailers.apply(&mut headers);
     let expects_continue = expects_continue(&headers, body, version);
     if !expects_continue && contains_token(&headers, &EXPECT, "100-continue") {
@@ -57,7 +58,7 @@ pub(crate) fn request_head(
     *request.uri_mut() = target;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
-    Ok(Head {
+    Ok(UpstreamHead {
         request,
         expects_continue,
     })
@@ -65,32 +66,30 @@ pub(crate) fn request_head(
 
 /// What is known of a body before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Measure {
+pub(crate) enum BodyFraming {
     None,
     Length(u64),
-    Chunks,
+    Chunked,
 }
 
-impl Measure {
-    pub(crate) fn of(body: &impl http_body::Body) -> Self {
+impl BodyFraming {
+    pub(crate) fn from_body(body: &impl http_body::Body) -> Self {
         if body.is_end_stream() {
             return Self::None;
         }
-        body.size_hint().exact().map_or(Self::Chunks, Self::Length)
+        body.size_hint().exact().map_or(Self::Chunked, Self::Length)
     }
 }
 
-/// RFC 9112 §3.2: one `Host` and no more, or who reads the request next may go by another.
+/// Rejects requests that servers may understand in more than one way: without one valid host (RFC 9112
+/// §3.2), with a transfer coding other than chunked, or with a target that is not a path.
 fn check(request: &Parts) -> Result<(), Error> {
     let malformed = |why: &'static str| Err(Error::with_source(ErrorKind::MalformedRequest, why));
-    let hosts = request.headers.get_all(HOST).iter().count();
-    let is_named_elsewhere =
-        request.version != Version::HTTP_11 || request.uri.authority().is_some();
-    if hosts > 1 || (hosts == 0 && !is_named_elsewhere) {
-        return malformed("it must have one Host");
+    if let Err(fault) = RequestHead::from(request).check_host() {
+        return Err(Error::with_source(ErrorKind::MalformedRequest, fault));
     }
     // RFC 9112 §6.1: chunks are taken apart here, and what is below them would lose its name.
-    if has_other_coding(&request.headers) {
+    if has_unsupported_coding(&request.headers) {
         return malformed("it has a transfer coding other than chunked");
     }
     let is_for_the_server = request.method == Method::OPTIONS && request.uri.path() == "*";
@@ -102,16 +101,18 @@ fn check(request: &Parts) -> Result<(), Error> {
 
 /// Says how long the body is (RFC 9112 §6): by what the client's connection found it to be, not
 /// by what its headers say.
-fn frame(headers: &mut HeaderMap, body: Measure, method: &Method, had_length: bool) {
+fn set_framing(headers: &mut HeaderMap, body: BodyFraming, method: &Method, had_length: bool) {
     headers.remove(CONTENT_LENGTH);
     headers.remove(TRANSFER_ENCODING);
     // RFC 9110 §8.6: where a body is usual, its absence is told.
-    let is_usual = [Method::POST, Method::PUT, Method::PATCH].contains(method);
+    let usually_has_body = [Method::POST, Method::PUT, Method::PATCH].contains(method);
     match body {
-        Measure::None if had_length || is_usual => set_header(headers, &CONTENT_LENGTH, 0.into()),
-        Measure::None => {}
-        Measure::Length(length) => set_header(headers, &CONTENT_LENGTH, length.into()),
-        Measure::Chunks => {
+        BodyFraming::None if had_length || usually_has_body => {
+            set_header(headers, &CONTENT_LENGTH, 0.into());
+        }
+        BodyFraming::None => {}
+        BodyFraming::Length(length) => set_header(headers, &CONTENT_LENGTH, length.into()),
+        BodyFraming::Chunked => {
             let chunked = HeaderValue::from_static("chunked");
             set_header(headers, &TRANSFER_ENCODING, chunked);
         }
@@ -119,9 +120,9 @@ fn frame(headers: &mut HeaderMap, body: Measure, method: &Method, had_length: bo
 }
 
 /// RFC 9110 §10.1.1: not in HTTP/1.0, and only ahead of a body.
-fn expects_continue(headers: &HeaderMap, body: Measure, client: Version) -> bool {
+fn expects_continue(headers: &HeaderMap, body: BodyFraming, client: Version) -> bool {
     client >= Version::HTTP_11
-        && body != Measure::None
+        && body != BodyFraming::None
         && contains_token(headers, &EXPECT, "100-continue")
 }
 
@@ -132,10 +133,10 @@ struct Trailers {
 }
 
 impl Trailers {
-    fn of(headers: &HeaderMap, body: Measure) -> Self {
+    fn from_headers(headers: &HeaderMap, body: BodyFraming) -> Self {
         let announced = match body {
-            Measure::Chunks => announced(headers),
-            Measure::None | Measure::Length(_) => Vec::new(),
+            BodyFraming::Chunked => trailer_lines(headers),
+            BodyFraming::None | BodyFraming::Length(_) => Vec::new(),
         };
         Self {
             wanted: contains_token(headers, &TE, "trailers"),
@@ -156,38 +157,38 @@ impl Trailers {
 }
 
 /// The lines of `Trailer`: HTTP/1.1 connections pass on only trailers that are announced.
-pub(super) fn announced(headers: &HeaderMap) -> Vec<HeaderValue> {
+pub(super) fn trailer_lines(headers: &HeaderMap) -> Vec<HeaderValue> {
     headers.get_all(TRAILER).iter().cloned().collect()
 }
 
 /// Whether a request goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hop {
-    On,
+    Forward,
     /// It was to come this far (RFC 9110 §7.6.2).
-    Last,
+    Final,
 }
 
 /// Counts this hop in a `TRACE` or `OPTIONS` that says how many it may make (RFC 9110 §7.6.2).
-pub(crate) fn count_hop(method: &Method, headers: &mut HeaderMap) -> Hop {
+pub(crate) fn decrement_max_forwards(method: &Method, headers: &mut HeaderMap) -> Hop {
     if ![Method::TRACE, Method::OPTIONS].contains(method) {
-        return Hop::On;
+        return Hop::Forward;
     }
     let name: HeaderName = MAX_FORWARDS;
     let line = only_line(headers, &name).and_then(|line| line.to_str().ok());
     let is_number =
         |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match line.filter(is_number).map(str::parse::<u64>) {
-        None => Hop::On,
-        Some(Ok(0)) => Hop::Last,
+        None => Hop::Forward,
+        Some(Ok(0)) => Hop::Final,
         Some(Ok(left)) => {
             set_header(headers, &name, (left - 1).into());
-            Hop::On
+            Hop::Forward
         }
         // More than anyone can count is at most what can be.
         Some(Err(_)) => {
             set_header(headers, &name, u64::MAX.into());
-            Hop::On
+            Hop::Forward
         }
     }
 }
@@ -206,20 +207,20 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn head(parts: Parts, body: Measure) -> Head {
-        request_head(parts, body, &ClientInfo::new(), &Outbound::default()).unwrap()
+    fn head(parts: Parts, body: BodyFraming) -> UpstreamHead {
+        upstream_head(parts, body, &ClientInfo::new(), &OutboundRules::default()).unwrap()
     }
 
-    fn target(head: &Head) -> &Uri {
+    fn target(head: &UpstreamHead) -> &Uri {
         head.request.uri()
     }
 
     fn malformed(parts: Parts) -> bool {
-        let result = request_head(
+        let result = upstream_head(
             parts,
-            Measure::None,
+            BodyFraming::None,
             &ClientInfo::new(),
-            &Outbound::default(),
+            &OutboundRules::default(),
         );
         result.is_err_and(|error| error.kind() == ErrorKind::MalformedRequest)
     }
@@ -237,12 +238,15 @@ mod tests {
                 .headers()
                 .clone()
         };
-        assert_eq!(headers(Measure::None)["content-length"], "0");
-        assert_eq!(headers(Measure::Length(5))["content-length"], "5");
-        assert!(!headers(Measure::Length(5)).contains_key("transfer-encoding"));
-        assert_eq!(headers(Measure::Chunks)["transfer-encoding"], "chunked");
-        assert!(!headers(Measure::Chunks).contains_key("content-length"));
-        let get = head(parts("GET", "/", &[("host", "a")]), Measure::None);
+        assert_eq!(headers(BodyFraming::None)["content-length"], "0");
+        assert_eq!(headers(BodyFraming::Length(5))["content-length"], "5");
+        assert!(!headers(BodyFraming::Length(5)).contains_key("transfer-encoding"));
+        assert_eq!(
+            headers(BodyFraming::Chunked)["transfer-encoding"],
+            "chunked"
+        );
+        assert!(!headers(BodyFraming::Chunked).contains_key("content-length"));
+        let get = head(parts("GET", "/", &[("host", "a")]), BodyFraming::None);
         assert!(!get.request.headers().contains_key("content-length"));
     }
 
@@ -256,7 +260,7 @@ mod tests {
             ("connection", "te, upgrade"),
             ("upgrade", "h2c"),
         ];
-        let chunks = head(parts("POST", "/", &lines), Measure::Chunks);
+        let chunks = head(parts("POST", "/", &lines), BodyFraming::Chunked);
         let headers = chunks.request.headers();
         assert_eq!(headers["te"], "trailers");
         assert_eq!(headers["connection"], "TE");
@@ -264,7 +268,7 @@ mod tests {
         assert!(!headers.contains_key("upgrade"));
         let none = head(
             parts("GET", "/", &[lines[0], lines[3], lines[4], lines[5]]),
-            Measure::None,
+            BodyFraming::None,
         );
         for name in ["te", "connection", "trailer"] {
             assert!(!none.request.headers().contains_key(name), "{name}");
@@ -274,13 +278,13 @@ mod tests {
     #[test]
     fn an_expectation_goes_on_where_a_body_follows_rfc9110_10_1_1() {
         let lines = [("host", "a"), ("expect", "100-Continue")];
-        let with = head(parts("PUT", "/", &lines), Measure::Length(1));
+        let with = head(parts("PUT", "/", &lines), BodyFraming::Length(1));
         assert!(with.expects_continue && with.request.headers().contains_key("expect"));
-        let without = head(parts("PUT", "/", &lines), Measure::None);
+        let without = head(parts("PUT", "/", &lines), BodyFraming::None);
         assert!(!without.expects_continue && !without.request.headers().contains_key("expect"));
         let mut old = parts("PUT", "/", &lines);
         old.version = Version::HTTP_10;
-        assert!(!head(old, Measure::Length(1)).expects_continue);
+        assert!(!head(old, BodyFraming::Length(1)).expects_continue);
     }
 
     #[test]
@@ -298,13 +302,13 @@ mod tests {
         )));
         let named = head(
             parts("GET", "http://a:8/x?y", &[("host", "b")]),
-            Measure::None,
+            BodyFraming::None,
         );
         assert_eq!(named.request.headers()["host"], "a:8");
         assert_eq!(target(&named), "/x?y");
         let mut old = parts("GET", "/", &[]);
         old.version = Version::HTTP_10;
-        assert_eq!(head(old, Measure::None).request.headers()["host"], "");
+        assert_eq!(head(old, BodyFraming::None).request.headers()["host"], "");
     }
 
     #[test]
@@ -328,28 +332,32 @@ mod tests {
     #[test]
     fn a_target_is_a_path_and_for_options_a_star() {
         assert!(malformed(parts("GET", "*", &[("host", "a")])));
-        let star = head(parts("OPTIONS", "*", &[("host", "a")]), Measure::None);
+        let star = head(parts("OPTIONS", "*", &[("host", "a")]), BodyFraming::None);
         assert_eq!(target(&star), "*");
     }
 
     #[test]
     fn hops_are_counted_for_trace_and_options_rfc9110_7_6_2() {
         for (method, value, hop, left) in [
-            ("OPTIONS", "0", Hop::Last, "0"),
-            ("TRACE", "1", Hop::On, "0"),
-            ("OPTIONS", "010", Hop::On, "9"),
-            ("GET", "0", Hop::On, "0"),
-            ("TRACE", "x", Hop::On, "x"),
+            ("OPTIONS", "0", Hop::Final, "0"),
+            ("TRACE", "1", Hop::Forward, "0"),
+            ("OPTIONS", "010", Hop::Forward, "9"),
+            ("GET", "0", Hop::Forward, "0"),
+            ("TRACE", "x", Hop::Forward, "x"),
             (
                 "TRACE",
                 "99999999999999999999",
-                Hop::On,
+                Hop::Forward,
                 "18446744073709551615",
             ),
         ] {
             let mut headers = parts(method, "/", &[("max-forwards", value)]).headers;
             let method = Method::try_from(method).unwrap();
-            assert_eq!(count_hop(&method, &mut headers), hop, "{method} {value}");
+            assert_eq!(
+                decrement_max_forwards(&method, &mut headers),
+                hop,
+                "{method} {value}"
+            );
             assert_eq!(headers["max-forwards"], left);
         }
     }

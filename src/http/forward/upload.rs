@@ -28,10 +28,10 @@ pub(crate) type ClientBody = UnsyncBoxBody<Bytes, BoxError>;
 /// How far a request's body has come: what is known of it while the connection to the upstream
 /// owns it.
 #[derive(Debug)]
-pub(crate) struct Upload(Mutex<State>);
+pub(crate) struct UploadProgress(Mutex<Progress>);
 
 #[derive(Debug)]
-struct State {
+struct Progress {
     phase: Phase,
     /// Since when.
     since: Instant,
@@ -40,27 +40,27 @@ struct State {
 #[derive(Debug)]
 enum Phase {
     /// The client is to send more.
-    AtClient,
+    WaitingForClient,
     /// The upstream is to take what it was given.
-    AtUpstream,
+    WaitingForUpstream,
     /// All of it has been given to the upstream.
     Done,
     /// The client broke off.
     Failed(Error),
 }
 
-impl Upload {
+impl UploadProgress {
     pub(crate) fn new(body: &ClientBody) -> Arc<Self> {
         let phase = match body.is_end_stream() {
             true => Phase::Done,
-            false => Phase::AtUpstream,
+            false => Phase::WaitingForUpstream,
         };
         let since = Instant::now();
-        Arc::new(Self(Mutex::new(State { phase, since })))
+        Arc::new(Self(Mutex::new(Progress { phase, since })))
     }
 
     /// From now on it is the upstream's turn.
-    pub(super) fn begin(&self) {
+    pub(super) fn start(&self) {
         self.state().since = Instant::now();
     }
 
@@ -77,26 +77,26 @@ impl Upload {
         }
     }
 
-    /// When the upstream is late that has so long to answer, or to take more. While it waits for
+    /// When the upstream is late that has so long to response, or to take more. While it waits for
     /// the client, it is not.
-    pub(super) fn answer_due(&self, within: Duration, now: Instant) -> Instant {
+    pub(super) fn response_deadline(&self, within: Duration, now: Instant) -> Instant {
         let state = self.state();
         match state.phase {
-            Phase::AtClient => saturating_add(now, within),
-            Phase::AtUpstream | Phase::Done | Phase::Failed(_) => {
+            Phase::WaitingForClient => saturating_add(now, within),
+            Phase::WaitingForUpstream | Phase::Done | Phase::Failed(_) => {
                 saturating_add(state.since, within)
             }
         }
     }
 
     fn enter(&self, phase: Phase) {
-        *self.state() = State {
+        *self.state() = Progress {
             phase,
             since: Instant::now(),
         };
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,42 +104,42 @@ impl Upload {
 /// The body that a connection to an upstream sends.
 ///
 /// The client's is not looked at before the connection asks for it, so that a client which waits
-/// for a 100 is told to go on only when somebody is there to take what it sends.
+/// for a 100 is notify to go on only when somebody is there to take what it sends.
 pub(crate) struct UploadBody {
     body: ClientBody,
-    upload: Arc<Upload>,
-    hold: Option<Hold>,
+    upload: Arc<UploadProgress>,
+    continue_wait: Option<ContinueWait>,
     idle_timeout: Option<Duration>,
     /// Runs while the client is silent.
-    silence: Option<Pin<Box<Sleep>>>,
+    idle_timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// Until the upstream has said 100, or has been waited for long enough.
-type Hold = Pin<Box<dyn Future<Output = ()> + Send>>;
+type ContinueWait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl UploadBody {
     pub(crate) fn new(
         body: ClientBody,
-        upload: Arc<Upload>,
+        upload: Arc<UploadProgress>,
         idle_timeout: Option<Duration>,
     ) -> Self {
         Self {
             body,
             upload,
-            hold: None,
+            continue_wait: None,
             idle_timeout,
-            silence: None,
+            idle_timer: None,
         }
     }
 
     /// Sends nothing before the returned handle is notified, or this time is over.
-    pub(crate) fn hold(&mut self, at_most: Duration) -> Arc<Notify> {
-        let go_on = Arc::new(Notify::new());
-        let told = Arc::clone(&go_on);
-        self.hold = Some(Box::pin(async move {
-            let _ = timeout(at_most, told.notified()).await;
+    pub(crate) fn hold_for_continue(&mut self, at_most: Duration) -> Arc<Notify> {
+        let notify_continue = Arc::new(Notify::new());
+        let notify = Arc::clone(&notify_continue);
+        self.continue_wait = Some(Box::pin(async move {
+            let _ = timeout(at_most, notify.notified()).await;
         }));
-        go_on
+        notify_continue
     }
 
     /// The body, of which nothing was sent.
@@ -153,8 +153,8 @@ impl UploadBody {
         error
     }
 
-    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        self.silence = None;
+    fn map_frame(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.idle_timer = None;
         match frame.into_trailers() {
             Ok(mut trailers) => {
                 strip_trailers(&mut trailers);
@@ -164,7 +164,7 @@ impl UploadBody {
             Err(frame) => {
                 let phase = match self.body.is_end_stream() {
                     true => Phase::Done,
-                    false => Phase::AtUpstream,
+                    false => Phase::WaitingForUpstream,
                 };
                 self.upload.enter(phase);
                 frame
@@ -173,17 +173,17 @@ impl UploadBody {
     }
 
     /// Waits no longer than it may for a client that is silent.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+    fn poll_idle_timeout(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(limit) = self.idle_timeout else {
-            self.upload.enter(Phase::AtClient);
+            self.upload.enter(Phase::WaitingForClient);
             return Poll::Pending;
         };
         let upload = &self.upload;
-        let silence = self.silence.get_or_insert_with(|| {
-            upload.enter(Phase::AtClient);
+        let idle_timer = self.idle_timer.get_or_insert_with(|| {
+            upload.enter(Phase::WaitingForClient);
             Box::pin(sleep(limit))
         });
-        silence
+        idle_timer
             .as_mut()
             .poll(cx)
             .map(|()| self.fail(ErrorKind::RequestBodyTimeout, format!("after {limit:?}")))
@@ -199,14 +199,14 @@ impl Body for UploadBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
-        if let Some(hold) = &mut this.hold {
-            if hold.as_mut().poll(cx).is_pending() {
+        if let Some(continue_wait) = &mut this.continue_wait {
+            if continue_wait.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            this.hold = None;
+            this.continue_wait = None;
         }
         match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.pass(frame)))),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.map_frame(frame)))),
             Poll::Ready(Some(Err(error))) => {
                 Poll::Ready(Some(Err(this.fail(ErrorKind::RequestBody, error))))
             }
@@ -214,7 +214,7 @@ impl Body for UploadBody {
                 this.upload.enter(Phase::Done);
                 Poll::Ready(None)
             }
-            Poll::Pending => this.poll_silence(cx).map(|error| Some(Err(error))),
+            Poll::Pending => this.poll_idle_timeout(cx).map(|error| Some(Err(error))),
         }
     }
 

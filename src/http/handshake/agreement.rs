@@ -11,6 +11,7 @@ use http::{
 };
 
 use crate::{
+    frame::Extensions,
     http::headers::{contains_token, extension_names, members, only_line},
     http::upgrade::UpgradeRequest,
 };
@@ -28,14 +29,6 @@ pub(crate) struct Offer {
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) extensions: Extensions,
-}
-
-/// Whether the sides agreed on an extension, which may give reserved bits a meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extensions {
-    None,
-    Agreed,
-    Unknown,
 }
 
 /// How an upstream's yes fails to agree to what it was asked: a 101, or over HTTP/2 a 2xx.
@@ -57,7 +50,7 @@ pub enum InvalidUpgradeResponse {
 }
 
 impl Offer {
-    pub(crate) fn of(headers: &HeaderMap, upgrade: &UpgradeRequest) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, upgrade: &UpgradeRequest) -> Self {
         let mut lists = HeaderMap::new();
         for name in [SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_EXTENSIONS] {
             for value in headers.get_all(&name) {
@@ -70,22 +63,22 @@ impl Offer {
         }
     }
 
-    /// Verifies a 101, or an answer that says as much over HTTP/2. In which version an upstream is
+    /// Verifies a 101, or an response that says as much over HTTP/2. In which version an upstream is
     /// asked, and so answers, is ours to choose.
     ///
     /// # Errors
     ///
     /// The first rule that it breaks.
-    pub(crate) fn verify(&self, answer: &Parts) -> Result<Agreement, InvalidUpgradeResponse> {
-        match answer.version {
+    pub(crate) fn verify(&self, response: &Parts) -> Result<Agreement, InvalidUpgradeResponse> {
+        match response.version {
             // RFC 8441 §5: the stream is the proof.
             Version::HTTP_2 => {}
-            Version::HTTP_11 => self.verify_switch(&answer.headers)?,
+            Version::HTTP_11 => self.verify_switch(&response.headers)?,
             _ => return Err(InvalidUpgradeResponse::HttpVersion),
         }
         Ok(Agreement {
-            extensions: self.verify_extensions(&answer.headers)?,
-            subprotocol: self.verify_subprotocol(&answer.headers)?,
+            extensions: self.verify_extensions(&response.headers)?,
+            subprotocol: self.verify_subprotocol(&response.headers)?,
         })
     }
 
@@ -107,8 +100,8 @@ impl Offer {
     fn verify_extensions(&self, headers: &HeaderMap) -> Result<Extensions, InvalidUpgradeResponse> {
         let mut agreed = Extensions::None;
         for extension in extension_names(headers) {
-            let is_it = |offered: &[u8]| offered.eq_ignore_ascii_case(extension);
-            if !extension_names(&self.lists).any(is_it) {
+            let is_same = |offered: &[u8]| offered.eq_ignore_ascii_case(extension);
+            if !extension_names(&self.lists).any(is_same) {
                 return Err(InvalidUpgradeResponse::Extension);
             }
             agreed = Extensions::Agreed;
@@ -137,7 +130,7 @@ impl Offer {
 impl fmt::Display for InvalidUpgradeResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::HttpVersion => "it is not an HTTP/1.1 answer",
+            Self::HttpVersion => "it is not an HTTP/1.1 response",
             Self::Upgrade => "its Upgrade header is not \"websocket\"",
             Self::Connection => "its Connection header does not name \"upgrade\"",
             Self::AcceptKey => "its Sec-WebSocket-Accept does not match the key",

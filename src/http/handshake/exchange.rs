@@ -21,34 +21,17 @@ use crate::{
 };
 
 use super::{
-    answer::{Answer, RefusalBody},
-    inbound::has_other_coding,
-    refusal::{self, Conn},
+    encode::encode_head,
+    head_limits::HeadLimits,
+    head_scan::{HeadScan, parse_head, scan_head},
+    inbound::has_unsupported_coding,
+    refusal::{self, HyperConnection},
     replay::Replay,
-    spelling::encode_head,
-    switching::{Seen, look, parse},
+    response::{RefusalBody, UpgradeResponse},
 };
 
 /// As much as most answers' heads take, and what is read at once.
-const READ: usize = 1024;
-
-/// How large the head of an upstream's answer may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeadLimits {
-    /// Header lines.
-    pub(crate) lines: usize,
-    /// Bytes; at least 8,192.
-    pub(crate) bytes: usize,
-}
-
-impl Default for HeadLimits {
-    fn default() -> Self {
-        Self {
-            lines: 100,
-            bytes: 64 * 1024,
-        }
-    }
-}
+const READ_SIZE: usize = 1024;
 
 /// Sends the request and waits for the final answer; 1xx before it are skipped.
 ///
@@ -64,58 +47,58 @@ pub(crate) async fn exchange(
     request: Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
-) -> Result<Answer, Error> {
-    let mut asking = Asking {
+) -> Result<UpgradeResponse, Error> {
+    let mut exchange = Http1Exchange {
         transport,
         unsent: encode_head(&request).into(),
-        broken: None,
-        read: BytesMut::with_capacity(READ),
+        write_error: None,
+        received: BytesMut::with_capacity(READ_SIZE),
     };
-    match asking.find_101(limits).await? {
-        Some(head) => Ok(Answer::Agreed {
+    match exchange.find_101(limits).await? {
+        Some(head) => Ok(UpgradeResponse::Accepted {
             head,
-            transport: asking.transport,
+            transport: exchange.transport,
             // Of its own size: the buffer is larger, and would live as long as the tunnel.
-            read_ahead: Bytes::copy_from_slice(&asking.read),
+            read_ahead: Bytes::copy_from_slice(&exchange.received),
         }),
         None => {
-            let begun = Replay::new(asking.transport, asking.read.freeze());
+            let replay = Replay::new(exchange.transport, exchange.received.freeze());
             // Boxed: few need it, and all would carry it.
-            Box::pin(by_hyper(begun, request, limits, body_timeout)).await
+            Box::pin(read_by_hyper(replay, request, limits, body_timeout)).await
         }
     }
 }
 
 /// A request on its way, and what has come in answer.
-struct Asking {
+struct Http1Exchange {
     transport: Transport,
     unsent: Bytes,
     /// Why the rest of the request cannot be sent. The answer may have come for all that.
-    broken: Option<io::Error>,
-    read: BytesMut,
+    write_error: Option<io::Error>,
+    received: BytesMut,
 }
 
-impl Asking {
+impl Http1Exchange {
     /// Reads up to the end of a 101. `None` if that is not what comes.
     async fn find_101(&mut self, limits: HeadLimits) -> Result<Option<response::Parts>, Error> {
         let failed = |error: io::Error| Error::with_source(ErrorKind::Handshake, error);
-        let mut looked_at = 0;
+        let mut scanned = 0;
         loop {
-            match look(&self.read, looked_at, limits) {
-                Seen::Other => return Ok(None),
-                Seen::Partial => {
-                    looked_at = self.read.len();
+            match scan_head(&self.received, scanned, limits) {
+                HeadScan::Other => return Ok(None),
+                HeadScan::Partial => {
+                    scanned = self.received.len();
                     if poll_fn(|cx| self.poll(cx)).await.map_err(failed)? == 0 {
-                        return match self.broken.take() {
+                        return match self.write_error.take() {
                             Some(error) => Err(failed(error)),
                             None => Ok(None),
                         };
                     }
                 }
-                Seen::Informational(end) => {
-                    let head = self.read.split_to(end).freeze();
-                    looked_at = 0;
-                    match parse(&head, limits) {
+                HeadScan::Informational(end) => {
+                    let head = self.received.split_to(end).freeze();
+                    scanned = 0;
+                    match parse_head(&head, limits) {
                         Some(parts) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
                             return Ok(Some(parts));
                         }
@@ -134,13 +117,13 @@ impl Asking {
 
     /// Sends what is left to send, and reads; how many bytes came.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.broken.is_none() {
+        if self.write_error.is_none() {
             if let Poll::Ready(Err(error)) = self.poll_send(cx) {
-                self.broken = Some(error);
+                self.write_error = Some(error);
             }
         }
-        self.read.reserve(READ);
-        pin!(self.transport.read_buf(&mut self.read)).poll(cx)
+        self.received.reserve(READ_SIZE);
+        pin!(self.transport.read_buf(&mut self.received)).poll(cx)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -157,27 +140,27 @@ impl Asking {
 }
 
 /// Has hyper read the answer, of which no more than a part has been read.
-async fn by_hyper(
-    begun: Replay,
+async fn read_by_hyper(
+    replay: Replay,
     request: Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
-) -> Result<Answer, Error> {
+) -> Result<UpgradeResponse, Error> {
     let failed = |error: hyper::Error| Error::with_source(ErrorKind::Handshake, error);
-    let (mut sender, mut connection): (_, Conn) = http1::Builder::new()
+    let (mut sender, mut connection): (_, HyperConnection) = http1::Builder::new()
         .max_headers(limits.lines)
         // The buffer may overshoot, since it takes what one read brings; the head may not.
         .max_buf_size(limits.bytes)
         .max_header_size(limits.bytes)
-        .handshake(TokioIo::new(begun))
+        .handshake(TokioIo::new(replay))
         .await
         .map_err(failed)?;
-    let mut answer = pin!(sender.send_request(request));
+    let mut response = pin!(sender.send_request(request));
     let response = poll_fn(|cx| {
         // The connection first: it is what makes the answer ready. If it ends without one, the
         // answer says why.
         let _ = connection.poll_without_shutdown(cx);
-        answer.as_mut().poll(cx)
+        response.as_mut().poll(cx)
     })
     .await
     .map_err(failed)?;
@@ -189,14 +172,14 @@ async fn by_hyper(
             "the upstream's 101 is malformed",
         ));
     }
-    if has_other_coding(&head.headers) {
+    if has_unsupported_coding(&head.headers) {
         return Err(Error::with_source(
             ErrorKind::Handshake,
             "the upstream's answer has a transfer coding other than chunked",
         ));
     }
-    let body = refusal::RefusalBody::new(connection, body, body_timeout);
-    Ok(Answer::Refusal(Response::from_parts(
+    let body = refusal::Http1RefusalBody::new(connection, body, body_timeout);
+    Ok(UpgradeResponse::Refused(Response::from_parts(
         head,
         RefusalBody::Own(body),
     )))

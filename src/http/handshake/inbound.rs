@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What both sides agree by (RFC 6455 §4.2.2, items 5.4 to 5.6).
-static AGREEMENT: [HeaderName; 3] = [
+static NEGOTIATION_HEADERS: [HeaderName; 3] = [
     SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_EXTENSIONS,
@@ -28,7 +28,7 @@ static AGREEMENT: [HeaderName; 3] = [
 /// The client's 101, out of the upstream's yes; or its 200, if it asked by extended `CONNECT`.
 ///
 /// The agreement has been verified, and goes down as it was: edits don't reach it.
-pub(crate) fn accepted(
+pub(crate) fn accepted_response(
     mut head: Parts,
     upgrade: &UpgradeRequest,
     via: Option<&Via>,
@@ -40,9 +40,9 @@ pub(crate) fn accepted(
             .into_iter()
             .map(move |line| (name, line.clone()))
     };
-    let agreement: Vec<_> = AGREEMENT.iter().flat_map(lines).collect();
-    pass_down(&mut head, via, edits);
-    for name in AGREEMENT
+    let agreement: Vec<_> = NEGOTIATION_HEADERS.iter().flat_map(lines).collect();
+    prepare_response_head(&mut head, via, edits);
+    for name in NEGOTIATION_HEADERS
         .iter()
         .chain([&CONTENT_LENGTH, &TRANSFER_ENCODING])
     {
@@ -51,23 +51,23 @@ pub(crate) fn accepted(
     for (name, line) in agreement {
         add_header(&mut head.headers, name, line);
     }
-    prove(&mut head, upgrade);
+    set_accept_key(&mut head, upgrade);
     let mut response = Response::new(());
     if !upgrade.is_extended_connect() {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        name_upgrade(&mut head.headers);
+        set_upgrade_headers(&mut head.headers);
     }
     *response.headers_mut() = head.headers;
     response
 }
 
 /// Sees to it that the client gets the proof that it wants (RFC 6455 §4.2.2, item 5.4).
-fn prove(head: &mut Parts, upgrade: &UpgradeRequest) {
+fn set_accept_key(head: &mut Parts, upgrade: &UpgradeRequest) {
     if upgrade.is_extended_connect() {
         // RFC 8441 §5: the proof is HTTP/1.1's, and was ours to check.
         head.headers.remove(SEC_WEBSOCKET_ACCEPT);
     } else if head.version >= Version::HTTP_2 {
-        // An upstream without a key has nothing to prove.
+        // An upstream without a key has nothing to set_accept_key.
         if let Ok(proof) = HeaderValue::try_from(upgrade.accept_key()) {
             set_header(&mut head.headers, &SEC_WEBSOCKET_ACCEPT, proof);
         }
@@ -78,7 +78,7 @@ fn prove(head: &mut Parts, upgrade: &UpgradeRequest) {
 ///
 /// To an extended `CONNECT` every 2xx says that the tunnel stands (RFC 9113 §8.5), so there an
 /// upstream's ordinary success becomes a 502.
-pub(crate) fn refused<B>(
+pub(crate) fn refused_response<B>(
     response: Response<B>,
     upgrade: &UpgradeRequest,
     via: Option<&Via>,
@@ -86,21 +86,21 @@ pub(crate) fn refused<B>(
 ) -> Response<B> {
     let (mut head, body) = response.into_parts();
     let length = body_length(&head);
-    pass_down(&mut head, via, edits);
-    frame(&mut head.headers, length);
+    prepare_response_head(&mut head, via, edits);
+    set_body_length(&mut head.headers, length);
     if upgrade.is_extended_connect() && head.status.is_success() {
         head.status = StatusCode::BAD_GATEWAY;
     }
     // RFC 9110 §15.5.22: who answers 426 says what to upgrade to.
     if head.status == StatusCode::UPGRADE_REQUIRED {
-        name_upgrade(&mut head.headers);
+        set_upgrade_headers(&mut head.headers);
     }
     // How the upstream framed its answer is between it and us.
     head.version = Version::HTTP_11;
     Response::from_parts(head, body)
 }
 
-/// How long the upstream says that its answer's body is: as one number, even where it is said
+/// How long the upstream says that its answer's body is: as one parse_digits, even where it is said
 /// several times over, which the next to read it may not take for one (RFC 9110 §8.6).
 ///
 /// Nothing where chunks say it, before which a length counts for nothing (RFC 9112 §6.3, item 3),
@@ -109,28 +109,28 @@ pub(crate) fn body_length(head: &Parts) -> Option<u64> {
     if head.status == StatusCode::NO_CONTENT || head.headers.contains_key(TRANSFER_ENCODING) {
         return None;
     }
-    let mut lengths = members(&head.headers, &CONTENT_LENGTH).map(number);
+    let mut lengths = members(&head.headers, &CONTENT_LENGTH).map(parse_digits);
     let length = lengths.next()??;
     lengths.all(|other| other == Some(length)).then_some(length)
 }
 
 /// Whether there is a transfer coding that is not ours to take off: below the chunks it would lose its
 /// name (RFC 9112 §6.1).
-pub(crate) fn has_other_coding(headers: &HeaderMap) -> bool {
+pub(crate) fn has_unsupported_coding(headers: &HeaderMap) -> bool {
     let mut codings = members(headers, &TRANSFER_ENCODING);
     let first = codings.next();
     codings.next().is_some() || first.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Not `parse` alone, which takes a sign too.
-fn number(digits: &[u8]) -> Option<u64> {
+fn parse_digits(digits: &[u8]) -> Option<u64> {
     let is_number = digits.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(digits).ok()?;
     text.parse().ok().filter(|_| is_number)
 }
 
 /// Says how long the body is, which edits cannot change.
-pub(crate) fn frame(headers: &mut HeaderMap, length: Option<u64>) {
+pub(crate) fn set_body_length(headers: &mut HeaderMap, length: Option<u64>) {
     headers.remove(CONTENT_LENGTH);
     headers.remove(TRANSFER_ENCODING);
     if let Some(length) = length {
@@ -139,7 +139,7 @@ pub(crate) fn frame(headers: &mut HeaderMap, length: Option<u64>) {
 }
 
 /// A part of an answer's body as it goes down: trailers say nothing that belongs ahead of it.
-pub(crate) fn passed(part: Frame<Bytes>) -> Frame<Bytes> {
+pub(crate) fn sanitize_trailers(part: Frame<Bytes>) -> Frame<Bytes> {
     match part.into_trailers() {
         Ok(mut trailers) => {
             strip_trailers(&mut trailers);
@@ -150,7 +150,7 @@ pub(crate) fn passed(part: Frame<Bytes>) -> Frame<Bytes> {
 }
 
 /// Takes out what a response over HTTP/2 must not carry (RFC 9113 §8.2.2).
-pub(crate) fn fit<B>(response: &mut Response<B>, client: Version) {
+pub(crate) fn adapt_version<B>(response: &mut Response<B>, client: Version) {
     if client >= Version::HTTP_2 {
         response.headers_mut().remove(CONNECTION);
         response.headers_mut().remove(UPGRADE);
@@ -158,8 +158,8 @@ pub(crate) fn fit<B>(response: &mut Response<B>, client: Version) {
 }
 
 /// What a WebSocket server says that speaks version 13 only (RFC 6455 §4.4).
-pub(crate) fn name_version(headers: &mut HeaderMap) {
-    name_upgrade(headers);
+pub(crate) fn set_supported_version(headers: &mut HeaderMap) {
+    set_upgrade_headers(headers);
     set_header(
         headers,
         &SEC_WEBSOCKET_VERSION,
@@ -169,7 +169,7 @@ pub(crate) fn name_version(headers: &mut HeaderMap) {
 
 /// The headers of an upstream's answer as they go down: those that speak of the upstream's
 /// connection are gone, and what the user wants is done.
-pub(crate) fn pass_down(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
+pub(crate) fn prepare_response_head(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
     strip_hop_by_hop(&mut head.headers);
     if let Some(via) = via {
         via.apply(&mut head.headers, head.version);
@@ -178,7 +178,7 @@ pub(crate) fn pass_down(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits
 }
 
 /// Says that here one may upgrade to WebSocket.
-pub(crate) fn name_upgrade(headers: &mut HeaderMap) {
+pub(crate) fn set_upgrade_headers(headers: &mut HeaderMap) {
     set_header(headers, &CONNECTION, HeaderValue::from_static("Upgrade"));
     set_header(headers, &UPGRADE, HeaderValue::from_static("websocket"));
 }
@@ -236,7 +236,7 @@ mod tests {
             .body(())
             .unwrap();
         let edits = HeaderEdits::new().set("content-length", "99").unwrap();
-        let response = refused(refusal, &upgrade, None, &edits);
+        let response = refused_response(refusal, &upgrade, None, &edits);
         assert_eq!(response.headers()["content-length"], "2");
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 
 /// What the user wants done to requests on their way up.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outbound {
+pub(crate) struct OutboundRules {
     pub(crate) forwarded: ForwardedHeaders,
     pub(crate) via: Option<Via>,
     pub(crate) edits: HeaderEdits,
@@ -30,7 +30,7 @@ pub(crate) struct Outbound {
     pub(crate) rewrite: Option<PathRewrite>,
 }
 
-impl Outbound {
+impl OutboundRules {
     /// The target that the upstream is asked for: as it came, byte for byte, unless it is to be
     /// rewritten.
     ///
@@ -53,7 +53,7 @@ impl Outbound {
     /// connection are gone, what upstreams are told is added, and what the user wants is done.
     ///
     /// There is one `Host` unless the client named none.
-    pub(crate) fn pass_up(&self, client_request: Parts, client: &ClientInfo) -> HeaderMap {
+    pub(crate) fn upstream_headers(&self, client_request: Parts, client: &ClientInfo) -> HeaderMap {
         let mut headers = client_request.headers;
         let host = requested_host(&client_request.uri, headers.get(HOST));
         strip_hop_by_hop(&mut headers);
@@ -84,14 +84,14 @@ impl Outbound {
 ///
 /// Headers that speak of the client's connection go; the handshake's own come last, so nothing
 /// before can spoil them.
-pub(crate) fn outbound(
+pub(crate) fn handshake_request(
     client_request: Parts,
     target: Uri,
     upgrade: &UpgradeRequest,
     client: &ClientInfo,
-    settings: &Outbound,
+    settings: &OutboundRules,
 ) -> Request<Empty<Bytes>> {
-    let mut headers = settings.pass_up(client_request, client);
+    let mut headers = settings.upstream_headers(client_request, client);
     for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
         headers.remove(name);
     }

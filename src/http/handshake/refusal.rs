@@ -14,34 +14,34 @@ use hyper_util::rt::TokioIo;
 
 use crate::error::BoxError;
 
-use super::{replay::Replay, silence::Silence};
+use super::{idle_timer::IdleTimer, replay::Replay};
 
 /// A connection to an upstream, driven by hyper.
-pub(super) type Conn = Connection<TokioIo<Replay>, Empty<Bytes>>;
+pub(super) type HyperConnection = Connection<TokioIo<Replay>, Empty<Bytes>>;
 
 /// The body of an answer that is not a 101, with the connection that it comes from.
 ///
 /// Dropping it closes the connection: after a refused upgrade nobody can be sure what the
 /// upstream takes for the next request.
-pub(crate) struct RefusalBody {
-    connection: Box<Conn>,
+pub(crate) struct Http1RefusalBody {
+    connection: Box<HyperConnection>,
     connection_is_done: bool,
     body: Incoming,
-    silence: Silence,
+    idle_timer: IdleTimer,
 }
 
-impl RefusalBody {
-    pub(super) fn new(connection: Conn, body: Incoming, timeout: Duration) -> Self {
+impl Http1RefusalBody {
+    pub(super) fn new(connection: HyperConnection, body: Incoming, timeout: Duration) -> Self {
         Self {
             connection: Box::new(connection),
             connection_is_done: false,
             body,
-            silence: Silence::new(timeout),
+            idle_timer: IdleTimer::new(timeout),
         }
     }
 }
 
-impl Body for RefusalBody {
+impl Body for Http1RefusalBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -54,7 +54,7 @@ impl Body for RefusalBody {
             this.connection_is_done = this.connection.poll_without_shutdown(cx).is_ready();
         }
         let polled = Pin::new(&mut this.body).poll_frame(cx);
-        this.silence.poll(cx, polled)
+        this.idle_timer.poll(cx, polled)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -78,22 +78,23 @@ mod tests {
 
     use crate::{
         http::handshake::{
-            answer::{Answer, RefusalBody},
-            exchange::{HeadLimits, exchange},
+            exchange::exchange,
+            head_limits::HeadLimits,
+            response::{RefusalBody, UpgradeResponse},
         },
         net::transport::Transport,
     };
 
     use super::*;
 
-    const SILENCE: Duration = Duration::from_secs(30);
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// The body of a 403 of two bytes, of which these come; and the upstream's end.
     async fn refusal(bytes: &str) -> (RefusalBody, DuplexStream) {
-        refusal_within(SILENCE, bytes).await
+        refusal_within(IDLE_TIMEOUT, bytes).await
     }
 
-    async fn refusal_within(silence: Duration, bytes: &str) -> (RefusalBody, DuplexStream) {
+    async fn refusal_within(idle_timeout: Duration, bytes: &str) -> (RefusalBody, DuplexStream) {
         let (near, mut far) = duplex(1024);
         let answer = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{bytes}");
         let upstream = async {
@@ -103,10 +104,10 @@ mod tests {
         };
         let request = Request::new(Empty::new());
         let limits = HeadLimits::default();
-        let exchange = exchange(Transport::new(near), request, limits, silence);
+        let exchange = exchange(Transport::new(near), request, limits, idle_timeout);
         match tokio::join!(exchange, upstream).0.unwrap() {
-            Answer::Refusal(response) => (response.into_body(), far),
-            Answer::Agreed { .. } => panic!("a 403 switches nothing"),
+            UpgradeResponse::Refused(response) => (response.into_body(), far),
+            UpgradeResponse::Accepted { .. } => panic!("a 403 switches nothing"),
         }
     }
 
@@ -118,16 +119,16 @@ mod tests {
         assert_eq!(frame.into_data().unwrap(), "n");
         let error = body.frame().await.unwrap().unwrap_err();
         assert!(error.to_string().contains("stopped"), "{error}");
-        assert!((SILENCE..SILENCE * 2).contains(&began.elapsed()));
+        assert!((IDLE_TIMEOUT..IDLE_TIMEOUT * 2).contains(&began.elapsed()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_slow_to_read_makes_no_upstream_late() {
         let (mut body, mut far) = refusal("n").await;
-        tokio::time::advance(SILENCE * 2).await;
+        tokio::time::advance(IDLE_TIMEOUT * 2).await;
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "n");
-        tokio::time::advance(SILENCE * 2).await;
+        tokio::time::advance(IDLE_TIMEOUT * 2).await;
         far.write_all(b"o").await.unwrap();
         assert_eq!(body.collect().await.unwrap().to_bytes(), "o");
     }
@@ -149,7 +150,7 @@ mod tests {
         };
         let request = Request::new(Empty::new());
         let limits = HeadLimits::default();
-        let asked = exchange(Transport::new(near), request, limits, SILENCE);
+        let asked = exchange(Transport::new(near), request, limits, IDLE_TIMEOUT);
         let (answer, ()) = tokio::join!(asked, upstream);
         assert!(answer.is_err_and(|error| error.to_string().contains("coding")));
     }

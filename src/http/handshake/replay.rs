@@ -19,7 +19,7 @@ use crate::net::transport::Transport;
 pub(super) struct Replay {
     transport: Transport,
     read: Bytes,
-    is_asked: bool,
+    is_request_written: bool,
     reader: Option<Waker>,
 }
 
@@ -28,13 +28,13 @@ impl Replay {
         Self {
             transport,
             read,
-            is_asked: false,
+            is_request_written: false,
             reader: None,
         }
     }
 
-    fn swallow(&mut self, len: usize) -> Poll<io::Result<usize>> {
-        self.is_asked = true;
+    fn discard(&mut self, len: usize) -> Poll<io::Result<usize>> {
+        self.is_request_written = true;
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
@@ -49,7 +49,7 @@ impl AsyncRead for Replay {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // An answer before the question would be taken for an error.
-        if !self.is_asked {
+        if !self.is_request_written {
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -69,7 +69,7 @@ impl AsyncWrite for Replay {
         _cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.swallow(bytes.len())
+        self.discard(bytes.len())
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

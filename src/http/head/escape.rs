@@ -1,8 +1,8 @@
 //! Percent-escapes (RFC 3986 §2.1).
 
-/// Splits an escape off the front of `text`: the byte it stands for, and what follows.
+/// Splits an escape off the front of `text`: the decoded byte, and the rest.
 ///
-/// `None` when `text` does not begin with a well-formed escape.
+/// Returns `None` if `text` does not begin with a well-formed escape.
 pub(crate) fn split_escape(text: &[u8]) -> Option<(u8, &[u8])> {
     match text {
         [b'%', high, low, rest @ ..] => Some((hex_digit(*high)? << 4 | hex_digit(*low)?, rest)),

@@ -1,10 +1,10 @@
 //! WebSockets over HTTP/2: `CONNECT` with a `:protocol` (RFC 8441 §4).
 
-use super::RequestHead;
+use super::request::RequestHead;
 
-/// Whether this is an extended `CONNECT` for `websocket`.
+/// Returns whether this is an extended `CONNECT` for `websocket`.
 #[cfg(feature = "http2")]
-pub(crate) fn asks_by_connect(head: &RequestHead<'_>) -> bool {
+pub(crate) fn is_extended_connect(head: &RequestHead<'_>) -> bool {
     use hyper::ext::Protocol;
 
     let protocol = head.extensions().get::<Protocol>().map(Protocol::as_str);
@@ -13,9 +13,9 @@ pub(crate) fn asks_by_connect(head: &RequestHead<'_>) -> bool {
         && protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
-/// Without the feature `http2` nobody can tell, and such a request is an ordinary one.
+/// Returns `false`: without the feature `http2` such a request is an ordinary one.
 #[cfg(not(feature = "http2"))]
-pub(crate) const fn asks_by_connect(_: &RequestHead<'_>) -> bool {
+pub(crate) const fn is_extended_connect(_: &RequestHead<'_>) -> bool {
     false
 }
 
@@ -35,7 +35,7 @@ mod tests {
                 .extensions_mut()
                 .insert(Protocol::from_static(protocol));
         }
-        asks_by_connect(&RequestHead::from(&request))
+        is_extended_connect(&RequestHead::from(&request))
     }
 
     #[test]

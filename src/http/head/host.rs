@@ -1,15 +1,20 @@
-//! The host that a request is for.
+//! The host of a request, and the faults that a `Host` header can have.
 
-/// A host name or address, and the port where one is written.
+use std::{error, fmt, net::Ipv6Addr};
+
+/// A host name or address, and the port if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Host<'a> {
-    /// In the case in which it was sent; IPv6 addresses in brackets; no trailing dot.
+    /// The name in its original case; IPv6 addresses in brackets; no trailing dot.
     pub(crate) name: &'a str,
     pub(crate) port: Option<u16>,
 }
 
 impl<'a> Host<'a> {
-    /// Parses `uri-host [ ":" port ]` (RFC 9110 §7.2). User information is no part of it.
+    /// Parses `uri-host [ ":" port ]` (RFC 9110 §7.2), which excludes user information.
+    ///
+    /// The name is a registered name or an IP address by RFC 3986 §3.2.2, without percent-encoding,
+    /// which no name in DNS has and on which parsers disagree.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (name, port) = split_port(text)?;
         let port = match port {
@@ -23,21 +28,32 @@ impl<'a> Host<'a> {
         (!name.is_empty()).then_some(Self { name, port })
     }
 
-    /// Parses the authority of a URI: a host that user information may precede.
-    pub(crate) fn of_authority(authority: &'a http::uri::Authority) -> Option<Self> {
+    /// Returns whether both are the same host and port, with the scheme's port where one names none.
+    pub(crate) fn is_same(&self, other: &Self, scheme: Option<&http::uri::Scheme>) -> bool {
+        let usual = match scheme.map(http::uri::Scheme::as_str) {
+            Some("https" | "wss") => Some(443),
+            Some("http" | "ws") => Some(80),
+            _ => None,
+        };
+        self.name.eq_ignore_ascii_case(other.name) && self.port.or(usual) == other.port.or(usual)
+    }
+
+    /// Parses the authority of a URI: a host, possibly after user information.
+    pub(crate) fn from_authority(authority: &'a http::uri::Authority) -> Option<Self> {
         Self::parse(authority.as_str().rsplit('@').next()?)
     }
 }
 
 /// Splits at the `:` before the port, and checks the characters of the name.
 fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
-    if text.starts_with('[') {
-        let (address, rest) = text.split_at(text.find(']')? + 1);
-        let is_address = address.bytes().all(is_in_address);
+    if let Some(inside) = text.strip_prefix('[') {
+        let (address, rest) = inside.split_once(']')?;
+        // No zone identifiers and no future versions (RFC 3986 §3.2.2).
+        address.parse::<Ipv6Addr>().ok()?;
+        let name = text.get(..address.len() + 2)?;
         return match rest.strip_prefix(':') {
-            _ if !is_address => None,
-            Some(port) => Some((address, Some(port))),
-            None => rest.is_empty().then_some((address, None)),
+            Some(port) => Some((name, Some(port))),
+            None => rest.is_empty().then_some((name, None)),
         };
     }
     let (name, port) = match text.split_once(':') {
@@ -47,16 +63,44 @@ fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
     name.bytes().all(is_in_name).then_some((name, port))
 }
 
-/// What an IP literal is made of: hexadecimal, `:`, and `.` for an embedded IPv4 address
-/// (RFC 3986 §3.2.2); zones and future versions are not for requests.
-fn is_in_address(byte: u8) -> bool {
-    byte.is_ascii_hexdigit() || matches!(byte, b'[' | b']' | b':' | b'.')
+/// Returns whether a registered name may contain this byte: unreserved bytes and sub-delimiters
+/// (RFC 3986 §3.2.2).
+fn is_in_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
-/// What a registered name is made of (RFC 3986 §3.2.2), less `!$&'()*+,;=`, which no name has.
-fn is_in_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)
+/// Fault of the host that a request names (RFC 9112 §3.2, RFC 9113 §8.3.1).
+///
+/// The displayed sentence is the body of the response to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InvalidHost {
+    /// There is no `Host` header, and in HTTP/2 no `:authority` either.
+    Missing,
+    /// There is more than one `Host` header.
+    Repeated,
+    /// The host is empty.
+    Empty,
+    /// The host is not a name or an address with an optional port (RFC 3986 §3.2.2), or it has
+    /// user information.
+    Malformed,
+    /// In HTTP/2 the `Host` header names another host than `:authority`.
+    UnlikeAuthority,
 }
+
+impl fmt::Display for InvalidHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "the Host header is missing",
+            Self::Repeated => "there is more than one Host header",
+            Self::Empty => "the Host header is empty",
+            Self::Malformed => "the Host header is not a name or address with an optional port",
+            Self::UnlikeAuthority => "the Host header and :authority name different hosts",
+        })
+    }
+}
+
+impl error::Error for InvalidHost {}
 
 #[cfg(test)]
 mod tests {
@@ -97,7 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_none() {
+    fn sub_delimiters_are_part_of_a_name_rfc3986_3_2_2() {
+        for text in ["a,b", "*.a", "a!$&'()*+;=~_b"] {
+            assert_eq!(Host::parse(text), host(text, None));
+        }
+    }
+
+    #[test]
+    fn malformed_hosts_do_not_parse() {
         for text in [
             "",
             ".",
@@ -118,8 +169,12 @@ mod tests {
             "a#b",
             "a\\b",
             "b\u{fc}cher",
-            "*.a",
-            "a,b",
+            "a%2eb",
+            "a, b",
+            "[::1%25lo]",
+            "[v1.x]",
+            "[10.0.0.1]",
+            "admin.internal:99999",
         ] {
             assert_eq!(Host::parse(text), None, "{text:?}");
         }
@@ -129,7 +184,7 @@ mod tests {
     fn user_information_is_not_the_host() {
         let authority = "evil.example:x@good.example:81".parse().unwrap();
         assert_eq!(
-            Host::of_authority(&authority),
+            Host::from_authority(&authority),
             host("good.example", Some(81))
         );
     }

@@ -4,12 +4,12 @@
 //!
 //! # The path
 //!
-//! What is forwarded is what the client sent, byte for byte. What is compared is a reading of
-//! it, in which
+//! The path is forwarded as the client sent it, byte for byte. It is compared in a normalized
+//! reading, in which
 //!
-//! - escapes are decoded, but for those of `/`, `\`, `%`, control bytes and bytes that are
-//!   not UTF-8, which stay escapes with upper-case digits. A `%` that begins no escape is
-//!   written `%25`, as it should have been;
+//! - escapes are decoded, except those of `/`, `\`, `%`, control bytes and bytes that are not
+//!   UTF-8, which stay escapes with upper-case digits. A `%` that begins no escape is written
+//!   `%25`;
 //! - empty segments are merged, but a `/` at the end stays;
 //! - dot segments, escaped or not, are resolved (RFC 3986 §5.2.4).
 //!
@@ -20,13 +20,21 @@
 //! | `/ws/../private` | `/private` |
 //! | `/100%` | `/100%25` |
 //!
-//! Where the bytes hold something on which servers disagree there are more readings: dots left
-//! alone, `%2F` and `\` taken for `/`, a second round of decoding, `;parameters` cut off,
-//! and so forth, in whatever order. [`matcher::owns`](crate::matcher::owns) asks a matcher
-//! about each of them, and a request is owned when it is owned in every one. Some paths are
-//! owned by nobody: those that hide a NUL or an overlong form (`%C0%AE`), and those with so
-//! much to disagree on that the readings are too many to look at.
+//! Bytes on which servers disagree lead to further readings: dots left alone, `%2F` and `\` taken
+//! for `/`, a second round of decoding, `;parameters` cut off, and so forth, in any order.
+//! [`matcher::owns`](crate::matcher::owns) evaluates a matcher on each of them, and a request is
+//! owned if every reading is. Some paths are never owned: those that hide a NUL or an overlong form
+//! (`%C0%AE`), and those with too many readings to evaluate.
+//!
+//! # The host
+//!
+//! A host is a name or an address with an optional port (RFC 3986 §3.2.2, without
+//! percent-encoding). [`matcher::owns`](crate::matcher::owns) evaluates the conditions on a host
+//! that is [invalid](InvalidHost) both as true and as false. If either way the request is owned,
+//! it is rejected with 400, so that `not(host("internal"))` cannot be bypassed by an invalid
+//! spelling. A request that is not owned either way reaches the inner service as it came.
 
+mod assumed;
 mod escape;
 mod extended_connect;
 mod host;
@@ -35,8 +43,9 @@ mod request;
 mod rewrite;
 
 pub(crate) use self::escape::split_escape;
-pub(crate) use self::extended_connect::asks_by_connect;
+pub(crate) use self::extended_connect::is_extended_connect;
 pub(crate) use self::host::Host;
+pub use self::host::InvalidHost;
 pub(crate) use self::path::comparable;
 #[cfg(test)]
 pub(crate) use self::path::tricky;

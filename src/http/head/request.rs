@@ -1,4 +1,4 @@
-//! The borrowed view itself.
+//! The borrowed view of a request's head.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,15 +7,16 @@ use std::sync::OnceLock;
 use http::header::{HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, Version, request};
 
-use super::host::Host;
+use super::assumed::{AssumedConditions, holds_for_any};
+use super::host::{Host, InvalidHost};
 use super::path::PathReadings;
 use crate::http::headers::{members, only_line};
 
 /// A borrowed view of a request's head.
 ///
-/// It is what a [`Matcher`](crate::matcher::Matcher) looks at. Making one copies nothing;
-/// what takes work to find out, such as [`path`](Self::path) and [`host`](Self::host), is
-/// worked out when it is first asked for, and once.
+/// [`Matcher`](crate::matcher::Matcher)s evaluate this view. Creating one copies nothing; values
+/// that need parsing, such as [`path`](Self::path) and [`host`](Self::host), are computed at their
+/// first use, and once.
 ///
 /// # Examples
 ///
@@ -42,6 +43,8 @@ pub struct RequestHead<'a> {
     host: OnceLock<Option<Host<'a>>>,
     path: OnceLock<PathReadings<'a>>,
     subprotocols: OnceLock<Vec<&'a str>>,
+    /// Set while a matcher is evaluated on a request whose host is invalid.
+    assumed: Option<&'a AssumedConditions>,
 }
 
 impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
@@ -69,70 +72,69 @@ impl<'a> From<&'a request::Parts> for RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Says who the client is.
+    /// Sets the client's address.
     ///
-    /// That takes knowledge that a request does not carry: the peer of the connection, and
-    /// which proxies before this one are trusted.
+    /// A request does not carry it: the address depends on the peer of the connection, and on the
+    /// trusted proxies before this one.
     #[must_use]
     pub fn with_client_ip(mut self, client_ip: impl Into<IpAddr>) -> Self {
         self.client_ip = Some(client_ip.into());
         self
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The request target as it was sent. What is forwarded is made from this one.
+    /// Returns the request target as it was sent. The forwarded target is made from this one.
     pub fn uri(&self) -> &'a Uri {
         self.uri
     }
 
-    /// The HTTP version.
+    /// Returns the HTTP version.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// All header lines.
+    /// Returns all header lines.
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
-    /// What the server and earlier layers attached to the request.
+    /// Returns the extensions that the server and earlier layers attached to the request.
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
     }
 
-    /// The client's address, where it is known.
+    /// Returns the client's address, if it is known.
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.client_ip
     }
 
-    /// The host that the request is for, without port and trailing dot.
+    /// Returns the requested host, without port and trailing dot.
     ///
-    /// IPv6 addresses keep their brackets, names the case in which they were sent. A target
-    /// that names a host (absolute form, or `:authority` in HTTP/2) goes before the `Host`
-    /// header, which then counts for nothing (RFC 9112 §3.2.2). `None` when there is no
-    /// host, more than one, or one that does not parse.
+    /// IPv6 addresses keep their brackets, names the case in which they were sent. A target that
+    /// names a host (absolute form, or `:authority` in HTTP/2) replaces the `Host` header (RFC 9112
+    /// §3.2.2). Returns `None` if there is no host, more than one, or one that does not parse.
     pub fn host(&self) -> Option<&'a str> {
         self.host_and_port().map(|host| host.name)
     }
 
-    /// The path in the form that matchers compare; see [the module](super#the-path).
+    /// Returns the path in the form that matchers compare; see [the module](super#the-path).
     ///
-    /// Empty when the target has no path: `OPTIONS *`, and the `host:port` of a plain
+    /// The path is empty if the target has none: `OPTIONS *`, and the `host:port` of a plain
     /// `CONNECT`.
     pub fn path(&self) -> &str {
         self.readings().primary()
     }
 
-    /// The query as it was sent, without the `?`.
+    /// Returns the query as it was sent, without the `?`.
     pub fn query(&self) -> Option<&'a str> {
         self.uri.query()
     }
 
-    /// The subprotocols that the client offers, over all lines of `Sec-WebSocket-Protocol`,
+    /// Returns the subprotocols that the client offers, over all lines of `Sec-WebSocket-Protocol`,
     /// in its order of preference (RFC 6455 §4.1).
     pub fn subprotocols(&self) -> &[&'a str] {
         self.subprotocols.get_or_init(|| {
@@ -142,24 +144,83 @@ impl<'a> RequestHead<'a> {
         })
     }
 
-    /// The value of the `Origin` header: `scheme://host[:port]`, or `null`.
+    /// Returns the value of the `Origin` header: `scheme://host[:port]`, or `null`.
     ///
-    /// `None` when there is none, or more than one, which no browser sends (RFC 6454 §7.3).
+    /// Returns `None` if the header is missing or repeated, which no browser does (RFC 6454 §7.3).
     pub fn origin(&self) -> Option<&'a str> {
         only_text(self.headers, &ORIGIN)
     }
 
     pub(crate) fn host_and_port(&self) -> Option<Host<'a>> {
         *self.host.get_or_init(|| match self.uri.authority() {
-            Some(authority) => Host::of_authority(authority),
+            Some(authority) => Host::from_authority(authority),
             None => only_text(self.headers, &HOST).and_then(Host::parse),
         })
     }
 
-    /// Whether `test` holds for this request, whichever way its path is read.
+    /// Checks the host that the request names: every request must name one valid host (RFC 9112
+    /// §3.2), except those in HTTP/1.0.
+    pub(crate) fn check_host(&self) -> Result<(), InvalidHost> {
+        let mut lines = self.headers.get_all(HOST).iter();
+        let line = lines.next();
+        if lines.next().is_some() {
+            return Err(InvalidHost::Repeated);
+        }
+        let line = match line.map(|line| line.to_str().map(str::trim_ascii)) {
+            None => None,
+            Some(Ok("")) => return Err(InvalidHost::Empty),
+            Some(line) => {
+                let host = line.ok().and_then(Host::parse);
+                Some(host.ok_or(InvalidHost::Malformed)?)
+            }
+        };
+        match (line, self.authority_host()?) {
+            (None, None) if self.version > Version::HTTP_10 => Err(InvalidHost::Missing),
+            (None, Some(_)) if self.version == Version::HTTP_11 => Err(InvalidHost::Missing),
+            // In HTTP/1.1 the target replaces the header (RFC 9112 §3.2.2).
+            (Some(line), Some(authority)) if self.version >= Version::HTTP_2 => {
+                let is_same = line.is_same(&authority, self.uri.scheme());
+                is_same.then_some(()).ok_or(InvalidHost::UnlikeAuthority)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the host of a target that names one: the absolute form, or `:authority` in HTTP/2.
+    fn authority_host(&self) -> Result<Option<Host<'a>>, InvalidHost> {
+        let Some(authority) = self.uri.authority() else {
+            return Ok(None);
+        };
+        let host = if self.version < Version::HTTP_2 {
+            Host::from_authority(authority)
+        } else {
+            // User information is an error in HTTP/2 (RFC 9113 §8.3.1).
+            Host::parse(authority.as_str())
+        };
+        host.map(Some).ok_or(InvalidHost::Malformed)
+    }
+
+    /// Evaluates a condition on the host: by the host if it is valid, else by the value that is
+    /// assumed in this evaluation.
+    pub(crate) fn host_condition(&self, condition: impl FnOnce(&Self) -> bool) -> bool {
+        match self.assumed {
+            Some(assumed) => assumed.next(),
+            None => condition(self),
+        }
+    }
+
+    /// Returns whether `test` holds for every reading of this request's path, with conditions on an
+    /// invalid host assumed to be true or false.
     ///
-    /// Never so where nobody can tell how the path will be read.
+    /// Returns `false` if the readings are unknown.
     pub(crate) fn holds_for_every_reading(&self, test: impl Fn(&RequestHead<'_>) -> bool) -> bool {
+        if self.assumed.is_some() || self.check_host().is_ok() {
+            return self.holds_with_this_host(&test);
+        }
+        holds_for_any(|assumed| self.assuming(assumed).holds_with_this_host(&test))
+    }
+
+    fn holds_with_this_host(&self, test: &impl Fn(&RequestHead<'_>) -> bool) -> bool {
         let Some(others) = self.readings().others() else {
             return false;
         };
@@ -186,14 +247,31 @@ impl<'a> RequestHead<'a> {
             host: OnceLock::new(),
             path: OnceLock::new(),
             subprotocols: OnceLock::new(),
+            assumed: None,
         }
     }
 
-    /// This head, where the path is read as `path`.
+    /// Returns this head for an evaluation with assumed conditions on the host.
+    fn assuming<'b>(&'b self, assumed: &'b AssumedConditions) -> RequestHead<'b> {
+        RequestHead {
+            client_ip: self.client_ip,
+            assumed: Some(assumed),
+            ..RequestHead::new(
+                self.method,
+                self.uri,
+                self.version,
+                self.headers,
+                self.extensions,
+            )
+        }
+    }
+
+    /// Returns this head with `path` as the reading of its path.
     fn reading<'b>(&'b self, path: &'b str) -> RequestHead<'b> {
         RequestHead {
             client_ip: self.client_ip,
-            path: OnceLock::from(PathReadings::settled(path)),
+            path: OnceLock::from(PathReadings::single(path)),
+            assumed: self.assumed,
             ..RequestHead::new(
                 self.method,
                 self.uri,
@@ -205,11 +283,11 @@ impl<'a> RequestHead<'a> {
     }
 
     fn readings(&self) -> &PathReadings<'a> {
-        self.path.get_or_init(|| PathReadings::of(self.uri.path()))
+        self.path.get_or_init(|| PathReadings::new(self.uri.path()))
     }
 }
 
-/// Methods, paths and addresses only: a query or a header may carry a credential.
+/// Shows methods, paths and addresses only: a query or a header may carry a credential.
 impl fmt::Debug for RequestHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestHead")
@@ -221,8 +299,8 @@ impl fmt::Debug for RequestHead<'_> {
     }
 }
 
-/// The value of the header `name` when it has exactly one line, and that is text.
-/// The text of a header that may stand only once.
+/// Returns the text of a header that may occur only once; `None` if it is missing, repeated or not
+/// text.
 fn only_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     Some(only_line(headers, name)?.to_str().ok()?.trim_ascii())
 }
@@ -272,6 +350,40 @@ mod tests {
                 wanted,
                 "{target} {line}"
             );
+        }
+    }
+
+    #[test]
+    fn every_request_names_one_valid_host_rfc9112_3_2() {
+        use InvalidHost::{Empty, Malformed, Missing, Repeated, UnlikeAuthority};
+
+        let (http10, http11, http2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
+        for (version, target, hosts, expected) in [
+            (http11, "/", &["a.example:81"][..], Ok(())),
+            (http11, "/", &[], Err(Missing)),
+            (http10, "/", &[], Ok(())),
+            (http11, "/", &["a", "a"], Err(Repeated)),
+            (http10, "/", &["a", "b"], Err(Repeated)),
+            (http11, "/", &[""], Err(Empty)),
+            (http11, "/", &[" "], Err(Empty)),
+            (http11, "/", &["a b"], Err(Malformed)),
+            (http11, "http://a/", &["b"], Ok(())),
+            (http11, "http://a/", &[], Err(Missing)),
+            (http11, "http://a/", &["b c"], Err(Malformed)),
+            (http11, "http://u@a/", &["a"], Ok(())),
+            (http2, "https://a/", &[], Ok(())),
+            (http2, "https://A/", &["a:443"], Ok(())),
+            (http2, "https://a/", &["a:444"], Err(UnlikeAuthority)),
+            (http2, "https://a/", &["b"], Err(UnlikeAuthority)),
+            (http2, "https://u@a/", &[], Err(Malformed)),
+            (http2, "/", &["a"], Ok(())),
+            (http2, "/", &[], Err(Missing)),
+        ] {
+            let lines: Vec<_> = hosts.iter().map(|host| (HOST, *host)).collect();
+            let mut request = request(target, &lines);
+            *request.version_mut() = version;
+            let checked = RequestHead::from(&request).check_host();
+            assert_eq!(checked, expected, "{version:?} {target} {hosts:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Giving the upstream another path than the client asked for.
+//! Path rewrites on the way to the upstream.
 
 use std::fmt;
 
@@ -9,10 +9,9 @@ use super::path::{PathReadings, RawPath, comparable};
 
 /// A change of the path on its way to the upstream.
 ///
-/// A rewrite starts from the segments as they were sent, after dot segments are resolved and
-/// empty ones merged, so that nothing behind a prefix climbs out of it. Escapes stay as they
-/// are, and the query is not touched. Without a rewrite the upstream gets the target byte for
-/// byte.
+/// A rewrite works on the segments as they were sent, after dot segments are resolved and empty
+/// ones merged, so that no segment climbs out of an added prefix. Escapes and the query are kept.
+/// Without a rewrite the upstream gets the target byte for byte.
 ///
 /// # Examples
 ///
@@ -38,74 +37,75 @@ enum Change {
     Set(String),
 }
 
-/// Why a path does not serve for a [`PathRewrite`].
+/// Error for a path that a [`PathRewrite`] cannot use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidPath {
     path: String,
     fault: &'static str,
 }
 
-/// Why a request's path could not be rewritten. The request deserves a 400.
+/// Error for a request whose path could not be rewritten. The response is a 400.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RewriteError {
     /// The target has no path: `*`, or the `host:port` of a plain `CONNECT`.
     NoPath,
-    /// Some upstream would read the new path as one outside the prefix that was added:
-    /// `/chat/..%2fprivate`.
+    /// Some upstream would read the new path as one outside the added prefix: `/chat/..%2fprivate`.
     LeavesPrefix,
-    /// The new path and the query are no valid target together. They are too long.
+    /// The new path and the query are too long for a request target.
     Invalid(InvalidUri),
 }
 
 impl PathRewrite {
-    /// Takes `prefix` off the front of the path.
+    /// Removes `prefix` from the front of the path.
     ///
-    /// Whole segments are compared, decoded and in their case: `/ws` makes `/x` of `/ws/x`
-    /// and of `/%77s/x`, and `/` of `/ws`. A path that does not carry the prefix, as `/wsx`
-    /// does not, keeps all its segments.
+    /// Whole segments are compared, decoded and case-sensitively: `/ws` turns `/ws/x` and `/%77s/x`
+    /// into `/x`, and `/ws` into `/`. A path without the prefix, such as `/wsx`, keeps all its
+    /// segments.
     ///
     /// # Errors
     ///
-    /// When `prefix` is no path that begins with `/`, or holds a query or a dot segment.
+    /// Returns an error if `prefix` does not begin with `/`, is not a valid path, or holds a query
+    /// or a dot segment.
     pub fn strip_prefix(prefix: impl Into<String>) -> Result<Self, InvalidPath> {
         Ok(Self::one(Change::Strip(checked(prefix.into())?)))
     }
 
-    /// Puts `prefix` before the path: `/v2` makes `/v2/x` of `/x`, and `/v2/` of `/`.
+    /// Inserts `prefix` before the path: `/v2` turns `/x` into `/v2/x`, and `/` into `/v2/`.
     ///
     /// # Errors
     ///
-    /// As for [`strip_prefix`](Self::strip_prefix), and when servers disagree on what
-    /// `prefix` means, as they do on `/a;b` and `/a%2Fb`: nothing could be said to be below it.
+    /// Returns an error as [`strip_prefix`](Self::strip_prefix) does, and if servers disagree on
+    /// the meaning of `prefix`, as they do on `/a;b` and `/a%2Fb`: no path would be below it for
+    /// all of them.
     pub fn add_prefix(prefix: impl Into<String>) -> Result<Self, InvalidPath> {
         let path = checked(prefix.into())?;
-        if PathReadings::of(&path).others() != Some(&[]) {
+        if PathReadings::new(&path).others() != Some(&[]) {
             let fault = "servers disagree on what it means";
             return Err(InvalidPath { path, fault });
         }
         Ok(Self::one(Change::Add(path)))
     }
 
-    /// Replaces the whole path by `path`. The query stays the client's.
+    /// Replaces the whole path by `path`. The client's query stays.
     ///
     /// # Errors
     ///
-    /// As for [`strip_prefix`](Self::strip_prefix).
+    /// Returns an error as [`strip_prefix`](Self::strip_prefix) does.
     pub fn set_path(path: impl Into<String>) -> Result<Self, InvalidPath> {
         Ok(Self::one(Change::Set(checked(path.into())?)))
     }
 
-    /// This change, and then `next`.
+    /// Applies this change, and then `next`.
     ///
-    /// Where a prefix was the whole path, the next one is too: stripping `/ws` and adding
-    /// `/chat` makes `/chat` of `/ws`, and `/chat/` of `/ws/`.
+    /// If a stripped prefix was the whole path, the added one becomes the whole path: stripping
+    /// `/ws` and adding `/chat` turns `/ws` into `/chat`, and `/ws/` into `/chat/`.
     pub fn then(mut self, next: Self) -> Self {
         self.changes.extend(next.changes);
         self
     }
 
-    /// The path and query for the upstream.
+    /// Returns the path and query for the upstream.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl fmt::Display for RewriteError {
         f.write_str(match self {
             Self::NoPath => "the request target has no path to rewrite",
             Self::LeavesPrefix => "the rewritten path may be read as one outside its prefix",
-            Self::Invalid(_) => "the rewritten path is no valid request target",
+            Self::Invalid(_) => "the rewritten path is not a valid request target",
         })
     }
 }
@@ -178,14 +178,14 @@ fn checked(path: String) -> Result<String, InvalidPath> {
     Err(InvalidPath { path, fault })
 }
 
-/// The pieces of a path that was checked: it begins with `/`.
+/// Splits a checked path, which begins with `/`.
 fn pieces(path: &str) -> Result<RawPath<'_>, RewriteError> {
     RawPath::resolve(path).ok_or(RewriteError::NoPath)
 }
 
-/// Whether every reading of `path` lies at or below `prefix`.
+/// Returns whether every reading of `path` lies at or below `prefix`.
 fn stays_below(path: &str, prefix: &str) -> bool {
-    let readings = PathReadings::of(path);
+    let readings = PathReadings::new(path);
     let prefix = comparable(prefix);
     let is_below = |reading: &str| {
         let rest = reading.strip_prefix(prefix.trim_end_matches('/'));

@@ -1,13 +1,13 @@
-//! What the host application knows about the connection a request came on.
+//! Facts about the client's connection that the host application supplies.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// The connection a request came on, as the host application knows it.
+/// The client's connection, as the host application knows it.
 ///
-/// A request does not say who sent it, and behind a TLS listener it does not say that it
-/// was encrypted. The host inserts this value into the request's extensions; without it
-/// the peer is unknown and the scheme is `http`.
+/// A request carries neither its sender's address nor whether a TLS listener received it. The host
+/// inserts this value into the request's extensions; without it the peer is unknown and the scheme
+/// is `http`.
 ///
 /// # Examples
 ///
@@ -29,7 +29,7 @@ pub struct ClientInfo {
 }
 
 impl ClientInfo {
-    /// An unknown peer, as on a Unix socket, over plain `http`.
+    /// Creates a value with an unknown peer, as on a Unix socket, and plain `http`.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -39,36 +39,36 @@ impl ClientInfo {
         }
     }
 
-    /// The address at the other end of the connection, which may be a proxy's.
+    /// Sets the remote address of the connection, which may be a proxy's.
     #[must_use]
     pub const fn with_peer(mut self, peer: SocketAddr) -> Self {
         self.peer = Some(peer);
         self
     }
 
-    /// The address at this end of the connection, to which the client came. Only upstreams that
-    /// are told by the [PROXY protocol](crate::connect::ProxyProtocol) hear of it.
+    /// Sets the local address of the connection. Only the [PROXY
+    /// protocol](crate::connect::ProxyProtocol) passes this address on to upstreams.
     #[must_use]
     pub const fn with_local(mut self, local: SocketAddr) -> Self {
         self.local = Some(local);
         self
     }
 
-    /// What the connection speaks.
+    /// Sets the scheme of the connection.
     #[must_use]
     pub const fn with_scheme(mut self, scheme: ClientScheme) -> Self {
         self.scheme = scheme;
         self
     }
 
-    /// The address at the other end; `None` for Unix sockets.
+    /// Returns the remote address; `None` for Unix sockets.
     #[must_use]
     pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// The IP address at the other end. An IPv4-mapped IPv6 address, which is what a
-    /// dual-stack listener reports, becomes the IPv4 address that it carries.
+    /// Returns the remote IP address. An IPv4-mapped IPv6 address, as a dual-stack listener reports
+    /// it, becomes the IPv4 address that it carries.
     #[must_use]
     pub const fn peer_ip(&self) -> Option<IpAddr> {
         match self.peer {
@@ -77,30 +77,30 @@ impl ClientInfo {
         }
     }
 
-    /// The address at this end, if the host tells.
+    /// Returns the local address, if the host supplied one.
     #[must_use]
     pub const fn local(&self) -> Option<SocketAddr> {
         self.local
     }
 
-    /// What the connection speaks.
+    /// Returns the scheme of the connection.
     #[must_use]
     pub const fn scheme(&self) -> ClientScheme {
         self.scheme
     }
 }
 
-/// A peer at this address, over plain `http`.
+/// Creates a value with this peer and plain `http`.
 impl From<SocketAddr> for ClientInfo {
     fn from(peer: SocketAddr) -> Self {
         Self::new().with_peer(peer)
     }
 }
 
-/// What a client's connection speaks: HTTP, bare or inside TLS.
+/// Scheme of a client's connection: HTTP, with or without TLS.
 ///
-/// There is no `ws` or `wss`: the opening handshake is an HTTP request, and those two
-/// schemes only tell a client how to send it (RFC 6455 §3).
+/// The schemes `ws` and `wss` are missing on purpose: the opening handshake is an HTTP request, and
+/// those two schemes only instruct a client how to send it (RFC 6455 §3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientScheme {
@@ -112,7 +112,7 @@ pub enum ClientScheme {
 }
 
 impl ClientScheme {
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Changes that users make to headers on the way up or down.
+//! Header changes that users configure for requests and responses.
 
 use std::error::Error;
 use std::fmt;
@@ -8,15 +8,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::write;
 
-/// A list of changes to the headers of a request or a response, made in order.
+/// List of changes to the headers of a request or a response, made in order.
 ///
-/// Names and values are checked when the list is built, so applying it cannot fail.
-/// Cloning shares the list.
+/// Names and values are checked when the list is built, so applying it cannot fail. Cloning shares
+/// the list.
 ///
-/// Edits cannot break the handshake: `Connection`, `Upgrade` and the `Sec-WebSocket-*`
-/// headers which both sides agree by are written after the edits have run, and what an
-/// edit put there is overwritten. They run after hop-by-hop headers are removed, so a
-/// client cannot name an added header in `Connection` to be rid of it.
+/// Edits cannot break the handshake: `Connection`, `Upgrade` and the `Sec-WebSocket-*` headers that
+/// negotiate the connection are written after the edits have run, and overwrite theirs. Edits run
+/// after hop-by-hop headers are removed, so a client cannot remove an added header by naming it in
+/// `Connection`.
 ///
 /// # Examples
 ///
@@ -57,7 +57,7 @@ enum Edit {
 }
 
 impl HeaderEdits {
-    /// No changes.
+    /// Creates an empty list.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -67,7 +67,7 @@ impl HeaderEdits {
     ///
     /// # Errors
     ///
-    /// When `name` is no header name or `value` no header value.
+    /// Returns an error if `name` is not a header name or `value` is not a header value.
     pub fn set<N, V>(self, name: N, value: V) -> Result<Self, InvalidHeaderEdit>
     where
         N: TryInto<HeaderName> + AsRef<[u8]>,
@@ -77,11 +77,11 @@ impl HeaderEdits {
         Ok(self.and_then(Edit::Set(name, value)))
     }
 
-    /// Adds a line to a header, behind those which are there.
+    /// Adds a line to a header, after the existing ones.
     ///
     /// # Errors
     ///
-    /// When `name` is no header name or `value` no header value.
+    /// Returns an error if `name` is not a header name or `value` is not a header value.
     pub fn append<N, V>(self, name: N, value: V) -> Result<Self, InvalidHeaderEdit>
     where
         N: TryInto<HeaderName> + AsRef<[u8]>,
@@ -95,7 +95,7 @@ impl HeaderEdits {
     ///
     /// # Errors
     ///
-    /// When `name` is no header name.
+    /// Returns an error if `name` is not a header name.
     pub fn remove<N>(self, name: N) -> Result<Self, InvalidHeaderEdit>
     where
         N: TryInto<HeaderName> + AsRef<[u8]>,
@@ -104,7 +104,7 @@ impl HeaderEdits {
         Ok(self.and_then(Edit::Remove(name)))
     }
 
-    /// Changes the headers by a closure, for what depends on the message.
+    /// Changes the headers by a closure, for edits that depend on the message.
     #[must_use]
     pub fn with<F>(self, edit: F) -> Self
     where
@@ -115,7 +115,7 @@ impl HeaderEdits {
 
     /// Makes the changes, in the order in which they were added.
     ///
-    /// A line for which the map has no room is left out.
+    /// A line is left out if the map has no room for it.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for edit in self.edits.iter() {
             match edit {
@@ -127,7 +127,7 @@ impl HeaderEdits {
         }
     }
 
-    /// Whether there is nothing to change.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
@@ -139,7 +139,7 @@ impl HeaderEdits {
     }
 }
 
-/// Shows names only: values may be credentials.
+/// Shows names only, because values may be credentials.
 impl fmt::Debug for HeaderEdits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.edits.iter()).finish()
@@ -157,20 +157,20 @@ impl fmt::Debug for Edit {
     }
 }
 
-/// A name or value that [`HeaderEdits`] cannot write.
+/// Error for a name or value that [`HeaderEdits`] cannot write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidHeaderEdit {
     /// The name is not a token (RFC 9110 §5.1).
     Name {
-        /// The name as it was given, with `U+FFFD` for what is not UTF-8.
+        /// The name as it was given, with `U+FFFD` in place of bytes that are not UTF-8.
         name: String,
     },
     /// The value for this header holds a control character (RFC 9110 §5.5).
     ///
-    /// It is not shown, because it may be a credential.
+    /// The value is not shown, because it may be a credential.
     Value {
-        /// The header it was meant for.
+        /// The header of the value.
         name: HeaderName,
     },
 }

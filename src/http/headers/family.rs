@@ -1,4 +1,4 @@
-//! The headers by which proxies tell upstreams about the client, and their look-alikes.
+//! The headers by which proxies describe the client to upstreams, and aliases of their names.
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
@@ -8,34 +8,34 @@ pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-for
 pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Whether the other end of a connection is believed when it speaks about the client.
+/// Whether a peer's statements about the client are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
     Trusted,
     Untrusted,
 }
 
-/// Whether `name` is `Forwarded`, `X-Real-IP`, `X-Forwarded` or `X-Forwarded-*`, spelled
-/// as it should be.
+/// Returns whether `name` is `Forwarded`, `X-Real-IP`, `X-Forwarded` or `X-Forwarded-*`, with the
+/// usual separators.
 pub(super) fn is_member(name: &HeaderName) -> bool {
     is_related(name) && !has_odd_separator(name)
 }
 
-/// Drops what the sender may not say about the client.
+/// Removes the headers about the client that the sender may not set.
 ///
-/// From anyone, that is every alias: a name that becomes a member of the family when an
-/// upstream folds punctuation, as CGI (RFC 3875 §4.1.18) and its descendants do when
-/// they turn `X_Forwarded_For` and `X-Forwarded-For` into the same variable. A trusted
-/// proxy manages the real names and passes aliases on unseen (GHSA-f59h-q822-g45g,
-/// GHSA-5m6w-wvh7-57vm). From an untrusted sender it is the whole family.
+/// Aliases are removed from every sender. An alias is a name that becomes a member of the family
+/// when an upstream folds punctuation, as CGI (RFC 3875 §4.1.18) and its descendants do when they
+/// turn `X_Forwarded_For` and `X-Forwarded-For` into the same variable. A trusted proxy manages the
+/// real names and passes aliases on unseen (GHSA-f59h-q822-g45g, GHSA-5m6w-wvh7-57vm). From an
+/// untrusted sender the whole family is removed.
 pub(super) fn strip_untrusted(headers: &mut HeaderMap, trust: Trust) {
-    let unbelieved: Vec<HeaderName> = headers
+    let untrusted: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_related(name))
         .filter(|name| trust == Trust::Untrusted || has_odd_separator(name))
         .cloned()
         .collect();
-    for name in &unbelieved {
+    for name in &untrusted {
         headers.remove(name);
     }
 }
@@ -50,10 +50,10 @@ fn is_related(name: &HeaderName) -> bool {
             .is_some_and(|(start, _)| reads_as(start, b"x-forwarded-"))
 }
 
-/// Whether `name` equals `model` once any punctuation counts as `-`.
+/// Returns whether `name` equals `model` once any punctuation counts as `-`.
 ///
-/// Wider than `_` and `.`: Apache's CGI folds every character that is no letter or digit.
-/// Case is not looked at: `HeaderName` is always in lower case.
+/// Punctuation is more than `_` and `.`: Apache's CGI folds every character that is neither a
+/// letter nor a digit. `HeaderName` is always in lower case, so the comparison is exact.
 fn reads_as(name: &[u8], model: &[u8]) -> bool {
     let folds = |byte: u8| !byte.is_ascii_alphanumeric();
     name.len() == model.len()
@@ -97,7 +97,7 @@ mod tests {
         "X_Real_IP",
         "x-real.ip",
     ];
-    const STRANGERS: [&str; 7] = [
+    const UNRELATED: [&str; 7] = [
         "X-Forwardedfor",
         "X-Forward-For",
         "XForwardedFor",
@@ -108,7 +108,7 @@ mod tests {
     ];
 
     fn all() -> HeaderMap {
-        let names = REAL.into_iter().chain(ALIASES).chain(STRANGERS);
+        let names = REAL.into_iter().chain(ALIASES).chain(UNRELATED);
         names
             .map(|name| {
                 let name = HeaderName::try_from(name).unwrap();
@@ -121,15 +121,15 @@ mod tests {
     fn an_untrusted_sender_keeps_only_unrelated_names() {
         let mut headers = all();
         strip_untrusted(&mut headers, Trust::Untrusted);
-        assert_eq!(headers.len(), STRANGERS.len());
-        assert!(STRANGERS.iter().all(|name| headers.contains_key(*name)));
+        assert_eq!(headers.len(), UNRELATED.len());
+        assert!(UNRELATED.iter().all(|name| headers.contains_key(*name)));
     }
 
     #[test]
     fn a_trusted_sender_loses_only_the_aliases() {
         let mut headers = all();
         strip_untrusted(&mut headers, Trust::Trusted);
-        assert_eq!(headers.len(), STRANGERS.len() + REAL.len());
+        assert_eq!(headers.len(), UNRELATED.len() + REAL.len());
         for alias in ALIASES {
             assert!(!headers.contains_key(alias), "{alias}");
         }
@@ -140,6 +140,6 @@ mod tests {
         let member = |name: &str| is_member(&HeaderName::try_from(name).unwrap());
         assert!(REAL.into_iter().all(member));
         assert!(!ALIASES.into_iter().any(member));
-        assert!(!STRANGERS.into_iter().any(member));
+        assert!(!UNRELATED.into_iter().any(member));
     }
 }

@@ -1,4 +1,5 @@
-//! `X-Forwarded-*`, `Forwarded` and `X-Real-IP`: telling upstreams about the client.
+//! `X-Forwarded-*`, `Forwarded` and `X-Real-IP`: the client's address, host and scheme for
+//! upstreams.
 
 use std::net::IpAddr;
 
@@ -9,30 +10,40 @@ use super::family::{self, Trust, X_REAL_IP};
 use super::trust::TrustedProxies;
 use super::{resolve, rfc7239, write, x_forwarded};
 
-/// What upstreams are told about the client, and whose word is passed on.
+/// Settings for the headers that describe the client to upstreams.
 ///
-/// By default `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` are written
-/// from what this proxy knows, and everything of the kind that the client sent is dropped:
-/// every `X-Forwarded-*`, `Forwarded` and `X-Real-IP`, and their aliases.
+/// By default `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` are written from this
+/// proxy's own knowledge, and the client's headers of this family are dropped: every
+/// `X-Forwarded-*`, `Forwarded` and `X-Real-IP`, and their aliases.
 ///
-/// From a proxy that is [trusted](Self::trust), what came is built upon:
+/// The values of a [trusted](Self::trust) proxy are extended instead:
 ///
 /// | | untrusted peer | trusted peer |
 /// |---|---|---|
-/// | `X-Forwarded-For` | the peer | what came, then the peer; all lines merged into one |
-/// | `X-Forwarded-Proto` | of the connection | the last value that came, else of the connection |
-/// | `X-Forwarded-Host` | `Host` | the last value that came, else `Host` |
-/// | `Forwarded` ([opt-in](Self::with_forwarded)) | one element | what came, then one element |
+/// | `X-Forwarded-For` | the peer | the received list, then the peer; all lines merged into one |
+/// | `X-Forwarded-Proto` | of the connection | the last received value, else of the connection |
+/// | `X-Forwarded-Host` | `Host` | the last received value, else `Host` |
+/// | `Forwarded` ([opt-in](Self::with_forwarded)) | one element | the received list, then one |
 /// | `X-Real-IP` ([opt-in](Self::with_x_real_ip)) | the peer | the resolved client |
-/// | other `X-Forwarded-*`, and those switched off | dropped | kept |
+/// | other `X-Forwarded-*`, and disabled ones | dropped | kept |
 /// | aliases such as `X_Forwarded_For` | dropped | dropped |
 ///
-/// Where the peer has no address, as on a Unix socket, it is untrusted and no
-/// `X-Forwarded-For` is written; see [`trust_unknown_peer`](Self::trust_unknown_peer).
+/// A peer without an address, as on a Unix socket, is untrusted, and no `X-Forwarded-For` is
+/// written; see [`trust_unknown_peer`](Self::trust_unknown_peer).
 ///
-/// `X-Forwarded-Proto` is `http` or `https`, for WebSocket handshakes too: applications
-/// compare it with `https` and build links with it, and `wss` makes them believe that the
-/// connection is not encrypted. A trusted proxy's `ws` or `wss` is translated.
+/// `X-Forwarded-Proto` is `http` or `https`, for WebSocket handshakes too: applications compare it
+/// with `https` and build links with it, and take a connection with `wss` for an unencrypted one. A
+/// trusted proxy's `ws` or `wss` is translated.
+///
+/// # Defaults
+///
+/// | method | default | why |
+/// |---|---|---|
+/// | [`trust`](Self::trust) | no proxies | a client must not choose its own address |
+/// | [`trust_unknown_peer`](Self::trust_unknown_peer) | off | a missing [`ClientInfo`] proves nothing |
+/// | `X-Forwarded-For`, `-Proto`, `-Host` | on | most upstreams read these three |
+/// | [`with_forwarded`](Self::with_forwarded) | off | few upstreams read it |
+/// | [`with_x_real_ip`](Self::with_x_real_ip) | off | few upstreams read it |
 ///
 /// # Examples
 ///
@@ -67,7 +78,7 @@ pub struct ForwardedHeaders {
 }
 
 impl ForwardedHeaders {
-    /// The three `X-Forwarded` headers, and nobody trusted.
+    /// Creates the default settings: the three `X-Forwarded` headers and no trusted proxies.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -81,38 +92,38 @@ impl ForwardedHeaders {
         }
     }
 
-    /// Believes these proxies, and no others.
+    /// Sets the trusted proxies, in place of any set before.
     #[must_use]
     pub fn trust(mut self, proxies: TrustedProxies) -> Self {
         self.trusted = proxies;
         self
     }
 
-    /// Believes a peer without an address, such as a proxy on a Unix socket.
+    /// Trusts a peer without an address, such as a proxy on a Unix socket.
     ///
-    /// Its `X-Forwarded-For` is passed on with nothing appended. Only for hosts where every
-    /// request whose [`ClientInfo`] is missing, or names no peer, comes from a proxy.
+    /// Its `X-Forwarded-For` is passed on with nothing appended. Use this only on hosts where every
+    /// request without [`ClientInfo`], or without a peer in it, comes from a proxy.
     #[must_use]
     pub fn trust_unknown_peer(mut self) -> Self {
         self.unknown_peer = Trust::Trusted;
         self
     }
 
-    /// Does not write `X-Forwarded-For`; an untrusted one is still dropped.
+    /// Disables writing `X-Forwarded-For`; an untrusted one is still dropped.
     #[must_use]
     pub fn without_x_forwarded_for(mut self) -> Self {
         self.writes_for = false;
         self
     }
 
-    /// Does not write `X-Forwarded-Proto`; an untrusted one is still dropped.
+    /// Disables writing `X-Forwarded-Proto`; an untrusted one is still dropped.
     #[must_use]
     pub fn without_x_forwarded_proto(mut self) -> Self {
         self.writes_proto = false;
         self
     }
 
-    /// Does not write `X-Forwarded-Host`; an untrusted one is still dropped.
+    /// Disables writing `X-Forwarded-Host`; an untrusted one is still dropped.
     #[must_use]
     pub fn without_x_forwarded_host(mut self) -> Self {
         self.writes_host = false;
@@ -121,26 +132,25 @@ impl ForwardedHeaders {
 
     /// Also writes `Forwarded` (RFC 7239), with `for`, `host` and `proto`.
     ///
-    /// `for` is left out where the peer has no address, `host` where the request has none
-    /// that could be one.
+    /// `for` is left out if the peer has no address, `host` if the request has no valid one.
     #[must_use]
     pub fn with_forwarded(mut self) -> Self {
         self.writes_forwarded = true;
         self
     }
 
-    /// Also writes `X-Real-IP`: the address that [`client_ip`](Self::client_ip) finds. One
-    /// that came is dropped in any case.
+    /// Also writes `X-Real-IP`, with the address that [`client_ip`](Self::client_ip) finds. A
+    /// received one is dropped in any case.
     #[must_use]
     pub fn with_x_real_ip(mut self) -> Self {
         self.writes_real_ip = true;
         self
     }
 
-    /// The address of the client as [`resolve_client`](super::resolve_client) finds it with
+    /// Returns the address of the client as [`resolve_client`](super::resolve_client) finds it with
     /// these settings.
     ///
-    /// `None` where the peer has no address and is not trusted, or is and brings no
+    /// Returns `None` if the peer has no address and is untrusted, or is trusted and sent no
     /// readable `X-Forwarded-For`.
     #[must_use]
     pub fn client_ip(&self, headers: &HeaderMap, client: &ClientInfo) -> Option<IpAddr> {
@@ -150,8 +160,8 @@ impl ForwardedHeaders {
         }
     }
 
-    /// What the client speaks, as far as it can be believed: what a trusted peer says in the
-    /// last value of `X-Forwarded-Proto`, else what the connection speaks.
+    /// Returns the client's scheme: the last value of a trusted peer's `X-Forwarded-Proto`, else
+    /// the scheme of the connection.
     #[must_use]
     pub fn client_scheme(&self, headers: &HeaderMap, client: &ClientInfo) -> ClientScheme {
         match self.trust_in(client) {
@@ -162,11 +172,11 @@ impl ForwardedHeaders {
 
     /// Rewrites the headers of a request on its way to the upstream.
     ///
-    /// `host` is what the client asked for: `Host`, or `:authority` in HTTP/2, before the
-    /// proxy changes it. Each call stands for one hop: applying twice appends twice.
+    /// `host` is the host that the client requested: `Host`, or `:authority` in HTTP/2, before the
+    /// proxy changes it. Each call counts as one hop: applying twice appends twice.
     pub fn apply(&self, headers: &mut HeaderMap, client: &ClientInfo, host: Option<&HeaderValue>) {
         let real_ip = self.client_ip(headers, client);
-        // From here on, what is left of the family is believed.
+        // The rest of the family, after this removal, is believed.
         family::strip_untrusted(headers, self.trust_in(client));
         if self.writes_for {
             x_forwarded::append_for(headers, client.peer_ip());
@@ -213,7 +223,7 @@ mod tests {
 
     const TRUSTED: &str = "10.0.0.1:9";
     const STRANGER: &str = "192.0.2.1:9";
-    /// What a Unix socket's peer has for an address.
+    /// A Unix socket's peer has no address.
     const UNKNOWN: &str = "";
 
     fn map(lines: &[(&str, &str)]) -> HeaderMap {
@@ -282,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_stranger_says_is_replaced_or_dropped() {
+    fn headers_of_an_untrusted_peer_are_replaced_or_dropped() {
         for settings in [settings(), ForwardedHeaders::default()] {
             assert_eq!(
                 applied(&settings, STRANGER, FORGED),
@@ -332,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_peer_has_no_address_to_write_and_no_word() {
+    fn an_unknown_peer_is_untrusted_and_has_no_address_to_write() {
         let settings = settings().with_forwarded().with_x_real_ip();
         assert_eq!(
             applied(&settings, UNKNOWN, FORGED),
@@ -370,7 +380,7 @@ mod tests {
             settings.client_ip(&HeaderMap::new(), &client(UNKNOWN)),
             None
         );
-        // A known stranger gains nothing from it.
+        // A peer with an address stays untrusted.
         assert_eq!(
             applied(&settings, STRANGER, came)["x-forwarded-for"],
             "192.0.2.1"
@@ -435,7 +445,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_a_stranger_sends_changes_what_is_written(
+        fn headers_of_an_untrusted_peer_change_nothing(
             came in proptest::collection::vec(
                 ("(x[-_.]forwarded[-_.](for|proto|host|[a-z]{1,6})|x[-_.]real[-_.]ip|forwarded)", "[ -~]{0,30}"),
                 0..10,

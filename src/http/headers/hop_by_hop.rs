@@ -1,4 +1,4 @@
-//! Removal of the headers that speak about one connection only (RFC 9110 §7.6.1).
+//! Removal of the headers that concern one connection only (RFC 9110 §7.6.1).
 
 use http::HeaderMap;
 use http::header::{
@@ -11,68 +11,67 @@ use http::header::{
 use super::family;
 use super::tokens::members;
 
-/// Removed whether or not `Connection` names them.
+/// Headers that are removed whether or not `Connection` names them.
 ///
-/// One list serves requests and responses: each name that belongs to one of the two means
-/// nothing on the other.
-static ALWAYS: [HeaderName; 14] = [
-    // The list of the others; itself always for one hop (RFC 9110 §7.6.1).
+/// One list serves requests and responses: a name that belongs to one of the two has no meaning on
+/// the other.
+static ALWAYS_REMOVED: [HeaderName; 14] = [
+    // Lists the others, and always concerns one hop itself (RFC 9110 §7.6.1).
     CONNECTION,
-    // Parameters of this connection's persistence, and its misnamed form for proxies
-    // (RFC 9112 §C.2.2).
+    // Parameters of this connection's persistence, and their misnamed form for proxies (RFC 9112
+    // §C.2.2).
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
-    // Registered only so that nobody takes the option `close` for a header (RFC 9112 §9.6).
+    // Registered only so that the option `close` is not taken for a header (RFC 9112 §9.6).
     HeaderName::from_static("close"),
-    // The framing of each hop is its sender's own, and so is the willingness to take
-    // trailers (RFC 9112 §6.1, RFC 9110 §10.1.4).
+    // Each sender chooses its hop's framing, and its willingness to take trailers (RFC 9112 §6.1,
+    // RFC 9110 §10.1.4).
     TRANSFER_ENCODING,
     TE,
-    // Announces trailers which the framing of the next hop may not carry (RFC 9110 §6.6.2).
+    // Announces trailers that the framing of the next hop may not carry (RFC 9110 §6.6.2).
     TRAILER,
-    // Asks for, or grants, another protocol on this connection. Passing on an unknown one
-    // such as `h2c` opens a tunnel past every check; the handshake writes its own
-    // (RFC 9110 §7.8).
+    // Requests or grants another protocol on this connection. Relaying an unknown one such as `h2c`
+    // opens a tunnel past every check; the handshake writes its own (RFC 9110 §7.8).
     UPGRADE,
     // Belongs to `Upgrade: h2c` (RFC 7540 §3.2.1).
     HeaderName::from_static("http2-settings"),
-    // Names the protocols to be spoken inside a CONNECT tunnel (RFC 7639 §2).
+    // Names the protocols inside a CONNECT tunnel (RFC 7639 §2).
     HeaderName::from_static("alpn"),
-    // Authentication between a client and its next proxy; credentials for it are not the
-    // upstream's to see (RFC 9110 §11.7).
+    // Authentication between a client and its next proxy; the upstream must not see these
+    // credentials (RFC 9110 §11.7).
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     HeaderName::from_static("proxy-authentication-info"),
-    // The upstream's alternatives would lead the client around the proxy, or to ports
-    // which are open on the inside only (RFC 7838 §3).
+    // The upstream's alternatives would lead the client around the proxy, or to ports that are open
+    // on the inside only (RFC 7838 §3).
     ALT_SVC,
 ];
 
-/// Options that nearly every `Connection` is made of, and that name nothing beyond
-/// [`ALWAYS`].
-const USUAL: [&str; 3] = ["upgrade", "keep-alive", "close"];
+/// The options of nearly every `Connection` header, which name nothing beyond [`ALWAYS_REMOVED`].
+const USUAL_OPTIONS: [&str; 3] = ["upgrade", "keep-alive", "close"];
 
 /// Removes hop-by-hop headers from a request or a response, the 101 included.
 ///
-/// Goes first: what the proxy adds by itself is added afterwards, so no `Connection` line
-/// can name it away (CVE-2024-45410). Headers which upstreams base decisions on stay even
-/// when they are named; RFC 9110 §7.6.1 forbids a sender to name what is meant for all
-/// recipients. A header outside that circle which a layer in front of the proxy has added
-/// can be named away by the client; header edits of the proxy run later and cannot.
+/// This is the first step: the proxy adds its own headers afterwards, so a `Connection` line cannot
+/// remove them (CVE-2024-45410). Headers on which upstreams base decisions stay even when they are
+/// named; RFC 9110 §7.6.1 forbids a sender to name headers that are meant for all recipients. Of
+/// other headers, a client can remove those that a layer in front of the proxy added, but not those
+/// of the proxy's header edits, which run later.
 ///
-/// Whoever relays a 426 must add `Upgrade` again (RFC 9110 §15.5.22).
+/// A relayed 426 must get `Upgrade` again (RFC 9110 §15.5.22).
 pub(crate) fn strip(headers: &mut HeaderMap) {
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    for name in &ALWAYS {
+    for name in &ALWAYS_REMOVED {
         headers.remove(name);
     }
 }
 
-/// What says how content is to be read or kept, or what to do with a request. HTTP/1.1 connections
-/// leave these out of trailers by themselves, but those of HTTP/2 do not (RFC 9110 §6.5.1).
-static AHEAD: [HeaderName; 7] = [
+/// Headers that control how content is read or stored, or how a request is handled. HTTP/1.1
+/// connections leave these out of trailers by themselves, but those of HTTP/2 do not (RFC 9110
+/// §6.5.1).
+static HEADER_SECTION_ONLY: [HeaderName; 7] = [
     CACHE_CONTROL,
     CONTENT_ENCODING,
     CONTENT_RANGE,
@@ -82,16 +81,19 @@ static AHEAD: [HeaderName; 7] = [
     WWW_AUTHENTICATE,
 ];
 
-/// Removes from trailers what means something only ahead of the content: what says how long a
-/// message is or how to read it, where it goes, who sends it, and all that is for one hop
-/// (RFC 9110 §6.5.1).
+/// Removes headers from trailers that have a meaning only ahead of the content: framing, routing,
+/// the sender's identity, and everything hop-by-hop (RFC 9110 §6.5.1).
 ///
-/// An upstream that merges trailers into the headers would otherwise be told by the client what
-/// the proxy alone may tell.
+/// Through an upstream that merges trailers into the headers, a client could otherwise set headers
+/// that are reserved to the proxy.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     let misplaced: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| is_protected(name) || ALWAYS.contains(name) || AHEAD.contains(name))
+        .filter(|name| {
+            is_protected(name)
+                || ALWAYS_REMOVED.contains(name)
+                || HEADER_SECTION_ONLY.contains(name)
+        })
         .cloned()
         .collect();
     for name in &misplaced {
@@ -100,26 +102,26 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     family::strip_untrusted(trailers, family::Trust::Untrusted);
 }
 
-/// The headers which `Connection` names and may name, but for the usual ones, which go
-/// with [`ALWAYS`].
+/// Returns the headers that `Connection` names and may remove, except the usual ones, which
+/// [`ALWAYS_REMOVED`] covers.
 ///
-/// A handshake that names only those finds nothing here and does not allocate.
+/// A handshake that names only the usual ones yields an empty list without allocation.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     members(headers, &CONNECTION)
-        .filter(|option| !is_usual(option))
+        .filter(|option| !is_usual_option(option))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| headers.contains_key(name) && !is_protected(name))
         .collect()
 }
 
-fn is_usual(option: &[u8]) -> bool {
-    USUAL
+fn is_usual_option(option: &[u8]) -> bool {
+    USUAL_OPTIONS
         .iter()
         .any(|usual| option.eq_ignore_ascii_case(usual.as_bytes()))
 }
 
-/// Names that `Connection` cannot remove: who the client is, where it wants to go, what it
-/// may do, how long the message is, and the handshake itself.
+/// Returns whether `Connection` must not remove this header: the client's identity, the target,
+/// credentials, the length of the message, and the handshake itself.
 fn is_protected(name: &HeaderName) -> bool {
     static PROTECTED: [HeaderName; 7] = [
         VIA,
@@ -261,14 +263,14 @@ mod tests {
 
     #[test]
     fn nothing_is_both_protected_and_always_removed() {
-        assert!(!ALWAYS.iter().any(is_protected));
+        assert!(!ALWAYS_REMOVED.iter().any(is_protected));
     }
 
     fn option() -> impl Strategy<Value = String> {
         prop_oneof![
             proptest::sample::select(&PROTECTED[..]).prop_map(str::to_owned),
             proptest::sample::select(&PROTECTED[..]).prop_map(str::to_uppercase),
-            proptest::sample::select(&ALWAYS[..]).prop_map(|name| name.to_string()),
+            proptest::sample::select(&ALWAYS_REMOVED[..]).prop_map(|name| name.to_string()),
             "x-[a-c]",
             "[ -~]{0,12}",
         ]
@@ -276,12 +278,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_connection_says_protected_stay_and_named_go(
+        fn protected_headers_stay_and_named_ones_are_removed(
             lines in proptest::collection::vec(proptest::collection::vec(option(), 0..6), 0..4),
         ) {
             let kept: Vec<_> = PROTECTED.iter().map(|name| (*name, "v")).collect();
             let mut map = headers(&kept);
-            for name in ALWAYS.iter().filter(|name| *name != CONNECTION) {
+            for name in ALWAYS_REMOVED.iter().filter(|name| *name != CONNECTION) {
                 map.insert(name, HeaderValue::from_static("v"));
             }
             for name in ["x-a", "x-b", "x-c"] {

@@ -1,18 +1,18 @@
-//! Header rules of a proxy: what is read, what is dropped, what is told to the other side.
+//! Header rules of a proxy, for requests and responses.
 //!
-//! All of it works on an [`http::HeaderMap`] and nothing else; no rule looks at a clock or
-//! a socket. On its way to the upstream a request's headers pass, in this order:
+//! All rules work on an [`http::HeaderMap`] alone, without a clock or a socket. On its way to the
+//! upstream a request's headers pass these steps, in this order:
 //!
-//! 1. *Hop-by-hop removal*: `Connection` and what it names go, with the other headers that
-//!    speak about one connection only (RFC 9110 §7.6.1).
-//! 2. [`ForwardedHeaders`]: what the client claims about itself is dropped unless a
-//!    [trusted](TrustedProxies) proxy says it, and what [`ClientInfo`] knows is added.
-//! 3. [`Via`], where a pseudonym is set.
+//! 1. *Hop-by-hop removal*: `Connection` and the headers that it names are removed, with the others
+//!    that concern one connection only (RFC 9110 §7.6.1).
+//! 2. [`ForwardedHeaders`]: the client's claims about itself are dropped unless a
+//!    [trusted](TrustedProxies) proxy makes them, and the facts in [`ClientInfo`] are added.
+//! 3. [`Via`], if a pseudonym is set.
 //! 4. [`HeaderEdits`]: the user's own changes.
 //! 5. The handshake's own headers, written last by the handshake.
 //!
-//! The order is a matter of safety. A client can name any header in `Connection`; since
-//! that is honoured first, it cannot remove what the later steps add (CVE-2024-45410).
+//! The order is a matter of safety. A client can name any header in `Connection`; since that is
+//! honored first, the client cannot remove headers that the later steps add (CVE-2024-45410).
 //!
 //! Responses, the 101 included, pass steps 1, 3, 4 and 5.
 

@@ -1,15 +1,15 @@
 //! Quoted-strings inside header values (RFC 9110 §5.6.4).
 //!
-//! Two places need them: `Sec-WebSocket-Extensions`, whose parameters may be quoted, and
-//! `Forwarded`, whose values often must be. Everything works on bytes, because a header
-//! value need not be UTF-8.
+//! Two headers need them: `Sec-WebSocket-Extensions`, whose parameters may be quoted, and
+//! `Forwarded`, whose values often must be. All functions work on bytes, because a header value
+//! need not be UTF-8.
 
-/// Where a scan over a line stands relative to a quoted-string.
+/// Position of a scan relative to a quoted-string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quoting {
     Outside,
     Inside,
-    /// Behind a backslash inside: the next byte is taken literally.
+    /// After a backslash inside: the next byte is taken literally.
     Escaped,
 }
 
@@ -25,20 +25,20 @@ impl Quoting {
     }
 }
 
-/// Splits a line at the commas that stand outside quoted-strings.
+/// Splits a line at the commas outside quoted-strings.
 ///
-/// A quote that is never closed runs to the end of its line.
+/// An unclosed quote runs to the end of its line.
 pub(super) fn split_at_commas(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoting = Quoting::Outside;
-    // `split` asks about every byte once and in order, so the closure may carry state.
+    // `split` passes every byte once and in order, so the closure may carry state.
     line.split(move |byte| {
         quoting = quoting.after(*byte);
         *byte == b',' && quoting == Quoting::Outside
     })
 }
 
-/// Whether every quoted-string of the line is closed, so that text appended to it cannot
-/// end up inside one.
+/// Returns whether every quoted-string of the line is closed, so that appended text cannot end up
+/// inside one.
 pub(super) fn is_closed(line: &[u8]) -> bool {
     let end = line
         .iter()
@@ -46,7 +46,7 @@ pub(super) fn is_closed(line: &[u8]) -> bool {
     end == Quoting::Outside
 }
 
-/// Appends `value` as a token where it is one, as a quoted-string elsewhere.
+/// Appends `value` as a token if it is one, and as a quoted-string otherwise.
 pub(super) fn push(out: &mut Vec<u8>, value: &[u8]) {
     if is_token(value) {
         out.extend_from_slice(value);
@@ -63,7 +63,7 @@ pub(super) fn push(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
 }
 
-/// RFC 9110 §5.6.2: one or more `tchar`.
+/// Returns whether `value` is a token: one or more `tchar` (RFC 9110 §5.6.2).
 pub(super) fn is_token(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(|byte| is_tchar(*byte))
 }

@@ -1,4 +1,4 @@
-//! Who the client is, seen through the proxies in front.
+//! The client's address behind trusted proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str;
@@ -9,19 +9,19 @@ use super::family::X_FORWARDED_FOR;
 use super::tokens::members;
 use super::trust::TrustedProxies;
 
-/// The address of the client, as far as it can be believed.
+/// Returns the address of the client, as far as trusted proxies vouch for it.
 ///
-/// The peer vouches for the right-most entry of `X-Forwarded-For`, that one for the entry
-/// to its left, and so on. The walk starts at the peer and ends at the first address that
-/// is not trusted: what stands further left is hearsay, and the left-most entry, which is
-/// often read instead, is whatever the client wrote. All lines of the header are one list.
+/// The peer vouches for the right-most entry of `X-Forwarded-For`, that one for the entry to its
+/// left, and so on. The walk starts at the peer and ends at the first address that is not trusted.
+/// Entries further left are hearsay; the left-most one, which is often read instead, is under the
+/// client's control. All lines of the header are one list.
 ///
-/// - An untrusted peer is the answer itself; the header is not looked at.
-/// - Where all entries are trusted the answer is the left-most of them.
-/// - An entry that is no address (`unknown`, a name, garbage) ends the walk, and the answer
-///   is the last address before it, even though that one is a trusted proxy's: nobody
-///   vouches for what lies behind.
-/// - Without a known peer there is nobody to vouch for anything, and no answer.
+/// - If the peer is untrusted, its own address is returned and the header is ignored.
+/// - If all entries are trusted, the left-most of them is returned.
+/// - An entry that is not an address (`unknown`, a name, garbage) ends the walk. The last address
+///   before it is returned, even if that is a trusted proxy's, because the entries beyond are not
+///   vouched for.
+/// - If the peer is unknown, `None` is returned.
 ///
 /// Entries may carry ports, brackets and quotes: `192.0.2.1:80`, `[2001:db8::1]`,
 /// `"[2001:db8::1]:80"`. IPv4-mapped IPv6 addresses become IPv4.
@@ -53,8 +53,8 @@ pub fn resolve_client(
     Some(walk(headers, trust).unwrap_or(peer))
 }
 
-/// Reads `X-Forwarded-For` from the right on behalf of a trusted peer; `None` where not
-/// even the right-most entry is an address.
+/// Reads `X-Forwarded-For` from the right on behalf of a trusted peer; `None` if not even the
+/// right-most entry is an address.
 pub(super) fn walk(headers: &HeaderMap, trust: &TrustedProxies) -> Option<IpAddr> {
     let mut client = None;
     for entry in members(headers, &X_FORWARDED_FOR).rev() {
@@ -70,11 +70,11 @@ pub(super) fn walk(headers: &HeaderMap, trust: &TrustedProxies) -> Option<IpAddr
 }
 
 fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
-    let text = between(str::from_utf8(entry).ok()?, '"', '"');
+    let text = strip_delimiters(str::from_utf8(entry).ok()?, '"', '"');
     let bare = || text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|addr| addr.ip());
     let in_brackets = || {
-        between(text, '[', ']')
+        strip_delimiters(text, '[', ']')
             .parse::<Ipv6Addr>()
             .ok()
             .map(IpAddr::V6)
@@ -83,8 +83,8 @@ fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
     Some(addr.to_canonical())
 }
 
-/// The text between `open` and `close`, or all of it where it does not stand between them.
-fn between(text: &str, open: char, close: char) -> &str {
+/// Returns the text between `open` and `close`, or all of it if they do not enclose it.
+fn strip_delimiters(text: &str, open: char, close: char) -> &str {
     text.strip_prefix(open)
         .and_then(|rest| rest.strip_suffix(close))
         .unwrap_or(text)
@@ -109,7 +109,7 @@ mod tests {
             .collect()
     }
 
-    /// Resolves behind 10.0.0.1, with 10.0.0.0/8 trusted.
+    /// Resolves the client behind 10.0.0.1, with 10.0.0.0/8 trusted.
     fn resolve(lines: &[&str]) -> String {
         let trust = TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
         let peer = Some([10, 0, 0, 1].into());
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(resolve(&["192.0.2.1, ::ffff:10.0.0.2"]), "192.0.2.1");
     }
 
-    /// An entry of a chain: trusted, not trusted, or no address.
+    /// An entry of a chain: a trusted address, an untrusted one, or no address.
     fn entry() -> impl Strategy<Value = String> {
         prop_oneof![
             3 => (0..=255u8).prop_map(|last| format!("10.0.0.{last}")),
@@ -226,11 +226,11 @@ mod tests {
     }
 
     proptest! {
-        /// Of the chain `entries, peer`, the answer is one entry; all to its right are
-        /// trusted addresses; and it is itself untrusted unless nothing, or nothing that is
-        /// an address, stands directly to its left.
+        /// The result is one entry of the chain `entries, peer`; all to its right are trusted
+        /// addresses; and the result itself is untrusted unless its left neighbor is missing or not
+        /// an address.
         #[test]
-        fn the_answer_is_the_first_untrusted_address_from_the_right(
+        fn the_client_is_the_first_untrusted_address_from_the_right(
             entries in proptest::collection::vec(entry(), 0..8),
             peer in entry().prop_filter_map("an address", |text| text.parse::<IpAddr>().ok()),
         ) {

@@ -8,11 +8,10 @@ use http::{HeaderMap, HeaderValue};
 use super::client_info::ClientScheme;
 use super::{quoted, write};
 
-/// Writes the element for one hop, behind those that are there, and merges all lines into
-/// one.
+/// Appends the element for one hop to the existing ones, and merges all lines into one.
 ///
-/// Lines with an open quote are forgotten with all the others: what follows them would be
-/// read as part of the quoted text.
+/// If any line has an open quote all lines are dropped: the text after them would be read as part
+/// of the quoted text.
 pub(super) fn append(headers: &mut HeaderMap, element: &[u8]) {
     let mut list = Vec::new();
     let lines = || headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes);
@@ -25,9 +24,9 @@ pub(super) fn append(headers: &mut HeaderMap, element: &[u8]) {
     write::replace_by_list(headers, &FORWARDED, list);
 }
 
-/// One element, as in `for="[2001:db8::1]";host=example.com;proto=https`.
+/// Returns one element, as in `for="[2001:db8::1]";host=example.com;proto=https`.
 ///
-/// No `for` without an address, and no `host` that is not one.
+/// `for` is left out without an address, `host` without a valid one.
 pub(super) fn element(
     peer: Option<IpAddr>,
     scheme: ClientScheme,
@@ -44,7 +43,7 @@ pub(super) fn element(
     element
 }
 
-/// RFC 7239 §6: IPv6 addresses stand in brackets, which take quotes (§4).
+/// Returns a node identifier. RFC 7239 §6: IPv6 addresses are in brackets, which need quotes (§4).
 fn node(addr: IpAddr) -> String {
     match addr {
         IpAddr::V4(addr) => addr.to_string(),
@@ -52,7 +51,8 @@ fn node(addr: IpAddr) -> String {
     }
 }
 
-/// RFC 7239 §4: `token "=" value`, `;` between pairs, and a value that is no token quoted.
+/// Appends a pair. RFC 7239 §4: `token "=" value`, `;` between pairs, quotes around a value that is
+/// not a token.
 fn push_pair(element: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if !element.is_empty() {
         element.push(b';');
@@ -62,11 +62,11 @@ fn push_pair(element: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     quoted::push(element, value);
 }
 
-/// Whether this can be a host with a port, by its characters (RFC 3986 §3.2.2, without
+/// Returns whether the value can be a host with a port, by its characters (RFC 3986 §3.2.2, without
 /// `,` `;` and `'`).
 ///
-/// Readers which do not know quotes split at every comma, and would find the address that a
-/// client wrote into `Host: x, for=192.0.2.1`.
+/// Readers that do not know quotes split at every comma, and would find the address that a client
+/// wrote into `Host: x, for=192.0.2.1`.
 fn is_host(value: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&()*+=:[]".contains(byte);
     !value.is_empty() && value.iter().all(allowed)
@@ -80,7 +80,7 @@ pub(super) mod tests {
 
     type Pairs = Vec<(String, Vec<u8>)>;
 
-    /// Reads the whole header by the grammar of RFC 7239 §4, knowing nothing of the writer.
+    /// Parses the whole header by the grammar of RFC 7239 §4, independently of the writer.
     pub(in crate::http::headers) fn parse(line: &[u8]) -> Option<Vec<Pairs>> {
         let mut elements = vec![Pairs::new()];
         let mut rest = line;

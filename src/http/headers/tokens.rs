@@ -1,19 +1,19 @@
 //! Comma-separated header lists.
 //!
-//! A list may be spread over several lines of the same name and still is one list
-//! (RFC 9110 §5.3), so nothing here looks at the first line only, and nothing looks for a
-//! substring: `not-upgrade` does not contain the token `upgrade`.
+//! A list may be spread over several lines of the same name and still is one list (RFC 9110 §5.3),
+//! so every function reads all lines. Members are compared whole, never as substrings:
+//! `not-upgrade` does not contain the token `upgrade`.
 
 use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::quoted;
 
-/// The members of the list `name`, over all of its lines, in order.
+/// Returns the members of the list `name`, over all of its lines, in order.
 ///
-/// RFC 9110 §5.6.1.2: empty members are ignored and the white space around members is not
-/// part of them. Commas split even inside quotes; lists whose members may be quoted need
-/// their own reader, such as [`extension_names`].
+/// RFC 9110 §5.6.1.2: empty members are ignored and the white space around members does not belong
+/// to them. Commas split even inside quotes; lists whose members may be quoted need their own
+/// reader, such as [`extension_names`].
 pub(crate) fn members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -22,13 +22,13 @@ pub(crate) fn members<'a>(
         .get_all(name)
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        // OWS is space and tab; of the white space `trim_ascii` knows, a `HeaderValue` can
-        // hold no other.
+        // OWS is space and tab; a `HeaderValue` cannot hold the other white space that `trim_ascii`
+        // removes.
         .map(<[u8]>::trim_ascii)
         .filter(|member| !member.is_empty())
 }
 
-/// The value of a header that may stand only once; `None` when it is missing or repeated.
+/// Returns the value of a header that may occur only once; `None` if it is missing or repeated.
 pub(crate) fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {
@@ -37,16 +37,16 @@ pub(crate) fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option
     }
 }
 
-/// Whether the list `name` has the member `token`, in any ASCII case.
+/// Returns whether the list `name` has the member `token`, in any ASCII case.
 pub(crate) fn contains_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     members(headers, name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The names in `Sec-WebSocket-Extensions`, over all of its lines, in order.
+/// Returns the names in `Sec-WebSocket-Extensions`, over all of its lines, in order.
 ///
-/// RFC 6455 §9.1: parameters follow the name after `;` and may be quoted, with commas
-/// inside. A member that has parameters and no name yields the empty name, so that a
-/// comparison with what was offered notices it.
+/// RFC 6455 §9.1: parameters follow the name after `;` and may be quoted, with commas inside. A
+/// member with parameters but without a name yields the empty name, so that a comparison with the
+/// offer notices it.
 pub(crate) fn extension_names(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(SEC_WEBSOCKET_EXTENSIONS)

@@ -1,4 +1,4 @@
-//! Which proxies in front of this one are believed.
+//! The trusted proxies in front of this one.
 
 use std::error::Error;
 use std::fmt;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Addresses of the proxies whose word about the client counts.
+/// Addresses of the proxies whose statements about the client are believed.
 ///
-/// The empty list, which is the default, believes nobody. Name only machines that put
-/// their own knowledge into `X-Forwarded-*`: whoever is on the list can claim to be any
-/// client. Cloning shares the list.
+/// The default is the empty list, which trusts no peer. Add only machines that write their own
+/// knowledge into `X-Forwarded-*`: a trusted peer can claim to be any client. Cloning shares the
+/// list.
 ///
 /// # Examples
 ///
@@ -31,25 +31,25 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Believes nobody.
+    /// Returns the empty list, which trusts no peer.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// The machine itself: `127.0.0.0/8` and `::1`.
+    /// Returns the loopback addresses: `127.0.0.0/8` and `::1`.
     #[must_use]
     pub fn loopback() -> Self {
         Self::preset(&["127.0.0.0/8", "::1"])
     }
 
-    /// Ranges that are not routed on the internet: loopback, RFC 1918 (`10.0.0.0/8`,
-    /// `172.16.0.0/12`, `192.168.0.0/16`), RFC 4193 (`fc00::/7`) and link-local
-    /// (`169.254.0.0/16`, `fe80::/10`).
+    /// Returns the ranges that are not routed on the internet: loopback, RFC 1918 (`10.0.0.0/8`,
+    /// `172.16.0.0/12`, `192.168.0.0/16`), RFC 4193 (`fc00::/7`) and link-local (`169.254.0.0/16`,
+    /// `fe80::/10`).
     ///
-    /// Right where only proxies can reach this one from such an address. In a network
-    /// where clients have private addresses too, they could name any address as theirs.
-    /// Carrier-grade NAT (`100.64.0.0/10`) holds clients and is not included.
+    /// Use this only if the clients themselves have no private addresses: a client from such a
+    /// range could claim any address. Carrier-grade NAT (`100.64.0.0/10`) holds clients and is not
+    /// included.
     #[must_use]
     pub fn private_ranges() -> Self {
         Self::loopback().and(Self::preset(&[
@@ -62,16 +62,15 @@ impl TrustedProxies {
         ]))
     }
 
-    /// Reads single addresses (`192.0.2.1`, `2001:db8::1`) and CIDR ranges
-    /// (`192.0.2.0/24`); white space around an entry is ignored, and so are address bits
-    /// behind the prefix length.
+    /// Parses single addresses (`192.0.2.1`, `2001:db8::1`) and CIDR ranges (`192.0.2.0/24`); white
+    /// space around an entry is ignored, and so are address bits beyond the prefix length.
     ///
-    /// IPv4 and IPv6 do not mix: to believe everybody takes `0.0.0.0/0` and `::/0`.
+    /// IPv4 and IPv6 do not mix: trusting every peer takes both `0.0.0.0/0` and `::/0`.
     ///
     /// # Errors
     ///
-    /// On the first entry that is neither, and on an IPv4-mapped range that is wider than
-    /// `::ffff:0:0/96`: it would hold no IPv4 address.
+    /// Returns an error for the first entry that is neither, and for an IPv4-mapped range that is
+    /// wider than `::ffff:0:0/96`, because it would hold no IPv4 address.
     pub fn parse<I>(entries: I) -> Result<Self, InvalidTrustedProxy>
     where
         I: IntoIterator<Item: AsRef<str>>,
@@ -83,7 +82,7 @@ impl TrustedProxies {
         Ok(Self { ranges: ranges? })
     }
 
-    /// Believes the proxies of both lists.
+    /// Merges both lists.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         if self.is_empty() {
@@ -94,7 +93,7 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether `addr` is on the list; an IPv4-mapped IPv6 address counts as the IPv4
+    /// Returns whether `addr` is on the list; an IPv4-mapped IPv6 address counts as the IPv4
     /// address that it carries.
     #[must_use]
     pub fn contains(&self, addr: IpAddr) -> bool {
@@ -102,26 +101,27 @@ impl TrustedProxies {
         self.ranges.iter().any(|range| range.contains(&addr))
     }
 
-    /// Whether nobody is believed.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// A typo in a preset would believe nobody, which is safe and fails the tests.
+    /// Parses a built-in list. A typo in one would yield an empty list, which is safe and fails the
+    /// tests.
     fn preset(entries: &[&str]) -> Self {
         Self::parse(entries).unwrap_or_default()
     }
 }
 
-/// An entry that [`TrustedProxies::parse`] could not read.
+/// Error for an entry that [`TrustedProxies::parse`] could not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidTrustedProxy {
     entry: String,
 }
 
 impl InvalidTrustedProxy {
-    /// The entry as it was given.
+    /// Returns the entry as it was given.
     #[must_use]
     pub fn entry(&self) -> &str {
         &self.entry
@@ -153,8 +153,8 @@ fn parse_range(entry: &str) -> Result<IpNet, InvalidTrustedProxy> {
         })
 }
 
-/// Turns an IPv4-mapped range into the IPv4 range that it carries, as `contains` does with
-/// addresses; `None` where it reaches beyond.
+/// Converts an IPv4-mapped range into the IPv4 range that it carries, as `contains` does with
+/// addresses; `None` if the range is wider than the mapped addresses.
 fn canonical(range: IpNet) -> Option<IpNet> {
     let IpNet::V6(v6) = range else {
         return Some(range.trunc());
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_list_believes_nobody() {
+    fn the_empty_list_trusts_no_peer() {
         assert!(TrustedProxies::none().is_empty());
         holds(&TrustedProxies::default(), &[], &["127.0.0.1", "::1"]);
     }

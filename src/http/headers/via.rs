@@ -1,4 +1,4 @@
-//! `Via`: naming the proxy on the way (RFC 9110 §7.6.3).
+//! The `Via` header (RFC 9110 §7.6.3).
 
 use std::error::Error;
 use std::fmt;
@@ -9,11 +9,11 @@ use http::{HeaderMap, HeaderValue, Version};
 
 use super::{quoted, write};
 
-/// Writes `Via` under a pseudonym.
+/// Writer of `Via` entries under a pseudonym.
 ///
-/// The header shows which proxies a message went through and which version of HTTP each
-/// of them received. RFC 9110 §7.6.3 asks it of a proxy on requests; on responses, whose
-/// reader is outside, a gateway may leave it away.
+/// The header shows which proxies a message passed and which version of HTTP each of them received.
+/// RFC 9110 §7.6.3 requires it of a proxy on requests; on responses, whose recipients are outside,
+/// a gateway may leave it out.
 ///
 /// # Examples
 ///
@@ -33,11 +33,11 @@ pub struct Via {
 }
 
 impl Via {
-    /// A name for this proxy that says nothing about the inside, such as `edge`.
+    /// Creates a writer with a name for this proxy that reveals nothing internal, such as `edge`.
     ///
     /// # Errors
     ///
-    /// When the pseudonym is not a token (RFC 9110 §5.6.2): letters, digits and
+    /// Returns an error if the pseudonym is not a token (RFC 9110 §5.6.2): letters, digits and
     /// ``!#$%&'*+-.^_`|~``, at least one.
     pub fn new(pseudonym: impl AsRef<str>) -> Result<Self, InvalidPseudonym> {
         let pseudonym = pseudonym.as_ref();
@@ -51,9 +51,9 @@ impl Via {
         })
     }
 
-    /// Appends this proxy to a request or a response that came in HTTP of this version.
+    /// Appends an entry to a request or a response that was received in HTTP of this version.
     ///
-    /// The entry takes a line of its own, which reads as the end of the one list.
+    /// The entry takes a line of its own, which is equivalent to the end of the one list.
     pub fn apply(&self, headers: &mut HeaderMap, received: Version) {
         let entry = format!("{} {}", protocol_version(received), self.pseudonym);
         if let Ok(value) = HeaderValue::try_from(entry) {
@@ -62,14 +62,14 @@ impl Via {
     }
 }
 
-/// A name that [`Via::new`] cannot write.
+/// Error for a name that [`Via::new`] cannot write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidPseudonym {
     pseudonym: String,
 }
 
 impl InvalidPseudonym {
-    /// The name as it was given.
+    /// Returns the name as it was given.
     #[must_use]
     pub fn pseudonym(&self) -> &str {
         &self.pseudonym
@@ -88,8 +88,8 @@ impl fmt::Display for InvalidPseudonym {
 
 impl Error for InvalidPseudonym {}
 
-/// Without `HTTP/`, which RFC 9110 §7.6.3 leaves out; from HTTP/2 on without a minor
-/// version (§2.5).
+/// Returns the `received-protocol`, without `HTTP/` (RFC 9110 §7.6.3) and, from HTTP/2 on, without
+/// a minor version (§2.5).
 fn protocol_version(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",

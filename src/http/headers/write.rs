@@ -1,11 +1,11 @@
-//! Writes that cannot panic.
+//! Header writes that cannot panic.
 //!
-//! `HeaderMap::insert` and `append` panic at 2^15 names, a number that a client may be able
-//! to send. Here a line which finds no room is left out instead.
+//! `HeaderMap::insert` and `append` panic at 2^15 names, a number that a client may be able to
+//! send. These functions leave a line out if it finds no room.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Replaces all lines of `name` by one. Where there is no room no line is left.
+/// Replaces all lines of `name` by one, or removes them all if the map has no room.
 pub(crate) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     // `try_insert` wants room before it looks for the name: on a full map it fails and
     // leaves the old line, which may be a forged one.
@@ -13,13 +13,12 @@ pub(crate) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderV
     let _ = headers.try_insert(name.clone(), value);
 }
 
-/// Adds a line of `name` behind those which are there.
+/// Adds a line of `name` after the existing ones.
 pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     let _ = headers.try_append(name.clone(), value);
 }
 
-/// Replaces all lines of `name` by the list of these members, or by nothing where there are
-/// none.
+/// Replaces all lines of `name` by this list, or removes them if the list is empty.
 pub(super) fn replace_by_list(headers: &mut HeaderMap, name: &HeaderName, list: Vec<u8>) {
     match HeaderValue::try_from(list) {
         Ok(value) if !value.is_empty() => replace(headers, name, value),
@@ -41,7 +40,7 @@ mod tests {
 
     use super::*;
 
-    /// As many names as a map can take.
+    /// Returns a map with as many names as it can take.
     fn full() -> HeaderMap {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_static("v");

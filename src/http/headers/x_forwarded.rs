@@ -1,6 +1,6 @@
 //! Writers of the three `X-Forwarded` headers.
 //!
-//! What stands in them beforehand is believed: forged lines are gone by then.
+//! They believe the values that they find: untrusted lines are removed beforehand.
 
 use std::net::IpAddr;
 
@@ -11,8 +11,7 @@ use super::family::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::tokens::members;
 use super::write;
 
-/// Merges all lines of `X-Forwarded-For` into one, and appends the peer where it has an
-/// address.
+/// Merges all lines of `X-Forwarded-For` into one, and appends the peer if it has an address.
 pub(super) fn append_for(headers: &mut HeaderMap, peer: Option<IpAddr>) {
     let mut list = Vec::new();
     for prior in members(headers, &X_FORWARDED_FOR) {
@@ -24,7 +23,7 @@ pub(super) fn append_for(headers: &mut HeaderMap, peer: Option<IpAddr>) {
     write::replace_by_list(headers, &X_FORWARDED_FOR, list);
 }
 
-/// Keeps the last `X-Forwarded-Proto`, in the terms of HTTP; without one, writes `scheme`.
+/// Keeps the last `X-Forwarded-Proto`, with `ws` mapped to `http`; without one, writes `scheme`.
 pub(super) fn keep_proto(headers: &mut HeaderMap, scheme: ClientScheme) {
     let proto = match last(headers, &X_FORWARDED_PROTO) {
         None => scheme.as_str().as_bytes(),
@@ -36,7 +35,7 @@ pub(super) fn keep_proto(headers: &mut HeaderMap, scheme: ClientScheme) {
     write::replace_by_list(headers, &X_FORWARDED_PROTO, proto);
 }
 
-/// What the last `X-Forwarded-Proto` names, if that is a scheme known here.
+/// Returns the scheme in the last `X-Forwarded-Proto`, if it is a known one.
 pub(super) fn scheme(headers: &HeaderMap) -> Option<ClientScheme> {
     let named = last(headers, &X_FORWARDED_PROTO)?;
     let is = |names: [&str; 2]| {
@@ -61,7 +60,7 @@ pub(super) fn keep_host(headers: &mut HeaderMap, host: Option<&HeaderValue>) {
     write::replace_by_list(headers, &X_FORWARDED_HOST, host);
 }
 
-/// The value that the nearest proxy wrote: those which append do so on the right.
+/// Returns the value that the nearest proxy wrote: proxies append on the right.
 fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     members(headers, name).next_back()
 }
@@ -70,7 +69,7 @@ fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
-    /// The one line of `name` that `write` leaves behind `lines`; empty where it leaves none.
+    /// Returns the one line of `name` after `write` ran on `lines`; empty if none is left.
     fn written(
         name: &HeaderName,
         lines: &[&'static str],

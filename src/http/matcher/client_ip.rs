@@ -1,20 +1,20 @@
-//! By the client's address.
+//! Matching by the client's address.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// Matches clients by address; see [`client_ip`].
+/// Matcher for client addresses; see [`client_ip`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientIpMatcher {
     networks: Vec<IpNet>,
 }
 
-/// What was given as a network is none.
+/// Error for a text that is not a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidNetwork {
     text: String,
@@ -23,12 +23,12 @@ pub struct InvalidNetwork {
 /// Matches clients whose address lies in one of these networks, each in CIDR notation
 /// (`10.0.0.0/8`, `2001:db8::/32`) or a single address.
 ///
-/// The address is [`RequestHead::client_ip`]; where that is unknown nothing matches. IPv4
-/// addresses that arrive through an IPv6 socket (`::ffff:10.0.0.1`) are IPv4 addresses.
+/// The address is [`RequestHead::client_ip`]; a request without one does not match. IPv4 addresses
+/// that arrive through an IPv6 socket (`::ffff:10.0.0.1`) are IPv4 addresses.
 ///
 /// # Errors
 ///
-/// When one of the texts is neither a network nor an address.
+/// Returns an error if one of the texts is neither a network nor an address.
 ///
 /// # Examples
 ///
@@ -83,7 +83,7 @@ fn parse(text: &str) -> Result<IpNet, InvalidNetwork> {
     })
 }
 
-/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+/// Converts a mapped network: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
 fn canonical(network: IpNet) -> IpNet {
     match (
         network.addr().to_canonical(),

@@ -1,8 +1,13 @@
 //! Patterns with a `*` in the middle.
 
-use super::path::Case;
+/// Whether `A` and `a` are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Case {
+    Sensitive,
+    Ignored,
+}
 
-/// A pattern, byte by byte.
+/// A compiled pattern over bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob {
     tokens: Vec<Token>,
@@ -19,10 +24,26 @@ enum Token {
     Anything,
 }
 
+impl Case {
+    pub(super) fn same_byte(self, a: u8, b: u8) -> bool {
+        match self {
+            Case::Sensitive => a == b,
+            Case::Ignored => a.eq_ignore_ascii_case(&b),
+        }
+    }
+
+    pub(super) fn same(self, a: &[u8], b: &[u8]) -> bool {
+        match self {
+            Case::Sensitive => a == b,
+            Case::Ignored => a.eq_ignore_ascii_case(b),
+        }
+    }
+}
+
 impl Glob {
-    /// Builds the pattern from what stands between its `*`: one at either end (where `pieces`
-    /// begins or ends with an empty piece) is anything, one between two pieces is a part of a
-    /// segment that is not empty.
+    /// Builds the pattern from the pieces between its `*`. A `*` at either end (where `pieces`
+    /// begins or ends with an empty piece) matches anything; one between two pieces matches a
+    /// non-empty part of a segment.
     pub(super) fn new<'p>(pieces: impl IntoIterator<Item = &'p str>) -> Self {
         let mut tokens = Vec::new();
         let mut pieces = pieces.into_iter().enumerate().peekable();
@@ -39,10 +60,10 @@ impl Glob {
         Self { tokens }
     }
 
-    /// Whether all of `text` fits. Takes time of the order of text times pattern, whatever
-    /// the text.
+    /// Returns whether all of `text` matches, in time of the order of text times pattern for any
+    /// text.
     pub(super) fn matches(&self, text: &str, case: Case) -> bool {
-        // reached[i]: the text so far fits the first i tokens.
+        // reached[i]: the text so far matches the first i tokens.
         let mut reached = vec![false; self.tokens.len() + 1];
         let mut next = reached.clone();
         if let Some(start) = reached.first_mut() {
@@ -80,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// The same by trying everything. `pattern` is what is left of it.
+    /// Reference implementation by backtracking. `pattern` is the unmatched rest.
     fn fits(pattern: &[u8], text: &[u8], at_start: bool) -> bool {
         match pattern {
             [] => text.is_empty(),
@@ -100,7 +121,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn a_pattern_fits_where_trying_everything_finds_that_it_does(
+        fn a_pattern_matches_as_the_reference_does(
             pieces in proptest::collection::vec("[ab/]{1,3}", 1..4),
             ends in any::<(bool, bool)>(),
             text in "[ab/]{0,10}",

@@ -1,41 +1,41 @@
-//! By header.
+//! Matching by header.
 
 use http::HeaderName;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// Matches the value of a header; see [`header`].
+/// Matcher for the value of a header; see [`header`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderMatcher {
     name: HeaderName,
     pattern: HeaderPattern,
 }
 
-/// What the value of a header has to be.
+/// Pattern for the value of a header.
 ///
-/// Values are compared byte by byte, in their case. Text alone stands for
+/// Values are compared byte by byte and case-sensitively. Text alone becomes
 /// [`Exact`](Self::Exact).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderPattern {
-    /// There is a line, whatever it says.
+    /// Matches if the header has a line, with any value.
     Present,
-    /// There is no line.
+    /// Matches if the header has no line.
     Absent,
-    /// A line says this.
+    /// Matches if a line equals this text.
     Exact(String),
-    /// A line begins with this.
+    /// Matches if a line begins with this text.
     Prefix(String),
-    /// A line ends with this.
+    /// Matches if a line ends with this text.
     Suffix(String),
-    /// A line has this in it.
+    /// Matches if a line contains this text.
     Contains(String),
 }
 
-/// Matches a header. Where it has several lines, one that fits is enough.
+/// Matches a header. If it has several lines, one that matches is enough.
 ///
-/// A line is compared whole: `chat, superchat` is not `chat`. For lists there are
+/// A line is compared whole: `chat, superchat` does not equal `chat`. For lists use
 /// [`websocket`](super::websocket()) and [`subprotocol`](super::subprotocol()).
 ///
 /// # Examples

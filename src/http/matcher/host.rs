@@ -1,20 +1,20 @@
-//! By host name.
+//! Matching by host name.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{Host, RequestHead};
 
-/// Matches host names; see [`host`].
+/// Matcher for host names; see [`host`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostMatcher {
-    /// From left to right; `*` for any one.
+    /// Labels from left to right; `*` for any single one.
     labels: Vec<String>,
 }
 
-/// Matches the host that a request is for ([`RequestHead::host`]).
+/// Matches the host that is requested ([`RequestHead::host`]).
 ///
-/// A `*` stands for exactly one label: `*.example.com` matches `ws.example.com`, but neither
+/// A `*` matches exactly one label: `*.example.com` matches `ws.example.com`, but neither
 /// `example.com` nor `eu.ws.example.com`. Case, port and a trailing dot do not matter.
-/// International names are compared in the form in which they travel (`xn--…`).
+/// International names are compared in their ASCII form (`xn--…`).
 ///
 /// # Examples
 ///
@@ -29,7 +29,6 @@ pub struct HostMatcher {
 #[must_use]
 pub fn host(pattern: impl AsRef<str>) -> HostMatcher {
     let pattern = pattern.as_ref();
-    // A `*` is no part of a host, so a pattern with one does not parse.
     let name = match Host::parse(pattern) {
         Some(host) => host.name,
         None => pattern.split(':').next().unwrap_or(pattern),
@@ -42,9 +41,12 @@ pub fn host(pattern: impl AsRef<str>) -> HostMatcher {
 
 impl Matcher for HostMatcher {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
-        let Some(name) = request.host() else {
-            return false;
-        };
+        request.host_condition(|request| request.host().is_some_and(|name| self.fits(name)))
+    }
+}
+
+impl HostMatcher {
+    fn fits(&self, name: &str) -> bool {
         let mut labels = name.split('.');
         let fits = |wanted: &String| {
             labels.next().is_some_and(|label| match wanted.as_str() {

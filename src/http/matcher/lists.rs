@@ -1,24 +1,24 @@
-//! Many matchers into one.
+//! Lists of matchers as one matcher.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// Matches what all of its matchers match; see [`all`].
+/// Matches if all matchers of a list match; see [`all`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllOf<M> {
     matchers: Vec<M>,
 }
 
-/// Matches what at least one of its matchers matches; see [`any`].
+/// Matches if at least one matcher of a list matches; see [`any`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnyOf<M> {
     matchers: Vec<M>,
 }
 
-/// Matches what all `matchers` match. Without any it matches everything.
+/// Matches requests that all `matchers` match. An empty list matches everything.
 ///
-/// They are asked in order, up to the first that says no. For matchers of different types,
-/// see [`Matcher::boxed`].
+/// Evaluation goes in order and stops at the first mismatch. For matchers of different types, see
+/// [`Matcher::boxed`].
 #[must_use]
 pub fn all<M: Matcher>(matchers: impl IntoIterator<Item = M>) -> AllOf<M> {
     AllOf {
@@ -26,9 +26,9 @@ pub fn all<M: Matcher>(matchers: impl IntoIterator<Item = M>) -> AllOf<M> {
     }
 }
 
-/// Matches what at least one of `matchers` matches. Without any it matches nothing.
+/// Matches requests that at least one of `matchers` matches. An empty list matches nothing.
 ///
-/// They are asked in order, up to the first that says yes.
+/// Evaluation goes in order and stops at the first match.
 ///
 /// # Examples
 ///
@@ -61,30 +61,30 @@ mod tests {
     use super::*;
     use crate::http::matcher::testing::Spy;
 
-    fn answer(matcher: &impl Matcher) -> bool {
+    fn is_match(matcher: &impl Matcher) -> bool {
         let request = http::Request::new(());
         matcher.matches(&RequestHead::from(&request))
     }
 
     #[test]
     fn an_empty_list_is_neutral() {
-        assert!(answer(&all::<Spy>([])));
-        assert!(!answer(&any::<Spy>([])));
+        assert!(is_match(&all::<Spy>([])));
+        assert!(!is_match(&any::<Spy>([])));
     }
 
     #[test]
-    fn all_stops_at_the_first_no() {
-        let spies = [true, false, true].map(Spy::saying);
-        assert!(!answer(&all(spies.clone())));
-        assert_eq!(spies.each_ref().map(Spy::times_asked), [1, 1, 0]);
-        assert!(answer(&all([true, true].map(Spy::saying))));
+    fn all_stops_at_the_first_mismatch() {
+        let spies = [true, false, true].map(Spy::new);
+        assert!(!is_match(&all(spies.clone())));
+        assert_eq!(spies.each_ref().map(Spy::evaluations), [1, 1, 0]);
+        assert!(is_match(&all([true, true].map(Spy::new))));
     }
 
     #[test]
-    fn any_stops_at_the_first_yes() {
-        let spies = [false, true, true].map(Spy::saying);
-        assert!(answer(&any(spies.clone())));
-        assert_eq!(spies.each_ref().map(Spy::times_asked), [1, 1, 0]);
-        assert!(!answer(&any([false, false].map(Spy::saying))));
+    fn any_stops_at_the_first_match() {
+        let spies = [false, true, true].map(Spy::new);
+        assert!(is_match(&any(spies.clone())));
+        assert_eq!(spies.each_ref().map(Spy::evaluations), [1, 1, 0]);
+        assert!(!is_match(&any([false, false].map(Spy::new))));
     }
 }

@@ -1,11 +1,11 @@
-//! By method.
+//! Matching by method.
 
 use http::Method;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// Matches one method; see [`method`].
+/// Matcher for one method; see [`method`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MethodMatcher {
     method: Method,

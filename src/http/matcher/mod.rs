@@ -1,10 +1,10 @@
-//! Stage 2: whose request is it?
+//! Stage 2: selection of the requests that the layer handles.
 //!
-//! A [`Matcher`] looks at a [`RequestHead`](crate::head::RequestHead) and says yes or no. The
-//! layer takes what its matcher owns and leaves all else to the inner service, untouched.
+//! A [`Matcher`] evaluates a [`RequestHead`](crate::head::RequestHead). The layer takes the
+//! requests that its matcher owns and passes the others to the inner service, untouched.
 //!
-//! Matchers compose: [`and`](Matcher::and), [`or`](Matcher::or), [`not`](Matcher::not),
-//! [`all`], [`any`], [`not`]. A closure is a matcher, and so is an `Arc<dyn Matcher>`.
+//! Matchers compose: [`and`](Matcher::and), [`or`](Matcher::or), [`not`](Matcher::not), [`all`],
+//! [`any`], [`not`]. A closure is a matcher, and so is an `Arc<dyn Matcher>`.
 //!
 //! ```
 //! use wsplice::head::RequestHead;
@@ -25,24 +25,22 @@
 //!
 //! # Owning is more than matching
 //!
-//! Servers disagree on what some paths mean, so a request's path may have several readings
-//! ([`head`](crate::head#the-path)). [`owns`] asks the matcher about every one of them, and a
-//! request is owned only if the answer is always yes. That holds for `not(..)` and closures
-//! alike: no spelling of `/private` is owned by `path("/ws/*")`, and no spelling of `/admin/x`
-//! by `not(path("/admin/*"))`.
+//! Servers disagree on the meaning of some paths, so a request's path may have several readings
+//! ([`head`](crate::head#the-path)). [`owns`] evaluates the matcher on every one of them, and a
+//! request is owned only if all match. That holds for `not(..)` and closures alike: no spelling of
+//! `/private` is owned by `path("/ws/*")`, and no spelling of `/admin/x` by
+//! `not(path("/admin/*"))`.
 //!
-//! # Where things are
+//! # Matchers by subject
 //!
 //! | | |
 //! |---|---|
-//! | what is asked for | [`path()`], [`paths()`], `path_regex` (feature `regex`), [`query()`], [`method()`] |
-//! | by which name | [`host()`] |
-//! | from whom | [`client_ip()`], [`origin()`], [`same_origin()`] |
-//! | what for | [`websocket()`], [`subprotocol()`], [`header()`] |
+//! | target | [`path()`], [`paths()`], `path_regex` (feature `regex`), [`query()`], [`method()`] |
+//! | host | [`host()`] |
+//! | sender | [`client_ip()`], [`origin()`], [`same_origin()`] |
+//! | headers | [`websocket()`], [`subprotocol()`], [`header()`] |
 
-mod any_matcher;
 mod client_ip;
-mod combine;
 mod glob;
 mod header;
 mod host;
@@ -58,9 +56,7 @@ mod subprotocol;
 mod traits;
 mod websocket;
 
-pub use self::any_matcher::AnyMatcher;
 pub use self::client_ip::{ClientIpMatcher, InvalidNetwork, client_ip};
-pub use self::combine::{And, Not, Or, not};
 pub use self::header::{HeaderMatcher, HeaderPattern, header};
 pub use self::host::{HostMatcher, host};
 pub use self::lists::{AllOf, AnyOf, all, any};
@@ -74,7 +70,7 @@ pub use self::path_regex::{InvalidPathRegex, PathRegexMatcher, path_regex};
 pub(crate) use self::query::form_values;
 pub use self::query::{QueryMatcher, QueryPattern, query};
 pub use self::subprotocol::{SubprotocolMatcher, subprotocol};
-pub use self::traits::Matcher;
+pub use self::traits::{And, AnyMatcher, Matcher, Not, Or, not};
 pub use self::websocket::{WebSocketMatcher, websocket};
 
 #[cfg(test)]

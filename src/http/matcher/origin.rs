@@ -1,49 +1,49 @@
-//! By the page that asks.
+//! Matching by the origin of the page.
 
 use std::fmt;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{Host, RequestHead};
 
-/// Matches listed origins; see [`origin`].
+/// Matcher for listed origins; see [`origin`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginMatcher {
     allowed: Vec<Origin<String>>,
 }
 
-/// Matches requests from pages of the same host; see [`same_origin`].
+/// Matcher for requests from pages of the same host; see [`same_origin`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SameOriginMatcher;
 
-/// What was given as an origin is none.
+/// Error for a text that is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidOrigin {
     text: String,
 }
 
-/// RFC 6454 §6.2.
+/// An origin (RFC 6454 §6.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Origin<T> {
-    /// A page that will not say where it comes from: a sandboxed frame, a local file.
+    /// The opaque origin of a sandboxed frame or a local file.
     Null,
     Page {
         scheme: T,
         host: T,
-        /// The written port, or that of the scheme.
+        /// The written port, or the default port of the scheme.
         port: Option<u16>,
     },
 }
 
 /// Matches requests whose `Origin` is one of these, each `scheme://host[:port]`.
 ///
-/// Scheme and host are compared in any case, and a port that is the scheme's own may be
-/// written or not. There is no wildcard. `null` matches only where it is listed, and it
-/// should not be: any page can make itself `null`. A request without an `Origin`, which is
-/// one that no browser made for a page, does not match.
+/// Scheme and host are compared in any case, and the scheme's default port may be written or not.
+/// Wildcards are not supported. `null` matches only if it is listed, and it should not be: any page
+/// can have the origin `null`. A request without an `Origin`, which no browser sends for a page,
+/// does not match.
 ///
 /// # Errors
 ///
-/// When one of the texts is no origin. A path is no part of an origin, and neither is a `/`.
+/// Returns an error if one of the texts is not an origin. An origin has no path, not even `/`.
 ///
 /// # Examples
 ///
@@ -72,12 +72,12 @@ pub fn origin<T: AsRef<str>>(
     })
 }
 
-/// Matches requests that come from a page of the host that they go to: the host and port of
-/// `Origin` are those of the request ([`RequestHead::host`]).
+/// Matches requests from a page of the requested host: the host and port of `Origin` equal those of
+/// the request ([`RequestHead::host`]).
 ///
-/// Schemes are not compared, since behind a TLS edge the request's own is unknown; a port
-/// that is left out is that of the origin's scheme. `null`, and origins that are neither
-/// `http` nor `https`, do not match, and nor does a request without an `Origin`.
+/// Schemes are not compared, since the request's own is unknown behind a TLS proxy; a port that is
+/// left out is the default port of the origin's scheme. `null`, origins other than `http` and
+/// `https`, and requests without an `Origin` do not match.
 #[must_use]
 pub fn same_origin() -> SameOriginMatcher {
     SameOriginMatcher
@@ -92,26 +92,29 @@ impl Matcher for OriginMatcher {
 
 impl Matcher for SameOriginMatcher {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
-        let origin = request.origin().and_then(Origin::parse);
-        let (Some(Origin::Page { scheme, host, port }), Some(own)) =
-            (origin, request.host_and_port())
-        else {
-            return false;
-        };
-        let is_web = ["http", "https"]
-            .iter()
-            .any(|web| scheme.eq_ignore_ascii_case(web));
-        is_web
-            && host.eq_ignore_ascii_case(own.name)
-            && port == own.port.or_else(|| default_port(scheme))
+        request.host_condition(is_same_origin)
     }
+}
+
+fn is_same_origin(request: &RequestHead<'_>) -> bool {
+    let origin = request.origin().and_then(Origin::parse);
+    let (Some(Origin::Page { scheme, host, port }), Some(own)) = (origin, request.host_and_port())
+    else {
+        return false;
+    };
+    let is_web = ["http", "https"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web));
+    is_web
+        && host.eq_ignore_ascii_case(own.name)
+        && port == own.port.or_else(|| default_port(scheme))
 }
 
 impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no origin: `scheme://host[:port]` or `null`",
+            "{:?} is not an origin: `scheme://host[:port]` or `null`",
             self.text
         )
     }
@@ -132,6 +135,10 @@ impl<'a> Origin<&'a str> {
             return None;
         }
         let Host { name, port } = Host::parse(authority)?;
+        // A sub-delimiter is legal in a host, but no origin has one: `*` would read as a wildcard.
+        if name.contains(|c: char| "!$&'()*+,;=".contains(c)) {
+            return None;
+        }
         Some(Self::Page {
             scheme,
             host: name,

@@ -1,14 +1,14 @@
-//! From matching to owning.
+//! Ownership of a request: a match in every reading of its path.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// Whether a layer with this matcher owns the request.
+/// Returns whether a layer with this matcher owns the request.
 ///
-/// The matcher is asked once for every reading that the request's path has
-/// ([`head`](crate::head#the-path)), the primary one first, until it says no. The usual path
-/// has one reading, and then this is [`Matcher::matches`]. A path of which nobody can tell
-/// how it will be read is owned by nobody, and the matcher is not asked.
+/// The matcher is evaluated on every reading of the request's path
+/// ([`head`](crate::head#the-path)), the primary one first, up to the first mismatch. An ordinary
+/// path has one reading, so that this is the same as [`Matcher::matches`]. A path whose readings
+/// are unknown is never owned, and the matcher is not evaluated.
 ///
 /// # Examples
 ///

@@ -1,11 +1,11 @@
-//! By path.
+//! Matching by path.
 
-use super::Matcher;
-use super::glob::Glob;
+use super::glob::{Case, Glob};
 use super::lists::{AnyOf, any};
+use super::traits::Matcher;
 use crate::http::head::{RequestHead, comparable};
 
-/// Matches paths by a pattern; see [`path`].
+/// Matcher for paths by a pattern; see [`path`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathMatcher {
     shape: Shape,
@@ -22,31 +22,24 @@ enum Shape {
     Glob(Glob),
 }
 
-/// Whether `A` and `a` are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Case {
-    Sensitive,
-    Ignored,
-}
-
 /// Matches paths by a pattern.
 ///
 /// | pattern | matches |
 /// |---|---|
 /// | `/ws` | `/ws` alone |
 /// | `/ws/*` | `/ws/` and all below it, but neither `/ws` nor `/wsx` |
-/// | `/ws*` | what begins with `/ws`: `/ws`, `/wsx`, `/ws/x` |
-/// | `*.json` | what ends with `.json` |
-/// | `*/live/*` | what has `/live/` in it |
-/// | `/rooms/*/ws` | `/rooms/7/ws`: in the middle a `*` is a part of one segment, not empty |
+/// | `/ws*` | paths that begin with `/ws`: `/ws`, `/wsx`, `/ws/x` |
+/// | `*.json` | paths that end with `.json` |
+/// | `*/live/*` | paths that contain `/live/` |
+/// | `/rooms/*/ws` | `/rooms/7/ws`: in the middle a `*` is a non-empty part of one segment |
 /// | `*` | every path |
 ///
-/// `**` means what `*` means. Without a `/` or `*` in front a pattern gets a `/`. Case
-/// matters unless [`ignore_case`](PathMatcher::ignore_case) is called.
+/// `**` has the meaning of `*`. A pattern that begins with neither `/` nor `*` gets a `/` in front.
+/// Matching is case-sensitive unless [`ignore_case`](PathMatcher::ignore_case) is called.
 ///
-/// Patterns are compared with the decoded path ([`head`](crate::head#the-path)) and may be
-/// written either way: `/café/*` or `/caf%C3%A9/*`. A `*` itself is `%2A`. A pattern with a
-/// dot segment owns nothing, since the primary reading of a path has none.
+/// Patterns are compared with the decoded path ([`head`](crate::head#the-path)) and may be written
+/// either way: `/café/*` or `/caf%C3%A9/*`. A literal `*` is `%2A`. A pattern with a dot segment
+/// owns no request, since the primary reading of a path contains none.
 ///
 /// Targets without a path (`OPTIONS *`, `CONNECT host:port`) match no pattern.
 ///
@@ -70,7 +63,7 @@ pub fn path(pattern: impl AsRef<str>) -> PathMatcher {
     }
 }
 
-/// Matches what one of these patterns matches; see [`path`].
+/// Matches paths that fit at least one of these patterns; see [`path`].
 ///
 /// # Examples
 ///
@@ -85,7 +78,7 @@ pub fn paths<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> AnyOf<Path
 }
 
 impl PathMatcher {
-    /// Takes `A` for `a`, and so on through the alphabet of ASCII.
+    /// Makes the comparison ignore the case of ASCII letters.
     #[must_use]
     pub fn ignore_case(mut self) -> Self {
         self.case = Case::Ignored;
@@ -138,22 +131,6 @@ impl Shape {
                 Self::Part(part.to_string())
             }
             pieces => Self::Glob(Glob::new(pieces.iter().map(AsRef::as_ref))),
-        }
-    }
-}
-
-impl Case {
-    pub(super) fn same_byte(self, a: u8, b: u8) -> bool {
-        match self {
-            Case::Sensitive => a == b,
-            Case::Ignored => a.eq_ignore_ascii_case(&b),
-        }
-    }
-
-    fn same(self, a: &[u8], b: &[u8]) -> bool {
-        match self {
-            Case::Sensitive => a == b,
-            Case::Ignored => a.eq_ignore_ascii_case(b),
         }
     }
 }

@@ -1,19 +1,19 @@
-//! By path, with a regular expression.
+//! Matching by path, with a regular expression.
 
 use std::fmt;
 
 use regex::Regex;
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// Matches whole paths with a regular expression; see [`path_regex`].
+/// Matcher for whole paths by a regular expression; see [`path_regex`].
 #[derive(Debug, Clone)]
 pub struct PathRegexMatcher {
     regex: Regex,
 }
 
-/// Why a text is no regular expression.
+/// Error for a text that is not a regular expression.
 #[derive(Debug, Clone)]
 pub struct InvalidPathRegex {
     source: regex::Error,
@@ -21,13 +21,13 @@ pub struct InvalidPathRegex {
 
 /// Matches paths with a regular expression in the syntax of the `regex` crate.
 ///
-/// The expression has to fit the whole path, as if it stood between `^` and `$`: `/ws/.*`
-/// matches `/ws/x` and not `/private/ws/x`. What it is compared with is the decoded path
+/// The expression has to match the whole path, as if it were enclosed in `^` and `$`: `/ws/.*`
+/// matches `/ws/x` and not `/private/ws/x`. It is compared with the decoded path
 /// ([`head`](crate::head#the-path)).
 ///
 /// # Errors
 ///
-/// When the expression does not compile, or would be too large.
+/// Returns an error if the expression does not compile, or would be too large.
 ///
 /// # Examples
 ///
@@ -40,10 +40,10 @@ pub struct InvalidPathRegex {
 /// ```
 pub fn path_regex(expression: &str) -> Result<PathRegexMatcher, InvalidPathRegex> {
     let compile = |text: &str| Regex::new(text).map_err(|source| InvalidPathRegex { source });
-    // By itself first: `a)|(b` is an expression only once it stands in parentheses.
+    // By itself first: `a)|(b` becomes an expression only inside parentheses.
     compile(expression)?;
     let whole = compile(&format!(r"\A(?:{expression})\z"));
-    // With `(?x)` the end may stand in a comment, which a line break closes.
+    // With `(?x)` the end may be part of a comment, which a line break closes.
     let regex = whole.or_else(|_| compile(&format!("\\A(?:{expression}\n)\\z")))?;
     Ok(PathRegexMatcher { regex })
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_is_refused() {
+    fn a_text_that_does_not_compile_is_rejected() {
         for expression in ["(", "/a)|(/b", "[", r"\"] {
             let error = path_regex(expression).unwrap_err();
             assert!(std::error::Error::source(&error).is_some(), "{expression}");

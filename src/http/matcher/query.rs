@@ -1,30 +1,29 @@
-//! By query.
+//! Matching by query.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::{RequestHead, split_escape};
 
-/// Matches a field of the query; see [`query`].
+/// Matcher for a field of the query; see [`query`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryMatcher {
     key: String,
     pattern: QueryPattern,
 }
 
-/// What the value of a query field has to be. Text alone stands for [`Exact`](Self::Exact).
+/// Pattern for the value of a query field. Text alone becomes [`Exact`](Self::Exact).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueryPattern {
-    /// Whatever it is, as long as it is well-formed. `?key` has the empty value.
+    /// Matches any well-formed value. `?key` has the empty value.
     Any,
-    /// This, in its case.
+    /// Matches this value, case-sensitively.
     Exact(String),
 }
 
-/// Matches a field of the query, read as a form is
-/// (`application/x-www-form-urlencoded`).
+/// Matches a field of the query, parsed as a form (`application/x-www-form-urlencoded`).
 ///
-/// Fields stand between `&`, escapes are decoded, and `+` is a space. Where a key occurs more
-/// than once, one value that fits is enough. A field with a malformed escape never matches.
+/// Fields are separated by `&`, escapes are decoded, and `+` is a space. If a key occurs more than
+/// once, one value that matches is enough. A field with a malformed escape never matches.
 ///
 /// # Examples
 ///
@@ -73,7 +72,7 @@ impl Matcher for QueryMatcher {
     }
 }
 
-/// The decoded values of this field of a query, in order. Fields whose key or value has a
+/// Returns the decoded values of this field of a query, in order. Fields whose key or value has a
 /// malformed escape are left out.
 pub(crate) fn form_values<'a>(
     query: &'a str,
@@ -90,7 +89,7 @@ fn decodes_to(text: &str, wanted: &str) -> bool {
     form_bytes(text).eq(wanted.bytes().map(Some))
 }
 
-/// The decoded bytes; `None` in the place of a malformed escape.
+/// Returns the decoded bytes; `None` in the place of a malformed escape.
 fn form_bytes(text: &str) -> impl Iterator<Item = Option<u8>> {
     let mut rest = text.as_bytes();
     std::iter::from_fn(move || {

@@ -1,16 +1,16 @@
-//! By subprotocol.
+//! Matching by subprotocol.
 
-use super::Matcher;
+use super::traits::Matcher;
 use crate::http::head::RequestHead;
 
-/// Matches an offered subprotocol; see [`subprotocol`].
+/// Matcher for an offered subprotocol; see [`subprotocol`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubprotocolMatcher {
     name: String,
 }
 
-/// Matches requests that offer this subprotocol in `Sec-WebSocket-Protocol`, be it among
-/// others and on whichever line. Names are compared in their case.
+/// Matches requests that offer this subprotocol in `Sec-WebSocket-Protocol`, alone or among others
+/// and on any line. Names are case-sensitive.
 ///
 /// # Examples
 ///

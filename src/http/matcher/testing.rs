@@ -1,4 +1,4 @@
-//! What the tests of this module share.
+//! Test helpers of this module.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,40 +8,40 @@ use http::{HeaderName, Request};
 use super::Matcher;
 use crate::http::head::RequestHead;
 
-/// A matcher that always says the same and counts how often it is asked.
+/// A matcher with a fixed result that counts its evaluations.
 #[derive(Debug, Clone)]
 pub(super) struct Spy {
-    answer: bool,
-    asked: Arc<AtomicUsize>,
+    result: bool,
+    evaluations: Arc<AtomicUsize>,
 }
 
 impl Spy {
-    pub(super) fn saying(answer: bool) -> Self {
+    pub(super) fn new(result: bool) -> Self {
         Self {
-            answer,
-            asked: Arc::default(),
+            result,
+            evaluations: Arc::default(),
         }
     }
 
-    pub(super) fn times_asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
+    pub(super) fn evaluations(&self) -> usize {
+        self.evaluations.load(Ordering::Relaxed)
     }
 }
 
 impl Matcher for Spy {
     fn matches(&self, _: &RequestHead<'_>) -> bool {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.answer
+        self.evaluations.fetch_add(1, Ordering::Relaxed);
+        self.result
     }
 }
 
-/// Whether `matcher` matches a `GET` for `target`.
+/// Returns whether `matcher` matches a `GET` for `target`.
 pub(super) fn matches_target(matcher: &impl Matcher, target: &str) -> bool {
     let request = Request::get(target).body(()).unwrap();
     matcher.matches(&RequestHead::from(&request))
 }
 
-/// Whether `matcher` matches a `GET` for `/` with these header lines.
+/// Returns whether `matcher` matches a `GET` for `/` with these header lines.
 pub(super) fn matches_lines(matcher: &impl Matcher, lines: &[(HeaderName, &str)]) -> bool {
     let mut request = Request::new(());
     for (name, line) in lines {

@@ -1,18 +1,16 @@
-//! The trait, and what implements it besides the matchers of this module.
+//! The trait `Matcher`, its implementations for closures and pointers, and the matchers that its
+//! methods make.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use super::{And, AnyMatcher, Not, Or};
 use crate::http::head::RequestHead;
 
-/// Says whether a request is one of ours.
+/// Selects the requests that the layer handles.
 ///
-/// Closures are matchers. So are an `Arc` of any matcher, `Box<dyn Matcher>` and
-/// `&dyn Matcher`.
+/// Closures are matchers. So are an `Arc` of any matcher, `Box<dyn Matcher>` and `&dyn Matcher`.
 ///
-/// A matcher answers at once and looks at nothing but the head. It may be asked more than once
-/// about one request, each time with another [`path`](RequestHead::path); see
-/// [`owns`](super::owns).
+/// A matcher does not block and depends on the head alone. One request may be evaluated several
+/// times, each time with another [`path`](RequestHead::path); see [`owns`](super::owns).
 ///
 /// # Examples
 ///
@@ -29,10 +27,10 @@ use crate::http::head::RequestHead;
 /// matching(shared);
 /// ```
 pub trait Matcher: Send + Sync {
-    /// Whether this request matches.
+    /// Returns whether this request matches.
     fn matches(&self, request: &RequestHead<'_>) -> bool;
 
-    /// Matches what both match. `other` is not asked where this one says no.
+    /// Matches if both match. `other` is not evaluated if this one does not match.
     fn and<M: Matcher>(self, other: M) -> And<Self, M>
     where
         Self: Sized,
@@ -40,7 +38,7 @@ pub trait Matcher: Send + Sync {
         And::new(self, other)
     }
 
-    /// Matches what either matches. `other` is not asked where this one says yes.
+    /// Matches if either matches. `other` is not evaluated if this one matches.
     fn or<M: Matcher>(self, other: M) -> Or<Self, M>
     where
         Self: Sized,
@@ -48,7 +46,7 @@ pub trait Matcher: Send + Sync {
         Or::new(self, other)
     }
 
-    /// Matches what this one does not.
+    /// Matches if this one does not.
     fn not(self) -> Not<Self>
     where
         Self: Sized,
@@ -56,7 +54,7 @@ pub trait Matcher: Send + Sync {
         Not::new(self)
     }
 
-    /// This matcher with its type forgotten, for a list of different ones or for a field.
+    /// Erases the type of this matcher, for a list of different ones or for a field.
     fn boxed(self) -> AnyMatcher
     where
         Self: Sized + 'static,
@@ -74,8 +72,8 @@ where
     }
 }
 
-// `Arc` is no `Fn`, so this one may be generic. `Box` and `&` of a closure are closures
-// themselves; of matchers, only the ones with a forgotten type can be told from those.
+// `Arc` does not implement `Fn`, so this one may be generic. `Box` and `&` of a closure are
+// closures themselves; only type-erased matchers can be distinguished from those.
 impl<M: Matcher + ?Sized> Matcher for Arc<M> {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
         (**self).matches(request)
@@ -94,15 +92,128 @@ impl Matcher for &(dyn Matcher + '_) {
     }
 }
 
+/// Matches if both matchers match; see [`Matcher::and`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct And<A, B> {
+    first: A,
+    second: B,
+}
+
+/// Matches if either matcher matches; see [`Matcher::or`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Or<A, B> {
+    first: A,
+    second: B,
+}
+
+/// Matches if another matcher does not; see [`not`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Not<M> {
+    matcher: M,
+}
+
+/// Matches requests that `matcher` does not match.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::head::RequestHead;
+/// use wsplice::matcher::{not, owns, path};
+///
+/// let public = not(path("/admin/*"));
+///
+/// let request = http::Request::get("/docs/%2e%2e/admin/users").body(())?;
+/// assert!(!owns(&public, &RequestHead::from(&request)));
+/// # Ok::<(), http::Error>(())
+/// ```
+#[must_use]
+pub fn not<M: Matcher>(matcher: M) -> Not<M> {
+    Not::new(matcher)
+}
+
+impl<A: Matcher, B: Matcher> And<A, B> {
+    pub(super) fn new(first: A, second: B) -> Self {
+        Self { first, second }
+    }
+}
+
+impl<A: Matcher, B: Matcher> Matcher for And<A, B> {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.first.matches(request) && self.second.matches(request)
+    }
+}
+
+impl<A: Matcher, B: Matcher> Or<A, B> {
+    pub(super) fn new(first: A, second: B) -> Self {
+        Self { first, second }
+    }
+}
+
+impl<A: Matcher, B: Matcher> Matcher for Or<A, B> {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.first.matches(request) || self.second.matches(request)
+    }
+}
+
+impl<M: Matcher> Not<M> {
+    pub(super) fn new(matcher: M) -> Self {
+        Self { matcher }
+    }
+}
+
+impl<M: Matcher> Matcher for Not<M> {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        !self.matcher.matches(request)
+    }
+}
+
+/// A type-erased matcher, cheap to clone; see [`Matcher::boxed`].
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::matcher::{AnyMatcher, Matcher, any, host, path};
+///
+/// let matcher: AnyMatcher = any([path("/ws/*").boxed(), host("ws.example.com").boxed()]).boxed();
+/// ```
+#[derive(Clone)]
+pub struct AnyMatcher(Arc<dyn Matcher>);
+
+impl AnyMatcher {
+    /// Erases the type of `matcher`.
+    #[must_use]
+    pub fn new(matcher: impl Matcher + 'static) -> Self {
+        Self(Arc::new(matcher))
+    }
+}
+
+impl From<Arc<dyn Matcher>> for AnyMatcher {
+    fn from(matcher: Arc<dyn Matcher>) -> Self {
+        Self(matcher)
+    }
+}
+
+impl Matcher for AnyMatcher {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.0.matches(request)
+    }
+}
+
+impl fmt::Debug for AnyMatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyMatcher").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::matcher::{
         all, any, client_ip, header, host, method, origin, path, query, same_origin, subprotocol,
-        websocket,
+        testing::Spy, websocket,
     };
 
-    fn answer(matcher: &impl Matcher) -> bool {
+    fn is_match(matcher: &impl Matcher) -> bool {
         let request = http::Request::get("/ws/x").body(()).unwrap();
         matcher.matches(&RequestHead::from(&request))
     }
@@ -110,11 +221,11 @@ mod tests {
     #[test]
     fn closures_are_matchers_also_behind_pointers() {
         let on_ws = |head: &RequestHead<'_>| head.path() == "/ws/x";
-        assert!(answer(&on_ws));
-        assert!(answer(&&on_ws));
-        assert!(answer(&Box::new(on_ws)));
-        assert!(answer(&Arc::new(on_ws)));
-        assert!(!answer(&on_ws.not()));
+        assert!(is_match(&on_ws));
+        assert!(is_match(&&on_ws));
+        assert!(is_match(&Box::new(on_ws)));
+        assert!(is_match(&Arc::new(on_ws)));
+        assert!(!is_match(&on_ws.not()));
     }
 
     #[test]
@@ -122,14 +233,14 @@ mod tests {
         let arc: Arc<dyn Matcher> = Arc::new(path("/ws/*"));
         let boxed: Box<dyn Matcher> = Box::new(path("/ws/*"));
         let borrowed: &dyn Matcher = &path("/ws/*");
-        assert!(answer(&arc) && answer(&boxed) && answer(&borrowed));
-        assert!(answer(&Arc::new(path("/ws/*"))));
-        assert!(!answer(&arc.and(path("/other"))));
+        assert!(is_match(&arc) && is_match(&boxed) && is_match(&borrowed));
+        assert!(is_match(&Arc::new(path("/ws/*"))));
+        assert!(!is_match(&arc.and(path("/other"))));
     }
 
     #[test]
     fn different_matchers_meet_in_one_list() {
-        assert!(answer(&all([
+        assert!(is_match(&all([
             path("/ws/*").boxed(),
             method(http::Method::GET).boxed(),
             (|_: &RequestHead<'_>| true).boxed(),
@@ -147,5 +258,27 @@ mod tests {
         check(all([header(http::header::HOST, "b")]));
         check(websocket().and(subprotocol("a")).and(same_origin()));
         check(origin(["null"]).unwrap().or(client_ip(["::/0"]).unwrap()));
+    }
+
+    #[test]
+    fn and_or_and_not_follow_their_truth_tables() {
+        for (a, b) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (first, second) = (Spy::new(a), Spy::new(b));
+            assert_eq!(is_match(&first.clone().and(second.clone())), a && b);
+            assert_eq!(is_match(&first.clone().or(second)), a || b);
+            assert_eq!(is_match(&not(first)), !a);
+        }
+    }
+
+    #[test]
+    fn the_second_is_evaluated_only_if_it_matters() {
+        let second = Spy::new(true);
+        assert!(!is_match(&Spy::new(false).and(second.clone())));
+        assert!(is_match(&Spy::new(true).or(second.clone())));
+        assert_eq!(second.evaluations(), 0);
+
+        assert!(is_match(&Spy::new(true).and(second.clone())));
+        assert!(is_match(&Spy::new(false).or(second.clone())));
+        assert_eq!(second.evaluations(), 2);
     }
 }

@@ -1,23 +1,23 @@
-//! By intent.
+//! Matching of WebSocket requests.
 
 use http::Version;
 use http::header::{CONNECTION, UPGRADE};
 
-use super::Matcher;
-use crate::http::head::{RequestHead, asks_by_connect};
+use super::traits::Matcher;
+use crate::http::head::{RequestHead, is_extended_connect};
 use crate::http::headers::members;
 
-/// Matches requests for a WebSocket; see [`websocket`].
+/// Matcher for WebSocket requests; see [`websocket`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebSocketMatcher;
 
 /// Matches requests that ask for a WebSocket.
 ///
-/// In HTTP/1.1 that is `websocket` in the list `Upgrade` and `upgrade` in the list
-/// `Connection`, in any case and on whichever line (RFC 6455 §4.2.1). Whether the handshake
-/// is well-formed beyond that does not matter here: what matches and is malformed deserves
-/// an answer that says so. HTTP/1.0 knows no upgrade (RFC 9110 §7.8). In HTTP/2 it is `CONNECT`
-/// with the `:protocol` `websocket` (RFC 8441 §4), with the feature `http2`.
+/// In HTTP/1.1 that is `websocket` in the list `Upgrade` and `upgrade` in the list `Connection`, in
+/// any case and on any line (RFC 6455 §4.2.1). The rest of the handshake need not be well-formed: a
+/// request that matches and is malformed gets a response with the reason. HTTP/1.0 has no upgrade
+/// (RFC 9110 §7.8). In HTTP/2 it is `CONNECT` with the `:protocol` `websocket` (RFC 8441 §4), with
+/// the feature `http2`.
 ///
 /// # Examples
 ///
@@ -41,7 +41,7 @@ impl Matcher for WebSocketMatcher {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
         match request.version() {
             Version::HTTP_11 => asks_for_upgrade(request),
-            Version::HTTP_2 | Version::HTTP_3 => asks_by_connect(request),
+            Version::HTTP_2 | Version::HTTP_3 => is_extended_connect(request),
             _ => false,
         }
     }

@@ -1,34 +1,35 @@
-//! Reads a request's head as RFC 6455 §4.2.1 says.
+//! Inspection of a request's head by RFC 6455 §4.2.1.
 
 use http::{
     HeaderMap, Method, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE},
 };
 
 use crate::{
-    http::head::{RequestHead, asks_by_connect},
+    http::head::{RequestHead, is_extended_connect},
     http::headers::{contains_token, only_line},
 };
 
-use super::{Malformed, UpgradeRequest};
+use super::{malformed::Malformed, request::UpgradeRequest};
 
-/// What a request wants.
+/// Classification of a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Intent {
-    /// Something else than a WebSocket: an ordinary request, or an upgrade to another protocol.
+    /// The request does not concern a WebSocket: an ordinary request, or an upgrade to another
+    /// protocol.
     Other,
-    /// A WebSocket, asked for properly.
+    /// The request is a valid WebSocket opening handshake.
     Upgrade(UpgradeRequest),
-    /// A WebSocket, asked for wrongly.
+    /// The request is an invalid WebSocket opening handshake.
     Malformed(Malformed),
 }
 
-/// Tells what a request wants.
+/// Classifies a request.
 ///
-/// A request wants a WebSocket if the list in its `Upgrade` header, over all its lines and in any
-/// case, contains `websocket`; in HTTP/2, if it is a `CONNECT` with the `:protocol` `websocket`
-/// (RFC 8441 §4; feature `http2`). Everything after that is right or wrong by RFC 6455 §4.2.1.
+/// A request asks for a WebSocket if the list in its `Upgrade` header, over all its lines and in
+/// any case, contains `websocket`; in HTTP/2, if it is a `CONNECT` with the `:protocol` `websocket`
+/// (RFC 8441 §4; feature `http2`). The rest of the head is then checked by RFC 6455 §4.2.1.
 ///
 /// # Examples
 ///
@@ -51,7 +52,7 @@ pub fn inspect(head: &RequestHead<'_>) -> Intent {
     let is_http1 = head.version() <= Version::HTTP_11;
     let result = if is_http1 && contains_token(head.headers(), &UPGRADE, "websocket") {
         read_upgrade(head)
-    } else if asks_by_connect(head) {
+    } else if is_extended_connect(head) {
         read_connect(head)
     } else {
         return Intent::Other;
@@ -73,9 +74,7 @@ fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
     if !contains_token(headers, &CONNECTION, "upgrade") {
         return Err(Malformed::Connection);
     }
-    if only_line(headers, &HOST).is_none() {
-        return Err(Malformed::Host);
-    }
+    head.check_host().map_err(Malformed::Host)?;
     if announces_body(headers) {
         return Err(Malformed::Body);
     }
@@ -83,12 +82,10 @@ fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
     UpgradeRequest::read(headers)
 }
 
-/// RFC 8441 §5: the handshake's headers but for the key, which HTTP/2 has no need of. What stands
-/// for a body is the tunnel itself.
+/// Checks the handshake of RFC 8441 §5, which has the headers of HTTP/1.1 except the key. The body
+/// of such a request is the tunnel itself.
 fn read_connect(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
-    if head.uri().authority().is_none() {
-        return Err(Malformed::Host);
-    }
+    head.check_host().map_err(Malformed::Host)?;
     check_target_and_version(head)?;
     Ok(UpgradeRequest::without_key())
 }
@@ -104,8 +101,9 @@ fn check_target_and_version(head: &RequestHead<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// A GET may have a body, but one that is about to become a WebSocket must not: the bytes behind
-/// its head are frames, and a body would let a client hide a second request in them.
+/// Returns whether the headers announce a body. A GET may have one, but a WebSocket handshake must
+/// not: the bytes after its head are frames, and a body would let a client hide a second request in
+/// them.
 fn announces_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING)
         || headers
@@ -117,6 +115,7 @@ fn announces_body(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::head::InvalidHost;
     use http::{Request, request::Builder};
 
     fn handshake() -> Builder {
@@ -134,7 +133,7 @@ mod tests {
         request
     }
 
-    fn verdict(request: &Request<()>) -> Result<bool, Malformed> {
+    fn is_valid(request: &Request<()>) -> Result<bool, Malformed> {
         match inspect(&RequestHead::from(request)) {
             Intent::Other => Ok(false),
             Intent::Upgrade(_) => Ok(true),
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_proper_handshake_is_an_upgrade() {
-        assert_eq!(verdict(&handshake().body(()).unwrap()), Ok(true));
+        assert_eq!(is_valid(&handshake().body(()).unwrap()), Ok(true));
     }
 
     #[test]
@@ -159,7 +158,7 @@ mod tests {
         request
             .headers_mut()
             .insert("upgrade", "foo/2, WebSocket".parse().unwrap());
-        assert_eq!(verdict(&request), Ok(true));
+        assert_eq!(is_valid(&request), Ok(true));
     }
 
     #[test]
@@ -169,21 +168,24 @@ mod tests {
             request
                 .headers_mut()
                 .insert("upgrade", upgrade.parse().unwrap());
-            assert_eq!(verdict(&request), Ok(false), "{upgrade}");
+            assert_eq!(is_valid(&request), Ok(false), "{upgrade}");
         }
-        assert_eq!(verdict(&without("upgrade")), Ok(false));
+        assert_eq!(is_valid(&without("upgrade")), Ok(false));
     }
 
     #[test]
     fn each_missing_part_has_its_name_rfc6455_4_2_1() {
-        assert_eq!(verdict(&without("connection")), Err(Malformed::Connection));
-        assert_eq!(verdict(&without("host")), Err(Malformed::Host));
+        assert_eq!(is_valid(&without("connection")), Err(Malformed::Connection));
         assert_eq!(
-            verdict(&without("sec-websocket-key")),
+            is_valid(&without("host")),
+            Err(Malformed::Host(InvalidHost::Missing))
+        );
+        assert_eq!(
+            is_valid(&without("sec-websocket-key")),
             Err(Malformed::KeyCount)
         );
         assert_eq!(
-            verdict(&without("sec-websocket-version")),
+            is_valid(&without("sec-websocket-version")),
             Err(Malformed::Version)
         );
     }
@@ -194,7 +196,7 @@ mod tests {
         request
             .headers_mut()
             .insert("connection", "not-upgrade".parse().unwrap());
-        assert_eq!(verdict(&request), Err(Malformed::Connection));
+        assert_eq!(is_valid(&request), Err(Malformed::Connection));
     }
 
     #[test]
@@ -210,20 +212,20 @@ mod tests {
         ] {
             let mut request = handshake().body(()).unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
-            assert_eq!(verdict(&request), Err(expected), "{name}: {value}");
+            assert_eq!(is_valid(&request), Err(expected), "{name}: {value}");
         }
     }
 
     #[test]
     fn an_empty_body_is_no_body() {
         assert_eq!(
-            verdict(&handshake().header("content-length", "0").body(()).unwrap()),
+            is_valid(&handshake().header("content-length", "0").body(()).unwrap()),
             Ok(true)
         );
     }
 
     #[test]
-    fn doubled_headers_are_refused() {
+    fn doubled_headers_are_rejected() {
         for (name, value, expected) in [
             (
                 "sec-websocket-key",
@@ -231,22 +233,26 @@ mod tests {
                 Malformed::KeyCount,
             ),
             ("sec-websocket-version", "13", Malformed::Version),
-            ("host", "example.com", Malformed::Host),
+            (
+                "host",
+                "example.com",
+                Malformed::Host(InvalidHost::Repeated),
+            ),
         ] {
             let request = handshake().header(name, value).body(()).unwrap();
-            assert_eq!(verdict(&request), Err(expected), "{name}");
+            assert_eq!(is_valid(&request), Err(expected), "{name}");
         }
     }
 
     #[test]
     fn method_version_and_target_are_checked() {
         let request = handshake().method(Method::POST).body(()).unwrap();
-        assert_eq!(verdict(&request), Err(Malformed::Method));
+        assert_eq!(is_valid(&request), Err(Malformed::Method));
         let request = handshake().version(Version::HTTP_10).body(()).unwrap();
-        assert_eq!(verdict(&request), Err(Malformed::HttpVersion));
+        assert_eq!(is_valid(&request), Err(Malformed::HttpVersion));
         let request = handshake().uri("*").body(()).unwrap();
-        assert_eq!(verdict(&request), Err(Malformed::Target));
+        assert_eq!(is_valid(&request), Err(Malformed::Target));
         let request = handshake().version(Version::HTTP_2).body(()).unwrap();
-        assert_eq!(verdict(&request), Ok(false));
+        assert_eq!(is_valid(&request), Ok(false));
     }
 }

@@ -1,10 +1,12 @@
-//! How an opening handshake can be wrong.
+//! Faults of an opening handshake.
 
 use std::{error, fmt};
 
-/// What is wrong with a WebSocket opening handshake.
+use crate::http::head::InvalidHost;
+
+/// Fault of a WebSocket opening handshake.
 ///
-/// The sentence that it displays is the body of the client's answer.
+/// The displayed sentence is the body of the response to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -14,39 +16,39 @@ pub enum Malformed {
     HttpVersion,
     /// The `Connection` header does not name `upgrade` (RFC 6455 §4.2.1, item 4).
     Connection,
-    /// There is no `Host`, or more than one (RFC 6455 §4.2.1, item 2; RFC 9112 §3.2).
-    Host,
-    /// There is no `Sec-WebSocket-Key`, or more than one (RFC 6455 §11.3.1).
+    /// The request does not name one valid host (RFC 6455 §4.2.1, item 2; RFC 9112 §3.2).
+    Host(InvalidHost),
+    /// The `Sec-WebSocket-Key` header is missing or repeated (RFC 6455 §11.3.1).
     KeyCount,
     /// The `Sec-WebSocket-Key` is not 16 bytes in base64 (RFC 6455 §4.2.1, item 5).
     Key,
     /// The `Sec-WebSocket-Version` is missing or not 13 (RFC 6455 §4.2.1, item 6).
     Version,
-    /// The request announces a body, which would leave in doubt where the frames begin.
+    /// The request announces a body, which would make the start of the frames ambiguous.
     Body,
     /// The request target has no path.
     Target,
 }
 
 impl Malformed {
-    const fn sentence(self) -> &'static str {
-        match self {
+    fn fmt_sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host(fault) => return fmt::Display::fmt(fault, f),
             Self::Method => "the method of a WebSocket handshake is GET",
             Self::HttpVersion => "a WebSocket handshake needs HTTP/1.1",
             Self::Connection => "the Connection header does not name \"upgrade\"",
-            Self::Host => "exactly one Host header is needed",
             Self::KeyCount => "exactly one Sec-WebSocket-Key header is needed",
             Self::Key => "the Sec-WebSocket-Key is not 16 bytes in base64",
             Self::Version => "the Sec-WebSocket-Version is not 13",
             Self::Body => "a WebSocket handshake has no body",
             Self::Target => "the request target has no path",
-        }
+        })
     }
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.sentence())
+        self.fmt_sentence(f)
     }
 }
 

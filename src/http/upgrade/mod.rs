@@ -1,11 +1,11 @@
-//! Stage 1: is this request a WebSocket opening handshake, and a proper one?
+//! Stage 1: detection and validation of WebSocket opening handshakes.
 //!
-//! [`inspect`] reads a request's head and says one of three things ([`Intent`]). What it accepts
-//! is an [`UpgradeRequest`]: having one proves that the handshake keeps RFC 6455 §4.2.1, so later
-//! stages need not check again.
+//! [`inspect`] reads a request's head and classifies the request ([`Intent`]). A valid handshake
+//! becomes an [`UpgradeRequest`], which proves that the handshake conforms to RFC 6455 §4.2.1, so
+//! later stages need not check again.
 //!
-//! Only `websocket` counts. A request that asks to upgrade to something else (`h2c` above all) is
-//! an ordinary request to this crate, and no other token is ever forwarded.
+//! Only `websocket` counts. A request to upgrade to another protocol (`h2c` above all) is an
+//! ordinary request to this crate, and no other token is ever forwarded.
 
 mod inspect;
 mod malformed;

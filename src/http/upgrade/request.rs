@@ -1,4 +1,4 @@
-//! A proven opening handshake.
+//! A validated opening handshake.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_KEY};
 
 use crate::http::headers::only_line;
 
-use super::Malformed;
+use super::malformed::Malformed;
 
-/// An opening handshake that keeps RFC 6455 §4.2.1, and its key.
+/// A valid opening handshake (RFC 6455 §4.2.1), and its key.
 ///
-/// Made by [`inspect`](super::inspect) alone.
+/// Only [`inspect`](super::inspect) creates this value.
 #[derive(Clone)]
 pub struct UpgradeRequest {
     key: HeaderValue,
     opening: Opening,
 }
 
-/// How the client asked.
+/// The form of the client's opening handshake.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Opening {
     /// `GET` with `Upgrade` in HTTP/1.1 (RFC 6455 §4.1).
@@ -27,7 +27,8 @@ enum Opening {
 }
 
 impl UpgradeRequest {
-    /// A request that needs no key; the upstream, which speaks HTTP/1.1, gets one of ours.
+    /// Creates a request without a client key; an upstream that speaks HTTP/1.1 gets a generated
+    /// one.
     pub(super) fn without_key() -> Self {
         let key = tungstenite::handshake::client::generate_key();
         Self {
@@ -37,12 +38,13 @@ impl UpgradeRequest {
         }
     }
 
-    /// Whether the client asked by extended `CONNECT`, and is answered 200 instead of 101.
+    /// Returns whether the client used an extended `CONNECT`, whose success response is 200 instead
+    /// of 101.
     pub(crate) fn is_extended_connect(&self) -> bool {
         self.opening == Opening::ExtendedConnect
     }
 
-    /// Reads the key; the rest has been checked.
+    /// Reads the key; the other headers are checked already.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Malformed> {
         let key = only_line(headers, &SEC_WEBSOCKET_KEY).ok_or(Malformed::KeyCount)?;
         if !is_key(key.as_bytes()) {
@@ -54,13 +56,14 @@ impl UpgradeRequest {
         })
     }
 
-    /// The answer to the client's key (RFC 6455 §4.2.2, item 5.4).
+    /// Returns the value of `Sec-WebSocket-Accept` for the client's key (RFC 6455 §4.2.2, item
+    /// 5.4).
     #[must_use]
     pub fn accept_key(&self) -> String {
         tungstenite::handshake::derive_accept_key(self.key.as_bytes())
     }
 
-    /// The client's key, as it came; in HTTP/2 one of ours.
+    /// Returns the client's key as it was received; in HTTP/2 the generated one.
     pub(crate) const fn key(&self) -> &HeaderValue {
         &self.key
     }
@@ -68,12 +71,12 @@ impl UpgradeRequest {
 
 impl fmt::Debug for UpgradeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the key: what is logged should not help to forge an answer.
+        // The key is left out: logs should not help to forge a response.
         f.debug_struct("UpgradeRequest").finish_non_exhaustive()
     }
 }
 
-/// Whether this is the base64 form of 16 bytes: 22 digits and two pads (RFC 4648 §4).
+/// Returns whether the text is the base64 form of 16 bytes: 22 digits and two pads (RFC 4648 §4).
 ///
 /// The four spare bits of the last digit may be anything, as decoders commonly allow.
 fn is_key(text: &[u8]) -> bool {
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_the_key_of_the_rfc_rfc6455_1_3() {
+    fn the_accept_key_of_the_sample_nonce_rfc6455_1_3() {
         let mut headers = HeaderMap::new();
         headers.insert(
             SEC_WEBSOCKET_KEY,

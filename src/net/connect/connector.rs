@@ -11,10 +11,11 @@ use tokio::net::TcpStream;
 use crate::net::transport::Transport;
 
 use super::{
-    Address, Connect, Connecting,
+    address::Address,
     race::race,
     resolve::{Resolve, SystemResolver},
     source::Sources,
+    traits::{Connect, Connecting},
 };
 
 /// Connects by TCP and, on Unix, by Unix sockets.

@@ -10,7 +10,15 @@ use crate::{
     task,
 };
 
-use super::{Address, Agreed, Alpn, Connect, Connector, Http2Pool, ProxyHeader, Tls, default_tls};
+use super::{
+    address::Address,
+    alpn::{Agreed, Alpn},
+    connector::Connector,
+    http2::Http2Pool,
+    proxy_protocol::ProxyHeader,
+    tls::{Tls, default_tls},
+    traits::Connect,
+};
 
 /// How connections to upstreams are opened: for tunnels and for probes alike.
 #[derive(Clone, Debug)]

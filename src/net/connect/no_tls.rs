@@ -4,7 +4,7 @@ use std::io;
 
 use crate::net::transport::Transport;
 
-use super::{Agreed, Alpn};
+use super::alpn::{Agreed, Alpn};
 
 /// TLS that cannot be had.
 #[derive(Clone, Debug)]

@@ -2,7 +2,10 @@
 
 use crate::{error::Error, net::transport::Transport};
 
-use super::{Address, Dialer, HttpVersion, ProxyHeader, StreamSlot};
+use super::{
+    address::Address, dialer::Dialer, http_version::HttpVersion, http2::StreamSlot,
+    proxy_protocol::ProxyHeader,
+};
 
 /// Where a request to an upstream can be sent.
 #[derive(Debug)]

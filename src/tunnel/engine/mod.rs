@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    http::handshake::Extensions, net::transport::Transport, tunnel::registry::Entry,
+    frame::Extensions, net::transport::Transport, tunnel::registry::Entry,
     tunnel::report::TunnelReport,
 };
 

@@ -9,8 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::Side,
-    frame::{Rsv, Rules},
-    http::handshake::Extensions,
+    frame::{Extensions, Rsv, Rules},
     task::catch_panic,
     tunnel::{
         config::{Framing, TunnelConfig},

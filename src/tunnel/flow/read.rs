@@ -15,8 +15,8 @@ use crate::tunnel::{
 };
 
 use super::{
-    Event, Flow, Notice, Sink, Source,
     held::{Held, Pause},
+    pump::{Event, Flow, Notice, Sink, Source},
 };
 
 /// What is read at least in one go, if the buffer's limit allows it: four kibibytes.

@@ -13,7 +13,7 @@ use crate::{
     tunnel::{context::FlowContext, leg::Leg},
 };
 
-use super::{Event, Flow, Notice, Sink};
+use super::pump::{Event, Flow, Notice, Sink};
 
 /// How often the read buffer is halved at most: 64 KiB to 4.
 const MAX_BACKOFF: u8 = 4;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{instant::saturating_add, tunnel::report::Rtt};
 
-use super::PingSchedule;
+use super::schedule::PingSchedule;
 
 /// How many unanswered pings are remembered: a leg that talks but never answers gathers them.
 const MAX_OUTSTANDING: u32 = 16;

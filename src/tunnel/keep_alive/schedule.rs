@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::instant::{FAR, saturating_add};
 
-use super::KeepAlive;
+use super::settings::KeepAlive;
 
 /// How many slots the jitter has: with the default settings one is 125 ms long.
 const SLOTS: f64 = 32.0;

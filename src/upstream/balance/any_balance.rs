@@ -1,4 +1,4 @@
-//! A policy with its type forgotten.
+//! Type-erased load-balancing policy.
 
 use std::{fmt, sync::Arc};
 
@@ -6,9 +6,12 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
-/// A policy of any type, cheap to clone.
+/// Type-erased load-balancing policy, cheap to clone.
 ///
 /// # Examples
 ///
@@ -30,7 +33,7 @@ pub struct AnyBalance {
 }
 
 impl AnyBalance {
-    /// Forgets the type of `policy`.
+    /// Erases the type of `policy`.
     #[must_use]
     pub fn new<B: Balance + 'static>(policy: B) -> Self {
         Self {
@@ -55,7 +58,7 @@ impl Balance for AnyBalance {
     }
 }
 
-/// Names the type: policies need not be `Debug`.
+/// Shows the policy's type: policies need not be `Debug`.
 impl fmt::Debug for AnyBalance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.type_name)

@@ -1,16 +1,16 @@
-//! What a policy sees.
+//! Candidates that a load-balancing policy chooses from.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::upstream::Member;
+use crate::upstream::member::Member;
 
-/// The upstreams that may be picked for this request.
+/// Upstreams that may be picked for a request.
 #[derive(Clone, Copy)]
 pub struct Candidates<'a>(&'a [Arc<Member>], Instant);
 
-/// One upstream that may be picked, with its figures at this moment.
+/// Upstream that may be picked, with its current counts and latency.
 #[derive(Clone, Copy)]
 pub struct Candidate<'a>(&'a Member, Instant);
 
@@ -19,25 +19,25 @@ impl<'a> Candidates<'a> {
         Self(members, now)
     }
 
-    /// How many there are.
+    /// Returns the number of candidates.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no candidates.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The one at this index, from zero.
+    /// Returns the candidate at this index, from zero.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Candidate<'a>> {
         self.0.get(index).map(|member| Candidate(member, self.1))
     }
 
-    /// All of them, in the pool's order.
+    /// Returns an iterator over all candidates, in the pool's order.
     pub fn iter(&self) -> impl Iterator<Item = Candidate<'a>> + use<'a> {
         let now = self.1;
         self.0.iter().map(move |member| Candidate(member, now))
@@ -49,67 +49,70 @@ impl<'a> Candidate<'a> {
         Self(member, now)
     }
 
-    /// The upstream's name.
+    /// Returns the upstream's name.
     #[must_use]
     pub fn name(&self) -> &'a str {
         self.0.upstream().name()
     }
 
-    /// Tunnels that are open to it now, those included that are still shaking hands, and forwarded
-    /// requests under way.
+    /// Returns the number of tunnels open to the upstream, including those whose handshake is under
+    /// way, and of forwarded requests under way.
     #[must_use]
     pub fn tunnels(&self) -> usize {
         self.0.tunnels()
     }
 
-    /// Handshakes with it that are under way now.
+    /// Returns the number of handshakes under way with the upstream.
     #[must_use]
     pub fn handshakes(&self) -> usize {
         self.0.handshakes()
     }
 
-    /// Its weight; see [`Upstream::weight`](crate::Upstream::weight). A policy gives nothing
-    /// to one of weight 0.
+    /// Returns the upstream's weight; see [`Upstream::weight`](crate::Upstream::weight). A policy
+    /// must not pick an upstream of weight 0.
     #[must_use]
     pub fn weight(&self) -> u32 {
         self.0.weight()
     }
 
-    /// The value of a tag.
+    /// Returns the value of a tag.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<&'a str> {
         self.0.upstream().tag_value(key)
     }
 
-    /// Smoothed time of its handshakes and pings; `None` before the first.
+    /// Returns the smoothed duration of the upstream's handshakes and pings; `None` before the
+    /// first.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
         self.0.latency()
     }
 
-    /// How much of its share it should get: 1, or less in a slow start, down to 0.01.
+    /// Returns the fraction of its share that the upstream should get: 1, or less in a slow start,
+    /// down to 0.01.
     #[must_use]
     pub fn readiness(&self) -> f64 {
         self.0.readiness(self.1)
     }
 
-    /// Its weight, as far as it is ready: what it should get compared with the others.
+    /// Returns the weight times the [readiness](Self::readiness): the upstream's share relative to
+    /// the other candidates.
     #[must_use]
     pub fn effective_weight(&self) -> f64 {
         f64::from(self.weight()) * self.readiness()
     }
 
-    /// Whether it is in no slow start, without a look at the clock.
+    /// Whether no slow start is under way; reads no clock.
     pub(super) fn is_ready(&self) -> bool {
         !self.0.is_ramping()
     }
 
-    /// The stable hash of its name.
+    /// Returns the stable hash of the name.
     pub(super) const fn name_hash(&self) -> u64 {
         self.0.name_hash()
     }
 
-    /// Whether it may get anything at all.
+    /// Whether the upstream may get traffic at all.
     pub(super) const fn is_wanted(&self) -> bool {
         self.0.weight() > 0
     }

@@ -1,13 +1,13 @@
-//! Reading `Cookie` headers.
+//! Parser of `Cookie` headers.
 
 use http::{HeaderMap, header::COOKIE};
 
-/// The values of the cookies with this name, in the order in which they were sent.
+/// Returns the values of the cookies with this name, in the order in which they were sent.
 ///
-/// A client may send several: for different paths or domains, the more specific ones first
-/// (RFC 6265 §5.4). Over HTTP/2 they may be spread over several lines (RFC 9113 §8.2.3). Names
-/// are compared in their case, and a value is what stands between `=` and `;`, without the white
-/// space around it but with its quotes, if it has any (§5.2).
+/// A client may send several: for different paths or domains, the more specific ones first (RFC
+/// 6265 §5.4). Over HTTP/2 they may be spread over several lines (RFC 9113 §8.2.3). Names are
+/// case-sensitive; a value is the text between `=` and `;`, without surrounding white space but
+/// with its quotes (§5.2).
 pub(super) fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     headers
         .get_all(COOKIE)

@@ -1,15 +1,15 @@
-//! The first that can be used.
+//! Failover policy: the first usable upstream.
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidates};
+use super::{candidates::Candidates, traits::Balance};
 
-/// Takes the first upstream, and the next only while that one cannot be used: failover.
+/// Failover policy: picks the first upstream, and the next one only while the first is unusable.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct First {}
 
 impl First {
-    /// In the pool's order.
+    /// Creates the policy; the order is the pool's.
     #[must_use]
     pub const fn new() -> Self {
         Self {}

@@ -1,18 +1,23 @@
-//! By tunnels.
+//! Least-tunnels policy.
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates, sampling::better_of_two};
+use super::{
+    candidates::{Candidate, Candidates},
+    sampling::better_of_two,
+    traits::Balance,
+};
 
-/// Takes the upstream with fewer tunnels, of two that are chosen at random. The default.
+/// Least-tunnels policy: of two random upstreams, picks the one with fewer tunnels. The default.
 ///
-/// Tunnels are counted per [share](Candidate::effective_weight): one of weight 3 may have three times as
-/// many, and one in a slow start has room for a few only, so that coming back empty does not
-/// bring it everything at once. Where two are alike chance decides.
+/// Tunnels are counted relative to the [effective weight](Candidate::effective_weight): an upstream
+/// of weight 3 may have three times as many, and one in a slow start takes only a few, so that an
+/// upstream which comes back empty does not get all new tunnels at once. Ties are broken at random.
 ///
-/// Two choices keep the fullest of n upstreams within log log n tunnels or so of the mean
-/// (Mitzenmacher, *The Power of Two Choices in Randomized Load Balancing*, 2001), at the same
-/// small cost for any n. Since every upstream is looked at in 2 of n picks, a weight of more than
+/// Two choices keep the fullest of n upstreams within about log log n tunnels of the mean
+/// (Mitzenmacher, *The Power of Two Choices in Randomized Load Balancing*, 2001), at the same small
+/// cost for any n. Since every upstream takes part in 2 of n picks, a weight of more than twice the
+/// mean has its full effect only once the others have filled up.
 /// twice the mean is not fully felt until the others have filled up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastTunnels {
@@ -27,7 +32,7 @@ enum Sample {
 }
 
 impl LeastTunnels {
-    /// Of two at random.
+    /// Creates the policy that compares two random upstreams.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -35,8 +40,8 @@ impl LeastTunnels {
         }
     }
 
-    /// Of all; which takes longer the more there are, and makes several proxies that do not
-    /// know of each other's tunnels run to the same upstream.
+    /// Compares all upstreams. The cost of a pick grows with their number, and several proxies that
+    /// do not know each other's tunnels all pick the same upstream.
     #[must_use]
     pub const fn exact(mut self) -> Self {
         self.sample = Sample::All;
@@ -53,8 +58,8 @@ impl Balance for LeastTunnels {
     }
 }
 
-/// The tunnels per share that it would have with one more. Counting that one, too, makes the
-/// heaviest of the empty ones come first.
+/// Returns the tunnels per effective weight, including the new one, so that of several empty
+/// upstreams the heaviest is picked first.
 fn load(candidate: &Candidate<'_>) -> f64 {
     (candidate.tunnels() as f64 + 1.0) / candidate.effective_weight()
 }
@@ -71,7 +76,7 @@ fn least_of_all(candidates: &Candidates<'_>) -> Option<usize> {
         if load < least {
             (least, ties, picked) = (load, 1, Some(index));
         } else if load == least {
-            // Each of k ties stays with a probability of 1/k.
+            // Each of k ties is kept with a probability of 1/k.
             ties += 1;
             if fastrand::usize(..ties) == 0 {
                 picked = Some(index);
@@ -103,8 +108,8 @@ mod tests {
             .collect()
     }
 
-    /// Lets `arrivals` tunnels come; from the `held`th on, a random one of the open ones ends
-    /// with every one that comes.
+    /// Opens `arrivals` tunnels; from the `held`th on, a random open one is closed with each that
+    /// is opened.
     fn run(policy: &LeastTunnels, trial: &mut MockCandidates, arrivals: usize, held: usize) {
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
@@ -205,7 +210,8 @@ mod tests {
                 trial.open(index);
             }
         }
-        // It is looked at in 2 of 10 picks, and taken in each of those, but no more often.
+        // The upstream takes part in 2 of 10 picks, and is picked in each of those, but no more
+        // often.
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
         for _ in 0..100 {

@@ -1,20 +1,25 @@
-//! By latency.
+//! Lowest-latency policy.
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates, sampling::better_of_two};
+use super::{
+    candidates::{Candidate, Candidates},
+    sampling::better_of_two,
+    traits::Balance,
+};
 
-/// Takes the upstream that should answer sooner, of two that are chosen at random.
+/// Lowest-latency policy: of two random upstreams, picks the one with the shorter expected
+/// handshake.
 ///
-/// What counts is the smoothed time of handshakes and pings, times the handshakes under way and
-/// one, per [share](Candidate::effective_weight). An upstream whose latency is not known yet is tried first,
-/// but by one handshake at a time: while that is under way it counts as being as quick as the
-/// other one.
+/// The expected time is the smoothed duration of handshakes and pings, times one plus the
+/// handshakes under way, divided by the [effective weight](Candidate::effective_weight). An
+/// upstream of unknown latency is tried first, but by one handshake at a time: while that is under
+/// way, its latency counts as equal to the other's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LowestLatency {}
 
 impl LowestLatency {
-    /// Of two at random.
+    /// Creates the policy.
     #[must_use]
     pub const fn new() -> Self {
         Self {}
@@ -60,7 +65,7 @@ mod tests {
 
     const POLICY: LowestLatency = LowestLatency::new();
 
-    /// Upstreams of these latencies in milliseconds.
+    /// Returns upstreams of these latencies in milliseconds.
     fn answering(latencies: &[u64]) -> MockCandidates {
         let mut trial = trial(&vec![1; latencies.len()]);
         for (index, latency) in latencies.iter().enumerate() {
@@ -131,7 +136,7 @@ mod tests {
         let mut begun = 0;
         for (after, wanted) in [(10, 10), (50, 50), (100, 100)] {
             let now = began + Duration::from_secs(after);
-            // A wait that is alike is left to chance.
+            // Ties are broken at random.
             while begun < wanted && picks_of(&POLICY, &trial.candidates_at(now), 1)[1] == 1 {
                 trial.shake_hands(1);
                 begun += 1;

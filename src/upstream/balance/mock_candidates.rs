@@ -1,19 +1,20 @@
-//! Candidates with figures of one's choosing.
+//! Mock candidates for tests of policies.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    upstream::admission::{Admission, Visit},
-    upstream::{Member, Upstream},
+use crate::upstream::{
+    admission::{Admission, Visit},
+    definition::Upstream,
+    member::Member,
 };
 
-use super::Candidates;
+use super::candidates::Candidates;
 
-/// Upstreams outside any pool, to try a policy on.
+/// Mock candidates: upstreams outside any pool, for tests of a policy.
 ///
-/// Indices that are out of range do nothing.
+/// Indices out of range have no effect.
 ///
 /// # Examples
 ///
@@ -38,7 +39,7 @@ pub struct MockCandidates {
     claims: Vec<Vec<Claim>>,
 }
 
-/// What was opened on an upstream, and not closed.
+/// Handshake or tunnel that was opened on an upstream, and not closed.
 #[derive(Clone, Copy, Debug)]
 enum Claim {
     Handshake,
@@ -46,7 +47,7 @@ enum Claim {
 }
 
 impl MockCandidates {
-    /// These upstreams, with no tunnels.
+    /// Creates candidates from these upstreams, without tunnels.
     #[must_use]
     pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         let members: Vec<_> = upstreams
@@ -59,13 +60,13 @@ impl MockCandidates {
         }
     }
 
-    /// All of them, at this moment.
+    /// Returns all candidates, at the current time.
     #[must_use]
     pub fn candidates(&self) -> Candidates<'_> {
         self.candidates_at(Instant::now())
     }
 
-    /// Begins a handshake, which counts as a tunnel too, and does not end it.
+    /// Begins a handshake, which also counts as a tunnel, without completing it.
     pub fn shake_hands(&mut self, index: usize) {
         let (Some(member), Some(claims)) = (self.members.get(index), self.claims.get_mut(index))
         else {
@@ -93,7 +94,7 @@ impl MockCandidates {
         }
     }
 
-    /// Ends the newest tunnel or handshake, if there is one.
+    /// Closes the newest tunnel or handshake, if any.
     pub fn close(&mut self, index: usize) {
         let (Some(member), Some(claims)) = (self.members.get(index), self.claims.get_mut(index))
         else {

@@ -1,38 +1,38 @@
-//! Stage 3: which of the upstreams.
+//! Load balancing: picks one of the usable upstreams for each request.
 //!
-//! [`Balance`] is the seam; a policy sees the upstreams that may be picked now, with their live
-//! figures, and the request. Closures are policies. [`Pool::balance`](crate::Pool::balance) sets
-//! one for a pool.
+//! [`Balance`] is the trait of policies. A policy gets the upstreams that may be picked now, with
+//! their current counts and latency, and the request head. Closures are policies.
+//! [`Pool::balance`](crate::Pool::balance) sets a pool's policy.
 //!
-//! # Which policy when
+//! # Policies
 //!
-//! | policy | picks | take it when |
-//! |---|---|---|
-//! | [`LeastTunnels`] | of two at random, the one with fewer tunnels | you have no reason for another: it is the default |
-//! | [`LeastTunnels::exact`] | the one with the fewest tunnels of all | there are few upstreams and this proxy is the only one in front of them |
-//! | [`LowestLatency`] | of two at random, the one that answers sooner | upstreams are differently far away, and tunnels are cheap to hold |
-//! | [`RoundRobin`] | one after the other | tunnels are short and alike, or a test has to know what comes next |
-//! | [`WeightedRoundRobin`] | as often as the weights say, well mixed | upstreams are of different sizes and tunnels short |
-//! | [`Random`] | at random, by weight | many proxies must not move in step, and need no figures |
-//! | [`First`] | the first that can be used | the others are spares |
-//! | [`Rendezvous`] | by a hash of something in the request | those who share a room, a document or a tenant should meet on one upstream |
-//! | `Sticky` (feature `sticky`) | the one that the client's cookie names | a client that comes back should find the upstream that knows it |
+//! | policy | picks | use it when | Envoy | HAProxy |
+//! |---|---|---|---|---|
+//! | [`LeastTunnels`] | of two random upstreams, the one with fewer tunnels | you have no reason for another: it is the default | `LEAST_REQUEST` | `random(2)` |
+//! | [`LeastTunnels::exact`] | the upstream with the fewest tunnels | there are few upstreams behind a single proxy | `LEAST_REQUEST` with `FULL_SCAN` | `leastconn` |
+//! | [`LowestLatency`] | of two random upstreams, the one with the shorter expected handshake | upstreams are at different distances, and tunnels are cheap to hold | | |
+//! | [`RoundRobin`] | each in turn | tunnels are short and alike, or a test needs a known order | `ROUND_ROBIN`, equal weights | `roundrobin`, equal weights |
+//! | [`WeightedRoundRobin`] | each in turn, as often as its weight | upstreams differ in size and tunnels are short | `ROUND_ROBIN` | `roundrobin` |
+//! | [`Random`] | at random, by weight | many proxies must not move in step, and need no counts | `RANDOM` | `random(1)` |
+//! | [`First`] | the first usable upstream | the others are spares | priority levels | `backup` servers |
+//! | [`Rendezvous`] | by a hash of a value in the request | the users of a room, a document or a tenant should meet on one upstream | `RING_HASH`, `MAGLEV` | `balance hash` with `hash-type consistent` |
+//! | `Sticky` (feature `sticky`) | the upstream named by the client's cookie | a returning client should reach the upstream with its state | stateful session, cookie | `cookie` |
 //!
-//! A tunnel counts from its pick to its end, for hours if it lives for hours; that is why the
-//! default looks at tunnels and not at turns. After a restart of half of the upstreams round
-//! robin would keep the other half full for as long as its tunnels live.
 //!
-//! Looking at only two upstreams is not a saving alone. Proxies that do not know of each other
-//! would all send to the emptiest upstream at once if each looked at all of them.
+//! A tunnel counts from its pick to its end, possibly for hours; for this reason the default
+//! compares tunnels rather than taking turns. After a restart of half of the upstreams, round robin
+//! would keep the other half full for as long as its tunnels live.
 //!
-//! # What holds for all
+//! Comparing only two upstreams does more than save time. Proxies that do not know of each other
+//! would all pick the emptiest upstream at once if each compared all of them.
 //!
-//! - An upstream of weight 0 gets nothing.
-//! - One in a [slow start](Candidate::readiness) gets a part of its share that grows to the
-//!   whole. [`First`], [`Rendezvous`] and `Sticky` look away from it: they are about *which*
-//!   upstream, not about how much.
-//! - `None` means that there is none to use. [`or_else`](Balance::or_else) then asks another.
-//! - Randomness comes from the thread's `fastrand` generator.
+//! # Rules for all policies
+//!
+//! - An upstream of weight 0 is never picked. - An upstream in a [slow start](Candidate::readiness)
+//! gets a part of its share that grows to the whole. [`First`], [`Rendezvous`] and `Sticky` ignore
+//! slow starts: their choice depends on the upstream's identity. - `None` means that no candidate
+//! is usable. [`or_else`](Balance::or_else) then tries another policy. - Randomness comes from the
+//! thread's `fastrand` generator.
 //!
 //! # Examples
 //!
@@ -62,7 +62,6 @@ mod first;
 mod least_tunnels;
 mod lowest_latency;
 mod mock_candidates;
-mod or_else;
 mod random;
 mod rendezvous;
 mod request_key;
@@ -81,12 +80,11 @@ pub use first::First;
 pub use least_tunnels::LeastTunnels;
 pub use lowest_latency::LowestLatency;
 pub use mock_candidates::MockCandidates;
-pub use or_else::OrElse;
 pub use random::Random;
 pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;
 #[cfg(feature = "sticky")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sticky")))]
 pub use sticky::{InvalidSticky, SameSite, Sticky};
-pub use traits::Balance;
+pub use traits::{Balance, OrElse};
 pub use weighted_round_robin::WeightedRoundRobin;

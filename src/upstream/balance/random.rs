@@ -1,15 +1,15 @@
-//! By chance.
+//! Random load-balancing policy.
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidates};
+use super::{candidates::Candidates, traits::Balance};
 
-/// Takes an upstream at random, each as often as its [share](super::Candidate::effective_weight) says.
+/// Random load-balancing policy: picks by [effective weight](super::Candidate::effective_weight).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Random {}
 
 impl Random {
-    /// By weight; where all weights are alike, evenly.
+    /// Creates the policy; equal weights have equal chances.
     #[must_use]
     pub const fn new() -> Self {
         Self {}
@@ -18,9 +18,10 @@ impl Random {
 
 impl Balance for Random {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        // A reservoir of one, in one pass: at each candidate the pick is replaced with a chance of
-        // its share in the whole so far. So the chance that it outlives a whole of `x` is
-        // `whole / x`, and one dice tells at which it is replaced.
+        // Reservoir sampling of size one, in one pass: each candidate replaces the pick with a
+        // probability of its share of the total so far. The pick therefore survives until a total
+        // of `x` with probability `whole / x`, and one random number decides at which total it is
+        // replaced.
         let mut picked = None;
         let (mut whole, mut replaced_above) = (0.0, 0.0);
         for (index, candidate) in candidates.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! By hash.
+//! Rendezvous-hashing policy.
 
 use std::sync::Arc;
 
@@ -7,30 +7,33 @@ use http::{HeaderName, HeaderValue};
 use crate::{hash::join, http::head::RequestHead, http::headers::ClientScheme};
 
 use super::{
-    AnyBalance, Balance, Candidate, Candidates, LeastTunnels,
+    any_balance::AnyBalance,
+    candidates::{Candidate, Candidates},
+    least_tunnels::LeastTunnels,
     request_key::{RequestKey, of_bytes},
+    traits::Balance,
 };
 
-/// Sends requests with the same key to the same upstream, by weighted rendezvous hashing.
+/// Rendezvous-hashing policy: sends requests with the same key to the same upstream.
 ///
-/// Every upstream has a score for the key, out of the hash of both and its weight, and the highest
-/// wins. So all proxies with the same upstreams agree, in whatever order those are listed,
-/// without a word between them, and in every run: the hash is fixed (64-bit FNV-1a, then
-/// SplitMix64's finaliser) and goes by the upstream's [name](crate::Upstream::name). When an
-/// upstream is added only keys that it wins move, its share of all keys; when one goes only its
-/// own keys move, spread over the others. A slow start changes nothing.
+/// Every upstream has a score for the key, computed from the hash of both and from its weight; the
+/// highest score wins. All proxies with the same upstreams therefore agree, in whatever order these
+/// are listed, without communication and after every restart: the hash is fixed (64-bit FNV-1a,
+/// then SplitMix64's finalizer) and depends on the upstream's [name](crate::Upstream::name). When
+/// an upstream is added, only the keys that it wins move, its share of all keys; when one is
+/// removed, only its own keys move, spread over the others. A slow start has no effect.
 ///
-/// Whoever can choose the key can choose the upstream.
+/// A client that can choose the key can choose the upstream.
 ///
-/// A request without a key, or with an empty one, is left to another policy, [`LeastTunnels`]
-/// unless [`fallback`](Self::fallback) says otherwise.
+/// A request without a key, or with an empty one, is left to the [`fallback`](Self::fallback)
+/// policy, [`LeastTunnels`] by default.
 ///
 /// # Examples
 ///
 /// ```
 /// use wsplice::{Pool, balance::{Random, Rendezvous}, head::RequestHead};
 ///
-/// // All that work on `/docs/17/…` meet on one upstream.
+/// // All clients of `/docs/17/…` meet on one upstream.
 /// let by_document = Rendezvous::by(|head: &RequestHead<'_>| {
 ///     let document = head.path().strip_prefix("/docs/")?.split('/').next()?;
 ///     Some(document.to_owned())
@@ -48,33 +51,33 @@ pub struct Rendezvous {
 }
 
 impl Rendezvous {
-    /// By the client's address, see [`RequestHead::client_ip`].
+    /// Uses the client's address as the key; see [`RequestHead::client_ip`].
     pub fn by_client_ip() -> Self {
         Self::new(RequestKey::ClientIp)
     }
 
-    /// By the first line of this header.
+    /// Uses the first line of this header as the key.
     pub fn by_header(name: HeaderName) -> Self {
         Self::new(RequestKey::Header(name))
     }
 
-    /// By the first value of this field of the query, read as a form is: `?room=a+b` and
-    /// `?room=a%20b` have the same key. A value with a malformed escape is none.
+    /// Uses the first value of this query field as the key, decoded as a form: `?room=a+b` and
+    /// `?room=a%20b` have the same key. A value with a malformed escape is ignored.
     pub fn by_query(name: &str) -> Self {
         Self::new(RequestKey::Query(name.into()))
     }
 
-    /// By the first cookie of this name.
+    /// Uses the first cookie of this name as the key.
     pub fn by_cookie(name: &str) -> Self {
         Self::new(RequestKey::Cookie(name.into()))
     }
 
-    /// By the path, without the query, as [matchers read it](crate::head#the-path).
+    /// Uses the path as the key, without the query, as [matchers read it](crate::head#the-path).
     pub fn by_path() -> Self {
         Self::new(RequestKey::Path)
     }
 
-    /// By whatever the function finds in the request.
+    /// Uses the function's result as the key.
     pub fn by<F, K>(key: F) -> Self
     where
         F: Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
@@ -85,7 +88,7 @@ impl Rendezvous {
         )))
     }
 
-    /// Who picks for requests without a key.
+    /// Sets the policy for requests without a key.
     pub fn fallback(mut self, policy: impl Balance + 'static) -> Self {
         self.fallback = AnyBalance::new(policy);
         self
@@ -107,7 +110,7 @@ impl Balance for Rendezvous {
         }
     }
 
-    /// The fallback's, where that one picks.
+    /// Returns the fallback's header if the fallback has picked.
     fn response_header(
         &self,
         picked: &Candidate<'_>,
@@ -143,24 +146,24 @@ struct Score {
 }
 
 impl Score {
-    /// Whether it is higher than `other`, which has this value.
+    /// Whether the score is higher than `other`, which has this value.
     fn beats(self, other: Self, value: f64) -> bool {
         if self.weight == other.weight {
-            // The same order as that of the values, without logarithms.
+            // The order is that of the values, without logarithms.
             return self.hash > other.hash;
         }
-        // -ln(x) >= 1 - x, so most are out without a logarithm; the factor is for rounding.
+        // -ln(x) >= 1 - x rules most out without a logarithm; the factor allows for rounding.
         let most = f64::from(self.weight) / (1.0 - self.fraction());
         most * (1.0 + 1e-9) > value && self.value() > value
     }
 
-    /// Of independent such values the highest is each one's with a probability in proportion to
-    /// its weight: an exponential race, upside down.
+    /// Returns the score's value. Among independent values, each is the highest with a probability
+    /// in proportion to its weight (an inverted exponential race).
     fn value(self) -> f64 {
         f64::from(self.weight) / -self.fraction().ln()
     }
 
-    /// 52 bits of the hash, and a half more so that it lies between 0 and 1 and is neither.
+    /// Returns 52 bits of the hash, plus a half so that the result lies strictly between 0 and 1.
     fn fraction(self) -> f64 {
         ((self.hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
     }
@@ -181,7 +184,7 @@ mod tests {
 
     const KEYS: usize = 100_000;
 
-    /// The name of the upstream that each of the keys goes to.
+    /// Returns the name of each key's upstream.
     fn homes(upstreams: &[Upstream]) -> Vec<String> {
         let trial = MockCandidates::of(upstreams.iter().cloned());
         let candidates = trial.candidates();
@@ -283,7 +286,7 @@ mod tests {
         assert_eq!(before, homes(&upstreams));
     }
 
-    /// Changing one of these would send the clients of a fleet that is being updated to and fro.
+    /// A change of these would move the clients of a fleet back and forth during its update.
     #[test]
     fn picks_are_the_same_in_every_release() {
         let homes = homes(&upstreams(5));

@@ -1,4 +1,4 @@
-//! What is hashed of a request.
+//! Hash key of a request.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -8,7 +8,7 @@ use crate::{hash::hash, http::head::RequestHead, http::matcher::form_values};
 
 use super::cookies;
 
-/// Where a request's key is found.
+/// Source of a request's hash key.
 #[derive(Clone)]
 pub(super) enum RequestKey {
     ClientIp,
@@ -19,11 +19,11 @@ pub(super) enum RequestKey {
     Custom(Arc<HashOf>),
 }
 
-/// Hashes what it finds.
+/// Function that hashes a value of the request.
 type HashOf = dyn Fn(&RequestHead<'_>) -> Option<u64> + Send + Sync;
 
 impl RequestKey {
-    /// The key's hash; `None` where the request has no key, or an empty one.
+    /// Returns the key's hash; `None` if the request has no key, or an empty one.
     pub(super) fn of(&self, request: &RequestHead<'_>) -> Option<u64> {
         match self {
             Self::ClientIp => request.client_ip().map(|ip| match ip.to_canonical() {

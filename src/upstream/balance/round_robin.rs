@@ -1,20 +1,23 @@
-//! One after the other.
+//! Round-robin policy.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
-/// Takes the upstreams in turn, whatever they weigh; one in a slow start skips a part of its
-/// turns.
+/// Round-robin policy: picks the upstreams in turn, regardless of weight. An upstream in a slow
+/// start skips some of its turns.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     turn: AtomicUsize,
 }
 
 impl RoundRobin {
-    /// Begins with the first upstream.
+    /// Creates the policy; the first pick is the first upstream.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -29,8 +32,8 @@ impl RoundRobin {
 
 impl Balance for RoundRobin {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        // Who is passed over has had a turn. Going on to the neighbour within the same turn
-        // would give that one twice as much as the rest.
+        // An upstream that is passed over loses its turn. Going on to its neighbor within the same
+        // turn would give the neighbor twice as much as the rest.
         for _ in 0..candidates.len() {
             let index = self.next().checked_rem(candidates.len())?;
             if candidates.get(index).is_some_and(|it| takes_turn(&it)) {

@@ -1,14 +1,14 @@
-//! Taking candidates at random.
+//! Random samples of candidates.
 
-use super::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates};
 
-/// A candidate, and where it stands.
+/// Candidate with its index.
 pub(super) type Placed<'a> = (usize, Candidate<'a>);
 
-/// Takes two different candidates at random and returns the one to use: the second if it
-/// `is_better` than the first, else the first. In which order the two come is random too.
+/// Draws two different candidates at random and returns the one to use: the second if it
+/// `is_better` than the first, else the first. The order of the two is random too.
 ///
-/// Candidates that may get nothing are never taken.
+/// Candidates of weight 0 are never drawn.
 pub(super) fn better_of_two<'a>(
     candidates: &Candidates<'a>,
     is_better: impl FnOnce(&Candidate<'a>, &Candidate<'a>) -> bool,
@@ -38,7 +38,7 @@ fn wanted<'a>(candidates: &Candidates<'a>, index: usize) -> Option<Placed<'a>> {
     candidate.is_wanted().then_some((index, candidate))
 }
 
-/// The slow way, for where some are not wanted: a reservoir of two.
+/// Slow path, if some candidates have no weight: a reservoir of two.
 fn two_of_the_wanted<'a>(candidates: &Candidates<'a>) -> Option<(Placed<'a>, Option<Placed<'a>>)> {
     let mut taken: [Option<Placed<'a>>; 2] = [None, None];
     let wanted = candidates
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::upstream::balance::testing::{assert_shares, trial};
 
-    /// How often each ordered pair is taken.
+    /// Counts how often each ordered pair is drawn.
     fn pairs(weights: &[u32], times: usize) -> Vec<usize> {
         let trial = trial(weights);
         let candidates = trial.candidates();

@@ -1,11 +1,11 @@
-//! What the tests of this module share.
+//! Helpers shared by the tests of policies.
 
 use http::{HeaderName, HeaderValue, Request};
 
 use super::{Balance, Candidate, Candidates, MockCandidates};
 use crate::{Upstream, http::head::RequestHead, http::headers::ClientScheme};
 
-/// Upstreams of these weights, called `u0:80` and so on.
+/// Returns upstreams of these weights, named `u0:80` and so on.
 pub(super) fn trial(weights: &[u32]) -> MockCandidates {
     let upstream = |(index, weight): (usize, &u32)| named(&format!("u{index}")).weight(*weight);
     MockCandidates::of(weights.iter().enumerate().map(upstream))
@@ -15,9 +15,12 @@ pub(super) fn named(name: &str) -> Upstream {
     Upstream::new(&format!("ws://{name}:80")).unwrap()
 }
 
-/// How often each is picked in `times` picks for a plain request; tunnels do not add up.
+/// Counts how often each upstream is picked in `times` picks for a plain request; no tunnels are
+/// opened.
 ///
-/// Panics when a pick is out of range.
+/// # Panics
+///
+/// A pick is out of range.
 pub(super) fn picks(policy: &dyn Balance, trial: &MockCandidates, times: usize) -> Vec<usize> {
     picks_of(policy, &trial.candidates(), times)
 }
@@ -38,8 +41,8 @@ pub(super) fn picks_of(
     picks
 }
 
-/// Asserts that `picks` are as many as chance would make them, were each pick independent: by
-/// Pearson's chi-square, with a bound that chance breaks once in a million.
+/// Asserts that `picks` agree with independent random picks: by Pearson's chi-square test, with a
+/// bound that is exceeded by chance once in a million.
 #[track_caller]
 pub(super) fn assert_shares(picks: &[usize], shares: &[f64]) {
     assert_eq!(picks.len(), shares.len());
@@ -56,7 +59,7 @@ pub(super) fn assert_shares(picks: &[usize], shares: &[f64]) {
         chi_square += (*picked as f64 - wanted).powi(2) / wanted;
         freedom += 1.0;
     }
-    // Wilson and Hilferty's approximation; 4.75 standard deviations is one in a million.
+    // Wilson and Hilferty's approximation; 4.75 standard deviations are one in a million.
     let spread: f64 = 2.0 / (9.0 * freedom);
     let bound = freedom * (1.0 - spread + 4.75 * spread.sqrt()).powi(3);
     assert!(
@@ -65,7 +68,7 @@ pub(super) fn assert_shares(picks: &[usize], shares: &[f64]) {
     );
 }
 
-/// Always picks the first, and adds `x-mark` with this value.
+/// Policy that always picks the first, and adds `x-mark` with this value.
 pub(super) struct Marked(pub(super) &'static str);
 
 impl Balance for Marked {

@@ -1,4 +1,5 @@
-//! The trait, and what implements it besides the policies of this module.
+//! Trait of load-balancing policies, its implementations for closures and pointers, and the policy
+//! that its method makes.
 
 use std::sync::Arc;
 
@@ -6,19 +7,19 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
-use super::{Candidate, Candidates, OrElse};
+use super::candidates::{Candidate, Candidates};
 
-/// Picks an upstream for a handshake.
+/// Load-balancing policy: picks an upstream for a handshake.
 ///
-/// Closures are policies. So are an `Arc` of any policy and `Box<dyn Balance>`. A policy answers
-/// at once and is asked from many threads.
+/// Closures are policies, and so are an `Arc` of any policy and `Box<dyn Balance>`. A policy is
+/// called from many threads and must not block.
 ///
 /// # Examples
 ///
 /// ```
 /// use wsplice::{balance::{Balance, Candidates, Random}, head::RequestHead};
 ///
-/// /// The upstreams of the zone that the request asks for.
+/// /// Picks the upstreams of the zone that the request names.
 /// struct Zone;
 ///
 /// impl Balance for Zone {
@@ -32,16 +33,16 @@ use super::{Candidate, Candidates, OrElse};
 /// # let _ = policy;
 /// ```
 pub trait Balance: Send + Sync {
-    /// The index of the candidate to use; `None` to use none of them.
+    /// Returns the index of the candidate to use; `None` to use none of them.
     ///
-    /// An index that is out of range counts as none.
+    /// An index out of range counts as `None`.
     fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize>;
 
-    /// A header line to add to the answer that `picked` gives, be it the 101 or a refusal; none
+    /// Returns a header line to add to the response of `picked`, be it the 101 or a refusal; none
     /// by default.
     ///
-    /// It is asked for once, after the connection stands, and added after the layer's own header
-    /// edits. `scheme` tells what the client speaks, as far as it is known.
+    /// The method is called once, after the connection is established, and the header is added
+    /// after the layer's own header edits. `scheme` is the client's, as far as it is known.
     fn response_header(
         &self,
         picked: &Candidate<'_>,
@@ -52,7 +53,7 @@ pub trait Balance: Send + Sync {
         None
     }
 
-    /// Asks `next` where this one picks none.
+    /// Uses `next` where this policy picks none.
     fn or_else<B: Balance>(self, next: B) -> OrElse<Self, B>
     where
         Self: Sized,
@@ -70,7 +71,8 @@ where
     }
 }
 
-// `Arc` is no `Fn`, so this one may be generic; a `Box` of a closure is a closure itself.
+// `Arc` does not implement `Fn`, so this one may be generic; a `Box` of a closure is a closure
+// itself.
 impl<B: Balance + ?Sized> Balance for Arc<B> {
     fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
         (**self).pick(candidates, request)
@@ -98,6 +100,41 @@ impl Balance for Box<dyn Balance + '_> {
         scheme: ClientScheme,
     ) -> Option<(HeaderName, HeaderValue)> {
         (**self).response_header(picked, request, scheme)
+    }
+}
+
+/// Policy with a fallback: uses the second where the first picks none; see [`Balance::or_else`].
+#[derive(Clone, Debug)]
+pub struct OrElse<A, B> {
+    first: A,
+    next: B,
+}
+
+impl<A, B> OrElse<A, B> {
+    pub(super) const fn new(first: A, next: B) -> Self {
+        Self { first, next }
+    }
+}
+
+impl<A: Balance, B: Balance> Balance for OrElse<A, B> {
+    fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
+        let in_range = |index: &usize| *index < candidates.len();
+        self.first
+            .pick(candidates, request)
+            .filter(in_range)
+            .or_else(|| self.next.pick(candidates, request))
+    }
+
+    /// Returns the first policy's header, or else the second's, whichever of them has picked.
+    fn response_header(
+        &self,
+        picked: &Candidate<'_>,
+        request: &RequestHead<'_>,
+        scheme: ClientScheme,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        self.first
+            .response_header(picked, request, scheme)
+            .or_else(|| self.next.response_header(picked, request, scheme))
     }
 }
 
@@ -136,5 +173,46 @@ mod tests {
         assert!(is_marked(&Arc::new(Marked("a"))));
         assert!(is_marked(&AnyBalance::new(Marked("a"))));
         assert!(!is_marked(&First::new()));
+    }
+
+    fn none(_: &Candidates<'_>, _: &RequestHead<'_>) -> Option<usize> {
+        None
+    }
+
+    fn second(_: &Candidates<'_>, _: &RequestHead<'_>) -> Option<usize> {
+        Some(1)
+    }
+
+    #[test]
+    fn the_next_is_asked_only_where_the_first_has_none() {
+        let trial = trial(&[1, 1]);
+        assert_eq!(picks(&none.or_else(second), &trial, 2), [0, 2]);
+        assert_eq!(picks(&second.or_else(First::new()), &trial, 2), [0, 2]);
+        assert_eq!(
+            picks(&none.or_else(none).or_else(second), &trial, 2),
+            [0, 2]
+        );
+        assert_eq!(picks(&none.or_else(none), &trial, 2), [0, 0]);
+    }
+
+    #[test]
+    fn a_missing_index_counts_as_none() {
+        let trial = trial(&[1]);
+        assert_eq!(picks(&second.or_else(First::new()), &trial, 1), [1]);
+    }
+
+    #[test]
+    fn the_first_header_is_taken() {
+        let trial = trial(&[1]);
+        let request = http::Request::new(());
+        let head = RequestHead::from(&request);
+        let picked = trial.candidates().get(0).unwrap();
+        let value = |policy: &dyn Balance| {
+            let header = policy.response_header(&picked, &head, ClientScheme::Http);
+            header.map(|(_, value)| value)
+        };
+        assert_eq!(value(&none.or_else(Marked("b"))).unwrap(), "b");
+        assert_eq!(value(&Marked("a").or_else(Marked("b"))).unwrap(), "a");
+        assert_eq!(value(&none.or_else(First::new())), None);
     }
 }

@@ -1,4 +1,4 @@
-//! In turn, by weight.
+//! Weighted round-robin policy.
 
 use std::{
     collections::HashMap,
@@ -8,33 +8,36 @@ use std::{
 
 use crate::http::head::RequestHead;
 
-use super::{Balance, Candidate, Candidates};
+use super::{
+    candidates::{Candidate, Candidates},
+    traits::Balance,
+};
 
-/// Takes the upstreams in turn, each as often as its weight says, and well mixed: weights of 5, 1
-/// and 1 give `a a b a c a a`, as in nginx.
+/// Weighted round-robin policy: picks the upstreams in turn, each as often as its weight, smoothly
+/// interleaved: weights of 5, 1 and 1 give `a a b a c a a`, as in nginx.
 ///
-/// Of any W picks in a row, W being the sum of the weights in lowest terms, each upstream gets
-/// exactly its weight, as long as the upstreams stay the same. One that cannot be used for a
-/// while keeps its place. In a slow start an upstream weighs less.
+/// Of any W picks in a row, where W is the sum of the weights in lowest terms, each upstream gets
+/// exactly its weight, as long as the upstreams stay the same. An upstream that is unusable for a
+/// while keeps its place. In a slow start an upstream has less weight.
 ///
-/// A pick goes over all upstreams under a lock; for thousands of them take [`Random`](super::Random).
+/// A pick visits all upstreams under a lock; for thousands of them use [`Random`](super::Random).
 #[derive(Debug, Default)]
 pub struct WeightedRoundRobin {
     credits: Mutex<Vec<Credit>>,
 }
 
-/// What an upstream has saved up. In the order of the candidates, but there may be more: those
-/// that were left out this time.
+/// Current weight of an upstream (nginx's `current_weight`). The list is in the order of the
+/// candidates, but may hold more: those that are not candidates this time.
 #[derive(Debug)]
 struct Credit {
     name_hash: u64,
     saved: i64,
-    /// What it got in the round that is under way.
+    /// Weight added in the current round.
     earned: i64,
 }
 
 impl WeightedRoundRobin {
-    /// Begins with the heaviest upstream.
+    /// Creates the policy; the first pick is the heaviest upstream.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -52,7 +55,7 @@ impl Balance for WeightedRoundRobin {
                 *credits = carried_over(&credits, candidates);
                 match round(&mut credits, candidates) {
                     Round::Paid(picked) => picked,
-                    // Every candidate has a credit now.
+                    // Every candidate has an entry now.
                     Round::Unknown => None,
                 }
             }
@@ -60,15 +63,16 @@ impl Balance for WeightedRoundRobin {
     }
 }
 
-/// What came of a round.
+/// Result of a round.
 enum Round {
-    /// This one has paid for it, if there was anyone to.
+    /// The candidate that was picked, if any.
     Paid(Option<usize>),
-    /// A candidate has no credit, or not in its order; it is as if the round had not been.
+    /// A candidate has no entry, or not in its order; the round was undone.
     Unknown,
 }
 
-/// Smooth weighted round robin: all earn their weight, and the richest pays for the whole round.
+/// Smooth weighted round robin: every entry gains its weight; the heaviest is picked, and loses the
+/// sum of all weights.
 fn round(credits: &mut [Credit], candidates: &Candidates<'_>) -> Round {
     let count = credits.len();
     let (mut whole, mut most) = (0, i64::MIN);
@@ -96,7 +100,8 @@ fn round(credits: &mut [Credit], candidates: &Candidates<'_>) -> Round {
     }))
 }
 
-/// The next credit of this name; those before it were left out this time, and earn nothing.
+/// Returns the next entry of this name; those before it are not candidates this time, and gain
+/// nothing.
 fn next_of<'a>(rest: &mut IterMut<'a, Credit>, name_hash: u64) -> Option<&'a mut Credit> {
     for credit in rest {
         credit.earned = 0;
@@ -128,7 +133,7 @@ fn carried_over(credits: &[Credit], candidates: &Candidates<'_>) -> Vec<Credit> 
         .collect()
 }
 
-/// In hundredths, for the sake of slow starts.
+/// Returns the weight in hundredths, which gives slow starts a resolution.
 fn weight(candidate: &Candidate<'_>) -> i64 {
     if candidate.is_ready() {
         return i64::from(candidate.weight()) * 100;

@@ -1,31 +1,31 @@
-//! Why upstreams were not found.
+//! Error of a discovery source.
 
 use std::{error, fmt, sync::Arc, time::Duration};
 
 use crate::error::BoxError;
 
-/// Why upstreams were not found. The pool keeps those that it has.
+/// Error of a discovery source. The pool keeps its upstreams.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DiscoverError {
-    /// DNS answers that the name does not exist, or has no records of the kind that was asked for.
+    /// DNS reports that the name does not exist, or has no records of the queried kind.
     NoRecords {
-        /// What was asked for.
+        /// Name that was looked up.
         name: Box<str>,
     },
-    /// No answer came in time.
+    /// The query got no response in time.
     TimedOut {
-        /// In this time.
+        /// Timeout of the query.
         after: Duration,
     },
-    /// The source ended before it found any.
+    /// The source ended before its first set.
     Ended,
-    /// Anything else.
+    /// Any other failure.
     Failed(Arc<dyn error::Error + Send + Sync>),
 }
 
 impl DiscoverError {
-    /// A failure of any other kind.
+    /// Creates a failure of any other kind.
     #[must_use]
     pub fn failed(source: impl Into<BoxError>) -> Self {
         Self::Failed(source.into().into())
@@ -46,7 +46,7 @@ impl fmt::Display for DiscoverError {
 impl error::Error for DiscoverError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            // Its own words were ours already.
+            // `Display` shows the source's own message, so the chain goes on behind it.
             Self::Failed(source) => source.source(),
             Self::NoRecords { .. } | Self::TimedOut { .. } | Self::Ended => None,
         }

@@ -1,4 +1,4 @@
-//! When to ask again. Pure: time is an argument, and so is chance.
+//! Schedule of a source's queries. Pure: time and randomness are arguments.
 
 use std::time::Duration;
 
@@ -6,34 +6,35 @@ use tokio::time::Instant;
 
 use crate::instant::saturating_add;
 
-/// The wait after the first failure; it doubles with each further one.
+/// Delay after the first failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// The longest wait after failures.
+/// Longest delay after failures.
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
-/// When a source is to be asked next.
+/// Schedule of a source's queries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pace {
-    /// At once, the first time.
+    /// Time of the next query; `None` before the first, which is immediate.
     due: Option<Instant>,
     failures: u32,
 }
 
 impl Pace {
-    /// When to ask; `None` is at once.
+    /// Returns the time of the next query; `None` means now.
     pub(super) const fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// An answer has come, and is good for so long.
+    /// Schedules the next query after a success, whose result is valid for this long.
     pub(super) fn succeeded(&mut self, now: Instant, good_for: Duration) {
         self.failures = 0;
         self.due = Some(saturating_add(now, good_for));
     }
 
-    /// No answer has come: asks again sooner than usual, a little later each time. `dice` lies
-    /// between 0 and 1, and keeps many proxies from asking all at once.
+    /// Schedules the next query after a failure: sooner than usual, with a delay that grows each
+    /// time. `random` is between 0 and 1; the jitter keeps many proxies from querying
+    /// simultaneously.
     pub(super) fn failed(&mut self, now: Instant, at_most: Duration, dice: f64) {
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
         let wait = doubled.min(LAST_RETRY).min(at_most);

@@ -1,19 +1,30 @@
-//! Upstreams that are asked for, again and again.
+//! Source that calls a closure at intervals.
 
 use std::{fmt, future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Discover, DiscoverError, Discovering, pace::Pace};
-use crate::{instant::FAR, upstream::Upstream};
+use super::{
+    error::DiscoverError,
+    pace::Pace,
+    traits::{Discover, Discovering},
+};
+use crate::{instant::FAR, upstream::definition::Upstream};
 
-/// An interval so short that it must be a mistake.
+/// Lower bound of the interval; a shorter one must be a mistake.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// What a closure answers that is asked at intervals: a registry's HTTP API, a database.
+/// Source that calls an asynchronous closure at intervals, such as a query to a registry's HTTP API
+/// or a database.
 ///
-/// After a failure it is asked again within a second, then ever later, up to ten seconds or the
-/// interval, whichever is shorter.
+/// After a failure the next call follows within a second; the delay then grows up to ten seconds or
+/// the interval, whichever is shorter.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`poll_timeout`](Self::poll_timeout) | 10 | seconds | a call that hangs must not end discovery |
 ///
 /// # Examples
 ///
@@ -45,8 +56,8 @@ where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<Vec<Upstream>, DiscoverError>> + Send,
 {
-    /// Asks the closure now, and this long after each of its answers, less up to a tenth; 10 ms at
-    /// least.
+    /// Creates a source that calls the closure now, and this long after each result, less up to a
+    /// tenth; 10 ms at least.
     #[must_use]
     pub fn new(interval: Duration, ask: F) -> Self {
         Self {
@@ -57,7 +68,7 @@ where
         }
     }
 
-    /// Sets how long an answer may take; 10 s unless set.
+    /// Sets the maximum duration of a call; 10 s by default.
     #[must_use]
     pub fn poll_timeout(mut self, poll_timeout: Duration) -> Self {
         self.poll_timeout = poll_timeout;

@@ -1,18 +1,18 @@
-//! Upstreams that are known from the start.
+//! Source with one fixed set of upstreams.
 
-use super::{Discover, Discovering};
-use crate::upstream::Upstream;
+use super::traits::{Discover, Discovering};
+use crate::upstream::definition::Upstream;
 
-/// One set of upstreams, told once.
+/// Source with one fixed set of upstreams.
 ///
-/// For a program whose settings say which source there is: else make the pool of them.
+/// Useful if settings choose the kind of source; otherwise create the pool from the upstreams.
 #[derive(Clone, Debug)]
 pub struct StaticSource {
     upstreams: Option<Vec<Upstream>>,
 }
 
 impl StaticSource {
-    /// These upstreams.
+    /// Creates a source of these upstreams.
     #[must_use]
     pub fn new(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         Self {

@@ -1,13 +1,16 @@
-//! Upstreams that a stream brings.
+//! Source that reads sets of upstreams from a stream.
 
 use std::{fmt, future::poll_fn, pin::Pin};
 
 use futures_core::Stream;
 
-use super::{Discover, DiscoverError, Discovering};
-use crate::{error::BoxError, upstream::Upstream};
+use super::{
+    error::DiscoverError,
+    traits::{Discover, Discovering},
+};
+use crate::{error::BoxError, upstream::definition::Upstream};
 
-/// A stream of complete sets, or of what is in the way of finding them.
+/// Source that reads complete sets of upstreams, or errors, from a stream.
 ///
 /// When the stream ends, the pool stays as it is.
 ///
@@ -36,7 +39,7 @@ where
     S: Stream<Item = Result<Vec<Upstream>, E>> + Send,
     E: Into<BoxError>,
 {
-    /// What this stream brings.
+    /// Creates a source from this stream.
     #[must_use]
     pub fn new(stream: S) -> Self {
         Self {

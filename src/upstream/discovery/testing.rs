@@ -1,8 +1,8 @@
-//! What tests of sources share.
+//! Helpers shared by the tests of sources.
 
 use crate::{net::connect::Address, upstream::Upstream};
 
-/// Upstreams at port 80 of these hosts.
+/// Returns upstreams at port 80 of these hosts.
 pub(crate) fn upstreams(hosts: &[&str]) -> Vec<Upstream> {
     hosts
         .iter()

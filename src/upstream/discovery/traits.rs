@@ -1,22 +1,22 @@
-//! The seam.
+//! Trait of discovery sources.
 
 use std::{fmt, future::Future, pin::Pin};
 
 use tokio::sync::mpsc;
 
-use crate::upstream::Upstream;
+use crate::upstream::definition::Upstream;
 
-use super::{DiscoverError, MapUpstreams};
+use super::error::DiscoverError;
 
-/// What [`Discover::discover`] returns.
+/// Future returned by [`Discover::discover`].
 pub type Discovering<'a> =
     Pin<Box<dyn Future<Output = Option<Result<Vec<Upstream>, DiscoverError>>> + Send + 'a>>;
 
-/// Tells, over time, which upstreams there are.
+/// Discovery source: yields the set of upstreams whenever it changes.
 ///
 /// # Examples
 ///
-/// A file with an address a line, read again whenever `changed` says so:
+/// A file with one address per line, read again after each message on `changed`:
 ///
 /// ```
 /// use tokio::sync::mpsc;
@@ -43,22 +43,24 @@ pub type Discovering<'a> =
 /// }
 /// ```
 pub trait Discover: fmt::Debug + Send {
-    /// Waits until there is something new to tell, the first time not at all.
+    /// Waits for the next set of upstreams; the first call yields the current one.
     ///
-    /// What is told is the complete set, in an order that does not change by itself: sort what
-    /// comes in any order. `None` says that nothing will follow, and the pool stays as it is.
+    /// The set is complete, and its order must be stable: sort sets that come in any order. `None`
+    /// means that no set will follow, and the pool stays as it is.
     ///
     /// # Errors
     ///
-    /// What is in the way of finding the upstreams. It will be asked again; a source should take
-    /// its time before the next attempt, though it is held back if it doesn't.
+    /// The reason why the upstreams were not found. The pool calls the source again; a source
+    /// should delay its next attempt, and the pool limits the rate if it does not.
     ///
     /// # Cancellation
     ///
-    /// The future is dropped when nobody follows any more, or the pool is gone.
+    /// The future is dropped when the [`DiscoveryHandle`](crate::DiscoveryHandle) or the pool is
+    /// dropped.
     fn discover(&mut self) -> Discovering<'_>;
 
-    /// This source, with every upstream that it finds changed: its weight, its limits, its tags.
+    /// Adapts the source so that `change` is applied to every upstream: its weight, its limits, its
+    /// tags.
     ///
     /// # Examples
     ///
@@ -95,6 +97,42 @@ impl Discover for mpsc::Receiver<Vec<Upstream>> {
             }
             Some(Ok(newest))
         })
+    }
+}
+
+/// Source adapter that changes each upstream; made by [`Discover::each`].
+#[derive(Clone)]
+pub struct MapUpstreams<D, F> {
+    source: D,
+    change: F,
+}
+
+impl<D, F> MapUpstreams<D, F> {
+    pub(super) const fn new(source: D, change: F) -> Self {
+        Self { source, change }
+    }
+}
+
+impl<D, F> Discover for MapUpstreams<D, F>
+where
+    D: Discover,
+    F: FnMut(Upstream) -> Upstream + Send,
+{
+    fn discover(&mut self) -> Discovering<'_> {
+        let found = self.source.discover();
+        let change = &mut self.change;
+        Box::pin(async move {
+            let found = found.await?;
+            Some(found.map(|upstreams| upstreams.into_iter().map(change).collect()))
+        })
+    }
+}
+
+impl<D: fmt::Debug, F> fmt::Debug for MapUpstreams<D, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapUpstreams")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
 

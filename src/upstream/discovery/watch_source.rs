@@ -1,11 +1,11 @@
-//! Upstreams that another part of the program tells.
+//! Source that reads a `watch` channel.
 
 use tokio::sync::watch;
 
-use super::{Discover, Discovering};
-use crate::upstream::Upstream;
+use super::traits::{Discover, Discovering};
+use crate::upstream::definition::Upstream;
 
-/// What a `watch` channel holds: its value at the start, and every one that it changes to.
+/// Source that reads a `watch` channel: its value at the start, and each later one.
 ///
 /// When all senders are gone, the pool stays as it is.
 ///
@@ -34,7 +34,7 @@ pub struct WatchSource {
 }
 
 impl WatchSource {
-    /// What is sent to this receiver, and what it holds now.
+    /// Creates a source from this receiver, starting with its current value.
     #[must_use]
     pub fn new(mut receiver: watch::Receiver<Vec<Upstream>>) -> Self {
         receiver.mark_changed();

@@ -1,28 +1,30 @@
-//! Whom to use when few are left.
+//! Availability policies: the use of unhealthy upstreams when few are healthy.
 
 use std::{cmp::Reverse, fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-/// Decides which unhealthy upstreams are used nevertheless.
+/// Availability policy: decides which unhealthy upstreams are used nevertheless.
 ///
-/// Health says what an upstream is; this says what to do about it, as there are pools for which a
+/// Health describes an upstream; availability decides the consequence, since in some pools a
 /// doubtful upstream is better than none. Healthy upstreams are always used.
 ///
-/// | | when few are left |
-/// |---|---|
-/// | [`FailClosed`] | clients get 503 once all are unhealthy; the default |
-/// | [`KeepLast`] | the one that fell last stays in use |
-/// | [`PanicThreshold`] | below a share of healthy ones, all are used |
-/// | [`MaxEjectionPercent`] | no more than a share is left out |
+/// | policy | when few upstreams are healthy | Envoy | HAProxy |
+/// |---|---|---|---|
+/// | [`FailClosed`] | clients get 503 once all are unhealthy; the default | `fail_traffic_on_panic` | default |
+/// | [`KeepLast`] | the upstream that became unhealthy last stays in use | | |
+/// | [`PanicThreshold`] | below a share of healthy upstreams, all are used | `healthy_panic_threshold` | |
+/// | [`MaxEjectionPercent`] | only a limited share is ejected | `max_ejection_percent` | |
 ///
-/// [`or`](Self::or) combines two: what either of them admits is used.
+/// [`or`](Self::or) combines two policies: an upstream that either of them admits is used.
+///
+/// # Deadlocks
+///
+/// A policy is called while the pool is locked for changes, and must not call the pool.
 ///
 /// # Examples
 ///
-/// It is asked while the pool is locked for changes, and must not call the pool.
-///
-/// A spare upstream, used only when no other is healthy, is as easily written:
+/// A spare upstream, which is always used:
 ///
 /// ```
 /// use wsplice::health::{Admitted, Availability, UpstreamHealth};
@@ -44,10 +46,10 @@ use tokio::time::Instant;
 /// assert_eq!(admitted.iter().collect::<Vec<_>>(), [0, 1]);
 /// ```
 pub trait Availability: fmt::Debug + Send + Sync {
-    /// Which upstreams may be used. The rows stand in the pool's order.
+    /// Returns the upstreams that may be used. `pool` is in the pool's order.
     fn admit(&self, pool: &[UpstreamHealth]) -> Admitted;
 
-    /// Uses what either of two policies admits.
+    /// Combines two policies: an upstream that either of them admits is used.
     fn or<A: Availability>(self, other: A) -> Either<Self, A>
     where
         Self: Sized,
@@ -62,24 +64,24 @@ impl<A: Availability + ?Sized> Availability for Arc<A> {
     }
 }
 
-/// One upstream, as an [`Availability`] sees it.
+/// Health of one upstream, as input of an [`Availability`] policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamHealth {
-    /// Since when it is unhealthy; `None` when it is healthy or on trial.
+    /// Time at which it became unhealthy; `None` while it is healthy or half-open.
     pub unhealthy_since: Option<Instant>,
-    /// Its weight; see [`Upstream::weight`](crate::Upstream::weight).
+    /// Weight; see [`Upstream::weight`](crate::Upstream::weight).
     pub weight: u32,
 }
 
-/// The upstreams of a pool that may be used, by where they stand in it.
+/// Set of the upstreams of a pool that may be used, by their index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
     admitted: Vec<bool>,
 }
 
 impl UpstreamHealth {
-    /// A healthy upstream of weight 1.
+    /// Returns a healthy upstream of weight 1.
     #[must_use]
     pub const fn healthy() -> Self {
         Self {
@@ -88,7 +90,7 @@ impl UpstreamHealth {
         }
     }
 
-    /// An unhealthy upstream of weight 1.
+    /// Returns an unhealthy upstream of weight 1.
     #[must_use]
     pub const fn unhealthy(since: Instant) -> Self {
         Self {
@@ -97,14 +99,14 @@ impl UpstreamHealth {
         }
     }
 
-    /// The same with this weight.
+    /// Sets the weight.
     #[must_use]
     pub const fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// Whether it is healthy or on trial.
+    /// Whether the upstream is healthy or half-open.
     #[must_use]
     pub const fn is_healthy(&self) -> bool {
         self.unhealthy_since.is_none()
@@ -112,53 +114,53 @@ impl UpstreamHealth {
 }
 
 impl Admitted {
-    /// The healthy ones.
+    /// Returns the set of the healthy upstreams.
     #[must_use]
     pub fn healthy(pool: &[UpstreamHealth]) -> Self {
         let admitted = pool.iter().map(UpstreamHealth::is_healthy).collect();
         Self { admitted }
     }
 
-    /// All of them.
+    /// Returns the set of all upstreams.
     #[must_use]
     pub fn all(pool: &[UpstreamHealth]) -> Self {
         let admitted = vec![true; pool.len()];
         Self { admitted }
     }
 
-    /// Admits one more; one that is not in the pool changes nothing.
+    /// Adds an upstream; an index outside the pool has no effect.
     pub fn insert(&mut self, index: usize) {
         if let Some(admitted) = self.admitted.get_mut(index) {
             *admitted = true;
         }
     }
 
-    /// Whether this one may be used.
+    /// Whether the upstream at this index may be used.
     #[must_use]
     pub fn contains(&self, index: usize) -> bool {
         self.admitted.get(index).copied().unwrap_or_default()
     }
 
-    /// How many may be used.
+    /// Returns the number of upstreams that may be used.
     #[must_use]
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether none may be used.
+    /// Whether no upstream may be used.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// Those that may be used, in the pool's order.
+    /// Returns an iterator over the indices of the upstreams that may be used, in the pool's order.
     pub fn iter(&self) -> impl Iterator<Item = usize> + use<'_> {
         let admitted = self.admitted.iter().enumerate();
         admitted.filter_map(|(index, admitted)| admitted.then_some(index))
     }
 }
 
-/// Uses the healthy ones only; when there is none, clients get 503.
+/// Availability policy that uses healthy upstreams only; without one, clients get 503.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FailClosed;
 
@@ -168,8 +170,8 @@ impl Availability for FailClosed {
     }
 }
 
-/// Keeps one in use when all are unhealthy: the one that became so last, of those that have a
-/// weight. Of several that fell together it is the first in the pool.
+/// Availability policy that keeps one upstream in use when all are unhealthy: among those with a
+/// weight, the one that became unhealthy last. Ties go to the first in the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepLast;
 
@@ -190,8 +192,8 @@ impl Availability for KeepLast {
     }
 }
 
-/// Uses all of them once too few are healthy, as those few could not carry the load: when so
-/// many fail at once, it may well be the check that fails.
+/// Availability policy that uses all upstreams once too few are healthy: those few could not carry
+/// the load, and when so many fail at once, the check itself may be at fault.
 ///
 /// # Examples
 ///
@@ -211,8 +213,8 @@ pub struct PanicThreshold {
 }
 
 impl PanicThreshold {
-    /// Uses all when less than this share, from 0 to 1, is healthy. The share is of the pool's
-    /// weight; of its upstreams where none has any.
+    /// Creates the policy with a threshold from 0 to 1: all upstreams are used while a smaller
+    /// share is healthy. The share is measured by weight, or by number if no upstream has a weight.
     #[must_use]
     pub const fn below(share: f64) -> Self {
         Self { share }
@@ -238,11 +240,11 @@ fn healthy_share(pool: &[UpstreamHealth], size: impl Fn(&UpstreamHealth) -> u64)
     (all > 0).then(|| healthy as f64 / all as f64)
 }
 
-/// Leaves no more than a share of the upstreams out: those that have been unhealthy the longest.
-/// The rest of the unhealthy ones is used nevertheless.
+/// Availability policy that ejects no more than a share of the upstreams: those that have been
+/// unhealthy the longest. The other unhealthy upstreams are used nevertheless.
 ///
-/// The number is rounded down, but one may be left out in any pool of two or more. Of several
-/// that fell together the first in the pool is left out.
+/// The number is rounded down, but is at least one in a pool of two or more. Of several that became
+/// unhealthy together, the first in the pool is ejected.
 ///
 /// # Examples
 ///
@@ -263,7 +265,7 @@ pub struct MaxEjectionPercent {
 }
 
 impl MaxEjectionPercent {
-    /// The share that may be left out, in percent; with 0 none ever is.
+    /// Creates the policy with the maximum share of ejected upstreams, in percent; 0 ejects none.
     #[must_use]
     pub const fn percent(percent: u8) -> Self {
         Self { percent }
@@ -295,7 +297,7 @@ impl Availability for MaxEjectionPercent {
     }
 }
 
-/// What either of two policies admits; made by [`Availability::or`].
+/// Union of two availability policies; made by [`Availability::or`].
 #[derive(Clone, Copy, Debug)]
 pub struct Either<A, B>(A, B);
 

@@ -1,4 +1,4 @@
-//! For how long an upstream is left out that no probe can bring back.
+//! Ejection: how long an unhealthy upstream gets no clients if probes cannot readmit it.
 
 use std::time::Duration;
 
@@ -6,26 +6,29 @@ use tokio::time::Instant;
 
 use crate::instant::{FAR, saturating_add};
 
-/// How long an ejected upstream gets no clients, before it is put on trial.
+/// Ejection time of an unhealthy upstream, before it becomes half-open.
 ///
-/// Where nothing is probed, an upstream without clients would never be heard of again. So after a
-/// while it gets clients as before, on trial: if the next handshake fails it is ejected again, for
-/// longer; if it succeeds the upstream is healthy.
+/// Without probes and without clients, an upstream's recovery would never be noticed. After a while
+/// it therefore gets clients again, in the state [half-open](super::HealthState::HalfOpen): if the
+/// next handshake fails, the upstream is ejected again, for longer; if it succeeds, the upstream is
+/// healthy.
 ///
-/// The n-th ejection in a row lasts n times the base, up to a maximum, give or take the jitter.
-/// Each stretch of health of a certain length takes one ejection off that count.
+/// The n-th ejection in a row lasts n times the base, up to a maximum, plus or minus jitter. Each
+/// decay interval in health reduces n by one.
 ///
-/// Where probes lead an upstream back, they do so as soon as they pass, for the first time. One
-/// that falls again before that is forgiven is left out for at least as long as an ejection
-/// would have lasted, so that one which flaps takes fewer and fewer clients with it. With a base of
-/// zero its probes are always believed at once.
+/// With probes, the first recovery is as soon as they pass. An upstream that becomes unhealthy
+/// again before its count has decayed is ejected for at least as long as without probes, so that a
+/// flapping upstream affects fewer and fewer clients. With a base of zero, probes always readmit at
+/// once.
 ///
-/// | | default |
-/// |---|---|
-/// | base | 10 s |
-/// | maximum | 5 min |
-/// | jitter | 10 % |
-/// | forgiven after | 1 min for each |
+/// # Defaults
+///
+/// | method | default | unit | why | Envoy |
+/// |---|---|---|---|---|
+/// | [`base`](Self::base) | 10 | seconds | a restart takes about that long | `base_ejection_time` |
+/// | [`max`](Self::max) | 300 | seconds | bounds the time lost after a recovery | `max_ejection_time` |
+/// | [`jitter`](Self::jitter) | 0.1 | share | upstreams do not return in step | `max_ejection_time_jitter` |
+/// | [`decay_interval`](Self::decay_interval) | 60 | seconds | a flapping upstream is remembered | |
 ///
 /// # Examples
 ///
@@ -47,7 +50,7 @@ pub struct Ejection {
 }
 
 impl Ejection {
-    /// The defaults above.
+    /// Returns settings with the defaults above.
     pub const fn new() -> Self {
         Self {
             base: Duration::from_secs(10),
@@ -57,34 +60,35 @@ impl Ejection {
         }
     }
 
-    /// How long the first ejection lasts. With zero it lasts only while the policy still counts
-    /// the failures.
+    /// Sets the duration of the first ejection. With zero it lasts only while the policy still
+    /// counts the failures.
     pub const fn base(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
-    /// How long any ejection lasts at most, before jitter.
+    /// Sets the maximum duration of an ejection, before jitter.
     pub const fn max(mut self, max: Duration) -> Self {
         self.max = max;
         self
     }
 
-    /// By which share an ejection may be shorter or longer, from 0 to 1, so that upstreams which
-    /// fell together do not come back together.
+    /// Sets the share by which an ejection may be shorter or longer, from 0 to 1, so that upstreams
+    /// which were ejected together do not return together.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// How long an upstream must be healthy for one ejection to be forgiven. With zero every
-    /// ejection lasts as long as the first.
+    /// Sets how long an upstream must be healthy for its count of ejections to decrease by one.
+    /// With zero every ejection lasts as long as the first.
     pub const fn decay_interval(mut self, health: Duration) -> Self {
         self.decay_interval = health;
         self
     }
 
-    /// How long the n-th ejection in a row lasts, counted from 1. `dice` is a number from 0 to 1.
+    /// Returns the duration of the n-th ejection in a row, counted from 1. `random` is a number
+    /// from 0 to 1.
     #[must_use]
     pub fn time(&self, count: u32, dice: f64) -> Duration {
         let time = self
@@ -94,7 +98,7 @@ impl Ejection {
         time.mul_f64(jittered(self.jitter, dice))
     }
 
-    /// What is left of a count after so long in health.
+    /// Returns what remains of a count after this time in health.
     pub(super) fn forgive(&self, count: u32, health: Duration) -> u32 {
         if self.decay_interval.is_zero() {
             return 0;
@@ -110,12 +114,12 @@ impl Default for Ejection {
     }
 }
 
-/// A factor between `1 - share` and `1 + share`, evenly by the dice.
+/// Returns a factor between `1 - share` and `1 + share`, linear in `random`.
 pub(super) fn jittered(share: f64, dice: f64) -> f64 {
     1.0 + unit(share) * (2.0 * unit(dice) - 1.0)
 }
 
-/// The number from 0 to 1 that is nearest; 0 for what is no number.
+/// Clamps to the range from 0 to 1; NaN becomes 0.
 const fn unit(number: f64) -> f64 {
     if number.is_nan() {
         0.0
@@ -124,7 +128,7 @@ const fn unit(number: f64) -> f64 {
     }
 }
 
-/// The ejections of one upstream so far.
+/// Ejections of one upstream so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     count: u32,
@@ -132,13 +136,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Counts one more, and says until when it lasts.
+    /// Counts an ejection and returns its end.
     pub(super) fn eject(&mut self, ejection: &Ejection, now: Instant, dice: f64) -> Instant {
         self.add(ejection, now);
         saturating_add(now, ejection.time(self.count, dice))
     }
 
-    /// Counts one more from which probes lead back, and says until when they are not believed.
+    /// Counts an ejection that probes can end; returns the time before which they cannot.
     pub(super) fn hold(&mut self, ejection: &Ejection, now: Instant, dice: f64) -> Option<Instant> {
         self.add(ejection, now);
         let before = self.count.checked_sub(1).filter(|before| *before > 0)?;
@@ -153,12 +157,12 @@ impl Record {
         self.count = self.count.saturating_add(1);
     }
 
-    /// The upstream may be used again.
+    /// Records that the upstream is used again.
     pub(super) const fn readmit(&mut self, now: Instant) {
         self.readmitted = Some(now);
     }
 
-    /// How many there were in a row, not yet forgiven.
+    /// Returns the number of ejections in a row that have not decayed.
     pub(super) const fn count(&self) -> u32 {
         self.count
     }
@@ -180,7 +184,7 @@ mod tests {
         record.readmit(secs(31));
         assert_eq!(record.eject(&ejection, secs(32), 0.5), secs(62));
         record.readmit(secs(62));
-        // 120 seconds of health forgive two of three.
+        // 120 seconds of health take two of three off the count.
         assert_eq!(record.eject(&ejection, secs(182), 0.5), secs(202));
         assert_eq!(record.count(), 2);
     }

@@ -1,4 +1,4 @@
-//! What is learned of an upstream.
+//! Health events: observations of an upstream.
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 
 use super::probe::ProbeFailure;
 
-/// Something that was learned of an upstream, and when.
+/// Health event: an observation of an upstream, and its time.
 ///
 /// # Examples
 ///
@@ -32,94 +32,94 @@ use super::probe::ProbeFailure;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HealthEvent {
-    /// When it was learned.
+    /// Time of the observation.
     pub at: Instant,
-    /// When the probe, the handshake or the tunnel began that it tells of.
+    /// Time at which the observed probe, handshake or tunnel began.
     ///
-    /// A handshake that times out tells of the upstream as it was ten seconds ago. What began
-    /// before an upstream was ejected says nothing of it after; see
-    /// [`HealthTracker`](super::HealthTracker).
+    /// A handshake that times out describes the upstream as it was ten seconds ago. An event that
+    /// began before an ejection is ignored after it; see [`HealthTracker`](super::HealthTracker).
     pub began: Instant,
-    /// What was learned.
+    /// Kind of the observation.
     pub kind: HealthEventKind,
 }
 
-/// What can be learned of an upstream. What a client has caused is never among it.
+/// Kind of a health event. Failures caused by a client are never among them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum HealthEventKind {
     /// A probe passed.
     ProbePassed {
-        /// How long it took.
+        /// Duration of the probe.
         latency: Duration,
     },
     /// A probe failed.
     ProbeFailed {
-        /// How.
+        /// Reason of the failure.
         reason: ProbeFailure,
     },
-    /// A client's handshake found no connection: [`ErrorKind::Resolve`], [`ErrorKind::Connect`]
-    /// or [`ErrorKind::ConnectTimeout`].
+    /// A client's handshake got no connection: [`ErrorKind::Resolve`], [`ErrorKind::Connect`] or
+    /// [`ErrorKind::ConnectTimeout`].
     ConnectFailed(ErrorKind),
-    /// The upstream broke a client's handshake, [`ErrorKind::Handshake`],
-    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::InvalidUpgradeResponse`]; or its answer to a forwarded
-    /// request: [`ErrorKind::Response`], [`ErrorKind::ResponseTimeout`], [`ErrorKind::ResponseBody`] or
-    /// [`ErrorKind::ResponseBodyTimeout`]; or TLS, or used up the time of all attempts together.
+    /// A client's handshake failed because of the upstream: [`ErrorKind::Handshake`],
+    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::InvalidUpgradeResponse`]; the response to a
+    /// forwarded request failed: [`ErrorKind::Response`], [`ErrorKind::ResponseTimeout`],
+    /// [`ErrorKind::ResponseBody`] or [`ErrorKind::ResponseBodyTimeout`]; TLS failed; or the time
+    /// of all attempts ran out.
     HandshakeFailed(ErrorKind),
     /// The upstream refused a client's handshake.
     Answered {
-        /// With this.
+        /// Status of the response.
         status: StatusCode,
     },
-    /// The upstream answered a client's request that was [forwarded](crate::ForwardHttp).
+    /// The upstream responded to a client's [forwarded](crate::ForwardHttp) request.
     Forwarded {
-        /// With this.
+        /// Status of the response.
         status: StatusCode,
     },
     /// The upstream accepted a client's handshake.
     Accepted {
-        /// How long it took to connect and to agree.
+        /// Duration of connect and handshake.
         latency: Duration,
     },
-    /// The upstream vanished without a close frame, broke the connection, or stopped answering.
+    /// The upstream vanished without a close frame, broke the connection, or stopped responding.
     TunnelLost {
-        /// How long the tunnel had lived.
+        /// Lifetime of the tunnel.
         lifetime: Duration,
     },
-    /// The upstream ended a tunnel in order, with a close frame.
+    /// The upstream closed a tunnel in order, with a close frame.
     TunnelEnded {
-        /// How long the tunnel had lived.
+        /// Lifetime of the tunnel.
         lifetime: Duration,
     },
 }
 
-/// What an event says about an upstream.
+/// Meaning of an event for an upstream's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// The upstream does what it should.
+    /// The upstream works.
     Good,
     /// The upstream fails.
     Bad,
-    /// Neither.
+    /// The event is neither good nor bad.
     Neutral,
 }
 
-/// Who has learned an event.
+/// Source of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventSource {
     /// A probe.
     Probe,
-    /// The handshake of a client, or a request of one that was forwarded.
+    /// A client's handshake or forwarded request.
     Handshake,
     /// A tunnel.
     Tunnel,
 }
 
 impl HealthEvent {
-    /// An event of this moment. When it began follows from the latency or lifetime that the kind
-    /// carries; one that carries neither began at this moment, unless [`started_at`](Self::started_at)
-    /// says otherwise.
+    /// Creates an event at this time. Its beginning follows from the latency or lifetime of the
+    /// kind; an event with neither began at this time, unless [`started_at`](Self::started_at) sets
+    /// another.
     #[must_use]
     pub fn new(at: Instant, kind: HealthEventKind) -> Self {
         let began = at.checked_sub(kind.duration()).unwrap_or(at);
@@ -135,8 +135,8 @@ impl HealthEvent {
 }
 
 impl HealthEventKind {
-    /// What an error of a handshake says; `None` when it was not the upstream's, but the client's
-    /// or the proxy's: one that has no file descriptor left reaches nobody.
+    /// Returns the event of a failed handshake; `None` if the client or the proxy caused the
+    /// failure: a proxy without free file descriptors reaches no upstream.
     #[must_use]
     pub fn of_error(error: &Error) -> Option<Self> {
         match error.kind() {
@@ -149,9 +149,10 @@ impl HealthEventKind {
         }
     }
 
-    /// What the end of a tunnel says; `None` when the upstream neither began nor caused it.
+    /// Returns the event of a tunnel's end; `None` if the upstream neither began nor caused the
+    /// end.
     ///
-    /// An upstream that goes over a limit or breaks a rule is no less alive for it.
+    /// An upstream that exceeds a limit or breaks a rule still works.
     #[must_use]
     pub fn of_report(report: &TunnelReport) -> Option<Self> {
         let lifetime = report.duration;
@@ -175,12 +176,12 @@ impl HealthEventKind {
         }
     }
 
-    /// What it says, unless a policy [reads it otherwise](super::Signals).
+    /// Returns the default meaning of the event; [`Signals`](super::Signals) can change it.
     ///
-    /// Passed probes, accepted handshakes, and answers below 400 to forwarded requests are good. Failures, lost tunnels and answers of 500
-    /// and above are bad. Other answers are neutral, as a 401 or 404 is as likely the client's
-    /// fault; so are tunnels that end in order, and probes for which the proxy had no file
-    /// descriptor left.
+    /// Passed probes, accepted handshakes, and statuses below 400 for forwarded requests are good.
+    /// Failures, lost tunnels and statuses of 500 and above are bad. Other statuses are neutral, as
+    /// a 401 or 404 is as likely the client's fault; so are tunnels that end in order, and probes
+    /// for which the proxy had no free file descriptor.
     #[must_use]
     pub fn signal(&self) -> Signal {
         match self {
@@ -202,7 +203,7 @@ impl HealthEventKind {
         }
     }
 
-    /// Who has learned it.
+    /// Returns the source of the event.
     #[must_use]
     pub const fn source(&self) -> EventSource {
         match self {
@@ -242,7 +243,7 @@ impl fmt::Display for HealthEventKind {
 }
 
 impl EventSource {
-    /// What a failure of this source is called.
+    /// Returns the name of a failure of this source.
     pub(super) const fn failure(self) -> &'static str {
         match self {
             Self::Probe => "probe failure",
@@ -316,7 +317,8 @@ mod tests {
     #[test]
     fn a_proxy_without_file_descriptors_blames_nobody() {
         let failed = |code| {
-            // As a connection to a name tells it, with the address that failed.
+            // The form in which a connect to a name reports the error, with the address that
+            // failed.
             let source = io::Error::from_raw_os_error(code);
             let source = io::Error::new(
                 source.kind(),

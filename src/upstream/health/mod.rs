@@ -1,34 +1,35 @@
-//! Which upstreams are fit for use.
+//! Health checks: which upstreams are usable, by probes and by clients' handshakes and tunnels.
 //!
 //! ```text
 //!  probes ────────┐                                        ┌──► OutlierPolicy
 //!                 ├──► HealthEvent ──► HealthEvaluator ──► HealthTracker ◄┘      (outliers)
 //!  handshakes, ───┘                 (HealthPolicy)  │
 //!  tunnels                                          ▼
-//!                               Availability ──► who is used
+//!                               Availability ──► usable upstreams
 //! ```
 //!
-//! | question | answered by |
-//! |---|---|
-//! | does the upstream answer? | a [`Probe`]: [`WebSocketProbe`], [`HttpProbe`], [`TcpProbe`], [`probe_fn`] |
-//! | how often is it asked? | [`ProbeSchedule`] |
-//! | what do events say? | [`Signals`] |
-//! | when is it unhealthy? | a [`HealthPolicy`], which gives it a [`HealthEvaluator`] |
-//! | does it do worse than others? | a [`OutlierPolicy`], set by [`Pool::outliers`](crate::Pool::outliers): [`SuccessRateOutliers`] |
-//! | how does it come back? | by its probes, or after its [`Ejection`] |
-//! | what when few are left? | an [`Availability`] |
+//! | type | decides | Envoy | HAProxy |
+//! |---|---|---|---|
+//! | [`Probe`]: [`WebSocketProbe`], [`HttpProbe`], [`TcpProbe`], [`probe_fn`] | whether an upstream responds | health checker: `http_health_check`, `tcp_health_check` | `check`, `option httpchk` |
+//! | [`ProbeSchedule`] | the time of the next probe | `interval`, `unhealthy_interval`, `interval_jitter`, `timeout` | `inter`, `fastinter`, `downinter`, `timeout check` |
+//! | [`Signals`] | the meaning of events | `split_external_local_origin_errors` | `observe layer4`, `observe layer7` |
+//! | [`HealthPolicy`], with a [`HealthEvaluator`] per upstream | when an upstream is unhealthy | `unhealthy_threshold`, `healthy_threshold` | `fall`, `rise` |
+//! | [`OutlierPolicy`]: [`SuccessRateOutliers`], set by [`Pool::outliers`](crate::Pool::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
+//! | [`Ejection`] | how long an upstream is ejected | `base_ejection_time`, `max_ejection_time` | |
+//! | [`HealthTracker`] | the [`HealthState`] of an upstream | host health flags | server state (`UP`, `DOWN`) |
+//! | [`Availability`] | the use of unhealthy upstreams when few are healthy | `healthy_panic_threshold`, `max_ejection_percent` | |
 //!
-//! | policy | unhealthy |
-//! |---|---|
-//! | [`Consecutive`] | after so many failures in a row |
-//! | [`FailureRate`] | while failures have too large a share of a sliding window |
-//! | [`MaxFails`] | while so many failures lie within a time |
-//! | [`SlowHandshake`] | after so many slow handshakes in a row |
-//! | [`Passive`] | by what clients' handshakes tell: the default where nothing is probed |
-//! | [`AnyOf`], [`AllOf`] | as soon as one of several says so, or only when all do |
+//! | policy | unhealthy | Envoy | HAProxy |
+//! |---|---|---|---|
+//! | [`Consecutive`] | after a number of failures in a row | `consecutive_5xx`, `consecutive_gateway_failure` | `fall`, `error-limit` |
+//! | [`FailureRate`] | while failures exceed a share of a sliding window | `failure_percentage_threshold` | |
+//! | [`MaxFails`] | while a number of failures lie within a time | | |
+//! | [`SlowHandshake`] | after a number of slow handshakes in a row | | |
+//! | [`Passive`] | by clients' handshakes: the default without probes | outlier detection | `observe` |
+//! | [`AnyOf`], [`AllOf`] | if any of several policies, or all of them, find it unhealthy | | |
 //!
-//! Everything but the probes is pure: events carry their time, and chance is an argument. So a
-//! policy of your own is tested without waiting:
+//! Everything but the probes is pure: events carry their time, and randomness is an argument. A
+//! policy of your own can be tested without waiting:
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};

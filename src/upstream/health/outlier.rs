@@ -1,4 +1,4 @@
-//! Upstreams that do worse than the others.
+//! Outlier detection: upstreams that do worse than the others.
 
 use std::{fmt, time::Duration};
 
@@ -7,49 +7,49 @@ use super::{
     signals::Signals,
 };
 
-/// Compares the upstreams of a pool with one another.
+/// Outlier policy: compares the upstreams of a pool with one another.
 ///
-/// A [`HealthPolicy`](super::HealthPolicy) sees one upstream and has to be told what is normal.
-/// This sees all of them, once an [`interval`](Self::interval), by what each did since the last
-/// time; whom it names is ejected.
+/// A [`HealthPolicy`](super::HealthPolicy) sees one upstream and needs absolute thresholds. An
+/// outlier policy sees all of them, once an [`interval`](Self::interval), by their events since the
+/// last comparison; the outliers that it returns are ejected.
 pub trait OutlierPolicy: fmt::Debug + Send + Sync {
-    /// How often to compare.
+    /// Returns the time between two comparisons.
     fn interval(&self) -> Duration;
 
-    /// Which events count; all that clients tell, unless written otherwise.
+    /// Returns the events that count; all events of clients' handshakes by default.
     fn signals(&self) -> Signals {
         Signals::handshakes()
     }
 
-    /// Names the upstreams that should be ejected, in any order.
+    /// Returns the upstreams that should be ejected, in any order.
     ///
-    /// One [tally](EventCounts) an upstream, in the pool's order; those that are unhealthy already have
-    /// an empty one.
+    /// `pool` has the [counts](EventCounts) of each upstream, in the pool's order; those of
+    /// upstreams that are already unhealthy are zero.
     fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier>;
 }
 
-/// What one upstream did within an interval.
+/// Counts of one upstream's events within an interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventCounts {
-    /// Events that were good.
+    /// Number of good events.
     pub good: u64,
-    /// Events that were bad.
+    /// Number of bad events.
     pub bad: u64,
 }
 
-/// An upstream that should be ejected.
+/// Upstream that should be ejected.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Outlier {
-    /// Where it stands in the pool.
+    /// Index in the pool.
     pub index: usize,
-    /// Why, for people.
+    /// Human-readable cause.
     pub cause: String,
 }
 
 impl EventCounts {
-    /// So many good and bad events.
+    /// Creates counts of good and bad events.
     #[must_use]
     pub const fn new(good: u64, bad: u64) -> Self {
         Self { good, bad }
@@ -64,13 +64,13 @@ impl EventCounts {
         }
     }
 
-    /// How many events there were.
+    /// Returns the number of events.
     #[must_use]
     pub const fn volume(&self) -> u64 {
         self.good.saturating_add(self.bad)
     }
 
-    /// The share of the good ones, from 0 to 1; 1 when there is none at all.
+    /// Returns the share of good events, from 0 to 1; 1 without events.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // nobody has 2^53 events
     pub fn success(&self) -> f64 {
@@ -82,7 +82,7 @@ impl EventCounts {
 }
 
 impl Outlier {
-    /// This upstream, for this reason.
+    /// Creates an outlier with a human-readable cause.
     #[must_use]
     pub fn new(index: usize, cause: impl Into<String>) -> Self {
         let cause = cause.into();
@@ -90,22 +90,25 @@ impl Outlier {
     }
 }
 
-/// Names the upstreams whose success rate is far below the mean: by more than so many standard
-/// deviations, and by more than a least gap.
+/// Success-rate outlier policy: ejects upstreams whose success rate is far below the mean, by a
+/// number of standard deviations and by a minimum gap.
 ///
-/// It compares the upstreams that had a minimum of events, and only when there are enough of
-/// them. When all fail together nobody stands out, and nobody is named.
+/// Only upstreams with a minimum of events are compared, and only if there are enough of them. When
+/// all fail together, none is an outlier.
 ///
-/// | | default |
-/// |---|---|
-/// | interval | 10 s |
-/// | deviations | 1.9 |
-/// | least gap | 5 points of a hundred |
-/// | upstreams at least | 5 |
-/// | events of each at least | 100 |
+/// # Defaults
 ///
-/// One bad upstream among n lies √(n − 1) deviations below the mean at most, so with more than 2
-/// deviations a pool of 5 never has an outlier.
+/// | method | default | unit | why | Envoy |
+/// |---|---|---|---|---|
+/// | [`every`](Self::every) | 10 | seconds | Envoy's default | `interval` |
+/// | [`deviations`](Self::deviations) | 1.9 | standard deviations | Envoy's default | `success_rate_stdev_factor` |
+/// | [`least_gap`](Self::least_gap) | 0.05 | share | a few failures are normal | |
+/// | [`minimum_upstreams`](Self::minimum_upstreams) | 5 | upstreams | a mean needs several | `success_rate_minimum_hosts` |
+/// | [`minimum_volume`](Self::minimum_volume) | 100 | events | a rate needs many | `success_rate_request_volume` |
+/// | [`counting`](Self::counting) | [`Signals::handshakes`] | | independent of probes | |
+///
+/// A single bad upstream among n lies at most √(n − 1) deviations below the mean, so with more than
+/// 2 deviations a pool of 5 never has an outlier.
 ///
 /// # Examples
 ///
@@ -129,7 +132,7 @@ pub struct SuccessRateOutliers {
 }
 
 impl SuccessRateOutliers {
-    /// The defaults above.
+    /// Returns settings with the defaults above.
     pub const fn new() -> Self {
         Self {
             interval: Duration::from_secs(10),
@@ -141,38 +144,38 @@ impl SuccessRateOutliers {
         }
     }
 
-    /// How often to compare.
+    /// Sets the time between two comparisons.
     pub const fn every(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// How many standard deviations below the mean are too many.
+    /// Sets the number of standard deviations below the mean from which an upstream is an outlier.
     pub const fn deviations(mut self, deviations: f64) -> Self {
         self.deviations = deviations;
         self
     }
 
-    /// How far below the mean a success rate must lie at least, from 0 to 1. Where all are close
-    /// together, the deviation alone would single out one with a handful of failures.
+    /// Sets the minimum distance of an outlier from the mean, from 0 to 1. If all rates are close
+    /// together, the deviation alone would single out an upstream with a handful of failures.
     pub const fn least_gap(mut self, gap: f64) -> Self {
         self.least_gap = gap;
         self
     }
 
-    /// How many upstreams must have the volume for any to be named.
+    /// Sets the number of upstreams that must have the volume for a comparison.
     pub const fn minimum_upstreams(mut self, upstreams: usize) -> Self {
         self.hosts = upstreams;
         self
     }
 
-    /// How many events an upstream must have had within the interval to be compared.
+    /// Sets the number of events within the interval that an upstream needs to be compared.
     pub const fn minimum_volume(mut self, events: u64) -> Self {
         self.volume = events;
         self
     }
 
-    /// Which events count.
+    /// Sets the events that count.
     pub const fn counting(mut self, signals: Signals) -> Self {
         self.signals = signals;
         self

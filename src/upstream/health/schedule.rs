@@ -1,4 +1,4 @@
-//! When an upstream is probed.
+//! Probe schedule.
 
 use std::time::Duration;
 
@@ -8,15 +8,17 @@ use crate::instant::{FAR, saturating_add};
 
 use super::{ejection::jittered, tracker::HealthState};
 
-/// How often upstreams are probed, and how long a probe may take.
+/// Probe schedule: the interval, timeout and concurrency of a pool's probes.
 ///
-/// | | default |
-/// |---|---|
-/// | interval | 10 s |
-/// | interval while unhealthy | 2 s |
-/// | jitter | 10 % |
-/// | timeout | 5 s |
-/// | probes at once | 64 |
+/// # Defaults
+///
+/// | method | default | unit | why | Envoy | HAProxy |
+/// |---|---|---|---|---|---|
+/// | [`every`](Self::every) | 10 | seconds | cheap enough for any upstream | `interval` | `inter` |
+/// | [`while_unhealthy`](Self::while_unhealthy) | 2 | seconds | a recovery is noticed soon | `unhealthy_interval` | `downinter` |
+/// | [`jitter`](Self::jitter) | 0.1 | share | probes are spread over time | `interval_jitter_percent` | `spread-checks` |
+/// | [`timeout`](Self::timeout) | 5 | seconds | an upstream this slow is unusable | `timeout` | `timeout check` |
+/// | [`max_concurrent`](Self::max_concurrent) | 64 | probes | bounds the file descriptors | | |
 ///
 /// # Examples
 ///
@@ -40,11 +42,9 @@ pub struct ProbeSchedule {
 }
 
 impl ProbeSchedule {
-    /// A probe each `interval`, measured from start to start; below a millisecond it is taken
-    /// for one.
+    /// Creates a schedule with this interval, measured from start to start; at least a millisecond.
     ///
-    /// While an upstream is unhealthy it is every 2 seconds, or as often as else if that is more
-    /// often.
+    /// While an upstream is unhealthy the interval is 2 seconds, or this one if it is shorter.
     pub const fn every(interval: Duration) -> Self {
         Self {
             interval,
@@ -55,42 +55,42 @@ impl ProbeSchedule {
         }
     }
 
-    /// The interval while an upstream is unhealthy, so that it is not kept out for longer than
-    /// it must. The longer of two intervals never applies then.
+    /// Sets the interval while an upstream is unhealthy, so that it is not ejected for longer than
+    /// necessary. The shorter of both intervals applies then.
     pub const fn while_unhealthy(mut self, interval: Duration) -> Self {
         self.while_unhealthy = interval;
         self
     }
 
-    /// By which share an interval may be shorter or longer, from 0 to 1, so that the upstreams
-    /// of a pool are not all probed at once.
+    /// Sets the share by which an interval may be shorter or longer, from 0 to 1, so that the
+    /// upstreams of a pool are not all probed at once.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// How long a probe may take as a whole.
+    /// Sets the maximum duration of a whole probe.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How many probes of a pool may be under way at once; 0 is taken for 1.
+    /// Sets the maximum number of a pool's probes under way at once; 0 counts as 1.
     ///
-    /// Beyond that the upstreams take turns: the one whose probe is most overdue comes first, so
-    /// those that hang delay the others and never shut them out. Where many may hang at once, set
-    /// a short timeout, or more probes at once.
+    /// Beyond that the most overdue probe goes first, so that probes which hang delay the others
+    /// but never starve them. Where many may hang at once, set a short timeout, or a higher
+    /// maximum.
     pub const fn max_concurrent(mut self, probes: usize) -> Self {
         self.max_concurrent = probes;
         self
     }
 
-    /// How many probes may be under way at once.
+    /// Returns the maximum number of probes under way at once.
     pub(crate) fn most_at_once(&self) -> usize {
         self.max_concurrent.max(1)
     }
 
-    /// How long a probe may take as a whole.
+    /// Returns the maximum duration of a whole probe.
     #[must_use]
     pub const fn probe_timeout(&self) -> Duration {
         self.timeout
@@ -112,9 +112,10 @@ impl Default for ProbeSchedule {
     }
 }
 
-/// When one upstream is probed next: at once, then each interval, never twice at a time.
+/// Probe times of one upstream: the first probe at once, then one each interval, never two at a
+/// time.
 ///
-/// A probe that takes longer than the interval is followed by the next at once.
+/// A probe that takes longer than the interval is followed by the next immediately.
 ///
 /// # Examples
 ///
@@ -155,7 +156,7 @@ enum Phase {
 }
 
 impl ProbeTimes {
-    /// The first probe is due now.
+    /// Creates a state in which the first probe is due now.
     #[must_use]
     pub const fn new(now: Instant) -> Self {
         Self {
@@ -166,7 +167,7 @@ impl ProbeTimes {
         }
     }
 
-    /// When the next probe is to start; `None` while one is under way.
+    /// Returns when the next probe is due; `None` while one is under way.
     #[must_use]
     pub const fn due(&self) -> Option<Instant> {
         match self.phase {
@@ -175,7 +176,7 @@ impl ProbeTimes {
         }
     }
 
-    /// Whether a probe is to start now. After `true` it counts as started, and
+    /// Starts a probe if one is due, and returns whether it did. After `true`,
     /// [`finish`](Self::finish) must follow.
     #[must_use]
     pub fn start(&mut self, now: Instant) -> bool {
@@ -187,8 +188,8 @@ impl ProbeTimes {
         is_due
     }
 
-    /// The probe that was under way has ended, and this is what the upstream is taken for now.
-    /// `dice` is a number from 0 to 1 for the jitter.
+    /// Ends the probe under way and schedules the next by the upstream's state. `random` is a
+    /// number from 0 to 1 for the jitter.
     pub fn finish(
         &mut self,
         schedule: &ProbeSchedule,
@@ -206,7 +207,7 @@ impl ProbeTimes {
         }
     }
 
-    /// The probe that was under way will tell nothing: the next one is due now.
+    /// Ends the probe under way without a result: the next one is due now.
     pub(crate) const fn abandon(&mut self, now: Instant) {
         if let Phase::Probing { began } = self.phase {
             // Probing => Waiting
@@ -217,15 +218,15 @@ impl ProbeTimes {
         }
     }
 
-    /// The next probe is due now, unless one is under way.
+    /// Makes the next probe due now, unless one is under way.
     pub(crate) fn hasten(&mut self, now: Instant) {
         if let Phase::Waiting { due, .. } = &mut self.phase {
             *due = now.min(*due);
         }
     }
 
-    /// The upstream's health has changed between two probes, by what clients met: the next one
-    /// is due as if it had been so when the last began.
+    /// Reschedules the next probe after clients' events have changed the upstream's state: it is
+    /// due as if the state had been so when the last probe began.
     pub fn reschedule(
         &mut self,
         schedule: &ProbeSchedule,

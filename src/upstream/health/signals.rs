@@ -1,10 +1,17 @@
-//! How a policy reads events.
+//! Signals: the meaning of events for a policy.
 
 use std::time::Duration;
 
 use super::event::{EventSource, HealthEventKind, Signal};
 
-/// Which events a policy counts, and what they say to it.
+/// Events that a policy counts, and their meaning.
+///
+/// # Defaults
+///
+/// | method | default | why |
+/// |---|---|---|
+/// | [`default`](Self::default) | [`all`](Self::all) | each policy chooses its own default |
+/// | [`min_tunnel_age`](Self::min_tunnel_age) | zero | a close frame is an orderly end |
 ///
 /// # Examples
 ///
@@ -34,7 +41,7 @@ enum Counted {
 }
 
 impl Signals {
-    /// Every event.
+    /// Counts every event.
     pub const fn all() -> Self {
         Self {
             probes: Counted::Yes,
@@ -44,7 +51,7 @@ impl Signals {
         }
     }
 
-    /// What probes tell.
+    /// Counts the events of probes.
     pub const fn probes() -> Self {
         Self {
             probes: Counted::Yes,
@@ -52,7 +59,7 @@ impl Signals {
         }
     }
 
-    /// What the handshakes of clients tell.
+    /// Counts the events of clients' handshakes.
     pub const fn handshakes() -> Self {
         Self {
             handshakes: Counted::Yes,
@@ -60,10 +67,9 @@ impl Signals {
         }
     }
 
-    /// What clients' handshakes and tunnels tell: all but probes.
+    /// Counts the events of clients' handshakes and tunnels: all but probes.
     ///
-    /// Mind that there are servers which end every tunnel without a close frame, which looks the
-    /// same as one that has crashed.
+    /// Some servers end every tunnel without a close frame, which cannot be told from a crash.
     pub const fn passive() -> Self {
         Self {
             probes: Counted::No,
@@ -71,14 +77,14 @@ impl Signals {
         }
     }
 
-    /// Takes a tunnel as a failure that the upstream ended in order, but before this age.
+    /// Counts a tunnel that the upstream closed in order before this age as a failure.
     pub const fn min_tunnel_age(mut self, age: Duration) -> Self {
         self.min_tunnel_age = age;
         self.tunnels = Counted::Yes;
         self
     }
 
-    /// What the event says. What is not counted is neutral.
+    /// Returns the meaning of an event. An event that is not counted is neutral.
     #[must_use]
     pub fn read(&self, kind: &HealthEventKind) -> Signal {
         if self.counted(kind.source()) == Counted::No {

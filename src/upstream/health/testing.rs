@@ -1,4 +1,4 @@
-//! Events and moments for the tests of policies.
+//! Events and times for the tests of policies.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{HealthEvaluator, HealthEvent, HealthEventKind, ProbeFailure, Verdict};
 use crate::error::ErrorKind;
 
-/// A moment, in milliseconds since the tests began.
+/// Returns a time, in milliseconds since the tests began.
 pub(super) fn at(millis: u64) -> Instant {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     *ORIGIN.get_or_init(Instant::now) + Duration::from_millis(millis)
@@ -39,7 +39,7 @@ pub(super) fn connect_failed() -> HealthEventKind {
     HealthEventKind::ConnectFailed(ErrorKind::Connect)
 }
 
-/// Shows the judge an event, and asks.
+/// Passes an event to the evaluator and returns its verdict.
 pub(super) fn judged(
     judge: &mut dyn HealthEvaluator,
     at: Instant,

@@ -1,4 +1,4 @@
-//! What one upstream is taken for, and how that changes.
+//! Health tracker: the health state of one upstream, and its transitions.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,27 +12,28 @@ use super::{
     policy::{HealthEvaluator, HealthPolicy, Verdict},
 };
 
-/// The health of one upstream: its judge and its ejections as one state machine.
+/// Health tracker: the health of one upstream, as a state machine of its evaluator and its
+/// ejections.
 ///
 /// ```text
-///            the judge says "unhealthy", or `eject`
+///            verdict "unhealthy", or `eject`
 ///   Healthy ────────────────────────────────────────► Unhealthy
 ///      ▲ ▲                                             │  │  ▲
-///      │ └── the judge says "healthy" (probes) ────────┘  │  │ one failure
+///      │ └── verdict "healthy" (probes) ───────────────┘  │  │ one failure
 ///      │                                                  │  │
-///      └──── one success ──── HalfOpen ◄─── time is over ──┘  │
+///      └──── one success ──── HalfOpen ◄── ejection over ─┘  │
 ///                                │                           │
 ///                                └───────────────────────────┘
 /// ```
 ///
-/// Where probes lead the judge back to a healthy verdict, nothing else does: no client is needed
-/// to find out. They do so at once after the first fall, and not before its [`Ejection`] says so
-/// when it falls again and again. Everywhere else, and after [`eject`](Self::eject), the upstream is left out for
-/// as long as its [`Ejection`] says, and for as long as the judge keeps count by himself of what
-/// it did; then it is put on trial before a fresh judge, and the next handshake of a client decides.
+/// If probes can change the evaluator's verdict, they alone readmit an upstream, and no client has
+/// to try it: at once after the first failure, and not before the end of its [`Ejection`] when it
+/// fails again and again. Otherwise, and after [`eject`](Self::eject), the upstream is ejected for
+/// the time of its [`Ejection`], and for as long as the evaluator itself counts earlier events;
+/// then it becomes half-open with a new evaluator, and the next handshake of a client decides.
 ///
-/// What began before the upstream was ejected or readmitted tells of the time before, and is
-/// passed over: a handshake that was hanging then, a tunnel that is only now found lost.
+/// Events that began before the upstream was ejected or readmitted describe an earlier state and
+/// are ignored: a handshake that was hanging then, a tunnel that is found lost only now.
 ///
 /// # Examples
 ///
@@ -70,71 +71,71 @@ pub struct HealthTracker {
     judge: Box<dyn HealthEvaluator>,
     state: HealthState,
     record: Record,
-    /// Until when probes that pass are not believed, as it fell too often.
+    /// Time before which passed probes do not readmit the upstream, as it failed too often.
     held: Option<Instant>,
-    /// When the upstream was last ejected or readmitted.
+    /// Time at which the upstream was last ejected or readmitted.
     epoch: Instant,
-    /// The latest moment that was seen.
+    /// Latest time that was passed in.
     seen: Instant,
 }
 
 /// Whether an upstream is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probed {
-    /// It is.
+    /// Probes check the upstream.
     Yes,
-    /// All that is known comes from clients.
+    /// All events come from clients.
     No,
 }
 
-/// What an upstream is taken for.
+/// Health state of an upstream.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum HealthState {
-    /// It gets clients.
+    /// The upstream gets clients.
     #[non_exhaustive]
     Healthy {
-        /// Since when.
+        /// Time at which the state began.
         since: Instant,
     },
-    /// It gets clients again; the first handshake that fails ends that.
+    /// The upstream gets clients again; the next handshake decides.
     #[non_exhaustive]
     HalfOpen {
-        /// Since when.
+        /// Time at which the state began.
         since: Instant,
     },
-    /// It should get no clients.
+    /// The upstream should get no clients.
     #[non_exhaustive]
     Unhealthy {
-        /// Since when.
+        /// Time at which the state began.
         since: Instant,
-        /// Why, for people.
+        /// Human-readable cause.
         cause: Arc<str>,
-        /// When it is looked at again; `None` where probes tell.
+        /// End of the ejection; `None` if probes decide.
         until: Option<Instant>,
     },
 }
 
-/// A change of an upstream's health.
+/// Transition of an upstream's health state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transition {
-    /// It became healthy: by its probes, or by passing its trial.
+    /// The upstream became healthy: by its probes, or by a success while half-open.
     Healthy,
-    /// Its ejection is over. It has no tunnels now, so it wants a slow start.
+    /// The ejection is over. The upstream has no tunnels now and needs a slow start.
     HalfOpen,
-    /// It became unhealthy.
+    /// The upstream became unhealthy.
     #[non_exhaustive]
     Unhealthy {
-        /// Why, for people.
+        /// Human-readable cause.
         cause: Arc<str>,
-        /// When it will be looked at again; `None` where probes tell.
+        /// End of the ejection; `None` if probes decide.
         until: Option<Instant>,
     },
 }
 
 impl HealthTracker {
-    /// A new upstream, healthy until something is learned of it.
+    /// Creates the tracker of a new upstream, which is healthy until events show otherwise.
     #[must_use]
     pub fn new(
         policy: Arc<dyn HealthPolicy>,
@@ -155,24 +156,25 @@ impl HealthTracker {
         }
     }
 
-    /// What the upstream is taken for.
+    /// Returns the health state.
     #[must_use]
     pub const fn state(&self) -> &HealthState {
         &self.state
     }
 
-    /// How many ejections in a row there were that are not yet forgiven.
+    /// Returns the number of ejections in a row that have not decayed.
     #[must_use]
     pub const fn ejections(&self) -> u32 {
         self.record.count()
     }
 
-    /// Whether it is usable, and was when that moment came: what began then is not passed over.
+    /// Whether the upstream is usable now and was at this time, so that events which began then
+    /// count.
     pub(crate) fn is_usable_since(&self, began: Instant) -> bool {
         self.state.is_usable() && began >= self.epoch
     }
 
-    /// Takes an event in. `dice` is a number from 0 to 1 for the jitter of an ejection.
+    /// Takes in an event. `random` is a number from 0 to 1 for the jitter of an ejection.
     pub fn observe(&mut self, event: &HealthEvent, dice: f64) -> Option<Transition> {
         if event.began < self.epoch {
             return self.tick(event.at, dice);
@@ -197,7 +199,8 @@ impl HealthTracker {
         self.tick(event.at, dice)
     }
 
-    /// Looks at the clock; to be called when [`changes_at`](Self::changes_at) has come.
+    /// Applies the changes that are due by now; call it when [`changes_at`](Self::changes_at) is
+    /// reached.
     pub fn tick(&mut self, now: Instant, dice: f64) -> Option<Transition> {
         self.seen = self.seen.max(now);
         let verdict = self.judge.verdict(now);
@@ -215,8 +218,8 @@ impl HealthTracker {
         }
     }
 
-    /// Ejects an upstream that is usable, for a reason that its judge does not know: it does
-    /// worse than the others, or an operator says so.
+    /// Ejects a usable upstream for a reason unknown to its evaluator: as an outlier, or on an
+    /// operator's request.
     pub fn eject(&mut self, cause: &str, now: Instant, dice: f64) -> Option<Transition> {
         if !self.state.is_usable() {
             return None;
@@ -227,7 +230,8 @@ impl HealthTracker {
         Some(self.enter_unhealthy(cause, Some(until), now))
     }
 
-    /// When to call [`tick`](Self::tick) next; `None` when only an event can change anything.
+    /// Returns when to call [`tick`](Self::tick) next; `None` if only an event can change the
+    /// state.
     #[must_use]
     pub fn changes_at(&self) -> Option<Instant> {
         let change = match &self.state {
@@ -240,11 +244,11 @@ impl HealthTracker {
             }
             _ => self.judge.changes_at(),
         };
-        // A judge who announces the past must not make his caller spin.
+        // An evaluator that returns a time in the past must not make its caller spin.
         change.map(|change| change.max(saturating_add(self.seen, Duration::from_millis(1))))
     }
 
-    /// The judge has found against the upstream, or it failed its trial.
+    /// Makes the upstream unhealthy, by verdict or after a failure while half-open.
     fn fall(&mut self, cause: &str, now: Instant, dice: f64) -> Transition {
         let until = if self.recovers_by_probes() {
             self.held = self.record.hold(&self.ejection, now, dice);
@@ -274,7 +278,7 @@ impl HealthTracker {
         now: Instant,
     ) -> Option<Transition> {
         let Some(until) = until else {
-            // Unhealthy => Healthy, once probes have told so.
+            // Unhealthy => Healthy, once probes have changed the verdict.
             let is_held = self.held.is_some_and(|held| now < held);
             return (verdict == Verdict::Healthy && !is_held).then(|| {
                 self.record.readmit(now);
@@ -287,7 +291,7 @@ impl HealthTracker {
             return None;
         }
         if verdict == Verdict::Unhealthy {
-            // Unhealthy => Unhealthy: from here on probes tell, or the judge still counts.
+            // Unhealthy => Unhealthy: probes decide from here on, or the evaluator still counts.
             if self.recovers_by_probes() {
                 self.wait_until(None);
                 return None;
@@ -318,8 +322,8 @@ impl HealthTracker {
     }
 }
 
-/// What an event says on trial, where the next handshake decides: probes have their judge, and
-/// the end of a tunnel comes after the handshake that has decided.
+/// Returns the meaning of an event while half-open, when the next handshake decides: probes go to
+/// the evaluator, and a tunnel ends after the handshake that has decided.
 fn on_trial(kind: &HealthEventKind) -> Signal {
     match kind.source() {
         EventSource::Handshake => kind.signal(),
@@ -328,13 +332,13 @@ fn on_trial(kind: &HealthEventKind) -> Signal {
 }
 
 impl HealthState {
-    /// Whether it should get clients: it is healthy or on trial.
+    /// Whether the upstream should get clients: it is healthy or half-open.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         !matches!(self, Self::Unhealthy { .. })
     }
 
-    /// Since when it is what it is.
+    /// Returns when the state began.
     #[must_use]
     pub const fn since(&self) -> Instant {
         match self {

@@ -1,22 +1,29 @@
-//! How many retries there may be over all requests of a pool.
+//! Retry budget: the settings that limit the retries of all requests of a pool.
 
 use super::ledger::SECONDS;
 
-/// Holds down the retries of all requests of a pool together, so that an outage is not multiplied
-/// by the attempts that each client may make.
+/// Limits the retries of all requests of a pool together, so that an outage is not multiplied by
+/// the attempts that each client may make.
 ///
-/// Over the last 10 seconds there may be this share of retries for each request, plus so many for
-/// each of these seconds, which keeps a pool with little traffic able to retry at all: unless set
-/// 20 %, and 10 a second. A request counts when its first attempt has ended, well or not.
+/// The window is the last 10 seconds. A request adds its share to the budget when its first attempt
+/// has ended, successful or not; each second adds a fixed number, so that a pool with little
+/// traffic can retry at all.
 ///
-/// A retry after a failure to connect counts a fifth. It costs the upstreams little, and whoever
-/// finds a dead upstream needs one: so by default every client may meet one that is dead, until
-/// probes or clients have found out. Where 1,000 clients meet a full outage at once, they make at
-/// most 2,500 attempts to connect, or 1,300 that send their request.
+/// A retry after a failure to connect costs a fifth. It costs the upstreams little, and every
+/// client that picks a dead upstream needs one: by default every client may meet one dead upstream
+/// until probes or clients have detected it. If 1,000 clients meet a full outage at once, they make
+/// at most 2,500 attempts to connect, or 1,300 that send their request.
 ///
-/// Beyond the budget a request gets at once what its last attempt came to.
+/// A request beyond the budget ends at once with the result of its last attempt.
 ///
-/// All layers and clones of a [`Pool`](crate::Pool) draw from the same budget.
+/// All layers and clones of a [`Pool`](crate::Pool) share one budget.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`ratio`](Self::ratio) | 0.2 | retries per request | an outage adds a fifth to the load, at most |
+/// | [`per_second`](Self::per_second) | 10 | retries a second | a quiet pool can retry |
 ///
 /// # Examples
 ///
@@ -36,7 +43,7 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// A retry for every fifth request, and 10 a second.
+    /// Returns a budget with the defaults above.
     pub const fn new() -> Self {
         Self {
             ratio: 0.2,
@@ -44,36 +51,37 @@ impl RetryBudget {
         }
     }
 
-    /// Retries for each request of the last 10 seconds: 0.2 means 20 %. What is below 0, or no
-    /// number, is taken for 0.
+    /// Sets the retries for each request of the last 10 seconds: 0.2 means 20 %. Negative numbers
+    /// and NaN count as 0.
     pub fn ratio(mut self, ratio: f64) -> Self {
         self.ratio = ratio.max(0.0);
         self
     }
 
-    /// Retries for each second, whether or not there are requests. Those of 10 seconds may be made
+    /// Sets the retries for each second, independent of requests. Those of 10 seconds may be made
     /// at once.
     pub const fn per_second(mut self, retries: u32) -> Self {
         self.per_second = retries;
         self
     }
 
-    /// What the retries of a window with so many requests may cost.
+    /// Returns the cost that the retries of a window with this number of requests may have in
+    /// total.
     pub(super) fn allows(&self, requests: u64) -> u64 {
         let retry = Cost::Request.units();
         let by_share = self.ratio * requests as f64 * retry as f64;
         let by_time = u64::from(self.per_second) * SECONDS * retry;
-        // A hair is added for what rounding took: a fifth of five is one. The cast saturates.
+        // The small addend makes up for rounding: a fifth of five is one. The cast saturates.
         ((by_share + 1e-6) as u64).saturating_add(by_time)
     }
 }
 
-/// What a retry costs.
+/// Cost of a retry, by the attempt that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cost {
-    /// The attempt before got no connection.
+    /// The failed attempt got no connection.
     Connect,
-    /// The attempt before had sent the request.
+    /// The failed attempt had sent the request.
     Request,
 }
 

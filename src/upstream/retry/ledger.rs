@@ -1,16 +1,16 @@
-//! Requests and retries over the last seconds. Pure: time is an argument.
+//! Sliding window over a retry budget's deposits and withdrawals. Pure: time is an argument.
 
 use tokio::time::Instant;
 
 use super::budget::{Cost, RetryBudget};
 
-/// How many seconds count, the one under way included.
+/// Length of the window in seconds, including the current one.
 pub(super) const SECONDS: u64 = 10;
 
-/// Counts the requests and retries of a pool.
+/// Deposits and withdrawals of a pool within the last seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// The first second begins here.
+    /// Start of the first second.
     epoch: Option<Instant>,
     newest: u64,
     slots: [Slot; SECONDS as usize],
@@ -18,15 +18,15 @@ pub(crate) struct Ledger {
     denied: u64,
 }
 
-/// What happened within one second.
+/// Deposits and withdrawals of one second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     requests: u64,
-    /// What its retries cost.
+    /// Total cost of the withdrawals.
     spent: u64,
 }
 
-/// A retry that was granted; where it stands in the ledger.
+/// Withdrawal for one retry, which can be refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     second: u64,
@@ -34,13 +34,13 @@ pub(crate) struct Entry {
 }
 
 impl Ledger {
-    /// Enters a request whose first attempt has ended, which earns its share of a retry.
+    /// Deposits the share of a request whose first attempt has ended.
     pub(crate) fn request(&mut self, now: Instant) {
         let second = self.advance(now);
         self.slot(second).requests += 1;
     }
 
-    /// Enters a retry if the budget has one left.
+    /// Withdraws the cost of a retry, if the budget has enough left.
     pub(crate) fn retry(
         &mut self,
         budget: &RetryBudget,
@@ -57,28 +57,28 @@ impl Ledger {
         Some(Entry { second, cost })
     }
 
-    /// Strikes out a retry that was not made.
+    /// Refunds a retry that was not made.
     pub(crate) fn strike(&mut self, Entry { second, cost }: Entry) {
         self.made = self.made.saturating_sub(1);
-        // An older one counts no more.
+        // The window has passed an older one.
         if self.newest - second < SECONDS {
             let slot = self.slot(second);
             slot.spent = slot.spent.saturating_sub(cost.units());
         }
     }
 
-    /// How many retries of this cost may be made now.
+    /// Returns the number of retries of this cost that may be made now.
     pub(crate) fn left(&mut self, budget: &RetryBudget, cost: Cost, now: Instant) -> u64 {
         self.advance(now);
         self.units_left(budget) / cost.units()
     }
 
-    /// Retries that were made since the beginning.
+    /// Returns the number of retries since the pool was created.
     pub(crate) const fn made(&self) -> u64 {
         self.made
     }
 
-    /// Retries that the budget has denied since the beginning.
+    /// Returns the number of retries that the budget has denied since the pool was created.
     pub(crate) const fn denied(&self) -> u64 {
         self.denied
     }
@@ -89,10 +89,10 @@ impl Ledger {
         budget.allows(requests).saturating_sub(spent)
     }
 
-    /// Forgets what is too old; the second that it is.
+    /// Moves the window on and returns the current second.
     fn advance(&mut self, now: Instant) -> u64 {
         let epoch = *self.epoch.get_or_insert(now);
-        // A moment that came here late counts as the newest.
+        // A time older than the newest counts as the newest.
         let second = now
             .saturating_duration_since(epoch)
             .as_secs()
@@ -119,7 +119,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// How many retries of so many tries are granted at this moment.
+    /// Returns the number of retries granted at this moment.
     fn granted(ledger: &mut Ledger, budget: &RetryBudget, now: Instant, tries: u64) -> u64 {
         (0..tries)
             .filter(|_| ledger.retry(budget, Cost::Request, now).is_some())
@@ -225,7 +225,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whenever a retry is granted, the last seconds had no more of them than the budget says.
+        /// Whenever a retry is granted, the window holds no more of them than the budget allows.
         #[test]
         fn never_more_than_the_budget(
             steps in prop::collection::vec((0_u64..4000, 0_u64..30, 0_u64..30), 1..60),

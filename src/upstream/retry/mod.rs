@@ -1,8 +1,8 @@
-//! When a request that came to nothing at one upstream may be tried at another.
+//! Retries: whether a request that failed at one upstream is tried at another. Pure.
 //!
-//! * `rules` is [`Retry`]: what of one request may be tried again, how often, for how long;
-//! * `budget` is [`RetryBudget`]: how many retries there may be over all requests;
-//! * `ledger` counts requests and retries over the last seconds; time is an argument.
+//! * `policy` defines [`Retry`]: the failures that are retried, the number of attempts, their time;
+//! * `budget` defines [`RetryBudget`]: the limit on the retries of all requests;
+//! * `budget_window` counts requests and retries over the last seconds.
 
 mod budget;
 mod ledger;

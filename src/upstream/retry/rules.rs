@@ -1,4 +1,4 @@
-//! What of one request may be tried again.
+//! Retry policy of one request.
 
 use std::time::Duration;
 
@@ -8,17 +8,25 @@ use crate::error::ErrorKind;
 
 use super::budget::Cost;
 
-/// When a request goes on to another upstream, how often, and for how long.
+/// Retry policy: the failures after which a request goes on to another upstream, the number of
+/// attempts and their total time.
 ///
-/// A connection that is not made, TLS included, is always tried again elsewhere: nothing has been
-/// sent, so nothing can happen twice. What happens after that is tried again only if asked for.
-/// An opening handshake is a `GET` without a body, which is safe to repeat by its definition (RFC
-/// 9110 §9.2.2); whether your application keeps to that is yours to know. Of
-/// [forwarded](crate::ForwardHttp) requests none is repeated that has a body, or a method that is
-/// not idempotent. No upstream is tried twice for one request.
+/// A failure to connect, TLS included, is always retried: no byte of the request was sent, so
+/// nothing can happen twice. Later failures are retried only if asked for. An opening handshake is
+/// a `GET` without a body, which is safe to repeat by definition (RFC 9110 §9.2.2); whether your
+/// application keeps to that is yours to know. A [forwarded](crate::ForwardHttp) request that has a
+/// body, or a method that is not idempotent, is never repeated. A request tries no upstream twice.
 ///
-/// Retries of all requests together are held down by the pool's
-/// [`RetryBudget`](crate::RetryBudget).
+/// The pool's [`RetryBudget`](crate::RetryBudget) limits the retries of all requests together.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`attempts`](Self::attempts) | 5 | upstreams | several may be down before probes find out |
+/// | [`within`](Self::within) | 30 | seconds | clients give up about then |
+/// | [`on_status`](Self::on_status) | none | HTTP statuses | the upstream has received the request |
+/// | [`on_handshake_failure`](Self::on_handshake_failure) | off | | as above |
 ///
 /// # Examples
 ///
@@ -46,7 +54,7 @@ pub struct Retry {
     after_handshake: AfterHandshake,
 }
 
-/// What follows a handshake that failed.
+/// Reaction to a handshake that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterHandshake {
     Stop,
@@ -54,7 +62,7 @@ enum AfterHandshake {
 }
 
 impl Retry {
-    /// Up to 5 attempts within 30 s, after failures to connect alone.
+    /// Returns a policy with the defaults above.
     pub const fn new() -> Self {
         Self {
             attempts: 5,
@@ -64,33 +72,33 @@ impl Retry {
         }
     }
 
-    /// How many upstreams are tried at most, the first included; at least 1, which means that
-    /// nothing is tried again.
+    /// Sets the maximum number of upstreams tried, including the first; at least 1, which disables
+    /// retries.
     pub const fn attempts(mut self, attempts: usize) -> Self {
         self.attempts = if attempts == 0 { 1 } else { attempts };
         self
     }
 
-    /// How long all attempts together may take, from the first pick to the answer's head; connects,
-    /// TLS and the queue before a retry are part of it. What is under way then is cut off
-    /// ([`ErrorKind::AttemptsTimeout`]), the first attempt too, whatever its own timeouts. The
-    /// answer to a [forwarded](crate::ForwardHttp) request alone has its own time: a long poll takes
-    /// long.
+    /// Sets the maximum duration of all attempts together, from the first pick to the response
+    /// head, including connects, TLS and the queue before a retry. The attempt under way at its end
+    /// is canceled ([`ErrorKind::AttemptsTimeout`]), even the first and whatever its own timeouts.
+    /// Only the response to a [forwarded](crate::ForwardHttp) request is not bounded by it, since a
+    /// long poll takes long.
     pub const fn within(mut self, within: Duration) -> Self {
         self.within = within;
         self
     }
 
-    /// Goes on after an upstream's answer of these statuses, such as 502, 503 and 504. The answer
-    /// that the client gets is that of the last upstream tried; the others are dropped, and their
-    /// connections closed.
+    /// Retries after an upstream's response with one of these statuses, such as 502, 503 and 504.
+    /// The client gets the response of the last upstream tried; earlier responses are dropped and
+    /// their connections closed.
     pub fn on_status(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.statuses = statuses.into_iter().collect();
         self
     }
 
-    /// Goes on after a handshake that an upstream broke, did not answer in time, or answered with
-    /// a 101 that is not valid; and so with [forwarded](crate::ForwardHttp) requests.
+    /// Retries after a handshake that an upstream broke off, did not complete in time, or completed
+    /// with an invalid 101; likewise for [forwarded](crate::ForwardHttp) requests.
     pub const fn on_handshake_failure(mut self) -> Self {
         self.after_handshake = AfterHandshake::GoOn;
         self
@@ -104,16 +112,16 @@ impl Retry {
         self.within
     }
 
-    /// What a retry after this answer costs, if there may be one.
+    /// Returns the cost of a retry after a response with this status, if one is allowed.
     pub(crate) fn after_status(&self, status: StatusCode) -> Option<Cost> {
         let is_covered = self.statuses.contains(&status.as_u16());
         is_covered.then_some(Cost::Request)
     }
 
-    /// What a retry after this failure costs, if there may be one.
+    /// Returns the cost of a retry after this failure, if one is allowed.
     pub(crate) fn after_failure(&self, kind: ErrorKind) -> Option<Cost> {
         match kind {
-            // Not a byte of the request was sent.
+            // No byte of the request was sent.
             ErrorKind::Resolve
             | ErrorKind::Connect
             | ErrorKind::ConnectTimeout

@@ -57,7 +57,10 @@ fn setup(how: ForwardHttp) -> (InMemory, ProxyLayer<ForwardHttp>) {
 }
 
 fn request(body: Body) -> Request<Body> {
-    Request::post("http://app.test/x").body(body).unwrap()
+    Request::post("/x")
+        .header("host", "app.test")
+        .body(body)
+        .unwrap()
 }
 
 async fn call(

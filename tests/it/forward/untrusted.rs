@@ -37,6 +37,12 @@ async fn what_has_no_one_meaning_reaches_no_upstream() {
         "GET /app/x HTTP/1.1\r\n\r\n",
         "GET /app/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "GET http://a/app/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET http://a/app/x HTTP/1.1\r\n\r\n",
+        "GET /app/x HTTP/1.1\r\nHost:\r\n\r\n",
+        "GET /app/x HTTP/1.1\r\nHost: a b, c\r\n\r\n",
+        "GET /app/x HTTP/1.1\r\nHost: a/../b?x\r\n\r\n",
+        "GET /app/x HTTP/1.1\r\nHost: good@evil\r\n\r\n",
+        "GET /app/x HTTP/1.0\r\nHost: admin.internal:99999\r\n\r\n",
         "POST /app/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
         "POST /app/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, x\r\n\r\n",
     ] {

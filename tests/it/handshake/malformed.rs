@@ -127,6 +127,68 @@ async fn a_host_that_is_missing_or_doubled_gets_400_rfc9112_3_2() {
     rejected(doubled("Host", "private.test"), 400, "Host").await;
 }
 
+/// Hosts that no parser agrees on (RFC 3986 §3.2.2).
+const INVALID_HOSTS: [&str; 12] = [
+    "",
+    "a b, c",
+    "a/../b?x",
+    "good@evil",
+    "admin.internal:99999",
+    "b\u{fc}cher.test",
+    "::1:8080",
+    "[::1",
+    "[v1.x]",
+    "a%2eb",
+    "a:80:80",
+    "a#b",
+];
+
+#[tokio::test]
+async fn an_invalid_host_gets_400_and_is_never_forwarded_rfc9112_3_2() {
+    for host in INVALID_HOSTS {
+        rejected(with("Host", host), 400, "Host").await;
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_host_bypasses_no_condition_on_the_host() {
+    use wsplice::matcher::{Matcher, host, not, path};
+
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let public = || path("/ws/*").and(not(host("admin.internal")));
+    let proxied = Proxied::with(&upstream, |layer| layer.matching(public())).await;
+    for host in INVALID_HOSTS {
+        let (_client, head) = proxied.send(&with("Host", host)).await;
+        assert_eq!(head.status(), 400, "{host}");
+    }
+    let proxied = Proxied::with(&upstream, |layer| {
+        layer.matching(path("/ws/*").and(host("chat.test")))
+    })
+    .await;
+    for host in INVALID_HOSTS {
+        let (_client, head) = proxied.send(&with("Host", host)).await;
+        assert_eq!(head.status(), 400, "{host}");
+    }
+    expect_untouched(&upstream).await;
+}
+
+#[tokio::test]
+async fn a_request_with_an_invalid_host_that_is_not_owned_reaches_the_inner_service() {
+    use super::kit::expect_inner;
+    use wsplice::matcher::{Matcher, host, path};
+
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let proxied = Proxied::with(&upstream, |layer| {
+        layer.matching(path("/chat/*").and(host("chat.test")))
+    })
+    .await;
+    for host in INVALID_HOSTS {
+        let (mut client, head) = proxied.send(&with("Host", host)).await;
+        expect_inner(&mut client, &head, "/ws/x").await;
+    }
+    expect_untouched(&upstream).await;
+}
+
 #[tokio::test]
 async fn a_key_that_is_not_16_bytes_gets_400_rfc6455_4_2_1() {
     for bytes in [

@@ -10,44 +10,44 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
-use crate::{error::BoxError, http::handshake::silence::Silence, net::connect::StreamGuard};
+use crate::{error::BoxError, http::handshake::idle_timer::IdleTimer, net::connect::StreamGuard};
 
 /// What follows the head of an answer, up to its trailers.
 ///
 /// Dropping it resets the stream, unless that is over. The connection goes on.
-pub(crate) struct Body {
-    receiving: RecvStream,
-    silence: Silence,
-    _occupied: StreamGuard,
+pub(crate) struct Http2RefusalBody {
+    stream: RecvStream,
+    idle_timer: IdleTimer,
+    _guard: StreamGuard,
 }
 
-impl Body {
-    pub(super) fn new(receiving: RecvStream, timeout: Duration, occupied: StreamGuard) -> Self {
+impl Http2RefusalBody {
+    pub(super) fn new(stream: RecvStream, timeout: Duration, guard: StreamGuard) -> Self {
         Self {
-            receiving,
-            silence: Silence::new(timeout),
-            _occupied: occupied,
+            stream,
+            idle_timer: IdleTimer::new(timeout),
+            _guard: guard,
         }
     }
 
     /// The data, and the trailers behind them.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match ready!(self.receiving.poll_data(cx)) {
+        match ready!(self.stream.poll_data(cx)) {
             Some(Ok(data)) => {
                 // It fails on a stream that is over, whose last bytes are no worse for it.
-                let _ = self.receiving.flow_control().release_capacity(data.len());
+                let _ = self.stream.flow_control().release_capacity(data.len());
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error))),
             None => self
-                .receiving
+                .stream
                 .poll_trailers(cx)
-                .map(|trailers| trailers.map(|some| some.map(Frame::trailers)).transpose()),
+                .map(|result| result.map(|some| some.map(Frame::trailers)).transpose()),
         }
     }
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for Http2RefusalBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -56,11 +56,11 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = self.poll_next(cx);
-        self.silence.poll(cx, polled)
+        self.idle_timer.poll(cx, polled)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.receiving.is_end_stream()
+        self.stream.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

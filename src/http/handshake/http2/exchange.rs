@@ -9,21 +9,24 @@ use http_body_util::Empty;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{Answer, HeadLimits, RefusalBody},
+    http::handshake::{
+        head_limits::HeadLimits,
+        response::{RefusalBody, UpgradeResponse},
+    },
     net::connect::{Dialer, Opened, Stream, StreamSlot, Tried, io_error, is_unprocessed},
     net::transport::Transport,
 };
 
 use super::{
-    body::Body,
-    request::{is_connect, translated},
+    body::Http2RefusalBody,
+    request::{is_connect, translate},
 };
 
 /// On how many connections a request is tried, at most.
-const MAX_TRIES: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
 /// How an exchange fails.
-enum Failure {
+enum StreamFailure {
     /// The upstream has not looked at the request, any more than if it could not be connected.
     Unprocessed(Error),
     Final(Error),
@@ -40,35 +43,37 @@ enum Failure {
 /// [`ErrorKind::Handshake`] when the stream or the connection breaks, [`ErrorKind::Connect`] when
 /// no connection takes the request, and what connecting anew may give.
 pub(crate) async fn exchange(
-    mut place: StreamSlot,
-    dial: &Dialer,
+    mut slot: StreamSlot,
+    dialer: &Dialer,
     request: &Request<Empty<Bytes>>,
     limits: HeadLimits,
     body_timeout: Duration,
-) -> Result<Answer, Error> {
-    let request = translated(request, place.scheme())?;
-    let mut tried = Tried::on(&place);
+) -> Result<UpgradeResponse, Error> {
+    let request = translate(request, slot.scheme())?;
+    let mut tried = Tried::on(&slot);
     loop {
-        match ask(place, request.clone(), limits, body_timeout).await {
+        match try_once(slot, request.clone(), limits, body_timeout).await {
             Ok(answer) => return Ok(answer),
-            Err(Failure::Unprocessed(error)) if tried.count() < MAX_TRIES => {
+            Err(StreamFailure::Unprocessed(error)) if tried.count() < MAX_ATTEMPTS => {
                 tracing::debug!(%error, "tried again on another connection");
-                place = dial.reach_elsewhere(&tried).await?;
-                tried.add(&place);
+                slot = dialer.reach_elsewhere(&tried).await?;
+                tried.add(&slot);
             }
-            Err(Failure::Unprocessed(error) | Failure::Final(error)) => return Err(error),
+            Err(StreamFailure::Unprocessed(error) | StreamFailure::Final(error)) => {
+                return Err(error);
+            }
         }
     }
 }
 
-async fn ask(
-    place: StreamSlot,
+async fn try_once(
+    slot: StreamSlot,
     request: Request<()>,
     limits: HeadLimits,
     body_timeout: Duration,
-) -> Result<Answer, Failure> {
+) -> Result<UpgradeResponse, StreamFailure> {
     let is_connect = is_connect(&request);
-    let opened = place.open(request).map_err(|error| {
+    let opened = slot.open(request).map_err(|error| {
         // Nothing was sent. If the connection is not at fault, the request is.
         let is_gone = error.is_io() || error.is_go_away();
         failure(error, is_gone)
@@ -79,43 +84,43 @@ async fn ask(
         occupied,
     } = opened;
     if !is_connect {
-        end(&mut sending);
+        end_stream(&mut sending);
     }
     let response = response.await.map_err(|error| {
         let is_unprocessed = is_unprocessed(&error);
         failure(error, is_unprocessed)
     })?;
     let (head, receiving) = response.into_parts();
-    limits.check(&head).map_err(Failure::Final)?;
+    limits.check(&head).map_err(StreamFailure::Final)?;
     // RFC 9113 §8.5: any 2xx says that the tunnel stands.
     if is_connect && head.status.is_success() {
-        return Ok(Answer::Agreed {
+        return Ok(UpgradeResponse::Accepted {
             head,
             transport: Transport::new(Stream::new(receiving, sending, occupied)),
             read_ahead: Bytes::new(),
         });
     }
     if is_connect {
-        end(&mut sending);
+        end_stream(&mut sending);
     }
-    let body = Body::new(receiving, body_timeout, occupied);
-    Ok(Answer::Refusal(Response::from_parts(
+    let body = Http2RefusalBody::new(receiving, body_timeout, occupied);
+    Ok(UpgradeResponse::Refused(Response::from_parts(
         head,
         RefusalBody::Shared(body),
     )))
 }
 
 /// There is nothing more to send. A stream that was reset already will tell so by its answer.
-fn end(sending: &mut SendStream<Bytes>) {
+fn end_stream(sending: &mut SendStream<Bytes>) {
     let _ = sending.send_data(Bytes::new(), true);
 }
 
-fn failure(error: h2::Error, is_unprocessed: bool) -> Failure {
+fn failure(error: h2::Error, is_unprocessed: bool) -> StreamFailure {
     let error = io_error(error);
     if is_unprocessed {
-        Failure::Unprocessed(Error::with_source(ErrorKind::Connect, error))
+        StreamFailure::Unprocessed(Error::with_source(ErrorKind::Connect, error))
     } else {
-        Failure::Final(Error::with_source(ErrorKind::Handshake, error))
+        StreamFailure::Final(Error::with_source(ErrorKind::Handshake, error))
     }
 }
 

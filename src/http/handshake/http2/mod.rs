@@ -8,5 +8,5 @@ mod body;
 mod exchange;
 mod request;
 
-pub(super) use body::Body;
+pub(super) use body::Http2RefusalBody;
 pub(super) use exchange::exchange;

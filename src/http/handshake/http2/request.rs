@@ -33,7 +33,7 @@ static REMOVED: [HeaderName; 8] = [
 /// # Errors
 ///
 /// [`ErrorKind::MalformedHandshake`] when the host that is asked for cannot be one.
-pub(super) fn translated(
+pub(super) fn translate(
     request: &Request<Empty<Bytes>>,
     scheme: Scheme,
 ) -> Result<Request<()>, Error> {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_handshake_becomes_an_extended_connect_rfc8441_5() {
-        let request = translated(&handshake("app.test:81"), Scheme::HTTPS).unwrap();
+        let request = translate(&handshake("app.test:81"), Scheme::HTTPS).unwrap();
         assert!(is_connect(&request));
         assert_eq!(request.uri(), "https://app.test:81/chat?room=1");
         let protocol = request.extensions().get::<Protocol>().unwrap();
@@ -112,7 +112,7 @@ mod tests {
             .header("connection", "close")
             .body(Empty::new())
             .unwrap();
-        let request = translated(&request, Scheme::HTTP).unwrap();
+        let request = translate(&request, Scheme::HTTP).unwrap();
         assert_eq!(request.method(), Method::GET);
         assert_eq!(request.uri(), "http://[::1]:81/health");
         assert!(request.headers().is_empty());
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_host_that_is_none_is_told_before_anything_is_sent() {
         for host in ["a b", "", "a/b"] {
-            let error = translated(&handshake(host), Scheme::HTTP).unwrap_err();
+            let error = translate(&handshake(host), Scheme::HTTP).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::MalformedHandshake, "{host}");
         }
     }

@@ -1,23 +1,23 @@
-//! A path in pieces, with its escapes kept.
+//! A path in segments, with its escapes kept.
 
 use super::readings::comparable;
 
-/// The raw segments of a path after its dot segments, plain or escaped, are resolved and
-/// `//` is merged.
+/// The raw segments of a path after its dot segments, plain or escaped, are resolved and `//` is
+/// merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawPath<'a> {
     segments: Vec<&'a str>,
     /// Whether a `/` follows the last segment.
-    is_open: bool,
+    has_trailing_slash: bool,
 }
 
 impl<'a> RawPath<'a> {
-    /// Splits and resolves; `None` for what does not begin with `/`.
+    /// Splits and resolves a path; `None` if it does not begin with `/`.
     pub(crate) fn resolve(raw: &'a str) -> Option<Self> {
         let mut segments = Vec::new();
-        let mut is_open = false;
+        let mut has_trailing_slash = false;
         for segment in raw.strip_prefix('/')?.split('/') {
-            is_open = true;
+            has_trailing_slash = true;
             match comparable(segment).as_ref() {
                 "" | "." => {}
                 ".." => {
@@ -25,14 +25,17 @@ impl<'a> RawPath<'a> {
                 }
                 _ => {
                     segments.push(segment);
-                    is_open = false;
+                    has_trailing_slash = false;
                 }
             }
         }
-        Some(Self { segments, is_open })
+        Some(Self {
+            segments,
+            has_trailing_slash,
+        })
     }
 
-    /// Takes `prefix` off when its segments, decoded, are the first ones of this path.
+    /// Removes `prefix` if its segments, decoded, are the first ones of this path.
     pub(crate) fn strip_prefix(&mut self, prefix: &RawPath<'_>) {
         let carries = self.segments.len() >= prefix.segments.len()
             && (self.segments.iter().zip(&prefix.segments))
@@ -42,19 +45,19 @@ impl<'a> RawPath<'a> {
         }
     }
 
-    /// Puts `prefix` in front.
+    /// Inserts `prefix` in front.
     pub(crate) fn add_prefix(&mut self, prefix: &RawPath<'a>) {
         self.segments.splice(..0, prefix.segments.iter().copied());
     }
 
-    /// The pieces put together again.
+    /// Joins the segments to a path.
     pub(crate) fn to_path(&self) -> String {
         let mut path = String::new();
         for segment in &self.segments {
             path.push('/');
             path.push_str(segment);
         }
-        if self.is_open || path.is_empty() {
+        if self.has_trailing_slash || path.is_empty() {
             path.push('/');
         }
         path

@@ -2,55 +2,55 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Ambiguity, clarity};
+use super::scan::{Ambiguity, ambiguity};
 use super::step::{Empties, Reach, Step, decode, hides_bytes, merge_slashes, resolve};
 
-/// How many states of a path, and how many bytes of them, are looked at before the path is
-/// held to be unsettled. They bound what a hostile path can cost; honest ones need a handful.
+/// Limits on the states of a path, and on their bytes, beyond which the path is not evaluated. They
+/// bound the cost of a hostile path; ordinary ones need a handful of states.
 const MAX_STATES: usize = 64;
 const MAX_BYTES: usize = 128 * 1024;
 
-/// What a path may mean to those who will read it.
+/// All readings of a path by the servers that may receive it.
 #[derive(Debug, Clone)]
 pub(crate) struct PathReadings<'a> {
-    /// Unmistakable escapes decoded, `//` merged, dot segments resolved; empty where the
-    /// target has no path.
+    /// The reading with unmistakable escapes decoded, `//` merged and dot segments resolved; empty
+    /// if the target has no path.
     primary: Cow<'a, str>,
     others: Others,
 }
 
 #[derive(Debug, Clone)]
 enum Others {
-    /// Everybody understands the primary reading.
+    /// All readers get the primary reading.
     Clear,
-    /// Somebody may also understand these, which all differ from the primary one.
+    /// Some reader may get these readings, which all differ from the primary one.
     Also(Vec<String>),
-    /// There is no telling.
+    /// The readings exceed the limits, or hidden bytes make them unpredictable.
     TooManyReadings,
 }
 
 impl<'a> PathReadings<'a> {
-    /// Reads the path of a request target as it stands on the wire.
+    /// Reads the path of a request target in its original bytes.
     ///
-    /// What does not begin with `/` (`*`, or nothing in the authority form) is no path.
-    pub(crate) fn of(raw: &'a str) -> Self {
+    /// A target without a leading `/` (`*`, or nothing in the authority form) has no path.
+    pub(crate) fn new(raw: &'a str) -> Self {
         if !raw.starts_with('/') {
-            return Self::settled("");
+            return Self::single("");
         }
-        let clarity = clarity(raw);
-        if clarity == Ambiguity::Plain {
-            return Self::settled(raw);
+        let ambiguity = ambiguity(raw);
+        if ambiguity == Ambiguity::Plain {
+            return Self::single(raw);
         }
         let primary = primary_reading(raw);
-        let others = match clarity {
-            Ambiguity::Ambiguous => survey(raw, &primary),
+        let others = match ambiguity {
+            Ambiguity::Ambiguous => collect_readings(raw, &primary),
             Ambiguity::Clear | Ambiguity::Plain => Others::Clear,
         };
         Self { primary, others }
     }
 
-    /// A path that is already one reading of another.
-    pub(crate) fn settled(reading: &'a str) -> Self {
+    /// Wraps a path that is already one reading of another.
+    pub(crate) fn single(reading: &'a str) -> Self {
         Self {
             primary: Cow::Borrowed(reading),
             others: Others::Clear,
@@ -61,7 +61,7 @@ impl<'a> PathReadings<'a> {
         &self.primary
     }
 
-    /// The readings besides the primary one; `None` when they cannot be told.
+    /// Returns the readings besides the primary one; `None` if they are unknown.
     pub(crate) fn others(&self) -> Option<&[String]> {
         match &self.others {
             Others::Clear => Some(&[]),
@@ -71,7 +71,7 @@ impl<'a> PathReadings<'a> {
     }
 }
 
-/// The form in which text is compared: unmistakable escapes decoded, `//` merged.
+/// Returns the form in which text is compared: unmistakable escapes decoded, `//` merged.
 pub(crate) fn comparable(text: &str) -> Cow<'_, str> {
     match decode(text, Reach::Unmistakable) {
         Cow::Borrowed(text) => merge_slashes(text),
@@ -86,11 +86,11 @@ fn primary_reading(raw: &str) -> Cow<'_, str> {
     }
 }
 
-/// Takes every step from the raw path, and from what came of it, until nothing new comes.
+/// Applies every step to the raw path, and to the results, until no new state appears.
 ///
-/// The states that this visits are all that any sequence of steps can make of the path, so
-/// it does not matter how many hops follow, what each of them does, and in which order.
-fn survey(raw: &str, primary: &str) -> Others {
+/// The visited states are all results of any sequence of steps, so the number of hops, their steps
+/// and the order do not matter.
+fn collect_readings(raw: &str, primary: &str) -> Others {
     let mut states = vec![raw.to_owned()];
     let mut readings: Vec<String> = Vec::new();
     let mut bytes = 0;
@@ -135,14 +135,14 @@ mod tests {
     use crate::http::head::path::tricky::{tricky_path, wild_path};
 
     fn others(raw: &str) -> Vec<String> {
-        let readings = PathReadings::of(raw);
-        readings.others().expect("settled").to_vec()
+        let readings = PathReadings::new(raw);
+        readings.others().expect("few readings").to_vec()
     }
 
     #[test]
     fn a_usual_path_is_its_own_reading_and_not_copied() {
         for raw in ["/", "/ws", "/ws/room/7/", "/a.b/..c"] {
-            let readings = PathReadings::of(raw);
+            let readings = PathReadings::new(raw);
             assert!(matches!(readings.primary, Cow::Borrowed(path) if path == raw));
             assert!(matches!(readings.others, Others::Clear));
         }
@@ -176,16 +176,16 @@ mod tests {
     #[test]
     fn what_has_no_path_has_an_empty_one() {
         for raw in ["", "*", "x/y"] {
-            let readings = PathReadings::of(raw);
+            let readings = PathReadings::new(raw);
             assert_eq!((readings.primary(), readings.others()), ("", Some(&[][..])));
         }
     }
 
     #[test]
-    fn a_path_that_hides_bytes_or_is_a_maze_is_unsettled() {
+    fn a_path_that_hides_bytes_or_is_a_maze_has_unknown_readings() {
         let maze = "/%25252e%5c;%3f%20".repeat(2000);
         for raw in ["/a%00", "/%2500", "/%c0%ae%c0%ae/", "/%25c0%25ae/", &maze] {
-            let readings = PathReadings::of(raw);
+            let readings = PathReadings::new(raw);
             assert_eq!(readings.others(), None, "{raw}");
             assert!(readings.primary().starts_with('/'));
         }
@@ -194,14 +194,14 @@ mod tests {
     proptest! {
         #[test]
         fn reading_a_reading_changes_nothing(raw in tricky_path()) {
-            let readings = PathReadings::of(&raw);
-            let again = PathReadings::of(readings.primary());
+            let readings = PathReadings::new(&raw);
+            let again = PathReadings::new(readings.primary());
             prop_assert_eq!(again.primary(), readings.primary());
         }
 
         #[test]
         fn the_primary_reading_is_clean(raw in tricky_path()) {
-            let readings = PathReadings::of(&raw);
+            let readings = PathReadings::new(&raw);
             let path = readings.primary();
             prop_assert!(path.starts_with('/') && !path.contains("//"));
             prop_assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")));
@@ -210,21 +210,21 @@ mod tests {
         #[test]
         fn the_raw_view_and_the_primary_reading_agree(raw in tricky_path()) {
             let resolved = RawPath::resolve(&raw).unwrap().to_path();
-            let readings = PathReadings::of(&raw);
+            let readings = PathReadings::new(&raw);
             prop_assert_eq!(comparable(&resolved), readings.primary());
         }
 
         #[test]
         fn a_path_that_is_held_to_be_clear_is(raw in tricky_path()) {
-            if clarity(&raw) != Ambiguity::Ambiguous {
-                let readings = PathReadings::of(&raw);
-                prop_assert!(matches!(survey(&raw, readings.primary()), Others::Clear));
+            if ambiguity(&raw) != Ambiguity::Ambiguous {
+                let readings = PathReadings::new(&raw);
+                prop_assert!(matches!(collect_readings(&raw, readings.primary()), Others::Clear));
             }
         }
 
         #[test]
         fn any_bytes_can_be_read(raw in wild_path()) {
-            let readings = PathReadings::of(&raw);
+            let readings = PathReadings::new(&raw);
             let _ = (readings.primary(), readings.others());
             let _ = RawPath::resolve(&raw).map(|path| path.to_path());
         }

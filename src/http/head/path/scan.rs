@@ -1,21 +1,21 @@
-//! One look at a path: is there anything to decide at all?
+//! A single pass over a path that finds whether it is ambiguous.
 
 use crate::http::head::escape::split_escape;
 
-/// What a single scan of the bytes tells.
+/// Result of the scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ambiguity {
-    /// Its own and only reading.
+    /// The path is its own and only reading.
     Plain,
-    /// One reading, which has to be worked out: ordinary escapes, `//`.
+    /// The path has one reading, which differs from its bytes: ordinary escapes, `//`.
     Clear,
-    /// There may be several readings.
+    /// The path may have several readings.
     Ambiguous,
 }
 
 /// Scans a path that begins with `/`.
-pub(super) fn clarity(path: &str) -> Ambiguity {
-    let mut clarity = Ambiguity::Plain;
+pub(super) fn ambiguity(path: &str) -> Ambiguity {
+    let mut ambiguity = Ambiguity::Plain;
     let mut rest = path.as_bytes();
     while let [first, tail @ ..] = rest {
         let found = match (first, tail.first()) {
@@ -23,23 +23,23 @@ pub(super) fn clarity(path: &str) -> Ambiguity {
             // `.`, `..`, and the names whose last dots Windows drops.
             (b'.', None | Some(b'/')) => Ambiguity::Ambiguous,
             (b'/', Some(b'/')) => Ambiguity::Clear,
-            (b'%', _) => escape_clarity(rest),
+            (b'%', _) => escape_ambiguity(rest),
             _ => Ambiguity::Plain,
         };
-        clarity = clarity.max(found);
-        if clarity == Ambiguity::Ambiguous {
+        ambiguity = ambiguity.max(found);
+        if ambiguity == Ambiguity::Ambiguous {
             break;
         }
         rest = tail;
     }
-    clarity
+    ambiguity
 }
 
-fn escape_clarity(text: &[u8]) -> Ambiguity {
+fn escape_ambiguity(text: &[u8]) -> Ambiguity {
     match split_escape(text) {
         Some((b'/' | b'\\' | b'.' | b';' | b'%' | b'?' | b'#' | b' ', _)) => Ambiguity::Ambiguous,
         Some((0x21..=0x7E, _)) => Ambiguity::Clear,
-        // Control bytes, bytes that may hide others, and what is no escape.
+        // Control bytes, bytes that may hide others, and malformed escapes.
         _ => Ambiguity::Ambiguous,
     }
 }
@@ -59,25 +59,25 @@ mod tests {
             "/caf\u{e9}",
             "/a:b@c!$&'()*+,=",
         ] {
-            assert_eq!(clarity(path), Ambiguity::Plain, "{path}");
+            assert_eq!(ambiguity(path), Ambiguity::Plain, "{path}");
         }
     }
 
     #[test]
     fn ordinary_escapes_and_empty_segments_are_clear() {
         for path in ["/%77s", "/a%7Eb", "//a", "/a//b//"] {
-            assert_eq!(clarity(path), Ambiguity::Clear, "{path}");
+            assert_eq!(ambiguity(path), Ambiguity::Clear, "{path}");
         }
     }
 
     #[test]
-    fn whatever_servers_disagree_on_is_doubtful() {
+    fn paths_on_which_servers_disagree_are_ambiguous() {
         for path in [
             "/..", "/../a", "/a/.", "/a./b", "/a\\b", "/a;b", "/%2e", "/%2F", "/%5c", "/%3b",
             "/%25", "/%3f", "/%23", "/%20", "/%00", "/%0a", "/%7f", "/%C3%A9", "/%", "/%zz",
             "//%77/..",
         ] {
-            assert_eq!(clarity(path), Ambiguity::Ambiguous, "{path}");
+            assert_eq!(ambiguity(path), Ambiguity::Ambiguous, "{path}");
         }
     }
 }

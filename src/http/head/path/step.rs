@@ -1,48 +1,49 @@
-//! What a hop may do to a path before it looks at it, one step at a time.
+//! The transformations that a hop may apply to a path before it reads it.
 //!
-//! Every step takes a path that begins with `/` and gives one that begins with `/`.
+//! Input and output of every step begin with `/`.
 
 use std::borrow::Cow;
 
 use crate::http::head::escape::{push_escape, split_escape};
 
-/// One thing that some server, framework or file system does to a path.
+/// A transformation that some server, framework or file system applies to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Escapes that cannot be mistaken are decoded.
+    /// Decodes escapes within the given reach.
     Decode(Reach),
-    /// Dot segments are resolved.
+    /// Resolves dot segments.
     Resolve(Empties),
-    /// `\` is taken for `/`, as Windows and URL parsers for browsers do.
+    /// Takes `\` for `/`, as Windows and URL parsers for browsers do.
     TurnBackslashes,
-    /// `;name=value` is cut from segments, as servlet containers do.
+    /// Cuts `;name=value` from segments, as servlet containers do.
     CutParameters,
-    /// Dots and spaces at the end of a segment are dropped, as Windows does.
+    /// Drops dots and spaces at the end of a segment, as Windows does.
     TrimSegments,
-    /// A decoded `?` or `#` ends the path, as where a target is decoded and then parsed.
+    /// Ends the path at a decoded `?` or `#`, as servers do that decode a target before they parse
+    /// it.
     CutQuery,
 }
 
-/// How much one pass of percent-decoding decodes.
+/// The set of bytes that one pass of percent-decoding decodes.
 ///
 /// Control bytes, and bytes that do not form UTF-8, stay escaped at every reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// All but `/`, `\` and `%`. A `%` that begins no escape becomes `%25`, so that in the
-    /// result a `%` always begins one, and decoding it again changes nothing.
+    /// All but `/`, `\` and `%`. A `%` that begins no escape becomes `%25`, so that in the result a
+    /// `%` always begins one, and decoding it again changes nothing.
     Unmistakable,
     /// All but `/`.
     WithinSegments,
-    /// All.
+    /// All bytes.
     Everything,
 }
 
-/// What resolving dot segments does with empty segments.
+/// The treatment of empty segments when dot segments are resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Empties {
     /// `//` becomes `/` first, as nginx, Go and POSIX do.
     Merge,
-    /// An empty segment is one that `..` removes (RFC 3986 §5.2.4 to the letter).
+    /// `..` removes an empty segment like any other (RFC 3986 §5.2.4 to the letter).
     Keep,
 }
 
@@ -59,7 +60,7 @@ impl Step {
         Step::CutQuery,
     ];
 
-    /// The path after this step, borrowed where the step has nothing to do.
+    /// Returns the path after this step, borrowed if the step changes nothing.
     pub(super) fn apply(self, path: &str) -> Cow<'_, str> {
         match self {
             Step::Decode(reach) => decode(path, reach),
@@ -84,7 +85,7 @@ impl Reach {
     }
 }
 
-/// One pass of percent-decoding.
+/// Performs one pass of percent-decoding.
 pub(super) fn decode(text: &str, reach: Reach) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
@@ -114,7 +115,7 @@ pub(super) fn decode(text: &str, reach: Reach) -> Cow<'_, str> {
     Cow::Owned(escape_what_is_not_utf8(decoded))
 }
 
-/// `//` becomes `/`.
+/// Merges `//` into `/`.
 pub(super) fn merge_slashes(path: &str) -> Cow<'_, str> {
     if !path.contains("//") {
         return Cow::Borrowed(path);
@@ -128,8 +129,8 @@ pub(super) fn merge_slashes(path: &str) -> Cow<'_, str> {
     Cow::Owned(merged)
 }
 
-/// RFC 3986 §5.2.4 over whole segments. A dot segment at the end leaves a `/` behind, and
-/// `..` at the root is the root.
+/// Resolves dot segments (RFC 3986 §5.2.4) over whole segments. A dot segment at the end leaves a
+/// `/`, and `..` at the root is the root.
 pub(super) fn resolve(path: &str, empties: Empties) -> Cow<'_, str> {
     let has_work = |segment| matches!(segment, "." | "..") || segment.is_empty();
     if !path.split('/').skip(1).any(has_work) {
@@ -155,7 +156,7 @@ pub(super) fn resolve(path: &str, empties: Empties) -> Cow<'_, str> {
     Cow::Owned(format!("/{}", kept.join("/")))
 }
 
-/// Whether `path` hides a byte in a way that only broken decoders see: NUL, at which C
+/// Returns whether `path` hides a byte in a way that only broken decoders see: NUL, at which C
 /// strings end, or an overlong form such as `%C0%AE` for `.` (RFC 3629 §3 forbids them).
 pub(super) fn hides_bytes(path: &str) -> bool {
     let mut rest = path.as_bytes();
@@ -202,7 +203,7 @@ fn has_trimmable_segment(path: &str) -> bool {
         .any(|segment| trim_segment(segment) != segment)
 }
 
-/// `x. .` is `x`, and `.. ` is `..`.
+/// Trims a segment: `x. .` becomes `x`, and `.. ` becomes `..`.
 fn trim_segment(segment: &str) -> &str {
     match segment.trim_end_matches(['.', ' ']) {
         "" => segment.trim_end_matches(' '),

@@ -47,20 +47,20 @@ const PIECES: &[&str] = &[
     "%0a",
 ];
 
-/// Paths made of what path confusion is made of, each of a few kinds of pieces: what goes
-/// wrong takes the same ones several times.
+/// Generates paths from the pieces of path confusion, each from a few kinds of pieces, because most
+/// attacks repeat the same ones.
 pub(crate) fn tricky_path() -> impl Strategy<Value = String> {
     vec(select(PIECES), 1..6)
         .prop_flat_map(|few| vec(select(few), 0..12))
         .prop_map(|pieces| format!("/{}", pieces.concat()))
 }
 
-/// The same behind `prefix`.
+/// Generates such paths below `prefix`.
 pub(crate) fn tricky_path_below(prefix: &'static str) -> impl Strategy<Value = String> {
     tricky_path().prop_map(move |path| format!("{prefix}{path}"))
 }
 
-/// Any text at all.
+/// Generates arbitrary text after a `/`.
 pub(crate) fn wild_path() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),

@@ -200,7 +200,7 @@ proptest! {
     fn what_gets_a_prefix_is_below_it_in_every_reading(path in tricky_path()) {
         if let Ok(target) = path.parse::<Uri>() {
             if let Ok(rewritten) = strip("/ws").then(add("/v2")).apply(&target) {
-                let readings = PathReadings::of(rewritten.path());
+                let readings = PathReadings::new(rewritten.path());
                 let others = readings.others().unwrap().iter().map(String::as_str);
                 for reading in others.chain([readings.primary()]) {
                     prop_assert!(reading == "/v2" || reading.starts_with("/v2/"), "{}", reading);

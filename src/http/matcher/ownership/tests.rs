@@ -1,4 +1,4 @@
-//! Confusing paths, one by one and at random.
+//! Ownership of confusing paths, by table and at random.
 
 mod hops;
 mod table;
@@ -36,7 +36,7 @@ fn confusing_paths_are_read_and_owned_as_the_table_says() {
 }
 
 #[test]
-fn closures_and_combinations_are_asked_about_every_reading() {
+fn closures_and_combinations_are_evaluated_on_every_reading() {
     let closure = |head: &RequestHead<'_>| head.path().starts_with("/ws/");
     let target = "/ws/..%2fprivate";
     let request = Request::get(target).body(()).unwrap();
@@ -53,7 +53,7 @@ fn closures_and_combinations_are_asked_about_every_reading() {
 }
 
 #[test]
-fn a_usual_path_costs_one_question() {
+fn a_usual_path_costs_one_evaluation() {
     for target in [
         "/ws/x",
         "//ws/x",
@@ -62,24 +62,24 @@ fn a_usual_path_costs_one_question() {
         "/caf%C3%A9",
         "*",
     ] {
-        let spy = Spy::saying(true);
+        let spy = Spy::new(true);
         assert!(owned(&spy, target));
-        assert_eq!(spy.times_asked(), 1, "{target}");
+        assert_eq!(spy.evaluations(), 1, "{target}");
     }
 }
 
 #[test]
-fn the_first_no_is_the_last_question() {
-    let spy = Spy::saying(false);
+fn the_first_mismatch_is_the_last_evaluation() {
+    let spy = Spy::new(false);
     assert!(!owned(&spy, "/ws/../x"));
-    assert_eq!(spy.times_asked(), 1);
+    assert_eq!(spy.evaluations(), 1);
 }
 
 #[test]
-fn an_unsettled_path_is_not_asked_about() {
-    let spy = Spy::saying(true);
+fn a_path_with_too_many_readings_is_not_evaluated() {
+    let spy = Spy::new(true);
     assert!(!owned(&spy, "/a%00b"));
-    assert_eq!(spy.times_asked(), 0);
+    assert_eq!(spy.evaluations(), 0);
 }
 
 #[test]
@@ -102,21 +102,21 @@ fn a_reading_keeps_all_but_the_path() {
             && head.subprotocols() == ["chat"]
             && head.extensions().get() == Some(&7_u8)
             && head.client_ip() == Some([10, 0, 0, 1].into())
-            // Asked of a reading, only that reading counts.
+            // On a reading, only that reading counts.
             && owns(&|other: &RequestHead<'_>| other.path() == head.path(), head)
     };
     assert!(owns(&matcher, &head));
     assert_eq!(readings.into_inner().unwrap(), ["/x", "/ws/../x"]);
 }
 
-/// Whether the first segment that is not empty is `name`, and more follows. Escaping what
-/// needs no escape, and `//`, are all that may differ.
+/// Returns whether the first non-empty segment is `name` and more follows. Only unneeded escapes
+/// and `//` may differ.
 fn lies_below(path: &[u8], name: &str) -> bool {
     let path = percent_decode(&merge(path), |byte| byte.is_ascii_alphanumeric());
     path.starts_with(format!("/{name}/").as_bytes())
 }
 
-/// Paths that an HTTP parser lets through.
+/// Generates paths that an HTTP parser accepts.
 fn target(paths: impl Strategy<Value = String>) -> impl Strategy<Value = Uri> {
     paths.prop_filter_map("not a target", |path| path.replace(' ', "%20").parse().ok())
 }

@@ -1,4 +1,4 @@
-//! A connection that tunnels share, and the places on it.
+//! A connection that tunnels share.
 
 use std::{
     fmt,
@@ -8,22 +8,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{
-    Reason, SendStream,
-    client::{ResponseFuture, SendRequest},
-};
-use http::{Request, uri::Scheme};
+use h2::client::SendRequest;
+use http::uri::Scheme;
 use tokio::time::Instant;
 
 use crate::instant::saturating_add;
-
-use super::peer::Peer;
 
 /// A connection, as those who open streams on it see it.
 pub(super) struct Connection {
     state: Mutex<State>,
     max_streams: usize,
-    scheme: Scheme,
+    pub(super) scheme: Scheme,
 }
 
 struct State {
@@ -59,7 +54,7 @@ impl Connection {
     }
 
     /// Takes the place of a stream, if there is room.
-    pub(super) fn take(self: &Arc<Self>, peer: &Arc<Peer>) -> Option<StreamSlot> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<(SendRequest<Bytes>, StreamGuard)> {
         let mut state = self.state();
         let sender = state.check()?.clone();
         // RFC 9113 §5.1.2: the upstream may change its mind at any time.
@@ -67,11 +62,7 @@ impl Connection {
             return None;
         }
         state.streams += 1;
-        Some(StreamSlot {
-            sender,
-            peer: Arc::clone(peer),
-            occupied: StreamGuard(Arc::clone(self)),
-        })
+        Some((sender, StreamGuard(Arc::clone(self))))
     }
 
     /// Opens no more streams. Those that are open go on.
@@ -121,81 +112,9 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A place on a connection: a stream that is not open yet.
-pub(crate) struct StreamSlot {
-    sender: SendRequest<Bytes>,
-    peer: Arc<Peer>,
-    occupied: StreamGuard,
-}
-
 /// A stream that counts as open.
 #[derive(Debug)]
-pub(crate) struct StreamGuard(Arc<Connection>);
-
-/// A stream on which a request was sent.
-pub(crate) struct Opened {
-    pub(crate) response: ResponseFuture,
-    pub(crate) sending: SendStream<Bytes>,
-    pub(crate) occupied: StreamGuard,
-}
-
-/// The connections to an upstream on which a request was tried.
-#[derive(Debug)]
-pub(crate) struct Tried {
-    pub(super) peer: Arc<Peer>,
-    pub(super) connections: Vec<Arc<Connection>>,
-}
-
-impl StreamSlot {
-    /// `https` behind TLS, else `http` (RFC 8441 §5).
-    pub(crate) fn scheme(&self) -> Scheme {
-        self.occupied.0.scheme.clone()
-    }
-
-    /// Sends a request, whose body is what is sent on the stream.
-    ///
-    /// # Errors
-    ///
-    /// The connection has ended meanwhile, or the request is not a proper one.
-    pub(crate) fn open(mut self, request: Request<()>) -> Result<Opened, h2::Error> {
-        let (response, sending) = self.sender.send_request(request, false)?;
-        Ok(Opened {
-            response,
-            sending,
-            occupied: self.occupied,
-        })
-    }
-}
-
-impl Tried {
-    pub(crate) fn on(place: &StreamSlot) -> Self {
-        Self {
-            peer: Arc::clone(&place.peer),
-            connections: vec![Arc::clone(&place.occupied.0)],
-        }
-    }
-
-    pub(crate) fn add(&mut self, place: &StreamSlot) {
-        self.connections.push(Arc::clone(&place.occupied.0));
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.connections.len()
-    }
-}
-
-/// Whether the upstream has certainly not looked at the request that failed so, which is then
-/// safe to send again on another connection (RFC 9113 §8.7).
-pub(crate) fn is_unprocessed(error: &h2::Error) -> bool {
-    // A GOAWAY of the upstream's reaches only streams above its last (§6.8).
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
-}
-
-impl fmt::Debug for StreamSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StreamSlot").field(&self.occupied.0).finish()
-    }
-}
+pub(crate) struct StreamGuard(pub(super) Arc<Connection>);
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {

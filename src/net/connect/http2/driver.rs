@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{instant::saturating_add, net::connect::Address, net::transport::Transport};
+use crate::{instant::saturating_add, net::connect::address::Address, net::transport::Transport};
 
 use super::{
     connection::Connection,

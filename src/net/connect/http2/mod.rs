@@ -7,16 +7,19 @@
 //!                 └──► open ────────────┘
 //! ```
 //!
-//! * `peer` finds room on a connection that there is, and lets one of those who look for it in
-//!   vain open another;
+//! * `checkout` finds room on a connection of a `peer`, and lets one of those who look for it in
+//!   vain open another; `acquire` does what it says;
 //! * `open` says the preface, and waits for the SETTINGS of the upstream;
-//! * `connection` counts the streams; a [`StreamSlot`] is one of them before it is opened;
+//! * `connection` counts the streams; a [`StreamSlot`] is one of them before it is opened
+//!   (`stream_slot`);
 //! * `driver` is the task that moves a connection, asks by PING whether it is alive (`pinging`,
 //!   pure), and closes it when it has been idle for long;
 //! * `stream` is the byte stream that a tunnel gets.
 //!
 //! A connection belongs to the layer that opened it and to its tunnels; when both are gone it ends.
 
+mod acquire;
+mod checkout;
 mod connection;
 mod driver;
 mod open;
@@ -25,8 +28,10 @@ mod pinging;
 mod pool;
 mod settings;
 mod stream;
+mod stream_slot;
 
-pub(crate) use connection::{Opened, StreamGuard, StreamSlot, Tried, is_unprocessed};
+pub(crate) use connection::StreamGuard;
 pub(crate) use pool::Http2Pool;
 pub use settings::Http2Connections;
 pub(crate) use stream::{Stream, io_error};
+pub(crate) use stream_slot::{Opened, StreamSlot, Tried, is_unprocessed};

@@ -14,7 +14,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     error::{BoxError, Error, ErrorKind},
-    net::connect::{Address, Agreed, Alpn, Dialer},
+    net::connect::{
+        address::Address,
+        alpn::{Agreed, Alpn},
+        dialer::Dialer,
+    },
     net::transport::Transport,
     task,
 };

@@ -8,9 +8,9 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{error::Error, instant::saturating_add, net::connect::Address};
+use crate::{error::Error, instant::saturating_add, net::connect::address::Address};
 
-use super::connection::{Connection, StreamSlot};
+use super::connection::Connection;
 
 /// How long it is remembered that an upstream wants HTTP/1.1.
 const MEMORY: Duration = Duration::from_secs(300);
@@ -22,28 +22,12 @@ pub(crate) struct Peer {
 }
 
 #[derive(Default)]
-struct State {
-    connections: Vec<Arc<Connection>>,
+pub(super) struct State {
+    pub(super) connections: Vec<Arc<Connection>>,
     /// Set while somebody opens a connection. Ends with that, and says what went wrong.
-    opening: Option<watch::Receiver<Option<Error>>>,
+    pub(super) opening: Option<watch::Receiver<Option<Error>>>,
     /// Until when HTTP/1.1 is spoken where there is a choice.
     http1_until: Option<Instant>,
-}
-
-/// What to do for a place.
-pub(super) enum Checkout {
-    Take(StreamSlot),
-    /// There is no room: open a connection.
-    Open(PendingConnection),
-    /// Somebody is opening one already.
-    Wait(watch::Receiver<Option<Error>>),
-}
-
-/// The right to open a connection, which one has at a time. Those who wait go on when it is
-/// dropped.
-pub(super) struct PendingConnection {
-    peer: Arc<Peer>,
-    told: watch::Sender<Option<Error>>,
 }
 
 impl Peer {
@@ -56,33 +40,6 @@ impl Peer {
 
     pub(super) const fn address(&self) -> &Address {
         &self.address
-    }
-
-    /// Finds a place on a connection that was not tried.
-    pub(super) fn turn(self: &Arc<Self>, tried: &[Arc<Connection>]) -> Checkout {
-        let mut state = self.state();
-        state.connections.retain(|connection| connection.is_open());
-        // The first with room, so that those behind it can run empty and be closed.
-        let untried = |connection: &&Arc<Connection>| {
-            !tried.iter().any(|tried| Arc::ptr_eq(tried, connection))
-        };
-        let place = state
-            .connections
-            .iter()
-            .filter(untried)
-            .find_map(|connection| connection.take(self));
-        if let Some(place) = place {
-            return Checkout::Take(place);
-        }
-        if let Some(opening) = &state.opening {
-            return Checkout::Wait(opening.clone());
-        }
-        let (told, opening) = watch::channel(None);
-        state.opening = Some(opening);
-        Checkout::Open(PendingConnection {
-            peer: Arc::clone(self),
-            told,
-        })
     }
 
     /// Whether the upstream was found to want HTTP/1.1, not long ago.
@@ -101,7 +58,7 @@ impl Peer {
         !has_open && state.opening.is_none() && state.http1_until.is_none_or(|until| until <= now)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,30 +69,5 @@ impl fmt::Debug for Peer {
             .field("address", &self.address)
             .field("connections", &self.state().connections)
             .finish_non_exhaustive()
-    }
-}
-
-impl PendingConnection {
-    pub(super) const fn peer(&self) -> &Arc<Peer> {
-        &self.peer
-    }
-
-    /// Shares the connection, once its opener has got a place on it.
-    pub(super) fn share(self, connection: Arc<Connection>) -> Option<StreamSlot> {
-        let place = connection.take(&self.peer);
-        self.peer.state().connections.push(connection);
-        place
-    }
-
-    /// Those who wait fail in the same way.
-    pub(super) fn fail(self, error: &Error) {
-        // Nobody has to wait.
-        let _ = self.told.send(Some(error.clone()));
-    }
-}
-
-impl Drop for PendingConnection {
-    fn drop(&mut self) {
-        self.peer.state().opening = None;
     }
 }

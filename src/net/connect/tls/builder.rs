@@ -1,17 +1,21 @@
 //! A TLS configuration, step by step.
 
-use std::{error, fmt, sync::Arc};
+use std::sync::Arc;
 
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
-    client::WebPkiServerVerifier,
     crypto::CryptoProvider,
     pki_types::{
         CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, pem::PemObject,
     },
 };
 
-use super::{Tls, insecure::AcceptAny, roots};
+use super::{
+    insecure::AcceptAny,
+    invalid::InvalidTls,
+    roots::{self, verifier},
+    secure::Tls,
+};
 
 /// Makes a [`Tls`].
 ///
@@ -44,26 +48,10 @@ enum Verification {
     None,
 }
 
-/// What is wrong with a TLS setting.
-#[derive(Debug)]
-pub struct InvalidTls {
-    what: &'static str,
-    source: Option<Box<dyn error::Error + Send + Sync>>,
-}
-
-impl InvalidTls {
-    pub(super) fn new(
-        what: &'static str,
-        source: impl Into<Box<dyn error::Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            what,
-            source: Some(source.into()),
-        }
-    }
-
-    pub(super) const fn bare(what: &'static str) -> Self {
-        Self { what, source: None }
+impl Tls {
+    /// Makes a configuration step by step.
+    pub fn builder() -> TlsBuilder {
+        TlsBuilder::new()
     }
 }
 
@@ -188,22 +176,6 @@ impl TlsBuilder {
     }
 }
 
-/// Checks against these roots and lists.
-pub(super) fn verifier(
-    roots: RootCertStore,
-    provider: Arc<CryptoProvider>,
-    revoked: Vec<CertificateRevocationListDer<'static>>,
-) -> Result<Arc<WebPkiServerVerifier>, InvalidTls> {
-    let mut builder = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
-    if !revoked.is_empty() {
-        // A list of one authority says nothing of the others' certificates.
-        builder = builder.with_crls(revoked).allow_unknown_revocation_status();
-    }
-    builder
-        .build()
-        .map_err(|error| InvalidTls::new("the root certificates cannot be used", error))
-}
-
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
@@ -223,19 +195,4 @@ fn provider() -> Arc<CryptoProvider> {
 #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(tokio_rustls::rustls::crypto::ring::default_provider())
-}
-
-impl fmt::Display for InvalidTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Some(source) => write!(f, "{}: {source}", self.what),
-            None => f.write_str(self.what),
-        }
-    }
-}
-
-impl error::Error for InvalidTls {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
 }

@@ -5,120 +5,17 @@
 
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod builder;
+mod default;
 mod explain;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 mod insecure;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
-mod roots;
-
-use std::{fmt, io, sync::Arc};
-
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, pki_types::ServerName},
-};
-
-use crate::net::transport::Transport;
-
-use super::{Agreed, Alpn};
-
+mod invalid;
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
-pub use builder::{InvalidTls, TlsBuilder};
+mod roots;
+mod secure;
 
-/// How connections to `wss://` and `https://` upstreams are secured.
-///
-/// Made from a rustls configuration of yours, or by [`Tls::builder`]. Without one, upstreams are
-/// checked against the roots whose feature is on: `rustls-platform-verifier`, else
-/// `rustls-native-certs`, else `webpki-roots`.
-#[derive(Clone)]
-pub struct Tls {
-    config: Arc<ClientConfig>,
-    server_name: Option<ServerName<'static>>,
-}
-
-impl Tls {
-    /// Secures connections with this configuration. What it offers by ALPN is replaced by what is
-    /// spoken: `http/1.1`, and `h2` to upstreams that are set to
-    /// [another version of HTTP](crate::connect::HttpVersion).
-    #[must_use]
-    pub fn new(config: impl Into<Arc<ClientConfig>>) -> Self {
-        let mut config = config.into();
-        Arc::make_mut(&mut config).alpn_protocols = Alpn::Http1.names();
-        Self {
-            config,
-            server_name: None,
-        }
-    }
-
-    /// Makes a configuration step by step.
-    #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
-    pub fn builder() -> TlsBuilder {
-        TlsBuilder::new()
-    }
-
-    #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
-    pub(super) fn with_server_name(mut self, name: Option<ServerName<'static>>) -> Self {
-        self.server_name = name;
-        self
-    }
-
-    /// Secures a connection to this host.
-    ///
-    /// # Errors
-    ///
-    /// A name that no certificate can have; a failed handshake, with the check that failed.
-    pub(crate) async fn secure(
-        &self,
-        transport: Transport,
-        host: &str,
-        alpn: Alpn,
-    ) -> io::Result<(Transport, Agreed)> {
-        let name = match &self.server_name {
-            Some(name) => name.clone(),
-            None => ServerName::try_from(host.to_owned())
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
-        };
-        let connector = TlsConnector::from(self.offering(alpn));
-        let stream = connector
-            .connect(name, transport)
-            .await
-            .map_err(explain::explain)?;
-        let agreed = Agreed::of(stream.get_ref().1.alpn_protocol());
-        Ok((Transport::new(stream), agreed))
-    }
-
-    /// The configuration that offers this. A connection for more than HTTP/1.1 is opened once for
-    /// many tunnels, so it can afford a copy; sessions are resumed from the same store.
-    fn offering(&self, alpn: Alpn) -> Arc<ClientConfig> {
-        let mut config = Arc::clone(&self.config);
-        if alpn != Alpn::Http1 {
-            Arc::make_mut(&mut config).alpn_protocols = alpn.names();
-        }
-        config
-    }
-}
-
-/// The configuration that the compiled-in features make, if they make one.
-///
-/// # Errors
-///
-/// No provider or no roots are compiled in, or the system's roots cannot be read.
-pub(crate) fn default_tls() -> io::Result<Tls> {
-    #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
-    return Tls::builder()
-        .build()
-        .map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error));
-    #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "TLS needs a configuration: no cryptography is compiled in",
-    ))
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("server_name", &self.server_name)
-            .finish_non_exhaustive()
-    }
-}
+pub(crate) use default::default_tls;
+pub use secure::Tls;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+pub use {builder::TlsBuilder, invalid::InvalidTls};

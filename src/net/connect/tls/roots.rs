@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use tokio_rustls::rustls::{
-    ClientConfig, ConfigBuilder, client::WantsClientCert, crypto::CryptoProvider,
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::{WantsClientCert, WebPkiServerVerifier},
+    crypto::CryptoProvider,
     pki_types::CertificateRevocationListDer,
 };
 
-use super::builder::InvalidTls;
+use super::invalid::InvalidTls;
 
 type Unverified = ConfigBuilder<ClientConfig, tokio_rustls::rustls::WantsVerifier>;
 type Verified = ConfigBuilder<ClientConfig, WantsClientCert>;
@@ -49,7 +51,7 @@ pub(super) fn verify_by_default(
     if roots.is_empty() {
         return Err(InvalidTls::bare("the system has no root certificates"));
     }
-    let verifier = super::builder::verifier(roots, Arc::clone(provider), revoked)?;
+    let verifier = verifier(roots, Arc::clone(provider), revoked)?;
     Ok(builder.with_webpki_verifier(verifier))
 }
 
@@ -64,7 +66,7 @@ pub(super) fn verify_by_default(
     revoked: Vec<CertificateRevocationListDer<'static>>,
 ) -> Result<Verified, InvalidTls> {
     let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    let verifier = super::builder::verifier(roots, Arc::clone(provider), revoked)?;
+    let verifier = verifier(roots, Arc::clone(provider), revoked)?;
     Ok(builder.with_webpki_verifier(verifier))
 }
 
@@ -82,4 +84,20 @@ pub(super) fn verify_by_default(
     Err(InvalidTls::bare(
         "no root certificates were given and none are compiled in",
     ))
+}
+
+/// Checks against these roots and lists.
+pub(super) fn verifier(
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Arc<WebPkiServerVerifier>, InvalidTls> {
+    let mut builder = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
+    if !revoked.is_empty() {
+        // A list of one authority says nothing of the others' certificates.
+        builder = builder.with_crls(revoked).allow_unknown_revocation_status();
+    }
+    builder
+        .build()
+        .map_err(|error| InvalidTls::new("the root certificates cannot be used", error))
 }

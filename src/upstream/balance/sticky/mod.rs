@@ -1,4 +1,4 @@
-//! By a cookie of our own: the policy, its settings, and the token that the cookie carries.
+//! Sticky-session policy: the policy, its cookie settings, and the token in the cookie.
 
 mod policy;
 mod settings;

@@ -1,13 +1,18 @@
-//! The policy.
+//! Sticky-session policy.
 
 use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::SET_COOKIE};
 
 use crate::{
-    http::head::RequestHead,
-    http::headers::ClientScheme,
-    upstream::balance::{AnyBalance, Balance, Candidate, Candidates, LeastTunnels, cookies},
+    http::{head::RequestHead, headers::ClientScheme},
+    upstream::balance::{
+        any_balance::AnyBalance,
+        candidates::{Candidate, Candidates},
+        cookies,
+        least_tunnels::LeastTunnels,
+        traits::Balance,
+    },
 };
 
 use super::{
@@ -15,18 +20,27 @@ use super::{
     token::Tokens,
 };
 
-/// Sends a client that comes back to the upstream that it had before, by a cookie.
+/// Sticky-session policy: sends a returning client to its previous upstream, by a cookie.
 ///
-/// The cookie names the upstream by an HMAC-SHA-256 of its [name](crate::Upstream::name): it
-/// tells a client nothing, and a client cannot make one for an upstream of its choice. One that is
-/// forged, of another key, or names an upstream that is gone or cannot be used counts as none.
-/// Then another policy picks, [`LeastTunnels`] unless [`fallback`](Self::fallback) says
-/// otherwise, and the answer sets a new cookie, be it the 101 or the upstream's refusal.
+/// The cookie identifies the upstream by an HMAC-SHA-256 of its [name](crate::Upstream::name): it
+/// reveals nothing to a client, and a client cannot make one for an upstream of its choice. A
+/// cookie that is forged, signed with another key, or names an upstream that is gone or unusable is
+/// ignored. Then the [`fallback`](Self::fallback) policy picks, [`LeastTunnels`] by default, and
+/// the response sets a new cookie, be it the 101 or the upstream's refusal.
 ///
-/// It is set with `Path=/`, `HttpOnly`, `SameSite=Lax` and, where the client speaks TLS as far as
-/// the proxy knows, with `Secure`. Upstreams get to see it among the client's other cookies.
+/// The cookie is set with `Path=/`, `HttpOnly`, `SameSite=Lax` and, if the client is known to use
+/// TLS, with `Secure`. Upstreams see it among the client's other cookies.
 ///
-/// All proxies that have the same key know each other's cookies; a new key makes all of them void.
+/// Proxies with the same key accept each other's cookies; a new key invalidates all of them.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`fallback`](Self::fallback) | [`LeastTunnels`] | | the default of a pool |
+/// | [`same_site`](Self::same_site) | [`SameSite::Lax`] | | other sites' pages must not use the session |
+/// | [`always_secure`](Self::always_secure) | off | | `Secure` is set if the client uses TLS |
+/// | [`max_age`](Self::max_age) | none | seconds | the cookie ends with the browser session |
 ///
 /// # Examples
 ///
@@ -52,16 +66,16 @@ pub struct Sticky {
 /// RFC 2104 §3 discourages keys that are shorter than the hash.
 const SHORTEST_KEY: usize = 32;
 
-/// How many cookies of the name are looked at. A browser sends one; each costs two HMACs.
+/// Number of cookies of this name that are examined. A browser sends one; each costs two HMACs.
 const MOST_COOKIES: usize = 4;
 
 impl Sticky {
-    /// A cookie of this name, under this secret key: at least 32 bytes from a good source of
-    /// randomness.
+    /// Creates the policy with a cookie of this name, under this secret key: at least 32 bytes from
+    /// a good source of randomness.
     ///
     /// # Errors
     ///
-    /// When the name is no cookie's, or the key too short.
+    /// The name is not a valid cookie name, or the key is too short.
     pub fn new(cookie: &str, key: impl AsRef<[u8]>) -> Result<Self, InvalidSticky> {
         let settings = Settings::new(cookie)?;
         let key = key.as_ref();
@@ -76,26 +90,26 @@ impl Sticky {
         })
     }
 
-    /// Who picks where no cookie names an upstream that can be used.
+    /// Sets the policy that picks if no cookie names a usable upstream.
     pub fn fallback(mut self, policy: impl Balance + 'static) -> Self {
         self.fallback = AnyBalance::new(policy);
         self
     }
 
-    /// Which requests of other sites browsers send the cookie with; [`SameSite::Lax`].
+    /// Sets the cross-site requests with which browsers send the cookie; [`SameSite::Lax`] by
+    /// default.
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.settings.same_site = same_site;
         self
     }
 
-    /// Sets `Secure` also where the proxy does not know that the client speaks TLS.
+    /// Sets `Secure` even if the proxy does not know that the client uses TLS.
     pub fn always_secure(mut self) -> Self {
         self.settings.secure = Secure::Always;
         self
     }
 
-    /// How long browsers keep the cookie, in whole seconds from when it was set; by default until
-    /// they are closed.
+    /// Sets how long browsers keep the cookie, in whole seconds; until they are closed by default.
     pub fn max_age(mut self, max_age: impl Into<Option<Duration>>) -> Self {
         self.settings.max_age = max_age.into();
         self
@@ -113,7 +127,7 @@ impl Balance for Sticky {
             .or_else(|| self.fallback.pick(candidates, request))
     }
 
-    /// The cookie, where the request does not have it already.
+    /// Returns the cookie, unless the request has it already.
     fn response_header(
         &self,
         picked: &Candidate<'_>,
@@ -129,7 +143,7 @@ impl Balance for Sticky {
     }
 }
 
-/// Without the key.
+/// Leaves out the key.
 impl fmt::Debug for Sticky {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sticky")
@@ -157,7 +171,7 @@ mod tests {
         Some(1)
     }
 
-    /// What is picked for a request with this `Cookie` line, and what the answer sets.
+    /// Returns the pick for a request with this `Cookie` line, and the cookie of the response.
     fn answer(policy: &Sticky, trial: &MockCandidates, cookie: &str) -> (usize, Option<String>) {
         let request = http::Request::get("/")
             .header("cookie", cookie)

@@ -1,4 +1,4 @@
-//! How the cookie is set.
+//! Cookie settings of the sticky-session policy.
 
 use std::{error, fmt, time::Duration};
 
@@ -6,31 +6,30 @@ use http::HeaderValue;
 
 use crate::http::headers::ClientScheme;
 
-/// Which requests of other sites browsers send the cookie with.
+/// Cross-site requests with which browsers send the cookie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// None.
+    /// No cross-site requests.
     Strict,
-    /// Only when one goes there by a link. A WebSocket handshake of another site's page is none
-    /// of these.
+    /// Navigation by a link only, which a WebSocket handshake from another site's page is not.
     #[default]
     Lax,
-    /// All; browsers take such a cookie with `Secure` only, so it is always set with that.
+    /// All cross-site requests. Browsers require `Secure` for this, so it is always set.
     None,
 }
 
-/// Why a [`Sticky`](super::Sticky) cannot be made.
+/// Error of [`Sticky::new`](super::Sticky::new).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidSticky {
-    /// This is no name for a cookie.
+    /// The text is not a valid cookie name.
     Name(String),
     /// The key is too short: this many bytes.
     Key(usize),
 }
 
-/// The cookie's name and attributes.
+/// Name and attributes of the cookie.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) name: Box<str>,
@@ -58,7 +57,7 @@ impl Settings {
         })
     }
 
-    /// The `Set-Cookie` line for this value (RFC 6265 §4.1.1).
+    /// Returns the `Set-Cookie` value for this token (RFC 6265 §4.1.1).
     pub(super) fn line(&self, value: &str, scheme: ClientScheme) -> Option<HeaderValue> {
         let Self {
             name, same_site, ..

@@ -1,22 +1,22 @@
-//! What the cookie says.
+//! Tokens that identify an upstream in a cookie.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::upstream::balance::{Candidate, Candidates};
+use crate::upstream::balance::candidates::{Candidate, Candidates};
 
-/// Makes tokens that name an upstream, and reads them.
+/// Creates tokens that identify an upstream, and verifies them.
 ///
 /// A token is `mac || sealed`, in hexadecimal digits:
 ///
-/// - `mac`, 32 bytes: HMAC-SHA-256 (RFC 2104) of the upstream's name. It alone decides whom the
-///   token names, and is compared in constant time.
-/// - `sealed`, 8 bytes: the hash of the name, under a pad that is derived from `mac`. It finds
-///   the upstream whose name to verify without an HMAC for every upstream of the pool. It is no
-///   secret worth guarding from a forger: a right hash with a wrong `mac` names nobody.
+/// - `mac`, 32 bytes: HMAC-SHA-256 (RFC 2104) of the upstream's name. It alone identifies the
+/// upstream, and is compared in constant time. - `sealed`, 8 bytes: the hash of the name, under a
+/// pad that is derived from `mac`. It finds the upstream whose name to verify, without an HMAC for
+/// every upstream of the pool. A forger gains nothing from it: a right hash with a wrong `mac` is
+/// rejected.
 ///
-/// Without the key a token tells nothing of the name: both parts look random, since every name has
-/// a pad of its own. All proxies with the same key make the same tokens.
+/// Without the key a token reveals nothing of the name: both parts look random, since every name
+/// has a pad of its own. All proxies with the same key create the same tokens.
 #[derive(Clone)]
 pub(super) struct Tokens {
     keyed: Hmac<Sha256>,
@@ -27,20 +27,20 @@ const SEALED: usize = 8;
 const TOKEN: usize = MAC + SEALED;
 
 impl Tokens {
-    /// `None` where HMAC does not take the key; it takes keys of any length.
+    /// Returns `None` if HMAC rejects the key; it accepts keys of any length.
     pub(super) fn new(key: &[u8]) -> Option<Self> {
         let keyed = Hmac::new_from_slice(key).ok()?;
         Some(Self { keyed })
     }
 
-    /// The token that names this upstream: 80 hexadecimal digits, in lower case.
+    /// Returns the token of this upstream: 80 hexadecimal digits, in lower case.
     pub(super) fn naming(&self, candidate: &Candidate<'_>) -> String {
         let mac: [u8; MAC] = self.mac_of(candidate.name()).finalize().into_bytes().into();
         let sealed = candidate.name_hash() ^ self.pad(&mac);
         encode(mac.into_iter().chain(sealed.to_be_bytes()))
     }
 
-    /// Where the candidate is that the token names.
+    /// Returns the index of the candidate that the token identifies.
     pub(super) fn find(&self, token: &[u8], candidates: &Candidates<'_>) -> Option<usize> {
         let (mac, sealed) = decode(token)?;
         let hash = sealed ^ self.pad(&mac);
@@ -51,7 +51,7 @@ impl Tokens {
         })
     }
 
-    /// Whether the token names this one.
+    /// Whether the token identifies this candidate.
     pub(super) fn is_naming(&self, token: &[u8], candidate: &Candidate<'_>) -> bool {
         decode(token).is_some_and(|(mac, sealed)| {
             candidate.name_hash() == sealed ^ self.pad(&mac)
@@ -100,7 +100,7 @@ fn decode(token: &[u8]) -> Option<([u8; MAC], u64)> {
     Some((*mac, first_eight(sealed)))
 }
 
-/// One spelling only: no capitals.
+/// Capitals are rejected, so that each token has one spelling.
 const fn digit_of(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_mac_is_hmac_sha_256_of_the_name() {
-        // Of "upstream\0u0:80" under 32 bytes of 0x01, by another implementation.
+        // HMAC of "upstream\0u0:80" under 32 bytes of 0x01, by another implementation.
         let wanted = "91f56377d73ef0221131430e457ec74179adc226d0f0ca306d4204e0760fa62f";
         assert_eq!(token_of(1, 0)[..64], *wanted);
     }

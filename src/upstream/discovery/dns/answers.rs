@@ -1,11 +1,11 @@
-//! For how long an answer is good, and how long the last good one outlives it. Pure: time is an
-//! argument, and so is chance.
+//! Refresh interval of DNS records, and the grace after they are gone. Pure: time and randomness
+//! are arguments.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When to ask again after an answer.
+/// Bounds of the interval between two queries.
 #[derive(Clone, Debug)]
 pub(super) struct Refresh {
     soonest: Duration,
@@ -13,7 +13,7 @@ pub(super) struct Refresh {
 }
 
 impl Refresh {
-    /// Not sooner and not later than this, whatever the records say.
+    /// Creates an interval within these bounds, whatever the TTL.
     pub(super) fn between(soonest: Duration, latest: Duration) -> Self {
         Self {
             soonest,
@@ -25,8 +25,8 @@ impl Refresh {
         self.latest
     }
 
-    /// How long to wait. Up to a tenth more than the records are good for, since a cache on the
-    /// way has nothing new before; `dice` lies between 0 and 1.
+    /// Returns the time until the next query. It is up to a tenth longer than the TTL, since a
+    /// cache in between has no new records earlier; `random` is between 0 and 1.
     pub(super) fn wait(&self, ttl: Duration, dice: f64) -> Duration {
         let tenth = dice.clamp(0.0, 1.0) / 10.0;
         let due = ttl.clamp(self.soonest, self.latest);
@@ -38,7 +38,7 @@ impl Refresh {
     }
 }
 
-/// How long the last records are kept when DNS says that there are none.
+/// Time for which the last upstreams are kept when DNS has no records.
 #[derive(Clone, Debug)]
 pub(super) struct Grace {
     pub(super) lasts: Duration,
@@ -53,12 +53,12 @@ impl Grace {
         }
     }
 
-    /// There are records.
+    /// Resets the grace: there are records.
     pub(super) fn found(&mut self) {
         self.empty_since = None;
     }
 
-    /// There are none; what is left of the grace, zero when it is over.
+    /// Returns the remaining grace when there are no records; zero once it is over.
     pub(super) fn empty(&mut self, now: Instant) -> Duration {
         let since = *self.empty_since.get_or_insert(now);
         self.lasts

@@ -1,33 +1,33 @@
-//! The seam to the resolver.
+//! Trait between DNS discovery and its resolver.
 
 use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 
-use crate::upstream::discovery::DiscoverError;
+use crate::upstream::discovery::error::DiscoverError;
 
 use super::{
     name::DnsName,
     records::{Answer, Service},
 };
 
-/// What a lookup returns.
+/// Future of a lookup.
 pub(super) type LookingUp<'a, T> =
     Pin<Box<dyn Future<Output = Result<Answer<T>, DiscoverError>> + Send + 'a>>;
 
-/// Asks DNS.
+/// DNS lookup.
 ///
 /// # Errors
 ///
-/// [`DiscoverError::NoRecords`] only when DNS says so; an answer that did not come, or makes no
-/// sense, is another failure. An answer has records.
+/// [`DiscoverError::NoRecords`] only if DNS reports that there are none; a timeout or a malformed
+/// message is another failure. A result has at least one record.
 pub(super) trait Lookup: fmt::Debug + Send + Sync {
-    /// The A or AAAA records of a name.
+    /// Looks up the A or AAAA records of a name.
     fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookingUp<'a, IpAddr>;
 
-    /// The SRV records of a name.
+    /// Looks up the SRV records of a name.
     fn services<'a>(&'a self, name: &'a DnsName) -> LookingUp<'a, Service>;
 }
 
-/// Which kind of address.
+/// IP version of an address record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IpVersion {
     V4,

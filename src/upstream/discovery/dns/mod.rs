@@ -1,12 +1,11 @@
-//! Upstreams in DNS.
+//! DNS discovery.
 //!
-//! * `name` (pure) is a name that can be looked up;
-//! * `records` (pure) is what answers hold, and which of it counts;
-//! * `lookup` is the seam to the resolver, and `resolver` what is behind it;
-//! * `resolve` makes that the resolver of connects, too;
-//! * `answers` (pure) says for how long they are good, and how long the last good one outlives
-//!   them;
-//! * `source` joins them to [`Dns`].
+//! * `name` (pure) defines names that can be looked up;
+//! * `records` (pure) defines record sets, and selects the records that are used;
+//! * `lookup` is the trait between discovery and the resolver, `resolver` implements it;
+//! * `resolve` makes the same resolver usable for connects;
+//! * `refresh` (pure) decides when to query again, and how long upstreams outlive their records;
+//! * `source` joins them in [`Dns`].
 
 mod answers;
 mod lookup;

@@ -1,17 +1,17 @@
-//! Names that can be looked up. Pure.
+//! DNS names that can be looked up. Pure.
 
 use std::{error, fmt, net::IpAddr};
 
-/// A name in DNS, in lower case.
+/// DNS name, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DnsName(Box<str>);
 
 impl DnsName {
-    /// Reads a name; a dot at its end says that no search domain is to be tried.
+    /// Parses a name; a dot at its end excludes search domains.
     ///
     /// # Errors
     ///
-    /// When no host or service can have it (RFC 1035 §2.3.4; RFC 2782 for the underscore).
+    /// No host or service can have this name (RFC 1035 §2.3.4; RFC 2782 for the underscore).
     pub(super) fn parse(text: &str) -> Result<Self, InvalidName> {
         match check(text) {
             Ok(()) => Ok(Self(text.to_ascii_lowercase().into())),
@@ -26,17 +26,17 @@ impl DnsName {
         &self.0
     }
 
-    /// Whether it is complete as it stands.
+    /// Whether the name is complete, so that search domains do not apply.
     pub(super) fn is_absolute(&self) -> bool {
         self.0.ends_with('.')
     }
 
-    /// Dots within the name.
+    /// Returns the number of dots within the name.
     pub(super) fn dots(&self) -> usize {
         self.without_dot().matches('.').count()
     }
 
-    /// The host that a service is of: `_wss._tcp.chat.example.` is of `chat.example`.
+    /// Returns the host of a service: `chat.example` for `_wss._tcp.chat.example.`.
     pub(super) fn host(&self) -> &str {
         let mut host = self.without_dot();
         while let Some(rest) = host.strip_prefix('_').and_then(|rest| rest.split_once('.')) {
@@ -81,7 +81,7 @@ fn check(text: &str) -> Result<(), Reason> {
     Ok(())
 }
 
-/// A name that cannot be looked up: which, and why.
+/// Error for a name that cannot be looked up, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidName {
     name: Box<str>,
@@ -99,7 +99,7 @@ enum Reason {
 }
 
 impl InvalidName {
-    /// A name whose port is zero.
+    /// Creates the error for a name whose port is zero.
     pub(super) fn port(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -107,7 +107,7 @@ impl InvalidName {
         }
     }
 
-    /// What was given.
+    /// Returns the name as it was given.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -176,7 +176,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every name that is taken is one to the resolver too.
+        /// Every name that is accepted is valid for the resolver too.
         #[test]
         fn names_that_are_taken_can_be_looked_up(text in "[a-zA-Z0-9_.-]{0,70}|\\PC{0,20}") {
             if let Ok(name) = DnsName::parse(&text) {

@@ -1,8 +1,8 @@
-//! What answers hold, and which of it counts. Pure.
+//! DNS record sets, and the selection of SRV records. Pure.
 
 use std::{cmp::Reverse, time::Duration};
 
-/// The records of an answer, and for how long they are good.
+/// Records of one lookup, and their time to live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer<T> {
     pub(super) records: Vec<T>,
@@ -10,7 +10,7 @@ pub(super) struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// The same answer about other things.
+    /// Converts the records and keeps the TTL.
     pub(super) fn map<U>(self, records: impl FnOnce(Vec<T>) -> Vec<U>) -> Answer<U> {
         Answer {
             records: records(self.records),
@@ -18,7 +18,7 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Both answers together.
+    /// Merges two record sets; the shorter TTL counts.
     pub(super) fn and(mut self, more: Self) -> Self {
         self.records.extend(more.records);
         self.ttl = self.ttl.min(more.ttl);
@@ -26,33 +26,35 @@ impl<T> Answer<T> {
     }
 }
 
-/// An SRV record (RFC 2782).
+/// SRV record (RFC 2782).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Service {
-    /// The lowest is used first.
+    /// Priority number; the lowest is used first.
     pub(super) priority: u16,
     pub(super) weight: u16,
     pub(super) port: u16,
-    /// A name with a dot at its end.
+    /// Target name, with a dot at its end.
     pub(super) target: String,
 }
 
 impl Service {
-    /// Whether nobody can be there, although it does not say that the service is not available.
+    /// Whether no server can be reached here, although the record does not declare the service
+    /// unavailable.
     pub(super) fn is_useless(&self) -> bool {
         self.port == 0 && self.target != "."
     }
 }
 
-/// The services that are used: those of the lowest priority number, in order, each once.
+/// Returns the services that are used: those of the lowest priority number, sorted, without
+/// repetition.
 ///
-/// Their weights are in lowest terms, so that a set in which all weigh the same stays itself when
-/// it grows (Kubernetes gives each its share of 100). RFC 2782 wants a very small share for those
-/// of weight 0 beside others, which to the pool would be none at all: they get the smallest.
+/// The weights are in lowest terms, so that a set of equal weights stays the same when it grows
+/// (Kubernetes gives each record its share of 100). RFC 2782 wants a very small share for records
+/// of weight 0 beside others, which would be no share to the pool: they get the smallest.
 pub(super) fn in_use(services: Vec<Service>) -> Vec<Service> {
     let mut services: Vec<_> = services
         .into_iter()
-        // RFC 2782: the root as target says that the service is decidedly not available here.
+        // RFC 2782: the root as target declares the service unavailable.
         .filter(|service| service.target != "." && service.port != 0)
         .collect();
     let first = services.iter().map(|service| service.priority).min();
@@ -72,7 +74,7 @@ pub(super) fn in_use(services: Vec<Service>) -> Vec<Service> {
     services
 }
 
-/// Of the same target the heaviest comes first.
+/// Sort key: of records with the same target, the heaviest comes first.
 fn key(service: &Service) -> (&str, u16, Reverse<u16>) {
     (&service.target, service.port, Reverse(service.weight))
 }

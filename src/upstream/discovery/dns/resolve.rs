@@ -1,4 +1,4 @@
-//! Names that are connected to, looked up by the resolver of discovery.
+//! Host names of connects, looked up by the resolver of discovery.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{
     net::connect::{Resolve, Resolving},
-    upstream::discovery::DiscoverError,
+    upstream::discovery::error::DiscoverError,
 };
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     resolver::{DnsResolver, Memory},
 };
 
-/// How much longer one family is waited for when the other is there (RFC 8305 §3).
+/// Time to wait for the second address family once the first is there (RFC 8305 §3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
 type Found = Result<Vec<IpAddr>, DiscoverError>;
@@ -47,12 +47,12 @@ impl Resolve for DnsResolver {
     }
 }
 
-/// What both find, the first one's first; what only one finds, if the other fails or takes too
-/// long.
+/// Returns the addresses of both lookups, those of the first in front; the addresses of one alone
+/// if the other fails or takes too long.
 ///
 /// # Errors
 ///
-/// Both failed: of their reasons, the one that says more than that there are no records.
+/// Both lookups failed: the error that is more specific than missing records.
 async fn both(first: impl Future<Output = Found>, second: impl Future<Output = Found>) -> Found {
     let (mut first, mut second) = (pin!(first), pin!(second));
     let (mut a, mut b) = (None, None);

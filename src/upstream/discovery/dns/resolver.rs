@@ -1,4 +1,4 @@
-//! Lookups by hickory.
+//! DNS resolver, by hickory.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use hickory_resolver::{
     system_conf::read_system_conf,
 };
 
-use crate::{error::BoxError, upstream::discovery::DiscoverError};
+use crate::{error::BoxError, upstream::discovery::error::DiscoverError};
 
 use super::{
     lookup::{IpVersion, LookingUp, Lookup},
@@ -23,13 +23,13 @@ use super::{
     records::{Answer, Service},
 };
 
-/// Asks DNS servers: those of the system, or given ones.
+/// DNS resolver that queries the system's servers or given ones.
 ///
-/// By UDP, and by TCP where an answer does not fit. Cheap to clone.
+/// Queries use UDP, and TCP if a response does not fit. Cheap to clone.
 ///
-/// It is also a [`Resolve`](crate::connect::Resolve), and may stand in for the system's resolver
-/// wherever a name is connected to: it keeps no thread waiting, and remembers addresses for as long
-/// as their records are good. Discovery remembers nothing: it is told what is true now.
+/// The type is also a [`Resolve`](crate::connect::Resolve), and can replace the system's resolver
+/// for connects: it blocks no thread, and caches addresses for their TTL. Discovery uses no cache,
+/// so that it gets the current records.
 ///
 /// # Examples
 ///
@@ -42,7 +42,8 @@ use super::{
 #[derive(Clone)]
 pub struct DnsResolver {
     servers: Servers,
-    /// Made when first needed, and again after a failure: the system's settings may have changed.
+    /// Created when first needed, and again after a failure: the system's settings may have
+    /// changed.
     client: Arc<Mutex<Option<Arc<Client>>>>,
 }
 
@@ -52,16 +53,16 @@ enum Servers {
     Given(Arc<[SocketAddr]>),
 }
 
-/// Whether an answer may come from memory.
+/// Cache use of a lookup.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Memory {
-    /// No: what is true now.
+    /// Queries the servers, for the current records.
     None,
-    /// For as long as its records are good.
+    /// Uses cached records until their TTL ends.
     Ttl,
 }
 
-/// Resolvers made of settings.
+/// Resolvers with the same settings, with and without a cache.
 struct Client {
     fresh: TokioResolver,
     remembering: TokioResolver,
@@ -70,15 +71,15 @@ struct Client {
 }
 
 impl DnsResolver {
-    /// The servers, search domains and options in `/etc/resolv.conf`, and the names in
-    /// `/etc/hosts`, or what there is in their place on other systems. They are read at the first
-    /// lookup, and again after one has failed.
+    /// Creates a resolver from the servers, search domains and options in `/etc/resolv.conf` and
+    /// the names in `/etc/hosts`, or from their equivalent on other systems. They are read at the
+    /// first lookup, and again after a failure.
     #[must_use]
     pub fn system() -> Self {
         Self::of(Servers::System)
     }
 
-    /// These servers, and nothing of the system's settings: no search domains, no names in files.
+    /// Creates a resolver with these servers only, without search domains or names from files.
     #[must_use]
     pub fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self::of(Servers::Given(servers.into_iter().collect()))
@@ -100,7 +101,7 @@ impl DnsResolver {
     ) -> Result<Answer<T>, DiscoverError> {
         let failed = |error: BoxError| DiscoverError::failed(format!("{kind} of {name}: {error}"));
         let client = self.client().map_err(failed)?;
-        // Who connects gives up for reasons of its own.
+        // Connects time out for reasons of their own, so a lookup for them may be dropped.
         let distrust = matches!(memory, Memory::None).then(|| Distrust(self));
         match client.lookup(name, kind, memory).await {
             Ok(records) => {
@@ -152,7 +153,7 @@ impl DnsResolver {
         Ok(new)
     }
 
-    /// The system's settings are read again before the next lookup.
+    /// Discards the client, so that the system's settings are read again before the next lookup.
     fn distrust(&self) {
         *self.lock() = None;
     }
@@ -162,7 +163,7 @@ impl DnsResolver {
     }
 }
 
-/// Held by a lookup until it has an answer: dropped with one that takes too long.
+/// Guard of a lookup: discards the client if the lookup is dropped because it takes too long.
 struct Distrust<'a>(&'a DnsResolver);
 
 impl Drop for Distrust<'_> {
@@ -222,12 +223,13 @@ impl Client {
         })
     }
 
-    /// The records of the first name that has any; none if DNS says that there are none.
+    /// Returns the records of the first candidate that has any; empty if DNS reports that no
+    /// candidate has records.
     ///
     /// # Errors
     ///
-    /// A name that comes before has failed: it may well be the one that is meant, so the answer
-    /// to a later one might be for a stranger.
+    /// The lookup of an earlier candidate failed. That name may be the intended one, and records of
+    /// a later one may belong to a stranger.
     async fn lookup(
         &self,
         name: &DnsName,
@@ -249,7 +251,7 @@ impl Client {
         Ok(Vec::new())
     }
 
-    /// The complete names that a name may stand for, in order (`search` and `ndots` in
+    /// Returns the complete names that a name can mean, in order (`search` and `ndots` in
     /// resolv.conf(5)).
     fn candidates(&self, name: &DnsName) -> Result<Vec<Name>, NetError> {
         let mut complete = Name::from_ascii(name.as_str())?;
@@ -257,7 +259,7 @@ impl Client {
         if name.is_absolute() {
             return Ok(vec![complete]);
         }
-        // A search domain with which it becomes too long is none.
+        // Search domains with which the name becomes too long are skipped.
         let searched = self
             .search
             .iter()

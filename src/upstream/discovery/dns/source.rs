@@ -1,4 +1,4 @@
-//! Upstreams in DNS.
+//! DNS as a source of upstreams.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -7,8 +7,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::{
     instant::FAR,
     net::connect::Address,
-    upstream::Upstream,
-    upstream::discovery::{Discover, DiscoverError, Discovering, pace::Pace},
+    upstream::{
+        definition::Upstream,
+        discovery::{
+            error::DiscoverError,
+            pace::Pace,
+            traits::{Discover, Discovering},
+        },
+    },
 };
 
 use super::{
@@ -19,17 +25,28 @@ use super::{
     resolver::DnsResolver,
 };
 
-/// The upstreams that a name has in DNS, asked for again when their records run out.
+/// DNS source: the upstreams of a name, queried again when their records expire.
 ///
-/// * [`Dns::addresses`]: an upstream for each A or AAAA record, at the port given. It is known by
-///   its IP address.
-/// * [`Dns::services`]: an upstream for each SRV record (RFC 2782), at its target and port, with
-///   its weight. Only the records of the lowest priority number are used. An upstream is known by
-///   its target's name, which is looked up at each connect: where names outlive addresses (the
-///   pods of a Kubernetes StatefulSet), so does what is hashed to them.
+/// * [`Dns::addresses`]: one upstream for each A or AAAA record, at the given port. The upstream's
+///   name is its IP address.
+/// * [`Dns::services`]: one upstream for each SRV record (RFC 2782), at its target and port, with
+///   its weight. Only the records of the lowest priority number are used. The upstream's name is
+///   the target's, which is looked up at each connect: where names outlive addresses (the pods of a
+///   Kubernetes StatefulSet), so do the keys that are hashed to them.
 ///
-/// A dot at the end of the name says that it is complete; else the system's search domains are
-/// tried, as its settings say.
+/// A dot at the end of the name marks it as complete; otherwise the system's search domains are
+/// tried, according to its settings.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`resolver`](Self::resolver) | [`DnsResolver::system`] | | |
+/// | [`families`](Self::families) | [`IpFamilies::PreferV4`] | | a dual-stack server is one upstream |
+/// | [`tls`](Self::tls) | off | | |
+/// | [`refresh`](Self::refresh) | 1 to 300 | seconds | bounds the TTL |
+/// | [`empty_grace`](Self::empty_grace) | 30 | seconds | a zone may be empty while it is reloaded |
+/// | [`query_timeout`](Self::query_timeout) | 10 | seconds | a few retransmissions |
 ///
 /// # Examples
 ///
@@ -66,35 +83,35 @@ enum Question {
 #[derive(Clone, Debug)]
 enum Security {
     Plain,
-    /// TLS, and a certificate for this name.
+    /// TLS, with a certificate for this name.
     Tls(String),
 }
 
-/// Which addresses of a name are used.
+/// Address families of a name that are used.
 ///
-/// Not both kinds unless that is asked for: a server that has both would be two upstreams.
+/// Both families are used only if asked for: a server that has both would be two upstreams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IpFamilies {
-    /// IPv4 addresses, or IPv6 addresses if DNS says that there are none.
+    /// IPv4 addresses, or IPv6 addresses if DNS reports no IPv4 ones.
     #[default]
     PreferV4,
-    /// IPv6 addresses, or IPv4 addresses if DNS says that there are none.
+    /// IPv6 addresses, or IPv4 addresses if DNS reports no IPv6 ones.
     PreferV6,
-    /// IPv4 addresses alone.
+    /// IPv4 addresses only.
     OnlyV4,
-    /// IPv6 addresses alone.
+    /// IPv6 addresses only.
     OnlyV6,
-    /// All of both. If either question fails, the answer to the other is not used alone.
+    /// All addresses of both families. If either query fails, the other's result is not used alone.
     Both,
 }
 
 impl Dns {
-    /// An upstream for each address of this name.
+    /// Creates a source with an upstream for each address of this name.
     ///
     /// # Errors
     ///
-    /// When it is no name, or the port is zero.
+    /// The name is invalid, or the port is zero.
     pub fn addresses(name: &str, port: u16) -> Result<Self, InvalidName> {
         if port == 0 {
             return Err(InvalidName::port(name));
@@ -106,12 +123,12 @@ impl Dns {
         Ok(Self::asking(DnsName::parse(name)?, question))
     }
 
-    /// An upstream for each server of this service: `_ws._tcp.chat.example.`, or whatever name
-    /// has SRV records.
+    /// Creates a source with an upstream for each server of this service: `_ws._tcp.chat.example.`,
+    /// or any other name that has SRV records.
     ///
     /// # Errors
     ///
-    /// When it is no name.
+    /// The name is invalid.
     pub fn services(name: &str) -> Result<Self, InvalidName> {
         Ok(Self::asking(DnsName::parse(name)?, Question::Services))
     }
@@ -129,15 +146,15 @@ impl Dns {
         }
     }
 
-    /// Asks this resolver, and not the system's servers.
+    /// Uses this resolver instead of the system's servers.
     #[must_use]
     pub fn resolver(mut self, resolver: DnsResolver) -> Self {
         self.lookup = Arc::new(resolver);
         self
     }
 
-    /// Says which addresses of the name are used; SRV records have names for targets, and their
-    /// addresses are the connector's business.
+    /// Sets the address families that are used. SRV records have names as targets; the connector
+    /// resolves these.
     #[must_use]
     pub fn families(mut self, choice: IpFamilies) -> Self {
         if let Question::Addresses { families, .. } = &mut self.question {
@@ -146,25 +163,24 @@ impl Dns {
         self
     }
 
-    /// Reaches the upstreams by TLS (feature `rustls`). Their certificates must be for the name
-    /// that was looked up, of a service for the name after its labels with underscores: what an
-    /// unprotected answer says is no proof of who somebody is (RFC 6125 §7.2).
+    /// Connects to the upstreams by TLS (feature `rustls`). Their certificates must be for the name
+    /// that was looked up, for a service without its labels with underscores: an unsigned DNS
+    /// response does not prove an identity (RFC 6125 §7.2).
     #[must_use]
     pub fn tls(self) -> Self {
         let name = self.name.host().to_owned();
         self.tls_with_server_name(name)
     }
 
-    /// Reaches the upstreams by TLS, and their certificates must be for this name.
+    /// Connects to the upstreams by TLS; their certificates must be for this name.
     #[must_use]
     pub fn tls_with_server_name(mut self, server_name: impl Into<String>) -> Self {
         self.security = Security::Tls(server_name.into());
         self
     }
 
-    /// Sets how soon and how late it is asked again, whatever the records say: after 1 s at the
-    /// soonest and 5 min at the latest unless set. In between, the lowest TTL counts, and a little
-    /// chance.
+    /// Sets the bounds of the time until the next query: 1 s and 5 min by default. Within them the
+    /// lowest TTL counts, plus some jitter.
     #[must_use]
     pub fn refresh(mut self, soonest: Duration, latest: Duration) -> Self {
         let shortest = Duration::from_millis(10);
@@ -172,21 +188,21 @@ impl Dns {
         self
     }
 
-    /// Sets how long the last upstreams are kept when DNS says that there are none (the name does
-    /// not exist, or has no such records that could be used); 30 s unless set, [`Duration::MAX`]
-    /// for ever. Then the pool is emptied.
+    /// Sets how long the last upstreams are kept when DNS reports that there are none (the name
+    /// does not exist, or has no usable records); 30 s by default, [`Duration::MAX`] for ever.
+    /// After that the pool is emptied.
     ///
-    /// A service whose target is the root, which says that it is decidedly not available (RFC
-    /// 2782), empties it at once.
+    /// A service whose target is the root, which declares it unavailable (RFC 2782), empties the
+    /// pool at once.
     ///
-    /// Answers that do not come, and those that tell of a failure, never empty it.
+    /// Timeouts and error responses never empty it.
     #[must_use]
     pub fn empty_grace(mut self, lasts: Duration) -> Self {
         self.grace = Grace::of(lasts);
         self
     }
 
-    /// Sets how long an answer may take, all attempts included; 10 s unless set.
+    /// Sets the maximum duration of a query, including all its attempts; 10 s by default.
     #[must_use]
     pub fn query_timeout(mut self, query_timeout: Duration) -> Self {
         self.query_timeout = query_timeout;
@@ -248,7 +264,7 @@ impl Dns {
         })
     }
 
-    /// Makes of an answer what the pool is told, and decides when to ask again.
+    /// Converts the result of a query into the set for the pool, and schedules the next query.
     fn take(
         &mut self,
         answer: Result<Answer<Upstream>, DiscoverError>,
@@ -265,7 +281,8 @@ impl Dns {
             }
             Err(error @ DiscoverError::NoRecords { .. }) => {
                 let left = self.grace.empty(now);
-                // Not past the end of the grace, but not ever more often towards it either.
+                // The next query comes at the end of the grace at the latest, but not ever more
+                // often towards it.
                 let until_over = match left {
                     Duration::ZERO => latest,
                     left => latest.min(left.max(Duration::from_secs(1))),

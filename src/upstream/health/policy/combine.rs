@@ -1,13 +1,13 @@
-//! Several policies as one.
+//! Combinations of several health policies.
 
 use std::{borrow::Cow, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{HealthEvaluator, HealthPolicy, Verdict};
+use super::traits::{HealthEvaluator, HealthPolicy, Verdict};
 use crate::upstream::health::event::HealthEvent;
 
-/// Unhealthy as soon as any of several policies says so; healthy while there is none.
+/// Health policy: unhealthy as soon as any of several policies is; healthy without policies.
 ///
 /// # Examples
 ///
@@ -26,7 +26,7 @@ pub struct AnyOf {
     policies: Vec<Arc<dyn HealthPolicy>>,
 }
 
-/// Unhealthy only while all of several policies say so; healthy while there is none.
+/// Health policy: unhealthy only while all of several policies are; healthy without policies.
 ///
 /// # Examples
 ///
@@ -43,7 +43,7 @@ pub struct AllOf {
 }
 
 impl AnyOf {
-    /// Of none yet.
+    /// Creates a combination without policies.
     pub const fn new() -> Self {
         let policies = Vec::new();
         Self { policies }
@@ -57,7 +57,7 @@ impl AnyOf {
 }
 
 impl AllOf {
-    /// Of none yet.
+    /// Creates a combination without policies.
     pub const fn new() -> Self {
         let policies = Vec::new();
         Self { policies }
@@ -82,7 +82,7 @@ impl HealthPolicy for AllOf {
     }
 }
 
-/// Several judges who vote.
+/// Evaluators of several policies, with the last verdict of each.
 #[derive(Debug)]
 struct Evaluators {
     judges: Vec<(Box<dyn HealthEvaluator>, Verdict)>,
@@ -122,7 +122,7 @@ impl HealthEvaluator for Evaluators {
     }
 
     fn verdict(&mut self, now: Instant) -> Verdict {
-        // All are asked each time, as asking may make them forget.
+        // All verdicts are taken each time, as an evaluator may drop old events in this call.
         for (judge, verdict) in &mut self.judges {
             *verdict = judge.verdict(now);
         }
@@ -153,7 +153,8 @@ impl HealthEvaluator for Evaluators {
     fn recovers_by_probes(&self) -> bool {
         let mut judges = self.judges.iter().map(|(judge, _)| judge);
         match self.rule {
-            // Whoever is against must be able to change his mind.
+            // Every evaluator that may find the upstream unhealthy must be able to change its
+            // verdict.
             Rule::Any => judges.all(|judge| judge.recovers_by_probes()),
             Rule::All => judges.any(|judge| judge.recovers_by_probes()),
         }

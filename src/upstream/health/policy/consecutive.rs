@@ -1,22 +1,30 @@
-//! Failures in a row.
+//! Health policy by consecutive failures.
 
 use std::borrow::Cow;
 
 use tokio::time::Instant;
 
 use super::{
-    HealthEvaluator, HealthPolicy, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted,
+    consecutive_counts::ConsecutiveCounts,
+    plural::counted,
+    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::upstream::health::{event::HealthEvent, signals::Signals};
 
-/// Unhealthy after so many failures in a row, healthy after so many passes in a row.
+/// Health policy: unhealthy after a number of consecutive failures, healthy after a number of
+/// consecutive passes.
 ///
-/// In a row means just that: one pass, and the count of failures begins anew; one failure, and
-/// the count of passes does. Probes, handshakes and tunnels each have their own run of failures,
-/// so that a health endpoint which fails is not outvoted by clients who get through. Passes count
-/// wherever they come from.
+/// One pass resets the count of failures, one failure the count of passes. Probes, handshakes and
+/// tunnels each have their own count of failures, so that a failing health endpoint is not outvoted
+/// by successful clients. Passes count from any source.
 ///
-/// The default is 3 failures and 2 passes, over probes alone.
+/// # Defaults
+///
+/// | method | default | unit | why | Envoy | HAProxy |
+/// |---|---|---|---|---|---|
+/// | [`fails`](Self::fails) | 3 | failures | one lost packet is not an outage | `unhealthy_threshold` | `fall` |
+/// | [`passes`](Self::passes) | 2 | passes | one pass may be luck | `healthy_threshold` | `rise` |
+/// | [`signals`](Self::signals) | [`Signals::probes`] | | clients' failures may be the clients' | | |
 ///
 /// # Examples
 ///
@@ -35,7 +43,7 @@ pub struct Consecutive {
 }
 
 impl Consecutive {
-    /// 3 failures, 2 passes, probes alone.
+    /// Returns a policy with the defaults above.
     pub const fn new() -> Self {
         Self {
             fails: 3,
@@ -44,19 +52,19 @@ impl Consecutive {
         }
     }
 
-    /// How many failures in a row make unhealthy; 0 is taken for 1.
+    /// Sets the number of consecutive failures after which an upstream is unhealthy; 0 counts as 1.
     pub const fn fails(mut self, fails: u32) -> Self {
         self.fails = fails;
         self
     }
 
-    /// How many passes in a row make healthy again; 0 is taken for 1.
+    /// Sets the number of consecutive passes after which it is healthy again; 0 counts as 1.
     pub const fn passes(mut self, passes: u32) -> Self {
         self.passes = passes;
         self
     }
 
-    /// Which events count. Without a probe, take [`Signals::handshakes`] or
+    /// Sets the events that count. Without a probe, use [`Signals::handshakes`] or
     /// [`Signals::passive`].
     pub const fn signals(mut self, signals: Signals) -> Self {
         self.signals = signals;

@@ -1,12 +1,12 @@
-//! Failures in a row and passes in a row.
+//! Counts of consecutive failures and passes.
 
-use super::Verdict;
+use super::traits::Verdict;
 use crate::upstream::health::event::{EventSource, Signal};
 
-/// Counts runs: of failures for each source by itself, of passes over all of them.
+/// Counts consecutive failures for each source, and consecutive passes over all sources.
 ///
-/// A handshake that works says nothing about a failing probe, and the other way round, so neither
-/// breaks a run of the other's failures. Any failure breaks a run of passes.
+/// A successful handshake is no evidence about a failing probe, and vice versa, so neither resets
+/// the count of the other's failures. Any failure resets the count of passes.
 #[derive(Clone, Debug)]
 pub(super) struct ConsecutiveCounts {
     fails: u32,
@@ -17,7 +17,7 @@ pub(super) struct ConsecutiveCounts {
 }
 
 impl ConsecutiveCounts {
-    /// How many failures in a row make unhealthy and how many passes healthy, both at least 1.
+    /// Creates counts with these thresholds, both at least 1.
     pub(super) fn new(fails: u32, passes: u32) -> Self {
         Self {
             fails: fails.max(1),
@@ -28,7 +28,7 @@ impl ConsecutiveCounts {
         }
     }
 
-    /// Takes a signal in, and says whether it was the one that made the upstream unhealthy.
+    /// Counts a signal; returns whether it made the upstream unhealthy.
     pub(super) fn signal(&mut self, source: EventSource, signal: Signal) -> bool {
         match (self.verdict, signal) {
             (_, Signal::Neutral) => {}
@@ -62,7 +62,7 @@ impl ConsecutiveCounts {
         self.fails
     }
 
-    /// Every run begins anew: what led here must not count twice.
+    /// Changes the verdict and resets all counts: earlier signals must not count twice.
     fn turn(&mut self, verdict: Verdict) {
         self.verdict = verdict;
         self.failed = [0; 3];
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The definition, word for word, over the signals since the last change.
+    /// The definition, literally, over the signals since the last change.
     fn by_definition(
         history: &[(EventSource, Signal)],
         fails: usize,

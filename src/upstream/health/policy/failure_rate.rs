@@ -1,10 +1,13 @@
-//! The share of failures in a sliding window.
+//! Health policy by the failure rate in a sliding window.
 
 use std::{borrow::Cow, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthEvaluator, HealthPolicy, Verdict, plural::counted};
+use super::{
+    plural::counted,
+    traits::{HealthEvaluator, HealthPolicy, Verdict},
+};
 use crate::{
     instant::saturating_add,
     upstream::health::{
@@ -13,13 +16,20 @@ use crate::{
     },
 };
 
-/// Unhealthy while more than a share of what happened within a sliding window are failures.
+/// Health policy: unhealthy while failures exceed a share of the events in a sliding window.
 ///
-/// With fewer events than a minimum it is healthy, as two failures of three say little. The
-/// window slides in tenths, so memory does not grow with traffic. As it slides past the failures
-/// it recovers by itself.
+/// With fewer events than a minimum the upstream is healthy, as two failures of three are weak
+/// evidence. The window slides in tenths, so that memory does not grow with traffic. As the
+/// failures leave the window, the upstream recovers.
 ///
-/// The default is more than half of at least 10 within 10 seconds, over clients' handshakes.
+/// # Defaults
+///
+/// | method | default | unit | why | Envoy |
+/// |---|---|---|---|---|
+/// | [`default`](Self::default) | above 0.5 | share | most handshakes fail | `failure_percentage_threshold` |
+/// | [`minimum`](Self::minimum) | 10 | events | a rate needs several | `failure_percentage_request_volume` |
+/// | [`window`](Self::window) | 10 | seconds | reacts within seconds | `interval` |
+/// | [`signals`](Self::signals) | [`Signals::handshakes`] | | probes are too few for a rate | |
 ///
 /// # Examples
 ///
@@ -40,7 +50,7 @@ pub struct FailureRate {
 }
 
 impl FailureRate {
-    /// More than this share, from 0 to 1, is too much.
+    /// Creates the policy with the highest share of failures that is healthy, from 0 to 1.
     pub const fn above(share: f64) -> Self {
         Self {
             share,
@@ -50,19 +60,19 @@ impl FailureRate {
         }
     }
 
-    /// How many events must lie in the window before it is judged; 0 is taken for 1.
+    /// Sets the number of events in the window from which the rate counts; 0 counts as 1.
     pub const fn minimum(mut self, events: u32) -> Self {
         self.minimum = events;
         self
     }
 
-    /// How far the window reaches back; below 10 milliseconds it is taken for 10.
+    /// Sets the length of the window, at least 10 milliseconds.
     pub const fn window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// Which events count.
+    /// Sets the events that count.
     pub const fn signals(mut self, signals: Signals) -> Self {
         self.signals = signals;
         self
@@ -130,17 +140,17 @@ impl HealthEvaluator for FailureRateJudge {
     }
 }
 
-/// Into how many parts a window is cut.
+/// Number of parts of a window.
 const SLOTS: u64 = 10;
 
-/// Good and bad events of the last while.
+/// Good and bad events in a sliding window.
 #[derive(Clone, Debug)]
 struct Window {
     step: Duration,
     origin: Option<Instant>,
     /// Number of the newest slot, counted from the origin.
     newest: u64,
-    /// The slot of number n stands at n modulo the length.
+    /// Slots; the slot of number n has the index n modulo the length.
     slots: [WindowCounts; SLOTS as usize],
 }
 
@@ -160,13 +170,13 @@ impl Window {
         }
     }
 
-    /// The slot of this moment; the newest for a moment of the past.
+    /// Returns the slot of this time; the newest slot for an earlier time.
     fn slot(&mut self, at: Instant) -> &mut WindowCounts {
         self.slide(at);
         &mut self.slots[(self.newest % SLOTS) as usize]
     }
 
-    /// Forgets what is too old now.
+    /// Drops the slots that have left the window.
     fn slide(&mut self, now: Instant) {
         let origin = *self.origin.get_or_insert(now);
         let elapsed = now.saturating_duration_since(origin);
@@ -175,7 +185,7 @@ impl Window {
         for passed in 1..=passed.min(SLOTS) {
             self.slots[((self.newest + passed) % SLOTS) as usize] = WindowCounts::default();
         }
-        // The slots between are empty whichever they are, once all have been cleared.
+        // After all slots were cleared, the skipped ones are empty too.
         self.newest += passed;
     }
 
@@ -187,7 +197,7 @@ impl Window {
         self.slots.iter().fold(WindowCounts::default(), add)
     }
 
-    /// When the oldest slot with anything in it is forgotten; `None` without failures.
+    /// Returns when the oldest slot with an event leaves the window; `None` without failures.
     fn next_loss(&self) -> Option<Instant> {
         if self.sum().bad == 0 {
             return None;

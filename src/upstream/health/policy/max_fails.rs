@@ -1,10 +1,13 @@
-//! So many failures within a time.
+//! Health policy by the number of failures within a time.
 
 use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthEvaluator, HealthPolicy, Verdict, plural::counted};
+use super::{
+    plural::counted,
+    traits::{HealthEvaluator, HealthPolicy, Verdict},
+};
 use crate::{
     instant::saturating_add,
     upstream::health::{
@@ -13,13 +16,19 @@ use crate::{
     },
 };
 
-/// Unhealthy while so many failures lie within a time; each is forgotten by itself.
+/// Health policy: unhealthy while a number of failures lie within a time; each failure expires by
+/// itself.
 ///
-/// It means what `max_fails` and `fail_duration` mean to Caddy. Passes change nothing. As it
-/// forgets, it recovers without a probe; an [ejection](crate::health::Ejection) may last longer,
-/// so give that a base of zero to have this one's timing exactly.
+/// The policy is that of `max_fails` and `fail_duration` in Caddy. Passes have no effect. The
+/// upstream recovers without a probe, as its failures expire; an
+/// [ejection](crate::health::Ejection) may last longer, so set its base to zero for exactly this
+/// timing.
 ///
-/// The default counts clients' handshakes.
+/// # Defaults
+///
+/// | method | default | why |
+/// |---|---|---|
+/// | [`signals`](Self::signals) | [`Signals::handshakes`] | Caddy counts requests too |
 ///
 /// # Examples
 ///
@@ -39,7 +48,8 @@ pub struct MaxFails {
 }
 
 impl MaxFails {
-    /// `max_fails` failures (0 is taken for 1) within `fail_duration` are too many.
+    /// Creates the policy: `max_fails` failures (0 counts as 1) within `fail_duration` are too
+    /// many.
     pub const fn new(max_fails: u32, fail_duration: Duration) -> Self {
         Self {
             max_fails: if max_fails == 0 { 1 } else { max_fails },
@@ -48,7 +58,7 @@ impl MaxFails {
         }
     }
 
-    /// Which events count.
+    /// Sets the events that count.
     pub const fn signals(mut self, signals: Signals) -> Self {
         self.signals = signals;
         self
@@ -72,14 +82,13 @@ impl HealthPolicy for MaxFails {
 #[derive(Debug)]
 struct MaxFailsJudge {
     policy: MaxFails,
-    /// When the last failures were, oldest first: never more than the maximum, as an older one
-    /// cannot matter.
+    /// Times of the last failures, oldest first: at most the maximum, as older ones cannot matter.
     failures: VecDeque<Instant>,
     last: String,
 }
 
 impl MaxFailsJudge {
-    /// When the oldest failure is forgotten, if there are enough of them.
+    /// Returns when the oldest failure expires, if there are enough of them.
     fn full_until(&self) -> Option<Instant> {
         let oldest = self.failures.front()?;
         self.policy

@@ -1,4 +1,4 @@
-//! When an upstream is taken for unhealthy.
+//! Health policies: when an upstream counts as unhealthy.
 
 mod combine;
 mod consecutive;

@@ -1,18 +1,32 @@
-//! What is judged where nothing is probed.
+//! Default health policy of upstreams without probes.
 
 use std::time::Duration;
 
-use super::{AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy};
+use super::{
+    combine::AnyOf,
+    consecutive::Consecutive,
+    failure_rate::FailureRate,
+    traits::{HealthEvaluator, HealthPolicy},
+};
 use crate::upstream::health::signals::Signals;
 
-/// Judges by what clients' handshakes tell: the default where no probe is set.
+/// Passive health policy: judges by clients' handshakes; the default without a probe.
 ///
-/// Unhealthy after 5 failures in a row, or while more than half of at least 10 handshakes within
-/// 10 seconds fail. A failure is a connection that is not made, a handshake that is broken or not
-/// answered, and an answer of 500 or above.
+/// Unhealthy after 5 consecutive failures, or while more than half of at least 10 handshakes within
+/// 10 seconds fail. Failures are failed connects, handshakes that break or time out, and statuses
+/// of 500 or above.
 ///
-/// Lost tunnels do not count unless asked for: some servers end every tunnel without a close
-/// frame, and an upstream that has died fails the next handshake anyway.
+/// Lost tunnels count only if asked for: some servers end every tunnel without a close frame, and a
+/// dead upstream fails the next handshake anyway.
+///
+/// # Defaults
+///
+/// | method | default | unit | why | Envoy |
+/// |---|---|---|---|---|
+/// | [`fails`](Self::fails) | 5 | failures | Envoy's default | `consecutive_5xx` |
+/// | [`rate`](Self::rate) | above 0.5 of 10 | share, events | most handshakes fail | `failure_percentage_*` |
+/// | [`window`](Self::window) | 10 | seconds | reacts within seconds | `interval` |
+/// | [`signals`](Self::signals) | [`Signals::handshakes`] | | see above | |
 ///
 /// # Examples
 ///
@@ -36,26 +50,27 @@ pub struct Passive {
 }
 
 impl Passive {
-    /// How many failures in a row are too many; 0 is taken for 1.
+    /// Sets the number of consecutive failures that are too many; 0 counts as 1.
     pub const fn fails(mut self, fails: u32) -> Self {
         self.fails = fails;
         self
     }
 
-    /// Above which share of failures, from 0 to 1, and of how many events at least.
+    /// Sets the highest healthy share of failures, from 0 to 1, and the number of events from which
+    /// it counts.
     pub const fn rate(mut self, share: f64, minimum: u32) -> Self {
         self.share = share;
         self.minimum = minimum;
         self
     }
 
-    /// Over how long the share is taken.
+    /// Sets the length of the window for the share.
     pub const fn window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// Which events count.
+    /// Sets the events that count.
     pub const fn signals(mut self, signals: Signals) -> Self {
         self.signals = signals;
         self

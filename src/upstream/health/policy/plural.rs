@@ -1,6 +1,6 @@
-//! Numbers in sentences.
+//! Numbers with their nouns, for messages.
 
-/// A number and its noun: `1 failure`, `3 failures`.
+/// Returns a number with its noun: `1 failure`, `3 failures`.
 pub(super) fn counted(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")

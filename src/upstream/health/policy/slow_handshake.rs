@@ -1,21 +1,32 @@
-//! Handshakes that take too long.
+//! Health policy by the latency of handshakes.
 
 use std::{borrow::Cow, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    HealthEvaluator, HealthPolicy, Verdict, consecutive_counts::ConsecutiveCounts, plural::counted,
+    consecutive_counts::ConsecutiveCounts,
+    plural::counted,
+    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::upstream::health::{
     event::{HealthEvent, HealthEventKind, Signal},
     signals::Signals,
 };
 
-/// Unhealthy after so many slow handshakes in a row, healthy after as many quick ones.
+/// Health policy: unhealthy after a number of consecutive slow handshakes, healthy after a number
+/// of quick ones.
 ///
-/// Probes and clients' handshakes each have their own run. It counts what succeeds and leaves
-/// failures to other policies: combine them by [`AnyOf`](super::AnyOf).
+/// Probes and clients' handshakes are counted separately. Only successes count; combine the policy
+/// with others by [`AnyOf`](super::AnyOf) to count failures.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`strikes`](Self::strikes) | 5 | handshakes | a short pause is normal |
+/// | [`passes`](Self::passes) | 1 | handshakes | a quick one shows that the cause is gone |
+/// | [`signals`](Self::signals) | [`Signals::all`] | | |
 ///
 /// # Examples
 ///
@@ -36,7 +47,7 @@ pub struct SlowHandshake {
 }
 
 impl SlowHandshake {
-    /// Five handshakes in a row that take longer than this are too many; one quick one is enough.
+    /// Creates the policy: handshakes that take longer than `limit` are slow.
     pub const fn above(limit: Duration) -> Self {
         Self {
             limit,
@@ -46,19 +57,21 @@ impl SlowHandshake {
         }
     }
 
-    /// How many slow ones in a row make unhealthy; 0 is taken for 1.
+    /// Sets the number of consecutive slow handshakes from which an upstream is unhealthy; 0 counts
+    /// as 1.
     pub const fn strikes(mut self, strikes: u32) -> Self {
         self.strikes = strikes;
         self
     }
 
-    /// How many quick ones in a row make healthy again; 0 is taken for 1.
+    /// Sets the number of consecutive quick handshakes from which it is healthy again; 0 counts as
+    /// 1.
     pub const fn passes(mut self, passes: u32) -> Self {
         self.passes = passes;
         self
     }
 
-    /// Which events count; only passed probes and accepted handshakes carry a latency.
+    /// Sets the events that count; only passed probes and accepted handshakes have a latency.
     pub const fn signals(mut self, signals: Signals) -> Self {
         self.signals = signals;
         self
@@ -79,7 +92,7 @@ impl HealthPolicy for SlowHandshake {
 struct SlowHandshakeJudge {
     runs: ConsecutiveCounts,
     policy: SlowHandshake,
-    /// The latency that completed the strikes.
+    /// Latency of the handshake that made the upstream unhealthy.
     last: Duration,
 }
 

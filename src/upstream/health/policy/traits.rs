@@ -1,4 +1,4 @@
-//! The seam: events in, verdict out.
+//! Traits of health policies and their evaluators.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -6,13 +6,13 @@ use tokio::time::Instant;
 
 use crate::upstream::health::event::HealthEvent;
 
-/// Decides which upstreams are unhealthy, by giving each of them a judge of its own.
+/// Health policy: decides which upstreams are unhealthy, by an evaluator for each of them.
 ///
-/// A [`HealthEvaluator`] that can be cloned is a policy already: every upstream gets a clone.
+/// A [`HealthEvaluator`] that is `Clone` is also a policy: every upstream gets a clone.
 ///
 /// # Examples
 ///
-/// Three lost tunnels in a minute are too many:
+/// Three lost tunnels within a minute are too many:
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,48 +49,49 @@ use crate::upstream::health::event::HealthEvent;
 /// assert_eq!(judge.cause(), "3 crashes in a minute");
 /// ```
 pub trait HealthPolicy: fmt::Debug + Send + Sync {
-    /// A judge who has seen nothing yet, for one upstream.
+    /// Returns a new evaluator, for one upstream.
     fn evaluator(&self) -> Box<dyn HealthEvaluator>;
 }
 
-/// Judges one upstream by what is learned of it.
+/// Health evaluator: judges one upstream by its events.
 ///
-/// It never asks for the time: events carry theirs, and a verdict is of the moment it is asked
-/// for. Times never go backwards by more than the events of one upstream may overtake one another.
+/// An evaluator never reads the clock: events carry their time, and a verdict is for the given
+/// time. Times go backwards only as far as events of one upstream overtake one another.
 pub trait HealthEvaluator: fmt::Debug + Send + Sync {
-    /// Takes an event in.
+    /// Takes in an event.
     fn observe(&mut self, event: &HealthEvent);
 
-    /// What is to be thought of the upstream now.
+    /// Returns the verdict at this time.
     fn verdict(&mut self, now: Instant) -> Verdict;
 
-    /// When the verdict may change although nothing happens; `None` when only an event changes
-    /// it. A judge who forgets says here when to ask again.
+    /// Returns when the verdict may change without an event; `None` if only an event changes it. An
+    /// evaluator whose events expire must return the next expiry.
     fn changes_at(&self) -> Option<Instant> {
         None
     }
 
-    /// Why the last verdict was "unhealthy", for people: `3 consecutive probe failures`.
+    /// Returns the human-readable cause of the last unhealthy verdict: `3 consecutive probe
+    /// failures`.
     fn cause(&self) -> Cow<'_, str> {
         Cow::Borrowed("judged unhealthy")
     }
 
-    /// Whether passed probes alone lead back to a healthy verdict.
+    /// Whether passed probes alone lead to a healthy verdict.
     ///
-    /// An unhealthy upstream gets no clients, so a judge who listens to them alone would never
-    /// hear of it again. Where this is false the upstream is
-    /// [put on trial](crate::health::Ejection) after a while, probed or not.
+    /// An unhealthy upstream gets no clients, so an evaluator that counts clients alone would get
+    /// no more events. If this is false, the upstream becomes [half-open](crate::health::Ejection)
+    /// after a while, probed or not.
     fn recovers_by_probes(&self) -> bool {
         true
     }
 }
 
-/// What is thought of an upstream.
+/// Verdict on an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It gets tunnels.
+    /// The upstream gets tunnels.
     Healthy,
-    /// It should get none.
+    /// The upstream should get no tunnels.
     Unhealthy,
 }
 

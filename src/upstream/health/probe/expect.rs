@@ -1,17 +1,17 @@
-//! What an answer must be.
+//! Expectations of a probe about the bytes of a response.
 
 use std::fmt;
 
-/// Judges the bytes of an answer.
+/// Expectation about the bytes of a response.
 pub(super) trait Expect: fmt::Debug + Send + Sync {
     fn accepts(&self, answer: &[u8]) -> bool;
 }
 
-/// The answer is just this.
+/// Expectation of exactly these bytes.
 #[derive(Debug)]
 pub(super) struct Exactly(pub(super) Box<[u8]>);
 
-/// The answer has this in it.
+/// Expectation that the response contains these bytes.
 #[derive(Debug)]
 pub(super) struct Containing(pub(super) Box<[u8]>);
 

@@ -1,4 +1,4 @@
-//! How a probe fails.
+//! Reasons why a probe fails.
 
 use std::{
     error::{self, Error as _},
@@ -14,47 +14,49 @@ use crate::{
     frame::{CloseCode, Violation},
 };
 
-/// What a probe met instead of a healthy upstream.
+/// Reason why a probe failed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ProbeFailure {
-    /// The probe took longer than it may.
+    /// The probe exceeded its timeout.
     #[non_exhaustive]
     TimedOut {
-        /// What it was waiting for: `handshake`.
+        /// Step that was under way: `handshake`.
         step: &'static str,
-        /// How long the probe had as a whole.
+        /// Timeout of the whole probe.
         after: Duration,
     },
-    /// No connection was made, or the upstream broke the handshake: what a client would have met.
+    /// No connection was made, or the upstream broke the handshake: a client would have failed the
+    /// same way.
     Failed(Error),
-    /// The connection ended before the HTTP answer did, or what came is no HTTP.
+    /// The connection ended before the HTTP response did, or the response is not HTTP.
     NoAnswer(Error),
-    /// The handshake was refused.
+    /// The upstream refused the handshake.
     Refused(StatusCode),
-    /// The 101 names no subprotocol, although one was asked for.
+    /// The 101 names no subprotocol, although the probe offered one.
     NoSubprotocol,
-    /// The status of the answer is not one of those expected.
+    /// The status of the response is not an expected one.
     UnexpectedStatus(StatusCode),
-    /// The body of the answer is not what was expected.
+    /// The body of the response is not as expected.
     UnexpectedBody,
-    /// The text that came is not what was expected.
+    /// The text message is not as expected.
     UnexpectedText,
     /// The upstream closed the WebSocket too early, with this code if any.
     Closed(Option<CloseCode>),
     /// The connection ended while the probe waited for this: `pong`.
     Lost(&'static str),
-    /// The upstream sent what is no WebSocket frame, or not one that may come.
+    /// The upstream sent bytes that are not a WebSocket frame, or a frame that is not allowed here.
     Violation(Violation),
-    /// A probe of your own panicked, with this message. That is a bug in it, and says nothing of
-    /// the upstream; but an upstream that cannot be asked cannot be trusted either.
+    /// A probe of your own panicked, with this message. The panic is a bug of the probe and no
+    /// evidence about the upstream; but an upstream that cannot be probed cannot be trusted either.
     Panicked(Arc<str>),
-    /// What a probe of your own says.
+    /// A failure of a probe of your own.
     Other(Arc<str>),
 }
 
 impl ProbeFailure {
-    /// A failure in words of your own. They should say what was met: `queue is full`.
+    /// Creates a failure with a message of your own, which should describe the observation: `queue
+    /// is full`.
     #[must_use]
     pub fn other(text: impl Into<Arc<str>>) -> Self {
         Self::Other(text.into())
@@ -90,7 +92,7 @@ impl fmt::Display for ProbeFailure {
 impl error::Error for ProbeFailure {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            // Its text is this error's own, so what follows is its source.
+            // `Display` shows the error's own message, so the chain goes on behind it.
             Self::Failed(error) | Self::NoAnswer(error) => error.source(),
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! The client's end of a WebSocket, as far as a probe needs it.
+//! Minimal WebSocket client for probes.
 
 use std::io;
 
@@ -13,33 +13,33 @@ use crate::{
     net::transport::Transport,
 };
 
-use super::{ProbeFailure, ProbeTarget};
+use super::{failure::ProbeFailure, target::ProbeTarget};
 
-/// The longest text that is looked at, in bytes. Of a longer one only this much is.
+/// Maximum number of bytes of a text message that are compared.
 const TEXT_LIMIT: usize = 64 * 1024;
 
-/// A WebSocket that stands.
+/// Established WebSocket of a probe.
 pub(super) struct Frames<'a> {
     transport: Transport,
     target: &'a ProbeTarget,
     read: BytesMut,
     rules: Rules,
-    /// The text that is being received, while there is one.
+    /// Text message that is being received, if any.
     text: Option<Vec<u8>>,
 }
 
-/// What came.
+/// Message or control frame from the upstream.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// A whole text, over all its fragments.
+    /// A whole text message, from all its fragments.
     Text(Vec<u8>),
     Pong(ControlFrame),
-    /// The upstream's close; nothing follows it.
+    /// The upstream's close frame; nothing follows it.
     Close(Option<CloseCode>),
 }
 
 impl<'a> Frames<'a> {
-    /// Begins after the handshake, with what was read behind it.
+    /// Creates the client after the handshake, with the bytes that were read behind it.
     pub(super) fn new(transport: Transport, read_ahead: &[u8], target: &'a ProbeTarget) -> Self {
         Self {
             transport,
@@ -66,7 +66,8 @@ impl<'a> Frames<'a> {
         self.send(&wire).await
     }
 
-    /// What comes next. Pings are answered on the way, binary messages passed over.
+    /// Receives the next text, pong or close. Pings are answered with a pong, binary messages
+    /// skipped.
     pub(super) async fn next(&mut self) -> Result<Received, ProbeFailure> {
         loop {
             let header = self.header().await?;
@@ -90,12 +91,12 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Ends our direction. What becomes of the connection after that is no longer of interest.
+    /// Shuts down the write direction. The connection's further course does not matter.
     pub(super) async fn shutdown(&mut self) {
         let _ = self.transport.shutdown().await;
     }
 
-    /// The next frame's header, left in front of its payload.
+    /// Reads the next frame's header, which stays in the buffer.
     async fn header(&mut self) -> Result<FrameHeader, ProbeFailure> {
         loop {
             let start = self.read.get(..MAX_HEADER_LEN).unwrap_or(&self.read);
@@ -109,7 +110,7 @@ impl<'a> Frames<'a> {
 
     async fn control(&mut self) -> Result<ControlFrame, ProbeFailure> {
         loop {
-            // Its header has been read as that of a control frame, so there is no other error.
+            // The header has been parsed as a control frame's, so other errors are impossible.
             let start = self.read.get(..MAX_CONTROL_LEN).unwrap_or(&self.read);
             match ControlFrame::parse(start) {
                 Ok(Some((frame, len))) => {
@@ -122,7 +123,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Takes a data frame off; the text, if it completes one.
+    /// Consumes a data frame; returns the text if the frame completes one.
     async fn data(&mut self, header: &FrameHeader) -> Result<Option<Vec<u8>>, ProbeFailure> {
         self.read.advance(usize::from(header.header_len()));
         if header.opcode() == OpCode::TEXT {
@@ -133,7 +134,7 @@ impl<'a> Frames<'a> {
             if self.read.is_empty() {
                 self.fill().await?;
             }
-            // The minimum is at most what is in the buffer, so the cast loses nothing.
+            // The minimum is at most the length of the buffer, so the cast loses nothing.
             let len = remaining.min(self.read.len() as u64) as usize;
             let piece = self.read.split_to(len);
             remaining -= len as u64;
@@ -170,13 +171,13 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// A key that nobody can foresee (RFC 6455 §5.3), although what we mask is our own.
+/// Returns an unpredictable masking key (RFC 6455 §5.3), although the masked payload is our own.
 fn masking_key() -> [u8; 4] {
     let [a, b, c, d, ..] = unforeseeable();
     [a, b, c, d]
 }
 
-/// Bytes that nobody can foresee.
+/// Returns unpredictable bytes.
 pub(super) fn unforeseeable() -> [u8; 8] {
     use std::hash::{BuildHasher, RandomState};
     // SipHash under a key from the operating system.

@@ -1,20 +1,24 @@
-//! Probes that are closures.
+//! Probes made of closures.
 
 use std::{fmt, future::Future};
 
-use super::{Probe, ProbeFailure, ProbeTarget, Probing};
+use super::{
+    failure::ProbeFailure,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
-/// A probe that is a closure; made by [`probe_fn`].
+/// Probe made of a closure by [`probe_fn`].
 #[derive(Clone)]
 pub struct ProbeFn<F> {
     ask: F,
 }
 
-/// Makes a probe of a closure that gets the upstream and returns a future.
+/// Creates a probe from a closure that gets the target and returns a future.
 ///
 /// # Examples
 ///
-/// A server that greets everyone who connects:
+/// A server that greets every client:
 ///
 /// ```
 /// use tokio::io::AsyncReadExt;

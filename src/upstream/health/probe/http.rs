@@ -1,4 +1,4 @@
-//! Whether the upstream answers a request as it should.
+//! HTTP probe.
 
 use std::{ops::RangeInclusive, pin::pin, sync::Arc, time::Duration};
 
@@ -8,26 +8,37 @@ use http_body_util::BodyExt;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{Answer, HeadLimits, RefusalBody, exchange},
+    http::handshake::{HeadLimits, RefusalBody, UpgradeResponse, exchange},
     http::headers::HeaderEdits,
     net::connect::Address,
 };
 
 use super::{
-    Probe, ProbeFailure, ProbeTarget, Probing,
     expect::{Containing, Expect},
+    failure::ProbeFailure,
     request::RequestSettings,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
 };
 
-/// How long an answer's body may be silent. The probe's own timeout is shorter in all but strange
-/// settings.
+/// Idle timeout of a response body. The probe's own timeout is shorter with all sensible settings.
 const BODY_SILENCE: Duration = Duration::from_secs(60);
 
-/// Passes when the upstream answers an ordinary request with an expected status, 200 to 399
-/// unless set, and with an expected body if one is set.
+/// HTTP probe: passes if the upstream responds to an ordinary request as expected.
 ///
-/// Redirects are not followed. For an upstream that speaks nothing but WebSocket see
+/// Redirects are not followed. For an upstream that speaks only WebSocket use
 /// [`WebSocketProbe`](super::WebSocketProbe), or [`answers_at_all`](Self::answers_at_all).
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`method`](Self::method) | GET | | |
+/// | [`port`](Self::port) | the upstream's | | |
+/// | [`host`](Self::host) | the upstream's address | | |
+/// | [`expect_status`](Self::expect_status) | 200 to 399 | HTTP status | a redirect shows that the server works |
+/// | [`expect_body`](Self::expect_body) | any body | | |
+/// | [`body_limit`](Self::body_limit) | 65,536 | bytes | bounds the memory of a probe |
 ///
 /// # Examples
 ///
@@ -48,7 +59,8 @@ pub struct HttpProbe {
 }
 
 impl HttpProbe {
-    /// A GET for this path, with its query if any. What may not stand in a path is escaped.
+    /// Creates a probe that sends a GET for this path, with its query if any. Characters that are
+    /// not allowed in a path are escaped.
     pub fn get(path: &str) -> Self {
         Self {
             request: RequestSettings::get(path),
@@ -65,46 +77,45 @@ impl HttpProbe {
         self
     }
 
-    /// Asks another port of the same host, with TLS if the upstream has it. It changes nothing for
-    /// a Unix socket.
+    /// Uses another port of the same host, with TLS if the upstream uses TLS. Has no effect on a
+    /// Unix socket.
     pub const fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
     }
 
-    /// Sets `Host`, which is the upstream's address otherwise.
+    /// Sets `Host`; the upstream's address by default.
     pub fn host(mut self, host: HeaderValue) -> Self {
         self.request.host = Some(host);
         self
     }
 
-    /// Sets headers of the request.
+    /// Edits the headers of the request.
     pub fn headers(mut self, edits: HeaderEdits) -> Self {
         self.request.edits = edits;
         self
     }
 
-    /// Expects a status of this range, instead of 200 to 399. Given several times, a status of
-    /// any of the ranges will do.
+    /// Expects a status of this range, instead of 200 to 399. After several calls, a status of any
+    /// of the ranges passes.
     pub fn expect_status(mut self, statuses: RangeInclusive<u16>) -> Self {
         self.statuses.push(statuses);
         self
     }
 
-    /// Takes every HTTP answer for a sign of life: a server that speaks nothing but WebSocket
-    /// answers 400 or 426, and is well.
+    /// Passes on every HTTP response: a server that speaks only WebSocket responds with 400 or 426
+    /// while it is healthy.
     pub fn answers_at_all(mut self) -> Self {
         self.statuses = vec![0..=u16::MAX];
         self
     }
 
-    /// Expects this text somewhere in the body, as far as [it is read](Self::body_limit).
+    /// Expects this text somewhere in the body, within the [limit](Self::body_limit).
     pub fn expect_body(self, part: &str) -> Self {
         self.expecting(Arc::new(Containing(part.as_bytes().into())))
     }
 
-    /// How many bytes of the body are read at most, 65,536 unless set. What follows is not
-    /// looked at.
+    /// Sets the maximum number of body bytes to read, 65,536 by default. The rest is ignored.
     pub const fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self
@@ -125,8 +136,8 @@ impl HttpProbe {
         let limits = HeadLimits::default();
         let answer = exchange(link, target.dial(), request, limits, BODY_SILENCE).await;
         match answer.map_err(ProbeFailure::NoAnswer)? {
-            Answer::Agreed { head, .. } => self.check_status(head.status),
-            Answer::Refusal(response) => {
+            UpgradeResponse::Accepted { head, .. } => self.check_status(head.status),
+            UpgradeResponse::Refused(response) => {
                 self.check_status(response.status())?;
                 self.check_body(response, target).await
             }

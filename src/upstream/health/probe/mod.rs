@@ -1,7 +1,7 @@
-//! Asking an upstream whether it answers.
+//! Probes: active health checks of an upstream.
 //!
-//! A probe opens a connection of its own, through the same connector as a client's handshake,
-//! and says what it met. When it is asked, and what follows, is not its business.
+//! A probe opens a connection of its own, through the same connector as a client's handshake, and
+//! reports the result. Its schedule and the consequences are decided elsewhere.
 
 mod expect;
 mod failure;

@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 
 use super::{expect::Expect, http::HttpProbe, websocket::WebSocketProbe};
 
-/// Why a text is no regular expression.
+/// Error of an expectation that is not a valid regular expression.
 #[derive(Clone, Debug)]
 pub struct InvalidExpectation {
     source: regex::Error,
@@ -14,11 +14,11 @@ pub struct InvalidExpectation {
 
 impl HttpProbe {
     /// Expects that an expression, in the syntax of the `regex` crate, matches somewhere in the
-    /// body, as far as [it is read](Self::body_limit).
+    /// body, within the [limit](Self::body_limit).
     ///
     /// # Errors
     ///
-    /// When the expression does not compile, or would be too large.
+    /// The expression does not compile, or would be too large.
     ///
     /// # Examples
     ///
@@ -40,7 +40,7 @@ impl WebSocketProbe {
     ///
     /// # Errors
     ///
-    /// When the expression does not compile, or would be too large.
+    /// The expression does not compile, or would be too large.
     pub fn expect_text_match(self, expression: &str) -> Result<Self, InvalidExpectation> {
         Ok(self.expecting(compile(expression)?))
     }

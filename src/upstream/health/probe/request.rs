@@ -1,4 +1,4 @@
-//! What both kinds of request have in common: a path, a host, headers.
+//! Request settings that all probes share: a path, a host, headers.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use http_body_util::Empty;
 
 use crate::{http::headers::HeaderEdits, net::connect::Address};
 
-/// The settings of a request.
+/// Settings of a probe's request.
 #[derive(Clone, Debug)]
 pub(super) struct RequestSettings {
     target: Uri,
@@ -18,7 +18,7 @@ pub(super) struct RequestSettings {
 }
 
 impl RequestSettings {
-    /// A GET for this path.
+    /// Creates a GET for this path.
     pub(super) fn get(path: &str) -> Self {
         Self {
             target: target(path),
@@ -28,7 +28,7 @@ impl RequestSettings {
         }
     }
 
-    /// The request to an upstream at this address. Headers that `own` sets stand after all edits.
+    /// Returns the request for an upstream at this address. `own` sets headers after all edits.
     pub(super) fn request(
         &self,
         address: &Address,
@@ -48,8 +48,8 @@ impl RequestSettings {
     }
 }
 
-/// The path as a request target. A slash that is missing is put before it, and bytes that may
-/// not stand in a target are escaped, so that every text gives one.
+/// Returns the path as a request target. A missing leading slash is added, and bytes that are not
+/// allowed are escaped, so that every text gives a target.
 fn target(path: &str) -> Uri {
     let mut target = String::with_capacity(path.len() + 1);
     if !path.starts_with('/') {
@@ -64,7 +64,7 @@ fn target(path: &str) -> Uri {
             _ => escape(&mut target, byte),
         }
     }
-    // What is left are printable characters after a slash, which only length can spoil.
+    // The text is a slash and printable characters, so only its length can be invalid.
     target.parse().unwrap_or_default()
 }
 
@@ -73,8 +73,8 @@ fn escape(target: &mut String, byte: u8) {
     let _ = write!(target, "%{byte:02X}");
 }
 
-/// The `Host` for an address (RFC 9110 §7.2): a port only if it is not the
-/// scheme's own.
+/// Returns the `Host` for an address (RFC 9110 §7.2): with a port only if it is not the scheme's
+/// default.
 fn host_of(address: &Address) -> HeaderValue {
     let text = match (address, address.server_name()) {
         (Address::Tcp { port, .. } | Address::Tls { port, .. }, Some(name)) => {
@@ -82,7 +82,7 @@ fn host_of(address: &Address) -> HeaderValue {
                 (address, port),
                 (Address::Tcp { .. }, 80) | (Address::Tls { .. }, 443)
             );
-            // The dot at the end is for resolvers alone.
+            // The dot at the end is meant for resolvers only.
             let name = name.trim_end_matches('.');
             let name = match name.contains(':') {
                 true => format!("[{name}]"),

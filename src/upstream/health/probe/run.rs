@@ -1,4 +1,4 @@
-//! One probe, from its start to the event.
+//! Run of one probe, from its start to the event.
 
 use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
 
@@ -9,9 +9,13 @@ use crate::{
     upstream::health::event::{HealthEvent, HealthEventKind},
 };
 
-use super::{Probe, ProbeFailure, ProbeTarget, Probing};
+use super::{
+    failure::ProbeFailure,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
-/// Asks once, within a time, and tells what came of it as an event for the upstream's
+/// Runs a probe once, with a timeout, and returns the result as an event for the upstream's
 /// [`HealthTracker`](crate::health::HealthTracker). A probe that panics has failed.
 ///
 /// # Examples
@@ -25,7 +29,7 @@ use super::{Probe, ProbeFailure, ProbeTarget, Probing};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// // A port where nobody listens.
+/// // A port without a listener.
 /// let target = ProbeTarget::new(Address::tcp("127.0.0.1", 1), Arc::new(Connector::new()));
 /// let event = check(&TcpProbe::new(), &target, Duration::from_secs(5)).await;
 /// assert!(matches!(event.kind, HealthEventKind::ProbeFailed { .. }));
@@ -67,7 +71,7 @@ async fn run(probe: &dyn Probe, target: &ProbeTarget) -> Result<(), ProbeFailure
     .await
 }
 
-/// What was said in the panic: `panic!` with a text alone makes a `&str`, else a `String`.
+/// Returns the panic's message: `panic!` with a text alone makes a `&str`, else a `String`.
 fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let string = || panic.downcast_ref::<String>().map(String::as_str);

@@ -1,4 +1,4 @@
-//! What is asked.
+//! Target of a probe.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,11 +15,11 @@ use crate::{
     net::transport::Transport,
 };
 
-use super::ProbeFailure;
+use super::failure::ProbeFailure;
 
-/// The upstream that a probe asks, and how far the probe has come.
+/// Target of a probe: the upstream, and the progress of the probe.
 ///
-/// Made anew for each probe. Clones tell of the same probe.
+/// Every probe gets a new target; clones share the progress.
 #[derive(Clone, Debug)]
 pub struct ProbeTarget {
     address: Address,
@@ -29,21 +29,21 @@ pub struct ProbeTarget {
     progress: Arc<Mutex<Progress>>,
 }
 
-/// How far a probe has come.
+/// Progress of a probe.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     step: &'static str,
     passed: Option<Instant>,
 }
 
-/// Longer than any probe's own timeout.
+/// Timeout that is longer than any probe's own.
 const UNBOUNDED: Duration = Duration::from_secs(24 * 3600);
 
-/// What a probe is doing that does not say.
+/// Step of a probe that names no steps.
 const UNNAMED: &str = "probe";
 
 impl ProbeTarget {
-    /// The upstream at this address, to be reached by this connector.
+    /// Creates a target at this address, reached by this connector.
     #[must_use]
     pub fn new(address: Address, connector: Arc<dyn Connect>) -> Self {
         Self::over(
@@ -55,12 +55,12 @@ impl ProbeTarget {
         )
     }
 
-    /// The upstream at this address, to be reached as clients reach it. The probe has a timeout
-    /// of its own, for all its steps together.
+    /// Creates a target at this address, reached in the same way as by clients. The probe has a
+    /// timeout of its own, for all its steps together.
     pub(crate) fn over(address: Address, dial: Dialer) -> Self {
         let dial = Dialer {
             connect_timeout: UNBOUNDED,
-            // A probe does not live long enough for it.
+            // A probe is too short for keep-alive.
             tcp_keep_alive: KeptAlive::None,
             tls_timeout: UNBOUNDED,
             ..dial
@@ -78,8 +78,8 @@ impl ProbeTarget {
         }
     }
 
-    /// In which version of HTTP the probes of this crate ask, as [`Upstream::http_version`] says
-    /// for clients; HTTP/1.1 unless set. Another address is always asked in HTTP/1.1.
+    /// Sets the HTTP version of this crate's probes, as [`Upstream::http_version`] does for
+    /// clients; HTTP/1.1 by default. Another address is always probed by HTTP/1.1.
     ///
     /// [`Upstream::http_version`]: crate::Upstream::http_version
     #[must_use]
@@ -88,13 +88,13 @@ impl ProbeTarget {
         self
     }
 
-    /// Says by the PROXY protocol that the probe comes from the proxy itself.
+    /// Announces the probe by the PROXY protocol as the proxy's own connection.
     pub(crate) fn announced(mut self, version: Option<ProxyProtocol>) -> Self {
         self.header = version.map(ProxyProtocol::local);
         self
     }
 
-    /// Where the upstream is.
+    /// Returns the upstream's address.
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
@@ -104,19 +104,20 @@ impl ProbeTarget {
     ///
     /// # Errors
     ///
-    /// [`ProbeFailure::Failed`] with [`ErrorKind::Connect`](crate::ErrorKind::Connect) or [`ErrorKind::Resolve`](crate::ErrorKind::Resolve).
+    /// [`ProbeFailure::Failed`] with [`ErrorKind::Connect`](crate::ErrorKind::Connect) or
+    /// [`ErrorKind::Resolve`](crate::ErrorKind::Resolve).
     pub async fn connect(&self) -> Result<Transport, ProbeFailure> {
         self.connect_to(&self.address).await
     }
 
-    /// Opens a connection to another address, by the same connector: a port for checks alone.
+    /// Opens a connection to another address by the same connector, such as a port for checks only.
     ///
-    /// If clients are announced to the upstream by the PROXY protocol, probes are too, but not
-    /// to another address.
+    /// If clients are announced to the upstream by the PROXY protocol, probes are too, but not to
+    /// another address.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// The same as of [`connect`](Self::connect).
     pub async fn connect_to(&self, address: &Address) -> Result<Transport, ProbeFailure> {
         self.step("connect");
         let header = self.header.as_ref().filter(|_| *address == self.address);
@@ -125,7 +126,7 @@ impl ProbeTarget {
         Ok(transport)
     }
 
-    /// Finds a way to this address for a request, as for a client's.
+    /// Acquires a connection to this address for a request, as for a client's.
     pub(super) async fn acquire(
         &self,
         address: &Address,
@@ -145,14 +146,14 @@ impl ProbeTarget {
         &self.dial
     }
 
-    /// Says what the probe is going to wait for, for the failure if that takes too long:
-    /// `handshake` gives "handshake timed out after 5s".
+    /// Names the step that the probe waits for, for the failure if it times out: `handshake` gives
+    /// "handshake timed out after 5s".
     pub fn step(&self, step: &'static str) {
         self.with(|progress| progress.step = step);
     }
 
-    /// The upstream has proved itself, and only leave-taking is left. The probe's latency ends
-    /// here, and from here on no timeout fails it.
+    /// Records that the probe has passed, and only the closing handshake is left. The probe's
+    /// latency ends here, and a later timeout has no effect.
     pub fn passed(&self) {
         let now = Instant::now();
         self.with(|progress| progress.passed = progress.passed.or(Some(now)));

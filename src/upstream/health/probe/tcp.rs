@@ -1,11 +1,13 @@
-//! Whether the upstream accepts connections.
+//! TCP probe.
 
-use super::{Probe, ProbeTarget, Probing};
+use super::{
+    target::ProbeTarget,
+    traits::{Probe, Probing},
+};
 
-/// Passes when the upstream accepts a connection, which is closed at once.
+/// TCP probe: passes if the upstream accepts a connection, which is closed at once.
 ///
-/// It says little: an upstream that hangs accepts connections too, as its system does that for
-/// it.
+/// The evidence is weak: the operating system accepts connections even for a process that hangs.
 ///
 /// # Examples
 ///
@@ -17,7 +19,7 @@ use super::{Probe, ProbeTarget, Probing};
 pub struct TcpProbe;
 
 impl TcpProbe {
-    /// There is nothing to set.
+    /// Creates the probe, which has no settings.
     #[must_use]
     pub const fn new() -> Self {
         Self

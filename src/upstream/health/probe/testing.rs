@@ -1,4 +1,4 @@
-//! Upstreams in memory, each following a script.
+//! In-memory upstreams that follow a script.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use crate::{
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// Starts the script anew for each connection.
+/// Connector to an upstream that runs the script for each connection.
 pub(crate) struct Scripted {
     start: Box<dyn Fn(Far) + Send + Sync>,
     pub(crate) connections: AtomicUsize,
@@ -43,7 +43,7 @@ impl Scripted {
         })
     }
 
-    /// Answers every request with these bytes, and ends the connection.
+    /// Creates an upstream that sends these bytes after each request, and ends the connection.
     pub(crate) fn answering(answer: &'static str) -> Arc<Self> {
         Self::new(move |mut far| async move {
             far.request().await;
@@ -67,7 +67,7 @@ impl Connect for Scripted {
     }
 }
 
-/// Nobody can be reached.
+/// Connector that fails every connect.
 #[derive(Debug)]
 pub(crate) struct Refusing(pub(super) io::ErrorKind);
 
@@ -77,11 +77,11 @@ impl Connect for Refusing {
     }
 }
 
-/// The upstream's end of a connection.
+/// Upstream's end of a connection.
 pub(crate) struct Far(DuplexStream);
 
 impl Far {
-    /// The head of the request; empty if the connection ends before.
+    /// Reads the head of the request; empty if the connection ends before.
     pub(crate) async fn request(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -93,7 +93,7 @@ impl Far {
         String::from_utf8(head).unwrap()
     }
 
-    /// Accepts a handshake, with more header lines.
+    /// Accepts a handshake, with additional header lines.
     pub(crate) async fn accept(&mut self, lines: &str) -> String {
         let request = self.request().await;
         self.accept_this(&request, lines).await;
@@ -112,7 +112,7 @@ impl Far {
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        // The probe may have left.
+        // The probe may have disconnected.
         let _ = self.0.write_all(bytes).await;
     }
 
@@ -122,7 +122,7 @@ impl Far {
         self.write(text.as_bytes()).await;
     }
 
-    /// The next frame, which must be masked; `None` at the end.
+    /// Reads the next frame, which must be masked; `None` at the end.
     pub(crate) async fn frame(&mut self) -> Option<(OpCode, Vec<u8>)> {
         let mut bytes = Vec::new();
         let header = loop {
@@ -137,7 +137,7 @@ impl Far {
         Some((header.opcode(), payload))
     }
 
-    /// Answers pings and the close until the end, and gives what was seen.
+    /// Answers pings and the close with pong and close until the end, and returns all frames.
     pub(crate) async fn behave(&mut self) -> Vec<(OpCode, Vec<u8>)> {
         let mut seen = Vec::new();
         while let Some((opcode, payload)) = self.frame().await {
@@ -173,7 +173,7 @@ pub(crate) async fn event(probe: &dyn Probe, connector: Arc<dyn Connect>) -> Hea
     check(probe, &target, LIMIT).await
 }
 
-/// What the probe says, and how its failure reads.
+/// Returns the result of the probe, with the failure as text.
 pub(crate) async fn outcome(probe: &dyn Probe, connector: Arc<dyn Connect>) -> Result<(), String> {
     match event(probe, connector).await.kind {
         HealthEventKind::ProbePassed { .. } => Ok(()),

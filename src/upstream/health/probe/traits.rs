@@ -1,26 +1,27 @@
-//! The seam.
+//! Trait of probes.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{ProbeFailure, ProbeTarget};
+use super::{failure::ProbeFailure, target::ProbeTarget};
 
-/// What [`Probe::probe`] returns.
+/// Future returned by [`Probe::probe`].
 pub type Probing<'a> = Pin<Box<dyn Future<Output = Result<(), ProbeFailure>> + Send + 'a>>;
 
-/// Asks an upstream whether it answers as it should.
+/// Probe: an active health check of an upstream.
 ///
-/// For one in a few lines see [`probe_fn`](super::probe_fn).
+/// [`probe_fn`](super::probe_fn) makes a probe of a closure.
 ///
 /// # Cancellation
 ///
-/// The future is dropped when the probe's time is over or its upstream leaves the pool; what it
+/// The future is dropped at the probe's timeout, or when its upstream leaves the pool; its
+/// connection must end with it.
 /// began must end with it.
 pub trait Probe: fmt::Debug + Send + Sync {
-    /// Asks once. There is no need for a timeout: whoever asks has one.
+    /// Checks the upstream once. The caller applies the timeout.
     ///
     /// # Errors
     ///
-    /// What was met instead of a healthy upstream.
+    /// The reason why the upstream is not healthy.
     fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a>;
 }
 

@@ -1,4 +1,4 @@
-//! Whether the upstream speaks WebSocket.
+//! WebSocket probe.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,32 +16,43 @@ use tungstenite::handshake::client::generate_key;
 use crate::{
     error::{Error, ErrorKind},
     frame::{CloseCode, ControlFrame},
-    http::handshake::{Agreement, Answer, HeadLimits, Offer, exchange},
+    http::handshake::{Agreement, HeadLimits, Offer, UpgradeResponse, exchange},
     http::head::RequestHead,
     http::headers::HeaderEdits,
     http::upgrade::{Intent, UpgradeRequest, inspect},
 };
 
 use super::{
-    Probe, ProbeFailure, ProbeTarget, Probing,
     expect::{Containing, Exactly, Expect},
+    failure::ProbeFailure,
     frames::{Frames, Received, unforeseeable},
     request::RequestSettings,
+    target::ProbeTarget,
+    traits::{Probe, Probing},
 };
 
-/// How long the upstream may take to answer our close. It has proved itself before that.
+/// Timeout of the closing handshake. The probe has passed before it.
 const LEAVE_TAKING: Duration = Duration::from_secs(1);
 
-/// How long the body of a refusal may be silent; it is never read.
+/// Idle timeout of a refusal's body, which is never read.
 const BODY_SILENCE: Duration = Duration::from_secs(1);
 
-/// Passes when the upstream makes a WebSocket of a real handshake and answers a ping on it.
+/// WebSocket probe: passes if the upstream accepts a real opening handshake and responds to a ping.
 ///
-/// The 101 is verified as a client's would be (RFC 6455 §4.1), and so is what stands for it over
-/// HTTP/2, which goes the way of [clients' handshakes](crate::Upstream::http_version). Then a ping with a payload that
-/// nobody can guess must be answered by its pong (§5.5.3). A text may be exchanged too. In the
-/// end the WebSocket is closed with 1000, so the upstream's logs stay clean; how it answers that
-/// does not matter.
+/// The 101 is verified as for a client (RFC 6455 §4.1), and so is the 2xx over HTTP/2, which is
+/// used if [clients' handshakes](crate::Upstream::http_version) use it. Then a ping with an
+/// unpredictable payload must get its pong (§5.5.3). A text message can be exchanged too. At the
+/// end the WebSocket is closed with 1000, so that the upstream's logs stay clean; the upstream's
+/// reaction to the close does not matter.
+///
+/// # Defaults
+///
+/// | method | default | why |
+/// |---|---|---|
+/// | [`subprotocol`](Self::subprotocol) | none offered | |
+/// | [`host`](Self::host) | the upstream's address | |
+/// | [`send_text`](Self::send_text) | no text | a ping needs no application |
+/// | [`expect_text`](Self::expect_text) | no text | |
 ///
 /// # Examples
 ///
@@ -67,7 +78,8 @@ pub struct WebSocketProbe {
 }
 
 impl WebSocketProbe {
-    /// A handshake for this path, with its query if any. What may not stand in a path is escaped.
+    /// Creates a probe with a handshake for this path, with its query if any. Characters that are
+    /// not allowed in a path are escaped.
     pub fn get(path: &str) -> Self {
         Self {
             request: RequestSettings::get(path),
@@ -81,7 +93,7 @@ impl WebSocketProbe {
     ///
     /// # Errors
     ///
-    /// When it cannot stand in a header.
+    /// The text is not a valid header value.
     pub fn subprotocol(
         mut self,
         subprotocol: &str,
@@ -90,34 +102,34 @@ impl WebSocketProbe {
         Ok(self)
     }
 
-    /// Sets `Host`, which is the upstream's address otherwise.
+    /// Sets `Host`; the upstream's address by default.
     pub fn host(mut self, host: HeaderValue) -> Self {
         self.request.host = Some(host);
         self
     }
 
-    /// Sets headers of the handshake: an `Origin`, credentials. Those that make it a handshake
-    /// stand after all edits.
+    /// Edits the headers of the handshake: an `Origin`, credentials. The headers that the handshake
+    /// requires are set after all edits.
     pub fn headers(mut self, edits: HeaderEdits) -> Self {
         self.request.edits = edits;
         self
     }
 
-    /// Sends this text after the pong.
+    /// Sends this text message after the pong.
     pub fn send_text(mut self, text: &str) -> Self {
         self.say = Some(text.into());
         self
     }
 
-    /// Expects just this text.
+    /// Expects exactly this text message.
     ///
-    /// It is compared with the first text that comes after ours was sent; without one to send,
-    /// with the first that comes at all. Of a longer text 65,536 bytes are compared.
+    /// The first text after the sent one is compared; without a text to send, the first of all.
+    /// Only the first 65,536 bytes are compared.
     pub fn expect_text(self, text: &str) -> Self {
         self.expecting(Arc::new(Exactly(text.as_bytes().into())))
     }
 
-    /// Expects a text with this in it; otherwise as [`expect_text`](Self::expect_text).
+    /// Expects a text message that contains this; otherwise as [`expect_text`](Self::expect_text).
     pub fn expect_text_with(self, part: &str) -> Self {
         self.expecting(Arc::new(Containing(part.as_bytes().into())))
     }
@@ -130,7 +142,7 @@ impl WebSocketProbe {
     async fn ask(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
         let mut frames = self.shake_hands(target).await?;
         if self.say.is_none() {
-            // A greeting may come before our pong, and would be missed after it.
+            // A greeting may come before the pong, and would be skipped with it.
             self.hear(&mut frames, target).await?;
         }
         ping(&mut frames, target).await?;
@@ -148,11 +160,11 @@ impl WebSocketProbe {
         let link = target.acquire(target.address()).await?;
         target.step("handshake");
         let (request, upgrade) = self.handshake(target)?;
-        let offer = Offer::of(request.headers(), &upgrade);
+        let offer = Offer::new(request.headers(), &upgrade);
         let limits = HeadLimits::default();
         match exchange(link, target.dial(), request, limits, BODY_SILENCE).await? {
-            Answer::Refusal(response) => Err(ProbeFailure::Refused(response.status())),
-            Answer::Agreed {
+            UpgradeResponse::Refused(response) => Err(ProbeFailure::Refused(response.status())),
+            UpgradeResponse::Accepted {
                 head,
                 transport,
                 read_ahead,
@@ -166,7 +178,7 @@ impl WebSocketProbe {
         }
     }
 
-    /// A handshake with a key of its own, and the proof that it is one.
+    /// Returns a handshake with a new key, and the parsed form of it.
     fn handshake(
         &self,
         target: &ProbeTarget,
@@ -185,7 +197,7 @@ impl WebSocketProbe {
         }
     }
 
-    /// RFC 6455 §4.1, items 5 to 10.
+    /// Sets the headers of an opening handshake (RFC 6455 §4.1, items 5 to 10).
     fn name_upgrade(&self, headers: &mut HeaderMap) {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -225,14 +237,14 @@ impl WebSocketProbe {
     }
 }
 
-/// Sends a ping and waits for its pong; what else comes is passed over.
+/// Sends a ping and waits for its pong; other messages are skipped.
 async fn ping(frames: &mut Frames<'_>, target: &ProbeTarget) -> Result<(), ProbeFailure> {
     target.step("pong");
     let payload = unforeseeable();
     frames.send_control(&ControlFrame::ping(&payload)).await?;
     loop {
         match frames.next().await? {
-            // RFC 6455 §5.5.3: a pong carries the payload of the ping that it answers.
+            // RFC 6455 §5.5.3: a pong has the payload of its ping.
             Received::Pong(pong) if pong.payload() == payload => return Ok(()),
             Received::Close(code) => return Err(ProbeFailure::Closed(code)),
             Received::Pong(_) | Received::Text(_) => {}
@@ -240,7 +252,7 @@ async fn ping(frames: &mut Frames<'_>, target: &ProbeTarget) -> Result<(), Probe
     }
 }
 
-/// Closes in order: our close frame, then the upstream's (RFC 6455 §7.1.2).
+/// Closes in order: first the probe's close frame, then the upstream's (RFC 6455 §7.1.2).
 async fn take_leave(frames: &mut Frames<'_>) -> Result<(), ProbeFailure> {
     let close = ControlFrame::close(CloseCode::NORMAL, "");
     frames.send_control(&close).await?;

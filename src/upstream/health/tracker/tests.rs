@@ -60,7 +60,7 @@ fn probes_of_one_that_falls_again_and_again_are_believed_later_each_time() {
         out.push(now - fell);
     }
     assert_eq!(out, [1, 10, 20, 30]);
-    // Health forgives, one for each minute.
+    // Health reduces the count, by one each minute.
     now += 10 * 60;
     see(&mut standing, secs(now), probe_failed());
     let rose = see(&mut standing, secs(now + 1), probe_passed());
@@ -272,7 +272,7 @@ proptest! {
             let told = see(&mut standing, at(now), kind);
             check(told, &standing);
         }
-        // Time, and probes that pass, always lead back.
+        // Time and passing probes always readmit.
         for _ in 0..100 {
             now += 10_000;
             standing.tick(at(now), 0.5);

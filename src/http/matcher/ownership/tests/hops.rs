@@ -1,5 +1,5 @@
-//! What an upstream, or a hop behind it, may do to a path before it looks at it: written over
-//! bytes and with no regard to anything, as others would.
+//! Transformations that an upstream, or a hop behind it, may apply to a path before it reads it:
+//! written over bytes and independently of the code under test.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -87,7 +87,7 @@ pub(super) fn percent_decode(path: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<u8
     decoded
 }
 
-/// The algorithm of RFC 3986 §5.2.4 with its input and output buffers.
+/// Implements the algorithm of RFC 3986 §5.2.4 with its input and output buffers.
 fn remove_dots(path: &[u8]) -> Vec<u8> {
     let mut input = path.to_vec();
     let mut output: Vec<u8> = Vec::new();

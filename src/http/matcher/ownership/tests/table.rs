@@ -1,4 +1,4 @@
-//! Confusing paths, one by one.
+//! Table of confusing paths.
 
 /// A target, its primary reading, and whether `/ws/*`, `not(/admin/*)` and `/*` own it.
 pub(super) type Row = (&'static str, &'static str, bool, bool, bool);
@@ -8,7 +8,7 @@ const NO: bool = false;
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    // Nothing to confuse.
+    // Unambiguous paths.
     ("/ws/x",                              "/ws/x",                     YES, YES, YES),
     ("/ws/",                               "/ws/",                      YES, YES, YES),
     ("/ws",                                "/ws",                       NO,  YES, YES),
@@ -84,21 +84,21 @@ pub(super) const ROWS: &[Row] = &[
     ("/ws/100%",                           "/ws/100%25",                YES, YES, YES),
     ("/ws/%zz",                            "/ws/%25zz",                 YES, YES, YES),
     ("/ws/%%32%65%%32%65/private",         "/ws/%252e%252e/private",    NO,  YES, YES),
-    // A target that is parsed after it was decoded.
+    // Targets that are decoded before they are parsed.
     ("/ws/x%3f/../y",                      "/ws/y",                     YES, YES, YES),
     ("/ws/x%3f/../../private",             "/private",                  NO,  YES, YES),
     ("/ws/..%3fx",                         "/ws/..?x",                  NO,  YES, YES),
     ("/ws%3f/x",                           "/ws?/x",                    NO,  YES, YES),
     ("/admin/%23x",                        "/admin/#x",                 NO,  NO,  YES),
-    // What Windows drops.
+    // Dots and spaces that Windows drops.
     ("/ws/..%20/private",                  "/ws/.. /private",           NO,  YES, YES),
     ("/admin./x",                          "/admin./x",                 NO,  NO,  YES),
-    // One hop resolves what the next one would have climbed from.
+    // Dot segments that one hop resolves before another decodes the rest.
     ("/ws/a%2fb%2fc/../..%2fprivate",      "/ws/..%2Fprivate",          NO,  YES, YES),
     ("/ws/a\\b/..%2f..%2fprivate",         "/ws/a\\b/..%2F..%2Fprivate", NO, YES, YES),
     ("/ws/x\\y/%252e%252e/%252e%252e/x",   "/ws/x\\y/%252e%252e/%252e%252e/x", NO, YES, YES),
     ("/ws/x%2fy/%252e%252e/%252e%252e/z",  "/ws/x%2Fy/%252e%252e/%252e%252e/z", NO, YES, YES),
-    // Bytes that only broken decoders see: owned by nobody.
+    // Bytes that only broken decoders see: never owned.
     ("/ws/%00",                            "/ws/%00",                   NO,  NO,  NO),
     ("/ws/..%00/private",                  "/ws/..%00/private",         NO,  NO,  NO),
     ("/ws/%2500",                          "/ws/%2500",                 NO,  NO,  NO),
@@ -107,7 +107,7 @@ pub(super) const ROWS: &[Row] = &[
     // Other bytes.
     ("/ws/%0d%0A",                         "/ws/%0D%0A",                YES, YES, YES),
     ("/ws/caf%E9",                         "/ws/caf%E9",                YES, YES, YES),
-    // No path: no pattern owns it, not even `*`.
+    // Without a path: no pattern owns it, not even `*`.
     ("*",                                  "",                          NO,  YES, NO),
     ("example.com:80",                     "",                          NO,  YES, NO),
     ("http://example.com/ws/x",            "/ws/x",                     YES, YES, YES),

@@ -3,13 +3,13 @@ use std::sync::Mutex;
 use super::*;
 use crate::upstream::discovery::dns::{lookup::LookingUp, records::Service};
 
-/// What the fake resolver answers, by kind of record.
+/// Records of the fake resolver, by kind.
 #[derive(Debug, Default)]
 struct Zone {
     v4: Option<Result<Answer<IpAddr>, DiscoverError>>,
     v6: Option<Result<Answer<IpAddr>, DiscoverError>>,
     srv: Option<Result<Answer<Service>, DiscoverError>>,
-    /// When it was asked.
+    /// Times and kinds of the queries.
     asked: Vec<(Instant, &'static str)>,
 }
 
@@ -25,7 +25,7 @@ impl Fake {
         std::mem::take(&mut self.0.lock().unwrap().asked)
     }
 
-    /// `None` in the zone is silence.
+    /// `None` in the zone means that the query gets no response.
     fn answer<'a, T: Clone + Send + 'a>(
         &self,
         kind: &'static str,
@@ -126,7 +126,7 @@ async fn failures_keep_the_set_and_are_retried_soon_then_ever_later() {
     zone.set(|zone| zone.v4 = ips(&["10.0.0.1"], 60));
     names(&mut dns).await;
     zone.set(|zone| zone.v4 = broken());
-    // Ten minutes, far longer than the grace for empty answers.
+    // Ten minutes, far longer than the grace for empty results.
     for _ in 0..60 {
         assert_eq!(failure(&mut dns).await.to_string(), "SERVFAIL");
     }
@@ -168,7 +168,7 @@ async fn without_records_the_set_is_kept_for_the_grace_and_then_it_is_empty() {
             }
             Err(error) => panic!("{error}"),
         }
-        // A failure in between neither ends the grace nor begins it anew.
+        // A failure in between neither ends the grace nor restarts it.
         zone.set(|zone| zone.v4 = broken());
         failure(&mut dns).await;
         zone.set(|zone| zone.v4 = no_records());
@@ -176,7 +176,7 @@ async fn without_records_the_set_is_kept_for_the_grace_and_then_it_is_empty() {
     assert!(emptied.is_empty());
     let kept = empty_since.unwrap().elapsed();
     assert!((secs(30)..=secs(42)).contains(&kept), "{kept:?}");
-    // It goes on asking.
+    // The queries go on.
     zone.set(|zone| zone.v4 = ips(&["10.0.0.2"], 5));
     let before = Instant::now();
     assert_eq!(names(&mut dns).await, ["10.0.0.2:8080"]);
@@ -257,7 +257,7 @@ async fn families_are_asked_for_as_told() {
             ips(&v6, 5),
             "[fd00::1]:8080",
         ),
-        // Half an answer would remove the other half of the pool.
+        // Half a result would remove the other half of the pool.
         (IpFamilies::Both, ips(&v4, 5), broken(), "SERVFAIL"),
         (IpFamilies::Both, broken(), ips(&v6, 5), "SERVFAIL"),
         (

@@ -114,7 +114,7 @@ async fn the_body_may_be_expected_by_expression() {
     assert!(answered(&wrong, OK).await.is_err());
 }
 
-/// Remembers the address and the head of one request.
+/// Connector that records the address and the head of one request.
 #[derive(Clone, Debug, Default)]
 struct Recording(Arc<Mutex<(String, String)>>);
 

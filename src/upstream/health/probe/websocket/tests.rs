@@ -25,7 +25,7 @@ fn behaving() -> Arc<Scripted> {
     })
 }
 
-/// After the handshake it does what it is told.
+/// Returns an upstream that runs the script after the handshake.
 fn after_101<F, Fut>(script: F) -> Arc<Scripted>
 where
     F: Fn(Far) -> Fut + Clone + Send + Sync + 'static,
@@ -40,7 +40,7 @@ where
     })
 }
 
-/// What an upstream saw that behaves, head first.
+/// Returns the request head and all frames that a normal upstream received.
 async fn seen(probe: &WebSocketProbe, lines: &'static str) -> (String, Vec<(OpCode, Vec<u8>)>) {
     let log = Arc::new(Mutex::new(None));
     let done = Arc::new(tokio::sync::Notify::new());
@@ -83,7 +83,8 @@ async fn keys_and_pings_are_never_the_same_twice() {
     assert_ne!(first.1[0], second.1[0]);
 }
 
-/// Upgrades; whoever wants anything else gets this answer, or a closed connection for an empty one.
+/// Returns an upstream that upgrades, and responds to other requests with this; an empty response
+/// closes the connection.
 fn websocket_only(answer: &'static str) -> Arc<Scripted> {
     Scripted::new(move |mut far| async move {
         let request = far.request().await;
@@ -245,7 +246,7 @@ async fn who_does_not_answer_the_close_passes_with_the_latency_of_its_pong() {
         far.control(OpCode::PONG, &payload).await;
         far.hang().await;
     });
-    // The leave-taking runs into the probe's timeout, which no longer matters.
+    // The closing handshake runs into the probe's timeout, which has no effect anymore.
     let event = event(&probe(), upstream).await;
     let HealthEventKind::ProbePassed { latency } = event.kind else {
         panic!("{:?}", event.kind);
@@ -265,7 +266,7 @@ async fn leave_taking_is_bounded() {
     assert_eq!(event.at - event.began, LEAVE_TAKING);
 }
 
-/// Greets, then answers "ping" with "pong" and everything else with "what".
+/// Returns an upstream that greets, then sends "pong" for "ping" and "what" for any other text.
 fn talking() -> Arc<Scripted> {
     after_101(|mut far| async move {
         far.send_text("hello").await;

@@ -1,0 +1,121 @@
+//! A host with the proxy in it, and both of its far ends, in one thread.
+
+use std::io;
+
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::mpsc,
+};
+use tungstenite::handshake::derive_accept_key;
+use wsplice::{
+    KeepAlive, Pool, Proxy, ProxyLayer, Transport, UpgradeRequired,
+    connect::{Address, Connect, Connecting},
+};
+
+/// The client's handshake, with the headers that a browser sends.
+const REQUEST: &[u8] = b"GET /ws/rooms/7?token=abc HTTP/1.1\r\n\
+    Host: chat.example.com\r\n\
+    Connection: keep-alive, Upgrade\r\n\
+    Pragma: no-cache\r\n\
+    Cache-Control: no-cache\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)\r\n\
+    Upgrade: websocket\r\n\
+    Origin: https://chat.example.com\r\n\
+    Sec-WebSocket-Version: 13\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\n\
+    Accept-Language: en-GB,en;q=0.5\r\n\
+    Cookie: session=0123456789abcdef0123456789abcdef\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+
+/// Bytes on their way in one direction of a connection before the writer must wait.
+const CAPACITY: usize = 16 * 1024;
+
+/// A connector in memory, which sends the far end of each connection to the upstreams' channel.
+#[derive(Debug)]
+struct Network(mpsc::UnboundedSender<DuplexStream>);
+
+impl Connect for Network {
+    fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+        Box::pin(async {
+            let (near, far) = duplex(CAPACITY);
+            let gone = |_| io::ErrorKind::ConnectionRefused;
+            self.0.send(far).map_err(gone)?;
+            Ok(Transport::new(near))
+        })
+    }
+}
+
+/// An HTTP server that proxies everything.
+pub(crate) struct Host {
+    service: Proxy<UpgradeRequired>,
+    upstreams: mpsc::UnboundedReceiver<DuplexStream>,
+}
+
+/// The far ends of a tunnel.
+pub(crate) struct Ends {
+    pub(crate) client: DuplexStream,
+    pub(crate) upstream: DuplexStream,
+}
+
+/// The layer as it is mostly used: pings on, and a pool of a few upstreams.
+pub(crate) fn layer(upstreams: usize) -> ProxyLayer {
+    let addresses = (0..upstreams).map(|number| format!("ws://up-{number}.test:8080"));
+    ProxyLayer::new(Pool::new(addresses).unwrap()).keep_alive(KeepAlive::default())
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        let (accepted, upstreams) = mpsc::unbounded_channel();
+        let layer = layer(3).connector(Network(accepted));
+        Self {
+            service: layer.into_service(),
+            upstreams,
+        }
+    }
+
+    /// Opens a tunnel: one handshake with the client, and one with the upstream.
+    pub(crate) async fn open(&mut self) -> Ends {
+        let (mut client, near) = duplex(CAPACITY);
+        let service = TowerToHyperService::new(self.service.clone());
+        // The date would be written anew with every second of the machine's clock.
+        let connection = http1::Builder::new()
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(near), service);
+        tokio::spawn(async { connection.with_upgrades().await.unwrap() });
+
+        client.write_all(REQUEST).await.unwrap();
+        let mut upstream = self.upstreams.recv().await.unwrap();
+        let request = read_head(&mut upstream).await;
+        upstream.write_all(&accept(&request)).await.unwrap();
+        let response = read_head(&mut client).await;
+        assert!(response.starts_with(b"HTTP/1.1 101 "));
+        Ends { client, upstream }
+    }
+}
+
+/// The upstream's response.
+fn accept(request: &[u8]) -> Vec<u8> {
+    let name = b"sec-websocket-key: ";
+    let is_key = |line: &&[u8]| {
+        line.get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    let line = request.split(|byte| *byte == b'\n').find(is_key).unwrap();
+    let key = derive_accept_key(line[name.len()..].trim_ascii());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {key}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+async fn read_head(stream: &mut DuplexStream) -> Vec<u8> {
+    let mut head = Vec::with_capacity(4096);
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+    }
+    head
+}

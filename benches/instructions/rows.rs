@@ -1,0 +1,249 @@
+//! The rows: each function performs its operation `count` times.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    hint::black_box,
+    pin::pin,
+    process::exit,
+    task::Poll,
+};
+
+use http::Request;
+use http_body_util::Empty;
+use hyper::{body::Bytes, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    runtime::Builder,
+    sync::mpsc,
+};
+use tower::Service;
+use wsplice::{
+    Upstream,
+    balance::{Balance, LeastTunnels, MockCandidates},
+    connect::{Address, Connect, Connecting},
+    head::RequestHead,
+};
+
+use crate::host::{Ends, Host, layer};
+
+/// Tunnels that [`close`] opens, however many of them it closes.
+pub(crate) const TUNNELS_TO_CLOSE: u32 = 450;
+
+/// A masked and an unmasked binary frame of 16 bytes.
+const UP: [u8; 22] = *b"\x82\x90\x01\x02\x03\x040123456789abcdef";
+const DOWN: [u8; 18] = *b"\x82\x100123456789abcdef";
+
+/// First bytes of control frames (RFC 6455 §5.2).
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8A;
+
+/// 16 bytes from the client to the upstream.
+pub(crate) fn message_to_upstream(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new();
+        let mut ends = host.open().await;
+        for _ in 0..count {
+            pass(&mut ends.client, &mut ends.upstream, &UP).await;
+        }
+        (host, ends)
+    });
+}
+
+/// 16 bytes from the upstream to the client.
+pub(crate) fn message_to_client(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new();
+        let mut ends = host.open().await;
+        for _ in 0..count {
+            pass(&mut ends.upstream, &mut ends.client, &DOWN).await;
+        }
+        (host, ends)
+    });
+}
+
+/// A ping to each side, and its pong, in an interval in which nothing else passes.
+pub(crate) fn ping_pair(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new();
+        let mut ends = host.open().await;
+        for _ in 0..count {
+            let cookie = read_control(&mut ends.client, PING).await;
+            send(&mut ends.client, &masked(PONG, &cookie)).await;
+            let cookie = read_control(&mut ends.upstream, PING).await;
+            send(&mut ends.upstream, &unmasked(PONG, &cookie)).await;
+        }
+        (host, ends)
+    });
+}
+
+/// A handshake from the client's first byte to the 101 that it gets; the tunnel stays open.
+pub(crate) fn handshake(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new();
+        let tunnels = open(&mut host, count).await;
+        (host, tunnels)
+    });
+}
+
+/// The end of a tunnel: the client's close frame, the upstream's, and the end of both connections.
+pub(crate) fn close(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new();
+        let mut tunnels = open(&mut host, TUNNELS_TO_CLOSE).await;
+        let code = 1000_u16.to_be_bytes();
+        for mut ends in tunnels.drain(..count as usize) {
+            send(&mut ends.client, &masked(CLOSE, &code)).await;
+            assert_eq!(read_control(&mut ends.upstream, CLOSE).await, code);
+            send(&mut ends.upstream, &unmasked(CLOSE, &code)).await;
+            assert_eq!(read_control(&mut ends.client, CLOSE).await, code);
+            finish(&mut ends.upstream, &mut ends.client).await;
+            finish(&mut ends.client, &mut ends.upstream).await;
+        }
+        (host, tunnels)
+    });
+}
+
+/// A handshake from the service's call until one of 100 upstreams is leased and its connect begins;
+/// then the client leaves, and the lease is returned.
+pub(crate) fn pick(count: u32) {
+    in_memory(async move {
+        let (client, on_upgrade) = upgradable().await;
+        let request = handshake_request(on_upgrade);
+        let mut service = layer(100).connector(Unreachable).into_service();
+        for _ in 0..count {
+            let call = service.call(request.clone());
+            let mut call = pin!(call);
+            let polled = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx)));
+            assert!(polled.await.is_pending());
+        }
+        client
+    });
+}
+
+/// The default policy's choice among 100 upstreams.
+pub(crate) fn balance(count: u32) {
+    in_memory(async move {
+        let names = (0..100).map(|number| format!("ws://up-{number}.test:8080"));
+        let mut mock = MockCandidates::of(names.map(|name| Upstream::new(&name).unwrap()));
+        for index in 0..100 {
+            for _ in 0..index % 5 {
+                mock.open(index);
+            }
+        }
+        let policy = LeastTunnels::new();
+        let candidates = mock.candidates();
+        let request = Request::new(());
+        let head = RequestHead::from(&request);
+        for _ in 0..count {
+            black_box(policy.pick(black_box(&candidates), black_box(&head)));
+        }
+    });
+}
+
+/// Runs a row on a paused clock, in a task of its own: the runtime's first future would park the
+/// thread each time it waits. The process ends with the row, so that the end of tunnels that are
+/// still open is not counted.
+fn in_memory<T: Send + 'static>(row: impl Future<Output = T> + Send + 'static) {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    let row = runtime.spawn(async {
+        let _open = row.await;
+        exit(0);
+    });
+    let failed: Result<(), _> = runtime.block_on(row);
+    failed.unwrap();
+}
+
+async fn open(host: &mut Host, count: u32) -> Vec<Ends> {
+    let mut tunnels = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        tunnels.push(host.open().await);
+    }
+    tunnels
+}
+
+async fn pass(from: &mut DuplexStream, to: &mut DuplexStream, frame: &[u8]) {
+    send(from, frame).await;
+    let mut passed = [0; UP.len()];
+    let passed = &mut passed[..frame.len()];
+    to.read_exact(passed).await.unwrap();
+    assert_eq!(passed, frame);
+}
+
+async fn send(from: &mut DuplexStream, frame: &[u8]) {
+    from.write_all(frame).await.unwrap();
+}
+
+/// Ends one direction, and waits until the end has passed.
+async fn finish(from: &mut DuplexStream, to: &mut DuplexStream) {
+    from.shutdown().await.unwrap();
+    assert_eq!(to.read(&mut [0]).await.unwrap(), 0);
+}
+
+/// The payload of the control frame that comes next, which is of this kind.
+async fn read_control(stream: &mut DuplexStream, kind: u8) -> Vec<u8> {
+    let mut bytes = [0; 32];
+    let len = stream.read(&mut bytes).await.unwrap();
+    let (is_masked, payload_len) = (bytes[1] & 0x80 != 0, bytes[1] & 0x7F);
+    let header_len = if is_masked { 6 } else { 2 };
+    assert_eq!(
+        (bytes[0], len),
+        (kind, header_len + usize::from(payload_len))
+    );
+    let mut payload = bytes[header_len..len].to_vec();
+    if is_masked {
+        for (byte, key) in payload.iter_mut().zip(bytes[2..6].iter().cycle()) {
+            *byte ^= key;
+        }
+    }
+    payload
+}
+
+/// A control frame of the upstream's.
+fn unmasked(kind: u8, payload: &[u8]) -> Vec<u8> {
+    [&[kind, payload.len() as u8], payload].concat()
+}
+
+/// A control frame of the client's, under a key of zeros.
+fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
+    [&[kind, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+}
+
+/// A connector whose connects never complete.
+#[derive(Debug)]
+struct Unreachable;
+
+impl Connect for Unreachable {
+    fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+        Box::pin(pending())
+    }
+}
+
+/// A connection whose request could still be upgraded, as long as its client is kept.
+async fn upgradable() -> (DuplexStream, OnUpgrade) {
+    let (mut client, near) = duplex(1024);
+    let (give, mut given) = mpsc::unbounded_channel();
+    let keep = service_fn(move |request: Request<_>| {
+        give.send(hyper::upgrade::on(request)).unwrap();
+        pending::<Result<http::Response<Empty<Bytes>>, std::convert::Infallible>>()
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(near), keep);
+    tokio::spawn(connection.with_upgrades());
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    (client, given.recv().await.unwrap())
+}
+
+fn handshake_request(on_upgrade: OnUpgrade) -> Request<Empty<Bytes>> {
+    Request::get("/ws/rooms/7")
+        .header("host", "chat.example.com")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .extension(on_upgrade)
+        .body(Empty::new())
+        .unwrap()
+}

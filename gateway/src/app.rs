@@ -1,0 +1,34 @@
+//! The application: the proxy takes the handshakes on its routes, the site the other requests.
+
+use std::error::Error;
+
+use axum::Router;
+use wsplice::{Drain, Pool, Upstream};
+
+use crate::args::Args;
+use crate::proxy;
+use crate::site::site;
+
+/// Creates the application, and the handle that drains its WebSockets. `upstreams` are those that
+/// were given, not discovered.
+///
+/// # Errors
+///
+/// An upstream wants TLS, and TLS cannot be configured.
+pub(crate) fn app(
+    args: &Args,
+    upstreams: &[Upstream],
+    pool: Pool,
+) -> Result<(Router, Drain), Box<dyn Error>> {
+    for upstream in upstreams {
+        tracing::info!(upstream = upstream.name(), routes = ?args.requests.route, "proxying");
+    }
+    let proxy = proxy::layer(args, upstreams, pool)?;
+    let (timeout, spread) = (args.shutdown.drain_timeout, args.shutdown.drain_spread);
+    let drain = proxy
+        .drain()
+        .spread(spread.min(timeout / 2))
+        .deadline(timeout);
+    let site = site(args.requests.static_dir.as_deref());
+    Ok((site.layer(proxy), drain))
+}

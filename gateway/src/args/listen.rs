@@ -1,0 +1,54 @@
+//! Options of listening sockets.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use super::values;
+
+/// Addresses to listen on, and the certificate for clients.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Listening")]
+pub(crate) struct ListenArgs {
+    /// Address and port to listen on, such as 0.0.0.0:80, or a port of
+    /// 127.0.0.1 alone; port 0 is any
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:3000",
+        value_parser = values::listen,
+        verbatim_doc_comment
+    )]
+    pub(crate) listen: SocketAddr,
+
+    /// Address and port to listen on for https:// and wss://, beside
+    /// --listen; port 0 is any free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = values::listen,
+        requires_all = ["tls_cert", "tls_key"],
+        verbatim_doc_comment
+    )]
+    pub(crate) tls_listen: Option<SocketAddr>,
+
+    /// PEM file of the certificate for clients, and of those between it and
+    /// its root. SIGHUP reads it and the key again
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_listen",
+        verbatim_doc_comment
+    )]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// PEM file of the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Worker threads. Each accepts connections and keeps them: nothing is
+    /// locked or handed over, but a busy one gets no help from the others
+    /// [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = values::at_least_one, verbatim_doc_comment)]
+    pub(crate) threads: Option<NonZeroUsize>,
+}

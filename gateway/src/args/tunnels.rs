@@ -1,0 +1,46 @@
+//! Options of open WebSockets: keep-alive, timeouts and limits.
+
+use std::time::Duration;
+
+use super::values::{self, DurationOrOff, SizeOrOff};
+
+/// Keep-alive, timeouts and limits of tunnels.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Open WebSockets")]
+pub(crate) struct TunnelArgs {
+    /// Silence after which a side is pinged, or off. On unless turned off:
+    /// many a hop on the way drops what is quiet for a minute
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "20s",
+        verbatim_doc_comment
+    )]
+    pub(crate) keep_alive: DurationOrOff,
+
+    /// Time for the pong of a pinged side
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::limit)]
+    pub(crate) pong_timeout: Duration,
+
+    /// Time without traffic that closes a WebSocket, or off; the gateway's
+    /// own pings are no traffic
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "off",
+        verbatim_doc_comment
+    )]
+    pub(crate) idle_timeout: DurationOrOff,
+
+    /// Time for one side to finish after the other has
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    pub(crate) half_close_timeout: Duration,
+
+    /// Age that closes a WebSocket, less up to a tenth; or off
+    #[arg(long, value_name = "DURATION", default_value = "off")]
+    pub(crate) max_lifetime: DurationOrOff,
+
+    /// Largest message that either side may send, or off
+    #[arg(long, value_name = "SIZE", default_value = "off")]
+    pub(crate) max_message: SizeOrOff,
+}

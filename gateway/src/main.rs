@@ -1,0 +1,152 @@
+//! WebSocket gateway in one program: a site, and the upstreams of its WebSockets on the same port.
+//!
+//! ```text
+//! wsplice-gateway                                     # try it: page and demo upstream
+//! wsplice-gateway --upstream ws://10.0.0.1:8080 --static ./site
+//! wsplice-gateway --upstream wss://chat.example.com
+//! wsplice-gateway --discover srv:_ws._tcp.chat.example.
+//! wsplice-gateway --tls-listen 127.0.0.1:3443 --tls-cert chain.pem --tls-key key.pem
+//! ```
+//!
+//! The first line of output is `listening on http://ADDR`, and the second, with TLS to clients,
+//! `listening on https://ADDR`. Everything else is logged to standard error, at the levels that
+//! `RUST_LOG` sets (default `info`).
+//!
+//! Ctrl-C or SIGTERM starts the drain: the gateway accepts no more connections, closes open
+//! WebSockets with code 1001, and ends with exit code 0. A second signal ends it at once, with exit
+//! code 1.
+
+mod app;
+mod args;
+mod balance;
+mod bind;
+mod client_tls;
+mod connect;
+mod connection;
+mod demo_upstream;
+mod discovery;
+mod listener;
+mod logging;
+mod pool;
+mod probe;
+mod proxy;
+mod serve;
+mod shutdown;
+mod signals;
+mod site;
+mod sticky;
+mod upstream_tls;
+mod workers;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use wsplice::Upstream;
+
+use args::Args;
+use bind::Bound;
+use client_tls::ClientTls;
+use demo_upstream::DemoUpstream;
+use serve::Exit;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(Exit::Drained) => ExitCode::SUCCESS,
+        Ok(Exit::Forced) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("wsplice-gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<Exit, Box<dyn Error>> {
+    logging::init()?;
+    workers::runtime()?.block_on(gateway(args))
+}
+
+async fn gateway(args: &Args) -> Result<Exit, Box<dyn Error>> {
+    let bound = bind::bind(&args.listen)?;
+    let mut upstreams = args.upstreams.upstream.clone();
+    // The demo runs until this value is dropped.
+    let demo = match upstreams.is_empty() && args.upstreams.discover.is_none() {
+        true => Some(DemoUpstream::start().await?),
+        false => None,
+    };
+    if let Some(demo) = &demo {
+        upstreams.push(Upstream::new(&format!("ws://{}", demo.addr()))?);
+    }
+
+    let pool = pool::pool(args, &upstreams);
+    // The pool follows the source until this value is dropped.
+    let _following = match &args.upstreams.discover {
+        Some(source) => Some(source.follow(&pool, pool::upstream_settings(args)).await),
+        None => None,
+    };
+    let (app, drain) = app::app(args, &upstreams, pool)?;
+    let stop_signals = signals::stop()?;
+    let mut reloading = JoinSet::new();
+    if let Some(tls) = &bound.client_tls {
+        reloading.spawn(reload(Arc::clone(tls), signals::reload()?));
+    }
+    log_limits(args, bound.workers.len());
+    print_addresses(&bound);
+    let drain_timeout = args.shutdown.drain_timeout;
+    Ok(serve::serve(bound.workers, app, drain, drain_timeout, stop_signals).await?)
+}
+
+/// Reloads the certificate at each SIGHUP.
+async fn reload(tls: Arc<ClientTls>, mut signals: mpsc::Receiver<()>) {
+    while signals.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("the certificate was reloaded"),
+            Err(error) => tracing::error!("the certificate is unchanged: {error}"),
+        }
+    }
+}
+
+fn log_limits(args: &Args, workers: usize) {
+    let (upstreams, tunnels) = (&args.upstreams, &args.tunnels);
+    tracing::info!(
+        workers,
+        connect_timeout = ?upstreams.connect_timeout,
+        handshake_timeout = ?upstreams.handshake_timeout,
+        keep_alive = %tunnels.keep_alive,
+        idle_timeout = %tunnels.idle_timeout,
+        half_close_timeout = ?tunnels.half_close_timeout,
+        max_lifetime = %tunnels.max_lifetime,
+        max_message = %tunnels.max_message,
+        max_tunnels = args.pool.max_tunnels,
+        "limits",
+    );
+}
+
+/// Prints the addresses for a browser. A closed standard output does not end the gateway.
+fn print_addresses(bound: &Bound) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "listening on http://{}", reachable(bound.http));
+    if let Some(https) = bound.https {
+        let _ = writeln!(out, "listening on https://{}", reachable(https));
+    }
+    let _ = out.flush();
+}
+
+/// Returns an address that a browser can open: an unspecified address becomes the loopback one.
+fn reachable(mut addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    addr
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Shutdown: the phases in which the gateway ends, as every worker sees them.
+
+use tokio::sync::watch;
+
+/// Phase of the gateway's life. Phases follow one another in this order and never go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    /// Listeners accept no more connections; requests in flight get their responses.
+    Draining,
+    /// Workers end, whatever is still open.
+    Stopped,
+}
+
+/// Receiver of the gateway's phase. Each worker, listener and connection has a clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Shutdown(watch::Receiver<Phase>);
+
+/// Creates the sender of phases, and the first receiver. The phase is [`Phase::Serving`].
+pub(crate) fn channel() -> (watch::Sender<Phase>, Shutdown) {
+    let (sender, receiver) = watch::channel(Phase::Serving);
+    (sender, Shutdown(receiver))
+}
+
+impl Shutdown {
+    /// Waits until the gateway drains, or has stopped.
+    pub(crate) async fn draining(&mut self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Waits until the gateway has stopped.
+    pub(crate) async fn stopped(&mut self) {
+        self.reached(Phase::Stopped).await;
+    }
+
+    async fn reached(&mut self, phase: Phase) {
+        // An error means that the sender was dropped, and so that the gateway has stopped.
+        let _ = self.0.wait_for(|current| *current >= phase).await;
+    }
+}

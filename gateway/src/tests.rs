@@ -1,0 +1,281 @@
+use super::*;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// Gateway with these arguments on free ports, with the demo as its last upstream.
+pub(crate) struct TestGateway {
+    pub(crate) http: SocketAddr,
+    pub(crate) https: Option<SocketAddr>,
+    pub(crate) client_tls: Option<Arc<ClientTls>>,
+    pub(crate) stop: mpsc::Sender<()>,
+    pub(crate) exit: JoinHandle<io::Result<Exit>>,
+    _demo: DemoUpstream,
+}
+
+impl TestGateway {
+    pub(crate) async fn start(args: &[&str]) -> Self {
+        let first = ["wsplice-gateway", "--listen=127.0.0.1:0"];
+        let args = Args::parse_from(first.iter().chain(args));
+        let demo = DemoUpstream::start().await.unwrap();
+        let mut upstreams = args.upstreams.upstream.clone();
+        upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
+        let bound = bind::bind(&args.listen).unwrap();
+        let pool = pool::pool(&args, &upstreams);
+        let (app, drain) = app::app(&args, &upstreams, pool).unwrap();
+        let (stop, stop_signals) = mpsc::channel(1);
+        let exit = tokio::spawn(serve::serve(
+            bound.workers,
+            app,
+            drain,
+            args.shutdown.drain_timeout,
+            stop_signals,
+        ));
+        Self {
+            http: bound.http,
+            https: bound.https,
+            client_tls: bound.client_tls,
+            stop,
+            exit,
+            _demo: demo,
+        }
+    }
+
+    pub(crate) async fn open(
+        &self,
+        path: &str,
+    ) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
+        let stream = TcpStream::connect(self.http).await.unwrap();
+        let url = format!("ws://{}{path}", self.http);
+        client_async(url, stream).await.map(|(socket, _)| socket)
+    }
+
+    /// Sends a plain request and returns the whole response.
+    pub(crate) async fn get(&self, target: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
+    }
+}
+
+/// Returns an address where nothing listens.
+async fn unused_address() -> SocketAddr {
+    // Another test might get the same port, so the address is another one where that is possible.
+    let listener = match TcpListener::bind("127.0.0.77:0").await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    };
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn websockets_go_to_the_upstream_and_pages_come_from_the_site() {
+    let gateway = TestGateway::start(&[]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    socket.send("hello".into()).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
+    assert!(gateway.get("/").await.starts_with("HTTP/1.1 200 "));
+    assert!(gateway.https.is_none() && gateway.client_tls.is_none());
+}
+
+#[tokio::test]
+async fn plain_requests_on_a_route_go_to_the_site() {
+    let gateway = TestGateway::start(&["--static=src", "--route=/*"]).await;
+    let page = gateway.get("/page.html").await;
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    let missing = gateway.get("/ws/echo").await;
+    assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
+}
+
+#[tokio::test]
+async fn plain_requests_on_a_route_go_to_the_upstream_with_forward_http() {
+    let gateway = TestGateway::start(&["--forward-http"]).await;
+    // The demo's response to a plain request.
+    let response = gateway.get("/ws/echo").await;
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert!(response.contains("Connection: upgrade"), "{response}");
+    assert!(gateway.get("/").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn websockets_beside_the_routes_are_not_proxied() {
+    let gateway = TestGateway::start(&["--route=/chat/*"]).await;
+    let error = gateway.open("/ws/echo").await.unwrap_err();
+    assert!(matches!(error, tungstenite::Error::Http(response) if response.status() == 404));
+}
+
+#[tokio::test]
+async fn handshakes_fail_over_from_a_dead_upstream() {
+    let dead = format!("--upstream=ws://{}", unused_address().await);
+    let gateway = TestGateway::start(&[&dead, &dead]).await;
+    for _ in 0..4 {
+        gateway.open("/ws/echo").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_upstream_gets_no_more() {
+    let gateway = TestGateway::start(&["--max-tunnels=1"]).await;
+    let _first = gateway.open("/ws/echo").await.unwrap();
+    let error = gateway.open("/ws/echo").await.unwrap_err();
+    assert!(matches!(error, tungstenite::Error::Http(response) if response.status() == 503));
+}
+
+#[tokio::test]
+async fn the_policy_first_prefers_the_first_upstream() {
+    let first = DemoUpstream::start().await.unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = TestGateway::start(&[
+        "--balance=first",
+        "--handshake-timeout=1s",
+        &format!("--upstream=ws://{}", first.addr()),
+        &format!("--upstream=ws://{}", silent.local_addr().unwrap()),
+    ])
+    .await;
+    for _ in 0..8 {
+        gateway.open("/ws/echo").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_its_health_check_gets_no_clients() {
+    let gateway =
+        TestGateway::start(&["--probe=ws:/no/such/socket", "--probe-interval=10ms"]).await;
+    // 101 until the probe has failed often enough.
+    loop {
+        match gateway.open("/ws/echo").await {
+            Ok(_) => {}
+            Err(tungstenite::Error::Http(response)) => {
+                assert_eq!(response.status(), 503);
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn upstreams_can_be_reached_over_http2() {
+    let gateway = TestGateway::start(&["--upstream-http=2"]).await;
+    for _ in 0..2 {
+        let mut socket = gateway.open("/ws/echo").await.unwrap();
+        socket.send("hello".into()).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
+    }
+}
+
+#[tokio::test]
+async fn sticky_clients_get_a_cookie() {
+    let gateway = TestGateway::start(&["--sticky=upstream"]).await;
+    let stream = TcpStream::connect(gateway.http).await.unwrap();
+    let url = format!("ws://{}/ws/echo", gateway.http);
+    let (_socket, response) = client_async(url, stream).await.unwrap();
+    let cookie = response.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("upstream="), "{cookie}");
+}
+
+#[tokio::test]
+async fn a_stop_closes_with_1001_and_accepts_no_more() {
+    let gateway = TestGateway::start(&["--drain-spread=0s"]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    gateway.stop.send(()).await.unwrap();
+    match socket.next().await {
+        Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Away),
+        other => panic!("{other:?}"),
+    }
+    while socket.next().await.is_some() {}
+    assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Drained);
+    assert!(TcpStream::connect(gateway.http).await.is_err());
+}
+
+#[tokio::test]
+async fn the_drain_timeout_aborts_silent_clients() {
+    let gateway = TestGateway::start(&["--drain-timeout=50ms"]).await;
+    let _silent = gateway.open("/ws/echo").await.unwrap();
+    let mut _unfinished = TcpStream::connect(gateway.http).await.unwrap();
+    _unfinished.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    gateway.stop.send(()).await.unwrap();
+    assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Drained);
+}
+
+#[tokio::test]
+async fn a_second_stop_ends_at_once() {
+    let gateway = TestGateway::start(&["--drain-spread=1h", "--drain-timeout=3h"]).await;
+    let _silent = gateway.open("/ws/echo").await.unwrap();
+    gateway.stop.send(()).await.unwrap();
+    gateway.stop.send(()).await.unwrap();
+    assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Forced);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_closes_with_1009() {
+    let gateway = TestGateway::start(&["--max-message=1k"]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    socket.send(vec![0; 1025].into()).await.unwrap();
+    match socket.next().await {
+        Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Size),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn quiet_clients_are_pinged() {
+    let gateway = TestGateway::start(&["--keep-alive=10ms"]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    assert!(matches!(socket.next().await, Some(Ok(Message::Ping(_)))));
+}
+
+#[test]
+fn an_unspecified_address_is_shown_as_the_loopback_one() {
+    for (bound, shown) in [
+        ("0.0.0.0:3000", "127.0.0.1:3000"),
+        ("[::]:3000", "[::1]:3000"),
+        ("10.0.0.1:80", "10.0.0.1:80"),
+    ] {
+        assert_eq!(reachable(bound.parse().unwrap()).to_string(), shown);
+    }
+}
+
+#[tokio::test]
+async fn all_workers_serve_and_are_drained() {
+    for threads in ["--threads=1", "--threads=3"] {
+        let gateway = TestGateway::start(&["--drain-spread=0s", threads]).await;
+        let mut sockets = Vec::new();
+        for _ in 0..30 {
+            sockets.push(gateway.open("/ws/echo").await.unwrap());
+        }
+        gateway.stop.send(()).await.unwrap();
+        for mut socket in sockets {
+            match socket.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Away),
+                other => panic!("{other:?}"),
+            }
+            while socket.next().await.is_some() {}
+        }
+        assert_eq!(gateway.exit.await.unwrap().unwrap(), Exit::Drained);
+        assert!(TcpStream::connect(gateway.http).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = held.local_addr().unwrap();
+    for threads in ["--threads=1", "--threads=2"] {
+        let listen = format!("--listen={addr}");
+        let args = Args::parse_from(["gateway", threads, &listen]);
+        let error = bind::bind(&args.listen).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("cannot listen on {addr}: ")),
+            "{error}"
+        );
+    }
+}

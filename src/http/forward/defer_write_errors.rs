@@ -1,0 +1,119 @@
+//! A stream whose writes never fail before its reads do.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::transport::Transport;
+
+/// A connection to an upstream that may answer before it has read everything.
+///
+/// It may close at once after that, and then writing to it fails while its answer waits to be read
+/// (RFC 9112 §9.6). So a failed write is no end: nothing more is written, and reading tells how
+/// the connection ended, after what came before that.
+#[derive(Debug)]
+pub(super) struct DeferWriteErrors {
+    transport: Transport,
+    write_failed: bool,
+}
+
+impl DeferWriteErrors {
+    pub(super) const fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            write_failed: false,
+        }
+    }
+
+    fn defer<T>(&mut self, cx: &Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(Err(_)) => {
+                self.write_failed = true;
+                // Whoever writes shall read now.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            result => result,
+        }
+    }
+}
+
+impl AsyncRead for DeferWriteErrors {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for DeferWriteErrors {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.write_failed {
+            return Poll::Pending;
+        }
+        let result = Pin::new(&mut self.transport).poll_write(cx, bytes);
+        self.defer(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.write_failed {
+            return Poll::Pending;
+        }
+        let result = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
+        self.defer(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_failed {
+            return Poll::Pending;
+        }
+        let result = Pin::new(&mut self.transport).poll_flush(cx);
+        self.defer(cx, result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_is_read_though_writing_fails() {
+        let (near, mut far) = duplex(64);
+        far.write_all(b"413").await.unwrap();
+        drop(far);
+        let mut stream = DeferWriteErrors::new(Transport::new(near));
+        let mut write = task::spawn(async { stream.write_all(b"more").await });
+        assert_pending!(write.poll());
+        assert!(write.is_woken());
+        drop(write);
+        let mut answer = String::new();
+        let read = task::spawn(stream.read_to_string(&mut answer)).poll();
+        assert_ready!(read).unwrap();
+        assert_eq!(answer, "413");
+    }
+}

@@ -1,0 +1,85 @@
+//! Connections that wait for their next exchange.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use crate::{instant::saturating_add, net::connect::Address};
+
+use super::{connection::Connection, settings::ForwardHttp};
+
+/// The idle connections of one layer, by the upstream's address.
+#[derive(Debug, Default)]
+pub(crate) struct IdleConnections(Mutex<IdleLists>);
+
+#[derive(Debug, Default)]
+struct IdleLists {
+    /// Those that came last stand last.
+    lists: HashMap<Address, Vec<Connection>>,
+    /// When to look through all lists again.
+    last_sweep: Option<Instant>,
+}
+
+impl IdleConnections {
+    /// The connection to this upstream that has waited for the shortest time.
+    pub(crate) fn take(&self, address: &Address) -> Option<Connection> {
+        let mut state = self.lock();
+        let list = state.lists.get_mut(address)?;
+        list.retain(|connection| !connection.is_closed());
+        let index = list.iter().rposition(Connection::is_ready)?;
+        let mut connection = list.remove(index);
+        connection.set_busy();
+        Some(connection)
+    }
+
+    /// Keeps a connection whose exchange is over, if there is room for it.
+    pub(super) fn keep(
+        &self,
+        address: &Address,
+        mut connection: Connection,
+        settings: &ForwardHttp,
+        announced: Option<std::time::Duration>,
+    ) {
+        let second = std::time::Duration::from_secs(1);
+        let announced = announced.map(|announced| announced.saturating_sub(second));
+        let wait = settings.idle_connection_timeout;
+        let wait = announced.map_or(wait, |announced| announced.min(wait));
+        if wait.is_zero() || settings.idle_connections == 0 || connection.is_closed() {
+            return;
+        }
+        let now = Instant::now();
+        connection.set_idle(saturating_add(now, wait));
+        let mut state = self.lock();
+        if state
+            .last_sweep
+            .is_none_or(|last_sweep| saturating_add(last_sweep, wait) <= now)
+        {
+            state.sweep(now);
+        }
+        let list = state.lists.entry(address.clone()).or_default();
+        list.retain(|connection| !connection.is_closed());
+        if list.len() >= settings.idle_connections {
+            // The oldest is the one that the upstream will close first.
+            list.remove(0);
+        }
+        list.push(connection);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, IdleLists> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl IdleLists {
+    /// Forgets what has closed by itself, at upstreams too that nobody asks any more.
+    fn sweep(&mut self, now: Instant) {
+        self.lists.retain(|_, list| {
+            list.retain(|connection| !connection.is_closed());
+            !list.is_empty()
+        });
+        self.last_sweep = Some(now);
+    }
+}

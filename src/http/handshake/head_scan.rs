@@ -1,0 +1,197 @@
+//! Finds a 101 in what an upstream sends (RFC 9112 §4).
+//!
+//! The head of a 101 is all that is read here. Of every other answer it is only seen that it is
+//! another one.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response::Parts};
+use httparse::{EMPTY_HEADER, Status};
+
+use super::head_limits::HeadLimits;
+
+/// With what every answer of HTTP/1 begins.
+const STATUS_LINE_START: &[u8] = b"HTTP/1.";
+
+/// Where the first digit of the status stands.
+const STATUS_OFFSET: usize = 9;
+
+/// What the bytes of an answer are, as far as they have received.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum HeadScan {
+    /// Perhaps a 1xx, of which the end is missing.
+    Partial,
+    /// A 1xx with a head of so many bytes.
+    Informational(usize),
+    /// Another answer, or none at all.
+    Other,
+}
+
+/// Looks at an answer's first bytes, of which so many have been looked at before.
+pub(super) fn scan_head(bytes: &[u8], scanned: usize, limits: HeadLimits) -> HeadScan {
+    let received = bytes.len().min(STATUS_LINE_START.len());
+    let is_other = bytes[..received] != STATUS_LINE_START[..received]
+        || bytes.get(STATUS_OFFSET).is_some_and(|digit| *digit != b'1');
+    if is_other {
+        return HeadScan::Other;
+    }
+    match end_of_head(bytes, scanned) {
+        Some(end) if end <= limits.bytes => HeadScan::Informational(end),
+        None if bytes.len() <= limits.bytes => HeadScan::Partial,
+        Some(_) | None => HeadScan::Other,
+    }
+}
+
+/// Where the empty line ends that ends the head; an LF alone ends a line too (RFC 9112 §2.2).
+fn end_of_head(bytes: &[u8], scanned: usize) -> Option<usize> {
+    // The empty line may have begun in what was looked at.
+    let from = scanned.saturating_sub(2);
+    let mut line_ends = bytes.iter().enumerate().skip(from);
+    line_ends.find_map(|(at, byte)| match (byte, bytes.get(at + 1..)?) {
+        (b'\n', [b'\n', ..]) => Some(at + 2),
+        (b'\n', [b'\r', b'\n', ..]) => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// Reads the head of a 1xx. `None` if it is malformed, or has too many lines.
+pub(super) fn parse_head(head: &Bytes, limits: HeadLimits) -> Option<Parts> {
+    let lines = head.iter().filter(|byte| **byte == b'\n').count();
+    let mut lines = vec![EMPTY_HEADER; lines.min(limits.lines)];
+    let mut response = httparse::Response::new(&mut lines);
+    let Ok(Status::Complete(_)) = response.parse(head) else {
+        return None;
+    };
+    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    for line in response.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value)).ok()?;
+        headers.append(name, value);
+    }
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = StatusCode::from_u16(response.code?).ok()?;
+    parts.version = match response.version? {
+        0 => Version::HTTP_10,
+        _ => Version::HTTP_11,
+    };
+    parts.headers = headers;
+    Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits {
+        lines: 100,
+        bytes: 8 * 1024,
+    };
+    const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+
+    #[test]
+    fn a_head_ends_at_its_empty_line() {
+        let suffix = [SWITCHING, b"\x81\x00"].concat();
+        let whole = HeadScan::Informational(SWITCHING.len());
+        assert_eq!(scan_head(&suffix, 0, LIMITS), whole);
+        assert_eq!(
+            scan_head(b"HTTP/1.1 103\n\n", 0, LIMITS),
+            HeadScan::Informational(14)
+        );
+    }
+
+    #[test]
+    fn what_does_not_begin_as_a_1xx_is_another_answer() {
+        for other in [
+            &b"HTTP/1.1 2"[..],
+            b"\r\nHTTP/1.1 101",
+            b"SSH-2.0",
+            b"HTTP/2",
+        ] {
+            assert_eq!(scan_head(other, 0, LIMITS), HeadScan::Other, "{other:?}");
+        }
+        for partial in [&b""[..], b"H", b"HTTP/1.1", b"HTTP/1.1 1", b"HTTP/1.1 200"] {
+            let expected = match partial {
+                b"HTTP/1.1 200" => HeadScan::Other,
+                _ => HeadScan::Partial,
+            };
+            assert_eq!(scan_head(partial, 0, LIMITS), expected, "{partial:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_has_its_limits() {
+        let limits = HeadLimits {
+            lines: 1,
+            bytes: SWITCHING.len() - 1,
+        };
+        assert_eq!(scan_head(SWITCHING, 0, limits), HeadScan::Other);
+        assert_eq!(
+            scan_head(&SWITCHING[..SWITCHING.len() - 1], 0, limits),
+            HeadScan::Partial
+        );
+        assert!(parse_head(&Bytes::from_static(SWITCHING), limits).is_some());
+        let two = b"HTTP/1.1 101 \r\na: b\r\nc: d\r\n\r\n";
+        assert!(parse_head(&Bytes::from_static(two), limits).is_none());
+    }
+
+    #[test]
+    fn a_malformed_head_is_none() {
+        for head in [
+            &b"HTTP/1.1 101 OK\r\nno colon\r\n\r\n"[..],
+            b"HTTP/1.1 101 OK\r\na : b\r\n\r\n",
+            b"HTTP/1.1 101 OK\r\na: b\r\n folded\r\n\r\n",
+            b"HTTP/1.1 1x1 OK\r\n\r\n",
+            b"HTTP/1.1 101 OK\r\na: \x00\r\n\r\n",
+        ] {
+            assert!(
+                parse_head(&Bytes::from_static(head), LIMITS).is_none(),
+                "{head:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_a_head_is_cut_changes_nothing(
+            lines in prop::collection::vec(("[a-z]{1,8}", "[ -~]{0,20}"), 0..8),
+            suffix in prop::collection::vec(any::<u8>(), 0..32),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let mut head = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
+            for (name, value) in &lines {
+                head.extend(format!("{name}: {value}\r\n").bytes());
+            }
+            head.extend(b"\r\n");
+            let end = head.len();
+            let parts = parse_head(&head.clone().into(), LIMITS).unwrap();
+            prop_assert_eq!(parts.status, 101);
+            prop_assert_eq!(parts.headers.len(), lines.len());
+            head.extend(suffix);
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(head.len() + 1)).collect();
+            cuts.push(head.len());
+            cuts.sort_unstable();
+            let mut scanned = 0;
+            for cut in cuts {
+                let expected = match cut {
+                    cut if cut < end => HeadScan::Partial,
+                    _ => HeadScan::Informational(end),
+                };
+                prop_assert_eq!(scan_head(&head[..cut], scanned, LIMITS), expected);
+                if cut >= end {
+                    break;
+                }
+                scanned = cut;
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_something(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let bytes = [b"HTTP/1.1 1", &bytes[..]].concat();
+            if let HeadScan::Informational(end) = scan_head(&bytes, 0, LIMITS) {
+                prop_assert!(end <= bytes.len());
+                let _ = parse_head(&Bytes::from(bytes).slice(..end), LIMITS);
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The trait that opens byte streams to upstreams.
+
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
+
+use crate::net::transport::Transport;
+
+use super::address::Address;
+
+/// What [`Connect::connect`] returns.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send + 'a>>;
+
+/// Opens byte streams to upstreams.
+///
+/// What an address means is the connector's affair: the host of `ws://vm-7:8080`, or the path of
+/// `unix:vm-7`, may as well name a virtual machine to reach over vsock, or a machine behind SSH.
+/// Any stream will do ([`Transport::new`]); TLS, if the address says so, and the PROXY protocol, if
+/// the upstream wants it, are put on it afterwards. Give it to
+/// [`ProxyLayer::connector`](crate::ProxyLayer::connector).
+///
+/// # Cancellation
+///
+/// The future is dropped when the connect timeout fires or the client goes away; what it began
+/// must end with it.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use wsplice::{Transport, connect::{Address, Connect, Connecting}};
+///
+/// /// Every upstream is the same pipe in memory.
+/// #[derive(Debug)]
+/// struct InMemory;
+///
+/// impl Connect for InMemory {
+///     fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+///         Box::pin(async {
+///             let (near, far) = tokio::io::duplex(4096);
+///             // Hand `far` to the server under test.
+///             drop(far);
+///             io::Result::Ok(Transport::new(near))
+///         })
+///     }
+/// }
+/// # let _ = InMemory;
+/// ```
+pub trait Connect: fmt::Debug + Send + Sync {
+    /// Opens a byte stream to this address.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the operating system or the protocol below says. Kind
+    /// [`io::ErrorKind::NotFound`] of a TCP address is taken to mean that the name has no address.
+    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a>;
+}
+
+impl<C: Connect + ?Sized> Connect for Arc<C> {
+    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+        (**self).connect(address)
+    }
+}

@@ -1,0 +1,228 @@
+//! The byte stream of one leg, whatever it runs over.
+//!
+//! A tunnel joins two [`Transport`]s. Plain sockets are kept as what they are, so that the tunnel
+//! reads and writes them without a virtual call and can reset them; everything else (TLS, an
+//! HTTP/2 stream, an in-memory pipe, your own) lives in a box.
+
+use std::{
+    any::Any,
+    fmt,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+/// The byte stream of one leg: a TCP or Unix socket, or any other stream in a box.
+///
+/// # Examples
+///
+/// ```
+/// let (near, _far) = tokio::io::duplex(1024);
+/// let transport = wsplice::Transport::new(near);
+/// # let _ = transport;
+/// ```
+pub struct Transport(Kind);
+
+enum Kind {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+    /// The mutex is never locked, only reached through `&mut`: it makes a stream that is `Send`
+    /// alone (hyper's `Upgraded` is) count as `Sync`.
+    Boxed(Mutex<Box<dyn Stream>>),
+}
+
+/// What a boxed stream must do.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Transport {
+    /// Wraps a stream. A [`TcpStream`] or [`UnixStream`] is recognised and kept unboxed.
+    pub fn new<T>(stream: T) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut slot = Some(stream);
+        if let Some(tcp) = take_as::<T, TcpStream>(&mut slot) {
+            return Self(Kind::Tcp(tcp));
+        }
+        #[cfg(unix)]
+        if let Some(unix) = take_as::<T, UnixStream>(&mut slot) {
+            return Self(Kind::Unix(unix));
+        }
+        match slot {
+            Some(stream) => Self(Kind::Boxed(Mutex::new(Box::new(stream)))),
+            // Unreachable: the slot is emptied only where a socket was returned above.
+            None => Self(Kind::Boxed(Mutex::new(Box::new(tokio::io::empty())))),
+        }
+    }
+
+    /// Makes the coming drop a reset instead of an orderly end, where the stream has such a thing.
+    ///
+    /// TCP sends RST (`SO_LINGER` with zero seconds); other streams are simply dropped, which for
+    /// TLS means without `close_notify`, and for an upstream's HTTP/2 stream `RST_STREAM`.
+    ///
+    /// A client's HTTP/2 stream cannot be reset: hyper's `Upgraded` offers no way to, and its drop
+    /// ends the stream in order (END_STREAM). What is still buffered for a client that does not open
+    /// its window stays with hyper as long as the host's server keeps the client's connection.
+    pub(crate) fn abort_on_drop(&mut self) {
+        if let Kind::Tcp(tcp) = &self.0 {
+            // Failing leaves an ordinary FIN, which is the best that is left to do.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+
+    /// Whether written bytes can wait in a buffer of the stream until it is flushed.
+    pub(crate) fn buffers_writes(&self) -> bool {
+        matches!(self.0, Kind::Boxed(_))
+    }
+
+    /// Has a plain TCP socket send at once what is written (no Nagle delay).
+    pub(crate) fn no_delay(&self) {
+        if let Kind::Tcp(tcp) = &self.0 {
+            // A socket that refuses still works.
+            let _ = tcp.set_nodelay(true);
+        }
+    }
+
+    /// Has the kernel find out if the other end of a plain TCP socket is gone. It costs three
+    /// system calls on Linux.
+    pub(crate) fn keep_alive(&self, keep_alive: &TcpKeepAlive) {
+        if let Kind::Tcp(tcp) = &self.0 {
+            // A socket that refuses still works.
+            let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keep_alive.0);
+        }
+    }
+}
+
+/// TCP keep-alive: probes that the kernel sends on a quiet connection.
+///
+/// They find a peer whose machine is gone. They are not traffic for load balancers that count
+/// idle time above TCP (AWS says so of its own); that is what WebSocket pings are for.
+///
+/// The default is a first probe after 60 seconds and one every 20 seconds after that; nine that
+/// stay unanswered (Linux's default) end the connection, four minutes after the last sign of life.
+#[derive(Clone, Debug)]
+pub struct TcpKeepAlive(socket2::TcpKeepalive);
+
+impl TcpKeepAlive {
+    /// First probe after `time` without traffic, then one every `interval` (whole seconds).
+    #[must_use]
+    pub fn new(time: std::time::Duration, interval: std::time::Duration) -> Self {
+        let keep_alive = socket2::TcpKeepalive::new().with_time(time);
+        #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
+        let keep_alive = keep_alive.with_interval(interval);
+        #[cfg(any(target_os = "openbsd", target_os = "haiku"))]
+        let _ = interval;
+        Self(keep_alive)
+    }
+}
+
+impl Default for TcpKeepAlive {
+    fn default() -> Self {
+        use std::time::Duration;
+        Self::new(Duration::from_secs(60), Duration::from_secs(20))
+    }
+}
+
+impl From<TcpStream> for Transport {
+    fn from(tcp: TcpStream) -> Self {
+        Self(Kind::Tcp(tcp))
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Transport {
+    fn from(unix: UnixStream) -> Self {
+        Self(Kind::Unix(unix))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Tcp(tcp) => f.debug_tuple("Tcp").field(tcp).finish(),
+            #[cfg(unix)]
+            Kind::Unix(unix) => f.debug_tuple("Unix").field(unix).finish(),
+            Kind::Boxed(_) => f.write_str("Boxed"),
+        }
+    }
+}
+
+macro_rules! on_stream {
+    ($transport:expr, $stream:ident => $call:expr) => {
+        match &mut $transport.get_mut().0 {
+            Kind::Tcp($stream) => $call,
+            #[cfg(unix)]
+            Kind::Unix($stream) => $call,
+            Kind::Boxed(boxed) => {
+                let $stream = boxed.get_mut().unwrap_or_else(PoisonError::into_inner);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Transport {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.0 {
+            Kind::Tcp(tcp) => tcp.is_write_vectored(),
+            #[cfg(unix)]
+            Kind::Unix(unix) => unix.is_write_vectored(),
+            Kind::Boxed(_) => false,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// Takes the value out of the slot if its type is the wanted one.
+fn take_as<T: 'static, Wanted: 'static>(slot: &mut Option<T>) -> Option<Wanted> {
+    (slot as &mut dyn Any)
+        .downcast_mut::<Option<Wanted>>()
+        .and_then(Option::take)
+}
