@@ -167,7 +167,7 @@ impl Future for Noting<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TunnelReport> {
         let noting = self.get_mut();
         let polled = Pin::new(&mut noting.tunnel).poll(cx);
-        if let Some(report) = noting.tunnel.foretell() {
+        if let Some(report) = noting.tunnel.take_early_report() {
             noting.lease.note_end(&report);
         }
         polled

@@ -47,8 +47,8 @@ pub(in crate::tunnel) struct Facts {
     pub(in crate::tunnel) stalled_since: Option<Instant>,
     /// Whether so much went to it since it was heard of that its answer may be far behind.
     pub(in crate::tunnel) is_burdened: bool,
-    /// Whether a limit keeps it from being read.
-    pub(in crate::tunnel) is_paused: bool,
+    /// Whether it is not read: because of a limit, or of what the other leg has not taken.
+    pub(in crate::tunnel) is_unread: bool,
 }
 
 /// Whether a frame that still moves may be waited for without another bound, because whoever
@@ -73,7 +73,7 @@ impl Bounds {
         match bound {
             Bound::None => None,
             // A side that is not read cannot be heard.
-            Bound::HalfClose | Bound::Handshake if facts.is_paused => None,
+            Bound::HalfClose | Bound::Handshake | Bound::Answer if facts.is_unread => None,
             Bound::HalfClose => {
                 let broke = matches!(this.given, Given::Gone(_)).then_some(self.close);
                 Some(saturating_add(
@@ -88,6 +88,10 @@ impl Bounds {
             Bound::BothClosed => {
                 let both = given_at.max(other.given.at().unwrap_or(given_at));
                 Some(saturating_add(both, self.close))
+            }
+            // It must end its frame before it can answer; the other leg's queue bounds that.
+            Bound::Answer if matches!(other.given, Given::CloseQueued(_)) => {
+                Some(saturating_add(given_at.max(facts.heard), self.close))
             }
             Bound::Answer => Some(saturating_add(given_at, self.close)),
             Bound::Queue => Some(self.queue_deadline(given_at, facts, patience)),

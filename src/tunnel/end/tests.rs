@@ -241,7 +241,7 @@ fn facts(at: Instant) -> Facts {
         moved: at,
         stalled_since: None,
         is_burdened: false,
-        is_paused: false,
+        is_unread: false,
     }
 }
 
@@ -275,6 +275,13 @@ fn each_bound_runs_from_its_own_moment() {
             "{bound:?}"
         );
     }
+    let talks = Facts {
+        heard: at + secs(9),
+        ..known
+    };
+    let queued = Given::CloseQueued(at);
+    let answer = deadline(Bound::Answer, Given::CloseWritten(at), queued, &talks);
+    assert_eq!(answer, Some(at + secs(14)), "behind the end of its frame");
     let later = Given::Relayed(at + secs(3));
     let both = deadline(Bound::BothClosed, Given::Relayed(at), later, &known);
     assert_eq!(both, Some(at + secs(8)), "the second one");
@@ -284,8 +291,8 @@ fn each_bound_runs_from_its_own_moment() {
     known.is_burdened = true;
     let handshake = deadline(Bound::Handshake, Given::Relayed(at), Given::Open, &known);
     assert_eq!(handshake, Some(at + secs(60)), "much to read first");
-    known.is_paused = true;
-    for bound in [Bound::Handshake, Bound::HalfClose] {
+    known.is_unread = true;
+    for bound in [Bound::Handshake, Bound::HalfClose, Bound::Answer] {
         assert_eq!(
             deadline(bound, Given::Relayed(at), Given::Open, &known),
             None

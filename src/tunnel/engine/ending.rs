@@ -202,7 +202,7 @@ impl Core {
                 moved: into.last_passed(),
                 stalled_since: into.stalled_since(),
                 is_burdened: self.legs[leg].is_burdened(),
-                is_paused: from.pause().is_some(),
+                is_unread: from.is_unread(),
             }
         })
     }

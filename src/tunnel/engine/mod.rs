@@ -106,9 +106,9 @@ impl Tunnel {
         self
     }
 
-    /// How it will have ended: once, as soon as that is certain, be it before the farewells are
-    /// over.
-    pub(crate) fn foretell(&mut self) -> Option<TunnelReport> {
+    /// Returns the final report once, as soon as the outcome is fixed, possibly before the closing
+    /// handshake is over.
+    pub(crate) fn take_early_report(&mut self) -> Option<TunnelReport> {
         self.core.take_certainty().then(|| self.core.report())
     }
 

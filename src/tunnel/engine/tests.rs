@@ -266,6 +266,86 @@ async fn a_second_close_changes_neither_the_frames_nor_the_report() {
     assert_eq!(rig.report().await.end, TunnelEnd::Requested);
 }
 
+fn close_at(moment: Instant) -> Command {
+    Command::Close {
+        frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
+        end: TunnelEnd::Drained,
+        at: Some(moment),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_schedule_does_not_postpone_an_earlier_close() {
+    for moments in [[2, 60], [60, 2]] {
+        let mut rig = Rig::new(TunnelConfig::new());
+        let entry = rig.registry.entries().remove(0);
+        for after in moments {
+            entry.tell(close_at(rig.began + secs(after)));
+            rig.is_quiet_for(Side::Client, Duration::from_millis(1))
+                .await;
+        }
+        assert_eq!(rig.close(Side::Client).await.0, 1012);
+        assert_eq!(rig.began.elapsed(), secs(2), "{moments:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_cut_a_frame_that_still_moves() {
+    for slow in SIDES {
+        let rig = Rig::new(TunnelConfig::new());
+        let drain = Drain::new(rig.registry.clone()).deadline(secs(600));
+        let frame = [&[0x82, 126, 0x27, 0x10][..], &[7; 10_000]].concat();
+        let [client, upstream] = rig.ends;
+        let ((mut reader, reader_key), (mut source, source_key)) = match slow {
+            Side::Client => ((client, Some(KEY)), (upstream, None)),
+            _ => ((upstream, None), (client, Some(KEY))),
+        };
+        // 10 KB at 400 bytes a second; the drain begins while they pass.
+        let write = async {
+            source.write_all(&frame).await.unwrap();
+            leave_politely(source, source_key).await.1
+        };
+        let read = async {
+            let mut got = vec![0; frame.len()];
+            for part in got.chunks_mut(400) {
+                reader.read_exact(part).await.unwrap();
+                tokio::time::sleep(secs(1)).await;
+            }
+            assert!(got == frame, "{slow}");
+            leave_politely(reader, reader_key).await.1
+        };
+        let drained = async {
+            tokio::time::sleep(secs(5)).await;
+            drain.run().await
+        };
+        let (at_source, at_reader, drained) = tokio::join!(write, read, drained);
+        assert_eq!((at_source, at_reader), (1001, 1001), "{slow}");
+        assert!(rig.began.elapsed() > secs(20));
+        assert_eq!(drained.aborted, 0);
+        assert_eq!(rig.tunnel.await.unwrap().unanswered_close, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wording_of_closes_that_are_asked_for_is_the_users_too() {
+    let config = TunnelConfig::new().map_close_frame(|end, side, frame| match side {
+        Side::Client => {
+            assert_eq!(*end, TunnelEnd::Requested);
+            CloseFrame::new(CloseCode::new(4000), "come back")
+        }
+        _ => panic!("the host's code fails: {frame:?}"),
+    });
+    let mut rig = Rig::new(config);
+    rig.request_close();
+    assert_eq!(rig.close(Side::Client).await, (4000, "come back".into()));
+    let unchanged = (1012, "moving".into());
+    assert_eq!(
+        rig.close(Side::Upstream).await,
+        unchanged,
+        "a panic changes nothing"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_that_ends_before_a_scheduled_close_wins() {
     let config = TunnelConfig::new()

@@ -262,6 +262,11 @@ impl Flow {
         self.last_passed
     }
 
+    /// Whether the source is not read: because of a limit, or of what the sink has not taken.
+    pub(in crate::tunnel) fn is_unread(&self) -> bool {
+        self.pause().is_some() || self.has_leftover() && !self.is_discarding()
+    }
+
     /// Since when the sink has taken none of the bytes that wait for it.
     pub(in crate::tunnel) fn stalled_since(&self) -> Option<Instant> {
         self.outgoing.as_ref()?.stalled_since
