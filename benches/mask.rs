@@ -1,4 +1,4 @@
-//! Masking, which a tunnel does only to control frames of its own.
+//! Masking, which a tunnel applies only to its own control frames.
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! What every request of the host pays: is it a handshake, and is it ours?
+//! Cost for every request of the host: handshake recognition and the matcher.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -76,7 +76,7 @@ fn matching(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A path that can be read in several ways is asked about in each.
+/// A path that can be read in several ways is matched in each of them.
 fn owning(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("owns");
     for (name, target) in [

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wsplice::frame::{FrameHeader, OpCode, Scanner};
 
-/// What one read of the tunnel gives at most, in bytes.
+/// The most bytes of one read of the tunnel.
 const READ: usize = 256 * 1024;
 
 /// As many frames of this payload as fit into `len` bytes, masked or not.

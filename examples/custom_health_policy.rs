@@ -4,8 +4,8 @@
 //! cargo run --example custom_health_policy
 //! ```
 //!
-//! Three upstreams are started, two of them are made to crash, and it is printed what becomes of
-//! them. It ends by itself, after a few seconds.
+//! Three upstreams are started, two of them are made to crash, and their health is printed. The
+//! program ends by itself, after a few seconds.
 
 use std::{
     borrow::Cow,
@@ -34,7 +34,7 @@ use wsplice::{
 };
 
 /// Unhealthy while three tunnels were lost within ten seconds. As it can be cloned, it is a
-/// policy: each upstream gets a judge of its own.
+/// policy: each upstream gets an evaluator of its own.
 #[derive(Clone, Debug, Default)]
 struct Crashes(Vec<Instant>);
 
@@ -57,7 +57,7 @@ impl HealthEvaluator for Crashes {
         format!("{} crashes in ten seconds", self.0.len()).into()
     }
 
-    // No probe tells of crashes, so it comes back on trial, after its ejection.
+    // Probes cannot detect crashes, so recovery is by trial, after the ejection.
     fn recovers_by_probes(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! A stop that nobody notices as an accident: no new sockets, a close frame for each open one.
+//! Graceful shutdown: no new sockets, and a close frame for each open one.
 //!
 //! Start a WebSocket server on port 9000, then:
 //!

@@ -1,11 +1,11 @@
-//! Quiet connections live, dead ones are noticed, and every end says why.
+//! Keep-alive: quiet connections live, dead ones are detected, and every end has a reason.
 //!
 //! Start a WebSocket server on port 9000, then:
 //!
 //! ```text
 //! cargo run --example keep_alive
-//! websocat -v ws://127.0.0.1:3000/                  # say nothing, and watch the pings
-//! kill -STOP $(pidof websocat)                      # it answers no more: the pong is missed
+//! websocat -v ws://127.0.0.1:3000/                  # send nothing, and watch the pings
+//! kill -STOP $(pidof websocat)                      # the pong is missed
 //! ```
 
 use std::time::Duration;

@@ -5,8 +5,8 @@
 //! cargo run --example pools
 //! ```
 //!
-//! The upstreams are started here too, and tell each client their name. It prints who meets whom,
-//! and ends by itself.
+//! The upstreams are started here too, and send each client their name. The program prints which
+//! clients meet, and ends by itself.
 
 use std::{collections::HashMap, error::Error, io, time::Duration};
 
@@ -26,14 +26,14 @@ use wsplice::{
 
 const ROOMS: usize = 60;
 
-/// Who asks for a zone gets an upstream of it.
+/// Load-balancing policy: a client that asks for a zone gets an upstream of it.
 fn in_zone(upstreams: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
     let zone = request.headers().get("x-zone")?.to_str().ok()?;
     let is_there = |upstream: wsplice::balance::Candidate<'_>| upstream.tag("zone") == Some(zone);
     upstreams.iter().position(is_there)
 }
 
-/// Prints what becomes of the upstreams.
+/// Observer that prints the changes of the upstreams.
 #[derive(Debug)]
 struct Print;
 
@@ -114,7 +114,7 @@ fn show(pool: &Pool) {
     }
 }
 
-/// Visits every room; whom it met there.
+/// Visits every room; returns the name of the upstream of each.
 async fn meet(proxy: &str) -> Result<HashMap<usize, String>, Box<dyn Error>> {
     let mut met = HashMap::new();
     let mut counts: HashMap<String, usize> = HashMap::new();
@@ -138,7 +138,7 @@ fn moved(before: &HashMap<usize, String>, after: &HashMap<usize, String>) -> usi
         .count()
 }
 
-/// Opens a WebSocket with this header; the name of the upstream that answers.
+/// Opens a WebSocket with this header; returns the name of the upstream.
 async fn ask(proxy: &str, header: &'static str, value: &str) -> Result<String, Box<dyn Error>> {
     let mut request = proxy.into_client_request()?;
     request
@@ -150,7 +150,7 @@ async fn ask(proxy: &str, header: &'static str, value: &str) -> Result<String, B
     Ok(name.to_string())
 }
 
-/// An upstream that tells its clients its name.
+/// An upstream that sends its name to its clients.
 async fn upstream(name: &'static str) -> Result<Upstream, Box<dyn Error>> {
     let tell = move |upgrade: WebSocketUpgrade| async move {
         upgrade.on_upgrade(move |mut socket| async move {

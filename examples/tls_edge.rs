@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     loop {
         let (tcp, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
-            // Of one client, or for want of descriptors: no reason to leave the others.
+            // Of one client, or for want of descriptors: the other clients are served on.
             Err(error) => {
                 eprintln!("cannot accept a connection: {error}");
                 sleep(Duration::from_millis(100)).await;
@@ -79,8 +79,8 @@ async fn serve(
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
-    // Browsers then send WebSockets over the HTTP/2 connection that they have (RFC 8441 §3). By
-    // default one whose upstream stands still would use up its window and hold up all others.
+    // Browsers then send WebSockets over the HTTP/2 connection that they have (RFC 8441 §3). With
+    // the default window, one whose upstream does not read would hold up all others.
     #[cfg(feature = "http2")]
     server
         .http2()
@@ -100,7 +100,7 @@ fn configuration() -> Result<ServerConfig, Box<dyn Error>> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())?;
-    // Only what is served, in order of preference.
+    // Only the protocols that are served, in order of preference.
     config.alpn_protocols = match cfg!(feature = "http2") {
         true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         false => vec![b"http/1.1".to_vec()],

@@ -1,11 +1,11 @@
-//! What can go wrong before a tunnel stands, and on whose side.
+//! Failures before a tunnel is established, and the side of each.
 
 use std::{error::Error as StdError, fmt, io, sync::Arc};
 
 /// A boxed error of any kind.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Who did it, or to whom it happened.
+/// The party that a failure or an action belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The party that sent the opening handshake.
@@ -26,22 +26,22 @@ impl fmt::Display for Side {
     }
 }
 
-/// What went wrong before the tunnel stood.
+/// The kind of a failure before the tunnel was established.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The client's opening handshake breaks RFC 6455 §4.2.1; the source says where.
+    /// The client's opening handshake breaks RFC 6455 §4.2.1; the source names the rule.
     MalformedHandshake,
     /// The request's `Origin` is not one that the settings allow.
     OriginNotAllowed,
-    /// The host's server cannot hand over this connection: nothing in the request's extensions
-    /// to upgrade with.
+    /// The host's server cannot hand over this connection: the request's extensions hold nothing to
+    /// upgrade with.
     NotUpgradable,
     /// The client's connection was not handed over after the 101.
     ClientUpgrade,
     /// The path that a rewrite made is not a valid request target.
     Rewrite,
-    /// No upstream is in the pool, or none may be used now.
+    /// The pool is empty, or none of its upstreams may be used now.
     NoUpstream,
     /// The upstream's name has no address.
     Resolve,
@@ -49,59 +49,63 @@ pub enum ErrorKind {
     Connect,
     /// The upstream did not accept a connection within the connect timeout.
     ConnectTimeout,
-    /// The TLS handshake with the upstream failed; the source says which check.
+    /// The TLS handshake with the upstream failed; the source names the check.
     Tls,
     /// The TLS handshake with the upstream took longer than the TLS timeout.
     TlsTimeout,
-    /// The upstream does not take WebSockets over HTTP/2, which is all that it
-    /// [may be asked](crate::connect::HttpVersion) in; the source says how that was found out.
+    /// The upstream does not take WebSockets over HTTP/2, the only version that it
+    /// [may be asked](crate::connect::HttpVersion) in; the source names the evidence.
     Http2Unsupported,
-    /// The upstream did not answer the handshake within the handshake timeout.
+    /// The upstream did not respond to the handshake within the handshake timeout.
     HandshakeTimeout,
     /// All attempts together, at one upstream or several, took longer than
     /// [`Retry::within`](crate::Retry::within).
     AttemptsTimeout,
-    /// The upstream's connection broke, or it spoke something else than HTTP, before an answer.
+    /// The upstream's connection broke, or its bytes were not HTTP, before a response.
     Handshake,
-    /// The upstream answered 101 but did not agree to what was asked; the source says how.
+    /// The upstream responded with a 101 that breaks RFC 6455 §4.1; the source names the rule.
     InvalidUpgradeResponse,
-    /// A request that is to be forwarded can be understood in more than one way; the source says
-    /// how.
+    /// A request to be forwarded can be understood in more than one way; the source names the
+    /// ambiguity.
     MalformedRequest,
     /// The client's body broke off while its request was forwarded.
     RequestBody,
-    /// The client was silent in the middle of its request for as long as it may be.
+    /// The client sent nothing in the middle of its request for as long as it may.
     RequestBodyTimeout,
-    /// The upstream's connection broke, or it spoke something else than HTTP, before it answered
-    /// a forwarded request.
+    /// The upstream's connection broke, or its bytes were not HTTP, before the response to a
+    /// forwarded request.
     Response,
-    /// The upstream did not answer a forwarded request within the answer timeout.
+    /// The upstream did not respond to a forwarded request within the response timeout.
     ResponseTimeout,
-    /// The upstream's connection broke in the middle of its answer to a forwarded request.
+    /// The upstream's connection broke in the middle of its response to a forwarded request.
     ResponseBody,
-    /// The upstream was silent in the middle of its answer for as long as it may be.
+    /// The upstream sent nothing in the middle of its response for as long as it may.
     ResponseBodyTimeout,
     /// The proxy is draining and takes no new tunnels.
     Draining,
     /// A limit on open tunnels is reached, of the pool or of every upstream in it.
     TooManyTunnels,
-    /// A limit on handshakes under way is reached.
+    /// A limit on handshakes in progress is reached.
     TooManyHandshakes,
-    /// A limit on handshakes in a second is reached.
+    /// A limit on handshakes per second is reached.
     TooManyHandshakesPerSecond,
 }
 
 /// Why an opening handshake did not become a tunnel: kind, side and source.
 ///
-/// The response that the client got carries it in its extensions, so that outer layers can log or
-/// retry by type instead of by text:
+/// `Display` prints the sentence of the kind, and the cause is the [source](StdError::source), so
+/// reporters that follow the sources print each cause once. `{error:#}` prints the whole chain in
+/// one line.
+///
+/// The rejection that the client got carries the error in its extensions, so that outer layers can
+/// log or retry by type instead of by text:
 ///
 /// ```
 /// use wsplice::Error;
 ///
 /// fn log<B>(response: &http::Response<B>) {
 ///     if let Some(error) = response.extensions().get::<Error>() {
-///         println!("{:?} on the {} side: {error}", error.kind(), error.side());
+///         println!("{:?} on the {} side: {error:#}", error.kind(), error.side());
 ///     }
 /// }
 /// # log(&http::Response::new(()));
@@ -124,13 +128,13 @@ impl Error {
         }
     }
 
-    /// What went wrong.
+    /// The kind of the failure.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// On whose side it went wrong.
+    /// The side on which the failure happened.
     #[must_use]
     pub const fn side(&self) -> Side {
         match self.kind {
@@ -166,9 +170,9 @@ impl Error {
 }
 
 impl Error {
-    /// Whether the process, or the machine, has no file descriptor left: whatever was being
-    /// opened is not to blame.
-    pub(crate) fn is_lack_of_descriptors(&self) -> bool {
+    /// Whether the process, or the machine, has no file descriptor left, which is not the fault of
+    /// the upstream that was being connected.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
         let first: Option<&(dyn StdError + 'static)> = self.source();
         std::iter::successors(first, |error| (**error).source())
             .filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error())
@@ -194,40 +198,29 @@ impl ErrorKind {
             Self::ConnectTimeout => "connecting to the upstream timed out",
             Self::Tls => "the TLS handshake with the upstream failed",
             Self::TlsTimeout => "the TLS handshake with the upstream timed out",
-            Self::Http2Unsupported => "the upstream takes no WebSockets over HTTP/2",
-            Self::HandshakeTimeout => "the upstream's handshake answer timed out",
+            Self::Http2Unsupported => "the upstream does not support WebSockets over HTTP/2",
+            Self::HandshakeTimeout => "the upstream's handshake response timed out",
             Self::AttemptsTimeout => "all attempts together took too long",
             Self::Handshake => "the upstream broke the handshake",
-            Self::InvalidUpgradeResponse => "the upstream's 101 answer is not valid",
+            Self::InvalidUpgradeResponse => "the upstream's 101 response is not valid",
             Self::MalformedRequest => "malformed request",
             Self::RequestBody => "the client's body broke off",
             Self::RequestBodyTimeout => "the client's body stopped",
-            Self::Response => "the upstream gave no answer",
-            Self::ResponseTimeout => "the upstream's answer timed out",
-            Self::ResponseBody => "the upstream's answer broke off",
-            Self::ResponseBodyTimeout => "the upstream's answer stopped",
+            Self::Response => "the upstream sent no response",
+            Self::ResponseTimeout => "the upstream's response timed out",
+            Self::ResponseBody => "the upstream's response broke off",
+            Self::ResponseBodyTimeout => "the upstream's response stopped",
             Self::Draining => "draining, no new tunnels",
             Self::TooManyTunnels => "too many tunnels",
             Self::TooManyHandshakes => "too many handshakes at once",
-            Self::TooManyHandshakesPerSecond => "too many handshakes in a second",
+            Self::TooManyHandshakesPerSecond => "too many handshakes per second",
         }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.kind.sentence().to_owned();
-        let mut cause = self.source();
-        // To the bottom: hyper says no more than "connection error", and what lies below says why.
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !said.contains(&text) {
-                said.push_str(": ");
-                said.push_str(&text);
-            }
-            cause = error.source();
-        }
-        f.write_str(&said)
+        display_error(self, f, |f| f.write_str(self.kind.sentence()))
     }
 }
 
@@ -237,40 +230,77 @@ impl StdError for Error {
     }
 }
 
+/// Prints an error's own sentence or, in the alternate form, the chain of its causes.
+///
+/// Every public error type that has a source is printed by this.
+pub(crate) fn display_error(
+    error: &(dyn StdError + 'static),
+    f: &mut fmt::Formatter<'_>,
+    sentence: impl FnOnce(&mut fmt::Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
+    match f.alternate() {
+        true => write!(f, "{}", Chain(error)),
+        false => sentence(f),
+    }
+}
+
+/// An error and all of its causes, in one line.
+///
+/// A cause is left out where the text so far contains it: some errors of other crates print
+/// their source themselves.
+struct Chain<'a>(&'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = self.0.to_string();
+        let mut next = self.0.source();
+        while let Some(error) = next {
+            next = error.source();
+            let cause = error.to_string();
+            if !line.contains(&cause) {
+                line.push_str(": ");
+                line.push_str(&cause);
+            }
+        }
+        f.write_str(&line)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
 
     use super::*;
 
-    /// Says what it says, and not why.
+    /// An error that prints its own sentence alone.
     #[derive(Debug)]
-    struct Because(&'static str, io::Error);
+    struct Outer(&'static str, io::Error);
 
-    impl fmt::Display for Because {
+    impl fmt::Display for Outer {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(self.0)
         }
     }
 
-    impl StdError for Because {
+    impl StdError for Outer {
         fn source(&self) -> Option<&(dyn StdError + 'static)> {
             Some(&self.1)
         }
     }
 
     #[test]
-    fn every_cause_is_told_once() {
-        let silent = Because("connection error", io::Error::other("no certificate"));
+    fn the_chain_has_every_cause_once() {
+        let silent = Outer("connection error", io::Error::other("no certificate"));
         let error = Error::with_source(ErrorKind::Handshake, silent);
+        assert_eq!(error.to_string(), "the upstream broke the handshake");
         assert_eq!(
-            error.to_string(),
+            format!("{error:#}"),
             "the upstream broke the handshake: connection error: no certificate"
         );
-        let talkative = Because("it ended (too early)", io::Error::other("too early"));
+        let talkative = Outer("it ended (too early)", io::Error::other("too early"));
         let error = Error::with_source(ErrorKind::Handshake, talkative);
         assert_eq!(
-            error.to_string(),
+            format!("{error:#}"),
             "the upstream broke the handshake: it ended (too early)"
         );
     }

@@ -1,21 +1,21 @@
-//! A hash that is the same in every process, on every machine, in every release.
+//! Hash function that is the same in every process, on every machine, in every release.
 //!
-//! What is picked by hash must be picked alike by all proxies of a fleet, so neither the
-//! function nor its constants may ever change: 64-bit FNV-1a over the bytes, followed by the
-//! finaliser of SplitMix64. The first reads bytes in any number; the second spreads every bit
-//! over all others, which the first alone does badly for short texts.
+//! All proxies of a fleet must pick alike by hash, so neither the function nor its constants may
+//! ever change: 64-bit FNV-1a over the bytes, followed by the finalizer of SplitMix64. The first
+//! reads bytes in any number; the second spreads every bit over all others, which the first alone
+//! does badly for short texts.
 //!
-//! It has no key: who chooses what is hashed can choose what it hashes to.
+//! The hash has no key: a party that chooses the bytes can choose the hash.
 
 const FNV_OFFSET_BASIS: u64 = 0xCBF2_9CE4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01B3;
 
-/// The hash of a byte string.
+/// Hashes a byte string.
 pub(crate) fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     mix(fnv1a(bytes))
 }
 
-/// The hash of two hashes together.
+/// Combines two hashes.
 pub(crate) const fn join(one: u64, other: u64) -> u64 {
     mix(one ^ other)
 }
@@ -26,7 +26,7 @@ fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
     })
 }
 
-/// SplitMix64's finaliser: a bijection.
+/// The finalizer of SplitMix64: a bijection.
 const fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

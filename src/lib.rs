@@ -3,13 +3,13 @@
 //! Put [`ProxyLayer`] around a service (an axum `Router`, or anything that hyper serves): the
 //! WebSocket handshakes that its matcher owns go to an upstream, everything else goes to the
 //! service as before. Once both sides agree, bytes are spliced through unchanged. Frame headers are
-//! followed on the way, payloads are never decoded: that is enough to ping both legs, to close
-//! them with the right code, and to tell a dead peer from a quiet one.
+//! followed on the way, payloads are never decoded: enough to ping both legs, to close them with
+//! the right code, and to distinguish a dead peer from a quiet one.
 //!
 //! ```text
 //! request ─► inspect ─► match ─► pick ─► connect ─► handshake ─► tunnel
-//!           is it an   whose    which    TCP, TLS, both sides    bytes both
-//!           upgrade?   is it?   upstream Unix      agree (101)   ways, pings
+//!           WebSocket  owned    an       TCP, TLS, both sides    bytes both
+//!           upgrade?   route?   upstream Unix      agree (101)   ways, pings
 //!             │          │        │        │           │         and closes
 //!             ▼          ▼        ▼        ▼           ▼         between
 //!           inner      inner    503      502/504   upstream's    frames
@@ -40,43 +40,49 @@
 //! # }
 //! ```
 //!
-//! Without an inner service, [`ProxyLayer::into_service`] answers all else with 426. Who does the
-//! handshakes alone can take just the [`Tunnel`].
+//! Without an inner service, [`ProxyLayer::into_service`] answers all other requests with 426.
+//! Hosts that perform the handshakes themselves can use the [`Tunnel`] alone.
 //!
-//! # What happens to what
+//! # Responses
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
 //! | not a WebSocket handshake, or not owned by the matcher | the inner service's; with [`ProxyLayer::forward_http`] the upstream's, if owned |
 //! | owned, but malformed (RFC 6455 §4.2.1) | 400, 405 or 426, with the reason |
 //! | its `Origin` is not allowed ([`ProxyLayer::allow_origins`]) | 403 |
-//! | the upstream refuses | the upstream's own answer, with its body; over HTTP/2 a 2xx becomes 502 |
+//! | the upstream refuses | the upstream's own response, with its body; over HTTP/2 a 2xx becomes 502 |
 //! | no upstream that may be used, a limit reached, or draining | 503 with `Retry-After` |
-//! | no connection, or an answer that breaks the handshake | 502 |
-//! | connecting or answering takes too long | 504 |
+//! | no connection, or a response that breaks the handshake | 502 |
+//! | connecting or responding takes too long | 504 |
 //! | the client's body stops while its request is forwarded | 408 |
 //! | both agree | 101 (200 over HTTP/2), and a tunnel |
 //!
-//! The answers of the proxy itself carry a typed [`Error`] in their extensions;
+//! Responses of the proxy itself carry a typed [`Error`] in their extensions;
 //! [`ProxyLayer::map_rejection`] restyles them.
 //!
-//! # In the order of the flow
+//! # Modules and types, in the order of the flow
 //!
-//! | where | what for |
+//! | item | purpose |
 //! |---|---|
-//! | [`upgrade`] | is it a WebSocket handshake, and a proper one? |
-//! | [`head`], [`matcher`] | how a request is read, and whose it is |
-//! | [`Pool`], [`Upstream`], [`Admission`] | the upstreams, and how many tunnels they take |
-//! | [`Retry`], [`RetryBudget`] | what is tried again elsewhere |
-//! | [`discovery`] | where a pool learns which upstreams there are |
-//! | [`health`], [`balance`] | which of them are fit for use, and which is used |
-//! | [`connect`], [`Transport`] | a byte stream to it |
-//! | [`headers`] | what is dropped, told and changed on the way up and down |
+//! | [`upgrade`] | recognition and validation of the WebSocket handshake |
+//! | [`head`], [`matcher`] | reading of the request, and the routes that the proxy owns |
+//! | [`Pool`], [`Upstream`], [`Admission`] | upstreams, and limits on their tunnels |
+//! | [`Retry`], [`RetryBudget`] | retries at another upstream |
+//! | [`discovery`] | service discovery: sources of a pool's upstreams |
+//! | [`health`], [`balance`] | health checks and load balancing |
+//! | [`connect`], [`Transport`] | byte streams to upstreams |
+//! | [`headers`] | headers that are removed, added and changed in both directions |
 //! | [`ForwardHttp`] | plain HTTP to the same upstreams |
-//! | [`Tunnel`], [`TunnelConfig`], [`KeepAlive`], [`Limits`] | bytes both ways |
-//! | [`frame`] | where frames begin and end |
-//! | [`Registry`], [`Drain`] | what is open, and how to end it |
-//! | [`Observer`], [`TunnelReport`] | what happened, and why it ended |
+//! | [`Tunnel`], [`TunnelConfig`], [`KeepAlive`], [`Limits`] | the spliced connection: keep-alive, timeouts, limits |
+//! | [`frame`] | WebSocket framing |
+//! | [`Registry`], [`Drain`] | open tunnels, and graceful shutdown |
+//! | [`Observer`], [`TunnelReport`] | events, and the outcome of each tunnel |
+//!
+//! # Errors
+//!
+//! `Display` of every error type prints the error's own sentence, and its cause, if it has one, is
+//! its [source](std::error::Error::source), so that reporters print each cause once. The alternate
+//! form, `{error:#}`, prints the whole chain in one line.
 //!
 //! # Features
 //!
@@ -89,7 +95,7 @@
 //! | `dns` | `discovery::Dns`: upstreams by A, AAAA or SRV records; needs Rust 1.88 |
 //! | `regex` | `matcher::path_regex`, and expressions for what HTTP probes expect |
 //! | `sticky` | `balance::Sticky` |
-//! | `rustls` | TLS to upstreams, with a rustls configuration of yours: `connect::Tls` |
+//! | `rustls` | TLS to upstreams, with your own rustls configuration: `connect::Tls` |
 //! | `ring`, `aws-lc-rs` | the same, with this cryptography: `connect::TlsBuilder` |
 //! | `tls12` | TLS 1.2 beside 1.3 |
 //! | `webpki-roots` | certificates are checked against Mozilla's roots, compiled in |
@@ -101,8 +107,8 @@
 //!
 //! # Logs
 //!
-//! Through `tracing`: a span for each handshake, an event at each tunnel's end. No key, cookie,
-//! token, query or payload is ever in them.
+//! Logs go through `tracing`: a span for each handshake, an event at each tunnel's end. They never
+//! contain a key, cookie, token, query or payload.
 //!
 //! [tower]: https://docs.rs/tower
 #![forbid(unsafe_code)]
@@ -124,7 +130,11 @@ mod upstream;
 pub mod frame;
 
 pub use self::http::{
-    forward::ForwardHttp, handshake::InvalidUpgradeResponse, head, headers, matcher, upgrade,
+    forward::ForwardHttp,
+    handshake::{
+        AcceptedHandshake, InvalidUpgradeResponse, RefusedBody, UpstreamHandshake, UpstreamResponse,
+    },
+    head, headers, matcher, upgrade,
 };
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use net::{
@@ -139,7 +149,7 @@ pub use proxy::{
     Proxy, ProxyLayer, RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };
 pub use tunnel::{
-    Framing, KeepAlive, Limits, Tunnel, TunnelConfig,
+    Framing, KeepAlive, Limits, Tunnel, TunnelBuilder, TunnelConfig, TunnelHandle,
     drain::{Drain, Drained},
     registry::{LegStatus, Registry, TunnelStatus},
     report::{
@@ -154,12 +164,12 @@ pub use upstream::{
     retry::{Retry, RetryBudget},
 };
 
-/// The examples of the README compile.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// So do those of the page on scaling.
+/// Compiles the examples of the page on scaling.
 #[cfg(all(doctest, feature = "dns"))]
 #[doc = include_str!("../docs/scaling.md")]
 struct Scaling;

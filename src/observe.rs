@@ -1,4 +1,4 @@
-//! What the host application may watch.
+//! Observer of handshakes, tunnels, upstreams and discovery.
 
 use std::{fmt, time::Duration};
 
@@ -11,12 +11,11 @@ use crate::{
     upstream::health::Transition,
 };
 
-/// Watches handshakes and tunnels. Every method does nothing unless you write it.
+/// Observes handshakes, tunnels and upstreams. Every method does nothing by default.
 ///
-/// The methods are called on the path of a handshake or tunnel, so they should be quick: count,
-/// send into a channel, and be done. No lock is held meanwhile, and the changes of an upstream
-/// come in the order in which they happened. What they are shown never contains a key, a cookie, a token
-/// or a payload.
+/// The methods are called on the path of a handshake or tunnel, so they should be quick: count, or
+/// send into a channel. No lock is held meanwhile, and the changes of an upstream come in the order
+/// in which they happened. Arguments never contain a key, a cookie, a token or a payload.
 ///
 /// # Examples
 ///
@@ -34,46 +33,46 @@ use crate::{
 /// # let _ = PrintEnds;
 /// ```
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// The upstream agreed, and the client is being answered 101.
+    /// The upstream accepted the handshake, and the client is being sent a 101.
     fn handshake_accepted(&self, handshake: &RequestInfo<'_>) {
         let _ = handshake;
     }
 
-    /// The upstream said no; its own answer is being relayed, unless another upstream is tried
-    /// instead ([`Retry::on_status`](crate::Retry::on_status)).
+    /// The upstream refused the handshake; its response is being relayed, unless another upstream
+    /// is tried instead ([`Retry::on_status`](crate::Retry::on_status)).
     fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
         let _ = (handshake, status);
     }
 
-    /// The proxy said no: a malformed handshake, a limit, a drain.
+    /// The proxy rejected a handshake: it is malformed, or a limit or a drain is in the way.
     fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let _ = (handshake, error);
     }
 
-    /// An upstream could not be reached, or broke the handshake, or took too long. Called for
-    /// each upstream that was tried.
+    /// Connecting to an upstream failed, or the handshake with it. Called for each upstream that
+    /// was tried.
     fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let _ = (handshake, error);
     }
 
-    /// Another upstream is being tried, after one that failed or refused, which was told before.
-    /// `attempt` counts the upstreams of this handshake, this one included: 2 or more.
+    /// Another upstream is being tried, after one whose failure or refusal was reported. `attempt`
+    /// counts the upstreams of this handshake, this one included: 2 or more.
     fn handshake_retried(&self, handshake: &RequestInfo<'_>, attempt: usize) {
         let _ = (handshake, attempt);
     }
 
-    /// An upstream's answer to a request that is [forwarded](crate::ForwardHttp) is being relayed.
+    /// An upstream's response to a [forwarded](crate::ForwardHttp) request is being relayed.
     fn request_answered(&self, request: &RequestInfo<'_>, status: StatusCode) {
         let _ = (request, status);
     }
 
-    /// The proxy said no to a request that is to be forwarded: a malformed one, a limit, a drain.
+    /// The proxy rejected a request that it would forward: malformed, or a limit or a drain.
     fn request_rejected(&self, request: &RequestInfo<'_>, error: &Error) {
         let _ = (request, error);
     }
 
-    /// An upstream could not be reached for a forwarded request, or did not answer, or broke off
-    /// in the middle of its answer. Called for each upstream that was tried.
+    /// Forwarding a request to an upstream failed: no connection, no response, or a response that
+    /// broke off in the middle. Called for each upstream that was tried.
     fn request_failed(&self, request: &RequestInfo<'_>, error: &Error) {
         let _ = (request, error);
     }
@@ -83,22 +82,22 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (request, attempt);
     }
 
-    /// A tunnel stands.
+    /// A tunnel was established.
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
         let _ = tunnel;
     }
 
-    /// A tunnel is over.
+    /// A tunnel ended.
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
         let _ = (tunnel, report);
     }
 
-    /// An upstream's health changed; the transition says how, and why.
+    /// An upstream's health changed; the transition carries both states and the reason.
     fn health_changed(&self, upstream: &str, transition: &Transition) {
         let _ = (upstream, transition);
     }
 
-    /// An upstream came into the pool, left it, or is being drained.
+    /// An upstream was added, changed or removed, or its drain began or ended.
     fn upstream_changed(&self, upstream: &str, change: UpstreamChange) {
         let _ = (upstream, change);
     }
@@ -108,37 +107,37 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = error;
     }
 
-    /// A side answered a ping of ours.
+    /// A side answered a keep-alive ping.
     fn pong(&self, tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
         let _ = (tunnel, side, rtt);
     }
 }
 
-/// A handshake, or a forwarded request, that an observer is shown.
+/// A handshake or a forwarded request, as observers see it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RequestInfo<'a> {
     /// The path that the client asked for, without its query.
     pub path: &'a str,
-    /// The upstream, once one was picked.
+    /// The upstream, once picked.
     pub upstream: Option<&'a str>,
-    /// Since the request was taken up.
+    /// Time since the request arrived.
     pub elapsed: Duration,
 }
 
-/// What became of an upstream of a pool, apart from its health.
+/// A change of an upstream in its pool, apart from its health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UpstreamChange {
-    /// It came into the pool.
+    /// The upstream was added to the pool.
     Added,
     /// Its weight, tags or limits were changed.
     Changed,
-    /// It left the pool: it gets no new tunnels.
+    /// The upstream was removed from the pool: it gets no new tunnels.
     Removed,
-    /// It is being [drained](crate::Pool::drain): it gets no new tunnels.
+    /// The upstream is being [drained](crate::Pool::drain): it gets no new tunnels.
     Draining,
-    /// It is not drained any more.
+    /// The upstream's drain was [ended](crate::Pool::resume).
     Resumed,
 }
 

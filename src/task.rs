@@ -1,4 +1,4 @@
-//! The crate's only `tokio::spawn`, and its only use of the threads that may block.
+//! The crate's only `tokio::spawn`, and its only use of the blocking threads.
 
 use std::{
     any::Any,
@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 
 /// Runs a future to its end on the current runtime.
 ///
-/// The future must own what accounts for it (a lease, a place in the registry), so that dropping
-/// it, at its end, with the runtime or by the handle, settles the account.
+/// The future must own the guards of its accounts (a lease, an entry of the registry), so that
+/// dropping it, at its end, with the runtime or by the handle, settles them.
 pub(crate) fn spawn<F>(future: F) -> AbortHandle
 where
     F: Future<Output = ()> + Send + 'static,
@@ -23,7 +23,7 @@ where
     tokio::spawn(future).abort_handle()
 }
 
-/// Tasks that end with their owner: dropping this stops them where they stand.
+/// A set of tasks, aborted when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Tasks<T>(JoinSet<T>);
 
@@ -40,7 +40,7 @@ impl<T: Send + 'static> Tasks<T> {
         self.0.len()
     }
 
-    /// What one of them came to; `None` if it panicked. Pending while there is none.
+    /// The output of a finished task; `None` if it panicked. Pending while none has finished.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         match self.0.poll_join_next(cx) {
             Poll::Ready(Some(finished)) => Poll::Ready(finished.ok()),
@@ -49,9 +49,9 @@ impl<T: Send + 'static> Tasks<T> {
     }
 }
 
-/// Calls what is the user's, so that a panic in it ends no task of ours.
+/// Calls code of the user, and contains its panic.
 ///
-/// What it worked on must be dropped then, or be whole after every step.
+/// Values that the call changes must then be dropped, or be whole after every step.
 ///
 /// # Errors
 ///
@@ -60,11 +60,11 @@ pub(crate) fn catch_panic<T>(call: impl FnOnce() -> T) -> Result<T, Box<dyn Any 
     catch_unwind(AssertUnwindSafe(call))
 }
 
-/// Runs what blocks, such as reading files, where that holds nobody up.
+/// Runs blocking work, such as reading files, on a blocking thread.
 ///
 /// # Errors
 ///
-/// The work's own, and its panic.
+/// The error of the work, or its panic.
 pub(crate) async fn blocking<T>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T>

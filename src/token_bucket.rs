@@ -1,4 +1,4 @@
-//! So many a second. Pure: time is an argument.
+//! Token bucket. Pure: time is an argument.
 
 use std::time::Duration;
 
@@ -51,14 +51,14 @@ impl TokenBucket {
         self.tokens > 0.0
     }
 
-    /// Fills at another rate from now on.
+    /// Changes the rate from now on.
     pub(crate) fn set_rate(&mut self, rate: f64, now: Instant) {
         self.fill(now);
         self.rate = rate;
         self.tokens = self.tokens.min(self.capacity());
     }
 
-    /// Takes the amount if it is there.
+    /// Takes the amount if the bucket holds it.
     pub(crate) fn take(&mut self, amount: f64, now: Instant) -> bool {
         self.fill(now);
         if self.tokens < amount {
@@ -68,7 +68,7 @@ impl TokenBucket {
         true
     }
 
-    /// Takes the amount if there is any at all, and owes the rest: one frame may be larger than
+    /// Takes the amount unless the bucket is empty, and owes the rest: one frame may be larger than
     /// a second's worth, as long as the next waits until it is paid for.
     pub(crate) fn take_on_credit(&mut self, amount: f64, now: Instant) -> bool {
         self.fill(now);
@@ -79,13 +79,13 @@ impl TokenBucket {
         true
     }
 
-    /// Gives back what was taken and not used.
+    /// Returns tokens that were taken and not used.
     pub(crate) fn give_back(&mut self, amount: f64) {
         self.tokens = (self.tokens + amount).min(self.capacity());
     }
 
-    /// When the amount will be there, if nobody else takes any. Never now: rounding may leave it a
-    /// hair short at the very moment, and whoever waits must not spin.
+    /// The instant at which the amount will be there, if no more is taken until then. Always later
+    /// than `now`: rounding may leave it a hair short at that instant, and a waiter must not spin.
     pub(crate) fn ready_at(&mut self, amount: f64, now: Instant) -> Instant {
         self.fill(now);
         let missing = (amount - self.tokens).max(0.0);

@@ -233,8 +233,8 @@ async fn play(scene: Scene) {
         .unwrap_or(1);
     let (client, near_client) = duplex(capacities[0]);
     let (upstream, near_upstream) = duplex(capacities[1]);
-    let tunnel = Tunnel::new(Transport::new(near_client), Transport::new(near_upstream));
-    let tunnel = tokio::spawn(tunnel.config(config));
+    let tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream));
+    let tunnel = tokio::spawn(tunnel.config(config).build());
 
     let endpoint = |side: Side, stream, script: &Script, frames: &[Vec<u8>], sent: &[Vec<u8>]| {
         let (source, sink) = split(stream);

@@ -36,7 +36,7 @@ impl Source {
         let following = pool.follow(self.dns.clone().each(settings));
         match following.ready(READY_TIMEOUT).await {
             Ok(()) => tracing::info!(source = %self, upstreams = pool.len(), "proxying"),
-            Err(error) => tracing::warn!(source = %self, "there are no upstreams yet: {error}"),
+            Err(error) => tracing::warn!(source = %self, "there are no upstreams yet: {error:#}"),
         }
         following
     }

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Ok(Exit::Drained) => ExitCode::SUCCESS,
         Ok(Exit::Forced) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("wsplice-gateway: {error}");
+            eprintln!("wsplice-gateway: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -93,7 +93,7 @@ fn pem(path: &str) -> Result<Pem, String> {
     let text = fs::read(path).map_err(|error| format!("the file cannot be read: {error}"))?;
     match Tls::builder().root_certificates(&text) {
         Ok(_) => Ok(Pem(text)),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("{error:#}")),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Why a connection was closed, as a number.
+//! Close status codes.
 
 use std::fmt;
 
 /// The status code of a close frame (RFC 6455 §7.4 and the IANA registry of close codes).
 ///
-/// Any 16-bit value may arrive; [`is_sendable`](Self::is_sendable) tells which may be sent.
+/// Any 16-bit value may arrive; those that may be sent are [sendable](Self::is_sendable).
 ///
 /// # Examples
 ///
@@ -33,7 +33,7 @@ impl CloseCode {
     pub const ABNORMAL: Self = Self(1006);
     /// 1007: a payload that does not fit its type, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// 1008: a policy was violated and no other code says it better.
+    /// 1008: a policy was violated and no other code fits better.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// 1009: a message too big to process.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
@@ -45,7 +45,7 @@ impl CloseCode {
     pub const SERVICE_RESTART: Self = Self(1012);
     /// 1013: the service is overloaded; try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// 1014: a gateway got an invalid answer from its upstream.
+    /// 1014: a gateway got an invalid response from its upstream.
     pub const BAD_GATEWAY: Self = Self(1014);
     /// 1015: the TLS handshake failed. Never sent.
     pub const TLS_HANDSHAKE: Self = Self(1015);
@@ -72,7 +72,7 @@ impl CloseCode {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
-    /// What the code says, in lower case; `None` unless it has a constant here.
+    /// The meaning of the code, in lower case; `None` unless it has a constant here.
     #[must_use]
     pub const fn name(self) -> Option<&'static str> {
         Some(match self {

@@ -1,4 +1,4 @@
-//! A close frame to be: its code and reason.
+//! The code and reason of a close frame.
 
 use std::borrow::Cow;
 

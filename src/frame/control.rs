@@ -1,4 +1,4 @@
-//! Whole control frames: look into one that arrived, build one to send.
+//! Control frames: parse one that arrived, build one to send.
 
 use super::{
     close_code::CloseCode,
@@ -9,13 +9,13 @@ use super::{
     opcode::OpCode,
 };
 
-/// The most bytes that a control frame can take on the wire, its length written the long way.
+/// The longest control frame on the wire, in bytes, with its length in the longest form.
 pub const MAX_CONTROL_LEN: usize = MAX_HEADER_LEN + MAX_CONTROL_PAYLOAD;
 
 /// The longest control frame that is built here: its length always fits the second byte.
 const MAX_ENCODED: usize = 2 + 4 + MAX_CONTROL_PAYLOAD;
 
-/// A control frame as it stands on the wire, at most 131 bytes.
+/// An encoded control frame, at most 131 bytes.
 pub type EncodedControl = InlineBytes<MAX_ENCODED>;
 
 /// The opcode and the unmasked payload of one control frame (RFC 6455 §5.5).
@@ -86,7 +86,7 @@ impl ControlFrame {
     /// A close with a code and a reason (RFC 6455 §5.5.1).
     ///
     /// A reason above 123 bytes is cut at a character boundary. When `code` [may not be
-    /// sent](CloseCode::is_sendable) the body is left empty, which says "no code".
+    /// sent](CloseCode::is_sendable) the body is left empty, which means "no code".
     #[must_use]
     pub fn close(code: CloseCode, reason: &str) -> Self {
         let mut frame = Self::truncating(OpCode::CLOSE, &[]);
@@ -99,7 +99,7 @@ impl ControlFrame {
         frame
     }
 
-    /// The pong that answers this ping; `None` when this is no ping.
+    /// The pong that answers this ping; `None` when this frame is not a ping.
     #[must_use]
     pub fn answer(&self) -> Option<Self> {
         // RFC 6455 §5.5.3: a pong carries the payload of the ping that it answers.
@@ -151,7 +151,7 @@ impl ControlFrame {
         encoded
     }
 
-    /// Which control frame this is.
+    /// The opcode.
     #[must_use]
     pub const fn opcode(&self) -> OpCode {
         self.opcode
@@ -163,7 +163,7 @@ impl ControlFrame {
         &self.payload
     }
 
-    /// The status code of a close; `None` when it has none, is malformed, or is no close.
+    /// The status code of a close; `None` when it has none, is malformed, or is not a close.
     #[must_use]
     pub fn close_code(&self) -> Option<CloseCode> {
         let (code, _) = self.close_body()?;
@@ -172,7 +172,7 @@ impl ControlFrame {
 
     /// The reason of a close; `None` when there is no code, or the reason is not UTF-8.
     ///
-    /// Empty when a code stands alone.
+    /// Empty when a code comes without a reason.
     #[must_use]
     pub fn close_reason(&self) -> Option<&str> {
         let (_, reason) = self.close_body()?;

@@ -1,10 +1,10 @@
-//! What can be wrong with the bytes of a frame.
+//! Errors of frame headers and control frames.
 
 use std::{error, fmt};
 
 use super::opcode::OpCode;
 
-/// A header that no endpoint can make sense of; what follows it cannot be located.
+/// An illegal header; the frames after it cannot be located.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeaderError {
@@ -25,7 +25,7 @@ impl fmt::Display for HeaderError {
 
 impl error::Error for HeaderError {}
 
-/// Why bytes are no control frame.
+/// Why bytes are not a control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ControlError {

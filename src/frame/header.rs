@@ -1,4 +1,4 @@
-//! One frame header: read it, build it, write it.
+//! Frame headers: parse, build, encode.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub const MAX_HEADER_LEN: usize = 2 + 8 + 4;
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// A header as it stands on the wire, at most [`MAX_HEADER_LEN`] bytes.
+/// An encoded header, at most [`MAX_HEADER_LEN`] bytes.
 pub type EncodedHeader = InlineBytes<MAX_HEADER_LEN>;
 
 const FIN: u8 = 0x80;
@@ -27,8 +27,8 @@ const LEN_64: u8 = 127;
 
 /// A frame header (RFC 6455 §5.2).
 ///
-/// It keeps the two fixed bytes as they came, so [`encode`](Self::encode) gives back exactly the
-/// bytes that were parsed, and it cannot hold an illegal length.
+/// The two fixed bytes are kept as they came, so [`encode`](Self::encode) gives back exactly the
+/// bytes that were parsed. An illegal length cannot be held.
 ///
 /// # Examples
 ///
@@ -185,7 +185,7 @@ impl FrameHeader {
         Rsv::from_bits(self.first >> 4)
     }
 
-    /// What the frame is.
+    /// The opcode: the type of the frame.
     #[inline]
     #[must_use]
     pub const fn opcode(&self) -> OpCode {

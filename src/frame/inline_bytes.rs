@@ -1,4 +1,4 @@
-//! A few bytes held by value.
+//! Short byte strings held by value.
 
 use std::{fmt, ops::Deref};
 
@@ -18,7 +18,7 @@ impl<const N: usize> InlineBytes<N> {
         }
     }
 
-    /// Appends `part`; what does not fit is left out, so callers choose `N` for their longest.
+    /// Appends `part`; bytes that do not fit are left out, so callers choose `N` for their longest.
     pub(super) fn push(&mut self, part: &[u8]) {
         let room = self.bytes.iter_mut().skip(usize::from(self.len));
         for (slot, byte) in room.zip(part) {

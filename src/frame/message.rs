@@ -1,11 +1,11 @@
-//! Measures data messages across their fragments.
+//! Sizes of data messages, added up across fragments.
 
 use super::{header::FrameHeader, opcode::OpCode};
 
 /// Adds up the frames of one direction into messages, for counters and size limits.
 ///
-/// It measures and does not judge: a stray continuation continues a message of no bytes, and a
-/// data frame that is no continuation always begins a message. [`Rules`](super::Rules) judges.
+/// The tracker measures and does not validate: a stray continuation continues a message of no
+/// bytes, and any other data frame begins a message. [`Rules`](super::Rules) validates.
 ///
 /// # Examples
 ///
@@ -36,8 +36,8 @@ impl MessageTracker {
         Self { size: 0 }
     }
 
-    /// Where the message stands with this frame; `None` for a control frame, which belongs to no
-    /// message even when it comes between two fragments (RFC 6455 §5.4).
+    /// Progress of the message that this frame belongs to; `None` for a control frame, which is not
+    /// part of a message even between two fragments (RFC 6455 §5.4).
     #[inline]
     pub fn track(&mut self, header: &FrameHeader) -> Option<MessageProgress> {
         if header.opcode().is_control() {
@@ -55,7 +55,7 @@ impl MessageTracker {
     }
 }
 
-/// What one data frame means for its message.
+/// The part that one data frame has in its message.
 ///
 /// A message in one frame both begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -22,15 +22,15 @@
 //! | read or write one header | [`FrameHeader`], [`OpCode`], [`Rsv`] |
 //! | look into a pong or a close, or build one | [`ControlFrame`], [`CloseCode`] |
 //! | mask or unmask bytes | [`mask::apply`] |
-//! | refuse what RFC 6455 forbids | [`Rules`] |
+//! | reject what RFC 6455 forbids | [`Rules`] |
 //! | measure data messages | [`MessageTracker`] |
 //!
-//! # What is judged where
+//! # What is checked where
 //!
-//! [`Scanner`] and [`FrameHeader`] refuse only what makes the stream unreadable or a control frame
-//! unholdable: a length above 63 bits and a control payload above 125 bytes ([`HeaderError`]).
+//! [`Scanner`] and [`FrameHeader`] reject only lengths that make the stream unreadable or a control
+//! frame unholdable: above 63 bits, and a control payload above 125 bytes ([`HeaderError`]).
 //! Reserved bits, reserved opcodes and lengths longer than needed pass, as two endpoints may have
-//! agreed on them. [`Rules`] is the strict reading, for a proxy that is told to enforce it.
+//! agreed on them. [`Rules`] is the strict reading, for a proxy that enforces the protocol.
 //!
 //! # Examples
 //!
@@ -68,12 +68,12 @@ mod scanner;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::extensions::Extensions;
 pub use self::{
     close_code::CloseCode,
     close_frame::CloseFrame,
     control::{ControlFrame, EncodedControl, MAX_CONTROL_LEN},
     error::{ControlError, HeaderError},
+    extensions::Extensions,
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
     inline_bytes::InlineBytes,
     message::{MessageProgress, MessageTracker},

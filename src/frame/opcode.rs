@@ -5,7 +5,7 @@ use std::{
     ops::{BitAnd, BitOr, Not},
 };
 
-/// What a frame is: the low four bits of its first byte (RFC 6455 §5.2).
+/// The type of a frame: the low four bits of its first byte (RFC 6455 §5.2).
 ///
 /// All sixteen values exist; ten of them are reserved and pass through the proxy like the others.
 ///

@@ -1,4 +1,4 @@
-//! What RFC 6455 demands of the frames that one side sends, judged from headers alone.
+//! Validation of one side's frames against RFC 6455, from headers alone.
 
 use std::{error, fmt};
 
@@ -8,10 +8,10 @@ use super::{
     opcode::{OpCode, Rsv},
 };
 
-/// The strict reading of the protocol, for one direction of a tunnel.
+/// Strict protocol rules for one direction of a tunnel.
 ///
-/// Give it every header of that direction in order. It is three bytes and never looks at a
-/// payload, so text that is not UTF-8 and the code inside a close pass. A tunnel that enforces
+/// Give them every header of that direction in order. They are three bytes and never look at a
+/// payload, so text that is not UTF-8 and the code inside a close pass. A tunnel that enforces them
 /// answers any [`Violation`] with 1002 ([`CloseCode::PROTOCOL_ERROR`]).
 ///
 /// [`CloseCode::PROTOCOL_ERROR`]: super::CloseCode::PROTOCOL_ERROR
@@ -39,14 +39,14 @@ pub struct Rules {
     stage: Stage,
 }
 
-/// What RFC 6455 §5.1 says about this direction.
+/// Whether frames of this direction must be masked (RFC 6455 §5.1).
 #[derive(Clone, Copy, Debug)]
 enum Masking {
     Required,
     Forbidden,
 }
 
-/// What may come next.
+/// The data frames that may come next.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     /// A data frame starts a message.
@@ -58,7 +58,7 @@ enum Stage {
 }
 
 impl Rules {
-    /// Rules for what the client sends.
+    /// Rules for the frames of the client.
     ///
     /// `negotiated` are the reserved bits that the extensions agreed on in the handshake use:
     /// [`Rsv::NONE`] without an extension, [`Rsv::ALL`] for extensions that are not known.
@@ -71,7 +71,7 @@ impl Rules {
         }
     }
 
-    /// Rules for what the upstream sends; for `negotiated` see
+    /// Rules for the frames of the upstream; for `negotiated` see
     /// [`client_to_upstream`](Self::client_to_upstream).
     #[must_use]
     pub const fn upstream_to_client(negotiated: Rsv) -> Self {
@@ -82,7 +82,7 @@ impl Rules {
         }
     }
 
-    /// Judges the next frame.
+    /// Checks the next frame.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Rules {
             if header.payload_len() == 1 {
                 return Err(Violation::HalfCloseCode);
             }
-            // BetweenMessages | InMessage => Closed: whatever is open stays unfinished.
+            // BetweenMessages | InMessage => Closed: an open message stays unfinished.
             self.stage = Stage::Closed;
         }
         Ok(())
@@ -165,7 +165,7 @@ impl Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Violation {
-    /// The header makes no sense (RFC 6455 §5.2, §5.5).
+    /// The header is illegal (RFC 6455 §5.2, §5.5).
     Header(HeaderError),
     /// A client's frame has no mask (RFC 6455 §5.1).
     Unmasked,

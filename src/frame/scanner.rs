@@ -1,4 +1,4 @@
-//! Finds the frames in a stream that arrives in pieces.
+//! Frame scanner: locates the headers in a stream that arrives in pieces.
 
 use super::{
     error::HeaderError,
@@ -53,14 +53,14 @@ impl Scanner {
 
     /// Skips the payload still to come, then reads the next header and takes it off `input`.
     ///
-    /// `None` when `input` is used up; a header that was cut is kept, and completed by the next
-    /// input. After `Some`, `input` stands at the first byte of that frame's payload.
+    /// Returns `None` when `input` is used up; a header that was cut is kept, and completed by the
+    /// next input. After `Some`, `input` begins with the first byte of that frame's payload.
     ///
     /// # Errors
     ///
     /// When a header is illegal. `input` is then left at the last byte of the header's length
     /// field, at the same place of the stream for every way to cut it. The scanner has lost its
-    /// place for good: it says the same again each time and is never [at a
+    /// place for good: every further call returns the same error, and it is never [at a
     /// boundary](Self::at_boundary).
     #[inline]
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<FrameHeader>, HeaderError> {
@@ -80,8 +80,8 @@ impl Scanner {
         event
     }
 
-    /// Whether the stream stands exactly between two frames: no payload is to come and no header
-    /// is cut. Here, and only here, a control frame may be put into the stream.
+    /// Whether the stream is exactly between two frames: no payload is to come and no header is
+    /// cut. Only here may a control frame be put into the stream.
     #[inline]
     #[must_use]
     pub const fn at_boundary(&self) -> bool {
@@ -99,7 +99,7 @@ impl Scanner {
 
     /// The bytes of a header that was cut: up to 13, empty when none was.
     ///
-    /// They were the last bytes of the input. The first of them carries the opcode, which tells
+    /// They were the last bytes of the input. The first of them carries the opcode, which shows
     /// whether a control frame is on its way.
     #[inline]
     #[must_use]
@@ -118,8 +118,8 @@ impl Scanner {
         *input = input.get(skipped..).unwrap_or_default();
     }
 
-    /// The way of every header that is cut or illegal: byte by byte, at most 14 of them, so that
-    /// the outcome cannot depend on where the cuts are.
+    /// Reads a header that is cut or illegal byte by byte, at most 14 of them, so that the outcome
+    /// cannot depend on where the cuts are.
     #[cold]
     #[inline(never)]
     fn next_from_cut<'a>(

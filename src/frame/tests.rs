@@ -187,7 +187,7 @@ fn oracle_fields((header, len): &(OracleHeader, u64)) -> Fields {
     )
 }
 
-/// What the oracle reads: where each header ends, and what it says.
+/// The headers that the oracle reads: the end of each, and its fields.
 fn read_by_oracle(stream: &[u8]) -> Vec<(u64, Fields)> {
     let mut cursor = Cursor::new(stream);
     let mut headers = Vec::new();
@@ -200,8 +200,8 @@ fn read_by_oracle(stream: &[u8]) -> Vec<(u64, Fields)> {
 
 type Event = Result<FrameHeader, HeaderError>;
 
-/// What the scanner says of a stream cut into pieces of these lengths, again and again, with the
-/// position in the stream at which it says so. Ends with the first error.
+/// Scans a stream that is cut into pieces of these lengths, over and over. Returns each event with
+/// its position in the stream, and ends with the first error.
 ///
 /// `at_cut` sees the scanner and the position after every piece.
 fn scan(

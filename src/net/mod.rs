@@ -1,8 +1,8 @@
-//! Byte streams: the connection of a leg, and how one to an upstream is made.
+//! Byte streams: the connections of both legs.
 //!
 //! * `transport` is the byte stream of a leg: TCP, a Unix socket, or anything boxed.
 //! * `upgraded` finds the socket below a connection that hyper has upgraded.
-//! * [`connect`] opens one to an upstream: addresses, TLS, HTTP/2 connections that tunnels share.
+//! * [`connect`] opens those to upstreams: addresses, TLS, HTTP/2 connections that tunnels share.
 
 pub mod connect;
 pub(crate) mod transport;

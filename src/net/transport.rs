@@ -1,8 +1,8 @@
 //! The byte stream of one leg, whatever it runs over.
 //!
-//! A tunnel joins two [`Transport`]s. Plain sockets are kept as what they are, so that the tunnel
-//! reads and writes them without a virtual call and can reset them; everything else (TLS, an
-//! HTTP/2 stream, an in-memory pipe, your own) lives in a box.
+//! A tunnel joins two [`Transport`]s. Plain sockets are kept unboxed, so that the tunnel reads and
+//! writes them without a virtual call and can reset them; all other streams (TLS, HTTP/2, in-memory
+//! pipes, your own) live in a box.
 
 use std::{
     any::Any,
@@ -36,18 +36,18 @@ enum Kind {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
-    /// The mutex is never locked, only reached through `&mut`: it makes a stream that is `Send`
-    /// alone (hyper's `Upgraded` is) count as `Sync`.
+    /// The mutex is never locked, only reached through `&mut`: it makes a stream that is only
+    /// `Send` (hyper's `Upgraded` is) count as `Sync`.
     Boxed(Mutex<Box<dyn Stream>>),
 }
 
-/// What a boxed stream must do.
+/// The traits of a boxed stream.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Transport {
-    /// Wraps a stream. A [`TcpStream`] or [`UnixStream`] is recognised and kept unboxed.
+    /// Wraps a stream. A [`TcpStream`] or [`UnixStream`] is recognized and kept unboxed.
     pub fn new<T>(stream: T) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -67,7 +67,7 @@ impl Transport {
         }
     }
 
-    /// Makes the coming drop a reset instead of an orderly end, where the stream has such a thing.
+    /// Makes the coming drop a reset instead of an orderly end, where the stream has a reset.
     ///
     /// TCP sends RST (`SO_LINGER` with zero seconds); other streams are simply dropped, which for
     /// TLS means without `close_notify`, and for an upstream's HTTP/2 stream `RST_STREAM`.
@@ -77,7 +77,7 @@ impl Transport {
     /// its window stays with hyper as long as the host's server keeps the client's connection.
     pub(crate) fn abort_on_drop(&mut self) {
         if let Kind::Tcp(tcp) = &self.0 {
-            // Failing leaves an ordinary FIN, which is the best that is left to do.
+            // On failure an ordinary FIN is sent, which is the best that is left to do.
             let _ = tcp.set_zero_linger();
         }
     }
@@ -87,19 +87,19 @@ impl Transport {
         matches!(self.0, Kind::Boxed(_))
     }
 
-    /// Has a plain TCP socket send at once what is written (no Nagle delay).
+    /// Makes a plain TCP socket send written bytes at once (no Nagle delay).
     pub(crate) fn no_delay(&self) {
         if let Kind::Tcp(tcp) = &self.0 {
-            // A socket that refuses still works.
+            // A socket that rejects the option still works.
             let _ = tcp.set_nodelay(true);
         }
     }
 
-    /// Has the kernel find out if the other end of a plain TCP socket is gone. It costs three
-    /// system calls on Linux.
+    /// Makes the kernel detect that the other end of a plain TCP socket is gone. Costs three system
+    /// calls on Linux.
     pub(crate) fn keep_alive(&self, keep_alive: &TcpKeepAlive) {
         if let Kind::Tcp(tcp) = &self.0 {
-            // A socket that refuses still works.
+            // A socket that rejects the option still works.
             let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keep_alive.0);
         }
     }
@@ -107,11 +107,15 @@ impl Transport {
 
 /// TCP keep-alive: probes that the kernel sends on a quiet connection.
 ///
-/// They find a peer whose machine is gone. They are not traffic for load balancers that count
-/// idle time above TCP (AWS says so of its own); that is what WebSocket pings are for.
+/// They find a peer whose machine is gone. Load balancers that count idle time above TCP do not
+/// take them for traffic (AWS documents that of its own); WebSocket pings are for those.
 ///
-/// The default is a first probe after 60 seconds and one every 20 seconds after that; nine that
-/// stay unanswered (Linux's default) end the connection, four minutes after the last sign of life.
+/// # Defaults
+///
+/// | setting | default | why |
+/// |---|---|---|
+/// | time before the first probe | 60 s | a busy connection needs none |
+/// | interval of further probes | 20 s | nine without an answer (Linux's default) end the connection after four minutes |
 #[derive(Clone, Debug)]
 pub struct TcpKeepAlive(socket2::TcpKeepalive);
 

@@ -1,4 +1,4 @@
-//! From hyper's upgraded connection back to the socket below it.
+//! The socket below hyper's upgraded connection.
 
 use std::{
     io,
@@ -19,12 +19,19 @@ use tokio::net::UnixStream;
 
 use super::transport::Transport;
 
-/// Unwraps the socket where hyper's own server or hyper-util's auto server holds a plain one, and
-/// gives the bytes that were read ahead behind the handshake.
-///
-/// Everything else (TLS, HTTP/2, a stream of the host's) is used through hyper, which replays the
-/// read-ahead bytes by itself.
-pub(crate) fn from_upgraded(upgraded: Upgraded) -> (Transport, Bytes) {
+impl Transport {
+    /// Unwraps the socket where hyper's own server or hyper-util's auto server holds a plain one,
+    /// and returns the bytes that were read ahead behind the handshake.
+    ///
+    /// All other streams (TLS, HTTP/2, a stream of the host's) are used through hyper, which replays
+    /// the read-ahead bytes by itself.
+    #[must_use]
+    pub fn from_upgraded(upgraded: Upgraded) -> (Self, Bytes) {
+        from_upgraded(upgraded)
+    }
+}
+
+fn from_upgraded(upgraded: Upgraded) -> (Transport, Bytes) {
     let upgraded = match downcast::<TcpStream>(upgraded) {
         Ok((tcp, read_ahead)) => return (tcp.into(), read_ahead),
         Err(upgraded) => upgraded,
@@ -37,11 +44,11 @@ pub(crate) fn from_upgraded(upgraded: Upgraded) -> (Transport, Bytes) {
     (Transport::new(Capped(TokioIo::new(upgraded))), Bytes::new())
 }
 
-/// The most that is written at once to a stream that is not a plain socket, in bytes: a TLS
-/// record. hyper copies all of what is written to an HTTP/2 stream before it sends any.
+/// The most bytes of one write to a stream that is not a plain socket: a TLS record. hyper copies
+/// all that is written to an HTTP/2 stream before it sends any.
 const MAX_WRITE: usize = 16 * 1024;
 
-/// Takes writes in small pieces.
+/// A stream that takes writes in small pieces.
 struct Capped(TokioIo<Upgraded>);
 
 impl AsyncRead for Capped {
@@ -73,8 +80,8 @@ impl AsyncWrite for Capped {
     }
 }
 
-/// hyper-util's auto server wraps the stream once more, so it has its own way to get at it; its
-/// answer on other connections is the untouched `Upgraded`.
+/// Unwraps hyper-util's auto server, which wraps the stream once more and has its own way to get at
+/// it; other connections come back as the untouched `Upgraded`.
 fn downcast<T>(upgraded: Upgraded) -> Result<(T, Bytes), Upgraded>
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
@@ -88,8 +95,8 @@ where
     }
 }
 
-/// A copy of its own size: the original is a window into hyper's 8 KiB read buffer, which it
-/// would keep alive.
+/// Copies the bytes: the original is a window into hyper's 8 KiB read buffer, which it would keep
+/// alive.
 fn unpinned(read_buf: &Bytes) -> Bytes {
     Bytes::copy_from_slice(read_buf)
 }

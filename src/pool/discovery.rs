@@ -1,4 +1,4 @@
-//! A pool that follows a source of upstreams.
+//! Discovery of a pool: a task that follows a source of upstreams.
 
 use std::{
     fmt,
@@ -23,17 +23,16 @@ use crate::{
 
 use super::{handle::Pool, settings::PoolSettings, state::State};
 
-/// The shortest time from a failure of a source to the next question, for sources that do not
-/// wait by themselves.
-const BREATH: Duration = Duration::from_millis(100);
+/// Minimum delay after a failure of a source, for sources that do not delay by themselves.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 impl Pool {
-    /// Makes the upstreams that the source tells the pool's, from now on: each set replaces all
-    /// that the pool has, edits by hand included. See [`discovery`](crate::discovery).
+    /// Replaces the pool's upstreams with each set from the source, including edits by hand. See
+    /// [`discovery`](crate::discovery).
     ///
-    /// It goes by the settings of this handle, so make them before. It goes on until the [`DiscoveryHandle`] is dropped, the pool is (its last clone, and the last
-    /// tunnel), or the source ends. What was found last stays. A pool should follow one source at
-    /// a time.
+    /// Uses this handle's settings, so configure it first. The task ends when the
+    /// [`DiscoveryHandle`] or the pool (its last clone and its last tunnel) is dropped, or when the
+    /// source ends. The last set stays. A pool should follow one source at a time.
     ///
     /// # Panics
     ///
@@ -57,13 +56,13 @@ impl Pool {
     /// # }
     /// ```
     pub fn follow(&self, source: impl Discover + 'static) -> DiscoveryHandle {
-        let (tells, status) = watch::channel(DiscoveryStatus::default());
+        let (sender, status) = watch::channel(DiscoveryStatus::default());
         let follower = Follower {
             state: Arc::downgrade(&self.state),
-            pool_is: self.state.presence(),
+            pool_alive: self.state.alive(),
             settings: Arc::clone(&self.settings),
             source: Box::new(source),
-            status: tells,
+            status: sender,
         };
         DiscoveryHandle {
             task: Some(task::spawn(follower.run())),
@@ -72,56 +71,56 @@ impl Pool {
     }
 }
 
-/// A pool follows a source for as long as this is held.
+/// Handle of the task that follows a source; dropping it ends the task.
 #[must_use = "the pool stops following when this is dropped"]
 pub struct DiscoveryHandle {
-    /// `None` once it goes on by itself.
+    /// `None` once the task is detached.
     task: Option<AbortHandle>,
     status: watch::Receiver<DiscoveryStatus>,
 }
 
-/// How following a source goes.
+/// Status of the task that follows a source.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DiscoveryStatus {
-    /// When the source told a set of upstreams last.
+    /// Time of the source's last set of upstreams.
     pub found_at: Option<Instant>,
-    /// Failures since then.
+    /// Number of failures since then.
     pub failures: u64,
-    /// The last of them.
+    /// Last failure since then.
     pub last_failure: Option<DiscoverError>,
 }
 
 impl DiscoveryHandle {
-    /// Waits until the source has told its first set of upstreams, empty or not.
+    /// Waits for the source's first set of upstreams, empty or not.
     ///
     /// # Errors
     ///
-    /// It took longer than this, or the source has ended: its last failure, if there was one.
+    /// The timeout is over, or the source has ended: the source's last failure, if there was one.
     pub async fn ready(&self, within: Duration) -> Result<(), DiscoverError> {
         let mut status = self.status.clone();
         let found = status.wait_for(|status| status.found_at.is_some());
-        let why_not = match timeout(within, found).await {
+        let failure = match timeout(within, found).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(_)) => DiscoverError::Ended,
             Err(_) => DiscoverError::TimedOut { after: within },
         };
-        Err(self.status().last_failure.unwrap_or(why_not))
+        Err(self.status().last_failure.unwrap_or(failure))
     }
 
-    /// How it goes.
+    /// Returns the current status.
     #[must_use]
     pub fn status(&self) -> DiscoveryStatus {
         self.status.borrow().clone()
     }
 
-    /// Whether the pool follows no more, because the source has ended or the pool is gone.
+    /// Whether the task has ended, because the source has ended or the pool is gone.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.status.has_changed().is_err()
     }
 
-    /// Goes on until the pool is gone or the source ends, without this being held.
+    /// Lets the task go on without the handle, until the pool is gone or the source ends.
     pub fn detach(mut self) {
         self.task = None;
     }
@@ -144,11 +143,11 @@ impl fmt::Debug for DiscoveryHandle {
     }
 }
 
-/// The task that follows. It does not keep the pool alive, and ends when the pool does.
+/// Task that follows a source. It does not keep the pool alive, and ends with the pool.
 struct Follower {
     state: Weak<State>,
-    /// Its sender is the pool's, and never sends.
-    pool_is: watch::Receiver<()>,
+    /// Its sender is the pool's, never sends, and is dropped with the pool.
+    pool_alive: watch::Receiver<()>,
     settings: Arc<PoolSettings>,
     source: Box<dyn Discover>,
     status: watch::Sender<DiscoveryStatus>,
@@ -156,15 +155,17 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self) {
-        while let Some(found) = while_pool_is(&mut self.pool_is, ask(&mut *self.source)).await {
+        while let Some(found) =
+            while_pool_alive(&mut self.pool_alive, next_set(&mut *self.source)).await
+        {
             let Some(pool) = self.pool() else { return };
-            let held_up = match found {
+            let has_failed = match found {
                 Some(Ok(upstreams)) => {
-                    self.take(&pool, upstreams);
+                    self.apply(&pool, upstreams);
                     false
                 }
                 Some(Err(error)) => {
-                    self.note(&pool, error);
+                    self.record_failure(&pool, error);
                     true
                 }
                 None => {
@@ -173,8 +174,8 @@ impl Follower {
                 }
             };
             drop(pool);
-            if held_up {
-                while_pool_is(&mut self.pool_is, sleep(BREATH)).await;
+            if has_failed {
+                while_pool_alive(&mut self.pool_alive, sleep(MIN_RETRY_DELAY)).await;
             }
         }
     }
@@ -184,11 +185,11 @@ impl Follower {
         Some(Pool::from_parts(state, Arc::clone(&self.settings)))
     }
 
-    fn take(&self, pool: &Pool, upstreams: Vec<Upstream>) {
+    fn apply(&self, pool: &Pool, upstreams: Vec<Upstream>) {
         match catch_panic(|| pool.replace(upstreams)) {
             Ok(true) => tracing::info!(upstreams = pool.len(), "upstreams changed"),
             Ok(false) => {}
-            // The panic itself was told by the panic hook.
+            // The panic hook has reported the panic itself.
             Err(_) => tracing::error!("a policy or an observer panicked"),
         }
         let before = self.status.send_replace(DiscoveryStatus {
@@ -200,13 +201,21 @@ impl Follower {
         }
     }
 
-    fn note(&self, pool: &Pool, error: DiscoverError) {
+    fn record_failure(&self, pool: &Pool, error: DiscoverError) {
         let kept = pool.len();
         match self.status.borrow().failures {
-            0 => tracing::warn!(%error, kept, "upstreams cannot be found"),
-            _ => tracing::debug!(%error, kept, "upstreams still cannot be found"),
+            0 => tracing::warn!(
+                error = format_args!("{error:#}"),
+                kept,
+                "upstreams cannot be found"
+            ),
+            _ => tracing::debug!(
+                error = format_args!("{error:#}"),
+                kept,
+                "upstreams still cannot be found"
+            ),
         }
-        for observer in pool.state.news.observers() {
+        for observer in pool.state.notifier.observers() {
             if catch_panic(|| observer.discovery_failed(&error)).is_err() {
                 tracing::error!("an observer panicked");
             }
@@ -218,17 +227,19 @@ impl Follower {
     }
 }
 
-/// What the source tells next. One that panics has failed, and is asked again.
-async fn ask(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, DiscoverError>> {
+/// Returns the source's next set. A source that panics has failed, and is called again.
+async fn next_set(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, DiscoverError>> {
     let mut source = Some(source);
-    let mut asked: Option<Discovering<'_>> = None;
+    let mut discovering: Option<Discovering<'_>> = None;
     poll_fn(|cx| {
         let poll = || {
             if let Some(source) = source.take() {
-                asked = Some(source.discover());
+                discovering = Some(source.discover());
             }
-            let asked = asked.as_mut();
-            asked.map_or(Poll::Ready(None), |asked| asked.as_mut().poll(cx))
+            let discovering = discovering.as_mut();
+            discovering.map_or(Poll::Ready(None), |discovering| {
+                discovering.as_mut().poll(cx)
+            })
         };
         catch_panic(poll).unwrap_or_else(|_| {
             let panicked = DiscoverError::failed("the source panicked");
@@ -238,12 +249,12 @@ async fn ask(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, Discover
     .await
 }
 
-/// What the future yields, unless the pool is gone before.
-async fn while_pool_is<F: Future>(
-    pool_is: &mut watch::Receiver<()>,
+/// Runs the future until the pool is gone.
+async fn while_pool_alive<F: Future>(
+    pool_alive: &mut watch::Receiver<()>,
     future: F,
 ) -> Option<F::Output> {
-    let mut gone = pin!(pool_is.changed());
+    let mut gone = pin!(pool_alive.changed());
     let mut future = pin!(future);
     poll_fn(|cx| match gone.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(None),

@@ -1,18 +1,18 @@
-//! Taking an upstream out of use without removing it.
+//! Drain of a single upstream.
 
 use tokio::time::Instant;
 
 use crate::observe::UpstreamChange;
 
-use super::{handle::Pool, news::Change, settings::OnUpstreamLoss};
+use super::{handle::Pool, notifier::Change, settings::OnUpstreamLoss};
 
 impl Pool {
-    /// Takes an upstream out of use without removing it: it gets no new tunnels, and its old ones
-    /// live on or are closed. False if there is none of this name.
+    /// Drains an upstream: it gets no new tunnels, and its open ones are left or closed. False if
+    /// no upstream has this name.
     ///
-    /// Clients with a sticky cookie for it are moved to another. It is still probed and
-    /// [shown](Self::snapshot), which tells when its last tunnel is gone. This outlives edits,
-    /// those of a discovery for example, until [`resume`](Self::resume).
+    /// Clients with a sticky cookie for it move to another upstream. It is still probed and
+    /// [listed](Self::snapshot), so that its last tunnel's end can be seen. The drain survives
+    /// edits, such as those of a discovery, until [`resume`](Self::resume).
     ///
     /// # Examples
     ///
@@ -29,36 +29,37 @@ impl Pool {
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
     pub fn drain(&self, name: &str, tunnels: OnUpstreamLoss) -> bool {
-        let roster = self.state.roster();
-        let Some(member) = roster.named(name) else {
+        let set = self.state.member_set();
+        let Some(member) = set.by_name(name) else {
             return false;
         };
         let now = Instant::now();
         if member.begin_draining(now) {
             let change = Change::Upstream(UpstreamChange::Draining);
-            self.state.news.push(member.shared_name(), change);
+            self.state.notifier.push(member.shared_name(), change);
             self.state.refresh(now);
         }
         let reason = "upstream draining";
-        self.state.lose_tunnels(member, tunnels, reason);
+        self.state.close_tunnels(member, tunnels, reason);
         true
     }
 
-    /// Takes an upstream that is being drained into use again. False if none of this name is.
+    /// Ends the drain of an upstream, which gets tunnels again. False if no upstream of this name
+    /// is draining.
     pub fn resume(&self, name: &str) -> bool {
-        let roster = self.state.roster();
-        let Some(member) = roster.named(name) else {
+        let set = self.state.member_set();
+        let Some(member) = set.by_name(name) else {
             return false;
         };
         if !member.end_draining() {
             return false;
         }
         let now = Instant::now();
-        if let Some(slow_start) = self.state.health().slow_start {
-            member.ramp_up(now, slow_start);
+        if let Some(slow_start) = self.state.health_settings().slow_start {
+            member.begin_slow_start(now, slow_start);
         }
         let change = Change::Upstream(UpstreamChange::Resumed);
-        self.state.news.push(member.shared_name(), change);
+        self.state.notifier.push(member.shared_name(), change);
         self.state.refresh(now);
         true
     }

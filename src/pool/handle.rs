@@ -1,4 +1,4 @@
-//! The pool as its users hold it.
+//! Pool handle: settings, and edits while the pool is in use.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,6 @@ use crate::{
     http::headers::ClientScheme,
     net::connect::InvalidAddress,
     observe::Observer,
-    tunnel::registry::Registry,
     upstream::Upstream,
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance, Candidate},
@@ -24,11 +23,28 @@ use super::{
     state::State,
 };
 
-/// The upstreams of a route. Cheap to clone; every clone has the same upstreams and tunnels.
+/// Pool of upstreams of a route. Cheap to clone; all clones share upstreams and tunnels.
 ///
-/// How an upstream is picked and how many handshakes may come in are settings of the handle that
-/// they are made on, and of its later clones: two routes can share upstreams and differ in that.
-/// All that concerns health is the pool's, whichever handle it is set on, as there is one health.
+/// Balancing, admission, queue and retry budget are settings of the handle on which they are made,
+/// and of its later clones: two routes can share upstreams and differ in these. The settings of
+/// health belong to the pool, whichever handle they are made on, as an upstream has one health.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`balance`](Self::balance) | [`LeastTunnels`](crate::balance::LeastTunnels) | | a tunnel counts for its whole life |
+/// | [`admission`](Self::admission) | no limits | | |
+/// | [`queue`](Self::queue) | none | waiters, time | a handshake beyond a limit gets 503 at once |
+/// | [`retry_budget`](Self::retry_budget) | 0.2, and 10 a second | retries | see [`RetryBudget`] |
+/// | [`removed_tunnels`](Self::removed_tunnels), [`unhealthy_tunnels`](Self::unhealthy_tunnels) | [`OnUpstreamLoss::Leave`] | | a working tunnel is worth keeping |
+/// | [`probe`](Self::probe) | none | | the path of a health endpoint is unknown |
+/// | [`probe_schedule`](Self::probe_schedule) | 10 | seconds | see [`ProbeSchedule`] |
+/// | [`health_policy`](Self::health_policy) | [`Consecutive`](crate::health::Consecutive) with a probe, else [`Passive`](crate::health::Passive) | | |
+/// | [`outliers`](Self::outliers) | none | | small pools have no meaningful mean |
+/// | [`ejection`](Self::ejection) | 10 to 300 | seconds | see [`Ejection`] |
+/// | [`availability`](Self::availability) | healthy upstreams only | | see there for pools without a probe |
+/// | [`slow_start`](Self::slow_start) | off | | |
 ///
 /// # Examples
 ///
@@ -51,11 +67,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of these addresses, picked by [`LeastTunnels`](crate::balance::LeastTunnels).
+    /// Creates a pool of these addresses, with the defaults above.
     ///
     /// # Errors
     ///
-    /// When an address cannot be read; see [`Upstream::new`].
+    /// An address cannot be parsed; see [`Upstream::new`].
     pub fn new<I>(addresses: I) -> Result<Self, InvalidAddress>
     where
         I: IntoIterator,
@@ -68,7 +84,8 @@ impl Pool {
         upstreams.map(Self::from_upstreams)
     }
 
-    /// A pool of these upstreams, picked by [`LeastTunnels`](crate::balance::LeastTunnels). Of several at the same address the first counts.
+    /// Creates a pool of these upstreams, with the defaults above. Of several at the same address
+    /// the first counts.
     #[must_use]
     pub fn from_upstreams(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         let now = Instant::now();
@@ -80,7 +97,7 @@ impl Pool {
         }
     }
 
-    /// Sets the policy that picks an upstream for each handshake; see
+    /// Sets the load-balancing policy, which picks an upstream for each handshake; see
     /// [`balance`](crate::balance#policies).
     #[must_use]
     pub fn balance(self, balance: impl Balance + 'static) -> Self {
@@ -93,44 +110,49 @@ impl Pool {
         self.with(|settings| settings.admission = admission)
     }
 
-    /// Lets this many handshakes wait, each for at most this long, when a limit on tunnels or
-    /// handshakes stands against them. Without a queue, the default, they are answered 503 at once.
+    /// Sets a queue for this many handshakes, each of which waits at most this long for a limit on
+    /// tunnels or handshakes. Without a queue, the default, such a handshake gets 503 at once.
     ///
-    /// First come, first served: nobody overtakes, unless those ahead wait for upstreams that
-    /// are none of his.
+    /// The queue is FIFO, except for waiters that cannot use the free upstream.
     #[must_use]
-    pub fn queue(self, places: usize, wait: Duration) -> Self {
-        self.with(|settings| settings.queue = QueueLimits { places, wait })
+    pub fn queue(self, max_waiters: usize, max_wait: Duration) -> Self {
+        self.with(|settings| {
+            settings.queue = QueueLimits {
+                max_waiters,
+                max_wait,
+            }
+        })
     }
 
-    /// Holds down the retries of all requests together; see [`RetryBudget`].
+    /// Limits the retries of all requests together; see [`RetryBudget`].
     #[must_use]
     pub fn retry_budget(self, budget: RetryBudget) -> Self {
         self.with(|settings| settings.retry_budget = budget)
     }
 
-    /// Says what becomes of the open tunnels of an upstream that is removed.
+    /// Sets the fate of the open tunnels of an upstream that is removed.
     #[must_use]
     pub fn removed_tunnels(self, choice: OnUpstreamLoss) -> Self {
         self.with(|settings| settings.removed_tunnels = choice)
     }
 
-    /// Says what becomes of the open tunnels of an upstream that becomes unhealthy and is used no
-    /// more. One that is used nevertheless, by [`availability`](Self::availability), keeps them.
+    /// Sets the fate of the open tunnels of an upstream that becomes unhealthy and is no longer
+    /// used. An upstream that is used nevertheless, by [`availability`](Self::availability), keeps
+    /// them.
     #[must_use]
     pub fn unhealthy_tunnels(self, choice: OnUpstreamLoss) -> Self {
-        self.with_health(|health| health.unhealthy_tunnels = choice)
+        self.with_health_settings(|settings| settings.unhealthy_tunnels = choice)
     }
 
-    /// Probes every upstream, the first time at once; see [`health`](crate::health). Without a
-    /// probe, the default, health is what clients' handshakes tell.
+    /// Probes every upstream, at first immediately; see [`health`](crate::health). Without a probe,
+    /// the default, health follows from clients' handshakes.
     ///
     /// Probing begins with the first request, or when the layer is applied inside a runtime, and
-    /// ends with the last handle of the pool. The probes go out as clients' connections do, by the
-    /// connector and TLS settings of the layer; where several layers share the pool, by those of
-    /// the one that was applied last.
+    /// ends with the pool's last handle. Probes use the connector and TLS settings of the layer,
+    /// like clients' connections; if several layers share the pool, of the layer that was applied
+    /// last.
     ///
-    /// Set on a pool that is in use, it begins everybody's health anew, and so do
+    /// Setting a probe on a pool in use resets the health of all upstreams, and so do
     /// [`health_policy`](Self::health_policy) and [`ejection`](Self::ejection).
     ///
     /// # Examples
@@ -148,28 +170,29 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn probe(self, probe: impl Probe + 'static) -> Self {
-        self.renew_health(|health| health.probe = Some(Arc::new(probe)))
+        self.reset_health(|settings| settings.probe = Some(Arc::new(probe)))
     }
 
-    /// Sets how often probes are made; every 10 s unless set.
+    /// Sets the probe schedule; every 10 s by default.
     #[must_use]
     pub fn probe_schedule(self, schedule: ProbeSchedule) -> Self {
-        self.with_health(|health| health.schedule = schedule)
+        self.with_health_settings(|settings| settings.schedule = schedule)
     }
 
-    /// Sets the policy that judges the upstreams' health. Unless set it is
-    /// [`Consecutive`](crate::health::Consecutive) where there is a probe, and else
-    /// [`Passive`](crate::health::Passive).
+    /// Sets the policy that decides about the upstreams' health. The default is
+    /// [`Consecutive`](crate::health::Consecutive) with a probe, and
+    /// [`Passive`](crate::health::Passive) without.
     #[must_use]
     pub fn health_policy(self, policy: impl HealthPolicy + 'static) -> Self {
-        self.renew_health(|health| health.policy = Some(Arc::new(policy)))
+        self.reset_health(|settings| settings.policy = Some(Arc::new(policy)))
     }
 
-    /// Ejects upstreams that do worse than the others, whatever they are taken for by themselves;
-    /// off by default.
+    /// Ejects outliers: upstreams that do worse than the others, whatever their own health policy
+    /// finds; off by default.
     ///
-    /// They come back as their [`ejection`](Self::ejection) says. None is ejected that
-    /// [`availability`](Self::availability) would use nevertheless, nor the last healthy one.
+    /// They return after their [`ejection`](Self::ejection). An upstream that
+    /// [`availability`](Self::availability) would use nevertheless is not ejected, nor is the last
+    /// healthy one.
     ///
     /// # Examples
     ///
@@ -184,34 +207,34 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn outliers(self, policy: impl OutlierPolicy + 'static) -> Self {
-        self.with_health(|health| health.outliers = Some(Arc::new(policy)))
+        self.with_health_settings(|settings| settings.outliers = Some(Arc::new(policy)))
     }
 
-    /// Sets for how long an upstream is left out whose health nobody but clients can tell.
+    /// Sets the ejection time of upstreams whose recovery only clients can detect.
     #[must_use]
     pub fn ejection(self, ejection: Ejection) -> Self {
-        self.renew_health(|health| health.ejection = ejection)
+        self.reset_health(|settings| settings.ejection = ejection)
     }
 
     /// Sets the policy for when few healthy upstreams are left.
     ///
-    /// Unless set, a pool that is probed uses none but healthy ones
-    /// ([`FailClosed`](crate::health::FailClosed)); one that is not probed tries an unhealthy one
-    /// before it fails a client, since there is no other way to find out that it is back.
+    /// By default, a pool with a probe uses healthy upstreams only
+    /// ([`FailClosed`](crate::health::FailClosed)); a pool without one tries an unhealthy upstream
+    /// before it fails a client, since only a client can detect a recovery.
     #[must_use]
     pub fn availability(self, availability: impl Availability + 'static) -> Self {
-        self.with_health(|health| health.availability = Some(Arc::new(availability)))
+        self.with_health_settings(|settings| settings.availability = Some(Arc::new(availability)))
     }
 
-    /// Gives an upstream that has come back, or that joins others, a growing share of the new
-    /// tunnels over this time, in policies that look at it; off by default.
+    /// Gives an upstream that has recovered, or that joins others, a growing share of the new
+    /// tunnels over this time, in policies that use it; off by default.
     #[must_use]
     pub fn slow_start(self, takes: Duration) -> Self {
-        self.with_health(|health| health.slow_start = Some(takes))
+        self.with_health_settings(|settings| settings.slow_start = Some(takes))
     }
 
-    /// Adds an upstream, or changes the settings of the one at that address. False if that
-    /// changes nothing.
+    /// Adds an upstream, or changes the settings of the one at that address. False if nothing
+    /// changes.
     pub fn add(&self, upstream: Upstream) -> bool {
         self.edit(|mut upstreams| {
             match upstreams
@@ -225,9 +248,9 @@ impl Pool {
         })
     }
 
-    /// Removes the upstream of this name: it gets no new tunnels. False if there is none.
+    /// Removes the upstream of this name, which gets no new tunnels. False if there is none.
     ///
-    /// Its figures are remembered for ten minutes, in case it is added again.
+    /// Its state is kept for ten minutes, in case it is added again.
     pub fn remove(&self, name: &str) -> bool {
         self.edit(|mut upstreams| {
             upstreams.retain(|upstream| upstream.name() != name);
@@ -235,21 +258,20 @@ impl Pool {
         })
     }
 
-    /// Makes these the pool's upstreams. False if they are already, to the last setting and in
-    /// this order: then nothing happens.
+    /// Replaces the pool's upstreams. False if nothing changes, neither a setting nor the order.
     pub fn replace(&self, upstreams: impl IntoIterator<Item = Upstream>) -> bool {
         // Before the lock, as this is the caller's code.
         let upstreams = upstreams.into_iter().collect();
         self.edit(|_| upstreams)
     }
 
-    /// How many upstreams there are.
+    /// Returns the number of upstreams.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.state.roster().members().len()
+        self.state.member_set().members().len()
     }
 
-    /// Whether there is no upstream at all.
+    /// Whether the pool has no upstreams.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -264,27 +286,22 @@ impl Pool {
         self
     }
 
-    fn with_health(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
-        self.state.set_health(change, Instant::now());
+    fn with_health_settings(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
+        self.state.set_health_settings(change, Instant::now());
         self
     }
 
-    fn renew_health(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
-        self.state.renew_health(change, Instant::now());
+    fn reset_health(self, change: impl FnOnce(&mut HealthSettings)) -> Self {
+        self.state.reset_health(change, Instant::now());
         self
     }
 
-    /// Shows an observer the changes of upstreams, for as long as there is one.
+    /// Reports changes of upstreams to this observer, for as long as it lives.
     pub(crate) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
         self.state.attach_observer(observer);
     }
 
-    /// Lists the pool's tunnels in this registry, so that the pool can close them.
-    pub(crate) fn attach(&self, registry: &Registry) {
-        self.state.attach(registry);
-    }
-
-    /// What the policy adds to the answer of the upstream that was picked.
+    /// Returns the header that the policy adds to the response of the picked upstream.
     pub(crate) fn response_header(
         &self,
         picked: &Lease,
@@ -302,7 +319,7 @@ impl Pool {
         let choice = self.settings.removed_tunnels;
         for member in removed {
             let reason = "upstream removed";
-            self.state.lose_tunnels(&member, choice, reason);
+            self.state.close_tunnels(&member, choice, reason);
         }
         true
     }

@@ -1,4 +1,4 @@
-//! What is learned of the upstreams, and who may be picked for it.
+//! Health of a pool's upstreams: takes in events, and decides which upstreams may be picked.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -10,18 +10,23 @@ use tokio::time::Instant;
 use crate::{
     tunnel::report::TunnelReport,
     upstream::health::{HealthEvent, HealthEventKind, HealthState, Transition, UpstreamHealth},
-    upstream::{Member, Watch},
+    upstream::{Member, MemberHealth},
 };
 
 use super::{
-    handle::Pool, lease::Lease, news::Change, roster::Roster, settings::HealthSettings,
+    handle::Pool, lease::Lease, member_set::MemberSet, notifier::Change, settings::HealthSettings,
     state::State,
 };
 
 impl Pool {
-    /// Takes note of what a client's handshake met at an upstream, since it `began` with that one.
-    /// `kind` is `None` for what was not the upstream's doing.
-    pub(crate) fn note(&self, lease: &Lease, kind: Option<HealthEventKind>, began: Instant) {
+    /// Records the result of a client's handshake with an upstream, which began at `began`. `kind`
+    /// is `None` if the upstream did not cause the result.
+    pub(crate) fn record_event(
+        &self,
+        lease: &Lease,
+        kind: Option<HealthEventKind>,
+        began: Instant,
+    ) {
         let Some(kind) = kind else { return };
         if let HealthEventKind::Accepted { latency } = kind {
             lease.member().sample_latency(latency);
@@ -32,8 +37,8 @@ impl Pool {
 }
 
 impl Lease {
-    /// Takes note of how the tunnel ended.
-    pub(crate) fn note_end(&self, report: &TunnelReport) {
+    /// Records the end of the tunnel.
+    pub(crate) fn record_tunnel_end(&self, report: &TunnelReport) {
         if let Some(kind) = HealthEventKind::of_report(report) {
             let event = HealthEvent::new(Instant::now(), kind);
             self.pool().observe(self.member(), &event);
@@ -42,135 +47,150 @@ impl Lease {
 }
 
 impl State {
-    pub(super) fn health(&self) -> Arc<HealthSettings> {
-        Arc::clone(&self.health.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn health_settings(&self) -> Arc<HealthSettings> {
+        Arc::clone(
+            &self
+                .health_settings
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
-    /// Changes the settings of health, which changes nothing that is already known.
-    pub(super) fn set_health(&self, change: impl FnOnce(&mut HealthSettings), now: Instant) {
-        self.change_health(change);
+    /// Changes the health settings and keeps the upstreams' health.
+    pub(super) fn set_health_settings(
+        &self,
+        change: impl FnOnce(&mut HealthSettings),
+        now: Instant,
+    ) {
+        self.change_health_settings(change);
         self.refresh(now);
-        self.bell.reschedule();
+        self.waker.reschedule();
     }
 
-    /// Changes the settings of health so that everybody's has to begin anew.
-    pub(super) fn renew_health(&self, change: impl FnOnce(&mut HealthSettings), now: Instant) {
-        self.change_health(change);
-        let health = self.health();
+    /// Changes the health settings and resets the upstreams' health.
+    pub(super) fn reset_health(&self, change: impl FnOnce(&mut HealthSettings), now: Instant) {
+        self.change_health_settings(change);
+        let settings = self.health_settings();
         let renew = |member: &Arc<Member>| {
-            member.with_watch(|watch| {
-                if let Some(watch) = watch {
-                    // The times stay, as a probe may be under way.
-                    watch.times.hasten(now);
-                    watch.standing = health.new_standing(now);
-                    watch.last_probe = None;
+            member.with_health(|health| {
+                if let Some(health) = health {
+                    // The probe times stay, as a probe may be under way.
+                    health.probe_times.make_due(now);
+                    health.tracker = settings.new_tracker(now);
+                    health.last_probe = None;
                 }
             });
         };
         self.refresh_after(renew, now);
-        self.bell.reschedule();
+        self.waker.reschedule();
     }
 
-    fn change_health(&self, change: impl FnOnce(&mut HealthSettings)) {
-        let mut health = self.health.write().unwrap_or_else(PoisonError::into_inner);
-        change(Arc::make_mut(&mut health));
+    fn change_health_settings(&self, change: impl FnOnce(&mut HealthSettings)) {
+        let mut settings = self
+            .health_settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut settings));
     }
 
-    /// Shows what is known of an upstream's health.
-    pub(super) fn watching<T>(
+    /// Runs `act` on an upstream's health.
+    pub(super) fn with_member_health<T>(
         &self,
         member: &Member,
         now: Instant,
-        act: impl FnOnce(&mut Watch, &HealthSettings) -> T,
+        act: impl FnOnce(&mut MemberHealth, &HealthSettings) -> T,
     ) -> T {
-        member.with_watch(|watch| {
-            // Read under the member's lock, so that who changes the settings finds every watch
-            // that was made by the old ones.
-            let health = self.health();
-            let watch = watch.get_or_insert_with(|| health.new_watch(now));
-            act(watch, &health)
+        member.with_health(|health| {
+            // Read under the member's lock, so that a change of the settings finds all health that
+            // was created by the old ones.
+            let settings = self.health_settings();
+            let health = health.get_or_insert_with(|| settings.new_member_health(now));
+            act(health, &settings)
         })
     }
 
-    /// Takes an event in.
+    /// Takes in an event.
     pub(super) fn observe(&self, member: &Arc<Member>, event: &HealthEvent) {
-        let has_moved = self.watching(member, event.began, |watch, health| {
-            count(watch, health, event);
-            self.step(member, watch, health, event.at, |watch, dice| {
-                watch.standing.observe(event, dice)
+        let has_changed = self.with_member_health(member, event.began, |health, settings| {
+            count(health, settings, event);
+            self.step(member, health, settings, event.at, |health, random| {
+                health.tracker.observe(event, random)
             })
         });
-        if has_moved {
+        if has_changed {
             self.refresh(event.at);
         }
     }
 
-    /// The roster, after everything that changes by itself has changed.
-    pub(super) fn fresh_roster(&self, now: Instant) -> Arc<Roster> {
-        if self.alarm.has_rung(now) {
-            let rearm = Rearm(self, now);
-            for member in self.roster().members().iter() {
-                self.watching(member, now, |watch, health| {
-                    let tick = |watch: &mut Watch, dice| watch.standing.tick(now, dice);
-                    self.step(member, watch, health, now, tick)
+    /// Returns the member set, after the changes that are due without an event.
+    pub(super) fn current_members(&self, now: Instant) -> Arc<MemberSet> {
+        if self.next_change.take_due(now) {
+            let retry = RetryAfterPanic(self, now);
+            for member in self.member_set().members().iter() {
+                self.with_member_health(member, now, |health, settings| {
+                    let tick = |health: &mut MemberHealth, random| health.tracker.tick(now, random);
+                    self.step(member, health, settings, now, tick)
                 });
             }
-            self.compare(now);
+            self.eject_outliers(now);
             self.refresh(now);
-            std::mem::forget(rearm);
+            std::mem::forget(retry);
         }
-        self.roster()
+        self.member_set()
     }
 
-    /// Moves an upstream's standing on, and sees to what follows; whether it is another one now.
-    /// To be called under the member's lock, and followed by [`refresh`](Self::refresh) if so.
+    /// Applies a transition of an upstream's tracker, with its consequences; returns whether there
+    /// was one. Call it under the member's lock, and then [`refresh`](Self::refresh) if so.
     pub(super) fn step(
         &self,
         member: &Arc<Member>,
-        watch: &mut Watch,
-        health: &HealthSettings,
+        health: &mut MemberHealth,
+        settings: &HealthSettings,
         now: Instant,
-        act: impl FnOnce(&mut Watch, f64) -> Option<Transition>,
+        act: impl FnOnce(&mut MemberHealth, f64) -> Option<Transition>,
     ) -> bool {
-        let dice = fastrand::f64();
-        let was_usable = watch.standing.state().is_usable();
-        let transition = act(watch, dice);
-        if let Some(at) = watch.standing.changes_at() {
-            if self.alarm.set(at) {
-                self.bell.ring();
+        let random = fastrand::f64();
+        let was_usable = health.tracker.state().is_usable();
+        let transition = act(health, random);
+        if let Some(at) = health.tracker.changes_at() {
+            if self.next_change.bring_forward(at) {
+                self.waker.wake();
             }
         }
         let Some(transition) = transition else {
             return false;
         };
-        let after = watch.standing.state();
-        watch.times.reschedule(&health.schedule, after, now, dice);
-        self.bell.reschedule();
-        if let (Some(slow_start), false, true) = (health.slow_start, was_usable, after.is_usable())
+        let after = health.tracker.state();
+        health
+            .probe_times
+            .reschedule(&settings.schedule, after, now, random);
+        self.waker.reschedule();
+        if let (Some(slow_start), false, true) =
+            (settings.slow_start, was_usable, after.is_usable())
         {
-            member.ramp_up(now, slow_start);
+            member.begin_slow_start(now, slow_start);
         }
-        let why: Arc<str> = match &transition {
+        let cause: Arc<str> = match &transition {
             Transition::Unhealthy { cause, .. } => Arc::clone(cause),
             Transition::HalfOpen => "its ejection is over".into(),
-            Transition::Healthy if was_usable => "it passed its trial".into(),
+            Transition::Healthy if was_usable => "a handshake succeeded".into(),
             Transition::Healthy => "its probes pass again".into(),
         };
-        let change = Change::Health { transition, why };
-        self.news.push(member.shared_name(), change);
+        let change = Change::Health { transition, cause };
+        self.notifier.push(member.shared_name(), change);
         true
     }
 
-    /// Works out who may be picked; and who was picked until now, and is a member still, but is
-    /// unhealthy now. To be called by whoever edits.
-    pub(super) fn roster_of(
+    /// Returns the new set, and the members that were usable until now but are unhealthy. The
+    /// caller must hold the lock of edits.
+    pub(super) fn build_member_set(
         &self,
         members: Arc<[Arc<Member>]>,
         now: Instant,
-    ) -> (Roster, Vec<Arc<Member>>) {
-        let open = self.open_rows(&members, now);
-        let rows: Vec<_> = open.iter().map(|(_, row)| *row).collect();
-        let admitted = self.health().availability().admit(&rows);
+    ) -> (MemberSet, Vec<Arc<Member>>) {
+        let open = self.open_members(&members, now);
+        let healths: Vec<_> = open.iter().map(|(_, health)| *health).collect();
+        let admitted = self.health_settings().availability().admit(&healths);
         let usable: Vec<_> = admitted
             .iter()
             .filter_map(|index| open.get(index).map(|(member, _)| Arc::clone(member)))
@@ -184,59 +204,61 @@ impl State {
             }
         }
         self.schedule_comparison(now);
-        (Roster::new(members, usable), lost)
+        (MemberSet::new(members, usable), lost)
     }
 
-    /// The members that may get tunnels at all, with their health.
-    pub(super) fn open_rows(
+    /// Returns the members that may get tunnels at all, with their health.
+    pub(super) fn open_members(
         &self,
         members: &[Arc<Member>],
         now: Instant,
     ) -> Vec<(Arc<Member>, UpstreamHealth)> {
-        let mut rows = Vec::with_capacity(members.len());
+        let mut healths = Vec::with_capacity(members.len());
         for member in members {
-            let row = self.watching(member, now, |watch, _| {
-                if let Some(at) = watch.standing.changes_at() {
-                    self.alarm.set(at);
+            let health = self.with_member_health(member, now, |health, _| {
+                if let Some(at) = health.tracker.changes_at() {
+                    self.next_change.bring_forward(at);
                 }
-                match watch.standing.state() {
+                match health.tracker.state() {
                     HealthState::Unhealthy { since, .. } => UpstreamHealth::unhealthy(*since),
                     _ => UpstreamHealth::healthy(),
                 }
             });
             if member.is_open() {
-                rows.push((Arc::clone(member), row.weight(member.weight())));
+                healths.push((Arc::clone(member), health.weight(member.weight())));
             }
         }
-        rows
+        healths
     }
 
-    /// Sees to what follows from a new roster, once no lock is held: the tunnels of those who may
-    /// be picked no more, and telling of it.
-    pub(super) fn settle(&self, lost: &[Arc<Member>]) {
-        let choice = self.health().unhealthy_tunnels;
+    /// Applies the consequences of a new member set, without a lock held: closes the tunnels of
+    /// members that became unhealthy, and notifies observers.
+    pub(super) fn apply_losses(&self, lost: &[Arc<Member>]) {
+        let choice = self.health_settings().unhealthy_tunnels;
         for member in lost {
-            self.lose_tunnels(member, choice, "upstream unhealthy");
+            self.close_tunnels(member, choice, "upstream unhealthy");
         }
-        self.news.tell();
+        self.notifier.notify();
     }
 }
 
-/// Counts an event for the comparison with the others. One that the standing passes over tells
-/// of the time before it was left out.
-fn count(watch: &mut Watch, health: &HealthSettings, event: &HealthEvent) {
-    if let Some(policy) = &health.outliers {
-        if watch.standing.is_usable_since(event.began) {
-            watch.tally.count(&policy.signals(), &event.kind);
+/// Counts an event for outlier detection. Events that the tracker ignores, as they began before the
+/// ejection, are not counted.
+fn count(health: &mut MemberHealth, settings: &HealthSettings, event: &HealthEvent) {
+    if let Some(policy) = &settings.outliers {
+        if health.tracker.is_usable_since(event.began) {
+            health.event_counts.count(&policy.signals(), &event.kind);
         }
     }
 }
 
-/// Sees to it that what a panic in a user's policy has left undone is done later.
-struct Rearm<'a>(&'a State, Instant);
+/// Guard: schedules another try if a user's policy panics.
+struct RetryAfterPanic<'a>(&'a State, Instant);
 
-impl Drop for Rearm<'_> {
+impl Drop for RetryAfterPanic<'_> {
     fn drop(&mut self) {
-        self.0.alarm.set(self.1 + Duration::from_secs(1));
+        self.0
+            .next_change
+            .bring_forward(self.1 + Duration::from_secs(1));
     }
 }

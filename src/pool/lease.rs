@@ -1,33 +1,33 @@
-//! A tunnel's claim on its upstream.
+//! Lease of an upstream.
 
 use std::sync::Arc;
 
 use crate::{
-    upstream::admission::Visit,
-    upstream::{Loss, Member},
+    upstream::admission::AdmissionKind,
+    upstream::{CloseOrder, Member},
 };
 
 use super::state::State;
 
-/// A claim on an upstream and its pool: counted from the pick to the end of the tunnel, or of the
-/// exchange.
+/// Lease of an upstream and its pool: counts from the pick to the end of the tunnel, or of the
+/// request.
 #[derive(Debug)]
 pub(crate) struct Lease {
     member: Arc<Member>,
     pool: Arc<State>,
-    /// How many losses of tunnels there had been in the pool before it was picked.
-    losses: u32,
-    shaking_hands: bool,
+    /// Number of the pool's close orders before the pick.
+    close_orders: u32,
+    is_handshaking: bool,
 }
 
 impl Lease {
-    /// A claim that both gates have let in.
-    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>, visit: Visit) -> Self {
+    /// Creates a lease that both limiters have admitted.
+    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>, kind: AdmissionKind) -> Self {
         Self {
             member,
             pool,
-            losses: 0,
-            shaking_hands: matches!(visit, Visit::Tunnel),
+            close_orders: 0,
+            is_handshaking: matches!(kind, AdmissionKind::Tunnel),
         }
     }
 
@@ -39,24 +39,24 @@ impl Lease {
         &self.member
     }
 
-    /// Says how many losses of tunnels there had been before it was looked who may be picked.
-    pub(super) const fn after(mut self, losses: u32) -> Self {
-        self.losses = losses;
+    /// Sets the number of close orders that came before the member set was read.
+    pub(super) const fn after_orders(mut self, close_orders: u32) -> Self {
+        self.close_orders = close_orders;
         self
     }
 
-    /// Whether the tunnels of its upstream were given up since it was picked.
-    pub(super) const fn is_before(&self, loss: &Loss) -> bool {
-        // The number wraps around one day; what is far ahead is behind.
-        let ahead = loss.number.wrapping_sub(self.losses);
+    /// Whether the lease is older than the order, so that its tunnel is to be closed.
+    pub(super) const fn is_before(&self, order: &CloseOrder) -> bool {
+        // The number wraps around one day; a large difference means that it is behind.
+        let ahead = order.number.wrapping_sub(self.close_orders);
         0 < ahead && ahead < u32::MAX / 2
     }
 
-    /// The handshake is over; the tunnel goes on being counted.
-    pub(crate) fn settle(&mut self) {
-        if std::mem::take(&mut self.shaking_hands) {
-            self.member.gate().leave_handshake();
-            self.pool.gate().leave_handshake();
+    /// Ends the handshake; the tunnel remains counted.
+    pub(crate) fn end_handshake(&mut self) {
+        if std::mem::take(&mut self.is_handshaking) {
+            self.member.counters().end_handshake();
+            self.pool.counters().end_handshake();
             self.pool.queue().call();
         }
     }
@@ -64,9 +64,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.settle();
-        self.member.gate().leave_tunnel();
-        self.pool.gate().leave_tunnel();
+        self.end_handshake();
+        self.member.counters().end_tunnel();
+        self.pool.counters().end_tunnel();
         self.pool.queue().call();
     }
 }

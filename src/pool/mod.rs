@@ -1,36 +1,38 @@
-//! Stage 3: the upstreams of a route, and how one of them is leased.
+//! Pool: the upstreams of a route, and the lease of one of them.
 //!
-//! * `handle` is [`Pool`] itself: settings, and edits while it runs;
-//! * `pick` leases an upstream, by the limits, the queue and the policy;
-//! * `queue` is the line of those who wait for a turn;
-//! * `state` is what all its clones share: the roster, the gate, the queue;
-//! * `roster` (pure) is the list of members that picks look at, replaced whole on every change;
-//! * `lease` is a tunnel's claim on an upstream and on the pool;
-//! * `health` takes what handshakes, tunnels and probes tell, and decides who may be picked;
-//! * `compare` ejects those who do worse than the others;
-//! * `alarm` (pure) is when any of that changes by itself;
-//! * `monitor` is the task that probes and looks at the alarm, `line` who is probed next, `bell`
-//!   how it is woken;
-//! * `drains` takes an upstream out of use, `lost` closes the tunnels of those that are lost;
-//! * `retries` counts requests and retries, and holds the retries down;
-//! * `follow` is the task that makes what a source tells the pool's upstreams;
-//! * `news` tells observers and the log, `status` whoever asks.
+//! * `handle` defines [`Pool`] itself: settings, and edits while it is in use;
+//! * `pick` leases an upstream, by the limits, the queue and the balancing policy;
+//! * `queue` holds the handshakes that wait for a limit;
+//! * `state` is shared by all clones: the member set, the limiter, the queue;
+//! * `member_set` (pure) is the list of members that picks read, replaced as a whole on every
+//!   change;
+//! * `lease` counts a tunnel at its upstream and its pool;
+//! * `health` takes in the events of handshakes, tunnels and probes, and decides which upstreams
+//!   are usable;
+//! * `outliers` ejects upstreams that do worse than the others;
+//! * `next_change` (pure) is the time at which health changes without an event;
+//! * `monitor` is the task that probes and applies timed changes, `probe_queue` orders the probes,
+//!   `monitor_waker` wakes the task;
+//! * `drains` drains an upstream, `upstream_loss` closes the tunnels of lost upstreams;
+//! * `retries` withdraws retries from the budget;
+//! * `discovery` is the task that applies the sets of a discovery source;
+//! * `notifier` reports changes to observers and the log, `status` is a snapshot.
 
-mod alarm;
-mod bell;
-mod compare;
 mod discovery;
 mod drains;
 mod handle;
 mod health;
 mod lease;
-mod line;
+mod member_set;
 mod monitor;
-mod news;
+mod monitor_waker;
+mod next_change;
+mod notifier;
+mod outliers;
 mod pick;
+mod probe_queue;
 mod queue;
 mod retries;
-mod roster;
 mod settings;
 mod state;
 mod status;

@@ -1,4 +1,4 @@
-//! Watches over the upstreams of a pool for as long as there is the pool.
+//! Monitor task of a pool: probes, and health changes without an event.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,133 +17,137 @@ use crate::{
     upstream::health::{HealthEvent, ProbeTarget, check},
 };
 
-use super::{bell::Bell, handle::Pool, line::Line, settings::HealthSettings, state::State};
+use super::{
+    handle::Pool, monitor_waker::MonitorWaker, probe_queue::ProbeQueue, settings::HealthSettings,
+    state::State,
+};
 
-/// How soon an upstream is probed again whose probe told nothing, as its runtime ended.
-const MAKE_UP: Duration = Duration::from_secs(1);
+/// Delay before an upstream is probed again if a probe ended without a result, as its runtime
+/// ended.
+const REPROBE_DELAY: Duration = Duration::from_secs(1);
 
 impl Pool {
-    /// Says how probes go out from now on, and has the pool watched if that is possible already:
-    /// in a runtime.
-    pub(crate) fn watch_by(&self, dial: &Dialer) {
-        self.state.set_dial(dial.clone());
+    /// Sets the connector of later probes, and starts the monitor if the caller is in a runtime.
+    pub(crate) fn set_probe_dialer(&self, dialer: &Dialer) {
+        self.state.set_dialer(dialer.clone());
         if tokio::runtime::Handle::try_current().is_ok() {
-            self.keep_watch();
+            self.ensure_monitor();
         }
     }
 
-    /// Sees to it that the pool is watched, if there is anything to watch for. Must be called in
-    /// a runtime; when that ends, another may go on.
-    pub(crate) fn keep_watch(&self) {
-        let bell = &self.state.bell;
-        if bell.is_heard() || !self.state.health().wants_monitor() || !bell.listen() {
+    /// Starts the monitor, if it is needed and not running. Must be called in a runtime; when that
+    /// ends, another may go on.
+    pub(crate) fn ensure_monitor(&self) {
+        let waker = &self.state.waker;
+        if waker.has_monitor() || !self.state.health_settings().wants_monitor() || !waker.register()
+        {
             return;
         }
         let monitor = Monitor {
             state: Arc::downgrade(&self.state),
-            bell: Arc::clone(bell),
-            line: Line::default(),
+            waker: Arc::clone(waker),
+            queue: ProbeQueue::default(),
             running: Tasks::new(),
         };
         task::spawn(monitor.run());
     }
 }
 
-/// The task that probes, and that sees to what is due while no client comes. It does not keep the
-/// pool alive, and ends when the pool does, with all probes.
+/// Task that probes, and applies changes that are due while no client comes. It does not keep the
+/// pool alive, and ends with the pool, with all probes.
 struct Monitor {
     state: Weak<State>,
-    bell: Arc<Bell>,
-    line: Line,
-    running: Tasks<Finished>,
+    waker: Arc<MonitorWaker>,
+    queue: ProbeQueue,
+    running: Tasks<FinishedProbe>,
 }
 
-/// A probe that has come to its end.
-struct Finished {
-    probing: Probing,
+/// Probe that has ended.
+struct FinishedProbe {
+    running: RunningProbe,
     event: HealthEvent,
 }
 
-/// An upstream that is being probed. Dropped before the end, it is to be probed again.
-struct Probing {
+/// Probe under way. Dropped before its end, it schedules another.
+struct RunningProbe {
     state: Weak<State>,
-    place: usize,
+    index: usize,
     member: Arc<Member>,
 }
 
 impl Monitor {
     async fn run(mut self) {
         while let Some(state) = self.state.upgrade() {
-            let wake_at = self.turn(&state, Instant::now());
-            // It might be the last.
+            let wake_at = self.run_due(&state, Instant::now());
+            // This reference may be the last.
             drop(state);
             let finished = self.wait(wake_at).await;
             if let (Some(finished), Some(state)) = (finished, self.state.upgrade()) {
-                let (place, member) = finished.note(&state);
-                self.line.join(place, &member);
+                let (index, member) = finished.record(&state);
+                self.queue.insert(index, &member);
             }
         }
     }
 
-    /// Sees to everything that is due, and when to do so next.
-    fn turn(&mut self, state: &Arc<State>, now: Instant) -> Option<Instant> {
-        let roster = catch_panic(|| state.fresh_roster(now)).unwrap_or_else(|_| {
-            tell_panic();
-            state.roster()
+    /// Does everything that is due, and returns when to continue.
+    fn run_due(&mut self, state: &Arc<State>, now: Instant) -> Option<Instant> {
+        let set = catch_panic(|| state.current_members(now)).unwrap_or_else(|_| {
+            log_panic();
+            state.member_set()
         });
-        let health = state.health();
-        if health.probe.is_none() {
-            return state.alarm.at();
+        let settings = state.health_settings();
+        if settings.probe.is_none() {
+            return state.next_change.at();
         }
-        if self.bell.take_rescheduled() || !self.line.is_of(roster.members()) {
-            self.line = Line::of(roster.members());
+        if self.waker.take_reschedule() || !self.queue.is_current_for(set.members()) {
+            self.queue = ProbeQueue::of(set.members());
         }
-        let dial = state.dial();
-        while self.running.len() < health.schedule.most_at_once() {
-            match self.line.next(now) {
-                Some(next) => self.start(state, next, &health, dial.clone()),
+        let dialer = state.dialer();
+        while self.running.len() < settings.schedule.concurrency_limit() {
+            match self.queue.pop_due(now) {
+                Some(next) => self.start(state, next, &settings, dialer.clone()),
                 None => {
-                    let times = [self.line.next_at(), state.alarm.at()];
+                    let times = [self.queue.next_at(), state.next_change.at()];
                     return times.into_iter().flatten().min();
                 }
             }
         }
-        // The next that ends makes room.
-        state.alarm.at()
+        // The next probe that ends makes room.
+        state.next_change.at()
     }
 
     fn start(
         &mut self,
         state: &Arc<State>,
-        (place, member): (usize, Arc<Member>),
-        health: &HealthSettings,
-        dial: Dialer,
+        (index, member): (usize, Arc<Member>),
+        settings: &HealthSettings,
+        dialer: Dialer,
     ) {
-        let Some(probe) = health.probe.clone() else {
+        let Some(probe) = settings.probe.clone() else {
             return;
         };
         let upstream = member.upstream();
-        let target = ProbeTarget::over(upstream.address().clone(), dial)
+        let target = ProbeTarget::with_dialer(upstream.address().clone(), dialer)
             .with_http_version(upstream.version())
-            .announced(upstream.proxy_protocol());
-        let within = health.schedule.probe_timeout();
+            .with_proxy_protocol(upstream.proxy_protocol());
+        let within = settings.schedule.probe_timeout();
         let state = Arc::downgrade(state);
-        let probing = Probing {
+        let running = RunningProbe {
             state,
-            place,
+            index,
             member,
         };
         self.running.start(async move {
             let event = check(&*probe, &target, within).await;
-            Finished { probing, event }
+            FinishedProbe { running, event }
         });
     }
 
-    /// Waits for this moment, for a ring of the bell, or for a probe that ends.
-    async fn wait(&mut self, wake_at: Option<Instant>) -> Option<Finished> {
-        let bell = Arc::clone(&self.bell);
-        let mut rung = pin!(bell.rung());
-        let mut nap = pin!(async {
+    /// Waits for this time, for a notification, or for a probe that ends.
+    async fn wait(&mut self, wake_at: Option<Instant>) -> Option<FinishedProbe> {
+        let waker = Arc::clone(&self.waker);
+        let mut notified = pin!(waker.notified());
+        let mut timer = pin!(async {
             match wake_at {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
@@ -153,7 +157,7 @@ impl Monitor {
             if let Poll::Ready(finished) = self.running.poll_next(cx) {
                 return Poll::Ready(finished);
             }
-            if rung.as_mut().poll(cx).is_ready() || nap.as_mut().poll(cx).is_ready() {
+            if notified.as_mut().poll(cx).is_ready() || timer.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
             Poll::Pending
@@ -164,50 +168,55 @@ impl Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        self.bell.leave();
+        self.waker.unregister();
     }
 }
 
-impl Finished {
-    /// Takes note of what was learned; who it was, and in which place, for the next time.
-    fn note(self, state: &State) -> (usize, Arc<Member>) {
-        let Self { probing, event } = self;
-        let (place, member) = (probing.place, Arc::clone(&probing.member));
+impl FinishedProbe {
+    /// Records the result; returns the member and its index, for the next probe.
+    fn record(self, state: &State) -> (usize, Arc<Member>) {
+        let Self { running, event } = self;
+        let (index, member) = (running.index, Arc::clone(&running.member));
         let now = event.at;
-        state.watching(&member, now, |watch, _| {
-            watch.last_probe = Some(event.clone());
+        state.with_member_health(&member, now, |health, _| {
+            health.last_probe = Some(event.clone());
         });
         if catch_panic(|| state.observe(&member, &event)).is_err() {
-            tell_panic();
+            log_panic();
         }
-        state.watching(&member, now, |watch, health| {
-            let state = watch.standing.state();
-            let dice = fastrand::f64();
-            watch.times.finish(&health.schedule, state, now, dice);
+        state.with_member_health(&member, now, |health, settings| {
+            let state = health.tracker.state();
+            let random = fastrand::f64();
+            health
+                .probe_times
+                .finish(&settings.schedule, state, now, random);
         });
-        (place, member)
+        (index, member)
     }
 }
 
-impl Drop for Probing {
+impl Drop for RunningProbe {
     fn drop(&mut self) {
         let Some(state) = self.state.upgrade() else {
             return;
         };
-        let is_given_up = self.member.with_watch(|watch| {
-            let Some(watch) = watch.as_mut().filter(|watch| watch.times.due().is_none()) else {
+        let is_given_up = self.member.with_health(|health| {
+            let Some(health) = health
+                .as_mut()
+                .filter(|health| health.probe_times.due().is_none())
+            else {
                 return false;
             };
-            watch.times.abandon(Instant::now() + MAKE_UP);
+            health.probe_times.abandon(Instant::now() + REPROBE_DELAY);
             true
         });
         if is_given_up {
-            state.bell.reschedule();
+            state.waker.reschedule();
         }
     }
 }
 
-/// What was undone by it is done later, and the panic itself was told by the panic hook.
-fn tell_panic() {
+/// Logs a panic. The interrupted work is done later, and the panic hook has reported the panic.
+fn log_panic() {
     tracing::error!("a health policy or an observer panicked");
 }

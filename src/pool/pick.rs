@@ -1,4 +1,4 @@
-//! How an upstream is leased: by the limits, the queue, and the policy.
+//! Lease of an upstream, by the limits, the queue, and the balancing policy.
 
 use std::sync::Arc;
 
@@ -9,59 +9,59 @@ use crate::{
     http::head::RequestHead,
     instant::saturating_add,
     upstream::Member,
-    upstream::admission::{Busy, Visit},
+    upstream::admission::{AdmissionKind, LimitReached},
     upstream::balance::{Balance, Candidates},
 };
 
 use super::{
     handle::Pool,
     lease::Lease,
-    queue::{Place, Scope},
-    roster::Roster,
+    member_set::MemberSet,
+    queue::{QueueTicket, RefusalScope},
     state::State,
 };
 
-/// Why no upstream can be leased now.
+/// Reason why no upstream can be leased now.
 enum Refusal {
     None,
-    Busy(Busy, Scope),
+    LimitReached(LimitReached, RefusalScope),
 }
 
-/// A place in the pool that is given back, unless it is for a lease; also when a user's policy
+/// Admission to the pool, revoked on drop unless a lease takes it over; also when a user's policy
 /// panics.
-struct Claim<'a> {
+struct AdmissionGuard<'a> {
     state: &'a State,
-    visit: Visit,
+    kind: AdmissionKind,
 }
 
-/// What came of asking the policy once.
+/// Result of one call of the policy.
 enum Picked {
     Lease(Lease),
     None,
-    /// It picked one that is full.
-    Full(Arc<Member>, Busy),
+    /// The limit of the picked upstream was reached.
+    LimitReached(Arc<Member>, LimitReached),
 }
 
 impl Pool {
-    /// Leases an upstream that is not among those tried, waiting for a turn if need be.
+    /// Leases an upstream that is not among `tried`, after waiting in the queue if necessary.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoUpstream`], or the limit that stands against it.
+    /// [`ErrorKind::NoUpstream`], or the limit that was reached.
     pub(crate) async fn lease(
         &self,
-        visit: Visit,
+        kind: AdmissionKind,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
     ) -> Result<Lease, Error> {
         let now = Instant::now();
-        match visit {
-            Visit::Tunnel => self.lease_tunnel(head, tried, now).await,
-            Visit::Exchange => self.lease_exchange(head, tried, now),
+        match kind {
+            AdmissionKind::Tunnel => self.lease_tunnel(head, tried, now).await,
+            AdmissionKind::Exchange => self.lease_exchange(head, tried, now),
         }
     }
 
-    /// Requests do not wait; nor do they overtake who waits for the place of a tunnel.
+    /// Requests do not wait; nor do they overtake waiters for a tunnel.
     fn lease_exchange(
         &self,
         head: &RequestHead<'_>,
@@ -71,10 +71,10 @@ impl Pool {
         if self.state.queue().waits_for(ErrorKind::TooManyTunnels) {
             return Err(Error::new(ErrorKind::TooManyTunnels));
         }
-        self.try_lease(Visit::Exchange, head, tried, now)
+        self.try_lease(AdmissionKind::Exchange, head, tried, now)
             .map_err(|refusal| match refusal {
                 Refusal::None => Error::new(ErrorKind::NoUpstream),
-                Refusal::Busy(busy, _) => Error::new(busy.kind),
+                Refusal::LimitReached(limit, _) => Error::new(limit.kind),
             })
     }
 
@@ -86,34 +86,36 @@ impl Pool {
     ) -> Result<Lease, Error> {
         let queue = self.state.queue();
         let refused_for = if queue.is_empty() {
-            match self.try_lease(Visit::Tunnel, head, tried, now) {
+            match self.try_lease(AdmissionKind::Tunnel, head, tried, now) {
                 Ok(lease) => return Ok(lease),
                 Err(Refusal::None) => {
-                    // What it took, and gave back, may have stood in somebody's way.
+                    // What this try took, and gave back, may have kept a waiter from its lease.
                     queue.call();
                     return Err(Error::new(ErrorKind::NoUpstream));
                 }
-                Err(Refusal::Busy(busy, _)) => Some(busy.kind),
+                Err(Refusal::LimitReached(limit, _)) => Some(limit.kind),
             }
         } else {
             None
         };
-        let place = queue
-            .join(self.settings.queue.places, refused_for)
+        let ticket = queue
+            .join(self.settings.queue.max_waiters, refused_for)
             .map_err(Error::new)?;
-        let deadline = saturating_add(now, self.settings.queue.wait);
-        self.wait(&place, deadline, head, tried).await
+        let deadline = saturating_add(now, self.settings.queue.max_wait);
+        self.wait(&ticket, deadline, head, tried).await
     }
 
-    /// Whether there is an upstream that may be picked and is not among those tried.
+    /// Whether there is a usable upstream that is not among `tried`.
     pub(crate) fn has_other(&self, tried: &[Arc<Member>], now: Instant) -> bool {
-        !self.left(&self.state.fresh_roster(now), tried).is_empty()
+        !self
+            .untried(&self.state.current_members(now), tried)
+            .is_empty()
     }
 
-    /// Waits for a turn, and takes it.
+    /// Waits for the turn, and leases an upstream.
     async fn wait(
         &self,
-        place: &Place<'_>,
+        ticket: &QueueTicket<'_>,
         deadline: Instant,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
@@ -121,21 +123,21 @@ impl Pool {
         let mut retry_at = None;
         loop {
             let now = Instant::now();
-            if place.may_try() {
-                match self.try_lease(Visit::Tunnel, head, tried, now) {
+            if ticket.may_try() {
+                match self.try_lease(AdmissionKind::Tunnel, head, tried, now) {
                     Ok(lease) => return Ok(lease),
                     Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
-                    Err(Refusal::Busy(busy, scope)) => {
-                        retry_at = busy.retry_at;
-                        place.refused(busy.kind, scope);
+                    Err(Refusal::LimitReached(limit, scope)) => {
+                        retry_at = limit.retry_at;
+                        ticket.refused(limit.kind, scope);
                     }
                 }
             }
             if now >= deadline {
-                return Err(Error::new(place.reason()));
+                return Err(Error::new(ticket.reason()));
             }
             let until = retry_at.map_or(deadline, |at: Instant| at.min(deadline));
-            if place.called(until).await.is_err() {
+            if ticket.called(until).await.is_err() {
                 retry_at = None;
             }
         }
@@ -143,48 +145,48 @@ impl Pool {
 
     fn try_lease(
         &self,
-        visit: Visit,
+        kind: AdmissionKind,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
-        // Before the look at the roster.
-        let losses = self.state.losses();
-        let claim = self.claim(visit, now)?;
-        let lease = self.pick(visit, head, tried, now)?;
-        // The lease's from now on.
-        std::mem::forget(claim);
-        Ok(lease.after(losses))
+        // Before the member set is read.
+        let close_orders = self.state.close_orders();
+        let guard = self.admit(kind, now)?;
+        let lease = self.pick(kind, head, tried, now)?;
+        // The lease revokes the admission from now on.
+        std::mem::forget(guard);
+        Ok(lease.after_orders(close_orders))
     }
 
-    fn claim(&self, visit: Visit, now: Instant) -> Result<Claim<'_>, Refusal> {
+    fn admit(&self, kind: AdmissionKind, now: Instant) -> Result<AdmissionGuard<'_>, Refusal> {
         let state = &*self.state;
-        match state.gate().enter(visit, &self.settings.admission, now) {
-            Ok(()) => Ok(Claim { state, visit }),
-            Err(busy) => Err(Refusal::Busy(busy, Scope::Everyone)),
+        match state.counters().admit(kind, &self.settings.admission, now) {
+            Ok(()) => Ok(AdmissionGuard { state, kind }),
+            Err(limit) => Err(Refusal::LimitReached(limit, RefusalScope::AllWaiters)),
         }
     }
 
-    /// Asks the policy, and again without those that are full.
+    /// Calls the policy, and again without upstreams whose limit was reached.
     fn pick(
         &self,
-        visit: Visit,
+        kind: AdmissionKind,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
-        let roster = self.state.fresh_roster(now);
-        let mut picked = self.pick_from(visit, &roster, head, tried, now);
-        if let Err(Refusal::Busy(busy, scope)) = &mut picked {
-            // One that comes back to health is worth asking for, too.
-            let healthier = Busy {
-                retry_at: self.state.alarm.at(),
-                ..*busy
+        let set = self.state.current_members(now);
+        let mut picked = self.pick_from(kind, &set, head, tried, now);
+        if let Err(Refusal::LimitReached(limit, scope)) = &mut picked {
+            // A recovery of another upstream is worth a try, too.
+            let healthier = LimitReached {
+                retry_at: self.state.next_change.at(),
+                ..*limit
             };
-            *busy = busy.and(healthier);
+            *limit = limit.and(healthier);
             if !tried.is_empty() {
-                // Those that were tried come into question for others.
-                *scope = Scope::ThisOne;
+                // Upstreams in `tried` can be used by other waiters.
+                *scope = RefusalScope::ThisWaiter;
             }
         }
         picked
@@ -192,70 +194,73 @@ impl Pool {
 
     fn pick_from(
         &self,
-        visit: Visit,
-        roster: &Roster,
+        kind: AdmissionKind,
+        set: &MemberSet,
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
-        if !tried.is_empty() || roster.usable().is_empty() {
-            return self.pick_among(visit, self.left(roster, tried), None, head, now);
+        if !tried.is_empty() || set.usable().is_empty() {
+            return self.pick_among(kind, self.untried(set, tried), None, head, now);
         }
-        match self.try_pick(visit, roster.usable(), head, now) {
+        match self.try_pick(kind, set.usable(), head, now) {
             Picked::Lease(lease) => Ok(lease),
             Picked::None => Err(Refusal::None),
-            Picked::Full(full, busy) => {
-                let others = without(roster.usable(), &full);
-                self.pick_among(visit, others, Some(busy), head, now)
+            Picked::LimitReached(at_limit, limit) => {
+                let others = without(set.usable(), &at_limit);
+                self.pick_among(kind, others, Some(limit), head, now)
             }
         }
     }
 
     fn pick_among(
         &self,
-        visit: Visit,
+        kind: AdmissionKind,
         mut members: Vec<Arc<Member>>,
-        mut refused: Option<Busy>,
+        mut refused: Option<LimitReached>,
         head: &RequestHead<'_>,
         now: Instant,
     ) -> Result<Lease, Refusal> {
         loop {
-            match self.try_pick(visit, &members, head, now) {
+            match self.try_pick(kind, &members, head, now) {
                 Picked::Lease(lease) => return Ok(lease),
                 Picked::None => {
                     let scope = match members.is_empty() {
-                        true => Scope::Everyone,
-                        false => Scope::ThisOne,
+                        true => RefusalScope::AllWaiters,
+                        false => RefusalScope::ThisWaiter,
                     };
-                    return Err(refused.map_or(Refusal::None, |busy| Refusal::Busy(busy, scope)));
+                    return Err(
+                        refused.map_or(Refusal::None, |limit| Refusal::LimitReached(limit, scope))
+                    );
                 }
-                Picked::Full(full, busy) => {
-                    members = without(&members, &full);
-                    refused = Some(refused.map_or(busy, |before| before.and(busy)));
+                Picked::LimitReached(at_limit, limit) => {
+                    members = without(&members, &at_limit);
+                    refused = Some(refused.map_or(limit, |before| before.and(limit)));
                 }
             }
         }
     }
 
-    /// Who may be picked after those that were tried.
-    fn left(&self, roster: &Roster, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
-        // By address: the same upstream may be another member by now, changed or added again.
+    /// Returns the upstreams that may be picked after those in `tried`.
+    fn untried(&self, set: &MemberSet, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
+        // Compares addresses: the same upstream may be another member by now, changed or added
+        // again.
         let is_untried = |member: &&Arc<Member>| {
             let address = member.upstream().address();
             !tried.iter().any(|tried| tried.is_at(address))
         };
-        let left: Vec<_> = roster.usable().iter().filter(is_untried).cloned().collect();
-        if left.is_empty() && self.state.health().has_last_resort() {
+        let untried: Vec<_> = set.usable().iter().filter(is_untried).cloned().collect();
+        if untried.is_empty() && self.state.health_settings().has_last_resort() {
             let is_possible = |member: &&Arc<Member>| is_untried(member) && member.is_open();
-            let members = roster.members().iter();
+            let members = set.members().iter();
             return members.filter(is_possible).cloned().collect();
         }
-        left
+        untried
     }
 
     fn try_pick(
         &self,
-        visit: Visit,
+        kind: AdmissionKind,
         members: &[Arc<Member>],
         head: &RequestHead<'_>,
         now: Instant,
@@ -263,9 +268,9 @@ impl Pool {
         let Some(member) = self.choose(members, head, now) else {
             return Picked::None;
         };
-        match member.gate().enter(visit, member.admission(), now) {
-            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state), visit)),
-            Err(busy) => Picked::Full(member, busy),
+        match member.counters().admit(kind, member.admission(), now) {
+            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state), kind)),
+            Err(limit) => Picked::LimitReached(member, limit),
         }
     }
 
@@ -286,12 +291,12 @@ impl Pool {
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for AdmissionGuard<'_> {
     fn drop(&mut self) {
-        self.state.gate().undo(self.visit);
-        // The place may have stood in somebody's way. Who comes for a tunnel calls by itself, as
-        // it may stand in the line, unless it panics.
-        if self.visit == Visit::Exchange || std::thread::panicking() {
+        self.state.counters().revoke(self.kind);
+        // The admission may have kept a waiter from its lease. A handshake notifies the queue by
+        // itself, as it may be in the queue, unless it panics.
+        if self.kind == AdmissionKind::Exchange || std::thread::panicking() {
             self.state.queue().call();
         }
     }
@@ -320,18 +325,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_do_not_wait_and_overtake_nobody_for_a_tunnel_s_place() {
+    async fn requests_do_not_wait_and_overtake_no_waiter_for_a_tunnel() {
         let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
         let head = RequestHead::from(&parts);
         let limits = Admission::new().max_tunnels(1).max_handshakes(1);
         let pool = Pool::new(["ws://a"]).unwrap().admission(limits);
         let pool = pool.queue(9, Duration::from_secs(60));
-        let tunnel = pool.lease(Visit::Tunnel, &head, &[]).await.unwrap();
-        let mut waits = task::spawn(pool.lease(Visit::Tunnel, &head, &[]));
+        let tunnel = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
+        let mut waits = task::spawn(pool.lease(AdmissionKind::Tunnel, &head, &[]));
         assert_pending!(waits.poll());
         drop(tunnel);
-        // The place is free, but promised.
-        let mut request = task::spawn(pool.lease(Visit::Exchange, &head, &[]));
+        // The place is free, but reserved for the waiter.
+        let mut request = task::spawn(pool.lease(AdmissionKind::Exchange, &head, &[]));
         let refused = assert_ready!(request.poll());
         assert_eq!(kind(refused), Some(ErrorKind::TooManyTunnels));
         assert!(assert_ready!(waits.poll()).is_ok());
@@ -344,10 +349,10 @@ mod tests {
         let limits = Admission::new().max_handshakes(1);
         let pool = Pool::new(["ws://a"]).unwrap().admission(limits);
         let pool = pool.queue(9, Duration::from_secs(60));
-        let _tunnel = pool.lease(Visit::Tunnel, &head, &[]).await.unwrap();
-        let mut waits = task::spawn(pool.lease(Visit::Tunnel, &head, &[]));
+        let _tunnel = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
+        let mut waits = task::spawn(pool.lease(AdmissionKind::Tunnel, &head, &[]));
         assert_pending!(waits.poll());
-        let mut request = task::spawn(pool.lease(Visit::Exchange, &head, &[]));
+        let mut request = task::spawn(pool.lease(AdmissionKind::Exchange, &head, &[]));
         assert!(assert_ready!(request.poll()).is_ok());
     }
 }

@@ -1,15 +1,15 @@
-//! Who waits for a turn: first come, first served.
+//! Queue of handshakes that wait for a limit: first come, first served.
 //!
 //! ```text
-//!           called ──► tries ──► leaves the line, with a lease or without
+//!           called ──► tries ──► leaves the queue, with a lease or without
 //!             ▲          │                                │
 //!             │          ▼                                ▼
-//! arrives ─► waits ◄── refused ── others may fare better ─► calls the next
+//! arrives ─► waits ◄── refused ── others may succeed ──► calls the next
 //! ```
 //!
-//! Whenever something may have become free, the first in the line is called; nobody tries before
-//! everyone further ahead has had a turn. Who is refused for a reason that is his own calls the
-//! next one; where the reason is everyone's, nobody else needs to ask.
+//! Whenever a limit may have room, the first waiter is called; a waiter tries only after everyone
+//! further ahead had a turn. A waiter that fails for a reason of its own calls the next one; if the
+//! reason concerns everyone, no other waiter needs to try.
 
 use std::{
     collections::VecDeque,
@@ -23,191 +23,190 @@ use tokio::{
 
 use crate::error::ErrorKind;
 
-/// The line of those who wait.
+/// Queue of waiting handshakes.
 #[derive(Debug, Default)]
-pub(super) struct Queue(Mutex<Line>);
+pub(super) struct Queue(Mutex<Waiters>);
 
 #[derive(Debug, Default)]
-struct Line {
-    waiters: VecDeque<Waiter>,
+struct Waiters {
+    list: VecDeque<Waiter>,
     next_ticket: u64,
-    /// What the last one was refused for.
+    /// Limit that the last try reached.
     refused_for: Option<ErrorKind>,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    /// Grows from the first to the last.
+    /// Grows from the first waiter to the last.
     ticket: u64,
-    turn: Turn,
-    bell: Arc<Notify>,
+    state: WaiterState,
+    notify: Arc<Notify>,
 }
 
-/// Where a waiter stands.
+/// State of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    Waits,
+enum WaiterState {
+    Waiting,
     Called,
-    Tries,
-    /// Called again while trying, so that what it saw may be out of date.
-    TriesAgain,
+    Trying,
+    /// Called again during its try, whose result may therefore be outdated.
+    CalledAgain,
 }
 
-/// Whom a refusal concerns.
+/// Waiters that a refusal concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// Nobody would be let in now.
-    Everyone,
-    /// Others may be, for whom other upstreams come into question.
-    ThisOne,
+pub(super) enum RefusalScope {
+    /// No waiter would be admitted now.
+    AllWaiters,
+    /// Other waiters may be admitted, as they can use other upstreams.
+    ThisWaiter,
 }
 
-/// A place in the line, given up on drop.
+/// Ticket of a waiter, which leaves the queue on drop.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct QueueTicket<'a> {
     queue: &'a Queue,
     ticket: u64,
-    bell: Arc<Notify>,
+    notify: Arc<Notify>,
 }
 
 impl Queue {
-    /// Whether somebody waits, whom a newcomer must not overtake.
+    /// Whether the queue is empty, so that a newcomer overtakes no waiter.
     pub(super) fn is_empty(&self) -> bool {
-        self.line().waiters.is_empty()
+        self.waiters().list.is_empty()
     }
 
-    /// Whether somebody waits, and it is for this that the last one was refused.
+    /// Whether there are waiters, and the last try reached this limit.
     pub(super) fn waits_for(&self, kind: ErrorKind) -> bool {
-        let line = self.line();
-        !line.waiters.is_empty() && line.refused_for == Some(kind)
+        let waiters = self.waiters();
+        !waiters.list.is_empty() && waiters.refused_for == Some(kind)
     }
 
-    /// Takes the last place, if there are no more than so many waiting. `refused_for` is what
-    /// stands against the newcomer, if it knows.
+    /// Joins the queue at its end, if there are fewer than `max_waiters` waiters. `refused_for` is
+    /// the limit that the newcomer has reached, if it has tried.
     ///
     /// # Errors
     ///
-    /// What stands against it, when there is no place.
+    /// The limit that was reached, if the queue is full.
     pub(super) fn join(
         &self,
-        places: usize,
+        max_waiters: usize,
         refused_for: Option<ErrorKind>,
-    ) -> Result<Place<'_>, ErrorKind> {
-        let mut line = self.line();
-        line.refused_for = refused_for.or(line.refused_for);
-        if line.waiters.len() >= places {
-            // What the newcomer took, and gave back, may have stood in somebody's way.
-            line.call(0);
-            return Err(line.reason());
+    ) -> Result<QueueTicket<'_>, ErrorKind> {
+        let mut waiters = self.waiters();
+        waiters.refused_for = refused_for.or(waiters.refused_for);
+        if waiters.list.len() >= max_waiters {
+            // What the newcomer took, and gave back, may have kept a waiter from its lease.
+            waiters.call(0);
+            return Err(waiters.reason());
         }
-        let ticket = line.next_ticket;
-        line.next_ticket += 1;
-        let bell = Arc::new(Notify::new());
-        line.waiters.push_back(Waiter {
+        let ticket = waiters.next_ticket;
+        waiters.next_ticket += 1;
+        let notify = Arc::new(Notify::new());
+        waiters.list.push_back(Waiter {
             ticket,
-            turn: Turn::Waits,
-            bell: Arc::clone(&bell),
+            state: WaiterState::Waiting,
+            notify: Arc::clone(&notify),
         });
-        line.call(0);
-        Ok(Place {
+        waiters.call(0);
+        Ok(QueueTicket {
             queue: self,
             ticket,
-            bell,
+            notify,
         })
     }
 
-    /// Something may have become free.
+    /// Calls the first waiter: a limit may have room.
     pub(super) fn call(&self) {
-        self.line().call(0);
+        self.waiters().call(0);
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place<'_> {
-    /// Whether it is this one's turn to try. If so, `refused` must follow, or the end of the place.
+impl QueueTicket<'_> {
+    /// Whether it is this waiter's turn to try. If so, `refused` or a drop must follow.
     pub(super) fn may_try(&self) -> bool {
-        let mut line = self.queue.line();
-        let index = line.index(self.ticket);
-        let is_next = line
-            .waiters
+        let mut waiters = self.queue.waiters();
+        let index = waiters.index(self.ticket);
+        let is_next = waiters
+            .list
             .range(..index)
-            .all(|ahead| ahead.turn == Turn::Waits);
-        match line.waiters.get_mut(index) {
-            Some(waiter) if is_next && waiter.turn == Turn::Called => {
-                waiter.turn = Turn::Tries;
+            .all(|ahead| ahead.state == WaiterState::Waiting);
+        match waiters.list.get_mut(index) {
+            Some(waiter) if is_next && waiter.state == WaiterState::Called => {
+                waiter.state = WaiterState::Trying;
                 true
             }
             _ => false,
         }
     }
 
-    /// The try came to nothing.
-    pub(super) fn refused(&self, refused_for: ErrorKind, scope: Scope) {
-        let mut line = self.queue.line();
-        line.refused_for = Some(refused_for);
-        let index = line.index(self.ticket);
-        let Some(waiter) = line.waiters.get_mut(index) else {
+    /// Records a try without success.
+    pub(super) fn refused(&self, refused_for: ErrorKind, scope: RefusalScope) {
+        let mut waiters = self.queue.waiters();
+        waiters.refused_for = Some(refused_for);
+        let index = waiters.index(self.ticket);
+        let Some(waiter) = waiters.list.get_mut(index) else {
             return;
         };
-        let is_called = waiter.turn == Turn::TriesAgain;
-        waiter.turn = Turn::Waits;
+        let is_called = waiter.state == WaiterState::CalledAgain;
+        waiter.state = WaiterState::Waiting;
         if is_called {
-            line.call(index);
-        } else if scope == Scope::ThisOne {
-            line.call(index + 1);
+            waiters.call(index);
+        } else if scope == RefusalScope::ThisWaiter {
+            waiters.call(index + 1);
         }
     }
 
-    /// Waits for a call, until then at most. After that the time has come for everyone to ask.
-    pub(super) async fn called(&self, until: Instant) -> Result<(), TimeIsUp> {
-        let called = timeout_at(until, self.bell.notified()).await;
+    /// Waits for a call, but not beyond `until`, at which all waiters get a try.
+    pub(super) async fn called(&self, until: Instant) -> Result<(), TimedOut> {
+        let called = timeout_at(until, self.notify.notified()).await;
         called.map_err(|_| {
             self.queue.call();
-            TimeIsUp
+            TimedOut
         })
     }
 
-    /// What stands against those who wait.
+    /// Returns the limit that keeps the waiters waiting.
     pub(super) fn reason(&self) -> ErrorKind {
-        self.queue.line().reason()
+        self.queue.waiters().reason()
     }
 }
 
-/// Nobody has called.
+/// The time was over before a call.
 #[derive(Debug)]
-pub(super) struct TimeIsUp;
+pub(super) struct TimedOut;
 
-impl Drop for Place<'_> {
+impl Drop for QueueTicket<'_> {
     fn drop(&mut self) {
-        let mut line = self.queue.line();
-        let index = line.index(self.ticket);
-        let left = line.waiters.remove(index);
-        // A call goes on to the next; and the first one may have been alone in knowing until when
-        // to wait.
-        if index == 0 || left.is_some_and(|left| left.turn != Turn::Waits) {
-            line.call(index);
+        let mut waiters = self.queue.waiters();
+        let index = waiters.index(self.ticket);
+        let left = waiters.list.remove(index);
+        // A call goes on to the next waiter; also, the first one may have been the only one that
+        // waited for a known time.
+        if index == 0 || left.is_some_and(|left| left.state != WaiterState::Waiting) {
+            waiters.call(index);
         }
     }
 }
 
-impl Line {
+impl Waiters {
     fn call(&mut self, index: usize) {
-        let Some(waiter) = self.waiters.get_mut(index) else {
+        let Some(waiter) = self.list.get_mut(index) else {
             return;
         };
-        waiter.turn = match waiter.turn {
-            Turn::Waits | Turn::Called => Turn::Called,
-            Turn::Tries | Turn::TriesAgain => Turn::TriesAgain,
+        waiter.state = match waiter.state {
+            WaiterState::Waiting | WaiterState::Called => WaiterState::Called,
+            WaiterState::Trying | WaiterState::CalledAgain => WaiterState::CalledAgain,
         };
-        waiter.bell.notify_one();
+        waiter.notify.notify_one();
     }
 
     fn index(&self, ticket: u64) -> usize {
-        self.waiters
-            .partition_point(|waiter| waiter.ticket < ticket)
+        self.list.partition_point(|waiter| waiter.ticket < ticket)
     }
 
     fn reason(&self) -> ErrorKind {

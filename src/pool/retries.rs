@@ -1,51 +1,51 @@
-//! The retries of all requests of a pool.
+//! Retries of all requests of a pool.
 
 use tokio::time::Instant;
 
-use crate::upstream::retry::{Cost, Entry};
+use crate::upstream::retry::{Cost, Withdrawal};
 
 use super::handle::Pool;
 
-/// What has become of a pool's retries; see [`Pool::retries`].
+/// Counts of a pool's retries; see [`Pool::retries`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryStatus {
-    /// Retries that were made since the pool began.
+    /// Retries since the pool was created.
     pub made: u64,
-    /// Retries that the budget has denied since then: the request got what its last attempt had
-    /// come to.
+    /// Retries that the budget has denied since then: the request ended with the result of its last
+    /// attempt.
     pub denied: u64,
-    /// How many more may be made at this moment; five times as many if they follow failures to
+    /// Number of further retries that are allowed now; five times as many after failures to
     /// connect.
     pub left: u64,
 }
 
 impl Pool {
-    /// The pool's retries at this moment, over all its layers and clones, by the budget of this
-    /// handle; see [`Pool::retry_budget`].
+    /// Returns the counts of retries over all layers and clones, and the rest of this handle's
+    /// budget; see [`Pool::retry_budget`].
     #[must_use]
     pub fn retries(&self) -> RetryStatus {
-        let mut ledger = self.state.retries();
+        let mut window = self.state.retry_window();
         RetryStatus {
-            made: ledger.made(),
-            denied: ledger.denied(),
-            left: ledger.left(&self.settings.retry_budget, Cost::Request, Instant::now()),
+            made: window.made(),
+            denied: window.denied(),
+            left: window.remaining(&self.settings.retry_budget, Cost::Request, Instant::now()),
         }
     }
 
-    /// Counts a request whose first attempt has ended.
+    /// Deposits the share of a request whose first attempt has ended.
     pub(crate) fn count_request(&self, now: Instant) {
-        self.state.retries().request(now);
+        self.state.retry_window().deposit(now);
     }
 
-    /// Draws a retry from the budget, if there is one left.
-    pub(crate) fn draw_retry(&self, cost: Cost, now: Instant) -> Option<Entry> {
+    /// Withdraws a retry from the budget, if it has enough left.
+    pub(crate) fn withdraw_retry(&self, cost: Cost, now: Instant) -> Option<Withdrawal> {
         let budget = &self.settings.retry_budget;
-        self.state.retries().retry(budget, cost, now)
+        self.state.retry_window().withdraw(budget, cost, now)
     }
 
-    /// Gives back one that was not made after all.
-    pub(crate) fn give_back_retry(&self, entry: Entry) {
-        self.state.retries().strike(entry);
+    /// Refunds a retry that was not made.
+    pub(crate) fn refund_retry(&self, withdrawal: Withdrawal) {
+        self.state.retry_window().refund(withdrawal);
     }
 }

@@ -1,11 +1,11 @@
-//! What a pool is told.
+//! Pool settings.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
-    upstream::Watch,
+    upstream::MemberHealth,
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, LeastTunnels},
     upstream::health::{
@@ -15,23 +15,23 @@ use crate::{
     upstream::retry::RetryBudget,
 };
 
-/// What becomes of the open tunnels of an upstream that is lost: removed, drained, or unhealthy.
+/// Fate of the open tunnels of an upstream that is lost: removed, drained, or unhealthy.
 ///
-/// A close that was ordered stands, even if the upstream comes back before it is carried out.
+/// A close order is carried out even if the upstream recovers before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnUpstreamLoss {
-    /// They live on.
+    /// The tunnels stay open.
     #[default]
     Leave,
-    /// They are closed with 1012, spread evenly over this time; zero closes all at once.
+    /// The tunnels are closed with 1012, spread evenly over this time; zero closes all at once.
     Close {
-        /// From the first close to the last.
+        /// Time from the first close to the last.
         spread: Duration,
     },
 }
 
-/// The settings of one handle of a pool.
+/// Settings of one handle of a pool.
 #[derive(Clone, Debug)]
 pub(super) struct PoolSettings {
     pub(super) balance: AnyBalance,
@@ -41,7 +41,7 @@ pub(super) struct PoolSettings {
     pub(super) removed_tunnels: OnUpstreamLoss,
 }
 
-/// All that concerns health; the same for every handle, as there is one health.
+/// Health settings, which all handles share, as an upstream has one health.
 #[derive(Clone, Debug)]
 pub(super) struct HealthSettings {
     pub(super) policy: Option<Arc<dyn HealthPolicy>>,
@@ -80,16 +80,16 @@ impl HealthSettings {
         }
     }
 
-    pub(super) fn new_watch(&self, now: Instant) -> Watch {
-        Watch {
-            standing: self.new_standing(now),
-            times: ProbeTimes::new(now),
+    pub(super) fn new_member_health(&self, now: Instant) -> MemberHealth {
+        MemberHealth {
+            tracker: self.new_tracker(now),
+            probe_times: ProbeTimes::new(now),
             last_probe: None,
-            tally: EventCounts::default(),
+            event_counts: EventCounts::default(),
         }
     }
 
-    pub(super) fn new_standing(&self, now: Instant) -> HealthTracker {
+    pub(super) fn new_tracker(&self, now: Instant) -> HealthTracker {
         let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
             (Some(policy), Some(_)) => (Arc::clone(policy), Probed::Yes),
             (Some(policy), None) => (Arc::clone(policy), Probed::No),
@@ -105,13 +105,13 @@ impl HealthSettings {
 
     /// Whether an unhealthy upstream is better than none.
     ///
-    /// So it is where nobody but clients can find out that it is back, unless the user said what
-    /// to do when few are left.
+    /// This holds if only clients can detect its recovery, unless the user has set a policy for
+    /// when few are left.
     pub(super) fn has_last_resort(&self) -> bool {
         self.probe.is_none() && self.availability.is_none()
     }
 
-    /// Whether there is something to do while no client comes.
+    /// Whether there is work while no client comes.
     pub(super) const fn wants_monitor(&self) -> bool {
         self.probe.is_some() || self.outliers.is_some()
     }

@@ -1,4 +1,4 @@
-//! What all clones of a pool share.
+//! State that all clones of a pool share.
 
 use std::{
     fmt,
@@ -14,92 +14,94 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     net::connect::Dialer,
     observe::{Observer, UpstreamChange},
-    tunnel::registry::{Registry, WeakRegistry},
-    upstream::admission::Gate,
-    upstream::retry::Ledger,
+    upstream::admission::AdmissionCounters,
+    upstream::retry::BudgetWindow,
     upstream::{Member, Upstream},
 };
 
 use super::{
-    alarm::Alarm,
-    bell::Bell,
-    news::{Change, News},
+    member_set::{MemberDiff, MemberSet},
+    monitor_waker::MonitorWaker,
+    next_change::NextChange,
+    notifier::{Change, Notifier},
     queue::Queue,
-    roster::{Edited, Roster},
     settings::HealthSettings,
 };
 
-/// How long the figures of a removed upstream are remembered, in case it comes back.
-const MEMORY: Duration = Duration::from_secs(600);
+/// Time for which the state of a removed upstream is kept, in case it comes back.
+const REMOVED_MEMBER_TTL: Duration = Duration::from_secs(600);
 
 pub(crate) struct State {
-    /// Held for reading only as long as it takes to copy a pointer.
-    roster: RwLock<Arc<Roster>>,
-    pub(super) health: RwLock<Arc<HealthSettings>>,
-    gate: Gate,
-    /// Held by whoever makes a roster, for the whole of it. It comes before all other locks, and
-    /// none of a member's is held when it is taken.
-    edits: Mutex<Past>,
-    pub(super) alarm: Alarm,
-    pub(super) news: News,
-    pub(super) bell: Arc<Bell>,
-    /// When the upstreams are next compared with one another.
+    /// Locked for reading only as long as it takes to copy a pointer.
+    member_set: RwLock<Arc<MemberSet>>,
+    pub(super) health_settings: RwLock<Arc<HealthSettings>>,
+    counters: AdmissionCounters,
+    /// Locked during the whole creation of a member set. It comes before all other locks: no lock
+    /// of a member is held when it is taken.
+    edits: Mutex<RecentlyRemoved>,
+    pub(super) next_change: NextChange,
+    pub(super) notifier: Notifier,
+    pub(super) waker: Arc<MonitorWaker>,
+    /// Time of the next comparison of the upstreams.
     pub(super) comparison: Mutex<Option<Instant>>,
-    /// How the newest layer connects.
-    dial: Mutex<Dialer>,
-    registries: Mutex<Vec<WeakRegistry>>,
-    losses: AtomicU32,
+    /// Dialer of the newest layer.
+    dialer: Mutex<Dialer>,
+    close_orders: AtomicU32,
     queue: Queue,
-    retries: Mutex<Ledger>,
-    /// Tells by its end that the pool is gone.
-    presence: watch::Sender<()>,
+    retry_window: Mutex<BudgetWindow>,
+    /// Its end signals that the pool is gone.
+    alive: watch::Sender<()>,
 }
 
-/// Members that were removed not long ago.
+/// Members that were removed recently.
 #[derive(Default)]
-struct Past(Vec<(Instant, Arc<Member>)>);
+struct RecentlyRemoved(Vec<(Instant, Arc<Member>)>);
 
 impl State {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            roster: RwLock::default(),
-            health: RwLock::new(Arc::new(HealthSettings::new())),
-            gate: Gate::default(),
+            member_set: RwLock::default(),
+            health_settings: RwLock::new(Arc::new(HealthSettings::new())),
+            counters: AdmissionCounters::default(),
             edits: Mutex::default(),
-            alarm: Alarm::new(now),
-            news: News::default(),
-            bell: Arc::default(),
+            next_change: NextChange::new(now),
+            notifier: Notifier::default(),
+            waker: Arc::default(),
             comparison: Mutex::default(),
-            dial: Mutex::default(),
-            registries: Mutex::default(),
-            losses: AtomicU32::new(0),
+            dialer: Mutex::default(),
+            close_orders: AtomicU32::new(0),
             queue: Queue::default(),
-            retries: Mutex::default(),
-            presence: watch::Sender::default(),
+            retry_window: Mutex::default(),
+            alive: watch::Sender::default(),
         }
     }
 
-    pub(super) fn roster(&self) -> Arc<Roster> {
-        Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn member_set(&self) -> Arc<MemberSet> {
+        Arc::clone(
+            &self
+                .member_set
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
-    pub(super) const fn gate(&self) -> &Gate {
-        &self.gate
+    pub(super) const fn counters(&self) -> &AdmissionCounters {
+        &self.counters
     }
 
     pub(super) const fn queue(&self) -> &Queue {
         &self.queue
     }
 
-    /// Puts the first upstreams in, of which nobody needs to be told.
+    /// Adds the first upstreams, without notifications.
     pub(super) fn fill(&self, upstreams: Vec<Upstream>, now: Instant) {
         let mut past = lock(&self.edits);
-        if let Some(Edited { members, .. }) = self.roster().replace(upstreams, |_| None) {
+        if let Some(MemberDiff { members, .. }) = self.member_set().replace(upstreams, |_| None) {
             self.install(members.into(), &mut past, now);
         }
     }
 
-    /// Replaces the upstreams by what the function makes of them; who was removed. `None` when
+    /// Replaces the upstreams by the function's result; returns the removed members. `None` if
     /// nothing changes.
     pub(super) fn edit(
         &self,
@@ -108,18 +110,18 @@ impl State {
     ) -> Option<Vec<Arc<Member>>> {
         let mut past = lock(&self.edits);
         past.forget(now);
-        let before = self.roster();
+        let before = self.member_set();
         let upstreams = before
             .members()
             .iter()
             .map(|member| member.upstream().clone())
             .collect();
-        let Edited {
+        let MemberDiff {
             members,
             added,
             changed,
             removed,
-        } = before.replace(change(upstreams), |upstream| past.recall(upstream))?;
+        } = before.replace(change(upstreams), |upstream| past.take(upstream))?;
         for member in &removed {
             member.set_used(false);
         }
@@ -130,128 +132,121 @@ impl State {
         ] {
             for member in members {
                 let name = member.shared_name();
-                self.news.push(name, Change::Upstream(change));
+                self.notifier.push(name, Change::Upstream(change));
             }
         }
-        if let (Some(slow_start), false) = (self.health().slow_start, before.members().is_empty()) {
+        if let (Some(slow_start), false) = (
+            self.health_settings().slow_start,
+            before.members().is_empty(),
+        ) {
             for member in added {
-                member.ramp_up(now, slow_start);
+                member.begin_slow_start(now, slow_start);
             }
         }
         past.0
             .extend(removed.iter().map(|member| (now, Arc::clone(member))));
         let lost = self.install(members.into(), &mut past, now);
         drop(past);
-        self.settle(&lost);
+        self.apply_losses(&lost);
         Some(removed)
     }
 
-    /// Makes the roster anew out of the same members.
+    /// Rebuilds the member set from the same members.
     pub(super) fn refresh(&self, now: Instant) {
         self.refresh_after(|_| {}, now);
     }
 
-    /// Makes the roster anew after something was done to all members, also to those of whom only
-    /// the memory is left.
+    /// Rebuilds the member set after `act` was applied to all members, including those removed
+    /// recently.
     pub(super) fn refresh_after(&self, act: impl FnMut(&Arc<Member>), now: Instant) {
         let mut past = lock(&self.edits);
-        let members = Arc::clone(self.roster().members());
+        let members = Arc::clone(self.member_set().members());
         let remembered = past.0.iter().map(|(_, member)| member);
         members.iter().chain(remembered).for_each(act);
         let lost = self.install(members, &mut past, now);
         drop(past);
-        self.settle(&lost);
+        self.apply_losses(&lost);
     }
 
-    /// Held only as long as it takes to count.
-    pub(super) fn retries(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.retries)
+    /// Locks the retry budget; to be held only as long as it takes to count.
+    pub(super) fn retry_window(&self) -> MutexGuard<'_, BudgetWindow> {
+        lock(&self.retry_window)
     }
 
-    /// Makes these the members; who may be picked no more although it is still a member.
+    /// Installs these members; returns those that are still members but no longer usable.
     fn install(
         &self,
         members: Arc<[Arc<Member>]>,
-        _held: &mut Past,
+        _held: &mut RecentlyRemoved,
         now: Instant,
     ) -> Vec<Arc<Member>> {
-        let (roster, lost) = self.roster_of(members, now);
-        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
+        let (set, lost) = self.build_member_set(members, now);
+        *self
+            .member_set
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
         self.queue.call();
-        self.bell.ring();
+        self.waker.wake();
         lost
     }
 
-    /// How upstreams are connected from now on.
-    pub(super) fn set_dial(&self, dial: Dialer) {
-        *lock(&self.dial) = dial;
+    /// Sets the dialer of later probes.
+    pub(super) fn set_dialer(&self, dialer: Dialer) {
+        *lock(&self.dialer) = dialer;
     }
 
-    pub(super) fn dial(&self) -> Dialer {
-        lock(&self.dial).clone()
+    pub(super) fn dialer(&self) -> Dialer {
+        lock(&self.dialer).clone()
     }
 
-    /// Whose sender is gone when the pool is.
-    pub(super) fn presence(&self) -> watch::Receiver<()> {
-        self.presence.subscribe()
+    /// Returns a receiver whose sender is dropped with the pool.
+    pub(super) fn alive(&self) -> watch::Receiver<()> {
+        self.alive.subscribe()
     }
 
     pub(super) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
-        self.news.attach(observer);
+        self.notifier.attach(observer);
     }
 
-    /// Adds a registry in which tunnels to this pool's upstreams are listed.
-    pub(super) fn attach(&self, registry: &Registry) {
-        let mut registries = lock(&self.registries);
-        registries.retain(|registry| registry.upgrade().is_some());
-        registries.push(registry.downgrade());
+    /// Returns the number of close orders so far. A lease that reads it before the member set can
+    /// tell which orders came later.
+    pub(super) fn close_orders(&self) -> u32 {
+        self.close_orders.load(Ordering::Acquire)
     }
 
-    /// How often tunnels were given up. Who reads it before the roster knows what can have come
-    /// after.
-    pub(super) fn losses(&self) -> u32 {
-        self.losses.load(Ordering::Acquire)
-    }
-
-    /// Counts one more, of those who can be picked no more.
-    pub(super) fn count_loss(&self) -> u32 {
-        self.losses.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
-    }
-
-    pub(super) fn registries(&self) -> Vec<Registry> {
-        let registries = lock(&self.registries);
-        registries
-            .iter()
-            .filter_map(WeakRegistry::upgrade)
-            .collect()
+    /// Counts a close order, for upstreams that can no longer be picked.
+    pub(super) fn next_close_order(&self) -> u32 {
+        self.close_orders
+            .fetch_add(1, Ordering::AcqRel)
+            .wrapping_add(1)
     }
 }
 
 #[cfg(test)]
 impl State {
-    /// How many registries and observers are remembered, gone or not.
-    pub(super) fn remembered_layers(&self) -> (usize, usize) {
-        (lock(&self.registries).len(), self.news.remembered())
+    /// Returns the number of observers that are kept, gone or not.
+    pub(super) fn remembered_observers(&self) -> usize {
+        self.notifier.remembered()
     }
 }
 
-/// Nobody is left who could use the pool: the monitor is to find out.
+/// The pool is gone: the monitor must find out.
 impl Drop for State {
     fn drop(&mut self) {
-        self.bell.ring();
+        self.waker.wake();
     }
 }
 
-impl Past {
-    /// Forgets who was removed long ago, unless somebody still holds on to its figures: were it
-    /// counted anew, its tunnels would be forgotten.
+impl RecentlyRemoved {
+    /// Forgets members that were removed long ago, unless a tunnel or a probe still holds their
+    /// state: with a new state, their tunnels would not be counted.
     fn forget(&mut self, now: Instant) {
         self.0.retain(|(removed_at, member)| {
-            now.saturating_duration_since(*removed_at) < MEMORY || member.is_held()
+            now.saturating_duration_since(*removed_at) < REMOVED_MEMBER_TTL || member.is_held()
         });
     }
 
-    fn recall(&mut self, upstream: &Upstream) -> Option<Arc<Member>> {
+    fn take(&mut self, upstream: &Upstream) -> Option<Arc<Member>> {
         let index = self
             .0
             .iter()
@@ -263,8 +258,8 @@ impl Past {
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State")
-            .field("members", &self.roster().members())
-            .field("gate", &self.gate)
+            .field("members", &self.member_set().members())
+            .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
 }

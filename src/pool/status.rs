@@ -1,4 +1,4 @@
-//! What a pool shows of its upstreams.
+//! Snapshot of a pool's upstreams.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,34 +11,34 @@ use crate::{
 
 use super::handle::Pool;
 
-/// An upstream of a pool as it stands at one moment; see [`Pool::snapshot`].
+/// Snapshot of an upstream of a pool; see [`Pool::snapshot`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UpstreamStatus {
-    /// Its name.
+    /// Name of the upstream.
     pub name: Arc<str>,
-    /// What it is taken for, since when, and why.
+    /// Health state, with its time and cause.
     pub health: HealthState,
-    /// Whether it may get new tunnels: by its health and the pool's
+    /// Whether the upstream may get new tunnels: by its health and the pool's
     /// [`Availability`](crate::health::Availability), its weight, and unless it is being drained.
     pub is_used: bool,
-    /// Since when it is being [drained](Pool::drain).
+    /// Time at which its [drain](Pool::drain) began.
     pub draining: Option<Instant>,
-    /// Its weight.
+    /// Weight of the upstream.
     pub weight: u32,
-    /// Tunnels open to it, those included that are still shaking hands, and forwarded requests
-    /// under way.
+    /// Number of open tunnels, including those whose handshake is under way, and of forwarded
+    /// requests under way.
     pub tunnels: usize,
-    /// Handshakes with it that are under way.
+    /// Number of handshakes under way.
     pub handshakes: usize,
-    /// Smoothed time of clients' handshakes with it, and of the pings to it.
+    /// Smoothed duration of clients' handshakes with the upstream, and of pings to it.
     pub latency: Option<Duration>,
-    /// What its last probe told, when, and how long it took if it passed.
+    /// Result and time of its last probe, with the duration if it passed.
     pub last_probe: Option<HealthEvent>,
 }
 
 impl Pool {
-    /// Every upstream with its health and figures at this moment, in the pool's order.
+    /// Returns a snapshot of every upstream, in the pool's order.
     ///
     /// # Examples
     ///
@@ -54,10 +54,10 @@ impl Pool {
     #[must_use]
     pub fn snapshot(&self) -> Vec<UpstreamStatus> {
         let now = Instant::now();
-        let roster = self.state.fresh_roster(now);
+        let set = self.state.current_members(now);
         let status = |member: &Arc<Member>| {
-            let (health, last_probe) = self.state.watching(member, now, |watch, _| {
-                (watch.standing.state().clone(), watch.last_probe.clone())
+            let (health, last_probe) = self.state.with_member_health(member, now, |health, _| {
+                (health.tracker.state().clone(), health.last_probe.clone())
             });
             UpstreamStatus {
                 name: member.shared_name(),
@@ -71,6 +71,6 @@ impl Pool {
                 last_probe,
             }
         };
-        roster.members().iter().map(status).collect()
+        set.members().iter().map(status).collect()
     }
 }

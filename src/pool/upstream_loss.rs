@@ -1,4 +1,4 @@
-//! What becomes of the tunnels of an upstream that is lost.
+//! Close orders for the tunnels of lost upstreams.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::{
     frame::{CloseCode, CloseFrame},
     tunnel::registry::{Command, Entry},
     tunnel::report::TunnelEnd,
-    upstream::{Loss, Member},
+    upstream::{CloseOrder, Member},
 };
 
 use super::{handle::Pool, lease::Lease, settings::OnUpstreamLoss, state::State};
 
 impl State {
-    /// Does with the tunnels of an upstream what was chosen.
-    pub(super) fn lose_tunnels(
+    /// Closes the tunnels of an upstream, if that was chosen.
+    pub(super) fn close_tunnels(
         &self,
         member: &Member,
         choice: OnUpstreamLoss,
@@ -25,42 +25,37 @@ impl State {
             return;
         };
         let now = Instant::now();
-        let loss = Loss {
-            number: self.count_loss(),
+        let order = CloseOrder {
+            number: self.next_close_order(),
             at: now,
             spread,
             reason,
         };
-        // Before the look at the registry: who enters it after that sees the mark.
-        member.set_loss(loss);
-        let name = member.upstream().name();
-        for registry in self.registries() {
-            for entry in registry.entries() {
-                if *entry.info().upstream == *name {
-                    entry.tell(close(&loss, now));
-                }
-            }
+        // Before the open tunnels are read: a tunnel that opens later sees the order.
+        member.set_close_order(order);
+        for entry in member.open_tunnels().entries() {
+            entry.send_command(close(&order, now));
         }
     }
 }
 
 impl Pool {
-    /// Closes a tunnel that has just been entered into the registry, if those of its upstream
-    /// were given up while its handshake was under way.
+    /// Closes a tunnel that was just registered, if an order to close those of its upstream came
+    /// while its handshake was under way.
     pub(crate) fn close_if_lost(&self, lease: &Lease, entry: &Entry) {
-        let loss = lease.member().loss();
-        if let Some(loss) = loss.filter(|loss| lease.is_before(loss)) {
-            entry.tell(close(&loss, Instant::now()));
+        let order = lease.member().close_order();
+        if let Some(order) = order.filter(|order| lease.is_before(order)) {
+            entry.send_command(close(&order, Instant::now()));
         }
     }
 }
 
-/// To be carried out within what is left of the spread.
-fn close(loss: &Loss, now: Instant) -> Command {
-    let passed = now.saturating_duration_since(loss.at);
-    let left: Duration = loss.spread.saturating_sub(passed);
+/// Returns the command to close within the rest of the spread.
+fn close(order: &CloseOrder, now: Instant) -> Command {
+    let passed = now.saturating_duration_since(order.at);
+    let left: Duration = order.spread.saturating_sub(passed);
     Command::Close {
-        frame: CloseFrame::new(CloseCode::SERVICE_RESTART, loss.reason),
+        frame: CloseFrame::new(CloseCode::SERVICE_RESTART, order.reason),
         end: TunnelEnd::Drained,
         at: Some(crate::instant::saturating_add(
             now,

@@ -1,14 +1,14 @@
-//! One request's attempts at upstreams: who was tried, and whether to go on.
+//! The attempts of one request: the upstreams tried so far, and whether to try another.
 //!
 //! ```text
-//!        ┌──────────────── may be tried again ────────────────┐
+//!        ┌───────────────────── retry ────────────────────────┐
 //!        ▼                                                    │
-//! next / connect ──► Attempt ──► exchange ──► failed, refused ┴─► what stands
+//! next / connect ──► Attempt ──► exchange ──► failed, refused ┴─► FallbackOutcome
 //!                                           succeeded ────────► Lease
 //! ```
 //!
-//! What a request asks of its upstream, and how, is the caller's. It takes an [`Attempt`], sees
-//! what comes of it, and gives it back with that.
+//! The caller sends the request: `next` or `connect` yields an [`Attempt`], and the caller returns
+//! it with the result.
 
 use std::{future::Future, pin::pin, sync::Arc};
 
@@ -23,113 +23,120 @@ use crate::{
     net::connect::UpstreamConnection,
     pool::Lease,
     upstream::Member,
-    upstream::admission::Visit,
-    upstream::retry::{Cost, Entry, Retry},
+    upstream::admission::AdmissionKind,
+    upstream::retry::{Cost, Retry, Withdrawal},
 };
 
-use super::{attempt::Attempt, body::ProxyBody, event_reporter::Teller, settings::Settings};
+use super::{attempt::Attempt, body::ProxyBody, event_reporter::EventReporter, settings::Settings};
 
-/// What the client gets if no other attempt comes to good.
-pub(super) enum Standing {
-    /// An upstream's own answer, ready to be passed on.
-    Answer(Box<Response<ProxyBody>>),
+/// The result of a request if no later attempt succeeds.
+pub(super) enum FallbackOutcome {
+    /// A response of an upstream, ready for the client.
+    Response(Box<Response<ProxyBody>>),
     Error(Error),
 }
 
 /// The attempts of one request.
 pub(super) struct Attempts<'a> {
-    teller: &'a Teller,
-    visit: Visit,
+    reporter: &'a EventReporter,
+    visit: AdmissionKind,
     retry: &'a Retry,
-    /// The end of the time for all of them, known from the first on.
+    /// End of the time for all attempts, set by the first one.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
-    /// What the last attempt came to, and what the next one was granted by.
-    standing: Option<(Standing, Entry)>,
+    /// Result of the last attempt, with the budget entry that was drawn for the next one.
+    fallback: Option<(FallbackOutcome, Withdrawal)>,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(teller: &'a Teller, visit: Visit, retry: &'a Retry) -> Self {
+    pub(super) const fn new(
+        reporter: &'a EventReporter,
+        visit: AdmissionKind,
+        retry: &'a Retry,
+    ) -> Self {
         Self {
-            teller,
+            reporter,
             visit,
             retry,
             deadline: None,
             tried: Vec::new(),
-            standing: None,
+            fallback: None,
         }
     }
 
     /// Leases an upstream that has not been tried.
     ///
-    /// What the attempt before has come to stands until then, and is dropped then.
+    /// The result of the previous attempt is kept until then.
     ///
     /// # Errors
     ///
-    /// What stands; without it, why there is no upstream.
-    pub(super) async fn next(&mut self, head: &RequestHead<'_>) -> Result<Attempt, Standing> {
+    /// Returns the result of the previous attempt; without one, the reason why no upstream is
+    /// available.
+    pub(super) async fn next(
+        &mut self,
+        head: &RequestHead<'_>,
+    ) -> Result<Attempt, FallbackOutcome> {
         let lease = self.settings().pool.lease(self.visit, head, &self.tried);
         let leased = match self.deadline {
             // The queue has a bound of its own.
             None => lease.await,
             Some(deadline) => timeout_at(deadline, lease)
                 .await
-                .unwrap_or_else(|_| Err(self.out_of_time())),
+                .unwrap_or_else(|_| Err(self.timeout_error())),
         };
-        let lease = match (leased, self.standing.take()) {
+        let lease = match (leased, self.fallback.take()) {
             (Ok(lease), _) => lease,
-            (Err(error), None) => return Err(Standing::Error(error)),
-            (Err(_), Some((standing, entry))) => {
-                self.settings().pool.give_back_retry(entry);
-                return Err(standing);
+            (Err(error), None) => return Err(FallbackOutcome::Error(error)),
+            (Err(_), Some((fallback, entry))) => {
+                self.settings().pool.refund_retry(entry);
+                return Err(fallback);
             }
         };
         let attempt = Attempt {
             lease,
-            began: Instant::now(),
+            started_at: Instant::now(),
             number: self.tried.len() + 1,
         };
-        self.begin(&attempt);
+        self.start(&attempt);
         Ok(attempt)
     }
 
-    /// Finds a way to an upstream; to the next one if that fails, as often as may be.
+    /// Connects to an upstream, and to the next one if that fails, as often as [`Retry`] allows.
     ///
     /// # Errors
     ///
-    /// What stands when none was connected.
+    /// Returns the final result if no upstream could be connected.
     pub(super) async fn connect(
         &mut self,
         head: &RequestHead<'_>,
         client: &ClientInfo,
-    ) -> Result<(Attempt, UpstreamConnection), Standing> {
+    ) -> Result<(Attempt, UpstreamConnection), FallbackOutcome> {
         loop {
             let attempt = self.next(head).await?;
             let upstream = attempt.lease.member().upstream();
             let header = upstream.proxy_header(head.client_ip(), client);
             let dial = &self.settings().dial;
-            let reached = self
+            let acquired = self
                 .bounded(pin!(dial.acquire(
                     upstream.address(),
                     upstream.version(),
                     header.as_ref()
                 )))
                 .await;
-            match reached {
-                Ok(link) => return Ok((attempt, link)),
+            match acquired {
+                Ok(connection) => return Ok((attempt, connection)),
                 Err(error) => self.failed(attempt, error)?,
             }
         }
     }
 
-    /// Awaits a part of an attempt, for as long as all attempts together may take.
+    /// Awaits a part of an attempt within the time for all attempts.
     ///
-    /// The part is best pinned by the caller: what is given to an async function by value takes its
-    /// place twice.
+    /// The caller should pin the part: an async function holds an argument passed by value twice.
     ///
     /// # Errors
     ///
-    /// The future's own, and [`ErrorKind::AttemptsTimeout`].
+    /// Returns the future's own error, or [`ErrorKind::AttemptsTimeout`].
     pub(super) async fn bounded<T>(
         &self,
         part: impl Future<Output = Result<T, Error>>,
@@ -138,115 +145,118 @@ impl<'a> Attempts<'a> {
             None => part.await,
             Some(deadline) => timeout_at(deadline, part)
                 .await
-                .unwrap_or_else(|_| Err(self.out_of_time())),
+                .unwrap_or_else(|_| Err(self.timeout_error())),
         }
     }
 
-    /// Takes note of an upstream's yes; the claim on it is the caller's from now on.
+    /// Reports an accepted handshake, and returns the upstream's lease.
     pub(super) fn succeeded(self, attempt: Attempt) -> Lease {
-        self.teller.accepted(&attempt);
-        self.count(&attempt);
+        self.reporter.accepted(&attempt);
+        self.count_request(&attempt);
         attempt.lease
     }
 
-    /// Takes note of an upstream's answer to a forwarded request, which goes on to the client.
-    pub(super) fn answered(&self, attempt: &Attempt, status: StatusCode) {
-        self.teller.answered(attempt, status);
-        self.count(attempt);
+    /// Reports an upstream's response to a forwarded request, which is relayed to the client.
+    pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
+        self.reporter.responded(attempt, status);
+        self.count_request(attempt);
     }
 
-    /// Takes note of a failure after which nothing may be tried again.
-    pub(super) fn lost(&self, attempt: &Attempt, error: Error) -> Standing {
-        self.teller.failed(attempt, &error);
-        self.count(attempt);
-        Standing::Error(error)
+    /// Reports a failure that must not be retried.
+    pub(super) fn failed_finally(&self, attempt: &Attempt, error: Error) -> FallbackOutcome {
+        self.reporter.failed(attempt, &error);
+        self.count_request(attempt);
+        FallbackOutcome::Error(error)
     }
 
-    /// Takes note of a failure, and gives the upstream up.
+    /// Reports a failure, and releases the upstream.
     ///
     /// # Errors
     ///
-    /// The failure, if nothing more may be tried.
-    pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), Standing> {
-        self.teller.failed(&attempt, &error);
+    /// Returns the failure if no other attempt is allowed.
+    pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), FallbackOutcome> {
+        self.reporter.failed(&attempt, &error);
         let cost = self.retry.after_failure(error.kind());
-        self.give_up(attempt);
-        self.go_on(cost, Standing::Error(error))
+        self.release(attempt);
+        self.plan_retry(cost, FallbackOutcome::Error(error))
     }
 
-    /// Takes note of an upstream's no, and gives the upstream up: the status that it gave, and the
-    /// answer as it would be passed on.
+    /// Reports a refusal with the upstream's status, and releases the upstream.
     ///
     /// # Errors
     ///
-    /// The answer, if nothing more may be tried.
+    /// Returns the response if no other attempt is allowed.
     pub(super) fn refused(
         &mut self,
         attempt: Attempt,
         status: StatusCode,
-        answer: Response<ProxyBody>,
-    ) -> Result<(), Standing> {
-        self.teller.refused(&attempt, status);
+        response: Response<ProxyBody>,
+    ) -> Result<(), FallbackOutcome> {
+        self.reporter.refused(&attempt, status);
         let cost = self.retry.after_status(status);
-        self.give_up(attempt);
-        self.go_on(cost, Standing::Answer(Box::new(answer)))
+        self.release(attempt);
+        self.plan_retry(cost, FallbackOutcome::Response(Box::new(response)))
     }
 
-    fn begin(&mut self, attempt: &Attempt) {
+    fn start(&mut self, attempt: &Attempt) {
         if attempt.number == 1 {
-            self.deadline = Some(saturating_add(attempt.began, self.retry.time()));
+            self.deadline = Some(saturating_add(attempt.started_at, self.retry.time()));
         } else {
-            self.teller.retried(attempt);
+            self.reporter.retried(attempt);
         }
     }
 
-    /// A request counts once its first attempt has ended: who waits long before that must find
-    /// that it still counts when it comes to the retry.
-    fn count(&self, attempt: &Attempt) {
+    /// Counts a request for the retry budget when its first attempt ends, so that a long wait
+    /// before does not age the count until the retry.
+    fn count_request(&self, attempt: &Attempt) {
         if attempt.number == 1 {
             self.settings().pool.count_request(Instant::now());
         }
     }
 
-    fn give_up(&mut self, attempt: Attempt) {
-        self.count(&attempt);
+    fn release(&mut self, attempt: Attempt) {
+        self.count_request(&attempt);
         self.tried.push(Arc::clone(attempt.lease.member()));
-        // Now, so that the next attempt finds the place free that it may need itself.
+        // Dropped here, so that the next attempt can use the capacity.
         drop(attempt);
     }
 
-    /// Goes on at this cost; `None` says that what was met is not to be tried again.
-    fn go_on(&mut self, cost: Option<Cost>, standing: Standing) -> Result<(), Standing> {
+    /// Draws the next attempt from the budget; `None` means that the result must not be retried.
+    fn plan_retry(
+        &mut self,
+        cost: Option<Cost>,
+        fallback: FallbackOutcome,
+    ) -> Result<(), FallbackOutcome> {
         let now = Instant::now();
-        let Some(cost) = cost.filter(|_| self.has_more(now)) else {
-            return Err(standing);
+        let Some(cost) = cost.filter(|_| self.can_retry(now)) else {
+            return Err(fallback);
         };
-        let Some(entry) = self.settings().pool.draw_retry(cost, now) else {
-            tracing::debug!("not tried again: the retry budget is exhausted");
-            return Err(standing);
+        let Some(entry) = self.settings().pool.withdraw_retry(cost, now) else {
+            tracing::debug!("no retry: the retry budget is exhausted");
+            return Err(fallback);
         };
-        self.standing = Some((standing, entry));
+        self.fallback = Some((fallback, entry));
         Ok(())
     }
 
-    /// Whether anything is left: attempts, time, upstreams.
-    fn has_more(&self, now: Instant) -> bool {
+    /// Returns whether attempts, time and upstreams are left.
+    fn can_retry(&self, now: Instant) -> bool {
         self.tried.len() < self.retry.max_attempts()
             && self.deadline.is_none_or(|deadline| now < deadline)
             && self.settings().pool.has_other(&self.tried, now)
     }
 
-    fn out_of_time(&self) -> Error {
+    fn timeout_error(&self) -> Error {
         let within = self.retry.time();
         Error::with_source(ErrorKind::AttemptsTimeout, format!("after {within:?}"))
     }
 
     fn settings(&self) -> &'a Settings {
-        self.teller.settings()
+        self.reporter.settings()
     }
 }
 
-impl From<Error> for Standing {
+impl From<Error> for FallbackOutcome {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }

@@ -1,4 +1,4 @@
-//! The body of what the proxy answers.
+//! The body of the service's responses.
 
 use std::{
     fmt,
@@ -13,10 +13,10 @@ use pin_project_lite::pin_project;
 
 use crate::{error::BoxError, http::handshake::RefusalBody};
 
-use super::relayed_body::Relayed;
+use super::relayed_body::RelayedBody;
 
 pin_project! {
-    /// The inner service's body, an upstream's, or a line of our own.
+    /// Body of a response: the inner service's, an upstream's, or a text of the proxy.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -35,7 +35,7 @@ pin_project! {
 pub(super) enum ProxyBody {
     Own(Full<Bytes>),
     Refusal(RefusalBody),
-    Relayed(Box<Relayed>),
+    Relayed(Box<RelayedBody>),
 }
 
 impl ProxyBody {

@@ -1,4 +1,4 @@
-//! Tells the pool, the logs and the observer what came of a request's attempts.
+//! Reports of a request's attempts to the pool, the logs and the observer.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::{
 
 use super::{attempt::Attempt, settings::Settings};
 
-/// One request under way, as those see it who are told of it.
-pub(super) struct Teller {
+/// Reporter of the events of one request.
+pub(super) struct EventReporter {
     subject: Subject,
     path: Box<str>,
-    began: Instant,
+    started_at: Instant,
     settings: Arc<Settings>,
 }
 
-/// What is told of.
+/// Kind of the reported request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Handshake,
-    /// A request that is forwarded.
+    /// A forwarded request.
     Request,
 }
 
@@ -38,12 +38,12 @@ impl Subject {
     }
 }
 
-impl Teller {
+impl EventReporter {
     pub(super) fn new(subject: Subject, path: &str, settings: Arc<Settings>) -> Self {
         Self {
             subject,
             path: path.into(),
-            began: Instant::now(),
+            started_at: Instant::now(),
             settings,
         }
     }
@@ -52,41 +52,58 @@ impl Teller {
         &self.settings
     }
 
-    /// The path that was asked for, without its query.
+    /// Returns the time at which the request was taken up.
+    pub(super) const fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
+    /// Returns the requested path, without its query.
     pub(super) const fn path(&self) -> &str {
         &self.path
     }
 
-    /// The proxy itself says no. An upstream's failure has been told when it happened.
+    /// Reports a rejection by the proxy itself. An upstream's failure was reported when it
+    /// occurred.
     pub(super) fn rejected(&self, error: &Error) {
         if error.side() == Side::Upstream {
             return;
         }
-        tracing::debug!(%error, "{} rejected", self.subject.name());
+        tracing::debug!(
+            error = format_args!("{error:#}"),
+            "{} rejected",
+            self.subject.name()
+        );
         let Some(observer) = &self.settings.observer else {
             return;
         };
         match self.subject {
-            Subject::Handshake => observer.handshake_rejected(&self.shown(None), error),
-            Subject::Request => observer.request_rejected(&self.shown(None), error),
+            Subject::Handshake => observer.handshake_rejected(&self.request_info(None), error),
+            Subject::Request => observer.request_rejected(&self.request_info(None), error),
         }
     }
 
-    /// An upstream could not be reached, broke the handshake, or took too long.
+    /// Reports an upstream that could not be reached, broke the handshake, or took too long.
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
-        self.note(attempt, kind_of(attempt, error));
+        self.report_health(attempt, health_event(attempt, error));
         let upstream = attempt.upstream();
-        tracing::warn!(upstream, %error, "{} failed", self.subject.name());
+        tracing::warn!(
+            upstream,
+            error = format_args!("{error:#}"),
+            "{} failed",
+            self.subject.name()
+        );
         let Some(observer) = &self.settings.observer else {
             return;
         };
         match self.subject {
-            Subject::Handshake => observer.handshake_failed(&self.shown(Some(attempt)), error),
-            Subject::Request => observer.request_failed(&self.shown(Some(attempt)), error),
+            Subject::Handshake => {
+                observer.handshake_failed(&self.request_info(Some(attempt)), error);
+            }
+            Subject::Request => observer.request_failed(&self.request_info(Some(attempt)), error),
         }
     }
 
-    /// A further upstream is being tried.
+    /// Reports an attempt at another upstream.
     pub(super) fn retried(&self, attempt: &Attempt) {
         let upstream = attempt.upstream();
         tracing::debug!(
@@ -97,62 +114,63 @@ impl Teller {
         let Some(observer) = &self.settings.observer else {
             return;
         };
-        let (shown, number) = (self.shown(Some(attempt)), attempt.number);
+        let (info, number) = (self.request_info(Some(attempt)), attempt.number);
         match self.subject {
-            Subject::Handshake => observer.handshake_retried(&shown, number),
-            Subject::Request => observer.request_retried(&shown, number),
+            Subject::Handshake => observer.handshake_retried(&info, number),
+            Subject::Request => observer.request_retried(&info, number),
         }
     }
 
-    /// An upstream said no.
+    /// Reports a refusal by an upstream.
     pub(super) fn refused(&self, attempt: &Attempt, status: StatusCode) {
         if self.subject == Subject::Request {
-            return self.answered(attempt, status);
+            return self.responded(attempt, status);
         }
-        self.note(attempt, Some(HealthEventKind::Answered { status }));
+        self.report_health(attempt, Some(HealthEventKind::Answered { status }));
         tracing::debug!(%status, "handshake refused by the upstream");
         if let Some(observer) = &self.settings.observer {
-            observer.handshake_refused(&self.shown(Some(attempt)), status);
+            observer.handshake_refused(&self.request_info(Some(attempt)), status);
         }
     }
 
-    /// An upstream agreed.
+    /// Reports an accepted handshake.
     pub(super) fn accepted(&self, attempt: &Attempt) {
-        let latency = attempt.began.elapsed();
-        self.note(attempt, Some(HealthEventKind::Accepted { latency }));
+        let latency = attempt.started_at.elapsed();
+        self.report_health(attempt, Some(HealthEventKind::Accepted { latency }));
         tracing::debug!("handshake accepted");
         if let Some(observer) = &self.settings.observer {
-            observer.handshake_accepted(&self.shown(Some(attempt)));
+            observer.handshake_accepted(&self.request_info(Some(attempt)));
         }
     }
 
-    /// An upstream answered a forwarded request.
-    pub(super) fn answered(&self, attempt: &Attempt, status: StatusCode) {
-        self.note(attempt, Some(HealthEventKind::Forwarded { status }));
-        tracing::debug!(%status, "request answered by the upstream");
+    /// Reports an upstream's response to a forwarded request.
+    pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
+        self.report_health(attempt, Some(HealthEventKind::Forwarded { status }));
+        tracing::debug!(%status, "response from the upstream");
         if let Some(observer) = &self.settings.observer {
-            observer.request_answered(&self.shown(Some(attempt)), status);
+            observer.request_answered(&self.request_info(Some(attempt)), status);
         }
     }
 
-    fn note(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
+    fn report_health(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
         let pool = &self.settings.pool;
-        pool.note(&attempt.lease, kind, attempt.began);
+        pool.record_event(&attempt.lease, kind, attempt.started_at);
     }
 
-    fn shown<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {
+    fn request_info<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {
         RequestInfo {
             path: &self.path,
             upstream: attempt.map(Attempt::upstream),
-            elapsed: self.began.elapsed(),
+            elapsed: self.started_at.elapsed(),
         }
     }
 }
 
-/// What a failure says of the upstream.
+/// Returns the health event of a failure.
 ///
-/// One that was tried late and then cut off has not had its time, which says nothing of it.
-fn kind_of(attempt: &Attempt, error: &Error) -> Option<HealthEventKind> {
+/// A late attempt that the overall timeout cut short had less than its own time, so it does not
+/// count against the upstream.
+fn health_event(attempt: &Attempt, error: &Error) -> Option<HealthEventKind> {
     if error.kind() == ErrorKind::AttemptsTimeout && attempt.number > 1 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! From an ordinary request that is ours to the answer of its upstream.
+//! The pipeline of a forwarded request, up to the response of its upstream.
 
 use std::{net::IpAddr, pin::pin, sync::Arc};
 
@@ -20,23 +20,23 @@ use crate::{
     },
     http::handshake::adapt_version,
     http::headers::ClientInfo,
-    tunnel::drain::Exchange,
+    tunnel::registry::InFlightRequest,
     upstream::Upstream,
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
 };
 
 use super::{
     attempt::Attempt,
-    attempts::{Attempts, Standing},
+    attempts::{Attempts, FallbackOutcome},
     body::ProxyBody,
-    event_reporter::{Subject, Teller},
-    handshake::{add, copied, mark, view},
+    event_reporter::{EventReporter, Subject},
+    handshake::{append_header, clone_head, policy_header, request_head},
     pipeline::{admit, rejection},
-    relayed_body::{Account, Relayed},
+    relayed_body::{ExchangeGuard, RelayedBody},
     settings::{Forward, Settings},
 };
 
-/// Forwards a request. What fails on the way becomes a response.
+/// Forwards a request. A failure becomes a response.
 pub(super) async fn forward(
     settings: Arc<Settings>,
     with: Forward,
@@ -49,17 +49,17 @@ pub(super) async fn forward(
         upstream = field::Empty
     );
     let version = request.version();
-    let teller = Teller::new(Subject::Request, request.uri().path(), settings);
-    let errand = Errand {
-        teller: Arc::new(teller),
+    let reporter = EventReporter::new(Subject::Request, request.uri().path(), settings);
+    let pipeline = ForwardPipeline {
+        reporter: Arc::new(reporter),
         with,
         client,
     };
     async {
-        let mut response = match errand.run(request).await {
+        let mut response = match pipeline.run(request).await {
             Ok(response) => response,
-            Err(Standing::Answer(response)) => *response,
-            Err(Standing::Error(error)) => rejection(&errand.teller, &error),
+            Err(FallbackOutcome::Response(response)) => *response,
+            Err(FallbackOutcome::Error(error)) => rejection(&pipeline.reporter, &error),
         };
         adapt_version(&mut response, version);
         response
@@ -68,99 +68,107 @@ pub(super) async fn forward(
     .await
 }
 
-/// One request under way.
-struct Errand {
-    teller: Arc<Teller>,
+/// Context of one forwarded request.
+struct ForwardPipeline {
+    reporter: Arc<EventReporter>,
     with: Forward,
     client: ClientInfo,
 }
 
-/// A request as it is sent to one upstream after the other.
-struct Parcel {
+/// A request that may be sent to several upstreams in turn.
+struct OutboundRequest {
     head: UpstreamHead,
     upload: Arc<UploadProgress>,
-    /// Whether it may be sent again after it was sent.
-    is_repeatable: bool,
-    exchange: Exchange,
+    /// Whether the request may be repeated after it was sent.
+    is_retryable: bool,
+    in_flight: InFlightRequest,
 }
 
-/// Why one upstream did not answer, and the body if nothing was sent.
-struct Lost {
+/// Failure of one attempt, with the body if nothing was sent.
+struct FailedAttempt {
     body: Option<ClientBody>,
     error: Error,
 }
 
-impl Errand {
-    async fn run(&self, request: Request<ClientBody>) -> Result<Response<ProxyBody>, Standing> {
-        let settings = self.teller.settings();
-        settings.pool.keep_watch();
+impl ForwardPipeline {
+    async fn run(
+        &self,
+        request: Request<ClientBody>,
+    ) -> Result<Response<ProxyBody>, FallbackOutcome> {
+        let settings = self.reporter.settings();
+        settings.pool.ensure_monitor();
         let (mut head, body) = request.into_parts();
         if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
-            return Ok(last_hop(&head.method));
+            return Ok(max_forwards_response(&head.method));
         }
         admit(settings, &head, &self.client)?;
-        let measure = BodyFraming::from_body(&body);
-        let parcel = Parcel {
-            head: upstream_head(copied(&head), measure, &self.client, &settings.outbound)?,
+        let framing = BodyFraming::from_body(&body);
+        let outbound = OutboundRequest {
+            head: upstream_head(clone_head(&head), framing, &self.client, &settings.outbound)?,
             upload: UploadProgress::new(&body),
             // RFC 9110 §9.2.2
-            is_repeatable: head.method.is_idempotent() && measure == BodyFraming::None,
-            exchange: settings.drain.enter_exchange(),
+            is_retryable: head.method.is_idempotent() && framing == BodyFraming::None,
+            in_flight: settings.drain.enter_request(),
         };
-        self.deliver(&head, body, parcel).await
+        self.try_upstreams(&head, body, outbound).await
     }
 
-    /// Asks one upstream after the other, as often as may be, until one answers.
-    async fn deliver(
+    /// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one responds.
+    async fn try_upstreams(
         &self,
         head: &Parts,
         mut body: ClientBody,
-        parcel: Parcel,
-    ) -> Result<Response<ProxyBody>, Standing> {
-        let settings = self.teller.settings();
-        let view = view(settings, head, &self.client);
-        let mut attempts = Attempts::new(&self.teller, Visit::Exchange, &settings.retry);
+        outbound: OutboundRequest,
+    ) -> Result<Response<ProxyBody>, FallbackOutcome> {
+        let settings = self.reporter.settings();
+        let request_head = request_head(settings, head, &self.client);
+        let mut attempts = Attempts::new(&self.reporter, AdmissionKind::Exchange, &settings.retry);
         loop {
-            let attempt = attempts.next(&view).await?;
+            let attempt = attempts.next(&request_head).await?;
             Span::current().record("upstream", attempt.upstream());
-            match self
-                .ask(&attempts, &attempt, &parcel, view.client_ip(), body)
-                .await
-            {
-                Ok((answer, connection)) => {
-                    let status = answer.status();
+            let client_ip = request_head.client_ip();
+            let result = self.send(&attempts, &attempt, &outbound, client_ip, body);
+            match result.await {
+                Ok((response, connection)) => {
+                    let status = response.status();
                     let upstream = attempt.lease.member().upstream();
-                    let download = self.download(answer, connection, upstream, &parcel);
-                    let mark = mark(settings, head, &self.client, &attempt.lease);
+                    let download =
+                        self.download_response(response, connection, upstream, &outbound);
+                    let policy_header = policy_header(settings, head, &self.client, &attempt.lease);
                     let is_covered = settings.retry.after_status(status).is_some();
-                    if !(parcel.is_repeatable && is_covered) {
-                        attempts.answered(&attempt, status);
-                        let account = Account {
-                            teller: Arc::clone(&self.teller),
+                    if !(outbound.is_retryable && is_covered) {
+                        attempts.responded(&attempt, status);
+                        let guard = ExchangeGuard {
+                            reporter: Arc::clone(&self.reporter),
                             attempt,
-                            exchange: parcel.exchange,
+                            in_flight: outbound.in_flight,
                         };
-                        return Ok(self.relay(download, Some(account), mark));
+                        return Ok(self.relay(download, Some(guard), policy_header));
                     }
-                    attempts.refused(attempt, status, self.relay(download, None, mark))?;
-                    body = no_body();
+                    attempts.refused(attempt, status, self.relay(download, None, policy_header))?;
+                    body = empty_body();
                 }
-                Err(lost) => {
-                    let is_repeatable = parcel.is_repeatable || lost.body.is_some();
-                    let error = self.cause(lost.error, &parcel)?;
-                    if !is_repeatable {
-                        return Err(attempts.lost(&attempt, error));
+                Err(failed) => {
+                    let is_retryable = outbound.is_retryable || failed.body.is_some();
+                    let error = self.upstream_error(failed.error, &outbound)?;
+                    if !is_retryable {
+                        return Err(attempts.failed_finally(&attempt, error));
                     }
                     attempts.failed(attempt, error)?;
-                    body = lost.body.unwrap_or_else(no_body);
+                    body = failed.body.unwrap_or_else(empty_body);
                 }
             }
         }
     }
 
-    /// An upstream's failure; what the client or the drain did is no upstream's, and ends it all.
-    fn cause(&self, error: Error, parcel: &Parcel) -> Result<Error, Standing> {
-        if parcel.exchange.is_cut() {
+    /// Returns an upstream's failure. A failure of the client or an abort by the drain ends the
+    /// request.
+    fn upstream_error(
+        &self,
+        error: Error,
+        outbound: &OutboundRequest,
+    ) -> Result<Error, FallbackOutcome> {
+        if outbound.in_flight.is_cut() {
             return Err(Error::with_source(ErrorKind::Draining, error).into());
         }
         match error.side() {
@@ -169,118 +177,127 @@ impl Errand {
         }
     }
 
-    /// Asks one upstream: on a connection that is idle, and on a new one if that was closed
-    /// meanwhile.
-    async fn ask(
+    /// Sends the request to one upstream: on an idle connection, and on a new one if that was
+    /// closed meanwhile.
+    async fn send(
         &self,
         attempts: &Attempts<'_>,
         attempt: &Attempt,
-        parcel: &Parcel,
+        outbound: &OutboundRequest,
         client_ip: Option<IpAddr>,
         mut body: ClientBody,
-    ) -> Result<(Response<Incoming>, Connection), Lost> {
+    ) -> Result<(Response<Incoming>, Connection), FailedAttempt> {
         let upstream = attempt.lease.member().upstream();
         let mut idle = self
-            .shared(upstream)
+            .idle_connections(upstream)
             .and_then(|connections| connections.take(upstream.address()));
         loop {
             let mut connection = match idle.take() {
                 Some(connection) => connection,
                 None => match attempts
-                    .bounded(pin!(self.open(upstream, parcel, client_ip)))
+                    .bounded(pin!(self.open_connection(upstream, outbound, client_ip)))
                     .await
                 {
                     Ok(connection) => connection,
                     Err(error) => {
                         let body = Some(body);
-                        return Err(Lost { body, error });
+                        return Err(FailedAttempt { body, error });
                     }
                 },
             };
             let is_reused = connection.is_reused();
-            let head = parcel.head.clone();
+            let head = outbound.head.clone();
             let how = &self.with.how;
-            match send(&mut connection, head, body, &parcel.upload, how).await {
+            match send(&mut connection, head, body, &outbound.upload, how).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(SendFailure::Unsent(unsent, _)) if is_reused => body = unsent,
-                // RFC 9112 §9.3.1: it may have been closed just when the request was sent.
+                // RFC 9112 §9.3.1: the upstream may have closed it just when the request was sent.
                 Err(SendFailure::Sent(error))
-                    if is_reused && parcel.is_repeatable && error.kind() == ErrorKind::Response =>
+                    if is_reused
+                        && outbound.is_retryable
+                        && error.kind() == ErrorKind::Response =>
                 {
-                    body = no_body();
+                    body = empty_body();
                 }
                 Err(SendFailure::Unsent(unsent, error)) => {
-                    return Err(Lost {
+                    return Err(FailedAttempt {
                         body: Some(unsent),
                         error: Error::with_source(ErrorKind::Connect, error),
                     });
                 }
-                Err(SendFailure::Sent(error)) => return Err(Lost { body: None, error }),
+                Err(SendFailure::Sent(error)) => return Err(FailedAttempt { body: None, error }),
             }
         }
     }
 
-    /// The connections that requests of different clients share. One that begins with the PROXY
-    /// protocol is its client's alone.
-    fn shared(&self, upstream: &Upstream) -> Option<&Arc<IdleConnections>> {
-        let is_shared = upstream.proxy_protocol().is_none();
-        is_shared.then_some(&self.with.connections)
+    /// Returns the idle connections that requests of all clients share. A connection with the PROXY
+    /// protocol serves a single client.
+    fn idle_connections(&self, upstream: &Upstream) -> Option<&Arc<IdleConnections>> {
+        let can_reuse = upstream.proxy_protocol().is_none();
+        can_reuse.then_some(&self.with.connections)
     }
 
-    async fn open(
+    async fn open_connection(
         &self,
         upstream: &Upstream,
-        parcel: &Parcel,
+        outbound: &OutboundRequest,
         client_ip: Option<IpAddr>,
     ) -> Result<Connection, Error> {
-        let settings = self.teller.settings();
+        let settings = self.reporter.settings();
         let header = upstream.proxy_header(client_ip, &self.client);
-        let dialled = settings.dial.dial(upstream.address(), header.as_ref());
-        Connection::open(dialled.await?, settings.head_limits, parcel.exchange.cuts()).await
+        let transport = settings.dial.dial(upstream.address(), header.as_ref());
+        Connection::open(
+            transport.await?,
+            settings.head_limits,
+            outbound.in_flight.cuts(),
+        )
+        .await
     }
 
-    fn download(
+    fn download_response(
         &self,
-        answer: Response<Incoming>,
+        response: Response<Incoming>,
         connection: Connection,
         upstream: &Upstream,
-        parcel: &Parcel,
+        outbound: &OutboundRequest,
     ) -> Response<DownloadBody> {
-        let (head, body) = answer.into_parts();
-        let back = self.shared(upstream).map(|connections| ReuseTarget {
-            connections: Arc::clone(connections),
-            address: upstream.address().clone(),
-            upload: Arc::clone(&parcel.upload),
-            settings: self.with.how.clone(),
-        });
-        let download = DownloadBody::new(body, &head.headers, connection, back, &self.with.how);
+        let (head, body) = response.into_parts();
+        let reuse = self
+            .idle_connections(upstream)
+            .map(|connections| ReuseTarget {
+                connections: Arc::clone(connections),
+                address: upstream.address().clone(),
+                upload: Arc::clone(&outbound.upload),
+                settings: self.with.how.clone(),
+            });
+        let download = DownloadBody::new(body, &head.headers, connection, reuse, &self.with.how);
         Response::from_parts(head, download)
     }
 
-    /// An answer as the client gets it.
+    /// Prepares a response for the client.
     fn relay(
         &self,
-        answer: Response<DownloadBody>,
-        account: Option<Account>,
-        mark: Option<(HeaderName, HeaderValue)>,
+        response: Response<DownloadBody>,
+        guard: Option<ExchangeGuard>,
+        policy_header: Option<(HeaderName, HeaderValue)>,
     ) -> Response<ProxyBody> {
-        let settings = self.teller.settings();
+        let settings = self.reporter.settings();
         let via = settings.outbound.via.as_ref();
-        let mut response = client_response(answer, via, &settings.response_edits);
-        add(mark, response.headers_mut());
-        response.map(|download| ProxyBody::Relayed(Box::new(Relayed::new(download, account))))
+        let mut response = client_response(response, via, &settings.response_edits);
+        append_header(policy_header, response.headers_mut());
+        response.map(|body| ProxyBody::Relayed(Box::new(RelayedBody::new(body, guard))))
     }
 }
 
-fn no_body() -> ClientBody {
+fn empty_body() -> ClientBody {
     Empty::<Bytes>::new()
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
-/// The answer to a `TRACE` or `OPTIONS` that was to come no further (RFC 9110 §7.6.2). Requests
-/// are not reflected: they may have credentials in them that are no page's to see (§9.3.8).
-fn last_hop(method: &Method) -> Response<ProxyBody> {
+/// Returns the response to a `TRACE` or `OPTIONS` whose `Max-Forwards` is zero (RFC 9110 §7.6.2).
+/// Requests are not reflected: they may hold credentials that a page must not see (§9.3.8).
+fn max_forwards_response(method: &Method) -> Response<ProxyBody> {
     if *method == Method::OPTIONS {
         return Response::new(ProxyBody::own(Bytes::new()));
     }

@@ -1,4 +1,4 @@
-//! The future of a response.
+//! The future of the service's responses.
 
 use std::{
     fmt,
@@ -13,12 +13,12 @@ use pin_project_lite::pin_project;
 use super::body::{ProxyBody, ResponseBody};
 
 pin_project! {
-    /// The inner service's response, or the proxy's.
+    /// Future of the inner service's response, or of the proxy's.
     ///
     /// # Cancellation
     ///
-    /// Dropping it before it is ready abandons the handshake: a connection to the upstream that
-    /// is being opened, or has been, is closed.
+    /// Dropping this future before it is ready abandons the handshake: the connection to the
+    /// upstream is closed, whether it is established or not.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]

@@ -1,4 +1,4 @@
-//! What a client wishes, and what one upstream says to it.
+//! A client's handshake, and its exchange with one upstream.
 
 use bytes::Bytes;
 use http::{
@@ -23,47 +23,47 @@ use crate::{
 
 use super::{body::ProxyBody, settings::Settings};
 
-/// A handshake that is in order, as it came.
-pub(super) struct Wish {
+/// A valid handshake of a client, not yet accepted by an upstream.
+pub(super) struct PendingHandshake {
     pub(super) head: Parts,
     pub(super) client: ClientInfo,
     pub(super) upgrade: UpgradeRequest,
-    /// What the upstream is asked for.
+    /// Target of the upstream's request.
     pub(super) target: Uri,
 }
 
-/// An upstream's answer, made fit to pass on.
-pub(super) enum Heard {
-    /// A yes that has been verified.
-    Agreed(Box<Agreed>),
-    /// Any other, with the status that the upstream gave it.
+/// Response of an upstream, prepared for the client.
+pub(super) enum HandshakeOutcome {
+    /// A verified acceptance.
+    Accepted(Box<AcceptedHandshake>),
+    /// Any other response, with the upstream's status.
     Refused(StatusCode, Response<ProxyBody>),
 }
 
-/// A yes, and the connection that it came on.
-pub(super) struct Agreed {
+/// A verified acceptance, with its connection.
+pub(super) struct AcceptedHandshake {
     pub(super) response: Response<ProxyBody>,
     pub(super) agreement: Agreement,
     pub(super) transport: Transport,
     pub(super) read_ahead: Bytes,
 }
 
-impl Wish {
-    /// Asks the upstream that was leased.
+impl PendingHandshake {
+    /// Performs the handshake with the leased upstream.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or [`ErrorKind::InvalidUpgradeResponse`];
-    /// over HTTP/2 also what connecting anew may give.
-    pub(super) async fn ask(
+    /// Returns [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or
+    /// [`ErrorKind::InvalidUpgradeResponse`]; over HTTP/2 also the error of a new connection.
+    pub(super) async fn send(
         &self,
         settings: &Settings,
         lease: &Lease,
-        link: UpstreamConnection,
-    ) -> Result<Heard, Error> {
-        let mark = mark(settings, &self.head, &self.client, lease);
+        connection: UpstreamConnection,
+    ) -> Result<HandshakeOutcome, Error> {
+        let policy_header = policy_header(settings, &self.head, &self.client, lease);
         let request = handshake_request(
-            copied(&self.head),
+            clone_head(&self.head),
             self.target.clone(),
             &self.upgrade,
             &self.client,
@@ -72,12 +72,15 @@ impl Wish {
         let offer = Offer::new(request.headers(), &self.upgrade);
         let via = settings.outbound.via.as_ref();
         let edits = &settings.response_edits;
-        match await_answer(settings, link, request).await? {
+        match exchange_within_timeout(settings, connection, request).await? {
             UpgradeResponse::Refused(response) => {
                 let status = response.status();
                 let mut response = refused_response(response, &self.upgrade, via, edits);
-                add(mark, response.headers_mut());
-                Ok(Heard::Refused(status, response.map(ProxyBody::Refusal)))
+                append_header(policy_header, response.headers_mut());
+                Ok(HandshakeOutcome::Refused(
+                    status,
+                    response.map(ProxyBody::Refusal),
+                ))
             }
             UpgradeResponse::Accepted {
                 head,
@@ -88,8 +91,8 @@ impl Wish {
                     .verify(&head)
                     .map_err(|why| Error::with_source(ErrorKind::InvalidUpgradeResponse, why))?;
                 let mut response = accepted_response(head, &self.upgrade, via, edits);
-                add(mark, response.headers_mut());
-                Ok(Heard::Agreed(Box::new(Agreed {
+                append_header(policy_header, response.headers_mut());
+                Ok(HandshakeOutcome::Accepted(Box::new(AcceptedHandshake {
                     response: response.map(|()| ProxyBody::own(Bytes::new())),
                     agreement,
                     transport,
@@ -100,8 +103,8 @@ impl Wish {
     }
 }
 
-/// What the policy that picked the upstream adds to its answer.
-pub(super) fn mark(
+/// Returns the header that the load balancing policy adds to the response.
+pub(super) fn policy_header(
     settings: &Settings,
     head: &Parts,
     client: &ClientInfo,
@@ -109,12 +112,12 @@ pub(super) fn mark(
 ) -> Option<(HeaderName, HeaderValue)> {
     let forwarded = &settings.outbound.forwarded;
     let scheme = forwarded.client_scheme(&head.headers, client);
-    let head = view(settings, head, client);
+    let head = request_head(settings, head, client);
     settings.pool.response_header(lease, &head, scheme)
 }
 
-/// The head of a request as matchers and policies see it, with the client's address.
-pub(super) fn view<'a>(
+/// Returns the head of a request as matchers and policies see it, with the client's address.
+pub(super) fn request_head<'a>(
     settings: &Settings,
     head: &'a Parts,
     client: &ClientInfo,
@@ -128,14 +131,14 @@ pub(super) fn view<'a>(
     }
 }
 
-async fn await_answer(
+async fn exchange_within_timeout(
     settings: &Settings,
-    link: UpstreamConnection,
+    connection: UpstreamConnection,
     request: Request<Empty<Bytes>>,
 ) -> Result<UpgradeResponse, Error> {
     let timeouts = &settings.timeouts;
     let exchange = exchange(
-        link,
+        connection,
         &settings.dial,
         request,
         settings.head_limits,
@@ -152,8 +155,8 @@ async fn await_answer(
         })
 }
 
-/// What the upstream's request is made of. The original stays for other attempts.
-pub(super) fn copied(head: &Parts) -> Parts {
+/// Copies the client's head for one attempt. The original is kept for others.
+pub(super) fn clone_head(head: &Parts) -> Parts {
     let (mut copy, ()) = Request::new(()).into_parts();
     copy.method = head.method.clone();
     copy.uri = head.uri.clone();
@@ -162,8 +165,8 @@ pub(super) fn copied(head: &Parts) -> Parts {
     copy
 }
 
-/// Adds what [`mark`] has made.
-pub(super) fn add(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
+/// Appends the header of [`policy_header`].
+pub(super) fn append_header(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
     if let Some((name, value)) = line {
         add_header(headers, &name, value);
     }

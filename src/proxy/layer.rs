@@ -1,4 +1,4 @@
-//! The layer, and all its settings.
+//! The layer, with all its settings.
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -29,7 +29,27 @@ use super::{
     terminal::UpgradeRequired,
 };
 
-/// Proxies WebSockets to a pool of upstreams; leaves all else to the service that it wraps.
+/// Layer that proxies WebSockets to a pool of upstreams, and passes other requests to the inner
+/// service.
+///
+/// # Defaults
+///
+/// | method | default | why |
+/// |---|---|---|
+/// | [`matching`](Self::matching) | every handshake | the pool is the only route |
+/// | [`forward_http`](Self::forward_http) | off | most routers serve plain HTTP themselves |
+/// | [`allow_origins`](Self::allow_origins) | any origin | clients that are not browsers send none |
+/// | [`keep_alive`](Self::keep_alive) | off | many applications send pings themselves |
+/// | [`idle_timeout`](Self::idle_timeout), [`max_lifetime`](Self::max_lifetime) | off | WebSockets may be quiet |
+/// | [`half_close_timeout`](Self::half_close_timeout) | 10 s | time for a close handshake |
+/// | [`connect_timeout`](Self::connect_timeout) | 3 s | leaves time for other upstreams |
+/// | [`tls_timeout`](Self::tls_timeout) | 5 s | a few round trips and a signature |
+/// | [`handshake_timeout`](Self::handshake_timeout) | 10 s | applications may authenticate first |
+/// | [`client_upgrade_timeout`](Self::client_upgrade_timeout) | 10 s | the 101 only has to be written |
+/// | [`retry`](Self::retry) | connecting, at 5 upstreams, within 30 s | nothing was sent yet |
+/// | [`max_response_head`](Self::max_response_head) | 100 lines, 64 KiB | bounds the memory |
+/// | [`trust`](Self::trust) | no proxies | a client must not choose its own address |
+/// | [`via`](Self::via) | off | a gateway may leave the header out |
 ///
 /// # Examples
 ///
@@ -50,47 +70,47 @@ use super::{
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
 ///
-/// The type parameter says what it takes besides handshakes: nothing, until
-/// [`forward_http`](Self::forward_http).
+/// The type parameter is the scope of requests: WebSocket handshakes alone, or with
+/// [`forward_http`](Self::forward_http) all requests that the matcher owns.
 #[must_use]
 pub struct ProxyLayer<T = WebSocketsOnly> {
     settings: Arc<Settings>,
-    takes: PhantomData<fn() -> T>,
+    scope: PhantomData<fn() -> T>,
 }
 
 impl ProxyLayer {
-    /// Proxies every WebSocket handshake to this pool.
+    /// Creates a layer that proxies every WebSocket handshake to this pool.
     pub fn new(pool: Pool) -> Self {
         Self {
             settings: Arc::new(Settings::new(pool)),
-            takes: PhantomData,
+            scope: PhantomData,
         }
     }
 }
 
 impl<T> ProxyLayer<T> {
-    /// Forwards ordinary HTTP requests too, if the matcher owns them: for applications that speak
-    /// plain HTTP beside their WebSockets, on the same paths and often to the same upstream
-    /// (Socket.IO and SockJS polling, SignalR's negotiation, Jupyter, Vite). `None` turns it off.
+    /// Forwards ordinary HTTP requests too, if the matcher owns them: for applications that use
+    /// plain HTTP beside their WebSockets, on the same paths and often with the same upstream
+    /// (Socket.IO and SockJS polling, SignalR's negotiation, Jupyter, Vite). `None` turns
+    /// forwarding off.
     ///
-    /// The requests go to the same pool, by the same policy, headers and rewrite as handshakes.
-    /// Bodies are streamed both ways, with trailers. `CONNECT` is never forwarded, and what the
-    /// matcher does not own reaches the inner service as it came.
+    /// The requests use the same pool, load balancing policy, header settings and rewrite as
+    /// handshakes. Bodies are streamed in both directions, with trailers. `CONNECT` is never
+    /// forwarded, and requests that the matcher does not own reach the inner service unchanged.
     ///
     /// | | |
     /// |---|---|
-    /// | counts | as a tunnel until its answer has ended; see [`Admission`](crate::Admission) |
-    /// | health | connects and breaks as for handshakes; an answer below 400 is good, from 500 on bad |
-    /// | tried again elsewhere | what was not sent; after that only if [`Retry`](crate::Retry) says so, for idempotent methods without a body (RFC 9110 §9.2.2) |
-    /// | a kept connection that was closed meanwhile | a new one to the same upstream, under the same condition |
-    /// | [`allow_origins`](Self::allow_origins) | goes for them too, where they have an `Origin` |
-    /// | drain | those under way end by themselves, new ones get 503 |
-    /// | connections to upstreams | are kept and used again, except where each begins with the PROXY protocol; always HTTP/1.1 |
-    /// | `Expect: 100-continue` | goes up; the body is asked for when the upstream says 100, or is silent for a second |
+    /// | limits | a request counts as a tunnel until its response has ended; see [`Admission`](crate::Admission) |
+    /// | health | connection failures count as for handshakes; a response below 400 is a success, from 500 on a failure |
+    /// | retry | unsent requests; after that only if [`Retry`](crate::Retry) allows it, for idempotent methods without a body (RFC 9110 §9.2.2) |
+    /// | closed idle connection | a new one to the same upstream, under the same condition |
+    /// | [`allow_origins`](Self::allow_origins) | applies to requests with an `Origin` |
+    /// | drain | requests in flight finish by themselves, new ones get 503 |
+    /// | connections to upstreams | are kept and reused, except if each begins with the PROXY protocol; always HTTP/1.1 |
+    /// | `Expect: 100-continue` | is passed on; the body follows at the upstream's 100, or after a second of silence |
     ///
-    /// Servers wait for answers before they stop, and event streams have no end: run the
-    /// [`Drain`] beside the server's own shutdown rather than after it, so that its deadline cuts
-    /// them off.
+    /// Servers wait for responses before they stop, and event streams never end: run the [`Drain`]
+    /// beside the server's own shutdown rather than after it, so that its deadline aborts them.
     pub fn forward_http(self, how: impl Into<Option<ForwardHttp>>) -> ProxyLayer<ForwardHttp> {
         let layer = self.with(|settings| {
             settings.forward = how.into().map(|how| Forward {
@@ -100,24 +120,24 @@ impl<T> ProxyLayer<T> {
         });
         ProxyLayer {
             settings: layer.settings,
-            takes: PhantomData,
+            scope: PhantomData,
         }
     }
 
     /// Proxies only handshakes that this matcher owns.
     ///
-    /// A request whose path can be read in more than one way is owned only if the matcher owns it
-    /// in every reading; see [`head`](crate::head#the-path).
+    /// A request whose path has several readings is owned only if the matcher owns every reading;
+    /// see [`head`](crate::head#the-path).
     pub fn matching(self, matcher: impl Matcher + 'static) -> Self {
         self.with(|settings| settings.matcher = Some(matcher.boxed()))
     }
 
-    /// Answers 403 to handshakes whose `Origin` the matcher does not own, before any upstream
-    /// hears of them.
+    /// Responds with 403 to handshakes whose `Origin` the matcher does not own, before an upstream
+    /// is contacted.
     ///
-    /// Browsers send WebSocket handshakes with cookies to any host, whatever page they come from;
-    /// an application that trusts cookies must check the origin (RFC 6455 §10.2). A handshake
-    /// without an `Origin` comes from no browser, and passes.
+    /// Browsers send WebSocket handshakes with cookies to any host, from any page; an application
+    /// that trusts cookies must check the origin (RFC 6455 §10.2). A handshake without an `Origin`
+    /// does not come from a browser, and passes.
     ///
     /// # Examples
     ///
@@ -134,77 +154,75 @@ impl<T> ProxyLayer<T> {
         self.with(|settings| settings.origins = Some(origins.boxed()))
     }
 
-    /// Pings quiet legs; see [`KeepAlive`]. `None` turns it off, which is the default.
+    /// Sends pings on quiet legs; see [`KeepAlive`]. `None` turns pings off.
     pub fn keep_alive(self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
         self.with_tunnel(|tunnel| tunnel.keep_alive(keep_alive))
     }
 
-    /// Sets everything about the tunnels at once, replacing what was set before.
+    /// Sets all tunnel settings at once, replacing earlier ones.
     pub fn tunnel(self, config: TunnelConfig) -> Self {
         self.with_tunnel(|_| config)
     }
 
-    /// Closes tunnels on which nothing passed for this long; off by default.
+    /// Sets how long a tunnel may be idle before it is closed. `None` turns the limit off.
     pub fn idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.with_tunnel(|tunnel| tunnel.idle_timeout(timeout))
     }
 
-    /// Closes tunnels that are older than this; off by default.
+    /// Sets how long a tunnel may live before it is closed. `None` turns the limit off.
     pub fn max_lifetime(self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.with_tunnel(|tunnel| tunnel.max_lifetime(lifetime))
     }
 
-    /// How long one direction may be quiet after the other has ended; 10 s by default.
+    /// Sets how long one direction may be quiet after the other has ended.
     pub fn half_close_timeout(self, half_close_timeout: impl Into<Option<Duration>>) -> Self {
         self.with_tunnel(|tunnel| tunnel.half_close_timeout(half_close_timeout))
     }
 
-    /// How long one attempt to connect to an upstream may take, name lookup included; 3 s.
+    /// Sets how long one attempt to connect to an upstream may take, name lookup included.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.dial.connect_timeout = timeout)
     }
 
-    /// How long the TLS handshake with an upstream may take, once connected; 5 s.
+    /// Sets how long the TLS handshake with an upstream may take, once connected.
     pub fn tls_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.dial.tls_timeout = timeout)
     }
 
-    /// Secures connections to `wss://` and `https://` upstreams like this, instead of by what is
-    /// compiled in.
+    /// Sets the TLS configuration for `wss://` and `https://` upstreams, instead of the compiled-in
+    /// default.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn tls(self, tls: crate::net::connect::Tls) -> Self {
         self.with(|settings| settings.dial.set_tls(tls))
     }
 
-    /// How tunnels share connections to upstreams that are spoken to in
-    /// [HTTP/2](crate::Upstream::http_version).
+    /// Sets how tunnels share connections to [HTTP/2](crate::Upstream::http_version) upstreams.
     #[cfg(feature = "http2")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]
     pub fn http2_connections(self, connections: crate::net::connect::Http2Connections) -> Self {
-        self.with(|settings| settings.dial.share_by(connections))
+        self.with(|settings| settings.dial.set_http2(connections))
     }
 
-    /// How long the upstream may take to answer the handshake, once connected; 10 s. What all
-    /// attempts together may take is [`Retry::within`], 30 s.
+    /// Sets how long the upstream may take to respond to the handshake, once connected.
+    /// [`Retry::within`] limits all attempts together.
     pub fn handshake_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.timeouts.handshake = timeout)
     }
 
-    /// How long the host's server may take to hand over the client's connection after the 101
-    /// has been given to it; 10 s.
+    /// Sets how long the host's server may take to hand over the client's connection after the 101.
     pub fn client_upgrade_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.timeouts.client_upgrade = timeout)
     }
 
-    /// Sets what is tried again at another upstream, how often, and how long all attempts together
-    /// may take. Unless set, connecting alone is tried again, at up to 5 upstreams, within 30 s.
+    /// Sets the failures that are retried at another upstream, the number of attempts, and the time
+    /// for all of them. By default only connecting is retried.
     pub fn retry(self, retry: Retry) -> Self {
         self.with(|settings| settings.retry = retry)
     }
 
-    /// How large the head of an upstream's answer may be: header lines (100), and bytes (64 KiB,
-    /// at least 8 KiB). A larger one is answered with 502.
+    /// Sets the maximum size of a response's head: header lines, and bytes (at least 8 KiB). A
+    /// larger one becomes a 502.
     pub fn max_response_head(self, lines: usize, bytes: usize) -> Self {
         self.with(|settings| {
             settings.head_limits.lines = lines;
@@ -212,30 +230,30 @@ impl<T> ProxyLayer<T> {
         })
     }
 
-    /// Opens connections to upstreams with this instead of the default
+    /// Sets the connector that opens connections to upstreams, instead of the default
     /// [`Connector`](crate::connect::Connector).
     pub fn connector(self, connector: impl Connect + 'static) -> Self {
         self.with(|settings| settings.dial.set_connector(Arc::new(connector)))
     }
 
-    /// TCP keep-alive on the clients' plain TCP connections: these settings, or off.
+    /// Sets TCP keep-alive on the clients' plain TCP connections: these settings, or off.
     ///
-    /// By default it is on, with [`TcpKeepAlive::default`], unless tunnels ping their clients at
-    /// least every four minutes: pings find a client that is gone by themselves, and sooner.
+    /// The default is [`TcpKeepAlive::default`], or off if tunnels ping their clients at least
+    /// every four minutes: pings find a dead client by themselves, and sooner.
     pub fn client_tcp_keep_alive(self, keep_alive: impl Into<Option<TcpKeepAlive>>) -> Self {
         self.with(|settings| settings.client_tcp_keep_alive = keep_alive.into().into())
     }
 
-    /// TCP keep-alive on connections to upstreams, whatever [connector](Self::connector) opened
-    /// them: these settings, or off.
+    /// Sets TCP keep-alive on connections to upstreams, for any [connector](Self::connector): these
+    /// settings, or off.
     ///
-    /// By default it is on, with [`TcpKeepAlive::default`], except on connections without TLS
-    /// where tunnels ping their upstreams at least every four minutes.
+    /// The default is [`TcpKeepAlive::default`], or off on connections without TLS if tunnels ping
+    /// their upstreams at least every four minutes.
     pub fn upstream_tcp_keep_alive(self, keep_alive: impl Into<Option<TcpKeepAlive>>) -> Self {
         self.with(|settings| settings.upstream_tcp_keep_alive = keep_alive.into().into())
     }
 
-    /// Believes what these proxies say of the client in `X-Forwarded-*`; nobody by default.
+    /// Trusts the `X-Forwarded-*` headers of these proxies.
     pub fn trust(self, proxies: TrustedProxies) -> Self {
         self.with(|settings| {
             let forwarded = std::mem::take(&mut settings.outbound.forwarded);
@@ -243,41 +261,42 @@ impl<T> ProxyLayer<T> {
         })
     }
 
-    /// Sets everything about `X-Forwarded-*` and `Forwarded`, replacing what was set before.
+    /// Sets all settings of `X-Forwarded-*` and `Forwarded` at once, replacing earlier ones.
     pub fn forwarded(self, forwarded: ForwardedHeaders) -> Self {
         self.with(|settings| settings.outbound.forwarded = forwarded)
     }
 
-    /// Adds a `Via` header in both directions (RFC 9110 §7.6.3); none by default.
+    /// Adds a `Via` header in both directions (RFC 9110 §7.6.3).
     pub fn via(self, via: Via) -> Self {
         self.with(|settings| settings.outbound.via = Some(via))
     }
 
-    /// Sends this `Host` to upstreams instead of the client's.
+    /// Sets the `Host` of requests to upstreams, in place of the client's.
     pub fn host(self, host: HeaderValue) -> Self {
         self.with(|settings| settings.outbound.host = Some(host))
     }
 
-    /// Changes the path on its way up.
+    /// Rewrites the path of requests to upstreams.
     pub fn rewrite(self, rewrite: PathRewrite) -> Self {
         self.with(|settings| settings.outbound.rewrite = Some(rewrite))
     }
 
-    /// Changes headers of requests on their way up. Those of the handshake itself (`Connection`,
-    /// `Upgrade`, the key and the version) are set after that and cannot be changed.
+    /// Edits the headers of requests to upstreams. The headers of the handshake itself
+    /// (`Connection`, `Upgrade`, the key and the version) are written afterwards and cannot be
+    /// changed.
     pub fn request_headers(self, edits: HeaderEdits) -> Self {
         self.with(|settings| settings.outbound.edits = edits)
     }
 
-    /// Changes headers of answers on their way down, the 101 included.
+    /// Edits the headers of responses to clients, the 101 included.
     pub fn response_headers(self, edits: HeaderEdits) -> Self {
         self.with(|settings| settings.response_edits = edits)
     }
 
-    /// Tells, from a request's extensions, what connection it came on.
+    /// Sets the function that describes the client's connection, from a request's extensions.
     ///
-    /// Needed only where neither a [`ClientInfo`] nor, with the feature `axum`, axum's
-    /// `ConnectInfo<SocketAddr>` is in the extensions. Without a known address no
+    /// The function is needed only if the extensions hold neither a [`ClientInfo`] nor, with the
+    /// feature `axum`, axum's `ConnectInfo<SocketAddr>`. Without a known address no
     /// `X-Forwarded-For` is sent.
     pub fn client_info<F>(self, client_info: F) -> Self
     where
@@ -286,9 +305,9 @@ impl<T> ProxyLayer<T> {
         self.with(|settings| settings.client_info = Some(Arc::new(client_info)))
     }
 
-    /// Changes the answers that the proxy itself gives when a handshake comes to nothing.
+    /// Sets a function that changes the responses of the proxy itself when a request fails.
     ///
-    /// The function gets the error and the answer as it would be.
+    /// The function gets the error and the default response.
     ///
     /// # Examples
     ///
@@ -302,34 +321,33 @@ impl<T> ProxyLayer<T> {
     /// # let _ = proxy;
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
-    pub fn map_rejection<F>(self, restyle: F) -> Self
+    pub fn map_rejection<F>(self, map_rejection: F) -> Self
     where
         F: Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {
-        self.with(|settings| settings.restyle = Some(Arc::new(restyle)))
+        self.with(|settings| settings.map_rejection = Some(Arc::new(map_rejection)))
     }
 
-    /// Shows an observer what happens.
+    /// Sets the observer of handshakes, requests and tunnels.
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         self.settings.pool.attach_observer(&observer);
         self.with(|settings| settings.observer = Some(observer))
-            .with_tunnel(|tunnel| tunnel)
     }
 
-    /// The tunnels that are open now.
+    /// Returns the registry of open tunnels.
     #[must_use]
     pub fn registry(&self) -> Registry {
         self.settings.registry.clone()
     }
 
-    /// The handle that ends all tunnels in good order.
+    /// Returns the handle for a graceful shutdown of all tunnels.
     pub fn drain(&self) -> Drain {
         self.settings.drain.clone()
     }
 
-    /// A service that proxies what the matcher owns and answers everything else with 426: for
-    /// `route_service`, `fallback_service`, or hyper without a router.
+    /// Creates a service without an inner one: requests that the matcher does not own get a 426.
+    /// Use this service with `route_service`, `fallback_service`, or hyper without a router.
     pub fn into_service(self) -> Proxy<UpgradeRequired, T> {
         self.layer(UpgradeRequired)
     }
@@ -337,8 +355,8 @@ impl<T> ProxyLayer<T> {
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         change(settings);
-        settings.settle();
-        // Connections are not shared with a layer that may open them in another way.
+        settings.update_derived();
+        // A layer that may open connections differently needs its own ones.
         if let Some(forward) = &mut settings.forward {
             forward.connections = Arc::default();
         }
@@ -348,7 +366,7 @@ impl<T> ProxyLayer<T> {
     fn with_tunnel(self, change: impl FnOnce(TunnelConfig) -> TunnelConfig) -> Self {
         self.with(|settings| {
             let config = Arc::make_mut(&mut settings.tunnel);
-            *config = change(config.clone()).observed(settings.observer.clone());
+            *config = change(config.clone());
         })
     }
 }
@@ -357,7 +375,7 @@ impl<T> Clone for ProxyLayer<T> {
     fn clone(&self) -> Self {
         Self {
             settings: Arc::clone(&self.settings),
-            takes: PhantomData,
+            scope: PhantomData,
         }
     }
 }
@@ -374,7 +392,7 @@ impl<S, T> Layer<S> for ProxyLayer<T> {
     type Service = Proxy<S, T>;
 
     fn layer(&self, inner: S) -> Proxy<S, T> {
-        self.settings.pool.watch_by(&self.settings.dial);
+        self.settings.pool.set_probe_dialer(&self.settings.dial);
         Proxy::new(inner, Arc::clone(&self.settings))
     }
 }

@@ -1,16 +1,17 @@
-//! The tower face: a layer, a service, and what they answer.
+//! The tower interface: a layer, a service, and their responses.
 //!
 //! ```text
 //! ProxyLayer ──layer()──► Proxy<S> ──call()──► ResponseFuture
-//!                            │                    ├─ what S answers           (not ours)
-//!                            │                    └─ pipeline: pick, connect, (ours)
+//!                            │                    ├─ response of S            (not owned)
+//!                            │                    └─ pipeline: pick, connect, (owned)
 //!                            ▼                       handshake, 101 ─► session ─► Tunnel
 //!                     inspect, match
 //! ```
 //!
-//! `attempts` goes from one upstream to the next, `handshake` is what one of them is asked, and `event_reporter`
-//! tells what came of it. `reject` turns an [`Error`](crate::Error) into a response, and is the
-//! only place that names a status code of ours. `session` owns a tunnel for its whole life.
+//! `attempts` goes from one upstream to the next, `handshake` performs the handshake with one of
+//! them, and `event_reporter` reports the results. `reject` turns an [`Error`](crate::Error) into a
+//! response, and is the only place that chooses a status code. `session` owns a tunnel for its
+//! whole life.
 
 mod attempt;
 mod attempts;

@@ -1,4 +1,4 @@
-//! From a handshake that is ours to its answer: one stage after the other.
+//! The pipeline of a handshake: one stage after the other, up to the response.
 
 use std::{pin::pin, sync::Arc};
 
@@ -13,44 +13,44 @@ use crate::{
     http::matcher::owns,
     http::upgrade::{Intent, UpgradeRequest},
     pool::Lease,
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
 };
 
 use super::{
-    attempts::{Attempts, Standing},
+    attempts::{Attempts, FallbackOutcome},
     body::ProxyBody,
-    event_reporter::{Subject, Teller},
-    handshake::{Agreed, Heard, Wish, view},
+    event_reporter::{EventReporter, Subject},
+    handshake::{AcceptedHandshake, HandshakeOutcome, PendingHandshake, request_head},
     reject::reject,
     session::Session,
     settings::Settings,
 };
 
-/// A request that the proxy has taken.
-pub(super) struct Taken {
+/// A request that the layer's matcher owns.
+pub(super) struct ClaimedRequest {
     pub(super) head: Parts,
     pub(super) intent: Intent,
     pub(super) client: ClientInfo,
 }
 
-/// Answers a handshake. What fails on the way becomes a response.
-pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<ProxyBody> {
+/// Proxies a handshake. A failure becomes a response.
+pub(super) async fn run(settings: Arc<Settings>, claimed: ClaimedRequest) -> Response<ProxyBody> {
     let span = tracing::info_span!(
         "websocket_handshake",
-        path = taken.head.uri.path(),
+        path = claimed.head.uri.path(),
         upstream = field::Empty
     );
-    let version = taken.head.version;
-    let teller = Teller::new(Subject::Handshake, taken.head.uri.path(), settings);
-    let journey = Journey {
-        teller: &teller,
-        settings: teller.settings(),
+    let version = claimed.head.version;
+    let reporter = EventReporter::new(Subject::Handshake, claimed.head.uri.path(), settings);
+    let pipeline = HandshakePipeline {
+        reporter: &reporter,
+        settings: reporter.settings(),
     };
     async {
-        let mut response = match journey.proxy(taken).await {
+        let mut response = match pipeline.proxy(claimed).await {
             Ok(response) => response,
-            Err(Standing::Answer(response)) => *response,
-            Err(Standing::Error(error)) => rejection(&teller, &error),
+            Err(FallbackOutcome::Response(response)) => *response,
+            Err(FallbackOutcome::Error(error)) => rejection(&reporter, &error),
         };
         adapt_version(&mut response, version);
         response
@@ -59,84 +59,99 @@ pub(super) async fn run(settings: Arc<Settings>, taken: Taken) -> Response<Proxy
     .await
 }
 
-/// One handshake under way.
-struct Journey<'a> {
-    teller: &'a Teller,
+/// Context of one handshake.
+struct HandshakePipeline<'a> {
+    reporter: &'a EventReporter,
     settings: &'a Arc<Settings>,
 }
 
-impl Journey<'_> {
-    async fn proxy(&self, taken: Taken) -> Result<Response<ProxyBody>, Standing> {
-        self.settings.pool.keep_watch();
-        let Taken {
+impl HandshakePipeline<'_> {
+    async fn proxy(&self, claimed: ClaimedRequest) -> Result<Response<ProxyBody>, FallbackOutcome> {
+        self.settings.pool.ensure_monitor();
+        let ClaimedRequest {
             mut head,
             intent,
             client,
-        } = taken;
-        let upgrade = accept(intent)?;
+        } = claimed;
+        let upgrade = valid_upgrade(intent)?;
         admit(self.settings, &head, &client)?;
         let on_upgrade = head
             .extensions
             .remove::<OnUpgrade>()
             .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
-        // Before connecting: no upstream shall hear of what cannot be forwarded.
+        // Before connecting: a request that cannot be forwarded must not reach an upstream.
         let target = self.settings.outbound.target(&head.uri)?;
-        let wish = Wish {
+        let handshake = PendingHandshake {
             head,
             client,
             upgrade,
             target,
         };
-        self.shake_hands(&wish, on_upgrade).await
+        self.try_upstreams(&handshake, on_upgrade).await
     }
 
-    /// Asks one upstream after the other, as often as may be, until one agrees.
-    async fn shake_hands(
+    /// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one accepts.
+    async fn try_upstreams(
         &self,
-        wish: &Wish,
+        handshake: &PendingHandshake,
         on_upgrade: OnUpgrade,
-    ) -> Result<Response<ProxyBody>, Standing> {
-        let view = view(self.settings, &wish.head, &wish.client);
-        let mut attempts = Attempts::new(self.teller, Visit::Tunnel, &self.settings.retry);
+    ) -> Result<Response<ProxyBody>, FallbackOutcome> {
+        let request_head = request_head(self.settings, &handshake.head, &handshake.client);
+        let mut attempts =
+            Attempts::new(self.reporter, AdmissionKind::Tunnel, &self.settings.retry);
         loop {
-            let (attempt, link) = attempts.connect(&view, &wish.client).await?;
+            let (attempt, connection) = attempts.connect(&request_head, &handshake.client).await?;
             Span::current().record("upstream", attempt.upstream());
-            let heard = attempts
-                .bounded(pin!(wish.ask(self.settings, &attempt.lease, link)))
+            let outcome = attempts
+                .bounded(pin!(handshake.send(
+                    self.settings,
+                    &attempt.lease,
+                    connection
+                )))
                 .await;
-            match heard {
-                Ok(Heard::Agreed(agreed)) => {
+            match outcome {
+                Ok(HandshakeOutcome::Accepted(accepted)) => {
                     let lease = attempts.succeeded(attempt);
-                    return Ok(self.open(wish, on_upgrade, lease, *agreed));
+                    return Ok(self.start_tunnel(handshake, on_upgrade, lease, *accepted));
                 }
-                Ok(Heard::Refused(status, answer)) => attempts.refused(attempt, status, answer)?,
+                Ok(HandshakeOutcome::Refused(status, response)) => {
+                    attempts.refused(attempt, status, response)?;
+                }
                 Err(error) => attempts.failed(attempt, error)?,
             }
         }
     }
 
     /// Starts the tunnel, which waits for the client's connection.
-    fn open(
+    fn start_tunnel(
         &self,
-        wish: &Wish,
+        handshake: &PendingHandshake,
         on_upgrade: OnUpgrade,
         lease: Lease,
-        agreed: Agreed,
+        accepted: AcceptedHandshake,
     ) -> Response<ProxyBody> {
-        let Agreed {
+        let AcceptedHandshake {
             response,
             agreement,
             transport,
             read_ahead,
-        } = agreed;
-        Session::new(self.settings, on_upgrade, transport, read_ahead, lease)
-            .enter(self.teller.path().into(), &wish.client, agreement)
-            .start();
+        } = accepted;
+        let requested_at = self.reporter.started_at();
+        Session::new(
+            self.settings,
+            on_upgrade,
+            transport,
+            read_ahead,
+            lease,
+            requested_at,
+        )
+        .enter(self.reporter.path().into(), &handshake.client, agreement)
+        .start();
         response
     }
 }
 
-/// What the proxy itself has against a proper handshake, or another request that is its own.
+/// Checks whether the proxy itself rejects a valid handshake, or another owned request.
 pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> Result<(), Error> {
     if settings.drain.is_draining() {
         return Err(Error::new(ErrorKind::Draining));
@@ -144,30 +159,31 @@ pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> R
     let Some(origins) = &settings.origins else {
         return Ok(());
     };
-    if !head.headers.contains_key(ORIGIN) || owns(origins, &view(settings, head, client)) {
+    if !head.headers.contains_key(ORIGIN) || owns(origins, &request_head(settings, head, client)) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::OriginNotAllowed))
 }
 
-/// The answer when nothing came of a request.
-pub(super) fn rejection(teller: &Teller, error: &Error) -> Response<ProxyBody> {
-    teller.rejected(error);
+/// Returns the response for a failed request.
+pub(super) fn rejection(reporter: &EventReporter, error: &Error) -> Response<ProxyBody> {
+    reporter.rejected(error);
     let response = reject(error);
-    let response = match &teller.settings().restyle {
-        Some(restyle) => restyle(error, response),
+    let response = match &reporter.settings().map_rejection {
+        Some(map_rejection) => map_rejection(error, response),
         None => response,
     };
     response.map(ProxyBody::own)
 }
 
-fn accept(intent: Intent) -> Result<UpgradeRequest, Error> {
+fn valid_upgrade(intent: Intent) -> Result<UpgradeRequest, Error> {
     match intent {
         Intent::Upgrade(upgrade) => Ok(upgrade),
         Intent::Malformed(malformed) => {
             Err(Error::with_source(ErrorKind::MalformedHandshake, malformed))
         }
-        // The service lets these pass; it is answered like a server that cannot upgrade.
+        // The service does not pass such requests; the response is that of a server without
+        // upgrades.
         Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),
     }
 }

@@ -1,4 +1,4 @@
-//! From an error to a response: the only place that names a status code of ours.
+//! Responses for errors: the only place that chooses a status code.
 
 use bytes::Bytes;
 use http::{
@@ -12,14 +12,14 @@ use crate::{
     http::upgrade::Malformed,
 };
 
-/// The response that a failed handshake gets: a status, a line of text, and the error itself in
-/// the extensions.
+/// Returns the response for an error: a status, a line of text, and the error itself in the
+/// extensions.
 ///
-/// What a client did wrong is told in full. What went wrong behind the proxy is told by kind
-/// alone: addresses and messages of the inside stay inside.
+/// A client's fault is described in full. Of a failure behind the proxy only the kind is shown, so
+/// that internal addresses and messages stay hidden.
 pub(super) fn reject(error: &Error) -> Response<Bytes> {
     let line = match error.kind() {
-        ErrorKind::MalformedHandshake | ErrorKind::MalformedRequest => format!("{error}\n"),
+        ErrorKind::MalformedHandshake | ErrorKind::MalformedRequest => format!("{error:#}\n"),
         _ => format!("{}\n", Error::new(error.kind())),
     };
     let mut response = Response::new(Bytes::from(line));
@@ -30,11 +30,11 @@ pub(super) fn reject(error: &Error) -> Response<Bytes> {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     match extra_header(error) {
-        Extra::None => {}
-        Extra::Allow => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
+        ExtraHeader::None => {}
+        ExtraHeader::Allow => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
         // RFC 6455 §4.4
-        Extra::Version => set_supported_version(headers),
-        Extra::RetryAfter => drop(headers.insert(RETRY_AFTER, retry_after())),
+        ExtraHeader::Version => set_supported_version(headers),
+        ExtraHeader::RetryAfter => drop(headers.insert(RETRY_AFTER, retry_after())),
     }
     response.extensions_mut().insert(error.clone());
     response
@@ -83,31 +83,31 @@ fn malformed(error: &Error) -> Option<Malformed> {
     std::error::Error::source(error)?.downcast_ref().copied()
 }
 
-/// What the status calls for beside it.
-enum Extra {
+/// Header that accompanies the status.
+enum ExtraHeader {
     None,
     Allow,
     Version,
     RetryAfter,
 }
 
-fn extra_header(error: &Error) -> Extra {
+fn extra_header(error: &Error) -> ExtraHeader {
     match error.kind() {
         ErrorKind::MalformedHandshake => match malformed(error) {
-            Some(Malformed::Method) => Extra::Allow,
-            Some(Malformed::Version) => Extra::Version,
-            _ => Extra::None,
+            Some(Malformed::Method) => ExtraHeader::Allow,
+            Some(Malformed::Version) => ExtraHeader::Version,
+            _ => ExtraHeader::None,
         },
         ErrorKind::NoUpstream
         | ErrorKind::Draining
         | ErrorKind::TooManyTunnels
         | ErrorKind::TooManyHandshakes
-        | ErrorKind::TooManyHandshakesPerSecond => Extra::RetryAfter,
-        _ => Extra::None,
+        | ErrorKind::TooManyHandshakesPerSecond => ExtraHeader::RetryAfter,
+        _ => ExtraHeader::None,
     }
 }
 
-/// Two to five seconds, so that those who were sent away together don't come back together.
+/// Returns two to five seconds, at random, so that rejected clients do not return all at once.
 fn retry_after() -> HeaderValue {
     HeaderValue::from(fastrand::u16(2..=5))
 }

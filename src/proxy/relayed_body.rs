@@ -1,4 +1,4 @@
-//! The body of an upstream's answer, with all that accounts for it.
+//! The body of a relayed response, with the resources of its exchange.
 
 use std::{
     pin::Pin,
@@ -9,39 +9,40 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{error::Error, http::forward::DownloadBody, tunnel::drain::Exchange};
+use crate::{error::Error, http::forward::DownloadBody, tunnel::registry::InFlightRequest};
 
-use super::{attempt::Attempt, event_reporter::Teller};
+use super::{attempt::Attempt, event_reporter::EventReporter};
 
-/// The answer to a forwarded request on its way to the client.
-pub(super) struct Relayed {
-    download: DownloadBody,
-    account: Option<Account>,
+/// Body of the response to a forwarded request.
+pub(super) struct RelayedBody {
+    body: DownloadBody,
+    guard: Option<ExchangeGuard>,
 }
 
-/// What an exchange is counted by, until its answer has ended.
-pub(super) struct Account {
-    pub(super) teller: Arc<Teller>,
+/// Guard of an exchange, which holds its lease and its place in the drain until the response has
+/// ended.
+pub(super) struct ExchangeGuard {
+    pub(super) reporter: Arc<EventReporter>,
     pub(super) attempt: Attempt,
-    pub(super) exchange: Exchange,
+    pub(super) in_flight: InFlightRequest,
 }
 
-impl Relayed {
-    pub(super) const fn new(download: DownloadBody, account: Option<Account>) -> Self {
-        Self { download, account }
+impl RelayedBody {
+    pub(super) const fn new(body: DownloadBody, guard: Option<ExchangeGuard>) -> Self {
+        Self { body, guard }
     }
 }
 
-impl Account {
-    /// Tells that the answer broke off, unless it was broken off here.
-    fn broken(self, error: &Error) {
-        if !self.exchange.is_cut() {
-            self.teller.failed(&self.attempt, error);
+impl ExchangeGuard {
+    /// Reports that the response failed, unless the drain aborted the exchange.
+    fn report_failure(self, error: &Error) {
+        if !self.in_flight.is_cut() {
+            self.reporter.failed(&self.attempt, error);
         }
     }
 }
 
-impl Body for Relayed {
+impl Body for RelayedBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -49,12 +50,12 @@ impl Body for Relayed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = Pin::new(&mut self.download).poll_frame(cx);
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
         match &frame {
-            Poll::Ready(None) => self.account = None,
+            Poll::Ready(None) => self.guard = None,
             Poll::Ready(Some(Err(error))) => {
-                if let Some(account) = self.account.take() {
-                    account.broken(error);
+                if let Some(guard) = self.guard.take() {
+                    guard.report_failure(error);
                 }
             }
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
@@ -63,10 +64,10 @@ impl Body for Relayed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.download.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.download.size_hint()
+        self.body.size_hint()
     }
 }

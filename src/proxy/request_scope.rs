@@ -1,4 +1,4 @@
-//! What a layer takes besides WebSocket handshakes.
+//! The scope of a layer: WebSocket handshakes alone, or other requests too.
 
 use bytes::Bytes;
 use http::Request;
@@ -10,16 +10,17 @@ use crate::{
     http::forward::{ClientBody, ForwardHttp},
 };
 
-/// Nothing: a layer as it is made. Requests may have bodies of any type, since none is read.
+/// Scope of a new layer: WebSocket handshakes alone. Their bodies may be of any type, since none is
+/// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebSocketsOnly;
 
-/// What a layer takes, of requests with bodies of type `B`: [`WebSocketsOnly`], or with
-/// [`ForwardHttp`] other HTTP requests too, whose bodies must then be such as can be sent on.
+/// Scope of a layer, for requests with bodies of type `B`: [`WebSocketsOnly`], or [`ForwardHttp`]
+/// for other HTTP requests too, whose bodies must then be `Send`.
 ///
-/// There are no others.
-pub trait RequestScope<B>: sealed::Take<B> {}
+/// This trait is sealed.
+pub trait RequestScope<B>: sealed::IntoClientRequest<B> {}
 
 impl<B> RequestScope<B> for WebSocketsOnly {}
 
@@ -30,36 +31,36 @@ where
 {
 }
 
-pub(super) use sealed::Take;
+pub(super) use sealed::IntoClientRequest;
 
 mod sealed {
     use super::{Body, BodyExt, BoxError, Bytes, ClientBody, ForwardHttp, Request, WebSocketsOnly};
 
-    pub trait Take<B> {
-        /// Whether ordinary requests may be taken at all.
-        const TAKES_REQUESTS: bool;
+    pub trait IntoClientRequest<B> {
+        /// Whether ordinary requests may be forwarded.
+        const FORWARDS_REQUESTS: bool;
 
-        /// Takes an ordinary request, or gives it back.
-        #[allow(clippy::result_large_err)] // it goes on at once
-        fn take(request: Request<B>) -> Result<Request<ClientBody>, Request<B>>;
+        /// Converts an ordinary request for forwarding, or returns it.
+        #[allow(clippy::result_large_err)] // the result is used at once
+        fn into_client_request(request: Request<B>) -> Result<Request<ClientBody>, Request<B>>;
     }
 
-    impl<B> Take<B> for WebSocketsOnly {
-        const TAKES_REQUESTS: bool = false;
+    impl<B> IntoClientRequest<B> for WebSocketsOnly {
+        const FORWARDS_REQUESTS: bool = false;
 
-        fn take(request: Request<B>) -> Result<Request<ClientBody>, Request<B>> {
+        fn into_client_request(request: Request<B>) -> Result<Request<ClientBody>, Request<B>> {
             Err(request)
         }
     }
 
-    impl<B> Take<B> for ForwardHttp
+    impl<B> IntoClientRequest<B> for ForwardHttp
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        const TAKES_REQUESTS: bool = true;
+        const FORWARDS_REQUESTS: bool = true;
 
-        fn take(request: Request<B>) -> Result<Request<ClientBody>, Request<B>> {
+        fn into_client_request(request: Request<B>) -> Result<Request<ClientBody>, Request<B>> {
             Ok(request.map(|body| body.map_err(Into::into).boxed_unsync()))
         }
     }

@@ -1,4 +1,4 @@
-//! The service: takes what is its own, leaves the rest.
+//! The service: proxies owned requests, and passes the others to the inner service.
 
 use std::{
     fmt,
@@ -24,28 +24,28 @@ use super::{
     body::ResponseBody,
     forward::forward,
     future::ResponseFuture,
-    pipeline::{Taken, run},
-    request_scope::{RequestScope, Take, WebSocketsOnly},
+    pipeline::{ClaimedRequest, run},
+    request_scope::{IntoClientRequest, RequestScope, WebSocketsOnly},
     settings::{Forward, Settings},
 };
 
-/// The service that [`ProxyLayer`](crate::ProxyLayer) makes around an inner one.
+/// Service that [`ProxyLayer`](crate::ProxyLayer) wraps around an inner one.
 ///
-/// A WebSocket opening handshake that the layer's matcher owns is proxied, and with
-/// [`ForwardHttp`](crate::ForwardHttp) every other request that it owns. Everything else goes to
-/// the inner service as it came.
+/// A WebSocket opening handshake that the layer's matcher owns is proxied; with
+/// [`ForwardHttp`](crate::ForwardHttp) other owned requests are forwarded. All other requests reach
+/// the inner service unchanged.
 pub struct Proxy<S, T = WebSocketsOnly> {
     inner: S,
     settings: Arc<Settings>,
-    takes: PhantomData<fn() -> T>,
+    scope: PhantomData<fn() -> T>,
 }
 
-/// Whose a request is.
-enum Claim {
+/// Destination of a request.
+enum Route {
     Inner,
     Handshake(Intent, ClientInfo),
     /// Another request, which is forwarded.
-    Request(Forward, ClientInfo),
+    Forward(Forward, ClientInfo),
 }
 
 impl<S, T> Proxy<S, T> {
@@ -53,40 +53,40 @@ impl<S, T> Proxy<S, T> {
         Self {
             inner,
             settings,
-            takes: PhantomData,
+            scope: PhantomData,
         }
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
 
-    fn claim<B>(&self, request: &Request<B>) -> Claim
+    fn route<B>(&self, request: &Request<B>) -> Route
     where
-        T: Take<B>,
+        T: IntoClientRequest<B>,
     {
         let head = RequestHead::from(request);
         let intent = inspect(&head);
         let forward = match &self.settings.forward {
-            // A tunnel to anywhere is none of ours.
-            Some(forward) if T::TAKES_REQUESTS && request.method() != Method::CONNECT => {
+            // A plain `CONNECT` is never proxied.
+            Some(forward) if T::FORWARDS_REQUESTS && request.method() != Method::CONNECT => {
                 Some(forward)
             }
             _ => None,
         };
         if matches!(intent, Intent::Other) && forward.is_none() {
-            return Claim::Inner;
+            return Route::Inner;
         }
         let client = self.settings.client_info(request.extensions());
         let client_ip = self
@@ -98,16 +98,16 @@ impl<S, T> Proxy<S, T> {
             Some(client_ip) => head.with_client_ip(client_ip),
             None => head,
         };
-        let is_ours = self
+        let is_owned = self
             .settings
             .matcher
             .as_ref()
             .is_none_or(|matcher| owns(matcher, &head));
         match (intent, forward) {
-            _ if !is_ours => Claim::Inner,
-            (Intent::Other, Some(forward)) => Claim::Request(forward.clone(), client),
-            (Intent::Other, None) => Claim::Inner,
-            (intent, _) => Claim::Handshake(intent, client),
+            _ if !is_owned => Route::Inner,
+            (Intent::Other, Some(forward)) => Route::Forward(forward.clone(), client),
+            (Intent::Other, None) => Route::Inner,
+            (intent, _) => Route::Handshake(intent, client),
         }
     }
 }
@@ -117,7 +117,7 @@ impl<S: Clone, T> Clone for Proxy<S, T> {
         Self {
             inner: self.inner.clone(),
             settings: Arc::clone(&self.settings),
-            takes: PhantomData,
+            scope: PhantomData,
         }
     }
 }
@@ -147,25 +147,25 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        match self.claim(&request) {
-            Claim::Inner => ResponseFuture::inner(self.inner.call(request)),
-            Claim::Request(with, client) => match T::take(request) {
+        match self.route(&request) {
+            Route::Inner => ResponseFuture::inner(self.inner.call(request)),
+            Route::Forward(with, client) => match T::into_client_request(request) {
                 Ok(request) => {
                     let settings = Arc::clone(&self.settings);
                     ResponseFuture::pipeline(forward(settings, with, request, client))
                 }
                 Err(request) => ResponseFuture::inner(self.inner.call(request)),
             },
-            Claim::Handshake(intent, client) => {
-                // The body is dropped here: it is empty, and the host's server hands the
-                // connection over only once it is done with.
+            Route::Handshake(intent, client) => {
+                // The body is dropped here: it is empty, and the host's server hands the connection
+                // over only after that.
                 let (head, _body) = request.into_parts();
-                let taken = Taken {
+                let claimed = ClaimedRequest {
                     head,
                     intent,
                     client,
                 };
-                ResponseFuture::pipeline(run(Arc::clone(&self.settings), taken))
+                ResponseFuture::pipeline(run(Arc::clone(&self.settings), claimed))
             }
         }
     }

@@ -2,30 +2,27 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
-    time::SystemTime,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    error::{BoxError, Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind, Side},
     frame::Extensions,
     http::handshake::Agreement,
     http::headers::ClientInfo,
     net::transport::Transport,
-    net::upgraded::from_upgraded,
-    observe::RequestInfo,
+    observe::{Observer, RequestInfo},
     pool::Lease,
-    task,
-    tunnel::registry::{Entry, Listed},
+    task::{self, catch_panic},
+    tunnel::registry::{Departure, Entry, RegistryGuard},
     tunnel::report::{TunnelInfo, TunnelReport},
-    tunnel::{Tunnel, TunnelParts},
+    tunnel::{PolledBy, Tunnel, TunnelParts},
 };
 
 use super::settings::Settings;
@@ -37,13 +34,39 @@ pub(super) struct Session {
     upstream: Transport,
     read_ahead: Bytes,
     lease: Lease,
+    /// When the request was taken up.
+    requested_at: Instant,
 }
 
 /// A session in the registry.
-pub(super) struct Entered {
+pub(super) struct RegisteredSession {
     session: Session,
     extensions: Extensions,
-    listed: Listed,
+    guard: RegistryGuard,
+}
+
+/// The task of a session.
+enum SessionTask {
+    /// The client's connection has not been handed over yet.
+    HandOver(Pin<Box<dyn Future<Output = Option<RunningSession>> + Send>>),
+    Running(RunningSession),
+}
+
+/// What is left of a session while the client's connection is awaited. Dropping it reports the
+/// client as lost.
+struct PendingSession {
+    settings: Arc<Settings>,
+    requested_at: Instant,
+    /// `None` once the tunnel runs, or the loss was reported.
+    claims: Option<(Lease, RegistryGuard)>,
+}
+
+/// A session whose tunnel runs. Reports the end exactly once, at the latest when it is dropped.
+struct RunningSession {
+    tunnel: Tunnel,
+    settings: Arc<Settings>,
+    /// `None` once the end was reported.
+    lease: Option<Lease>,
 }
 
 impl Session {
@@ -53,6 +76,7 @@ impl Session {
         upstream: Transport,
         read_ahead: Bytes,
         lease: Lease,
+        requested_at: Instant,
     ) -> Self {
         Self {
             settings: Arc::clone(settings),
@@ -60,6 +84,7 @@ impl Session {
             upstream,
             read_ahead,
             lease,
+            requested_at,
         }
     }
 
@@ -68,109 +93,204 @@ impl Session {
         path: Box<str>,
         client: &ClientInfo,
         agreement: Agreement,
-    ) -> Entered {
-        let client: Option<SocketAddr> = client.peer();
-        self.lease.settle();
-        let member = Arc::clone(self.lease.member());
-        let upstream = member.shared_name();
-        let listed = self.settings.registry.enter(Some(member), |id| TunnelInfo {
-            id,
-            client,
-            upstream,
-            path,
-            subprotocol: agreement.subprotocol,
-            opened: SystemTime::now(),
-        });
-        self.settings
-            .pool
-            .close_if_lost(&self.lease, listed.entry());
-        // A drain that began meanwhile has not seen this one.
-        if self.settings.drain.is_draining() {
-            self.settings.drain.close_at_once(listed.entry());
-        }
-        Entered {
+    ) -> RegisteredSession {
+        self.lease.end_handshake();
+        let member = self.lease.member();
+        let mut info = TunnelInfo::new(member.shared_name(), path);
+        info.client = client.peer();
+        info.subprotocol = agreement.subprotocol;
+        let guard = self
+            .settings
+            .registry
+            .enter(Some(member.open_tunnels()), info);
+        self.settings.pool.close_if_lost(&self.lease, guard.entry());
+        RegisteredSession {
             session: self,
             extensions: agreement.extensions,
-            listed,
+            guard,
         }
     }
 }
 
-impl Entered {
+impl RegisteredSession {
     /// Runs the tunnel in a task of its own, as soon as the client's connection is handed over.
     pub(super) fn start(self) {
-        // Boxed twice to be small for the tunnel's whole life. What comes into the future by value
-        // stays a part of it to its end, and tokio rounds a task up to 128 bytes.
-        task::spawn(Box::pin(Box::new(self).run()));
+        let hand_over = Box::pin(self.hand_over());
+        // Boxed to be small for the tunnel's whole life: tokio rounds a task up to 128 bytes.
+        task::spawn(Box::pin(SessionTask::HandOver(hand_over)));
     }
 
-    async fn run(self: Box<Self>) {
-        let Self {
-            session:
-                Session {
-                    settings,
-                    on_upgrade,
-                    upstream,
-                    read_ahead,
-                    lease,
-                },
-            extensions,
-            listed,
-        } = self.unboxed();
-        let (client, client_read_ahead) =
-            match hand_over(on_upgrade, &settings, listed.entry()).await {
-                Ok(client) => client,
-                Err(error) => return tell_lost(&settings, &listed, &error),
-            };
-        let parts = TunnelParts {
-            client,
-            client_read_ahead,
+    /// `None` when the client was lost, which has been reported then.
+    async fn hand_over(self) -> Option<RunningSession> {
+        let Session {
+            settings,
+            on_upgrade,
             upstream,
-            upstream_read_ahead: read_ahead,
-            extensions,
+            read_ahead,
+            lease,
+            requested_at,
+        } = self.session;
+        let entry = Arc::clone(self.guard.entry());
+        let pending = PendingSession {
+            settings,
+            requested_at,
+            claims: Some((lease, self.guard)),
         };
-        if let Some(observer) = &settings.observer {
-            observer.tunnel_opened(listed.entry().info());
+        match hand_over(on_upgrade, &pending.settings, &entry).await {
+            Ok((client, client_read_ahead)) => pending.open(TunnelParts {
+                client,
+                client_read_ahead,
+                upstream,
+                upstream_read_ahead: read_ahead,
+                extensions: self.extensions,
+            }),
+            Err(error) => {
+                pending.fail(&error);
+                None
+            }
         }
+    }
+}
+
+impl Future for SessionTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = self.get_mut();
+        if let Self::HandOver(hand_over) = task {
+            match ready!(hand_over.as_mut().poll(cx)) {
+                Some(running) => *task = Self::Running(running),
+                None => return Poll::Ready(()),
+            }
+        }
+        match task {
+            Self::Running(running) => running.poll(cx),
+            Self::HandOver(_) => Poll::Pending,
+        }
+    }
+}
+
+impl PendingSession {
+    /// Starts the tunnel, which its observer sees first.
+    fn open(mut self, parts: TunnelParts) -> Option<RunningSession> {
+        let (lease, guard) = self.claims.take()?;
+        let settings = Arc::clone(&self.settings);
+        notify(&settings, |observer| {
+            observer.tunnel_opened(guard.entry().info());
+        });
         let config = Arc::clone(&settings.tunnel);
-        let report = Noting {
-            tunnel: Tunnel::from_parts(parts, config, Some(Arc::clone(listed.entry()))),
-            lease: &lease,
-        }
-        .await;
-        // Before anyone is told, so that who is told finds the counts right.
+        Some(RunningSession {
+            tunnel: Tunnel::from_parts(parts, config, guard, PolledBy::OneTask),
+            settings,
+            lease: Some(lease),
+        })
+    }
+
+    fn fail(mut self, error: &Error) {
+        self.report_client_lost(error);
+    }
+
+    fn report_client_lost(&mut self, error: &Error) {
+        let Some((lease, guard)) = self.claims.take() else {
+            return;
+        };
+        guard.leave(Departure::Cut);
+        // Before the observer sees the end, so that it finds the counts right.
         drop(lease);
-        let entry = Arc::clone(listed.entry());
-        drop(listed);
-        tell_closed(&settings, entry.info(), &report);
+        let info = guard.entry().info();
+        tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel was established");
+        let shown = RequestInfo {
+            path: &info.path,
+            upstream: Some(&info.upstream),
+            elapsed: self.requested_at.elapsed(),
+        };
+        notify(&self.settings, |observer| {
+            observer.handshake_failed(&shown, error);
+        });
     }
 }
 
-impl Entered {
-    /// Gives the box back, which taking it apart in place would not.
-    #[allow(clippy::boxed_local)] // that is the point
-    fn unboxed(self: Box<Self>) -> Self {
-        *self
+impl Drop for PendingSession {
+    fn drop(&mut self) {
+        let error = Error::with_source(
+            ErrorKind::ClientUpgrade,
+            "the task of the tunnel was dropped",
+        );
+        self.report_client_lost(&error);
     }
 }
 
-/// A tunnel whose end the pool learns as soon as it is certain: an upstream is known to be lost
-/// before the client has answered our farewell.
-struct Noting<'a> {
-    tunnel: Tunnel,
-    lease: &'a Lease,
-}
+impl RunningSession {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = Pin::new(&mut self.tunnel).poll(cx);
+        self.report_pongs();
+        self.report_early();
+        polled.map(|report| self.report_closed(&report))
+    }
 
-impl Future for Noting<'_> {
-    type Output = TunnelReport;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TunnelReport> {
-        let noting = self.get_mut();
-        let polled = Pin::new(&mut noting.tunnel).poll(cx);
-        if let Some(report) = noting.tunnel.take_early_report() {
-            noting.lease.note_end(&report);
+    /// Shows the pool and the observer the round trips that were measured.
+    fn report_pongs(&mut self) {
+        for (side, rtt) in self.tunnel.take_pongs() {
+            let Some(rtt) = rtt else { continue };
+            if let (Side::Upstream, Some(lease)) = (side, &self.lease) {
+                lease.member().sample_latency(rtt.last());
+            }
+            notify(&self.settings, |observer| {
+                observer.pong(self.tunnel.info(), side, rtt);
+            });
         }
-        polled
+    }
+
+    /// Shows the pool the end as soon as it is certain: an upstream is known to be lost before the
+    /// client has answered our close frame.
+    fn report_early(&mut self) {
+        let Some(report) = self.tunnel.take_early_report() else {
+            return;
+        };
+        let Some(lease) = &self.lease else { return };
+        // Policies of the host judge it.
+        if catch_panic(|| lease.record_tunnel_end(&report)).is_err() {
+            tracing::error!("a health policy panicked");
+        }
+    }
+
+    fn report_closed(&mut self, report: &TunnelReport) {
+        // Before the observer sees the end, so that it finds the counts right.
+        self.lease = None;
+        let info = self.tunnel.info();
+        tracing::info!(
+            tunnel = info.id,
+            path = %info.path,
+            upstream = %info.upstream,
+            end = %report.end,
+            initiator = %report.initiator,
+            client_to_upstream = report.client_to_upstream.bytes,
+            upstream_to_client = report.upstream_to_client.bytes,
+            duration = ?report.duration,
+            "tunnel closed"
+        );
+        notify(&self.settings, |observer| {
+            observer.tunnel_closed(info, report);
+        });
+    }
+}
+
+impl Drop for RunningSession {
+    fn drop(&mut self) {
+        if self.lease.is_some() {
+            let report = self.tunnel.abandon();
+            self.report_closed(&report);
+        }
+    }
+}
+
+/// Calls the host's observer, if there is one. A panic in it ends no tunnel.
+fn notify(settings: &Settings, call: impl FnOnce(&dyn Observer)) {
+    let Some(observer) = &settings.observer else {
+        return;
+    };
+    if catch_panic(|| call(&**observer)).is_err() {
+        tracing::error!("an observer panicked");
     }
 }
 
@@ -196,40 +316,10 @@ async fn hand_over(
         }),
     })
     .await?;
-    let (client, read_ahead) = from_upgraded(upgraded);
+    let (client, read_ahead) = Transport::from_upgraded(upgraded);
     client.no_delay();
     if let Some(keep_alive) = settings.client_tcp_keep_alive() {
         client.keep_alive(&keep_alive);
     }
     Ok((client, read_ahead))
-}
-
-fn tell_lost(settings: &Settings, listed: &Listed, error: &Error) {
-    let info = listed.entry().info();
-    tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel stood");
-    if let Some(observer) = &settings.observer {
-        let shown = RequestInfo {
-            path: &info.path,
-            upstream: Some(&info.upstream),
-            elapsed: info.opened.elapsed().unwrap_or_default(),
-        };
-        observer.handshake_failed(&shown, error);
-    }
-}
-
-fn tell_closed(settings: &Settings, info: &TunnelInfo, report: &TunnelReport) {
-    tracing::info!(
-        tunnel = info.id,
-        path = %info.path,
-        upstream = %info.upstream,
-        end = %report.end,
-        initiator = %report.initiator,
-        client_to_upstream = report.client_to_upstream.bytes,
-        upstream_to_client = report.upstream_to_client.bytes,
-        duration = ?report.duration,
-        "tunnel closed"
-    );
-    if let Some(observer) = &settings.observer {
-        observer.tunnel_closed(info, report);
-    }
 }

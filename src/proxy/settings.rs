@@ -1,4 +1,4 @@
-//! What a proxy is told, as its parts read it.
+//! The settings of a layer, for internal use.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     http::handshake::{HeadLimits, OutboundRules},
     http::headers::{ClientInfo, HeaderEdits},
     http::matcher::AnyMatcher,
-    net::connect::{Dialer, KeptAlive},
+    net::connect::{Dialer, KeepAliveScope},
     net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
@@ -21,7 +21,7 @@ use crate::{
     upstream::retry::Retry,
 };
 
-/// Everything that the requests of one layer share.
+/// Settings that all requests of one layer share.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) pool: Pool,
@@ -37,27 +37,27 @@ pub(super) struct Settings {
     pub(super) client_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) upstream_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) tunnel: Arc<TunnelConfig>,
-    pub(super) client_info: Option<Arc<ClientInfoOf>>,
-    pub(super) restyle: Option<Arc<Restyle>>,
+    pub(super) client_info: Option<Arc<ClientInfoFn>>,
+    pub(super) map_rejection: Option<Arc<MapRejection>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) registry: Registry,
     pub(super) drain: Drain,
 }
 
-/// How requests are forwarded, and the connections for it.
+/// Settings for forwarding, and the idle connections.
 #[derive(Clone, Debug)]
 pub(super) struct Forward {
     pub(super) how: ForwardHttp,
     pub(super) connections: Arc<IdleConnections>,
 }
 
-pub(super) type ClientInfoOf = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
-pub(super) type Restyle = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync;
+pub(super) type ClientInfoFn = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
+pub(super) type MapRejection = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
-/// What the host says of TCP keep-alive on a leg.
+/// The host's choice of TCP keep-alive on a leg.
 #[derive(Clone, Debug)]
 pub(super) enum TcpKeepAliveChoice {
-    /// Nothing: it is on where pings don't do as well.
+    /// On, unless pings serve the same purpose.
     Default,
     On(TcpKeepAlive),
     Off,
@@ -69,23 +69,22 @@ impl From<Option<TcpKeepAlive>> for TcpKeepAliveChoice {
     }
 }
 
-/// The waits of the handshake.
+/// Timeouts of the handshake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// From the request's first byte to the end of the answer's head.
+    /// Time from the request's first byte to the end of the response's head.
     pub(super) handshake: Duration,
-    /// From the 101 to the client's connection being ours.
+    /// Time from the 101 to the hand-over of the client's connection.
     pub(super) client_upgrade: Duration,
-    /// Silence within the body of a refusal.
+    /// Idle timeout of a refusal's body.
     pub(super) refusal_body: Duration,
 }
 
 impl Settings {
     pub(super) fn new(pool: Pool) -> Self {
         let registry = Registry::new();
-        pool.attach(&registry);
         let mut settings = Self {
-            drain: Drain::new(registry.clone()),
+            drain: Drain::new(&registry),
             registry,
             pool,
             matcher: None,
@@ -105,14 +104,14 @@ impl Settings {
             upstream_tcp_keep_alive: TcpKeepAliveChoice::Default,
             tunnel: Arc::new(TunnelConfig::new()),
             client_info: None,
-            restyle: None,
+            map_rejection: None,
             observer: None,
         };
-        settings.settle();
+        settings.update_derived();
         settings
     }
 
-    /// TCP keep-alive for a client's connection.
+    /// Returns the TCP keep-alive settings for a client's connection.
     pub(super) fn client_tcp_keep_alive(&self) -> Option<TcpKeepAlive> {
         match &self.client_tcp_keep_alive {
             TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Client) => None,
@@ -122,33 +121,34 @@ impl Settings {
         }
     }
 
-    /// Brings what depends on several settings into line with them.
-    pub(super) fn settle(&mut self) {
+    /// Updates the settings that depend on several others.
+    pub(super) fn update_derived(&mut self) {
         self.dial.tcp_keep_alive = match &self.upstream_tcp_keep_alive {
             TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Upstream) => {
-                KeptAlive::Tls(TcpKeepAlive::default())
+                KeepAliveScope::Tls(TcpKeepAlive::default())
             }
-            TcpKeepAliveChoice::Default => KeptAlive::Every(TcpKeepAlive::default()),
-            TcpKeepAliveChoice::On(keep_alive) => KeptAlive::Every(keep_alive.clone()),
-            TcpKeepAliveChoice::Off => KeptAlive::None,
+            TcpKeepAliveChoice::Default => KeepAliveScope::Every(TcpKeepAlive::default()),
+            TcpKeepAliveChoice::On(keep_alive) => KeepAliveScope::Every(keep_alive.clone()),
+            TcpKeepAliveChoice::Off => KeepAliveScope::None,
         };
     }
 
-    /// What is known of the connection that a request came on: what the host's function says,
-    /// else what the host put into the extensions, else what axum put there.
+    /// Returns the facts about a request's connection: from the host's function, else from the
+    /// host's [`ClientInfo`] in the extensions, else from axum.
     pub(super) fn client_info(&self, extensions: &Extensions) -> ClientInfo {
-        let told = self
+        let supplied = self
             .client_info
             .as_ref()
             .and_then(|client_info| client_info(extensions));
-        told.or_else(|| extensions.get::<ClientInfo>().copied())
-            .or_else(|| of_axum(extensions))
+        supplied
+            .or_else(|| extensions.get::<ClientInfo>().copied())
+            .or_else(|| axum_client_info(extensions))
             .unwrap_or_default()
     }
 }
 
 #[cfg(feature = "axum")]
-fn of_axum(extensions: &Extensions) -> Option<ClientInfo> {
+fn axum_client_info(extensions: &Extensions) -> Option<ClientInfo> {
     use axum::extract::ConnectInfo;
     use std::net::SocketAddr;
 
@@ -157,7 +157,7 @@ fn of_axum(extensions: &Extensions) -> Option<ClientInfo> {
 }
 
 #[cfg(not(feature = "axum"))]
-const fn of_axum(_extensions: &Extensions) -> Option<ClientInfo> {
+const fn axum_client_info(_extensions: &Extensions) -> Option<ClientInfo> {
     None
 }
 

@@ -1,4 +1,4 @@
-//! What answers behind a proxy that has no inner service.
+//! The innermost service of a proxy without an inner service.
 
 use std::{
     convert::Infallible,
@@ -17,10 +17,10 @@ use crate::{
     http::upgrade::{Intent, inspect},
 };
 
-/// Says that here is a WebSocket and nothing else: 426 Upgrade Required (RFC 9110 §15.5.22) to an
-/// ordinary request, 404 to a handshake, which comes here only if the proxy does not own it.
+/// Service that rejects every request: with 426 Upgrade Required (RFC 9110 §15.5.22) an ordinary
+/// one, with 404 a handshake, which arrives here only if the proxy does not own it.
 ///
-/// It is the inner service of [`ProxyLayer::into_service`](crate::ProxyLayer::into_service).
+/// [`ProxyLayer::into_service`](crate::ProxyLayer::into_service) uses this as the inner service.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct UpgradeRequired;
@@ -36,11 +36,12 @@ impl<B> Service<Request<B>> for UpgradeRequired {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if !matches!(inspect(&RequestHead::from(&request)), Intent::Other) {
-            let mut response = Response::new(Full::new(Bytes::from_static(b"no such WebSocket\n")));
+            let mut response =
+                Response::new(Full::new(Bytes::from_static(b"WebSocket not found\n")));
             *response.status_mut() = StatusCode::NOT_FOUND;
             return ready(Ok(response));
         }
-        let text = Bytes::from_static(b"this path speaks WebSocket only\n");
+        let text = Bytes::from_static(b"this path accepts WebSocket handshakes only\n");
         let mut response = Response::new(Full::new(text));
         *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
         let headers = response.headers_mut();

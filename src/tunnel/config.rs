@@ -4,9 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    error::Side, frame::CloseFrame, observe::Observer, task::catch_panic, tunnel::report::TunnelEnd,
-};
+use crate::{error::Side, frame::CloseFrame, task::catch_panic, tunnel::report::TunnelEnd};
 
 use super::{
     close::CloseAction,
@@ -89,8 +87,6 @@ pub struct TunnelConfig {
     pub(super) max_buffered: usize,
     pub(super) limits: Pair<Limits>,
     map_close: Option<Arc<MapClose>>,
-    /// Shared by all tunnels of a proxy, as the rest is.
-    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 type MapClose = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
@@ -111,7 +107,6 @@ impl TunnelConfig {
             max_buffered: MAX_BUFFERED,
             limits: Pair::default(),
             map_close: None,
-            observer: None,
         }
     }
 
@@ -251,12 +246,6 @@ impl TunnelConfig {
             && self.half_close_timeout.is_some()
     }
 
-    /// Shows an observer the tunnels' pongs.
-    pub(crate) fn observed(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
-        self.observer = observer;
-        self
-    }
-
     /// The action with the user's wording.
     pub(super) fn customize_close(
         &self,
@@ -267,7 +256,10 @@ impl TunnelConfig {
         match (action, &self.map_close) {
             (CloseAction::Close(frame), Some(map)) => {
                 let customized = catch_panic(|| map(end, leg.into(), frame.clone()));
-                CloseAction::Close(customized.unwrap_or(frame))
+                CloseAction::Close(customized.unwrap_or_else(|_| {
+                    tracing::error!("the function that changes close frames panicked");
+                    frame
+                }))
             }
             (action, _) => action,
         }

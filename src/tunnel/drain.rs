@@ -2,29 +2,40 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
     frame::{CloseCode, CloseFrame},
     instant::{FAR, saturating_add},
-    tunnel::registry::{Command, Entry, Registry},
+    tunnel::registry::{Command, DrainState, Entry, InFlightRequest, Registry},
     tunnel::report::{TunnelEnd, TunnelInfo},
 };
+
+/// What a tunnel gets to answer its close frame before the deadline of a drain: the default of
+/// [`TunnelConfig::close_timeout`](crate::TunnelConfig::close_timeout).
+const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a drain waits for the tunnels that it has cut off. One that is not polled, or whose
+/// observer blocks, never comes to its end.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Ends the tunnels of a proxy: no new ones, a close frame for each, and a wait with an end.
 ///
 /// Cheap to clone; every clone acts on the same proxy. A server's own graceful shutdown forgets
 /// connections once they are upgraded; this is what remembers them.
+///
+/// A host that runs [`Tunnel`](crate::Tunnel)s of its own makes one for its registry; all drains of
+/// a registry act on the same tunnels.
 ///
 /// # Examples
 ///
@@ -52,48 +63,29 @@ use crate::{
 #[must_use = "call `run` to drain"]
 pub struct Drain {
     registry: Registry,
-    state: Arc<State>,
     frame: CloseFrame,
     spread: Duration,
     deadline: Duration,
-}
-
-/// What all clones of a handle share.
-#[derive(Default)]
-struct State {
-    is_draining: AtomicBool,
-    /// The close frame of the clone that drains, for tunnels that it has not seen.
-    frame: Mutex<Option<CloseFrame>>,
-    /// Forwarded requests under way.
-    exchanges: watch::Sender<usize>,
-    /// Goes up when those are cut off.
-    cuts: watch::Sender<u64>,
-}
-
-/// A forwarded request's place among those that a drain waits for.
-#[derive(Debug)]
-pub(crate) struct Exchange {
-    state: Arc<State>,
-    cuts: watch::Receiver<u64>,
 }
 
 /// How a drain went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Tunnels that ended in time.
+    /// Tunnels that ended in order, within their close timeout and the deadline.
     pub closed: usize,
-    /// Tunnels that were cut off at the deadline.
+    /// Tunnels of which a leg was cut off: at the deadline, or because it did not answer our close
+    /// frame within the close timeout.
     pub aborted: usize,
     /// Forwarded requests whose answers were cut off at the deadline.
     pub aborted_requests: usize,
 }
 
 impl Drain {
-    pub(crate) fn new(registry: Registry) -> Self {
+    /// A drain of the tunnels in this registry.
+    pub fn new(registry: &Registry) -> Self {
         Self {
-            registry,
-            state: Arc::default(),
+            registry: registry.clone(),
             frame: CloseFrame::new(CloseCode::GOING_AWAY, "going away"),
             spread: Duration::ZERO,
             deadline: Duration::from_secs(30),
@@ -102,6 +94,9 @@ impl Drain {
 
     /// Spreads the closes evenly over this time, so that the clients don't all come back at once.
     /// Zero, the default, closes all at once.
+    ///
+    /// The last close is sent 5 s before the [deadline](Self::deadline) at the latest, so that no
+    /// client is cut off that has not seen a close frame.
     pub fn spread(mut self, spread: Duration) -> Self {
         self.spread = spread;
         self
@@ -123,59 +118,90 @@ impl Drain {
     /// Whether new tunnels are being refused.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.state.is_draining.load(Ordering::Acquire)
+        self.state().is_draining()
     }
 
     /// Refuses new tunnels from now on, with 503 and `Retry-After`, and touches none that is open.
     pub fn refuse_new(&self) {
-        *self.state.lock_frame() = Some(self.frame.clone());
-        self.state.is_draining.store(true, Ordering::Release);
+        self.state().refuse_new(self.frame.clone());
     }
 
-    /// Takes new tunnels again.
+    /// Takes new tunnels again, and calls off a [`run`](Self::run) that is under way: tunnels that
+    /// have not been sent their close frame stay open.
     pub fn resume(&self) {
-        self.state.is_draining.store(false, Ordering::Release);
+        self.state().resume();
+        for entry in self.registry.entries() {
+            entry.call_off();
+        }
     }
 
-    /// Refuses new tunnels, closes those that are open, and waits for them. Requests that are
+    /// Refuses new tunnels, closes those that are open, and waits until the last of them has ended
+    /// and its report was shown to the [`Observer`](crate::Observer). Requests that are
     /// [forwarded](crate::ForwardHttp) end by themselves, or are cut off at the deadline.
+    ///
+    /// Returns early when [`resume`](Self::resume) calls it off, with the tunnels that had ended
+    /// by then. Tunnels that come to their end by themselves meanwhile are counted too.
     ///
     /// # Cancellation
     ///
     /// When the future is dropped, the closes that it has announced are still sent at their
     /// times; only the deadline is lost. New tunnels go on being refused.
     pub async fn run(&self) -> Drained {
-        let began = Instant::now();
+        let deadline = saturating_add(Instant::now(), self.deadline);
+        let mut resumes = self.state().resumes();
+        let (ended_before, cut_before) = self.registry.departed();
         self.refuse_new();
-        let mut drained = self.run_where(|_| true).await;
-        // Handshakes that were under way when it began; each is told to close as it enters.
-        while self.registry.count() > 0 {
-            let late = self
-                .clone()
-                .spread(Duration::ZERO)
-                .run_where(|_| true)
-                .await;
-            drained.closed += late.closed;
-            drained.aborted += late.aborted;
+        let end_all = pin!(self.end_all(deadline));
+        let left = until_resumed(end_all, &mut resumes)
+            .await
+            .unwrap_or_default();
+        let (ended, cut) = self.registry.departed();
+        let aborted = cut.saturating_sub(cut_before);
+        Drained {
+            closed: ended.saturating_sub(ended_before).saturating_sub(aborted),
+            aborted: aborted + left.tunnels,
+            aborted_requests: left.requests,
         }
-        drained.aborted_requests = self
-            .end_exchanges(saturating_add(began, self.deadline))
-            .await;
-        drained
+    }
+
+    /// Closes all tunnels and waits for them, those too that enter meanwhile.
+    async fn end_all(&self, deadline: Instant) -> Left {
+        self.announce(self.registry.entries(), Entry::send_revocable);
+        let wait = async {
+            loop {
+                // Also those whose handshakes were under way: each is closed as it is listed.
+                let entries = self.registry.entries();
+                if entries.is_empty() {
+                    return;
+                }
+                for entry in entries {
+                    entry.ended().await;
+                }
+            }
+        };
+        let mut left = Left::default();
+        if timeout_at(deadline, wait).await.is_err() {
+            let entries = self.registry.entries();
+            cut_off(&entries).await;
+            left.tunnels = entries.iter().filter(|entry| !entry.has_ended()).count();
+        }
+        left.requests = self.end_requests(deadline).await;
+        left
     }
 
     /// Waits for forwarded requests, and cuts off those that are not over by then: how many.
-    async fn end_exchanges(&self, deadline: Instant) -> usize {
-        let mut exchanges = self.state.exchanges.subscribe();
-        let all_over = exchanges.wait_for(|under_way| *under_way == 0);
+    async fn end_requests(&self, deadline: Instant) -> usize {
+        let mut in_flight = self.state().in_flight();
+        let all_over = in_flight.wait_for(|requests| *requests == 0);
         if timeout_at(deadline, all_over).await.is_ok() {
             return 0;
         }
-        self.state.cuts.send_modify(|cuts| *cuts += 1);
-        *self.state.exchanges.borrow()
+        self.state().cut_requests()
     }
 
-    /// Closes the tunnels that the predicate picks, and waits for them. New ones are not refused.
+    /// Closes the tunnels that the predicate picks, and waits until the last of them has ended and
+    /// its report was shown. New ones are not refused, and [`resume`](Self::resume) does not call
+    /// the closes off.
     ///
     /// # Cancellation
     ///
@@ -184,95 +210,96 @@ impl Drain {
     where
         F: FnMut(&TunnelInfo) -> bool,
     {
-        let began = Instant::now();
-        let spread = self.spread.min(FAR);
+        let deadline = saturating_add(Instant::now(), self.deadline);
         let mut entries = self.registry.entries();
-        entries.retain(|entry| picks(entry.info()));
+        entries.retain(|entry| !entry.is_over() && picks(entry.info()));
+        self.announce(entries.clone(), Entry::send_command);
+        let wait = async {
+            for entry in &entries {
+                entry.ended().await;
+            }
+        };
+        if timeout_at(deadline, wait).await.is_err() {
+            cut_off(&entries).await;
+        }
+        let was_cut = |entry: &&Arc<Entry>| entry.was_cut() || !entry.has_ended();
+        let aborted = entries.iter().filter(was_cut).count();
+        Drained {
+            closed: entries.len() - aborted,
+            aborted,
+            aborted_requests: 0,
+        }
+    }
+
+    /// Gives each tunnel its moment to close.
+    fn announce(&self, mut entries: Vec<Arc<Entry>>, send: impl Fn(&Entry, Command)) {
+        let began = Instant::now();
+        let spread = self
+            .spread
+            .min(self.deadline.saturating_sub(TIME_TO_ANSWER))
+            .min(FAR);
         // Shuffled: neighbours in the registry opened together, perhaps by the same client.
         fastrand::shuffle(&mut entries);
         let slots = u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1);
         for (slot, entry) in (0_u32..).zip(&entries) {
             // Each in the middle of its own slot, give or take half of it.
             let share = (f64::from(slot) + fastrand::f64()) / f64::from(slots);
-            entry.tell(Command::Close {
+            let close = Command::Close {
                 frame: self.frame.clone(),
                 end: TunnelEnd::Drained,
                 at: Some(began + spread.mul_f64(share)),
-            });
+            };
+            send(entry, close);
         }
-        let mut drained = Drained::default();
-        for entry in &entries {
-            if tokio::time::timeout_at(saturating_add(began, self.deadline), entry.ended())
-                .await
-                .is_ok()
-            {
-                drained.closed += 1;
-            } else {
-                entry.tell(Command::Abort {
-                    end: TunnelEnd::Drained,
-                });
-                entry.ended().await;
-                drained.aborted += 1;
-            }
-        }
-        drained
     }
-}
 
-impl Drain {
     /// Has a drain wait for a forwarded request.
-    pub(crate) fn enter_exchange(&self) -> Exchange {
-        self.state
-            .exchanges
-            .send_modify(|under_way| *under_way += 1);
-        Exchange {
-            state: Arc::clone(&self.state),
-            cuts: self.state.cuts.subscribe(),
+    pub(crate) fn enter_request(&self) -> InFlightRequest {
+        self.state().enter_request()
+    }
+
+    fn state(&self) -> &Arc<DrainState> {
+        self.registry.drain_state()
+    }
+}
+
+/// What a drain has to leave behind: tunnels that did not end although they were cut off, and
+/// requests that were.
+#[derive(Default)]
+struct Left {
+    tunnels: usize,
+    requests: usize,
+}
+
+/// Cuts these tunnels off where they stand, and waits a little for their reports.
+async fn cut_off(entries: &[Arc<Entry>]) {
+    for entry in entries {
+        let end = TunnelEnd::Drained;
+        entry.send_command(Command::Abort { end });
+    }
+    let wait = async {
+        for entry in entries {
+            entry.ended().await;
         }
-    }
-
-    /// Closes a tunnel that has just been entered.
-    pub(crate) fn close_at_once(&self, entry: &Entry) {
-        let frame = self.state.lock_frame().clone();
-        let frame = frame.unwrap_or_else(|| self.frame.clone());
-        entry.tell(Command::Close {
-            frame,
-            end: TunnelEnd::Drained,
-            at: None,
-        });
-    }
+    };
+    // Those that come to no end are counted by the caller.
+    let _ = timeout(ABORT_TIMEOUT, wait).await;
 }
 
-impl State {
-    fn lock_frame(&self) -> MutexGuard<'_, Option<CloseFrame>> {
-        self.frame.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Exchange {
-    /// Changes when it is to be cut off.
-    pub(crate) fn cuts(&self) -> watch::Receiver<u64> {
-        self.cuts.clone()
-    }
-
-    /// Whether it has been cut off.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cuts.has_changed().unwrap_or(false)
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.state
-            .exchanges
-            .send_modify(|under_way| *under_way -= 1);
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").finish_non_exhaustive()
-    }
+/// Awaits a drain, unless it is called off.
+async fn until_resumed<T>(
+    mut drain: Pin<&mut impl Future<Output = T>>,
+    resumes: &mut watch::Receiver<u64>,
+) -> Option<T> {
+    let mut resumed = pin!(resumes.changed());
+    poll_fn(|cx| {
+        // First, so that nothing is cut off behind it.
+        if resumed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        drain.as_mut().poll(cx).map(Some)
+    })
+    .await
 }
 
 impl fmt::Debug for Drain {

@@ -16,10 +16,12 @@
 //! * `end` (pure) decides how the tunnel ends; `close` (pure) names the close codes.
 //! * `engine` joins them: it polls the flows (`splice`), looks at what is due when (`deadlines`),
 //!   and obeys `end` (`ending`).
+//! * `builder` makes a tunnel for hosts, `handle` commands one from other tasks.
 //! * `scratch` is the thread's read buffer, `alarm` the one timer, `context` what one poll of
 //!   a flow shares, `pair` the index of the two legs.
 
 mod alarm;
+mod builder;
 mod close;
 mod config;
 mod context;
@@ -27,6 +29,7 @@ pub(crate) mod drain;
 mod end;
 mod engine;
 mod flow;
+mod handle;
 mod keep_alive;
 mod leg;
 mod limits;
@@ -36,10 +39,12 @@ pub(crate) mod report;
 mod scratch;
 mod track;
 
-pub(crate) use engine::TunnelParts;
+pub(crate) use engine::{PolledBy, TunnelParts};
 pub use {
+    builder::TunnelBuilder,
     config::{Framing, TunnelConfig},
     engine::Tunnel,
+    handle::TunnelHandle,
     keep_alive::KeepAlive,
     limits::Limits,
 };

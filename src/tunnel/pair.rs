@@ -61,11 +61,6 @@ impl<T> Pair<T> {
         }
     }
 
-    /// The client's, then the upstream's.
-    pub(super) fn into_array(self) -> [T; 2] {
-        [self.client, self.upstream]
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         [&self.client, &self.upstream].into_iter()
     }

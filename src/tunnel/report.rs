@@ -32,6 +32,30 @@ pub struct TunnelInfo {
     pub opened: SystemTime,
 }
 
+impl TunnelInfo {
+    /// A tunnel to this upstream for this path, begun now; the rest of the fields can be set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::TunnelInfo;
+    ///
+    /// let mut info = TunnelInfo::new("ws://10.0.0.1:8080", "/chat");
+    /// info.client = Some(([192, 0, 2, 1], 50_000).into());
+    /// assert_eq!(info.id, 0, "a registry numbers it");
+    /// ```
+    pub fn new(upstream: impl Into<Arc<str>>, path: impl Into<Box<str>>) -> Self {
+        Self {
+            id: 0,
+            client: None,
+            upstream: upstream.into(),
+            path: path.into(),
+            subprotocol: None,
+            opened: SystemTime::now(),
+        }
+    }
+}
+
 impl fmt::Debug for TunnelInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TunnelInfo")
@@ -68,6 +92,34 @@ pub struct TunnelReport {
 }
 
 impl TunnelReport {
+    /// A report without figures, for tests of an [`Observer`](crate::Observer); the rest of the
+    /// fields can be set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wsplice::{Rtt, Side, TunnelEnd, TunnelReport};
+    ///
+    /// let mut report = TunnelReport::new(TunnelEnd::Closed, Side::Client);
+    /// report.client_to_upstream.bytes = 1_000;
+    /// report.client_rtt = Some(Rtt::first(Duration::from_millis(20)));
+    /// assert!(!report.is_upstream_failure());
+    /// ```
+    #[must_use]
+    pub fn new(end: TunnelEnd, initiator: Side) -> Self {
+        Self {
+            end,
+            initiator,
+            unanswered_close: None,
+            client_to_upstream: DirectionStats::default(),
+            upstream_to_client: DirectionStats::default(),
+            client_rtt: None,
+            upstream_rtt: None,
+            duration: Duration::ZERO,
+        }
+    }
+
     /// Whether the end was the upstream's failure: it vanished without a close frame, broke the
     /// connection, or stopped answering.
     #[must_use]
@@ -257,6 +309,16 @@ pub struct ReceivedClose {
     pub reason: String,
 }
 
+impl ReceivedClose {
+    /// The code and reason of a close frame, for tests of an [`Observer`](crate::Observer).
+    pub fn new(code: Option<CloseCode>, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+        }
+    }
+}
+
 /// Round-trip times of our pings on one leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rtt {
@@ -267,7 +329,9 @@ pub struct Rtt {
 }
 
 impl Rtt {
-    pub(crate) const fn first(sample: Duration) -> Self {
+    /// The first round trip.
+    #[must_use]
+    pub const fn first(sample: Duration) -> Self {
         let nanos = nanos(sample);
         Self {
             min: nanos,
@@ -277,7 +341,8 @@ impl Rtt {
     }
 
     /// Adds a sample; the smoothed value moves by an eighth, as TCP's does (RFC 6298 §2).
-    pub(crate) fn with(self, sample: Duration) -> Self {
+    #[must_use]
+    pub fn with(self, sample: Duration) -> Self {
         let nanos = nanos(sample);
         Self {
             min: self.min.min(nanos),

@@ -76,7 +76,7 @@ impl Admission {
 
 /// Kind of traffic that asks for admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Visit {
+pub(crate) enum AdmissionKind {
     /// A handshake and its tunnel.
     Tunnel,
     /// One request and its response. It counts as a tunnel for as long as it lasts, since a polling
@@ -86,13 +86,13 @@ pub(crate) enum Visit {
 
 /// Limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Busy {
+pub(crate) struct LimitReached {
     pub(crate) kind: ErrorKind,
     /// Earliest time at which a new try can succeed, if time alone will help.
     pub(crate) retry_at: Option<Instant>,
 }
 
-impl Busy {
+impl LimitReached {
     /// Combines two limits that were both reached; the earlier of their times is worth a try.
     pub(crate) fn and(self, other: Self) -> Self {
         let retry_at = match (self.retry_at, other.retry_at) {
@@ -105,13 +105,13 @@ impl Busy {
 
 /// Counts tunnels and handshakes, and admits no more than the limits allow.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct AdmissionCounters {
     tunnels: AtomicUsize,
     handshakes: AtomicUsize,
     bucket: Mutex<Option<TokenBucket>>,
 }
 
-impl Gate {
+impl AdmissionCounters {
     pub(crate) fn tunnels(&self) -> usize {
         self.tunnels.load(Ordering::Relaxed)
     }
@@ -125,49 +125,54 @@ impl Gate {
     /// # Errors
     ///
     /// The limit that was reached. Nothing is counted then.
-    pub(crate) fn enter(&self, visit: Visit, limits: &Admission, now: Instant) -> Result<(), Busy> {
-        let busy = |kind| Busy {
+    pub(crate) fn admit(
+        &self,
+        kind: AdmissionKind,
+        limits: &Admission,
+        now: Instant,
+    ) -> Result<(), LimitReached> {
+        let limit = |kind| LimitReached {
             kind,
             retry_at: None,
         };
-        if !count_in(&self.tunnels, limits.max_tunnels) {
-            return Err(busy(ErrorKind::TooManyTunnels));
+        if !try_increment(&self.tunnels, limits.max_tunnels) {
+            return Err(limit(ErrorKind::TooManyTunnels));
         }
-        if visit == Visit::Exchange {
+        if kind == AdmissionKind::Exchange {
             return Ok(());
         }
-        if !count_in(&self.handshakes, limits.max_handshakes) {
+        if !try_increment(&self.handshakes, limits.max_handshakes) {
             self.tunnels.fetch_sub(1, Ordering::Relaxed);
-            return Err(busy(ErrorKind::TooManyHandshakes));
+            return Err(limit(ErrorKind::TooManyHandshakes));
         }
-        self.spend(limits, now).inspect_err(|_| {
-            self.leave_handshake();
-            self.leave_tunnel();
+        self.take_token(limits, now).inspect_err(|_| {
+            self.end_handshake();
+            self.end_tunnel();
         })
     }
 
     /// Takes back an admission that was not used, including its token of the rate limit.
-    pub(crate) fn undo(&self, visit: Visit) {
-        self.leave_tunnel();
-        if visit == Visit::Exchange {
+    pub(crate) fn revoke(&self, kind: AdmissionKind) {
+        self.end_tunnel();
+        if kind == AdmissionKind::Exchange {
             return;
         }
-        self.leave_handshake();
+        self.end_handshake();
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = &mut *bucket {
             bucket.give_back(1.0);
         }
     }
 
-    pub(crate) fn leave_handshake(&self) {
+    pub(crate) fn end_handshake(&self) {
         self.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn leave_tunnel(&self) {
+    pub(crate) fn end_tunnel(&self) {
         self.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn spend(&self, limits: &Admission, now: Instant) -> Result<(), Busy> {
+    fn take_token(&self, limits: &Admission, now: Instant) -> Result<(), LimitReached> {
         let Some(rate) = limits.handshakes_per_second else {
             return Ok(());
         };
@@ -180,7 +185,7 @@ impl Gate {
             return Ok(());
         }
         let kind = ErrorKind::TooManyHandshakesPerSecond;
-        Err(Busy {
+        Err(LimitReached {
             kind,
             retry_at: Some(bucket.ready_at(1.0, now)),
         })
@@ -188,7 +193,7 @@ impl Gate {
 }
 
 /// Adds one to the count, unless the maximum is reached.
-fn count_in(count: &AtomicUsize, max: Option<usize>) -> bool {
+fn try_increment(count: &AtomicUsize, max: Option<usize>) -> bool {
     let Some(max) = max else {
         count.fetch_add(1, Ordering::Relaxed);
         return true;
@@ -202,8 +207,8 @@ fn count_in(count: &AtomicUsize, max: Option<usize>) -> bool {
 /// Limits of the pool's queue: the time a handshake may wait, and the number of waiters.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct QueueLimits {
-    pub(crate) places: usize,
-    pub(crate) wait: Duration,
+    pub(crate) max_waiters: usize,
+    pub(crate) max_wait: Duration,
 }
 
 #[cfg(test)]
@@ -211,75 +216,89 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exchange_takes_a_tunnel_s_place_and_shakes_no_hands() {
+    fn an_exchange_counts_as_a_tunnel_and_not_as_a_handshake() {
         let now = Instant::now();
-        let gate = Gate::default();
+        let counters = AdmissionCounters::default();
         let limits = Admission::new()
             .max_tunnels(2)
             .max_handshakes(0)
             .handshakes_per_second(1);
         for _ in 0..2 {
-            assert_eq!(gate.enter(Visit::Exchange, &limits, now), Ok(()));
+            assert_eq!(
+                counters.admit(AdmissionKind::Exchange, &limits, now),
+                Ok(())
+            );
         }
-        assert_eq!((gate.tunnels(), gate.handshakes()), (2, 0));
-        let third = gate.enter(Visit::Exchange, &limits, now);
+        assert_eq!((counters.tunnels(), counters.handshakes()), (2, 0));
+        let third = counters.admit(AdmissionKind::Exchange, &limits, now);
         assert_eq!(kind(third), Some(ErrorKind::TooManyTunnels));
-        gate.undo(Visit::Exchange);
-        assert_eq!((gate.tunnels(), gate.handshakes()), (1, 0));
+        counters.revoke(AdmissionKind::Exchange);
+        assert_eq!((counters.tunnels(), counters.handshakes()), (1, 0));
     }
 
-    fn kind(result: Result<(), Busy>) -> Option<ErrorKind> {
-        result.err().map(|busy| busy.kind)
+    fn kind(result: Result<(), LimitReached>) -> Option<ErrorKind> {
+        result.err().map(|limit| limit.kind)
     }
 
     #[test]
     fn each_limit_has_its_own_kind_and_counts_nothing_when_it_refuses() {
         let now = Instant::now();
-        let gate = Gate::default();
+        let counters = AdmissionCounters::default();
         let limits = Admission::new().max_tunnels(2).max_handshakes(1);
-        assert_eq!(gate.enter(Visit::Tunnel, &limits, now), Ok(()));
+        assert_eq!(counters.admit(AdmissionKind::Tunnel, &limits, now), Ok(()));
         assert_eq!(
-            kind(gate.enter(Visit::Tunnel, &limits, now)),
+            kind(counters.admit(AdmissionKind::Tunnel, &limits, now)),
             Some(ErrorKind::TooManyHandshakes)
         );
-        gate.leave_handshake();
-        assert_eq!(gate.enter(Visit::Tunnel, &limits, now), Ok(()));
-        gate.leave_handshake();
+        counters.end_handshake();
+        assert_eq!(counters.admit(AdmissionKind::Tunnel, &limits, now), Ok(()));
+        counters.end_handshake();
         assert_eq!(
-            kind(gate.enter(Visit::Tunnel, &limits, now)),
+            kind(counters.admit(AdmissionKind::Tunnel, &limits, now)),
             Some(ErrorKind::TooManyTunnels)
         );
-        assert_eq!((gate.tunnels(), gate.handshakes()), (2, 0));
+        assert_eq!((counters.tunnels(), counters.handshakes()), (2, 0));
     }
 
     #[test]
-    fn a_rate_says_when_to_come_again() {
+    fn a_rate_limit_has_a_retry_time() {
         let now = Instant::now();
-        let gate = Gate::default();
+        let counters = AdmissionCounters::default();
         let limits = Admission::new().handshakes_per_second(2);
         assert!(
-            gate.enter(Visit::Tunnel, &limits, now).is_ok()
-                && gate.enter(Visit::Tunnel, &limits, now).is_ok()
+            counters.admit(AdmissionKind::Tunnel, &limits, now).is_ok()
+                && counters.admit(AdmissionKind::Tunnel, &limits, now).is_ok()
         );
-        let busy = gate.enter(Visit::Tunnel, &limits, now).unwrap_err();
-        assert_eq!(busy.kind, ErrorKind::TooManyHandshakesPerSecond);
-        let retry_at = busy.retry_at.unwrap();
+        let limit = counters
+            .admit(AdmissionKind::Tunnel, &limits, now)
+            .unwrap_err();
+        assert_eq!(limit.kind, ErrorKind::TooManyHandshakesPerSecond);
+        let retry_at = limit.retry_at.unwrap();
         assert_eq!(retry_at, now + Duration::from_millis(500));
-        assert_eq!((gate.tunnels(), gate.handshakes()), (2, 2));
-        assert_eq!(gate.enter(Visit::Tunnel, &limits, retry_at), Ok(()));
+        assert_eq!((counters.tunnels(), counters.handshakes()), (2, 2));
+        assert_eq!(
+            counters.admit(AdmissionKind::Tunnel, &limits, retry_at),
+            Ok(())
+        );
     }
 
     #[test]
     fn a_rate_that_is_changed_counts_from_then_on() {
         let now = Instant::now();
-        let gate = Gate::default();
+        let counters = AdmissionCounters::default();
         let slow = Admission::new().handshakes_per_second(1);
-        assert_eq!(gate.enter(Visit::Tunnel, &slow, now), Ok(()));
+        assert_eq!(counters.admit(AdmissionKind::Tunnel, &slow, now), Ok(()));
         let quick = Admission::new().handshakes_per_second(100);
-        let busy = gate.enter(Visit::Tunnel, &quick, now).unwrap_err();
-        assert_eq!(busy.retry_at, Some(now + Duration::from_millis(10)));
+        let limit = counters
+            .admit(AdmissionKind::Tunnel, &quick, now)
+            .unwrap_err();
+        assert_eq!(limit.retry_at, Some(now + Duration::from_millis(10)));
         let later = now + Duration::from_secs(1);
-        assert!((0..100).all(|_| gate.enter(Visit::Tunnel, &quick, later).is_ok()));
-        assert!(gate.enter(Visit::Tunnel, &quick, later).is_err());
+        assert!((0..100).all(|_| counters.admit(AdmissionKind::Tunnel, &quick, later).is_ok()));
+        assert!(
+            counters
+                .admit(AdmissionKind::Tunnel, &quick, later)
+                .is_err()
+        );
     }
 }

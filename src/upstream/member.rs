@@ -14,50 +14,52 @@ use tokio::time::Instant;
 use crate::{
     hash::hash,
     net::connect::Address,
-    upstream::admission::{Admission, Gate},
+    tunnel::registry::TunnelGroup,
+    upstream::admission::{Admission, AdmissionCounters},
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
-use super::definition::Upstream;
+use super::upstream::Upstream;
 
 /// Upstream in a pool, with its state.
 pub(crate) struct Member {
     upstream: Upstream,
     name_hash: u64,
-    figures: Arc<Figures>,
+    state: Arc<MemberState>,
 }
 
 /// State of an upstream; it outlives a change of settings.
 #[derive(Debug, Default)]
-struct Figures {
-    gate: Gate,
+struct MemberState {
+    counters: AdmissionCounters,
+    open_tunnels: Arc<TunnelGroup>,
     /// Smoothed latency in microseconds, plus one; zero before the first sample.
     latency_us: AtomicU64,
     /// Whether a slow start is under way; spares the lock when none is.
-    is_ramping: AtomicBool,
-    ramp: Mutex<Option<Ramp>>,
+    is_slow_starting: AtomicBool,
+    slow_start: Mutex<Option<SlowStart>>,
     /// Whether policies may pick the upstream now.
     is_used: AtomicBool,
     /// Time at which the drain began.
     draining: Mutex<Option<Instant>>,
-    loss: Mutex<Option<Loss>>,
+    close_order: Mutex<Option<CloseOrder>>,
     /// Created from the pool's settings when the upstream joins the pool.
-    watch: Mutex<Option<Watch>>,
+    health: Mutex<Option<MemberHealth>>,
 }
 
 /// Health of an upstream, and its probe schedule.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    pub(crate) standing: HealthTracker,
-    pub(crate) times: ProbeTimes,
+pub(crate) struct MemberHealth {
+    pub(crate) tracker: HealthTracker,
+    pub(crate) probe_times: ProbeTimes,
     pub(crate) last_probe: Option<HealthEvent>,
     /// Events since the pool's upstreams were last compared.
-    pub(crate) tally: EventCounts,
+    pub(crate) event_counts: EventCounts,
 }
 
 /// Order to close every tunnel that was leased before `at`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Loss {
+pub(crate) struct CloseOrder {
     /// Sequence number among the orders of the pool.
     pub(crate) number: u32,
     pub(crate) at: Instant,
@@ -68,9 +70,9 @@ pub(crate) struct Loss {
 
 /// Slow start of an upstream.
 #[derive(Clone, Copy, Debug)]
-struct Ramp {
-    began: Instant,
-    takes: Duration,
+struct SlowStart {
+    started_at: Instant,
+    duration: Duration,
 }
 
 impl Member {
@@ -78,7 +80,7 @@ impl Member {
         Self {
             name_hash: hash(upstream.name().bytes()),
             upstream,
-            figures: Arc::default(),
+            state: Arc::default(),
         }
     }
 
@@ -87,7 +89,7 @@ impl Member {
         Self {
             name_hash: hash(upstream.name().bytes()),
             upstream,
-            figures: Arc::clone(&self.figures),
+            state: Arc::clone(&self.state),
         }
     }
 
@@ -95,28 +97,33 @@ impl Member {
         self.upstream.address == *address
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.figures.gate
+    pub(crate) fn counters(&self) -> &AdmissionCounters {
+        &self.state.counters
+    }
+
+    /// Open tunnels of the upstream, whichever layer they came by.
+    pub(crate) fn open_tunnels(&self) -> &Arc<TunnelGroup> {
+        &self.state.open_tunnels
     }
 
     /// Runs `act` on the upstream's health; `None` before the upstream is in a pool.
-    pub(crate) fn with_watch<T>(&self, act: impl FnOnce(&mut Option<Watch>) -> T) -> T {
-        act(&mut lock(&self.figures.watch))
+    pub(crate) fn with_health<T>(&self, act: impl FnOnce(&mut Option<MemberHealth>) -> T) -> T {
+        act(&mut lock(&self.state.health))
     }
 
     /// Whether a tunnel or a probe still refers to the upstream's state, including those that began
     /// under earlier settings.
     pub(crate) fn is_held(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 1 || Arc::strong_count(&self.figures) > 1
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.state) > 1
     }
 
     pub(crate) fn is_used(&self) -> bool {
-        self.figures.is_used.load(Ordering::Relaxed)
+        self.state.is_used.load(Ordering::Relaxed)
     }
 
     /// Sets whether policies may pick the upstream from now on; returns the previous value.
     pub(crate) fn set_used(&self, is_used: bool) -> bool {
-        self.figures.is_used.swap(is_used, Ordering::Relaxed)
+        self.state.is_used.swap(is_used, Ordering::Relaxed)
     }
 
     /// Whether the upstream may get tunnels at all, whatever its health.
@@ -125,12 +132,12 @@ impl Member {
     }
 
     pub(crate) fn draining_since(&self) -> Option<Instant> {
-        *lock(&self.figures.draining)
+        *lock(&self.state.draining)
     }
 
     /// Begins a drain; false if one is under way already.
     pub(crate) fn begin_draining(&self, now: Instant) -> bool {
-        let mut draining = lock(&self.figures.draining);
+        let mut draining = lock(&self.state.draining);
         let is_new = draining.is_none();
         draining.get_or_insert(now);
         is_new
@@ -138,15 +145,15 @@ impl Member {
 
     /// Ends the drain; false if none was under way.
     pub(crate) fn end_draining(&self) -> bool {
-        lock(&self.figures.draining).take().is_some()
+        lock(&self.state.draining).take().is_some()
     }
 
-    pub(crate) fn loss(&self) -> Option<Loss> {
-        *lock(&self.figures.loss)
+    pub(crate) fn close_order(&self) -> Option<CloseOrder> {
+        *lock(&self.state.close_order)
     }
 
-    pub(crate) fn set_loss(&self, loss: Loss) {
-        *lock(&self.figures.loss) = Some(loss);
+    pub(crate) fn set_close_order(&self, close_order: CloseOrder) {
+        *lock(&self.state.close_order) = Some(close_order);
     }
 
     pub(crate) const fn admission(&self) -> &Admission {
@@ -171,15 +178,15 @@ impl Member {
     }
 
     pub(crate) fn tunnels(&self) -> usize {
-        self.figures.gate.tunnels()
+        self.state.counters.tunnels()
     }
 
     pub(crate) fn handshakes(&self) -> usize {
-        self.figures.gate.handshakes()
+        self.state.counters.handshakes()
     }
 
     pub(crate) fn latency(&self) -> Option<Duration> {
-        self.figures
+        self.state
             .latency_us
             .load(Ordering::Relaxed)
             .checked_sub(1)
@@ -191,49 +198,51 @@ impl Member {
     /// is harmless.
     pub(crate) fn sample_latency(&self, sample: Duration) {
         let sample = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX / 8);
-        let smoothed = match self
-            .figures
-            .latency_us
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
-        {
+        let smoothed = match self.state.latency_us.load(Ordering::Relaxed).checked_sub(1) {
             Some(before) => before - before / 8 + sample / 8,
             None => sample,
         };
-        self.figures
+        self.state
             .latency_us
             .store(smoothed.saturating_add(1), Ordering::Relaxed);
     }
 
     /// Begins a slow start.
-    pub(crate) fn ramp_up(&self, now: Instant, takes: Duration) {
-        let figures = &self.figures;
-        *lock(&figures.ramp) = Some(Ramp { began: now, takes });
-        figures.is_ramping.store(true, Ordering::Relaxed);
+    pub(crate) fn begin_slow_start(&self, now: Instant, duration: Duration) {
+        let state = &self.state;
+        *lock(&state.slow_start) = Some(SlowStart {
+            started_at: now,
+            duration,
+        });
+        state.is_slow_starting.store(true, Ordering::Relaxed);
     }
 
     /// Whether a slow start is under way.
-    pub(crate) fn is_ramping(&self) -> bool {
-        self.figures.is_ramping.load(Ordering::Relaxed)
+    pub(crate) fn is_slow_starting(&self) -> bool {
+        self.state.is_slow_starting.load(Ordering::Relaxed)
     }
 
     /// Returns the fraction of its share that the upstream gets in a slow start, from just above 0
     /// to 1.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
-        let figures = &self.figures;
-        if !self.is_ramping() {
+        let state = &self.state;
+        if !self.is_slow_starting() {
             return 1.0;
         }
-        let ramp = lock(&figures.ramp);
-        let Some(Ramp { began, takes }) = *ramp else {
+        let slow_start = lock(&state.slow_start);
+        let Some(SlowStart {
+            started_at,
+            duration,
+        }) = *slow_start
+        else {
             return 1.0;
         };
-        let elapsed = now.saturating_duration_since(began);
-        if elapsed >= takes {
-            figures.is_ramping.store(false, Ordering::Relaxed);
+        let elapsed = now.saturating_duration_since(started_at);
+        if elapsed >= duration {
+            state.is_slow_starting.store(false, Ordering::Relaxed);
             return 1.0;
         }
-        (elapsed.as_secs_f64() / takes.as_secs_f64()).max(0.01)
+        (elapsed.as_secs_f64() / duration.as_secs_f64()).max(0.01)
     }
 }
 

@@ -5,8 +5,8 @@
 //! * [`health`] decides which upstreams are usable, [`balance`] which of them is picked.
 //! * [`discovery`] finds upstreams.
 
-mod definition;
 mod member;
+mod upstream;
 
 pub(crate) mod admission;
 pub mod balance;
@@ -14,5 +14,5 @@ pub mod discovery;
 pub mod health;
 pub(crate) mod retry;
 
-pub use definition::Upstream;
-pub(crate) use member::{Loss, Member, Watch};
+pub(crate) use member::{CloseOrder, Member, MemberHealth};
+pub use upstream::Upstream;

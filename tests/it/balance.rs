@@ -31,7 +31,7 @@ async fn open_tunnels_stay_level_by_default() {
     for _ in 0..20 {
         clients.push(RawClient::open(proxy.addr(), "/ws").await);
     }
-    // Of two upstreams both are always looked at.
+    // Of two upstreams both are always compared.
     for upstream in &upstreams {
         assert_eq!(upstream.log().heads.len(), 10);
     }
@@ -63,10 +63,10 @@ async fn a_closure_picks_and_the_next_policy_steps_in() {
     assert_eq!(upstream.log().heads[0].target(), "/ws");
 }
 
-/// Says what the proxy knows about the client's scheme.
-struct Tell;
+/// Policy that adds a header with the client's scheme and the path.
+struct AddScheme;
 
-impl Balance for Tell {
+impl Balance for AddScheme {
     fn pick(&self, _: &Candidates<'_>, _: &RequestHead<'_>) -> Option<usize> {
         Some(0)
     }
@@ -78,36 +78,39 @@ impl Balance for Tell {
         scheme: ClientScheme,
     ) -> Option<(HeaderName, HeaderValue)> {
         let line = format!("{scheme} {} {}", request.path(), picked.tunnels());
-        Some((HeaderName::from_static("x-told"), line.try_into().unwrap()))
+        Some((
+            HeaderName::from_static("x-scheme"),
+            line.try_into().unwrap(),
+        ))
     }
 }
 
 #[tokio::test]
 async fn a_policys_header_is_on_the_101_and_beside_what_the_upstream_set() {
-    let set = scripts::accept(&[("X-Told", "by the upstream")]);
+    let set = scripts::accept(&[("X-Scheme", "by the upstream")]);
     let upstream = RawUpstream::start(set).await;
-    let proxy = proxy(Pool::new([upstream.url()]).unwrap().balance(Tell)).await;
+    let proxy = proxy(Pool::new([upstream.url()]).unwrap().balance(AddScheme)).await;
     let mut client = RawClient::connect(proxy.addr()).await;
     let head = client.handshake("/ws", &[]).await;
     assert_eq!(head.status(), 101);
-    let told: Vec<_> = head.all("x-told").collect();
-    assert_eq!(told, ["by the upstream", "http /ws 1"]);
+    let schemes: Vec<_> = head.all("x-scheme").collect();
+    assert_eq!(schemes, ["by the upstream", "http /ws 1"]);
 }
 
 #[tokio::test]
 async fn a_policys_header_is_on_a_refusal_and_on_nothing_of_the_proxys_own() {
     let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
     let upstream = RawUpstream::start(scripts::fixed(refusal, Then::Close)).await;
-    let refusing = proxy(Pool::new([upstream.url()]).unwrap().balance(Tell)).await;
+    let refusing = proxy(Pool::new([upstream.url()]).unwrap().balance(AddScheme)).await;
     let mut client = RawClient::connect(refusing.addr()).await;
     let head = client.handshake("/ws", &[]).await;
     assert_eq!(
-        (head.status(), head.get("x-told")),
+        (head.status(), head.get("x-scheme")),
         (403, Some("http /ws 1"))
     );
 
-    let gone = proxy(Pool::new(["ws://127.0.0.1:1"]).unwrap().balance(Tell)).await;
+    let gone = proxy(Pool::new(["ws://127.0.0.1:1"]).unwrap().balance(AddScheme)).await;
     let mut client = RawClient::connect(gone.addr()).await;
     let head = client.handshake("/ws", &[]).await;
-    assert_eq!((head.status(), head.get("x-told")), (502, None));
+    assert_eq!((head.status(), head.get("x-scheme")), (502, None));
 }

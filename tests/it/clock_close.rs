@@ -1,5 +1,5 @@
-//! How tunnels end (RFC 6455 §5.5.1, §7): which close frame goes to whom, where it stands, and
-//! what the report says.
+//! Ends of tunnels (RFC 6455 §5.5.1, §7): which close frame each side gets, its place in the
+//! stream, and the report.
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 
@@ -73,7 +73,7 @@ async fn an_upstream_that_ends_without_a_word_is_told_to_the_client_as_1011() {
     assert_eq!(client.close_code().await, 1011);
     // What follows a close frame at once can draw a reset that destroys it.
     client.is_quiet_for(secs(4)).await;
-    // The client answers. That does not make it a clean close.
+    // An answer by the client does not make this a clean close.
     client.send(close(1011, "")).await;
     client.end_of_stream().await;
     assert!(client.was_shut_down());
@@ -226,7 +226,7 @@ async fn the_answer_to_a_close_frame_is_waited_for_within_bounds() {
     rig.end(Side::Upstream).fail_reads(ConnectionReset);
     let client = rig.end(Side::Client);
     assert_eq!(client.close_code().await, 1011);
-    // It talks on, which goes nowhere and prolongs nothing.
+    // Further frames from it are dropped and prolong nothing.
     for _ in 0..6 {
         client.send(text("what?")).await;
         client.is_quiet_for(ms(100)).await;
@@ -293,7 +293,7 @@ async fn a_side_that_cannot_be_written_to_is_still_heard_out() {
     upstream.fail_writes(BrokenPipe);
     client.send(text("into the void")).await;
     tokio::time::sleep(ms(1)).await;
-    // What the upstream said before it broke still comes.
+    // Frames that the upstream sent before it broke still arrive.
     upstream.send(text("too late")).await;
     assert_eq!(client.frame().await.payload, b"too late");
     upstream.finish().await;
@@ -387,8 +387,8 @@ async fn our_close_frame_finds_its_place_where_no_chunk_ends_at_a_boundary() {
     }
 }
 
-/// The place that our close frame found was the middle of a chunk, so the bytes behind it were
-/// dropped; the leg stands at its end all the same, and is not reset for what the other side does.
+/// Our close frame came in the middle of a chunk, so the bytes behind it were dropped; the leg is
+/// nevertheless at its end, and is not reset because of the other side.
 #[tokio::test(start_paused = true)]
 async fn a_leg_that_got_our_close_frame_ends_in_order_though_the_other_breaks() {
     for side in SIDES {
@@ -440,7 +440,7 @@ async fn we_send_no_close_frame_after_an_endpoints_rfc6455_5_5_1() {
     for side in SIDES {
         let mut rig = Rig::new(a_minute().max_lifetime(secs(20)));
         rig.passes(opposite(side), close(1000, "mine")).await;
-        // The lifetime ends while the answer is out.
+        // The lifetime ends while the answer to the close is awaited.
         let (end, other) = rig.ends(side);
         assert_eq!(other.close_code().await, 1001);
         end.send(close(1000, "")).await;

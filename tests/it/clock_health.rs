@@ -1,4 +1,4 @@
-//! What tunnels tell of their upstreams, and when, on a paused clock.
+//! Health events of tunnels, and their times, on a paused clock.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,14 +18,14 @@ use super::{
     support::frames::{masked, pong},
 };
 
-/// Remembers when which upstream became what.
+/// Observer that records each change of health with its time.
 #[derive(Debug, Clone, Default)]
 struct Changes(Arc<Mutex<Vec<(Instant, String)>>>);
 
 impl Observer for Changes {
     fn health_changed(&self, upstream: &str, transition: &Transition) {
-        let told = (Instant::now(), format!("{upstream} {transition}"));
-        self.0.lock().unwrap().push(told);
+        let change = (Instant::now(), format!("{upstream} {transition}"));
+        self.0.lock().unwrap().push(change);
     }
 }
 
@@ -66,16 +66,16 @@ async fn an_upstream_that_never_pongs_is_bad_at_that_moment_and_not_when_the_tun
     let began = Instant::now();
     let got = shake_hands(proxy).await;
     assert_eq!(got.status, 101);
-    // It answers pings, but not our close, and that takes its time.
+    // The client answers pings, but not our close frame, which takes its time.
     let client = tokio::spawn(answer_pings(got.stream));
     sleep(secs(60)).await;
     let changes = changes.0.lock().unwrap().clone();
-    let [(at, told)] = &changes[..] else {
+    let [(at, change)] = &changes[..] else {
         panic!("{changes:?}")
     };
     assert_eq!(*at - began, secs(30));
     assert_eq!(
-        told,
+        change,
         "a:80 unhealthy: 1 consecutive tunnel failure: tunnel lost after 30s"
     );
     assert_eq!(pool.snapshot()[0].tunnels, 0);

@@ -64,7 +64,7 @@ async fn what_a_leg_sends_postpones_its_ping_and_what_it_gets_does_not() {
         tokio::time::sleep(secs(15)).await;
         rig.passes(side, text("I live")).await;
         rig.end(side).is_quiet_for(secs(5)).await;
-        // What is sent to it proves nothing.
+        // Bytes sent to a side do not prove that it lives.
         rig.passes(opposite(side), text("do you?")).await;
         rig.end(side).ping().await;
         assert_eq!(rig.elapsed(), secs(35), "{side}");
@@ -98,8 +98,9 @@ async fn both_legs_are_pinged_in_one_wake_up_and_nothing_else_wakes_a_quiet_tunn
     let (client, near_client) = duplex(1024);
     let (upstream, near_upstream) = duplex(1024);
     let config = TunnelConfig::new().keep_alive(KeepAlive::default());
-    let mut tunnel =
-        Tunnel::new(Transport::new(near_client), Transport::new(near_upstream)).config(config);
+    let mut tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream))
+        .config(config)
+        .build();
     let wakes = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&wakes);
     let _tunnel = tokio::spawn(poll_fn(move |cx| {
@@ -166,7 +167,7 @@ async fn only_our_own_pongs_are_swallowed_and_all_others_pass_in_order() {
         for frame in &others[3..] {
             leg.send_raw(frame).await;
         }
-        // Ours was answered: the same again is the endpoint's own (RFC 6455 §5.5.3).
+        // Our ping was answered: the same payload again is a pong of the endpoint (RFC 6455 §5.5.3).
         leg.send(pong(&cookie)).await;
         for frame in &others {
             assert_eq!(other.frame().await.raw, *frame, "{side}");
@@ -256,7 +257,7 @@ async fn two_pings_outstanding_are_both_swallowed() {
     for side in SIDES {
         let mut rig = Rig::new(only(side, steady()));
         let first = rig.end(side).ping().await;
-        // Data is life, so the first stays unanswered and a second goes out.
+        // Data proves life, so the first stays unanswered and a second ping goes out.
         tokio::time::sleep(secs(1)).await;
         rig.passes(side, text("busy")).await;
         let second = rig.end(side).ping().await;
@@ -277,7 +278,7 @@ async fn an_answer_to_the_newest_ping_settles_the_older_one() {
         tokio::time::sleep(secs(1)).await;
         rig.passes(side, text("busy")).await;
         rig.end(side).answer_ping().await;
-        // RFC 6455 §5.5.3 lets an endpoint answer only the newest; nobody waits for the first.
+        // RFC 6455 §5.5.3 lets an endpoint answer only the newest ping: no wait for the first.
         rig.passes(side, pong(&first)).await;
     }
 }
@@ -551,7 +552,7 @@ async fn a_leg_that_has_ended_its_direction_is_not_called_dead() {
         let mut rig = Rig::new(only(side, steady()));
         rig.passes(side, close(1000, "")).await;
         rig.end(side).finish().await;
-        // It cannot answer any more, and the other one still talks.
+        // This side cannot answer any more, and the other one still sends.
         for _ in 0..10 {
             tokio::time::sleep(secs(9)).await;
             rig.end(opposite(side)).send(text("more")).await;

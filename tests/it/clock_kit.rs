@@ -24,7 +24,7 @@ use super::support::frames::{RawFrame, masked, pong, unmasked};
 /// The sides that can send.
 pub(crate) const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
 
-/// What no wait of these tests reaches, on the paused clock.
+/// Longer than any wait of these tests, on the paused clock.
 const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub(crate) const fn secs(secs: u64) -> Duration {
@@ -71,7 +71,7 @@ pub(crate) struct Rig {
     began: Instant,
 }
 
-/// What the test holds of one connection.
+/// The test's end of one connection.
 pub(crate) struct End {
     side: Side,
     stream: DuplexStream,
@@ -87,8 +87,9 @@ impl Rig {
     pub(crate) fn with_capacity(config: TunnelConfig, capacity: usize) -> Self {
         let (client, near_client) = End::new(Side::Client, capacity);
         let (upstream, near_upstream) = End::new(Side::Upstream, capacity);
-        let tunnel =
-            Tunnel::new(Transport::new(near_client), Transport::new(near_upstream)).config(config);
+        let tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream))
+            .config(config)
+            .build();
         Self {
             client,
             upstream,
@@ -117,7 +118,7 @@ impl Rig {
         self.began.elapsed()
     }
 
-    /// Passes a frame from one end to the other and sees that it is what arrives.
+    /// Passes a frame from one end to the other and checks that it arrives unchanged.
     pub(crate) async fn passes(&mut self, from: Side, frame: Frame) {
         let (source, sink) = self.ends(from);
         let bytes = from_side(from, frame);
@@ -246,7 +247,7 @@ impl End {
         bytes
     }
 
-    /// Nothing comes for this long, and no end either.
+    /// Asserts that nothing arrives for this long, and no end either.
     pub(crate) async fn is_quiet_for(&mut self, time: Duration) {
         let mut byte = [0];
         let read = timeout(time, self.stream.read(&mut byte)).await;
@@ -274,7 +275,7 @@ impl End {
     }
 }
 
-/// A stream that breaks when told to.
+/// A stream that breaks on command.
 struct Faulty {
     stream: DuplexStream,
     switch: Arc<Switch>,

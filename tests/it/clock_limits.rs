@@ -1,4 +1,4 @@
-//! Limits and enforced rules: what goes over is not forwarded, and each leg hears why.
+//! Limits and enforced rules: a frame over a limit is not forwarded, and each leg gets its code.
 
 use tungstenite::protocol::frame::Frame;
 use wsplice::{Framing, Limit, Limits, Side, TunnelConfig, TunnelEnd, frame::Violation};
@@ -8,7 +8,7 @@ use super::{
     support::frames::{binary, close, fragments, masked, odd, ping, pong, text, unmasked},
 };
 
-/// What the leg that did nothing wrong hears.
+/// The close code for the leg that broke no rule.
 fn code_for_the_other(offender: Side) -> u16 {
     match offender {
         Side::Client => 1001,
@@ -24,7 +24,7 @@ async fn is_closed(mut rig: Rig, from: Side, legal: &[u8], over: &[u8], code: u1
     assert!(other.exactly(legal.len()).await == legal, "{from}");
     assert_eq!(other.close_code().await, code_for_the_other(from), "{from}");
     assert_eq!(offender.close_code().await, code, "{from}");
-    // What the offender still sends goes nowhere; its close frame ends the wait.
+    // Further frames of the offender are dropped; its close frame ends the wait.
     offender.send(text("what?")).await;
     offender.send(close(code, "")).await;
     other.send(close(1001, "")).await;

@@ -1,4 +1,4 @@
-//! Bytes that are no frames, or are not looked at: all of them pass, and nothing is added.
+//! Bytes that are not frames, or are not scanned: all of them pass, and nothing is added.
 
 use wsplice::{Framing, Side, Timer, TunnelConfig, TunnelEnd};
 

@@ -1,4 +1,4 @@
-//! What clients see of limits and of the queue before them.
+//! Admission limits and the queue, as clients see them.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -55,7 +55,7 @@ async fn who_waits_for_a_retry_is_kept_no_longer_than_the_queue_says() {
         layer.retry(retry).handshake_timeout(Duration::from_secs(1))
     });
     let got = crowd(&proxy, 4).await;
-    // Whoever fails goes to the end of the line, and the next one has the same bad luck.
+    // A failed request goes to the end of the queue, and the next one fails alike.
     let statuses: BTreeSet<u16> = got.iter().map(|got| got.status).collect();
     assert_eq!(statuses, BTreeSet::from([101, 504]));
     assert_eq!(got.iter().filter(|got| got.status == 101).count(), 1);

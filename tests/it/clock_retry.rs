@@ -1,4 +1,4 @@
-//! What is tried at another upstream, and what that costs in attempts and time.
+//! Retries at another upstream, and their cost in attempts and time.
 
 use std::{
     sync::{Arc, Mutex},
@@ -31,8 +31,8 @@ fn count(got: &[Got], status: u16) -> usize {
     got.iter().filter(|got| got.status == status).count()
 }
 
-/// Of two upstreams one fails: 200 clients at once get through, and so do 200 more, who are kept
-/// from the failing one by then.
+/// Of two upstreams one fails: 200 clients at once get through, and so do 200 more, which the
+/// failing one's health keeps away from it by then.
 async fn gets_everyone_through(does: Does, within: Duration) {
     let world = World::of([does, Does::Accept]);
     let pool = world.pool();
@@ -149,7 +149,7 @@ async fn no_more_upstreams_are_tried_than_asked_for() {
 async fn all_attempts_together_have_their_time() {
     let world = World::of([Does::HangInConnect, Does::HangInConnect, Does::Accept]);
     let pool = world.pool().balance(First::new());
-    let (told, observer) = Told::new();
+    let (events, observer) = RecordingObserver::new();
     let retry = eager().within(ms(5000));
     let proxy = world.proxy(&pool, |layer| layer.retry(retry).observer(observer));
     let got = shake_hands(proxy).await;
@@ -157,7 +157,7 @@ async fn all_attempts_together_have_their_time() {
     assert!((ms(5000)..ms(5010)).contains(&got.after), "{:?}", got.after);
     assert_eq!(world.asked("c:80"), 0);
     assert_eq!(
-        told.all(),
+        events.all(),
         [
             "failed a:80: connecting to the upstream timed out: after 3s",
             "attempt 2: b:80",
@@ -231,7 +231,7 @@ async fn the_budget_is_one_for_all_layers_of_a_pool() {
     let world = World::of([Does::HangUp, Does::Accept]);
     let budget = RetryBudget::new().ratio(0.0).per_second(1);
     let pool = world.pool().balance(First::new()).retry_budget(budget);
-    // Its health is not what is tested here.
+    // The health of the upstreams is not under test here.
     let pool = pool.health_policy(wsplice::health::Consecutive::new().fails(1000));
     let proxies = [
         world.proxy(&pool, |layer| layer.retry(eager())),
@@ -267,14 +267,14 @@ async fn the_same_upstream_is_not_tried_again_because_it_was_edited_in_between()
     assert_eq!((world.asked("a:80"), world.asked("b:80")), (1, 1));
 }
 
-/// Keeps what it is told, in words.
+/// Observer that records events as text.
 #[derive(Clone, Debug)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct RecordingObserver(Arc<Mutex<Vec<String>>>);
 
-impl Told {
+impl RecordingObserver {
     fn new() -> (Self, Self) {
-        let told = Self(Arc::default());
-        (told.clone(), told)
+        let events = Self(Arc::default());
+        (events.clone(), events)
     }
 
     fn all(&self) -> Vec<String> {
@@ -282,13 +282,13 @@ impl Told {
     }
 }
 
-impl Observer for Told {
+impl Observer for RecordingObserver {
     fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let upstream = handshake.upstream.unwrap();
         self.0
             .lock()
             .unwrap()
-            .push(format!("failed {upstream}: {error}"));
+            .push(format!("failed {upstream}: {error:#}"));
     }
 
     fn handshake_retried(&self, handshake: &RequestInfo<'_>, attempt: usize) {

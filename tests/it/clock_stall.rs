@@ -24,8 +24,8 @@ fn buffering(side: Side) -> (Tunnel, DuplexStream, DuplexStream) {
     let buffered = Transport::new(BufStream::with_capacity(64, 8192, near));
     let plain = Transport::new(other_near);
     let tunnel = match side {
-        Side::Client => Tunnel::new(buffered, plain),
-        _ => Tunnel::new(plain, buffered),
+        Side::Client => Tunnel::builder(buffered, plain).build(),
+        _ => Tunnel::builder(plain, buffered).build(),
     };
     (tunnel, far, other_far)
 }
@@ -96,8 +96,8 @@ async fn what_waits_for_a_side_is_bounded_by_a_setting_and_shrinks() {
         };
         let (client, mut far_client) = duplex(1 << 20);
         let (upstream, mut far_upstream) = duplex(64);
-        let tunnel = Tunnel::new(Transport::new(client), Transport::new(upstream));
-        let mut tunnel = Box::pin(tunnel.config(config));
+        let tunnel = Tunnel::builder(Transport::new(client), Transport::new(upstream));
+        let mut tunnel = Box::pin(tunnel.config(config).build());
         let bytes = from_side(Side::Client, binary(&vec![7; 4 << 20]));
         fill(&mut tunnel, &mut far_client, &bytes).await;
         let held = tunnel.buffered();

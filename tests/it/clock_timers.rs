@@ -311,7 +311,7 @@ async fn a_lifetime_that_ends_while_a_sink_stalls_waits_for_the_write_timeout_on
         other.end_of_stream().await;
         assert_eq!(rig.report().await.end, timeout(Timer::MaxLifetime));
         assert_eq!(rig.elapsed(), secs(60), "{stalled}");
-        // No close frame was squeezed into the middle of what waits.
+        // No close frame was inserted into the bytes that wait.
         let dead = rig.end(stalled);
         let taken = dead.rest().await;
         assert!(bytes.starts_with(&taken) && taken.len() == 1024);
@@ -345,7 +345,7 @@ async fn the_earliest_of_all_timers_wins() {
             .max_lifetime(secs(50))
             .lifetime_jitter(0.0)
     };
-    // Nobody answers a ping.
+    // Pings are not answered.
     let mut rig = Rig::new(config());
     let report = rig.report().await;
     assert!(matches!(report.end, TunnelEnd::Timeout(Timer::Pong, _)));

@@ -26,21 +26,21 @@ use wsplice::{
 
 use super::support::raw::handshake_request;
 
-/// What no wait of these tests reaches, on the paused clock.
+/// Longer than any wait of these tests, on the paused clock.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
-/// What an upstream does.
+/// Behavior of an upstream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Does {
     /// Agrees to every handshake.
     Accept,
     RefuseConnections,
     HangInConnect,
-    /// Reads the request, and never says a word.
+    /// Reads the request, and never responds.
     HangInHandshake,
     /// Reads the request, and hangs up.
     HangUp,
-    /// Answers with this status and its own name as the body.
+    /// Responds with this status and its own name as the body.
     Answer(u16),
 }
 
@@ -55,7 +55,7 @@ struct Site {
     open: usize,
 }
 
-/// What a client got, and after how long.
+/// The response that a client got, and its time.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) status: u16,
@@ -99,12 +99,12 @@ impl World {
         self.0.lock().unwrap().get_mut(name).unwrap().does = does;
     }
 
-    /// How many connections to this upstream were asked for.
+    /// Number of connections to this upstream that were requested.
     pub(crate) fn asked(&self, name: &str) -> usize {
         self.0.lock().unwrap()[name].asked
     }
 
-    /// How many connections to all upstreams were asked for.
+    /// Number of connections to all upstreams that were requested.
     pub(crate) fn asked_in_all(&self) -> usize {
         self.0.lock().unwrap().values().map(|site| site.asked).sum()
     }
@@ -143,7 +143,7 @@ impl World {
             }
             _ => String::new(),
         };
-        // Whoever has asked may have gone.
+        // The client may be gone by now.
         let _ = stream.write_all(answer.as_bytes()).await;
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     }
@@ -171,14 +171,14 @@ impl Connect for World {
     }
 }
 
-/// Shakes hands with the proxy, and waits for its answer.
+/// Sends a handshake to the proxy, and waits for the response.
 pub(crate) async fn shake_hands(proxy: Proxy<UpgradeRequired>) -> Got {
     let began = Instant::now();
     let (mut stream, far) = duplex(16 * 1024);
     tokio::spawn(async move {
         let connection = http1::Builder::new()
             .serve_connection(TokioIo::new(far), TowerToHyperService::new(proxy));
-        // How a client leaves is the test's business.
+        // The manner in which a client leaves is up to the test.
         let _ = connection.with_upgrades().await;
     });
     let request = handshake_request("/ws", &[]);
@@ -193,7 +193,7 @@ pub(crate) async fn shake_hands(proxy: Proxy<UpgradeRequired>) -> Got {
     }
 }
 
-/// Shakes hands for this many clients at once.
+/// Sends the handshakes of this many clients at once.
 pub(crate) async fn crowd(proxy: &Proxy<UpgradeRequired>, clients: usize) -> Vec<Got> {
     let mut shaking = JoinSet::new();
     for _ in 0..clients {

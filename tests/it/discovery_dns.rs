@@ -1,4 +1,4 @@
-//! Upstreams in DNS, asked for at a real server that answers well and badly.
+//! Upstreams in DNS, from a real server that responds well and badly.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use wsplice::{
 use crate::support::{
     axum_upstream,
     deadline::{DEADLINE, within},
-    dns::{Data, DnsServer, NXDOMAIN, SERVFAIL, Says, ips},
+    dns::{Data, DnsServer, NXDOMAIN, Reply, SERVFAIL, ips},
     raw::RawClient,
     serve::serve_axum,
 };
 
 fn asking(server: &DnsServer, source: Dns) -> Dns {
-    // The records say that they are good for an hour, which these bounds overrule.
+    // The records are valid for an hour, which these bounds overrule.
     source
         .resolver(DnsResolver::servers([server.addr()]))
         .refresh(Duration::from_millis(10), Duration::from_millis(20))
@@ -56,42 +56,42 @@ async fn next_failure(follow: &DiscoveryHandle) -> DiscoverError {
 
 #[tokio::test]
 async fn the_pool_follows_what_dns_says() {
-    let server = DnsServer::start(Says::Records(ips(&["10.0.0.2", "10.0.0.1"]))).await;
+    let server = DnsServer::start(Reply::Records(ips(&["10.0.0.2", "10.0.0.1"]))).await;
     let pool = Pool::from_upstreams([]);
     let follow = pool.follow(addresses(&server));
     follow.ready(DEADLINE).await.unwrap();
     assert_eq!(names(&pool), ["10.0.0.1:8080", "10.0.0.2:8080"]);
-    server.say(Says::Records(ips(&["10.0.0.3", "10.0.0.1"])));
+    server.reply_with(Reply::Records(ips(&["10.0.0.3", "10.0.0.1"])));
     until_names(&pool, &["10.0.0.1:8080", "10.0.0.3:8080"]).await;
-    server.say(Says::ByAlias(ips(&["10.0.0.4"])));
+    server.reply_with(Reply::ByAlias(ips(&["10.0.0.4"])));
     until_names(&pool, &["10.0.0.4:8080"]).await;
-    server.say(Says::Records(ips(&["fd00::1"])));
+    server.reply_with(Reply::Records(ips(&["fd00::1"])));
     until_names(&pool, &["[fd00::1]:8080"]).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_the_last_good_set_is_kept_and_told_why() {
-    let server = DnsServer::start(Says::Records(ips(&["10.0.0.1"]))).await;
+    let server = DnsServer::start(Reply::Records(ips(&["10.0.0.1"]))).await;
     let pool = Pool::from_upstreams([]);
     let follow = pool.follow(addresses(&server));
     follow.ready(DEADLINE).await.unwrap();
-    for (says, words) in [
-        (Says::Code(SERVFAIL), "Server Failure"),
-        (Says::Code(NXDOMAIN), "chat.test. has no records"),
-        (Says::Records(Vec::new()), "chat.test. has no records"),
-        (Says::Garbage, "no answer within 500ms"),
+    for (reply, words) in [
+        (Reply::Code(SERVFAIL), "Server Failure"),
+        (Reply::Code(NXDOMAIN), "chat.test. has no records"),
+        (Reply::Records(Vec::new()), "chat.test. has no records"),
+        (Reply::Garbage, "no response within 500ms"),
         (
-            Says::ToAnother(ips(&["10.6.6.6"])),
-            "no answer within 500ms",
+            Reply::ToAnother(ips(&["10.6.6.6"])),
+            "no response within 500ms",
         ),
-        (Says::Silence, "no answer within 500ms"),
+        (Reply::Silence, "no response within 500ms"),
     ] {
-        let case = format!("{says:?}");
-        server.say(says);
+        let case = format!("{reply:?}");
+        server.reply_with(reply);
         let error = next_failure(&follow).await.to_string();
         assert!(error.contains(words), "{case}: {error}");
         assert_eq!(names(&pool), ["10.0.0.1:8080"], "{case}");
-        server.say(Says::Records(ips(&["10.0.0.1"])));
+        server.reply_with(Reply::Records(ips(&["10.0.0.1"])));
         until("a good answer", || follow.status().failures == 0).await;
     }
 }
@@ -100,7 +100,7 @@ async fn whatever_goes_wrong_the_last_good_set_is_kept_and_told_why() {
 async fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
     let many: Vec<_> = (0..=255).map(|low| format!("10.0.0.{low}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
-    let server = DnsServer::start(Says::OnlyByTcp(ips(&many))).await;
+    let server = DnsServer::start(Reply::OnlyByTcp(ips(&many))).await;
     let pool = Pool::from_upstreams([]);
     let follow = pool.follow(addresses(&server));
     follow.ready(DEADLINE).await.unwrap();
@@ -109,22 +109,22 @@ async fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
 
 #[tokio::test]
 async fn records_that_are_gone_empty_the_pool_after_the_grace() {
-    let server = DnsServer::start(Says::Records(ips(&["10.0.0.1"]))).await;
+    let server = DnsServer::start(Reply::Records(ips(&["10.0.0.1"]))).await;
     let pool = Pool::from_upstreams([]);
     let source = addresses(&server).empty_grace(Duration::from_millis(200));
     let follow = pool.follow(source);
     follow.ready(DEADLINE).await.unwrap();
-    server.say(Says::Code(NXDOMAIN));
+    server.reply_with(Reply::Code(NXDOMAIN));
     let error = next_failure(&follow).await;
     assert!(matches!(error, DiscoverError::NoRecords { .. }), "{error}");
     until_names(&pool, &[]).await;
-    server.say(Says::Records(ips(&["10.0.0.1"])));
+    server.reply_with(Reply::Records(ips(&["10.0.0.1"])));
     until_names(&pool, &["10.0.0.1:8080"]).await;
 }
 
 #[tokio::test]
 async fn both_families_can_be_had() {
-    let server = DnsServer::start(Says::Records(ips(&["fd00::1", "10.0.0.1"]))).await;
+    let server = DnsServer::start(Reply::Records(ips(&["fd00::1", "10.0.0.1"]))).await;
     for (families, expected) in [
         (IpFamilies::PreferV4, &["10.0.0.1:8080"][..]),
         (IpFamilies::PreferV6, &["[fd00::1]:8080"]),
@@ -139,7 +139,7 @@ async fn both_families_can_be_had() {
 
 #[tokio::test]
 async fn services_are_the_first_priority_under_their_targets_names_rfc2782() {
-    let server = DnsServer::start(Says::Records(vec![
+    let server = DnsServer::start(Reply::Records(vec![
         Data::Srv(0, 50, 8081, "Chat-1.chat.test."),
         Data::Srv(0, 50, 8080, "chat-0.chat.test."),
         Data::Srv(9, 50, 8080, "spare.test."),
@@ -155,11 +155,11 @@ async fn services_are_the_first_priority_under_their_targets_names_rfc2782() {
         names(&pool),
         ["chat-0.chat.test.:8080", "chat-1.chat.test.:8081"]
     );
-    server.say(Says::Records(vec![Data::Srv(9, 50, 8080, "spare.test.")]));
+    server.reply_with(Reply::Records(vec![Data::Srv(9, 50, 8080, "spare.test.")]));
     until_names(&pool, &["spare.test.:8080"]).await;
 }
 
-/// Asks once, and has been answered when it returns.
+/// Makes one query, and returns after its response.
 async fn one_question(server: &DnsServer) {
     let hour = Duration::from_secs(3600);
     let pool = Pool::from_upstreams([]);
@@ -169,7 +169,7 @@ async fn one_question(server: &DnsServer) {
 
 #[tokio::test]
 async fn nobody_is_asked_any_more_once_nobody_follows() {
-    let server = DnsServer::start(Says::Records(ips(&["10.0.0.1"]))).await;
+    let server = DnsServer::start(Reply::Records(ips(&["10.0.0.1"]))).await;
     let pool = Pool::from_upstreams([]);
     let follow = pool.follow(addresses(&server));
     until("three questions", || server.questions() > 3).await;
@@ -204,10 +204,10 @@ async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
     let both = vec![
         Data::Srv(0, 1, port, "chat-0.chat.test."),
         Data::Ip([127, 0, 0, 1].into()),
-        // The same, for whoever asks for the other kind.
+        // The same for queries of the other family.
         Data::Ip("::ffff:127.0.0.1".parse().unwrap()),
     ];
-    let server = DnsServer::start(Says::Records(both.clone())).await;
+    let server = DnsServer::start(Reply::Records(both.clone())).await;
     let resolver = DnsResolver::servers([server.addr()]);
     let hour = Duration::from_secs(3600);
     let source = Dns::services("_ws._tcp.chat.test.").unwrap();
@@ -222,13 +222,13 @@ async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
         client.handshake("/ws/echo", &[]).await.status()
     };
 
-    server.say(Says::Code(SERVFAIL));
+    server.reply_with(Reply::Code(SERVFAIL));
     assert_eq!(status().await, 502);
-    server.say(Says::Code(NXDOMAIN));
+    server.reply_with(Reply::Code(NXDOMAIN));
     assert_eq!(status().await, 502);
-    server.say(Says::Records(both));
+    server.reply_with(Reply::Records(both));
     assert_eq!(status().await, 101);
-    server.say(Says::Silence);
+    server.reply_with(Reply::Silence);
     let before = server.questions();
     assert_eq!(status().await, 101, "the records are still good");
     assert_eq!(server.questions(), before);
@@ -242,7 +242,7 @@ async fn clients_reach_what_dns_says_now() {
     let port = first.local_addr().unwrap().port();
     let second = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
     let _first = application(first).await;
-    let server = DnsServer::start(Says::Records(ips(&["127.0.0.1"]))).await;
+    let server = DnsServer::start(Reply::Records(ips(&["127.0.0.1"]))).await;
     let pool = Pool::from_upstreams([]);
     let proxy = serve_axum(Router::new().layer(ProxyLayer::new(pool.clone()))).await;
     let status = || async {
@@ -254,7 +254,7 @@ async fn clients_reach_what_dns_says_now() {
     follow.ready(DEADLINE).await.unwrap();
     assert_eq!(status().await, 101);
     let _second = application(second).await;
-    server.say(Says::Records(ips(&["127.0.0.2"])));
+    server.reply_with(Reply::Records(ips(&["127.0.0.2"])));
     let expected = format!("127.0.0.2:{port}");
     until_names(&pool, &[&expected]).await;
     assert_eq!(status().await, 101);

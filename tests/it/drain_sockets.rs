@@ -21,7 +21,7 @@ use crate::support::{
     raw::{RawClient, handshake_request},
     scripts,
     serve::serve_axum,
-    tunnels::{AcceptingUpstream, BOTH, Ends, ProxyServer, one_tunnel, opposite, said_by},
+    tunnels::{AcceptingUpstream, BOTH, Ends, ProxyServer, encoded_by, one_tunnel, opposite},
     upstream::{RawUpstream, switching_protocols},
 };
 
@@ -49,7 +49,7 @@ async fn part(ends: &mut Ends, code: u16, reason: &str) {
         assert_eq!(close.mask.is_some(), side == Side::Upstream);
     }
     for side in BOTH {
-        let answer = said_by(side, frames::close(code, ""));
+        let answer = encoded_by(side, frames::close(code, ""));
         ends.end(side).send(&answer).await;
         ends.end(side).expect_eof().await;
     }
@@ -57,21 +57,21 @@ async fn part(ends: &mut Ends, code: u16, reason: &str) {
 
 #[tokio::test]
 async fn a_drain_of_nothing_is_over_at_once() {
-    let yard = AcceptingUpstream::start().await;
-    let gate = ProxyServer::to([yard.url()]).await;
-    let drained = within("the drain", gate.drain().run()).await;
+    let accepting = AcceptingUpstream::start().await;
+    let proxy = ProxyServer::to([accepting.url()]).await;
+    let drained = within("the drain", proxy.drain().run()).await;
     assert_eq!(counts(drained), (0, 0));
-    assert!(gate.drain().is_draining());
+    assert!(proxy.drain().is_draining());
 }
 
-/// 503 and `Retry-After` for new ones, before any upstream hears of them.
+/// New handshakes get 503 and `Retry-After`, and never reach an upstream.
 #[tokio::test]
 async fn new_upgrades_are_refused_and_all_else_is_served() {
-    let (gate, mut yard, mut ends) = one_tunnel().await;
-    gate.drain().refuse_new();
-    assert!(gate.drain().is_draining());
+    let (proxy, mut accepting, mut ends) = one_tunnel().await;
+    proxy.drain().refuse_new();
+    assert!(proxy.drain().is_draining());
 
-    let mut client = RawClient::connect(gate.addr()).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     let head = client.handshake("/ws/room", &[]).await;
     assert_eq!(head.status(), 503);
     let wait: u64 = head
@@ -81,24 +81,24 @@ async fn new_upgrades_are_refused_and_all_else_is_served() {
         .expect("seconds");
     assert!((1..=60).contains(&wait));
     client.read_body(&head).await;
-    // The same connection goes on as HTTP, and what is not ours is none of the drain's business.
+    // The same connection goes on as HTTP, and the drain leaves all other requests alone.
     client.send_request("/page", &[]).await;
     let head = client.read_head().await;
     assert_eq!(
         (head.status(), &client.read_body(&head).await[..]),
         (200, &b"inner"[..])
     );
-    assert_eq!(yard.upstream().log().accepted, 1);
-    assert_eq!(gate.told().rejected, [ErrorKind::Draining]);
+    assert_eq!(accepting.upstream().log().accepted, 1);
+    assert_eq!(proxy.events().rejected, [ErrorKind::Draining]);
 
     // The open one is left alone.
     ends.pass_frame(Side::Client, frames::text("still here"))
         .await;
     ends.pass_frame(Side::Upstream, frames::text("still here"))
         .await;
-    gate.drain().resume();
-    assert!(!gate.drain().is_draining());
-    let mut second = Ends::open(&gate, &mut yard).await;
+    proxy.drain().resume();
+    assert!(!proxy.drain().is_draining());
+    let mut second = Ends::open(&proxy, &mut accepting).await;
     second
         .pass_frame(Side::Client, frames::text("welcome"))
         .await;
@@ -106,13 +106,13 @@ async fn new_upgrades_are_refused_and_all_else_is_served() {
 
 #[tokio::test]
 async fn both_legs_of_every_tunnel_get_the_close_and_run_waits_for_them() {
-    let mut yard = AcceptingUpstream::start().await;
-    let gate = ProxyServer::to([yard.url()]).await;
+    let mut accepting = AcceptingUpstream::start().await;
+    let proxy = ProxyServer::to([accepting.url()]).await;
     let mut tunnels = Vec::new();
     for _ in 0..20 {
-        tunnels.push(Ends::open(&gate, &mut yard).await);
+        tunnels.push(Ends::open(&proxy, &mut accepting).await);
     }
-    let mut drain = run(gate.drain().deadline(LATE));
+    let mut drain = run(proxy.drain().deadline(LATE));
     for ends in &mut tunnels {
         // 1001 going away (RFC 6455 §7.4.1).
         assert!(!drain.is_finished(), "some have not parted");
@@ -120,11 +120,11 @@ async fn both_legs_of_every_tunnel_get_the_close_and_run_waits_for_them() {
     }
     let drained = within("the drain", &mut drain).await.expect("no panic");
     assert_eq!(counts(drained), (20, 0));
-    assert_eq!(gate.registry().count(), 0);
-    let told = gate
-        .wait_for("the reports", |told| told.closed.len() == 20)
+    assert_eq!(proxy.registry().count(), 0);
+    let events = proxy
+        .wait_for("the reports", |events| events.closed.len() == 20)
         .await;
-    for (_, report) in &told.closed {
+    for (_, report) in &events.closed {
         assert_eq!(
             (&report.end, report.initiator),
             (&TunnelEnd::Drained, Side::Proxy)
@@ -135,22 +135,22 @@ async fn both_legs_of_every_tunnel_get_the_close_and_run_waits_for_them() {
 
 #[tokio::test]
 async fn code_and_reason_are_the_operators_choice() {
-    let (gate, _yard, mut ends) = one_tunnel().await;
+    let (proxy, _yard, mut ends) = one_tunnel().await;
     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "back in a minute");
-    let drain = run(gate.drain().close_frame(frame).deadline(LATE));
+    let drain = run(proxy.drain().close_frame(frame).deadline(LATE));
     part(&mut ends, 1012, "back in a minute").await;
     assert_eq!(counts(finished(drain).await), (1, 0));
 }
 
 #[tokio::test]
 async fn closes_that_are_spread_all_come() {
-    let mut yard = AcceptingUpstream::start().await;
-    let gate = ProxyServer::to([yard.url()]).await;
+    let mut accepting = AcceptingUpstream::start().await;
+    let proxy = ProxyServer::to([accepting.url()]).await;
     let mut tunnels = Vec::new();
     for _ in 0..30 {
-        tunnels.push(Ends::open(&gate, &mut yard).await);
+        tunnels.push(Ends::open(&proxy, &mut accepting).await);
     }
-    let drain = gate
+    let drain = proxy
         .drain()
         .spread(Duration::from_millis(300))
         .deadline(LATE);
@@ -166,19 +166,19 @@ async fn closes_that_are_spread_all_come() {
 #[tokio::test]
 async fn real_clients_are_told_and_the_application_answers() {
     let upstream = axum_upstream::start().await;
-    let gate = ProxyServer::to([upstream.url()]).await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
     let mut clients = Vec::new();
     for _ in 0..5 {
-        clients.push(Tungstenite::connect(gate.addr(), "/ws/echo").await);
+        clients.push(Tungstenite::connect(proxy.addr(), "/ws/echo").await);
     }
-    let drain = run(gate.drain().deadline(LATE));
+    let drain = run(proxy.drain().deadline(LATE));
     for client in &mut clients {
         let close = Message::Close(Some((1001, "going away".into())));
         assert_eq!(client.next().await, close);
         assert!(matches!(client.next().await, Message::Gone(_)));
     }
     assert_eq!(counts(finished(drain).await), (5, 0));
-    let refusal = Tungstenite::try_connect(gate.addr(), "/ws/echo", &[])
+    let refusal = Tungstenite::try_connect(proxy.addr(), "/ws/echo", &[])
         .await
         .err();
     assert_eq!(refusal, Some(Refusal::Status(503)));
@@ -187,26 +187,27 @@ async fn real_clients_are_told_and_the_application_answers() {
 /// A client that neither answers nor leaves is cut off at the deadline; those who answer are not.
 #[tokio::test]
 async fn who_never_answers_is_cut_off_at_the_deadline() {
-    let mut yard = AcceptingUpstream::start().await;
-    // The tunnel's own patience must not be what ends it.
+    let mut accepting = AcceptingUpstream::start().await;
+    // The close timeout of the tunnel must not be the one that ends it.
     let config = wsplice::TunnelConfig::new().close_timeout(LATE);
-    let gate = ProxyServer::with([yard.url()], |layer| layer.tunnel(config)).await;
-    let mut good = Ends::open(&gate, &mut yard).await;
-    let mut deaf = Ends::open(&gate, &mut yard).await;
-    let drain = run(gate.drain().deadline(Duration::from_secs(1)));
+    let proxy = ProxyServer::with([accepting.url()], |layer| layer.tunnel(config)).await;
+    let mut good = Ends::open(&proxy, &mut accepting).await;
+    let mut deaf = Ends::open(&proxy, &mut accepting).await;
+    let drain = run(proxy.drain().deadline(Duration::from_secs(1)));
     part(&mut good, 1001, "going away").await;
     assert_eq!(counts(finished(drain).await), (1, 1));
-    assert_eq!(gate.registry().count(), 0);
+    assert_eq!(proxy.registry().count(), 0);
     for side in BOTH {
         let close = deaf.frame_at(side).await.close();
         assert_eq!(close, Some((1001, "going away".into())));
         deaf.end(side).expect_reset().await;
     }
-    let told = gate
-        .wait_for("the reports", |told| told.closed.len() == 2)
+    let events = proxy
+        .wait_for("the reports", |events| events.closed.len() == 2)
         .await;
     assert!(
-        told.closed
+        events
+            .closed
             .iter()
             .all(|(_, report)| report.end == TunnelEnd::Drained)
     );
@@ -215,12 +216,12 @@ async fn who_never_answers_is_cut_off_at_the_deadline() {
 /// The drain's deadline is longer: the tunnel itself does not wait for ever.
 #[tokio::test]
 async fn who_never_answers_is_cut_off_by_the_tunnel_before() {
-    let mut yard = AcceptingUpstream::start().await;
+    let mut accepting = AcceptingUpstream::start().await;
     let config = wsplice::TunnelConfig::new().close_timeout(Duration::from_millis(200));
-    let gate = ProxyServer::with([yard.url()], |layer| layer.tunnel(config)).await;
-    let mut deaf = Ends::open(&gate, &mut yard).await;
-    let drain = run(gate.drain().deadline(LATE));
-    assert_eq!(counts(finished(drain).await), (1, 0));
+    let proxy = ProxyServer::with([accepting.url()], |layer| layer.tunnel(config)).await;
+    let mut deaf = Ends::open(&proxy, &mut accepting).await;
+    let drain = run(proxy.drain().deadline(LATE));
+    assert_eq!(counts(finished(drain).await), (0, 1));
     for side in BOTH {
         let close = deaf.frame_at(side).await.close();
         assert_eq!(close, Some((1001, "going away".into())));
@@ -228,14 +229,14 @@ async fn who_never_answers_is_cut_off_by_the_tunnel_before() {
     }
 }
 
-/// A tunnel within a frame cannot be told before the frame is over.
+/// A tunnel within a frame cannot be closed before the end of the frame.
 #[tokio::test]
 async fn a_drain_waits_for_the_end_of_a_frame() {
     for from in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
-        let frame = said_by(from, frames::binary(&[1; 3000]));
+        let (proxy, _yard, mut ends) = one_tunnel().await;
+        let frame = encoded_by(from, frames::binary(&[1; 3000]));
         ends.pass(from, &frame[..100]).await;
-        let drain = run(gate.drain().deadline(LATE));
+        let drain = run(proxy.drain().deadline(LATE));
         let close = ends.frame_at(from).await.close();
         assert_eq!(close, Some((1001, "going away".into())));
         assert!(!drain.is_finished());
@@ -244,7 +245,7 @@ async fn a_drain_waits_for_the_end_of_a_frame() {
         let close = ends.frame_at(other).await.close();
         assert_eq!(close, Some((1001, "going away".into())));
         for side in BOTH {
-            let answer = said_by(side, frames::close(1001, ""));
+            let answer = encoded_by(side, frames::close(1001, ""));
             ends.end(side).send(&answer).await;
         }
         assert_eq!(counts(finished(drain).await), (1, 0));
@@ -257,42 +258,43 @@ async fn a_partial_drain_takes_one_upstream_and_lets_new_ones_in() {
         AcceptingUpstream::start().await,
         AcceptingUpstream::start().await,
     ];
-    let gate = ProxyServer::to([yards[0].url(), yards[1].url()]).await;
+    let proxy = ProxyServer::to([yards[0].url(), yards[1].url()]).await;
     let mut tunnels: Vec<(usize, Ends)> = Vec::new();
     for _ in 0..12 {
-        tunnels.push(open_somewhere(&gate, &mut yards).await);
+        tunnels.push(open_somewhere(&proxy, &mut yards).await);
     }
     let leaving = yards[0].url();
-    let (mut gone, mut staying): (Vec<_>, Vec<_>) =
-        tunnels.into_iter().partition(|(yard, _)| *yard == 0);
+    let (mut gone, mut staying): (Vec<_>, Vec<_>) = tunnels
+        .into_iter()
+        .partition(|(accepting, _)| *accepting == 0);
     assert!(!gone.is_empty() && !staying.is_empty());
 
-    let drain = gate.drain().deadline(LATE);
+    let drain = proxy.drain().deadline(LATE);
     let on_leaving = move |tunnel: &TunnelInfo| format!("ws://{}", tunnel.upstream) == leaving;
     let drain = tokio::spawn(async move { drain.run_where(on_leaving).await });
     for (_, ends) in &mut gone {
         part(ends, 1001, "going away").await;
     }
     assert_eq!(counts(finished(drain).await), (gone.len(), 0));
-    assert!(!gate.drain().is_draining());
+    assert!(!proxy.drain().is_draining());
     for (_, ends) in &mut staying {
         ends.pass_frame(Side::Client, frames::text("here")).await;
         ends.pass_frame(Side::Upstream, frames::text("to stay"))
             .await;
     }
-    let (_, mut newcomer) = open_somewhere(&gate, &mut yards).await;
+    let (_, mut newcomer) = open_somewhere(&proxy, &mut yards).await;
     newcomer.pass_frame(Side::Client, frames::text("new")).await;
-    assert_eq!(gate.registry().count(), staying.len() as u64 + 1);
+    assert_eq!(proxy.registry().count(), staying.len() + 1);
 }
 
-async fn open_somewhere(gate: &ProxyServer, yards: &mut [AcceptingUpstream; 2]) -> (usize, Ends) {
-    let client = RawClient::open(gate.addr(), "/ws/room").await;
+async fn open_somewhere(proxy: &ProxyServer, yards: &mut [AcceptingUpstream; 2]) -> (usize, Ends) {
+    let client = RawClient::open(proxy.addr(), "/ws/room").await;
     let [one, two] = yards;
-    let (yard, upstream) = tokio::select! {
+    let (accepting, upstream) = tokio::select! {
         upstream = one.next() => (0, upstream),
         upstream = two.next() => (1, upstream),
     };
-    (yard, Ends { client, upstream })
+    (accepting, Ends { client, upstream })
 }
 
 /// A handshake that was admitted before the drain and accepted after it began.
@@ -306,28 +308,29 @@ async fn a_handshake_under_way_is_closed_as_soon_as_it_stands() {
         }
     })
     .await;
-    let gate = ProxyServer::to([upstream.url()]).await;
-    let addr = gate.addr();
+    let proxy = ProxyServer::to([upstream.url()]).await;
+    let addr = proxy.addr();
     let client = tokio::spawn(async move { RawClient::open(addr, "/ws/room").await });
     let mut upstream = within("the dial", taken.recv())
         .await
         .expect("a connection");
     let head = upstream.read_request_head().await;
     let restart = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
-    gate.drain().close_frame(restart).refuse_new();
+    proxy.drain().close_frame(restart).refuse_new();
     upstream.send(&switching_protocols(&head, &[])).await;
     let client = within("the 101", client).await.expect("no panic");
     let mut ends = Ends { client, upstream };
     part(&mut ends, 1012, "moving").await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(report.end, TunnelEnd::Drained);
 }
 
 /// The host never lets the 101 through, so that the tunnel never begins.
 #[tokio::test]
 async fn a_tunnel_that_waits_for_its_client_is_cut_off_at_the_deadline() {
-    let yard = AcceptingUpstream::start().await;
-    let layer = ProxyLayer::new(Pool::new([yard.url()]).unwrap()).client_upgrade_timeout(2 * LATE);
+    let accepting = AcceptingUpstream::start().await;
+    let layer =
+        ProxyLayer::new(Pool::new([accepting.url()]).unwrap()).client_upgrade_timeout(2 * LATE);
     let (registry, drain) = (layer.registry(), layer.drain());
     let app = Router::new()
         .fallback(|| async { "inner" })
@@ -342,21 +345,22 @@ async fn a_tunnel_that_waits_for_its_client_is_cut_off_at_the_deadline() {
     assert_eq!(registry.count(), 1);
     let drain = run(drain.deadline(Duration::from_millis(100)));
     assert_eq!(counts(finished(drain).await), (0, 1));
-    yard.upstream()
+    accepting
+        .upstream()
         .wait_for("its end", |log| log.ended == 1)
         .await;
 }
 
-/// axum's graceful shutdown forgets upgraded connections; the drain is what waits for them.
+/// axum's graceful shutdown forgets upgraded connections; the drain waits for them.
 #[tokio::test]
 async fn it_composes_with_axums_graceful_shutdown() {
-    let mut yard = AcceptingUpstream::start().await;
-    let layer = ProxyLayer::new(Pool::new([yard.url()]).unwrap());
+    let mut accepting = AcceptingUpstream::start().await;
+    let layer = ProxyLayer::new(Pool::new([accepting.url()]).unwrap());
     let (drain, registry) = (layer.drain().deadline(LATE), layer.registry());
-    let (stop, server, addr) = serve_until_told(layer).await;
+    let (stop, server, addr) = serve_until_stopped(layer).await;
     let mut client = RawClient::connect(addr).await;
     assert_eq!(client.handshake("/ws/room", &[]).await.status(), 101);
-    let upstream = yard.next().await;
+    let upstream = accepting.next().await;
     let mut ends = Ends { client, upstream };
     ends.pass_frame(Side::Client, frames::text("hello")).await;
 
@@ -371,15 +375,15 @@ async fn it_composes_with_axums_graceful_shutdown() {
     assert_eq!(registry.count(), 0);
 }
 
-/// The other order: the drain first, while the server still answers 503 to newcomers.
+/// The other order: the drain first, while the server still answers 503 to new handshakes.
 #[tokio::test]
 async fn a_server_stops_at_once_behind_a_drain() {
-    let mut yard = AcceptingUpstream::start().await;
-    let layer = ProxyLayer::new(Pool::new([yard.url()]).unwrap());
+    let mut accepting = AcceptingUpstream::start().await;
+    let layer = ProxyLayer::new(Pool::new([accepting.url()]).unwrap());
     let drain = layer.drain().deadline(LATE);
-    let (stop, server, addr) = serve_until_told(layer).await;
+    let (stop, server, addr) = serve_until_stopped(layer).await;
     let client = RawClient::open(addr, "/ws/room").await;
-    let upstream = yard.next().await;
+    let upstream = accepting.next().await;
     let mut ends = Ends { client, upstream };
     let drain = run(drain);
     part(&mut ends, 1001, "going away").await;
@@ -388,7 +392,9 @@ async fn a_server_stops_at_once_behind_a_drain() {
     within("the server's end", server).await.expect("no panic");
 }
 
-async fn serve_until_told(layer: ProxyLayer) -> (oneshot::Sender<()>, JoinHandle<()>, SocketAddr) {
+async fn serve_until_stopped(
+    layer: ProxyLayer,
+) -> (oneshot::Sender<()>, JoinHandle<()>, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("an address");
     let app = Router::new().layer(layer);
@@ -401,26 +407,26 @@ async fn serve_until_told(layer: ProxyLayer) -> (oneshot::Sender<()>, JoinHandle
     (stop, server, addr)
 }
 
-/// The closes that were announced still come, although nobody waits for them any more.
+/// The announced close frames are still sent, although the drain was dropped.
 #[tokio::test]
 async fn a_drain_that_is_given_up_still_closes() {
-    let (gate, _yard, mut ends) = one_tunnel().await;
-    let drain = gate.drain().deadline(LATE);
+    let (proxy, _yard, mut ends) = one_tunnel().await;
+    let drain = proxy.drain().deadline(LATE);
     tokio::select! {
         biased;
         _ = drain.run() => panic!("nobody has answered yet"),
         () = std::future::ready(()) => {}
     }
     part(&mut ends, 1001, "going away").await;
-    assert_eq!(gate.report().await.end, TunnelEnd::Drained);
+    assert_eq!(proxy.report().await.end, TunnelEnd::Drained);
 }
 
 #[tokio::test]
 async fn a_handshake_that_nobody_answers_does_not_hold_up_a_drain() {
     let upstream = RawUpstream::start(scripts::silence()).await;
-    let gate = ProxyServer::to([upstream.url()]).await;
-    let addr = gate.addr();
-    // A handshake that will never be answered is no tunnel, and nothing to wait for.
+    let proxy = ProxyServer::to([upstream.url()]).await;
+    let addr = proxy.addr();
+    // A handshake without a response is not a tunnel, and not waited for.
     let client = tokio::spawn(async move {
         let mut client = RawClient::connect(addr).await;
         client.send(&handshake_request("/ws/room", &[])).await;
@@ -430,7 +436,7 @@ async fn a_handshake_that_nobody_answers_does_not_hold_up_a_drain() {
     upstream
         .wait_for("the request", |log| log.heads.len() == 1)
         .await;
-    let drained = within("the drain", gate.drain().deadline(LATE).run()).await;
+    let drained = within("the drain", proxy.drain().deadline(LATE).run()).await;
     assert_eq!(counts(drained), (0, 0));
     client.abort();
 }

@@ -1,4 +1,4 @@
-//! Plain HTTP beside the WebSockets: what is forwarded, how it streams, and how it ends.
+//! Plain HTTP beside the WebSockets: the requests that are forwarded, their bodies and their ends.
 
 mod kit;
 

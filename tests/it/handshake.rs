@@ -1,5 +1,5 @@
-//! Everything up to the moment when the tunnel stands: what is taken, what the upstream gets, what
-//! the client is answered, and what becomes of all the ways in which it can go wrong.
+//! Everything up to the established tunnel: the requests that are taken, the request to the
+//! upstream, the response to the client, and every way in which it can fail.
 
 mod kit;
 

@@ -1,4 +1,4 @@
-//! Upstreams that fail, are found out, and come back.
+//! Health checks: upstreams that fail, are detected, and recover.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn probed(urls: &[String]) -> Pool {
 
 #[tokio::test]
 async fn an_upstream_that_speaks_websocket_alone_stays_healthy() {
-    // It answers pings, and plain requests with 426.
+    // The upstream answers pings, and plain requests with 426.
     let upstream = crate::support::axum_upstream::start().await;
     let pool = Pool::new([upstream.url()])
         .unwrap()
@@ -127,7 +127,7 @@ async fn websocket_only(plain: &'static str) -> RawUpstream {
     .await
 }
 
-/// The payload of the ping that comes first; `None` if the probe has gone.
+/// The payload of the first ping; `None` if the probe is gone.
 async fn try_read_ping(conn: &mut RawConn) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
@@ -251,7 +251,7 @@ async fn without_a_probe_clients_find_out_and_an_ejected_one_is_the_last_resort(
         .unwrap()
         .balance(wsplice::balance::First::new());
     let mut watched = WatchSource::start(pool.clone()).await;
-    // Failures are retried elsewhere, so clients see the other's answer throughout.
+    // Failures are retried at the other upstream, so clients see its responses throughout.
     while watched.changes.is_empty() {
         assert_eq!(watched.status().await, 404);
     }
@@ -260,7 +260,7 @@ async fn without_a_probe_clients_find_out_and_an_ejected_one_is_the_last_resort(
         Transition::Unhealthy { .. }
     ));
     drop(upstream);
-    // The healthy one is gone too: both are tried, and the failure says so.
+    // The healthy upstream is gone too: both are tried, and the failure is a 502.
     assert_eq!(watched.status().await, 502);
 }
 
@@ -361,7 +361,7 @@ async fn what_clients_do_never_counts() {
         let mut closes = RawClient::open(addr, "/closes").await;
         closes.send(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await;
         drop(closes);
-        // Goes away in the middle of the handshake.
+        // This client leaves in the middle of the handshake.
         let mut leaves = RawClient::connect(addr).await;
         let request = crate::support::raw::handshake_request("/leaves", &[]);
         leaves.send(&request).await;

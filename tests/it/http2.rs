@@ -207,7 +207,7 @@ async fn a_stalled_stream_and_a_flooded_one_leave_the_others_alone() {
     let upstream = axum_upstream::start().await;
     let (server, registry) = proxy_to(upstream.url()).await;
     let mut connection = Connection::open(server.addr()).await;
-    // Nobody reads what this one is sent.
+    // The messages to this one are never read.
     let _stalled = connection.websocket("/ws/push/64/65536").await;
     let mut sockets = Vec::new();
     for _ in 0..20 {
@@ -238,7 +238,7 @@ async fn a_drain_closes_streams_with_a_code() {
     let mut socket = connection.websocket("/ws/echo").await;
     let (drained, message) = tokio::join!(drain.run(), async {
         let message = text(&mut socket).await;
-        // Answers the close and lets the stream end.
+        // The client answers the close and lets the stream end.
         use futures_util::StreamExt;
         while socket.next().await.is_some() {}
         message
@@ -250,7 +250,7 @@ async fn a_drain_closes_streams_with_a_code() {
     assert_eq!(u16::from(frame.code), 1001);
 }
 
-/// RFC 9113 §8.5: to a CONNECT any 2xx says that the tunnel stands.
+/// RFC 9113 §8.5: any 2xx to a CONNECT means that the tunnel is established.
 #[tokio::test]
 async fn an_upstream_s_ordinary_success_is_no_tunnel_rfc9113_8_5() {
     for refusal in [

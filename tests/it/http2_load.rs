@@ -27,12 +27,12 @@ const DROPPED: usize = 10;
 /// Messages on a flooded tunnel.
 const FLOOD: usize = 200;
 
-/// What a stalled tunnel is sent before anything of it is read, in messages and bytes: far more
-/// than the window of a stream.
+/// Messages to a stalled tunnel before any of it is read, as number and bytes: far more than the
+/// window of a stream.
 const STALL: (usize, usize) = (32, 64 * 1024);
 
-/// What the client lets wait on a stream, and on the connection: how much may stall without
-/// stalling the rest is the receiver's to say. In bytes.
+/// The client's windows for a stream and for the connection, in bytes: the receiver decides how
+/// much may stall without stalling the rest.
 const WINDOWS: (u32, u32) = (256 * 1024, 32 * 1024 * 1024);
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn no_stall_spreads(version: HttpVersion) {
     for _ in STALLED..TUNNELS {
         sockets.push(connection.websocket("/ws/echo").await);
     }
-    assert_eq!(registry.count(), TUNNELS as u64);
+    assert_eq!(registry.count(), TUNNELS);
 
     let dropped = sockets.split_off(sockets.len() - DROPPED);
     let busy = sockets.split_off(FLOODED);
@@ -80,7 +80,7 @@ async fn no_stall_spreads(version: HttpVersion) {
     let exchanges = join_all(busy.into_iter().enumerate().map(exchange));
     let _tunnels = tokio::join!(floods, exchanges).1;
 
-    // What has waited all the time is all there.
+    // All of the bytes that waited all the time arrive.
     for socket in &mut stalled {
         for index in 0..count {
             let message = within("a message that has waited", socket.next()).await;
@@ -88,11 +88,11 @@ async fn no_stall_spreads(version: HttpVersion) {
             assert!(message.unwrap().unwrap() == expected, "message {index}");
         }
     }
-    // No GOAWAY: the connection takes another one.
+    // There was no GOAWAY: the connection takes another stream.
     connection.websocket("/ws/echo").await;
 }
 
-/// Sends small messages as fast as they go, and compares all that comes back.
+/// Sends small messages as fast as possible, and compares all that come back.
 async fn flood((seed, socket): (usize, &mut Socket)) {
     let mut random = Xorshift::new(seed as u64);
     let messages: Vec<Vec<u8>> = (0..FLOOD)

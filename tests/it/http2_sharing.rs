@@ -1,5 +1,5 @@
-//! Connections to upstreams over HTTP/2 that tunnels share: how many there are, how they end, and
-//! what becomes of their tunnels.
+//! Connections to upstreams over HTTP/2 that tunnels share: their number, their ends, and the
+//! effect on their tunnels.
 
 use std::{io, time::Duration};
 
@@ -15,12 +15,12 @@ use crate::support::{
     upstream::{RawConn, RawUpstream},
 };
 
-async fn gate(yard: &H2Upstream) -> ProxyServer {
-    gate_with(yard, Http2Connections::new()).await
+async fn proxy(upstream: &H2Upstream) -> ProxyServer {
+    gate_with(upstream, Http2Connections::new()).await
 }
 
-async fn gate_with(yard: &H2Upstream, connections: Http2Connections) -> ProxyServer {
-    let pool = Pool::from_upstreams([yard.upstream()]);
+async fn gate_with(upstream: &H2Upstream, connections: Http2Connections) -> ProxyServer {
+    let pool = Pool::from_upstreams([upstream.upstream()]);
     ProxyServer::over(pool, |layer| layer.http2_connections(connections)).await
 }
 
@@ -32,10 +32,10 @@ struct Ends {
 }
 
 impl Ends {
-    async fn open(gate: &ProxyServer, yard: &mut H2Upstream) -> Self {
-        let mut client = RawClient::connect(gate.addr()).await;
+    async fn open(proxy: &ProxyServer, upstream: &mut H2Upstream) -> Self {
+        let mut client = RawClient::connect(proxy.addr()).await;
         let (head, (connection, end)) = tokio::join!(client.handshake("/ws/room", &[]), async {
-            let asked = yard.next().await;
+            let asked = upstream.next().await;
             (asked.connection, asked.accept(&[]))
         });
         assert_eq!(head.status(), 101);
@@ -71,20 +71,20 @@ impl Ends {
 
 #[tokio::test]
 async fn many_tunnels_that_begin_at_once_share_one_connection() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let addr = gate.addr();
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let addr = proxy.addr();
     let clients: Vec<_> = (0..50)
         .map(|_| tokio::spawn(async move { RawClient::open(addr, "/ws/room").await }))
         .collect();
     let mut ends = Vec::new();
     for _ in 0..50 {
-        ends.push(yard.next().await.accept(&[]));
+        ends.push(upstream.next().await.accept(&[]));
     }
     for client in clients {
         client.await.unwrap();
     }
-    assert_eq!(yard.log().accepted, 1);
+    assert_eq!(upstream.log().accepted, 1);
 }
 
 #[tokio::test]
@@ -94,119 +94,121 @@ async fn a_full_connection_gets_a_companion_rfc9113_5_1_2() {
     let mut strict = H2Upstream::with(builder).await;
     let mut generous = H2Upstream::start().await;
     let two = Http2Connections::new().max_streams(2);
-    for (yard, connections) in [(&mut strict, Http2Connections::new()), (&mut generous, two)] {
-        let gate = gate_with(yard, connections).await;
+    for (upstream, connections) in [(&mut strict, Http2Connections::new()), (&mut generous, two)] {
+        let proxy = gate_with(upstream, connections).await;
         let mut tunnels = Vec::new();
         for expected in [0, 0, 1, 1, 2] {
-            let tunnel = Ends::open(&gate, yard).await;
+            let tunnel = Ends::open(&proxy, upstream).await;
             assert_eq!(tunnel.connection, expected);
             tunnels.push(tunnel);
         }
         // Room that becomes free is used again, from the first connection on.
         tunnels.remove(1).close().await;
-        gate.wait_for("the end of one", |told| told.closed.len() == 1)
+        proxy
+            .wait_for("the end of one", |events| events.closed.len() == 1)
             .await;
-        assert_eq!(Ends::open(&gate, yard).await.connection, 0);
+        assert_eq!(Ends::open(&proxy, upstream).await.connection, 0);
         for tunnel in &mut tunnels {
             tunnel.pass().await;
         }
-        assert_eq!(yard.log().accepted, 3);
+        assert_eq!(upstream.log().accepted, 3);
     }
 }
 
 #[tokio::test]
 async fn a_goaway_drains_the_connection_rfc9113_6_8() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let mut old = Ends::open(&gate, &mut yard).await;
-    yard.go_away(0).await;
-    // What comes after it on the connection shows that it has been read.
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let mut old = Ends::open(&proxy, &mut upstream).await;
+    upstream.go_away(0).await;
+    // Bytes that follow on the connection prove that the frame has been read.
     old.pass().await;
-    let mut new = Ends::open(&gate, &mut yard).await;
+    let mut new = Ends::open(&proxy, &mut upstream).await;
     assert_eq!((old.connection, new.connection), (0, 1));
     for _ in 0..3 {
         old.pass().await;
         new.pass().await;
     }
     old.close().await;
-    yard.wait_for("the end of the old connection", |log| log.ended == 1)
+    upstream
+        .wait_for("the end of the old connection", |log| log.ended == 1)
         .await;
     new.pass().await;
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_a_lost_upstream_for_each_of_its_tunnels() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate_with(&yard, Http2Connections::new().max_streams(3)).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = gate_with(&upstream, Http2Connections::new().max_streams(3)).await;
     let mut tunnels = Vec::new();
     for _ in 0..4 {
-        tunnels.push(Ends::open(&gate, &mut yard).await);
+        tunnels.push(Ends::open(&proxy, &mut upstream).await);
     }
-    yard.break_off(0);
+    upstream.break_off(0);
     for tunnel in &mut tunnels[..3] {
         let (code, _) = read_frame(&mut tunnel.client).await.close().unwrap();
         assert_eq!(code, 1011);
     }
     let mut survivor = tunnels.remove(3);
     drop(tunnels);
-    let told = gate
-        .wait_for("three ends", |told| told.closed.len() == 3)
+    let events = proxy
+        .wait_for("three ends", |events| events.closed.len() == 3)
         .await;
-    for (_, report) in &told.closed {
+    for (_, report) in &events.closed {
         let lost = matches!(report.end, TunnelEnd::Broken(Side::Upstream, _));
         assert!(lost, "{report:?}");
         assert_eq!(report.initiator, Side::Upstream);
     }
     survivor.pass().await;
     assert_eq!(survivor.connection, 1);
-    assert_eq!(Ends::open(&gate, &mut yard).await.connection, 1);
+    assert_eq!(Ends::open(&proxy, &mut upstream).await.connection, 1);
 }
 
 #[tokio::test]
 async fn a_refused_stream_is_tried_on_another_connection_rfc9113_8_7() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let mut client = RawClient::connect(gate.addr()).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     let (head, numbers) = tokio::join!(client.handshake("/ws/room", &[]), async {
-        let refused = yard.next().await;
+        let refused = upstream.next().await;
         let first = refused.connection;
         refused.reset(Reason::REFUSED_STREAM);
-        let asked = yard.next().await;
+        let asked = upstream.next().await;
         let second = asked.connection;
         asked.accept(&[]);
         (first, second)
     });
     assert_eq!(head.status(), 101);
     assert_eq!(numbers, (0, 1));
-    assert!(gate.told().rejected.is_empty());
+    assert!(proxy.events().rejected.is_empty());
 }
 
 #[tokio::test]
 async fn an_upstream_that_refuses_every_stream_is_asked_three_times() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let mut client = RawClient::connect(gate.addr()).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     let (head, ()) = tokio::join!(client.handshake("/ws/room", &[]), async {
         for _ in 0..3 {
-            yard.next().await.reset(Reason::REFUSED_STREAM);
+            upstream.next().await.reset(Reason::REFUSED_STREAM);
         }
     });
     assert_eq!(head.status(), 502);
-    assert_eq!(yard.log().accepted, 3);
+    assert_eq!(upstream.log().accepted, 3);
 }
 
 #[tokio::test]
 async fn any_other_reset_is_not_tried_again() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let mut client = RawClient::connect(gate.addr()).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     let (head, ()) = tokio::join!(client.handshake("/ws/room", &[]), async {
-        yard.next().await.reset(Reason::INTERNAL_ERROR);
+        upstream.next().await.reset(Reason::INTERNAL_ERROR);
     });
     assert_eq!(head.status(), 502);
-    let mut tunnel = Ends::open(&gate, &mut yard).await;
+    let mut tunnel = Ends::open(&proxy, &mut upstream).await;
     tunnel.pass().await;
-    assert_eq!(yard.log().accepted, 1);
+    assert_eq!(upstream.log().accepted, 1);
 }
 
 /// A frame (RFC 9113 §4.1).
@@ -248,7 +250,7 @@ async fn a_stream_behind_the_last_of_a_goaway_is_tried_on_another_connection_rfc
             match number {
                 // GOAWAY: no stream at all was processed.
                 0 => conn.send(&frame(7, 0, 0, &[0; 8])).await,
-                // HEADERS with END_HEADERS, and what says 200 in HPACK's static table.
+                // HEADERS with END_HEADERS, and the index of status 200 in HPACK's static table.
                 _ => conn.send(&frame(1, 4, 1, &[0x88])).await,
             }
             while conn
@@ -262,8 +264,8 @@ async fn a_stream_behind_the_last_of_a_goaway_is_tried_on_another_connection_rfc
     let http2 = Upstream::new(&upstream.url())
         .unwrap()
         .http_version(HttpVersion::Http2);
-    let gate = ProxyServer::over(Pool::from_upstreams([http2]), |layer| layer).await;
-    RawClient::open(gate.addr(), "/ws/room").await;
+    let proxy = ProxyServer::over(Pool::from_upstreams([http2]), |layer| layer).await;
+    RawClient::open(proxy.addr(), "/ws/room").await;
     assert_eq!(upstream.log().accepted, 2);
 }
 
@@ -273,7 +275,7 @@ async fn a_connection_that_answers_no_ping_is_dead_rfc9113_6_7() {
         first_request(&mut conn).await;
         conn.send(&frame(1, 4, 1, &[0x88])).await;
         while next_frame(&mut conn).await.0 != 6 {}
-        // The PING goes unanswered, but what follows is read.
+        // The PING goes unanswered, but the frames behind it are read.
         while conn
             .try_read_some()
             .await
@@ -287,15 +289,15 @@ async fn a_connection_that_answers_no_ping_is_dead_rfc9113_6_7() {
     let pings = Http2Connections::new()
         .ping_interval(Duration::from_millis(30))
         .ping_timeout(Duration::from_millis(30));
-    let gate = ProxyServer::over(Pool::from_upstreams([http2]), |layer| {
+    let proxy = ProxyServer::over(Pool::from_upstreams([http2]), |layer| {
         layer.http2_connections(pings)
     })
     .await;
-    let mut client = RawClient::open(gate.addr(), "/ws/room").await;
+    let mut client = RawClient::open(proxy.addr(), "/ws/room").await;
     let (code, _) = read_frame(&mut client).await.close().unwrap();
     assert_eq!(code, 1011);
     drop(client);
-    let report = gate.report().await;
+    let report = proxy.report().await;
     let broken = TunnelEnd::Broken(Side::Upstream, io::ErrorKind::BrokenPipe);
     assert_eq!(report.end, broken);
     upstream
@@ -305,73 +307,75 @@ async fn a_connection_that_answers_no_ping_is_dead_rfc9113_6_7() {
 
 #[tokio::test]
 async fn one_that_answers_lives_on() {
-    let mut yard = H2Upstream::start().await;
+    let mut upstream = H2Upstream::start().await;
     let pings = Http2Connections::new()
         .ping_interval(Duration::from_millis(1))
         .idle_timeout(Duration::from_millis(1));
-    let gate = gate_with(&yard, pings).await;
-    let mut tunnel = Ends::open(&gate, &mut yard).await;
+    let proxy = gate_with(&upstream, pings).await;
+    let mut tunnel = Ends::open(&proxy, &mut upstream).await;
     for _ in 0..100 {
         tunnel.pass().await;
     }
-    assert_eq!((yard.log().accepted, yard.log().ended), (1, 0));
+    assert_eq!((upstream.log().accepted, upstream.log().ended), (1, 0));
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_a_while() {
-    let mut yard = H2Upstream::start().await;
+    let mut upstream = H2Upstream::start().await;
     let soon = Http2Connections::new().idle_timeout(Duration::from_millis(20));
-    let gate = gate_with(&yard, soon).await;
-    Ends::open(&gate, &mut yard).await.close().await;
-    yard.wait_for("the end of the connection", |log| log.ended == 1)
+    let proxy = gate_with(&upstream, soon).await;
+    Ends::open(&proxy, &mut upstream).await.close().await;
+    upstream
+        .wait_for("the end of the connection", |log| log.ended == 1)
         .await;
-    assert_eq!(Ends::open(&gate, &mut yard).await.connection, 1);
+    assert_eq!(Ends::open(&proxy, &mut upstream).await.connection, 1);
 }
 
 #[tokio::test]
 async fn a_connection_ends_with_its_layer_and_its_last_tunnel() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let mut tunnel = Ends::open(&gate, &mut yard).await;
-    drop(gate);
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let mut tunnel = Ends::open(&proxy, &mut upstream).await;
+    drop(proxy);
     tunnel.pass().await;
     tunnel.close().await;
-    yard.wait_for("the end of the connection", |log| log.ended == 1)
+    upstream
+        .wait_for("the end of the connection", |log| log.ended == 1)
         .await;
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_during_its_handshake_takes_its_stream_alone() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let mut tunnel = Ends::open(&gate, &mut yard).await;
-    let mut client = RawClient::connect(gate.addr()).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let mut tunnel = Ends::open(&proxy, &mut upstream).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     client
         .send(&crate::support::raw::handshake_request("/ws/room", &[]))
         .await;
-    let left = yard.next().await;
+    let left = upstream.next().await;
     client.reset();
     assert_eq!(left.accept(&[]).expect_reset().await, Reason::CANCEL);
     tunnel.pass().await;
-    assert_eq!(yard.log().accepted, 1);
+    assert_eq!(upstream.log().accepted, 1);
 }
 
 #[tokio::test]
 async fn a_stalled_tunnel_does_not_stall_its_siblings() {
-    // How much may wait at the upstream is the upstream's to say.
+    // The upstream decides how much may wait there.
     let mut builder = extended();
     builder.initial_connection_window_size(16 << 20);
-    let mut yard = H2Upstream::with(builder).await;
-    let gate = gate(&yard).await;
+    let mut upstream = H2Upstream::with(builder).await;
+    let proxy = proxy(&upstream).await;
     let down = unmasked(frames::binary(&rng::payload(1, 1 << 20)));
     let up = masked(frames::binary(&rng::payload(2, 1 << 20)));
-    // Nobody reads what these are sent, in either direction.
+    // The messages to these are not read, in either direction.
     let mut stalled = Vec::new();
     let mut floods = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let Ends {
             mut client, end, ..
-        } = Ends::open(&gate, &mut yard).await;
+        } = Ends::open(&proxy, &mut upstream).await;
         let StreamEnd {
             receiving,
             mut sending,
@@ -382,7 +386,7 @@ async fn a_stalled_tunnel_does_not_stall_its_siblings() {
         let flood = up.repeat(8);
         floods.spawn(async move { client.try_send(&flood).await });
     }
-    let mut busy = Ends::open(&gate, &mut yard).await;
+    let mut busy = Ends::open(&proxy, &mut upstream).await;
     for _ in 0..8 {
         let Ends { client, end, .. } = &mut busy;
         let (got, ()) = tokio::join!(client.read_exact(down.len()), end.send(&down));
@@ -390,6 +394,6 @@ async fn a_stalled_tunnel_does_not_stall_its_siblings() {
         let (got, ()) = tokio::join!(end.read_exact(up.len()), client.send(&up));
         assert!(got == up);
     }
-    assert_eq!(yard.log().accepted, 1);
-    assert_eq!((gate.registry().count(), floods.len()), (21, 20));
+    assert_eq!(upstream.log().accepted, 1);
+    assert_eq!((proxy.registry().count(), floods.len()), (21, 20));
 }

@@ -1,4 +1,4 @@
-//! What upstreams behind TLS are offered by ALPN, and what is made of their answer.
+//! ALPN with upstreams behind TLS: the protocols offered, and the effect of the response.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ use crate::{
     tls_upstream::{Authority, trusting},
 };
 
-/// An application behind TLS that keeps what it was offered.
+/// An application behind TLS that records the protocols it was offered.
 struct Secured {
     authority: Authority,
     url: String,
@@ -60,7 +60,7 @@ impl Secured {
         }
     }
 
-    async fn gate(&self, version: HttpVersion) -> ProxyServer {
+    async fn proxy(&self, version: HttpVersion) -> ProxyServer {
         let upstream = Upstream::new(&self.url).unwrap().http_version(version);
         let tls = trusting(&self.authority).build().unwrap();
         ProxyServer::over(Pool::from_upstreams([upstream]), |layer| layer.tls(tls)).await
@@ -102,8 +102,8 @@ async fn serve(
 }
 
 /// Sends a message through a tunnel of its own.
-async fn echo(gate: &ProxyServer) -> RawClient {
-    let mut client = RawClient::open(gate.addr(), "/ws/echo").await;
+async fn echo(proxy: &ProxyServer) -> RawClient {
+    let mut client = RawClient::open(proxy.addr(), "/ws/echo").await;
     let question = frames::masked(frames::text("secret"));
     let answer = frames::unmasked(frames::text("secret"));
     assert_eq!(client.exchange(&question, answer.len()).await, answer);
@@ -113,16 +113,16 @@ async fn echo(gate: &ProxyServer) -> RawClient {
 #[tokio::test]
 async fn http2_is_offered_alone_and_shared() {
     let upstream = Secured::start(&["h2", "http/1.1"], WebSocketsOverH2::Yes).await;
-    let gate = upstream.gate(HttpVersion::Http2).await;
-    let _tunnels = [echo(&gate).await, echo(&gate).await];
+    let proxy = upstream.proxy(HttpVersion::Http2).await;
+    let _tunnels = [echo(&proxy).await, echo(&proxy).await];
     assert_eq!(upstream.offers(), [["h2"]]);
 }
 
 #[tokio::test]
 async fn auto_offers_both_and_takes_what_the_upstream_prefers() {
     let upstream = Secured::start(&["h2", "http/1.1"], WebSocketsOverH2::Yes).await;
-    let gate = upstream.gate(HttpVersion::Auto).await;
-    let _tunnels = [echo(&gate).await, echo(&gate).await];
+    let proxy = upstream.proxy(HttpVersion::Auto).await;
+    let _tunnels = [echo(&proxy).await, echo(&proxy).await];
     assert_eq!(upstream.offers(), [["h2", "http/1.1"]]);
 }
 
@@ -130,8 +130,8 @@ async fn auto_offers_both_and_takes_what_the_upstream_prefers() {
 async fn auto_speaks_http1_to_who_prefers_that_and_remembers() {
     for speaks in [&["http/1.1"][..], &[]] {
         let upstream = Secured::start(speaks, WebSocketsOverH2::Yes).await;
-        let gate = upstream.gate(HttpVersion::Auto).await;
-        let _tunnels = [echo(&gate).await, echo(&gate).await];
+        let proxy = upstream.proxy(HttpVersion::Auto).await;
+        let _tunnels = [echo(&proxy).await, echo(&proxy).await];
         let expected: [&[&str]; 2] = [&["h2", "http/1.1"], &["http/1.1"]];
         assert_eq!(upstream.offers(), expected);
     }
@@ -140,8 +140,8 @@ async fn auto_speaks_http1_to_who_prefers_that_and_remembers() {
 #[tokio::test]
 async fn auto_falls_back_where_h2_takes_no_websockets_and_remembers_rfc8441_3() {
     let upstream = Secured::start(&["h2", "http/1.1"], WebSocketsOverH2::No).await;
-    let gate = upstream.gate(HttpVersion::Auto).await;
-    let _tunnels = [echo(&gate).await, echo(&gate).await];
+    let proxy = upstream.proxy(HttpVersion::Auto).await;
+    let _tunnels = [echo(&proxy).await, echo(&proxy).await];
     let expected: [&[&str]; 3] = [&["h2", "http/1.1"], &["http/1.1"], &["http/1.1"]];
     assert_eq!(upstream.offers(), expected);
 }
@@ -153,19 +153,22 @@ async fn http2_does_not_fall_back() {
         (&[], WebSocketsOverH2::Yes),
     ] {
         let upstream = Secured::start(speaks, websockets).await;
-        let gate = upstream.gate(HttpVersion::Http2).await;
-        let mut client = RawClient::connect(gate.addr()).await;
+        let proxy = upstream.proxy(HttpVersion::Http2).await;
+        let mut client = RawClient::connect(proxy.addr()).await;
         let head = client.handshake("/ws/echo", &[]).await;
         assert_eq!(head.status(), 502);
         let line = client.read_body(&head).await;
-        assert_eq!(&line[..], b"the upstream takes no WebSockets over HTTP/2\n");
+        assert_eq!(
+            &line[..],
+            b"the upstream does not support WebSockets over HTTP/2\n"
+        );
     }
 }
 
 #[tokio::test]
 async fn tls_settings_of_another_layer_are_not_shared_with() {
     let upstream = Secured::start(&["h2"], WebSocketsOverH2::Yes).await;
-    let trusted = upstream.gate(HttpVersion::Http2).await;
+    let trusted = upstream.proxy(HttpVersion::Http2).await;
     let _tunnel = echo(&trusted).await;
     let stranger = Authority::new("a stranger");
     let pool = Pool::from_upstreams([Upstream::new(&upstream.url)

@@ -18,7 +18,7 @@ use crate::{
         axum_upstream,
         deadline::within,
         frames::{self, masked, read_frame, unmasked},
-        h2_upstream::{Asked, H2Upstream, StreamEnd},
+        h2_upstream::{H2Upstream, ReceivedRequest, StreamEnd},
         head::Head,
         raw::{ACCEPT, RawClient},
         rng, scripts,
@@ -28,9 +28,9 @@ use crate::{
     },
 };
 
-/// A proxy to the yard.
-async fn gate(yard: &H2Upstream) -> ProxyServer {
-    ProxyServer::over(Pool::from_upstreams([yard.upstream()]), |layer| layer).await
+/// A proxy to this upstream.
+async fn proxy(upstream: &H2Upstream) -> ProxyServer {
+    ProxyServer::over(Pool::from_upstreams([upstream.upstream()]), |layer| layer).await
 }
 
 /// The same server, to be spoken to in HTTP/2.
@@ -39,33 +39,34 @@ fn over_http2(server: &Server) -> Upstream {
     upstream.http_version(HttpVersion::Http2)
 }
 
-/// What a client of HTTP/1.1 gets from an upstream that answers like this.
+/// The response that a client of HTTP/1.1 gets from an upstream with this response.
 async fn answered(
-    yard: &mut H2Upstream,
-    gate: &ProxyServer,
+    upstream: &mut H2Upstream,
+    proxy: &ProxyServer,
     extra: &[(&str, &str)],
-    answer: impl FnOnce(Asked),
+    answer: impl FnOnce(ReceivedRequest),
 ) -> (RawClient, Head) {
-    let mut client = RawClient::connect(gate.addr()).await;
-    let answering = async { answer(yard.next().await) };
+    let mut client = RawClient::connect(proxy.addr()).await;
+    let answering = async { answer(upstream.next().await) };
     let (head, ()) = tokio::join!(client.handshake("/ws/a?b=c", extra), answering);
     (client, head)
 }
 
-/// A client of HTTP/1.1 whose tunnel ends in the yard.
-async fn tunnel(yard: &mut H2Upstream, gate: &ProxyServer) -> (RawClient, StreamEnd) {
+/// A client of HTTP/1.1 with a tunnel to this upstream.
+async fn tunnel(upstream: &mut H2Upstream, proxy: &ProxyServer) -> (RawClient, StreamEnd) {
     let mut end = None;
-    let (client, head) = answered(yard, gate, &[], |asked| end = Some(asked.accept(&[]))).await;
+    let (client, head) =
+        answered(upstream, proxy, &[], |asked| end = Some(asked.accept(&[]))).await;
     assert_eq!(head.status(), 101);
     (client, end.unwrap())
 }
 
 #[tokio::test]
 async fn an_http1_handshake_becomes_an_extended_connect_rfc8441_5() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
     let extra = [("cookie", "a=1"), ("te", "trailers")];
-    let (_client, head) = answered(&mut yard, &gate, &extra, |asked| {
+    let (_client, head) = answered(&mut upstream, &proxy, &extra, |asked| {
         let request = &asked.request;
         assert_eq!(request.method(), Method::CONNECT);
         assert_eq!(request.uri(), "http://app.test/ws/a?b=c");
@@ -95,27 +96,27 @@ async fn an_http1_handshake_becomes_an_extended_connect_rfc8441_5() {
 #[tokio::test]
 async fn a_client_of_either_version_talks_to_a_real_application() {
     let upstream = axum_upstream::start().await;
-    let gate =
+    let proxy =
         ProxyServer::over(Pool::from_upstreams([over_http2(&upstream)]), |layer| layer).await;
-    let mut client = RawClient::open(gate.addr(), "/ws/echo").await;
+    let mut client = RawClient::open(proxy.addr(), "/ws/echo").await;
     let payload = rng::payload(1, 1 << 20);
     let question = masked(frames::binary(&payload));
     let answer = unmasked(frames::binary(&payload));
     assert!(client.exchange(&question, answer.len()).await == answer);
 
-    let mut connection = Connection::open(gate.addr()).await;
+    let mut connection = Connection::open(proxy.addr()).await;
     let mut socket = connection.websocket("/ws/echo").await;
     send(&mut socket, Message::text("h2 all the way")).await;
     assert_eq!(text(&mut socket).await, Message::text("h2 all the way"));
     send(&mut socket, Message::binary(payload.clone())).await;
     assert!(text(&mut socket).await == Message::binary(payload));
-    assert_eq!(gate.registry().count(), 2);
+    assert_eq!(proxy.registry().count(), 2);
 }
 
 #[tokio::test]
 async fn what_is_agreed_on_is_passed_down() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
     let offer = [
         ("sec-websocket-protocol", "chat, superchat"),
         (
@@ -123,7 +124,7 @@ async fn what_is_agreed_on_is_passed_down() {
             "permessage-deflate; client_max_window_bits",
         ),
     ];
-    let (mut client, head) = answered(&mut yard, &gate, &offer, |asked| {
+    let (mut client, head) = answered(&mut upstream, &proxy, &offer, |asked| {
         assert_eq!(
             asked.request.headers()["sec-websocket-protocol"],
             "chat, superchat"
@@ -145,34 +146,34 @@ async fn what_is_agreed_on_is_passed_down() {
         Some("permessage-deflate")
     );
     assert_eq!(read_frame(&mut client).await.payload, b"deflated");
-    let told = gate.told();
-    assert_eq!(told.opened[0].subprotocol.as_deref(), Some("superchat"));
+    let events = proxy.events();
+    assert_eq!(events.opened[0].subprotocol.as_deref(), Some("superchat"));
 }
 
 #[tokio::test]
 async fn what_was_not_offered_is_not_agreed_on_rfc6455_4_1() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
     for header in [
         ("sec-websocket-protocol", "chat"),
         ("sec-websocket-extensions", "permessage-deflate"),
     ] {
         let mut end = None;
-        let (_, head) = answered(&mut yard, &gate, &[], |asked| {
+        let (_, head) = answered(&mut upstream, &proxy, &[], |asked| {
             end = Some(asked.accept(&[header]));
         })
         .await;
         assert_eq!(head.status(), 502);
         assert_eq!(end.unwrap().expect_reset().await, Reason::CANCEL);
     }
-    assert_eq!(yard.log().accepted, 1, "the connection goes on");
+    assert_eq!(upstream.log().accepted, 1, "the connection goes on");
 }
 
 #[tokio::test]
 async fn a_refusal_is_relayed_with_its_body_and_the_connection_goes_on() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let (mut client, head) = answered(&mut yard, &gate, &[], |asked| {
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let (mut client, head) = answered(&mut upstream, &proxy, &[], |asked| {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", "1".parse().unwrap());
         asked.refuse(401, "who are you?", Some(trailers));
@@ -182,22 +183,22 @@ async fn a_refusal_is_relayed_with_its_body_and_the_connection_goes_on() {
     assert_eq!(head.get("x-why"), Some("because"));
     assert_eq!(&client.read_body(&head).await[..], b"who are you?");
 
-    let mut connection = Connection::open(gate.addr()).await;
+    let mut connection = Connection::open(proxy.addr()).await;
     let (response, ()) = tokio::join!(connection.request(connect("/ws/x", "websocket")), async {
-        yard.next().await.refuse(404, "nothing", None);
+        upstream.next().await.refuse(404, "nothing", None);
     });
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, "nothing");
-    tunnel(&mut yard, &gate).await;
-    assert_eq!(yard.log().accepted, 1);
+    tunnel(&mut upstream, &proxy).await;
+    assert_eq!(upstream.log().accepted, 1);
 }
 
 #[tokio::test]
 async fn an_upstream_without_extended_connect_has_an_error_of_its_own() {
     let plain = H2Upstream::with(h2::server::Builder::new()).await;
     let http1 = RawUpstream::start(|mut conn| async move {
-        // What HTTP/2 begins with is a request head of sorts.
+        // The preface of HTTP/2 looks like a request head.
         let _ = conn.try_read_request_head().await;
         let _ = conn
             .try_send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
@@ -208,12 +209,15 @@ async fn an_upstream_without_extended_connect_has_an_error_of_its_own() {
         .unwrap()
         .http_version(HttpVersion::Http2);
     for upstream in [plain.upstream(), http1] {
-        let gate = ProxyServer::over(Pool::from_upstreams([upstream]), |layer| layer).await;
-        let mut client = RawClient::connect(gate.addr()).await;
+        let proxy = ProxyServer::over(Pool::from_upstreams([upstream]), |layer| layer).await;
+        let mut client = RawClient::connect(proxy.addr()).await;
         let head = client.handshake("/ws/x", &[]).await;
         assert_eq!(head.status(), 502);
         let line = client.read_body(&head).await;
-        assert_eq!(&line[..], b"the upstream takes no WebSockets over HTTP/2\n");
+        assert_eq!(
+            &line[..],
+            b"the upstream does not support WebSockets over HTTP/2\n"
+        );
     }
 }
 
@@ -223,11 +227,11 @@ async fn a_silent_upstream_is_given_up_in_time() {
     let upstream = Upstream::new(&silent.url())
         .unwrap()
         .http_version(HttpVersion::Http2);
-    let gate = ProxyServer::over(Pool::from_upstreams([upstream]), |layer| {
+    let proxy = ProxyServer::over(Pool::from_upstreams([upstream]), |layer| {
         layer.connect_timeout(Duration::from_millis(50))
     })
     .await;
-    let mut client = RawClient::connect(gate.addr()).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     assert_eq!(client.handshake("/ws/x", &[]).await.status(), 504);
 }
 
@@ -237,16 +241,16 @@ async fn without_tls_auto_is_http1() {
     let auto = Upstream::new(&upstream.url())
         .unwrap()
         .http_version(HttpVersion::Auto);
-    let gate = ProxyServer::over(Pool::from_upstreams([auto]), |layer| layer).await;
-    RawClient::open(gate.addr(), "/ws/x").await;
+    let proxy = ProxyServer::over(Pool::from_upstreams([auto]), |layer| layer).await;
+    RawClient::open(proxy.addr(), "/ws/x").await;
     assert_eq!(upstream.log().heads[0].method(), "GET");
 }
 
 #[tokio::test]
 async fn an_end_of_the_client_is_passed_on_and_the_upstream_may_finish() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let (mut client, mut end) = tunnel(&mut yard, &gate).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let (mut client, mut end) = tunnel(&mut upstream, &proxy).await;
     let last = masked(frames::close(1000, "bye"));
     client.send(&last).await;
     client.fin().await;
@@ -257,15 +261,15 @@ async fn an_end_of_the_client_is_passed_on_and_the_upstream_may_finish() {
     end.finish();
     assert_eq!(client.read_exact(answer.len()).await, answer);
     client.expect_eof().await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert!(matches!(report.end, TunnelEnd::Closed), "{report:?}");
 }
 
 #[tokio::test]
 async fn an_end_of_the_upstream_is_passed_on_and_the_client_may_finish() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let (mut client, mut end) = tunnel(&mut yard, &gate).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let (mut client, mut end) = tunnel(&mut upstream, &proxy).await;
     let last = unmasked(frames::close(1000, "bye"));
     end.send(&last).await;
     end.finish();
@@ -276,34 +280,34 @@ async fn an_end_of_the_upstream_is_passed_on_and_the_client_may_finish() {
     client.fin().await;
     assert_eq!(end.read_exact(answer.len()).await, answer);
     end.expect_end().await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert!(matches!(report.end, TunnelEnd::Closed), "{report:?}");
 }
 
 #[tokio::test]
 async fn a_reset_of_the_client_resets_the_stream_alone() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let (client, mut end) = tunnel(&mut yard, &gate).await;
-    let (mut other, mut other_end) = tunnel(&mut yard, &gate).await;
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let (client, mut end) = tunnel(&mut upstream, &proxy).await;
+    let (mut other, mut other_end) = tunnel(&mut upstream, &proxy).await;
     client.reset();
     assert_eq!(end.expect_reset().await, Reason::CANCEL);
     other.send(b"\x81\x80\0\0\0\0").await;
     other_end.read_exact(6).await;
-    assert_eq!(yard.log().accepted, 1);
+    assert_eq!(upstream.log().accepted, 1);
 }
 
 #[tokio::test]
 async fn a_reset_of_the_stream_is_a_lost_upstream() {
     for reason in [Reason::CANCEL, Reason::INTERNAL_ERROR, Reason::NO_ERROR] {
-        let mut yard = H2Upstream::start().await;
-        let gate = gate(&yard).await;
-        let (mut client, mut end) = tunnel(&mut yard, &gate).await;
+        let mut upstream = H2Upstream::start().await;
+        let proxy = proxy(&upstream).await;
+        let (mut client, mut end) = tunnel(&mut upstream, &proxy).await;
         end.sending.send_reset(reason);
         let (code, _) = read_frame(&mut client).await.close().unwrap();
         assert_eq!(code, 1011);
         drop(client);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         let reset = io::ErrorKind::ConnectionReset;
         assert_eq!(report.end, TunnelEnd::Broken(Side::Upstream, reset));
         assert_eq!(report.initiator, Side::Upstream);
@@ -312,13 +316,13 @@ async fn a_reset_of_the_stream_is_a_lost_upstream() {
 
 #[tokio::test]
 async fn quiet_legs_are_pinged_between_the_frames_of_a_stream() {
-    let mut yard = H2Upstream::start().await;
+    let mut upstream = H2Upstream::start().await;
     let often = KeepAlive::default().interval(Duration::from_millis(20));
-    let gate = ProxyServer::over(Pool::from_upstreams([yard.upstream()]), |layer| {
+    let proxy = ProxyServer::over(Pool::from_upstreams([upstream.upstream()]), |layer| {
         layer.keep_alive(often)
     })
     .await;
-    let (mut client, mut end) = tunnel(&mut yard, &gate).await;
+    let (mut client, mut end) = tunnel(&mut upstream, &proxy).await;
     // A ping may come before the message and behind it, but not between its halves.
     let message = unmasked(frames::text("two halves"));
     end.send(&message[..5]).await;
@@ -336,10 +340,10 @@ async fn quiet_legs_are_pinged_between_the_frames_of_a_stream() {
 
 #[tokio::test]
 async fn a_drain_closes_streams_with_a_code() {
-    let mut yard = H2Upstream::start().await;
-    let gate = gate(&yard).await;
-    let (mut client, mut end) = tunnel(&mut yard, &gate).await;
-    let drain = gate.drain();
+    let mut upstream = H2Upstream::start().await;
+    let proxy = proxy(&upstream).await;
+    let (mut client, mut end) = tunnel(&mut upstream, &proxy).await;
+    let drain = proxy.drain();
     let (drained, ()) = tokio::join!(drain.run(), async {
         let (code, _) = read_frame(&mut client).await.close().unwrap();
         assert_eq!(code, 1001);
@@ -374,11 +378,11 @@ async fn probes_go_the_way_of_clients() {
 
 #[tokio::test]
 async fn probes_by_http_are_plain_requests_on_the_same_connection() {
-    let mut yard = H2Upstream::start().await;
-    let pool = Pool::from_upstreams([yard.upstream()])
+    let mut upstream = H2Upstream::start().await;
+    let pool = Pool::from_upstreams([upstream.upstream()])
         .probe(HttpProbe::get("/health").expect_body("fine"));
-    let gate = ProxyServer::over(pool.clone(), |layer| layer).await;
-    let asked = yard.next().await;
+    let proxy = ProxyServer::over(pool.clone(), |layer| layer).await;
+    let asked = upstream.next().await;
     assert_eq!(asked.request.method(), Method::GET);
     assert_eq!(asked.request.uri().path(), "/health");
     assert!(!asked.request.headers().contains_key("connection"));
@@ -391,8 +395,8 @@ async fn probes_by_http_are_plain_requests_on_the_same_connection() {
     within("a probe", probed).await;
     let probe = pool.snapshot().remove(0).last_probe.unwrap();
     assert!(probe.kind.to_string().starts_with("probe passed"));
-    tunnel(&mut yard, &gate).await;
-    assert_eq!(yard.log().accepted, 1);
+    tunnel(&mut upstream, &proxy).await;
+    assert_eq!(upstream.log().accepted, 1);
 }
 
 #[tokio::test]
@@ -410,8 +414,8 @@ async fn a_client_that_is_announced_shares_no_connection() {
         .unwrap()
         .http_version(HttpVersion::Http2)
         .send_proxy_protocol(ProxyProtocol::V1);
-    let gate = ProxyServer::over(Pool::from_upstreams([announced]), |layer| layer).await;
-    RawClient::open(gate.addr(), "/ws/x").await;
+    let proxy = ProxyServer::over(Pool::from_upstreams([announced]), |layer| layer).await;
+    RawClient::open(proxy.addr(), "/ws/x").await;
 }
 
 #[tokio::test]
@@ -427,5 +431,8 @@ async fn an_upstream_without_extended_connect_fails_its_probes_too() {
     within("a probe", probed).await;
     let probe = pool.snapshot().remove(0).last_probe.unwrap();
     let text = probe.kind.to_string();
-    assert!(text.contains("takes no WebSockets over HTTP/2"), "{text}");
+    assert!(
+        text.contains("does not support WebSockets over HTTP/2"),
+        "{text}"
+    );
 }

@@ -1,6 +1,6 @@
 //! Integration tests: real sockets, real clients.
 //!
-//! One binary, one file per behaviour; [`support`] is the kit they are written with.
+//! One binary, one file per behavior; [`support`] is the kit they are written with.
 // Clippy's "allow in tests" covers `#[test]` functions only, and the kit fails a test by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,6 +9,7 @@ mod support_works;
 
 mod balance;
 mod clock_close;
+mod clock_drain;
 mod clock_handshake;
 mod clock_health;
 mod clock_keep_alive;
@@ -17,6 +18,7 @@ mod clock_life;
 mod clock_limits;
 mod clock_opaque;
 mod clock_queue;
+mod clock_reports;
 mod clock_retry;
 mod clock_stall;
 mod clock_timers;
@@ -24,6 +26,7 @@ mod clock_upstreams;
 #[cfg(feature = "dns")]
 mod discovery_dns;
 mod drain_sockets;
+mod errors;
 mod forward;
 mod handshake;
 mod health;
@@ -53,6 +56,7 @@ mod tcp_keep_alive;
 mod tls_client;
 #[cfg(feature = "ring")]
 mod tls_upstream;
+mod tunnel_alone;
 mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;

@@ -91,7 +91,7 @@ async fn ten_thousand_edits_while_500_clients_connect_lose_nobody() {
             }
         });
     }
-    // They go on until the last client is through.
+    // The edits go on until the last client is through.
     let mut edit = 0_u32;
     while edit < 10_000 || !clients.is_empty() {
         match edit % 3 {

@@ -23,7 +23,7 @@ fn garbage_without_pongs() -> impl Strategy<Value = Vec<u8>> {
     garbage().prop_map(move |bytes| bytes.into_iter().map(other_than_pong).collect())
 }
 
-/// Sends both sides' bytes in pieces with pauses, then ends both; what arrived on each.
+/// Sends both sides' bytes in pieces with pauses, then ends both; returns the bytes that arrived.
 async fn exchange(
     config: TunnelConfig,
     sent: [&[u8]; 2],
@@ -31,8 +31,8 @@ async fn exchange(
 ) -> ([Vec<u8>; 2], TunnelReport) {
     let (near_client, mut client) = duplex(64 * 1024);
     let (near_upstream, mut upstream) = duplex(64 * 1024);
-    let tunnel = Tunnel::new(Transport::new(near_client), Transport::new(near_upstream));
-    let tunnel = tokio::spawn(tunnel.config(config));
+    let tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream));
+    let tunnel = tokio::spawn(tunnel.config(config).build());
     let [mut up, mut down] = sent;
     let mut cuts = cuts.iter().cycle();
     while !up.is_empty() || !down.is_empty() {
@@ -53,7 +53,7 @@ async fn exchange(
     ([at_client, at_upstream], tunnel.await.unwrap())
 }
 
-/// Whether all of `bytes` stand in `among`, in order.
+/// Whether all of `bytes` occur in `among`, in order.
 fn is_among(bytes: &[u8], among: &[u8]) -> bool {
     let mut among = among.iter();
     bytes.iter().all(|byte| among.any(|other| other == byte))

@@ -1,5 +1,5 @@
-//! Whatever frames pass, cut wherever, through pipes of any size: with pings put in and pongs
-//! taken out, each endpoint receives what the other one sent, byte for byte.
+//! Arbitrary frames, cut anywhere, through pipes of any size: with pings put in and pongs taken
+//! out, each endpoint receives the bytes that the other one sent, in order and complete.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ struct Planned {
     seed: u64,
 }
 
-/// What one endpoint does: its frames, where its writes are cut, and when it pauses.
+/// Script of one endpoint: its frames, the cuts of its writes, and its pauses.
 #[derive(Clone, Debug)]
 struct Script {
     frames: Vec<Planned>,
@@ -130,7 +130,7 @@ impl Script {
     }
 }
 
-/// What an endpoint saw.
+/// The traffic that an endpoint received.
 #[derive(Default)]
 struct Seen {
     /// How much of what the other endpoint sent has come, or was left out.
@@ -140,11 +140,11 @@ struct Seen {
     pings: usize,
     /// Bytes that came behind a close frame.
     close: Option<(u16, Vec<u8>)>,
-    /// Bytes at the end that are no whole frame.
+    /// Bytes at the end that are not a whole frame.
     cut: Vec<u8>,
 }
 
-/// How the endpoints end their part.
+/// The way in which the endpoints end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ending {
     /// Each stops writing once its frames are out and all of the other's have come.
@@ -219,22 +219,22 @@ async fn write(
     let _ = sink.shutdown().await;
 }
 
-/// What the reading half of an endpoint asks of its writing half.
+/// Commands from the reading half of an endpoint to its writing half.
 enum Order {
-    /// This frame between two of its own.
+    /// Write this frame between two of the script.
     Send(Vec<u8>),
     /// This frame instead of its next one, and nothing more.
     End(Vec<u8>),
 }
 
-/// Zero does not even let the others run.
+/// A pause of zero does not even let other tasks run.
 pub(crate) async fn pause_for(ms: u64) {
     if ms > 0 {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 }
 
-/// Reads to the end, tells the proxy's pings from the other endpoint's frames, and answers them.
+/// Reads to the end, and answers the proxy's pings, which are distinct from the others.
 async fn read(
     mut source: ReadHalf<DuplexStream>,
     side: Side,
@@ -345,13 +345,13 @@ fn own_frame(frame: &[u8], side: Side) -> ControlFrame {
     control
 }
 
-/// Plays a scene, and gives what the client and the upstream saw.
+/// Plays a scene, and returns the traffic that the client and the upstream received.
 async fn play(scene: &Scene, config: TunnelConfig, ending: Ending) -> (Seen, Seen, TunnelReport) {
     fastrand::seed(scene.seed);
     let (client, near_client) = duplex(scene.capacities.0);
     let (upstream, near_upstream) = duplex(scene.capacities.1);
-    let tunnel = Tunnel::new(Transport::new(near_client), Transport::new(near_upstream));
-    let tunnel = tokio::spawn(tunnel.config(config));
+    let tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream));
+    let tunnel = tokio::spawn(tunnel.config(config).build());
     let endpoint = |side: Side, stream, script: &Script, other: &Script, from: Side| {
         let (source, sink) = split(stream);
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -387,7 +387,7 @@ pub(crate) fn restless(interval: u64) -> TunnelConfig {
         .write_timeout(None)
 }
 
-/// What the other endpoint sent arrived: byte for byte, with nothing of ours inside a frame.
+/// Asserts that all bytes of the other endpoint arrived, with nothing of ours inside a frame.
 fn assert_whole(seen: &Seen, sent: &[u8], side: Side) {
     assert_eq!(seen.theirs, sent.len(), "to the {side}");
     assert!(seen.cut.is_empty(), "to the {side}: {:?}", seen.cut);
@@ -401,7 +401,7 @@ fn assert_whole(seen: &Seen, sent: &[u8], side: Side) {
     );
 }
 
-/// What arrived ends between two frames, and then with at most one close frame.
+/// Asserts that the received bytes end between two frames, and then with at most one close frame.
 fn assert_prefix(seen: &Seen, side: Side) {
     assert!(seen.cut.is_empty(), "to the {side}: {:?}", seen.cut);
     assert_eq!(seen.close, Some((1001, Vec::new())), "to the {side}");

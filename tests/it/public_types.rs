@@ -1,4 +1,4 @@
-//! Every public type can be shown, sent and shared.
+//! Every public type is `Debug`, `Send` and `Sync`.
 
 use std::{fmt::Debug, fs, path::Path};
 
@@ -18,6 +18,7 @@ type Some = matcher::PathMatcher;
 #[test]
 fn types_of_the_root() {
     are_debug_send_sync![
+        wsplice::AcceptedHandshake,
         wsplice::Admission,
         wsplice::BoxError,
         wsplice::ReceivedClose,
@@ -40,8 +41,11 @@ fn types_of_the_root() {
         wsplice::Pool,
         wsplice::Proxy<()>,
         wsplice::ProxyLayer,
+        wsplice::RefusedBody,
         wsplice::Registry,
         wsplice::OnUpstreamLoss,
+        wsplice::UpstreamHandshake,
+        wsplice::UpstreamResponse,
         wsplice::UpstreamStatus,
         wsplice::ResponseBody<()>,
         wsplice::Retry,
@@ -53,8 +57,10 @@ fn types_of_the_root() {
         wsplice::Timer,
         wsplice::Transport,
         wsplice::Tunnel,
+        wsplice::TunnelBuilder,
         wsplice::TunnelConfig,
         wsplice::TunnelEnd,
+        wsplice::TunnelHandle,
         wsplice::TunnelInfo,
         wsplice::TunnelReport,
         wsplice::TunnelStatus,
@@ -67,6 +73,7 @@ fn types_of_the_root() {
 #[test]
 fn types_of_the_request_side() {
     are_debug_send_sync![
+        head::InvalidHost,
         head::InvalidPath,
         head::PathRewrite,
         head::RequestHead<'_>,
@@ -169,6 +176,7 @@ fn types_of_the_upstream_side() {
         frame::ControlFrame,
         frame::EncodedControl,
         frame::EncodedHeader,
+        frame::Extensions,
         frame::FrameHeader,
         frame::HeaderError,
         frame::InlineBytes<8>,
@@ -194,14 +202,14 @@ fn types_of_discovery() {
     ];
 }
 
-/// Sources are asked by one task, so they can be sent but need not be shared.
+/// Sources are polled by one task, so they can be sent but need not be shared.
 #[test]
 fn sources_are_debug_and_send() {
     fn is_debug_send<T: Debug + Send + ?Sized>() {}
     is_debug_send::<dyn discovery::Discover>();
 }
 
-/// These can be sent and shared, but may be closures, which cannot be shown.
+/// These can be sent and shared, but may be closures, which are not `Debug`.
 #[cfg(feature = "dns")]
 #[test]
 fn types_of_the_feature_dns() {
@@ -213,8 +221,7 @@ fn types_of_the_feature_dns() {
     ];
 }
 
-/// Policies can be sent and shared, but may be closures, which cannot be shown.
-/// These can be sent and shared, but may be closures, which cannot be shown.
+/// These can be sent and shared, but may be closures, which are not `Debug`.
 #[test]
 fn policies_and_resolvers_are_send_and_sync() {
     fn is_send_sync<T: Send + Sync + ?Sized>() {}
@@ -276,7 +283,7 @@ fn futures_are_debug_and_send() {
     is_debug_send::<wsplice::ResponseFuture<std::future::Ready<()>>>();
 }
 
-/// The lint `unreachable_pub` sees to it that what says `pub` can be reached.
+/// The lint `unreachable_pub` makes sure that every `pub` item can be reached.
 #[test]
 fn no_public_type_is_forgotten_here() {
     let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];

@@ -13,7 +13,7 @@ use crate::support::{
     frames,
     frames::{masked, unmasked},
     raw::RawClient,
-    tunnels::{AcceptingUpstream, BOTH, Ends, ProxyServer, one_tunnel, opposite, said_by},
+    tunnels::{AcceptingUpstream, BOTH, Ends, ProxyServer, encoded_by, one_tunnel, opposite},
 };
 
 fn restart() -> CloseFrame {
@@ -22,58 +22,70 @@ fn restart() -> CloseFrame {
 
 /// Waits for the figures: a tunnel publishes them when it has nothing more to do, which may be
 /// shortly after the far end has got the bytes.
-async fn figures(gate: &ProxyServer, settled: impl Fn(&TunnelStatus) -> bool) -> TunnelStatus {
+async fn figures(proxy: &ProxyServer, settled: impl Fn(&TunnelStatus) -> bool) -> TunnelStatus {
     for _ in 0..1_000_000 {
-        let list = gate.registry().list();
+        let list = proxy.registry().list();
         assert_eq!(list.len(), 1);
         if let Some(status) = list.into_iter().find(|status| settled(status)) {
             return status;
         }
         tokio::task::yield_now().await;
     }
-    panic!("the figures stay as they are: {:?}", gate.registry().list());
+    panic!(
+        "the figures stay as they are: {:?}",
+        proxy.registry().list()
+    );
 }
 
 #[tokio::test]
 #[cfg_attr(not(feature = "axum"), ignore = "axum tells the address")]
 async fn a_tunnel_is_listed_with_what_is_known_of_it() {
-    let mut yard = AcceptingUpstream::with(&[("Sec-WebSocket-Protocol", "chat")]).await;
-    let gate = ProxyServer::to([yard.url()]).await;
-    assert!(gate.registry().list().is_empty());
+    let mut accepting = AcceptingUpstream::with(&[("Sec-WebSocket-Protocol", "chat")]).await;
+    let proxy = ProxyServer::to([accepting.url()]).await;
+    assert!(proxy.registry().list().is_empty());
     let before = SystemTime::now();
     let offer = [("Sec-WebSocket-Protocol", "superchat, chat")];
-    let ends = Ends::open_with(&gate, &mut yard, "/ws/a%20room/1?token=secret", &offer).await;
-    assert_eq!(gate.registry().count(), 1);
+    let ends = Ends::open_with(
+        &proxy,
+        &mut accepting,
+        "/ws/a%20room/1?token=secret",
+        &offer,
+    )
+    .await;
+    assert_eq!(proxy.registry().count(), 1);
 
-    let status = figures(&gate, |_| true).await;
+    let status = figures(&proxy, |_| true).await;
     assert_eq!(status.info.id, 1);
     assert_eq!(&*status.info.path, "/ws/a%20room/1");
-    assert_eq!(format!("ws://{}", status.info.upstream), yard.url());
+    assert_eq!(format!("ws://{}", status.info.upstream), accepting.url());
     assert_eq!(status.info.subprotocol.as_deref(), Some("chat"));
     assert!(status.info.opened >= before && status.info.opened <= SystemTime::now());
     assert!(!format!("{status:?}").contains("secret"));
-    let client = status.info.client.expect("axum told the address");
+    let client = status.info.client.expect("axum passes the address on");
     assert!(client.ip().is_loopback());
-    let told = gate.told();
-    assert_eq!((told.opened.len(), told.closed.len()), (1, 0));
-    assert_eq!(told.opened[0].client, Some(client));
+    let events = proxy.events();
+    assert_eq!((events.opened.len(), events.closed.len()), (1, 0));
+    assert_eq!(events.opened[0].client, Some(client));
     drop(ends);
-    gate.report().await;
-    assert!(gate.registry().list().is_empty());
+    proxy.report().await;
+    assert!(proxy.registry().list().is_empty());
 }
 
 #[tokio::test]
 async fn bytes_and_frames_are_counted_while_they_pass() {
-    let (gate, _yard, mut ends) = one_tunnel().await;
+    let (proxy, _yard, mut ends) = one_tunnel().await;
     for from in BOTH {
         let frames = [
             frames::text("one"),
             frames::ping(b"two"),
             frames::binary(&[3; 70_000]),
         ];
-        let bytes: Vec<u8> = frames.into_iter().flat_map(|f| said_by(from, f)).collect();
+        let bytes: Vec<u8> = frames
+            .into_iter()
+            .flat_map(|f| encoded_by(from, f))
+            .collect();
         ends.pass(from, &bytes).await;
-        let status = figures(&gate, |status| {
+        let status = figures(&proxy, |status| {
             let leg = match from {
                 Side::Client => status.client,
                 _ => status.upstream,
@@ -92,31 +104,31 @@ async fn bytes_and_frames_are_counted_while_they_pass() {
 #[tokio::test]
 async fn a_close_by_number_reaches_both_ends() {
     for first_to_answer in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
-        let id = gate.registry().list()[0].info.id;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
+        let id = proxy.registry().list()[0].info.id;
         assert!(
-            !gate.registry().close(id + 1, restart()),
+            !proxy.registry().close(id + 1, restart()),
             "there is no such tunnel"
         );
-        assert!(gate.registry().close(id, restart()));
+        assert!(proxy.registry().close(id, restart()));
         for side in [first_to_answer, opposite(first_to_answer)] {
             let close = ends.frame_at(side).await;
             assert_eq!(close.first, 0x88);
             assert_eq!(close.close(), Some((1012, "moving".into())));
             // RFC 6455 §5.1: to the upstream we are a client.
             assert_eq!(close.mask.is_some(), side == Side::Upstream);
-            let answer = said_by(side, frames::close(1012, ""));
+            let answer = encoded_by(side, frames::close(1012, ""));
             ends.end(side).send(&answer).await;
             ends.end(side).expect_eof().await;
         }
         drop(ends);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         assert_eq!(
             (&report.end, report.initiator),
             (&TunnelEnd::Requested, Side::Proxy)
         );
         assert!(!report.is_upstream_failure());
-        assert!(!gate.registry().close(id, restart()), "it is over");
+        assert!(!proxy.registry().close(id, restart()), "it is over");
     }
 }
 
@@ -124,10 +136,10 @@ async fn a_close_by_number_reaches_both_ends() {
 #[tokio::test]
 async fn a_close_does_not_land_within_a_frame() {
     for from in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
-        let frame = said_by(from, frames::binary(&[1; 5000]));
+        let (proxy, _yard, mut ends) = one_tunnel().await;
+        let frame = encoded_by(from, frames::binary(&[1; 5000]));
         ends.pass(from, &frame[..1234]).await;
-        assert!(gate.registry().close(1, restart()));
+        assert!(proxy.registry().close(1, restart()));
         // The side that is between two frames gets it at once, which shows that it was obeyed.
         let close = ends.frame_at(from).await;
         assert_eq!(close.close(), Some((1012, "moving".into())));
@@ -135,47 +147,47 @@ async fn a_close_does_not_land_within_a_frame() {
         let close = ends.frame_at(opposite(from)).await;
         assert_eq!(close.close(), Some((1012, "moving".into())));
         drop(ends);
-        gate.report().await;
+        proxy.report().await;
     }
 }
 
 #[tokio::test]
 async fn a_close_comes_between_the_fragments_of_a_message() {
     for from in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
         let [first, _second] = <[_; 2]>::try_from(frames::fragments(&["a", "b"])).expect("two");
         ends.pass_frame(from, first).await;
-        assert!(gate.registry().close(1, restart()));
+        assert!(proxy.registry().close(1, restart()));
         for side in BOTH {
             let close = ends.frame_at(side).await.close();
             assert_eq!(close, Some((1012, "moving".into())));
         }
         drop(ends);
-        gate.report().await;
+        proxy.report().await;
     }
 }
 
-/// What was said before the close has its place before it; what is said after it goes nowhere.
+/// Frames sent before the close arrive before it; frames sent after it are dropped.
 #[tokio::test]
 async fn nothing_follows_our_close_frame() {
     for from in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
         ends.pass_frame(from, frames::text("before")).await;
-        assert!(gate.registry().close(1, restart()));
+        assert!(proxy.registry().close(1, restart()));
         let close = ends.frame_at(from).await;
         assert_eq!(close.close(), Some((1012, "moving".into())));
         let late = [frames::text("late"), frames::close(1012, "")];
-        let late: Vec<u8> = late.into_iter().flat_map(|f| said_by(from, f)).collect();
+        let late: Vec<u8> = late.into_iter().flat_map(|f| encoded_by(from, f)).collect();
         ends.end(from).send(&late).await;
         let other = opposite(from);
         let close = ends.frame_at(other).await;
         assert_eq!(close.close(), Some((1012, "moving".into())));
-        let answer = said_by(other, frames::close(1012, ""));
+        let answer = encoded_by(other, frames::close(1012, ""));
         ends.end(other).send(&answer).await;
         ends.end(other).expect_eof().await;
         ends.end(from).expect_eof().await;
         drop(ends);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         assert_eq!(report.end, TunnelEnd::Requested);
     }
 }
@@ -188,18 +200,18 @@ async fn real_clients_see_the_code_and_the_reason() {
 
 async fn is_closed_by_the_proxy<C: Client>() {
     let upstream = axum_upstream::start().await;
-    let gate = ProxyServer::to([upstream.url()]).await;
-    let mut client = C::connect(gate.addr(), "/ws/echo").await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
+    let mut client = C::connect(proxy.addr(), "/ws/echo").await;
     client.send_text("hello").await;
     assert_eq!(client.next().await, Message::Text("hello".into()));
-    assert_eq!(gate.registry().close_where(|_| true, &restart()), 1);
+    assert_eq!(proxy.registry().close_where(|_| true, restart()), 1);
     let close = Message::Close(Some((1012, "moving".into())));
     assert_eq!(client.next().await, close);
     assert!(matches!(client.next().await, Message::Gone(_)));
     drop(client);
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(report.end, TunnelEnd::Requested);
-    // The application is a WebSocket server as any: it has answered the close.
+    // The application is an ordinary WebSocket server: it has answered the close.
     let seen = report.upstream_to_client.close.expect("an answer");
     assert_eq!(seen.code, Some(CloseCode::SERVICE_RESTART));
 }
@@ -210,34 +222,37 @@ async fn a_close_by_predicate_takes_what_it_picks_and_nothing_else() {
         AcceptingUpstream::start().await,
         AcceptingUpstream::start().await,
     ];
-    let gate = ProxyServer::to([yards[0].url(), yards[1].url()]).await;
+    let proxy = ProxyServer::to([yards[0].url(), yards[1].url()]).await;
     let mut tunnels: Vec<(usize, Ends)> = Vec::new();
     for room in 0..10 {
-        let mut client = RawClient::connect(gate.addr()).await;
+        let mut client = RawClient::connect(proxy.addr()).await;
         let path = format!("/ws/room/{room}");
         assert_eq!(client.handshake(&path, &[]).await.status(), 101);
         let [one, two] = &mut yards;
-        let (yard, upstream) = tokio::select! {
+        let (accepting, upstream) = tokio::select! {
             upstream = one.next() => (0, upstream),
             upstream = two.next() => (1, upstream),
         };
-        tunnels.push((yard, Ends { client, upstream }));
+        tunnels.push((accepting, Ends { client, upstream }));
     }
     let retired = yards[0].url();
-    let on_retired = tunnels.iter().filter(|(yard, _)| *yard == 0).count();
+    let on_retired = tunnels
+        .iter()
+        .filter(|(accepting, _)| *accepting == 0)
+        .count();
     assert!((1..10).contains(&on_retired), "both upstreams are used");
 
-    let picked = gate.registry().close_where(
+    let picked = proxy.registry().close_where(
         |tunnel| format!("ws://{}", tunnel.upstream) == retired,
-        &restart(),
+        restart(),
     );
     assert_eq!(picked, on_retired);
-    for (yard, ends) in &mut tunnels {
-        if *yard == 0 {
+    for (accepting, ends) in &mut tunnels {
+        if *accepting == 0 {
             for side in BOTH {
                 let close = ends.frame_at(side).await.close();
                 assert_eq!(close, Some((1012, "moving".into())));
-                let answer = said_by(side, frames::close(1012, ""));
+                let answer = encoded_by(side, frames::close(1012, ""));
                 ends.end(side).send(&answer).await;
             }
         } else {
@@ -245,46 +260,47 @@ async fn a_close_by_predicate_takes_what_it_picks_and_nothing_else() {
                 .await;
         }
     }
-    gate.wait_for("the picked ones' end", |told| {
-        told.closed.len() == on_retired
-    })
-    .await;
-    assert_eq!(gate.registry().count(), 10 - on_retired as u64);
+    proxy
+        .wait_for("the picked ones' end", |events| {
+            events.closed.len() == on_retired
+        })
+        .await;
+    assert_eq!(proxy.registry().count(), 10 - on_retired);
     let by_path = |tunnel: &wsplice::TunnelInfo| tunnel.path.ends_with("/99");
-    assert_eq!(gate.registry().close_where(by_path, &restart()), 0);
+    assert_eq!(proxy.registry().close_where(by_path, restart()), 0);
 }
 
 #[tokio::test]
 async fn numbers_are_never_used_twice() {
-    let (gate, mut yard, first) = one_tunnel().await;
+    let (proxy, mut accepting, first) = one_tunnel().await;
     drop(first);
-    gate.report().await;
-    let _second = Ends::open(&gate, &mut yard).await;
-    let _third = Ends::open(&gate, &mut yard).await;
-    let mut ids: Vec<u64> = gate.registry().list().iter().map(|t| t.info.id).collect();
+    proxy.report().await;
+    let _second = Ends::open(&proxy, &mut accepting).await;
+    let _third = Ends::open(&proxy, &mut accepting).await;
+    let mut ids: Vec<u64> = proxy.registry().list().iter().map(|t| t.info.id).collect();
     ids.sort_unstable();
     assert_eq!(ids, [2, 3]);
 }
 
-/// Who never became a tunnel is in no list.
+/// A handshake that never became a tunnel is in no list.
 #[tokio::test]
 async fn a_refused_handshake_is_not_listed() {
     use crate::support::{scripts, scripts::Then, upstream::RawUpstream};
     let answer = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
     let upstream = RawUpstream::start(scripts::fixed(answer, Then::Hold)).await;
-    let gate = ProxyServer::to([upstream.url()]).await;
-    let mut client = RawClient::connect(gate.addr()).await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     let head = client.handshake("/ws/room", &[]).await;
     assert_eq!(head.status(), 403);
     assert_eq!(client.read_body(&head).await, "no");
-    assert_eq!(gate.registry().count(), 0);
-    assert!(gate.told().opened.is_empty());
+    assert_eq!(proxy.registry().count(), 0);
+    assert!(proxy.events().opened.is_empty());
 }
 
-/// What the observer is told at the end: everything that the registry showed, and who began.
+/// The report of the end: everything that the registry showed, and the side that began.
 #[tokio::test]
 async fn the_report_tells_what_passed() {
-    let (gate, _yard, mut ends) = one_tunnel().await;
+    let (proxy, _yard, mut ends) = one_tunnel().await;
     let up = [
         frames::text("a"),
         frames::odd(0x01, b"b"),
@@ -306,9 +322,9 @@ async fn the_report_tells_what_passed() {
     ends.pass_frame(Side::Upstream, bye).await;
     ends.pass_frame(Side::Client, good_bye).await;
     drop(ends);
-    let report = gate.report().await;
-    let told = gate.told();
-    assert_eq!(told.opened[0].id, told.closed[0].0.id);
+    let report = proxy.report().await;
+    let events = proxy.events();
+    assert_eq!(events.opened[0].id, events.closed[0].0.id);
     assert_eq!(
         (&report.end, report.initiator),
         (&TunnelEnd::Closed, Side::Upstream)
@@ -343,13 +359,15 @@ async fn the_report_tells_what_passed() {
 
 #[tokio::test]
 async fn a_rejection_is_told_by_its_kind() {
-    let (gate, _yard, _ends) = one_tunnel().await;
-    let mut client = RawClient::connect(gate.addr()).await;
+    let (proxy, _yard, _ends) = one_tunnel().await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     let head = client
         .handshake("/ws/room", &[("Sec-WebSocket-Version", "8")])
         .await;
     assert_eq!(head.status(), 426);
-    let told = gate.wait_for("it", |told| !told.rejected.is_empty()).await;
-    assert_eq!(told.rejected, [ErrorKind::MalformedHandshake]);
-    assert_eq!(told.opened.len(), 1, "the good one");
+    let events = proxy
+        .wait_for("it", |events| !events.rejected.is_empty())
+        .await;
+    assert_eq!(events.rejected, [ErrorKind::MalformedHandshake]);
+    assert_eq!(events.opened.len(), 1, "the good one");
 }

@@ -28,7 +28,7 @@ use crate::support::{
 
 const CLIENTS: usize = 200;
 
-/// Counts what goes wrong at upstreams, and how often that is mended.
+/// Observer that counts the failures of upstreams, and the retries.
 #[derive(Clone, Debug, Default)]
 struct Counts(Arc<Counters>);
 
@@ -154,7 +154,7 @@ async fn one_that_answers_502() {
     let answer = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry";
     let broken = RawUpstream::start(scripts::fixed(answer, Then::Hold)).await;
     outlives(broken.url(), |layer| layer).await;
-    // The answers that nobody got hold no connection.
+    // The dropped responses hold no connection.
     broken
         .wait_for("its connections to end", |log| log.ended == log.accepted)
         .await;

@@ -1,7 +1,7 @@
-//! How many connections several local addresses are good for, where ports are few.
+//! The number of connections that several local addresses allow, where ports are few.
 //!
-//! The range of local ports is a network namespace's, so the test that counts runs in one of its
-//! own, in a process of its own.
+//! The range of local ports belongs to a network namespace, so the test that counts runs in a
+//! namespace and a process of its own.
 
 use std::net::SocketAddr;
 use std::process::Command;

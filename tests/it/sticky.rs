@@ -22,7 +22,7 @@ fn sticky() -> Sticky {
 
 async fn proxy(upstreams: &[&RawUpstream], policy: Sticky) -> Server {
     let pool = Pool::new(upstreams.iter().map(|upstream| upstream.url())).unwrap();
-    // That the peer is a trusted proxy, so that it may say what the client speaks.
+    // The peer is a trusted proxy, so that it may report the client's scheme.
     let layer = ProxyLayer::new(pool.balance(policy))
         .client_info(|_| Some(ClientInfo::new().with_peer(([10, 0, 0, 1], 9).into())))
         .trust(TrustedProxies::parse(["10.0.0.0/8"]).unwrap());

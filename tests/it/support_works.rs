@@ -1,4 +1,4 @@
-//! The kit, tried on itself: no proxy in between.
+//! Tests of the kit itself, without a proxy.
 
 mod clients;
 mod raw;

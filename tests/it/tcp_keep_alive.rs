@@ -1,4 +1,4 @@
-//! When the kernel looks after a leg, and when pings do.
+//! TCP keep-alive: the legs that get it, and those that pings cover.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Open {
         }
     }
 
-    /// Whether the kernel looks after the client's leg and the upstream's.
+    /// Whether TCP keep-alive is on for the client's leg and the upstream's.
     fn kept_alive(&self) -> (bool, bool) {
         let sockets = [&self.client_socket, &self.upstream_socket];
         let [client, upstream] = sockets.map(|socket| socket.keepalive().unwrap());

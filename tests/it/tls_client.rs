@@ -1,4 +1,4 @@
-//! Clients inside TLS: what passes, and how each side's end looks to the other.
+//! Clients inside TLS: the bytes that pass, and each side's view of the other's end.
 
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
@@ -21,8 +21,8 @@ use crate::support::{
     upstream::RawConn,
 };
 
-/// A gate whose clients come inside TLS.
-async fn gate_to(url: String) -> ProxyServer {
+/// A proxy whose clients come inside TLS.
+async fn proxy_to(url: String) -> ProxyServer {
     gate_with(url, |layer| layer).await
 }
 
@@ -30,13 +30,13 @@ async fn gate_with(url: String, settings: impl FnOnce(ProxyLayer) -> ProxyLayer)
     ProxyServer::served([url], settings, |app: Router| serve_tls(app)).await
 }
 
-/// A gate, and both ends of a tunnel through it.
+/// A proxy, and both ends of a tunnel through it.
 async fn one_tunnel() -> (ProxyServer, TlsClient, RawConn) {
-    let mut yard = AcceptingUpstream::start().await;
-    let gate = gate_to(yard.url()).await;
-    let client = TlsClient::open(gate.addr(), "/ws/room").await;
-    let upstream = yard.next().await;
-    (gate, client, upstream)
+    let mut accepting = AcceptingUpstream::start().await;
+    let proxy = proxy_to(accepting.url()).await;
+    let client = TlsClient::open(proxy.addr(), "/ws/room").await;
+    let upstream = accepting.next().await;
+    (proxy, client, upstream)
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn frames_in_small_pieces_pass_unchanged() {
     }
 }
 
-/// rustls takes up to 64 KiB that it cannot send yet, and sends them only if it is asked to.
+/// rustls takes up to 64 KiB that it cannot send yet, and sends them only when it is polled.
 #[tokio::test]
 async fn what_rustls_holds_for_a_slow_client_is_sent_though_nothing_follows() {
     let (near_client, far_client) = duplex(4096);
@@ -96,7 +96,7 @@ async fn what_rustls_holds_for_a_slow_client_is_sent_though_nothing_follows() {
     let tunnel = Tunnel::new(Transport::new(near_client), Transport::new(near_upstream));
     let down = unmasked(frames::binary(&payload(9, 40_000)));
     let said_and_heard = async {
-        // When the last of it is in this pipe, the tunnel has taken what does not fit in.
+        // When the last byte is in this pipe, the tunnel has taken those that do not fit in.
         within("rustls to take it all", upstream.write_all(&down))
             .await
             .unwrap();
@@ -112,7 +112,7 @@ async fn what_rustls_holds_for_a_slow_client_is_sent_though_nothing_follows() {
     }
 }
 
-/// By far more than sockets and rustls take.
+/// The data are far more than sockets and rustls take.
 #[tokio::test]
 async fn a_client_that_stops_reading_holds_the_upstream_up_and_gets_all_of_it_later() {
     let (_gate, mut client, mut upstream) = one_tunnel().await;
@@ -120,7 +120,7 @@ async fn a_client_that_stops_reading_holds_the_upstream_up_and_gets_all_of_it_la
     let expected = Checksum::of(&down);
     let sending = upstream.send(&down);
     tokio::pin!(sending);
-    // The kernel moves bytes by itself, so that it has come to a stop shows only by trying often.
+    // The kernel moves bytes by itself, so only many attempts show that it has come to a stop.
     for _ in 0..1000 {
         let turn = async {
             tokio::task::yield_now().await;
@@ -147,22 +147,22 @@ async fn a_client_that_stops_reading_holds_the_upstream_up_and_gets_all_of_it_la
 
 #[tokio::test]
 async fn what_follows_the_handshake_in_its_record_is_not_lost() {
-    let mut yard = AcceptingUpstream::start().await;
-    let gate = gate_to(yard.url()).await;
-    let mut client = TlsClient::connect(gate.addr()).await;
+    let mut accepting = AcceptingUpstream::start().await;
+    let proxy = proxy_to(accepting.url()).await;
+    let mut client = TlsClient::connect(proxy.addr()).await;
     let first = masked(frames::text("early"));
     let mut bytes = handshake_request("/ws/room", &[]);
     bytes.extend_from_slice(&first);
     client.send(&bytes).await;
     assert_eq!(client.read_head().await.status(), 101);
-    let mut upstream = yard.next().await;
+    let mut upstream = accepting.next().await;
     assert_eq!(&upstream.read_exact(first.len()).await[..], first);
 }
 
 /// RFC 8446 §6.1: `close_notify` ends one direction; the other goes on.
 #[tokio::test]
 async fn a_client_that_has_finished_still_hears_the_upstream() {
-    let (gate, mut client, mut upstream) = one_tunnel().await;
+    let (proxy, mut client, mut upstream) = one_tunnel().await;
     client.send(&masked(frames::close(1000, "bye"))).await;
     client.finish().await;
     upstream
@@ -176,7 +176,7 @@ async fn a_client_that_has_finished_still_hears_the_upstream() {
     let (heard, end) = client.read_to_end().await;
     assert!(heard == last);
     end.unwrap();
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(
         (report.end, report.initiator),
         (TunnelEnd::Closed, Side::Client)
@@ -185,7 +185,7 @@ async fn a_client_that_has_finished_still_hears_the_upstream() {
 
 #[tokio::test]
 async fn an_upstream_that_has_finished_still_hears_the_client() {
-    let (gate, mut client, mut upstream) = one_tunnel().await;
+    let (proxy, mut client, mut upstream) = one_tunnel().await;
     let close = unmasked(frames::close(1001, "off"));
     upstream.send(&close).await;
     upstream.fin().await;
@@ -201,7 +201,7 @@ async fn an_upstream_that_has_finished_still_hears_the_client() {
     assert!(upstream.read_exact(last.len()).await == last);
     client.finish().await;
     upstream.expect_eof().await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(
         (report.end, report.initiator),
         (TunnelEnd::Closed, Side::Upstream)
@@ -211,13 +211,13 @@ async fn an_upstream_that_has_finished_still_hears_the_client() {
 /// RFC 8446 §6.1: an end without `close_notify` may be the work of someone in between.
 #[tokio::test]
 async fn an_end_without_close_notify_is_a_lost_client() {
-    let (gate, mut client, mut upstream) = one_tunnel().await;
+    let (proxy, mut client, mut upstream) = one_tunnel().await;
     let said = masked(frames::text("half of what I have to"));
     client.send(&said).await;
     upstream.read_exact(said.len()).await;
     drop(client.into_tcp());
     upstream.expect_reset().await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     let end = TunnelEnd::Broken(Side::Client, ErrorKind::UnexpectedEof);
     assert_eq!((report.end, report.initiator), (end, Side::Client));
 }
@@ -225,7 +225,7 @@ async fn an_end_without_close_notify_is_a_lost_client() {
 /// Many leave so, and after a close frame nothing can be cut off (RFC 6455 §7.1.1).
 #[tokio::test]
 async fn an_end_without_close_notify_behind_a_close_frame_is_an_orderly_one() {
-    let (gate, mut client, mut upstream) = one_tunnel().await;
+    let (proxy, mut client, mut upstream) = one_tunnel().await;
     let close = masked(frames::close(1000, ""));
     client.send(&close).await;
     upstream.read_exact(close.len()).await;
@@ -235,7 +235,7 @@ async fn an_end_without_close_notify_behind_a_close_frame_is_an_orderly_one() {
     drop(client.into_tcp());
     upstream.expect_eof().await;
     drop(upstream);
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(
         (report.end, report.initiator),
         (TunnelEnd::Closed, Side::Client)
@@ -244,21 +244,21 @@ async fn an_end_without_close_notify_behind_a_close_frame_is_an_orderly_one() {
 
 #[tokio::test]
 async fn a_reset_by_the_client_reaches_the_upstream() {
-    let (gate, client, mut upstream) = one_tunnel().await;
+    let (proxy, client, mut upstream) = one_tunnel().await;
     let tcp = client.into_tcp();
     SockRef::from(&tcp)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(tcp);
     upstream.expect_reset().await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     let end = TunnelEnd::Broken(Side::Client, ErrorKind::ConnectionReset);
     assert_eq!(report.end, end);
 }
 
 #[tokio::test]
 async fn a_client_is_told_that_the_upstream_was_lost() {
-    let (gate, mut client, upstream) = one_tunnel().await;
+    let (proxy, mut client, upstream) = one_tunnel().await;
     upstream.reset();
     let close = unmasked(frames::close(1011, "upstream connection lost"));
     assert_eq!(client.read(close.len()).await, close);
@@ -267,13 +267,13 @@ async fn a_client_is_told_that_the_upstream_was_lost() {
     let (rest, end) = client.read_to_end().await;
     assert!(rest.is_empty());
     end.unwrap();
-    assert!(gate.report().await.is_upstream_failure());
+    assert!(proxy.report().await.is_upstream_failure());
 }
 
-/// Nothing can be said in the middle of a frame; then the end must not look like a clean one.
+/// No frame fits into the middle of another; then the end must not look like a clean one.
 #[tokio::test]
 async fn an_upstream_lost_within_a_frame_is_an_end_without_close_notify() {
-    let (gate, mut client, mut upstream) = one_tunnel().await;
+    let (proxy, mut client, mut upstream) = one_tunnel().await;
     let frame = unmasked(frames::binary(&payload(8, 1000)));
     upstream.send(&frame[..500]).await;
     assert_eq!(client.read(500).await, frame[..500]);
@@ -283,7 +283,7 @@ async fn an_upstream_lost_within_a_frame_is_an_end_without_close_notify() {
     let kind = end.unwrap_err().kind();
     let lost = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
     assert!(lost.contains(&kind), "{kind:?}");
-    assert!(gate.report().await.is_upstream_failure());
+    assert!(proxy.report().await.is_upstream_failure());
 }
 
 async fn websocket(addr: SocketAddr, path: &str) -> tokio_tungstenite::WebSocketStream<TlsClient> {
@@ -298,8 +298,8 @@ async fn websocket(addr: SocketAddr, path: &str) -> tokio_tungstenite::WebSocket
 #[tokio::test]
 async fn a_client_sees_the_close_codes_of_upstream_and_proxy() {
     let upstream = axum_upstream::start().await;
-    let gate = gate_with(upstream.url(), |layer| layer).await;
-    let mut socket = websocket(gate.addr(), "/ws/close/4001/not%20now").await;
+    let proxy = gate_with(upstream.url(), |layer| layer).await;
+    let mut socket = websocket(proxy.addr(), "/ws/close/4001/not%20now").await;
     let message = within("a close", socket.next()).await.unwrap().unwrap();
     drop(socket);
     let close = CloseFrame {
@@ -307,13 +307,13 @@ async fn a_client_sees_the_close_codes_of_upstream_and_proxy() {
         reason: "not now".into(),
     };
     assert_eq!(message, Message::Close(Some(close)));
-    gate.report().await;
+    proxy.report().await;
 
-    let mut socket = websocket(gate.addr(), "/ws/echo").await;
+    let mut socket = websocket(proxy.addr(), "/ws/echo").await;
     socket.send(Message::text("hello")).await.unwrap();
     let echo = within("an echo", socket.next()).await.unwrap().unwrap();
     assert_eq!(echo, Message::text("hello"));
-    let drain = gate.drain();
+    let drain = proxy.drain();
     let (drained, message) = tokio::join!(drain.run(), async {
         let message = within("a close", socket.next()).await;
         while within("the end", socket.next()).await.is_some() {}

@@ -1,4 +1,4 @@
-//! Upstreams behind TLS: which certificates are believed, and what is spoken.
+//! Upstreams behind TLS: the certificates that are accepted, and the protocol that is spoken.
 
 use std::{
     sync::{
@@ -41,7 +41,7 @@ use crate::support::{
     upstream::{RawConn, RawUpstream, switching_protocols},
 };
 
-/// An authority, and what it signs.
+/// A certificate authority, and the certificates that it signs.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
@@ -210,17 +210,17 @@ async fn behind_a_line(identity: Identity) -> TlsUpstream {
     }
 }
 
-/// What a client gets, and why: the answer's status and the error's text.
+/// The response of a client: its status and the chain of the error.
 async fn answer(upstream: &TlsUpstream, tls: Tls) -> (u16, String) {
     answer_of(Pool::new([&upstream.url]).unwrap(), tls).await
 }
 
 async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
-    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut errors) = tokio::sync::mpsc::unbounded_channel();
     let proxy = ProxyLayer::new(pool)
         .tls(tls)
         .map_rejection(move |error, response| {
-            let _ = told.send(error.to_string());
+            let _ = sender.send(format!("{error:#}"));
             response
         });
     let server = serve_axum(Router::new().layer(proxy)).await;
@@ -230,7 +230,7 @@ async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
         let text = frames::masked(frames::text("secret"));
         assert_eq!(client.exchange(&text, text.len()).await, text);
     }
-    (status, hears.try_recv().unwrap_or_default())
+    (status, errors.try_recv().unwrap_or_default())
 }
 
 pub(crate) fn trusting(authority: &Authority) -> TlsBuilder {
@@ -429,6 +429,6 @@ fn settings_that_would_have_no_effect_are_refused() {
 fn the_platforms_verifier_takes_no_lists() {
     let lists = Authority::new("ours").revocations();
     let builder = Tls::builder().revocation_lists(lists.as_bytes()).unwrap();
-    let error = builder.build().unwrap_err().to_string();
+    let error = format!("{:#}", builder.build().unwrap_err());
     assert!(error.contains("revocation lists"), "{error}");
 }

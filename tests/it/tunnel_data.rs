@@ -1,4 +1,4 @@
-//! What passes through a tunnel: everything, unchanged and in order.
+//! Bytes through a tunnel: all of them pass, unchanged and in order.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,16 @@ use crate::support::{
     scripts,
     serve::Server,
     tunnels::{
-        AcceptingUpstream, BOTH, Ends, ProxyServer, one_tunnel, one_tunnel_with, opposite, said_by,
+        AcceptingUpstream, BOTH, Ends, ProxyServer, encoded_by, one_tunnel, one_tunnel_with,
+        opposite,
     },
     upstream::{RawConn, RawUpstream, switching_protocols},
 };
 
 async fn application() -> (Server, ProxyServer) {
     let upstream = axum_upstream::start().await;
-    let gate = ProxyServer::to([upstream.url()]).await;
-    (upstream, gate)
+    let proxy = ProxyServer::to([upstream.url()]).await;
+    (upstream, proxy)
 }
 
 #[tokio::test]
@@ -40,8 +41,8 @@ async fn fastwebsockets_talks_to_an_application() {
 }
 
 async fn talks<C: Client>() {
-    let (_upstream, gate) = application().await;
-    let mut client = C::connect(gate.addr(), "/ws/echo").await;
+    let (_upstream, proxy) = application().await;
+    let mut client = C::connect(proxy.addr(), "/ws/echo").await;
     for text in ["", "hällo", &"x".repeat(70_000)] {
         client.send_text(text).await;
         assert_eq!(client.next().await, Message::Text(text.to_owned()));
@@ -51,7 +52,7 @@ async fn talks<C: Client>() {
         client.send_binary(payload.clone()).await;
         assert_eq!(client.next().await, Message::Binary(payload));
     }
-    // Its own ping is answered by the application, behind what it said before.
+    // The application answers the client's own ping, after the messages before it.
     client.send_text("first").await;
     client.send_ping("then").await;
     assert_eq!(client.next().await, Message::Text("first".into()));
@@ -59,8 +60,8 @@ async fn talks<C: Client>() {
 }
 
 async fn hears_all_that_is_pushed<C: Client>() {
-    let (_upstream, gate) = application().await;
-    let mut client = C::connect(gate.addr(), "/ws/push/50/30000").await;
+    let (_upstream, proxy) = application().await;
+    let mut client = C::connect(proxy.addr(), "/ws/push/50/30000").await;
     for index in 0..50 {
         let expected = Message::Binary(pushed(index, 30_000).into());
         assert_eq!(client.next().await, expected, "message {index}");
@@ -68,9 +69,9 @@ async fn hears_all_that_is_pushed<C: Client>() {
 }
 
 async fn agrees_on_a_subprotocol<C: Client>() {
-    let (_upstream, gate) = application().await;
+    let (_upstream, proxy) = application().await;
     let offer = [("sec-websocket-protocol", "superchat, v9")];
-    let Ok(mut client) = C::try_connect(gate.addr(), "/ws/sub", &offer).await else {
+    let Ok(mut client) = C::try_connect(proxy.addr(), "/ws/sub", &offer).await else {
         panic!("expected a 101");
     };
     assert_eq!(client.headers()["sec-websocket-protocol"], "superchat");
@@ -83,7 +84,7 @@ async fn sixteen_mebibytes_both_ways_at_once() {
     const LEN: usize = 16 << 20;
     let up = masked(frames::binary(&payload(1, LEN)));
     let down = unmasked(frames::binary(&payload(2, LEN)));
-    let (gate, _yard, ends) = one_tunnel().await;
+    let (proxy, _yard, ends) = one_tunnel().await;
     let Ends {
         mut client,
         mut upstream,
@@ -96,7 +97,7 @@ async fn sixteen_mebibytes_both_ways_at_once() {
     assert!(at_upstream == up, "the client's bytes changed");
     client.fin().await;
     upstream.fin().await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(report.client_to_upstream.bytes, up.len() as u64);
     assert_eq!(report.upstream_to_client.bytes, down.len() as u64);
     assert_eq!(report.client_to_upstream.frames.binary, 1);
@@ -104,8 +105,8 @@ async fn sixteen_mebibytes_both_ways_at_once() {
 
 #[tokio::test]
 async fn sixteen_mebibytes_come_back_from_an_application() {
-    let (_upstream, gate) = application().await;
-    let mut client = Tungstenite::connect(gate.addr(), "/ws/echo").await;
+    let (_upstream, proxy) = application().await;
+    let mut client = Tungstenite::connect(proxy.addr(), "/ws/echo").await;
     let sent = Bytes::from(payload(3, 16 << 20));
     client.send_binary(sent.clone()).await;
     let Message::Binary(back) = client.next().await else {
@@ -122,7 +123,10 @@ async fn fragments_stay_as_they_were_cut() {
         let mut parts = frames::fragments(&["one ", "", "two ", "three"]);
         parts.insert(1, frames::ping(b"still there?"));
         parts.insert(3, frames::pong(b"unasked"));
-        let bytes: Vec<u8> = parts.into_iter().flat_map(|f| said_by(from, f)).collect();
+        let bytes: Vec<u8> = parts
+            .into_iter()
+            .flat_map(|f| encoded_by(from, f))
+            .collect();
         ends.pass(from, &bytes).await;
     }
 }
@@ -131,7 +135,7 @@ async fn fragments_stay_as_they_were_cut() {
 #[tokio::test]
 async fn pings_and_pongs_of_the_endpoints_pass_in_order() {
     for from in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
         let all = [
             frames::text("a"),
             frames::ping(b""),
@@ -141,10 +145,10 @@ async fn pings_and_pongs_of_the_endpoints_pass_in_order() {
             frames::pong(b""),
             frames::text("c"),
         ];
-        let bytes: Vec<u8> = all.into_iter().flat_map(|f| said_by(from, f)).collect();
+        let bytes: Vec<u8> = all.into_iter().flat_map(|f| encoded_by(from, f)).collect();
         ends.pass(from, &bytes).await;
         drop(ends);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         let (passed, other) = match from {
             Side::Client => (report.client_to_upstream, report.upstream_to_client),
             _ => (report.upstream_to_client, report.client_to_upstream),
@@ -155,22 +159,22 @@ async fn pings_and_pongs_of_the_endpoints_pass_in_order() {
     }
 }
 
-/// RFC 7692: what was agreed on end to end is framed with RSV1, and passes unread.
+/// RFC 7692: frames of an extension agreed on end to end carry RSV1, and pass unread.
 #[tokio::test]
 async fn permessage_deflate_is_agreed_on_and_passed_end_to_end() {
     const OFFER: &str = "permessage-deflate; client_max_window_bits";
     const AGREED: &str = "permessage-deflate; server_no_context_takeover";
     for from in BOTH {
-        let mut yard = AcceptingUpstream::with(&[("Sec-WebSocket-Extensions", AGREED)]).await;
-        let gate = ProxyServer::to([yard.url()]).await;
-        let mut client = RawClient::connect(gate.addr()).await;
+        let mut accepting = AcceptingUpstream::with(&[("Sec-WebSocket-Extensions", AGREED)]).await;
+        let proxy = ProxyServer::to([accepting.url()]).await;
+        let mut client = RawClient::connect(proxy.addr()).await;
         let head = client
             .handshake("/ws/room", &[("Sec-WebSocket-Extensions", OFFER)])
             .await;
         assert_eq!(head.status(), 101);
         assert_eq!(head.get("sec-websocket-extensions"), Some(AGREED));
-        let upstream = yard.next().await;
-        let asked = &yard.upstream().log().heads[0];
+        let upstream = accepting.next().await;
+        let asked = &accepting.upstream().log().heads[0];
         assert_eq!(asked.get("sec-websocket-extensions"), Some(OFFER));
 
         let mut ends = Ends { client, upstream };
@@ -184,11 +188,11 @@ async fn permessage_deflate_is_agreed_on_and_passed_end_to_end() {
     }
 }
 
-/// What a later revision may define (RFC 6455 §5.2), or an extension has agreed on.
+/// Frames that a later revision may define (RFC 6455 §5.2), or an extension has agreed on.
 #[tokio::test]
 async fn reserved_opcodes_and_bits_pass() {
     for from in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
         for first in 0x00..=0xFF_u8 {
             // A close frame is for the end.
             if first & 0x0F != 0x08 {
@@ -196,7 +200,7 @@ async fn reserved_opcodes_and_bits_pass() {
             }
         }
         drop(ends);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         let passed = match from {
             Side::Client => report.client_to_upstream,
             _ => report.upstream_to_client,
@@ -210,7 +214,7 @@ async fn reserved_opcodes_and_bits_pass() {
 #[tokio::test]
 async fn every_cut_of_a_stream_gives_the_same_stream() {
     for from in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
         let bytes: Vec<u8> = [
             frames::text("a"),
             frames::binary(&payload(5, 300)),
@@ -219,7 +223,7 @@ async fn every_cut_of_a_stream_gives_the_same_stream() {
             frames::odd(0x80, b""),
         ]
         .into_iter()
-        .flat_map(|f| said_by(from, f))
+        .flat_map(|f| encoded_by(from, f))
         .collect();
         for byte in &bytes {
             ends.pass(from, &[*byte]).await;
@@ -232,7 +236,7 @@ async fn every_cut_of_a_stream_gives_the_same_stream() {
             rest = behind;
         }
         drop(ends);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         let total =
             report.client_to_upstream.frames.total() + report.upstream_to_client.frames.total();
         assert_eq!(total, 10);
@@ -242,10 +246,10 @@ async fn every_cut_of_a_stream_gives_the_same_stream() {
 /// After the 101 the bytes are the endpoints' own business, WebSocket or not.
 #[tokio::test]
 async fn what_is_no_websocket_passes_unread() {
-    // A length of 2^63 and more is no frame (RFC 6455 §5.2).
+    // A length of 2^63 and more is not that of a frame (RFC 6455 §5.2).
     let garbage = [&[0x82, 0x7F, 0xFF][..], &payload(9, 100_000)].concat();
     for from in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
         ends.pass_frame(from, frames::text("a frame")).await;
         for byte in &garbage[..2000] {
             ends.pass(from, &[*byte]).await;
@@ -255,7 +259,7 @@ async fn what_is_no_websocket_passes_unread() {
         ends.pass_frame(opposite(from), frames::text("a frame"))
             .await;
         drop(ends);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         let opaque = (
             report.client_to_upstream.opaque,
             report.upstream_to_client.opaque,
@@ -267,18 +271,18 @@ async fn what_is_no_websocket_passes_unread() {
 #[tokio::test]
 async fn an_opaque_tunnel_reads_nothing() {
     let config = TunnelConfig::new().framing(Framing::Opaque);
-    let (gate, _yard, mut ends) = one_tunnel_with(|layer| layer.tunnel(config)).await;
+    let (proxy, _yard, mut ends) = one_tunnel_with(|layer| layer.tunnel(config)).await;
     for from in BOTH {
         ends.pass(from, &payload(4, 50_000)).await;
         ends.pass_frame(from, frames::text("a frame")).await;
     }
     drop(ends);
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(report.client_to_upstream.frames.total(), 0);
     assert!(report.client_to_upstream.opaque && report.upstream_to_client.opaque);
 }
 
-/// What sozu lost: the first frame in the same segment as the 101, and the server speaking first.
+/// The frame that sozu lost: the first one, in the segment of the 101, from a server.
 #[tokio::test]
 async fn a_frame_behind_the_101_arrives() {
     for len in [0, 2, 5000, 100_000] {
@@ -289,8 +293,8 @@ async fn a_frame_behind_the_101_arrives() {
             } else {
                 RawUpstream::start(scripts::accept_and(first.clone())).await
             };
-            let gate = ProxyServer::to([upstream.url()]).await;
-            let mut client = RawClient::open(gate.addr(), "/ws/room").await;
+            let proxy = ProxyServer::to([upstream.url()]).await;
+            let mut client = RawClient::open(proxy.addr(), "/ws/room").await;
             assert_eq!(read_frame(&mut client).await.payload, payload(1, len));
             let second = masked(frames::text("second"));
             let back = client.exchange(&second, second.len()).await;
@@ -303,11 +307,11 @@ async fn a_frame_behind_the_101_arrives() {
 async fn a_frame_behind_the_handshake_arrives() {
     for len in [0, 2, 5000, 100_000] {
         let first = masked(frames::binary(&payload(1, len)));
-        let mut yard = AcceptingUpstream::start().await;
-        let gate = ProxyServer::to([yard.url()]).await;
-        let mut client = RawClient::connect(gate.addr()).await;
+        let mut accepting = AcceptingUpstream::start().await;
+        let proxy = ProxyServer::to([accepting.url()]).await;
+        let mut client = RawClient::connect(proxy.addr()).await;
         let request = [handshake_request("/ws/room", &[]), first.clone()].concat();
-        let (sent, upstream) = tokio::join!(client.try_send(&request), yard.next());
+        let (sent, upstream) = tokio::join!(client.try_send(&request), accepting.next());
         sent.expect("the proxy takes what is sent");
         let mut upstream = upstream;
         assert_eq!(read_frame(&mut upstream).await.raw, first);
@@ -328,8 +332,8 @@ async fn frames_behind_both_heads_arrive_before_what_comes_later() {
         assert_eq!(read_frame(&mut conn).await.payload, b"second up");
     })
     .await;
-    let gate = ProxyServer::to([upstream.url()]).await;
-    let mut client = RawClient::connect(gate.addr()).await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
     let first = masked(frames::text("first up"));
     client
         .send(&[handshake_request("/ws/room", &[]), first].concat())
@@ -386,7 +390,7 @@ async fn masks_of_the_client_are_kept() {
         let bytes = frames::masked_with(mask, frames::text("the same text"));
         ends.pass(Side::Client, &bytes).await;
     }
-    // A client that does not mask breaks RFC 6455 §5.1; to say so is the upstream's business.
+    // A client that does not mask breaks RFC 6455 §5.1; the upstream is the one to reject that.
     ends.pass(Side::Client, &unmasked(frames::text("bare")))
         .await;
     ends.pass(Side::Upstream, &masked(frames::text("masked")))

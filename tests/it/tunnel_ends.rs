@@ -1,4 +1,4 @@
-//! How a tunnel ends: every way in which a side can leave, and what the other side sees of it.
+//! Ends of a tunnel: every way in which a side can leave, and the effect on the other side.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::support::{
     deadline::within,
     frames::{self, masked, unmasked},
     rng::{Checksum, payload},
-    tunnels::{BOTH, Ends, ProxyServer, one_tunnel, opposite, said_by},
+    tunnels::{BOTH, Ends, ProxyServer, encoded_by, one_tunnel, opposite},
     wire::Wire,
 };
 
@@ -49,14 +49,14 @@ async fn closes<C: Client>() {
         (3000, "ünïcode"),
         (4999, &*"r".repeat(123)),
     ] {
-        let gate = ProxyServer::to([upstream.url()]).await;
-        let mut client = C::connect(gate.addr(), "/ws/echo").await;
+        let proxy = ProxyServer::to([upstream.url()]).await;
+        let mut client = C::connect(proxy.addr(), "/ws/echo").await;
         client.send_close(code, reason).await;
         let close = Message::Close(Some((code, reason.to_owned())));
         assert_eq!(client.next().await, close);
         assert!(matches!(client.next().await, Message::Gone(_)));
         drop(client);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         assert_eq!(
             (&report.end, report.initiator),
             (&TunnelEnd::Closed, Side::Client)
@@ -70,13 +70,13 @@ async fn closes<C: Client>() {
 
 async fn is_closed<C: Client>() {
     let upstream = axum_upstream::start().await;
-    let gate = ProxyServer::to([upstream.url()]).await;
-    let mut client = C::connect(gate.addr(), "/ws/close/4001/not%20now").await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
+    let mut client = C::connect(proxy.addr(), "/ws/close/4001/not%20now").await;
     let close = Message::Close(Some((4001, "not now".into())));
     assert_eq!(client.next().await, close);
     // fastwebsockets answers by itself, tungstenite with the support's flush.
     drop(client);
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(
         (&report.end, report.initiator),
         (&TunnelEnd::Closed, Side::Upstream)
@@ -91,14 +91,14 @@ async fn a_closing_handshake_passes_and_is_reported() {
     for starter in BOTH {
         for first_to_leave in BOTH {
             for (frame, seen) in closes_to_send() {
-                let (gate, _yard, mut ends) = one_tunnel().await;
+                let (proxy, _yard, mut ends) = one_tunnel().await;
                 ends.pass_frame(starter, frame.clone()).await;
                 ends.pass_frame(opposite(starter), frame).await;
                 ends.end(first_to_leave).fin().await;
                 ends.end(opposite(first_to_leave)).expect_eof().await;
                 ends.end(opposite(first_to_leave)).fin().await;
                 ends.end(first_to_leave).expect_eof().await;
-                let report = gate.report().await;
+                let report = proxy.report().await;
                 assert_eq!(
                     (&report.end, report.initiator),
                     (&TunnelEnd::Closed, starter)
@@ -126,7 +126,7 @@ fn closes_to_send() -> [(
     ]
 }
 
-/// What pingora held back for a second: a few bytes that nothing follows.
+/// The bytes that pingora held back for a second: a few, followed by nothing.
 #[tokio::test]
 async fn a_small_close_frame_is_not_held_back() {
     for side in BOTH {
@@ -142,15 +142,15 @@ async fn a_small_close_frame_is_not_held_back() {
 #[tokio::test]
 async fn a_side_that_leaves_behind_its_close_frame_has_closed() {
     for side in BOTH {
-        let (gate, _yard, mut ends) = one_tunnel().await;
-        let close = said_by(side, frames::close(1000, "bye"));
+        let (proxy, _yard, mut ends) = one_tunnel().await;
+        let close = encoded_by(side, frames::close(1000, "bye"));
         ends.end(side).send(&close).await;
         let mut survivor = ends.drop_end(side);
         let wire = survivor.wire();
         assert_eq!(wire.read_exact(close.len()).await, close);
-        // Words that cross the close on the wire meet a connection that is gone; at some point
-        // the proxy is told so.
-        let late = said_by(opposite(side), frames::binary(&payload(1, 100_000)));
+        // Frames that cross the close on the wire meet a closed connection; at some point the proxy
+        // gets an error.
+        let late = encoded_by(opposite(side), frames::binary(&payload(1, 100_000)));
         let mut written = Ok(());
         for _ in 0..100 {
             written = wire.try_send(&late).await;
@@ -159,7 +159,7 @@ async fn a_side_that_leaves_behind_its_close_frame_has_closed() {
             }
         }
         drop(survivor);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         assert_eq!(
             (&report.end, report.initiator),
             (&TunnelEnd::Closed, side),
@@ -174,10 +174,10 @@ async fn a_side_that_leaves_behind_its_close_frame_has_closed() {
 async fn after_one_sides_end_all_of_the_other_still_arrives() {
     for done in BOTH {
         for before in [0, 3 << 20] {
-            let (gate, _yard, mut ends) = one_tunnel().await;
-            let first = said_by(done, frames::binary(&payload(1, before)));
-            let late = said_by(opposite(done), frames::binary(&payload(2, 5 << 20)));
-            let close = said_by(done, frames::close(1000, "done"));
+            let (proxy, _yard, mut ends) = one_tunnel().await;
+            let first = encoded_by(done, frames::binary(&payload(1, before)));
+            let late = encoded_by(opposite(done), frames::binary(&payload(2, 5 << 20)));
+            let close = encoded_by(done, frames::close(1000, "done"));
             {
                 let Ends { client, upstream } = &mut ends;
                 let (one, two): (&mut Wire, &mut Wire) = match done {
@@ -206,17 +206,17 @@ async fn after_one_sides_end_all_of_the_other_still_arrives() {
                 );
                 one.expect_eof().await;
             }
-            let report = gate.report().await;
+            let report = proxy.report().await;
             assert_eq!((&report.end, report.initiator), (&TunnelEnd::Closed, done));
             assert_eq!(from(&report, opposite(done)).bytes, late.len() as u64);
         }
     }
 }
 
-/// No close frame before it, so it is no clean close; the upstream still gets to the end.
+/// Without a close frame this is not a clean close; the upstream still gets an end.
 #[tokio::test]
 async fn a_client_that_ends_without_a_close_frame_gives_the_upstream_an_end_without_one() {
-    let (gate, _yard, mut ends) = one_tunnel().await;
+    let (proxy, _yard, mut ends) = one_tunnel().await;
     let last = masked(frames::text("last words"));
     ends.client.send(&last).await;
     ends.client.fin().await;
@@ -228,7 +228,7 @@ async fn a_client_that_ends_without_a_close_frame_gives_the_upstream_an_end_with
     ends.upstream.fin().await;
     drop(ends.upstream);
     let _ = ends.client.read_to_end().await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(
         (&report.end, report.initiator),
         (&TunnelEnd::ClosedWithoutFrame(Side::Client), Side::Client)
@@ -240,7 +240,7 @@ async fn a_client_that_ends_without_a_close_frame_gives_the_upstream_an_end_with
 /// The client learns that it was the upstream: 1011, then the end (RFC 6455 §7.4.1).
 #[tokio::test]
 async fn an_upstream_that_ends_without_a_close_frame_gives_the_client_1011() {
-    let (gate, _yard, mut ends) = one_tunnel().await;
+    let (proxy, _yard, mut ends) = one_tunnel().await;
     ends.pass_frame(Side::Upstream, frames::text("last words"))
         .await;
     ends.upstream.fin().await;
@@ -254,7 +254,7 @@ async fn an_upstream_that_ends_without_a_close_frame_gives_the_client_1011() {
     ends.client.send(&masked(frames::close(1011, ""))).await;
     ends.client.expect_eof().await;
     drop(ends);
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(
         (&report.end, report.initiator),
         (
@@ -270,7 +270,7 @@ async fn an_upstream_that_ends_without_a_close_frame_gives_the_client_1011() {
 #[tokio::test]
 async fn an_upstream_that_drops_its_connection_gives_the_client_1011() {
     for with_words_under_way in [false, true] {
-        let (gate, _yard, mut ends) = one_tunnel().await;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
         ends.pass_frame(Side::Client, frames::text("hello")).await;
         if with_words_under_way {
             ends.client.send(&masked(frames::text("unread"))).await;
@@ -282,7 +282,7 @@ async fn an_upstream_that_drops_its_connection_gives_the_client_1011() {
             Some((1011, "upstream connection lost".into()))
         );
         drop(survivor);
-        let report = gate.report().await;
+        let report = proxy.report().await;
         assert_eq!(report.initiator, Side::Upstream);
         assert!(report.is_upstream_failure(), "{report:?}");
     }
@@ -290,7 +290,7 @@ async fn an_upstream_that_drops_its_connection_gives_the_client_1011() {
 
 #[tokio::test]
 async fn an_upstreams_reset_between_frames_gives_the_client_1011() {
-    let (gate, _yard, mut ends) = one_tunnel().await;
+    let (proxy, _yard, mut ends) = one_tunnel().await;
     ends.pass_frame(Side::Upstream, frames::text("last words"))
         .await;
     let mut survivor = ends.reset(Side::Upstream);
@@ -301,7 +301,7 @@ async fn an_upstreams_reset_between_frames_gives_the_client_1011() {
     );
     survivor.wire().send(&masked(frames::close(1011, ""))).await;
     survivor.wire().expect_eof().await;
-    let report = gate.report().await;
+    let report = proxy.report().await;
     let end = TunnelEnd::Broken(Side::Upstream, io::ErrorKind::ConnectionReset);
     assert_eq!((&report.end, report.initiator), (&end, Side::Upstream));
     assert!(report.is_upstream_failure());
@@ -314,7 +314,7 @@ async fn an_upstreams_end_within_a_frame_is_never_a_close() {
     // In the length, at the end of the header, and in the payload.
     for cut in [1, 3, 4, 5, 1003] {
         for reset in [true, false] {
-            let (gate, _yard, mut ends) = one_tunnel().await;
+            let (proxy, _yard, mut ends) = one_tunnel().await;
             ends.pass_frame(Side::Upstream, frames::text("whole")).await;
             ends.pass(Side::Upstream, &frame[..cut]).await;
             let mut survivor = if reset {
@@ -328,7 +328,7 @@ async fn an_upstreams_end_within_a_frame_is_never_a_close() {
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
             }
             drop(survivor);
-            let report = gate.report().await;
+            let report = proxy.report().await;
             assert_eq!(report.initiator, Side::Upstream);
             match report.end {
                 TunnelEnd::Broken(Side::Upstream, _) => assert!(reset),
@@ -343,7 +343,7 @@ async fn an_upstreams_end_within_a_frame_is_never_a_close() {
 #[tokio::test]
 async fn a_clients_reset_is_a_reset_for_the_upstream() {
     for cut in [0, 1, 6, 500] {
-        let (gate, _yard, mut ends) = one_tunnel().await;
+        let (proxy, _yard, mut ends) = one_tunnel().await;
         ends.pass_frame(Side::Upstream, frames::text("hello")).await;
         let frame = masked(frames::binary(&payload(1, 1000)));
         ends.pass(Side::Client, &frame[..cut]).await;
@@ -352,7 +352,7 @@ async fn a_clients_reset_is_a_reset_for_the_upstream() {
             Ok(rest) => panic!("expected a reset, got {rest:?}"),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
         }
-        let report = gate.report().await;
+        let report = proxy.report().await;
         let end = TunnelEnd::Broken(Side::Client, io::ErrorKind::ConnectionReset);
         assert_eq!((&report.end, report.initiator), (&end, Side::Client));
         assert!(!report.is_upstream_failure());
@@ -361,35 +361,38 @@ async fn a_clients_reset_is_a_reset_for_the_upstream() {
 
 #[tokio::test]
 async fn a_clients_end_within_a_frame_is_an_end_within_a_frame_for_the_upstream() {
-    let (gate, _yard, mut ends) = one_tunnel().await;
+    let (proxy, _yard, mut ends) = one_tunnel().await;
     let frame = masked(frames::binary(&payload(1, 1000)));
     ends.client.send(&frame[..500]).await;
     ends.client.fin().await;
     assert_eq!(ends.upstream.read_to_end().await, frame[..500]);
     drop(ends);
-    let report = gate.report().await;
+    let report = proxy.report().await;
     assert_eq!(
         (&report.end, report.initiator),
         (&TunnelEnd::TruncatedFrame(Side::Client), Side::Client)
     );
 }
 
-/// What a side said before its connection broke is not lost because the other noticed first.
+/// Frames sent before a connection broke are not lost because the other side noticed first.
 #[tokio::test]
 async fn last_words_arrive_although_writing_to_their_speaker_fails() {
     for side in BOTH {
         for len in [10, 200_000] {
             let last = [
-                said_by(side, frames::binary(&payload(1, len))),
-                said_by(side, frames::close(4002, "last words")),
+                encoded_by(side, frames::binary(&payload(1, len))),
+                encoded_by(side, frames::close(4002, "last words")),
             ]
             .concat();
-            let (gate, _yard, mut ends) = one_tunnel().await;
+            let (proxy, _yard, mut ends) = one_tunnel().await;
             let mut flood = Vec::new();
             for _ in 0..20 {
-                flood.extend(said_by(opposite(side), frames::binary(&payload(2, 50_000))));
+                flood.extend(encoded_by(
+                    opposite(side),
+                    frames::binary(&payload(2, 50_000)),
+                ));
             }
-            // It speaks, reads nothing, and leaves; the other side speaks all the while.
+            // This side sends, reads nothing, and leaves; the other side sends all the while.
             let Ends { client, upstream } = &mut ends;
             let (one, two): (&mut Wire, &mut Wire) = match side {
                 Side::Client => (client, upstream),
@@ -400,7 +403,7 @@ async fn last_words_arrive_although_writing_to_their_speaker_fails() {
             let mut survivor = ends.drop_end(side);
             let _ = survivor.wire().try_send(&flood).await;
             drop(survivor);
-            let report = gate.report().await;
+            let report = proxy.report().await;
             assert_eq!((&report.end, report.initiator), (&TunnelEnd::Closed, side));
         }
     }
@@ -410,8 +413,8 @@ async fn last_words_arrive_although_writing_to_their_speaker_fails() {
 #[tokio::test]
 async fn a_write_that_fails_does_not_hide_what_is_still_to_be_read() {
     for side in BOTH {
-        let question = said_by(opposite(side), frames::text("anyone?"));
-        let last = said_by(side, frames::close(4002, "last words"));
+        let question = encoded_by(opposite(side), frames::text("anyone?"));
+        let last = encoded_by(side, frames::close(4002, "last words"));
         let broken = Builder::new()
             .write_error(io::ErrorKind::BrokenPipe.into())
             .read(&last)
@@ -431,10 +434,10 @@ async fn a_write_that_fails_does_not_hide_what_is_still_to_be_read() {
 
 #[tokio::test]
 async fn every_end_leaves_nothing_behind() {
-    let (gate, mut yard, first) = one_tunnel().await;
+    let (proxy, mut accepting, first) = one_tunnel().await;
     drop(first);
     for round in 0..20 {
-        let mut ends = Ends::open(&gate, &mut yard).await;
+        let mut ends = Ends::open(&proxy, &mut accepting).await;
         let side = BOTH[round % 2];
         match round % 4 {
             0 | 1 => drop(ends.reset(side)),
@@ -445,10 +448,10 @@ async fn every_end_leaves_nothing_behind() {
             _ => drop(ends),
         }
     }
-    let told = gate
-        .wait_for("the end of all", |told| told.closed.len() == 21)
+    let events = proxy
+        .wait_for("the end of all", |events| events.closed.len() == 21)
         .await;
-    assert_eq!(told.opened.len(), 21);
-    assert_eq!(gate.registry().count(), 0);
-    assert!(gate.registry().list().is_empty());
+    assert_eq!(events.opened.len(), 21);
+    assert_eq!(proxy.registry().count(), 0);
+    assert!(proxy.registry().list().is_empty());
 }

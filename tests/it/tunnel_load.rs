@@ -19,25 +19,25 @@ use crate::support::{
 /// Tunnels at the same time, where the machine allows that many descriptors.
 const TUNNELS: usize = 1000;
 
-/// How long all of it may take. Far above what it takes, so never the thing under test.
+/// Time limit of the test. Far above its usual time, so never the thing under test.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// 1,000 tunnels at once, random messages both ways: nothing is lost, nothing changes places.
 ///
-/// Every client sends frames of random sizes and hears them again from an upstream that sends back
-/// every byte; it compares a checksum, which order and length are part of. All of them are open
-/// before the first one speaks.
+/// Every client sends frames of random sizes and gets them back from an upstream that returns
+/// every byte; it compares a checksum, which covers order and length. All of them are open before
+/// the first one sends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_tunnels_lose_and_reorder_nothing() {
     let tunnels = affordable(TUNNELS);
     let upstream = RawUpstream::start(scripts::echo()).await;
-    let gate = ProxyServer::to([upstream.url()]).await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
 
     let mut clients = Vec::new();
     for _ in 0..tunnels {
-        clients.push(RawClient::open(gate.addr(), "/ws/room").await);
+        clients.push(RawClient::open(proxy.addr(), "/ws/room").await);
     }
-    assert_eq!(gate.registry().count(), tunnels as u64);
+    assert_eq!(proxy.registry().count(), tunnels);
 
     let mut talks = JoinSet::new();
     for (seed, client) in (0..).zip(clients) {
@@ -46,11 +46,13 @@ async fn a_thousand_tunnels_lose_and_reorder_nothing() {
     let passed = timeout(DEADLINE, talks.join_all()).await;
     let passed: Vec<usize> = passed.expect("a thousand talks to end");
 
-    let told = gate
-        .wait_for("all tunnels to end", |told| told.closed.len() == tunnels)
+    let events = proxy
+        .wait_for("all tunnels to end", |events| {
+            events.closed.len() == tunnels
+        })
         .await;
-    assert_eq!(gate.registry().count(), 0);
-    for (_, report) in &told.closed {
+    assert_eq!(proxy.registry().count(), 0);
+    for (_, report) in &events.closed {
         assert_eq!(
             (&report.end, report.initiator),
             (&TunnelEnd::Closed, Side::Client)
@@ -64,7 +66,7 @@ async fn a_thousand_tunnels_lose_and_reorder_nothing() {
             report.upstream_to_client.frames
         );
     }
-    let total: u64 = told
+    let total: u64 = events
         .closed
         .iter()
         .map(|(_, report)| report.client_to_upstream.bytes)
@@ -72,7 +74,7 @@ async fn a_thousand_tunnels_lose_and_reorder_nothing() {
     assert_eq!(total, passed.iter().sum::<usize>() as u64);
 }
 
-/// Says and hears random frames, then closes; how many bytes it said.
+/// Sends and receives random frames, then closes; returns the number of bytes sent.
 async fn talk(mut client: RawClient, seed: u64) -> usize {
     let mut numbers = Xorshift::new(seed);
     let mut said = 0;
@@ -102,20 +104,21 @@ async fn talk(mut client: RawClient, seed: u64) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_real_clients_hear_their_own_messages() {
     let upstream = axum_upstream::start().await;
-    let gate = ProxyServer::to([upstream.url()]).await;
+    let proxy = ProxyServer::to([upstream.url()]).await;
     let mut talks = JoinSet::new();
     for seed in 0..40 {
-        talks.spawn(converse::<Tungstenite>(gate.addr(), seed));
-        talks.spawn(converse::<Fast>(gate.addr(), seed + 1000));
+        talks.spawn(converse::<Tungstenite>(proxy.addr(), seed));
+        talks.spawn(converse::<Fast>(proxy.addr(), seed + 1000));
     }
     timeout(DEADLINE, talks.join_all())
         .await
         .expect("all to end");
-    let told = gate
-        .wait_for("all tunnels to end", |told| told.closed.len() == 80)
+    let events = proxy
+        .wait_for("all tunnels to end", |events| events.closed.len() == 80)
         .await;
     assert!(
-        told.closed
+        events
+            .closed
             .iter()
             .all(|(_, report)| report.end == TunnelEnd::Closed)
     );
@@ -138,13 +141,13 @@ async fn converse<C: Client>(addr: std::net::SocketAddr, seed: u64) {
     assert!(matches!(client.next().await, Message::Gone(_)));
 }
 
-/// How many tunnels the limit on descriptors lets this test have, up to `wanted`.
+/// The number of tunnels that the limit on descriptors allows this test, up to `wanted`.
 ///
 /// Both ends and the proxy are in this process: four descriptors a tunnel. The soft limit is
 /// raised as far as the hard one allows.
 fn affordable(wanted: usize) -> usize {
     const PER_TUNNEL: u64 = 4;
-    // For what else the process has open; other tests may run in it at the same time.
+    // For the other descriptors of the process; other tests may run in it at the same time.
     const SPARE: u64 = 400;
     let needed = wanted as u64 * PER_TUNNEL + SPARE;
     let limit = rlimit::increase_nofile_limit(needed).unwrap_or(1024);

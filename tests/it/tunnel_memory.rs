@@ -1,6 +1,6 @@
-//! What a tunnel holds when a side stops reading.
+//! Memory of a tunnel while a side does not read.
 //!
-//! The tunnel is driven by hand, so that the test can look into it between two polls.
+//! The tunnel is driven by hand, so that the test can inspect it between two polls.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,13 +19,13 @@ use crate::support::{
     deadline::within,
     frames,
     rng::{Checksum, payload},
-    tunnels::{BOTH, said_by},
+    tunnels::{BOTH, encoded_by},
 };
 
-/// What a tunnel may hold for one direction: one read, which is at most 64 KiB by default.
+/// The most that a tunnel may hold for one direction: one read, which is at most 64 KiB by default.
 const BOUND: usize = 64 * 1024;
 
-/// Sends until the tunnel takes no more, looks at what it holds, and then reads all of it.
+/// Sends until the tunnel takes no more, checks the size of its memory, and then reads it all.
 async fn stalls<S>(near: (S, S), far: (S, S), from: Side, bytes: &[u8])
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -60,8 +60,8 @@ where
 
 /// Writes, and polls the tunnel, until neither moves any more; how many bytes were taken.
 ///
-/// "Any more" is settled without a clock: the sleeper never reads, so once the speaker's writes
-/// have been pending while the tunnel's own write was, nobody is left to wake either.
+/// "No more" is settled without a clock: the receiver never reads, so once the sender's writes have
+/// been pending while the tunnel's own write was, nothing is left to wake either.
 async fn send_until_stalled<S>(
     tunnel: &mut Pin<Box<Tunnel>>,
     speaker: &mut S,
@@ -129,12 +129,12 @@ async fn connected() -> (TcpStream, TcpStream) {
 }
 
 fn one_large_frame(from: Side) -> Vec<u8> {
-    said_by(from, frames::binary(&payload(1, 8 << 20)))
+    encoded_by(from, frames::binary(&payload(1, 8 << 20)))
 }
 
 fn many_small_frames(from: Side) -> Vec<u8> {
     (0..40_000)
-        .flat_map(|seed| said_by(from, frames::binary(&payload(seed, 200))))
+        .flat_map(|seed| encoded_by(from, frames::binary(&payload(seed, 200))))
         .collect()
 }
 
@@ -158,7 +158,7 @@ async fn a_stalled_reader_holds_up_the_sender_in_memory() {
     }
 }
 
-/// One direction that is stalled does not hold up the other, whose bytes go the same way back.
+/// A stalled direction does not hold up the other, whose bytes go the same way back.
 #[tokio::test]
 async fn the_other_direction_goes_on_while_one_is_stalled() {
     for from in BOTH {
@@ -171,7 +171,7 @@ async fn the_other_direction_goes_on_while_one_is_stalled() {
         let sent = send_until_stalled(&mut tunnel, &mut speaker, &one_large_frame(from)).await;
         assert!(sent > 0);
         for seed in 0..50 {
-            let frame = said_by(back, frames::binary(&payload(seed, 20_000)));
+            let frame = encoded_by(back, frames::binary(&payload(seed, 20_000)));
             let passing = async {
                 sleeper.write_all(&frame).await.expect("to be taken");
                 let mut got = vec![0; frame.len()];
@@ -190,7 +190,7 @@ async fn a_quiet_tunnel_holds_nothing() {
     let (near, (mut client, mut upstream)) = pipes();
     let mut tunnel = Box::pin(Tunnel::new(Transport::new(near.0), Transport::new(near.1)));
     for side in BOTH {
-        let frame = said_by(side, frames::binary(&payload(1, 3000)));
+        let frame = encoded_by(side, frames::binary(&payload(1, 3000)));
         let (speaker, hearer) = match side {
             Side::Client => (&mut client, &mut upstream),
             _ => (&mut upstream, &mut client),

@@ -1,4 +1,4 @@
-//! What the proxy holds of large bodies on their way.
+//! The proxy's memory for large bodies that it forwards.
 
 use std::{
     io::{Read, Write},

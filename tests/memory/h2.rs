@@ -34,7 +34,7 @@ impl crate::Clients for Clients {
     type Open = Stream;
     type Quiet = Stream;
 
-    /// By an extended `CONNECT`, and waits for the 200 (RFC 8441 §4).
+    /// Sends an extended `CONNECT`, and waits for the 200 (RFC 8441 §4).
     fn connect(&mut self, addr: SocketAddr) -> Stream {
         let connection = Rc::clone(self.connection.get_or_insert_with(|| connect(addr)));
         let id = 2 * self.tunnels + 1;
@@ -107,8 +107,8 @@ fn write_frame(tcp: &mut TcpStream, kind: u8, flags: u8, stream: u32, payload: &
     tcp.write_all(&[&header, payload].concat()).unwrap();
 }
 
-/// The payload of the next frame of this kind on this stream. Settings are acknowledged; what else
-/// there is of the connection's own is passed over.
+/// The payload of the next frame of this kind on this stream. Settings are acknowledged; other
+/// frames of the connection are skipped.
 fn read_frame(tcp: &mut TcpStream, wanted: u8, wanted_stream: u32) -> Vec<u8> {
     loop {
         let [a, b, c, kind, flags, d, e, f, g] = read(tcp);

@@ -22,7 +22,7 @@ use wsplice::{Pool, ProxyLayer, Registry, RequestScope, matcher::path};
 
 use crate::{tls, wire::DEADLINE};
 
-/// How a server is made.
+/// The kind of server that runs the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     /// `axum::serve`.
@@ -94,7 +94,7 @@ impl Drop for Host {
     }
 }
 
-/// One thread, so that what is counted does not hang on which thread did it.
+/// One thread, so that the count does not depend on which thread allocated.
 fn serve(server: Server, listener: TcpListener, app: Router, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -125,7 +125,7 @@ fn serve(server: Server, listener: TcpListener, app: Router, stopped: oneshot::R
     });
 }
 
-/// Serves who comes, one handshake of TLS at a time.
+/// Serves each connection, one TLS handshake at a time.
 async fn accept<S>(
     listener: tokio::net::TcpListener,
     app: Router,
@@ -157,7 +157,7 @@ where
         .max_concurrent_streams(1000)
         .enable_connect_protocol();
     let service = TowerToHyperService::new(app);
-    // How a client leaves is the test's business.
+    // The manner in which a client leaves is up to the test.
     let _ = server
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .await;

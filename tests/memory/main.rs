@@ -1,12 +1,12 @@
-//! What a quiet tunnel costs: heap and descriptors, counted.
+//! The cost of a quiet tunnel: heap and descriptors, counted.
 //!
 //! A binary of its own, because its allocator counts every allocation of the process. The tests
 //! take turns for the same reason.
 //!
-//! Both far ends are blocking sockets of the standard library, which own no heap, so that what is
-//! counted is the proxy's: its tasks, its tunnels, the runtime's registration of its two sockets,
-//! its lines in the registry. What the ends themselves cost is measured by the same exchange
-//! without a proxy, and subtracted; it comes to a few bytes at most.
+//! Both far ends are blocking sockets of the standard library, which own no heap, so the count is
+//! the proxy's: its tasks, its tunnels, the runtime's registration of its two sockets, its entries
+//! in the registry. The cost of the ends themselves is measured by the same exchange without a
+//! proxy, and subtracted; it is a few bytes at most.
 // Clippy's "allow in tests" covers `#[test]` functions only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -38,7 +38,7 @@ use wire::{DEADLINE, DOWN, UP, read, shake_hands};
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Tunnels that are opened and not counted: they pay for what is allocated once.
+/// Tunnels that are opened and not counted: they pay for all that is allocated once.
 const WARM_UP: usize = 50;
 
 /// Tunnels that are counted.
@@ -50,11 +50,11 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How clients come to their tunnels.
+/// A kind of client that opens tunnels.
 trait Clients {
     /// A tunnel's end in use.
     type Open: Read + Write;
-    /// What is left of it when nothing passes: it owns no heap.
+    /// The rest of a tunnel while no bytes pass: it owns no heap.
     type Quiet;
 
     /// Opens a tunnel.
@@ -122,7 +122,7 @@ fn a_quiet_tunnel_over_http2_owns_at_most_2560_bytes() {
     assert!(per_tunnel <= 2560, "{per_tunnel} bytes");
 }
 
-/// The timer, and what each leg's pings wait for: 304 bytes, as over HTTP/1.1.
+/// The timer, and the ping state of each leg: 304 bytes, as over HTTP/1.1.
 #[cfg(feature = "http2")]
 #[test]
 fn a_quiet_tunnel_over_http2_with_keep_alive_and_observer_owns_at_most_2816_bytes() {
@@ -150,7 +150,7 @@ fn descriptors_and_heap_go_back_to_where_they_were() {
     let (descriptors, region) = (open_descriptors(), Region::new(HEAP));
     for _ in 0..3 {
         let tunnels = open(TUNNELS, proxy.addr, &mut Plain, &upstream);
-        assert_eq!(proxy.registry.count(), TUNNELS as u64);
+        assert_eq!(proxy.registry.count(), TUNNELS);
         assert!(
             open_descriptors().is_none_or(|now| Some(now) >= descriptors.map(|d| d + 4 * TUNNELS))
         );
@@ -212,8 +212,8 @@ struct Ends<C> {
     _upstream: TcpStream,
 }
 
-/// Opens connections one by one. A frame goes through each in both directions, so that all that
-/// belongs to the handshake is over, and what belongs to the first bytes too.
+/// Opens connections one by one. A frame goes through each in both directions, so that all memory
+/// of the handshake and of the first bytes has been freed.
 fn open<C: Clients>(
     count: usize,
     addr: SocketAddr,
@@ -236,7 +236,7 @@ fn open<C: Clients>(
     ends
 }
 
-/// The descriptors that the process has open, where the system tells.
+/// The number of open descriptors of the process, where the system reports it.
 fn open_descriptors() -> Option<usize> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
 }

@@ -19,7 +19,7 @@ type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
 static MADE: LazyLock<Made> =
     LazyLock::new(|| rcgen::generate_simple_self_signed(["app.test".to_owned()]).unwrap());
 
-/// As a server of many clients has it: what resumes a session is kept by the client.
+/// The setting of a server with many clients, which keep the state for resuming themselves.
 pub(crate) fn server() -> Arc<ServerConfig> {
     let key = PrivatePkcs8KeyDer::from(MADE.signing_key.serialize_der());
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -61,7 +61,7 @@ impl crate::Clients for Clients {
         stream
     }
 
-    /// The server cannot know that nobody is there to decrypt what it might send.
+    /// The server cannot know that no client is there to decrypt the bytes that it might send.
     fn quieten(open: Self::Open) -> TcpStream {
         open.sock
     }

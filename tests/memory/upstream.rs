@@ -24,7 +24,7 @@ impl Upstream {
         let addr = listener.local_addr().unwrap();
         // Bounded: a queue of one is allocated once.
         let (give, accepted) = mpsc::sync_channel(1);
-        // The thread ends with the process, or when nobody takes its connections any more.
+        // The thread ends with the process, or when the receiver of its connections is gone.
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();

@@ -1,4 +1,4 @@
-//! What goes over a connection, written and read by hand.
+//! Heads and frames of a connection, written and read by hand.
 
 use std::{
     io::{Read, Write},
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// How long anything may take before the test fails; never what is under test.
+/// Time limit of every step; never the thing under test.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A masked text frame "hi", and an unmasked one.
@@ -20,7 +20,7 @@ pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Shakes hands over HTTP/1.1.
+/// Performs the handshake over HTTP/1.1.
 pub(crate) fn shake_hands(stream: &mut (impl Read + Write)) {
     let request = "GET /ws/room HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\

@@ -1,4 +1,4 @@
-//! Where every client stands, and what became of its tunnels.
+//! The state of every client, and statistics of their tunnels.
 
 use std::{
     collections::BTreeMap,
@@ -15,81 +15,81 @@ pub(crate) struct Board {
 
 #[derive(Debug)]
 struct Records {
-    clients: Vec<Place>,
-    /// By upstream.
+    clients: Vec<ClientState>,
+    /// Tunnels by upstream.
     tunnels: Vec<usize>,
     events: Events,
 }
 
-/// Where a client stands.
+/// State of a client.
 #[derive(Clone, Copy, Debug)]
-enum Place {
-    /// It wants no tunnel.
+enum ClientState {
+    /// The client wants no tunnel.
     Away,
-    /// It has wanted one since.
+    /// The client has wanted a tunnel since then.
     Without(Instant),
-    /// It has one to this upstream.
+    /// The client has a tunnel to this upstream.
     On(usize),
 }
 
-/// What has happened since the last [`Board::turn`].
+/// The events since the last [`Board::take_events`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Events {
     /// Tunnels that ended, and not by their clients.
     pub(crate) lost: usize,
-    /// Those of them whose upstream had been well all the while.
+    /// Those of them whose upstream was healthy all the while.
     pub(crate) needless: usize,
-    /// How long those who wanted a tunnel were without one.
+    /// Times for which clients that wanted a tunnel were without one.
     pub(crate) waits: Vec<Duration>,
-    /// Handshakes that were not answered 101, by status; 0 where there was no answer.
+    /// Handshakes that got another status than 101, by status; 0 where there was no response.
     pub(crate) refused: BTreeMap<u16, usize>,
     /// Messages that came back.
     pub(crate) echoes: usize,
     /// Anything that cannot be.
-    pub(crate) strange: Vec<String>,
+    pub(crate) unexpected: Vec<String>,
 }
 
 impl Board {
     pub(crate) fn new(clients: usize, upstreams: usize) -> Self {
         Self {
             records: Mutex::new(Records {
-                clients: vec![Place::Away; clients],
+                clients: vec![ClientState::Away; clients],
                 tunnels: vec![0; upstreams],
                 events: Events::default(),
             }),
         }
     }
 
-    /// What has happened until now; a new count begins.
-    pub(crate) fn turn(&self) -> Events {
+    /// Returns the events until now, and begins a new count.
+    pub(crate) fn take_events(&self) -> Events {
         std::mem::take(&mut self.lock().events)
     }
 
     pub(crate) fn wants(&self, client: usize) {
-        self.lock().clients[client] = Place::Without(Instant::now());
+        self.lock().clients[client] = ClientState::Without(Instant::now());
     }
 
     pub(crate) fn opens(&self, client: usize, upstream: usize) {
         let mut records = self.lock();
-        if let Place::Without(since) = records.clients[client] {
+        if let ClientState::Without(since) = records.clients[client] {
             records.events.waits.push(since.elapsed());
         }
         records.tunnels[upstream] += 1;
-        records.clients[client] = Place::On(upstream);
+        records.clients[client] = ClientState::On(upstream);
     }
 
     /// The client itself ends its tunnel.
     pub(crate) fn leaves(&self, client: usize) {
         let mut records = self.lock();
         records.leave(client);
-        records.clients[client] = Place::Away;
+        records.clients[client] = ClientState::Away;
     }
 
     /// The client's tunnel has ended; its upstream has failed it since then, if it has.
     pub(crate) fn loses(&self, client: usize, failed: Option<Instant>) {
         let mut records = self.lock();
         records.leave(client);
-        records.clients[client] = Place::Without(failed.unwrap_or_else(Instant::now));
+        records.clients[client] = ClientState::Without(failed.unwrap_or_else(Instant::now));
         records.events.lost += 1;
         records.events.needless += usize::from(failed.is_none());
     }
@@ -102,8 +102,8 @@ impl Board {
         self.lock().events.echoes += 1;
     }
 
-    pub(crate) fn strange(&self, what: String) {
-        self.lock().events.strange.push(what);
+    pub(crate) fn unexpected(&self, what: String) {
+        self.lock().events.unexpected.push(what);
     }
 
     /// Tunnels by upstream.
@@ -111,10 +111,10 @@ impl Board {
         self.lock().tunnels.clone()
     }
 
-    /// How many clients want a tunnel and have none.
+    /// Number of clients that want a tunnel and have none.
     pub(crate) fn without(&self) -> usize {
         let records = self.lock();
-        let is_without = |place: &&Place| matches!(place, Place::Without(_));
+        let is_without = |place: &&ClientState| matches!(place, ClientState::Without(_));
         records.clients.iter().filter(is_without).count()
     }
 
@@ -125,7 +125,7 @@ impl Board {
 
 impl Records {
     fn leave(&mut self, client: usize) {
-        if let Place::On(upstream) = self.clients[client] {
+        if let ClientState::On(upstream) = self.clients[client] {
             self.tunnels[upstream] -= 1;
         }
     }

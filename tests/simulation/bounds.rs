@@ -1,7 +1,7 @@
-//! What must hold, whatever the seed.
+//! Bounds that must hold for every seed.
 //!
 //! Bounds on times and peaks follow from the settings. Those on imbalance, on refusals and on the
-//! tunnels that a restart costs are what was measured, and some room.
+//! tunnels lost by a restart are measured values, plus some margin.
 
 use std::time::Duration;
 
@@ -10,62 +10,66 @@ use super::{
     proxy::{
         FAILS, Health, PROBE_INTERVAL, PROBE_JITTER, PROBE_TIMEOUT, QUEUE_WAIT, RATE, SPREAD, Storm,
     },
-    scenario::{Episode, Scenario, What},
+    scenario::{Episode, Incident, Scenario},
 };
 
-/// Round trips and the upstream's work, where nothing stands in line.
+/// Round trips and the upstream's work, where there is no queue.
 const PROMPT: Duration = Duration::from_secs(1);
 
-/// How long a connect may take; the layer's default.
+/// The longest connect: the default timeout of the layer.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Longest without a word from a leg that is pinged by default: 20 s + 10 %, and 10 s for the pong.
+/// Longest silence of a leg that is pinged by default: 20 s + 10 %, and 10 s for the pong.
 const PINGED: Duration = Duration::from_secs(32);
 
 pub(crate) fn check(episode: &Episode) {
     always(episode);
-    match episode.what {
-        What::Nothing => steady(episode),
-        What::CutOff => cut_off(episode),
-        What::Killed => killed(episode),
-        What::Restarted => restarted(episode),
+    match episode.incident {
+        Incident::Nothing => steady(episode),
+        Incident::CutOff => cut_off(episode),
+        Incident::Killed => killed(episode),
+        Incident::Restarted => restarted(episode),
     }
 }
 
 fn always(episode: &Episode) {
-    let what = what(episode);
+    let context = context(episode);
     let Episode { events, plan, .. } = episode;
-    assert_eq!(events.strange, [""; 0], "{what}");
-    assert_eq!(events.needless, 0, "{what}: tunnels lost without need");
-    assert_eq!(episode.blamed, [""; 0], "{what}: called unhealthy");
-    assert!(events.echoes > 0, "{what}");
+    assert_eq!(events.unexpected, [""; 0], "{context}");
+    assert_eq!(events.needless, 0, "{context}: tunnels lost without need");
+    assert_eq!(episode.false_alarms, [""; 0], "{context}: called unhealthy");
+    assert!(events.echoes > 0, "{context}");
     if plan.health.has_probes() {
-        assert_eq!(episode.left_out, 0, "{what}: still not used");
+        assert_eq!(episode.left_out, 0, "{context}: still not used");
     }
-    // All but those who are just shaking hands.
+    // All but the clients whose handshake is in progress.
     let unserved = episode.last().unserved;
     assert!(
         unserved <= plan.clients / 200,
-        "{what}: {unserved} unserved"
+        "{context}: {unserved} unserved"
     );
     if plan.storm == Storm::Control {
         // A proxy allows a second's worth at once, and then as many in a second.
         let allowed = plan.proxies * 2 * RATE as usize;
-        assert!(episode.peak <= allowed, "{what}: {} at once", episode.peak);
+        assert!(
+            episode.peak <= allowed,
+            "{context}: {} at once",
+            episode.peak
+        );
     }
 }
 
 fn steady(episode: &Episode) {
-    let what = what(episode);
-    assert_eq!(episode.events.lost, 0, "{what}");
-    assert!(episode.events.refused.is_empty(), "{what}");
-    assert!(episode.longest_wait() <= PROMPT, "{what}");
+    let context = context(episode);
+    assert_eq!(episode.events.lost, 0, "{context}");
+    assert!(episode.events.refused.is_empty(), "{context}");
+    assert!(episode.longest_wait() <= PROMPT, "{context}");
     let imbalance = episode.last().imbalance;
-    assert!(imbalance <= 1.1, "{what}: {imbalance}");
+    assert!(imbalance <= 1.1, "{context}: {imbalance}");
 }
 
 fn cut_off(episode: &Episode) {
-    let what = what(episode);
+    let context = context(episode);
     let by_probes = probes(FAILS, 1.0 + PROBE_JITTER) + PROBE_TIMEOUT;
     let notice = match episode.plan.health {
         Health::Probes => by_probes,
@@ -76,41 +80,41 @@ fn cut_off(episode: &Episode) {
     let wait = notice + SPREAD + FIRST_PAUSE + CONNECT + PROMPT;
     assert!(
         episode.longest_wait() <= wait,
-        "{what}: {:?}",
+        "{context}: {:?}",
         episode.longest_wait()
     );
     assert_even(episode, 1.25);
 }
 
 fn killed(episode: &Episode) {
-    let what = what(episode);
+    let context = context(episode);
     let (first, last) = match episode.plan.health {
         Health::Probes => (
             probes(FAILS - 1, 1.0 - PROBE_JITTER),
             probes(FAILS, 1.0 + PROBE_JITTER),
         ),
-        // Their tunnels are reset, which says it all.
+        // Their tunnels are reset, so the clients need no probe.
         Health::Clients | Health::Both => (Duration::ZERO, Duration::ZERO),
     };
     assert_noticed(episode, first, last + PROMPT);
     assert_lost_share(episode, 0.25);
     assert_refused_few(episode);
-    // Who is refused once waits twice as long before the next attempt.
+    // A client that is refused once waits twice as long before the next attempt.
     let wait = FIRST_PAUSE * 3 + QUEUE_WAIT + PROMPT;
     assert!(
         episode.longest_wait() <= wait,
-        "{what}: {:?}",
+        "{context}: {:?}",
         episode.longest_wait()
     );
     if episode.plan.storm == Storm::NoControl {
         let bounded = episode.plan.proxies * 2 * RATE as usize;
-        assert!(episode.peak > bounded, "{what}: it is no storm");
+        assert!(episode.peak > bounded, "{context}: it is no storm");
     }
     assert_even(episode, 1.25);
 }
 
 fn restarted(episode: &Episode) {
-    let what = what(episode);
+    let context = context(episode);
     // Every tunnel once, and some again, whose upstream's turn came later.
     assert_lost_share(episode, 1.0);
     assert_refused_few(episode);
@@ -118,7 +122,7 @@ fn restarted(episode: &Episode) {
     let wait = FIRST_PAUSE * 2 + QUEUE_WAIT + PROMPT;
     assert!(
         episode.longest_wait() <= wait,
-        "{what}: {:?}",
+        "{context}: {:?}",
         episode.longest_wait()
     );
     assert_even(episode, 1.35);
@@ -129,26 +133,26 @@ fn probes(fails: u32, share: f64) -> Duration {
     (PROBE_INTERVAL * fails).mul_f64(share)
 }
 
-/// Each proxy has noticed each upstream that was struck, within these times.
+/// Each proxy has noticed each upstream that was affected, within these times.
 fn assert_noticed(episode: &Episode, first: Duration, last: Duration) {
-    let what = what(episode);
-    assert!(!episode.noticed.is_empty(), "{what}");
+    let context = context(episode);
+    assert!(!episode.noticed.is_empty(), "{context}");
     for noticed in &episode.noticed {
-        let noticed = noticed.unwrap_or_else(|| panic!("{what}: not noticed"));
+        let noticed = noticed.unwrap_or_else(|| panic!("{context}: not noticed"));
         assert!(
             first <= noticed && noticed <= last,
-            "{what}: noticed after {noticed:?}"
+            "{context}: noticed after {noticed:?}"
         );
     }
 }
 
-/// No more are lost than that share of all, and what the imbalance adds to it.
+/// The loss is at most that share of all tunnels, plus the imbalance.
 fn assert_lost_share(episode: &Episode, share: f64) {
     let (lost, expected) = (
         episode.events.lost as f64,
         share * episode.plan.clients as f64,
     );
-    assert!(lost <= expected * 1.4, "{}: {lost} lost", what(episode));
+    assert!(lost <= expected * 1.4, "{}: {lost} lost", context(episode));
 }
 
 /// A handshake that was under way at an upstream when it died is not tried again, and one may
@@ -159,22 +163,22 @@ fn assert_refused_few(episode: &Episode) {
     assert!(
         refused * 100 <= episode.events.lost,
         "{}: {:?}",
-        what(episode),
+        context(episode),
         episode.events.refused
     );
 }
 
 fn assert_even(episode: &Episode, most: f64) {
     let imbalance = episode.last().imbalance;
-    if episode.course != Scenario::Failures {
-        assert!(imbalance <= most, "{}: {imbalance}", what(episode));
+    if episode.scenario != Scenario::Failures {
+        assert!(imbalance <= most, "{}: {imbalance}", context(episode));
     }
 }
 
-fn what(episode: &Episode) -> String {
+fn context(episode: &Episode) -> String {
     let plan = &episode.plan;
     format!(
         "{:?}, {:?}, storm {:?}",
-        episode.what, plan.health, plan.storm
+        episode.incident, plan.health, plan.storm
     )
 }

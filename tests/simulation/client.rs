@@ -12,10 +12,10 @@ use super::{
     websocket::{Frame, WebSocket, header},
 };
 
-/// From one message to the next, on average.
+/// Average time between two messages.
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(90);
 
-/// How long the connection may take to end once the close is answered; browsers wait for that.
+/// Time for the connection to end once the close is answered; browsers wait for that long.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// A tunnel that has lived for so long makes the next attempt a first one.
@@ -28,8 +28,8 @@ const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: app.test\r\nConnection: Upgra
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// What comes of asking for a tunnel.
-enum Answer {
+/// Outcome of a handshake.
+enum Outcome {
     Opened(WebSocket, usize),
     Refused {
         status: u16,
@@ -37,25 +37,25 @@ enum Answer {
     },
 }
 
-/// How a tunnel ended.
+/// End of a tunnel, as the client sees it.
 #[derive(PartialEq, Eq)]
-enum Ended {
+enum SessionEnd {
     ByUs,
     NotByUs,
 }
 
-/// Comes after a while, and then lives as long as the fleet.
+/// Runs a client: it arrives after a while, and then lives as long as the fleet.
 pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration) {
     sleep(comes_after).await;
     let mut failures = 0;
     fleet.board.wants(client);
     loop {
         let asked = Instant::now();
-        let pause = match ask(&fleet, client).await {
-            Answer::Opened(socket, upstream) => {
+        let pause = match open_tunnel(&fleet, client).await {
+            Outcome::Opened(socket, upstream) => {
                 let opened = Instant::now();
                 fleet.board.opens(client, upstream);
-                if talk(&fleet, socket).await == Ended::ByUs {
+                if exchange_messages(&fleet, socket).await == SessionEnd::ByUs {
                     fleet.board.leaves(client);
                     failures = 0;
                     sleep(about(Duration::from_secs(2))).await;
@@ -70,7 +70,7 @@ pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration
                 }
                 backoff(failures)
             }
-            Answer::Refused {
+            Outcome::Refused {
                 status,
                 retry_after,
             } => {
@@ -84,15 +84,15 @@ pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration
     }
 }
 
-/// Connects to the client's proxy and shakes hands.
-async fn ask(fleet: &Fleet, client: usize) -> Answer {
+/// Connects to the client's proxy and performs the handshake.
+async fn open_tunnel(fleet: &Fleet, client: usize) -> Outcome {
     // From 10 to 60 ms, and always the same for one client.
     let latency = Duration::from_millis(10 + (client as u64 * 7919) % 51);
     let (near, far) = pair(latency);
     fleet.proxies[client % fleet.proxies.len()].accept(far);
     let mut socket = WebSocket::client(near);
     let Ok(answer) = exchange(&mut socket).await else {
-        return Answer::Refused {
+        return Outcome::Refused {
             status: 0,
             retry_after: None,
         };
@@ -100,10 +100,10 @@ async fn ask(fleet: &Fleet, client: usize) -> Answer {
     let status = answer.get(9..12).and_then(|status| status.parse().ok());
     let upstream = header(&answer, ANSWERED_BY).and_then(|number| number.parse().ok());
     if let (Some(101), Some(upstream)) = (status, upstream) {
-        return Answer::Opened(socket, upstream);
+        return Outcome::Opened(socket, upstream);
     }
     let retry_after = header(&answer, "retry-after").and_then(|seconds| seconds.parse().ok());
-    Answer::Refused {
+    Outcome::Refused {
         status: status.unwrap_or(0),
         retry_after: retry_after.map(Duration::from_secs),
     }
@@ -114,50 +114,50 @@ async fn exchange(socket: &mut WebSocket) -> io::Result<String> {
     socket.head().await
 }
 
-/// Says something now and then, until the session or the tunnel is over.
-async fn talk(fleet: &Fleet, mut socket: WebSocket) -> Ended {
+/// Sends a message now and then, until the session or the tunnel is over.
+async fn exchange_messages(fleet: &Fleet, mut socket: WebSocket) -> SessionEnd {
     let leaves = Instant::now() + fleet.session();
     let mut speaks = Instant::now() + about(BETWEEN_MESSAGES);
-    let mut said = 0_u64;
+    let mut sent = 0_u64;
     loop {
         tokio::select! {
             biased;
             frame = socket.next() => match frame {
-                Ok(Some(Frame::Data(payload))) => hear(fleet, &payload, said),
+                Ok(Some(Frame::Data(payload))) => check_echo(fleet, &payload, sent),
                 Ok(Some(Frame::Ping(ping))) => {
                     if let Some(pong) = ping.answer() {
-                        // A tunnel that takes nothing any more soon says so itself.
+                        // A tunnel that takes no more bytes will soon report that itself.
                         let _ = socket.control(&pong).await;
                     }
                 }
-                Ok(Some(Frame::Pong)) => fleet.board.strange("a pong without a ping".into()),
+                Ok(Some(Frame::Pong)) => fleet.board.unexpected("a pong without a ping".into()),
                 Ok(Some(Frame::Close(code))) => {
                     let _ = socket.close(code.unwrap_or(CloseCode::NORMAL)).await;
                     wait_for_the_end(&mut socket).await;
-                    return Ended::NotByUs;
+                    return SessionEnd::NotByUs;
                 }
-                Ok(None) | Err(_) => return Ended::NotByUs,
+                Ok(None) | Err(_) => return SessionEnd::NotByUs,
             },
             () = sleep_until(speaks.min(leaves)) => {
                 if Instant::now() >= leaves {
                     let _ = socket.close(CloseCode::NORMAL).await;
-                    return Ended::ByUs;
+                    return SessionEnd::ByUs;
                 }
-                said += 1;
+                sent += 1;
                 speaks += about(BETWEEN_MESSAGES);
-                let _ = socket.send(&said.to_be_bytes()).await;
+                let _ = socket.send(&sent.to_be_bytes()).await;
             }
         }
     }
 }
 
-fn hear(fleet: &Fleet, payload: &[u8], said: u64) {
-    if payload == said.to_be_bytes() {
+fn check_echo(fleet: &Fleet, payload: &[u8], sent: u64) {
+    if payload == sent.to_be_bytes() {
         fleet.board.echoed();
-    } else if payload > &said.to_be_bytes()[..] {
+    } else if payload > &sent.to_be_bytes()[..] {
         fleet
             .board
-            .strange(format!("heard {payload:?}, said {said}"));
+            .unexpected(format!("received {payload:?}, sent {sent}"));
     }
 }
 

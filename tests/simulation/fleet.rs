@@ -9,7 +9,7 @@ use super::{
     upstream::Upstream,
 };
 
-/// What a fleet is made of.
+/// Settings of a fleet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) proxies: usize,
@@ -20,10 +20,10 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
 }
 
-/// Over how long the clients come at first.
+/// Time over which the clients first arrive.
 pub(crate) const ARRIVALS: Duration = Duration::from_secs(30);
 
-/// How long a client stays, on average.
+/// Average time for which a client stays.
 const SESSION: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Everything runs, and the clients begin to come. Everything ends with the runtime.
+    /// Starts all parties; the clients begin to arrive. All of them end with the runtime.
     pub(crate) fn start(plan: Plan) -> Arc<Self> {
         fastrand::seed(plan.seed);
         let upstreams: Vec<_> = (0..plan.upstreams).map(Upstream::new).collect();
@@ -55,21 +55,21 @@ impl Fleet {
         fleet
     }
 
-    /// How long a session lasts: exponentially distributed, so that how long one has lasted says
-    /// nothing about how long it will.
+    /// Length of a session: exponentially distributed, so that its length so far does not predict
+    /// the rest.
     pub(crate) fn session(&self) -> Duration {
         SESSION.mul_f64(-(1.0 - fastrand::f64()).ln())
     }
 
-    /// Tunnels of each upstream that is well.
+    /// Tunnels of each upstream that is up.
     pub(crate) fn loads(&self) -> Vec<usize> {
         let tunnels = self.board.tunnels();
         let upstreams = self.upstreams.iter().zip(tunnels);
-        let well = upstreams.filter(|(upstream, _)| upstream.is_well());
+        let well = upstreams.filter(|(upstream, _)| upstream.is_up());
         well.map(|(_, tunnels)| tunnels).collect()
     }
 
-    /// Clients that are not served: without a tunnel, or on an upstream that is not well.
+    /// Clients that are not served: without a tunnel, or on an upstream that is not up.
     pub(crate) fn unserved(&self) -> usize {
         let on_all: usize = self.board.tunnels().iter().sum();
         let on_well: usize = self.loads().iter().sum();

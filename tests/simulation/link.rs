@@ -19,7 +19,7 @@ use tokio::{
 /// Bytes on their way in one direction before the writer must wait.
 const CAPACITY: usize = 64 * 1024;
 
-/// What leads to one machine: all connections to it fail, and hang, together.
+/// The wire to one machine: all connections to it fail, and hang, together.
 #[derive(Debug)]
 pub(crate) struct Wire {
     latency: Duration,
@@ -34,11 +34,11 @@ struct WireState {
     prune_at: usize,
 }
 
-/// What comes of connecting.
+/// Outcome of a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
     Accepts,
-    /// Nobody listens: the machine answers with RST.
+    /// The port is closed: the machine answers with RST.
     Refuses,
     /// Nothing arrives, in either direction. As with TCP, what was sent is sent again when the
     /// wire is whole, as long as both ends still have the connection.
@@ -55,7 +55,7 @@ struct Link {
 
 #[derive(Debug, Default)]
 struct LinkState {
-    /// By the side that writes.
+    /// Pipes by the side that writes.
     pipes: [Pipe; 2],
     is_reset: bool,
 }
@@ -87,7 +87,7 @@ pub(crate) struct End {
     nap: Option<Pin<Box<Sleep>>>,
 }
 
-/// A connection that nothing happens to but what its ends do.
+/// A connection without faults.
 pub(crate) fn pair(latency: Duration) -> (End, End) {
     Link::ends(Arc::new(Link::new(latency, None)))
 }
@@ -206,7 +206,7 @@ impl Link {
 }
 
 impl Pipe {
-    /// Moves what has arrived; or when something will, if anything is on its way.
+    /// Moves the bytes that have arrived; else returns when the next will, if any is on its way.
     fn take(&mut self, now: Instant, buf: &mut ReadBuf<'_>) -> Result<(), Option<Instant>> {
         let before = buf.filled().len();
         while let Some(chunk) = self.chunks.front_mut() {
@@ -277,7 +277,7 @@ impl AsyncWrite for End {
         let mut state = self.link.lock();
         let is_reset = state.is_reset;
         let pipe = &mut state.pipes[self.side];
-        // Whose peer is gone hears of it only if anything can be heard.
+        // An end whose peer is gone learns of it only while the wire is not cut.
         if is_reset || pipe.ends.is_some() || pipe.reader_is_gone && !is_cut {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }

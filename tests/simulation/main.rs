@@ -1,5 +1,5 @@
-//! A fleet in memory, on a paused clock: five proxies that know nothing of each other, twenty
-//! upstreams, five thousand clients, and what befalls them.
+//! A fleet in memory, on a paused clock: five proxies without a common state, twenty upstreams,
+//! five thousand clients, and a series of incidents.
 //!
 //! The proxies are the crate as it is, in hyper's server; their network, the upstreams and the
 //! clients are made here. Minutes pass in as long as the work in them takes, and nothing is left
@@ -10,11 +10,11 @@
 //! | `link` | connections that take time, and can be cut or reset |
 //! | `websocket` | HTTP and framing for the far ends |
 //! | `upstream`, `proxy`, `client` | the parties |
-//! | `board` | where every client stands, and what it lived through |
-//! | `fleet`, `course` | all of them, and what befalls them |
-//! | `bounds`, `table` | what must hold, and what is shown |
+//! | `board` | the state of every client, and statistics |
+//! | `fleet`, `scenario` | all parties together, and the incidents |
+//! | `bounds`, `table` | the bounds that must hold, and the printed table |
 //!
-//! `docs/simulation.md` has the table, and what can be learned from it. To see it:
+//! `docs/simulation.md` has the table, and the lessons from it. To print it:
 //! `cargo test --test simulation -- --nocapture`.
 // Clippy's "allow in tests" covers `#[test]` functions only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -84,18 +84,18 @@ fn the_same_seed_gives_the_same_numbers() {
     assert_ne!(format!("{once:#?}"), format!("{other:#?}"));
 }
 
-/// Another seed than that of the documentation, for those who ask.
+/// A seed other than that of the documentation, from the environment.
 fn seed() -> Option<u64> {
     let seed = std::env::var("SIMULATION_SEED").ok()?;
     Some(seed.parse().expect("SIMULATION_SEED is a number"))
 }
 
-/// Each in a thread of its own: what they share is the machine.
+/// Runs each fleet in a thread of its own: the machine is all that they share.
 fn simulate_all(fleets: &[(Plan, Scenario)]) -> Vec<Vec<Episode>> {
     thread::scope(|scope| {
         let fleets: Vec<_> = fleets
             .iter()
-            .map(|(plan, course)| scope.spawn(|| simulate(*plan, *course)))
+            .map(|(plan, scenario)| scope.spawn(|| simulate(*plan, *scenario)))
             .collect();
         let episodes = fleets.into_iter().map(thread::ScopedJoinHandle::join);
         episodes.map(Result::unwrap).collect()
@@ -103,11 +103,11 @@ fn simulate_all(fleets: &[(Plan, Scenario)]) -> Vec<Vec<Episode>> {
 }
 
 /// Chance is the thread's, so nothing else may run in this one meanwhile.
-fn simulate(plan: Plan, course: Scenario) -> Vec<Episode> {
+fn simulate(plan: Plan, scenario: Scenario) -> Vec<Episode> {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(scenario::run(plan, course))
+    runtime.block_on(scenario::run(plan, scenario))
 }

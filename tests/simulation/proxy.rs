@@ -19,7 +19,7 @@ use super::{
     upstream::{HEALTH, Network, Upstream},
 };
 
-/// How the proxies learn who is fit.
+/// Source of the proxies' knowledge of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     /// Probes, and nothing else counts: the default where there is a probe.
@@ -30,7 +30,7 @@ pub(crate) enum Health {
     Both,
 }
 
-/// What is done about many handshakes at once.
+/// Measures against many handshakes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Storm {
     /// So many a second for each upstream and proxy, the others wait in a queue.
@@ -41,17 +41,17 @@ pub(crate) enum Storm {
 /// Handshakes a second that one proxy allows one upstream; as many may come at once.
 pub(crate) const RATE: u32 = 4;
 
-/// How long a handshake may wait for its turn.
+/// The longest wait of a handshake in the queue.
 pub(crate) const QUEUE_WAIT: Duration = Duration::from_secs(8);
 const QUEUE: usize = 500;
 
-/// The defaults of probes, and of who counts their failures.
+/// The defaults of probes, and of the policy that counts their failures.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) const PROBE_JITTER: f64 = 0.1;
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const FAILS: u32 = 3;
 
-/// Over how long the tunnels of an unhealthy upstream are closed.
+/// Time over which the tunnels of an unhealthy upstream are closed.
 pub(crate) const SPREAD: Duration = Duration::from_secs(5);
 
 const SLOW_START: Duration = Duration::from_secs(30);
@@ -60,25 +60,25 @@ const SLOW_START: Duration = Duration::from_secs(30);
 pub(crate) struct Proxy {
     service: Service<UpgradeRequired>,
     pool: Pool,
-    notices: Notices,
+    notices: RecordingObserver,
 }
 
-/// What the proxy has noticed.
+/// Observer that records changes of health.
 #[derive(Clone, Debug, Default)]
-struct Notices(Arc<Mutex<Vec<Notice>>>);
+struct RecordingObserver(Arc<Mutex<Vec<HealthChange>>>);
 
 /// A change of health.
 #[derive(Clone, Debug)]
-pub(crate) struct Notice {
+pub(crate) struct HealthChange {
     pub(crate) at: Instant,
     pub(crate) upstream: String,
     pub(crate) transition: Transition,
 }
 
-impl Observer for Notices {
+impl Observer for RecordingObserver {
     fn health_changed(&self, upstream: &str, transition: &Transition) {
         let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notices.push(Notice {
+        notices.push(HealthChange {
             at: Instant::now(),
             upstream: upstream.into(),
             transition: transition.clone(),
@@ -88,7 +88,7 @@ impl Observer for Notices {
 
 impl Proxy {
     pub(crate) fn new(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Self {
-        let notices = Notices::default();
+        let notices = RecordingObserver::default();
         let pool = pool(upstreams, health, storm);
         let layer = ProxyLayer::new(pool.clone())
             .connector(Network::to(upstreams))
@@ -105,7 +105,7 @@ impl Proxy {
     pub(crate) fn accept(&self, client: End) {
         let service = TowerToHyperService::new(self.service.clone());
         let connection = http1::Builder::new().serve_connection(TokioIo::new(client), service);
-        // How a client leaves is its own business.
+        // The manner in which a client leaves is up to the client.
         tokio::spawn(async { drop(connection.with_upgrades().await) });
     }
 
@@ -113,8 +113,8 @@ impl Proxy {
         self.pool.snapshot()
     }
 
-    /// What it has noticed since.
-    pub(crate) fn notices_since(&self, since: Instant) -> Vec<Notice> {
+    /// The changes since then.
+    pub(crate) fn changes_since(&self, since: Instant) -> Vec<HealthChange> {
         let notices = self.notices.0.lock();
         let notices = notices.unwrap_or_else(PoisonError::into_inner);
         let notices = notices.iter().filter(|notice| notice.at >= since);

@@ -1,4 +1,4 @@
-//! What befalls a fleet, one thing after the other.
+//! Scenarios: series of incidents that a fleet goes through.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
@@ -12,9 +12,9 @@ use super::{
     upstream::Upstream,
 };
 
-/// What can befall a fleet.
+/// Kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum What {
+pub(crate) enum Incident {
     Nothing,
     /// One upstream is cut off from the proxies.
     CutOff,
@@ -24,34 +24,34 @@ pub(crate) enum What {
     Restarted,
 }
 
-/// How much of it a fleet goes through.
+/// The scenario of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     Whole,
     /// When many clients lose their tunnels at once.
     Storms,
-    /// What must be noticed; how the loads even out after it is left to the others.
+    /// Incidents that must be detected; the balance after them is left to the other scenario.
     Failures,
 }
 
-/// One thing that befell a fleet, and what came of it.
+/// One incident of a fleet, and its effects.
 #[derive(Clone, Debug)]
 pub(crate) struct Episode {
-    pub(crate) what: What,
+    pub(crate) incident: Incident,
     pub(crate) plan: Plan,
-    pub(crate) course: Scenario,
-    /// For each proxy and each upstream that was struck: how long until it was unhealthy there.
+    pub(crate) scenario: Scenario,
+    /// For each proxy and each upstream that was affected: how long until it was unhealthy there.
     pub(crate) noticed: Vec<Option<Duration>>,
     /// Upstreams that were called unhealthy and were not.
-    pub(crate) blamed: Vec<String>,
+    pub(crate) false_alarms: Vec<String>,
     pub(crate) events: Events,
-    /// Clients' handshakes within any one second: the most on one upstream that was not struck.
+    /// Clients' handshakes within any one second: the most on one upstream that was not affected.
     pub(crate) peak: usize,
-    /// By second since it began.
+    /// Samples by second since the start.
     pub(crate) samples: Vec<Sample>,
-    /// When all was well again, in seconds since it began.
-    pub(crate) mended: usize,
-    /// Upstreams that a proxy does not use although all is well again.
+    /// End of the incident, in seconds since it began.
+    pub(crate) repaired: usize,
+    /// Upstreams that a proxy does not use although the incident is over.
     pub(crate) left_out: usize,
 }
 
@@ -59,78 +59,78 @@ pub(crate) struct Episode {
 pub(crate) struct Sample {
     /// Clients that are not served.
     pub(crate) unserved: usize,
-    /// Tunnels of the fullest upstream that is well, over the mean.
+    /// Tunnels of the fullest upstream that is up, over the mean.
     pub(crate) imbalance: f64,
 }
 
 /// Watches one episode.
-struct Watch<'a> {
-    what: What,
+struct EpisodeRecorder<'a> {
+    incident: Incident,
     fleet: &'a Fleet,
-    course: Scenario,
+    scenario: Scenario,
     began: Instant,
-    struck: Range<usize>,
+    affected: Range<usize>,
     samples: Vec<Sample>,
-    mended: usize,
+    repaired: usize,
 }
 
-/// Starts a fleet and goes through it all.
-pub(crate) async fn run(plan: Plan, course: Scenario) -> Vec<Episode> {
+/// Starts a fleet and goes through its scenario.
+pub(crate) async fn run(plan: Plan, scenario: Scenario) -> Vec<Episode> {
     let fleet = Fleet::start(plan);
     sleep(ARRIVALS + secs(10)).await;
     let mut episodes = Vec::new();
-    for what in course.episodes() {
-        let watch = Watch::begin(&fleet, course, *what);
-        episodes.push(match what {
-            What::Nothing => steady(watch).await,
-            What::CutOff => cut_off(watch).await,
-            What::Killed => kill(watch).await,
-            What::Restarted => restart(watch).await,
+    for incident in scenario.episodes() {
+        let recorder = EpisodeRecorder::begin(&fleet, scenario, *incident);
+        episodes.push(match incident {
+            Incident::Nothing => steady(recorder).await,
+            Incident::CutOff => cut_off(recorder).await,
+            Incident::Killed => kill(recorder).await,
+            Incident::Restarted => restart(recorder).await,
         });
     }
     episodes
 }
 
-async fn steady(mut watch: Watch<'_>) -> Episode {
-    watch.during(secs(20)).await;
-    watch.end()
+async fn steady(mut recorder: EpisodeRecorder<'_>) -> Episode {
+    recorder.during(secs(20)).await;
+    recorder.end()
 }
 
-/// And reached again after a while.
-async fn cut_off(mut watch: Watch<'_>) -> Episode {
-    for upstream in watch.struck() {
+/// Cuts upstreams off, and reconnects them after a while.
+async fn cut_off(mut recorder: EpisodeRecorder<'_>) -> Episode {
+    for upstream in recorder.affected() {
         upstream.cut_off();
     }
-    watch.during(secs(50)).await;
-    for upstream in watch.struck() {
+    recorder.during(secs(50)).await;
+    for upstream in recorder.affected() {
         upstream.reconnect();
     }
-    watch.mended(secs(20)).await;
-    watch.end()
+    recorder.repaired(secs(20)).await;
+    recorder.end()
 }
 
-/// All at once; after a while they come back together.
-async fn kill(mut watch: Watch<'_>) -> Episode {
-    for upstream in watch.struck() {
+/// Kills upstreams all at once; after a while they come back together.
+async fn kill(mut recorder: EpisodeRecorder<'_>) -> Episode {
+    for upstream in recorder.affected() {
         upstream.kill();
     }
-    watch.during(secs(45)).await;
-    for upstream in watch.struck() {
+    recorder.during(secs(45)).await;
+    for upstream in recorder.affected() {
         upstream.start();
     }
-    watch.mended(secs(120)).await;
-    watch.end()
+    recorder.repaired(secs(120)).await;
+    recorder.end()
 }
 
-/// One after the other.
-async fn restart(mut watch: Watch<'_>) -> Episode {
-    for upstream in watch.struck() {
+/// Restarts upstreams one after the other.
+async fn restart(mut recorder: EpisodeRecorder<'_>) -> Episode {
+    for upstream in recorder.affected() {
         let restarted = tokio::spawn(restarted(Arc::clone(upstream)));
-        watch.during(secs(6)).await;
+        recorder.during(secs(6)).await;
         restarted.await.expect("it does not panic");
     }
-    watch.mended(secs(60)).await;
-    watch.end()
+    recorder.repaired(secs(60)).await;
+    recorder.end()
 }
 
 async fn restarted(upstream: Arc<Upstream>) {
@@ -139,9 +139,9 @@ async fn restarted(upstream: Arc<Upstream>) {
     upstream.start();
 }
 
-impl What {
+impl Incident {
     /// Which of so many upstreams.
-    fn strikes(self, upstreams: usize) -> Range<usize> {
+    fn affected_upstreams(self, upstreams: usize) -> Range<usize> {
         match self {
             Self::Nothing => 0..0,
             Self::CutOff => upstreams - 1..upstreams,
@@ -152,26 +152,31 @@ impl What {
 }
 
 impl Scenario {
-    const fn episodes(self) -> &'static [What] {
+    const fn episodes(self) -> &'static [Incident] {
         match self {
-            Self::Whole => &[What::Nothing, What::CutOff, What::Killed, What::Restarted],
-            Self::Storms => &[What::Nothing, What::Killed, What::Restarted],
-            Self::Failures => &[What::CutOff, What::Killed],
+            Self::Whole => &[
+                Incident::Nothing,
+                Incident::CutOff,
+                Incident::Killed,
+                Incident::Restarted,
+            ],
+            Self::Storms => &[Incident::Nothing, Incident::Killed, Incident::Restarted],
+            Self::Failures => &[Incident::CutOff, Incident::Killed],
         }
     }
 }
 
-impl<'a> Watch<'a> {
-    fn begin(fleet: &'a Fleet, course: Scenario, what: What) -> Self {
-        drop(fleet.board.turn());
+impl<'a> EpisodeRecorder<'a> {
+    fn begin(fleet: &'a Fleet, scenario: Scenario, incident: Incident) -> Self {
+        drop(fleet.board.take_events());
         Self {
-            what,
+            incident,
             fleet,
-            course,
+            scenario,
             began: Instant::now(),
-            struck: what.strikes(fleet.upstreams.len()),
+            affected: incident.affected_upstreams(fleet.upstreams.len()),
             samples: Vec::new(),
-            mended: 0,
+            repaired: 0,
         }
     }
 
@@ -183,33 +188,33 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// All is well again; watches for so long how it evens out, where that is of interest, and
-    /// in any case until the proxies have heard of it.
-    async fn mended(&mut self, settles: Duration) {
-        self.mended = self.samples.len();
-        self.during(match self.course {
+    /// Notes that the incident is over; watches the load balance out for so long, where that is of
+    /// interest, and in any case until the proxies have noticed.
+    async fn repaired(&mut self, settles: Duration) {
+        self.repaired = self.samples.len();
+        self.during(match self.scenario {
             Scenario::Whole | Scenario::Storms => settles,
             Scenario::Failures => secs(20),
         })
         .await;
     }
 
-    fn struck(&self) -> &'a [Arc<Upstream>] {
-        &self.fleet.upstreams[self.struck.clone()]
+    fn affected(&self) -> &'a [Arc<Upstream>] {
+        &self.fleet.upstreams[self.affected.clone()]
     }
 
     fn end(self) -> Episode {
         Episode {
-            what: self.what,
+            incident: self.incident,
             plan: self.fleet.plan,
-            course: self.course,
+            scenario: self.scenario,
             noticed: self.noticed(),
-            blamed: self.blamed(),
+            false_alarms: self.false_alarms(),
             peak: self.peak(),
             left_out: self.left_out(),
-            events: self.fleet.board.turn(),
+            events: self.fleet.board.take_events(),
             samples: self.samples,
-            mended: self.mended,
+            repaired: self.repaired,
         }
     }
 
@@ -217,51 +222,50 @@ impl<'a> Watch<'a> {
         let mut noticed = Vec::new();
         for proxy in &self.fleet.proxies {
             let mut fell = BTreeMap::new();
-            for notice in proxy.notices_since(self.began) {
+            for notice in proxy.changes_since(self.began) {
                 if let Transition::Unhealthy { .. } = notice.transition {
                     fell.entry(notice.upstream)
                         .or_insert(notice.at - self.began);
                 }
             }
-            let struck = &self.fleet.upstreams[self.struck.clone()];
+            let affected = &self.fleet.upstreams[self.affected.clone()];
             noticed.extend(
-                struck
+                affected
                     .iter()
-                    .map(|struck| fell.get(&struck.name()).copied()),
+                    .map(|affected| fell.get(&affected.name()).copied()),
             );
         }
         noticed
     }
 
-    fn blamed(&self) -> Vec<String> {
-        let mut blamed = Vec::new();
+    fn false_alarms(&self) -> Vec<String> {
+        let mut false_alarms = Vec::new();
         for notice in self
             .fleet
             .proxies
             .iter()
-            .flat_map(|proxy| proxy.notices_since(self.began))
+            .flat_map(|proxy| proxy.changes_since(self.began))
         {
             let upstream = self
                 .fleet
                 .upstreams
                 .iter()
                 .find(|upstream| upstream.name() == notice.upstream);
-            let was_well =
-                upstream.is_none_or(|upstream| upstream.was_well(notice.at, PROBE_TIMEOUT));
-            if matches!(notice.transition, Transition::Unhealthy { .. }) && was_well {
-                blamed.push(format!("{}: {}", notice.upstream, notice.transition));
+            let was_up = upstream.is_none_or(|upstream| upstream.was_up(notice.at, PROBE_TIMEOUT));
+            if matches!(notice.transition, Transition::Unhealthy { .. }) && was_up {
+                false_alarms.push(format!("{}: {}", notice.upstream, notice.transition));
             }
         }
-        blamed
+        false_alarms
     }
 
     fn peak(&self) -> usize {
-        let all_are_struck = self.struck.len() == self.fleet.upstreams.len();
+        let all_are_struck = self.affected.len() == self.fleet.upstreams.len();
         let counted = self
             .fleet
             .upstreams
             .iter()
-            .filter(|upstream| all_are_struck || !self.struck.contains(&upstream.number));
+            .filter(|upstream| all_are_struck || !self.affected.contains(&upstream.number));
         let peaks =
             counted.map(|upstream| most_in_a_second(&upstream.handshakes_since(self.began)));
         peaks.max().unwrap_or_default()
@@ -290,7 +294,7 @@ impl Sample {
 }
 
 impl Episode {
-    /// How long clients who wanted a tunnel were without one, at worst.
+    /// The longest time for which a client that wanted a tunnel was without one.
     pub(crate) fn longest_wait(&self) -> Duration {
         self.events.waits.iter().max().copied().unwrap_or_default()
     }
@@ -308,7 +312,7 @@ impl Episode {
         *self.samples.last().expect("it took a while")
     }
 
-    /// Seconds from when all was well until the fullest has for good at most this share of the
+    /// Seconds from the end of the incident until the fullest has for good at most this share of the
     /// mean.
     pub(crate) fn even_after(&self, imbalance: f64) -> Option<usize> {
         let uneven = self
@@ -316,7 +320,7 @@ impl Episode {
             .iter()
             .rposition(|sample| sample.imbalance > imbalance);
         let even = uneven.map_or(0, |second| second + 1);
-        (even < self.samples.len()).then(|| even.saturating_sub(self.mended))
+        (even < self.samples.len()).then(|| even.saturating_sub(self.repaired))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use super::{
     proxy::{Health, Storm},
-    scenario::{Episode, Scenario, What},
+    scenario::{Episode, Incident, Scenario},
 };
 
 /// Upstreams count as even when the fullest has at most this much of the mean.
@@ -16,10 +16,10 @@ const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
-/// In the order of what happens, and then of the fleets.
+/// The table, in the order of the incidents, and then of the fleets.
 pub(crate) fn table(fleets: &[Vec<Episode>]) -> String {
     let mut episodes: Vec<_> = fleets.iter().flatten().collect();
-    episodes.sort_by_key(|episode| episode.what);
+    episodes.sort_by_key(|episode| episode.incident);
     let mut table = HEAD.to_owned();
     for episode in episodes {
         row(&mut table, episode);
@@ -30,7 +30,7 @@ pub(crate) fn table(fleets: &[Vec<Episode>]) -> String {
 fn row(table: &mut String, episode: &Episode) {
     let events = &episode.events;
     let cells = [
-        what(episode.what).to_owned(),
+        incident(episode.incident).to_owned(),
         health(episode.plan.health).to_owned(),
         storm(episode.plan.storm).to_owned(),
         noticed(episode),
@@ -46,12 +46,12 @@ fn row(table: &mut String, episode: &Episode) {
     writeln!(table, "| {} |", cells.join(" | ")).expect("a string takes it");
 }
 
-const fn what(what: What) -> &'static str {
-    match what {
-        What::Nothing => "nothing",
-        What::CutOff => "one cut off",
-        What::Killed => "a quarter killed",
-        What::Restarted => "all restarted",
+const fn incident(incident: Incident) -> &'static str {
+    match incident {
+        Incident::Nothing => "nothing",
+        Incident::CutOff => "one cut off",
+        Incident::Killed => "a quarter killed",
+        Incident::Restarted => "all restarted",
     }
 }
 
@@ -88,14 +88,14 @@ fn noticed(episode: &Episode) -> String {
 }
 
 fn imbalance(episode: &Episode) -> String {
-    match episode.course {
+    match episode.scenario {
         Scenario::Whole | Scenario::Storms => format!("{:.2}", episode.last().imbalance),
         Scenario::Failures => "-".into(),
     }
 }
 
 fn even_after(episode: &Episode) -> String {
-    match (episode.course, episode.even_after(EVEN)) {
+    match (episode.scenario, episode.even_after(EVEN)) {
         (Scenario::Failures, _) => "-".into(),
         (_, Some(seconds)) => format!("{seconds} s"),
         (_, None) => "later".into(),

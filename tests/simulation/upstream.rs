@@ -1,4 +1,4 @@
-//! An upstream: a server that echoes, and what can befall it.
+//! An upstream: a server that echoes, and its faults.
 
 use std::{
     collections::HashMap,
@@ -23,19 +23,19 @@ use super::{
     websocket::{Frame, WebSocket, header},
 };
 
-/// One way between a proxy and an upstream.
+/// Latency of one direction between a proxy and an upstream.
 const LATENCY: Duration = Duration::from_millis(1);
 
-/// What an upstream needs for a handshake; it does one after the other.
+/// Time of a handshake at an upstream, which does one after the other.
 const HANDSHAKE: Duration = Duration::from_millis(10);
 
-/// How long an upstream that stops waits for its clients' closes.
+/// Time for which an upstream that stops waits for its clients' closes.
 const CLOSES: Duration = Duration::from_secs(1);
 
-/// The path that probes ask for.
+/// The path of the probes.
 pub(crate) const HEALTH: &str = "/health";
 
-/// The line of the 101 that says which upstream answered.
+/// The header of the 101 that names the upstream.
 pub(crate) const ANSWERED_BY: &str = "x-upstream";
 
 #[derive(Debug)]
@@ -52,8 +52,8 @@ struct State {
     busy_until: Instant,
     /// When clients' handshakes came.
     handshakes: Vec<Instant>,
-    /// When it was anything but well: from, to.
-    unwell: Vec<(Instant, Option<Instant>)>,
+    /// Times when the upstream was not up: from, to.
+    outages: Vec<(Instant, Option<Instant>)>,
 }
 
 /// The way from a proxy to the upstreams.
@@ -71,7 +71,7 @@ impl Upstream {
                 is_stopping: false,
                 busy_until: Instant::now(),
                 handshakes: Vec::new(),
-                unwell: Vec::new(),
+                outages: Vec::new(),
             }),
             stop: Notify::new(),
         })
@@ -81,28 +81,28 @@ impl Upstream {
         format!("ws://{}", self.name())
     }
 
-    /// As the pool calls it.
+    /// The name of the upstream in the pool.
     pub(crate) fn name(&self) -> String {
         format!("up-{}:80", self.number)
     }
 
     /// Ends as a process does that is killed: every connection is reset, new ones are refused.
     pub(crate) fn kill(&self) {
-        self.falls();
+        self.note_down();
         self.wire.refuse();
         self.wire.reset();
     }
 
-    /// Comes up, or comes back, with nothing in hand.
+    /// Starts or restarts the upstream, with no connections.
     pub(crate) fn start(&self) {
         self.lock().is_stopping = false;
         self.wire.accept();
-        self.rises();
+        self.note_up();
     }
 
     /// Ends in good order: refuses new connections, closes every WebSocket with 1012.
     pub(crate) async fn stop(&self) {
-        self.falls();
+        self.note_down();
         self.lock().is_stopping = true;
         self.wire.refuse();
         self.stop.notify_waiters();
@@ -110,40 +110,40 @@ impl Upstream {
         self.wire.reset();
     }
 
-    /// Is cut off from the proxies: nothing arrives any more, and nobody is told.
+    /// Cuts the upstream off from the proxies: nothing arrives any more, and no end is seen.
     pub(crate) fn cut_off(&self) {
-        self.falls();
+        self.note_down();
         self.wire.cut();
     }
 
     /// Is reached again.
     pub(crate) fn reconnect(&self) {
         self.wire.accept();
-        self.rises();
+        self.note_up();
     }
 
-    pub(crate) fn is_well(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         let state = self.lock();
-        state.unwell.last().is_none_or(|(_, to)| to.is_some())
+        state.outages.last().is_none_or(|(_, to)| to.is_some())
     }
 
-    /// Whether it was well at that moment, and had been for this long.
-    pub(crate) fn was_well(&self, at: Instant, since: Duration) -> bool {
+    /// Whether the upstream was up at that instant, and had been for this long.
+    pub(crate) fn was_up(&self, at: Instant, since: Duration) -> bool {
         let state = self.lock();
         let touches = |(from, to): &(Instant, Option<Instant>)| {
             *from <= at && to.is_none_or(|to| at < to + since)
         };
-        !state.unwell.iter().any(touches)
+        !state.outages.iter().any(touches)
     }
 
-    /// When what was connected at that moment could no longer go on as before; `None` if it could
-    /// all the while.
+    /// The instant when connections of that time could no longer go on as before; `None` if they
+    /// could all the while.
     pub(crate) fn failed_since(&self, connected: Instant) -> Option<Instant> {
         let state = self.lock();
         let fails = |(from, to): &&(Instant, Option<Instant>)| {
             *from >= connected || to.is_none_or(|to| to >= connected)
         };
-        state.unwell.iter().find(fails).map(|(from, _)| *from)
+        state.outages.iter().find(fails).map(|(from, _)| *from)
     }
 
     /// When clients' handshakes came since.
@@ -153,18 +153,18 @@ impl Upstream {
         state.handshakes[from..].to_vec()
     }
 
-    fn falls(&self) {
-        self.lock().unwell.push((Instant::now(), None));
+    fn note_down(&self) {
+        self.lock().outages.push((Instant::now(), None));
     }
 
-    fn rises(&self) {
-        if let Some((_, to)) = self.lock().unwell.last_mut() {
+    fn note_up(&self) {
+        if let Some((_, to)) = self.lock().outages.last_mut() {
             *to = Some(Instant::now());
         }
     }
 
     async fn serve(self: Arc<Self>, end: End) {
-        // How a connection ends is for the other side to judge.
+        // The end of a connection is judged by the other side.
         let _ = self.converse(WebSocket::server(end)).await;
     }
 

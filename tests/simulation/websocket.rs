@@ -1,4 +1,4 @@
-//! As much of HTTP and WebSocket as the far ends need.
+//! The parts of HTTP and WebSocket that the far ends need.
 
 use std::io;
 
@@ -17,7 +17,7 @@ pub(crate) struct WebSocket {
     mask: Option<[u8; 4]>,
 }
 
-/// What came.
+/// A received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     Data(Vec<u8>),
@@ -100,7 +100,7 @@ impl WebSocket {
     }
 
     pub(crate) async fn shutdown(&mut self) {
-        // It always succeeds.
+        // Shutting down this stream never fails.
         let _ = self.end.shutdown().await;
     }
 

@@ -1,4 +1,4 @@
-//! What the kernel says of a process.
+//! CPU time and limits of a process, from the kernel.
 
 use std::fs;
 
@@ -63,7 +63,7 @@ pub fn family(pid: u32) -> Vec<u32> {
     family
 }
 
-/// How many files a process may have open.
+/// The limit on open files of a process.
 pub fn open_files_limit() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits

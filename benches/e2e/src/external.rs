@@ -52,7 +52,7 @@ impl External {
             .find(|file| file.is_file())
     }
 
-    /// The first line that it says of itself.
+    /// The first line of the program's version output.
     pub fn version(&self) -> Option<String> {
         let mut command = Command::new(self.path()?);
         let said = command.arg(self.version).output().ok()?;

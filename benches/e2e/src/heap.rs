@@ -1,4 +1,4 @@
-//! Counts the heap of a subject, when asked to.
+//! Heap counter of a subject, switched on by an option.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -8,14 +8,14 @@ use std::{
 static COUNTING: AtomicBool = AtomicBool::new(false);
 static IN_USE: AtomicI64 = AtomicI64::new(0);
 
-/// The system's allocator. It counts only once told to, so that speed is measured without it.
+/// The system's allocator. Counting is off until switched on, so that speed is measured without it.
 pub struct Counting;
 
 pub fn start_counting() {
     COUNTING.store(true, Relaxed);
 }
 
-/// Bytes asked for and not given back since counting started.
+/// Bytes allocated and not freed since counting started.
 pub fn in_use() -> i64 {
     IN_USE.load(Relaxed)
 }

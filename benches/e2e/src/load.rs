@@ -20,22 +20,22 @@ use wsplice::frame::ControlFrame;
 
 use crate::wire;
 
-/// What one connection does.
+/// The work of one connection.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
     /// Sends `depth` messages at once, waits for all echoes, begins again.
     Echo { payload: usize, depth: usize },
-    /// Takes what comes.
+    /// Receives all that is sent.
     Down,
     /// Sends messages of this size.
     Up { payload: usize },
     /// One 16-byte echo, then nothing but pongs.
     Quiet,
-    /// Connects, asks for the upgrade, has 16 bytes echoed, closes, begins again.
+    /// Connects, sends a handshake, has 16 bytes echoed, closes, begins again.
     Handshakes,
 }
 
-/// No load lasts longer, and no connection does more, whatever happens.
+/// No load lasts longer, and no connection does more.
 const MAX_TIME: Duration = Duration::from_secs(600);
 const MAX_OPS: u64 = 100_000_000;
 /// Handshakes under way at once while the connections of a load are opened.
@@ -203,7 +203,7 @@ async fn handshakes(target: SocketAddr, source: usize, tally: &EventCounts) -> i
         let mut stream = wire::open(target, source, "/echo").await?;
         echo_once(&mut stream).await?;
         stream.shutdown().await?;
-        // To the end, whatever comes: the proxy may have a last word.
+        // Read to the end: the proxy may still send something.
         stream.read_to_end(&mut Vec::new()).await?;
         tally.latencies.add(began.elapsed());
         tally.ops.fetch_add(1, Relaxed);
@@ -216,7 +216,7 @@ async fn echo_once(stream: &mut TcpStream) -> io::Result<()> {
     stream.read_exact(&mut [0; 18]).await.map(drop)
 }
 
-/// What all connections of a load have done.
+/// Counts of all connections of a load.
 #[derive(Default)]
 struct EventCounts {
     ops: AtomicU64,

@@ -1,7 +1,7 @@
 //! Measures wsplice beside other proxies, end to end on loopback.
 //!
 //! `run` does it all; the other commands are its parts, each usable by itself. The method, and how
-//! to read what comes out, are in `docs/benchmarks.md`.
+//! to read the output, are in `docs/benchmarks.md`.
 
 mod cpu;
 mod external;
@@ -51,7 +51,7 @@ enum Command {
         /// Milliseconds between pings, for the kinds that ping.
         #[arg(long, default_value_t = 20_000)]
         ping_every: u64,
-        /// Counts the heap, and says how much is in use for each line on standard input.
+        /// Counts the heap, and prints how much is in use for each line on standard input.
         #[arg(long)]
         heap: bool,
     },
@@ -62,7 +62,7 @@ enum Command {
         #[arg(long, default_value_t = 2)]
         threads: usize,
     },
-    /// Puts one scenario's load on a target for a while and says what came of it.
+    /// Puts one scenario's load on a target for a while and prints the result.
     Load {
         /// One of those that `run` prints.
         scenario: String,
@@ -70,11 +70,11 @@ enum Command {
         target: SocketAddr,
         #[arg(long, default_value_t = 5)]
         seconds: u64,
-        /// A process whose CPU is told too.
+        /// A process whose CPU time is reported too.
         #[arg(long)]
         pid: Option<u32>,
     },
-    /// Opens tens of thousands of tunnels, and says what each costs as their number grows.
+    /// Opens tens of thousands of tunnels, and reports the cost of each as their number grows.
     Scale(scale::Options),
     /// Opens quiet tunnels, prints "ready", and keeps them until its standard input ends.
     Hold {
@@ -146,7 +146,7 @@ fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
     Ok(builder.worker_threads(threads).enable_all().build()?)
 }
 
-/// A parent that is gone closes our standard input: nothing is left running behind it.
+/// Serves until standard input closes with the parent: nothing is left running behind it.
 async fn until_stdin_ends(serving: impl Future<Output = Result<()>>) -> Result<()> {
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {

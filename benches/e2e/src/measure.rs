@@ -12,7 +12,7 @@ use crate::{
     scenario::{self, Scenario, Yields},
 };
 
-/// Puts a scenario's load on a target, and gives what the window between warm-up and end saw.
+/// Puts a scenario's load on a target, and returns the counts between warm-up and end.
 pub async fn timed(
     scenario: &Scenario,
     target: SocketAddr,
@@ -59,9 +59,9 @@ pub async fn timed(
     })
 }
 
-/// What quiet tunnels weigh: growth of a fresh subject, in bytes for each.
+/// Memory of quiet tunnels: growth of a fresh subject, in bytes for each.
 pub async fn memory(server: &mut Server, tunnels: usize) -> Result<Value> {
-    // The first tunnels pay for what all share: thread buffers, tables, allocator arenas.
+    // The first tunnels pay for all that is shared: thread buffers, tables, allocator arenas.
     drop(Load::start(server.addr, &[(Work::Quiet, 64)]).await?);
     sleep(Duration::from_millis(300)).await;
     let (resident, heap) = (server.resident(), server.heap());
@@ -83,7 +83,7 @@ pub async fn memory(server: &mut Server, tunnels: usize) -> Result<Value> {
     }))
 }
 
-/// What pings cost: CPU of one core, in per cent, had each leg of 10,000 tunnels one in 20 s.
+/// Cost of pings: CPU of one core, in per cent, if each leg of 10,000 tunnels had one in 20 s.
 pub async fn pinged(server: &Server, tunnels: usize, window: Duration) -> Result<Value> {
     let load = Load::start(server.addr, &[(Work::Quiet, tunnels)]).await?;
     sleep(Duration::from_secs(2)).await;

@@ -1,4 +1,4 @@
-//! Child processes: the upstream and the subjects. Only what was started here is ended, by its id.
+//! Child processes: the upstream and the subjects. Only children are ended, by their id.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -65,7 +65,7 @@ impl Server {
             .sum()
     }
 
-    /// A program that would not understand a question, and never answers one.
+    /// A program that does not understand queries, and never answers one.
     pub fn mute(mut self) -> Self {
         self.answers = None;
         self
@@ -84,7 +84,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        // A polite signal first: nginx ends its workers only when asked.
+        // SIGTERM first: nginx ends its workers only then.
         let _ = Command::new("kill")
             .arg(self.child.id().to_string())
             .stderr(Stdio::null())

@@ -1,4 +1,4 @@
-//! The two raw TCP relays: the floor, and what everybody writes first.
+//! The two raw TCP relays: the floor, and the obvious implementation.
 
 use std::{
     cell::RefCell,

@@ -29,7 +29,7 @@ struct Column {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shows {
-    /// How often the floor's figure of the same round.
+    /// Multiples of the floor's figure of the same round.
     Ratios,
     /// The figure itself.
     Figures,
@@ -138,7 +138,7 @@ enum Bound {
 
 const OURS: &str = "wsplice-keepalive";
 
-/// With whom the goals are judged; the second is the same with a runtime for each core.
+/// The subjects that the goals apply to; the second is the same with a runtime for each core.
 const JUDGED: [&str; 2] = [OURS, "wsplice-per-core"];
 
 const fn at_most(

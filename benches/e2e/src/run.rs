@@ -55,7 +55,7 @@ pub async fn run(mut options: Options) -> Result<()> {
     fs::create_dir_all(&options.out)?;
     tokio::select! {
         done = measure_all(&options) => done,
-        // Dropping what was measured ends the children.
+        // Dropping the measured future ends the children.
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     }
 }
@@ -189,8 +189,8 @@ impl Bench<'_> {
         sample(scenario.name, &server.name, round, result)
     }
 
-    /// Without a proxy: what the clients and the upstream themselves can do. Nothing in between
-    /// uses CPU, so none is told.
+    /// Without a proxy: the capacity of the clients and the upstream themselves. No process in
+    /// between uses CPU, so none is reported.
     async fn direct(&self, scenario: &Scenario, round: usize) -> Value {
         let result = measure::timed(scenario, self.upstream, self.window(), || 0).await;
         let without_cpu = |mut figures: Value| {
@@ -271,7 +271,7 @@ impl Bench<'_> {
     }
 }
 
-/// As many as 10,000; a proxy has two open files for each, and some of its own.
+/// At most 10,000; a proxy has two open files for each, and some of its own.
 pub fn most_tunnels() -> usize {
     (cpu::open_files_limit().saturating_sub(600) / 2).min(10_000)
 }

@@ -1,4 +1,4 @@
-//! Many tunnels: what each costs, in the proxy and in the kernel, as their number grows.
+//! Many tunnels: the cost of each, in the proxy and in the kernel, as their number grows.
 //!
 //! A process may have only so many files open, so the tunnels are spread over several sets of
 //! upstream, subject and clients, one after the other.
@@ -90,7 +90,7 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 impl Set {
-    /// The set, what its subject weighed before, and how long opening took.
+    /// The set, the memory of its subject before, and the time that opening took.
     async fn start(kind: Kind, tunnels: usize) -> Result<(Self, u64, Duration)> {
         let program = std::env::current_exe()?;
         let upstream_at = free_address()?;
@@ -102,7 +102,7 @@ impl Set {
         command.args(["subject", &kind.name(), "--listen", &listen.to_string()]);
         command.args(["--upstream", &upstream_at.to_string()]);
         let subject = Server::start(&kind.name(), listen, command).await?;
-        // The first tunnels pay for what all share: thread buffers, tables, allocator arenas.
+        // The first tunnels pay for all that is shared: thread buffers, tables, allocator arenas.
         drop(Load::start(listen, &[(Work::Quiet, 64)]).await?);
         sleep(Duration::from_millis(300)).await;
         let fresh = subject.resident();
@@ -136,7 +136,7 @@ impl Set {
     }
 }
 
-/// The command `hold`: opens tunnels, says so, and keeps them until it is ended.
+/// The command `hold`: opens tunnels, reports that, and keeps them until it is ended.
 pub async fn hold(target: std::net::SocketAddr, tunnels: usize) -> Result<()> {
     let load = Load::start(target, &[(Work::Quiet, tunnels)]).await?;
     println!("ready");
@@ -148,7 +148,7 @@ pub async fn hold(target: std::net::SocketAddr, tunnels: usize) -> Result<()> {
     }
 }
 
-/// What the kernel holds, in bytes.
+/// Memory of the kernel, in bytes.
 struct Kernel {
     slab: f64,
     tcp: f64,

@@ -1,15 +1,15 @@
-//! What is measured.
+//! The measured scenarios.
 
 use crate::{load::Work, upstream::SOURCE_MESSAGE};
 
 pub struct Scenario {
     pub name: &'static str,
-    /// The connections, by what they do.
+    /// The connections, by their work.
     pub groups: &'static [(Work, usize)],
     pub yields: Yields,
 }
 
-/// What a scenario tells of a subject.
+/// The figures that a scenario yields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Yields {
     Messages,

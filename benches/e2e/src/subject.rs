@@ -23,7 +23,7 @@ pub enum Kind {
     AxumReverseProxy,
     /// Ours, moving bytes unread.
     WspliceOpaque,
-    /// Ours as it comes: frames are followed.
+    /// wsplice with its defaults: frames are followed.
     Wsplice,
     /// Ours with pings on both legs.
     WspliceKeepalive,
@@ -44,7 +44,7 @@ impl Kind {
     }
 }
 
-/// A proxy, and where it stands.
+/// A proxy, and its address.
 #[derive(Clone)]
 pub struct Subject {
     pub kind: Kind,
@@ -92,7 +92,7 @@ impl Subject {
 
 /// Serves with a runtime and a listener for each thread, until standard input ends.
 pub fn serve_per_core(subject: &Subject, threads: usize) -> Result<()> {
-    // One pool and one layer, whoever serves.
+    // One pool and one layer, whatever the number of runtimes.
     let app = subject.app()?;
     let serve = |subject: Subject, app: Router| async move {
         let listener = shared_listener(subject.listen)?;

@@ -26,7 +26,7 @@ pub async fn count(scenario: &Scenario, server: &Server, directory: &Path) -> Re
         Yields::Handshakes => 0,
         _ => connections.sum(),
     };
-    // Opening and closing are not what is asked for, so they are counted alone and taken off.
+    // Opening and closing are not to be counted, so they are measured alone and subtracted.
     let (overhead, _) = trace(&[(Work::Quiet, opened)], server, &file).await?;
     let (calls, ops) = trace(scenario.groups, server, &file).await?;
     let ops = ops.saturating_sub(opened as u64) as f64;
@@ -63,7 +63,7 @@ async fn trace(
     let ops = load.snapshot().ops;
     drop(load);
     sleep(Duration::from_millis(200)).await;
-    // Interrupted, it writes down what it has counted.
+    // On an interrupt, strace writes its counts.
     Command::new("kill")
         .args(["-INT", &strace.id().to_string()])
         .status()?;

@@ -83,7 +83,7 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 256 * 1024].into());
 }
 
-/// Reads into the thread's buffer and shows what came; nothing came at the end.
+/// Reads into the thread's buffer and passes the bytes on; they are empty at the end.
 async fn read_shared<T>(stream: &TcpStream, mut show: impl FnMut(&[u8]) -> T) -> io::Result<T> {
     loop {
         stream.readable().await?;

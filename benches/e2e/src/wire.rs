@@ -10,9 +10,9 @@ use wsplice::frame::{FrameHeader, OpCode};
 
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Connects from the source address numbered so, and asks for a WebSocket on `path`.
+/// Connects from the source address of this number, and sends a handshake for `path`.
 ///
-/// What `/source` sends right behind its 101 is dropped: it comes before any window begins.
+/// Bytes that `/source` sends right behind its 101 are dropped: no window has begun yet.
 pub async fn open(target: SocketAddr, source: usize, path: &str) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     // Several addresses of 127.0.0.0/8, as one has only some 28,000 ports.
@@ -37,7 +37,7 @@ fn request(path: &str) -> String {
     )
 }
 
-/// Reads to the end of a head; gives the head, and what came behind it.
+/// Reads to the end of a head; returns the head, and the bytes after it.
 pub async fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::with_capacity(512);
     loop {

@@ -1,4 +1,4 @@
-//! One connection to an upstream, and what drives it.
+//! One connection to an upstream, and the task that drives it.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -28,7 +28,7 @@ use super::{defer_write_errors::DeferWriteErrors, upload::UploadBody};
 
 type HyperConnection = http1::Connection<TokioIo<DeferWriteErrors>, UploadBody>;
 
-/// An HTTP/1.1 connection to an upstream. Dropping it closes it, whatever is under way on it.
+/// An HTTP/1.1 connection to an upstream. Dropping it closes it, even during an exchange.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) sender: SendRequest<UploadBody>,
@@ -36,21 +36,21 @@ pub(crate) struct Connection {
     is_reused: bool,
 }
 
-/// What a connection is kept for.
+/// Purpose for which the connection is open.
 #[derive(Clone, Copy, Debug)]
 enum Activity {
     Exchange,
-    /// The next exchange, if it comes by this time.
+    /// Waiting for the next exchange, up to this time.
     Idle(Instant),
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 on this stream, connection by a task of its own that ends with the connection,
-    /// with its owner, and when it is `close_signal`.
+    /// Starts HTTP/1.1 on this stream. A task of its own drives the connection and ends with the
+    /// connection, with its owner, and on the close signal.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Response`]
+    /// Returns [`ErrorKind::Response`] if hyper rejects the stream.
     pub(crate) async fn open(
         transport: Transport,
         limits: HeadLimits,
@@ -73,7 +73,7 @@ impl Connection {
         })
     }
 
-    /// Whether an exchange went before, since when the upstream may have closed it.
+    /// Returns whether the connection served an exchange before, and may have been closed since.
     pub(crate) const fn is_reused(&self) -> bool {
         self.is_reused
     }
@@ -82,12 +82,12 @@ impl Connection {
         self.sender.is_closed()
     }
 
-    /// Whether the exchange before is over on both sides.
+    /// Returns whether the previous exchange is complete on both sides.
     pub(super) fn is_ready(&self) -> bool {
         self.sender.is_ready()
     }
 
-    /// Waits for another exchange until then, and closes if there is none.
+    /// Waits for another exchange up to this time, and then closes.
     pub(super) fn set_idle(&mut self, until: Instant) {
         self.activity.send_replace(Activity::Idle(until));
     }
@@ -105,11 +105,11 @@ impl Connection {
     }
 }
 
-/// What hyper makes of a request that is sent.
+/// Result of a request from hyper.
 pub(super) type SendResult =
     Result<http::Response<hyper::body::Incoming>, TrySendError<Request<UploadBody>>>;
 
-/// Drives a connection until it is done, its owner is, or it has waited long enough.
+/// Drives a connection until it ends, its owner is dropped, or its idle time is over.
 async fn drive(
     mut connection: HyperConnection,
     mut activity: watch::Receiver<Activity>,

@@ -10,11 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::transport::Transport;
 
-/// A connection to an upstream that may answer before it has read everything.
+/// A connection to an upstream that may respond before it has read the whole request.
 ///
-/// It may close at once after that, and then writing to it fails while its answer waits to be read
-/// (RFC 9112 §9.6). So a failed write is no end: nothing more is written, and reading tells how
-/// the connection ended, after what came before that.
+/// The upstream may close the connection right after that response, so that writes fail while the
+/// response still waits to be read (RFC 9112 §9.6). After a failed write nothing more is written,
+/// and the end of the connection is reported by reads, after the bytes before it.
 #[derive(Debug)]
 pub(super) struct DeferWriteErrors {
     transport: Transport,
@@ -33,7 +33,7 @@ impl DeferWriteErrors {
         match result {
             Poll::Ready(Err(_)) => {
                 self.write_failed = true;
-                // Whoever writes shall read now.
+                // The task that writes must read now.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_came_is_read_though_writing_fails() {
+    async fn received_bytes_are_read_after_a_write_error() {
         let (near, mut far) = duplex(64);
         far.write_all(b"413").await.unwrap();
         drop(far);
@@ -111,9 +111,9 @@ mod tests {
         assert_pending!(write.poll());
         assert!(write.is_woken());
         drop(write);
-        let mut answer = String::new();
-        let read = task::spawn(stream.read_to_string(&mut answer)).poll();
+        let mut received = String::new();
+        let read = task::spawn(stream.read_to_string(&mut received)).poll();
         assert_ready!(read).unwrap();
-        assert_eq!(answer, "413");
+        assert_eq!(received, "413");
     }
 }

@@ -1,4 +1,4 @@
-//! The answer's body on its way down.
+//! The body of an upstream's response.
 
 use std::{
     fmt,
@@ -26,31 +26,31 @@ use super::{
     settings::ForwardHttp, upload::UploadProgress,
 };
 
-/// The body of an upstream's answer, with the connection that it comes from.
+/// Body of an upstream's response, with its connection.
 ///
 /// Dropping it before its end closes the connection.
 pub(crate) struct DownloadBody {
     body: Incoming,
     idle_timeout: Option<Duration>,
-    /// Runs while the upstream is silent.
+    /// Timer that runs while the upstream sends nothing.
     idle_timer: Option<Pin<Box<Sleep>>>,
     connection: Option<Connection>,
     reuse: Option<ReuseTarget>,
     keep_alive_timeout: Option<Duration>,
 }
 
-/// Where a connection goes when its exchange is over.
+/// Destination of a connection after its exchange.
 pub(crate) struct ReuseTarget {
     pub(crate) connections: Arc<IdleConnections>,
     pub(crate) address: Address,
-    /// The request's body must have gone up whole.
+    /// Progress of the request's body, which must have been sent completely.
     pub(crate) upload: Arc<UploadProgress>,
     pub(crate) settings: ForwardHttp,
 }
 
 impl DownloadBody {
-    /// The body of the answer with these headers. Without a way back the connection is closed at
-    /// its end.
+    /// Wraps the body of the response with these headers. Without `reuse` the connection is closed
+    /// after the exchange.
     pub(crate) fn new(
         body: Incoming,
         headers: &HeaderMap,
@@ -68,7 +68,7 @@ impl DownloadBody {
         }
     }
 
-    /// The connection is free; if all of the request was sent, for others too.
+    /// Releases the connection, and keeps it for other requests if the request was sent completely.
     fn finish(&mut self) {
         let (Some(connection), Some(reuse)) = (self.connection.take(), self.reuse.take()) else {
             return;
@@ -121,7 +121,7 @@ impl Body for DownloadBody {
             Poll::Pending => this.poll_idle_timeout(cx).map(|error| Some(Err(error))),
         };
         if result.is_ready() {
-            // Nothing that comes after that can be told apart from what was to come.
+            // The rest of the connection cannot be separated from the rest of this body.
             this.connection = None;
         }
         result
@@ -138,7 +138,7 @@ impl Body for DownloadBody {
 
 impl Drop for DownloadBody {
     fn drop(&mut self) {
-        // Servers do not ask for the end of a body whose length they know.
+        // Servers do not poll for the end of a body whose length they know.
         if self.body.is_end_stream() {
             self.finish();
         }

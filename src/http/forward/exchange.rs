@@ -1,4 +1,4 @@
-//! From a request to the head of its response.
+//! Sending a request and waiting for the head of its response.
 
 use std::{
     future::{Future, poll_fn},
@@ -25,24 +25,25 @@ use super::{
     upload::{ClientBody, UploadBody, UploadProgress},
 };
 
-/// Why there is no response.
+/// Failure to get a response.
 #[derive(Debug)]
 pub(crate) enum SendFailure {
-    /// Nothing was sent: the connection had been closed before. The body is as it was.
+    /// The connection was closed before, so nothing was sent. The body is unchanged.
     Unsent(ClientBody, Error),
-    /// The upstream may have seen the request.
+    /// The upstream may have received the request.
     Sent(Error),
 }
 
-/// Sends a request, and waits for the head of the final answer; 1xx before it are skipped.
+/// Sends a request, and waits for the head of the final response; 1xx before it are skipped.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Response`] or [`ErrorKind::ResponseTimeout`], and what the client did to its body.
+/// Returns [`ErrorKind::Response`], [`ErrorKind::ResponseTimeout`], or the client's failure to send
+/// its body.
 ///
 /// # Cancellation
 ///
-/// What is under way goes on until the connection is dropped.
+/// The exchange goes on until the connection is dropped.
 pub(crate) async fn send(
     connection: &mut Connection,
     head: UpstreamHead,
@@ -66,14 +67,14 @@ pub(crate) async fn send(
     let response = connection.send(request);
     match within(response, upload, settings.response_timeout).await {
         Some(Ok(response)) if is_protocol_switch(response.status()) => {
-            let why = "it switches protocols, which nobody asked for";
+            let why = "the response switches protocols, which the request did not ask for";
             Err(SendFailure::Sent(Error::with_source(
                 ErrorKind::Response,
                 why,
             )))
         }
         Some(Ok(response)) if has_unsupported_coding(response.headers()) => {
-            let why = "it has a transfer coding other than chunked, which nobody asked for";
+            let why = "the response has a transfer coding other than chunked";
             Err(SendFailure::Sent(Error::with_source(
                 ErrorKind::Response,
                 why,
@@ -102,7 +103,7 @@ pub(crate) async fn send(
     }
 }
 
-/// Waits as long as the upstream is not late; `None` when it is.
+/// Waits for the response; `None` if the upstream is late.
 async fn within<F: Future>(
     response: F,
     upload: &UploadProgress,
@@ -174,7 +175,7 @@ mod tests {
             yield_now().await;
         }
         let Err(SendFailure::Unsent(body, _)) = ask(&mut connection).await else {
-            panic!("there is nobody to answer")
+            panic!("the connection is closed")
         };
         assert_eq!(body.collect().await.unwrap().to_bytes(), TEXT);
     }
@@ -193,17 +194,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_switch_of_protocols_is_no_answer() {
-        is_no_answer("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n").await;
+    async fn a_switch_of_protocols_is_an_error() {
+        expect_error("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n").await;
     }
 
-    /// RFC 9112 §7.4: only what `TE` allows, and nobody sends that.
+    /// RFC 9112 §7.4: only codings that `TE` allows, and no request here allows one.
     #[tokio::test]
-    async fn a_coding_that_nobody_asked_for_is_no_answer_rfc9112_7_4() {
-        is_no_answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").await;
+    async fn an_unrequested_coding_is_an_error_rfc9112_7_4() {
+        expect_error("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").await;
     }
 
-    async fn is_no_answer(response: &str) {
+    async fn expect_error(response: &str) {
         let (mut connection, mut far, _cut) = open().await;
         let upstream = async {
             assert!(far.read(&mut [0; 512]).await.unwrap() > 0);

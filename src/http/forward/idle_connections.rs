@@ -17,14 +17,14 @@ pub(crate) struct IdleConnections(Mutex<IdleLists>);
 
 #[derive(Debug, Default)]
 struct IdleLists {
-    /// Those that came last stand last.
+    /// Connections by address, the latest last.
     lists: HashMap<Address, Vec<Connection>>,
-    /// When to look through all lists again.
+    /// Time of the last sweep over all lists.
     last_sweep: Option<Instant>,
 }
 
 impl IdleConnections {
-    /// The connection to this upstream that has waited for the shortest time.
+    /// Takes the connection to this upstream that has been idle for the shortest time.
     pub(crate) fn take(&self, address: &Address) -> Option<Connection> {
         let mut state = self.lock();
         let list = state.lists.get_mut(address)?;
@@ -35,7 +35,7 @@ impl IdleConnections {
         Some(connection)
     }
 
-    /// Keeps a connection whose exchange is over, if there is room for it.
+    /// Keeps a connection after its exchange, if there is room for it.
     pub(super) fn keep(
         &self,
         address: &Address,
@@ -62,7 +62,7 @@ impl IdleConnections {
         let list = state.lists.entry(address.clone()).or_default();
         list.retain(|connection| !connection.is_closed());
         if list.len() >= settings.idle_connections {
-            // The oldest is the one that the upstream will close first.
+            // The upstream will close the oldest connection first.
             list.remove(0);
         }
         list.push(connection);
@@ -74,7 +74,7 @@ impl IdleConnections {
 }
 
 impl IdleLists {
-    /// Forgets what has closed by itself, at upstreams too that nobody asks any more.
+    /// Removes closed connections, also those of upstreams that get no more requests.
     fn sweep(&mut self, now: Instant) {
         self.lists.retain(|_, list| {
             list.retain(|connection| !connection.is_closed());

@@ -1,16 +1,16 @@
-//! Plain HTTP to the same upstreams: what a WebSocket application serves beside its sockets.
+//! Forwarding of ordinary HTTP requests to the same upstreams.
 //!
-//! * `request` (pure) makes the request that the upstream gets, `response` (pure) the answer that
-//!   the client gets, by the same rules as the handshake's;
-//! * `upload` is the client's body on its way up, and knows whom it waits for;
+//! * `request` (pure) builds the request to the upstream, `response` (pure) the response to the
+//!   client, by the same rules as the handshake's;
+//! * `upload` is the body of the client's request, with its progress;
 //! * `connection` is one HTTP/1.1 connection to an upstream, with the task that drives it, and
-//!   `idle_connections` keeps those that are idle; `defer_write_errors` lets an early answer be heard;
-//! * `exchange` sends a request and waits for the head of the answer;
-//! * `download` is the answer's body on its way down. At its end the connection goes back to the
-//!   idle ones; if it is dropped before, the connection is closed, and so the upstream learns that
-//!   nobody waits any more.
+//!   `idle_connections` keeps those that are idle; `defer_write_errors` lets an early response be
+//!   read;
+//! * `exchange` sends a request and waits for the head of the response;
+//! * `download` is the body of the response. At its end the connection returns to the idle ones; if
+//!   it is dropped before, the connection is closed, so that the upstream stops sending.
 //!
-//! Bodies are passed on as they come, frame by frame, trailers included.
+//! Bodies are streamed frame by frame, trailers included.
 
 mod connection;
 mod defer_write_errors;

@@ -1,4 +1,4 @@
-//! The request that the upstream gets.
+//! The request to the upstream.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Version,
@@ -15,19 +15,19 @@ use crate::{
     http::headers::{ClientInfo, add_header, contains_token, only_line, set_header},
 };
 
-/// A request as it goes up, without its body: may be sent more than once.
+/// The head of an upstream's request, which may be sent more than once.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamHead {
     pub(crate) request: Request<()>,
-    /// The upstream is to say first whether it wants the body.
+    /// Whether the body waits for the upstream's 100.
     pub(crate) expects_continue: bool,
 }
 
-/// Makes the upstream's request out of the client's.
+/// Builds the head of the upstream's request from the client's.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::MalformedRequest`] for what servers may understand in more than one way, and
+/// Returns [`ErrorKind::MalformedRequest`] for requests that servers may interpret differently, and
 /// [`ErrorKind::Rewrite`].
 pub(crate) fn upstream_head(
     client_request: Parts,
@@ -42,7 +42,7 @@ pub(crate) fn upstream_head(
     let had_length = client_request.headers.contains_key(CONTENT_LENGTH);
 
     let mut headers = settings.upstream_headers(client_request, client);
-    // RFC 9112 §3.2: there must be one, and of whom nothing is known it is empty.
+    // RFC 9112 §3.2: `Host` is required, and empty if the host is unknown.
     if !headers.contains_key(HOST) {
         set_header(&mut headers, &HOST, HeaderValue::from_static(""));
     }
@@ -64,7 +64,7 @@ pub(crate) fn upstream_head(
     })
 }
 
-/// What is known of a body before it is read.
+/// Framing of a body, known before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFraming {
     None,
@@ -81,30 +81,29 @@ impl BodyFraming {
     }
 }
 
-/// Rejects requests that servers may understand in more than one way: without one valid host (RFC 9112
-/// §3.2), with a transfer coding other than chunked, or with a target that is not a path.
+/// Rejects requests that servers may interpret differently: without one valid host (RFC 9112 §3.2),
+/// with a transfer coding other than chunked, or with a target that is not a path.
 fn check(request: &Parts) -> Result<(), Error> {
     let malformed = |why: &'static str| Err(Error::with_source(ErrorKind::MalformedRequest, why));
     if let Err(fault) = RequestHead::from(request).check_host() {
         return Err(Error::with_source(ErrorKind::MalformedRequest, fault));
     }
-    // RFC 9112 §6.1: chunks are taken apart here, and what is below them would lose its name.
+    // RFC 9112 §6.1: the proxy removes the chunks, and a coding below them would lose its name.
     if has_unsupported_coding(&request.headers) {
-        return malformed("it has a transfer coding other than chunked");
+        return malformed("a transfer coding other than chunked is not supported");
     }
     let is_for_the_server = request.method == Method::OPTIONS && request.uri.path() == "*";
     if !request.uri.path().starts_with('/') && !is_for_the_server {
-        return malformed("its target must be a path");
+        return malformed("the request target must be a path");
     }
     Ok(())
 }
 
-/// Says how long the body is (RFC 9112 §6): by what the client's connection found it to be, not
-/// by what its headers say.
+/// Sets the framing headers (RFC 9112 §6) from the actual body, not from the client's headers.
 fn set_framing(headers: &mut HeaderMap, body: BodyFraming, method: &Method, had_length: bool) {
     headers.remove(CONTENT_LENGTH);
     headers.remove(TRANSFER_ENCODING);
-    // RFC 9110 §8.6: where a body is usual, its absence is told.
+    // RFC 9110 §8.6: an explicit zero, for methods that usually have a body.
     let usually_has_body = [Method::POST, Method::PUT, Method::PATCH].contains(method);
     match body {
         BodyFraming::None if had_length || usually_has_body => {
@@ -119,14 +118,15 @@ fn set_framing(headers: &mut HeaderMap, body: BodyFraming, method: &Method, had_
     }
 }
 
-/// RFC 9110 §10.1.1: not in HTTP/1.0, and only ahead of a body.
+/// Returns whether the client expects a 100 (RFC 9110 §10.1.1): not in HTTP/1.0, and only ahead of
+/// a body.
 fn expects_continue(headers: &HeaderMap, body: BodyFraming, client: Version) -> bool {
     client >= Version::HTTP_11
         && body != BodyFraming::None
         && contains_token(headers, &EXPECT, "100-continue")
 }
 
-/// What the client says of trailers, in headers that are for one hop each.
+/// The client's headers about trailers, each of which concerns one hop.
 struct Trailers {
     wanted: bool,
     announced: Vec<HeaderValue>,
@@ -156,20 +156,20 @@ impl Trailers {
     }
 }
 
-/// The lines of `Trailer`: HTTP/1.1 connections pass on only trailers that are announced.
+/// Returns the lines of `Trailer`: HTTP/1.1 connections relay only announced trailers.
 pub(super) fn trailer_lines(headers: &HeaderMap) -> Vec<HeaderValue> {
     headers.get_all(TRAILER).iter().cloned().collect()
 }
 
-/// Whether a request goes on.
+/// Whether a request may be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hop {
     Forward,
-    /// It was to come this far (RFC 9110 §7.6.2).
+    /// This proxy is the final recipient (RFC 9110 §7.6.2).
     Final,
 }
 
-/// Counts this hop in a `TRACE` or `OPTIONS` that says how many it may make (RFC 9110 §7.6.2).
+/// Decrements the `Max-Forwards` of a `TRACE` or `OPTIONS` request (RFC 9110 §7.6.2).
 pub(crate) fn decrement_max_forwards(method: &Method, headers: &mut HeaderMap) -> Hop {
     if ![Method::TRACE, Method::OPTIONS].contains(method) {
         return Hop::Forward;
@@ -185,7 +185,7 @@ pub(crate) fn decrement_max_forwards(method: &Method, headers: &mut HeaderMap) -
             set_header(headers, &name, (left - 1).into());
             Hop::Forward
         }
-        // More than anyone can count is at most what can be.
+        // A larger number is replaced by the largest one.
         Some(Err(_)) => {
             set_header(headers, &name, u64::MAX.into());
             Hop::Forward
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_is_what_the_body_is_rfc9112_6() {
+    fn the_length_is_that_of_the_body_rfc9112_6() {
         let lines = [
             ("host", "a"),
             ("content-length", "9"),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn te_and_trailer_are_said_anew_rfc9110_10_1_4() {
+    fn te_and_trailer_are_written_again_rfc9110_10_1_4() {
         let lines = [
             ("host", "a"),
             ("te", "gzip, trailers;q=1"),

@@ -1,4 +1,4 @@
-//! The answer that the client gets.
+//! The response to the client.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::{
 
 use super::request::trailer_lines;
 
-/// Makes the client's answer out of the upstream's.
+/// Builds the client's response from the upstream's.
 ///
-/// How long the body is stays as the upstream said; edits don't reach that.
+/// The length of the body stays as the upstream announced it; edits do not affect it.
 pub(crate) fn client_response<B>(
     response: Response<B>,
     via: Option<&Via>,
@@ -38,21 +38,21 @@ pub(crate) fn client_response<B>(
     for line in trailers {
         add_header(&mut head.headers, &TRAILER, line);
     }
-    // RFC 9110 §15.5.22: who answers 426 says what to upgrade to.
+    // RFC 9110 §15.5.22: a 426 names the protocol to upgrade to.
     if asks_for_websocket {
         set_upgrade_headers(&mut head.headers);
     }
-    // How the upstream framed its answer is between it and us.
+    // The upstream's framing concerns only its connection to this proxy.
     head.version = Version::HTTP_11;
     Response::from_parts(head, body)
 }
 
-/// Whether the answer would change the protocol, which nobody asked for.
+/// Returns whether the response switches protocols, which no forwarded request asks for.
 pub(crate) fn is_protocol_switch(status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// How long the upstream keeps an idle connection, as far as it says: `Keep-Alive: timeout=` and
+/// Returns the time for which the upstream keeps an idle connection, from `Keep-Alive: timeout=` in
 /// seconds.
 pub(super) fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
     let name = HeaderName::from_static("keep-alive");
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_one_hop_stays_and_trailers_are_announced_rfc9110_7_6_1() {
+    fn hop_by_hop_headers_are_removed_and_trailers_announced_rfc9110_7_6_1() {
         let headers = client_headers(
             200,
             &[
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_426_says_again_what_to_upgrade_to_rfc9110_15_5_22() {
+    fn a_426_keeps_its_upgrade_header_rfc9110_15_5_22() {
         let headers = client_headers(426, &[("upgrade", "websocket"), ("content-length", "0")]);
         assert_eq!(headers["upgrade"], "websocket");
         assert_eq!(headers["content-length"], "0");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_goes_down_as_one_number_rfc9110_8_6() {
+    fn a_length_is_relayed_as_one_number_rfc9110_8_6() {
         let headers = client_headers(200, &[("content-length", "3, 3"), ("content-length", "3")]);
         let lengths: Vec<_> = headers.get_all("content-length").iter().collect();
         assert_eq!(lengths, ["3"]);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_upstream_says_how_long_it_waits() {
+    fn the_keep_alive_header_has_a_timeout() {
         let kept = |value| keep_alive_timeout(response(200, &[("keep-alive", value)]).headers());
         assert_eq!(kept("timeout=5, max=100"), Some(Duration::from_secs(5)));
         assert_eq!(kept("max=3, Timeout = \"7\""), Some(Duration::from_secs(7)));

@@ -1,10 +1,20 @@
-//! How ordinary requests are forwarded.
+//! Settings for forwarding ordinary requests.
 
 use std::time::Duration;
 
-/// Forwards ordinary HTTP requests too, by waits and connections of their own.
+/// Settings for forwarding ordinary HTTP requests, for
+/// [`ProxyLayer::forward_http`](crate::ProxyLayer::forward_http).
 ///
-/// Given to [`ProxyLayer::forward_http`](crate::ProxyLayer::forward_http).
+/// # Defaults
+///
+/// | method | default | why |
+/// |---|---|---|
+/// | [`response_timeout`](Self::response_timeout) | 2 min | a long poll may take more than one (SignalR: 90 s) |
+/// | [`response_idle_timeout`](Self::response_idle_timeout) | 5 min | event streams may be quiet for minutes |
+/// | [`request_idle_timeout`](Self::request_idle_timeout) | 60 s | a stalled upload holds a connection |
+/// | [`continue_timeout`](Self::continue_timeout) | 1 s | many servers never send a 100 |
+/// | [`idle_connections`](Self::idle_connections) | 32 per upstream | bounds the sockets that wait |
+/// | [`idle_connection_timeout`](Self::idle_connection_timeout) | 4 s | less than Node.js (5 s) keeps a connection |
 ///
 /// # Examples
 ///
@@ -32,7 +42,7 @@ pub struct ForwardHttp {
 }
 
 impl ForwardHttp {
-    /// The defaults.
+    /// Creates the default settings.
     pub const fn new() -> Self {
         Self {
             response_timeout: Duration::from_secs(120),
@@ -44,46 +54,46 @@ impl ForwardHttp {
         }
     }
 
-    /// How long the upstream may take to the head of its answer, or to take more of the request's
-    /// body, while it is its turn; 2 minutes, since a long poll may be held for more than one
-    /// (SignalR: 90 s).
+    /// Sets how long the upstream may take to send the head of its response, or to accept more of
+    /// the request's body. Time in which the proxy waits for the client does not count.
     pub const fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
         self
     }
 
-    /// How long the upstream may be silent in the middle of its answer; 5 minutes. `None` is for
-    /// event streams that never say anything to stay alive.
+    /// Sets how long the upstream may be silent in the middle of its response. `None` is for event
+    /// streams without keep-alive messages.
     pub fn response_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.response_idle_timeout = timeout.into();
         self
     }
 
-    /// How long the client may be silent in the middle of its request; 60 s.
+    /// Sets how long the client may be silent in the middle of its request. `None` turns the limit
+    /// off.
     pub fn request_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.request_idle_timeout = timeout.into();
         self
     }
 
-    /// How long a request's body is held back for the upstream's 100, where the client asked for
-    /// that with `Expect: 100-continue`; 1 s. Many servers never send one, and after that time the
-    /// body goes without (RFC 9110 §10.1.1).
+    /// Sets how long a request's body waits for the upstream's 100, if the client sent `Expect:
+    /// 100-continue`. After that time the body is sent without a 100 (RFC 9110 §10.1.1).
     pub const fn continue_timeout(mut self, timeout: Duration) -> Self {
         self.continue_timeout = timeout;
         self
     }
 
-    /// How many connections to one upstream are kept for coming requests; 32. With 0, each
-    /// request has a connection of its own.
+    /// Sets how many idle connections to one upstream are kept. With 0, each request opens a
+    /// connection of its own.
     pub const fn idle_connections(mut self, connections: usize) -> Self {
         self.idle_connections = connections;
         self
     }
 
-    /// How long they are kept; 4 s, or a second less than the upstream says in `Keep-Alive`.
+    /// Sets how long idle connections are kept, at most until one second before the time that the
+    /// upstream announces in `Keep-Alive`.
     ///
-    /// It should be shorter than the upstream's own time (Node.js: 5 s): a request that meets the
-    /// upstream's close on the way fails if it cannot be repeated.
+    /// The time should be shorter than the upstream's own: a request that crosses the upstream's
+    /// close fails if it cannot be repeated.
     pub const fn idle_connection_timeout(mut self, timeout: Duration) -> Self {
         self.idle_connection_timeout = timeout;
         self

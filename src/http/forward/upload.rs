@@ -1,4 +1,4 @@
-//! The client's body on its way up.
+//! The body of a client's request, and its progress.
 
 use std::{
     future::Future,
@@ -22,30 +22,30 @@ use crate::{
     instant::saturating_add,
 };
 
-/// The body of a client's request, whatever the host's server makes it of.
+/// Body of a client's request, independent of the host's body type.
 pub(crate) type ClientBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// How far a request's body has come: what is known of it while the connection to the upstream
-/// owns it.
+/// Progress of a request's body, shared with the exchange while the connection to the upstream owns
+/// the body.
 #[derive(Debug)]
 pub(crate) struct UploadProgress(Mutex<Progress>);
 
 #[derive(Debug)]
 struct Progress {
     phase: Phase,
-    /// Since when.
+    /// Start of the phase.
     since: Instant,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// The client is to send more.
+    /// The client has to send more.
     WaitingForClient,
-    /// The upstream is to take what it was given.
+    /// The upstream has to accept data.
     WaitingForUpstream,
-    /// All of it has been given to the upstream.
+    /// The upstream was given the whole body.
     Done,
-    /// The client broke off.
+    /// The client failed to send its body.
     Failed(Error),
 }
 
@@ -59,17 +59,17 @@ impl UploadProgress {
         Arc::new(Self(Mutex::new(Progress { phase, since })))
     }
 
-    /// From now on it is the upstream's turn.
+    /// Starts the upstream's time.
     pub(super) fn start(&self) {
         self.state().since = Instant::now();
     }
 
-    /// Whether nothing of the body is left to be sent.
+    /// Returns whether the whole body was sent.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.state().phase, Phase::Done)
     }
 
-    /// What the client did to end the request before its time.
+    /// Returns the client's failure, if one ended the request.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.state().phase {
             Phase::Failed(error) => Some(error.clone()),
@@ -77,8 +77,8 @@ impl UploadProgress {
         }
     }
 
-    /// When the upstream is late that has so long to response, or to take more. While it waits for
-    /// the client, it is not.
+    /// Returns when the upstream is late, if it may take `within` to respond or to accept more.
+    /// Time in which the proxy waits for the client does not count.
     pub(super) fn response_deadline(&self, within: Duration, now: Instant) -> Instant {
         let state = self.state();
         match state.phase {
@@ -101,20 +101,20 @@ impl UploadProgress {
     }
 }
 
-/// The body that a connection to an upstream sends.
+/// Request body that a connection to an upstream sends.
 ///
-/// The client's is not looked at before the connection asks for it, so that a client which waits
-/// for a 100 is notify to go on only when somebody is there to take what it sends.
+/// The client's body is not polled before the connection asks for data. So a client that waits for
+/// a 100 gets one only when its data can be forwarded.
 pub(crate) struct UploadBody {
     body: ClientBody,
     upload: Arc<UploadProgress>,
     continue_wait: Option<ContinueWait>,
     idle_timeout: Option<Duration>,
-    /// Runs while the client is silent.
+    /// Timer that runs while the client sends nothing.
     idle_timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// Until the upstream has said 100, or has been waited for long enough.
+/// Future that ends at the upstream's 100, or after the timeout.
 type ContinueWait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl UploadBody {
@@ -132,7 +132,7 @@ impl UploadBody {
         }
     }
 
-    /// Sends nothing before the returned handle is notified, or this time is over.
+    /// Holds the body back until the returned handle is notified, or this time is over.
     pub(crate) fn hold_for_continue(&mut self, at_most: Duration) -> Arc<Notify> {
         let notify_continue = Arc::new(Notify::new());
         let notify = Arc::clone(&notify_continue);
@@ -142,7 +142,7 @@ impl UploadBody {
         notify_continue
     }
 
-    /// The body, of which nothing was sent.
+    /// Returns the client's body, of which nothing was sent.
     pub(crate) fn into_client_body(self) -> ClientBody {
         self.body
     }
@@ -172,7 +172,7 @@ impl UploadBody {
         }
     }
 
-    /// Waits no longer than it may for a client that is silent.
+    /// Polls the idle timeout of a client that sends nothing.
     fn poll_idle_timeout(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(limit) = self.idle_timeout else {
             self.upload.enter(Phase::WaitingForClient);

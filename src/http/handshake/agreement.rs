@@ -1,4 +1,4 @@
-//! Whether a yes agrees to what was asked (RFC 6455 §4.1).
+//! Verification of an upstream's acceptance (RFC 6455 §4.1).
 
 use std::{error, fmt};
 
@@ -16,36 +16,37 @@ use crate::{
     http::upgrade::UpgradeRequest,
 };
 
-/// What the outgoing request offers: kept while the request itself is on its way.
+/// The offer of an outgoing handshake, kept while the request itself is in flight.
 ///
-/// Not `Debug`: the key and the subprotocols, among which tokens are often sent, are for no log.
+/// The type is not `Debug`: the key and the subprotocols, which often carry tokens, must not be
+/// logged.
 pub(crate) struct Offer {
     accept_key: String,
     lists: HeaderMap,
 }
 
-/// What both sides agreed on.
+/// The negotiated subprotocol and extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) extensions: Extensions,
 }
 
-/// How an upstream's yes fails to agree to what it was asked: a 101, or over HTTP/2 a 2xx.
+/// Fault of an upstream's acceptance: a 101, or over HTTP/2 a 2xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InvalidUpgradeResponse {
-    /// It is a 101 in another version than HTTP/1.1.
+    /// The version of the response is neither HTTP/1.1 nor HTTP/2.
     HttpVersion,
-    /// It has no `Upgrade: websocket` (RFC 6455 §4.1, item 2 of the client's checks).
+    /// The `Upgrade` header is not `websocket` (RFC 6455 §4.1, item 2 of the client's checks).
     Upgrade,
-    /// Its `Connection` does not name `upgrade` (item 3).
+    /// The `Connection` header does not name `upgrade` (item 3).
     Connection,
-    /// Its `Sec-WebSocket-Accept` does not prove that it read our key (item 4).
+    /// The `Sec-WebSocket-Accept` header does not match the key (item 4).
     AcceptKey,
-    /// It uses an extension that was not offered (item 5).
+    /// The response uses an extension that was not offered (item 5).
     Extension,
-    /// It chose a subprotocol that was not offered, or more than one (item 6).
+    /// The response selects a subprotocol that was not offered, or more than one (item 6).
     Subprotocol,
 }
 
@@ -63,12 +64,12 @@ impl Offer {
         }
     }
 
-    /// Verifies a 101, or an response that says as much over HTTP/2. In which version an upstream is
-    /// asked, and so answers, is ours to choose.
+    /// Verifies a 101, or a 2xx over HTTP/2. The version of the response is trustworthy, because
+    /// the proxy chose the version of the request.
     ///
     /// # Errors
     ///
-    /// The first rule that it breaks.
+    /// Returns the first fault.
     pub(crate) fn verify(&self, response: &Parts) -> Result<Agreement, InvalidUpgradeResponse> {
         match response.version {
             // RFC 8441 §5: the stream is the proof.
@@ -130,12 +131,12 @@ impl Offer {
 impl fmt::Display for InvalidUpgradeResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::HttpVersion => "it is not an HTTP/1.1 response",
-            Self::Upgrade => "its Upgrade header is not \"websocket\"",
-            Self::Connection => "its Connection header does not name \"upgrade\"",
-            Self::AcceptKey => "its Sec-WebSocket-Accept does not match the key",
-            Self::Extension => "it uses an extension that was not offered",
-            Self::Subprotocol => "it chose a subprotocol that was not offered",
+            Self::HttpVersion => "the response is not HTTP/1.1",
+            Self::Upgrade => "the Upgrade header is not \"websocket\"",
+            Self::Connection => "the Connection header does not name \"upgrade\"",
+            Self::AcceptKey => "the Sec-WebSocket-Accept header does not match the key",
+            Self::Extension => "the response uses an extension that was not offered",
+            Self::Subprotocol => "the response selects a subprotocol that was not offered",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The exchange in the version of HTTP that the connection speaks.
+//! The exchange in the connection's version of HTTP.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::{
 
 use super::{exchange as http1, head_limits::HeadLimits, http2, response::UpgradeResponse};
 
-/// Sends the request, which is written for HTTP/1.1, and waits for the final response.
+/// Sends the request, which has the form of HTTP/1.1, and waits for the final response.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) when the connection breaks or what comes
-/// is not HTTP; over HTTP/2 what `dial` may give, when it had to be tried again.
+/// Returns [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) if the connection breaks or the
+/// response is not HTTP; over HTTP/2 also the error of a new connection, if one was needed.
 pub(crate) async fn exchange(
     connection: UpstreamConnection,
     dialer: &Dialer,
@@ -46,7 +46,7 @@ mod tests {
     use crate::net::transport::Transport;
 
     #[tokio::test]
-    async fn trailers_of_a_refusal_say_nothing_that_belongs_ahead_of_it_rfc9110_6_5_1() {
+    async fn trailers_of_a_refusal_lose_headers_of_the_head_rfc9110_6_5_1() {
         let (near, mut far) = duplex(1024);
         let refusal = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n\
             2\r\nno\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\nConnection: x\r\n\r\n";

@@ -1,18 +1,17 @@
-//! The request's head as it goes over the wire (RFC 9112 §3, §5).
+//! Encoding of a request's head (RFC 9112 §3, §5).
 
 use http::{
     HeaderName, Method, Request,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 
-/// How many bytes a line of the usual kind takes.
+/// Size of a typical header line in bytes.
 const TYPICAL_LINE: usize = 64;
 
-/// Spells out the head of a request without a body.
+/// Encodes the head of a request without a body.
 ///
-/// Header names begin their words in capitals, and those of the handshake are written as
-/// RFC 6455 §11.3 writes them: names are compared in any case, but some servers do not know
-/// (RFC 9110 §5.1).
+/// The words of header names are capitalized, and the names of the handshake are written as in RFC
+/// 6455 §11.3: names are case-insensitive (RFC 9110 §5.1), but some servers compare them exactly.
 pub(super) fn encode_head<B>(request: &Request<B>) -> Vec<u8> {
     let headers = request.headers();
     let mut head = Vec::with_capacity((headers.len() + 2) * TYPICAL_LINE);
@@ -20,7 +19,7 @@ pub(super) fn encode_head<B>(request: &Request<B>) -> Vec<u8> {
     head.push(b' ');
     head.extend_from_slice(request.uri().to_string().as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
-    // There is no body, so nothing shall frame one (RFC 9112 §6).
+    // Without a body no header must frame one (RFC 9112 §6).
     let framing = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
     for (name, value) in headers.iter().filter(|(name, _)| !framing.contains(name)) {
         push_name(&mut head, name);
@@ -28,7 +27,7 @@ pub(super) fn encode_head<B>(request: &Request<B>) -> Vec<u8> {
         head.extend_from_slice(value.as_bytes());
         head.extend_from_slice(b"\r\n");
     }
-    // RFC 9110 §8.6: where a body is to be expected, its absence is said.
+    // RFC 9110 §8.6: an explicit zero, for methods that usually have a body.
     if matches!(
         *request.method(),
         Method::POST | Method::PUT | Method::PATCH
@@ -70,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_spelled_as_rfc_6455_writes_them() {
+    fn names_are_written_as_in_rfc_6455() {
         let request = Request::get("/ws?a=b")
             .header("host", "example.com")
             .header("sec-websocket-key", "abc")
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_goes_as_it_is() {
+    fn a_value_is_sent_unchanged() {
         let value = HeaderValue::from_bytes(b"a\xff b").unwrap();
         let request = Request::get("/").header("x", value).body(()).unwrap();
         assert!(
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn no_body_is_said_where_one_would_be_expected() {
+    fn a_missing_body_is_announced_for_methods_that_usually_have_one() {
         let post = Request::post("/")
             .header("content-length", "5")
             .header("transfer-encoding", "chunked")

@@ -1,4 +1,4 @@
-//! Request and answer on a connection of their own.
+//! Request and response over HTTP/1.1, on a connection of their own.
 
 use std::{
     future::{Future, poll_fn},
@@ -30,18 +30,18 @@ use super::{
     response::{RefusalBody, UpgradeResponse},
 };
 
-/// As much as most answers' heads take, and what is read at once.
+/// Bytes to reserve for each read: the heads of most responses fit.
 const READ_SIZE: usize = 1024;
 
-/// Sends the request and waits for the final answer; 1xx before it are skipped.
+/// Sends the request and waits for the final response; 1xx before it are skipped.
 ///
-/// A 101 is read here: a head and no body, after which the connection is no longer HTTP's.
-/// Everything else is read by hyper. No task is spawned: the connection is driven by whoever
-/// waits, here and in the body of a refusal, and ends with it.
+/// A 101 is parsed here: it has no body, and the connection is no longer HTTP after it. Every other
+/// response is parsed by hyper. No task is spawned: polling this future, and later the body of a
+/// refusal, drives the connection, which ends with them.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Handshake`] when the connection breaks or what comes is not HTTP.
+/// Returns [`ErrorKind::Handshake`] if the connection breaks or the response is not HTTP.
 pub(crate) async fn exchange(
     transport: Transport,
     request: Request<Empty<Bytes>>,
@@ -58,28 +58,29 @@ pub(crate) async fn exchange(
         Some(head) => Ok(UpgradeResponse::Accepted {
             head,
             transport: exchange.transport,
-            // Of its own size: the buffer is larger, and would live as long as the tunnel.
+            // A copy of the exact size: the buffer is larger, and would live as long as the tunnel.
             read_ahead: Bytes::copy_from_slice(&exchange.received),
         }),
         None => {
             let replay = Replay::new(exchange.transport, exchange.received.freeze());
-            // Boxed: few need it, and all would carry it.
+            // Boxed, because only refusals need this future, and all handshakes would carry it.
             Box::pin(read_by_hyper(replay, request, limits, body_timeout)).await
         }
     }
 }
 
-/// A request on its way, and what has come in answer.
+/// A request in flight, and the bytes received in response.
 struct Http1Exchange {
     transport: Transport,
     unsent: Bytes,
-    /// Why the rest of the request cannot be sent. The answer may have come for all that.
+    /// The error that prevents sending the rest of the request. The response may have come
+    /// regardless.
     write_error: Option<io::Error>,
     received: BytesMut,
 }
 
 impl Http1Exchange {
-    /// Reads up to the end of a 101. `None` if that is not what comes.
+    /// Reads up to the end of a 101; `None` for any other response.
     async fn find_101(&mut self, limits: HeadLimits) -> Result<Option<response::Parts>, Error> {
         let failed = |error: io::Error| Error::with_source(ErrorKind::Handshake, error);
         let mut scanned = 0;
@@ -106,7 +107,7 @@ impl Http1Exchange {
                         None => {
                             return Err(Error::with_source(
                                 ErrorKind::Handshake,
-                                "the upstream's answer is malformed, or has too many header lines",
+                                "the response is malformed, or has too many header lines",
                             ));
                         }
                     }
@@ -115,7 +116,7 @@ impl Http1Exchange {
         }
     }
 
-    /// Sends what is left to send, and reads; how many bytes came.
+    /// Sends the rest of the request, and reads; returns the number of bytes read.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.write_error.is_none() {
             if let Poll::Ready(Err(error)) = self.poll_send(cx) {
@@ -139,7 +140,7 @@ impl Http1Exchange {
     }
 }
 
-/// Has hyper read the answer, of which no more than a part has been read.
+/// Lets hyper read a response that has been read in part.
 async fn read_by_hyper(
     replay: Replay,
     request: Request<Empty<Bytes>>,
@@ -149,7 +150,7 @@ async fn read_by_hyper(
     let failed = |error: hyper::Error| Error::with_source(ErrorKind::Handshake, error);
     let (mut sender, mut connection): (_, HyperConnection) = http1::Builder::new()
         .max_headers(limits.lines)
-        // The buffer may overshoot, since it takes what one read brings; the head may not.
+        // The buffer may exceed the limit by one read; the head may not.
         .max_buf_size(limits.bytes)
         .max_header_size(limits.bytes)
         .handshake(TokioIo::new(replay))
@@ -157,8 +158,8 @@ async fn read_by_hyper(
         .map_err(failed)?;
     let mut response = pin!(sender.send_request(request));
     let response = poll_fn(|cx| {
-        // The connection first: it is what makes the answer ready. If it ends without one, the
-        // answer says why.
+        // Poll the connection first: it makes the response ready. If it ends without one, the
+        // response's error has the reason.
         let _ = connection.poll_without_shutdown(cx);
         response.as_mut().poll(cx)
     })
@@ -169,13 +170,13 @@ async fn read_by_hyper(
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Error::with_source(
             ErrorKind::Handshake,
-            "the upstream's 101 is malformed",
+            "the 101 is malformed",
         ));
     }
     if has_unsupported_coding(&head.headers) {
         return Err(Error::with_source(
             ErrorKind::Handshake,
-            "the upstream's answer has a transfer coding other than chunked",
+            "the response has a transfer coding other than chunked",
         ));
     }
     let body = refusal::Http1RefusalBody::new(connection, body, body_timeout);

@@ -1,11 +1,11 @@
-//! The limits of the head of an upstream's response.
+//! Limits on the head of an upstream's response.
 
-/// How large the head of an upstream's answer may be.
+/// Limits on the head of an upstream's response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
-    /// Header lines.
+    /// Number of header lines.
     pub(crate) lines: usize,
-    /// Bytes; at least 8,192.
+    /// Size in bytes; at least 8,192.
     pub(crate) bytes: usize,
 }
 

@@ -1,7 +1,6 @@
-//! Finds a 101 in what an upstream sends (RFC 9112 §4).
+//! Detection of a 101 in an upstream's response (RFC 9112 §4).
 //!
-//! The head of a 101 is all that is read here. Of every other answer it is only seen that it is
-//! another one.
+//! Only the head of a 1xx is parsed. The scan recognizes any other response by its first bytes.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response::Parts};
@@ -9,24 +8,24 @@ use httparse::{EMPTY_HEADER, Status};
 
 use super::head_limits::HeadLimits;
 
-/// With what every answer of HTTP/1 begins.
+/// Start of every HTTP/1 response.
 const STATUS_LINE_START: &[u8] = b"HTTP/1.";
 
-/// Where the first digit of the status stands.
+/// Offset of the status's first digit.
 const STATUS_OFFSET: usize = 9;
 
-/// What the bytes of an answer are, as far as they have received.
+/// Result of a scan of a response's first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HeadScan {
-    /// Perhaps a 1xx, of which the end is missing.
+    /// The bytes may begin a 1xx, whose end is missing.
     Partial,
-    /// A 1xx with a head of so many bytes.
+    /// The bytes begin with a 1xx whose head has this length.
     Informational(usize),
-    /// Another answer, or none at all.
+    /// The bytes begin another response, or are not HTTP.
     Other,
 }
 
-/// Looks at an answer's first bytes, of which so many have been looked at before.
+/// Scans a response's first bytes, of which `scanned` were scanned before.
 pub(super) fn scan_head(bytes: &[u8], scanned: usize, limits: HeadLimits) -> HeadScan {
     let received = bytes.len().min(STATUS_LINE_START.len());
     let is_other = bytes[..received] != STATUS_LINE_START[..received]
@@ -41,9 +40,9 @@ pub(super) fn scan_head(bytes: &[u8], scanned: usize, limits: HeadLimits) -> Hea
     }
 }
 
-/// Where the empty line ends that ends the head; an LF alone ends a line too (RFC 9112 §2.2).
+/// Returns the end of the head's empty line; an LF alone ends a line too (RFC 9112 §2.2).
 fn end_of_head(bytes: &[u8], scanned: usize) -> Option<usize> {
-    // The empty line may have begun in what was looked at.
+    // The empty line may begin in the part scanned before.
     let from = scanned.saturating_sub(2);
     let mut line_ends = bytes.iter().enumerate().skip(from);
     line_ends.find_map(|(at, byte)| match (byte, bytes.get(at + 1..)?) {
@@ -53,7 +52,7 @@ fn end_of_head(bytes: &[u8], scanned: usize) -> Option<usize> {
     })
 }
 
-/// Reads the head of a 1xx. `None` if it is malformed, or has too many lines.
+/// Parses the head of a 1xx; `None` if it is malformed, or has too many lines.
 pub(super) fn parse_head(head: &Bytes, limits: HeadLimits) -> Option<Parts> {
     let lines = head.iter().filter(|byte| **byte == b'\n').count();
     let mut lines = vec![EMPTY_HEADER; lines.min(limits.lines)];
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_begin_as_a_1xx_is_another_answer() {
+    fn other_first_bytes_are_another_response() {
         for other in [
             &b"HTTP/1.1 2"[..],
             b"\r\nHTTP/1.1 101",
@@ -153,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn where_a_head_is_cut_changes_nothing(
+        fn a_head_may_arrive_in_any_pieces(
             lines in prop::collection::vec(("[a-z]{1,8}", "[ -~]{0,20}"), 0..8),
             suffix in prop::collection::vec(any::<u8>(), 0..32),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
@@ -186,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_something(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_make_the_scan_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let bytes = [b"HTTP/1.1 1", &bytes[..]].concat();
             if let HeadScan::Informational(end) = scan_head(&bytes, 0, LIMITS) {
                 prop_assert!(end <= bytes.len());

@@ -1,4 +1,4 @@
-//! How long an upstream may be silent in the middle of its answer.
+//! Idle timeout of a response body.
 
 use std::{
     future::Future,
@@ -13,10 +13,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{error::BoxError, instant::saturating_add};
 
-/// The clock that runs while nothing comes.
+/// Timer that runs while an upstream sends nothing.
 ///
-/// It is looked at only when something is asked for, so that a client that is slow to read makes
-/// no upstream late.
+/// The timer is polled only with the body, so that a client that is slow to read does not make the
+/// upstream late.
 pub(super) struct IdleTimer {
     timeout: Duration,
     sleep: Pin<Box<Sleep>>,
@@ -30,7 +30,7 @@ impl IdleTimer {
         }
     }
 
-    /// What was polled for, as a body gives it; if it is late, that.
+    /// Returns the polled frame, or an error if none came in time.
     pub(super) fn poll<E: Into<BoxError>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -43,7 +43,7 @@ impl IdleTimer {
         }
         ready!(self.sleep.as_mut().poll(cx));
         Poll::Ready(Some(Err(
-            "the upstream stopped in the middle of its answer".into(),
+            "the upstream stopped in the middle of its response".into(),
         )))
     }
 }

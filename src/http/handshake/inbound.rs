@@ -1,4 +1,4 @@
-//! The answer that the client gets.
+//! The response to the client.
 
 use bytes::Bytes;
 use http::{
@@ -18,16 +18,17 @@ use crate::{
     http::upgrade::UpgradeRequest,
 };
 
-/// What both sides agree by (RFC 6455 §4.2.2, items 5.4 to 5.6).
+/// The headers that negotiate a handshake (RFC 6455 §4.2.2, items 5.4 to 5.6).
 static NEGOTIATION_HEADERS: [HeaderName; 3] = [
     SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_EXTENSIONS,
 ];
 
-/// The client's 101, out of the upstream's yes; or its 200, if it asked by extended `CONNECT`.
+/// Builds the client's 101 from the upstream's acceptance; or its 200, if the client used an
+/// extended `CONNECT`.
 ///
-/// The agreement has been verified, and goes down as it was: edits don't reach it.
+/// The negotiation is verified already and is passed on unchanged: edits do not affect it.
 pub(crate) fn accepted_response(
     mut head: Parts,
     upgrade: &UpgradeRequest,
@@ -61,22 +62,22 @@ pub(crate) fn accepted_response(
     response
 }
 
-/// Sees to it that the client gets the proof that it wants (RFC 6455 §4.2.2, item 5.4).
+/// Sets the accept key that the client expects (RFC 6455 §4.2.2, item 5.4).
 fn set_accept_key(head: &mut Parts, upgrade: &UpgradeRequest) {
     if upgrade.is_extended_connect() {
-        // RFC 8441 §5: the proof is HTTP/1.1's, and was ours to check.
+        // RFC 8441 §5: HTTP/2 has no accept key; the upstream's was verified here.
         head.headers.remove(SEC_WEBSOCKET_ACCEPT);
     } else if head.version >= Version::HTTP_2 {
-        // An upstream without a key has nothing to set_accept_key.
+        // An upstream that got no key sends no accept key.
         if let Ok(proof) = HeaderValue::try_from(upgrade.accept_key()) {
             set_header(&mut head.headers, &SEC_WEBSOCKET_ACCEPT, proof);
         }
     }
 }
 
-/// The client's answer when the upstream refused: the upstream's own, made fit to pass on.
+/// Builds the client's response from the upstream's refusal.
 ///
-/// To an extended `CONNECT` every 2xx says that the tunnel stands (RFC 9113 §8.5), so there an
+/// To an extended `CONNECT` every 2xx establishes the tunnel (RFC 9113 §8.5), so there an
 /// upstream's ordinary success becomes a 502.
 pub(crate) fn refused_response<B>(
     response: Response<B>,
@@ -91,20 +92,20 @@ pub(crate) fn refused_response<B>(
     if upgrade.is_extended_connect() && head.status.is_success() {
         head.status = StatusCode::BAD_GATEWAY;
     }
-    // RFC 9110 §15.5.22: who answers 426 says what to upgrade to.
+    // RFC 9110 §15.5.22: a 426 names the protocol to upgrade to.
     if head.status == StatusCode::UPGRADE_REQUIRED {
         set_upgrade_headers(&mut head.headers);
     }
-    // How the upstream framed its answer is between it and us.
+    // The upstream's framing concerns only its connection to this proxy.
     head.version = Version::HTTP_11;
     Response::from_parts(head, body)
 }
 
-/// How long the upstream says that its answer's body is: as one parse_digits, even where it is said
-/// several times over, which the next to read it may not take for one (RFC 9110 §8.6).
+/// Returns the length of the body that the upstream announces, as one number: the next reader may
+/// reject a number that occurs several times (RFC 9110 §8.6).
 ///
-/// Nothing where chunks say it, before which a length counts for nothing (RFC 9112 §6.3, item 3),
-/// and where there is never a body.
+/// Returns `None` for a chunked body, whose `Content-Length` is ignored (RFC 9112 §6.3, item 3),
+/// and for a status that never has a body.
 pub(crate) fn body_length(head: &Parts) -> Option<u64> {
     if head.status == StatusCode::NO_CONTENT || head.headers.contains_key(TRANSFER_ENCODING) {
         return None;
@@ -114,22 +115,22 @@ pub(crate) fn body_length(head: &Parts) -> Option<u64> {
     lengths.all(|other| other == Some(length)).then_some(length)
 }
 
-/// Whether there is a transfer coding that is not ours to take off: below the chunks it would lose its
-/// name (RFC 9112 §6.1).
+/// Returns whether there is a transfer coding besides chunked. The proxy cannot relay it: the
+/// coding would stay applied after its name is removed (RFC 9112 §6.1).
 pub(crate) fn has_unsupported_coding(headers: &HeaderMap) -> bool {
     let mut codings = members(headers, &TRANSFER_ENCODING);
     let first = codings.next();
     codings.next().is_some() || first.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
 }
 
-/// Not `parse` alone, which takes a sign too.
+/// Parses digits alone; `parse` accepts a sign too.
 fn parse_digits(digits: &[u8]) -> Option<u64> {
     let is_number = digits.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(digits).ok()?;
     text.parse().ok().filter(|_| is_number)
 }
 
-/// Says how long the body is, which edits cannot change.
+/// Sets the length of the body, which edits cannot change.
 pub(crate) fn set_body_length(headers: &mut HeaderMap, length: Option<u64>) {
     headers.remove(CONTENT_LENGTH);
     headers.remove(TRANSFER_ENCODING);
@@ -138,7 +139,7 @@ pub(crate) fn set_body_length(headers: &mut HeaderMap, length: Option<u64>) {
     }
 }
 
-/// A part of an answer's body as it goes down: trailers say nothing that belongs ahead of it.
+/// Removes headers from a frame's trailers that belong ahead of the content.
 pub(crate) fn sanitize_trailers(part: Frame<Bytes>) -> Frame<Bytes> {
     match part.into_trailers() {
         Ok(mut trailers) => {
@@ -149,7 +150,7 @@ pub(crate) fn sanitize_trailers(part: Frame<Bytes>) -> Frame<Bytes> {
     }
 }
 
-/// Takes out what a response over HTTP/2 must not carry (RFC 9113 §8.2.2).
+/// Removes headers that a response over HTTP/2 must not carry (RFC 9113 §8.2.2).
 pub(crate) fn adapt_version<B>(response: &mut Response<B>, client: Version) {
     if client >= Version::HTTP_2 {
         response.headers_mut().remove(CONNECTION);
@@ -157,7 +158,7 @@ pub(crate) fn adapt_version<B>(response: &mut Response<B>, client: Version) {
     }
 }
 
-/// What a WebSocket server says that speaks version 13 only (RFC 6455 §4.4).
+/// Sets the headers of a WebSocket server that supports only version 13 (RFC 6455 §4.4).
 pub(crate) fn set_supported_version(headers: &mut HeaderMap) {
     set_upgrade_headers(headers);
     set_header(
@@ -167,8 +168,8 @@ pub(crate) fn set_supported_version(headers: &mut HeaderMap) {
     );
 }
 
-/// The headers of an upstream's answer as they go down: those that speak of the upstream's
-/// connection are gone, and what the user wants is done.
+/// Prepares the headers of an upstream's response for the client: removes those about the
+/// upstream's connection, and applies the user's settings.
 pub(crate) fn prepare_response_head(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
     strip_hop_by_hop(&mut head.headers);
     if let Some(via) = via {
@@ -177,7 +178,7 @@ pub(crate) fn prepare_response_head(head: &mut Parts, via: Option<&Via>, edits: 
     edits.apply(&mut head.headers);
 }
 
-/// Says that here one may upgrade to WebSocket.
+/// Sets the headers that offer an upgrade to WebSocket.
 pub(crate) fn set_upgrade_headers(headers: &mut HeaderMap) {
     set_header(headers, &CONNECTION, HeaderValue::from_static("Upgrade"));
     set_header(headers, &UPGRADE, HeaderValue::from_static("websocket"));
@@ -204,11 +205,11 @@ mod tests {
 
     #[test]
     fn a_length_is_one_number_or_none_rfc9110_8_6() {
-        let said = |value| length(200, &[("content-length", value)]);
-        assert_eq!(said("5"), Some(5));
-        assert_eq!(said("5, 5"), Some(5));
+        let length_of = |value| length(200, &[("content-length", value)]);
+        assert_eq!(length_of("5"), Some(5));
+        assert_eq!(length_of("5, 5"), Some(5));
         for none in ["", ",", "5, 6", "+5", "5 5", "0x5", "99999999999999999999"] {
-            assert_eq!(said(none), None, "{none}");
+            assert_eq!(length_of(none), None, "{none}");
         }
         let twice = [("content-length", "5"), ("content-length", "5")];
         assert_eq!(length(200, &twice), Some(5));
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_do_not_change_how_long_a_refusal_is() {
+    fn edits_do_not_change_the_length_of_a_refusal() {
         let request = Request::get("/ws")
             .header("host", "a")
             .header("connection", "upgrade")

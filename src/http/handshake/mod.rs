@@ -1,15 +1,17 @@
 //! Stage 5: the opening handshake on both legs.
 //!
-//! * `outbound` (pure) makes the request that the upstream gets;
-//! * `dispatch` sends it and reads the response: with `exchange` in HTTP/1.1, or with `http2` on a
-//!   stream of a connection that is shared;
-//! * `exchange` sends it (`encode`) and reads a 101 (`head_scan`), on a connection of its own. Any
-//!   other answer is left to hyper, from the first byte (`replay`), as is its body (`refusal`);
+//! * `outbound` (pure) builds the request to the upstream;
+//! * `dispatch` sends the request and reads the response: with `exchange` over HTTP/1.1, or with
+//!   `http2` on a stream of a shared connection;
+//! * `exchange` encodes the request (`encode`) and parses a 101 (`head_scan`), on a connection of
+//!   its own. Any other response is left to hyper, from the first byte (`replay`), as is its body
+//!   (`refusal`);
 //! * `agreement` (pure) verifies a 101 (RFC 6455 §4.1), or a 2xx over HTTP/2 (RFC 8441 §5);
-//! * `inbound` (pure) makes the answer that the client gets.
+//! * `upstream` performs the upstream's handshake for hosts that run tunnels by themselves;
+//! * `inbound` (pure) builds the response to the client.
 //!
-//! The client's key is passed on, so that the upstream's proof is the client's proof too. Over
-//! HTTP/2 there is none, and where the client wants one it gets ours.
+//! The client's key is passed on, so that the upstream's accept key is valid for the client too.
+//! HTTP/2 has no key; an HTTP/1.1 peer of an HTTP/2 peer gets one from the proxy.
 
 mod agreement;
 mod dispatch;
@@ -27,6 +29,7 @@ mod outbound;
 mod refusal;
 mod replay;
 mod response;
+mod upstream;
 
 pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Offer};
@@ -41,3 +44,4 @@ pub(crate) use inbound::{
 use no_http2 as http2;
 pub(crate) use outbound::{OutboundRules, handshake_request};
 pub(crate) use response::{RefusalBody, UpgradeResponse};
+pub use upstream::{AcceptedHandshake, RefusedBody, UpstreamHandshake, UpstreamResponse};

@@ -1,4 +1,4 @@
-//! The request that the upstream gets.
+//! The request to the upstream.
 
 use bytes::Bytes;
 use http::{
@@ -20,7 +20,7 @@ use crate::{
     http::upgrade::UpgradeRequest,
 };
 
-/// What the user wants done to requests on their way up.
+/// The user's settings for requests to upstreams.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OutboundRules {
     pub(crate) forwarded: ForwardedHeaders,
@@ -31,12 +31,12 @@ pub(crate) struct OutboundRules {
 }
 
 impl OutboundRules {
-    /// The target that the upstream is asked for: as it came, byte for byte, unless it is to be
-    /// rewritten.
+    /// Returns the target of the upstream's request: the client's, byte for byte, unless a rewrite
+    /// is set.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Rewrite`] when the rewrite does not take the path.
+    /// Returns [`ErrorKind::Rewrite`] if the path cannot be rewritten.
     pub(crate) fn target(&self, requested: &Uri) -> Result<Uri, Error> {
         match &self.rewrite {
             Some(rewrite) => rewrite
@@ -49,10 +49,10 @@ impl OutboundRules {
         }
     }
 
-    /// The headers of a client's request as they go up: those that speak of the client's
-    /// connection are gone, what upstreams are told is added, and what the user wants is done.
+    /// Returns the headers of the upstream's request: removes those about the client's connection,
+    /// adds those about the client, and applies the user's settings.
     ///
-    /// There is one `Host` unless the client named none.
+    /// The result has one `Host` unless the client named none.
     pub(crate) fn upstream_headers(&self, client_request: Parts, client: &ClientInfo) -> HeaderMap {
         let mut headers = client_request.headers;
         let host = requested_host(&client_request.uri, headers.get(HOST));
@@ -68,7 +68,7 @@ impl OutboundRules {
             set_header(&mut headers, &HOST, host.clone());
         }
         self.edits.apply(&mut headers);
-        // RFC 9112 §3.2: exactly one, whatever the edits did to it.
+        // RFC 9112 §3.2: exactly one `Host`, whatever the edits did to it.
         let other_host = match only_line(&headers, &HOST) {
             Some(_) => self.host.clone(),
             None => self.host.clone().or(host),
@@ -80,10 +80,9 @@ impl OutboundRules {
     }
 }
 
-/// Makes the upstream's request out of the client's.
+/// Builds the upstream's request from the client's.
 ///
-/// Headers that speak of the client's connection go; the handshake's own come last, so nothing
-/// before can spoil them.
+/// The handshake's own headers are written last, so no earlier step can change them.
 pub(crate) fn handshake_request(
     client_request: Parts,
     target: Uri,
@@ -121,8 +120,8 @@ pub(crate) fn handshake_request(
     request
 }
 
-/// Over HTTP/2 cookies may come in several lines, which HTTP/1.1 knows nothing of: they become one
-/// (RFC 9113 §8.2.3).
+/// Joins the `Cookie` lines of an HTTP/2 request to one, because HTTP/1.1 allows only one (RFC 9113
+/// §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let lines: Vec<_> = headers
         .get_all(COOKIE)
@@ -132,14 +131,15 @@ fn join_cookies(headers: &mut HeaderMap) {
     if lines.len() < 2 {
         return;
     }
-    // What consists of header values is one.
+    // Header values joined by `; ` form a header value.
     if let Ok(mut joined) = HeaderValue::try_from(lines.join(&b"; "[..])) {
         joined.set_sensitive(true);
         set_header(headers, &COOKIE, joined);
     }
 }
 
-/// The host that was asked for: an absolute target goes before the header (RFC 9112 §3.2.2).
+/// Returns the requested host: an absolute target takes precedence over the header (RFC 9112
+/// §3.2.2).
 fn requested_host(target: &Uri, header: Option<&HeaderValue>) -> Option<HeaderValue> {
     match target.authority() {
         Some(authority) => {

@@ -1,4 +1,4 @@
-//! The body of an upstream's refusal.
+//! Body of an upstream's refusal over HTTP/1.1.
 
 use std::{
     pin::Pin,
@@ -19,10 +19,10 @@ use super::{idle_timer::IdleTimer, replay::Replay};
 /// A connection to an upstream, driven by hyper.
 pub(super) type HyperConnection = Connection<TokioIo<Replay>, Empty<Bytes>>;
 
-/// The body of an answer that is not a 101, with the connection that it comes from.
+/// Body of a response other than 101, with its connection.
 ///
-/// Dropping it closes the connection: after a refused upgrade nobody can be sure what the
-/// upstream takes for the next request.
+/// Dropping it closes the connection: after a refused upgrade the upstream may not expect another
+/// request.
 pub(crate) struct Http1RefusalBody {
     connection: Box<HyperConnection>,
     connection_is_done: bool,
@@ -89,18 +89,19 @@ mod tests {
 
     const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The body of a 403 of two bytes, of which these come; and the upstream's end.
+    /// Returns the body of a 403 of two bytes, of which only `bytes` are sent, and the upstream's
+    /// end.
     async fn refusal(bytes: &str) -> (RefusalBody, DuplexStream) {
         refusal_within(IDLE_TIMEOUT, bytes).await
     }
 
     async fn refusal_within(idle_timeout: Duration, bytes: &str) -> (RefusalBody, DuplexStream) {
         let (near, mut far) = duplex(1024);
-        let answer = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{bytes}");
+        let response = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{bytes}");
         let upstream = async {
-            let asked = far.read(&mut [0; 1024]).await.unwrap();
-            assert!(asked > 0);
-            far.write_all(answer.as_bytes()).await.unwrap();
+            let received = far.read(&mut [0; 1024]).await.unwrap();
+            assert!(received > 0);
+            far.write_all(response.as_bytes()).await.unwrap();
         };
         let request = Request::new(Empty::new());
         let limits = HeadLimits::default();
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_that_stops_is_given_up() {
+    async fn a_refusal_that_stops_times_out() {
         let (mut body, _far) = refusal("n").await;
         let began = Instant::now();
         let frame = body.frame().await.unwrap().unwrap();
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_is_slow_to_read_makes_no_upstream_late() {
+    async fn a_slow_client_does_not_make_the_upstream_late() {
         let (mut body, mut far) = refusal("n").await;
         tokio::time::advance(IDLE_TIMEOUT * 2).await;
         let frame = body.frame().await.unwrap().unwrap();
@@ -134,14 +135,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_may_take_for_ever() {
+    async fn a_refusal_may_have_no_timeout() {
         let (mut body, _far) = refusal_within(Duration::MAX, "n").await;
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "n");
     }
 
     #[tokio::test]
-    async fn a_coding_that_nobody_asked_for_is_no_refusal_rfc9112_7_4() {
+    async fn a_refusal_with_an_unrequested_coding_is_an_error_rfc9112_7_4() {
         let (near, mut far) = duplex(1024);
         let coded = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
         let upstream = async {
@@ -150,9 +151,9 @@ mod tests {
         };
         let request = Request::new(Empty::new());
         let limits = HeadLimits::default();
-        let asked = exchange(Transport::new(near), request, limits, IDLE_TIMEOUT);
-        let (answer, ()) = tokio::join!(asked, upstream);
-        assert!(answer.is_err_and(|error| error.to_string().contains("coding")));
+        let exchange = exchange(Transport::new(near), request, limits, IDLE_TIMEOUT);
+        let (response, ()) = tokio::join!(exchange, upstream);
+        assert!(response.is_err_and(|error| format!("{error:#}").contains("coding")));
     }
 
     #[tokio::test(start_paused = true)]

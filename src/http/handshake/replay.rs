@@ -1,4 +1,4 @@
-//! A conversation that has begun, for hyper to go on with.
+//! Replay of bytes already read, so that hyper can parse the response.
 
 use std::{
     io,
@@ -11,10 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::transport::Transport;
 
-/// A stream on which the request has been sent, and some of the answer read.
+/// A stream on which the request was sent and a part of the response was read.
 ///
-/// What is written goes nowhere: it is the same request once more. Then the bytes that were read
-/// come again, and behind them those of the stream.
+/// Writes are discarded: hyper writes the same request once more. Reads return the bytes already
+/// read, and then those of the stream.
 #[derive(Debug)]
 pub(super) struct Replay {
     transport: Transport,
@@ -48,7 +48,7 @@ impl AsyncRead for Replay {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // An answer before the question would be taken for an error.
+        // hyper takes a response before the request for an error.
         if !self.is_request_written {
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;

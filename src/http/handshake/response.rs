@@ -13,20 +13,20 @@ use crate::{error::BoxError, net::transport::Transport};
 
 use super::{http2, inbound::sanitize_trailers, refusal};
 
-/// The upstream's final response.
+/// The upstream's final response to a handshake.
 pub(crate) enum UpgradeResponse {
-    /// A yes that is not verified yet (101, or any 2xx over HTTP/2), with the byte stream and what
-    /// was read behind the head.
+    /// An acceptance that is not verified yet (101, or any 2xx over HTTP/2), with the byte stream
+    /// and the bytes read after the head.
     Accepted {
         head: response::Parts,
         transport: Transport,
         read_ahead: Bytes,
     },
-    /// Anything else.
+    /// Any other response.
     Refused(Response<RefusalBody>),
 }
 
-/// The body of an response that opens no tunnel, with what it comes from.
+/// Body of a refusal, with its connection or stream.
 pub(crate) enum RefusalBody {
     Own(refusal::Http1RefusalBody),
     #[cfg_attr(not(feature = "http2"), allow(dead_code))]

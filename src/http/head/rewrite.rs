@@ -5,6 +5,8 @@ use std::fmt;
 use http::Uri;
 use http::uri::{InvalidUri, PathAndQuery};
 
+use crate::error::display_error;
+
 use super::path::{PathReadings, RawPath, comparable};
 
 /// A change of the path on its way to the upstream.
@@ -45,6 +47,8 @@ pub struct InvalidPath {
 }
 
 /// Error for a request whose path could not be rewritten. The response is a 400.
+///
+/// The source of [`Invalid`](Self::Invalid) is the error that it holds.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RewriteError {
@@ -149,10 +153,12 @@ impl std::error::Error for InvalidPath {}
 
 impl fmt::Display for RewriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoPath => "the request target has no path to rewrite",
-            Self::LeavesPrefix => "the rewritten path may be read as one outside its prefix",
-            Self::Invalid(_) => "the rewritten path is not a valid request target",
+        display_error(self, f, |f| {
+            f.write_str(match self {
+                Self::NoPath => "the request target has no path to rewrite",
+                Self::LeavesPrefix => "the rewritten path may be read as one outside its prefix",
+                Self::Invalid(_) => "the rewritten path is not a valid request target",
+            })
         })
     }
 }

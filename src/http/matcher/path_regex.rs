@@ -5,7 +5,7 @@ use std::fmt;
 use regex::Regex;
 
 use super::traits::Matcher;
-use crate::http::head::RequestHead;
+use crate::{error::display_error, http::head::RequestHead};
 
 /// Matcher for whole paths by a regular expression; see [`path_regex`].
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub struct PathRegexMatcher {
     regex: Regex,
 }
 
-/// Error for a text that is not a regular expression.
+/// Error for a text that is not a regular expression. The source is the error of the parser.
 #[derive(Debug, Clone)]
 pub struct InvalidPathRegex {
     source: regex::Error,
@@ -57,7 +57,9 @@ impl Matcher for PathRegexMatcher {
 
 impl fmt::Display for InvalidPathRegex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the path expression does not compile")
+        display_error(self, f, |f| {
+            f.write_str("the path expression does not compile")
+        })
     }
 }
 

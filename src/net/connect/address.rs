@@ -1,10 +1,10 @@
-//! Where an upstream is.
+//! Addresses of upstreams.
 
 use std::{error, fmt, net::Ipv6Addr, path::PathBuf};
 
 use http::Uri;
 
-/// Where an upstream is to be reached.
+/// Network address of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
@@ -24,7 +24,7 @@ pub enum Address {
         host: String,
         /// The port.
         port: u16,
-        /// Whom the certificate must be for, where that is not the host.
+        /// The name that the certificate must be for, where that is not the host.
         server_name: Option<String>,
     },
     /// A Unix socket.
@@ -67,8 +67,8 @@ impl Address {
         }
     }
 
-    /// Whom the upstream takes itself for: whom a certificate must be for, and whom requests of
-    /// our own ask for. `None` for a Unix socket.
+    /// The name of the upstream: certificates must be for it, and probes name it as their host.
+    /// `None` for a Unix socket.
     pub(crate) fn server_name(&self) -> Option<&str> {
         match self {
             Self::Tls {
@@ -84,8 +84,8 @@ impl Address {
     /// `https://host[:port]` or `unix:/path/to/socket`.
     ///
     /// The port is 80 unless given, or 443 with TLS. TLS needs the feature `rustls`. An IPv6
-    /// address stands in brackets, without a zone id; a link-local address is reached through a
-    /// name, or a connector of your own.
+    /// address is written in brackets, without a zone id; a link-local address is reached through
+    /// a name, or a connector of your own.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ fn tcp(text: &str) -> Result<Address, Reason> {
     if host.is_empty() {
         return Err(Reason::NoHost);
     }
-    // What follows the host is nothing, or a colon and the port.
+    // Nothing may follow the host but a colon and the port.
     let port = match authority.as_str().get(authority.host().len()..) {
         None | Some("") => default_port,
         Some(port) => read_port(port).ok_or(Reason::Port)?,
@@ -142,8 +142,8 @@ fn tcp(text: &str) -> Result<Address, Reason> {
     Ok(address(host, port))
 }
 
-/// Tells what is wrong with an IPv6 address, which the reader of URLs takes for something else or
-/// for nothing at all (RFC 3986 §3.2.2; zone ids of RFC 6874 are obsolete and mean nothing here).
+/// Checks an IPv6 address, which the URL parser takes for something else or ignores
+/// (RFC 3986 §3.2.2; zone ids of RFC 6874 are obsolete and mean nothing here).
 fn check_ip_literal(text: &str) -> Result<(), Reason> {
     let Some((_, rest)) = text.split_once("://") else {
         return Ok(());
@@ -182,7 +182,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// An upstream's address that cannot be read: which, and why.
+/// An address that cannot be parsed, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidAddress {
     address: String,
@@ -211,7 +211,7 @@ impl InvalidAddress {
         }
     }
 
-    /// What was given.
+    /// The text as it was given.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address

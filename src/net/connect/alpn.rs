@@ -1,8 +1,9 @@
-//! What is offered by ALPN (RFC 7301), and what came of it.
+//! ALPN (RFC 7301): protocols to offer, and the protocol agreed on.
 
-/// What an upstream behind TLS is offered.
+/// The protocols that an upstream behind TLS is offered.
 ///
-/// Exactly what will be spoken: a server that prefers h2 must not be led to believe in it.
+/// Only protocols that will be spoken are offered: a server that prefers h2 must not choose it in
+/// vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alpn {
     Http1,
@@ -13,7 +14,7 @@ pub(crate) enum Alpn {
     Either,
 }
 
-/// What was agreed on. A server that does not know ALPN has not agreed to HTTP/2.
+/// The protocol agreed on. A server that does not know ALPN has not agreed to HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Agreed {
     Http1,
@@ -38,7 +39,7 @@ impl Alpn {
 
 #[cfg(feature = "rustls")]
 impl Agreed {
-    /// What the name stands for that the server has chosen, if any.
+    /// Returns the protocol of this name, which the server has chosen.
     pub(crate) fn of(name: Option<&[u8]>) -> Self {
         match name {
             Some(b"h2") => Self::Http2,

@@ -20,10 +20,10 @@ use super::{
 
 /// Connects by TCP and, on Unix, by Unix sockets.
 ///
-/// A name is resolved anew for each connection, by the system's resolver unless there is
+/// A name is resolved again for each connection, by the system's resolver unless there is
 /// [another](Self::resolver); its addresses are tried one after another, the next one as soon as
 /// the last has failed or been silent for 250 ms (RFC 8305 §5). `TCP_NODELAY` is on; TCP
-/// keep-alive is [the layer's](crate::ProxyLayer::upstream_tcp_keep_alive) affair.
+/// keep-alive is set by [the layer](crate::ProxyLayer::upstream_tcp_keep_alive).
 ///
 /// # Examples
 ///
@@ -64,8 +64,8 @@ impl Connector {
     ///
     /// From one local address about 28,000 connections lead to one port of one upstream; each
     /// further address adds as many. An address that has no port left, or that this machine does
-    /// not have, gives way to the next. A family (IPv4 or IPv6) that none of them is of is left to
-    /// the system. It has no effect on Unix sockets.
+    /// not have, gives way to the next. For a family (IPv4 or IPv6) that has none of them, the
+    /// system chooses. Unix sockets are not affected.
     #[must_use]
     pub fn source_addresses<I>(mut self, addresses: I) -> Self
     where
@@ -89,14 +89,14 @@ impl Connector {
     }
 
     async fn connect(&self, mut address: SocketAddr) -> io::Result<TcpStream> {
-        // IPv4 in IPv6's clothes is IPv4: its sources are, and it needs no IPv6 on this machine.
+        // An IPv4-mapped address is IPv4: so are its sources, and it needs no IPv6 here.
         if let Some(ip) = mapped(address) {
             address.set_ip(ip);
         }
         self.sources.connect(address).await
     }
 
-    /// A failure is told apart from one of connecting by its kind.
+    /// Resolves a name. A failure has a kind of its own, unlike those of connecting.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match self.resolver.resolve(host, port).await {
             Ok(addresses) => Ok(addresses),

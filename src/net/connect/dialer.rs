@@ -1,4 +1,4 @@
-//! Connecting with a budget for each part, and an error that says which part failed.
+//! Dialer: connects with a budget for each part, and an error that names the part that failed.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use super::{
     traits::Connect,
 };
 
-/// How connections to upstreams are opened: for tunnels and for probes alike.
+/// Settings by which connections to upstreams are opened, for tunnels and probes alike.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     pub(crate) connector: Arc<dyn Connect>,
     /// Budget of one attempt, name lookup included.
     pub(crate) connect_timeout: Duration,
-    pub(crate) tcp_keep_alive: KeptAlive,
-    /// Set, or made of what is compiled in when first needed.
+    pub(crate) tcp_keep_alive: KeepAliveScope,
+    /// Set by the host, or made from the compiled-in features when first needed.
     pub(crate) tls: Arc<OnceCell<Tls>>,
     /// Budget of a TLS handshake.
     pub(crate) tls_timeout: Duration,
@@ -35,17 +35,17 @@ pub(crate) struct Dialer {
     pub(crate) shared: Http2Pool,
 }
 
-/// Which connections get TCP keep-alive, whoever opened them.
+/// The connections that get TCP keep-alive, whichever connector opened them.
 #[derive(Clone, Debug)]
-pub(crate) enum KeptAlive {
+pub(crate) enum KeepAliveScope {
     Every(TcpKeepAlive),
-    /// The tunnels' pings look after the plain ones. To those with TLS it would be the only way
-    /// back to the socket, should the pings stop.
+    /// Plain connections are covered by the tunnels' pings. On those with TLS the option must be
+    /// set before the handshake: the socket cannot be reached later, should the pings stop.
     Tls(TcpKeepAlive),
     None,
 }
 
-impl KeptAlive {
+impl KeepAliveScope {
     const fn at(&self, address: &Address) -> Option<&TcpKeepAlive> {
         match (self, address) {
             (Self::Every(keep_alive), _) | (Self::Tls(keep_alive), Address::Tls { .. }) => {
@@ -61,7 +61,7 @@ impl Default for Dialer {
         Self {
             connector: Arc::new(Connector::new()),
             connect_timeout: Duration::from_secs(3),
-            tcp_keep_alive: KeptAlive::None,
+            tcp_keep_alive: KeepAliveScope::None,
             tls: Arc::default(),
             tls_timeout: Duration::from_secs(5),
             shared: Http2Pool::default(),
@@ -70,21 +70,22 @@ impl Default for Dialer {
 }
 
 impl Dialer {
-    /// Connections that were opened another way are not used from here on.
+    /// Sets the connector. Shared connections that the last one opened are not used any more.
     pub(crate) fn set_connector(&mut self, connector: Arc<dyn Connect>) {
         self.connector = connector;
         self.shared = self.shared.with_no_connections();
     }
 
-    /// Connections that were secured another way are not used from here on.
+    /// Sets the TLS configuration. Shared connections that the last one secured are not used any
+    /// more.
     #[cfg(feature = "rustls")]
     pub(crate) fn set_tls(&mut self, tls: Tls) {
         self.tls = Arc::new(OnceCell::from(tls));
         self.shared = self.shared.with_no_connections();
     }
 
-    /// Opens a connection to this address, sends the header if there is one, and secures the
-    /// connection where the address says so.
+    /// Opens a connection to this address, sends the PROXY header if there is one, and secures the
+    /// connection if the address demands TLS.
     ///
     /// # Errors
     ///
@@ -99,8 +100,8 @@ impl Dialer {
         dialled.map(|(transport, _)| transport)
     }
 
-    /// As [`dial`](Self::dial), and says what was agreed on by ALPN. Without TLS that is nothing
-    /// but HTTP/1.1.
+    /// As [`dial`](Self::dial), and returns the protocol agreed on by ALPN. Without TLS that is
+    /// always HTTP/1.1.
     pub(crate) async fn dial_offering(
         &self,
         address: &Address,
@@ -121,7 +122,7 @@ impl Dialer {
         alpn: Alpn,
     ) -> Result<(Transport, Agreed), Error> {
         let secured = async {
-            // Roots are read from files: once, however many wait for them.
+            // Roots are read from files: once, however many connections wait for them.
             let make = || task::blocking(default_tls);
             let tls = self.tls.get_or_try_init(make).await?;
             tls.secure(transport, server_name, alpn).await
@@ -145,8 +146,8 @@ impl Dialer {
                 transport.keep_alive(keep_alive);
             }
             if let Some(header) = header {
-                let said = say(&mut transport, header.as_bytes()).await;
-                said.map_err(|error| with_source(ErrorKind::Connect, error))?;
+                let written = write_all(&mut transport, header.as_bytes()).await;
+                written.map_err(|error| with_source(ErrorKind::Connect, error))?;
             }
             Ok(transport)
         };
@@ -162,7 +163,7 @@ impl Dialer {
     }
 }
 
-async fn say(transport: &mut Transport, bytes: &[u8]) -> io::Result<()> {
+async fn write_all(transport: &mut Transport, bytes: &[u8]) -> io::Result<()> {
     transport.write_all(bytes).await?;
     transport.flush().await
 }

@@ -1,8 +1,8 @@
-//! Stage 4: a byte stream to the upstream, or with HTTP/2 a place on a connection that is shared.
+//! Connections to upstreams: a byte stream, or with HTTP/2 a slot on a shared connection.
 //!
-//! [`Connect`] is the seam: bring your own to reach an upstream in memory, over vsock or through
-//! a tunnel of another kind. [`Connector`] is the one used unless told otherwise: TCP, to every
-//! address that a name has, and Unix sockets.
+//! [`Connect`] is the trait to implement for upstreams in memory, over vsock or through a tunnel of
+//! another kind. [`Connector`] is the default: TCP, to every address that a name has, and Unix
+//! sockets.
 
 mod address;
 mod alpn;
@@ -26,7 +26,7 @@ mod upstream_connection;
 
 pub use address::{Address, InvalidAddress};
 pub use connector::Connector;
-pub(crate) use dialer::{Dialer, KeptAlive};
+pub(crate) use dialer::{Dialer, KeepAliveScope};
 pub use http_version::HttpVersion;
 #[cfg(feature = "http2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http2")))]

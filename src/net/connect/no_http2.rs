@@ -1,10 +1,10 @@
-//! What stands in for HTTP/2 where it is not compiled in.
+//! Substitutes for the types of HTTP/2 where it is not compiled in.
 
-/// A place on a shared connection, which nobody has.
+/// A slot on a shared connection, of which there are none.
 #[derive(Debug)]
 pub(crate) enum StreamSlot {}
 
-/// Shared connections, of which there are none.
+/// A pool of shared connections that is always empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Http2Pool(());
 

@@ -1,4 +1,4 @@
-//! What stands in for TLS where it is not compiled in.
+//! Substitutes for the types of TLS where it is not compiled in.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use crate::net::transport::Transport;
 
 use super::alpn::{Agreed, Alpn};
 
-/// TLS that cannot be had.
+/// A TLS configuration, of which there are none.
 #[derive(Clone, Debug)]
 pub(crate) enum Tls {}
 

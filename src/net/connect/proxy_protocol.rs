@@ -1,19 +1,19 @@
-//! The PROXY protocol: who the client is, said to the upstream before anything else. Pure.
+//! The PROXY protocol: a header with the client's address before all other bytes. Pure.
 //!
 //! <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>; sections are of that text.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// A version of the PROXY protocol, in which an upstream is told the client's address at the
-/// start of each connection.
+/// Version of the PROXY protocol, by which an upstream learns the client's address at the start of
+/// each connection.
 ///
 /// The source is the client's address as [`ForwardedHeaders`](crate::headers::ForwardedHeaders)
-/// resolves it: that of the connection's other end, port included, or what a trusted proxy there
-/// says, with port 0, since such proxies tell no port. The destination is the client's connection's
-/// [own end](crate::headers::ClientInfo::with_local), or `0.0.0.0` (`::`) and port 0 where the host
-/// does not tell. A client without an address, as on a Unix socket, is `UNKNOWN` in version 1 and
-/// of no family in version 2. Probes say that they come from the proxy itself: `UNKNOWN`, or
-/// `LOCAL` in version 2.
+/// resolves it: that of the connection's other end, port included, or the one that a trusted proxy
+/// there reports, with port 0, since such proxies report no port. The destination is the
+/// [local end](crate::headers::ClientInfo::with_local) of the client's connection, or `0.0.0.0`
+/// (`::`) and port 0 where the host does not know it. A client without an address, as on a Unix
+/// socket, is `UNKNOWN` in version 1 and of no family in version 2. Probes are connections of the
+/// proxy itself: `UNKNOWN`, or `LOCAL` in version 2.
 ///
 /// With TLS the header goes first, in the clear, and TLS begins behind it.
 ///
@@ -36,12 +36,12 @@ pub enum ProxyProtocol {
     V2,
 }
 
-/// What goes before all else on a connection.
+/// The header that precedes all other bytes of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProxyHeader(Box<[u8]>);
 
 impl ProxyProtocol {
-    /// For a connection on behalf of a client, as far as it is known.
+    /// Header of a connection for a client, as far as the client is known.
     pub(crate) fn relayed(
         self,
         source: Option<SocketAddr>,
@@ -52,12 +52,12 @@ impl ProxyProtocol {
             (Self::V1, Some(ends)) => ends.line().into_bytes().into(),
             (Self::V1, None) => UNKNOWN.into(),
             (Self::V2, Some(ends)) => ends.binary().into(),
-            // Not LOCAL: the connection is a client's, though nobody knows whose (§2.2).
+            // Not LOCAL: the connection is a client's, though its address is unknown (§2.2).
             (Self::V2, None) => binary(PROXY, UNSPEC, &[]).into(),
         })
     }
 
-    /// For a connection of the proxy's own.
+    /// Header of a connection of the proxy's own.
     pub(crate) fn local(self) -> ProxyHeader {
         ProxyHeader(match self {
             Self::V1 => UNKNOWN.into(),
@@ -72,7 +72,7 @@ impl ProxyHeader {
     }
 }
 
-/// §2.1: what follows the word is ignored, so nothing does.
+/// §2.1: bytes after the word are ignored, so there are none.
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 
 /// §2.2: the first twelve bytes, which no other protocol begins with.
@@ -164,7 +164,7 @@ fn binary(command: u8, family: u8, addresses: &[&[u8]]) -> Vec<u8> {
     header
 }
 
-/// A dual-stack listener reports IPv4 in IPv6's clothes.
+/// Converts an IPv4-mapped address, which a dual-stack listener reports, to IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

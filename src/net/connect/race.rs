@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 /// How long an attempt may be silent before the next begins beside it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Connects to whichever of the addresses answers first.
+/// Connects to the address that accepts first.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ where
         attempt,
         waiting: interleaved(addresses).into_iter(),
         running: Vec::new(),
-        patience: Box::pin(sleep(Duration::ZERO)),
+        next_attempt: Box::pin(sleep(Duration::ZERO)),
         failure: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
     };
     poll_fn(|cx| race.poll(cx)).await
@@ -53,8 +53,8 @@ struct Race<A, F> {
     attempt: F,
     waiting: std::vec::IntoIter<SocketAddr>,
     running: Vec<(SocketAddr, Pin<Box<A>>)>,
-    /// When it is over, the next attempt begins.
-    patience: Pin<Box<Sleep>>,
+    /// The next attempt begins when it fires.
+    next_attempt: Pin<Box<Sleep>>,
     failure: io::Error,
 }
 
@@ -69,9 +69,9 @@ where
             if let Some(connection) = self.poll_running(cx) {
                 return Poll::Ready(Ok(connection));
             }
-            // Not only where nothing is left: a silent attempt must not hold the others up.
+            // Checked while some still run, too: a silent attempt must not hold the others up.
             let has_failed = self.running.len() < before;
-            let is_due = has_failed || self.patience.as_mut().poll(cx).is_ready();
+            let is_due = has_failed || self.next_attempt.as_mut().poll(cx).is_ready();
             if !self.running.is_empty() && !is_due {
                 return Poll::Pending;
             }
@@ -79,7 +79,7 @@ where
                 Some(address) => {
                     let attempt = Box::pin((self.attempt)(address));
                     self.running.push((address, attempt));
-                    self.patience.set(sleep(ATTEMPT_DELAY));
+                    self.next_attempt.set(sleep(ATTEMPT_DELAY));
                 }
                 None if self.running.is_empty() => {
                     let none = io::ErrorKind::NotFound.into();
@@ -108,7 +108,7 @@ where
     }
 }
 
-/// Which of a name's addresses failed.
+/// A failed connect to one of a name's addresses.
 #[derive(Debug)]
 struct Failed {
     address: SocketAddr,
@@ -117,7 +117,7 @@ struct Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.address, self.source)
+        write!(f, "no connection to {}", self.address)
     }
 }
 
@@ -127,7 +127,7 @@ impl error::Error for Failed {
     }
 }
 
-/// The resolver's order, but with the two families taking turns (RFC 8305 §4).
+/// Alternates the two families, each in the resolver's order (RFC 8305 §4).
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses
@@ -156,7 +156,7 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    /// What becomes of attempts, by port: 1 is refused, 2 is silent, 3 answers after 10 ms.
+    /// The outcome of an attempt, by port: 1 is refused, 2 is silent, 3 accepts after 10 ms.
     async fn pretend(address: SocketAddr) -> io::Result<SocketAddr> {
         match address.port() {
             1 => Err(io::ErrorKind::ConnectionRefused.into()),
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// Who wins, and after how many milliseconds.
+    /// The winner, and its time in milliseconds.
     async fn run(texts: &[&str]) -> (io::Result<SocketAddr>, u128) {
         let began = Instant::now();
         let winner = race(addresses(texts), pretend).await;
@@ -223,7 +223,9 @@ mod tests {
         let (winner, after) = run(&["10.0.0.1:1", "10.0.0.2:1"]).await;
         let error = winner.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(error.to_string(), "10.0.0.2:1: connection refused");
+        assert_eq!(error.to_string(), "no connection to 10.0.0.2:1");
+        let cause = error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(cause.as_deref(), Some("connection refused"));
         assert_eq!(after, 0);
     }
 

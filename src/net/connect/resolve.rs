@@ -1,18 +1,18 @@
-//! From a name to its addresses.
+//! Name resolution.
 
 use std::{future::Future, io, net::SocketAddr, pin::Pin};
 
-/// What [`Resolve::resolve`] returns.
+/// The future that [`Resolve::resolve`] returns.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// Looks up the addresses of a host's port.
 ///
-/// Given to [`Connector::resolver`](super::Connector::resolver). It is asked for each connection
-/// to a name, and never for addresses; what it remembers, and for how long, is its own affair. The
-/// addresses are tried in its order, with the two families taking turns (RFC 8305 §4). The connect
-/// timeout bounds it together with the connecting.
+/// Given to [`Connector::resolver`](super::Connector::resolver). It is called for each connection
+/// to a name, and never for addresses; it may cache as it likes. The addresses are tried in its
+/// order, with the two families taking turns (RFC 8305 §4). The connect timeout bounds resolving
+/// and connecting together.
 ///
-/// A closure is one, if it takes a host and a port and returns a future that borrows neither.
+/// Closures implement it if they take a host and a port and return a future that borrows neither.
 ///
 /// # Errors
 ///
@@ -36,7 +36,7 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>
 /// # let _ = connector;
 /// ```
 pub trait Resolve: Send + Sync {
-    /// Looks up a host: a name as it stands in the upstream's address.
+    /// Looks up a host: a name as it is written in the upstream's address.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ where
     }
 }
 
-/// The system's resolver: `getaddrinfo`, in a thread that may block.
+/// The system's resolver: `getaddrinfo`, on a blocking thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SystemResolver;
 

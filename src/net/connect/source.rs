@@ -1,4 +1,4 @@
-//! The local addresses that connections leave from.
+//! Local addresses for connections to upstreams.
 
 use std::{
     error, fmt, io,
@@ -12,22 +12,22 @@ use std::{
 
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Local addresses to take in turn.
+/// Local addresses, taken in turn.
 ///
-/// A connection is told from others by both addresses and both ports, so from one local address
+/// A connection is identified by both addresses and both ports, so from one local address
 /// about 28,000 lead to one port of an upstream (Linux's range of local ports is 32768 to 60999).
 /// Each further local address adds as many.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
-    turn: AtomicUsize,
+    next: AtomicUsize,
     /// Read when first needed.
     ports: OnceLock<RangeInclusive<u16>>,
 }
 
-/// How many ports are tried of a source whose free ones are all gone. With 9 of 10 taken towards
-/// this upstream, one in thirty connections finds none, and goes to the next source.
+/// The number of ports to try of a source that has no free one. With 9 of 10 taken towards this
+/// upstream, one in thirty connections finds none, and goes to the next source.
 const SHARED_PORT_TRIES: usize = 32;
 
 impl Sources {
@@ -41,12 +41,12 @@ impl Sources {
         }
     }
 
-    /// Connects from the next source of the address's family that has a port left; from wherever
-    /// the system says, if the family has no sources.
+    /// Connects from the next source of the address's family that has a port left, or from an
+    /// address that the system chooses if the family has no sources.
     ///
     /// # Errors
     ///
-    /// What the connection says, or of kind `AddrNotAvailable` that no source can be used.
+    /// The error of the connection, or kind `AddrNotAvailable` when no source can be used.
     pub(super) async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let sources = match to {
             SocketAddr::V4(_) => &self.v4,
@@ -60,8 +60,8 @@ impl Sources {
                 _ => error,
             });
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % sources.len();
-        let (after, before) = sources.split_at(turn);
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % sources.len();
+        let (after, before) = sources.split_at(first);
         for source in before.iter().chain(after) {
             match self.connect_from(*source, to).await {
                 Ok(stream) => return Ok(stream),
@@ -78,8 +78,8 @@ impl Sources {
             Err(Failed::Port) if cfg!(target_os = "linux") => {}
             done => return done,
         }
-        // Every port is taken by some connection, but perhaps by one to elsewhere: Linux lets
-        // several sockets have a port, if each says so and none listens, as long as the
+        // Each port is taken by a connection, but perhaps by one to elsewhere: Linux lets several
+        // sockets share a port, if each sets `SO_REUSEADDR` and none listens, as long as the
         // connections differ. It does so only for a port that is asked for by number.
         let ports = self.ports.get_or_init(local_ports);
         for _ in 0..SHARED_PORT_TRIES {
@@ -92,14 +92,14 @@ impl Sources {
     }
 }
 
-/// Why there is no connection from a source.
+/// The failure of a connection from one source.
 #[derive(Debug)]
 enum Failed {
     /// The port, or every port, is taken.
     Port,
-    /// The source is no address of this machine.
+    /// The source is not an address of this machine.
     Source,
-    /// All else.
+    /// Any other failure.
     Connect(io::Error),
 }
 
@@ -109,7 +109,7 @@ async fn attempt(source: IpAddr, port: u16, to: SocketAddr) -> Result<TcpStream,
         .connect(to)
         .await
         .map_err(|error| match error.kind() {
-            // The port leads there already, in another connection.
+            // Another connection leads there from this port already.
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Failed::Port,
             _ => Failed::Connect(error),
         })
@@ -134,9 +134,9 @@ fn bound(source: SocketAddr) -> Result<TcpSocket, Failed> {
 /// The ports that the system gives to connections (ip(7), `ip_local_port_range`); elsewhere, and
 /// where it cannot be read, those of RFC 6335 §6.
 fn local_ports() -> RangeInclusive<u16> {
-    let told = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    told.ok()
-        .and_then(|told| read_ports(&told))
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    text.ok()
+        .and_then(|text| read_ports(&text))
         .unwrap_or(49_152..=65_535)
 }
 
@@ -146,13 +146,13 @@ fn read_ports(text: &str) -> Option<RangeInclusive<u16>> {
     (low <= high).then_some(low..=high)
 }
 
-/// There is nowhere to connect from.
+/// Failure of all sources.
 #[derive(Debug)]
 struct Unusable {
     to: SocketAddr,
     exhausted: Vec<IpAddr>,
     foreign: Vec<IpAddr>,
-    because: Option<io::Error>,
+    cause: Option<io::Error>,
 }
 
 impl Unusable {
@@ -161,20 +161,20 @@ impl Unusable {
             to,
             exhausted: Vec::new(),
             foreign: Vec::new(),
-            because: None,
+            cause: None,
         }
     }
 
     fn with_source(mut self, error: io::Error) -> io::Error {
-        self.because = Some(error);
+        self.cause = Some(error);
         io::Error::new(io::ErrorKind::AddrNotAvailable, self)
     }
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(error) = &self.because {
-            return write!(f, "no local address or port towards {}: {error}", self.to);
+        if self.cause.is_some() {
+            return write!(f, "no local address or port towards {}", self.to);
         }
         if !self.exhausted.is_empty() {
             write!(f, "no free local port towards {} from ", self.to)?;
@@ -201,7 +201,7 @@ fn list(f: &mut fmt::Formatter<'_>, addresses: &[IpAddr]) -> fmt::Result {
 
 impl error::Error for Unusable {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.because.as_ref().map(|error| error as _)
+        self.cause.as_ref().map(|error| error as _)
     }
 }
 

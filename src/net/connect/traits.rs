@@ -6,20 +6,20 @@ use crate::net::transport::Transport;
 
 use super::address::Address;
 
-/// What [`Connect::connect`] returns.
+/// The future that [`Connect::connect`] returns.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send + 'a>>;
 
 /// Opens byte streams to upstreams.
 ///
-/// What an address means is the connector's affair: the host of `ws://vm-7:8080`, or the path of
+/// The connector gives addresses their meaning: the host of `ws://vm-7:8080`, or the path of
 /// `unix:vm-7`, may as well name a virtual machine to reach over vsock, or a machine behind SSH.
-/// Any stream will do ([`Transport::new`]); TLS, if the address says so, and the PROXY protocol, if
-/// the upstream wants it, are put on it afterwards. Give it to
+/// Any stream will do ([`Transport::new`]); TLS, if the address demands it, and the PROXY protocol,
+/// if the upstream wants it, are put on it afterwards. Give it to
 /// [`ProxyLayer::connector`](crate::ProxyLayer::connector).
 ///
 /// # Cancellation
 ///
-/// The future is dropped when the connect timeout fires or the client goes away; what it began
+/// The future is dropped when the connect timeout fires or the client goes away; all that it began
 /// must end with it.
 ///
 /// # Examples
@@ -49,8 +49,8 @@ pub trait Connect: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Whatever the operating system or the protocol below says. Kind
-    /// [`io::ErrorKind::NotFound`] of a TCP address is taken to mean that the name has no address.
+    /// Any error of the operating system or the protocol below. Kind [`io::ErrorKind::NotFound`]
+    /// of a TCP address is taken to mean that the name has no address.
     fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a>;
 }
 

@@ -1,4 +1,4 @@
-//! The way to an upstream: a connection of one's own, or a place on a shared one.
+//! Connection to an upstream: one of its own, or a slot on a shared one.
 
 use crate::{error::Error, net::transport::Transport};
 
@@ -7,10 +7,10 @@ use super::{
     proxy_protocol::ProxyHeader,
 };
 
-/// Where a request to an upstream can be sent.
+/// A connection on which a request can be sent to an upstream.
 #[derive(Debug)]
 pub(crate) enum UpstreamConnection {
-    /// A connection on which nothing has been said, for HTTP/1.1.
+    /// A fresh connection of its own, for HTTP/1.1.
     Own(Transport),
     /// A stream of a shared connection that is still to be opened, for HTTP/2.
     #[cfg_attr(not(feature = "http2"), allow(dead_code))]
@@ -18,8 +18,8 @@ pub(crate) enum UpstreamConnection {
 }
 
 impl Dialer {
-    /// Finds a way to the upstream at this address, in the version of HTTP that is wanted. With a
-    /// header a connection belongs to one client and is never shared.
+    /// Acquires a connection to the upstream at this address, for the wanted version of HTTP. With
+    /// a PROXY header a connection belongs to one client and is never shared.
     ///
     /// # Errors
     ///
@@ -33,9 +33,9 @@ impl Dialer {
     ) -> Result<UpstreamConnection, Error> {
         match (version, address, header) {
             #[cfg(feature = "http2")]
-            (HttpVersion::Http2, _, None) => self.reach_http2(address).await,
+            (HttpVersion::Http2, _, None) => self.acquire_http2(address).await,
             #[cfg(feature = "http2")]
-            (HttpVersion::Auto, Address::Tls { .. }, None) => self.reach_either(address).await,
+            (HttpVersion::Auto, Address::Tls { .. }, None) => self.acquire_either(address).await,
             _ => self
                 .dial(address, header)
                 .await

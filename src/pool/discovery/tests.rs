@@ -10,14 +10,14 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// Tells what it is sent, failures included; and by the end of `_held`, that it was dropped.
+/// Source that yields what the test sends, failures included; `_held` is dropped with it.
 #[derive(Debug)]
 struct Scripted {
     script: mpsc::UnboundedReceiver<Result<Vec<Upstream>, DiscoverError>>,
     _held: mpsc::Sender<()>,
 }
 
-type Tells = mpsc::UnboundedSender<Result<Vec<Upstream>, DiscoverError>>;
+type SetSender = mpsc::UnboundedSender<Result<Vec<Upstream>, DiscoverError>>;
 
 impl Discover for Scripted {
     fn discover(&mut self) -> Discovering<'_> {
@@ -25,8 +25,8 @@ impl Discover for Scripted {
     }
 }
 
-/// A source, what it is told with, and what ends when the source is dropped.
-fn scripted() -> (Scripted, Tells, mpsc::Receiver<()>) {
+/// Returns a source, the sender of its sets, and a receiver that ends when the source is dropped.
+fn scripted() -> (Scripted, SetSender, mpsc::Receiver<()>) {
     let (tells, script) = mpsc::unbounded_channel();
     let (held, dropped) = mpsc::channel(1);
     let source = Scripted {
@@ -43,7 +43,7 @@ fn names(pool: &Pool) -> Vec<String> {
         .collect()
 }
 
-/// Lets the follower do all that it can do without time passing.
+/// Lets the follower run until it waits for time to pass.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -67,13 +67,13 @@ async fn each_set_replaces_the_last_and_an_empty_one_empties() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_figures_of_an_upstream_survive_a_set_without_it() {
+async fn the_state_of_an_upstream_survives_a_set_without_it() {
     let pool = Pool::from_upstreams([]);
     let (source, tells, _) = scripted();
     let _follow = pool.follow(source);
     tells.send(Ok(upstreams(&["a", "b"]))).unwrap();
     settle().await;
-    let member = |pool: &Pool| Arc::clone(&pool.state.roster().members()[0]);
+    let member = |pool: &Pool| Arc::clone(&pool.state.member_set().members()[0]);
     member(&pool).sample_latency(Duration::from_millis(7));
     tells.send(Ok(upstreams(&["b"]))).unwrap();
     settle().await;
@@ -86,16 +86,16 @@ async fn the_figures_of_an_upstream_survive_a_set_without_it() {
 #[tokio::test(start_paused = true)]
 async fn an_identical_set_changes_nothing() {
     let pool = Pool::from_upstreams(upstreams(&["a", "b"]));
-    let before = pool.state.roster();
+    let before = pool.state.member_set();
     let follow = pool.follow(StaticSource::new(upstreams(&["a", "b"])));
     follow.ready(SOON).await.unwrap();
-    assert!(Arc::ptr_eq(&before, &pool.state.roster()));
+    assert!(Arc::ptr_eq(&before, &pool.state.member_set()));
 }
 
 #[derive(Debug, Default)]
-struct Heard(Mutex<Vec<String>>);
+struct FailureLog(Mutex<Vec<String>>);
 
-impl Observer for Heard {
+impl Observer for FailureLog {
     fn discovery_failed(&self, error: &DiscoverError) {
         self.0.lock().unwrap().push(error.to_string());
     }
@@ -104,7 +104,7 @@ impl Observer for Heard {
 #[tokio::test(start_paused = true)]
 async fn failures_are_shown_and_empty_nothing() {
     let pool = Pool::from_upstreams(upstreams(&["a"]));
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(FailureLog::default());
     let observer: Arc<dyn Observer> = Arc::clone(&heard) as _;
     pool.attach_observer(&observer);
     let (source, tells, _) = scripted();
@@ -124,11 +124,11 @@ async fn failures_are_shown_and_empty_nothing() {
     assert!(status.last_failure.is_none() && status.found_at.is_some());
 }
 
-/// Fails at once, whenever it is asked.
+/// Source that fails immediately on each call.
 #[derive(Debug)]
-struct Hopeless(Arc<Mutex<u32>>);
+struct AlwaysFailing(Arc<Mutex<u32>>);
 
-impl Discover for Hopeless {
+impl Discover for AlwaysFailing {
     fn discover(&mut self) -> Discovering<'_> {
         *self.0.lock().unwrap() += 1;
         Box::pin(async { Some(Err(DiscoverError::failed("no"))) })
@@ -136,20 +136,20 @@ impl Discover for Hopeless {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_fails_at_once_is_held_back() {
+async fn a_source_that_fails_at_once_is_delayed() {
     let pool = Pool::from_upstreams([]);
     let asked = Arc::new(Mutex::new(0));
-    let _follow = pool.follow(Hopeless(Arc::clone(&asked)));
+    let _follow = pool.follow(AlwaysFailing(Arc::clone(&asked)));
     sleep(Duration::from_secs(10)).await;
     let asked = *asked.lock().unwrap();
     assert!((90..=110).contains(&asked), "{asked}");
 }
 
-/// Panics when it is asked, then while it is awaited, then tells.
+/// Source that panics in the call, then in the future, then yields a set.
 #[derive(Debug, Default)]
-struct Clumsy(u32);
+struct Panicking(u32);
 
-impl Discover for Clumsy {
+impl Discover for Panicking {
     fn discover(&mut self) -> Discovering<'_> {
         self.0 += 1;
         let asked = self.0;
@@ -164,7 +164,7 @@ impl Discover for Clumsy {
     }
 }
 
-impl Observer for Clumsy {
+impl Observer for Panicking {
     fn discovery_failed(&self, _: &DiscoverError) {
         panic!("dropped it");
     }
@@ -175,29 +175,29 @@ impl Observer for Clumsy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panics_of_a_source_or_an_observer_do_not_end_it() {
+async fn panics_of_a_source_or_an_observer_do_not_end_the_task() {
     let pool = Pool::from_upstreams([]);
-    let observer: Arc<dyn Observer> = Arc::new(Clumsy::default());
+    let observer: Arc<dyn Observer> = Arc::new(Panicking::default());
     pool.attach_observer(&observer);
-    let follow = pool.follow(Clumsy::default());
-    sleep(BREATH / 2).await;
+    let follow = pool.follow(Panicking::default());
+    sleep(MIN_RETRY_DELAY / 2).await;
     let status = follow.status();
     assert_eq!(status.failures, 1);
     let said = status.last_failure.unwrap().to_string();
     assert_eq!(said, "the source panicked");
-    sleep(BREATH * 3).await;
+    sleep(MIN_RETRY_DELAY * 3).await;
     assert_eq!(names(&pool), ["a:80"]);
     assert!(follow.status().found_at.is_some());
     assert!(!follow.is_over());
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_is_told_when_nothing_comes() {
+async fn ready_fails_when_no_set_comes() {
     let (source, tells, _) = scripted();
     let pool = Pool::from_upstreams([]);
     let follow = pool.follow(source);
     let error = follow.ready(SOON).await.unwrap_err();
-    assert_eq!(error.to_string(), "no answer within 5s");
+    assert_eq!(error.to_string(), "no response within 5s");
     drop(tells);
     let error = follow.ready(SOON).await.unwrap_err();
     assert!(matches!(error, DiscoverError::Ended), "{error}");

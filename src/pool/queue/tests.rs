@@ -1,4 +1,4 @@
-//! The line, on a paused clock and on real threads.
+//! Tests of the queue, on a paused clock and on real threads.
 
 use std::{
     pin::Pin,
@@ -16,7 +16,7 @@ use crate::{
     http::head::RequestHead,
     pool::{Lease, Pool},
     upstream::Upstream,
-    upstream::admission::{Admission, Visit},
+    upstream::admission::{Admission, AdmissionKind},
     upstream::balance::Candidates,
 };
 
@@ -33,16 +33,16 @@ fn pool(admission: Admission) -> Pool {
     pool.admission(admission).queue(1000, LONG)
 }
 
-/// Asks for a lease, by the way of a request for this path.
+/// Requests a lease for this path.
 fn lease(pool: &Pool, path: &'static str) -> Leasing {
-    lease_for(Visit::Tunnel, pool, path)
+    lease_for(AdmissionKind::Tunnel, pool, path)
 }
 
-fn lease_for(visit: Visit, pool: &Pool, path: &'static str) -> Leasing {
+fn lease_for(kind: AdmissionKind, pool: &Pool, path: &'static str) -> Leasing {
     let pool = pool.clone();
     Box::pin(async move {
         let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
-        pool.lease(visit, &RequestHead::from(&parts), &[]).await
+        pool.lease(kind, &RequestHead::from(&parts), &[]).await
     })
 }
 
@@ -51,7 +51,7 @@ fn kind(result: Result<Lease, Error>) -> ErrorKind {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_does_not_overtake_one_who_has_been_called_but_not_yet_tried() {
+async fn a_newcomer_does_not_overtake_a_called_waiter() {
     let pool = pool(one_tunnel());
     let holder = lease(&pool, "/").await.unwrap();
     let mut first = task::spawn(lease(&pool, "/"));
@@ -67,7 +67,7 @@ async fn a_newcomer_does_not_overtake_one_who_has_been_called_but_not_yet_tried(
 }
 
 #[tokio::test(start_paused = true)]
-async fn everyone_is_served_in_the_order_of_coming() {
+async fn waiters_are_served_in_order() {
     for limits in [
         one_tunnel(),
         Admission::new().max_handshakes(1),
@@ -90,7 +90,7 @@ async fn everyone_is_served_in_the_order_of_coming() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_when_the_time_has_come_does_not_overtake_who_waited_for_it() {
+async fn a_newcomer_at_the_retry_time_does_not_overtake_a_waiter() {
     let pool = pool(Admission::new().handshakes_per_second(1));
     drop(lease(&pool, "/").await.unwrap());
     let mut first = task::spawn(lease(&pool, "/"));
@@ -105,7 +105,7 @@ async fn who_comes_when_the_time_has_come_does_not_overtake_who_waited_for_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_leaves_passes_his_call_and_his_knowledge_on() {
+async fn a_waiter_that_leaves_passes_its_call_and_its_retry_time_on() {
     let pool = pool(one_tunnel());
     let holder = lease(&pool, "/").await.unwrap();
     let mut first = task::spawn(lease(&pool, "/"));
@@ -118,7 +118,7 @@ async fn one_who_leaves_passes_his_call_and_his_knowledge_on() {
     assert!(second.is_woken());
     assert_ready!(second.poll()).unwrap();
 
-    // Only the first one has asked, and knows when a handshake may begin.
+    // Only the first waiter has tried, and knows when a handshake may begin.
     let pool = self::pool(Admission::new().handshakes_per_second(1));
     drop(lease(&pool, "/").await.unwrap());
     let mut first = task::spawn(lease(&pool, "/"));
@@ -133,7 +133,7 @@ async fn one_who_leaves_passes_his_call_and_his_knowledge_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_another_upstream_is_in_nobodys_way() {
+async fn a_waiter_for_another_upstream_blocks_no_waiter() {
     let each = |name: &str| Upstream::new(name).unwrap().admission(one_tunnel());
     let pool = Pool::from_upstreams([each("ws://a"), each("ws://b")])
         .queue(1000, LONG)
@@ -149,7 +149,7 @@ async fn who_waits_for_another_upstream_is_in_nobodys_way() {
     }
     let mut poll_all = || {
         let mut served = Vec::new();
-        // As a runtime would: whoever is woken, until nobody is.
+        // Polls like a runtime: every woken future, until none is woken.
         for _ in 0..10 {
             for (number, one) in waiting.iter_mut().enumerate() {
                 if one.is_woken() {
@@ -173,7 +173,7 @@ async fn who_waits_for_another_upstream_is_in_nobodys_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_has_an_end_and_says_which_limit_stood_against_it() {
+async fn waiting_has_an_end_and_reports_the_limit() {
     for (limits, expected) in [
         (one_tunnel(), ErrorKind::TooManyTunnels),
         (
@@ -198,7 +198,7 @@ async fn waiting_has_an_end_and_says_which_limit_stood_against_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_see_an_edit() {
+async fn waiters_see_an_edit() {
     let pool = Pool::from_upstreams([Upstream::new("ws://a").unwrap().admission(one_tunnel())]);
     let pool = pool.queue(10, LONG);
     let _holder = lease(&pool, "/").await.unwrap();
@@ -212,7 +212,7 @@ async fn those_who_wait_see_an_edit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_while_the_last_upstream_is_removed_is_told_at_once() {
+async fn a_waiter_fails_at_once_when_the_last_upstream_is_removed() {
     let pool = pool(one_tunnel());
     let holder = lease(&pool, "/").await.unwrap();
     let waiting = [(); 3].map(|()| tokio::spawn(lease(&pool, "/")));
@@ -224,9 +224,9 @@ async fn who_waits_while_the_last_upstream_is_removed_is_told_at_once() {
     }
 }
 
-/// Real threads: nobody is forgotten, whoever gives up meanwhile.
+/// On real threads every waiter is served, even if others leave the queue meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
+async fn no_waiter_is_forgotten_when_many_come_and_go_at_once() {
     static INSIDE: AtomicUsize = AtomicUsize::new(0);
     let pool = pool(Admission::new().max_tunnels(3));
     let mut clients = JoinSet::new();
@@ -236,7 +236,7 @@ async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
             for turn in 0..100 {
                 let mut leasing = lease(&pool, "/");
                 if (number + turn) % 5 == 0 {
-                    // Gives up in the middle.
+                    // Leaves the queue early.
                     let _ = futures_util::poll!(&mut leasing);
                     continue;
                 }
@@ -251,17 +251,17 @@ async fn nobody_is_forgotten_when_many_come_and_go_at_once() {
     let all = tokio::time::timeout(Duration::from_secs(60), clients.join_all());
     all.await.expect("somebody was forgotten");
     assert!(pool.state.queue().is_empty());
-    assert_eq!(pool.state.gate().tunnels(), 0);
-    assert_eq!(pool.state.gate().handshakes(), 0);
+    assert_eq!(pool.state.counters().tunnels(), 0);
+    assert_eq!(pool.state.counters().handshakes(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_finds_no_upstream_or_a_panicking_policy_leaves_nothing_taken_and_nobody_waiting() {
-    for (visit, path) in [
-        (Visit::Tunnel, "/none"),
-        (Visit::Tunnel, "/panic"),
-        (Visit::Exchange, "/none"),
-        (Visit::Exchange, "/panic"),
+async fn no_upstream_or_a_panicking_policy_leaves_nothing_counted_and_no_waiter_stuck() {
+    for (admission, path) in [
+        (AdmissionKind::Tunnel, "/none"),
+        (AdmissionKind::Tunnel, "/panic"),
+        (AdmissionKind::Exchange, "/none"),
+        (AdmissionKind::Exchange, "/panic"),
     ] {
         let waiter: Arc<Mutex<Option<task::Spawn<Leasing>>>> = Arc::default();
         let other = Arc::clone(&waiter);
@@ -269,7 +269,7 @@ async fn who_finds_no_upstream_or_a_panicking_policy_leaves_nothing_taken_and_no
             if head.path() == "/" {
                 return Some(0);
             }
-            // Somebody comes in this very moment, and finds the only place taken.
+            // A newcomer arrives in this moment, and finds the only place taken.
             assert_pending!(other.lock().unwrap().as_mut().unwrap().poll());
             assert_ne!(head.path(), "/panic", "as it should");
             None
@@ -278,20 +278,20 @@ async fn who_finds_no_upstream_or_a_panicking_policy_leaves_nothing_taken_and_no
         let pool = pool.admission(one_tunnel()).queue(1, LONG);
         *waiter.lock().unwrap() = Some(task::spawn(lease(&pool, "/")));
 
-        let leased = tokio::spawn(lease_for(visit, &pool, path)).await;
+        let leased = tokio::spawn(lease_for(admission, &pool, path)).await;
         match path {
             "/none" => assert_eq!(kind(leased.unwrap()), ErrorKind::NoUpstream),
             _ => assert!(leased.unwrap_err().is_panic()),
         }
         let mut waiter = waiter.lock().unwrap().take().unwrap();
-        assert!(waiter.is_woken(), "{visit:?} {path}");
+        assert!(waiter.is_woken(), "{admission:?} {path}");
         let lease = assert_ready!(waiter.poll()).unwrap();
         drop(lease);
-        let gate = pool.state.gate();
+        let counters = pool.state.counters();
         assert_eq!(
-            (gate.tunnels(), gate.handshakes()),
+            (counters.tunnels(), counters.handshakes()),
             (0, 0),
-            "{visit:?} {path}"
+            "{admission:?} {path}"
         );
     }
 }

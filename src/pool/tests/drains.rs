@@ -3,15 +3,17 @@ use tokio::time::Instant;
 use crate::{
     ErrorKind, Registry,
     pool::{OnUpstreamLoss, Pool},
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
 };
 
-use super::kit::{Diary, Script, lease, member, named, open, pool, refuse, secs, start, used};
+use super::kit::{
+    ObserverLog, Script, lease, member, named, open, pool, refuse, secs, start, used,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
     let pool = pool(&["a", "b"]);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     let now = Instant::now();
     assert!(pool.drain("a:80", OnUpstreamLoss::Leave));
     assert!(!pool.drain("nobody:80", OnUpstreamLoss::Leave));
@@ -24,11 +26,11 @@ async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
     assert!(pool.resume("a:80"));
     assert!(!pool.resume("a:80"), "it is no more");
     assert_eq!(used(&pool), ["a", "b"]);
-    assert_eq!(diary.read(), ["a draining", "a resumed"]);
+    assert_eq!(log.read(), ["a draining", "a resumed"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn draining_outlives_edits_and_is_no_last_resort() {
+async fn draining_outlives_edits_and_excludes_the_last_resort() {
     let pool = pool(&["a", "b"]);
     pool.drain("a:80", OnUpstreamLoss::Leave);
     pool.replace([named("a").weight(3), named("b")]);
@@ -38,7 +40,7 @@ async fn draining_outlives_edits_and_is_no_last_resort() {
     for _ in 0..5 {
         refuse(&pool, "b");
     }
-    // Without a probe an unhealthy one is better than none; a drained one is not.
+    // Without a probe an unhealthy upstream is better than none; a drained one is not.
     let picked = lease(&pool).await.unwrap();
     assert_eq!(picked.member().upstream().name(), "b:80");
     pool.remove("b:80");
@@ -46,11 +48,10 @@ async fn draining_outlives_edits_and_is_no_last_resort() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_old_tunnels_can_be_closed_at_any_time_of_the_drain() {
+async fn old_tunnels_can_be_closed_at_any_time_of_the_drain() {
     let pool = pool(&["a", "b"]);
     let registry = Registry::new();
-    pool.attach(&registry);
-    let tunnel = open(&registry, member(&pool, "a"));
+    let tunnel = open(&registry, &member(&pool, "a"));
     pool.drain("a:80", OnUpstreamLoss::Leave);
     assert!(tunnel.entry().take_command().is_none());
     pool.drain("a:80", OnUpstreamLoss::Close { spread: secs(60) });
@@ -58,18 +59,18 @@ async fn its_old_tunnels_can_be_closed_at_any_time_of_the_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_probed_on() {
+async fn a_drained_upstream_is_still_probed() {
     let script = Script::default();
     let pool = pool(&["a", "b"]).probe(script.clone());
     pool.drain("a:80", OnUpstreamLoss::Leave);
     start(&pool);
     tokio::time::sleep(secs(35)).await;
-    assert!(script.asked("a").len() >= 3);
+    assert!(script.probed("a").len() >= 3);
 }
 
 #[cfg(feature = "sticky")]
 #[tokio::test(start_paused = true)]
-async fn clients_that_stick_to_it_are_moved() {
+async fn sticky_clients_of_a_drained_upstream_are_moved() {
     use crate::{http::head::RequestHead, http::headers::ClientScheme, upstream::balance::Sticky};
 
     let sticky = Sticky::new("up", [7; 32]).unwrap();
@@ -84,7 +85,7 @@ async fn clients_that_stick_to_it_are_moved() {
                     .insert("cookie", cookie.parse().unwrap());
             }
             let head = RequestHead::from(&request);
-            let lease = pool.lease(Visit::Tunnel, &head, &[]).await.unwrap();
+            let lease = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
             let set = pool.response_header(&lease, &head, ClientScheme::Http);
             let set = set.map(|(_, line)| {
                 let line = line.to_str().unwrap();

@@ -17,7 +17,8 @@ use crate::{
 };
 
 use super::kit::{
-    Diary, Does, Script, accept, lease, member, named, pool, refuse, secs, start, states, used,
+    ObserverLog, ProbeReaction, Script, accept, lease, member, named, open, pool, refuse, secs,
+    start, states, used,
 };
 
 fn ejecting(names: &[&str]) -> Pool {
@@ -27,9 +28,9 @@ fn ejecting(names: &[&str]) -> Pool {
 #[tokio::test(start_paused = true)]
 async fn health_is_one_whichever_handle_asks() {
     let first = pool(&["a", "b"]);
-    // Seen before there was a probe.
+    // Observed before there was a probe.
     assert_eq!(states(&first), ["healthy", "healthy"]);
-    let script = Script::new([("a", Does::Fail), ("b", Does::Fail)]);
+    let script = Script::new([("a", ProbeReaction::Fail), ("b", ProbeReaction::Fail)]);
     let probed = first
         .clone()
         .probe(script)
@@ -38,18 +39,18 @@ async fn health_is_one_whichever_handle_asks() {
     start(&probed);
     sleep(secs(10)).await;
     assert!(states(&first)[0].contains("out of order"));
-    // An edit by the one that was not told of the availability.
+    // An edit by the handle on which the availability was not set.
     first.add(named("c"));
     first.remove("c:80");
     assert_eq!(used(&probed).len(), 1, "never the last");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_judge_who_changes_his_mind_by_himself_is_asked_in_time() {
-    /// Unhealthy when nothing was heard for 30 s after the first word.
+async fn an_evaluator_that_changes_its_verdict_without_an_event_is_called_in_time() {
+    /// Evaluator: unhealthy without an event for 30 s after the first one.
     #[derive(Clone, Debug, Default)]
-    struct Silence(Option<Instant>);
-    impl HealthEvaluator for Silence {
+    struct UnhealthyWhenSilent(Option<Instant>);
+    impl HealthEvaluator for UnhealthyWhenSilent {
         fn observe(&mut self, event: &HealthEvent) {
             self.0 = Some(event.at + secs(30));
         }
@@ -67,7 +68,7 @@ async fn a_judge_who_changes_his_mind_by_himself_is_asked_in_time() {
         }
     }
 
-    let pool = ejecting(&["a", "b"]).health_policy(Silence::default());
+    let pool = ejecting(&["a", "b"]).health_policy(UnhealthyWhenSilent::default());
     accept(&pool, "a");
     sleep(secs(20)).await;
     accept(&pool, "a");
@@ -82,9 +83,9 @@ async fn a_judge_who_changes_his_mind_by_himself_is_asked_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_flaps_is_left_out_for_longer_each_time() {
+async fn an_upstream_that_flaps_is_ejected_for_longer_each_time() {
     let pool = ejecting(&["a", "b"]);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     let mut out = Vec::new();
     for _ in 0..4 {
         while used(&pool).len() == 2 {
@@ -97,65 +98,65 @@ async fn an_upstream_that_flaps_is_left_out_for_longer_each_time() {
         out.push(fell.elapsed().as_secs());
     }
     assert_eq!(out, [10, 20, 30, 40]);
-    // One failure is enough on trial; one success ends it.
+    // One failure is enough while half-open; one success ends the state.
     accept(&pool, "a");
-    let told = diary.read();
+    let told = log.read();
     assert_eq!(told.len(), 9);
     assert_eq!(
         told[2],
-        "a unhealthy: failed on trial: the upstream could not be connected"
+        "a unhealthy: failed while half-open: the upstream could not be connected"
     );
     assert_eq!(told[8], "a healthy");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_flaps_within_its_probes_does_not_flap_the_clients() {
-    let script = Script::new([("a", Does::Fail)]);
+    let script = Script::new([("a", ProbeReaction::Fail)]);
     let interval = secs(1);
     let pool = pool(&["a", "b"])
         .probe(script.clone())
         .probe_schedule(ProbeSchedule::every(interval).jitter(0.0))
         .health_policy(Consecutive::new().fails(3).passes(2));
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     start(&pool);
-    // Two failures, one pass, over and over: never three in a row.
+    // Two failures, one pass, repeatedly: never three in a row.
     for round in 0..100 {
-        let does = if round % 3 == 2 {
-            Does::Pass
+        let reaction = if round % 3 == 2 {
+            ProbeReaction::Pass
         } else {
-            Does::Fail
+            ProbeReaction::Fail
         };
-        script.set("a", does);
+        script.set("a", reaction);
         sleep(interval).await;
     }
-    assert_eq!(diary.read(), [""; 0]);
-    script.set("a", Does::Fail);
+    assert_eq!(log.read(), [""; 0]);
+    script.set("a", ProbeReaction::Fail);
     sleep(secs(5)).await;
-    assert_eq!(diary.read().len(), 1);
+    assert_eq!(log.read().len(), 1);
     // One pass, one failure: never two in a row.
     for round in 0..100 {
-        let does = if round % 2 == 0 {
-            Does::Pass
+        let reaction = if round % 2 == 0 {
+            ProbeReaction::Pass
         } else {
-            Does::Fail
+            ProbeReaction::Fail
         };
-        script.set("a", does);
+        script.set("a", reaction);
         sleep(interval).await;
     }
-    assert_eq!(diary.read(), [""; 0]);
+    assert_eq!(log.read(), [""; 0]);
     assert_eq!(used(&pool), ["b"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn edits_are_told_and_an_identical_set_is_not() {
+async fn edits_are_reported_and_an_identical_set_is_not() {
     let pool = pool(&["a", "b"]);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     pool.replace([named("b"), named("a").weight(2), named("c")]);
-    assert_eq!(diary.read(), ["a changed", "c added"]);
+    assert_eq!(log.read(), ["a changed", "c added"]);
     pool.replace([named("b"), named("a").weight(2), named("c")]);
-    assert_eq!(diary.read(), [""; 0]);
+    assert_eq!(log.read(), [""; 0]);
     pool.replace([named("d"), named("b")]);
-    assert_eq!(diary.read(), ["a removed", "c removed", "d added"]);
+    assert_eq!(log.read(), ["a removed", "c removed", "d added"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +186,7 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
+async fn an_upstream_of_weight_zero_gets_nothing_whatever_the_policy() {
     let first = |_: &crate::upstream::balance::Candidates<'_>, _: &RequestHead<'_>| Some(0);
     let pool = Pool::from_upstreams([named("a").weight(0), named("b")]).balance(first);
     let picked = lease(&pool).await.unwrap();
@@ -195,7 +196,7 @@ async fn one_of_weight_zero_gets_nothing_whatever_the_policy_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_healthy_one_of_weight_zero_does_not_count_as_the_last() {
+async fn a_healthy_upstream_of_weight_zero_does_not_count_as_the_last() {
     let pool = Pool::from_upstreams([named("spare").weight(0), named("b")]).availability(KeepLast);
     for _ in 0..5 {
         refuse(&pool, "b");
@@ -205,7 +206,7 @@ async fn a_healthy_one_of_weight_zero_does_not_count_as_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_come_back_and_those_that_join_start_slowly() {
+async fn recovered_and_new_upstreams_start_slowly() {
     let pool = ejecting(&["a", "b"]).slow_start(secs(100));
     let readiness = |name: &str| member(&pool, name).readiness(Instant::now());
     assert!(
@@ -219,7 +220,7 @@ async fn those_that_come_back_and_those_that_join_start_slowly() {
     assert_eq!(used(&pool), ["a", "b"]);
     assert!(readiness("a") < 0.02);
     sleep(secs(50)).await;
-    // It passes its trial, which is no reason to begin anew.
+    // A success while half-open does not restart the slow start.
     accept(&pool, "a");
     assert!((readiness("a") - 0.5).abs() < 0.01);
     pool.add(named("c"));
@@ -230,10 +231,10 @@ async fn those_that_come_back_and_those_that_join_start_slowly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_may_use_the_pool_and_hears_all_in_order() {
+async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
     #[derive(Debug)]
-    struct Retires(Mutex<Option<Pool>>, Mutex<Vec<String>>);
-    impl Observer for Retires {
+    struct EditingObserver(Mutex<Option<Pool>>, Mutex<Vec<String>>);
+    impl Observer for EditingObserver {
         fn health_changed(&self, upstream: &str, transition: &Transition) {
             self.1.lock().unwrap().push(transition.to_string());
             if let Some(pool) = &*self.0.lock().unwrap() {
@@ -247,7 +248,10 @@ async fn an_observer_may_use_the_pool_and_hears_all_in_order() {
     }
 
     let pool = pool(&["a", "b"]);
-    let retires = Arc::new(Retires(Mutex::new(Some(pool.clone())), Mutex::default()));
+    let retires = Arc::new(EditingObserver(
+        Mutex::new(Some(pool.clone())),
+        Mutex::default(),
+    ));
     let observer: Arc<dyn Observer> = Arc::clone(&retires) as _;
     pool.attach_observer(&observer);
     for _ in 0..5 {
@@ -264,36 +268,32 @@ async fn an_observer_may_use_the_pool_and_hears_all_in_order() {
 #[test]
 fn a_pool_forgets_layers_that_are_gone() {
     let pool = pool(&["a"]);
-    let layer = crate::ProxyLayer::new(pool.clone()).observer(Diary::default());
-    let other = layer.clone().observer(Diary::default());
-    let registry = layer.registry();
-    assert_eq!(pool.state.registries().len(), 1);
-    assert_eq!(pool.state.news.observers().len(), 2);
-    drop((layer, other, registry));
-    assert!(pool.state.registries().is_empty());
-    assert!(pool.state.news.observers().is_empty());
+    let layer = crate::ProxyLayer::new(pool.clone()).observer(ObserverLog::default());
+    let other = layer.clone().observer(ObserverLog::default());
+    assert_eq!(pool.state.notifier.observers().len(), 2);
+    drop((layer, other));
+    assert!(pool.state.notifier.observers().is_empty());
     for _ in 0..3 {
-        drop(crate::ProxyLayer::new(pool.clone()).observer(Diary::default()));
+        drop(crate::ProxyLayer::new(pool.clone()).observer(ObserverLog::default()));
     }
     assert_eq!(
-        pool.state.remembered_layers(),
-        (1, 1),
+        pool.state.remembered_observers(),
+        1,
         "and with the next edit that one"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_does_not_live_for_its_registry() {
+async fn a_pool_does_not_live_for_its_tunnels() {
     let pool = pool(&["a"]);
-    let registry = Registry::new();
-    pool.attach(&registry);
+    let _tunnel = open(&Registry::new(), &member(&pool, "a"));
     let state: Weak<_> = Arc::downgrade(&pool.state);
     drop(pool);
     assert!(state.upgrade().is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_began_before_an_ejection_says_nothing_after_it() {
+async fn events_that_began_before_an_ejection_are_ignored_after_it() {
     let pool = ejecting(&["a", "b"]);
     let began = Instant::now();
     sleep(secs(5)).await;
@@ -305,10 +305,10 @@ async fn what_began_before_an_ejection_says_nothing_after_it() {
     let hung = HealthEventKind::HandshakeFailed(ErrorKind::HandshakeTimeout);
     let hung = HealthEvent::new(Instant::now(), hung).started_at(began);
     pool.state.observe(&member(&pool, "a"), &hung);
-    assert_eq!(states(&pool)[0], "on trial");
+    assert_eq!(states(&pool)[0], "half-open");
 }
 
-/// Keeps what is logged.
+/// Writer that keeps the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -338,8 +338,8 @@ async fn every_change() {
 
 #[tokio::test(start_paused = true)]
 async fn every_change_is_logged_with_its_cause() {
-    // Once unheard: a place in the code that another test's thread is just passing for the first
-    // time may be noted as one that nobody listens to.
+    // Logs once without a subscriber: a callsite that another test's thread is registering at this
+    // moment may be cached as one without subscribers.
     every_change().await;
     let lines = Lines::default();
     let writer = lines.clone();
@@ -359,8 +359,8 @@ async fn every_change_is_logged_with_its_cause() {
         [
             "WARN upstream unhealthy upstream=\"a:80\" cause=\"5 consecutive handshake failures: \
              the upstream could not be connected\"",
-            "INFO upstream on trial upstream=\"a:80\" cause=\"its ejection is over\"",
-            "INFO upstream healthy upstream=\"a:80\" cause=\"it passed its trial\"",
+            "INFO upstream half-open upstream=\"a:80\" cause=\"its ejection is over\"",
+            "INFO upstream healthy upstream=\"a:80\" cause=\"a handshake succeeded\"",
             "INFO upstream draining upstream=\"b:80\"",
             "INFO upstream resumed upstream=\"b:80\"",
             "INFO upstream removed upstream=\"b:80\"",

@@ -1,9 +1,9 @@
-//! Probes, observers and tunnels that do as the test says.
+//! Probes, observers and tunnels that follow the test's script.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -14,10 +14,10 @@ use crate::{
     net::connect::{Address, Dialer},
     observe::{Observer, UpstreamChange},
     pool::{Lease, Pool},
-    tunnel::registry::Listed,
+    tunnel::registry::RegistryGuard,
     tunnel::report::TunnelInfo,
     upstream::Member,
-    upstream::admission::Visit,
+    upstream::admission::AdmissionKind,
     upstream::health::{
         HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition,
     },
@@ -36,34 +36,34 @@ pub(super) fn pool(names: &[&str]) -> Pool {
 }
 
 pub(super) fn member(pool: &Pool, name: &str) -> Arc<Member> {
-    let roster = pool.state.roster();
-    Arc::clone(roster.named(&format!("{name}:80")).unwrap())
+    let set = pool.state.member_set();
+    Arc::clone(set.by_name(&format!("{name}:80")).unwrap())
 }
 
 pub(super) fn start(pool: &Pool) {
-    pool.watch_by(&Dialer::default());
+    pool.set_probe_dialer(&Dialer::default());
 }
 
-/// What the upstreams are taken for, in words.
+/// Returns the health states of the upstreams, as text.
 pub(super) fn states(pool: &Pool) -> Vec<String> {
     let snapshot = pool.snapshot();
     let states = snapshot.iter().map(|upstream| upstream.health.to_string());
     states.collect()
 }
 
-/// The upstreams that are in use.
+/// Returns the upstreams that are in use.
 pub(super) fn used(pool: &Pool) -> Vec<String> {
     let used = pool.snapshot().into_iter().filter(|status| status.is_used);
     used.map(|status| status.name.replace(":80", "")).collect()
 }
 
-/// A client's handshake has failed to connect.
+/// Records a client's handshake that failed to connect.
 pub(super) fn refuse(pool: &Pool, name: &str) {
     let kind = HealthEventKind::ConnectFailed(ErrorKind::Connect);
     tell(pool, name, kind);
 }
 
-/// A client's handshake was accepted.
+/// Records a client's handshake that was accepted.
 pub(super) fn accept(pool: &Pool, name: &str) {
     let latency = Duration::ZERO;
     tell(pool, name, HealthEventKind::Accepted { latency });
@@ -78,40 +78,33 @@ pub(super) fn tell(pool: &Pool, name: &str, kind: HealthEventKind) {
 pub(super) async fn lease(pool: &Pool) -> Result<Lease, ErrorKind> {
     let request = http::Request::new(());
     let head = RequestHead::from(&request);
-    let lease = pool.lease(Visit::Tunnel, &head, &[]).await;
+    let lease = pool.lease(AdmissionKind::Tunnel, &head, &[]).await;
     lease.map_err(|error| error.kind())
 }
 
 /// Lists a tunnel of this upstream.
-pub(super) fn open(registry: &Registry, member: Arc<Member>) -> Listed {
-    let upstream = member.shared_name();
-    registry.enter(Some(member), |id| TunnelInfo {
-        id,
-        client: None,
-        upstream,
-        path: "/".into(),
-        subprotocol: None,
-        opened: SystemTime::UNIX_EPOCH,
-    })
+pub(super) fn open(registry: &Registry, member: &Member) -> RegistryGuard {
+    let info = TunnelInfo::new(member.shared_name(), "/");
+    registry.enter(Some(member.open_tunnels()), info)
 }
 
-/// What an upstream does when it is probed.
+/// Reaction of an upstream to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Does {
+pub(super) enum ProbeReaction {
     Pass,
     Fail,
     Hang,
     Panic,
 }
 
-/// A probe that meets what the test says, and remembers whom it asked and when.
+/// Probe with scripted results, which records each target and time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Script(Arc<Mutex<Log>>);
 
 #[derive(Debug, Default)]
 struct Log {
-    does: HashMap<String, Does>,
-    asked: Vec<(Instant, String)>,
+    reaction: HashMap<String, ProbeReaction>,
+    probed: Vec<(Instant, String)>,
     running: HashMap<String, usize>,
     most: usize,
 }
@@ -119,44 +112,52 @@ struct Log {
 struct Running(Script, String);
 
 impl Script {
-    pub(super) fn new<const N: usize>(does: [(&str, Does); N]) -> Self {
+    pub(super) fn new<const N: usize>(reaction: [(&str, ProbeReaction); N]) -> Self {
         let script = Self::default();
-        for (name, does) in does {
-            script.set(name, does);
+        for (name, reaction) in reaction {
+            script.set(name, reaction);
         }
         script
     }
 
-    pub(super) fn set(&self, name: &str, does: Does) {
-        self.0.lock().unwrap().does.insert(name.to_owned(), does);
+    pub(super) fn set(&self, name: &str, reaction: ProbeReaction) {
+        self.0
+            .lock()
+            .unwrap()
+            .reaction
+            .insert(name.to_owned(), reaction);
     }
 
-    /// When this one was asked.
-    pub(super) fn asked(&self, name: &str) -> Vec<Instant> {
+    /// Returns the times at which this upstream was probed.
+    pub(super) fn probed(&self, name: &str) -> Vec<Instant> {
         let log = self.0.lock().unwrap();
-        let asked = log.asked.iter().filter(|(_, asked)| asked == name);
-        asked.map(|(at, _)| *at).collect()
+        let probed = log.probed.iter().filter(|(_, probed)| probed == name);
+        probed.map(|(at, _)| *at).collect()
     }
 
-    /// How many probes of one upstream were under way at once, at most.
-    pub(super) fn most_at_once(&self) -> usize {
+    /// Returns the maximum number of concurrent probes of one upstream.
+    pub(super) fn max_running(&self) -> usize {
         self.0.lock().unwrap().most
     }
 
-    /// How many probes are under way.
+    /// Returns the number of probes under way.
     pub(super) fn running(&self) -> usize {
         self.0.lock().unwrap().running.values().sum()
     }
 
-    fn begin(&self, name: String) -> (Does, Running) {
+    fn begin(&self, name: String) -> (ProbeReaction, Running) {
         let mut log = self.0.lock().unwrap();
-        log.asked.push((Instant::now(), name.clone()));
+        log.probed.push((Instant::now(), name.clone()));
         let running = log.running.entry(name.clone()).or_default();
         *running += 1;
         let running = *running;
         log.most = log.most.max(running);
-        let does = log.does.get(&name).copied().unwrap_or(Does::Pass);
-        (does, Running(self.clone(), name))
+        let reaction = log
+            .reaction
+            .get(&name)
+            .copied()
+            .unwrap_or(ProbeReaction::Pass);
+        (reaction, Running(self.clone(), name))
     }
 }
 
@@ -172,42 +173,42 @@ impl Probe for Script {
             let Address::Tcp { host, .. } = target.address() else {
                 unreachable!("only TCP here")
             };
-            let (does, _running) = self.begin(host.clone());
-            target.step("answer");
-            match does {
-                Does::Pass => Ok(()),
-                Does::Fail => Err(ProbeFailure::other("out of order")),
-                Does::Hang => std::future::pending().await,
-                Does::Panic => panic!("this probe is broken"),
+            let (reaction, _running) = self.begin(host.clone());
+            target.step("response");
+            match reaction {
+                ProbeReaction::Pass => Ok(()),
+                ProbeReaction::Fail => Err(ProbeFailure::other("out of order")),
+                ProbeReaction::Hang => std::future::pending().await,
+                ProbeReaction::Panic => panic!("this probe is broken"),
             }
         })
     }
 }
 
-/// Writes down what an observer is told, in words.
+/// Observer that records its notifications as text.
 #[derive(Debug, Default)]
-pub(super) struct Diary(Mutex<Vec<String>>);
+pub(super) struct ObserverLog(Mutex<Vec<String>>);
 
-impl Diary {
+impl ObserverLog {
     pub(super) fn of(pool: &Pool) -> Arc<Self> {
-        let diary = Arc::new(Self::default());
-        let observer: Arc<dyn Observer> = Arc::clone(&diary) as _;
+        let log = Arc::new(Self::default());
+        let observer: Arc<dyn Observer> = Arc::clone(&log) as _;
         pool.attach_observer(&observer);
-        diary
+        log
     }
 
-    /// What was written since the last look.
+    /// Returns the records since the last call.
     pub(super) fn read(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    fn write(&self, upstream: &str, what: &dyn std::fmt::Display) {
+    fn write(&self, upstream: &str, change: &dyn std::fmt::Display) {
         let upstream = upstream.replace(":80", "");
-        self.0.lock().unwrap().push(format!("{upstream} {what}"));
+        self.0.lock().unwrap().push(format!("{upstream} {change}"));
     }
 }
 
-impl Observer for Diary {
+impl Observer for ObserverLog {
     fn health_changed(&self, upstream: &str, transition: &Transition) {
         self.write(upstream, transition);
     }

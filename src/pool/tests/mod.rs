@@ -1,9 +1,9 @@
-//! Pools on a paused clock, without a socket.
+//! Tests of pools on a paused clock, without a socket.
 
+mod close_orders;
 mod drains;
 mod health;
 mod kit;
-mod losses;
 mod monitor;
 mod outliers;
 mod probes;

@@ -13,7 +13,9 @@ use crate::{
     },
 };
 
-use super::kit::{Diary, Does, Script, member, named, pool, refuse, secs, start, states};
+use super::kit::{
+    ObserverLog, ProbeReaction, Script, member, named, pool, refuse, secs, start, states,
+};
 
 fn steady(interval: u64) -> ProbeSchedule {
     ProbeSchedule::every(secs(interval)).jitter(0.0)
@@ -21,34 +23,34 @@ fn steady(interval: u64) -> ProbeSchedule {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_panics_has_failed_and_the_others_go_on() {
-    let script = Script::new([("a", Does::Panic)]);
+    let script = Script::new([("a", ProbeReaction::Panic)]);
     let pool = pool(&["a", "b"])
         .probe(script.clone())
         .probe_schedule(steady(10));
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     start(&pool);
     sleep(secs(25)).await;
     let cause = "a unhealthy: 3 consecutive probe failures: the probe panicked: \
                  this probe is broken";
-    assert_eq!(diary.read(), [cause]);
-    assert_eq!(script.asked("b").len(), 3);
-    script.set("a", Does::Pass);
+    assert_eq!(log.read(), [cause]);
+    assert_eq!(script.probed("b").len(), 3);
+    script.set("a", ProbeReaction::Pass);
     sleep(secs(5)).await;
-    assert_eq!(diary.read(), ["a healthy"]);
+    assert_eq!(log.read(), ["a healthy"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
     #[derive(Debug)]
-    struct Clumsy;
-    impl Observer for Clumsy {
+    struct PanickingObserver;
+    impl Observer for PanickingObserver {
         fn health_changed(&self, _: &str, _: &Transition) {
             panic!("dropped it");
         }
     }
     #[derive(Clone, Debug)]
-    struct Confused;
-    impl HealthEvaluator for Confused {
+    struct PanickingEvaluator;
+    impl HealthEvaluator for PanickingEvaluator {
         fn observe(&mut self, event: &HealthEvent) {
             let is_a = matches!(&event.kind, HealthEventKind::ProbeFailed { .. });
             assert!(!is_a, "what is this?");
@@ -58,36 +60,36 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
         }
     }
 
-    let script = Script::new([("a", Does::Fail)]);
+    let script = Script::new([("a", ProbeReaction::Fail)]);
     let watched = || {
         let pool = pool(&["a", "b"]).probe(script.clone());
         pool.probe_schedule(steady(10).while_unhealthy(secs(10)))
     };
-    let clumsy: Arc<dyn Observer> = Arc::new(Clumsy);
+    let clumsy: Arc<dyn Observer> = Arc::new(PanickingObserver);
     let first = watched();
     first.attach_observer(&clumsy);
-    let diary = Diary::of(&first);
+    let log = ObserverLog::of(&first);
     start(&first);
     sleep(secs(95)).await;
-    assert_eq!(script.asked("a").len(), 10);
-    assert_eq!(script.asked("b").len(), 10);
-    script.set("a", Does::Pass);
+    assert_eq!(script.probed("a").len(), 10);
+    assert_eq!(script.probed("b").len(), 10);
+    script.set("a", ProbeReaction::Pass);
     sleep(secs(20)).await;
-    // The clumsy one came first, and took the news with it.
-    assert_eq!(diary.read(), [""; 0]);
+    // The observer panicked first, and the notification was lost with it.
+    assert_eq!(log.read(), [""; 0]);
     drop((first, clumsy));
 
-    script.set("a", Does::Fail);
-    let second = watched().health_policy(Confused);
-    let before = [script.asked("a").len(), script.asked("b").len()];
+    script.set("a", ProbeReaction::Fail);
+    let second = watched().health_policy(PanickingEvaluator);
+    let before = [script.probed("a").len(), script.probed("b").len()];
     start(&second);
     sleep(secs(95)).await;
-    let after = [script.asked("a").len(), script.asked("b").len()];
+    let after = [script.probed("a").len(), script.probed("b").len()];
     assert_eq!(after.map(|count| count - before[0]), [10, 10]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_joins_is_probed_at_once_and_one_that_leaves_no_more() {
+async fn a_new_upstream_is_probed_at_once_and_a_removed_one_no_longer() {
     let script = Script::default();
     let pool = pool(&["a"])
         .probe(script.clone())
@@ -97,20 +99,20 @@ async fn one_that_joins_is_probed_at_once_and_one_that_leaves_no_more() {
     sleep(secs(100)).await;
     pool.add(named("b"));
     sleep(secs(1)).await;
-    assert_eq!(script.asked("a"), [began]);
-    assert_eq!(script.asked("b"), [began + secs(100)]);
+    assert_eq!(script.probed("a"), [began]);
+    assert_eq!(script.probed("b"), [began + secs(100)]);
     pool.remove("a:80");
     sleep(secs(3600)).await;
-    assert_eq!(script.asked("a").len(), 1);
-    assert_eq!(script.asked("b").len(), 2);
+    assert_eq!(script.probed("a").len(), 1);
+    assert_eq!(script.probed("b").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_hang_do_not_shut_the_others_out() {
+async fn probes_that_hang_do_not_starve_the_others() {
     let script = Script::default();
     let mut names: Vec<_> = (0..8).map(|number| format!("hangs{number}")).collect();
     for name in &names {
-        script.set(name, Does::Hang);
+        script.set(name, ProbeReaction::Hang);
     }
     names.extend((0..8).map(|number| format!("works{number}")));
     let schedule = steady(1).timeout(secs(5)).max_concurrent(4);
@@ -120,25 +122,25 @@ async fn those_that_hang_do_not_shut_the_others_out() {
     start(&pool);
     sleep(secs(120)).await;
     for name in &names {
-        // A round of the hanging takes 10 s.
-        let asked = script.asked(name).len();
+        // A round of the probes that hang takes 10 s.
+        let probed = script.probed(name).len();
         assert!(
-            (10..=13).contains(&asked),
-            "{name} was probed {asked} times"
+            (10..=13).contains(&probed),
+            "{name} was probed {probed} times"
         );
     }
     let states = states(&pool);
     assert!(
         states[..8]
             .iter()
-            .all(|state| state.contains("answer timed out after 5s"))
+            .all(|state| state.contains("response timed out after 5s"))
     );
     assert!(states[8..].iter().all(|state| state == "healthy"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_upstream_is_probed_twice_at_a_time_whatever_is_edited() {
-    let script = Script::new([("a", Does::Hang)]);
+    let script = Script::new([("a", ProbeReaction::Hang)]);
     let pool = pool(&["a", "b"])
         .probe(script.clone())
         .probe_schedule(steady(1).timeout(secs(30)));
@@ -152,14 +154,14 @@ async fn no_upstream_is_probed_twice_at_a_time_whatever_is_edited() {
     sleep(secs(1)).await;
     let pool = pool.probe(script.clone());
     sleep(secs(100)).await;
-    assert_eq!(script.most_at_once(), 1);
-    assert!(script.asked("a").len() >= 4, "it is probed on");
+    assert_eq!(script.max_running(), 1);
+    assert!(script.probed("a").len() >= 4, "it is probed on");
     drop(pool);
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_probes_end_with_the_last_handle() {
-    let script = Script::new([("a", Does::Hang)]);
+    let script = Script::new([("a", ProbeReaction::Hang)]);
     let schedule = steady(1).timeout(secs(3600));
     let pool = pool(&["a", "b"])
         .probe(script.clone())
@@ -167,17 +169,17 @@ async fn all_probes_end_with_the_last_handle() {
     start(&pool);
     sleep(secs(10)).await;
     assert_eq!(script.running(), 1);
-    let asked = script.asked("b").len();
+    let probed = script.probed("b").len();
     drop(pool);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(script.running(), 0, "the one that hung was dropped");
     sleep(secs(3600)).await;
-    assert_eq!(script.asked("b").len(), asked);
+    assert_eq!(script.probed("b").len(), probed);
 }
 
 #[test]
 fn when_a_runtime_ends_another_goes_on_with_the_probes() {
-    let script = Script::new([("a", Does::Hang)]);
+    let script = Script::new([("a", ProbeReaction::Hang)]);
     let schedule = steady(5).timeout(secs(30));
     let pool = pool(&["a", "b"])
         .probe(script.clone())
@@ -186,21 +188,21 @@ fn when_a_runtime_ends_another_goes_on_with_the_probes() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            pool.keep_watch();
+            pool.ensure_monitor();
             sleep(secs(time)).await;
         });
     };
     run(8);
-    assert_eq!((script.asked("a").len(), script.asked("b").len()), (1, 2));
-    // Its clock begins where the first one began.
+    assert_eq!((script.probed("a").len(), script.probed("b").len()), (1, 2));
+    // The clock of the second runtime begins where the first one's began.
     run(16);
-    assert_eq!(script.most_at_once(), 1);
-    assert_eq!(script.asked("a").len(), 2);
-    assert!(script.asked("b").len() >= 3);
+    assert_eq!(script.max_running(), 1);
+    assert_eq!(script.probed("a").len(), 2);
+    assert!(script.probed("b").len() >= 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_clients_find_out_brings_the_next_probe_forward() {
+async fn clients_failures_bring_the_next_probe_forward() {
     let script = Script::default();
     let policy = Consecutive::new().fails(2).signals(Signals::all());
     let pool = pool(&["a"])
@@ -214,9 +216,9 @@ async fn what_clients_find_out_brings_the_next_probe_forward() {
     refuse(&pool, "a");
     assert_ne!(states(&pool), ["healthy"]);
     sleep(secs(10)).await;
-    // At once, then as often as unhealthy ones are, until it has passed twice.
-    let asked = script.asked("a");
-    assert_eq!(asked, [began, began + secs(60), began + secs(62)]);
+    // Immediately, then at the unhealthy interval, until two probes have passed.
+    let probed = script.probed("a");
+    assert_eq!(probed, [began, began + secs(60), began + secs(62)]);
     assert_eq!(states(&pool), ["healthy"]);
 }
 
@@ -240,10 +242,10 @@ async fn probes_go_out_as_the_layer_connects_that_was_applied_last() {
         ..Dialer::default()
     };
     let count = |counting: &Counting| counting.0.load(std::sync::atomic::Ordering::Relaxed);
-    pool.watch_by(&by(&first));
+    pool.set_probe_dialer(&by(&first));
     sleep(secs(15)).await;
     assert_eq!((count(&first), count(&second)), (2, 0));
-    pool.watch_by(&by(&second));
+    pool.set_probe_dialer(&by(&second));
     sleep(secs(20)).await;
     assert_eq!((count(&first), count(&second)), (2, 2));
 }
@@ -258,24 +260,24 @@ async fn a_thousand_upstreams_are_probed_in_time() {
     start(&pool);
     sleep(secs(35)).await;
     for name in &names {
-        assert_eq!(script.asked(name).len(), 4, "{name}");
+        assert_eq!(script.probed(name).len(), 4, "{name}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ejection_ends_in_time_though_nobody_asks() {
+async fn an_ejection_ends_in_time_without_clients() {
     let pool = pool(&["a", "b"])
         .outliers(SuccessRateOutliers::new())
         .ejection(crate::upstream::health::Ejection::new().jitter(0.0));
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     start(&pool);
     for _ in 0..5 {
         refuse(&pool, "a");
     }
     let fell = "a unhealthy: 5 consecutive handshake failures: \
                 the upstream could not be connected";
-    assert_eq!(diary.read(), [fell]);
+    assert_eq!(log.read(), [fell]);
     sleep(secs(11)).await;
-    assert_eq!(diary.read(), ["a on trial"]);
+    assert_eq!(log.read(), ["a half-open"]);
     assert!(member(&pool, "a").is_used());
 }

@@ -10,11 +10,11 @@ use crate::{
     },
 };
 
-use super::kit::{Diary, accept, pool, refuse, secs, start, states, used};
+use super::kit::{ObserverLog, accept, pool, refuse, secs, start, states, used};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// Failures are spread so thinly that nobody falls by himself.
+/// Failures are spread so thinly that no upstream becomes unhealthy by itself.
 fn serve(pool: &Pool, name: &str, good: u32, bad: u32) {
     for round in 0..good.max(bad) {
         if round < good {
@@ -37,9 +37,9 @@ fn compared() -> Pool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_worse_than_the_others_is_ejected_and_comes_back() {
+async fn an_outlier_is_ejected_and_comes_back() {
     let pool = compared();
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     serve(&pool, "a", 60, 40);
     for name in &NAMES[1..] {
         serve(&pool, name, 100, 0);
@@ -49,12 +49,12 @@ async fn one_that_does_worse_than_the_others_is_ejected_and_comes_back() {
     sleep(secs(1)).await;
     assert_eq!(used(&pool), ["b", "c", "d", "e"]);
     let fell = "a unhealthy: 60.0% success, where the pool has 92.0% on average";
-    assert_eq!(diary.read(), [fell]);
+    assert_eq!(log.read(), [fell]);
     assert_eq!(states(&pool)[0], fell.replacen("a ", "", 1));
     sleep(secs(10)).await;
     assert_eq!(used(&pool), NAMES);
-    assert_eq!(diary.read(), ["a on trial"]);
-    // What it did before is forgotten.
+    assert_eq!(log.read(), ["a half-open"]);
+    // Earlier events are forgotten.
     for name in NAMES {
         serve(&pool, name, 100, 0);
     }
@@ -63,20 +63,20 @@ async fn one_that_does_worse_than_the_others_is_ejected_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_noticed_in_time_though_clients_have_stopped_coming() {
+async fn an_outlier_is_ejected_in_time_without_clients() {
     let pool = compared();
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     start(&pool);
     serve(&pool, "c", 60, 40);
     for name in ["a", "b", "d", "e"] {
         serve(&pool, name, 100, 0);
     }
     sleep(secs(11)).await;
-    assert_eq!(diary.read().len(), 1);
+    assert_eq!(log.read().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_do_badly_nobody_is_ejected() {
+async fn when_all_fail_none_is_ejected() {
     let pool = compared();
     for name in NAMES {
         serve(&pool, name, 60, 40);
@@ -85,7 +85,7 @@ async fn when_all_do_badly_nobody_is_ejected() {
     assert_eq!(used(&pool), NAMES);
 }
 
-/// Names everybody who has failed at all, in the pool's order.
+/// Outlier policy that ejects every upstream with a failure, in the pool's order.
 #[derive(Debug)]
 struct Strict;
 
@@ -97,7 +97,7 @@ impl OutlierPolicy for Strict {
     fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier> {
         let bad = pool.iter().enumerate().filter(|(_, tally)| tally.bad > 0);
         let bad = bad.map(|(index, _)| Outlier::new(index, "not perfect"));
-        // One that is not there, too.
+        // An index outside the pool, too.
         bad.chain([Outlier::new(99, "who is that?")]).collect()
     }
 }
@@ -112,11 +112,11 @@ async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last
     let limited = pool(&NAMES)
         .outliers(Strict)
         .availability(MaxEjectionPercent::percent(40));
-    let diary = Diary::of(&limited);
+    let log = ObserverLog::of(&limited);
     fail_all(&limited);
     sleep(secs(10)).await;
     assert_eq!(used(&limited), ["c", "d", "e"]);
-    let told = diary.read();
+    let told = log.read();
     assert_eq!(
         told,
         ["a unhealthy: not perfect", "b unhealthy: not perfect"]
@@ -129,14 +129,14 @@ async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_ejected_one_does_is_not_counted() {
+async fn events_of_an_ejected_upstream_are_not_counted() {
     let pool = pool(&NAMES)
         .outliers(Strict)
         .ejection(Ejection::new().base(secs(100)));
     serve(&pool, "a", 1, 1);
     sleep(secs(10)).await;
     assert_eq!(used(&pool), ["b", "c", "d", "e"]);
-    // Handshakes that were under way still.
+    // Handshakes that were still under way.
     serve(&pool, "a", 0, 50);
     sleep(secs(120)).await;
     assert_eq!(used(&pool), NAMES);

@@ -1,4 +1,4 @@
-//! Upstreams that speak WebSocket, or only pretend to, before a pool that probes them.
+//! Tests of pools that probe upstreams which speak WebSocket, or only pretend to.
 
 use std::{
     sync::{
@@ -15,13 +15,13 @@ use crate::{
     pool::Pool,
     upstream::health::{
         Consecutive, HealthEventKind, HttpProbe, ProbeSchedule, WebSocketProbe,
-        upstreams::{Far, Scripted, outcome},
+        upstreams::{Scripted, UpstreamEnd, outcome},
     },
 };
 
-use super::kit::{Diary, pool, secs, states, used};
+use super::kit::{ObserverLog, pool, secs, states, used};
 
-/// Leads each host to its script.
+/// Connector that leads each host to its script.
 #[derive(Debug)]
 struct Hosts(Vec<(&'static str, Arc<Scripted>)>);
 
@@ -34,27 +34,28 @@ impl Connect for Hosts {
     }
 }
 
-/// A pool of these, probed by a WebSocket every 10 s; the healthy answer in no time.
+/// Returns a pool of these hosts with a WebSocket probe every 10 s; healthy hosts respond
+/// immediately.
 fn probed(hosts: Vec<(&'static str, Arc<Scripted>)>) -> Pool {
     let names: Vec<_> = hosts.iter().map(|(name, _)| *name).collect();
     let pool = pool(&names)
         .probe(WebSocketProbe::get("/ws"))
         .probe_schedule(ProbeSchedule::every(secs(10)).jitter(0.0))
         .health_policy(Consecutive::new().fails(3).passes(2));
-    pool.watch_by(&Dialer {
+    pool.set_probe_dialer(&Dialer {
         connector: Arc::new(Hosts(hosts)),
         ..Dialer::default()
     });
     pool
 }
 
-/// Speaks WebSocket, and has this to say to plain requests.
+/// Returns an upstream that speaks WebSocket, and sends this response to plain requests.
 fn websocket_only(plain: &'static str) -> Arc<Scripted> {
     Scripted::new(move |mut far| async move {
         let request = far.request().await;
         if request.to_ascii_lowercase().contains("upgrade: websocket") {
             far.accept_this(&request, "").await;
-            far.behave().await;
+            far.respond_normally().await;
         } else {
             far.write(plain.as_bytes()).await;
         }
@@ -78,12 +79,12 @@ async fn upstreams_that_speak_websocket_alone_stay_healthy_for_a_hundred_probes(
         .each_ref()
         .map(|script| script.connections.load(Ordering::Relaxed));
     let pool = probed(["a", "b", "c"].into_iter().zip(scripts.clone()).collect());
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     sleep(secs(995)).await;
     for (script, before) in scripts.iter().zip(before) {
         assert_eq!(script.connections.load(Ordering::Relaxed) - before, 100);
     }
-    assert_eq!(diary.read(), [""; 0]);
+    assert_eq!(log.read(), [""; 0]);
     assert_eq!(states(&pool), ["healthy"; 3]);
     for status in pool.snapshot() {
         let probe = status.last_probe.unwrap();
@@ -93,13 +94,13 @@ async fn upstreams_that_speak_websocket_alone_stay_healthy_for_a_hundred_probes(
 }
 
 #[tokio::test(start_paused = true)]
-async fn upstreams_that_only_pretend_are_found_and_it_is_said_how() {
-    let hangs = Scripted::new(Far::hang);
+async fn upstreams_that_only_pretend_are_found_with_their_cause() {
+    let hangs = Scripted::new(UpstreamEnd::hang);
     let wrong_key = Scripted::new(|mut far| async move {
         far.request().await;
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+        let response = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
                       Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-        far.write(answer.as_bytes()).await;
+        far.write(response.as_bytes()).await;
         far.hang().await;
     });
     let never_pongs = Scripted::new(|mut far| async move {
@@ -113,10 +114,10 @@ async fn upstreams_that_only_pretend_are_found_and_it_is_said_how() {
         ("good", good()),
     ];
     let pool = probed(hosts);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     // Three probes of 5 s, 10 s from start to start.
     sleep(secs(26)).await;
-    let mut told = diary.read();
+    let mut told = log.read();
     told.sort_unstable();
     assert_eq!(
         told,
@@ -124,11 +125,11 @@ async fn upstreams_that_only_pretend_are_found_and_it_is_said_how() {
             "hangs unhealthy: 3 consecutive probe failures: handshake timed out after 5s",
             "mute unhealthy: 3 consecutive probe failures: pong timed out after 5s",
             "wrong unhealthy: 3 consecutive probe failures: \
-             the upstream's 101 answer is not valid: its Sec-WebSocket-Accept does not match the key",
+             the upstream's 101 response is not valid: the Sec-WebSocket-Accept header does not match the key",
         ]
     );
     assert_eq!(used(&pool), ["good"]);
-    // What a snapshot tells is the same, with since when.
+    // The snapshot shows the same, with the time.
     let snapshot = pool.snapshot();
     assert_eq!(snapshot[0].health.since(), Instant::now() - secs(1));
     let last = snapshot[0].last_probe.clone().unwrap();
@@ -136,7 +137,7 @@ async fn upstreams_that_only_pretend_are_found_and_it_is_said_how() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_flaps_slowly_bothers_clients_less_and_less() {
+async fn an_upstream_that_flaps_slowly_affects_clients_less_and_less() {
     let up = Arc::new(AtomicUsize::new(1));
     let flaps = {
         let up = Arc::clone(&up);
@@ -145,13 +146,13 @@ async fn one_that_flaps_slowly_bothers_clients_less_and_less() {
             async move {
                 if is_up {
                     far.accept("").await;
-                    far.behave().await;
+                    far.respond_normally().await;
                 }
             }
         })
     };
     let pool = probed(vec![("flaps", flaps), ("good", good())]);
-    let diary = Diary::of(&pool);
+    let log = ObserverLog::of(&pool);
     // A minute down, half a minute up, for an hour and a half.
     let mut in_use = 0;
     for second in 0..5400 {
@@ -159,7 +160,7 @@ async fn one_that_flaps_slowly_bothers_clients_less_and_less() {
         sleep(Duration::from_secs(1)).await;
         in_use += usize::from(used(&pool).len() == 2);
     }
-    let falls = diary
+    let falls = log
         .read()
         .iter()
         .filter(|told| told.contains("unhealthy"))

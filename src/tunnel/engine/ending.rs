@@ -30,11 +30,9 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// The earliest of all closes that were asked for is the one that counts.
+    /// Takes the place of what was scheduled before: the entry sends the earliest of all closes.
     pub(super) fn schedule(&mut self, at: Instant, command: Command) {
-        if self.scheduled_at().is_none_or(|earlier| at < earlier) {
-            self.scheduled = Some((at, command));
-        }
+        self.scheduled = Some((at, command));
     }
 
     pub(super) fn scheduled_at(&self) -> Option<Instant> {
@@ -120,6 +118,7 @@ impl Core {
         let (end, action) = match command {
             Command::Close { frame, end, .. } => (end, CloseAction::Close(frame)),
             Command::Abort { end } => (end, CloseAction::Abort),
+            Command::KeepOpen => return,
         };
         let must_abort = action == CloseAction::Abort;
         let actions = Pair::new(|_| action.clone());

@@ -16,24 +16,29 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    frame::Extensions, net::transport::Transport, tunnel::registry::Entry,
-    tunnel::report::TunnelReport,
+    error::Side,
+    frame::Extensions,
+    net::transport::Transport,
+    tunnel::registry::{Departure, RegistryGuard},
+    tunnel::report::{Rtt, TunnelInfo, TunnelReport},
 };
 
 use super::{
-    alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, pair::LegId, scratch::Scratch,
+    alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, handle::TunnelHandle,
+    pair::LegId, scratch::Scratch,
 };
 
 use splice::{Core, Progress};
 
 /// Two byte streams spliced into one connection, both past their opening handshakes.
 ///
-/// A future that moves bytes both ways until both directions have ended, and then tells how
-/// it went. It never decodes a payload: it follows frame headers, so that pings and closes of
-/// its own come to stand between frames. While nothing passes it holds no buffer.
+/// A future that moves bytes both ways until both directions have ended, and yields the report of
+/// it. It never decodes a payload: it follows frame headers, so that pings and closes of
+/// its own come between frames. While nothing passes it holds no buffer.
 ///
 /// Use it by itself where you do the handshakes yourself; [`ProxyLayer`](crate::ProxyLayer)
-/// runs one for each upgrade.
+/// runs one for each upgrade. [`builder`](Self::builder) makes one with settings, in a
+/// [`Registry`](crate::Registry) if you like; [`handle`](Self::handle) closes it from elsewhere.
 ///
 /// # Cancellation
 ///
@@ -53,7 +58,7 @@ use splice::{Core, Progress};
 /// # let (upstream, far_upstream) = tokio::io::duplex(1024);
 /// # drop((far_client, far_upstream));
 /// let config = TunnelConfig::new().keep_alive(KeepAlive::default());
-/// let report = Tunnel::new(Transport::new(client), Transport::new(upstream))
+/// let report = Tunnel::builder(Transport::new(client), Transport::new(upstream))
 ///     .config(config)
 ///     .await;
 /// println!("{} after {:?}", report.end, report.duration);
@@ -63,65 +68,24 @@ use splice::{Core, Progress};
 pub struct Tunnel {
     core: Core,
     alarm: Alarm,
+    guard: RegistryGuard,
+    polled_by: PolledBy,
+}
+
+/// Which tasks poll a tunnel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PolledBy {
+    /// One and the same for its whole life, so that its waker need be looked at only once.
+    OneTask,
+    /// Any.
+    Anyone,
 }
 
 impl Tunnel {
-    /// Joins two streams, with the default settings.
-    pub fn new(client: impl Into<Transport>, upstream: impl Into<Transport>) -> Self {
-        let parts = TunnelParts {
-            client: client.into(),
-            client_read_ahead: Bytes::new(),
-            upstream: upstream.into(),
-            upstream_read_ahead: Bytes::new(),
-            extensions: Extensions::Unknown,
-        };
-        Self::from_parts(parts, Arc::new(TunnelConfig::new()), None)
-    }
-
-    /// The settings. Call it before the first poll: it begins the tunnel anew, and what a stalled
-    /// side had not taken yet would be lost.
-    pub fn config(self, config: TunnelConfig) -> Self {
-        let core = self.core;
-        let ([client, upstream], [mut client_to_upstream, mut upstream_to_client]) =
-            (core.legs.into_array(), core.flows.into_array());
-        let parts = TunnelParts {
-            client_read_ahead: client_to_upstream.take_unread(),
-            client: client.transport,
-            upstream_read_ahead: upstream_to_client.take_unread(),
-            upstream: upstream.transport,
-            extensions: Extensions::Unknown,
-        };
-        Self::from_parts(parts, Arc::new(config), core.entry)
-    }
-
-    /// Bytes of the client that were read behind its opening handshake.
-    pub fn client_read_ahead(mut self, bytes: &[u8]) -> Self {
-        self.core.flows[LegId::Client].read_again(bytes);
-        self
-    }
-
-    /// Bytes of the upstream that were read behind its 101.
-    pub fn upstream_read_ahead(mut self, bytes: &[u8]) -> Self {
-        self.core.flows[LegId::Upstream].read_again(bytes);
-        self
-    }
-
-    /// Returns the final report once, as soon as the outcome is fixed, possibly before the closing
-    /// handshake is over.
-    pub(crate) fn take_early_report(&mut self) -> Option<TunnelReport> {
-        self.core.take_certainty().then(|| self.core.report())
-    }
-
-    pub(crate) fn from_parts(
-        parts: TunnelParts,
-        config: Arc<TunnelConfig>,
-        entry: Option<Arc<Entry>>,
-    ) -> Self {
-        let now = Instant::now();
-        Self {
-            core: Core::new(parts, config, entry, now),
-            alarm: Alarm::default(),
-        }
+    /// A handle that closes the tunnel, and shows its figures, from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> TunnelHandle {
+        TunnelHandle::new(Arc::clone(self.guard.entry()))
     }
 
     /// Bytes that the tunnel holds in memory at this moment, both directions together: those that
@@ -129,6 +93,54 @@ impl Tunnel {
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.core.flows.iter().map(Flow::buffered).sum()
+    }
+}
+
+impl Tunnel {
+    pub(crate) fn from_parts(
+        parts: TunnelParts,
+        config: Arc<TunnelConfig>,
+        guard: RegistryGuard,
+        polled_by: PolledBy,
+    ) -> Self {
+        let entry = Some(Arc::clone(guard.entry()));
+        Self {
+            core: Core::new(parts, config, entry, Instant::now()),
+            alarm: Alarm::default(),
+            guard,
+            polled_by,
+        }
+    }
+
+    /// What is known of the tunnel from its start.
+    pub(crate) fn info(&self) -> &TunnelInfo {
+        self.guard.entry().info()
+    }
+
+    /// Round trips of our pings that were measured since the last call, by side.
+    pub(crate) fn take_pongs(&mut self) -> [(Side, Option<Rtt>); 2] {
+        self.core.take_pongs()
+    }
+
+    /// The report, once, as soon as the outcome is certain, possibly before the closing handshake
+    /// is over.
+    pub(crate) fn take_early_report(&mut self) -> Option<TunnelReport> {
+        self.core.take_certainty().then(|| self.core.report())
+    }
+
+    /// Ends the tunnel where it stands: it is no longer listed or counted.
+    pub(crate) fn abandon(&self) -> TunnelReport {
+        self.guard.leave(Departure::Cut);
+        self.core.report()
+    }
+
+    fn finish(&self) -> TunnelReport {
+        let report = self.core.report();
+        self.guard.leave(match report.unanswered_close {
+            None => Departure::Orderly,
+            Some(_) => Departure::Cut,
+        });
+        report
     }
 }
 
@@ -145,18 +157,23 @@ impl Future for Tunnel {
     type Output = TunnelReport;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TunnelReport> {
-        let Self { core, alarm } = self.get_mut();
+        let tunnel = self.get_mut();
+        if tunnel.polled_by == PolledBy::Anyone {
+            tunnel.guard.entry().register(cx.waker());
+        }
+        let Self { core, alarm, .. } = tunnel;
         let mut scratch = Scratch::take();
         let mut clock = Clock::default();
         core.listen(cx);
+        // Those of the poll before, which the owner did not want.
+        let _ = core.take_pongs();
         loop {
             if core.step(cx, &mut scratch, &mut clock) == Progress::Made {
                 continue;
             }
             if core.is_finished() {
-                core.report_pongs();
                 core.publish();
-                return Poll::Ready(core.report());
+                return Poll::Ready(tunnel.finish());
             }
             let Some(deadline) = core.deadline() else {
                 break;
@@ -170,7 +187,6 @@ impl Future for Tunnel {
             clock = Clock::default();
             core.on_time(clock.now());
         }
-        core.report_pongs();
         core.publish();
         Poll::Pending
     }

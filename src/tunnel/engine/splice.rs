@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::{Extensions, Rsv, Rules},
-    task::catch_panic,
     tunnel::{
         config::{Framing, TunnelConfig},
         context::{Clock, FlowContext},
@@ -18,8 +17,8 @@ use crate::{
         leg::Leg,
         limits::Meter,
         pair::{LegId, Pair},
-        registry::Entry,
-        report::{TunnelEnd, TunnelReport},
+        registry::{Command, Entry},
+        report::{Rtt, TunnelEnd, TunnelReport},
         scratch::Scratch,
         track::{Guard, Track},
     },
@@ -115,6 +114,12 @@ impl Core {
         let Some(command) = self.entry.as_ref().and_then(|entry| entry.take_command()) else {
             return Progress::None;
         };
+        if matches!(command, Command::KeepOpen) {
+            if let Some(ending) = &mut self.ending {
+                ending.take_scheduled();
+            }
+            return Progress::Made;
+        }
         match command.at() {
             Some(at) if at > clock.now() => self.ending_mut().schedule(at, command),
             _ => self.end_by_command(command, clock.now()),
@@ -147,22 +152,13 @@ impl Core {
         pingers.any(|pinger| pinger.has_rtt_update())
     }
 
-    /// Tells the upstream and the observer of round trips that were measured.
-    pub(super) fn report_pongs(&mut self) {
-        for id in LegId::BOTH {
-            let pinger = self.legs[id].pinger.as_mut();
-            let Some(rtt) = pinger.and_then(|pinger| pinger.take_rtt_update()) else {
-                continue;
-            };
-            let Some(entry) = &self.entry else { continue };
-            if id == LegId::Upstream {
-                entry.sample_upstream(rtt);
-            }
-            if let Some(observer) = &self.config.observer {
-                // A panic in it ends no tunnel.
-                let _ = catch_panic(|| observer.pong(entry.info(), id.into(), rtt));
-            }
-        }
+    /// Round trips that were measured since the last call, by side.
+    pub(super) fn take_pongs(&mut self) -> [(Side, Option<Rtt>); 2] {
+        LegId::BOTH.map(|leg| {
+            let pinger = self.legs[leg].pinger.as_mut();
+            let rtt = pinger.and_then(|pinger| pinger.take_rtt_update());
+            (leg.into(), rtt)
+        })
     }
 
     pub(super) fn report(&self) -> TunnelReport {

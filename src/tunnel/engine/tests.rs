@@ -1,9 +1,6 @@
 //! Commands from outside (registry, drain) on a paused clock; the rest is tested from without.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -44,6 +41,10 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+fn info() -> TunnelInfo {
+    TunnelInfo::new("ws://upstream", "/")
+}
+
 impl Rig {
     fn new(config: TunnelConfig) -> Self {
         Self::with_extensions(config, Extensions::Unknown)
@@ -60,23 +61,12 @@ impl Rig {
             extensions,
         };
         let registry = Registry::new();
-        let listed = registry.enter(None, |id| TunnelInfo {
-            id,
-            client: None,
-            upstream: "ws://upstream".into(),
-            path: "/".into(),
-            subprotocol: None,
-            opened: SystemTime::UNIX_EPOCH,
-        });
-        let entry = Arc::clone(listed.entry());
-        let tunnel = Tunnel::from_parts(parts, Arc::new(config), Some(entry));
+        let guard = registry.enter(None, info());
+        let tunnel = Tunnel::from_parts(parts, Arc::new(config), guard, PolledBy::OneTask);
         Self {
             ends: [client, upstream],
             registry,
-            tunnel: tokio::spawn(async move {
-                let _listed = listed;
-                tunnel.await
-            }),
+            tunnel: tokio::spawn(tunnel),
             began: Instant::now(),
         }
     }
@@ -122,7 +112,7 @@ impl Rig {
 
     fn request_close(&self) {
         let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
-        assert_eq!(self.registry.close_where(|_| true, &frame), 1);
+        assert_eq!(self.registry.close_where(|_| true, frame), 1);
     }
 }
 
@@ -145,7 +135,7 @@ async fn a_close_that_is_asked_for_wakes_a_quiet_tunnel() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_closes_each_leg_at_its_moment_and_waits() {
     let mut rig = Rig::new(TunnelConfig::new());
-    let drain = Drain::new(rig.registry.clone()).spread(secs(5));
+    let drain = Drain::new(&rig.registry).spread(secs(5));
     let drained = tokio::spawn(async move { drain.run().await });
     for side in SIDES {
         assert_eq!(rig.close(side).await, (1001, "going away".into()));
@@ -163,7 +153,7 @@ async fn a_drain_closes_each_leg_at_its_moment_and_waits() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_cuts_off_what_is_open_at_its_deadline() {
     let mut rig = Rig::new(TunnelConfig::new().close_timeout(secs(3600)));
-    let drain = Drain::new(rig.registry.clone()).deadline(secs(20));
+    let drain = Drain::new(&rig.registry).deadline(secs(20));
     let drained = drain.run().await;
     assert_eq!((drained.closed, drained.aborted), (0, 1));
     assert_eq!(rig.began.elapsed(), secs(20));
@@ -173,7 +163,7 @@ async fn a_drain_cuts_off_what_is_open_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_without_a_deadline_waits() {
     let mut rig = Rig::new(TunnelConfig::new());
-    let drain = Drain::new(rig.registry.clone()).deadline(Duration::MAX);
+    let drain = Drain::new(&rig.registry).deadline(Duration::MAX);
     let drained = tokio::spawn(async move { drain.run().await });
     for side in SIDES {
         rig.close(side).await;
@@ -181,7 +171,7 @@ async fn a_drain_without_a_deadline_waits() {
     }
     assert_eq!(drained.await.unwrap().closed, 1);
     let mut rig = Rig::new(TunnelConfig::new());
-    let drain = Drain::new(rig.registry.clone()).spread(Duration::MAX);
+    let drain = Drain::new(&rig.registry).spread(Duration::MAX);
     let drained = drain.deadline(secs(20)).run().await;
     assert_eq!(drained.aborted, 1);
     rig.report().await;
@@ -191,7 +181,7 @@ async fn a_drain_without_a_deadline_waits() {
 async fn nothing_that_is_told_later_takes_an_abort_back() {
     let mut rig = Rig::new(TunnelConfig::new().close_timeout(secs(3600)));
     let entry = rig.registry.entries().remove(0);
-    entry.tell(Command::Abort {
+    entry.send_command(Command::Abort {
         end: TunnelEnd::Drained,
     });
     rig.request_close();
@@ -209,14 +199,15 @@ async fn a_drain_during_the_linger_closes_what_is_left() {
         let len = if first == Side::Client { 8 } else { 4 };
         assert_eq!(rig.exactly(other, len).await[0], 0x88);
         tokio::time::sleep(secs(4)).await;
-        let drain = Drain::new(rig.registry.clone());
+        let drain = Drain::new(&rig.registry);
         let drained = tokio::spawn(async move { drain.run().await });
         // The side that ended can still be told; the other has had its last frame.
         assert_eq!(rig.close(first).await.0, 1001);
         let mut rest = Vec::new();
         rig.end(other).read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"", "nothing after a close frame");
-        assert_eq!(drained.await.unwrap().closed, 1);
+        // It stays, and is cut off.
+        assert_eq!(drained.await.unwrap().aborted, 1);
         assert_eq!(rig.report().await.end, TunnelEnd::Drained);
         // It has had its last word, and as long to leave as if that were ours.
         assert_eq!(rig.began.elapsed(), secs(9), "{first}");
@@ -258,10 +249,10 @@ async fn a_second_close_changes_neither_the_frames_nor_the_report() {
     let mut rig = Rig::new(TunnelConfig::new());
     rig.request_close();
     assert_eq!(rig.close(Side::Client).await.0, 1012);
-    let drain = Drain::new(rig.registry.clone()).deadline(secs(60));
+    let drain = Drain::new(&rig.registry).deadline(secs(60));
     let drained = tokio::spawn(async move { drain.run().await });
     rig.is_quiet_for(Side::Client, secs(4)).await;
-    assert_eq!(drained.await.unwrap().closed, 1);
+    assert_eq!(drained.await.unwrap().aborted, 1);
     assert_eq!(rig.began.elapsed(), secs(5), "the first close's timeout");
     assert_eq!(rig.report().await.end, TunnelEnd::Requested);
 }
@@ -280,7 +271,7 @@ async fn a_later_schedule_does_not_postpone_an_earlier_close() {
         let mut rig = Rig::new(TunnelConfig::new());
         let entry = rig.registry.entries().remove(0);
         for after in moments {
-            entry.tell(close_at(rig.began + secs(after)));
+            entry.send_command(close_at(rig.began + secs(after)));
             rig.is_quiet_for(Side::Client, Duration::from_millis(1))
                 .await;
         }
@@ -293,7 +284,7 @@ async fn a_later_schedule_does_not_postpone_an_earlier_close() {
 async fn a_drain_does_not_cut_a_frame_that_still_moves() {
     for slow in SIDES {
         let rig = Rig::new(TunnelConfig::new());
-        let drain = Drain::new(rig.registry.clone()).deadline(secs(600));
+        let drain = Drain::new(&rig.registry).deadline(secs(600));
         let frame = [&[0x82, 126, 0x27, 0x10][..], &[7; 10_000]].concat();
         let [client, upstream] = rig.ends;
         let ((mut reader, reader_key), (mut source, source_key)) = match slow {
@@ -353,7 +344,7 @@ async fn a_lifetime_that_ends_before_a_scheduled_close_wins() {
         .lifetime_jitter(0.0);
     let mut rig = Rig::new(config);
     let entry = rig.registry.entries().remove(0);
-    entry.tell(Command::Close {
+    entry.send_command(Command::Close {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
         end: TunnelEnd::Drained,
         at: Some(Instant::now() + secs(10)),
@@ -367,7 +358,7 @@ async fn a_lifetime_that_ends_before_a_scheduled_close_wins() {
 async fn an_abort_ends_both_legs_where_they_stand() {
     let mut rig = Rig::new(TunnelConfig::new());
     let entry = rig.registry.entries().remove(0);
-    entry.tell(Command::Abort {
+    entry.send_command(Command::Abort {
         end: TunnelEnd::Drained,
     });
     for side in SIDES {
@@ -447,20 +438,9 @@ fn polite_tunnel(registry: &Registry) -> JoinHandle<(Instant, u16)> {
         upstream_read_ahead: Bytes::new(),
         extensions: Extensions::None,
     };
-    let listed = registry.enter(None, |id| TunnelInfo {
-        id,
-        client: None,
-        upstream: "ws://upstream".into(),
-        path: "/".into(),
-        subprotocol: None,
-        opened: SystemTime::UNIX_EPOCH,
-    });
-    let entry = Some(Arc::clone(listed.entry()));
-    let tunnel = Tunnel::from_parts(parts, Arc::new(TunnelConfig::new()), entry);
-    tokio::spawn(async move {
-        let _listed = listed;
-        tunnel.await
-    });
+    let guard = registry.enter(None, info());
+    let config = Arc::new(TunnelConfig::new());
+    tokio::spawn(Tunnel::from_parts(parts, config, guard, PolledBy::OneTask));
     tokio::spawn(leave_politely(upstream, None));
     tokio::spawn(leave_politely(client, Some(KEY)))
 }
@@ -484,9 +464,7 @@ async fn a_drain_of_two_thousand_spreads_its_closes_evenly() {
     let registry = Registry::new();
     let clients: Vec<_> = (0..2000).map(|_| polite_tunnel(&registry)).collect();
     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "back soon");
-    let drain = Drain::new(registry.clone())
-        .spread(secs(5))
-        .close_frame(frame);
+    let drain = Drain::new(&registry).spread(secs(5)).close_frame(frame);
     let began = Instant::now();
     let drained = drain.run().await;
     assert_eq!((drained.closed, drained.aborted), (2000, 0));

@@ -278,17 +278,6 @@ impl Flow {
         (!outgoing.rest().is_empty()).then(|| outgoing.taken())
     }
 
-    /// Puts bytes in front of what is read next.
-    pub(in crate::tunnel) fn read_again(&mut self, bytes: &[u8]) {
-        let unread = [&self.take_unread()[..], bytes].concat();
-        self.held = Held::read_ahead(unread.into());
-    }
-
-    /// Takes out what was put in front.
-    pub(in crate::tunnel) fn take_unread(&mut self) -> Bytes {
-        self.held.take().map_or_else(Bytes::new, |held| held.unread)
-    }
-
     /// Whether the figures, or those of the source's leg, changed since the last call.
     pub(in crate::tunnel) const fn take_news(&mut self) -> bool {
         std::mem::replace(&mut self.has_news, false)

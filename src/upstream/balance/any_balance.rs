@@ -8,7 +8,7 @@ use crate::{http::head::RequestHead, http::headers::ClientScheme};
 
 use super::{
     candidates::{Candidate, Candidates},
-    traits::Balance,
+    policy::Balance,
 };
 
 /// Type-erased load-balancing policy, cheap to clone.

@@ -104,7 +104,7 @@ impl<'a> Candidate<'a> {
 
     /// Whether no slow start is under way; reads no clock.
     pub(super) fn is_ready(&self) -> bool {
-        !self.0.is_ramping()
+        !self.0.is_slow_starting()
     }
 
     /// Returns the stable hash of the name.
@@ -113,7 +113,7 @@ impl<'a> Candidate<'a> {
     }
 
     /// Whether the upstream may get traffic at all.
-    pub(super) const fn is_wanted(&self) -> bool {
+    pub(super) const fn has_weight(&self) -> bool {
         self.0.weight() > 0
     }
 }

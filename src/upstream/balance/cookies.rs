@@ -57,14 +57,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pair_is_passed_over() {
+    fn malformed_pairs_are_skipped() {
         assert_eq!(read(&[b"a; ;;=; =x; a=; a=1"], "a"), ["", "1"]);
         assert_eq!(read(&[b"a=\xFF"], "a"), ["\u{FFFD}"]);
     }
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(
+        fn written_cookies_are_read(
             pairs in proptest::collection::vec(("[a-c]{1,2}", "[!#-:<-~]{0,9}"), 0..9),
             cut in 0..9_usize,
         ) {

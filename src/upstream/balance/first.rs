@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{candidates::Candidates, traits::Balance};
+use super::{candidates::Candidates, policy::Balance};
 
 /// Failover policy: picks the first upstream, and the next one only while the first is unusable.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,20 +20,20 @@ impl Balance for First {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
         candidates
             .iter()
-            .position(|candidate| candidate.is_wanted())
+            .position(|candidate| candidate.has_weight())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::balance::testing::{picks, trial};
+    use crate::upstream::balance::testing::{mock, picks};
 
     #[test]
-    fn the_first_that_is_wanted_gets_all() {
-        assert_eq!(picks(&First::new(), &trial(&[1, 9]), 100_000), [100_000, 0]);
-        assert_eq!(picks(&First::new(), &trial(&[0, 2, 3]), 10), [0, 10, 0]);
-        assert_eq!(picks(&First::new(), &trial(&[0]), 10), [0]);
-        assert!(picks(&First::new(), &trial(&[]), 10).is_empty());
+    fn the_first_with_weight_gets_all() {
+        assert_eq!(picks(&First::new(), &mock(&[1, 9]), 100_000), [100_000, 0]);
+        assert_eq!(picks(&First::new(), &mock(&[0, 2, 3]), 10), [0, 10, 0]);
+        assert_eq!(picks(&First::new(), &mock(&[0]), 10), [0]);
+        assert!(picks(&First::new(), &mock(&[]), 10).is_empty());
     }
 }

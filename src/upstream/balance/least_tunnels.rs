@@ -4,8 +4,8 @@ use crate::http::head::RequestHead;
 
 use super::{
     candidates::{Candidate, Candidates},
+    policy::Balance,
     sampling::better_of_two,
-    traits::Balance,
 };
 
 /// Least-tunnels policy: of two random upstreams, picks the one with fewer tunnels. The default.
@@ -18,7 +18,6 @@ use super::{
 /// (Mitzenmacher, *The Power of Two Choices in Randomized Load Balancing*, 2001), at the same small
 /// cost for any n. Since every upstream takes part in 2 of n picks, a weight of more than twice the
 /// mean has its full effect only once the others have filled up.
-/// twice the mean is not fully felt until the others have filled up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastTunnels {
     sample: Sample,
@@ -69,7 +68,7 @@ fn least_of_all(candidates: &Candidates<'_>) -> Option<usize> {
     let mut ties = 0_usize;
     let mut picked = None;
     for (index, candidate) in candidates.iter().enumerate() {
-        if !candidate.is_wanted() {
+        if !candidate.has_weight() {
             continue;
         }
         let load = load(&candidate);
@@ -95,13 +94,13 @@ mod tests {
     use super::*;
     use crate::upstream::balance::{
         MockCandidates,
-        testing::{assert_shares, picks, picks_of, trial},
+        testing::{assert_shares, mock, picks, picks_of},
     };
 
     const BOTH: [LeastTunnels; 2] = [LeastTunnels::new(), LeastTunnels::new().exact()];
 
-    fn tunnels(trial: &MockCandidates) -> Vec<usize> {
-        let candidates = trial.candidates();
+    fn tunnels(mock: &MockCandidates) -> Vec<usize> {
+        let candidates = mock.candidates();
         candidates
             .iter()
             .map(|candidate| candidate.tunnels())
@@ -110,17 +109,17 @@ mod tests {
 
     /// Opens `arrivals` tunnels; from the `held`th on, a random open one is closed with each that
     /// is opened.
-    fn run(policy: &LeastTunnels, trial: &mut MockCandidates, arrivals: usize, held: usize) {
+    fn run(policy: &LeastTunnels, mock: &mut MockCandidates, arrivals: usize, held: usize) {
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
         let mut open = VecDeque::new();
         for _ in 0..arrivals {
             if open.len() == held {
                 let ends = open.swap_remove_back(fastrand::usize(..held)).unwrap();
-                trial.close(ends);
+                mock.close(ends);
             }
-            let index = policy.pick(&trial.candidates(), &head).unwrap();
-            trial.open(index);
+            let index = policy.pick(&mock.candidates(), &head).unwrap();
+            mock.open(index);
             open.push_back(index);
         }
     }
@@ -129,53 +128,50 @@ mod tests {
     fn alike_upstreams_are_picked_alike() {
         fastrand::seed(5);
         for policy in BOTH {
-            assert_shares(&picks(&policy, &trial(&[1; 5]), 100_000), &[1.; 5]);
-            let shares = picks(&policy, &trial(&[2, 0, 2, 0, 2]), 100_000);
+            assert_shares(&picks(&policy, &mock(&[1; 5]), 100_000), &[1.; 5]);
+            let shares = picks(&policy, &mock(&[2, 0, 2, 0, 2]), 100_000);
             assert_shares(&shares, &[1., 0., 1., 0., 1.]);
         }
     }
 
     #[test]
     fn of_two_the_one_with_fewer_tunnels_per_weight_is_taken() {
-        let mut trial = trial(&[1, 4]);
+        let mut mock = mock(&[1, 4]);
         for policy in BOTH {
             assert_eq!(
-                picks(&policy, &trial, 9),
+                picks(&policy, &mock, 9),
                 [0, 9],
                 "empty, the heavier is first"
             );
         }
         for _ in 0..4 {
-            trial.open(1);
+            mock.open(1);
         }
         for policy in BOTH {
-            assert_eq!(picks(&policy, &trial, 9), [9, 0]);
+            assert_eq!(picks(&policy, &mock, 9), [9, 0]);
         }
     }
 
     #[test]
     fn of_three_the_fullest_is_never_taken_and_exact_takes_the_emptiest_only() {
         fastrand::seed(6);
-        let mut trial = trial(&[1, 1, 1]);
-        trial.open(0);
-        trial.open(0);
-        trial.open(1);
-        let shares = picks(&LeastTunnels::new(), &trial, 100_000);
+        let mut mock = mock(&[1, 1, 1]);
+        mock.open(0);
+        mock.open(0);
+        mock.open(1);
+        let shares = picks(&LeastTunnels::new(), &mock, 100_000);
         // The pairs are (0,1), (0,2) and (1,2): the last is in two of them.
         assert_shares(&shares, &[0., 1., 2.]);
-        assert_eq!(
-            picks(&LeastTunnels::new().exact(), &trial, 100),
-            [0, 0, 100]
-        );
+        assert_eq!(picks(&LeastTunnels::new().exact(), &mock, 100), [0, 0, 100]);
     }
 
     #[test]
     fn held_tunnels_stay_level_over_10_000_arrivals() {
         fastrand::seed(7);
         for (policy, bound) in BOTH.iter().zip([1.15, 1.10]) {
-            let mut trial = trial(&[1; 50]);
-            run(policy, &mut trial, 10_000, 2_500);
-            let tunnels = tunnels(&trial);
+            let mut mock = mock(&[1; 50]);
+            run(policy, &mut mock, 10_000, 2_500);
+            let tunnels = tunnels(&mock);
             let mean = 2_500.0 / 50.0;
             let max = *tunnels.iter().max().unwrap() as f64;
             assert_eq!(tunnels.iter().sum::<usize>(), 2_500);
@@ -190,9 +186,9 @@ mod tests {
     fn held_tunnels_are_as_the_weights() {
         fastrand::seed(8);
         for policy in BOTH {
-            let mut trial = trial(&[1, 2, 3, 0, 2]);
-            run(&policy, &mut trial, 10_000, 800);
-            for (tunnels, wanted) in tunnels(&trial).into_iter().zip([100, 200, 300, 0, 200]) {
+            let mut mock = mock(&[1, 2, 3, 0, 2]);
+            run(&policy, &mut mock, 10_000, 800);
+            for (tunnels, wanted) in tunnels(&mock).into_iter().zip([100, 200, 300, 0, 200]) {
                 assert!(
                     tunnels.abs_diff(wanted) <= wanted / 20,
                     "{tunnels} not {wanted}"
@@ -202,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn all_are_even_again_after_one_came_back_empty() {
+    fn all_are_even_again_after_an_upstream_came_back_empty() {
         fastrand::seed(9);
-        let mut trial = trial(&[1; 10]);
+        let mut mock = mock(&[1; 10]);
         for index in 1..10 {
             for _ in 0..100 {
-                trial.open(index);
+                mock.open(index);
             }
         }
         // The upstream takes part in 2 of 10 picks, and is picked in each of those, but no more
@@ -215,12 +211,10 @@ mod tests {
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
         for _ in 0..100 {
-            let index = LeastTunnels::new()
-                .pick(&trial.candidates(), &head)
-                .unwrap();
-            trial.open(index);
+            let index = LeastTunnels::new().pick(&mock.candidates(), &head).unwrap();
+            mock.open(index);
         }
-        let came_back = tunnels(&trial)[0];
+        let came_back = tunnels(&mock)[0];
         assert!((8..=35).contains(&came_back), "{came_back}");
     }
 
@@ -228,17 +222,17 @@ mod tests {
     fn a_slow_start_holds_a_growing_part() {
         fastrand::seed(10);
         for policy in BOTH {
-            let mut trial = trial(&[1, 1]);
+            let mut mock = mock(&[1, 1]);
             for _ in 0..1_000 {
-                trial.open(0);
+                mock.open(0);
             }
-            trial.slow_start(1, Duration::from_secs(100));
+            mock.slow_start(1, Duration::from_secs(100));
             let began = Instant::now();
             let mut opened = 0;
             for (after, wanted) in [(1, 10), (20, 200), (50, 500), (80, 800), (100, 1_000)] {
                 let now = began + Duration::from_secs(after);
-                while picks_of(&policy, &trial.candidates_at(now), 1)[1] == 1 {
-                    trial.open(1);
+                while picks_of(&policy, &mock.candidates_at(now), 1)[1] == 1 {
+                    mock.open(1);
                     opened += 1;
                 }
                 assert!(
@@ -250,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn none_is_picked_where_none_is_wanted() {
+    fn none_is_picked_without_weight() {
         for policy in BOTH {
-            assert_eq!(picks(&policy, &trial(&[0, 0, 0]), 10), [0, 0, 0]);
-            assert!(picks(&policy, &trial(&[]), 10).is_empty());
-            assert_eq!(picks(&policy, &trial(&[0, 1]), 10), [0, 10]);
+            assert_eq!(picks(&policy, &mock(&[0, 0, 0]), 10), [0, 0, 0]);
+            assert!(picks(&policy, &mock(&[]), 10).is_empty());
+            assert_eq!(picks(&policy, &mock(&[0, 1]), 10), [0, 10]);
         }
     }
 }

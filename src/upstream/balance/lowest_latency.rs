@@ -4,8 +4,8 @@ use crate::http::head::RequestHead;
 
 use super::{
     candidates::{Candidate, Candidates},
+    policy::Balance,
     sampling::better_of_two,
-    traits::Balance,
 };
 
 /// Lowest-latency policy: of two random upstreams, picks the one with the shorter expected
@@ -28,11 +28,11 @@ impl LowestLatency {
 
 impl Balance for LowestLatency {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        better_of_two(candidates, is_sooner)
+        better_of_two(candidates, is_faster)
     }
 }
 
-fn is_sooner(one: &Candidate<'_>, other: &Candidate<'_>) -> bool {
+fn is_faster(one: &Candidate<'_>, other: &Candidate<'_>) -> bool {
     if is_untried(one) != is_untried(other) {
         return is_untried(one);
     }
@@ -60,85 +60,85 @@ mod tests {
     use super::*;
     use crate::upstream::balance::{
         MockCandidates,
-        testing::{assert_shares, picks, picks_of, trial},
+        testing::{assert_shares, mock, picks, picks_of},
     };
 
     const POLICY: LowestLatency = LowestLatency::new();
 
     /// Returns upstreams of these latencies in milliseconds.
-    fn answering(latencies: &[u64]) -> MockCandidates {
-        let mut trial = trial(&vec![1; latencies.len()]);
+    fn with_latencies(latencies: &[u64]) -> MockCandidates {
+        let mut mock = mock(&vec![1; latencies.len()]);
         for (index, latency) in latencies.iter().enumerate() {
-            trial.sample_latency(index, Duration::from_millis(*latency));
+            mock.sample_latency(index, Duration::from_millis(*latency));
         }
-        trial
+        mock
     }
 
     #[test]
     fn of_two_the_quicker_is_taken() {
         fastrand::seed(13);
-        let shares = picks(&POLICY, &answering(&[30, 10, 20]), 100_000);
+        let shares = picks(&POLICY, &with_latencies(&[30, 10, 20]), 100_000);
         // The pairs are (0,1), (0,2) and (1,2).
         assert_shares(&shares, &[0., 2., 1.]);
-        assert_shares(&picks(&POLICY, &answering(&[7; 4]), 100_000), &[1.; 4]);
+        assert_shares(&picks(&POLICY, &with_latencies(&[7; 4]), 100_000), &[1.; 4]);
     }
 
     #[test]
     fn handshakes_under_way_add_to_the_wait() {
-        let mut trial = answering(&[10, 25]);
-        trial.shake_hands(0);
-        assert_eq!(picks(&POLICY, &trial, 9), [9, 0], "20 against 25");
-        trial.shake_hands(0);
-        assert_eq!(picks(&POLICY, &trial, 9), [0, 9], "30 against 25");
-        trial.close(0);
-        trial.open(0);
-        assert_eq!(picks(&POLICY, &trial, 9), [9, 0], "tunnels do not count");
+        let mut mock = with_latencies(&[10, 25]);
+        mock.shake_hands(0);
+        assert_eq!(picks(&POLICY, &mock, 9), [9, 0], "20 against 25");
+        mock.shake_hands(0);
+        assert_eq!(picks(&POLICY, &mock, 9), [0, 9], "30 against 25");
+        mock.close(0);
+        mock.open(0);
+        assert_eq!(picks(&POLICY, &mock, 9), [9, 0], "tunnels do not count");
     }
 
     #[test]
-    fn the_unknown_is_tried_first_by_one_at_a_time() {
-        let mut trial = trial(&[1, 1]);
-        trial.sample_latency(0, Duration::from_millis(1));
-        assert_eq!(picks(&POLICY, &trial, 9), [0, 9]);
-        trial.shake_hands(1);
-        assert_eq!(picks(&POLICY, &trial, 9), [9, 0]);
-        trial.shake_hands(0);
-        trial.shake_hands(0);
-        assert_eq!(picks(&POLICY, &trial, 9), [0, 9]);
+    fn an_unknown_upstream_is_tried_first_by_one_handshake_at_a_time() {
+        let mut mock = mock(&[1, 1]);
+        mock.sample_latency(0, Duration::from_millis(1));
+        assert_eq!(picks(&POLICY, &mock, 9), [0, 9]);
+        mock.shake_hands(1);
+        assert_eq!(picks(&POLICY, &mock, 9), [9, 0]);
+        mock.shake_hands(0);
+        mock.shake_hands(0);
+        assert_eq!(picks(&POLICY, &mock, 9), [0, 9]);
     }
 
     #[test]
     fn where_none_is_known_the_less_busy_is_taken() {
         fastrand::seed(14);
-        let mut trial = trial(&[1, 1]);
-        assert_shares(&picks(&POLICY, &trial, 100_000), &[1., 1.]);
-        trial.shake_hands(0);
-        trial.shake_hands(0);
-        trial.shake_hands(1);
-        assert_eq!(picks(&POLICY, &trial, 9), [0, 9]);
+        let mut mock = mock(&[1, 1]);
+        assert_shares(&picks(&POLICY, &mock, 100_000), &[1., 1.]);
+        mock.shake_hands(0);
+        mock.shake_hands(0);
+        mock.shake_hands(1);
+        assert_eq!(picks(&POLICY, &mock, 9), [0, 9]);
     }
 
     #[test]
-    fn none_is_picked_where_none_is_wanted() {
-        assert_eq!(picks(&POLICY, &trial(&[0, 0]), 10), [0, 0]);
-        assert!(picks(&POLICY, &trial(&[]), 10).is_empty());
-        assert_eq!(picks(&POLICY, &trial(&[0, 1]), 10), [0, 10]);
+    fn none_is_picked_without_weight() {
+        assert_eq!(picks(&POLICY, &mock(&[0, 0]), 10), [0, 0]);
+        assert!(picks(&POLICY, &mock(&[]), 10).is_empty());
+        assert_eq!(picks(&POLICY, &mock(&[0, 1]), 10), [0, 10]);
     }
 
     #[test]
     fn a_slow_start_has_room_for_a_growing_number_of_handshakes() {
-        let mut trial = answering(&[10, 10]);
+        let mut mock = with_latencies(&[10, 10]);
         for _ in 0..99 {
-            trial.shake_hands(0);
+            mock.shake_hands(0);
         }
-        trial.slow_start(1, Duration::from_secs(100));
+        mock.slow_start(1, Duration::from_secs(100));
         let began = Instant::now();
         let mut begun = 0;
         for (after, wanted) in [(10, 10), (50, 50), (100, 100)] {
             let now = began + Duration::from_secs(after);
             // Ties are broken at random.
-            while begun < wanted && picks_of(&POLICY, &trial.candidates_at(now), 1)[1] == 1 {
-                trial.shake_hands(1);
+            while begun < wanted && picks_of(&POLICY, &mock.candidates_at(now), 1)[1] == 1 {
+                mock.shake_hands(1);
                 begun += 1;
             }
             assert!(i32::abs(begun - wanted) <= 2, "{begun} at {after} s");

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::upstream::{
-    admission::{Admission, Visit},
-    definition::Upstream,
+    admission::{Admission, AdmissionKind},
     member::Member,
+    upstream::Upstream,
 };
 
 use super::candidates::Candidates;
@@ -25,23 +25,23 @@ use super::candidates::Candidates;
 ///     head::RequestHead,
 /// };
 ///
-/// let mut trial = MockCandidates::of([Upstream::new("ws://10.0.0.1")?, Upstream::new("ws://10.0.0.2")?]);
-/// trial.open(0);
+/// let mut mock = MockCandidates::of([Upstream::new("ws://10.0.0.1")?, Upstream::new("ws://10.0.0.2")?]);
+/// mock.open(0);
 ///
 /// let request = http::Request::new(());
-/// let picked = LeastTunnels::new().pick(&trial.candidates(), &RequestHead::from(&request));
+/// let picked = LeastTunnels::new().pick(&mock.candidates(), &RequestHead::from(&request));
 /// assert_eq!(picked, Some(1));
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
 #[derive(Debug)]
 pub struct MockCandidates {
     members: Vec<Arc<Member>>,
-    claims: Vec<Vec<Claim>>,
+    opened: Vec<Vec<Opened>>,
 }
 
 /// Handshake or tunnel that was opened on an upstream, and not closed.
 #[derive(Clone, Copy, Debug)]
-enum Claim {
+enum Opened {
     Handshake,
     Tunnel,
 }
@@ -55,7 +55,7 @@ impl MockCandidates {
             .map(|upstream| Arc::new(Member::new(upstream)))
             .collect();
         Self {
-            claims: members.iter().map(|_| Vec::new()).collect(),
+            opened: members.iter().map(|_| Vec::new()).collect(),
             members,
         }
     }
@@ -68,44 +68,44 @@ impl MockCandidates {
 
     /// Begins a handshake, which also counts as a tunnel, without completing it.
     pub fn shake_hands(&mut self, index: usize) {
-        let (Some(member), Some(claims)) = (self.members.get(index), self.claims.get_mut(index))
+        let (Some(member), Some(opened)) = (self.members.get(index), self.opened.get_mut(index))
         else {
             return;
         };
         if member
-            .gate()
-            .enter(Visit::Tunnel, &Admission::new(), Instant::now())
+            .counters()
+            .admit(AdmissionKind::Tunnel, &Admission::new(), Instant::now())
             .is_ok()
         {
-            claims.push(Claim::Handshake);
+            opened.push(Opened::Handshake);
         }
     }
 
     /// Opens a tunnel.
     pub fn open(&mut self, index: usize) {
         self.shake_hands(index);
-        let (Some(member), Some(claims)) = (self.members.get(index), self.claims.get_mut(index))
+        let (Some(member), Some(opened)) = (self.members.get(index), self.opened.get_mut(index))
         else {
             return;
         };
-        if let Some(newest) = claims.last_mut() {
-            member.gate().leave_handshake();
-            *newest = Claim::Tunnel;
+        if let Some(newest) = opened.last_mut() {
+            member.counters().end_handshake();
+            *newest = Opened::Tunnel;
         }
     }
 
     /// Closes the newest tunnel or handshake, if any.
     pub fn close(&mut self, index: usize) {
-        let (Some(member), Some(claims)) = (self.members.get(index), self.claims.get_mut(index))
+        let (Some(member), Some(opened)) = (self.members.get(index), self.opened.get_mut(index))
         else {
             return;
         };
-        match claims.pop() {
-            Some(Claim::Handshake) => {
-                member.gate().leave_handshake();
-                member.gate().leave_tunnel();
+        match opened.pop() {
+            Some(Opened::Handshake) => {
+                member.counters().end_handshake();
+                member.counters().end_tunnel();
             }
-            Some(Claim::Tunnel) => member.gate().leave_tunnel(),
+            Some(Opened::Tunnel) => member.counters().end_tunnel(),
             None => {}
         }
     }
@@ -120,7 +120,7 @@ impl MockCandidates {
     /// Begins a slow start now.
     pub fn slow_start(&mut self, index: usize, takes: Duration) {
         if let Some(member) = self.members.get(index) {
-            member.ramp_up(Instant::now(), takes);
+            member.begin_slow_start(Instant::now(), takes);
         }
     }
 

@@ -28,11 +28,13 @@
 //!
 //! # Rules for all policies
 //!
-//! - An upstream of weight 0 is never picked. - An upstream in a [slow start](Candidate::readiness)
-//! gets a part of its share that grows to the whole. [`First`], [`Rendezvous`] and `Sticky` ignore
-//! slow starts: their choice depends on the upstream's identity. - `None` means that no candidate
-//! is usable. [`or_else`](Balance::or_else) then tries another policy. - Randomness comes from the
-//! thread's `fastrand` generator.
+//! - An upstream of weight 0 is never picked.
+//! - An upstream in a [slow start](Candidate::readiness) gets a part of its share that grows to the
+//!   whole. [`First`], [`Rendezvous`] and `Sticky` ignore slow starts: their choice depends on the
+//!   upstream's identity.
+//! - `None` means that no candidate is usable. [`or_else`](Balance::or_else) then tries another
+//!   policy.
+//! - Randomness comes from the thread's `fastrand` generator.
 //!
 //! # Examples
 //!
@@ -62,6 +64,7 @@ mod first;
 mod least_tunnels;
 mod lowest_latency;
 mod mock_candidates;
+mod policy;
 mod random;
 mod rendezvous;
 mod request_key;
@@ -71,7 +74,6 @@ mod sampling;
 mod sticky;
 #[cfg(test)]
 mod testing;
-mod traits;
 mod weighted_round_robin;
 
 pub use any_balance::AnyBalance;
@@ -80,11 +82,11 @@ pub use first::First;
 pub use least_tunnels::LeastTunnels;
 pub use lowest_latency::LowestLatency;
 pub use mock_candidates::MockCandidates;
+pub use policy::{Balance, OrElse};
 pub use random::Random;
 pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;
 #[cfg(feature = "sticky")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sticky")))]
 pub use sticky::{InvalidSticky, SameSite, Sticky};
-pub use traits::{Balance, OrElse};
 pub use weighted_round_robin::WeightedRoundRobin;

@@ -10,8 +10,8 @@ use super::{
     any_balance::AnyBalance,
     candidates::{Candidate, Candidates},
     least_tunnels::LeastTunnels,
+    policy::Balance,
     request_key::{RequestKey, of_bytes},
-    traits::Balance,
 };
 
 /// Rendezvous-hashing policy: sends requests with the same key to the same upstream.
@@ -132,7 +132,7 @@ fn highest(candidates: &Candidates<'_>, key: u64) -> Option<usize> {
             weight: candidate.weight(),
         };
         let is_higher = highest.is_none_or(|(_, highest, value)| score.beats(highest, value));
-        if candidate.is_wanted() && is_higher {
+        if candidate.has_weight() && is_higher {
             highest = Some((index, score, score.value()));
         }
     }
@@ -185,9 +185,9 @@ mod tests {
     const KEYS: usize = 100_000;
 
     /// Returns the name of each key's upstream.
-    fn homes(upstreams: &[Upstream]) -> Vec<String> {
-        let trial = MockCandidates::of(upstreams.iter().cloned());
-        let candidates = trial.candidates();
+    fn assigned(upstreams: &[Upstream]) -> Vec<String> {
+        let mock = MockCandidates::of(upstreams.iter().cloned());
+        let candidates = mock.candidates();
         let policy = Rendezvous::by_query("k");
         let home = |key: usize| {
             let request = http::Request::get(format!("/?k=user-{key}"))
@@ -201,8 +201,13 @@ mod tests {
         (0..KEYS).map(home).collect()
     }
 
-    fn shares(homes: &[String], upstreams: &[Upstream]) -> Vec<usize> {
-        let of = |upstream: &Upstream| homes.iter().filter(|home| *home == upstream.name()).count();
+    fn shares(assigned: &[String], upstreams: &[Upstream]) -> Vec<usize> {
+        let of = |upstream: &Upstream| {
+            assigned
+                .iter()
+                .filter(|home| *home == upstream.name())
+                .count()
+        };
         upstreams.iter().map(of).collect()
     }
 
@@ -219,22 +224,22 @@ mod tests {
             .zip(upstreams(5))
             .map(|(weight, upstream)| upstream.weight(weight))
             .collect();
-        let shares = shares(&homes(&upstreams), &upstreams);
+        let shares = shares(&assigned(&upstreams), &upstreams);
         assert_shares(&shares, &[1., 2., 0., 5., 2.]);
     }
 
     #[test]
     fn alike_upstreams_get_alike_many_keys() {
         let upstreams = upstreams(10);
-        assert_shares(&shares(&homes(&upstreams), &upstreams), &[1.; 10]);
+        assert_shares(&shares(&assigned(&upstreams), &upstreams), &[1.; 10]);
     }
 
     #[test]
-    fn adding_one_moves_its_share_and_only_to_it() {
+    fn adding_an_upstream_moves_its_share_and_only_to_it() {
         for count in [2, 5, 20] {
             let all = upstreams(count);
-            let before = homes(&all[1..]);
-            let after = homes(&all);
+            let before = assigned(&all[1..]);
+            let after = assigned(&all);
             let moved = before
                 .iter()
                 .zip(&after)
@@ -253,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn removing_one_or_taking_its_weight_moves_only_its_own() {
+    fn removing_an_upstream_or_its_weight_moves_only_its_keys() {
         let all = upstreams(6);
-        let before = homes(&all);
+        let before = assigned(&all);
         let removed = [&all[..2], &all[3..]].concat();
         let mut weightless = all.clone();
         weightless[2] = all[2].clone().weight(0);
-        let after = homes(&removed);
-        assert_eq!(after, homes(&weightless));
+        let after = assigned(&removed);
+        assert_eq!(after, assigned(&weightless));
         for (before, after) in before.iter().zip(&after) {
             assert!(before == after || before == all[2].name());
         }
@@ -280,17 +285,17 @@ mod tests {
     fn the_order_of_the_upstreams_does_not_matter() {
         let mut upstreams = upstreams(7);
         upstreams[3] = upstreams[3].clone().weight(3);
-        let before = homes(&upstreams);
+        let before = assigned(&upstreams);
         upstreams.reverse();
         upstreams.swap(1, 4);
-        assert_eq!(before, homes(&upstreams));
+        assert_eq!(before, assigned(&upstreams));
     }
 
     /// A change of these would move the clients of a fleet back and forth during its update.
     #[test]
     fn picks_are_the_same_in_every_release() {
-        let homes = homes(&upstreams(5));
-        let first: Vec<_> = homes[..12].iter().map(|home| &home[7..8]).collect();
+        let assigned = assigned(&upstreams(5));
+        let first: Vec<_> = assigned[..12].iter().map(|home| &home[7..8]).collect();
         assert_eq!(first.concat(), "202211414112");
     }
 
@@ -302,27 +307,27 @@ mod tests {
             .unwrap();
         let head = RequestHead::from(&request);
         let policy = Rendezvous::by_header(HeaderName::from_static("x-room"));
-        let mut trial = MockCandidates::of(upstreams(5));
-        let home = policy.pick(&trial.candidates(), &head).unwrap();
-        trial.open(home);
-        trial.slow_start(home, Duration::from_secs(100));
-        assert_eq!(policy.pick(&trial.candidates(), &head), Some(home));
+        let mut mock = MockCandidates::of(upstreams(5));
+        let home = policy.pick(&mock.candidates(), &head).unwrap();
+        mock.open(home);
+        mock.slow_start(home, Duration::from_secs(100));
+        assert_eq!(policy.pick(&mock.candidates(), &head), Some(home));
     }
 
     #[test]
     fn without_a_key_the_fallback_picks_and_marks() {
-        let trial = MockCandidates::of(upstreams(3));
+        let mock = MockCandidates::of(upstreams(3));
         let policy = Rendezvous::by(|_: &RequestHead<'_>| None::<String>);
         fastrand::seed(15);
-        assert_shares(&picks(&policy, &trial, KEYS), &[1.; 3]);
+        assert_shares(&picks(&policy, &mock, KEYS), &[1.; 3]);
         let policy = policy.fallback(First::new());
-        assert_eq!(picks(&policy, &trial, 9), [9, 0, 0]);
+        assert_eq!(picks(&policy, &mock, 9), [9, 0, 0]);
         let empty = Rendezvous::by(|_: &RequestHead<'_>| Some("")).fallback(First::new());
-        assert_eq!(picks(&empty, &trial, 9), [9, 0, 0]);
+        assert_eq!(picks(&empty, &mock, 9), [9, 0, 0]);
 
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
-        let picked = trial.candidates().get(0).unwrap();
+        let picked = mock.candidates().get(0).unwrap();
         let mark = |policy: Rendezvous| {
             let policy = policy.fallback(Marked("m"));
             policy.response_header(&picked, &head, ClientScheme::Http)
@@ -332,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_picked_where_none_is_wanted() {
+    fn none_is_picked_without_weight() {
         let policy = Rendezvous::by_path();
         let weightless = upstreams(3).into_iter().map(|upstream| upstream.weight(0));
         assert_eq!(

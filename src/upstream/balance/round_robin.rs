@@ -6,7 +6,7 @@ use crate::http::head::RequestHead;
 
 use super::{
     candidates::{Candidate, Candidates},
-    traits::Balance,
+    policy::Balance,
 };
 
 /// Round-robin policy: picks the upstreams in turn, regardless of weight. An upstream in a slow
@@ -36,20 +36,25 @@ impl Balance for RoundRobin {
         // turn would give the neighbor twice as much as the rest.
         for _ in 0..candidates.len() {
             let index = self.next().checked_rem(candidates.len())?;
-            if candidates.get(index).is_some_and(|it| takes_turn(&it)) {
+            if candidates
+                .get(index)
+                .is_some_and(|candidate| takes_turn(&candidate))
+            {
                 return Some(index);
             }
         }
         let start = self.next();
         let after = |offset| start.wrapping_add(offset).checked_rem(candidates.len());
-        (0..candidates.len())
-            .filter_map(after)
-            .find(|index| candidates.get(*index).is_some_and(|it| it.is_wanted()))
+        (0..candidates.len()).filter_map(after).find(|index| {
+            candidates
+                .get(*index)
+                .is_some_and(|candidate| candidate.has_weight())
+        })
     }
 }
 
 fn takes_turn(candidate: &Candidate<'_>) -> bool {
-    if !candidate.is_wanted() {
+    if !candidate.has_weight() {
         return false;
     }
     let readiness = candidate.readiness();
@@ -63,32 +68,32 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::upstream::balance::testing::{assert_shares, picks, picks_of, trial};
+    use crate::upstream::balance::testing::{assert_shares, mock, picks, picks_of};
 
     #[test]
     fn each_has_its_turn_in_order() {
-        let (policy, trial) = (RoundRobin::new(), trial(&[1, 5, 1]));
-        assert_eq!(picks(&policy, &trial, 1), [1, 0, 0]);
-        assert_eq!(picks(&policy, &trial, 1), [0, 1, 0]);
-        assert_eq!(picks(&policy, &trial, 1), [0, 0, 1]);
-        assert_eq!(picks(&policy, &trial, 99_999), [33_333; 3]);
+        let (policy, mock) = (RoundRobin::new(), mock(&[1, 5, 1]));
+        assert_eq!(picks(&policy, &mock, 1), [1, 0, 0]);
+        assert_eq!(picks(&policy, &mock, 1), [0, 1, 0]);
+        assert_eq!(picks(&policy, &mock, 1), [0, 0, 1]);
+        assert_eq!(picks(&policy, &mock, 99_999), [33_333; 3]);
     }
 
     #[test]
-    fn the_unwanted_leave_the_others_even() {
+    fn upstreams_without_weight_leave_the_others_even() {
         let policy = RoundRobin::new();
         assert_eq!(
-            picks(&policy, &trial(&[1, 0, 0, 1]), 100_000),
+            picks(&policy, &mock(&[1, 0, 0, 1]), 100_000),
             [50_000, 0, 0, 50_000]
         );
-        assert_eq!(picks(&policy, &trial(&[0, 0]), 10), [0, 0]);
-        assert!(picks(&policy, &trial(&[]), 10).is_empty());
+        assert_eq!(picks(&policy, &mock(&[0, 0]), 10), [0, 0]);
+        assert!(picks(&policy, &mock(&[]), 10).is_empty());
     }
 
     #[test]
     fn many_threads_share_the_turns_evenly() {
-        let (policy, trial) = (RoundRobin::new(), trial(&[1, 1, 1, 1]));
-        let run = || picks(&policy, &trial, 10_000);
+        let (policy, mock) = (RoundRobin::new(), mock(&[1, 1, 1, 1]));
+        let run = || picks(&policy, &mock, 10_000);
         let of_threads = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
             let picks = threads.into_iter().map(|thread| thread.join().unwrap());
@@ -103,11 +108,11 @@ mod tests {
     #[test]
     fn a_slow_start_gets_a_growing_share() {
         fastrand::seed(11);
-        let mut trial = trial(&[1, 1]);
-        trial.slow_start(1, Duration::from_secs(100));
+        let mut mock = mock(&[1, 1]);
+        mock.slow_start(1, Duration::from_secs(100));
         let began = Instant::now();
         for (after, share) in [(10, 0.1), (50, 0.5), (90, 0.9), (200, 1.0)] {
-            let candidates = trial.candidates_at(began + Duration::from_secs(after));
+            let candidates = mock.candidates_at(began + Duration::from_secs(after));
             let picks = picks_of(&RoundRobin::new(), &candidates, 100_000);
             assert_shares(&picks, &[1.0, share]);
         }
@@ -116,10 +121,10 @@ mod tests {
     #[test]
     fn where_all_are_in_a_slow_start_all_get_something() {
         fastrand::seed(12);
-        let mut trial = trial(&[1, 0, 1]);
-        trial.slow_start(0, Duration::from_secs(1_000_000));
-        trial.slow_start(2, Duration::from_secs(1_000_000));
-        let picks = picks(&RoundRobin::new(), &trial, 10_000);
+        let mut mock = mock(&[1, 0, 1]);
+        mock.slow_start(0, Duration::from_secs(1_000_000));
+        mock.slow_start(2, Duration::from_secs(1_000_000));
+        let picks = picks(&RoundRobin::new(), &mock, 10_000);
         assert!(picks[0] > 3_000 && picks[2] > 3_000, "{picks:?}");
         assert_eq!((picks[1], picks.iter().sum::<usize>()), (0, 10_000));
     }

@@ -3,7 +3,7 @@
 use super::candidates::{Candidate, Candidates};
 
 /// Candidate with its index.
-pub(super) type Placed<'a> = (usize, Candidate<'a>);
+pub(super) type Indexed<'a> = (usize, Candidate<'a>);
 
 /// Draws two different candidates at random and returns the one to use: the second if it
 /// `is_better` than the first, else the first. The order of the two is random too.
@@ -20,39 +20,40 @@ pub(super) fn better_of_two<'a>(
     }
 }
 
-fn two_at_random<'a>(candidates: &Candidates<'a>) -> Option<(Placed<'a>, Option<Placed<'a>>)> {
+fn two_at_random<'a>(candidates: &Candidates<'a>) -> Option<(Indexed<'a>, Option<Indexed<'a>>)> {
     if candidates.len() >= 2 {
         let first = fastrand::usize(..candidates.len());
         let second = fastrand::usize(..candidates.len() - 1);
         let second = second + usize::from(second >= first);
-        if let (Some(first), Some(second)) = (wanted(candidates, first), wanted(candidates, second))
+        if let (Some(first), Some(second)) =
+            (weighted(candidates, first), weighted(candidates, second))
         {
             return Some((first, Some(second)));
         }
     }
-    two_of_the_wanted(candidates)
+    two_with_weight(candidates)
 }
 
-fn wanted<'a>(candidates: &Candidates<'a>, index: usize) -> Option<Placed<'a>> {
+fn weighted<'a>(candidates: &Candidates<'a>, index: usize) -> Option<Indexed<'a>> {
     let candidate = candidates.get(index)?;
-    candidate.is_wanted().then_some((index, candidate))
+    candidate.has_weight().then_some((index, candidate))
 }
 
 /// Slow path, if some candidates have no weight: a reservoir of two.
-fn two_of_the_wanted<'a>(candidates: &Candidates<'a>) -> Option<(Placed<'a>, Option<Placed<'a>>)> {
-    let mut taken: [Option<Placed<'a>>; 2] = [None, None];
-    let wanted = candidates
+fn two_with_weight<'a>(candidates: &Candidates<'a>) -> Option<(Indexed<'a>, Option<Indexed<'a>>)> {
+    let mut taken: [Option<Indexed<'a>>; 2] = [None, None];
+    let weighted = candidates
         .iter()
         .enumerate()
-        .filter(|(_, candidate)| candidate.is_wanted());
-    for (seen, placed) in wanted.enumerate() {
+        .filter(|(_, candidate)| candidate.has_weight());
+    for (seen, indexed) in weighted.enumerate() {
         let slot = if seen < 2 {
             seen
         } else {
             fastrand::usize(..=seen)
         };
         if let Some(slot) = taken.get_mut(slot) {
-            *slot = Some(placed);
+            *slot = Some(indexed);
         }
     }
     match taken {
@@ -65,12 +66,12 @@ fn two_of_the_wanted<'a>(candidates: &Candidates<'a>) -> Option<(Placed<'a>, Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::balance::testing::{assert_shares, trial};
+    use crate::upstream::balance::testing::{assert_shares, mock};
 
     /// Counts how often each ordered pair is drawn.
     fn pairs(weights: &[u32], times: usize) -> Vec<usize> {
-        let trial = trial(weights);
-        let candidates = trial.candidates();
+        let mock = mock(weights);
+        let candidates = mock.candidates();
         let mut pairs = vec![0; weights.len() * weights.len()];
         for _ in 0..times {
             let (first, second) = two_at_random(&candidates).unwrap();
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unwanted_are_left_out_and_change_no_share() {
+    fn upstreams_without_weight_are_left_out_and_change_no_share() {
         fastrand::seed(2);
         let picks = pairs(&[1, 0, 1, 7], 100_000);
         let row = [
@@ -100,11 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_one_it_is_alone_and_where_there_is_none_so_be_it() {
-        let one = trial(&[0, 1, 0]);
+    fn a_single_candidate_is_alone_and_none_is_none() {
+        let one = mock(&[0, 1, 0]);
         let (first, second) = two_at_random(&one.candidates()).unwrap();
         assert_eq!((first.0, second.is_none()), (1, true));
-        assert!(two_at_random(&trial(&[0, 0]).candidates()).is_none());
-        assert!(two_at_random(&trial(&[]).candidates()).is_none());
+        assert!(two_at_random(&mock(&[0, 0]).candidates()).is_none());
+        assert!(two_at_random(&mock(&[]).candidates()).is_none());
     }
 }

@@ -6,7 +6,7 @@ use super::{Balance, Candidate, Candidates, MockCandidates};
 use crate::{Upstream, http::head::RequestHead, http::headers::ClientScheme};
 
 /// Returns upstreams of these weights, named `u0:80` and so on.
-pub(super) fn trial(weights: &[u32]) -> MockCandidates {
+pub(super) fn mock(weights: &[u32]) -> MockCandidates {
     let upstream = |(index, weight): (usize, &u32)| named(&format!("u{index}")).weight(*weight);
     MockCandidates::of(weights.iter().enumerate().map(upstream))
 }
@@ -21,8 +21,8 @@ pub(super) fn named(name: &str) -> Upstream {
 /// # Panics
 ///
 /// A pick is out of range.
-pub(super) fn picks(policy: &dyn Balance, trial: &MockCandidates, times: usize) -> Vec<usize> {
-    picks_of(policy, &trial.candidates(), times)
+pub(super) fn picks(policy: &dyn Balance, mock: &MockCandidates, times: usize) -> Vec<usize> {
+    picks_of(policy, &mock.candidates(), times)
 }
 
 pub(super) fn picks_of(

@@ -10,7 +10,7 @@ use crate::http::head::RequestHead;
 
 use super::{
     candidates::{Candidate, Candidates},
-    traits::Balance,
+    policy::Balance,
 };
 
 /// Weighted round-robin policy: picks the upstreams in turn, each as often as its weight, smoothly
@@ -23,17 +23,17 @@ use super::{
 /// A pick visits all upstreams under a lock; for thousands of them use [`Random`](super::Random).
 #[derive(Debug, Default)]
 pub struct WeightedRoundRobin {
-    credits: Mutex<Vec<Credit>>,
+    weights: Mutex<Vec<CurrentWeight>>,
 }
 
 /// Current weight of an upstream (nginx's `current_weight`). The list is in the order of the
 /// candidates, but may hold more: those that are not candidates this time.
 #[derive(Debug)]
-struct Credit {
+struct CurrentWeight {
     name_hash: u64,
-    saved: i64,
+    current: i64,
     /// Weight added in the current round.
-    earned: i64,
+    added: i64,
 }
 
 impl WeightedRoundRobin {
@@ -41,22 +41,22 @@ impl WeightedRoundRobin {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            credits: Mutex::new(Vec::new()),
+            weights: Mutex::new(Vec::new()),
         }
     }
 }
 
 impl Balance for WeightedRoundRobin {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-        match round(&mut credits, candidates) {
-            Round::Paid(picked) => picked,
-            Round::Unknown => {
-                *credits = carried_over(&credits, candidates);
-                match round(&mut credits, candidates) {
-                    Round::Paid(picked) => picked,
+        let mut weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        match round(&mut weights, candidates) {
+            Round::Picked(picked) => picked,
+            Round::Outdated => {
+                *weights = rebuilt(&weights, candidates);
+                match round(&mut weights, candidates) {
+                    Round::Picked(picked) => picked,
                     // Every candidate has an entry now.
-                    Round::Unknown => None,
+                    Round::Outdated => None,
                 }
             }
         }
@@ -66,69 +66,72 @@ impl Balance for WeightedRoundRobin {
 /// Result of a round.
 enum Round {
     /// The candidate that was picked, if any.
-    Paid(Option<usize>),
+    Picked(Option<usize>),
     /// A candidate has no entry, or not in its order; the round was undone.
-    Unknown,
+    Outdated,
 }
 
 /// Smooth weighted round robin: every entry gains its weight; the heaviest is picked, and loses the
 /// sum of all weights.
-fn round(credits: &mut [Credit], candidates: &Candidates<'_>) -> Round {
-    let count = credits.len();
+fn round(weights: &mut [CurrentWeight], candidates: &Candidates<'_>) -> Round {
+    let count = weights.len();
     let (mut whole, mut most) = (0, i64::MIN);
-    let mut richest = None;
-    let mut rest = credits.iter_mut();
+    let mut heaviest = None;
+    let mut rest = weights.iter_mut();
     for (index, candidate) in candidates.iter().enumerate() {
-        let Some(credit) = next_of(&mut rest, candidate.name_hash()) else {
-            undo(credits);
-            return Round::Unknown;
+        let Some(entry) = next_entry(&mut rest, candidate.name_hash()) else {
+            undo(weights);
+            return Round::Outdated;
         };
-        if !candidate.is_wanted() {
+        if !candidate.has_weight() {
             continue;
         }
-        credit.earned = weight(&candidate);
-        credit.saved += credit.earned;
-        whole += credit.earned;
-        if credit.saved > most {
-            most = credit.saved;
-            richest = Some((index, count - rest.len() - 1));
+        entry.added = weight(&candidate);
+        entry.current += entry.added;
+        whole += entry.added;
+        if entry.current > most {
+            most = entry.current;
+            heaviest = Some((index, count - rest.len() - 1));
         }
     }
-    Round::Paid(richest.map(|(index, at)| {
-        credits[at].saved -= whole;
+    Round::Picked(heaviest.map(|(index, at)| {
+        weights[at].current -= whole;
         index
     }))
 }
 
 /// Returns the next entry of this name; those before it are not candidates this time, and gain
 /// nothing.
-fn next_of<'a>(rest: &mut IterMut<'a, Credit>, name_hash: u64) -> Option<&'a mut Credit> {
-    for credit in rest {
-        credit.earned = 0;
-        if credit.name_hash == name_hash {
-            return Some(credit);
+fn next_entry<'a>(
+    rest: &mut IterMut<'a, CurrentWeight>,
+    name_hash: u64,
+) -> Option<&'a mut CurrentWeight> {
+    for entry in rest {
+        entry.added = 0;
+        if entry.name_hash == name_hash {
+            return Some(entry);
         }
     }
     None
 }
 
-fn undo(credits: &mut [Credit]) {
-    for credit in credits {
-        credit.saved -= credit.earned;
+fn undo(weights: &mut [CurrentWeight]) {
+    for entry in weights {
+        entry.current -= entry.added;
     }
 }
 
-fn carried_over(credits: &[Credit], candidates: &Candidates<'_>) -> Vec<Credit> {
-    let saved: HashMap<_, _> = credits
+fn rebuilt(weights: &[CurrentWeight], candidates: &Candidates<'_>) -> Vec<CurrentWeight> {
+    let current: HashMap<_, _> = weights
         .iter()
-        .map(|credit| (credit.name_hash, credit.saved))
+        .map(|entry| (entry.name_hash, entry.current))
         .collect();
     candidates
         .iter()
-        .map(|candidate| Credit {
+        .map(|candidate| CurrentWeight {
             name_hash: candidate.name_hash(),
-            saved: saved.get(&candidate.name_hash()).copied().unwrap_or(0),
-            earned: 0,
+            current: current.get(&candidate.name_hash()).copied().unwrap_or(0),
+            added: 0,
         })
         .collect()
 }
@@ -151,14 +154,14 @@ mod tests {
     use super::*;
     use crate::upstream::balance::{
         MockCandidates,
-        testing::{assert_shares, named, picks, picks_of, trial},
+        testing::{assert_shares, mock, named, picks, picks_of},
     };
 
     fn sequence(weights: &[u32], times: usize) -> Vec<usize> {
-        let (policy, trial) = (WeightedRoundRobin::new(), trial(weights));
+        let (policy, mock) = (WeightedRoundRobin::new(), mock(weights));
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
-        let picks = (0..times).map(|_| policy.pick(&trial.candidates(), &head).unwrap());
+        let picks = (0..times).map(|_| policy.pick(&mock.candidates(), &head).unwrap());
         picks.collect()
     }
 
@@ -173,21 +176,21 @@ mod tests {
     #[test]
     fn shares_are_as_the_weights() {
         let policy = WeightedRoundRobin::new();
-        let picks = picks(&policy, &trial(&[5, 0, 1, 4]), 100_000);
+        let picks = picks(&policy, &mock(&[5, 0, 1, 4]), 100_000);
         assert_eq!(picks, [50_000, 0, 10_000, 40_000]);
     }
 
     #[test]
-    fn none_is_picked_where_none_is_wanted() {
+    fn none_is_picked_without_weight() {
         let policy = WeightedRoundRobin::new();
-        assert_eq!(picks(&policy, &trial(&[0, 0]), 10), [0, 0]);
-        assert!(picks(&policy, &trial(&[]), 10).is_empty());
+        assert_eq!(picks(&policy, &mock(&[0, 0]), 10), [0, 0]);
+        assert!(picks(&policy, &mock(&[]), 10).is_empty());
     }
 
     #[test]
     fn huge_weights_do_not_overflow() {
         let weights = vec![u32::MAX; 999];
-        let picks = picks(&WeightedRoundRobin::new(), &trial(&weights), 999);
+        let picks = picks(&WeightedRoundRobin::new(), &mock(&weights), 999);
         assert_eq!(picks, [1; 999]);
         let mut weights = weights;
         weights.push(u32::MAX - 1);
@@ -195,8 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn the_left_out_keep_their_place() {
-        let (policy, all) = (WeightedRoundRobin::new(), trial(&[1, 1, 1]));
+    fn unusable_upstreams_keep_their_place() {
+        let (policy, all) = (WeightedRoundRobin::new(), mock(&[1, 1, 1]));
         assert_eq!(picks(&policy, &all, 1), [1, 0, 0]);
         let others = MockCandidates::of([named("u1"), named("u2")]);
         assert_eq!(picks(&policy, &others, 1), [1, 0]);
@@ -205,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn who_is_new_or_moved_joins_in_and_the_others_keep_theirs() {
+    fn new_and_moved_upstreams_join_and_the_others_keep_their_place() {
         let policy = WeightedRoundRobin::new();
-        assert_eq!(picks(&policy, &trial(&[1, 1]), 1), [1, 0]);
+        assert_eq!(picks(&policy, &mock(&[1, 1]), 1), [1, 0]);
         let reordered = MockCandidates::of([named("u2"), named("u1"), named("u0")]);
         assert_eq!(picks(&policy, &reordered, 1), [0, 1, 0]);
         assert_eq!(picks(&policy, &reordered, 1), [1, 0, 0]);
@@ -216,8 +219,8 @@ mod tests {
 
     #[test]
     fn many_threads_share_the_turns_by_weight() {
-        let (policy, trial) = (WeightedRoundRobin::new(), trial(&[1, 2, 1]));
-        let run = || picks(&policy, &trial, 10_000);
+        let (policy, mock) = (WeightedRoundRobin::new(), mock(&[1, 2, 1]));
+        let run = || picks(&policy, &mock, 10_000);
         let of_threads = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
             let picks = threads.into_iter().map(|thread| thread.join().unwrap());
@@ -229,12 +232,12 @@ mod tests {
 
     #[test]
     fn a_slow_start_gets_a_growing_share() {
-        let mut trial = trial(&[3, 1]);
-        trial.slow_start(0, Duration::from_secs(100));
+        let mut mock = mock(&[3, 1]);
+        mock.slow_start(0, Duration::from_secs(100));
         let began = Instant::now();
         let policy = WeightedRoundRobin::new();
         for (after, share) in [(10, 0.3), (50, 1.5), (90, 2.7), (200, 3.0)] {
-            let candidates = trial.candidates_at(began + Duration::from_secs(after));
+            let candidates = mock.candidates_at(began + Duration::from_secs(after));
             let picks = picks_of(&policy, &candidates, 100_000);
             assert_shares(&picks, &[share, 1.0]);
         }

@@ -2,9 +2,12 @@
 
 use std::{error, fmt, sync::Arc, time::Duration};
 
-use crate::error::BoxError;
+use crate::error::{BoxError, display_error};
 
 /// Error of a discovery source. The pool keeps its upstreams.
+///
+/// [`Failed`](Self::Failed) is printed as the error that it holds, and has that error's source;
+/// `{error:#}` prints the whole chain in one line.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DiscoverError {
@@ -34,12 +37,12 @@ impl DiscoverError {
 
 impl fmt::Display for DiscoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        display_error(self, f, |f| match self {
             Self::NoRecords { name } => write!(f, "{name} has no records"),
-            Self::TimedOut { after } => write!(f, "no answer within {after:?}"),
+            Self::TimedOut { after } => write!(f, "no response within {after:?}"),
             Self::Ended => f.write_str("the source ended before it found any upstreams"),
             Self::Failed(source) => fmt::Display::fmt(source, f),
-        }
+        })
     }
 }
 

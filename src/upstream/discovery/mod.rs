@@ -28,18 +28,19 @@
 //! empties the pool. `Dns::empty_grace` decides whether missing DNS records are a failure or an
 //! empty set.
 
+mod discover;
 #[cfg(feature = "dns")]
 mod dns;
 mod error;
-mod pace;
+mod poll_schedule;
 mod poll_source;
 mod static_source;
 mod stream_source;
 #[cfg(test)]
 pub(crate) mod testing;
-mod traits;
 mod watch_source;
 
+pub use discover::{Discover, Discovering, MapUpstreams};
 #[cfg(feature = "dns")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub use dns::{Dns, DnsResolver, InvalidName, IpFamilies};
@@ -47,5 +48,4 @@ pub use error::DiscoverError;
 pub use poll_source::PollSource;
 pub use static_source::StaticSource;
 pub use stream_source::StreamSource;
-pub use traits::{Discover, Discovering, MapUpstreams};
 pub use watch_source::WatchSource;

@@ -5,14 +5,14 @@ use std::{fmt, future::Future, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
+    discover::{Discover, Discovering},
     error::DiscoverError,
-    pace::Pace,
-    traits::{Discover, Discovering},
+    poll_schedule::PollSchedule,
 };
-use crate::{instant::FAR, upstream::definition::Upstream};
+use crate::{instant::FAR, upstream::upstream::Upstream};
 
 /// Lower bound of the interval; a shorter one must be a mistake.
-const SHORTEST: Duration = Duration::from_millis(10);
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Source that calls an asynchronous closure at intervals, such as a query to a registry's HTTP API
 /// or a database.
@@ -45,10 +45,10 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// ```
 #[derive(Clone)]
 pub struct PollSource<F> {
-    ask: F,
+    poll: F,
     interval: Duration,
     poll_timeout: Duration,
-    pace: Pace,
+    schedule: PollSchedule,
 }
 
 impl<F, Fut> PollSource<F>
@@ -59,12 +59,12 @@ where
     /// Creates a source that calls the closure now, and this long after each result, less up to a
     /// tenth; 10 ms at least.
     #[must_use]
-    pub fn new(interval: Duration, ask: F) -> Self {
+    pub fn new(interval: Duration, poll: F) -> Self {
         Self {
-            ask,
-            interval: interval.clamp(SHORTEST, FAR),
+            poll,
+            interval: interval.clamp(MIN_INTERVAL, FAR),
             poll_timeout: Duration::from_secs(10),
-            pace: Pace::default(),
+            schedule: PollSchedule::default(),
         }
     }
 
@@ -83,20 +83,20 @@ where
 {
     fn discover(&mut self) -> Discovering<'_> {
         Box::pin(async {
-            if let Some(due) = self.pace.due() {
+            if let Some(due) = self.schedule.due() {
                 sleep_until(due).await;
             }
             let after = self.poll_timeout;
-            let found = match timeout(after, (self.ask)()).await {
+            let found = match timeout(after, (self.poll)()).await {
                 Ok(found) => found,
                 Err(_) => Err(DiscoverError::TimedOut { after }),
             };
-            let (now, dice) = (Instant::now(), fastrand::f64());
+            let (now, random) = (Instant::now(), fastrand::f64());
             match found {
                 Ok(_) => self
-                    .pace
-                    .succeeded(now, self.interval.mul_f64(1.0 - dice / 10.0)),
-                Err(_) => self.pace.failed(now, self.interval, dice),
+                    .schedule
+                    .succeeded(now, self.interval.mul_f64(1.0 - random / 10.0)),
+                Err(_) => self.schedule.failed(now, self.interval, random),
             }
             Some(found)
         })
@@ -108,7 +108,7 @@ impl<F> fmt::Debug for PollSource<F> {
         f.debug_struct("PollSource")
             .field("interval", &self.interval)
             .field("poll_timeout", &self.poll_timeout)
-            .field("pace", &self.pace)
+            .field("schedule", &self.schedule)
             .finish_non_exhaustive()
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     use crate::upstream::discovery::testing::upstreams;
 
     #[tokio::test(start_paused = true)]
-    async fn it_asks_at_once_then_at_intervals_and_sooner_after_failures() {
+    async fn the_closure_is_called_at_once_then_at_intervals_and_sooner_after_failures() {
         let began = Instant::now();
         let mut answers = vec![
             Ok(upstreams(&["a"])),
@@ -147,6 +147,6 @@ mod tests {
         let waited = failed_at.elapsed().as_secs_f64();
         assert!((0.5..=1.01).contains(&waited), "{waited}");
         let error = source.discover().await.unwrap().unwrap_err();
-        assert_eq!(error.to_string(), "no answer within 3s");
+        assert_eq!(error.to_string(), "no response within 3s");
     }
 }

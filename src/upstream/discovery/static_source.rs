@@ -1,7 +1,7 @@
 //! Source with one fixed set of upstreams.
 
-use super::traits::{Discover, Discovering};
-use crate::upstream::definition::Upstream;
+use super::discover::{Discover, Discovering};
+use crate::upstream::upstream::Upstream;
 
 /// Source with one fixed set of upstreams.
 ///

@@ -5,10 +5,10 @@ use std::{fmt, future::poll_fn, pin::Pin};
 use futures_core::Stream;
 
 use super::{
+    discover::{Discover, Discovering},
     error::DiscoverError,
-    traits::{Discover, Discovering},
 };
-use crate::{error::BoxError, upstream::definition::Upstream};
+use crate::{error::BoxError, upstream::upstream::Upstream};
 
 /// Source that reads complete sets of upstreams, or errors, from a stream.
 ///
@@ -55,8 +55,8 @@ where
 {
     fn discover(&mut self) -> Discovering<'_> {
         Box::pin(async {
-            let told = poll_fn(|cx| self.stream.as_mut().poll_next(cx)).await?;
-            Some(told.map_err(DiscoverError::failed))
+            let next = poll_fn(|cx| self.stream.as_mut().poll_next(cx)).await?;
+            Some(next.map_err(DiscoverError::failed))
         })
     }
 }
@@ -75,9 +75,9 @@ mod tests {
     use crate::upstream::discovery::testing::upstreams;
 
     #[tokio::test]
-    async fn sets_failures_and_the_end_are_told_in_their_order() {
-        let told = [Ok(upstreams(&["a"])), Err("no answer"), Ok(Vec::new())];
-        let mut source = StreamSource::new(stream::iter(told));
+    async fn sets_failures_and_the_end_are_yielded_in_order() {
+        let next = [Ok(upstreams(&["a"])), Err("no answer"), Ok(Vec::new())];
+        let mut source = StreamSource::new(stream::iter(next));
         assert_eq!(source.discover().await.unwrap().unwrap(), upstreams(&["a"]));
         let failure = source.discover().await.unwrap().unwrap_err();
         assert!(failure.to_string().contains("no answer"), "{failure}");

@@ -2,8 +2,8 @@
 
 use tokio::sync::watch;
 
-use super::traits::{Discover, Discovering};
-use crate::upstream::definition::Upstream;
+use super::discover::{Discover, Discovering};
+use crate::upstream::upstream::Upstream;
 
 /// Source that reads a `watch` channel: its value at the start, and each later one.
 ///

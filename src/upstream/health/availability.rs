@@ -24,7 +24,7 @@ use tokio::time::Instant;
 ///
 /// # Examples
 ///
-/// A spare upstream, which is always used:
+/// A policy that always uses the first upstream:
 ///
 /// ```
 /// use wsplice::health::{Admitted, Availability, UpstreamHealth};
@@ -180,9 +180,9 @@ impl Availability for KeepLast {
         let mut admitted = Admitted::healthy(pool);
         if admitted.is_empty() {
             let last = (0..pool.len()).max_by_key(|index| {
-                let row = pool.get(*index);
-                let fell = row.map(|row| (row.weight > 0, row.unhealthy_since));
-                (fell, Reverse(*index))
+                let health = pool.get(*index);
+                let key = health.map(|health| (health.weight > 0, health.unhealthy_since));
+                (key, Reverse(*index))
             });
             if let Some(last) = last {
                 admitted.insert(last);
@@ -223,8 +223,8 @@ impl PanicThreshold {
 
 impl Availability for PanicThreshold {
     fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
-        let of_weight = |row: &UpstreamHealth| u64::from(row.weight);
-        let healthy = healthy_share(pool, of_weight).or_else(|| healthy_share(pool, |_| 1));
+        let by_weight = |health: &UpstreamHealth| u64::from(health.weight);
+        let healthy = healthy_share(pool, by_weight).or_else(|| healthy_share(pool, |_| 1));
         if healthy.is_some_and(|share| share < self.share) {
             Admitted::all(pool)
         } else {
@@ -236,7 +236,11 @@ impl Availability for PanicThreshold {
 #[allow(clippy::cast_precision_loss)] // a share need not be exact
 fn healthy_share(pool: &[UpstreamHealth], size: impl Fn(&UpstreamHealth) -> u64) -> Option<f64> {
     let all: u64 = pool.iter().map(&size).sum();
-    let healthy: u64 = pool.iter().filter(|row| row.is_healthy()).map(&size).sum();
+    let healthy: u64 = pool
+        .iter()
+        .filter(|health| health.is_healthy())
+        .map(&size)
+        .sum();
     (all > 0).then(|| healthy as f64 / all as f64)
 }
 
@@ -271,7 +275,7 @@ impl MaxEjectionPercent {
         Self { percent }
     }
 
-    fn left_out(self, pool: usize) -> usize {
+    fn ejectable(self, pool: usize) -> usize {
         let share = pool.saturating_mul(self.percent.into()) / 100;
         if self.percent > 0 && pool > 1 {
             share.max(1)
@@ -283,14 +287,14 @@ impl MaxEjectionPercent {
 
 impl Availability for MaxEjectionPercent {
     fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
-        let mut fallen: Vec<_> = pool
+        let mut unhealthy: Vec<_> = pool
             .iter()
             .enumerate()
-            .filter_map(|(index, row)| row.unhealthy_since.map(|since| (since, index)))
+            .filter_map(|(index, health)| health.unhealthy_since.map(|since| (since, index)))
             .collect();
-        fallen.sort_unstable();
+        unhealthy.sort_unstable();
         let mut admitted = Admitted::healthy(pool);
-        for (_, index) in fallen.into_iter().skip(self.left_out(pool.len())) {
+        for (_, index) in unhealthy.into_iter().skip(self.ejectable(pool.len())) {
             admitted.insert(index);
         }
         admitted

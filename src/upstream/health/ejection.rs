@@ -90,21 +90,21 @@ impl Ejection {
     /// Returns the duration of the n-th ejection in a row, counted from 1. `random` is a number
     /// from 0 to 1.
     #[must_use]
-    pub fn time(&self, count: u32, dice: f64) -> Duration {
+    pub fn time(&self, count: u32, random: f64) -> Duration {
         let time = self
             .base
             .saturating_mul(count.max(1))
             .min(self.max.min(FAR));
-        time.mul_f64(jittered(self.jitter, dice))
+        time.mul_f64(jittered(self.jitter, random))
     }
 
     /// Returns what remains of a count after this time in health.
-    pub(super) fn forgive(&self, count: u32, health: Duration) -> u32 {
+    pub(super) fn decay(&self, count: u32, health: Duration) -> u32 {
         if self.decay_interval.is_zero() {
             return 0;
         }
-        let forgiven = health.as_nanos() / self.decay_interval.as_nanos();
-        count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
+        let decayed = health.as_nanos() / self.decay_interval.as_nanos();
+        count.saturating_sub(u32::try_from(decayed).unwrap_or(u32::MAX))
     }
 }
 
@@ -115,8 +115,8 @@ impl Default for Ejection {
 }
 
 /// Returns a factor between `1 - share` and `1 + share`, linear in `random`.
-pub(super) fn jittered(share: f64, dice: f64) -> f64 {
-    1.0 + unit(share) * (2.0 * unit(dice) - 1.0)
+pub(super) fn jittered(share: f64, random: f64) -> f64 {
+    1.0 + unit(share) * (2.0 * unit(random) - 1.0)
 }
 
 /// Clamps to the range from 0 to 1; NaN becomes 0.
@@ -130,36 +130,41 @@ const fn unit(number: f64) -> f64 {
 
 /// Ejections of one upstream so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Record {
+pub(super) struct EjectionHistory {
     count: u32,
-    readmitted: Option<Instant>,
+    readmitted_at: Option<Instant>,
 }
 
-impl Record {
+impl EjectionHistory {
     /// Counts an ejection and returns its end.
-    pub(super) fn eject(&mut self, ejection: &Ejection, now: Instant, dice: f64) -> Instant {
+    pub(super) fn eject(&mut self, ejection: &Ejection, now: Instant, random: f64) -> Instant {
         self.add(ejection, now);
-        saturating_add(now, ejection.time(self.count, dice))
+        saturating_add(now, ejection.time(self.count, random))
     }
 
     /// Counts an ejection that probes can end; returns the time before which they cannot.
-    pub(super) fn hold(&mut self, ejection: &Ejection, now: Instant, dice: f64) -> Option<Instant> {
+    pub(super) fn hold(
+        &mut self,
+        ejection: &Ejection,
+        now: Instant,
+        random: f64,
+    ) -> Option<Instant> {
         self.add(ejection, now);
         let before = self.count.checked_sub(1).filter(|before| *before > 0)?;
-        Some(saturating_add(now, ejection.time(before, dice)))
+        Some(saturating_add(now, ejection.time(before, random)))
     }
 
     fn add(&mut self, ejection: &Ejection, now: Instant) {
-        if let Some(readmitted) = self.readmitted.take() {
-            let health = now.saturating_duration_since(readmitted);
-            self.count = ejection.forgive(self.count, health);
+        if let Some(readmitted_at) = self.readmitted_at.take() {
+            let health = now.saturating_duration_since(readmitted_at);
+            self.count = ejection.decay(self.count, health);
         }
         self.count = self.count.saturating_add(1);
     }
 
     /// Records that the upstream is used again.
     pub(super) const fn readmit(&mut self, now: Instant) {
-        self.readmitted = Some(now);
+        self.readmitted_at = Some(now);
     }
 
     /// Returns the number of ejections in a row that have not decayed.
@@ -175,9 +180,9 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn repeated_ejections_last_longer_and_health_forgives_them_one_by_one() {
+    fn repeated_ejections_last_longer_and_decay_one_by_one() {
         let ejection = Ejection::new().jitter(0.0);
-        let mut record = Record::default();
+        let mut record = EjectionHistory::default();
         assert_eq!(record.eject(&ejection, secs(0), 0.5), secs(10));
         record.readmit(secs(10));
         assert_eq!(record.eject(&ejection, secs(11), 0.5), secs(31));
@@ -198,11 +203,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_setting_and_no_dice_panic_or_leave_the_bounds(
-            base in 0..u64::MAX, count: u32, jitter: f64, dice: f64,
+        fn no_setting_and_no_random_number_panics_or_leaves_the_bounds(
+            base in 0..u64::MAX, count: u32, jitter: f64, random: f64,
         ) {
             let ejection = Ejection::new().base(Duration::from_millis(base)).jitter(jitter);
-            prop_assert!(ejection.time(count, dice) <= Duration::from_secs(600));
+            prop_assert!(ejection.time(count, random) <= Duration::from_secs(600));
         }
 
         #[test]

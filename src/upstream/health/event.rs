@@ -140,7 +140,7 @@ impl HealthEventKind {
     #[must_use]
     pub fn of_error(error: &Error) -> Option<Self> {
         match error.kind() {
-            _ if error.is_lack_of_descriptors() => None,
+            _ if error.is_out_of_descriptors() => None,
             kind @ (ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectTimeout) => {
                 Some(Self::ConnectFailed(kind))
             }
@@ -193,7 +193,7 @@ impl HealthEventKind {
             Self::TunnelEnded { .. } => Signal::Neutral,
             Self::ProbeFailed {
                 reason: ProbeFailure::Failed(error),
-            } if error.is_lack_of_descriptors() => Signal::Neutral,
+            } if error.is_out_of_descriptors() => Signal::Neutral,
             Self::ProbeFailed { .. }
             | Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)
@@ -230,10 +230,10 @@ impl fmt::Display for HealthEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ProbePassed { latency } => write!(f, "probe passed in {latency:?}"),
-            Self::ProbeFailed { reason } => reason.fmt(f),
+            Self::ProbeFailed { reason } => write!(f, "{reason:#}"),
             Self::ConnectFailed(kind) | Self::HandshakeFailed(kind) => Error::new(*kind).fmt(f),
             Self::Answered { status } | Self::Forwarded { status } => {
-                write!(f, "answered {status}")
+                write!(f, "responded with {status}")
             }
             Self::Accepted { latency } => write!(f, "accepted in {latency:?}"),
             Self::TunnelLost { lifetime } => write!(f, "tunnel lost after {lifetime:?}"),
@@ -256,28 +256,21 @@ impl EventSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::report::{DirectionStats, Limit};
+    use crate::tunnel::report::Limit;
     use std::io;
 
     fn report(end: TunnelEnd, initiator: Side) -> TunnelReport {
-        TunnelReport {
-            end,
-            initiator,
-            unanswered_close: None,
-            client_to_upstream: DirectionStats::default(),
-            upstream_to_client: DirectionStats::default(),
-            client_rtt: None,
-            upstream_rtt: None,
-            duration: Duration::from_secs(2),
-        }
+        let mut report = TunnelReport::new(end, initiator);
+        report.duration = Duration::from_secs(2);
+        report
     }
 
-    fn told(end: TunnelEnd, initiator: Side) -> Option<Signal> {
+    fn signal_of(end: TunnelEnd, initiator: Side) -> Option<Signal> {
         HealthEventKind::of_report(&report(end, initiator)).map(|kind| kind.signal())
     }
 
     #[test]
-    fn what_a_client_caused_is_never_an_event() {
+    fn failures_caused_by_a_client_are_never_an_event() {
         for kind in [
             ErrorKind::MalformedHandshake,
             ErrorKind::ClientUpgrade,
@@ -286,36 +279,36 @@ mod tests {
         ] {
             assert!(HealthEventKind::of_error(&Error::new(kind)).is_none());
         }
-        assert_eq!(told(TunnelEnd::Closed, Side::Client), None);
+        assert_eq!(signal_of(TunnelEnd::Closed, Side::Client), None);
         assert_eq!(
-            told(TunnelEnd::ClosedWithoutFrame(Side::Client), Side::Client),
+            signal_of(TunnelEnd::ClosedWithoutFrame(Side::Client), Side::Client),
             None
         );
         assert_eq!(
-            told(TunnelEnd::ClosedWithoutFrame(Side::Upstream), Side::Client),
+            signal_of(TunnelEnd::ClosedWithoutFrame(Side::Upstream), Side::Client),
             None
         );
         for side in [Side::Client, Side::Upstream] {
             let reset = TunnelEnd::Broken(side, io::ErrorKind::ConnectionReset);
-            assert_eq!(told(reset, Side::Client), None);
+            assert_eq!(signal_of(reset, Side::Client), None);
         }
         let pong = TunnelEnd::Timeout(Timer::Pong, Side::Client);
-        assert_eq!(told(pong, Side::Client), None);
+        assert_eq!(signal_of(pong, Side::Client), None);
     }
 
     #[test]
-    fn what_the_proxy_did_is_never_an_event() {
-        assert_eq!(told(TunnelEnd::Drained, Side::Proxy), None);
-        assert_eq!(told(TunnelEnd::Requested, Side::Proxy), None);
+    fn ends_caused_by_the_proxy_are_never_an_event() {
+        assert_eq!(signal_of(TunnelEnd::Drained, Side::Proxy), None);
+        assert_eq!(signal_of(TunnelEnd::Requested, Side::Proxy), None);
         let idle = TunnelEnd::Timeout(Timer::Idle, Side::Upstream);
-        assert_eq!(told(idle, Side::Proxy), None);
+        assert_eq!(signal_of(idle, Side::Proxy), None);
         let limit = TunnelEnd::Limit(Limit::FrameSize, Side::Upstream);
-        assert_eq!(told(limit, Side::Upstream), None);
+        assert_eq!(signal_of(limit, Side::Upstream), None);
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_proxy_without_file_descriptors_blames_nobody() {
+    fn a_proxy_without_file_descriptors_blames_no_upstream() {
         let failed = |code| {
             // The form in which a connect to a name reports the error, with the address that
             // failed.
@@ -340,9 +333,9 @@ mod tests {
         let reset = TunnelEnd::Broken(Side::Upstream, io::ErrorKind::ConnectionReset);
         let pong = TunnelEnd::Timeout(Timer::Pong, Side::Upstream);
         for end in [TunnelEnd::ClosedWithoutFrame(Side::Upstream), reset, pong] {
-            assert_eq!(told(end, Side::Upstream), Some(Signal::Bad));
+            assert_eq!(signal_of(end, Side::Upstream), Some(Signal::Bad));
         }
-        let closed = told(TunnelEnd::Closed, Side::Upstream);
+        let closed = signal_of(TunnelEnd::Closed, Side::Upstream);
         assert_eq!(closed, Some(Signal::Neutral));
     }
 
@@ -368,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_upstream_are_told_apart() {
+    fn errors_of_the_upstream_are_distinguished() {
         let kind = |kind| HealthEventKind::of_error(&Error::new(kind)).unwrap();
         assert!(matches!(
             kind(ErrorKind::Resolve),

@@ -40,14 +40,14 @@
 //!
 //! let start = Instant::now();
 //! let policy = Arc::new(Consecutive::new().fails(3).passes(2));
-//! let mut standing = HealthTracker::new(policy, Ejection::new(), Probed::Yes, start);
+//! let mut tracker = HealthTracker::new(policy, Ejection::new(), Probed::Yes, start);
 //!
 //! for second in [0, 10, 20] {
 //!     let reason = ProbeFailure::other("the cellar is flooded");
 //!     let at = start + Duration::from_secs(second);
-//!     standing.observe(&HealthEvent::new(at, HealthEventKind::ProbeFailed { reason }), 0.5);
+//!     tracker.observe(&HealthEvent::new(at, HealthEventKind::ProbeFailed { reason }), 0.5);
 //! }
-//! assert!(!standing.state().is_usable());
+//! assert!(!tracker.state().is_usable());
 //! ```
 
 mod availability;

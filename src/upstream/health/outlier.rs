@@ -202,8 +202,8 @@ impl OutlierPolicy for SuccessRateOutliers {
         let rates: Vec<_> = pool
             .iter()
             .enumerate()
-            .filter(|(_, tally)| tally.volume() >= self.volume.max(1))
-            .map(|(index, tally)| (index, tally.success()))
+            .filter(|(_, counts)| counts.volume() >= self.volume.max(1))
+            .map(|(index, counts)| (index, counts.success()))
             .collect();
         if rates.len() < self.hosts.max(2) {
             return Vec::new();
@@ -240,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_among_five_stands_out() {
+    fn one_failing_upstream_among_five_is_an_outlier() {
         let pool = [GOOD, HALF, GOOD, GOOD, GOOD];
         assert_eq!(indices(&SuccessRateOutliers::new(), &pool), [1]);
     }
 
     #[test]
-    fn when_all_fail_alike_nobody_stands_out() {
+    fn when_all_fail_alike_none_is_an_outlier() {
         assert!(indices(&SuccessRateOutliers::new(), &[HALF; 6]).is_empty());
         assert!(indices(&SuccessRateOutliers::new(), &[EventCounts::new(0, 500); 6]).is_empty());
     }
@@ -281,12 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_is_the_policys_choice() {
+    fn the_policy_chooses_the_events_that_count() {
         let signals = SuccessRateOutliers::new().signals();
-        let mut tally = EventCounts::default();
+        let mut counts = EventCounts::default();
         for kind in [accepted(), connect_failed(), probe_failed()] {
-            tally.count(&signals, &kind);
+            counts.count(&signals, &kind);
         }
-        assert_eq!(tally, EventCounts::new(1, 1));
+        assert_eq!(counts, EventCounts::new(1, 1));
     }
 }

@@ -86,7 +86,7 @@ impl ProbeSchedule {
     }
 
     /// Returns the maximum number of probes under way at once.
-    pub(crate) fn most_at_once(&self) -> usize {
+    pub(crate) fn concurrency_limit(&self) -> usize {
         self.max_concurrent.max(1)
     }
 
@@ -96,13 +96,13 @@ impl ProbeSchedule {
         self.timeout
     }
 
-    fn interval(&self, state: &HealthState, dice: f64) -> Duration {
+    fn interval(&self, state: &HealthState, random: f64) -> Duration {
         let interval = match state {
             HealthState::Unhealthy { .. } => self.interval.min(self.while_unhealthy),
             _ => self.interval,
         };
         let interval = interval.clamp(Duration::from_millis(1), FAR);
-        interval.mul_f64(jittered(self.jitter, dice))
+        interval.mul_f64(jittered(self.jitter, random))
     }
 }
 
@@ -129,14 +129,14 @@ impl Default for ProbeSchedule {
 /// let now = Instant::now();
 /// let settings = ProbeSchedule::every(Duration::from_secs(10)).jitter(0.0);
 /// let policy = std::sync::Arc::new(Consecutive::new());
-/// let standing = HealthTracker::new(policy, Ejection::new(), Probed::Yes, now);
+/// let tracker = HealthTracker::new(policy, Ejection::new(), Probed::Yes, now);
 ///
 /// let mut times = ProbeTimes::new(now);
 /// assert!(times.start(now), "the first probe is due at once");
 /// assert_eq!(times.due(), None, "one is under way");
 ///
 /// let end = now + Duration::from_secs(1);
-/// times.finish(&settings, standing.state(), end, 0.5);
+/// times.finish(&settings, tracker.state(), end, 0.5);
 /// assert_eq!(times.due(), Some(now + Duration::from_secs(10)));
 /// ```
 #[derive(Clone, Debug)]
@@ -195,11 +195,11 @@ impl ProbeTimes {
         schedule: &ProbeSchedule,
         state: &HealthState,
         now: Instant,
-        dice: f64,
+        random: f64,
     ) {
         if let Phase::Probing { began } = self.phase {
             // Probing => Waiting
-            let due = saturating_add(began, schedule.interval(state, dice)).max(now);
+            let due = saturating_add(began, schedule.interval(state, random)).max(now);
             self.phase = Phase::Waiting {
                 began: Some(began),
                 due,
@@ -219,7 +219,7 @@ impl ProbeTimes {
     }
 
     /// Makes the next probe due now, unless one is under way.
-    pub(crate) fn hasten(&mut self, now: Instant) {
+    pub(crate) fn make_due(&mut self, now: Instant) {
         if let Phase::Waiting { due, .. } = &mut self.phase {
             *due = now.min(*due);
         }
@@ -232,14 +232,14 @@ impl ProbeTimes {
         schedule: &ProbeSchedule,
         state: &HealthState,
         now: Instant,
-        dice: f64,
+        random: f64,
     ) {
         if let Phase::Waiting {
             began: Some(began),
             due,
         } = &mut self.phase
         {
-            let sooner = saturating_add(*began, schedule.interval(state, dice)).max(now);
+            let sooner = saturating_add(*began, schedule.interval(state, random)).max(now);
             *due = sooner.min(*due);
         }
     }
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fall_between_two_probes_brings_the_next_forward_and_nothing_puts_it_off() {
+    fn a_failure_between_two_probes_brings_the_next_forward_and_nothing_delays_it() {
         let mut times = started(secs(0));
         times.finish(&every(10), &healthy(), secs(1), 0.5);
         times.reschedule(&every(10), &unhealthy(), secs(4), 0.5);
@@ -332,23 +332,23 @@ mod tests {
     #[test]
     fn the_next_can_be_brought_forward_but_not_beside_one() {
         let mut times = started(secs(0));
-        times.hasten(secs(1));
+        times.make_due(secs(1));
         assert_eq!(times.due(), None);
         times.finish(&every(10), &healthy(), secs(2), 0.5);
-        times.hasten(secs(3));
+        times.make_due(secs(3));
         assert_eq!(times.due(), Some(secs(3)));
     }
 
     proptest! {
         #[test]
         fn no_setting_panics_and_none_spins(
-            interval in 0..u64::MAX, fast in 0..u64::MAX, jitter in 0.0..0.9_f64, dice: f64,
+            interval in 0..u64::MAX, fast in 0..u64::MAX, jitter in 0.0..0.9_f64, random: f64,
         ) {
             let schedule = ProbeSchedule::every(Duration::from_millis(interval))
                 .while_unhealthy(Duration::from_millis(fast))
                 .jitter(jitter);
             let mut times = started(secs(0));
-            times.finish(&schedule, &unhealthy(), secs(0), dice);
+            times.finish(&schedule, &unhealthy(), secs(0), random);
             prop_assert!(times.due() > Some(secs(0)));
         }
     }

@@ -134,7 +134,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn what_is_not_counted_is_neutral() {
+    fn ignored_events_are_neutral() {
         let probe = HealthEventKind::ProbePassed {
             latency: Duration::ZERO,
         };

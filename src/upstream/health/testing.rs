@@ -40,11 +40,11 @@ pub(super) fn connect_failed() -> HealthEventKind {
 }
 
 /// Passes an event to the evaluator and returns its verdict.
-pub(super) fn judged(
-    judge: &mut dyn HealthEvaluator,
+pub(super) fn verdict_after(
+    evaluator: &mut dyn HealthEvaluator,
     at: Instant,
     kind: HealthEventKind,
 ) -> Verdict {
-    judge.observe(&HealthEvent::new(at, kind));
-    judge.verdict(at)
+    evaluator.observe(&HealthEvent::new(at, kind));
+    evaluator.verdict(at)
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::instant::saturating_add;
 
 use super::{
-    ejection::{Ejection, Record},
+    ejection::{Ejection, EjectionHistory},
     event::{EventSource, HealthEvent, HealthEventKind, Signal},
     policy::{HealthEvaluator, HealthPolicy, Verdict},
 };
@@ -49,34 +49,34 @@ use super::{
 ///
 /// let now = Instant::now();
 /// let ejection = Ejection::new().jitter(0.0);
-/// let mut standing = HealthTracker::new(Arc::new(Passive::default().fails(1)), ejection, Probed::No, now);
+/// let mut tracker = HealthTracker::new(Arc::new(Passive::default().fails(1)), ejection, Probed::No, now);
 ///
 /// let refused = HealthEventKind::ConnectFailed(ErrorKind::Connect);
-/// let transition = standing.observe(&HealthEvent::new(now, refused), 0.5).expect("it is bad");
+/// let transition = tracker.observe(&HealthEvent::new(now, refused), 0.5).expect("it is bad");
 /// assert_eq!(
 ///     transition.to_string(),
 ///     "unhealthy: 1 consecutive handshake failure: the upstream could not be connected",
 /// );
-/// assert!(!standing.state().is_usable());
+/// assert!(!tracker.state().is_usable());
 ///
 /// let later = now + Duration::from_secs(10);
-/// standing.tick(later, 0.5);
-/// assert!(matches!(standing.state(), HealthState::HalfOpen { .. }));
+/// tracker.tick(later, 0.5);
+/// assert!(matches!(tracker.state(), HealthState::HalfOpen { .. }));
 /// ```
 #[derive(Debug)]
 pub struct HealthTracker {
     policy: Arc<dyn HealthPolicy>,
     ejection: Ejection,
     probed: Probed,
-    judge: Box<dyn HealthEvaluator>,
+    evaluator: Box<dyn HealthEvaluator>,
     state: HealthState,
-    record: Record,
+    history: EjectionHistory,
     /// Time before which passed probes do not readmit the upstream, as it failed too often.
-    held: Option<Instant>,
+    held_until: Option<Instant>,
     /// Time at which the upstream was last ejected or readmitted.
     epoch: Instant,
     /// Latest time that was passed in.
-    seen: Instant,
+    latest: Instant,
 }
 
 /// Whether an upstream is probed.
@@ -144,15 +144,15 @@ impl HealthTracker {
         now: Instant,
     ) -> Self {
         Self {
-            judge: policy.evaluator(),
+            evaluator: policy.evaluator(),
             policy,
             ejection,
             probed,
             state: HealthState::Healthy { since: now },
-            record: Record::default(),
-            held: None,
+            history: EjectionHistory::default(),
+            held_until: None,
             epoch: now,
-            seen: now,
+            latest: now,
         }
     }
 
@@ -165,7 +165,7 @@ impl HealthTracker {
     /// Returns the number of ejections in a row that have not decayed.
     #[must_use]
     pub const fn ejections(&self) -> u32 {
-        self.record.count()
+        self.history.count()
     }
 
     /// Whether the upstream is usable now and was at this time, so that events which began then
@@ -175,44 +175,44 @@ impl HealthTracker {
     }
 
     /// Takes in an event. `random` is a number from 0 to 1 for the jitter of an ejection.
-    pub fn observe(&mut self, event: &HealthEvent, dice: f64) -> Option<Transition> {
+    pub fn observe(&mut self, event: &HealthEvent, random: f64) -> Option<Transition> {
         if event.began < self.epoch {
-            return self.tick(event.at, dice);
+            return self.tick(event.at, random);
         }
-        self.judge.observe(event);
+        self.evaluator.observe(event);
         if let HealthState::HalfOpen { .. } = self.state {
-            match on_trial(&event.kind) {
+            match half_open_signal(&event.kind) {
                 // HalfOpen => Healthy
                 Signal::Good => {
                     self.state = HealthState::Healthy { since: event.at };
-                    let fell = self.tick(event.at, dice);
-                    return fell.or(Some(Transition::Healthy));
+                    let relapse = self.tick(event.at, random);
+                    return relapse.or(Some(Transition::Healthy));
                 }
                 // HalfOpen => Unhealthy
                 Signal::Bad => {
-                    let cause = format!("failed on trial: {}", event.kind);
-                    return Some(self.fall(&cause, event.at, dice));
+                    let cause = format!("failed while half-open: {}", event.kind);
+                    return Some(self.become_unhealthy(&cause, event.at, random));
                 }
                 Signal::Neutral => {}
             }
         }
-        self.tick(event.at, dice)
+        self.tick(event.at, random)
     }
 
     /// Applies the changes that are due by now; call it when [`changes_at`](Self::changes_at) is
     /// reached.
-    pub fn tick(&mut self, now: Instant, dice: f64) -> Option<Transition> {
-        self.seen = self.seen.max(now);
-        let verdict = self.judge.verdict(now);
+    pub fn tick(&mut self, now: Instant, random: f64) -> Option<Transition> {
+        self.latest = self.latest.max(now);
+        let verdict = self.evaluator.verdict(now);
         match (&self.state, verdict) {
             // Healthy | HalfOpen => Unhealthy
             (HealthState::Healthy { .. } | HealthState::HalfOpen { .. }, Verdict::Unhealthy) => {
-                let cause = self.judge.cause().into_owned();
-                Some(self.fall(&cause, now, dice))
+                let cause = self.evaluator.cause().into_owned();
+                Some(self.become_unhealthy(&cause, now, random))
             }
             (HealthState::Unhealthy { until, .. }, verdict) => {
                 let until = *until;
-                self.rise(until, verdict, now)
+                self.recover(until, verdict, now)
             }
             _ => None,
         }
@@ -220,13 +220,13 @@ impl HealthTracker {
 
     /// Ejects a usable upstream for a reason unknown to its evaluator: as an outlier, or on an
     /// operator's request.
-    pub fn eject(&mut self, cause: &str, now: Instant, dice: f64) -> Option<Transition> {
+    pub fn eject(&mut self, cause: &str, now: Instant, random: f64) -> Option<Transition> {
         if !self.state.is_usable() {
             return None;
         }
-        self.seen = self.seen.max(now);
-        let until = self.record.eject(&self.ejection, now, dice);
-        self.held = None;
+        self.latest = self.latest.max(now);
+        let until = self.history.eject(&self.ejection, now, random);
+        self.held_until = None;
         Some(self.enter_unhealthy(cause, Some(until), now))
     }
 
@@ -239,23 +239,29 @@ impl HealthTracker {
                 until: Some(until), ..
             } => Some(*until),
             HealthState::Unhealthy { until: None, .. } => {
-                let held = self.held.filter(|held| *held > self.seen);
-                self.judge.changes_at().into_iter().chain(held).min()
+                let held_until = self
+                    .held_until
+                    .filter(|held_until| *held_until > self.latest);
+                self.evaluator
+                    .changes_at()
+                    .into_iter()
+                    .chain(held_until)
+                    .min()
             }
-            _ => self.judge.changes_at(),
+            _ => self.evaluator.changes_at(),
         };
         // An evaluator that returns a time in the past must not make its caller spin.
-        change.map(|change| change.max(saturating_add(self.seen, Duration::from_millis(1))))
+        change.map(|change| change.max(saturating_add(self.latest, Duration::from_millis(1))))
     }
 
     /// Makes the upstream unhealthy, by verdict or after a failure while half-open.
-    fn fall(&mut self, cause: &str, now: Instant, dice: f64) -> Transition {
+    fn become_unhealthy(&mut self, cause: &str, now: Instant, random: f64) -> Transition {
         let until = if self.recovers_by_probes() {
-            self.held = self.record.hold(&self.ejection, now, dice);
+            self.held_until = self.history.hold(&self.ejection, now, random);
             None
         } else {
-            self.held = None;
-            Some(self.record.eject(&self.ejection, now, dice))
+            self.held_until = None;
+            Some(self.history.eject(&self.ejection, now, random))
         };
         self.enter_unhealthy(cause, until, now)
     }
@@ -271,7 +277,7 @@ impl HealthTracker {
         Transition::Unhealthy { cause, until }
     }
 
-    fn rise(
+    fn recover(
         &mut self,
         until: Option<Instant>,
         verdict: Verdict,
@@ -279,9 +285,9 @@ impl HealthTracker {
     ) -> Option<Transition> {
         let Some(until) = until else {
             // Unhealthy => Healthy, once probes have changed the verdict.
-            let is_held = self.held.is_some_and(|held| now < held);
+            let is_held = self.held_until.is_some_and(|held_until| now < held_until);
             return (verdict == Verdict::Healthy && !is_held).then(|| {
-                self.record.readmit(now);
+                self.history.readmit(now);
                 self.epoch = now;
                 self.state = HealthState::Healthy { since: now };
                 Transition::Healthy
@@ -296,35 +302,35 @@ impl HealthTracker {
                 self.wait_until(None);
                 return None;
             }
-            if let Some(forgets_at) = self.judge.changes_at().filter(|at| *at > now) {
+            if let Some(forgets_at) = self.evaluator.changes_at().filter(|at| *at > now) {
                 self.wait_until(Some(forgets_at));
                 return None;
             }
         }
         // Unhealthy => HalfOpen
         if !self.recovers_by_probes() {
-            self.judge = self.policy.evaluator();
+            self.evaluator = self.policy.evaluator();
         }
         self.epoch = now;
-        self.record.readmit(now);
+        self.history.readmit(now);
         self.state = HealthState::HalfOpen { since: now };
         Some(Transition::HalfOpen)
     }
 
-    fn wait_until(&mut self, moment: Option<Instant>) {
+    fn wait_until(&mut self, time: Option<Instant>) {
         if let HealthState::Unhealthy { until, .. } = &mut self.state {
-            *until = moment;
+            *until = time;
         }
     }
 
     fn recovers_by_probes(&self) -> bool {
-        self.probed == Probed::Yes && self.judge.recovers_by_probes()
+        self.probed == Probed::Yes && self.evaluator.recovers_by_probes()
     }
 }
 
 /// Returns the meaning of an event while half-open, when the next handshake decides: probes go to
 /// the evaluator, and a tunnel ends after the handshake that has decided.
-fn on_trial(kind: &HealthEventKind) -> Signal {
+fn half_open_signal(kind: &HealthEventKind) -> Signal {
     match kind.source() {
         EventSource::Handshake => kind.signal(),
         EventSource::Probe | EventSource::Tunnel => Signal::Neutral,
@@ -353,7 +359,7 @@ impl fmt::Display for HealthState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Healthy { .. } => f.write_str("healthy"),
-            Self::HalfOpen { .. } => f.write_str("on trial"),
+            Self::HalfOpen { .. } => f.write_str("half-open"),
             Self::Unhealthy { cause, .. } => write!(f, "unhealthy: {cause}"),
         }
     }
@@ -363,7 +369,7 @@ impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Healthy => f.write_str("healthy"),
-            Self::HalfOpen => f.write_str("on trial"),
+            Self::HalfOpen => f.write_str("half-open"),
             Self::Unhealthy { cause, .. } => write!(f, "unhealthy: {cause}"),
         }
     }

@@ -1,6 +1,7 @@
 //! Retry budget: the settings that limit the retries of all requests of a pool.
 
-use super::ledger::SECONDS;
+/// Length of the budget's window in seconds, including the current one.
+pub(super) const WINDOW_SECONDS: u64 = 10;
 
 /// Limits the retries of all requests of a pool together, so that an outage is not multiplied by
 /// the attempts that each client may make.
@@ -70,7 +71,7 @@ impl RetryBudget {
     pub(super) fn allows(&self, requests: u64) -> u64 {
         let retry = Cost::Request.units();
         let by_share = self.ratio * requests as f64 * retry as f64;
-        let by_time = u64::from(self.per_second) * SECONDS * retry;
+        let by_time = u64::from(self.per_second) * WINDOW_SECONDS * retry;
         // The small addend makes up for rounding: a fifth of five is one. The cast saturates.
         ((by_share + 1e-6) as u64).saturating_add(by_time)
     }

@@ -5,10 +5,10 @@
 //! * `budget_window` counts requests and retries over the last seconds.
 
 mod budget;
-mod ledger;
-mod rules;
+mod budget_window;
+mod policy;
 
 pub(crate) use budget::Cost;
 pub use budget::RetryBudget;
-pub(crate) use ledger::{Entry, Ledger};
-pub use rules::Retry;
+pub(crate) use budget_window::{BudgetWindow, Withdrawal};
+pub use policy::Retry;

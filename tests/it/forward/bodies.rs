@@ -132,7 +132,7 @@ async fn answers_without_a_body_have_none() {
     })
     .await;
     let proxy = proxy(&[&upstream], |layer| layer).await;
-    // All on one connection: a body that is not there would be taken for the next answer.
+    // All on one connection: a body too many would be taken for the next response.
     let mut client = client(&proxy, ask("HEAD", &[])).await;
     let head = client.read_head().await;
     assert_eq!(
@@ -153,7 +153,7 @@ async fn answers_without_a_body_have_none() {
     assert_eq!((log.heads.len(), log.accepted), (4, 1));
 }
 
-/// A client of HTTP/1.0 knows no chunks: its answer ends with its connection (RFC 9112 §6.3).
+/// A client of HTTP/1.0 knows no chunks: its response ends with its connection (RFC 9112 §6.3).
 #[tokio::test]
 async fn a_client_of_http_1_0_gets_no_chunks() {
     let upstream = answering(|head| {
@@ -168,7 +168,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
     assert_eq!(&client.read_to_end().await[..], b"ho");
 }
 
-/// An upstream of HTTP/1.0 ends its answer with its connection.
+/// An upstream of HTTP/1.0 ends its response with its connection.
 #[tokio::test]
 async fn an_upstream_of_http_1_0_is_understood() {
     let mut app = Played::start().await;
@@ -185,7 +185,7 @@ async fn an_upstream_of_http_1_0_is_understood() {
 
 #[tokio::test]
 async fn large_bodies_arrive_whole() {
-    // An application that sends back what it gets, as it gets it.
+    // An application that returns each piece of the body as it arrives.
     let echo = tower::service_fn(|request: Request<Incoming>| async {
         Ok::<_, Infallible>(Response::new(request.into_body()))
     });

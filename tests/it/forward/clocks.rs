@@ -107,7 +107,7 @@ async fn an_upstream_that_does_not_answer_is_a_504_after_the_answer_timeout() {
         (504, Some(ErrorKind::ResponseTimeout))
     );
     assert!((limit..limit + Duration::from_secs(1)).contains(&began.elapsed()));
-    // And is told that nobody waits any more.
+    // The upstream sees that the client's exchange is over.
     let mut far = memory.accept().await;
     assert!(read(&mut far).await.starts_with("POST /x"));
     assert_eq!(read(&mut far).await, "");

@@ -36,7 +36,7 @@ async fn two_requests_at_once_have_a_connection_each_and_both_are_kept() {
         upstream.send(OK).await;
         read_answer(client).await;
     }
-    // The one that was used last is the freshest.
+    // The connection that was used last is the freshest.
     clients[0].send(ask("GET", &["X-Turn: 2"]).as_bytes()).await;
     let head = upstreams[1].read_request_head().await;
     assert_eq!(head.get("x-turn"), Some("2"));
@@ -209,16 +209,16 @@ async fn a_connection_that_begins_with_the_proxy_protocol_is_its_client_s_alone(
         .send_proxy_protocol(ProxyProtocol::V1);
     let layer = super::kit::layer(Pool::from_upstreams([upstream]));
     let server = serve_axum(super::kit::inner().layer(layer)).await;
-    let mut told = Vec::new();
+    let mut lines = Vec::new();
     for _ in 0..2 {
         let mut client = client(&server, ask("GET", &[])).await;
         let mut upstream = app.accept().await;
-        told.push(upstream.read_line().await);
+        lines.push(upstream.read_line().await);
         upstream.read_request_head().await;
         upstream.send(OK).await;
         assert_eq!(read_answer(&mut client).await.1, "ok");
         upstream.expect_eof().await;
     }
-    assert!(told[0].starts_with("PROXY TCP4 127.0.0.1 "), "{told:?}");
-    assert_ne!(told[0], told[1]);
+    assert!(lines[0].starts_with("PROXY TCP4 127.0.0.1 "), "{lines:?}");
+    assert_ne!(lines[0], lines[1]);
 }

@@ -1,4 +1,4 @@
-//! `Expect: 100-continue`, and answers that come before the request has.
+//! `Expect: 100-continue`, and responses that come before the end of the request.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn an_upstream_that_does_not_want_the_body_is_heard_before_it_is_sent() {
     upstream
         .send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
         .await;
-    // No 100 comes before it.
+    // The response comes without a 100 before it.
     let (head, body) = read_answer(&mut client).await;
     assert_eq!((head.status(), &*body), (413, "big"));
     // The body is still owed: the connection is of no more use.
@@ -60,7 +60,7 @@ async fn an_upstream_that_never_says_100_gets_the_body_after_a_while() {
     assert_eq!(&upstream.read_exact(4).await[..], b"body");
 }
 
-/// The client is not to send what nobody takes.
+/// The client must not send a body that no upstream takes.
 #[tokio::test]
 async fn without_an_upstream_no_body_is_asked_for() {
     let closed = crate::support::upstream::closed_addr().await;

@@ -1,4 +1,4 @@
-//! What an exchange counts for: places, policies, health, cookies.
+//! Effects of a forwarded request: slots, policies, health, cookies.
 
 use std::sync::{Arc, Mutex};
 
@@ -139,17 +139,17 @@ async fn polls_and_the_later_upgrade_reach_the_same_upstream() {
     }
 }
 
-/// An observer that writes down what it is told of requests.
+/// Observer that records the events of requests as text.
 #[derive(Clone, Debug, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct RecordingObserver(Arc<Mutex<Vec<String>>>);
 
-impl Told {
+impl RecordingObserver {
     fn write(&self, line: String) {
         self.0.lock().unwrap().push(line);
     }
 }
 
-impl Observer for Told {
+impl Observer for RecordingObserver {
     fn request_answered(&self, request: &RequestInfo<'_>, status: http::StatusCode) {
         assert!(request.upstream.is_some());
         self.write(format!("answered {} {}", request.path, status.as_u16()));
@@ -174,8 +174,8 @@ async fn the_observer_is_told_of_requests() {
     let mut app = Played::start().await;
     let closed = crate::support::upstream::closed_addr().await;
     let pool = Pool::new([format!("ws://{closed}"), app.upstream.url()]).unwrap();
-    let told = Told::default();
-    let layer = layer(pool.balance(First::new())).observer(told.clone());
+    let events = RecordingObserver::default();
+    let layer = layer(pool.balance(First::new())).observer(events.clone());
     let server = serve_axum(super::kit::inner().layer(layer)).await;
     let mut client = client(&server, ask("GET", &[])).await;
     let (mut upstream, _) = app.request().await;
@@ -193,7 +193,7 @@ async fn the_observer_is_told_of_requests() {
     );
     answer(&server, "GET /app/x HTTP/1.1\r\n\r\n").await;
     assert_eq!(
-        *told.0.lock().unwrap(),
+        *events.0.lock().unwrap(),
         [
             "failed /app/x Connect",
             "retried /app/x 2",

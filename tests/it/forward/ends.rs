@@ -1,4 +1,4 @@
-//! How exchanges end that do not end well: never as if they had.
+//! Exchanges that fail: their ends never look like proper ones.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use wsplice::{ForwardHttp, Pool};
 use super::kit::{Played, ask, client, layer, proxy, read_answer};
 use crate::support::{raw::RawClient, serve::serve_axum, wire::Wire};
 
-/// Expects that the connection ends, in whatever way, and what came before that.
+/// Expects that the connection ends, in any way, and returns the bytes before that.
 async fn rest(wire: &mut Wire) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -37,7 +37,7 @@ async fn an_answer_that_breaks_off_does_not_end_cleanly() {
         assert_eq!(client.read_head().await.status(), 200);
         assert_eq!(&client.read_exact(piece.len()).await[..], piece.as_bytes());
         drop(upstream);
-        // No last chunk, and no more bytes.
+        // Neither a last chunk nor more bytes arrive.
         assert_eq!(rest(&mut client).await, b"", "{framing}");
     }
 }
@@ -59,7 +59,7 @@ async fn an_upstream_that_breaks_before_its_answer_is_a_502() {
         let (head, body) = read_answer(&mut client).await;
         assert_eq!(
             (head.status(), &*body),
-            (502, "the upstream gave no answer\n"),
+            (502, "the upstream sent no response\n"),
             "{answer}"
         );
     }
@@ -131,7 +131,7 @@ async fn a_drain_lets_exchanges_end_and_takes_no_new_ones() {
     let mut late = RawClient::connect(server.addr()).await;
     loop {
         late.send(ask("GET", &["X-Late: 1"]).as_bytes()).await;
-        // Until the drain has begun, requests get to the upstream, where nobody answers.
+        // Until the drain has begun, requests reach the upstream, which never responds.
         let head = late.try_read_head();
         tokio::select! {
             head = head => {

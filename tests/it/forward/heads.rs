@@ -1,4 +1,4 @@
-//! What the upstream is told in the head of a request, and the client in that of an answer.
+//! Heads of forwarded requests and of their responses.
 
 use wsplice::{
     head::PathRewrite,
@@ -8,7 +8,7 @@ use wsplice::{
 use super::kit::{answer, answering, ask, named, proxy};
 use crate::support::{head::Head, serve::Server, upstream::RawUpstream};
 
-async fn told(upstream: &RawUpstream, proxy: &Server, request: impl AsRef<[u8]>) -> Head {
+async fn forwarded_head(upstream: &RawUpstream, proxy: &Server, request: impl AsRef<[u8]>) -> Head {
     let (head, _) = answer(proxy, request).await;
     assert_eq!(head.status(), 200);
     upstream.log().heads.pop().unwrap()
@@ -96,7 +96,7 @@ async fn a_target_that_names_a_host_goes_before_the_header_rfc9112_3_2_2() {
     let upstream = named("one").await;
     let proxy = proxy(&[&upstream], |layer| layer).await;
     let request = "GET http://me:pw@real.test:81/app/x?q HTTP/1.1\r\nHost: other.test\r\n\r\n";
-    let up = told(&upstream, &proxy, request).await;
+    let up = forwarded_head(&upstream, &proxy, request).await;
     assert_eq!(up.start, "GET /app/x?q HTTP/1.1");
     assert_eq!(up.all("host").collect::<Vec<_>>(), ["real.test:81"]);
     assert_eq!(up.get("x-forwarded-host"), Some("real.test:81"));
@@ -108,7 +108,7 @@ async fn every_method_passes_and_the_path_is_as_it_came() {
     let proxy = proxy(&[&upstream], |layer| layer).await;
     for method in ["GET", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "TRACE"] {
         let request = format!("{method} /app//%41?a=%2F HTTP/1.1\r\nHost: a\r\n\r\n");
-        let up = told(&upstream, &proxy, request).await;
+        let up = forwarded_head(&upstream, &proxy, request).await;
         assert_eq!(up.start, format!("{method} /app//%41?a=%2F HTTP/1.1"));
     }
 }
@@ -123,7 +123,7 @@ async fn the_last_hop_of_options_and_trace_is_here_rfc9110_7_6_2() {
     assert_eq!(head.status(), 501);
     assert!(!body.contains("a=1"));
     assert_eq!(upstream.log().accepted, 0);
-    let up = told(&upstream, &proxy, ask("OPTIONS", &["Max-Forwards: 3"])).await;
+    let up = forwarded_head(&upstream, &proxy, ask("OPTIONS", &["Max-Forwards: 3"])).await;
     assert_eq!(up.get("max-forwards"), Some("2"));
 }
 

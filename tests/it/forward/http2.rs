@@ -1,4 +1,4 @@
-//! Clients of HTTP/2, whose requests go up as HTTP/1.1.
+//! Clients of HTTP/2, whose requests are forwarded over HTTP/1.1.
 
 use bytes::Bytes;
 use futures_util::stream;

@@ -44,10 +44,10 @@ pub(super) fn layer(pool: Pool) -> Layer {
         .forward_http(ForwardHttp::new())
 }
 
-/// What the proxy wraps: it tells the request back.
+/// The service that the proxy wraps: it responds with the request's method and target.
 pub(super) fn inner() -> Router {
-    let tell = |method: Method, uri: Uri| async move { format!("inner {method} {uri}") };
-    Router::new().fallback(any(tell))
+    let echo = |method: Method, uri: Uri| async move { format!("inner {method} {uri}") };
+    Router::new().fallback(any(echo))
 }
 
 /// Upstreams' connections, for the test to play them itself.
@@ -102,20 +102,20 @@ pub(super) fn ask(method: &str, lines: &[&str]) -> String {
     text + "\r\n"
 }
 
-/// Sends this on a connection of its own: the answer's head and body.
+/// Sends this on a connection of its own; returns the response's head and body.
 pub(super) async fn answer(proxy: &Server, bytes: impl AsRef<[u8]>) -> (Head, String) {
     let mut client = client(proxy, bytes).await;
     read_answer(&mut client).await
 }
 
-/// The next answer on this connection.
+/// Reads the next response on this connection.
 pub(super) async fn read_answer(client: &mut RawClient) -> (Head, String) {
     let head = client.read_head().await;
     let body = client.read_body(&head).await;
     (head, String::from_utf8_lossy(&body).into_owned())
 }
 
-/// An upstream that answers every request on every connection with 200 and its own name.
+/// An upstream that responds to every request on every connection with 200 and its own name.
 pub(super) async fn named(name: &'static str) -> RawUpstream {
     answering(move |_| {
         let length = name.len();
@@ -124,8 +124,8 @@ pub(super) async fn named(name: &'static str) -> RawUpstream {
     .await
 }
 
-/// An upstream that answers every request without a body on every connection with what the
-/// function says.
+/// An upstream that responds to every request without a body, on every connection, with the bytes
+/// that the function returns.
 pub(super) async fn answering(
     answer: impl Fn(&Head) -> String + Send + Sync + 'static,
 ) -> RawUpstream {

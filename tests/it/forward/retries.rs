@@ -1,4 +1,4 @@
-//! What is tried again, and what is not.
+//! Retries of forwarded requests.
 
 use wsplice::{Pool, Retry, balance::First};
 
@@ -51,7 +51,7 @@ async fn nobody_there_is_a_502_and_nobody_at_all_a_503() {
     assert_eq!(head.status(), 503);
 }
 
-/// What may be repeated is, where that was asked for.
+/// A request that may be repeated is retried, where that was asked for.
 #[tokio::test]
 async fn what_was_sent_goes_elsewhere_if_asked_for_and_if_it_may_be_repeated_rfc9110_9_2_2() {
     for (method, lines, goes_on) in [
@@ -85,7 +85,7 @@ async fn what_was_sent_goes_elsewhere_if_asked_for_and_if_it_may_be_repeated_rfc
     }
 }
 
-/// The last answer stands, and is whole.
+/// The last response counts, and is whole.
 #[tokio::test]
 async fn where_nobody_is_left_the_last_answer_is_relayed() {
     let upstream = super::kit::answering(|_| {

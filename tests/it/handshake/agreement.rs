@@ -1,4 +1,4 @@
-//! The upstream's 101 is verified (RFC 6455 §4.1) before the client hears of it.
+//! The upstream's 101 is verified (RFC 6455 §4.1) before the client gets one.
 
 use super::kit::{Proxied, expect_page, only_head, text, values};
 use crate::support::head::Head;
@@ -25,7 +25,7 @@ fn with(others: &[&str]) -> Vec<u8> {
     lines(&all)
 }
 
-/// What an upstream answered is no agreement: the client gets 502 and keeps its connection, the
+/// The upstream's response breaks the agreement: the client gets 502 and keeps its connection, the
 /// upstream's is closed, and nothing but the handshake has reached it.
 async fn disagrees(answer: Vec<u8>, offer: &[(&str, &str)]) {
     let what = String::from_utf8_lossy(&answer).into_owned();
@@ -35,7 +35,7 @@ async fn disagrees(answer: Vec<u8>, offer: &[(&str, &str)]) {
     assert_eq!(head.status(), 502, "{what}");
     assert_eq!(head.get("sec-websocket-accept"), None, "{what}");
     let body = text(&mut client, &head).await;
-    assert_eq!(body, "the upstream's 101 answer is not valid\n", "{what}");
+    assert_eq!(body, "the upstream's 101 response is not valid\n", "{what}");
     let log = upstream
         .wait_for("the end of its connection", |log| log.ended == 1)
         .await;
@@ -46,7 +46,7 @@ async fn disagrees(answer: Vec<u8>, offer: &[(&str, &str)]) {
     proxied.expect_idle().await;
 }
 
-/// Opens a tunnel through a 101 that is right, and sees bytes come back.
+/// Opens a tunnel through a valid 101, and checks that bytes come back.
 async fn agrees(answer: Vec<u8>, offer: &[(&str, &str)]) -> (RawClient, Head) {
     let what = String::from_utf8_lossy(&answer).into_owned();
     let upstream = RawUpstream::start(scripts::fixed(answer, Then::Echo)).await;
@@ -194,7 +194,7 @@ async fn case_and_lists_do_not_matter_where_the_rfc_says_so() {
         let connection = format!("cOnNeCtIoN: {connection}");
         let upgrade = format!("UPGRADE: {upgrade}");
         let (_client, head) = agrees(with(&[&connection, &upgrade]), &[]).await;
-        // What the client gets is plain in any case.
+        // The client's header is plain in any case.
         assert_eq!(values(&head, "connection"), ["Upgrade"]);
         assert_eq!(values(&head, "upgrade"), ["websocket"]);
         assert_eq!(values(&head, "sec-websocket-accept"), [ACCEPT]);

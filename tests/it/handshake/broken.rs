@@ -6,7 +6,7 @@ use super::kit::{Proxied, expect_page, text};
 use crate::support::scripts::{self, Running, Then};
 use crate::support::upstream::{RawConn, RawUpstream, switching_protocols};
 
-/// Short enough to wait for, long enough to fire only where nothing comes.
+/// Short enough to wait for, long enough to fire only where nothing arrives.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Expects that this script costs the client a 502 and nothing more, and that the upstream's
@@ -39,7 +39,7 @@ where
     let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 504);
     let body = text(&mut client, &head).await;
-    assert_eq!(body, "the upstream's handshake answer timed out\n");
+    assert_eq!(body, "the upstream's handshake response timed out\n");
     let failed = format!("failed /ws/x HandshakeTimeout {}", upstream.addr());
     proxied.expect_events(&[&failed]).await;
     let log = upstream.wait_for("its end", |log| log.ended == 1).await;
@@ -223,7 +223,7 @@ async fn interim_answers_before_the_101_are_skipped_rfc9110_15_2() {
 
 #[tokio::test]
 async fn an_answer_before_the_request_counts_for_nothing() {
-    // It speaks first: whatever it says was not meant for us.
+    // The upstream sends first: its bytes cannot be a response.
     let upstream = RawUpstream::start(|mut conn: RawConn| async move {
         let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         let _ = conn.try_send(answer.as_bytes()).await;

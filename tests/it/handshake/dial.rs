@@ -1,4 +1,4 @@
-//! A client that goes away before its handshake is answered takes the dial with it.
+//! A client that leaves before the response to its handshake takes the dial with it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::support::raw::handshake_request;
 use crate::support::scripts;
 use crate::support::upstream::RawUpstream;
 
-/// Short enough to wait for, long enough to fire only where nothing comes.
+/// Short enough to wait for, long enough to fire only where nothing arrives.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Connects to port 9 never, and to all else as usual.
@@ -42,10 +42,10 @@ impl Never {
     }
 }
 
-/// Tells that the future which holds it is gone.
-struct Told(Arc<watch::Sender<Dials>>);
+/// Guard that reports the drop of the future that holds it.
+struct DropGuard(Arc<watch::Sender<Dials>>);
 
-impl Drop for Told {
+impl Drop for DropGuard {
     fn drop(&mut self) {
         self.0.send_modify(|dials| dials.dropped += 1);
     }
@@ -59,7 +59,7 @@ impl Connect for Never {
                     return Ok(TcpStream::connect((host.as_str(), *port)).await?.into());
                 }
             }
-            let _told = Told(Arc::clone(&self.dials));
+            let _guard = DropGuard(Arc::clone(&self.dials));
             self.dials.send_modify(|dials| dials.begun += 1);
             std::future::pending::<io::Result<Transport>>().await
         })

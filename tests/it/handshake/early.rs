@@ -1,4 +1,4 @@
-//! Bytes that come before anybody is ready for them are not lost.
+//! Bytes that arrive before the other leg is ready are not lost.
 
 use super::kit::{Host, Proxied};
 use crate::support::clients::{Client, Fast, Message, Tungstenite};

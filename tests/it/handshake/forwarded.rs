@@ -1,4 +1,4 @@
-//! What the upstream is told of the client, and whose word is believed.
+//! Forwarded headers: the upstream's view of the client, and the proxies that are trusted.
 
 use std::net::SocketAddr;
 
@@ -11,12 +11,12 @@ use crate::support::raw::HOST;
 use crate::support::scripts;
 use crate::support::upstream::RawUpstream;
 
-/// Nobody's proxy.
+/// An address that is not a trusted proxy.
 const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 7], 50_000);
 /// A proxy in front.
 const PROXY: ([u8; 4], u16) = ([10, 0, 0, 1], 50_000);
 
-async fn told(
+async fn forwarded_head(
     peer: ([u8; 4], u16),
     extra: &[(&str, &str)],
     settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
@@ -35,7 +35,7 @@ fn trusting(layer: ProxyLayer) -> ProxyLayer {
     layer.trust(TrustedProxies::parse(["10.0.0.0/8"]).unwrap())
 }
 
-/// What a client may try to make the upstream believe.
+/// Headers by which a client may try to deceive the upstream.
 const FORGED: [(&str, &str); 14] = [
     ("X-Forwarded-For", "127.0.0.1"),
     ("X-Forwarded-For", "10.0.0.9"),
@@ -56,7 +56,7 @@ const FORGED: [(&str, &str); 14] = [
 #[tokio::test]
 async fn a_stranger_s_word_is_replaced() {
     for settings in [trusting, |layer| layer] {
-        let asked = told(STRANGER, &FORGED, settings).await;
+        let asked = forwarded_head(STRANGER, &FORGED, settings).await;
         assert_eq!(values(&asked, "x-forwarded-for"), ["198.51.100.7"]);
         assert_eq!(values(&asked, "x-forwarded-proto"), ["http"]);
         assert_eq!(values(&asked, "x-forwarded-host"), [HOST]);
@@ -71,13 +71,13 @@ async fn a_stranger_s_word_is_replaced() {
 
 #[tokio::test]
 async fn a_trusted_proxy_s_word_is_built_upon() {
-    let asked = told(PROXY, &FORGED, trusting).await;
+    let asked = forwarded_head(PROXY, &FORGED, trusting).await;
     let list = "127.0.0.1, 10.0.0.9, 10.0.0.1";
     assert_eq!(values(&asked, "x-forwarded-for"), [list]);
     assert_eq!(values(&asked, "x-forwarded-proto"), ["https"]);
     assert_eq!(values(&asked, "x-forwarded-host"), ["private.test"]);
     assert_eq!(values(&asked, "x-forwarded-port"), ["443"]);
-    // Aliases are believed from nobody.
+    // Aliases are never trusted.
     for alias in [
         "x_forwarded_for",
         "x-forwarded_host",
@@ -90,7 +90,7 @@ async fn a_trusted_proxy_s_word_is_built_upon() {
 
 #[tokio::test]
 async fn a_trusted_proxy_that_says_nothing_is_the_client() {
-    let asked = told(PROXY, &[], trusting).await;
+    let asked = forwarded_head(PROXY, &[], trusting).await;
     assert_eq!(values(&asked, "x-forwarded-for"), ["10.0.0.1"]);
     assert_eq!(values(&asked, "x-forwarded-proto"), ["http"]);
     assert_eq!(values(&asked, "x-forwarded-host"), [HOST]);
@@ -98,7 +98,7 @@ async fn a_trusted_proxy_that_says_nothing_is_the_client() {
 
 #[tokio::test]
 async fn without_a_known_address_none_is_invented_and_none_believed() {
-    // These hosts tell the service nothing of their connections.
+    // These hosts give the service no address of the client.
     for host in [Host::Hyper, Host::Auto] {
         let upstream = RawUpstream::start(scripts::echo()).await;
         let url = pool([upstream.url()]);
@@ -165,7 +165,7 @@ async fn forwarded_is_written_where_it_is_asked_for_rfc7239_4() {
                 .trust(trusted),
         )
     };
-    let asked = told(STRANGER, &FORGED, with_forwarded).await;
+    let asked = forwarded_head(STRANGER, &FORGED, with_forwarded).await;
     let own = values(&asked, "forwarded").join(", ");
     assert!(
         own.contains("for=198.51.100.7") && own.contains("proto=http"),
@@ -181,7 +181,7 @@ async fn forwarded_is_written_where_it_is_asked_for_rfc7239_4() {
         ("Forwarded", "for=192.0.2.1"),
         ("X-Forwarded-For", "192.0.2.1"),
     ];
-    let asked = told(PROXY, &came, with_forwarded).await;
+    let asked = forwarded_head(PROXY, &came, with_forwarded).await;
     let both = values(&asked, "forwarded").join(", ");
     assert!(
         both.starts_with("for=192.0.2.1, ") && both.contains("for=10.0.0.1"),
@@ -200,7 +200,7 @@ async fn what_is_switched_off_is_still_dropped_from_strangers() {
                 .without_x_forwarded_host(),
         )
     };
-    let asked = told(STRANGER, &FORGED, none).await;
+    let asked = forwarded_head(STRANGER, &FORGED, none).await;
     for (name, _) in FORGED {
         assert_eq!(asked.get(name), None, "{name}");
     }

@@ -80,8 +80,8 @@ async fn without_a_guard_every_origin_passes() {
     assert_eq!(head.status(), 101);
 }
 
-/// A guard is asked like the matcher that owns: with the client's address, and about every reading
-/// of the path.
+/// A guard is evaluated like the matcher of owned requests: with the client's address, and for
+/// every reading of the path.
 #[tokio::test]
 #[cfg_attr(not(feature = "axum"), ignore = "axum tells the address")]
 async fn a_guard_knows_the_client_and_every_reading_of_the_path() {

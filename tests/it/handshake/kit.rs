@@ -1,4 +1,4 @@
-//! The proxy under test, and all that it tells about itself.
+//! The proxy under test, and the events that it reports.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use crate::support::serve::{Server, serve_auto, serve_axum, serve_hyper};
 use crate::support::upstream::RawUpstream;
 use crate::support::wire::Wire;
 
-/// What serves the proxy.
+/// The server that runs the proxy.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Host {
     /// A layer of a router, served by axum.
@@ -36,7 +36,7 @@ impl Host {
     pub(super) const ALL: [Self; 3] = [Self::Axum, Self::Hyper, Self::Auto];
 }
 
-/// A proxy that owns `/ws/*` unless told otherwise, around [`pages`].
+/// A proxy around [`pages`]; by default it owns `/ws/*`.
 pub(super) struct Proxied {
     server: Server,
     events: Events,
@@ -45,12 +45,12 @@ pub(super) struct Proxied {
 }
 
 impl Proxied {
-    /// In front of this upstream.
+    /// A proxy in front of this upstream.
     pub(super) async fn before(upstream: &RawUpstream) -> Self {
         Self::with(upstream, |layer| layer).await
     }
 
-    /// In front of this upstream, with further settings.
+    /// A proxy in front of this upstream, with further settings.
     pub(super) async fn with(
         upstream: &RawUpstream,
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
@@ -58,7 +58,7 @@ impl Proxied {
         Self::start(Host::Axum, pool([upstream.url()]), settings).await
     }
 
-    /// In front of this upstream, served by this host.
+    /// A proxy in front of this upstream, served by this host.
     pub(super) async fn on(host: Host, upstream: &RawUpstream) -> Self {
         Self::start(host, pool([upstream.url()]), |layer| layer).await
     }
@@ -71,7 +71,7 @@ impl Proxied {
         Self::around(pages(), host, pool, settings).await
     }
 
-    /// In front of this upstream, in a router that `outer` puts further layers around.
+    /// A proxy in front of this upstream, in a router that `outer` puts further layers around.
     pub(super) async fn within(
         upstream: &RawUpstream,
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
@@ -106,12 +106,12 @@ impl Proxied {
         RawClient::connect(self.server.addr()).await
     }
 
-    /// Sends a right handshake on a connection of its own and reads the head of the answer.
+    /// Sends a valid handshake on a connection of its own and reads the head of the response.
     pub(super) async fn handshake(&self, path: &str, extra: &[(&str, &str)]) -> (RawClient, Head) {
         self.send(&handshake_request(path, extra)).await
     }
 
-    /// Sends these bytes on a connection of their own and reads the head of the answer.
+    /// Sends these bytes on a connection of their own and reads the head of the response.
     pub(super) async fn send(&self, request: &[u8]) -> (RawClient, Head) {
         let mut client = self.connect().await;
         client.send(request).await;
@@ -137,7 +137,7 @@ impl Proxied {
         self.events.0.borrow().clone()
     }
 
-    /// Waits until this event has come.
+    /// Waits for this event.
     pub(super) async fn wait_for_event(&self, event: &str) {
         let mut log = self.events.0.subscribe();
         let seen = log.wait_for(|events| events.iter().any(|seen| seen == event));
@@ -146,7 +146,7 @@ impl Proxied {
             .expect("the observer lives");
     }
 
-    pub(super) fn open_tunnels(&self) -> u64 {
+    pub(super) fn open_tunnels(&self) -> usize {
         self.registry.count()
     }
 
@@ -170,7 +170,7 @@ impl Proxied {
     }
 }
 
-/// What a layer tells, until there is a server to go with it.
+/// The observer and handles of a layer, until there is a server to go with them.
 struct Observed {
     events: Events,
     figures: Figures,
@@ -208,14 +208,14 @@ pub(super) fn pool<const N: usize>(addresses: [String; N]) -> Pool {
     Pool::new(addresses).expect("addresses")
 }
 
-/// What the proxy wraps: `/page` says `page`, everything else is told back.
+/// The service that the proxy wraps: `/page` returns `page`, all other paths the request's target.
 pub(super) fn pages() -> Router {
     Router::new()
         .route("/page", any(|| async { "page" }))
         .fallback(|method: Method, uri: Uri| async move { format!("inner {method} {uri}") })
 }
 
-/// Expects that the inner service answers this `GET` of `target`.
+/// Expects that the inner service responds to this `GET` of `target`.
 pub(super) async fn expect_inner(client: &mut Wire, head: &Head, target: &str) {
     assert_eq!(head.status(), 200, "{target}: {head:?}");
     let body = client.read_body(head).await;
@@ -230,14 +230,14 @@ pub(super) async fn expect_page(client: &mut RawClient) {
     assert_eq!(&client.read_body(&head).await[..], b"page");
 }
 
-/// The body of the answer, which is text.
+/// The body of the response, which is text.
 pub(super) async fn text(client: &mut Wire, head: &Head) -> String {
     String::from_utf8(client.read_body(head).await.to_vec()).expect("UTF-8")
 }
 
 /// Expects that `upstream` has accepted `count` connections, and that none waits to be accepted.
 ///
-/// It connects by itself: connections are accepted in order, so one that came before counts by
+/// The check connects by itself: connections are accepted in order, so an earlier one counts by
 /// the time that this one does.
 pub(super) async fn expect_connections(upstream: &RawUpstream, count: usize) {
     let _last = RawClient::connect(upstream.addr()).await;
@@ -266,14 +266,14 @@ pub(super) fn values<'a>(head: &'a Head, name: &str) -> Vec<&'a str> {
     head.all(name).collect()
 }
 
-/// An observer that writes down what it is told, a line each:
+/// Observer that records its events, a line each:
 /// `accepted <path> <upstream>`, `refused <path> <status>`, `rejected <path> <kind>`,
 /// `failed <path> <kind> <upstream>`, `opened <path>`, `closed <path>`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Events(watch::Sender<Vec<String>>);
 
 impl Events {
-    fn tell(&self, line: String) {
+    fn record(&self, line: String) {
         self.0.send_modify(|events| events.push(line));
     }
 }
@@ -281,30 +281,30 @@ impl Events {
 impl Observer for Events {
     fn handshake_accepted(&self, handshake: &RequestInfo<'_>) {
         let upstream = handshake.upstream.unwrap_or("nobody");
-        self.tell(format!("accepted {} {upstream}", handshake.path));
+        self.record(format!("accepted {} {upstream}", handshake.path));
     }
 
     fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
         assert!(handshake.upstream.is_some());
-        self.tell(format!("refused {} {}", handshake.path, status.as_u16()));
+        self.record(format!("refused {} {}", handshake.path, status.as_u16()));
     }
 
     fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
-        self.tell(format!("rejected {} {:?}", handshake.path, error.kind()));
+        self.record(format!("rejected {} {:?}", handshake.path, error.kind()));
     }
 
     fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         let (path, kind) = (handshake.path, error.kind());
         let upstream = handshake.upstream.unwrap_or("nobody");
-        self.tell(format!("failed {path} {kind:?} {upstream}"));
+        self.record(format!("failed {path} {kind:?} {upstream}"));
     }
 
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
-        self.tell(format!("opened {}", tunnel.path));
+        self.record(format!("opened {}", tunnel.path));
     }
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, _report: &TunnelReport) {
-        self.tell(format!("closed {}", tunnel.path));
+        self.record(format!("closed {}", tunnel.path));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Handshakes that break RFC 6455 §4.2.1: each gets its answer, and no upstream hears of it.
+//! Handshakes that break RFC 6455 §4.2.1: each is rejected, and never reaches an upstream.
 
 use super::kit::{Host, Proxied, expect_page, expect_untouched, text, values};
 use crate::support::head::Head;
@@ -40,8 +40,8 @@ fn with_start(start: &str) -> Vec<u8> {
     right.replace("GET /ws/x HTTP/1.1", start).into_bytes()
 }
 
-/// Sends the request and returns the head of the answer, whose body must be one line that
-/// contains `reason`. The upstream must not notice.
+/// Sends the request and returns the head of the response, whose body must be one line that
+/// contains `reason`. Nothing may reach the upstream.
 async fn rejected(bytes: Vec<u8>, status: u16, reason: &str) -> Head {
     let what = String::from_utf8_lossy(&bytes).into_owned();
     let upstream = RawUpstream::start(scripts::echo()).await;
@@ -216,7 +216,7 @@ async fn a_body_gets_400_rfc6455_4_1() {
     let chunked = b"5\r\nhello\r\n0\r\n\r\n".to_vec();
     let hello = [with("Transfer-Encoding", "chunked"), chunked].concat();
     rejected(hello, 400, "body").await;
-    // Announced, and never sent: nobody waits for it.
+    // The body is announced and never sent; the rejection does not wait for it.
     rejected(with("Content-Length", "5"), 400, "body").await;
 }
 

@@ -1,4 +1,4 @@
-//! What the host application is told of a handshake, and how it may restyle an answer.
+//! Events of a handshake, and rejections that the host restyles.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -32,7 +32,7 @@ async fn an_accepted_handshake_is_told_and_then_its_tunnel() {
     proxied
         .expect_events(&[&accepted, "opened /ws/x", "closed /ws/x"])
         .await;
-    // Who is told of the end finds the counts right.
+    // The observer of the end finds the counts updated.
     assert_eq!(proxied.open_tunnels(), 0);
     proxied.expect_idle().await;
 }
@@ -134,7 +134,7 @@ async fn a_response_carries_its_error() {
     })
     .await;
     assert_eq!(error.kind(), ErrorKind::HandshakeTimeout);
-    assert!(error.to_string().contains("20ms"), "{error}");
+    assert!(format!("{error:#}").contains("20ms"), "{error:#}");
 }
 
 #[tokio::test]
@@ -317,14 +317,14 @@ async fn the_log_says_why_a_101_was_refused_and_gives_no_secret_away() {
         assert_eq!(head.status(), 502);
     };
     ask().await;
-    // A place in the code that another test's thread was just passing for the first time may have
-    // been noted as one that nobody listens to.
+    // The thread of another test may have been the first to pass a callsite, and have noted it as
+    // one without subscribers.
     tracing::callsite::rebuild_interest_cache();
     ask().await;
 
     let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let mut own = written.lines().filter(|line| line.contains("wsplice::"));
-    let reason = "its Sec-WebSocket-Accept does not match the key";
+    let reason = "the Sec-WebSocket-Accept header does not match the key";
     assert!(own.clone().any(|line| line.contains(reason)), "{written}");
     assert!(!own.any(|line| line.contains("secret") || line.contains(KEY)));
 }

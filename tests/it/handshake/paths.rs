@@ -1,4 +1,4 @@
-//! The path: what is owned is what is forwarded, byte for byte unless a rewrite is asked for.
+//! Paths: the owned path is the forwarded one, byte for byte unless a rewrite is set.
 
 use wsplice::head::{PathRewrite, RequestHead};
 

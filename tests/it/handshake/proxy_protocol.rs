@@ -1,4 +1,4 @@
-//! Upstreams that are told the client's address before anything else.
+//! Upstreams that get the client's address by the PROXY protocol.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -113,18 +113,18 @@ async fn a_client_without_an_address_is_unknown() {
 
 /// The first bytes of every connection that probes make.
 async fn probed(set: impl FnOnce(Pool) -> Pool) -> Vec<u8> {
-    let (told, mut hears) = mpsc::unbounded_channel();
+    let (sender, mut received) = mpsc::unbounded_channel();
     let upstream = RawUpstream::start(move |mut conn: RawConn| {
-        let told = told.clone();
+        let sender = sender.clone();
         async move {
-            let _ = told.send(conn.try_read_some().await.unwrap_or_default());
+            let _ = sender.send(conn.try_read_some().await.unwrap_or_default());
         }
     })
     .await;
     let pool = set(announced(&upstream, ProxyProtocol::V2));
     let pool = pool.probe_schedule(ProbeSchedule::every(Duration::from_millis(20)));
     let _proxied = Proxied::start(Host::Axum, pool, |layer| layer).await;
-    let first = within("a probe", hears.recv()).await;
+    let first = within("a probe", received.recv()).await;
     first.expect("the upstream lives").to_vec()
 }
 

@@ -16,8 +16,8 @@ use crate::support::head::Head;
 use crate::support::scripts;
 use crate::support::upstream::{RawUpstream, closed_addr, switching_protocols};
 
-/// The answer to a handshake that goes to this host by this connector.
-async fn status(url: String, connector: impl Connect + 'static) -> (u16, Vec<String>) {
+/// The response to a handshake that goes to this host by this connector.
+async fn outcome(url: String, connector: impl Connect + 'static) -> (u16, Vec<String>) {
     let proxied = Proxied::start(Host::Axum, pool([url]), |layer| {
         let layer = layer.connect_timeout(Duration::from_millis(500));
         layer.connector(connector)
@@ -45,7 +45,7 @@ async fn a_resolver_is_asked_for_names_with_their_port() {
         assert_eq!((host, port), ("chat.test", 8080));
         async move { Ok(vec![addr]) }
     });
-    assert_eq!(status(NAMED.to_owned(), connector).await.0, 101);
+    assert_eq!(outcome(NAMED.to_owned(), connector).await.0, 101);
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn a_resolver_is_not_asked_for_addresses() {
         let host = host.to_owned();
         async move { panic!("asked for {host}") }
     });
-    assert_eq!(status(upstream.url(), connector).await.0, 101);
+    assert_eq!(outcome(upstream.url(), connector).await.0, 101);
 }
 
 #[tokio::test]
@@ -69,31 +69,31 @@ async fn of_several_addresses_a_dead_first_one_gives_way() {
         let both = both.clone();
         async move { Ok(both) }
     });
-    assert_eq!(status(NAMED.to_owned(), connector).await.0, 101);
+    assert_eq!(outcome(NAMED.to_owned(), connector).await.0, 101);
 }
 
 #[tokio::test]
 async fn a_name_without_addresses_is_not_resolved() {
     let connector = resolving(|_: &str, _| async { Ok(Vec::new()) });
-    let (status, events) = status(NAMED.to_owned(), connector).await;
+    let (status, events) = outcome(NAMED.to_owned(), connector).await;
     assert_eq!((status, events), (502, failed("Resolve")));
 }
 
 #[tokio::test]
 async fn a_resolver_that_fails_is_told_from_a_connection_that_does() {
     let connector = resolving(|_: &str, _| async { Err(io::Error::other("SERVFAIL")) });
-    let (told, events) = status(NAMED.to_owned(), connector).await;
-    assert_eq!((told, events), (502, failed("Resolve")));
+    let (status, events) = outcome(NAMED.to_owned(), connector).await;
+    assert_eq!((status, events), (502, failed("Resolve")));
     let dead = closed_addr().await;
     let connector = resolving(move |_: &str, _| async move { Ok(vec![dead]) });
-    let (told, events) = status(NAMED.to_owned(), connector).await;
-    assert_eq!((told, events), (502, failed("Connect")));
+    let (status, events) = outcome(NAMED.to_owned(), connector).await;
+    assert_eq!((status, events), (502, failed("Connect")));
 }
 
 #[tokio::test]
 async fn a_resolver_that_hangs_is_bounded_by_the_connect_timeout() {
     let connector = resolving(|_: &str, _| pending());
-    let (status, events) = status(NAMED.to_owned(), connector).await;
+    let (status, events) = outcome(NAMED.to_owned(), connector).await;
     assert_eq!((status, events), (504, failed("ConnectTimeout")));
 }
 
@@ -118,7 +118,7 @@ async fn tunnels_leave_from_several_local_addresses_in_turn() {
 async fn upstreams_are_reached_by_ipv6_and_by_ipv4_in_its_clothes() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let mapped = format!("ws://[::ffff:127.0.0.1]:{}", upstream.addr().port());
-    assert_eq!(status(mapped, Connector::new()).await.0, 101);
+    assert_eq!(outcome(mapped, Connector::new()).await.0, 101);
 
     let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await;
     let Ok(listener) = listener else {
@@ -131,7 +131,7 @@ async fn upstreams_are_reached_by_ipv6_and_by_ipv4_in_its_clothes() {
         answer(&mut stream).await;
         stream
     };
-    let (_stream, (status, _)) = tokio::join!(serve, status(url, Connector::new()));
+    let (_stream, (status, _)) = tokio::join!(serve, outcome(url, Connector::new()));
     assert_eq!(status, 101);
 }
 
@@ -148,8 +148,8 @@ async fn answer(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
     stream.write_all(&answer).await.unwrap();
 }
 
-/// What a stream over vsock, SSH or a simulated network looks like: it is no socket, and leads to
-/// wherever the address says by the connector's own lights.
+/// A connector like one over vsock, SSH or a simulated network: its streams are not sockets, and it
+/// gives the address a meaning of its own.
 #[derive(Debug)]
 struct InMemory(Arc<Mutex<Vec<(Address, DuplexStream)>>>);
 

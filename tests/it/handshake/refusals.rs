@@ -1,4 +1,4 @@
-//! An upstream that says no: its answer is relayed, and the client's connection goes on.
+//! Refusals of the upstream: the response is relayed, and the client's connection goes on.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use crate::support::raw::handshake_request;
 use crate::support::scripts::{self, Then};
 use crate::support::upstream::{RawConn, RawUpstream};
 
-/// Relays this answer and returns what the client got; checks all that holds for every refusal.
+/// Relays this response and returns the client's; checks all that holds for every refusal.
 async fn relayed(answer: &str, status: u16, body: &str) -> Head {
     let upstream = RawUpstream::start(scripts::fixed(answer.to_owned(), Then::Hold)).await;
     let proxied = Proxied::before(&upstream).await;
     let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), status, "{answer}");
     assert_eq!(text(&mut client, &head).await, body, "{answer}");
-    let told = format!("refused /ws/x {status}");
-    proxied.expect_events(&[&told]).await;
+    let event = format!("refused /ws/x {status}");
+    proxied.expect_events(&[&event]).await;
     let log = upstream
         .wait_for("the end of its connection", |log| log.ended == 1)
         .await;
@@ -31,7 +31,7 @@ async fn relayed(answer: &str, status: u16, body: &str) -> Head {
 
 #[tokio::test]
 async fn a_200_is_no_agreement() {
-    // With all the headers of one: only 101 opens a tunnel.
+    // With all the headers of a 101: only the status opens a tunnel.
     let head = relayed(
         "HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nContent-Length: 5\r\n\r\nhello",
@@ -170,15 +170,15 @@ async fn interim_answers_before_a_refusal_are_skipped_rfc9110_15_2() {
 async fn a_body_streams_while_the_upstream_still_writes_it() {
     for host in Host::ALL {
         let go_on = Arc::new(Notify::new());
-        let told = Arc::clone(&go_on);
+        let resume = Arc::clone(&go_on);
         let upstream = RawUpstream::start(move |mut conn: RawConn| {
-            let told = Arc::clone(&told);
+            let resume = Arc::clone(&resume);
             async move {
                 conn.read_request_head().await;
                 let head = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n";
                 conn.send(head).await;
                 conn.send(b"5\r\nfirst\r\n").await;
-                within("the client to have read", told.notified()).await;
+                within("the client to have read", resume.notified()).await;
                 conn.send(b"6\r\nsecond\r\n0\r\n\r\n").await;
                 conn.expect_eof().await;
             }
@@ -219,8 +219,8 @@ async fn a_body_that_breaks_off_does_not_look_whole() {
         let mut client = proxied.connect().await;
         client.send(&handshake_request("/ws/x", &[])).await;
         let mut all = Vec::new();
-        // How much of it still comes, and how the connection ends, is the server's business.
-        // That it ends is not.
+        // The server decides how much of the body still arrives, and how the connection ends; but it
+        // must end.
         while let Ok(bytes) = client.try_read_some().await {
             if bytes.is_empty() {
                 break;

@@ -8,7 +8,7 @@ use crate::support::raw::{HOST, KEY};
 use crate::support::scripts;
 use crate::support::upstream::RawUpstream;
 
-/// What an upstream gets of a handshake with further headers.
+/// The head that an upstream gets of a handshake with further headers.
 async fn forwarded(extra: &[(&str, &str)]) -> Head {
     forwarded_with(extra, |layer| layer).await
 }
@@ -266,7 +266,7 @@ async fn the_host_may_be_overridden() {
     })
     .await;
     assert_eq!(values(&asked, "host"), ["inside.test"]);
-    // What the client asked for is still told.
+    // The host that the client asked for is still reported.
     assert_eq!(values(&asked, "x-forwarded-host"), [HOST]);
 }
 
@@ -279,7 +279,7 @@ async fn via_is_written_where_it_is_asked_for_rfc9110_7_6_3() {
     assert_eq!(values(&asked, "via").join(", "), "1.0 first, 1.1 edge");
 }
 
-/// Some servers look for these names in this case alone.
+/// Some servers know these names in this case alone.
 #[tokio::test]
 async fn names_are_written_as_the_rfc_writes_them_rfc6455_4_1() {
     let asked = forwarded(&[

@@ -1,4 +1,4 @@
-//! The headers that the client gets, with the 101 and with every other answer.
+//! Headers of the 101 and of every other response to the client.
 
 use wsplice::ProxyLayer;
 use wsplice::headers::{HeaderEdits, Via};
@@ -28,7 +28,7 @@ async fn accepted(
     head
 }
 
-/// The client's answer when the upstream refuses with these headers.
+/// The client's response when the upstream refuses with these headers.
 async fn refused(lines: &str, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> Head {
     let answer = format!("HTTP/1.1 403 Forbidden\r\n{lines}Content-Length: 0\r\n\r\n");
     let upstream = RawUpstream::start(scripts::fixed(answer, Then::Hold)).await;

@@ -1,4 +1,4 @@
-//! What is taken, and what is left to the inner service as it came.
+//! Owned requests, and the others, which reach the inner service as they came.
 
 use axum::Router;
 use axum::extract::ws::{Message as AxumMessage, WebSocketUpgrade};
@@ -59,7 +59,7 @@ async fn an_upgrade_that_is_not_owned_reaches_the_inner_service() {
             let (mut client, head) = proxied.handshake(target, &[]).await;
             expect_inner(&mut client, &head, target).await;
         }
-        // A malformed one too: what is wrong with it is not the proxy's business.
+        // A malformed handshake too: the proxy does not own it.
         let old = &[("Sec-WebSocket-Version", "8")];
         let (mut client, head) = proxied.handshake("/other", old).await;
         expect_inner(&mut client, &head, "/other").await;
@@ -67,7 +67,7 @@ async fn an_upgrade_that_is_not_owned_reaches_the_inner_service() {
     }
 }
 
-/// Says `own` and then echoes; a WebSocket of the application itself.
+/// A WebSocket of the application itself: it sends `own` and then echoes.
 fn own_websocket() -> Router {
     let own = |upgrade: WebSocketUpgrade| async {
         upgrade.on_upgrade(|mut socket| async move {
@@ -96,7 +96,7 @@ async fn a_websocket_handler_behind_the_layer_works() {
         reaches_the_own_websocket::<Tungstenite>(&proxied, "/own").await;
         reaches_the_own_websocket::<Fast>(&proxied, "/own").await;
         expect_untouched(&upstream).await;
-        // What the layer owns is not the handler's, even where a route has the same path.
+        // An owned request does not reach the handler, even where a route has the same path.
         let mut client = proxied.open("/ws/own").await;
         client.send(b"bytes").await;
         assert_eq!(&client.read_exact(5).await[..], b"bytes");
@@ -219,7 +219,7 @@ async fn matchers_compose_on_real_requests() {
 async fn the_host_that_is_matched_is_the_host_that_is_forwarded_rfc9112_3_2_2() {
     let upstream = RawUpstream::start(scripts::echo()).await;
     let proxied = Proxied::with(&upstream, |layer| layer.matching(host("chat.test"))).await;
-    // The target goes before the header, for the matcher and for the upstream.
+    // The target takes precedence over the header, for the matcher and for the upstream.
     let evil = handshake_request("http://private.test/ws/x", &[("Host", "chat.test")]);
     let (mut client, head) = proxied.send(&evil).await;
     assert!(text(&mut client, &head).await.starts_with("inner GET"));

@@ -1,4 +1,4 @@
-//! A refused upgrade leaves no way to the upstream: what comes behind it is HTTP, and read by the
+//! A refused upgrade leaves no way to the upstream: bytes after it are HTTP, and read by the
 //! proxy's own server.
 
 use super::kit::{Host, Proxied, expect_inner, expect_untouched, text};

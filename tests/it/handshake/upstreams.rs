@@ -1,4 +1,4 @@
-//! Which upstream is reached, and what happens where none is.
+//! Selection of the upstream, and failures of all of them.
 
 use wsplice::{Pool, Retry, Upstream};
 
@@ -76,7 +76,7 @@ async fn no_more_upstreams_are_tried_than_the_settings_say() {
     .await;
     let (_client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 502);
-    // Events of a handshake come before its answer.
+    // Events of a handshake come before its response.
     assert_eq!(proxied.events().len(), 2);
 }
 

@@ -1,12 +1,12 @@
-//! A real application behind the proxy: WebSocket endpoints as axum users write them.
+//! A real application as an upstream: WebSocket endpoints as axum users write them.
 //!
-//! | path | what it does |
+//! | path | behavior |
 //! |---|---|
 //! | `/ws/echo` | sends every text and binary message back; axum answers pings |
 //! | `/ws/close/{code}/{reason}` | closes at once with that code and reason |
 //! | `/ws/push/{count}/{size}` | sends `count` binary messages of `size` bytes, see [`pushed`] |
-//! | `/ws/sub` | speaks `chat` and `superchat`, and first says which one, or `none` |
-//! | `/ws/headers` | says the request's headers, a line `name: value` each, and then echoes |
+//! | `/ws/sub` | speaks `chat` and `superchat`, and first sends the chosen one, or `none` |
+//! | `/ws/headers` | sends the request's headers, a line `name: value` each, and then echoes |
 
 use axum::Router;
 use axum::extract::Path;
@@ -18,15 +18,15 @@ use axum::routing::any;
 use super::rng;
 use super::serve::{Server, serve_axum};
 
-/// The longest message it takes: 64 MiB.
+/// The longest message that is accepted: 64 MiB.
 const MAX_MESSAGE: usize = 64 << 20;
 
-/// Starts it on a port of its own.
+/// Starts the application on a port of its own.
 pub(crate) async fn start() -> Server {
     serve_axum(router()).await
 }
 
-/// Its routes.
+/// The routes of the application.
 pub(crate) fn router() -> Router {
     Router::new()
         .route("/ws/echo", any(echo))
@@ -60,7 +60,7 @@ async fn close(Path((code, reason)): Path<(u16, String)>, upgrade: WebSocketUpgr
 async fn push(Path((count, size)): Path<(usize, usize)>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(move |mut socket| async move {
         for index in 0..count {
-            if say(&mut socket, pushed(index, size)).await.is_none() {
+            if send(&mut socket, pushed(index, size)).await.is_none() {
                 return;
             }
         }
@@ -73,7 +73,7 @@ async fn subprotocol(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
         let chosen = socket.protocol().and_then(|name| name.to_str().ok());
         let chosen = chosen.unwrap_or("none").to_owned();
-        if say(&mut socket, chosen).await.is_some() {
+        if send(&mut socket, chosen).await.is_some() {
             echo_all(&mut socket).await;
         }
     })
@@ -85,7 +85,7 @@ async fn headers(headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
         .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())))
         .collect();
     upgrade.on_upgrade(|mut socket| async move {
-        if say(&mut socket, lines).await.is_some() {
+        if send(&mut socket, lines).await.is_some() {
             echo_all(&mut socket).await;
         }
     })
@@ -107,6 +107,6 @@ async fn echo_all(socket: &mut WebSocket) {
 }
 
 /// Sends a message; `None` when the client is gone.
-async fn say(socket: &mut WebSocket, message: impl Into<Message>) -> Option<()> {
+async fn send(socket: &mut WebSocket, message: impl Into<Message>) -> Option<()> {
     socket.send(message.into()).await.ok()
 }

@@ -1,4 +1,4 @@
-//! WebSocket clients as people use them: two libraries, one surface.
+//! WebSocket clients as people use them: two libraries behind one trait.
 //!
 //! A test that is generic over [`Client`] runs with [`Tungstenite`] and with [`Fast`].
 
@@ -18,9 +18,9 @@ use tungstenite::protocol::CloseFrame;
 use super::deadline::within;
 use super::raw::{HOST, KEY};
 
-/// What a client can be told to do. Methods panic when they cannot do it.
+/// A WebSocket client. Methods panic when they fail.
 pub(crate) trait Client: Sized {
-    /// Connects to `addr` and shakes hands for `path`, with further headers.
+    /// Connects to `addr` and performs the handshake for `path`, with further headers.
     async fn try_connect(
         addr: SocketAddr,
         path: &str,
@@ -66,7 +66,7 @@ pub(crate) trait Client: Sized {
     }
 }
 
-/// What a client sends and receives.
+/// A message of a client, sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Text(String),
@@ -75,16 +75,16 @@ pub(crate) enum Message {
     Pong(Bytes),
     /// Code and reason, if the frame has any.
     Close(Option<(u16, String)>),
-    /// Received only: nothing more will come, for the reason that the library gives.
+    /// Received only: the stream is over, for the reason that the library gives.
     Gone(String),
 }
 
-/// Why there is no WebSocket.
+/// Why a handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The answer was not a 101.
+    /// The response was not a 101.
     Status(u16),
-    /// There was no answer, or a bad one.
+    /// There was no response, or an invalid one.
     Broken(String),
 }
 
@@ -131,8 +131,8 @@ impl Client for Tungstenite {
             None => Message::Gone("the end of the stream".to_owned()),
         };
         if let Message::Ping(_) | Message::Close(_) = message {
-            // The answer is queued and leaves with the next write. One that finds the connection
-            // closed has already left.
+            // The answer is queued and leaves with the next write. A write to a closed connection
+            // finds that it has already left.
             let _ = within("the answer to leave", self.socket.flush()).await;
         }
         message
@@ -157,7 +157,7 @@ impl Client for Fast {
         let shaking = fastwebsockets::handshake::client(&executor, request, stream);
         match within("a handshake", shaking).await {
             Ok((mut socket, response)) => {
-                // `next` shows pings, so it answers them as well.
+                // `next` returns pings to the test, so it answers them as well.
                 socket.set_auto_pong(false);
                 Ok(Self {
                     socket: FragmentCollector::new(socket),

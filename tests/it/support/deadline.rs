@@ -1,4 +1,4 @@
-//! The one bound on every wait of a test.
+//! The time limit of every wait of a test.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-/// How long a test waits for anything before it fails.
+/// The longest wait of a test before it fails.
 ///
-/// Far above what a loaded machine needs, so that it is never the thing under test.
+/// The limit is far above the needs of a loaded machine, so that it is never the thing under test.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Awaits `future`, for at most [`DEADLINE`].

@@ -1,5 +1,5 @@
-//! A DNS server of the test's own, on loopback, by UDP and TCP. It answers as it is told, and that
-//! may be badly. Encoded by hand (RFC 1035 §4), so that no bug is shared with what is tested.
+//! A DNS server on loopback, by UDP and TCP, with scripted responses, valid or not. Messages are
+//! encoded by hand (RFC 1035 §4), so that no bug is shared with the code under test.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -20,22 +20,22 @@ const CNAME: u16 = 5;
 const AAAA: u16 = 28;
 const SRV: u16 = 33;
 
-/// What it says.
+/// The responses of the server.
 #[derive(Clone, Debug)]
-pub(crate) enum Says {
-    /// These records, of the kind that was asked for.
+pub(crate) enum Reply {
+    /// These records, of the queried type.
     Records(Vec<Data>),
-    /// That something is wrong.
+    /// This error code.
     Code(u8),
-    /// Bytes that are no answer.
+    /// Bytes that are not a response.
     Garbage,
-    /// By UDP that the answer does not fit, and by TCP these.
+    /// By UDP a truncated response, and by TCP these records.
     OnlyByTcp(Vec<Data>),
-    /// These, as an answer to a question of another number.
+    /// These records, in a response with another id.
     ToAnother(Vec<Data>),
-    /// These, under another name that the one asked for stands for.
+    /// These records, under another name, which the queried one is an alias of.
     ByAlias(Vec<Data>),
-    /// Nothing.
+    /// No response.
     Silence,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct DnsServer {
 }
 
 struct State {
-    says: Says,
+    reply: Reply,
     ttl: u32,
     questions: usize,
 }
@@ -65,11 +65,11 @@ pub(crate) fn ips(ips: &[&str]) -> Vec<Data> {
 }
 
 impl DnsServer {
-    pub(crate) async fn start(says: Says) -> Self {
+    pub(crate) async fn start(reply: Reply) -> Self {
         let (udp, tcp) = sockets().await;
         let addr = udp.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
-            says,
+            reply,
             ttl: 3600,
             questions: 0,
         }));
@@ -87,12 +87,12 @@ impl DnsServer {
         self.addr
     }
 
-    /// Changes what it says.
-    pub(crate) fn say(&self, says: Says) {
-        self.state.lock().unwrap().says = says;
+    /// Changes the responses.
+    pub(crate) fn reply_with(&self, reply: Reply) {
+        self.state.lock().unwrap().reply = reply;
     }
 
-    /// How often it was asked.
+    /// Number of queries so far.
     pub(crate) fn questions(&self) -> usize {
         self.state.lock().unwrap().questions
     }
@@ -122,7 +122,7 @@ async fn serve_udp(socket: UdpSocket, state: Arc<Mutex<State>>) {
 async fn serve_tcp(listener: TcpListener, state: Arc<Mutex<State>>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        // Whoever asks by TCP may leave when it likes.
+        // A client may leave at any time.
         let _ = serve_stream(stream, &state).await;
     }
 }
@@ -143,41 +143,41 @@ impl State {
         self.questions += 1;
         let ttl = self.ttl;
         let with = |data: &[Data]| Answer::to(question).records(data, ttl).finish();
-        Some(match &self.says {
-            Says::Records(data) => with(data),
-            Says::Code(code) => {
+        Some(match &self.reply {
+            Reply::Records(data) => with(data),
+            Reply::Code(code) => {
                 let mut answer = Answer::to(question).finish();
                 answer[3] |= code;
                 answer
             }
-            Says::Garbage => b"\xff\x00 this is no answer at all".to_vec(),
-            Says::OnlyByTcp(data) if by_tcp => with(data),
-            Says::OnlyByTcp(_) => {
+            Reply::Garbage => b"\xff\x00 this is no answer at all".to_vec(),
+            Reply::OnlyByTcp(data) if by_tcp => with(data),
+            Reply::OnlyByTcp(_) => {
                 let mut answer = Answer::to(question).finish();
                 answer[2] |= 0b10; // TC
                 answer
             }
-            Says::ToAnother(data) => {
+            Reply::ToAnother(data) => {
                 let mut answer = with(data);
                 answer[0] ^= 0xff;
                 answer
             }
-            Says::ByAlias(data) => {
+            Reply::ByAlias(data) => {
                 let mut answer = Answer::to(question);
                 answer.alias(ttl);
                 answer.records(data, ttl).finish()
             }
-            Says::Silence => return None,
+            Reply::Silence => return None,
         })
     }
 }
 
-/// An answer in the making.
+/// A response under construction.
 struct Answer {
     bytes: Vec<u8>,
     kind: u16,
     count: u16,
-    /// Where the name of the records stands.
+    /// Offset of the name of the records.
     name: u16,
 }
 
@@ -200,7 +200,7 @@ impl Answer {
         }
     }
 
-    /// Those of the kind that was asked for.
+    /// Appends the records of the queried type.
     fn records(mut self, data: &[Data], ttl: u32) -> Self {
         for data in data {
             let (kind, data) = match data {
@@ -220,7 +220,7 @@ impl Answer {
         self
     }
 
-    /// Says that the name stands for another, and goes on with that.
+    /// Appends an alias of the name, and goes on with that name.
     fn alias(&mut self, ttl: u32) {
         let target = encoded("alias.test.");
         self.record(CNAME, ttl, &target);

@@ -1,7 +1,7 @@
 //! Single frames (RFC 6455 §5.2), built and read byte by byte.
 //!
-//! tungstenite writes them; reading is done here, because a proxy lets pass what tungstenite
-//! refuses: reserved opcodes and bits.
+//! tungstenite writes them; reading is done here, because a proxy lets pass frames that tungstenite
+//! rejects: reserved opcodes and bits.
 
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::Frame;
@@ -26,12 +26,12 @@ pub(crate) struct RawFrame {
 }
 
 impl RawFrame {
-    /// The four bits that say what kind of frame it is.
+    /// The four bits of the opcode.
     pub(crate) fn opcode(&self) -> u8 {
         self.first & 0x0F
     }
 
-    /// Whether it is the last one of its message.
+    /// Whether the frame is the last one of its message.
     pub(crate) fn is_final(&self) -> bool {
         self.first & 0x80 != 0
     }

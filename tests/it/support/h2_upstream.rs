@@ -1,4 +1,4 @@
-//! An upstream that speaks HTTP/2 and gives every request to the test.
+//! An upstream that speaks HTTP/2 and hands every request to the test.
 
 use std::{
     future::poll_fn,
@@ -24,30 +24,30 @@ use super::deadline::within;
 /// Accepts connections over HTTP/2, without TLS.
 pub(crate) struct H2Upstream {
     addr: SocketAddr,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    requests: mpsc::UnboundedReceiver<ReceivedRequest>,
     log: watch::Sender<Log>,
-    orders: Arc<Mutex<Vec<mpsc::UnboundedSender<Order>>>>,
+    commands: Arc<Mutex<Vec<mpsc::UnboundedSender<Command>>>>,
     _tasks: JoinSet<()>,
 }
 
-/// Connections, by number.
+/// Numbers of connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Log {
     pub(crate) accepted: usize,
     pub(crate) ended: usize,
-    /// Those that were told to go away, and have begun to.
+    /// Connections that were ordered to go away, and have begun to.
     pub(crate) leaving: usize,
 }
 
-/// What a connection is told to do.
+/// Command to a connection.
 #[derive(Debug)]
-enum Order {
+enum Command {
     GoAway,
     Break,
 }
 
-/// A request, and the means to answer it.
-pub(crate) struct Asked {
+/// A request, and the means to respond to it.
+pub(crate) struct ReceivedRequest {
     /// The number of its connection, from 0.
     pub(crate) connection: usize,
     pub(crate) request: Request<RecvStream>,
@@ -61,7 +61,7 @@ pub(crate) struct StreamEnd {
     ahead: BytesMut,
 }
 
-/// What HTTP/2 servers for WebSockets are set to.
+/// The settings of HTTP/2 servers for WebSockets.
 pub(crate) fn extended() -> Builder {
     let mut builder = Builder::new();
     builder.enable_connect_protocol();
@@ -76,25 +76,25 @@ impl H2Upstream {
     pub(crate) async fn with(builder: Builder) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("an address");
-        let (tell, asked) = mpsc::unbounded_channel();
+        let (sender, requests) = mpsc::unbounded_channel();
         let log = watch::Sender::new(Log::default());
-        let orders = Arc::new(Mutex::new(Vec::new()));
+        let commands = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
-        let (log_there, orders_there) = (log.clone(), Arc::clone(&orders));
+        let (log_there, commands_there) = (log.clone(), Arc::clone(&commands));
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             for number in 0.. {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                let (order, obeys) = mpsc::unbounded_channel();
-                orders_there.lock().expect("orders").push(order);
+                let (command, commands) = mpsc::unbounded_channel();
+                commands_there.lock().expect("commands").push(command);
                 log_there.send_modify(|log| log.accepted += 1);
                 let log = log_there.clone();
                 let leave = {
                     let log = log.clone();
                     move || log.send_modify(|log| log.leaving += 1)
                 };
-                let (builder, tell) = (builder.clone(), tell.clone());
-                let serving = serve(builder, stream, number, tell, obeys, leave);
+                let (builder, sender) = (builder.clone(), sender.clone());
+                let serving = serve(builder, stream, number, sender, commands, leave);
                 connections.spawn(async move {
                     serving.await;
                     log.send_modify(|log| log.ended += 1);
@@ -103,35 +103,35 @@ impl H2Upstream {
         });
         Self {
             addr,
-            asked,
+            requests,
             log,
-            orders,
+            commands,
             _tasks: tasks,
         }
     }
 
-    /// Where it is, to be spoken to in HTTP/2.
+    /// Its address, to be spoken to in HTTP/2.
     pub(crate) fn upstream(&self) -> Upstream {
         let upstream = Upstream::new(&format!("ws://{}", self.addr)).expect("an upstream");
         upstream.http_version(HttpVersion::Http2)
     }
 
     /// The next request.
-    pub(crate) async fn next(&mut self) -> Asked {
-        let asked = within("a request over HTTP/2", self.asked.recv()).await;
-        asked.expect("the listener lives")
+    pub(crate) async fn next(&mut self) -> ReceivedRequest {
+        let request = within("a request over HTTP/2", self.requests.recv()).await;
+        request.expect("the listener lives")
     }
 
     /// Announces the end of a connection, in front of all that is sent on it from here on.
     pub(crate) async fn go_away(&self, connection: usize) {
         let leaving = self.log().leaving;
-        self.order(connection, Order::GoAway);
+        self.command(connection, Command::GoAway);
         self.wait_for("a GOAWAY", |log| log.leaving > leaving).await;
     }
 
-    /// Drops a connection as it stands.
+    /// Drops a connection at once.
     pub(crate) fn break_off(&self, connection: usize) {
-        self.order(connection, Order::Break);
+        self.command(connection, Command::Break);
     }
 
     pub(crate) fn log(&self) -> Log {
@@ -144,9 +144,9 @@ impl H2Upstream {
         seen.expect("the log lives as long as the upstream");
     }
 
-    fn order(&self, connection: usize, order: Order) {
-        let orders = self.orders.lock().expect("orders");
-        orders[connection].send(order).expect("a connection");
+    fn command(&self, connection: usize, command: Command) {
+        let commands = self.commands.lock().expect("commands");
+        commands[connection].send(command).expect("a connection");
     }
 }
 
@@ -154,8 +154,8 @@ async fn serve(
     builder: Builder,
     stream: TcpStream,
     number: usize,
-    tell: mpsc::UnboundedSender<Asked>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
+    sender: mpsc::UnboundedSender<ReceivedRequest>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
     leaving: impl Fn(),
 ) {
     let Ok(mut connection): Result<server::Connection<_, Bytes>, _> =
@@ -165,16 +165,16 @@ async fn serve(
     };
     loop {
         tokio::select! {
-            order = orders.recv() => match order {
-                Some(Order::GoAway) => {
+            command = commands.recv() => match command {
+                Some(Command::GoAway) => {
                     connection.graceful_shutdown();
                     leaving();
                 }
-                Some(Order::Break) | None => return,
+                Some(Command::Break) | None => return,
             },
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    let _ = tell.send(Asked { connection: number, request, respond });
+                    let _ = sender.send(ReceivedRequest { connection: number, request, respond });
                 }
                 Some(Err(_)) | None => return,
             },
@@ -182,7 +182,7 @@ async fn serve(
     }
 }
 
-impl Asked {
+impl ReceivedRequest {
     /// Opens the tunnel, with these headers.
     pub(crate) fn accept(mut self, headers: &[(&'static str, &str)]) -> StreamEnd {
         let mut response = Response::new(());
@@ -202,7 +202,7 @@ impl Asked {
         }
     }
 
-    /// Says no, with a body and trailers.
+    /// Refuses, with a body and trailers.
     pub(crate) fn refuse(mut self, status: u16, body: &'static str, trailers: Option<HeaderMap>) {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status).expect("a status");
@@ -222,7 +222,7 @@ impl Asked {
         }
     }
 
-    /// Resets the stream unanswered.
+    /// Resets the stream without a response.
     pub(crate) fn reset(mut self, reason: Reason) {
         self.respond.send_reset(reason);
     }
@@ -263,7 +263,7 @@ impl StreamEnd {
         self.ahead.split_to(len).freeze()
     }
 
-    /// Waits for the end of what is received, which must come in order.
+    /// Waits for the end of the received stream, which must be an orderly one.
     pub(crate) async fn expect_end(&mut self) {
         assert!(self.ahead.is_empty());
         loop {
@@ -276,13 +276,13 @@ impl StreamEnd {
         }
     }
 
-    /// Waits for the reset of the stream; why.
+    /// Waits for the reset of the stream, and returns the reason.
     pub(crate) async fn expect_reset(&mut self) -> Reason {
         let reset = poll_fn(|cx| self.sending.poll_reset(cx));
         within("a reset", reset).await.expect("a reset")
     }
 
-    /// Ends what is sent.
+    /// Ends the sent stream.
     pub(crate) fn finish(&mut self) {
         self.sending
             .send_data(Bytes::new(), true)

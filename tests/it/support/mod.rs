@@ -1,24 +1,24 @@
 //! The kit the integration tests are written with: raw sockets where every byte counts, real
-//! WebSocket libraries where behaviour does, and servers to put the service under test into.
+//! WebSocket libraries where behavior does, and servers to put the service under test into.
 //!
-//! | piece | for |
+//! | module | content |
 //! |---|---|
-//! | [`raw::RawClient`] | a client that writes and reads exactly the bytes the test says |
-//! | [`upstream::RawUpstream`] | an upstream that follows a script, and keeps a log of what reached it |
-//! | [`scripts`] | ready-made scripts: echo, garbage, silence, dribble, wrong answers |
+//! | [`raw::RawClient`] | a client that writes and reads exactly the bytes of the test |
+//! | [`upstream::RawUpstream`] | an upstream that follows a script, and logs all that reaches it |
+//! | [`scripts`] | ready-made scripts: echo, garbage, silence, dribble, invalid responses |
 //! | [`axum_upstream`] | an axum application with real WebSocket endpoints |
-//! | `h2_yard` | an upstream over HTTP/2 that gives every stream to the test |
+//! | `h2_upstream` | an upstream over HTTP/2 that hands every stream to the test |
 //! | [`clients`] | tokio-tungstenite and fastwebsockets behind one trait |
 //! | [`frames`] | single frames, built and read byte by byte |
-//! | `dns` | a DNS server that answers well or badly (feature `dns`) |
+//! | `dns` | a DNS server that responds well or badly (feature `dns`) |
 //! | [`rng`] | seeded payloads and a running checksum |
 //! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
 //! | [`tls`] | a server inside TLS, and the raw end of a client of it |
 //! | [`tunnels`] | a proxy in such a server, and both raw ends of a tunnel through it |
 //!
-//! Three rules hold throughout. Every wait is bounded by [`deadline::DEADLINE`] and says what it
-//! waited for. Nothing sleeps: a test that has to wait for the other side waits on the log with
-//! [`upstream::RawUpstream::wait_for`]. Whatever listens or runs ends with its handle.
+//! Three rules hold throughout. Every wait is bounded by [`deadline::DEADLINE`] and names the event
+//! in its panic. Nothing sleeps: a test that has to wait for the other side waits on the log with
+//! [`upstream::RawUpstream::wait_for`]. All listeners and tasks end with their handle.
 
 pub(crate) mod axum_upstream;
 pub(crate) mod clients;

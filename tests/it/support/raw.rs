@@ -1,4 +1,4 @@
-//! A client that says exactly what the test tells it to.
+//! A client that sends exactly the bytes of the test.
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -15,10 +15,10 @@ pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The `Sec-WebSocket-Accept` that belongs to [`KEY`], from the same section.
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// The `Host` of every request that names none.
+/// The `Host` of every request whose headers have none.
 pub(crate) const HOST: &str = "app.test";
 
-/// A client end of a TCP connection; see [`Wire`] for what it can do beyond requests.
+/// A client's end of a TCP connection; see [`Wire`] for its methods beyond requests.
 pub(crate) struct RawClient(Wire);
 
 impl RawClient {
@@ -29,7 +29,7 @@ impl RawClient {
         Self(Wire::new(stream))
     }
 
-    /// Connects to `addr`, shakes hands for `path`, and expects a 101.
+    /// Connects to `addr`, performs the handshake for `path`, and expects a 101.
     pub(crate) async fn open(addr: SocketAddr, path: &str) -> Self {
         let mut client = Self::connect(addr).await;
         let head = client.handshake(path, &[]).await;
@@ -43,7 +43,7 @@ impl RawClient {
         self.send(&request(path, headers)).await;
     }
 
-    /// Sends [`handshake_request`] and reads the head of the answer, whatever it is.
+    /// Sends [`handshake_request`] and reads the head of the response, whatever its status.
     pub(crate) async fn handshake(&mut self, path: &str, extra: &[(&str, &str)]) -> Head {
         self.send(&handshake_request(path, extra)).await;
         self.read_head().await
@@ -69,10 +69,10 @@ impl DerefMut for RawClient {
     }
 }
 
-/// A right opening handshake (RFC 6455 §4.1) for `path`, with [`KEY`].
+/// A valid opening handshake (RFC 6455 §4.1) for `path`, with [`KEY`].
 ///
-/// An extra header takes the place of the usual one of its name. What cannot be had that way, a
-/// header left out or sent twice, is for [`request`].
+/// An extra header takes the place of the usual one of its name. To leave a header out or send it
+/// twice, use [`request`].
 pub(crate) fn handshake_request(path: &str, extra: &[(&str, &str)]) -> Vec<u8> {
     let usual = [
         ("Host", HOST),

@@ -1,4 +1,4 @@
-//! Payloads that look random and can be told again from their seed, and a checksum for those too
+//! Payloads that look random and can be made again from their seed, and a checksum for those too
 //! long to keep.
 
 /// Marsaglia's xorshift64: the same numbers for the same seed, on every machine.
@@ -41,7 +41,7 @@ pub(crate) fn payload(seed: u64, len: usize) -> Vec<u8> {
     Xorshift::new(seed).bytes(len)
 }
 
-/// FNV-1a over all bytes seen so far, with their count: order and length matter, cuts do not.
+/// FNV-1a over all bytes so far, with their count: order and length matter, cuts do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checksum {
     hash: u64,

@@ -1,6 +1,6 @@
 //! Ready-made scripts for [`RawUpstream`](super::upstream::RawUpstream).
 //!
-//! All of them bear a client that goes away at any time: that ends the script, not the test.
+//! All of them tolerate a client that leaves at any time: that ends the script, not the test.
 
 use std::future::Future;
 use std::io;
@@ -11,7 +11,7 @@ use super::head::Head;
 use super::rng;
 use super::upstream::{RawConn, switching_protocols, switching_protocols_with};
 
-/// What a script does after its answer.
+/// The part of a script after its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Then {
     /// Sends back every byte, until the other side is done.
@@ -25,7 +25,7 @@ pub(crate) enum Then {
 /// A script in progress.
 pub(crate) type Running = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
-/// Reads a request head, sends what `answer` makes of it in one piece, and goes on as `then` says.
+/// Reads a request head, sends the bytes that `answer` returns at once, and goes on with `then`.
 pub(crate) fn answer<A>(answer: A, then: Then) -> impl Fn(RawConn) -> Running
 where
     A: Fn(&Head) -> Vec<u8> + Send + Sync + 'static,
@@ -43,7 +43,7 @@ where
     }
 }
 
-/// Answers every request with the same bytes.
+/// Sends the same bytes in response to every request.
 pub(crate) fn fixed(bytes: impl Into<Vec<u8>>, then: Then) -> impl Fn(RawConn) -> Running {
     let bytes = bytes.into();
     answer(move |_| bytes.clone(), then)
@@ -81,7 +81,7 @@ pub(crate) fn dribble(first: impl Into<Vec<u8>>) -> impl Fn(RawConn) -> Running 
             };
             for byte in [switching_protocols(&head, &[]), first].concat() {
                 conn.try_send(&[byte]).await?;
-                // Lets the reader have this byte before the next one is written.
+                // Lets the reader take this byte before the next one is written.
                 tokio::task::yield_now().await;
             }
             go_on(conn, Then::Echo).await
@@ -114,28 +114,28 @@ pub(crate) fn informational() -> impl Fn(RawConn) -> Running {
     )
 }
 
-/// Answers with a 101 whose `Sec-WebSocket-Accept` belongs to another key.
+/// Responds with a 101 whose `Sec-WebSocket-Accept` belongs to another key.
 pub(crate) fn wrong_accept() -> impl Fn(RawConn) -> Running {
     let accept = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     answer(move |_| switching_protocols_with(accept, &[]), Then::Echo)
 }
 
-/// Accepts with a subprotocol that nobody offered (RFC 6455 §4.1).
+/// Accepts with a subprotocol that was not offered (RFC 6455 §4.1).
 pub(crate) fn unoffered_subprotocol() -> impl Fn(RawConn) -> Running {
     accept(&[("Sec-WebSocket-Protocol", "unoffered")])
 }
 
-/// Accepts with an extension that nobody offered (RFC 6455 §4.1).
+/// Accepts with an extension that was not offered (RFC 6455 §4.1).
 pub(crate) fn unoffered_extension() -> impl Fn(RawConn) -> Running {
     accept(&[("Sec-WebSocket-Extensions", "x-unoffered")])
 }
 
-/// Answers with bytes that are no HTTP.
+/// Responds with bytes that are not HTTP.
 pub(crate) fn garbage(seed: u64) -> impl Fn(RawConn) -> Running {
     fixed(rng::payload(seed, 2048), Then::Hold)
 }
 
-/// Reads, and never says a word.
+/// Reads, and never writes.
 pub(crate) fn silence() -> impl Fn(RawConn) -> Running {
     fixed("", Then::Hold)
 }

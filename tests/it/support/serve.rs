@@ -1,7 +1,6 @@
 //! Servers to put the service under test into.
 //!
-//! This is where the kit and the crate meet, and the only place: all that is asked for is a
-//! `Router` or a tower service.
+//! The kit and the crate meet only here, and the interface is a `Router` or a tower service.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -22,19 +21,19 @@ use tower_service::Service;
 /// A running server; dropping it ends the listener.
 ///
 /// The two hyper servers end their connections too. axum spawns connections by itself, and no
-/// server owns what was upgraded: those live as long as the test's runtime.
+/// server owns upgraded connections: those live as long as the test's runtime.
 pub(crate) struct Server {
     addr: SocketAddr,
     _tasks: JoinSet<Infallible>,
 }
 
 impl Server {
-    /// Where it listens.
+    /// The address of the listener.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// `ws://` and where it listens.
+    /// The URL of the listener, with `ws://`.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.addr)
     }
@@ -66,7 +65,7 @@ where
         let io = TokioIo::new(stream);
         let connection = http1::Builder::new().serve_connection(io, service);
         async move {
-            // How a client leaves is the test's business.
+            // The manner in which a client leaves is up to the test.
             let _ = connection.with_upgrades().await;
         }
     })
@@ -142,7 +141,7 @@ where
     .await
 }
 
-/// Starts what serves a listener of its own.
+/// Starts a task that serves a listener of its own.
 pub(crate) async fn start<F>(serve: impl FnOnce(TcpListener) -> F) -> Server
 where
     F: Future<Output = Infallible> + Send + 'static,

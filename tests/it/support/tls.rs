@@ -56,7 +56,7 @@ impl Listener for Secured {
     type Io = server::TlsStream<TcpStream>;
     type Addr = SocketAddr;
 
-    /// One handshake after the other.
+    /// One handshake is performed after the other.
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         let (tcp, peer) = self.tcp.accept().await.expect("a connection");
         tcp.set_nodelay(true).expect("TCP_NODELAY");
@@ -109,7 +109,7 @@ fn server_config() -> Arc<ServerConfig> {
 pub(crate) struct TlsClient(client::TlsStream<TcpStream>);
 
 impl TlsClient {
-    /// Connects, and shakes the hands of TLS.
+    /// Connects, and performs the TLS handshake.
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let tcp = TcpStream::connect(addr).await.expect("a connection");
         tcp.set_nodelay(true).expect("TCP_NODELAY");
@@ -144,7 +144,7 @@ impl TlsClient {
         bytes
     }
 
-    /// Reads a head, and nothing behind it.
+    /// Reads a head, and no byte after it.
     pub(crate) async fn read_head(&mut self) -> Head {
         let mut bytes = Vec::new();
         loop {
@@ -155,15 +155,15 @@ impl TlsClient {
         }
     }
 
-    /// Reads what there is still to come; the second says how it ended: well (`close_notify`,
-    /// RFC 8446 §6.1) or with an error.
+    /// Reads all that is still to come; the second value is the end: orderly (`close_notify`,
+    /// RFC 8446 §6.1) or an error.
     pub(crate) async fn read_to_end(&mut self) -> (Vec<u8>, io::Result<()>) {
         let mut bytes = Vec::new();
         let end = within("the end", self.0.read_to_end(&mut bytes)).await;
         (bytes, end.map(drop))
     }
 
-    /// Ends what it says, in order (`close_notify`); it still reads.
+    /// Ends the sending direction in order (`close_notify`); reading goes on.
     pub(crate) async fn finish(&mut self) {
         within("the end to be taken", self.0.shutdown())
             .await

@@ -1,7 +1,7 @@
-//! A proxy in an axum application, and what it tells of its tunnels.
+//! A proxy in an axum application, and the events of its tunnels.
 //!
-//! [`ProxyServer`] is the proxy with its server. [`Ends`] are the two raw ends of one tunnel through it,
-//! both in the hand of the test, so that a test can say what each of them does and in what order.
+//! [`ProxyServer`] is the proxy with its server. [`Ends`] are the two raw ends of one tunnel
+//! through it, both held by the test, which so decides on the actions of each and their order.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use super::upstream::{RawConn, RawUpstream};
 use super::wire::Wire;
 use tungstenite::protocol::frame::Frame;
 
-/// The usual two directions of a test: who speaks.
+/// The two sides of a tunnel, as senders: most tests run once for each.
 pub(crate) const BOTH: [Side; 2] = [Side::Client, Side::Upstream];
 
 /// The side across the tunnel.
@@ -30,30 +30,30 @@ pub(crate) fn opposite(side: Side) -> Side {
     }
 }
 
-/// The bytes of a frame as this side sends it: masked by a client, bare by an upstream.
-pub(crate) fn said_by(side: Side, frame: Frame) -> Vec<u8> {
+/// The bytes of a frame as this side sends it: masked by a client, unmasked by an upstream.
+pub(crate) fn encoded_by(side: Side, frame: Frame) -> Vec<u8> {
     match side {
         Side::Client => masked(frame),
         _ => unmasked(frame),
     }
 }
 
-/// A proxy for `/ws/*` in an axum server, with an observer that keeps what it is told.
+/// A proxy for `/ws/*` in an axum server, with an observer that records its events.
 pub(crate) struct ProxyServer {
     server: Server,
     registry: Registry,
     drain: Drain,
-    told: watch::Sender<Told>,
+    events: watch::Sender<Events>,
 }
 
-/// What an observer was told of tunnels.
+/// The recorded events of tunnels.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    /// Tunnels that stand or stood.
+pub(crate) struct Events {
+    /// Tunnels that were established.
     pub(crate) opened: Vec<TunnelInfo>,
-    /// Tunnels that are over.
+    /// Tunnels that ended.
     pub(crate) closed: Vec<(TunnelInfo, TunnelReport)>,
-    /// The kinds of error that handshakes were rejected for.
+    /// The kinds of error of rejected handshakes.
     pub(crate) rejected: Vec<wsplice::ErrorKind>,
 }
 
@@ -92,10 +92,10 @@ impl ProxyServer {
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
         serve: impl AsyncFnOnce(Router) -> Server,
     ) -> Self {
-        let told = watch::Sender::new(Told::default());
+        let events = watch::Sender::new(Events::default());
         let layer = ProxyLayer::new(pool)
             .matching(path("/ws/*"))
-            .observer(Watcher(told.clone()));
+            .observer(RecordingObserver(events.clone()));
         let layer = settings(layer);
         let (registry, drain) = (layer.registry(), layer.drain());
         let app = Router::new().fallback(|| async { "inner" }).layer(layer);
@@ -103,72 +103,74 @@ impl ProxyServer {
             server: serve(app).await,
             registry,
             drain,
-            told,
+            events,
         }
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
 
-    /// What is open.
+    /// The registry of the layer.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Its drain.
+    /// The drain of the layer.
     pub(crate) fn drain(&self) -> Drain {
         self.drain.clone()
     }
 
-    /// What its observer was told so far.
-    pub(crate) fn told(&self) -> Told {
-        self.told.borrow().clone()
+    /// The events recorded so far.
+    pub(crate) fn events(&self) -> Events {
+        self.events.borrow().clone()
     }
 
-    /// Waits until the observer was told enough.
+    /// Waits until the events fulfill `condition`.
     pub(crate) async fn wait_for(
         &self,
         what: &str,
-        mut condition: impl FnMut(&Told) -> bool,
-    ) -> Told {
-        let mut told = self.told.subscribe();
-        let seen = within(what, told.wait_for(|told| condition(told))).await;
-        seen.expect("the gate keeps the sender").clone()
+        mut condition: impl FnMut(&Events) -> bool,
+    ) -> Events {
+        let mut events = self.events.subscribe();
+        let seen = within(what, events.wait_for(|events| condition(events))).await;
+        seen.expect("the proxy keeps the sender").clone()
     }
 
-    /// Waits for the end of the only tunnel so far, and gives its report. By then nothing is left
-    /// of it in the registry.
+    /// Waits for the end of the only tunnel so far, and returns its report. By then the registry
+    /// has forgotten the tunnel.
     pub(crate) async fn report(&self) -> TunnelReport {
-        let told = self
-            .wait_for("the tunnel's end", |told| !told.closed.is_empty())
+        let events = self
+            .wait_for("the tunnel's end", |events| !events.closed.is_empty())
             .await;
-        assert_eq!(told.closed.len(), 1, "{told:?}");
+        assert_eq!(events.closed.len(), 1, "{events:?}");
         assert_eq!(self.registry.count(), 0);
-        told.closed[0].1.clone()
+        events.closed[0].1.clone()
     }
 }
 
 #[derive(Debug)]
-struct Watcher(watch::Sender<Told>);
+struct RecordingObserver(watch::Sender<Events>);
 
-impl Observer for Watcher {
+impl Observer for RecordingObserver {
     fn handshake_rejected(&self, _handshake: &wsplice::RequestInfo<'_>, error: &wsplice::Error) {
-        self.0.send_modify(|told| told.rejected.push(error.kind()));
+        self.0
+            .send_modify(|events| events.rejected.push(error.kind()));
     }
 
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
-        self.0.send_modify(|told| told.opened.push(tunnel.clone()));
+        self.0
+            .send_modify(|events| events.opened.push(tunnel.clone()));
     }
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
         let closed = (tunnel.clone(), report.clone());
-        self.0.send_modify(|told| told.closed.push(closed));
+        self.0.send_modify(|events| events.closed.push(closed));
     }
 }
 
-/// An upstream that accepts every handshake and gives its ends to the test.
+/// An upstream that accepts every handshake and hands its ends to the test.
 pub(crate) struct AcceptingUpstream {
     upstream: RawUpstream,
     accepted: mpsc::UnboundedReceiver<RawConn>,
@@ -195,7 +197,7 @@ impl AcceptingUpstream {
         Self { upstream, accepted }
     }
 
-    /// `ws://` and where it listens.
+    /// The URL of the listener, with `ws://`.
     pub(crate) fn url(&self) -> String {
         self.upstream.url()
     }
@@ -205,7 +207,7 @@ impl AcceptingUpstream {
         &self.upstream
     }
 
-    /// The upstream's end of the next tunnel.
+    /// Waits for the upstream's end of the next tunnel.
     pub(crate) async fn next(&mut self) -> RawConn {
         let conn = within("a tunnel to reach the upstream", self.accepted.recv()).await;
         conn.expect("the script keeps the sender")
@@ -219,23 +221,23 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Opens a tunnel through the gate to the yard.
-    pub(crate) async fn open(gate: &ProxyServer, yard: &mut AcceptingUpstream) -> Self {
-        Self::open_with(gate, yard, "/ws/room", &[]).await
+    /// Opens a tunnel through the proxy to the upstream.
+    pub(crate) async fn open(proxy: &ProxyServer, accepting: &mut AcceptingUpstream) -> Self {
+        Self::open_with(proxy, accepting, "/ws/room", &[]).await
     }
 
     /// Opens a tunnel with a path and further headers of its own.
     pub(crate) async fn open_with(
-        gate: &ProxyServer,
-        yard: &mut AcceptingUpstream,
+        proxy: &ProxyServer,
+        accepting: &mut AcceptingUpstream,
         path: &str,
         extra: &[(&str, &str)],
     ) -> Self {
-        let mut client = RawClient::connect(gate.addr()).await;
+        let mut client = RawClient::connect(proxy.addr()).await;
         let head = client.handshake(path, extra).await;
         assert_eq!(head.status(), 101, "{}", String::from_utf8_lossy(&head.raw));
         assert_eq!(head.get("sec-websocket-accept"), Some(ACCEPT));
-        let upstream = yard.next().await;
+        let upstream = accepting.next().await;
         Self { client, upstream }
     }
 
@@ -247,7 +249,7 @@ impl Ends {
         }
     }
 
-    /// One side says something; the other must get exactly that.
+    /// Sends bytes from one side; the other must get exactly those.
     pub(crate) async fn pass(&mut self, from: Side, bytes: &[u8]) {
         self.end(from).send(bytes).await;
         let got = self.end(opposite(from)).read_exact(bytes.len()).await;
@@ -258,12 +260,12 @@ impl Ends {
         );
     }
 
-    /// One side sends a frame; the other must get exactly that.
+    /// Sends a frame from one side; the other must get exactly that.
     pub(crate) async fn pass_frame(&mut self, from: Side, frame: Frame) {
-        self.pass(from, &said_by(from, frame)).await;
+        self.pass(from, &encoded_by(from, frame)).await;
     }
 
-    /// The next frame that this side gets.
+    /// Waits for the next frame at this side.
     pub(crate) async fn frame_at(&mut self, side: Side) -> RawFrame {
         read_frame(self.end(side)).await
     }
@@ -307,7 +309,7 @@ impl Survivor {
     }
 }
 
-/// A gate, an upstream behind it and one open tunnel.
+/// A proxy, an upstream behind it and one open tunnel.
 pub(crate) async fn one_tunnel() -> (ProxyServer, AcceptingUpstream, Ends) {
     one_tunnel_with(|layer| layer).await
 }
@@ -316,8 +318,8 @@ pub(crate) async fn one_tunnel() -> (ProxyServer, AcceptingUpstream, Ends) {
 pub(crate) async fn one_tunnel_with(
     settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
 ) -> (ProxyServer, AcceptingUpstream, Ends) {
-    let mut yard = AcceptingUpstream::start().await;
-    let gate = ProxyServer::with([yard.url()], settings).await;
-    let ends = Ends::open(&gate, &mut yard).await;
-    (gate, yard, ends)
+    let mut accepting = AcceptingUpstream::start().await;
+    let proxy = ProxyServer::with([accepting.url()], settings).await;
+    let ends = Ends::open(&proxy, &mut accepting).await;
+    (proxy, accepting, ends)
 }

@@ -26,7 +26,7 @@ pub(crate) struct RawUpstream {
     _tasks: JoinSet<()>,
 }
 
-/// What has reached an upstream so far.
+/// Log of an upstream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     /// Connections accepted.
@@ -37,7 +37,7 @@ pub(crate) struct Log {
     pub(crate) heads: Vec<Head>,
     /// Bytes that scripts have read beyond a connection's first request head.
     pub(crate) after_head: usize,
-    /// What the scripts that panicked said.
+    /// Panic messages of the scripts.
     failures: Vec<String>,
 }
 
@@ -60,17 +60,17 @@ impl RawUpstream {
         }
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// `ws://` and where it listens.
+    /// The URL of the listener, with `ws://`.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.addr)
     }
 
-    /// What has reached it so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> Log {
         self.log.borrow().clone()
     }
@@ -96,7 +96,7 @@ impl Drop for RawUpstream {
     }
 }
 
-/// The upstream's end of a connection; see [`Wire`] for what it can do beyond handshakes.
+/// The upstream's end of a connection; see [`Wire`] for its methods beyond handshakes.
 pub(crate) struct RawConn {
     wire: Wire,
     log: watch::Sender<Log>,
@@ -173,9 +173,9 @@ pub(crate) fn switching_protocols_with(accept: &str, extra: &[(&str, &str)]) -> 
     text.into_bytes()
 }
 
-/// An address at which nothing listens.
+/// An address without a listener.
 pub(crate) async fn closed_addr() -> SocketAddr {
-    // An address of its own, where that can be had, or another test might take the port.
+    // An address of its own, where available, or another test might take the port.
     let listener = match TcpListener::bind("127.0.0.77:0").await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind("127.0.0.1:0").await.expect("a free port"),

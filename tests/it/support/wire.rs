@@ -1,4 +1,4 @@
-//! One end of a TCP connection with the toolbox that both raw sides share.
+//! One end of a TCP connection, with the methods that both raw sides share.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::deadline::within;
 use super::head::Head;
 use super::rng::Checksum;
 
-/// A socket and the bytes read off it that nobody has asked for yet.
+/// A socket and the bytes read ahead from it.
 ///
 /// Reading past a head is normal (a 101 and the first frame may share a segment), so what is read
 /// ahead is kept and handed out first. Methods that begin with `try_` leave failure to the caller;
@@ -23,7 +23,7 @@ pub(crate) struct Wire {
     meter: Meter,
 }
 
-/// Told the length of every read.
+/// Callback for the length of every read.
 type Meter = Box<dyn Fn(usize) + Send + Sync>;
 
 impl Wire {
@@ -43,7 +43,7 @@ impl Wire {
         self.meter = Box::new(meter);
     }
 
-    /// Bytes that were read off the socket and not yet asked for.
+    /// Bytes that were read off the socket and not yet consumed.
     pub(crate) fn ahead(&self) -> &[u8] {
         &self.ahead
     }
@@ -55,7 +55,7 @@ impl Wire {
         }
     }
 
-    /// Sends all of `bytes`, or says why not.
+    /// Sends all of `bytes`.
     pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let what = format!("the other side to take {} bytes", bytes.len());
         within(what, self.stream.write_all(bytes)).await
@@ -94,7 +94,7 @@ impl Wire {
         sum
     }
 
-    /// Reads the head of a request or response; what follows it stays to be read.
+    /// Reads the head of a request or response; the bytes after it stay to be read.
     pub(crate) async fn read_head(&mut self) -> Head {
         match self.try_read_head().await {
             Ok(Some(head)) => head,
@@ -130,7 +130,7 @@ impl Wire {
         }
     }
 
-    /// Reads until the other side is done sending.
+    /// Reads until the other side has finished sending.
     pub(crate) async fn read_to_end(&mut self) -> Bytes {
         loop {
             match self.fill("the end of the connection").await {
@@ -141,7 +141,7 @@ impl Wire {
         }
     }
 
-    /// Expects the other side to be done sending, with nothing left to read.
+    /// Expects the other side to have finished sending, with nothing left to read.
     pub(crate) async fn expect_eof(&mut self) {
         let rest = self.read_to_end().await;
         assert!(
@@ -186,7 +186,7 @@ impl Wire {
         self.ahead.split_to(len).freeze()
     }
 
-    /// Says that nothing more will be sent (FIN); reading goes on.
+    /// Finishes sending (FIN); reading goes on.
     pub(crate) async fn fin(&mut self) {
         let done = within("the write side to shut", self.stream.shutdown()).await;
         done.expect("the write side to shut");

@@ -261,7 +261,7 @@ async fn a_dropped_upstream_closes_its_connections_and_its_port() {
     );
 }
 
-/// The first head that an upstream with this script answers a handshake with.
+/// The first head that an upstream with this script sends in response to a handshake.
 async fn shake(script: impl Fn(RawConn) -> scripts::Running + Send + 'static) -> Head {
     let upstream = RawUpstream::start(script).await;
     let mut client = RawClient::connect(upstream.addr()).await;

@@ -1,4 +1,4 @@
-//! The servers: each runs the same little service, and upgrades.
+//! Tests of the servers: each runs the same small service, and upgrades.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The body of a refusal that came over HTTP/2.
+//! Body of a refusal received over HTTP/2.
 
 use std::{
     pin::Pin,
@@ -12,9 +12,9 @@ use http_body::{Frame, SizeHint};
 
 use crate::{error::BoxError, http::handshake::idle_timer::IdleTimer, net::connect::StreamGuard};
 
-/// What follows the head of an answer, up to its trailers.
+/// Body of a response on an HTTP/2 stream, with its trailers.
 ///
-/// Dropping it resets the stream, unless that is over. The connection goes on.
+/// Dropping it before its end resets the stream. The connection stays open.
 pub(crate) struct Http2RefusalBody {
     stream: RecvStream,
     idle_timer: IdleTimer,
@@ -30,11 +30,11 @@ impl Http2RefusalBody {
         }
     }
 
-    /// The data, and the trailers behind them.
+    /// Polls for data, and then for the trailers.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         match ready!(self.stream.poll_data(cx)) {
             Some(Ok(data)) => {
-                // It fails on a stream that is over, whose last bytes are no worse for it.
+                // This fails on a stream that has ended, whose last bytes are valid nevertheless.
                 let _ = self.stream.flow_control().release_capacity(data.len());
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }

@@ -1,4 +1,4 @@
-//! Request and answer on a stream of a shared connection.
+//! Request and response on a stream of a shared connection.
 
 use std::time::Duration;
 
@@ -22,26 +22,26 @@ use super::{
     request::{is_connect, translate},
 };
 
-/// On how many connections a request is tried, at most.
+/// Maximum number of connections on which a request is tried.
 const MAX_ATTEMPTS: usize = 3;
 
-/// How an exchange fails.
+/// Failure of an exchange on one stream.
 enum StreamFailure {
-    /// The upstream has not looked at the request, any more than if it could not be connected.
+    /// The upstream has not processed the request, as if connecting had failed.
     Unprocessed(Error),
     Final(Error),
 }
 
-/// Sends the request and waits for the answer's head.
+/// Sends the request and waits for the response's head.
 ///
-/// A request that the upstream has certainly not looked at (its stream was refused, or is behind
-/// the last of a GOAWAY, or the connection was gone before) is tried on another connection
+/// A request that the upstream has certainly not processed (its stream was refused, or exceeds the
+/// last stream of a GOAWAY, or the connection was closed before) is tried on another connection
 /// (RFC 9113 §8.7).
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Handshake`] when the stream or the connection breaks, [`ErrorKind::Connect`] when
-/// no connection takes the request, and what connecting anew may give.
+/// Returns [`ErrorKind::Handshake`] if the stream or the connection breaks, [`ErrorKind::Connect`]
+/// if no connection takes the request, and the error of a new connection.
 pub(crate) async fn exchange(
     mut slot: StreamSlot,
     dialer: &Dialer,
@@ -53,10 +53,13 @@ pub(crate) async fn exchange(
     let mut tried = Tried::on(&slot);
     loop {
         match try_once(slot, request.clone(), limits, body_timeout).await {
-            Ok(answer) => return Ok(answer),
+            Ok(response) => return Ok(response),
             Err(StreamFailure::Unprocessed(error)) if tried.count() < MAX_ATTEMPTS => {
-                tracing::debug!(%error, "tried again on another connection");
-                slot = dialer.reach_elsewhere(&tried).await?;
+                tracing::debug!(
+                    error = format_args!("{error:#}"),
+                    "trying another connection"
+                );
+                slot = dialer.acquire_elsewhere(&tried).await?;
                 tried.add(&slot);
             }
             Err(StreamFailure::Unprocessed(error) | StreamFailure::Final(error)) => {
@@ -81,7 +84,7 @@ async fn try_once(
     let Opened {
         response,
         mut sending,
-        occupied,
+        guard,
     } = opened;
     if !is_connect {
         end_stream(&mut sending);
@@ -92,25 +95,25 @@ async fn try_once(
     })?;
     let (head, receiving) = response.into_parts();
     limits.check(&head).map_err(StreamFailure::Final)?;
-    // RFC 9113 §8.5: any 2xx says that the tunnel stands.
+    // RFC 9113 §8.5: any 2xx establishes the tunnel.
     if is_connect && head.status.is_success() {
         return Ok(UpgradeResponse::Accepted {
             head,
-            transport: Transport::new(Stream::new(receiving, sending, occupied)),
+            transport: Transport::new(Stream::new(receiving, sending, guard)),
             read_ahead: Bytes::new(),
         });
     }
     if is_connect {
         end_stream(&mut sending);
     }
-    let body = Http2RefusalBody::new(receiving, body_timeout, occupied);
+    let body = Http2RefusalBody::new(receiving, body_timeout, guard);
     Ok(UpgradeResponse::Refused(Response::from_parts(
         head,
         RefusalBody::Shared(body),
     )))
 }
 
-/// There is nothing more to send. A stream that was reset already will tell so by its answer.
+/// Ends the sending direction. If the stream was reset already, its response reports that.
 fn end_stream(sending: &mut SendStream<Bytes>) {
     let _ = sending.send_data(Bytes::new(), true);
 }
@@ -125,9 +128,11 @@ fn failure(error: h2::Error, is_unprocessed: bool) -> StreamFailure {
 }
 
 impl HeadLimits {
+    /// Checks the size of a head, counted as in RFC 9113 §6.5.2.
+    ///
     /// # Errors
     ///
-    /// The head is too large, counted as RFC 9113 §6.5.2 counts.
+    /// Returns [`ErrorKind::Handshake`] if the head is too large.
     fn check(&self, head: &Parts) -> Result<(), Error> {
         let bytes: usize = head
             .headers
@@ -135,7 +140,7 @@ impl HeadLimits {
             .map(|(name, value)| name.as_str().len() + value.len() + 32)
             .sum();
         if head.headers.len() > self.lines || bytes > self.bytes {
-            let error = "the head of its answer is too large";
+            let error = "the head of the response is too large";
             return Err(Error::with_source(ErrorKind::Handshake, error));
         }
         Ok(())

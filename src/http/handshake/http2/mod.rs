@@ -1,8 +1,9 @@
-//! The opening handshake over HTTP/2: extended `CONNECT` on a stream of a shared connection
-//! (RFC 8441).
+//! The opening handshake over HTTP/2: extended `CONNECT` on a stream of a shared connection (RFC
+//! 8441).
 //!
-//! `request` (pure) makes it out of what an upstream would get in HTTP/1.1, `exchange` sends it and
-//! reads the answer, `body` is that of a refusal.
+//! * `request` (pure) translates the HTTP/1.1 request of a handshake;
+//! * `exchange` sends the request and reads the response;
+//! * `body` is the body of a refusal.
 
 mod body;
 mod exchange;

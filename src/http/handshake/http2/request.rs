@@ -1,4 +1,4 @@
-//! A request in HTTP/2's words.
+//! Translation of a request from HTTP/1.1 to HTTP/2.
 
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -14,8 +14,8 @@ use crate::{
     http::headers::only_line,
 };
 
-/// What speaks of a connection, which HTTP/2 has no words for (RFC 9113 §8.2.2), and the key, which
-/// it has no need of (RFC 8441 §5).
+/// Headers about the connection, which HTTP/2 forbids (RFC 9113 §8.2.2), and the key, which HTTP/2
+/// does not use (RFC 8441 §5).
 static REMOVED: [HeaderName; 8] = [
     CONNECTION,
     HOST,
@@ -27,12 +27,12 @@ static REMOVED: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// The same request for HTTP/2: a handshake becomes an extended `CONNECT` (RFC 8441 §4), and
-/// everything else stays what it is.
+/// Translates a request to HTTP/2: a handshake becomes an extended `CONNECT` (RFC 8441 §4), and any
+/// other request keeps its method.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::MalformedHandshake`] when the host that is asked for cannot be one.
+/// Returns [`ErrorKind::MalformedHandshake`] if the requested host is not a valid authority.
 pub(super) fn translate(
     request: &Request<Empty<Bytes>>,
     scheme: Scheme,
@@ -56,14 +56,14 @@ pub(super) fn translate(
     Ok(translated)
 }
 
-/// Whether it asks for a tunnel.
+/// Returns whether the request asks for a tunnel.
 pub(super) fn is_connect(request: &Request<()>) -> bool {
     request.method() == Method::CONNECT
 }
 
-/// The target with all of its parts: the host becomes the `:authority` (RFC 9113 §8.3.1).
+/// Returns the target with all of its parts: the host becomes the `:authority` (RFC 9113 §8.3.1).
 fn absolute(target: &Uri, headers: &HeaderMap, scheme: Scheme) -> Result<Uri, BoxError> {
-    let host = only_line(headers, &HOST).ok_or("there is no host")?;
+    let host = only_line(headers, &HOST).ok_or("exactly one Host header is needed")?;
     let mut parts = target.clone().into_parts();
     parts.scheme = Some(scheme);
     parts.authority = Some(Authority::try_from(host.as_bytes())?);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_handshake_stays_what_it_is() {
+    fn an_ordinary_request_keeps_its_method() {
         let request = Request::get("/health")
             .header("host", "[::1]:81")
             .header("connection", "close")
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_none_is_told_before_anything_is_sent() {
+    fn an_invalid_host_is_an_error_before_the_request_is_sent() {
         for host in ["a b", "", "a/b"] {
             let error = translate(&handshake(host), Scheme::HTTP).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::MalformedHandshake, "{host}");

@@ -1,4 +1,4 @@
-//! The body of a response over HTTP/2 where that is not compiled in.
+//! Placeholder for the body of a response in builds without HTTP/2.
 
 use std::{
     pin::Pin,
@@ -10,7 +10,7 @@ use http_body::Frame;
 
 use crate::error::BoxError;
 
-/// The body of an answer that nobody gives.
+/// Body of a response over HTTP/2, which cannot exist in this build.
 pub(crate) enum Http2RefusalBody {}
 
 impl http_body::Body for Http2RefusalBody {

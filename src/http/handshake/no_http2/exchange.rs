@@ -1,4 +1,4 @@
-//! The exchange over HTTP/2 where that is not compiled in.
+//! Placeholder for the exchange in builds without HTTP/2.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What stands in for the exchange over HTTP/2 where it is not compiled in.
+//! Placeholder for the HTTP/2 handshake in builds without that feature.
 
 mod body;
 mod exchange;

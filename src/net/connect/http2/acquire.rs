@@ -1,4 +1,4 @@
-//! From an address to a stream of a shared connection.
+//! Acquisition of a stream slot by address.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
 use super::{
     checkout::{Checkout, PendingConnection},
     connection::Connection,
-    open::{Found, open, unsupported},
+    open::{Negotiated, open, unsupported},
     peer::Peer,
     pool::Http2Pool,
     settings::Http2Connections,
@@ -25,20 +25,23 @@ use super::{
 };
 
 impl Dialer {
-    /// Shares connections in this way. None that were opened before are used from here on.
-    pub(crate) fn share_by(&mut self, settings: Http2Connections) {
+    /// Changes the settings. Connections that were opened before are not used any more.
+    pub(crate) fn set_http2(&mut self, settings: Http2Connections) {
         self.shared = Http2Pool::new(settings);
     }
 
-    /// A place on a connection over HTTP/2.
-    pub(crate) async fn reach_http2(&self, address: &Address) -> Result<UpstreamConnection, Error> {
+    /// Acquires a slot on a connection over HTTP/2.
+    pub(crate) async fn acquire_http2(
+        &self,
+        address: &Address,
+    ) -> Result<UpstreamConnection, Error> {
         let peer = self.shared.peer(address);
         self.find(&peer, Alpn::Http2, &[]).await
     }
 
-    /// A place on a connection over HTTP/2, if that is what the upstream wants, else a connection
+    /// Acquires a slot on a connection over HTTP/2 if the upstream supports that, else a connection
     /// for HTTP/1.1.
-    pub(crate) async fn reach_either(
+    pub(crate) async fn acquire_either(
         &self,
         address: &Address,
     ) -> Result<UpstreamConnection, Error> {
@@ -46,17 +49,17 @@ impl Dialer {
         self.find(&peer, Alpn::Either, &[]).await
     }
 
-    /// A place at the same upstream, on a connection that was not tried.
+    /// Acquires a slot at the same upstream, on a connection that was not tried.
     ///
     /// # Errors
     ///
-    /// As [`reach`](Dialer::reach).
-    pub(crate) async fn reach_elsewhere(&self, tried: &Tried) -> Result<StreamSlot, Error> {
+    /// As [`acquire`](UpstreamConnection::acquire).
+    pub(crate) async fn acquire_elsewhere(&self, tried: &Tried) -> Result<StreamSlot, Error> {
         match self
             .find(&tried.peer, Alpn::Http2, &tried.connections)
             .await?
         {
-            UpstreamConnection::Shared(place) => Ok(place),
+            UpstreamConnection::Shared(slot) => Ok(slot),
             UpstreamConnection::Own(_) => Err(unsupported("it has changed its mind")),
         }
     }
@@ -74,9 +77,9 @@ impl Dialer {
                     .await
                     .map(UpstreamConnection::Own);
             }
-            match peer.turn(tried) {
-                Checkout::Take(place) => return Ok(UpstreamConnection::Shared(place)),
-                Checkout::Wait(opening) => self.await_other(opening).await?,
+            match peer.checkout(tried) {
+                Checkout::Take(slot) => return Ok(UpstreamConnection::Shared(slot)),
+                Checkout::Wait(opening) => self.wait_for_other(opening).await?,
                 Checkout::Open(opening) => return self.open(opening, alpn).await,
             }
         }
@@ -89,11 +92,11 @@ impl Dialer {
     ) -> Result<UpstreamConnection, Error> {
         let address = opening.peer().address();
         match open(self, address, alpn, &self.shared.settings).await {
-            Ok(Found::Http2(connection)) => opening
+            Ok(Negotiated::Http2(connection)) => opening
                 .share(connection)
                 .map(UpstreamConnection::Shared)
                 .ok_or_else(|| unsupported("it allows no streams")),
-            Ok(Found::Http1(transport)) => {
+            Ok(Negotiated::Http1(transport)) => {
                 let peer = Arc::clone(opening.peer());
                 peer.remember_http1(Instant::now());
                 drop(opening);
@@ -112,15 +115,18 @@ impl Dialer {
         }
     }
 
-    /// Waits for the connection that somebody else opens, for as long as that may take.
-    async fn await_other(&self, mut opening: watch::Receiver<Option<Error>>) -> Result<(), Error> {
+    /// Waits for the connection that another task opens, for as long as that may take.
+    async fn wait_for_other(
+        &self,
+        mut opening: watch::Receiver<Option<Error>>,
+    ) -> Result<(), Error> {
         let budget = self
             .connect_timeout
             .saturating_add(self.tls_timeout)
             .saturating_add(self.connect_timeout);
         match timeout(budget, opening.changed()).await {
             Ok(Ok(())) => opening.borrow().clone().map_or(Ok(()), Err),
-            // It is there, or was given up.
+            // The connection is there, or the attempt was given up.
             Ok(Err(_)) => Ok(()),
             Err(_) => Err(Error::with_source(
                 ErrorKind::ConnectTimeout,

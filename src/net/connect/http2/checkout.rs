@@ -1,4 +1,4 @@
-//! The search for a place on the connections to one address.
+//! Search for a stream slot on the connections to one address.
 
 use std::sync::Arc;
 
@@ -8,47 +8,46 @@ use crate::error::Error;
 
 use super::{connection::Connection, peer::Peer, stream_slot::StreamSlot};
 
-/// What to do for a place.
+/// Outcome of a search for a slot.
 pub(super) enum Checkout {
     Take(StreamSlot),
-    /// There is no room: open a connection.
+    /// All connections are full: open another.
     Open(PendingConnection),
-    /// Somebody is opening one already.
+    /// A connection is being opened already.
     Wait(watch::Receiver<Option<Error>>),
 }
 
-/// The right to open a connection, which one has at a time. Those who wait go on when it is
-/// dropped.
+/// Guard: at most one connection is being opened per peer. The waiters go on when it is dropped.
 pub(super) struct PendingConnection {
     peer: Arc<Peer>,
-    told: watch::Sender<Option<Error>>,
+    outcome: watch::Sender<Option<Error>>,
 }
 
 impl Peer {
-    /// Finds a place on a connection that was not tried.
-    pub(super) fn turn(self: &Arc<Self>, tried: &[Arc<Connection>]) -> Checkout {
+    /// Finds a slot on a connection that was not tried.
+    pub(super) fn checkout(self: &Arc<Self>, tried: &[Arc<Connection>]) -> Checkout {
         let mut state = self.state();
         state.connections.retain(|connection| connection.is_open());
-        // The first with room, so that those behind it can run empty and be closed.
+        // The first with a free slot, so that those behind it can run empty and be closed.
         let untried = |connection: &&Arc<Connection>| {
             !tried.iter().any(|tried| Arc::ptr_eq(tried, connection))
         };
-        let place = state
+        let slot = state
             .connections
             .iter()
             .filter(untried)
             .find_map(|connection| StreamSlot::take(connection, self));
-        if let Some(place) = place {
-            return Checkout::Take(place);
+        if let Some(slot) = slot {
+            return Checkout::Take(slot);
         }
         if let Some(opening) = &state.opening {
             return Checkout::Wait(opening.clone());
         }
-        let (told, opening) = watch::channel(None);
+        let (outcome, opening) = watch::channel(None);
         state.opening = Some(opening);
         Checkout::Open(PendingConnection {
             peer: Arc::clone(self),
-            told,
+            outcome,
         })
     }
 }
@@ -58,17 +57,17 @@ impl PendingConnection {
         &self.peer
     }
 
-    /// Shares the connection, once its opener has got a place on it.
+    /// Shares the connection, once its opener has got a slot on it.
     pub(super) fn share(self, connection: Arc<Connection>) -> Option<StreamSlot> {
-        let place = StreamSlot::take(&connection, &self.peer);
+        let slot = StreamSlot::take(&connection, &self.peer);
         self.peer.state().connections.push(connection);
-        place
+        slot
     }
 
-    /// Those who wait fail in the same way.
+    /// Passes the error on to the waiters.
     pub(super) fn fail(self, error: &Error) {
-        // Nobody has to wait.
-        let _ = self.told.send(Some(error.clone()));
+        // There may be no waiter.
+        let _ = self.outcome.send(Some(error.clone()));
     }
 }
 

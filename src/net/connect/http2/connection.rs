@@ -1,4 +1,4 @@
-//! A connection that tunnels share.
+//! A shared connection, and the count of its streams.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::instant::saturating_add;
 
-/// A connection, as those who open streams on it see it.
+/// A shared connection, as the openers of its streams see it.
 pub(super) struct Connection {
     state: Mutex<State>,
     max_streams: usize,
@@ -53,7 +53,7 @@ impl Connection {
         self.state().check().is_some()
     }
 
-    /// Takes the place of a stream, if there is room.
+    /// Takes the slot of a stream, if one is free.
     pub(super) fn take(self: &Arc<Self>) -> Option<(SendRequest<Bytes>, StreamGuard)> {
         let mut state = self.state();
         let sender = state.check()?.clone();
@@ -112,7 +112,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A stream that counts as open.
+/// Guard of an open stream: frees the slot when it is dropped.
 #[derive(Debug)]
 pub(crate) struct StreamGuard(pub(super) Arc<Connection>);
 

@@ -1,4 +1,4 @@
-//! The task of a shared connection.
+//! Driver task of a shared connection.
 
 use std::{
     future::Future,
@@ -20,23 +20,23 @@ use super::{
     settings::Http2Connections,
 };
 
-/// The shortest time between two looks at what is due.
-const MIN_NAP: Duration = Duration::from_millis(10);
+/// The shortest time between two checks of the timers.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long a connection with nothing to look after is left alone.
-const MAX_NAP: Duration = Duration::from_secs(3600);
+/// Time until the next check of a connection without timers.
+const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Moves a connection to its end, which comes when it breaks, when it doesn't answer a PING, and
-/// when nobody is left to open streams and none is open.
+/// Future that moves a connection to its end: when it breaks, when it does not answer a PING, or
+/// when its last opener and last stream are gone.
 ///
-/// It does not keep the [`Connection`] alive. Dropping it breaks the connection.
+/// The driver does not keep the [`Connection`] alive. Dropping the driver breaks the connection.
 pub(super) struct Driver {
     connection: h2::client::Connection<Transport, Bytes>,
     ping_pong: Option<PingPong>,
     pinging: Pinging,
     idle_timeout: Duration,
     openers: Weak<Connection>,
-    /// For the logs.
+    /// Address of the upstream, for the logs.
     upstream: Box<str>,
     alarm: Pin<Box<Sleep>>,
 }
@@ -61,8 +61,8 @@ impl Driver {
         }
     }
 
-    /// Takes note of a PING's answer.
-    fn hear(&mut self, cx: &mut Context<'_>) {
+    /// Notes the answer to a PING.
+    fn note_pong(&mut self, cx: &mut Context<'_>) {
         let Some(ping_pong) = &mut self.ping_pong else {
             return;
         };
@@ -71,25 +71,28 @@ impl Driver {
         }
     }
 
-    /// Does what is due, and arms the alarm for what comes next.
+    /// Acts on the timers that are due, and arms the alarm for the next.
     fn tick(&mut self, now: Instant) -> Due {
         let due = self.pinging.tick(now);
         if let (Due::Ping, Some(ping_pong)) = (due, &mut self.ping_pong) {
-            // It fails on a connection that is over, which is going to say so itself.
+            // Sending fails on a connection that is over, which is about to report that itself.
             let _ = ping_pong.send_ping(Ping::opaque());
         }
-        let next_look = match self.openers.upgrade() {
+        let next_check = match self.openers.upgrade() {
             Some(connection) => connection.close_if_idle(self.idle_timeout, now),
-            None => saturating_add(now, MAX_NAP),
+            None => saturating_add(now, MAX_CHECK_INTERVAL),
         };
-        let next = self.pinging.due().map_or(next_look, |at| at.min(next_look));
+        let next = self
+            .pinging
+            .due()
+            .map_or(next_check, |at| at.min(next_check));
         self.alarm
             .as_mut()
-            .reset(next.max(saturating_add(now, MIN_NAP)));
+            .reset(next.max(saturating_add(now, MIN_CHECK_INTERVAL)));
         due
     }
 
-    /// Nothing more can be opened.
+    /// Lets no more streams be opened.
     fn end(&self) {
         if let Some(connection) = self.openers.upgrade() {
             connection.close();
@@ -110,7 +113,7 @@ impl Future for Driver {
                 this.end();
                 return Poll::Ready(());
             }
-            this.hear(cx);
+            this.note_pong(cx);
             ready!(this.alarm.as_mut().poll(cx));
             if this.tick(Instant::now()) == Due::Dead {
                 tracing::warn!(upstream = %this.upstream, "a shared connection answers no PING");

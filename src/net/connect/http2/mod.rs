@@ -7,12 +7,12 @@
 //!                 └──► open ────────────┘
 //! ```
 //!
-//! * `checkout` finds room on a connection of a `peer`, and lets one of those who look for it in
-//!   vain open another; `acquire` does what it says;
-//! * `open` says the preface, and waits for the SETTINGS of the upstream;
-//! * `connection` counts the streams; a [`StreamSlot`] is one of them before it is opened
+//! * `checkout` finds a slot on a connection of a `peer`, or lets one of the searchers open another
+//!   connection; `acquire` acts on its outcome;
+//! * `open` sends the preface, and waits for the SETTINGS of the upstream;
+//! * `connection` counts the streams; a [`StreamSlot`] is the slot of one that is not open yet
 //!   (`stream_slot`);
-//! * `driver` is the task that moves a connection, asks by PING whether it is alive (`pinging`,
+//! * `driver` is the task that moves a connection, checks by PING that it is alive (`pinging`,
 //!   pure), and closes it when it has been idle for long;
 //! * `stream` is the byte stream that a tunnel gets.
 //!

@@ -1,4 +1,4 @@
-//! From an address to a shared connection.
+//! Opening of a shared connection.
 
 use std::{
     future::{Future, poll_fn},
@@ -25,23 +25,23 @@ use crate::{
 
 use super::{connection::Connection, driver::Driver, settings::Http2Connections};
 
-/// The largest head that is read, in bytes as RFC 9113 §6.5.2 counts them. What an answer may have
-/// is the exchange's to say.
+/// The largest head that is read, in bytes as RFC 9113 §6.5.2 counts them. The exchange sets the
+/// limit of a response.
 const MAX_HEAD: u32 = 1024 * 1024;
 
-/// The most that waits in memory for the connection to take it, of each stream and in bytes.
+/// The most bytes of each stream that wait in memory for the connection.
 const SEND_BUFFER: usize = 64 * 1024;
 
 type Driven = client::Connection<Transport, Bytes>;
 
-/// What an upstream turned out to speak.
-pub(super) enum Found {
+/// The protocol that an upstream turned out to speak.
+pub(super) enum Negotiated {
     Http2(Arc<Connection>),
     /// HTTP/1.1, on this connection if one is left.
     Http1(Option<Transport>),
 }
 
-/// Opens a connection, and waits for what the upstream has to say of itself.
+/// Opens a connection, and waits for the upstream's SETTINGS.
 ///
 /// # Errors
 ///
@@ -51,30 +51,30 @@ pub(super) async fn open(
     address: &Address,
     alpn: Alpn,
     settings: &Http2Connections,
-) -> Result<Found, Error> {
+) -> Result<Negotiated, Error> {
     let (transport, agreed) = dial.dial_offering(address, None, alpn).await?;
     let is_tls = matches!(address, Address::Tls { .. });
     if is_tls && agreed == Agreed::Http1 {
         return match alpn {
-            Alpn::Either => Ok(Found::Http1(Some(transport))),
+            Alpn::Either => Ok(Negotiated::Http1(Some(transport))),
             Alpn::Http1 | Alpn::Http2 => Err(unsupported("it does not agree to h2 by ALPN")),
         };
     }
-    let (sender, connection) = match timeout(dial.connect_timeout, begin(transport, settings)).await
-    {
-        Ok(begun) => begun.map_err(unsupported)?,
-        Err(_) => {
-            let budget = dial.connect_timeout;
-            return Err(Error::with_source(
-                ErrorKind::ConnectTimeout,
-                format!("no HTTP/2 SETTINGS after {budget:?}"),
-            ));
-        }
-    };
+    let (sender, connection) =
+        match timeout(dial.connect_timeout, handshake(transport, settings)).await {
+            Ok(result) => result.map_err(unsupported)?,
+            Err(_) => {
+                let budget = dial.connect_timeout;
+                return Err(Error::with_source(
+                    ErrorKind::ConnectTimeout,
+                    format!("no HTTP/2 SETTINGS after {budget:?}"),
+                ));
+            }
+        };
     // RFC 8441 §3.
     if !sender.is_extended_connect_protocol_enabled() {
         return match alpn {
-            Alpn::Either => Ok(Found::Http1(None)),
+            Alpn::Either => Ok(Negotiated::Http1(None)),
             Alpn::Http1 | Alpn::Http2 => {
                 Err(unsupported("its SETTINGS do not allow extended CONNECT"))
             }
@@ -84,12 +84,12 @@ pub(super) async fn open(
     let now = Instant::now();
     let openers = Arc::new(Connection::new(sender, settings.streams(), scheme, now));
     task::spawn(Driver::new(connection, &openers, settings, address, now));
-    Ok(Found::Http2(openers))
+    Ok(Negotiated::Http2(openers))
 }
 
-/// Says the preface, and drives the connection until the upstream's SETTINGS are there, which must
+/// Sends the preface, and drives the connection until the upstream's SETTINGS are there, which must
 /// be its first frame (RFC 9113 §3.4).
-async fn begin(
+async fn handshake(
     transport: Transport,
     settings: &Http2Connections,
 ) -> Result<(SendRequest<Bytes>, Driven), BoxError> {
@@ -100,7 +100,7 @@ async fn begin(
         .data_frame_budget(settings.small_frame_budget())
         .max_header_list_size(MAX_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
-        // No stream before the SETTINGS: this is how they show that they have come.
+        // No stream opens before the SETTINGS: a ready sender shows that they have come.
         .initial_max_send_streams(0)
         .handshake(transport)
         .await?;

@@ -13,7 +13,7 @@ use crate::{error::Error, instant::saturating_add, net::connect::address::Addres
 use super::connection::Connection;
 
 /// How long it is remembered that an upstream wants HTTP/1.1.
-const MEMORY: Duration = Duration::from_secs(300);
+const HTTP1_MEMORY: Duration = Duration::from_secs(300);
 
 /// An upstream, as far as connections to it are shared.
 pub(crate) struct Peer {
@@ -24,9 +24,9 @@ pub(crate) struct Peer {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) connections: Vec<Arc<Connection>>,
-    /// Set while somebody opens a connection. Ends with that, and says what went wrong.
+    /// Set while a connection is being opened. Ends with that, with its error if it failed.
     pub(super) opening: Option<watch::Receiver<Option<Error>>>,
-    /// Until when HTTP/1.1 is spoken where there is a choice.
+    /// HTTP/1.1 is spoken until then where either version would do.
     http1_until: Option<Instant>,
 }
 
@@ -42,13 +42,13 @@ impl Peer {
         &self.address
     }
 
-    /// Whether the upstream was found to want HTTP/1.1, not long ago.
+    /// Whether the upstream was recently found to want HTTP/1.1.
     pub(super) fn wants_http1(&self, now: Instant) -> bool {
         self.state().http1_until.is_some_and(|until| now < until)
     }
 
     pub(super) fn remember_http1(&self, now: Instant) {
-        self.state().http1_until = Some(saturating_add(now, MEMORY));
+        self.state().http1_until = Some(saturating_add(now, HTTP1_MEMORY));
     }
 
     /// Whether there is nothing to know of it.

@@ -1,4 +1,4 @@
-//! When to ask whether a connection is alive, and when it is dead. Pure: time is an argument.
+//! Liveness checks of a connection by PING. Pure: time is an argument.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::instant::saturating_add;
 
-/// The PINGs of a connection (RFC 9113 §6.7).
+/// PING schedule of a connection (RFC 9113 §6.7).
 #[derive(Debug)]
 pub(super) struct Pinging {
     interval: Option<Duration>,
@@ -16,19 +16,19 @@ pub(super) struct Pinging {
 
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    /// Nothing is asked.
+    /// No PING is ever sent.
     Never,
     Ping(Instant),
     /// A PING is out, and must be answered until then.
     Answer(Instant),
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
     Ping,
-    /// No answer came in time.
+    /// The PING was not answered in time.
     Dead,
 }
 
@@ -43,7 +43,7 @@ impl Pinging {
         pinging
     }
 
-    /// What is due now. A PING that is due counts as sent.
+    /// Returns the action that is due now. A PING that is due counts as sent.
     pub(super) fn tick(&mut self, now: Instant) -> Due {
         match self.next {
             // Ping => Answer
@@ -56,7 +56,7 @@ impl Pinging {
         }
     }
 
-    /// The answer has come.
+    /// Notes that the PING was answered.
     pub(super) fn answered(&mut self, now: Instant) {
         self.next = match self.interval {
             Some(interval) => Next::Ping(saturating_add(now, interval)),
@@ -64,7 +64,7 @@ impl Pinging {
         };
     }
 
-    /// When something is due next.
+    /// The instant of the next action.
     pub(super) const fn due(&self) -> Option<Instant> {
         match self.next {
             Next::Never => None,

@@ -1,17 +1,27 @@
-//! How connections over HTTP/2 are shared and kept.
+//! Settings of shared HTTP/2 connections.
 
 use std::time::Duration;
 
-/// How the tunnels of a layer share connections to upstreams that are spoken to in
+/// Settings by which the tunnels of a layer share connections to upstreams that are spoken to in
 /// [HTTP/2](crate::connect::HttpVersion::Http2).
 ///
 /// A connection takes as many tunnels as are allowed here and by the upstream
 /// (`SETTINGS_MAX_CONCURRENT_STREAMS`); when all are full another one is opened. One that the
 /// upstream wants to end (GOAWAY) keeps its tunnels and gets no new ones.
 ///
-/// None of its tunnels can stall because others are not read by their clients. What is not read by
-/// the upstream is the upstream's to bound: by windows for its streams that fit into the one for
-/// the connection.
+/// A tunnel never stalls because the clients of others do not read. Bytes that the upstream does
+/// not read are bounded by the upstream: by windows for its streams that fit into the one for the
+/// connection.
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`max_streams`](Self::max_streams) | 100 | tunnels | the least that RFC 9113 §6.5.2 recommends |
+/// | [`stream_window`](Self::stream_window) | 262,144 | bytes | as a socket's buffer |
+/// | [`ping_interval`](Self::ping_interval) | 30 s | time | hops drop idle connections after 60 s |
+/// | [`ping_timeout`](Self::ping_timeout) | 10 s | time | as for the pongs of tunnels |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s | time | reconnecting clients find it open |
 ///
 /// # Examples
 ///
@@ -32,20 +42,20 @@ pub struct Http2Connections {
     pub(super) idle_timeout: Duration,
 }
 
-/// The largest window there is (RFC 9113 §6.9.1), in bytes.
+/// The largest window (RFC 9113 §6.9.1), in bytes.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// The smallest window that is taken; below RFC 9113's initial one streams would stall for little.
+/// The smallest window that is accepted; below RFC 9113's initial one streams would stall for
+/// little.
 const MIN_WINDOW: u32 = 64 * 1024;
 
-/// What a connection may hold of small frames that nobody reads, in bytes for each stream. h2
-/// counts 256 for a frame below that, less what is in it: that makes 4,096 frames of WebSocket pings
+/// Budget of a connection for small frames that were not read yet, in bytes for each stream. h2
+/// counts 256 for a frame below that, less its content: that makes 4,096 frames of WebSocket pings
 /// or the like. If on average every stream holds more, the connection is cut off.
 const SMALL_FRAMES: usize = 1024 * 1024;
 
 impl Http2Connections {
-    /// The defaults: 100 tunnels, windows of 256 KiB, a PING every 30 s to be answered within 10 s, closed after 60 s
-    /// without a tunnel.
+    /// The [defaults](Self#defaults).
     pub const fn new() -> Self {
         Self {
             max_streams: 100,
@@ -56,8 +66,8 @@ impl Http2Connections {
         }
     }
 
-    /// How many tunnels a connection takes at most, at least 1. What an upstream allows counts if
-    /// it is less.
+    /// The most tunnels on a connection, at least 1. The upstream's own limit counts if it is
+    /// lower.
     ///
     /// The connection's window has room for the windows of all of them, so none can stall because
     /// of others. There is no window above 2 GiB; it takes as many as have room in that, if those
@@ -67,35 +77,35 @@ impl Http2Connections {
         self
     }
 
-    /// How much an upstream may send on a stream before the client takes it, in bytes (at least
-    /// 64 KiB). It stands for the receive buffer that a tunnel's own socket would have: it holds
-    /// what stalls, and bounds the speed over long distances, to a window in each round trip.
+    /// The most bytes that an upstream may send on a stream before the client takes them (at least
+    /// 64 KiB). The window replaces the receive buffer of a tunnel's own socket: it holds the bytes
+    /// of a stalled tunnel, and limits the speed over long distances to a window a round trip.
     pub fn stream_window(mut self, bytes: u32) -> Self {
         self.stream_window = bytes.clamp(MIN_WINDOW, MAX_WINDOW);
         self
     }
 
-    /// How often an upstream is asked by PING whether the connection is alive (RFC 9113 §6.7);
-    /// `None` turns it off.
+    /// Interval of the PINGs that check whether the connection is alive (RFC 9113 §6.7); `None`
+    /// turns them off.
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.ping_interval = interval.into();
         self
     }
 
-    /// How long the answer to a PING may take. A connection without one is dead, and every tunnel
-    /// on it has lost its upstream.
+    /// Time for the answer to a PING. A connection without one is dead, and every tunnel on it has
+    /// lost its upstream.
     pub const fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.ping_timeout = timeout;
         self
     }
 
-    /// How long a connection without tunnels is kept.
+    /// Time for which a connection without tunnels is kept.
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// The window of the connection: room for every stream to fill its own.
+    /// The window of the connection, with room for every stream to fill its own.
     pub(super) fn connection_window(&self) -> u32 {
         let streams = u32::try_from(self.streams()).unwrap_or(u32::MAX);
         self.stream_window
@@ -107,7 +117,7 @@ impl Http2Connections {
         SMALL_FRAMES.saturating_mul(self.streams())
     }
 
-    /// How many streams a connection takes: no more than have room in the largest window, with one
+    /// The most streams of a connection: no more than have room in the largest window, with one
     /// to spare.
     pub(super) fn streams(&self) -> usize {
         let room = (MAX_WINDOW / self.stream_window).saturating_sub(1).max(1);

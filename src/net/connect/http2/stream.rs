@@ -12,58 +12,58 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::StreamGuard;
 
-/// The most that is written at once, in bytes: a DATA frame that everyone must take
+/// The most bytes of one write: a DATA frame that every receiver must accept
 /// (RFC 9113 §4.2).
 const MAX_WRITE: usize = 16 * 1024;
 
-/// A stream, both ways.
+/// Byte stream of a tunnel over one HTTP/2 stream.
 ///
 /// An end is `END_STREAM`, in either direction and independently of the other; a reset is
-/// [`io::ErrorKind::ConnectionReset`]. Dropped before both directions have ended, it is reset with
-/// `CANCEL` (RFC 8441 §5 compares that to TCP's RST). The connection's other streams hear nothing
-/// of any of it.
+/// [`io::ErrorKind::ConnectionReset`]. Dropped before both directions have ended, the stream is
+/// reset with `CANCEL` (RFC 8441 §5 compares that to TCP's RST). The connection's other streams are
+/// not affected.
 ///
-/// What is not read stays within the stream's window. Only as much is written as the upstream's
-/// window has room for, so nothing piles up either.
+/// Unread bytes stay within the stream's window. No more is written than the upstream's window has
+/// room for, so nothing piles up either.
 pub(crate) struct Stream {
     receiving: RecvStream,
     sending: SendStream<Bytes>,
     /// The rest of a DATA frame.
     unread: Bytes,
     has_ended: bool,
-    /// Behind the halves, so that the stream is over when its place is free.
-    _occupied: StreamGuard,
+    /// After the halves, so that the stream is over when its slot is freed.
+    _guard: StreamGuard,
 }
 
 impl Stream {
     pub(crate) const fn new(
         receiving: RecvStream,
         sending: SendStream<Bytes>,
-        occupied: StreamGuard,
+        guard: StreamGuard,
     ) -> Self {
         Self {
             receiving,
             sending,
             unread: Bytes::new(),
             has_ended: false,
-            _occupied: occupied,
+            _guard: guard,
         }
     }
 
-    /// Fills the buffer with what has been received.
+    /// Fills the buffer with received bytes.
     fn take(&mut self, buf: &mut ReadBuf<'_>) {
         let len = self.unread.len().min(buf.remaining());
         buf.put_slice(self.unread.get(..len).unwrap_or_default());
         self.unread.advance(len);
         if self.unread.is_empty() {
-            // Empty as it is, it would hold on to the connection's read buffer.
+            // Even empty, the bytes would hold on to the connection's read buffer.
             self.unread = Bytes::new();
         }
-        // It fails on a stream that is over, whose last bytes are no worse for it.
+        // Releasing fails on a stream that is over, whose last bytes are still good.
         let _ = self.receiving.flow_control().release_capacity(len);
     }
 
-    /// Waits until something can be written; how many bytes, up to as many as are wanted.
+    /// Waits until bytes can be written; returns how many, at most as many as are wanted.
     fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
         self.sending.reserve_capacity(wanted);
         loop {
@@ -96,12 +96,12 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        // Several frames at once: each may be but a few bytes.
+        // Several frames at once: each may have only a few bytes.
         while buf.remaining() > 0 {
             if this.unread.is_empty() {
                 match this.receiving.poll_data(cx) {
                     Poll::Ready(Some(Ok(data))) => this.unread = data,
-                    // Whatever else comes will come again.
+                    // An error or the end will be returned again by the next call.
                     _ if buf.filled().len() > before => break,
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io_error(error))),
                     Poll::Ready(None) => break,
@@ -132,7 +132,7 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(piece.len()))
     }
 
-    /// What was written is the connection's to send.
+    /// Flushing is left to the connection.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -154,13 +154,13 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// What happened to a stream, in the words for sockets.
+/// Converts the error of a stream to the one that a socket would return.
 pub(crate) fn io_error(error: h2::Error) -> io::Error {
     let kind = match error.get_io() {
         Some(io) => io.kind(),
         None if error.is_reset() => io::ErrorKind::ConnectionReset,
         None if error.is_go_away() => io::ErrorKind::ConnectionAborted,
-        // A bare reason is a reset's.
+        // A bare reason is that of a reset.
         None if error.reason().is_some() => io::ErrorKind::ConnectionReset,
         None => io::ErrorKind::Other,
     };

@@ -1,4 +1,4 @@
-//! A place on a shared connection, and the stream that is opened in it.
+//! Stream slot on a shared connection, and the stream that is opened in it.
 
 use std::{fmt, sync::Arc};
 
@@ -14,18 +14,18 @@ use super::{
     peer::Peer,
 };
 
-/// A place on a connection: a stream that is not open yet.
+/// Slot for a stream that is not open yet.
 pub(crate) struct StreamSlot {
     sender: SendRequest<Bytes>,
     peer: Arc<Peer>,
-    occupied: StreamGuard,
+    guard: StreamGuard,
 }
 
 /// A stream on which a request was sent.
 pub(crate) struct Opened {
     pub(crate) response: ResponseFuture,
     pub(crate) sending: SendStream<Bytes>,
-    pub(crate) occupied: StreamGuard,
+    pub(crate) guard: StreamGuard,
 }
 
 /// The connections to an upstream on which a request was tried.
@@ -36,46 +36,46 @@ pub(crate) struct Tried {
 }
 
 impl StreamSlot {
-    /// Takes the place of a stream on a connection to this upstream, if there is room.
+    /// Takes the slot of a stream on a connection to this upstream, if one is free.
     pub(super) fn take(connection: &Arc<Connection>, peer: &Arc<Peer>) -> Option<Self> {
-        let (sender, occupied) = connection.take()?;
+        let (sender, guard) = connection.take()?;
         Some(Self {
             sender,
             peer: Arc::clone(peer),
-            occupied,
+            guard,
         })
     }
 
     /// `https` behind TLS, else `http` (RFC 8441 §5).
     pub(crate) fn scheme(&self) -> Scheme {
-        self.occupied.0.scheme.clone()
+        self.guard.0.scheme.clone()
     }
 
-    /// Sends a request, whose body is what is sent on the stream.
+    /// Sends a request, whose body is the bytes sent on the stream.
     ///
     /// # Errors
     ///
-    /// The connection has ended meanwhile, or the request is not a proper one.
+    /// The connection has ended meanwhile, or the request is not a valid one.
     pub(crate) fn open(mut self, request: Request<()>) -> Result<Opened, h2::Error> {
         let (response, sending) = self.sender.send_request(request, false)?;
         Ok(Opened {
             response,
             sending,
-            occupied: self.occupied,
+            guard: self.guard,
         })
     }
 }
 
 impl Tried {
-    pub(crate) fn on(place: &StreamSlot) -> Self {
+    pub(crate) fn on(slot: &StreamSlot) -> Self {
         Self {
-            peer: Arc::clone(&place.peer),
-            connections: vec![Arc::clone(&place.occupied.0)],
+            peer: Arc::clone(&slot.peer),
+            connections: vec![Arc::clone(&slot.guard.0)],
         }
     }
 
-    pub(crate) fn add(&mut self, place: &StreamSlot) {
-        self.connections.push(Arc::clone(&place.occupied.0));
+    pub(crate) fn add(&mut self, slot: &StreamSlot) {
+        self.connections.push(Arc::clone(&slot.guard.0));
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -83,15 +83,15 @@ impl Tried {
     }
 }
 
-/// Whether the upstream has certainly not looked at the request that failed so, which is then
+/// Whether the upstream has certainly not processed the request that failed so, which is then
 /// safe to send again on another connection (RFC 9113 §8.7).
 pub(crate) fn is_unprocessed(error: &h2::Error) -> bool {
-    // A GOAWAY of the upstream's reaches only streams above its last (§6.8).
+    // A GOAWAY of the upstream reaches only streams above its last (§6.8).
     error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
 }
 
 impl fmt::Debug for StreamSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StreamSlot").field(&self.occupied.0).finish()
+        f.debug_tuple("StreamSlot").field(&self.guard.0).finish()
     }
 }

@@ -91,7 +91,7 @@ fn mapped_addresses_are_ipv4_and_mixed_families_are_ipv6() {
     assert_eq!(v2("10.0.0.7:1", "[2001:db8::1]:2")[13], 0x21);
 }
 
-/// What a receiver reads: the command, and the ends if there are any.
+/// A header as a receiver reads it: the command, and the ends if there are any.
 #[derive(Debug, PartialEq)]
 struct Read {
     is_local: bool,
@@ -182,11 +182,11 @@ proptest! {
         for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
             let header = version.relayed(source, destination);
             let bytes = header.as_bytes();
-            let told = read(bytes).unwrap();
-            prop_assert!(!told.is_local);
-            prop_assert_eq!(told.length, bytes.len());
-            prop_assert_eq!(told.ends.is_some(), source.is_some());
-            if let (Some(source), Some(ends)) = (source, told.ends) {
+            let header = read(bytes).unwrap();
+            prop_assert!(!header.is_local);
+            prop_assert_eq!(header.length, bytes.len());
+            prop_assert_eq!(header.ends.is_some(), source.is_some());
+            if let (Some(source), Some(ends)) = (source, header.ends) {
                 prop_assert_eq!(canonical(ends.0), canonical(source));
                 prop_assert_eq!(ends.0.is_ipv4(), ends.1.is_ipv4());
                 match destination {

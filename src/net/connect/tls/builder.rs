@@ -1,4 +1,4 @@
-//! A TLS configuration, step by step.
+//! Builder of TLS configurations.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{
     secure::Tls,
 };
 
-/// Makes a [`Tls`].
+/// Builder of a [`Tls`] configuration.
 ///
 /// # Examples
 ///
@@ -49,7 +49,7 @@ enum Verification {
 }
 
 impl Tls {
-    /// Makes a configuration step by step.
+    /// Starts a builder.
     pub fn builder() -> TlsBuilder {
         TlsBuilder::new()
     }
@@ -76,13 +76,13 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Refuses the certificates in these revocation lists (PEM): in checks against
+    /// Rejects the certificates in these revocation lists (PEM): in checks against
     /// [`root_certificates`](Self::root_certificates), Mozilla's or the system's files. The
-    /// platform's verifier has lists of its own and takes no others, which [`build`](Self::build)
-    /// then says.
+    /// platform's verifier has lists of its own and takes no others: [`build`](Self::build) then
+    /// fails.
     ///
-    /// A list that is past its next update still counts, as rustls has it by default: whoever
-    /// fetches lists must see to it that they are fresh.
+    /// A list that is past its next update still counts, as rustls has it by default: hosts that
+    /// fetch lists must keep them fresh.
     ///
     /// # Errors
     ///
@@ -95,14 +95,14 @@ impl TlsBuilder {
             );
         }
         if self.revoked.len() == before {
-            return Err(InvalidTls::bare(
+            return Err(InvalidTls::without_source(
                 "there is no revocation list in the PEM text",
             ));
         }
         Ok(self)
     }
 
-    /// Shows upstreams this certificate chain, with its key (both PEM).
+    /// Presents this certificate chain to upstreams, with its key (both PEM).
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Asks for a certificate of this name (SNI included), whatever the upstream's address says.
+    /// Expects a certificate of this name (SNI included), whatever the upstream's address.
     ///
     /// # Errors
     ///
@@ -126,14 +126,14 @@ impl TlsBuilder {
         Ok(self)
     }
 
-    /// Accepts any certificate whatsoever: encryption without knowing to whom. For tests only, and
-    /// not beside roots or revocation lists, which it would make pointless.
+    /// Accepts any certificate whatsoever: the other end of the encryption is then unknown. For
+    /// tests only, and not beside roots or revocation lists, which it would make pointless.
     pub fn danger_accept_any_certificate(mut self) -> Self {
         self.verification = Verification::None;
         self
     }
 
-    /// Makes the configuration.
+    /// Builds the configuration.
     ///
     /// # Errors
     ///
@@ -146,12 +146,12 @@ impl TlsBuilder {
             .map_err(|error| InvalidTls::new("no TLS version is compiled in", error))?;
         let builder = match (self.verification, self.roots) {
             (Verification::None, Some(_)) => {
-                return Err(InvalidTls::bare(
+                return Err(InvalidTls::without_source(
                     "any certificate is to be accepted, so root certificates have no effect",
                 ));
             }
             (Verification::None, None) if !self.revoked.is_empty() => {
-                return Err(InvalidTls::bare(
+                return Err(InvalidTls::without_source(
                     "any certificate is to be accepted, so revocation lists have no effect",
                 ));
             }
@@ -179,9 +179,9 @@ impl TlsBuilder {
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(InvalidTls::bare("there is no certificate in the PEM text"))
-        }
+        Ok(certificates) if certificates.is_empty() => Err(InvalidTls::without_source(
+            "there is no certificate in the PEM text",
+        )),
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(InvalidTls::new("a certificate cannot be read", error)),
     }

@@ -1,10 +1,10 @@
-//! TLS as the compiled-in features make it.
+//! Default TLS configuration, by the compiled-in features.
 
 use std::io;
 
 use super::secure::Tls;
 
-/// The configuration that the compiled-in features make, if they make one.
+/// The configuration of the compiled-in features, if they suffice for one.
 ///
 /// # Errors
 ///

@@ -1,19 +1,19 @@
-//! Which check failed, in words.
+//! Explanations of failed TLS handshakes.
 
 use std::{error, fmt, io};
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
-/// A failed TLS handshake: what failed, and what rustls says of it.
+/// A failed TLS handshake, with the explanation of the rustls error.
 #[derive(Debug)]
 struct Failed {
-    what: &'static str,
+    message: &'static str,
     source: Error,
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.what, self.source)
+        f.write_str(self.message)
     }
 }
 
@@ -23,24 +23,24 @@ impl error::Error for Failed {
     }
 }
 
-/// Puts words before what rustls says, where it says it in terms of its own.
+/// Wraps an error of rustls in an explanation, where its own words are technical.
 pub(super) fn explain(error: io::Error) -> io::Error {
     let kind = error.kind();
     if kind == io::ErrorKind::UnexpectedEof {
-        let what = "the upstream closed the connection before TLS was agreed on";
-        return io::Error::new(kind, what);
+        let message = "the upstream closed the connection before TLS was agreed on";
+        return io::Error::new(kind, message);
     }
     let reason = error.get_ref().and_then(|source| source.downcast_ref());
-    let (Some(what), Some(source)) = (reason.and_then(what), reason.cloned()) else {
+    let (Some(message), Some(source)) = (reason.and_then(explanation), reason.cloned()) else {
         return error;
     };
-    io::Error::new(kind, Failed { what, source })
+    io::Error::new(kind, Failed { message, source })
 }
 
-fn what(error: &Error) -> Option<&'static str> {
+fn explanation(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::InvalidCertificate(reason) => certificate(reason),
-        // What comes is no record of TLS at all.
+        // The bytes received are not a TLS record.
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => "the upstream does not speak TLS",

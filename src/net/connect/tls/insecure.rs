@@ -1,4 +1,4 @@
-//! The verifier that verifies nothing.
+//! Verifier that accepts any certificate.
 
 use std::sync::Arc;
 

@@ -1,36 +1,40 @@
-//! The error of a TLS setting.
+//! Error of a TLS setting.
 
 use std::{error, fmt};
 
-/// What is wrong with a TLS setting.
+use crate::error::display_error;
+
+/// An invalid TLS setting.
+///
+/// The reason that a reader or verifier gave is the source; `{error:#}` prints both in one line.
 #[derive(Debug)]
 pub struct InvalidTls {
-    what: &'static str,
+    message: &'static str,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
 impl InvalidTls {
     pub(super) fn new(
-        what: &'static str,
+        message: &'static str,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
         Self {
-            what,
+            message,
             source: Some(source.into()),
         }
     }
 
-    pub(super) const fn bare(what: &'static str) -> Self {
-        Self { what, source: None }
+    pub(super) const fn without_source(message: &'static str) -> Self {
+        Self {
+            message,
+            source: None,
+        }
     }
 }
 
 impl fmt::Display for InvalidTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Some(source) => write!(f, "{}: {source}", self.what),
-            None => f.write_str(self.what),
-        }
+        display_error(self, f, |f| f.write_str(self.message))
     }
 }
 

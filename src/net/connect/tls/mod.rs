@@ -1,4 +1,4 @@
-//! TLS on the way to upstreams, with rustls.
+//! TLS to upstreams, with rustls.
 //!
 //! Nothing here is global: no crypto provider is installed, and with several compiled in one is
 //! chosen for each configuration (`aws-lc-rs` before `ring`).

@@ -1,4 +1,4 @@
-//! Whom to trust when nothing was said: by what is compiled in.
+//! Default roots, by the compiled-in features.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) fn verify_by_default(
     use rustls_platform_verifier::BuilderVerifierExt;
 
     if !revoked.is_empty() {
-        return Err(InvalidTls::bare(
+        return Err(InvalidTls::without_source(
             "the platform's verifier takes no revocation lists; give root certificates with them",
         ));
     }
@@ -49,7 +49,9 @@ pub(super) fn verify_by_default(
     let loaded = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(loaded.certs);
     if roots.is_empty() {
-        return Err(InvalidTls::bare("the system has no root certificates"));
+        return Err(InvalidTls::without_source(
+            "the system has no root certificates",
+        ));
     }
     let verifier = verifier(roots, Arc::clone(provider), revoked)?;
     Ok(builder.with_webpki_verifier(verifier))
@@ -70,7 +72,7 @@ pub(super) fn verify_by_default(
     Ok(builder.with_webpki_verifier(verifier))
 }
 
-/// Nobody.
+/// No roots.
 #[cfg(not(any(
     feature = "rustls-platform-verifier",
     feature = "rustls-native-certs",
@@ -81,12 +83,12 @@ pub(super) fn verify_by_default(
     _provider: &Arc<CryptoProvider>,
     _revoked: Vec<CertificateRevocationListDer<'static>>,
 ) -> Result<Verified, InvalidTls> {
-    Err(InvalidTls::bare(
+    Err(InvalidTls::without_source(
         "no root certificates were given and none are compiled in",
     ))
 }
 
-/// Checks against these roots and lists.
+/// A verifier with these roots and lists.
 pub(super) fn verifier(
     roots: RootCertStore,
     provider: Arc<CryptoProvider>,
@@ -94,7 +96,7 @@ pub(super) fn verifier(
 ) -> Result<Arc<WebPkiServerVerifier>, InvalidTls> {
     let mut builder = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
     if !revoked.is_empty() {
-        // A list of one authority says nothing of the others' certificates.
+        // The lists of one authority do not cover the certificates of others.
         builder = builder.with_crls(revoked).allow_unknown_revocation_status();
     }
     builder

@@ -12,9 +12,9 @@ use crate::net::transport::Transport;
 
 use super::explain;
 
-/// How connections to `wss://` and `https://` upstreams are secured.
+/// TLS configuration for connections to `wss://` and `https://` upstreams.
 ///
-/// Made from a rustls configuration of yours, or by [`Tls::builder`]. Without one, upstreams are
+/// Made from a rustls configuration of your own, or by [`Tls::builder`]. By default, upstreams are
 /// checked against the roots whose feature is on: `rustls-platform-verifier`, else
 /// `rustls-native-certs`, else `webpki-roots`.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Secures connections with this configuration. What it offers by ALPN is replaced by what is
+    /// Secures connections with this configuration. Its ALPN protocols are replaced by those
     /// spoken: `http/1.1`, and `h2` to upstreams that are set to
     /// [another version of HTTP](crate::connect::HttpVersion).
     #[must_use]
@@ -68,8 +68,8 @@ impl Tls {
         Ok((Transport::new(stream), agreed))
     }
 
-    /// The configuration that offers this. A connection for more than HTTP/1.1 is opened once for
-    /// many tunnels, so it can afford a copy; sessions are resumed from the same store.
+    /// The configuration with these ALPN protocols. A connection for more than HTTP/1.1 is opened
+    /// once for many tunnels, so it can afford a copy; sessions are resumed from the same store.
     fn offering(&self, alpn: Alpn) -> Arc<ClientConfig> {
         let mut config = Arc::clone(&self.config);
         if alpn != Alpn::Http1 {

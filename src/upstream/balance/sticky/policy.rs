@@ -11,12 +11,12 @@ use crate::{
         candidates::{Candidate, Candidates},
         cookies,
         least_tunnels::LeastTunnels,
-        traits::Balance,
+        policy::Balance,
     },
 };
 
 use super::{
-    settings::{InvalidSticky, SameSite, Secure, Settings},
+    cookie_settings::{CookieSettings, InvalidSticky, SameSite, Secure},
     token::Tokens,
 };
 
@@ -58,16 +58,16 @@ use super::{
 #[derive(Clone)]
 #[must_use]
 pub struct Sticky {
-    settings: Settings,
+    settings: CookieSettings,
     tokens: Tokens,
     fallback: AnyBalance,
 }
 
 /// RFC 2104 §3 discourages keys that are shorter than the hash.
-const SHORTEST_KEY: usize = 32;
+const MIN_KEY_LEN: usize = 32;
 
 /// Number of cookies of this name that are examined. A browser sends one; each costs two HMACs.
-const MOST_COOKIES: usize = 4;
+const MAX_COOKIES: usize = 4;
 
 impl Sticky {
     /// Creates the policy with a cookie of this name, under this secret key: at least 32 bytes from
@@ -77,9 +77,9 @@ impl Sticky {
     ///
     /// The name is not a valid cookie name, or the key is too short.
     pub fn new(cookie: &str, key: impl AsRef<[u8]>) -> Result<Self, InvalidSticky> {
-        let settings = Settings::new(cookie)?;
+        let settings = CookieSettings::new(cookie)?;
         let key = key.as_ref();
-        if key.len() < SHORTEST_KEY {
+        if key.len() < MIN_KEY_LEN {
             return Err(InvalidSticky::Key(key.len()));
         }
         let tokens = Tokens::new(key).ok_or(InvalidSticky::Key(key.len()))?;
@@ -116,7 +116,7 @@ impl Sticky {
     }
 
     fn tokens_in<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
-        cookies::values(headers, &self.settings.name).take(MOST_COOKIES)
+        cookies::values(headers, &self.settings.name).take(MAX_COOKIES)
     }
 }
 
@@ -135,10 +135,10 @@ impl Balance for Sticky {
         scheme: ClientScheme,
     ) -> Option<(HeaderName, HeaderValue)> {
         let mut tokens = self.tokens_in(request.headers());
-        if tokens.any(|token| self.tokens.is_naming(token, picked)) {
+        if tokens.any(|token| self.tokens.matches(token, picked)) {
             return None;
         }
-        let line = self.settings.line(&self.tokens.naming(picked), scheme)?;
+        let line = self.settings.line(&self.tokens.encode(picked), scheme)?;
         Some((SET_COOKIE, line))
     }
 }
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::upstream::balance::{
         First, MockCandidates,
-        testing::{assert_shares, picks, trial},
+        testing::{assert_shares, mock, picks},
     };
 
     const HTTP: ClientScheme = ClientScheme::Http;
@@ -172,14 +172,14 @@ mod tests {
     }
 
     /// Returns the pick for a request with this `Cookie` line, and the cookie of the response.
-    fn answer(policy: &Sticky, trial: &MockCandidates, cookie: &str) -> (usize, Option<String>) {
+    fn response(policy: &Sticky, mock: &MockCandidates, cookie: &str) -> (usize, Option<String>) {
         let request = http::Request::get("/")
             .header("cookie", cookie)
             .body(())
             .unwrap();
         let head = RequestHead::from(&request);
-        let index = policy.pick(&trial.candidates(), &head).unwrap();
-        let picked = trial.candidates().get(index).unwrap();
+        let index = policy.pick(&mock.candidates(), &head).unwrap();
+        let picked = mock.candidates().get(index).unwrap();
         let set = policy
             .response_header(&picked, &head, HTTP)
             .map(|(name, line)| {
@@ -192,20 +192,20 @@ mod tests {
 
     #[test]
     fn a_client_that_comes_back_finds_its_upstream() {
-        let trial = trial(&[1, 1, 1]);
+        let mock = mock(&[1, 1, 1]);
         let policy = sticky(1).fallback(second);
-        let (index, set) = answer(&policy, &trial, "");
+        let (index, set) = response(&policy, &mock, "");
         assert_eq!(index, 1);
         let cookie = format!("a=b; {}; c=d", set.unwrap());
         let elsewhere = sticky(1).fallback(First::new());
-        assert_eq!(answer(&elsewhere, &trial, &cookie), (1, None));
+        assert_eq!(response(&elsewhere, &mock, &cookie), (1, None));
     }
 
     #[test]
-    fn a_cookie_that_names_nobody_is_replaced() {
-        let trial = trial(&[1, 1]);
-        let good = answer(&sticky(1).fallback(second), &trial, "").1.unwrap();
-        let of_another_key = answer(&sticky(2).fallback(second), &trial, "").1.unwrap();
+    fn a_cookie_of_no_upstream_is_replaced() {
+        let mock = mock(&[1, 1]);
+        let good = response(&sticky(1).fallback(second), &mock, "").1.unwrap();
+        let of_another_key = response(&sticky(2).fallback(second), &mock, "").1.unwrap();
         let truncated = &good[..good.len() - 1];
         for bad in [
             "up=",
@@ -215,7 +215,7 @@ mod tests {
             truncated,
             &good.to_uppercase(),
         ] {
-            let (index, set) = answer(&sticky(1).fallback(First::new()), &trial, bad);
+            let (index, set) = response(&sticky(1).fallback(First::new()), &mock, bad);
             assert_eq!(index, 0, "{bad}");
             assert!(set.unwrap().starts_with("up="), "{bad}");
         }
@@ -223,36 +223,36 @@ mod tests {
 
     #[test]
     fn where_the_upstream_is_gone_another_is_named() {
-        let cookie = answer(&sticky(1).fallback(second), &trial(&[1, 1]), "")
+        let cookie = response(&sticky(1).fallback(second), &mock(&[1, 1]), "")
             .1
             .unwrap();
-        for fewer in [trial(&[1]), trial(&[1, 0])] {
+        for fewer in [mock(&[1]), mock(&[1, 0])] {
             let policy = sticky(1);
-            let (index, set) = answer(&policy, &fewer, &cookie);
+            let (index, set) = response(&policy, &fewer, &cookie);
             assert_eq!(index, 0);
             let set = set.unwrap();
             assert_ne!(set, cookie);
-            assert_eq!(answer(&policy, &fewer, &set), (0, None));
+            assert_eq!(response(&policy, &fewer, &set), (0, None));
         }
     }
 
     #[test]
-    fn the_first_of_several_that_names_one_is_taken() {
-        let trial = trial(&[1, 1]);
+    fn the_first_valid_cookie_of_several_is_taken() {
+        let mock = mock(&[1, 1]);
         let policy = sticky(1).fallback(First::new());
-        let of_second = answer(&sticky(1).fallback(second), &trial, "").1.unwrap();
-        let of_first = answer(&policy, &trial, "").1.unwrap();
+        let of_second = response(&sticky(1).fallback(second), &mock, "").1.unwrap();
+        let of_first = response(&policy, &mock, "").1.unwrap();
         let cookies = format!("up=x; {of_second}; {of_first}");
-        assert_eq!(answer(&policy, &trial, &cookies), (1, None));
-        let flood = "up=x; ".repeat(MOST_COOKIES) + &of_second;
-        assert_eq!(answer(&policy, &trial, &flood).0, 0);
+        assert_eq!(response(&policy, &mock, &cookies), (1, None));
+        let flood = "up=x; ".repeat(MAX_COOKIES) + &of_second;
+        assert_eq!(response(&policy, &mock, &flood).0, 0);
     }
 
     #[test]
     fn new_clients_are_spread_by_the_fallback() {
         fastrand::seed(16);
-        let trial = trial(&[1, 0, 1, 1]);
-        assert_shares(&picks(&sticky(1), &trial, 100_000), &[1., 0., 1., 1.]);
+        let mock = mock(&[1, 0, 1, 1]);
+        assert_shares(&picks(&sticky(1), &mock, 100_000), &[1., 0., 1., 1.]);
     }
 
     #[test]

@@ -10,10 +10,10 @@ use crate::upstream::balance::candidates::{Candidate, Candidates};
 /// A token is `mac || sealed`, in hexadecimal digits:
 ///
 /// - `mac`, 32 bytes: HMAC-SHA-256 (RFC 2104) of the upstream's name. It alone identifies the
-/// upstream, and is compared in constant time. - `sealed`, 8 bytes: the hash of the name, under a
-/// pad that is derived from `mac`. It finds the upstream whose name to verify, without an HMAC for
-/// every upstream of the pool. A forger gains nothing from it: a right hash with a wrong `mac` is
-/// rejected.
+///   upstream, and is compared in constant time.
+/// - `sealed`, 8 bytes: the hash of the name, under a pad that is derived from `mac`. It finds the
+///   upstream whose name to verify, without an HMAC for every upstream of the pool. A forger gains
+///   nothing from it: a right hash with a wrong `mac` is rejected.
 ///
 /// Without the key a token reveals nothing of the name: both parts look random, since every name
 /// has a pad of its own. All proxies with the same key create the same tokens.
@@ -34,10 +34,10 @@ impl Tokens {
     }
 
     /// Returns the token of this upstream: 80 hexadecimal digits, in lower case.
-    pub(super) fn naming(&self, candidate: &Candidate<'_>) -> String {
+    pub(super) fn encode(&self, candidate: &Candidate<'_>) -> String {
         let mac: [u8; MAC] = self.mac_of(candidate.name()).finalize().into_bytes().into();
         let sealed = candidate.name_hash() ^ self.pad(&mac);
-        encode(mac.into_iter().chain(sealed.to_be_bytes()))
+        hex(mac.into_iter().chain(sealed.to_be_bytes()))
     }
 
     /// Returns the index of the candidate that the token identifies.
@@ -46,13 +46,13 @@ impl Tokens {
         let hash = sealed ^ self.pad(&mac);
         candidates.iter().position(|candidate| {
             candidate.name_hash() == hash
-                && candidate.is_wanted()
+                && candidate.has_weight()
                 && self.mac_of(candidate.name()).verify_slice(&mac).is_ok()
         })
     }
 
     /// Whether the token identifies this candidate.
-    pub(super) fn is_naming(&self, token: &[u8], candidate: &Candidate<'_>) -> bool {
+    pub(super) fn matches(&self, token: &[u8], candidate: &Candidate<'_>) -> bool {
         decode(token).is_some_and(|(mac, sealed)| {
             candidate.name_hash() == sealed ^ self.pad(&mac)
                 && self.mac_of(candidate.name()).verify_slice(&mac).is_ok()
@@ -79,7 +79,7 @@ fn first_eight(bytes: &[u8]) -> u64 {
     eight.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn encode(bytes: impl Iterator<Item = u8>) -> String {
+fn hex(bytes: impl Iterator<Item = u8>) -> String {
     let digits = bytes.flat_map(|byte| [byte >> 4, byte & 0x0F]);
     digits
         .filter_map(|digit| char::from_digit(digit.into(), 16))
@@ -114,20 +114,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::upstream::balance::testing::trial;
+    use crate::upstream::balance::testing::mock;
 
     fn tokens(key: u8) -> Tokens {
         Tokens::new(&[key; 32]).unwrap()
     }
 
     fn token_of(key: u8, index: usize) -> String {
-        let trial = trial(&[1, 1, 1]);
-        let candidate = trial.candidates().get(index).unwrap();
-        tokens(key).naming(&candidate)
+        let mock = mock(&[1, 1, 1]);
+        let candidate = mock.candidates().get(index).unwrap();
+        tokens(key).encode(&candidate)
     }
 
     fn found(token: &[u8]) -> Option<usize> {
-        tokens(1).find(token, &trial(&[1, 1, 1]).candidates())
+        tokens(1).find(token, &mock(&[1, 1, 1]).candidates())
     }
 
     #[test]
@@ -135,10 +135,10 @@ mod tests {
         for index in 0..3 {
             let token = token_of(1, index);
             assert_eq!(found(token.as_bytes()), Some(index));
-            let trial = trial(&[1, 1, 1]);
+            let mock = mock(&[1, 1, 1]);
             let named = |at| {
-                let candidate = trial.candidates().get(at).unwrap();
-                tokens(1).is_naming(token.as_bytes(), &candidate)
+                let candidate = mock.candidates().get(at).unwrap();
+                tokens(1).matches(token.as_bytes(), &candidate)
             };
             assert_eq!(
                 [named(0), named(1), named(2)],
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_digit_makes_it_name_nobody() {
+    fn every_changed_digit_invalidates_the_token() {
         let token = token_of(1, 1).into_bytes();
         for at in 0..token.len() {
             for digit in *b"0f" {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_extended_and_respelled_it_names_nobody() {
+    fn a_truncated_extended_or_respelled_token_is_rejected() {
         let token = token_of(1, 1);
         for length in 0..token.len() {
             assert_eq!(found(&token.as_bytes()[..length]), None, "{length}");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_key_names_nobody() {
+    fn a_token_of_another_key_is_rejected() {
         assert_ne!(token_of(1, 1), token_of(2, 1));
         assert_eq!(found(token_of(2, 1).as_bytes()), None);
     }
@@ -193,11 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_or_weightless_is_not_found() {
+    fn removed_and_weightless_upstreams_are_not_found() {
         let token = token_of(1, 2);
-        let fewer = trial(&[1, 1]);
+        let fewer = mock(&[1, 1]);
         assert_eq!(tokens(1).find(token.as_bytes(), &fewer.candidates()), None);
-        let weightless = trial(&[1, 1, 0]);
+        let weightless = mock(&[1, 1, 0]);
         assert_eq!(
             tokens(1).find(token.as_bytes(), &weightless.candidates()),
             None
@@ -206,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_other_text_names_anybody(
+        fn no_other_text_is_a_token(
             text in proptest::collection::vec(any::<u8>(), 0..100),
             digits in "[0-9a-f]{80}",
         ) {
@@ -216,7 +216,7 @@ mod tests {
 
         #[test]
         fn digits_survive(mac in any::<[u8; MAC]>(), sealed in any::<u64>()) {
-            let text = encode(mac.into_iter().chain(sealed.to_be_bytes()));
+            let text = hex(mac.into_iter().chain(sealed.to_be_bytes()));
             prop_assert_eq!(decode(text.as_bytes()), Some((mac, sealed)));
         }
     }

@@ -6,12 +6,12 @@ use crate::upstream::discovery::error::DiscoverError;
 
 use super::{
     name::DnsName,
-    records::{Answer, Service},
+    records::{RecordSet, Service},
 };
 
 /// Future of a lookup.
-pub(super) type LookingUp<'a, T> =
-    Pin<Box<dyn Future<Output = Result<Answer<T>, DiscoverError>> + Send + 'a>>;
+pub(super) type LookupFuture<'a, T> =
+    Pin<Box<dyn Future<Output = Result<RecordSet<T>, DiscoverError>> + Send + 'a>>;
 
 /// DNS lookup.
 ///
@@ -21,10 +21,10 @@ pub(super) type LookingUp<'a, T> =
 /// message is another failure. A result has at least one record.
 pub(super) trait Lookup: fmt::Debug + Send + Sync {
     /// Looks up the A or AAAA records of a name.
-    fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookingUp<'a, IpAddr>;
+    fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookupFuture<'a, IpAddr>;
 
     /// Looks up the SRV records of a name.
-    fn services<'a>(&'a self, name: &'a DnsName) -> LookingUp<'a, Service>;
+    fn services<'a>(&'a self, name: &'a DnsName) -> LookupFuture<'a, Service>;
 }
 
 /// IP version of an address record.

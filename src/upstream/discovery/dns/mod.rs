@@ -7,10 +7,10 @@
 //! * `refresh` (pure) decides when to query again, and how long upstreams outlive their records;
 //! * `source` joins them in [`Dns`].
 
-mod answers;
 mod lookup;
 mod name;
 mod records;
+mod refresh;
 mod resolve;
 mod resolver;
 mod source;

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused_with_a_reason() {
+    fn invalid_names_are_refused_with_a_reason() {
         for (text, reason) in [
             ("", Reason::Empty),
             (".", Reason::Empty),

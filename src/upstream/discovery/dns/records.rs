@@ -4,22 +4,22 @@ use std::{cmp::Reverse, time::Duration};
 
 /// Records of one lookup, and their time to live.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer<T> {
+pub(super) struct RecordSet<T> {
     pub(super) records: Vec<T>,
     pub(super) ttl: Duration,
 }
 
-impl<T> Answer<T> {
+impl<T> RecordSet<T> {
     /// Converts the records and keeps the TTL.
-    pub(super) fn map<U>(self, records: impl FnOnce(Vec<T>) -> Vec<U>) -> Answer<U> {
-        Answer {
+    pub(super) fn map<U>(self, records: impl FnOnce(Vec<T>) -> Vec<U>) -> RecordSet<U> {
+        RecordSet {
             records: records(self.records),
             ttl: self.ttl,
         }
     }
 
     /// Merges two record sets; the shorter TTL counts.
-    pub(super) fn and(mut self, more: Self) -> Self {
+    pub(super) fn merge(mut self, more: Self) -> Self {
         self.records.extend(more.records);
         self.ttl = self.ttl.min(more.ttl);
         self
@@ -40,7 +40,7 @@ pub(super) struct Service {
 impl Service {
     /// Whether no server can be reached here, although the record does not declare the service
     /// unavailable.
-    pub(super) fn is_useless(&self) -> bool {
+    pub(super) fn is_unreachable(&self) -> bool {
         self.port == 0 && self.target != "."
     }
 }
@@ -51,7 +51,7 @@ impl Service {
 /// The weights are in lowest terms, so that a set of equal weights stays the same when it grows
 /// (Kubernetes gives each record its share of 100). RFC 2782 wants a very small share for records
 /// of weight 0 beside others, which would be no share to the pool: they get the smallest.
-pub(super) fn in_use(services: Vec<Service>) -> Vec<Service> {
+pub(super) fn select_services(services: Vec<Service>) -> Vec<Service> {
     let mut services: Vec<_> = services
         .into_iter()
         // RFC 2782: the root as target declares the service unavailable.
@@ -63,7 +63,7 @@ pub(super) fn in_use(services: Vec<Service>) -> Vec<Service> {
         service.target.make_ascii_lowercase();
         service.weight = service.weight.max(1);
     }
-    services.sort_by(|a, b| key(a).cmp(&key(b)));
+    services.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
     services.dedup_by(|a, b| (&a.target, a.port) == (&b.target, b.port));
     let divisor = services
         .iter()
@@ -75,7 +75,7 @@ pub(super) fn in_use(services: Vec<Service>) -> Vec<Service> {
 }
 
 /// Sort key: of records with the same target, the heaviest comes first.
-fn key(service: &Service) -> (&str, u16, Reverse<u16>) {
+fn sort_key(service: &Service) -> (&str, u16, Reverse<u16>) {
     (&service.target, service.port, Reverse(service.weight))
 }
 
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn only_the_lowest_priority_number_is_used_rfc2782() {
-        let used = in_use(vec![
+        let used = select_services(vec![
             service(20, 1, 80, "c."),
             service(10, 60, 80, "b."),
             service(10, 20, 80, "A."),
@@ -112,24 +112,24 @@ mod tests {
 
     #[test]
     fn weight_zero_gets_little_and_alone_all_rfc2782() {
-        let used = in_use(vec![service(0, 0, 80, "a."), service(0, 50, 80, "b.")]);
+        let used = select_services(vec![service(0, 0, 80, "a."), service(0, 50, 80, "b.")]);
         assert_eq!(used, [service(0, 1, 80, "a."), service(0, 50, 80, "b.")]);
         assert_eq!(
-            in_use(vec![service(0, 0, 80, "a.")]),
+            select_services(vec![service(0, 0, 80, "a.")]),
             [service(0, 1, 80, "a.")]
         );
     }
 
     #[test]
     fn a_service_that_is_decidedly_not_available_has_no_upstreams_rfc2782() {
-        assert!(in_use(vec![service(0, 0, 80, ".")]).is_empty());
-        assert!(in_use(Vec::new()).is_empty());
+        assert!(select_services(vec![service(0, 0, 80, ".")]).is_empty());
+        assert!(select_services(Vec::new()).is_empty());
     }
 
     #[test]
     fn equal_weights_stay_equal_when_the_set_grows() {
-        let two = in_use(vec![service(0, 50, 80, "a."), service(0, 50, 80, "b.")]);
-        let three = in_use(
+        let two = select_services(vec![service(0, 50, 80, "a."), service(0, 50, 80, "b.")]);
+        let three = select_services(
             ["a.", "b.", "c."]
                 .map(|target| service(0, 33, 80, target))
                 .to_vec(),
@@ -153,9 +153,9 @@ mod tests {
                 turned.rotate_left(by);
                 turned.push(turned[0].clone());
             }
-            let used = in_use(services);
+            let used = select_services(services);
             prop_assert!(used.iter().all(|service| service.weight > 0));
-            prop_assert_eq!(used, in_use(turned));
+            prop_assert_eq!(used, select_services(turned));
         }
     }
 }

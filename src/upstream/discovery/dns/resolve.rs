@@ -19,24 +19,24 @@ use crate::{
 use super::{
     lookup::IpVersion,
     name::DnsName,
-    resolver::{DnsResolver, Memory},
+    resolver::{CacheUse, DnsResolver},
 };
 
 /// Time to wait for the second address family once the first is there (RFC 8305 §3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-type Found = Result<Vec<IpAddr>, DiscoverError>;
+type LookupResult = Result<Vec<IpAddr>, DiscoverError>;
 
 impl Resolve for DnsResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
         Box::pin(async move {
             let name = DnsName::parse(host)
                 .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
-            let ask = async |version| -> Found {
-                let answer = self.ips(&name, version, Memory::Ttl).await?;
-                Ok(answer.records)
+            let query = async |version| -> LookupResult {
+                let found = self.ips(&name, version, CacheUse::Ttl).await?;
+                Ok(found.records)
             };
-            let ips = both(ask(IpVersion::V6), ask(IpVersion::V4))
+            let ips = join_families(query(IpVersion::V6), query(IpVersion::V4))
                 .await
                 .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
             Ok(ips
@@ -53,16 +53,19 @@ impl Resolve for DnsResolver {
 /// # Errors
 ///
 /// Both lookups failed: the error that is more specific than missing records.
-async fn both(first: impl Future<Output = Found>, second: impl Future<Output = Found>) -> Found {
+async fn join_families(
+    first: impl Future<Output = LookupResult>,
+    second: impl Future<Output = LookupResult>,
+) -> LookupResult {
     let (mut first, mut second) = (pin!(first), pin!(second));
     let (mut a, mut b) = (None, None);
-    let mut patience = None;
+    let mut delay = None;
     poll_fn(|cx| {
         poll_once(first.as_mut(), &mut a, cx);
         poll_once(second.as_mut(), &mut b, cx);
         match (&a, &b) {
             (Some(_), Some(_)) => Poll::Ready(()),
-            (Some(Ok(_)), None) | (None, Some(Ok(_))) => patience
+            (Some(Ok(_)), None) | (None, Some(Ok(_))) => delay
                 .get_or_insert_with(|| Box::pin(sleep(RESOLUTION_DELAY)))
                 .as_mut()
                 .poll(cx),
@@ -92,20 +95,20 @@ mod tests {
     use super::*;
     use tokio::time::Instant;
 
-    async fn after(milliseconds: u64, found: Found) -> Found {
+    async fn after(milliseconds: u64, found: LookupResult) -> LookupResult {
         sleep(Duration::from_millis(milliseconds)).await;
         found
     }
 
-    fn ips(ips: &[&str]) -> Found {
+    fn ips(ips: &[&str]) -> LookupResult {
         Ok(ips.iter().map(|ip| ip.parse().unwrap()).collect())
     }
 
-    fn none() -> Found {
+    fn none() -> LookupResult {
         Err(DiscoverError::NoRecords { name: "a".into() })
     }
 
-    fn broken() -> Found {
+    fn broken() -> LookupResult {
         Err(DiscoverError::failed("SERVFAIL"))
     }
 
@@ -125,7 +128,7 @@ mod tests {
             ((10, broken()), (20, none()), "SERVFAIL", 20),
         ] {
             let began = Instant::now();
-            let found = both(after(first.0, first.1), after(second.0, second.1)).await;
+            let found = join_families(after(first.0, first.1), after(second.0, second.1)).await;
             let found = match found {
                 Ok(ips) => {
                     let ips: Vec<_> = ips.iter().map(IpAddr::to_string).collect();

@@ -18,9 +18,9 @@ use hickory_resolver::{
 use crate::{error::BoxError, upstream::discovery::error::DiscoverError};
 
 use super::{
-    lookup::{IpVersion, LookingUp, Lookup},
+    lookup::{IpVersion, Lookup, LookupFuture},
     name::DnsName,
-    records::{Answer, Service},
+    records::{RecordSet, Service},
 };
 
 /// DNS resolver that queries the system's servers or given ones.
@@ -44,7 +44,7 @@ pub struct DnsResolver {
     servers: Servers,
     /// Created when first needed, and again after a failure: the system's settings may have
     /// changed.
-    client: Arc<Mutex<Option<Arc<Client>>>>,
+    resolvers: Arc<Mutex<Option<Arc<Resolvers>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ enum Servers {
 
 /// Cache use of a lookup.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Memory {
+pub(super) enum CacheUse {
     /// Queries the servers, for the current records.
     None,
     /// Uses cached records until their TTL ends.
@@ -63,9 +63,9 @@ pub(super) enum Memory {
 }
 
 /// Resolvers with the same settings, with and without a cache.
-struct Client {
-    fresh: TokioResolver,
-    remembering: TokioResolver,
+struct Resolvers {
+    uncached: TokioResolver,
+    cached: TokioResolver,
     search: Vec<Name>,
     ndots: usize,
 }
@@ -76,19 +76,19 @@ impl DnsResolver {
     /// first lookup, and again after a failure.
     #[must_use]
     pub fn system() -> Self {
-        Self::of(Servers::System)
+        Self::with_servers(Servers::System)
     }
 
     /// Creates a resolver with these servers only, without search domains or names from files.
     #[must_use]
     pub fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
-        Self::of(Servers::Given(servers.into_iter().collect()))
+        Self::with_servers(Servers::Given(servers.into_iter().collect()))
     }
 
-    fn of(servers: Servers) -> Self {
+    fn with_servers(servers: Servers) -> Self {
         Self {
             servers,
-            client: Arc::default(),
+            resolvers: Arc::default(),
         }
     }
 
@@ -96,30 +96,33 @@ impl DnsResolver {
         &self,
         name: &DnsName,
         kind: RecordType,
-        memory: Memory,
+        cache: CacheUse,
         read: fn(&RData) -> Option<T>,
-    ) -> Result<Answer<T>, DiscoverError> {
+    ) -> Result<RecordSet<T>, DiscoverError> {
         let failed = |error: BoxError| DiscoverError::failed(format!("{kind} of {name}: {error}"));
-        let client = self.client().map_err(failed)?;
+        let resolvers = self.resolvers().map_err(failed)?;
         // Connects time out for reasons of their own, so a lookup for them may be dropped.
-        let distrust = matches!(memory, Memory::None).then(|| Distrust(self));
-        match client.lookup(name, kind, memory).await {
+        let guard = matches!(cache, CacheUse::None).then(|| DiscardOnDrop(self));
+        match resolvers.lookup(name, kind, cache).await {
             Ok(records) => {
-                std::mem::forget(distrust);
-                let found: Vec<_> = records.iter().filter_map(|it| read(&it.data)).collect();
+                std::mem::forget(guard);
+                let found: Vec<_> = records
+                    .iter()
+                    .filter_map(|record| read(&record.data))
+                    .collect();
                 if found.is_empty() {
                     return Err(DiscoverError::NoRecords {
                         name: name.as_str().into(),
                     });
                 }
                 let ttl = records.iter().map(|record| record.ttl).min();
-                Ok(Answer {
+                Ok(RecordSet {
                     records: found,
                     ttl: Duration::from_secs(ttl.unwrap_or_default().into()),
                 })
             }
             Err(error) => {
-                self.distrust();
+                self.discard_resolvers();
                 Err(failed(error.into()))
             }
         }
@@ -129,13 +132,13 @@ impl DnsResolver {
         &self,
         name: &DnsName,
         version: IpVersion,
-        memory: Memory,
-    ) -> Result<Answer<IpAddr>, DiscoverError> {
+        cache: CacheUse,
+    ) -> Result<RecordSet<IpAddr>, DiscoverError> {
         let kind = match version {
             IpVersion::V4 => RecordType::A,
             IpVersion::V6 => RecordType::AAAA,
         };
-        self.lookup(name, kind, memory, |data| match data {
+        self.lookup(name, kind, cache, |data| match data {
             RData::A(address) => Some(address.0.into()),
             RData::AAAA(address) => Some(address.0.into()),
             _ => None,
@@ -143,32 +146,34 @@ impl DnsResolver {
         .await
     }
 
-    fn client(&self) -> Result<Arc<Client>, BoxError> {
-        let mut client = self.lock();
-        if let Some(client) = &*client {
-            return Ok(Arc::clone(client));
+    fn resolvers(&self) -> Result<Arc<Resolvers>, BoxError> {
+        let mut resolvers = self.lock();
+        if let Some(resolvers) = &*resolvers {
+            return Ok(Arc::clone(resolvers));
         }
-        let new = Arc::new(Client::new(&self.servers)?);
-        *client = Some(Arc::clone(&new));
+        let new = Arc::new(Resolvers::new(&self.servers)?);
+        *resolvers = Some(Arc::clone(&new));
         Ok(new)
     }
 
-    /// Discards the client, so that the system's settings are read again before the next lookup.
-    fn distrust(&self) {
+    /// Discards the resolvers, so that the system's settings are read again before the next lookup.
+    fn discard_resolvers(&self) {
         *self.lock() = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Resolvers>>> {
+        self.resolvers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Guard of a lookup: discards the client if the lookup is dropped because it takes too long.
-struct Distrust<'a>(&'a DnsResolver);
+/// Guard of a lookup: discards the resolvers if the lookup is dropped because it takes too long.
+struct DiscardOnDrop<'a>(&'a DnsResolver);
 
-impl Drop for Distrust<'_> {
+impl Drop for DiscardOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.distrust();
+        self.0.discard_resolvers();
     }
 }
 
@@ -179,11 +184,11 @@ impl Default for DnsResolver {
 }
 
 impl Lookup for DnsResolver {
-    fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookingUp<'a, IpAddr> {
-        Box::pin(self.ips(name, version, Memory::None))
+    fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookupFuture<'a, IpAddr> {
+        Box::pin(self.ips(name, version, CacheUse::None))
     }
 
-    fn services<'a>(&'a self, name: &'a DnsName) -> LookingUp<'a, Service> {
+    fn services<'a>(&'a self, name: &'a DnsName) -> LookupFuture<'a, Service> {
         let read = |data: &RData| match data {
             RData::SRV(srv) => Some(Service {
                 priority: srv.priority,
@@ -193,15 +198,15 @@ impl Lookup for DnsResolver {
             }),
             _ => None,
         };
-        Box::pin(self.lookup(name, RecordType::SRV, Memory::None, read))
+        Box::pin(self.lookup(name, RecordType::SRV, CacheUse::None, read))
     }
 }
 
-impl Client {
+impl Resolvers {
     fn new(servers: &Servers) -> Result<Self, BoxError> {
         let (config, mut options) = match servers {
             Servers::System => read_system_conf()?,
-            Servers::Given(servers) => (given(servers), ResolverOpts::default()),
+            Servers::Given(servers) => (config_of(servers), ResolverOpts::default()),
         };
         if let Servers::Given(_) = servers {
             options.use_hosts_file = ResolveHosts::Never;
@@ -213,13 +218,13 @@ impl Client {
                 .with_options(options)
                 .build()
         };
-        let remembering = resolver(options.clone())?;
+        let cached = resolver(options.clone())?;
         options.cache_size = 0;
         Ok(Self {
             search: config.search().to_vec(),
             ndots: options.ndots,
-            fresh: resolver(options)?,
-            remembering,
+            uncached: resolver(options)?,
+            cached,
         })
     }
 
@@ -234,11 +239,11 @@ impl Client {
         &self,
         name: &DnsName,
         kind: RecordType,
-        memory: Memory,
+        cache: CacheUse,
     ) -> Result<Vec<Record>, NetError> {
-        let resolver = match memory {
-            Memory::None => &self.fresh,
-            Memory::Ttl => &self.remembering,
+        let resolver = match cache {
+            CacheUse::None => &self.uncached,
+            CacheUse::Ttl => &self.cached,
         };
         for name in self.candidates(name)? {
             match resolver.lookup(name, kind).await {
@@ -273,7 +278,7 @@ impl Client {
     }
 }
 
-fn given(servers: &[SocketAddr]) -> ResolverConfig {
+fn config_of(servers: &[SocketAddr]) -> ResolverConfig {
     let server = |server: &SocketAddr| {
         let connections =
             [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
@@ -299,13 +304,15 @@ mod tests {
 
     fn candidates(name: &str, search: &[&str], ndots: usize) -> Vec<String> {
         let servers = Servers::Given([([127, 0, 0, 1], 53).into()].into());
-        let mut client = Client::new(&servers).unwrap();
-        client.search = search
+        let mut resolvers = Resolvers::new(&servers).unwrap();
+        resolvers.search = search
             .iter()
             .map(|domain| Name::from_ascii(domain).unwrap())
             .collect();
-        client.ndots = ndots;
-        let candidates = client.candidates(&DnsName::parse(name).unwrap()).unwrap();
+        resolvers.ndots = ndots;
+        let candidates = resolvers
+            .candidates(&DnsName::parse(name).unwrap())
+            .unwrap();
         candidates.iter().map(Name::to_ascii).collect()
     }
 

@@ -8,20 +8,20 @@ use crate::{
     instant::FAR,
     net::connect::Address,
     upstream::{
-        definition::Upstream,
         discovery::{
+            discover::{Discover, Discovering},
             error::DiscoverError,
-            pace::Pace,
-            traits::{Discover, Discovering},
+            poll_schedule::PollSchedule,
         },
+        upstream::Upstream,
     },
 };
 
 use super::{
-    answers::{Grace, Refresh},
     lookup::{IpVersion, Lookup},
     name::{DnsName, InvalidName},
-    records::{Answer, Service, in_use},
+    records::{RecordSet, Service, select_services},
+    refresh::{EmptyGrace, Refresh},
     resolver::DnsResolver,
 };
 
@@ -65,17 +65,17 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Dns {
     name: DnsName,
-    question: Question,
+    query: Query,
     security: Security,
     lookup: Arc<dyn Lookup>,
     refresh: Refresh,
-    grace: Grace,
+    grace: EmptyGrace,
     query_timeout: Duration,
-    pace: Pace,
+    schedule: PollSchedule,
 }
 
 #[derive(Clone, Debug)]
-enum Question {
+enum Query {
     Addresses { port: u16, families: IpFamilies },
     Services,
 }
@@ -116,11 +116,11 @@ impl Dns {
         if port == 0 {
             return Err(InvalidName::port(name));
         }
-        let question = Question::Addresses {
+        let query = Query::Addresses {
             port,
             families: IpFamilies::default(),
         };
-        Ok(Self::asking(DnsName::parse(name)?, question))
+        Ok(Self::with_query(DnsName::parse(name)?, query))
     }
 
     /// Creates a source with an upstream for each server of this service: `_ws._tcp.chat.example.`,
@@ -130,19 +130,19 @@ impl Dns {
     ///
     /// The name is invalid.
     pub fn services(name: &str) -> Result<Self, InvalidName> {
-        Ok(Self::asking(DnsName::parse(name)?, Question::Services))
+        Ok(Self::with_query(DnsName::parse(name)?, Query::Services))
     }
 
-    fn asking(name: DnsName, question: Question) -> Self {
+    fn with_query(name: DnsName, query: Query) -> Self {
         Self {
             name,
-            question,
+            query,
             security: Security::Plain,
             lookup: Arc::new(DnsResolver::system()),
             refresh: Refresh::between(Duration::from_secs(1), Duration::from_secs(300)),
-            grace: Grace::of(Duration::from_secs(30)),
+            grace: EmptyGrace::new(Duration::from_secs(30)),
             query_timeout: Duration::from_secs(10),
-            pace: Pace::default(),
+            schedule: PollSchedule::default(),
         }
     }
 
@@ -157,7 +157,7 @@ impl Dns {
     /// resolves these.
     #[must_use]
     pub fn families(mut self, choice: IpFamilies) -> Self {
-        if let Question::Addresses { families, .. } = &mut self.question {
+        if let Query::Addresses { families, .. } = &mut self.query {
             *families = choice;
         }
         self
@@ -182,9 +182,9 @@ impl Dns {
     /// Sets the bounds of the time until the next query: 1 s and 5 min by default. Within them the
     /// lowest TTL counts, plus some jitter.
     #[must_use]
-    pub fn refresh(mut self, soonest: Duration, latest: Duration) -> Self {
+    pub fn refresh(mut self, min: Duration, max: Duration) -> Self {
         let shortest = Duration::from_millis(10);
-        self.refresh = Refresh::between(soonest.clamp(shortest, FAR / 2), latest.min(FAR / 2));
+        self.refresh = Refresh::between(min.clamp(shortest, FAR / 2), max.min(FAR / 2));
         self
     }
 
@@ -197,8 +197,8 @@ impl Dns {
     ///
     /// Timeouts and error responses never empty it.
     #[must_use]
-    pub fn empty_grace(mut self, lasts: Duration) -> Self {
-        self.grace = Grace::of(lasts);
+    pub fn empty_grace(mut self, duration: Duration) -> Self {
+        self.grace = EmptyGrace::new(duration);
         self
     }
 
@@ -209,24 +209,24 @@ impl Dns {
         self
     }
 
-    async fn ask(&self) -> Result<Answer<Upstream>, DiscoverError> {
-        match self.question {
-            Question::Addresses { port, families } => {
-                let mut found = self.ask_addresses(families).await?;
+    async fn resolve(&self) -> Result<RecordSet<Upstream>, DiscoverError> {
+        match self.query {
+            Query::Addresses { port, families } => {
+                let mut found = self.resolve_addresses(families).await?;
                 found.records.sort_unstable();
                 found.records.dedup();
                 let upstream = |ip: IpAddr| self.upstream(ip.to_string(), port);
                 Ok(found.map(|ips| ips.into_iter().map(upstream).collect()))
             }
-            Question::Services => {
+            Query::Services => {
                 let found = self.lookup.services(&self.name).await?;
-                if found.records.iter().all(Service::is_useless) {
+                if found.records.iter().all(Service::is_unreachable) {
                     return Err(DiscoverError::NoRecords {
                         name: self.name.as_str().into(),
                     });
                 }
                 Ok(found.map(|services| {
-                    in_use(services)
+                    select_services(services)
                         .into_iter()
                         .map(|service| {
                             self.upstream(service.target, service.port)
@@ -238,21 +238,24 @@ impl Dns {
         }
     }
 
-    async fn ask_addresses(&self, families: IpFamilies) -> Result<Answer<IpAddr>, DiscoverError> {
-        let ask = |version| self.lookup.addresses(&self.name, version);
+    async fn resolve_addresses(
+        &self,
+        families: IpFamilies,
+    ) -> Result<RecordSet<IpAddr>, DiscoverError> {
+        let query = |version| self.lookup.addresses(&self.name, version);
         let (first, second) = match families {
-            IpFamilies::OnlyV4 => return ask(IpVersion::V4).await,
-            IpFamilies::OnlyV6 => return ask(IpVersion::V6).await,
+            IpFamilies::OnlyV4 => return query(IpVersion::V4).await,
+            IpFamilies::OnlyV6 => return query(IpVersion::V6).await,
             IpFamilies::PreferV4 | IpFamilies::Both => (IpVersion::V4, IpVersion::V6),
             IpFamilies::PreferV6 => (IpVersion::V6, IpVersion::V4),
         };
-        match (ask(first).await, families) {
-            (Ok(found), IpFamilies::Both) => match ask(second).await {
-                Ok(more) => Ok(found.and(more)),
+        match (query(first).await, families) {
+            (Ok(found), IpFamilies::Both) => match query(second).await {
+                Ok(more) => Ok(found.merge(more)),
                 Err(DiscoverError::NoRecords { .. }) => Ok(found),
                 Err(error) => Err(error),
             },
-            (Err(DiscoverError::NoRecords { .. }), _) => ask(second).await,
+            (Err(DiscoverError::NoRecords { .. }), _) => query(second).await,
             (found, _) => found,
         }
     }
@@ -265,36 +268,36 @@ impl Dns {
     }
 
     /// Converts the result of a query into the set for the pool, and schedules the next query.
-    fn take(
+    fn accept(
         &mut self,
-        answer: Result<Answer<Upstream>, DiscoverError>,
+        result: Result<RecordSet<Upstream>, DiscoverError>,
         now: Instant,
-        dice: f64,
+        random: f64,
     ) -> Result<Vec<Upstream>, DiscoverError> {
-        let latest = self.refresh.latest();
-        match answer {
-            Ok(answer) => {
-                self.grace.found();
-                self.pace
-                    .succeeded(now, self.refresh.wait(answer.ttl, dice));
-                Ok(answer.records)
+        let max = self.refresh.max();
+        match result {
+            Ok(found) => {
+                self.grace.reset();
+                self.schedule
+                    .succeeded(now, self.refresh.delay(found.ttl, random));
+                Ok(found.records)
             }
             Err(error @ DiscoverError::NoRecords { .. }) => {
-                let left = self.grace.empty(now);
+                let left = self.grace.remaining(now);
                 // The next query comes at the end of the grace at the latest, but not ever more
                 // often towards it.
                 let until_over = match left {
-                    Duration::ZERO => latest,
-                    left => latest.min(left.max(Duration::from_secs(1))),
+                    Duration::ZERO => max,
+                    left => max.min(left.max(Duration::from_secs(1))),
                 };
-                self.pace.failed(now, until_over, dice);
+                self.schedule.failed(now, until_over, random);
                 match left {
                     Duration::ZERO => Ok(Vec::new()),
                     _ => Err(error),
                 }
             }
             Err(error) => {
-                self.pace.failed(now, latest, dice);
+                self.schedule.failed(now, max, random);
                 Err(error)
             }
         }
@@ -304,15 +307,15 @@ impl Dns {
 impl Discover for Dns {
     fn discover(&mut self) -> Discovering<'_> {
         Box::pin(async {
-            if let Some(due) = self.pace.due() {
+            if let Some(due) = self.schedule.due() {
                 sleep_until(due).await;
             }
             let after = self.query_timeout;
-            let answer = match timeout(after, self.ask()).await {
-                Ok(answer) => answer,
+            let result = match timeout(after, self.resolve()).await {
+                Ok(result) => result,
                 Err(_) => Err(DiscoverError::TimedOut { after }),
             };
-            Some(self.take(answer, Instant::now(), fastrand::f64()))
+            Some(self.accept(result, Instant::now(), fastrand::f64()))
         })
     }
 }

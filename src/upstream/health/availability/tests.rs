@@ -20,7 +20,7 @@ fn failing_closed_uses_the_healthy_ones_and_no_other() {
 }
 
 #[test]
-fn the_last_one_to_fall_stays() {
+fn the_last_upstream_to_become_unhealthy_stays() {
     assert_eq!(admitted(&KeepLast, &[down(1), down(3), down(2)]), [1]);
     assert_eq!(admitted(&KeepLast, &[down(3), down(3)]), [0]);
     assert_eq!(admitted(&KeepLast, &[down(9).weight(0), down(3)]), [1]);
@@ -49,7 +49,7 @@ fn panic_counts_weight() {
 }
 
 #[test]
-fn at_most_so_many_are_out_the_longest_first() {
+fn the_longest_unhealthy_are_ejected_up_to_the_percentage() {
     let pool = [down(4), down(2), UP, down(3), down(1)];
     assert_eq!(admitted(&MaxEjectionPercent::percent(40), &pool), [0, 2, 3]);
     assert_eq!(admitted(&MaxEjectionPercent::percent(100), &pool), [2]);

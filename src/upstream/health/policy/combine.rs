@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::traits::{HealthEvaluator, HealthPolicy, Verdict};
+use super::health_policy::{HealthEvaluator, HealthPolicy, Verdict};
 use crate::upstream::health::event::HealthEvent;
 
 /// Health policy: unhealthy as soon as any of several policies is; healthy without policies.
@@ -85,7 +85,7 @@ impl HealthPolicy for AllOf {
 /// Evaluators of several policies, with the last verdict of each.
 #[derive(Debug)]
 struct Evaluators {
-    judges: Vec<(Box<dyn HealthEvaluator>, Verdict)>,
+    evaluators: Vec<(Box<dyn HealthEvaluator>, Verdict)>,
     rule: Rule,
 }
 
@@ -97,41 +97,41 @@ enum Rule {
 
 impl Evaluators {
     fn of(policies: &[Arc<dyn HealthPolicy>], rule: Rule) -> Self {
-        let judges = policies
+        let evaluators = policies
             .iter()
             .map(|policy| (policy.evaluator(), Verdict::Healthy));
         Self {
-            judges: judges.collect(),
+            evaluators: evaluators.collect(),
             rule,
         }
     }
 
-    fn against(&self) -> impl Iterator<Item = &dyn HealthEvaluator> {
-        self.judges
+    fn unhealthy(&self) -> impl Iterator<Item = &dyn HealthEvaluator> {
+        self.evaluators
             .iter()
             .filter(|(_, verdict)| *verdict == Verdict::Unhealthy)
-            .map(|(judge, _)| &**judge)
+            .map(|(evaluator, _)| &**evaluator)
     }
 }
 
 impl HealthEvaluator for Evaluators {
     fn observe(&mut self, event: &HealthEvent) {
-        for (judge, _) in &mut self.judges {
-            judge.observe(event);
+        for (evaluator, _) in &mut self.evaluators {
+            evaluator.observe(event);
         }
     }
 
     fn verdict(&mut self, now: Instant) -> Verdict {
         // All verdicts are taken each time, as an evaluator may drop old events in this call.
-        for (judge, verdict) in &mut self.judges {
-            *verdict = judge.verdict(now);
+        for (evaluator, verdict) in &mut self.evaluators {
+            *verdict = evaluator.verdict(now);
         }
-        let against = self.against().count();
+        let unhealthy = self.unhealthy().count();
         let needed = match self.rule {
             Rule::Any => 1,
-            Rule::All => self.judges.len().max(1),
+            Rule::All => self.evaluators.len().max(1),
         };
-        if against >= needed {
+        if unhealthy >= needed {
             Verdict::Unhealthy
         } else {
             Verdict::Healthy
@@ -139,24 +139,24 @@ impl HealthEvaluator for Evaluators {
     }
 
     fn changes_at(&self) -> Option<Instant> {
-        self.judges
+        self.evaluators
             .iter()
-            .filter_map(|(judge, _)| judge.changes_at())
+            .filter_map(|(evaluator, _)| evaluator.changes_at())
             .min()
     }
 
     fn cause(&self) -> Cow<'_, str> {
-        let causes: Vec<_> = self.against().map(HealthEvaluator::cause).collect();
+        let causes: Vec<_> = self.unhealthy().map(HealthEvaluator::cause).collect();
         causes.join("; ").into()
     }
 
     fn recovers_by_probes(&self) -> bool {
-        let mut judges = self.judges.iter().map(|(judge, _)| judge);
+        let mut evaluators = self.evaluators.iter().map(|(evaluator, _)| evaluator);
         match self.rule {
             // Every evaluator that may find the upstream unhealthy must be able to change its
             // verdict.
-            Rule::Any => judges.all(|judge| judge.recovers_by_probes()),
-            Rule::All => judges.any(|judge| judge.recovers_by_probes()),
+            Rule::Any => evaluators.all(|evaluator| evaluator.recovers_by_probes()),
+            Rule::All => evaluators.any(|evaluator| evaluator.recovers_by_probes()),
         }
     }
 }
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::upstream::health::{
         Consecutive, MaxFails, Signals,
-        testing::{connect_failed, judged, probe_failed, probe_passed, secs},
+        testing::{connect_failed, probe_failed, probe_passed, secs, verdict_after},
     };
     use std::time::Duration;
 
@@ -176,31 +176,31 @@ mod tests {
     }
 
     #[test]
-    fn any_of_two_is_enough_and_each_tells_its_cause() {
+    fn any_of_two_is_enough_and_each_has_its_cause() {
         let (probes, fails) = two();
-        let mut judge = AnyOf::new().with(probes).with(fails).evaluator();
-        let one = judged(&mut *judge, secs(0), connect_failed());
+        let mut evaluator = AnyOf::new().with(probes).with(fails).evaluator();
+        let one = verdict_after(&mut *evaluator, secs(0), connect_failed());
         assert_eq!(one, Verdict::Unhealthy);
         let refused = "1 failure within 10s: the upstream could not be connected";
-        assert_eq!(judge.cause(), refused);
-        judged(&mut *judge, secs(1), probe_failed());
+        assert_eq!(evaluator.cause(), refused);
+        verdict_after(&mut *evaluator, secs(1), probe_failed());
         let probe = "1 consecutive probe failure: handshake timed out after 5s";
-        assert_eq!(judge.cause(), format!("{probe}; {refused}"));
-        assert_eq!(judge.changes_at(), Some(secs(10)));
-        assert_eq!(judge.verdict(secs(10)), Verdict::Unhealthy);
-        let passed = judged(&mut *judge, secs(11), probe_passed());
+        assert_eq!(evaluator.cause(), format!("{probe}; {refused}"));
+        assert_eq!(evaluator.changes_at(), Some(secs(10)));
+        assert_eq!(evaluator.verdict(secs(10)), Verdict::Unhealthy);
+        let passed = verdict_after(&mut *evaluator, secs(11), probe_passed());
         assert_eq!(passed, Verdict::Healthy);
     }
 
     #[test]
     fn all_of_two_must_agree() {
         let (probes, fails) = two();
-        let mut judge = AllOf::new().with(probes).with(fails).evaluator();
-        let one = judged(&mut *judge, secs(0), connect_failed());
+        let mut evaluator = AllOf::new().with(probes).with(fails).evaluator();
+        let one = verdict_after(&mut *evaluator, secs(0), connect_failed());
         assert_eq!(one, Verdict::Healthy);
-        let both = judged(&mut *judge, secs(1), probe_failed());
+        let both = verdict_after(&mut *evaluator, secs(1), probe_failed());
         assert_eq!(both, Verdict::Unhealthy);
-        assert_eq!(judge.verdict(secs(10)), Verdict::Healthy);
+        assert_eq!(evaluator.verdict(secs(10)), Verdict::Healthy);
     }
 
     #[test]

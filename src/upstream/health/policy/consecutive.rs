@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{
     consecutive_counts::ConsecutiveCounts,
+    health_policy::{HealthEvaluator, HealthPolicy, Verdict},
     plural::counted,
-    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::upstream::health::{event::HealthEvent, signals::Signals};
 
@@ -80,8 +80,8 @@ impl Default for Consecutive {
 
 impl HealthPolicy for Consecutive {
     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
-        Box::new(ConsecutiveJudge {
-            runs: ConsecutiveCounts::new(self.fails, self.passes),
+        Box::new(ConsecutiveEvaluator {
+            counts: ConsecutiveCounts::new(self.fails, self.passes),
             signals: self.signals,
             cause: String::new(),
         })
@@ -89,18 +89,18 @@ impl HealthPolicy for Consecutive {
 }
 
 #[derive(Debug)]
-struct ConsecutiveJudge {
-    runs: ConsecutiveCounts,
+struct ConsecutiveEvaluator {
+    counts: ConsecutiveCounts,
     signals: Signals,
     cause: String,
 }
 
-impl HealthEvaluator for ConsecutiveJudge {
+impl HealthEvaluator for ConsecutiveEvaluator {
     fn observe(&mut self, event: &HealthEvent) {
         let (source, kind) = (event.kind.source(), &event.kind);
-        if self.runs.signal(source, self.signals.read(kind)) {
+        if self.counts.signal(source, self.signals.read(kind)) {
             let fails = counted(
-                self.runs.fails().into(),
+                self.counts.fails().into(),
                 &format!("consecutive {}", source.failure()),
             );
             self.cause = format!("{fails}: {kind}");
@@ -108,7 +108,7 @@ impl HealthEvaluator for ConsecutiveJudge {
     }
 
     fn verdict(&mut self, _now: Instant) -> Verdict {
-        self.runs.verdict()
+        self.counts.verdict()
     }
 
     fn cause(&self) -> Cow<'_, str> {
@@ -124,35 +124,35 @@ impl HealthEvaluator for ConsecutiveJudge {
 mod tests {
     use super::*;
     use crate::upstream::health::testing::{
-        accepted, at, connect_failed, judged, probe_failed, probe_passed,
+        accepted, at, connect_failed, probe_failed, probe_passed, verdict_after,
     };
 
     #[test]
     fn fail_pass_fail_pass_fail_is_not_three_in_a_row() {
-        let mut judge = Consecutive::new().fails(3).evaluator();
+        let mut evaluator = Consecutive::new().fails(3).evaluator();
         for _ in 0..50 {
-            let verdict = judged(&mut *judge, at(0), probe_failed());
+            let verdict = verdict_after(&mut *evaluator, at(0), probe_failed());
             assert_eq!(verdict, Verdict::Healthy);
-            judged(&mut *judge, at(0), probe_failed());
-            judged(&mut *judge, at(0), probe_passed());
+            verdict_after(&mut *evaluator, at(0), probe_failed());
+            verdict_after(&mut *evaluator, at(0), probe_passed());
         }
     }
 
     #[test]
-    fn three_failures_are_told_with_the_last_reason() {
-        let mut judge = Consecutive::new().fails(3).passes(2).evaluator();
-        judged(&mut *judge, at(0), probe_failed());
-        judged(&mut *judge, at(1), probe_failed());
-        let third = judged(&mut *judge, at(2), probe_failed());
+    fn three_failures_are_reported_with_the_last_reason() {
+        let mut evaluator = Consecutive::new().fails(3).passes(2).evaluator();
+        verdict_after(&mut *evaluator, at(0), probe_failed());
+        verdict_after(&mut *evaluator, at(1), probe_failed());
+        let third = verdict_after(&mut *evaluator, at(2), probe_failed());
         assert_eq!(third, Verdict::Unhealthy);
         let cause = "3 consecutive probe failures: handshake timed out after 5s";
-        assert_eq!(judge.cause(), cause);
-        assert_eq!(judge.changes_at(), None);
+        assert_eq!(evaluator.cause(), cause);
+        assert_eq!(evaluator.changes_at(), None);
     }
 
     #[test]
     fn passes_are_in_a_row_too() {
-        let mut judge = Consecutive::new().fails(1).passes(2).evaluator();
+        let mut evaluator = Consecutive::new().fails(1).passes(2).evaluator();
         let events = [
             probe_failed(),
             probe_passed(),
@@ -160,28 +160,34 @@ mod tests {
             probe_passed(),
         ];
         for kind in events {
-            assert_eq!(judged(&mut *judge, at(0), kind), Verdict::Unhealthy);
+            assert_eq!(
+                verdict_after(&mut *evaluator, at(0), kind),
+                Verdict::Unhealthy
+            );
         }
-        let second = judged(&mut *judge, at(0), probe_passed());
+        let second = verdict_after(&mut *evaluator, at(0), probe_passed());
         assert_eq!(second, Verdict::Healthy);
     }
 
     #[test]
-    fn clients_who_get_through_do_not_outvote_a_failing_probe() {
+    fn successful_clients_do_not_outvote_a_failing_probe() {
         let policy = Consecutive::new().fails(3).signals(Signals::all());
-        let mut judge = policy.evaluator();
+        let mut evaluator = policy.evaluator();
         for expected in [Verdict::Healthy, Verdict::Healthy, Verdict::Unhealthy] {
-            judged(&mut *judge, at(0), accepted());
-            assert_eq!(judged(&mut *judge, at(0), probe_failed()), expected);
+            verdict_after(&mut *evaluator, at(0), accepted());
+            assert_eq!(
+                verdict_after(&mut *evaluator, at(0), probe_failed()),
+                expected
+            );
         }
     }
 
     #[test]
-    fn what_is_not_counted_changes_nothing() {
-        let mut judge = Consecutive::new().fails(1).evaluator();
-        let verdict = judged(&mut *judge, at(0), connect_failed());
+    fn ignored_events_change_nothing() {
+        let mut evaluator = Consecutive::new().fails(1).evaluator();
+        let verdict = verdict_after(&mut *evaluator, at(0), connect_failed());
         assert_eq!(verdict, Verdict::Healthy);
-        assert!(judge.recovers_by_probes());
+        assert!(evaluator.recovers_by_probes());
         let passive = Consecutive::new().signals(Signals::passive());
         assert!(!passive.evaluator().recovers_by_probes());
     }

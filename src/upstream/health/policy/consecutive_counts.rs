@@ -1,6 +1,6 @@
 //! Counts of consecutive failures and passes.
 
-use super::traits::Verdict;
+use super::health_policy::Verdict;
 use crate::upstream::health::event::{EventSource, Signal};
 
 /// Counts consecutive failures for each source, and consecutive passes over all sources.
@@ -38,7 +38,7 @@ impl ConsecutiveCounts {
                 let failed = self.failed_of(source);
                 *failed += 1;
                 if *failed >= self.fails {
-                    self.turn(Verdict::Unhealthy);
+                    self.change_verdict(Verdict::Unhealthy);
                     return true;
                 }
             }
@@ -47,7 +47,7 @@ impl ConsecutiveCounts {
             (Verdict::Unhealthy, Signal::Good) => {
                 self.passed += 1;
                 if self.passed >= self.passes {
-                    self.turn(Verdict::Healthy);
+                    self.change_verdict(Verdict::Healthy);
                 }
             }
         }
@@ -63,7 +63,7 @@ impl ConsecutiveCounts {
     }
 
     /// Changes the verdict and resets all counts: earlier signals must not count twice.
-    fn turn(&mut self, verdict: Verdict) {
+    fn change_verdict(&mut self, verdict: Verdict) {
         self.verdict = verdict;
         self.failed = [0; 3];
         self.passed = 0;
@@ -145,19 +145,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_are_what_their_definition_says(
+        fn counts_match_their_definition(
             history in proptest::collection::vec((source(), signal()), 0..60),
             fails in 1..5_u32,
             passes in 1..4_u32,
         ) {
-            let mut runs = ConsecutiveCounts::new(fails, passes);
+            let mut counts = ConsecutiveCounts::new(fails, passes);
             let mut verdicts = Vec::new();
             for (source, signal) in &history {
-                let before = runs.verdict();
-                let fell = runs.signal(*source, *signal);
-                let turned = before == Verdict::Healthy && runs.verdict() == Verdict::Unhealthy;
+                let before = counts.verdict();
+                let fell = counts.signal(*source, *signal);
+                let turned = before == Verdict::Healthy && counts.verdict() == Verdict::Unhealthy;
                 prop_assert_eq!(fell, turned);
-                verdicts.push(runs.verdict());
+                verdicts.push(counts.verdict());
             }
             let expected = by_definition(&history, fails as usize, passes as usize);
             prop_assert_eq!(verdicts, expected);

@@ -5,8 +5,8 @@ use std::{borrow::Cow, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    health_policy::{HealthEvaluator, HealthPolicy, Verdict},
     plural::counted,
-    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::{
     instant::saturating_add,
@@ -87,7 +87,7 @@ impl Default for FailureRate {
 
 impl HealthPolicy for FailureRate {
     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
-        Box::new(FailureRateJudge {
+        Box::new(FailureRateEvaluator {
             window: Window::new(self.window),
             policy: self.clone(),
             last: String::new(),
@@ -96,13 +96,13 @@ impl HealthPolicy for FailureRate {
 }
 
 #[derive(Debug)]
-struct FailureRateJudge {
+struct FailureRateEvaluator {
     policy: FailureRate,
     window: Window,
     last: String,
 }
 
-impl HealthEvaluator for FailureRateJudge {
+impl HealthEvaluator for FailureRateEvaluator {
     fn observe(&mut self, event: &HealthEvent) {
         match self.policy.signals.read(&event.kind) {
             Signal::Neutral => {}
@@ -129,7 +129,7 @@ impl HealthEvaluator for FailureRateJudge {
     }
 
     fn changes_at(&self) -> Option<Instant> {
-        self.window.next_loss()
+        self.window.next_expiry()
     }
 
     fn cause(&self) -> Cow<'_, str> {
@@ -198,7 +198,7 @@ impl Window {
     }
 
     /// Returns when the oldest slot with an event leaves the window; `None` without failures.
-    fn next_loss(&self) -> Option<Instant> {
+    fn next_expiry(&self) -> Option<Instant> {
         if self.sum().bad == 0 {
             return None;
         }
@@ -216,75 +216,75 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::health::testing::{accepted, at, connect_failed, judged, secs};
+    use crate::upstream::health::testing::{accepted, at, connect_failed, secs, verdict_after};
     use proptest::prelude::*;
 
     #[test]
     fn below_the_minimum_everything_is_healthy() {
-        let mut judge = FailureRate::default().evaluator();
+        let mut evaluator = FailureRate::default().evaluator();
         for _ in 0..9 {
-            let verdict = judged(&mut *judge, at(0), connect_failed());
+            let verdict = verdict_after(&mut *evaluator, at(0), connect_failed());
             assert_eq!(verdict, Verdict::Healthy);
         }
-        let tenth = judged(&mut *judge, at(0), connect_failed());
+        let tenth = verdict_after(&mut *evaluator, at(0), connect_failed());
         assert_eq!(tenth, Verdict::Unhealthy);
         let cause = "10 failures of 10 within 10s: the upstream could not be connected";
-        assert_eq!(judge.cause(), cause);
+        assert_eq!(evaluator.cause(), cause);
     }
 
     #[test]
     fn exactly_the_share_is_not_above_it() {
-        let mut judge = FailureRate::above(0.5).minimum(2).evaluator();
-        judged(&mut *judge, at(0), accepted());
-        let half = judged(&mut *judge, at(0), connect_failed());
+        let mut evaluator = FailureRate::above(0.5).minimum(2).evaluator();
+        verdict_after(&mut *evaluator, at(0), accepted());
+        let half = verdict_after(&mut *evaluator, at(0), connect_failed());
         assert_eq!(half, Verdict::Healthy);
-        let more = judged(&mut *judge, at(0), connect_failed());
+        let more = verdict_after(&mut *evaluator, at(0), connect_failed());
         assert_eq!(more, Verdict::Unhealthy);
     }
 
     #[test]
-    fn it_says_when_the_failures_are_forgotten() {
-        let mut judge = FailureRate::default().minimum(1).evaluator();
-        let verdict = judged(&mut *judge, secs(5), connect_failed());
+    fn the_next_change_is_the_expiry_of_the_failures() {
+        let mut evaluator = FailureRate::default().minimum(1).evaluator();
+        let verdict = verdict_after(&mut *evaluator, secs(5), connect_failed());
         assert_eq!(verdict, Verdict::Unhealthy);
-        assert_eq!(judge.changes_at(), Some(secs(15)));
-        assert_eq!(judge.verdict(at(14_999)), Verdict::Unhealthy);
-        assert_eq!(judge.verdict(secs(15)), Verdict::Healthy);
-        assert_eq!(judge.changes_at(), None);
+        assert_eq!(evaluator.changes_at(), Some(secs(15)));
+        assert_eq!(evaluator.verdict(at(14_999)), Verdict::Unhealthy);
+        assert_eq!(evaluator.verdict(secs(15)), Verdict::Healthy);
+        assert_eq!(evaluator.changes_at(), None);
     }
 
     #[test]
     fn forgetting_passes_can_make_it_unhealthy_and_is_announced() {
-        let mut judge = FailureRate::above(0.5).minimum(2).evaluator();
-        judged(&mut *judge, secs(0), accepted());
-        judged(&mut *judge, secs(0), accepted());
-        judged(&mut *judge, secs(5), connect_failed());
-        let half = judged(&mut *judge, secs(5), connect_failed());
+        let mut evaluator = FailureRate::above(0.5).minimum(2).evaluator();
+        verdict_after(&mut *evaluator, secs(0), accepted());
+        verdict_after(&mut *evaluator, secs(0), accepted());
+        verdict_after(&mut *evaluator, secs(5), connect_failed());
+        let half = verdict_after(&mut *evaluator, secs(5), connect_failed());
         assert_eq!(half, Verdict::Healthy);
-        assert_eq!(judge.changes_at(), Some(secs(10)));
-        assert_eq!(judge.verdict(secs(10)), Verdict::Unhealthy);
+        assert_eq!(evaluator.changes_at(), Some(secs(10)));
+        assert_eq!(evaluator.verdict(secs(10)), Verdict::Unhealthy);
     }
 
     #[test]
     fn a_long_silence_costs_nothing() {
-        let mut judge = FailureRate::default().minimum(1).evaluator();
-        judged(&mut *judge, secs(0), connect_failed());
-        assert_eq!(judge.verdict(secs(40_000_000)), Verdict::Healthy);
+        let mut evaluator = FailureRate::default().minimum(1).evaluator();
+        verdict_after(&mut *evaluator, secs(0), connect_failed());
+        assert_eq!(evaluator.verdict(secs(40_000_000)), Verdict::Healthy);
     }
 
     proptest! {
         #[test]
-        fn the_window_is_what_its_definition_says(
+        fn the_window_matches_its_definition(
             mut events in proptest::collection::vec((0..40_000_u64, any::<bool>()), 1..80),
             minimum in 1..8_u64,
         ) {
             events.sort_unstable();
             let policy = FailureRate::above(0.4).minimum(minimum as u32);
-            let mut judge = policy.evaluator();
+            let mut evaluator = policy.evaluator();
             let origin = events[0].0;
             for (index, (time, good)) in events.iter().enumerate() {
                 let kind = if *good { accepted() } else { connect_failed() };
-                let verdict = judged(&mut *judge, at(*time), kind);
+                let verdict = verdict_after(&mut *evaluator, at(*time), kind);
 
                 let slot = |time: u64| (time - origin) / 1_000;
                 let in_window = |event: &&(u64, bool)| slot(event.0) + 10 > slot(*time);
@@ -301,20 +301,20 @@ mod tests {
             mut events in proptest::collection::vec((0..15_000_u64, any::<bool>()), 1..30),
         ) {
             events.sort_unstable();
-            let mut judge = FailureRate::above(0.4).minimum(2).evaluator();
+            let mut evaluator = FailureRate::above(0.4).minimum(2).evaluator();
             for (time, good) in &events {
                 let kind = if *good { accepted() } else { connect_failed() };
-                judged(&mut *judge, at(*time), kind);
+                verdict_after(&mut *evaluator, at(*time), kind);
             }
             let mut now = events[events.len() - 1].0;
-            let mut verdict = judge.verdict(at(now));
+            let mut verdict = evaluator.verdict(at(now));
             while now < 40_000 {
-                let announced = judge.changes_at();
+                let announced = evaluator.changes_at();
                 now += 50;
                 if announced.is_none_or(|change| at(now) < change) {
-                    prop_assert_eq!(judge.verdict(at(now)), verdict, "at {}", now);
+                    prop_assert_eq!(evaluator.verdict(at(now)), verdict, "at {}", now);
                 } else {
-                    verdict = judge.verdict(at(now));
+                    verdict = evaluator.verdict(at(now));
                 }
             }
         }

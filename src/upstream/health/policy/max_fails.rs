@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    health_policy::{HealthEvaluator, HealthPolicy, Verdict},
     plural::counted,
-    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::{
     instant::saturating_add,
@@ -64,14 +64,14 @@ impl MaxFails {
         self
     }
 
-    const fn is_full(&self, failures: usize) -> bool {
+    const fn is_too_many(&self, failures: usize) -> bool {
         failures >= self.max_fails as usize
     }
 }
 
 impl HealthPolicy for MaxFails {
     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
-        Box::new(MaxFailsJudge {
+        Box::new(MaxFailsEvaluator {
             policy: self.clone(),
             failures: VecDeque::new(),
             last: String::new(),
@@ -80,45 +80,45 @@ impl HealthPolicy for MaxFails {
 }
 
 #[derive(Debug)]
-struct MaxFailsJudge {
+struct MaxFailsEvaluator {
     policy: MaxFails,
     /// Times of the last failures, oldest first: at most the maximum, as older ones cannot matter.
     failures: VecDeque<Instant>,
     last: String,
 }
 
-impl MaxFailsJudge {
+impl MaxFailsEvaluator {
     /// Returns when the oldest failure expires, if there are enough of them.
-    fn full_until(&self) -> Option<Instant> {
+    fn unhealthy_until(&self) -> Option<Instant> {
         let oldest = self.failures.front()?;
         self.policy
-            .is_full(self.failures.len())
+            .is_too_many(self.failures.len())
             .then(|| saturating_add(*oldest, self.policy.fail_duration))
     }
 }
 
-impl HealthEvaluator for MaxFailsJudge {
+impl HealthEvaluator for MaxFailsEvaluator {
     fn observe(&mut self, event: &HealthEvent) {
         if self.policy.signals.read(&event.kind) != Signal::Bad {
             return;
         }
         self.last = event.kind.to_string();
-        let place = self.failures.partition_point(|at| *at <= event.at);
-        self.failures.insert(place, event.at);
-        if self.policy.is_full(self.failures.len() - 1) {
+        let index = self.failures.partition_point(|at| *at <= event.at);
+        self.failures.insert(index, event.at);
+        if self.policy.is_too_many(self.failures.len() - 1) {
             self.failures.pop_front();
         }
     }
 
     fn verdict(&mut self, now: Instant) -> Verdict {
-        match self.full_until() {
+        match self.unhealthy_until() {
             Some(until) if now < until => Verdict::Unhealthy,
             _ => Verdict::Healthy,
         }
     }
 
     fn changes_at(&self) -> Option<Instant> {
-        self.full_until()
+        self.unhealthy_until()
     }
 
     fn cause(&self) -> Cow<'_, str> {
@@ -131,51 +131,51 @@ impl HealthEvaluator for MaxFailsJudge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::health::testing::{accepted, at, connect_failed, judged, secs};
+    use crate::upstream::health::testing::{accepted, at, connect_failed, secs, verdict_after};
     use proptest::prelude::*;
 
     #[test]
     fn each_failure_is_forgotten_by_itself() {
-        let mut judge = MaxFails::new(2, Duration::from_secs(10)).evaluator();
-        let first = judged(&mut *judge, secs(0), connect_failed());
+        let mut evaluator = MaxFails::new(2, Duration::from_secs(10)).evaluator();
+        let first = verdict_after(&mut *evaluator, secs(0), connect_failed());
         assert_eq!(first, Verdict::Healthy);
-        assert_eq!(judge.changes_at(), None);
-        let second = judged(&mut *judge, secs(4), connect_failed());
+        assert_eq!(evaluator.changes_at(), None);
+        let second = verdict_after(&mut *evaluator, secs(4), connect_failed());
         assert_eq!(second, Verdict::Unhealthy);
-        assert_eq!(judge.changes_at(), Some(secs(10)));
-        assert_eq!(judge.verdict(at(9_999)), Verdict::Unhealthy);
-        assert_eq!(judge.verdict(secs(10)), Verdict::Healthy);
-        let third = judged(&mut *judge, secs(13), connect_failed());
+        assert_eq!(evaluator.changes_at(), Some(secs(10)));
+        assert_eq!(evaluator.verdict(at(9_999)), Verdict::Unhealthy);
+        assert_eq!(evaluator.verdict(secs(10)), Verdict::Healthy);
+        let third = verdict_after(&mut *evaluator, secs(13), connect_failed());
         assert_eq!(third, Verdict::Unhealthy, "the one at 4 s still counts");
-        assert_eq!(judge.changes_at(), Some(secs(14)));
+        assert_eq!(evaluator.changes_at(), Some(secs(14)));
     }
 
     #[test]
     fn a_pass_forgives_nothing() {
-        let mut judge = MaxFails::new(1, Duration::from_secs(10)).evaluator();
-        judged(&mut *judge, secs(0), connect_failed());
-        let verdict = judged(&mut *judge, secs(1), accepted());
+        let mut evaluator = MaxFails::new(1, Duration::from_secs(10)).evaluator();
+        verdict_after(&mut *evaluator, secs(0), connect_failed());
+        let verdict = verdict_after(&mut *evaluator, secs(1), accepted());
         assert_eq!(verdict, Verdict::Unhealthy);
         let cause = "1 failure within 10s: the upstream could not be connected";
-        assert_eq!(judge.cause(), cause);
+        assert_eq!(evaluator.cause(), cause);
     }
 
     proptest! {
         #[test]
-        fn it_is_a_count_over_the_last_while(
+        fn the_verdict_is_a_count_within_the_duration(
             mut times in proptest::collection::vec(0..60_000_u64, 0..40),
             max in 1..5_u32,
             asked in 0..80_000_u64,
         ) {
             times.sort_unstable();
             times.retain(|time| *time <= asked);
-            let mut judge = MaxFails::new(max, Duration::from_secs(10)).evaluator();
+            let mut evaluator = MaxFails::new(max, Duration::from_secs(10)).evaluator();
             for time in &times {
-                judge.observe(&HealthEvent::new(at(*time), connect_failed()));
+                evaluator.observe(&HealthEvent::new(at(*time), connect_failed()));
             }
             let recent = times.iter().filter(|time| asked - **time < 10_000).count();
             let expected = if recent >= max as usize { Verdict::Unhealthy } else { Verdict::Healthy };
-            prop_assert_eq!(judge.verdict(at(asked)), expected);
+            prop_assert_eq!(evaluator.verdict(at(asked)), expected);
         }
     }
 }

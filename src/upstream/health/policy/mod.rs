@@ -4,18 +4,18 @@ mod combine;
 mod consecutive;
 mod consecutive_counts;
 mod failure_rate;
+mod health_policy;
 mod max_fails;
 mod passive;
 mod plural;
 mod slow_handshake;
-mod traits;
 
 pub use self::{
     combine::{AllOf, AnyOf},
     consecutive::Consecutive,
     failure_rate::FailureRate,
+    health_policy::{HealthEvaluator, HealthPolicy, Verdict},
     max_fails::MaxFails,
     passive::Passive,
     slow_handshake::SlowHandshake,
-    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };

@@ -6,11 +6,11 @@ use super::{
     combine::AnyOf,
     consecutive::Consecutive,
     failure_rate::FailureRate,
-    traits::{HealthEvaluator, HealthPolicy},
+    health_policy::{HealthEvaluator, HealthPolicy},
 };
 use crate::upstream::health::signals::Signals;
 
-/// Passive health policy: judges by clients' handshakes; the default without a probe.
+/// Passive health policy: evaluates clients' handshakes; the default without a probe.
 ///
 /// Unhealthy after 5 consecutive failures, or while more than half of at least 10 handshakes within
 /// 10 seconds fail. Failures are failed connects, handshakes that break or time out, and statuses
@@ -107,24 +107,24 @@ mod tests {
     use super::*;
     use crate::upstream::health::{
         HealthEventKind, Verdict,
-        testing::{accepted, at, connect_failed, judged, probe_failed},
+        testing::{accepted, at, connect_failed, probe_failed, verdict_after},
     };
 
     #[test]
     fn five_in_a_row_are_too_many() {
-        let mut judge = Passive::default().evaluator();
+        let mut evaluator = Passive::default().evaluator();
         for _ in 0..4 {
-            let verdict = judged(&mut *judge, at(0), connect_failed());
+            let verdict = verdict_after(&mut *evaluator, at(0), connect_failed());
             assert_eq!(verdict, Verdict::Healthy);
         }
-        let fifth = judged(&mut *judge, at(0), connect_failed());
+        let fifth = verdict_after(&mut *evaluator, at(0), connect_failed());
         assert_eq!(fifth, Verdict::Unhealthy);
-        assert!(!judge.recovers_by_probes());
+        assert!(!evaluator.recovers_by_probes());
     }
 
     #[test]
     fn two_of_three_are_too_many_once_there_are_ten() {
-        let mut judge = Passive::default().evaluator();
+        let mut evaluator = Passive::default().evaluator();
         let mut verdict = Verdict::Healthy;
         for number in 0..10 {
             assert_eq!(verdict, Verdict::Healthy);
@@ -133,20 +133,23 @@ mod tests {
             } else {
                 connect_failed()
             };
-            verdict = judged(&mut *judge, at(number * 100), kind);
+            verdict = verdict_after(&mut *evaluator, at(number * 100), kind);
         }
         assert_eq!(verdict, Verdict::Unhealthy);
     }
 
     #[test]
-    fn a_server_that_ends_every_tunnel_rudely_stays_healthy() {
-        let mut judge = Passive::default().evaluator();
+    fn a_server_that_ends_every_tunnel_without_a_close_frame_stays_healthy() {
+        let mut evaluator = Passive::default().evaluator();
         for number in 0..100 {
-            judged(&mut *judge, at(number), accepted());
+            verdict_after(&mut *evaluator, at(number), accepted());
             let lifetime = Duration::from_millis(1);
             let lost = HealthEventKind::TunnelLost { lifetime };
-            assert_eq!(judged(&mut *judge, at(number), lost), Verdict::Healthy);
-            let probe = judged(&mut *judge, at(number), probe_failed());
+            assert_eq!(
+                verdict_after(&mut *evaluator, at(number), lost),
+                Verdict::Healthy
+            );
+            let probe = verdict_after(&mut *evaluator, at(number), probe_failed());
             assert_eq!(probe, Verdict::Healthy);
         }
     }

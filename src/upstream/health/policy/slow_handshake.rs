@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{
     consecutive_counts::ConsecutiveCounts,
+    health_policy::{HealthEvaluator, HealthPolicy, Verdict},
     plural::counted,
-    traits::{HealthEvaluator, HealthPolicy, Verdict},
 };
 use crate::upstream::health::{
     event::{HealthEvent, HealthEventKind, Signal},
@@ -80,8 +80,8 @@ impl SlowHandshake {
 
 impl HealthPolicy for SlowHandshake {
     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
-        Box::new(SlowHandshakeJudge {
-            runs: ConsecutiveCounts::new(self.strikes, self.passes),
+        Box::new(SlowHandshakeEvaluator {
+            counts: ConsecutiveCounts::new(self.strikes, self.passes),
             policy: self.clone(),
             last: Duration::ZERO,
         })
@@ -89,14 +89,14 @@ impl HealthPolicy for SlowHandshake {
 }
 
 #[derive(Debug)]
-struct SlowHandshakeJudge {
-    runs: ConsecutiveCounts,
+struct SlowHandshakeEvaluator {
+    counts: ConsecutiveCounts,
     policy: SlowHandshake,
     /// Latency of the handshake that made the upstream unhealthy.
     last: Duration,
 }
 
-impl HealthEvaluator for SlowHandshakeJudge {
+impl HealthEvaluator for SlowHandshakeEvaluator {
     fn observe(&mut self, event: &HealthEvent) {
         let (HealthEventKind::ProbePassed { latency } | HealthEventKind::Accepted { latency }) =
             event.kind
@@ -107,17 +107,17 @@ impl HealthEvaluator for SlowHandshakeJudge {
             Signal::Good if latency > self.policy.limit => Signal::Bad,
             signal => signal,
         };
-        if self.runs.signal(event.kind.source(), signal) {
+        if self.counts.signal(event.kind.source(), signal) {
             self.last = latency;
         }
     }
 
     fn verdict(&mut self, _now: Instant) -> Verdict {
-        self.runs.verdict()
+        self.counts.verdict()
     }
 
     fn cause(&self) -> Cow<'_, str> {
-        let strikes = counted(self.runs.fails().into(), "consecutive handshake");
+        let strikes = counted(self.counts.fails().into(), "consecutive handshake");
         let (limit, last) = (self.policy.limit, self.last);
         format!("{strikes} slower than {limit:?}, the last took {last:?}").into()
     }
@@ -130,7 +130,7 @@ impl HealthEvaluator for SlowHandshakeJudge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::health::testing::{at, connect_failed, judged};
+    use crate::upstream::health::testing::{at, connect_failed, verdict_after};
 
     fn accepted(millis: u64) -> HealthEventKind {
         let latency = Duration::from_millis(millis);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn strikes_are_consecutive_and_a_quick_one_clears_them() {
-        let mut judge = SlowHandshake::above(Duration::from_millis(100))
+        let mut evaluator = SlowHandshake::above(Duration::from_millis(100))
             .strikes(2)
             .evaluator();
         for (millis, expected) in [
@@ -150,16 +150,19 @@ mod tests {
             (101, Verdict::Unhealthy),
             (1, Verdict::Healthy),
         ] {
-            assert_eq!(judged(&mut *judge, at(0), accepted(millis)), expected);
+            assert_eq!(
+                verdict_after(&mut *evaluator, at(0), accepted(millis)),
+                expected
+            );
         }
         let cause = "2 consecutive handshakes slower than 100ms, the last took 250ms";
-        assert_eq!(judge.cause(), cause);
+        assert_eq!(evaluator.cause(), cause);
     }
 
     #[test]
-    fn failures_are_not_its_business() {
-        let mut judge = SlowHandshake::above(Duration::ZERO).strikes(1).evaluator();
-        let verdict = judged(&mut *judge, at(0), connect_failed());
+    fn failures_do_not_count() {
+        let mut evaluator = SlowHandshake::above(Duration::ZERO).strikes(1).evaluator();
+        let verdict = verdict_after(&mut *evaluator, at(0), connect_failed());
         assert_eq!(verdict, Verdict::Healthy);
     }
 }

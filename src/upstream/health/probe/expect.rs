@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Expectation about the bytes of a response.
 pub(super) trait Expect: fmt::Debug + Send + Sync {
-    fn accepts(&self, answer: &[u8]) -> bool;
+    fn accepts(&self, response: &[u8]) -> bool;
 }
 
 /// Expectation of exactly these bytes.
@@ -16,15 +16,18 @@ pub(super) struct Exactly(pub(super) Box<[u8]>);
 pub(super) struct Containing(pub(super) Box<[u8]>);
 
 impl Expect for Exactly {
-    fn accepts(&self, answer: &[u8]) -> bool {
-        *answer == *self.0
+    fn accepts(&self, response: &[u8]) -> bool {
+        *response == *self.0
     }
 }
 
 impl Expect for Containing {
-    fn accepts(&self, answer: &[u8]) -> bool {
-        let wanted = &*self.0;
-        wanted.is_empty() || answer.windows(wanted.len()).any(|part| part == wanted)
+    fn accepts(&self, response: &[u8]) -> bool {
+        let expected = &*self.0;
+        expected.is_empty()
+            || response
+                .windows(expected.len())
+                .any(|part| part == expected)
     }
 }
 
@@ -33,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_is_found_wherever_it_stands() {
+    fn a_part_is_found_at_any_position() {
         let containing = |part: &str| Containing(part.as_bytes().into());
         for part in ["", "{", "ok", "k}", "{ok}"] {
             assert!(containing(part).accepts(b"{ok}"), "{part}");

@@ -1,20 +1,19 @@
 //! Reasons why a probe fails.
 
-use std::{
-    error::{self, Error as _},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
 use crate::{
-    error::Error,
+    error::{Error, display_error},
     frame::{CloseCode, Violation},
 };
 
 /// Reason why a probe failed.
+///
+/// [`Failed`](Self::Failed) is printed as the error that it holds. The cause of that error, and of
+/// the one in [`NoAnswer`](Self::NoAnswer), is the source; `{failure:#}` prints the whole chain in
+/// one line.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ProbeFailure {
@@ -65,18 +64,13 @@ impl ProbeFailure {
 
 impl fmt::Display for ProbeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        display_error(self, f, |f| match self {
             Self::TimedOut { step, after } => write!(f, "{step} timed out after {after:?}"),
             Self::Failed(error) => error.fmt(f),
-            Self::NoAnswer(error) => {
-                f.write_str("no whole answer")?;
-                error
-                    .source()
-                    .map_or(Ok(()), |source| write!(f, ": {source}"))
-            }
+            Self::NoAnswer(_) => f.write_str("incomplete response"),
             Self::Refused(status) => write!(f, "the handshake was refused with {status}"),
             Self::NoSubprotocol => f.write_str("the upstream chose no subprotocol"),
-            Self::UnexpectedStatus(status) => write!(f, "answered {status}"),
+            Self::UnexpectedStatus(status) => write!(f, "responded with {status}"),
             Self::UnexpectedBody => f.write_str("the body is not what was expected"),
             Self::UnexpectedText => f.write_str("the text is not what was expected"),
             Self::Closed(Some(code)) => write!(f, "the upstream closed with {code}"),
@@ -85,7 +79,7 @@ impl fmt::Display for ProbeFailure {
             Self::Violation(violation) => write!(f, "not a WebSocket: {violation}"),
             Self::Panicked(message) => write!(f, "the probe panicked: {message}"),
             Self::Other(text) => f.write_str(text),
-        }
+        })
     }
 }
 

@@ -173,12 +173,12 @@ impl<'a> Frames<'a> {
 
 /// Returns an unpredictable masking key (RFC 6455 §5.3), although the masked payload is our own.
 fn masking_key() -> [u8; 4] {
-    let [a, b, c, d, ..] = unforeseeable();
+    let [a, b, c, d, ..] = unpredictable_bytes();
     [a, b, c, d]
 }
 
 /// Returns unpredictable bytes.
-pub(super) fn unforeseeable() -> [u8; 8] {
+pub(super) fn unpredictable_bytes() -> [u8; 8] {
     use std::hash::{BuildHasher, RandomState};
     // SipHash under a key from the operating system.
     RandomState::new().hash_one(fastrand::u64(..)).to_ne_bytes()

@@ -4,14 +4,14 @@ use std::{fmt, future::Future};
 
 use super::{
     failure::ProbeFailure,
+    probe::{Probe, Probing},
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// Probe made of a closure by [`probe_fn`].
 #[derive(Clone)]
 pub struct ProbeFn<F> {
-    ask: F,
+    run: F,
 }
 
 /// Creates a probe from a closure that gets the target and returns a future.
@@ -35,12 +35,12 @@ pub struct ProbeFn<F> {
 /// });
 /// # let _ = probe;
 /// ```
-pub const fn probe_fn<F, Fut>(ask: F) -> ProbeFn<F>
+pub const fn probe_fn<F, Fut>(run: F) -> ProbeFn<F>
 where
     F: Fn(ProbeTarget) -> Fut + Send + Sync,
     Fut: Future<Output = Result<(), ProbeFailure>> + Send + 'static,
 {
-    ProbeFn { ask }
+    ProbeFn { run }
 }
 
 impl<F, Fut> Probe for ProbeFn<F>
@@ -49,7 +49,7 @@ where
     Fut: Future<Output = Result<(), ProbeFailure>> + Send + 'static,
 {
     fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
-        Box::pin((self.ask)(target.clone()))
+        Box::pin((self.run)(target.clone()))
     }
 }
 

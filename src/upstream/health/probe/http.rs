@@ -16,13 +16,13 @@ use crate::{
 use super::{
     expect::{Containing, Expect},
     failure::ProbeFailure,
-    request::RequestSettings,
+    probe::{Probe, Probing},
+    request_settings::RequestSettings,
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// Idle timeout of a response body. The probe's own timeout is shorter with all sensible settings.
-const BODY_SILENCE: Duration = Duration::from_secs(60);
+const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// HTTP probe: passes if the upstream responds to an ordinary request as expected.
 ///
@@ -126,16 +126,23 @@ impl HttpProbe {
         self
     }
 
-    async fn ask(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
+    async fn run(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
         let address = self.address(target.address());
-        let link = target.acquire(&address).await?;
-        target.step("answer");
+        let connection = target.acquire(&address).await?;
+        target.step("response");
         let request = self.request.request(&address, |headers: &mut HeaderMap| {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         });
         let limits = HeadLimits::default();
-        let answer = exchange(link, target.dial(), request, limits, BODY_SILENCE).await;
-        match answer.map_err(ProbeFailure::NoAnswer)? {
+        let response = exchange(
+            connection,
+            target.dialer(),
+            request,
+            limits,
+            BODY_IDLE_TIMEOUT,
+        )
+        .await;
+        match response.map_err(ProbeFailure::NoAnswer)? {
             UpgradeResponse::Accepted { head, .. } => self.check_status(head.status),
             UpgradeResponse::Refused(response) => {
                 self.check_status(response.status())?;
@@ -145,13 +152,13 @@ impl HttpProbe {
     }
 
     fn address(&self, address: &Address) -> Address {
-        let mut asked = address.clone();
+        let mut probed = address.clone();
         if let (Address::Tcp { port, .. } | Address::Tls { port, .. }, Some(other)) =
-            (&mut asked, self.port)
+            (&mut probed, self.port)
         {
             *port = other;
         }
-        asked
+        probed
     }
 
     fn check_status(&self, status: StatusCode) -> Result<(), ProbeFailure> {
@@ -198,7 +205,7 @@ impl HttpProbe {
 
 impl Probe for HttpProbe {
     fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
-        Box::pin(self.ask(target))
+        Box::pin(self.run(target))
     }
 }
 

@@ -3,18 +3,18 @@
 //! A probe opens a connection of its own, through the same connector as a client's handshake, and
 //! reports the result. Its schedule and the consequences are decided elsewhere.
 
+mod check;
 mod expect;
 mod failure;
 mod frames;
 mod from_fn;
 mod http;
+mod probe;
 #[cfg(feature = "regex")]
 mod regex;
-mod request;
-mod run;
+mod request_settings;
 mod target;
 mod tcp;
-mod traits;
 mod websocket;
 
 #[cfg(test)]
@@ -23,12 +23,12 @@ pub(crate) mod testing;
 #[cfg(feature = "regex")]
 pub use self::regex::InvalidExpectation;
 pub use self::{
+    check::check,
     failure::ProbeFailure,
     from_fn::{ProbeFn, probe_fn},
     http::HttpProbe,
-    run::check,
+    probe::{Probe, Probing},
     target::ProbeTarget,
     tcp::TcpProbe,
-    traits::{Probe, Probing},
     websocket::WebSocketProbe,
 };

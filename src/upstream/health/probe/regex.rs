@@ -4,9 +4,12 @@ use std::{error, fmt, sync::Arc};
 
 use regex::bytes::Regex;
 
+use crate::error::display_error;
+
 use super::{expect::Expect, http::HttpProbe, websocket::WebSocketProbe};
 
-/// Error of an expectation that is not a valid regular expression.
+/// Error of an expectation that is not a valid regular expression. The source is the error of the
+/// parser.
 #[derive(Clone, Debug)]
 pub struct InvalidExpectation {
     source: regex::Error,
@@ -57,14 +60,16 @@ fn compile(expression: &str) -> Result<Arc<dyn Expect>, InvalidExpectation> {
 struct Matching(Regex);
 
 impl Expect for Matching {
-    fn accepts(&self, answer: &[u8]) -> bool {
-        self.0.is_match(answer)
+    fn accepts(&self, response: &[u8]) -> bool {
+        self.0.is_match(response)
     }
 }
 
 impl fmt::Display for InvalidExpectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the expected expression does not compile")
+        display_error(self, f, |f| {
+            f.write_str("the expected expression does not compile")
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     net::connect::{
-        Address, Connect, Dialer, HttpVersion, KeptAlive, ProxyHeader, ProxyProtocol,
+        Address, Connect, Dialer, HttpVersion, KeepAliveScope, ProxyHeader, ProxyProtocol,
         UpstreamConnection,
     },
     net::transport::Transport,
@@ -23,9 +23,9 @@ use super::failure::ProbeFailure;
 #[derive(Clone, Debug)]
 pub struct ProbeTarget {
     address: Address,
-    dial: Dialer,
+    dialer: Dialer,
     http_version: HttpVersion,
-    header: Option<ProxyHeader>,
+    proxy_header: Option<ProxyHeader>,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -46,7 +46,7 @@ impl ProbeTarget {
     /// Creates a target at this address, reached by this connector.
     #[must_use]
     pub fn new(address: Address, connector: Arc<dyn Connect>) -> Self {
-        Self::over(
+        Self::with_dialer(
             address,
             Dialer {
                 connector,
@@ -57,13 +57,13 @@ impl ProbeTarget {
 
     /// Creates a target at this address, reached in the same way as by clients. The probe has a
     /// timeout of its own, for all its steps together.
-    pub(crate) fn over(address: Address, dial: Dialer) -> Self {
-        let dial = Dialer {
+    pub(crate) fn with_dialer(address: Address, dialer: Dialer) -> Self {
+        let dialer = Dialer {
             connect_timeout: UNBOUNDED,
             // A probe is too short for keep-alive.
-            tcp_keep_alive: KeptAlive::None,
+            tcp_keep_alive: KeepAliveScope::None,
             tls_timeout: UNBOUNDED,
-            ..dial
+            ..dialer
         };
         let progress = Progress {
             step: UNNAMED,
@@ -71,9 +71,9 @@ impl ProbeTarget {
         };
         Self {
             address,
-            dial,
+            dialer,
             http_version: HttpVersion::default(),
-            header: None,
+            proxy_header: None,
             progress: Arc::new(Mutex::new(progress)),
         }
     }
@@ -89,8 +89,8 @@ impl ProbeTarget {
     }
 
     /// Announces the probe by the PROXY protocol as the proxy's own connection.
-    pub(crate) fn announced(mut self, version: Option<ProxyProtocol>) -> Self {
-        self.header = version.map(ProxyProtocol::local);
+    pub(crate) fn with_proxy_protocol(mut self, version: Option<ProxyProtocol>) -> Self {
+        self.proxy_header = version.map(ProxyProtocol::local);
         self
     }
 
@@ -120,8 +120,11 @@ impl ProbeTarget {
     /// The same as of [`connect`](Self::connect).
     pub async fn connect_to(&self, address: &Address) -> Result<Transport, ProbeFailure> {
         self.step("connect");
-        let header = self.header.as_ref().filter(|_| *address == self.address);
-        let transport = self.dial.dial(address, header).await?;
+        let header = self
+            .proxy_header
+            .as_ref()
+            .filter(|_| *address == self.address);
+        let transport = self.dialer.dial(address, header).await?;
         self.step(UNNAMED);
         Ok(transport)
     }
@@ -136,14 +139,17 @@ impl ProbeTarget {
             true => self.http_version,
             false => HttpVersion::default(),
         };
-        let header = self.header.as_ref().filter(|_| *address == self.address);
-        let link = self.dial.acquire(address, version, header).await?;
+        let header = self
+            .proxy_header
+            .as_ref()
+            .filter(|_| *address == self.address);
+        let connection = self.dialer.acquire(address, version, header).await?;
         self.step(UNNAMED);
-        Ok(link)
+        Ok(connection)
     }
 
-    pub(super) const fn dial(&self) -> &Dialer {
-        &self.dial
+    pub(super) const fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// Names the step that the probe waits for, for the failure if it times out: `handshake` gives

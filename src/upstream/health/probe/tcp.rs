@@ -1,8 +1,8 @@
 //! TCP probe.
 
 use super::{
+    probe::{Probe, Probing},
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// TCP probe: passes if the upstream accepts a connection, which is closed at once.

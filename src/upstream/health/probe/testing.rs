@@ -24,14 +24,14 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Connector to an upstream that runs the script for each connection.
 pub(crate) struct Scripted {
-    start: Box<dyn Fn(Far) + Send + Sync>,
+    start: Box<dyn Fn(UpstreamEnd) + Send + Sync>,
     pub(crate) connections: AtomicUsize,
 }
 
 impl Scripted {
     pub(crate) fn new<F, Fut>(script: F) -> Arc<Self>
     where
-        F: Fn(Far) -> Fut + Send + Sync + 'static,
+        F: Fn(UpstreamEnd) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let start = move |far| {
@@ -44,10 +44,10 @@ impl Scripted {
     }
 
     /// Creates an upstream that sends these bytes after each request, and ends the connection.
-    pub(crate) fn answering(answer: &'static str) -> Arc<Self> {
+    pub(crate) fn responding(response: &'static str) -> Arc<Self> {
         Self::new(move |mut far| async move {
             far.request().await;
-            far.write(answer.as_bytes()).await;
+            far.write(response.as_bytes()).await;
         })
     }
 }
@@ -62,7 +62,7 @@ impl Connect for Scripted {
     fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let (near, far) = tokio::io::duplex(64);
-        (self.start)(Far(far));
+        (self.start)(UpstreamEnd(far));
         Box::pin(async { Ok(Transport::new(near)) })
     }
 }
@@ -78,9 +78,9 @@ impl Connect for Refusing {
 }
 
 /// Upstream's end of a connection.
-pub(crate) struct Far(DuplexStream);
+pub(crate) struct UpstreamEnd(DuplexStream);
 
-impl Far {
+impl UpstreamEnd {
     /// Reads the head of the request; empty if the connection ends before.
     pub(crate) async fn request(&mut self) -> String {
         let mut head = Vec::new();
@@ -104,11 +104,11 @@ impl Far {
     pub(crate) async fn accept_this(&mut self, request: &str, lines: &str) {
         let key = header(request, "sec-websocket-key").unwrap();
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Accept: {accept}\r\n{lines}\r\n"
         );
-        self.write(answer.as_bytes()).await;
+        self.write(response.as_bytes()).await;
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
@@ -138,7 +138,7 @@ impl Far {
     }
 
     /// Answers pings and the close with pong and close until the end, and returns all frames.
-    pub(crate) async fn behave(&mut self) -> Vec<(OpCode, Vec<u8>)> {
+    pub(crate) async fn respond_normally(&mut self) -> Vec<(OpCode, Vec<u8>)> {
         let mut seen = Vec::new();
         while let Some((opcode, payload)) = self.frame().await {
             match opcode {
@@ -177,7 +177,7 @@ pub(crate) async fn event(probe: &dyn Probe, connector: Arc<dyn Connect>) -> Hea
 pub(crate) async fn outcome(probe: &dyn Probe, connector: Arc<dyn Connect>) -> Result<(), String> {
     match event(probe, connector).await.kind {
         HealthEventKind::ProbePassed { .. } => Ok(()),
-        HealthEventKind::ProbeFailed { reason } => Err(reason.to_string()),
+        HealthEventKind::ProbeFailed { reason } => Err(format!("{reason:#}")),
         other => panic!("no outcome of a probe: {other:?}"),
     }
 }

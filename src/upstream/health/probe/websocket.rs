@@ -25,17 +25,17 @@ use crate::{
 use super::{
     expect::{Containing, Exactly, Expect},
     failure::ProbeFailure,
-    frames::{Frames, Received, unforeseeable},
-    request::RequestSettings,
+    frames::{Frames, Received, unpredictable_bytes},
+    probe::{Probe, Probing},
+    request_settings::RequestSettings,
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// Timeout of the closing handshake. The probe has passed before it.
-const LEAVE_TAKING: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Idle timeout of a refusal's body, which is never read.
-const BODY_SILENCE: Duration = Duration::from_secs(1);
+const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// WebSocket probe: passes if the upstream accepts a real opening handshake and responds to a ping.
 ///
@@ -73,8 +73,8 @@ const BODY_SILENCE: Duration = Duration::from_secs(1);
 pub struct WebSocketProbe {
     request: RequestSettings,
     subprotocol: Option<HeaderValue>,
-    say: Option<Box<str>>,
-    hear: Option<Arc<dyn Expect>>,
+    text: Option<Box<str>>,
+    expected_text: Option<Arc<dyn Expect>>,
 }
 
 impl WebSocketProbe {
@@ -84,8 +84,8 @@ impl WebSocketProbe {
         Self {
             request: RequestSettings::get(path),
             subprotocol: None,
-            say: None,
-            hear: None,
+            text: None,
+            expected_text: None,
         }
     }
 
@@ -117,7 +117,7 @@ impl WebSocketProbe {
 
     /// Sends this text message after the pong.
     pub fn send_text(mut self, text: &str) -> Self {
-        self.say = Some(text.into());
+        self.text = Some(text.into());
         self
     }
 
@@ -135,42 +135,50 @@ impl WebSocketProbe {
     }
 
     pub(super) fn expecting(mut self, text: Arc<dyn Expect>) -> Self {
-        self.hear = Some(text);
+        self.expected_text = Some(text);
         self
     }
 
-    async fn ask(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
-        let mut frames = self.shake_hands(target).await?;
-        if self.say.is_none() {
+    async fn run(&self, target: &ProbeTarget) -> Result<(), ProbeFailure> {
+        let mut frames = self.handshake(target).await?;
+        if self.text.is_none() {
             // A greeting may come before the pong, and would be skipped with it.
-            self.hear(&mut frames, target).await?;
+            self.expect_reply(&mut frames, target).await?;
         }
         ping(&mut frames, target).await?;
-        if let Some(text) = &self.say {
+        if let Some(text) = &self.text {
             target.step("text");
             frames.send_text(text).await?;
-            self.hear(&mut frames, target).await?;
+            self.expect_reply(&mut frames, target).await?;
         }
         target.passed();
-        let _ = timeout(LEAVE_TAKING, take_leave(&mut frames)).await;
+        let _ = timeout(CLOSE_TIMEOUT, close(&mut frames)).await;
         Ok(())
     }
 
-    async fn shake_hands<'a>(&self, target: &'a ProbeTarget) -> Result<Frames<'a>, ProbeFailure> {
-        let link = target.acquire(target.address()).await?;
+    async fn handshake<'a>(&self, target: &'a ProbeTarget) -> Result<Frames<'a>, ProbeFailure> {
+        let connection = target.acquire(target.address()).await?;
         target.step("handshake");
-        let (request, upgrade) = self.handshake(target)?;
+        let (request, upgrade) = self.handshake_request(target)?;
         let offer = Offer::new(request.headers(), &upgrade);
         let limits = HeadLimits::default();
-        match exchange(link, target.dial(), request, limits, BODY_SILENCE).await? {
+        match exchange(
+            connection,
+            target.dialer(),
+            request,
+            limits,
+            BODY_IDLE_TIMEOUT,
+        )
+        .await?
+        {
             UpgradeResponse::Refused(response) => Err(ProbeFailure::Refused(response.status())),
             UpgradeResponse::Accepted {
                 head,
                 transport,
                 read_ahead,
             } => {
-                let agreement = offer.verify(&head).map_err(|disagreement| {
-                    Error::with_source(ErrorKind::InvalidUpgradeResponse, disagreement)
+                let agreement = offer.verify(&head).map_err(|invalid| {
+                    Error::with_source(ErrorKind::InvalidUpgradeResponse, invalid)
                 })?;
                 self.check_subprotocol(&agreement)?;
                 Ok(Frames::new(transport, &read_ahead, target))
@@ -179,12 +187,12 @@ impl WebSocketProbe {
     }
 
     /// Returns a handshake with a new key, and the parsed form of it.
-    fn handshake(
+    fn handshake_request(
         &self,
         target: &ProbeTarget,
     ) -> Result<(Request<Empty<Bytes>>, UpgradeRequest), ProbeFailure> {
         let request = self.request.request(target.address(), |headers| {
-            self.name_upgrade(headers);
+            self.add_upgrade_headers(headers);
         });
         match inspect(&RequestHead::from(&request)) {
             Intent::Upgrade(upgrade) => Ok((request, upgrade)),
@@ -198,7 +206,7 @@ impl WebSocketProbe {
     }
 
     /// Sets the headers of an opening handshake (RFC 6455 §4.1, items 5 to 10).
-    fn name_upgrade(&self, headers: &mut HeaderMap) {
+    fn add_upgrade_headers(&self, headers: &mut HeaderMap) {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -217,12 +225,12 @@ impl WebSocketProbe {
         Ok(())
     }
 
-    async fn hear(
+    async fn expect_reply(
         &self,
         frames: &mut Frames<'_>,
         target: &ProbeTarget,
     ) -> Result<(), ProbeFailure> {
-        let Some(expected) = &self.hear else {
+        let Some(expected) = &self.expected_text else {
             return Ok(());
         };
         target.step("text");
@@ -240,7 +248,7 @@ impl WebSocketProbe {
 /// Sends a ping and waits for its pong; other messages are skipped.
 async fn ping(frames: &mut Frames<'_>, target: &ProbeTarget) -> Result<(), ProbeFailure> {
     target.step("pong");
-    let payload = unforeseeable();
+    let payload = unpredictable_bytes();
     frames.send_control(&ControlFrame::ping(&payload)).await?;
     loop {
         match frames.next().await? {
@@ -253,7 +261,7 @@ async fn ping(frames: &mut Frames<'_>, target: &ProbeTarget) -> Result<(), Probe
 }
 
 /// Closes in order: first the probe's close frame, then the upstream's (RFC 6455 §7.1.2).
-async fn take_leave(frames: &mut Frames<'_>) -> Result<(), ProbeFailure> {
+async fn close(frames: &mut Frames<'_>) -> Result<(), ProbeFailure> {
     let close = ControlFrame::close(CloseCode::NORMAL, "");
     frames.send_control(&close).await?;
     while !matches!(frames.next().await?, Received::Close(_)) {}
@@ -263,7 +271,7 @@ async fn take_leave(frames: &mut Frames<'_>) -> Result<(), ProbeFailure> {
 
 impl Probe for WebSocketProbe {
     fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
-        Box::pin(self.ask(target))
+        Box::pin(self.run(target))
     }
 }
 

@@ -19,8 +19,8 @@ fn probed(policy: impl HealthPolicy + 'static) -> HealthTracker {
     HealthTracker::new(Arc::new(policy), ejection, Probed::Yes, secs(0))
 }
 
-fn see(standing: &mut HealthTracker, at: Instant, kind: HealthEventKind) -> Option<Transition> {
-    standing.observe(&HealthEvent::new(at, kind), 0.5)
+fn see(tracker: &mut HealthTracker, at: Instant, kind: HealthEventKind) -> Option<Transition> {
+    tracker.observe(&HealthEvent::new(at, kind), 0.5)
 }
 
 fn until(transition: Option<Transition>) -> Option<Instant> {
@@ -32,79 +32,79 @@ fn until(transition: Option<Transition>) -> Option<Instant> {
 
 #[test]
 fn probes_alone_bring_down_and_back() {
-    let mut standing = probed(Consecutive::new().fails(2).passes(2));
-    assert_eq!(see(&mut standing, secs(1), probe_failed()), None);
-    let fell = see(&mut standing, secs(2), probe_failed());
+    let mut tracker = probed(Consecutive::new().fails(2).passes(2));
+    assert_eq!(see(&mut tracker, secs(1), probe_failed()), None);
+    let fell = see(&mut tracker, secs(2), probe_failed());
     let cause = "2 consecutive probe failures: handshake timed out after 5s".into();
     assert_eq!(fell, Some(Transition::Unhealthy { cause, until: None }));
-    assert_eq!(standing.changes_at(), None);
-    assert_eq!(standing.tick(secs(9_999), 0.5), None);
-    assert_eq!(see(&mut standing, secs(10_000), probe_passed()), None);
-    let rose = see(&mut standing, secs(10_001), probe_passed());
+    assert_eq!(tracker.changes_at(), None);
+    assert_eq!(tracker.tick(secs(9_999), 0.5), None);
+    assert_eq!(see(&mut tracker, secs(10_000), probe_passed()), None);
+    let rose = see(&mut tracker, secs(10_001), probe_passed());
     assert_eq!(rose, Some(Transition::Healthy));
 }
 
 #[test]
-fn probes_of_one_that_falls_again_and_again_are_believed_later_each_time() {
-    let mut standing = probed(Consecutive::new().fails(1).passes(1));
+fn probes_readmit_a_flapping_upstream_later_each_time() {
+    let mut tracker = probed(Consecutive::new().fails(1).passes(1));
     let mut now = 0;
     let mut out = Vec::new();
     for _ in 0..4 {
         now += 1;
-        see(&mut standing, secs(now), probe_failed());
+        see(&mut tracker, secs(now), probe_failed());
         let fell = now;
-        while !standing.state().is_usable() {
+        while !tracker.state().is_usable() {
             now += 1;
-            see(&mut standing, secs(now), probe_passed());
+            see(&mut tracker, secs(now), probe_passed());
         }
         out.push(now - fell);
     }
     assert_eq!(out, [1, 10, 20, 30]);
     // Health reduces the count, by one each minute.
     now += 10 * 60;
-    see(&mut standing, secs(now), probe_failed());
-    let rose = see(&mut standing, secs(now + 1), probe_passed());
+    see(&mut tracker, secs(now), probe_failed());
+    let rose = see(&mut tracker, secs(now + 1), probe_passed());
     assert_eq!(rose, Some(Transition::Healthy));
 }
 
 #[test]
-fn one_that_is_held_rises_in_time_by_what_its_probes_have_told() {
-    let mut standing = probed(Consecutive::new().fails(1).passes(1));
-    see(&mut standing, secs(1), probe_failed());
-    see(&mut standing, secs(2), probe_passed());
-    see(&mut standing, secs(3), probe_failed());
-    assert_eq!(standing.changes_at(), Some(secs(13)));
-    assert_eq!(see(&mut standing, secs(4), probe_passed()), None);
-    assert_eq!(standing.tick(at(12_999), 0.5), None);
-    assert_eq!(standing.tick(secs(13), 0.5), Some(Transition::Healthy));
-    assert_eq!(standing.changes_at(), None);
+fn a_held_upstream_recovers_in_time_by_its_earlier_probes() {
+    let mut tracker = probed(Consecutive::new().fails(1).passes(1));
+    see(&mut tracker, secs(1), probe_failed());
+    see(&mut tracker, secs(2), probe_passed());
+    see(&mut tracker, secs(3), probe_failed());
+    assert_eq!(tracker.changes_at(), Some(secs(13)));
+    assert_eq!(see(&mut tracker, secs(4), probe_passed()), None);
+    assert_eq!(tracker.tick(at(12_999), 0.5), None);
+    assert_eq!(tracker.tick(secs(13), 0.5), Some(Transition::Healthy));
+    assert_eq!(tracker.changes_at(), None);
 }
 
 #[test]
-fn unprobed_it_is_ejected_then_on_trial_and_one_failure_ejects_it_for_longer() {
-    let mut standing = passive(2);
-    see(&mut standing, secs(1), connect_failed());
-    let fell = see(&mut standing, secs(1), connect_failed());
+fn without_probes_an_upstream_is_ejected_then_half_open_and_one_failure_ejects_it_for_longer() {
+    let mut tracker = passive(2);
+    see(&mut tracker, secs(1), connect_failed());
+    let fell = see(&mut tracker, secs(1), connect_failed());
     assert_eq!(until(fell), Some(secs(11)));
-    assert_eq!(standing.changes_at(), Some(secs(11)));
-    assert_eq!(standing.tick(at(10_999), 0.5), None);
-    assert_eq!(standing.tick(secs(11), 0.5), Some(Transition::HalfOpen));
-    assert!(standing.state().is_usable());
+    assert_eq!(tracker.changes_at(), Some(secs(11)));
+    assert_eq!(tracker.tick(at(10_999), 0.5), None);
+    assert_eq!(tracker.tick(secs(11), 0.5), Some(Transition::HalfOpen));
+    assert!(tracker.state().is_usable());
 
-    let again = see(&mut standing, secs(12), connect_failed());
+    let again = see(&mut tracker, secs(12), connect_failed());
     let shown = again.as_ref().map(ToString::to_string);
-    let expected = "unhealthy: failed on trial: the upstream could not be connected";
+    let expected = "unhealthy: failed while half-open: the upstream could not be connected";
     assert_eq!(shown.as_deref(), Some(expected));
     assert_eq!(until(again), Some(secs(32)));
-    assert_eq!(standing.ejections(), 2);
+    assert_eq!(tracker.ejections(), 2);
 }
 
 #[test]
-fn one_success_ends_the_trial() {
-    let mut standing = passive(1);
-    see(&mut standing, secs(0), connect_failed());
-    standing.tick(secs(10), 0.5);
-    let passed = see(&mut standing, secs(11), accepted());
+fn one_success_ends_half_open() {
+    let mut tracker = passive(1);
+    see(&mut tracker, secs(0), connect_failed());
+    tracker.tick(secs(10), 0.5);
+    let passed = see(&mut tracker, secs(11), accepted());
     assert_eq!(passed, Some(Transition::Healthy));
     let mut lenient = passive(3);
     for _ in 0..3 {
@@ -113,96 +113,96 @@ fn one_success_ends_the_trial() {
     lenient.tick(secs(10), 0.5);
     see(&mut lenient, secs(11), accepted());
     let one = see(&mut lenient, secs(12), connect_failed());
-    assert_eq!(one, None, "a fresh judge counts from zero");
+    assert_eq!(one, None, "a fresh evaluator counts from zero");
 }
 
 #[test]
-fn a_handshake_that_hung_before_the_ejection_does_not_fail_the_trial() {
-    let mut standing = passive(1);
-    see(&mut standing, secs(1), connect_failed());
-    standing.tick(secs(11), 0.5);
+fn a_handshake_that_hung_before_the_ejection_does_not_end_half_open() {
+    let mut tracker = passive(1);
+    see(&mut tracker, secs(1), connect_failed());
+    tracker.tick(secs(11), 0.5);
     let stale = HealthEvent::new(secs(11), connect_failed()).started_at(at(999));
-    assert_eq!(standing.observe(&stale, 0.5), None);
-    assert!(matches!(standing.state(), HealthState::HalfOpen { .. }));
+    assert_eq!(tracker.observe(&stale, 0.5), None);
+    assert!(matches!(tracker.state(), HealthState::HalfOpen { .. }));
     let fresh = HealthEvent::new(secs(12), connect_failed()).started_at(secs(11));
-    assert!(standing.observe(&fresh, 0.5).is_some());
+    assert!(tracker.observe(&fresh, 0.5).is_some());
 }
 
 #[test]
-fn tunnels_of_the_old_days_do_not_bring_a_healed_upstream_down() {
+fn old_tunnels_do_not_make_a_recovered_upstream_unhealthy() {
     let all = Consecutive::new().fails(1).passes(1);
-    let mut standing = probed(all.signals(crate::upstream::health::Signals::all()));
-    see(&mut standing, secs(100), probe_failed());
-    let rose = see(&mut standing, secs(110), probe_passed());
+    let mut tracker = probed(all.signals(crate::upstream::health::Signals::all()));
+    see(&mut tracker, secs(100), probe_failed());
+    let rose = see(&mut tracker, secs(110), probe_passed());
     assert_eq!(rose, Some(Transition::Healthy));
     let lost = |secs| HealthEventKind::TunnelLost {
         lifetime: Duration::from_secs(secs),
     };
-    assert_eq!(see(&mut standing, secs(120), lost(30)), None);
-    assert!(see(&mut standing, secs(120), lost(5)).is_some());
+    assert_eq!(see(&mut tracker, secs(120), lost(30)), None);
+    assert!(see(&mut tracker, secs(120), lost(5)).is_some());
 }
 
 #[test]
-fn a_judge_who_still_counts_is_waited_for() {
+fn an_ejection_lasts_while_its_evaluator_still_counts() {
     let policy = MaxFails::new(1, Duration::from_secs(30));
     let ejection = Ejection::new().jitter(0.0);
-    let mut standing = HealthTracker::new(Arc::new(policy), ejection, Probed::No, secs(0));
-    let fell = see(&mut standing, secs(0), connect_failed());
+    let mut tracker = HealthTracker::new(Arc::new(policy), ejection, Probed::No, secs(0));
+    let fell = see(&mut tracker, secs(0), connect_failed());
     assert_eq!(until(fell), Some(secs(10)));
-    assert_eq!(standing.tick(secs(10), 0.5), None);
-    assert_eq!(standing.changes_at(), Some(secs(30)));
-    assert_eq!(standing.tick(secs(30), 0.5), Some(Transition::HalfOpen));
+    assert_eq!(tracker.tick(secs(10), 0.5), None);
+    assert_eq!(tracker.changes_at(), Some(secs(30)));
+    assert_eq!(tracker.tick(secs(30), 0.5), Some(Transition::HalfOpen));
 }
 
 #[test]
-fn with_a_base_of_zero_the_judge_alone_decides_how_long() {
+fn with_a_base_of_zero_the_evaluator_alone_decides_how_long() {
     let policy = MaxFails::new(1, Duration::from_secs(3));
     let ejection = Ejection::new().base(Duration::ZERO);
-    let mut standing = HealthTracker::new(Arc::new(policy), ejection, Probed::No, secs(0));
-    see(&mut standing, secs(0), connect_failed());
-    standing.tick(at(1), 0.5);
-    assert_eq!(standing.changes_at(), Some(secs(3)));
-    assert_eq!(standing.tick(secs(3), 0.5), Some(Transition::HalfOpen));
+    let mut tracker = HealthTracker::new(Arc::new(policy), ejection, Probed::No, secs(0));
+    see(&mut tracker, secs(0), connect_failed());
+    tracker.tick(at(1), 0.5);
+    assert_eq!(tracker.changes_at(), Some(secs(3)));
+    assert_eq!(tracker.tick(secs(3), 0.5), Some(Transition::HalfOpen));
 }
 
 #[test]
-fn a_judge_deaf_to_probes_is_not_waited_for_by_probes() {
+fn an_evaluator_that_ignores_probes_does_not_wait_for_probes() {
     let deaf = Consecutive::new()
         .fails(1)
         .signals(crate::upstream::health::Signals::passive());
-    let mut standing = probed(AnyOf::new().with(deaf).with(Consecutive::new()));
-    let fell = see(&mut standing, secs(0), connect_failed());
+    let mut tracker = probed(AnyOf::new().with(deaf).with(Consecutive::new()));
+    let fell = see(&mut tracker, secs(0), connect_failed());
     assert_eq!(until(fell), Some(secs(10)));
-    assert_eq!(see(&mut standing, secs(5), probe_passed()), None);
-    assert_eq!(standing.tick(secs(10), 0.5), Some(Transition::HalfOpen));
+    assert_eq!(see(&mut tracker, secs(5), probe_passed()), None);
+    assert_eq!(tracker.tick(secs(10), 0.5), Some(Transition::HalfOpen));
 }
 
 #[test]
-fn an_outlier_is_ejected_over_its_judge_and_comes_back_on_trial() {
-    let mut standing = probed(Consecutive::new().fails(3));
-    let fell = standing.eject("below the others", secs(1), 0.5);
+fn an_outlier_is_ejected_despite_its_evaluator_and_becomes_half_open() {
+    let mut tracker = probed(Consecutive::new().fails(3));
+    let fell = tracker.eject("below the others", secs(1), 0.5);
     assert_eq!(until(fell), Some(secs(11)));
-    assert_eq!(standing.eject("again", secs(2), 0.5), None);
-    assert_eq!(see(&mut standing, secs(5), probe_passed()), None);
-    assert_eq!(standing.tick(secs(11), 0.5), Some(Transition::HalfOpen));
+    assert_eq!(tracker.eject("again", secs(2), 0.5), None);
+    assert_eq!(see(&mut tracker, secs(5), probe_passed()), None);
+    assert_eq!(tracker.tick(secs(11), 0.5), Some(Transition::HalfOpen));
 }
 
 #[test]
 fn an_outlier_whose_probes_fail_meanwhile_waits_for_its_probes() {
-    let mut standing = probed(Consecutive::new().fails(1).passes(1));
-    standing.eject("below the others", secs(1), 0.5);
-    assert_eq!(see(&mut standing, secs(5), probe_failed()), None);
-    assert_eq!(standing.tick(secs(11), 0.5), None);
-    assert_eq!(standing.changes_at(), None);
-    let rose = see(&mut standing, secs(20), probe_passed());
+    let mut tracker = probed(Consecutive::new().fails(1).passes(1));
+    tracker.eject("below the others", secs(1), 0.5);
+    assert_eq!(see(&mut tracker, secs(5), probe_failed()), None);
+    assert_eq!(tracker.tick(secs(11), 0.5), None);
+    assert_eq!(tracker.changes_at(), None);
+    let rose = see(&mut tracker, secs(20), probe_passed());
     assert_eq!(rose, Some(Transition::Healthy));
 }
 
 #[test]
-fn a_judge_who_announces_the_past_does_not_make_anyone_spin() {
+fn an_evaluator_that_announces_the_past_does_not_make_its_caller_spin() {
     #[derive(Clone, Debug)]
-    struct Confused;
-    impl HealthEvaluator for Confused {
+    struct PastAnnouncer;
+    impl HealthEvaluator for PastAnnouncer {
         fn observe(&mut self, _event: &HealthEvent) {}
         fn verdict(&mut self, _now: Instant) -> Verdict {
             Verdict::Healthy
@@ -211,9 +211,9 @@ fn a_judge_who_announces_the_past_does_not_make_anyone_spin() {
             Some(secs(0))
         }
     }
-    let mut standing = probed(Confused);
-    assert_eq!(standing.tick(secs(50), 0.5), None);
-    assert!(standing.changes_at() > Some(secs(50)));
+    let mut tracker = probed(PastAnnouncer);
+    assert_eq!(tracker.tick(secs(50), 0.5), None);
+    assert!(tracker.changes_at() > Some(secs(50)));
 }
 
 fn kind() -> impl Strategy<Value = HealthEventKind> {
@@ -250,9 +250,9 @@ proptest! {
         steps in proptest::collection::vec((1..20_000_u64, kind()), 0..60),
     ) {
         let probed = if is_probed { Probed::Yes } else { Probed::No };
-        let mut standing = HealthTracker::new(policy, Ejection::new(), probed, secs(0));
+        let mut tracker = HealthTracker::new(policy, Ejection::new(), probed, secs(0));
         let (mut now, mut usable) = (0, true);
-        let mut check = |transition: Option<Transition>, standing: &HealthTracker| {
+        let mut check = |transition: Option<Transition>, tracker: &HealthTracker| {
             match transition {
                 Some(Transition::Unhealthy { .. }) => {
                     assert!(std::mem::replace(&mut usable, false), "it was unhealthy already");
@@ -263,38 +263,38 @@ proptest! {
                 Some(Transition::Healthy) => usable = true,
                 None => {}
             }
-            assert_eq!(standing.state().is_usable(), usable);
+            assert_eq!(tracker.state().is_usable(), usable);
         };
         for (millis, kind) in steps {
             now += millis;
-            let ticked = standing.tick(at(now), 0.5);
-            check(ticked, &standing);
-            let told = see(&mut standing, at(now), kind);
-            check(told, &standing);
+            let ticked = tracker.tick(at(now), 0.5);
+            check(ticked, &tracker);
+            let told = see(&mut tracker, at(now), kind);
+            check(told, &tracker);
         }
         // Time and passing probes always readmit.
         for _ in 0..100 {
             now += 10_000;
-            standing.tick(at(now), 0.5);
-            see(&mut standing, at(now), probe_passed());
+            tracker.tick(at(now), 0.5);
+            see(&mut tracker, at(now), probe_passed());
         }
-        prop_assert!(standing.state().is_usable());
+        prop_assert!(tracker.state().is_usable());
     }
 }
 
 #[test]
-fn only_a_handshake_decides_a_trial() {
-    let mut standing = passive(1);
-    see(&mut standing, secs(0), connect_failed());
-    standing.tick(secs(10), 0.5);
+fn only_a_handshake_ends_half_open() {
+    let mut tracker = passive(1);
+    see(&mut tracker, secs(0), connect_failed());
+    tracker.tick(secs(10), 0.5);
     let lifetime = Duration::ZERO;
     for kind in [
         HealthEventKind::TunnelLost { lifetime },
         probe_failed(),
         probe_passed(),
     ] {
-        assert_eq!(see(&mut standing, secs(11), kind), None);
+        assert_eq!(see(&mut tracker, secs(11), kind), None);
     }
-    let passed = see(&mut standing, secs(11), accepted());
+    let passed = see(&mut tracker, secs(11), accepted());
     assert_eq!(passed, Some(Transition::Healthy));
 }

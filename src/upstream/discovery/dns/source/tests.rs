@@ -1,14 +1,14 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::upstream::discovery::dns::{lookup::LookingUp, records::Service};
+use crate::upstream::discovery::dns::{lookup::LookupFuture, records::Service};
 
 /// Records of the fake resolver, by kind.
 #[derive(Debug, Default)]
 struct Zone {
-    v4: Option<Result<Answer<IpAddr>, DiscoverError>>,
-    v6: Option<Result<Answer<IpAddr>, DiscoverError>>,
-    srv: Option<Result<Answer<Service>, DiscoverError>>,
+    v4: Option<Result<RecordSet<IpAddr>, DiscoverError>>,
+    v6: Option<Result<RecordSet<IpAddr>, DiscoverError>>,
+    srv: Option<Result<RecordSet<Service>, DiscoverError>>,
     /// Times and kinds of the queries.
     asked: Vec<(Instant, &'static str)>,
 }
@@ -29,8 +29,8 @@ impl Fake {
     fn answer<'a, T: Clone + Send + 'a>(
         &self,
         kind: &'static str,
-        read: impl FnOnce(&Zone) -> Option<Result<Answer<T>, DiscoverError>>,
-    ) -> LookingUp<'a, T> {
+        read: impl FnOnce(&Zone) -> Option<Result<RecordSet<T>, DiscoverError>>,
+    ) -> LookupFuture<'a, T> {
         let mut zone = self.0.lock().unwrap();
         zone.asked.push((Instant::now(), kind));
         let answer = read(&zone);
@@ -44,14 +44,14 @@ impl Fake {
 }
 
 impl Lookup for Fake {
-    fn addresses<'a>(&'a self, _name: &'a DnsName, version: IpVersion) -> LookingUp<'a, IpAddr> {
+    fn addresses<'a>(&'a self, _name: &'a DnsName, version: IpVersion) -> LookupFuture<'a, IpAddr> {
         match version {
             IpVersion::V4 => self.answer("A", |zone| zone.v4.clone()),
             IpVersion::V6 => self.answer("AAAA", |zone| zone.v6.clone()),
         }
     }
 
-    fn services<'a>(&'a self, _name: &'a DnsName) -> LookingUp<'a, Service> {
+    fn services<'a>(&'a self, _name: &'a DnsName) -> LookupFuture<'a, Service> {
         self.answer("SRV", |zone| zone.srv.clone())
     }
 }
@@ -60,8 +60,8 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn ips(ips: &[&str], ttl: u64) -> Option<Result<Answer<IpAddr>, DiscoverError>> {
-    Some(Ok(Answer {
+fn ips(ips: &[&str], ttl: u64) -> Option<Result<RecordSet<IpAddr>, DiscoverError>> {
+    Some(Ok(RecordSet {
         records: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         ttl: secs(ttl),
     }))
@@ -106,7 +106,7 @@ async fn the_set_is_sorted_and_each_address_is_in_it_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_asks_when_the_ttl_is_over_within_bounds() {
+async fn the_next_query_follows_the_ttl_within_bounds() {
     let zone = Fake::default();
     let mut dns = dns(&zone).refresh(secs(2), secs(100));
     for (ttl, least, most) in [(20, 20.0, 22.01), (0, 2.0, 2.21), (3600, 90.0, 100.01)] {
@@ -148,7 +148,7 @@ async fn silence_is_bounded() {
     let mut dns = dns(&zone).query_timeout(secs(4));
     let began = Instant::now();
     let error = failure(&mut dns).await;
-    assert_eq!(error.to_string(), "no answer within 4s");
+    assert_eq!(error.to_string(), "no response within 4s");
     assert_eq!(began.elapsed(), secs(4));
 }
 
@@ -208,7 +208,7 @@ async fn a_grace_of_zero_empties_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn families_are_asked_for_as_told() {
+async fn families_are_queried_as_set() {
     let (v4, v6) = (["10.0.0.1"], ["fd00::1"]);
     for (families, has_v4, has_v6, expected) in [
         (
@@ -283,7 +283,7 @@ async fn families_are_asked_for_as_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_answers_the_shorter_life_counts() {
+async fn of_two_record_sets_the_shorter_ttl_counts() {
     let zone = Fake::default();
     zone.set(|zone| (zone.v4, zone.v6) = (ips(&["10.0.0.1"], 60), ips(&["::1"], 5)));
     let mut dns = dns(&zone).families(IpFamilies::Both);
@@ -303,7 +303,7 @@ async fn services_have_their_own_ports_and_weights_and_targets_stay_names_rfc278
         target: target.to_owned(),
     };
     let answer = |records| {
-        Some(Ok(Answer {
+        Some(Ok(RecordSet {
             records,
             ttl: secs(5),
         }))
@@ -361,7 +361,7 @@ async fn certificates_are_for_the_name_that_was_looked_up() {
 }
 
 #[test]
-fn what_cannot_be_asked_for_is_refused() {
+fn invalid_names_are_refused() {
     for (refused, words) in [
         (Dns::addresses("", 80), "it is empty"),
         (Dns::addresses("chat", 0), "its port must not be zero"),

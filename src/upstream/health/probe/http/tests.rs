@@ -7,7 +7,7 @@ use crate::{
         TcpProbe,
         probe::{
             probe_fn,
-            testing::{Far, Refusing, Scripted, failure, header, outcome},
+            testing::{Refusing, Scripted, UpstreamEnd, failure, header, outcome},
         },
     },
 };
@@ -24,7 +24,7 @@ fn probe() -> HttpProbe {
 }
 
 async fn answered(probe: &HttpProbe, answer: &'static str) -> Result<(), String> {
-    outcome(probe, Scripted::answering(answer)).await
+    outcome(probe, Scripted::responding(answer)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,9 +32,12 @@ async fn two_and_three_hundreds_pass_unless_set() {
     assert_eq!(answered(&probe(), OK).await, Ok(()));
     assert_eq!(answered(&probe(), MOVED).await, Ok(()));
     let bad = answered(&probe(), BAD).await;
-    assert_eq!(bad, Err("answered 400 Bad Request".to_owned()));
+    assert_eq!(bad, Err("responded with 400 Bad Request".to_owned()));
     let broken = answered(&probe(), BROKEN).await;
-    assert_eq!(broken, Err("answered 500 Internal Server Error".to_owned()));
+    assert_eq!(
+        broken,
+        Err("responded with 500 Internal Server Error".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,28 +48,31 @@ async fn expected_statuses_are_the_only_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_answer_is_a_sign_of_life_if_told_so() {
+async fn every_response_passes_if_set() {
     let probe = probe().answers_at_all();
     for answer in [OK, BAD, UPGRADE, BROKEN] {
         assert_eq!(answered(&probe, answer).await, Ok(()), "{answer}");
     }
     let hung_up = answered(&probe, "").await.unwrap_err();
-    assert!(hung_up.starts_with("no whole answer: "), "{hung_up}");
+    assert!(hung_up.starts_with("incomplete response: "), "{hung_up}");
     let not_http = answered(&probe, "SSH-2.0-x\r\n\r\n").await.unwrap_err();
-    assert!(not_http.starts_with("no whole answer: "), "{not_http}");
+    assert!(not_http.starts_with("incomplete response: "), "{not_http}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unasked_101_is_not_what_was_expected() {
+async fn an_unexpected_101_fails() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n";
     let said = answered(&probe(), switching).await;
-    assert_eq!(said, Err("answered 101 Switching Protocols".to_owned()));
+    assert_eq!(
+        said,
+        Err("responded with 101 Switching Protocols".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_hangs_times_out_where_it_does() {
-    let said = outcome(&probe(), Scripted::new(Far::hang)).await;
-    assert_eq!(said, Err("answer timed out after 5s".to_owned()));
+    let said = outcome(&probe(), Scripted::new(UpstreamEnd::hang)).await;
+    assert_eq!(said, Err("response timed out after 5s".to_owned()));
     let in_body = Scripted::new(|mut far| async move {
         far.request().await;
         far.write(&OK.as_bytes()[..OK.len() - 3]).await;
@@ -99,8 +105,8 @@ async fn an_endless_body_is_read_up_to_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_off_is_no_whole_answer() {
-    let cut = Scripted::answering("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok");
+async fn a_body_that_breaks_off_is_an_incomplete_response() {
+    let cut = Scripted::responding("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok");
     let broken = failure(&probe().expect_body("ok"), cut).await;
     assert!(matches!(broken, ProbeFailure::NoAnswer(_)), "{broken:?}");
 }
@@ -165,8 +171,8 @@ fn another_port_of_a_tls_upstream_has_tls_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tcp_passes_for_all_who_accept() {
-    let hanging = Scripted::new(Far::hang);
+async fn tcp_passes_for_every_upstream_that_accepts() {
+    let hanging = Scripted::new(UpstreamEnd::hang);
     assert_eq!(outcome(&TcpProbe::new(), hanging).await, Ok(()));
     let refusing = Arc::new(Refusing(std::io::ErrorKind::ConnectionRefused));
     let said = outcome(&TcpProbe::new(), refusing).await.unwrap_err();
@@ -183,15 +189,15 @@ async fn a_closure_is_a_probe_and_names_its_steps() {
         target.step("greeting");
         std::future::pending().await
     });
-    let said = outcome(&named, Scripted::new(Far::hang)).await;
+    let said = outcome(&named, Scripted::new(UpstreamEnd::hang)).await;
     assert_eq!(said, Err("greeting timed out after 5s".to_owned()));
     let unnamed = probe_fn(|target: ProbeTarget| async move {
         let _transport = target.connect().await?;
         std::future::pending().await
     });
-    let said = outcome(&unnamed, Scripted::new(Far::hang)).await;
+    let said = outcome(&unnamed, Scripted::new(UpstreamEnd::hang)).await;
     assert_eq!(said, Err("probe timed out after 5s".to_owned()));
     let sad = probe_fn(|_| async { Err(ProbeFailure::other("queue is full")) });
-    let said = outcome(&sad, Scripted::new(Far::hang)).await;
+    let said = outcome(&sad, Scripted::new(UpstreamEnd::hang)).await;
     assert_eq!(said, Err("queue is full".to_owned()));
 }

@@ -10,7 +10,7 @@ use crate::{
     http::handshake::InvalidUpgradeResponse,
     upstream::health::{
         HealthEventKind, HttpProbe,
-        probe::testing::{Far, Refusing, Scripted, event, failure, header, outcome},
+        probe::testing::{Refusing, Scripted, UpstreamEnd, event, failure, header, outcome},
     },
 };
 
@@ -21,14 +21,14 @@ fn probe() -> WebSocketProbe {
 fn behaving() -> Arc<Scripted> {
     Scripted::new(|mut far| async move {
         far.accept("").await;
-        far.behave().await;
+        far.respond_normally().await;
     })
 }
 
 /// Returns an upstream that runs the script after the handshake.
 fn after_101<F, Fut>(script: F) -> Arc<Scripted>
 where
-    F: Fn(Far) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(UpstreamEnd) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     Scripted::new(move |mut far| {
@@ -46,11 +46,11 @@ async fn seen(probe: &WebSocketProbe, lines: &'static str) -> (String, Vec<(OpCo
     let done = Arc::new(tokio::sync::Notify::new());
     let upstream = Scripted::new({
         let (log, done) = (Arc::clone(&log), Arc::clone(&done));
-        move |mut far: Far| {
+        move |mut far: UpstreamEnd| {
             let (log, done) = (Arc::clone(&log), Arc::clone(&done));
             async move {
                 let head = far.accept(lines).await;
-                let frames = far.behave().await;
+                let frames = far.respond_normally().await;
                 *log.lock().unwrap() = Some((head, frames));
                 done.notify_one();
             }
@@ -85,27 +85,30 @@ async fn keys_and_pings_are_never_the_same_twice() {
 
 /// Returns an upstream that upgrades, and responds to other requests with this; an empty response
 /// closes the connection.
-fn websocket_only(answer: &'static str) -> Arc<Scripted> {
+fn websocket_only(response: &'static str) -> Arc<Scripted> {
     Scripted::new(move |mut far| async move {
         let request = far.request().await;
         if header(&request, "upgrade") != Some("websocket") {
-            return far.write(answer.as_bytes()).await;
+            return far.write(response.as_bytes()).await;
         }
         far.accept_this(&request, "").await;
-        far.behave().await;
+        far.respond_normally().await;
     })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_speaks_nothing_but_websocket_passes_a_hundred_probes() {
-    for answer in [
+    for response in [
         "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
         "HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n",
         "",
     ] {
-        let upstream = websocket_only(answer);
+        let upstream = websocket_only(response);
         let http = HttpProbe::get("/ws/health");
-        assert!(outcome(&http, upstream.clone()).await.is_err(), "{answer}");
+        assert!(
+            outcome(&http, upstream.clone()).await.is_err(),
+            "{response}"
+        );
         for _ in 0..100 {
             assert_eq!(outcome(&probe(), upstream.clone()).await, Ok(()));
         }
@@ -114,8 +117,8 @@ async fn a_server_that_speaks_nothing_but_websocket_passes_a_hundred_probes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_handshake_is_told_with_its_status() {
-    let upstream = Scripted::answering("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+async fn a_refused_handshake_is_reported_with_its_status() {
+    let upstream = Scripted::responding("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
     let said = outcome(&probe(), upstream).await;
     let expected = "the handshake was refused with 404 Not Found";
     assert_eq!(said, Err(expected.to_owned()));
@@ -123,7 +126,7 @@ async fn a_refused_handshake_is_told_with_its_status() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_accepts_and_hangs_times_out_in_the_handshake() {
-    let upstream = Scripted::new(Far::hang);
+    let upstream = Scripted::new(UpstreamEnd::hang);
     let event = event(&probe(), upstream).await;
     assert_eq!(event.at - event.began, Duration::from_secs(5));
     let HealthEventKind::ProbeFailed { reason } = event.kind else {
@@ -133,8 +136,8 @@ async fn an_upstream_that_accepts_and_hangs_times_out_in_the_handshake() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_never_pongs_times_out_there() {
-    let upstream = after_101(Far::hang);
+async fn a_missing_pong_times_out() {
+    let upstream = after_101(UpstreamEnd::hang);
     let said = outcome(&probe(), upstream).await;
     assert_eq!(said, Err("pong timed out after 5s".to_owned()));
 }
@@ -152,7 +155,7 @@ async fn a_pong_with_another_payload_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_key_is_found_rfc6455_4_1() {
-    let upstream = Scripted::answering(
+    let upstream = Scripted::responding(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
     );
@@ -166,7 +169,7 @@ async fn a_wrong_key_is_found_rfc6455_4_1() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_not_made_is_told_as_to_a_client() {
+async fn a_failure_to_connect_is_reported_as_for_a_client() {
     for (kind, expected) in [
         (io::ErrorKind::ConnectionRefused, ErrorKind::Connect),
         (io::ErrorKind::NotFound, ErrorKind::Resolve),
@@ -179,7 +182,7 @@ async fn a_connection_that_is_not_made_is_told_as_to_a_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_hangs_up_is_told_by_where_it_did() {
+async fn an_upstream_that_hangs_up_is_reported_with_its_step() {
     let max_concurrent = Scripted::new(|far| async move { drop(far) });
     let ProbeFailure::Failed(error) = failure(&probe(), max_concurrent).await else {
         panic!("another failure");
@@ -194,7 +197,7 @@ async fn an_upstream_that_hangs_up_is_told_by_where_it_did() {
 async fn a_close_instead_of_a_pong_is_a_failure() {
     let upstream = after_101(|mut far| async move {
         far.control(OpCode::CLOSE, &1013_u16.to_be_bytes()).await;
-        far.behave().await;
+        far.respond_normally().await;
     });
     let closed = failure(&probe(), upstream).await;
     assert!(matches!(
@@ -222,7 +225,7 @@ async fn pings_data_and_fragments_before_the_pong_are_no_trouble() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_websocket_frame_is_a_violation() {
+async fn an_invalid_frame_is_a_violation() {
     for bytes in [
         &[0x83, 0][..],
         &[0x89, 126, 0, 200],
@@ -239,7 +242,7 @@ async fn what_is_no_websocket_frame_is_a_violation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_answer_the_close_passes_with_the_latency_of_its_pong() {
+async fn an_upstream_that_ignores_the_close_passes_with_the_latency_of_its_pong() {
     let upstream = after_101(|mut far| async move {
         let (_, payload) = far.frame().await.unwrap();
         tokio::time::sleep(Duration::from_millis(4_500)).await;
@@ -256,14 +259,14 @@ async fn who_does_not_answer_the_close_passes_with_the_latency_of_its_pong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leave_taking_is_bounded() {
+async fn the_closing_handshake_is_bounded() {
     let upstream = after_101(|mut far| async move {
         let (_, payload) = far.frame().await.unwrap();
         far.control(OpCode::PONG, &payload).await;
         far.hang().await;
     });
     let event = event(&probe(), upstream).await;
-    assert_eq!(event.at - event.began, LEAVE_TAKING);
+    assert_eq!(event.at - event.began, CLOSE_TIMEOUT);
 }
 
 /// Returns an upstream that greets, then sends "pong" for "ping" and "what" for any other text.
@@ -306,7 +309,7 @@ async fn no_text_at_all_times_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_greeting_is_heard_before_the_pong() {
+async fn a_greeting_is_received_before_the_pong() {
     let greeted = probe().expect_text("hello");
     assert_eq!(outcome(&greeted, talking()).await, Ok(()));
     let other = failure(&probe().expect_text("hi"), talking()).await;

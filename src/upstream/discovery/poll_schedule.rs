@@ -14,34 +14,34 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 
 /// Schedule of a source's queries.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct PollSchedule {
     /// Time of the next query; `None` before the first, which is immediate.
     due: Option<Instant>,
     failures: u32,
 }
 
-impl Pace {
+impl PollSchedule {
     /// Returns the time of the next query; `None` means now.
     pub(super) const fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Schedules the next query after a success, whose result is valid for this long.
-    pub(super) fn succeeded(&mut self, now: Instant, good_for: Duration) {
+    pub(super) fn succeeded(&mut self, now: Instant, valid_for: Duration) {
         self.failures = 0;
-        self.due = Some(saturating_add(now, good_for));
+        self.due = Some(saturating_add(now, valid_for));
     }
 
     /// Schedules the next query after a failure: sooner than usual, with a delay that grows each
     /// time. `random` is between 0 and 1; the jitter keeps many proxies from querying
     /// simultaneously.
-    pub(super) fn failed(&mut self, now: Instant, at_most: Duration, dice: f64) {
+    pub(super) fn failed(&mut self, now: Instant, max_delay: Duration, random: f64) {
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
-        let wait = doubled.min(LAST_RETRY).min(at_most);
+        let wait = doubled.min(LAST_RETRY).min(max_delay);
         self.failures = self.failures.saturating_add(1);
         self.due = Some(saturating_add(
             now,
-            wait.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0),
+            wait.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0),
         ));
     }
 }
@@ -51,29 +51,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_retried_soon_then_ever_later_and_a_success_begins_anew() {
+    fn failures_are_retried_soon_then_ever_later_and_a_success_resets_the_delay() {
         let now = Instant::now();
-        let mut pace = Pace::default();
-        assert_eq!(pace.due(), None);
+        let mut schedule = PollSchedule::default();
+        assert_eq!(schedule.due(), None);
         let minute = Duration::from_secs(60);
         for seconds in [1, 2, 4, 8, 10, 10] {
-            pace.failed(now, minute, 1.0);
-            assert_eq!(pace.due(), Some(now + Duration::from_secs(seconds)));
+            schedule.failed(now, minute, 1.0);
+            assert_eq!(schedule.due(), Some(now + Duration::from_secs(seconds)));
         }
-        pace.succeeded(now, minute);
-        assert_eq!(pace.due(), Some(now + minute));
-        pace.failed(now, minute, 0.0);
-        assert_eq!(pace.due(), Some(now + Duration::from_millis(500)));
+        schedule.succeeded(now, minute);
+        assert_eq!(schedule.due(), Some(now + minute));
+        schedule.failed(now, minute, 0.0);
+        assert_eq!(schedule.due(), Some(now + Duration::from_millis(500)));
         for _ in 0..100 {
-            pace.failed(now, Duration::from_secs(3), 1.0);
+            schedule.failed(now, Duration::from_secs(3), 1.0);
         }
-        assert_eq!(pace.due(), Some(now + Duration::from_secs(3)));
+        assert_eq!(schedule.due(), Some(now + Duration::from_secs(3)));
     }
 
     #[test]
-    fn an_answer_that_is_good_for_ever_is_possible() {
-        let mut pace = Pace::default();
-        pace.succeeded(Instant::now(), Duration::MAX);
-        assert!(pace.due().is_some());
+    fn a_result_may_be_valid_for_ever() {
+        let mut schedule = PollSchedule::default();
+        schedule.succeeded(Instant::now(), Duration::MAX);
+        assert!(schedule.due().is_some());
     }
 }

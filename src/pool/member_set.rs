@@ -1,4 +1,4 @@
-//! The members of a pool at one moment. Pure.
+//! Members of a pool at one moment. Pure.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,27 +10,27 @@ use crate::{
     upstream::{Member, Upstream},
 };
 
-/// The list that picks look at. It is never changed, only replaced.
+/// List of members that picks read. It is never changed, only replaced.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct MemberSet {
     members: Arc<[Arc<Member>]>,
-    /// Those that may be picked, by their health.
+    /// Members that may be picked, by their health.
     usable: Vec<Arc<Member>>,
 }
 
-/// What an edit did.
+/// Difference that an edit makes.
 #[derive(Debug)]
-pub(super) struct Edited {
+pub(super) struct MemberDiff {
     pub(super) members: Vec<Arc<Member>>,
-    /// Members that were not in before.
+    /// Members that are new.
     pub(super) added: Vec<Arc<Member>>,
-    /// Members whose settings are other ones now.
+    /// Members whose settings have changed.
     pub(super) changed: Vec<Arc<Member>>,
-    /// Members that are in no more.
+    /// Members that were removed.
     pub(super) removed: Vec<Arc<Member>>,
 }
 
-impl Roster {
+impl MemberSet {
     pub(super) fn new(members: Arc<[Arc<Member>]>, usable: Vec<Arc<Member>>) -> Self {
         Self { members, usable }
     }
@@ -43,22 +43,22 @@ impl Roster {
         &self.usable
     }
 
-    /// The member of this name.
-    pub(super) fn named(&self, name: &str) -> Option<&Arc<Member>> {
+    /// Returns the member of this name.
+    pub(super) fn by_name(&self, name: &str) -> Option<&Arc<Member>> {
         let mut members = self.members.iter();
         members.find(|member| member.upstream().name() == name)
     }
 
-    /// The roster with exactly these upstreams, in their order; the first of several at the same
-    /// address counts. `None` when that changes nothing.
+    /// Returns the set with exactly these upstreams, in their order; the first of several at the
+    /// same address counts. `None` if nothing changes.
     ///
-    /// A member whose upstream stays is kept as it is. One whose address stays but whose settings
-    /// change keeps its figures, and so does one that `remembered` still knows.
+    /// A member whose upstream stays is kept as it is. A member whose address stays but whose
+    /// settings change keeps its state, and so does one that `remembered` returns.
     pub(super) fn replace(
         &self,
         upstreams: Vec<Upstream>,
         mut remembered: impl FnMut(&Upstream) -> Option<Arc<Member>>,
-    ) -> Option<Edited> {
+    ) -> Option<MemberDiff> {
         let known: HashMap<&Address, &Arc<Member>> = self
             .members
             .iter()
@@ -78,7 +78,7 @@ impl Roster {
                     Arc::clone(&changed[changed.len() - 1])
                 }
                 None => {
-                    added.push(joined(remembered(&upstream), upstream));
+                    added.push(added_member(remembered(&upstream), upstream));
                     Arc::clone(&added[added.len() - 1])
                 }
             };
@@ -94,7 +94,7 @@ impl Roster {
         }
         let is_gone = |old: &&Arc<Member>| !addresses.contains(old.upstream().address());
         let removed = self.members.iter().filter(is_gone).cloned().collect();
-        Some(Edited {
+        Some(MemberDiff {
             members,
             added,
             changed,
@@ -103,7 +103,7 @@ impl Roster {
     }
 }
 
-fn joined(remembered: Option<Arc<Member>>, upstream: Upstream) -> Arc<Member> {
+fn added_member(remembered: Option<Arc<Member>>, upstream: Upstream) -> Arc<Member> {
     match remembered {
         Some(member) if *member.upstream() == upstream => member,
         Some(member) => Arc::new(member.changed(upstream)),

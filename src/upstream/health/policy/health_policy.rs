@@ -40,20 +40,20 @@ use crate::upstream::health::event::HealthEvent;
 /// }
 ///
 /// let now = Instant::now();
-/// let mut judge = Crashes::default();
+/// let mut evaluator = Crashes::default();
 /// for _ in 0..3 {
 ///     let lifetime = Duration::from_secs(9);
-///     judge.observe(&HealthEvent::new(now, HealthEventKind::TunnelLost { lifetime }));
+///     evaluator.observe(&HealthEvent::new(now, HealthEventKind::TunnelLost { lifetime }));
 /// }
-/// assert_eq!(judge.verdict(now), Verdict::Unhealthy);
-/// assert_eq!(judge.cause(), "3 crashes in a minute");
+/// assert_eq!(evaluator.verdict(now), Verdict::Unhealthy);
+/// assert_eq!(evaluator.cause(), "3 crashes in a minute");
 /// ```
 pub trait HealthPolicy: fmt::Debug + Send + Sync {
     /// Returns a new evaluator, for one upstream.
     fn evaluator(&self) -> Box<dyn HealthEvaluator>;
 }
 
-/// Health evaluator: judges one upstream by its events.
+/// Health evaluator: evaluates one upstream by its events.
 ///
 /// An evaluator never reads the clock: events carry their time, and a verdict is for the given
 /// time. Times go backwards only as far as events of one upstream overtake one another.
@@ -73,7 +73,7 @@ pub trait HealthEvaluator: fmt::Debug + Send + Sync {
     /// Returns the human-readable cause of the last unhealthy verdict: `3 consecutive probe
     /// failures`.
     fn cause(&self) -> Cow<'_, str> {
-        Cow::Borrowed("judged unhealthy")
+        Cow::Borrowed("verdict_after unhealthy")
     }
 
     /// Whether passed probes alone lead to a healthy verdict.

@@ -8,31 +8,31 @@ use tokio::time::Instant;
 /// Bounds of the interval between two queries.
 #[derive(Clone, Debug)]
 pub(super) struct Refresh {
-    soonest: Duration,
-    latest: Duration,
+    min: Duration,
+    max: Duration,
 }
 
 impl Refresh {
     /// Creates an interval within these bounds, whatever the TTL.
-    pub(super) fn between(soonest: Duration, latest: Duration) -> Self {
+    pub(super) fn between(min: Duration, max: Duration) -> Self {
         Self {
-            soonest,
-            latest: latest.max(soonest),
+            min,
+            max: max.max(min),
         }
     }
 
-    pub(super) const fn latest(&self) -> Duration {
-        self.latest
+    pub(super) const fn max(&self) -> Duration {
+        self.max
     }
 
     /// Returns the time until the next query. It is up to a tenth longer than the TTL, since a
     /// cache in between has no new records earlier; `random` is between 0 and 1.
-    pub(super) fn wait(&self, ttl: Duration, dice: f64) -> Duration {
-        let tenth = dice.clamp(0.0, 1.0) / 10.0;
-        let due = ttl.clamp(self.soonest, self.latest);
+    pub(super) fn delay(&self, ttl: Duration, random: f64) -> Duration {
+        let tenth = random.clamp(0.0, 1.0) / 10.0;
+        let due = ttl.clamp(self.min, self.max);
         let wait = due.mul_f64(1.0 + tenth);
-        match wait > self.latest {
-            true => self.latest.mul_f64(1.0 - tenth).max(self.soonest),
+        match wait > self.max {
+            true => self.max.mul_f64(1.0 - tenth).max(self.min),
             false => wait,
         }
     }
@@ -40,28 +40,28 @@ impl Refresh {
 
 /// Time for which the last upstreams are kept when DNS has no records.
 #[derive(Clone, Debug)]
-pub(super) struct Grace {
-    pub(super) lasts: Duration,
+pub(super) struct EmptyGrace {
+    pub(super) duration: Duration,
     empty_since: Option<Instant>,
 }
 
-impl Grace {
-    pub(super) const fn of(lasts: Duration) -> Self {
+impl EmptyGrace {
+    pub(super) const fn new(duration: Duration) -> Self {
         Self {
-            lasts,
+            duration,
             empty_since: None,
         }
     }
 
     /// Resets the grace: there are records.
-    pub(super) fn found(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.empty_since = None;
     }
 
     /// Returns the remaining grace when there are no records; zero once it is over.
-    pub(super) fn empty(&mut self, now: Instant) -> Duration {
+    pub(super) fn remaining(&mut self, now: Instant) -> Duration {
         let since = *self.empty_since.get_or_insert(now);
-        self.lasts
+        self.duration
             .saturating_sub(now.saturating_duration_since(since))
     }
 }
@@ -84,13 +84,13 @@ mod tests {
             (300, 270.0, 300.0),
             (u64::from(u32::MAX), 270.0, 300.0),
         ] {
-            for dice in [0.0, 0.3, 1.0, 7.0] {
-                let wait = refresh.wait(secs(ttl), dice).as_secs_f64();
-                assert!((least..=most).contains(&wait), "{ttl} {dice}: {wait}");
+            for random in [0.0, 0.3, 1.0, 7.0] {
+                let wait = refresh.delay(secs(ttl), random).as_secs_f64();
+                assert!((least..=most).contains(&wait), "{ttl} {random}: {wait}");
             }
             assert_ne!(
-                refresh.wait(secs(ttl), 0.2),
-                refresh.wait(secs(ttl), 0.8),
+                refresh.delay(secs(ttl), 0.2),
+                refresh.delay(secs(ttl), 0.8),
                 "{ttl}"
             );
         }
@@ -99,21 +99,24 @@ mod tests {
     #[test]
     fn bounds_that_contradict_each_other_are_no_bounds_below_the_soonest() {
         let refresh = Refresh::between(secs(10), secs(1));
-        assert_eq!(refresh.wait(secs(5), 0.5), secs(10));
+        assert_eq!(refresh.delay(secs(5), 0.5), secs(10));
     }
 
     #[test]
-    fn the_grace_begins_with_the_first_empty_answer_after_a_good_one() {
+    fn the_grace_begins_with_the_first_empty_result_after_records() {
         let now = Instant::now();
-        let mut grace = Grace::of(secs(30));
-        assert_eq!(grace.empty(now), secs(30));
-        assert_eq!(grace.empty(now + secs(10)), secs(20));
-        assert_eq!(grace.empty(now + secs(40)), Duration::ZERO);
-        grace.found();
-        assert_eq!(grace.empty(now + secs(50)), secs(30));
-        assert_eq!(Grace::of(Duration::ZERO).empty(now), Duration::ZERO);
-        let mut forever = Grace::of(Duration::MAX);
-        forever.empty(now);
-        assert!(forever.empty(now + secs(1 << 30)) > Duration::ZERO);
+        let mut grace = EmptyGrace::new(secs(30));
+        assert_eq!(grace.remaining(now), secs(30));
+        assert_eq!(grace.remaining(now + secs(10)), secs(20));
+        assert_eq!(grace.remaining(now + secs(40)), Duration::ZERO);
+        grace.reset();
+        assert_eq!(grace.remaining(now + secs(50)), secs(30));
+        assert_eq!(
+            EmptyGrace::new(Duration::ZERO).remaining(now),
+            Duration::ZERO
+        );
+        let mut forever = EmptyGrace::new(Duration::MAX);
+        forever.remaining(now);
+        assert!(forever.remaining(now + secs(1 << 30)) > Duration::ZERO);
     }
 }

@@ -195,7 +195,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn paths_that_are_no_text_have_names_of_their_own() {
+    fn paths_that_are_not_text_have_names_of_their_own() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
         let at = |bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Telling observers and the log what changed, in the order in which it did.
+//! Notifications of changes to observers and the log, in order.
 
 use std::{
     collections::VecDeque,
@@ -10,33 +10,33 @@ use crate::{
     upstream::health::Transition,
 };
 
-/// What is still to be told, and whom.
+/// Pending notifications, and their observers.
 ///
-/// A change is put in while the lock is held under which it happened, and told once no lock is:
-/// so two changes of one upstream are never told the wrong way round, and an observer may use the
-/// pool.
+/// A change is queued while the lock is held under which it happened, and reported once no lock is
+/// held: two changes of one upstream are never reported in the wrong order, and an observer may use
+/// the pool.
 #[derive(Debug, Default)]
-pub(super) struct News {
-    untold: Mutex<VecDeque<(Arc<str>, Change)>>,
-    /// Held by whoever tells; it tells what others put in meanwhile, too.
-    telling: Mutex<()>,
-    /// Each belongs to a layer, and goes with it.
+pub(super) struct Notifier {
+    pending: Mutex<VecDeque<(Arc<str>, Change)>>,
+    /// Held during reports; its holder also reports what others queue meanwhile.
+    notifying: Mutex<()>,
+    /// Each belongs to a layer, and is dropped with it.
     observers: Mutex<Vec<Weak<dyn Observer>>>,
 }
 
-/// What happened to an upstream.
+/// Change of an upstream.
 #[derive(Debug)]
 pub(super) enum Change {
     Health {
         transition: Transition,
-        /// Why, for people.
-        why: Arc<str>,
+        /// Human-readable cause.
+        cause: Arc<str>,
     },
     Upstream(UpstreamChange),
 }
 
-impl News {
-    /// Shows an observer what happens from now on, for as long as there is one.
+impl Notifier {
+    /// Adds an observer, for as long as it lives.
     pub(super) fn attach(&self, observer: &Arc<dyn Observer>) {
         let mut observers = lock(&self.observers);
         observers.retain(|observer| observer.strong_count() > 0);
@@ -44,30 +44,30 @@ impl News {
     }
 
     pub(super) fn push(&self, upstream: Arc<str>, change: Change) {
-        lock(&self.untold).push_back((upstream, change));
+        lock(&self.pending).push_back((upstream, change));
     }
 
-    /// Tells all there is. To be called without a lock.
-    pub(super) fn tell(&self) {
-        while !lock(&self.untold).is_empty() {
-            let _telling = match self.telling.try_lock() {
-                Ok(telling) => telling,
-                // An observer has panicked; that is no reason not to tell the others.
-                Err(TryLockError::Poisoned(telling)) => telling.into_inner(),
-                // Who tells looks again afterwards.
+    /// Reports all pending changes. Call it without a lock held.
+    pub(super) fn notify(&self) {
+        while !lock(&self.pending).is_empty() {
+            let _notifying = match self.notifying.try_lock() {
+                Ok(notifying) => notifying,
+                // An observer has panicked; the others are notified nevertheless.
+                Err(TryLockError::Poisoned(notifying)) => notifying.into_inner(),
+                // The holder looks again afterwards.
                 Err(TryLockError::WouldBlock) => return,
             };
             while let Some((upstream, change)) = self.next() {
                 log(&upstream, &change);
                 for observer in self.observers() {
-                    show(&*observer, &upstream, &change);
+                    report(&*observer, &upstream, &change);
                 }
             }
         }
     }
 
     fn next(&self) -> Option<(Arc<str>, Change)> {
-        lock(&self.untold).pop_front()
+        lock(&self.pending).pop_front()
     }
 
     #[cfg(test)]
@@ -81,7 +81,7 @@ impl News {
     }
 }
 
-fn show(observer: &dyn Observer, upstream: &str, change: &Change) {
+fn report(observer: &dyn Observer, upstream: &str, change: &Change) {
     match change {
         Change::Health { transition, .. } => observer.health_changed(upstream, transition),
         Change::Upstream(change) => observer.upstream_changed(upstream, *change),
@@ -90,21 +90,22 @@ fn show(observer: &dyn Observer, upstream: &str, change: &Change) {
 
 fn log(upstream: &str, change: &Change) {
     match change {
-        Change::Health { transition, why } => {
-            let cause = &**why;
+        Change::Health { transition, cause } => {
+            let cause = &**cause;
             match transition {
                 Transition::Unhealthy { .. } => {
                     tracing::warn!(upstream, cause, "upstream unhealthy");
                 }
                 Transition::Healthy => tracing::info!(upstream, cause, "upstream healthy"),
-                Transition::HalfOpen => tracing::info!(upstream, cause, "upstream on trial"),
+                Transition::HalfOpen => tracing::info!(upstream, cause, "upstream half-open"),
             }
         }
         Change::Upstream(change) => tracing::info!(upstream, "upstream {change}"),
     }
 }
 
-/// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
+/// Locks a mutex. A poisoned lock is used on: the data is consistent after every statement under
+/// it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -143,27 +143,27 @@ mod tests {
     use super::*;
     use crate::upstream::balance::{
         AnyBalance, First,
-        testing::{Marked, picks, trial},
+        testing::{Marked, mock, picks},
     };
 
     #[test]
     fn closures_are_policies_also_behind_pointers() {
         let last =
             |candidates: &Candidates<'_>, _: &RequestHead<'_>| candidates.len().checked_sub(1);
-        let trial = trial(&[1, 1, 1]);
-        assert_eq!(picks(&last, &trial, 1), [0, 0, 1]);
-        assert_eq!(picks(&Arc::new(last), &trial, 1), [0, 0, 1]);
-        assert_eq!(picks(&Box::new(last), &trial, 1), [0, 0, 1]);
+        let mock = mock(&[1, 1, 1]);
+        assert_eq!(picks(&last, &mock, 1), [0, 0, 1]);
+        assert_eq!(picks(&Arc::new(last), &mock, 1), [0, 0, 1]);
+        assert_eq!(picks(&Box::new(last), &mock, 1), [0, 0, 1]);
         let boxed: Box<dyn Balance> = Box::new(First::new());
-        assert_eq!(picks(&boxed, &trial, 1), [1, 0, 0]);
+        assert_eq!(picks(&boxed, &mock, 1), [1, 0, 0]);
     }
 
     #[test]
     fn pointers_pass_the_header_on() {
-        let trial = trial(&[1]);
+        let mock = mock(&[1]);
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
-        let picked = trial.candidates().get(0).unwrap();
+        let picked = mock.candidates().get(0).unwrap();
         let is_marked = |policy: &dyn Balance| {
             let header = policy.response_header(&picked, &head, ClientScheme::Http);
             header.is_some()
@@ -185,28 +185,25 @@ mod tests {
 
     #[test]
     fn the_next_is_asked_only_where_the_first_has_none() {
-        let trial = trial(&[1, 1]);
-        assert_eq!(picks(&none.or_else(second), &trial, 2), [0, 2]);
-        assert_eq!(picks(&second.or_else(First::new()), &trial, 2), [0, 2]);
-        assert_eq!(
-            picks(&none.or_else(none).or_else(second), &trial, 2),
-            [0, 2]
-        );
-        assert_eq!(picks(&none.or_else(none), &trial, 2), [0, 0]);
+        let mock = mock(&[1, 1]);
+        assert_eq!(picks(&none.or_else(second), &mock, 2), [0, 2]);
+        assert_eq!(picks(&second.or_else(First::new()), &mock, 2), [0, 2]);
+        assert_eq!(picks(&none.or_else(none).or_else(second), &mock, 2), [0, 2]);
+        assert_eq!(picks(&none.or_else(none), &mock, 2), [0, 0]);
     }
 
     #[test]
     fn a_missing_index_counts_as_none() {
-        let trial = trial(&[1]);
-        assert_eq!(picks(&second.or_else(First::new()), &trial, 1), [1]);
+        let mock = mock(&[1]);
+        assert_eq!(picks(&second.or_else(First::new()), &mock, 1), [1]);
     }
 
     #[test]
     fn the_first_header_is_taken() {
-        let trial = trial(&[1]);
+        let mock = mock(&[1]);
         let request = http::Request::new(());
         let head = RequestHead::from(&request);
-        let picked = trial.candidates().get(0).unwrap();
+        let picked = mock.candidates().get(0).unwrap();
         let value = |policy: &dyn Balance| {
             let header = policy.response_header(&picked, &head, ClientScheme::Http);
             header.map(|(_, value)| value)

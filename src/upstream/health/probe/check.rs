@@ -11,8 +11,8 @@ use crate::{
 
 use super::{
     failure::ProbeFailure,
+    probe::{Probe, Probing},
     target::ProbeTarget,
-    traits::{Probe, Probing},
 };
 
 /// Runs a probe once, with a timeout, and returns the result as an event for the upstream's
@@ -83,7 +83,7 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 mod tests {
     use super::*;
     use crate::upstream::health::{
-        probe::testing::{Far, Scripted, outcome},
+        probe::testing::{Scripted, UpstreamEnd, outcome},
         probe_fn,
     };
 
@@ -96,7 +96,7 @@ mod tests {
             target.connect().await?;
             panic!("no message needed")
         });
-        let upstream = || Scripted::new(Far::hang);
+        let upstream = || Scripted::new(UpstreamEnd::hang);
         let said = outcome(&max_concurrent, upstream()).await.unwrap_err();
         assert_eq!(said, "the probe panicked: out of paper");
         let said = outcome(&later, upstream()).await.unwrap_err();

@@ -4,7 +4,7 @@ use std::{fmt, future::Future, pin::Pin};
 
 use tokio::sync::mpsc;
 
-use crate::upstream::definition::Upstream;
+use crate::upstream::upstream::Upstream;
 
 use super::error::DiscoverError;
 

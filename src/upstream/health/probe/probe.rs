@@ -15,7 +15,6 @@ pub type Probing<'a> = Pin<Box<dyn Future<Output = Result<(), ProbeFailure>> + S
 ///
 /// The future is dropped at the probe's timeout, or when its upstream leaves the pool; its
 /// connection must end with it.
-/// began must end with it.
 pub trait Probe: fmt::Debug + Send + Sync {
     /// Checks the upstream once. The caller applies the timeout.
     ///

@@ -2,18 +2,15 @@
 
 use tokio::time::Instant;
 
-use super::budget::{Cost, RetryBudget};
-
-/// Length of the window in seconds, including the current one.
-pub(super) const SECONDS: u64 = 10;
+use super::budget::{Cost, RetryBudget, WINDOW_SECONDS};
 
 /// Deposits and withdrawals of a pool within the last seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct BudgetWindow {
     /// Start of the first second.
     epoch: Option<Instant>,
     newest: u64,
-    slots: [Slot; SECONDS as usize],
+    slots: [Slot; WINDOW_SECONDS as usize],
     made: u64,
     denied: u64,
 }
@@ -28,25 +25,25 @@ struct Slot {
 
 /// Withdrawal for one retry, which can be refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct Withdrawal {
     second: u64,
     cost: Cost,
 }
 
-impl Ledger {
+impl BudgetWindow {
     /// Deposits the share of a request whose first attempt has ended.
-    pub(crate) fn request(&mut self, now: Instant) {
+    pub(crate) fn deposit(&mut self, now: Instant) {
         let second = self.advance(now);
         self.slot(second).requests += 1;
     }
 
     /// Withdraws the cost of a retry, if the budget has enough left.
-    pub(crate) fn retry(
+    pub(crate) fn withdraw(
         &mut self,
         budget: &RetryBudget,
         cost: Cost,
         now: Instant,
-    ) -> Option<Entry> {
+    ) -> Option<Withdrawal> {
         let second = self.advance(now);
         if self.units_left(budget) < cost.units() {
             self.denied += 1;
@@ -54,21 +51,21 @@ impl Ledger {
         }
         self.slot(second).spent += cost.units();
         self.made += 1;
-        Some(Entry { second, cost })
+        Some(Withdrawal { second, cost })
     }
 
     /// Refunds a retry that was not made.
-    pub(crate) fn strike(&mut self, Entry { second, cost }: Entry) {
+    pub(crate) fn refund(&mut self, Withdrawal { second, cost }: Withdrawal) {
         self.made = self.made.saturating_sub(1);
         // The window has passed an older one.
-        if self.newest - second < SECONDS {
+        if self.newest - second < WINDOW_SECONDS {
             let slot = self.slot(second);
             slot.spent = slot.spent.saturating_sub(cost.units());
         }
     }
 
     /// Returns the number of retries of this cost that may be made now.
-    pub(crate) fn left(&mut self, budget: &RetryBudget, cost: Cost, now: Instant) -> u64 {
+    pub(crate) fn remaining(&mut self, budget: &RetryBudget, cost: Cost, now: Instant) -> u64 {
         self.advance(now);
         self.units_left(budget) / cost.units()
     }
@@ -97,15 +94,18 @@ impl Ledger {
             .saturating_duration_since(epoch)
             .as_secs()
             .max(self.newest);
-        for gone in (self.newest + 1..=second).rev().take(SECONDS as usize) {
-            *self.slot(gone) = Slot::default();
+        for expired in (self.newest + 1..=second)
+            .rev()
+            .take(WINDOW_SECONDS as usize)
+        {
+            *self.slot(expired) = Slot::default();
         }
         self.newest = second;
         second
     }
 
     fn slot(&mut self, second: u64) -> &mut Slot {
-        &mut self.slots[(second % SECONDS) as usize]
+        &mut self.slots[(second % WINDOW_SECONDS) as usize]
     }
 }
 
@@ -120,107 +120,110 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Returns the number of retries granted at this moment.
-    fn granted(ledger: &mut Ledger, budget: &RetryBudget, now: Instant, tries: u64) -> u64 {
+    fn granted(window: &mut BudgetWindow, budget: &RetryBudget, now: Instant, tries: u64) -> u64 {
         (0..tries)
-            .filter(|_| ledger.retry(budget, Cost::Request, now).is_some())
+            .filter(|_| window.withdraw(budget, Cost::Request, now).is_some())
             .count() as u64
     }
 
-    fn requests(ledger: &mut Ledger, now: Instant, count: u64) {
+    fn requests(window: &mut BudgetWindow, now: Instant, count: u64) {
         for _ in 0..count {
-            ledger.request(now);
+            window.deposit(now);
         }
     }
 
     #[test]
-    fn a_share_of_the_requests_and_so_many_a_second_may_be_retries() {
+    fn a_share_of_the_requests_and_a_number_a_second_may_be_retries() {
         let now = Instant::now();
-        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new());
-        assert_eq!(granted(&mut ledger, &budget, now, 1000), 100);
-        requests(&mut ledger, now, 1000);
-        assert_eq!(granted(&mut ledger, &budget, now, 1000), 200);
-        assert_eq!((ledger.made(), ledger.denied()), (300, 1700));
+        let (mut window, budget) = (BudgetWindow::default(), RetryBudget::new());
+        assert_eq!(granted(&mut window, &budget, now, 1000), 100);
+        requests(&mut window, now, 1000);
+        assert_eq!(granted(&mut window, &budget, now, 1000), 200);
+        assert_eq!((window.made(), window.denied()), (300, 1700));
     }
 
     #[test]
     fn a_connect_costs_a_fifth() {
         let now = Instant::now();
-        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(0));
-        requests(&mut ledger, now, 100);
+        let (mut window, budget) = (BudgetWindow::default(), RetryBudget::new().per_second(0));
+        requests(&mut window, now, 100);
         for _ in 0..99 {
-            ledger.retry(&budget, Cost::Connect, now).unwrap();
+            window.withdraw(&budget, Cost::Connect, now).unwrap();
         }
-        assert_eq!(ledger.retry(&budget, Cost::Request, now), None);
-        assert_eq!(ledger.left(&budget, Cost::Connect, now), 1);
-        let last = ledger.retry(&budget, Cost::Connect, now).unwrap();
-        assert_eq!(ledger.retry(&budget, Cost::Connect, now), None);
-        ledger.strike(last);
-        assert_eq!(ledger.left(&budget, Cost::Connect, now), 1);
+        assert_eq!(window.withdraw(&budget, Cost::Request, now), None);
+        assert_eq!(window.remaining(&budget, Cost::Connect, now), 1);
+        let last = window.withdraw(&budget, Cost::Connect, now).unwrap();
+        assert_eq!(window.withdraw(&budget, Cost::Connect, now), None);
+        window.refund(last);
+        assert_eq!(window.remaining(&budget, Cost::Connect, now), 1);
     }
 
     #[test]
     fn every_fifth_request_earns_one() {
         let now = Instant::now();
-        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(0));
-        requests(&mut ledger, now, 4);
-        assert_eq!(granted(&mut ledger, &budget, now, 1), 0);
-        requests(&mut ledger, now, 1);
-        assert_eq!(granted(&mut ledger, &budget, now, 2), 1);
+        let (mut window, budget) = (BudgetWindow::default(), RetryBudget::new().per_second(0));
+        requests(&mut window, now, 4);
+        assert_eq!(granted(&mut window, &budget, now, 1), 0);
+        requests(&mut window, now, 1);
+        assert_eq!(granted(&mut window, &budget, now, 2), 1);
     }
 
     #[test]
-    fn what_is_older_than_ten_seconds_counts_no_more() {
+    fn entries_older_than_ten_seconds_expire() {
         let start = Instant::now();
-        let (mut ledger, budget) = (Ledger::default(), RetryBudget::new().per_second(1));
-        requests(&mut ledger, start, 50);
-        assert_eq!(granted(&mut ledger, &budget, start, 100), 20);
+        let (mut window, budget) = (BudgetWindow::default(), RetryBudget::new().per_second(1));
+        requests(&mut window, start, 50);
+        assert_eq!(granted(&mut window, &budget, start, 100), 20);
         for second in 1..10 {
             assert_eq!(
-                granted(&mut ledger, &budget, start + second * SECOND, 100),
+                granted(&mut window, &budget, start + second * SECOND, 100),
                 0
             );
         }
         let later = start + 10 * SECOND;
-        assert_eq!(granted(&mut ledger, &budget, later, 100), 10, "no requests");
+        assert_eq!(granted(&mut window, &budget, later, 100), 10, "no requests");
         let much_later = start + 10_000 * SECOND;
-        assert_eq!(granted(&mut ledger, &budget, much_later, 100), 10);
+        assert_eq!(granted(&mut window, &budget, much_later, 100), 10);
     }
 
     #[test]
-    fn one_that_was_not_made_is_given_back() {
+    fn a_retry_that_was_not_made_is_refunded() {
         let start = Instant::now();
-        let (mut ledger, budget) = (
-            Ledger::default(),
+        let (mut window, budget) = (
+            BudgetWindow::default(),
             RetryBudget::new().ratio(0.5).per_second(0),
         );
-        requests(&mut ledger, start, 2);
-        let entry = ledger.retry(&budget, Cost::Request, start).unwrap();
-        assert_eq!(ledger.retry(&budget, Cost::Request, start), None);
-        ledger.strike(entry);
+        requests(&mut window, start, 2);
+        let withdrawal = window.withdraw(&budget, Cost::Request, start).unwrap();
+        assert_eq!(window.withdraw(&budget, Cost::Request, start), None);
+        window.refund(withdrawal);
         assert_eq!(
-            (ledger.made(), ledger.left(&budget, Cost::Request, start)),
+            (
+                window.made(),
+                window.remaining(&budget, Cost::Request, start)
+            ),
             (0, 1)
         );
-        let entry = ledger.retry(&budget, Cost::Request, start).unwrap();
+        let withdrawal = window.withdraw(&budget, Cost::Request, start).unwrap();
         let later = start + 30 * SECOND;
-        requests(&mut ledger, later, 2);
-        assert_eq!(granted(&mut ledger, &budget, later, 9), 1);
-        ledger.strike(entry);
+        requests(&mut window, later, 2);
+        assert_eq!(granted(&mut window, &budget, later, 9), 1);
+        window.refund(withdrawal);
         assert_eq!(
-            ledger.left(&budget, Cost::Request, later),
+            window.remaining(&budget, Cost::Request, later),
             0,
             "that one was another's"
         );
     }
 
     #[test]
-    fn odd_shares_are_none_or_all() {
+    fn invalid_ratios_allow_none_or_all() {
         let now = Instant::now();
         for (share, expected) in [(f64::NAN, 0), (-1.0, 0), (f64::INFINITY, 1000)] {
-            let mut ledger = Ledger::default();
+            let mut window = BudgetWindow::default();
             let budget = RetryBudget::new().ratio(share).per_second(0);
-            requests(&mut ledger, now, 1);
-            assert_eq!(granted(&mut ledger, &budget, now, 1000), expected);
+            requests(&mut window, now, 1);
+            assert_eq!(granted(&mut window, &budget, now, 1000), expected);
         }
     }
 
@@ -234,13 +237,13 @@ mod tests {
         ) {
             let start = Instant::now();
             let budget = RetryBudget::new().ratio(share).per_second(per_second);
-            let (mut ledger, mut at) = (Ledger::default(), 0);
+            let (mut window, mut at) = (BudgetWindow::default(), 0);
             let mut history = Vec::new();
             for (wait_ms, new, tries) in steps {
                 at += wait_ms;
                 let now = start + Duration::from_millis(at);
-                requests(&mut ledger, now, new);
-                let newly = granted(&mut ledger, &budget, now, tries);
+                requests(&mut window, now, new);
+                let newly = granted(&mut window, &budget, now, tries);
                 history.push((at, new, newly));
                 if newly == 0 {
                     continue;

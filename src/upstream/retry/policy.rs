@@ -51,14 +51,14 @@ pub struct Retry {
     attempts: usize,
     within: Duration,
     statuses: Vec<u16>,
-    after_handshake: AfterHandshake,
+    on_handshake_failure: OnHandshakeFailure,
 }
 
 /// Reaction to a handshake that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AfterHandshake {
-    Stop,
-    GoOn,
+enum OnHandshakeFailure {
+    Fail,
+    Retry,
 }
 
 impl Retry {
@@ -68,7 +68,7 @@ impl Retry {
             attempts: 5,
             within: Duration::from_secs(30),
             statuses: Vec::new(),
-            after_handshake: AfterHandshake::Stop,
+            on_handshake_failure: OnHandshakeFailure::Fail,
         }
     }
 
@@ -100,7 +100,7 @@ impl Retry {
     /// Retries after a handshake that an upstream broke off, did not complete in time, or completed
     /// with an invalid 101; likewise for [forwarded](crate::ForwardHttp) requests.
     pub const fn on_handshake_failure(mut self) -> Self {
-        self.after_handshake = AfterHandshake::GoOn;
+        self.on_handshake_failure = OnHandshakeFailure::Retry;
         self
     }
 
@@ -132,9 +132,9 @@ impl Retry {
             | ErrorKind::Handshake
             | ErrorKind::InvalidUpgradeResponse
             | ErrorKind::Response
-            | ErrorKind::ResponseTimeout => match self.after_handshake {
-                AfterHandshake::GoOn => Some(Cost::Request),
-                AfterHandshake::Stop => None,
+            | ErrorKind::ResponseTimeout => match self.on_handshake_failure {
+                OnHandshakeFailure::Retry => Some(Cost::Request),
+                OnHandshakeFailure::Fail => None,
             },
             _ => None,
         }
@@ -168,7 +168,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_was_not_sent_may_always_go_elsewhere() {
+    fn a_request_that_was_not_sent_may_always_be_retried() {
         let retry = Retry::new();
         for kind in CONNECT {
             assert_eq!(retry.after_failure(kind), Some(Cost::Connect));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_goes_elsewhere_if_asked_for() {
+    fn a_request_that_was_sent_is_retried_if_asked_for() {
         let retry = Retry::new().on_handshake_failure().on_status([502, 503]);
         for kind in SENT {
             assert_eq!(retry.after_failure(kind), Some(Cost::Request));

@@ -31,7 +31,7 @@ pub enum InvalidSticky {
 
 /// Name and attributes of the cookie.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct CookieSettings {
     pub(super) name: Box<str>,
     pub(super) same_site: SameSite,
     pub(super) secure: Secure,
@@ -44,7 +44,7 @@ pub(super) enum Secure {
     Always,
 }
 
-impl Settings {
+impl CookieSettings {
     pub(super) fn new(name: &str) -> Result<Self, InvalidSticky> {
         if name.is_empty() || !name.bytes().all(is_token_byte) {
             return Err(InvalidSticky::Name(name.to_owned()));
@@ -90,7 +90,7 @@ const fn is_token_byte(byte: u8) -> bool {
 impl fmt::Display for InvalidSticky {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => write!(f, "{name:?} is no name for a cookie"),
+            Self::Name(name) => write!(f, "{name:?} is not a valid cookie name"),
             Self::Key(length) => write!(
                 f,
                 "the key for sticky cookies has {length} bytes, and must have at least 32"
@@ -105,7 +105,7 @@ impl error::Error for InvalidSticky {}
 mod tests {
     use super::*;
 
-    fn line(settings: &Settings, scheme: ClientScheme) -> String {
+    fn line(settings: &CookieSettings, scheme: ClientScheme) -> String {
         let line = settings.line("7f", scheme).unwrap();
         assert!(line.is_sensitive());
         line.to_str().unwrap().to_owned()
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_cookie_is_secure_over_tls() {
-        let settings = Settings::new("up").unwrap();
+        let settings = CookieSettings::new("up").unwrap();
         let plain = "up=7f; Path=/; HttpOnly; SameSite=Lax";
         assert_eq!(line(&settings, ClientScheme::Http), plain);
         assert_eq!(
@@ -124,11 +124,11 @@ mod tests {
 
     #[test]
     fn all_attributes_can_be_set() {
-        let settings = Settings {
+        let settings = CookieSettings {
             same_site: SameSite::Strict,
             secure: Secure::Always,
             max_age: Some(Duration::from_millis(90_900)),
-            ..Settings::new("up").unwrap()
+            ..CookieSettings::new("up").unwrap()
         };
         assert_eq!(
             line(&settings, ClientScheme::Http),
@@ -138,9 +138,9 @@ mod tests {
 
     #[test]
     fn for_all_sites_it_is_always_secure() {
-        let settings = Settings {
+        let settings = CookieSettings {
             same_site: SameSite::None,
-            ..Settings::new("up").unwrap()
+            ..CookieSettings::new("up").unwrap()
         };
         assert_eq!(
             line(&settings, ClientScheme::Http),
@@ -151,12 +151,12 @@ mod tests {
     #[test]
     fn names_are_tokens_rfc6265_4_1_1() {
         for name in ["up", "__Host-up", "!#$%&'*+-.^_`|~09azAZ"] {
-            assert!(Settings::new(name).is_ok(), "{name}");
+            assert!(CookieSettings::new(name).is_ok(), "{name}");
         }
         for name in [
             "", "a b", "a=b", "a;b", "a,b", "a\r\nb", "\"a\"", "ü", "a/b", "(a)", "a@b",
         ] {
-            let error = Settings::new(name).unwrap_err();
+            let error = CookieSettings::new(name).unwrap_err();
             assert_eq!(error, InvalidSticky::Name(name.to_owned()));
             assert!(error.to_string().starts_with(&format!("{name:?}")));
         }

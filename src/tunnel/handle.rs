@@ -1,0 +1,82 @@
+//! A tunnel as other tasks see it.
+
+use std::{fmt, sync::Arc};
+
+use tokio::time::Instant;
+
+use crate::{
+    frame::CloseFrame,
+    tunnel::registry::{Command, Entry, TunnelStatus},
+    tunnel::report::{TunnelEnd, TunnelInfo},
+};
+
+/// A handle on a running [`Tunnel`](crate::Tunnel): closes it, and shows its figures.
+///
+/// Cheap to clone. It does not keep the tunnel alive, and does nothing once that is over.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tokio::time::Instant;
+/// use wsplice::{Tunnel, TunnelHandle, frame::{CloseCode, CloseFrame}};
+///
+/// /// Ends a tunnel when the token that opened it does.
+/// fn expire(tunnel: &TunnelHandle, token_lives: Duration) {
+///     let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "token expired");
+///     tunnel.close_at(frame, Instant::now() + token_lives);
+/// }
+/// ```
+#[derive(Clone)]
+pub struct TunnelHandle {
+    entry: Arc<Entry>,
+}
+
+impl TunnelHandle {
+    pub(super) const fn new(entry: Arc<Entry>) -> Self {
+        Self { entry }
+    }
+
+    /// What is known of the tunnel from its start.
+    #[must_use]
+    pub fn info(&self) -> &TunnelInfo {
+        self.entry.info()
+    }
+
+    /// The figures of both legs at this moment.
+    #[must_use]
+    pub fn status(&self) -> TunnelStatus {
+        self.entry.status()
+    }
+
+    /// Closes both legs with this frame, each at its next frame boundary.
+    pub fn close(&self, frame: CloseFrame) {
+        self.entry.send_command(Command::requested(frame, None));
+    }
+
+    /// Closes both legs with this frame at this moment. Of several closes the earliest counts.
+    pub fn close_at(&self, frame: CloseFrame, at: Instant) {
+        self.entry.send_command(Command::requested(frame, Some(at)));
+    }
+
+    /// Cuts both legs off where they stand, without a close frame.
+    pub fn abort(&self) {
+        let end = TunnelEnd::Requested;
+        self.entry.send_command(Command::Abort { end });
+    }
+
+    /// Whether the tunnel is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.entry.is_over()
+    }
+}
+
+impl fmt::Debug for TunnelHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelHandle")
+            .field("info", self.info())
+            .field("is_over", &self.is_over())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! The state that all drains of a registry share.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+
+use crate::frame::CloseFrame;
+
+/// Whether new tunnels are refused, and the forwarded requests that a drain waits for.
+#[derive(Default)]
+pub(crate) struct DrainState {
+    is_draining: AtomicBool,
+    /// The close frame of the drain that began last, for tunnels that it has not seen.
+    frame: Mutex<Option<CloseFrame>>,
+    /// Goes up when new tunnels are taken again.
+    resumes: watch::Sender<u64>,
+    /// Forwarded requests under way.
+    in_flight: watch::Sender<usize>,
+    /// Goes up when those are cut off.
+    cuts: watch::Sender<u64>,
+}
+
+/// A forwarded request's place among those that a drain waits for, given up on drop.
+#[derive(Debug)]
+pub(crate) struct InFlightRequest {
+    state: Arc<DrainState>,
+    cuts: watch::Receiver<u64>,
+}
+
+impl DrainState {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// The close frame for a tunnel that has just been entered, if new ones are refused.
+    pub(super) fn close_frame(&self) -> Option<CloseFrame> {
+        if !self.is_draining() {
+            return None;
+        }
+        self.frame().clone()
+    }
+
+    pub(crate) fn refuse_new(&self, frame: CloseFrame) {
+        *self.frame() = Some(frame);
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.is_draining.store(false, Ordering::Release);
+        self.resumes.send_modify(|resumes| *resumes += 1);
+    }
+
+    /// Changes when new tunnels are taken again.
+    pub(crate) fn resumes(&self) -> watch::Receiver<u64> {
+        self.resumes.subscribe()
+    }
+
+    /// The number of forwarded requests under way.
+    pub(crate) fn in_flight(&self) -> watch::Receiver<usize> {
+        self.in_flight.subscribe()
+    }
+
+    /// Cuts off the forwarded requests under way; how many.
+    pub(crate) fn cut_requests(&self) -> usize {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+        *self.in_flight.borrow()
+    }
+
+    /// Has a drain wait for a forwarded request.
+    pub(crate) fn enter_request(self: &Arc<Self>) -> InFlightRequest {
+        self.in_flight.send_modify(|requests| *requests += 1);
+        InFlightRequest {
+            state: Arc::clone(self),
+            cuts: self.cuts.subscribe(),
+        }
+    }
+
+    fn frame(&self) -> MutexGuard<'_, Option<CloseFrame>> {
+        self.frame.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InFlightRequest {
+    /// Changes when the request is to be cut off.
+    pub(crate) fn cuts(&self) -> watch::Receiver<u64> {
+        self.cuts.clone()
+    }
+
+    /// Whether the request has been cut off.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cuts.has_changed().unwrap_or(false)
+    }
+}
+
+impl Drop for InFlightRequest {
+    fn drop(&mut self) {
+        self.state.in_flight.send_modify(|requests| *requests -= 1);
+    }
+}
+
+impl fmt::Debug for DrainState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainState")
+            .field("is_draining", &self.is_draining())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,222 @@
+//! One tunnel as the registry sees it.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::{Poll, Waker},
+};
+
+use tokio::sync::Notify;
+
+use crate::tunnel::report::TunnelInfo;
+
+use super::{
+    command::{Command, Orders, Revocable},
+    status::{Figures, TunnelStatus},
+};
+
+/// A tunnel in the registry: the figures that it shows, and the commands that it gets.
+pub(crate) struct Entry {
+    info: TunnelInfo,
+    figures: Figures,
+    control: Mutex<Control>,
+    /// The tunnel's slot in the group of its owner, if it has one.
+    slot: AtomicU32,
+    /// Whether there is a command that the tunnel has not taken; spares it the lock.
+    has_command: AtomicBool,
+    /// Whether the tunnel is over, though its report may not have been made.
+    is_over: AtomicBool,
+    /// Whether a leg was cut off.
+    was_cut: AtomicBool,
+    /// Whether the tunnel is over and its report was made.
+    has_ended: AtomicBool,
+}
+
+#[derive(Default)]
+struct Control {
+    /// Exists from the first command on.
+    orders: Option<Box<Orders>>,
+    waker: Option<Waker>,
+    /// Exists only while a drain waits for the end.
+    end: Option<Arc<Notify>>,
+}
+
+/// How a tunnel's legs ended, as a drain counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// In order.
+    Orderly,
+    /// A leg was cut off: by an abort, for want of an answer to our close frame, or because the
+    /// tunnel was dropped.
+    Cut,
+}
+
+impl Control {
+    fn is_to_abort(&self) -> bool {
+        self.orders
+            .as_ref()
+            .is_some_and(|orders| orders.are_to_abort())
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(info: TunnelInfo) -> Self {
+        Self {
+            info,
+            figures: Figures::default(),
+            control: Mutex::default(),
+            slot: AtomicU32::new(0),
+            has_command: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            was_cut: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) const fn info(&self) -> &TunnelInfo {
+        &self.info
+    }
+
+    pub(crate) const fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    pub(crate) fn status(&self) -> TunnelStatus {
+        self.figures.status(&self.info)
+    }
+
+    pub(super) fn slot(&self) -> u32 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_slot(&self, slot: u32) {
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// Gives the tunnel a command, and wakes it. Of several the earliest counts: a later close
+    /// never postpones one.
+    pub(crate) fn send_command(&self, command: Command) {
+        self.add_order(command, Revocable::Never);
+    }
+
+    /// Gives the tunnel a command that [`call_off`](Self::call_off) takes back.
+    pub(crate) fn send_revocable(&self, command: Command) {
+        self.add_order(command, Revocable::ByResume);
+    }
+
+    /// Takes back what can be, unless the tunnel has begun with it.
+    pub(crate) fn call_off(&self) {
+        self.change(|control| {
+            control
+                .orders
+                .as_mut()
+                .is_some_and(|orders| orders.call_off())
+        });
+    }
+
+    fn add_order(&self, command: Command, revocable: Revocable) {
+        self.change(|control| {
+            let orders = control.orders.get_or_insert_default();
+            orders.add(command, revocable)
+        });
+    }
+
+    /// Wakes the tunnel if the change says that another command counts now.
+    fn change(&self, change: impl FnOnce(&mut Control) -> bool) {
+        let waker = {
+            let mut control = self.control();
+            if !change(&mut control) {
+                return;
+            }
+            self.has_command.store(true, Ordering::Release);
+            control.waker.clone()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until the tunnel is over and its report was made.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn ended(&self) {
+        let end = Arc::clone(self.control().end.get_or_insert_default());
+        // Created before the look, so that an end in between is not missed.
+        let end = end.notified();
+        if !self.has_ended() {
+            end.await;
+        }
+    }
+
+    /// Marks the tunnel as over; false if it was already.
+    pub(super) fn set_over(&self, departure: Departure) -> bool {
+        if departure == Departure::Cut || self.control().is_to_abort() {
+            self.was_cut.store(true, Ordering::Release);
+        }
+        !self.is_over.swap(true, Ordering::AcqRel)
+    }
+
+    /// Marks the report of the tunnel as made.
+    pub(super) fn set_ended(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        if let Some(end) = self.control().end.take() {
+            end.notify_waiters();
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Whether a leg was cut off; certain once the tunnel is over.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.was_cut.load(Ordering::Acquire)
+    }
+
+    /// For the tunnel alone, before it runs: waits for the command to abort.
+    pub(crate) async fn aborted(&self) {
+        poll_fn(|cx| {
+            let mut control = self.control();
+            if control.is_to_abort() {
+                return Poll::Ready(());
+            }
+            control.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// For the tunnel alone: sets which task a command wakes.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut control = self.control();
+        match &mut control.waker {
+            Some(registered) => registered.clone_from(waker),
+            None => control.waker = Some(waker.clone()),
+        }
+    }
+
+    /// For the tunnel alone: the command that counts, once after each change.
+    #[inline]
+    pub(crate) fn take_command(&self) -> Option<Command> {
+        if !self.has_command.load(Ordering::Acquire) {
+            return None;
+        }
+        let control = self.control();
+        self.has_command.store(false, Ordering::Release);
+        control.orders.as_ref().map(|orders| orders.next())
+    }
+
+    /// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,338 @@
+//! The registry, and the guard that keeps a tunnel in it.
+
+use std::{
+    borrow::Borrow,
+    collections::HashSet,
+    fmt,
+    hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use crate::{
+    frame::CloseFrame,
+    tunnel::report::{TunnelEnd, TunnelInfo},
+};
+
+use super::{
+    command::Command,
+    drain_state::DrainState,
+    entry::{Departure, Entry},
+    group::TunnelGroup,
+    status::TunnelStatus,
+};
+
+/// Number of independent locks, so that a listing holds up a sixteenth of the tunnels that open
+/// or close meanwhile, and only for the time of copying some pointers.
+const SHARDS: usize = 16;
+
+/// The tunnels of a proxy that are open now.
+///
+/// Cheap to clone; every clone shows the same tunnels. Each [`ProxyLayer`](crate::ProxyLayer) has
+/// one; a host that runs a [`Tunnel`](crate::Tunnel) by itself makes its own, and enters it with
+/// [`TunnelBuilder::registry`](crate::TunnelBuilder::registry).
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Drain, Registry, Transport, Tunnel, TunnelInfo};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (client, _far_client) = tokio::io::duplex(1024);
+/// # let (upstream, _far_upstream) = tokio::io::duplex(1024);
+/// let registry = Registry::new();
+/// let tunnel = Tunnel::builder(client.into_transport(), upstream.into_transport())
+///     .registry(&registry, TunnelInfo::new("ws://10.0.0.1:8080", "/chat"))
+///     .build();
+/// assert_eq!(registry.count(), 1);
+/// drop(tunnel);
+/// assert_eq!(registry.count(), 0);
+/// # }
+/// # trait IntoTransport { fn into_transport(self) -> Transport; }
+/// # impl IntoTransport for tokio::io::DuplexStream {
+/// #     fn into_transport(self) -> Transport { Transport::new(self) }
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    last_id: AtomicU64,
+    open: AtomicUsize,
+    shards: [Mutex<Shard>; SHARDS],
+    /// Tunnels that have ended so far, and those of them of which a leg was cut off.
+    ended: AtomicUsize,
+    cut: AtomicUsize,
+    drain: Arc<DrainState>,
+}
+
+/// Hashed the same way in every run, so that a simulation can be repeated. The numbers are our own:
+/// no peer can choose them to collide.
+type Shard = HashSet<ById, BuildHasherDefault<DefaultHasher>>;
+
+/// An entry, found by its number, which it carries itself: a slot of the table is one pointer.
+struct ById(Arc<Entry>);
+
+impl Borrow<u64> for ById {
+    fn borrow(&self) -> &u64 {
+        &self.0.info().id
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.info().id == other.0.info().id
+    }
+}
+
+impl Eq for ById {}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.info().id.hash(state);
+    }
+}
+
+impl Registry {
+    /// A registry without tunnels.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many tunnels are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.open.load(Ordering::Acquire)
+    }
+
+    /// Every open tunnel with its figures, in no particular order.
+    ///
+    /// Tunnels go on while they are listed, so the figures are not of one moment.
+    #[must_use]
+    pub fn list(&self) -> Vec<TunnelStatus> {
+        let open = self.open_entries();
+        open.iter().map(|entry| entry.status()).collect()
+    }
+
+    /// Closes the tunnel with this number; false if it is not open.
+    pub fn close(&self, id: u64, frame: CloseFrame) -> bool {
+        let entry = self
+            .shared
+            .shard(id)
+            .get(&id)
+            .map(|listed| Arc::clone(&listed.0));
+        let open = entry.filter(|entry| !entry.is_over());
+        open.is_some_and(|entry| {
+            entry.send_command(Command::requested(frame, None));
+            true
+        })
+    }
+
+    /// Closes every tunnel that the predicate picks; how many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Registry, frame::{CloseCode, CloseFrame}};
+    ///
+    /// fn retire(registry: &Registry, upstream: &str) -> usize {
+    ///     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
+    ///     registry.close_where(|tunnel| &*tunnel.upstream == upstream, frame)
+    /// }
+    /// ```
+    #[allow(clippy::needless_pass_by_value)] // as `close` takes it; every tunnel gets a copy
+    pub fn close_where<F>(&self, mut picks: F, frame: CloseFrame) -> usize
+    where
+        F: FnMut(&TunnelInfo) -> bool,
+    {
+        let mut picked = self.open_entries();
+        picked.retain(|entry| picks(entry.info()));
+        for entry in &picked {
+            entry.send_command(Command::requested(frame.clone(), None));
+        }
+        picked.len()
+    }
+
+    fn open_entries(&self) -> Vec<Arc<Entry>> {
+        let mut entries = self.entries();
+        entries.retain(|entry| !entry.is_over());
+        entries
+    }
+
+    /// The entries at this moment, shard by shard, also those of tunnels that are over and have
+    /// not been reported yet.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        let mut entries = Vec::new();
+        for shard in &self.shared.shards {
+            entries.extend(lock(shard).iter().map(|listed| Arc::clone(&listed.0)));
+        }
+        entries
+    }
+
+    /// How many tunnels have ended and been reported so far, and of how many of them a leg was cut
+    /// off.
+    pub(crate) fn departed(&self) -> (usize, usize) {
+        let ended = self.shared.ended.load(Ordering::Acquire);
+        (ended, self.shared.cut.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn drain_state(&self) -> &Arc<DrainState> {
+        &self.shared.drain
+    }
+
+    /// Lists a tunnel, also among those of its owner, until the guard is dropped. It gets a number.
+    ///
+    /// While the registry is being drained, the tunnel is closed at once: the drain may have begun
+    /// after it was asked for, and not have seen it.
+    pub(crate) fn enter(
+        &self,
+        owner: Option<&Arc<TunnelGroup>>,
+        mut info: TunnelInfo,
+    ) -> RegistryGuard {
+        let id = self.shared.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        info.id = id;
+        let entry = Arc::new(Entry::new(info));
+        if let Some(group) = owner {
+            entry.set_slot(group.add(&entry));
+        }
+        self.shared.shard(id).insert(ById(Arc::clone(&entry)));
+        self.shared.open.fetch_add(1, Ordering::AcqRel);
+        if let Some(frame) = self.shared.drain.close_frame() {
+            entry.send_command(Command::Close {
+                frame,
+                end: TunnelEnd::Drained,
+                at: None,
+            });
+        }
+        RegistryGuard {
+            registry: Some(self.clone()),
+            owner: owner.cloned(),
+            entry,
+        }
+    }
+}
+
+impl Shared {
+    fn shard(&self, id: u64) -> MutexGuard<'_, Shard> {
+        let index = usize::try_from(id % SHARDS as u64).unwrap_or_default();
+        lock(&self.shards[index])
+    }
+}
+
+/// A tunnel's place in the registry and in its owner's group.
+///
+/// Dropping it says that the report of the tunnel was made; drains wait for that.
+pub(crate) struct RegistryGuard {
+    /// `None` for a tunnel that no registry lists.
+    registry: Option<Registry>,
+    owner: Option<Arc<TunnelGroup>>,
+    entry: Arc<Entry>,
+}
+
+impl RegistryGuard {
+    /// For a tunnel that no registry lists, and that can be commanded all the same.
+    pub(crate) fn unlisted(info: TunnelInfo) -> Self {
+        Self {
+            registry: None,
+            owner: None,
+            entry: Arc::new(Entry::new(info)),
+        }
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// The tunnel is over: it is no longer listed or counted.
+    pub(crate) fn leave(&self, departure: Departure) {
+        if !self.entry.set_over(departure) {
+            return;
+        }
+        if let Some(registry) = &self.registry {
+            registry.shared.open.fetch_sub(1, Ordering::AcqRel);
+        }
+        if let Some(group) = &self.owner {
+            group.remove(self.entry.slot());
+        }
+    }
+}
+
+impl Drop for RegistryGuard {
+    fn drop(&mut self) {
+        if !self.entry.is_over() {
+            self.leave(Departure::Cut);
+        }
+        if let Some(registry) = &self.registry {
+            let (shared, id) = (&registry.shared, self.entry.info().id);
+            if self.entry.was_cut() {
+                shared.cut.fetch_add(1, Ordering::AcqRel);
+            }
+            shared.ended.fetch_add(1, Ordering::AcqRel);
+            // Last: a drain that finds no tunnel left counts them.
+            shared.shard(id).remove(&id);
+        }
+        self.entry.set_ended();
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("open", &self.count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> TunnelInfo {
+        TunnelInfo::new("a:80", "/")
+    }
+
+    fn ids(tunnels: usize) -> Vec<u64> {
+        let registry = Registry::new();
+        let _open: Vec<_> = (0..tunnels).map(|_| registry.enter(None, info())).collect();
+        registry
+            .list()
+            .iter()
+            .map(|tunnel| tunnel.info.id)
+            .collect()
+    }
+
+    #[test]
+    fn the_order_of_the_tunnels_is_the_same_in_every_run() {
+        assert_eq!(ids(500), ids(500));
+    }
+
+    #[test]
+    fn an_owner_finds_its_tunnels_in_all_registries_and_no_others() {
+        let registries = [Registry::new(), Registry::new()];
+        let owner = Arc::new(TunnelGroup::default());
+        let mut own: Vec<_> = registries
+            .iter()
+            .map(|registry| registry.enter(Some(&owner), info()))
+            .collect();
+        let _other = registries[0].enter(None, info());
+        assert_eq!(owner.entries().len(), 2);
+        own.pop();
+        let left = owner.entries();
+        assert_eq!(left.len(), 1);
+        assert!(Arc::ptr_eq(&left[0], own[0].entry()));
+        own.pop();
+        assert!(owner.entries().is_empty());
+        assert_eq!(registries.map(|registry| registry.count()), [1, 0]);
+    }
+}

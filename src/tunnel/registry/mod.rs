@@ -1,0 +1,23 @@
+//! The open tunnels: list, count, close.
+//!
+//! * `listing` is the [`Registry`], and the guard that keeps a tunnel in it;
+//! * `group` holds the tunnels that are closed together, those of one upstream for example;
+//! * `entry` is one tunnel as the others see it: its figures, and the commands that it gets;
+//! * `command` says what a tunnel can be commanded, and which of several commands counts;
+//! * `drain_state` is whether new ones are refused, and the forwarded requests under way;
+//! * `status` is what a tunnel shows of itself while it runs.
+
+mod command;
+mod drain_state;
+mod entry;
+mod group;
+mod listing;
+mod status;
+
+pub(crate) use command::Command;
+pub(crate) use drain_state::{DrainState, InFlightRequest};
+pub(crate) use entry::{Departure, Entry};
+pub(crate) use group::TunnelGroup;
+pub use listing::Registry;
+pub(crate) use listing::RegistryGuard;
+pub use status::{LegStatus, TunnelStatus};

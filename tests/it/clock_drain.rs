@@ -1,0 +1,291 @@
+//! Drains and commands on a paused clock, on tunnels that a host runs by itself.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use wsplice::{
+    Drain, Registry, Transport, Tunnel, TunnelBuilder, TunnelConfig, TunnelEnd, TunnelHandle,
+    TunnelInfo, TunnelReport,
+    frame::{CloseCode, CloseFrame, ControlFrame},
+};
+
+use super::{
+    clock_kit::{ms, secs},
+    support::frames::MASK,
+};
+
+/// A close frame, as a client found it: when, and with which code and reason.
+type Seen = Option<(Duration, u16, String)>;
+
+/// A tunnel in a registry, with what is left of it for the test.
+struct Listed {
+    handle: TunnelHandle,
+    tunnel: JoinHandle<TunnelReport>,
+    /// The close frame that the client gets.
+    client: JoinHandle<Seen>,
+}
+
+fn going_away(reason: &'static str) -> CloseFrame {
+    CloseFrame::new(CloseCode::GOING_AWAY, reason)
+}
+
+fn builder(registry: &Registry) -> (TunnelBuilder, DuplexStream, DuplexStream) {
+    let (client, near_client) = duplex(1024);
+    let (upstream, near_upstream) = duplex(1024);
+    let builder = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream))
+        .registry(registry, TunnelInfo::new("ws://upstream", "/"));
+    (builder, client, upstream)
+}
+
+/// Reads one frame; answers it at once if it is a close frame.
+async fn answer_close(mut end: DuplexStream, key: Option<[u8; 4]>) -> Seen {
+    let began = Instant::now();
+    let mut head = [0; 2];
+    end.read_exact(&mut head).await.ok()?;
+    let came = began.elapsed();
+    let masked = if head[1] & 0x80 == 0 { 0 } else { 4 };
+    let mut rest = vec![0; masked + usize::from(head[1] & 0x7F)];
+    end.read_exact(&mut rest).await.ok()?;
+    let wire = [&head[..], &rest].concat();
+    let (close, _) = ControlFrame::parse(&wire).ok()??;
+    let (code, reason) = (close.close_code()?, close.close_reason()?.to_owned());
+    end.write_all(&close.encode(key)).await.ok()?;
+    let _ = end.read_to_end(&mut rest).await;
+    Some((came, code.as_u16(), reason))
+}
+
+/// Both sides answer close frames.
+fn polite(registry: &Registry) -> Listed {
+    let (builder, client, upstream) = builder(registry);
+    let tunnel = builder.build();
+    tokio::spawn(answer_close(upstream, None));
+    Listed {
+        handle: tunnel.handle(),
+        tunnel: tokio::spawn(tunnel),
+        client: tokio::spawn(answer_close(client, Some(MASK))),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn resuming_while_a_drain_runs_kills_no_new_tunnel() {
+    let registry = Registry::new();
+    let drain = Drain::new(&registry).deadline(secs(60));
+    // One that answers nothing, so that the drain still runs when it is called off.
+    let config = TunnelConfig::new().close_timeout(secs(10));
+    let (mute, _client, _upstream) = builder(&registry);
+    let mute = tokio::spawn(mute.config(config).build());
+    let running = drain.clone();
+    let drained = tokio::spawn(async move { running.run().await });
+    sleep(secs(1)).await;
+    drain.resume();
+    let new = polite(&registry);
+    let drained = drained.await.unwrap();
+    assert_eq!((drained.closed, drained.aborted), (0, 0), "none was over");
+    mute.await.unwrap();
+    sleep(secs(3600)).await;
+    assert!(!new.handle.is_over());
+    assert_eq!(registry.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_resume_no_tunnel_gets_the_close_that_was_announced() {
+    let registry = Registry::new();
+    let tunnels: Vec<_> = (0..20).map(|_| polite(&registry)).collect();
+    let drain = Drain::new(&registry).spread(secs(20));
+    let running = drain.clone();
+    let drained = tokio::spawn(async move { running.run().await });
+    sleep(secs(10)).await;
+    drain.resume();
+    let drained = drained.await.unwrap();
+    assert!((8..=12).contains(&drained.closed), "{drained:?}");
+    sleep(secs(3600)).await;
+    assert_eq!(registry.count(), 20 - drained.closed);
+    let over = tunnels.iter().filter(|tunnel| tunnel.handle.is_over());
+    assert_eq!(over.count(), drained.closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_leaves_the_closes_of_others_as_they_are() {
+    let registry = Registry::new();
+    let tunnel = polite(&registry);
+    let token = CloseFrame::new(CloseCode::POLICY_VIOLATION, "token expired");
+    tunnel.handle.close_at(token, Instant::now() + secs(8));
+    let drain = Drain::new(&registry).spread(secs(6));
+    let running = drain.clone();
+    let drained = tokio::spawn(async move { running.run().await });
+    tokio::task::yield_now().await;
+    drain.resume();
+    drained.await.unwrap();
+    let seen = tunnel.client.await.unwrap();
+    assert_eq!(seen, Some((secs(8), 1008, "token expired".into())));
+    assert_eq!(tunnel.tunnel.await.unwrap().end, TunnelEnd::Requested);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_close_postpones_no_earlier_one() {
+    let registry = Registry::new();
+    let tunnel = polite(&registry);
+    let now = Instant::now();
+    tunnel.handle.close_at(going_away("first"), now + secs(2));
+    sleep(secs(1)).await;
+    tunnel.handle.close_at(going_away("second"), now + secs(60));
+    let seen = tunnel.client.await.unwrap();
+    assert_eq!(seen, Some((secs(2), 1001, "first".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_close_goes_before_one_that_was_announced() {
+    let registry = Registry::new();
+    let tunnel = polite(&registry);
+    let now = Instant::now();
+    tunnel.handle.close_at(going_away("late"), now + secs(60));
+    sleep(secs(1)).await;
+    tunnel.handle.close_at(going_away("soon"), now + secs(2));
+    let seen = tunnel.client.await.unwrap();
+    assert_eq!(seen, Some((secs(2), 1001, "soon".into())));
+}
+
+/// With a spread of a minute half of the clients were reset at the default deadline, without a
+/// close frame.
+#[tokio::test(start_paused = true)]
+async fn a_spread_beyond_the_deadline_leaves_no_client_without_a_close_frame() {
+    let registry = Registry::new();
+    let tunnels: Vec<_> = (0..50).map(|_| polite(&registry)).collect();
+    let began = Instant::now();
+    let drained = Drain::new(&registry).spread(secs(60)).run().await;
+    assert_eq!((drained.closed, drained.aborted), (50, 0));
+    assert!(began.elapsed() <= secs(25) + ms(1));
+    for tunnel in tunnels {
+        let (_, code, _) = tunnel.client.await.unwrap().expect("a close frame");
+        assert_eq!(code, 1001);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tunnels_that_come_late_do_not_move_the_deadline() {
+    let registry = Registry::new();
+    let patient = TunnelConfig::new().close_timeout(secs(3600));
+    let began = Instant::now();
+    let mut ends = Vec::new();
+    let mut start = || {
+        let (builder, client, upstream) = builder(&registry);
+        ends.push((client, upstream));
+        tokio::spawn(builder.config(patient.clone()).build());
+    };
+    start();
+    let drain = Drain::new(&registry);
+    let drained = tokio::spawn(async move { drain.run().await });
+    for _ in 0..4 {
+        sleep(secs(7)).await;
+        // Its handshake was under way when the drain began.
+        start();
+    }
+    let drained = drained.await.unwrap();
+    assert_eq!(began.elapsed(), secs(30));
+    assert_eq!((drained.closed, drained.aborted), (0, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_enters_while_a_drain_runs_is_closed_and_counted() {
+    let registry = Registry::new();
+    let (builder, _client, _upstream) = builder(&registry);
+    tokio::spawn(builder.build());
+    let drain = Drain::new(&registry);
+    let drained = tokio::spawn(async move { drain.run().await });
+    sleep(secs(1)).await;
+    let late = polite(&registry);
+    let seen = late.client.await.unwrap();
+    assert_eq!(seen, Some((secs(0), 1001, "going away".into())));
+    assert_eq!(late.tunnel.await.unwrap().end, TunnelEnd::Drained);
+    let drained = drained.await.unwrap();
+    assert_eq!((drained.closed, drained.aborted), (1, 1), "the mute is cut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_is_cut_at_its_close_timeout_counts_as_aborted() {
+    let registry = Registry::new();
+    let polite = polite(&registry);
+    let (mute, _client, _upstream) = builder(&registry);
+    tokio::spawn(mute.build());
+    let began = Instant::now();
+    let drained = Drain::new(&registry).run_where(|_| true).await;
+    assert_eq!((drained.closed, drained.aborted), (1, 1));
+    assert_eq!(began.elapsed(), secs(5), "the close timeout");
+    assert_eq!(polite.tunnel.await.unwrap().end, TunnelEnd::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_is_not_polled_holds_no_drain_up() {
+    let registry = Registry::new();
+    let (builder, _client, _upstream) = builder(&registry);
+    let forgotten = builder.build();
+    let drain = Drain::new(&registry).deadline(secs(10));
+    let began = Instant::now();
+    let drained = drain.run().await;
+    assert_eq!((drained.closed, drained.aborted), (0, 1));
+    assert_eq!(began.elapsed(), secs(11), "and a second after the abort");
+    let drained = drain.run_where(|_| true).await;
+    assert_eq!((drained.closed, drained.aborted), (0, 1));
+    assert_eq!(began.elapsed(), secs(22));
+    drop(forgotten);
+    assert_eq!(registry.count(), 0);
+    assert_eq!(drain.run().await.aborted, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_moves_to_another_task_is_woken_there() {
+    let registry = Registry::new();
+    let (builder, client, upstream) = builder(&registry);
+    let mut tunnel = builder.build();
+    let handle = tunnel.handle();
+    let polled = tokio::time::timeout(secs(1), &mut tunnel).await;
+    assert!(polled.is_err(), "nothing happens");
+    tokio::spawn(answer_close(upstream, None));
+    let client = tokio::spawn(answer_close(client, Some(MASK)));
+    let tunnel = tokio::spawn(tunnel);
+    sleep(secs(1)).await;
+    handle.close(going_away("moved"));
+    assert_eq!(client.await.unwrap(), Some((secs(1), 1001, "moved".into())));
+    assert_eq!(tunnel.await.unwrap().end, TunnelEnd::Requested);
+    assert!(handle.is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_aborts_and_shows_the_figures() {
+    let registry = Registry::new();
+    let (builder, mut client, mut upstream) = builder(&registry);
+    let tunnel = builder.build();
+    let handle = tunnel.handle();
+    let tunnel = tokio::spawn(tunnel);
+    upstream.write_all(&[0x81, 1, b'x']).await.unwrap();
+    client.read_exact(&mut [0; 3]).await.unwrap();
+    let status = handle.status();
+    assert_eq!((status.upstream.bytes, status.upstream.frames), (3, 1));
+    assert_eq!(&*status.info.upstream, "ws://upstream");
+    assert_eq!(status.info.id, registry.list()[0].info.id);
+    handle.abort();
+    assert_eq!(tunnel.await.unwrap().end, TunnelEnd::Requested);
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"", "no close frame");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_function_that_changes_close_frames_changes_none() {
+    let registry = Registry::new();
+    let config = TunnelConfig::new()
+        .max_lifetime(secs(9))
+        .lifetime_jitter(0.0)
+        .map_close_frame(|_, _, _| panic!("this function is broken"));
+    let (builder, client, upstream) = builder(&registry);
+    tokio::spawn(answer_close(upstream, None));
+    let client = tokio::spawn(answer_close(client, Some(MASK)));
+    let report = tokio::spawn(builder.config(config).build()).await;
+    assert!(matches!(report.unwrap().end, TunnelEnd::Timeout(..)));
+    let (_, code, _) = client.await.unwrap().expect("a close frame");
+    assert_eq!(code, 1001);
+}
