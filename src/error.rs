@@ -16,18 +16,6 @@ pub enum Side {
     Proxy,
 }
 
-impl Side {
-    /// The other end of the tunnel; the proxy is its own.
-    #[must_use]
-    pub(crate) const fn opposite(self) -> Self {
-        match self {
-            Self::Client => Self::Upstream,
-            Self::Upstream => Self::Client,
-            Self::Proxy => Self::Proxy,
-        }
-    }
-}
-
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A token bucket that holds one second's worth, and is full at the start.
+use crate::instant::saturating_add;
+
+/// A token bucket that is full at the start. It holds one second's worth, unless another
+/// [burst](Self::with_burst) is set.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
     rate: f64,
+    burst: Option<f64>,
     tokens: f64,
     filled_at: Instant,
 }
@@ -16,16 +20,42 @@ impl TokenBucket {
     pub(crate) const fn full(rate: f64, now: Instant) -> Self {
         Self {
             rate,
+            burst: None,
             tokens: rate,
             filled_at: now,
         }
+    }
+
+    /// Holds this much instead of one second's worth.
+    pub(crate) const fn with_burst(mut self, burst: f64) -> Self {
+        self.burst = Some(burst);
+        self.tokens = burst;
+        self
+    }
+
+    /// Adds what would have come in in this time, even above the burst: for a time in which none
+    /// could be used.
+    pub(crate) fn make_up_for(&mut self, time: Duration) {
+        self.tokens += time.as_secs_f64() * self.rate;
+    }
+
+    /// Whether the amount is there.
+    pub(crate) fn has(&mut self, amount: f64, now: Instant) -> bool {
+        self.fill(now);
+        self.tokens >= amount
+    }
+
+    /// Whether there is any at all.
+    pub(crate) fn has_some(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.tokens > 0.0
     }
 
     /// Changes the rate from now on.
     pub(crate) fn set_rate(&mut self, rate: f64, now: Instant) {
         self.fill(now);
         self.rate = rate;
-        self.fill(now);
+        self.tokens = self.tokens.min(self.capacity());
     }
 
     /// Takes the amount if the bucket holds it.
@@ -51,7 +81,7 @@ impl TokenBucket {
 
     /// Returns tokens that were taken and not used.
     pub(crate) fn give_back(&mut self, amount: f64) {
-        self.tokens = (self.tokens + amount).min(self.rate.max(1.0));
+        self.tokens = (self.tokens + amount).min(self.capacity());
     }
 
     /// The instant at which the amount will be there, if no more is taken until then. Always later
@@ -60,15 +90,20 @@ impl TokenBucket {
         self.fill(now);
         let missing = (amount - self.tokens).max(0.0);
         let wait = Duration::try_from_secs_f64(missing / self.rate);
-        now + wait
-            .unwrap_or(Duration::from_secs(3600))
-            .max(Duration::from_millis(1))
+        let wait = wait.unwrap_or(Duration::from_secs(3600));
+        saturating_add(now, wait.max(Duration::from_millis(1)))
     }
 
     fn fill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * self.rate).min(self.rate.max(1.0));
+        let filled = (self.tokens + elapsed * self.rate).min(self.capacity());
+        // What was added above the capacity stays until it is used.
+        self.tokens = self.tokens.max(filled);
         self.filled_at = now;
+    }
+
+    fn capacity(&self) -> f64 {
+        self.burst.unwrap_or(self.rate).max(1.0)
     }
 }
 
@@ -118,6 +153,31 @@ mod tests {
         bucket.set_rate(1.0, later + Duration::from_secs(1));
         let after = later + Duration::from_secs(1);
         assert!(bucket.take(1.0, after) && !bucket.take(1.0, after));
+    }
+
+    #[test]
+    fn a_burst_is_held_and_no_more() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::full(2.0, start).with_burst(5.0);
+        assert!(bucket.take(5.0, start) && !bucket.has_some(start));
+        let after = start + Duration::from_secs(60);
+        assert!(bucket.has(5.0, after) && !bucket.has(5.5, after));
+    }
+
+    #[test]
+    fn what_is_made_up_for_stays_until_it_is_used() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::full(2.0, start);
+        bucket.make_up_for(Duration::from_secs(10));
+        let after = start + Duration::from_secs(60);
+        assert!(bucket.take(22.0, after) && !bucket.take(0.5, after));
+    }
+
+    #[test]
+    fn a_moment_that_no_clock_can_show_is_far_away() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::full(1e-18, start);
+        assert!(bucket.ready_at(1.0, start) > start + Duration::from_secs(3600));
     }
 
     #[test]

@@ -63,11 +63,12 @@ impl Side {
 }
 
 impl Script {
-    /// The frames on the wire. Closes are left to the proxy, and time is finite.
+    /// The frames on the wire. Closes are left to the proxy, a pong that nobody asked for may be
+    /// taken for the answer to its ping, and time is finite.
     fn frames(&self, side: Side, budget: usize) -> Vec<Vec<u8>> {
         let frames = self.frames.iter().take(40).map(|&(first, len)| {
             let opcode = match OpCode::from_bits(first) {
-                OpCode::CLOSE => OpCode::PONG,
+                OpCode::CLOSE | OpCode::PONG => OpCode::PING,
                 opcode => opcode,
             };
             let len = usize::from(len).min(budget);

@@ -1,6 +1,8 @@
-//! Which close code goes to whom, and why. The crate's only place that names one.
+//! Which close code goes to whom, and why: the crate's only place that names one for an end which
+//! the tunnel itself decides.
 //!
-//! 1005, 1006 and 1015 are never sent (RFC 6455 §7.4.1).
+//! Drains and the registry bring frames of their own; their defaults are theirs. 1005, 1006 and
+//! 1015 are never sent (RFC 6455 §7.4.1).
 
 use std::borrow::Cow;
 
@@ -10,74 +12,86 @@ use crate::{
     tunnel::report::{Limit, Timer, TunnelEnd},
 };
 
-/// How a leg is ended.
+/// How the proxy ends a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(super) enum CloseAction {
     /// A close frame, its answer awaited, then an orderly end.
     Close(CloseFrame),
-    /// No frame can or need be sent: the connection is reset.
+    /// An orderly end without a close frame, behind what is on its way.
+    Shut,
+    /// No frame can or need be sent: the connection is dropped where it stands.
     Abort,
 }
 
-impl Farewell {
+impl CloseAction {
     fn close(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Close(CloseFrame::new(code, reason))
     }
 }
 
-/// How the proxy ends the leg to `side` when the tunnel ends for this reason.
-///
-/// A close that an operator or a drain asks for brings its own code and reason instead.
-pub(super) fn farewell(end: &TunnelEnd, side: Side) -> Farewell {
+/// How the proxy ends the leg to `side` when it ends the tunnel for this reason.
+pub(super) fn close_action(end: &TunnelEnd, side: Side) -> CloseAction {
     match end {
-        // Resets propagate to the upstream; the client is told that the upstream was lost.
-        TunnelEnd::Broken(lost, _)
-        | TunnelEnd::TruncatedFrame(lost)
-        | TunnelEnd::ClosedWithoutFrame(lost) => {
-            if *lost == Side::Upstream && side == Side::Client {
-                Farewell::close(CloseCode::INTERNAL_ERROR, "upstream connection lost")
-            } else {
-                Farewell::Abort
-            }
+        // Resets propagate to the upstream; the client learns that the upstream was lost.
+        TunnelEnd::Broken(Side::Upstream, _) | TunnelEnd::ClosedWithoutFrame(Side::Upstream)
+            if side == Side::Client =>
+        {
+            CloseAction::close(CloseCode::INTERNAL_ERROR, "upstream connection lost")
         }
-        TunnelEnd::Timeout(Timer::Pong | Timer::Write, dead) if *dead == side => Farewell::Abort,
-        TunnelEnd::Timeout(Timer::Pong, dead) => lost_leg(*dead, "did not answer a ping"),
-        TunnelEnd::Timeout(Timer::Write, dead) => lost_leg(*dead, "stopped reading"),
-        TunnelEnd::Timeout(Timer::Idle, _) => {
-            Farewell::close(CloseCode::GOING_AWAY, "idle timeout")
-        }
-        TunnelEnd::Timeout(Timer::MaxLifetime, _) => {
-            Farewell::close(CloseCode::GOING_AWAY, "maximum lifetime reached")
-        }
-        TunnelEnd::Timeout(..) | TunnelEnd::Closed | TunnelEnd::Dropped => Farewell::Abort,
+        // It ended in order, and so does its leg.
+        TunnelEnd::ClosedWithoutFrame(_) => CloseAction::Shut,
+        TunnelEnd::Timeout(timer, dead) => after_timeout(*timer, *dead, side),
         TunnelEnd::Limit(limit, offender) if *offender == side => over_limit(*limit),
         TunnelEnd::Violation(violation, offender) if *offender == side => {
-            Farewell::close(CloseCode::PROTOCOL_ERROR, violation.to_string())
+            CloseAction::close(CloseCode::PROTOCOL_ERROR, violation.to_string())
         }
         TunnelEnd::Limit(_, offender) | TunnelEnd::Violation(_, offender) => {
             lost_leg(*offender, "was closed by the proxy")
         }
-        TunnelEnd::Requested | TunnelEnd::Drained => {
-            Farewell::close(CloseCode::GOING_AWAY, "going away")
-        }
+        // An operator and a drain abort like this, and close with frames of their own. The others
+        // are nothing that the proxy decides.
+        TunnelEnd::Requested
+        | TunnelEnd::Drained
+        | TunnelEnd::Broken(..)
+        | TunnelEnd::TruncatedFrame(_)
+        | TunnelEnd::Closed
+        | TunnelEnd::Dropped => CloseAction::Abort,
     }
 }
 
-/// What the other leg hears when one is lost: 1011 of an upstream, 1001 of a client.
-fn lost_leg(lost: Side, how: &str) -> Farewell {
+/// How the leg to `side` ends when the tunnel waited in vain for `dead`.
+fn after_timeout(timer: Timer, dead: Side, side: Side) -> CloseAction {
+    match timer {
+        Timer::Idle => CloseAction::close(CloseCode::GOING_AWAY, "idle timeout"),
+        Timer::MaxLifetime => CloseAction::close(CloseCode::GOING_AWAY, "maximum lifetime reached"),
+        // It still sends, so it can be closed; the other one stands inside its frame.
+        Timer::Frame if dead == side => {
+            CloseAction::close(CloseCode::POLICY_VIOLATION, "a frame stayed unfinished")
+        }
+        Timer::Frame => CloseAction::Abort,
+        _ if dead == side => CloseAction::Abort,
+        Timer::HalfClose => CloseAction::Shut,
+        Timer::Pong => lost_leg(dead, "did not answer a ping"),
+        Timer::Write => lost_leg(dead, "stopped reading"),
+        Timer::CloseHandshake => lost_leg(dead, "did not answer a close frame"),
+    }
+}
+
+/// The frame for the other leg when one is lost: 1011 of an upstream, 1001 of a client.
+fn lost_leg(lost: Side, how: &str) -> CloseAction {
     let code = match lost {
         Side::Upstream => CloseCode::INTERNAL_ERROR,
         Side::Client | Side::Proxy => CloseCode::GOING_AWAY,
     };
-    Farewell::close(code, format!("{lost} {how}"))
+    CloseAction::close(code, format!("{lost} {how}"))
 }
 
-fn over_limit(limit: Limit) -> Farewell {
+fn over_limit(limit: Limit) -> CloseAction {
     match limit {
-        Limit::FrameSize => Farewell::close(CloseCode::MESSAGE_TOO_BIG, "frame too big"),
-        Limit::MessageSize => Farewell::close(CloseCode::MESSAGE_TOO_BIG, "message too big"),
-        Limit::MessageRate => Farewell::close(CloseCode::POLICY_VIOLATION, "too many messages"),
-        Limit::ByteRate => Farewell::close(CloseCode::POLICY_VIOLATION, "too many bytes"),
+        Limit::FrameSize => CloseAction::close(CloseCode::MESSAGE_TOO_BIG, "frame too big"),
+        Limit::MessageSize => CloseAction::close(CloseCode::MESSAGE_TOO_BIG, "message too big"),
+        Limit::MessageRate => CloseAction::close(CloseCode::POLICY_VIOLATION, "too many messages"),
+        Limit::ByteRate => CloseAction::close(CloseCode::POLICY_VIOLATION, "too many bytes"),
     }
 }
 

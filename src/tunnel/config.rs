@@ -7,13 +7,25 @@ use tokio::time::Instant;
 use crate::{error::Side, frame::CloseFrame, task::catch_panic, tunnel::report::TunnelEnd};
 
 use super::{
-    close::Farewell,
-    keep_alive::{KeepAlive, Rhythm},
+    close::CloseAction,
+    end::Bounds,
+    keep_alive::{KeepAlive, PingSchedule},
     limits::Limits,
+    pair::{LegId, Pair},
+    scratch::SCRATCH_LEN,
 };
 
 /// How long the default of TCP keep-alive takes to find that a side is gone.
 const TCP_NOTICES: Duration = Duration::from_secs(4 * 60);
+
+/// What may wait for a side that does not read, in bytes for each direction.
+const MAX_BUFFERED: usize = 64 * 1024;
+
+/// The least that is read at once, in bytes: a control frame must fit.
+const MIN_BUFFERED: usize = 1024;
+
+/// How long a side may take to answer that has much to read first, if no write timeout is set.
+const BURDENED: Duration = Duration::from_secs(60);
 
 /// How strictly the tunnel reads the frames that pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +44,23 @@ pub enum Framing {
 
 /// Settings of a tunnel: its waits, its limits, and what it does at frame boundaries.
 ///
+/// # Defaults
+///
+/// | method | default | why |
+/// |---|---|---|
+/// | [`framing`](Self::framing) | [`Framing::Observe`] | two endpoints may have agreed on more than RFC 6455 |
+/// | [`keep_alive`](Self::keep_alive) | off | |
+/// | [`idle_timeout`](Self::idle_timeout) | none | |
+/// | [`max_lifetime`](Self::max_lifetime) | none | |
+/// | [`lifetime_jitter`](Self::lifetime_jitter) | 0.1 | |
+/// | [`half_close_timeout`](Self::half_close_timeout) | 10 s | the other side may have a last word |
+/// | [`write_timeout`](Self::write_timeout) | 60 s | a side that does not read must not hold memory for good |
+/// | [`close_timeout`](Self::close_timeout) | 5 s | |
+/// | [`close_handshake_timeout`](Self::close_handshake_timeout) | 30 s | as long as endpoints wait themselves |
+/// | [`max_buffered`](Self::max_buffered) | 64 KiB | |
+/// | [`limits`](Self::limits) | none | |
+/// | [`map_close_frame`](Self::map_close_frame) | none | |
+///
 /// # Examples
 ///
 /// ```
@@ -47,38 +76,37 @@ pub enum Framing {
 #[must_use]
 pub struct TunnelConfig {
     pub(super) framing: Framing,
-    pub(super) client_keep_alive: Option<Arc<Rhythm>>,
-    pub(super) upstream_keep_alive: Option<Arc<Rhythm>>,
+    pub(super) keep_alive: Pair<Option<Arc<PingSchedule>>>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) lifetime_jitter: f64,
     pub(super) half_close_timeout: Option<Duration>,
     pub(super) write_timeout: Option<Duration>,
     pub(super) close_timeout: Duration,
-    pub(super) client_limits: Limits,
-    pub(super) upstream_limits: Limits,
-    restyle: Option<Arc<Restyle>>,
+    pub(super) close_handshake_timeout: Duration,
+    pub(super) max_buffered: usize,
+    pub(super) limits: Pair<Limits>,
+    map_close: Option<Arc<MapClose>>,
 }
 
-type Restyle = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
+type MapClose = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
 
 impl TunnelConfig {
-    /// The defaults: no keep-alive, no idle timeout, no maximum lifetime, no limits; half-close
-    /// linger 10 s, write timeout 60 s, close timeout 5 s.
+    /// The default settings.
     pub fn new() -> Self {
         Self {
             framing: Framing::Observe,
-            client_keep_alive: None,
-            upstream_keep_alive: None,
+            keep_alive: Pair::default(),
             idle_timeout: None,
             max_lifetime: None,
             lifetime_jitter: 0.1,
             half_close_timeout: Some(Duration::from_secs(10)),
             write_timeout: Some(Duration::from_secs(60)),
             close_timeout: Duration::from_secs(5),
-            client_limits: Limits::new(),
-            upstream_limits: Limits::new(),
-            restyle: None,
+            close_handshake_timeout: Duration::from_secs(30),
+            max_buffered: MAX_BUFFERED,
+            limits: Pair::default(),
+            map_close: None,
         }
     }
 
@@ -90,20 +118,20 @@ impl TunnelConfig {
 
     /// Pings both legs while they are quiet, each by itself. `None` turns it off.
     pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.client_keep_alive = keep_alive.into().map(shared);
-        self.upstream_keep_alive = self.client_keep_alive.clone();
+        let shared = keep_alive.into().map(shared);
+        self.keep_alive = Pair::new(|_| shared.clone());
         self
     }
 
     /// Pings the client's leg only, or with settings of its own.
     pub fn client_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.client_keep_alive = keep_alive.into().map(shared);
+        self.keep_alive[LegId::Client] = keep_alive.into().map(shared);
         self
     }
 
     /// Pings the upstream's leg only, or with settings of its own.
     pub fn upstream_keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
-        self.upstream_keep_alive = keep_alive.into().map(shared);
+        self.keep_alive[LegId::Upstream] = keep_alive.into().map(shared);
         self
     }
 
@@ -129,49 +157,74 @@ impl TunnelConfig {
     }
 
     /// Once one direction has ended, the other may be quiet for this long before the tunnel ends.
-    pub fn half_close_timeout(mut self, half_close_timeout: impl Into<Option<Duration>>) -> Self {
-        self.half_close_timeout = half_close_timeout.into();
+    pub fn half_close_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.half_close_timeout = timeout.into();
         self
     }
 
-    /// Ends a tunnel when a side takes none of the bytes that wait for it for this long.
+    /// Ends a tunnel when a side takes none of the bytes that wait for it for this long, in the
+    /// tunnel or in a buffer of its stream.
+    ///
+    /// It also bounds how long a close frame of ours waits for the end of the frame that is
+    /// passing, and, on a leg with keep-alive, how long a ping does.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.write_timeout = timeout.into();
         self
     }
 
-    /// How long a side may take to answer a close frame of ours before it is reset.
+    /// How long a side may take to answer a close frame of ours, from the moment at which it was
+    /// handed over, before it is reset; and how long two endpoints that have both closed may take
+    /// to end their connections.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
     }
 
+    /// How long an endpoint may take to answer the close frame of the other one (RFC 6455 §7.1.2),
+    /// from the moment at which it was handed over.
+    pub fn close_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.close_handshake_timeout = timeout;
+        self
+    }
+
+    /// The most that the tunnel reads of one side before the other has taken it, in bytes, up to
+    /// 256 KiB. That is the memory which a side can hold that does not read. Larger moves bulk
+    /// with fewer system calls.
+    ///
+    /// A tunnel that is quiet holds nothing, and one that stalled of late reads less at once.
+    pub fn max_buffered(mut self, bytes: usize) -> Self {
+        self.max_buffered = bytes.clamp(MIN_BUFFERED, SCRATCH_LEN);
+        self
+    }
+
     /// Limits on what each side may send.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.client_limits = limits;
-        self.upstream_limits = limits;
+        self.limits = Pair::new(|_| limits);
         self
     }
 
     /// Limits on what the client may send.
     pub fn client_limits(mut self, limits: Limits) -> Self {
-        self.client_limits = limits;
+        self.limits[LegId::Client] = limits;
         self
     }
 
     /// Limits on what the upstream may send.
     pub fn upstream_limits(mut self, limits: Limits) -> Self {
-        self.upstream_limits = limits;
+        self.limits[LegId::Upstream] = limits;
         self
     }
 
-    /// Changes the code or reason of the close frames that the proxy sends. The function sees
-    /// why the tunnel ends, which side the frame goes to, and the frame as it would be.
-    pub fn map_close_frame<F>(mut self, restyle: F) -> Self
+    /// Changes the code or reason of the close frames that the proxy sends: its own, and those of
+    /// drains, of the registry, and of pools that lose an upstream. The function sees why the
+    /// tunnel ends, which side the frame goes to, and the frame as it would be.
+    ///
+    /// If it panics, the frame goes out as it would be.
+    pub fn map_close_frame<F>(mut self, map: F) -> Self
     where
         F: Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync + 'static,
     {
-        self.restyle = Some(Arc::new(restyle));
+        self.map_close = Some(Arc::new(map));
         self
     }
 
@@ -180,27 +233,52 @@ impl TunnelConfig {
     /// because the other has ended.
     pub(crate) fn pings_are_enough(&self, side: Side) -> bool {
         let keep_alive = match side {
-            Side::Client => &self.client_keep_alive,
-            Side::Upstream | Side::Proxy => &self.upstream_keep_alive,
+            Side::Client => &self.keep_alive[LegId::Client],
+            Side::Upstream => &self.keep_alive[LegId::Upstream],
+            Side::Proxy => &None,
         };
-        let is_soon = |rhythm: &Arc<Rhythm>| rhythm.settings().notices_within() <= TCP_NOTICES;
+        let is_soon = |schedule: &Arc<PingSchedule>| {
+            let within = schedule.settings().notices_within();
+            within.is_some_and(|within| within <= TCP_NOTICES)
+        };
         keep_alive.as_ref().is_some_and(is_soon)
             && self.framing != Framing::Opaque
             && self.half_close_timeout.is_some()
     }
 
-    /// The farewell with the user's wording.
-    pub(super) fn worded(&self, end: &TunnelEnd, side: Side, farewell: Farewell) -> Farewell {
-        match (farewell, &self.restyle) {
-            (Farewell::Close(frame), Some(restyle)) => {
-                let changed = catch_panic(|| restyle(end, side, frame.clone()));
-                Farewell::Close(changed.unwrap_or_else(|_| {
+    /// The action with the user's wording.
+    pub(super) fn customize_close(
+        &self,
+        end: &TunnelEnd,
+        leg: LegId,
+        action: CloseAction,
+    ) -> CloseAction {
+        match (action, &self.map_close) {
+            (CloseAction::Close(frame), Some(map)) => {
+                let customized = catch_panic(|| map(end, leg.into(), frame.clone()));
+                CloseAction::Close(customized.unwrap_or_else(|_| {
                     tracing::error!("the function that changes close frames panicked");
                     frame
                 }))
             }
-            (farewell, _) => farewell,
+            (action, _) => action,
         }
+    }
+
+    /// The waits of an end.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            close: self.close_timeout,
+            handshake: self.close_handshake_timeout,
+            half_close: self.half_close_timeout,
+            write: self.write_timeout,
+            burdened: self.burdened(),
+        }
+    }
+
+    /// How long a side may take to answer that has much to read first.
+    pub(super) fn burdened(&self) -> Duration {
+        self.write_timeout.unwrap_or(BURDENED)
     }
 }
 
@@ -211,24 +289,30 @@ impl Default for TunnelConfig {
 }
 
 /// All tunnels of a configuration count time from here.
-fn shared(keep_alive: KeepAlive) -> Arc<Rhythm> {
-    Arc::new(Rhythm::new(keep_alive, Instant::now()))
+fn shared(keep_alive: KeepAlive) -> Arc<PingSchedule> {
+    Arc::new(PingSchedule::new(keep_alive, Instant::now()))
 }
 
 impl fmt::Debug for TunnelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = |leg: &Option<Arc<Rhythm>>| leg.as_ref().map(|rhythm| *rhythm.settings());
+        let keep_alive = |leg| {
+            self.keep_alive[leg]
+                .as_ref()
+                .map(|schedule| *schedule.settings())
+        };
         f.debug_struct("TunnelConfig")
             .field("framing", &self.framing)
-            .field("client_keep_alive", &settings(&self.client_keep_alive))
-            .field("upstream_keep_alive", &settings(&self.upstream_keep_alive))
+            .field("client_keep_alive", &keep_alive(LegId::Client))
+            .field("upstream_keep_alive", &keep_alive(LegId::Upstream))
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
             .field("half_close_timeout", &self.half_close_timeout)
             .field("write_timeout", &self.write_timeout)
             .field("close_timeout", &self.close_timeout)
-            .field("client_limits", &self.client_limits)
-            .field("upstream_limits", &self.upstream_limits)
+            .field("close_handshake_timeout", &self.close_handshake_timeout)
+            .field("max_buffered", &self.max_buffered)
+            .field("client_limits", &self.limits[LegId::Client])
+            .field("upstream_limits", &self.limits[LegId::Upstream])
             .finish_non_exhaustive()
     }
 }

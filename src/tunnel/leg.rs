@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 
 use crate::{
-    error::Side,
     frame::{ControlFrame, EncodedControl},
     net::transport::{TcpKeepAlive, Transport},
     tunnel::report::Rtt,
@@ -11,40 +10,69 @@ use crate::{
 
 use super::{
     config::TunnelConfig,
-    keep_alive::{Action, Pinger},
+    keep_alive::{Action, Pinger, Signs},
+    pair::LegId,
+    track::Awaited,
 };
 
+/// Bytes that can be on their way to a leg in the buffers of kernels, so that a pong which is sent
+/// behind them takes its time.
+const BURDEN: u32 = 256 * 1024;
+
+/// The connection to one endpoint.
 pub(super) struct Leg {
     pub(super) transport: Transport,
     pub(super) pinger: Option<Box<Pinger>>,
     /// When anything last came from this leg.
     pub(super) last_received: Instant,
+    /// Bytes that went to this leg since anything last came from it, up to what fits.
+    unacknowledged: u32,
+    /// Pings of the other endpoint that this one has not answered.
+    unanswered_pings: u32,
 }
 
 impl Leg {
     pub(super) fn new(
-        side: Side,
+        id: LegId,
         transport: Transport,
         config: &TunnelConfig,
         dice: f32,
         now: Instant,
     ) -> Self {
-        let keep_alive = match side {
-            Side::Client => config.client_keep_alive.clone(),
-            Side::Upstream | Side::Proxy => config.upstream_keep_alive.clone(),
-        };
+        let keep_alive = config.keep_alive[id].clone();
         Self {
             transport,
-            pinger: keep_alive.map(|rhythm| Box::new(Pinger::new(rhythm, fastrand::u32(..), dice))),
+            pinger: keep_alive
+                .map(|schedule| Box::new(Pinger::new(schedule, fastrand::u32(..), dice))),
             last_received: now,
+            unacknowledged: 0,
+            unanswered_pings: 0,
         }
     }
 
+    /// Bytes came from this leg: it lives.
+    #[inline]
+    pub(super) fn received(&mut self, now: Instant) {
+        self.last_received = now;
+        self.unacknowledged = 0;
+    }
+
+    /// Bytes go to this leg.
+    #[inline]
+    pub(super) fn note_sent(&mut self, len: usize) {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.unacknowledged = self.unacknowledged.saturating_add(len);
+    }
+
+    /// Whether an answer of this leg may stand behind much that it has yet to read.
+    pub(super) const fn is_burdened(&self) -> bool {
+        self.unacknowledged > BURDEN
+    }
+
     /// Looks at what keep-alive has due on this leg.
-    pub(super) fn tick(&mut self, now: Instant, dice: f32) -> Action {
-        self.pinger.as_mut().map_or(Action::Wait, |pinger| {
-            pinger.tick(now, self.last_received, dice)
-        })
+    pub(super) fn tick(&mut self, now: Instant, signs: &Signs, dice: f32) -> Action {
+        let pinger = self.pinger.as_mut();
+        pinger.map_or(Action::Wait, |pinger| pinger.tick(now, signs, dice))
     }
 
     /// The other leg is pinged now.
@@ -54,9 +82,11 @@ impl Leg {
         }
     }
 
-    /// No ping can be put between frames any more: has the kernel look after the leg instead.
-    pub(super) fn lose_pings(&self) {
-        if self.pinger.is_some() {
+    /// No ping can be put between frames any more, or no pong found: has the kernel look after the
+    /// leg instead.
+    pub(super) fn stop_pings(&mut self) {
+        if let Some(pinger) = &mut self.pinger {
+            pinger.stop();
             self.transport.keep_alive(&TcpKeepAlive::default());
         }
     }
@@ -67,23 +97,70 @@ impl Leg {
     }
 
     /// Whether a ping to this leg waits for a frame boundary.
+    #[inline]
     pub(super) fn wants_ping(&self) -> bool {
         self.pinger.as_ref().is_some_and(|pinger| pinger.is_due())
     }
 
-    /// The ping that goes out now, if one is due. `side` is this leg's.
-    pub(super) fn ping(&mut self, side: Side, now: Instant) -> Option<EncodedControl> {
+    /// Whether a ping to this leg waits for the end of a message.
+    #[inline]
+    pub(super) fn spares_messages(&self) -> bool {
+        self.pinger
+            .as_ref()
+            .is_some_and(|pinger| pinger.spares_messages())
+    }
+
+    /// The ping that goes out now, if one is due. `id` is this leg's.
+    pub(super) fn ping(&mut self, id: LegId, now: Instant) -> Option<EncodedControl> {
         let pinger = self.pinger.as_mut().filter(|pinger| pinger.is_due())?;
-        let cookie = pinger.sent(now);
-        Some(encode_for(side, &ControlFrame::ping(&cookie)))
+        let cookie = pinger.sent(now, self.last_received);
+        Some(encode_for(id, &ControlFrame::ping(&cookie)))
+    }
+
+    /// The ping that goes out waits behind bytes that the leg has not taken.
+    pub(super) fn queue_ping(&mut self) {
+        if let Some(pinger) = &mut self.pinger {
+            pinger.queue();
+        }
+    }
+
+    /// The leg took all that waited for it.
+    pub(super) fn delivered(&mut self, now: Instant) {
+        if let Some(pinger) = &mut self.pinger {
+            pinger.delivered(now);
+        }
+    }
+
+    /// So many pings of the other endpoint went to this one.
+    #[inline]
+    pub(super) fn expect_pongs(&mut self, pings: u64) {
+        if pings > 0 {
+            let pings = u32::try_from(pings).unwrap_or(u32::MAX);
+            self.unanswered_pings = self.unanswered_pings.saturating_add(pings);
+        }
+    }
+
+    /// The pongs that this leg may send for a reason.
+    #[inline]
+    pub(super) fn awaited(&mut self) -> Awaited<'_> {
+        Awaited {
+            pinger: self.pinger.as_deref_mut(),
+            unanswered_pings: &mut self.unanswered_pings,
+        }
+    }
+
+    /// Drops the connection where it stands.
+    pub(super) fn abort(&mut self) {
+        let nothing = Transport::new(tokio::io::empty());
+        std::mem::replace(&mut self.transport, nothing).abort_on_drop();
     }
 }
 
-/// A frame of ours as this side must get it: masked if we are its client (RFC 6455 §5.1).
-pub(super) fn encode_for(side: Side, frame: &ControlFrame) -> EncodedControl {
-    match side {
-        Side::Upstream => frame.encode(Some(masking_key())),
-        Side::Client | Side::Proxy => frame.encode(None),
+/// A frame of ours as this leg must get it: masked if we are its client (RFC 6455 §5.1).
+pub(super) fn encode_for(leg: LegId, frame: &ControlFrame) -> EncodedControl {
+    match leg {
+        LegId::Upstream => frame.encode(Some(masking_key())),
+        LegId::Client => frame.encode(None),
     }
 }
 

@@ -13,25 +13,28 @@
 //!
 //! * `flow` is one direction, used twice; `track` (pure) says what its bytes mean.
 //! * `leg` is one connection with its keep-alive (`keep_alive`, pure).
-//! * `engine` joins them: events of the flows (`splice`), what is due when (`deadlines`), and the
-//!   way to the end (`ending`).
+//! * `end` (pure) decides how the tunnel ends; `close` (pure) names the close codes.
+//! * `engine` joins them: it polls the flows (`splice`), looks at what is due when (`deadlines`),
+//!   and obeys `end` (`ending`).
 //! * `registry` lists the open tunnels, `drain` ends them all, `report` is the account of one.
 //! * `builder` makes a tunnel for hosts, `handle` commands one from other tasks.
-//! * `close` (pure) names the close codes.
-//! * `scratch` is the thread's read buffer, `alarm` the one timer, `clock` one look at the time.
+//! * `scratch` is the thread's read buffer, `alarm` the one timer, `context` what one poll of
+//!   a flow shares, `pair` the index of the two legs.
 
 mod alarm;
 mod builder;
-mod clock;
 mod close;
 mod config;
+mod context;
 pub(crate) mod drain;
+mod end;
 mod engine;
 mod flow;
 mod handle;
 mod keep_alive;
 mod leg;
 mod limits;
+mod pair;
 pub(crate) mod registry;
 pub(crate) mod report;
 mod scratch;

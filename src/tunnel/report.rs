@@ -205,6 +205,10 @@ pub enum Timer {
     Write,
     /// The tunnel reached its maximum lifetime.
     MaxLifetime,
+    /// An endpoint did not answer the other one's close frame.
+    CloseHandshake,
+    /// A side left a frame unfinished that a ping had to wait for.
+    Frame,
 }
 
 impl fmt::Display for Timer {
@@ -215,6 +219,8 @@ impl fmt::Display for Timer {
             Self::HalfClose => "half-close half_close_timeout",
             Self::Write => "write timeout",
             Self::MaxLifetime => "maximum lifetime",
+            Self::CloseHandshake => "closing handshake",
+            Self::Frame => "unfinished frame",
         })
     }
 }

@@ -1,32 +1,34 @@
 //! The read buffer that belongs to the thread, not to the tunnel.
 
-use std::{cell::Cell, mem::MaybeUninit};
+use std::cell::Cell;
 
 use tokio::io::ReadBuf;
 
-/// Size of the buffer in bytes. Large enough that nearly every read is a short one, after which
-/// tokio knows that the socket is empty without asking the kernel again.
-const SCRATCH_LEN: usize = 256 * 1024;
+/// The most that is read in one go, in bytes.
+pub(super) const SCRATCH_LEN: usize = 256 * 1024;
 
 thread_local! {
-    static SCRATCH: Cell<Option<Box<[MaybeUninit<u8>]>>> = const { Cell::new(None) };
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
 /// The thread's read buffer, taken for the time of one poll and put back on drop.
 ///
 /// Taking leaves nothing behind, so a tunnel that is polled from within another one's poll finds
 /// no buffer and makes one of its own: slower, never wrong.
-pub(super) struct Scratch(Box<[MaybeUninit<u8>]>);
+///
+/// It is initialized once, because some streams initialize the whole of what they read into.
+pub(super) struct Scratch(Box<[u8]>);
 
 impl Scratch {
     pub(super) fn take() -> Self {
         let kept = SCRATCH.try_with(Cell::take).ok().flatten();
-        Self(kept.unwrap_or_else(|| Box::new_uninit_slice(SCRATCH_LEN)))
+        Self(kept.unwrap_or_else(|| vec![0; SCRATCH_LEN].into_boxed_slice()))
     }
 
-    /// The whole buffer, empty.
-    pub(super) fn read_buf(&mut self) -> ReadBuf<'_> {
-        ReadBuf::uninit(&mut self.0)
+    /// The first so many bytes of the buffer, as far as it goes.
+    pub(super) fn read_buf(&mut self, len: usize) -> ReadBuf<'_> {
+        let len = len.min(self.0.len());
+        ReadBuf::new(self.0.get_mut(..len).unwrap_or_default())
     }
 }
 
@@ -54,8 +56,15 @@ mod tests {
     fn taking_twice_gives_two_buffers() {
         let mut first = Scratch::take();
         let mut second = Scratch::take();
-        assert_eq!(first.read_buf().capacity(), SCRATCH_LEN);
-        assert_eq!(second.read_buf().capacity(), SCRATCH_LEN);
+        assert_eq!(first.read_buf(usize::MAX).capacity(), SCRATCH_LEN);
+        assert_eq!(second.read_buf(100).capacity(), 100);
         assert_ne!(first.0.as_ptr(), second.0.as_ptr());
+    }
+
+    #[test]
+    fn a_stream_that_initializes_what_it_reads_into_finds_that_done() {
+        let mut scratch = Scratch::take();
+        let buf = scratch.read_buf(usize::MAX);
+        assert_eq!(buf.initialized().len(), SCRATCH_LEN);
     }
 }

@@ -4,8 +4,8 @@ use tungstenite::protocol::frame::Frame;
 use wsplice::{Framing, Limit, Limits, Side, TunnelConfig, TunnelEnd, frame::Violation};
 
 use super::{
-    clock_kit::{Rig, SIDES, from_side, ms, opposite, secs},
-    support::frames::{binary, close, fragments, masked, odd, ping, text, unmasked},
+    clock_kit::{Rig, SIDES, from_side, ms, opposite, secs, steady},
+    support::frames::{binary, close, fragments, masked, odd, ping, pong, text, unmasked},
 };
 
 /// The close code for the leg that broke no rule.
@@ -36,6 +36,13 @@ async fn is_closed(mut rig: Rig, from: Side, legal: &[u8], over: &[u8], code: u1
     let report = rig.report().await;
     assert_eq!(report.initiator, from);
     report.end
+}
+
+fn limited_side(side: Side, limits: Limits) -> TunnelConfig {
+    match side {
+        Side::Client => TunnelConfig::new().client_limits(limits),
+        _ => TunnelConfig::new().upstream_limits(limits),
+    }
 }
 
 fn limited(limits: Limits) -> Rig {
@@ -84,7 +91,7 @@ async fn a_message_is_the_sum_of_its_fragments() {
 #[tokio::test(start_paused = true)]
 async fn messages_beyond_the_rate_are_a_policy_violation() {
     for side in SIDES {
-        let mut rig = limited(Limits::new().messages_per_second(5));
+        let mut rig = limited(Limits::new().messages_per_second(5).close_over_rate());
         // A second's worth at once, and from then on one every 200 ms.
         for _ in 0..5 {
             rig.passes(side, text("burst")).await;
@@ -107,7 +114,7 @@ async fn messages_beyond_the_rate_are_a_policy_violation() {
 #[tokio::test(start_paused = true)]
 async fn bytes_beyond_the_rate_are_a_policy_violation() {
     for side in SIDES {
-        let mut rig = limited(Limits::new().bytes_per_second(1000));
+        let mut rig = limited(Limits::new().bytes_per_second(1000).close_over_rate());
         let frame = from_side(side, binary(&[0; 100]));
         let per_second = 1000 / frame.len();
         for _ in 0..20 {
@@ -293,5 +300,159 @@ async fn enforcing_lets_all_that_is_legal_pass() {
             rig.passes(side, frame).await;
         }
         assert!(!rig.is_over());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_side_that_is_over_its_rate_waits_and_loses_nothing() {
+    for side in SIDES {
+        let mut rig = limited(Limits::new().messages_per_second(4));
+        let (source, sink) = rig.ends(side);
+        let frames: Vec<_> = (0..20_u8)
+            .map(|fill| from_side(side, binary(&[fill; 50])))
+            .collect();
+        source.send_raw(&frames.concat()).await;
+        for frame in &frames {
+            assert!(sink.frame().await.raw == *frame, "{side}");
+        }
+        assert_eq!(rig.elapsed(), secs(4));
+        rig.passes(opposite(side), text("unhindered")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_passes_at_once() {
+    for side in SIDES {
+        let mut rig = limited(Limits::new().messages_per_second(1).message_burst(10));
+        for _ in 0..10 {
+            rig.passes(side, text("burst")).await;
+        }
+        assert_eq!(rig.elapsed(), secs(0));
+        rig.passes(side, text("and no more")).await;
+        assert_eq!(rig.elapsed(), secs(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_frame_passes_at_any_rate() {
+    for side in SIDES {
+        for limits in [
+            Limits::new().messages_per_second(1),
+            Limits::new().bytes_per_second(10),
+        ] {
+            for limits in [limits, limits.close_over_rate()] {
+                let mut rig = limited(limits);
+                rig.passes(side, text("a large one, on credit")).await;
+                rig.passes(side, close(1000, "bye")).await;
+                rig.passes(opposite(side), close(1000, "")).await;
+                rig.end(side).finish().await;
+                rig.end(opposite(side)).finish().await;
+                let report = rig.report().await;
+                assert_eq!((report.end, report.initiator), (TunnelEnd::Closed, side));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pongs_that_the_other_side_asks_for_pass_at_any_rate() {
+    for side in SIDES {
+        let limits = Limits::new().messages_per_second(0).close_over_rate();
+        let mut rig = Rig::new(limited_side(side, limits));
+        for _ in 0..50 {
+            rig.passes(opposite(side), ping(b"?")).await;
+            rig.passes(side, pong(b"?")).await;
+        }
+        rig.end(side).send(pong(b"unasked")).await;
+        assert_eq!(rig.end(side).close_code().await, 1008);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_bounded() {
+    for side in SIDES {
+        for limits in [
+            Limits::new().messages_per_second(0),
+            Limits::new().bytes_per_second(1).byte_burst(1),
+        ] {
+            let config = limited_side(side, limits)
+                .idle_timeout(secs(25))
+                .client_keep_alive(None);
+            let mut rig = Rig::new(config);
+            // The first may pass on credit.
+            let frames = from_side(side, binary(&[0; 60])).repeat(2);
+            rig.end(side).send_raw(&frames).await;
+            assert_eq!(rig.end(side).close_code().await, 1008, "{side} {limits:?}");
+            assert_eq!(rig.elapsed(), secs(30), "it was not idle");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_side_that_waits_for_its_rate_owes_no_pong() {
+    for side in SIDES {
+        let limits = Limits::new().bytes_per_second(10).byte_burst(1);
+        let config = limited_side(side, limits)
+            .client_keep_alive((side == Side::Client).then(steady))
+            .upstream_keep_alive((side == Side::Upstream).then(steady));
+        let mut rig = Rig::new(config);
+        let (source, sink) = rig.ends(side);
+        let cookie = source.ping().await;
+        // A large frame on credit, one that has to wait for 26 s, and the pong behind it.
+        let large = from_side(side, binary(&[1; 254]));
+        let small = from_side(side, text("!"));
+        let behind = from_side(side, pong(&cookie));
+        source
+            .send_raw(&[&large[..], &small, &behind].concat())
+            .await;
+        assert!(sink.frame().await.raw == large);
+        assert!(sink.frame().await.raw == small, "{side}");
+        assert!(rig.elapsed() > secs(45));
+        assert!(!rig.is_over());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_of_the_other_side_is_not_charged() {
+    for side in SIDES {
+        let limits = Limits::new().messages_per_second(10).close_over_rate();
+        let mut rig = Rig::with_capacity(TunnelConfig::new().limits(limits), 1024);
+        let frame = from_side(side, binary(&[7; 100]));
+        let (source, sink) = rig.ends(side);
+        // Ten a second, as it may; the other one reads nothing for 15 s.
+        let write = async {
+            for _ in 0..150 {
+                source.send_raw(&frame).await;
+                tokio::time::sleep(ms(100)).await;
+            }
+        };
+        let read = async {
+            tokio::time::sleep(secs(15)).await;
+            sink.exactly(frame.len() * 150).await
+        };
+        let ((), got) = tokio::join!(write, read);
+        assert!(got == frame.repeat(150), "{side}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breach_with_a_close_behind_it_leaves_the_other_side_a_close_frame() {
+    for side in SIDES {
+        let mut rig = limited(Limits::new().frame_size(10));
+        let over = from_side(side, binary(&[0; 11]));
+        let bye = from_side(side, close(1000, "bye"));
+        let (offender, other) = rig.ends(side);
+        offender.send_raw(&[&over[..], &bye].concat()).await;
+        assert_eq!(other.close_code().await, code_for_the_other(side));
+        assert_eq!(offender.close_code().await, 1009);
+        offender.end_of_stream().await;
+        other.send(close(1001, "")).await;
+        other.end_of_stream().await;
+        for side in SIDES {
+            assert!(rig.end(side).was_shut_down());
+        }
+        assert_eq!(rig.elapsed(), secs(0));
+        let report = rig.report().await;
+        assert_eq!(report.end, TunnelEnd::Limit(Limit::FrameSize, side));
     }
 }

@@ -10,14 +10,17 @@ mod support_works;
 mod balance;
 mod clock_close;
 mod clock_drain;
+mod clock_handshake;
 mod clock_health;
 mod clock_keep_alive;
 mod clock_kit;
+mod clock_life;
 mod clock_limits;
 mod clock_opaque;
 mod clock_queue;
 mod clock_reports;
 mod clock_retry;
+mod clock_stall;
 mod clock_timers;
 mod clock_upstreams;
 #[cfg(feature = "dns")]

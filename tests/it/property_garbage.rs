@@ -17,6 +17,12 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
     vec(byte, 0..300)
 }
 
+/// The same without pongs: one that nobody asked for may be taken for the answer to our ping.
+fn garbage_without_pongs() -> impl Strategy<Value = Vec<u8>> {
+    let other_than_pong = |byte: u8| if byte & 0x0F == 0x0A { byte ^ 1 } else { byte };
+    garbage().prop_map(move |bytes| bytes.into_iter().map(other_than_pong).collect())
+}
+
 /// Sends both sides' bytes in pieces with pauses, then ends both; returns the bytes that arrived.
 async fn exchange(
     config: TunnelConfig,
@@ -71,7 +77,11 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_pass_between_pings(up in garbage(), down in garbage(), cuts in cuts()) {
+    fn any_bytes_pass_between_pings(
+        up in garbage_without_pongs(),
+        down in garbage_without_pongs(),
+        cuts in cuts(),
+    ) {
         let run = exchange(restless(5), [&up, &down], &cuts);
         let ([at_client, at_upstream], report) = on_a_paused_clock(run);
         prop_assert!(is_among(&up, &at_upstream));

@@ -250,9 +250,9 @@ async fn an_upstream_that_ends_without_a_close_frame_gives_the_client_1011() {
         close.close(),
         Some((1011, "upstream connection lost".into()))
     );
+    // It answers as RFC 6455 §5.5.1 wants, and sees an orderly end.
+    ends.client.send(&masked(frames::close(1011, ""))).await;
     ends.client.expect_eof().await;
-    // The client answers as RFC 6455 §5.5.1 demands, and leaves; the upstream may get the answer.
-    let _ = ends.client.try_send(&masked(frames::close(1011, ""))).await;
     drop(ends);
     let report = proxy.report().await;
     assert_eq!(

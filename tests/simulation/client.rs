@@ -50,6 +50,7 @@ pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration
     let mut failures = 0;
     fleet.board.wants(client);
     loop {
+        let asked = Instant::now();
         let pause = match open_tunnel(&fleet, client).await {
             Outcome::Opened(socket, upstream) => {
                 let opened = Instant::now();
@@ -61,7 +62,8 @@ pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration
                     fleet.board.wants(client);
                     continue;
                 }
-                let failed = fleet.upstreams[upstream].failed_since(opened);
+                // What failed during the handshake counts too: the pool may have learned of it since.
+                let failed = fleet.upstreams[upstream].failed_since(asked);
                 fleet.board.loses(client, failed);
                 if opened.elapsed() >= STABLE {
                     failures = 0;

@@ -5,8 +5,12 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     instant::{FAR, saturating_add},
-    tunnel::report::{Timer, TunnelEnd},
-    tunnel::{flow::Flow, keep_alive::Action},
+    tunnel::{
+        flow::Flow,
+        keep_alive::{Action, Signs},
+        pair::LegId,
+        report::{Limit, Timer, TunnelEnd},
+    },
 };
 
 use super::splice::Core;
@@ -14,21 +18,32 @@ use super::splice::Core;
 impl Core {
     /// The earliest moment at which something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        if self.closing().is_some() {
-            return self.closing();
+        let end = self.end_deadline();
+        if self.is_ending() {
+            return end;
         }
-        let mut earliest = Earliest(None);
+        let mut earliest = Earliest(end);
         earliest.at(self.expires());
         earliest.at(self.scheduled_at());
-        earliest.at(self.linger_deadline());
         earliest.at(self.idle_deadline());
-        for side in [Side::Client, Side::Upstream] {
-            earliest.at(self.keep_alive_deadline(side));
-        }
-        for flow in [&self.client_to_upstream, &self.upstream_to_client] {
-            earliest.at(self.stall_deadline(flow));
+        for leg in LegId::BOTH {
+            earliest.at(self.keep_alive_deadline(leg));
+            earliest.at(self.stall_deadline(&self.flows[leg]));
+            earliest.at(self.flows[leg].pause().map(|pause| pause.deadline()));
         }
         earliest.0
+    }
+
+    fn end_deadline(&self) -> Option<Instant> {
+        let ending = self.ending.as_ref()?;
+        ending.end.deadline(&self.config.bounds(), &self.facts())
+    }
+
+    /// Whether the proxy ends the tunnel, so that all other timers are void.
+    fn is_ending(&self) -> bool {
+        self.ending
+            .as_ref()
+            .is_some_and(|ending| ending.end.is_decided())
     }
 
     fn expires(&self) -> Option<Instant> {
@@ -37,31 +52,36 @@ impl Core {
     }
 
     fn scheduled_at(&self) -> Option<Instant> {
-        Some(self.ending.as_ref()?.scheduled.as_ref()?.at)
+        self.ending.as_ref()?.scheduled_at()
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
-        let [up, down] = [&self.client_to_upstream, &self.upstream_to_client];
-        let passed = up.last_passed().max(down.last_passed());
-        Some(saturating_add(passed, self.config.idle_timeout?))
-    }
-
-    fn linger_deadline(&self) -> Option<Instant> {
-        let first = self.first_end()?;
-        let open = self.flow_from(first.side.opposite());
-        let passed = first.at.max(open.last_passed());
-        Some(saturating_add(passed, self.config.half_close_timeout?))
-    }
-
-    fn keep_alive_deadline(&self, side: Side) -> Option<Instant> {
-        let flow = self.flow_from(side);
-        // What is not read is not missed: a side that has ended cannot answer, and the answer of
-        // one whose bytes the other does not take waits behind them.
-        if flow.source_has_ended() || flow.stalled_since().is_some() {
+        let timeout = self.config.idle_timeout?;
+        // A side that a limit holds up is not idle.
+        if self.flows.iter().any(|flow| flow.pause().is_some()) {
             return None;
         }
-        let leg = self.leg(side);
-        leg.pinger.as_ref()?.deadline(leg.last_received)
+        let passed = self.flows.iter().map(Flow::last_passed).max()?;
+        Some(saturating_add(passed, timeout))
+    }
+
+    fn keep_alive_deadline(&self, leg: LegId) -> Option<Instant> {
+        let pinger = self.legs[leg].pinger.as_ref()?;
+        // A side that is not read, or has said its last, is not expected to answer.
+        let can_live = self.flows[leg].can_answer() && self.flows[leg.other()].can_ping();
+        can_live.then(|| pinger.deadline(&self.signs(leg)))?
+    }
+
+    fn signs(&self, leg: LegId) -> Signs {
+        let into = &self.flows[leg.other()];
+        Signs {
+            last_received: self.legs[leg].last_received,
+            last_sent: into.last_passed(),
+            backlog: into.backlog(),
+            is_burdened: self.legs[leg].is_burdened(),
+            write_timeout: self.config.write_timeout,
+            burdened: self.config.burdened(),
+        }
     }
 
     fn stall_deadline(&self, flow: &Flow) -> Option<Instant> {
@@ -74,57 +94,83 @@ impl Core {
     /// The alarm went off: does what is due.
     pub(super) fn on_time(&mut self, now: Instant) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        if due(self.closing()) {
-            return self.give_up();
-        }
-        if due(self.scheduled_at()) {
-            if let Some(scheduled) = self.ending_mut().scheduled.take() {
-                return self.end_by_command(scheduled.command, now);
+        if due(self.scheduled_at()) && !self.is_ending() {
+            if let Some(command) = self.ending_mut().take_scheduled() {
+                return self.end_by_command(command, now);
             }
         }
-        for (source, stalled) in [
-            (Side::Client, Side::Upstream),
-            (Side::Upstream, Side::Client),
-        ] {
-            if due(self.stall_deadline(self.flow_from(source))) {
-                return self.end(TunnelEnd::Timeout(Timer::Write, stalled), stalled, now);
+        self.obey(now);
+        if self.is_ending() {
+            return;
+        }
+        if let Some((end, initiator)) = self.overdue(now) {
+            self.end(&end, initiator, now);
+        } else if let Some((end, initiator)) = self.tick(now) {
+            self.end(&end, initiator, now);
+        }
+        self.obey(now);
+    }
+
+    /// The timer that ends the tunnel at this moment, other than keep-alive.
+    fn overdue(&self, now: Instant) -> Option<(TunnelEnd, Side)> {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        for source in LegId::BOTH {
+            let flow = &self.flows[source];
+            if due(self.stall_deadline(flow)) {
+                let stalled = Side::from(source.other());
+                return Some((TunnelEnd::Timeout(Timer::Write, stalled), stalled));
+            }
+            if let Some(limit) = flow.pause().and_then(|pause| pause.overdue(now)) {
+                return Some(over_rate(limit, source.into()));
             }
         }
-        if due(self.linger_deadline()) {
-            return self.end_linger(now);
-        }
+        let ours = |timer| Some((TunnelEnd::Timeout(timer, Side::Proxy), Side::Proxy));
         if due(self.expires()) {
-            let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
-            return self.end(end, Side::Proxy, now);
+            return ours(Timer::MaxLifetime);
         }
         if due(self.idle_deadline()) {
-            return self.end(
-                TunnelEnd::Timeout(Timer::Idle, Side::Proxy),
-                Side::Proxy,
-                now,
-            );
+            return ours(Timer::Idle);
         }
+        None
+    }
+
+    /// Looks at what keep-alive has due, and whether it ends the tunnel.
+    fn tick(&mut self, now: Instant) -> Option<(TunnelEnd, Side)> {
         let dice = fastrand::f32();
-        for side in [Side::Client, Side::Upstream] {
-            if !due(self.keep_alive_deadline(side)) {
+        for leg in LegId::BOTH {
+            if self
+                .keep_alive_deadline(leg)
+                .is_none_or(|deadline| deadline > now)
+            {
                 continue;
             }
-            match self.leg_mut(side).tick(now, dice) {
+            let signs = self.signs(leg);
+            match self.legs[leg].tick(now, &signs, dice) {
                 Action::Wait => {}
-                Action::Ping => self.ping_along(side.opposite(), now, dice),
+                Action::Ping => self.ping_along(leg.other(), now, dice),
                 Action::Dead => {
-                    return self.end(TunnelEnd::Timeout(Timer::Pong, side), side, now);
+                    let dead = Side::from(leg);
+                    return Some((TunnelEnd::Timeout(Timer::Pong, dead), dead));
+                }
+                Action::Stuck => {
+                    let stuck = Side::from(leg.other());
+                    return Some((TunnelEnd::Timeout(Timer::Frame, stuck), stuck));
                 }
             }
         }
+        None
     }
 
     /// The other leg is pinged now: so is this one, which saves a wake-up.
-    fn ping_along(&mut self, side: Side, now: Instant, dice: f32) {
-        if self.keep_alive_deadline(side).is_some() {
-            self.leg_mut(side).join(now, dice);
+    fn ping_along(&mut self, leg: LegId, now: Instant, dice: f32) {
+        if self.keep_alive_deadline(leg).is_some() {
+            self.legs[leg].join(now, dice);
         }
     }
+}
+
+fn over_rate(limit: Limit, offender: Side) -> (TunnelEnd, Side) {
+    (TunnelEnd::Limit(limit, offender), offender)
 }
 
 /// The smallest of some moments.

@@ -1,267 +1,225 @@
-//! The way to the end: who ended first, farewells, closes and aborts.
+//! The engine's side of an end: events go to the machine, and its orders to the flows.
 
 use tokio::time::Instant;
 
 use crate::{
     error::Side,
     frame::ControlFrame,
-    instant::saturating_add,
-    tunnel::registry::Command,
-    tunnel::report::{Timer, TunnelEnd},
     tunnel::{
-        close::{Farewell, farewell},
+        close::{CloseAction, close_action},
+        end::{Ask, End, Facts, Given, LegEvent, Order, Reach},
+        flow::Event,
         leg::encode_for,
+        pair::{LegId, Pair},
+        registry::Command,
+        report::TunnelEnd,
+        track::Breach,
     },
 };
 
-use super::splice::{Core, Progress};
+use super::splice::Core;
 
 /// What is known of the end while the tunnel comes to it.
 #[derive(Default)]
 pub(super) struct Ending {
+    pub(super) end: End,
     /// A close that was asked for, and when it is to begin.
-    pub(super) scheduled: Option<Scheduled>,
-    /// Set once the proxy itself ends the tunnel: when it stops waiting for the sides.
-    pub(super) closing: Option<Instant>,
-    pub(super) verdict: Option<Verdict>,
-    /// The side that ended first, whether in the middle of a frame, and when.
-    pub(super) first_end: Option<FirstEnd>,
-    /// A side that takes no more bytes because its connection broke.
-    pub(super) broken: Option<(Side, std::io::ErrorKind)>,
-    /// The first side that was cut off because it did not answer our close frame.
-    pub(super) unanswered: Option<Side>,
-    /// Whether somebody was told how it will have ended.
-    is_told: bool,
+    scheduled: Option<(Instant, Command)>,
+    /// Whether the report was asked for before the tunnel was over.
+    is_reported: bool,
 }
 
-pub(super) struct Scheduled {
-    pub(super) at: Instant,
-    pub(super) command: Command,
-}
+impl Ending {
+    /// Takes the place of what was scheduled before: the entry sends the earliest of all closes.
+    pub(super) fn schedule(&mut self, at: Instant, command: Command) {
+        self.scheduled = Some((at, command));
+    }
 
-pub(super) struct Verdict {
-    pub(super) end: TunnelEnd,
-    pub(super) initiator: Side,
-}
+    pub(super) fn scheduled_at(&self) -> Option<Instant> {
+        self.scheduled.as_ref().map(|(at, _)| *at)
+    }
 
-pub(super) struct FirstEnd {
-    pub(super) side: Side,
-    pub(super) end: TunnelEnd,
-    pub(super) at: Instant,
+    pub(super) fn take_scheduled(&mut self) -> Option<Command> {
+        self.scheduled.take().map(|(_, command)| command)
+    }
 }
 
 impl Core {
-    /// A side ended in order. The other side may still speak (RFC 6455 §7.1.1 lets the server
-    /// end first), so the end is passed on and the other direction goes on, for a while.
-    pub(super) fn on_source_ended(&mut self, side: Side, now: Instant) {
-        if let Some((_, kind)) = self.broken().filter(|(broken, _)| *broken == side) {
-            if !self.flow_from(side).track().has_closed() {
-                return self.end(TunnelEnd::Broken(side, kind), side, now);
+    pub(super) fn on_event(&mut self, source: LegId, event: Event, now: Instant) {
+        let sink = source.other();
+        let end = &mut self.ending_mut().end;
+        match event {
+            Event::SourceClosed => end.on_event(source, LegEvent::CloseRead, now),
+            Event::SourceEnded => end.on_event(source, LegEvent::EndRead, now),
+            Event::SourceTruncated => end.on_event(source, LegEvent::TruncationRead, now),
+            Event::SourceFailed(kind) => end.on_failure(source, LegEvent::ReadFailed, kind, now),
+            Event::CloseHanded => end.on_event(sink, LegEvent::CloseHanded, now),
+            Event::SinkShut => end.on_event(sink, LegEvent::WasShut, now),
+            Event::SinkFailed(kind) => end.on_failure(sink, LegEvent::WriteFailed, kind, now),
+            Event::BoundaryLost => {
+                let ask = match self.flows[source].track().is_opaque() {
+                    // No frame can be put here, but an orderly end can.
+                    true => Ask::Shut,
+                    false => Ask::Abort,
+                };
+                self.ask(sink, ask, None, now);
             }
-            // Sent before the connection broke, and only read after it.
-            self.closer.get_or_insert(side);
-        }
-        self.note_first_end(side, now);
-        if self.closing().is_some() {
-            return;
-        }
-        let ended_first = self.first_end().map(|first| first.side) == Some(side);
-        let lost_without_a_word = side == Side::Upstream
-            && ended_first
-            && self.closer.is_none()
-            && self.find_closer().is_none()
-            && self.flow_from(side).sink_at_boundary();
-        if lost_without_a_word {
-            let end = TunnelEnd::ClosedWithoutFrame(side);
-            let words = self
-                .config
-                .worded(&end, Side::Client, farewell(&end, Side::Client));
-            self.ending_mut().verdict.get_or_insert(Verdict {
-                end,
-                initiator: side,
-            });
-            if let Farewell::Close(frame) = words {
-                let frame = ControlFrame::close(frame.code, &frame.reason);
-                let frame = encode_for(Side::Client, &frame);
-                return self.upstream_to_client.close(frame);
+            Event::Breach(Breach::Limit(limit)) => {
+                let side = Side::from(source);
+                self.end(&TunnelEnd::Limit(limit, side), side, now);
+            }
+            Event::Breach(Breach::Violation(violation)) => {
+                let side = Side::from(source);
+                self.end(&TunnelEnd::Violation(violation, side), side, now);
             }
         }
-        self.flow_from_mut(side).shut_down();
+        self.obey(now);
     }
 
-    pub(super) fn note_first_end(&mut self, side: Side, now: Instant) {
-        if self.first_end().is_some() {
-            return;
+    /// Does what the machine orders at this moment.
+    pub(super) fn obey(&mut self, now: Instant) {
+        while let Some(order) = self.next_order(now) {
+            match order {
+                Order::Shut(leg) => self.flows[leg.other()].shut_down(),
+                Order::Abort(leg) => self.abort(leg),
+                Order::Decide(end) => {
+                    let initiator = match &end {
+                        TunnelEnd::Timeout(_, side)
+                        | TunnelEnd::Broken(side, _)
+                        | TunnelEnd::ClosedWithoutFrame(side) => *side,
+                        _ => Side::Proxy,
+                    };
+                    self.end(&end, initiator, now);
+                }
+                Order::GiveUp { silent, end } => {
+                    let actions = Pair::new(|leg| match leg == silent {
+                        true => CloseAction::Abort,
+                        false => CloseAction::Shut,
+                    });
+                    self.end_with(&end, silent.into(), actions, now);
+                }
+            }
         }
-        // What is said after the first end, to our close frame perhaps, makes it no clean one.
-        self.closer = self.closer.or_else(|| self.find_closer());
-        let flow = self.flow_from(side);
-        let end = if flow.sink_at_boundary() || flow.track().is_opaque() {
-            TunnelEnd::ClosedWithoutFrame(side)
-        } else {
-            TunnelEnd::TruncatedFrame(side)
+    }
+
+    fn next_order(&mut self, now: Instant) -> Option<Order> {
+        let bounds = self.config.bounds();
+        let facts = self.facts();
+        self.ending.as_mut()?.end.next(&bounds, &facts, now)
+    }
+
+    /// Ends the tunnel on the proxy's own account, each leg as the reason calls for.
+    pub(super) fn end(&mut self, end: &TunnelEnd, initiator: Side, now: Instant) {
+        let actions = Pair::new(|leg| close_action(end, leg.into()));
+        self.end_with(end, initiator, actions, now);
+    }
+
+    pub(super) fn end_by_command(&mut self, command: Command, now: Instant) {
+        let (end, action) = match command {
+            Command::Close { frame, end, .. } => (end, CloseAction::Close(frame)),
+            Command::Abort { end } => (end, CloseAction::Abort),
+            Command::KeepOpen => return,
         };
-        self.ending_mut().first_end = Some(FirstEnd { side, end, at: now });
-    }
-
-    /// Ends the tunnel on the proxy's own account, with the farewells that the reason calls for.
-    pub(super) fn end(&mut self, end: TunnelEnd, initiator: Side, now: Instant) {
-        // The first reason has said its farewells. A leg that breaks on the way out must not take
-        // the other one's close frame with it.
-        if self.closing().is_some() {
-            return;
+        let must_abort = action == CloseAction::Abort;
+        let actions = Pair::new(|_| action.clone());
+        self.end_with(&end, Side::Proxy, actions, now);
+        if must_abort {
+            // Also when the tunnel was being ended already.
+            for leg in LegId::BOTH {
+                self.ask(leg, Ask::Abort, None, now);
+            }
         }
-        let client = self
-            .config
-            .worded(&end, Side::Client, farewell(&end, Side::Client));
-        let upstream = self
-            .config
-            .worded(&end, Side::Upstream, farewell(&end, Side::Upstream));
-        self.end_with(end, initiator, client, upstream, now);
+        self.obey(now);
     }
 
     fn end_with(
         &mut self,
-        end: TunnelEnd,
+        end: &TunnelEnd,
         initiator: Side,
-        client: Farewell,
-        upstream: Farewell,
+        actions: Pair<CloseAction>,
         now: Instant,
     ) {
-        let give_up_at = saturating_add(now, self.config.close_timeout);
-        let ending = self.ending_mut();
-        ending.verdict.get_or_insert(Verdict { end, initiator });
-        ending.closing.get_or_insert(give_up_at);
-        let farewells = [(Side::Client, client), (Side::Upstream, upstream)];
-        // Aborts first: a leg that is gone can bring the other to no frame boundary.
-        for (side, farewell) in &farewells {
-            if *farewell == Farewell::Abort {
-                self.abort(*side);
-            }
-        }
-        for (side, farewell) in farewells {
-            if let Farewell::Close(frame) = farewell {
-                self.close(side, &ControlFrame::close(frame.code, &frame.reason));
-            }
-        }
-    }
-
-    pub(super) fn close(&mut self, side: Side, frame: &ControlFrame) {
-        let frame = encode_for(side, frame);
-        let flow = self.flow_from_mut(side.opposite());
-        if flow.can_close() {
-            flow.close(frame);
-        } else if flow.track().is_opaque() {
-            // No frame can be put here, but an orderly end can.
-            flow.shut_down();
-        } else {
-            self.abort(side);
-        }
-    }
-
-    /// Gives a leg up: nothing more goes to it or comes from it.
-    fn abort(&mut self, side: Side) {
-        self.flow_from_mut(side.opposite()).abandon_sink();
-        self.flow_from_mut(side).abandon_source();
-        match side {
-            Side::Client => self.client.transport.abort_on_drop(),
-            Side::Upstream | Side::Proxy => self.upstream.transport.abort_on_drop(),
-        }
-    }
-
-    /// Moves each leg on to its orderly end once nothing more is to be said on it.
-    pub(super) fn settle(&mut self) -> Progress {
-        let mut progress = Progress::None;
-        for side in [Side::Client, Side::Upstream] {
-            let into = self.flow_from(side.opposite());
-            let answered = self.flow_from(side).source_is_finished();
-            if into.sink_is_closing() && !into.can_close() {
-                self.abort(side);
-                progress = Progress::Made;
-            } else if into.sink_is_closed()
-                && (answered || into.source_has_ended() && self.closing().is_none())
-            {
-                self.flow_from_mut(side.opposite()).shut_down();
-                progress = Progress::Made;
-            }
-        }
-        progress
-    }
-
-    pub(super) fn end_by_command(&mut self, command: Command, now: Instant) {
-        let (end, farewell) = match command {
-            Command::Close { frame, end, .. } => (end, Farewell::Close(frame)),
-            Command::Abort { end } => {
-                self.ending_mut().closing = Some(now);
-                (end, Farewell::Abort)
-            }
-            Command::KeepOpen => return,
-        };
-        self.end_with(end, Side::Proxy, farewell.clone(), farewell, now);
-    }
-
-    /// The sides did not answer our close frames in time.
-    pub(super) fn give_up(&mut self) {
-        for side in [Side::Client, Side::Upstream] {
-            if !self.flow_from(side.opposite()).sink_is_done() {
-                self.ending_mut().unanswered.get_or_insert(side);
-                self.abort(side);
-            }
-        }
-    }
-
-    /// Nothing more came after one direction's end. What is left is dropped as it stands.
-    pub(super) fn end_linger(&mut self, now: Instant) {
-        if let Some((side, kind)) = self.broken() {
-            return self.end(TunnelEnd::Broken(side, kind), side, now);
-        }
-        let Some(initiator) = self.first_end().map(|first| first.side) else {
+        // The first reason has closed the legs. One that breaks on the way out must not take the
+        // other one's close frame with it.
+        if !self.ending_mut().end.decide(end, initiator) {
             return;
+        }
+        let config = &self.config;
+        let actions = actions.map(|leg, action| config.customize_close(end, leg, action));
+        // Aborts first: a leg that is gone can bring the other to no frame boundary.
+        for leg in LegId::BOTH {
+            if actions[leg] == CloseAction::Abort {
+                self.ask(leg, Ask::Abort, None, now);
+            }
+        }
+        for leg in LegId::BOTH {
+            match &actions[leg] {
+                CloseAction::Close(frame) => {
+                    let frame = ControlFrame::close(frame.code, &frame.reason);
+                    self.ask(leg, Ask::Close, Some(&frame), now);
+                }
+                CloseAction::Shut => self.ask(leg, Ask::Shut, None, now),
+                CloseAction::Abort => {}
+            }
+        }
+    }
+
+    /// Ends a leg as far as that is possible.
+    fn ask(&mut self, leg: LegId, ask: Ask, frame: Option<&ControlFrame>, now: Instant) {
+        let flow = &self.flows[leg.other()];
+        let reach = if flow.can_close() {
+            Reach::Frame
+        } else if flow.track().is_opaque() {
+            Reach::End
+        } else {
+            Reach::Nothing
         };
-        // A lost upstream stays the reason, whatever the client makes of it.
-        if self.closer.is_none() && initiator == Side::Client {
-            let end = TunnelEnd::Timeout(Timer::HalfClose, Side::Upstream);
-            let verdict = Verdict { end, initiator };
-            self.ending_mut().verdict.get_or_insert(verdict);
+        let given = self.ending_mut().end.ask(leg, ask, reach, now);
+        let flow = &mut self.flows[leg.other()];
+        match (given, frame) {
+            (Given::CloseQueued(_), Some(frame)) => flow.close(encode_for(leg, frame)),
+            (Given::CloseWritten(_), _) => flow.seal(),
+            (Given::ShutQueued(_), _) => flow.shut_down(),
+            (Given::Gone(_), _) => self.abort(leg),
+            _ => {}
         }
-        self.client_to_upstream.abandon();
-        self.upstream_to_client.abandon();
     }
 
-    pub(super) fn outcome(&self) -> (TunnelEnd, Side) {
-        let verdict = self
-            .ending
+    /// Drops a leg's connection: nothing more goes to it or comes from it.
+    fn abort(&mut self, leg: LegId) {
+        self.flows[leg.other()].abandon_sink();
+        self.flows[leg].abandon_source();
+        self.legs[leg].abort();
+    }
+
+    /// What the flows know, for the bounds of an end.
+    pub(super) fn facts(&self) -> Pair<Facts> {
+        Pair::new(|leg| {
+            let (from, into) = (&self.flows[leg], &self.flows[leg.other()]);
+            Facts {
+                heard: from.last_passed(),
+                moved: into.last_passed(),
+                stalled_since: into.stalled_since(),
+                is_burdened: self.legs[leg].is_burdened(),
+                is_unread: from.is_unread(),
+            }
+        })
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.ending
             .as_ref()
-            .and_then(|ending| ending.verdict.as_ref());
-        match (verdict, self.closer, self.first_end()) {
-            (Some(verdict), ..) => (verdict.end.clone(), verdict.initiator),
-            (None, Some(closer), _) => (TunnelEnd::Closed, closer),
-            (None, None, Some(first)) => (first.end.clone(), first.side),
-            (None, None, None) => (TunnelEnd::Dropped, Side::Proxy),
-        }
+            .is_some_and(|ending| ending.end.is_over())
     }
 
-    /// Whether the end is certain and that was not told yet: by a verdict, which does not change
+    /// Whether the end is certain and was not reported yet: by a decision, which does not change
     /// any more, or because all is over.
     pub(super) fn take_certainty(&mut self) -> bool {
-        let is_certain = self.is_finished()
-            || self
-                .ending
-                .as_ref()
-                .is_some_and(|ending| ending.verdict.is_some());
-        is_certain && !std::mem::replace(&mut self.ending_mut().is_told, true)
-    }
-
-    pub(super) fn first_end(&self) -> Option<&FirstEnd> {
-        self.ending.as_ref()?.first_end.as_ref()
-    }
-
-    pub(super) fn closing(&self) -> Option<Instant> {
-        self.ending.as_ref()?.closing
-    }
-
-    fn broken(&self) -> Option<(Side, std::io::ErrorKind)> {
-        self.ending.as_ref()?.broken
+        let Some(ending) = &mut self.ending else {
+            return false;
+        };
+        let is_certain = ending.end.is_decided() || ending.end.is_over();
+        is_certain && !std::mem::replace(&mut ending.is_reported, true)
     }
 
     pub(super) fn ending_mut(&mut self) -> &mut Ending {

@@ -24,7 +24,8 @@ use crate::{
 };
 
 use super::{
-    alarm::Alarm, clock::Clock, config::TunnelConfig, handle::TunnelHandle, scratch::Scratch,
+    alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, handle::TunnelHandle,
+    pair::LegId, scratch::Scratch,
 };
 
 use splice::{Core, Progress};
@@ -91,7 +92,7 @@ impl Tunnel {
     /// a stalled side has not taken, and the beginning of a frame that waits for its rest.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.core.client_to_upstream.buffered() + self.core.upstream_to_client.buffered()
+        self.core.flows.iter().map(Flow::buffered).sum()
     }
 }
 
@@ -194,8 +195,8 @@ impl Future for Tunnel {
 impl fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tunnel")
-            .field("client", &self.core.client.transport)
-            .field("upstream", &self.core.upstream.transport)
+            .field("client", &self.core.legs[LegId::Client].transport)
+            .field("upstream", &self.core.legs[LegId::Upstream].transport)
             .field("opened", &self.core.opened)
             .finish_non_exhaustive()
     }

@@ -10,30 +10,27 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::{Extensions, Rsv, Rules},
-    tunnel::registry::{Command, Entry},
-    tunnel::report::{Rtt, TunnelEnd, TunnelReport},
+    tunnel::{
+        config::{Framing, TunnelConfig},
+        context::{Clock, FlowContext},
+        flow::Flow,
+        leg::Leg,
+        limits::Meter,
+        pair::{LegId, Pair},
+        registry::{Command, Entry},
+        report::{Rtt, TunnelEnd, TunnelReport},
+        scratch::Scratch,
+        track::{Guard, Track},
+    },
 };
 
-use super::{
-    TunnelParts,
-    ending::{Ending, Scheduled},
-};
-use crate::tunnel::{
-    clock::Clock,
-    config::{Framing, TunnelConfig},
-    flow::{Event, Flow},
-    leg::Leg,
-    limits::Meter,
-    scratch::Scratch,
-    track::{Breach, Guard, Track},
-};
+use super::{TunnelParts, ending::Ending};
 
 /// Everything but the alarm.
 pub(super) struct Core {
-    pub(super) client: Leg,
-    pub(super) upstream: Leg,
-    pub(super) client_to_upstream: Flow,
-    pub(super) upstream_to_client: Flow,
+    pub(super) legs: Pair<Leg>,
+    /// The directions, each by the leg that it comes from.
+    pub(super) flows: Pair<Flow>,
     pub(super) config: Arc<TunnelConfig>,
     pub(super) entry: Option<Arc<Entry>>,
     /// Whether the entry knows whom to wake.
@@ -41,9 +38,7 @@ pub(super) struct Core {
     pub(super) opened: Instant,
     /// The share of the maximum lifetime that this tunnel has.
     pub(super) lifetime_share: f32,
-    /// The side that sent the first close frame.
-    pub(super) closer: Option<Side>,
-    /// Exists from the first sign of the end, other than a close frame, on.
+    /// Exists from the first sign of the end on.
     pub(super) ending: Option<Box<Ending>>,
 }
 
@@ -62,28 +57,20 @@ impl Core {
         now: Instant,
     ) -> Self {
         let dice = fastrand::f32();
-        let track = |from: Side| track(&config, parts.extensions, from, now);
+        let mut read_ahead = Pair::from([parts.client_read_ahead, parts.upstream_read_ahead]);
+        let legs = Pair::from([parts.client, parts.upstream]);
         Self {
-            client_to_upstream: Flow::new(
-                Side::Upstream,
-                track(Side::Client),
-                parts.client_read_ahead.into(),
-                now,
-            ),
-            upstream_to_client: Flow::new(
-                Side::Client,
-                track(Side::Upstream),
-                parts.upstream_read_ahead.into(),
-                now,
-            ),
-            client: Leg::new(Side::Client, parts.client, &config, dice, now),
-            upstream: Leg::new(Side::Upstream, parts.upstream, &config, dice, now),
+            flows: Pair::new(|from| {
+                let track = track(&config, parts.extensions, from, now);
+                let read_ahead = std::mem::take(&mut read_ahead[from]);
+                Flow::new(track, read_ahead, now)
+            }),
+            legs: legs.map(|id, transport| Leg::new(id, transport, &config, dice, now)),
             entry,
             is_registered: false,
             opened: now,
             lifetime_share: share_less(config.lifetime_jitter),
             config,
-            closer: None,
             ending: None,
         }
     }
@@ -91,79 +78,27 @@ impl Core {
     /// Polls both flows once and acts on what they say.
     pub(super) fn step(
         &mut self,
-        cx: &mut Context<'_>,
+        task: &mut Context<'_>,
         scratch: &mut Scratch,
         clock: &mut Clock,
     ) -> Progress {
-        let mut progress = self.obey(clock);
-        let up =
-            self.client_to_upstream
-                .poll(cx, &mut self.client, &mut self.upstream, scratch, clock);
-        if let Poll::Ready(event) = up {
-            self.on_event(Side::Client, event, clock.now());
-            progress = Progress::Made;
-        }
-        let down =
-            self.upstream_to_client
-                .poll(cx, &mut self.upstream, &mut self.client, scratch, clock);
-        if let Poll::Ready(event) = down {
-            self.on_event(Side::Upstream, event, clock.now());
-            progress = Progress::Made;
-        }
-        if self.closer.is_none() && self.first_end().is_none() {
-            self.closer = self.find_closer();
-        }
-        match self.settle() {
-            Progress::Made => Progress::Made,
-            Progress::None => progress,
-        }
-    }
-
-    pub(super) fn find_closer(&self) -> Option<Side> {
-        if self.client_to_upstream.track().has_closed() {
-            return Some(Side::Client);
-        }
-        self.upstream_to_client
-            .track()
-            .has_closed()
-            .then_some(Side::Upstream)
-    }
-
-    fn on_event(&mut self, source: Side, event: Event, now: Instant) {
-        match event {
-            Event::Done => {}
-            Event::Ended => self.on_source_ended(source, now),
-            // After its close frame a side may leave as it likes (RFC 6455 §7.1.1).
-            Event::SourceFailed(_) if self.flow_from(source).track().has_closed() => {
-                self.on_source_ended(source, now);
-            }
-            Event::SourceFailed(kind) => {
-                // The other side's close frame may have made it leave, if rudely.
-                let initiator = self.find_closer().unwrap_or(source);
-                self.end(TunnelEnd::Broken(source, kind), initiator, now);
-            }
-            // What the broken side sent before may still be on its way: its own direction tells.
-            Event::SinkFailed(kind) => {
-                let sink = source.opposite();
-                self.ending_mut().broken.get_or_insert((sink, kind));
-                let from_sink = self.flow_from(sink);
-                if !from_sink.source_has_ended() {
-                    self.note_first_end(sink, now);
-                } else if !from_sink.track().has_closed() {
-                    self.end(TunnelEnd::Broken(sink, kind), sink, now);
-                }
-            }
-            Event::Breach(Breach::Limit(limit)) => {
-                self.end(TunnelEnd::Limit(limit, source), source, now);
-            }
-            Event::Breach(Breach::Violation(violation)) => {
-                self.end(TunnelEnd::Violation(violation, source), source, now);
+        let mut progress = self.apply_command(clock);
+        for from in LegId::BOTH {
+            let (source, sink) = self.legs.split_mut(from);
+            let mut cx = FlowContext {
+                task,
+                clock,
+                source,
+                sink,
+                sink_id: from.other(),
+                max_buffered: self.config.max_buffered,
+            };
+            if let Poll::Ready(event) = self.flows[from].poll(&mut cx, scratch) {
+                self.on_event(from, event, clock.now());
+                progress = Progress::Made;
             }
         }
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.client_to_upstream.sink_is_done() && self.upstream_to_client.sink_is_done()
+        progress
     }
 
     /// Tells the entry whom a command should wake. Only the proxy's own tunnels have an entry, and
@@ -175,20 +110,18 @@ impl Core {
         }
     }
 
-    fn obey(&mut self, clock: &mut Clock) -> Progress {
+    fn apply_command(&mut self, clock: &mut Clock) -> Progress {
         let Some(command) = self.entry.as_ref().and_then(|entry| entry.take_command()) else {
             return Progress::None;
         };
         if matches!(command, Command::KeepOpen) {
             if let Some(ending) = &mut self.ending {
-                ending.scheduled = None;
+                ending.take_scheduled();
             }
             return Progress::Made;
         }
         match command.at() {
-            Some(at) if at > clock.now() => {
-                self.ending_mut().scheduled = Some(Scheduled { at, command });
-            }
+            Some(at) if at > clock.now() => self.ending_mut().schedule(at, command),
             _ => self.end_by_command(command, clock.now()),
         }
         Progress::Made
@@ -196,15 +129,15 @@ impl Core {
 
     /// Makes the figures that changed visible to the registry.
     pub(super) fn publish(&mut self) {
-        for side in [Side::Client, Side::Upstream] {
-            if !self.flow_from_mut(side).take_news() {
+        for id in LegId::BOTH {
+            if !self.flows[id].take_news() {
                 continue;
             }
             let Some(entry) = &self.entry else { return };
-            let (leg, flow) = (self.leg(side), self.flow_from(side));
+            let (leg, flow) = (&self.legs[id], &self.flows[id]);
             let heard = leg.last_received.saturating_duration_since(self.opened);
             entry.figures().publish(
-                side,
+                id.into(),
                 flow.passed_bytes(),
                 flow.track().counts().total(),
                 heard,
@@ -215,75 +148,48 @@ impl Core {
 
     /// Whether a ping of ours was answered in this poll.
     pub(super) fn was_answered(&self) -> bool {
-        let legs = [&self.client, &self.upstream];
-        let mut pingers = legs.into_iter().filter_map(|leg| leg.pinger.as_ref());
-        pingers.any(|pinger| pinger.has_news())
+        let mut pingers = self.legs.iter().filter_map(|leg| leg.pinger.as_ref());
+        pingers.any(|pinger| pinger.has_rtt_update())
     }
 
     /// Round trips that were measured since the last call, by side.
     pub(super) fn take_pongs(&mut self) -> [(Side, Option<Rtt>); 2] {
-        [Side::Client, Side::Upstream].map(|side| {
-            let pinger = self.leg_mut(side).pinger.as_mut();
-            (side, pinger.and_then(|pinger| pinger.take_news()))
+        LegId::BOTH.map(|leg| {
+            let pinger = self.legs[leg].pinger.as_mut();
+            let rtt = pinger.and_then(|pinger| pinger.take_rtt_update());
+            (leg.into(), rtt)
         })
     }
 
     pub(super) fn report(&self) -> TunnelReport {
-        let (end, initiator) = self.outcome();
+        let ending = self.ending.as_ref();
+        let (end, initiator) = ending.map_or((TunnelEnd::Dropped, Side::Proxy), |ending| {
+            ending.end.outcome()
+        });
         TunnelReport {
             end,
             initiator,
-            unanswered_close: self.ending.as_ref().and_then(|ending| ending.unanswered),
-            client_to_upstream: self.client_to_upstream.passed(),
-            upstream_to_client: self.upstream_to_client.passed(),
-            client_rtt: self.client.rtt(),
-            upstream_rtt: self.upstream.rtt(),
+            unanswered_close: ending
+                .and_then(|ending| ending.end.unanswered())
+                .map(Side::from),
+            client_to_upstream: self.flows[LegId::Client].passed(),
+            upstream_to_client: self.flows[LegId::Upstream].passed(),
+            client_rtt: self.legs[LegId::Client].rtt(),
+            upstream_rtt: self.legs[LegId::Upstream].rtt(),
             duration: self.opened.elapsed(),
-        }
-    }
-
-    /// The direction that this side speaks in.
-    pub(super) fn flow_from(&self, side: Side) -> &Flow {
-        match side {
-            Side::Client => &self.client_to_upstream,
-            Side::Upstream | Side::Proxy => &self.upstream_to_client,
-        }
-    }
-
-    pub(super) fn flow_from_mut(&mut self, side: Side) -> &mut Flow {
-        match side {
-            Side::Client => &mut self.client_to_upstream,
-            Side::Upstream | Side::Proxy => &mut self.upstream_to_client,
-        }
-    }
-
-    pub(super) fn leg(&self, side: Side) -> &Leg {
-        match side {
-            Side::Client => &self.client,
-            Side::Upstream | Side::Proxy => &self.upstream,
-        }
-    }
-
-    pub(super) fn leg_mut(&mut self, side: Side) -> &mut Leg {
-        match side {
-            Side::Client => &mut self.client,
-            Side::Upstream | Side::Proxy => &mut self.upstream,
         }
     }
 }
 
-fn track(config: &TunnelConfig, extensions: Extensions, from: Side, now: Instant) -> Track {
-    let limits = match from {
-        Side::Client => config.client_limits,
-        Side::Upstream | Side::Proxy => config.upstream_limits,
-    };
+fn track(config: &TunnelConfig, extensions: Extensions, from: LegId, now: Instant) -> Track {
+    let limits = config.limits[from];
     let rsv = match extensions {
         Extensions::None => Rsv::NONE,
         Extensions::Agreed | Extensions::Unknown => Rsv::ALL,
     };
     let rules = (config.framing == Framing::Enforce).then(|| match from {
-        Side::Client => Rules::client_to_upstream(rsv),
-        Side::Upstream | Side::Proxy => Rules::upstream_to_client(rsv),
+        LegId::Client => Rules::client_to_upstream(rsv),
+        LegId::Upstream => Rules::upstream_to_client(rsv),
     });
     match config.framing {
         Framing::Opaque => Track::opaque(),

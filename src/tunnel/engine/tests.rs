@@ -30,6 +30,13 @@ struct Rig {
     began: Instant,
 }
 
+const fn opposite(side: Side) -> Side {
+    match side {
+        Side::Client => Side::Upstream,
+        _ => Side::Client,
+    }
+}
+
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
@@ -186,7 +193,7 @@ async fn nothing_that_is_told_later_takes_an_abort_back() {
 async fn a_drain_during_the_linger_closes_what_is_left() {
     for first in SIDES {
         let mut rig = Rig::new(TunnelConfig::new());
-        let other = first.opposite();
+        let other = opposite(first);
         rig.answer_close(first).await;
         rig.end(first).shutdown().await.unwrap();
         let len = if first == Side::Client { 8 } else { 4 };
@@ -199,9 +206,11 @@ async fn a_drain_during_the_linger_closes_what_is_left() {
         let mut rest = Vec::new();
         rig.end(other).read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"", "nothing after a close frame");
-        assert_eq!(drained.await.unwrap().closed, 1);
+        // It stays, and is cut off.
+        assert_eq!(drained.await.unwrap().aborted, 1);
         assert_eq!(rig.report().await.end, TunnelEnd::Drained);
-        assert_eq!(rig.began.elapsed(), secs(4), "{first}");
+        // It has had its last word, and as long to leave as if that were ours.
+        assert_eq!(rig.began.elapsed(), secs(9), "{first}");
     }
 }
 
@@ -209,7 +218,7 @@ async fn a_drain_during_the_linger_closes_what_is_left() {
 async fn a_close_that_is_asked_for_waits_for_a_boundary() {
     for side in SIDES {
         let mut rig = Rig::new(TunnelConfig::new());
-        let other = side.opposite();
+        let other = opposite(side);
         rig.send(other, &[0x82, 4, 1]).await;
         rig.exactly(side, 3).await;
         rig.request_close();
@@ -226,7 +235,7 @@ async fn a_close_that_is_asked_for_while_a_sink_stalls_reaches_it_behind_its_byt
         let mut rig = Rig::new(TunnelConfig::new());
         // 1,504 bytes into a pipe of 1,024.
         let frame = [&[0x82, 126, 0x05, 0xDC][..], &[7; 1500]].concat();
-        rig.send(side.opposite(), &frame).await;
+        rig.send(opposite(side), &frame).await;
         tokio::time::sleep(secs(30)).await;
         rig.request_close();
         tokio::time::sleep(secs(4)).await;
@@ -246,6 +255,86 @@ async fn a_second_close_changes_neither_the_frames_nor_the_report() {
     assert_eq!(drained.await.unwrap().aborted, 1);
     assert_eq!(rig.began.elapsed(), secs(5), "the first close's timeout");
     assert_eq!(rig.report().await.end, TunnelEnd::Requested);
+}
+
+fn close_at(moment: Instant) -> Command {
+    Command::Close {
+        frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
+        end: TunnelEnd::Drained,
+        at: Some(moment),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_schedule_does_not_postpone_an_earlier_close() {
+    for moments in [[2, 60], [60, 2]] {
+        let mut rig = Rig::new(TunnelConfig::new());
+        let entry = rig.registry.entries().remove(0);
+        for after in moments {
+            entry.send_command(close_at(rig.began + secs(after)));
+            rig.is_quiet_for(Side::Client, Duration::from_millis(1))
+                .await;
+        }
+        assert_eq!(rig.close(Side::Client).await.0, 1012);
+        assert_eq!(rig.began.elapsed(), secs(2), "{moments:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_cut_a_frame_that_still_moves() {
+    for slow in SIDES {
+        let rig = Rig::new(TunnelConfig::new());
+        let drain = Drain::new(&rig.registry).deadline(secs(600));
+        let frame = [&[0x82, 126, 0x27, 0x10][..], &[7; 10_000]].concat();
+        let [client, upstream] = rig.ends;
+        let ((mut reader, reader_key), (mut source, source_key)) = match slow {
+            Side::Client => ((client, Some(KEY)), (upstream, None)),
+            _ => ((upstream, None), (client, Some(KEY))),
+        };
+        // 10 KB at 400 bytes a second; the drain begins while they pass.
+        let write = async {
+            source.write_all(&frame).await.unwrap();
+            leave_politely(source, source_key).await.1
+        };
+        let read = async {
+            let mut got = vec![0; frame.len()];
+            for part in got.chunks_mut(400) {
+                reader.read_exact(part).await.unwrap();
+                tokio::time::sleep(secs(1)).await;
+            }
+            assert!(got == frame, "{slow}");
+            leave_politely(reader, reader_key).await.1
+        };
+        let drained = async {
+            tokio::time::sleep(secs(5)).await;
+            drain.run().await
+        };
+        let (at_source, at_reader, drained) = tokio::join!(write, read, drained);
+        assert_eq!((at_source, at_reader), (1001, 1001), "{slow}");
+        assert!(rig.began.elapsed() > secs(20));
+        assert_eq!(drained.aborted, 0);
+        assert_eq!(rig.tunnel.await.unwrap().unanswered_close, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wording_of_closes_that_are_asked_for_is_the_users_too() {
+    let config = TunnelConfig::new().map_close_frame(|end, side, frame| match side {
+        Side::Client => {
+            assert_eq!(*end, TunnelEnd::Requested);
+            CloseFrame::new(CloseCode::new(4000), "come back")
+        }
+        _ => panic!("the host's code fails: {frame:?}"),
+    });
+    let mut rig = Rig::new(config);
+    rig.request_close();
+    assert_eq!(rig.close(Side::Client).await, (4000, "come back".into()));
+    let unchanged = (1012, "moving".into());
+    assert_eq!(
+        rig.close(Side::Upstream).await,
+        unchanged,
+        "a panic changes nothing"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use self::{
 const TO_BE_UNTIED: [&str; 2] = ["tunnel/engine/", "upstream/retry/"];
 
 /// Paths without io, without a clock and without anything asynchronous. Time is an argument.
-const PURE: [&str; 29] = [
+const PURE: [&str; 30] = [
     "instant.rs",
     "hash.rs",
     "token_bucket.rs",
@@ -39,9 +39,10 @@ const PURE: [&str; 29] = [
     "http/forward/request.rs",
     "http/forward/response.rs",
     "tunnel/close.rs",
-    "tunnel/keep_alive.rs",
+    "tunnel/end/",
+    "tunnel/keep_alive/",
     "tunnel/limits.rs",
-    "tunnel/track.rs",
+    "tunnel/track/",
     "upstream/health/availability.rs",
     "upstream/health/ejection.rs",
     "upstream/health/event.rs",

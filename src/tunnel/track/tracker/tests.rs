@@ -1,9 +1,9 @@
 use super::*;
 use crate::{
-    frame::Rsv,
+    frame::{CloseCode, Rsv, Rules, Violation, mask},
     tunnel::{
-        keep_alive::{KeepAlive, Rhythm},
-        limits::Limits,
+        keep_alive::{KeepAlive, PingSchedule},
+        limits::{Limits, Meter},
     },
 };
 
@@ -17,23 +17,34 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A pinger with this many pings out, and their cookies.
 fn pinger(sent: usize) -> (Pinger, Vec<[u8; 8]>) {
-    let rhythm = Rhythm::new(KeepAlive::default(), Instant::now());
-    let mut pinger = Pinger::new(rhythm.into(), 0xABCD_0123, 0.5);
-    let cookies = (0..sent).map(|_| pinger.sent(Instant::now())).collect();
+    let now = Instant::now();
+    let schedule = PingSchedule::new(KeepAlive::default(), now);
+    let mut pinger = Pinger::new(schedule.into(), 0xABCD_0123, 0.5);
+    let cookies = (0..sent).map(|_| pinger.sent(now, now)).collect();
     (pinger, cookies)
 }
 
-/// Reads chunks as a flow does; what is forwarded, and the verdict on the last.
+/// Scans a chunk of a side of which the other one expects pongs, so that none but those with our
+/// cookies are ours.
+fn scan(track: &mut Track, chunk: &mut [u8], pinger: Option<&mut Pinger>) -> ScanResult {
+    let awaited = Awaited {
+        pinger,
+        unanswered_pings: &mut 1000,
+    };
+    track.read(chunk, Place::Frame, awaited, Instant::now())
+}
+
+/// Reads chunks as a flow does; what is forwarded, and the result on the last.
 fn read(
     track: &mut Track,
     mut pinger: Option<&mut Pinger>,
     chunks: &[&[u8]],
-) -> (Vec<u8>, Verdict) {
+) -> (Vec<u8>, ScanResult) {
     let (mut passed, mut held) = (Vec::new(), Vec::new());
-    let mut last = Verdict::default();
+    let mut last = ScanResult::default();
     for chunk in chunks {
         let mut chunk = [&held[..], chunk].concat();
-        last = track.read(&mut chunk, pinger.as_deref_mut(), Instant::now());
+        last = scan(track, &mut chunk, pinger.as_deref_mut());
         passed.extend_from_slice(&chunk[..last.forward]);
         held = chunk[last.forward..last.forward + last.hold].to_vec();
     }
@@ -51,11 +62,11 @@ fn our_pongs_are_taken_out_and_the_rest_closes_up() {
         frame(0x8A, &cookies[1]),
     ];
     let mut track = Track::new(None);
-    let (passed, verdict) = read(&mut track, Some(&mut pinger), &[&parts.concat()]);
+    let (passed, result) = read(&mut track, Some(&mut pinger), &[&parts.concat()]);
     let expected = [&parts[0][..], &parts[3], &parts[4]].concat();
     assert_eq!(passed, expected);
-    assert_eq!(verdict.boundary, Some(0));
-    assert_eq!((verdict.hold, verdict.breach), (0, None));
+    assert_eq!(result.boundary, Some(0));
+    assert_eq!((result.hold, result.breach), (0, None));
     assert!(track.at_boundary());
     let counts = track.counts();
     assert_eq!((counts.text, counts.continuation, counts.pong), (1, 1, 1));
@@ -81,14 +92,14 @@ fn only_a_pong_is_ever_held() {
     ] {
         for cut in 0..parts.len() {
             let mut track = Track::new(None);
-            let (passed, verdict) = read(&mut track, Some(&mut pinger), &[&parts[..cut]]);
-            assert_eq!((passed.len(), verdict.hold), (cut, 0), "{parts:?}");
+            let (passed, result) = read(&mut track, Some(&mut pinger), &[&parts[..cut]]);
+            assert_eq!((passed.len(), result.hold), (cut, 0), "{parts:?}");
         }
     }
     let pong = frame(0x8A, &cookies[0]);
     let mut track = Track::new(None);
-    let (_, verdict) = read(&mut track, Some(&mut pinger), &[&pong[..9]]);
-    assert_eq!((verdict.forward, verdict.hold), (0, 9));
+    let (_, result) = read(&mut track, Some(&mut pinger), &[&pong[..9]]);
+    assert_eq!((result.forward, result.hold), (0, 9));
     assert!(track.at_boundary(), "a frame of ours may stand before it");
 }
 
@@ -96,8 +107,8 @@ fn only_a_pong_is_ever_held() {
 fn no_pong_is_held_while_none_is_expected() {
     let (mut pinger, _) = pinger(0);
     for pinger in [None, Some(&mut pinger)] {
-        let (passed, verdict) = read(&mut Track::new(None), pinger, &[&[0x8A, 0x08, 1]]);
-        assert_eq!((passed.len(), verdict.hold), (3, 0));
+        let (passed, result) = read(&mut Track::new(None), pinger, &[&[0x8A, 0x08, 1]]);
+        assert_eq!((passed.len(), result.hold), (3, 0));
     }
 }
 
@@ -112,13 +123,13 @@ fn the_first_boundary_of_a_chunk_is_told() {
     let mut track = Track::new(None);
     // 11 bytes a frame: each chunk of 12 has one boundary or two inside, at its own place.
     for (chunk, boundary) in stream.chunks(12).zip([Some(0), Some(10), Some(9)]) {
-        let verdict = track.read(&mut chunk.to_vec(), None, Instant::now());
-        assert_eq!(verdict.boundary, boundary);
+        let result = scan(&mut track, &mut chunk.to_vec(), None);
+        assert_eq!(result.boundary, boundary);
     }
     let mut inside = Track::new(None);
     read(&mut inside, None, &[&[0x82, 100]]);
-    let verdict = inside.read(&mut [0; 50], None, Instant::now());
-    assert_eq!(verdict.boundary, None);
+    let result = scan(&mut inside, &mut [0; 50], None);
+    assert_eq!(result.boundary, None);
     assert!(!inside.at_boundary());
 }
 
@@ -196,11 +207,11 @@ fn a_breach_stops_before_the_frame_however_it_is_cut() {
             let mut breach = None;
             for chunk in stream.chunks(size) {
                 let mut chunk = [&held[..], chunk].concat();
-                let verdict = track.read(&mut chunk, None, Instant::now());
-                passed.extend_from_slice(&chunk[..verdict.forward]);
-                held = chunk[verdict.forward..][..verdict.hold].to_vec();
-                if verdict.breach.is_some() {
-                    breach = verdict.breach;
+                let result = scan(&mut track, &mut chunk, None);
+                passed.extend_from_slice(&chunk[..result.forward]);
+                held = chunk[result.forward..][..result.hold].to_vec();
+                if result.breach.is_some() {
+                    breach = result.breach;
                     break;
                 }
             }
@@ -215,9 +226,103 @@ fn a_breach_stops_before_the_frame_however_it_is_cut() {
 fn what_an_opaque_direction_says_is_not_looked_at() {
     let mut track = Track::opaque();
     let close = frame(0x88, b"\x03\xE8");
-    let (passed, verdict) = read(&mut track, None, &[&close]);
+    let (passed, result) = read(&mut track, None, &[&close]);
     assert_eq!(passed, close);
-    assert_eq!(verdict.boundary, None);
+    assert_eq!(result.boundary, None);
     assert!(!track.at_boundary() && !track.has_closed());
     assert_eq!(track.counts().total(), 0);
+}
+
+#[test]
+fn a_close_that_goes_nowhere_was_said_and_not_passed_on() {
+    let guard = || Guard {
+        rules: Some(Rules::upstream_to_client(Rsv::NONE)),
+        meter: Meter::new(Limits::new(), Instant::now()),
+    };
+    let mut track = Track::new(Some(guard()));
+    let stream = [frame(0x80, b"stray"), frame(0x88, b"\x03\xE8")].concat();
+    let (passed, result) = read(&mut track, None, &[&stream]);
+    assert_eq!(passed, b"");
+    assert!(result.breach.is_some());
+    assert!(track.has_closed());
+    assert!(!track.is_closing() && !track.has_passed_close());
+    assert_eq!(track.counts().total(), 0);
+    // A close frame that is itself refused was said too.
+    let mut track = Track::new(Some(guard()));
+    read(&mut track, None, &[&frame(0x88, b"1")]);
+    assert!(track.has_closed() && !track.has_passed_close());
+}
+
+#[test]
+fn the_boundaries_of_messages_are_known() {
+    let parts = [
+        frame(0x01, b"a"),
+        frame(0x89, b""),
+        frame(0x00, b"b"),
+        frame(0x80, b"c"),
+        frame(0x82, b"d"),
+    ];
+    let mut track = Track::new(None);
+    let mut in_message = Vec::new();
+    for part in &parts {
+        scan(&mut track, &mut part.clone(), None);
+        assert!(track.at_boundary());
+        in_message.push(track.in_message());
+    }
+    assert_eq!(in_message, [true, true, true, false, false]);
+
+    let mut track = Track::new(None);
+    let mut stream = [&b""[..], &parts[0], &parts[2], &parts[3], &parts[4]].concat();
+    scan(&mut track, &mut stream[..3].to_vec(), None);
+    let awaited = Awaited {
+        pinger: None,
+        unanswered_pings: &mut 0,
+    };
+    let result = track.read(&mut stream[3..], Place::Message, awaited, Instant::now());
+    assert_eq!(result.boundary, Some(6), "behind the last fragment");
+}
+
+#[test]
+fn an_odd_pong_is_ours_where_the_other_side_asked_for_none() {
+    for (mut unanswered, left, is_ours) in [(0, 0, true), (1, 0, false), (2, 1, false)] {
+        let (mut pinger, _) = pinger(1);
+        let mut track = Track::new(None);
+        let mut pong = frame(0x8A, b"");
+        let awaited = Awaited {
+            pinger: Some(&mut pinger),
+            unanswered_pings: &mut unanswered,
+        };
+        let result = track.read(&mut pong, Place::Frame, awaited, Instant::now());
+        assert_eq!(result.forward == 0, is_ours);
+        assert_eq!(unanswered, left);
+    }
+}
+
+#[test]
+fn a_frame_over_the_rate_waits_with_all_behind_it_and_a_close_does_not() {
+    let limits = Limits::new().messages_per_second(1);
+    let now = Instant::now();
+    let mut track = Track::new(Some(Guard {
+        rules: Some(Rules::upstream_to_client(Rsv::NONE)),
+        meter: Meter::new(limits, now),
+    }));
+    let text = frame(0x81, b"x");
+    let mut stream = [&text[..], &text, &text].concat();
+    let mut read = |bytes: &mut [u8], now| {
+        let awaited = Awaited {
+            pinger: None,
+            unanswered_pings: &mut 0,
+        };
+        track.read(bytes, Place::Frame, awaited, now)
+    };
+    let result = read(&mut stream, now);
+    assert_eq!((result.forward, result.hold), (3, 6));
+    let until = now + Duration::from_secs(1);
+    assert_eq!(result.pause, Some((Limit::MessageRate, until)));
+    let result = read(&mut stream[3..], until);
+    assert_eq!((result.forward, result.hold), (3, 3));
+    let mut close = frame(0x88, b"");
+    let result = read(&mut close, until);
+    assert_eq!((result.forward, result.pause), (2, None));
+    assert_eq!(track.counts().total(), 3, "what waits is not counted");
 }

@@ -1,0 +1,29 @@
+//! What the functions of one flow share during one poll.
+
+use std::task::Context;
+
+use tokio::time::Instant;
+
+use super::{leg::Leg, pair::LegId};
+
+/// Reads the clock when first asked, and gives the same answer from then on.
+#[derive(Default)]
+pub(super) struct Clock(Option<Instant>);
+
+impl Clock {
+    #[inline]
+    pub(super) fn now(&mut self) -> Instant {
+        *self.0.get_or_insert_with(Instant::now)
+    }
+}
+
+/// One poll of one flow: the task to wake, the time, and the two connections.
+pub(super) struct FlowContext<'poll, 'task> {
+    pub(super) task: &'poll mut Context<'task>,
+    pub(super) clock: &'poll mut Clock,
+    pub(super) source: &'poll mut Leg,
+    pub(super) sink: &'poll mut Leg,
+    pub(super) sink_id: LegId,
+    /// How many bytes the flow may keep for the sink.
+    pub(super) max_buffered: usize,
+}

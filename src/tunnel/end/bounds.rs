@@ -1,0 +1,127 @@
+//! How long a leg may stay in a state.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::instant::saturating_add;
+
+use super::state::{Given, LegState};
+
+/// Why a leg may stay as it is, and what bounds that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// Nothing: the tunnel's other timers look after it.
+    None,
+    /// The other leg has ended, or this one takes no more bytes: it may go on as long as it talks.
+    HalfClose,
+    /// It has the other endpoint's close frame and owes its own (RFC 6455 §5.5.1).
+    Handshake,
+    /// It has said its last and the other one has closed, whose connection should end now.
+    BothClosed,
+    /// What ends it waits for the bytes before it.
+    Queue,
+    /// It was given its last, and its answer is awaited.
+    Answer,
+}
+
+/// The waits of an end, as configured.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tunnel) struct Bounds {
+    pub(in crate::tunnel) close: Duration,
+    pub(in crate::tunnel) handshake: Duration,
+    pub(in crate::tunnel) half_close: Option<Duration>,
+    pub(in crate::tunnel) write: Option<Duration>,
+    /// How long a leg may take to answer that has much to read first.
+    pub(in crate::tunnel) burdened: Duration,
+}
+
+/// What the flows know of a leg, for the bounds.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tunnel) struct Facts {
+    /// When bytes last came from it and were passed on.
+    pub(in crate::tunnel) heard: Instant,
+    /// When bytes last went to it.
+    pub(in crate::tunnel) moved: Instant,
+    /// Since when it has taken none of the bytes that wait for it.
+    pub(in crate::tunnel) stalled_since: Option<Instant>,
+    /// Whether so much went to it since it was heard of that its answer may be far behind.
+    pub(in crate::tunnel) is_burdened: bool,
+    /// Whether it is not read: because of a limit, or of what the other leg has not taken.
+    pub(in crate::tunnel) is_unread: bool,
+}
+
+/// Whether a frame that still moves may be waited for without another bound, because whoever
+/// closes the tunnel sets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    WhileItMoves,
+    Bounded,
+}
+
+impl Bounds {
+    /// When the bound is over, if it ever is.
+    pub(super) fn deadline(
+        &self,
+        bound: Bound,
+        legs: (LegState, LegState),
+        facts: &Facts,
+        patience: Patience,
+    ) -> Option<Instant> {
+        let (this, other) = legs;
+        let given_at = this.given.at()?;
+        match bound {
+            Bound::None => None,
+            // A side that is not read cannot be heard.
+            Bound::HalfClose | Bound::Handshake | Bound::Answer if facts.is_unread => None,
+            Bound::HalfClose => {
+                let broke = matches!(this.given, Given::Gone(_)).then_some(self.close);
+                Some(saturating_add(
+                    given_at.max(facts.heard),
+                    self.half_close.or(broke)?,
+                ))
+            }
+            Bound::Handshake if facts.is_burdened => {
+                Some(saturating_add(given_at, self.handshake.max(self.burdened)))
+            }
+            Bound::Handshake => Some(saturating_add(given_at, self.handshake)),
+            Bound::BothClosed => {
+                let both = given_at.max(other.given.at().unwrap_or(given_at));
+                Some(saturating_add(both, self.close))
+            }
+            // It must end its frame before it can answer; the other leg's queue bounds that.
+            Bound::Answer if matches!(other.given, Given::CloseQueued(_)) => {
+                Some(saturating_add(given_at.max(facts.heard), self.close))
+            }
+            Bound::Answer => Some(saturating_add(given_at, self.close)),
+            Bound::Queue => Some(self.queue_deadline(given_at, facts, patience)),
+        }
+    }
+
+    fn queue_deadline(&self, queued: Instant, facts: &Facts, patience: Patience) -> Instant {
+        let since = match patience {
+            Patience::WhileItMoves => queued.max(facts.moved),
+            Patience::Bounded => queued,
+        };
+        let Some(write) = self.write else {
+            return saturating_add(since, self.close);
+        };
+        let stalled = facts.stalled_since.unwrap_or(since);
+        saturating_add(since.min(stalled), write)
+    }
+}
+
+impl Given {
+    /// Since when it is so.
+    pub(super) const fn at(self) -> Option<Instant> {
+        match self {
+            Self::Open => None,
+            Self::Relayed(at)
+            | Self::CloseQueued(at)
+            | Self::CloseWritten(at)
+            | Self::ShutQueued(at)
+            | Self::Shut(at)
+            | Self::Gone(at) => Some(at),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Both legs together: causes, orders, and the outcome.
+
+use std::io;
+
+use tokio::time::Instant;
+
+use crate::{
+    error::Side,
+    tunnel::{
+        pair::{LegId, Pair},
+        report::{Timer, TunnelEnd},
+    },
+};
+
+use super::{
+    bounds::{Bound, Bounds, Facts, Patience},
+    state::{Ask, Given, LegEvent, LegState, Reach},
+    step::{Phase, Step, step},
+};
+
+/// The end of a tunnel on its way. It begins with the first sign of an end.
+#[derive(Debug, Default)]
+pub(in crate::tunnel) struct End {
+    legs: Pair<LegState>,
+    /// What ended the tunnel if nothing else does, and whose doing the end is: the side that
+    /// closed, ended or broke first, whatever came of it.
+    cause: Option<(TunnelEnd, Side)>,
+    /// Why the proxy ended the tunnel, once it has.
+    decision: Option<TunnelEnd>,
+    /// How connections broke.
+    failures: Pair<Option<io::ErrorKind>>,
+    unanswered: Option<LegId>,
+}
+
+/// What the engine must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tunnel) enum Order {
+    /// End the direction to this leg in order, behind what is on its way.
+    Shut(LegId),
+    /// Drop this leg's connection where it stands.
+    Abort(LegId),
+    /// End the tunnel for this reason, by [`End::decide`] and [`End::ask`].
+    Decide(TunnelEnd),
+    /// End the tunnel, whose end this is, because a leg stays silent after the other's end.
+    GiveUp { silent: LegId, end: TunnelEnd },
+}
+
+impl End {
+    /// Takes notice of what happened to a leg.
+    pub(in crate::tunnel) fn on_event(&mut self, leg: LegId, event: LegEvent, now: Instant) {
+        self.legs[leg] = self.legs[leg].after(event, now);
+        let side = Side::from(leg);
+        let end = match event {
+            LegEvent::CloseRead => {
+                self.correct_cause(side);
+                TunnelEnd::Closed
+            }
+            LegEvent::EndRead => TunnelEnd::ClosedWithoutFrame(side),
+            LegEvent::TruncationRead => TunnelEnd::TruncatedFrame(side),
+            LegEvent::ReadFailed
+            | LegEvent::WriteFailed
+            | LegEvent::CloseHanded
+            | LegEvent::WasShut => return,
+        };
+        self.cause.get_or_insert((end, side));
+    }
+
+    /// Takes notice of a broken connection.
+    pub(in crate::tunnel) fn on_failure(
+        &mut self,
+        leg: LegId,
+        event: LegEvent,
+        kind: io::ErrorKind,
+        now: Instant,
+    ) {
+        self.on_event(leg, event, now);
+        self.failures[leg].get_or_insert(kind);
+        let side = Side::from(leg);
+        self.cause
+            .get_or_insert((TunnelEnd::Broken(side, kind), side));
+    }
+
+    /// A leg that could not be written to had closed before: that is read only now.
+    fn correct_cause(&mut self, side: Side) {
+        if let Some((end @ TunnelEnd::Broken(..), initiator)) = &mut self.cause {
+            if *initiator == side {
+                *end = TunnelEnd::Closed;
+            }
+        }
+    }
+
+    /// Has the proxy end the tunnel; false if it does so already, for an earlier reason. Each leg
+    /// must then be [asked](Self::ask) to end.
+    pub(in crate::tunnel) fn decide(&mut self, end: &TunnelEnd, initiator: Side) -> bool {
+        if self.decision.is_some() {
+            return false;
+        }
+        self.cause.get_or_insert_with(|| (end.clone(), initiator));
+        self.decision = Some(end.clone());
+        true
+    }
+
+    /// Ends a leg on the proxy's account; what it is given now.
+    pub(in crate::tunnel) fn ask(
+        &mut self,
+        leg: LegId,
+        ask: Ask,
+        reach: Reach,
+        now: Instant,
+    ) -> Given {
+        self.legs[leg] = self.legs[leg].asked(ask, reach, now);
+        self.legs[leg].given
+    }
+
+    /// The next thing to be done, if there is one at this moment.
+    pub(in crate::tunnel) fn next(
+        &mut self,
+        bounds: &Bounds,
+        facts: &Pair<Facts>,
+        now: Instant,
+    ) -> Option<Order> {
+        LegId::BOTH
+            .into_iter()
+            .find_map(|leg| match self.step(leg) {
+                Step::Over => None,
+                Step::Shut => Some(self.shut(leg, now)),
+                Step::Lost => Some(Order::Decide(self.loss(leg))),
+                Step::Stay(bound) => {
+                    let deadline = self.bound_deadline(leg, bound, bounds, facts);
+                    deadline
+                        .is_some_and(|deadline| deadline <= now)
+                        .then(|| self.expire(leg, bound, now))
+                }
+            })
+    }
+
+    /// When [`next`](Self::next) is to be called again, if nothing happens before.
+    pub(in crate::tunnel) fn deadline(
+        &self,
+        bounds: &Bounds,
+        facts: &Pair<Facts>,
+    ) -> Option<Instant> {
+        let deadlines = LegId::BOTH
+            .into_iter()
+            .filter_map(|leg| match self.step(leg) {
+                Step::Stay(bound) => self.bound_deadline(leg, bound, bounds, facts),
+                Step::Over | Step::Shut | Step::Lost => None,
+            });
+        deadlines.min()
+    }
+
+    /// Whether nothing more happens on either leg.
+    pub(in crate::tunnel) fn is_over(&self) -> bool {
+        LegId::BOTH
+            .into_iter()
+            .all(|leg| self.step(leg) == Step::Over)
+    }
+
+    /// Whether the proxy ends the tunnel.
+    pub(in crate::tunnel) const fn is_decided(&self) -> bool {
+        self.decision.is_some()
+    }
+
+    /// Why the tunnel ended, and whose doing that was.
+    pub(in crate::tunnel) fn outcome(&self) -> (TunnelEnd, Side) {
+        let (cause, initiator) = match &self.cause {
+            Some((end, initiator)) => (end, *initiator),
+            None => (&TunnelEnd::Dropped, Side::Proxy),
+        };
+        (self.decision.as_ref().unwrap_or(cause).clone(), initiator)
+    }
+
+    /// The first leg that was cut off because it did not take or answer our close frame.
+    pub(in crate::tunnel) const fn unanswered(&self) -> Option<LegId> {
+        self.unanswered
+    }
+
+    fn step(&self, leg: LegId) -> Step {
+        let phase = match self.decision {
+            Some(_) => Phase::Ours,
+            None => Phase::Theirs,
+        };
+        step(leg, self.legs[leg], self.legs[leg.other()], phase)
+    }
+
+    fn bound_deadline(
+        &self,
+        leg: LegId,
+        bound: Bound,
+        bounds: &Bounds,
+        facts: &Pair<Facts>,
+    ) -> Option<Instant> {
+        let legs = (self.legs[leg], self.legs[leg.other()]);
+        // A drain has a deadline of its own.
+        let patience = match self.decision {
+            Some(TunnelEnd::Drained) => Patience::WhileItMoves,
+            _ => Patience::Bounded,
+        };
+        bounds.deadline(bound, legs, &facts[leg], patience)
+    }
+
+    fn expire(&mut self, leg: LegId, bound: Bound, now: Instant) -> Order {
+        match bound {
+            Bound::None | Bound::BothClosed => self.shut(leg, now),
+            Bound::Queue | Bound::Answer => {
+                self.unanswered.get_or_insert(leg);
+                self.legs[leg].given = Given::Gone(now);
+                Order::Abort(leg)
+            }
+            Bound::Handshake => {
+                Order::Decide(TunnelEnd::Timeout(Timer::CloseHandshake, leg.into()))
+            }
+            Bound::HalfClose => self.give_up(leg),
+        }
+    }
+
+    fn shut(&mut self, leg: LegId, now: Instant) -> Order {
+        self.legs[leg].given = Given::ShutQueued(now);
+        Order::Shut(leg)
+    }
+
+    /// How this leg was lost.
+    fn loss(&self, leg: LegId) -> TunnelEnd {
+        match self.failures[leg] {
+            Some(kind) => TunnelEnd::Broken(leg.into(), kind),
+            None => TunnelEnd::ClosedWithoutFrame(leg.into()),
+        }
+    }
+
+    /// The half-close timeout is over.
+    fn give_up(&self, silent: LegId) -> Order {
+        if matches!(self.legs[silent].given, Given::Gone(_)) {
+            return Order::Decide(self.loss(silent));
+        }
+        let end = match &self.cause {
+            Some((TunnelEnd::ClosedWithoutFrame(ended) | TunnelEnd::TruncatedFrame(ended), _))
+                if *ended == Side::Client =>
+            {
+                TunnelEnd::Timeout(Timer::HalfClose, silent.into())
+            }
+            Some((end, _)) => end.clone(),
+            None => TunnelEnd::Timeout(Timer::HalfClose, silent.into()),
+        };
+        Order::GiveUp { silent, end }
+    }
+}

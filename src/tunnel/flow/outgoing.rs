@@ -1,0 +1,75 @@
+//! Bytes that wait for the sink.
+
+use tokio::time::Instant;
+
+use crate::frame::EncodedControl;
+
+/// How much must have been delivered before the memory that it took is given back.
+const WORTH_GIVING_BACK: usize = 4 * 1024;
+
+/// What the sink has still to take. Exists only while it stalls, or while a close frame of ours
+/// waits for a boundary.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    delivered: usize,
+    /// So many bytes were taken since this began to exist.
+    taken: u64,
+    /// Since when the sink has taken nothing, or has not sent what it buffers.
+    pub(super) stalled_since: Option<Instant>,
+    /// A close frame of ours that waits for a frame boundary.
+    pub(super) close: Option<EncodedControl>,
+}
+
+impl Outgoing {
+    pub(super) fn rest(&self) -> &[u8] {
+        self.bytes.get(self.delivered..).unwrap_or_default()
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The sink took so many bytes. Memory shrinks with what is left.
+    pub(super) fn take(&mut self, len: usize) {
+        self.delivered += len;
+        self.taken += len as u64;
+        if self.delivered >= WORTH_GIVING_BACK && self.delivered >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.delivered.min(self.bytes.len()));
+            self.bytes.shrink_to_fit();
+            self.delivered = 0;
+        }
+    }
+
+    pub(super) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Whether nothing depends on it any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest().is_empty() && self.stalled_since.is_none() && self.close.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_shrinks_with_what_is_left() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(&[7; 65_536]);
+        outgoing.take(20_000);
+        assert_eq!(outgoing.rest().len(), 45_536);
+        outgoing.take(20_000);
+        assert_eq!(outgoing.rest(), [7; 25_536]);
+        assert_eq!(outgoing.capacity(), 25_536);
+        outgoing.take(25_536);
+        assert!(outgoing.is_empty() && outgoing.capacity() == 0);
+        assert_eq!(outgoing.taken(), 65_536);
+    }
+}

@@ -1,0 +1,318 @@
+//! The state of one direction, and its poll.
+
+use std::{io, task::Poll};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    frame::EncodedControl,
+    tunnel::{
+        context::FlowContext,
+        report::DirectionStats,
+        scratch::Scratch,
+        track::{Breach, Track},
+    },
+};
+
+use super::{held::Held, outgoing::Outgoing};
+
+/// Reads of one direction in one poll, so that a busy direction leaves room for other tasks.
+/// Sockets have tokio's own budget; this is for streams that have none.
+const MAX_ROUNDS: usize = 16;
+
+/// Bytes that one direction moves in one poll: both together hold a worker for less than a
+/// millisecond.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// One direction: from a source leg to a sink leg.
+pub(in crate::tunnel) struct Flow {
+    pub(super) source: Source,
+    pub(super) sink: Sink,
+    /// Whether the sink stands between two frames once the outgoing bytes are delivered.
+    pub(super) sink_at_boundary: bool,
+    pub(super) needs_flush: bool,
+    /// Whether anything was read that the registry has not been told of.
+    pub(super) has_news: bool,
+    /// Whether a close frame of the source was read.
+    pub(super) close_read: Notice,
+    /// Whether a close frame was given to the sink.
+    pub(super) close_given: Notice,
+    /// How often the read buffer is halved, because the sink stalled of late.
+    pub(super) backoff: u8,
+    pub(super) track: Track,
+    pub(super) outgoing: Option<Box<Outgoing>>,
+    pub(super) held: Option<Box<Held>>,
+    pub(super) bytes: u64,
+    /// When bytes last passed; our own frames and the pongs to them are not counted.
+    pub(super) last_passed: Instant,
+}
+
+/// What the source still gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Open,
+    /// It ended; what it gave is being delivered.
+    Ending,
+    Ended,
+}
+
+/// What the sink still gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sink {
+    Open,
+    /// A close frame of ours waits for a frame boundary.
+    Closing,
+    /// Nothing more is taken from the source.
+    Sealed,
+    ShuttingDown,
+    /// It was shut down, which the tunnel has not been told yet.
+    ShutDown,
+    Done,
+}
+
+/// An event that happens once at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    None,
+    Due,
+    Given,
+}
+
+/// What a direction has to say to the tunnel.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tunnel) enum Event {
+    /// A whole close frame of the source was read.
+    SourceClosed,
+    /// The source ended in order between two frames, and all it gave is delivered.
+    SourceEnded,
+    /// The source ended in order inside a frame, and all it gave is delivered.
+    SourceTruncated,
+    /// The source's connection broke.
+    SourceFailed(io::ErrorKind),
+    /// The source broke a rule.
+    Breach(Breach),
+    /// A close frame was handed to the sink whole.
+    CloseHanded,
+    /// A close frame of ours can never be put into what the sink gets.
+    BoundaryLost,
+    /// The sink was ended in order.
+    SinkShut,
+    /// The sink's connection broke.
+    SinkFailed(io::ErrorKind),
+}
+
+impl Flow {
+    pub(in crate::tunnel) fn new(track: Track, read_ahead: Bytes, now: Instant) -> Self {
+        Self {
+            source: Source::Open,
+            sink: Sink::Open,
+            sink_at_boundary: !track.is_opaque(),
+            needs_flush: false,
+            has_news: false,
+            close_read: Notice::None,
+            close_given: Notice::None,
+            backoff: 0,
+            track,
+            outgoing: None,
+            held: Held::read_ahead(read_ahead),
+            bytes: 0,
+            last_passed: now,
+        }
+    }
+
+    /// Moves what can be moved.
+    pub(in crate::tunnel) fn poll(
+        &mut self,
+        cx: &mut FlowContext<'_, '_>,
+        scratch: &mut Scratch,
+    ) -> Poll<Event> {
+        let mut budget = MAX_BYTES;
+        for _ in 0..MAX_ROUNDS {
+            let is_blocked = match self.poll_sink(cx) {
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(error)) => return Poll::Ready(self.fail_sink(&error)),
+                Poll::Pending => true,
+            };
+            if let Some(event) = self.next_event(is_blocked) {
+                return Poll::Ready(event);
+            }
+            // What goes nowhere can be read whatever the sink does.
+            let is_readable = self.source == Source::Open && (!is_blocked || self.is_discarding());
+            let read = match is_readable {
+                true => self.poll_source(cx, scratch),
+                false => Poll::Pending,
+            };
+            match read {
+                Poll::Ready(Ok(len)) if len < budget => budget -= len,
+                Poll::Ready(Ok(_)) => break,
+                Poll::Ready(Err(event)) => return Poll::Ready(event),
+                Poll::Pending if is_blocked => return Poll::Pending,
+                Poll::Pending => return self.poll_flush(cx),
+            }
+        }
+        cx.task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// What the tunnel must know of before anything more is moved.
+    fn next_event(&mut self, is_blocked: bool) -> Option<Event> {
+        if self.close_read == Notice::Due {
+            self.close_read = Notice::Given;
+            return Some(Event::SourceClosed);
+        }
+        if self.close_given == Notice::Due && !is_blocked {
+            self.close_given = Notice::Given;
+            return Some(Event::CloseHanded);
+        }
+        if self.source == Source::Ending && (!is_blocked || self.is_discarding()) {
+            // Ending => Ended: what it gave has been delivered.
+            self.source = Source::Ended;
+            return Some(self.end_event());
+        }
+        match self.sink {
+            Sink::ShutDown => {
+                self.sink = Sink::Done;
+                Some(Event::SinkShut)
+            }
+            Sink::Closing if !self.can_close() => Some(Event::BoundaryLost),
+            _ => None,
+        }
+    }
+
+    fn end_event(&self) -> Event {
+        if self.sink_at_boundary || self.track.is_opaque() || self.is_discarding() {
+            Event::SourceEnded
+        } else {
+            Event::SourceTruncated
+        }
+    }
+
+    pub(super) fn fail_sink(&mut self, error: &io::Error) -> Event {
+        self.abandon_sink();
+        Event::SinkFailed(error.kind())
+    }
+
+    /// Sends the sink a close frame of ours at the next frame boundary, and nothing after it.
+    pub(in crate::tunnel) fn close(&mut self, frame: EncodedControl) {
+        if self.track.has_passed_close() {
+            return self.seal();
+        }
+        if self.sink == Sink::Open {
+            self.sink = Sink::Closing;
+            self.outgoing.get_or_insert_default().close = Some(frame);
+        }
+    }
+
+    /// Takes nothing more from the source.
+    pub(in crate::tunnel) fn seal(&mut self) {
+        if self.sink == Sink::Open {
+            self.sink = Sink::Sealed;
+        }
+    }
+
+    /// Ends the sink's side in order once everything is delivered.
+    pub(in crate::tunnel) fn shut_down(&mut self) {
+        if !matches!(self.sink, Sink::ShutDown | Sink::Done) {
+            self.sink = Sink::ShuttingDown;
+        }
+    }
+
+    /// Gives up on the sink. What the source still sends goes nowhere.
+    pub(in crate::tunnel) fn abandon_sink(&mut self) {
+        self.sink = Sink::Done;
+        self.outgoing = None;
+        self.needs_flush = false;
+    }
+
+    /// Gives up on the source.
+    pub(in crate::tunnel) fn abandon_source(&mut self) {
+        self.source = Source::Ended;
+        self.held = None;
+    }
+
+    /// Whether a close frame can reach the sink: it stands at a frame boundary, or the source can
+    /// still bring it to one.
+    pub(in crate::tunnel) fn can_close(&self) -> bool {
+        self.track.has_passed_close()
+            || self.sink_at_boundary
+            || (self.source == Source::Open && !self.track.is_opaque())
+    }
+
+    /// Whether the sink can be pinged, or whether it is known that a frame must end first.
+    pub(in crate::tunnel) fn can_ping(&self) -> bool {
+        self.sink == Sink::Open && !self.track.has_passed_close() && !self.track.is_opaque()
+    }
+
+    /// Whether the source can be expected to answer a ping: it is being read, and has not said its
+    /// last.
+    pub(in crate::tunnel) fn can_answer(&self) -> bool {
+        self.source == Source::Open
+            && !self.track.has_closed()
+            && !self.track.is_opaque()
+            && !self.has_leftover()
+            && self.pause().is_none()
+    }
+
+    pub(in crate::tunnel) const fn track(&self) -> &Track {
+        &self.track
+    }
+
+    pub(in crate::tunnel) const fn last_passed(&self) -> Instant {
+        self.last_passed
+    }
+
+    /// Whether the source is not read: because of a limit, or of what the sink has not taken.
+    pub(in crate::tunnel) fn is_unread(&self) -> bool {
+        self.pause().is_some() || self.has_leftover() && !self.is_discarding()
+    }
+
+    /// Since when the sink has taken none of the bytes that wait for it.
+    pub(in crate::tunnel) fn stalled_since(&self) -> Option<Instant> {
+        self.outgoing.as_ref()?.stalled_since
+    }
+
+    /// If bytes wait for the sink: how many of them it has taken.
+    pub(in crate::tunnel) fn backlog(&self) -> Option<u64> {
+        let outgoing = self.outgoing.as_ref()?;
+        (!outgoing.rest().is_empty()).then(|| outgoing.taken())
+    }
+
+    /// Whether the figures, or those of the source's leg, changed since the last call.
+    pub(in crate::tunnel) const fn take_news(&mut self) -> bool {
+        std::mem::replace(&mut self.has_news, false)
+    }
+
+    pub(in crate::tunnel) const fn passed_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes that are held in memory for this direction.
+    pub(in crate::tunnel) fn buffered(&self) -> usize {
+        let outgoing = self.outgoing.as_ref().map_or(0, |it| it.capacity());
+        outgoing + self.held.as_ref().map_or(0, |held| held.len())
+    }
+
+    pub(in crate::tunnel) fn passed(&self) -> DirectionStats {
+        DirectionStats {
+            bytes: self.bytes,
+            frames: self.track.counts(),
+            close: self.track.close_seen(),
+            opaque: self.track.is_opaque(),
+        }
+    }
+
+    /// Whether what the source says goes nowhere.
+    pub(super) fn is_discarding(&self) -> bool {
+        match self.sink {
+            Sink::Open => false,
+            // What stands before our close frame is complete.
+            Sink::Closing => self.sink_at_boundary,
+            Sink::Sealed | Sink::ShuttingDown | Sink::ShutDown | Sink::Done => true,
+        }
+    }
+
+    pub(super) fn has_leftover(&self) -> bool {
+        self.backlog().is_some()
+    }
+}

@@ -1,0 +1,199 @@
+//! The source's side of a direction.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Poll, ready},
+};
+
+use tokio::io::AsyncRead;
+
+use crate::tunnel::{
+    context::FlowContext,
+    scratch::Scratch,
+    track::{Place, ScanResult},
+};
+
+use super::{
+    held::{Held, Pause},
+    pump::{Event, Flow, Notice, Sink, Source},
+};
+
+/// What is read at least in one go, if the buffer's limit allows it: four kibibytes.
+const MIN_READ: usize = 4 * 1024;
+
+impl Flow {
+    /// Reads once and forwards what may be forwarded. How many bytes were read; an error is an
+    /// event to report.
+    pub(super) fn poll_source(
+        &mut self,
+        cx: &mut FlowContext<'_, '_>,
+        scratch: &mut Scratch,
+    ) -> Poll<Result<usize, Event>> {
+        let mut buf = scratch.read_buf(self.read_len(cx.max_buffered));
+        let mut unread = 0;
+        if let Some(held) = &self.held {
+            let is_paused = held.pause.is_some_and(|pause| pause.until > cx.clock.now());
+            if is_paused && !self.is_discarding() {
+                return Poll::Pending;
+            }
+            unread = held.show(&mut buf);
+        }
+        if unread == 0 {
+            let shown_again = buf.filled().len();
+            let read = ready!(Pin::new(&mut cx.source.transport).poll_read(cx.task, &mut buf));
+            if let Err(error) = read {
+                self.source = Source::Ended;
+                return Poll::Ready(Err(Event::SourceFailed(error.kind())));
+            }
+            if buf.filled().len() == shown_again {
+                return Poll::Ready(self.end_source(cx).map(|()| 0));
+            }
+        }
+        cx.source.received(cx.clock.now());
+        self.has_news = true;
+        let held = self.held.take();
+        let chunk = buf.filled_mut();
+        let len = chunk.len();
+        let passed = if self.is_discarding() {
+            self.track.read_discarded(chunk);
+            if let Some(held) = held {
+                self.hold(*held, unread, &[], None);
+            }
+            Ok(())
+        } else {
+            self.pass(cx, chunk, held.map(|held| (*held, unread)))
+        };
+        self.note_close();
+        Poll::Ready(passed.map(|()| len))
+    }
+
+    /// The most that is read in one go: as much as may wait for the sink, and less after a stall.
+    fn read_len(&self, max_buffered: usize) -> usize {
+        (max_buffered >> self.backoff).max(MIN_READ.min(max_buffered))
+    }
+
+    /// Forwards a chunk as far as the frames in it allow.
+    fn pass(
+        &mut self,
+        cx: &mut FlowContext<'_, '_>,
+        chunk: &mut [u8],
+        held: Option<(Held, usize)>,
+    ) -> Result<(), Event> {
+        let result = self.scan(cx, chunk);
+        let (forward, rest) = chunk.split_at(result.forward.min(chunk.len()));
+        let rest = rest.get(..result.hold).unwrap_or_default();
+        if held.is_some() || !rest.is_empty() {
+            let (held, unread) = held.unwrap_or_default();
+            let now = cx.clock.now();
+            let pause = result
+                .pause
+                .map(|(limit, until)| Pause::new(limit, until, now));
+            self.hold(held, unread, rest, pause);
+        }
+        self.backoff = self.backoff.saturating_sub(1);
+        if let Err(error) = self.forward_chunk(cx, forward, &result) {
+            return Err(self.fail_sink(&error));
+        }
+        match result.breach {
+            Some(breach) => Err(Event::Breach(breach)),
+            None => Ok(()),
+        }
+    }
+
+    fn scan(&mut self, cx: &mut FlowContext<'_, '_>, chunk: &mut [u8]) -> ScanResult {
+        let place = match cx.sink.spares_messages() {
+            true if self.sink == Sink::Open => Place::Message,
+            _ => Place::Frame,
+        };
+        let (was_opaque, pings) = (self.track.is_opaque(), self.track.pings());
+        let now = cx.clock.now();
+        let result = self.track.read(chunk, place, cx.source.awaited(), now);
+        cx.sink.expect_pongs(self.track.pings() - pings);
+        if self.track.is_opaque() && !was_opaque {
+            // No ping can be put into this direction, and no pong found in it.
+            cx.source.stop_pings();
+            cx.sink.stop_pings();
+        }
+        result
+    }
+
+    fn forward_chunk(
+        &mut self,
+        cx: &mut FlowContext<'_, '_>,
+        forward: &[u8],
+        result: &ScanResult,
+    ) -> io::Result<()> {
+        let ends_at_boundary =
+            result.hold > 0 || result.breach.is_some() || self.track.at_boundary();
+        let place = result.boundary.filter(|_| {
+            self.wants_boundary(cx.sink) && !(ends_at_boundary && self.may_follow(cx.sink))
+        });
+        let passed = match place {
+            Some(boundary) => {
+                let (before, after) = forward.split_at(boundary.min(forward.len()));
+                self.forward_around(cx, before, after)?
+            }
+            None => {
+                self.forward(cx, forward)?;
+                forward.len()
+            }
+        };
+        if passed > 0 {
+            self.bytes += passed as u64;
+            self.last_passed = cx.clock.now();
+        }
+        // A header that makes no sense is a breach where rules are enforced: the place is lost
+        // behind it, but the sink got nothing of it. Nor of what was dropped behind our close.
+        self.sink_at_boundary = self.sink == Sink::Sealed
+            || ends_at_boundary && (result.breach.is_some() || !self.track.is_opaque());
+        Ok(())
+    }
+
+    /// Keeps what cannot be passed on yet: bytes of which `rest` is the end were shown, `unread` of
+    /// them for the first time.
+    fn hold(&mut self, held: Held, unread: usize, rest: &[u8], pause: Option<Pause>) {
+        let (beginning, rest) = match pause {
+            Some(_) => (&[][..], rest),
+            None => (rest, &[][..]),
+        };
+        let held = Held {
+            beginning: beginning.to_vec(),
+            unread: held.after(unread, rest),
+            pause,
+        };
+        self.held = held.boxed();
+    }
+
+    /// The source ended: a frame's beginning that waited for its rest goes out as it is.
+    fn end_source(&mut self, cx: &mut FlowContext<'_, '_>) -> Result<(), Event> {
+        self.source = Source::Ending;
+        if let Some(held) = self.held.take().filter(|_| !self.is_discarding()) {
+            self.sink_at_boundary = false;
+            self.has_news = true;
+            self.bytes += held.beginning.len() as u64;
+            if let Err(error) = self.forward(cx, &held.beginning) {
+                return Err(self.fail_sink(&error));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_close(&mut self) {
+        if !self.track.has_closed() {
+            return;
+        }
+        if self.close_read == Notice::None {
+            self.close_read = Notice::Due;
+        }
+        if self.close_given == Notice::None && self.track.has_passed_close() {
+            self.close_given = Notice::Due;
+        }
+    }
+
+    /// A limit that keeps the source from being read, if nothing else does.
+    pub(in crate::tunnel) fn pause(&self) -> Option<Pause> {
+        let is_readable = !self.has_leftover() && !self.is_discarding();
+        self.held.as_ref()?.pause.filter(|_| is_readable)
+    }
+}

@@ -1,0 +1,119 @@
+//! Sides that do not read: what counts as a stall, and what a stalled direction may hold.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream, duplex},
+    time::Instant,
+};
+use wsplice::{Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd};
+
+use super::{
+    clock_kit::{SIDES, from_side, opposite, secs},
+    support::frames::binary,
+};
+
+/// A tunnel whose leg to this side buffers its writes, and both far ends: that side's first.
+fn buffering(side: Side) -> (Tunnel, DuplexStream, DuplexStream) {
+    let (near, far) = duplex(16);
+    let (other_near, other_far) = duplex(64 * 1024);
+    let buffered = Transport::new(BufStream::with_capacity(64, 8192, near));
+    let plain = Transport::new(other_near);
+    let tunnel = match side {
+        Side::Client => Tunnel::builder(buffered, plain).build(),
+        _ => Tunnel::builder(plain, buffered).build(),
+    };
+    (tunnel, far, other_far)
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_stuck_in_a_buffering_stream_are_a_stall() {
+    for stalled in SIDES {
+        let began = Instant::now();
+        let (tunnel, _far, mut other) = buffering(stalled);
+        let tunnel = tokio::spawn(tunnel);
+        // More than the pipe takes, and less than the buffer does; and then a little more, which
+        // the buffer takes too.
+        let frame = from_side(opposite(stalled), binary(&[7; 100]));
+        other.write_all(&frame).await.unwrap();
+        tokio::time::sleep(secs(30)).await;
+        other.write_all(&frame).await.unwrap();
+        let report = tunnel.await.unwrap();
+        assert_eq!(report.end, TunnelEnd::Timeout(Timer::Write, stalled));
+        // The other side is told, and does not answer.
+        assert_eq!(began.elapsed(), secs(65), "{stalled}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_buffering_stream_that_gets_rid_of_its_bytes_in_time_is_none() {
+    for slow in SIDES {
+        let (tunnel, mut far, mut other) = buffering(slow);
+        let tunnel = tokio::spawn(tunnel);
+        let frame = from_side(opposite(slow), binary(&[7; 100]));
+        for _ in 0..4 {
+            other.write_all(&frame).await.unwrap();
+            tokio::time::sleep(secs(50)).await;
+            let mut got = vec![0; frame.len()];
+            far.read_exact(&mut got).await.unwrap();
+            assert!(got == frame);
+        }
+        assert!(!tunnel.is_finished(), "{slow}");
+    }
+}
+
+/// Sends as much as the tunnel takes, whose sink takes nothing.
+async fn fill(tunnel: &mut Pin<Box<Tunnel>>, source: &mut DuplexStream, bytes: &[u8]) {
+    let mut sent = 0;
+    let mut idle = 0;
+    while idle < 10 {
+        idle += 1;
+        tokio::task::yield_now().await;
+        poll_fn(|cx| {
+            assert!(tunnel.as_mut().poll(cx).is_pending());
+            let write = tokio::io::AsyncWrite::poll_write(Pin::new(source), cx, &bytes[sent..]);
+            if let Poll::Ready(written) = write {
+                sent += written.unwrap();
+                idle = 0;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!(sent < bytes.len(), "nothing holds the sender up");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_side_is_bounded_by_a_setting_and_shrinks() {
+    for (max, bound) in [(None, 64 * 1024), (Some(8 * 1024), 8 * 1024)] {
+        let config = match max {
+            Some(max) => TunnelConfig::new().max_buffered(max),
+            None => TunnelConfig::new(),
+        };
+        let (client, mut far_client) = duplex(1 << 20);
+        let (upstream, mut far_upstream) = duplex(64);
+        let tunnel = Tunnel::builder(Transport::new(client), Transport::new(upstream));
+        let mut tunnel = Box::pin(tunnel.config(config).build());
+        let bytes = from_side(Side::Client, binary(&vec![7; 4 << 20]));
+        fill(&mut tunnel, &mut far_client, &bytes).await;
+        let held = tunnel.buffered();
+        assert!((bound / 2..=bound).contains(&held), "{held}");
+        // A reader that takes a little at a time never has as much waiting for it again.
+        let mut most = 0;
+        let mut little = vec![0; 64];
+        for _ in 0..4 * bound / 64 {
+            far_upstream.read_exact(&mut little).await.unwrap();
+            // With a budget of its own, or tokio makes ready pipes wait.
+            tokio::task::yield_now().await;
+            poll_fn(|cx| Poll::Ready(tunnel.as_mut().poll(cx).is_pending())).await;
+            let now = tunnel.buffered();
+            assert!(now <= held, "{now}");
+            most = now;
+        }
+        assert!(most <= 4 * 1024, "{most} of {bound}");
+    }
+}
