@@ -216,8 +216,8 @@ impl fmt::Display for Timer {
         f.write_str(match self {
             Self::Pong => "pong",
             Self::Idle => "idle",
-            Self::HalfClose => "half-close half_close_timeout",
-            Self::Write => "write timeout",
+            Self::HalfClose => "half-close",
+            Self::Write => "write",
             Self::MaxLifetime => "maximum lifetime",
             Self::CloseHandshake => "closing handshake",
             Self::Frame => "unfinished frame",
