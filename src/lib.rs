@@ -143,7 +143,7 @@ pub use net::{
     connect,
     transport::{TcpKeepAlive, Transport},
 };
-pub use observe::{Observer, RequestInfo, UpstreamChange};
+pub use observe::{MembershipChange, Observer, RequestInfo};
 pub use pool::{
     DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus,
 };

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     task::{self, catch_panic},
     upstream::Upstream,
-    upstream::discovery::{Discover, DiscoverError, Discovering},
+    upstream::discovery::{Discover, DiscoverError, DiscoverFuture},
 };
 
 use super::{handle::Pool, settings::PoolSettings, state::State};
@@ -230,7 +230,7 @@ impl Follower {
 /// Returns the source's next set. A source that panics has failed, and is called again.
 async fn next_set(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, DiscoverError>> {
     let mut source = Some(source);
-    let mut discovering: Option<Discovering<'_>> = None;
+    let mut discovering: Option<DiscoverFuture<'_>> = None;
     poll_fn(|cx| {
         let poll = || {
             if let Some(source) = source.take() {

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 use crate::{
     tunnel::report::TunnelReport,
-    upstream::health::{HealthEvent, HealthEventKind, HealthState, Transition, UpstreamHealth},
+    upstream::health::{
+        HealthEvent, HealthEventKind, HealthState, HealthTransition, UpstreamHealth,
+    },
     upstream::{Member, MemberHealth},
 };
 
@@ -147,7 +149,7 @@ impl State {
         health: &mut MemberHealth,
         settings: &HealthSettings,
         now: Instant,
-        act: impl FnOnce(&mut MemberHealth, f64) -> Option<Transition>,
+        act: impl FnOnce(&mut MemberHealth, f64) -> Option<HealthTransition>,
     ) -> bool {
         let random = fastrand::f64();
         let was_usable = health.tracker.state().is_usable();
@@ -171,10 +173,10 @@ impl State {
             member.begin_slow_start(now, slow_start);
         }
         let cause: Arc<str> = match &transition {
-            Transition::Unhealthy { cause, .. } => Arc::clone(cause),
-            Transition::HalfOpen => "its ejection is over".into(),
-            Transition::Healthy if was_usable => "a handshake succeeded".into(),
-            Transition::Healthy => "its probes pass again".into(),
+            HealthTransition::Unhealthy { cause, .. } => Arc::clone(cause),
+            HealthTransition::HalfOpen => "its ejection is over".into(),
+            HealthTransition::Healthy if was_usable => "a handshake succeeded".into(),
+            HealthTransition::Healthy => "its probes pass again".into(),
         };
         let change = Change::Health { transition, cause };
         self.notifier.push(member.shared_name(), change);
@@ -247,7 +249,9 @@ impl State {
 fn count(health: &mut MemberHealth, settings: &HealthSettings, event: &HealthEvent) {
     if let Some(policy) = &settings.outliers {
         if health.tracker.is_usable_since(event.began) {
-            health.event_counts.count(&policy.signals(), &event.kind);
+            health
+                .event_counts
+                .count(&policy.counted_events(), &event.kind);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    observe::{Observer, UpstreamChange},
-    upstream::health::Transition,
+    observe::{MembershipChange, Observer},
+    upstream::health::HealthTransition,
 };
 
 /// Pending notifications, and their observers.
@@ -28,11 +28,11 @@ pub(super) struct Notifier {
 #[derive(Debug)]
 pub(super) enum Change {
     Health {
-        transition: Transition,
+        transition: HealthTransition,
         /// Human-readable cause.
         cause: Arc<str>,
     },
-    Upstream(UpstreamChange),
+    Upstream(MembershipChange),
 }
 
 impl Notifier {
@@ -93,11 +93,11 @@ fn log(upstream: &str, change: &Change) {
         Change::Health { transition, cause } => {
             let cause = &**cause;
             match transition {
-                Transition::Unhealthy { .. } => {
+                HealthTransition::Unhealthy { .. } => {
                     tracing::warn!(upstream, cause, "upstream unhealthy");
                 }
-                Transition::Healthy => tracing::info!(upstream, cause, "upstream healthy"),
-                Transition::HalfOpen => tracing::info!(upstream, cause, "upstream half-open"),
+                HealthTransition::Healthy => tracing::info!(upstream, cause, "upstream healthy"),
+                HealthTransition::HalfOpen => tracing::info!(upstream, cause, "upstream half-open"),
             }
         }
         Change::Upstream(change) => tracing::info!(upstream, "upstream {change}"),

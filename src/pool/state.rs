@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     net::connect::Dialer,
-    observe::{Observer, UpstreamChange},
+    observe::{MembershipChange, Observer},
     upstream::admission::AdmissionCounters,
     upstream::retry::BudgetWindow,
     upstream::{Member, Upstream},
@@ -126,9 +126,9 @@ impl State {
             member.set_used(false);
         }
         for (members, change) in [
-            (&removed, UpstreamChange::Removed),
-            (&changed, UpstreamChange::Changed),
-            (&added, UpstreamChange::Added),
+            (&removed, MembershipChange::Removed),
+            (&changed, MembershipChange::Changed),
+            (&added, MembershipChange::Added),
         ] {
             for member in members {
                 let name = member.shared_name();

@@ -201,7 +201,7 @@ mod tests {
     fn unusable_upstreams_keep_their_place() {
         let (policy, all) = (WeightedRoundRobin::new(), mock(&[1, 1, 1]));
         assert_eq!(picks(&policy, &all, 1), [1, 0, 0]);
-        let others = MockCandidates::of([named("u1"), named("u2")]);
+        let others = MockCandidates::from_upstreams([named("u1"), named("u2")]);
         assert_eq!(picks(&policy, &others, 1), [1, 0]);
         assert_eq!(picks(&policy, &all, 1), [0, 0, 1]);
         assert_eq!(picks(&policy, &all, 3), [1, 1, 1]);
@@ -211,7 +211,7 @@ mod tests {
     fn new_and_moved_upstreams_join_and_the_others_keep_their_place() {
         let policy = WeightedRoundRobin::new();
         assert_eq!(picks(&policy, &mock(&[1, 1]), 1), [1, 0]);
-        let reordered = MockCandidates::of([named("u2"), named("u1"), named("u0")]);
+        let reordered = MockCandidates::from_upstreams([named("u2"), named("u1"), named("u0")]);
         assert_eq!(picks(&policy, &reordered, 1), [0, 1, 0]);
         assert_eq!(picks(&policy, &reordered, 1), [1, 0, 0]);
         assert_eq!(picks(&policy, &reordered, 99_999), [33_333; 3]);

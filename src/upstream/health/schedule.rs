@@ -150,7 +150,7 @@ enum Phase {
         began: Option<Instant>,
         due: Instant,
     },
-    Probing {
+    ProbeFuture {
         began: Instant,
     },
 }
@@ -172,7 +172,7 @@ impl ProbeTimes {
     pub const fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting { due, .. } => Some(due),
-            Phase::Probing { .. } => None,
+            Phase::ProbeFuture { .. } => None,
         }
     }
 
@@ -183,7 +183,7 @@ impl ProbeTimes {
         let is_due = self.due().is_some_and(|due| due <= now);
         if is_due {
             // Waiting => Probing
-            self.phase = Phase::Probing { began: now };
+            self.phase = Phase::ProbeFuture { began: now };
         }
         is_due
     }
@@ -197,7 +197,7 @@ impl ProbeTimes {
         now: Instant,
         random: f64,
     ) {
-        if let Phase::Probing { began } = self.phase {
+        if let Phase::ProbeFuture { began } = self.phase {
             // Probing => Waiting
             let due = saturating_add(began, schedule.interval(state, random)).max(now);
             self.phase = Phase::Waiting {
@@ -209,7 +209,7 @@ impl ProbeTimes {
 
     /// Ends the probe under way without a result: the next one is due now.
     pub(crate) const fn abandon(&mut self, now: Instant) {
-        if let Phase::Probing { began } = self.phase {
+        if let Phase::ProbeFuture { began } = self.phase {
             // Probing => Waiting
             self.phase = Phase::Waiting {
                 began: Some(began),
