@@ -21,7 +21,7 @@ use crate::{
     upstream::discovery::{Discover, DiscoverError, DiscoverFuture},
 };
 
-use super::{handle::Pool, settings::PoolSettings, state::State};
+use super::{handle::Pool, settings::PoolSettings, state::PoolState};
 
 /// Minimum delay after a failure of a source, for sources that do not delay by themselves.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -145,7 +145,7 @@ impl fmt::Debug for DiscoveryHandle {
 
 /// Task that follows a source. It does not keep the pool alive, and ends with the pool.
 struct Follower {
-    state: Weak<State>,
+    state: Weak<PoolState>,
     /// Its sender is the pool's, never sends, and is dropped with the pool.
     pool_alive: watch::Receiver<()>,
     settings: Arc<PoolSettings>,

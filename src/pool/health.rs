@@ -16,8 +16,8 @@ use crate::{
 };
 
 use super::{
-    handle::Pool, lease::Lease, member_set::MemberSet, notifier::Change, settings::HealthSettings,
-    state::State,
+    handle::Pool, lease::Lease, member_set::MemberSet, notifier::PoolChange,
+    settings::HealthSettings, state::PoolState,
 };
 
 impl Pool {
@@ -48,7 +48,7 @@ impl Lease {
     }
 }
 
-impl State {
+impl PoolState {
     pub(super) fn health_settings(&self) -> Arc<HealthSettings> {
         Arc::clone(
             &self
@@ -178,7 +178,7 @@ impl State {
             HealthTransition::Healthy if was_usable => "a handshake succeeded".into(),
             HealthTransition::Healthy => "its probes pass again".into(),
         };
-        let change = Change::Health { transition, cause };
+        let change = PoolChange::Health { transition, cause };
         self.notifier.push(member.shared_name(), change);
         true
     }
@@ -257,7 +257,7 @@ fn count(health: &mut MemberHealth, settings: &HealthSettings, event: &HealthEve
 }
 
 /// Guard: schedules another try if a user's policy panics.
-struct RetryAfterPanic<'a>(&'a State, Instant);
+struct RetryAfterPanic<'a>(&'a PoolState, Instant);
 
 impl Drop for RetryAfterPanic<'_> {
     fn drop(&mut self) {

@@ -12,9 +12,9 @@ use crate::net::transport::Transport;
 
 use super::{
     address::Address,
+    local_addresses::Sources,
     race::race,
     resolve::{Resolve, SystemResolver},
-    source::Sources,
     traits::{Connect, ConnectFuture},
 };
 

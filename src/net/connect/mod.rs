@@ -11,6 +11,7 @@ mod dialer;
 #[cfg(feature = "http2")]
 mod http2;
 mod http_version;
+mod local_addresses;
 #[cfg(not(feature = "http2"))]
 mod no_http2;
 #[cfg(not(feature = "rustls"))]
@@ -18,7 +19,6 @@ mod no_tls;
 mod proxy_protocol;
 mod race;
 mod resolve;
-mod source;
 #[cfg(feature = "rustls")]
 mod tls;
 mod traits;
