@@ -40,7 +40,7 @@
 //! # }
 //! ```
 //!
-//! Without an inner service, [`ProxyLayer::into_service`] answers all other requests with 426.
+//! Without an inner service, [`ProxyLayer::into_service`] responds to all other requests with 426.
 //! Hosts that perform the handshakes themselves can use the [`Tunnel`] alone.
 //!
 //! # Responses

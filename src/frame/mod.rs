@@ -25,7 +25,7 @@
 //! | reject what RFC 6455 forbids | [`Rules`] |
 //! | measure data messages | [`MessageTracker`] |
 //!
-//! # What is checked where
+//! # Where checks are made
 //!
 //! [`Scanner`] and [`FrameHeader`] reject only lengths that make the stream unreadable or a control
 //! frame unholdable: above 63 bits, and a control payload above 125 bytes ([`HeaderError`]).
