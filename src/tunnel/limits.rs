@@ -197,8 +197,7 @@ impl Meter {
         if is_over(self.limits.frame_size, header.payload_len()) {
             return Err(Limit::FrameSize);
         }
-        let progress = self.message.track(header);
-        let size = progress.map_or(0, |progress| progress.size);
+        let size = self.message.track(header).unwrap_or(0);
         if is_over(self.limits.message_size, size) {
             return Err(Limit::MessageSize);
         }
