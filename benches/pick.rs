@@ -45,7 +45,7 @@ fn trial(count: usize) -> MockCandidates {
         let name = format!("ws://10.0.{}.{}:8080", index / 256, index % 256);
         Upstream::new(&name).unwrap().weight(1 + index as u32 % 3)
     });
-    let mut trial = MockCandidates::of(upstreams);
+    let mut trial = MockCandidates::from_upstreams(upstreams);
     for index in 0..count {
         for _ in 0..index % 5 {
             trial.open(index);

@@ -29,7 +29,7 @@ use wsplice::{
     Observer, Pool, ProxyLayer,
     health::{
         Admitted, Availability, Ejection, HealthEvaluator, HealthEvent, HealthEventKind,
-        Transition, UpstreamHealth, Verdict,
+        HealthTransition, UpstreamHealth, Verdict,
     },
 };
 
@@ -92,7 +92,7 @@ impl Availability for AtLeast {
 struct Print;
 
 impl Observer for Print {
-    fn health_changed(&self, upstream: &str, transition: &Transition) {
+    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
         println!("  {upstream} is {transition}");
     }
 }

@@ -19,7 +19,7 @@ use tokio_tungstenite::{
     tungstenite::{client::IntoClientRequest, http::HeaderValue},
 };
 use wsplice::{
-    Observer, OnUpstreamLoss, Pool, ProxyLayer, Upstream, UpstreamChange,
+    MembershipChange, Observer, OnUpstreamLoss, Pool, ProxyLayer, Upstream,
     balance::{Balance, Candidates, Rendezvous},
     head::RequestHead,
 };
@@ -38,7 +38,7 @@ fn in_zone(upstreams: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usiz
 struct Print;
 
 impl Observer for Print {
-    fn upstream_changed(&self, upstream: &str, change: UpstreamChange) {
+    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
         println!("  {upstream} {change}");
     }
 }

@@ -40,7 +40,8 @@
 //! # }
 //! ```
 //!
-//! Without an inner service, [`ProxyLayer::into_service`] responds to all other requests with 426.
+//! Without an inner service, [`ProxyLayer::into_service`] responds to all other requests with 426,
+//! and to handshakes that the matcher does not own with 404.
 //! Hosts that perform the handshakes themselves can use the [`Tunnel`] alone.
 //!
 //! # Responses
@@ -48,16 +49,17 @@
 //! | request | response |
 //! |---|---|
 //! | not a WebSocket handshake, or not owned by the matcher | the inner service's; with [`ProxyLayer::forward_http`] the upstream's, if owned |
-//! | owned, but malformed (RFC 6455 §4.2.1) | 400, 405 or 426, with the reason |
+//! | owned, but malformed (RFC 6455 §4.2.1, RFC 9112 §3.2) | 400, 405 or 426, with the reason |
 //! | its `Origin` is not allowed ([`ProxyLayer::allow_origins`]) | 403 |
 //! | the upstream refuses | the upstream's own response, with its body; over HTTP/2 a 2xx becomes 502 |
 //! | no upstream that may be used, a limit reached, or draining | 503 with `Retry-After` |
 //! | no connection, or a response that breaks the handshake | 502 |
 //! | connecting or responding takes too long | 504 |
-//! | the client's body stops while its request is forwarded | 408 |
+//! | the client's body stops or breaks off while its request is forwarded | 408, 400 |
+//! | the host's server cannot hand over the connection | 500 |
 //! | both agree | 101 (200 over HTTP/2), and a tunnel |
 //!
-//! Responses of the proxy itself carry a typed [`Error`] in their extensions;
+//! Rejections carry a typed [`Error`] in their extensions;
 //! [`ProxyLayer::map_rejection`] restyles them.
 //!
 //! # Modules and types, in the order of the flow
@@ -93,7 +95,7 @@
 //! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
 //! | `http2` | WebSockets over HTTP/2 (RFC 8441): from clients, and to upstreams that are [set to it](Upstream::http_version) |
 //! | `dns` | `discovery::Dns`: upstreams by A, AAAA or SRV records; needs Rust 1.88 |
-//! | `regex` | `matcher::path_regex`, and expressions for what HTTP probes expect |
+//! | `regex` | `matcher::path_regex`, and expressions for the expected responses of probes |
 //! | `sticky` | `balance::Sticky` |
 //! | `rustls` | TLS to upstreams, with your own rustls configuration: `connect::Tls` |
 //! | `ring`, `aws-lc-rs` | the same, with this cryptography: `connect::TlsBuilder` |
@@ -108,7 +110,7 @@
 //! # Logs
 //!
 //! Logs go through `tracing`: a span for each handshake, an event at each tunnel's end. They never
-//! contain a key, cookie, token, query or payload.
+//! contain a key, cookie, query or payload; they do contain paths.
 //!
 //! [tower]: https://docs.rs/tower
 #![forbid(unsafe_code)]
@@ -141,7 +143,7 @@ pub use net::{
     connect,
     transport::{TcpKeepAlive, Transport},
 };
-pub use observe::{Observer, RequestInfo, UpstreamChange};
+pub use observe::{MembershipChange, Observer, RequestInfo};
 pub use pool::{
     DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus,
 };
@@ -164,8 +166,8 @@ pub use upstream::{
     retry::{Retry, RetryBudget},
 };
 
-/// Compiles the examples of the README.
-#[cfg(doctest)]
+/// Compiles the examples of the README, among them one with TLS.
+#[cfg(all(doctest, feature = "ring"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
@@ -173,3 +175,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "dns"))]
 #[doc = include_str!("../docs/scaling.md")]
 struct Scaling;
+
+/// Compiles the examples of the page on HTTP/2.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/http2.md")]
+struct Http2Guide;

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Side},
     tunnel::report::{Rtt, TunnelInfo, TunnelReport},
     upstream::discovery::DiscoverError,
-    upstream::health::Transition,
+    upstream::health::HealthTransition,
 };
 
 /// Observes handshakes, tunnels and upstreams. Every method does nothing by default.
@@ -66,7 +66,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     }
 
     /// An upstream's response to a [forwarded](crate::ForwardHttp) request is being relayed.
-    fn request_answered(&self, request: &RequestInfo<'_>, status: StatusCode) {
+    fn request_responded(&self, request: &RequestInfo<'_>, status: StatusCode) {
         let _ = (request, status);
     }
 
@@ -98,12 +98,12 @@ pub trait Observer: fmt::Debug + Send + Sync {
     }
 
     /// An upstream's health changed; the transition carries both states and the reason.
-    fn health_changed(&self, upstream: &str, transition: &Transition) {
+    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
         let _ = (upstream, transition);
     }
 
     /// An upstream was added, changed or removed, or its drain began or ended.
-    fn upstream_changed(&self, upstream: &str, change: UpstreamChange) {
+    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
         let _ = (upstream, change);
     }
 
@@ -133,7 +133,7 @@ pub struct RequestInfo<'a> {
 /// A change of an upstream in its pool, apart from its health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum UpstreamChange {
+pub enum MembershipChange {
     /// The upstream was added to the pool.
     Added,
     /// Its weight, tags or limits were changed.
@@ -146,7 +146,7 @@ pub enum UpstreamChange {
     Resumed,
 }
 
-impl fmt::Display for UpstreamChange {
+impl fmt::Display for MembershipChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Added => "added",

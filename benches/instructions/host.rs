@@ -11,7 +11,7 @@ use tokio::{
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
     KeepAlive, Pool, Proxy, ProxyLayer, Transport, UpgradeRequired,
-    connect::{Address, Connect, Connecting},
+    connect::{Address, Connect, ConnectFuture},
 };
 
 /// The client's handshake, with the headers that a browser sends.
@@ -38,7 +38,7 @@ const CAPACITY: usize = 16 * 1024;
 struct Network(mpsc::UnboundedSender<DuplexStream>);
 
 impl Connect for Network {
-    fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async {
             let (near, far) = duplex(CAPACITY);
             let gone = |_| io::ErrorKind::ConnectionRefused;

@@ -21,7 +21,7 @@ use tower::Service;
 use wsplice::{
     Upstream,
     balance::{Balance, LeastTunnels, MockCandidates},
-    connect::{Address, Connect, Connecting},
+    connect::{Address, Connect, ConnectFuture},
     head::RequestHead,
 };
 
@@ -126,7 +126,8 @@ pub(crate) fn pick(count: u32) {
 pub(crate) fn balance(count: u32) {
     in_memory(async move {
         let names = (0..100).map(|number| format!("ws://up-{number}.test:8080"));
-        let mut mock = MockCandidates::of(names.map(|name| Upstream::new(&name).unwrap()));
+        let mut mock =
+            MockCandidates::from_upstreams(names.map(|name| Upstream::new(&name).unwrap()));
         for index in 0..100 {
             for _ in 0..index % 5 {
                 mock.open(index);
@@ -216,7 +217,7 @@ fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
 struct Unreachable;
 
 impl Connect for Unreachable {
-    fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(pending())
     }
 }

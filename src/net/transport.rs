@@ -30,9 +30,9 @@ use tokio::net::UnixStream;
 /// let transport = wsplice::Transport::new(near);
 /// # let _ = transport;
 /// ```
-pub struct Transport(Kind);
+pub struct Transport(TransportKind);
 
-enum Kind {
+enum TransportKind {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
@@ -54,16 +54,18 @@ impl Transport {
     {
         let mut slot = Some(stream);
         if let Some(tcp) = take_as::<T, TcpStream>(&mut slot) {
-            return Self(Kind::Tcp(tcp));
+            return Self(TransportKind::Tcp(tcp));
         }
         #[cfg(unix)]
         if let Some(unix) = take_as::<T, UnixStream>(&mut slot) {
-            return Self(Kind::Unix(unix));
+            return Self(TransportKind::Unix(unix));
         }
         match slot {
-            Some(stream) => Self(Kind::Boxed(Mutex::new(Box::new(stream)))),
+            Some(stream) => Self(TransportKind::Boxed(Mutex::new(Box::new(stream)))),
             // Unreachable: the slot is emptied only where a socket was returned above.
-            None => Self(Kind::Boxed(Mutex::new(Box::new(tokio::io::empty())))),
+            None => Self(TransportKind::Boxed(Mutex::new(Box::new(
+                tokio::io::empty(),
+            )))),
         }
     }
 
@@ -76,7 +78,7 @@ impl Transport {
     /// ends the stream in order (END_STREAM). Bytes still buffered for a client that does not open
     /// its window stay with hyper as long as the host's server keeps the client's connection.
     pub(crate) fn abort_on_drop(&mut self) {
-        if let Kind::Tcp(tcp) = &self.0 {
+        if let TransportKind::Tcp(tcp) = &self.0 {
             // On failure an ordinary FIN is sent, which is the best that is left to do.
             let _ = tcp.set_zero_linger();
         }
@@ -84,12 +86,12 @@ impl Transport {
 
     /// Whether written bytes can wait in a buffer of the stream until it is flushed.
     pub(crate) fn buffers_writes(&self) -> bool {
-        matches!(self.0, Kind::Boxed(_))
+        matches!(self.0, TransportKind::Boxed(_))
     }
 
     /// Makes a plain TCP socket send written bytes at once (no Nagle delay).
     pub(crate) fn no_delay(&self) {
-        if let Kind::Tcp(tcp) = &self.0 {
+        if let TransportKind::Tcp(tcp) = &self.0 {
             // A socket that rejects the option still works.
             let _ = tcp.set_nodelay(true);
         }
@@ -98,7 +100,7 @@ impl Transport {
     /// Makes the kernel detect that the other end of a plain TCP socket is gone. Costs three system
     /// calls on Linux.
     pub(crate) fn keep_alive(&self, keep_alive: &TcpKeepAlive) {
-        if let Kind::Tcp(tcp) = &self.0 {
+        if let TransportKind::Tcp(tcp) = &self.0 {
             // A socket that rejects the option still works.
             let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keep_alive.0);
         }
@@ -141,24 +143,24 @@ impl Default for TcpKeepAlive {
 
 impl From<TcpStream> for Transport {
     fn from(tcp: TcpStream) -> Self {
-        Self(Kind::Tcp(tcp))
+        Self(TransportKind::Tcp(tcp))
     }
 }
 
 #[cfg(unix)]
 impl From<UnixStream> for Transport {
     fn from(unix: UnixStream) -> Self {
-        Self(Kind::Unix(unix))
+        Self(TransportKind::Unix(unix))
     }
 }
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Tcp(tcp) => f.debug_tuple("Tcp").field(tcp).finish(),
+            TransportKind::Tcp(tcp) => f.debug_tuple("Tcp").field(tcp).finish(),
             #[cfg(unix)]
-            Kind::Unix(unix) => f.debug_tuple("Unix").field(unix).finish(),
-            Kind::Boxed(_) => f.write_str("Boxed"),
+            TransportKind::Unix(unix) => f.debug_tuple("Unix").field(unix).finish(),
+            TransportKind::Boxed(_) => f.write_str("Boxed"),
         }
     }
 }
@@ -166,10 +168,10 @@ impl fmt::Debug for Transport {
 macro_rules! on_stream {
     ($transport:expr, $stream:ident => $call:expr) => {
         match &mut $transport.get_mut().0 {
-            Kind::Tcp($stream) => $call,
+            TransportKind::Tcp($stream) => $call,
             #[cfg(unix)]
-            Kind::Unix($stream) => $call,
-            Kind::Boxed(boxed) => {
+            TransportKind::Unix($stream) => $call,
+            TransportKind::Boxed(boxed) => {
                 let $stream = boxed.get_mut().unwrap_or_else(PoisonError::into_inner);
                 $call
             }
@@ -208,10 +210,10 @@ impl AsyncWrite for Transport {
 
     fn is_write_vectored(&self) -> bool {
         match &self.0 {
-            Kind::Tcp(tcp) => tcp.is_write_vectored(),
+            TransportKind::Tcp(tcp) => tcp.is_write_vectored(),
             #[cfg(unix)]
-            Kind::Unix(unix) => unix.is_write_vectored(),
-            Kind::Boxed(_) => false,
+            TransportKind::Unix(unix) => unix.is_write_vectored(),
+            TransportKind::Boxed(_) => false,
         }
     }
 

@@ -18,10 +18,10 @@ use tokio::{
 use crate::{
     task::{self, catch_panic},
     upstream::Upstream,
-    upstream::discovery::{Discover, DiscoverError, Discovering},
+    upstream::discovery::{Discover, DiscoverError, DiscoverFuture},
 };
 
-use super::{handle::Pool, settings::PoolSettings, state::State};
+use super::{handle::Pool, settings::PoolSettings, state::PoolState};
 
 /// Minimum delay after a failure of a source, for sources that do not delay by themselves.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -145,7 +145,7 @@ impl fmt::Debug for DiscoveryHandle {
 
 /// Task that follows a source. It does not keep the pool alive, and ends with the pool.
 struct Follower {
-    state: Weak<State>,
+    state: Weak<PoolState>,
     /// Its sender is the pool's, never sends, and is dropped with the pool.
     pool_alive: watch::Receiver<()>,
     settings: Arc<PoolSettings>,
@@ -230,7 +230,7 @@ impl Follower {
 /// Returns the source's next set. A source that panics has failed, and is called again.
 async fn next_set(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, DiscoverError>> {
     let mut source = Some(source);
-    let mut discovering: Option<Discovering<'_>> = None;
+    let mut discovering: Option<DiscoverFuture<'_>> = None;
     poll_fn(|cx| {
         let poll = || {
             if let Some(source) = source.take() {

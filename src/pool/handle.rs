@@ -20,7 +20,7 @@ use crate::{
 use super::{
     lease::Lease,
     settings::{HealthSettings, OnUpstreamLoss, PoolSettings},
-    state::State,
+    state::PoolState,
 };
 
 /// Pool of upstreams of a route. Cheap to clone; all clones share upstreams and tunnels.
@@ -62,7 +62,7 @@ use super::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pool {
-    pub(super) state: Arc<State>,
+    pub(super) state: Arc<PoolState>,
     pub(super) settings: Arc<PoolSettings>,
 }
 
@@ -89,7 +89,7 @@ impl Pool {
     #[must_use]
     pub fn from_upstreams(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         let now = Instant::now();
-        let state = State::new(now);
+        let state = PoolState::new(now);
         state.fill(upstreams.into_iter().collect(), now);
         Self {
             state: Arc::new(state),
@@ -277,7 +277,7 @@ impl Pool {
         self.len() == 0
     }
 
-    pub(super) const fn from_parts(state: Arc<State>, settings: Arc<PoolSettings>) -> Self {
+    pub(super) const fn from_parts(state: Arc<PoolState>, settings: Arc<PoolSettings>) -> Self {
         Self { state, settings }
     }
 

@@ -9,13 +9,15 @@ use tokio::time::Instant;
 
 use crate::{
     tunnel::report::TunnelReport,
-    upstream::health::{HealthEvent, HealthEventKind, HealthState, Transition, UpstreamHealth},
+    upstream::health::{
+        HealthEvent, HealthEventKind, HealthState, HealthTransition, UpstreamHealth,
+    },
     upstream::{Member, MemberHealth},
 };
 
 use super::{
-    handle::Pool, lease::Lease, member_set::MemberSet, notifier::Change, settings::HealthSettings,
-    state::State,
+    handle::Pool, lease::Lease, member_set::MemberSet, notifier::PoolChange,
+    settings::HealthSettings, state::PoolState,
 };
 
 impl Pool {
@@ -46,7 +48,7 @@ impl Lease {
     }
 }
 
-impl State {
+impl PoolState {
     pub(super) fn health_settings(&self) -> Arc<HealthSettings> {
         Arc::clone(
             &self
@@ -147,7 +149,7 @@ impl State {
         health: &mut MemberHealth,
         settings: &HealthSettings,
         now: Instant,
-        act: impl FnOnce(&mut MemberHealth, f64) -> Option<Transition>,
+        act: impl FnOnce(&mut MemberHealth, f64) -> Option<HealthTransition>,
     ) -> bool {
         let random = fastrand::f64();
         let was_usable = health.tracker.state().is_usable();
@@ -171,12 +173,12 @@ impl State {
             member.begin_slow_start(now, slow_start);
         }
         let cause: Arc<str> = match &transition {
-            Transition::Unhealthy { cause, .. } => Arc::clone(cause),
-            Transition::HalfOpen => "its ejection is over".into(),
-            Transition::Healthy if was_usable => "a handshake succeeded".into(),
-            Transition::Healthy => "its probes pass again".into(),
+            HealthTransition::Unhealthy { cause, .. } => Arc::clone(cause),
+            HealthTransition::HalfOpen => "its ejection is over".into(),
+            HealthTransition::Healthy if was_usable => "a handshake succeeded".into(),
+            HealthTransition::Healthy => "its probes pass again".into(),
         };
-        let change = Change::Health { transition, cause };
+        let change = PoolChange::Health { transition, cause };
         self.notifier.push(member.shared_name(), change);
         true
     }
@@ -247,13 +249,15 @@ impl State {
 fn count(health: &mut MemberHealth, settings: &HealthSettings, event: &HealthEvent) {
     if let Some(policy) = &settings.outliers {
         if health.tracker.is_usable_since(event.began) {
-            health.event_counts.count(&policy.signals(), &event.kind);
+            health
+                .event_counts
+                .count(&policy.counted_events(), &event.kind);
         }
     }
 }
 
 /// Guard: schedules another try if a user's policy panics.
-struct RetryAfterPanic<'a>(&'a State, Instant);
+struct RetryAfterPanic<'a>(&'a PoolState, Instant);
 
 impl Drop for RetryAfterPanic<'_> {
     fn drop(&mut self) {

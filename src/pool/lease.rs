@@ -7,14 +7,14 @@ use crate::{
     upstream::{CloseOrder, Member},
 };
 
-use super::state::State;
+use super::state::PoolState;
 
 /// Lease of an upstream and its pool: counts from the pick to the end of the tunnel, or of the
 /// request.
 #[derive(Debug)]
 pub(crate) struct Lease {
     member: Arc<Member>,
-    pool: Arc<State>,
+    pool: Arc<PoolState>,
     /// Number of the pool's close orders before the pick.
     close_orders: u32,
     is_handshaking: bool,
@@ -22,7 +22,11 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Creates a lease that both limiters have admitted.
-    pub(super) const fn new(member: Arc<Member>, pool: Arc<State>, kind: AdmissionKind) -> Self {
+    pub(super) const fn new(
+        member: Arc<Member>,
+        pool: Arc<PoolState>,
+        kind: AdmissionKind,
+    ) -> Self {
         Self {
             member,
             pool,
@@ -31,7 +35,7 @@ impl Lease {
         }
     }
 
-    pub(super) fn pool(&self) -> &State {
+    pub(super) fn pool(&self) -> &PoolState {
         &self.pool
     }
 

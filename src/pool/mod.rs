@@ -19,7 +19,7 @@
 //! * `notifier` reports changes to observers and the log, `status` is a snapshot.
 
 mod discovery;
-mod drains;
+mod drain;
 mod handle;
 mod health;
 mod lease;

@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     handle::Pool, monitor_waker::MonitorWaker, probe_queue::ProbeQueue, settings::HealthSettings,
-    state::State,
+    state::PoolState,
 };
 
 /// Delay before an upstream is probed again if a probe ended without a result, as its runtime
@@ -56,7 +56,7 @@ impl Pool {
 /// Task that probes, and applies changes that are due while no client comes. It does not keep the
 /// pool alive, and ends with the pool, with all probes.
 struct Monitor {
-    state: Weak<State>,
+    state: Weak<PoolState>,
     waker: Arc<MonitorWaker>,
     queue: ProbeQueue,
     running: Tasks<FinishedProbe>,
@@ -70,7 +70,7 @@ struct FinishedProbe {
 
 /// Probe under way. Dropped before its end, it schedules another.
 struct RunningProbe {
-    state: Weak<State>,
+    state: Weak<PoolState>,
     index: usize,
     member: Arc<Member>,
 }
@@ -90,7 +90,7 @@ impl Monitor {
     }
 
     /// Does everything that is due, and returns when to continue.
-    fn run_due(&mut self, state: &Arc<State>, now: Instant) -> Option<Instant> {
+    fn run_due(&mut self, state: &Arc<PoolState>, now: Instant) -> Option<Instant> {
         let set = catch_panic(|| state.current_members(now)).unwrap_or_else(|_| {
             log_panic();
             state.member_set()
@@ -118,7 +118,7 @@ impl Monitor {
 
     fn start(
         &mut self,
-        state: &Arc<State>,
+        state: &Arc<PoolState>,
         (index, member): (usize, Arc<Member>),
         settings: &HealthSettings,
         dialer: Dialer,
@@ -174,7 +174,7 @@ impl Drop for Monitor {
 
 impl FinishedProbe {
     /// Records the result; returns the member and its index, for the next probe.
-    fn record(self, state: &State) -> (usize, Arc<Member>) {
+    fn record(self, state: &PoolState) -> (usize, Arc<Member>) {
         let Self { running, event } = self;
         let (index, member) = (running.index, Arc::clone(&running.member));
         let now = event.at;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    observe::{Observer, UpstreamChange},
-    upstream::health::Transition,
+    observe::{MembershipChange, Observer},
+    upstream::health::HealthTransition,
 };
 
 /// Pending notifications, and their observers.
@@ -17,7 +17,7 @@ use crate::{
 /// the pool.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
-    pending: Mutex<VecDeque<(Arc<str>, Change)>>,
+    pending: Mutex<VecDeque<(Arc<str>, PoolChange)>>,
     /// Held during reports; its holder also reports what others queue meanwhile.
     notifying: Mutex<()>,
     /// Each belongs to a layer, and is dropped with it.
@@ -26,13 +26,13 @@ pub(super) struct Notifier {
 
 /// Change of an upstream.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum PoolChange {
     Health {
-        transition: Transition,
+        transition: HealthTransition,
         /// Human-readable cause.
         cause: Arc<str>,
     },
-    Upstream(UpstreamChange),
+    Upstream(MembershipChange),
 }
 
 impl Notifier {
@@ -43,7 +43,7 @@ impl Notifier {
         observers.push(Arc::downgrade(observer));
     }
 
-    pub(super) fn push(&self, upstream: Arc<str>, change: Change) {
+    pub(super) fn push(&self, upstream: Arc<str>, change: PoolChange) {
         lock(&self.pending).push_back((upstream, change));
     }
 
@@ -66,7 +66,7 @@ impl Notifier {
         }
     }
 
-    fn next(&self) -> Option<(Arc<str>, Change)> {
+    fn next(&self) -> Option<(Arc<str>, PoolChange)> {
         lock(&self.pending).pop_front()
     }
 
@@ -81,26 +81,26 @@ impl Notifier {
     }
 }
 
-fn report(observer: &dyn Observer, upstream: &str, change: &Change) {
+fn report(observer: &dyn Observer, upstream: &str, change: &PoolChange) {
     match change {
-        Change::Health { transition, .. } => observer.health_changed(upstream, transition),
-        Change::Upstream(change) => observer.upstream_changed(upstream, *change),
+        PoolChange::Health { transition, .. } => observer.health_changed(upstream, transition),
+        PoolChange::Upstream(change) => observer.upstream_changed(upstream, *change),
     }
 }
 
-fn log(upstream: &str, change: &Change) {
+fn log(upstream: &str, change: &PoolChange) {
     match change {
-        Change::Health { transition, cause } => {
+        PoolChange::Health { transition, cause } => {
             let cause = &**cause;
             match transition {
-                Transition::Unhealthy { .. } => {
+                HealthTransition::Unhealthy { .. } => {
                     tracing::warn!(upstream, cause, "upstream unhealthy");
                 }
-                Transition::Healthy => tracing::info!(upstream, cause, "upstream healthy"),
-                Transition::HalfOpen => tracing::info!(upstream, cause, "upstream half-open"),
+                HealthTransition::Healthy => tracing::info!(upstream, cause, "upstream healthy"),
+                HealthTransition::HalfOpen => tracing::info!(upstream, cause, "upstream half-open"),
             }
         }
-        Change::Upstream(change) => tracing::info!(upstream, "upstream {change}"),
+        PoolChange::Upstream(change) => tracing::info!(upstream, "upstream {change}"),
     }
 }
 

@@ -10,12 +10,12 @@ use crate::{
     upstream::{Member, MemberHealth},
 };
 
-use super::{member_set::MemberSet, settings::HealthSettings, state::State, state::lock};
+use super::{member_set::MemberSet, settings::HealthSettings, state::PoolState, state::lock};
 
 /// Lower bound of an outlier policy's interval.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
-impl State {
+impl PoolState {
     /// Compares the upstreams if a comparison is due, and ejects the outliers.
     ///
     /// An upstream that the pool's availability policy would use nevertheless is not ejected, nor

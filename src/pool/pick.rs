@@ -18,7 +18,7 @@ use super::{
     lease::Lease,
     member_set::MemberSet,
     queue::{QueueTicket, RefusalScope},
-    state::State,
+    state::PoolState,
 };
 
 /// Reason why no upstream can be leased now.
@@ -30,7 +30,7 @@ enum Refusal {
 /// Admission to the pool, revoked on drop unless a lease takes it over; also when a user's policy
 /// panics.
 struct AdmissionGuard<'a> {
-    state: &'a State,
+    state: &'a PoolState,
     kind: AdmissionKind,
 }
 

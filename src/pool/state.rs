@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     net::connect::Dialer,
-    observe::{Observer, UpstreamChange},
+    observe::{MembershipChange, Observer},
     upstream::admission::AdmissionCounters,
     upstream::retry::BudgetWindow,
     upstream::{Member, Upstream},
@@ -23,7 +23,7 @@ use super::{
     member_set::{MemberDiff, MemberSet},
     monitor_waker::MonitorWaker,
     next_change::NextChange,
-    notifier::{Change, Notifier},
+    notifier::{Notifier, PoolChange},
     queue::Queue,
     settings::HealthSettings,
 };
@@ -31,7 +31,7 @@ use super::{
 /// Time for which the state of a removed upstream is kept, in case it comes back.
 const REMOVED_MEMBER_TTL: Duration = Duration::from_secs(600);
 
-pub(crate) struct State {
+pub(crate) struct PoolState {
     /// Locked for reading only as long as it takes to copy a pointer.
     member_set: RwLock<Arc<MemberSet>>,
     pub(super) health_settings: RwLock<Arc<HealthSettings>>,
@@ -57,7 +57,7 @@ pub(crate) struct State {
 #[derive(Default)]
 struct RecentlyRemoved(Vec<(Instant, Arc<Member>)>);
 
-impl State {
+impl PoolState {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             member_set: RwLock::default(),
@@ -126,13 +126,13 @@ impl State {
             member.set_used(false);
         }
         for (members, change) in [
-            (&removed, UpstreamChange::Removed),
-            (&changed, UpstreamChange::Changed),
-            (&added, UpstreamChange::Added),
+            (&removed, MembershipChange::Removed),
+            (&changed, MembershipChange::Changed),
+            (&added, MembershipChange::Added),
         ] {
             for member in members {
                 let name = member.shared_name();
-                self.notifier.push(name, Change::Upstream(change));
+                self.notifier.push(name, PoolChange::Upstream(change));
             }
         }
         if let (Some(slow_start), false) = (
@@ -223,7 +223,7 @@ impl State {
 }
 
 #[cfg(test)]
-impl State {
+impl PoolState {
     /// Returns the number of observers that are kept, gone or not.
     pub(super) fn remembered_observers(&self) -> usize {
         self.notifier.remembered()
@@ -231,7 +231,7 @@ impl State {
 }
 
 /// The pool is gone: the monitor must find out.
-impl Drop for State {
+impl Drop for PoolState {
     fn drop(&mut self) {
         self.waker.wake();
     }
@@ -255,9 +255,9 @@ impl RecentlyRemoved {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for PoolState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
+        f.debug_struct("PoolState")
             .field("members", &self.member_set().members())
             .field("counters", &self.counters)
             .finish_non_exhaustive()

@@ -11,9 +11,9 @@ use crate::{
     upstream::{CloseOrder, Member},
 };
 
-use super::{handle::Pool, lease::Lease, settings::OnUpstreamLoss, state::State};
+use super::{handle::Pool, lease::Lease, settings::OnUpstreamLoss, state::PoolState};
 
-impl State {
+impl PoolState {
     /// Closes the tunnels of an upstream, if that was chosen.
     pub(super) fn close_tunnels(
         &self,

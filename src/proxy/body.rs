@@ -19,13 +19,13 @@ pin_project! {
     /// Body of a response: the inner service's, an upstream's, or a text of the proxy.
     pub struct ResponseBody<B> {
         #[pin]
-        kind: Kind<B>,
+        kind: ResponseBodyKind<B>,
     }
 }
 
 pin_project! {
     #[project = KindProj]
-    enum Kind<B> {
+    enum ResponseBodyKind<B> {
         Inner { #[pin] body: B },
         Proxy { body: ProxyBody },
     }
@@ -47,13 +47,13 @@ impl ProxyBody {
 impl<B> ResponseBody<B> {
     pub(super) const fn inner(body: B) -> Self {
         Self {
-            kind: Kind::Inner { body },
+            kind: ResponseBodyKind::Inner { body },
         }
     }
 
     pub(super) const fn proxy(body: ProxyBody) -> Self {
         Self {
-            kind: Kind::Proxy { body },
+            kind: ResponseBodyKind::Proxy { body },
         }
     }
 }
@@ -80,15 +80,15 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Inner { body } => body.is_end_stream(),
-            Kind::Proxy { body } => body.is_end_stream(),
+            ResponseBodyKind::Inner { body } => body.is_end_stream(),
+            ResponseBodyKind::Proxy { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Inner { body } => body.size_hint(),
-            Kind::Proxy { body } => body.size_hint(),
+            ResponseBodyKind::Inner { body } => body.size_hint(),
+            ResponseBodyKind::Proxy { body } => body.size_hint(),
         }
     }
 }
@@ -132,14 +132,14 @@ impl Body for ProxyBody {
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {
-            Kind::Inner { .. } => "ResponseBody::Inner",
-            Kind::Proxy {
+            ResponseBodyKind::Inner { .. } => "ResponseBody::Inner",
+            ResponseBodyKind::Proxy {
                 body: ProxyBody::Refusal(_),
             } => "ResponseBody::Refusal",
-            Kind::Proxy {
+            ResponseBodyKind::Proxy {
                 body: ProxyBody::Relayed(_),
             } => "ResponseBody::Relayed",
-            Kind::Proxy {
+            ResponseBodyKind::Proxy {
                 body: ProxyBody::Own(_),
             } => "ResponseBody::Own",
         })

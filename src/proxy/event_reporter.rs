@@ -126,7 +126,7 @@ impl EventReporter {
         if self.subject == Subject::Request {
             return self.responded(attempt, status);
         }
-        self.report_health(attempt, Some(HealthEventKind::Answered { status }));
+        self.report_health(attempt, Some(HealthEventKind::Refused { status }));
         tracing::debug!(%status, "handshake refused by the upstream");
         if let Some(observer) = &self.settings.observer {
             observer.handshake_refused(&self.request_info(Some(attempt)), status);
@@ -148,7 +148,7 @@ impl EventReporter {
         self.report_health(attempt, Some(HealthEventKind::Forwarded { status }));
         tracing::debug!(%status, "response from the upstream");
         if let Some(observer) = &self.settings.observer {
-            observer.request_answered(&self.request_info(Some(attempt)), status);
+            observer.request_responded(&self.request_info(Some(attempt)), status);
         }
     }
 

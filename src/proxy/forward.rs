@@ -14,7 +14,7 @@ use tracing::{Instrument, Span, field};
 use crate::{
     error::{Error, ErrorKind, Side},
     http::forward::{
-        BodyFraming, ClientBody, Connection, DownloadBody, Hop, IdleConnections, ReuseTarget,
+        BodyFraming, ClientBody, DownloadBody, Hop, Http1Connection, IdleConnections, ReuseTarget,
         SendFailure, UploadProgress, UpstreamHead, client_response, decrement_max_forwards, send,
         upstream_head,
     },
@@ -186,7 +186,7 @@ impl ForwardPipeline {
         outbound: &OutboundRequest,
         client_ip: Option<IpAddr>,
         mut body: ClientBody,
-    ) -> Result<(Response<Incoming>, Connection), FailedAttempt> {
+    ) -> Result<(Response<Incoming>, Http1Connection), FailedAttempt> {
         let upstream = attempt.lease.member().upstream();
         let mut idle = self
             .idle_connections(upstream)
@@ -242,11 +242,11 @@ impl ForwardPipeline {
         upstream: &Upstream,
         outbound: &OutboundRequest,
         client_ip: Option<IpAddr>,
-    ) -> Result<Connection, Error> {
+    ) -> Result<Http1Connection, Error> {
         let settings = self.reporter.settings();
         let header = upstream.proxy_header(client_ip, &self.client);
         let transport = settings.dial.dial(upstream.address(), header.as_ref());
-        Connection::open(
+        Http1Connection::open(
             transport.await?,
             settings.head_limits,
             outbound.in_flight.cuts(),
@@ -257,7 +257,7 @@ impl ForwardPipeline {
     fn download_response(
         &self,
         response: Response<Incoming>,
-        connection: Connection,
+        connection: Http1Connection,
         upstream: &Upstream,
         outbound: &OutboundRequest,
     ) -> Response<DownloadBody> {

@@ -22,7 +22,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]
-        kind: Kind<F>,
+        kind: ResponseFutureKind<F>,
     }
 }
 
@@ -30,7 +30,7 @@ type Pipeline = Pin<Box<dyn Future<Output = Response<ProxyBody>> + Send>>;
 
 pin_project! {
     #[project = KindProj]
-    enum Kind<F> {
+    enum ResponseFutureKind<F> {
         Inner { #[pin] future: F },
         Pipeline { future: Pipeline },
     }
@@ -39,7 +39,7 @@ pin_project! {
 impl<F> ResponseFuture<F> {
     pub(super) const fn inner(future: F) -> Self {
         Self {
-            kind: Kind::Inner { future },
+            kind: ResponseFutureKind::Inner { future },
         }
     }
 
@@ -47,7 +47,7 @@ impl<F> ResponseFuture<F> {
         future: impl Future<Output = Response<ProxyBody>> + Send + 'static,
     ) -> Self {
         Self {
-            kind: Kind::Pipeline {
+            kind: ResponseFutureKind::Pipeline {
                 future: Box::pin(future),
             },
         }

@@ -346,8 +346,8 @@ impl<T> ProxyLayer<T> {
         self.settings.drain.clone()
     }
 
-    /// Creates a service without an inner one: requests that the matcher does not own get a 426.
-    /// Use this service with `route_service`, `fallback_service`, or hyper without a router.
+    /// Creates a service without an inner one: handshakes that the matcher does not own get a 404, all
+    /// other requests that it does not own a 426. Use this service with `route_service`, `fallback_service`, or hyper without a router.
     pub fn into_service(self) -> Proxy<UpgradeRequired, T> {
         self.layer(UpgradeRequired)
     }

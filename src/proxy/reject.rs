@@ -9,7 +9,7 @@ use http::{
 use crate::{
     error::{Error, ErrorKind},
     http::handshake::set_supported_version,
-    http::upgrade::Malformed,
+    http::upgrade::InvalidHandshake,
 };
 
 /// Returns the response for an error: a status, a line of text, and the error itself in the
@@ -73,13 +73,13 @@ fn status(error: &Error) -> StatusCode {
 
 fn malformed_status(error: &Error) -> StatusCode {
     match malformed(error) {
-        Some(Malformed::Method) => StatusCode::METHOD_NOT_ALLOWED,
-        Some(Malformed::Version) => StatusCode::UPGRADE_REQUIRED,
+        Some(InvalidHandshake::Method) => StatusCode::METHOD_NOT_ALLOWED,
+        Some(InvalidHandshake::Version) => StatusCode::UPGRADE_REQUIRED,
         _ => StatusCode::BAD_REQUEST,
     }
 }
 
-fn malformed(error: &Error) -> Option<Malformed> {
+fn malformed(error: &Error) -> Option<InvalidHandshake> {
     std::error::Error::source(error)?.downcast_ref().copied()
 }
 
@@ -94,8 +94,8 @@ enum ExtraHeader {
 fn extra_header(error: &Error) -> ExtraHeader {
     match error.kind() {
         ErrorKind::MalformedHandshake => match malformed(error) {
-            Some(Malformed::Method) => ExtraHeader::Allow,
-            Some(Malformed::Version) => ExtraHeader::Version,
+            Some(InvalidHandshake::Method) => ExtraHeader::Allow,
+            Some(InvalidHandshake::Version) => ExtraHeader::Version,
             _ => ExtraHeader::None,
         },
         ErrorKind::NoUpstream

@@ -9,7 +9,7 @@ use tokio::{
 use wsplice::{
     KeepAlive, Observer, OnUpstreamLoss,
     balance::First,
-    health::{Passive, Signals, Transition},
+    health::{EventFilter, HealthTransition, Passive},
 };
 
 use super::{
@@ -23,14 +23,14 @@ use super::{
 struct Changes(Arc<Mutex<Vec<(Instant, String)>>>);
 
 impl Observer for Changes {
-    fn health_changed(&self, upstream: &str, transition: &Transition) {
+    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
         let change = (Instant::now(), format!("{upstream} {transition}"));
         self.0.lock().unwrap().push(change);
     }
 }
 
 fn one_lost_tunnel_is_too_many() -> Passive {
-    Passive::default().fails(1).signals(Signals::passive())
+    Passive::default().fails(1).counting(EventFilter::passive())
 }
 
 /// A client that answers pings and does nothing else.

@@ -21,7 +21,7 @@ use tokio::{
 use wsplice::{
     Drain, Drained, Error, ErrorKind, KeepAlive, Observer, ProxyLayer, Registry, RequestInfo, Rtt,
     Side, Transport, TunnelEnd, TunnelInfo, TunnelReport,
-    connect::{Address, Connect, Connecting},
+    connect::{Address, Connect, ConnectFuture},
 };
 
 use super::{
@@ -158,7 +158,7 @@ struct Detour {
 }
 
 impl Connect for Detour {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async move {
             sleep(self.after).await;
             let stream = self.world.connect(address).await?;

@@ -21,7 +21,7 @@ use tokio::{
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
     Pool, Proxy, ProxyLayer, Transport, UpgradeRequired,
-    connect::{Address, Connect, Connecting},
+    connect::{Address, Connect, ConnectFuture},
 };
 
 use super::support::raw::handshake_request;
@@ -150,7 +150,7 @@ impl World {
 }
 
 impl Connect for World {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async move {
             let name = address.to_string();
             let does = self.count(&name, |site| site.asked += 1);

@@ -16,7 +16,7 @@ use wsplice::{
     },
     health::ProbeFailure,
     matcher::{InvalidNetwork, InvalidOrigin, client_ip, origin},
-    upgrade::Malformed,
+    upgrade::InvalidHandshake,
 };
 
 use crate::support::upstream::closed_addr;
@@ -69,14 +69,14 @@ async fn cases() -> Vec<Case> {
     let prefix = PathRewrite::add_prefix("/prefix").unwrap();
     let mut cases = vec![
         case::<RewriteError>(prefix.apply(&long_target).unwrap_err()),
-        case::<ProbeFailure>(ProbeFailure::NoAnswer(broken)),
+        case::<ProbeFailure>(ProbeFailure::IncompleteResponse(broken)),
         case::<ProbeFailure>(ProbeFailure::Failed(connect.clone())),
         case::<ProbeFailure>(ProbeFailure::Violation(Violation::DataAfterClose)),
         case::<DiscoverError>(DiscoverError::failed(connect.clone())),
         case::<DiscoverError>(DiscoverError::Ended),
         case::<Error>(connect),
         case::<InvalidUpgradeResponse>(InvalidUpgradeResponse::AcceptKey),
-        case::<Malformed>(Malformed::Version),
+        case::<InvalidHandshake>(InvalidHandshake::Version),
         case::<InvalidHost>(InvalidHost::Repeated),
         case::<InvalidPath>(PathRewrite::add_prefix("no path").unwrap_err()),
         case::<InvalidHeaderEdit>(HeaderEdits::new().remove("a b").unwrap_err()),

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use wsplice::{
     Observer, OnUpstreamLoss, Pool, ProxyLayer,
     health::{
-        Consecutive, HealthState, Passive, ProbeSchedule, Signals, Transition, WebSocketProbe,
+        Consecutive, EventFilter, HealthState, HealthTransition, Passive, ProbeSchedule,
+        WebSocketProbe,
     },
 };
 
@@ -22,17 +23,17 @@ use crate::support::{
 
 /// Hands every change of health to the test.
 #[derive(Debug)]
-struct Changes(mpsc::UnboundedSender<(String, Transition)>);
+struct Changes(mpsc::UnboundedSender<(String, HealthTransition)>);
 
 impl Observer for Changes {
-    fn health_changed(&self, upstream: &str, transition: &Transition) {
+    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
         let _ = self.0.send((upstream.to_owned(), transition.clone()));
     }
 }
 
 struct WatchSource {
     server: Server,
-    changes: mpsc::UnboundedReceiver<(String, Transition)>,
+    changes: mpsc::UnboundedReceiver<(String, HealthTransition)>,
 }
 
 impl WatchSource {
@@ -45,7 +46,7 @@ impl WatchSource {
         }
     }
 
-    async fn change(&mut self) -> (String, Transition) {
+    async fn change(&mut self) -> (String, HealthTransition) {
         within("a change of health", self.changes.recv())
             .await
             .unwrap()
@@ -54,7 +55,7 @@ impl WatchSource {
     /// Why the next upstream became unhealthy.
     async fn fall(&mut self) -> String {
         match self.change().await.1 {
-            Transition::Unhealthy { cause, .. } => cause.to_string(),
+            HealthTransition::Unhealthy { cause, .. } => cause.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -196,7 +197,7 @@ async fn one_that_answers_with_a_wrong_key_is_found_and_left_out() {
     let mut watched = WatchSource::start(pool.clone()).await;
     let (name, transition) = watched.change().await;
     assert_eq!(name, wrong.addr().to_string());
-    let Transition::Unhealthy { cause, .. } = transition else {
+    let HealthTransition::Unhealthy { cause, .. } = transition else {
         panic!("{transition:?}")
     };
     assert!(cause.starts_with("3 consecutive probe failures"), "{cause}");
@@ -214,7 +215,7 @@ async fn one_that_hangs_is_found_by_its_timeout() {
     let silent = RawUpstream::start(scripts::silence()).await;
     let mut watched = WatchSource::start(probed(&[silent.url()])).await;
     let (_, transition) = watched.change().await;
-    let Transition::Unhealthy { cause, .. } = transition else {
+    let HealthTransition::Unhealthy { cause, .. } = transition else {
         panic!("{transition:?}")
     };
     assert!(cause.contains("timed out"), "{cause}");
@@ -235,10 +236,10 @@ async fn one_that_comes_back_is_used_again() {
     let mut watched = WatchSource::start(pool).await;
     assert!(matches!(
         watched.change().await.1,
-        Transition::Unhealthy { .. }
+        HealthTransition::Unhealthy { .. }
     ));
     let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
-    assert_eq!(watched.change().await.1, Transition::Healthy);
+    assert_eq!(watched.change().await.1, HealthTransition::Healthy);
     drop(listener);
 }
 
@@ -257,7 +258,7 @@ async fn without_a_probe_clients_find_out_and_an_ejected_one_is_the_last_resort(
     }
     assert!(matches!(
         watched.change().await.1,
-        Transition::Unhealthy { .. }
+        HealthTransition::Unhealthy { .. }
     ));
     drop(upstream);
     // The healthy upstream is gone too: both are tried, and the failure is a 502.
@@ -289,7 +290,7 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
     let mut client = RawClient::open(watched.server.addr(), "/ws").await;
     assert!(matches!(
         watched.change().await.1,
-        Transition::Unhealthy { .. }
+        HealthTransition::Unhealthy { .. }
     ));
     let frame = frames::read_frame(&mut client).await;
     assert_eq!(frame.close(), Some((1012, "upstream unhealthy".into())));
@@ -297,8 +298,8 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
 
 /// One bad sign of any kind is too many, and so is a tunnel that ends within an hour.
 fn touchy(url: String) -> Pool {
-    let signals = Signals::passive().min_tunnel_age(Duration::from_secs(3600));
-    let policy = Passive::default().fails(1).signals(signals);
+    let signals = EventFilter::passive().min_tunnel_age(Duration::from_secs(3600));
+    let policy = Passive::default().fails(1).counting(signals);
     Pool::new([url]).unwrap().health_policy(policy)
 }
 

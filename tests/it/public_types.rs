@@ -66,7 +66,7 @@ fn types_of_the_root() {
         wsplice::TunnelStatus,
         wsplice::UpgradeRequired,
         wsplice::Upstream,
-        wsplice::UpstreamChange,
+        wsplice::MembershipChange,
     ];
 }
 
@@ -110,7 +110,7 @@ fn types_of_the_request_side() {
         matcher::SubprotocolMatcher,
         matcher::WebSocketMatcher,
         upgrade::Intent,
-        upgrade::Malformed,
+        upgrade::InvalidHandshake,
         upgrade::UpgradeRequest,
     ];
 }
@@ -261,13 +261,13 @@ fn types_of_health() {
         health::ProbeTarget,
         health::ProbeTimes,
         health::Probed,
-        health::Signal,
-        health::Signals,
+        health::EventOutcome,
+        health::EventFilter,
         health::SlowHandshake,
         health::HealthTracker,
         health::EventCounts,
         health::TcpProbe,
-        health::Transition,
+        health::HealthTransition,
         health::Verdict,
         health::WebSocketProbe,
     ];

@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use tokio::task::JoinSet;
 use wsplice::{
     Error, Observer, Pool, ProxyLayer, RequestInfo, Retry,
-    connect::{Address, Connect, Connecting, Connector},
+    connect::{Address, Connect, ConnectFuture, Connector},
     health::Ejection,
 };
 
@@ -68,7 +68,7 @@ impl Observer for Counts {
 struct HangsAt(String, Connector);
 
 impl Connect for HangsAt {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         if address.to_string() == self.0 {
             return Box::pin(pending());
         }

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
-use wsplice::connect::{Address, Connect, Connecting};
+use wsplice::connect::{Address, Connect, ConnectFuture};
 use wsplice::{Framing, KeepAlive, Pool, ProxyLayer, TcpKeepAlive, TunnelConfig};
 
 use super::support::{frames, raw::RawClient, scripts, upstream::RawUpstream};
@@ -18,7 +18,7 @@ use super::support::{frames, raw::RawClient, scripts, upstream::RawUpstream};
 struct WatchSource(Arc<Mutex<Option<Socket>>>);
 
 impl Connect for WatchSource {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async move {
             let stream = TcpStream::connect(address.to_string()).await?;
             *self.0.lock().unwrap() = Some(SockRef::from(&stream).try_clone()?);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use wsplice::{
     Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, Proxy as Service, ProxyLayer,
     TunnelConfig, UpgradeRequired, UpstreamStatus,
-    health::{Consecutive, Passive, ProbeSchedule, Signals, Transition, WebSocketProbe},
+    health::{Consecutive, EventFilter, HealthTransition, Passive, ProbeSchedule, WebSocketProbe},
 };
 
 use super::{
@@ -72,11 +72,11 @@ struct RecordingObserver(Arc<Mutex<Vec<HealthChange>>>);
 pub(crate) struct HealthChange {
     pub(crate) at: Instant,
     pub(crate) upstream: String,
-    pub(crate) transition: Transition,
+    pub(crate) transition: HealthTransition,
 }
 
 impl Observer for RecordingObserver {
-    fn health_changed(&self, upstream: &str, transition: &Transition) {
+    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
         let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         notices.push(HealthChange {
             at: Instant::now(),
@@ -134,17 +134,17 @@ impl Health {
     fn evaluator(self, pool: Pool) -> Pool {
         let signals = match self {
             Self::Clients => {
-                return pool.health_policy(Passive::default().signals(Signals::passive()));
+                return pool.health_policy(Passive::default().counting(EventFilter::passive()));
             }
-            Self::Probes => Signals::probes(),
-            Self::Both => Signals::all(),
+            Self::Probes => EventFilter::probes(),
+            Self::Both => EventFilter::all(),
         };
         let schedule = ProbeSchedule::every(PROBE_INTERVAL)
             .jitter(PROBE_JITTER)
             .timeout(PROBE_TIMEOUT);
         pool.probe(WebSocketProbe::get(HEALTH))
             .probe_schedule(schedule)
-            .health_policy(Consecutive::new().fails(FAILS).signals(signals))
+            .health_policy(Consecutive::new().fails(FAILS).counting(signals))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
-use wsplice::health::Transition;
+use wsplice::health::HealthTransition;
 
 use super::{
     board::Events,
@@ -223,7 +223,7 @@ impl<'a> EpisodeRecorder<'a> {
         for proxy in &self.fleet.proxies {
             let mut fell = BTreeMap::new();
             for notice in proxy.changes_since(self.began) {
-                if let Transition::Unhealthy { .. } = notice.transition {
+                if let HealthTransition::Unhealthy { .. } = notice.transition {
                     fell.entry(notice.upstream)
                         .or_insert(notice.at - self.began);
                 }
@@ -252,7 +252,7 @@ impl<'a> EpisodeRecorder<'a> {
                 .iter()
                 .find(|upstream| upstream.name() == notice.upstream);
             let was_up = upstream.is_none_or(|upstream| upstream.was_up(notice.at, PROBE_TIMEOUT));
-            if matches!(notice.transition, Transition::Unhealthy { .. }) && was_up {
+            if matches!(notice.transition, HealthTransition::Unhealthy { .. }) && was_up {
                 false_alarms.push(format!("{}: {}", notice.upstream, notice.transition));
             }
         }

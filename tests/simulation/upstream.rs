@@ -14,7 +14,7 @@ use tokio::{
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
     Transport,
-    connect::{Address, Connect, Connecting},
+    connect::{Address, Connect, ConnectFuture},
     frame::CloseCode,
 };
 
@@ -252,7 +252,7 @@ impl Network {
 }
 
 impl Connect for Network {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async move {
             let upstream = self
                 .upstreams

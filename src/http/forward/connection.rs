@@ -30,7 +30,7 @@ type HyperConnection = http1::Connection<TokioIo<DeferWriteErrors>, UploadBody>;
 
 /// An HTTP/1.1 connection to an upstream. Dropping it closes it, even during an exchange.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Http1Connection {
     pub(super) sender: SendRequest<UploadBody>,
     activity: watch::Sender<Activity>,
     is_reused: bool,
@@ -44,7 +44,7 @@ enum Activity {
     Idle(Instant),
 }
 
-impl Connection {
+impl Http1Connection {
     /// Starts HTTP/1.1 on this stream. A task of its own drives the connection and ends with the
     /// connection, with its owner, and on the close signal.
     ///

@@ -22,8 +22,8 @@ use crate::{
 };
 
 use super::{
-    connection::Connection, idle_connections::IdleConnections, response::keep_alive_timeout,
-    settings::ForwardHttp, upload::UploadProgress,
+    client_response::keep_alive_timeout, connection::Http1Connection,
+    idle_connections::IdleConnections, settings::ForwardHttp, upload::UploadProgress,
 };
 
 /// Body of an upstream's response, with its connection.
@@ -34,7 +34,7 @@ pub(crate) struct DownloadBody {
     idle_timeout: Option<Duration>,
     /// Timer that runs while the upstream sends nothing.
     idle_timer: Option<Pin<Box<Sleep>>>,
-    connection: Option<Connection>,
+    connection: Option<Http1Connection>,
     reuse: Option<ReuseTarget>,
     keep_alive_timeout: Option<Duration>,
 }
@@ -54,7 +54,7 @@ impl DownloadBody {
     pub(crate) fn new(
         body: Incoming,
         headers: &HeaderMap,
-        connection: Connection,
+        connection: Http1Connection,
         reuse: Option<ReuseTarget>,
         settings: &ForwardHttp,
     ) -> Self {

@@ -18,9 +18,9 @@ use crate::{
 };
 
 use super::{
-    connection::Connection,
+    client_response::is_protocol_switch,
+    connection::Http1Connection,
     request::UpstreamHead,
-    response::is_protocol_switch,
     settings::ForwardHttp,
     upload::{ClientBody, UploadBody, UploadProgress},
 };
@@ -45,7 +45,7 @@ pub(crate) enum SendFailure {
 ///
 /// The exchange goes on until the connection is dropped.
 pub(crate) async fn send(
-    connection: &mut Connection,
+    connection: &mut Http1Connection,
     head: UpstreamHead,
     body: ClientBody,
     upload: &Arc<UploadProgress>,
@@ -145,15 +145,15 @@ mod tests {
 
     const TEXT: &str = "the body";
 
-    async fn open() -> (Connection, DuplexStream, watch::Sender<u64>) {
+    async fn open() -> (Http1Connection, DuplexStream, watch::Sender<u64>) {
         let (near, far) = duplex(1024);
         let (cut, cuts) = watch::channel(0);
         let limits = HeadLimits::default();
-        let connection = Connection::open(Transport::new(near), limits, cuts).await;
+        let connection = Http1Connection::open(Transport::new(near), limits, cuts).await;
         (connection.unwrap(), far, cut)
     }
 
-    async fn ask(connection: &mut Connection) -> Result<Response<Incoming>, SendFailure> {
+    async fn ask(connection: &mut Http1Connection) -> Result<Response<Incoming>, SendFailure> {
         let head = UpstreamHead {
             request: Request::post("/x")
                 .header("content-length", 8)

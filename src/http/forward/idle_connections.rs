@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{instant::saturating_add, net::connect::Address};
 
-use super::{connection::Connection, settings::ForwardHttp};
+use super::{connection::Http1Connection, settings::ForwardHttp};
 
 /// The idle connections of one layer, by the upstream's address.
 #[derive(Debug, Default)]
@@ -18,18 +18,18 @@ pub(crate) struct IdleConnections(Mutex<IdleLists>);
 #[derive(Debug, Default)]
 struct IdleLists {
     /// Connections by address, the latest last.
-    lists: HashMap<Address, Vec<Connection>>,
+    lists: HashMap<Address, Vec<Http1Connection>>,
     /// Time of the last sweep over all lists.
     last_sweep: Option<Instant>,
 }
 
 impl IdleConnections {
     /// Takes the connection to this upstream that has been idle for the shortest time.
-    pub(crate) fn take(&self, address: &Address) -> Option<Connection> {
+    pub(crate) fn take(&self, address: &Address) -> Option<Http1Connection> {
         let mut state = self.lock();
         let list = state.lists.get_mut(address)?;
         list.retain(|connection| !connection.is_closed());
-        let index = list.iter().rposition(Connection::is_ready)?;
+        let index = list.iter().rposition(Http1Connection::is_ready)?;
         let mut connection = list.remove(index);
         connection.set_busy();
         Some(connection)
@@ -39,7 +39,7 @@ impl IdleConnections {
     pub(super) fn keep(
         &self,
         address: &Address,
-        mut connection: Connection,
+        mut connection: Http1Connection,
         settings: &ForwardHttp,
         announced: Option<std::time::Duration>,
     ) {

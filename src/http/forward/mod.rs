@@ -12,21 +12,21 @@
 //!
 //! Bodies are streamed frame by frame, trailers included.
 
+mod client_response;
 mod connection;
 mod defer_write_errors;
 mod download;
 mod exchange;
 mod idle_connections;
 mod request;
-mod response;
 mod settings;
 mod upload;
 
-pub(crate) use connection::Connection;
+pub(crate) use client_response::client_response;
+pub(crate) use connection::Http1Connection;
 pub(crate) use download::{DownloadBody, ReuseTarget};
 pub(crate) use exchange::{SendFailure, send};
 pub(crate) use idle_connections::IdleConnections;
 pub(crate) use request::{BodyFraming, Hop, UpstreamHead, decrement_max_forwards, upstream_head};
-pub(crate) use response::client_response;
 pub use settings::ForwardHttp;
 pub(crate) use upload::{ClientBody, UploadProgress};

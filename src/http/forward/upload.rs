@@ -28,17 +28,17 @@ pub(crate) type ClientBody = UnsyncBoxBody<Bytes, BoxError>;
 /// Progress of a request's body, shared with the exchange while the connection to the upstream owns
 /// the body.
 #[derive(Debug)]
-pub(crate) struct UploadProgress(Mutex<Progress>);
+pub(crate) struct UploadProgress(Mutex<PhaseTimer>);
 
 #[derive(Debug)]
-struct Progress {
-    phase: Phase,
+struct PhaseTimer {
+    phase: UploadPhase,
     /// Start of the phase.
     since: Instant,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum UploadPhase {
     /// The client has to send more.
     WaitingForClient,
     /// The upstream has to accept data.
@@ -52,11 +52,11 @@ enum Phase {
 impl UploadProgress {
     pub(crate) fn new(body: &ClientBody) -> Arc<Self> {
         let phase = match body.is_end_stream() {
-            true => Phase::Done,
-            false => Phase::WaitingForUpstream,
+            true => UploadPhase::Done,
+            false => UploadPhase::WaitingForUpstream,
         };
         let since = Instant::now();
-        Arc::new(Self(Mutex::new(Progress { phase, since })))
+        Arc::new(Self(Mutex::new(PhaseTimer { phase, since })))
     }
 
     /// Starts the upstream's time.
@@ -66,13 +66,13 @@ impl UploadProgress {
 
     /// Returns whether the whole body was sent.
     pub(crate) fn is_done(&self) -> bool {
-        matches!(self.state().phase, Phase::Done)
+        matches!(self.state().phase, UploadPhase::Done)
     }
 
     /// Returns the client's failure, if one ended the request.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.state().phase {
-            Phase::Failed(error) => Some(error.clone()),
+            UploadPhase::Failed(error) => Some(error.clone()),
             _ => None,
         }
     }
@@ -82,21 +82,21 @@ impl UploadProgress {
     pub(super) fn response_deadline(&self, within: Duration, now: Instant) -> Instant {
         let state = self.state();
         match state.phase {
-            Phase::WaitingForClient => saturating_add(now, within),
-            Phase::WaitingForUpstream | Phase::Done | Phase::Failed(_) => {
+            UploadPhase::WaitingForClient => saturating_add(now, within),
+            UploadPhase::WaitingForUpstream | UploadPhase::Done | UploadPhase::Failed(_) => {
                 saturating_add(state.since, within)
             }
         }
     }
 
-    fn enter(&self, phase: Phase) {
-        *self.state() = Progress {
+    fn enter(&self, phase: UploadPhase) {
+        *self.state() = PhaseTimer {
             phase,
             since: Instant::now(),
         };
     }
 
-    fn state(&self) -> MutexGuard<'_, Progress> {
+    fn state(&self) -> MutexGuard<'_, PhaseTimer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -149,7 +149,7 @@ impl UploadBody {
 
     fn fail(&self, kind: ErrorKind, source: impl Into<BoxError>) -> Error {
         let error = Error::with_source(kind, source);
-        self.upload.enter(Phase::Failed(error.clone()));
+        self.upload.enter(UploadPhase::Failed(error.clone()));
         error
     }
 
@@ -158,13 +158,13 @@ impl UploadBody {
         match frame.into_trailers() {
             Ok(mut trailers) => {
                 strip_trailers(&mut trailers);
-                self.upload.enter(Phase::Done);
+                self.upload.enter(UploadPhase::Done);
                 Frame::trailers(trailers)
             }
             Err(frame) => {
                 let phase = match self.body.is_end_stream() {
-                    true => Phase::Done,
-                    false => Phase::WaitingForUpstream,
+                    true => UploadPhase::Done,
+                    false => UploadPhase::WaitingForUpstream,
                 };
                 self.upload.enter(phase);
                 frame
@@ -175,12 +175,12 @@ impl UploadBody {
     /// Polls the idle timeout of a client that sends nothing.
     fn poll_idle_timeout(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(limit) = self.idle_timeout else {
-            self.upload.enter(Phase::WaitingForClient);
+            self.upload.enter(UploadPhase::WaitingForClient);
             return Poll::Pending;
         };
         let upload = &self.upload;
         let idle_timer = self.idle_timer.get_or_insert_with(|| {
-            upload.enter(Phase::WaitingForClient);
+            upload.enter(UploadPhase::WaitingForClient);
             Box::pin(sleep(limit))
         });
         idle_timer
@@ -211,7 +211,7 @@ impl Body for UploadBody {
                 Poll::Ready(Some(Err(this.fail(ErrorKind::RequestBody, error))))
             }
             Poll::Ready(None) => {
-                this.upload.enter(Phase::Done);
+                this.upload.enter(UploadPhase::Done);
                 Poll::Ready(None)
             }
             Poll::Pending => this.poll_idle_timeout(cx).map(|error| Some(Err(error))),

@@ -11,7 +11,9 @@ use crate::{
     net::connect::{Dialer, UpstreamConnection},
 };
 
-use super::{exchange as http1, head_limits::HeadLimits, http2, response::UpgradeResponse};
+use super::{
+    exchange as http1, head_limits::HeadLimits, http2, upstream_response::UpgradeResponse,
+};
 
 /// Sends the request, which has the form of HTTP/1.1, and waits for the final response.
 ///

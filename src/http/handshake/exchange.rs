@@ -21,13 +21,13 @@ use crate::{
 };
 
 use super::{
+    client_response::has_unsupported_coding,
     encode::encode_head,
     head_limits::HeadLimits,
     head_scan::{HeadScan, parse_head, scan_head},
-    inbound::has_unsupported_coding,
     refusal::{self, HyperConnection},
     replay::Replay,
-    response::{RefusalBody, UpgradeResponse},
+    upstream_response::{RefusalBody, UpgradeResponse},
 };
 
 /// Bytes to reserve for each read: the heads of most responses fit.

@@ -14,6 +14,7 @@
 //! HTTP/2 has no key; an HTTP/1.1 peer of an HTTP/2 peer gets one from the proxy.
 
 mod agreement;
+mod client_response;
 mod dispatch;
 mod encode;
 mod exchange;
@@ -22,26 +23,25 @@ mod head_scan;
 #[cfg(feature = "http2")]
 mod http2;
 mod idle_timer;
-mod inbound;
 #[cfg(not(feature = "http2"))]
 mod no_http2;
-mod outbound;
 mod refusal;
 mod replay;
-mod response;
 mod upstream;
+mod upstream_request;
+mod upstream_response;
 
 pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Offer};
-pub(crate) use dispatch::exchange;
-pub(crate) use head_limits::HeadLimits;
-pub(crate) use inbound::{
+pub(crate) use client_response::{
     accepted_response, adapt_version, body_length, has_unsupported_coding, prepare_response_head,
     refused_response, sanitize_trailers, set_body_length, set_supported_version,
     set_upgrade_headers,
 };
+pub(crate) use dispatch::exchange;
+pub(crate) use head_limits::HeadLimits;
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
-pub(crate) use outbound::{OutboundRules, handshake_request};
-pub(crate) use response::{RefusalBody, UpgradeResponse};
 pub use upstream::{AcceptedHandshake, RefusedBody, UpstreamHandshake, UpstreamResponse};
+pub(crate) use upstream_request::{OutboundRules, handshake_request};
+pub(crate) use upstream_response::{RefusalBody, UpgradeResponse};

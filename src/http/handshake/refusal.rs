@@ -80,7 +80,7 @@ mod tests {
         http::handshake::{
             exchange::exchange,
             head_limits::HeadLimits,
-            response::{RefusalBody, UpgradeResponse},
+            upstream_response::{RefusalBody, UpgradeResponse},
         },
         net::transport::Transport,
     };

@@ -33,7 +33,7 @@ use super::{
     agreement::Offer,
     exchange::exchange,
     head_limits::HeadLimits,
-    response::{RefusalBody, UpgradeResponse},
+    upstream_response::{RefusalBody, UpgradeResponse},
 };
 
 /// The opening handshake with an upstream (RFC 6455 §4.1), over a stream that is connected.

@@ -34,13 +34,13 @@
 //! it is rejected with 400, so that `not(host("internal"))` cannot be bypassed by an invalid
 //! spelling. A request that is not owned either way reaches the inner service as it came.
 
-mod assumed;
 mod escape;
 mod extended_connect;
 mod host;
 mod path;
 mod request;
 mod rewrite;
+mod truth_assignment;
 
 pub(crate) use self::escape::split_escape;
 pub(crate) use self::extended_connect::is_extended_connect;

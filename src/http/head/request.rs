@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use http::header::{HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, Version, request};
 
-use super::assumed::{AssumedConditions, holds_for_any};
 use super::host::{Host, InvalidHost};
 use super::path::PathReadings;
+use super::truth_assignment::{TruthAssignment, holds_for_any};
 use crate::http::headers::{members, only_line};
 
 /// A borrowed view of a request's head.
@@ -44,7 +44,7 @@ pub struct RequestHead<'a> {
     path: OnceLock<PathReadings<'a>>,
     subprotocols: OnceLock<Vec<&'a str>>,
     /// Set while a matcher is evaluated on a request whose host is invalid.
-    assumed: Option<&'a AssumedConditions>,
+    assumed: Option<&'a TruthAssignment>,
 }
 
 impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
@@ -252,7 +252,7 @@ impl<'a> RequestHead<'a> {
     }
 
     /// Returns this head for an evaluation with assumed conditions on the host.
-    fn assuming<'b>(&'b self, assumed: &'b AssumedConditions) -> RequestHead<'b> {
+    fn assuming<'b>(&'b self, assumed: &'b TruthAssignment) -> RequestHead<'b> {
         RequestHead {
             client_ip: self.client_ip,
             assumed: Some(assumed),

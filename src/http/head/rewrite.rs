@@ -7,7 +7,7 @@ use http::uri::{InvalidUri, PathAndQuery};
 
 use crate::error::display_error;
 
-use super::path::{PathReadings, RawPath, comparable};
+use super::path::{EncodedSegments, PathReadings, comparable};
 
 /// A change of the path on its way to the upstream.
 ///
@@ -29,11 +29,11 @@ use super::path::{PathReadings, RawPath, comparable};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct PathRewrite {
-    changes: Vec<Change>,
+    changes: Vec<PathEdit>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Change {
+enum PathEdit {
     Strip(String),
     Add(String),
     Set(String),
@@ -72,7 +72,7 @@ impl PathRewrite {
     /// Returns an error if `prefix` does not begin with `/`, is not a valid path, or holds a query
     /// or a dot segment.
     pub fn strip_prefix(prefix: impl Into<String>) -> Result<Self, InvalidPath> {
-        Ok(Self::one(Change::Strip(checked(prefix.into())?)))
+        Ok(Self::one(PathEdit::Strip(checked(prefix.into())?)))
     }
 
     /// Inserts `prefix` before the path: `/v2` turns `/x` into `/v2/x`, and `/` into `/v2/`.
@@ -88,7 +88,7 @@ impl PathRewrite {
             let fault = "servers disagree on what it means";
             return Err(InvalidPath { path, fault });
         }
-        Ok(Self::one(Change::Add(path)))
+        Ok(Self::one(PathEdit::Add(path)))
     }
 
     /// Replaces the whole path by `path`. The client's query stays.
@@ -97,7 +97,7 @@ impl PathRewrite {
     ///
     /// Returns an error as [`strip_prefix`](Self::strip_prefix) does.
     pub fn set_path(path: impl Into<String>) -> Result<Self, InvalidPath> {
-        Ok(Self::one(Change::Set(checked(path.into())?)))
+        Ok(Self::one(PathEdit::Set(checked(path.into())?)))
     }
 
     /// Applies this change, and then `next`.
@@ -115,17 +115,17 @@ impl PathRewrite {
     ///
     /// See [`RewriteError`].
     pub fn apply(&self, target: &Uri) -> Result<PathAndQuery, RewriteError> {
-        let mut path = RawPath::resolve(target.path()).ok_or(RewriteError::NoPath)?;
+        let mut path = EncodedSegments::resolve(target.path()).ok_or(RewriteError::NoPath)?;
         for change in &self.changes {
             match change {
-                Change::Strip(prefix) => path.strip_prefix(&pieces(prefix)?),
-                Change::Add(prefix) => {
+                PathEdit::Strip(prefix) => path.strip_prefix(&pieces(prefix)?),
+                PathEdit::Add(prefix) => {
                     path.add_prefix(&pieces(prefix)?);
                     if !stays_below(&path.to_path(), prefix) {
                         return Err(RewriteError::LeavesPrefix);
                     }
                 }
-                Change::Set(new) => path = pieces(new)?,
+                PathEdit::Set(new) => path = pieces(new)?,
             }
         }
         let mut target_text = path.to_path();
@@ -136,7 +136,7 @@ impl PathRewrite {
         PathAndQuery::try_from(target_text).map_err(RewriteError::Invalid)
     }
 
-    fn one(change: Change) -> Self {
+    fn one(change: PathEdit) -> Self {
         Self {
             changes: vec![change],
         }
@@ -185,8 +185,8 @@ fn checked(path: String) -> Result<String, InvalidPath> {
 }
 
 /// Splits a checked path, which begins with `/`.
-fn pieces(path: &str) -> Result<RawPath<'_>, RewriteError> {
-    RawPath::resolve(path).ok_or(RewriteError::NoPath)
+fn pieces(path: &str) -> Result<EncodedSegments<'_>, RewriteError> {
+    EncodedSegments::resolve(path).ok_or(RewriteError::NoPath)
 }
 
 /// Returns whether every reading of `path` lies at or below `prefix`.

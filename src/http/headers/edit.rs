@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::write;
+use super::checked_insert;
 
 /// List of changes to the headers of a request or a response, made in order.
 ///
@@ -119,8 +119,8 @@ impl HeaderEdits {
     pub fn apply(&self, headers: &mut HeaderMap) {
         for edit in self.edits.iter() {
             match edit {
-                Edit::Set(name, value) => write::replace(headers, name, value.clone()),
-                Edit::Append(name, value) => write::append(headers, name, value.clone()),
+                Edit::Set(name, value) => checked_insert::replace(headers, name, value.clone()),
+                Edit::Append(name, value) => checked_insert::append(headers, name, value.clone()),
                 Edit::Remove(name) => drop(headers.remove(name)),
                 Edit::With(edit) => edit(headers),
             }

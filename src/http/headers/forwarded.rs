@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue};
 
 use super::client_info::{ClientInfo, ClientScheme};
-use super::family::{self, Trust, X_REAL_IP};
 use super::trust::TrustedProxies;
-use super::{resolve, rfc7239, write, x_forwarded};
+use super::untrusted::{self, Trust, X_REAL_IP};
+use super::{checked_insert, client_address, rfc7239, x_forwarded};
 
 /// Settings for the headers that describe the client to upstreams.
 ///
@@ -155,8 +155,8 @@ impl ForwardedHeaders {
     #[must_use]
     pub fn client_ip(&self, headers: &HeaderMap, client: &ClientInfo) -> Option<IpAddr> {
         match (client.peer_ip(), self.unknown_peer) {
-            (None, Trust::Trusted) => resolve::walk(headers, &self.trusted),
-            (peer, _) => resolve::resolve_client(headers, peer, &self.trusted),
+            (None, Trust::Trusted) => client_address::walk(headers, &self.trusted),
+            (peer, _) => client_address::resolve_client(headers, peer, &self.trusted),
         }
     }
 
@@ -177,7 +177,7 @@ impl ForwardedHeaders {
     pub fn apply(&self, headers: &mut HeaderMap, client: &ClientInfo, host: Option<&HeaderValue>) {
         let real_ip = self.client_ip(headers, client);
         // The rest of the family, after this removal, is believed.
-        family::strip_untrusted(headers, self.trust_in(client));
+        untrusted::strip_untrusted(headers, self.trust_in(client));
         if self.writes_for {
             x_forwarded::append_for(headers, client.peer_ip());
         }
@@ -193,7 +193,7 @@ impl ForwardedHeaders {
         }
         if self.writes_real_ip {
             let text = real_ip.map(|ip| ip.to_string()).unwrap_or_default();
-            write::replace_by_list(headers, &X_REAL_IP, text.into_bytes());
+            checked_insert::replace_by_list(headers, &X_REAL_IP, text.into_bytes());
         }
     }
 

@@ -8,8 +8,8 @@ use http::header::{
     VIA, WWW_AUTHENTICATE,
 };
 
-use super::family;
 use super::tokens::members;
+use super::untrusted;
 
 /// Headers that are removed whether or not `Connection` names them.
 ///
@@ -99,7 +99,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     for name in &misplaced {
         trailers.remove(name);
     }
-    family::strip_untrusted(trailers, family::Trust::Untrusted);
+    untrusted::strip_untrusted(trailers, untrusted::Trust::Untrusted);
 }
 
 /// Returns the headers that `Connection` names and may remove, except the usual ones, which
@@ -133,7 +133,7 @@ fn is_protected(name: &HeaderName) -> bool {
         CONTENT_LENGTH,
     ];
     PROTECTED.contains(name)
-        || family::is_member(name)
+        || untrusted::is_member(name)
         || name.as_str().starts_with("sec-websocket-")
 }
 

@@ -16,27 +16,27 @@
 //!
 //! Responses, the 101 included, pass steps 1, 3, 4 and 5.
 
+mod checked_insert;
+mod client_address;
 mod client_info;
 mod edit;
-mod family;
 mod forwarded;
 mod hop_by_hop;
 mod quoted;
-mod resolve;
 mod rfc7239;
 mod tokens;
 mod trust;
+mod untrusted;
 mod via;
-mod write;
 mod x_forwarded;
 
+pub use self::client_address::resolve_client;
 pub use self::client_info::{ClientInfo, ClientScheme};
 pub use self::edit::{HeaderEdits, InvalidHeaderEdit};
 pub use self::forwarded::ForwardedHeaders;
-pub use self::resolve::resolve_client;
 pub use self::trust::{InvalidTrustedProxy, TrustedProxies};
 pub use self::via::{InvalidPseudonym, Via};
 
+pub(crate) use self::checked_insert::{append as add_header, replace as set_header};
 pub(crate) use self::hop_by_hop::{strip as strip_hop_by_hop, strip_trailers};
 pub(crate) use self::tokens::{contains_token, extension_names, members, only_line};
-pub(crate) use self::write::{append as add_header, replace as set_header};

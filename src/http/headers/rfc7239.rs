@@ -6,7 +6,7 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderValue};
 
 use super::client_info::ClientScheme;
-use super::{quoted, write};
+use super::{checked_insert, quoted};
 
 /// Appends the element for one hop to the existing ones, and merges all lines into one.
 ///
@@ -17,11 +17,11 @@ pub(super) fn append(headers: &mut HeaderMap, element: &[u8]) {
     let lines = || headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes);
     if lines().all(quoted::is_closed) {
         for line in lines().filter(|line| !line.trim_ascii().is_empty()) {
-            write::push_member(&mut list, line);
+            checked_insert::push_member(&mut list, line);
         }
     }
-    write::push_member(&mut list, element);
-    write::replace_by_list(headers, &FORWARDED, list);
+    checked_insert::push_member(&mut list, element);
+    checked_insert::replace_by_list(headers, &FORWARDED, list);
 }
 
 /// Returns one element, as in `for="[2001:db8::1]";host=example.com;proto=https`.

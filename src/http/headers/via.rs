@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::header::VIA;
 use http::{HeaderMap, HeaderValue, Version};
 
-use super::{quoted, write};
+use super::{checked_insert, quoted};
 
 /// Writer of `Via` entries under a pseudonym.
 ///
@@ -57,7 +57,7 @@ impl Via {
     pub fn apply(&self, headers: &mut HeaderMap, received: Version) {
         let entry = format!("{} {}", protocol_version(received), self.pseudonym);
         if let Ok(value) = HeaderValue::try_from(entry) {
-            write::append(headers, &VIA, value);
+            checked_insert::append(headers, &VIA, value);
         }
     }
 }

@@ -6,21 +6,21 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::checked_insert;
 use super::client_info::ClientScheme;
-use super::family::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::tokens::members;
-use super::write;
+use super::untrusted::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// Merges all lines of `X-Forwarded-For` into one, and appends the peer if it has an address.
 pub(super) fn append_for(headers: &mut HeaderMap, peer: Option<IpAddr>) {
     let mut list = Vec::new();
     for prior in members(headers, &X_FORWARDED_FOR) {
-        write::push_member(&mut list, prior);
+        checked_insert::push_member(&mut list, prior);
     }
     if let Some(peer) = peer {
-        write::push_member(&mut list, peer.to_string().as_bytes());
+        checked_insert::push_member(&mut list, peer.to_string().as_bytes());
     }
-    write::replace_by_list(headers, &X_FORWARDED_FOR, list);
+    checked_insert::replace_by_list(headers, &X_FORWARDED_FOR, list);
 }
 
 /// Keeps the last `X-Forwarded-Proto`, with `ws` mapped to `http`; without one, writes `scheme`.
@@ -32,7 +32,7 @@ pub(super) fn keep_proto(headers: &mut HeaderMap, scheme: ClientScheme) {
         Some(kept) => kept,
     };
     let proto = proto.to_vec();
-    write::replace_by_list(headers, &X_FORWARDED_PROTO, proto);
+    checked_insert::replace_by_list(headers, &X_FORWARDED_PROTO, proto);
 }
 
 /// Returns the scheme in the last `X-Forwarded-Proto`, if it is a known one.
@@ -57,7 +57,7 @@ pub(super) fn keep_host(headers: &mut HeaderMap, host: Option<&HeaderValue>) {
     let kept = last(headers, &X_FORWARDED_HOST);
     let host = kept.or(host.map(HeaderValue::as_bytes)).unwrap_or_default();
     let host = host.to_vec();
-    write::replace_by_list(headers, &X_FORWARDED_HOST, host);
+    checked_insert::replace_by_list(headers, &X_FORWARDED_HOST, host);
 }
 
 /// Returns the value that the nearest proxy wrote: proxies append on the right.

@@ -10,7 +10,7 @@ use crate::{
     http::headers::{contains_token, only_line},
 };
 
-use super::{malformed::Malformed, request::UpgradeRequest};
+use super::{invalid_handshake::InvalidHandshake, request::UpgradeRequest};
 
 /// Classification of a request.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub enum Intent {
     /// The request is a valid WebSocket opening handshake.
     Upgrade(UpgradeRequest),
     /// The request is an invalid WebSocket opening handshake.
-    Malformed(Malformed),
+    Malformed(InvalidHandshake),
 }
 
 /// Classifies a request.
@@ -63,20 +63,20 @@ pub fn inspect(head: &RequestHead<'_>) -> Intent {
     }
 }
 
-fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
+fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, InvalidHandshake> {
     let headers = head.headers();
     if head.method() != Method::GET {
-        return Err(Malformed::Method);
+        return Err(InvalidHandshake::Method);
     }
     if head.version() != Version::HTTP_11 {
-        return Err(Malformed::HttpVersion);
+        return Err(InvalidHandshake::HttpVersion);
     }
     if !contains_token(headers, &CONNECTION, "upgrade") {
-        return Err(Malformed::Connection);
+        return Err(InvalidHandshake::Connection);
     }
-    head.check_host().map_err(Malformed::Host)?;
+    head.check_host().map_err(InvalidHandshake::Host)?;
     if announces_body(headers) {
-        return Err(Malformed::Body);
+        return Err(InvalidHandshake::Body);
     }
     check_target_and_version(head)?;
     UpgradeRequest::read(headers)
@@ -84,19 +84,19 @@ fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
 
 /// Checks the handshake of RFC 8441 §5, which has the headers of HTTP/1.1 except the key. The body
 /// of such a request is the tunnel itself.
-fn read_connect(head: &RequestHead<'_>) -> Result<UpgradeRequest, Malformed> {
-    head.check_host().map_err(Malformed::Host)?;
+fn read_connect(head: &RequestHead<'_>) -> Result<UpgradeRequest, InvalidHandshake> {
+    head.check_host().map_err(InvalidHandshake::Host)?;
     check_target_and_version(head)?;
     Ok(UpgradeRequest::without_key())
 }
 
-fn check_target_and_version(head: &RequestHead<'_>) -> Result<(), Malformed> {
+fn check_target_and_version(head: &RequestHead<'_>) -> Result<(), InvalidHandshake> {
     if !head.uri().path().starts_with('/') {
-        return Err(Malformed::Target);
+        return Err(InvalidHandshake::Target);
     }
     let version = only_line(head.headers(), &SEC_WEBSOCKET_VERSION);
     if version.is_none_or(|version| version != "13") {
-        return Err(Malformed::Version);
+        return Err(InvalidHandshake::Version);
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ mod tests {
         request
     }
 
-    fn is_valid(request: &Request<()>) -> Result<bool, Malformed> {
+    fn is_valid(request: &Request<()>) -> Result<bool, InvalidHandshake> {
         match inspect(&RequestHead::from(request)) {
             Intent::Other => Ok(false),
             Intent::Upgrade(_) => Ok(true),
@@ -175,18 +175,21 @@ mod tests {
 
     #[test]
     fn each_missing_part_has_its_name_rfc6455_4_2_1() {
-        assert_eq!(is_valid(&without("connection")), Err(Malformed::Connection));
+        assert_eq!(
+            is_valid(&without("connection")),
+            Err(InvalidHandshake::Connection)
+        );
         assert_eq!(
             is_valid(&without("host")),
-            Err(Malformed::Host(InvalidHost::Missing))
+            Err(InvalidHandshake::Host(InvalidHost::Missing))
         );
         assert_eq!(
             is_valid(&without("sec-websocket-key")),
-            Err(Malformed::KeyCount)
+            Err(InvalidHandshake::KeyCount)
         );
         assert_eq!(
             is_valid(&without("sec-websocket-version")),
-            Err(Malformed::Version)
+            Err(InvalidHandshake::Version)
         );
     }
 
@@ -196,19 +199,19 @@ mod tests {
         request
             .headers_mut()
             .insert("connection", "not-upgrade".parse().unwrap());
-        assert_eq!(is_valid(&request), Err(Malformed::Connection));
+        assert_eq!(is_valid(&request), Err(InvalidHandshake::Connection));
     }
 
     #[test]
     fn each_wrong_part_has_its_name_rfc6455_4_2_1() {
         for (name, value, expected) in [
-            ("sec-websocket-key", "short", Malformed::Key),
-            ("sec-websocket-version", "8", Malformed::Version),
-            ("sec-websocket-version", "13, 8", Malformed::Version),
-            ("sec-websocket-version", "013", Malformed::Version),
-            ("content-length", "1", Malformed::Body),
-            ("content-length", "00", Malformed::Body),
-            ("transfer-encoding", "chunked", Malformed::Body),
+            ("sec-websocket-key", "short", InvalidHandshake::Key),
+            ("sec-websocket-version", "8", InvalidHandshake::Version),
+            ("sec-websocket-version", "13, 8", InvalidHandshake::Version),
+            ("sec-websocket-version", "013", InvalidHandshake::Version),
+            ("content-length", "1", InvalidHandshake::Body),
+            ("content-length", "00", InvalidHandshake::Body),
+            ("transfer-encoding", "chunked", InvalidHandshake::Body),
         ] {
             let mut request = handshake().body(()).unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
@@ -230,13 +233,13 @@ mod tests {
             (
                 "sec-websocket-key",
                 "dGhlIHNhbXBsZSBub25jZQ==",
-                Malformed::KeyCount,
+                InvalidHandshake::KeyCount,
             ),
-            ("sec-websocket-version", "13", Malformed::Version),
+            ("sec-websocket-version", "13", InvalidHandshake::Version),
             (
                 "host",
                 "example.com",
-                Malformed::Host(InvalidHost::Repeated),
+                InvalidHandshake::Host(InvalidHost::Repeated),
             ),
         ] {
             let request = handshake().header(name, value).body(()).unwrap();
@@ -247,11 +250,11 @@ mod tests {
     #[test]
     fn method_version_and_target_are_checked() {
         let request = handshake().method(Method::POST).body(()).unwrap();
-        assert_eq!(is_valid(&request), Err(Malformed::Method));
+        assert_eq!(is_valid(&request), Err(InvalidHandshake::Method));
         let request = handshake().version(Version::HTTP_10).body(()).unwrap();
-        assert_eq!(is_valid(&request), Err(Malformed::HttpVersion));
+        assert_eq!(is_valid(&request), Err(InvalidHandshake::HttpVersion));
         let request = handshake().uri("*").body(()).unwrap();
-        assert_eq!(is_valid(&request), Err(Malformed::Target));
+        assert_eq!(is_valid(&request), Err(InvalidHandshake::Target));
         let request = handshake().version(Version::HTTP_2).body(()).unwrap();
         assert_eq!(is_valid(&request), Ok(false));
     }

@@ -8,9 +8,9 @@
 //! ordinary request to this crate, and no other token is ever forwarded.
 
 mod inspect;
-mod malformed;
+mod invalid_handshake;
 mod request;
 
 pub use inspect::{Intent, inspect};
-pub use malformed::Malformed;
+pub use invalid_handshake::InvalidHandshake;
 pub use request::UpgradeRequest;

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_KEY};
 
 use crate::http::headers::only_line;
 
-use super::malformed::Malformed;
+use super::invalid_handshake::InvalidHandshake;
 
 /// A valid opening handshake (RFC 6455 §4.2.1), and its key.
 ///
@@ -45,10 +45,10 @@ impl UpgradeRequest {
     }
 
     /// Reads the key; the other headers are checked already.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Malformed> {
-        let key = only_line(headers, &SEC_WEBSOCKET_KEY).ok_or(Malformed::KeyCount)?;
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, InvalidHandshake> {
+        let key = only_line(headers, &SEC_WEBSOCKET_KEY).ok_or(InvalidHandshake::KeyCount)?;
         if !is_key(key.as_bytes()) {
-            return Err(Malformed::Key);
+            return Err(InvalidHandshake::Key);
         }
         Ok(Self {
             key: key.clone(),

@@ -12,10 +12,10 @@ use crate::net::transport::Transport;
 
 use super::{
     address::Address,
+    local_addresses::Sources,
     race::race,
     resolve::{Resolve, SystemResolver},
-    source::Sources,
-    traits::{Connect, Connecting},
+    traits::{Connect, ConnectFuture},
 };
 
 /// Connects by TCP and, on Unix, by Unix sockets.
@@ -125,7 +125,7 @@ impl fmt::Debug for Connector {
 }
 
 impl Connect for Connector {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async move {
             match address {
                 Address::Tcp { host, port } | Address::Tls { host, port, .. } => {

@@ -11,6 +11,7 @@ mod dialer;
 #[cfg(feature = "http2")]
 mod http2;
 mod http_version;
+mod local_addresses;
 #[cfg(not(feature = "http2"))]
 mod no_http2;
 #[cfg(not(feature = "rustls"))]
@@ -18,7 +19,6 @@ mod no_tls;
 mod proxy_protocol;
 mod race;
 mod resolve;
-mod source;
 #[cfg(feature = "rustls")]
 mod tls;
 mod traits;
@@ -41,11 +41,11 @@ pub(crate) use no_http2::StreamSlot;
 use no_tls as tls;
 pub(crate) use proxy_protocol::ProxyHeader;
 pub use proxy_protocol::ProxyProtocol;
-pub use resolve::{Resolve, Resolving};
+pub use resolve::{Resolve, ResolveFuture};
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub use tls::Tls;
 #[cfg(all(feature = "rustls", any(feature = "aws-lc-rs", feature = "ring")))]
 pub use tls::{InvalidTls, TlsBuilder};
-pub use traits::{Connect, Connecting};
+pub use traits::{Connect, ConnectFuture};
 pub(crate) use upstream_connection::UpstreamConnection;

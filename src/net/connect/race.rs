@@ -25,7 +25,7 @@ pub(super) async fn race<A>(
     attempt: impl FnMut(SocketAddr) -> A,
 ) -> io::Result<A::Connection>
 where
-    A: Attempt,
+    A: ConnectAttempt,
 {
     let mut race = Race {
         attempt,
@@ -38,11 +38,11 @@ where
 }
 
 /// A future that connects.
-pub(super) trait Attempt: Future<Output = io::Result<Self::Connection>> {
+pub(super) trait ConnectAttempt: Future<Output = io::Result<Self::Connection>> {
     type Connection;
 }
 
-impl<F, C> Attempt for F
+impl<F, C> ConnectAttempt for F
 where
     F: Future<Output = io::Result<C>>,
 {
@@ -60,7 +60,7 @@ struct Race<A, F> {
 
 impl<A, F> Race<A, F>
 where
-    A: Attempt,
+    A: ConnectAttempt,
     F: FnMut(SocketAddr) -> A,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<A::Connection>> {
@@ -98,7 +98,7 @@ where
                 Poll::Ready(Ok(connection)) => return Some(connection),
                 Poll::Ready(Err(source)) => {
                     let (address, kind) = (*address, source.kind());
-                    self.failure = io::Error::new(kind, Failed { address, source });
+                    self.failure = io::Error::new(kind, ConnectFailure { address, source });
                     drop(self.running.swap_remove(index));
                 }
                 Poll::Pending => index += 1,
@@ -110,18 +110,18 @@ where
 
 /// A failed connect to one of a name's addresses.
 #[derive(Debug)]
-struct Failed {
+struct ConnectFailure {
     address: SocketAddr,
     source: io::Error,
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no connection to {}", self.address)
     }
 }
 
-impl error::Error for Failed {
+impl error::Error for ConnectFailure {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&self.source)
     }

@@ -3,7 +3,7 @@
 use std::{future::Future, io, net::SocketAddr, pin::Pin};
 
 /// The future that [`Resolve::resolve`] returns.
-pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+pub type ResolveFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// Looks up the addresses of a host's port.
 ///
@@ -41,7 +41,7 @@ pub trait Resolve: Send + Sync {
     /// # Errors
     ///
     /// When the name cannot be looked up, or has no address.
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a>;
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolveFuture<'a>;
 }
 
 impl<F, Found> Resolve for F
@@ -49,7 +49,7 @@ where
     F: Fn(&str, u16) -> Found + Send + Sync,
     Found: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
 {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolveFuture<'a> {
         Box::pin(self(host, port))
     }
 }
@@ -59,7 +59,7 @@ where
 pub(super) struct SystemResolver;
 
 impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolveFuture<'a> {
         Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
     }
 }

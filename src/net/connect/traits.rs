@@ -7,7 +7,7 @@ use crate::net::transport::Transport;
 use super::address::Address;
 
 /// The future that [`Connect::connect`] returns.
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send + 'a>>;
+pub type ConnectFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send + 'a>>;
 
 /// Opens byte streams to upstreams.
 ///
@@ -26,14 +26,14 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> + S
 ///
 /// ```
 /// use std::io;
-/// use wsplice::{Transport, connect::{Address, Connect, Connecting}};
+/// use wsplice::{Transport, connect::{Address, Connect, ConnectFuture}};
 ///
 /// /// Every upstream is the same pipe in memory.
 /// #[derive(Debug)]
 /// struct InMemory;
 ///
 /// impl Connect for InMemory {
-///     fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+///     fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
 ///         Box::pin(async {
 ///             let (near, far) = tokio::io::duplex(4096);
 ///             // Hand `far` to the server under test.
@@ -51,11 +51,11 @@ pub trait Connect: fmt::Debug + Send + Sync {
     ///
     /// Any error of the operating system or the protocol below. Kind [`io::ErrorKind::NotFound`]
     /// of a TCP address is taken to mean that the name has no address.
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a>;
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a>;
 }
 
 impl<C: Connect + ?Sized> Connect for Arc<C> {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         (**self).connect(address)
     }
 }

@@ -4,8 +4,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    observe::{Observer, UpstreamChange},
-    upstream::discovery::{Discovering, StaticSource, testing::upstreams},
+    observe::{MembershipChange, Observer},
+    upstream::discovery::{DiscoverFuture, StaticSource, testing::upstreams},
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ struct Scripted {
 type SetSender = mpsc::UnboundedSender<Result<Vec<Upstream>, DiscoverError>>;
 
 impl Discover for Scripted {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         Box::pin(self.script.recv())
     }
 }
@@ -129,7 +129,7 @@ async fn failures_are_shown_and_empty_nothing() {
 struct AlwaysFailing(Arc<Mutex<u32>>);
 
 impl Discover for AlwaysFailing {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         *self.0.lock().unwrap() += 1;
         Box::pin(async { Some(Err(DiscoverError::failed("no"))) })
     }
@@ -150,7 +150,7 @@ async fn a_source_that_fails_at_once_is_delayed() {
 struct Panicking(u32);
 
 impl Discover for Panicking {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         self.0 += 1;
         let asked = self.0;
         assert_ne!(asked, 1, "it fell");
@@ -169,7 +169,7 @@ impl Observer for Panicking {
         panic!("dropped it");
     }
 
-    fn upstream_changed(&self, _: &str, _: UpstreamChange) {
+    fn upstream_changed(&self, _: &str, _: MembershipChange) {
         panic!("dropped it");
     }
 }

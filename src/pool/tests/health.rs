@@ -11,8 +11,8 @@ use crate::{
     observe::Observer,
     pool::Pool,
     upstream::health::{
-        Consecutive, Ejection, HealthEvaluator, HealthEvent, HealthEventKind, KeepLast,
-        ProbeSchedule, Transition, Verdict,
+        Consecutive, Ejection, HealthEvaluator, HealthEvent, HealthEventKind, HealthTransition,
+        KeepLast, ProbeSchedule, Verdict,
     },
 };
 
@@ -164,7 +164,7 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
     let pool = ejecting(&["a", "b"]).health_policy(
         Consecutive::new()
             .fails(1)
-            .signals(crate::upstream::health::Signals::handshakes()),
+            .counting(crate::upstream::health::EventFilter::handshakes()),
     );
     let lease = lease(&pool).await.unwrap();
     let name = lease.member().upstream().name().replace(":80", "");
@@ -235,14 +235,14 @@ async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
     #[derive(Debug)]
     struct EditingObserver(Mutex<Option<Pool>>, Mutex<Vec<String>>);
     impl Observer for EditingObserver {
-        fn health_changed(&self, upstream: &str, transition: &Transition) {
+        fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
             self.1.lock().unwrap().push(transition.to_string());
             if let Some(pool) = &*self.0.lock().unwrap() {
                 pool.remove(upstream);
                 let _ = pool.snapshot();
             }
         }
-        fn upstream_changed(&self, _: &str, change: crate::UpstreamChange) {
+        fn upstream_changed(&self, _: &str, change: crate::MembershipChange) {
             self.1.lock().unwrap().push(change.to_string());
         }
     }

@@ -12,14 +12,15 @@ use crate::{
     ErrorKind, Registry, Upstream,
     http::head::RequestHead,
     net::connect::{Address, Dialer},
-    observe::{Observer, UpstreamChange},
+    observe::{MembershipChange, Observer},
     pool::{Lease, Pool},
     tunnel::registry::RegistryGuard,
     tunnel::report::TunnelInfo,
     upstream::Member,
     upstream::admission::AdmissionKind,
     upstream::health::{
-        HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, Probing, Transition,
+        HealthEvent, HealthEventKind, HealthTransition, Probe, ProbeFailure, ProbeFuture,
+        ProbeTarget,
     },
 };
 
@@ -168,7 +169,7 @@ impl Drop for Running {
 }
 
 impl Probe for Script {
-    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
+    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> ProbeFuture<'a> {
         Box::pin(async move {
             let Address::Tcp { host, .. } = target.address() else {
                 unreachable!("only TCP here")
@@ -209,11 +210,11 @@ impl ObserverLog {
 }
 
 impl Observer for ObserverLog {
-    fn health_changed(&self, upstream: &str, transition: &Transition) {
+    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
         self.write(upstream, transition);
     }
 
-    fn upstream_changed(&self, upstream: &str, change: UpstreamChange) {
+    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
         self.write(upstream, &change);
     }
 }

@@ -3,13 +3,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    net::connect::{Address, Connect, Connecting, Dialer},
+    net::connect::{Address, Connect, ConnectFuture, Dialer},
     net::transport::Transport,
     observe::Observer,
     pool::Pool,
     upstream::health::{
-        Consecutive, HealthEvaluator, HealthEvent, HealthEventKind, ProbeSchedule, Signals,
-        SuccessRateOutliers, TcpProbe, Transition, Verdict,
+        Consecutive, EventFilter, HealthEvaluator, HealthEvent, HealthEventKind, HealthTransition,
+        ProbeSchedule, SuccessRateOutliers, TcpProbe, Verdict,
     },
 };
 
@@ -44,7 +44,7 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
     #[derive(Debug)]
     struct PanickingObserver;
     impl Observer for PanickingObserver {
-        fn health_changed(&self, _: &str, _: &Transition) {
+        fn health_changed(&self, _: &str, _: &HealthTransition) {
             panic!("dropped it");
         }
     }
@@ -204,7 +204,7 @@ fn when_a_runtime_ends_another_goes_on_with_the_probes() {
 #[tokio::test(start_paused = true)]
 async fn clients_failures_bring_the_next_probe_forward() {
     let script = Script::default();
-    let policy = Consecutive::new().fails(2).signals(Signals::all());
+    let policy = Consecutive::new().fails(2).counting(EventFilter::all());
     let pool = pool(&["a"])
         .probe(script.clone())
         .probe_schedule(steady(3600))
@@ -227,7 +227,7 @@ async fn probes_go_out_as_the_layer_connects_that_was_applied_last() {
     #[derive(Debug, Default)]
     struct Counting(std::sync::atomic::AtomicUsize);
     impl Connect for Counting {
-        fn connect<'a>(&'a self, _: &'a Address) -> Connecting<'a> {
+        fn connect<'a>(&'a self, _: &'a Address) -> ConnectFuture<'a> {
             self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Box::pin(async { Ok(Transport::new(tokio::io::duplex(1).0)) })
         }

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    net::connect::{Address, Connect, Connecting, Dialer},
+    net::connect::{Address, Connect, ConnectFuture, Dialer},
     pool::Pool,
     upstream::health::{
         Consecutive, HealthEventKind, HttpProbe, ProbeSchedule, WebSocketProbe,
@@ -26,7 +26,7 @@ use super::kit::{ObserverLog, pool, secs, states, used};
 struct Hosts(Vec<(&'static str, Arc<Scripted>)>);
 
 impl Connect for Hosts {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         let name = address.to_string();
         let known = |(host, _): &&(&str, _)| name == format!("{host}:80");
         let (_, script) = self.0.iter().find(known).unwrap();

@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn handshakes_under_way_add_to_the_wait() {
         let mut mock = with_latencies(&[10, 25]);
-        mock.shake_hands(0);
+        mock.begin_handshake(0);
         assert_eq!(picks(&POLICY, &mock, 9), [9, 0], "20 against 25");
-        mock.shake_hands(0);
+        mock.begin_handshake(0);
         assert_eq!(picks(&POLICY, &mock, 9), [0, 9], "30 against 25");
         mock.close(0);
         mock.open(0);
@@ -100,10 +100,10 @@ mod tests {
         let mut mock = mock(&[1, 1]);
         mock.sample_latency(0, Duration::from_millis(1));
         assert_eq!(picks(&POLICY, &mock, 9), [0, 9]);
-        mock.shake_hands(1);
+        mock.begin_handshake(1);
         assert_eq!(picks(&POLICY, &mock, 9), [9, 0]);
-        mock.shake_hands(0);
-        mock.shake_hands(0);
+        mock.begin_handshake(0);
+        mock.begin_handshake(0);
         assert_eq!(picks(&POLICY, &mock, 9), [0, 9]);
     }
 
@@ -112,9 +112,9 @@ mod tests {
         fastrand::seed(14);
         let mut mock = mock(&[1, 1]);
         assert_shares(&picks(&POLICY, &mock, 100_000), &[1., 1.]);
-        mock.shake_hands(0);
-        mock.shake_hands(0);
-        mock.shake_hands(1);
+        mock.begin_handshake(0);
+        mock.begin_handshake(0);
+        mock.begin_handshake(1);
         assert_eq!(picks(&POLICY, &mock, 9), [0, 9]);
     }
 
@@ -129,7 +129,7 @@ mod tests {
     fn a_slow_start_has_room_for_a_growing_number_of_handshakes() {
         let mut mock = with_latencies(&[10, 10]);
         for _ in 0..99 {
-            mock.shake_hands(0);
+            mock.begin_handshake(0);
         }
         mock.slow_start(1, Duration::from_secs(100));
         let began = Instant::now();
@@ -138,7 +138,7 @@ mod tests {
             let now = began + Duration::from_secs(after);
             // Ties are broken at random.
             while begun < wanted && picks_of(&POLICY, &mock.candidates_at(now), 1)[1] == 1 {
-                mock.shake_hands(1);
+                mock.begin_handshake(1);
                 begun += 1;
             }
             assert!(i32::abs(begun - wanted) <= 2, "{begun} at {after} s");

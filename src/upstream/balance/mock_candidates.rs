@@ -25,7 +25,7 @@ use super::candidates::Candidates;
 ///     head::RequestHead,
 /// };
 ///
-/// let mut mock = MockCandidates::of([Upstream::new("ws://10.0.0.1")?, Upstream::new("ws://10.0.0.2")?]);
+/// let mut mock = MockCandidates::from_upstreams([Upstream::new("ws://10.0.0.1")?, Upstream::new("ws://10.0.0.2")?]);
 /// mock.open(0);
 ///
 /// let request = http::Request::new(());
@@ -49,7 +49,7 @@ enum Opened {
 impl MockCandidates {
     /// Creates candidates from these upstreams, without tunnels.
     #[must_use]
-    pub fn of(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
+    pub fn from_upstreams(upstreams: impl IntoIterator<Item = Upstream>) -> Self {
         let members: Vec<_> = upstreams
             .into_iter()
             .map(|upstream| Arc::new(Member::new(upstream)))
@@ -67,7 +67,7 @@ impl MockCandidates {
     }
 
     /// Begins a handshake, which also counts as a tunnel, without completing it.
-    pub fn shake_hands(&mut self, index: usize) {
+    pub fn begin_handshake(&mut self, index: usize) {
         let (Some(member), Some(opened)) = (self.members.get(index), self.opened.get_mut(index))
         else {
             return;
@@ -83,7 +83,7 @@ impl MockCandidates {
 
     /// Opens a tunnel.
     pub fn open(&mut self, index: usize) {
-        self.shake_hands(index);
+        self.begin_handshake(index);
         let (Some(member), Some(opened)) = (self.members.get(index), self.opened.get_mut(index))
         else {
             return;

@@ -186,7 +186,7 @@ mod tests {
 
     /// Returns the name of each key's upstream.
     fn assigned(upstreams: &[Upstream]) -> Vec<String> {
-        let mock = MockCandidates::of(upstreams.iter().cloned());
+        let mock = MockCandidates::from_upstreams(upstreams.iter().cloned());
         let candidates = mock.candidates();
         let policy = Rendezvous::by_query("k");
         let home = |key: usize| {
@@ -307,7 +307,7 @@ mod tests {
             .unwrap();
         let head = RequestHead::from(&request);
         let policy = Rendezvous::by_header(HeaderName::from_static("x-room"));
-        let mut mock = MockCandidates::of(upstreams(5));
+        let mut mock = MockCandidates::from_upstreams(upstreams(5));
         let home = policy.pick(&mock.candidates(), &head).unwrap();
         mock.open(home);
         mock.slow_start(home, Duration::from_secs(100));
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn without_a_key_the_fallback_picks_and_marks() {
-        let mock = MockCandidates::of(upstreams(3));
+        let mock = MockCandidates::from_upstreams(upstreams(3));
         let policy = Rendezvous::by(|_: &RequestHead<'_>| None::<String>);
         fastrand::seed(15);
         assert_shares(&picks(&policy, &mock, KEYS), &[1.; 3]);
@@ -341,9 +341,9 @@ mod tests {
         let policy = Rendezvous::by_path();
         let weightless = upstreams(3).into_iter().map(|upstream| upstream.weight(0));
         assert_eq!(
-            picks(&policy, &MockCandidates::of(weightless), 9),
+            picks(&policy, &MockCandidates::from_upstreams(weightless), 9),
             [0, 0, 0]
         );
-        assert!(picks(&policy, &MockCandidates::of([]), 9).is_empty());
+        assert!(picks(&policy, &MockCandidates::from_upstreams([]), 9).is_empty());
     }
 }

@@ -8,7 +8,7 @@ use crate::{Upstream, http::head::RequestHead, http::headers::ClientScheme};
 /// Returns upstreams of these weights, named `u0:80` and so on.
 pub(super) fn mock(weights: &[u32]) -> MockCandidates {
     let upstream = |(index, weight): (usize, &u32)| named(&format!("u{index}")).weight(*weight);
-    MockCandidates::of(weights.iter().enumerate().map(upstream))
+    MockCandidates::from_upstreams(weights.iter().enumerate().map(upstream))
 }
 
 pub(super) fn named(name: &str) -> Upstream {

@@ -50,13 +50,13 @@ impl Balance for WeightedRoundRobin {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
         let mut weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         match round(&mut weights, candidates) {
-            Round::Picked(picked) => picked,
-            Round::Outdated => {
+            RoundResult::Picked(picked) => picked,
+            RoundResult::Outdated => {
                 *weights = rebuilt(&weights, candidates);
                 match round(&mut weights, candidates) {
-                    Round::Picked(picked) => picked,
+                    RoundResult::Picked(picked) => picked,
                     // Every candidate has an entry now.
-                    Round::Outdated => None,
+                    RoundResult::Outdated => None,
                 }
             }
         }
@@ -64,7 +64,7 @@ impl Balance for WeightedRoundRobin {
 }
 
 /// Result of a round.
-enum Round {
+enum RoundResult {
     /// The candidate that was picked, if any.
     Picked(Option<usize>),
     /// A candidate has no entry, or not in its order; the round was undone.
@@ -73,7 +73,7 @@ enum Round {
 
 /// Smooth weighted round robin: every entry gains its weight; the heaviest is picked, and loses the
 /// sum of all weights.
-fn round(weights: &mut [CurrentWeight], candidates: &Candidates<'_>) -> Round {
+fn round(weights: &mut [CurrentWeight], candidates: &Candidates<'_>) -> RoundResult {
     let count = weights.len();
     let (mut whole, mut most) = (0, i64::MIN);
     let mut heaviest = None;
@@ -81,7 +81,7 @@ fn round(weights: &mut [CurrentWeight], candidates: &Candidates<'_>) -> Round {
     for (index, candidate) in candidates.iter().enumerate() {
         let Some(entry) = next_entry(&mut rest, candidate.name_hash()) else {
             undo(weights);
-            return Round::Outdated;
+            return RoundResult::Outdated;
         };
         if !candidate.has_weight() {
             continue;
@@ -94,7 +94,7 @@ fn round(weights: &mut [CurrentWeight], candidates: &Candidates<'_>) -> Round {
             heaviest = Some((index, count - rest.len() - 1));
         }
     }
-    Round::Picked(heaviest.map(|(index, at)| {
+    RoundResult::Picked(heaviest.map(|(index, at)| {
         weights[at].current -= whole;
         index
     }))
@@ -201,7 +201,7 @@ mod tests {
     fn unusable_upstreams_keep_their_place() {
         let (policy, all) = (WeightedRoundRobin::new(), mock(&[1, 1, 1]));
         assert_eq!(picks(&policy, &all, 1), [1, 0, 0]);
-        let others = MockCandidates::of([named("u1"), named("u2")]);
+        let others = MockCandidates::from_upstreams([named("u1"), named("u2")]);
         assert_eq!(picks(&policy, &others, 1), [1, 0]);
         assert_eq!(picks(&policy, &all, 1), [0, 0, 1]);
         assert_eq!(picks(&policy, &all, 3), [1, 1, 1]);
@@ -211,7 +211,7 @@ mod tests {
     fn new_and_moved_upstreams_join_and_the_others_keep_their_place() {
         let policy = WeightedRoundRobin::new();
         assert_eq!(picks(&policy, &mock(&[1, 1]), 1), [1, 0]);
-        let reordered = MockCandidates::of([named("u2"), named("u1"), named("u0")]);
+        let reordered = MockCandidates::from_upstreams([named("u2"), named("u1"), named("u0")]);
         assert_eq!(picks(&policy, &reordered, 1), [0, 1, 0]);
         assert_eq!(picks(&policy, &reordered, 1), [1, 0, 0]);
         assert_eq!(picks(&policy, &reordered, 99_999), [33_333; 3]);

@@ -9,7 +9,7 @@ use crate::upstream::upstream::Upstream;
 use super::error::DiscoverError;
 
 /// Future returned by [`Discover::discover`].
-pub type Discovering<'a> =
+pub type DiscoverFuture<'a> =
     Pin<Box<dyn Future<Output = Option<Result<Vec<Upstream>, DiscoverError>>> + Send + 'a>>;
 
 /// Discovery source: yields the set of upstreams whenever it changes.
@@ -20,7 +20,7 @@ pub type Discovering<'a> =
 ///
 /// ```
 /// use tokio::sync::mpsc;
-/// use wsplice::{Upstream, discovery::{Discover, DiscoverError, Discovering}};
+/// use wsplice::{Upstream, discovery::{Discover, DiscoverError, DiscoverFuture}};
 ///
 /// #[derive(Debug)]
 /// struct ListInFile {
@@ -29,7 +29,7 @@ pub type Discovering<'a> =
 /// }
 ///
 /// impl Discover for ListInFile {
-///     fn discover(&mut self) -> Discovering<'_> {
+///     fn discover(&mut self) -> DiscoverFuture<'_> {
 ///         Box::pin(async {
 ///             self.changed.recv().await?;
 ///             Some(read(&self.path).await.map_err(DiscoverError::failed))
@@ -57,7 +57,7 @@ pub trait Discover: fmt::Debug + Send {
     ///
     /// The future is dropped when the [`DiscoveryHandle`](crate::DiscoveryHandle) or the pool is
     /// dropped.
-    fn discover(&mut self) -> Discovering<'_>;
+    fn discover(&mut self) -> DiscoverFuture<'_>;
 
     /// Adapts the source so that `change` is applied to every upstream: its weight, its limits, its
     /// tags.
@@ -82,14 +82,14 @@ pub trait Discover: fmt::Debug + Send {
 }
 
 impl<D: Discover + ?Sized> Discover for Box<D> {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         (**self).discover()
     }
 }
 
 /// The newest set in the channel counts. When all senders are gone, the pool stays as it is.
 impl Discover for mpsc::Receiver<Vec<Upstream>> {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         Box::pin(async {
             let mut newest = self.recv().await?;
             while let Ok(newer) = self.try_recv() {
@@ -118,7 +118,7 @@ where
     D: Discover,
     F: FnMut(Upstream) -> Upstream + Send,
 {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         let found = self.source.discover();
         let change = &mut self.change;
         Box::pin(async move {

@@ -40,7 +40,7 @@ mod stream_source;
 pub(crate) mod testing;
 mod watch_source;
 
-pub use discover::{Discover, Discovering, MapUpstreams};
+pub use discover::{Discover, DiscoverFuture, MapUpstreams};
 #[cfg(feature = "dns")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub use dns::{Dns, DnsResolver, InvalidName, IpFamilies};

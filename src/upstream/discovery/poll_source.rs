@@ -5,7 +5,7 @@ use std::{fmt, future::Future, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    discover::{Discover, Discovering},
+    discover::{Discover, DiscoverFuture},
     error::DiscoverError,
     poll_schedule::PollSchedule,
 };
@@ -81,7 +81,7 @@ where
     F: FnMut() -> Fut + Send,
     Fut: Future<Output = Result<Vec<Upstream>, DiscoverError>> + Send,
 {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         Box::pin(async {
             if let Some(due) = self.schedule.due() {
                 sleep_until(due).await;

@@ -1,6 +1,6 @@
 //! Source with one fixed set of upstreams.
 
-use super::discover::{Discover, Discovering};
+use super::discover::{Discover, DiscoverFuture};
 use crate::upstream::upstream::Upstream;
 
 /// Source with one fixed set of upstreams.
@@ -22,7 +22,7 @@ impl StaticSource {
 }
 
 impl Discover for StaticSource {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         let upstreams = self.upstreams.take();
         Box::pin(async move { upstreams.map(Ok) })
     }

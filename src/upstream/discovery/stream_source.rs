@@ -5,7 +5,7 @@ use std::{fmt, future::poll_fn, pin::Pin};
 use futures_core::Stream;
 
 use super::{
-    discover::{Discover, Discovering},
+    discover::{Discover, DiscoverFuture},
     error::DiscoverError,
 };
 use crate::{error::BoxError, upstream::upstream::Upstream};
@@ -53,7 +53,7 @@ where
     S: Stream<Item = Result<Vec<Upstream>, E>> + Send,
     E: Into<BoxError>,
 {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         Box::pin(async {
             let next = poll_fn(|cx| self.stream.as_mut().poll_next(cx)).await?;
             Some(next.map_err(DiscoverError::failed))

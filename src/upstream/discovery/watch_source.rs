@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use super::discover::{Discover, Discovering};
+use super::discover::{Discover, DiscoverFuture};
 use crate::upstream::upstream::Upstream;
 
 /// Source that reads a `watch` channel: its value at the start, and each later one.
@@ -43,7 +43,7 @@ impl WatchSource {
 }
 
 impl Discover for WatchSource {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         Box::pin(async {
             self.receiver.changed().await.ok()?;
             Some(Ok(self.receiver.borrow_and_update().clone()))

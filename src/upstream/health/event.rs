@@ -19,7 +19,7 @@ use super::probe::ProbeFailure;
 /// ```
 /// use std::time::Duration;
 /// use tokio::time::Instant;
-/// use wsplice::health::{HealthEvent, HealthEventKind, Signal};
+/// use wsplice::health::{HealthEvent, HealthEventKind, EventOutcome};
 ///
 /// let now = Instant::now();
 /// let lost = HealthEvent::new(
@@ -27,7 +27,7 @@ use super::probe::ProbeFailure;
 ///     HealthEventKind::TunnelLost { lifetime: Duration::from_secs(3) },
 /// );
 /// assert_eq!(lost.began, now - Duration::from_secs(3));
-/// assert_eq!(lost.kind.signal(), Signal::Bad);
+/// assert_eq!(lost.kind.outcome(), EventOutcome::Bad);
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -67,7 +67,7 @@ pub enum HealthEventKind {
     /// of all attempts ran out.
     HandshakeFailed(ErrorKind),
     /// The upstream refused a client's handshake.
-    Answered {
+    Refused {
         /// Status of the response.
         status: StatusCode,
     },
@@ -95,7 +95,7 @@ pub enum HealthEventKind {
 
 /// Meaning of an event for an upstream's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Signal {
+pub enum EventOutcome {
     /// The upstream works.
     Good,
     /// The upstream fails.
@@ -176,30 +176,30 @@ impl HealthEventKind {
         }
     }
 
-    /// Returns the default meaning of the event; [`Signals`](super::Signals) can change it.
+    /// Returns the default meaning of the event; [`EventFilter`](super::EventFilter) can change it.
     ///
     /// Passed probes, accepted handshakes, and statuses below 400 for forwarded requests are good.
     /// Failures, lost tunnels and statuses of 500 and above are bad. Other statuses are neutral, as
     /// a 401 or 404 is as likely the client's fault; so are tunnels that end in order, and probes
     /// for which the proxy had no free file descriptor.
     #[must_use]
-    pub fn signal(&self) -> Signal {
+    pub fn outcome(&self) -> EventOutcome {
         match self {
-            Self::ProbePassed { .. } | Self::Accepted { .. } => Signal::Good,
-            Self::Forwarded { status } if status.as_u16() < 400 => Signal::Good,
-            Self::Answered { status } | Self::Forwarded { status } if status.as_u16() < 500 => {
-                Signal::Neutral
+            Self::ProbePassed { .. } | Self::Accepted { .. } => EventOutcome::Good,
+            Self::Forwarded { status } if status.as_u16() < 400 => EventOutcome::Good,
+            Self::Refused { status } | Self::Forwarded { status } if status.as_u16() < 500 => {
+                EventOutcome::Neutral
             }
-            Self::TunnelEnded { .. } => Signal::Neutral,
+            Self::TunnelEnded { .. } => EventOutcome::Neutral,
             Self::ProbeFailed {
                 reason: ProbeFailure::Failed(error),
-            } if error.is_out_of_descriptors() => Signal::Neutral,
+            } if error.is_out_of_descriptors() => EventOutcome::Neutral,
             Self::ProbeFailed { .. }
             | Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)
-            | Self::Answered { .. }
+            | Self::Refused { .. }
             | Self::Forwarded { .. }
-            | Self::TunnelLost { .. } => Signal::Bad,
+            | Self::TunnelLost { .. } => EventOutcome::Bad,
         }
     }
 
@@ -210,7 +210,7 @@ impl HealthEventKind {
             Self::ProbePassed { .. } | Self::ProbeFailed { .. } => EventSource::Probe,
             Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)
-            | Self::Answered { .. }
+            | Self::Refused { .. }
             | Self::Forwarded { .. }
             | Self::Accepted { .. } => EventSource::Handshake,
             Self::TunnelLost { .. } | Self::TunnelEnded { .. } => EventSource::Tunnel,
@@ -232,7 +232,7 @@ impl fmt::Display for HealthEventKind {
             Self::ProbePassed { latency } => write!(f, "probe passed in {latency:?}"),
             Self::ProbeFailed { reason } => write!(f, "{reason:#}"),
             Self::ConnectFailed(kind) | Self::HandshakeFailed(kind) => Error::new(*kind).fmt(f),
-            Self::Answered { status } | Self::Forwarded { status } => {
+            Self::Refused { status } | Self::Forwarded { status } => {
                 write!(f, "responded with {status}")
             }
             Self::Accepted { latency } => write!(f, "accepted in {latency:?}"),
@@ -265,8 +265,8 @@ mod tests {
         report
     }
 
-    fn signal_of(end: TunnelEnd, initiator: Side) -> Option<Signal> {
-        HealthEventKind::of_report(&report(end, initiator)).map(|kind| kind.signal())
+    fn signal_of(end: TunnelEnd, initiator: Side) -> Option<EventOutcome> {
+        HealthEventKind::of_report(&report(end, initiator)).map(|kind| kind.outcome())
     }
 
     #[test]
@@ -319,12 +319,12 @@ mod tests {
             );
             Error::with_source(ErrorKind::Connect, source)
         };
-        for (code, signal) in [(23, None), (24, None), (111, Some(Signal::Bad))] {
+        for (code, signal) in [(23, None), (24, None), (111, Some(EventOutcome::Bad))] {
             let kind = HealthEventKind::of_error(&failed(code));
-            assert_eq!(kind.map(|kind| kind.signal()), signal, "{code}");
+            assert_eq!(kind.map(|kind| kind.outcome()), signal, "{code}");
             let reason = ProbeFailure::Failed(failed(code));
-            let probed = HealthEventKind::ProbeFailed { reason }.signal();
-            assert_eq!(probed, signal.unwrap_or(Signal::Neutral), "{code}");
+            let probed = HealthEventKind::ProbeFailed { reason }.outcome();
+            assert_eq!(probed, signal.unwrap_or(EventOutcome::Neutral), "{code}");
         }
     }
 
@@ -333,27 +333,27 @@ mod tests {
         let reset = TunnelEnd::Broken(Side::Upstream, io::ErrorKind::ConnectionReset);
         let pong = TunnelEnd::Timeout(Timer::Pong, Side::Upstream);
         for end in [TunnelEnd::ClosedWithoutFrame(Side::Upstream), reset, pong] {
-            assert_eq!(signal_of(end, Side::Upstream), Some(Signal::Bad));
+            assert_eq!(signal_of(end, Side::Upstream), Some(EventOutcome::Bad));
         }
         let closed = signal_of(TunnelEnd::Closed, Side::Upstream);
-        assert_eq!(closed, Some(Signal::Neutral));
+        assert_eq!(closed, Some(EventOutcome::Neutral));
     }
 
     #[test]
     fn answers_are_bad_from_500_on() {
-        for (status, signal) in [(302, Signal::Neutral), (404, Signal::Neutral)]
+        for (status, signal) in [(302, EventOutcome::Neutral), (404, EventOutcome::Neutral)]
             .into_iter()
             .chain([
-                (499, Signal::Neutral),
-                (500, Signal::Bad),
-                (503, Signal::Bad),
+                (499, EventOutcome::Neutral),
+                (500, EventOutcome::Bad),
+                (503, EventOutcome::Bad),
             ])
         {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(HealthEventKind::Answered { status }.signal(), signal);
-            let forwarded = HealthEventKind::Forwarded { status }.signal();
+            assert_eq!(HealthEventKind::Refused { status }.outcome(), signal);
+            let forwarded = HealthEventKind::Forwarded { status }.outcome();
             let expected = match status.as_u16() {
-                ..400 => Signal::Good,
+                ..400 => EventOutcome::Good,
                 _ => signal,
             };
             assert_eq!(forwarded, expected);

@@ -12,7 +12,7 @@
 //! |---|---|---|---|
 //! | [`Probe`]: [`WebSocketProbe`], [`HttpProbe`], [`TcpProbe`], [`probe_fn`] | whether an upstream responds | health checker: `http_health_check`, `tcp_health_check` | `check`, `option httpchk` |
 //! | [`ProbeSchedule`] | the time of the next probe | `interval`, `unhealthy_interval`, `interval_jitter`, `timeout` | `inter`, `fastinter`, `downinter`, `timeout check` |
-//! | [`Signals`] | the meaning of events | `split_external_local_origin_errors` | `observe layer4`, `observe layer7` |
+//! | [`EventFilter`] | the meaning of events | `split_external_local_origin_errors` | `observe layer4`, `observe layer7` |
 //! | [`HealthPolicy`], with a [`HealthEvaluator`] per upstream | when an upstream is unhealthy | `unhealthy_threshold`, `healthy_threshold` | `fall`, `rise` |
 //! | [`OutlierPolicy`]: [`SuccessRateOutliers`], set by [`Pool::outliers`](crate::Pool::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
 //! | [`Ejection`] | how long an upstream is ejected | `base_ejection_time`, `max_ejection_time` | |
@@ -53,11 +53,11 @@
 mod availability;
 mod ejection;
 mod event;
+mod event_filter;
 mod outlier;
 mod policy;
 mod probe;
 mod schedule;
-mod signals;
 mod tracker;
 
 #[cfg(test)]
@@ -73,17 +73,17 @@ pub use self::{
         UpstreamHealth,
     },
     ejection::Ejection,
-    event::{EventSource, HealthEvent, HealthEventKind, Signal},
+    event::{EventOutcome, EventSource, HealthEvent, HealthEventKind},
+    event_filter::EventFilter,
     outlier::{EventCounts, Outlier, OutlierPolicy, SuccessRateOutliers},
     policy::{
         AllOf, AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy, MaxFails, Passive,
         SlowHandshake, Verdict,
     },
     probe::{
-        HttpProbe, Probe, ProbeFailure, ProbeFn, ProbeTarget, Probing, TcpProbe, WebSocketProbe,
-        check, probe_fn,
+        HttpProbe, Probe, ProbeFailure, ProbeFn, ProbeFuture, ProbeTarget, TcpProbe,
+        WebSocketProbe, check, probe_fn,
     },
     schedule::{ProbeSchedule, ProbeTimes},
-    signals::Signals,
-    tracker::{HealthState, HealthTracker, Probed, Transition},
+    tracker::{HealthState, HealthTracker, HealthTransition, Probed},
 };

@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    event::{HealthEventKind, Signal},
-    signals::Signals,
+    event::{EventOutcome, HealthEventKind},
+    event_filter::EventFilter,
 };
 
 /// Outlier policy: compares the upstreams of a pool with one another.
@@ -17,8 +17,8 @@ pub trait OutlierPolicy: fmt::Debug + Send + Sync {
     fn interval(&self) -> Duration;
 
     /// Returns the events that count; all events of clients' handshakes by default.
-    fn signals(&self) -> Signals {
-        Signals::handshakes()
+    fn counted_events(&self) -> EventFilter {
+        EventFilter::handshakes()
     }
 
     /// Returns the upstreams that should be ejected, in any order.
@@ -56,11 +56,11 @@ impl EventCounts {
     }
 
     /// Counts an event.
-    pub fn count(&mut self, signals: &Signals, kind: &HealthEventKind) {
+    pub fn count(&mut self, signals: &EventFilter, kind: &HealthEventKind) {
         match signals.read(kind) {
-            Signal::Good => self.good = self.good.saturating_add(1),
-            Signal::Bad => self.bad = self.bad.saturating_add(1),
-            Signal::Neutral => {}
+            EventOutcome::Good => self.good = self.good.saturating_add(1),
+            EventOutcome::Bad => self.bad = self.bad.saturating_add(1),
+            EventOutcome::Neutral => {}
         }
     }
 
@@ -102,10 +102,10 @@ impl Outlier {
 /// |---|---|---|---|---|
 /// | [`every`](Self::every) | 10 | seconds | Envoy's default | `interval` |
 /// | [`deviations`](Self::deviations) | 1.9 | standard deviations | Envoy's default | `success_rate_stdev_factor` |
-/// | [`least_gap`](Self::least_gap) | 0.05 | share | a few failures are normal | |
+/// | [`min_gap`](Self::min_gap) | 0.05 | share | a few failures are normal | |
 /// | [`minimum_upstreams`](Self::minimum_upstreams) | 5 | upstreams | a mean needs several | `success_rate_minimum_hosts` |
 /// | [`minimum_volume`](Self::minimum_volume) | 100 | events | a rate needs many | `success_rate_request_volume` |
-/// | [`counting`](Self::counting) | [`Signals::handshakes`] | | independent of probes | |
+/// | [`counting`](Self::counting) | [`EventFilter::handshakes`] | | independent of probes | |
 ///
 /// A single bad upstream among n lies at most √(n − 1) deviations below the mean, so with more than
 /// 2 deviations a pool of 5 never has an outlier.
@@ -125,10 +125,10 @@ impl Outlier {
 pub struct SuccessRateOutliers {
     interval: Duration,
     deviations: f64,
-    least_gap: f64,
+    min_gap: f64,
     hosts: usize,
     volume: u64,
-    signals: Signals,
+    signals: EventFilter,
 }
 
 impl SuccessRateOutliers {
@@ -137,10 +137,10 @@ impl SuccessRateOutliers {
         Self {
             interval: Duration::from_secs(10),
             deviations: 1.9,
-            least_gap: 0.05,
+            min_gap: 0.05,
             hosts: 5,
             volume: 100,
-            signals: Signals::handshakes(),
+            signals: EventFilter::handshakes(),
         }
     }
 
@@ -158,8 +158,8 @@ impl SuccessRateOutliers {
 
     /// Sets the minimum distance of an outlier from the mean, from 0 to 1. If all rates are close
     /// together, the deviation alone would single out an upstream with a handful of failures.
-    pub const fn least_gap(mut self, gap: f64) -> Self {
-        self.least_gap = gap;
+    pub const fn min_gap(mut self, gap: f64) -> Self {
+        self.min_gap = gap;
         self
     }
 
@@ -176,7 +176,7 @@ impl SuccessRateOutliers {
     }
 
     /// Sets the events that count.
-    pub const fn counting(mut self, signals: Signals) -> Self {
+    pub const fn counting(mut self, signals: EventFilter) -> Self {
         self.signals = signals;
         self
     }
@@ -193,7 +193,7 @@ impl OutlierPolicy for SuccessRateOutliers {
         self.interval
     }
 
-    fn signals(&self) -> Signals {
+    fn counted_events(&self) -> EventFilter {
         self.signals
     }
 
@@ -212,7 +212,7 @@ impl OutlierPolicy for SuccessRateOutliers {
         let mean = rates.iter().map(|(_, rate)| rate).sum::<f64>() / count;
         let square = |(_, rate): &(usize, f64)| (rate - mean).powi(2);
         let deviation = (rates.iter().map(square).sum::<f64>() / count).sqrt();
-        let gap = (self.deviations * deviation).max(self.least_gap);
+        let gap = (self.deviations * deviation).max(self.min_gap);
         let is_below = |(_, rate): &&(usize, f64)| *rate < mean - gap;
         rates
             .iter()
@@ -275,14 +275,14 @@ mod tests {
         let pool = [GOOD, nearly, GOOD, GOOD, GOOD, GOOD];
         assert!(indices(&SuccessRateOutliers::new(), &pool).is_empty());
         assert_eq!(
-            indices(&SuccessRateOutliers::new().least_gap(0.0), &pool),
+            indices(&SuccessRateOutliers::new().min_gap(0.0), &pool),
             [1]
         );
     }
 
     #[test]
     fn the_policy_chooses_the_events_that_count() {
-        let signals = SuccessRateOutliers::new().signals();
+        let signals = SuccessRateOutliers::new().counted_events();
         let mut counts = EventCounts::default();
         for kind in [accepted(), connect_failed(), probe_failed()] {
             counts.count(&signals, &kind);

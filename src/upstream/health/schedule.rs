@@ -141,16 +141,16 @@ impl Default for ProbeSchedule {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ProbeTimes {
-    phase: Phase,
+    phase: ProbePhase,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum ProbePhase {
     Waiting {
         began: Option<Instant>,
         due: Instant,
     },
-    Probing {
+    ProbeFuture {
         began: Instant,
     },
 }
@@ -160,7 +160,7 @@ impl ProbeTimes {
     #[must_use]
     pub const fn new(now: Instant) -> Self {
         Self {
-            phase: Phase::Waiting {
+            phase: ProbePhase::Waiting {
                 began: None,
                 due: now,
             },
@@ -171,8 +171,8 @@ impl ProbeTimes {
     #[must_use]
     pub const fn due(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Waiting { due, .. } => Some(due),
-            Phase::Probing { .. } => None,
+            ProbePhase::Waiting { due, .. } => Some(due),
+            ProbePhase::ProbeFuture { .. } => None,
         }
     }
 
@@ -183,7 +183,7 @@ impl ProbeTimes {
         let is_due = self.due().is_some_and(|due| due <= now);
         if is_due {
             // Waiting => Probing
-            self.phase = Phase::Probing { began: now };
+            self.phase = ProbePhase::ProbeFuture { began: now };
         }
         is_due
     }
@@ -197,10 +197,10 @@ impl ProbeTimes {
         now: Instant,
         random: f64,
     ) {
-        if let Phase::Probing { began } = self.phase {
+        if let ProbePhase::ProbeFuture { began } = self.phase {
             // Probing => Waiting
             let due = saturating_add(began, schedule.interval(state, random)).max(now);
-            self.phase = Phase::Waiting {
+            self.phase = ProbePhase::Waiting {
                 began: Some(began),
                 due,
             };
@@ -209,9 +209,9 @@ impl ProbeTimes {
 
     /// Ends the probe under way without a result: the next one is due now.
     pub(crate) const fn abandon(&mut self, now: Instant) {
-        if let Phase::Probing { began } = self.phase {
+        if let ProbePhase::ProbeFuture { began } = self.phase {
             // Probing => Waiting
-            self.phase = Phase::Waiting {
+            self.phase = ProbePhase::Waiting {
                 began: Some(began),
                 due: now,
             };
@@ -220,7 +220,7 @@ impl ProbeTimes {
 
     /// Makes the next probe due now, unless one is under way.
     pub(crate) fn make_due(&mut self, now: Instant) {
-        if let Phase::Waiting { due, .. } = &mut self.phase {
+        if let ProbePhase::Waiting { due, .. } = &mut self.phase {
             *due = now.min(*due);
         }
     }
@@ -234,7 +234,7 @@ impl ProbeTimes {
         now: Instant,
         random: f64,
     ) {
-        if let Phase::Waiting {
+        if let ProbePhase::Waiting {
             began: Some(began),
             due,
         } = &mut self.phase

@@ -8,7 +8,7 @@ use crate::instant::saturating_add;
 
 use super::{
     ejection::{Ejection, EjectionHistory},
-    event::{EventSource, HealthEvent, HealthEventKind, Signal},
+    event::{EventOutcome, EventSource, HealthEvent, HealthEventKind},
     policy::{HealthEvaluator, HealthPolicy, Verdict},
 };
 
@@ -119,7 +119,7 @@ pub enum HealthState {
 /// Transition of an upstream's health state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Transition {
+pub enum HealthTransition {
     /// The upstream became healthy: by its probes, or by a success while half-open.
     Healthy,
     /// The ejection is over. The upstream has no tunnels now and needs a slow start.
@@ -175,7 +175,7 @@ impl HealthTracker {
     }
 
     /// Takes in an event. `random` is a number from 0 to 1 for the jitter of an ejection.
-    pub fn observe(&mut self, event: &HealthEvent, random: f64) -> Option<Transition> {
+    pub fn observe(&mut self, event: &HealthEvent, random: f64) -> Option<HealthTransition> {
         if event.began < self.epoch {
             return self.tick(event.at, random);
         }
@@ -183,17 +183,17 @@ impl HealthTracker {
         if let HealthState::HalfOpen { .. } = self.state {
             match half_open_signal(&event.kind) {
                 // HalfOpen => Healthy
-                Signal::Good => {
+                EventOutcome::Good => {
                     self.state = HealthState::Healthy { since: event.at };
                     let relapse = self.tick(event.at, random);
-                    return relapse.or(Some(Transition::Healthy));
+                    return relapse.or(Some(HealthTransition::Healthy));
                 }
                 // HalfOpen => Unhealthy
-                Signal::Bad => {
+                EventOutcome::Bad => {
                     let cause = format!("failed while half-open: {}", event.kind);
                     return Some(self.become_unhealthy(&cause, event.at, random));
                 }
-                Signal::Neutral => {}
+                EventOutcome::Neutral => {}
             }
         }
         self.tick(event.at, random)
@@ -201,7 +201,7 @@ impl HealthTracker {
 
     /// Applies the changes that are due by now; call it when [`changes_at`](Self::changes_at) is
     /// reached.
-    pub fn tick(&mut self, now: Instant, random: f64) -> Option<Transition> {
+    pub fn tick(&mut self, now: Instant, random: f64) -> Option<HealthTransition> {
         self.latest = self.latest.max(now);
         let verdict = self.evaluator.verdict(now);
         match (&self.state, verdict) {
@@ -220,7 +220,7 @@ impl HealthTracker {
 
     /// Ejects a usable upstream for a reason unknown to its evaluator: as an outlier, or on an
     /// operator's request.
-    pub fn eject(&mut self, cause: &str, now: Instant, random: f64) -> Option<Transition> {
+    pub fn eject(&mut self, cause: &str, now: Instant, random: f64) -> Option<HealthTransition> {
         if !self.state.is_usable() {
             return None;
         }
@@ -255,7 +255,7 @@ impl HealthTracker {
     }
 
     /// Makes the upstream unhealthy, by verdict or after a failure while half-open.
-    fn become_unhealthy(&mut self, cause: &str, now: Instant, random: f64) -> Transition {
+    fn become_unhealthy(&mut self, cause: &str, now: Instant, random: f64) -> HealthTransition {
         let until = if self.recovers_by_probes() {
             self.held_until = self.history.hold(&self.ejection, now, random);
             None
@@ -266,7 +266,12 @@ impl HealthTracker {
         self.enter_unhealthy(cause, until, now)
     }
 
-    fn enter_unhealthy(&mut self, cause: &str, until: Option<Instant>, now: Instant) -> Transition {
+    fn enter_unhealthy(
+        &mut self,
+        cause: &str,
+        until: Option<Instant>,
+        now: Instant,
+    ) -> HealthTransition {
         let cause: Arc<str> = cause.into();
         self.epoch = now;
         self.state = HealthState::Unhealthy {
@@ -274,7 +279,7 @@ impl HealthTracker {
             cause: Arc::clone(&cause),
             until,
         };
-        Transition::Unhealthy { cause, until }
+        HealthTransition::Unhealthy { cause, until }
     }
 
     fn recover(
@@ -282,7 +287,7 @@ impl HealthTracker {
         until: Option<Instant>,
         verdict: Verdict,
         now: Instant,
-    ) -> Option<Transition> {
+    ) -> Option<HealthTransition> {
         let Some(until) = until else {
             // Unhealthy => Healthy, once probes have changed the verdict.
             let is_held = self.held_until.is_some_and(|held_until| now < held_until);
@@ -290,7 +295,7 @@ impl HealthTracker {
                 self.history.readmit(now);
                 self.epoch = now;
                 self.state = HealthState::Healthy { since: now };
-                Transition::Healthy
+                HealthTransition::Healthy
             });
         };
         if now < until {
@@ -314,7 +319,7 @@ impl HealthTracker {
         self.epoch = now;
         self.history.readmit(now);
         self.state = HealthState::HalfOpen { since: now };
-        Some(Transition::HalfOpen)
+        Some(HealthTransition::HalfOpen)
     }
 
     fn wait_until(&mut self, time: Option<Instant>) {
@@ -330,10 +335,10 @@ impl HealthTracker {
 
 /// Returns the meaning of an event while half-open, when the next handshake decides: probes go to
 /// the evaluator, and a tunnel ends after the handshake that has decided.
-fn half_open_signal(kind: &HealthEventKind) -> Signal {
+fn half_open_signal(kind: &HealthEventKind) -> EventOutcome {
     match kind.source() {
-        EventSource::Handshake => kind.signal(),
-        EventSource::Probe | EventSource::Tunnel => Signal::Neutral,
+        EventSource::Handshake => kind.outcome(),
+        EventSource::Probe | EventSource::Tunnel => EventOutcome::Neutral,
     }
 }
 
@@ -365,7 +370,7 @@ impl fmt::Display for HealthState {
     }
 }
 
-impl fmt::Display for Transition {
+impl fmt::Display for HealthTransition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Healthy => f.write_str("healthy"),

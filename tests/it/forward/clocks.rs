@@ -19,7 +19,7 @@ use tokio::{
 use tower::ServiceExt;
 use wsplice::{
     Error, ErrorKind, ForwardHttp, Pool, ProxyLayer, ResponseBody, Transport,
-    connect::{Address, Connect, Connecting},
+    connect::{Address, Connect, ConnectFuture},
 };
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -29,7 +29,7 @@ type Body = BoxBody<Bytes, Infallible>;
 struct InMemory(Arc<Mutex<Vec<DuplexStream>>>);
 
 impl Connect for InMemory {
-    fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
         let (near, far) = duplex(1024);
         self.0.lock().unwrap().push(far);
         Box::pin(async { io::Result::Ok(Transport::new(near)) })

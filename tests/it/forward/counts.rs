@@ -150,7 +150,7 @@ impl RecordingObserver {
 }
 
 impl Observer for RecordingObserver {
-    fn request_answered(&self, request: &RequestInfo<'_>, status: http::StatusCode) {
+    fn request_responded(&self, request: &RequestInfo<'_>, status: http::StatusCode) {
         assert!(request.upstream.is_some());
         self.write(format!("answered {} {}", request.path, status.as_u16()));
     }

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use wsplice::Transport;
-use wsplice::connect::{Address, Connect, Connecting};
+use wsplice::connect::{Address, Connect, ConnectFuture};
 
 use super::kit::{Host, Proxied, expect_page, pool, text};
 use crate::support::deadline::within;
@@ -52,7 +52,7 @@ impl Drop for DropGuard {
 }
 
 impl Connect for Never {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async move {
             if let Address::Tcp { host, port, .. } = address {
                 if *port != 9 {

@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
 use wsplice::frame::{CloseCode, CloseFrame};
-use wsplice::upgrade::Malformed;
+use wsplice::upgrade::InvalidHandshake;
 use wsplice::{Error, ErrorKind, InvalidUpgradeResponse, Side};
 
 use super::kit::{Host, Proxied, expect_page, expect_untouched, pages, pool, text};
@@ -112,7 +112,7 @@ async fn a_response_carries_its_error() {
     let error = error_of(nowhere.clone(), &wrong, |layer| layer).await;
     assert_eq!(error.kind(), ErrorKind::MalformedHandshake);
     assert_eq!(error.side(), Side::Client);
-    assert_eq!(source(&error), Some(Malformed::Version));
+    assert_eq!(source(&error), Some(InvalidHandshake::Version));
 
     let error = error_of(nowhere, &right, |layer| layer).await;
     assert_eq!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
 use wsplice::Transport;
-use wsplice::connect::{Address, Connect, Connecting, Connector, Resolve};
+use wsplice::connect::{Address, Connect, ConnectFuture, Connector, Resolve};
 
 use super::kit::{Host, Proxied, pool};
 use crate::support::head::Head;
@@ -154,7 +154,7 @@ async fn answer(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
 struct InMemory(Arc<Mutex<Vec<(Address, DuplexStream)>>>);
 
 impl Connect for InMemory {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async {
             let (near, far) = tokio::io::duplex(64);
             self.0.lock().unwrap().push((address.clone(), far));

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorKind},
     http::handshake::{
         head_limits::HeadLimits,
-        response::{RefusalBody, UpgradeResponse},
+        upstream_response::{RefusalBody, UpgradeResponse},
     },
     net::connect::{Dialer, Opened, Stream, StreamSlot, Tried, io_error, is_unprocessed},
     net::transport::Transport,

@@ -8,7 +8,7 @@ use http_body_util::Empty;
 
 use crate::{
     error::Error,
-    http::handshake::{head_limits::HeadLimits, response::UpgradeResponse},
+    http::handshake::{head_limits::HeadLimits, upstream_response::UpgradeResponse},
     net::connect::{Dialer, StreamSlot},
 };
 

@@ -13,12 +13,12 @@
 //!
 //! [`raw`] is the view for rewriting: resolved, with the escapes of the client.
 
-mod raw;
 mod readings;
 mod scan;
+mod segments;
 mod step;
 #[cfg(test)]
 pub(crate) mod tricky;
 
-pub(crate) use self::raw::RawPath;
 pub(crate) use self::readings::{PathReadings, comparable};
+pub(crate) use self::segments::EncodedSegments;

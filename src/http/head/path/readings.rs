@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Ambiguity, ambiguity};
+use super::scan::{PathClass, ambiguity};
 use super::step::{Empties, Reach, Step, decode, hides_bytes, merge_slashes, resolve};
 
 /// Limits on the states of a path, and on their bytes, beyond which the path is not evaluated. They
@@ -38,13 +38,13 @@ impl<'a> PathReadings<'a> {
             return Self::single("");
         }
         let ambiguity = ambiguity(raw);
-        if ambiguity == Ambiguity::Plain {
+        if ambiguity == PathClass::Plain {
             return Self::single(raw);
         }
         let primary = primary_reading(raw);
         let others = match ambiguity {
-            Ambiguity::Ambiguous => collect_readings(raw, &primary),
-            Ambiguity::Clear | Ambiguity::Plain => Others::Clear,
+            PathClass::Ambiguous => collect_readings(raw, &primary),
+            PathClass::Clear | PathClass::Plain => Others::Clear,
         };
         Self { primary, others }
     }
@@ -130,7 +130,7 @@ fn collect_readings(raw: &str, primary: &str) -> Others {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::RawPath;
+    use super::super::EncodedSegments;
     use super::*;
     use crate::http::head::path::tricky::{tricky_path, wild_path};
 
@@ -209,14 +209,14 @@ mod tests {
 
         #[test]
         fn the_raw_view_and_the_primary_reading_agree(raw in tricky_path()) {
-            let resolved = RawPath::resolve(&raw).unwrap().to_path();
+            let resolved = EncodedSegments::resolve(&raw).unwrap().to_path();
             let readings = PathReadings::new(&raw);
             prop_assert_eq!(comparable(&resolved), readings.primary());
         }
 
         #[test]
         fn a_path_that_is_held_to_be_clear_is(raw in tricky_path()) {
-            if ambiguity(&raw) != Ambiguity::Ambiguous {
+            if ambiguity(&raw) != PathClass::Ambiguous {
                 let readings = PathReadings::new(&raw);
                 prop_assert!(matches!(collect_readings(&raw, readings.primary()), Others::Clear));
             }
@@ -226,7 +226,7 @@ mod tests {
         fn any_bytes_can_be_read(raw in wild_path()) {
             let readings = PathReadings::new(&raw);
             let _ = (readings.primary(), readings.others());
-            let _ = RawPath::resolve(&raw).map(|path| path.to_path());
+            let _ = EncodedSegments::resolve(&raw).map(|path| path.to_path());
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::http::head::escape::split_escape;
 
 /// Result of the scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Ambiguity {
+pub(super) enum PathClass {
     /// The path is its own and only reading.
     Plain,
     /// The path has one reading, which differs from its bytes: ordinary escapes, `//`.
@@ -14,20 +14,20 @@ pub(super) enum Ambiguity {
 }
 
 /// Scans a path that begins with `/`.
-pub(super) fn ambiguity(path: &str) -> Ambiguity {
-    let mut ambiguity = Ambiguity::Plain;
+pub(super) fn ambiguity(path: &str) -> PathClass {
+    let mut ambiguity = PathClass::Plain;
     let mut rest = path.as_bytes();
     while let [first, tail @ ..] = rest {
         let found = match (first, tail.first()) {
-            (b'\\' | b';' | b' ', _) => Ambiguity::Ambiguous,
+            (b'\\' | b';' | b' ', _) => PathClass::Ambiguous,
             // `.`, `..`, and the names whose last dots Windows drops.
-            (b'.', None | Some(b'/')) => Ambiguity::Ambiguous,
-            (b'/', Some(b'/')) => Ambiguity::Clear,
+            (b'.', None | Some(b'/')) => PathClass::Ambiguous,
+            (b'/', Some(b'/')) => PathClass::Clear,
             (b'%', _) => escape_ambiguity(rest),
-            _ => Ambiguity::Plain,
+            _ => PathClass::Plain,
         };
         ambiguity = ambiguity.max(found);
-        if ambiguity == Ambiguity::Ambiguous {
+        if ambiguity == PathClass::Ambiguous {
             break;
         }
         rest = tail;
@@ -35,12 +35,12 @@ pub(super) fn ambiguity(path: &str) -> Ambiguity {
     ambiguity
 }
 
-fn escape_ambiguity(text: &[u8]) -> Ambiguity {
+fn escape_ambiguity(text: &[u8]) -> PathClass {
     match split_escape(text) {
-        Some((b'/' | b'\\' | b'.' | b';' | b'%' | b'?' | b'#' | b' ', _)) => Ambiguity::Ambiguous,
-        Some((0x21..=0x7E, _)) => Ambiguity::Clear,
+        Some((b'/' | b'\\' | b'.' | b';' | b'%' | b'?' | b'#' | b' ', _)) => PathClass::Ambiguous,
+        Some((0x21..=0x7E, _)) => PathClass::Clear,
         // Control bytes, bytes that may hide others, and malformed escapes.
-        _ => Ambiguity::Ambiguous,
+        _ => PathClass::Ambiguous,
     }
 }
 
@@ -59,14 +59,14 @@ mod tests {
             "/caf\u{e9}",
             "/a:b@c!$&'()*+,=",
         ] {
-            assert_eq!(ambiguity(path), Ambiguity::Plain, "{path}");
+            assert_eq!(ambiguity(path), PathClass::Plain, "{path}");
         }
     }
 
     #[test]
     fn ordinary_escapes_and_empty_segments_are_clear() {
         for path in ["/%77s", "/a%7Eb", "//a", "/a//b//"] {
-            assert_eq!(ambiguity(path), Ambiguity::Clear, "{path}");
+            assert_eq!(ambiguity(path), PathClass::Clear, "{path}");
         }
     }
 
@@ -77,7 +77,7 @@ mod tests {
             "/%25", "/%3f", "/%23", "/%20", "/%00", "/%0a", "/%7f", "/%C3%A9", "/%", "/%zz",
             "//%77/..",
         ] {
-            assert_eq!(ambiguity(path), Ambiguity::Ambiguous, "{path}");
+            assert_eq!(ambiguity(path), PathClass::Ambiguous, "{path}");
         }
     }
 }

@@ -6,18 +6,18 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMes
 
 /// A failed TLS handshake, with the explanation of the rustls error.
 #[derive(Debug)]
-struct Failed {
+struct TlsFailure {
     message: &'static str,
     source: Error,
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for TlsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message)
     }
 }
 
-impl error::Error for Failed {
+impl error::Error for TlsFailure {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&self.source)
     }
@@ -34,7 +34,7 @@ pub(super) fn explain(error: io::Error) -> io::Error {
     let (Some(message), Some(source)) = (reason.and_then(explanation), reason.cloned()) else {
         return error;
     };
-    io::Error::new(kind, Failed { message, source })
+    io::Error::new(kind, TlsFailure { message, source })
 }
 
 fn explanation(error: &Error) -> Option<&'static str> {

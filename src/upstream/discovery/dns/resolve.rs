@@ -12,7 +12,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    net::connect::{Resolve, Resolving},
+    net::connect::{Resolve, ResolveFuture},
     upstream::discovery::error::DiscoverError,
 };
 
@@ -28,7 +28,7 @@ const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 type LookupResult = Result<Vec<IpAddr>, DiscoverError>;
 
 impl Resolve for DnsResolver {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolveFuture<'a> {
         Box::pin(async move {
             let name = DnsName::parse(host)
                 .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;

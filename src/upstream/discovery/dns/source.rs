@@ -9,7 +9,7 @@ use crate::{
     net::connect::Address,
     upstream::{
         discovery::{
-            discover::{Discover, Discovering},
+            discover::{Discover, DiscoverFuture},
             error::DiscoverError,
             poll_schedule::PollSchedule,
         },
@@ -305,7 +305,7 @@ impl Dns {
 }
 
 impl Discover for Dns {
-    fn discover(&mut self) -> Discovering<'_> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
         Box::pin(async {
             if let Some(due) = self.schedule.due() {
                 sleep_until(due).await;

@@ -165,7 +165,7 @@ impl HealthEvaluator for Evaluators {
 mod tests {
     use super::*;
     use crate::upstream::health::{
-        Consecutive, MaxFails, Signals,
+        Consecutive, EventFilter, MaxFails,
         testing::{connect_failed, probe_failed, probe_passed, secs, verdict_after},
     };
     use std::time::Duration;
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn whether_probes_lead_back_follows_from_the_parts() {
-        let deaf = || Consecutive::new().signals(Signals::passive());
+        let deaf = || Consecutive::new().counting(EventFilter::passive());
         let hearing = Consecutive::new;
         let any = AnyOf::new().with(deaf()).with(hearing());
         assert!(!any.evaluator().recovers_by_probes());

@@ -9,7 +9,7 @@ use super::{
     health_policy::{HealthEvaluator, HealthPolicy, Verdict},
     plural::counted,
 };
-use crate::upstream::health::{event::HealthEvent, signals::Signals};
+use crate::upstream::health::{event::HealthEvent, event_filter::EventFilter};
 
 /// Health policy: unhealthy after a number of consecutive failures, healthy after a number of
 /// consecutive passes.
@@ -24,14 +24,14 @@ use crate::upstream::health::{event::HealthEvent, signals::Signals};
 /// |---|---|---|---|---|---|
 /// | [`fails`](Self::fails) | 3 | failures | one lost packet is not an outage | `unhealthy_threshold` | `fall` |
 /// | [`passes`](Self::passes) | 2 | passes | one pass may be luck | `healthy_threshold` | `rise` |
-/// | [`signals`](Self::signals) | [`Signals::probes`] | | clients' failures may be the clients' | | |
+/// | [`counting`](Self::counting) | [`EventFilter::probes`] | | clients' failures may be the clients' | | |
 ///
 /// # Examples
 ///
 /// ```
-/// use wsplice::health::{Consecutive, Signals};
+/// use wsplice::health::{Consecutive, EventFilter};
 ///
-/// let policy = Consecutive::new().fails(5).passes(1).signals(Signals::all());
+/// let policy = Consecutive::new().fails(5).passes(1).counting(EventFilter::all());
 /// # let _ = policy;
 /// ```
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ use crate::upstream::health::{event::HealthEvent, signals::Signals};
 pub struct Consecutive {
     fails: u32,
     passes: u32,
-    signals: Signals,
+    signals: EventFilter,
 }
 
 impl Consecutive {
@@ -48,7 +48,7 @@ impl Consecutive {
         Self {
             fails: 3,
             passes: 2,
-            signals: Signals::probes(),
+            signals: EventFilter::probes(),
         }
     }
 
@@ -64,9 +64,9 @@ impl Consecutive {
         self
     }
 
-    /// Sets the events that count. Without a probe, use [`Signals::handshakes`] or
-    /// [`Signals::passive`].
-    pub const fn signals(mut self, signals: Signals) -> Self {
+    /// Sets the events that count. Without a probe, use [`EventFilter::handshakes`] or
+    /// [`EventFilter::passive`].
+    pub const fn counting(mut self, signals: EventFilter) -> Self {
         self.signals = signals;
         self
     }
@@ -91,7 +91,7 @@ impl HealthPolicy for Consecutive {
 #[derive(Debug)]
 struct ConsecutiveEvaluator {
     counts: ConsecutiveCounts,
-    signals: Signals,
+    signals: EventFilter,
     cause: String,
 }
 
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn successful_clients_do_not_outvote_a_failing_probe() {
-        let policy = Consecutive::new().fails(3).signals(Signals::all());
+        let policy = Consecutive::new().fails(3).counting(EventFilter::all());
         let mut evaluator = policy.evaluator();
         for expected in [Verdict::Healthy, Verdict::Healthy, Verdict::Unhealthy] {
             verdict_after(&mut *evaluator, at(0), accepted());
@@ -188,7 +188,7 @@ mod tests {
         let verdict = verdict_after(&mut *evaluator, at(0), connect_failed());
         assert_eq!(verdict, Verdict::Healthy);
         assert!(evaluator.recovers_by_probes());
-        let passive = Consecutive::new().signals(Signals::passive());
+        let passive = Consecutive::new().counting(EventFilter::passive());
         assert!(!passive.evaluator().recovers_by_probes());
     }
 }

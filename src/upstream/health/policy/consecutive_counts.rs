@@ -1,7 +1,7 @@
 //! Counts of consecutive failures and passes.
 
 use super::health_policy::Verdict;
-use crate::upstream::health::event::{EventSource, Signal};
+use crate::upstream::health::event::{EventOutcome, EventSource};
 
 /// Counts consecutive failures for each source, and consecutive passes over all sources.
 ///
@@ -29,12 +29,12 @@ impl ConsecutiveCounts {
     }
 
     /// Counts a signal; returns whether it made the upstream unhealthy.
-    pub(super) fn signal(&mut self, source: EventSource, signal: Signal) -> bool {
+    pub(super) fn signal(&mut self, source: EventSource, signal: EventOutcome) -> bool {
         match (self.verdict, signal) {
-            (_, Signal::Neutral) => {}
+            (_, EventOutcome::Neutral) => {}
             // Healthy => Healthy | Unhealthy
-            (Verdict::Healthy, Signal::Good) => *self.failed_of(source) = 0,
-            (Verdict::Healthy, Signal::Bad) => {
+            (Verdict::Healthy, EventOutcome::Good) => *self.failed_of(source) = 0,
+            (Verdict::Healthy, EventOutcome::Bad) => {
                 let failed = self.failed_of(source);
                 *failed += 1;
                 if *failed >= self.fails {
@@ -43,8 +43,8 @@ impl ConsecutiveCounts {
                 }
             }
             // Unhealthy => Unhealthy | Healthy
-            (Verdict::Unhealthy, Signal::Bad) => self.passed = 0,
-            (Verdict::Unhealthy, Signal::Good) => {
+            (Verdict::Unhealthy, EventOutcome::Bad) => self.passed = 0,
+            (Verdict::Unhealthy, EventOutcome::Good) => {
                 self.passed += 1;
                 if self.passed >= self.passes {
                     self.change_verdict(Verdict::Healthy);
@@ -86,7 +86,7 @@ mod tests {
 
     /// The definition, literally, over the signals since the last change.
     fn by_definition(
-        history: &[(EventSource, Signal)],
+        history: &[(EventSource, EventOutcome)],
         fails: usize,
         passes: usize,
     ) -> Vec<Verdict> {
@@ -94,10 +94,10 @@ mod tests {
         let mut since = Vec::new();
         let mut verdicts = Vec::new();
         for event in history {
-            if event.1 != Signal::Neutral {
+            if event.1 != EventOutcome::Neutral {
                 since.push(*event);
             }
-            let all_last = |signals: Vec<Signal>, n: usize, wanted| {
+            let all_last = |signals: Vec<EventOutcome>, n: usize, wanted| {
                 signals.len() >= n && signals.iter().rev().take(n).all(|s| *s == wanted)
             };
             let of = |source| -> Vec<_> {
@@ -111,11 +111,11 @@ mod tests {
                     EventSource::Tunnel,
                 ]
                 .into_iter()
-                .any(|source| all_last(of(source), fails, Signal::Bad))
+                .any(|source| all_last(of(source), fails, EventOutcome::Bad))
                 .then_some(Verdict::Unhealthy),
                 Verdict::Unhealthy => {
                     let signals = since.iter().map(|event| event.1).collect();
-                    all_last(signals, passes, Signal::Good).then_some(Verdict::Healthy)
+                    all_last(signals, passes, EventOutcome::Good).then_some(Verdict::Healthy)
                 }
             };
             if let Some(turned) = turned {
@@ -135,11 +135,11 @@ mod tests {
         ]
     }
 
-    fn signal() -> impl Strategy<Value = Signal> {
+    fn signal() -> impl Strategy<Value = EventOutcome> {
         prop_oneof![
-            4 => Just(Signal::Bad),
-            3 => Just(Signal::Good),
-            1 => Just(Signal::Neutral)
+            4 => Just(EventOutcome::Bad),
+            3 => Just(EventOutcome::Good),
+            1 => Just(EventOutcome::Neutral)
         ]
     }
 

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     instant::saturating_add,
     upstream::health::{
-        event::{HealthEvent, Signal},
-        signals::Signals,
+        event::{EventOutcome, HealthEvent},
+        event_filter::EventFilter,
     },
 };
 
@@ -29,7 +29,7 @@ use crate::{
 /// | [`default`](Self::default) | above 0.5 | share | most handshakes fail | `failure_percentage_threshold` |
 /// | [`minimum`](Self::minimum) | 10 | events | a rate needs several | `failure_percentage_request_volume` |
 /// | [`window`](Self::window) | 10 | seconds | reacts within seconds | `interval` |
-/// | [`signals`](Self::signals) | [`Signals::handshakes`] | | probes are too few for a rate | |
+/// | [`counting`](Self::counting) | [`EventFilter::handshakes`] | | probes are too few for a rate | |
 ///
 /// # Examples
 ///
@@ -46,7 +46,7 @@ pub struct FailureRate {
     share: f64,
     minimum: u32,
     window: Duration,
-    signals: Signals,
+    signals: EventFilter,
 }
 
 impl FailureRate {
@@ -56,7 +56,7 @@ impl FailureRate {
             share,
             minimum: 10,
             window: Duration::from_secs(10),
-            signals: Signals::handshakes(),
+            signals: EventFilter::handshakes(),
         }
     }
 
@@ -73,7 +73,7 @@ impl FailureRate {
     }
 
     /// Sets the events that count.
-    pub const fn signals(mut self, signals: Signals) -> Self {
+    pub const fn counting(mut self, signals: EventFilter) -> Self {
         self.signals = signals;
         self
     }
@@ -105,9 +105,9 @@ struct FailureRateEvaluator {
 impl HealthEvaluator for FailureRateEvaluator {
     fn observe(&mut self, event: &HealthEvent) {
         match self.policy.signals.read(&event.kind) {
-            Signal::Neutral => {}
-            Signal::Good => self.window.slot(event.at).good += 1,
-            Signal::Bad => {
+            EventOutcome::Neutral => {}
+            EventOutcome::Good => self.window.slot(event.at).good += 1,
+            EventOutcome::Bad => {
                 self.window.slot(event.at).bad += 1;
                 self.last = event.kind.to_string();
             }

@@ -73,7 +73,7 @@ pub trait HealthEvaluator: fmt::Debug + Send + Sync {
     /// Returns the human-readable cause of the last unhealthy verdict: `3 consecutive probe
     /// failures`.
     fn cause(&self) -> Cow<'_, str> {
-        Cow::Borrowed("verdict_after unhealthy")
+        Cow::Borrowed("judged unhealthy")
     }
 
     /// Whether passed probes alone lead to a healthy verdict.

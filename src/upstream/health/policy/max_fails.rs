@@ -11,8 +11,8 @@ use super::{
 use crate::{
     instant::saturating_add,
     upstream::health::{
-        event::{HealthEvent, Signal},
-        signals::Signals,
+        event::{EventOutcome, HealthEvent},
+        event_filter::EventFilter,
     },
 };
 
@@ -28,7 +28,7 @@ use crate::{
 ///
 /// | method | default | why |
 /// |---|---|---|
-/// | [`signals`](Self::signals) | [`Signals::handshakes`] | Caddy counts requests too |
+/// | [`counting`](Self::counting) | [`EventFilter::handshakes`] | Caddy counts requests too |
 ///
 /// # Examples
 ///
@@ -44,7 +44,7 @@ use crate::{
 pub struct MaxFails {
     max_fails: u32,
     fail_duration: Duration,
-    signals: Signals,
+    signals: EventFilter,
 }
 
 impl MaxFails {
@@ -54,12 +54,12 @@ impl MaxFails {
         Self {
             max_fails: if max_fails == 0 { 1 } else { max_fails },
             fail_duration,
-            signals: Signals::handshakes(),
+            signals: EventFilter::handshakes(),
         }
     }
 
     /// Sets the events that count.
-    pub const fn signals(mut self, signals: Signals) -> Self {
+    pub const fn counting(mut self, signals: EventFilter) -> Self {
         self.signals = signals;
         self
     }
@@ -99,7 +99,7 @@ impl MaxFailsEvaluator {
 
 impl HealthEvaluator for MaxFailsEvaluator {
     fn observe(&mut self, event: &HealthEvent) {
-        if self.policy.signals.read(&event.kind) != Signal::Bad {
+        if self.policy.signals.read(&event.kind) != EventOutcome::Bad {
             return;
         }
         self.last = event.kind.to_string();

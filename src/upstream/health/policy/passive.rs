@@ -8,7 +8,7 @@ use super::{
     failure_rate::FailureRate,
     health_policy::{HealthEvaluator, HealthPolicy},
 };
-use crate::upstream::health::signals::Signals;
+use crate::upstream::health::event_filter::EventFilter;
 
 /// Passive health policy: evaluates clients' handshakes; the default without a probe.
 ///
@@ -26,17 +26,17 @@ use crate::upstream::health::signals::Signals;
 /// | [`fails`](Self::fails) | 5 | failures | Envoy's default | `consecutive_5xx` |
 /// | [`rate`](Self::rate) | above 0.5 of 10 | share, events | most handshakes fail | `failure_percentage_*` |
 /// | [`window`](Self::window) | 10 | seconds | reacts within seconds | `interval` |
-/// | [`signals`](Self::signals) | [`Signals::handshakes`] | | see above | |
+/// | [`counting`](Self::counting) | [`EventFilter::handshakes`] | | see above | |
 ///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
-/// use wsplice::health::{Passive, Signals};
+/// use wsplice::health::{Passive, EventFilter};
 ///
 /// let policy = Passive::default().fails(3);
 /// let with_tunnels = Passive::default()
-///     .signals(Signals::passive().min_tunnel_age(Duration::from_secs(2)));
+///     .counting(EventFilter::passive().min_tunnel_age(Duration::from_secs(2)));
 /// # let _ = (policy, with_tunnels);
 /// ```
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub struct Passive {
     share: f64,
     minimum: u32,
     window: Duration,
-    signals: Signals,
+    signals: EventFilter,
 }
 
 impl Passive {
@@ -71,7 +71,7 @@ impl Passive {
     }
 
     /// Sets the events that count.
-    pub const fn signals(mut self, signals: Signals) -> Self {
+    pub const fn counting(mut self, signals: EventFilter) -> Self {
         self.signals = signals;
         self
     }
@@ -84,7 +84,7 @@ impl Default for Passive {
             share: 0.5,
             minimum: 10,
             window: Duration::from_secs(10),
-            signals: Signals::handshakes(),
+            signals: EventFilter::handshakes(),
         }
     }
 }
@@ -96,8 +96,8 @@ impl HealthPolicy for Passive {
             .minimum(self.minimum)
             .window(self.window);
         AnyOf::new()
-            .with(in_a_row.signals(self.signals))
-            .with(rate.signals(self.signals))
+            .with(in_a_row.counting(self.signals))
+            .with(rate.counting(self.signals))
             .evaluator()
     }
 }

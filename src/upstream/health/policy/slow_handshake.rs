@@ -10,8 +10,8 @@ use super::{
     plural::counted,
 };
 use crate::upstream::health::{
-    event::{HealthEvent, HealthEventKind, Signal},
-    signals::Signals,
+    event::{EventOutcome, HealthEvent, HealthEventKind},
+    event_filter::EventFilter,
 };
 
 /// Health policy: unhealthy after a number of consecutive slow handshakes, healthy after a number
@@ -26,7 +26,7 @@ use crate::upstream::health::{
 /// |---|---|---|---|
 /// | [`strikes`](Self::strikes) | 5 | handshakes | a short pause is normal |
 /// | [`passes`](Self::passes) | 1 | handshakes | a quick one shows that the cause is gone |
-/// | [`signals`](Self::signals) | [`Signals::all`] | | |
+/// | [`counting`](Self::counting) | [`EventFilter::all`] | | |
 ///
 /// # Examples
 ///
@@ -43,7 +43,7 @@ pub struct SlowHandshake {
     limit: Duration,
     strikes: u32,
     passes: u32,
-    signals: Signals,
+    signals: EventFilter,
 }
 
 impl SlowHandshake {
@@ -53,7 +53,7 @@ impl SlowHandshake {
             limit,
             strikes: 5,
             passes: 1,
-            signals: Signals::all(),
+            signals: EventFilter::all(),
         }
     }
 
@@ -72,7 +72,7 @@ impl SlowHandshake {
     }
 
     /// Sets the events that count; only passed probes and accepted handshakes have a latency.
-    pub const fn signals(mut self, signals: Signals) -> Self {
+    pub const fn counting(mut self, signals: EventFilter) -> Self {
         self.signals = signals;
         self
     }
@@ -104,7 +104,7 @@ impl HealthEvaluator for SlowHandshakeEvaluator {
             return;
         };
         let signal = match self.policy.signals.read(&event.kind) {
-            Signal::Good if latency > self.policy.limit => Signal::Bad,
+            EventOutcome::Good if latency > self.policy.limit => EventOutcome::Bad,
             signal => signal,
         };
         if self.counts.signal(event.kind.source(), signal) {

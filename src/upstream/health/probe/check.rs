@@ -11,7 +11,7 @@ use crate::{
 
 use super::{
     failure::ProbeFailure,
-    probe::{Probe, Probing},
+    probe::{Probe, ProbeFuture},
     target::ProbeTarget,
 };
 
@@ -57,7 +57,7 @@ pub async fn check(probe: &dyn Probe, target: &ProbeTarget, within: Duration) ->
 
 /// Runs the probe to its end, or to its panic.
 async fn run(probe: &dyn Probe, target: &ProbeTarget) -> Result<(), ProbeFailure> {
-    let mut probing: Option<Probing<'_>> = None;
+    let mut probing: Option<ProbeFuture<'_>> = None;
     poll_fn(|cx| {
         let poll = || {
             let probing = probing.get_or_insert_with(|| probe.probe(target));

@@ -12,7 +12,7 @@ use crate::{
 /// Reason why a probe failed.
 ///
 /// [`Failed`](Self::Failed) is printed as the error that it holds. The cause of that error, and of
-/// the one in [`NoAnswer`](Self::NoAnswer), is the source; `{failure:#}` prints the whole chain in
+/// the one in [`IncompleteResponse`](Self::IncompleteResponse), is the source; `{failure:#}` prints the whole chain in
 /// one line.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,7 +29,7 @@ pub enum ProbeFailure {
     /// same way.
     Failed(Error),
     /// The connection ended before the HTTP response did, or the response is not HTTP.
-    NoAnswer(Error),
+    IncompleteResponse(Error),
     /// The upstream refused the handshake.
     Refused(StatusCode),
     /// The 101 names no subprotocol, although the probe offered one.
@@ -67,7 +67,7 @@ impl fmt::Display for ProbeFailure {
         display_error(self, f, |f| match self {
             Self::TimedOut { step, after } => write!(f, "{step} timed out after {after:?}"),
             Self::Failed(error) => error.fmt(f),
-            Self::NoAnswer(_) => f.write_str("incomplete response"),
+            Self::IncompleteResponse(_) => f.write_str("incomplete response"),
             Self::Refused(status) => write!(f, "the handshake was refused with {status}"),
             Self::NoSubprotocol => f.write_str("the upstream chose no subprotocol"),
             Self::UnexpectedStatus(status) => write!(f, "responded with {status}"),
@@ -87,7 +87,7 @@ impl error::Error for ProbeFailure {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             // `Display` shows the error's own message, so the chain goes on behind it.
-            Self::Failed(error) | Self::NoAnswer(error) => error.source(),
+            Self::Failed(error) | Self::IncompleteResponse(error) => error.source(),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, future::Future};
 
 use super::{
     failure::ProbeFailure,
-    probe::{Probe, Probing},
+    probe::{Probe, ProbeFuture},
     target::ProbeTarget,
 };
 
@@ -48,7 +48,7 @@ where
     F: Fn(ProbeTarget) -> Fut + Send + Sync,
     Fut: Future<Output = Result<(), ProbeFailure>> + Send + 'static,
 {
-    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
+    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> ProbeFuture<'a> {
         Box::pin((self.run)(target.clone()))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     expect::{Containing, Expect},
     failure::ProbeFailure,
-    probe::{Probe, Probing},
+    probe::{Probe, ProbeFuture},
     request_settings::RequestSettings,
     target::ProbeTarget,
 };
@@ -27,7 +27,7 @@ const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// HTTP probe: passes if the upstream responds to an ordinary request as expected.
 ///
 /// Redirects are not followed. For an upstream that speaks only WebSocket use
-/// [`WebSocketProbe`](super::WebSocketProbe), or [`answers_at_all`](Self::answers_at_all).
+/// [`WebSocketProbe`](super::WebSocketProbe), or [`any_response`](Self::any_response).
 ///
 /// # Defaults
 ///
@@ -105,7 +105,7 @@ impl HttpProbe {
 
     /// Passes on every HTTP response: a server that speaks only WebSocket responds with 400 or 426
     /// while it is healthy.
-    pub fn answers_at_all(mut self) -> Self {
+    pub fn any_response(mut self) -> Self {
         self.statuses = vec![0..=u16::MAX];
         self
     }
@@ -142,7 +142,7 @@ impl HttpProbe {
             BODY_IDLE_TIMEOUT,
         )
         .await;
-        match response.map_err(ProbeFailure::NoAnswer)? {
+        match response.map_err(ProbeFailure::IncompleteResponse)? {
             UpgradeResponse::Accepted { head, .. } => self.check_status(head.status),
             UpgradeResponse::Refused(response) => {
                 self.check_status(response.status())?;
@@ -187,7 +187,7 @@ impl HttpProbe {
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {
             let broken = |error| Error::with_source(ErrorKind::Handshake, error);
-            let frame = frame.map_err(|error| ProbeFailure::NoAnswer(broken(error)))?;
+            let frame = frame.map_err(|error| ProbeFailure::IncompleteResponse(broken(error)))?;
             let data: Bytes = frame.into_data().unwrap_or_default();
             let room = self.body_limit.saturating_sub(read.len());
             read.extend(data.iter().take(room));
@@ -204,7 +204,7 @@ impl HttpProbe {
 }
 
 impl Probe for HttpProbe {
-    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
+    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> ProbeFuture<'a> {
         Box::pin(self.run(target))
     }
 }

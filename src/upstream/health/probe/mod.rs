@@ -27,7 +27,7 @@ pub use self::{
     failure::ProbeFailure,
     from_fn::{ProbeFn, probe_fn},
     http::HttpProbe,
-    probe::{Probe, Probing},
+    probe::{Probe, ProbeFuture},
     target::ProbeTarget,
     tcp::TcpProbe,
     websocket::WebSocketProbe,

@@ -5,7 +5,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 use super::{failure::ProbeFailure, target::ProbeTarget};
 
 /// Future returned by [`Probe::probe`].
-pub type Probing<'a> = Pin<Box<dyn Future<Output = Result<(), ProbeFailure>> + Send + 'a>>;
+pub type ProbeFuture<'a> = Pin<Box<dyn Future<Output = Result<(), ProbeFailure>> + Send + 'a>>;
 
 /// Probe: an active health check of an upstream.
 ///
@@ -21,11 +21,11 @@ pub trait Probe: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// The reason why the upstream is not healthy.
-    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a>;
+    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> ProbeFuture<'a>;
 }
 
 impl<P: Probe + ?Sized> Probe for Arc<P> {
-    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
+    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> ProbeFuture<'a> {
         (**self).probe(target)
     }
 }

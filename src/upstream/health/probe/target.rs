@@ -26,12 +26,12 @@ pub struct ProbeTarget {
     dialer: Dialer,
     http_version: HttpVersion,
     proxy_header: Option<ProxyHeader>,
-    progress: Arc<Mutex<Progress>>,
+    progress: Arc<Mutex<ProbeProgress>>,
 }
 
 /// Progress of a probe.
 #[derive(Clone, Copy, Debug)]
-struct Progress {
+struct ProbeProgress {
     step: &'static str,
     passed: Option<Instant>,
 }
@@ -65,7 +65,7 @@ impl ProbeTarget {
             tls_timeout: UNBOUNDED,
             ..dialer
         };
-        let progress = Progress {
+        let progress = ProbeProgress {
             step: UNNAMED,
             passed: None,
         };
@@ -173,7 +173,7 @@ impl ProbeTarget {
         self.with(|progress| progress.passed)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Progress) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut ProbeProgress) -> T) -> T {
         act(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

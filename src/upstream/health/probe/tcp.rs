@@ -1,7 +1,7 @@
 //! TCP probe.
 
 use super::{
-    probe::{Probe, Probing},
+    probe::{Probe, ProbeFuture},
     target::ProbeTarget,
 };
 
@@ -27,7 +27,7 @@ impl TcpProbe {
 }
 
 impl Probe for TcpProbe {
-    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
+    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> ProbeFuture<'a> {
         Box::pin(async { target.connect().await.map(drop) })
     }
 }

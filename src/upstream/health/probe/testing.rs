@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::{
     frame::{ControlFrame, FrameHeader, OpCode, mask},
-    net::connect::{Address, Connect, Connecting},
+    net::connect::{Address, Connect, ConnectFuture},
     net::transport::Transport,
     upstream::health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, check},
 };
@@ -59,7 +59,7 @@ impl fmt::Debug for Scripted {
 }
 
 impl Connect for Scripted {
-    fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let (near, far) = tokio::io::duplex(64);
         (self.start)(UpstreamEnd(far));
@@ -72,7 +72,7 @@ impl Connect for Scripted {
 pub(crate) struct Refusing(pub(super) io::ErrorKind);
 
 impl Connect for Refusing {
-    fn connect<'a>(&'a self, _address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(async { Err(self.0.into()) })
     }
 }

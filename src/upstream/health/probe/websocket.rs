@@ -26,7 +26,7 @@ use super::{
     expect::{Containing, Exactly, Expect},
     failure::ProbeFailure,
     frames::{Frames, Received, unpredictable_bytes},
-    probe::{Probe, Probing},
+    probe::{Probe, ProbeFuture},
     request_settings::RequestSettings,
     target::ProbeTarget,
 };
@@ -270,7 +270,7 @@ async fn close(frames: &mut Frames<'_>) -> Result<(), ProbeFailure> {
 }
 
 impl Probe for WebSocketProbe {
-    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> Probing<'a> {
+    fn probe<'a>(&'a self, target: &'a ProbeTarget) -> ProbeFuture<'a> {
         Box::pin(self.run(target))
     }
 }

@@ -19,13 +19,17 @@ fn probed(policy: impl HealthPolicy + 'static) -> HealthTracker {
     HealthTracker::new(Arc::new(policy), ejection, Probed::Yes, secs(0))
 }
 
-fn see(tracker: &mut HealthTracker, at: Instant, kind: HealthEventKind) -> Option<Transition> {
+fn see(
+    tracker: &mut HealthTracker,
+    at: Instant,
+    kind: HealthEventKind,
+) -> Option<HealthTransition> {
     tracker.observe(&HealthEvent::new(at, kind), 0.5)
 }
 
-fn until(transition: Option<Transition>) -> Option<Instant> {
+fn until(transition: Option<HealthTransition>) -> Option<Instant> {
     match transition {
-        Some(Transition::Unhealthy { until, .. }) => until,
+        Some(HealthTransition::Unhealthy { until, .. }) => until,
         other => panic!("not unhealthy but {other:?}"),
     }
 }
@@ -36,12 +40,15 @@ fn probes_alone_bring_down_and_back() {
     assert_eq!(see(&mut tracker, secs(1), probe_failed()), None);
     let fell = see(&mut tracker, secs(2), probe_failed());
     let cause = "2 consecutive probe failures: handshake timed out after 5s".into();
-    assert_eq!(fell, Some(Transition::Unhealthy { cause, until: None }));
+    assert_eq!(
+        fell,
+        Some(HealthTransition::Unhealthy { cause, until: None })
+    );
     assert_eq!(tracker.changes_at(), None);
     assert_eq!(tracker.tick(secs(9_999), 0.5), None);
     assert_eq!(see(&mut tracker, secs(10_000), probe_passed()), None);
     let rose = see(&mut tracker, secs(10_001), probe_passed());
-    assert_eq!(rose, Some(Transition::Healthy));
+    assert_eq!(rose, Some(HealthTransition::Healthy));
 }
 
 #[test]
@@ -64,7 +71,7 @@ fn probes_readmit_a_flapping_upstream_later_each_time() {
     now += 10 * 60;
     see(&mut tracker, secs(now), probe_failed());
     let rose = see(&mut tracker, secs(now + 1), probe_passed());
-    assert_eq!(rose, Some(Transition::Healthy));
+    assert_eq!(rose, Some(HealthTransition::Healthy));
 }
 
 #[test]
@@ -76,7 +83,7 @@ fn a_held_upstream_recovers_in_time_by_its_earlier_probes() {
     assert_eq!(tracker.changes_at(), Some(secs(13)));
     assert_eq!(see(&mut tracker, secs(4), probe_passed()), None);
     assert_eq!(tracker.tick(at(12_999), 0.5), None);
-    assert_eq!(tracker.tick(secs(13), 0.5), Some(Transition::Healthy));
+    assert_eq!(tracker.tick(secs(13), 0.5), Some(HealthTransition::Healthy));
     assert_eq!(tracker.changes_at(), None);
 }
 
@@ -88,7 +95,10 @@ fn without_probes_an_upstream_is_ejected_then_half_open_and_one_failure_ejects_i
     assert_eq!(until(fell), Some(secs(11)));
     assert_eq!(tracker.changes_at(), Some(secs(11)));
     assert_eq!(tracker.tick(at(10_999), 0.5), None);
-    assert_eq!(tracker.tick(secs(11), 0.5), Some(Transition::HalfOpen));
+    assert_eq!(
+        tracker.tick(secs(11), 0.5),
+        Some(HealthTransition::HalfOpen)
+    );
     assert!(tracker.state().is_usable());
 
     let again = see(&mut tracker, secs(12), connect_failed());
@@ -105,7 +115,7 @@ fn one_success_ends_half_open() {
     see(&mut tracker, secs(0), connect_failed());
     tracker.tick(secs(10), 0.5);
     let passed = see(&mut tracker, secs(11), accepted());
-    assert_eq!(passed, Some(Transition::Healthy));
+    assert_eq!(passed, Some(HealthTransition::Healthy));
     let mut lenient = passive(3);
     for _ in 0..3 {
         see(&mut lenient, secs(0), connect_failed());
@@ -131,10 +141,10 @@ fn a_handshake_that_hung_before_the_ejection_does_not_end_half_open() {
 #[test]
 fn old_tunnels_do_not_make_a_recovered_upstream_unhealthy() {
     let all = Consecutive::new().fails(1).passes(1);
-    let mut tracker = probed(all.signals(crate::upstream::health::Signals::all()));
+    let mut tracker = probed(all.counting(crate::upstream::health::EventFilter::all()));
     see(&mut tracker, secs(100), probe_failed());
     let rose = see(&mut tracker, secs(110), probe_passed());
-    assert_eq!(rose, Some(Transition::Healthy));
+    assert_eq!(rose, Some(HealthTransition::Healthy));
     let lost = |secs| HealthEventKind::TunnelLost {
         lifetime: Duration::from_secs(secs),
     };
@@ -151,7 +161,10 @@ fn an_ejection_lasts_while_its_evaluator_still_counts() {
     assert_eq!(until(fell), Some(secs(10)));
     assert_eq!(tracker.tick(secs(10), 0.5), None);
     assert_eq!(tracker.changes_at(), Some(secs(30)));
-    assert_eq!(tracker.tick(secs(30), 0.5), Some(Transition::HalfOpen));
+    assert_eq!(
+        tracker.tick(secs(30), 0.5),
+        Some(HealthTransition::HalfOpen)
+    );
 }
 
 #[test]
@@ -162,19 +175,22 @@ fn with_a_base_of_zero_the_evaluator_alone_decides_how_long() {
     see(&mut tracker, secs(0), connect_failed());
     tracker.tick(at(1), 0.5);
     assert_eq!(tracker.changes_at(), Some(secs(3)));
-    assert_eq!(tracker.tick(secs(3), 0.5), Some(Transition::HalfOpen));
+    assert_eq!(tracker.tick(secs(3), 0.5), Some(HealthTransition::HalfOpen));
 }
 
 #[test]
 fn an_evaluator_that_ignores_probes_does_not_wait_for_probes() {
     let deaf = Consecutive::new()
         .fails(1)
-        .signals(crate::upstream::health::Signals::passive());
+        .counting(crate::upstream::health::EventFilter::passive());
     let mut tracker = probed(AnyOf::new().with(deaf).with(Consecutive::new()));
     let fell = see(&mut tracker, secs(0), connect_failed());
     assert_eq!(until(fell), Some(secs(10)));
     assert_eq!(see(&mut tracker, secs(5), probe_passed()), None);
-    assert_eq!(tracker.tick(secs(10), 0.5), Some(Transition::HalfOpen));
+    assert_eq!(
+        tracker.tick(secs(10), 0.5),
+        Some(HealthTransition::HalfOpen)
+    );
 }
 
 #[test]
@@ -184,7 +200,10 @@ fn an_outlier_is_ejected_despite_its_evaluator_and_becomes_half_open() {
     assert_eq!(until(fell), Some(secs(11)));
     assert_eq!(tracker.eject("again", secs(2), 0.5), None);
     assert_eq!(see(&mut tracker, secs(5), probe_passed()), None);
-    assert_eq!(tracker.tick(secs(11), 0.5), Some(Transition::HalfOpen));
+    assert_eq!(
+        tracker.tick(secs(11), 0.5),
+        Some(HealthTransition::HalfOpen)
+    );
 }
 
 #[test]
@@ -195,7 +214,7 @@ fn an_outlier_whose_probes_fail_meanwhile_waits_for_its_probes() {
     assert_eq!(tracker.tick(secs(11), 0.5), None);
     assert_eq!(tracker.changes_at(), None);
     let rose = see(&mut tracker, secs(20), probe_passed());
-    assert_eq!(rose, Some(Transition::Healthy));
+    assert_eq!(rose, Some(HealthTransition::Healthy));
 }
 
 #[test]
@@ -252,15 +271,15 @@ proptest! {
         let probed = if is_probed { Probed::Yes } else { Probed::No };
         let mut tracker = HealthTracker::new(policy, Ejection::new(), probed, secs(0));
         let (mut now, mut usable) = (0, true);
-        let mut check = |transition: Option<Transition>, tracker: &HealthTracker| {
+        let mut check = |transition: Option<HealthTransition>, tracker: &HealthTracker| {
             match transition {
-                Some(Transition::Unhealthy { .. }) => {
+                Some(HealthTransition::Unhealthy { .. }) => {
                     assert!(std::mem::replace(&mut usable, false), "it was unhealthy already");
                 }
-                Some(Transition::HalfOpen) => {
+                Some(HealthTransition::HalfOpen) => {
                     assert!(!std::mem::replace(&mut usable, true), "it was usable already");
                 }
-                Some(Transition::Healthy) => usable = true,
+                Some(HealthTransition::Healthy) => usable = true,
                 None => {}
             }
             assert_eq!(tracker.state().is_usable(), usable);
@@ -296,5 +315,5 @@ fn only_a_handshake_ends_half_open() {
         assert_eq!(see(&mut tracker, secs(11), kind), None);
     }
     let passed = see(&mut tracker, secs(11), accepted());
-    assert_eq!(passed, Some(Transition::Healthy));
+    assert_eq!(passed, Some(HealthTransition::Healthy));
 }

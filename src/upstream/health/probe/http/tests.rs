@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::{
-    net::connect::{Connect, Connecting},
+    net::connect::{Connect, ConnectFuture},
     upstream::health::{
         TcpProbe,
         probe::{
@@ -49,7 +49,7 @@ async fn expected_statuses_are_the_only_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn every_response_passes_if_set() {
-    let probe = probe().answers_at_all();
+    let probe = probe().any_response();
     for answer in [OK, BAD, UPGRADE, BROKEN] {
         assert_eq!(answered(&probe, answer).await, Ok(()), "{answer}");
     }
@@ -108,7 +108,10 @@ async fn an_endless_body_is_read_up_to_the_limit() {
 async fn a_body_that_breaks_off_is_an_incomplete_response() {
     let cut = Scripted::responding("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok");
     let broken = failure(&probe().expect_body("ok"), cut).await;
-    assert!(matches!(broken, ProbeFailure::NoAnswer(_)), "{broken:?}");
+    assert!(
+        matches!(broken, ProbeFailure::IncompleteResponse(_)),
+        "{broken:?}"
+    );
 }
 
 #[cfg(feature = "regex")]
@@ -125,7 +128,7 @@ async fn the_body_may_be_expected_by_expression() {
 struct Recording(Arc<Mutex<(String, String)>>);
 
 impl Connect for Recording {
-    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         self.0.lock().unwrap().0 = address.to_string();
         let log = Arc::clone(&self.0);
         let upstream = Scripted::new(move |mut far| {

@@ -9,7 +9,7 @@ use crate::http::head::InvalidHost;
 /// The displayed sentence is the body of the response to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Malformed {
+pub enum InvalidHandshake {
     /// The method is not GET (RFC 6455 §4.1, item 2).
     Method,
     /// The protocol is older than HTTP/1.1 (RFC 6455 §4.1, item 2).
@@ -30,7 +30,7 @@ pub enum Malformed {
     Target,
 }
 
-impl Malformed {
+impl InvalidHandshake {
     fn fmt_sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Host(fault) => return fmt::Display::fmt(fault, f),
@@ -46,10 +46,10 @@ impl Malformed {
     }
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for InvalidHandshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fmt_sentence(f)
     }
 }
 
-impl error::Error for Malformed {}
+impl error::Error for InvalidHandshake {}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::event::{EventSource, HealthEventKind, Signal};
+use super::event::{EventOutcome, EventSource, HealthEventKind};
 
 /// Events that a policy counts, and their meaning.
 ///
@@ -17,17 +17,17 @@ use super::event::{EventSource, HealthEventKind, Signal};
 ///
 /// ```
 /// use std::time::Duration;
-/// use wsplice::health::{HealthEventKind, Signal, Signals};
+/// use wsplice::health::{HealthEventKind, EventOutcome, EventFilter};
 ///
 /// let ended = HealthEventKind::TunnelEnded { lifetime: Duration::from_secs(1) };
-/// assert_eq!(Signals::all().read(&ended), Signal::Neutral);
+/// assert_eq!(EventFilter::all().read(&ended), EventOutcome::Neutral);
 ///
-/// let signals = Signals::all().min_tunnel_age(Duration::from_secs(5));
-/// assert_eq!(signals.read(&ended), Signal::Bad);
+/// let signals = EventFilter::all().min_tunnel_age(Duration::from_secs(5));
+/// assert_eq!(signals.read(&ended), EventOutcome::Bad);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Signals {
+pub struct EventFilter {
     probes: Counted,
     handshakes: Counted,
     tunnels: Counted,
@@ -40,7 +40,7 @@ enum Counted {
     No,
 }
 
-impl Signals {
+impl EventFilter {
     /// Counts every event.
     pub const fn all() -> Self {
         Self {
@@ -86,15 +86,15 @@ impl Signals {
 
     /// Returns the meaning of an event. An event that is not counted is neutral.
     #[must_use]
-    pub fn read(&self, kind: &HealthEventKind) -> Signal {
+    pub fn read(&self, kind: &HealthEventKind) -> EventOutcome {
         if self.counted(kind.source()) == Counted::No {
-            return Signal::Neutral;
+            return EventOutcome::Neutral;
         }
         match kind {
             HealthEventKind::TunnelEnded { lifetime } if *lifetime < self.min_tunnel_age => {
-                Signal::Bad
+                EventOutcome::Bad
             }
-            _ => kind.signal(),
+            _ => kind.outcome(),
         }
     }
 
@@ -122,7 +122,7 @@ impl Signals {
     }
 }
 
-impl Default for Signals {
+impl Default for EventFilter {
     fn default() -> Self {
         Self::all()
     }
@@ -142,23 +142,26 @@ mod tests {
         let tunnel = HealthEventKind::TunnelLost {
             lifetime: Duration::ZERO,
         };
-        let read = |signals: Signals| {
-            [&probe, &handshake, &tunnel].map(|kind| signals.read(kind) != Signal::Neutral)
+        let read = |signals: EventFilter| {
+            [&probe, &handshake, &tunnel].map(|kind| signals.read(kind) != EventOutcome::Neutral)
         };
-        assert_eq!(read(Signals::all()), [true, true, true]);
-        assert_eq!(read(Signals::probes()), [true, false, false]);
-        assert_eq!(read(Signals::handshakes()), [false, true, false]);
-        assert_eq!(read(Signals::passive()), [false, true, true]);
+        assert_eq!(read(EventFilter::all()), [true, true, true]);
+        assert_eq!(read(EventFilter::probes()), [true, false, false]);
+        assert_eq!(read(EventFilter::handshakes()), [false, true, false]);
+        assert_eq!(read(EventFilter::passive()), [false, true, true]);
     }
 
     #[test]
     fn a_tunnel_that_ends_early_is_bad_where_it_is_asked_for() {
         let age = Duration::from_secs(5);
         let ended = |lifetime| HealthEventKind::TunnelEnded { lifetime };
-        let signals = Signals::handshakes().min_tunnel_age(age);
+        let signals = EventFilter::handshakes().min_tunnel_age(age);
         let just_before = age - Duration::from_nanos(1);
-        assert_eq!(signals.read(&ended(just_before)), Signal::Bad);
-        assert_eq!(signals.read(&ended(age)), Signal::Neutral);
-        assert_eq!(Signals::all().read(&ended(Duration::ZERO)), Signal::Neutral);
+        assert_eq!(signals.read(&ended(just_before)), EventOutcome::Bad);
+        assert_eq!(signals.read(&ended(age)), EventOutcome::Neutral);
+        assert_eq!(
+            EventFilter::all().read(&ended(Duration::ZERO)),
+            EventOutcome::Neutral
+        );
     }
 }

@@ -9,13 +9,13 @@ const MAX_ASSIGNMENTS: usize = 1024;
 /// Truth values that conditions on an invalid host take in one evaluation of a matcher, in the order
 /// in which the matcher asks.
 #[derive(Debug)]
-pub(super) struct AssumedConditions {
+pub(super) struct TruthAssignment {
     /// One bit for each condition; conditions beyond the last bit are false.
     values: u64,
     asked: AtomicU32,
 }
 
-impl AssumedConditions {
+impl TruthAssignment {
     const fn new(values: u64) -> Self {
         Self {
             values,
@@ -42,10 +42,10 @@ impl AssumedConditions {
 
 /// Returns whether `test` holds for any assignment of truth values to the conditions that it asks
 /// for; `true` also where there are too many to evaluate.
-pub(super) fn holds_for_any(test: impl Fn(&AssumedConditions) -> bool) -> bool {
+pub(super) fn holds_for_any(test: impl Fn(&TruthAssignment) -> bool) -> bool {
     let mut values = 0;
     for _ in 0..MAX_ASSIGNMENTS {
-        let assumed = AssumedConditions::new(values);
+        let assumed = TruthAssignment::new(values);
         if test(&assumed) {
             return true;
         }

@@ -65,17 +65,21 @@ impl Sources {
         for source in before.iter().chain(after) {
             match self.connect_from(*source, to).await {
                 Ok(stream) => return Ok(stream),
-                Err(Failed::Port) => unusable.exhausted.push(*source),
-                Err(Failed::Source) => unusable.foreign.push(*source),
-                Err(Failed::Connect(error)) => return Err(error),
+                Err(LocalAddressFailure::Port) => unusable.exhausted.push(*source),
+                Err(LocalAddressFailure::Source) => unusable.foreign.push(*source),
+                Err(LocalAddressFailure::Connect(error)) => return Err(error),
             }
         }
         Err(io::Error::new(io::ErrorKind::AddrNotAvailable, unusable))
     }
 
-    async fn connect_from(&self, source: IpAddr, to: SocketAddr) -> Result<TcpStream, Failed> {
+    async fn connect_from(
+        &self,
+        source: IpAddr,
+        to: SocketAddr,
+    ) -> Result<TcpStream, LocalAddressFailure> {
         match attempt(source, 0, to).await {
-            Err(Failed::Port) if cfg!(target_os = "linux") => {}
+            Err(LocalAddressFailure::Port) if cfg!(target_os = "linux") => {}
             done => return done,
         }
         // Each port is taken by a connection, but perhaps by one to elsewhere: Linux lets several
@@ -84,17 +88,17 @@ impl Sources {
         let ports = self.ports.get_or_init(local_ports);
         for _ in 0..SHARED_PORT_TRIES {
             match attempt(source, fastrand::u16(ports.clone()), to).await {
-                Err(Failed::Port) => {}
+                Err(LocalAddressFailure::Port) => {}
                 done => return done,
             }
         }
-        Err(Failed::Port)
+        Err(LocalAddressFailure::Port)
     }
 }
 
 /// The failure of a connection from one source.
 #[derive(Debug)]
-enum Failed {
+enum LocalAddressFailure {
     /// The port, or every port, is taken.
     Port,
     /// The source is not an address of this machine.
@@ -103,30 +107,36 @@ enum Failed {
     Connect(io::Error),
 }
 
-async fn attempt(source: IpAddr, port: u16, to: SocketAddr) -> Result<TcpStream, Failed> {
+async fn attempt(
+    source: IpAddr,
+    port: u16,
+    to: SocketAddr,
+) -> Result<TcpStream, LocalAddressFailure> {
     let socket = bound(SocketAddr::new(source, port))?;
     socket
         .connect(to)
         .await
         .map_err(|error| match error.kind() {
             // Another connection leads there from this port already.
-            io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Failed::Port,
-            _ => Failed::Connect(error),
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => LocalAddressFailure::Port,
+            _ => LocalAddressFailure::Connect(error),
         })
 }
 
-fn bound(source: SocketAddr) -> Result<TcpSocket, Failed> {
+fn bound(source: SocketAddr) -> Result<TcpSocket, LocalAddressFailure> {
     let socket = match source {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
-    let socket = socket.map_err(Failed::Connect)?;
+    let socket = socket.map_err(LocalAddressFailure::Connect)?;
     #[cfg(target_os = "linux")]
-    socket.set_reuseaddr(true).map_err(Failed::Connect)?;
+    socket
+        .set_reuseaddr(true)
+        .map_err(LocalAddressFailure::Connect)?;
     socket.bind(source).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Failed::Port,
-        io::ErrorKind::AddrNotAvailable => Failed::Source,
-        _ => Failed::Connect(error),
+        io::ErrorKind::AddrInUse => LocalAddressFailure::Port,
+        io::ErrorKind::AddrNotAvailable => LocalAddressFailure::Source,
+        _ => LocalAddressFailure::Connect(error),
     })?;
     Ok(socket)
 }
@@ -312,7 +322,7 @@ mod tests {
             let second = attempt(source, port, to_b).await.unwrap();
             assert_eq!(first.local_addr().unwrap(), second.local_addr().unwrap());
             let again = attempt(source, port, to_a).await;
-            assert!(matches!(again, Err(Failed::Port)), "{again:?}");
+            assert!(matches!(again, Err(LocalAddressFailure::Port)), "{again:?}");
         }
 
         #[tokio::test]
@@ -322,7 +332,7 @@ mod tests {
             let port = listening.local_addr().unwrap().port();
             let (_listener, addr) = listener().await;
             let taken = attempt(source, port, addr).await;
-            assert!(matches!(taken, Err(Failed::Port)), "{taken:?}");
+            assert!(matches!(taken, Err(LocalAddressFailure::Port)), "{taken:?}");
         }
 
         #[test]

@@ -5,9 +5,9 @@ use std::str;
 
 use http::HeaderMap;
 
-use super::family::X_FORWARDED_FOR;
 use super::tokens::members;
 use super::trust::TrustedProxies;
+use super::untrusted::X_FORWARDED_FOR;
 
 /// Returns the address of the client, as far as trusted proxies vouch for it.
 ///

@@ -5,13 +5,13 @@ use super::readings::comparable;
 /// The raw segments of a path after its dot segments, plain or escaped, are resolved and `//` is
 /// merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawPath<'a> {
+pub(crate) struct EncodedSegments<'a> {
     segments: Vec<&'a str>,
     /// Whether a `/` follows the last segment.
     has_trailing_slash: bool,
 }
 
-impl<'a> RawPath<'a> {
+impl<'a> EncodedSegments<'a> {
     /// Splits and resolves a path; `None` if it does not begin with `/`.
     pub(crate) fn resolve(raw: &'a str) -> Option<Self> {
         let mut segments = Vec::new();
@@ -36,7 +36,7 @@ impl<'a> RawPath<'a> {
     }
 
     /// Removes `prefix` if its segments, decoded, are the first ones of this path.
-    pub(crate) fn strip_prefix(&mut self, prefix: &RawPath<'_>) {
+    pub(crate) fn strip_prefix(&mut self, prefix: &EncodedSegments<'_>) {
         let carries = self.segments.len() >= prefix.segments.len()
             && (self.segments.iter().zip(&prefix.segments))
                 .all(|(own, wanted)| comparable(own) == comparable(wanted));
@@ -46,7 +46,7 @@ impl<'a> RawPath<'a> {
     }
 
     /// Inserts `prefix` in front.
-    pub(crate) fn add_prefix(&mut self, prefix: &RawPath<'a>) {
+    pub(crate) fn add_prefix(&mut self, prefix: &EncodedSegments<'a>) {
         self.segments.splice(..0, prefix.segments.iter().copied());
     }
 
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn resolved(raw: &str) -> String {
-        RawPath::resolve(raw).unwrap().to_path()
+        EncodedSegments::resolve(raw).unwrap().to_path()
     }
 
     #[test]
@@ -87,8 +87,8 @@ mod tests {
         ] {
             assert_eq!(resolved(raw), wanted, "{raw}");
         }
-        assert_eq!(RawPath::resolve("*"), None);
-        assert_eq!(RawPath::resolve(""), None);
+        assert_eq!(EncodedSegments::resolve("*"), None);
+        assert_eq!(EncodedSegments::resolve(""), None);
     }
 
     #[test]
@@ -103,8 +103,8 @@ mod tests {
             ("/", "/"),
             ("/WS/x", "/WS/x"),
         ] {
-            let mut path = RawPath::resolve(raw).unwrap();
-            path.strip_prefix(&RawPath::resolve("/ws/").unwrap());
+            let mut path = EncodedSegments::resolve(raw).unwrap();
+            path.strip_prefix(&EncodedSegments::resolve("/ws/").unwrap());
             assert_eq!(path.to_path(), wanted, "{raw}");
         }
     }

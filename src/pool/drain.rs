@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use crate::observe::UpstreamChange;
+use crate::observe::MembershipChange;
 
-use super::{handle::Pool, notifier::Change, settings::OnUpstreamLoss};
+use super::{handle::Pool, notifier::PoolChange, settings::OnUpstreamLoss};
 
 impl Pool {
     /// Drains an upstream: it gets no new tunnels, and its open ones are left or closed. False if
@@ -35,7 +35,7 @@ impl Pool {
         };
         let now = Instant::now();
         if member.begin_draining(now) {
-            let change = Change::Upstream(UpstreamChange::Draining);
+            let change = PoolChange::Upstream(MembershipChange::Draining);
             self.state.notifier.push(member.shared_name(), change);
             self.state.refresh(now);
         }
@@ -58,7 +58,7 @@ impl Pool {
         if let Some(slow_start) = self.state.health_settings().slow_start {
             member.begin_slow_start(now, slow_start);
         }
-        let change = Change::Upstream(UpstreamChange::Resumed);
+        let change = PoolChange::Upstream(MembershipChange::Resumed);
         self.state.notifier.push(member.shared_name(), change);
         self.state.refresh(now);
         true

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{error::BoxError, net::transport::Transport};
 
-use super::{http2, inbound::sanitize_trailers, refusal};
+use super::{client_response::sanitize_trailers, http2, refusal};
 
 /// The upstream's final response to a handshake.
 pub(crate) enum UpgradeResponse {
