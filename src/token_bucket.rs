@@ -33,9 +33,9 @@ impl TokenBucket {
         self
     }
 
-    /// Adds what would have come in in this time, even above the burst: for a time in which none
+    /// Adds the tokens of this time, even above the burst: for a time in which none
     /// could be used.
-    pub(crate) fn make_up_for(&mut self, time: Duration) {
+    pub(crate) fn credit_time(&mut self, time: Duration) {
         self.tokens += time.as_secs_f64() * self.rate;
     }
 
@@ -97,7 +97,7 @@ impl TokenBucket {
     fn fill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         let filled = (self.tokens + elapsed * self.rate).min(self.capacity());
-        // What was added above the capacity stays until it is used.
+        // Tokens above the capacity stay until they are used.
         self.tokens = self.tokens.max(filled);
         self.filled_at = now;
     }
@@ -165,10 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_up_for_stays_until_it_is_used() {
+    fn credited_time_stays_until_it_is_used() {
         let start = Instant::now();
         let mut bucket = TokenBucket::full(2.0, start);
-        bucket.make_up_for(Duration::from_secs(10));
+        bucket.credit_time(Duration::from_secs(10));
         let after = start + Duration::from_secs(60);
         assert!(bucket.take(22.0, after) && !bucket.take(0.5, after));
     }
