@@ -257,6 +257,32 @@ async fn a_second_close_changes_neither_the_frames_nor_the_report() {
     assert_eq!(rig.report().await.end, TunnelEnd::Requested);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_floods_an_echo_and_hardly_reads_makes_no_upstream_look_failed() {
+    for reads in [0, 1] {
+        let Rig {
+            ends: [client, upstream],
+            tunnel,
+            registry: _registry,
+            began,
+        } = Rig::new(TunnelConfig::new());
+        let (mut from_proxy, mut to_proxy) = tokio::io::split(upstream);
+        tokio::spawn(async move { tokio::io::copy(&mut from_proxy, &mut to_proxy).await });
+        let (mut read, mut write) = tokio::io::split(client);
+        let frame = ControlFrame::ping(b"flood").encode(Some(KEY));
+        tokio::spawn(async move { while write.write_all(&frame).await.is_ok() {} });
+        for _ in 0..reads {
+            tokio::time::sleep(secs(30)).await;
+            read.read_exact(&mut [0; 64]).await.unwrap();
+        }
+        let report = tunnel.await.unwrap();
+        assert_eq!(report.end, TunnelEnd::Timeout(Timer::Write, Side::Client));
+        assert_eq!(report.initiator, Side::Client);
+        assert!(!report.is_upstream_failure());
+        assert!(began.elapsed() >= secs(60), "{reads}");
+    }
+}
+
 fn close_at(moment: Instant) -> Command {
     Command::Close {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
