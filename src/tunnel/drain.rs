@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     frame::{CloseCode, CloseFrame},
     instant::{FAR, saturating_add},
-    tunnel::registry::{Command, DrainState, Entry, InFlightRequest, Registry},
+    tunnel::registry::{Command, DrainState, Entry, InFlightRequest, Registry, Revocable},
     tunnel::report::{TunnelEnd, TunnelInfo},
 };
 
@@ -131,7 +131,7 @@ impl Drain {
     pub fn resume(&self) {
         self.state().resume();
         for entry in self.registry.entries() {
-            entry.call_off();
+            entry.call_off(Revocable::ByResume);
         }
     }
 
@@ -166,7 +166,9 @@ impl Drain {
 
     /// Closes all tunnels and waits for them, those too that enter meanwhile.
     async fn end_all(&self, deadline: Instant) -> Left {
-        self.announce(self.registry.entries(), Entry::send_revocable);
+        self.announce(self.registry.entries(), |entry, close| {
+            entry.send_revocable(close, Revocable::ByResume);
+        });
         let wait = async {
             loop {
                 // Also those whose handshakes were under way: each is closed as it is listed.

@@ -102,18 +102,18 @@ impl Entry {
         self.add_order(command, Revocable::Never);
     }
 
-    /// Gives the tunnel a command that [`call_off`](Self::call_off) takes back.
-    pub(crate) fn send_revocable(&self, command: Command) {
-        self.add_order(command, Revocable::ByResume);
+    /// Gives the tunnel a command that its issuer can [call off](Self::call_off).
+    pub(crate) fn send_revocable(&self, command: Command, issuer: Revocable) {
+        self.add_order(command, issuer);
     }
 
-    /// Takes back what can be, unless the tunnel has begun with it.
-    pub(crate) fn call_off(&self) {
+    /// Calls off the commands of this issuer that the tunnel has not begun with.
+    pub(crate) fn call_off(&self, issuer: Revocable) {
         self.change(|control| {
             control
                 .orders
                 .as_mut()
-                .is_some_and(|orders| orders.call_off())
+                .is_some_and(|orders| orders.call_off(issuer))
         });
     }
 
