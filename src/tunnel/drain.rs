@@ -74,8 +74,8 @@ pub struct Drain {
 pub struct Drained {
     /// Tunnels that ended in order, within their close timeout and the deadline.
     pub closed: usize,
-    /// Tunnels of which a leg was cut off: at the deadline, or because it did not answer our close
-    /// frame within the close timeout.
+    /// Tunnels of which a leg was cut off: at the deadline, because it did not answer our close
+    /// frame within the close timeout, because it was lost, or inside a frame that never ended.
     pub aborted: usize,
     /// Forwarded requests whose answers were cut off at the deadline.
     pub aborted_requests: usize,

@@ -49,8 +49,8 @@ struct Control {
 pub(crate) enum Departure {
     /// In order.
     Orderly,
-    /// A leg was cut off: by an abort, for want of an answer to our close frame, or because the
-    /// tunnel was dropped.
+    /// A leg was cut off: by an abort, for want of an answer to our close frame, because it was
+    /// lost or stood inside a frame, or because the tunnel was dropped.
     Cut,
 }
 
