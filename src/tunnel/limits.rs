@@ -218,9 +218,9 @@ impl Meter {
     }
 
     /// The side could not send for so long, for no fault of its own.
-    pub(super) fn make_up_for(&mut self, time: Duration) {
+    pub(super) fn make_up_for(&mut self, time: Duration, now: Instant) {
         for bucket in [&mut self.messages, &mut self.bytes].into_iter().flatten() {
-            bucket.make_up_for(time);
+            bucket.make_up_for(time, now);
         }
     }
 }

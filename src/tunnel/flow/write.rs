@@ -62,8 +62,9 @@ impl Flow {
                     outgoing.take(written);
                     if let Some(since) = outgoing.stalled_since.take() {
                         // The source was not read for so long, which is not its doing.
-                        let stall = cx.clock.now().saturating_duration_since(since);
-                        self.track.make_up_for(stall);
+                        let now = cx.clock.now();
+                        let stall = now.saturating_duration_since(since);
+                        self.track.make_up_for(stall, now);
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -68,7 +68,7 @@ impl Guard {
         Judgment::Pass
     }
 
-    pub(super) fn make_up_for(&mut self, time: Duration) {
-        self.meter.make_up_for(time);
+    pub(super) fn make_up_for(&mut self, time: Duration, now: Instant) {
+        self.meter.make_up_for(time, now);
     }
 }

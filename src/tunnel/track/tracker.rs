@@ -148,10 +148,10 @@ impl Track {
         }
     }
 
-    /// The source could not send for so long, for no fault of its own.
-    pub(in crate::tunnel) fn make_up_for(&mut self, time: Duration) {
+    /// The source could not send for so long until now, for no fault of its own.
+    pub(in crate::tunnel) fn make_up_for(&mut self, time: Duration, now: Instant) {
         if let Some(guard) = &mut self.guard {
-            guard.make_up_for(time);
+            guard.make_up_for(time, now);
         }
     }
 
