@@ -33,10 +33,15 @@ impl TokenBucket {
         self
     }
 
-    /// Adds the tokens of this time, even above the burst: for a time in which none
-    /// could be used.
-    pub(crate) fn credit_time(&mut self, time: Duration) {
-        self.tokens += time.as_secs_f64() * self.rate;
+    /// Adds what would have come in in this time until now, even above the burst: for a time in
+    /// which none could be used.
+    pub(crate) fn credit_time(&mut self, time: Duration, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled_at);
+        let before = self.tokens;
+        self.fill(now);
+        // The bucket has taken in that time too, as far as it had room.
+        let cut_off = elapsed.as_secs_f64() * self.rate - (self.tokens - before);
+        self.tokens += cut_off.clamp(0.0, time.as_secs_f64() * self.rate);
     }
 
     /// Whether the amount is there.
@@ -168,9 +173,22 @@ mod tests {
     fn credited_time_stays_until_it_is_used() {
         let start = Instant::now();
         let mut bucket = TokenBucket::full(2.0, start);
-        bucket.credit_time(Duration::from_secs(10));
+        bucket.credit_time(Duration::from_secs(10), start + Duration::from_secs(10));
         let after = start + Duration::from_secs(60);
         assert!(bucket.take(22.0, after) && !bucket.take(0.5, after));
+    }
+
+    #[test]
+    fn a_debt_is_not_paid_twice_by_the_time_that_is_made_up_for() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::full(10.0, start);
+        assert!(bucket.take_on_credit(210.0, start));
+        let stall = Duration::from_secs(15);
+        bucket.credit_time(stall, start + stall);
+        // 150 of the 200 that it owes.
+        let paid = start + Duration::from_secs(20);
+        assert!(!bucket.has_some(paid));
+        assert!(bucket.has_some(paid + Duration::from_millis(1)));
     }
 
     #[test]

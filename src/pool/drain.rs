@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::observe::MembershipChange;
+use crate::{observe::MembershipChange, tunnel::registry::Revocable};
 
 use super::{handle::Pool, notifier::PoolChange, settings::OnUpstreamLoss};
 
@@ -40,12 +40,13 @@ impl Pool {
             self.state.refresh(now);
         }
         let reason = "upstream draining";
-        self.state.close_tunnels(member, tunnels, reason);
+        self.state
+            .close_tunnels(member, tunnels, reason, Revocable::ByPoolResume);
         true
     }
 
-    /// Ends the drain of an upstream, which gets tunnels again. False if no upstream of this name
-    /// is draining.
+    /// Ends the drain of an upstream, which gets tunnels again; the closes of its drain that have
+    /// not begun are called off. False if no upstream of this name is draining.
     pub fn resume(&self, name: &str) -> bool {
         let set = self.state.member_set();
         let Some(member) = set.by_name(name) else {
@@ -53,6 +54,11 @@ impl Pool {
         };
         if !member.end_draining() {
             return false;
+        }
+        // First the order: a tunnel that opens later must not see it.
+        member.withdraw_close_order(Revocable::ByPoolResume);
+        for entry in member.open_tunnels().entries() {
+            entry.cancel_revocable(Revocable::ByPoolResume);
         }
         let now = Instant::now();
         if let Some(slow_start) = self.state.health_settings().slow_start {

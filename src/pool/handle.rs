@@ -10,6 +10,7 @@ use crate::{
     http::headers::ClientScheme,
     net::connect::InvalidAddress,
     observe::Observer,
+    tunnel::registry::Revocable,
     upstream::Upstream,
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance, Candidate},
@@ -319,7 +320,8 @@ impl Pool {
         let choice = self.settings.removed_tunnels;
         for member in removed {
             let reason = "upstream removed";
-            self.state.close_tunnels(&member, choice, reason);
+            self.state
+                .close_tunnels(&member, choice, reason, Revocable::Never);
         }
         true
     }

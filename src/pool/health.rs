@@ -8,6 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
+    tunnel::registry::Revocable,
     tunnel::report::TunnelReport,
     upstream::health::{
         HealthEvent, HealthEventKind, HealthState, HealthTransition, UpstreamHealth,
@@ -238,7 +239,7 @@ impl PoolState {
     pub(super) fn apply_losses(&self, lost: &[Arc<Member>]) {
         let choice = self.health_settings().unhealthy_tunnels;
         for member in lost {
-            self.close_tunnels(member, choice, "upstream unhealthy");
+            self.close_tunnels(member, choice, "upstream unhealthy", Revocable::Never);
         }
         self.notifier.notify();
     }

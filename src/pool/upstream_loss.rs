@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     frame::{CloseCode, CloseFrame},
-    tunnel::registry::{Command, Entry},
+    tunnel::registry::{Command, Entry, Revocable},
     tunnel::report::TunnelEnd,
     upstream::{CloseOrder, Member},
 };
@@ -20,6 +20,7 @@ impl PoolState {
         member: &Member,
         choice: OnUpstreamLoss,
         reason: &'static str,
+        revocable: Revocable,
     ) {
         let OnUpstreamLoss::Close { spread } = choice else {
             return;
@@ -30,11 +31,12 @@ impl PoolState {
             at: now,
             spread,
             reason,
+            revocable,
         };
         // Before the open tunnels are read: a tunnel that opens later sees the order.
         member.set_close_order(order);
         for entry in member.open_tunnels().entries() {
-            entry.send_command(close(&order, now));
+            entry.send_revocable(close(&order, now), revocable);
         }
     }
 }
@@ -45,7 +47,11 @@ impl Pool {
     pub(crate) fn close_if_lost(&self, lease: &Lease, entry: &Entry) {
         let order = lease.member().close_order();
         if let Some(order) = order.filter(|order| lease.is_before(order)) {
-            entry.send_command(close(&order, Instant::now()));
+            entry.send_revocable(close(&order, Instant::now()), order.revocable);
+            // A resume in between has found nothing to call off.
+            if lease.member().close_order().is_none() {
+                entry.cancel_revocable(order.revocable);
+            }
         }
     }
 }

@@ -228,9 +228,9 @@ impl TunnelConfig {
         self
     }
 
-    /// Whether pings detect that a side is gone, and no later than TCP keep-alive by its default.
-    /// Pings cannot where frames are not read, nor for a side that may be silent forever because
-    /// the other has ended.
+    /// Whether pings find out that a side is gone, and as soon as TCP keep-alive would by its
+    /// default. They cannot where frames are not read, nor for one that may be silent for good
+    /// because the other has ended, nor where they may wait for good behind half a frame.
     pub(crate) fn pings_are_enough(&self, side: Side) -> bool {
         let keep_alive = match side {
             Side::Client => &self.keep_alive[LegId::Client],
@@ -244,6 +244,7 @@ impl TunnelConfig {
         keep_alive.as_ref().is_some_and(is_soon)
             && self.framing != Framing::Opaque
             && self.half_close_timeout.is_some()
+            && self.write_timeout.is_some()
     }
 
     /// Returns the action with the close frame that the user's function makes of it.
@@ -314,5 +315,20 @@ impl fmt::Debug for TunnelConfig {
             .field("client_limits", &self.limits[LegId::Client])
             .field("upstream_limits", &self.limits[LegId::Upstream])
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_that_may_wait_forever_behind_half_a_frame_leave_tcp_keep_alive_on() {
+        let config = TunnelConfig::new().keep_alive(KeepAlive::default());
+        for side in [Side::Client, Side::Upstream] {
+            assert!(config.pings_are_enough(side));
+            let unbounded = config.clone().write_timeout(None);
+            assert!(!unbounded.pings_are_enough(side));
+        }
     }
 }

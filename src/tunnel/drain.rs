@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     frame::{CloseCode, CloseFrame},
     instant::{FAR, saturating_add},
-    tunnel::registry::{Command, DrainState, Entry, InFlightRequest, Registry},
+    tunnel::registry::{Command, DrainState, Entry, InFlightRequest, Registry, Revocable},
     tunnel::report::{TunnelEnd, TunnelInfo},
 };
 
@@ -74,8 +74,8 @@ pub struct Drain {
 pub struct Drained {
     /// Tunnels that ended in order, within their close timeout and the deadline.
     pub closed: usize,
-    /// Tunnels of which a leg was cut off: at the deadline, or because it did not answer our close
-    /// frame within the close timeout.
+    /// Tunnels of which a leg was cut off: at the deadline, because it did not answer our close
+    /// frame within the close timeout, because it was lost, or inside a frame that never ended.
     pub aborted: usize,
     /// Forwarded requests whose responses were cut off at the deadline.
     pub aborted_requests: usize,
@@ -131,7 +131,7 @@ impl Drain {
     pub fn resume(&self) {
         self.state().resume();
         for entry in self.registry.entries() {
-            entry.cancel_revocable();
+            entry.cancel_revocable(Revocable::ByResume);
         }
     }
 
@@ -166,7 +166,9 @@ impl Drain {
 
     /// Closes all tunnels and waits for them, those too that enter meanwhile.
     async fn end_all(&self, deadline: Instant) -> Left {
-        self.announce(self.registry.entries(), Entry::send_revocable);
+        self.announce(self.registry.entries(), |entry, close| {
+            entry.send_revocable(close, Revocable::ByResume);
+        });
         let wait = async {
             loop {
                 // Also those whose handshakes were under way: each is closed as it is listed.

@@ -29,6 +29,7 @@ pub(super) struct Leg {
     unacknowledged: u32,
     /// Pings of the other endpoint that this one has not answered.
     unanswered_pings: u32,
+    was_cut: bool,
 }
 
 impl Leg {
@@ -47,6 +48,7 @@ impl Leg {
             last_received: now,
             unacknowledged: 0,
             unanswered_pings: 0,
+            was_cut: false,
         }
     }
 
@@ -153,8 +155,14 @@ impl Leg {
 
     /// Drops the connection at once.
     pub(super) fn abort(&mut self) {
+        self.was_cut = true;
         let nothing = Transport::new(tokio::io::empty());
         std::mem::replace(&mut self.transport, nothing).abort_on_drop();
+    }
+
+    /// Whether the connection was dropped where it stood.
+    pub(super) const fn was_cut(&self) -> bool {
+        self.was_cut
     }
 }
 

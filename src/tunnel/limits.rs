@@ -216,10 +216,10 @@ impl Meter {
         }
     }
 
-    /// Credits time in which the side could not send through no fault of its own.
-    pub(super) fn credit_time(&mut self, time: Duration) {
+    /// The side could not send for so long, for no fault of its own.
+    pub(super) fn credit_time(&mut self, time: Duration, now: Instant) {
         for bucket in [&mut self.messages, &mut self.bytes].into_iter().flatten() {
-            bucket.credit_time(time);
+            bucket.credit_time(time, now);
         }
     }
 }

@@ -121,7 +121,8 @@ impl TunnelReport {
     }
 
     /// Whether the end was the upstream's failure: it vanished without a close frame, broke the
-    /// connection, or stopped answering.
+    /// connection, or stopped answering, and the end began with that. Health counts the same ends
+    /// as [lost tunnels](crate::health::HealthEventKind::TunnelLost).
     #[must_use]
     pub fn is_upstream_failure(&self) -> bool {
         self.end.failed_side() == Some(Side::Upstream) && self.initiator == Side::Upstream
@@ -155,19 +156,22 @@ pub enum TunnelEnd {
 }
 
 impl TunnelEnd {
-    /// The side whose failure the end was, if it was one.
+    /// The side whose failure the end was, if it was one. A side that goes over a limit or breaks
+    /// a rule still works.
     #[must_use]
     pub const fn failed_side(&self) -> Option<Side> {
         match self {
             Self::ClosedWithoutFrame(side)
             | Self::TruncatedFrame(side)
             | Self::Broken(side, _)
-            | Self::Violation(_, side)
-            | Self::Limit(_, side)
             | Self::Timeout(Timer::Pong | Timer::Write, side) => Some(*side),
-            Self::Closed | Self::Timeout(..) | Self::Requested | Self::Drained | Self::Dropped => {
-                None
-            }
+            Self::Closed
+            | Self::Timeout(..)
+            | Self::Limit(..)
+            | Self::Violation(..)
+            | Self::Requested
+            | Self::Drained
+            | Self::Dropped => None,
         }
     }
 }

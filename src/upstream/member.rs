@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     hash::hash,
     net::connect::Address,
-    tunnel::registry::TunnelGroup,
+    tunnel::registry::{Revocable, TunnelGroup},
     upstream::admission::{Admission, AdmissionCounters},
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
@@ -66,6 +66,7 @@ pub(crate) struct CloseOrder {
     /// Time from the first close to the last.
     pub(crate) spread: Duration,
     pub(crate) reason: &'static str,
+    pub(crate) revocable: Revocable,
 }
 
 /// Slow start of an upstream.
@@ -154,6 +155,12 @@ impl Member {
 
     pub(crate) fn set_close_order(&self, close_order: CloseOrder) {
         *lock(&self.state.close_order) = Some(close_order);
+    }
+
+    /// Withdraws the order to close tunnels if this issuer gave it.
+    pub(crate) fn withdraw_close_order(&self, issuer: Revocable) {
+        let mut order = lock(&self.state.close_order);
+        *order = order.filter(|order| order.revocable != issuer);
     }
 
     pub(crate) const fn admission(&self) -> &Admission {

@@ -115,3 +115,44 @@ async fn tls_or_not_the_same_port_is_two_upstreams() {
     assert!(close_command(&plain).is_some());
     assert!(close_command(&tls).is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_upstream_keeps_the_tunnels_that_its_drain_has_not_closed_yet() {
+    let pool = pool(&["a"]);
+    let registry = Registry::new();
+    let before = lease(&pool).await.unwrap();
+    let tunnel = open(&registry, &member(&pool, "a"));
+    let hour = OnUpstreamLoss::Close { spread: secs(3600) };
+    pool.drain("a:80", hour);
+    assert_eq!(close_command(&tunnel).unwrap().0, "upstream draining");
+    assert!(pool.resume("a:80"));
+    let command = tunnel.entry().take_command();
+    assert!(matches!(command, Some(Command::KeepOpen)), "{command:?}");
+
+    // Its handshake was under way during the whole drain.
+    let late = open(&registry, before.member());
+    pool.close_if_lost(&before, late.entry());
+    assert_eq!(close_command(&late), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_upstream_calls_off_no_close_of_another_issuer() {
+    let pool = pool(&["a"]);
+    let registry = Registry::new();
+    let tunnel = open(&registry, &member(&pool, "a"));
+    let drain = crate::Drain::new(&registry).spread(secs(20));
+    let run = tokio::spawn(async move { drain.run().await });
+    sleep(secs(1)).await;
+    pool.drain("a:80", AT_ONCE);
+    pool.resume("a:80");
+    let command = tunnel.entry().take_command();
+    assert!(
+        matches!(command, Some(Command::Close { .. })),
+        "{command:?}"
+    );
+    pool.drain("a:80", AT_ONCE);
+    crate::Drain::new(&registry).resume();
+    assert_eq!(close_command(&tunnel).unwrap().0, "upstream draining");
+    drop(tunnel);
+    run.await.unwrap();
+}

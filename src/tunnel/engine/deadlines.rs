@@ -114,13 +114,14 @@ impl Core {
     /// The timer that ends the tunnel at this moment, other than keep-alive.
     fn overdue(&self, now: Instant) -> Option<(TunnelEnd, Side)> {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if let Some(stalled) = self.stalled(now).map(Side::from) {
+            return Some((TunnelEnd::Timeout(Timer::Write, stalled), stalled));
+        }
         for source in LegId::BOTH {
-            let flow = &self.flows[source];
-            if due(self.stall_deadline(flow)) {
-                let stalled = Side::from(source.other());
-                return Some((TunnelEnd::Timeout(Timer::Write, stalled), stalled));
-            }
-            if let Some(limit) = flow.pause().and_then(|pause| pause.overdue(now)) {
+            if let Some(limit) = self.flows[source]
+                .pause()
+                .and_then(|pause| pause.overdue(now))
+            {
                 return Some(over_rate(limit, source.into()));
             }
         }
@@ -134,7 +135,25 @@ impl Core {
         None
     }
 
-    /// Advances keep-alive on both legs; returns the end that it decides, if any.
+    /// The leg that is to blame if one has taken no bytes for the whole write timeout.
+    fn stalled(&self, now: Instant) -> Option<LegId> {
+        let into = |leg: LegId| &self.flows[leg.other()];
+        let is_due = |leg: &LegId| {
+            let deadline = self.stall_deadline(into(*leg));
+            deadline.is_some_and(|deadline| deadline <= now)
+        };
+        let due = LegId::BOTH.into_iter().filter(is_due);
+        let oldest = due.min_by_key(|leg| into(*leg).stalled_since())?;
+        // Neither leg is read, because of what the other has not taken. An upstream that echoes
+        // cannot take more then, and a client that does not read would make any upstream look
+        // failed.
+        let is_deadlock = LegId::BOTH
+            .into_iter()
+            .all(|leg| self.flows[leg].is_blocked());
+        Some(if is_deadlock { LegId::Client } else { oldest })
+    }
+
+    /// Looks at what keep-alive has due, and whether it ends the tunnel.
     fn tick(&mut self, now: Instant) -> Option<(TunnelEnd, Side)> {
         let jitter_sample = fastrand::f32();
         for leg in LegId::BOTH {

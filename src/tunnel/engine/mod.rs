@@ -24,7 +24,7 @@ use crate::{
 };
 
 use super::{
-    alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, handle::TunnelHandle,
+    alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, handle::TunnelHandle, leg::Leg,
     pair::LegId, scratch::Scratch,
 };
 
@@ -135,12 +135,12 @@ impl Tunnel {
     }
 
     fn finish(&self) -> TunnelReport {
-        let report = self.core.report();
-        self.guard.leave(match report.unanswered_close {
-            None => Departure::Orderly,
-            Some(_) => Departure::Cut,
+        let was_cut = self.core.legs.iter().any(Leg::was_cut);
+        self.guard.leave(match was_cut {
+            false => Departure::Orderly,
+            true => Departure::Cut,
         });
-        report
+        self.core.report()
     }
 }
 

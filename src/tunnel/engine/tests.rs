@@ -257,6 +257,68 @@ async fn a_second_close_changes_neither_the_frames_nor_the_report() {
     assert_eq!(rig.report().await.end, TunnelEnd::Requested);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_floods_an_echo_and_hardly_reads_makes_no_upstream_look_failed() {
+    for reads in [0, 1] {
+        let Rig {
+            ends: [client, upstream],
+            tunnel,
+            registry: _registry,
+            began,
+        } = Rig::new(TunnelConfig::new());
+        let (mut from_proxy, mut to_proxy) = tokio::io::split(upstream);
+        tokio::spawn(async move { tokio::io::copy(&mut from_proxy, &mut to_proxy).await });
+        let (mut read, mut write) = tokio::io::split(client);
+        let frame = ControlFrame::ping(b"flood").encode(Some(KEY));
+        tokio::spawn(async move { while write.write_all(&frame).await.is_ok() {} });
+        for _ in 0..reads {
+            tokio::time::sleep(secs(30)).await;
+            read.read_exact(&mut [0; 64]).await.unwrap();
+        }
+        let report = tunnel.await.unwrap();
+        assert_eq!(report.end, TunnelEnd::Timeout(Timer::Write, Side::Client));
+        assert_eq!(report.initiator, Side::Client);
+        assert!(!report.is_upstream_failure());
+        assert!(began.elapsed() >= secs(60), "{reads}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_counts_a_leg_that_is_reset_inside_a_frame_as_aborted() {
+    for side in SIDES {
+        let mut rig = Rig::new(TunnelConfig::new());
+        rig.send(side, &[0x82, 4, 1]).await;
+        rig.exactly(opposite(side), 3).await;
+        let drain = Drain::new(&rig.registry);
+        let drained = tokio::spawn(async move { drain.run().await });
+        // The close frame for the other leg waits for the end of the frame, which never comes.
+        rig.close(side).await;
+        rig.end(side).shutdown().await.unwrap();
+        let drained = drained.await.unwrap();
+        assert_eq!((drained.closed, drained.aborted), (0, 1), "{side}");
+        assert_eq!(rig.report().await.unanswered_close, None, "{side}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leg_that_answers_no_ping_departs_as_cut() {
+    for side in SIDES {
+        let keep_alive = KeepAlive::default().interval(secs(5)).jitter(0.0);
+        let config = match side {
+            Side::Client => TunnelConfig::new().client_keep_alive(keep_alive),
+            _ => TunnelConfig::new().upstream_keep_alive(keep_alive),
+        };
+        let mut rig = Rig::new(config);
+        let entry = rig.registry.entries().remove(0);
+        let other = opposite(side);
+        rig.close(other).await;
+        rig.answer_close(other).await;
+        let end = TunnelEnd::Timeout(Timer::Pong, side);
+        assert_eq!(rig.report().await.end, end);
+        assert!(entry.was_cut(), "{side}");
+    }
+}
+
 fn close_at(moment: Instant) -> Command {
     Command::Close {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),

@@ -264,7 +264,12 @@ impl Flow {
 
     /// Whether the source is not read: because of a limit, or of bytes that the sink has not taken.
     pub(in crate::tunnel) fn is_unread(&self) -> bool {
-        self.pause().is_some() || self.has_leftover() && !self.is_discarding()
+        self.pause().is_some() || self.is_blocked()
+    }
+
+    /// Whether the source is not read because of bytes that the sink has not taken.
+    pub(in crate::tunnel) fn is_blocked(&self) -> bool {
+        self.has_leftover() && !self.is_discarding()
     }
 
     /// Since when the sink has taken none of the bytes that wait for it.

@@ -62,9 +62,10 @@ impl Flow {
                     self.needs_flush = true;
                     outgoing.take(written);
                     if let Some(since) = outgoing.stalled_since.take() {
-                        // The source was not read during the stall, through no fault of its own.
-                        let stall = cx.clock.now().saturating_duration_since(since);
-                        self.track.credit_time(stall);
+                        // The source was not read for so long, which is not its doing.
+                        let now = cx.clock.now();
+                        let stall = now.saturating_duration_since(since);
+                        self.track.credit_time(stall, now);
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

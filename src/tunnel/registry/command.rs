@@ -19,11 +19,13 @@ pub(crate) enum Command {
     KeepOpen,
 }
 
-/// Whether a close can be canceled before its moment.
+/// Whether a close can be called off before its moment, and by which issuer alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Revocable {
     /// By [`Drain::resume`](crate::Drain::resume).
     ByResume,
+    /// By [`Pool::resume`](crate::Pool::resume).
+    ByPoolResume,
     Never,
 }
 
@@ -66,17 +68,11 @@ impl Orders {
         place == 0
     }
 
-    /// Removes the revocable commands; returns whether that changed which command is in force.
-    pub(super) fn cancel_revocable(&mut self) -> bool {
-        let is_next = |orders: &Self| {
-            orders
-                .0
-                .first()
-                .is_some_and(|(_, by)| *by == Revocable::ByResume)
-        };
-        let changes = is_next(self);
-        self.0
-            .retain(|(_, revocable)| *revocable == Revocable::Never);
+    /// Calls off the closes of this issuer; whether another command counts now, or none.
+    pub(super) fn cancel_revocable(&mut self, issuer: Revocable) -> bool {
+        let is_issuers = |(_, revocable): &(Command, Revocable)| *revocable == issuer;
+        let changes = self.0.first().is_some_and(is_issuers);
+        self.0.retain(|order| !is_issuers(order));
         changes
     }
 
@@ -137,14 +133,17 @@ mod tests {
         let after = |secs| Some(now + Duration::from_secs(secs));
         let mut orders = Orders::default();
         assert_eq!(next(&orders), "keep open");
-        assert!(!orders.cancel_revocable());
+        assert!(!orders.cancel_revocable(Revocable::ByResume));
         orders.add(close("in 60 s", after(60)), Revocable::Never);
         orders.add(close("drain", after(9)), Revocable::ByResume);
         assert_eq!(next(&orders), "drain");
-        assert!(orders.cancel_revocable());
+        assert!(orders.cancel_revocable(Revocable::ByResume));
         assert_eq!(next(&orders), "in 60 s");
         orders.add(close("drain", after(90)), Revocable::ByResume);
-        assert!(!orders.cancel_revocable(), "it was not in force");
+        assert!(
+            !orders.cancel_revocable(Revocable::ByResume),
+            "it did not count"
+        );
         assert_eq!(next(&orders), "in 60 s");
     }
 }

@@ -49,8 +49,8 @@ struct Control {
 pub(crate) enum Departure {
     /// In order.
     Orderly,
-    /// A leg was cut off: by an abort, because our close frame was not answered, or because the
-    /// tunnel was dropped.
+    /// A leg was cut off: by an abort, for want of an answer to our close frame, because it was
+    /// lost or stood inside a frame, or because the tunnel was dropped.
     Cut,
 }
 
@@ -102,18 +102,18 @@ impl Entry {
         self.add_order(command, Revocable::Never);
     }
 
-    /// Sends the tunnel a command that [`cancel_revocable`](Self::cancel_revocable) can cancel.
-    pub(crate) fn send_revocable(&self, command: Command) {
-        self.add_order(command, Revocable::ByResume);
+    /// Gives the tunnel a command that its issuer can [call off](Self::cancel_revocable).
+    pub(crate) fn send_revocable(&self, command: Command, issuer: Revocable) {
+        self.add_order(command, issuer);
     }
 
-    /// Cancels the revocable commands, except one that the tunnel has begun to carry out.
-    pub(crate) fn cancel_revocable(&self) {
+    /// Calls off the commands of this issuer that the tunnel has not begun with.
+    pub(crate) fn cancel_revocable(&self, issuer: Revocable) {
         self.change(|control| {
             control
                 .orders
                 .as_mut()
-                .is_some_and(|orders| orders.cancel_revocable())
+                .is_some_and(|orders| orders.cancel_revocable(issuer))
         });
     }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    command::Command,
+    command::{Command, Revocable},
     drain_state::DrainState,
     entry::{Departure, Entry},
     group::TunnelGroup,
@@ -200,11 +200,16 @@ impl Registry {
         self.shared.shard(id).insert(ById(Arc::clone(&entry)));
         self.shared.open.fetch_add(1, Ordering::AcqRel);
         if let Some(frame) = self.shared.drain.close_frame() {
-            entry.send_command(Command::Close {
+            let close = Command::Close {
                 frame,
                 end: TunnelEnd::Drained,
                 at: None,
-            });
+            };
+            entry.send_revocable(close, Revocable::ByResume);
+            // A resume in between has found nothing to call off.
+            if !self.shared.drain.is_draining() {
+                entry.cancel_revocable(Revocable::ByResume);
+            }
         }
         RegistryGuard {
             registry: Some(self.clone()),
@@ -311,6 +316,19 @@ mod tests {
     #[test]
     fn the_order_of_the_tunnels_is_the_same_in_every_run() {
         assert_eq!(ids(500), ids(500));
+    }
+
+    #[test]
+    fn a_tunnel_entered_during_a_drain_stays_open_after_a_resume() {
+        use crate::frame::CloseCode;
+
+        let registry = Registry::new();
+        let frame = CloseFrame::new(CloseCode::GOING_AWAY, "");
+        registry.drain_state().refuse_new(frame);
+        let waits = registry.enter(None, info());
+        crate::Drain::new(&registry).resume();
+        let command = waits.entry().take_command();
+        assert!(matches!(command, Some(Command::KeepOpen)), "{command:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod group;
 mod listing;
 mod status;
 
-pub(crate) use command::Command;
+pub(crate) use command::{Command, Revocable};
 pub(crate) use drain_state::{DrainState, InFlightRequest};
 pub(crate) use entry::{Departure, Entry};
 pub(crate) use group::TunnelGroup;

@@ -69,7 +69,7 @@ impl Guard {
         CheckResult::Pass
     }
 
-    pub(super) fn credit_time(&mut self, time: Duration) {
-        self.meter.credit_time(time);
+    pub(super) fn credit_time(&mut self, time: Duration, now: Instant) {
+        self.meter.credit_time(time, now);
     }
 }

@@ -148,10 +148,10 @@ impl Track {
         }
     }
 
-    /// Credits time in which the source could not send through no fault of its own.
-    pub(in crate::tunnel) fn credit_time(&mut self, time: Duration) {
+    /// The source could not send for so long until now, for no fault of its own.
+    pub(in crate::tunnel) fn credit_time(&mut self, time: Duration, now: Instant) {
         if let Some(guard) = &mut self.guard {
-            guard.credit_time(time);
+            guard.credit_time(time, now);
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{Error, ErrorKind, Side},
-    tunnel::report::{Timer, TunnelEnd, TunnelReport},
+    tunnel::report::{TunnelEnd, TunnelReport},
 };
 
 use super::probe::ProbeFailure;
@@ -152,28 +152,15 @@ impl HealthEventKind {
     /// Returns the event of a tunnel's end; `None` if the upstream neither began nor caused the
     /// end.
     ///
-    /// An upstream that exceeds a limit or breaks a rule still works.
+    /// [`TunnelReport::is_upstream_failure`] decides which tunnels are lost.
     #[must_use]
     pub fn of_report(report: &TunnelReport) -> Option<Self> {
         let lifetime = report.duration;
-        match report.end {
-            TunnelEnd::ClosedWithoutFrame(Side::Upstream)
-            | TunnelEnd::Broken(Side::Upstream, _)
-                if report.initiator != Side::Upstream =>
-            {
-                None
-            }
-            TunnelEnd::ClosedWithoutFrame(Side::Upstream)
-            | TunnelEnd::TruncatedFrame(Side::Upstream)
-            | TunnelEnd::Broken(Side::Upstream, _)
-            | TunnelEnd::Timeout(Timer::Pong | Timer::Write, Side::Upstream) => {
-                Some(Self::TunnelLost { lifetime })
-            }
-            TunnelEnd::Closed if report.initiator == Side::Upstream => {
-                Some(Self::TunnelEnded { lifetime })
-            }
-            _ => None,
+        if report.is_upstream_failure() {
+            return Some(Self::TunnelLost { lifetime });
         }
+        let has_ended = report.end == TunnelEnd::Closed && report.initiator == Side::Upstream;
+        has_ended.then_some(Self::TunnelEnded { lifetime })
     }
 
     /// Returns the default meaning of the event; [`EventFilter`](super::EventFilter) can change it.
@@ -256,7 +243,7 @@ impl EventSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::report::Limit;
+    use crate::tunnel::report::{Limit, Timer};
     use std::io;
 
     fn report(end: TunnelEnd, initiator: Side) -> TunnelReport {
@@ -337,6 +324,48 @@ mod tests {
         }
         let closed = signal_of(TunnelEnd::Closed, Side::Upstream);
         assert_eq!(closed, Some(EventOutcome::Neutral));
+    }
+
+    #[test]
+    fn a_report_and_health_agree_on_the_failures_of_an_upstream() {
+        use crate::frame::Violation;
+
+        let ends_of = |side| {
+            [
+                (TunnelEnd::ClosedWithoutFrame(side), true),
+                (TunnelEnd::TruncatedFrame(side), true),
+                (TunnelEnd::Broken(side, io::ErrorKind::BrokenPipe), true),
+                (TunnelEnd::Timeout(Timer::Pong, side), true),
+                (TunnelEnd::Timeout(Timer::Write, side), true),
+                (TunnelEnd::Timeout(Timer::Idle, side), false),
+                (TunnelEnd::Timeout(Timer::HalfClose, side), false),
+                (TunnelEnd::Timeout(Timer::MaxLifetime, side), false),
+                (TunnelEnd::Timeout(Timer::CloseHandshake, side), false),
+                (TunnelEnd::Timeout(Timer::Frame, side), false),
+                (TunnelEnd::Limit(Limit::ByteRate, side), false),
+                (TunnelEnd::Violation(Violation::Unmasked, side), false),
+                (TunnelEnd::Closed, false),
+                (TunnelEnd::Requested, false),
+                (TunnelEnd::Drained, false),
+                (TunnelEnd::Dropped, false),
+            ]
+        };
+        let sides = [Side::Client, Side::Upstream, Side::Proxy];
+        for (side, initiator) in sides
+            .into_iter()
+            .flat_map(|side| sides.map(|by| (side, by)))
+        {
+            for (end, is_failure) in ends_of(side) {
+                let is_upstream = (side, initiator) == (Side::Upstream, Side::Upstream);
+                let report = report(end.clone(), initiator);
+                let lost = matches!(
+                    HealthEventKind::of_report(&report),
+                    Some(HealthEventKind::TunnelLost { .. })
+                );
+                assert_eq!(lost, is_failure && is_upstream, "{end:?} by {initiator}");
+                assert_eq!(report.is_upstream_failure(), lost, "{end:?} by {initiator}");
+            }
+        }
     }
 
     #[test]
