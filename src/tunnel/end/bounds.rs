@@ -51,22 +51,15 @@ pub(in crate::tunnel) struct Facts {
     pub(in crate::tunnel) is_unread: bool,
 }
 
-/// Whether a frame that still moves may be waited for without another bound, because whoever
-/// closes the tunnel sets one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    WhileItMoves,
-    Bounded,
-}
-
 impl Bounds {
-    /// When the bound is over, if it ever is.
+    /// When the bound is over, if it ever is. `until` is when the proxy cuts the tunnel off in any
+    /// case, so that bytes which still move may take as long.
     pub(super) fn deadline(
         &self,
         bound: Bound,
         legs: (LegState, LegState),
         facts: &Facts,
-        patience: Patience,
+        until: Option<Instant>,
     ) -> Option<Instant> {
         let (this, other) = legs;
         let given_at = this.given.at()?;
@@ -94,20 +87,20 @@ impl Bounds {
                 Some(saturating_add(given_at.max(facts.heard), self.close))
             }
             Bound::Answer => Some(saturating_add(given_at, self.close)),
-            Bound::Queue => Some(self.queue_deadline(given_at, facts, patience)),
+            Bound::Queue => Some(self.queue_deadline(given_at, facts, until)),
         }
     }
 
-    fn queue_deadline(&self, queued: Instant, facts: &Facts, patience: Patience) -> Instant {
-        let since = match patience {
-            Patience::WhileItMoves => queued.max(facts.moved),
-            Patience::Bounded => queued,
+    fn queue_deadline(&self, queued: Instant, facts: &Facts, until: Option<Instant>) -> Instant {
+        let since = until.map_or(queued, |_| queued.max(facts.moved));
+        let deadline = match self.write {
+            None => saturating_add(since, self.close),
+            Some(write) => {
+                let stalled = facts.stalled_since.unwrap_or(since);
+                saturating_add(since.min(stalled), write)
+            }
         };
-        let Some(write) = self.write else {
-            return saturating_add(since, self.close);
-        };
-        let stalled = facts.stalled_since.unwrap_or(since);
-        saturating_add(since.min(stalled), write)
+        until.map_or(deadline, |until| deadline.min(until))
     }
 }
 

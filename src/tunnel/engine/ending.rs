@@ -96,7 +96,7 @@ impl Core {
                         true => CloseAction::Abort,
                         false => CloseAction::Shut,
                     });
-                    self.end_with(&end, silent.into(), actions, now);
+                    self.end_with(&end, silent.into(), None, actions, now);
                 }
             }
         }
@@ -111,18 +111,20 @@ impl Core {
     /// Ends the tunnel on the proxy's own account, each leg as the reason calls for.
     pub(super) fn end(&mut self, end: &TunnelEnd, initiator: Side, now: Instant) {
         let actions = Pair::new(|leg| close_action(end, leg.into()));
-        self.end_with(end, initiator, actions, now);
+        self.end_with(end, initiator, None, actions, now);
     }
 
     pub(super) fn end_by_command(&mut self, command: Command, now: Instant) {
-        let (end, action) = match command {
-            Command::Close { frame, end, .. } => (end, CloseAction::Close(frame)),
-            Command::Abort { end } => (end, CloseAction::Abort),
+        let (end, action, until) = match command {
+            Command::Close {
+                frame, end, until, ..
+            } => (end, CloseAction::Close(frame), until),
+            Command::Abort { end } => (end, CloseAction::Abort, None),
             Command::KeepOpen => return,
         };
         let must_abort = action == CloseAction::Abort;
         let actions = Pair::new(|_| action.clone());
-        self.end_with(&end, Side::Proxy, actions, now);
+        self.end_with(&end, Side::Proxy, until, actions, now);
         if must_abort {
             // Also when the tunnel was being ended already.
             for leg in LegId::BOTH {
@@ -136,12 +138,13 @@ impl Core {
         &mut self,
         end: &TunnelEnd,
         initiator: Side,
+        until: Option<Instant>,
         actions: Pair<CloseAction>,
         now: Instant,
     ) {
         // The first reason has closed the legs. One that breaks on the way out must not take the
         // other one's close frame with it.
-        if !self.ending_mut().end.decide(end, initiator) {
+        if !self.ending_mut().end.decide(end, initiator, until) {
             return;
         }
         let config = &self.config;

@@ -204,6 +204,7 @@ impl Registry {
                 frame,
                 end: TunnelEnd::Drained,
                 at: None,
+                until: None,
             });
         }
         RegistryGuard {
