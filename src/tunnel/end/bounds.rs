@@ -41,7 +41,7 @@ pub(in crate::tunnel) struct Bounds {
 pub(in crate::tunnel) struct Facts {
     /// When bytes last came from it and were passed on.
     pub(in crate::tunnel) heard: Instant,
-    /// When bytes last went to it.
+    /// When it last took bytes.
     pub(in crate::tunnel) moved: Instant,
     /// Since when it has taken none of the bytes that wait for it.
     pub(in crate::tunnel) stalled_since: Option<Instant>,
@@ -92,15 +92,17 @@ impl Bounds {
     }
 
     fn queue_deadline(&self, queued: Instant, facts: &Facts, until: Option<Instant>) -> Instant {
-        let since = until.map_or(queued, |_| queued.max(facts.moved));
-        let deadline = match self.write {
-            None => saturating_add(since, self.close),
-            Some(write) => {
-                let stalled = facts.stalled_since.unwrap_or(since);
-                saturating_add(since.min(stalled), write)
-            }
+        let stalled = facts.stalled_since;
+        let bound = self.write.unwrap_or(self.close);
+        let Some(until) = until else {
+            // A stall counts from its beginning, also where the decision came in the midst of it.
+            let since = stalled.filter(|_| self.write.is_some());
+            return saturating_add(since.map_or(queued, |since| since.min(queued)), bound);
         };
-        until.map_or(deadline, |until| deadline.min(until))
+        // A stall begins anew with all that is taken.
+        let since = queued.max(facts.moved);
+        let since = stalled.map_or(since, |stalled| since.max(stalled));
+        saturating_add(since, bound).min(until)
     }
 }
 

@@ -105,6 +105,7 @@ impl LegState {
             }
             // It has a close frame already, and may take as long to answer as if it were ours.
             (Given::Relayed(_), Ask::Close, _) => Given::CloseWritten(now),
+            (Given::ShutQueued(_), ..) => Given::ShutQueued(now),
             (Given::Shut(_), ..) => Given::Shut(now),
             (given, ..) => given,
         };

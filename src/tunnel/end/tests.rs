@@ -207,6 +207,20 @@ fn every_state_is_asked_to_end_as_its_row_says() {
     assert_eq!(rows.len(), given(now).len());
 }
 
+#[test]
+fn an_end_that_waits_when_the_proxy_decides_has_its_whole_time_from_then() {
+    let before = Instant::now();
+    let now = before + secs(70);
+    for (given, expected) in [
+        (Given::ShutQueued(before), Given::ShutQueued(now)),
+        (Given::Shut(before), Given::Shut(now)),
+    ] {
+        let said = Said::Nothing;
+        let after = LegState { said, given }.asked(Ask::Close, Reach::Frame, now);
+        assert_eq!(after.given, expected);
+    }
+}
+
 /// Whatever happens to a tunnel that ends, it never waits without a bound: in every state that
 /// the proxy has brought a leg into, the leg is over, is shut, or has a deadline.
 #[test]
@@ -327,10 +341,13 @@ fn what_waits_for_its_place_has_the_write_timeout_and_in_a_drain_as_long_as_it_m
     assert_eq!(of(&known, Some(FAR)), Some(at + secs(110)));
     assert_eq!(of(&known, Some(secs(90))), Some(at + secs(90)));
     known.stalled_since = Some(at + secs(20));
+    assert_eq!(of(&known, None), Some(at + secs(60)));
+    assert_eq!(of(&known, Some(FAR)), Some(at + secs(110)));
+    known.stalled_since = Some(at + secs(55));
     assert_eq!(
         of(&known, Some(FAR)),
-        Some(at + secs(80)),
-        "it moves no more"
+        Some(at + secs(115)),
+        "it took some, and then no more"
     );
 }
 

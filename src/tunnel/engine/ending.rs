@@ -201,7 +201,7 @@ impl Core {
             let (from, into) = (&self.flows[leg], &self.flows[leg.other()]);
             Facts {
                 heard: from.last_passed(),
-                moved: into.last_passed(),
+                moved: into.last_taken(),
                 stalled_since: into.stalled_since(),
                 is_burdened: self.legs[leg].is_burdened(),
                 is_unread: from.is_unread(),
