@@ -566,3 +566,23 @@ async fn dropping_a_tunnel_sends_nothing() {
         assert_eq!(rest, b"");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_side_that_could_not_be_read_has_its_whole_time_to_answer_a_close_frame() {
+    for first in SIDES {
+        let mut rig = Rig::new(TunnelConfig::new());
+        rig.passes(first, close(4001, "enough")).await;
+        // More than a pipe and the tunnel hold, so that the other side is not read.
+        let (one, other) = rig.ends(first);
+        let download = from_side(opposite(first), binary(&[7; 160_000]));
+        other.send_raw(&download).await;
+        tokio::time::sleep(secs(31)).await;
+        assert!(one.exactly(download.len()).await == download, "{first}");
+        tokio::time::sleep(secs(29)).await;
+        rig.passes(opposite(first), close(4001, "")).await;
+        for side in SIDES {
+            rig.end(side).finish().await;
+        }
+        assert_eq!(rig.report().await.end, TunnelEnd::Closed, "{first}");
+    }
+}

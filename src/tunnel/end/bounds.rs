@@ -49,6 +49,8 @@ pub(in crate::tunnel) struct Facts {
     pub(in crate::tunnel) is_burdened: bool,
     /// Whether it is not read: because of a limit, or of what the other leg has not taken.
     pub(in crate::tunnel) is_unread: bool,
+    /// When that last ceased to be so, as far as it matters to an end.
+    pub(in crate::tunnel) readable_since: Option<Instant>,
 }
 
 impl Bounds {
@@ -63,6 +65,7 @@ impl Bounds {
     ) -> Option<Instant> {
         let (this, other) = legs;
         let given_at = this.given.at()?;
+        let readable_at = facts.readable_since.map_or(given_at, |at| at.max(given_at));
         match bound {
             Bound::None => None,
             // A side that is not read cannot be heard.
@@ -70,23 +73,24 @@ impl Bounds {
             Bound::HalfClose => {
                 let broke = matches!(this.given, Given::Gone(_)).then_some(self.close);
                 Some(saturating_add(
-                    given_at.max(facts.heard),
+                    readable_at.max(facts.heard),
                     self.half_close.or(broke)?,
                 ))
             }
-            Bound::Handshake if facts.is_burdened => {
-                Some(saturating_add(given_at, self.handshake.max(self.burdened)))
-            }
-            Bound::Handshake => Some(saturating_add(given_at, self.handshake)),
+            Bound::Handshake if facts.is_burdened => Some(saturating_add(
+                readable_at,
+                self.handshake.max(self.burdened),
+            )),
+            Bound::Handshake => Some(saturating_add(readable_at, self.handshake)),
             Bound::BothClosed => {
                 let both = given_at.max(other.given.at().unwrap_or(given_at));
                 Some(saturating_add(both, self.close))
             }
             // It must end its frame before it can answer; the other leg's queue bounds that.
             Bound::Answer if matches!(other.given, Given::CloseQueued(_)) => {
-                Some(saturating_add(given_at.max(facts.heard), self.close))
+                Some(saturating_add(readable_at.max(facts.heard), self.close))
             }
-            Bound::Answer => Some(saturating_add(given_at, self.close)),
+            Bound::Answer => Some(saturating_add(readable_at, self.close)),
             Bound::Queue => Some(self.queue_deadline(given_at, facts, until)),
         }
     }

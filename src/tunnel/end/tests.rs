@@ -263,6 +263,7 @@ fn facts(at: Instant) -> Facts {
         stalled_since: None,
         is_burdened: false,
         is_unread: false,
+        readable_since: None,
     }
 }
 
@@ -315,6 +316,16 @@ fn each_bound_runs_from_its_own_moment() {
     known.is_burdened = true;
     let handshake = deadline(Bound::Handshake, Given::Relayed(at), Given::Open, &known);
     assert_eq!(handshake, Some(at + secs(60)), "much to read first");
+    known.is_burdened = false;
+    known.readable_since = Some(at + secs(40));
+    for (bound, time) in [
+        (Bound::Answer, 45),
+        (Bound::HalfClose, 50),
+        (Bound::Handshake, 70),
+    ] {
+        let whole = deadline(bound, Given::Relayed(at), Given::Open, &known);
+        assert_eq!(whole, Some(at + secs(time)), "{bound:?} once it is read");
+    }
     known.is_unread = true;
     for bound in [Bound::Handshake, Bound::HalfClose, Bound::Answer] {
         assert_eq!(

@@ -7,6 +7,7 @@ use crate::{
     frame::ControlFrame,
     tunnel::{
         close::{CloseAction, close_action},
+        context::Clock,
         end::{Ask, End, Facts, Given, LegEvent, Order, Reach},
         flow::Event,
         leg::encode_for,
@@ -27,6 +28,8 @@ pub(super) struct Ending {
     scheduled: Option<(Instant, Command)>,
     /// Whether the report was asked for before the tunnel was over.
     is_reported: bool,
+    /// Until when each side was seen not to be read.
+    unread_until: Pair<Option<Instant>>,
 }
 
 impl Ending {
@@ -195,8 +198,21 @@ impl Core {
         self.legs[leg].abort();
     }
 
+    /// Notes which sides are not read at the beginning of a poll, in which that may change.
+    pub(super) fn note_unread(&mut self, clock: &mut Clock) {
+        let Some(ending) = &mut self.ending else {
+            return;
+        };
+        for leg in LegId::BOTH {
+            if self.flows[leg].is_unread() {
+                ending.unread_until[leg] = Some(clock.now());
+            }
+        }
+    }
+
     /// What the flows know, for the bounds of an end.
     pub(super) fn facts(&self) -> Pair<Facts> {
+        let unread_until = |leg| self.ending.as_ref()?.unread_until[leg];
         Pair::new(|leg| {
             let (from, into) = (&self.flows[leg], &self.flows[leg.other()]);
             Facts {
@@ -205,6 +221,7 @@ impl Core {
                 stalled_since: into.stalled_since(),
                 is_burdened: self.legs[leg].is_burdened(),
                 is_unread: from.is_unread(),
+                readable_since: unread_until(leg),
             }
         })
     }
