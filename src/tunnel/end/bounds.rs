@@ -77,21 +77,32 @@ impl Bounds {
                     self.half_close.or(broke)?,
                 ))
             }
-            Bound::Handshake if facts.is_burdened => Some(saturating_add(
-                readable_at,
-                self.handshake.max(self.burdened),
-            )),
-            Bound::Handshake => Some(saturating_add(readable_at, self.handshake)),
+            Bound::Handshake => {
+                let bound = self.with_burden(self.handshake, facts);
+                Some(saturating_add(readable_at, bound))
+            }
             Bound::BothClosed => {
                 let both = given_at.max(other.given.at().unwrap_or(given_at));
                 Some(saturating_add(both, self.close))
             }
-            // It must end its frame before it can answer; the other leg's queue bounds that.
-            Bound::Answer if matches!(other.given, Given::CloseQueued(_)) => {
-                Some(saturating_add(readable_at.max(facts.heard), self.close))
+            Bound::Answer => {
+                // It must end its frame before it can answer; the other leg's queue bounds that.
+                let since = match other.given {
+                    Given::CloseQueued(_) => readable_at.max(facts.heard),
+                    _ => readable_at,
+                };
+                let deadline = saturating_add(since, self.with_burden(self.close, facts));
+                Some(until.map_or(deadline, |until| until.min(deadline)))
             }
-            Bound::Answer => Some(saturating_add(readable_at, self.close)),
             Bound::Queue => Some(self.queue_deadline(given_at, facts, until)),
+        }
+    }
+
+    /// The time for an answer, which is longer where much is to be read before.
+    fn with_burden(&self, bound: Duration, facts: &Facts) -> Duration {
+        match facts.is_burdened {
+            true => bound.max(self.burdened),
+            false => bound,
         }
     }
 

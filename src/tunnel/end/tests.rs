@@ -316,6 +316,15 @@ fn each_bound_runs_from_its_own_moment() {
     known.is_burdened = true;
     let handshake = deadline(Bound::Handshake, Given::Relayed(at), Given::Open, &known);
     assert_eq!(handshake, Some(at + secs(60)), "much to read first");
+    let answer = deadline(Bound::Answer, Given::CloseWritten(at), Given::Open, &known);
+    assert_eq!(answer, Some(at + secs(60)), "much to read first");
+    let written = LegState {
+        said: Said::Nothing,
+        given: Given::CloseWritten(at),
+    };
+    let legs = (written, LegState::default());
+    let drained = bounds().deadline(Bound::Answer, legs, &known, Some(at + secs(20)));
+    assert_eq!(drained, Some(at + secs(20)), "at the deadline of the drain");
     known.is_burdened = false;
     known.readable_since = Some(at + secs(40));
     for (bound, time) in [
