@@ -599,6 +599,7 @@ async fn a_side_that_has_much_to_read_before_our_close_frame_is_not_cut_off() {
         for part in bulk.chunks(64 * 1024) {
             assert!(reader.exactly(part.len()).await == part, "{slow}");
             tokio::time::sleep(secs(1)).await;
+            reader.send(text("still reading")).await;
         }
         assert_eq!(reader.close_code().await, 1001);
         reader.send(close(1001, "")).await;

@@ -30,6 +30,8 @@ pub(super) struct Ending {
     is_reported: bool,
     /// Until when each side was seen not to be read.
     unread_until: Pair<Option<Instant>>,
+    /// Whether each side had much to read before what it was given last.
+    was_burdened: Pair<bool>,
 }
 
 impl Ending {
@@ -50,6 +52,11 @@ impl Ending {
 impl Core {
     pub(super) fn on_event(&mut self, source: LegId, event: Event, now: Instant) {
         let sink = source.other();
+        if matches!(event, Event::CloseHanded | Event::SinkShut) {
+            // Kept: a side that sends something meanwhile has not read it for that reason.
+            let is_burdened = self.legs[sink].is_burdened();
+            self.ending_mut().was_burdened[sink] |= is_burdened;
+        }
         let end = &mut self.ending_mut().end;
         match event {
             Event::SourceClosed => end.on_event(source, LegEvent::CloseRead, now),
@@ -212,14 +219,16 @@ impl Core {
 
     /// What the flows know, for the bounds of an end.
     pub(super) fn facts(&self) -> Pair<Facts> {
-        let unread_until = |leg| self.ending.as_ref()?.unread_until[leg];
+        let ending = self.ending.as_deref();
+        let was_burdened = |leg| ending.is_some_and(|ending| ending.was_burdened[leg]);
+        let unread_until = |leg| ending.and_then(|ending| ending.unread_until[leg]);
         Pair::new(|leg| {
             let (from, into) = (&self.flows[leg], &self.flows[leg.other()]);
             Facts {
                 heard: from.last_passed(),
                 moved: into.last_taken(),
                 stalled_since: into.stalled_since(),
-                is_burdened: self.legs[leg].is_burdened(),
+                is_burdened: self.legs[leg].is_burdened() || was_burdened(leg),
                 is_unread: from.is_unread(),
                 readable_since: unread_until(leg),
             }
