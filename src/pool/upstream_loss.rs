@@ -67,5 +67,6 @@ fn close(order: &CloseOrder, now: Instant) -> Command {
             now,
             left.mul_f64(fastrand::f64()),
         )),
+        until: None,
     }
 }

@@ -172,9 +172,12 @@ impl TunnelConfig {
         self
     }
 
-    /// How long a side may take to answer a close frame of ours, from the moment at which the frame
-    /// was handed over, before the leg is reset; and how long two endpoints that have both closed
-    /// may take to end their connections.
+    /// How long a side may take to answer a close frame of ours, from the moment at which it was
+    /// handed over, before it is reset; and how long two endpoints that have both closed may take
+    /// to end their connections.
+    ///
+    /// A side to which more than 256 KiB went since anything last came from it has at least the
+    /// [write timeout](Self::write_timeout) to answer, because it must read that first.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self

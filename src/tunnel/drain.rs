@@ -145,7 +145,8 @@ impl Drain {
     /// # Cancellation
     ///
     /// When the future is dropped, the closes that it has announced are still sent at their
-    /// times; only the deadline is lost. New tunnels are still refused.
+    /// times, and each tunnel ends within its own timeouts, or at the deadline if bytes before its
+    /// close frame still move then. Requests are not cut off. New tunnels go on being refused.
     pub async fn run(&self) -> Drained {
         let deadline = saturating_add(Instant::now(), self.deadline);
         let mut resumes = self.state().resumes();
@@ -237,6 +238,7 @@ impl Drain {
     /// Schedules the close of each tunnel.
     fn announce(&self, mut entries: Vec<Arc<Entry>>, send: impl Fn(&Entry, Command)) {
         let began = Instant::now();
+        let until = saturating_add(began, self.deadline);
         let spread = self
             .spread
             .min(self.deadline.saturating_sub(TIME_TO_CLOSE))
@@ -251,6 +253,7 @@ impl Drain {
                 frame: self.frame.clone(),
                 end: TunnelEnd::Drained,
                 at: Some(began + spread.mul_f64(share)),
+                until: Some(until),
             };
             send(entry, close);
         }

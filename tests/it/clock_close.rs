@@ -566,3 +566,59 @@ async fn dropping_a_tunnel_sends_nothing() {
         assert_eq!(rest, b"");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_side_that_could_not_be_read_has_its_whole_time_to_answer_a_close_frame() {
+    for first in SIDES {
+        let mut rig = Rig::new(TunnelConfig::new());
+        rig.passes(first, close(4001, "enough")).await;
+        // More than a pipe and the tunnel hold, so that the other side is not read.
+        let (one, other) = rig.ends(first);
+        let download = from_side(opposite(first), binary(&[7; 160_000]));
+        other.send_raw(&download).await;
+        tokio::time::sleep(secs(31)).await;
+        assert!(one.exactly(download.len()).await == download, "{first}");
+        tokio::time::sleep(secs(29)).await;
+        rig.passes(opposite(first), close(4001, "")).await;
+        for side in SIDES {
+            rig.end(side).finish().await;
+        }
+        assert_eq!(rig.report().await.end, TunnelEnd::Closed, "{first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_side_that_has_much_to_read_before_our_close_frame_is_not_cut_off() {
+    for slow in SIDES {
+        let mut rig = Rig::with_capacity(a_minute(), 2 << 20);
+        let bulk = from_side(opposite(slow), binary(&vec![7; 1 << 20]));
+        let (reader, sender) = rig.ends(slow);
+        sender.send_raw(&bulk).await;
+        assert_eq!(sender.close_code().await, 1001);
+        sender.send(close(1001, "")).await;
+        for part in bulk.chunks(64 * 1024) {
+            assert!(reader.exactly(part.len()).await == part, "{slow}");
+            tokio::time::sleep(secs(1)).await;
+            reader.send(text("still reading")).await;
+        }
+        assert_eq!(reader.close_code().await, 1001);
+        reader.send(close(1001, "")).await;
+        let report = rig.report().await;
+        let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);
+        assert_eq!((report.end, report.unanswered_close), (end, None), "{slow}");
+        assert_eq!(rig.elapsed(), secs(60 + 17));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_side_that_had_much_to_read_is_cut_off_in_the_end() {
+    let mut rig = Rig::with_capacity(a_minute(), 2 << 20);
+    let bulk = from_side(Side::Upstream, binary(&vec![7; 1 << 20]));
+    let upstream = rig.end(Side::Upstream);
+    upstream.send_raw(&bulk).await;
+    assert_eq!(upstream.close_code().await, 1001);
+    upstream.send(close(1001, "")).await;
+    let report = rig.report().await;
+    assert_eq!(report.unanswered_close, Some(Side::Client));
+    assert_eq!(rig.elapsed(), secs(60 + 60), "the write timeout");
+}

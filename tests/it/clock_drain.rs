@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use wsplice::{
     Drain, Registry, Transport, Tunnel, TunnelBuilder, TunnelConfig, TunnelEnd, TunnelHandle,
@@ -288,4 +288,61 @@ async fn a_panic_of_the_function_that_changes_close_frames_changes_none() {
     assert!(matches!(report.unwrap().end, TunnelEnd::Timeout(..)));
     let (_, code, _) = client.await.unwrap().expect("a close frame");
     assert_eq!(code, 1001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_trickle_pin_no_tunnel_behind_a_drain_that_was_dropped() {
+    let registry = Registry::new();
+    let (builder, mut client, upstream) = builder(&registry);
+    let began = Instant::now();
+    let tunnel = tokio::spawn(builder.build());
+    // A frame that never ends keeps the upstream's close frame waiting.
+    client.write_all(&[0x82, 0xFE, 0xFF, 0xFF]).await.unwrap();
+    sleep(ms(1)).await;
+    let drain = Drain::new(&registry).deadline(secs(100));
+    assert!(timeout(secs(1), drain.run()).await.is_err());
+    let trickle = async {
+        for _ in 0..60 {
+            sleep(secs(4)).await;
+            if client.write_all(&[7]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let report = async {
+        let report = tunnel.await.unwrap();
+        (report.end, began.elapsed())
+    };
+    let ((), (end, after)) = tokio::join!(trickle, report);
+    assert_eq!((end, after), (TunnelEnd::Drained, secs(100) + ms(1)));
+    drop(upstream);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_cuts_no_client_that_takes_what_waits_for_it_slowly() {
+    let registry = Registry::new();
+    let (mut client, near_client) = duplex(64);
+    let (mut upstream, near_upstream) = duplex(128 * 1024);
+    let tunnel = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream))
+        .registry(&registry, TunnelInfo::new("ws://upstream", "/"))
+        .build();
+    let tunnel = tokio::spawn(tunnel);
+    // All of it is read before the drain begins, and waits in the tunnel.
+    let frame = [&[0x82, 126, 0xEA, 0x60][..], &[7; 60_000]].concat();
+    upstream.write_all(&frame).await.unwrap();
+    sleep(secs(1)).await;
+    let drain = Drain::new(&registry).deadline(secs(200));
+    let drained = tokio::spawn(async move { drain.run().await });
+    tokio::spawn(answer_close(upstream, None));
+    let mut got = vec![0; frame.len()];
+    for part in got.chunks_mut(700) {
+        client.read_exact(part).await.unwrap();
+        sleep(secs(1)).await;
+    }
+    assert!(got == frame);
+    let seen = answer_close(client, Some(MASK)).await;
+    assert_eq!(seen.expect("a close frame").1, 1001);
+    let drained = drained.await.unwrap();
+    assert_eq!((drained.closed, drained.aborted), (1, 0));
+    assert_eq!(tunnel.await.unwrap().unanswered_close, None);
 }

@@ -66,6 +66,24 @@ async fn a_buffering_stream_that_gets_rid_of_its_bytes_in_time_is_none() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_buffering_stream_that_takes_more_after_it_was_full_is_no_stall() {
+    for slow in SIDES {
+        let (tunnel, mut far, mut other) = buffering(slow);
+        let tunnel = tokio::spawn(tunnel);
+        let frame = from_side(opposite(slow), binary(&vec![7; 60_000]));
+        other.write_all(&frame).await.unwrap();
+        // Slower than the write timeout for all of it, and faster for one buffer.
+        let mut got = vec![0; frame.len()];
+        for part in got.chunks_mut(200) {
+            far.read_exact(part).await.unwrap();
+            tokio::time::sleep(secs(1)).await;
+        }
+        assert!(got == frame, "{slow}");
+        assert!(!tunnel.is_finished(), "{slow}");
+    }
+}
+
 /// Sends as much as the tunnel takes, whose sink takes nothing.
 async fn fill(tunnel: &mut Pin<Box<Tunnel>>, source: &mut DuplexStream, bytes: &[u8]) {
     let mut sent = 0;

@@ -39,9 +39,9 @@ pub(in crate::tunnel) struct Bounds {
 /// Facts about a leg that the bounds depend on.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::tunnel) struct Facts {
-    /// When bytes last came from it and were forwarded.
+    /// When bytes last came from it and were passed on.
     pub(in crate::tunnel) last_received: Instant,
-    /// When bytes last went to it.
+    /// When it last took bytes.
     pub(in crate::tunnel) last_sent: Instant,
     /// Since when it has taken none of the bytes that wait for it.
     pub(in crate::tunnel) stalled_since: Option<Instant>,
@@ -50,27 +50,23 @@ pub(in crate::tunnel) struct Facts {
     /// Whether the leg is not read: because of a limit, or of bytes that the other leg has not
     /// taken.
     pub(in crate::tunnel) is_unread: bool,
-}
-
-/// Whether a frame that still moves may be waited for without another bound, because the drain
-/// that closes the tunnel sets one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    WhileItMoves,
-    Bounded,
+    /// When that last ceased to be so, as far as it matters to an end.
+    pub(in crate::tunnel) readable_since: Option<Instant>,
 }
 
 impl Bounds {
-    /// The deadline of a bound, if it has one.
+    /// When the bound is over, if it ever is. `until` is when the proxy cuts the tunnel off in any
+    /// case, so that bytes which still move may take as long.
     pub(super) fn deadline(
         &self,
         bound: Bound,
         legs: (LegState, LegState),
         facts: &Facts,
-        patience: Patience,
+        until: Option<Instant>,
     ) -> Option<Instant> {
         let (this, other) = legs;
         let given_at = this.given.at()?;
+        let readable_at = facts.readable_since.map_or(given_at, |at| at.max(given_at));
         match bound {
             Bound::None => None,
             // A leg that is not read cannot show that it lives.
@@ -78,38 +74,51 @@ impl Bounds {
             Bound::HalfClose => {
                 let broke = matches!(this.given, Given::Gone(_)).then_some(self.close);
                 Some(saturating_add(
-                    given_at.max(facts.last_received),
+                    readable_at.max(facts.last_received),
                     self.half_close.or(broke)?,
                 ))
             }
-            Bound::Handshake if facts.is_burdened => {
-                Some(saturating_add(given_at, self.handshake.max(self.burdened)))
+            Bound::Handshake => {
+                let bound = self.with_burden(self.handshake, facts);
+                Some(saturating_add(readable_at, bound))
             }
-            Bound::Handshake => Some(saturating_add(given_at, self.handshake)),
             Bound::BothClosed => {
                 let both = given_at.max(other.given.at().unwrap_or(given_at));
                 Some(saturating_add(both, self.close))
             }
-            // The leg must end its frame before it can answer; the other leg's queue bounds that.
-            Bound::Answer if matches!(other.given, Given::CloseQueued(_)) => Some(saturating_add(
-                given_at.max(facts.last_received),
-                self.close,
-            )),
-            Bound::Answer => Some(saturating_add(given_at, self.close)),
-            Bound::Queue => Some(self.queue_deadline(given_at, facts, patience)),
+            Bound::Answer => {
+                // It must end its frame before it can answer; the other leg's queue bounds that.
+                let since = match other.given {
+                    Given::CloseQueued(_) => readable_at.max(facts.last_received),
+                    _ => readable_at,
+                };
+                let deadline = saturating_add(since, self.with_burden(self.close, facts));
+                Some(until.map_or(deadline, |until| until.min(deadline)))
+            }
+            Bound::Queue => Some(self.queue_deadline(given_at, facts, until)),
         }
     }
 
-    fn queue_deadline(&self, queued: Instant, facts: &Facts, patience: Patience) -> Instant {
-        let since = match patience {
-            Patience::WhileItMoves => queued.max(facts.last_sent),
-            Patience::Bounded => queued,
+    /// The time for an answer, which is longer where much is to be read before.
+    fn with_burden(&self, bound: Duration, facts: &Facts) -> Duration {
+        match facts.is_burdened {
+            true => bound.max(self.burdened),
+            false => bound,
+        }
+    }
+
+    fn queue_deadline(&self, queued: Instant, facts: &Facts, until: Option<Instant>) -> Instant {
+        let stalled = facts.stalled_since;
+        let bound = self.write.unwrap_or(self.close);
+        let Some(until) = until else {
+            // A stall counts from its beginning, also where the decision came in the midst of it.
+            let since = stalled.filter(|_| self.write.is_some());
+            return saturating_add(since.map_or(queued, |since| since.min(queued)), bound);
         };
-        let Some(write) = self.write else {
-            return saturating_add(since, self.close);
-        };
-        let stalled = facts.stalled_since.unwrap_or(since);
-        saturating_add(since.min(stalled), write)
+        // A stall begins anew with all that is taken.
+        let since = queued.max(facts.last_sent);
+        let since = stalled.map_or(since, |stalled| since.max(stalled));
+        saturating_add(since, bound).min(until)
     }
 }
 

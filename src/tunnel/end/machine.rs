@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    bounds::{Bound, Bounds, Facts, Patience},
+    bounds::{Bound, Bounds, Facts},
     state::{Ask, Given, LegEvent, LegState, Reach},
     step::{Phase, Step, step},
 };
@@ -27,6 +27,8 @@ pub(in crate::tunnel) struct End {
     cause: Option<(TunnelEnd, Side)>,
     /// Why the proxy ended the tunnel, once it has.
     decision: Option<TunnelEnd>,
+    /// When whoever decided it cuts the tunnel off, if that is known.
+    until: Option<Instant>,
     /// How connections broke.
     failures: Pair<Option<io::ErrorKind>>,
     unanswered: Option<LegId>,
@@ -90,14 +92,21 @@ impl End {
         }
     }
 
-    /// Records that the proxy ends the tunnel; returns false if it does so already, for an earlier
-    /// reason. Each leg must then be [asked](Self::ask) to end.
-    pub(in crate::tunnel) fn decide(&mut self, end: &TunnelEnd, initiator: Side) -> bool {
+    /// Has the proxy end the tunnel; false if it does so already, for an earlier reason. Each leg
+    /// must then be [asked](Self::ask) to end. Bytes that still move have time `until` then, if
+    /// that is given.
+    pub(in crate::tunnel) fn decide(
+        &mut self,
+        end: &TunnelEnd,
+        initiator: Side,
+        until: Option<Instant>,
+    ) -> bool {
         if self.decision.is_some() {
             return false;
         }
         self.cause.get_or_insert_with(|| (end.clone(), initiator));
         self.decision = Some(end.clone());
+        self.until = until;
         true
     }
 
@@ -192,12 +201,7 @@ impl End {
         facts: &Pair<Facts>,
     ) -> Option<Instant> {
         let legs = (self.legs[leg], self.legs[leg.other()]);
-        // A drain has a deadline of its own.
-        let patience = match self.decision {
-            Some(TunnelEnd::Drained) => Patience::WhileItMoves,
-            _ => Patience::Bounded,
-        };
-        bounds.deadline(bound, legs, &facts[leg], patience)
+        bounds.deadline(bound, legs, &facts[leg], self.until)
     }
 
     fn expire(&mut self, leg: LegId, bound: Bound, now: Instant) -> Order {

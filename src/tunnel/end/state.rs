@@ -105,6 +105,7 @@ impl LegState {
             }
             // The leg has a close frame already, and the same time to answer as after one of ours.
             (Given::Relayed(_), Ask::Close, _) => Given::CloseWritten(now),
+            (Given::ShutQueued(_), ..) => Given::ShutQueued(now),
             (Given::Shut(_), ..) => Given::Shut(now),
             (given, ..) => given,
         };

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    bounds::{Bound, Patience},
+    bounds::Bound,
     state::{LegState, Said},
     step::{Phase, Step, step},
     *,
@@ -207,6 +207,20 @@ fn every_state_is_asked_to_end_as_its_row_says() {
     assert_eq!(rows.len(), given(now).len());
 }
 
+#[test]
+fn an_end_that_waits_when_the_proxy_decides_has_its_whole_time_from_then() {
+    let before = Instant::now();
+    let now = before + secs(70);
+    for (given, expected) in [
+        (Given::ShutQueued(before), Given::ShutQueued(now)),
+        (Given::Shut(before), Given::Shut(now)),
+    ] {
+        let said = Said::Nothing;
+        let after = LegState { said, given }.asked(Ask::Close, Reach::Frame, now);
+        assert_eq!(after.given, expected);
+    }
+}
+
 /// Whatever happens to a tunnel that ends, it never waits without a bound: in every state that
 /// the proxy has brought a leg into, the leg is over, is shut, or has a deadline.
 #[test]
@@ -216,10 +230,17 @@ fn no_leg_that_the_proxy_ends_waits_without_a_bound() {
         if let Step::Stay(bound) = step(LegId::Client, this, LegState::default(), Phase::Ours) {
             let legs = (this, LegState::default());
             let mut bounds = bounds();
-            for write in [None, bounds.write] {
+            for (write, until) in [
+                (None, None),
+                (bounds.write, None),
+                (bounds.write, Some(FAR)),
+            ] {
                 bounds.write = write;
-                let deadline = bounds.deadline(bound, legs, &facts(now), Patience::Bounded);
-                assert!(deadline.is_some(), "{this:?}");
+                let until = until.map(|until| now + until);
+                let mut known = facts(now);
+                known.last_sent = now + FAR * 2;
+                let deadline = bounds.deadline(bound, legs, &known, until);
+                assert!(deadline.is_some_and(|it| it <= now + FAR), "{this:?}");
             }
         }
     }
@@ -242,8 +263,12 @@ fn facts(at: Instant) -> Facts {
         stalled_since: None,
         is_burdened: false,
         is_unread: false,
+        readable_since: None,
     }
 }
+
+/// Longer than any other time of these tests.
+const FAR: Duration = Duration::from_secs(24 * 3600);
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -254,7 +279,7 @@ fn deadline(bound: Bound, this: Given, other: Given, facts: &Facts) -> Option<In
         said: Said::Nothing,
         given,
     };
-    bounds().deadline(bound, (state(this), state(other)), facts, Patience::Bounded)
+    bounds().deadline(bound, (state(this), state(other)), facts, None)
 }
 
 #[test]
@@ -291,6 +316,25 @@ fn each_bound_runs_from_its_own_moment() {
     known.is_burdened = true;
     let handshake = deadline(Bound::Handshake, Given::Relayed(at), Given::Open, &known);
     assert_eq!(handshake, Some(at + secs(60)), "much to read first");
+    let answer = deadline(Bound::Answer, Given::CloseWritten(at), Given::Open, &known);
+    assert_eq!(answer, Some(at + secs(60)), "much to read first");
+    let written = LegState {
+        said: Said::Nothing,
+        given: Given::CloseWritten(at),
+    };
+    let legs = (written, LegState::default());
+    let drained = bounds().deadline(Bound::Answer, legs, &known, Some(at + secs(20)));
+    assert_eq!(drained, Some(at + secs(20)), "at the deadline of the drain");
+    known.is_burdened = false;
+    known.readable_since = Some(at + secs(40));
+    for (bound, time) in [
+        (Bound::Answer, 45),
+        (Bound::HalfClose, 50),
+        (Bound::Handshake, 70),
+    ] {
+        let whole = deadline(bound, Given::Relayed(at), Given::Open, &known);
+        assert_eq!(whole, Some(at + secs(time)), "{bound:?} once it is read");
+    }
     known.is_unread = true;
     for bound in [Bound::Handshake, Bound::HalfClose, Bound::Answer] {
         assert_eq!(
@@ -307,22 +351,44 @@ fn what_waits_for_its_place_has_the_write_timeout_and_in_a_drain_as_long_as_it_m
         said: Said::Nothing,
         given: Given::CloseQueued(at),
     };
-    let of = |facts: &Facts, patience| {
-        bounds().deadline(Bound::Queue, (queued, LegState::default()), facts, patience)
+    let of = |facts: &Facts, until: Option<Duration>| {
+        let until = until.map(|until| at + until);
+        bounds().deadline(Bound::Queue, (queued, LegState::default()), facts, until)
     };
     let mut known = facts(at);
     known.last_sent = at + secs(50);
-    assert_eq!(of(&known, Patience::Bounded), Some(at + secs(60)));
-    assert_eq!(of(&known, Patience::WhileItMoves), Some(at + secs(110)));
+    assert_eq!(of(&known, None), Some(at + secs(60)));
+    assert_eq!(of(&known, Some(FAR)), Some(at + secs(110)));
+    assert_eq!(of(&known, Some(secs(90))), Some(at + secs(90)));
     known.stalled_since = Some(at + secs(20));
+    assert_eq!(of(&known, None), Some(at + secs(60)));
+    assert_eq!(of(&known, Some(FAR)), Some(at + secs(110)));
+    known.stalled_since = Some(at + secs(55));
     assert_eq!(
-        of(&known, Patience::WhileItMoves),
-        Some(at + secs(80)),
-        "it moves no more"
+        of(&known, Some(FAR)),
+        Some(at + secs(115)),
+        "it took some, and then no more"
     );
 }
 
-/// Returns all orders at this moment.
+#[test]
+fn a_close_without_a_deadline_is_not_put_off_by_bytes_that_trickle() {
+    let now = Instant::now();
+    for (until, expected) in [(None, 60), (Some(now + secs(90)), 90)] {
+        let mut end = End::default();
+        assert!(end.decide(&TunnelEnd::Drained, Side::Proxy, until));
+        for leg in LegId::BOTH {
+            end.ask(leg, Ask::Close, Reach::Frame, now);
+        }
+        let mut known = Pair::new(|_| facts(now));
+        for leg in LegId::BOTH {
+            known[leg].last_sent = now + secs(50);
+        }
+        assert_eq!(end.deadline(&bounds(), &known), Some(now + secs(expected)));
+    }
+}
+
+/// What is ordered at this moment, all of it.
 fn orders(end: &mut End, now: Instant) -> Vec<Order> {
     let known = Pair::new(|_| facts(now));
     std::iter::from_fn(|| end.next(&bounds(), &known, now))
@@ -342,8 +408,8 @@ fn the_side_that_closed_first_began_the_end_whatever_comes_after_it() {
         end.on_failure(other, LegEvent::ReadFailed, ConnectionReset, now);
         let broken = TunnelEnd::Broken(other.into(), ConnectionReset);
         assert!(orders(&mut end, now).contains(&Order::Decide(broken.clone())));
-        assert!(end.decide(&broken, other.into()));
-        assert!(!end.decide(&TunnelEnd::Drained, Side::Proxy), "once");
+        assert!(end.decide(&broken, other.into(), None));
+        assert!(!end.decide(&TunnelEnd::Drained, Side::Proxy, None), "once");
         assert_eq!(end.outcome(), (broken, leg.into()));
     }
 }
@@ -364,7 +430,7 @@ fn a_leg_that_broke_and_had_closed_before_has_closed() {
 fn an_answer_that_does_not_come_is_an_abort_and_remembered() {
     let now = Instant::now();
     let mut end = End::default();
-    assert!(end.decide(&TunnelEnd::Drained, Side::Proxy));
+    assert!(end.decide(&TunnelEnd::Drained, Side::Proxy, None));
     for leg in LegId::BOTH {
         let given = end.ask(leg, Ask::Close, Reach::Frame, now);
         assert_eq!(given, Given::CloseQueued(now));

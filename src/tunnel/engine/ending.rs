@@ -7,6 +7,7 @@ use crate::{
     frame::ControlFrame,
     tunnel::{
         close::{CloseAction, close_action},
+        context::Clock,
         end::{Ask, End, Facts, Given, LegEvent, Order, Reach},
         flow::Event,
         leg::encode_for,
@@ -27,6 +28,10 @@ pub(super) struct Ending {
     scheduled: Option<(Instant, Command)>,
     /// Whether the report was taken before the tunnel was over.
     is_reported: bool,
+    /// Until when each side was seen not to be read.
+    unread_until: Pair<Option<Instant>>,
+    /// Whether each side had much to read before what it was given last.
+    was_burdened: Pair<bool>,
 }
 
 impl Ending {
@@ -47,6 +52,11 @@ impl Ending {
 impl Core {
     pub(super) fn on_event(&mut self, source: LegId, event: Event, now: Instant) {
         let sink = source.other();
+        if matches!(event, Event::CloseHanded | Event::SinkShut) {
+            // Kept: a side that sends something meanwhile has not read it for that reason.
+            let is_burdened = self.legs[sink].is_burdened();
+            self.ending_mut().was_burdened[sink] |= is_burdened;
+        }
         let end = &mut self.ending_mut().end;
         match event {
             Event::SourceClosed => end.on_event(source, LegEvent::CloseRead, now),
@@ -96,7 +106,7 @@ impl Core {
                         true => CloseAction::Abort,
                         false => CloseAction::Shut,
                     });
-                    self.end_with(&end, silent.into(), actions, now);
+                    self.end_with(&end, silent.into(), None, actions, now);
                 }
             }
         }
@@ -111,18 +121,20 @@ impl Core {
     /// Ends the tunnel because the proxy decides so, each leg by the close action of the reason.
     pub(super) fn end(&mut self, end: &TunnelEnd, initiator: Side, now: Instant) {
         let actions = Pair::new(|leg| close_action(end, leg.into()));
-        self.end_with(end, initiator, actions, now);
+        self.end_with(end, initiator, None, actions, now);
     }
 
     pub(super) fn end_by_command(&mut self, command: Command, now: Instant) {
-        let (end, action) = match command {
-            Command::Close { frame, end, .. } => (end, CloseAction::Close(frame)),
-            Command::Abort { end } => (end, CloseAction::Abort),
+        let (end, action, until) = match command {
+            Command::Close {
+                frame, end, until, ..
+            } => (end, CloseAction::Close(frame), until),
+            Command::Abort { end } => (end, CloseAction::Abort, None),
             Command::KeepOpen => return,
         };
         let must_abort = action == CloseAction::Abort;
         let actions = Pair::new(|_| action.clone());
-        self.end_with(&end, Side::Proxy, actions, now);
+        self.end_with(&end, Side::Proxy, until, actions, now);
         if must_abort {
             // An abort applies also when the tunnel was being ended already.
             for leg in LegId::BOTH {
@@ -136,12 +148,13 @@ impl Core {
         &mut self,
         end: &TunnelEnd,
         initiator: Side,
+        until: Option<Instant>,
         actions: Pair<CloseAction>,
         now: Instant,
     ) {
-        // The first reason has closed the legs. A leg that breaks afterwards must not deprive the
-        // other one of its close frame.
-        if !self.ending_mut().end.decide(end, initiator) {
+        // The first reason has closed the legs. One that breaks on the way out must not take the
+        // other one's close frame with it.
+        if !self.ending_mut().end.decide(end, initiator, until) {
             return;
         }
         let config = &self.config;
@@ -192,16 +205,32 @@ impl Core {
         self.legs[leg].abort();
     }
 
-    /// Returns the facts that the bounds of an end depend on.
+    /// Notes which sides are not read at the beginning of a poll, in which that may change.
+    pub(super) fn note_unread(&mut self, clock: &mut Clock) {
+        let Some(ending) = &mut self.ending else {
+            return;
+        };
+        for leg in LegId::BOTH {
+            if self.flows[leg].is_unread() {
+                ending.unread_until[leg] = Some(clock.now());
+            }
+        }
+    }
+
+    /// What the flows know, for the bounds of an end.
     pub(super) fn facts(&self) -> Pair<Facts> {
+        let ending = self.ending.as_deref();
+        let was_burdened = |leg| ending.is_some_and(|ending| ending.was_burdened[leg]);
+        let unread_until = |leg| ending.and_then(|ending| ending.unread_until[leg]);
         Pair::new(|leg| {
             let (from, into) = (&self.flows[leg], &self.flows[leg.other()]);
             Facts {
                 last_received: from.last_passed(),
-                last_sent: into.last_passed(),
+                last_sent: into.last_taken(),
                 stalled_since: into.stalled_since(),
-                is_burdened: self.legs[leg].is_burdened(),
+                is_burdened: self.legs[leg].is_burdened() || was_burdened(leg),
                 is_unread: from.is_unread(),
+                readable_since: unread_until(leg),
             }
         })
     }

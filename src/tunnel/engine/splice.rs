@@ -82,6 +82,7 @@ impl Core {
         scratch: &mut Scratch,
         clock: &mut Clock,
     ) -> Progress {
+        self.note_unread(clock);
         let mut progress = self.apply_command(clock);
         for from in LegId::BOTH {
             let (source, sink) = self.legs.split_mut(from);

@@ -324,6 +324,7 @@ fn close_at(moment: Instant) -> Command {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
         end: TunnelEnd::Drained,
         at: Some(moment),
+        until: None,
     }
 }
 
@@ -410,6 +411,7 @@ async fn a_lifetime_that_ends_before_a_scheduled_close_wins() {
         frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
         end: TunnelEnd::Drained,
         at: Some(Instant::now() + secs(10)),
+        until: None,
     });
     assert_eq!(rig.close(Side::Client).await.0, 1001);
     let end = TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy);

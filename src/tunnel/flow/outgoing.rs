@@ -15,7 +15,9 @@ pub(super) struct Outgoing {
     delivered: usize,
     /// Bytes that were taken since this began to exist.
     taken: u64,
-    /// Since when the sink has taken nothing, or has not flushed its buffer.
+    /// When the sink last took any of them.
+    last_taken: Option<Instant>,
+    /// Since when the sink has taken nothing, or has not sent what it buffers.
     pub(super) stalled_since: Option<Instant>,
     /// A close frame of ours that waits for a frame boundary.
     pub(super) close: Option<EncodedControl>,
@@ -30,8 +32,9 @@ impl Outgoing {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Removes `len` bytes that the sink took. The memory shrinks with the rest.
-    pub(super) fn take(&mut self, len: usize) {
+    /// The sink took so many bytes. Memory shrinks with the rest.
+    pub(super) fn take(&mut self, len: usize, now: Instant) {
+        self.last_taken = Some(now);
         self.delivered += len;
         self.taken += len as u64;
         if self.delivered >= MIN_RELEASE && self.delivered >= self.bytes.len() / 2 {
@@ -43,6 +46,10 @@ impl Outgoing {
 
     pub(super) const fn taken(&self) -> u64 {
         self.taken
+    }
+
+    pub(super) const fn last_taken(&self) -> Option<Instant> {
+        self.last_taken
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -62,13 +69,14 @@ mod tests {
     #[test]
     fn memory_shrinks_with_the_rest() {
         let mut outgoing = Outgoing::default();
+        let now = Instant::now();
         outgoing.push(&[7; 65_536]);
-        outgoing.take(20_000);
+        outgoing.take(20_000, now);
         assert_eq!(outgoing.rest().len(), 45_536);
-        outgoing.take(20_000);
+        outgoing.take(20_000, now);
         assert_eq!(outgoing.rest(), [7; 25_536]);
         assert_eq!(outgoing.capacity(), 25_536);
-        outgoing.take(25_536);
+        outgoing.take(25_536, now);
         assert!(outgoing.is_empty() && outgoing.capacity() == 0);
         assert_eq!(outgoing.taken(), 65_536);
     }

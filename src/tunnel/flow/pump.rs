@@ -262,7 +262,15 @@ impl Flow {
         self.last_passed
     }
 
-    /// Whether the source is not read: because of a limit, or of bytes that the sink has not taken.
+    /// When the sink last took bytes, as far as that is known: from the source at once, or of those
+    /// that wait.
+    pub(in crate::tunnel) fn last_taken(&self) -> Instant {
+        let outgoing = self.outgoing.as_ref();
+        let taken = outgoing.and_then(|outgoing| outgoing.last_taken());
+        taken.map_or(self.last_passed, |taken| taken.max(self.last_passed))
+    }
+
+    /// Whether the source is not read: because of a limit, or of what the sink has not taken.
     pub(in crate::tunnel) fn is_unread(&self) -> bool {
         self.pause().is_some() || self.is_blocked()
     }

@@ -60,7 +60,7 @@ impl Flow {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.needs_flush = true;
-                    outgoing.take(written);
+                    outgoing.take(written, cx.clock.now());
                     if let Some(since) = outgoing.stalled_since.take() {
                         // The source was not read for so long, which is not its doing.
                         let now = cx.clock.now();

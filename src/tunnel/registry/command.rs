@@ -12,6 +12,9 @@ pub(crate) enum Command {
         frame: CloseFrame,
         end: TunnelEnd,
         at: Option<Instant>,
+        /// The moment at which the tunnel is cut off. Bytes that still move have time until then;
+        /// without it, the ordinary bounds apply to them.
+        until: Option<Instant>,
     },
     /// Cut both legs off at once.
     Abort { end: TunnelEnd },
@@ -41,6 +44,7 @@ impl Command {
             frame,
             end: TunnelEnd::Requested,
             at,
+            until: None,
         }
     }
 

@@ -204,6 +204,7 @@ impl Registry {
                 frame,
                 end: TunnelEnd::Drained,
                 at: None,
+                until: None,
             };
             entry.send_revocable(close, Revocable::ByResume);
             // A resume in between has found nothing to call off.
