@@ -43,6 +43,7 @@ mod http2_tls;
 mod http2_upstream;
 mod import_law;
 mod pool;
+mod property_ends;
 mod property_garbage;
 mod property_inject;
 mod public_types;
