@@ -1,7 +1,7 @@
 //! The invariants: those of every moment, and those of a tunnel that is over.
 
 use tokio::time::Instant;
-use wsplice::{DirectionStats, Framing, Side, Timer, TunnelEnd, TunnelReport};
+use wsplice::{DirectionStats, Framing, Side, Timer, TunnelEnd, TunnelReport, frame::CloseCode};
 
 use crate::clock_kit::{SIDES, ms, opposite};
 
@@ -160,11 +160,7 @@ fn check_direction(
     match &stats.close {
         Some(close) => {
             let sent = sent.expect("a close frame that was not sent");
-            assert_eq!(
-                close.code.map(|code| code.as_u16()),
-                sent.code,
-                "to the {to}"
-            );
+            assert_eq!(close.code.map(CloseCode::as_u16), sent.code, "to the {to}");
         }
         None => assert!(
             !seen.has_relayed_close,

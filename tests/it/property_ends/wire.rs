@@ -3,7 +3,7 @@
 
 use wsplice::{
     Side,
-    frame::{ControlFrame, OpCode, Scanner},
+    frame::{CloseCode, ControlFrame, OpCode, Scanner},
 };
 
 /// The first close frame in a side's bytes.
@@ -72,7 +72,7 @@ pub(super) fn first_close(sent: &[u8]) -> Option<Close> {
         if opcode == OpCode::CLOSE {
             let control = ControlFrame::parse(frame).ok().flatten();
             let code = control.and_then(|(control, _)| control.close_code());
-            let code = code.map(|code| code.as_u16());
+            let code = code.map(CloseCode::as_u16);
             return Some(Close { code, ends_at: at });
         }
     }
