@@ -40,8 +40,6 @@ fn run(plan: &Plan) -> Vec<Ended> {
             }
         }
         world.finish().await;
-        world.check().await;
-        assert_eq!(world.registry.count(), 0, "tunnels that never end");
         world.ends()
     })
 }

@@ -66,7 +66,7 @@ pub(super) enum Step {
     Open,
     /// Sends bytes behind those that were kept, and keeps the last so many.
     Send(At, Vec<u8>, usize),
-    /// Answers the pings and the close frame of the proxy.
+    /// Answers the pings of the proxy, and a close frame.
     Answer(At),
     /// Sends the bytes that were kept.
     Flush(At),

@@ -81,7 +81,6 @@ pub(super) struct Leg {
     pub(super) far: FarEnd,
     kept: Vec<u8>,
     answered_pings: usize,
-    has_answered_close: bool,
 }
 
 /// Reports the end of a tunnel's future, however it comes to it. Dropped behind the tunnel.
@@ -242,13 +241,19 @@ impl World {
         });
     }
 
-    /// Gives each tunnel a first sign of its end that may have had none, and time to end.
+    /// Lets the tunnels come to their ends: first those that have a sign of it, then, by command,
+    /// all others.
     pub(super) async fn finish(&mut self) {
+        let longest = self.drains.iter().map(|drain| drain.deadline).max();
+        let all_bounds = self.settings.bound() + longest.unwrap_or_default() + ms(2000);
+        sleep(all_bounds).await;
+        self.check().await;
         for tunnel in 0..self.live.len() {
             self.step(&Step::Close(tunnel)).await;
         }
-        let longest = self.drains.iter().map(|drain| drain.deadline).max();
-        sleep(self.settings.bound() + longest.unwrap_or_default() + ms(2000)).await;
+        sleep(all_bounds).await;
+        self.check().await;
+        assert_eq!(self.registry.count(), 0, "tunnels that never end");
     }
 }
 
@@ -291,7 +296,6 @@ impl Leg {
             far,
             kept: Vec::new(),
             answered_pings: 0,
-            has_answered_close: false,
         }
     }
 
@@ -308,8 +312,9 @@ impl Leg {
             self.send(&from_side(side, pong(ping)), 0);
         }
         self.answered_pings = seen.pings.len();
-        if seen.own_close.is_some() && !self.has_answered_close {
-            self.has_answered_close = true;
+        let is_closed = seen.own_close.is_some() || seen.has_relayed_close;
+        let has_closed = wire::first_close(&self.far.state().sent).is_some();
+        if is_closed && !has_closed {
             self.send(&from_side(side, close(1000, "")), 0);
         }
     }
