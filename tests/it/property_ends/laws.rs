@@ -31,6 +31,18 @@ fn first_sides(live: &Live, settings: &Settings) -> (Option<Instant>, Vec<Side>)
     (first, first.map_or(Vec::new(), |_| sides.collect()))
 }
 
+/// Whether a tunnel that reads frames shows no sign of its end, and a close frame of the proxy would
+/// be seen at once.
+pub(super) fn is_quiet(live: &Live, settings: &Settings) -> bool {
+    let can_be_seen = |side: Side| {
+        let seen = live.received(side, settings);
+        let has_room = live.leg(side).far.state().room == usize::MAX;
+        has_room && seen.place == Place::Boundary && seen.own_close.is_none()
+    };
+    let has_sign = first_sides(live, settings).0.is_some();
+    !has_sign && SIDES.into_iter().all(can_be_seen)
+}
+
 impl World {
     /// The invariants of every moment.
     pub(super) async fn check(&mut self) {
@@ -106,6 +118,8 @@ fn check_end(live: &Live, ended: &Ended, seen: &[Received; 2], settings: &Settin
         return;
     };
     check_blame(live, report, settings);
+    let is_wrong = live.is_spared && report.end == TunnelEnd::Drained;
+    assert!(!is_wrong, "closed by a drain that was called off");
     assert!(report.duration <= live.opened.elapsed());
     for (side, seen) in SIDES.into_iter().zip(seen) {
         let stats = match side {

@@ -21,6 +21,7 @@ use crate::{
 };
 
 use super::{
+    laws,
     pipe::{FarEnd, connection},
     plan::{At, Plan, Settings, Step},
     wire::{self, Received},
@@ -72,6 +73,8 @@ pub(super) struct Live {
     pub(super) touched: Instant,
     /// When the first command came that ends the tunnel, and when the last such takes effect.
     pub(super) commanded: Option<(Instant, Instant)>,
+    /// No drain may close the tunnel any more: the drain was called off before.
+    pub(super) is_spared: bool,
     pub(super) was_aborted: bool,
     pub(super) was_dropped: bool,
 }
@@ -167,7 +170,7 @@ impl World {
                 live.task.abort();
             }),
             Step::Drain { spread, deadline } => self.start_drain(*spread, *deadline),
-            Step::Resume => self.drain.resume(),
+            Step::Resume => self.resume(),
         }
     }
 
@@ -216,6 +219,7 @@ impl World {
             opened: now,
             touched: now,
             commanded: was_entered_in_drain.then_some((now, now)),
+            is_spared: false,
             was_aborted: false,
             was_dropped: false,
         });
@@ -223,6 +227,9 @@ impl World {
 
     fn start_drain(&mut self, spread: Duration, deadline: Duration) {
         let drain = self.drain.clone().spread(spread).deadline(deadline);
+        for live in &mut self.live {
+            live.is_spared = false;
+        }
         let ends = Arc::clone(&self.ends);
         let began = Instant::now();
         let cut = began + deadline;
@@ -239,6 +246,17 @@ impl World {
             deadline,
             task,
         });
+    }
+
+    fn resume(&mut self) {
+        self.drain.resume();
+        // One that has not run yet begins behind this.
+        let now = Instant::now();
+        if self.drains.iter().all(|drain| drain.began < now) {
+            for live in &mut self.live {
+                live.is_spared = live.commanded.is_none() && laws::is_quiet(live, &self.settings);
+            }
+        }
     }
 
     /// Lets the tunnels come to their ends: first those that have a sign of it, then, by command,
