@@ -102,6 +102,9 @@ impl Plan {
         let ends = [1, 4, 12][dice.below(3)];
         for _ in 0..len {
             steps.push(step(&mut dice, ends));
+            if matches!(steps.last(), Some(Step::Drain { .. })) && dice.below(2) == 0 {
+                steps.extend([Step::Wait(ms(1 + dice.next() % 500)), Step::Resume]);
+            }
             if dice.below(2) == 0 {
                 steps.push(Step::Wait(pause(&mut dice)));
             }
