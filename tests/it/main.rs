@@ -36,6 +36,8 @@ mod http2;
 #[cfg(feature = "http2")]
 mod http2_load;
 #[cfg(feature = "http2")]
+mod http2_paths;
+#[cfg(feature = "http2")]
 mod http2_sharing;
 #[cfg(all(feature = "http2", feature = "ring"))]
 mod http2_tls;
@@ -43,6 +45,7 @@ mod http2_tls;
 mod http2_upstream;
 mod import_law;
 mod pool;
+mod property_ends;
 mod property_garbage;
 mod property_inject;
 mod public_types;
@@ -61,3 +64,4 @@ mod tunnel_data;
 mod tunnel_ends;
 mod tunnel_load;
 mod tunnel_memory;
+mod tunnel_paths;

@@ -1,0 +1,185 @@
+//! A connection in memory whose far end is a value and not a task: the test decides after each
+//! step on the bytes, the room and the faults of the connection.
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+/// The far end of a connection.
+#[derive(Clone)]
+pub(super) struct FarEnd(Arc<Shared>);
+
+/// The end that the tunnel holds.
+pub(super) struct NearEnd(Arc<Shared>);
+
+struct Shared(Mutex<State>);
+
+/// Both directions of the connection, and the marks that the tunnel has left on it.
+#[derive(Default)]
+pub(super) struct State {
+    /// Bytes for the tunnel that it has not read.
+    inbound: VecDeque<u8>,
+    has_finished: bool,
+    reset: bool,
+    wakers: Vec<Waker>,
+    /// Bytes that the far end still takes before the tunnel's writes stall.
+    pub(super) room: usize,
+    /// All bytes that the far end has sent.
+    pub(super) sent: Vec<u8>,
+    /// All bytes that the far end has received.
+    pub(super) received: Vec<u8>,
+    /// How many of the sent bytes the tunnel had read, at each of its reads.
+    pub(super) reads: Vec<(Instant, usize)>,
+    /// The moment at which the tunnel saw the end or the reset.
+    pub(super) end_seen: Option<Instant>,
+    /// The tunnel has ended its direction in order.
+    pub(super) was_shut: bool,
+    /// The tunnel has dropped the connection.
+    pub(super) was_dropped: bool,
+}
+
+pub(super) fn connection() -> (FarEnd, NearEnd) {
+    let state = State {
+        room: usize::MAX,
+        ..State::default()
+    };
+    let shared = Arc::new(Shared(Mutex::new(state)));
+    (FarEnd(Arc::clone(&shared)), NearEnd(shared))
+}
+
+impl FarEnd {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state()
+    }
+
+    /// Sends bytes, unless this end has finished.
+    pub(super) fn send(&self, bytes: &[u8]) {
+        self.change(|state| {
+            if !state.has_finished {
+                state.inbound.extend(bytes);
+                state.sent.extend_from_slice(bytes);
+            }
+        });
+    }
+
+    /// Ends the sending direction in order.
+    pub(super) fn finish(&self) {
+        self.change(|state| state.has_finished = true);
+    }
+
+    /// Breaks the connection in both directions. Bytes on their way to the tunnel are lost.
+    pub(super) fn reset(&self) {
+        self.change(|state| state.reset = true);
+    }
+
+    /// Takes so many more bytes from now on.
+    pub(super) fn set_room(&self, room: usize) {
+        self.change(|state| state.room = room);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        for waker in state.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    /// The moment at which the tunnel had read so many bytes.
+    pub(super) fn read_at(&self, len: usize) -> Option<Instant> {
+        let read = self.reads.iter().find(|(_, total)| *total >= len);
+        read.map(|(at, _)| *at)
+    }
+
+    /// How many of the sent bytes the tunnel has read.
+    pub(super) fn read_len(&self) -> usize {
+        self.reads.last().map_or(0, |(_, total)| *total)
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        let state = self.0.lock();
+        // A case that fails is run again with other values.
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, unless the connection was reset.
+    fn unbroken(&self, kind: io::ErrorKind) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        if state.reset {
+            state.end_seen.get_or_insert_with(Instant::now);
+            return Err(kind.into());
+        }
+        Ok(state)
+    }
+}
+
+impl AsyncRead for NearEnd {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.0.unbroken(io::ErrorKind::ConnectionReset)?;
+        let len = state.inbound.len().min(buf.remaining());
+        if len > 0 {
+            let bytes: Vec<u8> = state.inbound.drain(..len).collect();
+            buf.put_slice(&bytes);
+            let total = state.read_len() + len;
+            state.reads.push((Instant::now(), total));
+            return Poll::Ready(Ok(()));
+        }
+        if state.has_finished {
+            state.end_seen.get_or_insert_with(Instant::now);
+            return Poll::Ready(Ok(()));
+        }
+        state.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for NearEnd {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.0.unbroken(io::ErrorKind::BrokenPipe)?;
+        assert!(!state.was_shut, "a write after the shutdown");
+        let len = bytes.len().min(state.room);
+        if len == 0 && !bytes.is_empty() {
+            state.wakers.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.room -= if state.room == usize::MAX { 0 } else { len };
+        state.received.extend_from_slice(&bytes[..len]);
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.unbroken(io::ErrorKind::BrokenPipe).map(drop))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.unbroken(io::ErrorKind::BrokenPipe)?.was_shut = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for NearEnd {
+    fn drop(&mut self) {
+        self.0.state().was_dropped = true;
+    }
+}
