@@ -72,6 +72,9 @@ pub enum ErrorKind {
     RequestBody,
     /// The client sent nothing in the middle of its request for as long as it may.
     RequestBodyTimeout,
+    /// The method of a request that should be forwarded is `TRACE`, which
+    /// [`ForwardHttp::allow_trace`](crate::ForwardHttp::allow_trace) does not allow.
+    MethodNotAllowed,
     /// The upstream's connection broke, or its bytes were not HTTP, before the response to a
     /// forwarded request.
     Response,
@@ -142,6 +145,7 @@ impl Error {
             | ErrorKind::MalformedRequest
             | ErrorKind::RequestBody
             | ErrorKind::RequestBodyTimeout
+            | ErrorKind::MethodNotAllowed
             | ErrorKind::OriginNotAllowed
             | ErrorKind::Rewrite
             | ErrorKind::ClientUpgrade => Side::Client,
@@ -206,6 +210,7 @@ impl ErrorKind {
             Self::MalformedRequest => "malformed request",
             Self::RequestBody => "the client's body broke off",
             Self::RequestBodyTimeout => "the client's body stopped",
+            Self::MethodNotAllowed => "the method is not forwarded",
             Self::Response => "the upstream sent no response",
             Self::ResponseTimeout => "the upstream's response timed out",
             Self::ResponseBody => "the upstream's response broke off",

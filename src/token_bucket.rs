@@ -35,7 +35,7 @@ impl TokenBucket {
 
     /// Adds what would have come in in this time until now, even above the burst: for a time in
     /// which none could be used.
-    pub(crate) fn make_up_for(&mut self, time: Duration, now: Instant) {
+    pub(crate) fn credit_time(&mut self, time: Duration, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled_at);
         let before = self.tokens;
         self.fill(now);
@@ -102,7 +102,7 @@ impl TokenBucket {
     fn fill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         let filled = (self.tokens + elapsed * self.rate).min(self.capacity());
-        // What was added above the capacity stays until it is used.
+        // Tokens above the capacity stay until they are used.
         self.tokens = self.tokens.max(filled);
         self.filled_at = now;
     }
@@ -170,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_up_for_stays_until_it_is_used() {
+    fn credited_time_stays_until_it_is_used() {
         let start = Instant::now();
         let mut bucket = TokenBucket::full(2.0, start);
-        bucket.make_up_for(Duration::from_secs(10), start + Duration::from_secs(10));
+        bucket.credit_time(Duration::from_secs(10), start + Duration::from_secs(10));
         let after = start + Duration::from_secs(60);
         assert!(bucket.take(22.0, after) && !bucket.take(0.5, after));
     }
@@ -184,7 +184,7 @@ mod tests {
         let mut bucket = TokenBucket::full(10.0, start);
         assert!(bucket.take_on_credit(210.0, start));
         let stall = Duration::from_secs(15);
-        bucket.make_up_for(stall, start + stall);
+        bucket.credit_time(stall, start + stall);
         // 150 of the 200 that it owes.
         let paid = start + Duration::from_secs(20);
         assert!(!bucket.has_some(paid));

@@ -63,8 +63,9 @@ impl Side {
 }
 
 impl Script {
-    /// The frames on the wire. Closes are left to the proxy, a pong that nobody asked for may be
-    /// taken for the answer to its ping, and time is finite.
+    /// Returns the frames on the wire. Closes and pongs become pings: the proxy closes, and it takes
+    /// an unsolicited pong for the answer to its ping where the other side has sent no ping. The
+    /// budget bounds the time that a slow pipe takes.
     fn frames(&self, side: Side, budget: usize) -> Vec<Vec<u8>> {
         let frames = self.frames.iter().take(40).map(|&(first, len)| {
             let opcode = match OpCode::from_bits(first) {

@@ -22,15 +22,14 @@
 //! | read or write one header | [`FrameHeader`], [`OpCode`], [`Rsv`] |
 //! | look into a pong or a close, or build one | [`ControlFrame`], [`CloseCode`] |
 //! | mask or unmask bytes | [`mask::apply`] |
-//! | reject what RFC 6455 forbids | [`Rules`] |
-//! | measure data messages | [`MessageTracker`] |
 //!
-//! # What is checked where
+//! # Where checks are made
 //!
 //! [`Scanner`] and [`FrameHeader`] reject only lengths that make the stream unreadable or a control
 //! frame unholdable: above 63 bits, and a control payload above 125 bytes ([`HeaderError`]).
 //! Reserved bits, reserved opcodes and lengths longer than needed pass, as two endpoints may have
-//! agreed on them. [`Rules`] is the strict reading, for a proxy that enforces the protocol.
+//! agreed on them. A tunnel with [`Framing::Enforce`](crate::Framing::Enforce) rejects them too, and
+//! reports the [`Violation`].
 //!
 //! # Examples
 //!
@@ -76,8 +75,8 @@ pub use self::{
     extensions::Extensions,
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
     inline_bytes::InlineBytes,
-    message::{MessageProgress, MessageTracker},
     opcode::{OpCode, Rsv},
-    rules::{Rules, Violation},
+    rules::Violation,
     scanner::Scanner,
 };
+pub(crate) use self::{message::MessageTracker, rules::Rules};

@@ -10,30 +10,11 @@ use super::{
 
 /// Strict protocol rules for one direction of a tunnel.
 ///
-/// Give them every header of that direction in order. They are three bytes and never look at a
+/// The rules check every header of that direction in order. They are three bytes and never read a
 /// payload, so text that is not UTF-8 and the code inside a close pass. A tunnel that enforces them
-/// answers any [`Violation`] with 1002 ([`CloseCode::PROTOCOL_ERROR`]).
-///
-/// [`CloseCode::PROTOCOL_ERROR`]: super::CloseCode::PROTOCOL_ERROR
-///
-/// # Examples
-///
-/// ```
-/// use wsplice::frame::{FrameHeader, OpCode, Rsv, Rules, Violation};
-///
-/// let text = FrameHeader::new(OpCode::TEXT, 5)?;
-///
-/// let mut from_client = Rules::client_to_upstream(Rsv::NONE);
-/// assert_eq!(from_client.check(&text.masked([1, 2, 3, 4])), Ok(()));
-/// assert_eq!(from_client.check(&text), Err(Violation::Unmasked));
-///
-/// // With permessage-deflate agreed on, the first reserved bit has a meaning.
-/// let mut from_upstream = Rules::upstream_to_client(Rsv::RSV1);
-/// assert_eq!(from_upstream.check(&text.with_rsv(Rsv::RSV1)), Ok(()));
-/// # Ok::<(), wsplice::frame::HeaderError>(())
-/// ```
+/// closes with 1002 on any [`Violation`].
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     masking: Masking,
     negotiated: Rsv,
     stage: Stage,
@@ -62,8 +43,7 @@ impl Rules {
     ///
     /// `negotiated` are the reserved bits that the extensions agreed on in the handshake use:
     /// [`Rsv::NONE`] without an extension, [`Rsv::ALL`] for extensions that are not known.
-    #[must_use]
-    pub const fn client_to_upstream(negotiated: Rsv) -> Self {
+    pub(crate) const fn client_to_upstream(negotiated: Rsv) -> Self {
         Self {
             masking: Masking::Required,
             negotiated,
@@ -73,8 +53,7 @@ impl Rules {
 
     /// Rules for the frames of the upstream; for `negotiated` see
     /// [`client_to_upstream`](Self::client_to_upstream).
-    #[must_use]
-    pub const fn upstream_to_client(negotiated: Rsv) -> Self {
+    pub(crate) const fn upstream_to_client(negotiated: Rsv) -> Self {
         Self {
             masking: Masking::Forbidden,
             negotiated,
@@ -88,7 +67,7 @@ impl Rules {
     ///
     /// The first rule that the frame breaks. The frame then counts as not sent.
     #[inline]
-    pub fn check(&mut self, header: &FrameHeader) -> Result<(), Violation> {
+    pub(crate) fn check(&mut self, header: &FrameHeader) -> Result<(), Violation> {
         self.check_form(header)?;
         if header.opcode().is_control() {
             self.check_control(header)

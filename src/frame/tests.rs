@@ -297,10 +297,10 @@ proptest! {
         for (_, event) in scan(&stream, &[], |_, _| {}).0 {
             let header = event.unwrap();
             prop_assert_eq!(rules.check(&header), Ok(()));
-            if let Some(progress) = tracker.track(&header) {
-                begun += usize::from(progress.begins);
-                if progress.ends {
-                    sizes.push(progress.size);
+            if let Some(size) = tracker.track(&header) {
+                begun += usize::from(header.opcode() != OpCode::CONTINUATION);
+                if header.fin() {
+                    sizes.push(size);
                 }
             }
         }

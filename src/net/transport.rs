@@ -75,8 +75,8 @@ impl Transport {
     /// TLS means without `close_notify`, and for an upstream's HTTP/2 stream `RST_STREAM`.
     ///
     /// A client's HTTP/2 stream cannot be reset: hyper's `Upgraded` offers no way to, and its drop
-    /// ends the stream in order (END_STREAM). What is still buffered for a client that does not open
-    /// its window stays with hyper as long as the host's server keeps the client's connection.
+    /// ends the stream in order (END_STREAM). Bytes still buffered for a client that does not open
+    /// its window stay with hyper as long as the host's server keeps the client's connection.
     pub(crate) fn abort_on_drop(&mut self) {
         if let TransportKind::Tcp(tcp) = &self.0 {
             // On failure an ordinary FIN is sent, which is the best that is left to do.

@@ -58,7 +58,7 @@ impl Pool {
         // First the order: a tunnel that opens later must not see it.
         member.withdraw_close_order(Revocable::ByPoolResume);
         for entry in member.open_tunnels().entries() {
-            entry.call_off(Revocable::ByPoolResume);
+            entry.cancel_revocable(Revocable::ByPoolResume);
         }
         let now = Instant::now();
         if let Some(slow_start) = self.state.health_settings().slow_start {

@@ -89,7 +89,7 @@ impl Pool {
             match self.try_lease(AdmissionKind::Tunnel, head, tried, now) {
                 Ok(lease) => return Ok(lease),
                 Err(Refusal::None) => {
-                    // What this try took, and gave back, may have kept a waiter from its lease.
+                    // Room that this try took and returned may have kept a waiter from its lease.
                     queue.call();
                     return Err(Error::new(ErrorKind::NoUpstream));
                 }

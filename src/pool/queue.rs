@@ -96,7 +96,7 @@ impl Queue {
         let mut waiters = self.waiters();
         waiters.refused_for = refused_for.or(waiters.refused_for);
         if waiters.list.len() >= max_waiters {
-            // What the newcomer took, and gave back, may have kept a waiter from its lease.
+            // Room that the newcomer took and returned may have kept a waiter from its lease.
             waiters.call(0);
             return Err(waiters.reason());
         }

@@ -208,8 +208,8 @@ impl PoolState {
         self.notifier.attach(observer);
     }
 
-    /// Returns the number of close orders so far. A lease that reads it before the member set can
-    /// tell which orders came later.
+    /// Returns the number of close orders so far. A lease that reads the number before the
+    /// member set can distinguish the orders that came later.
     pub(super) fn close_orders(&self) -> u32 {
         self.close_orders.load(Ordering::Acquire)
     }

@@ -50,7 +50,7 @@ impl Pool {
             entry.send_revocable(close(&order, Instant::now()), order.revocable);
             // A resume in between has found nothing to call off.
             if lease.member().close_order().is_none() {
-                entry.call_off(order.revocable);
+                entry.cancel_revocable(order.revocable);
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     },
     http::handshake::adapt_version,
     http::headers::ClientInfo,
+    http::headers::authenticates_connection,
     tunnel::registry::InFlightRequest,
     upstream::Upstream,
     upstream::admission::AdmissionKind,
@@ -98,6 +99,9 @@ impl ForwardPipeline {
         let settings = self.reporter.settings();
         settings.pool.ensure_monitor();
         let (mut head, body) = request.into_parts();
+        if head.method == Method::TRACE && !self.with.how.allows_trace {
+            return Err(Error::new(ErrorKind::MethodNotAllowed).into());
+        }
         if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
             return Ok(max_forwards_response(&head.method));
         }
@@ -262,8 +266,13 @@ impl ForwardPipeline {
         outbound: &OutboundRequest,
     ) -> Response<DownloadBody> {
         let (head, body) = response.into_parts();
+        // NTLM and Negotiate authenticate the connection: whoever used it next would be taken for
+        // this client.
+        let is_authenticated = authenticates_connection(outbound.head.request.headers())
+            || authenticates_connection(&head.headers);
         let reuse = self
             .idle_connections(upstream)
+            .filter(|_| !is_authenticated)
             .map(|connections| ReuseTarget {
                 connections: Arc::clone(connections),
                 address: upstream.address().clone(),

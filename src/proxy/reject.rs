@@ -31,7 +31,9 @@ pub(super) fn reject(error: &Error) -> Response<Bytes> {
     );
     match extra_header(error) {
         ExtraHeader::None => {}
-        ExtraHeader::Allow => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
+        ExtraHeader::Allow(methods) => {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
         // RFC 6455 §4.4
         ExtraHeader::Version => set_supported_version(headers),
         ExtraHeader::RetryAfter => drop(headers.insert(RETRY_AFTER, retry_after())),
@@ -48,6 +50,7 @@ fn status(error: &Error) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         ErrorKind::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::NoUpstream
         | ErrorKind::Draining
@@ -86,15 +89,19 @@ fn malformed(error: &Error) -> Option<InvalidHandshake> {
 /// Header that accompanies the status.
 enum ExtraHeader {
     None,
-    Allow,
+    Allow(&'static str),
     Version,
     RetryAfter,
 }
 
 fn extra_header(error: &Error) -> ExtraHeader {
     match error.kind() {
+        // RFC 9110 §15.5.6
+        ErrorKind::MethodNotAllowed => {
+            ExtraHeader::Allow("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+        }
         ErrorKind::MalformedHandshake => match malformed(error) {
-            Some(InvalidHandshake::Method) => ExtraHeader::Allow,
+            Some(InvalidHandshake::Method) => ExtraHeader::Allow("GET"),
             Some(InvalidHandshake::Version) => ExtraHeader::Version,
             _ => ExtraHeader::None,
         },

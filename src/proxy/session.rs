@@ -27,7 +27,7 @@ use crate::{
 
 use super::settings::Settings;
 
-/// An upstream that has agreed, and a client that is about to be told.
+/// Session between the upstream's agreement and the client's 101.
 pub(super) struct Session {
     settings: Arc<Settings>,
     on_upgrade: OnUpgrade,
@@ -53,7 +53,7 @@ enum SessionTask {
     Running(RunningSession),
 }
 
-/// What is left of a session while the client's connection is awaited. Dropping it reports the
+/// The rest of a session while the client's connection is awaited. Dropping it reports the
 /// client as lost.
 struct PendingSession {
     settings: Arc<Settings>,
@@ -231,7 +231,7 @@ impl RunningSession {
 
     /// Shows the pool and the observer the round trips that were measured.
     fn report_pongs(&mut self) {
-        for (side, rtt) in self.tunnel.take_pongs() {
+        for (side, rtt) in self.tunnel.take_rtt_updates() {
             let Some(rtt) = rtt else { continue };
             if let (Side::Upstream, Some(lease)) = (side, &self.lease) {
                 lease.member().sample_latency(rtt.last());

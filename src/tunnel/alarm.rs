@@ -10,12 +10,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Wakes the tunnel at its next deadline.
 ///
-/// Deadlines mostly move away, each time bytes pass. The timer stays where it was and looks
-/// again when it fires; only a deadline that comes nearer touches the timer wheel at once. A pong
-/// moves it away for a whole interval, and the timer with it: to look again costs a wake-up.
+/// Most deadlines move later each time bytes pass. The timer stays armed for the earlier moment
+/// and is compared with the deadline when it fires; only a deadline that moves earlier touches the
+/// timer wheel at once. A pong moves the deadline by a whole interval, and then the timer is
+/// [moved too](Self::postpone): otherwise it would wake the task in vain.
 ///
-/// It is made when there is a first deadline: with the default settings a tunnel that is never
-/// stalled has none before its end.
+/// The timer is created at the first deadline: with the default settings a tunnel that never
+/// stalls has none before its end.
 #[derive(Default)]
 pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -41,7 +42,7 @@ impl Alarm {
         }
     }
 
-    /// Moves the timer along with a deadline that went away.
+    /// Moves the timer to a deadline that is later now.
     pub(super) fn postpone(&mut self, deadline: Instant) {
         let sleep = self.sleep.as_mut().filter(|_| self.is_armed);
         if let Some(sleep) = sleep.filter(|sleep| sleep.deadline() < deadline) {

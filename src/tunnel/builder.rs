@@ -1,4 +1,4 @@
-//! How hosts make a tunnel.
+//! Builder of tunnels for hosts that do the handshakes themselves.
 
 use std::{fmt, future::IntoFuture, sync::Arc};
 
@@ -18,7 +18,7 @@ use super::{
 
 /// Makes a [`Tunnel`] out of two streams that are past their opening handshakes.
 ///
-/// [`build`](Self::build) gives the tunnel; awaiting the builder builds and runs it.
+/// [`build`](Self::build) returns the tunnel; awaiting the builder builds and runs it.
 ///
 /// # Examples
 ///
@@ -89,21 +89,22 @@ impl TunnelBuilder {
         self
     }
 
-    /// Bytes of the client that were read behind its opening handshake; none by default. They go
-    /// up first.
+    /// Bytes of the client that were read after its opening handshake; none by default. They are
+    /// forwarded first.
     pub fn client_read_ahead(mut self, bytes: impl Into<Bytes>) -> Self {
         self.parts.client_read_ahead = bytes.into();
         self
     }
 
-    /// Bytes of the upstream that were read behind its 101; none by default. They go down first.
+    /// Bytes of the upstream that were read after its 101; none by default. They are forwarded
+    /// first.
     pub fn upstream_read_ahead(mut self, bytes: impl Into<Bytes>) -> Self {
         self.parts.upstream_read_ahead = bytes.into();
         self
     }
 
-    /// Whether the sides agreed on an extension; unknown by default. Where frames are judged
-    /// ([`Framing::Enforce`](crate::Framing::Enforce)), reserved bits are a violation only if they
+    /// Whether the sides agreed on an extension; unknown by default. With
+    /// [`Framing::Enforce`](crate::Framing::Enforce), reserved bits are a violation only if they
     /// agreed on none (RFC 6455 §5.2).
     pub fn extensions(mut self, extensions: Extensions) -> Self {
         self.parts.extensions = extensions;
@@ -119,7 +120,7 @@ impl TunnelBuilder {
         self
     }
 
-    /// Makes the tunnel. Its lifetime begins here, and its place in the registry.
+    /// Builds the tunnel. Its lifetime and its place in the registry begin here.
     pub fn build(self) -> Tunnel {
         let guard = match self.place {
             Some((registry, info)) => registry.enter(None, info),

@@ -1,7 +1,6 @@
-//! Which close code goes to whom, and why: the crate's only place that names one for an end which
-//! the tunnel itself decides.
+//! Close codes for each end that the tunnel itself decides; no other file of the crate names them.
 //!
-//! Drains and the registry bring frames of their own; their defaults are theirs. 1005, 1006 and
+//! Drains and the registry bring frames and defaults of their own. 1005, 1006 and
 //! 1015 are never sent (RFC 6455 §7.4.1).
 
 use std::borrow::Cow;
@@ -15,11 +14,11 @@ use crate::{
 /// How the proxy ends a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CloseAction {
-    /// A close frame, its answer awaited, then an orderly end.
+    /// A close frame, a wait for the endpoint's own, then an orderly end.
     Close(CloseFrame),
-    /// An orderly end without a close frame, behind what is on its way.
+    /// An orderly end without a close frame, after the bytes on their way.
     Shut,
-    /// No frame can or need be sent: the connection is dropped where it stands.
+    /// A drop of the connection at once, because no frame can or need be sent.
     Abort,
 }
 
@@ -38,7 +37,7 @@ pub(super) fn close_action(end: &TunnelEnd, side: Side) -> CloseAction {
         {
             CloseAction::close(CloseCode::INTERNAL_ERROR, "upstream connection lost")
         }
-        // It ended in order, and so does its leg.
+        // A side that ended in order has its leg ended in order.
         TunnelEnd::ClosedWithoutFrame(_) => CloseAction::Shut,
         TunnelEnd::Timeout(timer, dead) => after_timeout(*timer, *dead, side),
         TunnelEnd::Limit(limit, offender) if *offender == side => over_limit(*limit),
@@ -48,8 +47,8 @@ pub(super) fn close_action(end: &TunnelEnd, side: Side) -> CloseAction {
         TunnelEnd::Limit(_, offender) | TunnelEnd::Violation(_, offender) => {
             lost_leg(*offender, "was closed by the proxy")
         }
-        // An operator and a drain abort like this, and close with frames of their own. The others
-        // are nothing that the proxy decides.
+        // Operators and drains bring their own frames where they close. The other ends are not
+        // decided by the proxy.
         TunnelEnd::Requested
         | TunnelEnd::Drained
         | TunnelEnd::Broken(..)
@@ -59,12 +58,12 @@ pub(super) fn close_action(end: &TunnelEnd, side: Side) -> CloseAction {
     }
 }
 
-/// How the leg to `side` ends when the tunnel waited in vain for `dead`.
+/// How the leg to `side` ends when a wait for `dead` timed out.
 fn after_timeout(timer: Timer, dead: Side, side: Side) -> CloseAction {
     match timer {
         Timer::Idle => CloseAction::close(CloseCode::GOING_AWAY, "idle timeout"),
         Timer::MaxLifetime => CloseAction::close(CloseCode::GOING_AWAY, "maximum lifetime reached"),
-        // It still sends, so it can be closed; the other one stands inside its frame.
+        // The dead side still sends, so it can be closed; the other leg is inside its frame.
         Timer::Frame if dead == side => {
             CloseAction::close(CloseCode::POLICY_VIOLATION, "a frame stayed unfinished")
         }

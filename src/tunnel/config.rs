@@ -15,24 +15,24 @@ use super::{
     scratch::SCRATCH_LEN,
 };
 
-/// How long the default of TCP keep-alive takes to find that a side is gone.
+/// Time in which TCP keep-alive detects by default that a side is gone.
 const TCP_NOTICES: Duration = Duration::from_secs(4 * 60);
 
-/// What may wait for a side that does not read, in bytes for each direction.
+/// Default bound of the bytes that wait for a side that does not read, for each direction.
 const MAX_BUFFERED: usize = 64 * 1024;
 
-/// The least that is read at once, in bytes: a control frame must fit.
+/// Smallest read, in bytes: a control frame must fit.
 const MIN_BUFFERED: usize = 1024;
 
-/// How long a side may take to answer that has much to read first, if no write timeout is set.
+/// Time for a pong or a close from a side that has much to read first, if no write timeout is set.
 const BURDENED: Duration = Duration::from_secs(60);
 
 /// How strictly the tunnel reads the frames that pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Framing {
-    /// Frames are located and nothing is judged. Where the bytes stop being frames, the tunnel
-    /// goes on without looking, and without pings and closes of its own.
+    /// Frames are located and not validated. Where the bytes stop being frames, the tunnel
+    /// forwards them unread, without pings and closes of its own.
     #[default]
     Observe,
     /// A side that breaks RFC 6455 §5 (masking direction, control frame length, fragmentation,
@@ -42,7 +42,7 @@ pub enum Framing {
     Opaque,
 }
 
-/// Settings of a tunnel: its waits, its limits, and what it does at frame boundaries.
+/// Settings of a tunnel: timeouts, limits, keep-alive and close frames.
 ///
 /// # Defaults
 ///
@@ -53,8 +53,8 @@ pub enum Framing {
 /// | [`idle_timeout`](Self::idle_timeout) | none | |
 /// | [`max_lifetime`](Self::max_lifetime) | none | |
 /// | [`lifetime_jitter`](Self::lifetime_jitter) | 0.1 | |
-/// | [`half_close_timeout`](Self::half_close_timeout) | 10 s | the other side may have a last word |
-/// | [`write_timeout`](Self::write_timeout) | 60 s | a side that does not read must not hold memory for good |
+/// | [`half_close_timeout`](Self::half_close_timeout) | 10 s | the other side may have more to send |
+/// | [`write_timeout`](Self::write_timeout) | 60 s | a side that does not read must not hold memory forever |
 /// | [`close_timeout`](Self::close_timeout) | 5 s | |
 /// | [`close_handshake_timeout`](Self::close_handshake_timeout) | 30 s | as long as endpoints wait themselves |
 /// | [`max_buffered`](Self::max_buffered) | 64 KiB | |
@@ -165,61 +165,61 @@ impl TunnelConfig {
     /// Ends a tunnel when a side takes none of the bytes that wait for it for this long, in the
     /// tunnel or in a buffer of its stream.
     ///
-    /// It also bounds how long a close frame of ours waits for the end of the frame that is
-    /// passing, and, on a leg with keep-alive, how long a ping does.
+    /// The write timeout also bounds how long a close frame of ours waits for the end of the frame
+    /// that is passing, and, on a leg with keep-alive, how long a ping does.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.write_timeout = timeout.into();
         self
     }
 
-    /// How long a side may take to answer a close frame of ours, from the moment at which it was
-    /// handed over, before it is reset; and how long two endpoints that have both closed may take
-    /// to end their connections.
+    /// How long a side may take to answer a close frame of ours, from the moment at which the frame
+    /// was handed over, before the leg is reset; and how long two endpoints that have both closed
+    /// may take to end their connections.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
     }
 
     /// How long an endpoint may take to answer the close frame of the other one (RFC 6455 §7.1.2),
-    /// from the moment at which it was handed over.
+    /// from the moment at which that frame was handed over.
     pub fn close_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.close_handshake_timeout = timeout;
         self
     }
 
-    /// The most that the tunnel reads of one side before the other has taken it, in bytes, up to
-    /// 256 KiB. That is the memory which a side can hold that does not read. Larger moves bulk
+    /// The most bytes that the tunnel reads from one side before the other has taken them, up to
+    /// 256 KiB. A side that does not read can hold that much memory. Larger values move bulk data
     /// with fewer system calls.
     ///
-    /// A tunnel that is quiet holds nothing, and one that stalled of late reads less at once.
+    /// A quiet tunnel holds no buffer, and one that stalled recently reads less at once.
     pub fn max_buffered(mut self, bytes: usize) -> Self {
         self.max_buffered = bytes.clamp(MIN_BUFFERED, SCRATCH_LEN);
         self
     }
 
-    /// Limits on what each side may send.
+    /// Limits on the frames that each side may send.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Pair::new(|_| limits);
         self
     }
 
-    /// Limits on what the client may send.
+    /// Limits on the frames that the client may send.
     pub fn client_limits(mut self, limits: Limits) -> Self {
         self.limits[LegId::Client] = limits;
         self
     }
 
-    /// Limits on what the upstream may send.
+    /// Limits on the frames that the upstream may send.
     pub fn upstream_limits(mut self, limits: Limits) -> Self {
         self.limits[LegId::Upstream] = limits;
         self
     }
 
     /// Changes the code or reason of the close frames that the proxy sends: its own, and those of
-    /// drains, of the registry, and of pools that lose an upstream. The function sees why the
-    /// tunnel ends, which side the frame goes to, and the frame as it would be.
+    /// drains, of the registry, and of pools that lose an upstream. The function gets the reason of
+    /// the end, the side that the frame goes to, and the unchanged frame.
     ///
-    /// If it panics, the frame goes out as it would be.
+    /// If it panics, the unchanged frame is sent.
     pub fn map_close_frame<F>(mut self, map: F) -> Self
     where
         F: Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync + 'static,
@@ -247,7 +247,7 @@ impl TunnelConfig {
             && self.write_timeout.is_some()
     }
 
-    /// The action with the user's wording.
+    /// Returns the action with the close frame that the user's function makes of it.
     pub(super) fn customize_close(
         &self,
         end: &TunnelEnd,
@@ -266,7 +266,7 @@ impl TunnelConfig {
         }
     }
 
-    /// The waits of an end.
+    /// The timeouts of an end.
     pub(super) fn bounds(&self) -> Bounds {
         Bounds {
             close: self.close_timeout,
@@ -277,7 +277,7 @@ impl TunnelConfig {
         }
     }
 
-    /// How long a side may take to answer that has much to read first.
+    /// Time for a pong or a close from a side that has much to read first.
     pub(super) fn burdened(&self) -> Duration {
         self.write_timeout.unwrap_or(BURDENED)
     }
@@ -289,7 +289,7 @@ impl Default for TunnelConfig {
     }
 }
 
-/// All tunnels of a configuration count time from here.
+/// Makes the ping schedule that all tunnels of a configuration share, with one epoch.
 fn shared(keep_alive: KeepAlive) -> Arc<PingSchedule> {
     Arc::new(PingSchedule::new(keep_alive, Instant::now()))
 }

@@ -1,4 +1,4 @@
-//! What the functions of one flow share during one poll.
+//! Arguments that the functions of one flow share during one poll.
 
 use std::task::Context;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{leg::Leg, pair::LegId};
 
-/// Reads the clock when first asked, and gives the same answer from then on.
+/// Clock that is read at most once: later calls return the first reading.
 #[derive(Default)]
 pub(super) struct Clock(Option<Instant>);
 

@@ -1,4 +1,4 @@
-//! Ending all tunnels in good order.
+//! Drain: the orderly end of all tunnels.
 
 use std::{
     fmt,
@@ -21,18 +21,18 @@ use crate::{
     tunnel::report::{TunnelEnd, TunnelInfo},
 };
 
-/// What a tunnel gets to answer its close frame before the deadline of a drain: the default of
-/// [`TunnelConfig::close_timeout`](crate::TunnelConfig::close_timeout).
-const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
+/// Time that a tunnel has to answer its close frame before the deadline of a drain: the default
+/// of [`TunnelConfig::close_timeout`](crate::TunnelConfig::close_timeout).
+const TIME_TO_CLOSE: Duration = Duration::from_secs(5);
 
-/// How long a drain waits for the tunnels that it has cut off. One that is not polled, or whose
-/// observer blocks, never comes to its end.
+/// Time that a drain waits for the tunnels that it has cut off. A tunnel that is not polled, or
+/// whose observer blocks, never ends.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Ends the tunnels of a proxy: no new ones, a close frame for each, and a wait with an end.
+/// Drain of a proxy's tunnels: refuses new ones, closes each open one, and waits for their ends.
 ///
-/// Cheap to clone; every clone acts on the same proxy. A server's own graceful shutdown forgets
-/// connections once they are upgraded; this is what remembers them.
+/// Cheap to clone; every clone acts on the same proxy. A server's own graceful shutdown does not
+/// cover connections once they are upgraded; a drain does.
 ///
 /// A host that runs [`Tunnel`](crate::Tunnel)s of its own makes one for its registry; all drains of
 /// a registry act on the same tunnels.
@@ -68,7 +68,7 @@ pub struct Drain {
     deadline: Duration,
 }
 
-/// How a drain went.
+/// Result of a drain: the number of tunnels and requests by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
@@ -77,7 +77,7 @@ pub struct Drained {
     /// Tunnels of which a leg was cut off: at the deadline, because it did not answer our close
     /// frame within the close timeout, because it was lost, or inside a frame that never ended.
     pub aborted: usize,
-    /// Forwarded requests whose answers were cut off at the deadline.
+    /// Forwarded requests whose responses were cut off at the deadline.
     pub aborted_requests: usize,
 }
 
@@ -102,14 +102,14 @@ impl Drain {
         self
     }
 
-    /// Cuts off what is still open this long after the start; 30 s by default. The spread is part
-    /// of it.
+    /// Cuts off tunnels and requests that are still open this long after the start; 30 s by
+    /// default. The spread is part of it.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// The close frame that both legs get; 1001 by default, 1012 says that the service restarts.
+    /// The close frame for both legs; 1001 by default. 1012 means that the service restarts.
     pub fn close_frame(mut self, frame: CloseFrame) -> Self {
         self.frame = frame;
         self
@@ -121,17 +121,17 @@ impl Drain {
         self.state().is_draining()
     }
 
-    /// Refuses new tunnels from now on, with 503 and `Retry-After`, and touches none that is open.
+    /// Refuses new tunnels from now on, with 503 and `Retry-After`; open ones go on.
     pub fn refuse_new(&self) {
         self.state().refuse_new(self.frame.clone());
     }
 
-    /// Takes new tunnels again, and calls off a [`run`](Self::run) that is under way: tunnels that
+    /// Allows new tunnels again, and cancels a [`run`](Self::run) that is under way: tunnels that
     /// have not been sent their close frame stay open.
     pub fn resume(&self) {
         self.state().resume();
         for entry in self.registry.entries() {
-            entry.call_off(Revocable::ByResume);
+            entry.cancel_revocable(Revocable::ByResume);
         }
     }
 
@@ -139,13 +139,13 @@ impl Drain {
     /// and its report was shown to the [`Observer`](crate::Observer). Requests that are
     /// [forwarded](crate::ForwardHttp) end by themselves, or are cut off at the deadline.
     ///
-    /// Returns early when [`resume`](Self::resume) calls it off, with the tunnels that had ended
-    /// by then. Tunnels that come to their end by themselves meanwhile are counted too.
+    /// Returns early when [`resume`](Self::resume) cancels it, with the tunnels that had ended by
+    /// then. Tunnels that end by themselves meanwhile are counted too.
     ///
     /// # Cancellation
     ///
     /// When the future is dropped, the closes that it has announced are still sent at their
-    /// times; only the deadline is lost. New tunnels go on being refused.
+    /// times; only the deadline is lost. New tunnels are still refused.
     pub async fn run(&self) -> Drained {
         let deadline = saturating_add(Instant::now(), self.deadline);
         let mut resumes = self.state().resumes();
@@ -191,7 +191,8 @@ impl Drain {
         left
     }
 
-    /// Waits for forwarded requests, and cuts off those that are not over by then: how many.
+    /// Waits for forwarded requests, cuts off those that are not over at the deadline, and returns
+    /// their number.
     async fn end_requests(&self, deadline: Instant) -> usize {
         let mut in_flight = self.state().in_flight();
         let all_over = in_flight.wait_for(|requests| *requests == 0);
@@ -202,8 +203,8 @@ impl Drain {
     }
 
     /// Closes the tunnels that the predicate picks, and waits until the last of them has ended and
-    /// its report was shown. New ones are not refused, and [`resume`](Self::resume) does not call
-    /// the closes off.
+    /// its report was shown. New ones are not refused, and [`resume`](Self::resume) does not cancel
+    /// the closes.
     ///
     /// # Cancellation
     ///
@@ -233,18 +234,18 @@ impl Drain {
         }
     }
 
-    /// Gives each tunnel its moment to close.
+    /// Schedules the close of each tunnel.
     fn announce(&self, mut entries: Vec<Arc<Entry>>, send: impl Fn(&Entry, Command)) {
         let began = Instant::now();
         let spread = self
             .spread
-            .min(self.deadline.saturating_sub(TIME_TO_ANSWER))
+            .min(self.deadline.saturating_sub(TIME_TO_CLOSE))
             .min(FAR);
-        // Shuffled: neighbours in the registry opened together, perhaps by the same client.
+        // Shuffled: neighbors in the registry opened together, perhaps by the same client.
         fastrand::shuffle(&mut entries);
         let slots = u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1);
         for (slot, entry) in (0_u32..).zip(&entries) {
-            // Each in the middle of its own slot, give or take half of it.
+            // A random moment within the tunnel's own slot.
             let share = (f64::from(slot) + fastrand::f64()) / f64::from(slots);
             let close = Command::Close {
                 frame: self.frame.clone(),
@@ -255,7 +256,7 @@ impl Drain {
         }
     }
 
-    /// Has a drain wait for a forwarded request.
+    /// Registers a forwarded request, which drains then wait for.
     pub(crate) fn enter_request(&self) -> InFlightRequest {
         self.state().enter_request()
     }
@@ -265,15 +266,14 @@ impl Drain {
     }
 }
 
-/// What a drain has to leave behind: tunnels that did not end although they were cut off, and
-/// requests that were.
+/// Tunnels that did not end although they were cut off, and requests that were cut off.
 #[derive(Default)]
 struct Left {
     tunnels: usize,
     requests: usize,
 }
 
-/// Cuts these tunnels off where they stand, and waits a little for their reports.
+/// Cuts off these tunnels, and waits up to [`ABORT_TIMEOUT`] for their reports.
 async fn cut_off(entries: &[Arc<Entry>]) {
     for entry in entries {
         let end = TunnelEnd::Drained;
@@ -284,18 +284,18 @@ async fn cut_off(entries: &[Arc<Entry>]) {
             entry.ended().await;
         }
     };
-    // Those that come to no end are counted by the caller.
+    // The caller counts those that did not end.
     let _ = timeout(ABORT_TIMEOUT, wait).await;
 }
 
-/// Awaits a drain, unless it is called off.
+/// Awaits a drain; `None` if it is resumed meanwhile.
 async fn until_resumed<T>(
     mut drain: Pin<&mut impl Future<Output = T>>,
     resumes: &mut watch::Receiver<u64>,
 ) -> Option<T> {
     let mut resumed = pin!(resumes.changed());
     poll_fn(|cx| {
-        // First, so that nothing is cut off behind it.
+        // Polled first, so that nothing is cut off after a resume.
         if resumed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }

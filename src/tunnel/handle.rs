@@ -1,4 +1,4 @@
-//! A tunnel as other tasks see it.
+//! Handle on a running tunnel, for other tasks.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
 
 /// A handle on a running [`Tunnel`](crate::Tunnel): closes it, and shows its figures.
 ///
-/// Cheap to clone. It does not keep the tunnel alive, and does nothing once that is over.
+/// Cheap to clone. The handle does not keep the tunnel alive, and does nothing once that is over.
 ///
 /// # Examples
 ///
@@ -37,7 +37,7 @@ impl TunnelHandle {
         Self { entry }
     }
 
-    /// What is known of the tunnel from its start.
+    /// The facts of the tunnel that are known from its start.
     #[must_use]
     pub fn info(&self) -> &TunnelInfo {
         self.entry.info()
@@ -59,7 +59,7 @@ impl TunnelHandle {
         self.entry.send_command(Command::requested(frame, Some(at)));
     }
 
-    /// Cuts both legs off where they stand, without a close frame.
+    /// Cuts both legs off at once, without a close frame.
     pub fn abort(&self) {
         let end = TunnelEnd::Requested;
         self.entry.send_command(Command::Abort { end });

@@ -1,4 +1,4 @@
-//! One leg of a tunnel: its stream, and what is known of its life.
+//! One leg of a tunnel: its stream, its pinger and its signs of life.
 
 use tokio::time::Instant;
 
@@ -15,8 +15,8 @@ use super::{
     track::{Awaited, UnansweredPings},
 };
 
-/// Bytes that can be on their way to a leg in the buffers of kernels, so that a pong which is sent
-/// behind them takes its time.
+/// Bytes that the buffers of kernels can hold on the way to a leg; a ping that follows them is
+/// read late.
 const BURDEN: u32 = 256 * 1024;
 
 /// The connection to one endpoint.
@@ -25,7 +25,7 @@ pub(super) struct Leg {
     pub(super) pinger: Option<Box<Pinger>>,
     /// When anything last came from this leg.
     pub(super) last_received: Instant,
-    /// Bytes that went to this leg since anything last came from it, up to what fits.
+    /// Bytes that went to this leg since anything last came from it, saturating.
     unacknowledged: u32,
     /// Pings of the other endpoint that this one has not answered.
     unanswered_pings: UnansweredPings,
@@ -37,14 +37,14 @@ impl Leg {
         id: LegId,
         transport: Transport,
         config: &TunnelConfig,
-        dice: f32,
+        jitter_sample: f32,
         now: Instant,
     ) -> Self {
         let keep_alive = config.keep_alive[id].clone();
         Self {
             transport,
             pinger: keep_alive
-                .map(|schedule| Box::new(Pinger::new(schedule, fastrand::u32(..), dice))),
+                .map(|schedule| Box::new(Pinger::new(schedule, fastrand::u32(..), jitter_sample))),
             last_received: now,
             unacknowledged: 0,
             unanswered_pings: UnansweredPings::default(),
@@ -52,40 +52,42 @@ impl Leg {
         }
     }
 
-    /// Bytes came from this leg: it lives.
+    /// Notes that bytes came from this leg.
     #[inline]
     pub(super) fn received(&mut self, now: Instant) {
         self.last_received = now;
         self.unacknowledged = 0;
     }
 
-    /// Bytes go to this leg.
+    /// Notes bytes that go to this leg.
     #[inline]
     pub(super) fn note_sent(&mut self, len: usize) {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         self.unacknowledged = self.unacknowledged.saturating_add(len);
     }
 
-    /// Whether an answer of this leg may stand behind much that it has yet to read.
+    /// Whether the leg may have much to read before it can send a pong or a close.
     pub(super) const fn is_burdened(&self) -> bool {
         self.unacknowledged > BURDEN
     }
 
-    /// Looks at what keep-alive has due on this leg.
-    pub(super) fn tick(&mut self, now: Instant, signs: &Signs, dice: f32) -> Action {
+    /// Advances keep-alive on this leg to `now`.
+    pub(super) fn tick(&mut self, now: Instant, signs: &Signs, jitter_sample: f32) -> Action {
         let pinger = self.pinger.as_mut();
-        pinger.map_or(Action::Wait, |pinger| pinger.tick(now, signs, dice))
+        pinger.map_or(Action::Wait, |pinger| {
+            pinger.tick(now, signs, jitter_sample)
+        })
     }
 
-    /// The other leg is pinged now.
-    pub(super) fn join(&mut self, now: Instant, dice: f32) {
+    /// Pings this leg together with the other one, if its interval allows.
+    pub(super) fn join(&mut self, now: Instant, jitter_sample: f32) {
         if let Some(pinger) = &mut self.pinger {
-            pinger.join(now, self.last_received, dice);
+            pinger.join(now, self.last_received, jitter_sample);
         }
     }
 
-    /// No ping can be put between frames any more, or no pong found: has the kernel look after the
-    /// leg instead.
+    /// Replaces pings by TCP keep-alive, because pings can no longer be put between frames or pongs
+    /// no longer be found.
     pub(super) fn stop_pings(&mut self) {
         if let Some(pinger) = &mut self.pinger {
             pinger.stop();
@@ -106,40 +108,40 @@ impl Leg {
 
     /// Whether a ping to this leg waits for the end of a message.
     #[inline]
-    pub(super) fn spares_messages(&self) -> bool {
+    pub(super) fn waits_for_message_end(&self) -> bool {
         self.pinger
             .as_ref()
-            .is_some_and(|pinger| pinger.spares_messages())
+            .is_some_and(|pinger| pinger.waits_for_message_end())
     }
 
-    /// The ping that goes out now, if one is due. `id` is this leg's.
+    /// Returns the ping to send now, if one is due. `id` is this leg's.
     pub(super) fn ping(&mut self, id: LegId, now: Instant) -> Option<EncodedControl> {
         let pinger = self.pinger.as_mut().filter(|pinger| pinger.is_due())?;
         let cookie = pinger.sent(now, self.last_received);
         Some(encode_for(id, &ControlFrame::ping(&cookie)))
     }
 
-    /// The ping that goes out waits behind bytes that the leg has not taken.
+    /// Notes that the ping waits behind bytes that the leg has not taken.
     pub(super) fn queue_ping(&mut self) {
         if let Some(pinger) = &mut self.pinger {
             pinger.queue();
         }
     }
 
-    /// The leg took all that waited for it.
+    /// Notes that the leg took all bytes that waited for it.
     pub(super) fn delivered(&mut self, now: Instant) {
         if let Some(pinger) = &mut self.pinger {
             pinger.delivered(now);
         }
     }
 
-    /// These pings of the other endpoint went to this one.
+    /// Adds pings of the other endpoint that went to this one.
     #[inline]
     pub(super) fn expect_pongs(&mut self, pings: UnansweredPings) {
         self.unanswered_pings.add(pings);
     }
 
-    /// The pongs that this leg may send for a reason.
+    /// The pongs that are awaited from this leg.
     #[inline]
     pub(super) fn awaited(&mut self) -> Awaited<'_> {
         Awaited {
@@ -148,7 +150,7 @@ impl Leg {
         }
     }
 
-    /// Drops the connection where it stands.
+    /// Drops the connection at once.
     pub(super) fn abort(&mut self) {
         self.was_cut = true;
         let nothing = Transport::new(tokio::io::empty());
@@ -161,7 +163,7 @@ impl Leg {
     }
 }
 
-/// A frame of ours as this leg must get it: masked if we are its client (RFC 6455 §5.1).
+/// Encodes a frame of ours for this leg: masked if we are its client (RFC 6455 §5.1).
 pub(super) fn encode_for(leg: LegId, frame: &ControlFrame) -> EncodedControl {
     match leg {
         LegId::Upstream => frame.encode(Some(masking_key())),
@@ -169,11 +171,11 @@ pub(super) fn encode_for(leg: LegId, frame: &ControlFrame) -> EncodedControl {
     }
 }
 
-/// A key that nobody can foresee (RFC 6455 §5.3), although what we mask is our own.
+/// Returns an unpredictable masking key (RFC 6455 §5.3).
 fn masking_key() -> [u8; 4] {
     use std::hash::{BuildHasher, RandomState};
     // SipHash under a key from the operating system.
-    let unforeseeable = RandomState::new().hash_one(fastrand::u64(..));
-    let [a, b, c, d, ..] = unforeseeable.to_ne_bytes();
+    let unpredictable = RandomState::new().hash_one(fastrand::u64(..));
+    let [a, b, c, d, ..] = unpredictable.to_ne_bytes();
     [a, b, c, d]
 }

@@ -1,4 +1,4 @@
-//! How much a side may send. Pure: `(what, now) -> within, wait or over`.
+//! Limits on the frames that a side may send. Pure: `(header, now) -> within, wait or over`.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::{
 /// message that is too large closes the tunnel: the offender's leg with 1009 (RFC 6455 §7.4.1).
 ///
 /// Rates are token buckets, one for each direction. A side that is over its rate is not read until
-/// it is within again, so that its own writes wait; nothing is lost. Where that takes longer than
-/// 30 s at once it is closed with 1008. [`close_over_rate`](Self::close_over_rate) closes at once
-/// instead. Close frames pass at any rate, and so do pongs that answer pings of the other side. Time
-/// in which a side could not send because the other one did not read is made up for. While a side
-/// waits for its rate it is not expected to answer pings, and the tunnel is not idle.
+/// it is within again, so that its own writes wait; nothing is lost. A single wait of more than
+/// 30 s closes the side with 1008. [`close_over_rate`](Self::close_over_rate) closes at once
+/// instead. Close frames pass at any rate, and so do pongs that answer pings of the other side.
+/// Time in which a side could not send because the other one did not read is credited. While a
+/// side waits for its rate it is not expected to answer pings, and the tunnel is not idle.
 ///
 /// Limits are read off frame headers, so they end where the bytes stop being frames:
 /// [`Framing::Enforce`](crate::Framing::Enforce) closes a tunnel there, and with
@@ -58,7 +58,7 @@ pub struct Limits {
     over_rate: OverRate,
 }
 
-/// What becomes of a side that is over its rate.
+/// Consequence for a side that is over its rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum OverRate {
     #[default]
@@ -105,7 +105,7 @@ impl Limits {
     }
 
     /// Bytes in a second, frame headers included. Each frame is counted when it begins; one that
-    /// is larger than what is left passes, and the next must wait until it is paid for.
+    /// is larger than the remaining budget passes, and the next waits until the debt is paid.
     pub const fn bytes_per_second(mut self, bytes: u64) -> Self {
         self.bytes_per_second = Some(bytes);
         self
@@ -131,7 +131,7 @@ impl Limits {
     }
 }
 
-/// The limits of one direction with what was used of them.
+/// The limits of one direction and their use so far.
 #[derive(Debug)]
 pub(super) struct Meter {
     limits: Limits,
@@ -140,7 +140,7 @@ pub(super) struct Meter {
     bytes: Option<TokenBucket>,
 }
 
-/// How a frame stands with the rates.
+/// Result of checking a frame against the rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rate {
     Within,
@@ -154,7 +154,7 @@ impl Meter {
             let burst = limits.message_burst.unwrap_or(rate);
             TokenBucket::full(rate.into(), now).with_burst(burst.into())
         });
-        #[allow(clippy::cast_precision_loss)] // a rate above 2^53 bytes is no limit
+        #[allow(clippy::cast_precision_loss)] // a rate above 2^53 bytes limits nothing
         let bytes = limits.bytes_per_second.map(|rate| {
             let burst = limits.byte_burst.unwrap_or(rate);
             TokenBucket::full(rate as f64, now).with_burst(burst as f64)
@@ -197,8 +197,7 @@ impl Meter {
         if is_over(self.limits.frame_size, header.payload_len()) {
             return Err(Limit::FrameSize);
         }
-        let progress = self.message.track(header);
-        let size = progress.map_or(0, |progress| progress.size);
+        let size = self.message.track(header).unwrap_or(0);
         if is_over(self.limits.message_size, size) {
             return Err(Limit::MessageSize);
         }
@@ -211,16 +210,16 @@ impl Meter {
             bucket.take(1.0, now);
         }
         if let Some(bucket) = &mut self.bytes {
-            #[allow(clippy::cast_precision_loss)] // what is lost above 2^53 bytes changes nothing
+            #[allow(clippy::cast_precision_loss)] // the loss above 2^53 bytes changes nothing
             let bytes = header.payload_len() as f64 + f64::from(header.header_len());
             bucket.take_on_credit(bytes, now);
         }
     }
 
     /// The side could not send for so long, for no fault of its own.
-    pub(super) fn make_up_for(&mut self, time: Duration, now: Instant) {
+    pub(super) fn credit_time(&mut self, time: Duration, now: Instant) {
         for bucket in [&mut self.messages, &mut self.bytes].into_iter().flatten() {
-            bucket.make_up_for(time, now);
+            bucket.credit_time(time, now);
         }
     }
 }

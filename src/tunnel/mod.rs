@@ -1,4 +1,4 @@
-//! Stage 6: bytes both ways, frames located, pings and closes injected.
+//! Stage 6, the tunnel: forwards bytes both ways and puts pings and closes between frames.
 //!
 //! One hand-written future per tunnel:
 //!
@@ -11,15 +11,15 @@
 //!                              one Alarm
 //! ```
 //!
-//! * `flow` is one direction, used twice; `track` (pure) says what its bytes mean.
+//! * `flow` is one direction, used twice; `track` (pure) follows the frames in its bytes.
 //! * `leg` is one connection with its keep-alive (`keep_alive`, pure).
 //! * `end` (pure) decides how the tunnel ends; `close` (pure) names the close codes.
-//! * `engine` joins them: it polls the flows (`splice`), looks at what is due when (`deadlines`),
-//!   and obeys `end` (`ending`).
+//! * `engine` joins them: `splice` polls the flows, `deadlines` computes the next deadline and acts
+//!   on those that passed, `ending` carries out the orders of `end`.
 //! * `registry` lists the open tunnels, `drain` ends them all, `report` is the account of one.
 //! * `builder` makes a tunnel for hosts, `handle` commands one from other tasks.
-//! * `scratch` is the thread's read buffer, `alarm` the one timer, `context` what one poll of
-//!   a flow shares, `pair` the index of the two legs.
+//! * `scratch` is the thread's read buffer, `alarm` the one timer, `context` the arguments that
+//!   one poll of a flow shares, `pair` the index of the two legs.
 
 mod alarm;
 mod builder;

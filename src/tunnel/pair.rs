@@ -4,7 +4,7 @@ use std::ops::{Index, IndexMut};
 
 use crate::error::Side;
 
-/// One of the two legs. [`Side`] has a third value, the proxy, which is no leg.
+/// One of the two legs. [`Side`] has a third value, the proxy, which has no leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LegId {
     Client,
@@ -53,7 +53,7 @@ impl<T> Pair<T> {
         }
     }
 
-    /// The value of this leg, then that of the other.
+    /// Borrows the value of this leg, then that of the other.
     pub(super) fn split_mut(&mut self, leg: LegId) -> (&mut T, &mut T) {
         match leg {
             LegId::Client => (&mut self.client, &mut self.upstream),
@@ -66,7 +66,7 @@ impl<T> Pair<T> {
     }
 }
 
-/// The client's, then the upstream's.
+/// Makes a pair of the client's value and the upstream's, in this order.
 impl<T> From<[T; 2]> for Pair<T> {
     fn from([client, upstream]: [T; 2]) -> Self {
         Self { client, upstream }

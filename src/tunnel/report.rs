@@ -1,4 +1,4 @@
-//! What a tunnel is known by, and what it tells when it is over.
+//! Facts of a tunnel that are known from its start, and its report at the end.
 
 use std::{
     fmt, io,
@@ -12,7 +12,7 @@ use crate::{
     frame::{CloseCode, Violation},
 };
 
-/// What is known of a tunnel from its start.
+/// Facts of a tunnel that are known from its start.
 ///
 /// Its `Debug` leaves the subprotocol out, where some applications put a token.
 #[derive(Clone)]
@@ -20,11 +20,11 @@ use crate::{
 pub struct TunnelInfo {
     /// Number of the tunnel, unique within its proxy, counted from 1.
     pub id: u64,
-    /// The address of the client's connection, if the host's server told it.
+    /// The address of the client's connection, if the host's server passed it on.
     pub client: Option<SocketAddr>,
     /// The upstream, as it was configured.
     pub upstream: Arc<str>,
-    /// The path that the client asked for, as it stood in the request line, without its query.
+    /// The path of the request, as in its request line, without its query.
     pub path: Box<str>,
     /// The subprotocol that was agreed on, if any.
     pub subprotocol: Option<Box<str>>,
@@ -68,20 +68,20 @@ impl fmt::Debug for TunnelInfo {
     }
 }
 
-/// The end of a tunnel: why, by whom, and what passed until then.
+/// Report of a tunnel: why it ended, which side began the end, and how much passed until then.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TunnelReport {
     /// Why the tunnel ended.
     pub end: TunnelEnd,
-    /// Who began the end.
+    /// The side that began the end.
     pub initiator: Side,
     /// The side that did not answer a close frame of ours within the close timeout, and was cut
     /// off for it; if neither did, the client.
     pub unanswered_close: Option<Side>,
-    /// What passed from the client to the upstream.
+    /// Traffic from the client to the upstream.
     pub client_to_upstream: DirectionStats,
-    /// What passed from the upstream to the client.
+    /// Traffic from the upstream to the client.
     pub upstream_to_client: DirectionStats,
     /// Round trips of our pings to the client, if any was answered.
     pub client_rtt: Option<Rtt>,
@@ -195,7 +195,7 @@ impl fmt::Display for TunnelEnd {
     }
 }
 
-/// The waits of a tunnel, each with a bound and a name of its own.
+/// Timeouts of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timer {
@@ -203,9 +203,9 @@ pub enum Timer {
     Pong,
     /// Nothing passed in either direction.
     Idle,
-    /// One direction had ended, and nothing more came in the other.
+    /// One direction had ended, and nothing more passed in the other.
     HalfClose,
-    /// A side took no bytes although some were waiting for it.
+    /// A side took none of the bytes that waited for it.
     Write,
     /// The tunnel reached its maximum lifetime.
     MaxLifetime,
@@ -229,7 +229,7 @@ impl fmt::Display for Timer {
     }
 }
 
-/// The limits that a side can go over.
+/// Limits that a side can exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -254,18 +254,18 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What passed in one direction.
+/// Traffic of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DirectionStats {
-    /// Bytes that were passed on, our own frames not counted. Where the tunnel was cut off, the
-    /// last of them may not have reached the receiving side.
+    /// Forwarded bytes, our own frames not counted. Where the tunnel was cut off, the last of them
+    /// may not have reached the receiving side.
     pub bytes: u64,
     /// Frames that the sending side began, by kind; our own pings and closes not counted.
     pub frames: FrameCounts,
     /// The close frame that the sending side sent, if it did.
     pub close: Option<ReceivedClose>,
-    /// Whether the bytes stopped being WebSocket frames, so that they were passed unread.
+    /// Whether the bytes stopped being WebSocket frames, so that they were forwarded unread.
     pub opaque: bool,
 }
 
@@ -326,7 +326,7 @@ impl ReceivedClose {
 /// Round-trip times of our pings on one leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rtt {
-    // Nanoseconds, which take half of what a `Duration` takes; every pinged leg keeps one.
+    // Nanoseconds are half as large as a `Duration`; every pinged leg keeps one.
     min: u64,
     last: u64,
     smoothed: u64,

@@ -1,10 +1,10 @@
-//! The read buffer that belongs to the thread, not to the tunnel.
+//! Read buffer that belongs to the thread, not to the tunnel.
 
 use std::cell::Cell;
 
 use tokio::io::ReadBuf;
 
-/// The most that is read in one go, in bytes.
+/// Largest read, in bytes.
 pub(super) const SCRATCH_LEN: usize = 256 * 1024;
 
 thread_local! {
@@ -13,10 +13,11 @@ thread_local! {
 
 /// The thread's read buffer, taken for the time of one poll and put back on drop.
 ///
-/// Taking leaves nothing behind, so a tunnel that is polled from within another one's poll finds
-/// no buffer and makes one of its own: slower, never wrong.
+/// A tunnel that is polled from within another one's poll finds no buffer and makes one of its
+/// own, which is slower and never wrong.
 ///
-/// It is initialized once, because some streams initialize the whole of what they read into.
+/// The buffer is initialized once, because some streams initialize the whole buffer that they read
+/// into.
 pub(super) struct Scratch(Box<[u8]>);
 
 impl Scratch {
@@ -25,7 +26,7 @@ impl Scratch {
         Self(kept.unwrap_or_else(|| vec![0; SCRATCH_LEN].into_boxed_slice()))
     }
 
-    /// The first so many bytes of the buffer, as far as it goes.
+    /// The first `len` bytes of the buffer, or all of it.
     pub(super) fn read_buf(&mut self, len: usize) -> ReadBuf<'_> {
         let len = len.min(self.0.len());
         ReadBuf::new(self.0.get_mut(..len).unwrap_or_default())
@@ -35,7 +36,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
-        // On a thread that is ending there is nowhere to put it back.
+        // A thread that is ending has no place to put the buffer back.
         let _ = SCRATCH.try_with(|kept| kept.set(Some(buffer)));
     }
 }

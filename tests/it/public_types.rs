@@ -180,11 +180,8 @@ fn types_of_the_upstream_side() {
         frame::FrameHeader,
         frame::HeaderError,
         frame::InlineBytes<8>,
-        frame::MessageProgress,
-        frame::MessageTracker,
         frame::OpCode,
         frame::Rsv,
-        frame::Rules,
         frame::Scanner,
         frame::Violation,
     ];

@@ -39,6 +39,7 @@ pub struct ForwardHttp {
     pub(crate) continue_timeout: Duration,
     pub(crate) idle_connections: usize,
     pub(crate) idle_connection_timeout: Duration,
+    pub(crate) allows_trace: bool,
 }
 
 impl ForwardHttp {
@@ -51,7 +52,17 @@ impl ForwardHttp {
             continue_timeout: Duration::from_secs(1),
             idle_connections: 32,
             idle_connection_timeout: Duration::from_secs(4),
+            allows_trace: false,
         }
+    }
+
+    /// Forwards `TRACE` requests too; by default they are rejected with 405.
+    ///
+    /// The response to `TRACE` reflects the request, with the headers that the proxy adds and with
+    /// credentials that a page must not see (RFC 9110 §9.3.8).
+    pub const fn allow_trace(mut self) -> Self {
+        self.allows_trace = true;
+        self
     }
 
     /// Sets how long the upstream may take to send the head of its response, or to accept more of

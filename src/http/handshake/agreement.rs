@@ -114,12 +114,12 @@ impl Offer {
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Box<str>>, InvalidUpgradeResponse> {
-        if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
-            return Ok(None);
-        }
         let mut chosen = members(headers, &SEC_WEBSOCKET_PROTOCOL);
-        let (Some(subprotocol), None) = (chosen.next(), chosen.next()) else {
-            return Err(InvalidUpgradeResponse::Subprotocol);
+        let subprotocol = match (chosen.next(), chosen.next()) {
+            // An empty line selects nothing; some servers send one.
+            (None, _) => return Ok(None),
+            (Some(subprotocol), None) => subprotocol,
+            (Some(_), Some(_)) => return Err(InvalidUpgradeResponse::Subprotocol),
         };
         if !members(&self.lists, &SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == subprotocol) {
             return Err(InvalidUpgradeResponse::Subprotocol);

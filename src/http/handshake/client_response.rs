@@ -39,6 +39,8 @@ pub(crate) fn accepted_response(
         head.headers
             .get_all(name)
             .into_iter()
+            // An empty line names nothing, and some clients fail on it.
+            .filter(|line| !line.as_bytes().trim_ascii().is_empty())
             .map(move |line| (name, line.clone()))
     };
     let agreement: Vec<_> = NEGOTIATION_HEADERS.iter().flat_map(lines).collect();

@@ -23,7 +23,7 @@
 //! Bytes on which servers disagree lead to further readings: dots left alone, `%2F` and `\` taken
 //! for `/`, a second round of decoding, `;parameters` cut off, and so forth, in any order.
 //! [`matcher::owns`](crate::matcher::owns) evaluates a matcher on each of them, and a request is
-//! owned if every reading is. Some paths are never owned: those that hide a NUL or an overlong form
+//! owned if every reading is. Some paths are never owned: those with an escaped control byte or an overlong form
 //! (`%C0%AE`), and those with too many readings to evaluate.
 //!
 //! # The host
@@ -48,6 +48,6 @@ pub(crate) use self::host::Host;
 pub use self::host::InvalidHost;
 pub(crate) use self::path::comparable;
 #[cfg(test)]
-pub(crate) use self::path::tricky;
+pub(crate) use self::path::strategies;
 pub use self::request::RequestHead;
 pub use self::rewrite::{InvalidPath, PathRewrite, RewriteError};

@@ -19,6 +19,7 @@
 mod checked_insert;
 mod client_address;
 mod client_info;
+mod connection_auth;
 mod edit;
 mod forwarded;
 mod hop_by_hop;
@@ -38,5 +39,6 @@ pub use self::trust::{InvalidTrustedProxy, TrustedProxies};
 pub use self::via::{InvalidPseudonym, Via};
 
 pub(crate) use self::checked_insert::{append as add_header, replace as set_header};
+pub(crate) use self::connection_auth::authenticates_connection;
 pub(crate) use self::hop_by_hop::{strip as strip_hop_by_hop, strip_trailers};
 pub(crate) use self::tokens::{contains_token, extension_names, members, only_line};

@@ -33,7 +33,7 @@ fn a_lost_upstream_is_1011_for_the_client_and_a_lost_client_a_reset_for_the_upst
 }
 
 #[test]
-fn a_dead_leg_is_reset_and_the_other_hears_whose_fault_it_was() {
+fn a_dead_leg_is_reset_and_the_others_close_names_it() {
     for timer in [Timer::Pong, Timer::Write, Timer::CloseHandshake] {
         let dead = |side| TunnelEnd::Timeout(timer, side);
         assert_eq!(codes(&dead(Side::Upstream)), (Some(1011), None));
@@ -81,7 +81,7 @@ fn a_silent_leg_is_dropped_after_the_half_close_and_the_other_ended_in_order() {
 }
 
 #[test]
-fn an_offender_hears_what_it_did_rfc6455_7_4_1() {
+fn the_close_of_an_offender_names_the_offense_rfc6455_7_4_1() {
     for (limit, offence) in [
         (Limit::FrameSize, 1009),
         (Limit::MessageSize, 1009),
@@ -101,7 +101,7 @@ fn an_offender_hears_what_it_did_rfc6455_7_4_1() {
 }
 
 #[test]
-fn no_farewell_has_a_code_that_must_not_be_sent_rfc6455_7_4_1() {
+fn no_close_has_a_code_that_must_not_be_sent_rfc6455_7_4_1() {
     let timers = [
         Timer::Pong,
         Timer::Idle,

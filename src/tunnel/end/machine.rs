@@ -1,4 +1,4 @@
-//! Both legs together: causes, orders, and the outcome.
+//! End of both legs together: causes, orders, and the outcome.
 
 use std::io;
 
@@ -18,12 +18,12 @@ use super::{
     step::{Phase, Step, step},
 };
 
-/// The end of a tunnel on its way. It begins with the first sign of an end.
+/// State of a tunnel's end, from its first event on.
 #[derive(Debug, Default)]
 pub(in crate::tunnel) struct End {
     legs: Pair<LegState>,
-    /// What ended the tunnel if nothing else does, and whose doing the end is: the side that
-    /// closed, ended or broke first, whatever came of it.
+    /// The first event as the reason of the end, unless the proxy decides another, and the side
+    /// that closed, ended or broke first, which began the end in either case.
     cause: Option<(TunnelEnd, Side)>,
     /// Why the proxy ended the tunnel, once it has.
     decision: Option<TunnelEnd>,
@@ -32,21 +32,21 @@ pub(in crate::tunnel) struct End {
     unanswered: Option<LegId>,
 }
 
-/// What the engine must do.
+/// Order to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::tunnel) enum Order {
-    /// End the direction to this leg in order, behind what is on its way.
+    /// End the direction to this leg in order, after the bytes on their way.
     Shut(LegId),
-    /// Drop this leg's connection where it stands.
+    /// Drop this leg's connection at once.
     Abort(LegId),
     /// End the tunnel for this reason, by [`End::decide`] and [`End::ask`].
     Decide(TunnelEnd),
-    /// End the tunnel, whose end this is, because a leg stays silent after the other's end.
+    /// End the tunnel for this reason, because a leg stays silent after the other's end.
     GiveUp { silent: LegId, end: TunnelEnd },
 }
 
 impl End {
-    /// Takes notice of what happened to a leg.
+    /// Applies an event on a leg.
     pub(in crate::tunnel) fn on_event(&mut self, leg: LegId, event: LegEvent, now: Instant) {
         self.legs[leg] = self.legs[leg].after(event, now);
         let side = Side::from(leg);
@@ -65,7 +65,7 @@ impl End {
         self.cause.get_or_insert((end, side));
     }
 
-    /// Takes notice of a broken connection.
+    /// Applies the failure of a connection.
     pub(in crate::tunnel) fn on_failure(
         &mut self,
         leg: LegId,
@@ -80,7 +80,8 @@ impl End {
             .get_or_insert((TunnelEnd::Broken(side, kind), side));
     }
 
-    /// A leg that could not be written to had closed before: that is read only now.
+    /// Corrects the cause: a leg that could not be written to had closed before, which is read only
+    /// now.
     fn correct_cause(&mut self, side: Side) {
         if let Some((end @ TunnelEnd::Broken(..), initiator)) = &mut self.cause {
             if *initiator == side {
@@ -89,8 +90,8 @@ impl End {
         }
     }
 
-    /// Has the proxy end the tunnel; false if it does so already, for an earlier reason. Each leg
-    /// must then be [asked](Self::ask) to end.
+    /// Records that the proxy ends the tunnel; returns false if it does so already, for an earlier
+    /// reason. Each leg must then be [asked](Self::ask) to end.
     pub(in crate::tunnel) fn decide(&mut self, end: &TunnelEnd, initiator: Side) -> bool {
         if self.decision.is_some() {
             return false;
@@ -100,7 +101,7 @@ impl End {
         true
     }
 
-    /// Ends a leg on the proxy's account; what it is given now.
+    /// Ends a leg because the proxy decided so, and returns the last that is given to it.
     pub(in crate::tunnel) fn ask(
         &mut self,
         leg: LegId,
@@ -112,7 +113,7 @@ impl End {
         self.legs[leg].given
     }
 
-    /// The next thing to be done, if there is one at this moment.
+    /// Returns the next order at this moment, if any.
     pub(in crate::tunnel) fn next(
         &mut self,
         bounds: &Bounds,
@@ -134,7 +135,7 @@ impl End {
             })
     }
 
-    /// When [`next`](Self::next) is to be called again, if nothing happens before.
+    /// The moment at which [`next`](Self::next) must be called again, if nothing happens before.
     pub(in crate::tunnel) fn deadline(
         &self,
         bounds: &Bounds,
@@ -161,7 +162,7 @@ impl End {
         self.decision.is_some()
     }
 
-    /// Why the tunnel ended, and whose doing that was.
+    /// Why the tunnel ended, and the side that began the end.
     pub(in crate::tunnel) fn outcome(&self) -> (TunnelEnd, Side) {
         let (cause, initiator) = match &self.cause {
             Some((end, initiator)) => (end, *initiator),
@@ -219,7 +220,7 @@ impl End {
         Order::Shut(leg)
     }
 
-    /// How this leg was lost.
+    /// Returns the reason of the end for the loss of this leg.
     fn loss(&self, leg: LegId) -> TunnelEnd {
         match self.failures[leg] {
             Some(kind) => TunnelEnd::Broken(leg.into(), kind),
@@ -227,7 +228,7 @@ impl End {
         }
     }
 
-    /// The half-close timeout is over.
+    /// Ends the tunnel after the half-close timeout.
     fn give_up(&self, silent: LegId) -> Order {
         if matches!(self.legs[silent].given, Given::Gone(_)) {
             return Order::Decide(self.loss(silent));

@@ -1,11 +1,11 @@
-//! How a tunnel ends: one state machine, without io and without a clock.
+//! State machine of a tunnel's end, without io and without a clock.
 //!
-//! For each leg it knows what the leg has [`Said`] and what it was [`Given`] (`state`). Events of
-//! the flows change these; [`step`] looks at both legs and says what is to be done to one of them,
-//! or how long it may stay as it is (`bounds`). The engine reports the events, obeys the orders,
-//! and decides nothing of its own about an end.
+//! The state of each leg (`state`) is the last that came from it ([`Said`](state::Said)) and the
+//! last that went to it ([`Given`]). Events of the flows change it; [`step`] maps the states of
+//! both legs to the action on one of them, or to the bound of its wait (`bounds`). The engine
+//! reports the events and carries out the orders; all decisions about an end are made here.
 //!
-//! The table of `step` stands in `ARCHITECTURE.md`, and the tests read it there.
+//! The table of `step` is in `ARCHITECTURE.md`, and the tests read it there.
 
 mod bounds;
 mod machine;

@@ -1,8 +1,8 @@
-//! What each leg has said and was given, and how events change that.
+//! State of each leg at the end of a tunnel, and its transitions.
 
 use tokio::time::Instant;
 
-/// What has come from a leg, as far as its end is concerned.
+/// The last that came from a leg, as far as its end is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::tunnel) enum Said {
     /// Frames, or nothing yet.
@@ -10,8 +10,8 @@ pub(in crate::tunnel) enum Said {
     Nothing,
     /// A whole close frame.
     Close,
-    /// A close frame, and then the end of its connection: in order or not, as an endpoint may
-    /// leave as it likes after its close frame (RFC 6455 §7.1.1).
+    /// A close frame, and then the end of its connection, in order or not: after its close frame an
+    /// endpoint may do either (RFC 6455 §7.1.1).
     Left,
     /// The end of its connection in order, between two frames and without a close frame.
     End,
@@ -24,32 +24,32 @@ pub(in crate::tunnel) enum Said {
 /// The last that has gone to a leg, or is on its way there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::tunnel) enum Given {
-    /// What the other leg says is passed on.
+    /// The bytes of the other leg.
     #[default]
     Open,
     /// The other endpoint's close frame was handed to it at this moment.
     Relayed(Instant),
-    /// A close frame of ours waits since this moment: for what stands before it, or for the end
-    /// of the frame that is passing.
+    /// A close frame of ours waits since this moment: for the bytes before it, or for the end of
+    /// the frame that is passing.
     CloseQueued(Instant),
     /// A close frame was handed to it at this moment, and nothing more goes there.
     CloseWritten(Instant),
-    /// Its orderly end waits since this moment for what stands before it.
+    /// Its orderly end waits since this moment for the bytes before it.
     ShutQueued(Instant),
     /// Its direction was ended in order at this moment.
     Shut(Instant),
-    /// It takes nothing any more since this moment: it broke, or was cut off.
+    /// The leg broke or was cut off at this moment, and takes nothing more.
     Gone(Instant),
 }
 
-/// Both, of one leg.
+/// State of one leg.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::tunnel) struct LegState {
     pub(super) said: Said,
     pub(super) given: Given,
 }
 
-/// What happened to a leg.
+/// Event on a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tunnel) enum LegEvent {
     /// A whole close frame of it was read.
@@ -69,7 +69,7 @@ pub(in crate::tunnel) enum LegEvent {
 }
 
 impl LegState {
-    /// What an event makes of the state. What does not apply changes nothing.
+    /// Returns the state after an event. An event that does not apply changes nothing.
     pub(super) const fn after(self, event: LegEvent, now: Instant) -> Self {
         let Self { said, given } = self;
         let (said, given) = match (event, said, given) {
@@ -93,7 +93,7 @@ impl LegState {
         Self { said, given }
     }
 
-    /// What the proxy's decision to end the tunnel makes of what the leg was given.
+    /// Returns the state after the proxy has asked to end the leg.
     pub(super) const fn asked(self, ask: Ask, reach: Reach, now: Instant) -> Self {
         let given = match (self.given, ask, reach) {
             (Given::Gone(since), ..) => Given::Gone(since),
@@ -103,7 +103,7 @@ impl LegState {
             | (Given::Open | Given::Relayed(_) | Given::CloseQueued(_), Ask::Shut, _) => {
                 Given::ShutQueued(now)
             }
-            // It has a close frame already, and may take as long to answer as if it were ours.
+            // The leg has a close frame already, and the same time to answer as after one of ours.
             (Given::Relayed(_), Ask::Close, _) => Given::CloseWritten(now),
             (Given::Shut(_), ..) => Given::Shut(now),
             (given, ..) => given,
@@ -127,13 +127,13 @@ pub(in crate::tunnel) enum Ask {
     Abort,
 }
 
-/// What can still be given to a leg.
+/// The most that can still be given to a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tunnel) enum Reach {
-    /// A close frame: its direction stands at a frame boundary, or can still be brought to one.
+    /// A close frame: its direction is at a frame boundary, or can still be brought to one.
     Frame,
     /// An orderly end alone: its direction is not read as frames.
     End,
-    /// Nothing: its direction stands inside a frame for good.
+    /// Nothing: its direction stays inside a frame.
     Nothing,
 }

@@ -1,4 +1,4 @@
-//! What is to be done about one leg. The heart of how tunnels end.
+//! Transition table of a tunnel's end: the states of both legs, and the step of one.
 
 use crate::tunnel::pair::LegId;
 
@@ -7,23 +7,23 @@ use super::{
     state::{Given, LegState, Said},
 };
 
-/// What is to be done about one leg.
+/// Step of one leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It may stay as it is, for as long as this bound allows.
+    /// The leg stays as it is, for as long as this bound allows.
     Stay(Bound),
-    /// It is ended in order, behind what is on its way to it.
+    /// The leg is ended in order, after the bytes on their way to it.
     Shut,
-    /// It is lost, so the proxy ends the tunnel.
+    /// The leg is lost, so the proxy ends the tunnel.
     ///
-    /// Nothing was given to the other leg then: whoever wants to attach another upstream does it
-    /// here, if the client's leg is [`Given::Open`] and stands between two messages.
+    /// The other leg was given nothing then: another upstream could be attached here, if the
+    /// client's leg is [`Given::Open`] and between two messages.
     Lost,
-    /// Nothing more happens on it.
+    /// Nothing more happens on the leg.
     Over,
 }
 
-/// What the proxy has decided about the tunnel.
+/// Whether the proxy has decided to end the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The endpoints end it between themselves, if at all.
@@ -32,7 +32,7 @@ pub(super) enum Phase {
     Ours,
 }
 
-/// Looks at a leg: the table in `ARCHITECTURE.md`, row by row.
+/// Returns the step of a leg: the table in `ARCHITECTURE.md`, row by row.
 pub(super) const fn step(id: LegId, this: LegState, other: LegState, phase: Phase) -> Step {
     match phase {
         Phase::Theirs => theirs(id, this, other),
@@ -40,14 +40,14 @@ pub(super) const fn step(id: LegId, this: LegState, other: LegState, phase: Phas
     }
 }
 
-/// The endpoints end the tunnel, and what one says is passed on to the other.
+/// Step while the endpoints end the tunnel: the close or end of each is passed on to the other.
 const fn theirs(id: LegId, this: LegState, other: LegState) -> Step {
     match (this.given, this.said) {
         (_, Said::Failed) | (Given::Gone(_), Said::End | Said::Truncated) => Step::Lost,
-        // What it said before it broke may still be on its way.
+        // Bytes that it sent before it broke may still be on their way.
         (Given::Gone(_) | Given::Shut(_), Said::Nothing) => Step::Stay(Bound::HalfClose),
         (Given::Gone(_) | Given::Shut(_), _) => Step::Over,
-        // The write timeout bounds what stands before the end.
+        // The write timeout bounds the bytes before the end.
         (Given::ShutQueued(_), _) => Step::Stay(Bound::None),
         (Given::Open, _) => while_open(id, this, other),
         (Given::Relayed(_), _) => after_relayed_close(this, other),
@@ -80,7 +80,7 @@ const fn after_relayed_close(this: LegState, other: LegState) -> Step {
     }
 }
 
-/// The proxy ends the tunnel: each leg on its own.
+/// Step while the proxy ends the tunnel: each leg on its own.
 const fn ours(this: LegState) -> Step {
     match (this.given, this.said) {
         (Given::Gone(_), _) => Step::Over,

@@ -237,8 +237,8 @@ fn bounds() -> Bounds {
 
 fn facts(at: Instant) -> Facts {
     Facts {
-        heard: at,
-        moved: at,
+        last_received: at,
+        last_sent: at,
         stalled_since: None,
         is_burdened: false,
         is_unread: false,
@@ -276,7 +276,7 @@ fn each_bound_runs_from_its_own_moment() {
         );
     }
     let talks = Facts {
-        heard: at + secs(9),
+        last_received: at + secs(9),
         ..known
     };
     let queued = Given::CloseQueued(at);
@@ -285,7 +285,7 @@ fn each_bound_runs_from_its_own_moment() {
     let later = Given::Relayed(at + secs(3));
     let both = deadline(Bound::BothClosed, Given::Relayed(at), later, &known);
     assert_eq!(both, Some(at + secs(8)), "the second one");
-    known.heard = at + secs(7);
+    known.last_received = at + secs(7);
     let half = deadline(Bound::HalfClose, Given::Shut(at), Given::Open, &known);
     assert_eq!(half, Some(at + secs(17)), "re-armed by bytes");
     known.is_burdened = true;
@@ -311,7 +311,7 @@ fn what_waits_for_its_place_has_the_write_timeout_and_in_a_drain_as_long_as_it_m
         bounds().deadline(Bound::Queue, (queued, LegState::default()), facts, patience)
     };
     let mut known = facts(at);
-    known.moved = at + secs(50);
+    known.last_sent = at + secs(50);
     assert_eq!(of(&known, Patience::Bounded), Some(at + secs(60)));
     assert_eq!(of(&known, Patience::WhileItMoves), Some(at + secs(110)));
     known.stalled_since = Some(at + secs(20));
@@ -322,7 +322,7 @@ fn what_waits_for_its_place_has_the_write_timeout_and_in_a_drain_as_long_as_it_m
     );
 }
 
-/// What is ordered at this moment, all of it.
+/// Returns all orders at this moment.
 fn orders(end: &mut End, now: Instant) -> Vec<Order> {
     let known = Pair::new(|_| facts(now));
     std::iter::from_fn(|| end.next(&bounds(), &known, now))

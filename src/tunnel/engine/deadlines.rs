@@ -1,4 +1,4 @@
-//! What is due when, and what is done when the alarm goes off.
+//! Deadlines of a tunnel, and the actions when they pass.
 
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::{
 use super::splice::Core;
 
 impl Core {
-    /// The earliest moment at which something is due.
+    /// The earliest deadline.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let end = self.end_deadline();
         if self.is_ending() {
@@ -39,7 +39,7 @@ impl Core {
         ending.end.deadline(&self.config.bounds(), &self.facts())
     }
 
-    /// Whether the proxy ends the tunnel, so that all other timers are void.
+    /// Whether the proxy ends the tunnel, so that no other timer applies.
     fn is_ending(&self) -> bool {
         self.ending
             .as_ref()
@@ -57,7 +57,7 @@ impl Core {
 
     fn idle_deadline(&self) -> Option<Instant> {
         let timeout = self.config.idle_timeout?;
-        // A side that a limit holds up is not idle.
+        // A side that waits for its limit is not idle.
         if self.flows.iter().any(|flow| flow.pause().is_some()) {
             return None;
         }
@@ -67,7 +67,7 @@ impl Core {
 
     fn keep_alive_deadline(&self, leg: LegId) -> Option<Instant> {
         let pinger = self.legs[leg].pinger.as_ref()?;
-        // A side that is not read, or has said its last, is not expected to answer.
+        // A side that is not read, or has closed, is not expected to answer.
         let can_live = self.flows[leg].can_answer() && self.flows[leg.other()].can_ping();
         can_live.then(|| pinger.deadline(&self.signs(leg)))?
     }
@@ -91,15 +91,15 @@ impl Core {
         ))
     }
 
-    /// The alarm went off: does what is due.
-    pub(super) fn on_time(&mut self, now: Instant) {
+    /// Acts on the deadlines that have passed.
+    pub(super) fn on_deadline(&mut self, now: Instant) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         if due(self.scheduled_at()) && !self.is_ending() {
             if let Some(command) = self.ending_mut().take_scheduled() {
                 return self.end_by_command(command, now);
             }
         }
-        self.obey(now);
+        self.apply_orders(now);
         if self.is_ending() {
             return;
         }
@@ -108,7 +108,7 @@ impl Core {
         } else if let Some((end, initiator)) = self.tick(now) {
             self.end(&end, initiator, now);
         }
-        self.obey(now);
+        self.apply_orders(now);
     }
 
     /// The timer that ends the tunnel at this moment, other than keep-alive.
@@ -155,7 +155,7 @@ impl Core {
 
     /// Looks at what keep-alive has due, and whether it ends the tunnel.
     fn tick(&mut self, now: Instant) -> Option<(TunnelEnd, Side)> {
-        let dice = fastrand::f32();
+        let jitter_sample = fastrand::f32();
         for leg in LegId::BOTH {
             if self
                 .keep_alive_deadline(leg)
@@ -164,9 +164,9 @@ impl Core {
                 continue;
             }
             let signs = self.signs(leg);
-            match self.legs[leg].tick(now, &signs, dice) {
+            match self.legs[leg].tick(now, &signs, jitter_sample) {
                 Action::Wait => {}
-                Action::Ping => self.ping_along(leg.other(), now, dice),
+                Action::Ping => self.ping_along(leg.other(), now, jitter_sample),
                 Action::Dead => {
                     let dead = Side::from(leg);
                     return Some((TunnelEnd::Timeout(Timer::Pong, dead), dead));
@@ -180,10 +180,10 @@ impl Core {
         None
     }
 
-    /// The other leg is pinged now: so is this one, which saves a wake-up.
-    fn ping_along(&mut self, leg: LegId, now: Instant, dice: f32) {
+    /// Pings this leg together with the other one, which saves a wake-up.
+    fn ping_along(&mut self, leg: LegId, now: Instant, jitter_sample: f32) {
         if self.keep_alive_deadline(leg).is_some() {
-            self.legs[leg].join(now, dice);
+            self.legs[leg].join(now, jitter_sample);
         }
     }
 }
@@ -192,7 +192,7 @@ fn over_rate(limit: Limit, offender: Side) -> (TunnelEnd, Side) {
     (TunnelEnd::Limit(limit, offender), offender)
 }
 
-/// The smallest of some moments.
+/// Accumulator of the earliest of several moments.
 struct Earliest(Option<Instant>);
 
 impl Earliest {

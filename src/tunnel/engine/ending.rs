@@ -1,4 +1,4 @@
-//! The engine's side of an end: events go to the machine, and its orders to the flows.
+//! Engine's side of an end: reports events to the state machine and carries out its orders.
 
 use tokio::time::Instant;
 
@@ -19,18 +19,18 @@ use crate::{
 
 use super::splice::Core;
 
-/// What is known of the end while the tunnel comes to it.
+/// State of the end, from the first event or command on.
 #[derive(Default)]
 pub(super) struct Ending {
     pub(super) end: End,
-    /// A close that was asked for, and when it is to begin.
+    /// A requested close, and the moment at which it begins.
     scheduled: Option<(Instant, Command)>,
-    /// Whether the report was asked for before the tunnel was over.
+    /// Whether the report was taken before the tunnel was over.
     is_reported: bool,
 }
 
 impl Ending {
-    /// Takes the place of what was scheduled before: the entry sends the earliest of all closes.
+    /// Replaces the close that was scheduled before: the entry sends the earliest of all closes.
     pub(super) fn schedule(&mut self, at: Instant, command: Command) {
         self.scheduled = Some((at, command));
     }
@@ -58,7 +58,7 @@ impl Core {
             Event::SinkFailed(kind) => end.on_failure(sink, LegEvent::WriteFailed, kind, now),
             Event::BoundaryLost => {
                 let ask = match self.flows[source].track().is_opaque() {
-                    // No frame can be put here, but an orderly end can.
+                    // A direction that is not read as frames can still be ended in order.
                     true => Ask::Shut,
                     false => Ask::Abort,
                 };
@@ -73,11 +73,11 @@ impl Core {
                 self.end(&TunnelEnd::Violation(violation, side), side, now);
             }
         }
-        self.obey(now);
+        self.apply_orders(now);
     }
 
-    /// Does what the machine orders at this moment.
-    pub(super) fn obey(&mut self, now: Instant) {
+    /// Carries out the orders of the state machine at this moment.
+    pub(super) fn apply_orders(&mut self, now: Instant) {
         while let Some(order) = self.next_order(now) {
             match order {
                 Order::Shut(leg) => self.flows[leg.other()].shut_down(),
@@ -108,7 +108,7 @@ impl Core {
         self.ending.as_mut()?.end.next(&bounds, &facts, now)
     }
 
-    /// Ends the tunnel on the proxy's own account, each leg as the reason calls for.
+    /// Ends the tunnel because the proxy decides so, each leg by the close action of the reason.
     pub(super) fn end(&mut self, end: &TunnelEnd, initiator: Side, now: Instant) {
         let actions = Pair::new(|leg| close_action(end, leg.into()));
         self.end_with(end, initiator, actions, now);
@@ -124,12 +124,12 @@ impl Core {
         let actions = Pair::new(|_| action.clone());
         self.end_with(&end, Side::Proxy, actions, now);
         if must_abort {
-            // Also when the tunnel was being ended already.
+            // An abort applies also when the tunnel was being ended already.
             for leg in LegId::BOTH {
                 self.ask(leg, Ask::Abort, None, now);
             }
         }
-        self.obey(now);
+        self.apply_orders(now);
     }
 
     fn end_with(
@@ -139,14 +139,14 @@ impl Core {
         actions: Pair<CloseAction>,
         now: Instant,
     ) {
-        // The first reason has closed the legs. One that breaks on the way out must not take the
-        // other one's close frame with it.
+        // The first reason has closed the legs. A leg that breaks afterwards must not deprive the
+        // other one of its close frame.
         if !self.ending_mut().end.decide(end, initiator) {
             return;
         }
         let config = &self.config;
         let actions = actions.map(|leg, action| config.customize_close(end, leg, action));
-        // Aborts first: a leg that is gone can bring the other to no frame boundary.
+        // Aborts first: a leg that is gone cannot bring the other to a frame boundary.
         for leg in LegId::BOTH {
             if actions[leg] == CloseAction::Abort {
                 self.ask(leg, Ask::Abort, None, now);
@@ -164,7 +164,7 @@ impl Core {
         }
     }
 
-    /// Ends a leg as far as that is possible.
+    /// Ends a leg in the best way that is still possible.
     fn ask(&mut self, leg: LegId, ask: Ask, frame: Option<&ControlFrame>, now: Instant) {
         let flow = &self.flows[leg.other()];
         let reach = if flow.can_close() {
@@ -185,20 +185,20 @@ impl Core {
         }
     }
 
-    /// Drops a leg's connection: nothing more goes to it or comes from it.
+    /// Drops a leg's connection, and stops both flows there.
     fn abort(&mut self, leg: LegId) {
         self.flows[leg.other()].abandon_sink();
         self.flows[leg].abandon_source();
         self.legs[leg].abort();
     }
 
-    /// What the flows know, for the bounds of an end.
+    /// Returns the facts that the bounds of an end depend on.
     pub(super) fn facts(&self) -> Pair<Facts> {
         Pair::new(|leg| {
             let (from, into) = (&self.flows[leg], &self.flows[leg.other()]);
             Facts {
-                heard: from.last_passed(),
-                moved: into.last_passed(),
+                last_received: from.last_passed(),
+                last_sent: into.last_passed(),
                 stalled_since: into.stalled_since(),
                 is_burdened: self.legs[leg].is_burdened(),
                 is_unread: from.is_unread(),
@@ -212,9 +212,9 @@ impl Core {
             .is_some_and(|ending| ending.end.is_over())
     }
 
-    /// Whether the end is certain and was not reported yet: by a decision, which does not change
-    /// any more, or because all is over.
-    pub(super) fn take_certainty(&mut self) -> bool {
+    /// Returns, once, whether the report can be made: the end is decided, which does not change
+    /// any more, or the tunnel is over.
+    pub(super) fn take_report_due(&mut self) -> bool {
         let Some(ending) = &mut self.ending else {
             return false;
         };

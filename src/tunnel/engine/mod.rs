@@ -1,4 +1,4 @@
-//! The tunnel: two legs, two flows, one alarm.
+//! Tunnel future: two legs, two flows, one alarm.
 
 mod deadlines;
 mod ending;
@@ -32,9 +32,9 @@ use splice::{Core, Progress};
 
 /// Two byte streams spliced into one connection, both past their opening handshakes.
 ///
-/// A future that moves bytes both ways until both directions have ended, and yields the report of
-/// it. It never decodes a payload: it follows frame headers, so that pings and closes of
-/// its own come between frames. While nothing passes it holds no buffer.
+/// A future that moves bytes both ways until both directions have ended, and yields its report.
+/// The tunnel never decodes a payload: it follows frame headers, so that its own pings and closes
+/// come between frames. While nothing passes it holds no buffer.
 ///
 /// Use it by itself where you do the handshakes yourself; [`ProxyLayer`](crate::ProxyLayer)
 /// runs one for each upgrade. [`builder`](Self::builder) makes one with settings, in a
@@ -42,7 +42,7 @@ use splice::{Core, Progress};
 ///
 /// # Cancellation
 ///
-/// Dropping it closes both connections where they stand, without a close frame.
+/// Dropping the tunnel drops both connections at once, without a close frame.
 ///
 /// # Panics
 ///
@@ -75,7 +75,7 @@ pub struct Tunnel {
 /// Which tasks poll a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PolledBy {
-    /// One and the same for its whole life, so that its waker need be looked at only once.
+    /// One and the same for its whole life, so that its waker is registered only once.
     OneTask,
     /// Any.
     Anyone,
@@ -112,23 +112,23 @@ impl Tunnel {
         }
     }
 
-    /// What is known of the tunnel from its start.
+    /// The facts of the tunnel that are known from its start.
     pub(crate) fn info(&self) -> &TunnelInfo {
         self.guard.entry().info()
     }
 
     /// Round trips of our pings that were measured since the last call, by side.
-    pub(crate) fn take_pongs(&mut self) -> [(Side, Option<Rtt>); 2] {
-        self.core.take_pongs()
+    pub(crate) fn take_rtt_updates(&mut self) -> [(Side, Option<Rtt>); 2] {
+        self.core.take_rtt_updates()
     }
 
     /// The report, once, as soon as the outcome is certain, possibly before the closing handshake
     /// is over.
     pub(crate) fn take_early_report(&mut self) -> Option<TunnelReport> {
-        self.core.take_certainty().then(|| self.core.report())
+        self.core.take_report_due().then(|| self.core.report())
     }
 
-    /// Ends the tunnel where it stands: it is no longer listed or counted.
+    /// Ends the tunnel at once: it is no longer listed or counted.
     pub(crate) fn abandon(&self) -> TunnelReport {
         self.guard.leave(Departure::Cut);
         self.core.report()
@@ -144,7 +144,7 @@ impl Tunnel {
     }
 }
 
-/// What a tunnel is made of.
+/// The parts of a tunnel.
 pub(crate) struct TunnelParts {
     pub(crate) client: Transport,
     pub(crate) client_read_ahead: Bytes,
@@ -164,9 +164,9 @@ impl Future for Tunnel {
         let Self { core, alarm, .. } = tunnel;
         let mut scratch = Scratch::take();
         let mut clock = Clock::default();
-        core.listen(cx);
-        // Those of the poll before, which the owner did not want.
-        let _ = core.take_pongs();
+        core.register_waker(cx);
+        // Updates of the poll before that the owner did not take.
+        let _ = core.take_rtt_updates();
         loop {
             if core.step(cx, &mut scratch, &mut clock) == Progress::Made {
                 continue;
@@ -178,14 +178,14 @@ impl Future for Tunnel {
             let Some(deadline) = core.deadline() else {
                 break;
             };
-            if core.was_answered() {
+            if core.has_rtt_update() {
                 alarm.postpone(deadline);
             }
             if alarm.poll_until(cx, deadline).is_pending() {
                 break;
             }
             clock = Clock::default();
-            core.on_time(clock.now());
+            core.on_deadline(clock.now());
         }
         core.publish();
         Poll::Pending

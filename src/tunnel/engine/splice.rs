@@ -1,4 +1,4 @@
-//! The core of a tunnel: both flows polled, and what they say acted on.
+//! Core of a tunnel: polls both flows and acts on their events.
 
 use std::{
     sync::Arc,
@@ -26,14 +26,14 @@ use crate::{
 
 use super::{TunnelParts, ending::Ending};
 
-/// Everything but the alarm.
+/// The tunnel without its alarm.
 pub(super) struct Core {
     pub(super) legs: Pair<Leg>,
     /// The directions, each by the leg that it comes from.
     pub(super) flows: Pair<Flow>,
     pub(super) config: Arc<TunnelConfig>,
     pub(super) entry: Option<Arc<Entry>>,
-    /// Whether the entry knows whom to wake.
+    /// Whether the entry has the waker of the tunnel's task.
     pub(super) is_registered: bool,
     pub(super) opened: Instant,
     /// The share of the maximum lifetime that this tunnel has.
@@ -56,7 +56,7 @@ impl Core {
         entry: Option<Arc<Entry>>,
         now: Instant,
     ) -> Self {
-        let dice = fastrand::f32();
+        let jitter_sample = fastrand::f32();
         let mut read_ahead = Pair::from([parts.client_read_ahead, parts.upstream_read_ahead]);
         let legs = Pair::from([parts.client, parts.upstream]);
         Self {
@@ -65,17 +65,17 @@ impl Core {
                 let read_ahead = std::mem::take(&mut read_ahead[from]);
                 Flow::new(track, read_ahead, now)
             }),
-            legs: legs.map(|id, transport| Leg::new(id, transport, &config, dice, now)),
+            legs: legs.map(|id, transport| Leg::new(id, transport, &config, jitter_sample, now)),
             entry,
             is_registered: false,
             opened: now,
-            lifetime_share: share_less(config.lifetime_jitter),
+            lifetime_share: random_share(config.lifetime_jitter),
             config,
             ending: None,
         }
     }
 
-    /// Polls both flows once and acts on what they say.
+    /// Polls both flows once and acts on their events.
     pub(super) fn step(
         &mut self,
         task: &mut Context<'_>,
@@ -101,9 +101,9 @@ impl Core {
         progress
     }
 
-    /// Tells the entry whom a command should wake. Only the proxy's own tunnels have an entry, and
-    /// each of them is a task, whose waker is the same for its whole life.
-    pub(super) fn listen(&mut self, cx: &Context<'_>) {
+    /// Registers the waker that a command wakes, once: for tunnels that a single task polls, whose
+    /// waker stays the same.
+    pub(super) fn register_waker(&mut self, cx: &Context<'_>) {
         if let Some(entry) = self.entry.as_ref().filter(|_| !self.is_registered) {
             entry.register(cx.waker());
             self.is_registered = true;
@@ -130,30 +130,30 @@ impl Core {
     /// Makes the figures that changed visible to the registry.
     pub(super) fn publish(&mut self) {
         for id in LegId::BOTH {
-            if !self.flows[id].take_news() {
+            if !self.flows[id].take_unpublished() {
                 continue;
             }
             let Some(entry) = &self.entry else { return };
             let (leg, flow) = (&self.legs[id], &self.flows[id]);
-            let heard = leg.last_received.saturating_duration_since(self.opened);
+            let last_received = leg.last_received.saturating_duration_since(self.opened);
             entry.figures().publish(
                 id.into(),
                 flow.passed_bytes(),
                 flow.track().counts().total(),
-                heard,
+                last_received,
                 leg.rtt(),
             );
         }
     }
 
     /// Whether a ping of ours was answered in this poll.
-    pub(super) fn was_answered(&self) -> bool {
+    pub(super) fn has_rtt_update(&self) -> bool {
         let mut pingers = self.legs.iter().filter_map(|leg| leg.pinger.as_ref());
         pingers.any(|pinger| pinger.has_rtt_update())
     }
 
     /// Round trips that were measured since the last call, by side.
-    pub(super) fn take_pongs(&mut self) -> [(Side, Option<Rtt>); 2] {
+    pub(super) fn take_rtt_updates(&mut self) -> [(Side, Option<Rtt>); 2] {
         LegId::BOTH.map(|leg| {
             let pinger = self.legs[leg].pinger.as_mut();
             let rtt = pinger.and_then(|pinger| pinger.take_rtt_update());
@@ -201,14 +201,14 @@ fn track(config: &TunnelConfig, extensions: Extensions, from: LegId, now: Instan
     }
 }
 
-/// One, less a random share up to this one.
-pub(super) fn share_less(jitter: f64) -> f32 {
+/// Returns a random share between `1 - jitter` and one.
+pub(super) fn random_share(jitter: f64) -> f32 {
     let jitter = if jitter.is_nan() {
         0.0
     } else {
         jitter.clamp(0.0, 1.0)
     };
-    #[allow(clippy::cast_possible_truncation)] // chance needs no more digits
+    #[allow(clippy::cast_possible_truncation)] // a random share needs no more digits
     let share = (1.0 - jitter * fastrand::f64()) as f32;
     share
 }

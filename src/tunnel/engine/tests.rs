@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{splice::share_less, *};
+use super::{splice::random_share, *};
 use crate::{
     error::Side,
     frame::{CloseCode, CloseFrame, ControlFrame, Rsv, Violation},
@@ -178,7 +178,7 @@ async fn a_drain_without_a_deadline_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_that_is_told_later_takes_an_abort_back() {
+async fn no_later_command_takes_an_abort_back() {
     let mut rig = Rig::new(TunnelConfig::new().close_timeout(secs(3600)));
     let entry = rig.registry.entries().remove(0);
     entry.send_command(Command::Abort {
@@ -190,7 +190,7 @@ async fn nothing_that_is_told_later_takes_an_abort_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_during_the_linger_closes_what_is_left() {
+async fn a_drain_during_a_half_close_closes_the_open_leg() {
     for first in SIDES {
         let mut rig = Rig::new(TunnelConfig::new());
         let other = opposite(first);
@@ -201,15 +201,15 @@ async fn a_drain_during_the_linger_closes_what_is_left() {
         tokio::time::sleep(secs(4)).await;
         let drain = Drain::new(&rig.registry);
         let drained = tokio::spawn(async move { drain.run().await });
-        // The side that ended can still be told; the other has had its last frame.
+        // The side that ended can still be sent a close; the other has had its last frame.
         assert_eq!(rig.close(first).await.0, 1001);
         let mut rest = Vec::new();
         rig.end(other).read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"", "nothing after a close frame");
-        // It stays, and is cut off.
+        // The side stays, and is cut off.
         assert_eq!(drained.await.unwrap().aborted, 1);
         assert_eq!(rig.report().await.end, TunnelEnd::Drained);
-        // It has had its last word, and as long to leave as if that were ours.
+        // The side has had its close frame, and as much time as after one of ours.
         assert_eq!(rig.began.elapsed(), secs(9), "{first}");
     }
 }
@@ -380,7 +380,7 @@ async fn a_drain_does_not_cut_a_frame_that_still_moves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wording_of_closes_that_are_asked_for_is_the_users_too() {
+async fn the_user_can_change_requested_closes_too() {
     let config = TunnelConfig::new().map_close_frame(|end, side, frame| match side {
         Side::Client => {
             assert_eq!(*end, TunnelEnd::Requested);
@@ -417,7 +417,7 @@ async fn a_lifetime_that_ends_before_a_scheduled_close_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_abort_ends_both_legs_where_they_stand() {
+async fn an_abort_ends_both_legs_at_once() {
     let mut rig = Rig::new(TunnelConfig::new());
     let entry = rig.registry.entries().remove(0);
     entry.send_command(Command::Abort {
@@ -476,7 +476,7 @@ async fn reserved_bits_are_a_violation_once_no_extension_was_agreed_on_rfc6455_5
 #[test]
 fn a_lifetime_is_shortened_and_never_lengthened() {
     let full = secs(1000);
-    let shortened = |jitter| full.mul_f32(share_less(jitter));
+    let shortened = |jitter| full.mul_f32(random_share(jitter));
     for _ in 0..1000 {
         let within = |jitter, from| (from..=full).contains(&shortened(jitter));
         assert!(within(0.1, secs(900)));
@@ -488,8 +488,8 @@ fn a_lifetime_is_shortened_and_never_lengthened() {
     }
 }
 
-/// Opens a listed tunnel whose two ends answer a close frame and leave; when the client got its
-/// own, and with which code, is what the task returns.
+/// Opens a listed tunnel whose two ends answer a close frame and leave; the task returns when the
+/// client got its own, and with which code.
 fn polite_tunnel(registry: &Registry) -> JoinHandle<(Instant, u16)> {
     let (client, near_client) = duplex(256);
     let (upstream, near_upstream) = duplex(256);

@@ -1,8 +1,8 @@
 //! One direction of a tunnel. The tunnel has two; this is the only pump.
 //!
-//! `pump` is its state: it moves bytes and reports events. `read` reads the source and scans what
-//! came, `write` serves the sink. `held` is what comes before the source's next bytes, `outgoing`
-//! what the sink has still to take.
+//! `pump` is its state: it moves bytes and reports events. `read` reads the source and scans the
+//! bytes, `write` serves the sink. `held` has the bytes before the source's next ones, `outgoing`
+//! those that the sink has still to take.
 
 mod held;
 mod outgoing;

@@ -4,18 +4,18 @@ use tokio::time::Instant;
 
 use crate::frame::EncodedControl;
 
-/// How much must have been delivered before the memory that it took is given back.
-const WORTH_GIVING_BACK: usize = 4 * 1024;
+/// Delivered bytes from which on their memory is released.
+const MIN_RELEASE: usize = 4 * 1024;
 
-/// What the sink has still to take. Exists only while it stalls, or while a close frame of ours
-/// waits for a boundary.
+/// Bytes that the sink has still to take. Exists only while the sink stalls, or while a close frame
+/// of ours waits for a boundary.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
     delivered: usize,
-    /// So many bytes were taken since this began to exist.
+    /// Bytes that were taken since this began to exist.
     taken: u64,
-    /// Since when the sink has taken nothing, or has not sent what it buffers.
+    /// Since when the sink has taken nothing, or has not flushed its buffer.
     pub(super) stalled_since: Option<Instant>,
     /// A close frame of ours that waits for a frame boundary.
     pub(super) close: Option<EncodedControl>,
@@ -30,11 +30,11 @@ impl Outgoing {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The sink took so many bytes. Memory shrinks with what is left.
+    /// Removes `len` bytes that the sink took. The memory shrinks with the rest.
     pub(super) fn take(&mut self, len: usize) {
         self.delivered += len;
         self.taken += len as u64;
-        if self.delivered >= WORTH_GIVING_BACK && self.delivered >= self.bytes.len() / 2 {
+        if self.delivered >= MIN_RELEASE && self.delivered >= self.bytes.len() / 2 {
             self.bytes.drain(..self.delivered.min(self.bytes.len()));
             self.bytes.shrink_to_fit();
             self.delivered = 0;
@@ -49,7 +49,7 @@ impl Outgoing {
         self.bytes.capacity()
     }
 
-    /// Whether nothing depends on it any more.
+    /// Whether there are no bytes, no stall and no close frame.
     pub(super) fn is_empty(&self) -> bool {
         self.rest().is_empty() && self.stalled_since.is_none() && self.close.is_none()
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_shrinks_with_what_is_left() {
+    fn memory_shrinks_with_the_rest() {
         let mut outgoing = Outgoing::default();
         outgoing.push(&[7; 65_536]);
         outgoing.take(20_000);

@@ -1,4 +1,4 @@
-//! The state of one direction, and its poll.
+//! State of one direction, and its poll.
 
 use std::{io, task::Poll};
 
@@ -17,11 +17,11 @@ use crate::{
 
 use super::{held::Held, outgoing::Outgoing};
 
-/// Reads of one direction in one poll, so that a busy direction leaves room for other tasks.
+/// Most reads of one direction in one poll, so that a busy direction leaves room for other tasks.
 /// Sockets have tokio's own budget; this is for streams that have none.
 const MAX_ROUNDS: usize = 16;
 
-/// Bytes that one direction moves in one poll: both together hold a worker for less than a
+/// Most bytes that one direction moves in one poll: both together hold a worker for less than a
 /// millisecond.
 const MAX_BYTES: usize = 256 * 1024;
 
@@ -29,64 +29,64 @@ const MAX_BYTES: usize = 256 * 1024;
 pub(in crate::tunnel) struct Flow {
     pub(super) source: Source,
     pub(super) sink: Sink,
-    /// Whether the sink stands between two frames once the outgoing bytes are delivered.
+    /// Whether the sink is between two frames once the outgoing bytes are delivered.
     pub(super) sink_at_boundary: bool,
     pub(super) needs_flush: bool,
-    /// Whether anything was read that the registry has not been told of.
-    pub(super) has_news: bool,
+    /// Whether anything was read that is missing in the registry's figures.
+    pub(super) is_unpublished: bool,
     /// Whether a close frame of the source was read.
     pub(super) close_read: Notice,
-    /// Whether a close frame was given to the sink.
-    pub(super) close_given: Notice,
-    /// How often the read buffer is halved, because the sink stalled of late.
+    /// Whether a close frame was handed to the sink.
+    pub(super) close_handed: Notice,
+    /// How often the read buffer is halved, because the sink stalled recently.
     pub(super) backoff: u8,
     pub(super) track: Track,
     pub(super) outgoing: Option<Box<Outgoing>>,
     pub(super) held: Option<Box<Held>>,
     pub(super) bytes: u64,
-    /// When bytes last passed; our own frames and the pongs to them are not counted.
+    /// When bytes were last forwarded; our own frames and the pongs to them are not counted.
     pub(super) last_passed: Instant,
 }
 
-/// What the source still gives.
+/// State of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Open,
-    /// It ended; what it gave is being delivered.
+    /// The source ended, and its last bytes are being delivered.
     Ending,
     Ended,
 }
 
-/// What the sink still gets.
+/// State of the sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sink {
     Open,
     /// A close frame of ours waits for a frame boundary.
     Closing,
-    /// Nothing more is taken from the source.
+    /// Bytes of the source are discarded.
     Sealed,
     ShuttingDown,
-    /// It was shut down, which the tunnel has not been told yet.
+    /// The sink was shut down, which was not reported yet.
     ShutDown,
     Done,
 }
 
-/// An event that happens once at most.
+/// State of an event that happens once at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     None,
     Due,
-    Given,
+    Reported,
 }
 
-/// What a direction has to say to the tunnel.
+/// Event of a direction, reported to the engine.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::tunnel) enum Event {
     /// A whole close frame of the source was read.
     SourceClosed,
-    /// The source ended in order between two frames, and all it gave is delivered.
+    /// The source ended in order between two frames, and all its bytes are delivered.
     SourceEnded,
-    /// The source ended in order inside a frame, and all it gave is delivered.
+    /// The source ended in order inside a frame, and all its bytes are delivered.
     SourceTruncated,
     /// The source's connection broke.
     SourceFailed(io::ErrorKind),
@@ -94,7 +94,7 @@ pub(in crate::tunnel) enum Event {
     Breach(Breach),
     /// A close frame was handed to the sink whole.
     CloseHanded,
-    /// A close frame of ours can never be put into what the sink gets.
+    /// A frame boundary for a close frame of ours can never be reached.
     BoundaryLost,
     /// The sink was ended in order.
     SinkShut,
@@ -109,9 +109,9 @@ impl Flow {
             sink: Sink::Open,
             sink_at_boundary: !track.is_opaque(),
             needs_flush: false,
-            has_news: false,
+            is_unpublished: false,
             close_read: Notice::None,
-            close_given: Notice::None,
+            close_handed: Notice::None,
             backoff: 0,
             track,
             outgoing: None,
@@ -121,7 +121,7 @@ impl Flow {
         }
     }
 
-    /// Moves what can be moved.
+    /// Moves bytes until both ends block or an event must be reported.
     pub(in crate::tunnel) fn poll(
         &mut self,
         cx: &mut FlowContext<'_, '_>,
@@ -137,7 +137,7 @@ impl Flow {
             if let Some(event) = self.next_event(is_blocked) {
                 return Poll::Ready(event);
             }
-            // What goes nowhere can be read whatever the sink does.
+            // Bytes that are discarded can be read even while the sink blocks.
             let is_readable = self.source == Source::Open && (!is_blocked || self.is_discarding());
             let read = match is_readable {
                 true => self.poll_source(cx, scratch),
@@ -155,18 +155,18 @@ impl Flow {
         Poll::Pending
     }
 
-    /// What the tunnel must know of before anything more is moved.
+    /// Returns the event that must be reported before more bytes are moved.
     fn next_event(&mut self, is_blocked: bool) -> Option<Event> {
         if self.close_read == Notice::Due {
-            self.close_read = Notice::Given;
+            self.close_read = Notice::Reported;
             return Some(Event::SourceClosed);
         }
-        if self.close_given == Notice::Due && !is_blocked {
-            self.close_given = Notice::Given;
+        if self.close_handed == Notice::Due && !is_blocked {
+            self.close_handed = Notice::Reported;
             return Some(Event::CloseHanded);
         }
         if self.source == Source::Ending && (!is_blocked || self.is_discarding()) {
-            // Ending => Ended: what it gave has been delivered.
+            // Ending => Ended: its last bytes have been delivered.
             self.source = Source::Ended;
             return Some(self.end_event());
         }
@@ -204,7 +204,7 @@ impl Flow {
         }
     }
 
-    /// Takes nothing more from the source.
+    /// Discards the bytes of the source from now on.
     pub(in crate::tunnel) fn seal(&mut self) {
         if self.sink == Sink::Open {
             self.sink = Sink::Sealed;
@@ -218,7 +218,7 @@ impl Flow {
         }
     }
 
-    /// Gives up on the sink. What the source still sends goes nowhere.
+    /// Gives up on the sink. Further bytes of the source are discarded.
     pub(in crate::tunnel) fn abandon_sink(&mut self) {
         self.sink = Sink::Done;
         self.outgoing = None;
@@ -231,7 +231,7 @@ impl Flow {
         self.held = None;
     }
 
-    /// Whether a close frame can reach the sink: it stands at a frame boundary, or the source can
+    /// Whether a close frame can reach the sink: the sink is at a frame boundary, or the source can
     /// still bring it to one.
     pub(in crate::tunnel) fn can_close(&self) -> bool {
         self.track.has_passed_close()
@@ -244,8 +244,8 @@ impl Flow {
         self.sink == Sink::Open && !self.track.has_passed_close() && !self.track.is_opaque()
     }
 
-    /// Whether the source can be expected to answer a ping: it is being read, and has not said its
-    /// last.
+    /// Whether the source can be expected to answer a ping: it is being read, and has not closed or
+    /// ended.
     pub(in crate::tunnel) fn can_answer(&self) -> bool {
         self.source == Source::Open
             && !self.track.has_closed()
@@ -262,7 +262,7 @@ impl Flow {
         self.last_passed
     }
 
-    /// Whether the source is not read: because of a limit, or of what the sink has not taken.
+    /// Whether the source is not read: because of a limit, or of bytes that the sink has not taken.
     pub(in crate::tunnel) fn is_unread(&self) -> bool {
         self.pause().is_some() || self.is_blocked()
     }
@@ -277,15 +277,15 @@ impl Flow {
         self.outgoing.as_ref()?.stalled_since
     }
 
-    /// If bytes wait for the sink: how many of them it has taken.
+    /// The number of bytes that the sink has taken, if others still wait for it.
     pub(in crate::tunnel) fn backlog(&self) -> Option<u64> {
         let outgoing = self.outgoing.as_ref()?;
         (!outgoing.rest().is_empty()).then(|| outgoing.taken())
     }
 
     /// Whether the figures, or those of the source's leg, changed since the last call.
-    pub(in crate::tunnel) const fn take_news(&mut self) -> bool {
-        std::mem::replace(&mut self.has_news, false)
+    pub(in crate::tunnel) const fn take_unpublished(&mut self) -> bool {
+        std::mem::replace(&mut self.is_unpublished, false)
     }
 
     pub(in crate::tunnel) const fn passed_bytes(&self) -> u64 {
@@ -307,11 +307,11 @@ impl Flow {
         }
     }
 
-    /// Whether what the source says goes nowhere.
+    /// Whether bytes of the source are discarded.
     pub(super) fn is_discarding(&self) -> bool {
         match self.sink {
             Sink::Open => false,
-            // What stands before our close frame is complete.
+            // At a boundary, the bytes before our close frame are complete.
             Sink::Closing => self.sink_at_boundary,
             Sink::Sealed | Sink::ShuttingDown | Sink::ShutDown | Sink::Done => true,
         }

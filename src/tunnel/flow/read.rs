@@ -1,4 +1,4 @@
-//! The source's side of a direction.
+//! Source's side of a direction.
 
 use std::{
     io,
@@ -19,12 +19,12 @@ use super::{
     pump::{Event, Flow, Notice, Sink, Source},
 };
 
-/// What is read at least in one go, if the buffer's limit allows it: four kibibytes.
+/// Smallest read after stalls, in bytes, if the buffer's limit allows it.
 const MIN_READ: usize = 4 * 1024;
 
 impl Flow {
-    /// Reads once and forwards what may be forwarded. How many bytes were read; an error is an
-    /// event to report.
+    /// Reads once, forwards the bytes that may be forwarded, and returns the number of bytes read;
+    /// an error is an event to report.
     pub(super) fn poll_source(
         &mut self,
         cx: &mut FlowContext<'_, '_>,
@@ -37,21 +37,21 @@ impl Flow {
             if is_paused && !self.is_discarding() {
                 return Poll::Pending;
             }
-            unread = held.show(&mut buf);
+            unread = held.copy_to(&mut buf);
         }
         if unread == 0 {
-            let shown_again = buf.filled().len();
+            let held_len = buf.filled().len();
             let read = ready!(Pin::new(&mut cx.source.transport).poll_read(cx.task, &mut buf));
             if let Err(error) = read {
                 self.source = Source::Ended;
                 return Poll::Ready(Err(Event::SourceFailed(error.kind())));
             }
-            if buf.filled().len() == shown_again {
+            if buf.filled().len() == held_len {
                 return Poll::Ready(self.end_source(cx).map(|()| 0));
             }
         }
         cx.source.received(cx.clock.now());
-        self.has_news = true;
+        self.is_unpublished = true;
         let held = self.held.take();
         let chunk = buf.filled_mut();
         let len = chunk.len();
@@ -68,7 +68,7 @@ impl Flow {
         Poll::Ready(passed.map(|()| len))
     }
 
-    /// The most that is read in one go: as much as may wait for the sink, and less after a stall.
+    /// The size of the next read: as much as may wait for the sink, and less after a stall.
     fn read_len(&self, max_buffered: usize) -> usize {
         (max_buffered >> self.backoff).max(MIN_READ.min(max_buffered))
     }
@@ -102,7 +102,7 @@ impl Flow {
     }
 
     fn scan(&mut self, cx: &mut FlowContext<'_, '_>, chunk: &mut [u8]) -> ScanResult {
-        let place = match cx.sink.spares_messages() {
+        let place = match cx.sink.waits_for_message_end() {
             true if self.sink == Sink::Open => Place::Message,
             _ => Place::Frame,
         };
@@ -111,7 +111,7 @@ impl Flow {
         let result = self.track.read(chunk, place, cx.source.awaited(), now);
         cx.sink.expect_pongs(result.pings);
         if self.track.is_opaque() && !was_opaque {
-            // No ping can be put into this direction, and no pong found in it.
+            // Pings can no longer be put into this direction, nor pongs be found in it.
             cx.source.stop_pings();
             cx.sink.stop_pings();
         }
@@ -143,15 +143,15 @@ impl Flow {
             self.bytes += passed as u64;
             self.last_passed = cx.clock.now();
         }
-        // A header that makes no sense is a breach where rules are enforced: the place is lost
-        // behind it, but the sink got nothing of it. Nor of what was dropped behind our close.
+        // An invalid header is a breach where rules are enforced: the boundaries after it are lost,
+        // but the sink got nothing of it, nor of the bytes that were dropped after our close.
         self.sink_at_boundary = self.sink == Sink::Sealed
             || ends_at_boundary && (result.breach.is_some() || !self.track.is_opaque());
         Ok(())
     }
 
-    /// Keeps what cannot be passed on yet: bytes of which `rest` is the end were shown, `unread` of
-    /// them for the first time.
+    /// Keeps `rest`, the end of the scanned bytes, which cannot be forwarded yet; `unread` of the
+    /// scanned bytes were scanned for the first time.
     fn hold(&mut self, held: Held, unread: usize, rest: &[u8], pause: Option<Pause>) {
         let (beginning, rest) = match pause {
             Some(_) => (&[][..], rest),
@@ -159,18 +159,19 @@ impl Flow {
         };
         let held = Held {
             beginning: beginning.to_vec(),
-            unread: held.after(unread, rest),
+            unread: held.remaining(unread, rest),
             pause,
         };
         self.held = held.boxed();
     }
 
-    /// The source ended: a frame's beginning that waited for its rest goes out as it is.
+    /// Notes the end of the source; a frame's beginning that waited for its rest is forwarded as it
+    /// is.
     fn end_source(&mut self, cx: &mut FlowContext<'_, '_>) -> Result<(), Event> {
         self.source = Source::Ending;
         if let Some(held) = self.held.take().filter(|_| !self.is_discarding()) {
             self.sink_at_boundary = false;
-            self.has_news = true;
+            self.is_unpublished = true;
             self.bytes += held.beginning.len() as u64;
             if let Err(error) = self.forward(cx, &held.beginning) {
                 return Err(self.fail_sink(&error));
@@ -186,12 +187,12 @@ impl Flow {
         if self.close_read == Notice::None {
             self.close_read = Notice::Due;
         }
-        if self.close_given == Notice::None && self.track.has_passed_close() {
-            self.close_given = Notice::Due;
+        if self.close_handed == Notice::None && self.track.has_passed_close() {
+            self.close_handed = Notice::Due;
         }
     }
 
-    /// A limit that keeps the source from being read, if nothing else does.
+    /// The pause of a limit, if nothing else keeps the source from being read.
     pub(in crate::tunnel) fn pause(&self) -> Option<Pause> {
         let is_readable = !self.has_leftover() && !self.is_discarding();
         self.held.as_ref()?.pause.filter(|_| is_readable)

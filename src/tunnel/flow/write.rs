@@ -1,4 +1,4 @@
-//! The sink's side of a direction.
+//! Sink's side of a direction.
 
 use std::{
     io,
@@ -15,11 +15,12 @@ use crate::{
 
 use super::pump::{Event, Flow, Notice, Sink};
 
-/// How often the read buffer is halved at most: 64 KiB to 4.
+/// Most halvings of the read buffer: 64 KiB to 4.
 const MAX_BACKOFF: u8 = 4;
 
 impl Flow {
-    /// Delivers what the sink has not taken, and then what the proxy itself has to say there.
+    /// Delivers the outgoing bytes, then a ping or close frame of ours if one is due, or shuts the
+    /// sink down.
     pub(super) fn poll_sink(&mut self, cx: &mut FlowContext<'_, '_>) -> Poll<io::Result<()>> {
         if self.outgoing.is_some() {
             ready!(self.poll_deliver(cx))?;
@@ -34,7 +35,7 @@ impl Flow {
                 }
             }
             Sink::ShuttingDown => {
-                // A peer that is gone already makes it fail; it has got all it will get.
+                // An error means that the peer is gone already, which ends the sink as well.
                 let shut = Pin::new(&mut cx.sink.transport).poll_shutdown(cx.task);
                 if shut.is_pending() {
                     self.note_stall(cx);
@@ -64,7 +65,7 @@ impl Flow {
                         // The source was not read for so long, which is not its doing.
                         let now = cx.clock.now();
                         let stall = now.saturating_duration_since(since);
-                        self.track.make_up_for(stall, now);
+                        self.track.credit_time(stall, now);
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -81,8 +82,8 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    /// The frame of ours that is due at a boundary. Nothing may follow a close frame, ours or an
-    /// endpoint's (RFC 6455 §5.5.1).
+    /// Returns the frame of ours that is due at a boundary. Nothing may follow a close frame, ours
+    /// or an endpoint's (RFC 6455 §5.5.1).
     fn own_frame(&mut self, cx: &mut FlowContext<'_, '_>) -> Option<EncodedControl> {
         match self.sink {
             Sink::Closing => {
@@ -93,7 +94,7 @@ impl Flow {
                 if self.track.is_closing() {
                     return None;
                 }
-                self.close_given = Notice::Due;
+                self.close_handed = Notice::Due;
                 frame
             }
             Sink::Open if self.wants_ping(cx.sink) => cx.sink.ping(cx.sink_id, cx.clock.now()),
@@ -101,26 +102,26 @@ impl Flow {
         }
     }
 
-    /// Whether a ping may be put where the sink stands, a boundary given.
+    /// Whether a ping may be sent now, if the sink is at a frame boundary.
     fn wants_ping(&self, sink: &Leg) -> bool {
         sink.wants_ping()
             && !self.track.is_closing()
-            && !(sink.spares_messages() && self.track.in_message())
+            && !(sink.waits_for_message_end() && self.track.in_message())
     }
 
-    /// Whether a frame of ours looks for a boundary.
+    /// Whether a frame of ours waits for a boundary.
     pub(super) fn wants_boundary(&self, sink: &Leg) -> bool {
         !self.track.is_closing() && (self.sink == Sink::Closing || sink.wants_ping())
     }
 
-    /// Whether the frame of ours that looks for a boundary may stand where the source is now.
+    /// Whether the frame of ours that waits for a boundary may follow the bytes scanned so far.
     pub(super) fn may_follow(&self, sink: &Leg) -> bool {
-        self.sink == Sink::Closing || !(sink.spares_messages() && self.track.in_message())
+        self.sink == Sink::Closing || !(sink.waits_for_message_end() && self.track.in_message())
     }
 
     /// Forwards a chunk with a frame of ours between two of its frames; a stream of frames that
-    /// are larger than a chunk may offer no other place. If ours is a close, the rest is dropped.
-    /// How many bytes of the source were forwarded.
+    /// are larger than a chunk may have no other boundary. If ours is a close, the rest is dropped.
+    /// Returns how many bytes of the source were forwarded.
     pub(super) fn forward_around(
         &mut self,
         cx: &mut FlowContext<'_, '_>,
@@ -150,7 +151,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Hands bytes to the sink; what it does not take at once waits.
+    /// Hands bytes to the sink, and keeps those that it does not take at once.
     pub(super) fn forward(
         &mut self,
         cx: &mut FlowContext<'_, '_>,
@@ -177,8 +178,8 @@ impl Flow {
         Ok(())
     }
 
-    /// Nothing is left to move: sees to it that a stream which buffers has sent all. Always
-    /// pending: an error shows at the next write.
+    /// Flushes a stream that buffers, when nothing is left to move. Always pending: an error shows
+    /// at the next write.
     pub(super) fn poll_flush(&mut self, cx: &mut FlowContext<'_, '_>) -> Poll<Event> {
         if self.needs_flush {
             if cx.sink.transport.buffers_writes() {
@@ -194,7 +195,7 @@ impl Flow {
         Poll::Pending
     }
 
-    /// The sink takes nothing, or does not send what it took.
+    /// Notes that the sink takes no bytes, or does not flush its buffer.
     fn note_stall(&mut self, cx: &mut FlowContext<'_, '_>) {
         let outgoing = self.outgoing.get_or_insert_default();
         outgoing.stalled_since.get_or_insert(cx.clock.now());

@@ -1,7 +1,7 @@
-//! When to ping a leg, and when to call it dead. Pure: `(event, now) -> action`.
+//! Keep-alive: when to ping a leg, and when it is dead. Pure: `(event, now) -> action`.
 //!
-//! `settings` is what users set, `schedule` when quiet tunnels are pinged together, `pinger` the
-//! state of one leg.
+//! `settings` has the users' settings, `schedule` the moments at which quiet tunnels are pinged
+//! together, `pinger` the state of one leg.
 
 mod pinger;
 mod schedule;

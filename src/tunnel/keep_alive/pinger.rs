@@ -1,4 +1,4 @@
-//! Keep-alive of one leg. Pure: time and what is known of the leg are arguments.
+//! Keep-alive of one leg. Pure: the time and the leg's signs of life are arguments.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,18 +8,18 @@ use crate::{instant::saturating_add, tunnel::report::Rtt};
 
 use super::schedule::PingSchedule;
 
-/// How many unanswered pings are remembered: a leg that talks but never answers gathers them.
+/// Most unanswered pings that are remembered: a leg that sends data and no pongs accumulates them.
 const MAX_OUTSTANDING: u32 = 16;
 
-/// Between two looks at what waits for a leg, if that is to say whether the leg lives. A single
-/// write that succeeds proves nothing: tokio makes ready sockets wait now and then, and what is
-/// between the tunnel and the peer takes bytes of its own.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// Time between two checks whether a leg takes the bytes that wait for it, which shows that it
+/// lives. A single successful write proves nothing: tokio makes ready sockets wait now and then,
+/// and buffers between the tunnel and the peer take bytes as well.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Eight bytes that a ping of ours carries and its pong brings back.
+/// Payload of a ping of ours, which its pong must echo (RFC 6455 §5.5.3).
 pub(in crate::tunnel) type Cookie = [u8; 8];
 
-/// What the timer should do about a leg.
+/// Action on a leg when its deadline passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tunnel) enum Action {
     /// Nothing is due.
@@ -32,20 +32,20 @@ pub(in crate::tunnel) enum Action {
     Stuck,
 }
 
-/// What is known of a leg's life.
+/// Signs of life of a leg.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::tunnel) struct Signs {
     /// When anything last came from the leg.
     pub(in crate::tunnel) last_received: Instant,
     /// When bytes of the other endpoint last went to it.
     pub(in crate::tunnel) last_sent: Instant,
-    /// If bytes wait for it: how many of them it has taken.
+    /// The number of bytes that it has taken, if others still wait for it.
     pub(in crate::tunnel) backlog: Option<u64>,
     /// Whether much went to it since anything last came.
     pub(in crate::tunnel) is_burdened: bool,
-    /// How long it may take no bytes, or get half a frame.
+    /// How long the leg may take no bytes, or a frame to it may stay unfinished.
     pub(in crate::tunnel) write_timeout: Option<Duration>,
-    /// How long it may take to answer if it is burdened.
+    /// Time for its pong if the leg is burdened.
     pub(in crate::tunnel) burdened: Duration,
 }
 
@@ -59,18 +59,19 @@ enum State {
     Queued,
     /// A ping was handed over at this moment.
     Awaiting { since: Instant },
-    /// The pong is overdue, but bytes wait for the leg: it had taken so many at this moment.
+    /// The pong is overdue, but bytes wait for the leg: `taken` is the number that it had taken at
+    /// this moment.
     Doubted { since: Instant, taken: u64 },
-    /// No ping is sent any more.
+    /// Pings are no longer sent.
     Off,
 }
 
 /// Which boundary a ping waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Patience {
-    /// That of a message.
+    /// The end of a message.
     Message,
-    /// That of any frame.
+    /// The end of any frame.
     Frame,
 }
 
@@ -80,26 +81,30 @@ pub(in crate::tunnel) struct Pinger {
     /// Shared by all tunnels: quiet ones are counted in bytes.
     schedule: Arc<PingSchedule>,
     state: State,
-    /// Upper half of every cookie: tells our pongs from the endpoint's own.
+    /// Upper half of every cookie: distinguishes pongs to our pings from others.
     secret: u32,
     /// Lower half of the newest cookie sent; 0 before the first.
     sent: u32,
     /// Lower half of the newest cookie that came back.
     answered: u32,
-    /// The newest ping that a pong without a cookie was taken for the answer to.
+    /// Lower half of the newest cookie whose ping was answered by a pong without a cookie.
     odd_answer: u32,
     sent_at: Option<Instant>,
-    /// Jitter of the interval after the newest ping: thrown with the ping, so that legs which are
-    /// pinged together are due together again.
-    dice: f32,
+    /// Random sample for the jitter of the interval after the newest ping: chosen with the ping, so
+    /// that legs which are pinged together are due together again.
+    jitter_sample: f32,
     rtt: Option<Rtt>,
-    /// Whether nobody was told of the newest round trip yet.
+    /// Whether the newest round trip was not taken yet.
     has_rtt_update: bool,
 }
 
 impl Pinger {
-    pub(in crate::tunnel) fn new(schedule: Arc<PingSchedule>, secret: u32, dice: f32) -> Self {
-        let interval = schedule.settings().jittered(dice.into());
+    pub(in crate::tunnel) fn new(
+        schedule: Arc<PingSchedule>,
+        secret: u32,
+        jitter_sample: f32,
+    ) -> Self {
+        let interval = schedule.settings().jittered(jitter_sample.into());
         Self {
             schedule,
             state: State::Listening { interval },
@@ -108,7 +113,7 @@ impl Pinger {
             answered: 0,
             odd_answer: 0,
             sent_at: None,
-            dice,
+            jitter_sample,
             rtt: None,
             has_rtt_update: false,
         }
@@ -123,7 +128,7 @@ impl Pinger {
                 since,
                 patience: Patience::Message,
             } => Some(saturating_add(since, settings.patience?)),
-            // Behind bytes that the leg does not take, the write timeout looks after it.
+            // The write timeout applies while the leg does not take the bytes before the ping.
             State::Due { .. } if signs.backlog.is_some() => None,
             State::Due { since, .. } => Some(saturating_add(
                 since.max(signs.last_sent),
@@ -138,19 +143,24 @@ impl Pinger {
                 };
                 Some(saturating_add(since, timeout))
             }
-            State::Doubted { since, .. } => Some(saturating_add(since, BETWEEN_LOOKS)),
+            State::Doubted { since, .. } => Some(saturating_add(since, RECHECK_INTERVAL)),
         }
     }
 
-    /// Looks at what is due.
-    pub(in crate::tunnel) fn tick(&mut self, now: Instant, signs: &Signs, dice: f32) -> Action {
+    /// Advances the state to `now`, and returns the action that is due.
+    pub(in crate::tunnel) fn tick(
+        &mut self,
+        now: Instant,
+        signs: &Signs,
+        jitter_sample: f32,
+    ) -> Action {
         if self.deadline(signs).is_none_or(|deadline| deadline > now) {
             return Action::Wait;
         }
         match self.state {
             // Listening => Due: quiet for the whole interval.
             State::Listening { .. } => {
-                self.fall_due(now, dice);
+                self.fall_due(now, jitter_sample);
                 return Action::Ping;
             }
             State::Due {
@@ -164,18 +174,18 @@ impl Pinger {
             }
             State::Due { .. } => return Action::Stuck,
             State::Queued | State::Off => {}
-            // Awaiting, Doubted => Listening: something came, so the leg lives, pong or not.
+            // Awaiting, Doubted => Listening: bytes came, so the leg lives, pong or not.
             State::Awaiting { since } | State::Doubted { since, .. }
                 if signs.last_received > since =>
             {
                 self.listen(signs.last_received);
             }
             State::Awaiting { .. } => match signs.backlog {
-                // Awaiting => Doubted: it may be busy with what came before the ping.
+                // Awaiting => Doubted: the leg may be busy with the bytes before the ping.
                 Some(taken) => self.state = State::Doubted { since: now, taken },
                 None => return Action::Dead,
             },
-            // Doubted => Awaiting: it takes what waits for it, so it lives.
+            // Doubted => Awaiting: the leg takes the bytes that wait for it, so it lives.
             State::Doubted { taken, .. } if signs.backlog.is_none_or(|now| now > taken) => {
                 self.state = State::Awaiting { since: now };
             }
@@ -184,15 +194,20 @@ impl Pinger {
         Action::Wait
     }
 
-    /// The other leg is pinged now: so is this one, if its jitter allows that already.
-    pub(in crate::tunnel) fn join(&mut self, now: Instant, last_received: Instant, dice: f32) {
+    /// Pings this leg together with the other one, if its jitter allows that already.
+    pub(in crate::tunnel) fn join(
+        &mut self,
+        now: Instant,
+        last_received: Instant,
+        jitter_sample: f32,
+    ) {
         let is_listening = matches!(self.state, State::Listening { .. });
         if is_listening && saturating_add(last_received, self.schedule.shortest()) <= now {
-            self.fall_due(now, dice);
+            self.fall_due(now, jitter_sample);
         }
     }
 
-    /// Sends no ping any more.
+    /// Stops pinging.
     pub(in crate::tunnel) fn stop(&mut self) {
         self.state = State::Off;
     }
@@ -205,7 +220,7 @@ impl Pinger {
 
     /// Whether a ping waits for the end of a message.
     #[inline]
-    pub(in crate::tunnel) fn spares_messages(&self) -> bool {
+    pub(in crate::tunnel) fn waits_for_message_end(&self) -> bool {
         matches!(
             self.state,
             State::Due {
@@ -215,12 +230,12 @@ impl Pinger {
         )
     }
 
-    /// A ping goes out now: the payload to put in it.
+    /// Notes that a ping is sent now, and returns its payload.
     pub(in crate::tunnel) fn sent(&mut self, now: Instant, last_received: Instant) -> Cookie {
         self.state = match self.schedule.settings().pong_timeout {
             Some(_) => State::Awaiting { since: now },
             None => {
-                let interval = self.schedule.interval(now, self.dice.into());
+                let interval = self.schedule.interval(now, self.jitter_sample.into());
                 let quiet = now.saturating_duration_since(last_received);
                 State::Listening {
                     interval: quiet.saturating_add(interval),
@@ -232,15 +247,15 @@ impl Pinger {
         self.cookie(self.sent)
     }
 
-    /// The ping that went out waits behind bytes that the leg has not taken: the time for its pong
-    /// has not begun.
+    /// Notes that the ping waits behind bytes that the leg has not taken: the time for its pong has
+    /// not begun.
     pub(in crate::tunnel) fn queue(&mut self) {
         if let State::Awaiting { .. } = self.state {
             self.state = State::Queued;
         }
     }
 
-    /// All that waited for the leg was handed over.
+    /// Notes that all bytes that waited for the leg were handed over.
     pub(in crate::tunnel) fn delivered(&mut self, now: Instant) {
         if self.state == State::Queued {
             self.state = State::Awaiting { since: now };
@@ -248,12 +263,13 @@ impl Pinger {
         }
     }
 
-    /// Whether a pong of ours is still on its way.
+    /// Whether a ping of ours has not been answered.
     pub(in crate::tunnel) fn expects_pong(&self) -> bool {
         self.sent != self.answered
     }
 
-    /// Takes a pong's payload; true if it answers a ping of ours that was not answered before.
+    /// Takes a pong's payload; returns true if it answers a ping of ours that was not answered
+    /// before.
     ///
     /// An endpoint may answer only the newest of several pings (RFC 6455 §5.5.3), so a pong
     /// settles every earlier ping too.
@@ -280,9 +296,9 @@ impl Pinger {
         true
     }
 
-    /// Takes a pong with a payload that is not ours, although it can only be meant for us; true if
-    /// it is the first for a ping of ours that was not answered. It may have come by itself, so it
-    /// measures nothing, and the true answer is still ours.
+    /// Takes a pong without a cookie that can only be meant for us; returns true if it is the first
+    /// for a ping of ours that was not answered. The pong may be unsolicited, so no round trip is
+    /// measured, and a later one with the cookie is still taken.
     pub(in crate::tunnel) fn take_odd_pong(&mut self, now: Instant) -> bool {
         let is_answered = !self.expects_pong() || self.odd_answer == self.sent;
         // The peer cannot answer what was not handed over.
@@ -311,7 +327,7 @@ impl Pinger {
             .filter(|_| std::mem::take(&mut self.has_rtt_update))
     }
 
-    fn fall_due(&mut self, now: Instant, dice: f32) {
+    fn fall_due(&mut self, now: Instant, jitter_sample: f32) {
         self.state = State::Due {
             since: now,
             patience: match self.schedule.settings().patience {
@@ -319,12 +335,14 @@ impl Pinger {
                 None => Patience::Frame,
             },
         };
-        self.dice = dice;
+        self.jitter_sample = jitter_sample;
     }
 
     fn listen(&mut self, last_received: Instant) {
         if self.state != State::Off {
-            let interval = self.schedule.interval(last_received, self.dice.into());
+            let interval = self
+                .schedule
+                .interval(last_received, self.jitter_sample.into());
             self.state = State::Listening { interval };
         }
     }

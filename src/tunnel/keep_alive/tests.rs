@@ -23,8 +23,8 @@ fn pinger() -> (Pinger, Instant) {
     with(KeepAlive::new())
 }
 
-/// A leg that was heard of at this moment, and takes what it is given.
-fn heard(last_received: Instant) -> Signs {
+/// A leg that sent bytes at this moment, and takes all that it is given.
+fn alive_at(last_received: Instant) -> Signs {
     Signs {
         last_received,
         last_sent: last_received,
@@ -35,18 +35,18 @@ fn heard(last_received: Instant) -> Signs {
     }
 }
 
-/// The same, with a leftover of which so much was taken.
+/// The same leg, with a backlog of which `taken` bytes were taken.
 fn busy(last_received: Instant, taken: u64) -> Signs {
     Signs {
         backlog: Some(taken),
-        ..heard(last_received)
+        ..alive_at(last_received)
     }
 }
 
 #[test]
 fn pings_after_a_quiet_interval_and_not_before() {
     let (mut pinger, start) = pinger();
-    let quiet = heard(start);
+    let quiet = alive_at(start);
     assert_eq!(pinger.deadline(&quiet), Some(start + INTERVAL));
     let early = start + INTERVAL - MS;
     assert_eq!(pinger.tick(early, &quiet, STEADY), Action::Wait);
@@ -57,7 +57,7 @@ fn pings_after_a_quiet_interval_and_not_before() {
 #[test]
 fn traffic_postpones_the_ping() {
     let (mut pinger, start) = pinger();
-    let signs = heard(start + secs(15));
+    let signs = alive_at(start + secs(15));
     assert_eq!(pinger.tick(start + INTERVAL, &signs, STEADY), Action::Wait);
     assert_eq!(pinger.deadline(&signs), Some(start + secs(15) + INTERVAL));
 }
@@ -65,7 +65,7 @@ fn traffic_postpones_the_ping() {
 #[test]
 fn silence_after_a_ping_is_death() {
     let (mut pinger, start) = pinger();
-    let (at, quiet) = (start + INTERVAL, heard(start));
+    let (at, quiet) = (start + INTERVAL, alive_at(start));
     assert_eq!(pinger.tick(at, &quiet, STEADY), Action::Ping);
     pinger.sent(at, start);
     assert_eq!(pinger.tick(at + TIMEOUT - MS, &quiet, STEADY), Action::Wait);
@@ -76,9 +76,9 @@ fn silence_after_a_ping_is_death() {
 fn data_without_a_pong_is_life() {
     let (mut pinger, start) = pinger();
     let at = start + INTERVAL;
-    pinger.tick(at, &heard(start), STEADY);
+    pinger.tick(at, &alive_at(start), STEADY);
     let cookie = pinger.sent(at, start);
-    let signs = heard(at + secs(3));
+    let signs = alive_at(at + secs(3));
     assert_eq!(pinger.tick(at + TIMEOUT, &signs, STEADY), Action::Wait);
     assert_eq!(pinger.deadline(&signs), Some(at + secs(3) + INTERVAL));
     assert!(
@@ -93,7 +93,7 @@ fn a_pong_behind_much_that_was_sent_has_the_write_timeout() {
     pinger.sent(start, start);
     let signs = Signs {
         is_burdened: true,
-        ..heard(start)
+        ..alive_at(start)
     };
     assert_eq!(pinger.deadline(&signs), Some(start + secs(60)));
     assert_eq!(pinger.tick(start + TIMEOUT, &signs, STEADY), Action::Wait);
@@ -108,16 +108,16 @@ fn the_time_for_a_pong_begins_when_the_ping_was_handed_over() {
     assert_eq!(
         pinger.deadline(&busy(start, 0)),
         None,
-        "the write timeout looks after it"
+        "the write timeout applies"
     );
     let at = start + secs(25);
     pinger.delivered(at);
-    assert_eq!(pinger.deadline(&heard(start)), Some(at + TIMEOUT));
+    assert_eq!(pinger.deadline(&alive_at(start)), Some(at + TIMEOUT));
     assert!(pinger.take_pong(&cookie, at + 7 * MS));
     assert_eq!(pinger.rtt().unwrap().last(), 7 * MS);
     // Later bytes that wait are not before it.
     pinger.delivered(at + secs(1));
-    assert!(pinger.deadline(&heard(at)) > Some(at + TIMEOUT));
+    assert!(pinger.deadline(&alive_at(at)) > Some(at + TIMEOUT));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_leftover_that_shrinks_between_two_looks_is_life_and_one_that_does_not_is_no
         );
         assert_eq!(pinger.tick(next, &busy(start, then), STEADY), action);
         if action == Action::Wait {
-            assert_eq!(pinger.deadline(&heard(start)), Some(next + TIMEOUT));
+            assert_eq!(pinger.deadline(&alive_at(start)), Some(next + TIMEOUT));
         }
     }
 }
@@ -144,10 +144,10 @@ fn a_leftover_that_shrinks_between_two_looks_is_life_and_one_that_does_not_is_no
 fn a_ping_that_waits_for_the_end_of_a_silent_frame_is_stuck() {
     let (mut pinger, start) = pinger();
     let at = start + INTERVAL;
-    pinger.tick(at, &heard(start), STEADY);
+    pinger.tick(at, &alive_at(start), STEADY);
     let signs = Signs {
         last_sent: at + secs(5),
-        ..heard(start)
+        ..alive_at(start)
     };
     assert_eq!(pinger.deadline(&signs), Some(at + secs(65)));
     assert_eq!(pinger.tick(at + secs(65), &signs, STEADY), Action::Stuck);
@@ -162,19 +162,19 @@ fn a_ping_that_waits_for_the_end_of_a_silent_frame_is_stuck() {
 #[test]
 fn a_ping_spares_a_message_for_its_time_only() {
     let (mut pinger, start) = with(KeepAlive::new().between_messages(secs(3)));
-    let (at, quiet) = (start + INTERVAL, heard(start));
+    let (at, quiet) = (start + INTERVAL, alive_at(start));
     assert_eq!(pinger.tick(at, &quiet, STEADY), Action::Ping);
-    assert!(pinger.is_due() && pinger.spares_messages());
+    assert!(pinger.is_due() && pinger.waits_for_message_end());
     assert_eq!(pinger.deadline(&quiet), Some(at + secs(3)));
     assert_eq!(pinger.tick(at + secs(3), &quiet, STEADY), Action::Wait);
-    assert!(pinger.is_due() && !pinger.spares_messages());
+    assert!(pinger.is_due() && !pinger.waits_for_message_end());
     assert_eq!(pinger.deadline(&quiet), Some(at + secs(60)));
 }
 
 #[test]
 fn a_peer_that_never_pongs_is_pinged_again_and_again() {
     let (mut pinger, start) = with(KeepAlive::new().without_pong_timeout());
-    let quiet = heard(start);
+    let quiet = alive_at(start);
     for round in 1..5 {
         let at = start + INTERVAL * round;
         assert_eq!(pinger.deadline(&quiet), Some(at));
@@ -190,11 +190,11 @@ fn a_stopped_pinger_does_nothing_more() {
     let (mut pinger, start) = pinger();
     let cookie = pinger.sent(start, start);
     pinger.stop();
-    assert_eq!(pinger.deadline(&heard(start)), None);
+    assert_eq!(pinger.deadline(&alive_at(start)), None);
     assert!(pinger.take_pong(&cookie, start + MS));
     pinger.join(start + secs(100), start, STEADY);
     assert!(!pinger.is_due());
-    assert_eq!(pinger.deadline(&heard(start)), None);
+    assert_eq!(pinger.deadline(&alive_at(start)), None);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn an_odd_pong_answers_a_ping_once_and_measures_nothing() {
     assert!(!pinger.take_odd_pong(start + MS));
     assert!(pinger.rtt().is_none());
     let listening = Some(start + MS + INTERVAL);
-    assert_eq!(pinger.deadline(&heard(start + MS)), listening);
+    assert_eq!(pinger.deadline(&alive_at(start + MS)), listening);
     assert!(
         pinger.take_pong(&cookie, start + 2 * MS),
         "the true one is ours"
@@ -281,15 +281,16 @@ fn a_leg_joins_the_others_ping_within_its_jitter_only() {
 fn legs_pinged_together_are_due_together_again() {
     let start = Instant::now();
     let schedule = Arc::new(PingSchedule::new(KeepAlive::new(), start));
-    let mut legs = [0.1, 0.9].map(|dice| Pinger::new(Arc::clone(&schedule), 7, dice));
+    let mut legs =
+        [0.1, 0.9].map(|jitter_sample| Pinger::new(Arc::clone(&schedule), 7, jitter_sample));
     let at = start + secs(22);
     let due = [1, 9].map(|ms| at + ms * MS);
     let deadlines: Vec<_> = std::iter::zip(&mut legs, due)
         .map(|(leg, answered)| {
-            assert_eq!(leg.tick(at, &heard(start), 0.3), Action::Ping);
+            assert_eq!(leg.tick(at, &alive_at(start), 0.3), Action::Ping);
             let cookie = leg.sent(at, start);
             assert!(leg.take_pong(&cookie, answered));
-            leg.deadline(&heard(answered))
+            leg.deadline(&alive_at(answered))
         })
         .collect();
     assert_eq!(deadlines[0], deadlines[1]);

@@ -168,7 +168,7 @@ fn time_in_which_a_side_could_not_send_is_made_up_for() {
     let (mut meter, start) = meter(Limits::new().messages_per_second(2));
     let text = header(OpCode::TEXT, 1);
     let now = start + Duration::from_secs(15);
-    meter.make_up_for(Duration::from_secs(15), now);
+    meter.credit_time(Duration::from_secs(15), now);
     for _ in 0..32 {
         assert_eq!(take(&mut meter, &text, now), Ok(()));
     }

@@ -1,4 +1,4 @@
-//! Commands to a tunnel, and which of several counts.
+//! Commands to a tunnel, and their order of precedence.
 
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ pub(crate) enum Command {
     },
     /// Cut both legs off at once.
     Abort { end: TunnelEnd },
-    /// Forget the close that was scheduled, if it has not begun.
+    /// Cancel the close that was scheduled, if it has not begun.
     KeepOpen,
 }
 
@@ -29,8 +29,8 @@ pub(crate) enum Revocable {
     Never,
 }
 
-/// The commands that a tunnel has been given. The earliest counts; the others matter only if that
-/// one is called off.
+/// The commands that a tunnel has been given. The earliest is in force; the others matter only if
+/// that one is canceled.
 #[derive(Default)]
 pub(super) struct Orders(Vec<(Command, Revocable)>);
 
@@ -44,7 +44,7 @@ impl Command {
         }
     }
 
-    /// When the tunnel is to carry it out; `None` means at once.
+    /// The moment at which the tunnel carries the command out; `None` means at once.
     pub(crate) const fn at(&self) -> Option<Instant> {
         match self {
             Self::Close { at, .. } => *at,
@@ -52,14 +52,14 @@ impl Command {
         }
     }
 
-    /// Aborts come before closes, and those of this moment before those of later ones.
+    /// Sort key: aborts come before closes, and earlier closes before later ones.
     const fn rank(&self) -> (bool, Option<Instant>) {
         (!matches!(self, Self::Abort { .. }), self.at())
     }
 }
 
 impl Orders {
-    /// Adds a command; whether it is the one that counts now.
+    /// Adds a command; returns whether it is in force now.
     pub(super) fn add(&mut self, command: Command, revocable: Revocable) -> bool {
         let place = self
             .0
@@ -69,21 +69,21 @@ impl Orders {
     }
 
     /// Calls off the closes of this issuer; whether another command counts now, or none.
-    pub(super) fn call_off(&mut self, issuer: Revocable) -> bool {
+    pub(super) fn cancel_revocable(&mut self, issuer: Revocable) -> bool {
         let is_issuers = |(_, revocable): &(Command, Revocable)| *revocable == issuer;
         let changes = self.0.first().is_some_and(is_issuers);
         self.0.retain(|order| !is_issuers(order));
         changes
     }
 
-    /// The command that counts.
+    /// The command that is in force.
     pub(super) fn next(&self) -> Command {
         self.0
             .first()
             .map_or(Command::KeepOpen, |(command, _)| command.clone())
     }
 
-    pub(super) fn are_to_abort(&self) -> bool {
+    pub(super) fn is_abort_next(&self) -> bool {
         matches!(self.0.first(), Some((Command::Abort { .. }, _)))
     }
 }
@@ -100,7 +100,7 @@ mod tests {
         Command::requested(CloseFrame::new(CloseCode::GOING_AWAY, reason), at)
     }
 
-    /// The command that counts, in a word.
+    /// A short name of the command that is in force.
     fn next(orders: &Orders) -> String {
         match orders.next() {
             Command::Close { frame, .. } => frame.reason.to_string(),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_command_counts_in_whatever_order_they_come() {
+    fn the_earliest_command_is_in_force_in_whatever_order_they_come() {
         let now = Instant::now();
         let after = |secs| Some(now + Duration::from_secs(secs));
         let mut orders = Orders::default();
@@ -128,19 +128,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_called_off_uncovers_what_it_had_hidden() {
+    fn a_canceled_command_uncovers_the_one_behind_it() {
         let now = Instant::now();
         let after = |secs| Some(now + Duration::from_secs(secs));
         let mut orders = Orders::default();
         assert_eq!(next(&orders), "keep open");
-        assert!(!orders.call_off(Revocable::ByResume));
+        assert!(!orders.cancel_revocable(Revocable::ByResume));
         orders.add(close("in 60 s", after(60)), Revocable::Never);
         orders.add(close("drain", after(9)), Revocable::ByResume);
         assert_eq!(next(&orders), "drain");
-        assert!(orders.call_off(Revocable::ByResume));
+        assert!(orders.cancel_revocable(Revocable::ByResume));
         assert_eq!(next(&orders), "in 60 s");
         orders.add(close("drain", after(90)), Revocable::ByResume);
-        assert!(!orders.call_off(Revocable::ByResume), "it did not count");
+        assert!(
+            !orders.cancel_revocable(Revocable::ByResume),
+            "it did not count"
+        );
         assert_eq!(next(&orders), "in 60 s");
     }
 }

@@ -1,4 +1,4 @@
-//! The state that all drains of a registry share.
+//! State that all drains of a registry share.
 
 use std::{
     fmt,
@@ -16,13 +16,13 @@ use crate::frame::CloseFrame;
 #[derive(Default)]
 pub(crate) struct DrainState {
     is_draining: AtomicBool,
-    /// The close frame of the drain that began last, for tunnels that it has not seen.
+    /// The close frame of the drain that began last, for tunnels that are listed after its start.
     frame: Mutex<Option<CloseFrame>>,
-    /// Goes up when new tunnels are taken again.
+    /// Goes up when new tunnels are allowed again.
     resumes: watch::Sender<u64>,
     /// Forwarded requests under way.
     in_flight: watch::Sender<usize>,
-    /// Goes up when those are cut off.
+    /// Goes up when the forwarded requests are cut off.
     cuts: watch::Sender<u64>,
 }
 
@@ -56,7 +56,7 @@ impl DrainState {
         self.resumes.send_modify(|resumes| *resumes += 1);
     }
 
-    /// Changes when new tunnels are taken again.
+    /// Changes when new tunnels are allowed again.
     pub(crate) fn resumes(&self) -> watch::Receiver<u64> {
         self.resumes.subscribe()
     }
@@ -66,13 +66,13 @@ impl DrainState {
         self.in_flight.subscribe()
     }
 
-    /// Cuts off the forwarded requests under way; how many.
+    /// Cuts off the forwarded requests under way, and returns their number.
     pub(crate) fn cut_requests(&self) -> usize {
         self.cuts.send_modify(|cuts| *cuts += 1);
         *self.in_flight.borrow()
     }
 
-    /// Has a drain wait for a forwarded request.
+    /// Registers a forwarded request, which drains then wait for.
     pub(crate) fn enter_request(self: &Arc<Self>) -> InFlightRequest {
         self.in_flight.send_modify(|requests| *requests += 1);
         InFlightRequest {

@@ -1,4 +1,4 @@
-//! One tunnel as the registry sees it.
+//! Entry of one tunnel in the registry.
 
 use std::{
     future::poll_fn,
@@ -18,14 +18,14 @@ use super::{
     status::{Figures, TunnelStatus},
 };
 
-/// A tunnel in the registry: the figures that it shows, and the commands that it gets.
+/// Entry of a tunnel: its figures, and the commands to it.
 pub(crate) struct Entry {
     info: TunnelInfo,
     figures: Figures,
     control: Mutex<Control>,
     /// The tunnel's slot in the group of its owner, if it has one.
     slot: AtomicU32,
-    /// Whether there is a command that the tunnel has not taken; spares it the lock.
+    /// Whether a command waits that the tunnel has not taken; read without the lock.
     has_command: AtomicBool,
     /// Whether the tunnel is over, though its report may not have been made.
     is_over: AtomicBool,
@@ -55,10 +55,10 @@ pub(crate) enum Departure {
 }
 
 impl Control {
-    fn is_to_abort(&self) -> bool {
+    fn is_abort_next(&self) -> bool {
         self.orders
             .as_ref()
-            .is_some_and(|orders| orders.are_to_abort())
+            .is_some_and(|orders| orders.is_abort_next())
     }
 }
 
@@ -96,24 +96,24 @@ impl Entry {
         self.slot.store(slot, Ordering::Relaxed);
     }
 
-    /// Gives the tunnel a command, and wakes it. Of several the earliest counts: a later close
+    /// Sends the tunnel a command, and wakes it. The earliest of several is in force: a later close
     /// never postpones one.
     pub(crate) fn send_command(&self, command: Command) {
         self.add_order(command, Revocable::Never);
     }
 
-    /// Gives the tunnel a command that its issuer can [call off](Self::call_off).
+    /// Gives the tunnel a command that its issuer can [call off](Self::cancel_revocable).
     pub(crate) fn send_revocable(&self, command: Command, issuer: Revocable) {
         self.add_order(command, issuer);
     }
 
     /// Calls off the commands of this issuer that the tunnel has not begun with.
-    pub(crate) fn call_off(&self, issuer: Revocable) {
+    pub(crate) fn cancel_revocable(&self, issuer: Revocable) {
         self.change(|control| {
             control
                 .orders
                 .as_mut()
-                .is_some_and(|orders| orders.call_off(issuer))
+                .is_some_and(|orders| orders.cancel_revocable(issuer))
         });
     }
 
@@ -124,7 +124,7 @@ impl Entry {
         });
     }
 
-    /// Wakes the tunnel if the change says that another command counts now.
+    /// Applies a change, and wakes the tunnel if it returns that another command is in force now.
     fn change(&self, change: impl FnOnce(&mut Control) -> bool) {
         let waker = {
             let mut control = self.control();
@@ -146,16 +146,16 @@ impl Entry {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn ended(&self) {
         let end = Arc::clone(self.control().end.get_or_insert_default());
-        // Created before the look, so that an end in between is not missed.
+        // Created before the check, so that an end in between is not missed.
         let end = end.notified();
         if !self.has_ended() {
             end.await;
         }
     }
 
-    /// Marks the tunnel as over; false if it was already.
+    /// Marks the tunnel as over; returns false if it was already.
     pub(super) fn set_over(&self, departure: Departure) -> bool {
-        if departure == Departure::Cut || self.control().is_to_abort() {
+        if departure == Departure::Cut || self.control().is_abort_next() {
             self.was_cut.store(true, Ordering::Release);
         }
         !self.is_over.swap(true, Ordering::AcqRel)
@@ -186,7 +186,7 @@ impl Entry {
     pub(crate) async fn aborted(&self) {
         poll_fn(|cx| {
             let mut control = self.control();
-            if control.is_to_abort() {
+            if control.is_abort_next() {
                 return Poll::Ready(());
             }
             control.waker = Some(cx.waker().clone());
@@ -204,7 +204,7 @@ impl Entry {
         }
     }
 
-    /// For the tunnel alone: the command that counts, once after each change.
+    /// For the tunnel alone: the command that is in force, once after each change.
     #[inline]
     pub(crate) fn take_command(&self) -> Option<Command> {
         if !self.has_command.load(Ordering::Acquire) {

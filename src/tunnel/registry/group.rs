@@ -1,4 +1,4 @@
-//! The tunnels of one owner.
+//! Group of the tunnels of one owner.
 
 use std::{
     fmt,
@@ -7,9 +7,9 @@ use std::{
 
 use super::entry::Entry;
 
-/// Open tunnels that belong together, whichever registries list them: those of one upstream.
+/// Open tunnels that belong together, such as those of one upstream, across registries.
 ///
-/// Closing them costs a look at these alone, not at every tunnel of the proxy.
+/// Closing a group visits its tunnels alone, not every tunnel of the proxy.
 #[derive(Default)]
 pub(crate) struct TunnelGroup {
     slots: Mutex<Slots>,

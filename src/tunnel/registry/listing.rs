@@ -101,13 +101,13 @@ impl Registry {
         Self::default()
     }
 
-    /// How many tunnels are open.
+    /// Returns the number of open tunnels.
     #[must_use]
     pub fn count(&self) -> usize {
         self.shared.open.load(Ordering::Acquire)
     }
 
-    /// Every open tunnel with its figures, in no particular order.
+    /// Returns every open tunnel with its figures, in no particular order.
     ///
     /// Tunnels go on while they are listed, so the figures are not of one moment.
     #[must_use]
@@ -116,7 +116,7 @@ impl Registry {
         open.iter().map(|entry| entry.status()).collect()
     }
 
-    /// Closes the tunnel with this number; false if it is not open.
+    /// Closes the tunnel with this number; returns false if it is not open.
     pub fn close(&self, id: u64, frame: CloseFrame) -> bool {
         let entry = self
             .shared
@@ -130,7 +130,7 @@ impl Registry {
         })
     }
 
-    /// Closes every tunnel that the predicate picks; how many.
+    /// Closes every tunnel that the predicate picks, and returns their number.
     ///
     /// # Examples
     ///
@@ -171,8 +171,8 @@ impl Registry {
         entries
     }
 
-    /// How many tunnels have ended and been reported so far, and of how many of them a leg was cut
-    /// off.
+    /// Returns the number of tunnels that have ended and been reported so far, and of those among
+    /// them of which a leg was cut off.
     pub(crate) fn departed(&self) -> (usize, usize) {
         let ended = self.shared.ended.load(Ordering::Acquire);
         (ended, self.shared.cut.load(Ordering::Acquire))
@@ -185,7 +185,7 @@ impl Registry {
     /// Lists a tunnel, also among those of its owner, until the guard is dropped. It gets a number.
     ///
     /// While the registry is being drained, the tunnel is closed at once: the drain may have begun
-    /// after it was asked for, and not have seen it.
+    /// during the tunnel's handshake.
     pub(crate) fn enter(
         &self,
         owner: Option<&Arc<TunnelGroup>>,
@@ -208,7 +208,7 @@ impl Registry {
             entry.send_revocable(close, Revocable::ByResume);
             // A resume in between has found nothing to call off.
             if !self.shared.drain.is_draining() {
-                entry.call_off(Revocable::ByResume);
+                entry.cancel_revocable(Revocable::ByResume);
             }
         }
         RegistryGuard {
@@ -228,7 +228,7 @@ impl Shared {
 
 /// A tunnel's place in the registry and in its owner's group.
 ///
-/// Dropping it says that the report of the tunnel was made; drains wait for that.
+/// Dropping the guard marks the report of the tunnel as made; drains wait for that.
 pub(crate) struct RegistryGuard {
     /// `None` for a tunnel that no registry lists.
     registry: Option<Registry>,
@@ -237,7 +237,7 @@ pub(crate) struct RegistryGuard {
 }
 
 impl RegistryGuard {
-    /// For a tunnel that no registry lists, and that can be commanded all the same.
+    /// Returns the guard of a tunnel that no registry lists; commands still reach it.
     pub(crate) fn unlisted(info: TunnelInfo) -> Self {
         Self {
             registry: None,
@@ -250,7 +250,7 @@ impl RegistryGuard {
         &self.entry
     }
 
-    /// The tunnel is over: it is no longer listed or counted.
+    /// Marks the tunnel as over: it is no longer listed or counted.
     pub(crate) fn leave(&self, departure: Departure) {
         if !self.entry.set_over(departure) {
             return;

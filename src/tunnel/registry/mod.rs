@@ -2,10 +2,10 @@
 //!
 //! * `listing` is the [`Registry`], and the guard that keeps a tunnel in it;
 //! * `group` holds the tunnels that are closed together, those of one upstream for example;
-//! * `entry` is one tunnel as the others see it: its figures, and the commands that it gets;
-//! * `command` says what a tunnel can be commanded, and which of several commands counts;
+//! * `entry` is one tunnel as other tasks see it: its figures, and the commands to it;
+//! * `command` has the commands to a tunnel, and their precedence;
 //! * `drain_state` is whether new ones are refused, and the forwarded requests under way;
-//! * `status` is what a tunnel shows of itself while it runs.
+//! * `status` has the figures of a running tunnel.
 
 mod command;
 mod drain_state;

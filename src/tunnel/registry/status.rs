@@ -1,4 +1,4 @@
-//! The figures of a tunnel while it runs.
+//! Figures of a running tunnel.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TunnelStatus {
-    /// What is known of the tunnel from its start.
+    /// The facts of the tunnel that are known from its start.
     pub info: TunnelInfo,
     /// The client's leg.
     pub client: LegStatus,
@@ -27,7 +27,7 @@ pub struct TunnelStatus {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LegStatus {
-    /// Bytes that came from this leg and were passed on.
+    /// Bytes that came from this leg and were forwarded.
     pub bytes: u64,
     /// Frames that came from this leg.
     pub frames: u64,

@@ -1,4 +1,4 @@
-//! The close frame of one direction, copied as it comes.
+//! Copy of one direction's close frame.
 
 use crate::{
     frame::{CloseCode, FrameHeader, mask},
@@ -10,28 +10,29 @@ use crate::{
 pub(super) struct Capture {
     header: FrameHeader,
     payload: Vec<u8>,
-    way: Way,
+    destination: Destination,
 }
 
-/// Where a frame goes.
+/// Destination of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// To the other side.
-    On,
-    Nowhere,
+pub(super) enum Destination {
+    /// The other side.
+    Sink,
+    /// None: the frame is not forwarded.
+    Discarded,
 }
 
 impl Capture {
-    pub(super) const fn new(header: FrameHeader, way: Way) -> Self {
+    pub(super) const fn new(header: FrameHeader, destination: Destination) -> Self {
         Self {
             header,
             payload: Vec::new(),
-            way,
+            destination,
         }
     }
 
-    pub(super) const fn way(&self) -> Way {
-        self.way
+    pub(super) const fn destination(&self) -> Destination {
+        self.destination
     }
 
     fn missing(&self) -> usize {
@@ -49,7 +50,8 @@ impl Capture {
             .extend_from_slice(bytes.get(..wanted).unwrap_or_default());
     }
 
-    /// RFC 6455 §5.5.1: two bytes of code, then a reason in UTF-8; or nothing at all.
+    /// Decodes the payload: two bytes of code, then a reason in UTF-8; or nothing at all
+    /// (RFC 6455 §5.5.1).
     pub(super) fn seen(&self) -> ReceivedClose {
         let mut payload = self.payload.clone();
         if let Some(key) = self.header.mask() {

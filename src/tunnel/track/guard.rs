@@ -1,4 +1,4 @@
-//! The rules and limits that a direction must keep to.
+//! Check of one direction's frames against rules and limits.
 
 use std::time::Duration;
 
@@ -12,63 +12,64 @@ use crate::{
     },
 };
 
-/// How a side broke the rules.
+/// Breach of a limit or of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tunnel) enum Breach {
     Limit(Limit),
     Violation(Violation),
 }
 
-/// What a direction must keep to.
+/// Rules and limits of one direction.
 #[derive(Debug)]
 pub(in crate::tunnel) struct Guard {
     pub(in crate::tunnel) rules: Option<Rules>,
     pub(in crate::tunnel) meter: Meter,
 }
 
-/// Whether a frame may pass.
+/// Result of checking a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judgment {
+pub(super) enum CheckResult {
     Pass,
-    /// Not before this moment, because of this limit.
+    /// The frame must wait until this moment, because of this limit.
     Wait(Limit, Instant),
-    Refuse(Breach),
+    Reject(Breach),
 }
 
 impl Guard {
-    /// Judges a frame by its header. `is_forced` says that the other side's ping asked for it.
-    pub(super) fn judge(
+    /// Checks a frame by its header. `is_solicited`: the frame is a pong that the other side's ping
+    /// asked for.
+    pub(super) fn check(
         &mut self,
         header: &FrameHeader,
-        is_forced: bool,
+        is_solicited: bool,
         now: Instant,
-    ) -> Judgment {
-        // A close frame ends what a limit is there for, and must not be refused for it.
-        let is_rated = header.opcode() != OpCode::CLOSE && !is_forced;
+    ) -> CheckResult {
+        // A close frame ends the traffic that a limit is for, and must not be rejected for it.
+        let is_rated = header.opcode() != OpCode::CLOSE && !is_solicited;
         if is_rated {
             match self.meter.rate(header, now) {
                 Rate::Over(limit, _) if self.meter.closes_over_rate() => {
-                    return Judgment::Refuse(Breach::Limit(limit));
+                    return CheckResult::Reject(Breach::Limit(limit));
                 }
-                Rate::Over(limit, until) => return Judgment::Wait(limit, until),
+                Rate::Over(limit, until) => return CheckResult::Wait(limit, until),
                 Rate::Within => {}
             }
         }
         if let Some(Err(violation)) = self.rules.as_mut().map(|rules| rules.check(header)) {
-            return Judgment::Refuse(Breach::Violation(violation));
+            return CheckResult::Reject(Breach::Violation(violation));
         }
         if header.opcode() != OpCode::CLOSE {
             if let Err(limit) = self.meter.take_size(header) {
-                return Judgment::Refuse(Breach::Limit(limit));
+                return CheckResult::Reject(Breach::Limit(limit));
             }
         }
         if is_rated {
             self.meter.take_rate(header, now);
         }
-        Judgment::Pass
+        CheckResult::Pass
     }
 
-    pub(super) fn make_up_for(&mut self, time: Duration, now: Instant) {
-        self.meter.make_up_for(time, now);
+    pub(super) fn credit_time(&mut self, time: Duration, now: Instant) {
+        self.meter.credit_time(time, now);
     }
 }

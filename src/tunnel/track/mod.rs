@@ -1,8 +1,8 @@
-//! What one direction's bytes mean: frames counted, closes remembered, our pongs taken out.
+//! Frame tracking of one direction: counts frames, remembers the close, removes pongs to our pings.
 //! Pure: bytes in, a decision out.
 //!
-//! `tracker` follows the frames, `guard` judges them by rules and limits, `capture` keeps the close
-//! frame, and `unanswered` counts the pings that wait for a pong.
+//! `tracker` follows the frames, `guard` checks them against rules and limits, `capture` keeps the
+//! close frame, and `unanswered` counts the pings that wait for a pong.
 
 mod capture;
 mod guard;

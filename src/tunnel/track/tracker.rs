@@ -1,4 +1,4 @@
-//! The frame tracker: bytes in, a decision out.
+//! Frame tracker: bytes in, a decision out.
 
 use std::time::Duration;
 
@@ -13,30 +13,30 @@ use crate::{
 };
 
 use super::{
-    capture::{Capture, Way},
-    guard::{Breach, Guard, Judgment},
+    capture::{Capture, Destination},
+    guard::{Breach, CheckResult, Guard},
     unanswered::UnansweredPings,
 };
 
-/// What becomes of a chunk that was read.
+/// Result of scanning a chunk.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::tunnel) struct ScanResult {
-    /// The first so many bytes go to the sink.
+    /// The number of bytes, from the first on, that go to the sink.
     pub(in crate::tunnel) forward: usize,
-    /// So many bytes behind those wait for the rest of their frame, or for the end of a pause, and
-    /// are shown again.
+    /// The number of bytes after those that wait for the rest of their frame, or for the end of a
+    /// pause, and are scanned again.
     pub(in crate::tunnel) hold: usize,
-    /// The first boundary in the forwarded bytes that a frame of ours may stand at.
+    /// The first boundary in the forwarded bytes at which a frame of ours may be put.
     pub(in crate::tunnel) boundary: Option<usize>,
     /// The limit that holds the bytes back, and until when.
     pub(in crate::tunnel) pause: Option<(Limit, Instant)>,
     /// The pings that begin in the forwarded bytes.
     pub(in crate::tunnel) pings: UnansweredPings,
-    /// The source broke a rule at the end of the forwarded bytes; what follows is not forwarded.
+    /// The breach at the end of the forwarded bytes, if any; later bytes are not forwarded.
     pub(in crate::tunnel) breach: Option<Breach>,
 }
 
-/// Where a frame of ours may stand.
+/// Place at which a frame of ours may be put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tunnel) enum Place {
     /// Between any two frames: control frames may come between fragments (RFC 6455 §5.4).
@@ -45,15 +45,15 @@ pub(in crate::tunnel) enum Place {
     Message,
 }
 
-/// The pongs that a side may send because it was asked for them.
+/// Pongs that are awaited from a side.
 #[derive(Debug)]
 pub(in crate::tunnel) struct Awaited<'leg> {
     pub(in crate::tunnel) pinger: Option<&'leg mut Pinger>,
-    /// Pings of the other endpoint that it has not answered.
+    /// Pings of the other endpoint that the side has not answered.
     pub(in crate::tunnel) unanswered_pings: &'leg mut UnansweredPings,
 }
 
-/// The frame tracker of one direction.
+/// Frame tracker of one direction.
 #[derive(Debug)]
 pub(in crate::tunnel) struct Track {
     scanner: Scanner,
@@ -79,7 +79,7 @@ impl Track {
         }
     }
 
-    /// A direction whose bytes are not looked at.
+    /// Makes the tracker of a direction whose bytes are not scanned.
     pub(in crate::tunnel) fn opaque() -> Self {
         Self {
             opaque: true,
@@ -87,8 +87,8 @@ impl Track {
         }
     }
 
-    /// Reads a chunk. Pongs that answer our pings are cut out of `chunk`, which is why it is
-    /// mutable: the result speaks of what is left.
+    /// Scans a chunk. Pongs that answer our pings are removed from `chunk`, and the result is about
+    /// the remaining bytes.
     pub(in crate::tunnel) fn read(
         &mut self,
         chunk: &mut [u8],
@@ -133,7 +133,7 @@ impl Track {
                     result.pause = pause;
                     break;
                 }
-                Frame::Refused(breach, header_len) => {
+                Frame::Rejected(breach, header_len) => {
                     result.breach = Some(breach);
                     self.read_discarded(chunk.get(position + header_len..len).unwrap_or_default());
                     break;
@@ -144,14 +144,14 @@ impl Track {
         result
     }
 
-    /// Reads bytes that go nowhere, looking only for the close frame.
+    /// Scans bytes that are discarded, for the close frame alone.
     pub(in crate::tunnel) fn read_discarded(&mut self, mut bytes: &[u8]) {
         self.guard = None;
         while !self.opaque && !bytes.is_empty() {
             let skipped = self.skip_payload(bytes);
             bytes = bytes.get(skipped..).unwrap_or_default();
             match self.scanner.next(&mut bytes) {
-                Ok(Some(header)) => self.capture(&header, Way::Nowhere),
+                Ok(Some(header)) => self.capture(&header, Destination::Discarded),
                 Ok(None) => break,
                 Err(_) => self.opaque = true,
             }
@@ -159,9 +159,9 @@ impl Track {
     }
 
     /// The source could not send for so long until now, for no fault of its own.
-    pub(in crate::tunnel) fn make_up_for(&mut self, time: Duration, now: Instant) {
+    pub(in crate::tunnel) fn credit_time(&mut self, time: Duration, now: Instant) {
         if let Some(guard) = &mut self.guard {
-            guard.make_up_for(time, now);
+            guard.credit_time(time, now);
         }
     }
 
@@ -170,18 +170,18 @@ impl Track {
         !self.opaque && self.scanner.at_boundary()
     }
 
-    /// Whether a message has begun and not ended. Where none has, at a boundary, nothing of what
-    /// was forwarded misses its rest.
+    /// Whether a message has begun and not ended. At a boundary outside a message, all forwarded
+    /// messages are complete.
     pub(in crate::tunnel) const fn in_message(&self) -> bool {
         self.in_message
     }
 
-    /// Whether the bytes stopped being frames, or were never looked at.
+    /// Whether the bytes stopped being frames, or were never scanned.
     pub(in crate::tunnel) const fn is_opaque(&self) -> bool {
         self.opaque
     }
 
-    /// Whether the source sent a whole close frame, whatever became of it.
+    /// Whether the source sent a whole close frame, forwarded or not.
     pub(in crate::tunnel) fn has_closed(&self) -> bool {
         self.close.as_ref().is_some_and(|close| close.is_whole())
     }
@@ -191,12 +191,11 @@ impl Track {
         self.is_closing() && self.has_closed()
     }
 
-    /// Whether a close frame began to be forwarded: nothing may be put behind it
-    /// (RFC 6455 §5.5.1).
+    /// Whether a close frame began to be forwarded: nothing may follow it (RFC 6455 §5.5.1).
     pub(in crate::tunnel) fn is_closing(&self) -> bool {
         self.close
             .as_ref()
-            .is_some_and(|close| close.way() == Way::On)
+            .is_some_and(|close| close.destination() == Destination::Sink)
     }
 
     pub(in crate::tunnel) const fn counts(&self) -> FrameCounts {
@@ -215,7 +214,7 @@ impl Track {
         self.scanner.at_boundary() && (place == Place::Frame || !self.in_message)
     }
 
-    /// Skips payload of the frame under way; how many bytes.
+    /// Skips payload of the frame under way, and returns the number of bytes.
     #[inline]
     fn skip_payload(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
@@ -238,8 +237,8 @@ impl Track {
             Pong::Cut => return Frame::Held(None),
             Pong::Theirs => {}
         }
-        let is_forced = !awaited.unanswered_pings.are_none();
-        let frame = self.read_header(bytes, is_forced, now);
+        let is_solicited = !awaited.unanswered_pings.are_none();
+        let frame = self.read_header(bytes, is_solicited, now);
         if matches!(frame, Frame::Begun(_) | Frame::Cut) {
             awaited.unanswered_pings.settle(bytes);
         }
@@ -247,29 +246,29 @@ impl Track {
     }
 
     #[inline]
-    fn read_header(&mut self, bytes: &[u8], is_forced: bool, now: Instant) -> Frame {
+    fn read_header(&mut self, bytes: &[u8], is_solicited: bool, now: Instant) -> Frame {
         let before = self.scanner;
         let mut rest = bytes;
         match self.scanner.next(&mut rest) {
             Ok(Some(header)) => {
                 let header_len = bytes.len() - rest.len();
-                let judge = |guard: &mut Box<Guard>| guard.judge(&header, is_forced, now);
-                match self.guard.as_mut().map_or(Judgment::Pass, judge) {
-                    Judgment::Pass => {
+                let check = |guard: &mut Box<Guard>| guard.check(&header, is_solicited, now);
+                match self.guard.as_mut().map_or(CheckResult::Pass, check) {
+                    CheckResult::Pass => {
                         self.count(&header);
                         Frame::Begun(header_len)
                     }
-                    Judgment::Wait(limit, until) => {
+                    CheckResult::Wait(limit, until) => {
                         self.scanner = before;
                         Frame::Held(Some((limit, until)))
                     }
-                    Judgment::Refuse(breach) => {
-                        self.capture(&header, Way::Nowhere);
-                        Frame::Refused(breach, header_len)
+                    CheckResult::Reject(breach) => {
+                        self.capture(&header, Destination::Discarded);
+                        Frame::Rejected(breach, header_len)
                     }
                 }
             }
-            // A guard judges a header before any of it is forwarded.
+            // A guard checks a header before any of it is forwarded.
             Ok(None) if self.guard.is_some() && !bytes.is_empty() => {
                 self.scanner = before;
                 Frame::Held(None)
@@ -278,16 +277,16 @@ impl Track {
             Err(error) => {
                 self.opaque = true;
                 match self.guard.as_ref().and_then(|guard| guard.rules.as_ref()) {
-                    Some(_) => Frame::Refused(Breach::Violation(error.into()), bytes.len()),
+                    Some(_) => Frame::Rejected(Breach::Violation(error.into()), bytes.len()),
                     None => Frame::Cut,
                 }
             }
         }
     }
 
-    fn capture(&mut self, header: &FrameHeader, way: Way) {
+    fn capture(&mut self, header: &FrameHeader, destination: Destination) {
         if header.opcode() == OpCode::CLOSE && self.close.is_none() {
-            self.close = Some(Box::new(Capture::new(*header, way)));
+            self.close = Some(Box::new(Capture::new(*header, destination)));
         }
     }
 
@@ -302,7 +301,7 @@ impl Track {
             OpCode::PONG => &mut counts.pong,
             OpCode::CLOSE => {
                 counts.close += 1;
-                return self.capture(header, Way::On);
+                return self.capture(header, Destination::Sink);
             }
             _ => &mut counts.reserved,
         };
@@ -313,18 +312,18 @@ impl Track {
     }
 }
 
-/// A frame that begins, or its header's beginning.
+/// Result of reading at a frame boundary, or inside a header.
 enum Frame {
-    /// Its header has this length, and is forwarded.
+    /// A header of this length, which is forwarded.
     Begun(usize),
-    /// It was a pong of this length that answers our ping.
+    /// A pong of this length that answers our ping.
     Swallowed(usize),
-    /// All there is of it is forwarded; or the bytes are frames no more.
+    /// An incomplete header, forwarded as far as it came; or bytes that are no longer frames.
     Cut,
-    /// It waits for its rest, or for this limit until that moment.
+    /// A frame that waits for its rest, or for this limit until that moment.
     Held(Option<(Limit, Instant)>),
-    /// Its header has this length, and must not be forwarded.
-    Refused(Breach, usize),
+    /// A header of this length, which must not be forwarded.
+    Rejected(Breach, usize),
 }
 
 enum Pong {
@@ -342,8 +341,8 @@ fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -> Pong {
     }
     match ControlFrame::parse(bytes) {
         Ok(Some((pong, len))) => {
-            // Some peers answer with a payload of their own. Where the other endpoint has asked
-            // for nothing, such a pong can only be meant for us.
+            // Some peers answer with a payload of their own. Unless the other endpoint has sent a
+            // ping, such a pong can only be meant for us.
             let is_ours = pinger.take_pong(pong.payload(), now)
                 || awaited.unanswered_pings.are_none() && pinger.take_odd_pong(now);
             match is_ours {
@@ -356,7 +355,7 @@ fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -> Pong {
     }
 }
 
-/// Whether a pong frame begins here (FIN, any reserved bits, opcode 0xA).
+/// Whether the bytes begin a pong frame (opcode 0xA, whatever FIN and the reserved bits).
 fn is_pong(bytes: &[u8]) -> bool {
     bytes
         .first()

@@ -69,7 +69,7 @@ impl EventFilter {
 
     /// Counts the events of clients' handshakes and tunnels: all but probes.
     ///
-    /// Some servers end every tunnel without a close frame, which cannot be told from a crash.
+    /// Some servers end every tunnel without a close frame, which looks like a crash.
     pub const fn passive() -> Self {
         Self {
             probes: Counted::No,

@@ -72,7 +72,7 @@ impl EventCounts {
 
     /// Returns the share of good events, from 0 to 1; 1 without events.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // nobody has 2^53 events
+    #[allow(clippy::cast_precision_loss)] // counts stay below 2^53
     pub fn success(&self) -> f64 {
         match self.volume() {
             0 => 1.0,
@@ -197,7 +197,7 @@ impl OutlierPolicy for SuccessRateOutliers {
         self.signals
     }
 
-    #[allow(clippy::cast_precision_loss)] // nobody has 2^53 upstreams
+    #[allow(clippy::cast_precision_loss)] // pools stay below 2^53
     fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier> {
         let rates: Vec<_> = pool
             .iter()

@@ -22,6 +22,30 @@ async fn a_connection_is_used_again() {
     assert_eq!((log.accepted, log.heads.len()), (1, 10));
 }
 
+/// An upstream that authenticates the connection takes whoever uses it next for the same user.
+#[tokio::test]
+async fn a_connection_that_saw_ntlm_serves_no_other_request() {
+    let challenging = answering(|_| {
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n"
+            .to_owned()
+    })
+    .await;
+    let usual = named("one").await;
+    for (upstream, lines, connections) in [
+        (&challenging, &[][..], 2),
+        (&usual, &["Authorization: NTLM TlRMTVNTUAAB"], 2),
+        (&usual, &["Authorization: Negotiate YII="], 2),
+        (&usual, &["Authorization: Bearer NTLM"], 1),
+    ] {
+        let proxy = proxy(&[upstream], |layer| layer).await;
+        let before = upstream.log().accepted;
+        answer(&proxy, ask("GET", lines)).await;
+        answer(&proxy, ask("GET", &[])).await;
+        let opened = upstream.log().accepted - before;
+        assert_eq!(opened, connections, "{lines:?}");
+    }
+}
+
 #[tokio::test]
 async fn two_requests_at_once_have_a_connection_each_and_both_are_kept() {
     let mut app = Played::start().await;

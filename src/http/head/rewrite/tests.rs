@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::head::path::tricky::tricky_path;
+use crate::http::head::path::strategies::tricky_path;
 
 fn strip(prefix: &str) -> PathRewrite {
     PathRewrite::strip_prefix(prefix).unwrap()

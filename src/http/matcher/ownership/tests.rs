@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use self::hops::{hops, merge, percent_decode};
 use self::table::ROWS;
 use super::*;
-use crate::http::head::tricky::{tricky_path, tricky_path_below};
+use crate::http::head::strategies::{tricky_path, tricky_path_below};
 use crate::http::matcher::testing::Spy;
 use crate::http::matcher::{all, any, not, path};
 

@@ -1,4 +1,4 @@
-//! What is shared at one address.
+//! Connections that are shared at one address.
 
 use std::{
     fmt,

@@ -70,8 +70,8 @@ impl Http2Connections {
     /// lower.
     ///
     /// The connection's window has room for the windows of all of them, so none can stall because
-    /// of others. There is no window above 2 GiB; it takes as many as have room in that, if those
-    /// are fewer.
+    /// of others. A window cannot exceed 2 GiB, so the connection takes fewer streams if their
+    /// windows would.
     pub const fn max_streams(mut self, streams: usize) -> Self {
         self.max_streams = if streams == 0 { 1 } else { streams };
         self

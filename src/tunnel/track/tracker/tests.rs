@@ -40,7 +40,7 @@ fn scan(track: &mut Track, chunk: &mut [u8], pinger: Option<&mut Pinger>) -> Sca
     track.read(chunk, Place::Frame, awaited, Instant::now())
 }
 
-/// Reads chunks as a flow does; what is forwarded, and the result on the last.
+/// Reads chunks as a flow does; returns the forwarded bytes, and the result on the last chunk.
 fn read(
     track: &mut Track,
     mut pinger: Option<&mut Pinger>,
@@ -119,7 +119,7 @@ fn no_pong_is_held_while_none_is_expected() {
 }
 
 #[test]
-fn the_first_boundary_of_a_chunk_is_told() {
+fn the_first_boundary_of_a_chunk_is_returned() {
     let stream = [
         frame(0x82, &[1; 9]),
         frame(0x82, &[2; 9]),
@@ -162,14 +162,14 @@ fn a_close_frame_is_remembered_once_it_is_whole() {
 }
 
 #[test]
-fn a_reason_that_is_no_text_is_left_out() {
+fn a_reason_that_is_not_utf8_is_left_out() {
     let mut track = Track::new(None);
     read(&mut track, None, &[&frame(0x88, b"\x03\xE8\xFF\xFE")]);
     assert_eq!(track.close_seen().unwrap().reason, "");
 }
 
 #[test]
-fn a_close_frame_is_found_among_bytes_that_go_nowhere() {
+fn a_close_frame_is_found_among_discarded_bytes() {
     let mut track = Track::new(None);
     let stream = [frame(0x82, &[1; 50]), frame(0x88, b"\x03\xE8")].concat();
     for chunk in stream.chunks(7) {
@@ -223,13 +223,13 @@ fn a_breach_stops_before_the_frame_however_it_is_cut() {
             }
             assert_eq!(passed, legal, "chunks of {size}");
             assert_eq!(breach, Some(Breach::Violation(violation)));
-            assert_eq!(track.counts().total(), 1, "what is refused is not counted");
+            assert_eq!(track.counts().total(), 1, "a rejected frame is not counted");
         }
     }
 }
 
 #[test]
-fn what_an_opaque_direction_says_is_not_looked_at() {
+fn the_bytes_of_an_opaque_direction_are_not_scanned() {
     let mut track = Track::opaque();
     let close = frame(0x88, b"\x03\xE8");
     let (passed, result) = read(&mut track, None, &[&close]);
@@ -240,7 +240,7 @@ fn what_an_opaque_direction_says_is_not_looked_at() {
 }
 
 #[test]
-fn a_close_that_goes_nowhere_was_said_and_not_passed_on() {
+fn a_discarded_close_was_received_and_not_forwarded() {
     let guard = || Guard {
         rules: Some(Rules::upstream_to_client(Rsv::NONE)),
         meter: Meter::new(Limits::new(), Instant::now()),
@@ -253,7 +253,7 @@ fn a_close_that_goes_nowhere_was_said_and_not_passed_on() {
     assert!(track.has_closed());
     assert!(!track.is_closing() && !track.has_passed_close());
     assert_eq!(track.counts().total(), 0);
-    // A close frame that is itself refused was said too.
+    // A close frame that is itself rejected was received too.
     let mut track = Track::new(Some(guard()));
     read(&mut track, None, &[&frame(0x88, b"1")]);
     assert!(track.has_closed() && !track.has_passed_close());

@@ -119,7 +119,7 @@ impl HealthEvaluator for FailureRateEvaluator {
         let WindowCounts { good, bad } = self.window.sum();
         let all = good + bad;
         let is_enough = all >= u64::from(self.policy.minimum.max(1));
-        #[allow(clippy::cast_precision_loss)] // nobody has 2^53 events
+        #[allow(clippy::cast_precision_loss)] // counts stay below 2^53
         let share = bad as f64 / all as f64;
         if is_enough && share > self.policy.share {
             Verdict::Unhealthy

@@ -79,7 +79,7 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic)] // that is what is tested
+#[allow(clippy::panic)] // a panicking probe is tested
 mod tests {
     use super::*;
     use crate::upstream::health::{

@@ -105,7 +105,7 @@ pub(super) const ROWS: &[Row] = &[
     ("/ws/%c0%ae%c0%ae/private",           "/ws/%C0%AE%C0%AE/private",  NO,  NO,  NO),
     ("/ws/..%c0%afprivate",                "/ws/..%C0%AFprivate",       NO,  NO,  NO),
     // Other bytes.
-    ("/ws/%0d%0A",                         "/ws/%0D%0A",                YES, YES, YES),
+    ("/ws/%0d%0A",                         "/ws/%0D%0A",                NO,  NO,  NO),
     ("/ws/caf%E9",                         "/ws/caf%E9",                YES, YES, YES),
     // Without a path: no pattern owns it, not even `*`.
     ("*",                                  "",                          NO,  YES, NO),
