@@ -12,7 +12,7 @@ use super::{
     config::TunnelConfig,
     keep_alive::{Action, Pinger, Signs},
     pair::LegId,
-    track::Awaited,
+    track::{Awaited, UnansweredPings},
 };
 
 /// Bytes that the buffers of kernels can hold on the way to a leg; a ping that follows them is
@@ -28,7 +28,7 @@ pub(super) struct Leg {
     /// Bytes that went to this leg since anything last came from it, saturating.
     unacknowledged: u32,
     /// Pings of the other endpoint that this one has not answered.
-    unanswered_pings: u32,
+    unanswered_pings: UnansweredPings,
     was_cut: bool,
 }
 
@@ -47,7 +47,7 @@ impl Leg {
                 .map(|schedule| Box::new(Pinger::new(schedule, fastrand::u32(..), jitter_sample))),
             last_received: now,
             unacknowledged: 0,
-            unanswered_pings: 0,
+            unanswered_pings: UnansweredPings::default(),
             was_cut: false,
         }
     }
@@ -135,13 +135,10 @@ impl Leg {
         }
     }
 
-    /// Counts pings of the other endpoint that went to this one.
+    /// Adds pings of the other endpoint that went to this one.
     #[inline]
-    pub(super) fn expect_pongs(&mut self, pings: u64) {
-        if pings > 0 {
-            let pings = u32::try_from(pings).unwrap_or(u32::MAX);
-            self.unanswered_pings = self.unanswered_pings.saturating_add(pings);
-        }
+    pub(super) fn expect_pongs(&mut self, pings: UnansweredPings) {
+        self.unanswered_pings.add(pings);
     }
 
     /// The pongs that are awaited from this leg.

@@ -106,10 +106,10 @@ impl Flow {
             true if self.sink == Sink::Open => Place::Message,
             _ => Place::Frame,
         };
-        let (was_opaque, pings) = (self.track.is_opaque(), self.track.pings());
+        let was_opaque = self.track.is_opaque();
         let now = cx.clock.now();
         let result = self.track.read(chunk, place, cx.source.awaited(), now);
-        cx.sink.expect_pongs(self.track.pings() - pings);
+        cx.sink.expect_pongs(result.pings);
         if self.track.is_opaque() && !was_opaque {
             // Pings can no longer be put into this direction, nor pongs be found in it.
             cx.source.stop_pings();

@@ -15,6 +15,7 @@ use crate::{
 use super::{
     capture::{Capture, Destination},
     guard::{Breach, CheckResult, Guard},
+    unanswered::UnansweredPings,
 };
 
 /// Result of scanning a chunk.
@@ -29,6 +30,8 @@ pub(in crate::tunnel) struct ScanResult {
     pub(in crate::tunnel) boundary: Option<usize>,
     /// The limit that holds the bytes back, and until when.
     pub(in crate::tunnel) pause: Option<(Limit, Instant)>,
+    /// The pings that begin in the forwarded bytes.
+    pub(in crate::tunnel) pings: UnansweredPings,
     /// The breach at the end of the forwarded bytes, if any; later bytes are not forwarded.
     pub(in crate::tunnel) breach: Option<Breach>,
 }
@@ -47,7 +50,7 @@ pub(in crate::tunnel) enum Place {
 pub(in crate::tunnel) struct Awaited<'leg> {
     pub(in crate::tunnel) pinger: Option<&'leg mut Pinger>,
     /// Pings of the other endpoint that the side has not answered.
-    pub(in crate::tunnel) unanswered_pings: &'leg mut u32,
+    pub(in crate::tunnel) unanswered_pings: &'leg mut UnansweredPings,
 }
 
 /// Frame tracker of one direction.
@@ -108,8 +111,15 @@ impl Track {
             if self.may_place(place) {
                 result.boundary.get_or_insert(position);
             }
+            let (at_boundary, pings) = (self.scanner.at_boundary(), self.counts.ping);
             match self.read_frame(rest, &mut awaited, now) {
-                Frame::Begun(header_len) => position += header_len,
+                Frame::Begun(header_len) => {
+                    if self.counts.ping != pings {
+                        let frame = if at_boundary { rest } else { &[] };
+                        result.pings.add(UnansweredPings::ping(frame));
+                    }
+                    position += header_len;
+                }
                 Frame::Swallowed(pong_len) => {
                     chunk.copy_within(position + pong_len..len, position);
                     len -= pong_len;
@@ -192,12 +202,6 @@ impl Track {
         self.counts
     }
 
-    /// Pings that were forwarded.
-    #[inline]
-    pub(in crate::tunnel) const fn pings(&self) -> u64 {
-        self.counts.ping
-    }
-
     pub(in crate::tunnel) fn close_seen(&self) -> Option<ReceivedClose> {
         self.close
             .as_ref()
@@ -233,10 +237,10 @@ impl Track {
             Pong::Cut => return Frame::Held(None),
             Pong::Theirs => {}
         }
-        let is_solicited = *awaited.unanswered_pings > 0;
+        let is_solicited = !awaited.unanswered_pings.are_none();
         let frame = self.read_header(bytes, is_solicited, now);
         if matches!(frame, Frame::Begun(_) | Frame::Cut) {
-            *awaited.unanswered_pings -= u32::from(is_solicited);
+            awaited.unanswered_pings.settle(bytes);
         }
         frame
     }
@@ -340,7 +344,7 @@ fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -> Pong {
             // Some peers answer with a payload of their own. Unless the other endpoint has sent a
             // ping, such a pong can only be meant for us.
             let is_ours = pinger.take_pong(pong.payload(), now)
-                || *awaited.unanswered_pings == 0 && pinger.take_odd_pong(now);
+                || awaited.unanswered_pings.are_none() && pinger.take_odd_pong(now);
             match is_ours {
                 true => Pong::Ours(len),
                 false => Pong::Theirs,

@@ -24,12 +24,18 @@ fn pinger(sent: usize) -> (Pinger, Vec<[u8; 8]>) {
     (pinger, cookies)
 }
 
+fn unanswered(count: u8) -> UnansweredPings {
+    let mut pings = UnansweredPings::ping(&[]);
+    pings.count = count;
+    pings
+}
+
 /// Scans a chunk of a side of which the other one expects pongs, so that none but those with our
 /// cookies are ours.
 fn scan(track: &mut Track, chunk: &mut [u8], pinger: Option<&mut Pinger>) -> ScanResult {
     let awaited = Awaited {
         pinger,
-        unanswered_pings: &mut 1000,
+        unanswered_pings: &mut unanswered(100),
     };
     track.read(chunk, Place::Frame, awaited, Instant::now())
 }
@@ -276,7 +282,7 @@ fn the_boundaries_of_messages_are_known() {
     scan(&mut track, &mut stream[..3].to_vec(), None);
     let awaited = Awaited {
         pinger: None,
-        unanswered_pings: &mut 0,
+        unanswered_pings: &mut unanswered(0),
     };
     let result = track.read(&mut stream[3..], Place::Message, awaited, Instant::now());
     assert_eq!(result.boundary, Some(6), "behind the last fragment");
@@ -284,7 +290,8 @@ fn the_boundaries_of_messages_are_known() {
 
 #[test]
 fn an_odd_pong_is_ours_where_the_other_side_asked_for_none() {
-    for (mut unanswered, left, is_ours) in [(0, 0, true), (1, 0, false), (2, 1, false)] {
+    for (pings, left, is_ours) in [(0, 0, true), (1, 0, false), (2, 1, false)] {
+        let mut unanswered = unanswered(pings);
         let (mut pinger, _) = pinger(1);
         let mut track = Track::new(None);
         let mut pong = frame(0x8A, b"");
@@ -294,8 +301,54 @@ fn an_odd_pong_is_ours_where_the_other_side_asked_for_none() {
         };
         let result = track.read(&mut pong, Place::Frame, awaited, Instant::now());
         assert_eq!(result.forward == 0, is_ours);
-        assert_eq!(unanswered, left);
+        assert_eq!(unanswered.count, left);
     }
+}
+
+/// Sends pings with these payloads one way, and then pongs the other way, where a ping of ours
+/// waits for its pong; whether each of the pongs is taken for ours.
+fn pongs_after(pings: &[&[u8]], pongs: &[&[u8]]) -> Vec<bool> {
+    let mut unanswered = UnansweredPings::default();
+    let mut track = Track::new(None);
+    for ping in pings {
+        let result = scan(&mut track, &mut frame(0x89, ping), None);
+        unanswered.add(result.pings);
+    }
+    let mut track = Track::new(None);
+    let (mut pinger, _) = pinger(1);
+    let is_ours = |pong: &&[u8]| {
+        let awaited = Awaited {
+            pinger: Some(&mut pinger),
+            unanswered_pings: &mut unanswered,
+        };
+        let mut pong = frame(0x8A, pong);
+        let result = track.read(&mut pong, Place::Frame, awaited, Instant::now());
+        result.forward == 0
+    };
+    pongs.iter().map(is_ours).collect()
+}
+
+#[test]
+fn a_pong_to_the_newest_ping_answers_all_before_it_rfc6455_5_5_3() {
+    assert_eq!(
+        pongs_after(&[b"1", b"2", b"3"], &[b"3", b"odd"]),
+        [false, true]
+    );
+    assert_eq!(
+        pongs_after(&[b"1", b"2", b"3"], &[b"1", b"2", b"3", b"odd"]),
+        [false, false, false, true]
+    );
+    assert_eq!(
+        pongs_after(&[b"", b"", b""], &[b"", b"", b"", b"odd"]),
+        [false, false, false, true],
+        "which of them is answered is not known"
+    );
+}
+
+#[test]
+fn pings_that_are_never_answered_are_counted_up_to_a_bound() {
+    let are_ours = pongs_after(&[&b"same"[..]; 1000], &[&b"odd"[..]; 20]);
+    assert_eq!(are_ours.iter().position(|is_ours| *is_ours), Some(16));
 }
 
 #[test]
@@ -311,7 +364,7 @@ fn a_frame_over_the_rate_waits_with_all_behind_it_and_a_close_does_not() {
     let mut read = |bytes: &mut [u8], now| {
         let awaited = Awaited {
             pinger: None,
-            unanswered_pings: &mut 0,
+            unanswered_pings: &mut unanswered(0),
         };
         track.read(bytes, Place::Frame, awaited, now)
     };
