@@ -29,7 +29,7 @@ pub(super) struct State {
     /// Bytes for the tunnel that it has not read.
     inbound: VecDeque<u8>,
     has_finished: bool,
-    reset: bool,
+    pub(super) reset: bool,
     wakers: Vec<Waker>,
     /// Bytes that the far end still takes before the tunnel's writes stall.
     pub(super) room: usize,

@@ -75,6 +75,9 @@ pub(super) struct Live {
     pub(super) commanded: Option<(Instant, Instant)>,
     /// No drain may close the tunnel any more: the drain was called off before.
     pub(super) is_spared: bool,
+    /// A drain was under way when the tunnel was opened: its close is called off by a resume that
+    /// comes before the tunnel acts on it.
+    was_entered_in_drain: bool,
     pub(super) was_aborted: bool,
     pub(super) was_dropped: bool,
 }
@@ -220,6 +223,7 @@ impl World {
             touched: now,
             commanded: was_entered_in_drain.then_some((now, now)),
             is_spared: false,
+            was_entered_in_drain,
             was_aborted: false,
             was_dropped: false,
         });
@@ -255,6 +259,12 @@ impl World {
         if self.drains.iter().all(|drain| drain.began < now) {
             for live in &mut self.live {
                 live.is_spared = live.commanded.is_none() && laws::is_quiet(live, &self.settings);
+            }
+        }
+        for live in &mut self.live {
+            let entered = Some((live.opened, live.opened));
+            if live.was_entered_in_drain && live.commanded == entered {
+                live.commanded = None;
             }
         }
     }
