@@ -80,10 +80,10 @@ external_browser() {
     export "$1=$(command -v "$2")"
 }
 
-# external_gateway: GATEWAY is the example with all of its options, as .ci/run has built it already.
+# external_gateway: GATEWAY is the path of the gateway's program.
 external_gateway() {
-    cargo build --locked --quiet --example gateway --all-features </dev/null || return 1
-    export GATEWAY=${CARGO_TARGET_DIR:-$PWD/target}/debug/examples/gateway
+    cargo build --locked --quiet -p wsplice-gateway </dev/null || return 1
+    export GATEWAY=${CARGO_TARGET_DIR:-$PWD/target}/debug/wsplice-gateway
 }
 
 # external_certificate <folder>: chain.pem and key.pem for localhost, for two days.
