@@ -80,7 +80,7 @@ impl Host {
     pub(crate) async fn open(&mut self) -> Ends {
         let (mut client, near) = duplex(CAPACITY);
         let service = TowerToHyperService::new(self.service.clone());
-        // The date would be written anew with every second of the machine's clock.
+        // hyper would write the date again with every second of the machine's clock.
         let connection = http1::Builder::new()
             .auto_date_header(false)
             .serve_connection(TokioIo::new(near), service);

@@ -266,8 +266,8 @@ impl ForwardPipeline {
         outbound: &OutboundRequest,
     ) -> Response<DownloadBody> {
         let (head, body) = response.into_parts();
-        // NTLM and Negotiate authenticate the connection: whoever used it next would be taken for
-        // this client.
+        // NTLM and Negotiate authenticate the connection: the upstream would take the next client for
+        // this one.
         let is_authenticated = authenticates_connection(outbound.head.request.headers())
             || authenticates_connection(&head.headers);
         let reuse = self

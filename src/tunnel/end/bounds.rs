@@ -115,7 +115,7 @@ impl Bounds {
             let since = stalled.filter(|_| self.write.is_some());
             return saturating_add(since.map_or(queued, |since| since.min(queued)), bound);
         };
-        // A stall begins anew with all that is taken.
+        // Every byte that the sink takes restarts the stall.
         let since = queued.max(facts.last_sent);
         let since = stalled.map_or(since, |stalled| since.max(stalled));
         saturating_add(since, bound).min(until)

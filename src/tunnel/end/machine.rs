@@ -27,7 +27,7 @@ pub(in crate::tunnel) struct End {
     cause: Option<(TunnelEnd, Side)>,
     /// Why the proxy ended the tunnel, once it has.
     decision: Option<TunnelEnd>,
-    /// When whoever decided it cuts the tunnel off, if that is known.
+    /// The moment at which the issuer of the order cuts the tunnel off, if it has a deadline.
     until: Option<Instant>,
     /// How connections broke.
     failures: Pair<Option<io::ErrorKind>>,

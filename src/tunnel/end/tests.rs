@@ -388,7 +388,7 @@ fn a_close_without_a_deadline_is_not_put_off_by_bytes_that_trickle() {
     }
 }
 
-/// What is ordered at this moment, all of it.
+/// Returns everything that the machine orders at this moment.
 fn orders(end: &mut End, now: Instant) -> Vec<Order> {
     let known = Pair::new(|_| facts(now));
     std::iter::from_fn(|| end.next(&bounds(), &known, now))
