@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use wsplice::headers::TrustedProxies;
+use wsplice::headers::Networks;
 use wsplice::matcher::paths;
 use wsplice::{ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
 
@@ -35,7 +35,7 @@ pub(crate) fn layer(
         .connector(connector)
         .connect_timeout(args.upstreams.connect_timeout)
         .handshake_timeout(args.upstreams.handshake_timeout)
-        .trust(trusted.fold(TrustedProxies::none(), TrustedProxies::and))
+        .trust(trusted.fold(Networks::none(), Networks::and))
         .tunnel(tunnel(&args.tunnels));
     Ok(match &requests.via {
         Some(via) => proxy.via(via.clone()),

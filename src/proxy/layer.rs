@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     http::forward::ForwardHttp,
     http::head::PathRewrite,
-    http::headers::{ClientInfo, ForwardedHeaders, HeaderEdits, TrustedProxies, Via},
+    http::headers::{ClientInfo, ForwardedHeaders, HeaderEdits, Networks, Via},
     http::matcher::Matcher,
     net::connect::Connect,
     net::transport::TcpKeepAlive,
@@ -254,7 +254,7 @@ impl<T> ProxyLayer<T> {
     }
 
     /// Trusts the `X-Forwarded-*` headers of these proxies.
-    pub fn trust(self, proxies: TrustedProxies) -> Self {
+    pub fn trust(self, proxies: Networks) -> Self {
         self.with(|settings| {
             let forwarded = std::mem::take(&mut settings.outbound.forwarded);
             settings.outbound.forwarded = forwarded.trust(proxies);

@@ -11,11 +11,9 @@ use wsplice::{
     discovery::DiscoverError,
     frame::{ControlError, HeaderError, OpCode, Violation},
     head::{InvalidHost, InvalidPath, PathRewrite, RewriteError},
-    headers::{
-        HeaderEdits, InvalidHeaderEdit, InvalidPseudonym, InvalidTrustedProxy, TrustedProxies, Via,
-    },
+    headers::{HeaderEdits, InvalidHeaderEdit, InvalidNetwork, InvalidPseudonym, Via},
     health::ProbeFailure,
-    matcher::{InvalidNetwork, InvalidOrigin, client_ip, origin},
+    matcher::{InvalidOrigin, client_ip, origin},
     upgrade::InvalidHandshake,
 };
 
@@ -81,7 +79,6 @@ async fn cases() -> Vec<Case> {
         case::<InvalidPath>(PathRewrite::add_prefix("no path").unwrap_err()),
         case::<InvalidHeaderEdit>(HeaderEdits::new().remove("a b").unwrap_err()),
         case::<InvalidPseudonym>(Via::new("a b").unwrap_err()),
-        case::<InvalidTrustedProxy>(TrustedProxies::parse(["x"]).unwrap_err()),
         case::<InvalidNetwork>(client_ip(["x"]).unwrap_err()),
         case::<InvalidOrigin>(origin(["x"]).unwrap_err()),
         case::<wsplice::connect::InvalidAddress>(Address::parse("x").unwrap_err()),

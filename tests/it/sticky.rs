@@ -3,7 +3,7 @@
 use wsplice::{
     Pool, ProxyLayer,
     balance::{First, Sticky},
-    headers::{ClientInfo, TrustedProxies},
+    headers::{ClientInfo, Networks},
 };
 
 use crate::support::{
@@ -25,7 +25,7 @@ async fn proxy(upstreams: &[&RawUpstream], policy: Sticky) -> Server {
     // The peer is a trusted proxy, so that it may report the client's scheme.
     let layer = ProxyLayer::new(pool.balance(policy))
         .client_info(|_| Some(ClientInfo::new().with_peer(([10, 0, 0, 1], 9).into())))
-        .trust(TrustedProxies::parse(["10.0.0.0/8"]).unwrap());
+        .trust(Networks::parse(["10.0.0.0/8"]).unwrap());
     serve_hyper(layer.into_service()).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use wsplice::headers::{TrustedProxies, Via};
+use wsplice::headers::{Networks, Via};
 
 use super::values;
 
@@ -26,7 +26,7 @@ pub(crate) struct RequestArgs {
     /// Proxies whose X-Forwarded-* headers are believed: an address or a
     /// range, such as 10.0.0.0/8; may be given several times [default: none]
     #[arg(long, value_name = "CIDR", value_parser = values::trust, verbatim_doc_comment)]
-    pub(crate) trust: Vec<TrustedProxies>,
+    pub(crate) trust: Vec<Networks>,
 
     /// Name to put into Via headers, beside the version of HTTP that came in
     /// [default: no such header]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use wsplice::Upstream;
 use wsplice::connect::HttpVersion;
-use wsplice::headers::TrustedProxies;
+use wsplice::headers::Networks;
 
 fn parse(args: &[&str]) -> Result<Args, clap::Error> {
     Args::try_parse_from(["wsplice-gateway"].iter().chain(args))
@@ -66,7 +66,7 @@ fn repeatable_options_keep_their_order_and_replace_the_default() {
         upstreams,
         ["10.0.0.1:8080", "[::1]:80", "unix:/run/chat.sock"]
     );
-    let trusted = ["10.0.0.0/8", "::1"].map(|entry| TrustedProxies::parse([entry]).unwrap());
+    let trusted = ["10.0.0.0/8", "::1"].map(|entry| Networks::parse([entry]).unwrap());
     assert_eq!(args.requests.trust, trusted);
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use wsplice::connect::HttpVersion;
-use wsplice::headers::{TrustedProxies, Via};
+use wsplice::headers::{Networks, Via};
 
 /// Duration that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +170,8 @@ pub(super) fn limit(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(super) fn trust(text: &str) -> Result<TrustedProxies, String> {
-    TrustedProxies::parse([text])
+pub(super) fn trust(text: &str) -> Result<Networks, String> {
+    Networks::parse([text])
         .map_err(|_| "it takes an address or a range, such as 10.0.0.0/8".to_owned())
 }
 

@@ -5,8 +5,8 @@ use std::str;
 
 use http::HeaderMap;
 
+use super::networks::Networks;
 use super::tokens::members;
-use super::trust::TrustedProxies;
 use super::untrusted::X_FORWARDED_FOR;
 
 /// Returns the address of the client, as far as trusted proxies vouch for it.
@@ -29,11 +29,11 @@ use super::untrusted::X_FORWARDED_FOR;
 /// # Examples
 ///
 /// ```
-/// use wsplice::headers::{TrustedProxies, resolve_client};
+/// use wsplice::headers::{Networks, resolve_client};
 ///
 /// let mut headers = http::HeaderMap::new();
 /// headers.insert("x-forwarded-for", "6.6.6.6, 192.0.2.1, 10.0.0.2".parse()?);
-/// let trusted = TrustedProxies::parse(["10.0.0.0/8"])?;
+/// let trusted = Networks::parse(["10.0.0.0/8"])?;
 ///
 /// // 10.0.0.1 saw 10.0.0.2, which saw 192.0.2.1, which said that it was 6.6.6.6.
 /// let client = resolve_client(&headers, Some("10.0.0.1".parse()?), &trusted);
@@ -44,7 +44,7 @@ use super::untrusted::X_FORWARDED_FOR;
 pub fn resolve_client(
     headers: &HeaderMap,
     peer: Option<IpAddr>,
-    trust: &TrustedProxies,
+    trust: &Networks,
 ) -> Option<IpAddr> {
     let peer = peer?.to_canonical();
     if !trust.contains(peer) {
@@ -55,7 +55,7 @@ pub fn resolve_client(
 
 /// Reads `X-Forwarded-For` from the right on behalf of a trusted peer; `None` if not even the
 /// right-most entry is an address.
-pub(super) fn walk(headers: &HeaderMap, trust: &TrustedProxies) -> Option<IpAddr> {
+pub(super) fn walk(headers: &HeaderMap, trust: &Networks) -> Option<IpAddr> {
     let mut client = None;
     for entry in members(headers, &X_FORWARDED_FOR).rev() {
         let Some(addr) = parse_entry(entry) else {
@@ -111,7 +111,7 @@ mod tests {
 
     /// Resolves the client behind 10.0.0.1, with 10.0.0.0/8 trusted.
     fn resolve(lines: &[&str]) -> String {
-        let trust = TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+        let trust = Networks::parse(["10.0.0.0/8"]).unwrap();
         let peer = Some([10, 0, 0, 1].into());
         resolve_client(&forwarded_for(lines), peer, &trust)
             .unwrap()
@@ -120,19 +120,19 @@ mod tests {
 
     #[test]
     fn an_untrusted_peer_is_the_client() {
-        let trust = TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+        let trust = Networks::parse(["10.0.0.0/8"]).unwrap();
         let headers = forwarded_for(&["10.0.0.2"]);
         let peer: IpAddr = "192.0.2.9".parse().unwrap();
         assert_eq!(resolve_client(&headers, Some(peer), &trust), Some(peer));
         assert_eq!(
-            resolve_client(&headers, Some(peer), &TrustedProxies::none()),
+            resolve_client(&headers, Some(peer), &Networks::none()),
             Some(peer)
         );
     }
 
     #[test]
     fn an_unknown_peer_vouches_for_nothing() {
-        let trust = TrustedProxies::parse(["0.0.0.0/0", "::/0"]).unwrap();
+        let trust = Networks::parse(["0.0.0.0/0", "::/0"]).unwrap();
         assert_eq!(
             resolve_client(&forwarded_for(&["192.0.2.1"]), None, &trust),
             None
@@ -187,10 +187,7 @@ mod tests {
         let mut headers = forwarded_for(&["192.0.2.1"]);
         headers.append(&X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff").unwrap());
         let peer = Some([127, 0, 0, 1].into());
-        assert_eq!(
-            resolve_client(&headers, peer, &TrustedProxies::loopback()),
-            peer
-        );
+        assert_eq!(resolve_client(&headers, peer, &Networks::loopback()), peer);
     }
 
     #[test]
@@ -234,7 +231,7 @@ mod tests {
             entries in proptest::collection::vec(entry(), 0..8),
             peer in entry().prop_filter_map("an address", |text| text.parse::<IpAddr>().ok()),
         ) {
-            let trust = TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+            let trust = Networks::parse(["10.0.0.0/8"]).unwrap();
             let headers = forwarded_for(&[&entries.join(", ")]);
             let answer = resolve_client(&headers, Some(peer), &trust).unwrap();
 
@@ -253,7 +250,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic_or_lose_the_peer(text in "[ -~]{0,40}") {
-            let trust = TrustedProxies::loopback();
+            let trust = Networks::loopback();
             let peer: IpAddr = [127, 0, 0, 1].into();
             prop_assert!(resolve_client(&forwarded_for(&[&text]), Some(peer), &trust).is_some());
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue};
 
 use super::client_info::{ClientInfo, ClientScheme};
-use super::trust::TrustedProxies;
+use super::networks::Networks;
 use super::untrusted::{self, Trust, X_REAL_IP};
 use super::{checked_insert, client_address, rfc7239, x_forwarded};
 
@@ -49,9 +49,9 @@ use super::{checked_insert, client_address, rfc7239, x_forwarded};
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue};
-/// use wsplice::headers::{ClientInfo, ForwardedHeaders, TrustedProxies};
+/// use wsplice::headers::{ClientInfo, ForwardedHeaders, Networks};
 ///
-/// let forwarded = ForwardedHeaders::new().trust(TrustedProxies::parse(["10.0.0.0/8"])?);
+/// let forwarded = ForwardedHeaders::new().trust(Networks::parse(["10.0.0.0/8"])?);
 /// let host = HeaderValue::from_static("example.com");
 ///
 /// let mut headers = HeaderMap::new();
@@ -68,7 +68,7 @@ use super::{checked_insert, client_address, rfc7239, x_forwarded};
 /// ```
 #[derive(Clone, Debug)]
 pub struct ForwardedHeaders {
-    trusted: TrustedProxies,
+    trusted: Networks,
     unknown_peer: Trust,
     writes_for: bool,
     writes_proto: bool,
@@ -82,7 +82,7 @@ impl ForwardedHeaders {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            trusted: TrustedProxies::none(),
+            trusted: Networks::none(),
             unknown_peer: Trust::Untrusted,
             writes_for: true,
             writes_proto: true,
@@ -94,7 +94,7 @@ impl ForwardedHeaders {
 
     /// Sets the trusted proxies, in place of any set before.
     #[must_use]
-    pub fn trust(mut self, proxies: TrustedProxies) -> Self {
+    pub fn trust(mut self, proxies: Networks) -> Self {
         self.trusted = proxies;
         self
     }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     fn settings() -> ForwardedHeaders {
-        ForwardedHeaders::new().trust(TrustedProxies::parse(["10.0.0.0/8"]).unwrap())
+        ForwardedHeaders::new().trust(Networks::parse(["10.0.0.0/8"]).unwrap())
     }
 
     fn applied(settings: &ForwardedHeaders, peer: &str, came: &[(&str, &str)]) -> HeaderMap {

@@ -6,7 +6,7 @@
 //! 1. *Hop-by-hop removal*: `Connection` and the headers that it names are removed, with the others
 //!    that concern one connection only (RFC 9110 §7.6.1).
 //! 2. [`ForwardedHeaders`]: the client's claims about itself are dropped unless a
-//!    [trusted](TrustedProxies) proxy makes them, and the facts in [`ClientInfo`] are added.
+//!    [trusted](Networks) proxy makes them, and the facts in [`ClientInfo`] are added.
 //! 3. [`Via`], if a pseudonym is set.
 //! 4. [`HeaderEdits`]: the user's own changes.
 //! 5. The handshake's own headers, written last by the handshake.
@@ -23,10 +23,11 @@ mod connection_auth;
 mod edit;
 mod forwarded;
 mod hop_by_hop;
+mod networks;
 mod quoted;
 mod rfc7239;
 mod tokens;
-mod trust;
+
 mod untrusted;
 mod via;
 mod x_forwarded;
@@ -35,7 +36,7 @@ pub use self::client_address::resolve_client;
 pub use self::client_info::{ClientInfo, ClientScheme};
 pub use self::edit::{HeaderEdits, InvalidHeaderEdit};
 pub use self::forwarded::ForwardedHeaders;
-pub use self::trust::{InvalidTrustedProxy, TrustedProxies};
+pub use self::networks::{InvalidNetwork, Networks};
 pub use self::via::{InvalidPseudonym, Via};
 
 pub(crate) use self::checked_insert::{append as add_header, replace as set_header};

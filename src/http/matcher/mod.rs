@@ -56,7 +56,7 @@ mod subprotocol;
 mod traits;
 mod websocket;
 
-pub use self::client_ip::{ClientIpMatcher, InvalidNetwork, client_ip};
+pub use self::client_ip::{ClientIpMatcher, client_ip};
 pub use self::header::{HeaderMatcher, HeaderPattern, header};
 pub use self::host::{HostMatcher, host};
 pub use self::lists::{AllOf, AnyOf, all, any};

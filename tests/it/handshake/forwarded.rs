@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use wsplice::ProxyLayer;
-use wsplice::headers::{ClientInfo, ClientScheme, ForwardedHeaders, TrustedProxies};
+use wsplice::headers::{ClientInfo, ClientScheme, ForwardedHeaders, Networks};
 
 use super::kit::{Host, Proxied, only_head, pages, pool, values};
 use crate::support::head::Head;
@@ -32,7 +32,7 @@ async fn forwarded_head(
 }
 
 fn trusting(layer: ProxyLayer) -> ProxyLayer {
-    layer.trust(TrustedProxies::parse(["10.0.0.0/8"]).unwrap())
+    layer.trust(Networks::parse(["10.0.0.0/8"]).unwrap())
 }
 
 /// Headers by which a client may try to deceive the upstream.
@@ -131,7 +131,7 @@ async fn axum_s_connect_info_is_the_client() {
     assert_eq!(values(&asked, "x-forwarded-for"), ["127.0.0.1"]);
 
     let upstream = RawUpstream::start(scripts::echo()).await;
-    let proxied = Proxied::with(&upstream, |layer| layer.trust(TrustedProxies::loopback())).await;
+    let proxied = Proxied::with(&upstream, |layer| layer.trust(Networks::loopback())).await;
     let extra = &[("X-Forwarded-For", "192.0.2.1")];
     let (_client, head) = proxied.handshake("/ws/x", extra).await;
     assert_eq!(head.status(), 101);
@@ -157,7 +157,7 @@ async fn the_host_tells_the_client_by_an_extension() {
 #[tokio::test]
 async fn forwarded_is_written_where_it_is_asked_for_rfc7239_4() {
     let with_forwarded = |layer: ProxyLayer| {
-        let trusted = TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+        let trusted = Networks::parse(["10.0.0.0/8"]).unwrap();
         layer.forwarded(
             ForwardedHeaders::new()
                 .with_forwarded()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use wsplice::connect::ProxyProtocol;
-use wsplice::headers::{ClientInfo, TrustedProxies};
+use wsplice::headers::{ClientInfo, Networks};
 use wsplice::health::{ProbeSchedule, TcpProbe, WebSocketProbe};
 use wsplice::{Pool, ProxyLayer, Upstream};
 
@@ -79,7 +79,7 @@ async fn a_client_whom_a_trusted_proxy_names_has_no_port() {
     let line = b"PROXY TCP4 198.51.100.9 10.0.0.7 0 443\r\n";
     let upstream = upstream_expecting(line).await;
     let pool = announced(&upstream, ProxyProtocol::V1);
-    let trusted = TrustedProxies::parse(["192.0.2.0/24"]).unwrap();
+    let trusted = Networks::parse(["192.0.2.0/24"]).unwrap();
     let proxied =
         Proxied::start(Host::Axum, pool, |layer| of(client())(layer).trust(trusted)).await;
     let forwarded = ("X-Forwarded-For", "6.6.6.6, 198.51.100.9");

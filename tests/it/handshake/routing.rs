@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::ws::{Message as AxumMessage, WebSocketUpgrade};
 use axum::routing::any;
 use wsplice::ProxyLayer;
-use wsplice::headers::{ClientInfo, TrustedProxies};
+use wsplice::headers::{ClientInfo, Networks};
 use wsplice::matcher::{
     Matcher, client_ip, header, host, method, path, query, subprotocol, websocket,
 };
@@ -243,7 +243,7 @@ async fn the_client_s_address_is_matched_through_trusted_proxies() {
     let proxied = Proxied::with(&upstream, |layer| {
         layer
             .matching(inside)
-            .trust(TrustedProxies::parse(["10.0.0.0/8"]).unwrap())
+            .trust(Networks::parse(["10.0.0.0/8"]).unwrap())
             .client_info(|_| {
                 Some(ClientInfo::from(std::net::SocketAddr::from((
                     [10, 0, 0, 1],
