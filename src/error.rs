@@ -16,13 +16,21 @@ pub enum Side {
     Proxy,
 }
 
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Side {
+    /// The side as a [slug](crate#slugs): `client`, `upstream` or `proxy`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Client => "client",
             Self::Upstream => "upstream",
             Self::Proxy => "proxy",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -189,6 +197,41 @@ const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
 impl ErrorKind {
+    /// The kind as a [slug](crate#slugs), such as `connect_timeout`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedHandshake => "malformed_handshake",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::NotUpgradable => "not_upgradable",
+            Self::ClientUpgrade => "client_upgrade",
+            Self::Rewrite => "rewrite",
+            Self::NoUpstream => "no_upstream",
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Tls => "tls",
+            Self::TlsTimeout => "tls_timeout",
+            Self::Http2Unsupported => "http2_unsupported",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::AttemptsTimeout => "attempts_timeout",
+            Self::Handshake => "handshake",
+            Self::InvalidUpgradeResponse => "invalid_upgrade_response",
+            Self::MalformedRequest => "malformed_request",
+            Self::RequestBody => "request_body",
+            Self::RequestBodyTimeout => "request_body_timeout",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Response => "response",
+            Self::ResponseTimeout => "response_timeout",
+            Self::ResponseBody => "response_body",
+            Self::ResponseBodyTimeout => "response_body_timeout",
+            Self::Draining => "draining",
+            Self::TooManyTunnels => "too_many_tunnels",
+            Self::TooManyHandshakes => "too_many_handshakes",
+            Self::TooManyHandshakesPerSecond => "too_many_handshakes_per_second",
+        }
+    }
+
     const fn sentence(self) -> &'static str {
         match self {
             Self::MalformedHandshake => "malformed WebSocket handshake",

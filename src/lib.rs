@@ -86,6 +86,17 @@
 //! its [source](std::error::Error::source), so that reporters print each cause once. The alternate
 //! form, `{error:#}`, prints the whole chain in one line.
 //!
+//! # Slugs
+//!
+//! Everything that can be the label of a metric or the field of a log has a name for machines beside
+//! its prose: `as_str()` returns it in snake_case. Slugs are part of the interface, so dashboards can
+//! rely on them: they are unique within their type and change with a major version only.
+//!
+//! [`ErrorKind`], [`Side`], [`TunnelEnd`], [`Timer`], [`Limit`], [`MembershipChange`],
+//! [`frame::CloseCode`], [`frame::OpCode`], [`frame::Violation`], [`health::HealthState`],
+//! [`health::HealthTransition`], [`health::HealthEventKind`], [`health::ProbeFailure`],
+//! [`discovery::DiscoverError`]
+//!
 //! # Features
 //!
 //! None is on by default, and each only adds.
@@ -124,6 +135,8 @@ mod net;
 mod observe;
 mod pool;
 mod proxy;
+#[cfg(test)]
+mod slugs;
 mod task;
 mod token_bucket;
 mod tunnel;

@@ -146,14 +146,22 @@ pub enum MembershipChange {
     Resumed,
 }
 
-impl fmt::Display for MembershipChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl MembershipChange {
+    /// The change as a [slug](crate#slugs), such as `added`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Added => "added",
             Self::Changed => "changed",
             Self::Removed => "removed",
             Self::Draining => "draining",
             Self::Resumed => "resumed",
-        })
+        }
+    }
+}
+
+impl fmt::Display for MembershipChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

@@ -72,6 +72,43 @@ impl CloseCode {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
+    /// The code as a [slug](crate#slugs): its number if it has a constant here, otherwise `3xxx` or
+    /// `4xxx` for those of libraries and applications (RFC 6455 §7.4.2), and `other`.
+    ///
+    /// Clients choose the code, so a metric needs these bounds: there are 18 values.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::frame::CloseCode;
+    ///
+    /// assert_eq!(CloseCode::GOING_AWAY.as_str(), "1001");
+    /// assert_eq!(CloseCode::new(4001).as_str(), "4xxx");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self.0 {
+            1000 => "1000",
+            1001 => "1001",
+            1002 => "1002",
+            1003 => "1003",
+            1005 => "1005",
+            1006 => "1006",
+            1007 => "1007",
+            1008 => "1008",
+            1009 => "1009",
+            1010 => "1010",
+            1011 => "1011",
+            1012 => "1012",
+            1013 => "1013",
+            1014 => "1014",
+            1015 => "1015",
+            3000..=3999 => "3xxx",
+            4000..=4999 => "4xxx",
+            _ => "other",
+        }
+    }
+
     /// The meaning of the code, in lower case; `None` unless it has a constant here.
     #[must_use]
     pub const fn name(self) -> Option<&'static str> {

@@ -64,17 +64,29 @@ impl OpCode {
     }
 }
 
-impl fmt::Display for OpCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self {
+impl OpCode {
+    /// The type as a [slug](crate#slugs); `reserved` for each opcode without a meaning.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::CONTINUATION => "continuation",
             Self::TEXT => "text",
             Self::BINARY => "binary",
             Self::CLOSE => "close",
             Self::PING => "ping",
             Self::PONG => "pong",
-            Self(bits) => return write!(f, "reserved {bits:#x}"),
-        })
+            _ => "reserved",
+        }
+    }
+}
+
+impl fmt::Display for OpCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        match self.is_reserved() {
+            true => write!(f, " {:#x}", self.0),
+            false => Ok(()),
+        }
     }
 }
 

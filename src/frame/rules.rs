@@ -168,6 +168,26 @@ pub enum Violation {
     DataAfterClose,
 }
 
+impl Violation {
+    /// The rule as a [slug](crate#slugs), without its values: `reserved_bits`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Header(_) => "header",
+            Self::Unmasked => "unmasked",
+            Self::Masked => "masked",
+            Self::ReservedBits(_) => "reserved_bits",
+            Self::ReservedOpCode(_) => "reserved_opcode",
+            Self::LengthNotMinimal => "length_not_minimal",
+            Self::FragmentedControl(_) => "fragmented_control",
+            Self::HalfCloseCode => "half_close_code",
+            Self::StrayContinuation => "stray_continuation",
+            Self::InterruptedMessage(_) => "interrupted_message",
+            Self::DataAfterClose => "data_after_close",
+        }
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

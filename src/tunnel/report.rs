@@ -174,6 +174,33 @@ impl TunnelEnd {
             | Self::Dropped => None,
         }
     }
+
+    /// The end as a [slug](crate#slugs), with the timer or limit but without the side: `closed`,
+    /// `pong_timeout`, `message_size_limit`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::ClosedWithoutFrame(_) => "closed_without_frame",
+            Self::TruncatedFrame(_) => "truncated_frame",
+            Self::Broken(..) => "broken",
+            Self::Timeout(Timer::Pong, _) => "pong_timeout",
+            Self::Timeout(Timer::Idle, _) => "idle_timeout",
+            Self::Timeout(Timer::HalfClose, _) => "half_close_timeout",
+            Self::Timeout(Timer::Write, _) => "write_timeout",
+            Self::Timeout(Timer::MaxLifetime, _) => "max_lifetime_timeout",
+            Self::Timeout(Timer::CloseHandshake, _) => "close_handshake_timeout",
+            Self::Timeout(Timer::Frame, _) => "frame_timeout",
+            Self::Limit(Limit::FrameSize, _) => "frame_size_limit",
+            Self::Limit(Limit::MessageSize, _) => "message_size_limit",
+            Self::Limit(Limit::MessageRate, _) => "message_rate_limit",
+            Self::Limit(Limit::ByteRate, _) => "byte_rate_limit",
+            Self::Violation(..) => "violation",
+            Self::Requested => "requested",
+            Self::Drained => "drained",
+            Self::Dropped => "dropped",
+        }
+    }
 }
 
 impl fmt::Display for TunnelEnd {
@@ -215,6 +242,22 @@ pub enum Timer {
     Frame,
 }
 
+impl Timer {
+    /// The timer as a [slug](crate#slugs), such as `half_close`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pong => "pong",
+            Self::Idle => "idle",
+            Self::HalfClose => "half_close",
+            Self::Write => "write",
+            Self::MaxLifetime => "max_lifetime",
+            Self::CloseHandshake => "close_handshake",
+            Self::Frame => "frame",
+        }
+    }
+}
+
 impl fmt::Display for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -241,6 +284,19 @@ pub enum Limit {
     MessageRate,
     /// Bytes in a second.
     ByteRate,
+}
+
+impl Limit {
+    /// The limit as a [slug](crate#slugs), such as `frame_size`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FrameSize => "frame_size",
+            Self::MessageSize => "message_size",
+            Self::MessageRate => "message_rate",
+            Self::ByteRate => "byte_rate",
+        }
+    }
 }
 
 impl fmt::Display for Limit {

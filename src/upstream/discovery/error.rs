@@ -33,6 +33,17 @@ impl DiscoverError {
     pub fn failed(source: impl Into<BoxError>) -> Self {
         Self::Failed(source.into().into())
     }
+
+    /// The failure as a [slug](crate#slugs), without its values: `timed_out`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NoRecords { .. } => "no_records",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Ended => "ended",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 impl fmt::Display for DiscoverError {

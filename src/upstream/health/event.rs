@@ -190,6 +190,22 @@ impl HealthEventKind {
         }
     }
 
+    /// Returns the event as a [slug](crate#slugs), without its values: `probe_failed`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::ProbePassed { .. } => "probe_passed",
+            Self::ProbeFailed { .. } => "probe_failed",
+            Self::ConnectFailed(_) => "connect_failed",
+            Self::HandshakeFailed(_) => "handshake_failed",
+            Self::Refused { .. } => "refused",
+            Self::Forwarded { .. } => "forwarded",
+            Self::Accepted { .. } => "accepted",
+            Self::TunnelLost { .. } => "tunnel_lost",
+            Self::TunnelEnded { .. } => "tunnel_ended",
+        }
+    }
+
     /// Returns the source of the event.
     #[must_use]
     pub const fn source(&self) -> EventSource {

@@ -349,6 +349,16 @@ impl HealthState {
         !matches!(self, Self::Unhealthy { .. })
     }
 
+    /// Returns the state as a [slug](crate#slugs): `healthy`, `half_open` or `unhealthy`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Healthy { .. } => "healthy",
+            Self::HalfOpen { .. } => "half_open",
+            Self::Unhealthy { .. } => "unhealthy",
+        }
+    }
+
     /// Returns when the state began.
     #[must_use]
     pub const fn since(&self) -> Instant {
@@ -366,6 +376,19 @@ impl fmt::Display for HealthState {
             Self::Healthy { .. } => f.write_str("healthy"),
             Self::HalfOpen { .. } => f.write_str("half-open"),
             Self::Unhealthy { cause, .. } => write!(f, "unhealthy: {cause}"),
+        }
+    }
+}
+
+impl HealthTransition {
+    /// Returns the state that was reached as a [slug](crate#slugs), as
+    /// [`HealthState::as_str`] does.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::HalfOpen => "half_open",
+            Self::Unhealthy { .. } => "unhealthy",
         }
     }
 }

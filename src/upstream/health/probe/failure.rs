@@ -60,6 +60,26 @@ impl ProbeFailure {
     pub fn other(text: impl Into<Arc<str>>) -> Self {
         Self::Other(text.into())
     }
+
+    /// The failure as a [slug](crate#slugs), without its values: `unexpected_status`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::TimedOut { .. } => "timed_out",
+            Self::Failed(_) => "failed",
+            Self::IncompleteResponse(_) => "incomplete_response",
+            Self::Refused(_) => "refused",
+            Self::NoSubprotocol => "no_subprotocol",
+            Self::UnexpectedStatus(_) => "unexpected_status",
+            Self::UnexpectedBody => "unexpected_body",
+            Self::UnexpectedText => "unexpected_text",
+            Self::Closed(_) => "closed",
+            Self::Lost(_) => "lost",
+            Self::Violation(_) => "violation",
+            Self::Panicked(_) => "panicked",
+            Self::Other(_) => "other",
+        }
+    }
 }
 
 impl fmt::Display for ProbeFailure {
