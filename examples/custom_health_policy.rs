@@ -108,7 +108,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(&upstreams)?
         .health_policy(Crashes::default())
         .availability(AtLeast(2))
-        .ejection(Ejection::new().base(Duration::from_secs(1)));
+        .ejection(Ejection::new().base(Duration::from_secs(1)))
+        .build();
     let proxy = ProxyLayer::new(pool.clone()).observer(Print);
     let proxy = serve(Router::new().layer(proxy)).await?;
 

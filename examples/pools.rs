@@ -55,7 +55,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .balance(in_zone.or_else(rooms))
         .removed_tunnels(OnUpstreamLoss::Close {
             spread: Duration::from_secs(1),
-        });
+        })
+        .build();
     let layer = ProxyLayer::new(pool.clone()).observer(Print);
     let proxy = serve(Router::new().layer(layer)).await?;
 

@@ -158,7 +158,8 @@ pub use net::{
 };
 pub use observe::{MembershipChange, Observer, RequestInfo};
 pub use pool::{
-    DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, RetryStatus, UpstreamStatus,
+    DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, PoolBuilder, RetryStatus,
+    UpstreamStatus,
 };
 pub use proxy::{
     Proxy, ProxyLayer, RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,

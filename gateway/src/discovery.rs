@@ -116,7 +116,7 @@ mod tests {
     async fn without_an_answer_from_dns_the_gateway_serves_all_the_same() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let source: Source = "dns:chat.test.:80".parse().unwrap();
-        let pool = Pool::from_upstreams([]);
+        let pool = Pool::from_upstreams([]).build();
         let source = source.with_server(silent.local_addr().unwrap());
         let following = source.follow(&pool, |upstream| upstream).await;
         assert!(pool.is_empty());

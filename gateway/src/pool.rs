@@ -10,7 +10,10 @@ use crate::sticky;
 pub(crate) fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
     let upstreams = upstreams.iter().cloned().map(upstream_settings(args));
     let pool = Pool::from_upstreams(upstreams).balance(balance(&args.pool));
-    args.pool.probe.apply(pool, args.pool.probe_interval)
+    args.pool
+        .probe
+        .apply(pool, args.pool.probe_interval)
+        .build()
 }
 
 /// Returns the function that gives an upstream its settings: limit, version of HTTP, PROXY protocol.

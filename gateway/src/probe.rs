@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use wsplice::Pool;
+use wsplice::PoolBuilder;
 use wsplice::health::{HttpProbe, ProbeSchedule, TcpProbe, WebSocketProbe};
 
 /// Health check, with the path that it requests.
@@ -18,7 +18,7 @@ pub(crate) enum Probe {
 
 impl Probe {
     /// Gives a pool this health check, with one check of each upstream per `interval`.
-    pub(crate) fn apply(&self, pool: Pool, interval: Duration) -> Pool {
+    pub(crate) fn apply(&self, pool: PoolBuilder, interval: Duration) -> PoolBuilder {
         let pool = pool.probe_schedule(ProbeSchedule::every(interval));
         match self {
             Self::Off => pool,

@@ -21,7 +21,7 @@ use crate::{
     upstream::discovery::{Discover, DiscoverError, DiscoverFuture},
 };
 
-use super::{handle::Pool, settings::PoolSettings, state::PoolState};
+use super::{handle::Pool, state::PoolState};
 
 /// Minimum delay after a failure of a source, for sources that do not delay by themselves.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -30,8 +30,7 @@ impl Pool {
     /// Replaces the pool's upstreams with each set from the source, including edits by hand. See
     /// [`discovery`](crate::discovery).
     ///
-    /// Uses this handle's settings, so configure it first. The task ends when the
-    /// [`DiscoveryHandle`] or the pool (its last clone and its last tunnel) is dropped, or when the
+    /// The task ends when the [`DiscoveryHandle`] or the pool (its last clone and its last tunnel) is dropped, or when the
     /// source ends. The last set stays. A pool should follow one source at a time.
     ///
     /// # Panics
@@ -46,7 +45,7 @@ impl Pool {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = Pool::from_upstreams([]);
+    /// let pool = Pool::from_upstreams([]).build();
     /// let follow = pool.follow(PollSource::new(Duration::from_secs(10), || async {
     ///     Ok(vec![Upstream::from_address(wsplice::connect::Address::tcp("10.0.0.1", 8080))])
     /// }));
@@ -60,7 +59,6 @@ impl Pool {
         let follower = Follower {
             state: Arc::downgrade(&self.state),
             pool_alive: self.state.alive(),
-            settings: Arc::clone(&self.settings),
             source: Box::new(source),
             status: sender,
         };
@@ -148,7 +146,6 @@ struct Follower {
     state: Weak<PoolState>,
     /// Its sender is the pool's, never sends, and is dropped with the pool.
     pool_alive: watch::Receiver<()>,
-    settings: Arc<PoolSettings>,
     source: Box<dyn Discover>,
     status: watch::Sender<DiscoveryStatus>,
 }
@@ -158,7 +155,9 @@ impl Follower {
         while let Some(found) =
             while_pool_alive(&mut self.pool_alive, next_set(&mut *self.source)).await
         {
-            let Some(pool) = self.pool() else { return };
+            let Some(pool) = self.state.upgrade() else {
+                return;
+            };
             let has_failed = match found {
                 Some(Ok(upstreams)) => {
                     self.apply(&pool, upstreams);
@@ -180,13 +179,8 @@ impl Follower {
         }
     }
 
-    fn pool(&self) -> Option<Pool> {
-        let state = self.state.upgrade()?;
-        Some(Pool::from_parts(state, Arc::clone(&self.settings)))
-    }
-
-    fn apply(&self, pool: &Pool, upstreams: Vec<Upstream>) {
-        match catch_panic(|| pool.replace(upstreams)) {
+    fn apply(&self, pool: &PoolState, upstreams: Vec<Upstream>) {
+        match catch_panic(|| pool.edit(|_| upstreams, Instant::now())) {
             Ok(true) => tracing::info!(upstreams = pool.len(), "upstreams changed"),
             Ok(false) => {}
             // The panic hook has reported the panic itself.
@@ -201,7 +195,7 @@ impl Follower {
         }
     }
 
-    fn record_failure(&self, pool: &Pool, error: DiscoverError) {
+    fn record_failure(&self, pool: &PoolState, error: DiscoverError) {
         let kept = pool.len();
         match self.status.borrow().failures {
             0 => tracing::warn!(
@@ -215,7 +209,7 @@ impl Follower {
                 "upstreams still cannot be found"
             ),
         }
-        for observer in pool.state.notifier.observers() {
+        for observer in pool.notifier.observers() {
             if catch_panic(|| observer.discovery_failed(&error)).is_err() {
                 tracing::error!("an observer panicked");
             }

@@ -20,7 +20,7 @@ impl Pool {
     /// use std::time::Duration;
     /// use wsplice::{OnUpstreamLoss, Pool};
     ///
-    /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?;
+    /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
     /// let spread = Duration::from_secs(60);
     /// assert!(pool.drain("10.0.0.1:8080", OnUpstreamLoss::Close { spread }));
     /// assert!(!pool.snapshot()[0].is_used);

@@ -1,9 +1,6 @@
 //! Health of a pool's upstreams: takes in events, and decides which upstreams may be picked.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -50,52 +47,6 @@ impl Lease {
 }
 
 impl PoolState {
-    pub(super) fn health_settings(&self) -> Arc<HealthSettings> {
-        Arc::clone(
-            &self
-                .health_settings
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
-    }
-
-    /// Changes the health settings and keeps the upstreams' health.
-    pub(super) fn set_health_settings(
-        &self,
-        change: impl FnOnce(&mut HealthSettings),
-        now: Instant,
-    ) {
-        self.change_health_settings(change);
-        self.refresh(now);
-        self.waker.reschedule();
-    }
-
-    /// Changes the health settings and resets the upstreams' health.
-    pub(super) fn reset_health(&self, change: impl FnOnce(&mut HealthSettings), now: Instant) {
-        self.change_health_settings(change);
-        let settings = self.health_settings();
-        let renew = |member: &Arc<Member>| {
-            member.with_health(|health| {
-                if let Some(health) = health {
-                    // The probe times stay, as a probe may be under way.
-                    health.probe_times.make_due(now);
-                    health.tracker = settings.new_tracker(now);
-                    health.last_probe = None;
-                }
-            });
-        };
-        self.refresh_after(renew, now);
-        self.waker.reschedule();
-    }
-
-    fn change_health_settings(&self, change: impl FnOnce(&mut HealthSettings)) {
-        let mut settings = self
-            .health_settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        change(Arc::make_mut(&mut settings));
-    }
-
     /// Runs `act` on an upstream's health.
     pub(super) fn with_member_health<T>(
         &self,
@@ -104,11 +55,9 @@ impl PoolState {
         act: impl FnOnce(&mut MemberHealth, &HealthSettings) -> T,
     ) -> T {
         member.with_health(|health| {
-            // Read under the member's lock, so that a change of the settings finds all health that
-            // was created by the old ones.
             let settings = self.health_settings();
             let health = health.get_or_insert_with(|| settings.new_member_health(now));
-            act(health, &settings)
+            act(health, settings)
         })
     }
 

@@ -1,6 +1,7 @@
 //! Pool: the upstreams of a route, and the lease of one of them.
 //!
-//! * `handle` defines [`Pool`] itself: settings, and edits while it is in use;
+//! * `builder` holds the settings of a pool until it is built, `handle` defines [`Pool`] itself and
+//!   edits it while it is in use;
 //! * `pick` leases an upstream, by the limits, the queue and the balancing policy;
 //! * `queue` holds the handshakes that wait for a limit;
 //! * `state` is shared by all clones: the member set, the limiter, the queue;
@@ -18,6 +19,7 @@
 //! * `discovery` is the task that applies the sets of a discovery source;
 //! * `notifier` reports changes to observers and the log, `status` is a snapshot.
 
+mod builder;
 mod discovery;
 mod drain;
 mod handle;
@@ -41,6 +43,7 @@ mod upstream_loss;
 #[cfg(test)]
 mod tests;
 
+pub use builder::PoolBuilder;
 pub use discovery::{DiscoveryHandle, DiscoveryStatus};
 pub use handle::Pool;
 pub(crate) use lease::Lease;

@@ -105,7 +105,7 @@ impl Monitor {
         let dialer = state.dialer();
         while self.running.len() < settings.schedule.concurrency_limit() {
             match self.queue.pop_due(now) {
-                Some(next) => self.start(state, next, &settings, dialer.clone()),
+                Some(next) => self.start(state, next, settings, dialer.clone()),
                 None => {
                     let times = [self.queue.next_at(), state.next_change.at()];
                     return times.into_iter().flatten().min();

@@ -41,7 +41,7 @@ impl PoolState {
             let Some(member) = set.members().get(index) else {
                 continue;
             };
-            if !self.can_do_without(&set, member, &settings, now) {
+            if !self.can_do_without(&set, member, settings, now) {
                 tracing::debug!(
                     upstream = member.upstream().name(),
                     cause,

@@ -98,10 +98,11 @@ impl Pool {
         } else {
             None
         };
+        let limits = self.state.settings().queue;
         let ticket = queue
-            .join(self.settings.queue.max_waiters, refused_for)
+            .join(limits.max_waiters, refused_for)
             .map_err(Error::new)?;
-        let deadline = saturating_add(now, self.settings.queue.max_wait);
+        let deadline = saturating_add(now, limits.max_wait);
         self.wait(&ticket, deadline, head, tried).await
     }
 
@@ -161,7 +162,10 @@ impl Pool {
 
     fn admit(&self, kind: AdmissionKind, now: Instant) -> Result<AdmissionGuard<'_>, Refusal> {
         let state = &*self.state;
-        match state.counters().admit(kind, &self.settings.admission, now) {
+        match state
+            .counters()
+            .admit(kind, &state.settings().admission, now)
+        {
             Ok(()) => Ok(AdmissionGuard { state, kind }),
             Err(limit) => Err(Refusal::LimitReached(limit, RefusalScope::AllWaiters)),
         }
@@ -283,10 +287,7 @@ impl Pool {
         if members.is_empty() {
             return None;
         }
-        let index = self
-            .settings
-            .balance
-            .pick(&Candidates::new(members, now), head)?;
+        let index = self.balance.pick(&Candidates::new(members, now), head)?;
         members.get(index).cloned()
     }
 }
@@ -319,6 +320,7 @@ mod tests {
 
     use super::*;
     use crate::upstream::admission::Admission;
+    use crate::upstream::balance::{AnyBalance, Rendezvous};
 
     fn kind(result: Result<Lease, Error>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())
@@ -330,7 +332,7 @@ mod tests {
         let head = RequestHead::from(&parts);
         let limits = Admission::new().max_tunnels(1).max_handshakes(1);
         let pool = Pool::new(["ws://a"]).unwrap().admission(limits);
-        let pool = pool.queue(9, Duration::from_secs(60));
+        let pool = pool.queue(9, Duration::from_secs(60)).build();
         let tunnel = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
         let mut waits = task::spawn(pool.lease(AdmissionKind::Tunnel, &head, &[]));
         assert_pending!(waits.poll());
@@ -348,11 +350,44 @@ mod tests {
         let head = RequestHead::from(&parts);
         let limits = Admission::new().max_handshakes(1);
         let pool = Pool::new(["ws://a"]).unwrap().admission(limits);
-        let pool = pool.queue(9, Duration::from_secs(60));
+        let pool = pool.queue(9, Duration::from_secs(60)).build();
         let _tunnel = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
         let mut waits = task::spawn(pool.lease(AdmissionKind::Tunnel, &head, &[]));
         assert_pending!(waits.poll());
         let mut request = task::spawn(pool.lease(AdmissionKind::Exchange, &head, &[]));
         assert!(assert_ready!(request.poll()).is_ok());
+    }
+
+    /// Takes an upstream for each of these handles in turn, as often as the limits permit.
+    async fn admitted(handles: &[Pool]) -> Vec<Result<Lease, Error>> {
+        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let head = RequestHead::from(&parts);
+        let mut leases = Vec::new();
+        for handle in handles.iter().cycle().take(20) {
+            leases.push(handle.lease(AdmissionKind::Tunnel, &head, &[]).await);
+        }
+        leases
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn routes_over_one_pool_share_its_limits_and_no_route_fails_for_another() {
+        for limits in [
+            Admission::new().max_tunnels(5),
+            Admission::new().handshakes_per_second(5),
+        ] {
+            let pool = Pool::new(["ws://a", "ws://b"]).unwrap().admission(limits);
+            let pool = pool.build();
+            let rooms = AnyBalance::new(Rendezvous::by_path());
+            let handles = [pool.clone(), pool.with_balance(rooms)];
+            let leases = admitted(&handles).await;
+            assert!(leases[..5].iter().all(Result::is_ok), "{limits:?}");
+            assert!(leases[5..].iter().all(Result::is_err), "{limits:?}");
+        }
+        let pool = Pool::new(["ws://a"]).unwrap().queue(1, Duration::ZERO);
+        let leases = admitted(&[pool.build()]).await;
+        assert!(
+            leases.iter().all(Result::is_ok),
+            "without limits none waits"
+        );
     }
 }

@@ -21,15 +21,19 @@ pub struct RetryStatus {
 }
 
 impl Pool {
-    /// Returns the counts of retries over all layers and clones, and the rest of this handle's
-    /// budget; see [`Pool::retry_budget`].
+    /// Returns the counts of retries over all layers, and the rest of the budget; see
+    /// [`PoolBuilder::retry_budget`](super::PoolBuilder::retry_budget).
     #[must_use]
     pub fn retries(&self) -> RetryStatus {
         let mut window = self.state.retry_window();
         RetryStatus {
             made: window.made(),
             denied: window.denied(),
-            left: window.remaining(&self.settings.retry_budget, Cost::Request, Instant::now()),
+            left: window.remaining(
+                &self.state.settings().retry_budget,
+                Cost::Request,
+                Instant::now(),
+            ),
         }
     }
 
@@ -40,7 +44,7 @@ impl Pool {
 
     /// Withdraws a retry from the budget, if it has enough left.
     pub(crate) fn withdraw_retry(&self, cost: Cost, now: Instant) -> Option<Withdrawal> {
-        let budget = &self.settings.retry_budget;
+        let budget = &self.state.settings().retry_budget;
         self.state.retry_window().withdraw(budget, cost, now)
     }
 

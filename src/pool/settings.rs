@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use crate::{
     upstream::MemberHealth,
     upstream::admission::{Admission, QueueLimits},
-    upstream::balance::{AnyBalance, LeastTunnels},
     upstream::health::{
         Availability, Consecutive, Ejection, EventCounts, FailClosed, HealthPolicy, HealthTracker,
         OutlierPolicy, Passive, Probe, ProbeSchedule, ProbeTimes, Probed,
@@ -31,17 +30,18 @@ pub enum OnUpstreamLoss {
     },
 }
 
-/// Settings of one handle of a pool.
+/// Settings of a pool, fixed when it is built.
 #[derive(Clone, Debug)]
 pub(super) struct PoolSettings {
-    pub(super) balance: AnyBalance,
+    pub(super) name: Option<Arc<str>>,
     pub(super) admission: Admission,
     pub(super) queue: QueueLimits,
     pub(super) retry_budget: RetryBudget,
     pub(super) removed_tunnels: OnUpstreamLoss,
+    pub(super) health: HealthSettings,
 }
 
-/// Health settings, which all handles share, as an upstream has one health.
+/// Settings of the upstreams' health.
 #[derive(Clone, Debug)]
 pub(super) struct HealthSettings {
     pub(super) policy: Option<Arc<dyn HealthPolicy>>,
@@ -57,11 +57,12 @@ pub(super) struct HealthSettings {
 impl PoolSettings {
     pub(super) fn new() -> Self {
         Self {
-            balance: AnyBalance::new(LeastTunnels::new()),
+            name: None,
             admission: Admission::new(),
             queue: QueueLimits::default(),
             retry_budget: RetryBudget::new(),
             removed_tunnels: OnUpstreamLoss::Leave,
+            health: HealthSettings::new(),
         }
     }
 }

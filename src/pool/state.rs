@@ -14,6 +14,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     net::connect::Dialer,
     observe::{MembershipChange, Observer},
+    tunnel::registry::Revocable,
     upstream::admission::AdmissionCounters,
     upstream::retry::BudgetWindow,
     upstream::{Member, Upstream},
@@ -25,16 +26,16 @@ use super::{
     next_change::NextChange,
     notifier::{Notifier, PoolChange},
     queue::Queue,
-    settings::HealthSettings,
+    settings::{HealthSettings, PoolSettings},
 };
 
 /// Time for which the state of a removed upstream is kept, in case it comes back.
 const REMOVED_MEMBER_TTL: Duration = Duration::from_secs(600);
 
 pub(crate) struct PoolState {
+    settings: PoolSettings,
     /// Locked for reading only as long as it takes to copy a pointer.
     member_set: RwLock<Arc<MemberSet>>,
-    pub(super) health_settings: RwLock<Arc<HealthSettings>>,
     counters: AdmissionCounters,
     /// Locked during the whole creation of a member set. It comes before all other locks: no lock
     /// of a member is held when it is taken.
@@ -58,10 +59,10 @@ pub(crate) struct PoolState {
 struct RecentlyRemoved(Vec<(Instant, Arc<Member>)>);
 
 impl PoolState {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(settings: PoolSettings, now: Instant) -> Self {
         Self {
+            settings,
             member_set: RwLock::default(),
-            health_settings: RwLock::new(Arc::new(HealthSettings::new())),
             counters: AdmissionCounters::default(),
             edits: Mutex::default(),
             next_change: NextChange::new(now),
@@ -76,6 +77,14 @@ impl PoolState {
         }
     }
 
+    pub(super) const fn settings(&self) -> &PoolSettings {
+        &self.settings
+    }
+
+    pub(super) const fn health_settings(&self) -> &HealthSettings {
+        &self.settings.health
+    }
+
     pub(super) fn member_set(&self) -> Arc<MemberSet> {
         Arc::clone(
             &self
@@ -83,6 +92,11 @@ impl PoolState {
                 .read()
                 .unwrap_or_else(PoisonError::into_inner),
         )
+    }
+
+    /// Returns the number of upstreams.
+    pub(super) fn len(&self) -> usize {
+        self.member_set().members().len()
     }
 
     pub(super) const fn counters(&self) -> &AdmissionCounters {
@@ -101,9 +115,25 @@ impl PoolState {
         }
     }
 
-    /// Replaces the upstreams by the function's result; returns the removed members. `None` if
-    /// nothing changes.
+    /// Replaces the upstreams by the function's result. False if nothing changes.
     pub(super) fn edit(
+        &self,
+        change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>,
+        now: Instant,
+    ) -> bool {
+        let Some(removed) = self.edit_members(change, now) else {
+            return false;
+        };
+        let choice = self.settings.removed_tunnels;
+        for member in removed {
+            let reason = "upstream removed";
+            self.close_tunnels(&member, choice, reason, Revocable::Never);
+        }
+        true
+    }
+
+    /// Returns the removed members; `None` if nothing changes.
+    fn edit_members(
         &self,
         change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>,
         now: Instant,

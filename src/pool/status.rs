@@ -45,7 +45,7 @@ impl Pool {
     /// ```
     /// use wsplice::Pool;
     ///
-    /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?;
+    /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
     /// for upstream in pool.snapshot() {
     ///     println!("{}: {}, {} tunnels", upstream.name, upstream.health, upstream.tunnels);
     /// }

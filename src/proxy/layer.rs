@@ -19,6 +19,7 @@ use crate::{
     tunnel::drain::Drain,
     tunnel::registry::Registry,
     tunnel::{KeepAlive, TunnelConfig},
+    upstream::balance::{AnyBalance, Balance},
     upstream::retry::Retry,
 };
 
@@ -37,6 +38,7 @@ use super::{
 /// | method | default | why |
 /// |---|---|---|
 /// | [`matching`](Self::matching) | every handshake | the pool is the only route |
+/// | [`balance`](Self::balance) | the pool's policy | |
 /// | [`forward_http`](Self::forward_http) | off | most routers serve plain HTTP themselves |
 /// | [`allow_origins`](Self::allow_origins) | any origin | clients that are not browsers send none |
 /// | [`keep_alive`](Self::keep_alive) | off | many applications send pings themselves |
@@ -79,10 +81,11 @@ pub struct ProxyLayer<T = WebSocketsOnly> {
 }
 
 impl ProxyLayer {
-    /// Creates a layer that proxies every WebSocket handshake to this pool.
-    pub fn new(pool: Pool) -> Self {
+    /// Creates a layer that proxies every WebSocket handshake to this pool: a [`Pool`], perhaps
+    /// shared with other layers, or the [`PoolBuilder`](crate::PoolBuilder) of one.
+    pub fn new(pool: impl Into<Pool>) -> Self {
         Self {
-            settings: Arc::new(Settings::new(pool)),
+            settings: Arc::new(Settings::new(pool.into())),
             scope: PhantomData,
         }
     }
@@ -144,7 +147,7 @@ impl<T> ProxyLayer<T> {
     /// ```
     /// use wsplice::{Pool, ProxyLayer, matcher::{Matcher, origin, same_origin}};
     ///
-    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
+    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?.build();
     /// let allowed = same_origin().or(origin(["https://admin.example.com"])?);
     /// let proxy = ProxyLayer::new(pool).allow_origins(allowed);
     /// # let _ = proxy;
@@ -152,6 +155,14 @@ impl<T> ProxyLayer<T> {
     /// ```
     pub fn allow_origins(self, origins: impl Matcher + 'static) -> Self {
         self.with(|settings| settings.origins = Some(origins.boxed()))
+    }
+
+    /// Sets the load-balancing policy of this route, in place of the
+    /// [pool's](crate::PoolBuilder::balance). All else about the pool is shared by its layers.
+    pub fn balance(self, balance: impl Balance + 'static) -> Self {
+        self.with(|settings| {
+            settings.pool = settings.pool.clone().with_balance(AnyBalance::new(balance));
+        })
     }
 
     /// Sends pings on quiet legs; see [`KeepAlive`]. `None` turns pings off.

@@ -15,7 +15,7 @@ use crate::support::{
     upstream::RawUpstream,
 };
 
-async fn proxy(pool: Pool) -> Server {
+async fn proxy(pool: impl Into<Pool>) -> Server {
     serve_hyper(ProxyLayer::new(pool).into_service()).await
 }
 

@@ -56,7 +56,8 @@ async fn an_upstream_that_never_pongs_is_bad_at_that_moment_and_not_when_the_tun
     let pool = world
         .pool()
         .balance(First::new())
-        .health_policy(one_lost_tunnel_is_too_many());
+        .health_policy(one_lost_tunnel_is_too_many())
+        .build();
     let changes = Changes::default();
     // Ping after 20 s, pong within 10 s.
     let keep_alive = KeepAlive::default().jitter(0.0);
@@ -88,7 +89,8 @@ async fn a_failed_handshake_counts_while_tunnels_live_on_for_hours() {
     let pool = world
         .pool()
         .health_policy(Passive::default().fails(1))
-        .unhealthy_tunnels(OnUpstreamLoss::Leave);
+        .unhealthy_tunnels(OnUpstreamLoss::Leave)
+        .build();
     let proxy = world.proxy(&pool, |layer| layer);
     let tunnel = shake_hands(proxy.clone()).await;
     sleep(secs(4 * 3600)).await;

@@ -15,7 +15,10 @@ fn refused(got: &[Got]) -> Vec<&Got> {
 #[tokio::test(start_paused = true)]
 async fn those_beyond_a_limit_are_sent_away_for_times_that_differ() {
     let world = World::of([Does::Accept]);
-    let pool = world.pool().admission(Admission::new().max_tunnels(10));
+    let pool = world
+        .pool()
+        .admission(Admission::new().max_tunnels(10))
+        .build();
     let proxy = world.proxy(&pool, |layer| layer);
     let got = crowd(&proxy, 200).await;
     let refused = refused(&got);
@@ -31,7 +34,11 @@ async fn those_beyond_a_limit_are_sent_away_for_times_that_differ() {
 async fn a_storm_is_let_in_as_fast_as_the_limits_say() {
     let world = World::of([Does::Accept, Does::Accept]);
     let each_second = Admission::new().handshakes_per_second(50);
-    let pool = world.pool().admission(each_second).queue(1000, WAIT);
+    let pool = world
+        .pool()
+        .admission(each_second)
+        .queue(1000, WAIT)
+        .build();
     let proxy = world.proxy(&pool, |layer| layer);
     let got = crowd(&proxy, 500).await;
     assert!(got.iter().all(|got| got.status == 101));
@@ -49,7 +56,8 @@ async fn who_waits_for_a_retry_is_kept_no_longer_than_the_queue_says() {
         .pool()
         .admission(Admission::new().max_tunnels(1))
         .queue(10, Duration::from_secs(5))
-        .balance(wsplice::balance::First::new());
+        .balance(wsplice::balance::First::new())
+        .build();
     let retry = wsplice::Retry::new().on_handshake_failure();
     let proxy = world.proxy(&pool, |layer| {
         layer.retry(retry).handshake_timeout(Duration::from_secs(1))

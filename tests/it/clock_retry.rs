@@ -35,7 +35,7 @@ fn count(got: &[Got], status: u16) -> usize {
 /// failing one's health keeps away from it by then.
 async fn gets_everyone_through(does: Does, within: Duration) {
     let world = World::of([does, Does::Accept]);
-    let pool = world.pool();
+    let pool = world.pool().build();
     let proxy = world.proxy(&pool, |layer| layer.retry(eager()));
     let first = crowd(&proxy, CLIENTS).await;
     assert_eq!(
@@ -85,7 +85,11 @@ async fn with_two_upstreams_and_one_answering_502_everyone_gets_through() {
 async fn a_dead_upstream_that_nobody_has_found_out_costs_no_client_anything() {
     let world = World::of([Does::RefuseConnections, Does::Accept]);
     let blind = wsplice::health::Consecutive::new().fails(u32::MAX);
-    let pool = world.pool().balance(First::new()).health_policy(blind);
+    let pool = world
+        .pool()
+        .balance(First::new())
+        .health_policy(blind)
+        .build();
     let proxy = world.proxy(&pool, |layer| layer);
     let got = crowd(&proxy, 800).await;
     assert_eq!(count(&got, 101), 800, "{:?}", pool.retries());
@@ -100,7 +104,7 @@ async fn what_was_sent_is_not_sent_again_unless_asked_for() {
         (Does::Answer(503), 503),
     ] {
         let world = World::of([does, Does::Accept]);
-        let proxy = world.proxy(&world.pool().balance(First::new()), |layer| layer);
+        let proxy = world.proxy(&world.pool().balance(First::new()).build(), |layer| layer);
         assert_eq!(shake_hands(proxy).await.status, status);
         assert_eq!(world.asked("b:80"), 0, "{does:?}");
     }
@@ -109,7 +113,7 @@ async fn what_was_sent_is_not_sent_again_unless_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_status_that_was_not_named_is_passed_on() {
     let world = World::of([Does::Answer(500), Does::Accept]);
-    let pool = world.pool().balance(First::new());
+    let pool = world.pool().balance(First::new()).build();
     let proxy = world.proxy(&pool, |layer| layer.retry(eager()));
     assert_eq!(shake_hands(proxy).await.status, 500);
     assert_eq!(world.asked_in_all(), 1);
@@ -118,7 +122,7 @@ async fn a_status_that_was_not_named_is_passed_on() {
 #[tokio::test(start_paused = true)]
 async fn when_all_refuse_the_client_gets_the_last_ones_answer() {
     let world = World::of([Does::Answer(502), Does::Answer(503), Does::Answer(504)]);
-    let pool = world.pool().balance(First::new());
+    let pool = world.pool().balance(First::new()).build();
     let proxy = world.proxy(&pool, |layer| layer.retry(eager().attempts(9)));
     let mut got = shake_hands(proxy).await;
     assert_eq!(got.status, 504);
@@ -139,7 +143,7 @@ async fn no_more_upstreams_are_tried_than_asked_for() {
         Does::Accept,
     ];
     let world = World::of(all);
-    let pool = world.pool().balance(First::new());
+    let pool = world.pool().balance(First::new()).build();
     let proxy = world.proxy(&pool, |layer| layer.retry(eager()));
     assert_eq!(shake_hands(proxy).await.status, 502);
     assert_eq!((world.asked_in_all(), world.asked("d:80")), (3, 0));
@@ -148,7 +152,7 @@ async fn no_more_upstreams_are_tried_than_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn all_attempts_together_have_their_time() {
     let world = World::of([Does::HangInConnect, Does::HangInConnect, Does::Accept]);
-    let pool = world.pool().balance(First::new());
+    let pool = world.pool().balance(First::new()).build();
     let (events, observer) = RecordingObserver::new();
     let retry = eager().within(ms(5000));
     let proxy = world.proxy(&pool, |layer| layer.retry(retry).observer(observer));
@@ -169,7 +173,7 @@ async fn all_attempts_together_have_their_time() {
 #[tokio::test(start_paused = true)]
 async fn one_that_was_cut_off_for_the_time_that_others_took_stays_healthy() {
     let world = World::of([Does::HangInConnect, Does::HangInHandshake]);
-    let pool = world.pool().balance(First::new());
+    let pool = world.pool().balance(First::new()).build();
     let proxy = world.proxy(&pool, |layer| layer.retry(eager().within(ms(3500))));
     assert_eq!(count(&crowd(&proxy, 50).await, 504), 50);
     let usable: Vec<_> = pool
@@ -191,7 +195,7 @@ async fn a_full_outage_is_not_multiplied() {
     ];
     for does in outages {
         let world = World::of([does; 5]);
-        let pool = world.pool().balance(RoundRobin::new());
+        let pool = world.pool().balance(RoundRobin::new()).build();
         let proxy = world.proxy(&pool, |layer| {
             layer.retry(eager().attempts(5).within(Duration::from_secs(60)))
         });
@@ -218,7 +222,7 @@ async fn a_full_outage_is_not_multiplied() {
 async fn when_the_outage_is_over_everyone_gets_through_again() {
     let names = ["a:80", "b:80", "c:80"];
     let world = World::of([Does::RefuseConnections; 3]);
-    let proxy = world.proxy(&world.pool(), |layer| layer.retry(eager()));
+    let proxy = world.proxy(&world.pool().build(), |layer| layer.retry(eager()));
     assert_eq!(count(&crowd(&proxy, CLIENTS).await, 502), CLIENTS);
     for name in names {
         world.turn(name, Does::Accept);
@@ -230,9 +234,13 @@ async fn when_the_outage_is_over_everyone_gets_through_again() {
 async fn the_budget_is_one_for_all_layers_of_a_pool() {
     let world = World::of([Does::HangUp, Does::Accept]);
     let budget = RetryBudget::new().ratio(0.0).per_second(1);
-    let pool = world.pool().balance(First::new()).retry_budget(budget);
-    // The health of the upstreams is not under test here.
-    let pool = pool.health_policy(wsplice::health::Consecutive::new().fails(1000));
+    let pool = world
+        .pool()
+        .balance(First::new())
+        .retry_budget(budget)
+        // The health of the upstreams is not under test here.
+        .health_policy(wsplice::health::Consecutive::new().fails(1000))
+        .build();
     let proxies = [
         world.proxy(&pool, |layer| layer.retry(eager())),
         world.proxy(&pool.clone(), |layer| layer.retry(eager())),
@@ -250,7 +258,7 @@ async fn the_budget_is_one_for_all_layers_of_a_pool() {
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_finds_no_upstream_costs_nothing() {
     let world = World::of([Does::RefuseConnections]);
-    let pool = world.pool();
+    let pool = world.pool().build();
     let proxy = world.proxy(&pool, |layer| layer.retry(eager()));
     assert_eq!(count(&crowd(&proxy, 10).await, 502), 10);
     let retries = pool.retries();
@@ -260,7 +268,7 @@ async fn a_retry_that_finds_no_upstream_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn the_same_upstream_is_not_tried_again_because_it_was_edited_in_between() {
     let world = World::of([Does::RefuseConnections, Does::RefuseConnections]);
-    let pool = world.pool().balance(First::new());
+    let pool = world.pool().balance(First::new()).build();
     let observer = Editor(pool.clone());
     let proxy = world.proxy(&pool, |layer| layer.observer(observer));
     assert_eq!(shake_hands(proxy).await.status, 502);

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
-    Pool, Proxy, ProxyLayer, Transport, UpgradeRequired,
+    Pool, PoolBuilder, Proxy, ProxyLayer, Transport, UpgradeRequired,
     connect::{Address, Connect, ConnectFuture},
 };
 
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// A pool of all of them.
-    pub(crate) fn pool(&self) -> Pool {
+    pub(crate) fn pool(&self) -> PoolBuilder {
         let sites = self.0.lock().unwrap();
         Pool::new(sites.keys().map(|name| format!("ws://{name}"))).unwrap()
     }

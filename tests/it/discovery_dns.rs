@@ -57,7 +57,7 @@ async fn next_failure(follow: &DiscoveryHandle) -> DiscoverError {
 #[tokio::test]
 async fn the_pool_follows_what_dns_says() {
     let server = DnsServer::start(Reply::Records(ips(&["10.0.0.2", "10.0.0.1"]))).await;
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(addresses(&server));
     follow.ready(DEADLINE).await.unwrap();
     assert_eq!(names(&pool), ["10.0.0.1:8080", "10.0.0.2:8080"]);
@@ -72,7 +72,7 @@ async fn the_pool_follows_what_dns_says() {
 #[tokio::test]
 async fn whatever_goes_wrong_the_last_good_set_is_kept_and_told_why() {
     let server = DnsServer::start(Reply::Records(ips(&["10.0.0.1"]))).await;
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(addresses(&server));
     follow.ready(DEADLINE).await.unwrap();
     for (reply, words) in [
@@ -101,7 +101,7 @@ async fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
     let many: Vec<_> = (0..=255).map(|low| format!("10.0.0.{low}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     let server = DnsServer::start(Reply::OnlyByTcp(ips(&many))).await;
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(addresses(&server));
     follow.ready(DEADLINE).await.unwrap();
     assert_eq!(pool.len(), 256);
@@ -110,7 +110,7 @@ async fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
 #[tokio::test]
 async fn records_that_are_gone_empty_the_pool_after_the_grace() {
     let server = DnsServer::start(Reply::Records(ips(&["10.0.0.1"]))).await;
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let source = addresses(&server).empty_grace(Duration::from_millis(200));
     let follow = pool.follow(source);
     follow.ready(DEADLINE).await.unwrap();
@@ -130,7 +130,7 @@ async fn both_families_can_be_had() {
         (IpFamilies::PreferV6, &["[fd00::1]:8080"]),
         (IpFamilies::Both, &["10.0.0.1:8080", "[fd00::1]:8080"]),
     ] {
-        let pool = Pool::from_upstreams([]);
+        let pool = Pool::from_upstreams([]).build();
         let follow = pool.follow(addresses(&server).families(families));
         follow.ready(DEADLINE).await.unwrap();
         assert_eq!(names(&pool), expected, "{families:?}");
@@ -145,7 +145,7 @@ async fn services_are_the_first_priority_under_their_targets_names_rfc2782() {
         Data::Srv(9, 50, 8080, "spare.test."),
     ]))
     .await;
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(asking(
         &server,
         Dns::services("_ws._tcp.chat.test.").unwrap(),
@@ -162,7 +162,7 @@ async fn services_are_the_first_priority_under_their_targets_names_rfc2782() {
 /// Makes one query, and returns after its response.
 async fn one_question(server: &DnsServer) {
     let hour = Duration::from_secs(3600);
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(addresses(server).refresh(hour, hour));
     follow.ready(DEADLINE).await.unwrap();
 }
@@ -170,7 +170,7 @@ async fn one_question(server: &DnsServer) {
 #[tokio::test]
 async fn nobody_is_asked_any_more_once_nobody_follows() {
     let server = DnsServer::start(Reply::Records(ips(&["10.0.0.1"]))).await;
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(addresses(&server));
     until("three questions", || server.questions() > 3).await;
     drop(follow);
@@ -212,7 +212,7 @@ async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
     let hour = Duration::from_secs(3600);
     let source = Dns::services("_ws._tcp.chat.test.").unwrap();
     let source = source.resolver(resolver.clone()).refresh(hour, hour);
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(source);
     follow.ready(DEADLINE).await.unwrap();
     let layer = ProxyLayer::new(pool).connector(Connector::new().resolver(resolver));
@@ -243,7 +243,7 @@ async fn clients_reach_what_dns_says_now() {
     let second = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
     let _first = application(first).await;
     let server = DnsServer::start(Reply::Records(ips(&["127.0.0.1"]))).await;
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let proxy = serve_axum(Router::new().layer(ProxyLayer::new(pool.clone()))).await;
     let status = || async {
         let mut client = RawClient::connect(proxy.addr()).await;

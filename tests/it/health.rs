@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::sync::mpsc;
 use wsplice::{
-    Observer, OnUpstreamLoss, Pool, ProxyLayer,
+    Observer, OnUpstreamLoss, Pool, PoolBuilder, ProxyLayer,
     health::{
         Consecutive, EventFilter, HealthState, HealthTransition, Passive, ProbeSchedule,
         WebSocketProbe,
@@ -37,7 +37,7 @@ struct WatchSource {
 }
 
 impl WatchSource {
-    async fn start(pool: Pool) -> Self {
+    async fn start(pool: impl Into<Pool>) -> Self {
         let (sender, changes) = mpsc::unbounded_channel();
         let proxy = ProxyLayer::new(pool).observer(Changes(sender));
         Self {
@@ -73,7 +73,7 @@ fn often() -> ProbeSchedule {
         .timeout(Duration::from_millis(500))
 }
 
-fn probed(urls: &[String]) -> Pool {
+fn probed(urls: &[String]) -> PoolBuilder {
     Pool::new(urls)
         .unwrap()
         .probe(WebSocketProbe::get("/ws/health"))
@@ -88,7 +88,8 @@ async fn an_upstream_that_speaks_websocket_alone_stays_healthy() {
     let pool = Pool::new([upstream.url()])
         .unwrap()
         .probe(WebSocketProbe::get("/ws/echo"))
-        .probe_schedule(ProbeSchedule::every(Duration::from_millis(2)));
+        .probe_schedule(ProbeSchedule::every(Duration::from_millis(2)))
+        .build();
     let mut watched = WatchSource::start(pool.clone()).await;
     let mut probes = 0;
     let mut last = None;
@@ -160,7 +161,8 @@ async fn whatever_plain_requests_get_an_upstream_that_speaks_websocket_stays_hea
     ] {
         let upstream = websocket_only(plain).await;
         let pool = probed(&[upstream.url()])
-            .probe_schedule(ProbeSchedule::every(Duration::from_millis(1)));
+            .probe_schedule(ProbeSchedule::every(Duration::from_millis(1)))
+            .build();
         let mut watched = WatchSource::start(pool.clone()).await;
         upstream
             .wait_for("a hundred probes", |log| log.ended >= 100)
@@ -193,7 +195,8 @@ async fn one_that_answers_with_a_wrong_key_is_found_and_left_out() {
         .unwrap()
         .probe(WebSocketProbe::get("/ws/echo"))
         .probe_schedule(often())
-        .health_policy(Consecutive::new().fails(3).passes(2));
+        .health_policy(Consecutive::new().fails(3).passes(2))
+        .build();
     let mut watched = WatchSource::start(pool.clone()).await;
     let (name, transition) = watched.change().await;
     assert_eq!(name, wrong.addr().to_string());
@@ -250,7 +253,8 @@ async fn without_a_probe_clients_find_out_and_an_ejected_one_is_the_last_resort(
     let dead = format!("ws://{}", closed_addr().await);
     let pool = Pool::new([dead, upstream.url()])
         .unwrap()
-        .balance(wsplice::balance::First::new());
+        .balance(wsplice::balance::First::new())
+        .build();
     let mut watched = WatchSource::start(pool.clone()).await;
     // Failures are retried at the other upstream, so clients see its responses throughout.
     while watched.changes.is_empty() {
@@ -297,7 +301,7 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
 }
 
 /// One bad sign of any kind is too many, and so is a tunnel that ends within an hour.
-fn touchy(url: String) -> Pool {
+fn touchy(url: String) -> PoolBuilder {
     let signals = EventFilter::passive().min_tunnel_age(Duration::from_secs(3600));
     let policy = Passive::default().fails(1).counting(signals);
     Pool::new([url]).unwrap().health_policy(policy)
@@ -353,7 +357,7 @@ async fn an_upstream_whose_tunnels_die_early_is_found_if_so_asked() {
 #[tokio::test]
 async fn what_clients_do_never_counts() {
     let upstream = RawUpstream::start(scripts::echo()).await;
-    let pool = touchy(upstream.url());
+    let pool = touchy(upstream.url()).build();
     let mut watched = WatchSource::start(pool.clone()).await;
     for round in 0..5 {
         let addr = watched.server.addr();
@@ -385,7 +389,8 @@ async fn a_drained_upstreams_tunnels_live_or_are_closed_as_told() {
     let (a, b) = (a.await, b.await);
     let pool = Pool::new([a.url(), b.url()])
         .unwrap()
-        .balance(wsplice::balance::First::new());
+        .balance(wsplice::balance::First::new())
+        .build();
     let watched = WatchSource::start(pool.clone()).await;
     let mut client = RawClient::open(watched.server.addr(), "/ws").await;
     let name = a.addr().to_string();

@@ -173,7 +173,8 @@ async fn tls_settings_of_another_layer_are_not_shared_with() {
     let stranger = Authority::new("a stranger");
     let pool = Pool::from_upstreams([Upstream::new(&upstream.url)
         .unwrap()
-        .http_version(HttpVersion::Http2)]);
+        .http_version(HttpVersion::Http2)])
+    .build();
     let layer =
         wsplice::ProxyLayer::new(pool.clone()).tls(trusting(&upstream.authority).build().unwrap());
     let derived = layer.clone().tls(trusting(&stranger).build().unwrap());

@@ -362,7 +362,8 @@ async fn probes_go_the_way_of_clients() {
     let upstream = axum_upstream::start().await;
     let pool = Pool::from_upstreams([over_http2(&upstream)])
         .probe(WebSocketProbe::get("/ws/echo"))
-        .probe_schedule(ProbeSchedule::every(Duration::from_millis(5)));
+        .probe_schedule(ProbeSchedule::every(Duration::from_millis(5)))
+        .build();
     let _gate = ProxyServer::over(pool.clone(), |layer| layer).await;
     let probed = async {
         loop {
@@ -380,7 +381,8 @@ async fn probes_go_the_way_of_clients() {
 async fn probes_by_http_are_plain_requests_on_the_same_connection() {
     let mut upstream = H2Upstream::start().await;
     let pool = Pool::from_upstreams([upstream.upstream()])
-        .probe(HttpProbe::get("/health").expect_body("fine"));
+        .probe(HttpProbe::get("/health").expect_body("fine"))
+        .build();
     let proxy = ProxyServer::over(pool.clone(), |layer| layer).await;
     let asked = upstream.next().await;
     assert_eq!(asked.request.method(), Method::GET);
@@ -421,7 +423,9 @@ async fn a_client_that_is_announced_shares_no_connection() {
 #[tokio::test]
 async fn an_upstream_without_extended_connect_fails_its_probes_too() {
     let plain = H2Upstream::with(h2::server::Builder::new()).await;
-    let pool = Pool::from_upstreams([plain.upstream()]).probe(WebSocketProbe::get("/ws"));
+    let pool = Pool::from_upstreams([plain.upstream()])
+        .probe(WebSocketProbe::get("/ws"))
+        .build();
     let _gate = ProxyServer::over(pool.clone(), |layer| layer).await;
     let probed = async {
         while pool.snapshot().remove(0).last_probe.is_none() {

@@ -39,6 +39,7 @@ fn types_of_the_root() {
         dyn wsplice::Observer,
         wsplice::DirectionStats,
         wsplice::Pool,
+        wsplice::PoolBuilder,
         wsplice::Proxy<()>,
         wsplice::ProxyLayer,
         wsplice::RefusedBody,

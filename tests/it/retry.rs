@@ -110,7 +110,7 @@ async fn outlives(bad: String, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) 
     let good = axum_upstream::start().await;
     // An upstream that is left out stays so for the whole test, on a slow machine too.
     let long = Ejection::new().base(Duration::from_secs(300));
-    let pool = Pool::new([bad, good.url()]).unwrap().ejection(long);
+    let pool = Pool::new([bad, good.url()]).unwrap().ejection(long).build();
     let counts = Counts::default();
     let layer = eager(ProxyLayer::new(pool.clone()).observer(counts.clone()));
     let server = serve_axum(Router::new().layer(settings(layer))).await;

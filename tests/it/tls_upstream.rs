@@ -215,7 +215,7 @@ async fn answer(upstream: &TlsUpstream, tls: Tls) -> (u16, String) {
     answer_of(Pool::new([&upstream.url]).unwrap(), tls).await
 }
 
-async fn answer_of(pool: Pool, tls: Tls) -> (u16, String) {
+async fn answer_of(pool: impl Into<Pool>, tls: Tls) -> (u16, String) {
     let (sender, mut errors) = tokio::sync::mpsc::unbounded_channel();
     let proxy = ProxyLayer::new(pool)
         .tls(tls)

@@ -9,8 +9,8 @@ use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::time::Instant;
 use wsplice::{
-    Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, Proxy as Service, ProxyLayer,
-    TunnelConfig, UpgradeRequired, UpstreamStatus,
+    Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, PoolBuilder, Proxy as Service,
+    ProxyLayer, TunnelConfig, UpgradeRequired, UpstreamStatus,
     health::{Consecutive, EventFilter, HealthTransition, Passive, ProbeSchedule, WebSocketProbe},
 };
 
@@ -89,7 +89,7 @@ impl Observer for RecordingObserver {
 impl Proxy {
     pub(crate) fn new(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Self {
         let notices = RecordingObserver::default();
-        let pool = pool(upstreams, health, storm);
+        let pool = pool(upstreams, health, storm).build();
         let layer = ProxyLayer::new(pool.clone())
             .connector(Network::to(upstreams))
             .tunnel(TunnelConfig::new().upstream_keep_alive(health.pings()))
@@ -131,7 +131,7 @@ impl Health {
         (self != Self::Probes).then(KeepAlive::default)
     }
 
-    fn evaluator(self, pool: Pool) -> Pool {
+    fn evaluator(self, pool: PoolBuilder) -> PoolBuilder {
         let signals = match self {
             Self::Clients => {
                 return pool.health_policy(Passive::default().counting(EventFilter::passive()));
@@ -157,7 +157,7 @@ impl Storm {
     }
 }
 
-fn pool(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Pool {
+fn pool(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> PoolBuilder {
     let members = upstreams.iter().map(|upstream| {
         let member = wsplice::Upstream::new(&upstream.url()).expect("it is an address");
         member.admission(storm.admission())

@@ -52,7 +52,7 @@ async fn settle() {
 
 #[tokio::test(start_paused = true)]
 async fn each_set_replaces_the_last_and_an_empty_one_empties() {
-    let pool = Pool::from_upstreams(upstreams(&["seed"]));
+    let pool = Pool::from_upstreams(upstreams(&["seed"])).build();
     let (source, tells, _) = scripted();
     let follow = pool.follow(source);
     settle().await;
@@ -68,7 +68,7 @@ async fn each_set_replaces_the_last_and_an_empty_one_empties() {
 
 #[tokio::test(start_paused = true)]
 async fn the_state_of_an_upstream_survives_a_set_without_it() {
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let (source, tells, _) = scripted();
     let _follow = pool.follow(source);
     tells.send(Ok(upstreams(&["a", "b"]))).unwrap();
@@ -85,7 +85,7 @@ async fn the_state_of_an_upstream_survives_a_set_without_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_identical_set_changes_nothing() {
-    let pool = Pool::from_upstreams(upstreams(&["a", "b"]));
+    let pool = Pool::from_upstreams(upstreams(&["a", "b"])).build();
     let before = pool.state.member_set();
     let follow = pool.follow(StaticSource::new(upstreams(&["a", "b"])));
     follow.ready(SOON).await.unwrap();
@@ -103,7 +103,7 @@ impl Observer for FailureLog {
 
 #[tokio::test(start_paused = true)]
 async fn failures_are_shown_and_empty_nothing() {
-    let pool = Pool::from_upstreams(upstreams(&["a"]));
+    let pool = Pool::from_upstreams(upstreams(&["a"])).build();
     let heard = Arc::new(FailureLog::default());
     let observer: Arc<dyn Observer> = Arc::clone(&heard) as _;
     pool.attach_observer(&observer);
@@ -137,7 +137,7 @@ impl Discover for AlwaysFailing {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_fails_at_once_is_delayed() {
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let asked = Arc::new(Mutex::new(0));
     let _follow = pool.follow(AlwaysFailing(Arc::clone(&asked)));
     sleep(Duration::from_secs(10)).await;
@@ -176,7 +176,7 @@ impl Observer for Panicking {
 
 #[tokio::test(start_paused = true)]
 async fn panics_of_a_source_or_an_observer_do_not_end_the_task() {
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let observer: Arc<dyn Observer> = Arc::new(Panicking::default());
     pool.attach_observer(&observer);
     let follow = pool.follow(Panicking::default());
@@ -194,7 +194,7 @@ async fn panics_of_a_source_or_an_observer_do_not_end_the_task() {
 #[tokio::test(start_paused = true)]
 async fn ready_fails_when_no_set_comes() {
     let (source, tells, _) = scripted();
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(source);
     let error = follow.ready(SOON).await.unwrap_err();
     assert_eq!(error.to_string(), "no response within 5s");
@@ -206,7 +206,7 @@ async fn ready_fails_when_no_set_comes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_has_ended_leaves_the_last_set() {
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(StaticSource::new(upstreams(&["a"])));
     follow.ready(SOON).await.unwrap();
     settle().await;
@@ -217,7 +217,7 @@ async fn a_source_that_has_ended_leaves_the_last_set() {
 
 #[tokio::test(start_paused = true)]
 async fn the_task_ends_with_the_guard() {
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let (source, tells, mut dropped) = scripted();
     let follow = pool.follow(source);
     tells.send(Ok(upstreams(&["a"]))).unwrap();
@@ -229,7 +229,7 @@ async fn the_task_ends_with_the_guard() {
 
 #[tokio::test(start_paused = true)]
 async fn detached_it_goes_on_until_the_pool_is_gone() {
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let (source, tells, mut dropped) = scripted();
     pool.follow(source).detach();
     tells.send(Ok(upstreams(&["a"]))).unwrap();
@@ -249,7 +249,7 @@ async fn detached_it_goes_on_until_the_pool_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn the_pool_is_not_kept_alive_by_a_pause_after_a_failure() {
-    let pool = Pool::from_upstreams([]);
+    let pool = Pool::from_upstreams([]).build();
     let (source, tells, mut dropped) = scripted();
     let follow = pool.follow(source);
     tells.send(Err(DiscoverError::failed("no"))).unwrap();

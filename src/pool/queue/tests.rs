@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     error::Error,
     http::head::RequestHead,
-    pool::{Lease, Pool},
+    pool::{Lease, Pool, PoolBuilder},
     upstream::Upstream,
     upstream::admission::{Admission, AdmissionKind},
     upstream::balance::Candidates,
@@ -28,7 +28,7 @@ fn one_tunnel() -> Admission {
     Admission::new().max_tunnels(1)
 }
 
-fn pool(admission: Admission) -> Pool {
+fn pool(admission: Admission) -> PoolBuilder {
     let pool = Pool::new(["ws://a", "ws://b"]).unwrap();
     pool.admission(admission).queue(1000, LONG)
 }
@@ -52,7 +52,7 @@ fn kind(result: Result<Lease, Error>) -> ErrorKind {
 
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_does_not_overtake_a_called_waiter() {
-    let pool = pool(one_tunnel());
+    let pool = pool(one_tunnel()).build();
     let holder = lease(&pool, "/").await.unwrap();
     let mut first = task::spawn(lease(&pool, "/"));
     assert_pending!(first.poll());
@@ -73,7 +73,7 @@ async fn waiters_are_served_in_order() {
         Admission::new().max_handshakes(1),
         Admission::new().handshakes_per_second(1),
     ] {
-        let pool = pool(limits);
+        let pool = pool(limits).build();
         let (mut served, mut waiting) = (Vec::new(), JoinSet::new());
         for number in 0..100 {
             let leasing = lease(&pool, "/");
@@ -91,7 +91,7 @@ async fn waiters_are_served_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_at_the_retry_time_does_not_overtake_a_waiter() {
-    let pool = pool(Admission::new().handshakes_per_second(1));
+    let pool = pool(Admission::new().handshakes_per_second(1)).build();
     drop(lease(&pool, "/").await.unwrap());
     let mut first = task::spawn(lease(&pool, "/"));
     let mut second = task::spawn(lease(&pool, "/"));
@@ -106,7 +106,7 @@ async fn a_newcomer_at_the_retry_time_does_not_overtake_a_waiter() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_leaves_passes_its_call_and_its_retry_time_on() {
-    let pool = pool(one_tunnel());
+    let pool = pool(one_tunnel()).build();
     let holder = lease(&pool, "/").await.unwrap();
     let mut first = task::spawn(lease(&pool, "/"));
     let mut second = task::spawn(lease(&pool, "/"));
@@ -119,7 +119,7 @@ async fn a_waiter_that_leaves_passes_its_call_and_its_retry_time_on() {
     assert_ready!(second.poll()).unwrap();
 
     // Only the first waiter has tried, and knows when a handshake may begin.
-    let pool = self::pool(Admission::new().handshakes_per_second(1));
+    let pool = self::pool(Admission::new().handshakes_per_second(1)).build();
     drop(lease(&pool, "/").await.unwrap());
     let mut first = task::spawn(lease(&pool, "/"));
     let second = lease(&pool, "/");
@@ -140,7 +140,8 @@ async fn a_waiter_for_another_upstream_blocks_no_waiter() {
         .balance(|all: &Candidates<'_>, head: &RequestHead<'_>| {
             let wanted = head.path().trim_start_matches('/');
             all.iter().position(|one| one.name().starts_with(wanted))
-        });
+        })
+        .build();
     let a = lease(&pool, "/a").await.unwrap();
     let b = lease(&pool, "/b").await.unwrap();
     let mut waiting = ["/a", "/b", "/b", "/a"].map(|path| task::spawn(lease(&pool, path)));
@@ -181,7 +182,7 @@ async fn waiting_has_an_end_and_reports_the_limit() {
             ErrorKind::TooManyHandshakes,
         ),
     ] {
-        let pool = pool(limits).queue(2, Duration::from_secs(5));
+        let pool = pool(limits).queue(2, Duration::from_secs(5)).build();
         let _holder = lease(&pool, "/").await.unwrap();
         let began = Instant::now();
         let first = tokio::spawn(lease(&pool, "/"));
@@ -200,7 +201,7 @@ async fn waiting_has_an_end_and_reports_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn waiters_see_an_edit() {
     let pool = Pool::from_upstreams([Upstream::new("ws://a").unwrap().admission(one_tunnel())]);
-    let pool = pool.queue(10, LONG);
+    let pool = pool.queue(10, LONG).build();
     let _holder = lease(&pool, "/").await.unwrap();
     let waiting = [(); 3].map(|()| tokio::spawn(lease(&pool, "/")));
     yield_now().await;
@@ -213,7 +214,7 @@ async fn waiters_see_an_edit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiter_fails_at_once_when_the_last_upstream_is_removed() {
-    let pool = pool(one_tunnel());
+    let pool = pool(one_tunnel()).build();
     let holder = lease(&pool, "/").await.unwrap();
     let waiting = [(); 3].map(|()| tokio::spawn(lease(&pool, "/")));
     yield_now().await;
@@ -228,7 +229,7 @@ async fn a_waiter_fails_at_once_when_the_last_upstream_is_removed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_waiter_is_forgotten_when_many_come_and_go_at_once() {
     static INSIDE: AtomicUsize = AtomicUsize::new(0);
-    let pool = pool(Admission::new().max_tunnels(3));
+    let pool = pool(Admission::new().max_tunnels(3)).build();
     let mut clients = JoinSet::new();
     for number in 0..64_u32 {
         let pool = pool.clone();
@@ -275,7 +276,7 @@ async fn no_upstream_or_a_panicking_policy_leaves_nothing_counted_and_no_waiter_
             None
         };
         let pool = Pool::new(["ws://a"]).unwrap().balance(policy);
-        let pool = pool.admission(one_tunnel()).queue(1, LONG);
+        let pool = pool.admission(one_tunnel()).queue(1, LONG).build();
         *waiter.lock().unwrap() = Some(task::spawn(lease(&pool, "/")));
 
         let leased = tokio::spawn(lease_for(admission, &pool, path)).await;

@@ -33,7 +33,9 @@ fn fail(pool: &Pool, name: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
-    let pool = pool(&["a", "b"]).unhealthy_tunnels(OnUpstreamLoss::Close { spread: secs(60) });
+    let pool = pool(&["a", "b"])
+        .unhealthy_tunnels(OnUpstreamLoss::Close { spread: secs(60) })
+        .build();
     let registry = Registry::new();
     let tunnels: Vec<_> = (0..200)
         .map(|number| open(&registry, &member(&pool, ["a", "b"][number % 2])))
@@ -57,7 +59,8 @@ async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
 async fn an_unhealthy_upstream_in_use_keeps_its_tunnels_until_it_is_not() {
     let pool = pool(&["a"])
         .unhealthy_tunnels(AT_ONCE)
-        .availability(KeepLast);
+        .availability(KeepLast)
+        .build();
     let registry = Registry::new();
     let tunnel = open(&registry, &member(&pool, "a"));
     fail(&pool, "a");
@@ -72,7 +75,7 @@ async fn an_unhealthy_upstream_in_use_keeps_its_tunnels_until_it_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
-    let pool = pool(&["a"]).removed_tunnels(AT_ONCE);
+    let pool = pool(&["a"]).removed_tunnels(AT_ONCE).build();
     let registry = Registry::new();
     let before = lease(&pool).await.unwrap();
     sleep(secs(1)).await;
@@ -92,7 +95,7 @@ async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
 
 #[tokio::test(start_paused = true)]
 async fn by_default_all_tunnels_of_lost_upstreams_live_on() {
-    let pool = pool(&["a", "b", "c"]);
+    let pool = pool(&["a", "b", "c"]).build();
     let registry = Registry::new();
     let tunnels = ["a", "b", "c"].map(|name| open(&registry, &member(&pool, name)));
     fail(&pool, "a");
@@ -106,7 +109,7 @@ async fn tls_or_not_the_same_port_is_two_upstreams() {
     use crate::{Upstream, net::connect::Address};
 
     let at = [Address::tcp("a", 443), Address::tls("a", 443)].map(Upstream::from_address);
-    let pool = Pool::from_upstreams(at).removed_tunnels(AT_ONCE);
+    let pool = Pool::from_upstreams(at).removed_tunnels(AT_ONCE).build();
     let registry = Registry::new();
     let members = pool.state.member_set().members().to_vec();
     let [plain, tls] = [0, 1].map(|index| open(&registry, &members[index]));
@@ -118,7 +121,7 @@ async fn tls_or_not_the_same_port_is_two_upstreams() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resumed_upstream_keeps_the_tunnels_that_its_drain_has_not_closed_yet() {
-    let pool = pool(&["a"]);
+    let pool = pool(&["a"]).build();
     let registry = Registry::new();
     let before = lease(&pool).await.unwrap();
     let tunnel = open(&registry, &member(&pool, "a"));
@@ -137,7 +140,7 @@ async fn a_resumed_upstream_keeps_the_tunnels_that_its_drain_has_not_closed_yet(
 
 #[tokio::test(start_paused = true)]
 async fn a_resumed_upstream_calls_off_no_close_of_another_issuer() {
-    let pool = pool(&["a"]);
+    let pool = pool(&["a"]).build();
     let registry = Registry::new();
     let tunnel = open(&registry, &member(&pool, "a"));
     let drain = crate::Drain::new(&registry).spread(secs(20));

@@ -12,7 +12,7 @@ use super::kit::{
 
 #[tokio::test(start_paused = true)]
 async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
-    let pool = pool(&["a", "b"]);
+    let pool = pool(&["a", "b"]).build();
     let log = ObserverLog::of(&pool);
     let now = Instant::now();
     assert!(pool.drain("a:80", OnUpstreamLoss::Leave));
@@ -31,7 +31,7 @@ async fn a_drained_upstream_gets_no_new_tunnels_until_it_is_resumed() {
 
 #[tokio::test(start_paused = true)]
 async fn draining_outlives_edits_and_excludes_the_last_resort() {
-    let pool = pool(&["a", "b"]);
+    let pool = pool(&["a", "b"]).build();
     pool.drain("a:80", OnUpstreamLoss::Leave);
     pool.replace([named("a").weight(3), named("b")]);
     pool.remove("a:80");
@@ -49,7 +49,7 @@ async fn draining_outlives_edits_and_excludes_the_last_resort() {
 
 #[tokio::test(start_paused = true)]
 async fn old_tunnels_can_be_closed_at_any_time_of_the_drain() {
-    let pool = pool(&["a", "b"]);
+    let pool = pool(&["a", "b"]).build();
     let registry = Registry::new();
     let tunnel = open(&registry, &member(&pool, "a"));
     pool.drain("a:80", OnUpstreamLoss::Leave);
@@ -61,7 +61,7 @@ async fn old_tunnels_can_be_closed_at_any_time_of_the_drain() {
 #[tokio::test(start_paused = true)]
 async fn a_drained_upstream_is_still_probed() {
     let script = Script::default();
-    let pool = pool(&["a", "b"]).probe(script.clone());
+    let pool = pool(&["a", "b"]).probe(script.clone()).build();
     pool.drain("a:80", OnUpstreamLoss::Leave);
     start(&pool);
     tokio::time::sleep(secs(35)).await;
@@ -74,7 +74,7 @@ async fn sticky_clients_of_a_drained_upstream_are_moved() {
     use crate::{http::head::RequestHead, http::headers::ClientScheme, upstream::balance::Sticky};
 
     let sticky = Sticky::new("up", [7; 32]).unwrap();
-    let pool: Pool = pool(&["a", "b", "c"]).balance(sticky);
+    let pool: Pool = pool(&["a", "b", "c"]).balance(sticky).build();
     let visit = |cookie: Option<String>| {
         let pool = pool.clone();
         async move {

@@ -9,7 +9,7 @@ use crate::{
     ErrorKind, Registry,
     http::head::RequestHead,
     observe::Observer,
-    pool::Pool,
+    pool::{Pool, PoolBuilder},
     upstream::health::{
         Consecutive, Ejection, HealthEvaluator, HealthEvent, HealthEventKind, HealthTransition,
         KeepLast, ProbeSchedule, Verdict,
@@ -21,25 +21,23 @@ use super::kit::{
     start, states, used,
 };
 
-fn ejecting(names: &[&str]) -> Pool {
+fn ejecting(names: &[&str]) -> PoolBuilder {
     pool(names).ejection(Ejection::new().jitter(0.0))
 }
 
 #[tokio::test(start_paused = true)]
 async fn health_is_one_whichever_handle_asks() {
-    let first = pool(&["a", "b"]);
-    // Observed before there was a probe.
-    assert_eq!(states(&first), ["healthy", "healthy"]);
     let script = Script::new([("a", ProbeReaction::Fail), ("b", ProbeReaction::Fail)]);
-    let probed = first
-        .clone()
+    let first = pool(&["a", "b"])
         .probe(script)
         .probe_schedule(ProbeSchedule::every(secs(1)))
-        .availability(KeepLast);
+        .availability(KeepLast)
+        .build();
+    let probed = first.clone();
+    assert_eq!(states(&first), ["healthy", "healthy"]);
     start(&probed);
     sleep(secs(10)).await;
     assert!(states(&first)[0].contains("out of order"));
-    // An edit by the handle on which the availability was not set.
     first.add(named("c"));
     first.remove("c:80");
     assert_eq!(used(&probed).len(), 1, "never the last");
@@ -68,7 +66,9 @@ async fn an_evaluator_that_changes_its_verdict_without_an_event_is_called_in_tim
         }
     }
 
-    let pool = ejecting(&["a", "b"]).health_policy(UnhealthyWhenSilent::default());
+    let pool = ejecting(&["a", "b"])
+        .health_policy(UnhealthyWhenSilent::default())
+        .build();
     accept(&pool, "a");
     sleep(secs(20)).await;
     accept(&pool, "a");
@@ -84,7 +84,7 @@ async fn an_evaluator_that_changes_its_verdict_without_an_event_is_called_in_tim
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_flaps_is_ejected_for_longer_each_time() {
-    let pool = ejecting(&["a", "b"]);
+    let pool = ejecting(&["a", "b"]).build();
     let log = ObserverLog::of(&pool);
     let mut out = Vec::new();
     for _ in 0..4 {
@@ -116,7 +116,8 @@ async fn an_upstream_that_flaps_within_its_probes_does_not_flap_the_clients() {
     let pool = pool(&["a", "b"])
         .probe(script.clone())
         .probe_schedule(ProbeSchedule::every(interval).jitter(0.0))
-        .health_policy(Consecutive::new().fails(3).passes(2));
+        .health_policy(Consecutive::new().fails(3).passes(2))
+        .build();
     let log = ObserverLog::of(&pool);
     start(&pool);
     // Two failures, one pass, repeatedly: never three in a row.
@@ -149,7 +150,7 @@ async fn an_upstream_that_flaps_within_its_probes_does_not_flap_the_clients() {
 
 #[tokio::test(start_paused = true)]
 async fn edits_are_reported_and_an_identical_set_is_not() {
-    let pool = pool(&["a", "b"]);
+    let pool = pool(&["a", "b"]).build();
     let log = ObserverLog::of(&pool);
     pool.replace([named("b"), named("a").weight(2), named("c")]);
     assert_eq!(log.read(), ["a changed", "c added"]);
@@ -161,11 +162,13 @@ async fn edits_are_reported_and_an_identical_set_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
-    let pool = ejecting(&["a", "b"]).health_policy(
-        Consecutive::new()
-            .fails(1)
-            .counting(crate::upstream::health::EventFilter::handshakes()),
-    );
+    let pool = ejecting(&["a", "b"])
+        .health_policy(
+            Consecutive::new()
+                .fails(1)
+                .counting(crate::upstream::health::EventFilter::handshakes()),
+        )
+        .build();
     let lease = lease(&pool).await.unwrap();
     let name = lease.member().upstream().name().replace(":80", "");
     pool.remove(&format!("{name}:80"));
@@ -188,7 +191,9 @@ async fn health_survives_a_re_add_and_figures_do_while_there_are_tunnels() {
 #[tokio::test(start_paused = true)]
 async fn an_upstream_of_weight_zero_gets_nothing_whatever_the_policy() {
     let first = |_: &crate::upstream::balance::Candidates<'_>, _: &RequestHead<'_>| Some(0);
-    let pool = Pool::from_upstreams([named("a").weight(0), named("b")]).balance(first);
+    let pool = Pool::from_upstreams([named("a").weight(0), named("b")])
+        .balance(first)
+        .build();
     let picked = lease(&pool).await.unwrap();
     assert_eq!(picked.member().upstream().name(), "b:80");
     pool.remove("b:80");
@@ -197,7 +202,9 @@ async fn an_upstream_of_weight_zero_gets_nothing_whatever_the_policy() {
 
 #[tokio::test(start_paused = true)]
 async fn a_healthy_upstream_of_weight_zero_does_not_count_as_the_last() {
-    let pool = Pool::from_upstreams([named("spare").weight(0), named("b")]).availability(KeepLast);
+    let pool = Pool::from_upstreams([named("spare").weight(0), named("b")])
+        .availability(KeepLast)
+        .build();
     for _ in 0..5 {
         refuse(&pool, "b");
     }
@@ -207,7 +214,7 @@ async fn a_healthy_upstream_of_weight_zero_does_not_count_as_the_last() {
 
 #[tokio::test(start_paused = true)]
 async fn recovered_and_new_upstreams_start_slowly() {
-    let pool = ejecting(&["a", "b"]).slow_start(secs(100));
+    let pool = ejecting(&["a", "b"]).slow_start(secs(100)).build();
     let readiness = |name: &str| member(&pool, name).readiness(Instant::now());
     assert!(
         readiness("a") >= 1.0,
@@ -247,7 +254,7 @@ async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
         }
     }
 
-    let pool = pool(&["a", "b"]);
+    let pool = pool(&["a", "b"]).build();
     let retires = Arc::new(EditingObserver(
         Mutex::new(Some(pool.clone())),
         Mutex::default(),
@@ -267,7 +274,7 @@ async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
 
 #[test]
 fn a_pool_forgets_layers_that_are_gone() {
-    let pool = pool(&["a"]);
+    let pool = pool(&["a"]).build();
     let layer = crate::ProxyLayer::new(pool.clone()).observer(ObserverLog::default());
     let other = layer.clone().observer(ObserverLog::default());
     assert_eq!(pool.state.notifier.observers().len(), 2);
@@ -285,7 +292,7 @@ fn a_pool_forgets_layers_that_are_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pool_does_not_live_for_its_tunnels() {
-    let pool = pool(&["a"]);
+    let pool = pool(&["a"]).build();
     let _tunnel = open(&Registry::new(), &member(&pool, "a"));
     let state: Weak<_> = Arc::downgrade(&pool.state);
     drop(pool);
@@ -294,7 +301,7 @@ async fn a_pool_does_not_live_for_its_tunnels() {
 
 #[tokio::test(start_paused = true)]
 async fn events_that_began_before_an_ejection_are_ignored_after_it() {
-    let pool = ejecting(&["a", "b"]);
+    let pool = ejecting(&["a", "b"]).build();
     let began = Instant::now();
     sleep(secs(5)).await;
     for _ in 0..5 {
@@ -324,7 +331,7 @@ impl std::io::Write for Lines {
 }
 
 async fn every_change() {
-    let pool = ejecting(&["a", "b"]);
+    let pool = ejecting(&["a", "b"]).build();
     for _ in 0..5 {
         refuse(&pool, "a");
     }

@@ -13,7 +13,7 @@ use crate::{
     http::head::RequestHead,
     net::connect::{Address, Dialer},
     observe::{MembershipChange, Observer},
-    pool::{Lease, Pool},
+    pool::{Lease, Pool, PoolBuilder},
     tunnel::registry::RegistryGuard,
     tunnel::report::TunnelInfo,
     upstream::Member,
@@ -32,7 +32,7 @@ pub(super) fn named(name: &str) -> Upstream {
     Upstream::new(&format!("ws://{name}:80")).unwrap()
 }
 
-pub(super) fn pool(names: &[&str]) -> Pool {
+pub(super) fn pool(names: &[&str]) -> PoolBuilder {
     Pool::from_upstreams(names.iter().map(|name| named(name)))
 }
 

@@ -26,7 +26,8 @@ async fn a_probe_that_panics_has_failed_and_the_others_go_on() {
     let script = Script::new([("a", ProbeReaction::Panic)]);
     let pool = pool(&["a", "b"])
         .probe(script.clone())
-        .probe_schedule(steady(10));
+        .probe_schedule(steady(10))
+        .build();
     let log = ObserverLog::of(&pool);
     start(&pool);
     sleep(secs(25)).await;
@@ -66,7 +67,7 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
         pool.probe_schedule(steady(10).while_unhealthy(secs(10)))
     };
     let clumsy: Arc<dyn Observer> = Arc::new(PanickingObserver);
-    let first = watched();
+    let first = watched().build();
     first.attach_observer(&clumsy);
     let log = ObserverLog::of(&first);
     start(&first);
@@ -80,7 +81,7 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
     drop((first, clumsy));
 
     script.set("a", ProbeReaction::Fail);
-    let second = watched().health_policy(PanickingEvaluator);
+    let second = watched().health_policy(PanickingEvaluator).build();
     let before = [script.probed("a").len(), script.probed("b").len()];
     start(&second);
     sleep(secs(95)).await;
@@ -93,7 +94,8 @@ async fn a_new_upstream_is_probed_at_once_and_a_removed_one_no_longer() {
     let script = Script::default();
     let pool = pool(&["a"])
         .probe(script.clone())
-        .probe_schedule(steady(3600));
+        .probe_schedule(steady(3600))
+        .build();
     let began = Instant::now();
     start(&pool);
     sleep(secs(100)).await;
@@ -118,7 +120,8 @@ async fn probes_that_hang_do_not_starve_the_others() {
     let schedule = steady(1).timeout(secs(5)).max_concurrent(4);
     let pool = Pool::from_upstreams(names.iter().map(|name| named(name)))
         .probe(script.clone())
-        .probe_schedule(schedule);
+        .probe_schedule(schedule)
+        .build();
     start(&pool);
     sleep(secs(120)).await;
     for name in &names {
@@ -143,7 +146,8 @@ async fn no_upstream_is_probed_twice_at_a_time_whatever_is_edited() {
     let script = Script::new([("a", ProbeReaction::Hang)]);
     let pool = pool(&["a", "b"])
         .probe(script.clone())
-        .probe_schedule(steady(1).timeout(secs(30)));
+        .probe_schedule(steady(1).timeout(secs(30)))
+        .build();
     start(&pool);
     sleep(secs(1)).await;
     pool.remove("a:80");
@@ -152,7 +156,6 @@ async fn no_upstream_is_probed_twice_at_a_time_whatever_is_edited() {
     sleep(secs(1)).await;
     pool.add(named("a").weight(7));
     sleep(secs(1)).await;
-    let pool = pool.probe(script.clone());
     sleep(secs(100)).await;
     assert_eq!(script.max_running(), 1);
     assert!(script.probed("a").len() >= 4, "it is probed on");
@@ -165,7 +168,8 @@ async fn all_probes_end_with_the_last_handle() {
     let schedule = steady(1).timeout(secs(3600));
     let pool = pool(&["a", "b"])
         .probe(script.clone())
-        .probe_schedule(schedule);
+        .probe_schedule(schedule)
+        .build();
     start(&pool);
     sleep(secs(10)).await;
     assert_eq!(script.running(), 1);
@@ -183,7 +187,8 @@ fn when_a_runtime_ends_another_goes_on_with_the_probes() {
     let schedule = steady(5).timeout(secs(30));
     let pool = pool(&["a", "b"])
         .probe(script.clone())
-        .probe_schedule(schedule);
+        .probe_schedule(schedule)
+        .build();
     let run = |time| {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).build().unwrap();
@@ -208,7 +213,8 @@ async fn clients_failures_bring_the_next_probe_forward() {
     let pool = pool(&["a"])
         .probe(script.clone())
         .probe_schedule(steady(3600))
-        .health_policy(policy);
+        .health_policy(policy)
+        .build();
     let began = Instant::now();
     start(&pool);
     sleep(secs(60)).await;
@@ -235,7 +241,8 @@ async fn probes_go_out_as_the_layer_connects_that_was_applied_last() {
 
     let pool = pool(&["a"])
         .probe(TcpProbe::new())
-        .probe_schedule(steady(10));
+        .probe_schedule(steady(10))
+        .build();
     let [first, second] = [(); 2].map(|()| Arc::new(Counting::default()));
     let by = |connector: &Arc<Counting>| Dialer {
         connector: Arc::clone(connector) as _,
@@ -256,7 +263,8 @@ async fn a_thousand_upstreams_are_probed_in_time() {
     let names: Vec<_> = (0..1000).map(|number| format!("u{number}")).collect();
     let pool = Pool::from_upstreams(names.iter().map(|name| named(name)))
         .probe(script.clone())
-        .probe_schedule(steady(10));
+        .probe_schedule(steady(10))
+        .build();
     start(&pool);
     sleep(secs(35)).await;
     for name in &names {
@@ -268,7 +276,8 @@ async fn a_thousand_upstreams_are_probed_in_time() {
 async fn an_ejection_ends_in_time_without_clients() {
     let pool = pool(&["a", "b"])
         .outliers(SuccessRateOutliers::new())
-        .ejection(crate::upstream::health::Ejection::new().jitter(0.0));
+        .ejection(crate::upstream::health::Ejection::new().jitter(0.0))
+        .build();
     let log = ObserverLog::of(&pool);
     start(&pool);
     for _ in 0..5 {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::{
-    pool::Pool,
+    pool::{Pool, PoolBuilder},
     upstream::health::{
         Ejection, EventCounts, FailClosed, MaxEjectionPercent, Outlier, OutlierPolicy,
         SuccessRateOutliers,
@@ -26,7 +26,7 @@ fn serve(pool: &Pool, name: &str, good: u32, bad: u32) {
     }
 }
 
-fn compared() -> Pool {
+fn compared() -> PoolBuilder {
     pool(&NAMES)
         .outliers(
             SuccessRateOutliers::new()
@@ -38,7 +38,7 @@ fn compared() -> Pool {
 
 #[tokio::test(start_paused = true)]
 async fn an_outlier_is_ejected_and_comes_back() {
-    let pool = compared();
+    let pool = compared().build();
     let log = ObserverLog::of(&pool);
     serve(&pool, "a", 60, 40);
     for name in &NAMES[1..] {
@@ -64,7 +64,7 @@ async fn an_outlier_is_ejected_and_comes_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outlier_is_ejected_in_time_without_clients() {
-    let pool = compared();
+    let pool = compared().build();
     let log = ObserverLog::of(&pool);
     start(&pool);
     serve(&pool, "c", 60, 40);
@@ -77,7 +77,7 @@ async fn an_outlier_is_ejected_in_time_without_clients() {
 
 #[tokio::test(start_paused = true)]
 async fn when_all_fail_none_is_ejected() {
-    let pool = compared();
+    let pool = compared().build();
     for name in NAMES {
         serve(&pool, name, 60, 40);
     }
@@ -111,7 +111,8 @@ async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last
     };
     let limited = pool(&NAMES)
         .outliers(Strict)
-        .availability(MaxEjectionPercent::percent(40));
+        .availability(MaxEjectionPercent::percent(40))
+        .build();
     let log = ObserverLog::of(&limited);
     fail_all(&limited);
     sleep(secs(10)).await;
@@ -122,7 +123,10 @@ async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last
         ["a unhealthy: not perfect", "b unhealthy: not perfect"]
     );
 
-    let closed = pool(&NAMES).outliers(Strict).availability(FailClosed);
+    let closed = pool(&NAMES)
+        .outliers(Strict)
+        .availability(FailClosed)
+        .build();
     fail_all(&closed);
     sleep(secs(10)).await;
     assert_eq!(used(&closed), ["e"]);
@@ -132,7 +136,8 @@ async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last
 async fn events_of_an_ejected_upstream_are_not_counted() {
     let pool = pool(&NAMES)
         .outliers(Strict)
-        .ejection(Ejection::new().base(secs(100)));
+        .ejection(Ejection::new().base(secs(100)))
+        .build();
     serve(&pool, "a", 1, 1);
     sleep(secs(10)).await;
     assert_eq!(used(&pool), ["b", "c", "d", "e"]);

@@ -41,7 +41,8 @@ fn probed(hosts: Vec<(&'static str, Arc<Scripted>)>) -> Pool {
     let pool = pool(&names)
         .probe(WebSocketProbe::get("/ws"))
         .probe_schedule(ProbeSchedule::every(secs(10)).jitter(0.0))
-        .health_policy(Consecutive::new().fails(3).passes(2));
+        .health_policy(Consecutive::new().fails(3).passes(2))
+        .build();
     pool.set_probe_dialer(&Dialer {
         connector: Arc::new(Hosts(hosts)),
         ..Dialer::default()

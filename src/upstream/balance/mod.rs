@@ -2,7 +2,8 @@
 //!
 //! [`Balance`] is the trait of policies. A policy gets the upstreams that may be picked now, with
 //! their current counts and latency, and the request head. Closures are policies.
-//! [`Pool::balance`](crate::Pool::balance) sets a pool's policy.
+//! [`PoolBuilder::balance`](crate::PoolBuilder::balance) sets a pool's policy, and
+//! [`ProxyLayer::balance`](crate::ProxyLayer::balance) that of one of its routes.
 //!
 //! # Policies
 //!

@@ -3,7 +3,7 @@
 //! A source ([`Discover`]) yields complete sets of upstreams, and
 //! [`Pool::follow`](crate::Pool::follow) applies each of them to the pool. A set without changes
 //! has no effect; an upstream that comes back within ten minutes keeps its state;
-//! [`Pool::removed_tunnels`](crate::Pool::removed_tunnels) decides about the tunnels to removed
+//! [`PoolBuilder::removed_tunnels`](crate::PoolBuilder::removed_tunnels) decides about the tunnels to removed
 //! upstreams.
 //!
 //! # Which source, when

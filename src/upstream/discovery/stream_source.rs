@@ -23,7 +23,7 @@ use crate::{error::BoxError, upstream::upstream::Upstream};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let upstreams = vec![Upstream::new("ws://10.0.0.1:8080")?];
-/// let pool = Pool::from_upstreams([]);
+/// let pool = Pool::from_upstreams([]).build();
 /// let follow = pool.follow(StreamSource::new(stream::iter([Ok::<_, BoxError>(upstreams)])));
 /// follow.ready(std::time::Duration::from_secs(5)).await?;
 /// assert_eq!(pool.len(), 1);

@@ -14,7 +14,7 @@
 //! | [`ProbeSchedule`] | the time of the next probe | `interval`, `unhealthy_interval`, `interval_jitter`, `timeout` | `inter`, `fastinter`, `downinter`, `timeout check` |
 //! | [`EventFilter`] | the meaning of events | `split_external_local_origin_errors` | `observe layer4`, `observe layer7` |
 //! | [`HealthPolicy`], with a [`HealthEvaluator`] per upstream | when an upstream is unhealthy | `unhealthy_threshold`, `healthy_threshold` | `fall`, `rise` |
-//! | [`OutlierPolicy`]: [`SuccessRateOutliers`], set by [`Pool::outliers`](crate::Pool::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
+//! | [`OutlierPolicy`]: [`SuccessRateOutliers`], set by [`PoolBuilder::outliers`](crate::PoolBuilder::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
 //! | [`Ejection`] | how long an upstream is ejected | `base_ejection_time`, `max_ejection_time` | |
 //! | [`HealthTracker`] | the [`HealthState`] of an upstream | host health flags | server state (`UP`, `DOWN`) |
 //! | [`Availability`] | the use of unhealthy upstreams when few are healthy | `healthy_panic_threshold`, `max_ejection_percent` | |

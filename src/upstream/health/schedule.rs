@@ -218,13 +218,6 @@ impl ProbeTimes {
         }
     }
 
-    /// Makes the next probe due now, unless one is under way.
-    pub(crate) fn make_due(&mut self, now: Instant) {
-        if let ProbePhase::Waiting { due, .. } = &mut self.phase {
-            *due = now.min(*due);
-        }
-    }
-
     /// Reschedules the next probe after clients' events have changed the upstream's state: it is
     /// due as if the state had been so when the last probe began.
     pub fn reschedule(
@@ -327,16 +320,6 @@ mod tests {
         assert_eq!(times.due(), Some(secs(3)));
         times.abandon(secs(4));
         assert_eq!(times.due(), Some(secs(3)), "none was under way");
-    }
-
-    #[test]
-    fn the_next_can_be_brought_forward_but_not_beside_one() {
-        let mut times = started(secs(0));
-        times.make_due(secs(1));
-        assert_eq!(times.due(), None);
-        times.finish(&every(10), &healthy(), secs(2), 0.5);
-        times.make_due(secs(3));
-        assert_eq!(times.due(), Some(secs(3)));
     }
 
     proptest! {

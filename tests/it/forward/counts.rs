@@ -16,7 +16,8 @@ async fn an_exchange_takes_a_place_until_its_answer_has_ended() {
     let mut app = Played::start().await;
     let pool = Pool::new([app.upstream.url()])
         .unwrap()
-        .admission(Admission::new().max_tunnels(1).max_handshakes(0));
+        .admission(Admission::new().max_tunnels(1).max_handshakes(0))
+        .build();
     let server = serve_axum(super::kit::inner().layer(layer(pool.clone()))).await;
     let tunnels = || pool.snapshot()[0].tunnels;
     let mut first = client(&server, ask("GET", &[])).await;
@@ -39,7 +40,7 @@ async fn an_exchange_takes_a_place_until_its_answer_has_ended() {
 #[tokio::test]
 async fn an_exchange_whose_client_goes_away_gives_its_place_back() {
     let mut app = Played::start().await;
-    let pool = Pool::new([app.upstream.url()]).unwrap();
+    let pool = Pool::new([app.upstream.url()]).unwrap().build();
     let server = serve_axum(super::kit::inner().layer(layer(pool.clone()))).await;
     let client = client(&server, ask("GET", &[])).await;
     let (mut upstream, _) = app.request().await;
@@ -57,7 +58,7 @@ async fn answers_of_500_and_above_make_an_upstream_unhealthy_and_others_do_not()
     ] {
         let upstream =
             answering(move |_| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).await;
-        let pool = Pool::new([upstream.url()]).unwrap();
+        let pool = Pool::new([upstream.url()]).unwrap().build();
         let server = serve_axum(super::kit::inner().layer(layer(pool.clone()))).await;
         for _ in 0..5 {
             answer(&server, ask("GET", &[])).await;
@@ -75,7 +76,7 @@ async fn good_answers_make_up_for_bad_ones() {
         None => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned(),
     })
     .await;
-    let pool = Pool::new([upstream.url()]).unwrap();
+    let pool = Pool::new([upstream.url()]).unwrap().build();
     let server = serve_axum(super::kit::inner().layer(layer(pool.clone()))).await;
     for _ in 0..4 {
         for lines in [&["X-Fail: 1"][..], &[], &[]] {

@@ -34,7 +34,7 @@ pub(super) async fn proxy_to(
 }
 
 /// The layer alone. It finds the client's address also without the feature `axum`.
-pub(super) fn layer(pool: Pool) -> Layer {
+pub(super) fn layer(pool: impl Into<Pool>) -> Layer {
     ProxyLayer::new(pool)
         .client_info(|extensions| {
             let ConnectInfo(client) = extensions.get::<ConnectInfo<SocketAddr>>()?;

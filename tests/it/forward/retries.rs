@@ -66,9 +66,12 @@ async fn what_was_sent_goes_elsewhere_if_asked_for_and_if_it_may_be_repeated_rfc
         ] {
             let mut app = Played::start().await;
             let other = named("two").await;
-            let pool = Pool::new([app.upstream.url(), other.url()]).unwrap();
+            let pool = Pool::new([app.upstream.url(), other.url()])
+                .unwrap()
+                .balance(First::new())
+                .build();
             let retry = Retry::new().on_handshake_failure().on_status([503]);
-            let layer = layer(pool.clone().balance(First::new())).retry(retry);
+            let layer = layer(pool.clone()).retry(retry);
             let server = serve_axum(super::kit::inner().layer(layer)).await;
             let mut client = client(&server, ask(method, lines)).await;
             let (mut upstream, _) = app.request().await;

@@ -12,7 +12,9 @@ use tower::Layer;
 use wsplice::balance::{Balance, Candidates, RoundRobin};
 use wsplice::head::RequestHead;
 use wsplice::matcher::path;
-use wsplice::{Error, Observer, Pool, ProxyLayer, Registry, RequestInfo, TunnelInfo, TunnelReport};
+use wsplice::{
+    Error, Observer, Pool, PoolBuilder, ProxyLayer, Registry, RequestInfo, TunnelInfo, TunnelReport,
+};
 
 use crate::support::deadline::within;
 use crate::support::head::Head;
@@ -65,7 +67,7 @@ impl Proxied {
 
     pub(super) async fn start(
         host: Host,
-        pool: Pool,
+        pool: impl Into<Pool>,
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
     ) -> Self {
         Self::around(pages(), host, pool, settings).await
@@ -86,7 +88,7 @@ impl Proxied {
     pub(super) async fn around(
         pages: Router,
         host: Host,
-        pool: Pool,
+        pool: impl Into<Pool>,
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
     ) -> Self {
         let (observed, layer) = Observed::layer(pool, settings);
@@ -178,9 +180,13 @@ struct Observed {
 }
 
 impl Observed {
-    fn layer(pool: Pool, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> (Self, ProxyLayer) {
+    fn layer(
+        pool: impl Into<Pool>,
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+    ) -> (Self, ProxyLayer) {
         let (events, figures) = (Events::default(), Figures::default());
-        let layer = ProxyLayer::new(pool.balance(figures.clone()))
+        let layer = ProxyLayer::new(pool)
+            .balance(figures.clone())
             .matching(path("/ws/*"))
             .observer(events.clone());
         let layer = settings(layer);
@@ -204,7 +210,7 @@ impl Observed {
 }
 
 /// A pool of these addresses.
-pub(super) fn pool<const N: usize>(addresses: [String; N]) -> Pool {
+pub(super) fn pool<const N: usize>(addresses: [String; N]) -> PoolBuilder {
     Pool::new(addresses).expect("addresses")
 }
 

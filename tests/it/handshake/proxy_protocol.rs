@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use wsplice::connect::ProxyProtocol;
 use wsplice::headers::{ClientInfo, Networks};
 use wsplice::health::{ProbeSchedule, TcpProbe, WebSocketProbe};
-use wsplice::{Pool, ProxyLayer, Upstream};
+use wsplice::{Pool, PoolBuilder, ProxyLayer, Upstream};
 
 use super::kit::{Host, Proxied};
 use crate::support::deadline::within;
@@ -29,7 +29,7 @@ async fn upstream_expecting(header: &'static [u8]) -> RawUpstream {
     .await
 }
 
-fn announced(upstream: &RawUpstream, version: ProxyProtocol) -> Pool {
+fn announced(upstream: &RawUpstream, version: ProxyProtocol) -> PoolBuilder {
     let upstream = Upstream::new(&upstream.url()).unwrap();
     Pool::from_upstreams([upstream.send_proxy_protocol(version)])
 }
@@ -112,7 +112,7 @@ async fn a_client_without_an_address_is_unknown() {
 }
 
 /// The first bytes of every connection that probes make.
-async fn probed(set: impl FnOnce(Pool) -> Pool) -> Vec<u8> {
+async fn probed(set: impl FnOnce(PoolBuilder) -> PoolBuilder) -> Vec<u8> {
     let (sender, mut received) = mpsc::unbounded_channel();
     let upstream = RawUpstream::start(move |mut conn: RawConn| {
         let sender = sender.clone();

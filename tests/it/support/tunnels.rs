@@ -73,7 +73,10 @@ impl ProxyServer {
 
     /// A proxy to a pool, with settings of its own.
     #[cfg(feature = "http2")]
-    pub(crate) async fn over(pool: Pool, settings: impl FnOnce(ProxyLayer) -> ProxyLayer) -> Self {
+    pub(crate) async fn over(
+        pool: impl Into<Pool>,
+        settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
+    ) -> Self {
         Self::start(pool, settings, serve_axum).await
     }
 
@@ -88,7 +91,7 @@ impl ProxyServer {
     }
 
     async fn start(
-        pool: Pool,
+        pool: impl Into<Pool>,
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
         serve: impl AsyncFnOnce(Router) -> Server,
     ) -> Self {

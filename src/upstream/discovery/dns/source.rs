@@ -55,7 +55,7 @@ use super::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = Pool::from_upstreams([]).balance(Rendezvous::by_query("room"));
+/// let pool = Pool::from_upstreams([]).balance(Rendezvous::by_query("room")).build();
 /// let pods = Dns::addresses("chat.default.svc.cluster.local.", 8080)?;
 /// let follow = pool.follow(pods); // for as long as it is held
 /// # let _ = follow;
