@@ -1,6 +1,6 @@
 //! Failures before a tunnel is established, and the side of each.
 
-use std::{error::Error as StdError, fmt, io, sync::Arc};
+use std::{error::Error as StdError, fmt, sync::Arc};
 
 /// A boxed error of any kind.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -51,8 +51,12 @@ pub enum ErrorKind {
     Rewrite,
     /// The pool is empty, or none of its upstreams may be used now.
     NoUpstream,
-    /// The upstream's name has no address.
+    /// The upstream's name could not be resolved: it has no address, or the resolver failed. No
+    /// upstream is blamed for it.
     Resolve,
+    /// The proxy's own machine could not open a connection: it has no free port, file descriptor or
+    /// memory, no route, or no permission. No upstream is blamed for it.
+    LocalShortage,
     /// The upstream does not accept connections.
     Connect,
     /// The upstream did not accept a connection within the connect timeout.
@@ -69,22 +73,28 @@ pub enum ErrorKind {
     /// All attempts together, at one upstream or several, took longer than
     /// [`Retry::within`](crate::Retry::within).
     AttemptsTimeout,
-    /// The upstream's connection broke, or its bytes were not HTTP, before a response.
+    /// The upstream closed or reset the connection, or the stream of a shared one, before the first
+    /// byte of a response to a handshake or a forwarded request. Whether it has processed the request
+    /// is unknown.
+    NoResponse,
+    /// The upstream's response to the handshake cannot be used: it broke off in its head, or is not
+    /// HTTP.
     Handshake,
     /// The upstream responded with a 101 that breaks RFC 6455 §4.1; the source names the rule.
     InvalidUpgradeResponse,
     /// A request to be forwarded can be understood in more than one way; the source names the
     /// ambiguity.
     MalformedRequest,
-    /// The client's body broke off while its request was forwarded.
+    /// The client's body broke off while its request was forwarded, perhaps after the response had
+    /// begun.
     RequestBody,
     /// The client sent nothing in the middle of its request for as long as it may.
     RequestBodyTimeout,
     /// The method of a request that should be forwarded is `TRACE`, which
     /// [`ForwardHttp::allow_trace`](crate::ForwardHttp::allow_trace) does not allow.
     MethodNotAllowed,
-    /// The upstream's connection broke, or its bytes were not HTTP, before the response to a
-    /// forwarded request.
+    /// The upstream's response to a forwarded request cannot be used: it broke off in its head, or is
+    /// not HTTP.
     Response,
     /// The upstream did not respond to a forwarded request within the response timeout.
     ResponseTimeout,
@@ -159,18 +169,20 @@ impl Error {
             | ErrorKind::ClientUpgrade => Side::Client,
             ErrorKind::NotUpgradable
             | ErrorKind::NoUpstream
+            | ErrorKind::Resolve
+            | ErrorKind::LocalShortage
             | ErrorKind::Draining
             | ErrorKind::TooManyTunnels
             | ErrorKind::TooManyHandshakes
             | ErrorKind::TooManyHandshakesPerSecond => Side::Proxy,
-            ErrorKind::Resolve
-            | ErrorKind::Connect
+            ErrorKind::Connect
             | ErrorKind::ConnectTimeout
             | ErrorKind::Tls
             | ErrorKind::TlsTimeout
             | ErrorKind::Http2Unsupported
             | ErrorKind::HandshakeTimeout
             | ErrorKind::AttemptsTimeout
+            | ErrorKind::NoResponse
             | ErrorKind::Handshake
             | ErrorKind::InvalidUpgradeResponse
             | ErrorKind::Response
@@ -180,21 +192,6 @@ impl Error {
         }
     }
 }
-
-impl Error {
-    /// Whether the process, or the machine, has no file descriptor left, which is not the fault of
-    /// the upstream that was being connected.
-    pub(crate) fn is_out_of_descriptors(&self) -> bool {
-        let first: Option<&(dyn StdError + 'static)> = self.source();
-        std::iter::successors(first, |error| (**error).source())
-            .filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error())
-            .any(|code| cfg!(unix) && matches!(code, ENFILE | EMFILE))
-    }
-}
-
-/// errno(3), the same on all Unix systems.
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
 
 impl ErrorKind {
     /// The kind as a [slug](crate#slugs), such as `connect_timeout`.
@@ -208,6 +205,7 @@ impl ErrorKind {
             Self::Rewrite => "rewrite",
             Self::NoUpstream => "no_upstream",
             Self::Resolve => "resolve",
+            Self::LocalShortage => "local_shortage",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
             Self::Tls => "tls",
@@ -215,6 +213,7 @@ impl ErrorKind {
             Self::Http2Unsupported => "http2_unsupported",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::AttemptsTimeout => "attempts_timeout",
+            Self::NoResponse => "no_response",
             Self::Handshake => "handshake",
             Self::InvalidUpgradeResponse => "invalid_upgrade_response",
             Self::MalformedRequest => "malformed_request",
@@ -241,6 +240,7 @@ impl ErrorKind {
             Self::Rewrite => "the rewritten path is not valid",
             Self::NoUpstream => "no upstream is available",
             Self::Resolve => "the upstream's name could not be resolved",
+            Self::LocalShortage => "the proxy could not open a connection",
             Self::Connect => "the upstream could not be connected",
             Self::ConnectTimeout => "connecting to the upstream timed out",
             Self::Tls => "the TLS handshake with the upstream failed",
@@ -248,13 +248,14 @@ impl ErrorKind {
             Self::Http2Unsupported => "the upstream does not support WebSockets over HTTP/2",
             Self::HandshakeTimeout => "the upstream's handshake response timed out",
             Self::AttemptsTimeout => "all attempts together took too long",
-            Self::Handshake => "the upstream broke the handshake",
+            Self::NoResponse => "the upstream closed the connection without a response",
+            Self::Handshake => "the upstream's handshake response cannot be used",
             Self::InvalidUpgradeResponse => "the upstream's 101 response is not valid",
             Self::MalformedRequest => "malformed request",
             Self::RequestBody => "the client's body broke off",
             Self::RequestBodyTimeout => "the client's body stopped",
             Self::MethodNotAllowed => "the method is not forwarded",
-            Self::Response => "the upstream sent no response",
+            Self::Response => "the upstream's response cannot be used",
             Self::ResponseTimeout => "the upstream's response timed out",
             Self::ResponseBody => "the upstream's response broke off",
             Self::ResponseBodyTimeout => "the upstream's response stopped",
@@ -340,16 +341,19 @@ mod tests {
     fn the_chain_has_every_cause_once() {
         let silent = Outer("connection error", io::Error::other("no certificate"));
         let error = Error::with_source(ErrorKind::Handshake, silent);
-        assert_eq!(error.to_string(), "the upstream broke the handshake");
+        assert_eq!(
+            error.to_string(),
+            "the upstream's handshake response cannot be used"
+        );
         assert_eq!(
             format!("{error:#}"),
-            "the upstream broke the handshake: connection error: no certificate"
+            "the upstream's handshake response cannot be used: connection error: no certificate"
         );
         let talkative = Outer("it ended (too early)", io::Error::other("too early"));
         let error = Error::with_source(ErrorKind::Handshake, talkative);
         assert_eq!(
             format!("{error:#}"),
-            "the upstream broke the handshake: it ended (too early)"
+            "the upstream's handshake response cannot be used: it ended (too early)"
         );
     }
 }

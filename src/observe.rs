@@ -43,7 +43,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     }
 
     /// The upstream refused the handshake; its response is being relayed, unless another upstream
-    /// is tried instead ([`Retry::on_status`](crate::Retry::on_status)).
+    /// is tried instead ([`RetryOn::Status`](crate::RetryOn::Status)).
     fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
         let _ = (handshake, status);
     }
@@ -70,7 +70,8 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (request, status);
     }
 
-    /// The proxy rejected a request that it would forward: malformed, or a limit or a drain.
+    /// The proxy rejected a request that it would forward: malformed, or a limit or a drain; or the
+    /// client failed to send its body, perhaps after the response had begun.
     fn request_rejected(&self, request: &RequestInfo<'_>, error: &Error) {
         let _ = (request, error);
     }

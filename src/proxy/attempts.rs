@@ -33,6 +33,9 @@ use super::{attempt::Attempt, body::ProxyBody, event_reporter::EventReporter, se
 pub(super) enum FallbackOutcome {
     /// A response of an upstream, ready for the client.
     Response(Box<Response<ProxyBody>>),
+    /// The failure of the last attempt, which was reported when it occurred.
+    Failure(Error),
+    /// An error outside of the attempts.
     Error(Error),
 }
 
@@ -166,7 +169,7 @@ impl<'a> Attempts<'a> {
     pub(super) fn failed_finally(&self, attempt: &Attempt, error: Error) -> FallbackOutcome {
         self.reporter.failed(attempt, &error);
         self.count_request(attempt);
-        FallbackOutcome::Error(error)
+        FallbackOutcome::Failure(error)
     }
 
     /// Reports a failure, and releases the upstream.
@@ -178,7 +181,7 @@ impl<'a> Attempts<'a> {
         self.reporter.failed(&attempt, &error);
         let cost = self.retry.after_failure(error.kind());
         self.release(attempt);
-        self.plan_retry(cost, FallbackOutcome::Error(error))
+        self.plan_retry(cost, FallbackOutcome::Failure(error))
     }
 
     /// Reports a refusal with the upstream's status, and releases the upstream.

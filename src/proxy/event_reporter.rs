@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::{
-    error::{Error, ErrorKind, Side},
+    error::{Error, ErrorKind},
     observe::RequestInfo,
     upstream::health::HealthEventKind,
 };
@@ -62,12 +62,8 @@ impl EventReporter {
         &self.path
     }
 
-    /// Reports a rejection by the proxy itself. An upstream's failure was reported when it
-    /// occurred.
+    /// Reports that the proxy itself rejected the request, or that the client failed to send it.
     pub(super) fn rejected(&self, error: &Error) {
-        if error.side() == Side::Upstream {
-            return;
-        }
         tracing::debug!(
             error = format_args!("{error:#}"),
             "{} rejected",

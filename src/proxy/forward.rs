@@ -32,7 +32,7 @@ use super::{
     body::ProxyBody,
     event_reporter::{EventReporter, Subject},
     handshake::{append_header, clone_head, policy_header, request_head},
-    pipeline::{admit, rejection},
+    pipeline::{admit, error_response, rejection},
     relayed_body::{ExchangeGuard, RelayedBody},
     settings::{Forward, Settings},
 };
@@ -60,6 +60,7 @@ pub(super) async fn forward(
         let mut response = match pipeline.run(request).await {
             Ok(response) => response,
             Err(FallbackOutcome::Response(response)) => *response,
+            Err(FallbackOutcome::Failure(error)) => error_response(&pipeline.reporter, &error),
             Err(FallbackOutcome::Error(error)) => rejection(&pipeline.reporter, &error),
         };
         adapt_version(&mut response, version);
@@ -219,7 +220,7 @@ impl ForwardPipeline {
                 Err(SendFailure::Sent(error))
                     if is_reused
                         && outbound.is_retryable
-                        && error.kind() == ErrorKind::Response =>
+                        && error.kind() == ErrorKind::NoResponse =>
                 {
                     body = empty_body();
                 }
@@ -276,10 +277,11 @@ impl ForwardPipeline {
             .map(|connections| ReuseTarget {
                 connections: Arc::clone(connections),
                 address: upstream.address().clone(),
-                upload: Arc::clone(&outbound.upload),
                 settings: self.with.how.clone(),
             });
-        let download = DownloadBody::new(body, &head.headers, connection, reuse, &self.with.how);
+        let upload = Arc::clone(&outbound.upload);
+        let how = &self.with.how;
+        let download = DownloadBody::new(body, &head.headers, connection, upload, reuse, how);
         Response::from_parts(head, download)
     }
 

@@ -50,6 +50,7 @@ pub(super) async fn run(settings: Arc<Settings>, claimed: ClaimedRequest) -> Res
         let mut response = match pipeline.proxy(claimed).await {
             Ok(response) => response,
             Err(FallbackOutcome::Response(response)) => *response,
+            Err(FallbackOutcome::Failure(error)) => error_response(&reporter, &error),
             Err(FallbackOutcome::Error(error)) => rejection(&reporter, &error),
         };
         adapt_version(&mut response, version);
@@ -165,9 +166,14 @@ pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> R
     Err(Error::new(ErrorKind::OriginNotAllowed))
 }
 
-/// Returns the response for a failed request.
+/// Reports that the proxy rejects a request, and returns its response.
 pub(super) fn rejection(reporter: &EventReporter, error: &Error) -> Response<ProxyBody> {
     reporter.rejected(error);
+    error_response(reporter, error)
+}
+
+/// Returns the response for a failed request.
+pub(super) fn error_response(reporter: &EventReporter, error: &Error) -> Response<ProxyBody> {
     let response = reject(error);
     let response = match &reporter.settings().map_rejection {
         Some(map_rejection) => map_rejection(error, response),

@@ -64,9 +64,11 @@ fn status(error: &Error) -> StatusCode {
         | ErrorKind::ResponseBodyTimeout
         | ErrorKind::AttemptsTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
+        | ErrorKind::LocalShortage
         | ErrorKind::Connect
         | ErrorKind::Tls
         | ErrorKind::Http2Unsupported
+        | ErrorKind::NoResponse
         | ErrorKind::Handshake
         | ErrorKind::InvalidUpgradeResponse
         | ErrorKind::Response

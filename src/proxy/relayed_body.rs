@@ -9,7 +9,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{error::Error, http::forward::DownloadBody, tunnel::registry::InFlightRequest};
+use crate::{
+    error::{Error, Side},
+    http::forward::DownloadBody,
+    tunnel::registry::InFlightRequest,
+};
 
 use super::{attempt::Attempt, event_reporter::EventReporter};
 
@@ -34,10 +38,14 @@ impl RelayedBody {
 }
 
 impl ExchangeGuard {
-    /// Reports that the response failed, unless the drain aborted the exchange.
+    /// Reports that the exchange failed after the response had begun, unless the drain aborted it.
     fn report_failure(self, error: &Error) {
-        if !self.in_flight.is_cut() {
-            self.reporter.failed(&self.attempt, error);
+        if self.in_flight.is_cut() {
+            return;
+        }
+        match error.side() {
+            Side::Client => self.reporter.rejected(error),
+            Side::Upstream | Side::Proxy => self.reporter.failed(&self.attempt, error),
         }
     }
 }

@@ -24,7 +24,10 @@ use crate::{
     task,
 };
 
-use super::{defer_write_errors::DeferWriteErrors, upload::UploadBody};
+use super::{
+    defer_write_errors::{DeferWriteErrors, Received},
+    upload::UploadBody,
+};
 
 type HyperConnection = http1::Connection<TokioIo<DeferWriteErrors>, UploadBody>;
 
@@ -34,6 +37,7 @@ pub(crate) struct Http1Connection {
     pub(super) sender: SendRequest<UploadBody>,
     activity: watch::Sender<Activity>,
     is_reused: bool,
+    received: Received,
 }
 
 /// Purpose for which the connection is open.
@@ -56,12 +60,14 @@ impl Http1Connection {
         limits: HeadLimits,
         close_signal: watch::Receiver<u64>,
     ) -> Result<Self, Error> {
+        let stream = DeferWriteErrors::new(transport);
+        let received = stream.received();
         let (sender, connection) = http1::Builder::new()
             .title_case_headers(true)
             .max_headers(limits.lines)
             .max_buf_size(limits.bytes)
             .max_header_size(limits.bytes)
-            .handshake(TokioIo::new(DeferWriteErrors::new(transport)))
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Error::with_source(ErrorKind::Response, error))?;
         let (activity, activity_changes) = watch::channel(Activity::Exchange);
@@ -70,6 +76,7 @@ impl Http1Connection {
             sender,
             activity,
             is_reused: false,
+            received,
         })
     }
 
@@ -101,7 +108,16 @@ impl Http1Connection {
         &mut self,
         request: Request<UploadBody>,
     ) -> impl Future<Output = SendResult> + use<> {
+        self.received.reset();
         self.sender.try_send_request(request)
+    }
+
+    /// Returns the kind of a failure that leaves the last request without a response.
+    pub(super) fn failure_kind(&self) -> ErrorKind {
+        match self.received.any() {
+            true => ErrorKind::Response,
+            false => ErrorKind::NoResponse,
+        }
     }
 }
 

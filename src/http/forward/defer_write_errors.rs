@@ -1,9 +1,13 @@
-//! A stream whose writes never fail before its reads do.
+//! A stream whose writes never fail before its reads do, and that records whether bytes came.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,14 +23,36 @@ use crate::net::transport::Transport;
 pub(super) struct DeferWriteErrors {
     transport: Transport,
     write_failed: bool,
+    received: Received,
+}
+
+/// Whether a byte was read from a connection since the last request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Received(Arc<AtomicBool>);
+
+impl Received {
+    /// Forgets the bytes before a request.
+    pub(super) fn reset(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    pub(super) fn any(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl DeferWriteErrors {
-    pub(super) const fn new(transport: Transport) -> Self {
+    pub(super) fn new(transport: Transport) -> Self {
         Self {
             transport,
             write_failed: false,
+            received: Received::default(),
         }
+    }
+
+    /// Returns the record of whether bytes came.
+    pub(super) fn received(&self) -> Received {
+        self.received.clone()
     }
 
     fn defer<T>(&mut self, cx: &Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -48,7 +74,12 @@ impl AsyncRead for DeferWriteErrors {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.received.0.store(true, Ordering::Release);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

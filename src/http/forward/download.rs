@@ -35,6 +35,9 @@ pub(crate) struct DownloadBody {
     /// Timer that runs while the upstream sends nothing.
     idle_timer: Option<Pin<Box<Sleep>>>,
     connection: Option<Http1Connection>,
+    /// Progress of the request's body, which must have been sent completely for the connection to
+    /// be reused, and whose failure may be why the response broke off.
+    upload: Arc<UploadProgress>,
     reuse: Option<ReuseTarget>,
     keep_alive_timeout: Option<Duration>,
 }
@@ -43,8 +46,6 @@ pub(crate) struct DownloadBody {
 pub(crate) struct ReuseTarget {
     pub(crate) connections: Arc<IdleConnections>,
     pub(crate) address: Address,
-    /// Progress of the request's body, which must have been sent completely.
-    pub(crate) upload: Arc<UploadProgress>,
     pub(crate) settings: ForwardHttp,
 }
 
@@ -55,6 +56,7 @@ impl DownloadBody {
         body: Incoming,
         headers: &HeaderMap,
         connection: Http1Connection,
+        upload: Arc<UploadProgress>,
         reuse: Option<ReuseTarget>,
         settings: &ForwardHttp,
     ) -> Self {
@@ -63,6 +65,7 @@ impl DownloadBody {
             idle_timeout: settings.response_idle_timeout,
             idle_timer: None,
             connection: Some(connection),
+            upload,
             reuse,
             keep_alive_timeout: keep_alive_timeout(headers),
         }
@@ -73,7 +76,7 @@ impl DownloadBody {
         let (Some(connection), Some(reuse)) = (self.connection.take(), self.reuse.take()) else {
             return;
         };
-        if reuse.upload.is_done() {
+        if self.upload.is_done() {
             reuse.connections.keep(
                 &reuse.address,
                 connection,
@@ -110,10 +113,10 @@ impl Body for DownloadBody {
                 this.idle_timer = None;
                 return Poll::Ready(Some(Ok(sanitize_trailers(frame))));
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::with_source(
-                ErrorKind::ResponseBody,
-                error,
-            )))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this
+                .upload
+                .failure()
+                .unwrap_or_else(|| Error::with_source(ErrorKind::ResponseBody, error))))),
             Poll::Ready(None) => {
                 this.finish();
                 return Poll::Ready(None);

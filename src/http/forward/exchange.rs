@@ -38,8 +38,9 @@ pub(crate) enum SendFailure {
 ///
 /// # Errors
 ///
-/// Returns [`ErrorKind::Response`], [`ErrorKind::ResponseTimeout`], or the client's failure to send
-/// its body.
+/// Returns [`ErrorKind::NoResponse`] if the connection ended before a byte of a response,
+/// [`ErrorKind::Response`] if the response cannot be used, [`ErrorKind::ResponseTimeout`], or the
+/// client's failure to send its body.
 ///
 /// # Cancellation
 ///
@@ -83,14 +84,14 @@ pub(crate) async fn send(
         Some(Ok(response)) => Ok(response),
         Some(Err(mut error)) => match error.take_message() {
             Some(request) => {
-                let error = Error::with_source(ErrorKind::Response, error.into_error());
+                let error = Error::with_source(ErrorKind::NoResponse, error.into_error());
                 Err(SendFailure::Unsent(
                     request.into_body().into_client_body(),
                     error,
                 ))
             }
             None => Err(SendFailure::Sent(upload.failure().unwrap_or_else(|| {
-                Error::with_source(ErrorKind::Response, error.into_error())
+                Error::with_source(connection.failure_kind(), error.into_error())
             }))),
         },
         None => {
@@ -189,7 +190,7 @@ mod tests {
         };
         let (result, ()) = tokio::join!(ask(&mut connection), upstream);
         assert!(
-            matches!(result, Err(SendFailure::Sent(error)) if error.kind() == ErrorKind::Response)
+            matches!(result, Err(SendFailure::Sent(error)) if error.kind() == ErrorKind::NoResponse)
         );
     }
 

@@ -19,8 +19,9 @@ use super::{
 ///
 /// # Errors
 ///
-/// Returns [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) if the connection breaks or the
-/// response is not HTTP; over HTTP/2 also the error of a new connection, if one was needed.
+/// Returns [`ErrorKind::NoResponse`](crate::ErrorKind::NoResponse) if the connection ends before a
+/// byte of a response, and [`ErrorKind::Handshake`](crate::ErrorKind::Handshake) if it breaks later
+/// or the response is not HTTP; over HTTP/2 also the error of a new connection, if one was needed.
 pub(crate) async fn exchange(
     connection: UpstreamConnection,
     dialer: &Dialer,

@@ -41,7 +41,8 @@ const READ_SIZE: usize = 1024;
 ///
 /// # Errors
 ///
-/// Returns [`ErrorKind::Handshake`] if the connection breaks or the response is not HTTP.
+/// Returns [`ErrorKind::NoResponse`] if the connection ends before a byte of a response, and
+/// [`ErrorKind::Handshake`] if it ends after one, or the response is not HTTP.
 pub(crate) async fn exchange(
     transport: Transport,
     request: Request<Empty<Bytes>>,
@@ -53,6 +54,7 @@ pub(crate) async fn exchange(
         unsent: encode_head(&request).into(),
         write_error: None,
         received: BytesMut::with_capacity(READ_SIZE),
+        failure: ErrorKind::NoResponse,
     };
     match exchange.find_101(limits).await? {
         Some(head) => Ok(UpgradeResponse::Accepted {
@@ -77,24 +79,30 @@ struct Http1Exchange {
     /// regardless.
     write_error: Option<io::Error>,
     received: BytesMut,
+    /// Kind of the failure if the connection breaks now: it depends on whether a byte was received.
+    failure: ErrorKind,
 }
 
 impl Http1Exchange {
     /// Reads up to the end of a 101; `None` for any other response.
     async fn find_101(&mut self, limits: HeadLimits) -> Result<Option<response::Parts>, Error> {
-        let failed = |error: io::Error| Error::with_source(ErrorKind::Handshake, error);
         let mut scanned = 0;
         loop {
             match scan_head(&self.received, scanned, limits) {
                 HeadScan::Other => return Ok(None),
                 HeadScan::Partial => {
                     scanned = self.received.len();
-                    if poll_fn(|cx| self.poll(cx)).await.map_err(failed)? == 0 {
-                        return match self.write_error.take() {
-                            Some(error) => Err(failed(error)),
-                            None => Ok(None),
+                    let read = poll_fn(|cx| self.poll(cx)).await;
+                    if read.map_err(|error| self.failed(error))? == 0 {
+                        return match (self.write_error.take(), self.failure) {
+                            (Some(error), _) => Err(self.failed(error)),
+                            (None, ErrorKind::NoResponse) => {
+                                Err(self.failed(io::ErrorKind::UnexpectedEof))
+                            }
+                            (None, _) => Ok(None),
                         };
                     }
+                    self.failure = ErrorKind::Handshake;
                 }
                 HeadScan::Informational(end) => {
                     let head = self.received.split_to(end).freeze();
@@ -114,6 +122,10 @@ impl Http1Exchange {
                 }
             }
         }
+    }
+
+    fn failed(&self, error: impl Into<io::Error>) -> Error {
+        Error::with_source(self.failure, error.into())
     }
 
     /// Sends the rest of the request, and reads; returns the number of bytes read.

@@ -15,6 +15,7 @@ use super::{
     alpn::{Agreed, Alpn},
     connector::Connector,
     http2::Http2Pool,
+    local_shortage::is_local_shortage,
     proxy_protocol::ProxyHeader,
     tls::{Tls, default_tls},
     traits::Connect,
@@ -89,8 +90,8 @@ impl Dialer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Resolve`], [`ErrorKind::Connect`], [`ErrorKind::ConnectTimeout`],
-    /// [`ErrorKind::Tls`] or [`ErrorKind::TlsTimeout`].
+    /// [`ErrorKind::Resolve`], [`ErrorKind::LocalShortage`], [`ErrorKind::Connect`],
+    /// [`ErrorKind::ConnectTimeout`], [`ErrorKind::Tls`] or [`ErrorKind::TlsTimeout`].
     pub(crate) async fn dial(
         &self,
         address: &Address,
@@ -156,9 +157,15 @@ impl Dialer {
 
     async fn connect_bare(&self, address: &Address) -> Result<Transport, Error> {
         let opened = self.connector.connect(address).await;
-        opened.map_err(|error| match is_unresolved(address, &error) {
-            true => with_source(ErrorKind::Resolve, error),
-            false => with_source(ErrorKind::Connect, error),
+        opened.map_err(|error| {
+            let kind = if is_unresolved(address, &error) {
+                ErrorKind::Resolve
+            } else if is_local_shortage(&error) {
+                ErrorKind::LocalShortage
+            } else {
+                ErrorKind::Connect
+            };
+            with_source(kind, error)
         })
     }
 }

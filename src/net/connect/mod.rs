@@ -12,6 +12,7 @@ mod dialer;
 mod http2;
 mod http_version;
 mod local_addresses;
+mod local_shortage;
 #[cfg(not(feature = "http2"))]
 mod no_http2;
 #[cfg(not(feature = "rustls"))]

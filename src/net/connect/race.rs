@@ -12,6 +12,8 @@ use std::{
 
 use tokio::time::{Sleep, sleep};
 
+use super::local_shortage::is_local_shortage;
+
 /// How long an attempt may be silent before the next begins beside it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -19,7 +21,8 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 ///
-/// The last failure, when all have failed; `NotFound` when there is no address.
+/// The last failure, when all have failed, but one of this machine only if there is no other;
+/// `NotFound` when there is no address.
 pub(super) async fn race<A>(
     addresses: Vec<SocketAddr>,
     attempt: impl FnMut(SocketAddr) -> A,
@@ -33,6 +36,7 @@ where
         running: Vec::new(),
         next_attempt: Box::pin(sleep(Duration::ZERO)),
         failure: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
+        failed: 0,
     };
     poll_fn(|cx| race.poll(cx)).await
 }
@@ -56,6 +60,7 @@ struct Race<A, F> {
     /// The next attempt begins when it fires.
     next_attempt: Pin<Box<Sleep>>,
     failure: io::Error,
+    failed: usize,
 }
 
 impl<A, F> Race<A, F>
@@ -98,7 +103,12 @@ where
                 Poll::Ready(Ok(connection)) => return Some(connection),
                 Poll::Ready(Err(source)) => {
                     let (address, kind) = (*address, source.kind());
-                    self.failure = io::Error::new(kind, ConnectFailure { address, source });
+                    // What this machine lacks for one address says nothing about the others: an
+                    // IPv6 address without a route must not hide that the upstream refused.
+                    if self.failed == 0 || !is_local_shortage(&source) {
+                        self.failure = io::Error::new(kind, ConnectFailure { address, source });
+                    }
+                    self.failed += 1;
                     drop(self.running.swap_remove(index));
                 }
                 Poll::Pending => index += 1,
@@ -227,6 +237,20 @@ mod tests {
         let cause = error::Error::source(&error).map(ToString::to_string);
         assert_eq!(cause.as_deref(), Some("connection refused"));
         assert_eq!(after, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_without_a_route_does_not_hide_that_another_refused() {
+        for texts in [["10.0.0.1:1", "[::1]:4"], ["[::1]:4", "10.0.0.1:1"]] {
+            let error = race(addresses(&texts), |address| async move {
+                match address.port() {
+                    4 => Err(io::ErrorKind::NetworkUnreachable.into()),
+                    _ => pretend(address).await,
+                }
+            });
+            let error = error.await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{texts:?}");
+        }
     }
 
     #[tokio::test]

@@ -57,12 +57,13 @@ pub enum HealthEventKind {
         /// Reason of the failure.
         reason: ProbeFailure,
     },
-    /// A client's handshake got no connection: [`ErrorKind::Resolve`], [`ErrorKind::Connect`] or
+    /// A client's handshake got no connection: [`ErrorKind::Connect`] or
     /// [`ErrorKind::ConnectTimeout`].
     ConnectFailed(ErrorKind),
-    /// A client's handshake failed because of the upstream: [`ErrorKind::Handshake`],
-    /// [`ErrorKind::HandshakeTimeout`] or [`ErrorKind::InvalidUpgradeResponse`]; the response to a
-    /// forwarded request failed: [`ErrorKind::Response`], [`ErrorKind::ResponseTimeout`],
+    /// A client's handshake failed because of the upstream: [`ErrorKind::NoResponse`],
+    /// [`ErrorKind::Handshake`], [`ErrorKind::HandshakeTimeout`] or
+    /// [`ErrorKind::InvalidUpgradeResponse`]; the response to a forwarded request failed:
+    /// [`ErrorKind::NoResponse`], [`ErrorKind::Response`], [`ErrorKind::ResponseTimeout`],
     /// [`ErrorKind::ResponseBody`] or [`ErrorKind::ResponseBodyTimeout`]; TLS failed; or the time
     /// of all attempts ran out.
     HandshakeFailed(ErrorKind),
@@ -135,18 +136,18 @@ impl HealthEvent {
 }
 
 impl HealthEventKind {
-    /// Returns the event of a failed handshake; `None` if the client or the proxy caused the
-    /// failure: a proxy without free file descriptors reaches no upstream.
+    /// Returns the event of a failed handshake; `None` if the [side](Error::side) of the failure is
+    /// not the upstream: a proxy without free ports or file descriptors reaches no upstream, and nor
+    /// does one whose resolver fails.
     #[must_use]
     pub fn of_error(error: &Error) -> Option<Self> {
-        match error.kind() {
-            _ if error.is_out_of_descriptors() => None,
-            kind @ (ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectTimeout) => {
-                Some(Self::ConnectFailed(kind))
-            }
-            kind if error.side() == Side::Upstream => Some(Self::HandshakeFailed(kind)),
-            _ => None,
+        if error.side() != Side::Upstream {
+            return None;
         }
+        Some(match error.kind() {
+            kind @ (ErrorKind::Connect | ErrorKind::ConnectTimeout) => Self::ConnectFailed(kind),
+            kind => Self::HandshakeFailed(kind),
+        })
     }
 
     /// Returns the event of a tunnel's end; `None` if the upstream neither began nor caused the
@@ -168,7 +169,7 @@ impl HealthEventKind {
     /// Passed probes, accepted handshakes, and statuses below 400 for forwarded requests are good.
     /// Failures, lost tunnels and statuses of 500 and above are bad. Other statuses are neutral, as
     /// a 401 or 404 is as likely the client's fault; so are tunnels that end in order, and probes
-    /// for which the proxy had no free file descriptor.
+    /// that failed for a reason of the proxy's machine or of the resolver.
     #[must_use]
     pub fn outcome(&self) -> EventOutcome {
         match self {
@@ -180,7 +181,7 @@ impl HealthEventKind {
             Self::TunnelEnded { .. } => EventOutcome::Neutral,
             Self::ProbeFailed {
                 reason: ProbeFailure::Failed(error),
-            } if error.is_out_of_descriptors() => EventOutcome::Neutral,
+            } if error.side() != Side::Upstream => EventOutcome::Neutral,
             Self::ProbeFailed { .. }
             | Self::ConnectFailed(_)
             | Self::HandshakeFailed(_)
@@ -309,25 +310,19 @@ mod tests {
         assert_eq!(signal_of(limit, Side::Upstream), None);
     }
 
-    #[cfg(unix)]
     #[test]
-    fn a_proxy_without_file_descriptors_blames_no_upstream() {
-        let failed = |code| {
-            // The form in which a connect to a name reports the error, with the address that
-            // failed.
-            let source = io::Error::from_raw_os_error(code);
-            let source = io::Error::new(
-                source.kind(),
-                ProbeFailure::Failed(Error::with_source(ErrorKind::Connect, source)),
-            );
-            Error::with_source(ErrorKind::Connect, source)
-        };
-        for (code, signal) in [(23, None), (24, None), (111, Some(EventOutcome::Bad))] {
-            let kind = HealthEventKind::of_error(&failed(code));
-            assert_eq!(kind.map(|kind| kind.outcome()), signal, "{code}");
-            let reason = ProbeFailure::Failed(failed(code));
+    fn shortages_of_the_proxy_and_failures_of_the_resolver_blame_no_upstream() {
+        for (kind, outcome) in [
+            (ErrorKind::LocalShortage, None),
+            (ErrorKind::Resolve, None),
+            (ErrorKind::Connect, Some(EventOutcome::Bad)),
+            (ErrorKind::Tls, Some(EventOutcome::Bad)),
+        ] {
+            let event = HealthEventKind::of_error(&Error::new(kind));
+            assert_eq!(event.map(|event| event.outcome()), outcome, "{kind:?}");
+            let reason = ProbeFailure::Failed(Error::new(kind));
             let probed = HealthEventKind::ProbeFailed { reason }.outcome();
-            assert_eq!(probed, signal.unwrap_or(EventOutcome::Neutral), "{code}");
+            assert_eq!(probed, outcome.unwrap_or(EventOutcome::Neutral), "{kind:?}");
         }
     }
 
@@ -409,8 +404,8 @@ mod tests {
     fn errors_of_the_upstream_are_distinguished() {
         let kind = |kind| HealthEventKind::of_error(&Error::new(kind)).unwrap();
         assert!(matches!(
-            kind(ErrorKind::Resolve),
-            HealthEventKind::ConnectFailed(ErrorKind::Resolve)
+            kind(ErrorKind::ConnectTimeout),
+            HealthEventKind::ConnectFailed(ErrorKind::ConnectTimeout)
         ));
         assert!(matches!(
             kind(ErrorKind::InvalidUpgradeResponse),

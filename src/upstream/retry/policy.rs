@@ -123,12 +123,14 @@ impl Retry {
         match kind {
             // No byte of the request was sent.
             ErrorKind::Resolve
+            | ErrorKind::LocalShortage
             | ErrorKind::Connect
             | ErrorKind::ConnectTimeout
             | ErrorKind::Tls
             | ErrorKind::TlsTimeout
             | ErrorKind::Http2Unsupported => Some(Cost::Connect),
             ErrorKind::HandshakeTimeout
+            | ErrorKind::NoResponse
             | ErrorKind::Handshake
             | ErrorKind::InvalidUpgradeResponse
             | ErrorKind::Response

@@ -163,6 +163,31 @@ async fn a_request_that_meets_the_upstream_s_close_is_repeated_if_it_may_be_rfc9
 }
 
 #[tokio::test]
+async fn a_delete_is_not_sent_twice_when_the_upstream_has_responded_with_something_unusable() {
+    for response in [
+        "garbage\r\n\r\n",
+        "HTTP/1.1 2",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    ] {
+        let mut app = Played::start().await;
+        let proxy = proxy(&[&app.upstream], |layer| layer).await;
+        let mut client = client(&proxy, ask("GET", &[])).await;
+        let (mut upstream, _) = app.request().await;
+        upstream.send(OK).await;
+        read_answer(&mut client).await;
+
+        client.send(ask("DELETE", &[]).as_bytes()).await;
+        upstream.read_request_head().await;
+        upstream.send(response.as_bytes()).await;
+        drop(upstream);
+        let status = read_answer(&mut client).await.0.status();
+        assert_eq!(status, 502, "{response}");
+        assert_eq!(app.upstream.log().accepted, 1, "{response}");
+    }
+}
+
+#[tokio::test]
 async fn bytes_behind_an_answer_end_the_connection() {
     let mut app = Played::start().await;
     let proxy = proxy(&[&app.upstream], |layer| layer).await;

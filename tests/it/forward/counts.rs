@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use wsplice::{
     Admission, Error, Observer, Pool, RequestInfo,
     balance::{First, RoundRobin},
-    health::HealthState,
+    health::{HealthState, Passive},
 };
 
 use super::kit::{Played, answer, answering, ask, client, layer, named};
@@ -101,6 +101,40 @@ async fn the_policy_spreads_requests_too() {
         answer(&server, ask("GET", &[])).await;
     }
     assert_eq!((one.log().heads.len(), two.log().heads.len()), (3, 3));
+}
+
+/// The client's chunk is not one, while the upstream is in the middle of its response.
+#[tokio::test]
+async fn an_upload_that_fails_after_the_response_has_begun_is_the_clients_failure() {
+    let mut app = Played::start().await;
+    let pool = Pool::new([app.upstream.url()])
+        .unwrap()
+        .health_policy(Passive::default().fails(1));
+    let events = RecordingObserver::default();
+    let layer = layer(pool.clone()).observer(events.clone());
+    let server = serve_axum(super::kit::inner().layer(layer)).await;
+    let request = ask("POST", &["Transfer-Encoding: chunked"]) + "2\r\nhi\r\n";
+    let mut client = client(&server, request).await;
+    let (mut upstream, _) = app.request().await;
+    upstream
+        .send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        .await;
+    client.read_head().await;
+    client.read_chunk().await;
+    client.send(b"ZZ\r\n").await;
+    while client
+        .try_read_some()
+        .await
+        .is_ok_and(|rest| !rest.is_empty())
+    {}
+    while pool.snapshot()[0].tunnels > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        *events.0.lock().unwrap(),
+        ["answered /app/x 200", "rejected /app/x RequestBody"]
+    );
+    assert!(pool.snapshot()[0].health.is_usable());
 }
 
 /// Socket.IO's first polls and its later upgrade must meet the same server.

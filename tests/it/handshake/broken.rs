@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wsplice::ErrorKind;
+
 use super::kit::{Proxied, expect_page, text};
 use crate::support::scripts::{self, Running, Then};
 use crate::support::upstream::{RawConn, RawUpstream, switching_protocols};
@@ -9,9 +11,27 @@ use crate::support::upstream::{RawConn, RawUpstream, switching_protocols};
 /// Short enough to wait for, long enough to fire only where nothing arrives.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// Expects that this script costs the client a 502 and nothing more, and that the upstream's
-/// connection is closed.
+/// Expects that this script's response cannot be used, which costs the client a 502.
 async fn bad_gateway<S>(script: S)
+where
+    S: Fn(RawConn) -> Running + Send + 'static,
+{
+    let sentence = "the upstream's handshake response cannot be used\n";
+    fails(script, ErrorKind::Handshake, sentence).await;
+}
+
+/// Expects that this script ends without a byte of a response, which costs the client a 502.
+async fn no_response<S>(script: S)
+where
+    S: Fn(RawConn) -> Running + Send + 'static,
+{
+    let sentence = "the upstream closed the connection without a response\n";
+    fails(script, ErrorKind::NoResponse, sentence).await;
+}
+
+/// Expects that this script costs the client a 502 and nothing more, with a failure of this kind,
+/// and that the upstream's connection is closed.
+async fn fails<S>(script: S, kind: ErrorKind, sentence: &str)
 where
     S: Fn(RawConn) -> Running + Send + 'static,
 {
@@ -20,11 +40,11 @@ where
     let (mut client, head) = proxied.handshake("/ws/x", &[]).await;
     assert_eq!(head.status(), 502);
     let body = text(&mut client, &head).await;
-    assert_eq!(body, "the upstream broke the handshake\n");
-    let failed = format!("failed /ws/x Handshake {}", upstream.addr());
+    assert_eq!(body, sentence);
+    let failed = format!("failed /ws/x {kind:?} {}", upstream.addr());
     proxied.expect_events(&[&failed]).await;
     let log = upstream.wait_for("its end", |log| log.ended == 1).await;
-    assert_eq!(log.accepted, 1, "nothing is retried once bytes were sent");
+    assert_eq!(log.accepted, 1, "no upstream is tried twice");
     expect_page(&mut client).await;
     proxied.expect_idle().await;
 }
@@ -79,7 +99,7 @@ async fn garbage() {
 
 #[tokio::test]
 async fn a_close_without_an_answer() {
-    bad_gateway(fixed("", Then::Close)).await;
+    no_response(fixed("", Then::Close)).await;
 }
 
 #[tokio::test]
@@ -95,7 +115,7 @@ async fn a_close_in_the_middle_of_the_head() {
 
 #[tokio::test]
 async fn a_reset_instead_of_an_answer() {
-    bad_gateway(|mut conn: RawConn| {
+    no_response(|mut conn: RawConn| {
         Box::pin(async move {
             conn.read_request_head().await;
             conn.reset();

@@ -40,8 +40,9 @@ enum StreamFailure {
 ///
 /// # Errors
 ///
-/// Returns [`ErrorKind::Handshake`] if the stream or the connection breaks, [`ErrorKind::Connect`]
-/// if no connection takes the request, and the error of a new connection.
+/// Returns [`ErrorKind::NoResponse`] if the stream or the connection breaks before a response,
+/// [`ErrorKind::Handshake`] if the response cannot be used, [`ErrorKind::Connect`] if no connection
+/// takes the request, and the error of a new connection.
 pub(crate) async fn exchange(
     mut slot: StreamSlot,
     dialer: &Dialer,
@@ -123,7 +124,7 @@ fn failure(error: h2::Error, is_unprocessed: bool) -> StreamFailure {
     if is_unprocessed {
         StreamFailure::Unprocessed(Error::with_source(ErrorKind::Connect, error))
     } else {
-        StreamFailure::Final(Error::with_source(ErrorKind::Handshake, error))
+        StreamFailure::Final(Error::with_source(ErrorKind::NoResponse, error))
     }
 }
 

@@ -187,7 +187,7 @@ async fn an_upstream_that_hangs_up_is_reported_with_its_step() {
     let ProbeFailure::Failed(error) = failure(&probe(), max_concurrent).await else {
         panic!("another failure");
     };
-    assert_eq!(error.kind(), ErrorKind::Handshake);
+    assert_eq!(error.kind(), ErrorKind::NoResponse);
     let after = after_101(|far| async move { drop(far) });
     let said = outcome(&probe(), after).await;
     assert_eq!(said, Err("the connection ended before the pong".to_owned()));
