@@ -69,7 +69,7 @@
 //! | [`upgrade`] | recognition and validation of the WebSocket handshake |
 //! | [`head`], [`matcher`] | reading of the request, and the routes that the proxy owns |
 //! | [`Pool`], [`Upstream`], [`Admission`] | upstreams, and limits on their tunnels |
-//! | [`Retry`], [`RetryBudget`] | retries at another upstream |
+//! | [`Retry`], [`RetryOn`], [`RetryBudget`] | retries at another upstream |
 //! | [`discovery`] | service discovery: sources of a pool's upstreams |
 //! | [`health`], [`balance`] | health checks and load balancing |
 //! | [`connect`], [`Transport`] | byte streams to upstreams |
@@ -177,7 +177,7 @@ pub use upstream::{
     Upstream,
     admission::Admission,
     balance, discovery, health,
-    retry::{Retry, RetryBudget},
+    retry::{Retry, RetryBudget, RetryOn},
 };
 
 /// Compiles the examples of the README, among them one with TLS.

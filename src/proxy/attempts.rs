@@ -47,6 +47,8 @@ pub(super) struct Attempts<'a> {
     /// End of the time for all attempts, set by the first one.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
+    /// Number of attempts that broke before a byte of a response.
+    broken: usize,
     /// Result of the last attempt, with the budget entry that was drawn for the next one.
     fallback: Option<(FallbackOutcome, Withdrawal)>,
 }
@@ -63,6 +65,7 @@ impl<'a> Attempts<'a> {
             retry,
             deadline: None,
             tried: Vec::new(),
+            broken: 0,
             fallback: None,
         }
     }
@@ -179,7 +182,8 @@ impl<'a> Attempts<'a> {
     /// Returns the failure if no other attempt is allowed.
     pub(super) fn failed(&mut self, attempt: Attempt, error: Error) -> Result<(), FallbackOutcome> {
         self.reporter.failed(&attempt, &error);
-        let cost = self.retry.after_failure(error.kind());
+        let cost = self.retry.after_failure(error.kind(), self.broken);
+        self.broken += usize::from(error.kind() == ErrorKind::NoResponse);
         self.release(attempt);
         self.plan_retry(cost, FallbackOutcome::Failure(error))
     }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::io::AsyncReadExt;
 use wsplice::{
-    Error, Observer, Pool, RequestInfo, Retry, RetryBudget,
+    Error, Observer, Pool, RequestInfo, Retry, RetryBudget, RetryOn,
     balance::{First, RoundRobin},
 };
 
@@ -23,8 +23,8 @@ fn ms(ms: u64) -> Duration {
 fn eager() -> Retry {
     Retry::new()
         .attempts(3)
-        .on_status([502, 503, 504])
-        .on_handshake_failure()
+        .on([502, 503, 504].map(RetryOn::Status))
+        .on([RetryOn::Timeout, RetryOn::InvalidResponse])
 }
 
 fn count(got: &[Got], status: u16) -> usize {
@@ -98,15 +98,44 @@ async fn a_dead_upstream_that_nobody_has_found_out_costs_no_client_anything() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_sent_is_not_sent_again_unless_asked_for() {
-    for (does, status) in [
-        (Does::HangInHandshake, 504),
-        (Does::HangUp, 502),
-        (Does::Answer(503), 503),
-    ] {
+    for (does, status) in [(Does::HangInHandshake, 504), (Does::Answer(503), 503)] {
         let world = World::of([does, Does::Accept]);
         let proxy = world.proxy(&world.pool().balance(First::new()).build(), |layer| layer);
         assert_eq!(shake_hands(proxy).await.status, status);
         assert_eq!(world.asked("b:80"), 0, "{does:?}");
+    }
+}
+
+/// By default: an upstream that crashes or restarts fails no client.
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_broke_before_a_byte_of_a_response_goes_on_to_another_upstream() {
+    let world = World::of([Does::HangUp, Does::Accept]);
+    let pool = world.pool().balance(First::new()).build();
+    let proxy = world.proxy(&pool, |layer| layer);
+    assert_eq!(shake_hands(proxy).await.status, 101);
+    assert_eq!((world.asked("a:80"), world.asked("b:80")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_makes_upstreams_hang_up_reaches_two_of_them_at_most() {
+    for (all, asked) in [
+        ([Does::HangUp; 4], 2),
+        // Nothing is sent where connecting fails, so that does not count.
+        (
+            [
+                Does::HangUp,
+                Does::RefuseConnections,
+                Does::HangUp,
+                Does::Accept,
+            ],
+            3,
+        ),
+    ] {
+        let world = World::of(all);
+        let pool = world.pool().balance(First::new()).build();
+        let proxy = world.proxy(&pool, |layer| layer.retry(eager().attempts(9)));
+        assert_eq!(shake_hands(proxy).await.status, 502);
+        assert_eq!(world.asked_in_all(), asked);
     }
 }
 

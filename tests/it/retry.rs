@@ -13,7 +13,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use tokio::task::JoinSet;
 use wsplice::{
-    Error, Observer, Pool, ProxyLayer, RequestInfo, Retry,
+    Error, Observer, Pool, ProxyLayer, RequestInfo, Retry, RetryOn,
     connect::{Address, Connect, ConnectFuture, Connector},
     health::Ejection,
 };
@@ -83,12 +83,11 @@ fn eager(layer: ProxyLayer) -> ProxyLayer {
     layer
         .connect_timeout(PATIENCE)
         .handshake_timeout(PATIENCE)
-        .retry(
-            Retry::new()
-                .attempts(2)
-                .on_status([502])
-                .on_handshake_failure(),
-        )
+        .retry(Retry::new().attempts(2).on([
+            RetryOn::Status(502),
+            RetryOn::Timeout,
+            RetryOn::InvalidResponse,
+        ]))
 }
 
 /// Opens a tunnel for this many clients at once, and sends something through each.

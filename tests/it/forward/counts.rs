@@ -109,7 +109,8 @@ async fn an_upload_that_fails_after_the_response_has_begun_is_the_clients_failur
     let mut app = Played::start().await;
     let pool = Pool::new([app.upstream.url()])
         .unwrap()
-        .health_policy(Passive::default().fails(1));
+        .health_policy(Passive::default().fails(1))
+        .build();
     let events = RecordingObserver::default();
     let layer = layer(pool.clone()).observer(events.clone());
     let server = serve_axum(super::kit::inner().layer(layer)).await;

@@ -1,6 +1,6 @@
 //! Retries of forwarded requests.
 
-use wsplice::{Pool, Retry, balance::First};
+use wsplice::{Pool, Retry, RetryOn, balance::First};
 
 use super::kit::{Played, answer, ask, client, layer, named, read_answer};
 use crate::support::{
@@ -28,7 +28,10 @@ async fn an_upstream_that_cannot_be_reached_leaves_the_request_to_another() {
 
 #[tokio::test]
 async fn what_was_sent_stays_where_it_is() {
-    for (method, lines) in [("POST", &["Content-Length: 1"][..]), ("GET", &[][..])] {
+    for (method, lines) in [
+        ("POST", &["Content-Length: 0"][..]),
+        ("PUT", &["Content-Length: 1"][..]),
+    ] {
         let mut app = Played::start().await;
         let other = named("two").await;
         let server = to([app.upstream.url(), other.url()]).await;
@@ -70,7 +73,7 @@ async fn what_was_sent_goes_elsewhere_if_asked_for_and_if_it_may_be_repeated_rfc
                 .unwrap()
                 .balance(First::new())
                 .build();
-            let retry = Retry::new().on_handshake_failure().on_status([503]);
+            let retry = Retry::new().on([RetryOn::Status(503)]);
             let layer = layer(pool.clone()).retry(retry);
             let server = serve_axum(super::kit::inner().layer(layer)).await;
             let mut client = client(&server, ask(method, lines)).await;
@@ -95,7 +98,8 @@ async fn where_nobody_is_left_the_last_answer_is_relayed() {
         "HTTP/1.1 503 No\r\nContent-Length: 5\r\nX-App: 1\r\n\r\nsorry".to_owned()
     })
     .await;
-    let layer = layer(Pool::new([upstream.url()]).unwrap()).retry(Retry::new().on_status([503]));
+    let layer =
+        layer(Pool::new([upstream.url()]).unwrap()).retry(Retry::new().on([RetryOn::Status(503)]));
     let server = serve_axum(super::kit::inner().layer(layer)).await;
     for _ in 0..2 {
         let (head, body) = answer(&server, ask("GET", &[])).await;

@@ -81,9 +81,8 @@ async fn no_more_upstreams_are_tried_than_the_settings_say() {
 }
 
 #[tokio::test]
-async fn nothing_is_retried_once_the_request_was_sent() {
+async fn nothing_is_retried_by_default_once_a_byte_of_a_response_came() {
     for (script, status) in [
-        (scripts::fixed("", scripts::Then::Close), 502),
         (scripts::fixed("garbage\r\n\r\n", scripts::Then::Hold), 502),
         (
             scripts::fixed(
