@@ -4,9 +4,10 @@ use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::net::transport::Transport;
 
@@ -18,12 +19,22 @@ use super::{
     traits::{Connect, ConnectFuture},
 };
 
+/// Budget of a connect whose caller names none: the layer's default.
+const DEFAULT_BUDGET: Duration = Duration::from_secs(3);
+
 /// Connects by TCP and, on Unix, by Unix sockets.
 ///
 /// A name is resolved again for each connection, by the system's resolver unless there is
-/// [another](Self::resolver); its addresses are tried one after another, the next one as soon as
+/// [another](Self::resolver), in two thirds of the connect timeout at most; its addresses are tried one after another, the next one as soon as
 /// the last has failed or been silent for 250 ms (RFC 8305 §5). `TCP_NODELAY` is on; TCP
 /// keep-alive is set by [the layer](crate::ProxyLayer::upstream_tcp_keep_alive).
+///
+/// # Defaults
+///
+/// | method | default | unit | why |
+/// |---|---|---|---|
+/// | [`resolver`](Self::resolver) | the system's | | `getaddrinfo`, 16 lookups at once |
+/// | [`source_addresses`](Self::source_addresses) | the system's choice | | |
 ///
 /// # Examples
 ///
@@ -48,7 +59,7 @@ impl Connector {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            resolver: Arc::new(SystemResolver),
+            resolver: Arc::new(SystemResolver::new()),
             sources: Arc::default(),
         }
     }
@@ -75,12 +86,12 @@ impl Connector {
         self
     }
 
-    async fn tcp(&self, host: &str, port: u16) -> io::Result<Transport> {
+    async fn tcp(&self, host: &str, port: u16, budget: Duration) -> io::Result<Transport> {
         let stream = match host.parse::<IpAddr>() {
             Ok(ip) => self.connect(SocketAddr::new(ip, port)).await?,
             Err(_) => {
-                let addresses = self.resolve(host, port).await?;
-                race(addresses, |address| self.connect(address)).await?
+                let addresses = self.resolve(host, port, budget).await?;
+                race(addresses, |address| self.connect_to(host, address)).await?
             }
         };
         let transport = Transport::from(stream);
@@ -96,14 +107,47 @@ impl Connector {
         self.sources.connect(address).await
     }
 
-    /// Resolves a name. A failure has a kind of its own, unlike those of connecting.
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        match self.resolver.resolve(host, port).await {
-            Ok(addresses) => Ok(addresses),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
-            Err(error) => Err(io::Error::new(io::ErrorKind::NotFound, error)),
+    /// Connects to an address that the resolver gave, and reports to it what the network says.
+    async fn connect_to(&self, host: &str, address: SocketAddr) -> io::Result<TcpStream> {
+        let connected = self.connect(address).await;
+        if let Err(error) = &connected {
+            if is_of_address(error) {
+                self.resolver.connect_failed(host, address);
+            }
+        }
+        connected
+    }
+
+    /// Resolves a name. A failure has a kind of its own, unlike those of connecting, and so has
+    /// silence: the resolver's time is over before the budget is.
+    async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        budget: Duration,
+    ) -> io::Result<Vec<SocketAddr>> {
+        let limit = budget / 3 * 2;
+        match timeout(limit, self.resolver.resolve(host, port)).await {
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            Ok(Err(error)) => Err(io::Error::new(io::ErrorKind::NotFound, error)),
+            Err(_) => {
+                let silent = format!("the resolver did not respond within {limit:?}");
+                Err(io::Error::new(io::ErrorKind::NotFound, silent))
+            }
         }
     }
+}
+
+/// Whether the failure of a connect is a verdict on the address, and not on this machine.
+fn is_of_address(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::TimedOut
+    )
 }
 
 fn mapped(address: SocketAddr) -> Option<IpAddr> {
@@ -126,10 +170,14 @@ impl fmt::Debug for Connector {
 
 impl Connect for Connector {
     fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
+        self.connect_within(address, DEFAULT_BUDGET)
+    }
+
+    fn connect_within<'a>(&'a self, address: &'a Address, budget: Duration) -> ConnectFuture<'a> {
         Box::pin(async move {
             match address {
                 Address::Tcp { host, port } | Address::Tls { host, port, .. } => {
-                    self.tcp(host, *port).await
+                    self.tcp(host, *port, budget).await
                 }
                 #[cfg(unix)]
                 Address::Unix(path) => Ok(tokio::net::UnixStream::connect(path).await?.into()),

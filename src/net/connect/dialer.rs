@@ -156,7 +156,10 @@ impl Dialer {
     }
 
     async fn connect_bare(&self, address: &Address) -> Result<Transport, Error> {
-        let opened = self.connector.connect(address).await;
+        let opened = self
+            .connector
+            .connect_within(address, self.connect_timeout)
+            .await;
         opened.map_err(|error| {
             let kind = if is_unresolved(address, &error) {
                 ErrorKind::Resolve

@@ -11,6 +11,7 @@ mod dialer;
 #[cfg(feature = "http2")]
 mod http2;
 mod http_version;
+mod in_flight;
 mod local_addresses;
 mod local_shortage;
 #[cfg(not(feature = "http2"))]
@@ -34,6 +35,7 @@ pub use http_version::HttpVersion;
 pub use http2::Http2Connections;
 #[cfg(feature = "http2")]
 pub(crate) use http2::{Opened, Stream, StreamGuard, StreamSlot, Tried, io_error, is_unprocessed};
+pub(crate) use in_flight::InFlight;
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
 #[cfg(not(feature = "http2"))]

@@ -1,6 +1,6 @@
 //! The trait that opens byte streams to upstreams.
 
-use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use crate::net::transport::Transport;
 
@@ -50,12 +50,31 @@ pub trait Connect: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// Any error of the operating system or the protocol below. Kind [`io::ErrorKind::NotFound`]
-    /// of a TCP address is taken to mean that the name has no address.
+    /// of a TCP address is taken to mean that the name could not be resolved.
     fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a>;
+
+    /// As [`connect`](Self::connect), by a caller that drops the future after this time.
+    ///
+    /// A connector that takes several steps can divide the time between them, so that a step that
+    /// hangs fails with an error of its own: [`Connector`](super::Connector) gives two thirds to
+    /// the resolver. By default the budget is not used. Connectors that wrap another should pass it
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    fn connect_within<'a>(&'a self, address: &'a Address, budget: Duration) -> ConnectFuture<'a> {
+        let _ = budget;
+        self.connect(address)
+    }
 }
 
 impl<C: Connect + ?Sized> Connect for Arc<C> {
     fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
         (**self).connect(address)
+    }
+
+    fn connect_within<'a>(&'a self, address: &'a Address, budget: Duration) -> ConnectFuture<'a> {
+        (**self).connect_within(address, budget)
     }
 }
