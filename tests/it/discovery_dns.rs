@@ -13,15 +13,20 @@ use wsplice::{
 use crate::support::{
     axum_upstream,
     deadline::{DEADLINE, within},
-    dns::{Data, DnsServer, NXDOMAIN, Reply, SERVFAIL, ips},
+    dns::{Data, DnsServer, NXDOMAIN, REFUSED, Reply, SERVFAIL, ips},
     raw::RawClient,
     serve::serve_axum,
 };
 
+/// A resolver that asks again soon after failures.
+fn resolver(server: &DnsServer) -> DnsResolver {
+    DnsResolver::servers([server.addr()]).failure_recheck(Duration::from_millis(10))
+}
+
 fn asking(server: &DnsServer, source: Dns) -> Dns {
     // The records are valid for an hour, which these bounds overrule.
     source
-        .resolver(DnsResolver::servers([server.addr()]))
+        .resolver(resolver(server))
         .refresh(Duration::from_millis(10), Duration::from_millis(20))
         .query_timeout(Duration::from_millis(500))
 }
@@ -227,11 +232,50 @@ async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
     server.reply_with(Reply::Code(NXDOMAIN));
     assert_eq!(status().await, 502);
     server.reply_with(Reply::Records(both));
-    assert_eq!(status().await, 101);
+    within("the records", async { while status().await != 101 {} }).await;
     server.reply_with(Reply::Silence);
     let before = server.questions();
     assert_eq!(status().await, 101, "the records are still good");
     assert_eq!(server.questions(), before);
+}
+
+/// The servers of a service, with records that are valid for no time at all.
+#[tokio::test]
+async fn a_dns_outage_does_not_take_down_the_servers_of_a_service() {
+    let application = axum_upstream::start().await;
+    let target = Data::Srv(0, 1, application.addr().port(), "chat-0.chat.test.");
+    let records = vec![target, Data::Ip([127, 0, 0, 1].into())];
+    let server = DnsServer::start(Reply::Records(records)).await;
+    server.valid_for(0);
+    let resolver = resolver(&server);
+    let pool = Pool::from_upstreams([]).build();
+    let source = Dns::services("_ws._tcp.chat.test.").unwrap();
+    let follow = pool.follow(source.resolver(resolver.clone()));
+    follow.ready(DEADLINE).await.unwrap();
+    let layer = ProxyLayer::new(pool.clone()).connector(Connector::new().resolver(resolver));
+    let proxy = serve_axum(Router::new().layer(layer)).await;
+    let status = || async {
+        let mut client = RawClient::connect(proxy.addr()).await;
+        client.handshake("/ws/echo", &[]).await.status()
+    };
+    assert_eq!(status().await, 101);
+    for outage in [Reply::Code(SERVFAIL), Reply::Code(REFUSED), Reply::Silence] {
+        let case = format!("{outage:?}");
+        server.reply_with(outage);
+        for _ in 0..2 {
+            assert_eq!(status().await, 101, "{case}");
+        }
+        assert_eq!(names(&pool), [target_name(application.addr().port())]);
+    }
+    server.reply_with(Reply::Code(NXDOMAIN));
+    within("the end of the name", async {
+        while status().await != 502 {}
+    })
+    .await;
+}
+
+fn target_name(port: u16) -> String {
+    format!("chat-0.chat.test.:{port}")
 }
 
 /// Only Linux has the whole of 127.0.0.0/8 at hand.

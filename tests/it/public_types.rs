@@ -212,6 +212,7 @@ fn sources_are_debug_and_send() {
 fn types_of_the_feature_dns() {
     are_debug_send_sync![
         discovery::Dns,
+        discovery::DnsEvent,
         discovery::DnsResolver,
         discovery::InvalidName,
         discovery::IpFamilies,

@@ -35,6 +35,7 @@ pub use http_version::HttpVersion;
 pub use http2::Http2Connections;
 #[cfg(feature = "http2")]
 pub(crate) use http2::{Opened, Stream, StreamGuard, StreamSlot, Tried, io_error, is_unprocessed};
+#[cfg(feature = "dns")]
 pub(crate) use in_flight::InFlight;
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;

@@ -43,7 +43,7 @@ mod watch_source;
 pub use discover::{Discover, DiscoverFuture, MapUpstreams};
 #[cfg(feature = "dns")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
-pub use dns::{Dns, DnsResolver, InvalidName, IpFamilies};
+pub use dns::{Dns, DnsEvent, DnsResolver, InvalidName, IpFamilies};
 pub use error::DiscoverError;
 pub use poll_source::PollSource;
 pub use static_source::StaticSource;

@@ -26,10 +26,11 @@ impl PollSchedule {
         self.due
     }
 
-    /// Schedules the next query after a success, whose result is valid for this long.
-    pub(super) fn succeeded(&mut self, now: Instant, valid_for: Duration) {
+    /// Schedules the next query after this delay: the last result is valid for so long. Failures
+    /// before it are forgotten.
+    pub(super) fn after(&mut self, now: Instant, delay: Duration) {
         self.failures = 0;
-        self.due = Some(saturating_add(now, valid_for));
+        self.due = Some(saturating_add(now, delay));
     }
 
     /// Schedules the next query after a failure: sooner than usual, with a delay that grows each
@@ -60,7 +61,7 @@ mod tests {
             schedule.failed(now, minute, 1.0);
             assert_eq!(schedule.due(), Some(now + Duration::from_secs(seconds)));
         }
-        schedule.succeeded(now, minute);
+        schedule.after(now, minute);
         assert_eq!(schedule.due(), Some(now + minute));
         schedule.failed(now, minute, 0.0);
         assert_eq!(schedule.due(), Some(now + Duration::from_millis(500)));
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn a_result_may_be_valid_for_ever() {
         let mut schedule = PollSchedule::default();
-        schedule.succeeded(Instant::now(), Duration::MAX);
+        schedule.after(Instant::now(), Duration::MAX);
         assert!(schedule.due().is_some());
     }
 }

@@ -95,7 +95,7 @@ where
             match found {
                 Ok(_) => self
                     .schedule
-                    .succeeded(now, self.interval.mul_f64(1.0 - random / 10.0)),
+                    .after(now, self.interval.mul_f64(1.0 - random / 10.0)),
                 Err(_) => self.schedule.failed(now, self.interval, random),
             }
             Some(found)

@@ -21,7 +21,7 @@ use self::{
 const TO_BE_UNTIED: [&str; 1] = ["tunnel/engine/"];
 
 /// Paths without io, without a clock and without anything asynchronous. Time is an argument.
-const PURE: [&str; 30] = [
+const PURE: [&str; 34] = [
     "instant.rs",
     "hash.rs",
     "token_bucket.rs",
@@ -43,6 +43,10 @@ const PURE: [&str; 30] = [
     "tunnel/keep_alive/",
     "tunnel/limits.rs",
     "tunnel/track/",
+    "upstream/discovery/dns/entry.rs",
+    "upstream/discovery/dns/records.rs",
+    "upstream/discovery/dns/refresh.rs",
+    "upstream/discovery/poll_schedule.rs",
     "upstream/health/availability.rs",
     "upstream/health/ejection.rs",
     "upstream/health/event.rs",

@@ -14,6 +14,7 @@ use tokio::{
 
 pub(crate) const SERVFAIL: u8 = 2;
 pub(crate) const NXDOMAIN: u8 = 3;
+pub(crate) const REFUSED: u8 = 5;
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
@@ -90,6 +91,11 @@ impl DnsServer {
     /// Changes the responses.
     pub(crate) fn reply_with(&self, reply: Reply) {
         self.state.lock().unwrap().reply = reply;
+    }
+
+    /// Sets the TTL of the records, in seconds; an hour by default.
+    pub(crate) fn valid_for(&self, ttl: u32) {
+        self.state.lock().unwrap().ttl = ttl;
     }
 
     /// Number of queries so far.

@@ -1,4 +1,4 @@
-//! DNS resolver, by hickory.
+//! DNS client, by hickory.
 
 use std::{
     fmt,
@@ -10,8 +10,8 @@ use std::{
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
-    net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::{Name, RData, Record, RecordType},
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    proto::rr::{Name, RData, RecordType},
     system_conf::read_system_conf,
 };
 
@@ -23,28 +23,12 @@ use super::{
     records::{RecordSet, Service},
 };
 
-/// DNS resolver that queries the system's servers or given ones.
-///
-/// Queries use UDP, and TCP if a response does not fit. Cheap to clone.
-///
-/// The type is also a [`Resolve`](crate::connect::Resolve), and can replace the system's resolver
-/// for connects: it blocks no thread, and caches addresses for their TTL. Discovery uses no cache,
-/// so that it gets the current records.
-///
-/// # Examples
-///
-/// ```
-/// use wsplice::{connect::Connector, discovery::DnsResolver};
-///
-/// let connector = Connector::new().resolver(DnsResolver::system());
-/// # let _ = connector;
-/// ```
-#[derive(Clone)]
-pub struct DnsResolver {
+/// DNS client, without a cache.
+pub(super) struct DnsClient {
     servers: Servers,
     /// Created when first needed, and again after a failure: the system's settings may have
     /// changed.
-    resolvers: Arc<Mutex<Option<Arc<Resolvers>>>>,
+    resolver: Mutex<Option<Arc<Resolver>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,143 +37,85 @@ enum Servers {
     Given(Arc<[SocketAddr]>),
 }
 
-/// Cache use of a lookup.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum CacheUse {
-    /// Queries the servers, for the current records.
-    None,
-    /// Uses cached records until their TTL ends.
-    Ttl,
-}
-
-/// Resolvers with the same settings, with and without a cache.
-struct Resolvers {
-    uncached: TokioResolver,
-    cached: TokioResolver,
+/// Resolver of hickory, with the search domains that it does not apply itself.
+struct Resolver {
+    hickory: TokioResolver,
     search: Vec<Name>,
     ndots: usize,
 }
 
-impl DnsResolver {
-    /// Creates a resolver from the servers, search domains and options in `/etc/resolv.conf` and
-    /// the names in `/etc/hosts`, or from their equivalent on other systems. They are read at the
-    /// first lookup, and again after a failure.
-    #[must_use]
-    pub fn system() -> Self {
+impl DnsClient {
+    pub(super) fn system() -> Self {
         Self::with_servers(Servers::System)
     }
 
-    /// Creates a resolver with these servers only, without search domains or names from files.
-    #[must_use]
-    pub fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub(super) fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self::with_servers(Servers::Given(servers.into_iter().collect()))
     }
 
     fn with_servers(servers: Servers) -> Self {
         Self {
             servers,
-            resolvers: Arc::default(),
+            resolver: Mutex::default(),
         }
     }
 
-    pub(super) async fn lookup<T>(
+    async fn lookup<T>(
         &self,
         name: &DnsName,
         kind: RecordType,
-        cache: CacheUse,
         read: fn(&RData) -> Option<T>,
     ) -> Result<RecordSet<T>, DiscoverError> {
         let failed = |error: BoxError| DiscoverError::failed(format!("{kind} of {name}: {error}"));
-        let resolvers = self.resolvers().map_err(failed)?;
-        // Connects time out for reasons of their own, so a lookup for them may be dropped.
-        let guard = matches!(cache, CacheUse::None).then(|| DiscardOnDrop(self));
-        match resolvers.lookup(name, kind, cache).await {
-            Ok(records) => {
-                std::mem::forget(guard);
-                let found: Vec<_> = records
-                    .iter()
-                    .filter_map(|record| read(&record.data))
-                    .collect();
-                if found.is_empty() {
-                    return Err(DiscoverError::NoRecords {
-                        name: name.as_str().into(),
-                    });
-                }
-                let ttl = records.iter().map(|record| record.ttl).min();
-                Ok(RecordSet {
-                    records: found,
-                    ttl: Duration::from_secs(ttl.unwrap_or_default().into()),
-                })
-            }
-            Err(error) => {
-                self.discard_resolvers();
-                Err(failed(error.into()))
-            }
-        }
+        let resolver = self.resolver().map_err(failed)?;
+        // A lookup is dropped if it takes too long, which is a failure too.
+        let guard = DiscardOnDrop(self);
+        let found = resolver.lookup(name, kind).await;
+        let found = found.map_err(|error| failed(error.into()))?;
+        std::mem::forget(guard);
+        Ok(found.filter_map(read))
     }
 
-    pub(super) async fn ips(
-        &self,
-        name: &DnsName,
-        version: IpVersion,
-        cache: CacheUse,
-    ) -> Result<RecordSet<IpAddr>, DiscoverError> {
+    fn resolver(&self) -> Result<Arc<Resolver>, BoxError> {
+        let mut resolver = self.lock();
+        if let Some(resolver) = &*resolver {
+            return Ok(Arc::clone(resolver));
+        }
+        let new = Arc::new(Resolver::new(&self.servers)?);
+        *resolver = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Resolver>>> {
+        self.resolver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Guard of a lookup: if the lookup fails or is dropped, discards the resolver, so that the
+/// system's settings are read again before the next one.
+struct DiscardOnDrop<'a>(&'a DnsClient);
+
+impl Drop for DiscardOnDrop<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
+    }
+}
+
+impl Lookup for DnsClient {
+    fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookupFuture<'a, IpAddr> {
         let kind = match version {
             IpVersion::V4 => RecordType::A,
             IpVersion::V6 => RecordType::AAAA,
         };
-        self.lookup(name, kind, cache, |data| match data {
+        Box::pin(self.lookup(name, kind, |data| match data {
             RData::A(address) => Some(address.0.into()),
             RData::AAAA(address) => Some(address.0.into()),
             _ => None,
-        })
-        .await
-    }
-
-    fn resolvers(&self) -> Result<Arc<Resolvers>, BoxError> {
-        let mut resolvers = self.lock();
-        if let Some(resolvers) = &*resolvers {
-            return Ok(Arc::clone(resolvers));
-        }
-        let new = Arc::new(Resolvers::new(&self.servers)?);
-        *resolvers = Some(Arc::clone(&new));
-        Ok(new)
-    }
-
-    /// Discards the resolvers, so that the system's settings are read again before the next lookup.
-    fn discard_resolvers(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Resolvers>>> {
-        self.resolvers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Guard of a lookup: discards the resolvers if the lookup is dropped because it takes too long.
-struct DiscardOnDrop<'a>(&'a DnsResolver);
-
-impl Drop for DiscardOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.discard_resolvers();
-    }
-}
-
-impl Default for DnsResolver {
-    fn default() -> Self {
-        Self::system()
-    }
-}
-
-impl Lookup for DnsResolver {
-    fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookupFuture<'a, IpAddr> {
-        Box::pin(self.ips(name, version, CacheUse::None))
+        }))
     }
 
     fn services<'a>(&'a self, name: &'a DnsName) -> LookupFuture<'a, Service> {
-        let read = |data: &RData| match data {
+        Box::pin(self.lookup(name, RecordType::SRV, |data| match data {
             RData::SRV(srv) => Some(Service {
                 priority: srv.priority,
                 weight: srv.weight,
@@ -197,12 +123,11 @@ impl Lookup for DnsResolver {
                 target: srv.target.to_ascii(),
             }),
             _ => None,
-        };
-        Box::pin(self.lookup(name, RecordType::SRV, CacheUse::None, read))
+        }))
     }
 }
 
-impl Resolvers {
+impl Resolver {
     fn new(servers: &Servers) -> Result<Self, BoxError> {
         let (config, mut options) = match servers {
             Servers::System => read_system_conf()?,
@@ -212,48 +137,48 @@ impl Resolvers {
             options.use_hosts_file = ResolveHosts::Never;
             options.timeout = Duration::from_secs(2);
         }
-        let resolver = |options| {
-            let provider = TokioRuntimeProvider::default();
-            TokioResolver::builder_with_config(config.clone(), provider)
-                .with_options(options)
-                .build()
-        };
-        let cached = resolver(options.clone())?;
         options.cache_size = 0;
+        let (search, ndots) = (config.search().to_vec(), options.ndots);
+        let provider = TokioRuntimeProvider::default();
         Ok(Self {
-            search: config.search().to_vec(),
-            ndots: options.ndots,
-            uncached: resolver(options)?,
-            cached,
+            hickory: TokioResolver::builder_with_config(config, provider)
+                .with_options(options)
+                .build()?,
+            search,
+            ndots,
         })
     }
 
-    /// Returns the records of the first candidate that has any; empty if DNS reports that no
-    /// candidate has records.
+    /// Returns the records of the first candidate that has any; no records if DNS reports that no
+    /// candidate has some.
     ///
     /// # Errors
     ///
     /// The lookup of an earlier candidate failed. That name may be the intended one, and records of
     /// a later one may belong to a stranger.
-    async fn lookup(
-        &self,
-        name: &DnsName,
-        kind: RecordType,
-        cache: CacheUse,
-    ) -> Result<Vec<Record>, NetError> {
-        let resolver = match cache {
-            CacheUse::None => &self.uncached,
-            CacheUse::Ttl => &self.cached,
-        };
+    async fn lookup(&self, name: &DnsName, kind: RecordType) -> Result<RecordSet<RData>, NetError> {
+        // Without a word on how long absence lasts, it is not remembered (RFC 2308 §5).
+        let mut absent_for = Duration::MAX;
         for name in self.candidates(name)? {
-            match resolver.lookup(name, kind).await {
-                Ok(lookup) if !lookup.answers().is_empty() => return Ok(lookup.answers().to_vec()),
-                Ok(_) => {}
-                Err(error) if error.is_no_records_found() => {}
+            match self.hickory.lookup(name, kind).await {
+                Ok(lookup) if !lookup.answers().is_empty() => {
+                    let ttl = lookup.answers().iter().map(|record| record.ttl).min();
+                    return Ok(RecordSet {
+                        records: lookup.answers().iter().map(|it| it.data.clone()).collect(),
+                        ttl: seconds(ttl),
+                    });
+                }
+                Ok(_) => absent_for = Duration::ZERO,
+                Err(NetError::Dns(DnsError::NoRecordsFound(absence))) => {
+                    absent_for = absent_for.min(seconds(absence.negative_ttl));
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Vec::new())
+        Ok(RecordSet {
+            records: Vec::new(),
+            ttl: absent_for,
+        })
     }
 
     /// Returns the complete names that a name can mean, in order (`search` and `ndots` in
@@ -278,6 +203,10 @@ impl Resolvers {
     }
 }
 
+fn seconds(ttl: Option<u32>) -> Duration {
+    Duration::from_secs(ttl.unwrap_or_default().into())
+}
+
 fn config_of(servers: &[SocketAddr]) -> ResolverConfig {
     let server = |server: &SocketAddr| {
         let connections =
@@ -290,9 +219,9 @@ fn config_of(servers: &[SocketAddr]) -> ResolverConfig {
     ResolverConfig::from_name_servers(servers.iter().map(server).collect())
 }
 
-impl fmt::Debug for DnsResolver {
+impl fmt::Debug for DnsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DnsResolver")
+        f.debug_struct("DnsClient")
             .field("servers", &self.servers)
             .finish_non_exhaustive()
     }
@@ -304,15 +233,13 @@ mod tests {
 
     fn candidates(name: &str, search: &[&str], ndots: usize) -> Vec<String> {
         let servers = Servers::Given([([127, 0, 0, 1], 53).into()].into());
-        let mut resolvers = Resolvers::new(&servers).unwrap();
-        resolvers.search = search
+        let mut resolver = Resolver::new(&servers).unwrap();
+        resolver.search = search
             .iter()
             .map(|domain| Name::from_ascii(domain).unwrap())
             .collect();
-        resolvers.ndots = ndots;
-        let candidates = resolvers
-            .candidates(&DnsName::parse(name).unwrap())
-            .unwrap();
+        resolver.ndots = ndots;
+        let candidates = resolver.candidates(&DnsName::parse(name).unwrap()).unwrap();
         candidates.iter().map(Name::to_ascii).collect()
     }
 

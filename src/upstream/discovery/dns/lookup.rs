@@ -1,4 +1,4 @@
-//! Trait between DNS discovery and its resolver.
+//! Trait between DNS discovery and its client.
 
 use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 
@@ -13,12 +13,14 @@ use super::{
 pub(super) type LookupFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<RecordSet<T>, DiscoverError>> + Send + 'a>>;
 
-/// DNS lookup.
+/// DNS lookup at a server, without a cache.
+///
+/// A set without records means that DNS reports that there are none: the name does not exist, or
+/// has no records of this type.
 ///
 /// # Errors
 ///
-/// [`DiscoverError::NoRecords`] only if DNS reports that there are none; a timeout or a malformed
-/// message is another failure. A result has at least one record.
+/// The servers did not respond, or with an error (RFC 8767 §5: anything but NOERROR and NXDOMAIN).
 pub(super) trait Lookup: fmt::Debug + Send + Sync {
     /// Looks up the A or AAAA records of a name.
     fn addresses<'a>(&'a self, name: &'a DnsName, version: IpVersion) -> LookupFuture<'a, IpAddr>;
@@ -28,7 +30,7 @@ pub(super) trait Lookup: fmt::Debug + Send + Sync {
 }
 
 /// IP version of an address record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum IpVersion {
     V4,
     V6,

@@ -2,11 +2,17 @@
 //!
 //! * `name` (pure) defines names that can be looked up;
 //! * `records` (pure) defines record sets, and selects the records that are used;
-//! * `lookup` is the trait between discovery and the resolver, `resolver` implements it;
-//! * `resolve` makes the same resolver usable for connects;
+//! * `lookup` is the trait between discovery and the client, `client` implements it;
+//! * `entry` (pure) has the rules for records whose TTL has ended, `cache` keeps the records and
+//!   lets callers share queries, `events` reports on both;
+//! * `resolver` joins them in [`DnsResolver`], and `resolve` makes it usable for connects;
 //! * `refresh` (pure) decides when to query again, and how long upstreams outlive their records;
 //! * `source` joins them in [`Dns`].
 
+mod cache;
+mod client;
+mod entry;
+mod events;
 mod lookup;
 mod name;
 mod records;
@@ -14,7 +20,10 @@ mod refresh;
 mod resolve;
 mod resolver;
 mod source;
+#[cfg(test)]
+mod testing;
 
+pub use events::DnsEvent;
 pub use name::InvalidName;
 pub use resolver::DnsResolver;
 pub use source::{Dns, IpFamilies};

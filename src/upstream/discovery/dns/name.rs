@@ -3,7 +3,7 @@
 use std::{error, fmt, net::IpAddr};
 
 /// DNS name, in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct DnsName(Box<str>);
 
 impl DnsName {

@@ -18,6 +18,11 @@ impl<T> RecordSet<T> {
         }
     }
 
+    /// Converts those records that can be, and keeps the TTL.
+    pub(super) fn filter_map<U>(self, read: impl Fn(&T) -> Option<U>) -> RecordSet<U> {
+        self.map(|records| records.iter().filter_map(read).collect())
+    }
+
     /// Merges two record sets; the shorter TTL counts.
     pub(super) fn merge(mut self, more: Self) -> Self {
         self.records.extend(more.records);

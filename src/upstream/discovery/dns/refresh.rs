@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::instant::FAR;
+
 /// Bounds of the interval between two queries.
 #[derive(Clone, Debug)]
 pub(super) struct Refresh {
@@ -66,6 +68,33 @@ impl EmptyGrace {
     }
 }
 
+/// Time for which the last upstreams are kept while DNS fails.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Keep {
+    /// There are no upstreams to keep.
+    #[default]
+    Nothing,
+    /// They are names, which outlive their records: the addresses are looked up at each connect.
+    Names,
+    /// They are addresses, which may belong to others by then.
+    AddressesUntil(Instant),
+}
+
+impl Keep {
+    /// Returns the time until the next query after a failure, for upstreams that stay for now:
+    /// until the recheck, which is up to a tenth later than it may be, or until the end of the
+    /// upstreams' time. `None` if there are none, zero if their time is over.
+    pub(super) fn recheck(&self, now: Instant, recheck: Duration, random: f64) -> Option<Duration> {
+        let tenth = random.clamp(0.0, 1.0) / 10.0;
+        let recheck = recheck.min(FAR).mul_f64(1.0 + tenth);
+        match self {
+            Self::Nothing => None,
+            Self::Names => Some(recheck),
+            Self::AddressesUntil(end) => Some(recheck.min(end.saturating_duration_since(now))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +147,22 @@ mod tests {
         let mut forever = EmptyGrace::new(Duration::MAX);
         forever.remaining(now);
         assert!(forever.remaining(now + secs(1 << 30)) > Duration::ZERO);
+    }
+    #[test]
+    fn upstreams_that_are_addresses_are_kept_for_a_time_and_names_for_ever() {
+        let now = Instant::now();
+        let until = Keep::AddressesUntil(now + secs(3600));
+        for (keep, after, random, expected) in [
+            (Keep::Nothing, 0, 0.0, None),
+            (Keep::Names, 1 << 30, 0.0, Some(secs(30))),
+            (Keep::Names, 0, 1.0, Some(secs(33))),
+            (until.clone(), 0, 0.0, Some(secs(30))),
+            (until.clone(), 3590, 0.0, Some(secs(10))),
+            (until.clone(), 3600, 0.0, Some(Duration::ZERO)),
+            (until, 9999, 1.0, Some(Duration::ZERO)),
+        ] {
+            let next = keep.recheck(now + secs(after), secs(30), random);
+            assert_eq!(next, expected, "{keep:?} after {after} s");
+        }
     }
 }

@@ -16,11 +16,7 @@ use crate::{
     upstream::discovery::error::DiscoverError,
 };
 
-use super::{
-    lookup::IpVersion,
-    name::DnsName,
-    resolver::{CacheUse, DnsResolver},
-};
+use super::{lookup::IpVersion, name::DnsName, resolver::DnsResolver};
 
 /// Time to wait for the second address family once the first is there (RFC 8305 §3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -32,10 +28,7 @@ impl Resolve for DnsResolver {
         Box::pin(async move {
             let name = DnsName::parse(host)
                 .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
-            let query = async |version| -> LookupResult {
-                let found = self.ips(&name, version, CacheUse::Ttl).await?;
-                Ok(found.records)
-            };
+            let query = |version| self.resolve_addresses(&name, version);
             let ips = join_families(query(IpVersion::V6), query(IpVersion::V4))
                 .await
                 .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
@@ -44,6 +37,12 @@ impl Resolve for DnsResolver {
                 .map(|ip| SocketAddr::new(ip, port))
                 .collect())
         })
+    }
+
+    fn connect_failed(&self, host: &str, address: SocketAddr) {
+        if let Ok(name) = DnsName::parse(host) {
+            self.drop_stale(name, address.ip());
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! DNS as a source of upstreams.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
-    instant::FAR,
+    instant::{FAR, saturating_add},
     net::connect::Address,
     upstream::{
         discovery::{
@@ -18,10 +18,10 @@ use crate::{
 };
 
 use super::{
-    lookup::{IpVersion, Lookup},
+    lookup::IpVersion,
     name::{DnsName, InvalidName},
     records::{RecordSet, Service, select_services},
-    refresh::{EmptyGrace, Refresh},
+    refresh::{EmptyGrace, Keep, Refresh},
     resolver::DnsResolver,
 };
 
@@ -67,9 +67,10 @@ pub struct Dns {
     name: DnsName,
     query: Query,
     security: Security,
-    lookup: Arc<dyn Lookup>,
+    resolver: DnsResolver,
     refresh: Refresh,
     grace: EmptyGrace,
+    keep: Keep,
     query_timeout: Duration,
     schedule: PollSchedule,
 }
@@ -138,9 +139,10 @@ impl Dns {
             name,
             query,
             security: Security::Plain,
-            lookup: Arc::new(DnsResolver::system()),
+            resolver: DnsResolver::system(),
             refresh: Refresh::between(Duration::from_secs(1), Duration::from_secs(300)),
             grace: EmptyGrace::new(Duration::from_secs(30)),
+            keep: Keep::default(),
             query_timeout: Duration::from_secs(10),
             schedule: PollSchedule::default(),
         }
@@ -149,7 +151,7 @@ impl Dns {
     /// Uses this resolver instead of the system's servers.
     #[must_use]
     pub fn resolver(mut self, resolver: DnsResolver) -> Self {
-        self.lookup = Arc::new(resolver);
+        self.resolver = resolver;
         self
     }
 
@@ -195,7 +197,8 @@ impl Dns {
     /// A service whose target is the root, which declares it unavailable (RFC 2782), empties the
     /// pool at once.
     ///
-    /// Timeouts and error responses never empty it.
+    /// Timeouts and error responses do not count. They keep the targets of a service for ever, and
+    /// addresses for [`DnsResolver::max_stale`] after their TTL has ended.
     #[must_use]
     pub fn empty_grace(mut self, duration: Duration) -> Self {
         self.grace = EmptyGrace::new(duration);
@@ -219,7 +222,8 @@ impl Dns {
                 Ok(found.map(|ips| ips.into_iter().map(upstream).collect()))
             }
             Query::Services => {
-                let found = self.lookup.services(&self.name).await?;
+                let query = self.resolver.query_services(&self.name, self.query_timeout);
+                let found = query.await?;
                 if found.records.iter().all(Service::is_unreachable) {
                     return Err(DiscoverError::NoRecords {
                         name: self.name.as_str().into(),
@@ -242,7 +246,10 @@ impl Dns {
         &self,
         families: IpFamilies,
     ) -> Result<RecordSet<IpAddr>, DiscoverError> {
-        let query = |version| self.lookup.addresses(&self.name, version);
+        let query = |version| {
+            self.resolver
+                .query_addresses(&self.name, version, self.query_timeout)
+        };
         let (first, second) = match families {
             IpFamilies::OnlyV4 => return query(IpVersion::V4).await,
             IpFamilies::OnlyV6 => return query(IpVersion::V6).await,
@@ -267,6 +274,12 @@ impl Dns {
         })
     }
 
+    /// Returns the set that empties the pool.
+    fn empty(&mut self) -> Vec<Upstream> {
+        self.keep = Keep::Nothing;
+        Vec::new()
+    }
+
     /// Converts the result of a query into the set for the pool, and schedules the next query.
     fn accept(
         &mut self,
@@ -278,8 +291,15 @@ impl Dns {
         match result {
             Ok(found) => {
                 self.grace.reset();
+                self.keep = match self.query {
+                    Query::Services => Keep::Names,
+                    Query::Addresses { .. } => {
+                        let valid_for = found.ttl.saturating_add(self.resolver.limits().max_stale);
+                        Keep::AddressesUntil(saturating_add(now, valid_for))
+                    }
+                };
                 self.schedule
-                    .succeeded(now, self.refresh.delay(found.ttl, random));
+                    .after(now, self.refresh.delay(found.ttl, random));
                 Ok(found.records)
             }
             Err(error @ DiscoverError::NoRecords { .. }) => {
@@ -292,13 +312,27 @@ impl Dns {
                 };
                 self.schedule.failed(now, until_over, random);
                 match left {
-                    Duration::ZERO => Ok(Vec::new()),
+                    Duration::ZERO => Ok(self.empty()),
                     _ => Err(error),
                 }
             }
             Err(error) => {
-                self.schedule.failed(now, max, random);
-                Err(error)
+                let recheck = self.resolver.limits().recheck;
+                match self.keep.recheck(now, recheck, random) {
+                    Some(Duration::ZERO) => {
+                        tracing::warn!(name = %self.name, "the last addresses are too old: {error:#}");
+                        self.schedule.failed(now, max, random);
+                        Ok(self.empty())
+                    }
+                    Some(delay) => {
+                        self.schedule.after(now, delay);
+                        Err(error)
+                    }
+                    None => {
+                        self.schedule.failed(now, max, random);
+                        Err(error)
+                    }
+                }
             }
         }
     }

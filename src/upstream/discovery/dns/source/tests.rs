@@ -1,85 +1,9 @@
-use std::sync::Mutex;
-
 use super::*;
-use crate::upstream::discovery::dns::{lookup::LookupFuture, records::Service};
-
-/// Records of the fake resolver, by kind.
-#[derive(Debug, Default)]
-struct Zone {
-    v4: Option<Result<RecordSet<IpAddr>, DiscoverError>>,
-    v6: Option<Result<RecordSet<IpAddr>, DiscoverError>>,
-    srv: Option<Result<RecordSet<Service>, DiscoverError>>,
-    /// Times and kinds of the queries.
-    asked: Vec<(Instant, &'static str)>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Fake(Arc<Mutex<Zone>>);
-
-impl Fake {
-    fn set(&self, change: impl FnOnce(&mut Zone)) {
-        change(&mut self.0.lock().unwrap());
-    }
-
-    fn asked(&self) -> Vec<(Instant, &'static str)> {
-        std::mem::take(&mut self.0.lock().unwrap().asked)
-    }
-
-    /// `None` in the zone means that the query gets no response.
-    fn answer<'a, T: Clone + Send + 'a>(
-        &self,
-        kind: &'static str,
-        read: impl FnOnce(&Zone) -> Option<Result<RecordSet<T>, DiscoverError>>,
-    ) -> LookupFuture<'a, T> {
-        let mut zone = self.0.lock().unwrap();
-        zone.asked.push((Instant::now(), kind));
-        let answer = read(&zone);
-        Box::pin(async move {
-            match answer {
-                Some(answer) => answer,
-                None => std::future::pending().await,
-            }
-        })
-    }
-}
-
-impl Lookup for Fake {
-    fn addresses<'a>(&'a self, _name: &'a DnsName, version: IpVersion) -> LookupFuture<'a, IpAddr> {
-        match version {
-            IpVersion::V4 => self.answer("A", |zone| zone.v4.clone()),
-            IpVersion::V6 => self.answer("AAAA", |zone| zone.v6.clone()),
-        }
-    }
-
-    fn services<'a>(&'a self, _name: &'a DnsName) -> LookupFuture<'a, Service> {
-        self.answer("SRV", |zone| zone.srv.clone())
-    }
-}
-
-const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-fn ips(ips: &[&str], ttl: u64) -> Option<Result<RecordSet<IpAddr>, DiscoverError>> {
-    Some(Ok(RecordSet {
-        records: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
-        ttl: secs(ttl),
-    }))
-}
-
-fn no_records<T>() -> Option<Result<T, DiscoverError>> {
-    Some(Err(DiscoverError::NoRecords {
-        name: "chat.".into(),
-    }))
-}
-
-fn broken<T>() -> Option<Result<T, DiscoverError>> {
-    Some(Err(DiscoverError::failed("SERVFAIL")))
-}
+use crate::upstream::discovery::dns::testing::*;
 
 fn dns(zone: &Fake) -> Dns {
     Dns {
-        lookup: Arc::new(zone.clone()),
+        resolver: zone.resolver(),
         ..Dns::addresses("chat.", 8080).unwrap()
     }
 }
@@ -120,13 +44,10 @@ async fn the_next_query_follows_the_ttl_within_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_keep_the_set_and_are_retried_soon_then_ever_later() {
+async fn failures_without_a_set_are_retried_soon_then_ever_later() {
     let zone = Fake::default();
     let mut dns = dns(&zone);
-    zone.set(|zone| zone.v4 = ips(&["10.0.0.1"], 60));
-    names(&mut dns).await;
     zone.set(|zone| zone.v4 = broken());
-    // Ten minutes, far longer than the grace for empty results.
     for _ in 0..60 {
         assert_eq!(failure(&mut dns).await.to_string(), "SERVFAIL");
     }
@@ -135,7 +56,7 @@ async fn failures_keep_the_set_and_are_retried_soon_then_ever_later() {
         .windows(2)
         .map(|pair| (pair[1] - pair[0]).as_secs_f64())
         .collect();
-    for (gap, limit) in gaps[1..].iter().zip([1.0, 2.0, 4.0, 8.0, 10.0, 10.0]) {
+    for (gap, limit) in gaps.iter().zip([1.0, 2.0, 4.0, 8.0, 10.0, 10.0]) {
         assert!((limit / 2.0..=limit + 0.01).contains(gap), "{gaps:?}");
     }
     zone.set(|zone| zone.v4 = ips(&["10.0.0.2"], 60));
@@ -197,6 +118,65 @@ async fn the_end_of_the_grace_is_not_overslept() {
     };
     assert!(began.elapsed() <= Duration::from_millis(4_001));
     assert!(asked <= 20, "{asked} questions");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_keep_a_set_and_are_rechecked_every_30_s_rfc8767_5() {
+    let zone = Fake::default();
+    let mut dns = dns(&zone);
+    zone.set(|zone| zone.v4 = ips(&["10.0.0.1"], 5));
+    names(&mut dns).await;
+    zone.set(|zone| zone.v4 = broken());
+    // Ten minutes, far longer than the grace for empty results.
+    for _ in 0..20 {
+        assert_eq!(failure(&mut dns).await.to_string(), "SERVFAIL");
+    }
+    let asked: Vec<_> = zone.asked().iter().map(|(at, _)| *at).collect();
+    for pair in asked[1..].windows(2) {
+        let gap = (pair[1] - pair[0]).as_secs_f64();
+        assert!((30.0..=33.01).contains(&gap), "{gap}");
+    }
+    zone.set(|zone| zone.v4 = ips(&["10.0.0.2"], 60));
+    assert_eq!(names(&mut dns).await, ["10.0.0.2:8080"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_do_not_outlive_a_failing_dns_for_ever() {
+    let zone = Fake::default();
+    let mut dns = dns(&zone);
+    zone.set(|zone| zone.v4 = ips(&["10.0.0.1"], 5));
+    names(&mut dns).await;
+    let found_at = Instant::now();
+    zone.set(|zone| zone.v4 = broken());
+    let emptied = loop {
+        match dns.discover().await.unwrap() {
+            Ok(set) => break set,
+            Err(error) => assert_eq!(error.to_string(), "SERVFAIL"),
+        }
+    };
+    assert!(emptied.is_empty());
+    let kept = found_at.elapsed().as_secs_f64();
+    assert!((3605.0..=3605.1).contains(&kept), "{kept}");
+    // The queries go on, and soon.
+    zone.set(|zone| zone.v4 = ips(&["10.0.0.1"], 5));
+    assert_eq!(names(&mut dns).await, ["10.0.0.1:8080"]);
+    assert!(found_at.elapsed() <= secs(3607));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_targets_of_a_service_outlive_a_failing_dns() {
+    let zone = Fake::default();
+    let mut dns = Dns {
+        resolver: zone.resolver(),
+        ..Dns::services("_ws._tcp.chat.example.").unwrap()
+    };
+    zone.set(|zone| zone.srv = one_service("chat-0.chat.example.", 5));
+    names(&mut dns).await;
+    zone.set(|zone| zone.srv = broken());
+    let began = Instant::now();
+    while began.elapsed() < secs(24 * 3600) {
+        failure(&mut dns).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,7 +296,7 @@ async fn services_have_their_own_ports_and_weights_and_targets_stay_names_rfc278
         ]);
     });
     let mut dns = Dns {
-        lookup: Arc::new(zone.clone()),
+        resolver: zone.resolver(),
         ..Dns::services("_ws._tcp.chat.example.").unwrap()
     };
     let found = dns.discover().await.unwrap().unwrap();
