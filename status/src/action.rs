@@ -1,0 +1,111 @@
+//! Actions: what an operator can do from the page.
+
+use serde::Deserialize;
+use wsplice::{
+    OnUpstreamLoss,
+    frame::{CloseCode, CloseFrame},
+};
+
+use crate::collect::Sources;
+
+/// An action, as the JSON body of a `POST`.
+///
+/// # Examples
+///
+/// ```json
+/// {"action": "drain_upstream", "pool": "chat", "upstream": "10.0.0.1:8080"}
+/// {"action": "resume_upstream", "pool": "chat", "upstream": "10.0.0.1:8080"}
+/// {"action": "close_tunnel", "registry": 0, "id": 17, "code": 1008, "reason": "abuse"}
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Action {
+    /// Gives the upstream no new tunnels; its open tunnels go on.
+    DrainUpstream {
+        /// Name of the pool on the page.
+        pool: String,
+        /// Name of the upstream.
+        upstream: String,
+    },
+    /// Ends the drain of the upstream.
+    ResumeUpstream {
+        /// Name of the pool on the page.
+        pool: String,
+        /// Name of the upstream.
+        upstream: String,
+    },
+    /// Closes a tunnel with a close frame on both legs.
+    CloseTunnel {
+        /// Place of the tunnel's registry, from 0 (the default).
+        #[serde(default)]
+        registry: usize,
+        /// Number of the tunnel.
+        id: u64,
+        /// Code of the close frame: 1008 (policy violation) by default.
+        #[serde(default = "policy_violation")]
+        code: u16,
+        /// Reason in the close frame, at most 123 bytes; empty by default.
+        #[serde(default)]
+        reason: String,
+    },
+}
+
+const fn policy_violation() -> u16 {
+    CloseCode::POLICY_VIOLATION.as_u16()
+}
+
+/// Why an action was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// What the action names is not there.
+    NotFound(&'static str),
+    /// A value of the action cannot be used.
+    Invalid(&'static str),
+}
+
+impl Action {
+    /// Does it.
+    pub(crate) fn run(&self, sources: &Sources) -> Result<(), Refusal> {
+        let pool = |name: &str| {
+            sources
+                .find_pool(name)
+                .ok_or(Refusal::NotFound("no such pool"))
+        };
+        let found = |found: bool, what| found.then_some(()).ok_or(Refusal::NotFound(what));
+        match self {
+            Self::DrainUpstream {
+                pool: name,
+                upstream,
+            } => {
+                let drained = pool(name)?.drain(upstream, OnUpstreamLoss::Leave);
+                found(drained, "no such upstream")
+            }
+            Self::ResumeUpstream {
+                pool: name,
+                upstream,
+            } => found(
+                pool(name)?.resume(upstream),
+                "no such upstream, or it is not drained",
+            ),
+            Self::CloseTunnel {
+                registry,
+                id,
+                code,
+                reason,
+            } => {
+                let code = CloseCode::new(*code);
+                if !code.is_sendable() {
+                    return Err(Refusal::Invalid("this close code cannot be sent"));
+                }
+                if reason.len() > 123 {
+                    return Err(Refusal::Invalid("a close reason has 123 bytes at most"));
+                }
+                let registry = sources.registry(*registry);
+                let registry = registry.ok_or(Refusal::NotFound("no such registry"))?;
+                let closed = registry.close(*id, CloseFrame::new(code, reason.clone()));
+                found(closed, "no such tunnel")
+            }
+        }
+    }
+}

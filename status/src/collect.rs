@@ -1,0 +1,220 @@
+//! Collection of the figures from pools, registries and the observer.
+
+use std::{
+    cmp::Reverse,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+use wsplice::{
+    Drain, LegStatus, Pool, Registry, TunnelStatus, UpstreamStatus,
+    health::{HealthEvent, HealthEventKind, HealthState},
+};
+
+use crate::{
+    document::{Document, LegRow, PoolRow, ProbeRow, TunnelRow, Tunnels, UpstreamRow},
+    ends::RecentEnds,
+    search::Search,
+};
+
+/// Tunnels in one document.
+const MAX_ROWS: usize = 200;
+
+/// Time for which a listing of the tunnels serves all viewers.
+const MAX_AGE: Duration = Duration::from_millis(500);
+
+/// Where the figures come from.
+#[derive(Clone, Default)]
+pub(crate) struct Sources {
+    pools: Vec<(String, Pool)>,
+    registries: Vec<Registry>,
+    pub(crate) ends: RecentEnds,
+    listing: Arc<Mutex<Option<Listing>>>,
+}
+
+/// All open tunnels at one moment, the newest first.
+#[derive(Clone)]
+struct Listing {
+    at: Instant,
+    wall: SystemTime,
+    tunnels: Arc<[(usize, TunnelStatus)]>,
+}
+
+impl Sources {
+    pub(crate) fn add_pool(&mut self, name: String, pool: Pool) {
+        self.pools.push((name, pool));
+    }
+
+    pub(crate) fn add_registry(&mut self, registry: Registry) {
+        self.registries.push(registry);
+        self.listing = Arc::default();
+    }
+
+    pub(crate) fn find_pool(&self, name: &str) -> Option<&Pool> {
+        let mut pools = self.pools.iter();
+        pools.find(|(own, _)| own == name).map(|(_, pool)| pool)
+    }
+
+    pub(crate) fn registry(&self, index: usize) -> Option<&Registry> {
+        self.registries.get(index)
+    }
+
+    /// Makes the document of this moment, with the tunnels that the search finds.
+    pub(crate) fn document(&self, search: &Search) -> Document {
+        let now = Instant::now();
+        Document {
+            version: 1,
+            draining: self
+                .registries
+                .iter()
+                .any(|registry| Drain::new(registry).is_draining()),
+            pools: self
+                .pools
+                .iter()
+                .map(|(name, pool)| pool_row(name, pool, now))
+                .collect(),
+            tunnels: self.tunnels(search, now),
+            ends: self.ends.ends(now),
+        }
+    }
+
+    fn tunnels(&self, search: &Search, now: Instant) -> Tunnels {
+        let listing = self.listing(now);
+        let mut found = 0;
+        let mut rows = Vec::new();
+        for (registry, tunnel) in listing.tunnels.iter() {
+            if !search.finds(tunnel) {
+                continue;
+            }
+            found += 1;
+            if rows.len() < MAX_ROWS {
+                rows.push(tunnel_row(*registry, tunnel, listing.wall));
+            }
+        }
+        Tunnels {
+            open: listing.tunnels.len(),
+            found,
+            search: search.text().map(str::to_owned),
+            rows,
+        }
+    }
+
+    /// Lists the tunnels, or returns the listing of a moment ago.
+    fn listing(&self, now: Instant) -> Listing {
+        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*listing {
+            Some(recent) if now.saturating_duration_since(recent.at) < MAX_AGE => recent.clone(),
+            _ => listing.insert(self.list(now)).clone(),
+        }
+    }
+
+    fn list(&self, now: Instant) -> Listing {
+        let mut tunnels = Vec::new();
+        for (index, registry) in self.registries.iter().enumerate() {
+            tunnels.extend(registry.list().into_iter().map(|tunnel| (index, tunnel)));
+        }
+        tunnels.sort_unstable_by_key(|(_, tunnel)| Reverse((tunnel.info.opened, tunnel.info.id)));
+        Listing {
+            at: now,
+            wall: SystemTime::now(),
+            tunnels: tunnels.into(),
+        }
+    }
+}
+
+fn pool_row(name: &str, pool: &Pool, now: Instant) -> PoolRow {
+    let retries = pool.retries();
+    let upstreams = pool.snapshot();
+    PoolRow {
+        name: name.to_owned(),
+        upstreams: upstreams
+            .iter()
+            .map(|status| upstream_row(status, now))
+            .collect(),
+        retries: retries.made,
+        retries_denied: retries.denied,
+    }
+}
+
+fn upstream_row(status: &UpstreamStatus, now: Instant) -> UpstreamRow {
+    let age = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
+    let (state, since, cause, until) = match &status.health {
+        HealthState::Healthy { since, .. } => ("healthy", *since, None, None),
+        HealthState::HalfOpen { since, .. } => ("half_open", *since, None, None),
+        HealthState::Unhealthy {
+            since,
+            cause,
+            until,
+            ..
+        } => ("unhealthy", *since, Some(cause.to_string()), *until),
+        // A state of a later version of the proxy.
+        _ => ("unknown", now, Some(status.health.to_string()), None),
+    };
+    UpstreamRow {
+        name: status.name.to_string(),
+        state,
+        since_seconds: age(since),
+        cause,
+        ejected_for_seconds: until.map(|at| at.saturating_duration_since(now).as_secs_f64()),
+        used: status.is_used,
+        draining_seconds: status.draining.map(age),
+        weight: status.weight,
+        tunnels: status.tunnels,
+        handshakes: status.handshakes,
+        latency_seconds: status.latency.map(|latency| latency.as_secs_f64()),
+        last_probe: status
+            .last_probe
+            .as_ref()
+            .map(|probe| probe_row(probe, now)),
+    }
+}
+
+fn probe_row(probe: &HealthEvent, now: Instant) -> ProbeRow {
+    let (duration, failure) = match &probe.kind {
+        HealthEventKind::ProbePassed { latency, .. } => (Some(latency.as_secs_f64()), None),
+        HealthEventKind::ProbeFailed { reason, .. } => (None, Some(reason.to_string())),
+        other => (None, Some(other.to_string())),
+    };
+    ProbeRow {
+        passed: failure.is_none(),
+        age_seconds: now.saturating_duration_since(probe.at).as_secs_f64(),
+        duration_seconds: duration,
+        failure,
+    }
+}
+
+fn tunnel_row(registry: usize, tunnel: &TunnelStatus, wall: SystemTime) -> TunnelRow {
+    let info = &tunnel.info;
+    let age = wall.duration_since(info.opened).unwrap_or_default();
+    TunnelRow {
+        registry,
+        id: info.id,
+        client: info.client.map(|address| address.to_string()),
+        upstream: info.upstream.to_string(),
+        path: info.path.to_string(),
+        age_seconds: age.as_secs_f64(),
+        from_client: leg_row(&tunnel.client, age),
+        from_upstream: leg_row(&tunnel.upstream, age),
+    }
+}
+
+fn leg_row(leg: &LegStatus, age: Duration) -> LegRow {
+    LegRow {
+        bytes: leg.bytes,
+        frames: leg.frames,
+        quiet_seconds: age.saturating_sub(leg.last_received).as_secs_f64(),
+        rtt_seconds: leg.rtt.map(|rtt| rtt.as_secs_f64()),
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pools: Vec<_> = self.pools.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Sources")
+            .field("pools", &pools)
+            .field("registries", &self.registries.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,320 @@
+//! The page, as HTML. The template engine escapes all text.
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::{
+    document::{Document, EndRow, Ends, LegRow, PoolRow, TunnelRow, Tunnels, UpstreamRow},
+    format::{bytes, count, duration},
+};
+
+/// The page's style, its only one.
+pub(crate) const STYLE: &str = include_str!("page.css");
+
+/// The page's script. Without it the page is readable, and reloads itself every ten seconds.
+pub(crate) const SCRIPT: &str = include_str!("page.js");
+
+/// Renders the whole page.
+pub(crate) fn page(document: &Document, has_actions: bool) -> Markup {
+    let search = document.tunnels.search.as_deref().unwrap_or_default();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "wsplice status" }
+                link rel="stylesheet" href="?view=style";
+                script src="?view=script" defer {}
+                noscript { meta http-equiv="refresh" content="10"; }
+            }
+            body {
+                header {
+                    h1 { "wsplice" }
+                    form role="search" {
+                        label for="q" { "Search tunnels" }
+                        input id="q" name="q" type="search" value=(search)
+                            placeholder="client, upstream or path" maxlength="200";
+                        button { "Search" }
+                    }
+                    p #live role="status" {}
+                    button #pause type="button" hidden { "Pause" }
+                }
+                main { (content(document, has_actions)) }
+                footer {
+                    p { a href="?view=json" { "The same as JSON" } }
+                }
+            }
+        }
+    }
+}
+
+/// Renders what changes from refresh to refresh: the content of the page's `main`.
+pub(crate) fn content(document: &Document, has_actions: bool) -> Markup {
+    html! {
+        (summary(document))
+        @for pool in &document.pools { (pool_section(pool, has_actions)) }
+        (tunnels_section(&document.tunnels, has_actions))
+        (ends_section(&document.ends))
+    }
+}
+
+fn summary(document: &Document) -> Markup {
+    let upstreams = || document.pools.iter().flat_map(|pool| &pool.upstreams);
+    let used = upstreams().filter(|upstream| upstream.used).count();
+    let all = upstreams().count();
+    html! {
+        section #summary aria-label="Summary" {
+            @if document.draining {
+                p .banner role="alert" {
+                    strong { "Draining." }
+                    " New tunnels are refused; " (count(document.tunnels.open as u64))
+                    @if document.tunnels.open == 1 { " is" } @else { " are" }
+                    " still open."
+                }
+            }
+            dl .figures {
+                div { dt { "Open tunnels" } dd { (count(document.tunnels.open as u64)) } }
+                div .bad[used < all] {
+                    dt { "Upstreams in use" }
+                    dd { (used) " of " (all) }
+                }
+                div {
+                    dt { "Ended tunnels" }
+                    dd { (count(document.ends.counts.iter().map(|end| end.count).sum())) }
+                }
+            }
+        }
+    }
+}
+
+fn pool_section(pool: &PoolRow, has_actions: bool) -> Markup {
+    let title = format!("Pool {}", pool.name);
+    html! {
+        section {
+            h2 { (title) }
+            (table(&title, &html! {
+                thead { tr {
+                    th scope="col" { "Upstream" }
+                    th scope="col" { "State" }
+                    th scope="col" { "Since" }
+                    th scope="col" .number { "Weight" }
+                    th scope="col" .number { "Tunnels" }
+                    th scope="col" .number { "Handshakes" }
+                    th scope="col" .number { "Latency" }
+                    th scope="col" { "Last probe" }
+                    @if has_actions { th scope="col" .action { "Action" } }
+                } }
+                tbody {
+                    @for upstream in &pool.upstreams {
+                        (upstream_row(pool, upstream, has_actions))
+                    }
+                    @if pool.upstreams.is_empty() {
+                        tr data-key="" { td colspan="9" { "This pool has no upstream." } }
+                    }
+                }
+            }))
+            @if pool.retries + pool.retries_denied > 0 {
+                p .note {
+                    (count(pool.retries)) " retries, " (count(pool.retries_denied))
+                    " denied by the retry budget"
+                }
+            }
+        }
+    }
+}
+
+fn upstream_row(pool: &PoolRow, upstream: &UpstreamRow, has_actions: bool) -> Markup {
+    let (class, state) = state(upstream);
+    html! {
+        tr data-key=(upstream.name) {
+            th scope="row" { (upstream.name) }
+            td .state .(class) {
+                (state)
+                @if let Some(cause) = &upstream.cause { " " small { (cause) } }
+                @if let Some(left) = upstream.ejected_for_seconds {
+                    " " small { "tried again in " (duration(left)) }
+                }
+            }
+            td { (duration(upstream.draining_seconds.unwrap_or(upstream.since_seconds))) }
+            td .number { (upstream.weight) }
+            td .number { (count(upstream.tunnels as u64)) }
+            td .number { (count(upstream.handshakes as u64)) }
+            td .number { (optional(upstream.latency_seconds)) }
+            td {
+                @match &upstream.last_probe {
+                    Some(probe) => {
+                        @match &probe.failure {
+                            Some(failure) => { "failed " (duration(probe.age_seconds)) " ago: " (failure) }
+                            None => { "passed " (duration(probe.age_seconds)) " ago" }
+                        }
+                        @if let Some(took) = probe.duration_seconds { ", took " (duration(took)) }
+                    }
+                    None => "none",
+                }
+            }
+            @if has_actions { td .action { (drain_button(pool, upstream)) } }
+        }
+    }
+}
+
+/// Class and words of an upstream's state. The words and the sign before them say all; the color
+/// only helps.
+fn state(upstream: &UpstreamRow) -> (&'static str, &'static str) {
+    if upstream.draining_seconds.is_some() {
+        return ("warn", "draining");
+    }
+    match (upstream.state, upstream.used) {
+        ("healthy", true) => ("good", "healthy"),
+        ("healthy", false) => ("warn", "healthy, not in use"),
+        ("half_open", _) => ("warn", "half-open"),
+        ("unhealthy", false) => ("bad", "unhealthy"),
+        ("unhealthy", true) => ("bad", "unhealthy, in use for want of others"),
+        _ => ("warn", "unknown"),
+    }
+}
+
+fn drain_button(pool: &PoolRow, upstream: &UpstreamRow) -> Markup {
+    let is_draining = upstream.draining_seconds.is_some();
+    let (action, label) = if is_draining {
+        ("resume_upstream", "Resume")
+    } else {
+        ("drain_upstream", "Drain")
+    };
+    let body = serde_json::json!({
+        "action": action, "pool": pool.name, "upstream": upstream.name,
+    });
+    html! {
+        button type="button" data-action=(body) aria-label={ (label) " " (upstream.name) } { (label) }
+    }
+}
+
+fn tunnels_section(tunnels: &Tunnels, has_actions: bool) -> Markup {
+    html! {
+        section {
+            h2 { "Open tunnels" }
+            p .note {
+                @match &tunnels.search {
+                    Some(text) => {
+                        (count(tunnels.found as u64)) " of " (count(tunnels.open as u64))
+                        " tunnels match “" (text) "”. " a href="?" { "Show all" }
+                    }
+                    None => { (count(tunnels.open as u64)) " open." },
+                }
+                @if tunnels.found > tunnels.rows.len() {
+                    " The newest " (tunnels.rows.len()) " are shown; search for others."
+                }
+            }
+            @if !tunnels.rows.is_empty() {
+                (table("Open tunnels", &html! {
+                    thead { tr {
+                        th scope="col" .number { "Number" }
+                        th scope="col" { "Client" }
+                        th scope="col" { "Path" }
+                        th scope="col" { "Upstream" }
+                        th scope="col" .number { "Age" }
+                        th scope="col" .number { "From client" }
+                        th scope="col" .number { "From upstream" }
+                        th scope="col" .number { "Quiet" }
+                        th scope="col" .number { "Round trips" }
+                        @if has_actions { th scope="col" .action { "Action" } }
+                    } }
+                    tbody { @for row in &tunnels.rows { (tunnel_row(row, has_actions)) } }
+                }))
+            }
+        }
+    }
+}
+
+fn tunnel_row(row: &TunnelRow, has_actions: bool) -> Markup {
+    let traffic = |leg: &LegRow| {
+        let frames = count(leg.frames);
+        let noun = if leg.frames == 1 { "frame" } else { "frames" };
+        html! { (bytes(leg.bytes)) " " small { (frames) " " (noun) } }
+    };
+    let (client, upstream) = (&row.from_client, &row.from_upstream);
+    html! {
+        tr data-key={ (row.registry) "-" (row.id) } {
+            th scope="row" .number { (row.id) }
+            td { (row.client.as_deref().unwrap_or("unknown")) }
+            td .long { (row.path) }
+            td { (row.upstream) }
+            td .number { (duration(row.age_seconds)) }
+            td .number { (traffic(client)) }
+            td .number { (traffic(upstream)) }
+            td .number { (duration(client.quiet_seconds.min(upstream.quiet_seconds))) }
+            td .number {
+                (optional(client.rtt_seconds)) " / " (optional(upstream.rtt_seconds))
+            }
+            @if has_actions { td .action { (close_button(row)) } }
+        }
+    }
+}
+
+fn close_button(row: &TunnelRow) -> Markup {
+    let body = serde_json::json!({
+        "action": "close_tunnel", "registry": row.registry, "id": row.id,
+    });
+    html! {
+        button type="button" data-action=(body) aria-label={ "Close tunnel " (row.id) } { "Close" }
+    }
+}
+
+fn ends_section(ends: &Ends) -> Markup {
+    html! {
+        section {
+            h2 { "Recent ends" }
+            @if ends.counts.is_empty() {
+                p .note { "No tunnel has ended yet." }
+            } @else {
+                ul .counts {
+                    @for end in &ends.counts {
+                        li { strong { (count(end.count)) } " " (end.cause) }
+                    }
+                }
+                (table("Recent ends", &html! {
+                    thead { tr {
+                        th scope="col" .number { "Number" }
+                        th scope="col" { "Client" }
+                        th scope="col" { "Path" }
+                        th scope="col" { "Upstream" }
+                        th scope="col" { "Cause" }
+                        th scope="col" { "Begun by" }
+                        th scope="col" { "Close codes" }
+                        th scope="col" .number { "Lifetime" }
+                        th scope="col" .number { "Ago" }
+                    } }
+                    tbody { @for end in &ends.recent { (end_row(end)) } }
+                }))
+            }
+        }
+    }
+}
+
+fn end_row(end: &EndRow) -> Markup {
+    let code = |code: Option<u16>| code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+    html! {
+        tr data-key={ (end.upstream) (end.id) } {
+            th scope="row" .number { (end.id) }
+            td { (end.client.as_deref().unwrap_or("unknown")) }
+            td .long { (end.path) }
+            td { (end.upstream) }
+            td { (end.cause) }
+            td { (end.initiator) }
+            td { "client " (code(end.client_code)) ", upstream " (code(end.upstream_code)) }
+            td .number { (duration(end.duration_seconds)) }
+            td .number { (duration(end.age_seconds)) }
+        }
+    }
+}
+
+/// A table that scrolls within itself where it is wider than the window, also by keyboard.
+fn table(label: &str, rows: &Markup) -> Markup {
+    html! {
+        div .scroll role="region" aria-label=(label) tabindex="0" { table { (rows) } }
+    }
+}
+
+fn optional(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "–".to_owned(), duration)
+}

@@ -1,0 +1,103 @@
+//! Settings: what the page shows, and to whom.
+
+use std::{sync::Arc, time::Duration};
+
+use wsplice::{Pool, Registry};
+
+use crate::{collect::Sources, ends::RecentEnds, guard::HostNames, service::StatusService};
+
+/// The status page of a proxy: what it shows, before it is turned into a service.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{Pool, Registry};
+/// use wsplice_status::Status;
+///
+/// let pool = Pool::new(["ws://10.0.0.1:8080"])?;
+/// let registry = Registry::new();
+/// let service = Status::new()
+///     .pool("chat", &pool)
+///     .registry(&registry)
+///     .host_name("admin.example.com")
+///     .into_service();
+/// # drop(service);
+/// # Ok::<(), wsplice::connect::InvalidAddress>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "turn it into a service"]
+pub struct Status {
+    pub(crate) sources: Sources,
+    pub(crate) host_names: HostNames,
+    pub(crate) refresh: Duration,
+    pub(crate) allows_actions: bool,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Status {
+    /// A page that shows no pool and no tunnel yet.
+    pub fn new() -> Self {
+        Self {
+            sources: Sources::default(),
+            host_names: HostNames::default(),
+            refresh: Duration::from_secs(2),
+            allows_actions: false,
+        }
+    }
+
+    /// Adds a pool under this name. Pools are shown in the order in which they were added.
+    pub fn pool(mut self, name: impl Into<String>, pool: &Pool) -> Self {
+        self.sources.add_pool(name.into(), pool.clone());
+        self
+    }
+
+    /// Adds the open tunnels of this registry, and its drain.
+    pub fn registry(mut self, registry: &Registry) -> Self {
+        self.sources.add_registry(registry.clone());
+        self
+    }
+
+    /// Returns the observer that remembers how the last tunnels ended. Give it to each proxy that
+    /// the page shows; without it the page has no recent ends.
+    #[must_use]
+    pub fn observer(&self) -> RecentEnds {
+        RecentEnds::clone(&self.sources.ends)
+    }
+
+    /// Accepts requests whose `Host` is this name, with any port. IP addresses and `localhost` are
+    /// always accepted.
+    pub fn host_name(mut self, name: impl Into<String>) -> Self {
+        self.host_names.add(name.into());
+        self
+    }
+
+    /// Accepts every `Host`. Only for hosts that check it themselves.
+    pub fn any_host(mut self) -> Self {
+        self.host_names = HostNames::any();
+        self
+    }
+
+    /// Time between two refreshes of an open page; 2 s by default, 100 ms at least.
+    pub fn refresh(mut self, interval: Duration) -> Self {
+        self.refresh = interval.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Allows [actions](crate::action::Action): draining and resuming upstreams, closing tunnels.
+    /// Without this call they are refused with 403 and the page has no buttons.
+    pub fn allow_actions(mut self) -> Self {
+        self.allows_actions = true;
+        self
+    }
+
+    /// Returns the service.
+    #[must_use]
+    pub fn into_service(self) -> StatusService {
+        StatusService::new(Arc::new(self))
+    }
+}
