@@ -3,6 +3,8 @@
 //! Try it: `cargo run -p wsplice-status --example admin_listener -- ws://127.0.0.1:8080`, then open
 //! <http://127.0.0.1:9000/> and connect a WebSocket to `ws://127.0.0.1:3000/`.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use tokio::net::TcpListener;
 use wsplice::{KeepAlive, Pool, ProxyLayer, health::TcpProbe};
@@ -19,6 +21,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let status = status.registry(&proxy.registry()).allow_actions();
 
     let site = Router::new().layer(proxy);
+    // The client's address, for the page and for `X-Forwarded-For`.
+    let site = site.into_make_service_with_connect_info::<SocketAddr>();
     let admin = Router::new().route_service("/", status.into_service());
     let site_listener = TcpListener::bind("127.0.0.1:3000").await?;
     let admin_listener = TcpListener::bind("127.0.0.1:9000").await?;
