@@ -131,6 +131,7 @@ mod error;
 mod hash;
 mod http;
 mod instant;
+mod lock;
 mod net;
 mod observe;
 mod pool;

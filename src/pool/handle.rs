@@ -158,7 +158,7 @@ impl Pool {
         head: &RequestHead<'_>,
         scheme: ClientScheme,
     ) -> Option<(HeaderName, HeaderValue)> {
-        let picked = Candidate::new(picked.member(), Instant::now());
+        let picked = Candidate::picked(picked.member(), Instant::now());
         self.balance.response_header(&picked, head, scheme)
     }
 

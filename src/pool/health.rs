@@ -29,7 +29,7 @@ impl Pool {
     ) {
         let Some(kind) = kind else { return };
         if let HealthEventKind::Accepted { latency } = kind {
-            lease.member().sample_latency(latency);
+            lease.member().sample_latency(latency, Instant::now());
         }
         let event = HealthEvent::new(Instant::now(), kind).started_at(began);
         self.state.observe(lease.member(), &event);
@@ -156,7 +156,8 @@ impl PoolState {
             }
         }
         self.schedule_comparison(now);
-        (MemberSet::new(members, usable), lost)
+        let open = open.iter().map(|(member, _)| member);
+        (MemberSet::new(members, usable, open), lost)
     }
 
     /// Returns the members that may get tunnels at all, with their health.

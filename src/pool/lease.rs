@@ -61,6 +61,7 @@ impl Lease {
         if std::mem::take(&mut self.is_handshaking) {
             self.member.counters().end_handshake();
             self.pool.counters().end_handshake();
+            self.pool.update_room(&self.member);
             self.pool.queue().call();
         }
     }
@@ -71,6 +72,7 @@ impl Drop for Lease {
         self.end_handshake();
         self.member.counters().end_tunnel();
         self.pool.counters().end_tunnel();
+        self.pool.update_room(&self.member);
         self.pool.queue().call();
     }
 }

@@ -1,12 +1,13 @@
 //! Members of a pool at one moment. Pure.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use crate::{
     net::connect::Address,
+    upstream::balance::CandidateList,
     upstream::{Member, Upstream},
 };
 
@@ -14,9 +15,20 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct MemberSet {
     members: Arc<[Arc<Member>]>,
-    /// Members that may be picked, by their health.
-    usable: Vec<Arc<Member>>,
+    /// Members that may be picked, by their priority; none is empty.
+    tiers: Vec<Tier>,
 }
+
+/// Usable members of one priority level.
+#[derive(Debug)]
+pub(super) struct Tier {
+    list: CandidateList,
+    /// Share of the requests, from 0 to 1.
+    share: f64,
+}
+
+/// Factor by which a tier's capacity exceeds its need, as in Envoy.
+const OVERPROVISIONING: f64 = 1.4;
 
 /// Difference that an edit makes.
 #[derive(Debug)]
@@ -31,16 +43,74 @@ pub(super) struct MemberDiff {
 }
 
 impl MemberSet {
-    pub(super) fn new(members: Arc<[Arc<Member>]>, usable: Vec<Arc<Member>>) -> Self {
-        Self { members, usable }
+    /// Creates the set, with the members that may be picked, and those that might be if they were
+    /// healthy.
+    pub(super) fn new<'a>(
+        members: Arc<[Arc<Member>]>,
+        usable: Vec<Arc<Member>>,
+        open: impl Iterator<Item = &'a Arc<Member>>,
+    ) -> Self {
+        let level = |member: &Arc<Member>| member.upstream().level();
+        let mut levels: BTreeMap<u32, Level> = BTreeMap::new();
+        for member in open {
+            levels.entry(level(member)).or_default().weight += u64::from(member.weight());
+        }
+        for member in usable {
+            let level = levels.entry(level(&member)).or_default();
+            level.usable_weight += u64::from(member.weight());
+            level.usable.push(member);
+        }
+        Self {
+            members,
+            tiers: tiers(levels.into_values()),
+        }
     }
 
     pub(super) const fn members(&self) -> &Arc<[Arc<Member>]> {
         &self.members
     }
 
-    pub(super) fn usable(&self) -> &[Arc<Member>] {
-        &self.usable
+    /// Returns the lists of members that may be picked, by their priority.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &CandidateList> {
+        self.tiers.iter().map(|tier| &tier.list)
+    }
+
+    /// Returns the lists in the order in which a request is to try them: first the one that
+    /// `random`, from 0 to 1, draws by their shares, then the others by their priority.
+    pub(super) fn lists_for(
+        &self,
+        random: impl Fn() -> f64,
+    ) -> impl Iterator<Item = &CandidateList> {
+        let first = match &*self.tiers {
+            [] => 0,
+            [first, ..] if first.share >= 1.0 => 0,
+            tiers => drawn_tier(tiers, random()),
+        };
+        let others = self.tiers.iter().enumerate();
+        let others = others.filter(move |(index, _)| *index != first);
+        let lists = self
+            .tiers
+            .get(first)
+            .into_iter()
+            .chain(others.map(|(_, tier)| tier));
+        lists.map(|tier| &tier.list)
+    }
+
+    /// Whether an upstream has a limit.
+    pub(super) fn is_limited(&self) -> bool {
+        self.lists().any(CandidateList::is_limited)
+    }
+
+    /// Updates the index of free places after a change of the member's counts.
+    pub(super) fn update_room(&self, member: &Member) {
+        for list in self.lists() {
+            list.update_room(member);
+        }
+    }
+
+    /// Updates the whole index of free places.
+    pub(super) fn update_all_rooms(&self) {
+        self.lists().for_each(CandidateList::update_all_rooms);
     }
 
     /// Returns the member of this name.
@@ -103,10 +173,100 @@ impl MemberSet {
     }
 }
 
+/// Members of one priority level.
+#[derive(Default)]
+struct Level {
+    usable: Vec<Arc<Member>>,
+    usable_weight: u64,
+    weight: u64,
+}
+
+/// Returns the tiers with their shares: each as much as its usable part can take, and the first of
+/// them first; if all together cannot take everything, in proportion.
+fn tiers(levels: impl Iterator<Item = Level>) -> Vec<Tier> {
+    let mut left = 1.0;
+    let mut tiers: Vec<_> = levels
+        .filter(|level| !level.usable.is_empty())
+        .map(|level| {
+            let usable = level.usable_weight as f64 / level.weight.max(1) as f64;
+            let share = (usable * OVERPROVISIONING).min(left);
+            left -= share;
+            Tier {
+                list: CandidateList::new(level.usable),
+                share,
+            }
+        })
+        .collect();
+    if left > 0.0 && left < 1.0 {
+        for tier in &mut tiers {
+            tier.share /= 1.0 - left;
+        }
+    }
+    tiers
+}
+
+fn drawn_tier(tiers: &[Tier], random: f64) -> usize {
+    let mut left = random;
+    let is_drawn = |tier: &Tier| {
+        left -= tier.share;
+        left < 0.0
+    };
+    tiers.iter().position(is_drawn).unwrap_or(0)
+}
+
 fn added_member(remembered: Option<Arc<Member>>, upstream: Upstream) -> Arc<Member> {
     match remembered {
         Some(member) if *member.upstream() == upstream => member,
         Some(member) => Arc::new(member.changed(upstream)),
         None => Arc::new(Member::new(upstream)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, level: u32, weight: u32) -> Arc<Member> {
+        let upstream = Upstream::new(&format!("ws://{name}")).unwrap();
+        Arc::new(Member::new(upstream.priority(level).weight(weight)))
+    }
+
+    #[test]
+    fn a_tier_gets_what_the_usable_part_of_those_before_it_cannot_take() {
+        // (usable, all) of the levels 0, 1 and 2, and their shares.
+        let table = [
+            ([(10, 10), (10, 10), (0, 0)], [1.0, 0.0, 0.0]),
+            ([(8, 10), (10, 10), (0, 0)], [1.0, 0.0, 0.0]),
+            ([(5, 10), (10, 10), (0, 0)], [0.7, 0.3, 0.0]),
+            ([(0, 10), (10, 10), (0, 0)], [0.0, 1.0, 0.0]),
+            ([(5, 10), (1, 10), (10, 10)], [0.7, 0.14, 0.16]),
+            ([(1, 10), (1, 10), (0, 10)], [0.5, 0.5, 0.0]),
+            ([(1, 10), (0, 10), (0, 10)], [1.0, 0.0, 0.0]),
+        ];
+        for (levels, shares) in table {
+            let mut usable = Vec::new();
+            let mut open = Vec::new();
+            for (level, (up, all)) in (0..).zip(levels) {
+                if up > 0 {
+                    usable.push(member(&format!("up-{level}"), level, up));
+                    open.push(Arc::clone(&usable[usable.len() - 1]));
+                }
+                open.push(member(&format!("down-{level}"), level, all - up));
+            }
+            let set = MemberSet::new(open.clone().into(), usable, open.iter());
+            let got: Vec<_> = set.tiers.iter().map(|tier| tier.share).collect();
+            let wanted: Vec<_> = shares
+                .into_iter()
+                .zip(levels)
+                .filter_map(|(share, (up, _))| (up > 0).then_some(share))
+                .collect();
+            assert_eq!(got.len(), wanted.len());
+            for (got, wanted) in got.iter().zip(&wanted) {
+                assert!(
+                    (got - wanted).abs() < 1e-9,
+                    "{levels:?}: {got}, not {wanted}"
+                );
+            }
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak},
+    sync::{Arc, Mutex, TryLockError, Weak},
 };
 
 use crate::{
+    lock::lock,
     observe::{MembershipChange, Observer},
     upstream::health::HealthTransition,
 };
@@ -102,10 +103,4 @@ fn log(upstream: &str, change: &PoolChange) {
         }
         PoolChange::Upstream(change) => tracing::info!(upstream, "upstream {change}"),
     }
-}
-
-/// Locks a mutex. A poisoned lock is used on: the data is consistent after every statement under
-/// it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

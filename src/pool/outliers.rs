@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use crate::{
     instant::{FAR, saturating_add},
+    lock::lock,
     upstream::health::{EventCounts, Outlier, UpstreamHealth},
     upstream::{Member, MemberHealth},
 };
 
-use super::{member_set::MemberSet, settings::HealthSettings, state::PoolState, state::lock};
+use super::{member_set::MemberSet, settings::HealthSettings, state::PoolState};
 
 /// Lower bound of an outlier policy's interval.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);

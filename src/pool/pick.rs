@@ -10,7 +10,7 @@ use crate::{
     instant::saturating_add,
     upstream::Member,
     upstream::admission::{AdmissionKind, LimitReached},
-    upstream::balance::{Balance, Candidates},
+    upstream::balance::{Balance, CandidateList, Candidates},
 };
 
 use super::{
@@ -21,10 +21,31 @@ use super::{
     state::PoolState,
 };
 
+/// Number of times that another client may take the last place of the upstream that was picked.
+const MAX_RACES: usize = 8;
+
 /// Reason why no upstream can be leased now.
 enum Refusal {
     None,
     LimitReached(LimitReached, RefusalScope),
+}
+
+impl Refusal {
+    /// Combines the refusals of two lists of upstreams.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::LimitReached(one, scope), Self::LimitReached(other, other_scope)) => {
+                let scope = match scope {
+                    RefusalScope::AllWaiters => other_scope,
+                    RefusalScope::ThisWaiter => scope,
+                };
+                Self::LimitReached(one.and(other), scope)
+            }
+            (Self::None, Self::None) => Self::None,
+            (Self::LimitReached(limit, scope), Self::None)
+            | (Self::None, Self::LimitReached(limit, scope)) => Self::LimitReached(limit, scope),
+        }
+    }
 }
 
 /// Admission to the pool, revoked on drop unless a lease takes it over; also when a user's policy
@@ -108,9 +129,9 @@ impl Pool {
 
     /// Whether there is a usable upstream that is not among `tried`.
     pub(crate) fn has_other(&self, tried: &[Arc<Member>], now: Instant) -> bool {
-        !self
-            .untried(&self.state.current_members(now), tried)
-            .is_empty()
+        let set = self.state.current_members(now);
+        let has_untried = |list: &CandidateList| list.places(tried).len() < list.members().len();
+        set.lists().any(has_untried) || !self.last_resort(&set, tried).is_empty()
     }
 
     /// Waits for the turn, and leases an upstream.
@@ -196,6 +217,7 @@ impl Pool {
         picked
     }
 
+    /// Tries the lists of upstreams, by their priority, until one has an upstream with room.
     fn pick_from(
         &self,
         kind: AdmissionKind,
@@ -204,91 +226,146 @@ impl Pool {
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Refusal> {
-        if !tried.is_empty() || set.usable().is_empty() {
-            return self.pick_among(kind, self.untried(set, tried), None, head, now);
-        }
-        match self.try_pick(kind, set.usable(), head, now) {
-            Picked::Lease(lease) => Ok(lease),
-            Picked::None => Err(Refusal::None),
-            Picked::LimitReached(at_limit, limit) => {
-                let others = without(set.usable(), &at_limit);
-                self.pick_among(kind, others, Some(limit), head, now)
+        let mut refusal = Refusal::None;
+        let mut are_all_tried = true;
+        for list in set.lists_for(fastrand::f64) {
+            let skipped = list.places(tried);
+            if skipped.len() < list.members().len() {
+                are_all_tried = false;
+                let candidates = Candidates::new(list, &skipped, kind, now);
+                match self.pick_among(kind, &candidates, head, now) {
+                    Ok(lease) => return Ok(lease),
+                    Err(further) => refusal = refusal.and(further),
+                }
             }
         }
+        if are_all_tried {
+            let list = CandidateList::unindexed(self.last_resort(set, tried));
+            return self.pick_among(kind, &Candidates::new(&list, &[], kind, now), head, now);
+        }
+        Err(refusal)
     }
 
     fn pick_among(
         &self,
         kind: AdmissionKind,
-        mut members: Vec<Arc<Member>>,
-        mut refused: Option<LimitReached>,
+        candidates: &Candidates<'_>,
         head: &RequestHead<'_>,
         now: Instant,
     ) -> Result<Lease, Refusal> {
-        loop {
-            match self.try_pick(kind, &members, head, now) {
-                Picked::Lease(lease) => return Ok(lease),
-                Picked::None => {
-                    let scope = match members.is_empty() {
-                        true => RefusalScope::AllWaiters,
-                        false => RefusalScope::ThisWaiter,
-                    };
-                    return Err(
-                        refused.map_or(Refusal::None, |limit| Refusal::LimitReached(limit, scope))
-                    );
-                }
-                Picked::LimitReached(at_limit, limit) => {
-                    members = without(&members, &at_limit);
-                    refused = Some(refused.map_or(limit, |before| before.and(limit)));
-                }
+        match self.try_pick(kind, candidates, head, now) {
+            Picked::Lease(lease) => Ok(lease),
+            Picked::None => self.refusal(kind, candidates, head, now),
+            Picked::LimitReached(at_limit, limit) => {
+                self.pick_with_room(kind, candidates, (at_limit, limit), head, now)
             }
         }
     }
 
-    /// Returns the upstreams that may be picked after those in `tried`.
-    fn untried(&self, set: &MemberSet, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
-        // Compares addresses: the same upstream may be another member by now, changed or added
-        // again.
-        let is_untried = |member: &&Arc<Member>| {
-            let address = member.upstream().address();
-            !tried.iter().any(|tried| tried.is_at(address))
-        };
-        let untried: Vec<_> = set.usable().iter().filter(is_untried).cloned().collect();
-        if untried.is_empty() && self.state.health_settings().has_last_resort() {
-            let is_possible = |member: &&Arc<Member>| is_untried(member) && member.is_open();
-            let members = set.members().iter();
-            return members.filter(is_possible).cloned().collect();
+    /// Returns the reason why the policy has picked none: the limit of the upstream that it would
+    /// pick otherwise, if there is one.
+    fn refusal(
+        &self,
+        kind: AdmissionKind,
+        candidates: &Candidates<'_>,
+        head: &RequestHead<'_>,
+        now: Instant,
+    ) -> Result<Lease, Refusal> {
+        if !candidates.are_limited() {
+            return Err(Refusal::None);
         }
-        untried
+        match self.try_pick(kind, &candidates.without_limits(), head, now) {
+            Picked::Lease(lease) => Ok(lease),
+            Picked::None => Err(Refusal::None),
+            Picked::LimitReached(_, limit) => {
+                let scope = match candidates.are_full() {
+                    true => RefusalScope::AllWaiters,
+                    false => RefusalScope::ThisWaiter,
+                };
+                Err(Refusal::LimitReached(limit, scope))
+            }
+        }
+    }
+
+    /// Picks among the upstreams whose limits leave room, after the policy has picked one without.
+    fn pick_with_room(
+        &self,
+        kind: AdmissionKind,
+        candidates: &Candidates<'_>,
+        (mut at_limit, mut refused): (Arc<Member>, LimitReached),
+        head: &RequestHead<'_>,
+        now: Instant,
+    ) -> Result<Lease, Refusal> {
+        let mut members: Vec<_> = candidates.members().cloned().collect();
+        for _ in 0..MAX_RACES {
+            // All at once: leaving out one for each call of the policy would be quadratic.
+            members.retain(|member| {
+                if Arc::ptr_eq(member, &at_limit) {
+                    return false;
+                }
+                let limit = member.limit_reached(kind, now);
+                if let Some(limit) = limit {
+                    refused = limit.and(refused);
+                }
+                limit.is_none()
+            });
+            let list = CandidateList::unindexed(members);
+            let with_room = Candidates::new(&list, &[], kind, now);
+            match self.try_pick(kind, &with_room, head, now) {
+                Picked::Lease(lease) => return Ok(lease),
+                Picked::None => {
+                    let scope = match list.members().is_empty() {
+                        true => RefusalScope::AllWaiters,
+                        false => RefusalScope::ThisWaiter,
+                    };
+                    return Err(Refusal::LimitReached(refused, scope));
+                }
+                // Another client was faster.
+                Picked::LimitReached(member, limit) => {
+                    refused = limit.and(refused);
+                    at_limit = member;
+                    members = list.into_members();
+                }
+            }
+        }
+        Err(Refusal::LimitReached(refused, RefusalScope::ThisWaiter))
+    }
+
+    /// Returns the unhealthy upstreams that may be picked after those in `tried`, if an unhealthy
+    /// one is better than none.
+    fn last_resort(&self, set: &MemberSet, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
+        if !self.state.health_settings().has_last_resort() {
+            return Vec::new();
+        }
+        let is_possible = |member: &&Arc<Member>| {
+            let is_tried = tried.iter().any(|tried| tried.is_same_upstream(member));
+            !is_tried && member.is_open()
+        };
+        set.members().iter().filter(is_possible).cloned().collect()
     }
 
     fn try_pick(
         &self,
         kind: AdmissionKind,
-        members: &[Arc<Member>],
+        candidates: &Candidates<'_>,
         head: &RequestHead<'_>,
         now: Instant,
     ) -> Picked {
-        let Some(member) = self.choose(members, head, now) else {
+        if candidates.is_empty() {
+            return Picked::None;
+        }
+        let picked = self.balance.pick(candidates, head);
+        let Some(member) = picked.and_then(|index| candidates.member(index)) else {
             return Picked::None;
         };
+        let member = Arc::clone(member);
         match member.counters().admit(kind, member.admission(), now) {
-            Ok(()) => Picked::Lease(Lease::new(member, Arc::clone(&self.state), kind)),
+            Ok(()) => {
+                self.state.update_room(&member);
+                Picked::Lease(Lease::new(member, Arc::clone(&self.state), kind))
+            }
             Err(limit) => Picked::LimitReached(member, limit),
         }
-    }
-
-    fn choose(
-        &self,
-        members: &[Arc<Member>],
-        head: &RequestHead<'_>,
-        now: Instant,
-    ) -> Option<Arc<Member>> {
-        if members.is_empty() {
-            return None;
-        }
-        let index = self.balance.pick(&Candidates::new(members, now), head)?;
-        members.get(index).cloned()
     }
 }
 
@@ -303,14 +380,6 @@ impl Drop for AdmissionGuard<'_> {
     }
 }
 
-fn without(members: &[Arc<Member>], unwanted: &Arc<Member>) -> Vec<Arc<Member>> {
-    members
-        .iter()
-        .filter(|member| !Arc::ptr_eq(member, unwanted))
-        .cloned()
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -319,8 +388,14 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
+    use crate::pool::PoolBuilder;
+    use crate::upstream::Upstream;
     use crate::upstream::admission::Admission;
-    use crate::upstream::balance::{AnyBalance, Rendezvous};
+    use crate::upstream::balance::{
+        AnyBalance, First, LeastTunnels, LowestLatency, Random, Rendezvous, RoundRobin,
+        WeightedRoundRobin,
+    };
+    use crate::upstream::health::{Consecutive, EventFilter, HealthEvent, HealthEventKind};
 
     fn kind(result: Result<Lease, Error>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())
@@ -389,5 +464,91 @@ mod tests {
             leases.iter().all(Result::is_ok),
             "without limits none waits"
         );
+    }
+
+    /// Returns the upstreams' tunnels after this many leases, by name.
+    async fn held(pool: &Pool, leases: usize) -> (Vec<usize>, Vec<Result<Lease, Error>>) {
+        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let head = RequestHead::from(&parts);
+        let mut held = Vec::new();
+        for _ in 0..leases {
+            held.push(pool.lease(AdmissionKind::Tunnel, &head, &[]).await);
+        }
+        let tunnels = pool
+            .snapshot()
+            .iter()
+            .map(|upstream| upstream.tunnels)
+            .collect();
+        (tunnels, held)
+    }
+
+    fn leveled(levels: &[u32], each: Admission) -> PoolBuilder {
+        let upstreams = levels.iter().enumerate().map(|(index, level)| {
+            let upstream = Upstream::new(&format!("ws://u{index}")).unwrap();
+            upstream.priority(*level).admission(each)
+        });
+        Pool::from_upstreams(upstreams)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn spares_get_requests_only_when_the_first_level_is_down_or_full() {
+        fastrand::seed(30);
+        let pool = leveled(&[1, 0, 0], Admission::new()).build();
+        let (tunnels, _held) = held(&pool, 100).await;
+        assert_eq!((tunnels[0], tunnels[1] + tunnels[2]), (0, 100));
+
+        let two = Admission::new().max_tunnels(2);
+        let pool = leveled(&[1, 0, 0], two).build();
+        let (tunnels, leases) = held(&pool, 7).await;
+        assert_eq!(tunnels, [2, 2, 2]);
+        assert_eq!(
+            kind(leases.into_iter().next_back().unwrap()),
+            Some(ErrorKind::TooManyTunnels)
+        );
+
+        let pool = leveled(&[1, 0, 0], Admission::new());
+        let policy = Consecutive::new().fails(1);
+        let pool = pool
+            .health_policy(policy.counting(EventFilter::handshakes()))
+            .build();
+        let failed = Arc::clone(&pool.state.member_set().members()[2]);
+        let refused = HealthEventKind::ConnectFailed(ErrorKind::Connect);
+        pool.state
+            .observe(&failed, &HealthEvent::new(Instant::now(), refused));
+        let (tunnels, _held) = held(&pool, 1_000).await;
+        // Half of the first level is left, and takes 70 %.
+        assert_eq!(tunnels[2], 0);
+        assert!((240..360).contains(&tunnels[0]), "{tunnels:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_upstream_is_passed_over_and_found_again_when_it_has_room() {
+        let two = Admission::new().max_tunnels(2);
+        for policy in [
+            AnyBalance::new(LeastTunnels::new()),
+            AnyBalance::new(LeastTunnels::new().exact()),
+            AnyBalance::new(LowestLatency::new()),
+            AnyBalance::new(Random::new()),
+            AnyBalance::new(RoundRobin::new()),
+            AnyBalance::new(WeightedRoundRobin::new()),
+            AnyBalance::new(First::new()),
+            AnyBalance::new(Rendezvous::by_path()),
+            AnyBalance::new(|_: &Candidates<'_>, _: &RequestHead<'_>| Some(0)),
+        ] {
+            let pool = leveled(&[0; 20], two).balance(policy.clone()).build();
+            let (tunnels, mut leases) = held(&pool, 41).await;
+            assert_eq!(tunnels, [2; 20], "{policy:?}");
+            let refused = leases.pop().unwrap();
+            assert_eq!(kind(refused), Some(ErrorKind::TooManyTunnels), "{policy:?}");
+            let freed = leases.swap_remove(7).unwrap();
+            let name = freed.member().shared_name();
+            drop(freed);
+            let (_, again) = held(&pool, 1).await;
+            assert_eq!(
+                again[0].as_ref().unwrap().member().shared_name(),
+                name,
+                "{policy:?}"
+            );
+        }
     }
 }

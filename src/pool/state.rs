@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -12,6 +12,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    lock::lock,
     net::connect::Dialer,
     observe::{MembershipChange, Observer},
     tunnel::registry::Revocable,
@@ -48,6 +49,8 @@ pub(crate) struct PoolState {
     /// Dialer of the newest layer.
     dialer: Mutex<Dialer>,
     close_orders: AtomicU32,
+    /// Whether an upstream has a limit; spares the index of free places where none has.
+    is_limited: AtomicBool,
     queue: Queue,
     retry_window: Mutex<BudgetWindow>,
     /// Its end signals that the pool is gone.
@@ -71,6 +74,7 @@ impl PoolState {
             comparison: Mutex::default(),
             dialer: Mutex::default(),
             close_orders: AtomicU32::new(0),
+            is_limited: AtomicBool::new(false),
             queue: Queue::default(),
             retry_window: Mutex::default(),
             alive: watch::Sender::default(),
@@ -211,13 +215,25 @@ impl PoolState {
         now: Instant,
     ) -> Vec<Arc<Member>> {
         let (set, lost) = self.build_member_set(members, now);
+        let set = Arc::new(set);
+        let is_limited = set.is_limited();
+        self.is_limited.store(is_limited, Ordering::Release);
         *self
             .member_set
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&set);
+        // Counts may have changed since they were read for the index.
+        set.update_all_rooms();
         self.queue.call();
         self.waker.wake();
         lost
+    }
+
+    /// Updates the index of free places after a change of an upstream's counts.
+    pub(super) fn update_room(&self, member: &Member) {
+        if self.is_limited.load(Ordering::Acquire) {
+            self.member_set().update_room(member);
+        }
     }
 
     /// Sets the dialer of later probes.
@@ -292,8 +308,4 @@ impl fmt::Debug for PoolState {
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -234,7 +234,7 @@ impl RunningSession {
         for (side, rtt) in self.tunnel.take_rtt_updates() {
             let Some(rtt) = rtt else { continue };
             if let (Side::Upstream, Some(lease)) = (side, &self.lease) {
-                lease.member().sample_latency(rtt.last());
+                lease.member().sample_latency(rtt.last(), Instant::now());
             }
             notify(&self.settings, |observer| {
                 observer.pong(self.tunnel.info(), side, rtt);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{error::ErrorKind, token_bucket::TokenBucket};
+use crate::{error::ErrorKind, lock::lock, token_bucket::TokenBucket};
 
 /// Limits on tunnels and handshakes, for one upstream or for a whole pool.
 ///
@@ -51,6 +51,11 @@ impl Admission {
             max_handshakes: None,
             handshakes_per_second: None,
         }
+    }
+
+    /// Whether there is a limit on tunnels or handshakes.
+    pub(crate) const fn is_limited(&self) -> bool {
+        self.max_tunnels.is_some() || self.max_handshakes.is_some()
     }
 
     /// Limits the tunnels that are open at once, including those whose handshake is under way. A
@@ -120,6 +125,48 @@ impl AdmissionCounters {
         self.handshakes.load(Ordering::Relaxed)
     }
 
+    /// Whether the counts leave no room for this kind.
+    pub(crate) fn is_full(&self, kind: AdmissionKind, limits: &Admission) -> bool {
+        let reaches = |count: usize, max: Option<usize>| max.is_some_and(|max| count >= max);
+        reaches(self.tunnels(), limits.max_tunnels)
+            || (kind == AdmissionKind::Tunnel && reaches(self.handshakes(), limits.max_handshakes))
+    }
+
+    /// Returns the limit that does not admit this kind now, without counting anything.
+    pub(crate) fn limit_reached(
+        &self,
+        kind: AdmissionKind,
+        limits: &Admission,
+        now: Instant,
+    ) -> Option<LimitReached> {
+        let reached = |kind| {
+            Some(LimitReached {
+                kind,
+                retry_at: None,
+            })
+        };
+        if limits.max_tunnels.is_some_and(|max| self.tunnels() >= max) {
+            return reached(ErrorKind::TooManyTunnels);
+        }
+        if kind == AdmissionKind::Exchange {
+            return None;
+        }
+        if limits
+            .max_handshakes
+            .is_some_and(|max| self.handshakes() >= max)
+        {
+            return reached(ErrorKind::TooManyHandshakes);
+        }
+        let rate = limits.handshakes_per_second?;
+        let mut bucket = lock(&self.bucket);
+        let bucket = bucket.as_mut()?;
+        bucket.set_rate(f64::from(rate), now);
+        (!bucket.has(1.0, now)).then(|| LimitReached {
+            kind: ErrorKind::TooManyHandshakesPerSecond,
+            retry_at: Some(bucket.ready_at(1.0, now)),
+        })
+    }
+
     /// Admits one more tunnel, and one more handshake if the kind includes one.
     ///
     /// # Errors
@@ -158,7 +205,7 @@ impl AdmissionCounters {
             return;
         }
         self.end_handshake();
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = lock(&self.bucket);
         if let Some(bucket) = &mut *bucket {
             bucket.give_back(1.0);
         }
@@ -176,7 +223,7 @@ impl AdmissionCounters {
         let Some(rate) = limits.handshakes_per_second else {
             return Ok(());
         };
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = lock(&self.bucket);
         let rate = f64::from(rate);
         let bucket = bucket.get_or_insert_with(|| TokenBucket::full(rate, now));
         // The limits may have changed since the last call.

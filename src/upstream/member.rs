@@ -3,8 +3,8 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,13 +13,14 @@ use tokio::time::Instant;
 
 use crate::{
     hash::hash,
+    lock::lock,
     net::connect::Address,
     tunnel::registry::{Revocable, TunnelGroup},
-    upstream::admission::{Admission, AdmissionCounters},
+    upstream::admission::{Admission, AdmissionCounters, AdmissionKind, LimitReached},
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
-use super::upstream::Upstream;
+use super::{latency::PeakLatency, upstream::Upstream};
 
 /// Upstream in a pool, with its state.
 pub(crate) struct Member {
@@ -33,8 +34,10 @@ pub(crate) struct Member {
 struct MemberState {
     counters: AdmissionCounters,
     open_tunnels: Arc<TunnelGroup>,
-    /// Smoothed latency in microseconds, plus one; zero before the first sample.
-    latency_us: AtomicU64,
+    /// `None` before the first sample.
+    latency: Mutex<Option<PeakLatency>>,
+    /// Place in the list that picks are made from; outdated if another upstream is there.
+    slot: AtomicUsize,
     /// Whether a slow start is under way; spares the lock when none is.
     is_slow_starting: AtomicBool,
     slow_start: Mutex<Option<SlowStart>>,
@@ -192,26 +195,48 @@ impl Member {
         self.state.counters.handshakes()
     }
 
+    /// Returns the moving average of the latency at its last sample.
     pub(crate) fn latency(&self) -> Option<Duration> {
-        self.state
-            .latency_us
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
-            .map(Duration::from_micros)
+        let latency = lock(&self.state.latency);
+        latency.map(|latency| latency.average())
     }
 
-    /// Adds a latency sample: the duration of a handshake, or a ping's round trip. The smoothed
-    /// value moves by an eighth (RFC 6298 §2). Of two simultaneous samples one may be lost, which
-    /// is harmless.
-    pub(crate) fn sample_latency(&self, sample: Duration) {
-        let sample = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX / 8);
-        let smoothed = match self.state.latency_us.load(Ordering::Relaxed).checked_sub(1) {
-            Some(before) => before - before / 8 + sample / 8,
-            None => sample,
-        };
-        self.state
-            .latency_us
-            .store(smoothed.saturating_add(1), Ordering::Relaxed);
+    /// Returns the moving average of the latency, faded since its last sample.
+    pub(crate) fn expected_latency(&self, now: Instant) -> Option<Duration> {
+        let latency = lock(&self.state.latency);
+        latency.map(|latency| latency.estimate(now))
+    }
+
+    /// Adds a latency sample: the duration of a handshake or a probe, or a ping's round trip.
+    pub(crate) fn sample_latency(&self, sample: Duration, now: Instant) {
+        match &mut *lock(&self.state.latency) {
+            Some(latency) => latency.sample(sample, now),
+            none => *none = Some(PeakLatency::new(sample, now)),
+        }
+    }
+
+    /// Whether the upstream's limits leave no room for this kind of traffic.
+    pub(crate) fn is_full(&self, kind: AdmissionKind) -> bool {
+        self.counters().is_full(kind, self.admission())
+    }
+
+    /// Returns the limit that does not admit this kind of traffic now.
+    pub(crate) fn limit_reached(&self, kind: AdmissionKind, now: Instant) -> Option<LimitReached> {
+        self.counters().limit_reached(kind, self.admission(), now)
+    }
+
+    /// Returns the upstream's place in the list that picks are made from.
+    pub(crate) fn slot(&self) -> usize {
+        self.state.slot.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_slot(&self, slot: usize) {
+        self.state.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// Whether both are the same upstream, perhaps under different settings.
+    pub(crate) fn is_same_upstream(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
     }
 
     /// Begins a slow start.
@@ -260,10 +285,4 @@ impl fmt::Debug for Member {
             .field("tunnels", &self.tunnels())
             .finish_non_exhaustive()
     }
-}
-
-/// Locks a mutex. A poisoned lock is used on: the data is consistent after every statement under
-/// it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

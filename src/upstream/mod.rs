@@ -5,6 +5,7 @@
 //! * [`health`] decides which upstreams are usable, [`balance`] which of them is picked.
 //! * [`discovery`] finds upstreams.
 
+mod latency;
 mod member;
 mod upstream;
 

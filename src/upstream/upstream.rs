@@ -18,10 +18,12 @@ use crate::{
 /// | method | default | unit | why |
 /// |---|---|---|---|
 /// | [`weight`](Self::weight) | 1 | | all upstreams get equal shares |
+/// | [`priority`](Self::priority) | 0 | level | all upstreams are used alike |
 /// | [`admission`](Self::admission) | no limits | | see [`Admission`] |
 /// | [`http_version`](Self::http_version) | HTTP/1.1 | | every WebSocket server speaks it |
 /// | [`send_proxy_protocol`](Self::send_proxy_protocol) | off | | a server that does not expect it fails |
 /// | [`tag`](Self::tag) | none | | |
+///
 /// # Examples
 ///
 /// ```
@@ -38,6 +40,7 @@ pub struct Upstream {
     pub(super) name: Arc<str>,
     pub(super) address: Address,
     pub(super) weight: u32,
+    priority: u32,
     tags: Vec<(Box<str>, Box<str>)>,
     pub(super) admission: Admission,
     http_version: HttpVersion,
@@ -62,6 +65,7 @@ impl Upstream {
             name: name_of(&address).into(),
             address,
             weight: 1,
+            priority: 0,
             tags: Vec::new(),
             admission: Admission::new(),
             http_version: HttpVersion::default(),
@@ -74,6 +78,18 @@ impl Upstream {
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// Sets the upstream's priority level; 0, the first, by default. Upstreams of a later level are
+    /// spares, whatever the load-balancing policy.
+    ///
+    /// A level gets all requests while at least 5/7 of it can be used, by weight; below that, the
+    /// next level gets the rest: with half of the first level down 30 % of the requests (Envoy's
+    /// overprovisioning factor of 1.4). Requests for which a level has no room go to the next.
+    #[must_use]
+    pub fn priority(mut self, level: u32) -> Self {
+        self.priority = level;
         self
     }
 
@@ -122,6 +138,11 @@ impl Upstream {
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Returns the [priority](Self::priority) level.
+    pub(crate) const fn level(&self) -> u32 {
+        self.priority
     }
 
     pub(crate) const fn version(&self) -> HttpVersion {

@@ -74,7 +74,7 @@ async fn the_state_of_an_upstream_survives_a_set_without_it() {
     tells.send(Ok(upstreams(&["a", "b"]))).unwrap();
     settle().await;
     let member = |pool: &Pool| Arc::clone(&pool.state.member_set().members()[0]);
-    member(&pool).sample_latency(Duration::from_millis(7));
+    member(&pool).sample_latency(Duration::from_millis(7), Instant::now());
     tells.send(Ok(upstreams(&["b"]))).unwrap();
     settle().await;
     assert_eq!(member(&pool).latency(), None);

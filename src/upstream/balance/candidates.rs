@@ -4,95 +4,209 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::upstream::member::Member;
+use crate::upstream::{admission::AdmissionKind, member::Member};
+
+use super::candidate_list::{CandidateList, Limits};
 
 /// Upstreams that may be picked for a request.
 #[derive(Clone, Copy)]
-pub struct Candidates<'a>(&'a [Arc<Member>], Instant);
+pub struct Candidates<'a> {
+    list: &'a CandidateList,
+    /// Places in the list that are no candidates, in ascending order.
+    skipped: &'a [usize],
+    limits: Limits,
+    now: Instant,
+}
 
 /// Upstream that may be picked, with its current counts and latency.
 #[derive(Clone, Copy)]
-pub struct Candidate<'a>(&'a Member, Instant);
+pub struct Candidate<'a> {
+    member: &'a Member,
+    limits: Limits,
+    now: Instant,
+}
 
 impl<'a> Candidates<'a> {
-    pub(crate) const fn new(members: &'a [Arc<Member>], now: Instant) -> Self {
-        Self(members, now)
+    /// Returns the members of a list, except those at the `skipped` places, in ascending order.
+    pub(crate) const fn new(
+        list: &'a CandidateList,
+        skipped: &'a [usize],
+        kind: AdmissionKind,
+        now: Instant,
+    ) -> Self {
+        Self {
+            list,
+            skipped,
+            limits: Limits::Of(kind),
+            now,
+        }
+    }
+
+    /// Returns the same candidates, as if none had limits.
+    pub(crate) const fn without_limits(self) -> Self {
+        Self {
+            limits: Limits::Ignored,
+            ..self
+        }
     }
 
     /// Returns the number of candidates.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.0.len()
+    pub fn len(&self) -> usize {
+        self.list.members().len().saturating_sub(self.skipped.len())
     }
 
     /// Whether there are no candidates.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Returns the candidate at this index, from zero.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Candidate<'a>> {
-        self.0.get(index).map(|member| Candidate(member, self.1))
+        self.member(index).map(|member| self.candidate(member))
     }
 
     /// Returns an iterator over all candidates, in the pool's order.
     pub fn iter(&self) -> impl Iterator<Item = Candidate<'a>> + use<'a> {
-        let now = self.1;
-        self.0.iter().map(move |member| Candidate(member, now))
+        let all = *self;
+        self.members().map(move |member| all.candidate(member))
+    }
+
+    /// Whether any of the upstreams, as far as they are indexed, has a limit.
+    pub(crate) const fn are_limited(&self) -> bool {
+        self.list.is_limited()
+    }
+
+    /// Whether none of all indexed upstreams has room.
+    pub(crate) fn are_full(&self) -> bool {
+        match self.limits {
+            Limits::Of(kind) => self.list.is_full(kind),
+            Limits::Ignored => false,
+        }
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &'a Arc<Member>> + use<'a> {
+        let all = *self;
+        let is_candidate = move |(place, _): &(usize, _)| !all.is_skipped(*place);
+        let members = self.list.members().iter().enumerate().filter(is_candidate);
+        members.map(|(_, member)| member)
+    }
+
+    pub(crate) fn member(&self, index: usize) -> Option<&'a Arc<Member>> {
+        let mut place = index;
+        for skipped in self.skipped {
+            if *skipped <= place {
+                place += 1;
+            }
+        }
+        self.list.members().get(place)
+    }
+
+    /// Returns the mean weight of all listed upstreams, 1 where it is unknown.
+    pub(super) fn mean_weight(&self) -> f64 {
+        self.list.mean_weight()
+    }
+
+    pub(super) const fn list(&self) -> &'a CandidateList {
+        self.list
+    }
+
+    pub(super) const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Returns the candidate at a place of the list, with its index among the candidates.
+    pub(super) fn at_place(&self, place: usize) -> Option<(usize, Candidate<'a>)> {
+        let before = self.skipped.partition_point(|skipped| *skipped < place);
+        if self.skipped.get(before) == Some(&place) {
+            return None;
+        }
+        let member = self.list.members().get(place)?;
+        Some((place - before, self.candidate(member)))
+    }
+
+    fn is_skipped(&self, place: usize) -> bool {
+        !self.skipped.is_empty() && self.skipped.binary_search(&place).is_ok()
+    }
+
+    fn candidate(&self, member: &'a Arc<Member>) -> Candidate<'a> {
+        Candidate {
+            member,
+            limits: self.limits,
+            now: self.now,
+        }
     }
 }
 
 impl<'a> Candidate<'a> {
-    pub(crate) const fn new(member: &'a Member, now: Instant) -> Self {
-        Self(member, now)
+    /// Returns an upstream that has been picked.
+    pub(crate) const fn picked(member: &'a Member, now: Instant) -> Self {
+        Self {
+            member,
+            limits: Limits::Ignored,
+            now,
+        }
     }
 
     /// Returns the upstream's name.
     #[must_use]
     pub fn name(&self) -> &'a str {
-        self.0.upstream().name()
+        self.member.upstream().name()
     }
 
     /// Returns the number of tunnels open to the upstream, including those whose handshake is under
     /// way, and of forwarded requests under way.
     #[must_use]
     pub fn tunnels(&self) -> usize {
-        self.0.tunnels()
+        self.member.tunnels()
     }
 
     /// Returns the number of handshakes under way with the upstream.
     #[must_use]
     pub fn handshakes(&self) -> usize {
-        self.0.handshakes()
+        self.member.handshakes()
+    }
+
+    /// Whether the upstream's own [limits](crate::Upstream::admission) on tunnels and handshakes
+    /// leave no room for the request. The policies of this module pass over such an upstream. If a
+    /// policy picks one, it is called again without those that are full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self.limits {
+            Limits::Of(kind) => self.member.is_full(kind),
+            Limits::Ignored => false,
+        }
     }
 
     /// Returns the upstream's weight; see [`Upstream::weight`](crate::Upstream::weight). A policy
     /// must not pick an upstream of weight 0.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        self.0.weight()
+        self.member.weight()
     }
 
     /// Returns the value of a tag.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<&'a str> {
-        self.0.upstream().tag_value(key)
+        self.member.upstream().tag_value(key)
     }
 
-    /// Returns the smoothed duration of the upstream's handshakes and pings; `None` before the
-    /// first.
+    /// Returns the expected duration of a handshake: a moving average of the durations of
+    /// handshakes, probes and pings; `None` before the first.
+    ///
+    /// A slow sample counts at once, and fades with a time constant of 10 s.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
-        self.0.latency()
+        self.member.expected_latency(self.now)
     }
 
     /// Returns the fraction of its share that the upstream should get: 1, or less in a slow start,
     /// down to 0.01.
     #[must_use]
     pub fn readiness(&self) -> f64 {
-        self.0.readiness(self.1)
+        self.member.readiness(self.now)
     }
 
     /// Returns the weight times the [readiness](Self::readiness): the upstream's share relative to
@@ -104,17 +218,17 @@ impl<'a> Candidate<'a> {
 
     /// Whether no slow start is under way; reads no clock.
     pub(super) fn is_ready(&self) -> bool {
-        !self.0.is_slow_starting()
+        !self.member.is_slow_starting()
     }
 
     /// Returns the stable hash of the name.
     pub(super) const fn name_hash(&self) -> u64 {
-        self.0.name_hash()
+        self.member.name_hash()
     }
 
-    /// Whether the upstream may get traffic at all.
-    pub(super) const fn has_weight(&self) -> bool {
-        self.0.weight() > 0
+    /// Whether the upstream has a weight, and room.
+    pub(super) fn is_eligible(&self) -> bool {
+        self.weight() > 0 && !self.is_full()
     }
 }
 
@@ -126,6 +240,6 @@ impl fmt::Debug for Candidates<'_> {
 
 impl fmt::Debug for Candidate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.member.fmt(f)
     }
 }

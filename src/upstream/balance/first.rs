@@ -20,7 +20,7 @@ impl Balance for First {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
         candidates
             .iter()
-            .position(|candidate| candidate.has_weight())
+            .position(|candidate| candidate.is_eligible())
     }
 }
 

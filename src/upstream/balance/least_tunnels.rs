@@ -8,7 +8,8 @@ use super::{
     sampling::better_of_two,
 };
 
-/// Least-tunnels policy: of two random upstreams, picks the one with fewer tunnels. The default.
+/// Least-tunnels policy: of two random upstreams, picks the one with fewer tunnels for its weight.
+/// The default.
 ///
 /// Tunnels are counted relative to the [effective weight](Candidate::effective_weight): an upstream
 /// of weight 3 may have three times as many, and one in a slow start takes only a few, so that an
@@ -16,8 +17,8 @@ use super::{
 ///
 /// Two choices keep the fullest of n upstreams within about log log n tunnels of the mean
 /// (Mitzenmacher, *The Power of Two Choices in Randomized Load Balancing*, 2001), at the same small
-/// cost for any n. Since every upstream takes part in 2 of n picks, a weight of more than twice the
-/// mean has its full effect only once the others have filled up.
+/// cost for any n. The two are drawn by weight, as nginx does for `random two`, so a heavy upstream
+/// takes part in as many picks as its share needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastTunnels {
     sample: Sample,
@@ -68,7 +69,7 @@ fn least_of_all(candidates: &Candidates<'_>) -> Option<usize> {
     let mut ties = 0_usize;
     let mut picked = None;
     for (index, candidate) in candidates.iter().enumerate() {
-        if !candidate.has_weight() {
+        if !candidate.is_eligible() {
             continue;
         }
         let load = load(&candidate);
@@ -193,6 +194,51 @@ mod tests {
                     tunnels.abs_diff(wanted) <= wanted / 20,
                     "{tunnels} not {wanted}"
                 );
+            }
+        }
+    }
+
+    /// Opens tunnels that stay open, and returns how many each upstream holds.
+    fn held(policy: &dyn Balance, weights: &[u32], tunnels: usize) -> Vec<usize> {
+        let mut mock = mock(weights);
+        let request = http::Request::new(());
+        let head = RequestHead::from(&request);
+        for _ in 0..tunnels {
+            let index = policy.pick(&mock.candidates(), &head).unwrap();
+            mock.open(index);
+        }
+        self::tunnels(&mock)
+    }
+
+    #[test]
+    fn a_heavy_upstream_gets_its_share_among_light_ones() {
+        fastrand::seed(22);
+        let tables: [(usize, &dyn Fn(usize) -> u32); 8] = [
+            (2, &|index| [1, 100][index]),
+            (2, &|index| [1, 3][index]),
+            (10, &|index| if index == 0 { 10 } else { 1 }),
+            (10, &|index| if index == 0 { 100 } else { 1 }),
+            (10, &|index| 1 + 11 * index as u32),
+            (100, &|index| if index == 0 { 100 } else { 1 }),
+            (100, &|index| 1 + index as u32),
+            (100, &|index| [1, 10, 100][index % 3]),
+        ];
+        for (count, weight) in tables {
+            let weights: Vec<_> = (0..count).map(weight).collect();
+            let whole: u32 = weights.iter().sum();
+            for policy in BOTH {
+                let opened = 20 * whole as usize;
+                let held = held(&policy, &weights, opened);
+                for (held, weight) in held.iter().zip(&weights) {
+                    let share = f64::from(*weight) / f64::from(whole);
+                    let due = share * opened as f64;
+                    let deviation = (due * (1.0 - share)).sqrt();
+                    let off = (*held as f64 - due).abs();
+                    assert!(
+                        off <= (0.05 * due).max(3.0 * deviation),
+                        "{policy:?}, weight {weight} of {weights:?}: {held}, not {due}"
+                    );
+                }
             }
         }
     }

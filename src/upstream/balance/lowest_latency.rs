@@ -11,10 +11,14 @@ use super::{
 /// Lowest-latency policy: of two random upstreams, picks the one with the shorter expected
 /// handshake.
 ///
-/// The expected time is the smoothed duration of handshakes and pings, times one plus the
-/// handshakes under way, divided by the [effective weight](Candidate::effective_weight). An
-/// upstream of unknown latency is tried first, but by one handshake at a time: while that is under
-/// way, its latency counts as equal to the other's.
+/// The two are drawn by weight, and of two with equal costs the first is used; the cost is the
+/// [expected latency](Candidate::latency) times one plus the handshakes under way for each mean
+/// weight, divided by the [readiness](Candidate::readiness) (linkerd's and tower's *peak EWMA*). A
+/// slow handshake, probe or ping counts at once, and fades with time: an upstream that was slow
+/// once is tried again within seconds.
+///
+/// An upstream of unknown latency is tried first, but by one handshake at a time: while that is
+/// under way, its latency counts as equal to the other's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LowestLatency {}
 
@@ -28,23 +32,23 @@ impl LowestLatency {
 
 impl Balance for LowestLatency {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        better_of_two(candidates, is_faster)
+        let mean_weight = candidates.mean_weight();
+        better_of_two(candidates, |one, other| is_faster(one, other, mean_weight))
     }
 }
 
-fn is_faster(one: &Candidate<'_>, other: &Candidate<'_>) -> bool {
+fn is_faster(one: &Candidate<'_>, other: &Candidate<'_>, mean_weight: f64) -> bool {
     if is_untried(one) != is_untried(other) {
         return is_untried(one);
     }
     let known = one.latency().or(other.latency());
-    let wait = |candidate: &Candidate<'_>| {
-        let seconds = candidate
-            .latency()
-            .or(known)
-            .map_or(1.0, |latency| latency.as_secs_f64());
-        seconds * (candidate.handshakes() as f64 + 1.0) / candidate.effective_weight()
+    let cost = |candidate: &Candidate<'_>| {
+        let latency = candidate.latency().or(known);
+        let seconds = latency.map_or(1.0, |latency| latency.as_secs_f64());
+        let share = f64::from(candidate.weight()) / mean_weight;
+        seconds * (1.0 + candidate.handshakes() as f64 / share) / candidate.readiness()
     };
-    wait(one) < wait(other)
+    cost(one) < cost(other)
 }
 
 fn is_untried(candidate: &Candidate<'_>) -> bool {
@@ -68,8 +72,9 @@ mod tests {
     /// Returns upstreams of these latencies in milliseconds.
     fn with_latencies(latencies: &[u64]) -> MockCandidates {
         let mut mock = mock(&vec![1; latencies.len()]);
+        let now = Instant::now();
         for (index, latency) in latencies.iter().enumerate() {
-            mock.sample_latency(index, Duration::from_millis(*latency));
+            mock.sample_latency_at(index, Duration::from_millis(*latency), now);
         }
         mock
     }
@@ -116,6 +121,31 @@ mod tests {
         mock.begin_handshake(0);
         mock.begin_handshake(1);
         assert_eq!(picks(&POLICY, &mock, 9), [0, 9]);
+    }
+
+    #[test]
+    fn an_upstream_that_was_slow_once_is_tried_again() {
+        fastrand::seed(20);
+        let mock = with_latencies(&[500, 10]);
+        let now = Instant::now();
+        assert_eq!(picks_of(&POLICY, &mock.candidates_at(now), 100), [0, 100]);
+        // The other one goes on to be sampled, and the slow one's latency fades.
+        let mut mock = mock;
+        let later = now + Duration::from_secs(60);
+        mock.sample_latency_at(1, Duration::from_millis(10), later);
+        assert_eq!(picks_of(&POLICY, &mock.candidates_at(later), 100), [100, 0]);
+    }
+
+    #[test]
+    fn shares_at_equal_latencies_are_as_the_weights() {
+        fastrand::seed(21);
+        let now = Instant::now();
+        let mut mock = mock(&[1, 5, 2, 100]);
+        for index in 0..4 {
+            mock.sample_latency_at(index, Duration::from_millis(10), now);
+        }
+        let picks = picks_of(&POLICY, &mock.candidates_at(now), 100_000);
+        assert_shares(&picks, &[1., 5., 2., 100.]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::upstream::{
     upstream::Upstream,
 };
 
-use super::candidates::Candidates;
+use super::{candidate_list::CandidateList, candidates::Candidates};
 
 /// Mock candidates: upstreams outside any pool, for tests of a policy.
 ///
@@ -35,7 +35,7 @@ use super::candidates::Candidates;
 /// ```
 #[derive(Debug)]
 pub struct MockCandidates {
-    members: Vec<Arc<Member>>,
+    list: CandidateList,
     opened: Vec<Vec<Opened>>,
 }
 
@@ -56,7 +56,7 @@ impl MockCandidates {
             .collect();
         Self {
             opened: members.iter().map(|_| Vec::new()).collect(),
-            members,
+            list: CandidateList::new(members),
         }
     }
 
@@ -68,7 +68,8 @@ impl MockCandidates {
 
     /// Begins a handshake, which also counts as a tunnel, without completing it.
     pub fn begin_handshake(&mut self, index: usize) {
-        let (Some(member), Some(opened)) = (self.members.get(index), self.opened.get_mut(index))
+        let (Some(member), Some(opened)) =
+            (self.list.members().get(index), self.opened.get_mut(index))
         else {
             return;
         };
@@ -84,7 +85,8 @@ impl MockCandidates {
     /// Opens a tunnel.
     pub fn open(&mut self, index: usize) {
         self.begin_handshake(index);
-        let (Some(member), Some(opened)) = (self.members.get(index), self.opened.get_mut(index))
+        let (Some(member), Some(opened)) =
+            (self.list.members().get(index), self.opened.get_mut(index))
         else {
             return;
         };
@@ -96,7 +98,8 @@ impl MockCandidates {
 
     /// Closes the newest tunnel or handshake, if any.
     pub fn close(&mut self, index: usize) {
-        let (Some(member), Some(opened)) = (self.members.get(index), self.opened.get_mut(index))
+        let (Some(member), Some(opened)) =
+            (self.list.members().get(index), self.opened.get_mut(index))
         else {
             return;
         };
@@ -110,21 +113,25 @@ impl MockCandidates {
         }
     }
 
-    /// Adds a sample to the smoothed latency.
+    /// Adds a sample to the moving average of the latency.
     pub fn sample_latency(&mut self, index: usize, sample: Duration) {
-        if let Some(member) = self.members.get(index) {
-            member.sample_latency(sample);
-        }
+        self.sample_latency_at(index, sample, Instant::now());
     }
 
     /// Begins a slow start now.
     pub fn slow_start(&mut self, index: usize, takes: Duration) {
-        if let Some(member) = self.members.get(index) {
+        if let Some(member) = self.list.members().get(index) {
             member.begin_slow_start(Instant::now(), takes);
         }
     }
 
+    pub(super) fn sample_latency_at(&mut self, index: usize, sample: Duration, now: Instant) {
+        if let Some(member) = self.list.members().get(index) {
+            member.sample_latency(sample, now);
+        }
+    }
+
     pub(super) fn candidates_at(&self, now: Instant) -> Candidates<'_> {
-        Candidates::new(&self.members, now)
+        Candidates::new(&self.list, &[], AdmissionKind::Tunnel, now)
     }
 }

@@ -59,6 +59,7 @@
 //! ```
 
 mod any_balance;
+mod candidate_list;
 mod candidates;
 mod cookies;
 mod first;
@@ -75,9 +76,11 @@ mod sampling;
 mod sticky;
 #[cfg(test)]
 mod testing;
+mod weight_index;
 mod weighted_round_robin;
 
 pub use any_balance::AnyBalance;
+pub(crate) use candidate_list::CandidateList;
 pub use candidates::{Candidate, Candidates};
 pub use first::First;
 pub use least_tunnels::LeastTunnels;

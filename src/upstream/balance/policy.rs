@@ -36,6 +36,13 @@ pub trait Balance: Send + Sync {
     /// Returns the index of the candidate to use; `None` to use none of them.
     ///
     /// An index out of range counts as `None`.
+    ///
+    /// Indices shift: the candidates are those upstreams that may be picked at this moment, so an
+    /// index names another upstream as soon as one of them fails, recovers, is drained or has been
+    /// tried for the same request. A policy that computes an index from a key (`hash % len`) moves
+    /// most keys at each of these. For keys use [`Rendezvous::by`](super::Rendezvous::by), which
+    /// moves only those of the upstream in question; for state of your own use the candidates'
+    /// [names](Candidate::name).
     fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize>;
 
     /// Returns a header line to add to the response of `picked`, be it the 101 or a refusal; none

@@ -2,7 +2,7 @@
 
 use crate::http::head::RequestHead;
 
-use super::{candidates::Candidates, policy::Balance};
+use super::{candidates::Candidates, policy::Balance, sampling::one_by_weight};
 
 /// Random load-balancing policy: picks by [effective weight](super::Candidate::effective_weight).
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,20 +18,7 @@ impl Random {
 
 impl Balance for Random {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        // Reservoir sampling of size one, in one pass: each candidate replaces the pick with a
-        // probability of its share of the total so far. The pick therefore survives until a total
-        // of `x` with probability `whole / x`, and one random number decides at which total it is
-        // replaced.
-        let mut picked = None;
-        let (mut whole, mut replaced_above) = (0.0, 0.0);
-        for (index, candidate) in candidates.iter().enumerate() {
-            whole += candidate.effective_weight();
-            if whole > replaced_above {
-                picked = Some(index);
-                replaced_above = whole / (1.0 - fastrand::f64());
-            }
-        }
-        picked
+        one_by_weight(candidates)
     }
 }
 

@@ -47,6 +47,7 @@ use super::{
 #[must_use]
 pub struct Rendezvous {
     key: RequestKey,
+    load_factor: Option<f64>,
     fallback: AnyBalance,
 }
 
@@ -88,6 +89,19 @@ impl Rendezvous {
         )))
     }
 
+    /// Bounds the tunnels of each upstream at this factor of its fair share; at least 1, and without
+    /// a bound by default. A key whose upstream is at its bound goes to the one with the next highest
+    /// score, so a popular key or an unlucky hash overloads none.
+    ///
+    /// With 1.25 an upstream gets at most 25 % more tunnels than the mean for its weight (Mirrokni,
+    /// Thorup and Zadimoghaddam, *Consistent Hashing with Bounded Loads*, 2016; HAProxy's
+    /// `hash-balance-factor 125`). Proxies no longer agree on keys beyond the bound, as each counts
+    /// its own tunnels.
+    pub fn bounded_load(mut self, factor: f64) -> Self {
+        self.load_factor = Some(if factor > 1.0 { factor } else { 1.0 });
+        self
+    }
+
     /// Sets the policy for requests without a key.
     pub fn fallback(mut self, policy: impl Balance + 'static) -> Self {
         self.fallback = AnyBalance::new(policy);
@@ -97,6 +111,7 @@ impl Rendezvous {
     fn new(key: RequestKey) -> Self {
         Self {
             key,
+            load_factor: None,
             fallback: AnyBalance::new(LeastTunnels::new()),
         }
     }
@@ -105,7 +120,10 @@ impl Rendezvous {
 impl Balance for Rendezvous {
     fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
         match self.key.of(request) {
-            Some(key) => highest(candidates, key),
+            Some(key) => match self.load_factor {
+                Some(factor) => highest_below(candidates, key, Bound::new(candidates, factor)),
+                None => highest(candidates, key, |_| true),
+            },
             None => self.fallback.pick(candidates, request),
         }
     }
@@ -124,7 +142,40 @@ impl Balance for Rendezvous {
     }
 }
 
-fn highest(candidates: &Candidates<'_>, key: u64) -> Option<usize> {
+/// Bound on the tunnels of each upstream.
+#[derive(Clone, Copy)]
+struct Bound {
+    tunnels_per_weight: f64,
+}
+
+impl Bound {
+    /// Takes the tunnels and weights of all candidates, with the tunnel that is about to open.
+    fn new(candidates: &Candidates<'_>, factor: f64) -> Self {
+        let (mut tunnels, mut weight) = (1_usize, 0_u64);
+        for candidate in candidates.iter().filter(Candidate::is_eligible) {
+            tunnels += candidate.tunnels();
+            weight += u64::from(candidate.weight());
+        }
+        Self {
+            tunnels_per_weight: factor * tunnels as f64 / weight as f64,
+        }
+    }
+
+    fn has_room(self, candidate: &Candidate<'_>) -> bool {
+        let bound = (self.tunnels_per_weight * f64::from(candidate.weight())).ceil();
+        (candidate.tunnels() as f64) < bound
+    }
+}
+
+fn highest_below(candidates: &Candidates<'_>, key: u64, bound: Bound) -> Option<usize> {
+    highest(candidates, key, |candidate| bound.has_room(candidate))
+}
+
+fn highest(
+    candidates: &Candidates<'_>,
+    key: u64,
+    has_room: impl Fn(&Candidate<'_>) -> bool,
+) -> Option<usize> {
     let mut highest: Option<(usize, Score, f64)> = None;
     for (index, candidate) in candidates.iter().enumerate() {
         let score = Score {
@@ -132,7 +183,7 @@ fn highest(candidates: &Candidates<'_>, key: u64) -> Option<usize> {
             weight: candidate.weight(),
         };
         let is_higher = highest.is_none_or(|(_, highest, value)| score.beats(highest, value));
-        if candidate.has_weight() && is_higher {
+        if is_higher && candidate.is_eligible() && has_room(&candidate) {
             highest = Some((index, score, score.value()));
         }
     }
@@ -279,6 +330,51 @@ mod tests {
             &removed,
         );
         assert_shares(&heirs, &[1.; 5]);
+    }
+
+    #[test]
+    fn a_popular_key_does_not_overload_its_upstream() {
+        let request = http::Request::get("/?k=popular").body(()).unwrap();
+        let head = RequestHead::from(&request);
+        let policy = Rendezvous::by_query("k").bounded_load(1.25);
+        let mut mock = MockCandidates::from_upstreams(
+            upstreams(10)
+                .into_iter()
+                .zip([1, 2].into_iter().cycle())
+                .map(|(upstream, weight)| upstream.weight(weight)),
+        );
+        let first = policy.pick(&mock.candidates(), &head);
+        for opened in 1..=3_000 {
+            let index = policy.pick(&mock.candidates(), &head).unwrap();
+            mock.open(index);
+            let candidates = mock.candidates();
+            for candidate in candidates.iter() {
+                let share = f64::from(candidate.weight()) / 15.0;
+                let bound = (1.25 * f64::from(opened) * share).ceil();
+                assert!(
+                    candidate.tunnels() as f64 <= bound,
+                    "{candidate:?} of {opened}"
+                );
+            }
+        }
+        let first = mock.candidates().get(first.unwrap()).unwrap();
+        let share = 3_000.0 * f64::from(first.weight()) / 15.0;
+        assert!(
+            first.tunnels() as f64 >= 1.2 * share,
+            "the first is filled first"
+        );
+    }
+
+    #[test]
+    fn below_the_bound_keys_are_where_they_are_without() {
+        let mock = MockCandidates::from_upstreams(upstreams(7));
+        for key in 0..100 {
+            let request = http::Request::get(format!("/?k={key}")).body(()).unwrap();
+            let head = RequestHead::from(&request);
+            let home = Rendezvous::by_query("k").pick(&mock.candidates(), &head);
+            let bounded = Rendezvous::by_query("k").bounded_load(2.0);
+            assert_eq!(bounded.pick(&mock.candidates(), &head), home);
+        }
     }
 
     #[test]

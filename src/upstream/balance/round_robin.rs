@@ -48,13 +48,13 @@ impl Balance for RoundRobin {
         (0..candidates.len()).filter_map(after).find(|index| {
             candidates
                 .get(*index)
-                .is_some_and(|candidate| candidate.has_weight())
+                .is_some_and(|candidate| candidate.is_eligible())
         })
     }
 }
 
 fn takes_turn(candidate: &Candidate<'_>) -> bool {
-    if !candidate.has_weight() {
+    if !candidate.is_eligible() {
         return false;
     }
     let readiness = candidate.readiness();

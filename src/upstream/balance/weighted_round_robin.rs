@@ -83,7 +83,7 @@ fn round(weights: &mut [CurrentWeight], candidates: &Candidates<'_>) -> RoundRes
             undo(weights);
             return RoundResult::Outdated;
         };
-        if !candidate.has_weight() {
+        if !candidate.is_eligible() {
             continue;
         }
         entry.added = weight(&candidate);

@@ -46,7 +46,7 @@ impl Tokens {
         let hash = sealed ^ self.pad(&mac);
         candidates.iter().position(|candidate| {
             candidate.name_hash() == hash
-                && candidate.has_weight()
+                && candidate.is_eligible()
                 && self.mac_of(candidate.name()).verify_slice(&mac).is_ok()
         })
     }
