@@ -81,7 +81,7 @@ mod tests {
             let error = io::Error::from_raw_os_error(code);
             assert_eq!(is_local_shortage(&error), is_local, "{name}");
             // The form in which connects to names report the error of an address.
-            let wrapped = io::Error::new(io::ErrorKind::Other, error);
+            let wrapped = io::Error::other(error);
             assert_eq!(is_local_shortage(&wrapped), is_local, "{name}, wrapped");
         }
     }
