@@ -12,7 +12,9 @@ use wsplice_status::Status;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let pool = Pool::new(std::env::args().skip(1))?.probe(TcpProbe::new());
+    let pool = Pool::new(std::env::args().skip(1))?
+        .probe(TcpProbe::new())
+        .build();
     let status = Status::new().pool("upstreams", &pool);
     let proxy = ProxyLayer::new(pool)
         .keep_alive(KeepAlive::default())

@@ -14,7 +14,7 @@ use crate::{collect::Sources, ends::RecentEnds, guard::HostNames, service::Statu
 /// use wsplice::{Pool, Registry};
 /// use wsplice_status::Status;
 ///
-/// let pool = Pool::new(["ws://10.0.0.1:8080"])?;
+/// let pool = Pool::new(["ws://10.0.0.1:8080"])?.build();
 /// let registry = Registry::new();
 /// let service = Status::new()
 ///     .pool("chat", &pool)

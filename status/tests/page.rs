@@ -64,7 +64,9 @@ fn open(registry: &Registry, info: TunnelInfo) -> Open {
 }
 
 fn pool() -> Pool {
-    Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"]).unwrap()
+    Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])
+        .unwrap()
+        .build()
 }
 
 #[tokio::test]
