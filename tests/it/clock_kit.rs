@@ -19,21 +19,15 @@ use tokio::{
 use tungstenite::protocol::frame::Frame;
 use wsplice::{KeepAlive, Side, Transport, Tunnel, TunnelConfig, TunnelReport};
 
-use super::support::frames::{RawFrame, masked, pong, unmasked};
+use super::support::frames::{RawFrame, pong};
 
-/// The sides that can send.
-pub(crate) const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
+pub(crate) use super::support::{
+    clock::{ms, secs},
+    sides::{SIDES, from_side, opposite},
+};
 
 /// Longer than any wait of these tests, on the paused clock.
 const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
-
-pub(crate) const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
-
-pub(crate) const fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
 
 /// Ping after exactly 20 s, pong within 10 s.
 pub(crate) fn steady() -> KeepAlive {
@@ -45,21 +39,6 @@ pub(crate) fn only(side: Side, keep_alive: KeepAlive) -> TunnelConfig {
     match side {
         Side::Client => TunnelConfig::new().client_keep_alive(keep_alive),
         _ => TunnelConfig::new().upstream_keep_alive(keep_alive),
-    }
-}
-
-pub(crate) const fn opposite(side: Side) -> Side {
-    match side {
-        Side::Client => Side::Upstream,
-        _ => Side::Client,
-    }
-}
-
-/// The bytes of a frame as this side sends it (RFC 6455 §5.1).
-pub(crate) fn from_side(side: Side, frame: Frame) -> Vec<u8> {
-    match side {
-        Side::Client => masked(frame),
-        _ => unmasked(frame),
     }
 }
 

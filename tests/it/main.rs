@@ -26,6 +26,7 @@ mod clock_upstreams;
 #[cfg(feature = "dns")]
 mod discovery_dns;
 mod drain_sockets;
+mod ends_kit;
 mod errors;
 mod forward;
 mod handshake;

@@ -1,24 +1,15 @@
-//! Whole tunnels as state machines: random steps of both endpoints, of time and of the host, on a
-//! paused clock, with the invariants of an end checked after each step that lets time pass.
+//! Whole tunnels as state machines, with the invariants of an end; the fuzz target `tunnel_ends`
+//! checks the same.
 //!
 //! Each case is made from a number. A case that fails is reduced to the steps that make it fail,
 //! and its number is printed: `WSPLICE_ENDS_SEED=<number>` runs that case alone, and
 //! `WSPLICE_ENDS_CASES=<count>` runs more cases than usual.
 
-mod laws;
-mod pipe;
-mod plan;
-mod wire;
-mod world;
-
 use std::{collections::BTreeSet, env, panic};
 
 use wsplice::TunnelEnd;
 
-use super::property_inject::on_a_paused_clock;
-
-use plan::{Plan, Step};
-use world::{Ended, World};
+use super::ends_kit::{Ended, Plan, run};
 
 /// Cases of an ordinary run.
 const CASES: u64 = 600;
@@ -28,42 +19,8 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().expect("a number"))
 }
 
-/// Runs a case, and panics where an invariant is broken. The ends that the tunnels came to.
-fn run(plan: &Plan) -> Vec<Ended> {
-    fastrand::seed(plan.seed);
-    on_a_paused_clock(async {
-        let mut world = World::new(plan);
-        for step in &plan.steps {
-            world.step(step).await;
-            if let Step::Wait(_) = step {
-                world.check().await;
-            }
-        }
-        world.finish().await;
-        world.ends()
-    })
-}
-
 fn fails(plan: &Plan) -> bool {
     panic::catch_unwind(|| run(plan)).is_err()
-}
-
-/// The case with as few of its steps as make it fail.
-fn reduced(mut plan: Plan) -> Plan {
-    let mut len = plan.steps.len();
-    while len > 0 {
-        let mut at = 0;
-        while at < plan.steps.len() {
-            let mut less = plan.clone();
-            less.steps.drain(at..(at + len).min(plan.steps.len()));
-            match fails(&less) {
-                true => plan = less,
-                false => at += len,
-            }
-        }
-        len /= 2;
-    }
-    plan
 }
 
 #[test]
@@ -73,9 +30,9 @@ fn every_tunnel_ends_once_within_its_bounds_and_as_its_report_says() {
         None => 1..=number("WSPLICE_ENDS_CASES").unwrap_or(CASES),
     };
     for seed in seeds {
-        let plan = Plan::new(seed);
+        let plan = Plan::from_seed(seed);
         if fails(&plan) {
-            let plan = reduced(plan);
+            let plan = plan.reduced(fails);
             println!("fails again with WSPLICE_ENDS_SEED={seed}; reduced to {plan:?}");
             let _ = run(&plan);
             panic!("failed with {seed}, and not when run again");
@@ -85,7 +42,7 @@ fn every_tunnel_ends_once_within_its_bounds_and_as_its_report_says() {
 
 #[test]
 fn the_cases_come_to_every_kind_of_end() {
-    let ends = (1..=300).flat_map(|seed| run(&Plan::new(seed)));
+    let ends = (1..=300).flat_map(|seed| run(&Plan::from_seed(seed)));
     let kinds: BTreeSet<String> = ends.map(|ended| kind(&ended)).collect();
     for kind in [
         "Broken",

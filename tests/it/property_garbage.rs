@@ -4,7 +4,10 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use wsplice::{Framing, Limits, Transport, Tunnel, TunnelConfig, TunnelEnd, TunnelReport};
 
-use super::property_inject::{config, cuts, on_a_paused_clock, pause_for, restless};
+use super::{
+    property_inject::{config, cuts, pause_for, restless},
+    support::clock::on_a_paused_clock,
+};
 
 /// Bytes in which headers of every kind are likely, legal and not.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {

@@ -13,12 +13,11 @@ use wsplice::{
     frame::{ControlFrame, OpCode, Scanner},
 };
 
-use super::{
-    clock_kit::from_side,
-    support::{
-        frames::{odd, pong},
-        rng,
-    },
+use super::support::{
+    clock::on_a_paused_clock,
+    frames::{odd, pong},
+    rng,
+    sides::from_side,
 };
 
 /// One frame to be sent.
@@ -365,15 +364,6 @@ async fn play(scene: &Scene, config: TunnelConfig, ending: Ending) -> (Seen, See
     let upstream = endpoint(Side::Upstream, upstream, u, c, Side::Client);
     let (client, upstream, report) = tokio::join!(client, upstream, tunnel);
     (client.unwrap(), upstream.unwrap(), report.unwrap())
-}
-
-pub(crate) fn on_a_paused_clock<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(future)
 }
 
 /// A keep-alive that pings often, and that no slow reader makes impatient.

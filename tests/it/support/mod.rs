@@ -8,10 +8,12 @@
 //! | [`scripts`] | ready-made scripts: echo, garbage, silence, dribble, invalid responses |
 //! | [`axum_upstream`] | an axum application with real WebSocket endpoints |
 //! | `h2_upstream` | an upstream over HTTP/2 that hands every stream to the test |
+//! | [`clock`] | durations, and a runtime whose clock is paused |
 //! | [`clients`] | tokio-tungstenite and fastwebsockets behind one trait |
 //! | [`frames`] | single frames, built and read byte by byte |
 //! | `dns` | a DNS server that responds well or badly (feature `dns`) |
 //! | [`rng`] | seeded payloads and a running checksum |
+//! | [`sides`] | the two sides that can send |
 //! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
 //! | [`tls`] | a server inside TLS, and the raw end of a client of it |
 //! | [`tunnels`] | a proxy in such a server, and both raw ends of a tunnel through it |
@@ -22,6 +24,7 @@
 
 pub(crate) mod axum_upstream;
 pub(crate) mod clients;
+pub(crate) mod clock;
 pub(crate) mod deadline;
 #[cfg(feature = "dns")]
 pub(crate) mod dns;
@@ -33,6 +36,7 @@ pub(crate) mod raw;
 pub(crate) mod rng;
 pub(crate) mod scripts;
 pub(crate) mod serve;
+pub(crate) mod sides;
 pub(crate) mod tls;
 pub(crate) mod tunnels;
 pub(crate) mod upstream;

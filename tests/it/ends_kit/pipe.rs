@@ -6,7 +6,7 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tokio::{
@@ -33,6 +33,8 @@ pub(super) struct State {
     wakers: Vec<Waker>,
     /// Bytes that the far end still takes before the tunnel's writes stall.
     pub(super) room: usize,
+    /// Whether flushes do not complete, nor the end of the tunnel's direction.
+    pub(super) holds_flushes: bool,
     /// All bytes that the far end has sent.
     pub(super) sent: Vec<u8>,
     /// All bytes that the far end has received.
@@ -83,7 +85,15 @@ impl FarEnd {
 
     /// Takes so many more bytes from now on.
     pub(super) fn set_room(&self, room: usize) {
-        self.change(|state| state.room = room);
+        self.change(|state| {
+            state.room = room;
+            state.holds_flushes = false;
+        });
+    }
+
+    /// Completes no flush until room is made.
+    pub(super) fn hold_flushes(&self) {
+        self.change(|state| state.holds_flushes = true);
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -123,6 +133,16 @@ impl Shared {
             return Err(kind.into());
         }
         Ok(state)
+    }
+
+    /// The state, once a flush is complete.
+    fn flushed(&self, cx: &Context<'_>) -> Poll<io::Result<MutexGuard<'_, State>>> {
+        let mut state = self.unbroken(io::ErrorKind::BrokenPipe)?;
+        if state.holds_flushes {
+            state.wakers.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(state))
     }
 }
 
@@ -168,12 +188,12 @@ impl AsyncWrite for NearEnd {
         Poll::Ready(Ok(len))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.unbroken(io::ErrorKind::BrokenPipe).map(drop))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.flushed(cx).map_ok(drop)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.unbroken(io::ErrorKind::BrokenPipe)?.was_shut = true;
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.0.flushed(cx))?.was_shut = true;
         Poll::Ready(Ok(()))
     }
 }

@@ -15,9 +15,10 @@ use wsplice::{
     frame::{CloseCode, CloseFrame},
 };
 
-use crate::{
-    clock_kit::{from_side, ms},
-    support::frames::{close, pong},
+use crate::support::{
+    clock::ms,
+    frames::{close, pong},
+    sides::{SIDES, from_side},
 };
 
 use super::{
@@ -49,9 +50,9 @@ pub(super) struct Ends(Mutex<Vec<Ended>>);
 
 /// One tunnel that is over: its number, and its report unless it was dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     pub(super) tunnel: usize,
-    pub(super) report: Option<TunnelReport>,
+    pub(crate) report: Option<TunnelReport>,
 }
 
 /// A drain that was started.
@@ -149,6 +150,7 @@ impl World {
             }),
             Step::Reset(at) => self.at(*at, |_, leg| leg.far.reset()),
             Step::Room(at, room) => self.at(*at, |_, leg| leg.far.set_room(*room)),
+            Step::HoldFlushes(at) => self.at(*at, |_, leg| leg.far.hold_flushes()),
             Step::Answer(at) => {
                 let Some(live) = self.live.get(at.tunnel) else {
                     return;
@@ -273,7 +275,9 @@ impl World {
     /// all others.
     pub(super) async fn finish(&mut self) {
         let longest = self.drains.iter().map(|drain| drain.deadline).max();
-        let all_bounds = self.settings.bound() + longest.unwrap_or_default() + ms(2000);
+        let pauses = self.live.iter().map(|live| live.pauses(&self.settings));
+        let pauses = pauses.max().unwrap_or_default();
+        let all_bounds = self.settings.bound() + pauses + longest.unwrap_or_default() + ms(2000);
         sleep(all_bounds).await;
         self.check().await;
         for tunnel in 0..self.live.len() {
@@ -302,6 +306,12 @@ impl Live {
             Side::Client => &mut self.client,
             _ => &mut self.upstream,
         }
+    }
+
+    /// How long the limits may have made both sides wait.
+    pub(super) fn pauses(&self, settings: &Settings) -> Duration {
+        let pauses = |side| settings.pauses(&self.leg(side).far.state().sent);
+        SIDES.into_iter().map(pauses).sum()
     }
 
     /// The bytes that this side has received so far, taken apart.

@@ -79,6 +79,16 @@ pub(super) fn first_close(sent: &[u8]) -> Option<Close> {
     None
 }
 
+/// The number of frames that a tunnel can find in the bytes of a side, the last one perhaps a part.
+pub(super) fn frames(sent: &[u8]) -> u64 {
+    let (mut at, mut count) = (0, 1);
+    while let Next::Frame(frame, _) = next(&sent[at..]) {
+        at += frame.len();
+        count += 1;
+    }
+    count
+}
+
 /// Takes the received bytes apart, and panics where they break a rule: each frame is one of the
 /// other side's, in order, or a whole control frame of the proxy; nothing follows a close frame.
 pub(super) fn parse(to: Side, sent: &[u8], received: &[u8], is_pinged: bool) -> Received {

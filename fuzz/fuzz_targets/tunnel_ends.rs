@@ -1,0 +1,23 @@
+//! Whole tunnels as state machines: bytes, cuts, stalls, ends and resets of both legs, commands,
+//! drains, drops and time in any order, with the invariants of an end checked after each step that
+//! lets time pass. The seeded property test `property_ends` checks the same cases.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/it/ends_kit/mod.rs"]
+mod ends_kit;
+
+#[allow(dead_code, reason = "other tests need more of the kit")]
+#[path = "../../tests/it/support"]
+mod support {
+    pub(crate) mod clock;
+    #[path = "frames/build.rs"]
+    pub(crate) mod frames;
+    pub(crate) mod rng;
+    pub(crate) mod sides;
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    ends_kit::run(&ends_kit::Plan::from_bytes(bytes));
+});
