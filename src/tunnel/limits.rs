@@ -142,7 +142,7 @@ pub(super) struct Meter {
 
 /// Result of checking a frame against the rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rate {
+pub(super) enum RateDecision {
     Within,
     /// Over this limit until that moment.
     Over(Limit, Instant),
@@ -168,18 +168,18 @@ impl Meter {
     }
 
     /// Whether the frame must wait. Counts nothing.
-    pub(super) fn rate(&mut self, header: &FrameHeader, now: Instant) -> Rate {
+    pub(super) fn rate(&mut self, header: &FrameHeader, now: Instant) -> RateDecision {
         if let Some(bucket) = self.messages.as_mut().filter(|_| begins_message(header)) {
             if !bucket.has(1.0, now) {
-                return Rate::Over(Limit::MessageRate, bucket.ready_at(1.0, now));
+                return RateDecision::Over(Limit::MessageRate, bucket.ready_at(1.0, now));
             }
         }
         if let Some(bucket) = &mut self.bytes {
             if !bucket.has_some(now) {
-                return Rate::Over(Limit::ByteRate, bucket.ready_at(0.0, now));
+                return RateDecision::Over(Limit::ByteRate, bucket.ready_at(0.0, now));
             }
         }
-        Rate::Within
+        RateDecision::Within
     }
 
     /// Whether a side that is over its rate is closed.

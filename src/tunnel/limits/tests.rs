@@ -13,7 +13,7 @@ fn meter(limits: Limits) -> (Meter, Instant) {
 
 /// Counts a frame if it is within all limits; the limit that it is over otherwise.
 fn take(meter: &mut Meter, header: &FrameHeader, now: Instant) -> Result<(), Limit> {
-    if let Rate::Over(limit, until) = meter.rate(header, now) {
+    if let RateDecision::Over(limit, until) = meter.rate(header, now) {
         assert!(until > now);
         return Err(limit);
     }
@@ -122,10 +122,10 @@ fn to_look_at_the_rate_counts_nothing() {
     let (mut meter, now) = meter(Limits::new().messages_per_second(1).bytes_per_second(1));
     let text = header(OpCode::TEXT, 1);
     for _ in 0..10 {
-        assert_eq!(meter.rate(&text, now), Rate::Within);
+        assert_eq!(meter.rate(&text, now), RateDecision::Within);
     }
     assert_eq!(take(&mut meter, &text, now), Ok(()));
-    let Rate::Over(Limit::MessageRate, until) = meter.rate(&text, now) else {
+    let RateDecision::Over(Limit::MessageRate, until) = meter.rate(&text, now) else {
         panic!("within");
     };
     assert_eq!(until, now + Duration::from_secs(1));

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     frame::{FrameHeader, OpCode, Rules, Violation},
     tunnel::{
-        limits::{Meter, Rate},
+        limits::{Meter, RateDecision},
         report::Limit,
     },
 };
@@ -48,11 +48,11 @@ impl Guard {
         let is_rated = header.opcode() != OpCode::CLOSE && !is_solicited;
         if is_rated {
             match self.meter.rate(header, now) {
-                Rate::Over(limit, _) if self.meter.closes_over_rate() => {
+                RateDecision::Over(limit, _) if self.meter.closes_over_rate() => {
                     return CheckResult::Reject(Breach::Limit(limit));
                 }
-                Rate::Over(limit, until) => return CheckResult::Wait(limit, until),
-                Rate::Within => {}
+                RateDecision::Over(limit, until) => return CheckResult::Wait(limit, until),
+                RateDecision::Within => {}
             }
         }
         if let Some(Err(violation)) = self.rules.as_mut().map(|rules| rules.check(header)) {
