@@ -1,5 +1,7 @@
 //! Control frames: parse one that arrived, build one to send.
 
+use std::ops::Deref;
+
 use super::{
     close_code::CloseCode,
     error::ControlError,
@@ -15,8 +17,24 @@ pub const MAX_CONTROL_LEN: usize = MAX_HEADER_LEN + MAX_CONTROL_PAYLOAD;
 /// The longest control frame that is built here: its length always fits the second byte.
 const MAX_ENCODED: usize = 2 + 4 + MAX_CONTROL_PAYLOAD;
 
-/// An encoded control frame, at most 131 bytes.
-pub type EncodedControl = InlineBytes<MAX_ENCODED>;
+/// An encoded control frame, at most 131 bytes; derefs to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodedControl(InlineBytes<MAX_ENCODED>);
+
+impl Deref for EncodedControl {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for EncodedControl {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
 
 /// The opcode and the unmasked payload of one control frame (RFC 6455 §5.5).
 ///
@@ -145,10 +163,10 @@ impl ControlFrame {
             header = header.masked(key);
             mask::apply(payload.as_mut_slice(), key, 0);
         }
-        let mut encoded = EncodedControl::new();
+        let mut encoded = InlineBytes::new();
         encoded.push(&header.encode());
         encoded.push(&payload);
-        encoded
+        EncodedControl(encoded)
     }
 
     /// The opcode.

@@ -1,6 +1,6 @@
 //! Frame headers: parse, build, encode.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
 use super::{
     error::HeaderError,
@@ -14,8 +14,24 @@ pub const MAX_HEADER_LEN: usize = 2 + 8 + 4;
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// An encoded header, at most [`MAX_HEADER_LEN`] bytes.
-pub type EncodedHeader = InlineBytes<MAX_HEADER_LEN>;
+/// An encoded header, at most [`MAX_HEADER_LEN`] bytes; derefs to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodedHeader(InlineBytes<MAX_HEADER_LEN>);
+
+impl Deref for EncodedHeader {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for EncodedHeader {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
@@ -248,7 +264,7 @@ impl FrameHeader {
     /// The header's bytes; of a parsed header, the very bytes that were parsed.
     #[must_use]
     pub fn encode(&self) -> EncodedHeader {
-        let mut encoded = EncodedHeader::new();
+        let mut encoded = InlineBytes::new();
         encoded.push(&[self.first, self.second]);
         match self.second & LEN_7 {
             LEN_16 => encoded.push(&(self.payload_len as u16).to_be_bytes()),
@@ -258,7 +274,7 @@ impl FrameHeader {
         if let Some(key) = self.mask() {
             encoded.push(&key);
         }
-        encoded
+        EncodedHeader(encoded)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, ops::Deref};
 
 /// Up to `N` bytes in an array of their own; derefs to the bytes that are there.
 #[derive(Clone, Copy)]
-pub struct InlineBytes<const N: usize> {
+pub(super) struct InlineBytes<const N: usize> {
     bytes: [u8; N],
     len: u8,
 }
@@ -40,12 +40,6 @@ impl<const N: usize> Deref for InlineBytes<N> {
     #[inline]
     fn deref(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
-    }
-}
-
-impl<const N: usize> AsRef<[u8]> for InlineBytes<N> {
-    fn as_ref(&self) -> &[u8] {
-        self
     }
 }
 

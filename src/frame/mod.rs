@@ -74,7 +74,6 @@ pub use self::{
     error::{ControlError, HeaderError},
     extensions::Extensions,
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
-    inline_bytes::InlineBytes,
     opcode::{OpCode, Rsv},
     rules::Violation,
     scanner::Scanner,

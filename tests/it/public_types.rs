@@ -179,7 +179,6 @@ fn types_of_the_upstream_side() {
         frame::Extensions,
         frame::FrameHeader,
         frame::HeaderError,
-        frame::InlineBytes<8>,
         frame::OpCode,
         frame::Rsv,
         frame::Scanner,
