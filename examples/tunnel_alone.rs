@@ -2,7 +2,7 @@
 //! Try it before a WebSocket server on port 9001, then press Ctrl-C for a drain:
 //! `cargo run --example tunnel_alone` and `websocat ws://127.0.0.1:3000/chat`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use hyper::{
@@ -13,13 +13,19 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use wsplice::{
     BoxError, Drain, KeepAlive, Registry, Transport, Tunnel, TunnelConfig, TunnelInfo,
     UpstreamHandshake, UpstreamResponse,
     head::RequestHead,
     upgrade::{Intent, inspect},
 };
+
+/// The kernel's own timeout is minutes long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 type Host = (Arc<str>, Registry, Arc<TunnelConfig>);
 async fn proxy(
@@ -34,7 +40,8 @@ async fn proxy(
     };
     let info = TunnelInfo::new(Arc::clone(&upstream), head.uri.path());
     let handshake = UpstreamHandshake::new(Request::from_parts(head, ()));
-    let stream = TcpStream::connect(&*upstream).await?;
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&*upstream)).await??;
+    stream.set_nodelay(true)?;
     let accepted = match handshake.perform(stream).await? {
         UpstreamResponse::Accepted(accepted) => *accepted,
         UpstreamResponse::Refused(response) => return Ok(response.map(BodyExt::boxed_unsync)),
@@ -44,12 +51,13 @@ async fn proxy(
             return;
         };
         let (client, read_ahead) = Transport::from_upgraded(upgraded);
-        let _report = Tunnel::builder(client, accepted.transport)
+        Tunnel::builder(client, accepted.transport)
             .config(config)
             .client_read_ahead(read_ahead)
             .upstream_read_ahead(accepted.read_ahead)
             .extensions(accepted.extensions)
             .registry(&tunnels, info)
+            .on_end(|tunnel, report| println!("{} ended: {}", tunnel.path, report.end))
             .await;
     });
     Ok(accepted
@@ -61,6 +69,8 @@ pub(crate) async fn serve(listener: TcpListener, upstream: Arc<str>, tunnels: Re
     let config = Arc::new(TunnelConfig::new().keep_alive(KeepAlive::default()));
     let host: Host = (upstream, tunnels, config);
     while let Ok((client, _)) = listener.accept().await {
+        // A client that is gone already fails at the handshake.
+        let _ = client.set_nodelay(true);
         let host = host.clone();
         let service = service_fn(move |request| proxy(request, host.clone()));
         let server = http1::Builder::new().serve_connection(TokioIo::new(client), service);

@@ -21,8 +21,8 @@ use crate::{
     pool::Lease,
     task::{self, catch_panic},
     tunnel::registry::{Departure, Entry, RegistryGuard},
-    tunnel::report::{TunnelInfo, TunnelReport},
-    tunnel::{PolledBy, Tunnel, TunnelParts},
+    tunnel::report::{TunnelEnd, TunnelInfo, TunnelReport},
+    tunnel::{TaskAffinity, Tunnel, TunnelParts},
 };
 
 use super::settings::Settings;
@@ -181,7 +181,7 @@ impl PendingSession {
         });
         let config = Arc::clone(&settings.tunnel);
         Some(RunningSession {
-            tunnel: Tunnel::from_parts(parts, config, guard, PolledBy::OneTask),
+            tunnel: Tunnel::from_parts(parts, config, guard, TaskAffinity::ONE_TASK),
             settings,
             lease: Some(lease),
         })
@@ -199,7 +199,6 @@ impl PendingSession {
         // Before the observer sees the end, so that it finds the counts right.
         drop(lease);
         let info = guard.entry().info();
-        tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel was established");
         let shown = RequestInfo {
             path: &info.path,
             upstream: Some(&info.upstream),
@@ -208,6 +207,7 @@ impl PendingSession {
         notify(&self.settings, |observer| {
             observer.handshake_failed(&shown, error);
         });
+        tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel was established");
     }
 }
 
@@ -225,7 +225,12 @@ impl RunningSession {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = Pin::new(&mut self.tunnel).poll(cx);
         self.report_pongs();
-        self.report_early();
+        if self.tunnel.take_report_due() {
+            match &polled {
+                Poll::Ready(report) => self.record_end(report),
+                Poll::Pending => self.record_end(&self.tunnel.report()),
+            }
+        }
         polled.map(|report| self.report_closed(&report))
     }
 
@@ -244,13 +249,10 @@ impl RunningSession {
 
     /// Shows the pool the end as soon as it is certain: an upstream is known to be lost before the
     /// client has answered our close frame.
-    fn report_early(&mut self) {
-        let Some(report) = self.tunnel.take_early_report() else {
-            return;
-        };
+    fn record_end(&self, report: &TunnelReport) {
         let Some(lease) = &self.lease else { return };
         // Policies of the host judge it.
-        if catch_panic(|| lease.record_tunnel_end(&report)).is_err() {
+        if catch_panic(|| lease.record_tunnel_end(report)).is_err() {
             tracing::error!("a health policy panicked");
         }
     }
@@ -259,6 +261,10 @@ impl RunningSession {
         // Before the observer sees the end, so that it finds the counts right.
         self.lease = None;
         let info = self.tunnel.info();
+        // Before the logs, whose subscriber may panic.
+        notify(&self.settings, |observer| {
+            observer.tunnel_closed(info, report);
+        });
         tracing::info!(
             tunnel = info.id,
             path = %info.path,
@@ -270,9 +276,6 @@ impl RunningSession {
             duration = ?report.duration,
             "tunnel closed"
         );
-        notify(&self.settings, |observer| {
-            observer.tunnel_closed(info, report);
-        });
     }
 }
 
@@ -295,11 +298,19 @@ fn notify(settings: &Settings, call: impl FnOnce(&dyn Observer)) {
     }
 }
 
+/// Describes an abort before the tunnel ran.
+const fn cut_off(end: &TunnelEnd) -> &'static str {
+    match end {
+        TunnelEnd::Drained => "cut off by a drain",
+        _ => "cut off by request",
+    }
+}
+
 /// Waits for the client's connection. The host's server gives it once the 101 is on its way.
 ///
 /// # Errors
 ///
-/// When the server gives up, when the time for it is over, and when the drain's is.
+/// When the server gives up, when the time for it is over, and when the tunnel is aborted.
 async fn hand_over(
     on_upgrade: OnUpgrade,
     settings: &Settings,
@@ -310,7 +321,7 @@ async fn hand_over(
     let mut upgraded = pin!(timeout(budget, on_upgrade));
     let mut aborted = pin!(entry.aborted());
     let upgraded = poll_fn(|cx| match aborted.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(Err(failed("cut off by a drain".into()))),
+        Poll::Ready(end) => Poll::Ready(Err(failed(cut_off(&end).into()))),
         Poll::Pending => upgraded.as_mut().poll(cx).map(|upgraded| match upgraded {
             Ok(upgraded) => upgraded.map_err(|error| failed(error.into())),
             Err(_) => Err(failed(format!("after {budget:?}").into())),

@@ -1,6 +1,6 @@
 //! Builder of tunnels for hosts that do the handshakes themselves.
 
-use std::{fmt, future::IntoFuture, sync::Arc};
+use std::{fmt, future::IntoFuture, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
@@ -8,12 +8,12 @@ use crate::{
     frame::Extensions,
     net::transport::Transport,
     tunnel::registry::{Registry, RegistryGuard},
-    tunnel::report::TunnelInfo,
+    tunnel::report::{TunnelInfo, TunnelReport},
 };
 
 use super::{
     config::TunnelConfig,
-    engine::{PolledBy, Tunnel, TunnelParts},
+    engine::{OnEnd, TaskAffinity, Tunnel, TunnelParts},
 };
 
 /// Makes a [`Tunnel`] out of two streams that are past their opening handshakes.
@@ -50,7 +50,9 @@ use super::{
 pub struct TunnelBuilder {
     parts: TunnelParts,
     config: Arc<TunnelConfig>,
-    place: Option<(Registry, TunnelInfo)>,
+    registry: Option<Registry>,
+    info: TunnelInfo,
+    on_end: Option<OnEnd>,
 }
 
 impl Tunnel {
@@ -76,7 +78,9 @@ impl TunnelBuilder {
                 extensions: Extensions::Unknown,
             },
             config: Arc::default(),
-            place: None,
+            registry: None,
+            info: TunnelInfo::new("", ""),
+            on_end: None,
         }
     }
 
@@ -116,17 +120,59 @@ impl TunnelBuilder {
     ///
     /// While the registry is being drained the tunnel is closed as soon as it runs.
     pub fn registry(mut self, registry: &Registry, info: TunnelInfo) -> Self {
-        self.place = Some((registry.clone(), info));
+        self.registry = Some(registry.clone());
+        self.info(info)
+    }
+
+    /// The facts of the tunnel that [`TunnelHandle::info`](crate::TunnelHandle::info) and
+    /// [`on_end`](Self::on_end) show, for a tunnel outside a registry; empty by default.
+    pub fn info(mut self, info: TunnelInfo) -> Self {
+        self.info = info;
         self
     }
 
-    /// Builds the tunnel. Its lifetime and its place in the registry begin here.
+    /// Calls this function with the report of the tunnel, exactly once: at its end, or when it is
+    /// dropped before. A drain of the registry counts the tunnel after that.
+    ///
+    /// The function may be called from a drop, in whatever thread that happens, so it must not
+    /// wait. A panic in it is caught. It is not called if the tunnel is never built.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use wsplice::{Transport, Tunnel, TunnelEnd};
+    ///
+    /// # let (client, _far_client) = tokio::io::duplex(1024);
+    /// # let (upstream, _far_upstream) = tokio::io::duplex(1024);
+    /// let (reports, ends) = mpsc::channel();
+    /// let tunnel = Tunnel::builder(Transport::new(client), Transport::new(upstream))
+    ///     .on_end(move |_info, report| {
+    ///         let _ = reports.send(report.end.clone());
+    ///     })
+    ///     .build();
+    /// drop(tunnel);
+    /// assert_eq!(ends.recv(), Ok(TunnelEnd::Dropped));
+    /// ```
+    pub fn on_end<F>(mut self, report: F) -> Self
+    where
+        F: FnOnce(&TunnelInfo, &TunnelReport) + Send + Sync + 'static,
+    {
+        self.on_end = Some(Box::new(report));
+        self
+    }
+
+    /// Builds the tunnel. Its lifetime and its place in the registry begin here, and
+    /// [`TunnelInfo::opened`] is set to this moment.
     pub fn build(self) -> Tunnel {
-        let guard = match self.place {
-            Some((registry, info)) => registry.enter(None, info),
-            None => RegistryGuard::unlisted(TunnelInfo::new("", "")),
+        let mut info = self.info;
+        info.opened = SystemTime::now();
+        let guard = match self.registry {
+            Some(registry) => registry.enter(None, info),
+            None => RegistryGuard::unlisted(info),
         };
-        Tunnel::from_parts(self.parts, self.config, guard, PolledBy::Anyone)
+        let affinity = TaskAffinity::any(self.on_end);
+        Tunnel::from_parts(self.parts, self.config, guard, affinity)
     }
 }
 

@@ -150,16 +150,16 @@ impl Drain {
     pub async fn run(&self) -> Drained {
         let deadline = saturating_add(Instant::now(), self.deadline);
         let mut resumes = self.state().resumes();
-        let (ended_before, cut_before) = self.registry.departed();
+        let before = self.registry.departed();
         self.refuse_new();
         let end_all = pin!(self.end_all(deadline));
         let left = until_resumed(end_all, &mut resumes)
             .await
             .unwrap_or_default();
-        let (ended, cut) = self.registry.departed();
-        let aborted = cut.saturating_sub(cut_before);
+        let after = self.registry.departed();
+        let aborted = after.cut - before.cut;
         Drained {
-            closed: ended.saturating_sub(ended_before).saturating_sub(aborted),
+            closed: after.ended - before.ended - aborted,
             aborted: aborted + left.tunnels,
             aborted_requests: left.requests,
         }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     frame::CloseFrame,
-    tunnel::registry::{Command, Entry, TunnelStatus},
+    tunnel::registry::{Command, Entry, Revocable, TunnelStatus},
     tunnel::report::{TunnelEnd, TunnelInfo},
 };
 
@@ -54,9 +54,17 @@ impl TunnelHandle {
         self.entry.send_command(Command::requested(frame, None));
     }
 
-    /// Closes both legs with this frame at this moment. Of several closes the earliest counts.
+    /// Closes both legs with this frame at this moment. A later call replaces the one before, so it
+    /// can put the close off. Closes that others have asked for (the registry, a drain, the pool)
+    /// are not put off by it: of those and this one, the earliest counts.
     pub fn close_at(&self, frame: CloseFrame, at: Instant) {
-        self.entry.send_command(Command::requested(frame, Some(at)));
+        let close = Command::requested(frame, Some(at));
+        self.entry.send_revocable(close, Revocable::ByHandle);
+    }
+
+    /// Calls off the close of [`close_at`](Self::close_at), unless its moment has come.
+    pub fn cancel_close_at(&self) {
+        self.entry.cancel_revocable(Revocable::ByHandle);
     }
 
     /// Cuts both legs off at once, without a close frame.

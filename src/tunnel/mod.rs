@@ -40,7 +40,7 @@ pub(crate) mod report;
 mod scratch;
 mod track;
 
-pub(crate) use engine::{PolledBy, TunnelParts};
+pub(crate) use engine::{TaskAffinity, TunnelParts};
 pub use {
     builder::TunnelBuilder,
     config::{Framing, TunnelConfig},

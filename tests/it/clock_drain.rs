@@ -129,12 +129,37 @@ async fn a_resume_leaves_the_closes_of_others_as_they_are() {
 async fn a_later_close_postpones_no_earlier_one() {
     let registry = Registry::new();
     let tunnel = polite(&registry);
+    let drain = Drain::new(&registry).spread(secs(2));
+    tokio::spawn(async move { drain.run().await });
+    tokio::task::yield_now().await;
+    let late = Instant::now() + secs(60);
+    tunnel.handle.close_at(going_away("late"), late);
+    tunnel.handle.cancel_close_at();
+    let (came, code, reason) = tunnel.client.await.unwrap().expect("a close frame");
+    assert!(came <= secs(2), "{came:?}");
+    assert_eq!((code, reason.as_str()), (1001, "going away"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_of_the_handle_can_be_put_off_and_called_off() {
+    let registry = Registry::new();
+    let (put_off, called_off) = (polite(&registry), polite(&registry));
     let now = Instant::now();
-    tunnel.handle.close_at(going_away("first"), now + secs(2));
+    for tunnel in [&put_off, &called_off] {
+        let handle = &tunnel.handle;
+        handle.close_at(going_away("first"), now + secs(2));
+    }
     sleep(secs(1)).await;
-    tunnel.handle.close_at(going_away("second"), now + secs(60));
-    let seen = tunnel.client.await.unwrap();
-    assert_eq!(seen, Some((secs(2), 1001, "first".into())));
+    // As a token that is renewed again and again.
+    for renewal in 0..1000 {
+        let later = now + secs(60 + renewal);
+        put_off.handle.close_at(going_away("put off"), later);
+    }
+    called_off.handle.cancel_close_at();
+    let seen = put_off.client.await.unwrap();
+    assert_eq!(seen, Some((secs(1059), 1001, "put off".into())));
+    sleep(secs(3600)).await;
+    assert!(!called_off.handle.is_over());
 }
 
 #[tokio::test(start_paused = true)]

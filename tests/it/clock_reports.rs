@@ -20,7 +20,7 @@ use tokio::{
 };
 use wsplice::{
     Drain, Drained, Error, ErrorKind, KeepAlive, Observer, ProxyLayer, Registry, RequestInfo, Rtt,
-    Side, Transport, TunnelEnd, TunnelInfo, TunnelReport,
+    Side, Transport, Tunnel, TunnelBuilder, TunnelEnd, TunnelInfo, TunnelReport,
     connect::{Address, Connect, ConnectFuture},
 };
 
@@ -236,6 +236,90 @@ async fn a_tunnel_whose_task_panics_is_reported_once() {
     assert_eq!(log.lines(), ["opened", "closed: dropped"]);
     assert_eq!(layer.registry().count(), 0);
     assert_eq!(layer.drain().run().await.closed, 0, "it holds no drain up");
+}
+
+/// The paths and the ends that a host was shown.
+type Reports = Arc<Mutex<Vec<(Box<str>, TunnelEnd)>>>;
+
+/// A tunnel of a host, and the reports of its end.
+fn hosted() -> (TunnelBuilder, Reports) {
+    let reports = Reports::default();
+    let sink = Arc::clone(&reports);
+    let builder = Tunnel::builder(Transport::new(duplex(64).0), Transport::new(duplex(64).0))
+        .on_end(move |info, report| {
+            let line = (info.path.clone(), report.end.clone());
+            sink.lock().unwrap().push(line);
+        });
+    (builder, reports)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_of_a_host_reports_once_also_when_it_is_dropped() {
+    let registry = Registry::new();
+    let chat = || TunnelInfo::new("ws://upstream", "/chat");
+    let (builder, reports) = hosted();
+    let tunnel = builder.registry(&registry, chat()).build();
+    drop(tunnel);
+    assert_eq!(
+        *reports.lock().unwrap(),
+        [("/chat".into(), TunnelEnd::Dropped)]
+    );
+    let (builder, reports) = hosted();
+    let tunnel = builder.registry(&registry, chat()).build();
+    assert!(tunnel.handle().info().opened <= std::time::SystemTime::now());
+    let end = tunnel.await.end;
+    assert_eq!(*reports.lock().unwrap(), [("/chat".into(), end)]);
+    let (builder, reports) = hosted();
+    drop(builder);
+    assert!(reports.lock().unwrap().is_empty(), "it never was a tunnel");
+    assert_eq!(registry.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_for_the_end_that_panics_keeps_no_drain_waiting() {
+    let registry = Registry::new();
+    let (client, _far_client) = duplex(64);
+    let (upstream, _far_upstream) = duplex(64);
+    let tunnel = Tunnel::builder(Transport::new(client), Transport::new(upstream))
+        .registry(&registry, TunnelInfo::new("ws://upstream", "/"))
+        .on_end(|_, _| std::panic::resume_unwind(Box::new(())))
+        .build();
+    let tunnel = tokio::spawn(tunnel);
+    assert_eq!(Drain::new(&registry).run().await.aborted, 1);
+    assert_eq!(tunnel.await.unwrap().end, TunnelEnd::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_facts_of_a_tunnel_outside_a_registry_are_those_of_its_host() {
+    let (builder, reports) = hosted();
+    let tunnel = builder
+        .info(TunnelInfo::new("ws://upstream", "/alone"))
+        .build();
+    assert_eq!(&*tunnel.handle().info().path, "/alone");
+    drop(tunnel);
+    assert_eq!(&*reports.lock().unwrap()[0].0, "/alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_does_not_keep_the_task_of_a_tunnel_that_is_over() {
+    struct Task;
+    impl std::task::Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (client, far_client) = duplex(64);
+    let (upstream, far_upstream) = duplex(64);
+    let mut tunnel = Box::pin(Tunnel::new(
+        Transport::new(client),
+        Transport::new(upstream),
+    ));
+    let handle = tunnel.handle();
+    let task = Arc::new(Task);
+    let waker = Waker::from(Arc::clone(&task));
+    let polled = tunnel.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    drop((tunnel, waker, far_client, far_upstream));
+    assert!(handle.is_over());
+    assert_eq!(Arc::strong_count(&task), 1);
 }
 
 #[tokio::test(start_paused = true)]

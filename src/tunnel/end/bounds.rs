@@ -32,7 +32,7 @@ pub(in crate::tunnel) struct Bounds {
     pub(in crate::tunnel) handshake: Duration,
     pub(in crate::tunnel) half_close: Option<Duration>,
     pub(in crate::tunnel) write: Option<Duration>,
-    /// Time for an answer to a close frame from a leg that has much to read first.
+    /// Time for a leg that has much to read or take first: the write timeout, or its default.
     pub(in crate::tunnel) burdened: Duration,
 }
 
@@ -109,7 +109,8 @@ impl Bounds {
 
     fn queue_deadline(&self, queued: Instant, facts: &Facts, until: Option<Instant>) -> Instant {
         let stalled = facts.stalled_since;
-        let bound = self.write.unwrap_or(self.close);
+        // Also without a write timeout: what is at its end waits for no stall for ever.
+        let bound = self.burdened;
         let Some(until) = until else {
             // A stall counts from its beginning, also where the decision came in the midst of it.
             let since = stalled.filter(|_| self.write.is_some());

@@ -126,7 +126,7 @@ impl End {
     pub(in crate::tunnel) fn next(
         &mut self,
         bounds: &Bounds,
-        facts: &Pair<Facts>,
+        facts: impl Fn(LegId) -> Facts,
         now: Instant,
     ) -> Option<Order> {
         LegId::BOTH
@@ -136,7 +136,7 @@ impl End {
                 Step::Shut => Some(self.shut(leg, now)),
                 Step::Lost => Some(Order::Decide(self.loss(leg))),
                 Step::Stay(bound) => {
-                    let deadline = self.bound_deadline(leg, bound, bounds, facts);
+                    let deadline = self.bound_deadline(leg, bound, bounds, &facts);
                     deadline
                         .is_some_and(|deadline| deadline <= now)
                         .then(|| self.expire(leg, bound, now))
@@ -148,12 +148,12 @@ impl End {
     pub(in crate::tunnel) fn deadline(
         &self,
         bounds: &Bounds,
-        facts: &Pair<Facts>,
+        facts: impl Fn(LegId) -> Facts,
     ) -> Option<Instant> {
         let deadlines = LegId::BOTH
             .into_iter()
             .filter_map(|leg| match self.step(leg) {
-                Step::Stay(bound) => self.bound_deadline(leg, bound, bounds, facts),
+                Step::Stay(bound) => self.bound_deadline(leg, bound, bounds, &facts),
                 Step::Over | Step::Shut | Step::Lost => None,
             });
         deadlines.min()
@@ -198,10 +198,13 @@ impl End {
         leg: LegId,
         bound: Bound,
         bounds: &Bounds,
-        facts: &Pair<Facts>,
+        facts: impl Fn(LegId) -> Facts,
     ) -> Option<Instant> {
+        if bound == Bound::None {
+            return None;
+        }
         let legs = (self.legs[leg], self.legs[leg.other()]);
-        bounds.deadline(bound, legs, &facts[leg], self.until)
+        bounds.deadline(bound, legs, &facts(leg), self.until)
     }
 
     fn expire(&mut self, leg: LegId, bound: Bound, now: Instant) -> Order {

@@ -384,14 +384,38 @@ fn a_close_without_a_deadline_is_not_put_off_by_bytes_that_trickle() {
         for leg in LegId::BOTH {
             known[leg].last_sent = now + secs(50);
         }
-        assert_eq!(end.deadline(&bounds(), &known), Some(now + secs(expected)));
+        assert_eq!(
+            end.deadline(&bounds(), |leg| known[leg]),
+            Some(now + secs(expected))
+        );
+    }
+}
+
+#[test]
+fn without_a_write_timeout_a_queued_end_has_no_less_time_than_with_one() {
+    let now = Instant::now();
+    for given in [Given::CloseQueued(now), Given::ShutQueued(now)] {
+        let legs = (
+            LegState {
+                said: Said::Nothing,
+                given,
+            },
+            LegState::default(),
+        );
+        let unbounded = Bounds {
+            write: None,
+            ..bounds()
+        };
+        let with = bounds().deadline(Bound::Queue, legs, &facts(now), None);
+        let without = unbounded.deadline(Bound::Queue, legs, &facts(now), None);
+        assert_eq!((with, without), (Some(now + secs(60)), with));
     }
 }
 
 /// Returns everything that the machine orders at this moment.
 fn orders(end: &mut End, now: Instant) -> Vec<Order> {
     let known = Pair::new(|_| facts(now));
-    std::iter::from_fn(|| end.next(&bounds(), &known, now))
+    std::iter::from_fn(|| end.next(&bounds(), |leg| known[leg], now))
         .take(9)
         .collect()
 }
@@ -460,7 +484,7 @@ fn a_close_that_is_not_answered_ends_the_tunnel() {
         end.on_event(silent.other(), LegEvent::CloseRead, now);
         end.on_event(silent, LegEvent::CloseHanded, now);
         assert_eq!(orders(&mut end, now + secs(29)), []);
-        let order = end.next(&bounds(), &Pair::new(|_| facts(now)), now + secs(30));
+        let order = end.next(&bounds(), |_| facts(now), now + secs(30));
         let timeout = TunnelEnd::Timeout(Timer::CloseHandshake, silent.into());
         assert_eq!(order, Some(Order::Decide(timeout)));
     }

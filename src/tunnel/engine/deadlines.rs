@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-use super::splice::Core;
+use super::state::Core;
 
 impl Core {
     /// The earliest deadline.
@@ -32,11 +32,6 @@ impl Core {
             earliest.at(self.flows[leg].pause().map(|pause| pause.deadline()));
         }
         earliest.0
-    }
-
-    fn end_deadline(&self) -> Option<Instant> {
-        let ending = self.ending.as_ref()?;
-        ending.end.deadline(&self.config.bounds(), &self.facts())
     }
 
     /// Whether the proxy ends the tunnel, so that no other timer applies.
@@ -69,7 +64,11 @@ impl Core {
         let pinger = self.legs[leg].pinger.as_ref()?;
         // A side that is not read, or has closed, is not expected to answer.
         let can_live = self.flows[leg].can_answer() && self.flows[leg.other()].can_ping();
-        can_live.then(|| pinger.deadline(&self.signs(leg)))?
+        if !can_live {
+            return None;
+        }
+        let listens = pinger.listens_until(self.legs[leg].last_received);
+        listens.or_else(|| pinger.deadline(&self.signs(leg)))
     }
 
     fn signs(&self, leg: LegId) -> Signs {
@@ -79,7 +78,6 @@ impl Core {
             last_sent: into.last_passed(),
             backlog: into.backlog(),
             is_burdened: self.legs[leg].is_burdened(),
-            write_timeout: self.config.write_timeout,
             burdened: self.config.burdened(),
         }
     }

@@ -1,24 +1,8 @@
-//! Engine's side of an end: reports events to the state machine and carries out its orders.
+//! State of a tunnel's end in the engine.
 
 use tokio::time::Instant;
 
-use crate::{
-    error::Side,
-    frame::ControlFrame,
-    tunnel::{
-        close::{CloseAction, close_action},
-        context::Clock,
-        end::{Ask, End, Facts, Given, LegEvent, Order, Reach},
-        flow::Event,
-        leg::encode_for,
-        pair::{LegId, Pair},
-        registry::Command,
-        report::TunnelEnd,
-        track::Breach,
-    },
-};
-
-use super::splice::Core;
+use crate::tunnel::{end::End, pair::Pair, registry::Command};
 
 /// State of the end, from the first event or command on.
 #[derive(Default)]
@@ -27,11 +11,17 @@ pub(super) struct Ending {
     /// A requested close, and the moment at which it begins.
     scheduled: Option<(Instant, Command)>,
     /// Whether the report was taken before the tunnel was over.
-    is_reported: bool,
-    /// Until when each side was seen not to be read.
-    unread_until: Pair<Option<Instant>>,
-    /// Whether each side had much to read before what it was given last.
-    was_burdened: Pair<bool>,
+    pub(super) is_reported: bool,
+    pub(super) signs: Pair<Sign>,
+}
+
+/// Observations about a side from the first sign of the end on.
+#[derive(Default)]
+pub(super) struct Sign {
+    /// Until when the side was seen not to be read.
+    pub(super) unread_until: Option<Instant>,
+    /// Whether the side had much to read before what it was given last.
+    pub(super) was_burdened: bool,
 }
 
 impl Ending {
@@ -46,212 +36,5 @@ impl Ending {
 
     pub(super) fn take_scheduled(&mut self) -> Option<Command> {
         self.scheduled.take().map(|(_, command)| command)
-    }
-}
-
-impl Core {
-    pub(super) fn on_event(&mut self, source: LegId, event: Event, now: Instant) {
-        let sink = source.other();
-        if matches!(event, Event::CloseHanded | Event::SinkShut) {
-            // Kept: a side that sends something meanwhile has not read it for that reason.
-            let is_burdened = self.legs[sink].is_burdened();
-            self.ending_mut().was_burdened[sink] |= is_burdened;
-        }
-        let end = &mut self.ending_mut().end;
-        match event {
-            Event::SourceClosed => end.on_event(source, LegEvent::CloseRead, now),
-            Event::SourceEnded => end.on_event(source, LegEvent::EndRead, now),
-            Event::SourceTruncated => end.on_event(source, LegEvent::TruncationRead, now),
-            Event::SourceFailed(kind) => end.on_failure(source, LegEvent::ReadFailed, kind, now),
-            Event::CloseHanded => end.on_event(sink, LegEvent::CloseHanded, now),
-            Event::SinkShut => end.on_event(sink, LegEvent::WasShut, now),
-            Event::SinkFailed(kind) => end.on_failure(sink, LegEvent::WriteFailed, kind, now),
-            Event::BoundaryLost => {
-                let ask = match self.flows[source].track().is_opaque() {
-                    // A direction that is not read as frames can still be ended in order.
-                    true => Ask::Shut,
-                    false => Ask::Abort,
-                };
-                self.ask(sink, ask, None, now);
-            }
-            Event::Breach(Breach::Limit(limit)) => {
-                let side = Side::from(source);
-                self.end(&TunnelEnd::Limit(limit, side), side, now);
-            }
-            Event::Breach(Breach::Violation(violation)) => {
-                let side = Side::from(source);
-                self.end(&TunnelEnd::Violation(violation, side), side, now);
-            }
-        }
-        self.apply_orders(now);
-    }
-
-    /// Carries out the orders of the state machine at this moment.
-    pub(super) fn apply_orders(&mut self, now: Instant) {
-        while let Some(order) = self.next_order(now) {
-            match order {
-                Order::Shut(leg) => self.flows[leg.other()].shut_down(),
-                Order::Abort(leg) => self.abort(leg),
-                Order::Decide(end) => {
-                    let initiator = match &end {
-                        TunnelEnd::Timeout(_, side)
-                        | TunnelEnd::Broken(side, _)
-                        | TunnelEnd::ClosedWithoutFrame(side) => *side,
-                        _ => Side::Proxy,
-                    };
-                    self.end(&end, initiator, now);
-                }
-                Order::GiveUp { silent, end } => {
-                    let actions = Pair::new(|leg| match leg == silent {
-                        true => CloseAction::Abort,
-                        false => CloseAction::Shut,
-                    });
-                    self.end_with(&end, silent.into(), None, actions, now);
-                }
-            }
-        }
-    }
-
-    fn next_order(&mut self, now: Instant) -> Option<Order> {
-        let bounds = self.config.bounds();
-        let facts = self.facts();
-        self.ending.as_mut()?.end.next(&bounds, &facts, now)
-    }
-
-    /// Ends the tunnel because the proxy decides so, each leg by the close action of the reason.
-    pub(super) fn end(&mut self, end: &TunnelEnd, initiator: Side, now: Instant) {
-        let actions = Pair::new(|leg| close_action(end, leg.into()));
-        self.end_with(end, initiator, None, actions, now);
-    }
-
-    pub(super) fn end_by_command(&mut self, command: Command, now: Instant) {
-        let (end, action, until) = match command {
-            Command::Close {
-                frame, end, until, ..
-            } => (end, CloseAction::Close(frame), until),
-            Command::Abort { end } => (end, CloseAction::Abort, None),
-            Command::KeepOpen => return,
-        };
-        let must_abort = action == CloseAction::Abort;
-        let actions = Pair::new(|_| action.clone());
-        self.end_with(&end, Side::Proxy, until, actions, now);
-        if must_abort {
-            // An abort applies also when the tunnel was being ended already.
-            for leg in LegId::BOTH {
-                self.ask(leg, Ask::Abort, None, now);
-            }
-        }
-        self.apply_orders(now);
-    }
-
-    fn end_with(
-        &mut self,
-        end: &TunnelEnd,
-        initiator: Side,
-        until: Option<Instant>,
-        actions: Pair<CloseAction>,
-        now: Instant,
-    ) {
-        // The first reason has closed the legs. One that breaks on the way out must not take the
-        // other one's close frame with it.
-        if !self.ending_mut().end.decide(end, initiator, until) {
-            return;
-        }
-        let config = &self.config;
-        let actions = actions.map(|leg, action| config.customize_close(end, leg, action));
-        // Aborts first: a leg that is gone cannot bring the other to a frame boundary.
-        for leg in LegId::BOTH {
-            if actions[leg] == CloseAction::Abort {
-                self.ask(leg, Ask::Abort, None, now);
-            }
-        }
-        for leg in LegId::BOTH {
-            match &actions[leg] {
-                CloseAction::Close(frame) => {
-                    let frame = ControlFrame::close(frame.code, &frame.reason);
-                    self.ask(leg, Ask::Close, Some(&frame), now);
-                }
-                CloseAction::Shut => self.ask(leg, Ask::Shut, None, now),
-                CloseAction::Abort => {}
-            }
-        }
-    }
-
-    /// Ends a leg in the best way that is still possible.
-    fn ask(&mut self, leg: LegId, ask: Ask, frame: Option<&ControlFrame>, now: Instant) {
-        let flow = &self.flows[leg.other()];
-        let reach = if flow.can_close() {
-            Reach::Frame
-        } else if flow.track().is_opaque() {
-            Reach::End
-        } else {
-            Reach::Nothing
-        };
-        let given = self.ending_mut().end.ask(leg, ask, reach, now);
-        let flow = &mut self.flows[leg.other()];
-        match (given, frame) {
-            (Given::CloseQueued(_), Some(frame)) => flow.close(encode_for(leg, frame)),
-            (Given::CloseWritten(_), _) => flow.seal(),
-            (Given::ShutQueued(_), _) => flow.shut_down(),
-            (Given::Gone(_), _) => self.abort(leg),
-            _ => {}
-        }
-    }
-
-    /// Drops a leg's connection, and stops both flows there.
-    fn abort(&mut self, leg: LegId) {
-        self.flows[leg.other()].abandon_sink();
-        self.flows[leg].abandon_source();
-        self.legs[leg].abort();
-    }
-
-    /// Notes which sides are not read at the beginning of a poll, in which that may change.
-    pub(super) fn note_unread(&mut self, clock: &mut Clock) {
-        let Some(ending) = &mut self.ending else {
-            return;
-        };
-        for leg in LegId::BOTH {
-            if self.flows[leg].is_unread() {
-                ending.unread_until[leg] = Some(clock.now());
-            }
-        }
-    }
-
-    /// What the flows know, for the bounds of an end.
-    pub(super) fn facts(&self) -> Pair<Facts> {
-        let ending = self.ending.as_deref();
-        let was_burdened = |leg| ending.is_some_and(|ending| ending.was_burdened[leg]);
-        let unread_until = |leg| ending.and_then(|ending| ending.unread_until[leg]);
-        Pair::new(|leg| {
-            let (from, into) = (&self.flows[leg], &self.flows[leg.other()]);
-            Facts {
-                last_received: from.last_passed(),
-                last_sent: into.last_taken(),
-                stalled_since: into.stalled_since(),
-                is_burdened: self.legs[leg].is_burdened() || was_burdened(leg),
-                is_unread: from.is_unread(),
-                readable_since: unread_until(leg),
-            }
-        })
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.ending
-            .as_ref()
-            .is_some_and(|ending| ending.end.is_over())
-    }
-
-    /// Returns, once, whether the report can be made: the end is decided, which does not change
-    /// any more, or the tunnel is over.
-    pub(super) fn take_report_due(&mut self) -> bool {
-        let Some(ending) = &mut self.ending else {
-            return false;
-        };
-        let is_certain = ending.end.is_decided() || ending.end.is_over();
-        is_certain && !std::mem::replace(&mut ending.is_reported, true)
-    }
-
-    pub(super) fn ending_mut(&mut self) -> &mut Ending {
-        self.ending.get_or_insert_default()
     }
 }

@@ -2,20 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
-use super::{splice::random_share, *};
+use super::{TaskAffinity, Tunnel, TunnelParts, state::random_share};
 use crate::{
     error::Side,
-    frame::{CloseCode, CloseFrame, ControlFrame, Rsv, Violation},
+    frame::{CloseCode, CloseFrame, ControlFrame, Extensions, Rsv, Violation},
+    net::transport::Transport,
     tunnel::drain::Drain,
     tunnel::registry::{Command, Registry},
-    tunnel::report::{Timer, TunnelEnd, TunnelInfo},
-    tunnel::{Framing, KeepAlive},
+    tunnel::report::{Timer, TunnelEnd, TunnelInfo, TunnelReport},
+    tunnel::{Framing, KeepAlive, TunnelConfig},
 };
 
 const SIDES: [Side; 2] = [Side::Client, Side::Upstream];
@@ -62,7 +64,7 @@ impl Rig {
         };
         let registry = Registry::new();
         let guard = registry.enter(None, info());
-        let tunnel = Tunnel::from_parts(parts, Arc::new(config), guard, PolledBy::OneTask);
+        let tunnel = Tunnel::from_parts(parts, Arc::new(config), guard, TaskAffinity::ONE_TASK);
         Self {
             ends: [client, upstream],
             registry,
@@ -504,7 +506,12 @@ fn polite_tunnel(registry: &Registry) -> JoinHandle<(Instant, u16)> {
     };
     let guard = registry.enter(None, info());
     let config = Arc::new(TunnelConfig::new());
-    tokio::spawn(Tunnel::from_parts(parts, config, guard, PolledBy::OneTask));
+    tokio::spawn(Tunnel::from_parts(
+        parts,
+        config,
+        guard,
+        TaskAffinity::ONE_TASK,
+    ));
     tokio::spawn(leave_politely(upstream, None));
     tokio::spawn(leave_politely(client, Some(KEY)))
 }

@@ -43,9 +43,8 @@ pub(in crate::tunnel) struct Signs {
     pub(in crate::tunnel) backlog: Option<u64>,
     /// Whether much went to it since anything last came.
     pub(in crate::tunnel) is_burdened: bool,
-    /// How long the leg may take no bytes, or a frame to it may stay unfinished.
-    pub(in crate::tunnel) write_timeout: Option<Duration>,
-    /// Time for its pong if the leg is burdened.
+    /// Time for its pong if the leg is burdened, and for the end of a frame to it: the write timeout
+    /// or its default.
     pub(in crate::tunnel) burdened: Duration,
 }
 
@@ -130,10 +129,9 @@ impl Pinger {
             } => Some(saturating_add(since, settings.patience?)),
             // The write timeout applies while the leg does not take the bytes before the ping.
             State::Due { .. } if signs.backlog.is_some() => None,
-            State::Due { since, .. } => Some(saturating_add(
-                since.max(signs.last_sent),
-                signs.write_timeout?,
-            )),
+            State::Due { since, .. } => {
+                Some(saturating_add(since.max(signs.last_sent), signs.burdened))
+            }
             State::Queued | State::Off => None,
             State::Awaiting { since } => {
                 let timeout = settings.pong_timeout?;
@@ -144,6 +142,16 @@ impl Pinger {
                 Some(saturating_add(since, timeout))
             }
             State::Doubted { since, .. } => Some(saturating_add(since, RECHECK_INTERVAL)),
+        }
+    }
+
+    /// The [`deadline`](Self::deadline) of a leg that is only listened to, which is what most legs
+    /// are at most times.
+    #[inline]
+    pub(in crate::tunnel) fn listens_until(&self, last_received: Instant) -> Option<Instant> {
+        match self.state {
+            State::Listening { interval } => Some(saturating_add(last_received, interval)),
+            _ => None,
         }
     }
 

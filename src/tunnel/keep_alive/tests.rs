@@ -30,7 +30,6 @@ fn alive_at(last_received: Instant) -> Signs {
         last_sent: last_received,
         backlog: None,
         is_burdened: false,
-        write_timeout: Some(secs(60)),
         burdened: secs(60),
     }
 }
@@ -152,11 +151,6 @@ fn a_ping_that_waits_for_the_end_of_a_silent_frame_is_stuck() {
     assert_eq!(pinger.deadline(&signs), Some(at + secs(65)));
     assert_eq!(pinger.tick(at + secs(65), &signs, STEADY), Action::Stuck);
     assert_eq!(pinger.deadline(&busy(start, 0)), None, "behind a leftover");
-    let endless = Signs {
-        write_timeout: None,
-        ..signs
-    };
-    assert_eq!(pinger.deadline(&endless), None);
 }
 
 #[test]

@@ -29,13 +29,15 @@ pub(crate) enum Revocable {
     ByResume,
     /// By [`Pool::resume`](crate::Pool::resume).
     ByPoolResume,
+    /// By [`TunnelHandle::cancel_close_at`](crate::TunnelHandle::cancel_close_at).
+    ByHandle,
     Never,
 }
 
-/// The commands that a tunnel has been given. The earliest is in force; the others matter only if
-/// that one is canceled.
+/// The commands that a tunnel has been given, one of each kind at most, in their order of
+/// precedence. The first is in force; the others matter only if that one is canceled.
 #[derive(Default)]
-pub(super) struct Orders(Vec<(Command, Revocable)>);
+pub(super) struct PendingCommands(Vec<(Command, Revocable)>);
 
 impl Command {
     /// Closes for an operator, at this moment or at once.
@@ -62,21 +64,38 @@ impl Command {
     }
 }
 
-impl Orders {
-    /// Adds a command; returns whether it is in force now.
+impl PendingCommands {
+    /// Adds a command; returns whether another command is in force now.
+    ///
+    /// Of two commands of a kind the earlier stays, so that a later close never postpones one. Only
+    /// [`Revocable::ByHandle`] replaces the one before, because its holder may put it off.
     pub(super) fn add(&mut self, command: Command, revocable: Revocable) -> bool {
+        let before = self.0.iter().position(|(_, other)| *other == revocable);
+        let mut changes = false;
+        if let Some(place) = before {
+            let replaces = revocable == Revocable::ByHandle
+                || self
+                    .0
+                    .get(place)
+                    .is_none_or(|(other, _)| command.rank() < other.rank());
+            if !replaces {
+                return false;
+            }
+            self.0.remove(place);
+            changes = place == 0;
+        }
         let place = self
             .0
             .partition_point(|(other, _)| other.rank() <= command.rank());
         self.0.insert(place, (command, revocable));
-        place == 0
+        changes || place == 0
     }
 
-    /// Calls off the closes of this issuer; whether another command counts now, or none.
-    pub(super) fn cancel_revocable(&mut self, issuer: Revocable) -> bool {
-        let is_issuers = |(_, revocable): &(Command, Revocable)| *revocable == issuer;
-        let changes = self.0.first().is_some_and(is_issuers);
-        self.0.retain(|order| !is_issuers(order));
+    /// Calls off the command of this kind; whether another command counts now, or none.
+    pub(super) fn cancel(&mut self, revocable: Revocable) -> bool {
+        let is_canceled = |(_, other): &(Command, Revocable)| *other == revocable;
+        let changes = self.0.first().is_some_and(is_canceled);
+        self.0.retain(|command| !is_canceled(command));
         changes
     }
 
@@ -87,8 +106,12 @@ impl Orders {
             .map_or(Command::KeepOpen, |(command, _)| command.clone())
     }
 
-    pub(super) fn is_abort_next(&self) -> bool {
-        matches!(self.0.first(), Some((Command::Abort { .. }, _)))
+    /// The end of the abort that is in force, if one is.
+    pub(super) fn next_abort(&self) -> Option<TunnelEnd> {
+        match self.0.first() {
+            Some((Command::Abort { end }, _)) => Some(end.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -105,8 +128,8 @@ mod tests {
     }
 
     /// A short name of the command that is in force.
-    fn next(orders: &Orders) -> String {
-        match orders.next() {
+    fn next(commands: &PendingCommands) -> String {
+        match commands.next() {
             Command::Close { frame, .. } => frame.reason.to_string(),
             Command::Abort { .. } => "abort".into(),
             Command::KeepOpen => "keep open".into(),
@@ -117,37 +140,67 @@ mod tests {
     fn the_earliest_command_is_in_force_in_whatever_order_they_come() {
         let now = Instant::now();
         let after = |secs| Some(now + Duration::from_secs(secs));
-        let mut orders = Orders::default();
-        assert!(orders.add(close("in 9 s", after(9)), Revocable::Never));
-        assert!(!orders.add(close("in 60 s", after(60)), Revocable::Never));
-        assert_eq!(next(&orders), "in 9 s");
-        assert!(!orders.add(close("also in 9 s", after(9)), Revocable::Never));
-        assert!(orders.add(close("now", None), Revocable::Never));
-        assert!(!orders.add(close("now too", None), Revocable::Never));
-        assert_eq!(next(&orders), "now");
+        let mut commands = PendingCommands::default();
+        assert!(commands.add(close("in 9 s", after(9)), Revocable::Never));
+        assert!(!commands.add(close("in 60 s", after(60)), Revocable::Never));
+        assert_eq!(next(&commands), "in 9 s");
+        assert!(!commands.add(close("also in 9 s", after(9)), Revocable::Never));
+        assert!(commands.add(close("now", None), Revocable::Never));
+        assert!(!commands.add(close("now too", None), Revocable::Never));
+        assert_eq!(next(&commands), "now");
         let end = TunnelEnd::Requested;
-        assert!(orders.add(Command::Abort { end }, Revocable::Never));
-        assert!(!orders.add(close("now", None), Revocable::Never));
-        assert_eq!(next(&orders), "abort");
+        assert!(commands.add(Command::Abort { end }, Revocable::Never));
+        assert!(!commands.add(close("now", None), Revocable::Never));
+        assert_eq!(next(&commands), "abort");
     }
 
     #[test]
     fn a_canceled_command_uncovers_the_one_behind_it() {
         let now = Instant::now();
         let after = |secs| Some(now + Duration::from_secs(secs));
-        let mut orders = Orders::default();
-        assert_eq!(next(&orders), "keep open");
-        assert!(!orders.cancel_revocable(Revocable::ByResume));
-        orders.add(close("in 60 s", after(60)), Revocable::Never);
-        orders.add(close("drain", after(9)), Revocable::ByResume);
-        assert_eq!(next(&orders), "drain");
-        assert!(orders.cancel_revocable(Revocable::ByResume));
-        assert_eq!(next(&orders), "in 60 s");
-        orders.add(close("drain", after(90)), Revocable::ByResume);
-        assert!(
-            !orders.cancel_revocable(Revocable::ByResume),
-            "it did not count"
-        );
-        assert_eq!(next(&orders), "in 60 s");
+        let mut commands = PendingCommands::default();
+        assert_eq!(next(&commands), "keep open");
+        assert!(!commands.cancel(Revocable::ByResume));
+        commands.add(close("in 60 s", after(60)), Revocable::Never);
+        commands.add(close("drain", after(9)), Revocable::ByResume);
+        assert_eq!(next(&commands), "drain");
+        assert!(commands.cancel(Revocable::ByResume));
+        assert_eq!(next(&commands), "in 60 s");
+        commands.add(close("drain", after(90)), Revocable::ByResume);
+        assert!(!commands.cancel(Revocable::ByResume), "it did not count");
+        assert_eq!(next(&commands), "in 60 s");
+    }
+
+    #[test]
+    fn repeated_commands_of_a_kind_leave_one_of_them() {
+        let now = Instant::now();
+        let after = |secs| Some(now + Duration::from_secs(secs));
+        for kind in [
+            Revocable::ByResume,
+            Revocable::ByPoolResume,
+            Revocable::Never,
+        ] {
+            let mut commands = PendingCommands::default();
+            assert!(commands.add(close("in 9 s", after(9)), kind));
+            for secs in 10..100 {
+                assert!(!commands.add(close("later", after(secs)), kind));
+            }
+            assert!(commands.add(close("in 2 s", after(2)), kind));
+            assert_eq!((next(&commands).as_str(), commands.0.len()), ("in 2 s", 1));
+        }
+    }
+
+    #[test]
+    fn a_close_by_handle_can_be_put_off_and_called_off_and_no_other() {
+        let now = Instant::now();
+        let after = |secs| Some(now + Duration::from_secs(secs));
+        let mut commands = PendingCommands::default();
+        assert!(commands.add(close("in 9 s", after(9)), Revocable::ByHandle));
+        assert!(commands.add(close("in 60 s", after(60)), Revocable::ByHandle));
+        assert_eq!((next(&commands).as_str(), commands.0.len()), ("in 60 s", 1));
+        assert!(commands.add(close("drain", after(20)), Revocable::ByResume));
+        assert!(!commands.cancel(Revocable::ByHandle));
+        assert_eq!(next(&commands), "drain");
+        assert!(!commands.cancel(Revocable::ByHandle));
     }
 }

@@ -11,10 +11,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::tunnel::report::TunnelInfo;
+use crate::tunnel::report::{TunnelEnd, TunnelInfo};
 
 use super::{
-    command::{Command, Orders, Revocable},
+    command::{Command, PendingCommands, Revocable},
     status::{Figures, TunnelStatus},
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct Entry {
 #[derive(Default)]
 struct Control {
     /// Exists from the first command on.
-    orders: Option<Box<Orders>>,
+    commands: Option<Box<PendingCommands>>,
     waker: Option<Waker>,
     /// Exists only while a drain waits for the end.
     end: Option<Arc<Notify>>,
@@ -55,10 +55,9 @@ pub(crate) enum Departure {
 }
 
 impl Control {
-    fn is_abort_next(&self) -> bool {
-        self.orders
-            .as_ref()
-            .is_some_and(|orders| orders.is_abort_next())
+    /// The end of the abort that is in force, if one is.
+    fn next_abort(&self) -> Option<TunnelEnd> {
+        self.commands.as_ref()?.next_abort()
     }
 }
 
@@ -99,28 +98,28 @@ impl Entry {
     /// Sends the tunnel a command, and wakes it. The earliest of several is in force: a later close
     /// never postpones one.
     pub(crate) fn send_command(&self, command: Command) {
-        self.add_order(command, Revocable::Never);
+        self.add_command(command, Revocable::Never);
     }
 
     /// Gives the tunnel a command that its issuer can [call off](Self::cancel_revocable).
     pub(crate) fn send_revocable(&self, command: Command, issuer: Revocable) {
-        self.add_order(command, issuer);
+        self.add_command(command, issuer);
     }
 
     /// Calls off the commands of this issuer that the tunnel has not begun with.
     pub(crate) fn cancel_revocable(&self, issuer: Revocable) {
         self.change(|control| {
             control
-                .orders
+                .commands
                 .as_mut()
-                .is_some_and(|orders| orders.cancel_revocable(issuer))
+                .is_some_and(|commands| commands.cancel(issuer))
         });
     }
 
-    fn add_order(&self, command: Command, revocable: Revocable) {
+    fn add_command(&self, command: Command, revocable: Revocable) {
         self.change(|control| {
-            let orders = control.orders.get_or_insert_default();
-            orders.add(command, revocable)
+            let commands = control.commands.get_or_insert_default();
+            commands.add(command, revocable)
         });
     }
 
@@ -155,9 +154,14 @@ impl Entry {
 
     /// Marks the tunnel as over; returns false if it was already.
     pub(super) fn set_over(&self, departure: Departure) -> bool {
-        if departure == Departure::Cut || self.control().is_abort_next() {
+        let mut control = self.control();
+        if departure == Departure::Cut || control.next_abort().is_some() {
             self.was_cut.store(true, Ordering::Release);
         }
+        // Handles may outlive the tunnel, and must not keep its task.
+        let waker = control.waker.take();
+        drop(control);
+        drop(waker);
         !self.is_over.swap(true, Ordering::AcqRel)
     }
 
@@ -182,17 +186,17 @@ impl Entry {
         self.was_cut.load(Ordering::Acquire)
     }
 
-    /// For the tunnel alone, before it runs: waits for the command to abort.
-    pub(crate) async fn aborted(&self) {
+    /// For the tunnel alone, before it runs: waits for the command to abort, and returns its end.
+    pub(crate) async fn aborted(&self) -> TunnelEnd {
         poll_fn(|cx| {
             let mut control = self.control();
-            if control.is_abort_next() {
-                return Poll::Ready(());
+            if let Some(end) = control.next_abort() {
+                return Poll::Ready(end);
             }
             control.waker = Some(cx.waker().clone());
             Poll::Pending
         })
-        .await;
+        .await
     }
 
     /// For the tunnel alone: sets which task a command wakes.
@@ -212,7 +216,7 @@ impl Entry {
         }
         let control = self.control();
         self.has_command.store(false, Ordering::Release);
-        control.orders.as_ref().map(|orders| orders.next())
+        control.commands.as_ref().map(|commands| commands.next())
     }
 
     /// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.

@@ -1,6 +1,6 @@
 //! The open tunnels: list, count, close.
 //!
-//! * `listing` is the [`Registry`], and the guard that keeps a tunnel in it;
+//! * `registry` is the [`Registry`], and the guard that keeps a tunnel in it;
 //! * `group` holds the tunnels that are closed together, those of one upstream for example;
 //! * `entry` is one tunnel as other tasks see it: its figures, and the commands to it;
 //! * `command` has the commands to a tunnel, and their precedence;
@@ -11,13 +11,14 @@ mod command;
 mod drain_state;
 mod entry;
 mod group;
-mod listing;
+#[allow(clippy::module_inception)]
+mod registry;
 mod status;
 
 pub(crate) use command::{Command, Revocable};
 pub(crate) use drain_state::{DrainState, InFlightRequest};
 pub(crate) use entry::{Departure, Entry};
 pub(crate) use group::TunnelGroup;
-pub use listing::Registry;
-pub(crate) use listing::RegistryGuard;
+pub use registry::Registry;
+pub(crate) use registry::RegistryGuard;
 pub use status::{LegStatus, TunnelStatus};

@@ -61,10 +61,16 @@ struct Shared {
     last_id: AtomicU64,
     open: AtomicUsize,
     shards: [Mutex<Shard>; SHARDS],
-    /// Tunnels that have ended so far, and those of them of which a leg was cut off.
-    ended: AtomicUsize,
-    cut: AtomicUsize,
+    departed: Mutex<Departed>,
     drain: Arc<DrainState>,
+}
+
+/// Tunnels that have ended and been reported so far.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Departed {
+    pub(crate) ended: usize,
+    /// Those of them of which a leg was cut off.
+    pub(crate) cut: usize,
 }
 
 /// Hashed the same way in every run, so that a simulation can be repeated. The numbers are our own:
@@ -171,11 +177,9 @@ impl Registry {
         entries
     }
 
-    /// Returns the number of tunnels that have ended and been reported so far, and of those among
-    /// them of which a leg was cut off.
-    pub(crate) fn departed(&self) -> (usize, usize) {
-        let ended = self.shared.ended.load(Ordering::Acquire);
-        (ended, self.shared.cut.load(Ordering::Acquire))
+    /// Returns how many tunnels have ended and been reported so far.
+    pub(crate) fn departed(&self) -> Departed {
+        *lock(&self.shared.departed)
     }
 
     pub(crate) fn drain_state(&self) -> &Arc<DrainState> {
@@ -272,10 +276,10 @@ impl Drop for RegistryGuard {
         }
         if let Some(registry) = &self.registry {
             let (shared, id) = (&registry.shared, self.entry.info().id);
-            if self.entry.was_cut() {
-                shared.cut.fetch_add(1, Ordering::AcqRel);
-            }
-            shared.ended.fetch_add(1, Ordering::AcqRel);
+            let mut departed = lock(&shared.departed);
+            departed.ended += 1;
+            departed.cut += usize::from(self.entry.was_cut());
+            drop(departed);
             // Last: a drain that finds no tunnel left counts them.
             shared.shard(id).remove(&id);
         }

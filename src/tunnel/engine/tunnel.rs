@@ -1,0 +1,270 @@
+//! Tunnel future: two legs, two flows, one alarm.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    error::Side,
+    task::catch_panic,
+    tunnel::registry::{Departure, Entry, RegistryGuard},
+    tunnel::report::{Rtt, TunnelInfo, TunnelReport},
+};
+
+use crate::tunnel::{
+    alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, handle::TunnelHandle, leg::Leg,
+    pair::LegId, scratch::Scratch,
+};
+
+use super::{parts::TunnelParts, splice::Progress, state::Core};
+
+/// Two byte streams spliced into one connection, both past their opening handshakes.
+///
+/// A future that moves bytes both ways until both directions have ended, and yields its report.
+/// The tunnel never decodes a payload: it follows frame headers, so that its own pings and closes
+/// come between frames. While nothing passes it holds no buffer.
+///
+/// Use it by itself where you do the handshakes yourself; [`ProxyLayer`](crate::ProxyLayer)
+/// runs one for each upgrade. [`builder`](Self::builder) makes one with settings, in a
+/// [`Registry`](crate::Registry) if you like; [`handle`](Self::handle) closes it from elsewhere.
+///
+/// # Cancellation
+///
+/// Dropping the tunnel drops both connections at once, without a close frame. Its report, with
+/// [`TunnelEnd::Dropped`](crate::TunnelEnd::Dropped) unless its end had begun, goes to
+/// [`TunnelBuilder::on_end`](crate::TunnelBuilder::on_end) then.
+///
+/// # Panics
+///
+/// When polled outside a tokio runtime with its timer on, once one of its waits has begun.
+///
+/// # Examples
+///
+/// ```
+/// use wsplice::{KeepAlive, Transport, Tunnel, TunnelConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (client, far_client) = tokio::io::duplex(1024);
+/// # let (upstream, far_upstream) = tokio::io::duplex(1024);
+/// # drop((far_client, far_upstream));
+/// let config = TunnelConfig::new().keep_alive(KeepAlive::default());
+/// let report = Tunnel::builder(Transport::new(client), Transport::new(upstream))
+///     .config(config)
+///     .await;
+/// println!("{} after {:?}", report.end, report.duration);
+/// # }
+/// ```
+#[must_use = "a tunnel moves nothing unless it is polled"]
+pub struct Tunnel {
+    core: Core,
+    alarm: Alarm,
+    guard: RegistryGuard,
+    affinity: TaskAffinity,
+}
+
+/// Which tasks poll a tunnel, and the state that the answer needs.
+pub(crate) enum TaskAffinity {
+    /// One task for the tunnel's whole life, whose waker is registered once.
+    OneTask { is_registered: bool },
+    /// Any task: the tunnel is run by a host.
+    Any(Box<HostRun>),
+}
+
+/// State of a tunnel that a host runs.
+#[derive(Default)]
+pub(crate) struct HostRun {
+    /// The waker that was registered last.
+    waker: Option<Waker>,
+    on_end: Option<OnEnd>,
+}
+
+/// A host's function that is called with the report of a tunnel.
+pub(crate) type OnEnd = Box<dyn FnOnce(&TunnelInfo, &TunnelReport) + Send + Sync>;
+
+impl TaskAffinity {
+    pub(crate) const ONE_TASK: Self = Self::OneTask {
+        is_registered: false,
+    };
+
+    pub(crate) fn any(on_end: Option<OnEnd>) -> Self {
+        Self::Any(Box::new(HostRun {
+            waker: None,
+            on_end,
+        }))
+    }
+
+    /// Registers the waker that a command wakes, if another one is registered.
+    fn register(&mut self, entry: &Entry, waker: &Waker) {
+        match self {
+            Self::OneTask {
+                is_registered: true,
+            } => {}
+            Self::OneTask { is_registered } => {
+                entry.register(waker);
+                *is_registered = true;
+            }
+            Self::Any(host) => {
+                let registered = host.waker.as_ref();
+                if !registered.is_some_and(|registered| registered.will_wake(waker)) {
+                    entry.register(waker);
+                    host.waker = Some(waker.clone());
+                }
+            }
+        }
+    }
+
+    fn take_on_end(&mut self) -> Option<OnEnd> {
+        match self {
+            Self::OneTask { .. } => None,
+            Self::Any(host) => host.on_end.take(),
+        }
+    }
+}
+
+impl Tunnel {
+    /// A handle that closes the tunnel, and shows its figures, from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> TunnelHandle {
+        TunnelHandle::new(Arc::clone(self.guard.entry()))
+    }
+
+    /// Bytes that the tunnel holds in memory at this moment, both directions together: those that
+    /// a stalled side has not taken, and the beginning of a frame that waits for its rest.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.core.flows.iter().map(Flow::buffered).sum()
+    }
+}
+
+impl Tunnel {
+    pub(crate) fn from_parts(
+        parts: TunnelParts,
+        config: Arc<TunnelConfig>,
+        guard: RegistryGuard,
+        affinity: TaskAffinity,
+    ) -> Self {
+        let entry = Arc::clone(guard.entry());
+        Self {
+            core: Core::new(parts, config, entry, Instant::now()),
+            alarm: Alarm::default(),
+            guard,
+            affinity,
+        }
+    }
+
+    /// The facts of the tunnel that are known from its start.
+    pub(crate) fn info(&self) -> &TunnelInfo {
+        self.guard.entry().info()
+    }
+
+    /// Round trips of our pings that were measured since the last call, by side.
+    pub(crate) fn take_rtt_updates(&mut self) -> [(Side, Option<Rtt>); 2] {
+        self.core.take_rtt_updates()
+    }
+
+    /// Returns, once, whether the outcome is certain, possibly before the closing handshake is over.
+    pub(crate) fn take_report_due(&mut self) -> bool {
+        self.core.take_report_due()
+    }
+
+    /// The report as far as it is known.
+    pub(crate) fn report(&self) -> TunnelReport {
+        self.core.report()
+    }
+
+    /// Ends the tunnel at once: it is no longer listed or counted.
+    pub(crate) fn abandon(&self) -> TunnelReport {
+        self.guard.leave(Departure::Cut);
+        self.core.report()
+    }
+
+    fn finish(&mut self) -> TunnelReport {
+        let was_cut = self.core.legs.iter().any(Leg::was_cut);
+        self.guard.leave(match was_cut {
+            false => Departure::Orderly,
+            true => Departure::Cut,
+        });
+        let report = self.core.report();
+        self.show_report(&report);
+        report
+    }
+
+    /// Shows the host the report, once.
+    fn show_report(&mut self, report: &TunnelReport) {
+        let Some(on_end) = self.affinity.take_on_end() else {
+            return;
+        };
+        let info = self.guard.entry().info();
+        if catch_panic(|| on_end(info, report)).is_err() {
+            tracing::error!("the function for the end of a tunnel panicked");
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        if matches!(&self.affinity, TaskAffinity::Any(host) if host.on_end.is_some()) {
+            let report = self.abandon();
+            self.show_report(&report);
+        }
+    }
+}
+
+impl Future for Tunnel {
+    type Output = TunnelReport;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TunnelReport> {
+        let tunnel = self.get_mut();
+        let Self {
+            core,
+            alarm,
+            affinity,
+            ..
+        } = tunnel;
+        affinity.register(&core.entry, cx.waker());
+        let mut scratch = Scratch::take();
+        let mut clock = Clock::default();
+        if let TaskAffinity::Any(_) = affinity {
+            // Hosts do not take the round trips of a poll.
+            let _ = core.take_rtt_updates();
+        }
+        loop {
+            if core.step(cx, &mut scratch, &mut clock) == Progress::Made {
+                continue;
+            }
+            if core.is_finished() {
+                core.publish();
+                return Poll::Ready(tunnel.finish());
+            }
+            let Some(deadline) = core.deadline() else {
+                break;
+            };
+            if core.has_rtt_update() {
+                alarm.postpone(deadline);
+            }
+            if alarm.poll_until(cx, deadline).is_pending() {
+                break;
+            }
+            clock = Clock::default();
+            core.on_deadline(clock.now());
+        }
+        core.publish();
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel")
+            .field("client", &self.core.legs[LegId::Client].transport)
+            .field("upstream", &self.core.legs[LegId::Upstream].transport)
+            .field("opened", &self.core.opened)
+            .finish_non_exhaustive()
+    }
+}
