@@ -15,9 +15,9 @@ use crate::{
     net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
-    tunnel::TunnelConfig,
     tunnel::drain::Drain,
     tunnel::registry::Registry,
+    tunnel::{TcpFallback, TunnelConfig},
     upstream::retry::Retry,
 };
 
@@ -123,6 +123,13 @@ impl Settings {
 
     /// Updates the settings that depend on several others.
     pub(super) fn update_derived(&mut self) {
+        let fallback = |choice: &TcpKeepAliveChoice| match choice {
+            TcpKeepAliveChoice::Default => TcpFallback::KeepAlive,
+            TcpKeepAliveChoice::On(_) | TcpKeepAliveChoice::Off => TcpFallback::None,
+        };
+        let client = fallback(&self.client_tcp_keep_alive);
+        let upstream = fallback(&self.upstream_tcp_keep_alive);
+        Arc::make_mut(&mut self.tunnel).set_tcp_fallback(client, upstream);
         self.dial.tcp_keep_alive = match &self.upstream_tcp_keep_alive {
             TcpKeepAliveChoice::Default if self.tunnel.pings_are_enough(Side::Upstream) => {
                 KeepAliveScope::Tls(TcpKeepAlive::default())

@@ -24,7 +24,8 @@ const MAX_BUFFERED: usize = 64 * 1024;
 /// Smallest read, in bytes: a control frame must fit.
 const MIN_BUFFERED: usize = 1024;
 
-/// Time for a pong or a close from a side that has much to read first, if no write timeout is set.
+/// Time for a pong or a close from a side that has much to read first, and for a ping or a close of
+/// ours to get its place, if no write timeout is set: its default.
 const BURDENED: Duration = Duration::from_secs(60);
 
 /// How strictly the tunnel reads the frames that pass.
@@ -87,6 +88,18 @@ pub struct TunnelConfig {
     pub(super) max_buffered: usize,
     pub(super) limits: Pair<Limits>,
     map_close: Option<Arc<MapClose>>,
+    /// The legs on which TCP keep-alive takes over where pings stop.
+    pub(super) falls_back_to_tcp: Pair<TcpFallback>,
+}
+
+/// What takes over from pings that can no longer be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TcpFallback {
+    /// Nothing: the socket is as its owner wants it.
+    #[default]
+    None,
+    /// TCP keep-alive, which was left off because pings serve the same purpose.
+    KeepAlive,
 }
 
 type MapClose = dyn Fn(&TunnelEnd, Side, CloseFrame) -> CloseFrame + Send + Sync;
@@ -107,6 +120,7 @@ impl TunnelConfig {
             max_buffered: MAX_BUFFERED,
             limits: Pair::default(),
             map_close: None,
+            falls_back_to_tcp: Pair::default(),
         }
     }
 
@@ -166,7 +180,7 @@ impl TunnelConfig {
     /// tunnel or in a buffer of its stream.
     ///
     /// The write timeout also bounds how long a close frame of ours waits for the end of the frame
-    /// that is passing, and, on a leg with keep-alive, how long a ping does.
+    /// that is passing, and, on a leg with keep-alive, how long a ping does; with `None`, 60 s do.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.write_timeout = timeout.into();
         self
@@ -233,7 +247,7 @@ impl TunnelConfig {
 
     /// Whether pings find out that a side is gone, and as soon as TCP keep-alive would by its
     /// default. They cannot where frames are not read, nor for one that may be silent for good
-    /// because the other has ended, nor where they may wait for good behind half a frame.
+    /// because the other has ended.
     pub(crate) fn pings_are_enough(&self, side: Side) -> bool {
         let keep_alive = match side {
             Side::Client => &self.keep_alive[LegId::Client],
@@ -247,7 +261,11 @@ impl TunnelConfig {
         keep_alive.as_ref().is_some_and(is_soon)
             && self.framing != Framing::Opaque
             && self.half_close_timeout.is_some()
-            && self.write_timeout.is_some()
+    }
+
+    /// Sets what takes over from the pings on each leg.
+    pub(crate) fn set_tcp_fallback(&mut self, client: TcpFallback, upstream: TcpFallback) {
+        self.falls_back_to_tcp = Pair::from([client, upstream]);
     }
 
     /// Returns the action with the close frame that the user's function makes of it.
@@ -280,7 +298,7 @@ impl TunnelConfig {
         }
     }
 
-    /// Time for a pong or a close from a side that has much to read first.
+    /// The write timeout, or its default: the time of a side that has much to read or take first.
     pub(super) fn burdened(&self) -> Duration {
         self.write_timeout.unwrap_or(BURDENED)
     }
@@ -318,20 +336,5 @@ impl fmt::Debug for TunnelConfig {
             .field("client_limits", &self.limits[LegId::Client])
             .field("upstream_limits", &self.limits[LegId::Upstream])
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pings_that_may_wait_forever_behind_half_a_frame_leave_tcp_keep_alive_on() {
-        let config = TunnelConfig::new().keep_alive(KeepAlive::default());
-        for side in [Side::Client, Side::Upstream] {
-            assert!(config.pings_are_enough(side));
-            let unbounded = config.clone().write_timeout(None);
-            assert!(!unbounded.pings_are_enough(side));
-        }
     }
 }

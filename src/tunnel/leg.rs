@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    config::TunnelConfig,
+    config::{TcpFallback, TunnelConfig},
     keep_alive::{Action, Pinger, Signs},
     pair::LegId,
     track::{Awaited, UnansweredPings},
@@ -29,6 +29,7 @@ pub(super) struct Leg {
     unacknowledged: u32,
     /// Pings of the other endpoint that this one has not answered.
     unanswered_pings: UnansweredPings,
+    tcp_fallback: TcpFallback,
     was_cut: bool,
 }
 
@@ -48,6 +49,7 @@ impl Leg {
             last_received: now,
             unacknowledged: 0,
             unanswered_pings: UnansweredPings::default(),
+            tcp_fallback: config.falls_back_to_tcp[id],
             was_cut: false,
         }
     }
@@ -57,6 +59,12 @@ impl Leg {
     pub(super) fn received(&mut self, now: Instant) {
         self.last_received = now;
         self.unacknowledged = 0;
+    }
+
+    /// Notes that the leg is read again after a limit's pause: the time for its next sign of life
+    /// begins. Bytes that came before the pause are none.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        self.last_received = now;
     }
 
     /// Notes bytes that go to this leg.
@@ -86,13 +94,19 @@ impl Leg {
         }
     }
 
-    /// Replaces pings by TCP keep-alive, because pings can no longer be put between frames or pongs
-    /// no longer be found.
-    pub(super) fn stop_pings(&mut self) {
+    /// Stops pings, because the leg has closed: it owes no pong any more (RFC 6455 §5.5.2).
+    pub(super) fn end_pings(&mut self) {
         if let Some(pinger) = &mut self.pinger {
             pinger.stop();
+        }
+    }
+
+    /// Stops pings, because they can no longer be put between frames or pongs no longer be found.
+    pub(super) fn lose_pings(&mut self) {
+        if self.pinger.is_some() && self.tcp_fallback == TcpFallback::KeepAlive {
             self.transport.keep_alive(&TcpKeepAlive::default());
         }
+        self.end_pings();
     }
 
     /// Round trips of our pings on this leg.

@@ -40,6 +40,7 @@ pub(crate) mod report;
 mod scratch;
 mod track;
 
+pub(crate) use config::TcpFallback;
 pub(crate) use engine::{TaskAffinity, TunnelParts};
 pub use {
     builder::TunnelBuilder,

@@ -79,6 +79,36 @@ async fn a_ping_behind_half_a_frame_does_not_wait_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ping_behind_half_a_frame_does_not_wait_for_ever_without_a_write_timeout() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()).write_timeout(None));
+        let half = from_side(opposite(side), binary(&[3; 300]))[..100].to_vec();
+        let (_, other) = rig.ends(side);
+        other.send_raw(&half).await;
+        assert_eq!(other.close_code().await, 1008);
+        assert_eq!(rig.elapsed(), secs(80), "interval and a minute");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_is_due_is_not_sent_to_a_side_that_has_closed_rfc6455_5_5_2() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        let frame = from_side(opposite(side), binary(&[3; 300]));
+        let (leg, other) = rig.ends(side);
+        other.send_raw(&frame[..100]).await;
+        // The ping is due at 20 s, and has to wait for the end of the frame.
+        tokio::time::sleep(secs(25)).await;
+        leg.send(close(1000, "")).await;
+        assert_eq!(other.frame().await.close(), Some((1000, String::new())));
+        other.send_raw(&frame[100..]).await;
+        other.send(close(1000, "")).await;
+        assert!(leg.exactly(frame.len()).await == frame);
+        assert_eq!(leg.frame().await.close(), Some((1000, String::new())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_alive_while_what_waits_for_it_shrinks() {
     for side in SIDES {
         // 64 KiB a second through a pipe of 8 KiB.

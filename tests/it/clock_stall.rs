@@ -135,3 +135,27 @@ async fn what_waits_for_a_side_is_bounded_by_a_setting_and_shrinks() {
         assert!(most <= 4 * 1024, "{most} of {bound}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_echoes_has_its_whole_time_after_the_client_reads_again() {
+    let (client, mut far_client) = duplex(1024);
+    let (upstream, mut far_upstream) = duplex(1024);
+    let tunnel = Tunnel::new(Transport::new(client), Transport::new(upstream));
+    let tunnel = tokio::spawn(tunnel);
+    let up = from_side(Side::Client, binary(&[1; 3000]));
+    let down = from_side(Side::Upstream, binary(&[2; 3000]));
+    // The upstream's clock is older than the client's, and neither is read.
+    far_client.write_all(&up).await.unwrap();
+    tokio::time::sleep(secs(1)).await;
+    far_upstream.write_all(&down).await.unwrap();
+    tokio::time::sleep(secs(58)).await;
+    let mut got = vec![0; down.len()];
+    far_client.read_exact(&mut got).await.unwrap();
+    assert!(got == down);
+    // It is busy for longer than the second that was left.
+    tokio::time::sleep(secs(50)).await;
+    let mut got = vec![0; up.len()];
+    far_upstream.read_exact(&mut got).await.unwrap();
+    assert!(got == up);
+    assert!(!tunnel.is_finished());
+}

@@ -134,3 +134,17 @@ async fn where_frames_are_lost_the_kernel_takes_over_from_the_pings() {
     assert_eq!(open.client.exchange(&illegal, 10).await, illegal[..]);
     assert_eq!(open.kept_alive(), (true, true));
 }
+
+#[tokio::test]
+async fn where_frames_are_lost_the_kernel_stays_off_if_the_host_had_it_off() {
+    let off = |layer: ProxyLayer| {
+        layer
+            .keep_alive(pings())
+            .client_tcp_keep_alive(None)
+            .upstream_tcp_keep_alive(None)
+    };
+    let mut open = Open::through(off).await;
+    let illegal = [0x82, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
+    assert_eq!(open.client.exchange(&illegal, 10).await, illegal[..]);
+    assert_eq!(open.kept_alive(), (false, false));
+}

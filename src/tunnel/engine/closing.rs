@@ -28,6 +28,9 @@ impl Core {
             let is_burdened = self.legs[sink].is_burdened();
             self.ending_mut().signs[sink].was_burdened |= is_burdened;
         }
+        if let Event::SourceClosed = event {
+            self.legs[source].end_pings();
+        }
         let end = &mut self.ending_mut().end;
         match event {
             Event::SourceClosed => end.on_event(source, LegEvent::CloseRead, now),

@@ -38,7 +38,12 @@ impl Core {
                 sink_id: from.other(),
                 max_buffered: self.config.max_buffered,
             };
+            let was_blocked = self.flows[from].is_blocked();
             let polled = self.flows[from].poll(&mut cx, scratch);
+            if was_blocked && !self.flows[from].is_blocked() {
+                // The source was not read, so one that echoes could not take bytes either.
+                self.flows[from.other()].restart_stall(clock.now());
+            }
             if let Poll::Ready(event) = polled {
                 self.on_event(from, event, clock.now());
                 progress = Progress::Made;

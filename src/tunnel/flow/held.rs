@@ -60,11 +60,11 @@ impl Held {
         held.boxed()
     }
 
-    /// Copies the held bytes to the buffer, as far as they fit; returns how many of them were
-    /// unread ones.
-    pub(super) fn copy_to(&self, buf: &mut ReadBuf<'_>) -> usize {
+    /// Copies the held bytes to the buffer, as far as they fit, but at most so many unread ones;
+    /// returns how many of those there were.
+    pub(super) fn copy_to(&self, buf: &mut ReadBuf<'_>, most: usize) -> usize {
         buf.put_slice(&self.beginning);
-        let copied = self.unread.len().min(buf.remaining());
+        let copied = self.unread.len().min(buf.remaining()).min(most);
         buf.put_slice(self.unread.get(..copied).unwrap_or_default());
         copied
     }
@@ -110,8 +110,11 @@ mod tests {
     fn the_beginning_is_copied_first_and_unread_bytes_as_far_as_they_fit() {
         let mut space = [0; 5];
         let mut buf = ReadBuf::new(&mut space);
-        assert_eq!(held(b"ab", b"cdef").copy_to(&mut buf), 3);
+        assert_eq!(held(b"ab", b"cdef").copy_to(&mut buf, 9), 3);
         assert_eq!(buf.filled(), b"abcde");
+        buf.clear();
+        assert_eq!(held(b"ab", b"cdef").copy_to(&mut buf, 2), 2);
+        assert_eq!(buf.filled(), b"abcd");
     }
 
     #[test]

@@ -280,6 +280,14 @@ impl Flow {
         self.has_leftover() && !self.is_discarding()
     }
 
+    /// Has a stall of the sink begin now, if there is one.
+    pub(in crate::tunnel) fn restart_stall(&mut self, now: Instant) {
+        let outgoing = self.outgoing.as_mut();
+        if let Some(since) = outgoing.and_then(|outgoing| outgoing.stalled_since.as_mut()) {
+            *since = now;
+        }
+    }
+
     /// Since when the sink has taken none of the bytes that wait for it.
     pub(in crate::tunnel) fn stalled_since(&self) -> Option<Instant> {
         self.outgoing.as_ref()?.stalled_since

@@ -37,7 +37,16 @@ impl Flow {
             if is_paused && !self.is_discarding() {
                 return Poll::Pending;
             }
-            unread = held.copy_to(&mut buf);
+            // A limit may stop the scan after a frame, so little is copied for each.
+            let most = if self.track.is_guarded() {
+                MIN_READ
+            } else {
+                usize::MAX
+            };
+            unread = held.copy_to(&mut buf, most);
+            if held.pause.is_some() {
+                cx.source.end_pause(cx.clock.now());
+            }
         }
         if unread == 0 {
             let held_len = buf.filled().len();
@@ -49,8 +58,8 @@ impl Flow {
             if buf.filled().len() == held_len {
                 return Poll::Ready(self.end_source(cx).map(|()| 0));
             }
+            cx.source.received(cx.clock.now());
         }
-        cx.source.received(cx.clock.now());
         self.is_unpublished = true;
         let held = self.held.take();
         let chunk = buf.filled_mut();
@@ -112,8 +121,8 @@ impl Flow {
         cx.sink.expect_pongs(result.pings);
         if self.track.is_opaque() && !was_opaque {
             // Pings can no longer be put into this direction, nor pongs be found in it.
-            cx.source.stop_pings();
-            cx.sink.stop_pings();
+            cx.source.lose_pings();
+            cx.sink.lose_pings();
         }
         result
     }

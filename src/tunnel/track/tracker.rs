@@ -111,6 +111,9 @@ impl Track {
             if self.may_place(place) {
                 result.boundary.get_or_insert(position);
             }
+            if rest.is_empty() {
+                break;
+            }
             let (at_boundary, pings) = (self.scanner.at_boundary(), self.counts.ping);
             match self.read_frame(rest, &mut awaited, now) {
                 Frame::Begun(header_len) => {
@@ -174,6 +177,11 @@ impl Track {
     /// messages are complete.
     pub(in crate::tunnel) const fn in_message(&self) -> bool {
         self.in_message
+    }
+
+    /// Whether rules or limits apply.
+    pub(in crate::tunnel) const fn is_guarded(&self) -> bool {
+        self.guard.is_some()
     }
 
     /// Whether the bytes stopped being frames, or were never scanned.
