@@ -3,7 +3,10 @@
 //! lets time pass. The seeded property test `property_ends` checks the same cases.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{
+    arbitrary::{Arbitrary, Result, Unstructured},
+    fuzz_target,
+};
 
 #[path = "../../tests/it/ends_kit/mod.rs"]
 mod ends_kit;
@@ -18,6 +21,13 @@ mod support {
     pub(crate) mod sides;
 }
 
-fuzz_target!(|bytes: &[u8]| {
-    ends_kit::run(&ends_kit::Plan::from_bytes(bytes));
+impl Arbitrary<'_> for ends_kit::Plan {
+    fn arbitrary(bytes: &mut Unstructured<'_>) -> Result<Self> {
+        let len = bytes.len();
+        Ok(Self::from_bytes(bytes.bytes(len)?))
+    }
+}
+
+fuzz_target!(|plan: ends_kit::Plan| {
+    ends_kit::run(&plan);
 });

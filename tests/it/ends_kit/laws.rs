@@ -70,7 +70,7 @@ impl World {
 
     /// A tunnel that has a sign of its end must be over within its bounds.
     fn check_bound(&self, live: &Live) {
-        let commanded = live.commanded.map(|(_, at)| at);
+        let commanded = live.commanded.or(live.closes_at).map(|(_, at)| at);
         let has_sign = first_sides(live, &self.settings).0.is_some();
         let since = match (commanded, has_sign) {
             (_, true) => live.touched,
@@ -110,11 +110,14 @@ impl World {
                     || live.was_aborted
                     || SIDES.into_iter().any(is_lost)
             };
-            // Some ends cut a leg that was shut down before.
+            // Some ends cut a leg that was shut down before: also that of a side which stayed silent
+            // after the other one had closed.
             let broke = |ended: &&Ended| {
                 let orderly = [TunnelEnd::Closed, TunnelEnd::Drained, TunnelEnd::Requested];
                 let end = ended.report.as_ref().map(|report| &report.end);
-                !end.is_some_and(|end| orderly.contains(end))
+                let live = &self.live[ended.tunnel];
+                let is_silent = |side| live.leg(side).far.state().is_silent();
+                !end.is_some_and(|end| orderly.contains(end)) || SIDES.into_iter().any(is_silent)
             };
             let cut = ended.iter().filter(|ended| was_cut(ended, false)).count();
             let lost = ended
@@ -234,7 +237,7 @@ fn check_blame(live: &Live, report: &TunnelReport, settings: &Settings) {
         end => panic!("an end of no tunnel that ran: {end:?}"),
     }
     if let (TunnelEnd::Requested, Some(first), Some((commanded, _))) =
-        (&report.end, first, live.commanded)
+        (&report.end, first, live.commanded.or(live.closes_at))
     {
         assert!(first >= commanded || was_first, "{report:?}");
     }

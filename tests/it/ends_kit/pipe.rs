@@ -112,6 +112,11 @@ impl State {
         read.map(|(at, _)| *at)
     }
 
+    /// Whether the tunnel has seen no end of what this end sends.
+    pub(super) fn is_silent(&self) -> bool {
+        self.end_seen.is_none()
+    }
+
     /// How many of the sent bytes the tunnel has read.
     pub(super) fn read_len(&self) -> usize {
         self.reads.last().map_or(0, |(_, total)| *total)

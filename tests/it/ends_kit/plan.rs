@@ -111,6 +111,8 @@ pub(super) enum Step {
     Close(usize),
     /// Closes after this time.
     CloseAt(usize, Duration),
+    /// Calls off the close of a certain time.
+    CancelClose(usize),
     Abort(usize),
     /// Drops the future.
     Drop(usize),
@@ -345,7 +347,10 @@ fn end(dice: &mut impl Dice, at: At) -> Step {
         11..=12 => Step::Reset(at),
         13 => Step::Send(at, garbage(dice), 0),
         14 => Step::Close(at.tunnel),
-        15 => Step::CloseAt(at.tunnel, pause(dice)),
+        15 => match dice.below(3) {
+            0 => Step::CancelClose(at.tunnel),
+            _ => Step::CloseAt(at.tunnel, pause(dice)),
+        },
         16 => Step::Abort(at.tunnel),
         17 => Step::Drop(at.tunnel),
         18..=19 => Step::Drain {

@@ -74,6 +74,8 @@ pub(super) struct Live {
     pub(super) touched: Instant,
     /// When the first command came that ends the tunnel, and when the last such takes effect.
     pub(super) commanded: Option<(Instant, Instant)>,
+    /// The same of the close that the handle can put off and call off.
+    pub(super) closes_at: Option<(Instant, Instant)>,
     /// No drain may close the tunnel any more: the drain was called off before.
     pub(super) is_spared: bool,
     /// A drain was under way when the tunnel was opened: its close is called off by a resume that
@@ -163,9 +165,13 @@ impl World {
                     live.handle.close(requested());
                 });
             }
-            Step::CloseAt(tunnel, after) => self.command(*tunnel, *after, |live| {
-                live.handle.close_at(requested(), Instant::now() + *after);
-            }),
+            Step::CloseAt(tunnel, after) => {
+                let at = Instant::now() + *after;
+                self.reschedule(*tunnel, Some(at), |handle| handle.close_at(requested(), at));
+            }
+            Step::CancelClose(tunnel) => {
+                self.reschedule(*tunnel, None, TunnelHandle::cancel_close_at);
+            }
             Step::Abort(tunnel) => self.command(*tunnel, Duration::ZERO, |live| {
                 live.was_aborted |= !live.handle.is_over();
                 live.handle.abort();
@@ -193,6 +199,20 @@ impl World {
             live.touched = Instant::now();
             act(live);
         }
+    }
+
+    /// Replaces the close of a certain time, if that has not come.
+    fn reschedule(&mut self, tunnel: usize, at: Option<Instant>, act: impl Fn(&TunnelHandle)) {
+        let Some(live) = self.live.get_mut(tunnel) else {
+            return;
+        };
+        let now = Instant::now();
+        if let Some(begun) = live.closes_at.filter(|(_, at)| *at < now) {
+            live.commanded.get_or_insert(begun);
+        }
+        live.closes_at = at.map(|at| (now, at));
+        live.touched = now;
+        act(&live.handle);
     }
 
     fn open(&mut self) {
@@ -224,6 +244,7 @@ impl World {
             opened: now,
             touched: now,
             commanded: was_entered_in_drain.then_some((now, now)),
+            closes_at: None,
             is_spared: false,
             was_entered_in_drain,
             was_aborted: false,
@@ -256,11 +277,15 @@ impl World {
 
     fn resume(&mut self) {
         self.drain.resume();
-        // One that has not run yet begins behind this.
+        // One that has not run yet begins behind this, and one whose deadline has come may have cut
+        // the tunnels off before.
         let now = Instant::now();
-        if self.drains.iter().all(|drain| drain.began < now) {
+        let is_under_way =
+            |drain: &RunningDrain| drain.began < now && now < drain.began + drain.deadline;
+        if self.drains.iter().all(is_under_way) {
             for live in &mut self.live {
-                live.is_spared = live.commanded.is_none() && laws::is_quiet(live, &self.settings);
+                let is_commanded = live.commanded.or(live.closes_at).is_some();
+                live.is_spared = !is_commanded && laws::is_quiet(live, &self.settings);
             }
         }
         for live in &mut self.live {
