@@ -1,7 +1,7 @@
 //! Calls in progress that are shared by all who wait for the same result.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map},
     fmt,
     future::Future,
     hash::Hash,
@@ -62,31 +62,32 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut calls = lock(&self.calls);
-        if let Some(call) = calls.get(&key) {
-            return call.result.clone();
-        }
         let (sender, result) = watch::channel(None);
-        let started = Call {
-            result: result.clone(),
-            task: None,
+        match lock(&self.calls).entry(key.clone()) {
+            hash_map::Entry::Occupied(known) => return known.get().result.clone(),
+            hash_map::Entry::Vacant(vacant) => vacant.insert(Call {
+                result: result.clone(),
+                task: None,
+            }),
         };
-        calls.insert(key.clone(), started);
-        let entry = Entry {
+        let registration = Registration {
             calls: Arc::downgrade(&self.calls),
             key: key.clone(),
         };
         let (permits, call) = (Arc::clone(&self.permits), call());
+        // Without the lock: a runtime that shuts down drops the future at once.
         let handle = task::spawn(async move {
             let permit = permits.acquire_owned().await;
             let value = call.await;
             drop(permit);
             // A caller that comes from here on makes a call of its own.
-            drop(entry);
+            drop(registration);
             sender.send_replace(Some(value));
         });
-        if let Some(call) = calls.get_mut(&key) {
-            call.task = Some(handle);
+        if let Some(call) = lock(&self.calls).get_mut(&key) {
+            if call.result.same_channel(&result) {
+                call.task = Some(handle);
+            }
         }
         result
     }
@@ -103,13 +104,13 @@ impl<K, V> Drop for InFlight<K, V> {
     }
 }
 
-/// Entry of a call, removed when the call ends or panics.
-struct Entry<K: Eq + Hash, V> {
+/// Registration of a call, which is removed when the call ends, panics or is dropped.
+struct Registration<K: Eq + Hash, V> {
     calls: Weak<Mutex<HashMap<K, Call<V>>>>,
     key: K,
 }
 
-impl<K: Eq + Hash, V> Drop for Entry<K, V> {
+impl<K: Eq + Hash, V> Drop for Registration<K, V> {
     fn drop(&mut self) {
         if let Some(calls) = self.calls.upgrade() {
             lock(&calls).remove(&self.key);
@@ -223,5 +224,21 @@ mod tests {
             yield_now().await;
         }
         assert!(gate.upgrade().is_none(), "the call still runs");
+    }
+
+    /// A runtime that shuts down drops a new task where it is spawned.
+    #[test]
+    fn a_call_that_cannot_be_started_fails_and_locks_nothing_up() {
+        let calls = Calls::at_most(1);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _context = handle.enter();
+        for _ in 0..2 {
+            let mut joining = tokio_test::task::spawn(calls.clone().join(1));
+            assert_eq!(joining.poll(), std::task::Poll::Ready(None));
+        }
     }
 }

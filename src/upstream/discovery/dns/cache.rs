@@ -114,7 +114,11 @@ where
         match result {
             Ok(found) if found.records.is_empty() => Err(no_records(&key.0)),
             Ok(found) => Ok(found.records),
-            Err(error) => self.store.stale(&key).ok_or(error),
+            Err(error) => match self.store.stale(&key) {
+                None => Err(error),
+                Some(records) if records.is_empty() => Err(no_records(&key.0)),
+                Some(records) => Ok(records),
+            },
         }
     }
 

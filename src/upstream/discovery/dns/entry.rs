@@ -28,27 +28,16 @@ pub(super) struct StaleLimits {
 /// Last results of the lookups of one name and record type.
 #[derive(Debug)]
 pub(super) struct Entry<T> {
-    /// Last records that DNS reported.
-    records: Option<Kept<T>>,
-    last_query: LastQuery,
+    /// Last response; without records if DNS reported that there are none.
+    response: Option<Kept<T>>,
+    /// Failure of the last query, if it failed.
+    failing: Option<Failing>,
 }
 
 #[derive(Debug)]
 struct Kept<T> {
     records: Vec<T>,
     expires: Instant,
-}
-
-/// Outcome of the last query.
-#[derive(Debug)]
-enum LastQuery {
-    /// It brought the records, or there was none.
-    Succeeded,
-    /// DNS reported that there are no records.
-    NoRecords {
-        valid_until: Instant,
-    },
-    Failed(Failing),
 }
 
 #[derive(Debug)]
@@ -66,7 +55,7 @@ pub(super) enum Step<T> {
     Fresh(Vec<T>),
     /// Uses these records, whose TTL has ended: the last query failed, and the next is not due.
     Stale(Vec<T>),
-    /// Has no records: DNS has reported that a moment ago.
+    /// Has no records: DNS has reported that, a moment ago or before it began to fail.
     NoRecords,
     /// Fails as the last query did, a moment ago.
     Fail(DiscoverError),
@@ -88,8 +77,8 @@ pub(super) enum EntryChange {
 impl<T: Clone + PartialEq> Entry<T> {
     pub(super) const fn new() -> Self {
         Self {
-            records: None,
-            last_query: LastQuery::Succeeded,
+            response: None,
+            failing: None,
         }
     }
 
@@ -99,39 +88,43 @@ impl<T: Clone + PartialEq> Entry<T> {
         now: Instant,
         limits: &StaleLimits,
     ) -> (Step<T>, Option<EntryChange>) {
-        if let Some(kept) = self.records.as_ref().filter(|kept| now < kept.expires) {
-            return (Step::Fresh(kept.records.clone()), None);
-        }
-        match &self.last_query {
-            LastQuery::NoRecords { valid_until } if now < *valid_until => (Step::NoRecords, None),
-            LastQuery::Failed(failing) if now < failing.next_query => {
-                let error = failing.error.clone();
-                let (records, change) = self.stale(now, limits);
-                (records.map_or(Step::Fail(error), Step::Stale), change)
+        match &self.response {
+            Some(kept) if now < kept.expires && kept.records.is_empty() => {
+                return (Step::NoRecords, None);
             }
-            _ => (Step::Query, None),
+            Some(kept) if now < kept.expires => return (Step::Fresh(kept.records.clone()), None),
+            _ => {}
         }
+        let Some(error) = self.recent_failure(now).cloned() else {
+            return (Step::Query, None);
+        };
+        let (records, change) = self.stale(now, limits);
+        let step = match records {
+            None => Step::Fail(error),
+            Some(records) if records.is_empty() => Step::NoRecords,
+            Some(records) => Step::Stale(records),
+        };
+        (step, change)
     }
 
-    /// Returns the records although their TTL may have ended, for a lookup whose query has failed.
+    /// Returns the records of the last response although their TTL may have ended, for a lookup
+    /// whose query has failed.
     pub(super) fn stale(
         &mut self,
         now: Instant,
         limits: &StaleLimits,
     ) -> (Option<Vec<T>>, Option<EntryChange>) {
-        let Some(kept) = &self.records else {
+        let Some(kept) = &self.response else {
             return (None, None);
         };
-        if now >= saturating_add(kept.expires, limits.max_stale) {
-            self.records = None;
-            return (None, Some(EntryChange::Expired));
-        }
-        if kept.records.is_empty() {
-            return (None, None);
+        let had_records = !kept.records.is_empty();
+        if !self.has_response(now, limits) {
+            self.response = None;
+            return (None, had_records.then_some(EntryChange::Expired));
         }
         let records = Some(kept.records.clone());
-        match &mut self.last_query {
-            LastQuery::Failed(failing) if !failing.in_use => {
+        match &mut self.failing {
+            Some(failing) if had_records && !failing.in_use => {
                 failing.in_use = true;
                 (
                     records,
@@ -144,74 +137,74 @@ impl<T: Clone + PartialEq> Entry<T> {
 
     /// Whether there are records, fresh or stale.
     pub(super) fn has_records(&self, now: Instant, limits: &StaleLimits) -> bool {
-        self.records.as_ref().is_some_and(|kept| {
-            !kept.records.is_empty() && now < saturating_add(kept.expires, limits.max_stale)
-        })
+        let has_records = |kept: &Kept<T>| !kept.records.is_empty();
+        self.has_response(now, limits) && self.response.as_ref().is_some_and(has_records)
+    }
+
+    fn has_response(&self, now: Instant, limits: &StaleLimits) -> bool {
+        self.response
+            .as_ref()
+            .is_some_and(|kept| now < saturating_add(kept.expires, limits.max_stale))
     }
 
     /// Returns the failure of the last query, if there are records and the next query is not due.
     pub(super) fn failure(&self, now: Instant, limits: &StaleLimits) -> Option<DiscoverError> {
-        match &self.last_query {
-            LastQuery::Failed(failing) if now < failing.next_query => {
-                self.has_records(now, limits).then(|| failing.error.clone())
-            }
-            _ => None,
-        }
+        let failure = self.recent_failure(now)?;
+        self.has_records(now, limits).then(|| failure.clone())
     }
 
-    /// Takes the result of a query. A set without records is a response too: it ends the use of
+    fn recent_failure(&self, now: Instant) -> Option<&DiscoverError> {
+        let failing = self.failing.as_ref()?;
+        (now < failing.next_query).then_some(&failing.error)
+    }
+
+    /// Takes the response to a query. One without records is a response too: it ends the use of
     /// earlier records.
     pub(super) fn succeeded(&mut self, now: Instant, found: &RecordSet<T>) -> Option<EntryChange> {
-        let was_stale = matches!(&self.last_query, LastQuery::Failed(failing) if failing.in_use);
-        if found.records.is_empty() {
-            self.records = None;
-            self.last_query = LastQuery::NoRecords {
-                valid_until: now + found.ttl.min(MAX_ABSENCE),
-            };
-        } else {
-            self.records = Some(Kept {
-                records: found.records.clone(),
-                expires: saturating_add(now, found.ttl),
-            });
-            self.last_query = LastQuery::Succeeded;
-        }
+        let valid_for = match found.records.is_empty() {
+            true => found.ttl.min(MAX_ABSENCE),
+            false => found.ttl,
+        };
+        self.response = Some(Kept {
+            records: found.records.clone(),
+            expires: saturating_add(now, valid_for),
+        });
+        let was_stale = self.failing.take().is_some_and(|failing| failing.in_use);
         was_stale.then_some(EntryChange::Recovered)
     }
 
     /// Takes the failure of a query, or that it takes long.
     pub(super) fn failed(&mut self, now: Instant, error: DiscoverError, limits: &StaleLimits) {
-        let until_next = match self.has_records(now, limits) {
+        let until_next = match self.has_response(now, limits) {
             true => limits.recheck,
             false => limits.recheck.min(FAILURE_TTL),
         };
-        self.last_query = LastQuery::Failed(Failing {
+        self.failing = Some(Failing {
             error,
             next_query: saturating_add(now, until_next),
-            in_use: matches!(&self.last_query, LastQuery::Failed(failing) if failing.in_use),
+            in_use: self.failing.as_ref().is_some_and(|failing| failing.in_use),
         });
     }
 
     /// Drops a record that turned out to be useless, unless its TTL has not ended: DNS vouches for
     /// it until then. True if there was one.
     pub(super) fn drop_stale(&mut self, now: Instant, record: &T) -> bool {
-        match &mut self.records {
-            Some(kept) if kept.expires <= now => {
-                let before = kept.records.len();
-                kept.records.retain(|kept| kept != record);
-                kept.records.len() < before
-            }
-            _ => false,
+        let Some(kept) = self.response.as_mut().filter(|kept| kept.expires <= now) else {
+            return false;
+        };
+        let before = kept.records.len();
+        kept.records.retain(|kept| kept != record);
+        let is_dropped = kept.records.len() < before;
+        // That none is left is not what DNS reported.
+        if is_dropped && kept.records.is_empty() {
+            self.response = None;
         }
+        is_dropped
     }
 
     /// Whether the entry has no effect on lookups any more.
     pub(super) fn is_useless(&self, now: Instant, limits: &StaleLimits) -> bool {
-        let is_remembered = match &self.last_query {
-            LastQuery::Succeeded => false,
-            LastQuery::NoRecords { valid_until } => now < *valid_until,
-            LastQuery::Failed(failing) => now < failing.next_query,
-        };
-        !is_remembered && !self.has_records(now, limits)
+        self.recent_failure(now).is_none() && !self.has_response(now, limits)
     }
 }
 
@@ -303,8 +296,8 @@ mod tests {
         assert_eq!(step(&mut entry, now + secs(44)), ("none", vec![]));
         assert_eq!(step(&mut entry, now + secs(45)), ("query", vec![]));
         entry.failed(now + secs(46), broken(), &LIMITS);
-        assert_eq!(step(&mut entry, now + secs(46)), ("fail", vec![]));
-        assert_eq!(entry.stale(now + secs(46), &LIMITS).0, None);
+        assert_eq!(step(&mut entry, now + secs(46)), ("none", vec![]));
+        assert_eq!(entry.stale(now + secs(46), &LIMITS).0, Some(vec![]));
     }
 
     #[test]
@@ -360,11 +353,12 @@ mod tests {
     #[test]
     fn an_entry_is_kept_as_long_as_it_has_an_effect() {
         let now = Instant::now();
-        let mut entry = entry(now);
+        let entry = entry(now);
         assert!(!entry.is_useless(now + secs(3609), &LIMITS));
         assert!(entry.is_useless(now + secs(3610), &LIMITS));
-        entry.succeeded(now, &set(&[], 5));
-        assert!(!entry.is_useless(now + secs(4), &LIMITS));
-        assert!(entry.is_useless(now + secs(5), &LIMITS));
+        let mut failed = Entry::<u8>::new();
+        failed.failed(now, broken(), &LIMITS);
+        assert!(!failed.is_useless(now, &LIMITS));
+        assert!(failed.is_useless(now + secs(1), &LIMITS));
     }
 }

@@ -2,13 +2,17 @@ use std::sync::Mutex;
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, advance, timeout},
+    time::{Instant, advance, sleep, timeout},
 };
 
 use super::*;
 use crate::{
+    Pool,
     net::connect::Resolve,
-    upstream::discovery::dns::testing::{Fake, broken, ips, no_records, secs},
+    upstream::discovery::dns::{
+        Dns,
+        testing::{Fake, broken, ips, no_records, one_service, secs},
+    },
 };
 
 /// A resolver, and the events that it reports.
@@ -113,7 +117,10 @@ async fn a_name_that_is_gone_has_no_addresses_however_good_they_were() {
         "chat-0. has no records"
     );
     zone.set(|zone| zone.v4 = broken());
-    assert_eq!(look_up(&resolver, "chat-0.").await, "SERVFAIL");
+    assert_eq!(
+        look_up(&resolver, "chat-0.").await,
+        "chat-0. has no records"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,4 +198,52 @@ async fn a_receiver_of_events_that_panics_harms_no_lookup() {
     zone.set(|zone| zone.v4 = broken());
     advance(secs(11)).await;
     assert_eq!(look_up(&resolver, "chat-0.").await, "10.0.0.1:80");
+}
+
+/// One client a second for each server of a service, for two hours of which DNS fails for one and a
+/// half.
+#[tokio::test(start_paused = true)]
+async fn a_dns_outage_of_an_hour_loses_no_client_of_a_service() {
+    const HOUR: u64 = 3600;
+    let zone = zone();
+    zone.set(|zone| zone.srv = one_service("chat-0.", 10));
+    let resolver = zone.resolver();
+    let pool = Pool::from_upstreams([]).build();
+    let source = Dns::services("_ws._tcp.chat.").unwrap();
+    let following = pool.follow(source.resolver(resolver.clone()));
+    following.ready(secs(5)).await.unwrap();
+
+    let began = Instant::now();
+    let (mut lost, mut queries) = (Vec::new(), Vec::new());
+    for second in 0..2 * HOUR {
+        match second {
+            100 => zone.set(|zone| {
+                (zone.v4, zone.v6, zone.srv) = (broken(), broken(), broken());
+            }),
+            5500 => zone.set(|zone| {
+                (zone.v4, zone.v6) = (ips(&["10.0.0.1"], 10), no_records());
+                zone.srv = one_service("chat-0.", 10);
+            }),
+            _ => {}
+        }
+        let upstreams = pool.snapshot();
+        assert_eq!(upstreams.len(), 1, "second {second}");
+        if look_up(&resolver, "chat-0.").await != "10.0.0.1:80" {
+            lost.push(second);
+        }
+        queries.extend(zone.asked());
+        sleep(secs(1)).await;
+    }
+    // From an hour after the end of the TTL to the end of the outage, the address may be a
+    // stranger's.
+    assert!((3700..=3720).contains(lost.first().unwrap()), "{lost:?}");
+    assert!(*lost.last().unwrap() <= 5502, "{lost:?}");
+    // Each of SRV, A and AAAA every 30 s; in the last half hour, without anything to use, the
+    // addresses every second.
+    let asked = |from, to| {
+        let began = began + secs(from)..began + secs(to);
+        queries.iter().filter(|(at, _)| began.contains(at)).count()
+    };
+    assert!(asked(120, 3600) <= 3 * 3600 / 30, "{}", asked(120, 3600));
+    assert!(asked(3720, 5500) <= 2 * 1780 + 60, "{}", asked(3720, 5500));
 }
