@@ -18,10 +18,13 @@ use tokio::{
 use crate::{
     task::{self, catch_panic},
     upstream::Upstream,
-    upstream::discovery::{Discover, DiscoverError, DiscoverFuture},
+    upstream::discovery::{Discover, DiscoverError, next_set},
 };
 
-use super::{handle::Pool, state::PoolState};
+use super::{handle::Pool, member_set::unless_same_set, state::PoolState};
+
+/// Shortest time between two sets of a source, for sources that are always ready.
+const MIN_SET_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Minimum delay after a failure of a source, for sources that do not delay by themselves.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -30,8 +33,12 @@ impl Pool {
     /// Replaces the pool's upstreams with each set from the source, including edits by hand. See
     /// [`discovery`](crate::discovery).
     ///
+    /// A set in another order than the last is no change, unless the source is
+    /// [ordered](Discover::in_order). At most a hundred sets are used a second.
+    ///
     /// The task ends when the [`DiscoveryHandle`] or the pool (its last clone and its last tunnel) is dropped, or when the
-    /// source ends. The last set stays. A pool should follow one source at a time.
+    /// source ends. The last set stays. A pool should follow one source at a time;
+    /// [`MergeSources`](crate::discovery::MergeSources) makes one of several.
     ///
     /// # Panics
     ///
@@ -158,14 +165,14 @@ impl Follower {
             let Some(pool) = self.state.upgrade() else {
                 return;
             };
-            let has_failed = match found {
+            let delay = match found {
                 Some(Ok(upstreams)) => {
                     self.apply(&pool, upstreams);
-                    false
+                    MIN_SET_INTERVAL
                 }
                 Some(Err(error)) => {
                     self.record_failure(&pool, error);
-                    true
+                    MIN_RETRY_DELAY
                 }
                 None => {
                     tracing::debug!("the source of upstreams has ended");
@@ -173,14 +180,17 @@ impl Follower {
                 }
             };
             drop(pool);
-            if has_failed {
-                while_pool_alive(&mut self.pool_alive, sleep(MIN_RETRY_DELAY)).await;
-            }
+            while_pool_alive(&mut self.pool_alive, sleep(delay)).await;
         }
     }
 
     fn apply(&self, pool: &PoolState, upstreams: Vec<Upstream>) {
-        match catch_panic(|| pool.edit(|_| upstreams, Instant::now())) {
+        let is_ordered = self.source.is_ordered();
+        let edit = |current| match is_ordered {
+            true => upstreams,
+            false => unless_same_set(current, upstreams),
+        };
+        match catch_panic(|| pool.edit(edit, Instant::now())) {
             Ok(true) => tracing::info!(upstreams = pool.len(), "upstreams changed"),
             Ok(false) => {}
             // The panic hook has reported the panic itself.
@@ -219,28 +229,6 @@ impl Follower {
             status.last_failure = Some(error);
         });
     }
-}
-
-/// Returns the source's next set. A source that panics has failed, and is called again.
-async fn next_set(source: &mut dyn Discover) -> Option<Result<Vec<Upstream>, DiscoverError>> {
-    let mut source = Some(source);
-    let mut discovering: Option<DiscoverFuture<'_>> = None;
-    poll_fn(|cx| {
-        let poll = || {
-            if let Some(source) = source.take() {
-                discovering = Some(source.discover());
-            }
-            let discovering = discovering.as_mut();
-            discovering.map_or(Poll::Ready(None), |discovering| {
-                discovering.as_mut().poll(cx)
-            })
-        };
-        catch_panic(poll).unwrap_or_else(|_| {
-            let panicked = DiscoverError::failed("the source panicked");
-            Poll::Ready(Some(Err(panicked)))
-        })
-    })
-    .await
 }
 
 /// Runs the future until the pool is gone.

@@ -14,7 +14,7 @@ use crate::{
     upstream::balance::{AnyBalance, Balance, Candidate},
 };
 
-use super::{builder::PoolBuilder, lease::Lease, state::PoolState};
+use super::{builder::PoolBuilder, lease::Lease, member_set::unless_same_set, state::PoolState};
 
 /// Pool of upstreams. Cheap to clone; all clones are the same pool.
 ///
@@ -122,9 +122,17 @@ impl Pool {
         })
     }
 
-    /// Replaces the pool's upstreams. False if nothing changes, neither a setting nor the order.
+    /// Replaces the pool's upstreams. False if nothing changes; the same upstreams in another order
+    /// are no change.
     pub fn replace(&self, upstreams: impl IntoIterator<Item = Upstream>) -> bool {
         // Before the lock, as this is the caller's code.
+        let upstreams = upstreams.into_iter().collect();
+        self.edit(|current| unless_same_set(current, upstreams))
+    }
+
+    /// Replaces the pool's upstreams, whose order means something to the policy, as it does to
+    /// [`First`](crate::balance::First). False if nothing changes, neither a setting nor the order.
+    pub fn replace_in_order(&self, upstreams: impl IntoIterator<Item = Upstream>) -> bool {
         let upstreams = upstreams.into_iter().collect();
         self.edit(|_| upstreams)
     }

@@ -214,6 +214,26 @@ fn drawn_tier(tiers: &[Tier], random: f64) -> usize {
     tiers.iter().position(is_drawn).unwrap_or(0)
 }
 
+/// Returns the upstreams of an edit by a set, whose order means nothing: the current ones if the new
+/// ones are the same in another order.
+///
+/// So policies that go by positions are not disturbed by sources whose sets come in any order.
+pub(super) fn unless_same_set(current: Vec<Upstream>, new: Vec<Upstream>) -> Vec<Upstream> {
+    let known: HashMap<&Address, &Upstream> = current
+        .iter()
+        .map(|upstream| (upstream.address(), upstream))
+        .collect();
+    let mut addresses = HashSet::with_capacity(new.len());
+    let is_same = new.iter().all(|upstream| {
+        // The first of several at the same address counts.
+        !addresses.insert(upstream.address()) || known.get(upstream.address()) == Some(&upstream)
+    });
+    match is_same && addresses.len() == current.len() {
+        true => current,
+        false => new,
+    }
+}
+
 fn added_member(remembered: Option<Arc<Member>>, upstream: Upstream) -> Arc<Member> {
     match remembered {
         Some(member) if *member.upstream() == upstream => member,
@@ -225,6 +245,7 @@ fn added_member(remembered: Option<Arc<Member>>, upstream: Upstream) -> Arc<Memb
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::discovery::testing::upstreams;
 
     fn member(name: &str, level: u32, weight: u32) -> Arc<Member> {
         let upstream = Upstream::new(&format!("ws://{name}")).unwrap();
@@ -268,5 +289,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_set_in_another_order_is_the_same_set() {
+        let current = upstreams(&["a", "b", "c"]);
+        for (new, expected) in [
+            (&["c", "a", "b"][..], &["a", "b", "c"][..]),
+            (&["c", "a", "b", "a"], &["a", "b", "c"]),
+            (&["c", "a"], &["c", "a"]),
+            (&["c", "a", "b", "d"], &["c", "a", "b", "d"]),
+            (&["d", "a", "b"], &["d", "a", "b"]),
+            (&[], &[]),
+        ] {
+            let found = unless_same_set(current.clone(), upstreams(new));
+            assert_eq!(found, upstreams(expected));
+        }
+        let mut heavier = upstreams(&["c", "b", "a"]);
+        heavier[0] = heavier[0].clone().weight(2);
+        assert_eq!(unless_same_set(current, heavier.clone()), heavier);
     }
 }

@@ -189,7 +189,10 @@ fn types_of_the_upstream_side() {
 #[test]
 fn types_of_discovery() {
     are_debug_send_sync![
+        discovery::Change,
+        discovery::ChangeSource<()>,
         discovery::DiscoverError,
+        discovery::InOrder<discovery::StaticSource>,
         discovery::MapUpstreams<discovery::StaticSource, ()>,
         discovery::PollSource<()>,
         discovery::StreamSource<()>,
@@ -203,6 +206,7 @@ fn types_of_discovery() {
 fn sources_are_debug_and_send() {
     fn is_debug_send<T: Debug + Send + ?Sized>() {}
     is_debug_send::<dyn discovery::Discover>();
+    is_debug_send::<discovery::MergeSources>();
 }
 
 /// These can be sent and shared, but may be closures, which are not `Debug`.

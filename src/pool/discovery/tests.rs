@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     observe::{MembershipChange, Observer},
-    upstream::discovery::{DiscoverFuture, StaticSource, testing::upstreams},
+    upstream::discovery::{DiscoverFuture, MergeSources, StaticSource, testing::upstreams},
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -43,11 +43,9 @@ fn names(pool: &Pool) -> Vec<String> {
         .collect()
 }
 
-/// Lets the follower run until it waits for time to pass.
+/// Lets the follower run until it waits for the next set.
 async fn settle() {
-    for _ in 0..20 {
-        tokio::task::yield_now().await;
-    }
+    sleep(MIN_SET_INTERVAL * 2).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,6 +88,51 @@ async fn an_identical_set_changes_nothing() {
     let follow = pool.follow(StaticSource::new(upstreams(&["a", "b"])));
     follow.ready(SOON).await.unwrap();
     assert!(Arc::ptr_eq(&before, &pool.state.member_set()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_order_is_an_edit_only_where_order_means_something() {
+    let pool = Pool::from_upstreams(upstreams(&["a", "b"])).build();
+    let before = pool.state.member_set();
+    let (source, tells, _) = scripted();
+    let _follow = pool.follow(source);
+    tells.send(Ok(upstreams(&["b", "a"]))).unwrap();
+    settle().await;
+    assert!(Arc::ptr_eq(&before, &pool.state.member_set()));
+    assert!(!pool.replace(upstreams(&["b", "a"])));
+    assert_eq!(names(&pool), ["a:80", "b:80"]);
+
+    let (source, tells, _) = scripted();
+    let merged = MergeSources::new().source(source.in_order());
+    let _follow = pool.follow(merged.each(|upstream| upstream));
+    tells.send(Ok(upstreams(&["b", "a"]))).unwrap();
+    settle().await;
+    assert_eq!(names(&pool), ["b:80", "a:80"]);
+    assert!(pool.replace_in_order(upstreams(&["a", "b"])));
+    assert!(!pool.replace_in_order(upstreams(&["a", "b"])));
+}
+
+/// Source that always has a set at hand, another one each time.
+#[derive(Debug)]
+struct AlwaysReady(Arc<Mutex<u32>>);
+
+impl Discover for AlwaysReady {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
+        let mut sets = self.0.lock().unwrap();
+        *sets += 1;
+        let set = vec![upstreams(&["a"]).remove(0).weight(*sets)];
+        Box::pin(async { Some(Ok(set)) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_always_ready_does_not_spin() {
+    let pool = Pool::from_upstreams([]).build();
+    let sets = Arc::new(Mutex::new(0));
+    let _follow = pool.follow(AlwaysReady(Arc::clone(&sets)));
+    sleep(Duration::from_secs(10)).await;
+    let sets = *sets.lock().unwrap();
+    assert!((900..=1001).contains(&sets), "{sets}");
 }
 
 #[derive(Debug, Default)]

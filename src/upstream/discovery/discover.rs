@@ -45,8 +45,10 @@ pub type DiscoverFuture<'a> =
 pub trait Discover: fmt::Debug + Send {
     /// Waits for the next set of upstreams; the first call yields the current one.
     ///
-    /// The set is complete, and its order must be stable: sort sets that come in any order. `None`
-    /// means that no set will follow, and the pool stays as it is.
+    /// The set is complete. `None` means that no set will follow, and the pool stays as it is.
+    ///
+    /// The order of a set with changes becomes the pool's. Sort sets that come in any order, for
+    /// policies that go by positions, and so that all proxies have the same order.
     ///
     /// # Errors
     ///
@@ -58,6 +60,31 @@ pub trait Discover: fmt::Debug + Send {
     /// The future is dropped when the [`DiscoveryHandle`](crate::DiscoveryHandle) or the pool is
     /// dropped.
     fn discover(&mut self) -> DiscoverFuture<'_>;
+
+    /// Whether the order of the sets means something: a set in another order than the last is a
+    /// change then. False by default.
+    fn is_ordered(&self) -> bool {
+        false
+    }
+
+    /// Adapts the source so that the order of its sets means something, as it does to
+    /// [`First`](crate::balance::First).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Pool, Upstream, discovery::{Discover, WatchSource}};
+    ///
+    /// # fn follow(pool: &Pool, order: tokio::sync::watch::Receiver<Vec<Upstream>>) {
+    /// pool.follow(WatchSource::new(order).in_order()).detach();
+    /// # }
+    /// ```
+    fn in_order(self) -> InOrder<Self>
+    where
+        Self: Sized,
+    {
+        InOrder { source: self }
+    }
 
     /// Adapts the source so that `change` is applied to every upstream: its weight, its limits, its
     /// tags.
@@ -85,6 +112,10 @@ impl<D: Discover + ?Sized> Discover for Box<D> {
     fn discover(&mut self) -> DiscoverFuture<'_> {
         (**self).discover()
     }
+
+    fn is_ordered(&self) -> bool {
+        (**self).is_ordered()
+    }
 }
 
 /// The newest set in the channel counts. When all senders are gone, the pool stays as it is.
@@ -92,8 +123,12 @@ impl Discover for mpsc::Receiver<Vec<Upstream>> {
     fn discover(&mut self) -> DiscoverFuture<'_> {
         Box::pin(async {
             let mut newest = self.recv().await?;
-            while let Ok(newer) = self.try_recv() {
-                newest = newer;
+            // Bounded, as a fast sender could go on for ever.
+            for _ in 0..self.len() {
+                match self.try_recv() {
+                    Ok(newer) => newest = newer,
+                    Err(_) => break,
+                }
             }
             Some(Ok(newest))
         })
@@ -126,6 +161,10 @@ where
             Some(found.map(|upstreams| upstreams.into_iter().map(change).collect()))
         })
     }
+
+    fn is_ordered(&self) -> bool {
+        self.source.is_ordered()
+    }
 }
 
 impl<D: fmt::Debug, F> fmt::Debug for MapUpstreams<D, F> {
@@ -133,6 +172,22 @@ impl<D: fmt::Debug, F> fmt::Debug for MapUpstreams<D, F> {
         f.debug_struct("MapUpstreams")
             .field("source", &self.source)
             .finish_non_exhaustive()
+    }
+}
+
+/// Source adapter whose sets have an order that means something; made by [`Discover::in_order`].
+#[derive(Clone, Debug)]
+pub struct InOrder<D> {
+    source: D,
+}
+
+impl<D: Discover> Discover for InOrder<D> {
+    fn discover(&mut self) -> DiscoverFuture<'_> {
+        self.source.discover()
+    }
+
+    fn is_ordered(&self) -> bool {
+        true
     }
 }
 

@@ -1,6 +1,6 @@
 //! Service discovery: sources of a pool's upstreams.
 //!
-//! A source ([`Discover`]) yields complete sets of upstreams, and
+//! A source ([`Discover`]) yields sets of upstreams, and
 //! [`Pool::follow`](crate::Pool::follow) applies each of them to the pool. A set without changes
 //! has no effect; an upstream that comes back within ten minutes keeps its state;
 //! [`PoolBuilder::removed_tunnels`](crate::PoolBuilder::removed_tunnels) decides about the tunnels to removed
@@ -12,10 +12,12 @@
 //! |---|---|
 //! | known from the start | [`StaticSource`], or no source at all: [`Pool::new`](crate::Pool::new) |
 //! | set by another part of the program | [`WatchSource`], or a `tokio::sync::mpsc::Receiver` |
-//! | items of a stream | [`StreamSource`] |
+//! | complete sets of a stream | [`StreamSource`] |
+//! | changes of a stream: inserts and removals | [`ChangeSource`] |
 //! | queried at intervals | [`PollSource`], of an asynchronous closure |
 //! | in DNS (feature `dns`) | `Dns`: the addresses or the SRV records of a name |
 //! | elsewhere | a [`Discover`] of yours |
+//! | in several of these | [`MergeSources`] |
 //!
 //! [`Discover::each`] sets weights, limits and tags of a source's upstreams.
 //!
@@ -25,13 +27,18 @@
 //! than none, and health checks detect those that are gone. The failure is logged, reported to
 //! [`Observer::discovery_failed`](crate::Observer::discovery_failed) and part of
 //! [`DiscoveryHandle::status`](crate::DiscoveryHandle::status). An empty set is not a failure: it
-//! empties the pool. `Dns::empty_grace` decides whether missing DNS records are a failure or an
-//! empty set.
+//! empties the pool.
+//!
+//! `Dns` makes two failures an empty set after a time: `Dns::empty_grace` bounds the upstreams of a
+//! name without records, and `DnsResolver::max_stale` those that are addresses while DNS fails.
 
+mod change_source;
 mod discover;
 #[cfg(feature = "dns")]
 mod dns;
 mod error;
+mod merge_sources;
+mod next_set;
 mod poll_schedule;
 mod poll_source;
 mod static_source;
@@ -40,11 +47,14 @@ mod stream_source;
 pub(crate) mod testing;
 mod watch_source;
 
-pub use discover::{Discover, DiscoverFuture, MapUpstreams};
+pub use change_source::{Change, ChangeSource};
+pub use discover::{Discover, DiscoverFuture, InOrder, MapUpstreams};
 #[cfg(feature = "dns")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub use dns::{Dns, DnsEvent, DnsResolver, InvalidName, IpFamilies};
 pub use error::DiscoverError;
+pub use merge_sources::MergeSources;
+pub(crate) use next_set::next_set;
 pub use poll_source::PollSource;
 pub use static_source::StaticSource;
 pub use stream_source::StreamSource;
