@@ -1,4 +1,4 @@
-"""The manifest in docs/kubernetes: valid by Kubernetes' schemas, and its parts fit together.
+"""The manifests in docs and examples: valid by Kubernetes' schemas, and their parts fit together.
 
 Each rule is then broken on purpose, and must be heard of.
 """
@@ -10,6 +10,7 @@ import kubernetes_validate
 import yaml
 
 MANIFEST = "docs/kubernetes/chat.yaml"
+EXAMPLE = "examples/kubernetes/manifest.yaml"
 # From the first that knows preStop.sleep to the newest with a schema.
 VERSIONS = ["1.30.0", "1.34.0", "1.37.0"]
 
@@ -146,6 +147,33 @@ def the_gateway_listens_where_it_says(objects):
     must(options["--listen"] == f"0.0.0.0:{port['containerPort']}", "--listen")
 
 
+def the_pods_may_watch_endpoints(objects):
+    (account,) = of_kind(objects, "ServiceAccount")
+    (role,) = of_kind(objects, "Role")
+    (binding,) = of_kind(objects, "RoleBinding")
+    name = account["metadata"]["name"]
+    must(binding["roleRef"]["name"] == role["metadata"]["name"], "the binding's role")
+    must([it["name"] for it in binding["subjects"]] == [name], "the binding's account")
+    for it, spec, _ in pods(objects):
+        must(spec["serviceAccountName"] == name, f"{it['metadata']['name']}: account")
+        must(spec["automountServiceAccountToken"], f"{it['metadata']['name']}: token")
+    (rule,) = role["rules"]
+    must(rule["apiGroups"] == ["discovery.k8s.io"], "the rule's group")
+    must(rule["resources"] == ["endpointslices"], "the rule's resources")
+    must(rule["verbs"] == ["list", "watch"], "the rule's verbs, all and no more")
+    namespaces = {it["metadata"]["namespace"] for it in objects}
+    must(len(namespaces) == 1, "one namespace")
+
+
+EXAMPLE_RULES = [schema, the_pods_may_watch_endpoints]
+
+EXAMPLE_BROKEN = [
+    (schema, "roleRef:", "role:"),
+    (the_pods_may_watch_endpoints, "verbs: [list, watch]", "verbs: [watch]"),
+    (the_pods_may_watch_endpoints, "serviceAccountName: gateway", "serviceAccountName: default"),
+    (the_pods_may_watch_endpoints, "  name: watch-endpoints\nsubjects", "  name: all\nsubjects"),
+]
+
 RULES = [
     schema,
     one_namespace,
@@ -194,24 +222,30 @@ def verdict(rule, objects):
     return None
 
 
-def main():
-    with open(MANIFEST, encoding="utf-8") as file:
+def check(manifest, rules, broken):
+    """Prints what fails, and returns how much of it."""
+    with open(manifest, encoding="utf-8") as file:
         text = file.read()
     failed = 0
     objects = objects_of(text)
-    for rule in RULES:
+    for rule in rules:
         objection = verdict(rule, objects)
         if objection is not None:
             failed += 1
-            print(f"FAILED: {rule.__name__}: {objection}")
-    for rule, before, after in BROKEN:
+            print(f"FAILED: {manifest}: {rule.__name__}: {objection}")
+    for rule, before, after in broken:
         if before not in text:
             failed += 1
-            print(f"FAILED: {rule.__name__}: the manifest has no {before!r}")
+            print(f"FAILED: {manifest}: {rule.__name__}: there is no {before!r}")
         elif verdict(rule, objects_of(text.replace(before, after, 1))) is None:
             failed += 1
-            print(f"FAILED: {rule.__name__}: silent about {after!r}")
-    print(f"{len(RULES) + len(BROKEN) - failed} passed, {failed} failed")
+            print(f"FAILED: {manifest}: {rule.__name__}: silent about {after!r}")
+    print(f"{manifest}: {len(rules) + len(broken) - failed} passed, {failed} failed")
+    return failed
+
+
+def main():
+    failed = check(MANIFEST, RULES, BROKEN) + check(EXAMPLE, EXAMPLE_RULES, EXAMPLE_BROKEN)
     return 1 if failed else 0
 
 
