@@ -191,6 +191,11 @@ struct Readme;
 #[doc = include_str!("../docs/scaling.md")]
 struct Scaling;
 
+/// Compiles the examples of the page on service discovery, among them an upstream with TLS.
+#[cfg(all(doctest, feature = "dns", feature = "rustls"))]
+#[doc = include_str!("../docs/discovery.md")]
+struct DiscoveryGuide;
+
 /// Compiles the examples of the page on HTTP/2.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/http2.md")]
