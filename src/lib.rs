@@ -115,6 +115,9 @@
 //! | `rustls-native-certs` | certificates are checked against the system's files |
 //! | `rustls-platform-verifier` | certificates are checked by the platform |
 //!
+//! axum's `ConnectInfo` does not contain the scheme: behind a listener with TLS, set
+//! [`ProxyLayer::client_scheme`], or upstreams get `X-Forwarded-Proto: http`.
+//!
 //! Without `axum`, put a [`ClientInfo`](headers::ClientInfo) into the request's extensions, or set
 //! [`ProxyLayer::client_info`]; an unknown address is never made up.
 //!
@@ -128,6 +131,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
+mod escaped;
 mod hash;
 mod http;
 mod instant;

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    escaped::Escaped,
     task::{self, catch_panic},
     upstream::Upstream,
     upstream::discovery::{Discover, DiscoverError, next_set},
@@ -209,12 +210,12 @@ impl Follower {
         let kept = pool.len();
         match self.status.borrow().failures {
             0 => tracing::warn!(
-                error = format_args!("{error:#}"),
+                error = %Escaped(format_args!("{error:#}")),
                 kept,
                 "upstreams cannot be found"
             ),
             _ => tracing::debug!(
-                error = format_args!("{error:#}"),
+                error = %Escaped(format_args!("{error:#}")),
                 kept,
                 "upstreams still cannot be found"
             ),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     http::head::RequestHead,
     http::headers::ClientScheme,
-    net::connect::InvalidAddress,
+    net::connect::{Address, InvalidAddress},
     observe::Observer,
     upstream::Upstream,
     upstream::balance::{AnyBalance, Balance, Candidate},
@@ -147,6 +147,13 @@ impl Pool {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns whether an upstream of the pool has an address with TLS.
+    pub(crate) fn uses_tls(&self) -> bool {
+        let set = self.state.member_set();
+        let mut members = set.members().iter();
+        members.any(|member| matches!(member.upstream().address(), Address::Tls { .. }))
     }
 
     /// Returns the same pool with another policy for the route that uses the handle.

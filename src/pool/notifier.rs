@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    escaped::Escaped,
     lock::lock,
     observe::{MembershipChange, Observer},
     upstream::health::HealthTransition,
@@ -92,15 +93,19 @@ fn report(observer: &dyn Observer, upstream: &str, change: &PoolChange) {
 fn log(upstream: &str, change: &PoolChange) {
     match change {
         PoolChange::Health { transition, cause } => {
-            let cause = &**cause;
+            let (upstream, cause) = (Escaped(upstream), Escaped(cause));
             match transition {
                 HealthTransition::Unhealthy { .. } => {
-                    tracing::warn!(upstream, cause, "upstream unhealthy");
+                    tracing::warn!(%upstream, %cause, "upstream unhealthy");
                 }
-                HealthTransition::Healthy => tracing::info!(upstream, cause, "upstream healthy"),
-                HealthTransition::HalfOpen => tracing::info!(upstream, cause, "upstream half-open"),
+                HealthTransition::Healthy => tracing::info!(%upstream, %cause, "upstream healthy"),
+                HealthTransition::HalfOpen => {
+                    tracing::info!(%upstream, %cause, "upstream half-open")
+                }
             }
         }
-        PoolChange::Upstream(change) => tracing::info!(upstream, "upstream {change}"),
+        PoolChange::Upstream(change) => {
+            tracing::info!(upstream = %Escaped(upstream), "upstream {change}")
+        }
     }
 }

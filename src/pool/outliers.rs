@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
+    escaped::Escaped,
     instant::{FAR, saturating_add},
     lock::lock,
     upstream::health::{EventCounts, Outlier, UpstreamHealth},
@@ -44,8 +45,8 @@ impl PoolState {
             };
             if !self.can_do_without(&set, member, settings, now) {
                 tracing::debug!(
-                    upstream = member.upstream().name(),
-                    cause,
+                    upstream = %Escaped(member.upstream().name()),
+                    cause = %Escaped(&cause),
                     "outlier kept in use"
                 );
                 continue;

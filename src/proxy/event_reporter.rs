@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{Error, ErrorKind},
+    escaped::Escaped,
     observe::RequestInfo,
     upstream::health::HealthEventKind,
 };
@@ -65,7 +66,7 @@ impl EventReporter {
     /// Reports that the proxy itself rejected the request, or that the client failed to send it.
     pub(super) fn rejected(&self, error: &Error) {
         tracing::debug!(
-            error = format_args!("{error:#}"),
+            error = %Escaped(format_args!("{error:#}")),
             "{} rejected",
             self.subject.name()
         );
@@ -81,10 +82,9 @@ impl EventReporter {
     /// Reports an upstream that could not be reached, broke the handshake, or took too long.
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
         self.report_health(attempt, health_event(attempt, error));
-        let upstream = attempt.upstream();
         tracing::warn!(
-            upstream,
-            error = format_args!("{error:#}"),
+            upstream = %Escaped(attempt.upstream()),
+            error = %Escaped(format_args!("{error:#}")),
             "{} failed",
             self.subject.name()
         );
@@ -101,9 +101,8 @@ impl EventReporter {
 
     /// Reports an attempt at another upstream.
     pub(super) fn retried(&self, attempt: &Attempt) {
-        let upstream = attempt.upstream();
         tracing::debug!(
-            upstream,
+            upstream = %Escaped(attempt.upstream()),
             attempt = attempt.number,
             "trying another upstream"
         );

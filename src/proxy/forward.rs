@@ -9,18 +9,18 @@ use http::{
 };
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use tracing::{Instrument, Span, field};
+use tracing::{Instrument, Span, field, field::display};
 
 use crate::{
     error::{Error, ErrorKind, Side},
+    escaped::Escaped,
     http::forward::{
         BodyFraming, ClientBody, DownloadBody, Hop, Http1Connection, IdleConnections, ReuseTarget,
         SendFailure, UploadProgress, UpstreamHead, client_response, decrement_max_forwards, send,
         upstream_head,
     },
     http::handshake::adapt_version,
-    http::headers::ClientInfo,
-    http::headers::authenticates_connection,
+    http::headers::{ClientInfo, authenticates_connection, strip_nominated},
     tunnel::registry::InFlightRequest,
     upstream::Upstream,
     upstream::admission::AdmissionKind,
@@ -32,7 +32,7 @@ use super::{
     body::ProxyBody,
     event_reporter::{EventReporter, Subject},
     handshake::{append_header, clone_head, policy_header, request_head},
-    pipeline::{admit, error_response, rejection},
+    pipeline::{admit, check_nominated, error_response, rejection},
     relayed_body::{ExchangeGuard, RelayedBody},
     settings::{Forward, Settings},
 };
@@ -46,7 +46,7 @@ pub(super) async fn forward(
 ) -> Response<ProxyBody> {
     let span = tracing::info_span!(
         "http_request",
-        path = request.uri().path(),
+        path = %Escaped(request.uri().path()),
         upstream = field::Empty
     );
     let version = request.version();
@@ -106,6 +106,8 @@ impl ForwardPipeline {
         if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
             return Ok(max_forwards_response(&head.method));
         }
+        check_nominated(settings, &head, ErrorKind::MalformedRequest)?;
+        strip_nominated(&mut head.headers);
         admit(settings, &head, &self.client)?;
         let framing = BodyFraming::from_body(&body);
         let outbound = OutboundRequest {
@@ -130,7 +132,7 @@ impl ForwardPipeline {
         let mut attempts = Attempts::new(&self.reporter, AdmissionKind::Exchange, &settings.retry);
         loop {
             let attempt = attempts.next(&request_head).await?;
-            Span::current().record("upstream", attempt.upstream());
+            Span::current().record("upstream", display(Escaped(attempt.upstream())));
             let client_ip = request_head.client_ip();
             let result = self.send(&attempts, &attempt, &outbound, client_ip, body);
             match result.await {

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request::Parts,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
+    header::{SEC_WEBSOCKET_PROTOCOL, SET_COOKIE},
+    request::Parts,
 };
 use http_body_util::Empty;
 use tokio::time::timeout;
@@ -14,7 +16,7 @@ use crate::{
         refused_response,
     },
     http::head::RequestHead,
-    http::headers::{ClientInfo, add_header},
+    http::headers::{ClientInfo, UpstreamHeaders, add_header, forbid_shared_caching},
     http::upgrade::UpgradeRequest,
     net::connect::UpstreamConnection,
     net::transport::Transport,
@@ -69,7 +71,7 @@ impl PendingHandshake {
             &self.client,
             &settings.outbound,
         );
-        let offer = Offer::new(request.headers(), &self.upgrade);
+        let offer = Offer::new(request.headers(), &self.upgrade).with_leniency(settings.leniency);
         let via = settings.outbound.via.as_ref();
         let edits = &settings.response_edits;
         match exchange_within_timeout(settings, connection, request).await? {
@@ -83,13 +85,16 @@ impl PendingHandshake {
                 ))
             }
             UpgradeResponse::Accepted {
-                head,
+                mut head,
                 transport,
                 read_ahead,
             } => {
                 let agreement = offer
                     .verify(&head)
                     .map_err(|why| Error::with_source(ErrorKind::InvalidUpgradeResponse, why))?;
+                if agreement.subprotocol.is_none() {
+                    head.headers.remove(SEC_WEBSOCKET_PROTOCOL);
+                }
                 let mut response = accepted_response(head, &self.upgrade, via, edits);
                 append_header(policy_header, response.headers_mut());
                 Ok(HandshakeOutcome::Accepted(Box::new(AcceptedHandshake {
@@ -162,12 +167,18 @@ pub(super) fn clone_head(head: &Parts) -> Parts {
     copy.uri = head.uri.clone();
     copy.version = head.version;
     copy.headers = head.headers.clone();
+    if let Some(given) = head.extensions.get::<UpstreamHeaders>() {
+        copy.extensions.insert(given.clone());
+    }
     copy
 }
 
-/// Appends the header of [`policy_header`].
+/// Appends the header of [`policy_header`]. A response with a cookie must not be shared.
 pub(super) fn append_header(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
     if let Some((name, value)) = line {
+        if name == SET_COOKIE {
+            forbid_shared_caching(headers);
+        }
         add_header(headers, &name, value);
     }
 }

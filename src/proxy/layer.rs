@@ -3,15 +3,17 @@
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderValue, Response};
+use http::{Extensions, HeaderName, HeaderValue, Response};
 use tower_layer::Layer;
 
 use crate::{
     error::Error,
     http::forward::ForwardHttp,
+    http::handshake::MAX_HEAD_LINES,
     http::head::PathRewrite,
-    http::headers::{ClientInfo, ForwardedHeaders, HeaderEdits, Networks, Via},
+    http::headers::{ClientInfo, ClientScheme, ForwardedHeaders, HeaderEdits, Networks, Via},
     http::matcher::Matcher,
+    http::upgrade::Leniency,
     net::connect::Connect,
     net::transport::TcpKeepAlive,
     observe::Observer,
@@ -232,11 +234,17 @@ impl<T> ProxyLayer<T> {
         self.with(|settings| settings.retry = retry)
     }
 
-    /// Sets the maximum size of a response's head: header lines, and bytes (at least 8 KiB). A
-    /// larger one becomes a 502.
+    /// Sets the deviations from RFC 6455 that are tolerated; none by default. The guide
+    /// `docs/compatibility.md` lists what clients and upstreams do, and what becomes of it.
+    pub fn leniency(self, leniency: Leniency) -> Self {
+        self.with(|settings| settings.leniency = leniency)
+    }
+
+    /// Sets the maximum size of a response's head: header lines (at most 24,000), and bytes (at
+    /// least 8 KiB). A larger one becomes a 502.
     pub fn max_response_head(self, lines: usize, bytes: usize) -> Self {
         self.with(|settings| {
-            settings.head_limits.lines = lines;
+            settings.head_limits.lines = lines.min(MAX_HEAD_LINES);
             settings.head_limits.bytes = bytes.max(8 * 1024);
         })
     }
@@ -299,6 +307,29 @@ impl<T> ProxyLayer<T> {
         self.with(|settings| settings.outbound.edits = edits)
     }
 
+    /// Protects headers that a middleware in front of the proxy sets in requests: a client that names
+    /// one of them in `Connection`, so that the proxy would have to remove it (RFC 9110 §7.6.1), gets
+    /// 400. Aliases of them (`X_User_Id`) are removed. Each call replaces the list.
+    ///
+    /// Headers that the middleware gives as [`UpstreamHeaders`](crate::headers::UpstreamHeaders) need
+    /// no protection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use wsplice::{Pool, ProxyLayer};
+    ///
+    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
+    /// let proxy = ProxyLayer::new(pool)
+    ///     .protect_headers([HeaderName::from_static("x-user-id")]);
+    /// # let _ = proxy;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn protect_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.with(|settings| settings.outbound.protected = names.into_iter().collect())
+    }
+
     /// Edits the headers of responses to clients, the 101 included.
     pub fn response_headers(self, edits: HeaderEdits) -> Self {
         self.with(|settings| settings.response_edits = edits)
@@ -314,6 +345,16 @@ impl<T> ProxyLayer<T> {
         F: Fn(&Extensions) -> Option<ClientInfo> + Send + Sync + 'static,
     {
         self.with(|settings| settings.client_info = Some(Arc::new(client_info)))
+    }
+
+    /// Sets the scheme of the listener behind which this layer serves: `https` if the host's server
+    /// ends TLS. It is the client's scheme wherever the [`ClientInfo`] names none, above all where the
+    /// address comes from axum's `ConnectInfo`, which knows nothing of TLS. By default it is `http`.
+    ///
+    /// Upstreams get the scheme in `X-Forwarded-Proto`, and [`Sticky`](crate::balance) cookies are
+    /// `Secure` by it. A trusted proxy's own `X-Forwarded-Proto` goes first.
+    pub fn client_scheme(self, scheme: ClientScheme) -> Self {
+        self.with(|settings| settings.client_scheme = Some(scheme))
     }
 
     /// Sets a function that changes the responses of the proxy itself when a request fails.
@@ -403,6 +444,9 @@ impl<S, T> Layer<S> for ProxyLayer<T> {
     type Service = Proxy<S, T>;
 
     fn layer(&self, inner: S) -> Proxy<S, T> {
+        if self.settings.pool.uses_tls() {
+            self.settings.dial.warn_without_tls();
+        }
         self.settings.pool.set_probe_dialer(&self.settings.dial);
         Proxy::new(inner, Arc::clone(&self.settings))
     }

@@ -4,12 +4,13 @@ use std::{pin::pin, sync::Arc};
 
 use http::{Response, header::ORIGIN, request::Parts};
 use hyper::upgrade::OnUpgrade;
-use tracing::{Instrument, Span, field};
+use tracing::{Instrument, Span, field, field::display};
 
 use crate::{
     error::{Error, ErrorKind},
+    escaped::Escaped,
     http::handshake::adapt_version,
-    http::headers::ClientInfo,
+    http::headers::{ClientInfo, find_nominated, strip_nominated},
     http::matcher::owns,
     http::upgrade::{Intent, UpgradeRequest},
     pool::Lease,
@@ -37,7 +38,7 @@ pub(super) struct ClaimedRequest {
 pub(super) async fn run(settings: Arc<Settings>, claimed: ClaimedRequest) -> Response<ProxyBody> {
     let span = tracing::info_span!(
         "websocket_handshake",
-        path = claimed.head.uri.path(),
+        path = %Escaped(claimed.head.uri.path()),
         upstream = field::Empty
     );
     let version = claimed.head.version;
@@ -75,6 +76,8 @@ impl HandshakePipeline<'_> {
             client,
         } = claimed;
         let upgrade = valid_upgrade(intent)?;
+        check_nominated(self.settings, &head, ErrorKind::MalformedHandshake)?;
+        strip_nominated(&mut head.headers);
         admit(self.settings, &head, &client)?;
         let on_upgrade = head
             .extensions
@@ -102,7 +105,7 @@ impl HandshakePipeline<'_> {
             Attempts::new(self.reporter, AdmissionKind::Tunnel, &self.settings.retry);
         loop {
             let (attempt, connection) = attempts.connect(&request_head, &handshake.client).await?;
-            Span::current().record("upstream", attempt.upstream());
+            Span::current().record("upstream", display(Escaped(attempt.upstream())));
             let outcome = attempts
                 .bounded(pin!(handshake.send(
                     self.settings,
@@ -164,6 +167,21 @@ pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> R
         return Ok(());
     }
     Err(Error::new(ErrorKind::OriginNotAllowed))
+}
+
+/// Rejects a request whose `Connection` names a header that the host protects.
+pub(super) fn check_nominated(
+    settings: &Settings,
+    head: &Parts,
+    kind: ErrorKind,
+) -> Result<(), Error> {
+    match find_nominated(&head.headers, &settings.outbound.protected) {
+        None => Ok(()),
+        Some(name) => {
+            let why = format!("the Connection header names {name}, which it must not remove");
+            Err(Error::with_source(kind, why))
+        }
+    }
 }
 
 /// Reports that the proxy rejects a request, and returns its response.

@@ -15,9 +15,9 @@ use tower_service::Service;
 use crate::{
     error::BoxError,
     http::head::RequestHead,
-    http::headers::ClientInfo,
+    http::headers::{ClientInfo, without_nominated},
     http::matcher::owns,
-    http::upgrade::{Intent, inspect},
+    http::upgrade::{Intent, inspect_with},
 };
 
 use super::{
@@ -77,7 +77,7 @@ impl<S, T> Proxy<S, T> {
         T: IntoClientRequest<B>,
     {
         let head = RequestHead::from(request);
-        let intent = inspect(&head);
+        let intent = inspect_with(&head, self.settings.leniency);
         let forward = match &self.settings.forward {
             // A plain `CONNECT` is never proxied.
             Some(forward) if T::FORWARDS_REQUESTS && request.method() != Method::CONNECT => {
@@ -96,6 +96,13 @@ impl<S, T> Proxy<S, T> {
             .client_ip(request.headers(), &client);
         let head = match client_ip {
             Some(client_ip) => head.with_client_ip(client_ip),
+            None => head,
+        };
+        // Matchers decide on the headers that the upstream gets.
+        let protected = &self.settings.outbound.protected;
+        let nominated_removed = without_nominated(request.headers(), protected);
+        let head = match &nominated_removed {
+            Some(headers) => head.with_headers(headers),
             None => head,
         };
         let is_owned = self

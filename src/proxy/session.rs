@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     error::{BoxError, Error, ErrorKind, Side},
+    escaped::Escaped,
     frame::Extensions,
     http::handshake::Agreement,
     http::headers::ClientInfo,
@@ -267,9 +268,9 @@ impl RunningSession {
         });
         tracing::info!(
             tunnel = info.id,
-            path = %info.path,
-            upstream = %info.upstream,
-            end = %report.end,
+            path = %Escaped(&info.path),
+            upstream = %Escaped(&info.upstream),
+            end = %Escaped(&report.end),
             initiator = %report.initiator,
             client_to_upstream = report.client_to_upstream.bytes,
             upstream_to_client = report.upstream_to_client.bytes,

@@ -9,8 +9,9 @@ use crate::{
     error::{Error, Side},
     http::forward::{ForwardHttp, IdleConnections},
     http::handshake::{HeadLimits, OutboundRules},
-    http::headers::{ClientInfo, HeaderEdits},
+    http::headers::{ClientInfo, ClientScheme, HeaderEdits},
     http::matcher::AnyMatcher,
+    http::upgrade::Leniency,
     net::connect::{Dialer, KeepAliveScope},
     net::transport::TcpKeepAlive,
     observe::Observer,
@@ -33,11 +34,13 @@ pub(super) struct Settings {
     pub(super) response_edits: HeaderEdits,
     pub(super) timeouts: Timeouts,
     pub(super) head_limits: HeadLimits,
+    pub(super) leniency: Leniency,
     pub(super) retry: Retry,
     pub(super) client_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) upstream_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) tunnel: Arc<TunnelConfig>,
     pub(super) client_info: Option<Arc<ClientInfoFn>>,
+    pub(super) client_scheme: Option<ClientScheme>,
     pub(super) map_rejection: Option<Arc<MapRejection>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) registry: Registry,
@@ -99,11 +102,13 @@ impl Settings {
                 refusal_body: Duration::from_secs(30),
             },
             head_limits: HeadLimits::default(),
+            leniency: Leniency::none(),
             retry: Retry::new(),
             client_tcp_keep_alive: TcpKeepAliveChoice::Default,
             upstream_tcp_keep_alive: TcpKeepAliveChoice::Default,
             tunnel: Arc::new(TunnelConfig::new()),
             client_info: None,
+            client_scheme: None,
             map_rejection: None,
             observer: None,
         };
@@ -151,6 +156,7 @@ impl Settings {
             .or_else(|| extensions.get::<ClientInfo>().copied())
             .or_else(|| axum_client_info(extensions))
             .unwrap_or_default()
+            .or_scheme(self.client_scheme)
     }
 }
 

@@ -7,6 +7,7 @@
 mod support;
 mod support_works;
 
+mod attacks;
 mod balance;
 mod clock_close;
 mod clock_drain;
@@ -45,11 +46,14 @@ mod http2_tls;
 #[cfg(feature = "http2")]
 mod http2_upstream;
 mod import_law;
+mod logs;
+mod odd_requests;
 mod pool;
 mod property_ends;
 mod property_garbage;
 mod property_inject;
 mod public_types;
+mod recorded_paths;
 mod registry_sockets;
 mod retry;
 #[cfg(target_os = "linux")]

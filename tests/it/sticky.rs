@@ -75,6 +75,7 @@ async fn a_refusal_sets_the_cookie_too() {
     let head = answer(&proxy(&[&upstream], sticky()).await, &[]).await;
     assert_eq!(head.status(), 403);
     assert!(pair(&head).starts_with("up="));
+    assert_eq!(head.get("cache-control"), Some("private"));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use http::{
 use crate::{
     frame::Extensions,
     http::headers::{contains_token, extension_names, members, only_line},
-    http::upgrade::UpgradeRequest,
+    http::upgrade::{Leniency, UpgradeRequest},
 };
 
 /// The offer of an outgoing handshake, kept while the request itself is in flight.
@@ -23,9 +23,11 @@ use crate::{
 pub(crate) struct Offer {
     accept_key: String,
     lists: HeaderMap,
+    leniency: Leniency,
 }
 
-/// The negotiated subprotocol and extensions.
+/// The negotiated subprotocol and extensions. Without a subprotocol, the client gets no
+/// `Sec-WebSocket-Protocol`, whatever the upstream sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<Box<str>>,
@@ -61,7 +63,14 @@ impl Offer {
         Self {
             accept_key: upgrade.accept_key(),
             lists,
+            leniency: Leniency::none(),
         }
+    }
+
+    /// Tolerates these deviations of the upstream.
+    pub(crate) fn with_leniency(mut self, leniency: Leniency) -> Self {
+        self.leniency = leniency;
+        self
     }
 
     /// Verifies a 101, or a 2xx over HTTP/2. The version of the response is trustworthy, because
@@ -75,6 +84,9 @@ impl Offer {
             // RFC 8441 §5: the stream is the proof.
             Version::HTTP_2 => {}
             Version::HTTP_11 => self.verify_switch(&response.headers)?,
+            Version::HTTP_10 if self.leniency.allows_http10_acceptance() => {
+                self.verify_switch(&response.headers)?;
+            }
             _ => return Err(InvalidUpgradeResponse::HttpVersion),
         }
         Ok(Agreement {
@@ -122,6 +134,9 @@ impl Offer {
             (Some(_), Some(_)) => return Err(InvalidUpgradeResponse::Subprotocol),
         };
         if !members(&self.lists, &SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == subprotocol) {
+            if self.leniency.drops_unrequested_subprotocol() {
+                return Ok(None);
+            }
             return Err(InvalidUpgradeResponse::Subprotocol);
         }
         Ok(Some(String::from_utf8_lossy(subprotocol).into()))

@@ -1,5 +1,9 @@
 //! Limits on the head of an upstream's response.
 
+/// Header lines that a `HeaderMap` can be made for without a panic: it takes 2^15 slots, of which
+/// three quarters may be used.
+pub(crate) const MAX_HEAD_LINES: usize = 24_000;
+
 /// Limits on the head of an upstream's response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {

@@ -60,11 +60,11 @@ pub(super) fn parse_head(head: &Bytes, limits: HeadLimits) -> Option<Parts> {
     let Ok(Status::Complete(_)) = response.parse(head) else {
         return None;
     };
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    let mut headers = HeaderMap::try_with_capacity(response.headers.len()).ok()?;
     for line in response.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value)).ok()?;
-        headers.append(name, value);
+        headers.try_append(name, value).ok()?;
     }
     let mut parts = Response::new(()).into_parts().0;
     parts.status = StatusCode::from_u16(response.code?).ok()?;
@@ -80,6 +80,7 @@ pub(super) fn parse_head(head: &Bytes, limits: HeadLimits) -> Option<Parts> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::head_limits::MAX_HEAD_LINES;
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits {
@@ -87,6 +88,20 @@ mod tests {
         bytes: 8 * 1024,
     };
     const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+
+    #[test]
+    fn more_lines_than_a_map_can_hold_are_an_error_and_no_panic() {
+        for count in [24_000, 24_700, 40_000] {
+            let lines: String = (0..count).map(|line| format!("n{line}: v\r\n")).collect();
+            let head = Bytes::from(format!("HTTP/1.1 101 x\r\n{lines}\r\n"));
+            let limits = HeadLimits {
+                lines: count,
+                bytes: head.len(),
+            };
+            let parsed = parse_head(&head, limits);
+            assert_eq!(parsed.is_some(), count <= MAX_HEAD_LINES, "{count}");
+        }
+    }
 
     #[test]
     fn a_head_ends_at_its_empty_line() {

@@ -39,7 +39,7 @@ pub(crate) use client_response::{
     set_upgrade_headers,
 };
 pub(crate) use dispatch::exchange;
-pub(crate) use head_limits::HeadLimits;
+pub(crate) use head_limits::{HeadLimits, MAX_HEAD_LINES};
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
 pub use upstream::{AcceptedHandshake, RefusedBody, UpstreamHandshake, UpstreamResponse};

@@ -1,8 +1,10 @@
 //! The request to the upstream.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{
         CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
         SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -15,7 +17,8 @@ use crate::{
     error::{Error, ErrorKind},
     http::head::PathRewrite,
     http::headers::{
-        ClientInfo, ForwardedHeaders, HeaderEdits, Via, only_line, set_header, strip_hop_by_hop,
+        ClientInfo, ForwardedHeaders, HeaderEdits, UpstreamHeaders, Via, only_line, set_header,
+        strip_aliases, strip_hop_by_hop,
     },
     http::upgrade::UpgradeRequest,
 };
@@ -28,6 +31,8 @@ pub(crate) struct OutboundRules {
     pub(crate) edits: HeaderEdits,
     pub(crate) host: Option<HeaderValue>,
     pub(crate) rewrite: Option<PathRewrite>,
+    /// Headers that a client must not name in `Connection`.
+    pub(crate) protected: Arc<[HeaderName]>,
 }
 
 impl OutboundRules {
@@ -50,13 +55,14 @@ impl OutboundRules {
     }
 
     /// Returns the headers of the upstream's request: removes those about the client's connection,
-    /// adds those about the client, and applies the user's settings.
+    /// adds those about the client and those of the host, and applies the user's settings.
     ///
     /// The result has one `Host` unless the client named none.
     pub(crate) fn upstream_headers(&self, client_request: Parts, client: &ClientInfo) -> HeaderMap {
         let mut headers = client_request.headers;
         let host = requested_host(&client_request.uri, headers.get(HOST));
         strip_hop_by_hop(&mut headers);
+        strip_aliases(&mut headers, &self.protected);
         if client_request.version >= Version::HTTP_2 {
             join_cookies(&mut headers);
         }
@@ -66,6 +72,9 @@ impl OutboundRules {
         }
         if let Some(host) = &host {
             set_header(&mut headers, &HOST, host.clone());
+        }
+        if let Some(given) = client_request.extensions.get::<UpstreamHeaders>() {
+            given.apply(&mut headers);
         }
         self.edits.apply(&mut headers);
         // RFC 9112 §3.2: exactly one `Host`, whatever the edits did to it.

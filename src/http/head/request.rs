@@ -82,6 +82,21 @@ impl<'a> RequestHead<'a> {
         self
     }
 
+    /// Sets the header lines, in place of the request's own.
+    pub(crate) fn with_headers(self, headers: &'a HeaderMap) -> Self {
+        Self {
+            client_ip: self.client_ip,
+            assumed: self.assumed,
+            ..Self::new(
+                self.method,
+                self.uri,
+                self.version,
+                headers,
+                self.extensions,
+            )
+        }
+    }
+
     /// Returns the method.
     pub fn method(&self) -> &'a Method {
         self.method
@@ -97,7 +112,8 @@ impl<'a> RequestHead<'a> {
         self.version
     }
 
-    /// Returns all header lines.
+    /// Returns all header lines, without those that the client's `Connection` removes (RFC 9110
+    /// §7.6.1): the upstream does not get them.
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 /// The client's connection, as the host application knows it.
 ///
 /// A request carries neither its sender's address nor whether a TLS listener received it. The host
-/// inserts this value into the request's extensions; without it the peer is unknown and the scheme
-/// is `http`.
+/// inserts this value into the request's extensions; without it the peer is unknown, and the scheme
+/// is that of [`ProxyLayer::client_scheme`](crate::ProxyLayer::client_scheme), or `http`.
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct ClientInfo {
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
-    scheme: ClientScheme,
+    scheme: Option<ClientScheme>,
 }
 
 impl ClientInfo {
@@ -35,7 +35,7 @@ impl ClientInfo {
         Self {
             peer: None,
             local: None,
-            scheme: ClientScheme::Http,
+            scheme: None,
         }
     }
 
@@ -54,10 +54,17 @@ impl ClientInfo {
         self
     }
 
-    /// Sets the scheme of the connection.
+    /// Sets the scheme of the connection. Without it the scheme is that of the layer
+    /// ([`ProxyLayer::client_scheme`](crate::ProxyLayer::client_scheme)), or plain `http`.
     #[must_use]
     pub const fn with_scheme(mut self, scheme: ClientScheme) -> Self {
-        self.scheme = scheme;
+        self.scheme = Some(scheme);
+        self
+    }
+
+    /// Sets the scheme if none is set.
+    pub(crate) fn or_scheme(mut self, scheme: Option<ClientScheme>) -> Self {
+        self.scheme = self.scheme.or(scheme);
         self
     }
 
@@ -86,7 +93,10 @@ impl ClientInfo {
     /// Returns the scheme of the connection.
     #[must_use]
     pub const fn scheme(&self) -> ClientScheme {
-        self.scheme
+        match self.scheme {
+            Some(scheme) => scheme,
+            None => ClientScheme::Http,
+        }
     }
 }
 
@@ -152,5 +162,10 @@ mod tests {
     fn the_scheme_is_kept() {
         let client = ClientInfo::new().with_scheme(ClientScheme::Https);
         assert_eq!(client.scheme().as_str(), "https");
+        let plain = Some(ClientScheme::Http);
+        assert_eq!(client.or_scheme(plain).scheme(), ClientScheme::Https);
+        let encrypted = Some(ClientScheme::Https);
+        let unknown = ClientInfo::new().or_scheme(encrypted);
+        assert_eq!(unknown.scheme(), ClientScheme::Https);
     }
 }

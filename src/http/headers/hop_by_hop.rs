@@ -8,6 +8,7 @@ use http::header::{
     VIA, WWW_AUTHENTICATE,
 };
 
+use super::alias;
 use super::tokens::members;
 use super::untrusted;
 
@@ -55,17 +56,61 @@ const USUAL_OPTIONS: [&str; 3] = ["upgrade", "keep-alive", "close"];
 /// This is the first step: the proxy adds its own headers afterwards, so a `Connection` line cannot
 /// remove them (CVE-2024-45410). Headers on which upstreams base decisions stay even when they are
 /// named; RFC 9110 §7.6.1 forbids a sender to name headers that are meant for all recipients. Of
-/// other headers, a client can remove those that a layer in front of the proxy added, but not those
-/// of the proxy's header edits, which run later.
+/// other headers, a client can remove those that a layer in front of the proxy added to the request,
+/// but neither [`UpstreamHeaders`](super::UpstreamHeaders) nor those of the proxy's header edits,
+/// which are added later.
 ///
 /// A relayed 426 must get `Upgrade` again (RFC 9110 §15.5.22).
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    for name in named_by_connection(headers) {
-        headers.remove(name);
-    }
+    strip_nominated(headers);
     for name in &ALWAYS_REMOVED {
         headers.remove(name);
     }
+}
+
+/// Removes the headers that `Connection` names, and keeps those that concern the connection in any
+/// case: [`strip`] removes them once they have been read.
+pub(crate) fn strip_nominated(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+}
+
+/// Returns a copy of the headers without those that `Connection` names; `None` if it names none of
+/// them.
+///
+/// A header in `keep` stays.
+pub(crate) fn without_nominated(headers: &HeaderMap, keep: &[HeaderName]) -> Option<HeaderMap> {
+    let names = nominated(headers);
+    let mut names = names.iter().filter(|name| !keep.contains(name)).peekable();
+    names.peek()?;
+    let mut headers = headers.clone();
+    for name in names {
+        headers.remove(name);
+    }
+    Some(headers)
+}
+
+/// Returns the first of these names that `Connection` contains.
+pub(crate) fn find_nominated<'a>(
+    headers: &HeaderMap,
+    names: &'a [HeaderName],
+) -> Option<&'a HeaderName> {
+    if names.is_empty() {
+        return None;
+    }
+    members(headers, &CONNECTION).find_map(|option| {
+        let mut names = names.iter();
+        names.find(|name| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+    })
+}
+
+/// Returns whether the proxy writes this header by itself, or removes it: the connection, the
+/// framing, and the handshake.
+pub(super) fn is_managed(name: &HeaderName) -> bool {
+    name == CONTENT_LENGTH
+        || ALWAYS_REMOVED.contains(name)
+        || name.as_str().starts_with("sec-websocket-")
 }
 
 /// Headers that control how content is read or stored, or how a request is handled. HTTP/1.1
@@ -100,17 +145,19 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
         trailers.remove(name);
     }
     untrusted::strip_untrusted(trailers, untrusted::Trust::Untrusted);
+    alias::strip_aliases(trailers, &[]);
 }
 
-/// Returns the headers that `Connection` names and may remove, except the usual ones, which
+/// Returns the headers that `Connection` names and may remove, except those that
 /// [`ALWAYS_REMOVED`] covers.
 ///
 /// A handshake that names only the usual ones yields an empty list without allocation.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     members(headers, &CONNECTION)
         .filter(|option| !is_usual_option(option))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| headers.contains_key(name) && !is_protected(name))
+        .filter(|name| headers.contains_key(name))
+        .filter(|name| !is_protected(name) && !ALWAYS_REMOVED.contains(name))
         .collect()
 }
 
@@ -238,7 +285,33 @@ mod tests {
             ("Close", "1"),
             ("X-One", "1"),
         ]);
-        assert_eq!(named_by_connection(&map).capacity(), 0);
+        assert_eq!(nominated(&map).capacity(), 0);
+    }
+
+    #[test]
+    fn a_protected_header_is_found_wherever_it_is_named() {
+        let names = ["x-user", "x-tenant"].map(HeaderName::from_static);
+        let found = |lines: &[(&str, &str)]| find_nominated(&headers(lines), &names).cloned();
+        assert_eq!(found(&[("Connection", "Upgrade, x-other")]), None);
+        let lines = [("Connection", "Upgrade"), ("Connection", "close, X-TENANT")];
+        assert_eq!(found(&lines), Some(names[1].clone()));
+    }
+
+    #[test]
+    fn matchers_get_a_copy_only_where_a_header_is_removed() {
+        let usual = headers(&[("Connection", "Upgrade, te, x-absent"), ("TE", "trailers")]);
+        assert_eq!(without_nominated(&usual, &[]), None);
+        let map = headers(&[
+            ("Connection", "x-one, te"),
+            ("X-One", "1"),
+            ("TE", "trailers"),
+        ]);
+        let left = headers(&[("Connection", "x-one, te"), ("TE", "trailers")]);
+        assert_eq!(without_nominated(&map, &[]), Some(left));
+        assert_eq!(
+            without_nominated(&map, &[HeaderName::from_static("x-one")]),
+            None
+        );
     }
 
     #[test]
@@ -247,6 +320,7 @@ mod tests {
             ("X-Checksum", "1"),
             ("Grpc-Status", "0"),
             ("X_Forwarded_For", "6.6.6.6"),
+            ("Content_Length", "6"),
         ]);
         for name in PROTECTED.into_iter().chain([
             "transfer-encoding",

@@ -4,18 +4,24 @@
 //! upstream a request's headers pass these steps, in this order:
 //!
 //! 1. *Hop-by-hop removal*: `Connection` and the headers that it names are removed, with the others
-//!    that concern one connection only (RFC 9110 §7.6.1).
+//!    that concern one connection only (RFC 9110 §7.6.1), and aliases of those (`Content_Length`).
+//!    Matchers see the headers that are left.
 //! 2. [`ForwardedHeaders`]: the client's claims about itself are dropped unless a
 //!    [trusted](Networks) proxy makes them, and the facts in [`ClientInfo`] are added.
 //! 3. [`Via`], if a pseudonym is set.
-//! 4. [`HeaderEdits`]: the user's own changes.
-//! 5. The handshake's own headers, written last by the handshake.
+//! 4. [`UpstreamHeaders`]: those that the host application gives with this request.
+//! 5. [`HeaderEdits`]: the user's own changes.
+//! 6. The handshake's own headers, written last by the handshake.
 //!
 //! The order is a matter of safety. A client can name any header in `Connection`; since that is
 //! honored first, the client cannot remove headers that the later steps add (CVE-2024-45410).
 //!
-//! Responses, the 101 included, pass steps 1, 3, 4 and 5.
+//! A middleware in front of the proxy should therefore give its headers as [`UpstreamHeaders`], not
+//! set them in the request, where a client can name them.
+//!
+//! Responses, the 101 included, pass steps 1, 3, 5 and 6.
 
+mod alias;
 mod checked_insert;
 mod client_address;
 mod client_info;
@@ -26,9 +32,11 @@ mod hop_by_hop;
 mod networks;
 mod quoted;
 mod rfc7239;
+mod shared_caching;
 mod tokens;
 
 mod untrusted;
+mod upstream_headers;
 mod via;
 mod x_forwarded;
 
@@ -37,9 +45,14 @@ pub use self::client_info::{ClientInfo, ClientScheme};
 pub use self::edit::{HeaderEdits, InvalidHeaderEdit};
 pub use self::forwarded::ForwardedHeaders;
 pub use self::networks::{InvalidNetwork, Networks};
+pub use self::upstream_headers::UpstreamHeaders;
 pub use self::via::{InvalidPseudonym, Via};
 
+pub(crate) use self::alias::strip_aliases;
 pub(crate) use self::checked_insert::{append as add_header, replace as set_header};
 pub(crate) use self::connection_auth::authenticates_connection;
-pub(crate) use self::hop_by_hop::{strip as strip_hop_by_hop, strip_trailers};
+pub(crate) use self::hop_by_hop::{
+    find_nominated, strip as strip_hop_by_hop, strip_nominated, strip_trailers, without_nominated,
+};
+pub(crate) use self::shared_caching::forbid_shared_caching;
 pub(crate) use self::tokens::{contains_token, extension_names, members, only_line};

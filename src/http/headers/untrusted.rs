@@ -3,6 +3,8 @@
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 
+use super::alias::{has_odd_separator, reads_as};
+
 pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -23,11 +25,8 @@ pub(super) fn is_member(name: &HeaderName) -> bool {
 
 /// Removes the headers about the client that the sender may not set.
 ///
-/// Aliases are removed from every sender. An alias is a name that becomes a member of the family
-/// when an upstream folds punctuation, as CGI (RFC 3875 §4.1.18) and its descendants do when they
-/// turn `X_Forwarded_For` and `X-Forwarded-For` into the same variable. A trusted proxy manages the
-/// real names and passes aliases on unseen (GHSA-f59h-q822-g45g, GHSA-5m6w-wvh7-57vm). From an
-/// untrusted sender the whole family is removed.
+/// [Aliases](super::alias) are removed from every sender: a trusted proxy manages the real names and
+/// passes aliases on unseen. From an untrusted sender the whole family is removed.
 pub(super) fn strip_untrusted(headers: &mut HeaderMap, trust: Trust) {
     let untrusted: Vec<HeaderName> = headers
         .keys()
@@ -48,25 +47,6 @@ fn is_related(name: &HeaderName) -> bool {
         || bytes
             .split_at_checked(b"x-forwarded-".len())
             .is_some_and(|(start, _)| reads_as(start, b"x-forwarded-"))
-}
-
-/// Returns whether `name` equals `model` once any punctuation counts as `-`.
-///
-/// Punctuation is more than `_` and `.`: Apache's CGI folds every character that is neither a
-/// letter nor a digit. `HeaderName` is always in lower case, so the comparison is exact.
-fn reads_as(name: &[u8], model: &[u8]) -> bool {
-    let folds = |byte: u8| !byte.is_ascii_alphanumeric();
-    name.len() == model.len()
-        && name
-            .iter()
-            .zip(model)
-            .all(|(byte, wanted)| byte == wanted || (*wanted == b'-' && folds(*byte)))
-}
-
-fn has_odd_separator(name: &HeaderName) -> bool {
-    name.as_str()
-        .bytes()
-        .any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     http::headers::{contains_token, only_line},
 };
 
-use super::{invalid_handshake::InvalidHandshake, request::UpgradeRequest};
+use super::{invalid_handshake::InvalidHandshake, leniency::Leniency, request::UpgradeRequest};
 
 /// Classification of a request.
 #[derive(Clone, Debug)]
@@ -48,10 +48,15 @@ pub enum Intent {
 /// ```
 #[must_use]
 pub fn inspect(head: &RequestHead<'_>) -> Intent {
+    inspect_with(head, Leniency::none())
+}
+
+/// Classifies a request, with these deviations tolerated.
+pub(crate) fn inspect_with(head: &RequestHead<'_>, leniency: Leniency) -> Intent {
     // HTTP/2 and later have no Upgrade header (RFC 9113 §8.2.2).
     let is_http1 = head.version() <= Version::HTTP_11;
     let result = if is_http1 && contains_token(head.headers(), &UPGRADE, "websocket") {
-        read_upgrade(head)
+        read_upgrade(head, leniency)
     } else if is_extended_connect(head) {
         read_connect(head)
     } else {
@@ -63,7 +68,10 @@ pub fn inspect(head: &RequestHead<'_>) -> Intent {
     }
 }
 
-fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, InvalidHandshake> {
+fn read_upgrade(
+    head: &RequestHead<'_>,
+    leniency: Leniency,
+) -> Result<UpgradeRequest, InvalidHandshake> {
     let headers = head.headers();
     if head.method() != Method::GET {
         return Err(InvalidHandshake::Method);
@@ -71,7 +79,8 @@ fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, InvalidHandsha
     if head.version() != Version::HTTP_11 {
         return Err(InvalidHandshake::HttpVersion);
     }
-    if !contains_token(headers, &CONNECTION, "upgrade") {
+    let is_named = contains_token(headers, &CONNECTION, "upgrade");
+    if !is_named && !leniency.allows_missing_connection() {
         return Err(InvalidHandshake::Connection);
     }
     head.check_host().map_err(InvalidHandshake::Host)?;
@@ -86,6 +95,10 @@ fn read_upgrade(head: &RequestHead<'_>) -> Result<UpgradeRequest, InvalidHandsha
 /// of such a request is the tunnel itself.
 fn read_connect(head: &RequestHead<'_>) -> Result<UpgradeRequest, InvalidHandshake> {
     head.check_host().map_err(InvalidHandshake::Host)?;
+    // RFC 9113 §8.3.1: the scheme is part of every target, and not empty.
+    if head.uri().scheme_str().is_none_or(str::is_empty) {
+        return Err(InvalidHandshake::Target);
+    }
     check_target_and_version(head)?;
     Ok(UpgradeRequest::without_key())
 }
@@ -200,6 +213,21 @@ mod tests {
             .headers_mut()
             .insert("connection", "not-upgrade".parse().unwrap());
         assert_eq!(is_valid(&request), Err(InvalidHandshake::Connection));
+    }
+
+    #[test]
+    fn a_missing_connection_is_tolerated_where_that_is_asked_for() {
+        let mut request = handshake().body(()).unwrap();
+        request.headers_mut().remove("connection");
+        let head = RequestHead::from(&request);
+        let intent = inspect_with(&head, Leniency::none().missing_connection());
+        assert!(matches!(intent, Intent::Upgrade(_)));
+        let others = Leniency::none().unrequested_subprotocol();
+        let intent = inspect_with(&head, others.http10_acceptance());
+        assert!(matches!(
+            intent,
+            Intent::Malformed(InvalidHandshake::Connection)
+        ));
     }
 
     #[test]

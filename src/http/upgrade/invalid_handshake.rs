@@ -26,7 +26,7 @@ pub enum InvalidHandshake {
     Version,
     /// The request announces a body, which would make the start of the frames ambiguous.
     Body,
-    /// The request target has no path.
+    /// The request target has no path, or in HTTP/2 no scheme (RFC 9113 §8.3.1).
     Target,
 }
 
@@ -41,7 +41,7 @@ impl InvalidHandshake {
             Self::Key => "the Sec-WebSocket-Key is not 16 bytes in base64",
             Self::Version => "the Sec-WebSocket-Version is not 13",
             Self::Body => "a WebSocket handshake has no body",
-            Self::Target => "the request target has no path",
+            Self::Target => "the request target has no path or no scheme",
         })
     }
 }

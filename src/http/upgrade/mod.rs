@@ -9,8 +9,11 @@
 
 mod inspect;
 mod invalid_handshake;
+mod leniency;
 mod request;
 
+pub(crate) use inspect::inspect_with;
 pub use inspect::{Intent, inspect};
 pub use invalid_handshake::InvalidHandshake;
+pub use leniency::Leniency;
 pub use request::UpgradeRequest;

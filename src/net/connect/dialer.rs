@@ -1,11 +1,20 @@
 //! Dialer: connects with a budget for each part, and an error that names the part that failed.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{io::AsyncWriteExt, sync::OnceCell, time::timeout};
 
 use crate::{
     error::{Error, ErrorKind},
+    escaped::Escaped,
     net::transport::{TcpKeepAlive, Transport},
     task,
 };
@@ -30,6 +39,8 @@ pub(crate) struct Dialer {
     pub(crate) tcp_keep_alive: KeepAliveScope,
     /// Set by the host, or made from the compiled-in features when first needed.
     pub(crate) tls: Arc<OnceCell<Tls>>,
+    /// Whether a missing TLS configuration was reported.
+    pub(crate) tls_warned: Arc<AtomicBool>,
     /// Budget of a TLS handshake.
     pub(crate) tls_timeout: Duration,
     /// Connections over HTTP/2.
@@ -64,6 +75,7 @@ impl Default for Dialer {
             connect_timeout: Duration::from_secs(3),
             tcp_keep_alive: KeepAliveScope::None,
             tls: Arc::default(),
+            tls_warned: Arc::default(),
             tls_timeout: Duration::from_secs(5),
             shared: Http2Pool::default(),
         }
@@ -83,6 +95,22 @@ impl Dialer {
     pub(crate) fn set_tls(&mut self, tls: Tls) {
         self.tls = Arc::new(OnceCell::from(tls));
         self.shared = self.shared.with_no_connections();
+    }
+
+    /// Warns once if there is no TLS configuration and the compiled-in features make none. Otherwise
+    /// the first sign would be a failed probe or handshake.
+    pub(crate) fn warn_without_tls(&self) {
+        if self.tls.initialized() || self.tls_warned.load(Ordering::Relaxed) {
+            return;
+        }
+        match default_tls() {
+            Ok(tls) => drop(self.tls.set(tls)),
+            Err(error) => {
+                self.tls_warned.store(true, Ordering::Relaxed);
+                let error = Escaped(format_args!("{error:#}"));
+                tracing::warn!(%error, "upstreams with TLS cannot be reached");
+            }
+        }
     }
 
     /// Opens a connection to this address, sends the PROXY header if there is one, and secures the

@@ -364,13 +364,13 @@ async fn every_change_is_logged_with_its_cause() {
     assert_eq!(
         logged,
         [
-            "WARN upstream unhealthy upstream=\"a:80\" cause=\"5 consecutive handshake failures: \
+            "WARN upstream unhealthy upstream=a:80 cause=\"5 consecutive handshake failures: \
              the upstream could not be connected\"",
-            "INFO upstream half-open upstream=\"a:80\" cause=\"its ejection is over\"",
-            "INFO upstream healthy upstream=\"a:80\" cause=\"a handshake succeeded\"",
-            "INFO upstream draining upstream=\"b:80\"",
-            "INFO upstream resumed upstream=\"b:80\"",
-            "INFO upstream removed upstream=\"b:80\"",
+            "INFO upstream half-open upstream=a:80 cause=\"its ejection is over\"",
+            "INFO upstream healthy upstream=a:80 cause=\"a handshake succeeded\"",
+            "INFO upstream draining upstream=b:80",
+            "INFO upstream resumed upstream=b:80",
+            "INFO upstream removed upstream=b:80",
         ]
     );
 }

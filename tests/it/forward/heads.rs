@@ -1,13 +1,17 @@
 //! Heads of forwarded requests and of their responses.
 
 use wsplice::{
-    ForwardHttp,
+    ForwardHttp, Pool,
     head::PathRewrite,
-    headers::{HeaderEdits, Via},
+    headers::{HeaderEdits, UpstreamHeaders, Via},
 };
 
-use super::kit::{answer, answering, ask, named, proxy};
-use crate::support::{head::Head, serve::Server, upstream::RawUpstream};
+use super::kit::{answer, answering, ask, inner, layer, named, proxy};
+use crate::support::{
+    head::Head,
+    serve::{Server, serve_axum},
+    upstream::RawUpstream,
+};
 
 async fn forwarded_head(upstream: &RawUpstream, proxy: &Server, request: impl AsRef<[u8]>) -> Head {
     let (head, _) = answer(proxy, request).await;
@@ -90,6 +94,27 @@ async fn settings_for_handshakes_go_for_requests_too() {
         (Some("1.1 edge"), Some("1"))
     );
     assert_eq!((down.get("content-length"), &*body), (Some("3"), "one"));
+}
+
+#[tokio::test]
+async fn the_headers_of_the_host_reach_upstreams_of_forwarded_requests() {
+    let upstream = named("one").await;
+    let mut given = UpstreamHeaders::new();
+    given.insert("x-user-id".parse().unwrap(), "alice".parse().unwrap());
+    let layer =
+        layer(Pool::new([upstream.url()]).unwrap()).protect_headers(["x-team".parse().unwrap()]);
+    let proxy = serve_axum(inner().layer(layer).layer(axum::Extension(given))).await;
+    let lines = "Connection: x-user-id\r\nX-User-Id: mallory\r\nTransfer_Encoding: chunked\r\n";
+    let request = format!("GET /app/x HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+    let up = forwarded_head(&upstream, &proxy, &request).await;
+    assert_eq!(up.all("x-user-id").collect::<Vec<_>>(), ["alice"]);
+    assert_eq!(up.get("transfer_encoding"), None);
+
+    let request = "GET /app/x HTTP/1.1\r\nHost: a\r\nConnection: x-team\r\nX-Team: a\r\n\r\n";
+    let (head, body) = answer(&proxy, request).await;
+    assert_eq!(head.status(), 400);
+    assert!(body.contains("x-team"));
+    assert_eq!(upstream.log().heads.len(), 1);
 }
 
 #[tokio::test]

@@ -259,3 +259,48 @@ async fn after_a_101_that_is_refused_the_client_bytes_reach_nobody() {
     let log = upstream.wait_for("its end", |log| log.ended == 1).await;
     assert_eq!(log.after_head, 0);
 }
+
+#[tokio::test]
+async fn devices_are_tolerated_where_that_is_asked_for() {
+    use wsplice::upgrade::Leniency;
+
+    // A client without `Connection: Upgrade`; its upstream gets a right handshake.
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let lenient = |layer: wsplice::ProxyLayer| {
+        layer.leniency(
+            Leniency::none()
+                .missing_connection()
+                .unrequested_subprotocol(),
+        )
+    };
+    let proxied = Proxied::with(&upstream, lenient).await;
+    let (mut client, head) = proxied
+        .handshake("/ws/x", &[("Connection", "keep-alive")])
+        .await;
+    assert_eq!(head.status(), 101);
+    client.send(b"bytes").await;
+    assert_eq!(&client.read_exact(5).await[..], b"bytes");
+    let asked = upstream.log().heads.remove(0);
+    assert_eq!(values(&asked, "connection"), ["Upgrade"]);
+
+    // An upstream with a subprotocol that was not offered.
+    let upstream = RawUpstream::start(scripts::unoffered_subprotocol()).await;
+    let proxied = Proxied::with(&upstream, lenient).await;
+    let (_client, head) = proxied.handshake("/ws/x", &[]).await;
+    assert_eq!(head.status(), 101);
+    assert_eq!(head.get("sec-websocket-protocol"), None);
+
+    // An upstream that accepts in HTTP/1.0.
+    let old = |head: &crate::support::head::Head| {
+        let accepted = crate::support::upstream::switching_protocols(head, &[]);
+        [b"HTTP/1.0", &accepted[8..]].concat()
+    };
+    let upstream = RawUpstream::start(scripts::answer(old, scripts::Then::Echo)).await;
+    let http10 = |layer: wsplice::ProxyLayer| layer.leniency(Leniency::none().http10_acceptance());
+    let proxied = Proxied::with(&upstream, http10).await;
+    let (_client, head) = proxied.handshake("/ws/x", &[]).await;
+    assert!(head.start.starts_with("HTTP/1.1 101"), "{}", head.start);
+    let proxied = Proxied::with(&upstream, lenient).await;
+    let (_client, head) = proxied.handshake("/ws/x", &[]).await;
+    assert_eq!(head.status(), 502);
+}

@@ -139,6 +139,18 @@ async fn axum_s_connect_info_is_the_client() {
     assert_eq!(values(&asked, "x-forwarded-for"), ["192.0.2.1, 127.0.0.1"]);
 }
 
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn the_scheme_of_the_listener_is_passed_on_beside_axum_s_connect_info() {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let encrypted = |layer: ProxyLayer| layer.client_scheme(ClientScheme::Https);
+    let proxied = Proxied::with(&upstream, encrypted).await;
+    let (_client, head) = proxied.handshake("/ws/x", &FORGED).await;
+    assert_eq!(head.status(), 101);
+    let asked = only_head(&upstream).await;
+    assert_eq!(values(&asked, "x-forwarded-proto"), ["https"]);
+}
+
 #[tokio::test]
 async fn the_host_tells_the_client_by_an_extension() {
     let upstream = RawUpstream::start(scripts::echo()).await;

@@ -1,8 +1,9 @@
 //! The headers that the upstream gets.
 
-use wsplice::headers::{HeaderEdits, Via};
+use http::{HeaderName, HeaderValue};
+use wsplice::headers::{HeaderEdits, UpstreamHeaders, Via};
 
-use super::kit::{Proxied, only_head, values};
+use super::kit::{Proxied, expect_inner, expect_page, expect_untouched, only_head, text, values};
 use crate::support::head::Head;
 use crate::support::raw::{HOST, KEY};
 use crate::support::scripts;
@@ -107,6 +108,96 @@ async fn hop_by_hop_headers_stay_rfc9110_7_6_1() {
     }
     assert_eq!(asked.get("x-not-named"), Some("1"));
     assert_eq!(values(&asked, "connection"), ["Upgrade"]);
+}
+
+#[tokio::test]
+async fn a_client_cannot_name_away_the_headers_of_the_host() {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let name = HeaderName::from_static("x-user-id");
+    let mut given = UpstreamHeaders::new();
+    given.insert(name, HeaderValue::from_static("alice"));
+    let proxied = Proxied::within(
+        &upstream,
+        |layer| layer,
+        |app| app.layer(axum::Extension(given)),
+    )
+    .await;
+    let forged = [
+        ("Connection", "Upgrade, X-User-Id"),
+        ("X-User-Id", "mallory"),
+        ("X_User_Id", "mallory"),
+        ("X-Kept", "1"),
+    ];
+    let (_client, head) = proxied.handshake("/ws/x", &forged).await;
+    assert_eq!(head.status(), 101);
+    let asked = only_head(&upstream).await;
+    assert_eq!(values(&asked, "x-user-id"), ["alice"]);
+    assert_eq!(asked.get("x_user_id"), None);
+    assert_eq!(asked.get("x-kept"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_client_that_names_a_protected_header_gets_400() {
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let protected = HeaderName::from_static("x-user-id");
+    let proxied = Proxied::with(&upstream, |layer| {
+        layer.protect_headers([protected.clone()])
+    })
+    .await;
+    for named in ["Upgrade, X-User-Id", "upgrade, x-other, x-user-id"] {
+        let extra = [("Connection", named), ("X-User-Id", "alice")];
+        let (mut client, head) = proxied.handshake("/ws/x", &extra).await;
+        assert_eq!(head.status(), 400);
+        assert!(text(&mut client, &head).await.contains("x-user-id"));
+        expect_page(&mut client).await;
+    }
+    expect_untouched(&upstream).await;
+    let extra = [("X-User-Id", "alice"), ("X_User.Id", "mallory")];
+    let (_client, head) = proxied.handshake("/ws/x", &extra).await;
+    assert_eq!(head.status(), 101);
+    let asked = only_head(&upstream).await;
+    assert_eq!(values(&asked, "x-user-id"), ["alice"]);
+    assert_eq!(asked.get("x_user.id"), None);
+}
+
+#[tokio::test]
+async fn a_named_header_routes_nothing_as_the_upstream_never_sees_it() {
+    use wsplice::matcher::header;
+
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let tenant = HeaderName::from_static("x-tenant");
+    let proxied = Proxied::with(&upstream, |layer| layer.matching(header(tenant, "blue"))).await;
+    let blue = ("X-Tenant", "blue");
+    let (mut client, head) = proxied
+        .handshake("/ws/x", &[("Connection", "Upgrade, x-tenant"), blue])
+        .await;
+    expect_inner(&mut client, &head, "/ws/x").await;
+    expect_untouched(&upstream).await;
+    let (_client, head) = proxied.handshake("/ws/x", &[blue]).await;
+    assert_eq!(head.status(), 101);
+}
+
+#[tokio::test]
+async fn aliases_of_the_framing_are_not_passed_on() {
+    let asked = forwarded(&[
+        ("Content_Length", "5"),
+        ("Transfer_Encoding", "chunked"),
+        ("transfer.encoding", "chunked"),
+        ("Sec_WebSocket_Key", KEY),
+        ("Proxy_Connection", "close"),
+        ("Content_Type", "text/plain"),
+    ])
+    .await;
+    for alias in [
+        "content_length",
+        "transfer_encoding",
+        "transfer.encoding",
+        "sec_websocket_key",
+        "proxy_connection",
+    ] {
+        assert_eq!(asked.get(alias), None, "{alias}");
+    }
+    assert_eq!(asked.get("content_type"), Some("text/plain"));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use http_body_util::Empty;
 
 use crate::{
     error::{Error, ErrorKind},
+    escaped::Escaped,
     http::handshake::{
         head_limits::HeadLimits,
         upstream_response::{RefusalBody, UpgradeResponse},
@@ -57,7 +58,7 @@ pub(crate) async fn exchange(
             Ok(response) => return Ok(response),
             Err(StreamFailure::Unprocessed(error)) if tried.count() < MAX_ATTEMPTS => {
                 tracing::debug!(
-                    error = format_args!("{error:#}"),
+                    error = %Escaped(format_args!("{error:#}")),
                     "trying another connection"
                 );
                 slot = dialer.acquire_elsewhere(&tried).await?;

@@ -13,6 +13,7 @@
 //!
 //! [`raw`] is the view for rewriting: resolved, with the escapes of the client.
 
+mod fold;
 mod readings;
 mod scan;
 mod segments;

@@ -164,6 +164,7 @@ mod tests {
         assert_eq!(others("/a%5Cb"), ["/a\\b", "/a/b"]);
         assert_eq!(others("/a%3Fb"), ["/a"]);
         assert_eq!(others("/%2541"), ["/A"]);
+        assert_eq!(others("/a%EF%BC%8Fb"), ["/a/b"]);
         assert!(others("/a%3Bb/%2541").contains(&"/a/%2541".to_owned()));
     }
 
@@ -178,7 +179,15 @@ mod tests {
     #[test]
     fn a_path_that_hides_bytes_or_is_a_maze_has_unknown_readings() {
         let maze = "/%25252e%5c;%3f%20".repeat(2000);
-        for raw in ["/a%00", "/%2500", "/%c0%ae%c0%ae/", "/%25c0%25ae/", &maze] {
+        for raw in [
+            "/a%00",
+            "/%2500",
+            "/%u002e",
+            "/%25U002f",
+            "/%c0%ae%c0%ae/",
+            "/%25c0%25ae/",
+            &maze,
+        ] {
             let readings = PathReadings::new(raw);
             assert_eq!(readings.others(), None, "{raw}");
             assert!(readings.primary().starts_with('/'));

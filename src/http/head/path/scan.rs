@@ -1,5 +1,6 @@
 //! A single pass over a path that finds whether it is ambiguous.
 
+use super::fold::may_begin_foldable;
 use crate::http::head::escape::split_escape;
 
 /// Result of the scan.
@@ -24,6 +25,7 @@ pub(super) fn ambiguity(path: &str) -> PathClass {
             (b'.', None | Some(b'/')) => PathClass::Ambiguous,
             (b'/', Some(b'/')) => PathClass::Clear,
             (b'%', _) => escape_ambiguity(rest),
+            (byte, _) if may_begin_foldable(*byte) => PathClass::Ambiguous,
             _ => PathClass::Plain,
         };
         ambiguity = ambiguity.max(found);
@@ -73,9 +75,28 @@ mod tests {
     #[test]
     fn paths_on_which_servers_disagree_are_ambiguous() {
         for path in [
-            "/..", "/../a", "/a/.", "/a./b", "/a\\b", "/a;b", "/%2e", "/%2F", "/%5c", "/%3b",
-            "/%25", "/%3f", "/%23", "/%20", "/%00", "/%0a", "/%7f", "/%C3%A9", "/%", "/%zz",
+            "/..",
+            "/../a",
+            "/a/.",
+            "/a./b",
+            "/a\\b",
+            "/a;b",
+            "/%2e",
+            "/%2F",
+            "/%5c",
+            "/%3b",
+            "/%25",
+            "/%3f",
+            "/%23",
+            "/%20",
+            "/%00",
+            "/%0a",
+            "/%7f",
+            "/%C3%A9",
+            "/%",
+            "/%zz",
             "//%77/..",
+            "/\u{ff0f}",
         ] {
             assert_eq!(ambiguity(path), PathClass::Ambiguous, "{path}");
         }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::fold::fold_to_ascii;
 use crate::http::head::escape::{push_escape, split_escape};
 
 /// A transformation that some server, framework or file system applies to a path.
@@ -22,6 +23,8 @@ pub(super) enum Step {
     /// Ends the path at a decoded `?` or `#`, as servers do that decode a target before they parse
     /// it.
     CutQuery,
+    /// Takes full-width forms and look-alikes for ASCII characters.
+    FoldToAscii,
 }
 
 /// The set of bytes that one pass of percent-decoding decodes.
@@ -48,7 +51,7 @@ pub(super) enum Empties {
 }
 
 impl Step {
-    pub(super) const ALL: [Step; 9] = [
+    pub(super) const ALL: [Step; 10] = [
         Step::Decode(Reach::Unmistakable),
         Step::Decode(Reach::WithinSegments),
         Step::Decode(Reach::Everything),
@@ -58,6 +61,7 @@ impl Step {
         Step::CutParameters,
         Step::TrimSegments,
         Step::CutQuery,
+        Step::FoldToAscii,
     ];
 
     /// Returns the path after this step, borrowed if the step changes nothing.
@@ -69,6 +73,7 @@ impl Step {
             Step::CutParameters if path.contains(';') => each_segment(path, cut_parameters),
             Step::TrimSegments if has_trimmable_segment(path) => each_segment(path, trim_segment),
             Step::CutQuery => Cow::Borrowed(path.split(['?', '#']).next().unwrap_or(path)),
+            Step::FoldToAscii => fold_to_ascii(path),
             Step::TurnBackslashes | Step::CutParameters | Step::TrimSegments => path.into(),
         }
     }
@@ -157,12 +162,16 @@ pub(super) fn resolve(path: &str, empties: Empties) -> Cow<'_, str> {
 }
 
 /// Returns whether `path` hides a byte on which decoders disagree: an escaped control byte, since C
-/// strings end at NUL and URL parsers drop tab, LF and CR (WHATWG URL, "basic URL parser"), or an
-/// overlong form such as `%C0%AE` for `.` (RFC 3629 §3 forbids them).
+/// strings end at NUL and URL parsers drop tab, LF and CR (WHATWG URL, "basic URL parser"), an
+/// overlong form such as `%C0%AE` for `.` (RFC 3629 §3 forbids them), or an escape of the form
+/// `%u002E`, which IIS decodes.
 pub(super) fn hides_bytes(path: &str) -> bool {
     let mut rest = path.as_bytes();
     while let [_, tail @ ..] = rest {
         let Some((byte, after)) = split_escape(rest) else {
+            if is_unicode_escape(rest) {
+                return true;
+            }
             rest = tail;
             continue;
         };
@@ -175,6 +184,16 @@ pub(super) fn hides_bytes(path: &str) -> bool {
         }
     }
     false
+}
+
+fn is_unicode_escape(text: &[u8]) -> bool {
+    match text {
+        [b'%', b'u' | b'U', digits @ ..] => {
+            let digits = digits.get(..4);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        }
+        _ => false,
+    }
 }
 
 fn escape_what_is_not_utf8(bytes: Vec<u8>) -> String {

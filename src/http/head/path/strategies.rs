@@ -45,6 +45,11 @@ const PIECES: &[&str] = &[
     "é",
     "%ff",
     "%0a",
+    "%ef%bc%8f",
+    "\u{ff0e}",
+    "%e2%80%a5",
+    "%u002e",
+    "%u002f",
 ];
 
 /// Generates paths from the pieces of path confusion, each from a few kinds of pieces, because most

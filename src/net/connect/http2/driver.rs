@@ -12,6 +12,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::escaped::Escaped;
 use crate::{instant::saturating_add, net::connect::address::Address, net::transport::Transport};
 
 use super::{
@@ -108,7 +109,7 @@ impl Future for Driver {
         loop {
             if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
                 if let Err(error) = result {
-                    tracing::debug!(upstream = %this.upstream, %error, "a shared connection broke");
+                    tracing::debug!(upstream = %Escaped(&this.upstream), error = %Escaped(error), "a shared connection broke");
                 }
                 this.end();
                 return Poll::Ready(());
@@ -116,7 +117,7 @@ impl Future for Driver {
             this.note_pong(cx);
             ready!(this.alarm.as_mut().poll(cx));
             if this.tick(Instant::now()) == Due::Dead {
-                tracing::warn!(upstream = %this.upstream, "a shared connection answers no PING");
+                tracing::warn!(upstream = %Escaped(&this.upstream), "a shared connection answers no PING");
                 this.end();
                 return Poll::Ready(());
             }

@@ -17,6 +17,8 @@ pub(super) enum Hop {
     CutParameters,
     TrimAsWindowsDoes,
     ParseAgain,
+    DecodeUnicodeEscapes,
+    FoldWidth,
 }
 
 const HOPS: &[Hop] = &[
@@ -30,6 +32,8 @@ const HOPS: &[Hop] = &[
     Hop::CutParameters,
     Hop::TrimAsWindowsDoes,
     Hop::ParseAgain,
+    Hop::DecodeUnicodeEscapes,
+    Hop::FoldWidth,
 ];
 
 impl Hop {
@@ -61,6 +65,8 @@ impl Hop {
                 }
             }),
             Hop::ParseAgain => until(path, b"?#").to_vec(),
+            Hop::DecodeUnicodeEscapes => decode_unicode_escapes(path),
+            Hop::FoldWidth => fold_width(path),
         }
     }
 }
@@ -85,6 +91,36 @@ pub(super) fn percent_decode(path: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<u8
         }
     }
     decoded
+}
+
+/// Decodes `%uXXXX`, as IIS does.
+fn decode_unicode_escapes(path: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(path);
+    let mut pieces = text.split("%u");
+    let mut decoded = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let digits = piece
+            .get(..4)
+            .and_then(|it| u32::from_str_radix(it, 16).ok());
+        match digits.and_then(char::from_u32) {
+            Some(character) => decoded.extend([&character.to_string(), &piece[4..]]),
+            None => decoded.extend(["%u", piece]),
+        }
+    }
+    decoded.into_bytes()
+}
+
+/// Replaces full-width forms and the two-dot leader, as NFKC does.
+fn fold_width(path: &[u8]) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(path) else {
+        return path.to_vec();
+    };
+    let fold = |character: char| match u32::from(character) {
+        0x2025 => "..".to_owned(),
+        code @ 0xFF01..=0xFF5E => char::from_u32(code - 0xFEE0).unwrap().to_string(),
+        _ => character.to_string(),
+    };
+    text.chars().map(fold).collect::<String>().into_bytes()
 }
 
 /// Implements the algorithm of RFC 3986 §5.2.4 with its input and output buffers.

@@ -98,6 +98,16 @@ pub(super) const ROWS: &[Row] = &[
     ("/ws/a\\b/..%2f..%2fprivate",         "/ws/a\\b/..%2F..%2Fprivate", NO, YES, YES),
     ("/ws/x\\y/%252e%252e/%252e%252e/x",   "/ws/x\\y/%252e%252e/%252e%252e/x", NO, YES, YES),
     ("/ws/x%2fy/%252e%252e/%252e%252e/z",  "/ws/x%2Fy/%252e%252e/%252e%252e/z", NO, YES, YES),
+    // Characters that are folded to ASCII.
+    ("/ws/%EF%BC%8E%EF%BC%8E/private",     "/ws/．．/private",          NO,  YES, YES),
+    ("/ws/..%EF%BC%8Fprivate",             "/ws/..／private",           NO,  YES, YES),
+    ("/ws/%E2%80%A5/private",              "/ws/‥/private",             NO,  YES, YES),
+    ("/ws/..%E2%88%95private",             "/ws/..∕private",            NO,  YES, YES),
+    ("/%EF%BD%81dmin/x",                   "/ａdmin/x",                 NO,  NO,  YES),
+    ("/ws/%EF%BC%81",                      "/ws/！",                    YES, YES, YES),
+    // Escapes of IIS: never owned.
+    ("/ws/%u002e%u002e/private",           "/ws/%25u002e%25u002e/private", NO, NO, NO),
+    ("/ws/%25u002e",                       "/ws/%25u002e",              NO,  NO,  NO),
     // Bytes that only broken decoders see: never owned.
     ("/ws/%00",                            "/ws/%00",                   NO,  NO,  NO),
     ("/ws/..%00/private",                  "/ws/..%00/private",         NO,  NO,  NO),

@@ -1,0 +1,85 @@
+//! Abuse of `Connection` (Nathan Davison, "Abusing HTTP hop-by-hop request headers", 2019).
+
+use http::{HeaderName, HeaderValue};
+use wsplice::headers::UpstreamHeaders;
+
+use super::kit::{Arena, request};
+use crate::support::raw::handshake_request;
+
+/// CVE-2024-45410: `X-Forwarded-*` were named away. CVE-2021-33197 is the same in Go's proxy.
+#[tokio::test]
+async fn the_clients_identity_cannot_be_named_away() {
+    let arena = Arena::start().await;
+    let names = "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Host, Cookie, Authorization";
+    let lines = [("Cookie", "a=1"), ("Authorization", "Bearer x")];
+    let connection = format!("Upgrade, {names}");
+    let handshake = [&lines[..], &[("Connection", &connection)]].concat();
+    assert_eq!(
+        arena.status(handshake_request("/ws/x", &handshake)).await,
+        101
+    );
+    let connection = format!("Connection: {names}");
+    let lines = [&*connection, "Cookie: a=1", "Authorization: Bearer x"];
+    assert_eq!(arena.status(request("GET", "/ws/x", &lines)).await, 200);
+    for head in arena.upstream.log().heads {
+        for name in names.split(", ") {
+            assert!(head.get(name).is_some(), "{name}");
+        }
+    }
+    arena.survived().await;
+}
+
+/// CVE-2022-1388: the header of an authentication in front of the application was named away.
+#[tokio::test]
+async fn a_header_of_the_host_cannot_be_named_away() {
+    let user = HeaderName::from_static("x-user-id");
+    let arena = Arena::with(|layer| layer.protect_headers([user.clone()])).await;
+    for connection in ["x-user-id", "close, X-USER-ID", "keep-alive,x-user-id,"] {
+        let line = format!("Connection: {connection}");
+        let lines = [&*line, "X-User-Id: alice"];
+        assert_eq!(arena.status(request("GET", "/ws/x", &lines)).await, 400);
+        let connection = format!("Upgrade, {connection}");
+        let handshake = handshake_request("/ws/x", &[("Connection", &connection)]);
+        assert_eq!(arena.status(handshake).await, 400);
+    }
+    assert!(arena.reached().is_empty());
+    arena.survived().await;
+
+    // Where the host gives it by an extension, there is nothing to name.
+    let mut given = UpstreamHeaders::new();
+    given.insert(user, HeaderValue::from_static("alice"));
+    let arena = Arena::with(|layer| {
+        layer.request_headers(wsplice::headers::HeaderEdits::new().with(move |headers| {
+            // Edits run after the removal too.
+            headers.extend(given.headers().clone());
+        }))
+    })
+    .await;
+    let lines = ["Connection: x-user-id", "X-User-Id: mallory"];
+    assert_eq!(arena.status(request("GET", "/ws/x", &lines)).await, 200);
+    assert_eq!(arena.last_head().get("x-user-id"), Some("alice"));
+    arena.survived().await;
+}
+
+#[tokio::test]
+async fn headers_of_one_connection_stay_on_it() {
+    let arena = Arena::start().await;
+    let lines = [
+        "Connection: close, x-named",
+        "X-Named: 1",
+        "Keep-Alive: timeout=1",
+        "Proxy-Connection: keep-alive",
+        "Proxy-Authorization: Basic x",
+        "TE: gzip",
+        "Trailer: x",
+        "Upgrade: foo",
+        "ALPN: h2",
+    ];
+    assert_eq!(arena.status(request("GET", "/ws/x", &lines)).await, 200);
+    let up = arena.last_head();
+    for line in lines {
+        let name = line.split(':').next().expect("a name");
+        assert_eq!(up.get(name), None, "{line}");
+    }
+    arena.survived().await;
+}

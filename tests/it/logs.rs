@@ -1,0 +1,235 @@
+//! Logs: nothing that a peer sends reaches them unescaped, whatever field it is in.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use tracing_subscriber::{Layer, Registry, layer::Context, prelude::*, registry::LookupSpan};
+use wsplice::{
+    ForwardHttp, Pool, ProxyLayer, Upstream,
+    discovery::{DiscoverError, PollSource},
+    health::{ProbeFailure, ProbeSchedule, probe_fn},
+};
+
+use crate::support::{
+    deadline::within,
+    frames,
+    raw::{RawClient, handshake_request},
+    scripts::{self, Then},
+    serve::{Server, serve_hyper},
+    upstream::RawUpstream,
+};
+
+/// C0 and C1 controls, quotes, spaces and ANSI sequences, as far as a header may contain them.
+const HOSTILE: &str = "a\u{9b}31m\u{85}b\u{9d}0;t\u{9c} \"x\" level=ERROR\tpath=/ok\\";
+
+/// The same with those that no header may contain.
+const WORSE: &str = "\u{1b}[2J\r\n2026-01-01 ERROR forged \u{7}\u{7f}\u{9b}31m\u{202e}\"x\" y=z";
+
+/// Every value that was logged, and the message, as the subscriber gets them.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Captured {
+    fn push(&self, field: &Field, value: String) {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.push((field.name().to_owned(), value));
+    }
+
+    /// Returns the values, and expects them to have nothing that a terminal or a reader of lines
+    /// understands otherwise.
+    fn checked(&self) -> Vec<(String, String)> {
+        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (field, value) in values.iter() {
+            let is_hostile = |c: char| c.is_control() || c == '\u{202e}';
+            assert!(!value.contains(is_hostile), "{field} = {value:?}");
+            let is_quoted = value.starts_with('"') && value.ends_with('"');
+            let is_open = value.contains("level=") || value.contains("forged");
+            assert!(is_quoted || !is_open, "{field} = {value:?}");
+        }
+        values.clone()
+    }
+}
+
+impl Visit for Captured {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, format!("{value:?}"));
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Captured {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, _: &span::Id, _: Context<'_, S>) {
+        if attributes.metadata().target().starts_with("wsplice") {
+            attributes.record(&mut self.clone());
+        }
+    }
+
+    fn on_record(&self, _: &span::Id, values: &span::Record<'_>, _: Context<'_, S>) {
+        values.record(&mut self.clone());
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target().starts_with("wsplice") {
+            event.record(&mut self.clone());
+        }
+    }
+}
+
+/// Captures the logs of this thread, on which the whole test runs.
+fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
+    let captured = Captured::default();
+    let subscriber = Registry::default().with(captured.clone());
+    let guard = tracing::subscriber::set_default(subscriber);
+    tracing::callsite::rebuild_interest_cache();
+    (captured, guard)
+}
+
+async fn proxy(upstream: &RawUpstream) -> Server {
+    let layer = ProxyLayer::new(Pool::new([upstream.url()]).unwrap())
+        .protect_headers(["x-user".parse().unwrap()])
+        .forward_http(ForwardHttp::new());
+    serve_hyper(layer.into_service()).await
+}
+
+/// Sends a request, and reads the response if there is one.
+async fn send(proxy: &Server, request: impl AsRef<[u8]>) -> RawClient {
+    let mut client = RawClient::connect(proxy.addr()).await;
+    client.send(request.as_ref()).await;
+    let _ = client.try_read_head().await;
+    client
+}
+
+fn requests() -> Vec<Vec<u8>> {
+    let mut requests = vec![
+        handshake_request(&format!("/\u{9b}31m\"{}", "%1b%0a"), &[]),
+        format!("GET /\u{9b}31m\"?\u{85} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(),
+        format!("TRACE /\u{9b} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(),
+        format!("GET /x HTTP/1.1\r\nHost: {HOSTILE}\r\n\r\n").into_bytes(),
+        format!("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {HOSTILE}\r\n\r\n").into_bytes(),
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\u{9b}\u{1b}\r\n"
+            .to_owned()
+            .into_bytes(),
+    ];
+    for name in [
+        "Host",
+        "Connection",
+        "Upgrade",
+        "Origin",
+        "Cookie",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Extensions",
+        "X-Forwarded-For",
+        "Forwarded",
+        "X-Other",
+    ] {
+        requests.push(handshake_request("/x", &[(name, HOSTILE)]));
+    }
+    let named = format!("Upgrade, x-user, {HOSTILE}");
+    requests.push(handshake_request("/x", &[("Connection", &named)]));
+    requests
+}
+
+fn responses() -> Vec<String> {
+    let refused = |line: &str| format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n");
+    vec![
+        refused(&format!("403 {HOSTILE}")),
+        refused(&format!("403 {WORSE}")),
+        refused(&format!("200 OK\r\nX: {HOSTILE}")),
+        refused(&format!("200 OK\r\nTransfer-Encoding: {HOSTILE}")),
+        format!("HTTP/1.1 101 {HOSTILE}\r\nUpgrade: {HOSTILE}\r\n\r\n"),
+        format!(
+            "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: {HOSTILE}\r\n\r\n"
+        ),
+        WORSE.to_owned(),
+    ]
+}
+
+#[tokio::test]
+async fn what_clients_and_upstreams_send_is_escaped_in_every_log() {
+    let (captured, _guard) = capture();
+    for response in responses() {
+        let upstream = RawUpstream::start(scripts::fixed(response, Then::Close)).await;
+        let proxy = proxy(&upstream).await;
+        for request in requests() {
+            send(&proxy, request).await;
+        }
+    }
+    let values = captured.checked();
+    for (field, part) in [
+        ("path", "\\u{9b}31m"),
+        ("error", "the Connection header names x-user"),
+        ("error", "the Host header"),
+        ("message", "handshake rejected"),
+        ("message", "handshake failed"),
+        ("message", "request failed"),
+        ("message", "handshake refused by the upstream"),
+    ] {
+        let mut of_field = values.iter().filter(|(name, _)| name == field);
+        assert!(
+            of_field.any(|(_, value)| value.contains(part)),
+            "{field}: {part}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_reason_of_a_close_is_escaped_in_every_log() {
+    let (captured, _guard) = capture();
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let proxy = proxy(&upstream).await;
+    let mut client = RawClient::open(proxy.addr(), "/\u{9b}31m").await;
+    let close = frames::masked(frames::close(1000, WORSE));
+    client.send(&close).await;
+    client.fin().await;
+    client.read_to_end().await;
+    let logged = |values: &[(String, String)]| values.iter().any(|(_, v)| v == "tunnel closed");
+    within("the end in the log", async {
+        while !logged(&captured.checked()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_resolvers_and_probes_say_is_escaped_in_every_log() {
+    let (captured, _guard) = capture();
+    let (probed, mut probes) = watch::channel(0);
+    let pool: Pool = Pool::new(["ws://127.0.0.1:9"])
+        .unwrap()
+        .probe(probe_fn(move |_| {
+            probed.send_modify(|count| *count += 1);
+            async { Err(ProbeFailure::other(WORSE)) }
+        }))
+        .probe_schedule(ProbeSchedule::every(Duration::from_secs(1)))
+        .into();
+    let _proxy = ProxyLayer::new(pool.clone()).into_service();
+    let failures = probes.wait_for(|count| *count > 10);
+    within("ten probes", failures)
+        .await
+        .expect("the pool lives");
+    let fails = || async { Err::<Vec<Upstream>, _>(DiscoverError::failed(WORSE)) };
+    let source = pool.follow(PollSource::new(Duration::from_secs(1), fails));
+    assert!(source.ready(Duration::from_secs(10)).await.is_err());
+    let values = captured.checked();
+    for message in ["upstream unhealthy", "upstreams cannot be found"] {
+        assert!(
+            values.iter().any(|(_, value)| value == message),
+            "{message}"
+        );
+    }
+}
