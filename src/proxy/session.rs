@@ -208,7 +208,7 @@ impl PendingSession {
         notify(&self.settings, |observer| {
             observer.handshake_failed(&shown, error);
         });
-        tracing::debug!(tunnel = info.id, %error, "client lost before the tunnel was established");
+        tracing::debug!(tunnel = info.id, error = %Escaped(error), "client lost before the tunnel was established");
     }
 }
 

@@ -51,6 +51,7 @@ fn types_of_the_root() {
         wsplice::ResponseBody<()>,
         wsplice::Retry,
         wsplice::RetryBudget,
+        wsplice::RetryOn,
         wsplice::RetryStatus,
         wsplice::Rtt,
         wsplice::Side,

@@ -22,7 +22,7 @@
 //!
 //! Bytes on which servers disagree lead to further readings: dots left alone, `%2F` and `\` taken
 //! for `/`, a second round of decoding, `;parameters` cut off, `／` and other look-alikes taken for
-//! ASCII, and so forth, in any order.
+//! ASCII, the name after a `//` at the start taken for a host, and so forth, in any order.
 //! [`matcher::owns`](crate::matcher::owns) evaluates a matcher on each of them, and a request is
 //! owned if every reading is. Some paths are never owned: those with an escaped control byte, an
 //! overlong form (`%C0%AE`) or an escape of IIS (`%u002E`), and those with too many readings to

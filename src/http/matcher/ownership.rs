@@ -20,10 +20,11 @@ use crate::http::head::RequestHead;
 ///     let request = http::Request::get(target).body(()).unwrap();
 ///     owns(&path("/ws/*"), &RequestHead::from(&request))
 /// };
-/// assert!(owned("//ws/room"));
+/// assert!(owned("/ws//room"));
 /// assert!(owned("/%77s/a%2fb"));
 /// assert!(!owned("/ws/..%2fprivate"));
 /// assert!(!owned("/ws/..;/private"));
+/// assert!(!owned("//ws/room"));
 /// ```
 #[must_use]
 pub fn owns<M: Matcher + ?Sized>(matcher: &M, request: &RequestHead<'_>) -> bool {

@@ -16,13 +16,16 @@ pub(super) enum PathClass {
 
 /// Scans a path that begins with `/`.
 pub(super) fn ambiguity(path: &str) -> PathClass {
+    if path.starts_with("//") {
+        return PathClass::Ambiguous;
+    }
     let mut ambiguity = PathClass::Plain;
     let mut rest = path.as_bytes();
     while let [first, tail @ ..] = rest {
         let found = match (first, tail.first()) {
             (b'\\' | b';' | b' ', _) => PathClass::Ambiguous,
             // `.`, `..`, and the names whose last dots Windows drops.
-            (b'.', None | Some(b'/')) => PathClass::Ambiguous,
+            (b'.' | b'+', None | Some(b'/')) => PathClass::Ambiguous,
             (b'/', Some(b'/')) => PathClass::Clear,
             (b'%', _) => escape_ambiguity(rest),
             (byte, _) if may_begin_foldable(*byte) => PathClass::Ambiguous,
@@ -39,7 +42,9 @@ pub(super) fn ambiguity(path: &str) -> PathClass {
 
 fn escape_ambiguity(text: &[u8]) -> PathClass {
     match split_escape(text) {
-        Some((b'/' | b'\\' | b'.' | b';' | b'%' | b'?' | b'#' | b' ', _)) => PathClass::Ambiguous,
+        Some((b'/' | b'\\' | b'.' | b';' | b'%' | b'?' | b'#' | b' ' | b'+', _)) => {
+            PathClass::Ambiguous
+        }
         Some((0x21..=0x7E, _)) => PathClass::Clear,
         // Control bytes, bytes that may hide others, and malformed escapes.
         _ => PathClass::Ambiguous,
@@ -67,7 +72,7 @@ mod tests {
 
     #[test]
     fn ordinary_escapes_and_empty_segments_are_clear() {
-        for path in ["/%77s", "/a%7Eb", "//a", "/a//b//"] {
+        for path in ["/%77s", "/a%7Eb", "/a//", "/a//b//"] {
             assert_eq!(ambiguity(path), PathClass::Clear, "{path}");
         }
     }
@@ -79,6 +84,8 @@ mod tests {
             "/../a",
             "/a/.",
             "/a./b",
+            "/a+/b",
+            "/..%2B",
             "/a\\b",
             "/a;b",
             "/%2e",
@@ -95,6 +102,7 @@ mod tests {
             "/%C3%A9",
             "/%",
             "/%zz",
+            "//a",
             "//%77/..",
             "/\u{ff0f}",
         ] {

@@ -18,13 +18,17 @@ pub(super) enum Step {
     TurnBackslashes,
     /// Cuts `;name=value` from segments, as servlet containers do.
     CutParameters,
-    /// Drops dots and spaces at the end of a segment, as Windows does.
+    /// Drops dots and spaces at the end of a segment, as Windows does, and `+`, which form decoders
+    /// take for a space before.
     TrimSegments,
     /// Ends the path at a decoded `?` or `#`, as servers do that decode a target before they parse
     /// it.
     CutQuery,
     /// Takes full-width forms and look-alikes for ASCII characters.
     FoldToAscii,
+    /// Takes the name after `//` at the start for a host (RFC 3986 §4.2), as programs do that resolve
+    /// the target against a base URL: `new URL(request.url, base)`.
+    DropAuthority,
 }
 
 /// The set of bytes that one pass of percent-decoding decodes.
@@ -51,7 +55,7 @@ pub(super) enum Empties {
 }
 
 impl Step {
-    pub(super) const ALL: [Step; 10] = [
+    pub(super) const ALL: [Step; 11] = [
         Step::Decode(Reach::Unmistakable),
         Step::Decode(Reach::WithinSegments),
         Step::Decode(Reach::Everything),
@@ -62,6 +66,7 @@ impl Step {
         Step::TrimSegments,
         Step::CutQuery,
         Step::FoldToAscii,
+        Step::DropAuthority,
     ];
 
     /// Returns the path after this step, borrowed if the step changes nothing.
@@ -74,6 +79,7 @@ impl Step {
             Step::TrimSegments if has_trimmable_segment(path) => each_segment(path, trim_segment),
             Step::CutQuery => Cow::Borrowed(path.split(['?', '#']).next().unwrap_or(path)),
             Step::FoldToAscii => fold_to_ascii(path),
+            Step::DropAuthority => drop_authority(path),
             Step::TurnBackslashes | Step::CutParameters | Step::TrimSegments => path.into(),
         }
     }
@@ -186,6 +192,19 @@ pub(super) fn hides_bytes(path: &str) -> bool {
     false
 }
 
+/// Drops the host from a path that begins with `//`. More slashes change nothing for the parsers of
+/// browsers (WHATWG URL, "special authority ignore slashes state").
+fn drop_authority(path: &str) -> Cow<'_, str> {
+    let Some(authority) = path.strip_prefix("//") else {
+        return Cow::Borrowed(path);
+    };
+    let rest = authority.trim_start_matches('/').find('/').map(|end| {
+        let slashes = authority.len() - authority.trim_start_matches('/').len();
+        &authority[slashes + end..]
+    });
+    Cow::Borrowed(rest.unwrap_or("/"))
+}
+
 fn is_unicode_escape(text: &[u8]) -> bool {
     match text {
         [b'%', b'u' | b'U', digits @ ..] => {
@@ -225,8 +244,8 @@ fn has_trimmable_segment(path: &str) -> bool {
 
 /// Trims a segment: `x. .` becomes `x`, and `.. ` becomes `..`.
 fn trim_segment(segment: &str) -> &str {
-    match segment.trim_end_matches(['.', ' ']) {
-        "" => segment.trim_end_matches(' '),
+    match segment.trim_end_matches(['.', ' ', '+']) {
+        "" => segment.trim_end_matches([' ', '+']),
         name => name,
     }
 }

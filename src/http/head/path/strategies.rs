@@ -45,6 +45,7 @@ const PIECES: &[&str] = &[
     "é",
     "%ff",
     "%0a",
+    "+",
     "%ef%bc%8f",
     "\u{ff0e}",
     "%e2%80%a5",

@@ -19,6 +19,8 @@ pub(super) enum Hop {
     ParseAgain,
     DecodeUnicodeEscapes,
     FoldWidth,
+    DropAuthority,
+    PlusIsSpace,
 }
 
 const HOPS: &[Hop] = &[
@@ -34,6 +36,8 @@ const HOPS: &[Hop] = &[
     Hop::ParseAgain,
     Hop::DecodeUnicodeEscapes,
     Hop::FoldWidth,
+    Hop::DropAuthority,
+    Hop::PlusIsSpace,
 ];
 
 impl Hop {
@@ -67,6 +71,17 @@ impl Hop {
             Hop::ParseAgain => until(path, b"?#").to_vec(),
             Hop::DecodeUnicodeEscapes => decode_unicode_escapes(path),
             Hop::FoldWidth => fold_width(path),
+            Hop::PlusIsSpace => path
+                .iter()
+                .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+                .collect(),
+            Hop::DropAuthority => match path {
+                [b'/', b'/', rest @ ..] => {
+                    let end = rest.iter().position(|byte| *byte == b'/');
+                    end.map_or(b"/".to_vec(), |end| rest[end..].to_vec())
+                }
+                _ => path.to_vec(),
+            },
         }
     }
 }

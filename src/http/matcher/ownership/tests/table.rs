@@ -18,14 +18,19 @@ pub(super) const ROWS: &[Row] = &[
     ("/ws/x?a=/../..%2f..",                "/ws/x",                     YES, YES, YES),
     ("/ws/.x/..y/z...a",                   "/ws/.x/..y/z...a",          YES, YES, YES),
     // Several spellings of one thing.
-    ("//ws/x",                             "/ws/x",                     YES, YES, YES),
     ("/ws//x",                             "/ws/x",                     YES, YES, YES),
-    ("///ws///",                           "/ws/",                      YES, YES, YES),
+    ("/ws///x//",                          "/ws/x/",                    YES, YES, YES),
     ("/%77s/x",                            "/ws/x",                     YES, YES, YES),
     ("/%77%73/%78",                        "/ws/x",                     YES, YES, YES),
     ("/ws/caf%C3%A9/%e2%82%ac",            "/ws/café/€",                YES, YES, YES),
     ("/ws/a%20b",                          "/ws/a b",                   YES, YES, YES),
     ("/%61dmin//x",                        "/admin/x",                  NO,  NO,  YES),
+    // Targets that are resolved against a base URL: the first name is a host.
+    ("//ws/x",                             "/ws/x",                     NO,  YES, YES),
+    ("//ws/ws/x",                          "/ws/ws/x",                  YES, YES, YES),
+    ("///ws///",                           "/ws/",                      NO,  YES, YES),
+    ("//ws/admin/x",                       "/ws/admin/x",               NO,  NO,  YES),
+    ("/\\ws/x",                            "/\\ws/x",                   NO,  YES, YES),
     // Dot segments.
     ("/ws/.",                              "/ws/",                      YES, YES, YES),
     ("/ws/./x",                            "/ws/x",                     YES, YES, YES),
@@ -92,6 +97,8 @@ pub(super) const ROWS: &[Row] = &[
     ("/admin/%23x",                        "/admin/#x",                 NO,  NO,  YES),
     // Dots and spaces that Windows drops.
     ("/ws/..%20/private",                  "/ws/.. /private",           NO,  YES, YES),
+    ("/ws/..+/private",                    "/ws/..+/private",           NO,  YES, YES),
+    ("/ws/a+b",                            "/ws/a+b",                   YES, YES, YES),
     ("/admin./x",                          "/admin./x",                 NO,  NO,  YES),
     // Dot segments that one hop resolves before another decodes the rest.
     ("/ws/a%2fb%2fc/../..%2fprivate",      "/ws/..%2Fprivate",          NO,  YES, YES),
