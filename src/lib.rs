@@ -161,7 +161,7 @@ pub use net::{
     connect,
     transport::{TcpKeepAlive, Transport},
 };
-pub use observe::{MembershipChange, Observer, RequestInfo};
+pub use observe::{MembershipChange, Observer, QueueWait, RequestInfo};
 pub use pool::{
     DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, PoolBuilder, RetryStatus,
     UpstreamStatus,
@@ -172,7 +172,7 @@ pub use proxy::{
 pub use tunnel::{
     Framing, KeepAlive, Limits, Tunnel, TunnelBuilder, TunnelConfig, TunnelHandle,
     drain::{Drain, Drained},
-    registry::{LegStatus, Registry, TunnelStatus},
+    registry::{DirectionTraffic, LegStatus, Registry, Traffic, TunnelStatus},
     report::{
         DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd, TunnelInfo,
         TunnelReport,

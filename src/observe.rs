@@ -1,14 +1,14 @@
 //! Observer of handshakes, tunnels, upstreams and discovery.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
 use crate::{
-    error::{Error, Side},
+    error::{Error, ErrorKind, Side},
     tunnel::report::{Rtt, TunnelInfo, TunnelReport},
     upstream::discovery::DiscoverError,
-    upstream::health::HealthTransition,
+    upstream::health::{HealthEvent, HealthTransition},
 };
 
 /// Observes handshakes, tunnels and upstreams. Every method does nothing by default.
@@ -65,6 +65,12 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (handshake, attempt);
     }
 
+    /// A handshake left its pool's queue, with an upstream or without; those that found room at once
+    /// were not in it. Not called for a client that left meanwhile.
+    fn handshake_queued(&self, wait: &QueueWait) {
+        let _ = wait;
+    }
+
     /// An upstream's response to a [forwarded](crate::ForwardHttp) request is being relayed.
     fn request_responded(&self, request: &RequestInfo<'_>, status: StatusCode) {
         let _ = (request, status);
@@ -103,6 +109,13 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (upstream, transition);
     }
 
+    /// A probe of an upstream ended; the event's kind is
+    /// [`ProbePassed`](crate::health::HealthEventKind::ProbePassed) or
+    /// [`ProbeFailed`](crate::health::HealthEventKind::ProbeFailed).
+    fn probe_finished(&self, upstream: &str, result: &HealthEvent) {
+        let _ = (upstream, result);
+    }
+
     /// An upstream was added, changed or removed, or its drain began or ended.
     fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
         let _ = (upstream, change);
@@ -119,6 +132,77 @@ pub trait Observer: fmt::Debug + Send + Sync {
     }
 }
 
+/// A shared observer: the host keeps a handle to it.
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn handshake_accepted(&self, handshake: &RequestInfo<'_>) {
+        (**self).handshake_accepted(handshake);
+    }
+
+    fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
+        (**self).handshake_refused(handshake, status);
+    }
+
+    fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
+        (**self).handshake_rejected(handshake, error);
+    }
+
+    fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
+        (**self).handshake_failed(handshake, error);
+    }
+
+    fn handshake_retried(&self, handshake: &RequestInfo<'_>, attempt: usize) {
+        (**self).handshake_retried(handshake, attempt);
+    }
+
+    fn handshake_queued(&self, wait: &QueueWait) {
+        (**self).handshake_queued(wait);
+    }
+
+    fn request_responded(&self, request: &RequestInfo<'_>, status: StatusCode) {
+        (**self).request_responded(request, status);
+    }
+
+    fn request_rejected(&self, request: &RequestInfo<'_>, error: &Error) {
+        (**self).request_rejected(request, error);
+    }
+
+    fn request_failed(&self, request: &RequestInfo<'_>, error: &Error) {
+        (**self).request_failed(request, error);
+    }
+
+    fn request_retried(&self, request: &RequestInfo<'_>, attempt: usize) {
+        (**self).request_retried(request, attempt);
+    }
+
+    fn tunnel_opened(&self, tunnel: &TunnelInfo) {
+        (**self).tunnel_opened(tunnel);
+    }
+
+    fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
+        (**self).tunnel_closed(tunnel, report);
+    }
+
+    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
+        (**self).health_changed(upstream, transition);
+    }
+
+    fn probe_finished(&self, upstream: &str, result: &HealthEvent) {
+        (**self).probe_finished(upstream, result);
+    }
+
+    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
+        (**self).upstream_changed(upstream, change);
+    }
+
+    fn discovery_failed(&self, error: &DiscoverError) {
+        (**self).discovery_failed(error);
+    }
+
+    fn pong(&self, tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
+        (**self).pong(tunnel, side, rtt);
+    }
+}
+
 /// A handshake or a forwarded request, as observers see it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -129,6 +213,25 @@ pub struct RequestInfo<'a> {
     pub upstream: Option<&'a str>,
     /// Time since the request arrived.
     pub elapsed: Duration,
+    /// Time from the pick of the upstream until it was connected, TLS included; close to zero on a
+    /// connection that was open already, and `None` without one.
+    pub connect: Option<Duration>,
+}
+
+/// A handshake's wait in the queue of its pool ([`Pool::queue`](crate::Pool::queue)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueWait {
+    /// Time from its arrival in the queue.
+    pub waited: Duration,
+    /// Why the handshake got no upstream; `None` if it got one.
+    pub rejected: Option<ErrorKind>,
+}
+
+impl QueueWait {
+    pub(crate) const fn new(waited: Duration, rejected: Option<ErrorKind>) -> Self {
+        Self { waited, rejected }
+    }
 }
 
 /// A change of an upstream in its pool, apart from its health.

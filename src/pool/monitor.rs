@@ -184,6 +184,11 @@ impl FinishedProbe {
         if catch_panic(|| state.observe(&member, &event)).is_err() {
             log_panic();
         }
+        for observer in state.notifier.observers() {
+            if catch_panic(|| observer.probe_finished(member.upstream().name(), &event)).is_err() {
+                log_panic();
+            }
+        }
         state.with_member_health(&member, now, |health, settings| {
             let state = health.tracker.state();
             let random = fastrand::f64();

@@ -8,6 +8,8 @@ use crate::{
     error::{Error, ErrorKind},
     http::head::RequestHead,
     instant::saturating_add,
+    observe::QueueWait,
+    task::catch_panic,
     upstream::Member,
     upstream::admission::{AdmissionKind, LimitReached},
     upstream::balance::{Balance, CandidateList, Candidates},
@@ -124,7 +126,22 @@ impl Pool {
             .join(limits.max_waiters, refused_for)
             .map_err(Error::new)?;
         let deadline = saturating_add(now, limits.max_wait);
-        self.wait(&ticket, deadline, head, tried).await
+        let leased = self.wait(&ticket, deadline, head, tried).await;
+        // Before the observers see the wait, so that they find the queue without it.
+        drop(ticket);
+        self.report_wait(&QueueWait::new(
+            now.elapsed(),
+            leased.as_ref().err().map(Error::kind),
+        ));
+        leased
+    }
+
+    fn report_wait(&self, wait: &QueueWait) {
+        for observer in self.state.notifier.observers() {
+            if catch_panic(|| observer.handshake_queued(wait)).is_err() {
+                tracing::error!("an observer panicked");
+            }
+        }
     }
 
     /// Whether there is a usable upstream that is not among `tried`.

@@ -76,6 +76,10 @@ impl Queue {
         self.waiters().list.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiters().list.len()
+    }
+
     /// Whether there are waiters, and the last try reached this limit.
     pub(super) fn waits_for(&self, kind: ErrorKind) -> bool {
         let waiters = self.waiters();

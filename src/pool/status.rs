@@ -38,6 +38,12 @@ pub struct UpstreamStatus {
 }
 
 impl Pool {
+    /// Returns the number of handshakes that wait in the [queue](Self::queue) now.
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.state.queue().len()
+    }
+
     /// Returns a snapshot of every upstream, in the pool's order.
     ///
     /// # Examples

@@ -1,5 +1,7 @@
 //! One attempt of a request at an upstream.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::pool::Lease;
@@ -10,6 +12,8 @@ pub(super) struct Attempt {
     pub(super) started_at: Instant,
     /// Number of this attempt, counted from 1.
     pub(super) number: usize,
+    /// Time that connecting took, once connected.
+    pub(super) connect: Option<Duration>,
 }
 
 impl Attempt {

@@ -102,6 +102,7 @@ impl<'a> Attempts<'a> {
             lease,
             started_at: Instant::now(),
             number: self.tried.len() + 1,
+            connect: None,
         };
         self.start(&attempt);
         Ok(attempt)
@@ -118,7 +119,7 @@ impl<'a> Attempts<'a> {
         client: &ClientInfo,
     ) -> Result<(Attempt, UpstreamConnection), FallbackOutcome> {
         loop {
-            let attempt = self.next(head).await?;
+            let mut attempt = self.next(head).await?;
             let upstream = attempt.lease.member().upstream();
             let header = upstream.proxy_header(head.client_ip(), client);
             let dial = &self.settings().dial;
@@ -130,7 +131,10 @@ impl<'a> Attempts<'a> {
                 )))
                 .await;
             match acquired {
-                Ok(connection) => return Ok((attempt, connection)),
+                Ok(connection) => {
+                    attempt.connect = Some(attempt.started_at.elapsed());
+                    return Ok((attempt, connection));
+                }
                 Err(error) => self.failed(attempt, error)?,
             }
         }

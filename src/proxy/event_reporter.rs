@@ -70,13 +70,11 @@ impl EventReporter {
             "{} rejected",
             self.subject.name()
         );
-        let Some(observer) = &self.settings.observer else {
-            return;
-        };
-        match self.subject {
-            Subject::Handshake => observer.handshake_rejected(&self.request_info(None), error),
-            Subject::Request => observer.request_rejected(&self.request_info(None), error),
-        }
+        let info = self.request_info(None);
+        self.settings.notify(|observer| match self.subject {
+            Subject::Handshake => observer.handshake_rejected(&info, error),
+            Subject::Request => observer.request_rejected(&info, error),
+        });
     }
 
     /// Reports an upstream that could not be reached, broke the handshake, or took too long.
@@ -88,15 +86,11 @@ impl EventReporter {
             "{} failed",
             self.subject.name()
         );
-        let Some(observer) = &self.settings.observer else {
-            return;
-        };
-        match self.subject {
-            Subject::Handshake => {
-                observer.handshake_failed(&self.request_info(Some(attempt)), error);
-            }
-            Subject::Request => observer.request_failed(&self.request_info(Some(attempt)), error),
-        }
+        let info = self.request_info(Some(attempt));
+        self.settings.notify(|observer| match self.subject {
+            Subject::Handshake => observer.handshake_failed(&info, error),
+            Subject::Request => observer.request_failed(&info, error),
+        });
     }
 
     /// Reports an attempt at another upstream.
@@ -106,14 +100,11 @@ impl EventReporter {
             attempt = attempt.number,
             "trying another upstream"
         );
-        let Some(observer) = &self.settings.observer else {
-            return;
-        };
         let (info, number) = (self.request_info(Some(attempt)), attempt.number);
-        match self.subject {
+        self.settings.notify(|observer| match self.subject {
             Subject::Handshake => observer.handshake_retried(&info, number),
             Subject::Request => observer.request_retried(&info, number),
-        }
+        });
     }
 
     /// Reports a refusal by an upstream.
@@ -123,9 +114,9 @@ impl EventReporter {
         }
         self.report_health(attempt, Some(HealthEventKind::Refused { status }));
         tracing::debug!(%status, "handshake refused by the upstream");
-        if let Some(observer) = &self.settings.observer {
-            observer.handshake_refused(&self.request_info(Some(attempt)), status);
-        }
+        let info = self.request_info(Some(attempt));
+        self.settings
+            .notify(|observer| observer.handshake_refused(&info, status));
     }
 
     /// Reports an accepted handshake.
@@ -133,18 +124,18 @@ impl EventReporter {
         let latency = attempt.started_at.elapsed();
         self.report_health(attempt, Some(HealthEventKind::Accepted { latency }));
         tracing::debug!("handshake accepted");
-        if let Some(observer) = &self.settings.observer {
-            observer.handshake_accepted(&self.request_info(Some(attempt)));
-        }
+        let info = self.request_info(Some(attempt));
+        self.settings
+            .notify(|observer| observer.handshake_accepted(&info));
     }
 
     /// Reports an upstream's response to a forwarded request.
     pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
         self.report_health(attempt, Some(HealthEventKind::Forwarded { status }));
         tracing::debug!(%status, "response from the upstream");
-        if let Some(observer) = &self.settings.observer {
-            observer.request_responded(&self.request_info(Some(attempt)), status);
-        }
+        let info = self.request_info(Some(attempt));
+        self.settings
+            .notify(|observer| observer.request_responded(&info, status));
     }
 
     fn report_health(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
@@ -157,6 +148,7 @@ impl EventReporter {
             path: &self.path,
             upstream: attempt.map(Attempt::upstream),
             elapsed: self.started_at.elapsed(),
+            connect: attempt.and_then(|attempt| attempt.connect),
         }
     }
 }

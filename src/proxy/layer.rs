@@ -380,11 +380,18 @@ impl<T> ProxyLayer<T> {
         self.with(|settings| settings.map_rejection = Some(Arc::new(map_rejection)))
     }
 
-    /// Sets the observer of handshakes, requests and tunnels.
+    /// Adds an observer of handshakes, requests, tunnels and upstreams, beside those that were added
+    /// before. Wrap it in an `Arc` to keep a handle.
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         self.settings.pool.attach_observer(&observer);
-        self.with(|settings| settings.observer = Some(observer))
+        self.with(|settings| settings.observers.push(observer))
+    }
+
+    /// Returns the pool of upstreams.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.settings.pool.clone()
     }
 
     /// Returns the registry of open tunnels.

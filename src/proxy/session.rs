@@ -18,7 +18,7 @@ use crate::{
     http::handshake::Agreement,
     http::headers::ClientInfo,
     net::transport::Transport,
-    observe::{Observer, RequestInfo},
+    observe::RequestInfo,
     pool::Lease,
     task::{self, catch_panic},
     tunnel::registry::{Departure, Entry, RegistryGuard},
@@ -177,7 +177,7 @@ impl PendingSession {
     fn open(mut self, parts: TunnelParts) -> Option<RunningSession> {
         let (lease, guard) = self.claims.take()?;
         let settings = Arc::clone(&self.settings);
-        notify(&settings, |observer| {
+        settings.notify(|observer| {
             observer.tunnel_opened(guard.entry().info());
         });
         let config = Arc::clone(&settings.tunnel);
@@ -204,8 +204,9 @@ impl PendingSession {
             path: &info.path,
             upstream: Some(&info.upstream),
             elapsed: self.requested_at.elapsed(),
+            connect: None,
         };
-        notify(&self.settings, |observer| {
+        self.settings.notify(|observer| {
             observer.handshake_failed(&shown, error);
         });
         tracing::debug!(tunnel = info.id, error = %Escaped(error), "client lost before the tunnel was established");
@@ -242,7 +243,7 @@ impl RunningSession {
             if let (Side::Upstream, Some(lease)) = (side, &self.lease) {
                 lease.member().sample_latency(rtt.last(), Instant::now());
             }
-            notify(&self.settings, |observer| {
+            self.settings.notify(|observer| {
                 observer.pong(self.tunnel.info(), side, rtt);
             });
         }
@@ -263,7 +264,7 @@ impl RunningSession {
         self.lease = None;
         let info = self.tunnel.info();
         // Before the logs, whose subscriber may panic.
-        notify(&self.settings, |observer| {
+        self.settings.notify(|observer| {
             observer.tunnel_closed(info, report);
         });
         tracing::info!(
@@ -286,16 +287,6 @@ impl Drop for RunningSession {
             let report = self.tunnel.abandon();
             self.report_closed(&report);
         }
-    }
-}
-
-/// Calls the host's observer, if there is one. A panic in it ends no tunnel.
-fn notify(settings: &Settings, call: impl FnOnce(&dyn Observer)) {
-    let Some(observer) = &settings.observer else {
-        return;
-    };
-    if catch_panic(|| call(&**observer)).is_err() {
-        tracing::error!("an observer panicked");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     net::transport::TcpKeepAlive,
     observe::Observer,
     pool::Pool,
+    task::catch_panic,
     tunnel::drain::Drain,
     tunnel::registry::Registry,
     tunnel::{TcpFallback, TunnelConfig},
@@ -42,7 +43,7 @@ pub(super) struct Settings {
     pub(super) client_info: Option<Arc<ClientInfoFn>>,
     pub(super) client_scheme: Option<ClientScheme>,
     pub(super) map_rejection: Option<Arc<MapRejection>>,
-    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) registry: Registry,
     pub(super) drain: Drain,
 }
@@ -110,7 +111,7 @@ impl Settings {
             client_info: None,
             client_scheme: None,
             map_rejection: None,
-            observer: None,
+            observers: Vec::new(),
         };
         settings.update_derived();
         settings
@@ -123,6 +124,16 @@ impl Settings {
             TcpKeepAliveChoice::Default => Some(TcpKeepAlive::default()),
             TcpKeepAliveChoice::On(keep_alive) => Some(keep_alive.clone()),
             TcpKeepAliveChoice::Off => None,
+        }
+    }
+
+    /// Calls each observer of the host. A panic in one is logged, and keeps neither the tunnel nor the
+    /// other observers from going on.
+    pub(super) fn notify(&self, call: impl Fn(&dyn Observer)) {
+        for observer in &self.observers {
+            if catch_panic(|| call(&**observer)).is_err() {
+                tracing::error!("an observer panicked");
+            }
         }
     }
 

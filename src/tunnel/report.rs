@@ -79,6 +79,9 @@ pub struct TunnelReport {
     /// The side that did not answer a close frame of ours within the close timeout, and was cut
     /// off for it; if neither did, the client.
     pub unanswered_close: Option<Side>,
+    /// The code of the close frame with which the proxy ended the tunnel, if it did so and with one:
+    /// the client's, or the upstream's where the client's leg got none.
+    pub proxy_close: Option<CloseCode>,
     /// Traffic from the client to the upstream.
     pub client_to_upstream: DirectionStats,
     /// Traffic from the upstream to the client.
@@ -112,11 +115,40 @@ impl TunnelReport {
             end,
             initiator,
             unanswered_close: None,
+            proxy_close: None,
             client_to_upstream: DirectionStats::default(),
             upstream_to_client: DirectionStats::default(),
             client_rtt: None,
             upstream_rtt: None,
             duration: Duration::ZERO,
+        }
+    }
+
+    /// The close code by which the tunnel ended: that of the initiator's close frame or, if the
+    /// initiator sent none and the proxy closed the tunnel therefore, the proxy's.
+    ///
+    /// [`CloseCode::NO_STATUS`] is a close frame without a code, and [`CloseCode::ABNORMAL`] an end
+    /// without a close frame, as an endpoint reports it (RFC 6455 §7.1.5).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{ReceivedClose, Side, TunnelEnd, TunnelReport, frame::CloseCode};
+    ///
+    /// let mut report = TunnelReport::new(TunnelEnd::Closed, Side::Client);
+    /// report.client_to_upstream.close = Some(ReceivedClose::new(Some(CloseCode::NORMAL), "bye"));
+    /// assert_eq!(report.close_code(), CloseCode::NORMAL);
+    /// ```
+    #[must_use]
+    pub fn close_code(&self) -> CloseCode {
+        let received = match self.initiator {
+            Side::Client => self.client_to_upstream.close.as_ref(),
+            Side::Upstream => self.upstream_to_client.close.as_ref(),
+            Side::Proxy => None,
+        };
+        match received {
+            Some(close) => close.code.unwrap_or(CloseCode::NO_STATUS),
+            None => self.proxy_close.unwrap_or(CloseCode::ABNORMAL),
         }
     }
 

@@ -127,6 +127,10 @@ impl Core {
         }
         let config = &self.config;
         let actions = actions.map(|leg, action| config.customize_close(end, leg, action));
+        self.ending_mut().proxy_close = actions.iter().find_map(|action| match action {
+            CloseAction::Close(frame) => Some(frame.code),
+            CloseAction::Shut | CloseAction::Abort => None,
+        });
         // Aborts first: a leg that is gone cannot bring the other to a frame boundary.
         for leg in LegId::BOTH {
             if actions[leg] == CloseAction::Abort {

@@ -2,7 +2,10 @@
 
 use tokio::time::Instant;
 
-use crate::tunnel::{end::End, pair::Pair, registry::Command};
+use crate::{
+    frame::CloseCode,
+    tunnel::{end::End, pair::Pair, registry::Command},
+};
 
 /// State of the end, from the first event or command on.
 #[derive(Default)]
@@ -13,6 +16,8 @@ pub(super) struct Ending {
     /// Whether the report was taken before the tunnel was over.
     pub(super) is_reported: bool,
     pub(super) signs: Pair<Sign>,
+    /// Code of the close frame with which the proxy ends the tunnel.
+    pub(super) proxy_close: Option<CloseCode>,
 }
 
 /// Observations about a side from the first sign of the end on.

@@ -131,6 +131,7 @@ impl Core {
             unanswered_close: ending
                 .and_then(|ending| ending.end.unanswered())
                 .map(Side::from),
+            proxy_close: ending.and_then(|ending| ending.proxy_close),
             client_to_upstream: self.flows[LegId::Client].passed(),
             upstream_to_client: self.flows[LegId::Upstream].passed(),
             client_rtt: self.legs[LegId::Client].rtt(),

@@ -179,7 +179,8 @@ impl Tunnel {
     }
 
     /// Ends the tunnel at once: it is no longer listed or counted.
-    pub(crate) fn abandon(&self) -> TunnelReport {
+    pub(crate) fn abandon(&mut self) -> TunnelReport {
+        self.core.publish();
         self.guard.leave(Departure::Cut);
         self.core.report()
     }

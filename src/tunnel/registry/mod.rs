@@ -21,4 +21,4 @@ pub(crate) use entry::{Departure, Entry};
 pub(crate) use group::TunnelGroup;
 pub use registry::Registry;
 pub(crate) use registry::RegistryGuard;
-pub use status::{LegStatus, TunnelStatus};
+pub use status::{DirectionTraffic, LegStatus, Traffic, TunnelStatus};

@@ -37,6 +37,41 @@ pub struct LegStatus {
     pub rtt: Option<Duration>,
 }
 
+/// Bytes and frames that a registry's tunnels have forwarded, by direction; see
+/// [`Registry::traffic`](super::Registry::traffic).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// From clients to upstreams.
+    pub client_to_upstream: DirectionTraffic,
+    /// From upstreams to clients.
+    pub upstream_to_client: DirectionTraffic,
+}
+
+/// Bytes and frames of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DirectionTraffic {
+    /// Forwarded bytes.
+    pub bytes: u64,
+    /// Frames of any kind.
+    pub frames: u64,
+}
+
+impl Traffic {
+    pub(super) const fn add(&mut self, other: Self) {
+        self.client_to_upstream.add(other.client_to_upstream);
+        self.upstream_to_client.add(other.upstream_to_client);
+    }
+}
+
+impl DirectionTraffic {
+    const fn add(&mut self, other: Self) {
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.frames = self.frames.wrapping_add(other.frames);
+    }
+}
+
 /// The live figures of both legs. Only the tunnel writes them; any thread may read them.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
@@ -74,6 +109,13 @@ impl Figures {
         leg.rtt_us.store(rtt, Ordering::Relaxed);
     }
 
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic {
+            client_to_upstream: self.client.traffic(),
+            upstream_to_client: self.upstream.traffic(),
+        }
+    }
+
     pub(super) fn status(&self, info: &TunnelInfo) -> TunnelStatus {
         TunnelStatus {
             info: info.clone(),
@@ -84,6 +126,13 @@ impl Figures {
 }
 
 impl LegFigures {
+    fn traffic(&self) -> DirectionTraffic {
+        DirectionTraffic {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
+        }
+    }
+
     fn status(&self) -> LegStatus {
         let rtt_us = self.rtt_us.load(Ordering::Relaxed);
         LegStatus {
