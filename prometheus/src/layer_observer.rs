@@ -1,0 +1,301 @@
+//! Observer of one layer.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::StatusCode;
+use tokio::time::Instant;
+use wsplice::{
+    DirectionStats, Error, ErrorKind, MembershipChange, Observer, QueueWait, RequestInfo, Rtt,
+    Side, TunnelEnd, TunnelInfo, TunnelReport,
+    discovery::DiscoverError,
+    health::{HealthEvent, HealthEventKind, HealthTransition},
+};
+
+use crate::{
+    labels::{self, Key},
+    metrics::Shared,
+    watched::{DIRECTIONS, Watched},
+};
+
+/// Time for which the series of an upstream stay after it left and its last tunnel ended.
+const DEPARTED_TTL: Duration = Duration::from_secs(600);
+
+/// Observer of one layer.
+#[derive(Debug)]
+pub(crate) struct LayerObserver {
+    shared: Arc<Shared>,
+    watched: Watched,
+    upstreams: Mutex<HashMap<Arc<str>, Presence>>,
+}
+
+/// Presence of an upstream in the pool.
+#[derive(Debug, Default)]
+struct Presence {
+    open: u64,
+    /// When it left the pool, or its last tunnel ended thereafter.
+    departed: Option<Instant>,
+}
+
+impl LayerObserver {
+    pub(crate) fn new(shared: Arc<Shared>, watched: Watched) -> Self {
+        Self {
+            shared,
+            watched,
+            upstreams: Mutex::default(),
+        }
+    }
+
+    pub(crate) const fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// Removes the series of upstreams that left long ago.
+    pub(crate) fn forget_departed(&self, now: Instant) {
+        self.upstreams().retain(|upstream, presence| {
+            let is_kept = presence.open > 0
+                || presence
+                    .departed
+                    .is_none_or(|departed| now.duration_since(departed) < DEPARTED_TTL);
+            if !is_kept {
+                self.shared.set.forget(&self.watched.name, upstream);
+            }
+            is_kept
+        });
+    }
+
+    fn of_pool<const N: usize>(&self, values: [&'static str; N]) -> Key<N> {
+        Key {
+            pool: Arc::clone(&self.watched.name),
+            upstream: None,
+            values,
+        }
+    }
+
+    fn of_upstream<const N: usize>(
+        &self,
+        upstream: Option<&str>,
+        values: [&'static str; N],
+    ) -> Key<N> {
+        Key {
+            upstream: upstream.map(|upstream| self.known(upstream)),
+            ..self.of_pool(values)
+        }
+    }
+
+    /// Returns the upstream's name as the series share it.
+    fn known(&self, upstream: &str) -> Arc<str> {
+        let mut upstreams = self.upstreams();
+        if let Some((name, _)) = upstreams.get_key_value(upstream) {
+            return Arc::clone(name);
+        }
+        let name: Arc<str> = upstream.into();
+        upstreams.insert(Arc::clone(&name), Presence::default());
+        name
+    }
+
+    fn with_presence(&self, upstream: &str, change: impl FnOnce(&mut Presence)) {
+        let name = self.known(upstream);
+        change(self.upstreams().entry(name).or_default());
+    }
+
+    fn upstreams(&self) -> MutexGuard<'_, HashMap<Arc<str>, Presence>> {
+        // The map is whole after every statement under the lock.
+        self.upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handshake(&self, info: &RequestInfo<'_>, outcome: &'static str, status: &'static str) {
+        let set = &self.shared.set;
+        set.handshakes
+            .inc(self.of_upstream(info.upstream, [outcome, status]));
+        set.handshake_duration
+            .observe(self.of_pool([outcome]), info.elapsed);
+        self.connected(info);
+    }
+
+    fn request(&self, info: &RequestInfo<'_>, outcome: &'static str, status: &'static str) {
+        let set = &self.shared.set;
+        set.requests
+            .inc(self.of_upstream(info.upstream, [outcome, status]));
+        set.request_duration
+            .observe(self.of_pool([outcome]), info.elapsed);
+        self.connected(info);
+    }
+
+    fn connected(&self, info: &RequestInfo<'_>) {
+        if let Some(connect) = info.connect {
+            let histogram = &self.shared.set.connect_duration;
+            histogram.observe(self.of_pool([]), connect);
+        }
+    }
+
+    fn limit_of(&self, error: &Error) {
+        let limit = match error.kind() {
+            ErrorKind::TooManyTunnels => "tunnels",
+            ErrorKind::TooManyHandshakes => "handshakes",
+            ErrorKind::TooManyHandshakesPerSecond => "handshakes_per_second",
+            _ => return,
+        };
+        self.shared.set.limits_reached.inc(self.of_pool([limit]));
+    }
+
+    fn frames(&self, direction: &'static str, stats: &DirectionStats) {
+        let frames = stats.frames;
+        for (opcode, count) in [
+            ("text", frames.text),
+            ("binary", frames.binary),
+            ("continuation", frames.continuation),
+            ("ping", frames.ping),
+            ("pong", frames.pong),
+            ("close", frames.close),
+            ("reserved", frames.reserved),
+        ] {
+            if count > 0 {
+                let key = self.of_pool([direction, opcode]);
+                self.shared.set.closed_tunnel_frames.add(key, count);
+            }
+        }
+    }
+}
+
+impl Observer for LayerObserver {
+    fn handshake_accepted(&self, handshake: &RequestInfo<'_>) {
+        self.handshake(handshake, "accepted", "101");
+    }
+
+    fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
+        self.handshake(handshake, "refused", labels::status(status));
+    }
+
+    fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
+        self.handshake(handshake, "rejected", "");
+        let key = self.of_upstream(handshake.upstream, [error.kind().as_str()]);
+        self.shared.set.handshake_errors.inc(key);
+        self.limit_of(error);
+    }
+
+    fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
+        self.handshake(handshake, "failed", "");
+        let key = self.of_upstream(handshake.upstream, [error.kind().as_str()]);
+        self.shared.set.handshake_errors.inc(key);
+    }
+
+    fn handshake_retried(&self, handshake: &RequestInfo<'_>, _attempt: usize) {
+        let key = self.of_upstream(handshake.upstream, ["handshake"]);
+        self.shared.set.retries.inc(key);
+    }
+
+    fn handshake_queued(&self, wait: &QueueWait) {
+        let outcome = match wait.rejected {
+            None => "admitted",
+            Some(_) => "rejected",
+        };
+        let histogram = &self.shared.set.queue_wait;
+        histogram.observe(self.of_pool([outcome]), wait.waited);
+    }
+
+    fn request_responded(&self, request: &RequestInfo<'_>, status: StatusCode) {
+        self.request(request, "responded", labels::status(status));
+    }
+
+    fn request_rejected(&self, request: &RequestInfo<'_>, error: &Error) {
+        self.request(request, "rejected", "");
+        let key = self.of_upstream(request.upstream, [error.kind().as_str()]);
+        self.shared.set.request_errors.inc(key);
+        self.limit_of(error);
+    }
+
+    fn request_failed(&self, request: &RequestInfo<'_>, error: &Error) {
+        self.request(request, "failed", "");
+        let key = self.of_upstream(request.upstream, [error.kind().as_str()]);
+        self.shared.set.request_errors.inc(key);
+    }
+
+    fn request_retried(&self, request: &RequestInfo<'_>, _attempt: usize) {
+        let key = self.of_upstream(request.upstream, ["request"]);
+        self.shared.set.retries.inc(key);
+    }
+
+    fn tunnel_opened(&self, tunnel: &TunnelInfo) {
+        self.with_presence(&tunnel.upstream, |presence| presence.open += 1);
+        let key = self.of_upstream(Some(&tunnel.upstream), []);
+        self.shared.set.tunnels.inc(key);
+    }
+
+    fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
+        let set = &self.shared.set;
+        let (end, code) = (report.end.as_str(), report.close_code().as_str());
+        let labels = [end, report.initiator.as_str(), code];
+        set.tunnels
+            .dec(self.of_upstream(Some(&tunnel.upstream), []));
+        set.tunnels_closed
+            .inc(self.of_upstream(Some(&tunnel.upstream), labels));
+        set.tunnel_duration
+            .observe(self.of_pool([end]), report.duration);
+        let directions = [&report.client_to_upstream, &report.upstream_to_client];
+        for (direction, stats) in DIRECTIONS.into_iter().zip(directions) {
+            self.frames(direction, stats);
+        }
+        if let TunnelEnd::Limit(limit, _) = &report.end {
+            set.limits_reached.inc(self.of_pool([limit.as_str()]));
+        }
+        self.with_presence(&tunnel.upstream, |presence| {
+            presence.open = presence.open.saturating_sub(1);
+            if let (0, Some(departed)) = (presence.open, &mut presence.departed) {
+                *departed = Instant::now();
+            }
+        });
+    }
+
+    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
+        if let HealthTransition::Unhealthy { .. } = transition {
+            let key = self.of_upstream(Some(upstream), []);
+            self.shared.set.ejections.inc(key);
+        }
+    }
+
+    fn probe_finished(&self, upstream: &str, result: &HealthEvent) {
+        let set = &self.shared.set;
+        let slug = match &result.kind {
+            HealthEventKind::ProbePassed { latency } => {
+                set.probe_duration.observe(self.of_pool([]), *latency);
+                "passed"
+            }
+            HealthEventKind::ProbeFailed { reason } => reason.as_str(),
+            _ => return,
+        };
+        set.probes.inc(self.of_upstream(Some(upstream), [slug]));
+    }
+
+    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
+        let now = Instant::now();
+        self.with_presence(upstream, |presence| match change {
+            MembershipChange::Removed => presence.departed = Some(now),
+            MembershipChange::Added => presence.departed = None,
+            _ => {}
+        });
+        // A pool that nobody scrapes must not collect the series of all its upstreams.
+        self.forget_departed(now);
+    }
+
+    fn discovery_failed(&self, error: &DiscoverError) {
+        let key = self.of_pool([error.as_str()]);
+        self.shared.set.discovery_failures.inc(key);
+    }
+
+    fn pong(&self, _tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
+        let key = self.of_pool([side.as_str()]);
+        self.shared.set.ping_rtt.observe(key, rtt.last());
+    }
+}
+
+impl Drop for LayerObserver {
+    fn drop(&mut self) {
+        self.shared.keep_totals(&self.watched);
+    }
+}

@@ -1,0 +1,96 @@
+//! The host's handle of all metrics.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use prometheus_client::registry::Registry;
+use wsplice::ProxyLayer;
+
+use crate::{
+    collector::Scrape,
+    layer_observer::LayerObserver,
+    set::MetricSet,
+    watched::{Totals, Watched},
+};
+
+/// The metrics of all layers under observation. Cheap to clone; all clones have the same metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    shared: Arc<Shared>,
+}
+
+/// What the handle, the observers and the collector share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) set: MetricSet,
+    layers: Mutex<Layers>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Layers {
+    /// Each belongs to a layer, and is dropped with it.
+    pub(crate) observers: Vec<Weak<LayerObserver>>,
+    /// Of layers that were dropped, by name: counters must not decrease.
+    pub(crate) past: BTreeMap<Arc<str>, Totals>,
+}
+
+impl Metrics {
+    /// Registers the metrics under the prefix `wsplice`. A scrape encodes the registry, for example
+    /// by [`encode`](crate::encode).
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        Self::register_with_prefix(registry, "wsplice")
+    }
+
+    /// Registers the metrics under a prefix of your own: `edge` makes `edge_tunnels` and so on.
+    #[must_use]
+    pub fn register_with_prefix(registry: &mut Registry, prefix: &str) -> Self {
+        let shared = Arc::new(Shared {
+            set: MetricSet::new(),
+            layers: Mutex::default(),
+        });
+        registry
+            .sub_registry_with_prefix(prefix)
+            .register_collector(Box::new(Scrape::new(&shared)));
+        Self { shared }
+    }
+
+    /// Observes a layer from now on; the name becomes the label `pool` of its series. Call it before
+    /// the layer is used, and once for each.
+    ///
+    /// Each layer should have a name of its own: what layers with the same name count is added up,
+    /// and upstreams that several of them have are shown once.
+    pub fn observe<T>(&self, name: &str, layer: ProxyLayer<T>) -> ProxyLayer<T> {
+        let observer = Arc::new(LayerObserver::new(
+            Arc::clone(&self.shared),
+            Watched {
+                name: name.into(),
+                pool: layer.pool(),
+                registry: layer.registry(),
+                drain: layer.drain(),
+            },
+        ));
+        let mut layers = self.shared.layers();
+        layers.observers.retain(|layer| layer.strong_count() > 0);
+        layers.observers.push(Arc::downgrade(&observer));
+        drop(layers);
+        layer.observer(observer)
+    }
+}
+
+impl Shared {
+    /// Keeps what a layer has forwarded, as it is being dropped.
+    pub(crate) fn keep_totals(&self, watched: &Watched) {
+        let totals = watched.registry.traffic().into();
+        let mut layers = self.layers();
+        let past = layers.past.entry(Arc::clone(&watched.name)).or_default();
+        past.add(totals);
+    }
+
+    pub(crate) fn layers(&self) -> MutexGuard<'_, Layers> {
+        // The data is whole after every statement under the lock.
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
