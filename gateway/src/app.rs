@@ -4,13 +4,14 @@ use std::error::Error;
 
 use axum::Router;
 use wsplice::{Drain, Pool, Upstream};
+use wsplice_prometheus::Metrics;
 
 use crate::args::Args;
 use crate::proxy;
 use crate::site::site;
 
 /// Creates the application, and the handle that drains its WebSockets. `upstreams` are those that
-/// were given, not discovered.
+/// were given, not discovered. The metrics, if they are to be served, get those of the pool `main`.
 ///
 /// # Errors
 ///
@@ -19,11 +20,15 @@ pub(crate) fn app(
     args: &Args,
     upstreams: &[Upstream],
     pool: Pool,
+    metrics: Option<&Metrics>,
 ) -> Result<(Router, Drain), Box<dyn Error>> {
     for upstream in upstreams {
         tracing::info!(upstream = upstream.name(), routes = ?args.requests.route, "proxying");
     }
-    let proxy = proxy::layer(args, upstreams, pool)?;
+    let mut proxy = proxy::layer(args, upstreams, pool)?;
+    if let Some(metrics) = metrics {
+        proxy = metrics.observe("main", proxy);
+    }
     let (timeout, spread) = (args.shutdown.drain_timeout, args.shutdown.drain_spread);
     let drain = proxy
         .drain()

@@ -56,6 +56,18 @@ pub(crate) fn bind(args: &ListenArgs) -> Result<Bound, Box<dyn Error>> {
     Ok(bound)
 }
 
+/// Binds the address of the admin listener, and returns it with its actual port.
+///
+/// # Errors
+///
+/// The address is not available.
+pub(crate) fn bind_admin(addr: SocketAddr) -> Result<(SocketAddr, Listener), String> {
+    let (addr, mut sockets) = sockets(addr, NonZeroUsize::MIN)?;
+    let socket = sockets.next();
+    let socket = socket.ok_or_else(|| format!("cannot listen on {addr}"))?;
+    Ok((addr, Listener::http(socket)))
+}
+
 fn client_tls(args: &ListenArgs) -> Result<Option<Arc<ClientTls>>, String> {
     // The parser of the command line requires both or neither.
     match (&args.tls_cert, &args.tls_key) {

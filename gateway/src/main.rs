@@ -9,13 +9,15 @@
 //! ```
 //!
 //! The first line of output is `listening on http://ADDR`, and the second, with TLS to clients,
-//! `listening on https://ADDR`. Everything else is logged to standard error, at the levels that
+//! `listening on https://ADDR`; the last one, with an admin listener, `admin on http://ADDR`. Everything
+//! else is logged to standard error, at the levels that
 //! `RUST_LOG` sets (default `info`).
 //!
 //! Ctrl-C or SIGTERM starts the drain: the gateway accepts no more connections, closes open
 //! WebSockets with code 1001, and ends with exit code 0. A second signal ends it at once, with exit
 //! code 1.
 
+mod admin;
 mod app;
 mod args;
 mod balance;
@@ -45,15 +47,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use wsplice::Upstream;
+use wsplice_prometheus::Metrics;
 
+use admin::Admin;
 use args::Args;
 use bind::Bound;
 use client_tls::ClientTls;
 use demo_upstream::DemoUpstream;
 use serve::Exit;
+
+/// Admin listener of the demo.
+const DEMO_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -90,14 +98,20 @@ async fn gateway(args: &Args) -> Result<Exit, Box<dyn Error>> {
         Some(source) => Some(source.follow(&pool, pool::upstream_settings(args)).await),
         None => None,
     };
-    let (app, drain) = app::app(args, &upstreams, pool)?;
+    let mut registry = Registry::default();
+    let admin_addr = args.listen.admin.or(demo.as_ref().map(|_| DEMO_ADMIN));
+    let admin = admin_addr.map(bind::bind_admin).transpose()?;
+    let metrics = admin.as_ref().map(|_| Metrics::register(&mut registry));
+    let (app, drain) = app::app(args, &upstreams, pool, metrics.as_ref())?;
     let stop_signals = signals::stop()?;
     let mut reloading = JoinSet::new();
     if let Some(tls) = &bound.client_tls {
         reloading.spawn(reload(Arc::clone(tls), signals::reload()?));
     }
     log_limits(args, bound.workers.len());
-    print_addresses(&bound);
+    print_addresses(&bound, admin.as_ref().map(|(addr, _)| *addr));
+    // Serves until this value is dropped, after the drain.
+    let _admin = admin.map(|(_, listener)| Admin::start(listener, registry, drain.clone()));
     let drain_timeout = args.shutdown.drain_timeout;
     Ok(serve::serve(bound.workers, app, drain, drain_timeout, stop_signals).await?)
 }
@@ -129,11 +143,14 @@ fn log_limits(args: &Args, workers: usize) {
 }
 
 /// Prints the addresses for a browser. A closed standard output does not end the gateway.
-fn print_addresses(bound: &Bound) {
+fn print_addresses(bound: &Bound, admin: Option<SocketAddr>) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "listening on http://{}", reachable(bound.http));
     if let Some(https) = bound.https {
         let _ = writeln!(out, "listening on https://{}", reachable(https));
+    }
+    if let Some(admin) = admin {
+        let _ = writeln!(out, "admin on http://{}", reachable(admin));
     }
     let _ = out.flush();
 }

@@ -13,8 +13,10 @@ pub(crate) struct TestGateway {
     pub(crate) http: SocketAddr,
     pub(crate) https: Option<SocketAddr>,
     pub(crate) client_tls: Option<Arc<ClientTls>>,
+    pub(crate) admin: SocketAddr,
     pub(crate) stop: mpsc::Sender<()>,
     pub(crate) exit: JoinHandle<io::Result<Exit>>,
+    _admin: Admin,
     _demo: DemoUpstream,
 }
 
@@ -27,7 +29,11 @@ impl TestGateway {
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
         let bound = bind::bind(&args.listen).unwrap();
         let pool = pool::pool(&args, &upstreams);
-        let (app, drain) = app::app(&args, &upstreams, pool).unwrap();
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let (app, drain) = app::app(&args, &upstreams, pool, Some(&metrics)).unwrap();
+        let (admin, listener) = bind::bind_admin(DEMO_ADMIN).unwrap();
+        let serving_admin = Admin::start(listener, registry, drain.clone());
         let (stop, stop_signals) = mpsc::channel(1);
         let exit = tokio::spawn(serve::serve(
             bound.workers,
@@ -40,8 +46,10 @@ impl TestGateway {
             http: bound.http,
             https: bound.https,
             client_tls: bound.client_tls,
+            admin,
             stop,
             exit,
+            _admin: serving_admin,
             _demo: demo,
         }
     }
@@ -57,13 +65,18 @@ impl TestGateway {
 
     /// Sends a plain request and returns the whole response.
     pub(crate) async fn get(&self, target: &str) -> String {
-        let mut stream = TcpStream::connect(self.http).await.unwrap();
-        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await.unwrap();
-        response
+        get(self.http, target, "").await
     }
+}
+
+/// Sends a plain request with these header lines and returns the whole response.
+pub(crate) async fn get(addr: SocketAddr, target: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 /// Returns an address where nothing listens.

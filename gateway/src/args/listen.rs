@@ -46,6 +46,18 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "FILE", requires = "tls_listen")]
     pub(crate) tls_key: Option<PathBuf>,
 
+    /// Address and port of the admin listener, for /metrics, /livez and
+    /// /readyz: over plain HTTP, without authentication, so not for clients.
+    /// A port of 127.0.0.1 alone, or port 0, will do
+    /// [default: none; any free port of 127.0.0.1 in the demo]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = values::listen,
+        verbatim_doc_comment
+    )]
+    pub(crate) admin: Option<SocketAddr>,
+
     /// Worker threads. Each accepts connections and keeps them: nothing is
     /// locked or handed over, but a busy one gets no help from the others
     /// [default: one for each core]
