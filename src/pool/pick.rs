@@ -19,7 +19,7 @@ use super::{
     handle::Pool,
     lease::Lease,
     member_set::MemberSet,
-    queue::{QueueTicket, RefusalScope},
+    queue::{GroupKey, QueueTicket, RefusalScope, Refused},
     state::PoolState,
 };
 
@@ -29,23 +29,43 @@ const MAX_RACES: usize = 8;
 /// Reason why no upstream can be leased now.
 enum Refusal {
     None,
-    LimitReached(LimitReached, RefusalScope),
+    LimitReached(Limited),
+}
+
+/// Limit of the upstream that would have been picked, or of the pool.
+struct Limited {
+    limit: LimitReached,
+    scope: RefusalScope,
+    wanted: Option<Arc<str>>,
 }
 
 impl Refusal {
     /// Combines the refusals of two lists of upstreams.
     fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::LimitReached(one, scope), Self::LimitReached(other, other_scope)) => {
-                let scope = match scope {
-                    RefusalScope::AllWaiters => other_scope,
-                    RefusalScope::ThisWaiter => scope,
-                };
-                Self::LimitReached(one.and(other), scope)
-            }
-            (Self::None, Self::None) => Self::None,
-            (Self::LimitReached(limit, scope), Self::None)
-            | (Self::None, Self::LimitReached(limit, scope)) => Self::LimitReached(limit, scope),
+            (Self::LimitReached(one), Self::LimitReached(other)) => Self::LimitReached(Limited {
+                limit: one.limit.and(other.limit),
+                scope: match one.scope {
+                    RefusalScope::AllWaiters => other.scope,
+                    RefusalScope::ThisWaiter => one.scope,
+                },
+                wanted: one.wanted.or(other.wanted),
+            }),
+            (Self::None, other) | (other, Self::None) => other,
+        }
+    }
+}
+
+impl Limited {
+    fn refused(self) -> Refused {
+        Refused {
+            // Where all are full, it makes no difference which was wanted.
+            wanted: self
+                .wanted
+                .filter(|_| self.scope == RefusalScope::ThisWaiter),
+            kind: self.limit.kind,
+            scope: self.scope,
+            retry_at: self.limit.retry_at,
         }
     }
 }
@@ -91,13 +111,15 @@ impl Pool {
         tried: &[Arc<Member>],
         now: Instant,
     ) -> Result<Lease, Error> {
-        if self.state.queue().waits_for(ErrorKind::TooManyTunnels) {
+        let queue = self.state.queue();
+        let waits = || queue.waits_for(ErrorKind::TooManyTunnels, &self.group(head, tried));
+        if !queue.is_empty() && waits() {
             return Err(Error::new(ErrorKind::TooManyTunnels));
         }
         self.try_lease(AdmissionKind::Exchange, head, tried, now)
             .map_err(|refusal| match refusal {
                 Refusal::None => Error::new(ErrorKind::NoUpstream),
-                Refusal::LimitReached(limit, _) => Error::new(limit.kind),
+                Refusal::LimitReached(limited) => Error::new(limited.limit.kind),
             })
     }
 
@@ -108,7 +130,8 @@ impl Pool {
         now: Instant,
     ) -> Result<Lease, Error> {
         let queue = self.state.queue();
-        let refused_for = if queue.is_empty() {
+        let mut refused = None;
+        if queue.is_empty() || queue.admits(&self.group(head, tried)) {
             match self.try_lease(AdmissionKind::Tunnel, head, tried, now) {
                 Ok(lease) => return Ok(lease),
                 Err(Refusal::None) => {
@@ -116,14 +139,12 @@ impl Pool {
                     queue.call();
                     return Err(Error::new(ErrorKind::NoUpstream));
                 }
-                Err(Refusal::LimitReached(limit, _)) => Some(limit.kind),
+                Err(Refusal::LimitReached(limited)) => refused = Some(limited.refused()),
             }
-        } else {
-            None
-        };
+        }
         let limits = self.state.settings().queue;
         let ticket = queue
-            .join(limits.max_waiters, refused_for)
+            .join(self.group(head, tried), limits.max_waiters, refused)
             .map_err(Error::new)?;
         let deadline = saturating_add(now, limits.max_wait);
         let leased = self.wait(&ticket, deadline, head, tried).await;
@@ -142,6 +163,12 @@ impl Pool {
                 tracing::error!("an observer panicked");
             }
         }
+    }
+
+    /// Returns the group in which the request would wait.
+    fn group(&self, head: &RequestHead<'_>, tried: &[Arc<Member>]) -> GroupKey {
+        let tried = tried.iter().map(|member| member.shared_name());
+        GroupKey::new(&self.balance, head, tried)
     }
 
     /// Whether there is a usable upstream that is not among `tried`.
@@ -166,9 +193,9 @@ impl Pool {
                 match self.try_lease(AdmissionKind::Tunnel, head, tried, now) {
                     Ok(lease) => return Ok(lease),
                     Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
-                    Err(Refusal::LimitReached(limit, scope)) => {
-                        retry_at = limit.retry_at;
-                        ticket.refused(limit.kind, scope);
+                    Err(Refusal::LimitReached(limited)) => {
+                        retry_at = limited.limit.retry_at;
+                        ticket.refused(&limited.refused());
                     }
                 }
             }
@@ -205,7 +232,11 @@ impl Pool {
             .admit(kind, &state.settings().admission, now)
         {
             Ok(()) => Ok(AdmissionGuard { state, kind }),
-            Err(limit) => Err(Refusal::LimitReached(limit, RefusalScope::AllWaiters)),
+            Err(limit) => Err(Refusal::LimitReached(Limited {
+                limit,
+                scope: RefusalScope::AllWaiters,
+                wanted: None,
+            })),
         }
     }
 
@@ -219,16 +250,16 @@ impl Pool {
     ) -> Result<Lease, Refusal> {
         let set = self.state.current_members(now);
         let mut picked = self.pick_from(kind, &set, head, tried, now);
-        if let Err(Refusal::LimitReached(limit, scope)) = &mut picked {
+        if let Err(Refusal::LimitReached(limited)) = &mut picked {
             // A recovery of another upstream is worth a try, too.
             let healthier = LimitReached {
                 retry_at: self.state.next_change.at(),
-                ..*limit
+                ..limited.limit
             };
-            *limit = limit.and(healthier);
+            limited.limit = limited.limit.and(healthier);
             if !tried.is_empty() {
                 // Upstreams in `tried` can be used by other waiters.
-                *scope = RefusalScope::ThisWaiter;
+                limited.scope = RefusalScope::ThisWaiter;
             }
         }
         picked
@@ -294,12 +325,12 @@ impl Pool {
         match self.try_pick(kind, &candidates.without_limits(), head, now) {
             Picked::Lease(lease) => Ok(lease),
             Picked::None => Err(Refusal::None),
-            Picked::LimitReached(_, limit) => {
+            Picked::LimitReached(wanted, limit) => {
                 let scope = match candidates.are_full() {
                     true => RefusalScope::AllWaiters,
                     false => RefusalScope::ThisWaiter,
                 };
-                Err(Refusal::LimitReached(limit, scope))
+                Err(limited(&wanted, limit, scope))
             }
         }
     }
@@ -309,11 +340,12 @@ impl Pool {
         &self,
         kind: AdmissionKind,
         candidates: &Candidates<'_>,
-        (mut at_limit, mut refused): (Arc<Member>, LimitReached),
+        (wanted, mut refused): (Arc<Member>, LimitReached),
         head: &RequestHead<'_>,
         now: Instant,
     ) -> Result<Lease, Refusal> {
         let mut members: Vec<_> = candidates.members().cloned().collect();
+        let mut at_limit = Arc::clone(&wanted);
         for _ in 0..MAX_RACES {
             // All at once: leaving out one for each call of the policy would be quadratic.
             members.retain(|member| {
@@ -335,7 +367,7 @@ impl Pool {
                         true => RefusalScope::AllWaiters,
                         false => RefusalScope::ThisWaiter,
                     };
-                    return Err(Refusal::LimitReached(refused, scope));
+                    return Err(limited(&wanted, refused, scope));
                 }
                 // Another client was faster.
                 Picked::LimitReached(member, limit) => {
@@ -345,7 +377,7 @@ impl Pool {
                 }
             }
         }
-        Err(Refusal::LimitReached(refused, RefusalScope::ThisWaiter))
+        Err(limited(&wanted, refused, RefusalScope::ThisWaiter))
     }
 
     /// Returns the unhealthy upstreams that may be picked after those in `tried`, if an unhealthy
@@ -384,6 +416,14 @@ impl Pool {
             Err(limit) => Picked::LimitReached(member, limit),
         }
     }
+}
+
+fn limited(wanted: &Member, limit: LimitReached, scope: RefusalScope) -> Refusal {
+    Refusal::LimitReached(Limited {
+        limit,
+        scope,
+        wanted: Some(wanted.shared_name()),
+    })
 }
 
 impl Drop for AdmissionGuard<'_> {

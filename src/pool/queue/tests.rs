@@ -17,7 +17,7 @@ use crate::{
     pool::{Lease, Pool, PoolBuilder},
     upstream::Upstream,
     upstream::admission::{Admission, AdmissionKind},
-    upstream::balance::Candidates,
+    upstream::balance::{AnyBalance, ByTag, Candidates},
 };
 
 const LONG: Duration = Duration::from_secs(600);
@@ -295,4 +295,121 @@ async fn no_upstream_or_a_panicking_policy_leaves_nothing_counted_and_no_waiter_
             "{admission:?} {path}"
         );
     }
+}
+
+fn zoned(limits: Admission) -> Vec<Upstream> {
+    let upstream = |zone: &str| {
+        let upstream = Upstream::new(&format!("ws://{zone}")).unwrap();
+        upstream.tag("zone", zone).admission(limits)
+    };
+    ["a", "b", "c"].into_iter().map(upstream).collect()
+}
+
+fn zone(head: &RequestHead<'_>) -> Option<String> {
+    Some(head.path().trim_start_matches('/').to_owned())
+}
+
+fn names(leased: Result<Lease, Error>) -> String {
+    leased
+        .unwrap()
+        .member()
+        .upstream()
+        .name()
+        .replace(":80", "")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_zone_does_not_lock_out_others() {
+    let by_closure = |candidates: &Candidates<'_>, head: &RequestHead<'_>| {
+        let zone = zone(head);
+        let mut all = candidates.iter();
+        all.position(|candidate| candidate.tag("zone") == zone.as_deref())
+    };
+    for policy in [
+        AnyBalance::new(by_closure),
+        AnyBalance::new(ByTag::new("zone", zone)),
+    ] {
+        let pool = Pool::from_upstreams(zoned(one_tunnel()));
+        let pool = pool.balance(policy.clone()).queue(1, LONG).build();
+        let holder = lease(&pool, "/a").await.unwrap();
+        let mut waits = task::spawn(lease(&pool, "/a"));
+        assert_pending!(waits.poll());
+        let b = task::spawn(lease(&pool, "/b")).poll();
+        assert_eq!(names(assert_ready!(b)), "b", "{policy:?}");
+        let mut exchange = task::spawn(lease_for(AdmissionKind::Exchange, &pool, "/c"));
+        assert_eq!(names(assert_ready!(exchange.poll())), "c", "{policy:?}");
+        drop(holder);
+        assert_eq!(names(assert_ready!(waits.poll())), "a", "{policy:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_has_room_is_served_while_another_waits() {
+    let pool = Pool::from_upstreams(zoned(one_tunnel()));
+    let pool = pool
+        .balance(ByTag::new("zone", zone))
+        .queue(100, LONG)
+        .build();
+    let holders = [lease(&pool, "/a").await, lease(&pool, "/b").await];
+    let mut a = [(); 5].map(|()| task::spawn(lease(&pool, "/a")));
+    a.iter_mut()
+        .for_each(|waiter| assert_pending!(waiter.poll()));
+    let mut b = [(); 5].map(|()| task::spawn(lease(&pool, "/b")));
+    b.iter_mut()
+        .for_each(|waiter| assert_pending!(waiter.poll()));
+    let [_keeps_a, frees_b] = holders;
+    let mut freed = frees_b.unwrap();
+    for turn in 0..5 {
+        drop(freed);
+        // The first of the full zone is called first, and passes the call on.
+        assert_pending!(a[0].poll());
+        assert!(
+            !a[1].is_woken(),
+            "the others of the full zone are left alone"
+        );
+        for waiter in &mut b[turn + 1..] {
+            assert_pending!(waiter.poll());
+        }
+        freed = assert_ready!(b[turn].poll()).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_costs_as_many_tries_as_there_are_groups_and_not_as_waiters() {
+    static TRIES: AtomicUsize = AtomicUsize::new(0);
+    let counted = |candidates: &Candidates<'_>, _: &RequestHead<'_>| {
+        TRIES.fetch_add(1, Ordering::Relaxed);
+        (0..candidates.len()).next()
+    };
+    let pool = Pool::from_upstreams(zoned(one_tunnel()));
+    let policy = ByTag::new("zone", zone).among(counted);
+    let pool = pool.balance(policy).queue(10_000, LONG).build();
+    let paths = ["/a", "/b", "/c"];
+    let mut held = Vec::new();
+    for path in paths {
+        held.push(lease(&pool, path).await.unwrap());
+    }
+    let mut waiting: Vec<_> = (0..3_000)
+        .map(|number| task::spawn(lease(&pool, paths[number % 3])))
+        .collect();
+    waiting
+        .iter_mut()
+        .for_each(|waiter| assert_pending!(waiter.poll()));
+    let mut poll_woken = || {
+        let mut served = Vec::new();
+        while let Some(index) = waiting.iter().position(task::Spawn::is_woken) {
+            if let std::task::Poll::Ready(leased) = waiting[index].poll() {
+                served.push(index);
+                held.push(leased.unwrap());
+            }
+        }
+        served
+    };
+    poll_woken();
+    TRIES.store(0, Ordering::Relaxed);
+    pool.state.queue().call();
+    assert!(poll_woken().is_empty(), "there is no room");
+    // The policy is called twice for each try: with the limits, and without.
+    let tries = TRIES.load(Ordering::Relaxed);
+    assert!(tries <= 9, "{tries}");
 }

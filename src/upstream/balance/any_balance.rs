@@ -43,6 +43,13 @@ impl AnyBalance {
     }
 }
 
+impl AnyBalance {
+    /// Returns a number that the clones have in common, and no other policy alive has.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.policy).cast::<()>() as usize
+    }
+}
+
 impl Balance for AnyBalance {
     fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
         self.policy.pick(candidates, request)
@@ -55,6 +62,10 @@ impl Balance for AnyBalance {
         scheme: ClientScheme,
     ) -> Option<(HeaderName, HeaderValue)> {
         self.policy.response_header(picked, request, scheme)
+    }
+
+    fn queue_group(&self, request: &RequestHead<'_>) -> Option<String> {
+        self.policy.queue_group(request)
     }
 }
 

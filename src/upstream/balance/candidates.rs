@@ -42,6 +42,16 @@ impl<'a> Candidates<'a> {
         }
     }
 
+    /// Returns the members of another list, under the same limits.
+    pub(super) const fn among(self, list: &CandidateList) -> Candidates<'_> {
+        Candidates {
+            list,
+            skipped: &[],
+            limits: self.limits,
+            now: self.now,
+        }
+    }
+
     /// Returns the same candidates, as if none had limits.
     pub(crate) const fn without_limits(self) -> Self {
         Self {

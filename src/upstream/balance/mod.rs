@@ -17,6 +17,7 @@
 //! | [`Random`] | at random, by weight | many proxies must not move in step, and need no counts | `RANDOM` | `random(1)` |
 //! | [`First`] | the first usable upstream | the others are spares | priority levels | `backup` servers |
 //! | [`Rendezvous`] | by a hash of a value in the request | the users of a room, a document or a tenant should meet on one upstream | `RING_HASH`, `MAGLEV` | `balance hash` with `hash-type consistent` |
+//! | [`ByTag`] | another policy's choice of the upstreams with a tag | a request belongs to a zone, a tenant or a release | subset load balancing | `use-server` |
 //! | `Sticky` (feature `sticky`) | the upstream named by the client's cookie | a returning client should reach the upstream with its state | stateful session, cookie | `cookie` |
 //!
 //!
@@ -59,6 +60,7 @@
 //! ```
 
 mod any_balance;
+mod by_tag;
 mod candidate_list;
 mod candidates;
 mod cookies;
@@ -80,6 +82,7 @@ mod weight_index;
 mod weighted_round_robin;
 
 pub use any_balance::AnyBalance;
+pub use by_tag::ByTag;
 pub(crate) use candidate_list::CandidateList;
 pub use candidates::{Candidate, Candidates};
 pub use first::First;

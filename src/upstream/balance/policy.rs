@@ -60,6 +60,18 @@ pub trait Balance: Send + Sync {
         None
     }
 
+    /// Names the set of upstreams that the request can use, if other requests can use others: for
+    /// example by the tag that the policy looks for. `None` by default.
+    ///
+    /// Handshakes that wait in the pool's [queue](crate::PoolBuilder::queue) do so in groups of the
+    /// same name, each first come, first served; only the first of a group tries when there may be
+    /// room. Those without a name are grouped by route, and by the upstream for whose want they were
+    /// refused. [`ByTag`](super::ByTag) names its tag.
+    fn queue_group(&self, request: &RequestHead<'_>) -> Option<String> {
+        let _ = request;
+        None
+    }
+
     /// Uses `next` where this policy picks none.
     fn or_else<B: Balance>(self, next: B) -> OrElse<Self, B>
     where
@@ -93,6 +105,10 @@ impl<B: Balance + ?Sized> Balance for Arc<B> {
     ) -> Option<(HeaderName, HeaderValue)> {
         (**self).response_header(picked, request, scheme)
     }
+
+    fn queue_group(&self, request: &RequestHead<'_>) -> Option<String> {
+        (**self).queue_group(request)
+    }
 }
 
 impl Balance for Box<dyn Balance + '_> {
@@ -107,6 +123,10 @@ impl Balance for Box<dyn Balance + '_> {
         scheme: ClientScheme,
     ) -> Option<(HeaderName, HeaderValue)> {
         (**self).response_header(picked, request, scheme)
+    }
+
+    fn queue_group(&self, request: &RequestHead<'_>) -> Option<String> {
+        (**self).queue_group(request)
     }
 }
 
@@ -130,6 +150,13 @@ impl<A: Balance, B: Balance> Balance for OrElse<A, B> {
             .pick(candidates, request)
             .filter(in_range)
             .or_else(|| self.next.pick(candidates, request))
+    }
+
+    /// Returns both policies' groups together, if both name one.
+    fn queue_group(&self, request: &RequestHead<'_>) -> Option<String> {
+        let first = self.first.queue_group(request)?;
+        let next = self.next.queue_group(request)?;
+        Some(format!("{first} or {next}"))
     }
 
     /// Returns the first policy's header, or else the second's, whichever of them has picked.
