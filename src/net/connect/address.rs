@@ -32,26 +32,27 @@ pub enum Address {
 }
 
 impl Address {
-    /// A TCP address.
+    /// Creates a TCP address. The host is in lower case (RFC 3986 §3.2.2), and an IPv6 address in
+    /// its shortest form (RFC 5952), so that one address has one name.
     #[must_use]
     pub fn tcp(host: impl Into<String>, port: u16) -> Self {
         Self::Tcp {
-            host: host.into(),
+            host: normalized(host.into()),
             port,
         }
     }
 
-    /// A TCP address with TLS on it.
+    /// Creates a TCP address with TLS on it; the host is as in [`tcp`](Self::tcp).
     #[must_use]
     pub fn tls(host: impl Into<String>, port: u16) -> Self {
         Self::Tls {
-            host: host.into(),
+            host: normalized(host.into()),
             port,
             server_name: None,
         }
     }
 
-    /// A TCP address with TLS on it, whose certificate must be for this name and not for the
+    /// Creates a TCP address with TLS on it, whose certificate must be for this name and not for the
     /// host: an address that was found under the name, say. The TLS settings may still name
     /// another.
     #[must_use]
@@ -61,13 +62,13 @@ impl Address {
         port: u16,
     ) -> Self {
         Self::Tls {
-            host: host.into(),
+            host: normalized(host.into()),
             port,
             server_name: Some(server_name.into()),
         }
     }
 
-    /// The name of the upstream: certificates must be for it, and probes name it as their host.
+    /// Returns the name of the upstream: certificates must be for it, and probes name it as their host.
     /// `None` for a Unix socket.
     pub(crate) fn server_name(&self) -> Option<&str> {
         match self {
@@ -80,7 +81,7 @@ impl Address {
         }
     }
 
-    /// Reads `ws://host[:port]`, `http://host[:port]`, `wss://host[:port]`,
+    /// Parses `ws://host[:port]`, `http://host[:port]`, `wss://host[:port]`,
     /// `https://host[:port]` or `unix:/path/to/socket`.
     ///
     /// The port is 80 unless given, or 443 with TLS. TLS needs the feature `rustls`. An IPv6
@@ -96,6 +97,16 @@ impl Address {
             _ => tcp(text),
         };
         read.map_err(|reason| InvalidAddress::new(text, reason))
+    }
+}
+
+fn normalized(mut host: String) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => ip.to_string(),
+        Err(_) => {
+            host.make_ascii_lowercase();
+            host
+        }
     }
 }
 
@@ -225,10 +236,8 @@ impl fmt::Display for InvalidAddress {
             Reason::Scheme => "it must begin with ws://, wss://, http://, https:// or unix:",
             Reason::Tls => "TLS needs the feature \"rustls\"",
             Reason::NoHost => "it names no host",
-            Reason::Brackets => "an IPv6 address, and nothing else, stands in brackets",
-            Reason::Zone => {
-                "it must not carry a zone id, which means something on one machine alone"
-            }
+            Reason::Brackets => "brackets must hold an IPv6 address",
+            Reason::Zone => "it must not carry a zone id, which has a meaning on one machine only",
             Reason::Credentials => "it must not carry credentials",
             Reason::Path => "it must not carry a path or a query; rewrite the path instead",
             Reason::Port => "its port is not a number from 1 to 65535",
@@ -257,6 +266,9 @@ mod tests {
                 Address::tcp("::ffff:10.0.0.1", 9000),
             ),
             ("WS://example.com:81", Address::tcp("example.com", 81)),
+            ("ws://Example.COM", Address::tcp("example.com", 80)),
+            ("ws://[0:0:0:0:0:0:0:1]", Address::tcp("::1", 80)),
+            ("ws://[FD00::A]", Address::tcp("fd00::a", 80)),
             ("UNIX:/run/ws.sock", Address::Unix("/run/ws.sock".into())),
             ("unix:/run/ws.sock", Address::Unix("/run/ws.sock".into())),
             ("unix:///run/ws.sock", Address::Unix("/run/ws.sock".into())),
