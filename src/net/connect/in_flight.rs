@@ -53,12 +53,12 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut result = self.result_of(key, call);
+        let mut result = self.result_of(&key, call);
         let found = result.wait_for(Option::is_some).await.ok()?;
         found.clone()
     }
 
-    fn result_of<F>(&self, key: K, call: impl FnOnce() -> F) -> watch::Receiver<Option<V>>
+    fn result_of<F>(&self, key: &K, call: impl FnOnce() -> F) -> watch::Receiver<Option<V>>
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -84,7 +84,7 @@ where
             drop(registration);
             sender.send_replace(Some(value));
         });
-        if let Some(call) = lock(&self.calls).get_mut(&key) {
+        if let Some(call) = lock(&self.calls).get_mut(key) {
             if call.result.same_channel(&result) {
                 call.task = Some(handle);
             }

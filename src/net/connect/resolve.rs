@@ -63,6 +63,9 @@ where
     }
 }
 
+/// Result that callers of the same lookup share.
+type SharedResult = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
+
 /// Lookups of the system's resolver that run at once. Each takes a blocking thread, of which a
 /// runtime has 512 by default, for as long as the system pleases.
 const MAX_SYSTEM_LOOKUPS: usize = 16;
@@ -71,7 +74,7 @@ const MAX_SYSTEM_LOOKUPS: usize = 16;
 /// share one thread.
 #[derive(Debug)]
 pub(super) struct SystemResolver {
-    lookups: InFlight<Box<str>, Result<Arc<[SocketAddr]>, Arc<io::Error>>>,
+    lookups: InFlight<Box<str>, SharedResult>,
 }
 
 impl SystemResolver {

@@ -20,6 +20,9 @@ use crate::upstream::upstream::Upstream;
 /// Longest wait for the first results of all sources, once there is one.
 const FIRST_RESULTS: Duration = Duration::from_secs(5);
 
+/// Call of a source, which returns the source too.
+type Call = Pin<Box<dyn Future<Output = (Box<dyn Discover>, Found)> + Send>>;
+
 type Found = Option<Result<Vec<Upstream>, DiscoverError>>;
 
 /// Source that merges several sources into one set: the union of their last sets. Of upstreams at
@@ -76,7 +79,7 @@ struct Source {
 /// The future of a call owns the source, so that results of others do not cancel it.
 enum State {
     Idle(Box<dyn Discover>),
-    Calling(Pin<Box<dyn Future<Output = (Box<dyn Discover>, Found)> + Send>>),
+    Calling(Call),
     Ended,
 }
 
@@ -179,9 +182,7 @@ impl Source {
     }
 }
 
-fn call(
-    mut source: Box<dyn Discover>,
-) -> Pin<Box<dyn Future<Output = (Box<dyn Discover>, Found)> + Send>> {
+fn call(mut source: Box<dyn Discover>) -> Call {
     Box::pin(async move {
         let found = next_set(&mut *source).await;
         (source, found)

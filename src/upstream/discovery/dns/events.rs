@@ -59,7 +59,9 @@ impl fmt::Display for DnsEvent {
 
 /// Receiver of events.
 #[derive(Clone, Default)]
-pub(super) struct EventSink(Option<Arc<dyn Fn(&DnsEvent) + Send + Sync>>);
+pub(super) struct EventSink(Option<Arc<Receiver>>);
+
+type Receiver = dyn Fn(&DnsEvent) + Send + Sync;
 
 impl EventSink {
     pub(super) fn new(receive: impl Fn(&DnsEvent) + Send + Sync + 'static) -> Self {
