@@ -226,14 +226,21 @@ impl Drop for PendingSession {
 impl RunningSession {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = Pin::new(&mut self.tunnel).poll(cx);
-        self.report_pongs();
-        if self.tunnel.take_report_due() {
-            match &polled {
-                Poll::Ready(report) => self.record_end(report),
-                Poll::Pending => self.record_end(&self.tunnel.report()),
-            }
+        if self.tunnel.has_rtt_update() {
+            self.report_pongs();
         }
-        polled.map(|report| self.report_closed(&report))
+        let is_due = self.tunnel.take_report_due();
+        let Poll::Ready(report) = polled else {
+            if is_due {
+                self.record_end(&self.tunnel.report());
+            }
+            return Poll::Pending;
+        };
+        if is_due {
+            self.record_end(&report);
+        }
+        self.report_closed(&report);
+        Poll::Ready(())
     }
 
     /// Shows the pool and the observer the round trips that were measured.

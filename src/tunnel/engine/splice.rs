@@ -20,6 +20,7 @@ pub(super) enum Progress {
 
 impl Core {
     /// Polls both flows once and acts on their events.
+    #[inline]
     pub(super) fn step(
         &mut self,
         task: &mut Context<'_>,

@@ -106,6 +106,7 @@ impl Core {
     }
 
     /// Whether a ping of ours was answered in this poll.
+    #[inline]
     pub(super) fn has_rtt_update(&self) -> bool {
         let mut pingers = self.legs.iter().filter_map(|leg| leg.pinger.as_ref());
         pingers.any(|pinger| pinger.has_rtt_update())

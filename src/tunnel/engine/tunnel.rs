@@ -163,6 +163,12 @@ impl Tunnel {
         self.guard.entry().info()
     }
 
+    /// Whether a round trip was measured that was not taken yet.
+    #[inline]
+    pub(crate) fn has_rtt_update(&self) -> bool {
+        self.core.has_rtt_update()
+    }
+
     /// Round trips of our pings that were measured since the last call, by side.
     pub(crate) fn take_rtt_updates(&mut self) -> [(Side, Option<Rtt>); 2] {
         self.core.take_rtt_updates()

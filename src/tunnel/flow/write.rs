@@ -26,7 +26,7 @@ impl Flow {
             ready!(self.poll_deliver(cx))?;
         }
         match self.sink {
-            Sink::Open | Sink::Closing if self.sink_at_boundary => {
+            Sink::Open | Sink::Closing if self.sink_at_boundary && self.has_own_frame(cx.sink) => {
                 if let Some(frame) = self.own_frame(cx) {
                     self.forward_own(cx, &frame)?;
                     if self.has_leftover() {
@@ -82,6 +82,12 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether a frame of ours is due at a boundary.
+    #[inline]
+    fn has_own_frame(&self, sink: &Leg) -> bool {
+        self.sink == Sink::Closing || self.wants_ping(sink)
+    }
+
     /// Returns the frame of ours that is due at a boundary. Nothing may follow a close frame, ours
     /// or an endpoint's (RFC 6455 §5.5.1).
     fn own_frame(&mut self, cx: &mut FlowContext<'_, '_>) -> Option<EncodedControl> {
@@ -103,6 +109,7 @@ impl Flow {
     }
 
     /// Whether a ping may be sent now, if the sink is at a frame boundary.
+    #[inline]
     fn wants_ping(&self, sink: &Leg) -> bool {
         sink.wants_ping()
             && !self.track.is_closing()
