@@ -9,7 +9,8 @@ use wsplice::Side;
 use crate::{
     http2::{Connection, connect},
     support::serve::serve_axum,
-    tunnel_paths::{Streamed, both_closes, burst, closes_soon, impatient, tunnel},
+    tunnel_paths::{Path, Streamed, both_closes, burst, closes_soon, impatient, tunnel},
+    tunnel_scenes,
 };
 
 /// A stream, and the connection that it is on.
@@ -19,6 +20,32 @@ async fn stream(addr: SocketAddr) -> (Streamed<TokioIo<Upgraded>>, Connection) {
     assert_eq!(response.status(), 200);
     let upgraded = hyper::upgrade::on(response).await.expect("a stream");
     (Streamed(TokioIo::new(upgraded)), connection)
+}
+
+/// A stream that keeps its connection.
+struct Kept(Streamed<TokioIo<Upgraded>>, #[allow(dead_code)] Connection);
+
+impl Path for Kept {
+    async fn exactly(&mut self, len: usize) -> Vec<u8> {
+        self.0.exactly(len).await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.0.send(bytes).await;
+    }
+
+    async fn orderly_end(&mut self) {
+        self.0.orderly_end().await;
+    }
+}
+
+#[tokio::test]
+async fn every_end_of_a_client_on_a_stream() {
+    let open = async |addr| {
+        let (client, connection) = stream(addr).await;
+        Kept(client, connection)
+    };
+    tunnel_scenes::all(serve_axum, open).await;
 }
 
 #[tokio::test]

@@ -70,3 +70,4 @@ mod tunnel_ends;
 mod tunnel_load;
 mod tunnel_memory;
 mod tunnel_paths;
+mod tunnel_scenes;

@@ -83,7 +83,7 @@ impl Path for Wire {
 }
 
 /// Reads a frame, slowly if it is long.
-async fn slow_frame(path: &mut impl Path) -> RawFrame {
+pub(crate) async fn slow_frame(path: &mut impl Path) -> RawFrame {
     let mut raw = path.exactly(2).await;
     let (first, second) = (raw[0], raw[1]);
     let len_bytes = match second & 0x7F {
@@ -196,7 +196,7 @@ pub(crate) async fn both_closes(
 }
 
 /// A client on plain TCP, past its handshake.
-async fn tcp(addr: SocketAddr) -> Streamed<TcpStream> {
+pub(crate) async fn tcp(addr: SocketAddr) -> Streamed<TcpStream> {
     let mut client = Streamed(TcpStream::connect(addr).await.expect("a connection"));
     client.send(&handshake_request("/ws/room", &[])).await;
     let mut head = Vec::new();
@@ -207,7 +207,7 @@ async fn tcp(addr: SocketAddr) -> Streamed<TcpStream> {
     client
 }
 
-async fn tls(addr: SocketAddr) -> Streamed<TlsClient> {
+pub(crate) async fn tls(addr: SocketAddr) -> Streamed<TlsClient> {
     Streamed(TlsClient::open(addr, "/ws/room").await)
 }
 
