@@ -70,7 +70,7 @@ impl World {
 
     /// A tunnel that has a sign of its end must be over within its bounds.
     fn check_bound(&self, live: &Live) {
-        let commanded = live.commanded.or(live.closes_at).map(|(_, at)| at);
+        let commanded = live.first_command().map(|(_, at)| at);
         let has_sign = first_sides(live, &self.settings).0.is_some();
         let since = match (commanded, has_sign) {
             (_, true) => live.touched,
@@ -237,7 +237,7 @@ fn check_blame(live: &Live, report: &TunnelReport, settings: &Settings) {
         end => panic!("an end of no tunnel that ran: {end:?}"),
     }
     if let (TunnelEnd::Requested, Some(first), Some((commanded, _))) =
-        (&report.end, first, live.commanded.or(live.closes_at))
+        (&report.end, first, live.first_command())
     {
         assert!(first >= commanded || was_first, "{report:?}");
     }

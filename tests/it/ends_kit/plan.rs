@@ -126,6 +126,7 @@ pub(super) enum Step {
 
 impl Plan {
     /// The case of a seed.
+    #[allow(dead_code, reason = "a fuzzer has bytes")]
     pub(crate) fn from_seed(seed: u64) -> Self {
         let mut dice = Xorshift::new(seed);
         // The first numbers of neighboring seeds are alike.

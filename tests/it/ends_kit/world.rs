@@ -284,8 +284,8 @@ impl World {
             |drain: &RunningDrain| drain.began < now && now < drain.began + drain.deadline;
         if self.drains.iter().all(is_under_way) {
             for live in &mut self.live {
-                let is_commanded = live.commanded.or(live.closes_at).is_some();
-                live.is_spared = !is_commanded && laws::is_quiet(live, &self.settings);
+                let is_free = live.first_command().is_none() && !live.handle.is_over();
+                live.is_spared = is_free && laws::is_quiet(live, &self.settings);
             }
         }
         for live in &mut self.live {
@@ -331,6 +331,13 @@ impl Live {
             Side::Client => &mut self.client,
             _ => &mut self.upstream,
         }
+    }
+
+    /// When the first command came that ends the tunnel, and when the last such takes effect.
+    pub(super) fn first_command(&self) -> Option<(Instant, Instant)> {
+        let (issued, takes_effect) = self.commanded.or(self.closes_at)?;
+        let scheduled = self.closes_at.map_or(issued, |(issued, _)| issued);
+        Some((issued.min(scheduled), takes_effect))
     }
 
     /// How long the limits may have made both sides wait.
