@@ -102,6 +102,13 @@ pub enum ErrorKind {
     ResponseBody,
     /// The upstream sent nothing in the middle of its response for as long as it may.
     ResponseBodyTimeout,
+    /// The client took nothing of a response for as long as it may
+    /// ([`ProxyLayer::response_write_timeout`](crate::ProxyLayer::response_write_timeout)), or took it
+    /// more slowly than [`ForwardHttp::minimum_rate`](crate::ForwardHttp::minimum_rate).
+    ClientReadTimeout,
+    /// A forwarded exchange took longer than
+    /// [`ForwardHttp::exchange_timeout`](crate::ForwardHttp::exchange_timeout) in all.
+    ExchangeTimeout,
     /// The proxy is draining and takes no new tunnels.
     Draining,
     /// A limit on open tunnels is reached, of the pool or of every upstream in it.
@@ -163,6 +170,7 @@ impl Error {
             | ErrorKind::MalformedRequest
             | ErrorKind::RequestBody
             | ErrorKind::RequestBodyTimeout
+            | ErrorKind::ClientReadTimeout
             | ErrorKind::MethodNotAllowed
             | ErrorKind::OriginNotAllowed
             | ErrorKind::Rewrite
@@ -171,6 +179,7 @@ impl Error {
             | ErrorKind::NoUpstream
             | ErrorKind::Resolve
             | ErrorKind::LocalShortage
+            | ErrorKind::ExchangeTimeout
             | ErrorKind::Draining
             | ErrorKind::TooManyTunnels
             | ErrorKind::TooManyHandshakes
@@ -224,6 +233,8 @@ impl ErrorKind {
             Self::ResponseTimeout => "response_timeout",
             Self::ResponseBody => "response_body",
             Self::ResponseBodyTimeout => "response_body_timeout",
+            Self::ClientReadTimeout => "client_read_timeout",
+            Self::ExchangeTimeout => "exchange_timeout",
             Self::Draining => "draining",
             Self::TooManyTunnels => "too_many_tunnels",
             Self::TooManyHandshakes => "too_many_handshakes",
@@ -259,6 +270,8 @@ impl ErrorKind {
             Self::ResponseTimeout => "the upstream's response timed out",
             Self::ResponseBody => "the upstream's response broke off",
             Self::ResponseBodyTimeout => "the upstream's response stopped",
+            Self::ClientReadTimeout => "the client stopped reading the response",
+            Self::ExchangeTimeout => "the exchange took too long",
             Self::Draining => "draining, no new tunnels",
             Self::TooManyTunnels => "too many tunnels",
             Self::TooManyHandshakes => "too many handshakes at once",

@@ -160,6 +160,7 @@ pub use error::{BoxError, Error, ErrorKind, Side};
 pub use net::{
     connect,
     transport::{TcpKeepAlive, Transport},
+    write_timeout::WriteTimeout,
 };
 pub use observe::{MembershipChange, Observer, QueueWait, RequestInfo};
 pub use pool::{

@@ -85,6 +85,8 @@ fn failures() {
         ErrorKind::ResponseTimeout => "response_timeout",
         ErrorKind::ResponseBody => "response_body",
         ErrorKind::ResponseBodyTimeout => "response_body_timeout",
+        ErrorKind::ClientReadTimeout => "client_read_timeout",
+        ErrorKind::ExchangeTimeout => "exchange_timeout",
         ErrorKind::Draining => "draining",
         ErrorKind::TooManyTunnels => "too_many_tunnels",
         ErrorKind::TooManyHandshakes => "too_many_handshakes",

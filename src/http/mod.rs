@@ -1,6 +1,7 @@
 //! HTTP: how a request is read and matched, and how it is exchanged with an upstream.
 //!
 //! * [`headers`], [`head`], [`matcher`] and [`upgrade`] read a request's head; they are pure.
+//! * `relay` brings an upstream's response to the client;
 //! * `handshake` performs the opening handshake with an upstream, `forward` any other request.
 
 pub mod head;
@@ -10,3 +11,4 @@ pub mod upgrade;
 
 pub(crate) mod forward;
 pub(crate) mod handshake;
+pub(crate) mod relay;

@@ -17,11 +17,11 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::transport::Transport;
+use super::{transport::Transport, write_timeout::WriteTimeout};
 
 impl Transport {
     /// Unwraps the socket where hyper's own server or hyper-util's auto server holds a plain one,
-    /// and returns the bytes that were read ahead behind the handshake.
+    /// in a [`WriteTimeout`](crate::WriteTimeout) or not, and returns the bytes that were read ahead behind the handshake.
     ///
     /// All other streams (TLS, HTTP/2, a stream of the host's) are used through hyper, which replays
     /// the read-ahead bytes by itself.
@@ -34,6 +34,10 @@ impl Transport {
 fn from_upgraded(upgraded: Upgraded) -> (Transport, Bytes) {
     let upgraded = match downcast::<TcpStream>(upgraded) {
         Ok((tcp, read_ahead)) => return (tcp.into(), read_ahead),
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match downcast::<WriteTimeout<TcpStream>>(upgraded) {
+        Ok((tcp, read_ahead)) => return (tcp.into_inner().into(), read_ahead),
         Err(upgraded) => upgraded,
     };
     #[cfg(unix)]

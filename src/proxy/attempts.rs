@@ -3,14 +3,14 @@
 //! ```text
 //!        ┌───────────────────── retry ────────────────────────┐
 //!        ▼                                                    │
-//! next / connect ──► Attempt ──► exchange ──► failed, refused ┴─► FallbackOutcome
+//! next ──► Attempt ──► exchange ──► failed, refused ┴─► FallbackOutcome
 //!                                           succeeded ────────► Lease
 //! ```
 //!
-//! The caller sends the request: `next` or `connect` yields an [`Attempt`], and the caller returns
-//! it with the result.
+//! The caller sends the request: `next` yields an [`Attempt`], and the caller returns it with the
+//! result.
 
-use std::{future::Future, pin::pin, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
@@ -18,21 +18,20 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     error::{Error, ErrorKind},
     http::head::RequestHead,
-    http::headers::ClientInfo,
+    http::relay::RelayedBody,
     instant::saturating_add,
-    net::connect::UpstreamConnection,
     pool::Lease,
     upstream::Member,
     upstream::admission::AdmissionKind,
     upstream::retry::{Cost, Retry, Withdrawal},
 };
 
-use super::{attempt::Attempt, body::ProxyBody, event_reporter::EventReporter, settings::Settings};
+use super::{attempt::Attempt, event_reporter::EventReporter, settings::Settings};
 
 /// The result of a request if no later attempt succeeds.
 pub(super) enum FallbackOutcome {
     /// A response of an upstream, ready for the client.
-    Response(Box<Response<ProxyBody>>),
+    Response(Box<Response<RelayedBody>>),
     /// The failure of the last attempt, which was reported when it occurred.
     Failure(Error),
     /// An error outside of the attempts.
@@ -108,38 +107,6 @@ impl<'a> Attempts<'a> {
         Ok(attempt)
     }
 
-    /// Connects to an upstream, and to the next one if that fails, as often as [`Retry`] allows.
-    ///
-    /// # Errors
-    ///
-    /// Returns the final result if no upstream could be connected.
-    pub(super) async fn connect(
-        &mut self,
-        head: &RequestHead<'_>,
-        client: &ClientInfo,
-    ) -> Result<(Attempt, UpstreamConnection), FallbackOutcome> {
-        loop {
-            let mut attempt = self.next(head).await?;
-            let upstream = attempt.lease.member().upstream();
-            let header = upstream.proxy_header(head.client_ip(), client);
-            let dial = &self.settings().dial;
-            let acquired = self
-                .bounded(pin!(dial.acquire(
-                    upstream.address(),
-                    upstream.version(),
-                    header.as_ref()
-                )))
-                .await;
-            match acquired {
-                Ok(connection) => {
-                    attempt.connect = Some(attempt.started_at.elapsed());
-                    return Ok((attempt, connection));
-                }
-                Err(error) => self.failed(attempt, error)?,
-            }
-        }
-    }
-
     /// Awaits a part of an attempt within the time for all attempts.
     ///
     /// The caller should pin the part: an async function holds an argument passed by value twice.
@@ -192,20 +159,28 @@ impl<'a> Attempts<'a> {
         self.plan_retry(cost, FallbackOutcome::Failure(error))
     }
 
-    /// Reports a refusal with the upstream's status, and releases the upstream.
+    /// Reports a refusal with the upstream's status. The response holds the attempt's lease until
+    /// the exchange is over.
+    ///
+    /// Returns the cost of another attempt, if the status allows one.
+    pub(super) fn refused(&mut self, attempt: &mut Attempt, status: StatusCode) -> Option<Cost> {
+        self.reporter.refused(attempt, status);
+        self.count_request(attempt);
+        self.tried.push(Arc::clone(attempt.lease.member()));
+        attempt.lease.end_handshake();
+        self.retry.after_status(status)
+    }
+
+    /// Plans another attempt after a refusal.
     ///
     /// # Errors
     ///
     /// Returns the response if no other attempt is allowed.
-    pub(super) fn refused(
+    pub(super) fn retry_after(
         &mut self,
-        attempt: Attempt,
-        status: StatusCode,
-        response: Response<ProxyBody>,
+        cost: Option<Cost>,
+        response: Response<RelayedBody>,
     ) -> Result<(), FallbackOutcome> {
-        self.reporter.refused(&attempt, status);
-        let cost = self.retry.after_status(status);
-        self.release(attempt);
         self.plan_retry(cost, FallbackOutcome::Response(Box::new(response)))
     }
 

@@ -8,12 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use crate::{error::BoxError, http::handshake::RefusalBody};
-
-use super::relayed_body::RelayedBody;
+use crate::{error::BoxError, http::relay::RelayedBody};
 
 pin_project! {
     /// Body of a response: the inner service's, an upstream's, or a text of the proxy.
@@ -27,20 +24,7 @@ pin_project! {
     #[project = KindProj]
     enum ResponseBodyKind<B> {
         Inner { #[pin] body: B },
-        Proxy { body: ProxyBody },
-    }
-}
-
-/// Body of a response that the proxy makes or relays.
-pub(super) enum ProxyBody {
-    Own(Full<Bytes>),
-    Refusal(RefusalBody),
-    Relayed(Box<RelayedBody>),
-}
-
-impl ProxyBody {
-    pub(super) fn own(bytes: Bytes) -> Self {
-        Self::Own(Full::new(bytes))
+        Proxy { body: RelayedBody },
     }
 }
 
@@ -51,7 +35,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) const fn proxy(body: ProxyBody) -> Self {
+    pub(super) const fn proxy(body: RelayedBody) -> Self {
         Self {
             kind: ResponseBodyKind::Proxy { body },
         }
@@ -74,7 +58,9 @@ where
             KindProj::Inner { body } => body
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-            KindProj::Proxy { body } => Pin::new(body).poll_frame(cx),
+            KindProj::Proxy { body } => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
         }
     }
 
@@ -93,55 +79,13 @@ where
     }
 }
 
-impl Body for ProxyBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Own(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-            Self::Refusal(body) => Pin::new(body).poll_frame(cx),
-            Self::Relayed(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(body) => body.is_end_stream(),
-            Self::Refusal(body) => body.is_end_stream(),
-            Self::Relayed(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(body) => body.size_hint(),
-            Self::Refusal(body) => body.size_hint(),
-            Self::Relayed(body) => body.size_hint(),
-        }
-    }
-}
-
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.kind {
-            ResponseBodyKind::Inner { .. } => "ResponseBody::Inner",
-            ResponseBodyKind::Proxy {
-                body: ProxyBody::Refusal(_),
-            } => "ResponseBody::Refusal",
-            ResponseBodyKind::Proxy {
-                body: ProxyBody::Relayed(_),
-            } => "ResponseBody::Relayed",
-            ResponseBodyKind::Proxy {
-                body: ProxyBody::Own(_),
-            } => "ResponseBody::Own",
-        })
+        let mut tuple = f.debug_tuple("ResponseBody");
+        match &self.kind {
+            ResponseBodyKind::Inner { .. } => tuple.field(&"Inner"),
+            ResponseBodyKind::Proxy { body } => tuple.field(body),
+        };
+        tuple.finish()
     }
 }

@@ -1,26 +1,29 @@
 //! The pipeline of a forwarded request, up to the response of its upstream.
 
-use std::{net::IpAddr, pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE,
-    request::Parts,
+    HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE, request::Parts,
 };
+use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use tracing::{Instrument, Span, field, field::display};
+use tokio::time::Instant;
 
 use crate::{
     error::{Error, ErrorKind, Side},
-    escaped::Escaped,
     http::forward::{
         BodyFraming, ClientBody, DownloadBody, Hop, Http1Connection, IdleConnections, ReuseTarget,
-        SendFailure, UploadProgress, UpstreamHead, client_response, decrement_max_forwards, send,
-        upstream_head,
+        SendFailure, UploadProgress, UpstreamHead, decrement_max_forwards, keep_alive_timeout,
+        send, upstream_head,
     },
-    http::handshake::adapt_version,
-    http::headers::{ClientInfo, authenticates_connection, strip_nominated},
+    http::headers::{authenticates_connection, strip_nominated},
+    http::relay::{ExchangeGuard as _, Relay, RelayedBody, client_response},
+    instant::saturating_add,
     tunnel::registry::InFlightRequest,
     upstream::Upstream,
     upstream::admission::AdmissionKind,
@@ -28,12 +31,14 @@ use crate::{
 
 use super::{
     attempt::Attempt,
-    attempts::{Attempts, FallbackOutcome},
-    body::ProxyBody,
+    attempts::Attempts,
+    client::Client,
     event_reporter::{EventReporter, Subject},
-    handshake::{append_header, clone_head, policy_header, request_head},
-    pipeline::{admit, check_nominated, error_response, rejection},
-    relayed_body::{ExchangeGuard, RelayedBody},
+    exchange_guard::ExchangeGuard,
+    pipeline::{
+        Exchange, FailedAttempt, Outcome, Received, add_policy_header, admit, check_nominated,
+        clone_head, run, try_upstreams,
+    },
     settings::{Forward, Settings},
 };
 
@@ -42,198 +47,178 @@ pub(super) async fn forward(
     settings: Arc<Settings>,
     with: Forward,
     request: Request<ClientBody>,
-    client: ClientInfo,
-) -> Response<ProxyBody> {
-    let span = tracing::info_span!(
-        "http_request",
-        path = %Escaped(request.uri().path()),
-        upstream = field::Empty
-    );
-    let version = request.version();
-    let reporter = EventReporter::new(Subject::Request, request.uri().path(), settings);
-    let pipeline = ForwardPipeline {
-        reporter: Arc::new(reporter),
-        with,
-        client,
-    };
-    async {
-        let mut response = match pipeline.run(request).await {
-            Ok(response) => response,
-            Err(FallbackOutcome::Response(response)) => *response,
-            Err(FallbackOutcome::Failure(error)) => error_response(&pipeline.reporter, &error),
-            Err(FallbackOutcome::Error(error)) => rejection(&pipeline.reporter, &error),
-        };
-        adapt_version(&mut response, version);
-        response
-    }
-    .instrument(span)
-    .await
+    client: Client,
+) -> Response<RelayedBody> {
+    let (head, body) = request.into_parts();
+    let pipeline =
+        async |reporter: &Arc<EventReporter>, head| proxy(reporter, with, head, body, client).await;
+    run(Subject::Request, head, settings, pipeline).await
 }
 
-/// Context of one forwarded request.
-struct ForwardPipeline {
-    reporter: Arc<EventReporter>,
+async fn proxy(
+    reporter: &Arc<EventReporter>,
     with: Forward,
-    client: ClientInfo,
+    mut head: Parts,
+    body: ClientBody,
+    client: Client,
+) -> Outcome {
+    let settings = reporter.settings();
+    if head.method == Method::TRACE && !with.how.allows_trace {
+        return Err(Error::new(ErrorKind::MethodNotAllowed).into());
+    }
+    if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
+        return Ok(max_forwards_response(&head.method));
+    }
+    check_nominated(settings, &head, ErrorKind::MalformedRequest)?;
+    strip_nominated(&mut head.headers);
+    admit(settings, &head, &client)?;
+    let framing = BodyFraming::from_body(&body);
+    let until = with.how.exchange_timeout;
+    let until = until.map(|limit| saturating_add(reporter.started_at(), limit));
+    let forwarding = Forwarding {
+        reporter,
+        head: &head,
+        client,
+        upstream_head: upstream_head(clone_head(&head), framing, &client.info, &settings.outbound)?,
+        upload: UploadProgress::new(&body),
+        body: Mutex::new(Some(body)),
+        // RFC 9110 §9.2.2
+        is_repeatable: head.method.is_idempotent() && framing == BodyFraming::None,
+        in_flight: Arc::new(settings.drain.enter_request()),
+        until,
+        with,
+    };
+    let head = client.request_head(&head);
+    try_upstreams(reporter, AdmissionKind::Exchange, &head, forwarding).await
 }
 
 /// A request that may be sent to several upstreams in turn.
-struct OutboundRequest {
-    head: UpstreamHead,
+struct Forwarding<'a> {
+    reporter: &'a Arc<EventReporter>,
+    with: Forward,
+    head: &'a Parts,
+    client: Client,
+    upstream_head: UpstreamHead,
+    /// The client's body, until it is sent. The mutex is only reached through `&mut`: it makes the body
+    /// count as `Sync`.
+    body: Mutex<Option<ClientBody>>,
     upload: Arc<UploadProgress>,
     /// Whether the request may be repeated after it was sent.
-    is_retryable: bool,
-    in_flight: InFlightRequest,
+    is_repeatable: bool,
+    in_flight: Arc<InFlightRequest>,
+    /// End of the time for the exchange.
+    until: Option<Instant>,
 }
 
-/// Failure of one attempt, with the body if nothing was sent.
-struct FailedAttempt {
-    body: Option<ClientBody>,
-    error: Error,
+/// A response of an upstream, with its connection.
+struct ForwardedResponse {
+    response: Response<Incoming>,
+    connection: Http1Connection,
 }
 
-impl ForwardPipeline {
-    async fn run(
-        &self,
-        request: Request<ClientBody>,
-    ) -> Result<Response<ProxyBody>, FallbackOutcome> {
-        let settings = self.reporter.settings();
-        settings.pool.ensure_monitor();
-        let (mut head, body) = request.into_parts();
-        if head.method == Method::TRACE && !self.with.how.allows_trace {
-            return Err(Error::new(ErrorKind::MethodNotAllowed).into());
-        }
-        if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
-            return Ok(max_forwards_response(&head.method));
-        }
-        check_nominated(settings, &head, ErrorKind::MalformedRequest)?;
-        strip_nominated(&mut head.headers);
-        admit(settings, &head, &self.client)?;
-        let framing = BodyFraming::from_body(&body);
-        let outbound = OutboundRequest {
-            head: upstream_head(clone_head(&head), framing, &self.client, &settings.outbound)?,
-            upload: UploadProgress::new(&body),
-            // RFC 9110 §9.2.2
-            is_retryable: head.method.is_idempotent() && framing == BodyFraming::None,
-            in_flight: settings.drain.enter_request(),
-        };
-        self.try_upstreams(&head, body, outbound).await
-    }
+impl Exchange for Forwarding<'_> {
+    type Accepted = ForwardedResponse;
+    type Refused = ForwardedResponse;
 
-    /// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one responds.
-    async fn try_upstreams(
-        &self,
-        head: &Parts,
-        mut body: ClientBody,
-        outbound: OutboundRequest,
-    ) -> Result<Response<ProxyBody>, FallbackOutcome> {
-        let settings = self.reporter.settings();
-        let request_head = request_head(settings, head, &self.client);
-        let mut attempts = Attempts::new(&self.reporter, AdmissionKind::Exchange, &settings.retry);
-        loop {
-            let attempt = attempts.next(&request_head).await?;
-            Span::current().record("upstream", display(Escaped(attempt.upstream())));
-            let client_ip = request_head.client_ip();
-            let result = self.send(&attempts, &attempt, &outbound, client_ip, body);
-            match result.await {
-                Ok((response, connection)) => {
-                    let status = response.status();
-                    let upstream = attempt.lease.member().upstream();
-                    let download =
-                        self.download_response(response, connection, upstream, &outbound);
-                    let policy_header = policy_header(settings, head, &self.client, &attempt.lease);
-                    let is_covered = settings.retry.after_status(status).is_some();
-                    if !(outbound.is_retryable && is_covered) {
-                        attempts.responded(&attempt, status);
-                        let guard = ExchangeGuard {
-                            reporter: Arc::clone(&self.reporter),
-                            attempt,
-                            in_flight: outbound.in_flight,
-                        };
-                        return Ok(self.relay(download, Some(guard), policy_header));
-                    }
-                    attempts.refused(attempt, status, self.relay(download, None, policy_header))?;
-                    body = empty_body();
-                }
-                Err(failed) => {
-                    let is_retryable = outbound.is_retryable || failed.body.is_some();
-                    let error = self.upstream_error(failed.error, &outbound)?;
-                    if !is_retryable {
-                        return Err(attempts.failed_finally(&attempt, error));
-                    }
-                    attempts.failed(attempt, error)?;
-                    body = failed.body.unwrap_or_else(empty_body);
-                }
-            }
-        }
-    }
-
-    /// Returns an upstream's failure. A failure of the client or an abort by the drain ends the
-    /// request.
-    fn upstream_error(
-        &self,
-        error: Error,
-        outbound: &OutboundRequest,
-    ) -> Result<Error, FallbackOutcome> {
-        if outbound.in_flight.is_cut() {
-            return Err(Error::with_source(ErrorKind::Draining, error).into());
-        }
-        match error.side() {
-            Side::Client => Err(error.into()),
-            Side::Upstream | Side::Proxy => Ok(error),
-        }
-    }
-
-    /// Sends the request to one upstream: on an idle connection, and on a new one if that was
-    /// closed meanwhile.
     async fn send(
-        &self,
+        &mut self,
         attempts: &Attempts<'_>,
-        attempt: &Attempt,
-        outbound: &OutboundRequest,
-        client_ip: Option<IpAddr>,
-        mut body: ClientBody,
-    ) -> Result<(Response<Incoming>, Http1Connection), FailedAttempt> {
+        attempt: &mut Attempt,
+    ) -> Result<Received<Self>, FailedAttempt> {
         let upstream = attempt.lease.member().upstream();
-        let mut idle = self
-            .idle_connections(upstream)
-            .and_then(|connections| connections.take(upstream.address()));
+        let response = match self.send_to(attempts, upstream).await {
+            Ok(response) => response,
+            Err(failed) => return Err(self.attributed(failed)),
+        };
+        let status = response.response.status();
+        let settings = self.reporter.settings();
+        let may_retry = self.is_repeatable && settings.retry.after_status(status).is_some();
+        Ok(match may_retry {
+            true => Received::Refused(status, response),
+            false => Received::Accepted(response),
+        })
+    }
+
+    async fn accept(
+        self,
+        attempts: Attempts<'_>,
+        attempt: Attempt,
+        response: ForwardedResponse,
+    ) -> Response<RelayedBody> {
+        attempts.responded(&attempt, response.response.status());
+        self.relay_response(attempt, response)
+    }
+
+    async fn relay(&self, attempt: Attempt, response: ForwardedResponse) -> Response<RelayedBody> {
+        self.relay_response(attempt, response)
+    }
+}
+
+impl Forwarding<'_> {
+    /// Sends the request: on an idle connection, and on a new one if that was closed meanwhile.
+    async fn send_to(
+        &mut self,
+        attempts: &Attempts<'_>,
+        upstream: &Upstream,
+    ) -> Result<ForwardedResponse, FailedAttempt> {
+        let idle = self.idle_connections(upstream);
+        let mut idle = idle.and_then(|connections| connections.take(upstream.address()));
         loop {
             let mut connection = match idle.take() {
                 Some(connection) => connection,
-                None => match attempts
-                    .bounded(pin!(self.open_connection(upstream, outbound, client_ip)))
+                None => attempts
+                    .bounded(pin!(self.open_connection(upstream)))
                     .await
-                {
-                    Ok(connection) => connection,
-                    Err(error) => {
-                        let body = Some(body);
-                        return Err(FailedAttempt { body, error });
-                    }
-                },
+                    .map_err(FailedAttempt::Repeatable)?,
             };
             let is_reused = connection.is_reused();
-            let head = outbound.head.clone();
-            let how = &self.with.how;
-            match send(&mut connection, head, body, &outbound.upload, how).await {
-                Ok(response) => return Ok((response, connection)),
-                Err(SendFailure::Unsent(unsent, _)) if is_reused => body = unsent,
-                // RFC 9112 §9.3.1: the upstream may have closed it just when the request was sent.
-                Err(SendFailure::Sent(error))
-                    if is_reused
-                        && outbound.is_retryable
-                        && error.kind() == ErrorKind::NoResponse =>
-                {
-                    body = empty_body();
-                }
-                Err(SendFailure::Unsent(unsent, error)) => {
-                    return Err(FailedAttempt {
-                        body: Some(unsent),
-                        error: Error::with_source(ErrorKind::Connect, error),
+            let head = self.upstream_head.clone();
+            let body = self.body().take().unwrap_or_else(empty_body);
+            let (upload, how) = (&self.upload, &self.with.how);
+            match send(&mut connection, head, body, upload, how, self.until).await {
+                Ok(response) => {
+                    return Ok(ForwardedResponse {
+                        response,
+                        connection,
                     });
                 }
-                Err(SendFailure::Sent(error)) => return Err(FailedAttempt { body: None, error }),
+                Err(SendFailure::Unsent(unsent, error)) => {
+                    *self.body() = Some(unsent);
+                    if !is_reused {
+                        let error = Error::with_source(ErrorKind::Connect, error);
+                        return Err(FailedAttempt::Repeatable(error));
+                    }
+                }
+                // RFC 9112 §9.3.1: the upstream may have closed it just when the request was sent.
+                Err(SendFailure::Sent(error))
+                    if is_reused && self.is_repeatable && error.kind() == ErrorKind::NoResponse => {
+                }
+                Err(SendFailure::Sent(error)) if self.is_repeatable => {
+                    return Err(FailedAttempt::Repeatable(error));
+                }
+                Err(SendFailure::Sent(error)) => return Err(FailedAttempt::Sent(error)),
             }
+        }
+    }
+
+    fn body(&mut self) -> &mut Option<ClientBody> {
+        self.body.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Attributes a failure. One of the client's, or a cut by the drain, ends the request.
+    fn attributed(&self, failed: FailedAttempt) -> FailedAttempt {
+        let (FailedAttempt::Repeatable(error)
+        | FailedAttempt::Sent(error)
+        | FailedAttempt::Ended(error)) = &failed;
+        if self.in_flight.is_cut() {
+            let error = Error::with_source(ErrorKind::Draining, error.clone());
+            return FailedAttempt::Ended(error);
+        }
+        match (error.side(), error.kind()) {
+            (Side::Client, _) | (_, ErrorKind::ExchangeTimeout) => {
+                FailedAttempt::Ended(error.clone())
+            }
+            (Side::Upstream | Side::Proxy, _) => failed,
         }
     }
 
@@ -244,61 +229,77 @@ impl ForwardPipeline {
         can_reuse.then_some(&self.with.connections)
     }
 
-    async fn open_connection(
-        &self,
-        upstream: &Upstream,
-        outbound: &OutboundRequest,
-        client_ip: Option<IpAddr>,
-    ) -> Result<Http1Connection, Error> {
+    async fn open_connection(&self, upstream: &Upstream) -> Result<Http1Connection, Error> {
         let settings = self.reporter.settings();
-        let header = upstream.proxy_header(client_ip, &self.client);
+        let header = upstream.proxy_header(self.client.ip, &self.client.info);
         let transport = settings.dial.dial(upstream.address(), header.as_ref());
-        Http1Connection::open(
-            transport.await?,
-            settings.head_limits,
-            outbound.in_flight.cuts(),
-        )
-        .await
+        let cuts = self.in_flight.cuts();
+        Http1Connection::open(transport.await?, settings.head_limits, cuts).await
     }
 
-    fn download_response(
+    /// Relays a response. Its connection is used again if that is possible.
+    fn relay_response(
         &self,
-        response: Response<Incoming>,
-        connection: Http1Connection,
-        upstream: &Upstream,
-        outbound: &OutboundRequest,
-    ) -> Response<DownloadBody> {
-        let (head, body) = response.into_parts();
-        // NTLM and Negotiate authenticate the connection: the upstream would take the next client for
-        // this one.
-        let is_authenticated = authenticates_connection(outbound.head.request.headers())
-            || authenticates_connection(&head.headers);
-        let reuse = self
-            .idle_connections(upstream)
-            .filter(|_| !is_authenticated)
-            .map(|connections| ReuseTarget {
-                connections: Arc::clone(connections),
-                address: upstream.address().clone(),
-                settings: self.with.how.clone(),
-            });
-        let upload = Arc::clone(&outbound.upload);
-        let how = &self.with.how;
-        let download = DownloadBody::new(body, &head.headers, connection, upload, reuse, how);
-        Response::from_parts(head, download)
-    }
-
-    /// Prepares a response for the client.
-    fn relay(
-        &self,
-        response: Response<DownloadBody>,
-        guard: Option<ExchangeGuard>,
-        policy_header: Option<(HeaderName, HeaderValue)>,
-    ) -> Response<ProxyBody> {
+        attempt: Attempt,
+        response: ForwardedResponse,
+    ) -> Response<RelayedBody> {
+        let ForwardedResponse {
+            response,
+            connection,
+        } = response;
         let settings = self.reporter.settings();
+        let reuse = self.reuse_target(attempt.lease.member().upstream(), &response);
         let via = settings.outbound.via.as_ref();
         let mut response = client_response(response, via, &settings.response_edits);
-        append_header(policy_header, response.headers_mut());
-        response.map(|body| ProxyBody::Relayed(Box::new(RelayedBody::new(body, guard))))
+        let lease = &attempt.lease;
+        add_policy_header(
+            settings,
+            self.head,
+            &self.client,
+            lease,
+            response.headers_mut(),
+        );
+        response.map(|body| {
+            let body = DownloadBody {
+                body,
+                upload: Arc::clone(&self.upload),
+            };
+            let limits = settings.response_limits(&self.with.how, self.until);
+            let has_ended = body.is_end_stream();
+            let relay = Relay::new(Box::pin(body), limits, 0);
+            connection.set_response(&relay);
+            let guard = Box::new(ExchangeGuard {
+                connection: Some((connection, reuse)),
+                reporter: Arc::clone(self.reporter),
+                attempt,
+                in_flight: Arc::clone(&self.in_flight),
+            });
+            if has_ended {
+                guard.completed();
+                return RelayedBody::whole(Bytes::new());
+            }
+            RelayedBody::under_way(relay, Some(guard))
+        })
+    }
+
+    /// Returns where the connection goes after its exchange, if other requests may use it.
+    fn reuse_target(
+        &self,
+        upstream: &Upstream,
+        response: &Response<Incoming>,
+    ) -> Option<ReuseTarget> {
+        let connections = self.idle_connections(upstream)?;
+        // NTLM and Negotiate authenticate the connection: the upstream would take the next client
+        // for this one.
+        let is_authenticated = authenticates_connection(self.upstream_head.request.headers())
+            || authenticates_connection(response.headers());
+        (!is_authenticated).then(|| ReuseTarget {
+            connections: Arc::clone(connections),
+            address: upstream.address().clone(),
+            upload: Arc::clone(&self.upload),
+            settings: self.with.how.clone(),
+            keep_alive_timeout: keep_alive_timeout(response.headers()),
+        })
     }
 }
 
@@ -310,12 +311,12 @@ fn empty_body() -> ClientBody {
 
 /// Returns the response to a `TRACE` or `OPTIONS` whose `Max-Forwards` is zero (RFC 9110 §7.6.2).
 /// Requests are not reflected: they may hold credentials that a page must not see (§9.3.8).
-fn max_forwards_response(method: &Method) -> Response<ProxyBody> {
+fn max_forwards_response(method: &Method) -> Response<RelayedBody> {
     if *method == Method::OPTIONS {
-        return Response::new(ProxyBody::own(Bytes::new()));
+        return Response::new(RelayedBody::whole(Bytes::new()));
     }
     let line = Bytes::from_static(b"requests are not reflected\n");
-    let mut response = Response::new(ProxyBody::own(line));
+    let mut response = Response::new(RelayedBody::whole(line));
     *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);

@@ -10,7 +10,9 @@ use std::{
 use http::Response;
 use pin_project_lite::pin_project;
 
-use super::body::{ProxyBody, ResponseBody};
+use crate::http::relay::RelayedBody;
+
+use super::body::ResponseBody;
 
 pin_project! {
     /// Future of the inner service's response, or of the proxy's.
@@ -26,7 +28,7 @@ pin_project! {
     }
 }
 
-type Pipeline = Pin<Box<dyn Future<Output = Response<ProxyBody>> + Send>>;
+type Pipeline = Pin<Box<dyn Future<Output = Response<RelayedBody>> + Send>>;
 
 pin_project! {
     #[project = KindProj]
@@ -44,7 +46,7 @@ impl<F> ResponseFuture<F> {
     }
 
     pub(super) fn pipeline(
-        future: impl Future<Output = Response<ProxyBody>> + Send + 'static,
+        future: impl Future<Output = Response<RelayedBody>> + Send + 'static,
     ) -> Self {
         Self {
             kind: ResponseFutureKind::Pipeline {

@@ -1,12 +1,15 @@
-//! A client's handshake, and its exchange with one upstream.
+//! The pipeline of a handshake, up to the tunnel.
+
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
-    header::{SEC_WEBSOCKET_PROTOCOL, SET_COOKIE},
-    request::Parts,
+    HeaderMap, Response, Uri,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    request::{self, Parts},
+    response,
 };
-use http_body_util::Empty;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use crate::{
@@ -15,74 +18,191 @@ use crate::{
         Agreement, Offer, UpgradeResponse, accepted_response, exchange, handshake_request,
         refused_response,
     },
-    http::head::RequestHead,
-    http::headers::{ClientInfo, UpstreamHeaders, add_header, forbid_shared_caching},
-    http::upgrade::UpgradeRequest,
+    http::headers::strip_nominated,
+    http::relay::{RelayedBody, Source, start},
+    http::upgrade::{Intent, UpgradeRequest},
     net::connect::UpstreamConnection,
     net::transport::Transport,
-    pool::Lease,
+    upstream::admission::AdmissionKind,
 };
 
-use super::{body::ProxyBody, settings::Settings};
+use super::{
+    attempt::Attempt,
+    attempts::Attempts,
+    client::Client,
+    event_reporter::{EventReporter, Subject},
+    exchange_guard::ExchangeGuard,
+    pipeline::{
+        Exchange, FailedAttempt, Outcome, Received, add_policy_header, admit, check_nominated,
+        clone_head, run, try_upstreams,
+    },
+    session::Session,
+    settings::Settings,
+};
 
-/// A valid handshake of a client, not yet accepted by an upstream.
-pub(super) struct PendingHandshake {
-    pub(super) head: Parts,
-    pub(super) client: ClientInfo,
-    pub(super) upgrade: UpgradeRequest,
-    /// Target of the upstream's request.
-    pub(super) target: Uri,
+/// Proxies a handshake. A failure becomes a response.
+pub(super) async fn handshake(
+    settings: Arc<Settings>,
+    head: request::Parts,
+    intent: Intent,
+    client: Client,
+) -> Response<RelayedBody> {
+    let pipeline =
+        async |reporter: &Arc<EventReporter>, head| proxy(reporter, head, intent, client).await;
+    run(Subject::Handshake, head, settings, pipeline).await
 }
 
-/// Response of an upstream, prepared for the client.
-pub(super) enum HandshakeOutcome {
-    /// A verified acceptance.
-    Accepted(Box<AcceptedHandshake>),
-    /// Any other response, with the upstream's status.
-    Refused(StatusCode, Response<ProxyBody>),
+async fn proxy(
+    reporter: &Arc<EventReporter>,
+    mut head: request::Parts,
+    intent: Intent,
+    client: Client,
+) -> Outcome {
+    let settings = reporter.settings();
+    let upgrade = valid_upgrade(intent)?;
+    check_nominated(settings, &head, ErrorKind::MalformedHandshake)?;
+    strip_nominated(&mut head.headers);
+    admit(settings, &head, &client)?;
+    let on_upgrade = head
+        .extensions
+        .remove::<OnUpgrade>()
+        .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
+    // Before connecting: a request that cannot be forwarded must not reach an upstream.
+    let target = settings.outbound.target(&head.uri)?;
+    let handshake = Handshake {
+        reporter,
+        head: &head,
+        client,
+        upgrade,
+        target,
+        on_upgrade,
+    };
+    let head = client.request_head(&head);
+    try_upstreams(reporter, AdmissionKind::Tunnel, &head, handshake).await
+}
+
+fn valid_upgrade(intent: Intent) -> Result<UpgradeRequest, Error> {
+    match intent {
+        Intent::Upgrade(upgrade) => Ok(upgrade),
+        Intent::Malformed(malformed) => {
+            Err(Error::with_source(ErrorKind::MalformedHandshake, malformed))
+        }
+        // The service does not pass such requests; the response is that of a server without
+        // upgrades.
+        Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),
+    }
+}
+
+/// A valid handshake of a client.
+struct Handshake<'a> {
+    reporter: &'a Arc<EventReporter>,
+    head: &'a Parts,
+    client: Client,
+    upgrade: UpgradeRequest,
+    /// Target of the upstream's request.
+    target: Uri,
+    on_upgrade: OnUpgrade,
 }
 
 /// A verified acceptance, with its connection.
-pub(super) struct AcceptedHandshake {
-    pub(super) response: Response<ProxyBody>,
-    pub(super) agreement: Agreement,
-    pub(super) transport: Transport,
-    pub(super) read_ahead: Bytes,
+struct Accepted {
+    head: response::Parts,
+    agreement: Agreement,
+    transport: Transport,
+    read_ahead: Bytes,
 }
 
-impl PendingHandshake {
-    /// Performs the handshake with the leased upstream.
+impl Exchange for Handshake<'_> {
+    type Accepted = Accepted;
+    type Refused = Response<Source>;
+
+    async fn send(
+        &mut self,
+        attempts: &Attempts<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Received<Self>, FailedAttempt> {
+        let failed = FailedAttempt::Repeatable;
+        // Pinned: an async function holds an argument passed by value twice.
+        let connection = {
+            let connect = pin!(self.connect(attempt));
+            attempts.bounded(connect).await.map_err(failed)?
+        };
+        attempt.connect = Some(attempt.started_at.elapsed());
+        let perform = pin!(self.perform(connection));
+        attempts.bounded(perform).await.map_err(failed)
+    }
+
+    async fn accept(
+        self,
+        attempts: Attempts<'_>,
+        attempt: Attempt,
+        response: Accepted,
+    ) -> Response<RelayedBody> {
+        let Accepted {
+            head,
+            agreement,
+            transport,
+            read_ahead,
+        } = response;
+        let settings = self.reporter.settings();
+        let rules = (settings.outbound.via.as_ref(), &settings.response_edits);
+        let mut response = accepted_response(head, &self.upgrade, rules.0, rules.1);
+        self.add_policy_header(&attempt, response.headers_mut());
+        let session = Session::new(
+            settings,
+            self.on_upgrade,
+            transport,
+            read_ahead,
+            attempts.succeeded(attempt),
+            self.reporter.started_at(),
+        );
+        // The tunnel waits for the client's connection.
+        session
+            .enter(self.reporter.path().into(), &self.client.info, agreement)
+            .start();
+        response.map(|()| RelayedBody::whole(Bytes::new()))
+    }
+
+    async fn relay(&self, attempt: Attempt, response: Response<Source>) -> Response<RelayedBody> {
+        // Boxed, because only refusals need this future, and all handshakes would carry it.
+        Box::pin(self.relay_refusal(attempt, response)).await
+    }
+}
+
+impl Handshake<'_> {
+    async fn connect(&self, attempt: &Attempt) -> Result<UpstreamConnection, Error> {
+        let upstream = attempt.lease.member().upstream();
+        let header = upstream.proxy_header(self.client.ip, &self.client.info);
+        let dial = &self.reporter.settings().dial;
+        dial.acquire(upstream.address(), upstream.version(), header.as_ref())
+            .await
+    }
+
+    /// Performs the handshake on this connection.
     ///
     /// # Errors
     ///
     /// Returns [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or
     /// [`ErrorKind::InvalidUpgradeResponse`]; over HTTP/2 also the error of a new connection.
-    pub(super) async fn send(
-        &self,
-        settings: &Settings,
-        lease: &Lease,
-        connection: UpstreamConnection,
-    ) -> Result<HandshakeOutcome, Error> {
-        let policy_header = policy_header(settings, &self.head, &self.client, lease);
+    async fn perform(&self, connection: UpstreamConnection) -> Result<Received<Self>, Error> {
+        let settings = self.reporter.settings();
         let request = handshake_request(
-            clone_head(&self.head),
+            clone_head(self.head),
             self.target.clone(),
             &self.upgrade,
-            &self.client,
+            &self.client.info,
             &settings.outbound,
         );
         let offer = Offer::new(request.headers(), &self.upgrade).with_leniency(settings.leniency);
-        let via = settings.outbound.via.as_ref();
-        let edits = &settings.response_edits;
-        match exchange_within_timeout(settings, connection, request).await? {
+        let within = settings.timeouts.handshake;
+        let exchange = exchange(connection, &settings.dial, request, settings.head_limits);
+        let response = timeout(within, exchange).await.unwrap_or_else(|_| {
+            let after = format!("after {within:?}");
+            Err(Error::with_source(ErrorKind::HandshakeTimeout, after))
+        })?;
+        match response {
             UpgradeResponse::Refused(response) => {
-                let status = response.status();
-                let mut response = refused_response(response, &self.upgrade, via, edits);
-                append_header(policy_header, response.headers_mut());
-                Ok(HandshakeOutcome::Refused(
-                    status,
-                    response.map(ProxyBody::Refusal),
-                ))
+                Ok(Received::Refused(response.status(), response))
             }
             UpgradeResponse::Accepted {
                 mut head,
@@ -95,90 +215,41 @@ impl PendingHandshake {
                 if agreement.subprotocol.is_none() {
                     head.headers.remove(SEC_WEBSOCKET_PROTOCOL);
                 }
-                let mut response = accepted_response(head, &self.upgrade, via, edits);
-                append_header(policy_header, response.headers_mut());
-                Ok(HandshakeOutcome::Accepted(Box::new(AcceptedHandshake {
-                    response: response.map(|()| ProxyBody::own(Bytes::new())),
+                Ok(Received::Accepted(Accepted {
+                    head,
                     agreement,
                     transport,
                     read_ahead,
-                })))
+                }))
             }
         }
     }
-}
 
-/// Returns the header that the load balancing policy adds to the response.
-pub(super) fn policy_header(
-    settings: &Settings,
-    head: &Parts,
-    client: &ClientInfo,
-    lease: &Lease,
-) -> Option<(HeaderName, HeaderValue)> {
-    let forwarded = &settings.outbound.forwarded;
-    let scheme = forwarded.client_scheme(&head.headers, client);
-    let head = request_head(settings, head, client);
-    settings.pool.response_header(lease, &head, scheme)
-}
-
-/// Returns the head of a request as matchers and policies see it, with the client's address.
-pub(super) fn request_head<'a>(
-    settings: &Settings,
-    head: &'a Parts,
-    client: &ClientInfo,
-) -> RequestHead<'a> {
-    let forwarded = &settings.outbound.forwarded;
-    let client_ip = forwarded.client_ip(&head.headers, client);
-    let head = RequestHead::from(head);
-    match client_ip {
-        Some(client_ip) => head.with_client_ip(client_ip),
-        None => head,
+    async fn relay_refusal(
+        &self,
+        attempt: Attempt,
+        response: Response<Source>,
+    ) -> Response<RelayedBody> {
+        let settings = self.reporter.settings();
+        let rules = (settings.outbound.via.as_ref(), &settings.response_edits);
+        let mut response = refused_response(response, &self.upgrade, rules.0, rules.1);
+        self.add_policy_header(&attempt, response.headers_mut());
+        let in_flight = Arc::new(settings.drain.enter_request());
+        let cuts = in_flight.cuts();
+        let guard = Box::new(ExchangeGuard {
+            connection: None,
+            reporter: Arc::clone(self.reporter),
+            attempt,
+            in_flight,
+        });
+        let (head, body) = response.into_parts();
+        let limits = settings.refusal_limits();
+        let body = start(body, limits, Some(guard), Some(cuts)).await;
+        Response::from_parts(head, body)
     }
-}
 
-async fn exchange_within_timeout(
-    settings: &Settings,
-    connection: UpstreamConnection,
-    request: Request<Empty<Bytes>>,
-) -> Result<UpgradeResponse, Error> {
-    let timeouts = &settings.timeouts;
-    let exchange = exchange(
-        connection,
-        &settings.dial,
-        request,
-        settings.head_limits,
-        timeouts.refusal_body,
-    );
-    timeout(timeouts.handshake, exchange)
-        .await
-        .unwrap_or_else(|_| {
-            let budget = timeouts.handshake;
-            Err(Error::with_source(
-                ErrorKind::HandshakeTimeout,
-                format!("after {budget:?}"),
-            ))
-        })
-}
-
-/// Copies the client's head for one attempt. The original is kept for others.
-pub(super) fn clone_head(head: &Parts) -> Parts {
-    let (mut copy, ()) = Request::new(()).into_parts();
-    copy.method = head.method.clone();
-    copy.uri = head.uri.clone();
-    copy.version = head.version;
-    copy.headers = head.headers.clone();
-    if let Some(given) = head.extensions.get::<UpstreamHeaders>() {
-        copy.extensions.insert(given.clone());
-    }
-    copy
-}
-
-/// Appends the header of [`policy_header`]. A response with a cookie must not be shared.
-pub(super) fn append_header(line: Option<(HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
-    if let Some((name, value)) = line {
-        if name == SET_COOKIE {
-            forbid_shared_caching(headers);
-        }
-        add_header(headers, &name, value);
+    fn add_policy_header(&self, attempt: &Attempt, headers: &mut HeaderMap) {
+        let settings = self.reporter.settings();
+        add_policy_header(settings, self.head, &self.client, &attempt.lease, headers);
     }
 }

@@ -9,10 +9,10 @@ use tower_layer::Layer;
 use crate::{
     error::Error,
     http::forward::ForwardHttp,
-    http::handshake::MAX_HEAD_LINES,
     http::head::PathRewrite,
     http::headers::{ClientInfo, ClientScheme, ForwardedHeaders, HeaderEdits, Networks, Via},
     http::matcher::Matcher,
+    http::relay::MAX_HEAD_LINES,
     http::upgrade::Leniency,
     net::connect::Connect,
     net::transport::TcpKeepAlive,
@@ -221,6 +221,22 @@ impl<T> ProxyLayer<T> {
     /// [`Retry::within`] limits all attempts together.
     pub fn handshake_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.timeouts.handshake = timeout)
+    }
+
+    /// Sets how long the client may take nothing of a response whose upstream is still sending it,
+    /// 60 seconds by default; `None` sets no limit.
+    ///
+    /// It applies to refused handshakes and to [forwarded](crate::ForwardHttp) requests alike. When
+    /// the time is over ([`ErrorKind::ClientReadTimeout`](crate::ErrorKind::ClientReadTimeout)), the
+    /// exchange with the upstream is cut, and its place among the tunnels is free. The client's own
+    /// connection is the matter of the host's server, which sees the response's body fail; a server
+    /// that waits for the socket to take bytes needs a limit of its own there.
+    ///
+    /// A server takes more of a response when the client's socket has room: with a large send buffer a
+    /// slow client makes progress in steps of a third of that buffer.
+    pub fn response_write_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        let timeout = timeout.into();
+        self.with(|settings| settings.timeouts.response_write = timeout)
     }
 
     /// Sets how long the host's server may take to hand over the client's connection after the 101.

@@ -16,14 +16,15 @@
 mod attempt;
 mod attempts;
 mod body;
+mod client;
 mod event_reporter;
+mod exchange_guard;
 mod forward;
 mod future;
 mod handshake;
 mod layer;
 mod pipeline;
 mod reject;
-mod relayed_body;
 mod request_scope;
 mod service;
 mod session;

@@ -1,58 +1,109 @@
-//! The pipeline of a handshake: one stage after the other, up to the response.
+//! The pipeline of an owned request, up to its response: the same for handshakes and for forwarded
+//! requests, which differ in their [`Exchange`] with an upstream.
 
-use std::{pin::pin, sync::Arc};
+use std::sync::Arc;
 
-use http::{Response, header::ORIGIN, request::Parts};
-use hyper::upgrade::OnUpgrade;
+use http::{
+    HeaderMap, Request, Response, StatusCode,
+    header::{ORIGIN, SET_COOKIE},
+    request::Parts,
+};
 use tracing::{Instrument, Span, field, field::display};
 
 use crate::{
     error::{Error, ErrorKind},
     escaped::Escaped,
-    http::handshake::adapt_version,
-    http::headers::{ClientInfo, find_nominated, strip_nominated},
+    http::head::RequestHead,
+    http::headers::{UpstreamHeaders, add_header, find_nominated, forbid_shared_caching},
     http::matcher::owns,
-    http::upgrade::{Intent, UpgradeRequest},
+    http::relay::{RelayedBody, adapt_version},
     pool::Lease,
     upstream::admission::AdmissionKind,
 };
 
 use super::{
+    attempt::Attempt,
     attempts::{Attempts, FallbackOutcome},
-    body::ProxyBody,
+    client::Client,
     event_reporter::{EventReporter, Subject},
-    handshake::{AcceptedHandshake, HandshakeOutcome, PendingHandshake, request_head},
     reject::reject,
-    session::Session,
     settings::Settings,
 };
 
-/// A request that the layer's matcher owns.
-pub(super) struct ClaimedRequest {
-    pub(super) head: Parts,
-    pub(super) intent: Intent,
-    pub(super) client: ClientInfo,
+/// Result of a pipeline.
+pub(super) type Outcome = Result<Response<RelayedBody>, FallbackOutcome>;
+
+/// The exchange of one request with an upstream, which may be repeated with others.
+pub(super) trait Exchange: Sized {
+    /// A response that is final for the client.
+    type Accepted;
+    /// A response after which another upstream may be tried.
+    type Refused;
+
+    /// Sends the request to the upstream of this attempt.
+    ///
+    /// # Errors
+    ///
+    /// Returns the failure, and whether another upstream may be tried.
+    async fn send(
+        &mut self,
+        attempts: &Attempts<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Received<Self>, FailedAttempt>;
+
+    /// Returns the response to the client, and starts what begins with it.
+    async fn accept(
+        self,
+        attempts: Attempts<'_>,
+        attempt: Attempt,
+        response: Self::Accepted,
+    ) -> Response<RelayedBody>;
+
+    /// Relays a refusal.
+    async fn relay(&self, attempt: Attempt, response: Self::Refused) -> Response<RelayedBody>;
 }
 
-/// Proxies a handshake. A failure becomes a response.
-pub(super) async fn run(settings: Arc<Settings>, claimed: ClaimedRequest) -> Response<ProxyBody> {
-    let span = tracing::info_span!(
-        "websocket_handshake",
-        path = %Escaped(claimed.head.uri.path()),
-        upstream = field::Empty
-    );
-    let version = claimed.head.version;
-    let reporter = EventReporter::new(Subject::Handshake, claimed.head.uri.path(), settings);
-    let pipeline = HandshakePipeline {
-        reporter: &reporter,
-        settings: reporter.settings(),
+/// Response of an upstream.
+pub(super) enum Received<E: Exchange> {
+    Accepted(E::Accepted),
+    Refused(StatusCode, E::Refused),
+}
+
+/// Failure of one attempt.
+pub(super) enum FailedAttempt {
+    /// The upstream failed, and another one may be tried.
+    Repeatable(Error),
+    /// The upstream failed after the request was sent, which must not be repeated.
+    Sent(Error),
+    /// The request itself ended, through no upstream.
+    Ended(Error),
+}
+
+/// Runs the pipeline of one request. A failure becomes a response.
+pub(super) async fn run(
+    subject: Subject,
+    head: Parts,
+    settings: Arc<Settings>,
+    pipeline: impl AsyncFnOnce(&Arc<EventReporter>, Parts) -> Outcome,
+) -> Response<RelayedBody> {
+    let (path, version) = (Escaped(head.uri.path()), head.version);
+    let span = match subject {
+        Subject::Handshake => {
+            tracing::info_span!("websocket_handshake", %path, upstream = field::Empty)
+        }
+        Subject::Request => tracing::info_span!("http_request", %path, upstream = field::Empty),
     };
+    let reporter = Arc::new(EventReporter::new(subject, head.uri.path(), settings));
     async {
-        let mut response = match pipeline.proxy(claimed).await {
+        reporter.settings().pool.ensure_monitor();
+        let mut response = match pipeline(&reporter, head).await {
             Ok(response) => response,
             Err(FallbackOutcome::Response(response)) => *response,
             Err(FallbackOutcome::Failure(error)) => error_response(&reporter, &error),
-            Err(FallbackOutcome::Error(error)) => rejection(&reporter, &error),
+            Err(FallbackOutcome::Error(error)) => {
+                reporter.rejected(&error);
+                error_response(&reporter, &error)
+            }
         };
         adapt_version(&mut response, version);
         response
@@ -61,109 +112,44 @@ pub(super) async fn run(settings: Arc<Settings>, claimed: ClaimedRequest) -> Res
     .await
 }
 
-/// Context of one handshake.
-struct HandshakePipeline<'a> {
-    reporter: &'a EventReporter,
-    settings: &'a Arc<Settings>,
-}
-
-impl HandshakePipeline<'_> {
-    async fn proxy(&self, claimed: ClaimedRequest) -> Result<Response<ProxyBody>, FallbackOutcome> {
-        self.settings.pool.ensure_monitor();
-        let ClaimedRequest {
-            mut head,
-            intent,
-            client,
-        } = claimed;
-        let upgrade = valid_upgrade(intent)?;
-        check_nominated(self.settings, &head, ErrorKind::MalformedHandshake)?;
-        strip_nominated(&mut head.headers);
-        admit(self.settings, &head, &client)?;
-        let on_upgrade = head
-            .extensions
-            .remove::<OnUpgrade>()
-            .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
-        // Before connecting: a request that cannot be forwarded must not reach an upstream.
-        let target = self.settings.outbound.target(&head.uri)?;
-        let handshake = PendingHandshake {
-            head,
-            client,
-            upgrade,
-            target,
-        };
-        self.try_upstreams(&handshake, on_upgrade).await
-    }
-
-    /// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one accepts.
-    async fn try_upstreams(
-        &self,
-        handshake: &PendingHandshake,
-        on_upgrade: OnUpgrade,
-    ) -> Result<Response<ProxyBody>, FallbackOutcome> {
-        let request_head = request_head(self.settings, &handshake.head, &handshake.client);
-        let mut attempts =
-            Attempts::new(self.reporter, AdmissionKind::Tunnel, &self.settings.retry);
-        loop {
-            let (attempt, connection) = attempts.connect(&request_head, &handshake.client).await?;
-            Span::current().record("upstream", display(Escaped(attempt.upstream())));
-            let outcome = attempts
-                .bounded(pin!(handshake.send(
-                    self.settings,
-                    &attempt.lease,
-                    connection
-                )))
-                .await;
-            match outcome {
-                Ok(HandshakeOutcome::Accepted(accepted)) => {
-                    let lease = attempts.succeeded(attempt);
-                    return Ok(self.start_tunnel(handshake, on_upgrade, lease, *accepted));
-                }
-                Ok(HandshakeOutcome::Refused(status, response)) => {
-                    attempts.refused(attempt, status, response)?;
-                }
-                Err(error) => attempts.failed(attempt, error)?,
+/// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one accepts.
+pub(super) async fn try_upstreams(
+    reporter: &EventReporter,
+    kind: AdmissionKind,
+    head: &RequestHead<'_>,
+    mut exchange: impl Exchange,
+) -> Outcome {
+    let mut attempts = Attempts::new(reporter, kind, &reporter.settings().retry);
+    loop {
+        let mut attempt = attempts.next(head).await?;
+        Span::current().record("upstream", display(Escaped(attempt.upstream())));
+        match exchange.send(&attempts, &mut attempt).await {
+            Ok(Received::Accepted(response)) => {
+                return Ok(exchange.accept(attempts, attempt, response).await);
             }
+            Ok(Received::Refused(status, response)) => {
+                let cost = attempts.refused(&mut attempt, status);
+                let response = exchange.relay(attempt, response).await;
+                attempts.retry_after(cost, response)?;
+            }
+            Err(FailedAttempt::Repeatable(error)) => attempts.failed(attempt, error)?,
+            Err(FailedAttempt::Sent(error)) => {
+                return Err(attempts.failed_finally(&attempt, error));
+            }
+            Err(FailedAttempt::Ended(error)) => return Err(error.into()),
         }
-    }
-
-    /// Starts the tunnel, which waits for the client's connection.
-    fn start_tunnel(
-        &self,
-        handshake: &PendingHandshake,
-        on_upgrade: OnUpgrade,
-        lease: Lease,
-        accepted: AcceptedHandshake,
-    ) -> Response<ProxyBody> {
-        let AcceptedHandshake {
-            response,
-            agreement,
-            transport,
-            read_ahead,
-        } = accepted;
-        let requested_at = self.reporter.started_at();
-        Session::new(
-            self.settings,
-            on_upgrade,
-            transport,
-            read_ahead,
-            lease,
-            requested_at,
-        )
-        .enter(self.reporter.path().into(), &handshake.client, agreement)
-        .start();
-        response
     }
 }
 
 /// Checks whether the proxy itself rejects a valid handshake, or another owned request.
-pub(super) fn admit(settings: &Settings, head: &Parts, client: &ClientInfo) -> Result<(), Error> {
+pub(super) fn admit(settings: &Settings, head: &Parts, client: &Client) -> Result<(), Error> {
     if settings.drain.is_draining() {
         return Err(Error::new(ErrorKind::Draining));
     }
     let Some(origins) = &settings.origins else {
         return Ok(());
     };
-    if !head.headers.contains_key(ORIGIN) || owns(origins, &request_head(settings, head, client)) {
+    if !head.headers.contains_key(ORIGIN) || owns(origins, &client.request_head(head)) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::OriginNotAllowed))
@@ -184,30 +170,45 @@ pub(super) fn check_nominated(
     }
 }
 
-/// Reports that the proxy rejects a request, and returns its response.
-pub(super) fn rejection(reporter: &EventReporter, error: &Error) -> Response<ProxyBody> {
-    reporter.rejected(error);
-    error_response(reporter, error)
+/// Adds the header of the load balancing policy to the response. A response with a cookie must not be
+/// shared.
+pub(super) fn add_policy_header(
+    settings: &Settings,
+    head: &Parts,
+    client: &Client,
+    lease: &Lease,
+    headers: &mut HeaderMap,
+) {
+    let forwarded = &settings.outbound.forwarded;
+    let scheme = forwarded.client_scheme(&head.headers, &client.info);
+    let head = client.request_head(head);
+    if let Some((name, value)) = settings.pool.response_header(lease, &head, scheme) {
+        if name == SET_COOKIE {
+            forbid_shared_caching(headers);
+        }
+        add_header(headers, &name, value);
+    }
+}
+
+/// Copies the client's head for one attempt. The original is kept for others.
+pub(super) fn clone_head(head: &Parts) -> Parts {
+    let (mut copy, ()) = Request::new(()).into_parts();
+    copy.method = head.method.clone();
+    copy.uri = head.uri.clone();
+    copy.version = head.version;
+    copy.headers = head.headers.clone();
+    if let Some(given) = head.extensions.get::<UpstreamHeaders>() {
+        copy.extensions.insert(given.clone());
+    }
+    copy
 }
 
 /// Returns the response for a failed request.
-pub(super) fn error_response(reporter: &EventReporter, error: &Error) -> Response<ProxyBody> {
+fn error_response(reporter: &EventReporter, error: &Error) -> Response<RelayedBody> {
     let response = reject(error);
     let response = match &reporter.settings().map_rejection {
         Some(map_rejection) => map_rejection(error, response),
         None => response,
     };
-    response.map(ProxyBody::own)
-}
-
-fn valid_upgrade(intent: Intent) -> Result<UpgradeRequest, Error> {
-    match intent {
-        Intent::Upgrade(upgrade) => Ok(upgrade),
-        Intent::Malformed(malformed) => {
-            Err(Error::with_source(ErrorKind::MalformedHandshake, malformed))
-        }
-        // The service does not pass such requests; the response is that of a server without
-        // upgrades.
-        Intent::Other => Err(Error::new(ErrorKind::NotUpgradable)),
-    }
+    response.map(RelayedBody::whole)
 }

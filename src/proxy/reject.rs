@@ -8,7 +8,7 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::set_supported_version,
+    http::relay::set_supported_version,
     http::upgrade::InvalidHandshake,
 };
 
@@ -49,7 +49,7 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::Rewrite | ErrorKind::MalformedRequest | ErrorKind::RequestBody => {
             StatusCode::BAD_REQUEST
         }
-        ErrorKind::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorKind::RequestBodyTimeout | ErrorKind::ClientReadTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::NoUpstream
@@ -62,6 +62,7 @@ fn status(error: &Error) -> StatusCode {
         | ErrorKind::HandshakeTimeout
         | ErrorKind::ResponseTimeout
         | ErrorKind::ResponseBodyTimeout
+        | ErrorKind::ExchangeTimeout
         | ErrorKind::AttemptsTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Resolve
         | ErrorKind::LocalShortage

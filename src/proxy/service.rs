@@ -15,16 +15,17 @@ use tower_service::Service;
 use crate::{
     error::BoxError,
     http::head::RequestHead,
-    http::headers::{ClientInfo, without_nominated},
+    http::headers::without_nominated,
     http::matcher::owns,
     http::upgrade::{Intent, inspect_with},
 };
 
 use super::{
     body::ResponseBody,
+    client::Client,
     forward::forward,
     future::ResponseFuture,
-    pipeline::{ClaimedRequest, run},
+    handshake::handshake,
     request_scope::{IntoClientRequest, RequestScope, WebSocketsOnly},
     settings::{Forward, Settings},
 };
@@ -43,9 +44,9 @@ pub struct Proxy<S, T = WebSocketsOnly> {
 /// Destination of a request.
 enum Route {
     Inner,
-    Handshake(Intent, ClientInfo),
+    Handshake(Intent, Client),
     /// Another request, which is forwarded.
-    Forward(Forward, ClientInfo),
+    Forward(Forward, Client),
 }
 
 impl<S, T> Proxy<S, T> {
@@ -88,16 +89,8 @@ impl<S, T> Proxy<S, T> {
         if matches!(intent, Intent::Other) && forward.is_none() {
             return Route::Inner;
         }
-        let client = self.settings.client_info(request.extensions());
-        let client_ip = self
-            .settings
-            .outbound
-            .forwarded
-            .client_ip(request.headers(), &client);
-        let head = match client_ip {
-            Some(client_ip) => head.with_client_ip(client_ip),
-            None => head,
-        };
+        let client = Client::resolve(&self.settings, request.extensions(), request.headers());
+        let head = client.complete(head);
         // Matchers decide on the headers that the upstream gets.
         let protected = &self.settings.outbound.protected;
         let nominated_removed = without_nominated(request.headers(), protected);
@@ -167,12 +160,8 @@ where
                 // The body is dropped here: it is empty, and the host's server hands the connection
                 // over only after that.
                 let (head, _body) = request.into_parts();
-                let claimed = ClaimedRequest {
-                    head,
-                    intent,
-                    client,
-                };
-                ResponseFuture::pipeline(run(Arc::clone(&self.settings), claimed))
+                let settings = Arc::clone(&self.settings);
+                ResponseFuture::pipeline(handshake(settings, head, intent, client))
             }
         }
     }

@@ -4,13 +4,15 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Extensions, Response};
+use tokio::time::Instant;
 
 use crate::{
     error::{Error, Side},
     http::forward::{ForwardHttp, IdleConnections},
-    http::handshake::{HeadLimits, OutboundRules},
+    http::handshake::OutboundRules,
     http::headers::{ClientInfo, ClientScheme, HeaderEdits},
     http::matcher::AnyMatcher,
+    http::relay::{HeadLimits, ProgressLimits, RelayLimits},
     http::upgrade::Leniency,
     net::connect::{Dialer, KeepAliveScope},
     net::transport::TcpKeepAlive,
@@ -82,6 +84,8 @@ pub(super) struct Timeouts {
     pub(super) client_upgrade: Duration,
     /// Idle timeout of a refusal's body.
     pub(super) refusal_body: Duration,
+    /// Time in which the client may take nothing of a response.
+    pub(super) response_write: Option<Duration>,
 }
 
 impl Settings {
@@ -101,6 +105,7 @@ impl Settings {
                 handshake: Duration::from_secs(10),
                 client_upgrade: Duration::from_secs(10),
                 refusal_body: Duration::from_secs(30),
+                response_write: Some(Duration::from_secs(60)),
             },
             head_limits: HeadLimits::default(),
             leniency: Leniency::none(),
@@ -134,6 +139,34 @@ impl Settings {
             if catch_panic(|| call(&**observer)).is_err() {
                 tracing::error!("an observer panicked");
             }
+        }
+    }
+
+    /// Returns the limits on the relay of a refusal.
+    pub(super) fn refusal_limits(&self) -> RelayLimits {
+        let silence = |silence| ProgressLimits {
+            silence,
+            minimum_rate: None,
+        };
+        RelayLimits {
+            upstream: silence(Some(self.timeouts.refusal_body)),
+            client: silence(self.timeouts.response_write),
+            until: None,
+        }
+    }
+
+    /// Returns the limits on the relay of a forwarded request's response.
+    pub(super) fn response_limits(&self, how: &ForwardHttp, until: Option<Instant>) -> RelayLimits {
+        RelayLimits {
+            upstream: ProgressLimits {
+                silence: how.response_idle_timeout,
+                minimum_rate: None,
+            },
+            client: ProgressLimits {
+                silence: self.timeouts.response_write,
+                minimum_rate: how.minimum_rate,
+            },
+            until,
         }
     }
 

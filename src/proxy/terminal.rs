@@ -12,8 +12,8 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use crate::{
-    http::handshake::{adapt_version, set_supported_version},
     http::head::RequestHead,
+    http::relay::{adapt_version, set_supported_version},
     http::upgrade::{Intent, inspect},
 };
 

@@ -1,7 +1,8 @@
 //! The ways to put the proxy into a server.
 
 use axum::{Router, body::Body, extract::Request, routing::any};
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use hyper::body::Incoming;
+use tower::{Layer, ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer, service_fn};
 use wsplice::{Pool, ProxyLayer, matcher::path};
 
 use crate::support::{
@@ -88,4 +89,40 @@ async fn plain_hyper_without_axum() {
     let service = proxy(&upstream).await.layer(page);
     serves_both(&serve_hyper(service.clone()).await).await;
     serves_both(&serve_auto(service).await).await;
+}
+
+async fn page<B>(
+    _: http::Request<B>,
+) -> Result<axum::response::Response, std::convert::Infallible> {
+    Ok(axum::response::Response::new(Body::from("page")))
+}
+
+/// A limit inside of the proxy hands out its permit before a request is there. Hosts clone the
+/// service for each request, so the permit of a request that the proxy takes is free again.
+#[tokio::test]
+async fn a_limit_inside_of_the_proxy_gets_its_permit_back_after_a_websocket() {
+    let upstream = axum_upstream::start().await;
+    let limited = || GlobalConcurrencyLimitLayer::new(1);
+    let service = proxy(&upstream)
+        .await
+        .layer(limited().layer(service_fn(page::<Body>)));
+    let axum = serve_axum(Router::new().fallback_service(service)).await;
+    let service = proxy(&upstream)
+        .await
+        .layer(limited().layer(service_fn(page::<Incoming>)));
+    let (hyper, auto) = (
+        serve_hyper(service.clone()).await,
+        serve_auto(service).await,
+    );
+    for server in [axum, hyper, auto] {
+        let mut open = Vec::new();
+        let mut plain = RawClient::connect(server.addr()).await;
+        for _ in 0..2 {
+            open.push(RawClient::open(server.addr(), "/ws/echo").await);
+            plain.send_request("/page", &[]).await;
+            let head = plain.read_head().await;
+            assert_eq!(head.status(), 200);
+            plain.read_body(&head).await;
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! One connection to an upstream, and the task that drives it.
 
 use std::{
+    fmt,
     future::{Future, pending, poll_fn},
     pin::{Pin, pin},
+    sync::{Arc, Weak},
     task::Poll,
+    time::Duration,
 };
 
 use http::Request;
@@ -19,7 +22,7 @@ use tokio::{
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::HeadLimits,
+    http::relay::{Driver, HeadLimits, Relay, cut},
     net::transport::Transport,
     task,
 };
@@ -32,20 +35,32 @@ use super::{
 type HyperConnection = http1::Connection<TokioIo<DeferWriteErrors>, UploadBody>;
 
 /// An HTTP/1.1 connection to an upstream. Dropping it closes it, even during an exchange.
-#[derive(Debug)]
 pub(crate) struct Http1Connection {
     pub(super) sender: SendRequest<UploadBody>,
     activity: watch::Sender<Activity>,
     is_reused: bool,
     received: Received,
+    opened_at: Instant,
 }
 
 /// Purpose for which the connection is open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 enum Activity {
     Exchange,
+    /// The response is on its way to the client.
+    Response(Weak<Relay>),
     /// Waiting for the next exchange, up to this time.
     Idle(Instant),
+}
+
+/// Event in the life of a connection.
+enum Event {
+    /// Another activity, or the end of the connection.
+    Changed,
+    /// The connection is not needed any more.
+    Over,
+    /// The close signal.
+    Closed,
 }
 
 impl Http1Connection {
@@ -77,12 +92,18 @@ impl Http1Connection {
             activity,
             is_reused: false,
             received,
+            opened_at: Instant::now(),
         })
     }
 
     /// Returns whether the connection served an exchange before, and may have been closed since.
     pub(crate) const fn is_reused(&self) -> bool {
         self.is_reused
+    }
+
+    /// Returns the time since the connection was opened.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened_at)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -97,6 +118,12 @@ impl Http1Connection {
     /// Waits for another exchange up to this time, and then closes.
     pub(super) fn set_idle(&mut self, until: Instant) {
         self.activity.send_replace(Activity::Idle(until));
+    }
+
+    /// Watches the clocks of this response, until the connection is idle again.
+    pub(crate) fn set_response(&self, relay: &Arc<Relay>) {
+        let relay = Arc::downgrade(relay);
+        self.activity.send_replace(Activity::Response(relay));
     }
 
     pub(super) fn set_busy(&mut self) {
@@ -125,40 +152,72 @@ impl Http1Connection {
 pub(super) type SendResult =
     Result<http::Response<hyper::body::Incoming>, TrySendError<Request<UploadBody>>>;
 
-/// Drives a connection until it ends, its owner is dropped, or its idle time is over.
+/// Drives a connection until it ends, its owner is dropped, its idle time is over, or a limit on the
+/// response is exceeded.
 async fn drive(
-    mut connection: HyperConnection,
+    connection: HyperConnection,
     mut activity: watch::Receiver<Activity>,
     mut close_signal: watch::Receiver<u64>,
 ) {
+    // Dropped at its end, so that its owner sees that it is closed.
+    let mut connection = Some(connection);
     let mut close_signal = pin!(close_signal.changed());
     loop {
-        let idle_until = match *activity.borrow_and_update() {
-            Activity::Exchange => None,
-            Activity::Idle(until) => Some(until),
+        let current = activity.borrow_and_update().clone();
+        let response = match &current {
+            Activity::Response(relay) => Some(Weak::clone(relay)),
+            Activity::Exchange | Activity::Idle(_) => None,
         };
-        let mut changed = pin!(activity.changed());
-        let mut idle_timer = pin!(async {
-            match idle_until {
-                Some(until) => sleep_until(until).await,
-                None => pending().await,
-            }
-        });
-        let is_open = poll_fn(|cx| {
-            if let Poll::Ready(changed) = changed.as_mut().poll(cx) {
-                return Poll::Ready(changed.is_ok());
-            }
-            let is_over = close_signal.as_mut().poll(cx).is_ready()
-                || Pin::new(&mut connection).poll(cx).is_ready()
-                || idle_timer.as_mut().poll(cx).is_ready();
-            match is_over {
-                true => Poll::Ready(false),
-                false => Poll::Pending,
-            }
-        })
-        .await;
-        if !is_open {
+        // The last bytes of a response may wait for the client when the connection has ended.
+        if connection.is_none() && matches!(current, Activity::Idle(_)) {
             return;
         }
+        let mut changed = pin!(activity.changed());
+        let mut over = pin!(current.over());
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(changed) = changed.as_mut().poll(cx) {
+                return Poll::Ready(changed.map_or(Event::Over, |()| Event::Changed));
+            }
+            if close_signal.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Closed);
+            }
+            if let Some(open) = &mut connection {
+                if Pin::new(open).poll(cx).is_ready() {
+                    connection = None;
+                    return Poll::Ready(Event::Changed);
+                }
+            }
+            over.as_mut().poll(cx).map(|()| Event::Over)
+        })
+        .await;
+        match event {
+            Event::Changed => {}
+            Event::Over => return,
+            Event::Closed => {
+                if let Some(response) = &response {
+                    cut(response);
+                }
+                return;
+            }
+        }
+    }
+}
+
+impl Activity {
+    /// Waits until the connection is to be closed.
+    async fn over(self) {
+        match self {
+            Self::Exchange => pending().await,
+            Self::Response(relay) => Driver::new(relay).failed().await,
+            Self::Idle(until) => sleep_until(until).await,
+        }
+    }
+}
+
+impl fmt::Debug for Http1Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http1Connection")
+            .field("is_reused", &self.is_reused)
+            .finish_non_exhaustive()
     }
 }

@@ -14,11 +14,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::has_unsupported_coding,
+    http::relay::{ProgressLimits, has_unsupported_coding},
 };
 
 use super::{
-    client_response::is_protocol_switch,
     connection::Http1Connection,
     request::UpstreamHead,
     settings::ForwardHttp,
@@ -39,8 +38,8 @@ pub(crate) enum SendFailure {
 /// # Errors
 ///
 /// Returns [`ErrorKind::NoResponse`] if the connection ended before a byte of a response,
-/// [`ErrorKind::Response`] if the response cannot be used, [`ErrorKind::ResponseTimeout`], or the
-/// client's failure to send its body.
+/// [`ErrorKind::Response`] if the response cannot be used, [`ErrorKind::ResponseTimeout`],
+/// [`ErrorKind::ExchangeTimeout`] after `until`, or the client's failure to send its body.
 ///
 /// # Cancellation
 ///
@@ -51,8 +50,13 @@ pub(crate) async fn send(
     body: ClientBody,
     upload: &Arc<UploadProgress>,
     settings: &ForwardHttp,
+    until: Option<Instant>,
 ) -> Result<Response<Incoming>, SendFailure> {
-    let mut body = UploadBody::new(body, Arc::clone(upload), settings.request_idle_timeout);
+    let limits = ProgressLimits {
+        silence: settings.request_idle_timeout,
+        minimum_rate: settings.minimum_rate,
+    };
+    let mut body = UploadBody::new(body, Arc::clone(upload), limits);
     let notify_continue = head
         .expects_continue
         .then(|| body.hold_for_continue(settings.continue_timeout));
@@ -66,8 +70,9 @@ pub(crate) async fn send(
     }
     upload.start();
     let response = connection.send(request);
-    match within(response, upload, settings.response_timeout).await {
-        Some(Ok(response)) if is_protocol_switch(response.status()) => {
+    let late = (settings.response_timeout, until);
+    match within(response, upload, late).await {
+        Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let why = "the response switches protocols, which the request did not ask for";
             Err(SendFailure::Sent(Error::with_source(
                 ErrorKind::Response,
@@ -81,7 +86,10 @@ pub(crate) async fn send(
                 why,
             )))
         }
-        Some(Ok(response)) => Ok(response),
+        Some(Ok(response)) => {
+            upload.set_response();
+            Ok(response)
+        }
         Some(Err(mut error)) => match error.take_message() {
             Some(request) => {
                 let error = Error::with_source(ErrorKind::NoResponse, error.into_error());
@@ -95,23 +103,29 @@ pub(crate) async fn send(
             }))),
         },
         None => {
-            let why = format!("after {:?}", settings.response_timeout);
-            Err(SendFailure::Sent(Error::with_source(
-                ErrorKind::ResponseTimeout,
-                why,
-            )))
+            let is_over = until.is_some_and(|until| until <= Instant::now());
+            let (kind, after) = match settings.exchange_timeout {
+                Some(limit) if is_over => (ErrorKind::ExchangeTimeout, limit),
+                _ => (ErrorKind::ResponseTimeout, settings.response_timeout),
+            };
+            let error = Error::with_source(kind, format!("after {after:?}"));
+            Err(SendFailure::Sent(error))
         }
     }
 }
 
-/// Waits for the response; `None` if the upstream is late.
+/// Waits for the response; `None` if the upstream is late, or the time for the exchange is over.
 async fn within<F: Future>(
     response: F,
     upload: &UploadProgress,
-    limit: Duration,
+    (limit, until): (Duration, Option<Instant>),
 ) -> Option<F::Output> {
+    let deadline = |now| {
+        let deadline = upload.response_deadline(limit, now);
+        until.map_or(deadline, |until| until.min(deadline))
+    };
     let mut response = pin!(response);
-    let mut timer = pin!(sleep_until(upload.response_deadline(limit, Instant::now())));
+    let mut timer = pin!(sleep_until(deadline(Instant::now())));
     poll_fn(|cx| {
         if let Poll::Ready(response) = response.as_mut().poll(cx) {
             return Poll::Ready(Some(response));
@@ -119,7 +133,7 @@ async fn within<F: Future>(
         loop {
             ready!(timer.as_mut().poll(cx));
             let now = Instant::now();
-            let due = upload.response_deadline(limit, now);
+            let due = deadline(now);
             if due <= now {
                 return Poll::Ready(None);
             }
@@ -140,7 +154,7 @@ mod tests {
         task::yield_now,
     };
 
-    use crate::{http::handshake::HeadLimits, net::transport::Transport};
+    use crate::{http::relay::HeadLimits, net::transport::Transport};
 
     use super::*;
 
@@ -165,7 +179,7 @@ mod tests {
         let body = Full::new(Bytes::from(TEXT)).map_err(|never| match never {});
         let body = body.boxed_unsync();
         let upload = UploadProgress::new(&body);
-        send(connection, head, body, &upload, &ForwardHttp::new()).await
+        send(connection, head, body, &upload, &ForwardHttp::new(), None).await
     }
 
     #[tokio::test]

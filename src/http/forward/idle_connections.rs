@@ -47,10 +47,13 @@ impl IdleConnections {
         let announced = announced.map(|announced| announced.saturating_sub(second));
         let wait = settings.idle_connection_timeout;
         let wait = announced.map_or(wait, |announced| announced.min(wait));
-        if wait.is_zero() || settings.idle_connections == 0 || connection.is_closed() {
+        let now = Instant::now();
+        let is_old = settings
+            .max_connection_age
+            .is_some_and(|limit| connection.age(now) >= limit);
+        if wait.is_zero() || settings.idle_connections == 0 || is_old || connection.is_closed() {
             return;
         }
-        let now = Instant::now();
         connection.set_idle(saturating_add(now, wait));
         let mut state = self.lock();
         if state

@@ -10,9 +10,10 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{OutboundRules, has_unsupported_coding},
+    http::handshake::OutboundRules,
     http::head::RequestHead,
     http::headers::{ClientInfo, add_header, contains_token, only_line, set_header},
+    http::relay::has_unsupported_coding,
 };
 
 /// The head of an upstream's request, which may be sent more than once.
@@ -157,7 +158,7 @@ impl Trailers {
 }
 
 /// Returns the lines of `Trailer`: HTTP/1.1 connections relay only announced trailers.
-pub(super) fn trailer_lines(headers: &HeaderMap) -> Vec<HeaderValue> {
+fn trailer_lines(headers: &HeaderMap) -> Vec<HeaderValue> {
     headers.get_all(TRAILER).iter().cloned().collect()
 }
 

@@ -3,8 +3,11 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,12 +16,13 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::{
     sync::Notify,
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Instant, timeout},
 };
 
 use crate::{
     error::{BoxError, Error, ErrorKind},
     http::headers::strip_trailers,
+    http::relay::{LookTimer, ProgressClock, ProgressLimits},
     instant::saturating_add,
 };
 
@@ -28,7 +32,11 @@ pub(crate) type ClientBody = UnsyncBoxBody<Bytes, BoxError>;
 /// Progress of a request's body, shared with the exchange while the connection to the upstream owns
 /// the body.
 #[derive(Debug)]
-pub(crate) struct UploadProgress(Mutex<PhaseTimer>);
+pub(crate) struct UploadProgress {
+    phase: Mutex<PhaseTimer>,
+    /// Whether the head of the response has arrived, which the upload delays no longer.
+    has_response: AtomicBool,
+}
 
 #[derive(Debug)]
 struct PhaseTimer {
@@ -56,12 +64,20 @@ impl UploadProgress {
             false => UploadPhase::WaitingForUpstream,
         };
         let since = Instant::now();
-        Arc::new(Self(Mutex::new(PhaseTimer { phase, since })))
+        Arc::new(Self {
+            phase: Mutex::new(PhaseTimer { phase, since }),
+            has_response: AtomicBool::new(false),
+        })
     }
 
     /// Starts the upstream's time.
     pub(super) fn start(&self) {
         self.state().since = Instant::now();
+    }
+
+    /// Ends the measurement of the client's rate: the response is there.
+    pub(super) fn set_response(&self) {
+        self.has_response.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether the whole body was sent.
@@ -97,7 +113,7 @@ impl UploadProgress {
     }
 
     fn state(&self) -> MutexGuard<'_, PhaseTimer> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,9 +125,9 @@ pub(crate) struct UploadBody {
     body: ClientBody,
     upload: Arc<UploadProgress>,
     continue_wait: Option<ContinueWait>,
-    idle_timeout: Option<Duration>,
-    /// Timer that runs while the client sends nothing.
-    idle_timer: Option<Pin<Box<Sleep>>>,
+    /// Clock that runs while the client sends nothing.
+    clock: ProgressClock,
+    timer: LookTimer,
 }
 
 /// Future that ends at the upstream's 100, or after the timeout.
@@ -121,14 +137,14 @@ impl UploadBody {
     pub(crate) fn new(
         body: ClientBody,
         upload: Arc<UploadProgress>,
-        idle_timeout: Option<Duration>,
+        limits: ProgressLimits,
     ) -> Self {
         Self {
             body,
             upload,
             continue_wait: None,
-            idle_timeout,
-            idle_timer: None,
+            clock: ProgressClock::new(limits),
+            timer: LookTimer::default(),
         }
     }
 
@@ -147,14 +163,14 @@ impl UploadBody {
         self.body
     }
 
-    fn fail(&self, kind: ErrorKind, source: impl Into<BoxError>) -> Error {
-        let error = Error::with_source(kind, source);
+    fn fail(&self, error: Error) -> Error {
         self.upload.enter(UploadPhase::Failed(error.clone()));
         error
     }
 
     fn map_frame(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        self.idle_timer = None;
+        self.clock.count(frame.data_ref().map_or(0, Bytes::len));
+        self.clock.stop(Instant::now());
         match frame.into_trailers() {
             Ok(mut trailers) => {
                 strip_trailers(&mut trailers);
@@ -172,21 +188,21 @@ impl UploadBody {
         }
     }
 
-    /// Polls the idle timeout of a client that sends nothing.
-    fn poll_idle_timeout(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let Some(limit) = self.idle_timeout else {
-            self.upload.enter(UploadPhase::WaitingForClient);
-            return Poll::Pending;
-        };
-        let upload = &self.upload;
-        let idle_timer = self.idle_timer.get_or_insert_with(|| {
-            upload.enter(UploadPhase::WaitingForClient);
-            Box::pin(sleep(limit))
-        });
-        idle_timer
-            .as_mut()
-            .poll(cx)
-            .map(|()| self.fail(ErrorKind::RequestBodyTimeout, format!("after {limit:?}")))
+    /// Polls the limits on a client that sends nothing.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if self.upload.has_response.load(Ordering::Relaxed) {
+            self.clock.ignore_rate();
+        }
+        self.upload.enter(UploadPhase::WaitingForClient);
+        self.clock.wait(Instant::now());
+        loop {
+            let now = Instant::now();
+            if let Some(stall) = self.clock.stall(now) {
+                let error = stall.error(ErrorKind::RequestBodyTimeout);
+                return Poll::Ready(self.fail(error));
+            }
+            ready!(self.timer.poll(cx, self.clock.next_look(now)));
+        }
     }
 }
 
@@ -208,13 +224,14 @@ impl Body for UploadBody {
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.map_frame(frame)))),
             Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(this.fail(ErrorKind::RequestBody, error))))
+                let error = Error::with_source(ErrorKind::RequestBody, error);
+                Poll::Ready(Some(Err(this.fail(error))))
             }
             Poll::Ready(None) => {
                 this.upload.enter(UploadPhase::Done);
                 Poll::Ready(None)
             }
-            Poll::Pending => this.poll_idle_timeout(cx).map(|error| Some(Err(error))),
+            Poll::Pending => this.poll_stall(cx).map(|error| Some(Err(error))),
         }
     }
 

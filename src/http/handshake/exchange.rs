@@ -5,7 +5,6 @@ use std::{
     io,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -17,17 +16,16 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::{
     error::{Error, ErrorKind},
+    http::relay::{HeadLimits, has_unsupported_coding},
     net::transport::Transport,
 };
 
 use super::{
-    client_response::has_unsupported_coding,
     encode::encode_head,
-    head_limits::HeadLimits,
     head_scan::{HeadScan, parse_head, scan_head},
-    refusal::{self, HyperConnection},
+    refusal::{Http1RefusalBody, HyperConnection},
     replay::Replay,
-    upstream_response::{RefusalBody, UpgradeResponse},
+    upstream_response::UpgradeResponse,
 };
 
 /// Bytes to reserve for each read: the heads of most responses fit.
@@ -47,7 +45,6 @@ pub(crate) async fn exchange(
     transport: Transport,
     request: Request<Empty<Bytes>>,
     limits: HeadLimits,
-    body_timeout: Duration,
 ) -> Result<UpgradeResponse, Error> {
     let mut exchange = Http1Exchange {
         transport,
@@ -66,7 +63,7 @@ pub(crate) async fn exchange(
         None => {
             let replay = Replay::new(exchange.transport, exchange.received.freeze());
             // Boxed, because only refusals need this future, and all handshakes would carry it.
-            Box::pin(read_by_hyper(replay, request, limits, body_timeout)).await
+            Box::pin(read_by_hyper(replay, request, limits)).await
         }
     }
 }
@@ -157,7 +154,6 @@ async fn read_by_hyper(
     replay: Replay,
     request: Request<Empty<Bytes>>,
     limits: HeadLimits,
-    body_timeout: Duration,
 ) -> Result<UpgradeResponse, Error> {
     let failed = |error: hyper::Error| Error::with_source(ErrorKind::Handshake, error);
     let (mut sender, mut connection): (_, HyperConnection) = http1::Builder::new()
@@ -191,9 +187,31 @@ async fn read_by_hyper(
             "the response has a transfer coding other than chunked",
         ));
     }
-    let body = refusal::Http1RefusalBody::new(connection, body, body_timeout);
+    let body = Http1RefusalBody::new(connection, body);
     Ok(UpgradeResponse::Refused(Response::from_parts(
         head,
-        RefusalBody::Own(body),
+        Box::pin(body),
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_with_an_unrequested_coding_is_an_error_rfc9112_7_4() {
+        let (near, mut far) = duplex(1024);
+        let coded = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+        let upstream = async {
+            assert!(far.read(&mut [0; 1024]).await.unwrap() > 0);
+            far.write_all(coded).await.unwrap();
+        };
+        let request = Request::new(Empty::new());
+        let limits = HeadLimits::default();
+        let exchange = exchange(Transport::new(near), request, limits);
+        let (response, ()) = tokio::join!(exchange, upstream);
+        assert!(response.is_err_and(|error| format!("{error:#}").contains("coding")));
+    }
 }

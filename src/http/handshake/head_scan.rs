@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response::Parts};
 use httparse::{EMPTY_HEADER, Status};
 
-use super::head_limits::HeadLimits;
+use crate::http::relay::HeadLimits;
 
 /// Start of every HTTP/1 response.
 const STATUS_LINE_START: &[u8] = b"HTTP/1.";
@@ -80,8 +80,8 @@ pub(super) fn parse_head(head: &Bytes, limits: HeadLimits) -> Option<Parts> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::head_limits::MAX_HEAD_LINES;
     use super::*;
+    use crate::http::relay::MAX_HEAD_LINES;
 
     const LIMITS: HeadLimits = HeadLimits {
         lines: 100,

@@ -18,11 +18,9 @@ mod client_response;
 mod dispatch;
 mod encode;
 mod exchange;
-mod head_limits;
 mod head_scan;
 #[cfg(feature = "http2")]
 mod http2;
-mod idle_timer;
 #[cfg(not(feature = "http2"))]
 mod no_http2;
 mod refusal;
@@ -33,15 +31,10 @@ mod upstream_response;
 
 pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Offer};
-pub(crate) use client_response::{
-    accepted_response, adapt_version, body_length, has_unsupported_coding, prepare_response_head,
-    refused_response, sanitize_trailers, set_body_length, set_supported_version,
-    set_upgrade_headers,
-};
+pub(crate) use client_response::{accepted_response, refused_response};
 pub(crate) use dispatch::exchange;
-pub(crate) use head_limits::{HeadLimits, MAX_HEAD_LINES};
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
 pub use upstream::{AcceptedHandshake, RefusedBody, UpstreamHandshake, UpstreamResponse};
 pub(crate) use upstream_request::{OutboundRules, handshake_request};
-pub(crate) use upstream_response::{RefusalBody, UpgradeResponse};
+pub(crate) use upstream_response::UpgradeResponse;

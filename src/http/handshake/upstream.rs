@@ -25,16 +25,12 @@ use crate::{
     frame::Extensions,
     http::head::RequestHead,
     http::headers::{set_header, strip_hop_by_hop},
+    http::relay::{HeadLimits, ProgressLimits, RelayLimits, RelayedBody, start},
     http::upgrade::{Intent, UpgradeRequest, inspect},
     net::transport::Transport,
 };
 
-use super::{
-    agreement::Offer,
-    exchange::exchange,
-    head_limits::HeadLimits,
-    upstream_response::{RefusalBody, UpgradeResponse},
-};
+use super::{agreement::Offer, exchange::exchange, upstream_response::UpgradeResponse};
 
 /// The opening handshake with an upstream (RFC 6455 §4.1), over a stream that is connected.
 ///
@@ -100,8 +96,9 @@ pub struct AcceptedHandshake {
     pub extensions: Extensions,
 }
 
-/// The body of a response that refuses a handshake. It reads the connection as it is polled.
-pub struct RefusedBody(RefusalBody);
+/// The body of a response that refuses a handshake. Up to 64 KiB of it are read ahead, by a task
+/// that ends with the body.
+pub struct RefusedBody(RelayedBody);
 
 impl UpstreamHandshake {
     /// A handshake by this request. Its path, query and headers are sent: `Host`, a subprotocol,
@@ -149,14 +146,24 @@ impl UpstreamHandshake {
         let (head, ()) = self.request.into_parts();
         let (request, upgrade) = handshake_request(head)?;
         let offer = Offer::new(request.headers(), &upgrade);
-        let exchange = exchange(stream.into(), request, self.limits, self.body_timeout);
+        let exchange = exchange(stream.into(), request, self.limits);
         let answer = timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
             let after = format!("after {:?}", self.timeout);
             Err(Error::with_source(ErrorKind::HandshakeTimeout, after))
         })?;
         match answer {
             UpgradeResponse::Refused(response) => {
-                Ok(UpstreamResponse::Refused(response.map(RefusedBody)))
+                let (head, body) = response.into_parts();
+                let upstream = ProgressLimits {
+                    silence: Some(self.body_timeout),
+                    ..ProgressLimits::default()
+                };
+                let limits = RelayLimits {
+                    upstream,
+                    ..RelayLimits::default()
+                };
+                let body = RefusedBody(start(body, limits, None, None).await);
+                Ok(UpstreamResponse::Refused(Response::from_parts(head, body)))
             }
             UpgradeResponse::Accepted {
                 head,
@@ -228,7 +235,9 @@ impl Body for RefusedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.0).poll_frame(cx)
+        Pin::new(&mut self.0)
+            .poll_frame(cx)
+            .map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -175,7 +175,10 @@ impl ForwardedHeaders {
     /// `host` is the host that the client requested: `Host`, or `:authority` in HTTP/2, before the
     /// proxy changes it. Each call counts as one hop: applying twice appends twice.
     pub fn apply(&self, headers: &mut HeaderMap, client: &ClientInfo, host: Option<&HeaderValue>) {
-        let real_ip = self.client_ip(headers, client);
+        let real_ip = self
+            .writes_real_ip
+            .then(|| self.client_ip(headers, client))
+            .flatten();
         // The rest of the family, after this removal, is believed.
         untrusted::strip_untrusted(headers, self.trust_in(client));
         if self.writes_for {

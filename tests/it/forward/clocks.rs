@@ -115,7 +115,9 @@ async fn an_upstream_that_does_not_answer_is_a_504_after_the_answer_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_makes_no_upstream_late() {
-    let how = ForwardHttp::new().response_timeout(Duration::from_secs(10));
+    let how = ForwardHttp::new()
+        .response_timeout(Duration::from_secs(10))
+        .minimum_rate(None);
     let (memory, layer) = setup(how);
     let (pieces, body) = written();
     let answered = tokio::spawn(call(layer, body));
@@ -206,8 +208,187 @@ async fn a_client_that_is_slow_to_read_makes_no_upstream_late() {
     far.write_all(OK).await.unwrap();
     let body = answered.await.unwrap().into_body();
     far.write_all(b"hi").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(36_000)).await;
+    tokio::time::sleep(Duration::from_secs(59)).await;
     assert_eq!(body.collect().await.unwrap().to_bytes(), "hi");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_gives_its_place_back_after_a_minute() {
+    let memory = InMemory::default();
+    let pool = Pool::new(["ws://app.test"]).unwrap().build();
+    let layer = ProxyLayer::new(pool.clone())
+        .connector(memory.clone())
+        .forward_http(ForwardHttp::new());
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    let began = Instant::now();
+    far.write_all(OK).await.unwrap();
+    far.write_all(b"h").await.unwrap();
+    let mut body = answered.await.unwrap().into_body();
+    assert_eq!(pool.snapshot()[0].tunnels, 1);
+    // The upstream's connection is closed although nobody polls the body.
+    assert_eq!(read(&mut far).await, "");
+    assert_eq!(began.elapsed().as_secs(), 60);
+    assert_eq!(pool.snapshot()[0].tunnels, 0);
+    let error = body.frame().await.unwrap().unwrap_err();
+    let error = error.downcast_ref::<Error>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::ClientReadTimeout);
+    assert_eq!(error.side(), wsplice::Side::Client);
+}
+
+/// The connection has ended before the client reads: its bytes still wait for the client.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_gives_its_place_back_even_if_the_upstream_has_left() {
+    let memory = InMemory::default();
+    let pool = Pool::new(["ws://app.test"]).unwrap().build();
+    let layer = ProxyLayer::new(pool.clone())
+        .connector(memory.clone())
+        .forward_http(ForwardHttp::new());
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    far.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        .await
+        .unwrap();
+    drop(far);
+    let mut body = answered.await.unwrap().into_body();
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    assert_eq!(pool.snapshot()[0].tunnels, 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(pool.snapshot()[0].tunnels, 0);
+    assert!(body.frame().await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_one_byte_every_59_seconds_does_not_hold_an_exchange_for_ever() {
+    let (memory, layer) = setup(ForwardHttp::new());
+    let (pieces, body) = written();
+    let answered = tokio::spawn(call(layer, body));
+    let _far = memory.accept().await;
+    let began = Instant::now();
+    tokio::spawn(async move {
+        while pieces.send("x").is_ok() {
+            tokio::time::sleep(Duration::from_secs(59)).await;
+        }
+    });
+    let response = answered.await.unwrap();
+    assert_eq!(kind(&response), Some(ErrorKind::RequestBodyTimeout));
+    assert!((60..62).contains(&began.elapsed().as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_one_byte_every_59_seconds_does_not_hold_an_exchange_for_ever() {
+    let (memory, layer) = setup(ForwardHttp::new());
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    let began = Instant::now();
+    far.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::spawn(async move { while far.write_all(b"1\r\nx\r\n").await.is_ok() {} });
+    let mut body = answered.await.unwrap().into_body();
+    let error = loop {
+        match body.frame().await.unwrap() {
+            Ok(_) => tokio::time::sleep(Duration::from_secs(59)).await,
+            Err(error) => break error,
+        }
+    };
+    let error = error.downcast_ref::<Error>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::ClientReadTimeout);
+    assert_eq!(began.elapsed().as_secs(), 118, "seen when it reads again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_event_stream_is_no_slow_client() {
+    let (memory, layer) = setup(ForwardHttp::new());
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    far.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    let mut body = answered.await.unwrap().into_body();
+    tokio::spawn(async move {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(290)).await;
+            far.write_all(b"1\r\nx\r\n").await.unwrap();
+        }
+        far.write_all(b"0\r\n\r\n").await.unwrap();
+    });
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame.unwrap().into_data().unwrap().len();
+    }
+    assert_eq!(bytes, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_may_be_bounded_as_a_whole() {
+    let limit = Duration::from_secs(90);
+    let how = ForwardHttp::new().exchange_timeout(limit);
+    let (memory, layer) = setup(how.clone());
+    let began = Instant::now();
+    let response = call(layer, no_body()).await;
+    assert_eq!(
+        (response.status().as_u16(), kind(&response)),
+        (504, Some(ErrorKind::ExchangeTimeout))
+    );
+    assert_eq!(began.elapsed(), limit);
+    drop(memory);
+
+    let (memory, layer) = setup(how);
+    let began = Instant::now();
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    far.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    let mut body = answered.await.unwrap().into_body();
+    tokio::spawn(async move {
+        while far.write_all(b"1\r\nx\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let error = loop {
+        if let Err(error) = body.frame().await.unwrap() {
+            break error;
+        }
+    };
+    let error = error.downcast_ref::<Error>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::ExchangeTimeout);
+    assert_eq!(began.elapsed(), limit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_not_used_again_from_its_maximum_age_on() {
+    let second = Duration::from_secs(1);
+    for (age, connections) in [(None, 1), (Some(10 * second), 2)] {
+        let (memory, layer) = setup(ForwardHttp::new().max_connection_age(age));
+        let mut opened = Vec::new();
+        for _ in 0..12 {
+            let answered = tokio::spawn(call(layer.clone(), no_body()));
+            // On the latest connection, or on a new one.
+            let arrives = loop {
+                opened.extend(memory.0.lock().unwrap().pop());
+                let Some(latest) = opened.last_mut() else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let read = tokio::time::timeout(Duration::from_millis(1), read(latest)).await;
+                if read.is_ok_and(|head| !head.is_empty()) {
+                    break latest;
+                }
+            };
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            arrives.write_all(answer).await.unwrap();
+            assert_eq!(answered.await.unwrap().status(), 200);
+            tokio::time::sleep(2 * second).await;
+        }
+        assert_eq!(opened.len(), connections, "{age:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

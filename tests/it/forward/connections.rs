@@ -22,6 +22,25 @@ async fn a_connection_is_used_again() {
     assert_eq!((log.accepted, log.heads.len()), (1, 10));
 }
 
+#[tokio::test]
+async fn a_connection_whose_response_had_trailers_is_used_again() {
+    let upstream = answering(|_| {
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+         2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n"
+            .to_owned()
+    })
+    .await;
+    let proxy = proxy(&[&upstream], |layer| layer).await;
+    for _ in 0..3 {
+        let mut client = client(&proxy, ask("GET", &["TE: trailers"])).await;
+        client.read_head().await;
+        assert_eq!(client.read_chunk().await, "ok");
+        assert!(client.read_chunk().await.is_empty());
+        assert_eq!(client.read_trailers().await.len(), 1);
+    }
+    assert_eq!(upstream.log().accepted, 1);
+}
+
 /// An upstream that authenticates the connection takes whoever uses it next for the same user.
 #[tokio::test]
 async fn a_connection_that_saw_ntlm_serves_no_other_request() {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::kit::{Host, Proxied, expect_page, text, values};
+use wsplice::Admission;
+
+use super::kit::{Host, Proxied, expect_page, pool, text, values};
 use crate::support::deadline::within;
 use crate::support::head::Head;
 use crate::support::raw::handshake_request;
@@ -256,6 +258,81 @@ async fn a_client_that_leaves_a_refusal_closes_the_upstream() {
     }
 }
 
+/// An upstream that sends a refusal without end, as long as somebody takes it.
+async fn endless() -> RawUpstream {
+    RawUpstream::start(|mut conn: RawConn| async move {
+        conn.read_request_head().await;
+        conn.send(b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
+        let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+        while conn.try_send(chunk.as_bytes()).await.is_ok() {}
+    })
+    .await
+}
+
+#[tokio::test]
+async fn forty_clients_that_do_not_read_a_refusal_do_not_hold_forty_connections() {
+    let upstream = endless().await;
+    let pool = pool([upstream.url()])
+        .admission(Admission::new().max_tunnels(1))
+        .build();
+    let proxied = Proxied::start(Host::Axum, pool.clone(), |layer| layer).await;
+    let mut clients = Vec::new();
+    for number in 0..40 {
+        let (client, head) = proxied.handshake("/ws/x", &[]).await;
+        assert_eq!(head.status(), if number == 0 { 403 } else { 503 });
+        clients.push(client);
+    }
+    assert_eq!(
+        (upstream.log().accepted, pool.snapshot()[0].tunnels),
+        (1, 1)
+    );
+    drop(clients);
+    upstream.wait_for("its end", |log| log.ended == 1).await;
+    proxied.expect_idle().await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_nobody_reads_gives_its_place_back_after_the_write_timeout() {
+    let upstream = endless().await;
+    let pool = pool([upstream.url()])
+        .admission(Admission::new().max_tunnels(1))
+        .build();
+    let short = std::time::Duration::from_millis(50);
+    let proxied = Proxied::start(Host::Axum, pool.clone(), |layer| {
+        layer.response_write_timeout(short)
+    })
+    .await;
+    for count in 1..=3 {
+        let (client, head) = proxied.handshake("/ws/x", &[]).await;
+        assert_eq!(head.status(), 403);
+        upstream
+            .wait_for("the end of its connection", |log| log.ended == count)
+            .await;
+        within("the end of its lease", async {
+            while pool.snapshot()[0].tunnels > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        drop(client);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_no_handshake_in_progress_any_more() {
+    let upstream = endless().await;
+    let pool = pool([upstream.url()])
+        .admission(Admission::new().max_handshakes(1))
+        .build();
+    let proxied = Proxied::start(Host::Axum, pool.clone(), |layer| layer).await;
+    let (_first, head) = proxied.handshake("/ws/x", &[]).await;
+    assert_eq!(head.status(), 403);
+    let (_second, head) = proxied.handshake("/ws/x", &[]).await;
+    assert_eq!(head.status(), 403);
+    assert_eq!(pool.snapshot()[0].handshakes, 0);
+}
+
 #[tokio::test]
 async fn a_refusal_keeps_what_follows_on_other_connections_apart() {
     let upstream = RawUpstream::start(scripts::fixed(
@@ -287,5 +364,6 @@ async fn a_length_beside_chunks_counts_for_nothing_rfc9112_6_3() {
         "hello",
     )
     .await;
-    assert_eq!(head.get("content-length"), None);
+    // The proxy has read the whole refusal, and knows its length.
+    assert_eq!(head.get("content-length"), Some("5"));
 }

@@ -3,29 +3,29 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
-use crate::{error::BoxError, http::handshake::idle_timer::IdleTimer, net::connect::StreamGuard};
+use crate::{
+    error::{Error, ErrorKind},
+    net::connect::StreamGuard,
+};
 
 /// Body of a response on an HTTP/2 stream, with its trailers.
 ///
 /// Dropping it before its end resets the stream. The connection stays open.
 pub(crate) struct Http2RefusalBody {
     stream: RecvStream,
-    idle_timer: IdleTimer,
     _guard: StreamGuard,
 }
 
 impl Http2RefusalBody {
-    pub(super) fn new(stream: RecvStream, timeout: Duration, guard: StreamGuard) -> Self {
+    pub(super) const fn new(stream: RecvStream, guard: StreamGuard) -> Self {
         Self {
             stream,
-            idle_timer: IdleTimer::new(timeout),
             _guard: guard,
         }
     }
@@ -49,14 +49,15 @@ impl Http2RefusalBody {
 
 impl http_body::Body for Http2RefusalBody {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = self.poll_next(cx);
-        self.idle_timer.poll(cx, polled)
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let failed = |error| Error::with_source(ErrorKind::ResponseBody, error);
+        self.poll_next(cx)
+            .map(|frame| frame.map(|frame| frame.map_err(failed)))
     }
 
     fn is_end_stream(&self) -> bool {

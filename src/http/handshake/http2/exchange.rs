@@ -1,7 +1,5 @@
 //! Request and response on a stream of a shared connection.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use h2::SendStream;
 use http::{Request, Response, response::Parts};
@@ -10,10 +8,8 @@ use http_body_util::Empty;
 use crate::{
     error::{Error, ErrorKind},
     escaped::Escaped,
-    http::handshake::{
-        head_limits::HeadLimits,
-        upstream_response::{RefusalBody, UpgradeResponse},
-    },
+    http::handshake::upstream_response::UpgradeResponse,
+    http::relay::HeadLimits,
     net::connect::{Dialer, Opened, Stream, StreamSlot, Tried, io_error, is_unprocessed},
     net::transport::Transport,
 };
@@ -49,12 +45,11 @@ pub(crate) async fn exchange(
     dialer: &Dialer,
     request: &Request<Empty<Bytes>>,
     limits: HeadLimits,
-    body_timeout: Duration,
 ) -> Result<UpgradeResponse, Error> {
     let request = translate(request, slot.scheme())?;
     let mut tried = Tried::on(&slot);
     loop {
-        match try_once(slot, request.clone(), limits, body_timeout).await {
+        match try_once(slot, request.clone(), limits).await {
             Ok(response) => return Ok(response),
             Err(StreamFailure::Unprocessed(error)) if tried.count() < MAX_ATTEMPTS => {
                 tracing::debug!(
@@ -75,7 +70,6 @@ async fn try_once(
     slot: StreamSlot,
     request: Request<()>,
     limits: HeadLimits,
-    body_timeout: Duration,
 ) -> Result<UpgradeResponse, StreamFailure> {
     let is_connect = is_connect(&request);
     let opened = slot.open(request).map_err(|error| {
@@ -108,10 +102,10 @@ async fn try_once(
     if is_connect {
         end_stream(&mut sending);
     }
-    let body = Http2RefusalBody::new(receiving, body_timeout, guard);
+    let body = Http2RefusalBody::new(receiving, guard);
     Ok(UpgradeResponse::Refused(Response::from_parts(
         head,
-        RefusalBody::Shared(body),
+        Box::pin(body),
     )))
 }
 

@@ -9,5 +9,4 @@ mod body;
 mod exchange;
 mod request;
 
-pub(super) use body::Http2RefusalBody;
 pub(super) use exchange::exchange;

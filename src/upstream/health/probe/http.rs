@@ -1,6 +1,6 @@
 //! HTTP probe.
 
-use std::{ops::RangeInclusive, pin::pin, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header::CONNECTION};
@@ -8,8 +8,9 @@ use http_body_util::BodyExt;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{HeadLimits, RefusalBody, UpgradeResponse, exchange},
+    http::handshake::{UpgradeResponse, exchange},
     http::headers::HeaderEdits,
+    http::relay::{HeadLimits, Source},
     net::connect::Address,
 };
 
@@ -20,9 +21,6 @@ use super::{
     request_settings::RequestSettings,
     target::ProbeTarget,
 };
-
-/// Idle timeout of a response body. The probe's own timeout is shorter with all sensible settings.
-const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// HTTP probe: passes if the upstream responds to an ordinary request as expected.
 ///
@@ -134,14 +132,7 @@ impl HttpProbe {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         });
         let limits = HeadLimits::default();
-        let response = exchange(
-            connection,
-            target.dialer(),
-            request,
-            limits,
-            BODY_IDLE_TIMEOUT,
-        )
-        .await;
+        let response = exchange(connection, target.dialer(), request, limits).await;
         match response.map_err(ProbeFailure::IncompleteResponse)? {
             UpgradeResponse::Accepted { head, .. } => self.check_status(head.status),
             UpgradeResponse::Refused(response) => {
@@ -176,7 +167,7 @@ impl HttpProbe {
 
     async fn check_body(
         &self,
-        response: Response<RefusalBody>,
+        response: Response<Source>,
         target: &ProbeTarget,
     ) -> Result<(), ProbeFailure> {
         let Some(expected) = &self.body else {

@@ -16,9 +16,10 @@ use tungstenite::handshake::client::generate_key;
 use crate::{
     error::{Error, ErrorKind},
     frame::{CloseCode, ControlFrame},
-    http::handshake::{Agreement, HeadLimits, Offer, UpgradeResponse, exchange},
+    http::handshake::{Agreement, Offer, UpgradeResponse, exchange},
     http::head::RequestHead,
     http::headers::HeaderEdits,
+    http::relay::HeadLimits,
     http::upgrade::{Intent, UpgradeRequest, inspect},
 };
 
@@ -33,9 +34,6 @@ use super::{
 
 /// Timeout of the closing handshake. The probe has passed before it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Idle timeout of a refusal's body, which is never read.
-const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// WebSocket probe: passes if the upstream accepts a real opening handshake and responds to a ping.
 ///
@@ -162,15 +160,7 @@ impl WebSocketProbe {
         let (request, upgrade) = self.handshake_request(target)?;
         let offer = Offer::new(request.headers(), &upgrade);
         let limits = HeadLimits::default();
-        match exchange(
-            connection,
-            target.dialer(),
-            request,
-            limits,
-            BODY_IDLE_TIMEOUT,
-        )
-        .await?
-        {
+        match exchange(connection, target.dialer(), request, limits).await? {
             UpgradeResponse::Refused(response) => Err(ProbeFailure::Refused(response.status())),
             UpgradeResponse::Accepted {
                 head,

@@ -1,0 +1,32 @@
+//! Relaying of responses, for handshakes that are refused and for forwarded requests alike.
+//!
+//! * `head_limits` limits the head of an upstream's response, and `response_head` (pure) makes the
+//!   client's head of it;
+//! * `progress` and `clocks` (pure) measure the silence and the rate of both parties;
+//! * `exchange` is the state of a response under way: its source, its guard and its clocks;
+//! * `body` is the body that the client's server reads, and `driver` watches the clocks.
+//!
+//! A server polls a body only while it can write to the client. So the clocks run beside the body, in
+//! the task of the upstream's connection or in one of their own: when one of them is over, the
+//! upstream's connection is closed and the guard is dropped, whether the body is polled or not.
+
+mod body;
+mod clocks;
+mod driver;
+mod exchange;
+mod head_limits;
+mod look_timer;
+mod progress;
+mod response_head;
+
+pub(crate) use body::RelayedBody;
+pub(crate) use clocks::RelayLimits;
+pub(crate) use driver::{Driver, cut, start};
+pub(crate) use exchange::{ExchangeGuard, Relay, Source};
+pub(crate) use head_limits::{HeadLimits, MAX_HEAD_LINES};
+pub(crate) use look_timer::LookTimer;
+pub(crate) use progress::{ProgressClock, ProgressLimits};
+pub(crate) use response_head::{
+    adapt_version, client_response, has_unsupported_coding, prepare_response_head,
+    set_supported_version, set_upgrade_headers,
+};
