@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,8 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wsplice::Drain;
 
+use crate::connection::Serving;
 use crate::listener::Listener;
 use crate::shutdown::{self, Phase};
+
+/// Bound on the head of a request to the admin listener.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Running admin listener, which ends when this value is dropped.
 #[derive(Debug)]
@@ -28,7 +33,12 @@ impl Admin {
     pub(crate) fn start(listener: Listener, registry: Registry, drain: Drain) -> Self {
         let (phase, shutdown) = shutdown::channel();
         let mut serving = JoinSet::new();
-        serving.spawn(listener.serve(router(registry, drain), shutdown));
+        let admin = Serving {
+            app: router(registry, drain),
+            registry: wsplice::Registry::new(),
+            header_timeout: HEADER_TIMEOUT,
+        };
+        serving.spawn(listener.serve(admin, shutdown));
         Self {
             _serving: serving,
             _phase: phase,

@@ -2,11 +2,11 @@
 
 use std::error::Error;
 
-use axum::Router;
 use wsplice::{Drain, Pool, Upstream};
 use wsplice_prometheus::Metrics;
 
 use crate::args::Args;
+use crate::connection::Serving;
 use crate::proxy;
 use crate::site::site;
 
@@ -21,7 +21,7 @@ pub(crate) fn app(
     upstreams: &[Upstream],
     pool: Pool,
     metrics: Option<&Metrics>,
-) -> Result<(Router, Drain), Box<dyn Error>> {
+) -> Result<(Serving, Drain), Box<dyn Error>> {
     for upstream in upstreams {
         tracing::info!(upstream = upstream.name(), routes = ?args.requests.route, "proxying");
     }
@@ -34,6 +34,12 @@ pub(crate) fn app(
         .drain()
         .spread(spread.min(timeout / 2))
         .deadline(timeout);
+    let registry = proxy.registry();
     let site = site(args.requests.static_dir.as_deref());
-    Ok((site.layer(proxy), drain))
+    let serving = Serving {
+        app: site.layer(proxy),
+        registry,
+        header_timeout: args.listen.header_timeout,
+    };
+    Ok((serving, drain))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use tokio::net::TcpSocket;
+use tokio::sync::Semaphore;
 
 use crate::args::ListenArgs;
 use crate::client_tls::ClientTls;
@@ -40,17 +41,22 @@ pub(crate) fn bind(args: &ListenArgs) -> Result<Bound, Box<dyn Error>> {
     let count = args.threads.or_else(|| available_parallelism().ok());
     let count = count.unwrap_or(NonZeroUsize::MIN);
     let (http, sockets) = sockets(args.listen, count)?;
+    let room = room(args);
     let mut bound = Bound {
         http,
         https: None,
         client_tls: client_tls.clone(),
-        workers: sockets.map(|it| vec![Listener::http(it)]).collect(),
+        workers: sockets
+            .map(|it| vec![Listener::new(it, None, room.clone())])
+            .collect(),
     };
     if let (Some(tls), Some(addr)) = (client_tls, args.tls_listen) {
         let (https, sockets) = self::sockets(addr, count)?;
         bound.https = Some(https);
+        let room = self::room(args);
         for (listeners, socket) in bound.workers.iter_mut().zip(sockets) {
-            listeners.push(Listener::https(socket, Arc::clone(&tls)));
+            let tls = Some(Arc::clone(&tls));
+            listeners.push(Listener::new(socket, tls, room.clone()));
         }
     }
     Ok(bound)
@@ -65,7 +71,14 @@ pub(crate) fn bind_admin(addr: SocketAddr) -> Result<(SocketAddr, Listener), Str
     let (addr, mut sockets) = sockets(addr, NonZeroUsize::MIN)?;
     let socket = sockets.next();
     let socket = socket.ok_or_else(|| format!("cannot listen on {addr}"))?;
-    Ok((addr, Listener::http(socket)))
+    Ok((addr, Listener::new(socket, None, None)))
+}
+
+/// Returns the room for connections on one address, which its workers share.
+fn room(args: &ListenArgs) -> Option<Arc<Semaphore>> {
+    let limit = args.max_connections?;
+    let limit = limit.get().min(Semaphore::MAX_PERMITS);
+    Some(Arc::new(Semaphore::new(limit)))
 }
 
 fn client_tls(args: &ListenArgs) -> Result<Option<Arc<ClientTls>>, String> {

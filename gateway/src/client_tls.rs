@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -78,10 +78,13 @@ impl ClientTls {
     /// # Errors
     ///
     /// The client offers nothing that the gateway supports, or the connection fails.
-    pub(crate) async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let accepting = self
             .acceptor
-            .accept_with(tcp, |tls| tls.set_buffer_limit(Some(WRITE_BUFFER)));
+            .accept_with(stream, |tls| tls.set_buffer_limit(Some(WRITE_BUFFER)));
         accepting.await
     }
 }

@@ -2,23 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use wsplice::WriteTimeout;
 use wsplice::headers::{ClientInfo, ClientScheme};
 
 use crate::client_tls::ClientTls;
-use crate::connection;
+use crate::connection::{self, Serving};
 use crate::shutdown::Shutdown;
 
 /// Bound on a client's TLS handshake.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bound on the time in which a client's socket takes nothing of what is written to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -31,27 +35,27 @@ const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
 pub(crate) struct Listener {
     socket: std::net::TcpListener,
     tls: Option<Arc<ClientTls>>,
+    /// Connections that the listeners on this address may still accept, if that is limited.
+    room: Option<Arc<Semaphore>>,
 }
 
 /// Connection that was accepted, with a permit for its TLS handshake where there is TLS.
 struct Accepted {
     tcp: TcpStream,
     peer: SocketAddr,
-    permit: Option<OwnedSemaphorePermit>,
+    handshake: Option<OwnedSemaphorePermit>,
+    /// Place among the connections, up to the end or the upgrade of this one.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Listener {
-    /// Listener for `http://` and `ws://`.
-    pub(crate) const fn http(socket: std::net::TcpListener) -> Self {
-        Self { socket, tls: None }
-    }
-
-    /// Listener for `https://` and `wss://`.
-    pub(crate) const fn https(socket: std::net::TcpListener, tls: Arc<ClientTls>) -> Self {
-        Self {
-            socket,
-            tls: Some(tls),
-        }
+    /// Listener for `http://` and `ws://`, or with TLS for `https://` and `wss://`.
+    pub(crate) const fn new(
+        socket: std::net::TcpListener,
+        tls: Option<Arc<ClientTls>>,
+        room: Option<Arc<Semaphore>>,
+    ) -> Self {
+        Self { socket, tls, room }
     }
 
     /// Accepts and serves connections until the gateway drains, then waits for those that are open.
@@ -64,17 +68,23 @@ impl Listener {
     /// # Cancellation
     ///
     /// Closes all connections that have not been upgraded.
-    pub(crate) async fn serve(self, app: Router, mut shutdown: Shutdown) -> io::Result<()> {
-        let Self { socket, tls } = self;
+    pub(crate) async fn serve(self, serving: Serving, mut shutdown: Shutdown) -> io::Result<()> {
+        let Self { socket, tls, room } = self;
         let socket = TcpListener::from_std(socket)?;
         let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = shutdown.draining() => break,
-                Some(_) = connections.join_next() => {}
-                accepted = accept(&socket, tls.as_deref()) => {
-                    let (app, shutdown) = (app.clone(), shutdown.clone());
-                    connections.spawn(serve_connection(accepted, tls.clone(), app, shutdown));
+        {
+            let accept = || accept(&socket, tls.as_deref(), room.as_ref());
+            // Kept over the rounds: a connection may have been accepted that waits for room.
+            let mut accepting = pin!(accept());
+            loop {
+                tokio::select! {
+                    () = shutdown.draining() => break,
+                    Some(_) = connections.join_next() => {}
+                    accepted = &mut accepting => {
+                        accepting.set(accept());
+                        let (serving, shutdown) = (serving.clone(), shutdown.clone());
+                        connections.spawn(serve_connection(accepted, tls.clone(), serving, shutdown));
+                    }
                 }
             }
         }
@@ -84,14 +94,30 @@ impl Listener {
     }
 }
 
-/// Accepts a connection, once its TLS handshake may begin.
-async fn accept(socket: &TcpListener, tls: Option<&ClientTls>) -> Accepted {
-    let permit = match tls {
+/// Accepts a connection, once its TLS handshake may begin, and waits until there is room for it.
+/// Further clients wait in the kernel's queue meanwhile.
+///
+/// The room is asked for last: a worker that has no client must not hold the place of another's.
+async fn accept(
+    socket: &TcpListener,
+    tls: Option<&ClientTls>,
+    room: Option<&Arc<Semaphore>>,
+) -> Accepted {
+    let handshake = match tls {
         Some(tls) => tls.handshake_permit().await,
         None => None,
     };
     let (tcp, peer) = accept_tcp(socket).await;
-    Accepted { tcp, peer, permit }
+    let place = match room {
+        Some(room) => Arc::clone(room).acquire_owned().await.ok(),
+        None => None,
+    };
+    Accepted {
+        tcp,
+        peer,
+        handshake,
+        place,
+    }
 }
 
 /// Accepts a connection. Errors do not end the listener: those of one connection are skipped, and
@@ -133,23 +159,29 @@ fn set_options(tcp: &TcpStream) {
 async fn serve_connection(
     accepted: Accepted,
     tls: Option<Arc<ClientTls>>,
-    app: Router,
+    serving: Serving,
     shutdown: Shutdown,
 ) {
-    let Accepted { tcp, peer, permit } = accepted;
+    let Accepted {
+        tcp,
+        peer,
+        handshake: permit,
+        place: _place,
+    } = accepted;
     let client = ClientInfo::from(peer);
     let client = tcp
         .local_addr()
         .map_or(client, |local| client.with_local(local));
+    let tcp = WriteTimeout::new(tcp, WRITE_TIMEOUT);
     let Some(tls) = tls else {
-        return connection::serve(tcp, client, app, shutdown).await;
+        return connection::serve(tcp, client, serving, shutdown).await;
     };
     let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(tcp)).await;
     drop(permit);
     match handshake {
         Ok(Ok(stream)) => {
             let client = client.with_scheme(ClientScheme::Https);
-            connection::serve(stream, client, app, shutdown).await;
+            connection::serve(stream, client, serving, shutdown).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake with a client failed"),
         Err(_) => tracing::debug!(%peer, "a TLS handshake with a client timed out"),

@@ -27,6 +27,7 @@ mod connect;
 mod connection;
 mod demo_upstream;
 mod discovery;
+mod in_flight;
 mod listener;
 mod logging;
 mod pool;
@@ -102,7 +103,7 @@ async fn gateway(args: &Args) -> Result<Exit, Box<dyn Error>> {
     let admin_addr = args.listen.admin.or(demo.as_ref().map(|_| DEMO_ADMIN));
     let admin = admin_addr.map(bind::bind_admin).transpose()?;
     let metrics = admin.as_ref().map(|_| Metrics::register(&mut registry));
-    let (app, drain) = app::app(args, &upstreams, pool, metrics.as_ref())?;
+    let (serving, drain) = app::app(args, &upstreams, pool, metrics.as_ref())?;
     let stop_signals = signals::stop()?;
     let mut reloading = JoinSet::new();
     if let Some(tls) = &bound.client_tls {
@@ -113,7 +114,7 @@ async fn gateway(args: &Args) -> Result<Exit, Box<dyn Error>> {
     // Serves until this value is dropped, after the drain.
     let _admin = admin.map(|(_, listener)| Admin::start(listener, registry, drain.clone()));
     let drain_timeout = args.shutdown.drain_timeout;
-    Ok(serve::serve(bound.workers, app, drain, drain_timeout, stop_signals).await?)
+    Ok(serve::serve(bound.workers, serving, drain, drain_timeout, stop_signals).await?)
 }
 
 /// Reloads the certificate at each SIGHUP.

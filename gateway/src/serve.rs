@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wsplice::Drain;
 
+use crate::connection::Serving;
 use crate::listener::Listener;
 use crate::shutdown::{self, Phase};
 use crate::workers::Workers;
@@ -29,14 +29,14 @@ pub(crate) enum Exit {
 /// A worker's thread or runtime cannot be created, or all workers ended before a stop signal.
 pub(crate) async fn serve(
     workers: Vec<Vec<Listener>>,
-    app: Router,
+    serving: Serving,
     drain: Drain,
     drain_timeout: Duration,
     mut stop_signals: mpsc::Receiver<()>,
 ) -> io::Result<Exit> {
     let (phase, shutdown) = shutdown::channel();
-    let mut workers = Workers::start(workers, &app, &shutdown)?;
-    drop((app, shutdown));
+    let mut workers = Workers::start(workers, &serving, &shutdown)?;
+    drop((serving, shutdown));
     tokio::select! {
         () = workers.drained() => {
             phase.send_replace(Phase::Stopped);

@@ -5,11 +5,11 @@ use std::future::Future;
 use std::io;
 use std::thread::{self, JoinHandle};
 
-use axum::Router;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::connection::Serving;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
 
@@ -40,7 +40,7 @@ impl Workers {
     /// sender of `shutdown` is dropped.
     pub(crate) fn start(
         workers: Vec<Vec<Listener>>,
-        app: &Router,
+        serving: &Serving,
         shutdown: &Shutdown,
     ) -> io::Result<Self> {
         let (guard, in_flight) = mpsc::channel(1);
@@ -50,7 +50,7 @@ impl Workers {
             in_flight,
         };
         for (number, listeners) in workers.into_iter().enumerate() {
-            let worker = work(listeners, app.clone(), shutdown.clone(), guard.clone());
+            let worker = work(listeners, serving.clone(), shutdown.clone(), guard.clone());
             if number == 0 {
                 started.local.spawn(worker);
             } else {
@@ -103,17 +103,17 @@ fn spawn_thread(
 /// only when the gateway has stopped.
 async fn work(
     listeners: Vec<Listener>,
-    app: Router,
+    serving: Serving,
     mut shutdown: Shutdown,
     in_flight: mpsc::Sender<Infallible>,
 ) -> io::Result<()> {
-    let mut serving = JoinSet::new();
+    let mut listening = JoinSet::new();
     for listener in listeners {
-        serving.spawn(listener.serve(app.clone(), shutdown.clone()));
+        listening.spawn(listener.serve(serving.clone(), shutdown.clone()));
     }
-    let serving = serving.join_all();
+    let listening = listening.join_all();
     let result: io::Result<()> = tokio::select! {
-        results = serving => results.into_iter().collect(),
+        results = listening => results.into_iter().collect(),
         () = shutdown.stopped() => Ok(()),
     };
     drop(in_flight);
@@ -126,11 +126,15 @@ mod tests {
     use super::*;
 
     use std::collections::HashSet;
+    use std::time::Duration;
 
+    use axum::Router;
     use axum::routing::get;
     use clap::Parser;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+
+    use wsplice::Registry;
 
     use crate::args::Args;
     use crate::bind::bind;
@@ -155,7 +159,12 @@ mod tests {
             get(|| async { format!("{:?}", thread::current().id()) }),
         );
         let (phase, shutdown) = shutdown::channel();
-        let mut workers = Workers::start(bound.workers, &app, &shutdown).unwrap();
+        let serving = Serving {
+            app,
+            registry: Registry::new(),
+            header_timeout: Duration::from_secs(10),
+        };
+        let mut workers = Workers::start(bound.workers, &serving, &shutdown).unwrap();
         let mut threads = HashSet::new();
         // The kernel chooses a worker by a hash of the port. One of three gets none of 500
         // connections with a probability of 1 in 10^80.

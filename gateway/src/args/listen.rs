@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::values;
 
@@ -57,6 +58,18 @@ pub(crate) struct ListenArgs {
         verbatim_doc_comment
     )]
     pub(crate) admin: Option<SocketAddr>,
+
+    /// Time for the head of a request, since the start of the connection or
+    /// the last response
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::limit)]
+    #[arg(verbatim_doc_comment)]
+    pub(crate) header_timeout: Duration,
+
+    /// Most connections at once for each listening address; further clients
+    /// wait. A WebSocket over HTTP/1.1 counts only until it is open: see
+    /// --max-tunnels [default: no limit]
+    #[arg(long, value_name = "N", value_parser = values::at_least_one, verbatim_doc_comment)]
+    pub(crate) max_connections: Option<NonZeroUsize>,
 
     /// Worker threads. Each accepts connections and keeps them: nothing is
     /// locked or handed over, but a busy one gets no help from the others

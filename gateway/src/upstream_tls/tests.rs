@@ -80,7 +80,7 @@ async fn echo(upstream: &TlsUpstream, arg: &str) -> Result<(), u16> {
     let args = Args::parse_from(["gateway", &url, arg]);
     let pool = crate::pool::pool(&args, &args.upstreams.upstream);
     let (app, _drain) = crate::app::app(&args, &args.upstreams.upstream, pool, None).unwrap();
-    let addr = serve(app).await;
+    let addr = serve(app.app).await;
     let stream = TcpStream::connect(addr).await.unwrap();
     match client_async(format!("ws://{addr}/ws/echo"), stream).await {
         Ok((mut socket, _)) => {
