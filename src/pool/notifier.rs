@@ -100,12 +100,12 @@ fn log(upstream: &str, change: &PoolChange) {
                 }
                 HealthTransition::Healthy => tracing::info!(%upstream, %cause, "upstream healthy"),
                 HealthTransition::HalfOpen => {
-                    tracing::info!(%upstream, %cause, "upstream half-open")
+                    tracing::info!(%upstream, %cause, "upstream half-open");
                 }
             }
         }
         PoolChange::Upstream(change) => {
-            tracing::info!(upstream = %Escaped(upstream), "upstream {change}")
+            tracing::info!(upstream = %Escaped(upstream), "upstream {change}");
         }
     }
 }

@@ -52,14 +52,15 @@ impl UpstreamHeaders {
     ///
     /// A line is left out if the map has no room for it.
     pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
-        checked_insert::replace(&mut self.headers, &name, value);
+        self.headers.remove(&name);
+        let _ = self.headers.try_insert(name, value);
     }
 
     /// Adds a line to a header, after the existing ones.
     ///
     /// A line is left out if the map has no room for it.
     pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        checked_insert::append(&mut self.headers, &name, value);
+        let _ = self.headers.try_append(name, value);
     }
 
     /// Returns the headers.
