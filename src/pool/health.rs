@@ -1,6 +1,9 @@
 //! Health of a pool's upstreams: takes in events, and decides which upstreams may be picked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -14,8 +17,12 @@ use crate::{
 };
 
 use super::{
-    handle::Pool, lease::Lease, member_set::MemberSet, notifier::PoolChange,
-    settings::HealthSettings, state::PoolState,
+    handle::Pool,
+    lease::Lease,
+    member_set::MemberSet,
+    notifier::PoolChange,
+    settings::{HealthSettings, OnUpstreamLoss},
+    state::PoolState,
 };
 
 impl Pool {
@@ -70,25 +77,73 @@ impl PoolState {
             })
         });
         if has_changed {
-            self.refresh(event.at);
+            self.refresh_later(event.at);
         }
+    }
+
+    /// Refreshes the member set at the next pick, so that many changes are one refresh; or now, if
+    /// tunnels are to be closed.
+    fn refresh_later(&self, now: Instant) {
+        if self.health_settings().unhealthy_tunnels != OnUpstreamLoss::Leave {
+            return self.refresh(now);
+        }
+        self.is_stale.store(true, Ordering::Release);
+        self.queue().call();
+        self.waker.wake();
+        self.notifier.notify();
     }
 
     /// Returns the member set, after the changes that are due without an event.
     pub(super) fn current_members(&self, now: Instant) -> Arc<MemberSet> {
-        if self.next_change.take_due(now) {
-            let retry = RetryAfterPanic(self, now);
-            for member in self.member_set().members().iter() {
-                self.with_member_health(member, now, |health, settings| {
+        if let Some(due) = self.next_change.take_due(now) {
+            let retry = RetryAfterPanic {
+                state: self,
+                due: &due,
+                now,
+            };
+            let mut has_changed = false;
+            for member in &due {
+                has_changed |= self.with_member_health(member, now, |health, settings| {
+                    health.due_at = None;
+                    // One that has left is looked at when it comes back.
+                    if member.has_left() {
+                        return false;
+                    }
                     let tick = |health: &mut MemberHealth, random| health.tracker.tick(now, random);
                     self.step(member, health, settings, now, tick)
                 });
             }
-            self.eject_outliers(now);
+            has_changed |= self.eject_outliers(now);
+            if has_changed {
+                self.is_stale.store(true, Ordering::Release);
+            }
+            self.schedule_comparison(now);
+            self.next_change.bring_next_forward();
+            std::mem::forget(retry);
+        }
+        if self.is_stale.load(Ordering::Acquire) && self.is_stale.swap(false, Ordering::AcqRel) {
+            let retry = RetryAfterPanic {
+                state: self,
+                due: &[],
+                now,
+            };
             self.refresh(now);
             std::mem::forget(retry);
         }
         self.member_set()
+    }
+
+    /// Schedules a look at an upstream for when its health changes without an event; returns whether
+    /// it is the pool's next.
+    fn schedule_look(&self, member: &Arc<Member>, health: &mut MemberHealth) -> bool {
+        let Some(at) = health.tracker.changes_at() else {
+            return false;
+        };
+        if health.due_at.is_some_and(|due_at| due_at <= at) {
+            return false;
+        }
+        health.due_at = Some(at);
+        self.next_change.schedule(member, at)
     }
 
     /// Applies a transition of an upstream's tracker, with its consequences; returns whether there
@@ -104,10 +159,8 @@ impl PoolState {
         let random = fastrand::f64();
         let was_usable = health.tracker.state().is_usable();
         let transition = act(health, random);
-        if let Some(at) = health.tracker.changes_at() {
-            if self.next_change.bring_forward(at) {
-                self.waker.wake();
-            }
+        if self.schedule_look(member, health) {
+            self.waker.wake();
         }
         let Some(transition) = transition else {
             return false;
@@ -169,9 +222,7 @@ impl PoolState {
         let mut healths = Vec::with_capacity(members.len());
         for member in members {
             let health = self.with_member_health(member, now, |health, _| {
-                if let Some(at) = health.tracker.changes_at() {
-                    self.next_change.bring_forward(at);
-                }
+                self.schedule_look(member, health);
                 match health.tracker.state() {
                     HealthState::Unhealthy { since, .. } => UpstreamHealth::unhealthy(*since),
                     _ => UpstreamHealth::healthy(),
@@ -208,12 +259,19 @@ fn count(health: &mut MemberHealth, settings: &HealthSettings, event: &HealthEve
 }
 
 /// Guard: schedules another try if a user's policy panics.
-struct RetryAfterPanic<'a>(&'a PoolState, Instant);
+struct RetryAfterPanic<'a> {
+    state: &'a PoolState,
+    due: &'a [Arc<Member>],
+    now: Instant,
+}
 
 impl Drop for RetryAfterPanic<'_> {
     fn drop(&mut self) {
-        self.0
-            .next_change
-            .bring_forward(self.1 + Duration::from_secs(1));
+        let at = self.now + Duration::from_secs(1);
+        for member in self.due {
+            self.state.next_change.schedule(member, at);
+        }
+        self.state.is_stale.store(true, Ordering::Release);
+        self.state.next_change.bring_forward(at);
     }
 }

@@ -11,7 +11,7 @@
 //! * `health` takes in the events of handshakes, tunnels and probes, and decides which upstreams
 //!   are usable;
 //! * `outliers` ejects upstreams that do worse than the others;
-//! * `next_change` (pure) is the time at which health changes without an event;
+//! * `next_change` (pure) holds the times at which health changes without an event, by upstream;
 //! * `monitor` is the task that probes and applies timed changes, `probe_queue` orders the probes,
 //!   `monitor_waker` wakes the task;
 //! * `drains` drains an upstream, `upstream_loss` closes the tunnels of lost upstreams;

@@ -18,18 +18,20 @@ use super::{member_set::MemberSet, settings::HealthSettings, state::PoolState};
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 impl PoolState {
-    /// Compares the upstreams if a comparison is due, and ejects the outliers.
+    /// Compares the upstreams if a comparison is due, and ejects the outliers; returns whether there
+    /// were any.
     ///
     /// An upstream that the pool's availability policy would use nevertheless is not ejected, nor
     /// is the last healthy one: an outlier is better than a failed client.
-    pub(super) fn eject_outliers(&self, now: Instant) {
+    pub(super) fn eject_outliers(&self, now: Instant) -> bool {
         let settings = self.health_settings();
         let Some(policy) = &settings.outliers else {
-            return;
+            return false;
         };
         if !self.is_time_to_compare(now) {
-            return;
+            return false;
         }
+        let mut has_ejected = false;
         let set = self.member_set();
         let take = |health: &mut MemberHealth, _: &HealthSettings| {
             std::mem::take(&mut health.event_counts)
@@ -51,12 +53,13 @@ impl PoolState {
                 );
                 continue;
             }
-            self.with_member_health(member, now, |health, settings| {
+            has_ejected |= self.with_member_health(member, now, |health, settings| {
                 self.step(member, health, settings, now, |health, random| {
                     health.tracker.eject(&cause, now, random)
                 })
             });
         }
+        has_ejected
     }
 
     /// Schedules the first comparison, if there is an outlier policy.

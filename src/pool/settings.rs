@@ -86,6 +86,7 @@ impl HealthSettings {
             tracker: self.new_tracker(now),
             probe_times: ProbeTimes::new(now),
             last_probe: None,
+            due_at: None,
             event_counts: EventCounts::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! State that all clones of a pool share.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -13,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     lock::lock,
-    net::connect::Dialer,
+    net::connect::{Address, Dialer},
     observe::{MembershipChange, Observer},
     tunnel::registry::Revocable,
     upstream::admission::AdmissionCounters,
@@ -51,15 +52,17 @@ pub(crate) struct PoolState {
     close_orders: AtomicU32,
     /// Whether an upstream has a limit; spares the index of free places where none has.
     is_limited: AtomicBool,
+    /// Whether health has changed since the member set was created.
+    pub(super) is_stale: AtomicBool,
     queue: Queue,
     retry_window: Mutex<BudgetWindow>,
     /// Its end signals that the pool is gone.
     alive: watch::Sender<()>,
 }
 
-/// Members that were removed recently.
+/// Members that were removed recently, by their address.
 #[derive(Default)]
-struct RecentlyRemoved(Vec<(Instant, Arc<Member>)>);
+struct RecentlyRemoved(HashMap<Address, (Instant, Arc<Member>)>);
 
 impl PoolState {
     pub(super) fn new(settings: PoolSettings, now: Instant) -> Self {
@@ -75,6 +78,7 @@ impl PoolState {
             dialer: Mutex::default(),
             close_orders: AtomicU32::new(0),
             is_limited: AtomicBool::new(false),
+            is_stale: AtomicBool::new(false),
             queue: Queue::default(),
             retry_window: Mutex::default(),
             alive: watch::Sender::default(),
@@ -158,6 +162,10 @@ impl PoolState {
         } = before.replace(change(upstreams), |upstream| past.take(upstream))?;
         for member in &removed {
             member.set_used(false);
+            member.set_left(true);
+        }
+        for member in &added {
+            member.set_left(false);
         }
         for (members, change) in [
             (&removed, MembershipChange::Removed),
@@ -177,8 +185,10 @@ impl PoolState {
                 member.begin_slow_start(now, slow_start);
             }
         }
-        past.0
-            .extend(removed.iter().map(|member| (now, Arc::clone(member))));
+        past.0.extend(removed.iter().map(|member| {
+            let address = member.upstream().address().clone();
+            (address, (now, Arc::clone(member)))
+        }));
         let lost = self.install(members.into(), &mut past, now);
         drop(past);
         self.apply_losses(&lost);
@@ -195,7 +205,7 @@ impl PoolState {
     pub(super) fn refresh_after(&self, act: impl FnMut(&Arc<Member>), now: Instant) {
         let mut past = lock(&self.edits);
         let members = Arc::clone(self.member_set().members());
-        let remembered = past.0.iter().map(|(_, member)| member);
+        let remembered = past.0.values().map(|(_, member)| member);
         members.iter().chain(remembered).for_each(act);
         let lost = self.install(members, &mut past, now);
         drop(past);
@@ -287,17 +297,14 @@ impl RecentlyRemoved {
     /// Forgets members that were removed long ago, unless a tunnel or a probe still holds their
     /// state: with a new state, their tunnels would not be counted.
     fn forget(&mut self, now: Instant) {
-        self.0.retain(|(removed_at, member)| {
+        self.0.retain(|_, (removed_at, member)| {
             now.saturating_duration_since(*removed_at) < REMOVED_MEMBER_TTL || member.is_held()
         });
     }
 
     fn take(&mut self, upstream: &Upstream) -> Option<Arc<Member>> {
-        let index = self
-            .0
-            .iter()
-            .position(|(_, member)| member.is_at(upstream.address()))?;
-        Some(self.0.swap_remove(index).1)
+        let (_, member) = self.0.remove(upstream.address())?;
+        Some(member)
     }
 }
 

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use crate::{
     hash::hash,
     lock::lock,
-    net::connect::Address,
     tunnel::registry::{Revocable, TunnelGroup},
     upstream::admission::{Admission, AdmissionCounters, AdmissionKind, LimitReached},
     upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
@@ -43,6 +42,8 @@ struct MemberState {
     slow_start: Mutex<Option<SlowStart>>,
     /// Whether policies may pick the upstream now.
     is_used: AtomicBool,
+    /// Whether the upstream was removed from the pool.
+    has_left: AtomicBool,
     /// Time at which the drain began.
     draining: Mutex<Option<Instant>>,
     close_order: Mutex<Option<CloseOrder>>,
@@ -56,6 +57,8 @@ pub(crate) struct MemberHealth {
     pub(crate) tracker: HealthTracker,
     pub(crate) probe_times: ProbeTimes,
     pub(crate) last_probe: Option<HealthEvent>,
+    /// Time of the next look without an event, if one is scheduled.
+    pub(crate) due_at: Option<Instant>,
     /// Events since the pool's upstreams were last compared.
     pub(crate) event_counts: EventCounts,
 }
@@ -97,10 +100,6 @@ impl Member {
         }
     }
 
-    pub(crate) fn is_at(&self, address: &Address) -> bool {
-        self.upstream.address == *address
-    }
-
     pub(crate) fn counters(&self) -> &AdmissionCounters {
         &self.state.counters
     }
@@ -119,6 +118,15 @@ impl Member {
     /// under earlier settings.
     pub(crate) fn is_held(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1 || Arc::strong_count(&self.state) > 1
+    }
+
+    /// Whether the upstream was removed from the pool.
+    pub(crate) fn has_left(&self) -> bool {
+        self.state.has_left.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_left(&self, has_left: bool) {
+        self.state.has_left.store(has_left, Ordering::Relaxed);
     }
 
     pub(crate) fn is_used(&self) -> bool {

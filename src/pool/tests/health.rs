@@ -1,6 +1,9 @@
 use std::{
     borrow::Cow,
-    sync::{Arc, Mutex, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::time::{Instant, sleep};
@@ -11,8 +14,9 @@ use crate::{
     observe::Observer,
     pool::{Pool, PoolBuilder},
     upstream::health::{
-        Consecutive, Ejection, HealthEvaluator, HealthEvent, HealthEventKind, HealthTransition,
-        KeepLast, ProbeSchedule, Verdict,
+        Admitted, Availability, Consecutive, Ejection, EventFilter, FailClosed, HealthEvaluator,
+        HealthEvent, HealthEventKind, HealthTransition, KeepLast, ProbeSchedule, UpstreamHealth,
+        Verdict,
     },
 };
 
@@ -373,4 +377,87 @@ async fn every_change_is_logged_with_its_cause() {
             "INFO upstream removed upstream=b:80",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_failures_at_once_are_one_refresh() {
+    static REFRESHES: AtomicUsize = AtomicUsize::new(0);
+    #[derive(Debug)]
+    struct Counting;
+    impl Availability for Counting {
+        fn admit(&self, upstreams: &[UpstreamHealth]) -> Admitted {
+            REFRESHES.fetch_add(1, Ordering::Relaxed);
+            FailClosed.admit(upstreams)
+        }
+    }
+
+    let names: Vec<_> = (0..100).map(|number| format!("u{number}")).collect();
+    let upstreams = names.iter().map(|name| named(name));
+    let policy = Consecutive::new()
+        .fails(1)
+        .counting(EventFilter::handshakes());
+    let pool = Pool::from_upstreams(upstreams)
+        .health_policy(policy)
+        .availability(Counting)
+        .build();
+    drop(lease(&pool).await.unwrap());
+    let before = REFRESHES.load(Ordering::Relaxed);
+    for name in &names[..50] {
+        refuse(&pool, name);
+    }
+    assert_eq!(used(&pool).len(), 50);
+    assert_eq!(REFRESHES.load(Ordering::Relaxed) - before, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_one_ejection_does_not_touch_the_others() {
+    static VERDICTS: AtomicUsize = AtomicUsize::new(0);
+    #[derive(Clone, Debug, Default)]
+    struct Counting(bool);
+    impl HealthEvaluator for Counting {
+        fn observe(&mut self, event: &HealthEvent) {
+            self.0 = matches!(event.kind, HealthEventKind::ConnectFailed(_));
+        }
+        fn verdict(&mut self, _: Instant) -> Verdict {
+            VERDICTS.fetch_add(1, Ordering::Relaxed);
+            match self.0 {
+                true => Verdict::Unhealthy,
+                false => Verdict::Healthy,
+            }
+        }
+        fn recovers_by_probes(&self) -> bool {
+            false
+        }
+    }
+
+    let names: Vec<_> = (0..100).map(|number| format!("u{number}")).collect();
+    let pool = Pool::from_upstreams(names.iter().map(|name| named(name)))
+        .health_policy(Counting::default())
+        .ejection(Ejection::new().jitter(0.0))
+        .build();
+    assert_eq!(used(&pool).len(), 100);
+    VERDICTS.store(0, Ordering::Relaxed);
+    refuse(&pool, "u7");
+    assert_eq!(used(&pool).len(), 99);
+    sleep(secs(10)).await;
+    assert_eq!(used(&pool).len(), 100);
+    let verdicts = VERDICTS.load(Ordering::Relaxed);
+    assert!(verdicts <= 5, "{verdicts}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_is_gone_has_no_health_news() {
+    let pool = ejecting(&["a", "b"]).build();
+    let log = ObserverLog::of(&pool);
+    for _ in 0..5 {
+        refuse(&pool, "a");
+    }
+    pool.remove("a:80");
+    assert_eq!(log.read().len(), 2);
+    sleep(secs(60)).await;
+    let _ = pool.snapshot();
+    assert_eq!(log.read(), [""; 0]);
+    // Its ejection goes on being over once it is back.
+    pool.add(named("a"));
+    assert_eq!(used(&pool), ["b", "a"]);
 }
