@@ -2,13 +2,15 @@
 
 use std::{io, time::Duration};
 
+use axum::{Extension, Router, routing::any};
 use h2::Reason;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use tungstenite::Message;
 use wsplice::{
-    KeepAlive, Pool, Side, TunnelEnd, Upstream,
+    KeepAlive, Pool, ProxyLayer, Side, TunnelEnd, Upstream,
     connect::{HttpVersion, ProxyProtocol},
+    headers::UpstreamHeaders,
     health::{HttpProbe, ProbeSchedule, WebSocketProbe},
 };
 
@@ -22,7 +24,7 @@ use crate::{
         head::Head,
         raw::{ACCEPT, RawClient},
         rng, scripts,
-        serve::Server,
+        serve::{Server, serve_axum},
         tunnels::ProxyServer,
         upstream::RawUpstream,
     },
@@ -439,4 +441,32 @@ async fn an_upstream_without_extended_connect_fails_its_probes_too() {
         text.contains("does not support WebSockets over HTTP/2"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn the_headers_of_the_host_reach_upstreams_over_http2() {
+    let mut upstream = H2Upstream::start().await;
+    let mut given = UpstreamHeaders::new();
+    given.insert("x-user-id".parse().unwrap(), "alice".parse().unwrap());
+    given.insert("connection".parse().unwrap(), "close".parse().unwrap());
+    let layer = ProxyLayer::new(Pool::from_upstreams([upstream.upstream()]));
+    let app = Router::new().fallback(any(|| async {}));
+    let server = serve_axum(app.layer(layer).layer(Extension(given))).await;
+    let mut client = RawClient::connect(server.addr()).await;
+    let named = [
+        ("connection", "Upgrade, x-user-id"),
+        ("x-user-id", "mallory"),
+        ("x_user_id", "mallory"),
+    ];
+    let asked = async {
+        let asked = upstream.next().await;
+        let headers = asked.request.headers();
+        assert_eq!(headers["x-user-id"], "alice");
+        for absent in ["x_user_id", "connection"] {
+            assert!(!headers.contains_key(absent), "{absent}");
+        }
+        asked.accept(&[])
+    };
+    let (head, _end) = tokio::join!(client.handshake("/ws/a", &named), asked);
+    assert_eq!(head.status(), 101);
 }

@@ -225,3 +225,15 @@ fn is_unresolved(address: &Address, error: &io::Error) -> bool {
     matches!(address, Address::Tcp { .. } | Address::Tls { .. })
         && error.kind() == io::ErrorKind::NotFound
 }
+
+#[cfg(all(test, not(any(feature = "aws-lc-rs", feature = "ring"))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upstreams_that_no_tls_can_reach_are_reported_at_set_up() {
+        let dialer = Dialer::default();
+        dialer.warn_without_tls();
+        assert!(dialer.tls_warned.load(Ordering::Relaxed) && !dialer.tls.initialized());
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use crate::{task::catch_panic, upstream::discovery::error::DiscoverError};
+use crate::{escaped::Escaped, task::catch_panic, upstream::discovery::error::DiscoverError};
 
 /// Event of a [`DnsResolver`](super::DnsResolver) that looks up names for connects: the use of
 /// records whose TTL has ended, because DNS fails (RFC 8767).
@@ -70,9 +70,11 @@ impl EventSink {
 
     /// Logs an event and passes it on. To be called without a lock: the receiver is the user's.
     pub(super) fn emit(&self, event: &DnsEvent) {
+        // Responses of DNS have a part in the text.
+        let text = Escaped(event);
         match event {
-            DnsEvent::Recovered { .. } => tracing::info!("{event}"),
-            _ => tracing::warn!("{event}"),
+            DnsEvent::Recovered { .. } => tracing::info!(event = %text, "DNS responds again"),
+            _ => tracing::warn!(event = %text, "DNS does not respond as it should"),
         }
         if let Some(receive) = &self.0 {
             if catch_panic(|| receive(event)).is_err() {

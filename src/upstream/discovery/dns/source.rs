@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
+    escaped::Escaped,
     instant::{FAR, saturating_add},
     net::connect::Address,
     upstream::{
@@ -320,7 +321,11 @@ impl Dns {
                 let recheck = self.resolver.limits().recheck;
                 match self.keep.recheck(now, recheck, random) {
                     Some(Duration::ZERO) => {
-                        tracing::warn!(name = %self.name, "the last addresses are too old: {error:#}");
+                        tracing::warn!(
+                            name = %Escaped(&self.name),
+                            error = %Escaped(format_args!("{error:#}")),
+                            "the last addresses are too old"
+                        );
                         self.schedule.failed(now, max, random);
                         Ok(self.empty())
                     }
