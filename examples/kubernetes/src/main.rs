@@ -32,7 +32,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let changes = service.changes(Client::try_default().await?);
     // Until there are upstreams, clients get 503; that is no reason not to serve.
     pool.follow(ChangeSource::new(changes)).detach();
-
     let layer = ProxyLayer::new(pool)
         .matching(path("/ws/*"))
         .keep_alive(KeepAlive::default());
