@@ -1,15 +1,19 @@
-//! Time of a pick: each policy over 2, 100 and 10,000 upstreams.
+//! Time of a pick: each policy over 2, 100 and 10,000 upstreams, and the lease of an upstream in a pool
+//! most of whose upstreams cannot be used.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::hint::black_box;
+use std::{future::pending, hint::black_box};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use futures_util::FutureExt;
+use tower::Service;
 use wsplice::{
-    Upstream,
+    Admission, ForwardHttp, OnUpstreamLoss, Pool, ProxyLayer, Upstream,
     balance::{
         AnyBalance, Balance, First, LeastTunnels, LowestLatency, MockCandidates, Random,
         Rendezvous, RoundRobin, WeightedRoundRobin,
     },
+    connect::{Address, Connect, ConnectFuture},
     head::RequestHead,
 };
 
@@ -73,5 +77,91 @@ fn pick(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pick);
+/// State of most of a pool's upstreams.
+#[derive(Clone, Copy, Debug)]
+enum Most {
+    Usable,
+    /// Nine of ten have no room.
+    Full,
+    /// None has room.
+    AllFull,
+    /// Nine of ten get no new tunnels.
+    Unused,
+}
+
+/// Connector that never connects, so that a request ends with its lease.
+#[derive(Debug)]
+struct Unreachable;
+
+impl Connect for Unreachable {
+    fn connect<'a>(&'a self, _: &'a Address) -> ConnectFuture<'a> {
+        Box::pin(pending())
+    }
+}
+
+fn pool(count: usize, most: Most) -> Pool {
+    let upstreams = (0..count).map(|index| {
+        let name = format!("ws://10.0.{}.{}:8080", index / 256, index % 256);
+        let is_full = match most {
+            Most::Usable | Most::Unused => false,
+            Most::Full => index % 10 != 0,
+            Most::AllFull => true,
+        };
+        let room = if is_full { 0 } else { 1_000 };
+        Upstream::new(&name)
+            .unwrap()
+            .admission(Admission::new().max_tunnels(room))
+    });
+    let pool = Pool::from_upstreams(upstreams).build();
+    if let Most::Unused = most {
+        for (index, status) in pool.snapshot().into_iter().enumerate() {
+            if index % 10 != 0 {
+                pool.drain(&status.name, OnUpstreamLoss::Leave);
+            }
+        }
+    }
+    pool
+}
+
+/// A plain request from the service's call until an upstream is leased, and the lease given back.
+fn lease(criterion: &mut Criterion) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    for most in [Most::Usable, Most::Full, Most::AllFull, Most::Unused] {
+        let mut group = criterion.benchmark_group(format!("lease_{most:?}"));
+        for count in [1_000, 10_000] {
+            let layer = ProxyLayer::new(pool(count, most)).forward_http(ForwardHttp::new());
+            let mut service = layer.connector(Unreachable).into_service();
+            group.bench_with_input(BenchmarkId::from_parameter(count), &count, |bencher, _| {
+                bencher.iter(|| {
+                    let request = http::Request::new(http_body_util::Empty::<bytes::Bytes>::new());
+                    service.call(request).now_or_never().is_some()
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+/// The replacement of all upstreams by others.
+fn replace(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("replace_all");
+    for count in [1_000, 10_000] {
+        let pool = pool(count, Most::Usable);
+        let mut turn = 0_u32;
+        group.bench_with_input(BenchmarkId::from_parameter(count), &count, |bencher, _| {
+            bencher.iter(|| {
+                turn = turn % 200 + 1;
+                pool.replace((0..count).map(|index| {
+                    let name = format!("ws://10.{turn}.{}.{}:8080", index / 256, index % 256);
+                    Upstream::new(&name).unwrap()
+                }))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pick, lease, replace);
 criterion_main!(benches);
