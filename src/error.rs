@@ -88,6 +88,9 @@ pub enum ErrorKind {
     /// The client's body broke off while its request was forwarded, perhaps after the response had
     /// begun.
     RequestBody,
+    /// The client's body is larger than a limit that the host has set around the proxy: reading it
+    /// failed with a `http_body_util::LengthLimitError`.
+    RequestBodyTooLarge,
     /// The client sent nothing in the middle of its request for as long as it may.
     RequestBodyTimeout,
     /// The method of a request that should be forwarded is `TRACE`, which
@@ -169,6 +172,7 @@ impl Error {
             ErrorKind::MalformedHandshake
             | ErrorKind::MalformedRequest
             | ErrorKind::RequestBody
+            | ErrorKind::RequestBodyTooLarge
             | ErrorKind::RequestBodyTimeout
             | ErrorKind::ClientReadTimeout
             | ErrorKind::MethodNotAllowed
@@ -227,6 +231,7 @@ impl ErrorKind {
             Self::InvalidUpgradeResponse => "invalid_upgrade_response",
             Self::MalformedRequest => "malformed_request",
             Self::RequestBody => "request_body",
+            Self::RequestBodyTooLarge => "request_body_too_large",
             Self::RequestBodyTimeout => "request_body_timeout",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Response => "response",
@@ -264,6 +269,7 @@ impl ErrorKind {
             Self::InvalidUpgradeResponse => "the upstream's 101 response is not valid",
             Self::MalformedRequest => "malformed request",
             Self::RequestBody => "the client's body broke off",
+            Self::RequestBodyTooLarge => "the client's body is too large",
             Self::RequestBodyTimeout => "the client's body stopped",
             Self::MethodNotAllowed => "the method is not forwarded",
             Self::Response => "the upstream's response cannot be used",

@@ -79,6 +79,7 @@ fn failures() {
         ErrorKind::InvalidUpgradeResponse => "invalid_upgrade_response",
         ErrorKind::MalformedRequest => "malformed_request",
         ErrorKind::RequestBody => "request_body",
+        ErrorKind::RequestBodyTooLarge => "request_body_too_large",
         ErrorKind::RequestBodyTimeout => "request_body_timeout",
         ErrorKind::MethodNotAllowed => "method_not_allowed",
         ErrorKind::Response => "response",

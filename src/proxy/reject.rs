@@ -50,6 +50,7 @@ fn status(error: &Error) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         ErrorKind::RequestBodyTimeout | ErrorKind::ClientReadTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorKind::RequestBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::NoUpstream

@@ -1,6 +1,7 @@
 //! The body of a client's request, and its progress.
 
 use std::{
+    error::Error as StdError,
     future::Future,
     pin::Pin,
     sync::{
@@ -13,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{LengthLimitError, combinators::UnsyncBoxBody};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -206,6 +207,15 @@ impl UploadBody {
     }
 }
 
+/// Returns the kind of a failure to read the client's body, which may come from a limit of the host's.
+fn failure_kind(error: &(dyn StdError + 'static)) -> ErrorKind {
+    let mut chain = std::iter::successors(Some(error), |error| (**error).source());
+    match chain.any(|error| error.is::<LengthLimitError>()) {
+        true => ErrorKind::RequestBodyTooLarge,
+        false => ErrorKind::RequestBody,
+    }
+}
+
 impl Body for UploadBody {
     type Data = Bytes;
     type Error = Error;
@@ -224,7 +234,7 @@ impl Body for UploadBody {
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.map_frame(frame)))),
             Poll::Ready(Some(Err(error))) => {
-                let error = Error::with_source(ErrorKind::RequestBody, error);
+                let error = Error::with_source(failure_kind(&*error), error);
                 Poll::Ready(Some(Err(this.fail(error))))
             }
             Poll::Ready(None) => {

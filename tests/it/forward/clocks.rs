@@ -74,6 +74,23 @@ fn no_body() -> Body {
     Empty::new().boxed()
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_over_a_limit_around_the_proxy_is_a_413() {
+    let (_memory, layer) = setup(ForwardHttp::new());
+    let (pieces, body) = written();
+    pieces.send("0123456789").unwrap();
+    let limited = http_body_util::Limited::new(body, 4).map_err(axum::Error::new);
+    let request = Request::post("/x")
+        .header("host", "app.test")
+        .body(limited)
+        .unwrap();
+    let response = layer.into_service().oneshot(request).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), kind(&response)),
+        (413, Some(ErrorKind::RequestBodyTooLarge))
+    );
+}
+
 /// A body that the test writes.
 fn written() -> (mpsc::UnboundedSender<&'static str>, Body) {
     let (sender, mut pieces) = mpsc::unbounded_channel();
