@@ -121,10 +121,38 @@
 //! Without `axum`, put a [`ClientInfo`](headers::ClientInfo) into the request's extensions, or set
 //! [`ProxyLayer::client_info`]; an unknown address is never made up.
 //!
-//! # Logs
+//! # Logs and traces
 //!
-//! Logs go through `tracing`: a span for each handshake, an event at each tunnel's end. They never
-//! contain a key, cookie, query or payload; they do contain paths.
+//! Logs go through `tracing`. They never contain a key, cookie, query or payload; they do contain
+//! paths and clients' addresses.
+//!
+//! | level | events |
+//! |---|---|
+//! | `error` | a panic in code of the host |
+//! | `warn` | an upstream's health changed, discovery fails |
+//! | `info` | one line for each handshake or forwarded request, one for each tunnel's end; upstreams that come and go |
+//! | `debug` | each attempt at an upstream, retries, clients that were lost before their tunnel |
+//!
+//! Each handshake has a span, `websocket_handshake` or the one of [`ProxyLayer::make_span`], each
+//! forwarded request the span `http_request`. The end of a tunnel, hours later perhaps, is an event
+//! without a span, and has the number of the tunnel in common with the handshake's. Fields are named
+//! by OpenTelemetry's conventions where there are some:
+//!
+//! | field | of | value |
+//! |---|---|---|
+//! | `http.request.method`, `url.path`, `network.protocol.version` | span | the client's request |
+//! | `client.address` | span, end | the client's IP address, if known; in the span behind trusted proxies |
+//! | `server.address`, `server.port` | span | the upstream that was tried last |
+//! | `http.response.status_code` | span | the status that the client gets; 101 also over HTTP/2 |
+//! | `error.type` | span, end | [`ErrorKind`] or [`TunnelEnd`], as a [slug](#slugs), if it is a failure |
+//! | `error.message` | handshake, request | the error with its causes |
+//! | `wsplice.tunnel.id` | span, end | the tunnel's number in the [`Registry`] |
+//! | `wsplice.upstream` | end | the upstream's name in the pool |
+//! | `wsplice.end`, `wsplice.initiator` | end | [`TunnelEnd`] and [`Side`] as slugs |
+//! | `wsplice.end.reason` | end | [`TunnelEnd`] as a sentence |
+//! | `wsplice.close_code` | end | [`TunnelReport::close_code`] |
+//! | `wsplice.bytes.client_to_upstream`, `wsplice.bytes.upstream_to_client` | end | forwarded bytes |
+//! | `wsplice.duration` | handshake, request, end | seconds |
 //!
 //! [tower]: https://docs.rs/tower
 #![forbid(unsafe_code)]

@@ -1,6 +1,7 @@
 //! The command line, in groups of options.
 
 mod listen;
+mod logging;
 mod pool;
 mod requests;
 mod shutdown;
@@ -11,6 +12,7 @@ mod values;
 use clap::Parser;
 
 pub(crate) use listen::ListenArgs;
+pub(crate) use logging::LoggingArgs;
 pub(crate) use pool::PoolArgs;
 pub(crate) use requests::RequestArgs;
 pub(crate) use shutdown::ShutdownArgs;
@@ -45,6 +47,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) shutdown: ShutdownArgs,
+
+    #[command(flatten)]
+    pub(crate) logging: LoggingArgs,
 }
 
 #[cfg(test)]

@@ -3,21 +3,39 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// An object in each line.
+    Json,
+}
 
 /// Starts logging.
 ///
 /// # Errors
 ///
 /// `RUST_LOG` cannot be parsed.
-pub(crate) fn init() -> Result<(), String> {
+pub(crate) fn init(format: LogFormat) -> Result<(), String> {
     let levels = levels(&env::var("RUST_LOG").unwrap_or_default())
         .map_err(|error| format!("RUST_LOG cannot be read: {error}"))?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed(),
+    };
     tracing_subscriber::registry()
         .with(levels)
         .with(lines)

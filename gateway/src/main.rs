@@ -77,7 +77,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Exit, Box<dyn Error>> {
-    logging::init()?;
+    logging::init(args.logging.log_format)?;
     workers::runtime()?.block_on(gateway(args))
 }
 

@@ -98,9 +98,9 @@ fn log(upstream: &str, change: &PoolChange) {
                 HealthTransition::Unhealthy { .. } => {
                     tracing::warn!(%upstream, %cause, "upstream unhealthy");
                 }
-                HealthTransition::Healthy => tracing::info!(%upstream, %cause, "upstream healthy"),
+                HealthTransition::Healthy => tracing::warn!(%upstream, %cause, "upstream healthy"),
                 HealthTransition::HalfOpen => {
-                    tracing::info!(%upstream, %cause, "upstream half-open");
+                    tracing::warn!(%upstream, %cause, "upstream half-open");
                 }
             }
         }

@@ -31,7 +31,7 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
             Self::Request => "request",
@@ -80,11 +80,11 @@ impl EventReporter {
     /// Reports an upstream that could not be reached, broke the handshake, or took too long.
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
         self.report_health(attempt, health_event(attempt, error));
-        tracing::warn!(
+        tracing::debug!(
             upstream = %Escaped(attempt.upstream()),
+            attempt = attempt.number,
             error = %Escaped(format_args!("{error:#}")),
-            "{} failed",
-            self.subject.name()
+            "the attempt failed",
         );
         let info = self.request_info(Some(attempt));
         self.settings.notify(|observer| match self.subject {

@@ -38,6 +38,7 @@ use super::{
     },
     session::Session,
     settings::Settings,
+    trace::record_tunnel,
 };
 
 /// Proxies a handshake. A failure becomes a response.
@@ -157,9 +158,9 @@ impl Exchange for Handshake<'_> {
             self.reporter.started_at(),
         );
         // The tunnel waits for the client's connection.
-        session
-            .enter(self.reporter.path().into(), &self.client.info, agreement)
-            .start();
+        let session = session.enter(self.reporter.path().into(), &self.client.info, agreement);
+        record_tunnel(session.id());
+        session.start();
         response.map(|()| RelayedBody::whole(Bytes::new()))
     }
 

@@ -5,11 +5,12 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Extensions, HeaderName, HeaderValue, Response};
 use tower_layer::Layer;
+use tracing::Span;
 
 use crate::{
     error::Error,
     http::forward::ForwardHttp,
-    http::head::PathRewrite,
+    http::head::{PathRewrite, RequestHead},
     http::headers::{ClientInfo, ClientScheme, ForwardedHeaders, HeaderEdits, Networks, Via},
     http::matcher::Matcher,
     http::relay::MAX_HEAD_LINES,
@@ -394,6 +395,33 @@ impl<T> ProxyLayer<T> {
         F: Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.with(|settings| settings.map_rejection = Some(Arc::new(map_rejection)))
+    }
+
+    /// Sets the function that makes the span of each handshake, in place of the
+    /// [default](crate#logs-and-traces). It sees the request's head, `traceparent` included, so that the span
+    /// can become a part of the client's trace.
+    ///
+    /// Fields of the default that the span has too are recorded in it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use wsplice::{Pool, ProxyLayer};
+    /// use tracing::field::Empty;
+    ///
+    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
+    /// let proxy = ProxyLayer::new(pool).make_span(|head| {
+    ///     let trace = head.headers().get("traceparent").and_then(|id| id.to_str().ok());
+    ///     tracing::info_span!("socket", trace, "url.path" = head.path(), "server.address" = Empty)
+    /// });
+    /// # let _ = proxy;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn make_span<F>(self, make_span: F) -> Self
+    where
+        F: Fn(&RequestHead<'_>) -> Span + Send + Sync + 'static,
+    {
+        self.with(|settings| settings.make_span = Some(Arc::new(make_span)))
     }
 
     /// Adds an observer of handshakes, requests, tunnels and upstreams, beside those that were added

@@ -30,6 +30,7 @@ mod service;
 mod session;
 mod settings;
 mod terminal;
+mod trace;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;

@@ -8,11 +8,10 @@ use http::{
     header::{ORIGIN, SET_COOKIE},
     request::Parts,
 };
-use tracing::{Instrument, Span, field, field::display};
+use tracing::Instrument;
 
 use crate::{
     error::{Error, ErrorKind},
-    escaped::Escaped,
     http::head::RequestHead,
     http::headers::{UpstreamHeaders, add_header, find_nominated, forbid_shared_caching},
     http::matcher::owns,
@@ -28,6 +27,7 @@ use super::{
     event_reporter::{EventReporter, Subject},
     reject::reject,
     settings::Settings,
+    trace::{log_response, record_attempt, request_span},
 };
 
 /// Result of a pipeline.
@@ -86,12 +86,10 @@ pub(super) async fn run(
     settings: Arc<Settings>,
     pipeline: impl AsyncFnOnce(&Arc<EventReporter>, Parts) -> Outcome,
 ) -> Response<RelayedBody> {
-    let (path, version) = (Escaped(head.uri.path()), head.version);
+    let version = head.version;
     let span = match subject {
-        Subject::Handshake => {
-            tracing::info_span!("websocket_handshake", %path, upstream = field::Empty)
-        }
-        Subject::Request => tracing::info_span!("http_request", %path, upstream = field::Empty),
+        Subject::Handshake => settings.handshake_span(&RequestHead::from(&head)),
+        Subject::Request => request_span(&RequestHead::from(&head)),
     };
     let reporter = Arc::new(EventReporter::new(subject, head.uri.path(), settings));
     async {
@@ -105,6 +103,7 @@ pub(super) async fn run(
                 error_response(&reporter, &error)
             }
         };
+        log_response(subject.name(), &response, reporter.started_at());
         adapt_version(&mut response, version);
         response
     }
@@ -122,7 +121,7 @@ pub(super) async fn try_upstreams(
     let mut attempts = Attempts::new(reporter, kind, &reporter.settings().retry);
     loop {
         let mut attempt = attempts.next(head).await?;
-        Span::current().record("upstream", display(Escaped(attempt.upstream())));
+        record_attempt(head, attempt.lease.member().upstream());
         match exchange.send(&attempts, &mut attempt).await {
             Ok(Received::Accepted(response)) => {
                 return Ok(exchange.accept(attempts, attempt, response).await);

@@ -115,6 +115,11 @@ impl Session {
 }
 
 impl RegisteredSession {
+    /// Returns the tunnel's number.
+    pub(super) fn id(&self) -> u64 {
+        self.guard.entry().info().id
+    }
+
     /// Runs the tunnel in a task of its own, as soon as the client's connection is handed over.
     pub(super) fn start(self) {
         let hand_over = Box::pin(self.hand_over());
@@ -275,14 +280,18 @@ impl RunningSession {
             observer.tunnel_closed(info, report);
         });
         tracing::info!(
-            tunnel = info.id,
-            path = %Escaped(&info.path),
-            upstream = %Escaped(&info.upstream),
-            end = %Escaped(&report.end),
-            initiator = %report.initiator,
-            client_to_upstream = report.client_to_upstream.bytes,
-            upstream_to_client = report.upstream_to_client.bytes,
-            duration = ?report.duration,
+            "wsplice.tunnel.id" = info.id,
+            "url.path" = %Escaped(&info.path),
+            "client.address" = info.client.map(|client| display(client.ip())),
+            "wsplice.upstream" = %Escaped(&info.upstream),
+            "wsplice.end" = report.end.as_str(),
+            "wsplice.initiator" = report.initiator.as_str(),
+            "wsplice.close_code" = report.close_code().as_u16(),
+            "error.type" = report.end.failed_side().map(|_| report.end.as_str()),
+            "wsplice.bytes.client_to_upstream" = report.client_to_upstream.bytes,
+            "wsplice.bytes.upstream_to_client" = report.upstream_to_client.bytes,
+            "wsplice.duration" = report.duration.as_secs_f64(),
+            "wsplice.end.reason" = %Escaped(&report.end),
             "tunnel closed"
         );
     }

@@ -5,11 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Extensions, Response};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::{
     error::{Error, Side},
     http::forward::{ForwardHttp, IdleConnections},
     http::handshake::OutboundRules,
+    http::head::RequestHead,
     http::headers::{ClientInfo, ClientScheme, HeaderEdits},
     http::matcher::AnyMatcher,
     http::relay::{HeadLimits, ProgressLimits, RelayLimits},
@@ -24,6 +26,8 @@ use crate::{
     tunnel::{TcpFallback, TunnelConfig},
     upstream::retry::Retry,
 };
+
+use super::trace::{MakeSpan, handshake_span};
 
 /// Settings that all requests of one layer share.
 #[derive(Clone)]
@@ -45,6 +49,7 @@ pub(super) struct Settings {
     pub(super) client_info: Option<Arc<ClientInfoFn>>,
     pub(super) client_scheme: Option<ClientScheme>,
     pub(super) map_rejection: Option<Arc<MapRejection>>,
+    pub(super) make_span: Option<Arc<MakeSpan>>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) registry: Registry,
     pub(super) drain: Drain,
@@ -116,6 +121,7 @@ impl Settings {
             client_info: None,
             client_scheme: None,
             map_rejection: None,
+            make_span: None,
             observers: Vec::new(),
         };
         settings.update_derived();
@@ -129,6 +135,14 @@ impl Settings {
             TcpKeepAliveChoice::Default => Some(TcpKeepAlive::default()),
             TcpKeepAliveChoice::On(keep_alive) => Some(keep_alive.clone()),
             TcpKeepAliveChoice::Off => None,
+        }
+    }
+
+    /// Makes the span of a handshake.
+    pub(super) fn handshake_span(&self, head: &RequestHead<'_>) -> Span {
+        match &self.make_span {
+            Some(make_span) => make_span(head),
+            None => handshake_span(head),
         }
     }
 

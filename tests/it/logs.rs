@@ -9,10 +9,12 @@ use std::{
 use tokio::sync::watch;
 use tracing::{
     Event, Subscriber,
-    field::{Field, Visit},
+    field::{Empty, Field, Visit},
     span,
 };
-use tracing_subscriber::{Layer, Registry, layer::Context, prelude::*, registry::LookupSpan};
+use tracing_subscriber::{
+    Layer, Registry, filter::LevelFilter, layer::Context, prelude::*, registry::LookupSpan,
+};
 use wsplice::{
     ForwardHttp, Pool, ProxyLayer, Upstream,
     discovery::{DiscoverError, PollSource},
@@ -59,6 +61,14 @@ impl Captured {
     }
 }
 
+impl Captured {
+    fn messages(&self) -> Vec<String> {
+        let values = self.checked().into_iter();
+        let messages = values.filter(|(field, _)| field == "message");
+        messages.map(|(_, value)| value).collect()
+    }
+}
+
 impl Visit for Captured {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.push(field, value.to_owned());
@@ -89,8 +99,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Captured {
 
 /// Captures the logs of this thread, on which the whole test runs.
 fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
+    capture_from(LevelFilter::TRACE)
+}
+
+/// Captures the logs from this level on.
+fn capture_from(level: LevelFilter) -> (Captured, tracing::subscriber::DefaultGuard) {
     let captured = Captured::default();
-    let subscriber = Registry::default().with(captured.clone());
+    let subscriber = Registry::default().with(captured.clone().with_filter(level));
     let guard = tracing::subscriber::set_default(subscriber);
     tracing::callsite::rebuild_interest_cache();
     (captured, guard)
@@ -170,7 +185,7 @@ async fn what_clients_and_upstreams_send_is_escaped_in_every_log() {
     }
     let values = captured.checked();
     for (field, part) in [
-        ("path", "\\u{9b}31m"),
+        ("url.path", "\\u{9b}31m"),
         ("error", "the Connection header names x-user"),
         ("error", "the Host header"),
         ("message", "handshake rejected"),
@@ -203,6 +218,81 @@ async fn the_reason_of_a_close_is_escaped_in_every_log() {
         }
     })
     .await;
+}
+
+/// Opens a tunnel and closes it in order, and waits for the line of its end.
+async fn open_and_close(proxy: &Server, request: &[u8], captured: &Captured) {
+    let mut client = send(proxy, request).await;
+    client.send(&frames::masked(frames::close(1000, ""))).await;
+    client.fin().await;
+    client.read_to_end().await;
+    within("the end in the log", async {
+        while !captured.messages().contains(&"tunnel closed".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_handshake_and_its_end_are_one_line_each_at_info() {
+    let (captured, _guard) = capture_from(LevelFilter::INFO);
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let proxy = proxy(&upstream).await;
+    open_and_close(&proxy, &handshake_request("/ws/x?token=1", &[]), &captured).await;
+    assert_eq!(captured.messages(), ["handshake accepted", "tunnel closed"]);
+    let values = captured.checked();
+    let port = upstream.addr().port().to_string();
+    for (field, expected) in [
+        ("http.request.method", "GET"),
+        ("url.path", "/ws/x"),
+        ("network.protocol.version", "1.1"),
+        ("server.address", "127.0.0.1"),
+        ("server.port", &port),
+        ("http.response.status_code", "101"),
+        ("wsplice.tunnel.id", "1"),
+        ("wsplice.end", "closed"),
+        ("wsplice.initiator", "client"),
+        ("wsplice.close_code", "1000"),
+    ] {
+        let mut of_field = values.iter().filter(|(name, _)| name == field);
+        assert!(of_field.any(|(_, value)| value == expected), "{field}");
+    }
+    assert!(!values.iter().any(|(_, value)| value.contains("token")));
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_one_line_at_info_with_its_type() {
+    let (captured, _guard) = capture_from(LevelFilter::INFO);
+    let response = "not HTTP\r\n\r\n".to_owned();
+    let upstream = RawUpstream::start(scripts::fixed(response, Then::Close)).await;
+    let proxy = proxy(&upstream).await;
+    send(&proxy, handshake_request("/ws/x", &[])).await;
+    assert_eq!(captured.messages(), ["handshake failed"]);
+    let values = captured.checked();
+    let is_type = |(name, value): &&(String, String)| name == "error.type" && value == "handshake";
+    assert!(values.iter().any(|value| is_type(&value)), "{values:?}");
+}
+
+#[tokio::test]
+async fn the_span_of_a_handshake_can_be_the_hosts() {
+    let (captured, _guard) = capture_from(LevelFilter::INFO);
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let layer = ProxyLayer::new(Pool::new([upstream.url()]).unwrap()).make_span(|head| {
+        let parent = head.headers().get("traceparent");
+        let parent = parent.and_then(|parent| parent.to_str().ok());
+        tracing::info_span!(target: "wsplice", "socket", parent, "server.address" = Empty)
+    });
+    let proxy = serve_hyper(layer.into_service()).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = handshake_request("/ws/x", &[("traceparent", trace)]);
+    open_and_close(&proxy, &request, &captured).await;
+    let values = captured.checked();
+    for (field, expected) in [("parent", trace), ("server.address", "127.0.0.1")] {
+        let mut of_field = values.iter().filter(|(name, _)| name == field);
+        assert!(of_field.any(|(_, value)| value == expected), "{field}");
+    }
+    assert_eq!(upstream.log().heads[0].get("traceparent"), Some(trace));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     time::{sleep, timeout},
 };
+use tungstenite::handshake::derive_accept_key;
 use wsplice::{
     ForwardHttp, Pool, Proxy, ProxyLayer, Transport, UpgradeRequired,
     connect::{Address, Connect, ConnectFuture},
@@ -21,7 +22,7 @@ use wsplice::{
 use wsplice_prometheus::{Metrics, encode};
 
 /// Longer than any wait of these tests, on the paused clock.
-const NEVER: Duration = Duration::from_secs(24 * 3600);
+const NEVER: Duration = Duration::from_secs(600);
 
 /// The opcodes with FIN.
 pub(crate) const TEXT: u8 = 0x81;
@@ -30,11 +31,8 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
 
-/// The key of RFC 6455 §1.3, and its `Sec-WebSocket-Accept`.
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// Behavior of all upstreams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +138,7 @@ impl World {
     pub(crate) async fn until(&self, name: &str, labels: &[(&str, &str)], value: f64) {
         let reached = async {
             while (self.sum(name, labels) - value).abs() > f64::EPSILON {
-                sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(20)).await;
             }
         };
         if timeout(NEVER, reached).await.is_err() {
@@ -283,12 +281,24 @@ impl Upstreams {
             }
             Does::HangInHandshake => pending().await,
             Does::Accept | Does::RefuseConnections => {
-                let _ = stream.write_all(ACCEPTED.as_bytes()).await;
+                let _ = stream.write_all(accepted(&request).as_bytes()).await;
                 let path = request.split(' ').nth(1).unwrap_or_default();
                 websocket(path, stream).await;
             }
         }
     }
+}
+
+/// The response that accepts a handshake.
+fn accepted(request: &str) -> String {
+    let lines = request.lines().filter_map(|line| line.split_once(": "));
+    let mut keys = lines.filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"));
+    let (_, key) = keys.next().expect("a key");
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {}\r\n\r\n",
+        derive_accept_key(key.as_bytes())
+    )
 }
 
 /// The upstream's side of a WebSocket: an echo that answers pings and closes. `/vanish` ends with

@@ -370,8 +370,8 @@ async fn every_change_is_logged_with_its_cause() {
         [
             "WARN upstream unhealthy upstream=a:80 cause=\"5 consecutive handshake failures: \
              the upstream could not be connected\"",
-            "INFO upstream half-open upstream=a:80 cause=\"its ejection is over\"",
-            "INFO upstream healthy upstream=a:80 cause=\"a handshake succeeded\"",
+            "WARN upstream half-open upstream=a:80 cause=\"its ejection is over\"",
+            "WARN upstream healthy upstream=a:80 cause=\"a handshake succeeded\"",
             "INFO upstream draining upstream=b:80",
             "INFO upstream resumed upstream=b:80",
             "INFO upstream removed upstream=b:80",

@@ -1,0 +1,105 @@
+//! Traces: the span of a request, and the one line that it is logged with.
+//!
+//! Fields are named by OpenTelemetry's conventions where there are some; the table is in the
+//! documentation of the crate.
+
+use http::{Response, StatusCode, Version};
+use tokio::time::Instant;
+use tracing::{
+    Span,
+    field::{Empty, display},
+};
+
+use crate::{
+    error::Error, escaped::Escaped, http::head::RequestHead, net::connect::Address,
+    upstream::Upstream,
+};
+
+/// Function of the host that makes the spans of handshakes.
+pub(super) type MakeSpan = dyn Fn(&RequestHead<'_>) -> Span + Send + Sync;
+
+/// Makes the default span of a handshake.
+pub(super) fn handshake_span(head: &RequestHead<'_>) -> Span {
+    tracing::info_span!(
+        "websocket_handshake",
+        "http.request.method" = %Escaped(head.method()),
+        "url.path" = %Escaped(head.uri().path()),
+        "network.protocol.version" = protocol_version(head.version()),
+        "client.address" = Empty,
+        "server.address" = Empty,
+        "server.port" = Empty,
+        "http.response.status_code" = Empty,
+        "error.type" = Empty,
+        "wsplice.tunnel.id" = Empty,
+    )
+}
+
+/// Makes the span of a forwarded request.
+pub(super) fn request_span(head: &RequestHead<'_>) -> Span {
+    tracing::info_span!(
+        "http_request",
+        "http.request.method" = %Escaped(head.method()),
+        "url.path" = %Escaped(head.uri().path()),
+        "network.protocol.version" = protocol_version(head.version()),
+        "client.address" = Empty,
+        "server.address" = Empty,
+        "server.port" = Empty,
+        "http.response.status_code" = Empty,
+        "error.type" = Empty,
+    )
+}
+
+/// Records the client, as trusted proxies name it, and the upstream that is being tried.
+pub(super) fn record_attempt(head: &RequestHead<'_>, upstream: &Upstream) {
+    let span = Span::current();
+    if let Some(client_ip) = head.client_ip() {
+        span.record("client.address", display(client_ip));
+    }
+    match upstream.address() {
+        Address::Tcp { host, port } | Address::Tls { host, port, .. } => {
+            span.record("server.address", display(Escaped(host)));
+            span.record("server.port", *port);
+        }
+        Address::Unix(path) => {
+            span.record("server.address", display(Escaped(path.display())));
+        }
+    }
+}
+
+/// Records the tunnel that the handshake led to.
+pub(super) fn record_tunnel(id: u64) {
+    Span::current().record("wsplice.tunnel.id", id);
+}
+
+/// Logs the response to a request, `handshake` or `request`, and records it in the span.
+pub(super) fn log_response<B>(subject: &'static str, response: &Response<B>, started_at: Instant) {
+    let (span, status) = (Span::current(), response.status());
+    let duration = started_at.elapsed().as_secs_f64();
+    span.record("http.response.status_code", status.as_u16());
+    let Some(error) = response.extensions().get::<Error>() else {
+        let outcome = match (subject, status) {
+            ("handshake", StatusCode::SWITCHING_PROTOCOLS) => "accepted",
+            ("handshake", _) => "refused",
+            _ => "relayed",
+        };
+        tracing::info!("wsplice.duration" = duration, "{subject} {outcome}");
+        return;
+    };
+    span.record("error.type", error.kind().as_str());
+    tracing::info!(
+        "wsplice.duration" = duration,
+        "error.message" = %Escaped(format_args!("{error:#}")),
+        "{subject} failed"
+    );
+}
+
+/// The version as OpenTelemetry writes it.
+fn protocol_version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    }
+}
