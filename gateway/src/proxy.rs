@@ -4,7 +4,7 @@ use std::error::Error;
 
 use wsplice::headers::Networks;
 use wsplice::matcher::paths;
-use wsplice::{ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, TunnelConfig, Upstream};
+use wsplice::{ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, Retry, TunnelConfig, Upstream};
 
 use crate::args::{Args, TunnelArgs};
 use crate::discovery;
@@ -35,6 +35,7 @@ pub(crate) fn layer(
         .connector(connector)
         .connect_timeout(args.upstreams.connect_timeout)
         .handshake_timeout(args.upstreams.handshake_timeout)
+        .retry(Retry::new().only_on(args.upstreams.retry_on.0.iter().copied()))
         .trust(trusted.fold(Networks::none(), Networks::and))
         .tunnel(tunnel(&args.tunnels));
     Ok(match &requests.via {

@@ -47,4 +47,11 @@ pub(crate) struct UpstreamArgs {
     /// Time for the response to an opening handshake
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::limit)]
     pub(crate) handshake_timeout: Duration,
+
+    /// Failures after which another upstream is tried, separated by commas:
+    /// connect, broken (at one more upstream; a one-time ticket in a URL may be
+    /// spent then), timeout, and statuses such as 502,503,504; or off
+    #[arg(long, value_name = "FAILURES", default_value = "connect,broken")]
+    #[arg(verbatim_doc_comment)]
+    pub(crate) retry_on: values::RetryConditions,
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use wsplice::RetryOn;
 use wsplice::connect::HttpVersion;
 use wsplice::headers::{Networks, Via};
 
@@ -107,6 +108,36 @@ impl FromStr for SizeOrOff {
     }
 }
 
+/// Failures after which another upstream is tried; none for `off`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RetryConditions(pub(crate) Vec<RetryOn>);
+
+impl FromStr for RetryConditions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(Vec::new()));
+        }
+        let conditions = text.split(',').map(|word| match word.trim() {
+            "connect" => Some(RetryOn::Connect),
+            "broken" => Some(RetryOn::Broken),
+            "timeout" => Some(RetryOn::Timeout),
+            status => {
+                let status = status.parse().ok();
+                let status = status.filter(|status| (400..=599).contains(status));
+                status.map(RetryOn::Status)
+            }
+        });
+        let conditions: Option<_> = conditions.collect();
+        conditions.map(Self).ok_or_else(|| {
+            "it takes connect, broken, timeout and statuses from 400 to 599, separated by commas, \
+             or off"
+                .to_owned()
+        })
+    }
+}
+
 /// Parses an address to listen on. A port alone is one of the loopback address; a host name means
 /// the first of its addresses, IPv4 before IPv6.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
@@ -187,4 +218,24 @@ pub(super) fn http_version(text: &str) -> Result<HttpVersion, String> {
 pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()
         .map_err(|_| "it takes a whole number, at least 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_conditions_are_words_and_statuses() {
+        let parse = |text: &str| text.parse::<RetryConditions>().map(|it| it.0);
+        use RetryOn::{Broken, Connect, Status, Timeout};
+        let all = parse("connect,broken,timeout,502, 503");
+        assert_eq!(
+            all.unwrap(),
+            [Connect, Broken, Timeout, Status(502), Status(503)]
+        );
+        assert_eq!(parse("off").unwrap(), []);
+        for wrong in ["", "connect,", "off,connect", "200", "99999", "refused"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }
