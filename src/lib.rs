@@ -208,7 +208,7 @@ pub use tunnel::{
     },
 };
 pub use upstream::{
-    Upstream,
+    Upstream, UpstreamCounters,
     admission::Admission,
     balance, discovery, health,
     retry::{Retry, RetryBudget, RetryOn},

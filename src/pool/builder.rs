@@ -10,7 +10,7 @@ use crate::{
     upstream::retry::RetryBudget,
 };
 
-use super::settings::{HealthSettings, OnUpstreamLoss, PoolSettings};
+use super::settings::{HealthEffect, HealthSettings, OnUpstreamLoss, PoolSettings, UntilProbed};
 
 /// Builder of a [`Pool`](crate::Pool): its upstreams and its settings.
 ///
@@ -33,7 +33,9 @@ use super::settings::{HealthSettings, OnUpstreamLoss, PoolSettings};
 /// | [`health_policy`](Self::health_policy) | [`Consecutive`](crate::health::Consecutive) with a probe, else [`Passive`](crate::health::Passive) | | |
 /// | [`outliers`](Self::outliers) | none | | small pools have no meaningful mean |
 /// | [`ejection`](Self::ejection) | 10 to 300 | seconds | see [`Ejection`] |
-/// | [`availability`](Self::availability) | healthy upstreams only | | see there for pools without a probe |
+/// | [`passive_policy`](Self::passive_policy) | [`Passive`](crate::health::Passive) | | a probe that passes is no proof for clients |
+/// | [`half_open_limit`](Self::half_open_limit) | 1 | clients | more would hang on an upstream that hangs |
+/// | [`availability`](Self::availability) | [`Standard`](crate::health::Standard) | | a doubtful upstream is better than none |
 /// | [`slow_start`](Self::slow_start) | off | | |
 ///
 /// # Examples
@@ -150,11 +152,41 @@ impl PoolBuilder {
         self.set_health(|health| health.schedule = schedule)
     }
 
-    /// Sets the policy that decides about the upstreams' health. The default is
+    /// Sets the policy that decides about the upstreams' health: by their probes, or without a probe
+    /// by the news of clients. The default is
     /// [`Consecutive`](crate::health::Consecutive) with a probe, and
     /// [`Passive`](crate::health::Passive) without.
     pub fn health_policy(self, policy: impl HealthPolicy + 'static) -> Self {
         self.set_health(|health| health.policy = Some(Arc::new(policy)))
+    }
+
+    /// Sets the policy for the news of clients, beside [`health_policy`](Self::health_policy) for
+    /// probes: either of them can find an upstream unhealthy. It is used only with a
+    /// [probe](Self::probe), as the health policy gets clients' news without one. The default is
+    /// [`Passive`](crate::health::Passive); [`AnyOf::new()`](crate::health::AnyOf::new) has no
+    /// condition, and so turns it off.
+    pub fn passive_policy(self, policy: impl HealthPolicy + 'static) -> Self {
+        self.set_health(|health| health.passive = Some(Arc::new(policy)))
+    }
+
+    /// Sets the number of clients that may try a half-open upstream at once; 1 by default, and at
+    /// least 1. The others go elsewhere, unless there is no other upstream.
+    pub fn half_open_limit(self, clients: usize) -> Self {
+        self.set_health(|health| health.half_open_limit = clients.max(1))
+    }
+
+    /// Keeps an upstream unhealthy from the time that it joins the pool to its first passed
+    /// [probe](Self::probe); by default it is healthy until events show otherwise. Has no effect
+    /// without a probe.
+    pub fn unhealthy_until_probed(self) -> Self {
+        self.set_health(|health| health.until_probed = UntilProbed::Unhealthy)
+    }
+
+    /// Only reports which upstreams are unhealthy, to observers, logs and
+    /// [`Pool::snapshot`](crate::Pool::snapshot), and uses them nevertheless: a dry run of new
+    /// policies.
+    pub fn report_health_only(self) -> Self {
+        self.set_health(|health| health.effect = HealthEffect::ReportOnly)
     }
 
     /// Ejects outliers: upstreams that do worse than the others, whatever their own health policy
@@ -186,9 +218,9 @@ impl PoolBuilder {
 
     /// Sets the policy for when few healthy upstreams are left.
     ///
-    /// By default, a pool with a probe uses healthy upstreams only
-    /// ([`FailClosed`](crate::health::FailClosed)); a pool without one tries an unhealthy upstream
-    /// before it fails a client, since only a client can detect a recovery.
+    /// By default, [`Standard`](crate::health::Standard) limits ejections on clients' news to half of
+    /// the upstreams, and uses all once none is healthy; and a request that has failed at all healthy
+    /// upstreams tries an unhealthy one. With a policy of your own, that last resort is left out.
     pub fn availability(self, availability: impl Availability + 'static) -> Self {
         self.set_health(|health| health.availability = Some(Arc::new(availability)))
     }

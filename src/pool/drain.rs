@@ -12,7 +12,7 @@ impl Pool {
     ///
     /// Clients with a sticky cookie for it move to another upstream. It is still probed and
     /// [listed](Self::snapshot), so that its last tunnel's end can be seen. The drain survives
-    /// edits, such as those of a discovery, until [`resume`](Self::resume).
+    /// changes of its settings, and lasts until [`resume`](Self::resume) or its removal.
     ///
     /// # Examples
     ///

@@ -8,10 +8,13 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
+    error::{Error, ErrorKind},
+    task::catch_panic,
     tunnel::registry::Revocable,
     tunnel::report::TunnelReport,
     upstream::health::{
-        HealthEvent, HealthEventKind, HealthState, HealthTransition, UpstreamHealth,
+        Admitted, Doubt, EventOutcome, EventSource, HealthEvent, HealthEventKind, HealthState,
+        HealthTransition,
     },
     upstream::{Member, MemberHealth},
 };
@@ -20,8 +23,9 @@ use super::{
     handle::Pool,
     lease::Lease,
     member_set::MemberSet,
+    member_states::MemberState,
     notifier::PoolChange,
-    settings::{HealthSettings, OnUpstreamLoss},
+    settings::{HealthEffect, HealthSettings, OnUpstreamLoss},
     state::PoolState,
 };
 
@@ -35,11 +39,32 @@ impl Pool {
         began: Instant,
     ) {
         let Some(kind) = kind else { return };
-        if let HealthEventKind::Accepted { latency } = kind {
-            lease.member().sample_latency(latency, Instant::now());
+        let counters = lease.member().event_counters();
+        match kind {
+            HealthEventKind::Accepted { latency } => {
+                lease.member().sample_latency(latency, Instant::now());
+                counters.open_tunnel();
+            }
+            HealthEventKind::Refused { .. } => counters.refuse(),
+            HealthEventKind::Forwarded { status } if status.is_server_error() => counters.refuse(),
+            _ => {}
         }
         let event = HealthEvent::new(Instant::now(), kind).started_at(began);
-        self.state.observe(lease.member(), &event);
+        lease.record(&event.from(lease.origin()));
+    }
+
+    /// Records an attempt that failed, which began at `began`.
+    ///
+    /// A failure that is not the upstream's says nothing about its health. But one that keeps an
+    /// attempt from the upstream, such as a name without an address, makes others preferable.
+    pub(crate) fn record_failure(&self, lease: &Lease, error: &Error, began: Instant) {
+        lease.member().event_counters().fail(error.kind());
+        if matches!(error.kind(), ErrorKind::Resolve | ErrorKind::LocalShortage) {
+            lease
+                .member()
+                .with_doubt(|doubt| doubt.fail(Instant::now()));
+        }
+        self.record_event(lease, HealthEventKind::of_error(error), began);
     }
 }
 
@@ -48,33 +73,28 @@ impl Lease {
     pub(crate) fn record_tunnel_end(&self, report: &TunnelReport) {
         if let Some(kind) = HealthEventKind::of_report(report) {
             let event = HealthEvent::new(Instant::now(), kind);
-            self.pool().observe(self.member(), &event);
+            self.record(&event.from(self.origin()));
+        }
+    }
+
+    /// Takes in an event. A panic of the host's policy costs no client its connection.
+    fn record(&self, event: &HealthEvent) {
+        if catch_panic(|| self.pool().observe(self.member(), event)).is_err() {
+            tracing::error!("a health policy or an observer panicked");
         }
     }
 }
 
 impl PoolState {
-    /// Runs `act` on an upstream's health.
-    pub(super) fn with_member_health<T>(
-        &self,
-        member: &Member,
-        now: Instant,
-        act: impl FnOnce(&mut MemberHealth, &HealthSettings) -> T,
-    ) -> T {
-        member.with_health(|health| {
-            let settings = self.health_settings();
-            let health = health.get_or_insert_with(|| settings.new_member_health(now));
-            act(health, settings)
-        })
-    }
-
     /// Takes in an event.
     pub(super) fn observe(&self, member: &Arc<Member>, event: &HealthEvent) {
         let has_changed = self.with_member_health(member, event.began, |health, settings| {
             count(health, settings, event);
-            self.step(member, health, settings, event.at, |health, random| {
+            let has_changed = self.step(member, health, settings, event.at, |health, random| {
                 health.tracker.observe(event, random)
-            })
+            });
+            doubt(member, health, event);
+            has_changed
         });
         if has_changed {
             self.refresh_later(event.at);
@@ -95,6 +115,14 @@ impl PoolState {
 
     /// Returns the member set, after the changes that are due without an event.
     pub(super) fn current_members(&self, now: Instant) -> Arc<MemberSet> {
+        if catch_panic(|| self.apply_due(now)).is_err() {
+            tracing::error!("a health policy or an observer panicked");
+        }
+        self.member_set()
+    }
+
+    /// Applies the changes that are due without an event.
+    fn apply_due(&self, now: Instant) {
         if let Some(due) = self.next_change.take_due(now) {
             let retry = RetryAfterPanic {
                 state: self,
@@ -130,12 +158,11 @@ impl PoolState {
             self.refresh(now);
             std::mem::forget(retry);
         }
-        self.member_set()
     }
 
     /// Schedules a look at an upstream for when its health changes without an event; returns whether
     /// it is the pool's next.
-    fn schedule_look(&self, member: &Arc<Member>, health: &mut MemberHealth) -> bool {
+    pub(super) fn schedule_look(&self, member: &Arc<Member>, health: &mut MemberHealth) -> bool {
         let Some(at) = health.tracker.changes_at() else {
             return false;
         };
@@ -166,6 +193,10 @@ impl PoolState {
             return false;
         };
         let after = health.tracker.state();
+        member.set_trial_limit(match after {
+            HealthState::HalfOpen { .. } => settings.half_open_limit,
+            _ => 0,
+        });
         health
             .probe_times
             .reschedule(&settings.schedule, after, now, random);
@@ -181,8 +212,14 @@ impl PoolState {
             HealthTransition::Healthy if was_usable => "a handshake succeeded".into(),
             HealthTransition::Healthy => "its probes pass again".into(),
         };
-        let change = PoolChange::Health { transition, cause };
-        self.notifier.push(member.shared_name(), change);
+        if let HealthTransition::Unhealthy { .. } = &transition {
+            member.event_counters().eject();
+        }
+        // Nothing is reported of an upstream that has left the pool.
+        if !member.has_left() {
+            let change = PoolChange::Health { transition, cause };
+            self.notifier.push(member.shared_name(), change);
+        }
         true
     }
 
@@ -193,12 +230,18 @@ impl PoolState {
         members: Arc<[Arc<Member>]>,
         now: Instant,
     ) -> (MemberSet, Vec<Arc<Member>>) {
-        let open = self.open_members(&members, now);
-        let healths: Vec<_> = open.iter().map(|(_, health)| *health).collect();
-        let admitted = self.health_settings().availability().admit(&healths);
-        let usable: Vec<_> = admitted
+        let states = self.health_of(&members, now);
+        let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
+        let settings = self.health_settings();
+        let admitted = match settings.effect {
+            HealthEffect::Eject => settings.availability().admit(&healths),
+            HealthEffect::ReportOnly => Admitted::all(&healths),
+        };
+        let usable: Vec<_> = members
             .iter()
-            .filter_map(|index| open.get(index).map(|(member, _)| Arc::clone(member)))
+            .enumerate()
+            .filter(|(index, member)| admitted.contains(*index) && member.is_open())
+            .map(|(_, member)| Arc::clone(member))
             .collect();
         let mut lost = Vec::new();
         let mut used = usable.iter().peekable();
@@ -209,30 +252,9 @@ impl PoolState {
             }
         }
         self.schedule_comparison(now);
-        let open = open.iter().map(|(member, _)| member);
+        let all = Arc::clone(&members);
+        let open = all.iter().filter(|member| member.is_open());
         (MemberSet::new(members, usable, open), lost)
-    }
-
-    /// Returns the members that may get tunnels at all, with their health.
-    pub(super) fn open_members(
-        &self,
-        members: &[Arc<Member>],
-        now: Instant,
-    ) -> Vec<(Arc<Member>, UpstreamHealth)> {
-        let mut healths = Vec::with_capacity(members.len());
-        for member in members {
-            let health = self.with_member_health(member, now, |health, _| {
-                self.schedule_look(member, health);
-                match health.tracker.state() {
-                    HealthState::Unhealthy { since, .. } => UpstreamHealth::unhealthy(*since),
-                    _ => UpstreamHealth::healthy(),
-                }
-            });
-            if member.is_open() {
-                healths.push((Arc::clone(member), health.weight(member.weight())));
-            }
-        }
-        healths
     }
 
     /// Applies the consequences of a new member set, without a lock held: closes the tunnels of
@@ -243,6 +265,26 @@ impl PoolState {
             self.close_tunnels(member, choice, "upstream unhealthy", Revocable::Never);
         }
         self.notifier.notify();
+    }
+}
+
+/// Lowers the preference for an upstream that has failed a client, and ends that with a success.
+fn doubt(member: &Member, health: &mut MemberHealth, event: &HealthEvent) {
+    if event.kind.source() != EventSource::Handshake {
+        return;
+    }
+    match event.kind.outcome() {
+        EventOutcome::Good => member.with_doubt(Doubt::succeed),
+        EventOutcome::Bad => {
+            let until = health.tracker.doubts_until(event.at);
+            member.with_doubt(|doubt| {
+                doubt.fail(event.at);
+                if let Some(until) = until {
+                    doubt.extend(until);
+                }
+            });
+        }
+        EventOutcome::Neutral => {}
     }
 }
 

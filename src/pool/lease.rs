@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::{
     upstream::admission::AdmissionKind,
+    upstream::health::EventOrigin,
     upstream::{CloseOrder, Member},
 };
 
@@ -18,20 +21,43 @@ pub(crate) struct Lease {
     /// Number of the pool's close orders before the pick.
     close_orders: u32,
     is_handshaking: bool,
+    /// Whether the client is one of the few that try a half-open upstream.
+    is_trial: bool,
+    origin: EventOrigin,
 }
 
 impl Lease {
     /// Creates a lease that both limiters have admitted.
-    pub(super) const fn new(
+    pub(super) fn new(
         member: Arc<Member>,
         pool: Arc<PoolState>,
         kind: AdmissionKind,
+        origin: EventOrigin,
+        now: Instant,
     ) -> Self {
+        member.event_counters().attempt();
+        if member.is_doubtful() {
+            member.with_doubt(|doubt| doubt.try_one(now));
+        }
         Self {
+            is_trial: member.begin_trial(),
             member,
             pool,
             close_orders: 0,
             is_handshaking: matches!(kind, AdmissionKind::Tunnel),
+            origin,
+        }
+    }
+
+    /// Returns the client and the path that the upstream was leased for.
+    pub(super) const fn origin(&self) -> EventOrigin {
+        self.origin
+    }
+
+    /// Ends the trial of a half-open upstream, once its result is known.
+    pub(super) fn end_trial(&mut self) {
+        if std::mem::take(&mut self.is_trial) {
+            self.member.end_trial();
         }
     }
 
@@ -58,6 +84,7 @@ impl Lease {
 
     /// Ends the handshake; the tunnel remains counted.
     pub(crate) fn end_handshake(&mut self) {
+        self.end_trial();
         if std::mem::take(&mut self.is_handshaking) {
             self.member.counters().end_handshake();
             self.pool.counters().end_handshake();
@@ -69,6 +96,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.end_trial();
         self.end_handshake();
         self.member.counters().end_tunnel();
         self.pool.counters().end_tunnel();

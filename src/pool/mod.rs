@@ -26,6 +26,7 @@ mod handle;
 mod health;
 mod lease;
 mod member_set;
+mod member_states;
 mod monitor;
 mod monitor_waker;
 mod next_change;

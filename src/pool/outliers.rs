@@ -8,11 +8,13 @@ use crate::{
     escaped::Escaped,
     instant::{FAR, saturating_add},
     lock::lock,
-    upstream::health::{EventCounts, Outlier, UpstreamHealth},
+    upstream::health::{EjectedBy, EventCounts, Outlier, UpstreamHealth},
     upstream::{Member, MemberHealth},
 };
 
-use super::{member_set::MemberSet, settings::HealthSettings, state::PoolState};
+use super::{
+    member_set::MemberSet, member_states::MemberState, settings::HealthSettings, state::PoolState,
+};
 
 /// Lower bound of an outlier policy's interval.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
@@ -62,11 +64,12 @@ impl PoolState {
         has_ejected
     }
 
-    /// Schedules the first comparison, if there is an outlier policy.
+    /// Schedules the next comparison, if there is an outlier policy. Its interval may change.
     pub(super) fn schedule_comparison(&self, now: Instant) {
         if let Some(interval) = self.comparison_interval() {
-            let next = *lock(&self.comparison).get_or_insert_with(|| saturating_add(now, interval));
-            self.next_change.bring_forward(next);
+            let last = *lock(&self.last_comparison).get_or_insert(now);
+            self.next_change
+                .bring_forward(saturating_add(last, interval));
         }
     }
 
@@ -74,10 +77,10 @@ impl PoolState {
         let Some(interval) = self.comparison_interval() else {
             return false;
         };
-        let mut next = lock(&self.comparison);
-        let is_time = next.is_some_and(|next| next <= now);
+        let mut last = lock(&self.last_comparison);
+        let is_time = last.is_some_and(|last| saturating_add(last, interval) <= now);
         if is_time {
-            *next = Some(saturating_add(now, interval));
+            *last = Some(now);
         }
         is_time
     }
@@ -95,18 +98,24 @@ impl PoolState {
         settings: &HealthSettings,
         now: Instant,
     ) -> bool {
-        let open = self.open_members(set.members(), now);
-        let Some(index) = open
+        let Some(index) = set
+            .members()
             .iter()
-            .position(|(member, _)| Arc::ptr_eq(member, unwanted))
+            .position(|member| Arc::ptr_eq(member, unwanted))
+            .filter(|_| unwanted.is_open())
         else {
             return true;
         };
-        let mut healths: Vec<_> = open.into_iter().map(|(_, health)| health).collect();
-        if let Some(health) = healths.get_mut(index).filter(|health| health.is_healthy()) {
-            *health = UpstreamHealth::unhealthy(now).weight(health.weight);
+        let mut states = self.health_of(set.members(), now);
+        if let Some(state) = states.get_mut(index) {
+            state.unhealthy_since.get_or_insert(now);
+            state.ejected_by = EjectedBy::Clients;
         }
-        healths.iter().any(UpstreamHealth::is_healthy)
+        let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
+        let is_serving = |health: &&UpstreamHealth<'_>| {
+            health.is_healthy() && health.weight > 0 && !health.is_draining
+        };
+        healths.iter().any(|health| is_serving(&health))
             && !settings.availability().admit(&healths).contains(index)
     }
 }

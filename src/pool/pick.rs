@@ -13,6 +13,7 @@ use crate::{
     upstream::Member,
     upstream::admission::{AdmissionKind, LimitReached},
     upstream::balance::{Balance, CandidateList, Candidates},
+    upstream::health::EventOrigin,
 };
 
 use super::{
@@ -388,7 +389,7 @@ impl Pool {
         }
         let is_possible = |member: &&Arc<Member>| {
             let is_tried = tried.iter().any(|tried| tried.is_same_upstream(member));
-            !is_tried && member.is_open()
+            !is_tried && member.is_open() && !member.is_forced_unhealthy()
         };
         set.members().iter().filter(is_possible).cloned().collect()
     }
@@ -411,7 +412,9 @@ impl Pool {
         match member.counters().admit(kind, member.admission(), now) {
             Ok(()) => {
                 self.state.update_room(&member);
-                Picked::Lease(Lease::new(member, Arc::clone(&self.state), kind))
+                let origin = EventOrigin::new(head.client_ip(), head.path());
+                let pool = Arc::clone(&self.state);
+                Picked::Lease(Lease::new(member, pool, kind, origin, now))
             }
             Err(limit) => Picked::LimitReached(member, limit),
         }

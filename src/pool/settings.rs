@@ -8,8 +8,8 @@ use crate::{
     upstream::MemberHealth,
     upstream::admission::{Admission, QueueLimits},
     upstream::health::{
-        Availability, Consecutive, Ejection, EventCounts, FailClosed, HealthPolicy, HealthTracker,
-        OutlierPolicy, Passive, Probe, ProbeSchedule, ProbeTimes, Probed,
+        AnyOf, Availability, Consecutive, Ejection, EventCounts, HealthPolicy, HealthTracker,
+        OutlierPolicy, Passive, Probe, ProbeSchedule, ProbeTimes, Probed, Standard, UpstreamView,
     },
     upstream::retry::RetryBudget,
 };
@@ -45,6 +45,12 @@ pub(super) struct PoolSettings {
 #[derive(Clone, Debug)]
 pub(super) struct HealthSettings {
     pub(super) policy: Option<Arc<dyn HealthPolicy>>,
+    /// Policy for clients' news, beside that for probes.
+    pub(super) passive: Option<Arc<dyn HealthPolicy>>,
+    /// Number of clients that may try a half-open upstream at once.
+    pub(super) half_open_limit: usize,
+    pub(super) until_probed: UntilProbed,
+    pub(super) effect: HealthEffect,
     pub(super) outliers: Option<Arc<dyn OutlierPolicy>>,
     pub(super) ejection: Ejection,
     pub(super) availability: Option<Arc<dyn Availability>>,
@@ -52,6 +58,22 @@ pub(super) struct HealthSettings {
     pub(super) schedule: ProbeSchedule,
     pub(super) slow_start: Option<Duration>,
     pub(super) unhealthy_tunnels: OnUpstreamLoss,
+}
+
+/// Health of an upstream before its first probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UntilProbed {
+    Healthy,
+    Unhealthy,
+}
+
+/// Effect of a verdict that an upstream is unhealthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HealthEffect {
+    /// The upstream gets no clients.
+    Eject,
+    /// The verdict is reported, and the upstream is used.
+    ReportOnly,
 }
 
 impl PoolSettings {
@@ -71,6 +93,10 @@ impl HealthSettings {
     pub(super) const fn new() -> Self {
         Self {
             policy: None,
+            passive: None,
+            half_open_limit: 1,
+            until_probed: UntilProbed::Healthy,
+            effect: HealthEffect::Eject,
             outliers: None,
             ejection: Ejection::new(),
             availability: None,
@@ -81,9 +107,13 @@ impl HealthSettings {
         }
     }
 
-    pub(super) fn new_member_health(&self, now: Instant) -> MemberHealth {
+    pub(super) fn new_member_health(
+        &self,
+        upstream: &UpstreamView<'_>,
+        now: Instant,
+    ) -> MemberHealth {
         MemberHealth {
-            tracker: self.new_tracker(now),
+            tracker: self.new_tracker(upstream, now),
             probe_times: ProbeTimes::new(now),
             last_probe: None,
             due_at: None,
@@ -91,26 +121,38 @@ impl HealthSettings {
         }
     }
 
-    pub(super) fn new_tracker(&self, now: Instant) -> HealthTracker {
-        let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
-            (Some(policy), Some(_)) => (Arc::clone(policy), Probed::Yes),
-            (Some(policy), None) => (Arc::clone(policy), Probed::No),
-            (None, Some(_)) => (Arc::new(Consecutive::new()), Probed::Yes),
-            (None, None) => (Arc::new(Passive::default()), Probed::No),
+    pub(super) fn new_tracker(&self, upstream: &UpstreamView<'_>, now: Instant) -> HealthTracker {
+        let passive = || match &self.passive {
+            Some(passive) => Arc::clone(passive),
+            None => Arc::new(Passive::default()),
         };
-        HealthTracker::new(policy, self.ejection.clone(), probed, now)
+        let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
+            (policy, Some(_)) => {
+                let probes = policy
+                    .clone()
+                    .unwrap_or_else(|| Arc::new(Consecutive::new()));
+                let both = AnyOf::new().with(probes).with(passive());
+                (Arc::new(both), Probed::Yes)
+            }
+            (Some(policy), None) => (Arc::clone(policy), Probed::No),
+            (None, None) => (passive(), Probed::No),
+        };
+        let policy = policy.for_upstream(upstream).unwrap_or(policy);
+        let tracker = HealthTracker::new(policy, self.ejection.clone(), probed, now);
+        match self.until_probed {
+            UntilProbed::Healthy => tracker,
+            UntilProbed::Unhealthy => tracker.until_first_pass(now),
+        }
     }
 
     pub(super) fn availability(&self) -> &dyn Availability {
-        self.availability.as_deref().unwrap_or(&FailClosed)
+        self.availability.as_deref().unwrap_or(&Standard)
     }
 
-    /// Whether an unhealthy upstream is better than none.
-    ///
-    /// This holds if only clients can detect its recovery, unless the user has set a policy for
-    /// when few are left.
+    /// Whether an unhealthy upstream is better than none: unless the user has set a policy for when
+    /// few are left.
     pub(super) fn has_last_resort(&self) -> bool {
-        self.probe.is_none() && self.availability.is_none()
+        self.availability.is_none()
     }
 
     /// Whether there is work while no client comes.

@@ -19,7 +19,7 @@ use crate::{
     tunnel::registry::Revocable,
     upstream::admission::AdmissionCounters,
     upstream::retry::BudgetWindow,
-    upstream::{Member, Upstream},
+    upstream::{Guarded, Member, Upstream},
 };
 
 use super::{
@@ -41,12 +41,12 @@ pub(crate) struct PoolState {
     counters: AdmissionCounters,
     /// Locked during the whole creation of a member set. It comes before all other locks: no lock
     /// of a member is held when it is taken.
-    edits: Mutex<RecentlyRemoved>,
+    edits: Guarded<RecentlyRemoved>,
     pub(super) next_change: NextChange,
     pub(super) notifier: Notifier,
     pub(super) waker: Arc<MonitorWaker>,
-    /// Time of the next comparison of the upstreams.
-    pub(super) comparison: Mutex<Option<Instant>>,
+    /// Time of the last comparison of the upstreams, or of the beginning.
+    pub(super) last_comparison: Mutex<Option<Instant>>,
     /// Dialer of the newest layer.
     dialer: Mutex<Dialer>,
     close_orders: AtomicU32,
@@ -70,11 +70,11 @@ impl PoolState {
             settings,
             member_set: RwLock::default(),
             counters: AdmissionCounters::default(),
-            edits: Mutex::default(),
+            edits: Guarded::default(),
             next_change: NextChange::new(now),
             notifier: Notifier::default(),
             waker: Arc::default(),
-            comparison: Mutex::default(),
+            last_comparison: Mutex::default(),
             dialer: Mutex::default(),
             close_orders: AtomicU32::new(0),
             is_limited: AtomicBool::new(false),
@@ -117,7 +117,7 @@ impl PoolState {
 
     /// Adds the first upstreams, without notifications.
     pub(super) fn fill(&self, upstreams: Vec<Upstream>, now: Instant) {
-        let mut past = lock(&self.edits);
+        let mut past = self.edits.lock();
         if let Some(MemberDiff { members, .. }) = self.member_set().replace(upstreams, |_| None) {
             self.install(members.into(), &mut past, now);
         }
@@ -146,7 +146,7 @@ impl PoolState {
         change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>,
         now: Instant,
     ) -> Option<Vec<Arc<Member>>> {
-        let mut past = lock(&self.edits);
+        let mut past = self.edits.lock();
         past.forget(now);
         let before = self.member_set();
         let upstreams = before
@@ -203,7 +203,7 @@ impl PoolState {
     /// Rebuilds the member set after `act` was applied to all members, including those removed
     /// recently.
     pub(super) fn refresh_after(&self, act: impl FnMut(&Arc<Member>), now: Instant) {
-        let mut past = lock(&self.edits);
+        let mut past = self.edits.lock();
         let members = Arc::clone(self.member_set().members());
         let remembered = past.0.values().map(|(_, member)| member);
         members.iter().chain(remembered).for_each(act);
@@ -302,8 +302,12 @@ impl RecentlyRemoved {
         });
     }
 
+    /// Returns the state of an upstream that comes back. Its drain ended with its removal.
     fn take(&mut self, upstream: &Upstream) -> Option<Arc<Member>> {
         let (_, member) = self.0.remove(upstream.address())?;
+        if member.end_draining() {
+            member.withdraw_close_order(Revocable::ByPoolResume);
+        }
         Some(member)
     }
 }

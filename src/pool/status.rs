@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    upstream::Member,
-    upstream::health::{HealthEvent, HealthState},
+    upstream::health::{Doubt, HealthControl, HealthEvent, HealthState},
+    upstream::{Member, UpstreamCounters},
 };
 
 use super::handle::Pool;
@@ -33,6 +33,12 @@ pub struct UpstreamStatus {
     pub handshakes: usize,
     /// Smoothed duration of clients' handshakes with the upstream, and of pings to it.
     pub latency: Option<Duration>,
+    /// Whether events control its health, or the operator; see [`Pool::control_health`].
+    pub control: HealthControl,
+    /// Whether it has failed clients lately, and others are asked first.
+    pub is_doubted: bool,
+    /// Counts since it joined the pool.
+    pub counters: UpstreamCounters,
     /// Result and time of its last probe, with the duration if it passed.
     pub last_probe: Option<HealthEvent>,
 }
@@ -42,6 +48,42 @@ impl Pool {
     #[must_use]
     pub fn queue_len(&self) -> usize {
         self.state.queue().len()
+    }
+
+    /// Gives the control of an upstream's health to the operator, or back to events. False if no
+    /// upstream has this name.
+    ///
+    /// An upstream that is forced to be unhealthy gets no new tunnels, and its open ones are treated
+    /// as [`unhealthy_tunnels`](crate::PoolBuilder::unhealthy_tunnels) says. Probes go on, and are
+    /// shown by [`snapshot`](Self::snapshot). Back under the control of events it is healthy until
+    /// they show otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Pool, health::HealthControl};
+    ///
+    /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
+    /// assert!(pool.control_health("10.0.0.1:8080", HealthControl::ForcedUnhealthy));
+    /// assert!(!pool.snapshot()[0].is_used);
+    /// assert!(pool.control_health("10.0.0.1:8080", HealthControl::Auto));
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn control_health(&self, name: &str, control: HealthControl) -> bool {
+        let set = self.state.member_set();
+        let Some(member) = set.by_name(name) else {
+            return false;
+        };
+        let now = Instant::now();
+        self.state
+            .with_member_health(member, now, |health, settings| {
+                self.state.step(member, health, settings, now, |health, _| {
+                    health.tracker.set_control(control, now)
+                })
+            });
+        member.with_doubt(Doubt::succeed);
+        self.state.refresh(now);
+        true
     }
 
     /// Returns a snapshot of every upstream, in the pool's order.
@@ -62,9 +104,12 @@ impl Pool {
         let now = Instant::now();
         let set = self.state.current_members(now);
         let status = |member: &Arc<Member>| {
-            let (health, last_probe) = self.state.with_member_health(member, now, |health, _| {
-                (health.tracker.state().clone(), health.last_probe.clone())
-            });
+            let (health, control, last_probe) =
+                self.state.with_member_health(member, now, |health, _| {
+                    let tracker = &health.tracker;
+                    let state = tracker.state().clone();
+                    (state, tracker.control(), health.last_probe.clone())
+                });
             UpstreamStatus {
                 name: member.shared_name(),
                 health,
@@ -74,6 +119,9 @@ impl Pool {
                 tunnels: member.tunnels(),
                 handshakes: member.handshakes(),
                 latency: member.latency(),
+                control,
+                is_doubted: member.is_doubted(now),
+                counters: member.event_counters().snapshot(),
                 last_probe,
             }
         };

@@ -79,7 +79,7 @@ impl EventReporter {
 
     /// Reports an upstream that could not be reached, broke the handshake, or took too long.
     pub(super) fn failed(&self, attempt: &Attempt, error: &Error) {
-        self.report_health(attempt, health_event(attempt, error));
+        self.record_failure(attempt, error);
         tracing::debug!(
             upstream = %Escaped(attempt.upstream()),
             attempt = attempt.number,
@@ -95,6 +95,7 @@ impl EventReporter {
 
     /// Reports an attempt at another upstream.
     pub(super) fn retried(&self, attempt: &Attempt) {
+        attempt.lease.member().event_counters().retry();
         tracing::debug!(
             upstream = %Escaped(attempt.upstream()),
             attempt = attempt.number,
@@ -138,6 +139,18 @@ impl EventReporter {
             .notify(|observer| observer.request_responded(&info, status));
     }
 
+    /// Records a failure at the upstream.
+    ///
+    /// A late attempt that the overall timeout cut short had less than its own time, so it does not
+    /// count against the upstream.
+    fn record_failure(&self, attempt: &Attempt, error: &Error) {
+        if error.kind() == ErrorKind::AttemptsTimeout && attempt.number > 1 {
+            return;
+        }
+        let pool = &self.settings.pool;
+        pool.record_failure(&attempt.lease, error, attempt.started_at);
+    }
+
     fn report_health(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
         let pool = &self.settings.pool;
         pool.record_event(&attempt.lease, kind, attempt.started_at);
@@ -151,15 +164,4 @@ impl EventReporter {
             connect: attempt.and_then(|attempt| attempt.connect),
         }
     }
-}
-
-/// Returns the health event of a failure.
-///
-/// A late attempt that the overall timeout cut short had less than its own time, so it does not
-/// count against the upstream.
-fn health_event(attempt: &Attempt, error: &Error) -> Option<HealthEventKind> {
-    if error.kind() == ErrorKind::AttemptsTimeout && attempt.number > 1 {
-        return None;
-    }
-    HealthEventKind::of_error(error)
 }

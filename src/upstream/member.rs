@@ -16,10 +16,10 @@ use crate::{
     lock::lock,
     tunnel::registry::{Revocable, TunnelGroup},
     upstream::admission::{Admission, AdmissionCounters, AdmissionKind, LimitReached},
-    upstream::health::{EventCounts, HealthEvent, HealthTracker, ProbeTimes},
+    upstream::health::{Doubt, EjectedBy, EventCounts, HealthEvent, HealthTracker, ProbeTimes},
 };
 
-use super::{latency::PeakLatency, upstream::Upstream};
+use super::{counters::LiveCounters, guarded::Guarded, latency::PeakLatency, upstream::Upstream};
 
 /// Upstream in a pool, with its state.
 pub(crate) struct Member {
@@ -32,6 +32,7 @@ pub(crate) struct Member {
 #[derive(Debug, Default)]
 struct MemberState {
     counters: AdmissionCounters,
+    events: LiveCounters,
     open_tunnels: Arc<TunnelGroup>,
     /// `None` before the first sample.
     latency: Mutex<Option<PeakLatency>>,
@@ -40,6 +41,13 @@ struct MemberState {
     /// Whether a slow start is under way; spares the lock when none is.
     is_slow_starting: AtomicBool,
     slow_start: Mutex<Option<SlowStart>>,
+    /// Whether clients have failed since the last that succeeded; spares the lock when none has.
+    is_doubtful: AtomicBool,
+    doubt: Mutex<Doubt>,
+    /// Number of clients that may try the upstream at once while it is half-open; 0 is no limit.
+    trial_limit: AtomicUsize,
+    /// Number of clients that try it.
+    trials: AtomicUsize,
     /// Whether policies may pick the upstream now.
     is_used: AtomicBool,
     /// Whether the upstream was removed from the pool.
@@ -48,7 +56,7 @@ struct MemberState {
     draining: Mutex<Option<Instant>>,
     close_order: Mutex<Option<CloseOrder>>,
     /// Created from the pool's settings when the upstream joins the pool.
-    health: Mutex<Option<MemberHealth>>,
+    health: Guarded<Option<MemberHealth>>,
 }
 
 /// Health of an upstream, and its probe schedule.
@@ -74,6 +82,10 @@ pub(crate) struct CloseOrder {
     pub(crate) reason: &'static str,
     pub(crate) revocable: Revocable,
 }
+
+/// Readiness of an upstream on whose failure clients have reported: so little that any other is
+/// picked first, however full.
+const DOUBTED_READINESS: f64 = 1e-9;
 
 /// Slow start of an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -104,14 +116,33 @@ impl Member {
         &self.state.counters
     }
 
+    /// Counts of attempts and their results.
+    pub(crate) fn event_counters(&self) -> &LiveCounters {
+        &self.state.events
+    }
+
     /// Open tunnels of the upstream, whichever layer they came by.
     pub(crate) fn open_tunnels(&self) -> &Arc<TunnelGroup> {
         &self.state.open_tunnels
     }
 
     /// Runs `act` on the upstream's health; `None` before the upstream is in a pool.
+    ///
+    /// # Panics
+    ///
+    /// When `act` calls a policy of the host, and that calls the pool.
     pub(crate) fn with_health<T>(&self, act: impl FnOnce(&mut Option<MemberHealth>) -> T) -> T {
-        act(&mut lock(&self.state.health))
+        act(&mut self.state.health.lock())
+    }
+
+    /// Whether the operator, or a setting, wants the upstream to get no clients.
+    pub(crate) fn is_forced_unhealthy(&self) -> bool {
+        self.with_health(|health| {
+            health.as_ref().is_some_and(|health| {
+                let tracker = &health.tracker;
+                !tracker.state().is_usable() && tracker.ejected_by() == EjectedBy::Operator
+            })
+        })
     }
 
     /// Whether a tunnel or a probe still refers to the upstream's state, including those that began
@@ -247,6 +278,53 @@ impl Member {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
+    /// Whether the readiness is certainly 1; reads no clock.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.is_slow_starting() && !self.is_doubtful() && !self.is_trial_full()
+    }
+
+    /// Changes the doubt about the upstream.
+    pub(crate) fn with_doubt(&self, change: impl FnOnce(&mut Doubt)) {
+        let mut doubt = lock(&self.state.doubt);
+        change(&mut doubt);
+        let is_doubtful = doubt.is_open();
+        self.state.is_doubtful.store(is_doubtful, Ordering::Relaxed);
+    }
+
+    /// Whether clients have failed since the last that succeeded.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.state.is_doubtful.load(Ordering::Relaxed)
+    }
+
+    /// Whether another upstream should be asked first.
+    pub(crate) fn is_doubted(&self, now: Instant) -> bool {
+        self.is_doubtful() && lock(&self.state.doubt).is_doubted(now)
+    }
+
+    /// Sets the number of clients that may try the upstream at once; 0 is no limit.
+    pub(crate) fn set_trial_limit(&self, limit: usize) {
+        self.state.trial_limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Whether so many clients try a half-open upstream that others should not.
+    pub(crate) fn is_trial_full(&self) -> bool {
+        let limit = self.state.trial_limit.load(Ordering::Relaxed);
+        limit > 0 && self.state.trials.load(Ordering::Relaxed) >= limit
+    }
+
+    /// Counts a client that tries the upstream, if it is half-open.
+    pub(crate) fn begin_trial(&self) -> bool {
+        let is_trial = self.state.trial_limit.load(Ordering::Relaxed) > 0;
+        if is_trial {
+            self.state.trials.fetch_add(1, Ordering::Relaxed);
+        }
+        is_trial
+    }
+
+    pub(crate) fn end_trial(&self) {
+        self.state.trials.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Begins a slow start.
     pub(crate) fn begin_slow_start(&self, now: Instant, duration: Duration) {
         let state = &self.state;
@@ -262,9 +340,16 @@ impl Member {
         self.state.is_slow_starting.load(Ordering::Relaxed)
     }
 
-    /// Returns the fraction of its share that the upstream gets in a slow start, from just above 0
-    /// to 1.
+    /// Returns the fraction of its share that the upstream should get, from just above 0 to 1: less
+    /// than 1 in a slow start, and next to nothing while another should be asked first.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
+        match self.is_doubted(now) || self.is_trial_full() {
+            true => DOUBTED_READINESS,
+            false => self.slow_start_readiness(now),
+        }
+    }
+
+    fn slow_start_readiness(&self, now: Instant) -> f64 {
         let state = &self.state;
         if !self.is_slow_starting() {
             return 1.0;

@@ -5,6 +5,8 @@
 //! * [`health`] decides which upstreams are usable, [`balance`] which of them is picked.
 //! * [`discovery`] finds upstreams.
 
+mod counters;
+mod guarded;
 mod latency;
 mod member;
 mod upstream;
@@ -15,5 +17,7 @@ pub mod discovery;
 pub mod health;
 pub(crate) mod retry;
 
+pub use counters::UpstreamCounters;
+pub(crate) use guarded::Guarded;
 pub(crate) use member::{CloseOrder, Member, MemberHealth};
 pub use upstream::Upstream;

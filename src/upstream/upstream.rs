@@ -9,6 +9,7 @@ use crate::{
     http::headers::ClientInfo,
     net::connect::{Address, HttpVersion, InvalidAddress, ProxyHeader, ProxyProtocol},
     upstream::admission::Admission,
+    upstream::health::UpstreamView,
 };
 
 /// Upstream server: its address and settings.
@@ -143,6 +144,11 @@ impl Upstream {
     /// Returns the [priority](Self::priority) level.
     pub(crate) const fn level(&self) -> u32 {
         self.priority
+    }
+
+    /// Returns the upstream as health policies see it.
+    pub(crate) fn view(&self) -> UpstreamView<'_> {
+        UpstreamView::new(&self.name, self.weight, &self.tags)
     }
 
     pub(crate) const fn version(&self) -> HttpVersion {

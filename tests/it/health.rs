@@ -1,14 +1,19 @@
 //! Health checks: upstreams that fail, are detected, and recover.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 
 use axum::Router;
 use tokio::sync::mpsc;
 use wsplice::{
     Observer, OnUpstreamLoss, Pool, PoolBuilder, ProxyLayer,
+    headers::ClientInfo,
     health::{
-        Consecutive, EventFilter, HealthState, HealthTransition, Passive, ProbeSchedule,
-        WebSocketProbe,
+        Consecutive, EventFilter, FailClosed, HealthState, HealthTransition, Passive,
+        ProbeSchedule, WebSocketProbe,
     },
 };
 
@@ -39,7 +44,17 @@ struct WatchSource {
 impl WatchSource {
     async fn start(pool: impl Into<Pool>) -> Self {
         let (sender, changes) = mpsc::unbounded_channel();
-        let proxy = ProxyLayer::new(pool).observer(Changes(sender));
+        // Every request comes from an address of its own, as news of one client is no verdict.
+        let next = AtomicU16::new(1);
+        let proxy = ProxyLayer::new(pool)
+            .observer(Changes(sender))
+            .client_info(move |_| {
+                let [high, low] = next.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+                Some(ClientInfo::from(SocketAddr::from((
+                    [10, 0, high, low],
+                    4000,
+                ))))
+            });
         Self {
             server: serve_axum(Router::new().layer(proxy)).await,
             changes,
@@ -216,7 +231,8 @@ async fn one_that_answers_with_a_wrong_key_is_found_and_left_out() {
 #[tokio::test]
 async fn one_that_hangs_is_found_by_its_timeout() {
     let silent = RawUpstream::start(scripts::silence()).await;
-    let mut watched = WatchSource::start(probed(&[silent.url()])).await;
+    let pool = probed(&[silent.url()]).availability(FailClosed);
+    let mut watched = WatchSource::start(pool).await;
     let (_, transition) = watched.change().await;
     let HealthTransition::Unhealthy { cause, .. } = transition else {
         panic!("{transition:?}")
@@ -287,6 +303,7 @@ async fn open_tunnels_of_an_unhealthy_upstream_are_closed_if_so_asked() {
         .probe(WebSocketProbe::get("/ws/health"))
         .probe_schedule(often().timeout(Duration::from_millis(50)))
         .health_policy(Consecutive::new().fails(20))
+        .availability(FailClosed)
         .unhealthy_tunnels(OnUpstreamLoss::Close {
             spread: Duration::ZERO,
         });
@@ -322,7 +339,9 @@ async fn an_upstream_that_vanishes_is_found_while_other_tunnels_live() {
     let mut watched = WatchSource::start(touchy(upstream.url())).await;
     let _stays = RawClient::open(watched.server.addr(), "/stays").await;
     assert!(watched.changes.try_recv().is_err());
-    let _vanishes = RawClient::open(watched.server.addr(), "/vanishes").await;
+    for _ in 0..3 {
+        let _vanishes = RawClient::open(watched.server.addr(), "/vanishes").await;
+    }
     let cause = watched.fall().await;
     assert!(
         cause.starts_with("1 consecutive tunnel failure: tunnel lost after"),
@@ -408,4 +427,41 @@ async fn a_drained_upstreams_tunnels_live_or_are_closed_as_told() {
     while tunnels() != [0, 1] {
         tokio::task::yield_now().await;
     }
+}
+
+/// Its probe passes, and it is the emptiest of the three.
+#[tokio::test]
+async fn of_200_clients_a_dozen_at_most_see_the_502_of_an_upstream_whose_probe_passes() {
+    let refuses = |head: &crate::support::head::Head| match head.target() {
+        "/health" => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        _ => b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    };
+    let healthy = |head: &crate::support::head::Head| match head.target() {
+        "/health" => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        _ => switching_protocols(head, &[]),
+    };
+    let broken = RawUpstream::start(scripts::answer(refuses, Then::Hold)).await;
+    let one = RawUpstream::start(scripts::answer(healthy, Then::Hold)).await;
+    let two = RawUpstream::start(scripts::answer(healthy, Then::Hold)).await;
+    let pool = Pool::new([broken.url(), one.url(), two.url()])
+        .unwrap()
+        .probe(wsplice::health::HttpProbe::get("/health"))
+        .probe_schedule(often())
+        .build();
+    // All clients have one address, so that their news is no verdict. But others are asked first.
+    let server = serve_axum(Router::new().layer(ProxyLayer::new(pool.clone()))).await;
+    let mut clients = Vec::new();
+    let mut refused = 0;
+    for _ in 0..200 {
+        let mut client = RawClient::connect(server.addr()).await;
+        match client.handshake("/ws", &[]).await.status() {
+            101 => clients.push(client),
+            502 => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!((1..=12).contains(&refused), "{refused}");
+    let status = pool.snapshot().remove(0);
+    assert!(status.last_probe.is_some(), "it is probed");
+    assert_eq!(status.counters.refusals, refused);
 }

@@ -265,9 +265,7 @@ async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
     ));
     let observer: Arc<dyn Observer> = Arc::clone(&retires) as _;
     pool.attach_observer(&observer);
-    for _ in 0..5 {
-        refuse(&pool, "a");
-    }
+    refuse(&pool, "a");
     assert_eq!(pool.len(), 1);
     let told = retires.1.lock().unwrap().clone();
     assert_eq!(told.len(), 2);
@@ -368,8 +366,7 @@ async fn every_change_is_logged_with_its_cause() {
     assert_eq!(
         logged,
         [
-            "WARN upstream unhealthy upstream=a:80 cause=\"5 consecutive handshake failures: \
-             the upstream could not be connected\"",
+            "WARN upstream unhealthy upstream=a:80 cause=\"the upstream could not be connected\"",
             "WARN upstream half-open upstream=a:80 cause=\"its ejection is over\"",
             "WARN upstream healthy upstream=a:80 cause=\"a handshake succeeded\"",
             "INFO upstream draining upstream=b:80",
@@ -385,7 +382,7 @@ async fn many_failures_at_once_are_one_refresh() {
     #[derive(Debug)]
     struct Counting;
     impl Availability for Counting {
-        fn admit(&self, upstreams: &[UpstreamHealth]) -> Admitted {
+        fn admit(&self, upstreams: &[UpstreamHealth<'_>]) -> Admitted {
             REFRESHES.fetch_add(1, Ordering::Relaxed);
             FailClosed.admit(upstreams)
         }

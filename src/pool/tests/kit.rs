@@ -64,6 +64,12 @@ pub(super) fn refuse(pool: &Pool, name: &str) {
     tell(pool, name, kind);
 }
 
+/// Records a client's handshake that the upstream broke off.
+pub(super) fn fail(pool: &Pool, name: &str) {
+    let kind = HealthEventKind::HandshakeFailed(ErrorKind::NoResponse);
+    tell(pool, name, kind);
+}
+
 /// Records a client's handshake that was accepted.
 pub(super) fn accept(pool: &Pool, name: &str) {
     let latency = Duration::ZERO;

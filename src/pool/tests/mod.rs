@@ -5,5 +5,6 @@ mod drains;
 mod health;
 mod kit;
 mod monitor;
+mod news;
 mod outliers;
 mod probes;

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-use super::kit::{ObserverLog, accept, pool, refuse, secs, start, states, used};
+use super::kit::{ObserverLog, accept, fail, pool, secs, start, states, used};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -21,7 +21,7 @@ fn serve(pool: &Pool, name: &str, good: u32, bad: u32) {
             accept(pool, name);
         }
         if round < bad {
-            refuse(pool, name);
+            fail(pool, name);
         }
     }
 }

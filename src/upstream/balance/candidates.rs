@@ -213,7 +213,8 @@ impl<'a> Candidate<'a> {
     }
 
     /// Returns the fraction of its share that the upstream should get: 1, or less in a slow start,
-    /// down to 0.01.
+    /// down to 0.01; next to nothing for a while after it has failed a client, so that others are
+    /// asked first.
     #[must_use]
     pub fn readiness(&self) -> f64 {
         self.member.readiness(self.now)
@@ -226,9 +227,9 @@ impl<'a> Candidate<'a> {
         f64::from(self.weight()) * self.readiness()
     }
 
-    /// Whether no slow start is under way; reads no clock.
+    /// Whether no slow start is under way, and no client has failed; reads no clock.
     pub(super) fn is_ready(&self) -> bool {
-        !self.member.is_slow_starting()
+        self.member.is_ready()
     }
 
     /// Returns the stable hash of the name.

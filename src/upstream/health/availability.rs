@@ -4,6 +4,8 @@ use std::{cmp::Reverse, fmt, sync::Arc};
 
 use tokio::time::Instant;
 
+use super::tracker::EjectedBy;
+
 /// Availability policy: decides which unhealthy upstreams are used nevertheless.
 ///
 /// Health describes an upstream; availability decides the consequence, since in some pools a
@@ -11,20 +13,22 @@ use tokio::time::Instant;
 ///
 /// | policy | when few upstreams are healthy | Envoy | HAProxy |
 /// |---|---|---|---|
-/// | [`FailClosed`] | clients get 503 once all are unhealthy; the default | `fail_traffic_on_panic` | default |
+/// | [`Standard`] | the default: half of the upstreams at most are left out on clients' news, and all are used once none is healthy | both | |
+/// | [`FailClosed`] | clients get 503 once all are unhealthy | `fail_traffic_on_panic` | default |
 /// | [`KeepLast`] | the upstream that became unhealthy last stays in use | | |
 /// | [`PanicThreshold`] | below a share of healthy upstreams, all are used | `healthy_panic_threshold` | |
 /// | [`MaxEjectionPercent`] | only a limited share is ejected | `max_ejection_percent` | |
 ///
 /// [`or`](Self::or) combines two policies: an upstream that either of them admits is used.
 ///
-/// # Deadlocks
+/// # Panics
 ///
-/// A policy is called while the pool is locked for changes, and must not call the pool.
+/// A policy is called while the pool is locked for changes. If it calls the pool, the call panics
+/// with a message that says so. After a panic of a policy the pool uses the upstreams as before.
 ///
 /// # Examples
 ///
-/// A policy that always uses the first upstream:
+/// A policy that always uses an upstream named `first`, whatever its health:
 ///
 /// ```
 /// use wsplice::health::{Admitted, Availability, UpstreamHealth};
@@ -33,21 +37,28 @@ use tokio::time::Instant;
 /// struct FirstIsAlwaysUp;
 ///
 /// impl Availability for FirstIsAlwaysUp {
-///     fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
+///     fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
 ///         let mut admitted = Admitted::healthy(pool);
-///         admitted.insert(0);
+///         if let Some(index) = pool.iter().position(|upstream| upstream.name == "first") {
+///             admitted.insert(index);
+///         }
 ///         admitted
 ///     }
 /// }
 ///
 /// let now = tokio::time::Instant::now();
-/// let pool = [UpstreamHealth::unhealthy(now), UpstreamHealth::healthy(), UpstreamHealth::unhealthy(now)];
+/// let pool = [
+///     UpstreamHealth::unhealthy(now),
+///     UpstreamHealth::unhealthy(now).name("first"),
+///     UpstreamHealth::healthy(),
+/// ];
 /// let admitted = FirstIsAlwaysUp.admit(&pool);
-/// assert_eq!(admitted.iter().collect::<Vec<_>>(), [0, 1]);
+/// assert_eq!(admitted.iter().collect::<Vec<_>>(), [1, 2]);
 /// ```
 pub trait Availability: fmt::Debug + Send + Sync {
-    /// Returns the upstreams that may be used. `pool` is in the pool's order.
-    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted;
+    /// Returns the upstreams that may be used. `pool` has all upstreams, in the pool's order. One
+    /// that is drained, or has no weight, gets no clients even if it is among them.
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted;
 
     /// Combines two policies: an upstream that either of them admits is used.
     fn or<A: Availability>(self, other: A) -> Either<Self, A>
@@ -59,7 +70,7 @@ pub trait Availability: fmt::Debug + Send + Sync {
 }
 
 impl<A: Availability + ?Sized> Availability for Arc<A> {
-    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
         (**self).admit(pool)
     }
 }
@@ -67,9 +78,15 @@ impl<A: Availability + ?Sized> Availability for Arc<A> {
 /// Health of one upstream, as input of an [`Availability`] policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UpstreamHealth {
+pub struct UpstreamHealth<'a> {
+    /// Name; see [`Upstream::name`](crate::Upstream::name).
+    pub name: &'a str,
     /// Time at which it became unhealthy; `None` while it is healthy or half-open.
     pub unhealthy_since: Option<Instant>,
+    /// What made it unhealthy; meaningless while it is healthy.
+    pub ejected_by: EjectedBy,
+    /// Whether it is being [drained](crate::Pool::drain).
+    pub is_draining: bool,
     /// Weight; see [`Upstream::weight`](crate::Upstream::weight).
     pub weight: u32,
 }
@@ -80,12 +97,15 @@ pub struct Admitted {
     admitted: Vec<bool>,
 }
 
-impl UpstreamHealth {
+impl<'a> UpstreamHealth<'a> {
     /// Returns a healthy upstream of weight 1.
     #[must_use]
     pub const fn healthy() -> Self {
         Self {
+            name: "",
             unhealthy_since: None,
+            ejected_by: EjectedBy::Failure,
+            is_draining: false,
             weight: 1,
         }
     }
@@ -95,8 +115,29 @@ impl UpstreamHealth {
     pub const fn unhealthy(since: Instant) -> Self {
         Self {
             unhealthy_since: Some(since),
-            weight: 1,
+            ..Self::healthy()
         }
+    }
+
+    /// Sets the name.
+    #[must_use]
+    pub const fn name(mut self, name: &'a str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Sets what made it unhealthy.
+    #[must_use]
+    pub const fn by(mut self, ejected_by: EjectedBy) -> Self {
+        self.ejected_by = ejected_by;
+        self
+    }
+
+    /// Sets whether it is being drained.
+    #[must_use]
+    pub const fn draining(mut self) -> Self {
+        self.is_draining = true;
+        self
     }
 
     /// Sets the weight.
@@ -116,14 +157,14 @@ impl UpstreamHealth {
 impl Admitted {
     /// Returns the set of the healthy upstreams.
     #[must_use]
-    pub fn healthy(pool: &[UpstreamHealth]) -> Self {
+    pub fn healthy(pool: &[UpstreamHealth<'_>]) -> Self {
         let admitted = pool.iter().map(UpstreamHealth::is_healthy).collect();
         Self { admitted }
     }
 
     /// Returns the set of all upstreams.
     #[must_use]
-    pub fn all(pool: &[UpstreamHealth]) -> Self {
+    pub fn all(pool: &[UpstreamHealth<'_>]) -> Self {
         let admitted = vec![true; pool.len()];
         Self { admitted }
     }
@@ -160,12 +201,48 @@ impl Admitted {
     }
 }
 
+/// Availability policy that is the default.
+///
+/// On the news of clients alone, and by comparison with the others, no more than half of the
+/// upstreams are left out, but at least one may be: those that have been unhealthy the longest.
+/// Failed connects and failed probes are certain, and are not limited. Once no upstream is healthy,
+/// all are used, but for those that the operator has [forced](crate::Pool::control_health) to be
+/// unhealthy: the check itself may be at fault, and a doubtful upstream is better than none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standard;
+
+impl Availability for Standard {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
+        let serving = |health: &&UpstreamHealth<'_>| !health.is_draining && health.weight > 0;
+        if !pool.iter().filter(serving).any(UpstreamHealth::is_healthy) {
+            let doubtful = |health: &UpstreamHealth<'_>| {
+                health.is_healthy() || health.ejected_by != EjectedBy::Operator
+            };
+            let admitted = pool.iter().map(doubtful).collect();
+            return Admitted { admitted };
+        }
+        let mut by_clients: Vec<_> = pool
+            .iter()
+            .enumerate()
+            .filter(|(_, health)| serving(health) && health.ejected_by == EjectedBy::Clients)
+            .filter_map(|(index, health)| health.unhealthy_since.map(|since| (since, index)))
+            .collect();
+        by_clients.sort_unstable();
+        let ejectable = (pool.iter().filter(serving).count() / 2).max(1);
+        let mut admitted = Admitted::healthy(pool);
+        for (_, index) in by_clients.into_iter().skip(ejectable) {
+            admitted.insert(index);
+        }
+        admitted
+    }
+}
+
 /// Availability policy that uses healthy upstreams only; without one, clients get 503.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FailClosed;
 
 impl Availability for FailClosed {
-    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
         Admitted::healthy(pool)
     }
 }
@@ -176,12 +253,19 @@ impl Availability for FailClosed {
 pub struct KeepLast;
 
 impl Availability for KeepLast {
-    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
         let mut admitted = Admitted::healthy(pool);
-        if admitted.is_empty() {
+        let is_serving = |index: usize| {
+            let health = pool.get(index);
+            health.is_some_and(|health| !health.is_draining && health.weight > 0)
+        };
+        if !admitted.iter().any(is_serving) {
             let last = (0..pool.len()).max_by_key(|index| {
                 let health = pool.get(*index);
-                let key = health.map(|health| (health.weight > 0, health.unhealthy_since));
+                let key = health.map(|health| {
+                    let is_serving = health.weight > 0 && !health.is_draining;
+                    (is_serving, health.unhealthy_since)
+                });
                 (key, Reverse(*index))
             });
             if let Some(last) = last {
@@ -222,8 +306,8 @@ impl PanicThreshold {
 }
 
 impl Availability for PanicThreshold {
-    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
-        let by_weight = |health: &UpstreamHealth| u64::from(health.weight);
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
+        let by_weight = |health: &UpstreamHealth<'_>| u64::from(health.weight);
         let healthy = healthy_share(pool, by_weight).or_else(|| healthy_share(pool, |_| 1));
         if healthy.is_some_and(|share| share < self.share) {
             Admitted::all(pool)
@@ -234,10 +318,13 @@ impl Availability for PanicThreshold {
 }
 
 #[allow(clippy::cast_precision_loss)] // a share need not be exact
-fn healthy_share(pool: &[UpstreamHealth], size: impl Fn(&UpstreamHealth) -> u64) -> Option<f64> {
-    let all: u64 = pool.iter().map(&size).sum();
-    let healthy: u64 = pool
-        .iter()
+fn healthy_share(
+    pool: &[UpstreamHealth<'_>],
+    size: impl Fn(&UpstreamHealth<'_>) -> u64,
+) -> Option<f64> {
+    let serving = pool.iter().filter(|health| !health.is_draining);
+    let all: u64 = serving.clone().map(&size).sum();
+    let healthy: u64 = serving
         .filter(|health| health.is_healthy())
         .map(&size)
         .sum();
@@ -286,15 +373,17 @@ impl MaxEjectionPercent {
 }
 
 impl Availability for MaxEjectionPercent {
-    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
         let mut unhealthy: Vec<_> = pool
             .iter()
             .enumerate()
+            .filter(|(_, health)| !health.is_draining)
             .filter_map(|(index, health)| health.unhealthy_since.map(|since| (since, index)))
             .collect();
         unhealthy.sort_unstable();
         let mut admitted = Admitted::healthy(pool);
-        for (_, index) in unhealthy.into_iter().skip(self.ejectable(pool.len())) {
+        let serving = pool.iter().filter(|health| !health.is_draining).count();
+        for (_, index) in unhealthy.into_iter().skip(self.ejectable(serving)) {
             admitted.insert(index);
         }
         admitted
@@ -306,7 +395,7 @@ impl Availability for MaxEjectionPercent {
 pub struct Either<A, B>(A, B);
 
 impl<A: Availability, B: Availability> Availability for Either<A, B> {
-    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
         let mut admitted = self.0.admit(pool);
         for index in self.1.admit(pool).iter() {
             admitted.insert(index);

@@ -98,6 +98,11 @@ impl Ejection {
         time.mul_f64(jittered(self.jitter, random))
     }
 
+    /// Returns the longest duration of an ejection, without jitter.
+    pub(super) fn longest(&self) -> Duration {
+        self.max.max(self.base).min(FAR)
+    }
+
     /// Returns what remains of a count after this time in health.
     pub(super) fn decay(&self, count: u32, health: Duration) -> u32 {
         if self.decay_interval.is_zero() {

@@ -10,7 +10,7 @@ use crate::{
     tunnel::report::{TunnelEnd, TunnelReport},
 };
 
-use super::probe::ProbeFailure;
+use super::{event_origin::EventOrigin, probe::ProbeFailure};
 
 /// Health event: an observation of an upstream, and its time.
 ///
@@ -41,6 +41,8 @@ pub struct HealthEvent {
     pub began: Instant,
     /// Kind of the observation.
     pub kind: HealthEventKind,
+    /// Client and path of the request, which are the same for all events of its tunnel.
+    pub(crate) origin: Option<EventOrigin>,
 }
 
 /// Kind of a health event. Failures caused by a client are never among them.
@@ -124,7 +126,18 @@ impl HealthEvent {
     #[must_use]
     pub fn new(at: Instant, kind: HealthEventKind) -> Self {
         let began = at.checked_sub(kind.duration()).unwrap_or(at);
-        Self { at, began, kind }
+        Self {
+            at,
+            began,
+            kind,
+            origin: None,
+        }
+    }
+
+    /// Sets the client and the path that the event came from.
+    pub(crate) const fn from(mut self, origin: EventOrigin) -> Self {
+        self.origin = Some(origin);
+        self
     }
 
     /// Sets when the probe, the handshake or the tunnel began.

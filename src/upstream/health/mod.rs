@@ -16,6 +16,7 @@
 //! | [`HealthPolicy`], with a [`HealthEvaluator`] per upstream | when an upstream is unhealthy | `unhealthy_threshold`, `healthy_threshold` | `fall`, `rise` |
 //! | [`OutlierPolicy`]: [`SuccessRateOutliers`], set by [`PoolBuilder::outliers`](crate::PoolBuilder::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
 //! | [`Ejection`] | how long an upstream is ejected | `base_ejection_time`, `max_ejection_time` | |
+//! | [`HealthControl`] | whether events or the operator decide | | `set server … health` |
 //! | [`HealthTracker`] | the [`HealthState`] of an upstream | host health flags | server state (`UP`, `DOWN`) |
 //! | [`Availability`] | the use of unhealthy upstreams when few are healthy | `healthy_panic_threshold`, `max_ejection_percent` | |
 //!
@@ -25,8 +26,15 @@
 //! | [`FailureRate`] | while failures exceed a share of a sliding window | `failure_percentage_threshold` | |
 //! | [`MaxFails`] | while a number of failures lie within a time | | |
 //! | [`SlowHandshake`] | after a number of slow handshakes in a row | | |
-//! | [`Passive`] | by clients' handshakes: the default without probes | outlier detection | `observe` |
+//! | [`Passive`] | by clients' handshakes: a default beside that for probes | outlier detection | `observe` |
 //! | [`AnyOf`], [`AllOf`] | if any of several policies, or all of them, find it unhealthy | | |
+//!
+//! Clients' news has three weights. A failure of one client on one path makes other upstreams
+//! preferable for a second, and for longer with each further failure in a row; on two paths, for the
+//! time of an ejection. Neither moves the keys of a hash, nor closes a tunnel. A policy's finding is
+//! a verdict, with these consequences, if it rests on three clients (by address, IPv6 by /64
+//! network), a failing probe, or failed connects. Failures of the proxy's own machine and of its
+//! resolver are nobody's health.
 //!
 //! Everything but the probes is pure: events carry their time, and randomness is an argument. A
 //! policy of your own can be tested without waiting:
@@ -51,15 +59,19 @@
 //! ```
 
 mod availability;
+mod doubt;
 mod ejection;
 mod event;
 mod event_filter;
+mod event_origin;
+mod evidence;
 mod outlier;
 mod policy;
 mod probe;
 mod schedule;
 mod tracker;
 
+pub(crate) use self::{doubt::Doubt, event_origin::EventOrigin};
 #[cfg(test)]
 pub(crate) use probe::testing as upstreams;
 #[cfg(test)]
@@ -70,7 +82,7 @@ pub use self::probe::InvalidExpectation;
 pub use self::{
     availability::{
         Admitted, Availability, Either, FailClosed, KeepLast, MaxEjectionPercent, PanicThreshold,
-        UpstreamHealth,
+        Standard, UpstreamHealth,
     },
     ejection::Ejection,
     event::{EventOutcome, EventSource, HealthEvent, HealthEventKind},
@@ -78,12 +90,12 @@ pub use self::{
     outlier::{EventCounts, Outlier, OutlierPolicy, SuccessRateOutliers},
     policy::{
         AllOf, AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy, MaxFails, Passive,
-        SlowHandshake, Verdict,
+        SlowHandshake, UpstreamView, Verdict,
     },
     probe::{
         HttpProbe, Probe, ProbeFailure, ProbeFn, ProbeFuture, ProbeTarget, TcpProbe,
         WebSocketProbe, check, probe_fn,
     },
     schedule::{ProbeSchedule, ProbeTimes},
-    tracker::{HealthState, HealthTracker, HealthTransition, Probed},
+    tracker::{EjectedBy, HealthControl, HealthState, HealthTracker, HealthTransition, Probed},
 };

@@ -9,6 +9,7 @@ use crate::instant::saturating_add;
 use super::{
     ejection::{Ejection, EjectionHistory},
     event::{EventOutcome, EventSource, HealthEvent, HealthEventKind},
+    evidence::{Evidence, Weight},
     policy::{HealthEvaluator, HealthPolicy, Verdict},
 };
 
@@ -29,8 +30,13 @@ use super::{
 /// If probes can change the evaluator's verdict, they alone readmit an upstream, and no client has
 /// to try it: at once after the first failure, and not before the end of its [`Ejection`] when it
 /// fails again and again. Otherwise, and after [`eject`](Self::eject), the upstream is ejected for
-/// the time of its [`Ejection`], and for as long as the evaluator itself counts earlier events;
-/// then it becomes half-open with a new evaluator, and the next handshake of a client decides.
+/// the time of its [`Ejection`], for as long as the evaluator itself counts earlier events, but not
+/// longer than the longest ejection, and for as long as its probe fails; then it becomes half-open
+/// with a new evaluator, and the next handshake of a client decides.
+///
+/// A verdict that rests on the news of clients alone needs three of them, by address (IPv6: by /64
+/// network), within a minute. What fewer report only lowers the preference for the upstream: one
+/// client must not be able to have an upstream ejected.
 ///
 /// Events that began before the upstream was ejected or readmitted describe an earlier state and
 /// are ignored: a handshake that was hanging then, a tunnel that is found lost only now.
@@ -77,6 +83,36 @@ pub struct HealthTracker {
     epoch: Instant,
     /// Latest time that was passed in.
     latest: Instant,
+    evidence: Evidence,
+    /// What ejected the upstream last.
+    ejected_by: EjectedBy,
+    control: HealthControl,
+    awaits_first_pass: bool,
+}
+
+/// What an upstream was ejected by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EjectedBy {
+    /// A failing probe, or failed connects: there is no doubt about it.
+    Failure,
+    /// News of clients, or a comparison with the other upstreams.
+    Clients,
+    /// The operator, or a setting: it is not [ready](crate::PoolBuilder::unhealthy_until_probed).
+    Operator,
+}
+
+/// Control of an upstream's health by the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HealthControl {
+    /// Events decide.
+    #[default]
+    Auto,
+    /// The upstream is healthy, whatever events say.
+    ForcedHealthy,
+    /// The upstream is unhealthy, whatever events say.
+    ForcedUnhealthy,
 }
 
 /// Whether an upstream is probed.
@@ -153,7 +189,64 @@ impl HealthTracker {
             held_until: None,
             epoch: now,
             latest: now,
+            evidence: Evidence::default(),
+            ejected_by: EjectedBy::Failure,
+            control: HealthControl::Auto,
+            awaits_first_pass: false,
         }
+    }
+
+    /// Makes the upstream unhealthy until its first passed probe. Without probes it stays healthy.
+    #[must_use]
+    pub(crate) fn until_first_pass(mut self, now: Instant) -> Self {
+        if self.probed == Probed::Yes {
+            self.awaits_first_pass = true;
+            self.ejected_by = EjectedBy::Operator;
+            self.enter_unhealthy("not probed yet", None, now);
+        }
+        self
+    }
+
+    /// Returns what the upstream was ejected by; meaningful while it is unhealthy.
+    pub(crate) const fn ejected_by(&self) -> EjectedBy {
+        self.ejected_by
+    }
+
+    /// Returns whether the operator controls the health.
+    pub(crate) const fn control(&self) -> HealthControl {
+        self.control
+    }
+
+    /// Gives the control of the upstream's health to the operator, or back to events, which begin
+    /// anew then.
+    pub(crate) fn set_control(
+        &mut self,
+        control: HealthControl,
+        now: Instant,
+    ) -> Option<HealthTransition> {
+        let was_usable = self.state.is_usable();
+        self.control = control;
+        self.latest = self.latest.max(now);
+        self.held_until = None;
+        self.awaits_first_pass = false;
+        if control == HealthControl::ForcedUnhealthy {
+            self.ejected_by = EjectedBy::Operator;
+            return was_usable.then(|| self.enter_unhealthy("forced by the operator", None, now));
+        }
+        self.evaluator = self.policy.evaluator();
+        self.evidence = Evidence::default();
+        self.epoch = now;
+        self.state = HealthState::Healthy { since: now };
+        (!was_usable).then_some(HealthTransition::Healthy)
+    }
+
+    /// Returns the time for which the upstream should be less preferred on the news of few clients,
+    /// if its evaluator finds it unhealthy on that ground.
+    pub(crate) fn doubts_until(&mut self, now: Instant) -> Option<Instant> {
+        let is_doubted = self.state.is_usable()
+            && self.evidence.weight(now) == Weight::SeveralPaths
+            && self.evaluator.verdict(now) == Verdict::Unhealthy;
+        is_doubted.then(|| saturating_add(now, self.ejection.time(1, 0.5)))
     }
 
     /// Returns the health state.
@@ -179,7 +272,14 @@ impl HealthTracker {
         if event.began < self.epoch {
             return self.tick(event.at, random);
         }
+        self.evidence.observe(event);
         self.evaluator.observe(event);
+        if let HealthEventKind::ProbePassed { .. } = event.kind {
+            self.awaits_first_pass = false;
+        }
+        if self.control != HealthControl::Auto {
+            return None;
+        }
         if let HealthState::HalfOpen { .. } = self.state {
             match half_open_signal(&event.kind) {
                 // HalfOpen => Healthy
@@ -191,7 +291,10 @@ impl HealthTracker {
                 // HalfOpen => Unhealthy
                 EventOutcome::Bad => {
                     let cause = format!("failed while half-open: {}", event.kind);
-                    return Some(self.become_unhealthy(&cause, event.at, random));
+                    self.ejected_by = self.ground();
+                    self.held_until = None;
+                    let until = self.history.eject(&self.ejection, event.at, random);
+                    return Some(self.enter_unhealthy(&cause, Some(until), event.at));
                 }
                 EventOutcome::Neutral => {}
             }
@@ -203,10 +306,16 @@ impl HealthTracker {
     /// reached.
     pub fn tick(&mut self, now: Instant, random: f64) -> Option<HealthTransition> {
         self.latest = self.latest.max(now);
+        if self.control != HealthControl::Auto || self.awaits_first_pass {
+            return None;
+        }
         let verdict = self.evaluator.verdict(now);
         match (&self.state, verdict) {
             // Healthy | HalfOpen => Unhealthy
-            (HealthState::Healthy { .. } | HealthState::HalfOpen { .. }, Verdict::Unhealthy) => {
+            (HealthState::Healthy { .. } | HealthState::HalfOpen { .. }, Verdict::Unhealthy)
+                if self.evidence.weight(now) == Weight::Verdict =>
+            {
+                self.ejected_by = self.ground();
                 let cause = self.evaluator.cause().into_owned();
                 Some(self.become_unhealthy(&cause, now, random))
             }
@@ -221,10 +330,11 @@ impl HealthTracker {
     /// Ejects a usable upstream for a reason unknown to its evaluator: as an outlier, or on an
     /// operator's request.
     pub fn eject(&mut self, cause: &str, now: Instant, random: f64) -> Option<HealthTransition> {
-        if !self.state.is_usable() {
+        if !self.state.is_usable() || self.control != HealthControl::Auto {
             return None;
         }
         self.latest = self.latest.max(now);
+        self.ejected_by = EjectedBy::Clients;
         let until = self.history.eject(&self.ejection, now, random);
         self.held_until = None;
         Some(self.enter_unhealthy(cause, Some(until), now))
@@ -238,23 +348,25 @@ impl HealthTracker {
             HealthState::Unhealthy {
                 until: Some(until), ..
             } => Some(*until),
-            HealthState::Unhealthy { until: None, .. } => {
-                let held_until = self
-                    .held_until
-                    .filter(|held_until| *held_until > self.latest);
-                self.evaluator
-                    .changes_at()
-                    .into_iter()
-                    .chain(held_until)
-                    .min()
+            HealthState::Unhealthy {
+                until: None, since, ..
+            } => {
+                let held_until = self.held_until;
+                let longest = self.gives_up_at(*since);
+                let times = [self.evaluator.changes_at(), held_until, longest];
+                let to_come = times.into_iter().flatten().filter(|at| *at > self.latest);
+                to_come.min()
             }
             _ => self.evaluator.changes_at(),
         };
+        if self.control != HealthControl::Auto || self.awaits_first_pass {
+            return None;
+        }
         // An evaluator that returns a time in the past must not make its caller spin.
         change.map(|change| change.max(saturating_add(self.latest, Duration::from_millis(1))))
     }
 
-    /// Makes the upstream unhealthy, by verdict or after a failure while half-open.
+    /// Makes the upstream unhealthy by verdict.
     fn become_unhealthy(&mut self, cause: &str, now: Instant, random: f64) -> HealthTransition {
         let until = if self.recovers_by_probes() {
             self.held_until = self.history.hold(&self.ejection, now, random);
@@ -288,38 +400,76 @@ impl HealthTracker {
         verdict: Verdict,
         now: Instant,
     ) -> Option<HealthTransition> {
-        let Some(until) = until else {
+        match (until, verdict) {
+            (Some(until), _) if now < until => None,
             // Unhealthy => Healthy, once probes have changed the verdict.
-            let is_held = self.held_until.is_some_and(|held_until| now < held_until);
-            return (verdict == Verdict::Healthy && !is_held).then(|| {
-                self.history.readmit(now);
-                self.epoch = now;
-                self.state = HealthState::Healthy { since: now };
-                HealthTransition::Healthy
-            });
-        };
-        if now < until {
+            (None, Verdict::Healthy) => {
+                let is_held = self.held_until.is_some_and(|held_until| now < held_until);
+                (!is_held).then(|| {
+                    self.readmit(now);
+                    self.state = HealthState::Healthy { since: now };
+                    HealthTransition::Healthy
+                })
+            }
+            (Some(_), Verdict::Healthy) => Some(self.half_open(now)),
+            (_, Verdict::Unhealthy) => self.recover_although_unhealthy(now),
+        }
+    }
+
+    /// Makes an upstream half-open whose evaluator has not found it healthy: an evaluator that
+    /// counts clients alone cannot, as there are none.
+    fn recover_although_unhealthy(&mut self, now: Instant) -> Option<HealthTransition> {
+        let since = self.state.since();
+        let gives_up_at = self.gives_up_at(since);
+        let waits_for_probes =
+            self.recovers_by_probes() && gives_up_at.is_none_or(|gives_up_at| now < gives_up_at);
+        if waits_for_probes || self.evidence.is_probe_failing() {
+            // Unhealthy => Unhealthy: probes decide from here on.
+            self.wait_until(None);
             return None;
         }
-        if verdict == Verdict::Unhealthy {
-            // Unhealthy => Unhealthy: probes decide from here on, or the evaluator still counts.
-            if self.recovers_by_probes() {
-                self.wait_until(None);
-                return None;
-            }
-            if let Some(forgets_at) = self.evaluator.changes_at().filter(|at| *at > now) {
-                self.wait_until(Some(forgets_at));
-                return None;
-            }
+        let longest = self.longest_until(since);
+        let forgets_at = self.evaluator.changes_at().filter(|at| *at > now);
+        if let Some(forgets_at) = forgets_at.filter(|_| now < longest) {
+            // Unhealthy => Unhealthy: the evaluator still counts.
+            self.wait_until(Some(forgets_at.min(longest)));
+            return None;
         }
-        // Unhealthy => HalfOpen
-        if !self.recovers_by_probes() {
-            self.evaluator = self.policy.evaluator();
-        }
-        self.epoch = now;
-        self.history.readmit(now);
+        self.evaluator = self.policy.evaluator();
+        Some(self.half_open(now))
+    }
+
+    /// Unhealthy => HalfOpen
+    fn half_open(&mut self, now: Instant) -> HealthTransition {
+        self.readmit(now);
         self.state = HealthState::HalfOpen { since: now };
-        Some(HealthTransition::HalfOpen)
+        HealthTransition::HalfOpen
+    }
+
+    fn readmit(&mut self, now: Instant) {
+        self.history.readmit(now);
+        self.epoch = now;
+        self.evidence = Evidence::default();
+    }
+
+    /// Returns the end of the longest ejection that began at this time.
+    fn longest_until(&self, since: Instant) -> Instant {
+        saturating_add(since, self.ejection.longest())
+    }
+
+    /// Returns when the upstream recovers although its evaluator relies on probes, and these pass
+    /// without changing the verdict.
+    fn gives_up_at(&self, since: Instant) -> Option<Instant> {
+        let passing_since = self.evidence.passing_since()?;
+        Some(self.longest_until(since.max(passing_since)))
+    }
+
+    /// Returns what speaks against the upstream now.
+    fn ground(&self) -> EjectedBy {
+        match self.evidence.is_of_clients_alone() {
+            true => EjectedBy::Clients,
+            false => EjectedBy::Failure,
+        }
     }
 
     fn wait_until(&mut self, time: Option<Instant>) {

@@ -51,7 +51,7 @@ async fn an_exchange_whose_client_goes_away_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn answers_of_500_and_above_make_an_upstream_unhealthy_and_others_do_not() {
+async fn answers_of_500_and_above_make_others_preferable_and_one_client_ejects_no_upstream() {
     for (status, healthy) in [
         ("404 Not Found", true),
         ("500 Internal Server Error", false),
@@ -63,9 +63,9 @@ async fn answers_of_500_and_above_make_an_upstream_unhealthy_and_others_do_not()
         for _ in 0..5 {
             answer(&server, ask("GET", &[])).await;
         }
-        let health = pool.snapshot().remove(0).health;
-        let is_healthy = !matches!(health, HealthState::Unhealthy { .. });
-        assert_eq!(is_healthy, healthy, "{status}: {health:?}");
+        let upstream = pool.snapshot().remove(0);
+        assert_eq!(upstream.is_doubted, !healthy, "{status}");
+        assert!(upstream.health.is_usable(), "{status}: {upstream:?}");
     }
 }
 

@@ -18,7 +18,7 @@ use self::{
 };
 
 /// Paths without io, without a clock and without anything asynchronous. Time is an argument.
-const PURE: [&str; 37] = [
+const PURE: [&str; 40] = [
     "escaped.rs",
     "instant.rs",
     "hash.rs",
@@ -48,8 +48,11 @@ const PURE: [&str; 37] = [
     "upstream/discovery/dns/refresh.rs",
     "upstream/discovery/poll_schedule.rs",
     "upstream/health/availability.rs",
+    "upstream/health/doubt.rs",
     "upstream/health/ejection.rs",
     "upstream/health/event.rs",
+    "upstream/health/event_origin.rs",
+    "upstream/health/evidence.rs",
     "upstream/health/outlier.rs",
     "upstream/health/policy/",
     "upstream/health/schedule.rs",

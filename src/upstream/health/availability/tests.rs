@@ -3,13 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::upstream::health::testing::secs;
 
-const UP: UpstreamHealth = UpstreamHealth::healthy();
+const UP: UpstreamHealth<'_> = UpstreamHealth::healthy();
 
-fn down(since: u64) -> UpstreamHealth {
+fn down(since: u64) -> UpstreamHealth<'static> {
     UpstreamHealth::unhealthy(secs(since))
 }
 
-fn admitted(policy: &dyn Availability, pool: &[UpstreamHealth]) -> Vec<usize> {
+fn admitted(policy: &dyn Availability, pool: &[UpstreamHealth<'_>]) -> Vec<usize> {
     policy.admit(pool).iter().collect()
 }
 
@@ -17,6 +17,45 @@ fn admitted(policy: &dyn Availability, pool: &[UpstreamHealth]) -> Vec<usize> {
 fn failing_closed_uses_the_healthy_ones_and_no_other() {
     assert_eq!(admitted(&FailClosed, &[down(0), UP, down(0)]), [1]);
     assert!(FailClosed.admit(&[down(0)]).is_empty());
+}
+
+#[test]
+fn by_default_half_may_be_left_out_on_clients_news_and_certain_failures_are_not_limited() {
+    let by = |since, by| down(since).by(by);
+    let doubtful = |since| by(since, EjectedBy::Clients);
+    let certain = |since| by(since, EjectedBy::Failure);
+    for (name, pool, used) in [
+        ("one of two", vec![UP, doubtful(1)], vec![0]),
+        (
+            "one of three",
+            vec![doubtful(2), doubtful(1), UP],
+            vec![0, 2],
+        ),
+        (
+            "two of four",
+            vec![doubtful(3), doubtful(1), doubtful(2), UP],
+            vec![0, 3],
+        ),
+        (
+            "certain",
+            vec![certain(1), certain(1), certain(1), UP],
+            vec![3],
+        ),
+        ("none healthy", vec![certain(1), doubtful(1)], vec![0, 1]),
+        ("the only one", vec![certain(1)], vec![0]),
+        (
+            "healthy but drained",
+            vec![UP.draining(), doubtful(1)],
+            vec![0, 1],
+        ),
+        (
+            "drained ones don't count",
+            vec![UP, doubtful(2), doubtful(1), UP.draining()],
+            vec![0, 1, 3],
+        ),
+    ] {
+        assert_eq!(admitted(&Standard, &pool), used, "{name}");
+    }
 }
 
 #[test]

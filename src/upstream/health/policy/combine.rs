@@ -4,7 +4,10 @@ use std::{borrow::Cow, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::health_policy::{HealthEvaluator, HealthPolicy, Verdict};
+use super::{
+    health_policy::{HealthEvaluator, HealthPolicy, Verdict},
+    upstream_view::UpstreamView,
+};
 use crate::upstream::health::event::HealthEvent;
 
 /// Health policy: unhealthy as soon as any of several policies is; healthy without policies.
@@ -74,12 +77,39 @@ impl HealthPolicy for AnyOf {
     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         Box::new(Evaluators::of(&self.policies, Rule::Any))
     }
+
+    fn for_upstream(&self, upstream: &UpstreamView<'_>) -> Option<Arc<dyn HealthPolicy>> {
+        let policies = for_upstream(&self.policies, upstream)?;
+        Some(Arc::new(Self { policies }))
+    }
 }
 
 impl HealthPolicy for AllOf {
     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         Box::new(Evaluators::of(&self.policies, Rule::All))
     }
+
+    fn for_upstream(&self, upstream: &UpstreamView<'_>) -> Option<Arc<dyn HealthPolicy>> {
+        let policies = for_upstream(&self.policies, upstream)?;
+        Some(Arc::new(Self { policies }))
+    }
+}
+
+/// Returns the policies of which at least one is another for this upstream.
+fn for_upstream(
+    policies: &[Arc<dyn HealthPolicy>],
+    upstream: &UpstreamView<'_>,
+) -> Option<Vec<Arc<dyn HealthPolicy>>> {
+    let others: Vec<_> = policies
+        .iter()
+        .map(|policy| policy.for_upstream(upstream))
+        .collect();
+    others.iter().any(Option::is_some).then(|| {
+        let policies = others.into_iter().zip(policies);
+        policies
+            .map(|(other, policy)| other.unwrap_or_else(|| Arc::clone(policy)))
+            .collect()
+    })
 }
 
 /// Evaluators of several policies, with the last verdict of each.
@@ -151,12 +181,10 @@ impl HealthEvaluator for Evaluators {
     }
 
     fn recovers_by_probes(&self) -> bool {
-        let mut evaluators = self.evaluators.iter().map(|(evaluator, _)| evaluator);
         match self.rule {
-            // Every evaluator that may find the upstream unhealthy must be able to change its
-            // verdict.
-            Rule::Any => evaluators.all(|evaluator| evaluator.recovers_by_probes()),
-            Rule::All => evaluators.any(|evaluator| evaluator.recovers_by_probes()),
+            // Every evaluator that finds the upstream unhealthy must be able to change its verdict.
+            Rule::Any => self.unhealthy().all(HealthEvaluator::recovers_by_probes),
+            Rule::All => self.unhealthy().any(HealthEvaluator::recovers_by_probes),
         }
     }
 }
@@ -165,7 +193,7 @@ impl HealthEvaluator for Evaluators {
 mod tests {
     use super::*;
     use crate::upstream::health::{
-        Consecutive, EventFilter, MaxFails,
+        Consecutive, EventFilter, HealthEventKind, MaxFails,
         testing::{connect_failed, probe_failed, probe_passed, secs, verdict_after},
     };
     use std::time::Duration;
@@ -211,11 +239,20 @@ mod tests {
 
     #[test]
     fn whether_probes_lead_back_follows_from_the_parts() {
-        let deaf = || Consecutive::new().counting(EventFilter::passive());
-        let hearing = Consecutive::new;
-        let any = AnyOf::new().with(deaf()).with(hearing());
-        assert!(!any.evaluator().recovers_by_probes());
+        let deaf = || Consecutive::new().fails(1).counting(EventFilter::passive());
+        let hearing = || Consecutive::new().fails(1);
+        let recovers = |mut evaluator: Box<dyn HealthEvaluator>, kinds: &[HealthEventKind]| {
+            for kind in kinds {
+                verdict_after(&mut *evaluator, secs(0), kind.clone());
+            }
+            evaluator.recovers_by_probes()
+        };
+        let any = || AnyOf::new().with(deaf()).with(hearing()).evaluator();
+        let both = [connect_failed(), probe_failed()];
+        assert!(recovers(any(), &[probe_failed()]));
+        assert!(!recovers(any(), &[connect_failed()]));
+        assert!(!recovers(any(), &both));
         let all = AllOf::new().with(deaf()).with(hearing());
-        assert!(all.evaluator().recovers_by_probes());
+        assert!(recovers(all.evaluator(), &both));
     }
 }

@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use tokio::time::Instant;
 
+use super::upstream_view::UpstreamView;
 use crate::upstream::health::event::HealthEvent;
 
 /// Health policy: decides which upstreams are unhealthy, by an evaluator for each of them.
@@ -51,6 +52,38 @@ use crate::upstream::health::event::HealthEvent;
 pub trait HealthPolicy: fmt::Debug + Send + Sync {
     /// Returns a new evaluator, for one upstream.
     fn evaluator(&self) -> Box<dyn HealthEvaluator>;
+
+    /// Returns another policy for this upstream, such as one with thresholds of its own; `None`, the
+    /// default, for this one.
+    ///
+    /// It is asked when the upstream joins the pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use wsplice::health::{Consecutive, HealthEvaluator, HealthPolicy, UpstreamView};
+    ///
+    /// /// Upstreams in another zone may fail twice as often.
+    /// #[derive(Debug)]
+    /// struct ByZone;
+    ///
+    /// impl HealthPolicy for ByZone {
+    ///     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+    ///         Consecutive::new().evaluator()
+    ///     }
+    ///
+    ///     fn for_upstream(&self, upstream: &UpstreamView<'_>) -> Option<Arc<dyn HealthPolicy>> {
+    ///         let is_far = upstream.tag("zone") != Some("here");
+    ///         is_far.then(|| Arc::new(Consecutive::new().fails(6)) as _)
+    ///     }
+    /// }
+    /// # let _ = ByZone;
+    /// ```
+    fn for_upstream(&self, upstream: &UpstreamView<'_>) -> Option<Arc<dyn HealthPolicy>> {
+        let _ = upstream;
+        None
+    }
 }
 
 /// Health evaluator: evaluates one upstream by its events.
@@ -76,13 +109,15 @@ pub trait HealthEvaluator: fmt::Debug + Send + Sync {
         Cow::Borrowed("judged unhealthy")
     }
 
-    /// Whether passed probes alone lead to a healthy verdict.
+    /// Whether passed probes alone lead to a healthy verdict; false by default.
     ///
     /// An unhealthy upstream gets no clients, so an evaluator that counts clients alone would get
     /// no more events. If this is false, the upstream becomes [half-open](crate::health::Ejection)
-    /// after a while, probed or not.
+    /// after a while, probed or not. It is asked while the verdict is unhealthy. If this is true,
+    /// and the verdict does not change although probes pass, the upstream becomes half-open after
+    /// the [longest](crate::health::Ejection::max) ejection.
     fn recovers_by_probes(&self) -> bool {
-        true
+        false
     }
 }
 
@@ -104,5 +139,9 @@ impl<J: HealthEvaluator + Clone + 'static> HealthPolicy for J {
 impl<P: HealthPolicy + ?Sized> HealthPolicy for Arc<P> {
     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         (**self).evaluator()
+    }
+
+    fn for_upstream(&self, upstream: &UpstreamView<'_>) -> Option<Arc<dyn HealthPolicy>> {
+        (**self).for_upstream(upstream)
     }
 }

@@ -1,6 +1,7 @@
 //! Health policies: when an upstream counts as unhealthy.
 
 mod combine;
+mod connects;
 mod consecutive;
 mod consecutive_counts;
 mod failure_rate;
@@ -9,6 +10,7 @@ mod max_fails;
 mod passive;
 mod plural;
 mod slow_handshake;
+mod upstream_view;
 
 pub use self::{
     combine::{AllOf, AnyOf},
@@ -18,4 +20,5 @@ pub use self::{
     max_fails::MaxFails,
     passive::Passive,
     slow_handshake::SlowHandshake,
+    upstream_view::UpstreamView,
 };

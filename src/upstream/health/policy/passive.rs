@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use super::{
     combine::AnyOf,
+    connects::Connects,
     consecutive::Consecutive,
     failure_rate::FailureRate,
     health_policy::{HealthEvaluator, HealthPolicy},
 };
 use crate::upstream::health::event_filter::EventFilter;
 
-/// Passive health policy: evaluates clients' handshakes; the default without a probe.
+/// Passive health policy: evaluates clients' handshakes; the default, beside that for probes.
 ///
-/// Unhealthy after 5 consecutive failures, or while more than half of at least 10 handshakes within
-/// 10 seconds fail. Failures are failed connects, handshakes that break or time out, and statuses
-/// of 500 or above.
+/// Unhealthy at once after a failed connect, until one passes, be it a probe's; after 5 consecutive
+/// failures; or while more than half of at least 10 handshakes within 10 seconds fail. Failures are
+/// failed connects, handshakes that break or time out, and statuses of 500 or above.
 ///
 /// Lost tunnels count only if asked for: some servers end every tunnel without a close frame, and a
 /// dead upstream fails the next handshake anyway.
@@ -96,6 +97,7 @@ impl HealthPolicy for Passive {
             .minimum(self.minimum)
             .window(self.window);
         AnyOf::new()
+            .with(Connects::default())
             .with(in_a_row.counting(self.signals))
             .with(rate.counting(self.signals))
             .evaluator()
@@ -107,19 +109,33 @@ mod tests {
     use super::*;
     use crate::upstream::health::{
         HealthEventKind, Verdict,
-        testing::{accepted, at, connect_failed, probe_failed, verdict_after},
+        testing::{accepted, at, connect_failed, probe_failed, probe_passed, verdict_after},
     };
 
     #[test]
     fn five_in_a_row_are_too_many() {
         let mut evaluator = Passive::default().evaluator();
         for _ in 0..4 {
-            let verdict = verdict_after(&mut *evaluator, at(0), connect_failed());
+            let verdict = verdict_after(&mut *evaluator, at(0), broken());
             assert_eq!(verdict, Verdict::Healthy);
         }
-        let fifth = verdict_after(&mut *evaluator, at(0), connect_failed());
+        let fifth = verdict_after(&mut *evaluator, at(0), broken());
         assert_eq!(fifth, Verdict::Unhealthy);
         assert!(!evaluator.recovers_by_probes());
+    }
+
+    #[test]
+    fn one_failed_connect_is_too_many_until_a_connect_passes() {
+        let mut evaluator = Passive::default().evaluator();
+        let failed = verdict_after(&mut *evaluator, at(0), connect_failed());
+        assert_eq!(failed, Verdict::Unhealthy);
+        assert!(evaluator.recovers_by_probes());
+        let passed = verdict_after(&mut *evaluator, at(1), probe_passed());
+        assert_eq!(passed, Verdict::Healthy);
+    }
+
+    fn broken() -> HealthEventKind {
+        HealthEventKind::HandshakeFailed(crate::error::ErrorKind::NoResponse)
     }
 
     #[test]
@@ -131,7 +147,7 @@ mod tests {
             let kind = if number % 3 == 0 {
                 accepted()
             } else {
-                connect_failed()
+                broken()
             };
             verdict = verdict_after(&mut *evaluator, at(number * 100), kind);
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::upstream::health::{
-    AnyOf, Consecutive, HealthEventKind, MaxFails, Passive,
+    AnyOf, Consecutive, EventOrigin, HealthEventKind, MaxFails, Passive,
     testing::{accepted, at, connect_failed, probe_failed, probe_passed, secs},
 };
 
@@ -27,6 +27,153 @@ fn see(
     tracker.observe(&HealthEvent::new(at, kind), 0.5)
 }
 
+fn broken() -> HealthEventKind {
+    HealthEventKind::HandshakeFailed(crate::error::ErrorKind::NoResponse)
+}
+
+/// A client's failed handshake.
+fn broke(at: Instant, client: &str, path: &str) -> HealthEvent {
+    let client = client.parse().ok();
+    HealthEvent::new(at, broken()).from(EventOrigin::new(client, path))
+}
+
+#[test]
+fn one_client_on_one_path_ejects_no_upstream_and_three_clients_do() {
+    let mut tracker = passive(1);
+    for second in 0..30 {
+        let news = broke(secs(second), "10.0.0.1", "/crash");
+        assert_eq!(tracker.observe(&news, 0.5), None);
+        assert_eq!(tracker.doubts_until(secs(second)), None);
+    }
+    let other_path = broke(secs(30), "10.0.0.1", "/other");
+    assert_eq!(tracker.observe(&other_path, 0.5), None);
+    assert_eq!(tracker.doubts_until(secs(30)), Some(secs(40)));
+    let second = broke(secs(31), "10.0.0.2", "/crash");
+    assert_eq!(tracker.observe(&second, 0.5), None);
+    let third = broke(secs(32), "10.0.0.3", "/crash");
+    assert!(tracker.observe(&third, 0.5).is_some());
+    assert_eq!(tracker.ejected_by(), EjectedBy::Clients);
+}
+
+#[test]
+fn clients_news_ejects_an_upstream_whose_probe_passes() {
+    let policy = AnyOf::new()
+        .with(Consecutive::new())
+        .with(Passive::default().fails(3));
+    let mut tracker = probed(policy);
+    for (second, client) in [(1, "10.0.0.1"), (2, "10.0.0.2"), (3, "10.0.0.3")] {
+        assert!(tracker.state().is_usable());
+        see(&mut tracker, secs(second), probe_passed());
+        tracker.observe(&broke(secs(second), client, "/"), 0.5);
+    }
+    assert_eq!(
+        see(&mut tracker, secs(4), probe_passed()),
+        None,
+        "{tracker:?}"
+    );
+    assert_eq!(tracker.changes_at(), Some(secs(13)));
+    let after = tracker.tick(secs(13), 0.5);
+    assert_eq!(after, Some(HealthTransition::HalfOpen));
+    // The probe still passes, and the client's failure counts nevertheless.
+    see(&mut tracker, secs(14), probe_passed());
+    let again = tracker.observe(&broke(secs(15), "10.0.0.1", "/"), 0.5);
+    assert_eq!(until(again), Some(secs(35)));
+    assert_eq!(see(&mut tracker, secs(16), probe_passed()), None);
+}
+
+#[test]
+fn a_failed_connect_ejects_a_probed_upstream_until_its_probe_connects() {
+    let policy = AnyOf::new()
+        .with(Consecutive::new())
+        .with(Passive::default());
+    let mut tracker = probed(policy);
+    let fell = see(&mut tracker, secs(1), connect_failed());
+    assert_eq!(until(fell), None);
+    assert_eq!(tracker.ejected_by(), EjectedBy::Failure);
+    let rose = see(&mut tracker, secs(3), probe_passed());
+    assert_eq!(rose, Some(HealthTransition::Healthy));
+}
+
+/// A policy in five lines, which forgets nothing and says nothing of probes.
+#[test]
+fn a_policy_that_never_changes_its_verdict_recovers_half_open() {
+    #[derive(Clone, Debug, Default)]
+    struct AnyFailure(bool);
+    impl HealthEvaluator for AnyFailure {
+        fn observe(&mut self, event: &HealthEvent) {
+            self.0 |= event.kind.outcome() == EventOutcome::Bad;
+        }
+        fn verdict(&mut self, _now: Instant) -> Verdict {
+            if self.0 {
+                Verdict::Unhealthy
+            } else {
+                Verdict::Healthy
+            }
+        }
+    }
+    for mut tracker in [
+        probed(AnyFailure::default()),
+        HealthTracker::new(
+            Arc::new(AnyFailure::default()),
+            Ejection::new().jitter(0.0),
+            Probed::No,
+            secs(0),
+        ),
+    ] {
+        see(&mut tracker, secs(1), connect_failed());
+        let after = tracker.tick(secs(11), 0.5);
+        assert_eq!(after, Some(HealthTransition::HalfOpen));
+    }
+}
+
+#[test]
+fn an_evaluator_that_wrongly_relies_on_probes_recovers_after_the_longest_ejection() {
+    #[derive(Clone, Debug)]
+    struct Never;
+    impl HealthEvaluator for Never {
+        fn observe(&mut self, _event: &HealthEvent) {}
+        fn verdict(&mut self, _now: Instant) -> Verdict {
+            Verdict::Unhealthy
+        }
+        fn recovers_by_probes(&self) -> bool {
+            true
+        }
+    }
+    let mut tracker = probed(Never);
+    assert!(tracker.tick(secs(1), 0.5).is_some());
+    assert_eq!(see(&mut tracker, secs(2), probe_passed()), None);
+    assert_eq!(tracker.changes_at(), Some(secs(302)));
+    assert_eq!(
+        tracker.tick(secs(302), 0.5),
+        Some(HealthTransition::HalfOpen)
+    );
+}
+
+#[test]
+fn the_operator_overrides_events_until_they_are_given_back_control() {
+    let mut tracker = passive(1);
+    let fell = tracker.set_control(HealthControl::ForcedUnhealthy, secs(1));
+    assert_eq!(until(fell), None);
+    assert_eq!(tracker.tick(secs(9_999), 0.5), None);
+    assert_eq!(tracker.changes_at(), None);
+    let rose = tracker.set_control(HealthControl::ForcedHealthy, secs(10_000));
+    assert_eq!(rose, Some(HealthTransition::Healthy));
+    assert_eq!(see(&mut tracker, secs(10_001), connect_failed()), None);
+    assert_eq!(tracker.set_control(HealthControl::Auto, secs(10_002)), None);
+    assert!(see(&mut tracker, secs(10_003), connect_failed()).is_some());
+}
+
+#[test]
+fn an_upstream_that_starts_unhealthy_waits_for_its_first_pass() {
+    let mut tracker = probed(Consecutive::new()).until_first_pass(secs(0));
+    assert!(!tracker.state().is_usable());
+    assert_eq!(tracker.tick(secs(500), 0.5), None);
+    let rose = see(&mut tracker, secs(501), probe_passed());
+    assert_eq!(rose, Some(HealthTransition::Healthy));
+    let unprobed = passive(1).until_first_pass(secs(0));
+    assert!(unprobed.state().is_usable());
+}
+
 fn until(transition: Option<HealthTransition>) -> Option<Instant> {
     match transition {
         Some(HealthTransition::Unhealthy { until, .. }) => until,
@@ -44,8 +191,8 @@ fn probes_alone_bring_down_and_back() {
         fell,
         Some(HealthTransition::Unhealthy { cause, until: None })
     );
-    assert_eq!(tracker.changes_at(), None);
     assert_eq!(tracker.tick(secs(9_999), 0.5), None);
+    assert_eq!(tracker.changes_at(), None);
     assert_eq!(see(&mut tracker, secs(10_000), probe_passed()), None);
     let rose = see(&mut tracker, secs(10_001), probe_passed());
     assert_eq!(rose, Some(HealthTransition::Healthy));
@@ -90,9 +237,13 @@ fn a_held_upstream_recovers_in_time_by_its_earlier_probes() {
 #[test]
 fn without_probes_an_upstream_is_ejected_then_half_open_and_one_failure_ejects_it_for_longer() {
     let mut tracker = passive(2);
-    see(&mut tracker, secs(1), connect_failed());
     let fell = see(&mut tracker, secs(1), connect_failed());
-    assert_eq!(until(fell), Some(secs(11)));
+    assert_eq!(
+        until(fell),
+        Some(secs(11)),
+        "a failed connect ejects at once"
+    );
+    assert_eq!(see(&mut tracker, secs(1), connect_failed()), None);
     assert_eq!(tracker.changes_at(), Some(secs(11)));
     assert_eq!(tracker.tick(at(10_999), 0.5), None);
     assert_eq!(
@@ -118,11 +269,11 @@ fn one_success_ends_half_open() {
     assert_eq!(passed, Some(HealthTransition::Healthy));
     let mut lenient = passive(3);
     for _ in 0..3 {
-        see(&mut lenient, secs(0), connect_failed());
+        see(&mut lenient, secs(0), broken());
     }
     lenient.tick(secs(10), 0.5);
     see(&mut lenient, secs(11), accepted());
-    let one = see(&mut lenient, secs(12), connect_failed());
+    let one = see(&mut lenient, secs(12), broken());
     assert_eq!(one, None, "a fresh evaluator counts from zero");
 }
 

@@ -1,0 +1,158 @@
+//! What a pool learns and reports of its upstreams: policies that panic or call the pool, news of
+//! upstreams that have left, counts.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    ErrorKind,
+    error::Error,
+    pool::{OnUpstreamLoss, Pool},
+    upstream::health::{
+        Admitted, Availability, HealthControl, HealthEvaluator, HealthEvent, HealthEventKind,
+        UpstreamHealth, Verdict,
+    },
+};
+
+use super::kit::{ObserverLog, lease, member, named, pool, refuse, states, used};
+
+/// Evaluator, and availability policy, that calls the pool.
+#[derive(Clone, Debug, Default)]
+struct CallsPool(Arc<OnceLock<Pool>>);
+
+impl CallsPool {
+    fn call(&self) {
+        if let Some(pool) = self.0.get() {
+            pool.add(named("z"));
+            let _ = pool.snapshot();
+        }
+    }
+}
+
+impl HealthEvaluator for CallsPool {
+    fn observe(&mut self, _event: &HealthEvent) {
+        self.call();
+    }
+
+    fn verdict(&mut self, _now: Instant) -> Verdict {
+        Verdict::Healthy
+    }
+}
+
+impl Availability for CallsPool {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
+        self.call();
+        Admitted::healthy(pool)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evaluator_that_calls_the_pool_is_refused_and_costs_no_client_anything() {
+    let policy = CallsPool::default();
+    let pool = pool(&["a"]).health_policy(policy.clone()).build();
+    policy.0.set(pool.clone()).unwrap();
+    let lease = lease(&pool).await.unwrap();
+    pool.record_failure(&lease, &Error::new(ErrorKind::NoResponse), Instant::now());
+    assert_eq!(pool.snapshot()[0].counters.failures.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_availability_policy_that_calls_the_pool_is_refused_with_a_message() {
+    let policy = CallsPool::default();
+    let pool = pool(&["a", "b"]).availability(policy.clone()).build();
+    policy.0.set(pool.clone()).unwrap();
+    let added = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.add(named("c"))));
+    let message = added.unwrap_err();
+    let message = message.downcast_ref::<&str>().unwrap();
+    assert!(message.contains("must not call the pool"), "{message}");
+    assert_eq!(pool.len(), 2, "the pool goes on as it was");
+    assert!(lease(&pool).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_reported_of_the_health_of_an_upstream_that_has_left() {
+    let pool = pool(&["a", "b"]).build();
+    let gone = member(&pool, "a");
+    pool.remove("a:80");
+    let log = ObserverLog::of(&pool);
+    let kind = HealthEventKind::ConnectFailed(ErrorKind::Connect);
+    pool.state
+        .observe(&gone, &HealthEvent::new(Instant::now(), kind));
+    assert!(log.read().is_empty());
+    refuse(&pool, "b");
+    assert_eq!(log.read().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_was_removed_in_a_drain_and_added_again_is_not_drained() {
+    let pool = pool(&["a", "b"]).build();
+    assert!(pool.drain("a:80", OnUpstreamLoss::Leave));
+    pool.remove("a:80");
+    pool.add(named("a"));
+    assert_eq!(used(&pool), ["b", "a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_that_are_nobodys_make_others_preferable_and_are_no_verdict() {
+    for kind in [ErrorKind::Resolve, ErrorKind::LocalShortage] {
+        let pool = pool(&["a", "b"]).build();
+        let mut failed = 0;
+        for _ in 0..100 {
+            let lease = lease(&pool).await.unwrap();
+            if lease.member().upstream().name() == "a:80" {
+                failed += 1;
+                pool.record_failure(&lease, &Error::new(kind), Instant::now());
+            }
+        }
+        assert_eq!(failed, 1, "{kind:?}");
+        assert_eq!(states(&pool), ["healthy", "healthy"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_takes_an_upstream_out_and_gives_it_back() {
+    let pool = pool(&["a"]).build();
+    assert!(!pool.control_health("x:80", HealthControl::ForcedUnhealthy));
+    assert!(pool.control_health("a:80", HealthControl::ForcedUnhealthy));
+    assert!(used(&pool).is_empty());
+    assert_eq!(lease(&pool).await.unwrap_err(), ErrorKind::NoUpstream);
+    assert!(pool.control_health("a:80", HealthControl::ForcedHealthy));
+    refuse(&pool, "a");
+    assert_eq!(states(&pool), ["healthy"]);
+    assert!(pool.control_health("a:80", HealthControl::Auto));
+    refuse(&pool, "a");
+    assert!(states(&pool)[0].starts_with("unhealthy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_reports_and_ejects_none() {
+    let pool = pool(&["a", "b"]).report_health_only().build();
+    let log = ObserverLog::of(&pool);
+    refuse(&pool, "a");
+    assert_eq!(log.read().len(), 1);
+    assert_eq!(used(&pool), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_tell_what_an_upstream_did() {
+    let pool = pool(&["a"]).build();
+    let now = Instant::now();
+    let first = lease(&pool).await.unwrap();
+    let latency = Duration::ZERO;
+    pool.record_event(&first, Some(HealthEventKind::Accepted { latency }), now);
+    let second = lease(&pool).await.unwrap();
+    pool.record_failure(&second, &Error::new(ErrorKind::Connect), now);
+    let third = lease(&pool).await.unwrap();
+    pool.record_failure(&third, &Error::new(ErrorKind::Connect), now);
+    let status = http::StatusCode::BAD_GATEWAY;
+    pool.record_event(&third, Some(HealthEventKind::Refused { status }), now);
+    let counters = pool.snapshot().remove(0).counters;
+    assert_eq!(counters.attempts, 3);
+    assert_eq!(counters.tunnels_opened, 1);
+    assert_eq!(counters.failures, [(ErrorKind::Connect, 2)]);
+    assert_eq!((counters.refusals, counters.ejections), (1, 1));
+}

@@ -1,0 +1,266 @@
+//! Evidence: who and what stands behind the bad news of an upstream. Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{error::ErrorKind, instant::saturating_add};
+
+use super::{
+    event::{EventOutcome, HealthEvent, HealthEventKind},
+    probe::ProbeFailure,
+};
+
+/// Time for which bad news of clients counts as evidence.
+const EVIDENCE_TTL: Duration = Duration::from_secs(60);
+
+/// Number of clients whose bad news is a verdict on an upstream.
+const SEVERAL_CLIENTS: usize = 3;
+
+/// Number of paths of one client whose bad news lowers the preference for longer.
+const SEVERAL_PATHS: usize = 2;
+
+/// How far the bad news of an upstream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Weight {
+    /// One client on one path: the upstream is less preferred for a moment.
+    OnePath,
+    /// One or two clients on several paths: the upstream is less preferred for the time of an
+    /// ejection.
+    SeveralPaths,
+    /// Several clients, a failing probe, failing connects, or a reason of the policy's own: the
+    /// upstream may be ejected.
+    Verdict,
+}
+
+/// Evidence against one upstream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Evidence {
+    clients: Recent<SEVERAL_CLIENTS>,
+    paths: Recent<SEVERAL_PATHS>,
+    is_probe_failing: bool,
+    /// Time of the first probe that passed since one failed.
+    passing_since: Option<Instant>,
+    is_connect_failing: bool,
+}
+
+impl Evidence {
+    pub(super) fn observe(&mut self, event: &HealthEvent) {
+        let outcome = event.kind.outcome();
+        match &event.kind {
+            HealthEventKind::ProbePassed { .. } => {
+                self.is_probe_failing = false;
+                self.passing_since.get_or_insert(event.at);
+            }
+            HealthEventKind::ProbeFailed { .. } if outcome == EventOutcome::Bad => {
+                self.is_probe_failing = true;
+                self.passing_since = None;
+            }
+            _ => {}
+        }
+        match connected(&event.kind) {
+            Some(Connected::Yes) => self.is_connect_failing = false,
+            Some(Connected::No) => self.is_connect_failing = true,
+            None => {}
+        }
+        let is_connect = matches!(event.kind, HealthEventKind::ConnectFailed(_));
+        if let (Some(origin), EventOutcome::Bad, false) = (event.origin, outcome, is_connect) {
+            self.clients.note(origin.client, event.at);
+            self.paths.note(origin.path, event.at);
+        }
+    }
+
+    /// Returns the weight of a policy's finding that the upstream is unhealthy.
+    pub(super) fn weight(&self, now: Instant) -> Weight {
+        let clients = self.clients.count(now);
+        let is_certain = self.is_probe_failing || self.is_connect_failing;
+        if is_certain || clients == 0 || clients >= SEVERAL_CLIENTS {
+            Weight::Verdict
+        } else if self.paths.count(now) >= SEVERAL_PATHS {
+            Weight::SeveralPaths
+        } else {
+            Weight::OnePath
+        }
+    }
+
+    /// Whether clients' news alone speaks against the upstream.
+    pub(super) const fn is_of_clients_alone(&self) -> bool {
+        !self.is_probe_failing && !self.is_connect_failing
+    }
+
+    /// Returns the time since which probes have passed.
+    pub(super) const fn passing_since(&self) -> Option<Instant> {
+        self.passing_since
+    }
+
+    pub(super) const fn is_probe_failing(&self) -> bool {
+        self.is_probe_failing
+    }
+}
+
+/// Whether a connection to the upstream was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connected {
+    Yes,
+    No,
+}
+
+/// Returns whether the event shows that a connection was made; `None` if it does not.
+pub(super) const fn connected(kind: &HealthEventKind) -> Option<Connected> {
+    match kind {
+        HealthEventKind::ConnectFailed(_) => Some(Connected::No),
+        HealthEventKind::ProbePassed { .. }
+        | HealthEventKind::Accepted { .. }
+        | HealthEventKind::Refused { .. }
+        | HealthEventKind::Forwarded { .. } => Some(Connected::Yes),
+        HealthEventKind::HandshakeFailed(kind) => match kind {
+            ErrorKind::AttemptsTimeout => None,
+            _ => Some(Connected::Yes),
+        },
+        HealthEventKind::ProbeFailed { reason } => match reason {
+            ProbeFailure::Refused(_)
+            | ProbeFailure::NoSubprotocol
+            | ProbeFailure::UnexpectedStatus(_)
+            | ProbeFailure::UnexpectedBody
+            | ProbeFailure::UnexpectedText
+            | ProbeFailure::Closed(_)
+            | ProbeFailure::Violation(_) => Some(Connected::Yes),
+            _ => None,
+        },
+        HealthEventKind::TunnelLost { .. } | HealthEventKind::TunnelEnded { .. } => None,
+    }
+}
+
+/// The last few different keys, each with the time at which it was last noted.
+#[derive(Clone, Debug)]
+struct Recent<const N: usize>([Option<(u64, Instant)>; N]);
+
+impl<const N: usize> Recent<N> {
+    fn note(&mut self, key: u64, at: Instant) {
+        let known = self
+            .0
+            .iter()
+            .position(|entry| entry.is_some_and(|(known, _)| known == key));
+        // `None` is less than any time.
+        let oldest = (0..N).min_by_key(|index| self.0.get(*index).copied().flatten().map(|e| e.1));
+        if let Some(entry) = known.or(oldest).and_then(|index| self.0.get_mut(index)) {
+            *entry = Some((key, at));
+        }
+    }
+
+    fn count(&self, now: Instant) -> usize {
+        let entries = self.0.iter().flatten();
+        entries
+            .filter(|(_, at)| now <= saturating_add(*at, EVIDENCE_TTL))
+            .count()
+    }
+}
+
+impl<const N: usize> Default for Recent<N> {
+    fn default() -> Self {
+        Self([None; N])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::upstream::health::{
+        event_origin::EventOrigin,
+        testing::{accepted, connect_failed, probe_failed, probe_passed, secs},
+    };
+
+    fn refused() -> HealthEventKind {
+        HealthEventKind::Refused {
+            status: StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Returns the weight of these failures of clients, each at its second.
+    fn weight_of(news: &[(u64, &str, &str)], now: u64) -> Weight {
+        let mut evidence = Evidence::default();
+        for (at, client, path) in news {
+            let event = HealthEvent::new(secs(*at), refused());
+            let client = client.parse().ok();
+            evidence.observe(&event.from(EventOrigin::new(client, path)));
+        }
+        evidence.weight(secs(now))
+    }
+
+    #[test]
+    fn one_clients_news_on_one_path_is_no_verdict_and_that_of_three_is() {
+        use Weight::{OnePath, SeveralPaths, Verdict};
+        let (a, b, c) = ("10.0.0.1", "10.0.0.2", "10.0.0.3");
+        for (name, news, now, weight) in [
+            ("thirty times", vec![(0, a, "/x"); 30], 1, OnePath),
+            (
+                "two paths",
+                vec![(0, a, "/x"), (0, a, "/y")],
+                1,
+                SeveralPaths,
+            ),
+            ("two clients", vec![(0, a, "/x"), (0, b, "/x")], 1, OnePath),
+            (
+                "three clients",
+                vec![(0, a, "/x"), (1, b, "/x"), (2, c, "/x")],
+                3,
+                Verdict,
+            ),
+            (
+                "three clients, the first long ago",
+                vec![(0, a, "/x"), (60, b, "/x"), (61, c, "/x")],
+                61,
+                OnePath,
+            ),
+            (
+                "one client of IPv6 with many addresses",
+                vec![
+                    (0, "2001:db8::1", "/x"),
+                    (0, "2001:db8::2", "/x"),
+                    (0, "2001:db8::3", "/x"),
+                ],
+                1,
+                OnePath,
+            ),
+            (
+                "the same client in both notations",
+                vec![(0, a, "/x"), (0, "::ffff:10.0.0.1", "/x"), (0, b, "/x")],
+                1,
+                OnePath,
+            ),
+            (
+                "clients without address",
+                vec![(0, "", "/x"); 3],
+                1,
+                OnePath,
+            ),
+        ] {
+            assert_eq!(weight_of(&news, now), weight, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_failing_probe_or_connect_is_a_verdict_whoever_asked() {
+        let origin = EventOrigin::new(None, "/x");
+        let mut evidence = Evidence::default();
+        let mut after = |kind: HealthEventKind| {
+            let event = HealthEvent::new(secs(0), kind).from(origin);
+            evidence.observe(&event);
+            evidence.weight(secs(0))
+        };
+        assert_eq!(after(refused()), Weight::OnePath);
+        assert_eq!(after(connect_failed()), Weight::Verdict);
+        // A passing connect refutes failed connects, and nothing else.
+        assert_eq!(after(accepted()), Weight::OnePath);
+        assert_eq!(after(probe_failed()), Weight::Verdict);
+        assert_eq!(after(accepted()), Weight::Verdict);
+        assert_eq!(after(probe_passed()), Weight::OnePath);
+    }
+
+    #[test]
+    fn a_policy_with_a_reason_of_its_own_is_believed() {
+        assert_eq!(weight_of(&[], 0), Weight::Verdict);
+    }
+}
