@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tungstenite::protocol::frame::Frame;
-use wsplice::{KeepAlive, Side, Transport, Tunnel, TunnelConfig, TunnelReport};
+use wsplice::{KeepAlive, Side, Transport, Tunnel, TunnelConfig, TunnelHandle, TunnelReport};
 
 use super::support::frames::{RawFrame, pong};
 
@@ -46,6 +46,7 @@ pub(crate) fn only(side: Side, keep_alive: KeepAlive) -> TunnelConfig {
 pub(crate) struct Rig {
     client: End,
     upstream: End,
+    handle: TunnelHandle,
     tunnel: JoinHandle<TunnelReport>,
     began: Instant,
 }
@@ -72,6 +73,7 @@ impl Rig {
         Self {
             client,
             upstream,
+            handle: tunnel.handle(),
             tunnel: tokio::spawn(tunnel),
             began: Instant::now(),
         }
@@ -90,6 +92,10 @@ impl Rig {
             Side::Client => (&mut self.client, &mut self.upstream),
             _ => (&mut self.upstream, &mut self.client),
         }
+    }
+
+    pub(crate) const fn handle(&self) -> &TunnelHandle {
+        &self.handle
     }
 
     /// Time since the tunnel began.

@@ -10,11 +10,14 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream, duplex},
     time::Instant,
 };
-use wsplice::{Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd};
+use wsplice::{
+    Framing, Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd,
+    frame::{CloseCode, CloseFrame},
+};
 
 use super::{
-    clock_kit::{SIDES, from_side, opposite, secs},
-    support::frames::binary,
+    clock_kit::{Rig, SIDES, from_side, opposite, secs},
+    support::frames::{binary, close},
 };
 
 /// A tunnel whose leg to this side buffers its writes, and both far ends: that side's first.
@@ -158,4 +161,46 @@ async fn an_upstream_that_echoes_has_its_whole_time_after_the_client_reads_again
     far_upstream.read_exact(&mut got).await.unwrap();
     assert!(got == up);
     assert!(!tunnel.is_finished());
+}
+
+/// A tunnel to whose other side no more bytes can be sent, when the source ends inside the header
+/// of a frame; and all bytes of the source.
+async fn ended_behind_a_stall(source: Side) -> (Rig, Vec<u8>) {
+    let mut bytes = from_side(source, binary(&[7; 94]));
+    let config = TunnelConfig::new().framing(Framing::Enforce);
+    let mut rig = Rig::with_capacity(config, bytes.len());
+    // Under rules a header waits for its rest, and the end of the source comes instead.
+    bytes.push(0x82);
+    rig.end(source).send_raw(&bytes).await;
+    rig.end(source).finish().await;
+    tokio::time::sleep(secs(1)).await;
+    (rig, bytes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_behind_a_stall_is_blamed_before_a_later_command() {
+    for source in SIDES {
+        let (mut rig, bytes) = ended_behind_a_stall(source).await;
+        rig.handle()
+            .close(CloseFrame::new(CloseCode::GOING_AWAY, ""));
+        tokio::time::sleep(secs(1)).await;
+        assert_eq!(rig.end(opposite(source)).rest().await, bytes);
+        let report = rig.report().await;
+        let blame = (report.end, report.initiator);
+        assert_eq!(blame, (TunnelEnd::Requested, source));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_behind_a_stall_is_blamed_before_a_later_close() {
+    for source in SIDES {
+        let (mut rig, bytes) = ended_behind_a_stall(source).await;
+        let other = rig.end(opposite(source));
+        other.send(close(1000, "")).await;
+        tokio::time::sleep(secs(1)).await;
+        assert_eq!(rig.end(opposite(source)).rest().await, bytes);
+        let report = rig.report().await;
+        let blame = (report.end, report.initiator);
+        assert_eq!(blame, (TunnelEnd::TruncatedFrame(source), source));
+    }
 }

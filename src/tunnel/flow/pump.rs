@@ -52,8 +52,7 @@ pub(in crate::tunnel) struct Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Open,
-    /// The source ended, and its last bytes are being delivered.
-    Ending,
+    /// The source ended or broke; its last bytes may still wait for the sink.
     Ended,
 }
 
@@ -84,9 +83,9 @@ pub(super) enum Notice {
 pub(in crate::tunnel) enum Event {
     /// A whole close frame of the source was read.
     SourceClosed,
-    /// The source ended in order between two frames, and all its bytes are delivered.
+    /// The source ended in order between two frames; its last bytes may still wait for the sink.
     SourceEnded,
-    /// The source ended in order inside a frame, and all its bytes are delivered.
+    /// The source ended in order inside a frame; its last bytes may still wait for the sink.
     SourceTruncated,
     /// The source's connection broke.
     SourceFailed(io::ErrorKind),
@@ -165,11 +164,6 @@ impl Flow {
             self.close_handed = Notice::Reported;
             return Some(Event::CloseHanded);
         }
-        if self.source == Source::Ending && (!is_blocked || self.is_discarding()) {
-            // Ending => Ended: its last bytes have been delivered.
-            self.source = Source::Ended;
-            return Some(self.end_event());
-        }
         match self.sink {
             Sink::ShutDown => {
                 self.sink = Sink::Done;
@@ -177,14 +171,6 @@ impl Flow {
             }
             Sink::Closing if !self.can_close() => Some(Event::BoundaryLost),
             _ => None,
-        }
-    }
-
-    fn end_event(&self) -> Event {
-        if self.sink_at_boundary || self.track.is_opaque() || self.is_discarding() {
-            Event::SourceEnded
-        } else {
-            Event::SourceTruncated
         }
     }
 

@@ -56,7 +56,7 @@ impl Flow {
                 return Poll::Ready(Err(Event::SourceFailed(error.kind())));
             }
             if buf.filled().len() == held_len {
-                return Poll::Ready(self.end_source(cx).map(|()| 0));
+                return Poll::Ready(Err(self.end_source(cx)));
             }
             cx.source.received(cx.clock.now());
         }
@@ -174,19 +174,22 @@ impl Flow {
         self.held = held.boxed();
     }
 
-    /// Notes the end of the source; a frame's beginning that waited for its rest is forwarded as it
-    /// is.
-    fn end_source(&mut self, cx: &mut FlowContext<'_, '_>) -> Result<(), Event> {
-        self.source = Source::Ending;
+    /// Notes the end of the source; a frame's beginning that waited for its rest goes to the sink
+    /// as it is. The event does not wait until the sink has it: no later cause may precede it.
+    fn end_source(&mut self, cx: &mut FlowContext<'_, '_>) -> Event {
+        self.source = Source::Ended;
         if let Some(held) = self.held.take().filter(|_| !self.is_discarding()) {
             self.sink_at_boundary = false;
             self.is_unpublished = true;
             self.bytes += held.beginning.len() as u64;
-            if let Err(error) = self.forward(cx, &held.beginning) {
-                return Err(self.fail_sink(&error));
-            }
+            cx.sink.note_sent(held.beginning.len());
+            self.outgoing.get_or_insert_default().push(&held.beginning);
         }
-        Ok(())
+        if self.sink_at_boundary || self.track.is_opaque() || self.is_discarding() {
+            Event::SourceEnded
+        } else {
+            Event::SourceTruncated
+        }
     }
 
     fn note_close(&mut self) {
