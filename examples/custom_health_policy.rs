@@ -68,7 +68,7 @@ impl HealthEvaluator for Crashes {
 struct AtLeast(usize);
 
 impl Availability for AtLeast {
-    fn admit(&self, pool: &[UpstreamHealth]) -> Admitted {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
         let mut admitted = Admitted::healthy(pool);
         let mut fallen: Vec<_> = pool
             .iter()

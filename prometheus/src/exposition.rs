@@ -70,11 +70,11 @@ fn prefers_open_metrics(accept: &str) -> bool {
 /// Returns the weight among the parameters of a media range; 1 without one, 0 if it is not valid.
 fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> f32 {
     for parameter in parameters {
-        if let Some((name, value)) = parameter.split_once('=') {
-            if name.trim().eq_ignore_ascii_case("q") {
-                let weight = value.trim().parse().unwrap_or(0.0_f32);
-                return if weight.is_nan() { 0.0 } else { weight };
-            }
+        if let Some((name, value)) = parameter.split_once('=')
+            && name.trim().eq_ignore_ascii_case("q")
+        {
+            let weight = value.trim().parse().unwrap_or(0.0_f32);
+            return if weight.is_nan() { 0.0 } else { weight };
         }
     }
     1.0

@@ -129,8 +129,8 @@ async fn send(proxy: &Server, request: impl AsRef<[u8]>) -> RawClient {
 fn requests() -> Vec<Vec<u8>> {
     let mut requests = vec![
         handshake_request(&format!("/\u{9b}31m\"{}", "%1b%0a"), &[]),
-        format!("GET /\u{9b}31m\"?\u{85} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(),
-        format!("TRACE /\u{9b} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(),
+        "GET /\u{9b}31m\"?\u{85} HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+        "TRACE /\u{9b} HTTP/1.1\r\nHost: a\r\n\r\n".into(),
         format!("GET /x HTTP/1.1\r\nHost: {HOSTILE}\r\n\r\n").into_bytes(),
         format!("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {HOSTILE}\r\n\r\n").into_bytes(),
         "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\u{9b}\u{1b}\r\n"

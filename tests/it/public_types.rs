@@ -166,6 +166,7 @@ fn types_of_the_upstream_side() {
         balance::Candidate<'_>,
         balance::Candidates<'_>,
         balance::First,
+        balance::ByTag,
         balance::LeastTunnels,
         balance::LowestLatency,
         balance::OrElse<balance::First, balance::Random>,

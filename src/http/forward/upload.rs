@@ -210,7 +210,7 @@ impl UploadBody {
 /// Returns the kind of a failure to read the client's body, which may come from a limit of the host's.
 fn failure_kind(error: &(dyn StdError + 'static)) -> ErrorKind {
     let mut chain = std::iter::successors(Some(error), |error| (**error).source());
-    match chain.any(|error| error.is::<LengthLimitError>()) {
+    match chain.any(<dyn StdError>::is::<LengthLimitError>) {
         true => ErrorKind::RequestBodyTooLarge,
         false => ErrorKind::RequestBody,
     }

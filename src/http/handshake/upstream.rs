@@ -76,7 +76,7 @@ pub enum UpstreamResponse {
     /// A verified 101.
     Accepted(Box<AcceptedHandshake>),
     /// Any other response, with its body.
-    Refused(Response<RefusedBody>),
+    Refused(Box<Response<RefusedBody>>),
 }
 
 /// A verified 101, and the stream that it came on.
@@ -163,7 +163,8 @@ impl UpstreamHandshake {
                     ..RelayLimits::default()
                 };
                 let body = RefusedBody(start(body, limits, None, None).await);
-                Ok(UpstreamResponse::Refused(Response::from_parts(head, body)))
+                let response = Response::from_parts(head, body);
+                Ok(UpstreamResponse::Refused(Box::new(response)))
             }
             UpgradeResponse::Accepted {
                 head,

@@ -181,7 +181,7 @@ impl Relay {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.state();
-        let source_is_over = state.source.as_ref().is_none_or(|it| it.is_end_stream());
+        let source_is_over = state.source.as_ref().is_none_or(Body::is_end_stream);
         source_is_over && state.failure.is_none() && state.ahead.is_empty()
     }
 

@@ -233,11 +233,8 @@ impl Generator {
             return;
         }
         let mut names = "keep-alive".to_owned();
-        let named = lines.iter().map(|line| &line.0);
-        if let Some(name) = named
-            .filter(|name| name.to_ascii_lowercase().contains('q'))
-            .last()
-        {
+        let mut named = lines.iter().map(|line| &line.0);
+        if let Some(name) = named.rfind(|name| name.to_ascii_lowercase().contains('q')) {
             names = format!("{names}  ,,{name}, q-absent");
             let name = name.clone();
             kept.retain(|line| !line.0.eq_ignore_ascii_case(&name));
