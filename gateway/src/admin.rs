@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
         let text = get(gateway.admin, "/metrics", "").await;
         assert!(
-            text.contains("content-type: text/plain; version=0.0.4"),
+            text.contains("Content-Type: text/plain; version=0.0.4"),
             "{text}"
         );
         let accepted = "outcome=\"accepted\",status=\"101\"} 1\n";
@@ -100,7 +100,7 @@ mod tests {
         let accept = "accept: application/openmetrics-text\r\n";
         let text = get(gateway.admin, "/metrics", accept).await;
         assert!(
-            text.contains("content-type: application/openmetrics-text"),
+            text.contains("Content-Type: application/openmetrics-text"),
             "{text}"
         );
         assert!(text.ends_with("# EOF\n"), "{text}");

@@ -163,6 +163,7 @@ fn types_of_tls_with_cryptography() {
 fn types_of_the_upstream_side() {
     are_debug_send_sync![
         balance::AnyBalance,
+        balance::ByTag,
         balance::Candidate<'_>,
         balance::Candidates<'_>,
         balance::First,

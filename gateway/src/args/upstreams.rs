@@ -49,8 +49,8 @@ pub(crate) struct UpstreamArgs {
     pub(crate) handshake_timeout: Duration,
 
     /// Failures after which another upstream is tried, separated by commas:
-    /// connect, broken (at one more upstream; a one-time ticket in a URL may be
-    /// spent then), timeout, and statuses such as 502,503,504; or off
+    /// connect, broken (at one more upstream; a one-time ticket in a URL may
+    /// be spent then), timeout, and statuses such as 502,503,504; or off
     #[arg(long, value_name = "FAILURES", default_value = "connect,broken")]
     #[arg(verbatim_doc_comment)]
     pub(crate) retry_on: values::RetryConditions,
