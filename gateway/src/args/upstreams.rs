@@ -48,9 +48,9 @@ pub(crate) struct UpstreamArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::limit)]
     pub(crate) handshake_timeout: Duration,
 
-    /// Failures after which another upstream is tried, separated by commas:
-    /// connect, broken (at one more upstream; a one-time ticket in a URL may
-    /// be spent then), timeout, and statuses such as 502,503,504; or off
+    /// Failures after which another upstream is tried, or off: connect,
+    /// broken (at one more; a one-time ticket in a URL may be spent then),
+    /// timeout, and statuses, separated by commas
     #[arg(long, value_name = "FAILURES", default_value = "connect,broken")]
     #[arg(verbatim_doc_comment)]
     pub(crate) retry_on: values::RetryConditions,

@@ -55,7 +55,7 @@ struct State {
 #[derive(Debug, Default)]
 pub(super) struct ReadAhead {
     data: BytesMut,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// Number of bytes that may still be read ahead.
     room: usize,
 }
@@ -310,7 +310,7 @@ impl ReadAhead {
                 self.data.extend_from_slice(&data);
                 self.room = self.room.saturating_sub(data.len());
             }
-            Err(frame) => self.trailers = frame.into_trailers().ok(),
+            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
         }
     }
 
@@ -318,7 +318,9 @@ impl ReadAhead {
         if !self.data.is_empty() {
             return Some(Frame::data(self.data.split().freeze()));
         }
-        self.trailers.take().map(Frame::trailers)
+        self.trailers
+            .take()
+            .map(|trailers| Frame::trailers(*trailers))
     }
 
     pub(super) fn is_empty(&self) -> bool {
