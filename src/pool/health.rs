@@ -9,24 +9,19 @@ use tokio::time::Instant;
 
 use crate::{
     error::{Error, ErrorKind},
+    lock::lock,
     task::catch_panic,
-    tunnel::registry::Revocable,
     tunnel::report::TunnelReport,
     upstream::health::{
-        Admitted, Doubt, EventOutcome, EventSource, HealthEvent, HealthEventKind, HealthState,
+        Doubt, EventOutcome, EventSource, HealthEvent, HealthEventKind, HealthState,
         HealthTransition,
     },
     upstream::{Member, MemberHealth},
 };
 
 use super::{
-    handle::Pool,
-    lease::Lease,
-    member_set::MemberSet,
-    member_states::MemberState,
-    notifier::PoolChange,
-    settings::{HealthEffect, HealthSettings, OnUpstreamLoss},
-    state::PoolState,
+    handle::Pool, lease::Lease, member_set::MemberSet, notifier::PoolChange,
+    settings::HealthSettings, state::PoolState,
 };
 
 impl Pool {
@@ -101,18 +96,6 @@ impl PoolState {
         }
     }
 
-    /// Refreshes the member set at the next pick, so that many changes are one refresh; or now, if
-    /// tunnels are to be closed.
-    fn refresh_later(&self, now: Instant) {
-        if self.health_settings().unhealthy_tunnels != OnUpstreamLoss::Leave {
-            return self.refresh(now);
-        }
-        self.is_stale.store(true, Ordering::Release);
-        self.queue().call();
-        self.waker.wake();
-        self.notifier.notify();
-    }
-
     /// Returns the member set, after the changes that are due without an event.
     pub(super) fn current_members(&self, now: Instant) -> Arc<MemberSet> {
         if catch_panic(|| self.apply_due(now)).is_err() {
@@ -155,7 +138,7 @@ impl PoolState {
                 due: &[],
                 now,
             };
-            self.refresh(now);
+            self.apply_changes(now);
             std::mem::forget(retry);
         }
     }
@@ -174,7 +157,8 @@ impl PoolState {
     }
 
     /// Applies a transition of an upstream's tracker, with its consequences; returns whether there
-    /// was one. Call it under the member's lock, and then [`refresh`](Self::refresh) if so.
+    /// was one. Call it under the member's lock; the change takes effect with
+    /// [`apply_changes`](Self::apply_changes).
     pub(super) fn step(
         &self,
         member: &Arc<Member>,
@@ -215,56 +199,13 @@ impl PoolState {
         if let HealthTransition::Unhealthy { .. } = &transition {
             member.event_counters().eject();
         }
+        lock(&self.changed).push(Arc::clone(member));
         // Nothing is reported of an upstream that has left the pool.
         if !member.has_left() {
             let change = PoolChange::Health { transition, cause };
             self.notifier.push(member.shared_name(), change);
         }
         true
-    }
-
-    /// Returns the new set, and the members that were usable until now but are unhealthy. The
-    /// caller must hold the lock of edits.
-    pub(super) fn build_member_set(
-        &self,
-        members: Arc<[Arc<Member>]>,
-        now: Instant,
-    ) -> (MemberSet, Vec<Arc<Member>>) {
-        let states = self.health_of(&members, now);
-        let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
-        let settings = self.health_settings();
-        let admitted = match settings.effect {
-            HealthEffect::Eject => settings.availability().admit(&healths),
-            HealthEffect::ReportOnly => Admitted::all(&healths),
-        };
-        let usable: Vec<_> = members
-            .iter()
-            .enumerate()
-            .filter(|(index, member)| admitted.contains(*index) && member.is_open())
-            .map(|(_, member)| Arc::clone(member))
-            .collect();
-        let mut lost = Vec::new();
-        let mut used = usable.iter().peekable();
-        for member in members.iter() {
-            let is_used = used.next_if(|used| Arc::ptr_eq(used, member)).is_some();
-            if member.set_used(is_used) && !is_used && member.is_open() {
-                lost.push(Arc::clone(member));
-            }
-        }
-        self.schedule_comparison(now);
-        let all = Arc::clone(&members);
-        let open = all.iter().filter(|member| member.is_open());
-        (MemberSet::new(members, usable, open), lost)
-    }
-
-    /// Applies the consequences of a new member set, without a lock held: closes the tunnels of
-    /// members that became unhealthy, and notifies observers.
-    pub(super) fn apply_losses(&self, lost: &[Arc<Member>]) {
-        let choice = self.health_settings().unhealthy_tunnels;
-        for member in lost {
-            self.close_tunnels(member, choice, "upstream unhealthy", Revocable::Never);
-        }
-        self.notifier.notify();
     }
 }
 
@@ -313,6 +254,7 @@ impl Drop for RetryAfterPanic<'_> {
         for member in self.due {
             self.state.next_change.schedule(member, at);
         }
+        self.state.needs_refresh.store(true, Ordering::Release);
         self.state.is_stale.store(true, Ordering::Release);
         self.state.next_change.bring_forward(at);
     }

@@ -1,6 +1,7 @@
 //! Members of a pool at one moment. Pure.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
@@ -11,20 +12,34 @@ use crate::{
     upstream::{Member, Upstream},
 };
 
-/// List of members that picks read. It is never changed, only replaced.
+/// Set of members that picks read. It is never changed, only replaced; a change of health replaces
+/// nothing but the places that are left out.
 #[derive(Debug, Default)]
 pub(super) struct MemberSet {
     members: Arc<[Arc<Member>]>,
-    /// Members that may be picked, by their priority; none is empty.
+    /// Members that are open to clients, by their priority.
     tiers: Vec<Tier>,
+    /// Whether an unhealthy member may be picked for want of a better one.
+    has_last_resort: bool,
 }
 
-/// Usable members of one priority level.
+/// Open members of one priority level.
 #[derive(Debug)]
 pub(super) struct Tier {
-    list: CandidateList,
+    list: Arc<CandidateList>,
+    /// Places of the members that are not in use, in ascending order.
+    left_out: Vec<usize>,
+    usable_weight: u64,
+    weight: u64,
     /// Share of the requests, from 0 to 1.
     share: f64,
+}
+
+/// Members of one priority level that may be picked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UsableList<'a> {
+    pub(super) list: &'a CandidateList,
+    left_out: &'a [usize],
 }
 
 /// Factor by which a tier's capacity exceeds its need, as in Envoy.
@@ -43,26 +58,33 @@ pub(super) struct MemberDiff {
 }
 
 impl MemberSet {
-    /// Creates the set, with the members that may be picked, and those that might be if they were
-    /// healthy.
-    pub(super) fn new<'a>(
-        members: Arc<[Arc<Member>]>,
-        usable: Vec<Arc<Member>>,
-        open: impl Iterator<Item = &'a Arc<Member>>,
-    ) -> Self {
-        let level = |member: &Arc<Member>| member.upstream().level();
-        let mut levels: BTreeMap<u32, Level> = BTreeMap::new();
-        for member in open {
-            levels.entry(level(member)).or_default().weight += u64::from(member.weight());
+    /// Creates the set of these members, of which those [in use](Member::is_used) may be picked.
+    pub(super) fn new(members: Arc<[Arc<Member>]>, has_last_resort: bool) -> Self {
+        let mut levels: BTreeMap<u32, Vec<Arc<Member>>> = BTreeMap::new();
+        for member in members.iter().filter(|member| member.is_open()) {
+            let level = levels.entry(member.upstream().level()).or_default();
+            level.push(Arc::clone(member));
         }
-        for member in usable {
-            let level = levels.entry(level(&member)).or_default();
-            level.usable_weight += u64::from(member.weight());
-            level.usable.push(member);
-        }
+        let mut tiers: Vec<_> = levels.into_values().map(Tier::new).collect();
+        divide(&mut tiers);
         Self {
             members,
-            tiers: tiers(levels.into_values()),
+            tiers,
+            has_last_resort,
+        }
+    }
+
+    /// Returns the set after changes of the use of these members.
+    pub(super) fn with_changed_use(&self, changed: &[Arc<Member>], has_last_resort: bool) -> Self {
+        let mut tiers: Vec<_> = self.tiers.iter().map(Tier::shared).collect();
+        for tier in &mut tiers {
+            tier.update_use(changed);
+        }
+        divide(&mut tiers);
+        Self {
+            members: Arc::clone(&self.members),
+            tiers,
+            has_last_resort,
         }
     }
 
@@ -70,9 +92,19 @@ impl MemberSet {
         &self.members
     }
 
+    pub(super) const fn has_last_resort(&self) -> bool {
+        self.has_last_resort
+    }
+
+    /// Returns the member with the newest settings of the same upstream, if it is open to clients.
+    pub(super) fn open_member(&self, member: &Member) -> Option<&Arc<Member>> {
+        let mut lists = self.tiers.iter().map(|tier| &tier.list);
+        lists.find_map(|list| list.members().get(list.place(member)?))
+    }
+
     /// Returns the lists of members that may be picked, by their priority.
-    pub(super) fn lists(&self) -> impl Iterator<Item = &CandidateList> {
-        self.tiers.iter().map(|tier| &tier.list)
+    pub(super) fn lists(&self) -> impl Iterator<Item = UsableList<'_>> {
+        self.tiers.iter().map(Tier::usable)
     }
 
     /// Returns the lists in the order in which a request is to try them: first the one that
@@ -80,7 +112,7 @@ impl MemberSet {
     pub(super) fn lists_for(
         &self,
         random: impl Fn() -> f64,
-    ) -> impl Iterator<Item = &CandidateList> {
+    ) -> impl Iterator<Item = UsableList<'_>> {
         let first = match &*self.tiers {
             [] => 0,
             [first, ..] if first.share >= 1.0 => 0,
@@ -93,24 +125,26 @@ impl MemberSet {
             .get(first)
             .into_iter()
             .chain(others.map(|(_, tier)| tier));
-        lists.map(|tier| &tier.list)
+        lists.map(Tier::usable)
     }
 
     /// Whether an upstream has a limit.
     pub(super) fn is_limited(&self) -> bool {
-        self.lists().any(CandidateList::is_limited)
+        self.tiers.iter().any(|tier| tier.list.is_limited())
     }
 
     /// Updates the index of free places after a change of the member's counts.
     pub(super) fn update_room(&self, member: &Member) {
-        for list in self.lists() {
-            list.update_room(member);
+        for tier in &self.tiers {
+            tier.list.update_room(member);
         }
     }
 
     /// Updates the whole index of free places.
     pub(super) fn update_all_rooms(&self) {
-        self.lists().for_each(CandidateList::update_all_rooms);
+        for tier in self.tiers.iter().filter(|tier| tier.list.is_limited()) {
+            tier.list.update_places(0..tier.list.members().len());
+        }
     }
 
     /// Returns the member of this name.
@@ -173,36 +207,99 @@ impl MemberSet {
     }
 }
 
-/// Members of one priority level.
-#[derive(Default)]
-struct Level {
-    usable: Vec<Arc<Member>>,
-    usable_weight: u64,
-    weight: u64,
+impl Tier {
+    fn new(open: Vec<Arc<Member>>) -> Self {
+        let list = CandidateList::new(open);
+        let weight = |member: &Arc<Member>| u64::from(member.weight());
+        let used = list.members().iter().filter(|member| member.is_used());
+        Self {
+            usable_weight: used.map(weight).sum(),
+            weight: list.members().iter().map(weight).sum(),
+            left_out: (0..)
+                .zip(list.members())
+                .filter_map(|(place, member)| (!member.is_used()).then_some(place))
+                .collect(),
+            list: Arc::new(list),
+            share: 0.0,
+        }
+    }
+
+    /// Returns the tier with the same list.
+    fn shared(&self) -> Self {
+        Self {
+            list: Arc::clone(&self.list),
+            left_out: self.left_out.clone(),
+            ..*self
+        }
+    }
+
+    fn usable(&self) -> UsableList<'_> {
+        UsableList {
+            list: &self.list,
+            left_out: &self.left_out,
+        }
+    }
+
+    /// Leaves out those of the changed members that are not in use, and no others of them.
+    fn update_use(&mut self, changed: &[Arc<Member>]) {
+        let places = changed.iter().filter_map(|member| self.list.place(member));
+        let mut places: Vec<_> = places.collect();
+        if places.is_empty() {
+            return;
+        }
+        self.list.update_places(places.iter().copied());
+        places.sort_unstable();
+        places.dedup();
+        let left_out_weight = |places: &[usize], list: &CandidateList| {
+            let members = places.iter().filter_map(|place| list.members().get(*place));
+            members
+                .map(|member| u64::from(member.weight()))
+                .sum::<u64>()
+        };
+        let is_changed = |place: &usize| places.binary_search(place).is_ok();
+        let (before, kept): (Vec<_>, Vec<_>) = self.left_out.drain(..).partition(is_changed);
+        let is_left_out = |place: &usize| {
+            let member = self.list.members().get(*place);
+            member.is_some_and(|member| !member.is_used())
+        };
+        let after: Vec<_> = places.iter().copied().filter(is_left_out).collect();
+        self.usable_weight = (self.usable_weight + left_out_weight(&before, &self.list))
+            .saturating_sub(left_out_weight(&after, &self.list));
+        self.left_out = kept;
+        self.left_out.extend(after);
+        // Two ascending runs: linear.
+        self.left_out.sort();
+    }
 }
 
-/// Returns the tiers with their shares: each as much as its usable part can take, and the first of
-/// them first; if all together cannot take everything, in proportion.
-fn tiers(levels: impl Iterator<Item = Level>) -> Vec<Tier> {
-    let mut left = 1.0;
-    let mut tiers: Vec<_> = levels
-        .filter(|level| !level.usable.is_empty())
-        .map(|level| {
-            let usable = level.usable_weight as f64 / level.weight.max(1) as f64;
-            let share = (usable * OVERPROVISIONING).min(left);
-            left -= share;
-            Tier {
-                list: CandidateList::new(level.usable),
-                share,
+impl<'a> UsableList<'a> {
+    /// Returns the places that are not to be picked, in ascending order: those that are left out,
+    /// and those of `tried`. `None` if no other place is left.
+    pub(super) fn skipped(self, tried: &[Arc<Member>]) -> Option<Cow<'a, [usize]>> {
+        let mut skipped = Cow::Borrowed(self.left_out);
+        for place in tried.iter().filter_map(|member| self.list.place(member)) {
+            if let Err(index) = skipped.binary_search(&place) {
+                skipped.to_mut().insert(index, place);
             }
-        })
-        .collect();
+        }
+        (skipped.len() < self.list.members().len()).then_some(skipped)
+    }
+}
+
+/// Divides the requests among the tiers: each gets as much as its usable part can take, and the
+/// first of them first; if all together cannot take everything, in proportion.
+fn divide(tiers: &mut [Tier]) {
+    let mut left = 1.0;
+    for tier in &mut *tiers {
+        let usable = tier.usable_weight as f64 / tier.weight.max(1) as f64;
+        tier.share = (usable * OVERPROVISIONING).min(left);
+        left -= tier.share;
+    }
     if left > 0.0 && left < 1.0 {
-        for tier in &mut tiers {
+        for tier in tiers {
             tier.share /= 1.0 - left;
         }
     }
-    tiers
 }
 
 fn drawn_tier(tiers: &[Tier], random: f64) -> usize {
@@ -265,28 +362,47 @@ mod tests {
             ([(1, 10), (0, 10), (0, 10)], [1.0, 0.0, 0.0]),
         ];
         for (levels, shares) in table {
-            let mut usable = Vec::new();
-            let mut open = Vec::new();
+            let mut members = Vec::new();
             for (level, (up, all)) in (0..).zip(levels) {
                 if up > 0 {
-                    usable.push(member(&format!("up-{level}"), level, up));
-                    open.push(Arc::clone(&usable[usable.len() - 1]));
+                    members.push(member(&format!("up-{level}"), level, up));
+                    members[members.len() - 1].set_used(true);
                 }
-                open.push(member(&format!("down-{level}"), level, all - up));
+                members.push(member(&format!("down-{level}"), level, all - up));
             }
-            let set = MemberSet::new(open.clone().into(), usable, open.iter());
+            let set = MemberSet::new(members.clone().into(), true);
             let got: Vec<_> = set.tiers.iter().map(|tier| tier.share).collect();
-            let wanted: Vec<_> = shares
-                .into_iter()
-                .zip(levels)
-                .filter_map(|(share, (up, _))| (up > 0).then_some(share))
-                .collect();
-            assert_eq!(got.len(), wanted.len());
-            for (got, wanted) in got.iter().zip(&wanted) {
+            for (got, wanted) in got.iter().zip(&shares) {
                 assert!(
                     (got - wanted).abs() < 1e-9,
                     "{levels:?}: {got}, not {wanted}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_use_is_as_if_the_set_were_made_anew() {
+        fastrand::seed(7);
+        let members: Vec<_> = (0..30)
+            .map(|index| member(&format!("u{index}"), index % 3, index % 4))
+            .collect();
+        let mut set = MemberSet::new(members.clone().into(), true);
+        for _ in 0..100 {
+            let changed: Vec<_> = (0..fastrand::usize(..9))
+                .map(|_| Arc::clone(&members[fastrand::usize(..members.len())]))
+                .collect();
+            for member in &changed {
+                member.set_used(fastrand::bool());
+            }
+            set = set.with_changed_use(&changed, true);
+            let anew = MemberSet::new(members.clone().into(), true);
+            for (tier, anew) in set.tiers.iter().zip(&anew.tiers) {
+                assert_eq!(tier.left_out, anew.left_out);
+                assert_eq!(tier.usable_weight, anew.usable_weight);
+                assert!((tier.share - anew.share).abs() < 1e-9);
+                let total = |tier: &Tier| tier.list.used_weight();
+                assert_eq!(total(tier), total(anew));
             }
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
-    upstream::health::{EjectedBy, HealthState, UpstreamHealth},
-    upstream::{Member, MemberHealth},
+    upstream::health::{EjectedBy, UpstreamHealth},
+    upstream::{CountedHealth, Member, MemberHealth},
 };
 
 use super::{settings::HealthSettings, state::PoolState};
@@ -19,6 +19,18 @@ pub(super) struct MemberState<'a> {
 }
 
 impl<'a> MemberState<'a> {
+    pub(super) const fn member(&self) -> &'a Arc<Member> {
+        self.member
+    }
+
+    fn new(member: &'a Arc<Member>, health: CountedHealth) -> Self {
+        Self {
+            member,
+            unhealthy_since: health.unhealthy_since,
+            ejected_by: health.ejected_by,
+        }
+    }
+
     /// Returns the input of an availability policy.
     pub(super) fn as_input(&self) -> UpstreamHealth<'a> {
         let health = match self.unhealthy_since {
@@ -58,21 +70,28 @@ impl PoolState {
         now: Instant,
     ) -> Vec<MemberState<'a>> {
         let health = |member: &'a Arc<Member>| {
-            let (unhealthy_since, ejected_by) =
-                self.with_member_health(member, now, |health, _| {
-                    self.schedule_look(member, health);
-                    let since = match health.tracker.state() {
-                        HealthState::Unhealthy { since, .. } => Some(*since),
-                        _ => None,
-                    };
-                    (since, health.tracker.ejected_by())
-                });
-            MemberState {
-                member,
-                unhealthy_since,
-                ejected_by,
-            }
+            let counted = self.with_member_health(member, now, |health, _| {
+                self.schedule_look(member, health);
+                let counted = CountedHealth::of(health);
+                health.counted = Some(counted);
+                counted
+            });
+            MemberState::new(member, counted)
         };
         members.iter().map(health).collect()
+    }
+
+    /// Returns the health of a member as it was counted before, and as it is from now on.
+    pub(super) fn count_anew<'a>(
+        &self,
+        member: &'a Arc<Member>,
+        now: Instant,
+    ) -> (Option<MemberState<'a>>, MemberState<'a>) {
+        let (before, after) = self.with_member_health(member, now, |health, _| {
+            let after = CountedHealth::of(health);
+            (health.counted.replace(after), after)
+        });
+        let state = |counted| MemberState::new(member, counted);
+        (before.map(state), state(after))
     }
 }

@@ -35,6 +35,7 @@ mod outliers;
 mod pick;
 mod probe_queue;
 mod queue;
+mod refresh;
 mod retries;
 mod settings;
 mod state;

@@ -175,8 +175,8 @@ impl Pool {
     /// Whether there is a usable upstream that is not among `tried`.
     pub(crate) fn has_other(&self, tried: &[Arc<Member>], now: Instant) -> bool {
         let set = self.state.current_members(now);
-        let has_untried = |list: &CandidateList| list.places(tried).len() < list.members().len();
-        set.lists().any(has_untried) || !self.last_resort(&set, tried).is_empty()
+        set.lists().any(|list| list.skipped(tried).is_some())
+            || !self.last_resort(&set, tried).is_empty()
     }
 
     /// Waits for the turn, and leases an upstream.
@@ -278,10 +278,9 @@ impl Pool {
         let mut refusal = Refusal::None;
         let mut are_all_tried = true;
         for list in set.lists_for(fastrand::f64) {
-            let skipped = list.places(tried);
-            if skipped.len() < list.members().len() {
+            if let Some(skipped) = list.skipped(tried) {
                 are_all_tried = false;
-                let candidates = Candidates::new(list, &skipped, kind, now);
+                let candidates = Candidates::new(list.list, &skipped, kind, now);
                 match self.pick_among(kind, &candidates, head, now) {
                     Ok(lease) => return Ok(lease),
                     Err(further) => refusal = refusal.and(further),
@@ -384,7 +383,7 @@ impl Pool {
     /// Returns the unhealthy upstreams that may be picked after those in `tried`, if an unhealthy
     /// one is better than none.
     fn last_resort(&self, set: &MemberSet, tried: &[Arc<Member>]) -> Vec<Arc<Member>> {
-        if !self.state.health_settings().has_last_resort() {
+        if !set.has_last_resort() || !self.state.health_settings().has_last_resort() {
             return Vec::new();
         }
         let is_possible = |member: &&Arc<Member>| {

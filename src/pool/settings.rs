@@ -118,6 +118,7 @@ impl HealthSettings {
             last_probe: None,
             due_at: None,
             event_counts: EventCounts::default(),
+            counted: None,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
     observe::{MembershipChange, Observer},
     tunnel::registry::Revocable,
     upstream::admission::AdmissionCounters,
+    upstream::health::HealthCounts,
     upstream::retry::BudgetWindow,
     upstream::{Guarded, Member, Upstream},
 };
@@ -39,9 +40,13 @@ pub(crate) struct PoolState {
     /// Locked for reading only as long as it takes to copy a pointer.
     member_set: RwLock<Arc<MemberSet>>,
     counters: AdmissionCounters,
-    /// Locked during the whole creation of a member set. It comes before all other locks: no lock
-    /// of a member is held when it is taken.
-    edits: Guarded<RecentlyRemoved>,
+    /// Locked during the whole creation of a member set, but not while an availability policy of the
+    /// host runs. It comes before all other locks: no lock of a member is held when it is taken.
+    pub(super) edits: Guarded<Edits>,
+    /// Held while an availability policy of the host runs.
+    pub(super) admitting: Mutex<()>,
+    /// Members whose health has changed since the member set was created.
+    pub(super) changed: Mutex<Vec<Arc<Member>>>,
     pub(super) next_change: NextChange,
     pub(super) notifier: Notifier,
     pub(super) waker: Arc<MonitorWaker>,
@@ -51,13 +56,28 @@ pub(crate) struct PoolState {
     dialer: Mutex<Dialer>,
     close_orders: AtomicU32,
     /// Whether an upstream has a limit; spares the index of free places where none has.
-    is_limited: AtomicBool,
+    pub(super) is_limited: AtomicBool,
     /// Whether health has changed since the member set was created.
     pub(super) is_stale: AtomicBool,
+    /// Whether the member set is to be created anew, as a policy of the host has panicked.
+    pub(super) needs_refresh: AtomicBool,
     queue: Queue,
     retry_window: Mutex<BudgetWindow>,
     /// Its end signals that the pool is gone.
     alive: watch::Sender<()>,
+}
+
+/// What a change of the members needs to know of the changes before it.
+#[derive(Default)]
+pub(super) struct Edits {
+    removed: RecentlyRemoved,
+    pub(super) counts: HealthCounts,
+    /// Whether exactly the healthy members are in use, as the counts show.
+    pub(super) is_plain: bool,
+    /// Number of changes.
+    pub(super) version: u64,
+    /// Number of changes for which it is decided which members are in use.
+    pub(super) settled: u64,
 }
 
 /// Members that were removed recently, by their address.
@@ -79,6 +99,9 @@ impl PoolState {
             close_orders: AtomicU32::new(0),
             is_limited: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
+            needs_refresh: AtomicBool::new(false),
+            admitting: Mutex::default(),
+            changed: Mutex::default(),
             queue: Queue::default(),
             retry_window: Mutex::default(),
             alive: watch::Sender::default(),
@@ -117,10 +140,12 @@ impl PoolState {
 
     /// Adds the first upstreams, without notifications.
     pub(super) fn fill(&self, upstreams: Vec<Upstream>, now: Instant) {
-        let mut past = self.edits.lock();
+        let mut edits = self.edits.lock();
         if let Some(MemberDiff { members, .. }) = self.member_set().replace(upstreams, |_| None) {
-            self.install(members.into(), &mut past, now);
+            self.install(members.into(), &mut edits, now);
         }
+        drop(edits);
+        self.settle(now);
     }
 
     /// Replaces the upstreams by the function's result. False if nothing changes.
@@ -146,8 +171,8 @@ impl PoolState {
         change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>,
         now: Instant,
     ) -> Option<Vec<Arc<Member>>> {
-        let mut past = self.edits.lock();
-        past.forget(now);
+        let mut edits = self.edits.lock();
+        edits.removed.forget(now);
         let before = self.member_set();
         let upstreams = before
             .members()
@@ -159,7 +184,7 @@ impl PoolState {
             added,
             changed,
             removed,
-        } = before.replace(change(upstreams), |upstream| past.take(upstream))?;
+        } = before.replace(change(upstreams), |upstream| edits.removed.take(upstream))?;
         for member in &removed {
             member.set_used(false);
             member.set_left(true);
@@ -185,13 +210,14 @@ impl PoolState {
                 member.begin_slow_start(now, slow_start);
             }
         }
-        past.0.extend(removed.iter().map(|member| {
+        edits.removed.0.extend(removed.iter().map(|member| {
             let address = member.upstream().address().clone();
             (address, (now, Arc::clone(member)))
         }));
-        let lost = self.install(members.into(), &mut past, now);
-        drop(past);
+        let lost = self.install(members.into(), &mut edits, now);
+        drop(edits);
         self.apply_losses(&lost);
+        self.settle(now);
         Some(removed)
     }
 
@@ -203,13 +229,14 @@ impl PoolState {
     /// Rebuilds the member set after `act` was applied to all members, including those removed
     /// recently.
     pub(super) fn refresh_after(&self, act: impl FnMut(&Arc<Member>), now: Instant) {
-        let mut past = self.edits.lock();
+        let mut edits = self.edits.lock();
         let members = Arc::clone(self.member_set().members());
-        let remembered = past.0.values().map(|(_, member)| member);
+        let remembered = edits.removed.0.values().map(|(_, member)| member);
         members.iter().chain(remembered).for_each(act);
-        let lost = self.install(members, &mut past, now);
-        drop(past);
+        let lost = self.install(members, &mut edits, now);
+        drop(edits);
         self.apply_losses(&lost);
+        self.settle(now);
     }
 
     /// Locks the retry budget; to be held only as long as it takes to count.
@@ -217,26 +244,16 @@ impl PoolState {
         lock(&self.retry_window)
     }
 
-    /// Installs these members; returns those that are still members but no longer usable.
-    fn install(
-        &self,
-        members: Arc<[Arc<Member>]>,
-        _held: &mut RecentlyRemoved,
-        now: Instant,
-    ) -> Vec<Arc<Member>> {
-        let (set, lost) = self.build_member_set(members, now);
-        let set = Arc::new(set);
+    /// Makes this the set that picks read.
+    pub(super) fn publish(&self, set: MemberSet) {
         let is_limited = set.is_limited();
         self.is_limited.store(is_limited, Ordering::Release);
         *self
             .member_set
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&set);
-        // Counts may have changed since they were read for the index.
-        set.update_all_rooms();
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
         self.queue.call();
         self.waker.wake();
-        lost
     }
 
     /// Updates the index of free places after a change of an upstream's counts.

@@ -16,7 +16,9 @@ use crate::{
     lock::lock,
     tunnel::registry::{Revocable, TunnelGroup},
     upstream::admission::{Admission, AdmissionCounters, AdmissionKind, LimitReached},
-    upstream::health::{Doubt, EjectedBy, EventCounts, HealthEvent, HealthTracker, ProbeTimes},
+    upstream::health::{
+        Doubt, EjectedBy, EventCounts, HealthEvent, HealthState, HealthTracker, ProbeTimes,
+    },
 };
 
 use super::{counters::LiveCounters, guarded::Guarded, latency::PeakLatency, upstream::Upstream};
@@ -69,6 +71,28 @@ pub(crate) struct MemberHealth {
     pub(crate) due_at: Option<Instant>,
     /// Events since the pool's upstreams were last compared.
     pub(crate) event_counts: EventCounts,
+    /// Health as it was counted last among that of the pool's upstreams.
+    pub(crate) counted: Option<CountedHealth>,
+}
+
+/// Health of an upstream as far as availability policies see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CountedHealth {
+    pub(crate) unhealthy_since: Option<Instant>,
+    pub(crate) ejected_by: EjectedBy,
+}
+
+impl CountedHealth {
+    pub(crate) fn of(health: &MemberHealth) -> Self {
+        let unhealthy_since = match health.tracker.state() {
+            HealthState::Unhealthy { since, .. } => Some(*since),
+            _ => None,
+        };
+        Self {
+            unhealthy_since,
+            ejected_by: health.tracker.ejected_by(),
+        }
+    }
 }
 
 /// Order to close every tunnel that was leased before `at`.

@@ -19,5 +19,5 @@ pub(crate) mod retry;
 
 pub use counters::UpstreamCounters;
 pub(crate) use guarded::Guarded;
-pub(crate) use member::{CloseOrder, Member, MemberHealth};
+pub(crate) use member::{CloseOrder, CountedHealth, Member, MemberHealth};
 pub use upstream::Upstream;

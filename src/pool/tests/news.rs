@@ -61,16 +61,43 @@ async fn an_evaluator_that_calls_the_pool_is_refused_and_costs_no_client_anythin
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_availability_policy_that_calls_the_pool_is_refused_with_a_message() {
+async fn an_availability_policy_may_call_and_change_the_pool() {
     let policy = CallsPool::default();
     let pool = pool(&["a", "b"]).availability(policy.clone()).build();
     policy.0.set(pool.clone()).unwrap();
-    let added = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.add(named("c"))));
-    let message = added.unwrap_err();
-    let message = message.downcast_ref::<&str>().unwrap();
-    assert!(message.contains("must not call the pool"), "{message}");
-    assert_eq!(pool.len(), 2, "the pool goes on as it was");
+    assert!(pool.add(named("c")));
+    assert_eq!(used(&pool), ["a", "b", "c", "z"]);
     assert!(lease(&pool).await.is_ok());
+}
+
+/// Availability policy that waits for a message to go on.
+#[derive(Debug)]
+struct Waits(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Availability for Waits {
+    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
+        if pool.len() == 3 {
+            let _ = self.0.lock().unwrap().recv_timeout(Duration::from_secs(20));
+        }
+        Admitted::all(pool)
+    }
+}
+
+#[test]
+fn a_slow_availability_policy_holds_up_neither_picks_nor_changes() {
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let pool = pool(&["a", "b"]).availability(Waits(waits.into())).build();
+    let changed = pool.clone();
+    let slow = std::thread::spawn(move || changed.add(named("c")));
+    while pool.len() < 3 {
+        std::thread::yield_now();
+    }
+    assert_eq!(used(&pool), ["a", "b"]);
+    assert!(pool.remove("a:80"));
+    assert_eq!(used(&pool), ["b"]);
+    go_on.send(()).unwrap();
+    assert!(slow.join().unwrap());
+    assert_eq!(used(&pool), ["b", "c"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,33 +20,34 @@ pub(crate) enum Limits {
     Ignored,
 }
 
-/// List of upstreams that policies choose from. The list never changes; its index of those with
-/// free places does.
+/// List of upstreams that policies choose from. The list never changes; its indices of those that
+/// are in use, and of those with free places, do.
 #[derive(Debug, Default)]
 pub(crate) struct CandidateList {
     members: Vec<Arc<Member>>,
     /// Whether all weights are the same, and not zero.
     is_uniform: bool,
     /// `None` if draws need no index, or if the list is for a single pick.
-    weights: Option<WeightIndex>,
+    used: Option<DrawIndex>,
     /// `None` if no upstream has a limit.
     free: Option<FreePlaces>,
-}
-
-/// Weights of the upstreams whose limits leave room, by kind of admission.
-#[derive(Debug)]
-struct FreePlaces {
-    tunnels: FreeIndex,
-    exchanges: FreeIndex,
-    /// Held during changes.
+    /// Held during changes of the indices.
     change: Mutex<()>,
 }
 
+/// Upstreams in use whose limits leave room, by kind of admission.
 #[derive(Debug)]
-struct FreeIndex {
-    kind: AdmissionKind,
+struct FreePlaces {
+    tunnels: DrawIndex,
+    exchanges: DrawIndex,
+}
+
+/// Weights of the upstreams that can be drawn.
+#[derive(Debug)]
+struct DrawIndex {
+    limits: Limits,
     weights: WeightIndex,
-    is_free: Box<[AtomicBool]>,
+    is_listed: Box<[AtomicBool]>,
 }
 
 impl CandidateList {
@@ -57,12 +58,16 @@ impl CandidateList {
         }
         let is_uniform = has_equal_weights(&members);
         let is_limited = members.iter().any(|member| member.admission().is_limited());
-        let weights = || WeightIndex::new(members.iter().map(|member| member.weight()));
+        let index = |limits| DrawIndex::new(&members, limits);
         Self {
             is_uniform,
-            weights: (!is_uniform || is_limited).then(weights),
-            free: is_limited.then(|| FreePlaces::new(&members)),
+            used: (!is_uniform || is_limited).then(|| index(Limits::Ignored)),
+            free: is_limited.then(|| FreePlaces {
+                tunnels: index(Limits::Of(AdmissionKind::Tunnel)),
+                exchanges: index(Limits::Of(AdmissionKind::Exchange)),
+            }),
             members,
+            change: Mutex::default(),
         }
     }
 
@@ -71,8 +76,9 @@ impl CandidateList {
         Self {
             is_uniform: has_equal_weights(&members),
             members,
-            weights: None,
+            used: None,
             free: None,
+            change: Mutex::default(),
         }
     }
 
@@ -84,29 +90,35 @@ impl CandidateList {
         &self.members
     }
 
-    /// Returns the places of these members, in ascending order, without those that are not listed.
-    pub(crate) fn places(&self, of: &[Arc<Member>]) -> Vec<usize> {
-        let mut places: Vec<_> = of.iter().filter_map(|member| self.place(member)).collect();
-        places.sort_unstable();
-        places.dedup();
-        places
-    }
-
-    /// Updates the index after a change of the member's counts.
+    /// Updates the indices after a change of the member's counts.
     pub(crate) fn update_room(&self, member: &Member) {
-        if let (Some(free), Some(place)) = (&self.free, self.place(member)) {
-            // The listed member has the newest limits.
-            if let Some(listed) = self.members.get(place) {
-                free.update(place, listed);
-            }
+        if let (Some(_), Some(place)) = (&self.free, self.place(member)) {
+            self.update(place);
         }
     }
 
-    /// Updates the whole index.
-    pub(crate) fn update_all_rooms(&self) {
-        if let Some(free) = &self.free {
-            for (place, member) in self.members.iter().enumerate() {
-                free.update(place, member);
+    /// Updates the indices after a change of the upstreams at these places, such as their use.
+    pub(crate) fn update_places(&self, places: impl IntoIterator<Item = usize>) {
+        places.into_iter().for_each(|place| self.update(place));
+    }
+
+    fn update(&self, place: usize) {
+        // The listed member has the newest limits.
+        let Some(member) = self.members.get(place) else {
+            return;
+        };
+        let free = self.free.iter();
+        let free = free.flat_map(|free| [&free.tunnels, &free.exchanges]);
+        for index in self.used.iter().chain(free) {
+            // Between the change of the counts and the look at the index, here and in the loop: of
+            // two changes at once, one sees the other.
+            fence(Ordering::SeqCst);
+            if index.is_outdated(place, member) {
+                let _change = lock(&self.change);
+                while index.is_outdated(place, member) {
+                    index.flip(place, member);
+                    fence(Ordering::SeqCst);
+                }
             }
         }
     }
@@ -127,9 +139,9 @@ impl CandidateList {
             && match (limits, &self.free) {
                 (Limits::Ignored, _) | (_, None) => true,
                 (Limits::Of(kind), Some(free)) => self
-                    .weights
+                    .used
                     .as_ref()
-                    .is_some_and(|weights| weights.total() == free.of(kind).weights.total()),
+                    .is_some_and(|used| used.weights.total() == free.of(kind).weights.total()),
             }
     }
 
@@ -137,92 +149,87 @@ impl CandidateList {
     pub(super) fn weights(&self, limits: Limits) -> Option<&WeightIndex> {
         match (limits, &self.free) {
             (Limits::Of(kind), Some(free)) => Some(&free.of(kind).weights),
-            _ => self.weights.as_ref(),
+            _ => self.used.as_ref().map(|used| &used.weights),
         }
     }
 
-    pub(super) fn mean_weight(&self) -> f64 {
+    /// Returns the mean weight of the upstreams in use, of which there are `count`.
+    pub(super) fn mean_weight(&self, count: usize) -> f64 {
         let first = self.members.first().map_or(1, |member| member.weight());
-        match &self.weights {
-            Some(weights) if !self.is_uniform => {
-                (weights.total() as f64 / self.members.len() as f64).max(f64::MIN_POSITIVE)
+        match &self.used {
+            Some(used) if !self.is_uniform => {
+                (used.weights.total() as f64 / count.max(1) as f64).max(f64::MIN_POSITIVE)
             }
             _ => f64::from(first.max(1)),
         }
     }
 
-    fn place(&self, member: &Member) -> Option<usize> {
+    pub(crate) fn place(&self, member: &Member) -> Option<usize> {
         let slot = member.slot();
         let listed = self.members.get(slot)?;
         listed.is_same_upstream(member).then_some(slot)
     }
 }
 
-impl FreePlaces {
-    fn new(members: &[Arc<Member>]) -> Self {
-        Self {
-            tunnels: FreeIndex::new(members, AdmissionKind::Tunnel),
-            exchanges: FreeIndex::new(members, AdmissionKind::Exchange),
-            change: Mutex::default(),
-        }
+#[cfg(test)]
+impl CandidateList {
+    /// Returns the total weight of the upstreams in use, if it is indexed.
+    pub(crate) fn used_weight(&self) -> Option<u64> {
+        self.used.as_ref().map(|used| used.weights.total())
     }
+}
 
-    const fn of(&self, kind: AdmissionKind) -> &FreeIndex {
+impl FreePlaces {
+    const fn of(&self, kind: AdmissionKind) -> &DrawIndex {
         match kind {
             AdmissionKind::Tunnel => &self.tunnels,
             AdmissionKind::Exchange => &self.exchanges,
         }
     }
-
-    fn update(&self, place: usize, member: &Member) {
-        for index in [&self.tunnels, &self.exchanges] {
-            // Between the change of the counts and the look at the index, here and in the loop: of
-            // two changes at once, one sees the other.
-            fence(Ordering::SeqCst);
-            if index.is_outdated(place, member) {
-                let _change = lock(&self.change);
-                while index.is_outdated(place, member) {
-                    index.flip(place, member);
-                    fence(Ordering::SeqCst);
-                }
-            }
-        }
-    }
 }
 
-impl FreeIndex {
-    fn new(members: &[Arc<Member>], kind: AdmissionKind) -> Self {
-        let is_free: Box<[_]> = members
+impl DrawIndex {
+    fn new(members: &[Arc<Member>], limits: Limits) -> Self {
+        let is_listed: Box<[_]> = members
             .iter()
-            .map(|member| AtomicBool::new(!member.is_full(kind)))
+            .map(|member| AtomicBool::new(is_listed(member, limits)))
             .collect();
-        let weights = members.iter().zip(&is_free).map(|(member, is_free)| {
-            match is_free.load(Ordering::Relaxed) {
+        let weights = members.iter().zip(&is_listed).map(|(member, is_listed)| {
+            match is_listed.load(Ordering::Relaxed) {
                 true => member.weight(),
                 false => 0,
             }
         });
         Self {
-            kind,
+            limits,
             weights: WeightIndex::new(weights),
-            is_free,
+            is_listed,
         }
     }
 
     fn is_outdated(&self, place: usize, member: &Member) -> bool {
-        let is_free = self.is_free.get(place);
-        is_free.is_some_and(|is_free| is_free.load(Ordering::Relaxed) == member.is_full(self.kind))
+        let known = self.is_listed.get(place);
+        known.is_some_and(|known| known.load(Ordering::Relaxed) != is_listed(member, self.limits))
     }
 
     fn flip(&self, place: usize, member: &Member) {
-        if let Some(is_free) = self.is_free.get(place) {
-            if is_free.fetch_xor(true, Ordering::Relaxed) {
+        if let Some(is_listed) = self.is_listed.get(place) {
+            if is_listed.fetch_xor(true, Ordering::Relaxed) {
                 self.weights.subtract(place, member.weight());
             } else {
                 self.weights.add(place, member.weight());
             }
         }
     }
+}
+
+/// Whether the upstream is in use, and these limits leave room.
+fn is_listed(member: &Member, limits: Limits) -> bool {
+    member.is_used()
+        && match limits {
+            Limits::Of(kind) => !member.is_full(kind),
+            Limits::Ignored => true,
+        }
 }
 
 fn has_equal_weights(members: &[Arc<Member>]) -> bool {

@@ -98,25 +98,34 @@ impl<'a> Candidates<'a> {
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &'a Arc<Member>> + use<'a> {
-        let all = *self;
-        let is_candidate = move |(place, _): &(usize, _)| !all.is_skipped(*place);
+        let mut skipped = self.skipped.iter().peekable();
+        let is_candidate =
+            move |(place, _): &(usize, _)| skipped.next_if(|skipped| *skipped == place).is_none();
         let members = self.list.members().iter().enumerate().filter(is_candidate);
         members.map(|(_, member)| member)
     }
 
     pub(crate) fn member(&self, index: usize) -> Option<&'a Arc<Member>> {
-        let mut place = index;
-        for skipped in self.skipped {
-            if *skipped <= place {
-                place += 1;
-            }
-        }
-        self.list.members().get(place)
+        self.list.members().get(index + self.skipped_before(index))
     }
 
-    /// Returns the mean weight of all listed upstreams, 1 where it is unknown.
+    /// Returns the number of skipped places before the candidate at this index.
+    fn skipped_before(&self, index: usize) -> usize {
+        let (mut from, mut to) = (0, self.skipped.len());
+        while from < to {
+            let middle = from.midpoint(to);
+            // The candidates before a skipped place are as many as the places that are not skipped.
+            match self.skipped.get(middle) {
+                Some(place) if place.saturating_sub(middle) <= index => from = middle + 1,
+                _ => to = middle,
+            }
+        }
+        from
+    }
+
+    /// Returns the mean weight of the upstreams in use, that of the first where it is unknown.
     pub(super) fn mean_weight(&self) -> f64 {
-        self.list.mean_weight()
+        self.list.mean_weight(self.len())
     }
 
     pub(super) const fn list(&self) -> &'a CandidateList {
@@ -135,10 +144,6 @@ impl<'a> Candidates<'a> {
         }
         let member = self.list.members().get(place)?;
         Some((place - before, self.candidate(member)))
-    }
-
-    fn is_skipped(&self, place: usize) -> bool {
-        !self.skipped.is_empty() && self.skipped.binary_search(&place).is_ok()
     }
 
     fn candidate(&self, member: &'a Arc<Member>) -> Candidate<'a> {

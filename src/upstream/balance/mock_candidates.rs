@@ -54,6 +54,9 @@ impl MockCandidates {
             .into_iter()
             .map(|upstream| Arc::new(Member::new(upstream)))
             .collect();
+        for member in &members {
+            member.set_used(true);
+        }
         Self {
             opened: members.iter().map(|_| Vec::new()).collect(),
             list: CandidateList::new(members),

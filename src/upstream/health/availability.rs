@@ -4,7 +4,7 @@ use std::{cmp::Reverse, fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::tracker::EjectedBy;
+use super::{health_counts::HealthCounts, tracker::EjectedBy};
 
 /// Availability policy: decides which unhealthy upstreams are used nevertheless.
 ///
@@ -23,8 +23,8 @@ use super::tracker::EjectedBy;
 ///
 /// # Panics
 ///
-/// A policy is called while the pool is locked for changes. If it calls the pool, the call panics
-/// with a message that says so. After a panic of a policy the pool uses the upstreams as before.
+/// No lock of the pool is held while a policy runs. It may call the pool; if that changes the pool,
+/// the policy is called again. After a panic of a policy the pool uses the upstreams as before.
 ///
 /// # Examples
 ///
@@ -67,11 +67,23 @@ pub trait Availability: fmt::Debug + Send + Sync {
     {
         Either(self, other)
     }
+
+    /// Whether these counts alone show that exactly the healthy upstreams may be used. Then a change
+    /// of one upstream needs no look at the others.
+    #[doc(hidden)]
+    fn admits_the_healthy(&self, counts: &HealthCounts) -> bool {
+        let _ = counts;
+        false
+    }
 }
 
 impl<A: Availability + ?Sized> Availability for Arc<A> {
     fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
         (**self).admit(pool)
+    }
+
+    fn admits_the_healthy(&self, counts: &HealthCounts) -> bool {
+        (**self).admits_the_healthy(counts)
     }
 }
 
@@ -235,6 +247,10 @@ impl Availability for Standard {
         }
         admitted
     }
+
+    fn admits_the_healthy(&self, counts: &HealthCounts) -> bool {
+        counts.healthy > 0 && counts.by_clients <= (counts.serving / 2).max(1)
+    }
 }
 
 /// Availability policy that uses healthy upstreams only; without one, clients get 503.
@@ -244,6 +260,10 @@ pub struct FailClosed;
 impl Availability for FailClosed {
     fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
         Admitted::healthy(pool)
+    }
+
+    fn admits_the_healthy(&self, _: &HealthCounts) -> bool {
+        true
     }
 }
 
@@ -273,6 +293,10 @@ impl Availability for KeepLast {
             }
         }
         admitted
+    }
+
+    fn admits_the_healthy(&self, counts: &HealthCounts) -> bool {
+        counts.healthy > 0
     }
 }
 
@@ -314,6 +338,12 @@ impl Availability for PanicThreshold {
         } else {
             Admitted::healthy(pool)
         }
+    }
+
+    fn admits_the_healthy(&self, counts: &HealthCounts) -> bool {
+        counts
+            .healthy_share()
+            .is_some_and(|healthy| healthy >= self.share)
     }
 }
 
@@ -388,6 +418,11 @@ impl Availability for MaxEjectionPercent {
         }
         admitted
     }
+
+    fn admits_the_healthy(&self, counts: &HealthCounts) -> bool {
+        counts.weightless == 0
+            && counts.serving.saturating_sub(counts.healthy) <= self.ejectable(counts.serving)
+    }
 }
 
 /// Union of two availability policies; made by [`Availability::or`].
@@ -401,6 +436,10 @@ impl<A: Availability, B: Availability> Availability for Either<A, B> {
             admitted.insert(index);
         }
         admitted
+    }
+
+    fn admits_the_healthy(&self, counts: &HealthCounts) -> bool {
+        self.0.admits_the_healthy(counts) && self.1.admits_the_healthy(counts)
     }
 }
 

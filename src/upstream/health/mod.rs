@@ -65,13 +65,14 @@ mod event;
 mod event_filter;
 mod event_origin;
 mod evidence;
+mod health_counts;
 mod outlier;
 mod policy;
 mod probe;
 mod schedule;
 mod tracker;
 
-pub(crate) use self::{doubt::Doubt, event_origin::EventOrigin};
+pub(crate) use self::{doubt::Doubt, event_origin::EventOrigin, health_counts::HealthCounts};
 #[cfg(test)]
 pub(crate) use probe::testing as upstreams;
 #[cfg(test)]

@@ -1,0 +1,207 @@
+//! Refresh of a pool's member set after changes of health: decides which members are in use.
+
+use std::{
+    mem,
+    sync::{Arc, PoisonError, TryLockError, atomic::Ordering},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    lock::lock,
+    tunnel::registry::Revocable,
+    upstream::Member,
+    upstream::health::{Admitted, Availability, HealthCounts, Standard},
+};
+
+use super::{
+    member_set::MemberSet,
+    member_states::MemberState,
+    settings::{HealthEffect, OnUpstreamLoss},
+    state::{Edits, PoolState},
+};
+
+/// Number of times that a policy is called again because the pool has changed meanwhile.
+const MAX_TURNS: usize = 8;
+
+impl PoolState {
+    /// Applies the changes of health at the next pick, so that many changes are one; or now, if
+    /// tunnels are to be closed.
+    pub(super) fn refresh_later(&self, now: Instant) {
+        if self.health_settings().unhealthy_tunnels != OnUpstreamLoss::Leave {
+            return self.apply_changes(now);
+        }
+        self.is_stale.store(true, Ordering::Release);
+        self.queue().call();
+        self.waker.wake();
+        self.notifier.notify();
+    }
+
+    /// Applies the changes of health since the member set was created.
+    ///
+    /// While the healthy members are those in use, before and after, it looks only at the members
+    /// that have changed.
+    pub(super) fn apply_changes(&self, now: Instant) {
+        if self.needs_refresh.swap(false, Ordering::AcqRel) {
+            return self.refresh(now);
+        }
+        let mut edits = self.edits.lock();
+        let changed = mem::take(&mut *lock(&self.changed));
+        let lost = self.install_changed(&changed, &mut edits, now);
+        drop(edits);
+        self.apply_losses(&lost);
+        self.settle(now);
+    }
+
+    fn install_changed(
+        &self,
+        changed: &[Arc<Member>],
+        edits: &mut Edits,
+        now: Instant,
+    ) -> Vec<Arc<Member>> {
+        let set = self.member_set();
+        let mut changes = Vec::with_capacity(changed.len());
+        for member in changed {
+            // One that is drained, has no weight or has left is in use neither before nor after.
+            let Some(member) = set.open_member(member) else {
+                continue;
+            };
+            let (before, after) = self.count_anew(member, now);
+            if let Some(before) = before {
+                edits.counts.remove(&before.as_input());
+            }
+            edits.counts.add(&after.as_input());
+            changes.push(after);
+        }
+        let was_plain = edits.is_plain && edits.settled == edits.version;
+        if !was_plain || !self.is_plain(&edits.counts) {
+            return self.install(Arc::clone(set.members()), edits, now);
+        }
+        edits.version += 1;
+        edits.settled = edits.version;
+        let mut lost = Vec::new();
+        let mut members = Vec::with_capacity(changes.len());
+        for change in changes {
+            let member = change.member();
+            set_used(member, change.unhealthy_since.is_none(), &mut lost);
+            members.push(Arc::clone(member));
+        }
+        self.publish(set.with_changed_use(&members, edits.counts.has_last_resort()));
+        self.schedule_comparison(now);
+        lost
+    }
+
+    /// Installs these members; returns those that are no longer in use because of their health.
+    ///
+    /// If a policy of the host decides which members are in use, none but those in use so far are
+    /// until [`settle`](Self::settle) has called it.
+    pub(super) fn install(
+        &self,
+        members: Arc<[Arc<Member>]>,
+        edits: &mut Edits,
+        now: Instant,
+    ) -> Vec<Arc<Member>> {
+        let states = self.health_of(&members, now);
+        let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
+        edits.version += 1;
+        edits.counts = HealthCounts::of(&healths);
+        edits.is_plain = self.is_plain(&edits.counts);
+        let settings = self.health_settings();
+        let admitted = match (settings.effect, &settings.availability) {
+            (HealthEffect::ReportOnly, _) => Some(Admitted::all(&healths)),
+            (HealthEffect::Eject, _) if edits.is_plain => Some(Admitted::healthy(&healths)),
+            (HealthEffect::Eject, None) => Some(Standard.admit(&healths)),
+            (HealthEffect::Eject, Some(_)) => None,
+        };
+        let lost = match admitted {
+            Some(admitted) => use_admitted(&members, &admitted, edits),
+            None => Vec::new(),
+        };
+        for member in members.iter().filter(|member| !member.is_open()) {
+            member.set_used(false);
+        }
+        self.publish_members(Arc::clone(&members), edits, now);
+        lost
+    }
+
+    /// Lets the host's availability policy decide which members are in use, if that is to be decided.
+    ///
+    /// No lock of the pool is held over the policy. While it runs, in this thread or in another,
+    /// changes of the pool do not wait for it: it is called again after them.
+    pub(super) fn settle(&self, now: Instant) {
+        for _ in 0..MAX_TURNS {
+            let _turn = match self.admitting.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
+                // It sees the change.
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let Some((version, set)) = self.unsettled() else {
+                return;
+            };
+            let states = self.health_of(set.members(), now);
+            let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
+            let admitted = self.health_settings().availability().admit(&healths);
+            let mut edits = self.edits.lock();
+            if edits.version != version {
+                continue;
+            }
+            let lost = use_admitted(set.members(), &admitted, &mut edits);
+            self.publish_members(Arc::clone(set.members()), &edits, now);
+            drop(edits);
+            self.apply_losses(&lost);
+        }
+        // The policy goes on changing the pool that it decides about.
+        self.needs_refresh.store(true, Ordering::Release);
+        self.is_stale.store(true, Ordering::Release);
+    }
+
+    fn unsettled(&self) -> Option<(u64, Arc<MemberSet>)> {
+        let edits = self.edits.lock();
+        (edits.settled != edits.version).then(|| (edits.version, self.member_set()))
+    }
+
+    fn is_plain(&self, counts: &HealthCounts) -> bool {
+        let settings = self.health_settings();
+        settings.effect == HealthEffect::Eject && settings.availability().admits_the_healthy(counts)
+    }
+
+    fn publish_members(&self, members: Arc<[Arc<Member>]>, edits: &Edits, now: Instant) {
+        self.schedule_comparison(now);
+        self.publish(MemberSet::new(members, edits.counts.has_last_resort()));
+        // Counts may have changed since they were read for the index.
+        self.member_set().update_all_rooms();
+    }
+
+    /// Applies the consequences of a new member set, without a lock held: closes the tunnels of
+    /// members that became unhealthy, and notifies observers.
+    pub(super) fn apply_losses(&self, lost: &[Arc<Member>]) {
+        let choice = self.health_settings().unhealthy_tunnels;
+        for member in lost {
+            self.close_tunnels(member, choice, "upstream unhealthy", Revocable::Never);
+        }
+        self.notifier.notify();
+    }
+}
+
+/// Puts the admitted members to use; returns those that are no longer in use, though open.
+fn use_admitted(
+    members: &[Arc<Member>],
+    admitted: &Admitted,
+    edits: &mut Edits,
+) -> Vec<Arc<Member>> {
+    let mut lost = Vec::new();
+    for (index, member) in members.iter().enumerate() {
+        set_used(member, admitted.contains(index), &mut lost);
+    }
+    edits.settled = edits.version;
+    lost
+}
+
+fn set_used(member: &Arc<Member>, is_admitted: bool, lost: &mut Vec<Arc<Member>>) {
+    let is_open = member.is_open();
+    let is_used = is_admitted && is_open;
+    if member.set_used(is_used) && !is_used && is_open {
+        lost.push(Arc::clone(member));
+    }
+}
