@@ -1,5 +1,7 @@
 use super::*;
 
+mod failover;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
