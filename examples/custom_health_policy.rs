@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_tungstenite::connect_async;
 use wsplice::{
-    Observer, Pool, ProxyLayer,
+    Observer, Pool, ProxyLayer, UpstreamInfo,
     health::{
         Admitted, Availability, Ejection, HealthEvaluator, HealthEvent, HealthEventKind,
         HealthTransition, UpstreamHealth, Verdict,
@@ -92,8 +92,8 @@ impl Availability for AtLeast {
 struct Print;
 
 impl Observer for Print {
-    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
-        println!("  {upstream} is {transition}");
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
+        println!("  {} is {transition}", upstream.name);
     }
 }
 

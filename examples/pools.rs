@@ -19,7 +19,7 @@ use tokio_tungstenite::{
     tungstenite::{client::IntoClientRequest, http::HeaderValue},
 };
 use wsplice::{
-    MembershipChange, Observer, OnUpstreamLoss, Pool, ProxyLayer, Upstream,
+    MembershipChange, Observer, OnUpstreamLoss, Pool, ProxyLayer, Upstream, UpstreamInfo,
     balance::{Balance, Candidates, Rendezvous},
     head::RequestHead,
 };
@@ -38,8 +38,8 @@ fn in_zone(upstreams: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usiz
 struct Print;
 
 impl Observer for Print {
-    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
-        println!("  {upstream} {change}");
+    fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
+        println!("  {} {change}", upstream.name);
     }
 }
 

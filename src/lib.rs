@@ -190,7 +190,7 @@ pub use net::{
     transport::{TcpKeepAlive, Transport},
     write_timeout::WriteTimeout,
 };
-pub use observe::{MembershipChange, Observer, QueueWait, RequestInfo};
+pub use observe::{MembershipChange, Observer, QueueWait, RequestInfo, UpstreamInfo};
 pub use pool::{
     DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, PoolBuilder, RetryStatus,
     UpstreamStatus,

@@ -67,7 +67,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// A handshake left its pool's queue, with an upstream or without; those that found room at once
     /// were not in it. Not called for a client that left meanwhile.
-    fn handshake_queued(&self, wait: &QueueWait) {
+    fn handshake_queued(&self, wait: &QueueWait<'_>) {
         let _ = wait;
     }
 
@@ -105,25 +105,26 @@ pub trait Observer: fmt::Debug + Send + Sync {
     }
 
     /// An upstream's health changed; the transition carries both states and the reason.
-    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
         let _ = (upstream, transition);
     }
 
     /// A probe of an upstream ended; the event's kind is
     /// [`ProbePassed`](crate::health::HealthEventKind::ProbePassed) or
     /// [`ProbeFailed`](crate::health::HealthEventKind::ProbeFailed).
-    fn probe_finished(&self, upstream: &str, result: &HealthEvent) {
+    fn probe_finished(&self, upstream: &UpstreamInfo<'_>, result: &HealthEvent) {
         let _ = (upstream, result);
     }
 
     /// An upstream was added, changed or removed, or its drain began or ended.
-    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
+    fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
         let _ = (upstream, change);
     }
 
-    /// A pool's source of upstreams failed, and the pool keeps those that it has.
-    fn discovery_failed(&self, error: &DiscoverError) {
-        let _ = error;
+    /// The source of upstreams of the pool with this [name](crate::PoolBuilder::name) failed, and
+    /// the pool keeps those that it has.
+    fn discovery_failed(&self, pool: Option<&str>, error: &DiscoverError) {
+        let _ = (pool, error);
     }
 
     /// A side answered a keep-alive ping.
@@ -154,7 +155,7 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
         (**self).handshake_retried(handshake, attempt);
     }
 
-    fn handshake_queued(&self, wait: &QueueWait) {
+    fn handshake_queued(&self, wait: &QueueWait<'_>) {
         (**self).handshake_queued(wait);
     }
 
@@ -182,20 +183,20 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
         (**self).tunnel_closed(tunnel, report);
     }
 
-    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
         (**self).health_changed(upstream, transition);
     }
 
-    fn probe_finished(&self, upstream: &str, result: &HealthEvent) {
+    fn probe_finished(&self, upstream: &UpstreamInfo<'_>, result: &HealthEvent) {
         (**self).probe_finished(upstream, result);
     }
 
-    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
+    fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
         (**self).upstream_changed(upstream, change);
     }
 
-    fn discovery_failed(&self, error: &DiscoverError) {
-        (**self).discovery_failed(error);
+    fn discovery_failed(&self, pool: Option<&str>, error: &DiscoverError) {
+        (**self).discovery_failed(pool, error);
     }
 
     fn pong(&self, tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
@@ -218,19 +219,47 @@ pub struct RequestInfo<'a> {
     pub connect: Option<Duration>,
 }
 
+/// An upstream of a pool, as observers see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct UpstreamInfo<'a> {
+    /// The [name](crate::PoolBuilder::name) of its pool; `None` if the pool has none.
+    pub pool: Option<&'a str>,
+    /// The name of the upstream, which is unique in its pool.
+    pub name: &'a str,
+}
+
+impl<'a> UpstreamInfo<'a> {
+    /// Creates the description of an upstream, for tests of an observer.
+    #[must_use]
+    pub const fn new(pool: Option<&'a str>, name: &'a str) -> Self {
+        Self { pool, name }
+    }
+}
+
 /// A handshake's wait in the queue of its pool ([`Pool::queue`](crate::Pool::queue)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct QueueWait {
+pub struct QueueWait<'a> {
+    /// The [name](crate::PoolBuilder::name) of the pool; `None` if it has none.
+    pub pool: Option<&'a str>,
     /// Time from its arrival in the queue.
     pub waited: Duration,
     /// Why the handshake got no upstream; `None` if it got one.
     pub rejected: Option<ErrorKind>,
 }
 
-impl QueueWait {
-    pub(crate) const fn new(waited: Duration, rejected: Option<ErrorKind>) -> Self {
-        Self { waited, rejected }
+impl<'a> QueueWait<'a> {
+    pub(crate) const fn new(
+        pool: Option<&'a str>,
+        waited: Duration,
+        rejected: Option<ErrorKind>,
+    ) -> Self {
+        Self {
+            pool,
+            waited,
+            rejected,
+        }
     }
 }
 

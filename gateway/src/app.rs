@@ -27,7 +27,7 @@ pub(crate) fn app(
     }
     let mut proxy = proxy::layer(args, upstreams, pool)?;
     if let Some(metrics) = metrics {
-        proxy = metrics.observe("main", proxy);
+        proxy = metrics.observe(proxy);
     }
     let (timeout, spread) = (args.shutdown.drain_timeout, args.shutdown.drain_spread);
     let drain = proxy

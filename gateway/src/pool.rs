@@ -9,7 +9,9 @@ use crate::sticky;
 /// Creates a pool of these upstreams, with load balancing and health checks.
 pub(crate) fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
     let upstreams = upstreams.iter().cloned().map(upstream_settings(args));
-    let pool = Pool::from_upstreams(upstreams).balance(balance(&args.pool));
+    let pool = Pool::from_upstreams(upstreams)
+        .name("main")
+        .balance(balance(&args.pool));
     args.pool
         .probe
         .apply(pool, args.pool.probe_interval)

@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use wsplice::{
     DirectionStats, Error, ErrorKind, MembershipChange, Observer, QueueWait, RequestInfo, Rtt,
-    Side, TunnelEnd, TunnelInfo, TunnelReport,
+    Side, TunnelEnd, TunnelInfo, TunnelReport, UpstreamInfo,
     discovery::DiscoverError,
     health::{HealthEvent, HealthEventKind, HealthTransition},
 };
@@ -190,7 +190,7 @@ impl Observer for LayerObserver {
         self.shared.set.retries.inc(key);
     }
 
-    fn handshake_queued(&self, wait: &QueueWait) {
+    fn handshake_queued(&self, wait: &QueueWait<'_>) {
         let outcome = match wait.rejected {
             None => "admitted",
             Some(_) => "rejected",
@@ -252,14 +252,14 @@ impl Observer for LayerObserver {
         });
     }
 
-    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
         if let HealthTransition::Unhealthy { .. } = transition {
-            let key = self.of_upstream(Some(upstream), []);
+            let key = self.of_upstream(Some(upstream.name), []);
             self.shared.set.ejections.inc(key);
         }
     }
 
-    fn probe_finished(&self, upstream: &str, result: &HealthEvent) {
+    fn probe_finished(&self, upstream: &UpstreamInfo<'_>, result: &HealthEvent) {
         let set = &self.shared.set;
         let slug = match &result.kind {
             HealthEventKind::ProbePassed { latency } => {
@@ -269,12 +269,13 @@ impl Observer for LayerObserver {
             HealthEventKind::ProbeFailed { reason } => reason.as_str(),
             _ => return,
         };
-        set.probes.inc(self.of_upstream(Some(upstream), [slug]));
+        set.probes
+            .inc(self.of_upstream(Some(upstream.name), [slug]));
     }
 
-    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
+    fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
         let now = Instant::now();
-        self.with_presence(upstream, |presence| match change {
+        self.with_presence(upstream.name, |presence| match change {
             MembershipChange::Removed => presence.departed = Some(now),
             MembershipChange::Added => presence.departed = None,
             _ => {}
@@ -283,7 +284,7 @@ impl Observer for LayerObserver {
         self.forget_departed(now);
     }
 
-    fn discovery_failed(&self, error: &DiscoverError) {
+    fn discovery_failed(&self, _pool: Option<&str>, error: &DiscoverError) {
         let key = self.of_pool([error.as_str()]);
         self.shared.set.discovery_failures.inc(key);
     }

@@ -14,7 +14,7 @@
 //! let metrics = Metrics::register(&mut registry);
 //!
 //! let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
-//! let layer = metrics.observe("chat", ProxyLayer::new(chat));
+//! let layer = metrics.observe_as("chat", ProxyLayer::new(chat));
 //!
 //! // In the handler of `/metrics`:
 //! let accept = Some("text/plain");

@@ -15,6 +15,9 @@ use crate::{
     watched::{Totals, Watched},
 };
 
+/// Label `pool` of pools without a name.
+const UNNAMED: &str = "default";
+
 /// The metrics of all layers under observation. Cheap to clone; all clones have the same metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -57,12 +60,19 @@ impl Metrics {
         Self { shared }
     }
 
-    /// Observes a layer from now on; the name becomes the label `pool` of its series. Call it before
-    /// the layer is used, and once for each.
+    /// Observes a layer from now on; the [name](wsplice::PoolBuilder::name) of its pool becomes the
+    /// label `pool` of its series, or `default` if the pool has none. Call it before the layer is
+    /// used, and once for each.
     ///
-    /// Each layer should have a name of its own: what layers with the same name count is added up,
-    /// and upstreams that several of them have are shown once.
-    pub fn observe<T>(&self, name: &str, layer: ProxyLayer<T>) -> ProxyLayer<T> {
+    /// What layers with the same name count is added up, and upstreams that several of them have
+    /// are shown once. [`observe_as`](Self::observe_as) tells layers of one pool apart.
+    pub fn observe<T>(&self, layer: ProxyLayer<T>) -> ProxyLayer<T> {
+        let pool = layer.pool();
+        self.observe_as(pool.name().unwrap_or(UNNAMED), layer)
+    }
+
+    /// Like [`observe`](Self::observe), with a name of your own for the label `pool`.
+    pub fn observe_as<T>(&self, name: &str, layer: ProxyLayer<T>) -> ProxyLayer<T> {
         let observer = Arc::new(LayerObserver::new(
             Arc::clone(&self.shared),
             Watched {

@@ -220,8 +220,9 @@ impl Follower {
                 "upstreams still cannot be found"
             ),
         }
+        let name = pool.settings().name.as_deref();
         for observer in pool.notifier.observers() {
-            if catch_panic(|| observer.discovery_failed(&error)).is_err() {
+            if catch_panic(|| observer.discovery_failed(name, &error)).is_err() {
                 tracing::error!("an observer panicked");
             }
         }

@@ -184,8 +184,9 @@ impl FinishedProbe {
         if catch_panic(|| state.observe(&member, &event)).is_err() {
             log_panic();
         }
+        let upstream = state.notifier.info(member.upstream().name());
         for observer in state.notifier.observers() {
-            if catch_panic(|| observer.probe_finished(member.upstream().name(), &event)).is_err() {
+            if catch_panic(|| observer.probe_finished(&upstream, &event)).is_err() {
                 log_panic();
             }
         }

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     escaped::Escaped,
     lock::lock,
-    observe::{MembershipChange, Observer},
+    observe::{MembershipChange, Observer, UpstreamInfo},
     upstream::health::HealthTransition,
 };
 
@@ -17,8 +17,10 @@ use crate::{
 /// A change is queued while the lock is held under which it happened, and reported once no lock is
 /// held: two changes of one upstream are never reported in the wrong order, and an observer may use
 /// the pool.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Notifier {
+    /// Name of the pool.
+    pool: Option<Arc<str>>,
     pending: Mutex<VecDeque<(Arc<str>, PoolChange)>>,
     /// Held during reports; its holder also reports what others queue meanwhile.
     notifying: Mutex<()>,
@@ -38,6 +40,20 @@ pub(super) enum PoolChange {
 }
 
 impl Notifier {
+    pub(super) fn new(pool: Option<Arc<str>>) -> Self {
+        Self {
+            pool,
+            pending: Mutex::default(),
+            notifying: Mutex::default(),
+            observers: Mutex::default(),
+        }
+    }
+
+    /// Returns the upstream of this name as observers see it.
+    pub(super) fn info<'a>(&'a self, upstream: &'a str) -> UpstreamInfo<'a> {
+        UpstreamInfo::new(self.pool.as_deref(), upstream)
+    }
+
     /// Adds an observer, for as long as it lives.
     pub(super) fn attach(&self, observer: &Arc<dyn Observer>) {
         let mut observers = lock(&self.observers);
@@ -60,6 +76,7 @@ impl Notifier {
                 Err(TryLockError::WouldBlock) => return,
             };
             while let Some((upstream, change)) = self.next() {
+                let upstream = self.info(&upstream);
                 log(&upstream, &change);
                 for observer in self.observers() {
                     report(&*observer, &upstream, &change);
@@ -83,29 +100,32 @@ impl Notifier {
     }
 }
 
-fn report(observer: &dyn Observer, upstream: &str, change: &PoolChange) {
+fn report(observer: &dyn Observer, upstream: &UpstreamInfo<'_>, change: &PoolChange) {
     match change {
         PoolChange::Health { transition, .. } => observer.health_changed(upstream, transition),
         PoolChange::Upstream(change) => observer.upstream_changed(upstream, *change),
     }
 }
 
-fn log(upstream: &str, change: &PoolChange) {
+fn log(upstream: &UpstreamInfo<'_>, change: &PoolChange) {
+    let UpstreamInfo { pool, name } = *upstream;
     match change {
         PoolChange::Health { transition, cause } => {
-            let (upstream, cause) = (Escaped(upstream), Escaped(cause));
+            let (upstream, cause) = (Escaped(name), Escaped(cause));
             match transition {
                 HealthTransition::Unhealthy { .. } => {
-                    tracing::warn!(%upstream, %cause, "upstream unhealthy");
+                    tracing::warn!(pool, %upstream, %cause, "upstream unhealthy");
                 }
-                HealthTransition::Healthy => tracing::warn!(%upstream, %cause, "upstream healthy"),
+                HealthTransition::Healthy => {
+                    tracing::warn!(pool, %upstream, %cause, "upstream healthy")
+                }
                 HealthTransition::HalfOpen => {
-                    tracing::warn!(%upstream, %cause, "upstream half-open");
+                    tracing::warn!(pool, %upstream, %cause, "upstream half-open");
                 }
             }
         }
         PoolChange::Upstream(change) => {
-            tracing::info!(upstream = %Escaped(upstream), "upstream {change}");
+            tracing::info!(pool, upstream = %Escaped(name), "upstream {change}");
         }
     }
 }

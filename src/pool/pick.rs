@@ -152,13 +152,14 @@ impl Pool {
         // Before the observers see the wait, so that they find the queue without it.
         drop(ticket);
         self.report_wait(&QueueWait::new(
+            self.name(),
             now.elapsed(),
             leased.as_ref().err().map(Error::kind),
         ));
         leased
     }
 
-    fn report_wait(&self, wait: &QueueWait) {
+    fn report_wait(&self, wait: &QueueWait<'_>) {
         for observer in self.state.notifier.observers() {
             if catch_panic(|| observer.handshake_queued(wait)).is_err() {
                 tracing::error!("an observer panicked");

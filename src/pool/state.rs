@@ -86,13 +86,14 @@ struct RecentlyRemoved(HashMap<Address, (Instant, Arc<Member>)>);
 
 impl PoolState {
     pub(super) fn new(settings: PoolSettings, now: Instant) -> Self {
+        let notifier = Notifier::new(settings.name.clone());
         Self {
             settings,
             member_set: RwLock::default(),
             counters: AdmissionCounters::default(),
             edits: Guarded::default(),
             next_change: NextChange::new(now),
-            notifier: Notifier::default(),
+            notifier,
             waker: Arc::default(),
             last_comparison: Mutex::default(),
             dialer: Mutex::default(),

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = Pool::new(std::env::args().skip(1))?
         .probe(TcpProbe::new())
         .build();
-    let status = Status::new().pool("upstreams", &pool);
+    let status = Status::new().pool_as("upstreams", &pool);
     let proxy = ProxyLayer::new(pool)
         .keep_alive(KeepAlive::default())
         .observer(status.observer());

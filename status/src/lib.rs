@@ -12,8 +12,8 @@
 //! use wsplice::{Pool, ProxyLayer};
 //! use wsplice_status::Status;
 //!
-//! let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
-//! let status = Status::new().pool("chat", &pool);
+//! let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.name("chat").build();
+//! let status = Status::new().pool(&pool);
 //! let proxy = ProxyLayer::new(pool).observer(status.observer());
 //! let status = status.registry(&proxy.registry());
 //!

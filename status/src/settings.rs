@@ -6,6 +6,9 @@ use wsplice::{Pool, Registry};
 
 use crate::{collect::Sources, ends::RecentEnds, guard::HostNames, service::StatusService};
 
+/// Name of pools without one.
+const UNNAMED: &str = "default";
+
 /// The status page of a proxy: what it shows, before it is turned into a service.
 ///
 /// # Examples
@@ -14,10 +17,10 @@ use crate::{collect::Sources, ends::RecentEnds, guard::HostNames, service::Statu
 /// use wsplice::{Pool, Registry};
 /// use wsplice_status::Status;
 ///
-/// let pool = Pool::new(["ws://10.0.0.1:8080"])?.build();
+/// let pool = Pool::new(["ws://10.0.0.1:8080"])?.name("chat").build();
 /// let registry = Registry::new();
 /// let service = Status::new()
-///     .pool("chat", &pool)
+///     .pool(&pool)
 ///     .registry(&registry)
 ///     .host_name("admin.example.com")
 ///     .into_service();
@@ -50,8 +53,14 @@ impl Status {
         }
     }
 
-    /// Adds a pool under this name. Pools are shown in the order in which they were added.
-    pub fn pool(mut self, name: impl Into<String>, pool: &Pool) -> Self {
+    /// Adds a pool under its own [name](wsplice::PoolBuilder::name), or `default` if it has none.
+    /// Pools are shown in the order in which they were added.
+    pub fn pool(self, pool: &Pool) -> Self {
+        self.pool_as(pool.name().unwrap_or(UNNAMED), pool)
+    }
+
+    /// Adds a pool under a name of your own.
+    pub fn pool_as(mut self, name: impl Into<String>, pool: &Pool) -> Self {
         self.sources.add_pool(name.into(), pool.clone());
         self
     }

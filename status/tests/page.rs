@@ -72,7 +72,7 @@ fn pool() -> Pool {
 #[tokio::test]
 async fn pools_tunnels_and_ends_are_on_the_page_and_in_the_document() {
     let (pool, registry) = (pool(), Registry::new());
-    let status = Status::new().pool("chat", &pool).registry(&registry);
+    let status = Status::new().pool_as("chat", &pool).registry(&registry);
     let mut info = TunnelInfo::new("10.0.0.1:8080", "/chat/room");
     info.client = Some(([192, 0, 2, 7], 50_000).into());
     let _open = open(&registry, info.clone());
@@ -116,7 +116,7 @@ async fn hostile_names_paths_and_causes_are_shown_as_text() {
     const HOSTILE: &str = "/\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u{202e}";
     let (pool, registry) = (pool(), Registry::new());
     let status = Status::new()
-        .pool(HOSTILE, &pool)
+        .pool_as(HOSTILE, &pool)
         .registry(&registry)
         .allow_actions();
     let _open = open(&registry, TunnelInfo::new(HOSTILE, HOSTILE));
@@ -228,7 +228,7 @@ async fn the_policy_allows_the_pages_own_style_and_script_alone() {
 
 #[tokio::test]
 async fn actions_are_refused_unless_the_host_allows_them() {
-    let service = Status::new().pool("chat", &pool()).into_service();
+    let service = Status::new().pool_as("chat", &pool()).into_service();
     let action = json!({"action": "drain_upstream", "pool": "chat", "upstream": "x"});
     assert_eq!(post(&service, &action).await.0, StatusCode::FORBIDDEN);
     let request = Request::builder().method(Method::DELETE).uri("/");
@@ -245,7 +245,7 @@ async fn actions_are_refused_unless_the_host_allows_them() {
 async fn an_upstream_is_drained_and_resumed_by_actions() {
     let pool = pool();
     let service = Status::new()
-        .pool("chat", &pool)
+        .pool_as("chat", &pool)
         .allow_actions()
         .into_service();
     let act = async |action: &str, upstream: &str| {

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use wsplice::{
-    KeepAlive, Observer, OnUpstreamLoss, ProxyLayer,
+    KeepAlive, Observer, OnUpstreamLoss, ProxyLayer, UpstreamInfo,
     balance::First,
     headers::ClientInfo,
     health::{EventFilter, FailClosed, HealthTransition, Passive},
@@ -30,8 +30,8 @@ use super::{
 struct Changes(Arc<Mutex<Vec<(Instant, String)>>>);
 
 impl Observer for Changes {
-    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
-        let change = (Instant::now(), format!("{upstream} {transition}"));
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
+        let change = (Instant::now(), format!("{} {transition}", upstream.name));
         self.0.lock().unwrap().push(change);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use axum::Router;
 use tokio::sync::mpsc;
 use wsplice::{
-    Observer, OnUpstreamLoss, Pool, PoolBuilder, ProxyLayer,
+    Observer, OnUpstreamLoss, Pool, PoolBuilder, ProxyLayer, UpstreamInfo,
     headers::ClientInfo,
     health::{
         Consecutive, EventFilter, FailClosed, HealthState, HealthTransition, Passive,
@@ -31,8 +31,8 @@ use crate::support::{
 struct Changes(mpsc::UnboundedSender<(String, HealthTransition)>);
 
 impl Observer for Changes {
-    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
-        let _ = self.0.send((upstream.to_owned(), transition.clone()));
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
+        let _ = self.0.send((upstream.name.to_owned(), transition.clone()));
     }
 }
 

@@ -10,7 +10,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::time::Instant;
 use wsplice::{
     Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, PoolBuilder, Proxy as Service,
-    ProxyLayer, TunnelConfig, UpgradeRequired, UpstreamStatus,
+    ProxyLayer, TunnelConfig, UpgradeRequired, UpstreamInfo, UpstreamStatus,
     health::{Consecutive, EventFilter, HealthTransition, Passive, ProbeSchedule, WebSocketProbe},
 };
 
@@ -76,11 +76,11 @@ pub(crate) struct HealthChange {
 }
 
 impl Observer for RecordingObserver {
-    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
         let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         notices.push(HealthChange {
             at: Instant::now(),
-            upstream: upstream.into(),
+            upstream: upstream.name.into(),
             transition: transition.clone(),
         });
     }

@@ -75,7 +75,7 @@ impl World {
         let metrics = Metrics::register(&mut registry);
         let upstreams = Upstreams(Arc::new(Mutex::new(Does::Accept)));
         let layer = settings(ProxyLayer::new(pool).connector(upstreams.clone()));
-        let layer = metrics.observe("chat", layer.forward_http(ForwardHttp::new()));
+        let layer = metrics.observe_as("chat", layer.forward_http(ForwardHttp::new()));
         Self {
             upstreams,
             registry,

@@ -92,7 +92,7 @@ async fn counters_stay_when_their_layer_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn layers_of_one_name_are_added_up() {
     let world = world();
-    let other = world.metrics.observe("chat", world.layer.clone());
+    let other = world.metrics.observe_as("chat", world.layer.clone());
     let clients = (world.open("/echo").await, world.open("/echo").await);
     // The clone has the first observer too, and no clients.
     world.until("wsplice_tunnels", &[], 2.0).await;

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    observe::{MembershipChange, Observer},
+    observe::{MembershipChange, Observer, UpstreamInfo},
     upstream::discovery::{DiscoverFuture, MergeSources, StaticSource, testing::upstreams},
 };
 
@@ -139,7 +139,7 @@ async fn a_source_that_is_always_ready_does_not_spin() {
 struct FailureLog(Mutex<Vec<String>>);
 
 impl Observer for FailureLog {
-    fn discovery_failed(&self, error: &DiscoverError) {
+    fn discovery_failed(&self, _: Option<&str>, error: &DiscoverError) {
         self.0.lock().unwrap().push(error.to_string());
     }
 }
@@ -208,11 +208,11 @@ impl Discover for Panicking {
 }
 
 impl Observer for Panicking {
-    fn discovery_failed(&self, _: &DiscoverError) {
+    fn discovery_failed(&self, _: Option<&str>, _: &DiscoverError) {
         panic!("dropped it");
     }
 
-    fn upstream_changed(&self, _: &str, _: MembershipChange) {
+    fn upstream_changed(&self, _: &UpstreamInfo<'_>, _: MembershipChange) {
         panic!("dropped it");
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     ErrorKind, Registry,
     http::head::RequestHead,
-    observe::Observer,
+    observe::{Observer, UpstreamInfo},
     pool::{Pool, PoolBuilder},
     upstream::health::{
         Admitted, Availability, Consecutive, Ejection, EventFilter, FailClosed, HealthEvaluator,
@@ -246,14 +246,14 @@ async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
     #[derive(Debug)]
     struct EditingObserver(Mutex<Option<Pool>>, Mutex<Vec<String>>);
     impl Observer for EditingObserver {
-        fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
+        fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
             self.1.lock().unwrap().push(transition.to_string());
             if let Some(pool) = &*self.0.lock().unwrap() {
-                pool.remove(upstream);
+                pool.remove(upstream.name);
                 let _ = pool.snapshot();
             }
         }
-        fn upstream_changed(&self, _: &str, change: crate::MembershipChange) {
+        fn upstream_changed(&self, _: &UpstreamInfo<'_>, change: crate::MembershipChange) {
             self.1.lock().unwrap().push(change.to_string());
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     ErrorKind, Registry, Upstream,
     http::head::RequestHead,
     net::connect::{Address, Dialer},
-    observe::{MembershipChange, Observer},
+    observe::{MembershipChange, Observer, UpstreamInfo},
     pool::{Lease, Pool, PoolBuilder},
     tunnel::registry::RegistryGuard,
     tunnel::report::TunnelInfo,
@@ -216,11 +216,11 @@ impl ObserverLog {
 }
 
 impl Observer for ObserverLog {
-    fn health_changed(&self, upstream: &str, transition: &HealthTransition) {
-        self.write(upstream, transition);
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
+        self.write(upstream.name, transition);
     }
 
-    fn upstream_changed(&self, upstream: &str, change: MembershipChange) {
-        self.write(upstream, &change);
+    fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
+        self.write(upstream.name, &change);
     }
 }

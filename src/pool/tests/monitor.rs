@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     net::connect::{Address, Connect, ConnectFuture, Dialer},
     net::transport::Transport,
-    observe::Observer,
+    observe::{Observer, UpstreamInfo},
     pool::Pool,
     upstream::health::{
         Consecutive, EventFilter, HealthEvaluator, HealthEvent, HealthEventKind, HealthTransition,
@@ -45,7 +45,7 @@ async fn a_panicking_observer_or_policy_does_not_end_the_probes() {
     #[derive(Debug)]
     struct PanickingObserver;
     impl Observer for PanickingObserver {
-        fn health_changed(&self, _: &str, _: &HealthTransition) {
+        fn health_changed(&self, _: &UpstreamInfo<'_>, _: &HealthTransition) {
             panic!("dropped it");
         }
     }

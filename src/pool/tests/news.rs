@@ -2,23 +2,28 @@
 //! upstreams that have left, counts.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use crate::{
-    ErrorKind,
+    ErrorKind, Upstream,
     error::Error,
+    observe::{MembershipChange, Observer, QueueWait, UpstreamInfo},
     pool::{OnUpstreamLoss, Pool},
+    upstream::admission::Admission,
+    upstream::discovery::{DiscoverError, PollSource},
     upstream::health::{
         Admitted, Availability, HealthControl, HealthEvaluator, HealthEvent, HealthEventKind,
-        UpstreamHealth, Verdict,
+        HealthTransition, ProbeSchedule, UpstreamHealth, Verdict,
     },
 };
 
-use super::kit::{ObserverLog, lease, member, named, pool, refuse, states, used};
+use super::kit::{
+    ObserverLog, Script, lease, member, named, pool, refuse, secs, start, states, used,
+};
 
 /// Evaluator, and availability policy, that calls the pool.
 #[derive(Clone, Debug, Default)]
@@ -182,4 +187,79 @@ async fn counts_tell_what_an_upstream_did() {
     assert_eq!(counters.tunnels_opened, 1);
     assert_eq!(counters.failures, [(ErrorKind::Connect, 2)]);
     assert_eq!((counters.refusals, counters.ejections), (1, 1));
+}
+
+/// Observer that records which pool each of its news is of.
+#[derive(Debug, Default)]
+struct PoolLog(Mutex<Vec<String>>);
+
+impl PoolLog {
+    fn write(&self, news: &str, pool: Option<&str>) {
+        let line = format!("{news} in {}", pool.unwrap_or("an unnamed pool"));
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+impl Observer for PoolLog {
+    fn health_changed(&self, upstream: &UpstreamInfo<'_>, _: &HealthTransition) {
+        self.write(&format!("{} ejected", upstream.name), upstream.pool);
+    }
+
+    fn probe_finished(&self, upstream: &UpstreamInfo<'_>, _: &HealthEvent) {
+        self.write(&format!("{} probed", upstream.name), upstream.pool);
+    }
+
+    fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
+        self.write(&format!("{} {change}", upstream.name), upstream.pool);
+    }
+
+    fn discovery_failed(&self, pool: Option<&str>, _: &DiscoverError) {
+        self.write("discovery failed", pool);
+    }
+
+    fn handshake_queued(&self, wait: &QueueWait<'_>) {
+        self.write("waited", wait.pool);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_of_two_pools_sees_which_one_its_news_is_of() {
+    let log = Arc::new(PoolLog::default());
+    let observer: Arc<dyn Observer> = Arc::clone(&log) as _;
+    for name in [Some("chat"), Some("feed"), None] {
+        let mut pool = pool(&["a"])
+            .probe(Script::default())
+            .probe_schedule(ProbeSchedule::every(secs(3600)))
+            .admission(Admission::new().max_tunnels(1))
+            .queue(1, secs(1));
+        if let Some(name) = name {
+            pool = pool.name(name);
+        }
+        let pool = pool.build();
+        pool.attach_observer(&observer);
+        start(&pool);
+        tokio::time::sleep(secs(3601)).await;
+        pool.add(named("b"));
+        let _full = lease(&pool).await.unwrap();
+        assert!(lease(&pool).await.is_err());
+        refuse(&pool, "a");
+        let failing = PollSource::new(secs(60), || async {
+            Err::<Vec<Upstream>, _>(DiscoverError::failed("no"))
+        });
+        let _follow = pool.follow(failing);
+        tokio::time::sleep(secs(1)).await;
+        let of = name.unwrap_or("an unnamed pool");
+        let mut news = std::mem::take(&mut *log.0.lock().unwrap());
+        news.sort();
+        news.dedup();
+        let expected = [
+            "a:80 ejected",
+            "a:80 probed",
+            "b:80 added",
+            "b:80 probed",
+            "discovery failed",
+            "waited",
+        ];
+        assert_eq!(news, expected.map(|news| format!("{news} in {of}")));
+    }
 }
