@@ -1,4 +1,5 @@
-//! Admin listener: metrics, and the health endpoints of load balancers and Kubernetes.
+//! Admin listener: the status page, metrics, and the health endpoints of load balancers and
+//! Kubernetes.
 
 use std::io;
 use std::sync::Arc;
@@ -11,14 +12,49 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use wsplice::Drain;
+use wsplice::{Drain, ProxyLayer};
+use wsplice_prometheus::Metrics;
+use wsplice_status::{Status, StatusService};
 
+use crate::args::AdminArgs;
 use crate::connection::Serving;
 use crate::listener::Listener;
 use crate::shutdown::{self, Phase};
 
 /// Bound on the head of a request to the admin listener.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the admin listener shows of a proxy.
+#[derive(Debug)]
+pub(crate) struct Views {
+    registry: Registry,
+    drain: Drain,
+    status: StatusService,
+}
+
+impl Views {
+    /// Observes the layer from now on.
+    pub(crate) fn observe<T>(args: &AdminArgs, layer: ProxyLayer<T>) -> (Self, ProxyLayer<T>) {
+        let mut registry = Registry::default();
+        let layer = Metrics::register(&mut registry).observe(layer);
+        let mut status = Status::new()
+            .pool(&layer.pool())
+            .registry(&layer.registry());
+        for name in &args.admin_host {
+            status = status.host_name(name);
+        }
+        if args.admin_actions {
+            status = status.allow_actions();
+        }
+        let layer = layer.observer(status.observer());
+        let views = Self {
+            registry,
+            drain: layer.drain(),
+            status: status.into_service(),
+        };
+        (views, layer)
+    }
+}
 
 /// Running admin listener, which ends when this value is dropped.
 #[derive(Debug)]
@@ -30,11 +66,11 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Serves the listener in a task of its own.
-    pub(crate) fn start(listener: Listener, registry: Registry, drain: Drain) -> Self {
+    pub(crate) fn start(listener: Listener, views: Views) -> Self {
         let (phase, shutdown) = shutdown::channel();
         let mut serving = JoinSet::new();
         let admin = Serving {
-            app: router(registry, drain),
+            app: router(views),
             registry: wsplice::Registry::new(),
             header_timeout: HEADER_TIMEOUT,
         };
@@ -46,10 +82,17 @@ impl Admin {
     }
 }
 
-/// Serves `/metrics`, `/livez` and `/readyz`.
-fn router(registry: Registry, drain: Drain) -> Router {
+/// Serves the status page at `/`, `/status.json`, `/metrics`, `/livez` and `/readyz`.
+fn router(views: Views) -> Router {
+    let Views {
+        registry,
+        drain,
+        status,
+    } = views;
     let registry = Arc::new(registry);
     Router::new()
+        .route_service("/", status.clone())
+        .route_service("/status.json", status)
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async move { readiness(&drain) }))
         .route(
@@ -82,7 +125,7 @@ fn metrics(registry: &Registry, headers: &HeaderMap) -> Response {
 mod tests {
     use futures_util::{SinkExt, StreamExt};
 
-    use crate::tests::{TestGateway, get};
+    use crate::tests::{TestGateway, get, send};
 
     #[tokio::test]
     async fn metrics_are_served_in_the_format_that_is_accepted() {
@@ -109,16 +152,51 @@ mod tests {
     #[tokio::test]
     async fn nothing_of_the_admin_listener_is_served_to_clients_nor_of_the_site_to_admins() {
         let gateway = TestGateway::start(&[]).await;
-        for path in ["/metrics", "/livez", "/readyz"] {
+        for path in ["/metrics", "/livez", "/readyz", "/status.json"] {
             assert!(
                 gateway.get(path).await.starts_with("HTTP/1.1 404 "),
                 "{path}"
             );
         }
-        for path in ["/", "/ws/echo", "/metrics/x"] {
+        for path in ["/ws/echo", "/metrics/x"] {
             let response = get(gateway.admin, path, "").await;
             assert!(response.starts_with("HTTP/1.1 404 "), "{path}: {response}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_status_page_shows_open_and_ended_websockets() {
+        let gateway = TestGateway::start(&["--admin-host=admin.example"]).await;
+        let mut socket = gateway.open("/ws/echo").await.unwrap();
+        let page = get(gateway.admin, "/", "").await;
+        assert!(page.contains("<td class=\"long\">/ws/echo</td>"), "{page}");
+        assert!(!page.contains("data-action"), "{page}");
+        socket.close(None).await.unwrap();
+        while socket.next().await.is_some() {}
+        // The report is made after the client has seen the close.
+        let mut document;
+        while {
+            document = get(gateway.admin, "/status.json", "").await;
+            document.contains("\"recent\":[]")
+        } {}
+        assert!(document.contains("\"cause\":\"closed\""), "{document}");
+    }
+
+    #[tokio::test]
+    async fn an_action_is_refused_unless_it_is_switched_on() {
+        async fn post(gateway: &TestGateway) -> String {
+            let action = r#"{"action": "close_tunnel", "id": 1}"#;
+            let length = action.len();
+            let headers = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
+            send(gateway.admin, "POST", "/", &headers, action).await
+        }
+        let gateway = TestGateway::start(&[]).await;
+        assert!(post(&gateway).await.starts_with("HTTP/1.1 403 "));
+        let gateway = TestGateway::start(&["--admin-actions"]).await;
+        let mut socket = gateway.open("/ws/echo").await.unwrap();
+        assert!(post(&gateway).await.starts_with("HTTP/1.1 204 "));
+        let closed = socket.next().await.unwrap().unwrap();
+        assert!(closed.is_close(), "{closed:?}");
     }
 
     #[tokio::test]

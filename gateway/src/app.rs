@@ -1,34 +1,13 @@
 //! The application: the proxy takes the handshakes on its routes, the site the other requests.
 
-use std::error::Error;
-
-use wsplice::{Drain, Pool, Upstream};
-use wsplice_prometheus::Metrics;
+use wsplice::{Drain, ForwardHttp, ProxyLayer};
 
 use crate::args::Args;
 use crate::connection::Serving;
-use crate::proxy;
 use crate::site::site;
 
-/// Creates the application, and the handle that drains its WebSockets. `upstreams` are those that
-/// were given, not discovered. The metrics, if they are to be served, get those of the pool `main`.
-///
-/// # Errors
-///
-/// An upstream wants TLS, and TLS cannot be configured.
-pub(crate) fn app(
-    args: &Args,
-    upstreams: &[Upstream],
-    pool: Pool,
-    metrics: Option<&Metrics>,
-) -> Result<(Serving, Drain), Box<dyn Error>> {
-    for upstream in upstreams {
-        tracing::info!(upstream = upstream.name(), routes = ?args.requests.route, "proxying");
-    }
-    let mut proxy = proxy::layer(args, upstreams, pool)?;
-    if let Some(metrics) = metrics {
-        proxy = metrics.observe(proxy);
-    }
+/// Creates the application around the proxy, and the handle that drains its WebSockets.
+pub(crate) fn app(args: &Args, proxy: ProxyLayer<ForwardHttp>) -> (Serving, Drain) {
     let (timeout, spread) = (args.shutdown.drain_timeout, args.shutdown.drain_spread);
     let drain = proxy
         .drain()
@@ -41,5 +20,5 @@ pub(crate) fn app(
         registry,
         header_timeout: args.listen.header_timeout,
     };
-    Ok((serving, drain))
+    (serving, drain)
 }

@@ -1,5 +1,6 @@
 //! The command line, in groups of options.
 
+mod admin;
 mod listen;
 mod logging;
 mod pool;
@@ -11,6 +12,7 @@ mod values;
 
 use clap::Parser;
 
+pub(crate) use admin::AdminArgs;
 pub(crate) use listen::ListenArgs;
 pub(crate) use logging::LoggingArgs;
 pub(crate) use pool::PoolArgs;
@@ -47,6 +49,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) shutdown: ShutdownArgs,
+
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 
     #[command(flatten)]
     pub(crate) logging: LoggingArgs,

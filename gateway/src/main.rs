@@ -48,13 +48,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use wsplice::Upstream;
-use wsplice_prometheus::Metrics;
 
-use admin::Admin;
+use admin::{Admin, Views};
 use args::Args;
 use bind::Bound;
 use client_tls::ClientTls;
@@ -99,11 +97,15 @@ async fn gateway(args: &Args) -> Result<Exit, Box<dyn Error>> {
         Some(source) => Some(source.follow(&pool, pool::upstream_settings(args)).await),
         None => None,
     };
-    let mut registry = Registry::default();
-    let admin_addr = args.listen.admin.or(demo.as_ref().map(|_| DEMO_ADMIN));
+    let admin_addr = args.admin.admin.or(demo.as_ref().map(|_| DEMO_ADMIN));
     let admin = admin_addr.map(bind::bind_admin).transpose()?;
-    let metrics = admin.as_ref().map(|_| Metrics::register(&mut registry));
-    let (serving, drain) = app::app(args, &upstreams, pool, metrics.as_ref())?;
+    let mut proxy = proxy::layer(args, &upstreams, pool)?;
+    let mut views = None;
+    if admin.is_some() {
+        let (observing, observed) = Views::observe(&args.admin, proxy);
+        (views, proxy) = (Some(observing), observed);
+    }
+    let (serving, drain) = app::app(args, proxy);
     let stop_signals = signals::stop()?;
     let mut reloading = JoinSet::new();
     if let Some(tls) = &bound.client_tls {
@@ -112,7 +114,8 @@ async fn gateway(args: &Args) -> Result<Exit, Box<dyn Error>> {
     log_limits(args, bound.workers.len());
     print_addresses(&bound, admin.as_ref().map(|(addr, _)| *addr));
     // Serves until this value is dropped, after the drain.
-    let _admin = admin.map(|(_, listener)| Admin::start(listener, registry, drain.clone()));
+    let admin = admin.zip(views);
+    let _admin = admin.map(|((_, listener), views)| Admin::start(listener, views));
     let drain_timeout = args.shutdown.drain_timeout;
     Ok(serve::serve(bound.workers, serving, drain, drain_timeout, stop_signals).await?)
 }

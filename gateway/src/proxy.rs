@@ -22,6 +22,9 @@ pub(crate) fn layer(
     pool: Pool,
 ) -> Result<ProxyLayer<ForwardHttp>, Box<dyn Error>> {
     let requests = &args.requests;
+    for upstream in upstreams {
+        tracing::info!(upstream = upstream.name(), routes = ?requests.route, "proxying");
+    }
     let trusted = requests.trust.iter().cloned();
     let connector = args.upstreams.connect.connector();
     // Names that DNS discovery found are looked up by the same resolver; others by the system.

@@ -47,18 +47,6 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "FILE", requires = "tls_listen")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// Address and port of the admin listener, for /metrics, /livez and
-    /// /readyz: over plain HTTP, without authentication, so not for clients.
-    /// A port of 127.0.0.1 alone, or port 0, will do
-    /// [default: none; any free port of 127.0.0.1 in the demo]
-    #[arg(
-        long,
-        value_name = "ADDR",
-        value_parser = values::listen,
-        verbatim_doc_comment
-    )]
-    pub(crate) admin: Option<SocketAddr>,
-
     /// Time for the head of a request, since the start of the connection or
     /// the last response
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::limit)]

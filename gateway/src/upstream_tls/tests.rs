@@ -79,7 +79,8 @@ async fn echo(upstream: &TlsUpstream, arg: &str) -> Result<(), u16> {
     let url = format!("--upstream=wss://localhost:{}", upstream.port);
     let args = Args::parse_from(["gateway", &url, arg]);
     let pool = crate::pool::pool(&args, &args.upstreams.upstream);
-    let (app, _drain) = crate::app::app(&args, &args.upstreams.upstream, pool, None).unwrap();
+    let proxy = crate::proxy::layer(&args, &args.upstreams.upstream, pool).unwrap();
+    let (app, _drain) = crate::app::app(&args, proxy);
     let addr = serve(app.app).await;
     let stream = TcpStream::connect(addr).await.unwrap();
     match client_async(format!("ws://{addr}/ws/echo"), stream).await {
