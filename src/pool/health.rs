@@ -91,6 +91,10 @@ impl PoolState {
             doubt(member, health, event);
             has_changed
         });
+        // The interval of the policy may have become shorter.
+        if self.schedule_comparison(event.at) {
+            self.waker.wake();
+        }
         if has_changed {
             self.refresh_later(event.at);
         }

@@ -64,13 +64,15 @@ impl PoolState {
         has_ejected
     }
 
-    /// Schedules the next comparison, if there is an outlier policy. Its interval may change.
-    pub(super) fn schedule_comparison(&self, now: Instant) {
-        if let Some(interval) = self.comparison_interval() {
-            let last = *lock(&self.last_comparison).get_or_insert(now);
-            self.next_change
-                .bring_forward(saturating_add(last, interval));
-        }
+    /// Schedules the next comparison, if there is an outlier policy; returns whether it is earlier
+    /// than all other changes. Its interval may change.
+    pub(super) fn schedule_comparison(&self, now: Instant) -> bool {
+        let Some(interval) = self.comparison_interval() else {
+            return false;
+        };
+        let last = *lock(&self.last_comparison).get_or_insert(now);
+        self.next_change
+            .bring_forward(saturating_add(last, interval))
     }
 
     fn is_time_to_compare(&self, now: Instant) -> bool {

@@ -1,4 +1,10 @@
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::sleep;
 
@@ -100,6 +106,35 @@ impl OutlierPolicy for Strict {
         // An index outside the pool, too.
         bad.chain([Outlier::new(99, "who is that?")]).collect()
     }
+}
+
+/// Outlier policy whose interval changes, in seconds.
+#[derive(Clone, Debug)]
+struct Changing(Arc<AtomicU64>);
+
+impl OutlierPolicy for Changing {
+    fn interval(&self) -> Duration {
+        secs(self.0.load(Ordering::Relaxed))
+    }
+
+    fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier> {
+        Strict.outliers(pool)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_interval_counts_before_the_old_one_ends() {
+    let interval = Arc::new(AtomicU64::new(3600));
+    let pool = pool(&NAMES)
+        .outliers(Changing(Arc::clone(&interval)))
+        .build();
+    let log = ObserverLog::of(&pool);
+    start(&pool);
+    sleep(secs(1)).await;
+    interval.store(10, Ordering::Relaxed);
+    serve(&pool, "a", 3, 1);
+    sleep(secs(10)).await;
+    assert_eq!(log.read().len(), 1, "{:?}", states(&pool));
 }
 
 #[tokio::test(start_paused = true)]
