@@ -17,12 +17,13 @@ use crate::{
     upstream::discovery::{DiscoverError, PollSource},
     upstream::health::{
         Admitted, Availability, HealthControl, HealthEvaluator, HealthEvent, HealthEventKind,
-        HealthTransition, ProbeSchedule, UpstreamHealth, Verdict,
+        HealthPolicy, HealthTransition, Passive, ProbeSchedule, UpstreamHealth, UpstreamView,
+        Verdict,
     },
 };
 
 use super::kit::{
-    ObserverLog, Script, lease, member, named, pool, refuse, secs, start, states, used,
+    ObserverLog, Script, fail, lease, member, named, pool, refuse, secs, start, states, used,
 };
 
 /// Evaluator, and availability policy, that calls the pool.
@@ -261,5 +262,38 @@ async fn an_observer_of_two_pools_sees_which_one_its_news_is_of() {
             "waited",
         ];
         assert_eq!(news, expected.map(|news| format!("{news} in {of}")));
+    }
+}
+
+/// Policy that is strict with one upstream.
+#[derive(Debug)]
+struct StrictWith(&'static str);
+
+impl HealthPolicy for StrictWith {
+    fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+        Passive::default().fails(5).evaluator()
+    }
+
+    fn for_upstream(&self, upstream: &UpstreamView<'_>) -> Option<Arc<dyn HealthPolicy>> {
+        (upstream.name() == self.0).then(|| Arc::new(Passive::default().fails(2)) as _)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_has_thresholds_of_its_own_for_one_upstream() {
+    let alone = pool(&["a", "b"]).health_policy(StrictWith("b:80"));
+    let beside_a_probe = pool(&["a", "b"])
+        .probe(Script::default())
+        .passive_policy(StrictWith("b:80"));
+    for pool in [alone.build(), beside_a_probe.build()] {
+        for name in ["a", "b"] {
+            fail(&pool, name);
+            fail(&pool, name);
+        }
+        let unhealthy: Vec<_> = states(&pool)
+            .iter()
+            .map(|state| state.starts_with("unhealthy"))
+            .collect();
+        assert_eq!(unhealthy, [false, true]);
     }
 }
