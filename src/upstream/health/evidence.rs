@@ -25,7 +25,8 @@ const SEVERAL_PATHS: usize = 2;
 pub(super) enum Weight {
     /// One client on one path: the upstream is less preferred for a moment.
     OnePath,
-    /// One or two clients on several paths: the upstream is less preferred for the time of an
+    /// One or two clients on several paths, or several clients on the one path of theirs while
+    /// others succeed: the upstream is less preferred for the time of an
     /// ejection.
     SeveralPaths,
     /// Several clients, a failing probe, failing connects, or a reason of the policy's own: the
@@ -38,6 +39,8 @@ pub(super) enum Weight {
 pub(super) struct Evidence {
     clients: Recent<SEVERAL_CLIENTS>,
     paths: Recent<SEVERAL_PATHS>,
+    /// Paths of successes.
+    good_paths: Recent<SEVERAL_PATHS>,
     is_probe_failing: bool,
     /// Time of the first probe that passed since one failed.
     passing_since: Option<Instant>,
@@ -64,23 +67,39 @@ impl Evidence {
             None => {}
         }
         let is_connect = matches!(event.kind, HealthEventKind::ConnectFailed(_));
-        if let (Some(origin), EventOutcome::Bad, false) = (event.origin, outcome, is_connect) {
-            self.clients.note(origin.client, event.at);
-            self.paths.note(origin.path, event.at);
+        match (event.origin, outcome) {
+            (Some(origin), EventOutcome::Bad) if !is_connect => {
+                self.clients.note(origin.client, event.at);
+                self.paths.note(origin.path, event.at);
+            }
+            (Some(origin), EventOutcome::Good) => self.good_paths.note(origin.path, event.at),
+            _ => {}
         }
     }
 
     /// Returns the weight of a policy's finding that the upstream is unhealthy.
     pub(super) fn weight(&self, now: Instant) -> Weight {
         let clients = self.clients.count(now);
+        let paths = self.paths.count(now);
         let is_certain = self.is_probe_failing || self.is_connect_failing;
-        if is_certain || clients == 0 || clients >= SEVERAL_CLIENTS {
+        if is_certain || clients == 0 {
             Weight::Verdict
-        } else if self.paths.count(now) >= SEVERAL_PATHS {
+        } else if clients >= SEVERAL_CLIENTS {
+            match paths < SEVERAL_PATHS && self.is_another_path_good(now) {
+                true => Weight::SeveralPaths,
+                false => Weight::Verdict,
+            }
+        } else if paths >= SEVERAL_PATHS {
             Weight::SeveralPaths
         } else {
             Weight::OnePath
         }
+    }
+
+    /// Whether a path has succeeded on which nothing has failed.
+    fn is_another_path_good(&self, now: Instant) -> bool {
+        let mut good = self.good_paths.keys(now);
+        good.any(|good| self.paths.keys(now).all(|bad| bad != good))
     }
 
     /// Whether clients' news alone speaks against the upstream.
@@ -149,10 +168,13 @@ impl<const N: usize> Recent<N> {
     }
 
     fn count(&self, now: Instant) -> usize {
+        self.keys(now).count()
+    }
+
+    fn keys(&self, now: Instant) -> impl Iterator<Item = u64> {
         let entries = self.0.iter().flatten();
-        entries
-            .filter(|(_, at)| now <= saturating_add(*at, EVIDENCE_TTL))
-            .count()
+        let fresh = entries.filter(move |(_, at)| now <= saturating_add(*at, EVIDENCE_TTL));
+        fresh.map(|(key, _)| *key)
     }
 }
 
@@ -257,6 +279,33 @@ mod tests {
         assert_eq!(after(probe_failed()), Weight::Verdict);
         assert_eq!(after(accepted()), Weight::Verdict);
         assert_eq!(after(probe_passed()), Weight::OnePath);
+    }
+
+    /// A request that no upstream survives fails everywhere, however many clients send it.
+    #[test]
+    fn several_clients_on_one_path_are_no_verdict_while_another_path_succeeds() {
+        let clients = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+        let mut evidence = Evidence::default();
+        let mut after = |at, kind: HealthEventKind, client: &str, path| {
+            let origin = EventOrigin::new(client.parse().ok(), path);
+            evidence.observe(&HealthEvent::new(secs(at), kind).from(origin));
+            evidence.weight(secs(at))
+        };
+        after(0, accepted(), "10.0.0.9", "/ws");
+        let poisoned = clients.map(|client| after(1, refused(), client, "/poison"));
+        assert_eq!(poisoned[2], Weight::SeveralPaths);
+        // As soon as the other path fails too, or its success is long ago.
+        assert_eq!(after(2, refused(), clients[0], "/ws"), Weight::Verdict);
+        after(60, accepted(), "10.0.0.9", "/ws");
+        let alone = |evidence: &mut Evidence, at| {
+            for client in clients {
+                let origin = EventOrigin::new(client.parse().ok(), "/poison");
+                evidence.observe(&HealthEvent::new(secs(at), refused()).from(origin));
+            }
+            evidence.weight(secs(at))
+        };
+        assert_eq!(alone(&mut evidence, 120), Weight::SeveralPaths);
+        assert_eq!(alone(&mut evidence, 121), Weight::Verdict);
     }
 
     #[test]

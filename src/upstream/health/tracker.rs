@@ -35,8 +35,10 @@ use super::{
 /// with a new evaluator, and the next handshake of a client decides.
 ///
 /// A verdict that rests on the news of clients alone needs three of them, by address (IPv6: by /64
-/// network), within a minute. What fewer report only lowers the preference for the upstream: one
-/// client must not be able to have an upstream ejected.
+/// network), within a minute, and more than one path if another path succeeded meanwhile. What fewer
+/// report only lowers the preference for the upstream: one client must not be able to have an
+/// upstream ejected. While half-open, one failure is enough, as several clients have spoken before;
+/// but the client that caused the last return to the ejection cannot cause the next one as well.
 ///
 /// Events that began before the upstream was ejected or readmitted describe an earlier state and
 /// are ignored: a handshake that was hanging then, a tunnel that is found lost only now.
@@ -84,6 +86,8 @@ pub struct HealthTracker {
     /// Latest time that was passed in.
     latest: Instant,
     evidence: Evidence,
+    /// Client whose failure ended the last half-open state.
+    half_open_failed_for: Option<u64>,
     /// What ejected the upstream last.
     ejected_by: EjectedBy,
     control: HealthControl,
@@ -190,6 +194,7 @@ impl HealthTracker {
             epoch: now,
             latest: now,
             evidence: Evidence::default(),
+            half_open_failed_for: None,
             ejected_by: EjectedBy::Failure,
             control: HealthControl::Auto,
             awaits_first_pass: false,
@@ -281,25 +286,36 @@ impl HealthTracker {
             return None;
         }
         if let HealthState::HalfOpen { .. } = self.state {
+            let client = event.origin.map(|origin| origin.client);
             match half_open_signal(&event.kind) {
                 // HalfOpen => Healthy
                 EventOutcome::Good => {
+                    self.half_open_failed_for = None;
                     self.state = HealthState::Healthy { since: event.at };
                     let relapse = self.tick(event.at, random);
                     return relapse.or(Some(HealthTransition::Healthy));
                 }
                 // HalfOpen => Unhealthy
-                EventOutcome::Bad => {
+                EventOutcome::Bad if self.may_fail_half_open(event, client) => {
+                    self.half_open_failed_for = client;
                     let cause = format!("failed while half-open: {}", event.kind);
                     self.ejected_by = self.ground();
                     self.held_until = None;
                     let until = self.history.eject(&self.ejection, event.at, random);
                     return Some(self.enter_unhealthy(&cause, Some(until), event.at));
                 }
-                EventOutcome::Neutral => {}
+                EventOutcome::Bad | EventOutcome::Neutral => {}
             }
         }
         self.tick(event.at, random)
+    }
+
+    /// Whether a failure makes a half-open upstream unhealthy: not the second in a row of one client,
+    /// unless it is more than that client's news.
+    fn may_fail_half_open(&self, event: &HealthEvent, client: Option<u64>) -> bool {
+        client.is_none()
+            || client != self.half_open_failed_for
+            || self.evidence.weight(event.at) == Weight::Verdict
     }
 
     /// Applies the changes that are due by now; call it when [`changes_at`](Self::changes_at) is

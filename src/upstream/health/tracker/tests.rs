@@ -82,6 +82,36 @@ fn clients_news_ejects_an_upstream_whose_probe_passes() {
 }
 
 #[test]
+fn one_client_alone_does_not_keep_an_upstream_ejected() {
+    let mut tracker = passive(3);
+    for (second, client) in [(1, "10.0.0.1"), (2, "10.0.0.2"), (3, "10.0.0.3")] {
+        tracker.observe(&broke(secs(second), client, "/"), 0.5);
+    }
+    assert_eq!(
+        tracker.tick(secs(13), 0.5),
+        Some(HealthTransition::HalfOpen)
+    );
+    let attack = |at| broke(secs(at), "10.0.0.66", "/crash");
+    assert_eq!(until(tracker.observe(&attack(14), 0.5)), Some(secs(34)));
+    assert_eq!(
+        tracker.tick(secs(34), 0.5),
+        Some(HealthTransition::HalfOpen)
+    );
+    for second in 35..40 {
+        assert_eq!(tracker.observe(&attack(second), 0.5), None);
+    }
+    // Another client's failure counts, and so does a success.
+    let other = broke(secs(41), "10.0.0.1", "/");
+    assert_eq!(until(tracker.observe(&other, 0.5)), Some(secs(71)));
+    assert_eq!(
+        tracker.tick(secs(71), 0.5),
+        Some(HealthTransition::HalfOpen)
+    );
+    let healthy = see(&mut tracker, secs(72), accepted());
+    assert_eq!(healthy, Some(HealthTransition::Healthy));
+}
+
+#[test]
 fn a_failed_connect_ejects_a_probed_upstream_until_its_probe_connects() {
     let policy = AnyOf::new()
         .with(Consecutive::new())
