@@ -14,7 +14,7 @@ use crate::{
     net::connect::Dialer,
     task::{self, Tasks, catch_panic},
     upstream::Member,
-    upstream::health::{HealthEvent, ProbeTarget, check},
+    upstream::health::{HealthEvent, HealthEventKind, ProbeTarget, check},
 };
 
 use super::{
@@ -178,6 +178,9 @@ impl FinishedProbe {
         let Self { running, event } = self;
         let (index, member) = (running.index, Arc::clone(&running.member));
         let now = event.at;
+        if let HealthEventKind::ProbePassed { latency } = event.kind {
+            member.sample_latency(latency, now);
+        }
         state.with_member_health(&member, now, |health, _| {
             health.last_probe = Some(event.clone());
         });

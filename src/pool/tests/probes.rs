@@ -68,6 +68,21 @@ fn good() -> Arc<Scripted> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_without_clients_gets_its_latency_from_probes() {
+    let slow = Scripted::new(|mut far| async move {
+        let request = far.request().await;
+        sleep(Duration::from_millis(300)).await;
+        far.accept_this(&request, "").await;
+        far.respond_normally().await;
+    });
+    let pool = probed(vec![("a", slow)]);
+    assert_eq!(pool.snapshot()[0].latency, None);
+    sleep(secs(1)).await;
+    let latency = pool.snapshot()[0].latency.unwrap();
+    assert!(latency >= Duration::from_millis(300), "{latency:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn upstreams_that_speak_websocket_alone_stay_healthy_for_a_hundred_probes() {
     let bad = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
     let upgrade = "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n";
