@@ -2,19 +2,28 @@
 //! most of whose upstreams cannot be used.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{future::pending, hint::black_box};
+use std::{
+    future::{pending, ready},
+    hint::black_box,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use tower::Service;
 use wsplice::{
-    Admission, ForwardHttp, OnUpstreamLoss, Pool, ProxyLayer, Upstream,
+    Admission, ForwardHttp, OnUpstreamLoss, Pool, ProxyLayer, Retry, Upstream,
     balance::{
         AnyBalance, Balance, First, LeastTunnels, LowestLatency, MockCandidates, Random,
         Rendezvous, RoundRobin, WeightedRoundRobin,
     },
     connect::{Address, Connect, ConnectFuture},
     head::RequestHead,
+    health::{Consecutive, FailClosed},
 };
 
 fn policies() -> Vec<(&'static str, AnyBalance)> {
@@ -144,6 +153,74 @@ fn lease(criterion: &mut Criterion) {
     }
 }
 
+/// Connector that fails at first, so that each request makes its upstream unhealthy, and later never
+/// connects.
+#[derive(Clone, Debug, Default)]
+struct Refuses(Arc<AtomicBool>);
+
+impl Connect for Refuses {
+    fn connect<'a>(&'a self, _: &'a Address) -> ConnectFuture<'a> {
+        match self.0.load(Ordering::Relaxed) {
+            false => Box::pin(ready(Err(io::ErrorKind::ConnectionRefused.into()))),
+            true => Box::pin(pending()),
+        }
+    }
+}
+
+/// Sends a request to a new service of this many upstreams, each of which becomes unhealthy with its
+/// first failed connect.
+fn failing(count: usize) -> (Refuses, impl FnMut()) {
+    let upstreams = (0..count).map(|index| {
+        let name = format!("ws://10.0.{}.{}:8080", index / 256, index % 256);
+        Upstream::new(&name).unwrap()
+    });
+    let pool = Pool::from_upstreams(upstreams)
+        .health_policy(Consecutive::new().fails(1))
+        .availability(FailClosed);
+    let connector = Refuses::default();
+    let layer = ProxyLayer::new(pool)
+        .forward_http(ForwardHttp::new())
+        .retry(Retry::new().attempts(1));
+    let mut service = layer.connector(connector.clone()).into_service();
+    let send = move || {
+        let request = http::Request::new(http_body_util::Empty::<bytes::Bytes>::new());
+        black_box(service.call(request).now_or_never().is_some());
+    };
+    (connector, send)
+}
+
+/// Upstreams that fall one by one, with a pick after each.
+fn fall(criterion: &mut Criterion) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    for (name, falls) in [("fall_100", [100, 100]), ("fall_of_fifth", [200, 2_000])] {
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10);
+        for (count, falls) in [1_000, 10_000].into_iter().zip(falls) {
+            group.bench_with_input(BenchmarkId::from_parameter(count), &count, |bencher, _| {
+                let setup = || failing(count).1;
+                bencher.iter_batched(
+                    setup,
+                    |mut send| (0..falls).for_each(|_| send()),
+                    BatchSize::PerIteration,
+                );
+            });
+        }
+        group.finish();
+    }
+    let mut group = criterion.benchmark_group("lease_most_unhealthy");
+    for count in [1_000, 10_000] {
+        let (connector, mut send) = failing(count);
+        (0..count / 10 * 9).for_each(|_| send());
+        connector.0.store(true, Ordering::Relaxed);
+        group.bench_with_input(BenchmarkId::from_parameter(count), &count, |bencher, _| {
+            bencher.iter(&mut send);
+        });
+    }
+    group.finish();
+}
+
 /// The replacement of all upstreams by others.
 fn replace(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("replace_all");
@@ -163,5 +240,5 @@ fn replace(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, lease, replace);
+criterion_group!(benches, pick, lease, fall, replace);
 criterion_main!(benches);
