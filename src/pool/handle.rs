@@ -10,11 +10,16 @@ use crate::{
     http::headers::ClientScheme,
     net::connect::{Address, InvalidAddress},
     observe::Observer,
+    task::catch_panic,
     upstream::Upstream,
+    upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance, Candidate},
 };
 
-use super::{builder::PoolBuilder, lease::Lease, member_set::unless_same_set, state::PoolState};
+use super::{
+    builder::PoolBuilder, lease::Lease, member_set::unless_same_set, route_gate::RouteGate,
+    state::PoolState,
+};
 
 /// Pool of upstreams. Cheap to clone; all clones are the same pool.
 ///
@@ -41,6 +46,8 @@ pub struct Pool {
     pub(super) state: Arc<PoolState>,
     /// Policy of the route that uses this handle.
     pub(super) balance: AnyBalance,
+    /// Limits of the route that uses this handle, beside those of the pool.
+    pub(super) gate: Option<Arc<RouteGate>>,
 }
 
 impl PoolBuilder {
@@ -53,6 +60,7 @@ impl PoolBuilder {
         Pool {
             state: Arc::new(state),
             balance: self.balance,
+            gate: None,
         }
     }
 }
@@ -161,6 +169,21 @@ impl Pool {
         Self { balance, ..self }
     }
 
+    /// Returns the same pool with limits of its own, and a queue of its own for them, for the route
+    /// that uses the handle.
+    pub(crate) fn with_limits(self, admission: Admission, queue: QueueLimits) -> Self {
+        let gate = Some(Arc::new(RouteGate::new(admission, queue)));
+        Self { gate, ..self }
+    }
+
+    /// Returns the limits of the route that uses the handle.
+    pub(crate) fn limits(&self) -> (Admission, QueueLimits) {
+        match &self.gate {
+            Some(gate) => (*gate.admission(), gate.queue_limits()),
+            None => (Admission::new(), QueueLimits::default()),
+        }
+    }
+
     /// Reports changes of upstreams to this observer, for as long as it lives.
     pub(crate) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
         self.state.attach_observer(observer);
@@ -174,7 +197,11 @@ impl Pool {
         scheme: ClientScheme,
     ) -> Option<(HeaderName, HeaderValue)> {
         let picked = Candidate::picked(picked.member(), Instant::now());
-        self.balance.response_header(&picked, head, scheme)
+        let header = catch_panic(|| self.balance.response_header(&picked, head, scheme));
+        header.unwrap_or_else(|_| {
+            tracing::error!(policy = ?self.balance, "a load-balancing policy panicked");
+            None
+        })
     }
 
     fn edit(&self, change: impl FnOnce(Vec<Upstream>) -> Vec<Upstream>) -> bool {

@@ -10,7 +10,7 @@ use crate::{
     upstream::{CloseOrder, Member},
 };
 
-use super::state::PoolState;
+use super::{route_gate::RoutePermit, state::PoolState};
 
 /// Lease of an upstream and its pool: counts from the pick to the end of the tunnel, or of the
 /// request.
@@ -24,6 +24,8 @@ pub(crate) struct Lease {
     /// Whether the client is one of the few that try a half-open upstream.
     is_trial: bool,
     origin: EventOrigin,
+    /// Place that the route's own limits count.
+    permit: Option<RoutePermit>,
 }
 
 impl Lease {
@@ -46,6 +48,7 @@ impl Lease {
             close_orders: 0,
             is_handshaking: matches!(kind, AdmissionKind::Tunnel),
             origin,
+            permit: None,
         }
     }
 
@@ -69,6 +72,12 @@ impl Lease {
         &self.member
     }
 
+    /// Keeps the place of the route's own limits until the end.
+    pub(super) fn with_permit(mut self, permit: Option<RoutePermit>) -> Self {
+        self.permit = permit;
+        self
+    }
+
     /// Sets the number of close orders that came before the member set was read.
     pub(super) const fn after_orders(mut self, close_orders: u32) -> Self {
         self.close_orders = close_orders;
@@ -85,6 +94,9 @@ impl Lease {
     /// Ends the handshake; the tunnel remains counted.
     pub(crate) fn end_handshake(&mut self) {
         self.end_trial();
+        if let Some(permit) = &mut self.permit {
+            permit.end_handshake();
+        }
         if std::mem::take(&mut self.is_handshaking) {
             self.member.counters().end_handshake();
             self.pool.counters().end_handshake();

@@ -4,12 +4,12 @@
 //!   edits it while it is in use;
 //! * `pick` leases an upstream, by the limits, the queue and the balancing policy;
 //! * `queue` holds the handshakes that wait for a limit;
+//! * `refusal` (pure) says why no upstream can be leased, `route_gate` holds a route's own limits;
 //! * `state` is shared by all clones: the member set, the limiter, the queue;
-//! * `member_set` (pure) is the list of members that picks read, replaced as a whole on every
-//!   change;
+//! * `member_set` (pure) is the list of members that picks read, `refresh` replaces it after changes
+//!   of health;
 //! * `lease` counts a tunnel at its upstream and its pool;
-//! * `health` takes in the events of handshakes, tunnels and probes, and decides which upstreams
-//!   are usable;
+//! * `health` takes in the events of handshakes, tunnels and probes, and steps the trackers;
 //! * `outliers` ejects upstreams that do worse than the others;
 //! * `next_change` (pure) holds the times at which health changes without an event, by upstream;
 //! * `monitor` is the task that probes and applies timed changes, `probe_queue` orders the probes,
@@ -36,7 +36,9 @@ mod pick;
 mod probe_queue;
 mod queue;
 mod refresh;
+mod refusal;
 mod retries;
+mod route_gate;
 mod settings;
 mod state;
 mod status;

@@ -20,56 +20,13 @@ use super::{
     handle::Pool,
     lease::Lease,
     member_set::MemberSet,
-    queue::{GroupKey, QueueTicket, RefusalScope, Refused},
+    queue::{GroupKey, RefusalScope},
+    refusal::{Refusal, limited},
     state::PoolState,
 };
 
 /// Number of times that another client may take the last place of the upstream that was picked.
 const MAX_RACES: usize = 8;
-
-/// Reason why no upstream can be leased now.
-enum Refusal {
-    None,
-    LimitReached(Limited),
-}
-
-/// Limit of the upstream that would have been picked, or of the pool.
-struct Limited {
-    limit: LimitReached,
-    scope: RefusalScope,
-    wanted: Option<Arc<str>>,
-}
-
-impl Refusal {
-    /// Combines the refusals of two lists of upstreams.
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::LimitReached(one), Self::LimitReached(other)) => Self::LimitReached(Limited {
-                limit: one.limit.and(other.limit),
-                scope: match one.scope {
-                    RefusalScope::AllWaiters => other.scope,
-                    RefusalScope::ThisWaiter => one.scope,
-                },
-                wanted: one.wanted.or(other.wanted),
-            }),
-            (Self::None, other) | (other, Self::None) => other,
-        }
-    }
-}
-
-impl Limited {
-    fn refused(self) -> Refused {
-        Refused {
-            // Where all are full, it makes no difference which was wanted.
-            wanted: self
-                .wanted
-                .filter(|_| self.scope == RefusalScope::ThisWaiter),
-            kind: self.limit.kind,
-            scope: self.scope,
-            retry_at: self.limit.retry_at,
-        }
-    }
-}
 
 /// Admission to the pool, revoked on drop unless a lease takes it over; also when a user's policy
 /// panics.
@@ -82,6 +39,8 @@ struct AdmissionGuard<'a> {
 enum Picked {
     Lease(Lease),
     None,
+    /// The policy panicked.
+    Panicked,
     /// The limit of the picked upstream was reached.
     LimitReached(Arc<Member>, LimitReached),
 }
@@ -98,11 +57,16 @@ impl Pool {
         head: &RequestHead<'_>,
         tried: &[Arc<Member>],
     ) -> Result<Lease, Error> {
+        let permit = match &self.gate {
+            Some(gate) => Some(gate.pass(kind, |wait| self.report_wait(wait)).await?),
+            None => None,
+        };
         let now = Instant::now();
-        match kind {
-            AdmissionKind::Tunnel => self.lease_tunnel(head, tried, now).await,
-            AdmissionKind::Exchange => self.lease_exchange(head, tried, now),
-        }
+        let lease = match kind {
+            AdmissionKind::Tunnel => self.lease_tunnel(head, tried, now).await?,
+            AdmissionKind::Exchange => self.lease_exchange(head, tried, now)?,
+        };
+        Ok(lease.with_permit(permit))
     }
 
     /// Requests do not wait; nor do they overtake waiters for a tunnel.
@@ -148,7 +112,12 @@ impl Pool {
             .join(self.group(head, tried), limits.max_waiters, refused)
             .map_err(Error::new)?;
         let deadline = saturating_add(now, limits.max_wait);
-        let leased = self.wait(&ticket, deadline, head, tried).await;
+        let attempt = |now| {
+            self.try_lease(AdmissionKind::Tunnel, head, tried, now)
+                .map_err(Refusal::queued)
+        };
+        let leased = ticket.in_turn(deadline, attempt).await;
+        let leased = leased.map_err(Error::new);
         // Before the observers see the wait, so that they find the queue without it.
         drop(ticket);
         self.report_wait(&QueueWait::new(
@@ -170,7 +139,11 @@ impl Pool {
     /// Returns the group in which the request would wait.
     fn group(&self, head: &RequestHead<'_>, tried: &[Arc<Member>]) -> GroupKey {
         let tried = tried.iter().map(|member| member.shared_name());
-        GroupKey::new(&self.balance, head, tried)
+        let declared = catch_panic(|| self.balance.queue_group(head)).unwrap_or_else(|_| {
+            tracing::error!(policy = ?self.balance, "a load-balancing policy panicked");
+            None
+        });
+        GroupKey::new(self.balance.id(), declared, tried)
     }
 
     /// Whether there is a usable upstream that is not among `tried`.
@@ -178,37 +151,6 @@ impl Pool {
         let set = self.state.current_members(now);
         set.lists().any(|list| list.skipped(tried).is_some())
             || !self.last_resort(&set, tried).is_empty()
-    }
-
-    /// Waits for the turn, and leases an upstream.
-    async fn wait(
-        &self,
-        ticket: &QueueTicket<'_>,
-        deadline: Instant,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-    ) -> Result<Lease, Error> {
-        let mut retry_at = None;
-        loop {
-            let now = Instant::now();
-            if ticket.may_try() {
-                match self.try_lease(AdmissionKind::Tunnel, head, tried, now) {
-                    Ok(lease) => return Ok(lease),
-                    Err(Refusal::None) => return Err(Error::new(ErrorKind::NoUpstream)),
-                    Err(Refusal::LimitReached(limited)) => {
-                        retry_at = limited.limit.retry_at;
-                        ticket.refused(&limited.refused());
-                    }
-                }
-            }
-            if now >= deadline {
-                return Err(Error::new(ticket.reason()));
-            }
-            let until = retry_at.map_or(deadline, |at: Instant| at.min(deadline));
-            if ticket.called(until).await.is_err() {
-                retry_at = None;
-            }
-        }
     }
 
     fn try_lease(
@@ -234,11 +176,7 @@ impl Pool {
             .admit(kind, &state.settings().admission, now)
         {
             Ok(()) => Ok(AdmissionGuard { state, kind }),
-            Err(limit) => Err(Refusal::LimitReached(Limited {
-                limit,
-                scope: RefusalScope::AllWaiters,
-                wanted: None,
-            })),
+            Err(limit) => Err(Refusal::exhausted(limit)),
         }
     }
 
@@ -281,10 +219,21 @@ impl Pool {
         for list in set.lists_for(fastrand::f64) {
             if let Some(skipped) = list.skipped(tried) {
                 are_all_tried = false;
-                let candidates = Candidates::new(list.list, &skipped, kind, now);
+                let list = list.list;
+                let changes = list.changes();
+                if let Some(limit) = list.exhausted(kind, now) {
+                    refusal = refusal.and(Refusal::exhausted(limit));
+                    continue;
+                }
+                let candidates = Candidates::new(list, &skipped, kind, now);
                 match self.pick_among(kind, &candidates, head, now) {
                     Ok(lease) => return Ok(lease),
-                    Err(further) => refusal = refusal.and(further),
+                    Err(further) => {
+                        if let (true, Some(limit)) = (tried.is_empty(), further.of_all_rates()) {
+                            list.exhaust(kind, limit, changes);
+                        }
+                        refusal = refusal.and(further);
+                    }
                 }
             }
         }
@@ -305,6 +254,7 @@ impl Pool {
         match self.try_pick(kind, candidates, head, now) {
             Picked::Lease(lease) => Ok(lease),
             Picked::None => self.refusal(kind, candidates, head, now),
+            Picked::Panicked => Err(Refusal::None),
             Picked::LimitReached(at_limit, limit) => {
                 self.pick_with_room(kind, candidates, (at_limit, limit), head, now)
             }
@@ -325,7 +275,7 @@ impl Pool {
         }
         match self.try_pick(kind, &candidates.without_limits(), head, now) {
             Picked::Lease(lease) => Ok(lease),
-            Picked::None => Err(Refusal::None),
+            Picked::None | Picked::Panicked => Err(Refusal::None),
             Picked::LimitReached(wanted, limit) => {
                 let scope = match candidates.are_full() {
                     true => RefusalScope::AllWaiters,
@@ -363,6 +313,7 @@ impl Pool {
             let with_room = Candidates::new(&list, &[], kind, now);
             match self.try_pick(kind, &with_room, head, now) {
                 Picked::Lease(lease) => return Ok(lease),
+                Picked::Panicked => return Err(Refusal::None),
                 Picked::None => {
                     let scope = match list.members().is_empty() {
                         true => RefusalScope::AllWaiters,
@@ -404,7 +355,10 @@ impl Pool {
         if candidates.is_empty() {
             return Picked::None;
         }
-        let picked = self.balance.pick(candidates, head);
+        let Ok(picked) = catch_panic(|| self.balance.pick(candidates, head)) else {
+            tracing::error!(policy = ?self.balance, "a load-balancing policy panicked");
+            return Picked::Panicked;
+        };
         let Some(member) = picked.and_then(|index| candidates.member(index)) else {
             return Picked::None;
         };
@@ -421,14 +375,6 @@ impl Pool {
     }
 }
 
-fn limited(wanted: &Member, limit: LimitReached, scope: RefusalScope) -> Refusal {
-    Refusal::LimitReached(Limited {
-        limit,
-        scope,
-        wanted: Some(wanted.shared_name()),
-    })
-}
-
 impl Drop for AdmissionGuard<'_> {
     fn drop(&mut self) {
         self.state.counters().revoke(self.kind);
@@ -441,174 +387,4 @@ impl Drop for AdmissionGuard<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use http::Request;
-    use tokio_test::{assert_pending, assert_ready, task};
-
-    use super::*;
-    use crate::pool::PoolBuilder;
-    use crate::upstream::Upstream;
-    use crate::upstream::admission::Admission;
-    use crate::upstream::balance::{
-        AnyBalance, First, LeastTunnels, LowestLatency, Random, Rendezvous, RoundRobin,
-        WeightedRoundRobin,
-    };
-    use crate::upstream::health::{Consecutive, EventFilter, HealthEvent, HealthEventKind};
-
-    fn kind(result: Result<Lease, Error>) -> Option<ErrorKind> {
-        result.err().map(|error| error.kind())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_do_not_wait_and_overtake_no_waiter_for_a_tunnel() {
-        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
-        let head = RequestHead::from(&parts);
-        let limits = Admission::new().max_tunnels(1).max_handshakes(1);
-        let pool = Pool::new(["ws://a"]).unwrap().admission(limits);
-        let pool = pool.queue(9, Duration::from_secs(60)).build();
-        let tunnel = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
-        let mut waits = task::spawn(pool.lease(AdmissionKind::Tunnel, &head, &[]));
-        assert_pending!(waits.poll());
-        drop(tunnel);
-        // The place is free, but reserved for the waiter.
-        let mut request = task::spawn(pool.lease(AdmissionKind::Exchange, &head, &[]));
-        let refused = assert_ready!(request.poll());
-        assert_eq!(kind(refused), Some(ErrorKind::TooManyTunnels));
-        assert!(assert_ready!(waits.poll()).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_are_not_held_up_by_handshakes() {
-        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
-        let head = RequestHead::from(&parts);
-        let limits = Admission::new().max_handshakes(1);
-        let pool = Pool::new(["ws://a"]).unwrap().admission(limits);
-        let pool = pool.queue(9, Duration::from_secs(60)).build();
-        let _tunnel = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
-        let mut waits = task::spawn(pool.lease(AdmissionKind::Tunnel, &head, &[]));
-        assert_pending!(waits.poll());
-        let mut request = task::spawn(pool.lease(AdmissionKind::Exchange, &head, &[]));
-        assert!(assert_ready!(request.poll()).is_ok());
-    }
-
-    /// Takes an upstream for each of these handles in turn, as often as the limits permit.
-    async fn admitted(handles: &[Pool]) -> Vec<Result<Lease, Error>> {
-        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
-        let head = RequestHead::from(&parts);
-        let mut leases = Vec::new();
-        for handle in handles.iter().cycle().take(20) {
-            leases.push(handle.lease(AdmissionKind::Tunnel, &head, &[]).await);
-        }
-        leases
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn routes_over_one_pool_share_its_limits_and_no_route_fails_for_another() {
-        for limits in [
-            Admission::new().max_tunnels(5),
-            Admission::new().handshakes_per_second(5),
-        ] {
-            let pool = Pool::new(["ws://a", "ws://b"]).unwrap().admission(limits);
-            let pool = pool.build();
-            let rooms = AnyBalance::new(Rendezvous::by_path());
-            let handles = [pool.clone(), pool.with_balance(rooms)];
-            let leases = admitted(&handles).await;
-            assert!(leases[..5].iter().all(Result::is_ok), "{limits:?}");
-            assert!(leases[5..].iter().all(Result::is_err), "{limits:?}");
-        }
-        let pool = Pool::new(["ws://a"]).unwrap().queue(1, Duration::ZERO);
-        let leases = admitted(&[pool.build()]).await;
-        assert!(
-            leases.iter().all(Result::is_ok),
-            "without limits none waits"
-        );
-    }
-
-    /// Returns the upstreams' tunnels after this many leases, by name.
-    async fn held(pool: &Pool, leases: usize) -> (Vec<usize>, Vec<Result<Lease, Error>>) {
-        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
-        let head = RequestHead::from(&parts);
-        let mut held = Vec::new();
-        for _ in 0..leases {
-            held.push(pool.lease(AdmissionKind::Tunnel, &head, &[]).await);
-        }
-        let tunnels = pool
-            .snapshot()
-            .iter()
-            .map(|upstream| upstream.tunnels)
-            .collect();
-        (tunnels, held)
-    }
-
-    fn leveled(levels: &[u32], each: Admission) -> PoolBuilder {
-        let upstreams = levels.iter().enumerate().map(|(index, level)| {
-            let upstream = Upstream::new(&format!("ws://u{index}")).unwrap();
-            upstream.priority(*level).admission(each)
-        });
-        Pool::from_upstreams(upstreams)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn spares_get_requests_only_when_the_first_level_is_down_or_full() {
-        fastrand::seed(30);
-        let pool = leveled(&[1, 0, 0], Admission::new()).build();
-        let (tunnels, _held) = held(&pool, 100).await;
-        assert_eq!((tunnels[0], tunnels[1] + tunnels[2]), (0, 100));
-
-        let two = Admission::new().max_tunnels(2);
-        let pool = leveled(&[1, 0, 0], two).build();
-        let (tunnels, leases) = held(&pool, 7).await;
-        assert_eq!(tunnels, [2, 2, 2]);
-        assert_eq!(
-            kind(leases.into_iter().next_back().unwrap()),
-            Some(ErrorKind::TooManyTunnels)
-        );
-
-        let pool = leveled(&[1, 0, 0], Admission::new());
-        let policy = Consecutive::new().fails(1);
-        let pool = pool
-            .health_policy(policy.counting(EventFilter::handshakes()))
-            .build();
-        let failed = Arc::clone(&pool.state.member_set().members()[2]);
-        let refused = HealthEventKind::ConnectFailed(ErrorKind::Connect);
-        pool.state
-            .observe(&failed, &HealthEvent::new(Instant::now(), refused));
-        let (tunnels, _held) = held(&pool, 1_000).await;
-        // Half of the first level is left, and takes 70 %.
-        assert_eq!(tunnels[2], 0);
-        assert!((240..360).contains(&tunnels[0]), "{tunnels:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_upstream_is_passed_over_and_found_again_when_it_has_room() {
-        let two = Admission::new().max_tunnels(2);
-        for policy in [
-            AnyBalance::new(LeastTunnels::new()),
-            AnyBalance::new(LeastTunnels::new().exact()),
-            AnyBalance::new(LowestLatency::new()),
-            AnyBalance::new(Random::new()),
-            AnyBalance::new(RoundRobin::new()),
-            AnyBalance::new(WeightedRoundRobin::new()),
-            AnyBalance::new(First::new()),
-            AnyBalance::new(Rendezvous::by_path()),
-            AnyBalance::new(|_: &Candidates<'_>, _: &RequestHead<'_>| Some(0)),
-        ] {
-            let pool = leveled(&[0; 20], two).balance(policy.clone()).build();
-            let (tunnels, mut leases) = held(&pool, 41).await;
-            assert_eq!(tunnels, [2; 20], "{policy:?}");
-            let refused = leases.pop().unwrap();
-            assert_eq!(kind(refused), Some(ErrorKind::TooManyTunnels), "{policy:?}");
-            let freed = leases.swap_remove(7).unwrap();
-            let name = freed.member().shared_name();
-            drop(freed);
-            let (_, again) = held(&pool, 1).await;
-            assert_eq!(
-                again[0].as_ref().unwrap().member().shared_name(),
-                name,
-                "{policy:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A group consists of the waiters that can use the same upstreams: those for which the policy names
-//! the same [group](Balance::queue_group); else those of a route that were refused for want of the
+//! the same [group](crate::balance::Balance::queue_group); else those of a route that were refused for want of the
 //! same upstream, or that found all of them full. Only the first waiter of a group tries, so an event
 //! costs as many tries as there are groups, however many wait.
 //!
@@ -30,12 +30,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    error::ErrorKind,
-    http::head::RequestHead,
-    lock::lock,
-    upstream::balance::{AnyBalance, Balance},
-};
+use crate::{error::ErrorKind, lock::lock};
 
 /// Queue of waiting handshakes.
 #[derive(Debug, Default)]
@@ -140,15 +135,14 @@ pub(super) struct QueueTicket<'a> {
 
 impl GroupKey {
     pub(super) fn new(
-        balance: &AnyBalance,
-        head: &RequestHead<'_>,
+        route: usize,
+        declared: Option<String>,
         tried: impl Iterator<Item = Arc<str>>,
     ) -> Self {
-        let declared = balance.queue_group(head);
         let mut tried: Vec<_> = tried.collect();
         tried.sort_unstable();
         Self {
-            route: balance.id(),
+            route,
             tried,
             needs: declared.map_or(Needs::Any, |group| Needs::Declared(group.into())),
         }
@@ -274,6 +268,40 @@ impl QueueTicket<'_> {
             self.queue.call();
             TimedOut
         })
+    }
+
+    /// Attempts until one succeeds, whenever it is this waiter's turn, but not beyond the deadline.
+    ///
+    /// # Errors
+    ///
+    /// The limit that keeps the group waiting; [`ErrorKind::NoUpstream`] after an attempt that no
+    /// limit has refused.
+    pub(super) async fn in_turn<T>(
+        &self,
+        deadline: Instant,
+        mut attempt: impl FnMut(Instant) -> Result<T, Option<Refused>>,
+    ) -> Result<T, ErrorKind> {
+        let mut retry_at = None;
+        loop {
+            let now = Instant::now();
+            if self.may_try() {
+                match attempt(now) {
+                    Ok(done) => return Ok(done),
+                    Err(None) => return Err(ErrorKind::NoUpstream),
+                    Err(Some(refused)) => {
+                        retry_at = refused.retry_at;
+                        self.refused(&refused);
+                    }
+                }
+            }
+            if now >= deadline {
+                return Err(self.reason());
+            }
+            let until = retry_at.map_or(deadline, |at: Instant| at.min(deadline));
+            if self.called(until).await.is_err() {
+                retry_at = None;
+            }
+        }
     }
 
     /// Returns the limit that keeps the group waiting.

@@ -22,6 +22,7 @@ use crate::{
     tunnel::drain::Drain,
     tunnel::registry::Registry,
     tunnel::{KeepAlive, TunnelConfig},
+    upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance},
     upstream::retry::Retry,
 };
@@ -165,6 +166,48 @@ impl<T> ProxyLayer<T> {
     pub fn balance(self, balance: impl Balance + 'static) -> Self {
         self.with(|settings| {
             settings.pool = settings.pool.clone().with_balance(AnyBalance::new(balance));
+        })
+    }
+
+    /// Limits the tunnels and handshakes of this route, beside the
+    /// [pool's](crate::PoolBuilder::admission) limits for all routes together: a request must pass
+    /// both, first this one. The route counts for itself, and its clones count with it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wsplice::{Admission, Pool, ProxyLayer, matcher::path};
+    ///
+    /// let chat = Pool::new(["ws://10.0.0.1:8080"])?
+    ///     .admission(Admission::new().max_tunnels(10_000))
+    ///     .build();
+    /// let lobby = ProxyLayer::new(chat.clone())
+    ///     .matching(path("/lobby"))
+    ///     .admission(Admission::new().max_tunnels(1_000))
+    ///     .queue(50, Duration::from_secs(2));
+    /// let rooms = ProxyLayer::new(chat).matching(path("/rooms/*"));
+    /// # let _ = (lobby, rooms);
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn admission(self, admission: Admission) -> Self {
+        self.with(|settings| {
+            let (_, queue) = settings.pool.limits();
+            settings.pool = settings.pool.clone().with_limits(admission, queue);
+        })
+    }
+
+    /// Sets a queue for this many handshakes, each of which waits at most this long for the route's
+    /// own [limits](Self::admission); without one, they get 503 at once. What waits for the limits of
+    /// the pool or of an upstream does so in the [pool's queue](crate::PoolBuilder::queue).
+    pub fn queue(self, max_waiters: usize, max_wait: Duration) -> Self {
+        self.with(|settings| {
+            let (admission, _) = settings.pool.limits();
+            let queue = QueueLimits {
+                max_waiters,
+                max_wait,
+            };
+            settings.pool = settings.pool.clone().with_limits(admission, queue);
         })
     }
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -40,11 +40,10 @@ struct MemberState {
     latency: Mutex<Option<PeakLatency>>,
     /// Place in the list that picks are made from; outdated if another upstream is there.
     slot: AtomicUsize,
-    /// Whether a slow start is under way; spares the lock when none is.
-    is_slow_starting: AtomicBool,
+    /// Reasons for a readiness below 1, of [`SLOW_START`], [`DOUBT`] and [`TRIAL`]; spares the locks
+    /// when there are none.
+    hindrances: AtomicU8,
     slow_start: Mutex<Option<SlowStart>>,
-    /// Whether clients have failed since the last that succeeded; spares the lock when none has.
-    is_doubtful: AtomicBool,
     doubt: Mutex<Doubt>,
     /// Number of clients that may try the upstream at once while it is half-open; 0 is no limit.
     trial_limit: AtomicUsize,
@@ -106,6 +105,13 @@ pub(crate) struct CloseOrder {
     pub(crate) reason: &'static str,
     pub(crate) revocable: Revocable,
 }
+
+/// A slow start is under way.
+const SLOW_START: u8 = 1;
+/// Clients have failed since the last that succeeded.
+const DOUBT: u8 = 2;
+/// The number of clients is limited, as the upstream is half-open.
+const TRIAL: u8 = 4;
 
 /// Readiness of an upstream on whose failure clients have reported: so little that any other is
 /// picked first, however full.
@@ -304,20 +310,20 @@ impl Member {
 
     /// Whether the readiness is certainly 1; reads no clock.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.is_slow_starting() && !self.is_doubtful() && !self.is_trial_full()
+        let hindrances = self.state.hindrances.load(Ordering::Relaxed);
+        hindrances == 0 || (hindrances == TRIAL && !self.is_trial_full())
     }
 
     /// Changes the doubt about the upstream.
     pub(crate) fn with_doubt(&self, change: impl FnOnce(&mut Doubt)) {
         let mut doubt = lock(&self.state.doubt);
         change(&mut doubt);
-        let is_doubtful = doubt.is_open();
-        self.state.is_doubtful.store(is_doubtful, Ordering::Relaxed);
+        self.set_hindrance(DOUBT, doubt.is_open());
     }
 
     /// Whether clients have failed since the last that succeeded.
     pub(crate) fn is_doubtful(&self) -> bool {
-        self.state.is_doubtful.load(Ordering::Relaxed)
+        self.is_hindered_by(DOUBT)
     }
 
     /// Whether another upstream should be asked first.
@@ -328,6 +334,7 @@ impl Member {
     /// Sets the number of clients that may try the upstream at once; 0 is no limit.
     pub(crate) fn set_trial_limit(&self, limit: usize) {
         self.state.trial_limit.store(limit, Ordering::Relaxed);
+        self.set_hindrance(TRIAL, limit > 0);
     }
 
     /// Whether so many clients try a half-open upstream that others should not.
@@ -356,21 +363,36 @@ impl Member {
             started_at: now,
             duration,
         });
-        state.is_slow_starting.store(true, Ordering::Relaxed);
+        self.set_hindrance(SLOW_START, true);
     }
 
     /// Whether a slow start is under way.
     pub(crate) fn is_slow_starting(&self) -> bool {
-        self.state.is_slow_starting.load(Ordering::Relaxed)
+        self.is_hindered_by(SLOW_START)
     }
 
     /// Returns the fraction of its share that the upstream should get, from just above 0 to 1: less
     /// than 1 in a slow start, and next to nothing while another should be asked first.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
+        if self.state.hindrances.load(Ordering::Relaxed) == 0 {
+            return 1.0;
+        }
         match self.is_doubted(now) || self.is_trial_full() {
             true => DOUBTED_READINESS,
             false => self.slow_start_readiness(now),
         }
+    }
+
+    fn is_hindered_by(&self, hindrance: u8) -> bool {
+        self.state.hindrances.load(Ordering::Relaxed) & hindrance != 0
+    }
+
+    fn set_hindrance(&self, hindrance: u8, is_there: bool) {
+        let hindrances = &self.state.hindrances;
+        match is_there {
+            true => hindrances.fetch_or(hindrance, Ordering::Relaxed),
+            false => hindrances.fetch_and(!hindrance, Ordering::Relaxed),
+        };
     }
 
     fn slow_start_readiness(&self, now: Instant) -> f64 {
@@ -388,7 +410,7 @@ impl Member {
         };
         let elapsed = now.saturating_duration_since(started_at);
         if elapsed >= duration {
-            state.is_slow_starting.store(false, Ordering::Relaxed);
+            self.set_hindrance(SLOW_START, false);
             return 1.0;
         }
         (elapsed.as_secs_f64() / duration.as_secs_f64()).max(0.01)

@@ -2,12 +2,17 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering, fence},
+    atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
+
+use tokio::time::Instant;
 
 use crate::{
     lock::lock,
-    upstream::{admission::AdmissionKind, member::Member},
+    upstream::{
+        admission::{AdmissionKind, LimitReached},
+        member::Member,
+    },
 };
 
 use super::weight_index::WeightIndex;
@@ -33,6 +38,17 @@ pub(crate) struct CandidateList {
     free: Option<FreePlaces>,
     /// Held during changes of the indices.
     change: Mutex<()>,
+    /// Number of those changes.
+    changes: AtomicU64,
+    exhausted: Mutex<Option<Exhausted>>,
+}
+
+/// Finding that no upstream has room until a limit's `retry_at`, or a change of the indices.
+#[derive(Clone, Copy, Debug)]
+struct Exhausted {
+    kind: AdmissionKind,
+    limit: LimitReached,
+    after_changes: u64,
 }
 
 /// Upstreams in use whose limits leave room, by kind of admission.
@@ -68,6 +84,8 @@ impl CandidateList {
             }),
             members,
             change: Mutex::default(),
+            changes: AtomicU64::new(0),
+            exhausted: Mutex::default(),
         }
     }
 
@@ -79,6 +97,8 @@ impl CandidateList {
             used: None,
             free: None,
             change: Mutex::default(),
+            changes: AtomicU64::new(0),
+            exhausted: Mutex::default(),
         }
     }
 
@@ -117,10 +137,38 @@ impl CandidateList {
                 let _change = lock(&self.change);
                 while index.is_outdated(place, member) {
                     index.flip(place, member);
+                    self.changes.fetch_add(1, Ordering::SeqCst);
                     fence(Ordering::SeqCst);
                 }
             }
         }
+    }
+
+    /// Returns the number of changes of the indices.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Remembers that no upstream has had room for this kind after so many changes, because of rates.
+    pub(crate) fn exhaust(&self, kind: AdmissionKind, limit: LimitReached, after_changes: u64) {
+        *lock(&self.exhausted) = Some(Exhausted {
+            kind,
+            limit,
+            after_changes,
+        });
+    }
+
+    /// Returns the limit that is known to leave no room at any upstream, so that a pick need not look
+    /// at all of them.
+    pub(crate) fn exhausted(&self, kind: AdmissionKind, now: Instant) -> Option<LimitReached> {
+        self.free.as_ref()?;
+        let mut exhausted = lock(&self.exhausted);
+        *exhausted = exhausted.filter(|exhausted| {
+            exhausted.after_changes == self.changes()
+                && exhausted.limit.retry_at.is_some_and(|at| now < at)
+        });
+        let exhausted = (*exhausted)?;
+        (exhausted.kind == kind).then_some(exhausted.limit)
     }
 
     pub(crate) const fn is_limited(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Counts of a pool's upstreams by their health. Pure.
 
-use super::{availability::UpstreamHealth, tracker::EjectedBy};
+use super::{tracker::EjectedBy, upstream_health::UpstreamHealth};
 
 /// Counts of a pool's upstreams by their health, changed one by one.
 ///

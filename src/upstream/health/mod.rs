@@ -71,6 +71,7 @@ mod policy;
 mod probe;
 mod schedule;
 mod tracker;
+mod upstream_health;
 
 pub(crate) use self::{doubt::Doubt, event_origin::EventOrigin, health_counts::HealthCounts};
 #[cfg(test)]
@@ -83,7 +84,7 @@ pub use self::probe::InvalidExpectation;
 pub use self::{
     availability::{
         Admitted, Availability, Either, FailClosed, KeepLast, MaxEjectionPercent, PanicThreshold,
-        Standard, UpstreamHealth,
+        Standard,
     },
     ejection::Ejection,
     event::{EventOutcome, EventSource, HealthEvent, HealthEventKind},
@@ -99,4 +100,5 @@ pub use self::{
     },
     schedule::{ProbeSchedule, ProbeTimes},
     tracker::{EjectedBy, HealthControl, HealthState, HealthTracker, HealthTransition, Probed},
+    upstream_health::UpstreamHealth,
 };

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::upstream::health::testing::secs;
 
