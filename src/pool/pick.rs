@@ -58,7 +58,12 @@ impl Pool {
         tried: &[Arc<Member>],
     ) -> Result<Lease, Error> {
         let permit = match &self.gate {
-            Some(gate) => Some(gate.pass(kind, |wait| self.report_wait(wait)).await?),
+            Some(gate) => Some(
+                gate.pass(kind, |waited, error| {
+                    self.report_wait(&QueueWait::new(self.name(), waited, error))
+                })
+                .await?,
+            ),
             None => None,
         };
         let now = Instant::now();

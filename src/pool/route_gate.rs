@@ -1,13 +1,12 @@
 //! Limits that a route has beside those of its pool, with a queue of their own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     error::{Error, ErrorKind},
     instant::saturating_add,
-    observe::QueueWait,
     upstream::admission::{Admission, AdmissionCounters, AdmissionKind, LimitReached, QueueLimits},
 };
 
@@ -55,7 +54,7 @@ impl RouteGate {
     pub(super) async fn pass(
         self: &Arc<Self>,
         kind: AdmissionKind,
-        report: impl FnOnce(&QueueWait),
+        report: impl FnOnce(Duration, Option<ErrorKind>),
     ) -> Result<RoutePermit, Error> {
         let now = Instant::now();
         let group = GroupKey::new(0, None, std::iter::empty());
@@ -84,10 +83,7 @@ impl RouteGate {
         let attempt = |now| self.admit(kind, now).map_err(|limit| Some(refusal(limit)));
         let passed = ticket.in_turn(deadline, attempt).await;
         drop(ticket);
-        report(&QueueWait::new(
-            now.elapsed(),
-            passed.as_ref().err().copied(),
-        ));
+        report(now.elapsed(), passed.as_ref().err().copied());
         passed.map_err(Error::new)
     }
 

@@ -1,7 +1,5 @@
 use proptest::prelude::*;
 
-use tokio::time::Instant;
-
 use super::*;
 use crate::upstream::health::testing::secs;
 
