@@ -208,7 +208,8 @@ impl World {
         };
         let now = Instant::now();
         if let Some(begun) = live.closes_at.filter(|(_, at)| *at < now) {
-            live.commanded.get_or_insert(begun);
+            let issued = &mut live.commanded.get_or_insert(begun).0;
+            *issued = begun.0.min(*issued);
         }
         live.closes_at = at.map(|at| (now, at));
         live.touched = now;
