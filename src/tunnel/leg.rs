@@ -72,11 +72,15 @@ impl Leg {
     pub(super) fn note_sent(&mut self, len: usize) {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         self.unacknowledged = self.unacknowledged.saturating_add(len);
+        if let Some(pinger) = &mut self.pinger {
+            pinger.note_sent(len);
+        }
     }
 
     /// Whether the leg may have much to read before it can send a pong or a close.
-    pub(super) const fn is_burdened(&self) -> bool {
-        self.unacknowledged > BURDEN
+    pub(super) fn is_burdened(&self) -> bool {
+        let unread = self.pinger.as_ref().map_or(0, |pinger| pinger.unread());
+        self.unacknowledged.saturating_add(unread) > BURDEN
     }
 
     /// Advances keep-alive on this leg to `now`.

@@ -9,6 +9,8 @@ mod support_works;
 
 mod attacks;
 mod balance;
+#[cfg(feature = "http2")]
+mod clock_burst;
 mod clock_close;
 mod clock_drain;
 mod clock_handshake;
@@ -47,6 +49,8 @@ mod http2_tls;
 mod http2_upstream;
 mod import_law;
 mod logs;
+#[cfg(target_os = "linux")]
+mod notsent_lowat;
 mod odd_requests;
 mod pool;
 mod property_ends;
@@ -62,6 +66,8 @@ mod source_ports;
 mod sticky;
 mod tcp_keep_alive;
 mod tls_client;
+#[cfg(feature = "ring")]
+mod tls_paths;
 #[cfg(feature = "ring")]
 mod tls_upstream;
 mod tunnel_alone;

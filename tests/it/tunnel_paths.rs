@@ -1,9 +1,10 @@
 //! Slow readers, and endpoints that never hang up, over each kind of connection.
 //!
-//! The scenes are generic over the connection of one endpoint, its [`Path`]; the other endpoint is
-//! on plain TCP. Scenes over HTTP/2 are run by `http2_paths`.
+//! The scenes are generic over the connection of each endpoint, its [`Path`]; a [`Site`] is a proxy
+//! between two kinds of them. Scenes over HTTP/2 are run by `http2_paths`, those with upstreams
+//! inside TLS by `tls_paths`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{marker::PhantomData, net::SocketAddr, time::Duration};
 
 use axum::Router;
 use tokio::{
@@ -11,11 +12,12 @@ use tokio::{
     net::TcpStream,
     time::sleep,
 };
-use wsplice::{KeepAlive, Side, TunnelConfig, TunnelEnd};
+use wsplice::{KeepAlive, Pool, ProxyLayer, Side, TunnelConfig, TunnelEnd};
 
 use crate::support::{
     deadline::within,
     frames::{RawFrame, binary, close, pong},
+    head::Head,
     raw::handshake_request,
     rng::payload,
     serve::{Server, serve_axum},
@@ -39,6 +41,16 @@ pub(crate) trait Path {
     async fn send(&mut self, bytes: &[u8]);
     /// Waits for the orderly end of the connection, with nothing before it.
     async fn orderly_end(&mut self);
+}
+
+/// A path that its endpoint can leave in several ways.
+pub(crate) trait Leave: Path {
+    /// Ends the connection in order, but without a close frame.
+    async fn end(self);
+    /// Leaves the connection as a process does that is killed.
+    async fn kill(self);
+    /// Resets the connection.
+    async fn reset(self);
 }
 
 /// Any stream as a path.
@@ -68,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Path for Streamed<S> {
     }
 }
 
-impl Path for Wire {
+impl Path for RawConn {
     async fn exactly(&mut self, len: usize) -> Vec<u8> {
         self.read_exact(len).await.to_vec()
     }
@@ -82,8 +94,23 @@ impl Path for Wire {
     }
 }
 
+impl Leave for RawConn {
+    async fn end(self) {}
+
+    async fn kill(self) {}
+
+    async fn reset(self) {
+        Self::reset(self);
+    }
+}
+
 /// Reads a frame, slowly if it is long.
 pub(crate) async fn slow_frame(path: &mut impl Path) -> RawFrame {
+    frame_in_sips(path, SIP, BETWEEN_SIPS).await
+}
+
+/// Reads a frame, and waits after so many bytes of it each, if it is long.
+pub(crate) async fn frame_in_sips(path: &mut impl Path, sip: usize, wait: Duration) -> RawFrame {
     let mut raw = path.exactly(2).await;
     let (first, second) = (raw[0], raw[1]);
     let len_bytes = match second & 0x7F {
@@ -106,9 +133,9 @@ pub(crate) async fn slow_frame(path: &mut impl Path) -> RawFrame {
     raw.extend(mask.into_iter().flatten());
     let mut payload = Vec::with_capacity(len);
     while payload.len() < len {
-        payload.extend(path.exactly(SIP.min(len - payload.len())).await);
+        payload.extend(path.exactly(sip.min(len - payload.len())).await);
         if len > 125 {
-            sleep(BETWEEN_SIPS).await;
+            sleep(wait).await;
         }
     }
     raw.extend_from_slice(&payload);
@@ -195,66 +222,160 @@ pub(crate) async fn both_closes(
     assert_eq!(report.unanswered_close, None);
 }
 
-/// A client on plain TCP, past its handshake.
-pub(crate) async fn tcp(addr: SocketAddr) -> Streamed<TcpStream> {
-    let mut client = Streamed(TcpStream::connect(addr).await.expect("a connection"));
-    client.send(&handshake_request("/ws/room", &[])).await;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.extend(client.exactly(1).await);
+/// A kind of clients, and the server of the proxy for them.
+pub(crate) trait Clients {
+    type Path: Path;
+    async fn serve(router: Router) -> Server;
+    /// Opens a tunnel.
+    async fn open(proxy: SocketAddr) -> Self::Path;
+}
+
+/// A kind of upstreams.
+pub(crate) trait Upstreams: Sized {
+    type Path: Leave;
+    async fn start() -> Self;
+    fn pool(&self) -> Pool;
+    /// Adds the settings that these upstreams need.
+    fn set(&self, layer: ProxyLayer) -> ProxyLayer {
+        layer
     }
-    assert!(head.starts_with(b"HTTP/1.1 101 "));
-    client
+    /// Accepts the next tunnel.
+    async fn accept(&mut self) -> Self::Path;
 }
 
-pub(crate) async fn tls(addr: SocketAddr) -> Streamed<TlsClient> {
-    Streamed(TlsClient::open(addr, "/ws/room").await)
+/// A proxy between clients of one kind and an upstream of one kind.
+pub(crate) struct Site<C, U> {
+    pub(crate) proxy: ProxyServer,
+    upstream: U,
+    clients: PhantomData<C>,
 }
 
-/// A proxy with these settings, its upstream, and a client of it.
-pub(crate) async fn tunnel<P>(
-    config: TunnelConfig,
-    serve: impl AsyncFnOnce(Router) -> Server,
-    open: impl AsyncFnOnce(SocketAddr) -> P,
-) -> (ProxyServer, P, RawConn) {
-    let mut accepting = AcceptingUpstream::start().await;
-    let proxy = ProxyServer::served([accepting.url()], |layer| layer.tunnel(config), serve).await;
-    let client = open(proxy.addr()).await;
-    let upstream = accepting.next().await;
-    (proxy, client, upstream)
+/// A site, and both ends of its first tunnel.
+pub(crate) type Opened<C, U> = (Site<C, U>, <C as Clients>::Path, <U as Upstreams>::Path);
+
+impl<C: Clients, U: Upstreams> Site<C, U> {
+    async fn start(config: TunnelConfig) -> Self {
+        let upstream = U::start().await;
+        let settings = |layer: ProxyLayer| upstream.set(layer.tunnel(config));
+        let proxy = ProxyServer::start(upstream.pool(), settings, C::serve).await;
+        Self {
+            proxy,
+            upstream,
+            clients: PhantomData,
+        }
+    }
+
+    /// Opens a tunnel: both of its ends.
+    pub(crate) async fn open(&mut self) -> (C::Path, U::Path) {
+        tokio::join!(C::open(self.proxy.addr()), self.upstream.accept())
+    }
+
+    /// A site with these settings and a tunnel.
+    pub(crate) async fn opened(config: TunnelConfig) -> Opened<C, U> {
+        let mut site = Self::start(config).await;
+        let (client, upstream) = site.open().await;
+        (site, client, upstream)
+    }
+}
+
+/// Clients, or upstreams, on plain TCP.
+pub(crate) struct Tcp<T = ()>(T);
+
+/// Clients inside TLS.
+pub(crate) struct Tls;
+
+impl Clients for Tcp {
+    type Path = Streamed<TcpStream>;
+
+    async fn serve(router: Router) -> Server {
+        serve_axum(router).await
+    }
+
+    async fn open(proxy: SocketAddr) -> Self::Path {
+        let mut client = Streamed(TcpStream::connect(proxy).await.expect("a connection"));
+        client.send(&handshake_request("/ws/room", &[])).await;
+        let head = client.head().await;
+        assert_eq!(head.status(), 101, "{}", String::from_utf8_lossy(&head.raw));
+        client
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Streamed<S> {
+    /// Reads a head, and no byte after it.
+    pub(crate) async fn head(&mut self) -> Head {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.extend(self.exactly(1).await);
+            if let Some(head) = Head::parse(&bytes) {
+                return head;
+            }
+        }
+    }
+}
+
+impl Clients for Tls {
+    type Path = Streamed<TlsClient>;
+
+    async fn serve(router: Router) -> Server {
+        serve_tls(router).await
+    }
+
+    async fn open(proxy: SocketAddr) -> Self::Path {
+        Streamed(TlsClient::open(proxy, "/ws/room").await)
+    }
+}
+
+impl Upstreams for Tcp<AcceptingUpstream> {
+    type Path = RawConn;
+
+    async fn start() -> Self {
+        Self(AcceptingUpstream::start().await)
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::new([self.0.url()]).expect("an upstream").build()
+    }
+
+    async fn accept(&mut self) -> RawConn {
+        self.0.next().await
+    }
+}
+
+/// Upstreams on plain TCP.
+pub(crate) type TcpUpstreams = Tcp<AcceptingUpstream>;
+
+/// Each side reads slowly, once each, and is alive.
+pub(crate) async fn slow_readers<C: Clients, U: Upstreams>() {
+    let (site, mut client, mut upstream) = Site::<C, U>::opened(impatient(Side::Client)).await;
+    burst(&site.proxy, Side::Client, &mut client, &mut upstream).await;
+    let (site, mut client, mut upstream) = Site::<C, U>::opened(impatient(Side::Upstream)).await;
+    burst(&site.proxy, Side::Upstream, &mut upstream, &mut client).await;
+}
+
+/// Each side closes first, once each, and neither hangs up.
+pub(crate) async fn nobody_hangs_up<C: Clients, U: Upstreams>() {
+    let (site, mut client, mut upstream) = Site::<C, U>::opened(closes_soon()).await;
+    both_closes(&site.proxy, Side::Client, &mut client, &mut upstream).await;
+    let (site, mut client, mut upstream) = Site::<C, U>::opened(closes_soon()).await;
+    both_closes(&site.proxy, Side::Upstream, &mut upstream, &mut client).await;
 }
 
 #[tokio::test]
-async fn a_slow_steady_client_is_alive() {
-    let (proxy, mut client, mut upstream) = tunnel(impatient(Side::Client), serve_axum, tcp).await;
-    burst(&proxy, Side::Client, &mut client, &mut *upstream).await;
+async fn slow_steady_readers_are_alive() {
+    slow_readers::<Tcp, TcpUpstreams>().await;
 }
 
 #[tokio::test]
-async fn a_slow_steady_client_inside_tls_is_alive() {
-    let (proxy, mut client, mut upstream) = tunnel(impatient(Side::Client), serve_tls, tls).await;
-    burst(&proxy, Side::Client, &mut client, &mut *upstream).await;
-}
-
-#[tokio::test]
-async fn a_slow_steady_upstream_is_alive() {
-    let config = impatient(Side::Upstream);
-    let (proxy, mut client, mut upstream) = tunnel(config, serve_axum, tcp).await;
-    burst(&proxy, Side::Upstream, &mut *upstream, &mut client).await;
+async fn slow_steady_readers_are_alive_with_clients_inside_tls() {
+    slow_readers::<Tls, TcpUpstreams>().await;
 }
 
 #[tokio::test]
 async fn both_legs_are_ended_once_both_closes_have_passed_although_neither_side_hangs_up() {
-    let (proxy, mut client, mut upstream) = tunnel(closes_soon(), serve_axum, tcp).await;
-    both_closes(&proxy, Side::Client, &mut client, &mut *upstream).await;
-    let (proxy, mut client, mut upstream) = tunnel(closes_soon(), serve_axum, tcp).await;
-    both_closes(&proxy, Side::Upstream, &mut *upstream, &mut client).await;
+    nobody_hangs_up::<Tcp, TcpUpstreams>().await;
 }
 
 #[tokio::test]
 async fn both_legs_are_ended_inside_tls_too_although_neither_side_hangs_up() {
-    let (proxy, mut client, mut upstream) = tunnel(closes_soon(), serve_tls, tls).await;
-    both_closes(&proxy, Side::Client, &mut client, &mut *upstream).await;
-    let (proxy, mut client, mut upstream) = tunnel(closes_soon(), serve_tls, tls).await;
-    both_closes(&proxy, Side::Upstream, &mut *upstream, &mut client).await;
+    nobody_hangs_up::<Tls, TcpUpstreams>().await;
 }

@@ -1,29 +1,31 @@
-//! Ends of tunnels over each kind of client's connection: every scene runs on plain TCP, inside TLS
-//! and, by `http2_paths`, on an HTTP/2 stream.
+//! Ends of tunnels over each kind of connection: every scene runs with clients on plain TCP, inside
+//! TLS and, by `http2_paths`, on an HTTP/2 stream; and with upstreams inside TLS, by `tls_paths`, and
+//! on an HTTP/2 stream.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use axum::Router;
 use wsplice::{Framing, Side, Timer, TunnelConfig, TunnelEnd};
 
 use crate::support::{
     frames::{RawFrame, binary, close, masked, unmasked},
     rng::payload,
-    serve::{Server, serve_axum},
     sides::{SIDES, from_side, opposite},
-    tls::serve_tls,
+    tunnels::Events,
 };
 
-use super::tunnel_paths::{Path, slow_frame, tcp, tls, tunnel};
+use super::tunnel_paths::{
+    Clients, Leave, Path, Site, Tcp, TcpUpstreams, Tls, Upstreams, slow_frame,
+};
 
 const SHORT: Duration = Duration::from_millis(200);
 
 /// How an upstream is lost.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
+    Ended,
     Killed,
     Reset,
-    /// In the middle of a frame.
+    /// Ended in the middle of a frame.
     CutOff,
 }
 
@@ -39,30 +41,23 @@ fn code(frame: &RawFrame) -> Option<u16> {
     frame.close().map(|(code, _)| code)
 }
 
-/// Runs every scene with clients of this kind, from both sides where that makes a difference.
-pub(crate) async fn all<P: Path>(
-    serve: impl AsyncFn(Router) -> Server,
-    open: impl AsyncFn(SocketAddr) -> P,
-) {
+/// Runs every scene at such sites, from both sides where that makes a difference.
+pub(crate) async fn all<C: Clients, U: Upstreams>() {
     for side in SIDES {
-        silent_after_a_close(side, &serve, &open).await;
-        slow_after_a_close(side, &serve, &open).await;
-        breach_with_a_close_behind_it(side, &serve, &open).await;
+        silent_after_a_close::<C, U>(side).await;
+        slow_after_a_close::<C, U>(side).await;
+        breach_with_a_close_behind_it::<C, U>(side).await;
     }
-    for loss in [Loss::Killed, Loss::Reset, Loss::CutOff] {
-        upstream_lost(loss, &serve, &open).await;
+    for loss in [Loss::Ended, Loss::Killed, Loss::Reset, Loss::CutOff] {
+        upstream_lost::<C, U>(loss).await;
     }
-    drain_behind_a_slow_frame(&serve, &open).await;
+    drain_behind_a_slow_frame::<C, U>().await;
 }
 
 /// One side closes, and the other never answers.
-async fn silent_after_a_close<P: Path>(
-    first: Side,
-    serve: impl AsyncFnOnce(Router) -> Server,
-    open: impl AsyncFnOnce(SocketAddr) -> P,
-) {
+async fn silent_after_a_close<C: Clients, U: Upstreams>(first: Side) {
     let config = TunnelConfig::new().close_handshake_timeout(SHORT);
-    let (proxy, mut client, mut upstream) = tunnel(config, serve, open).await;
+    let (site, mut client, mut upstream) = Site::<C, U>::opened(config).await;
     let bytes = from_side(first, close(4001, "enough"));
     let silent = opposite(first);
     let code = match first {
@@ -74,32 +69,28 @@ async fn silent_after_a_close<P: Path>(
             code
         }
         _ => {
-            Path::send(&mut *upstream, &bytes).await;
+            upstream.send(&bytes).await;
             assert_eq!(client.exactly(bytes.len()).await, bytes);
-            let code = code(&slow_frame(&mut *upstream).await);
+            let code = code(&slow_frame(&mut upstream).await);
             upstream.orderly_end().await;
             code
         }
     };
     assert_eq!(code, Some(code_after(silent)));
-    let report = proxy.report().await;
+    let report = site.proxy.report().await;
     let end = TunnelEnd::Timeout(Timer::CloseHandshake, silent);
     assert_eq!((report.end, report.initiator), (end, first));
 }
 
 /// One side closes behind much that the other has to read first, and that answers in the end.
-async fn slow_after_a_close<P: Path>(
-    first: Side,
-    serve: impl AsyncFnOnce(Router) -> Server,
-    open: impl AsyncFnOnce(SocketAddr) -> P,
-) {
+async fn slow_after_a_close<C: Clients, U: Upstreams>(first: Side) {
     let config = TunnelConfig::new().close_handshake_timeout(SHORT);
-    let (proxy, mut client, mut upstream) = tunnel(config, serve, open).await;
+    let (site, mut client, mut upstream) = Site::<C, U>::opened(config).await;
     match first {
-        Side::Client => slow_answer(first, &mut client, &mut *upstream).await,
-        _ => slow_answer(first, &mut *upstream, &mut client).await,
+        Side::Client => slow_answer(first, &mut client, &mut upstream).await,
+        _ => slow_answer(first, &mut upstream, &mut client).await,
     }
-    let report = proxy.report().await;
+    let report = site.proxy.report().await;
     assert_eq!((report.end, report.initiator), (TunnelEnd::Closed, first));
     assert_eq!(report.unanswered_close, None);
 }
@@ -120,18 +111,14 @@ async fn slow_answer(first: Side, closer: &mut impl Path, reader: &mut impl Path
 }
 
 /// A frame that breaks a rule, and a close frame behind it in one write.
-async fn breach_with_a_close_behind_it<P: Path>(
-    offender: Side,
-    serve: impl AsyncFnOnce(Router) -> Server,
-    open: impl AsyncFnOnce(SocketAddr) -> P,
-) {
+async fn breach_with_a_close_behind_it<C: Clients, U: Upstreams>(offender: Side) {
     let config = TunnelConfig::new().framing(Framing::Enforce);
-    let (proxy, mut client, mut upstream) = tunnel(config, serve, open).await;
+    let (site, mut client, mut upstream) = Site::<C, U>::opened(config).await;
     match offender {
-        Side::Client => breach(offender, &mut client, &mut *upstream).await,
-        _ => breach(offender, &mut *upstream, &mut client).await,
+        Side::Client => breach(offender, &mut client, &mut upstream).await,
+        _ => breach(offender, &mut upstream, &mut client).await,
     }
-    let report = proxy.report().await;
+    let report = site.proxy.report().await;
     let is_violation = matches!(report.end, TunnelEnd::Violation(_, side) if side == offender);
     assert!(is_violation, "{report:?}");
     assert_eq!(report.initiator, offender);
@@ -156,20 +143,17 @@ async fn breach(offender: Side, source: &mut impl Path, other: &mut impl Path) {
 }
 
 /// The upstream goes without a close frame.
-async fn upstream_lost<P: Path>(
-    loss: Loss,
-    serve: impl AsyncFnOnce(Router) -> Server,
-    open: impl AsyncFnOnce(SocketAddr) -> P,
-) {
-    let (proxy, mut client, mut upstream) = tunnel(TunnelConfig::new(), serve, open).await;
+async fn upstream_lost<C: Clients, U: Upstreams>(loss: Loss) {
+    let (site, mut client, mut upstream) = Site::<C, U>::opened(TunnelConfig::new()).await;
     let frame = unmasked(binary(&[7; 300]));
     match loss {
-        Loss::Killed => drop(upstream),
-        Loss::Reset => upstream.reset(),
+        Loss::Ended => upstream.end().await,
+        Loss::Killed => upstream.kill().await,
+        Loss::Reset => upstream.reset().await,
         Loss::CutOff => {
-            Path::send(&mut *upstream, &frame[..100]).await;
+            upstream.send(&frame[..100]).await;
             assert_eq!(client.exactly(100).await, frame[..100]);
-            drop(upstream);
+            upstream.end().await;
         }
     }
     if let Loss::CutOff = loss {
@@ -177,50 +161,70 @@ async fn upstream_lost<P: Path>(
         // The other direction is still open to the client, whose end may be one of its own: TLS
         // has it broken without a farewell.
         drop(client);
-        assert_eq!(proxy.report().await.initiator, Side::Upstream);
+        assert_eq!(site.proxy.report().await.initiator, Side::Upstream);
         return;
     }
     assert_eq!(code(&slow_frame(&mut client).await), Some(1011));
     client.send(&masked(close(1011, ""))).await;
     client.orderly_end().await;
-    let report = proxy.report().await;
+    let report = site.proxy.report().await;
     assert!(report.is_upstream_failure(), "{report:?}");
 }
 
-/// A drain while a frame to the client is under way: the close frame comes behind it.
-async fn drain_behind_a_slow_frame<P: Path>(
-    serve: impl AsyncFnOnce(Router) -> Server,
-    open: impl AsyncFnOnce(SocketAddr) -> P,
-) {
-    let (proxy, mut client, mut upstream) = tunnel(TunnelConfig::new(), serve, open).await;
+/// A drain while a frame to one client is under way and other tunnels are quiet: the close frame
+/// comes behind the frame, and the quiet ones do not wait for it.
+async fn drain_behind_a_slow_frame<C: Clients, U: Upstreams>() {
+    const QUIET: usize = 3;
+    let config = TunnelConfig::new();
+    let (mut site, mut client, mut upstream) = Site::<C, U>::opened(config).await;
+    let mut quiet = Vec::new();
+    for _ in 0..QUIET {
+        quiet.push(site.open().await);
+    }
     let frame = unmasked(binary(&[7; 300]));
-    Path::send(&mut *upstream, &frame[..100]).await;
+    upstream.send(&frame[..100]).await;
     assert_eq!(client.exactly(100).await, frame[..100]);
-    let drain = proxy.drain();
+    let drain = site.proxy.drain();
     let drained = tokio::spawn(async move { drain.run().await });
+    for (client, upstream) in &mut quiet {
+        part(client, upstream).await;
+    }
+    let is_quiet_over = |events: &Events| events.closed.len() == QUIET;
+    site.proxy.wait_for("the quiet ends", is_quiet_over).await;
     // The upstream's own direction is between two frames.
-    let to_upstream = slow_frame(&mut *upstream).await;
-    assert_eq!(code(&to_upstream), Some(1001));
+    assert_eq!(code(&slow_frame(&mut upstream).await), Some(1001));
     for part in frame[100..].chunks(50) {
-        Path::send(&mut *upstream, part).await;
+        upstream.send(part).await;
         assert_eq!(client.exactly(part.len()).await, part);
     }
     assert_eq!(code(&slow_frame(&mut client).await), Some(1001));
     client.send(&masked(close(1001, ""))).await;
-    Path::send(&mut *upstream, &unmasked(close(1001, ""))).await;
+    upstream.send(&unmasked(close(1001, ""))).await;
     client.orderly_end().await;
     upstream.orderly_end().await;
     let drained = drained.await.expect("the drain ran");
-    assert_eq!((drained.closed, drained.aborted), (1, 0));
-    assert_eq!(proxy.report().await.end, TunnelEnd::Drained);
+    assert_eq!((drained.closed, drained.aborted), (QUIET + 1, 0));
+    let events = site.proxy.events();
+    let mut ends = events.closed.iter().map(|(_, report)| &report.end);
+    assert!(ends.all(|end| *end == TunnelEnd::Drained), "{events:?}");
+}
+
+/// Both ends get the close of a drain, and answer it.
+async fn part(client: &mut impl Path, upstream: &mut impl Path) {
+    assert_eq!(code(&slow_frame(client).await), Some(1001));
+    assert_eq!(code(&slow_frame(upstream).await), Some(1001));
+    client.send(&masked(close(1001, ""))).await;
+    upstream.send(&unmasked(close(1001, ""))).await;
+    client.orderly_end().await;
+    upstream.orderly_end().await;
 }
 
 #[tokio::test]
-async fn every_end_of_a_client_on_plain_tcp() {
-    all(serve_axum, tcp).await;
+async fn every_end_on_plain_tcp() {
+    all::<Tcp, TcpUpstreams>().await;
 }
 
 #[tokio::test]
 async fn every_end_of_a_client_inside_tls() {
-    all(serve_tls, tls).await;
+    all::<Tls, TcpUpstreams>().await;
 }

@@ -95,6 +95,11 @@ pub(in crate::tunnel) struct Pinger {
     rtt: Option<Rtt>,
     /// Whether the newest round trip was not taken yet.
     has_rtt_update: bool,
+    /// Bytes that went to the leg since the newest ping, saturating.
+    sent_since_ping: u32,
+    /// Those of them that had gone when the newest ping was answered: the leg may not have read
+    /// them, because its pong came before them.
+    unread: u32,
 }
 
 impl Pinger {
@@ -115,6 +120,8 @@ impl Pinger {
             jitter_sample,
             rtt: None,
             has_rtt_update: false,
+            sent_since_ping: 0,
+            unread: 0,
         }
     }
 
@@ -252,7 +259,19 @@ impl Pinger {
         };
         self.sent = self.sent.wrapping_add(1);
         self.sent_at = Some(now);
+        self.sent_since_ping = 0;
         self.cookie(self.sent)
+    }
+
+    /// Notes bytes that go to the leg.
+    #[inline]
+    pub(in crate::tunnel) const fn note_sent(&mut self, len: u32) {
+        self.sent_since_ping = self.sent_since_ping.saturating_add(len);
+    }
+
+    /// Bytes that the leg may not have read although it has answered a ping.
+    pub(in crate::tunnel) const fn unread(&self) -> u32 {
+        self.unread
     }
 
     /// Notes that the ping waits behind bytes that the leg has not taken: the time for its pong has
@@ -299,6 +318,7 @@ impl Pinger {
                     .map_or_else(|| Rtt::first(sample), |rtt| rtt.with(sample)),
             );
             self.has_rtt_update = true;
+            self.unread = self.sent_since_ping;
             self.listen(now);
         }
         true
@@ -314,6 +334,7 @@ impl Pinger {
             return false;
         }
         self.odd_answer = self.sent;
+        self.unread = self.sent_since_ping;
         self.listen(now);
         true
     }

@@ -24,8 +24,9 @@ use std::time::Duration;
 /// A leg that sends anything is alive. So is one that takes the bytes that wait for it, however
 /// slowly: while bytes wait in the proxy, the time for the pong does not begin, and
 /// [`TunnelConfig::write_timeout`](crate::TunnelConfig::write_timeout) applies. Where more than
-/// 256 KiB went to a leg since anything last came from it, the ping may be far behind in the
-/// buffers of the kernels, and the pong has the write timeout to come.
+/// 256 KiB went to a leg since anything last came from it, or before that behind the ping that it
+/// has answered, the ping may be far behind in the buffers of the kernels, and the pong has the write
+/// timeout to come.
 ///
 /// A leg that has sent a close frame owes no pong (RFC 6455 §5.5.2), and is not pinged.
 ///

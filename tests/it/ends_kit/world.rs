@@ -78,8 +78,8 @@ pub(super) struct Live {
     pub(super) closes_at: Option<(Instant, Instant)>,
     /// No drain may close the tunnel any more: the drain was called off before.
     pub(super) is_spared: bool,
-    /// A drain was under way when the tunnel was opened: its close is called off by a resume that
-    /// comes before the tunnel acts on it.
+    /// A drain was under way when the tunnel was opened, and no command has come since: its close is
+    /// called off by a resume that comes before the tunnel acts on it.
     was_entered_in_drain: bool,
     pub(super) was_aborted: bool,
     pub(super) was_dropped: bool,
@@ -196,6 +196,7 @@ impl World {
         if let Some(live) = self.live.get_mut(tunnel) {
             let at = Instant::now() + after;
             live.commanded.get_or_insert((Instant::now(), at)).1 = at;
+            live.was_entered_in_drain = false;
             live.touched = Instant::now();
             act(live);
         }
@@ -291,7 +292,8 @@ impl World {
         }
         for live in &mut self.live {
             let entered = Some((live.opened, live.opened));
-            if live.was_entered_in_drain && live.commanded == entered {
+            let was_entered = std::mem::take(&mut live.was_entered_in_drain);
+            if was_entered && live.commanded == entered {
                 live.commanded = None;
             }
         }

@@ -276,6 +276,22 @@ impl StreamEnd {
         }
     }
 
+    /// Waits for the end of the received stream. Behind it, the reset of a stream that this side has
+    /// not ended may come at once (RFC 9113 §8.1), and the end is not seen any more.
+    pub(crate) async fn expect_end_or_cancel(&mut self) {
+        assert!(self.ahead.is_empty());
+        loop {
+            match within("the end of the stream", self.receiving.data()).await {
+                None => return,
+                Some(Ok(data)) => assert!(data.is_empty(), "{data:?}"),
+                Some(Err(error)) => {
+                    assert_eq!(error.reason(), Some(Reason::CANCEL), "{error}");
+                    return;
+                }
+            }
+        }
+    }
+
     /// Waits for the reset of the stream, and returns the reason.
     pub(crate) async fn expect_reset(&mut self) -> Reason {
         let reset = poll_fn(|cx| self.sending.poll_reset(cx));

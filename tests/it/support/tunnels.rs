@@ -90,7 +90,8 @@ impl ProxyServer {
         Self::start(pool, settings, serve).await
     }
 
-    async fn start(
+    /// A proxy to a pool, with settings and a server of its own.
+    pub(crate) async fn start(
         pool: impl Into<Pool>,
         settings: impl FnOnce(ProxyLayer) -> ProxyLayer,
         serve: impl AsyncFnOnce(Router) -> Server,
