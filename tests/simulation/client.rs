@@ -8,7 +8,7 @@ use wsplice::frame::CloseCode;
 use super::{
     fleet::Fleet,
     link::pair,
-    upstream::ANSWERED_BY,
+    upstream::{ANSWERED_BY, POISON},
     websocket::{Frame, WebSocket, header},
 };
 
@@ -24,9 +24,8 @@ const STABLE: Duration = Duration::from_secs(5);
 /// The longest pause after a first failure.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(1_500);
 
-const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/// The path of the clients.
+const PATH: &str = "/ws";
 
 /// Outcome of a handshake.
 enum Outcome {
@@ -51,7 +50,7 @@ pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration
     fleet.board.wants(client);
     loop {
         let asked = Instant::now();
-        let pause = match open_tunnel(&fleet, client).await {
+        let pause = match open_tunnel(&fleet, client, PATH).await {
             Outcome::Opened(socket, upstream) => {
                 let opened = Instant::now();
                 fleet.board.opens(client, upstream);
@@ -84,14 +83,29 @@ pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration
     }
 }
 
+/// Runs a client that asks for a poisonous path again and again, as often as a page does that has
+/// no success.
+pub(crate) async fn poison(fleet: Arc<Fleet>, client: usize, most_patience: u32) {
+    let mut failures = 0;
+    loop {
+        sleep(backoff(failures)).await;
+        match open_tunnel(&fleet, client, POISON).await {
+            Outcome::Opened(..) => fleet
+                .board
+                .unexpected("a tunnel to a poisonous path".into()),
+            Outcome::Refused { .. } => failures = (failures + 1).min(most_patience),
+        }
+    }
+}
+
 /// Connects to the client's proxy and performs the handshake.
-async fn open_tunnel(fleet: &Fleet, client: usize) -> Outcome {
+async fn open_tunnel(fleet: &Fleet, client: usize, path: &str) -> Outcome {
     // From 10 to 60 ms, and always the same for one client.
     let latency = Duration::from_millis(10 + (client as u64 * 7919) % 51);
     let (near, far) = pair(latency);
-    fleet.proxies[client % fleet.proxies.len()].accept(far);
+    fleet.proxies[client % fleet.proxies.len()].accept(far, client);
     let mut socket = WebSocket::client(near);
-    let Ok(answer) = exchange(&mut socket).await else {
+    let Ok(answer) = exchange(&mut socket, path).await else {
         return Outcome::Refused {
             status: 0,
             retry_after: None,
@@ -109,8 +123,13 @@ async fn open_tunnel(fleet: &Fleet, client: usize) -> Outcome {
     }
 }
 
-async fn exchange(socket: &mut WebSocket) -> io::Result<String> {
-    socket.write(REQUEST).await?;
+async fn exchange(socket: &mut WebSocket, path: &str) -> io::Result<String> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write(request.as_bytes()).await?;
     socket.head().await
 }
 

@@ -17,7 +17,25 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     pub(crate) health: Health,
     pub(crate) storm: Storm,
+    pub(crate) weights: Weights,
     pub(crate) seed: u64,
+}
+
+/// Weights of the upstreams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weights {
+    Equal,
+    /// From 1 to 10, and again from 1.
+    OneToTen,
+}
+
+impl Weights {
+    const fn of(self, upstream: usize) -> u32 {
+        match self {
+            Self::Equal => 1,
+            Self::OneToTen => upstream as u32 % 10 + 1,
+        }
+    }
 }
 
 /// Time over which the clients first arrive.
@@ -38,7 +56,9 @@ impl Fleet {
     /// Starts all parties; the clients begin to arrive. All of them end with the runtime.
     pub(crate) fn start(plan: Plan) -> Arc<Self> {
         fastrand::seed(plan.seed);
-        let upstreams: Vec<_> = (0..plan.upstreams).map(Upstream::new).collect();
+        let upstreams: Vec<_> = (0..plan.upstreams)
+            .map(|number| Upstream::new(number, plan.weights.of(number)))
+            .collect();
         let proxies = (0..plan.proxies)
             .map(|_| Proxy::new(&upstreams, plan.health, plan.storm))
             .collect();
@@ -67,6 +87,15 @@ impl Fleet {
         let upstreams = self.upstreams.iter().zip(tunnels);
         let well = upstreams.filter(|(upstream, _)| upstream.is_up());
         well.map(|(_, tunnels)| tunnels).collect()
+    }
+
+    /// Tunnels by weight of each upstream that is up.
+    pub(crate) fn shares(&self) -> Vec<f64> {
+        let tunnels = self.board.tunnels();
+        let upstreams = self.upstreams.iter().zip(tunnels);
+        let up = upstreams.filter(|(upstream, _)| upstream.is_up());
+        up.map(|(upstream, tunnels)| tunnels as f64 / f64::from(upstream.weight))
+            .collect()
     }
 
     /// Clients that are not served: without a tunnel, or on an upstream that is not up.

@@ -38,6 +38,8 @@ struct WireState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
     Accepts,
+    /// The proxy's machine has no local port left for it; the connections that it has go on.
+    NoPort,
     /// The port is closed: the machine answers with RST.
     Refuses,
     /// Nothing arrives, in either direction. As with TCP, what was sent is sent again when the
@@ -113,6 +115,7 @@ impl Wire {
             let reach = self.lock().reach;
             match reach {
                 Reach::Accepts => return Ok(self.link()),
+                Reach::NoPort => return Err(io::ErrorKind::AddrNotAvailable.into()),
                 Reach::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
                 Reach::Cut => changed.await,
             }
@@ -125,6 +128,10 @@ impl Wire {
 
     pub(crate) fn refuse(&self) {
         self.set(Reach::Refuses);
+    }
+
+    pub(crate) fn exhaust_ports(&self) {
+        self.set(Reach::NoPort);
     }
 
     pub(crate) fn cut(&self) {

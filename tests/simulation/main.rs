@@ -34,7 +34,7 @@ use std::thread;
 
 use tokio::runtime::Builder;
 
-use fleet::Plan;
+use fleet::{Plan, Weights};
 use proxy::{Health, Storm};
 use scenario::{Episode, Scenario};
 
@@ -44,6 +44,7 @@ const PLAN: Plan = Plan {
     clients: 5_000,
     health: Health::Probes,
     storm: Storm::Control,
+    weights: Weights::Equal,
     seed: 4,
 };
 
@@ -64,7 +65,32 @@ fn a_fleet_outlives_dead_upstreams_lost_ones_and_a_rolling_restart() {
         (by(Health::Clients), Scenario::Failures),
         (by(Health::Both), Scenario::Failures),
     ]);
-    println!("{}", table::table(&fleets));
+    report(&fleets);
+}
+
+#[test]
+fn blame_falls_on_the_upstream_that_fails_and_on_no_other() {
+    let plan = Plan {
+        seed: seed().unwrap_or(PLAN.seed),
+        health: Health::Defaults,
+        ..PLAN
+    };
+    let by = |health| Plan { health, ..plan };
+    let weighted = Plan {
+        weights: Weights::OneToTen,
+        ..plan
+    };
+    report(&simulate_all(&[
+        (plan, Scenario::Blame),
+        (by(Health::Probes), Scenario::Blame),
+        (by(Health::Clients), Scenario::HalfOpen),
+        (weighted, Scenario::Shares),
+    ]));
+}
+
+/// Prints the table, and checks the bounds.
+fn report(fleets: &[Vec<Episode>]) {
+    println!("{}", table::table(fleets));
     for episode in fleets.iter().flatten() {
         bounds::check(episode);
     }

@@ -1,17 +1,26 @@
 //! A proxy: the layer in a server of its own, with a pool of its own.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::time::Instant;
 use wsplice::{
     Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, PoolBuilder, Proxy as Service,
     ProxyLayer, TunnelConfig, UpgradeRequired, UpstreamInfo, UpstreamStatus,
-    health::{Consecutive, EventFilter, HealthTransition, Passive, ProbeSchedule, WebSocketProbe},
+    headers::ClientInfo,
+    health::{
+        AnyOf, Consecutive, EventFilter, HealthTransition, Passive, ProbeSchedule, WebSocketProbe,
+    },
 };
 
 use super::{
@@ -22,8 +31,10 @@ use super::{
 /// Source of the proxies' knowledge of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// Probes, and nothing else counts: the default where there is a probe.
+    /// Probes, and nothing else counts.
     Probes,
+    /// The defaults where there is a probe: the news of clients counts beside it.
+    Defaults,
     /// Clients' handshakes and lost tunnels, whose legs to the upstreams are pinged.
     Clients,
     /// Whichever of the two is first.
@@ -102,9 +113,15 @@ impl Proxy {
     }
 
     /// Takes a client's connection.
-    pub(crate) fn accept(&self, client: End) {
-        let service = TowerToHyperService::new(self.service.clone());
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(client), service);
+    pub(crate) fn accept(&self, end: End, client: usize) {
+        let proxy = TowerToHyperService::new(self.service.clone());
+        let [.., high, low] = client.to_be_bytes();
+        let address = SocketAddr::from(([10, 0, high, low], 4000));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ClientInfo::from(address));
+            proxy.call(request)
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(end), service);
         // The manner in which a client leaves is up to the client.
         tokio::spawn(async { drop(connection.with_upgrades().await) });
     }
@@ -128,7 +145,7 @@ impl Health {
     }
 
     fn pings(self) -> Option<KeepAlive> {
-        (self != Self::Probes).then(KeepAlive::default)
+        matches!(self, Self::Clients | Self::Both).then(KeepAlive::default)
     }
 
     fn evaluator(self, pool: PoolBuilder) -> PoolBuilder {
@@ -136,8 +153,12 @@ impl Health {
             Self::Clients => {
                 return pool.health_policy(Passive::default().counting(EventFilter::passive()));
             }
-            Self::Probes => EventFilter::probes(),
+            Self::Probes | Self::Defaults => EventFilter::probes(),
             Self::Both => EventFilter::all(),
+        };
+        let pool = match self {
+            Self::Probes => pool.passive_policy(AnyOf::new()),
+            _ => pool,
         };
         let schedule = ProbeSchedule::every(PROBE_INTERVAL)
             .jitter(PROBE_JITTER)
@@ -160,7 +181,7 @@ impl Storm {
 fn pool(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> PoolBuilder {
     let members = upstreams.iter().map(|upstream| {
         let member = wsplice::Upstream::new(&upstream.url()).expect("it is an address");
-        member.admission(storm.admission())
+        member.weight(upstream.weight).admission(storm.admission())
     });
     let pool = Pool::from_upstreams(members)
         .queue(QUEUE, QUEUE_WAIT)

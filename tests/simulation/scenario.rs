@@ -7,10 +7,14 @@ use wsplice::health::HealthTransition;
 
 use super::{
     board::Events,
+    client::poison,
     fleet::{ARRIVALS, Fleet, Plan},
     proxy::PROBE_TIMEOUT,
-    upstream::Upstream,
+    upstream::{Fault, Upstream},
 };
+
+/// The default of the layer, and the time until the failure is recorded.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(11);
 
 /// Kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +26,16 @@ pub(crate) enum Incident {
     Killed,
     /// All upstreams are restarted, one after the other.
     Restarted,
+    /// One upstream passes its probes and answers clients 502.
+    Deceives,
+    /// No proxy has a port left for new connections to one upstream.
+    NoPorts,
+    /// One client asks every second for a path that no upstream survives.
+    PoisonByOne,
+    /// Fifty clients do, as often as pages reconnect.
+    PoisonByMany,
+    /// One upstream accepts connections, and responds to nothing.
+    BlackHole,
 }
 
 /// The scenario of a fleet.
@@ -32,6 +46,12 @@ pub(crate) enum Scenario {
     Storms,
     /// Incidents that must be detected; the balance after them is left to the other scenario.
     Failures,
+    /// Incidents whose blame is easily misplaced.
+    Blame,
+    /// A black hole alone.
+    HalfOpen,
+    /// Upstreams of different weights.
+    Shares,
 }
 
 /// One incident of a fleet, and its effects.
@@ -59,7 +79,7 @@ pub(crate) struct Episode {
 pub(crate) struct Sample {
     /// Clients that are not served.
     pub(crate) unserved: usize,
-    /// Tunnels of the fullest upstream that is up, over the mean.
+    /// Tunnels by weight of the fullest upstream that is up, over the mean.
     pub(crate) imbalance: f64,
 }
 
@@ -86,6 +106,11 @@ pub(crate) async fn run(plan: Plan, scenario: Scenario) -> Vec<Episode> {
             Incident::CutOff => cut_off(recorder).await,
             Incident::Killed => kill(recorder).await,
             Incident::Restarted => restart(recorder).await,
+            Incident::Deceives => fault(recorder, Fault::Deceives).await,
+            Incident::BlackHole => fault(recorder, Fault::Hangs).await,
+            Incident::NoPorts => exhaust_ports(recorder).await,
+            Incident::PoisonByOne => poison_by(recorder, &fleet, 1, 0).await,
+            Incident::PoisonByMany => poison_by(recorder, &fleet, 50, 5).await,
         });
     }
     episodes
@@ -133,6 +158,50 @@ async fn restart(mut recorder: EpisodeRecorder<'_>) -> Episode {
     recorder.end()
 }
 
+/// Lets upstreams fail new handshakes for a while.
+async fn fault(mut recorder: EpisodeRecorder<'_>, fault: Fault) -> Episode {
+    for upstream in recorder.affected() {
+        upstream.fail(fault);
+    }
+    recorder.during(secs(60)).await;
+    for upstream in recorder.affected() {
+        upstream.recover();
+    }
+    recorder.repaired(secs(90)).await;
+    recorder.end()
+}
+
+async fn exhaust_ports(mut recorder: EpisodeRecorder<'_>) -> Episode {
+    for upstream in recorder.affected() {
+        upstream.exhaust_ports();
+    }
+    recorder.during(secs(60)).await;
+    for upstream in recorder.affected() {
+        upstream.free_ports();
+    }
+    recorder.repaired(secs(60)).await;
+    recorder.end()
+}
+
+async fn poison_by(
+    mut recorder: EpisodeRecorder<'_>,
+    fleet: &Arc<Fleet>,
+    clients: usize,
+    most_patience: u32,
+) -> Episode {
+    // Their addresses are those of no other client.
+    let clients = fleet.plan.clients..fleet.plan.clients + clients;
+    let poisoners: Vec<_> = clients
+        .map(|client| tokio::spawn(poison(Arc::clone(fleet), client, most_patience)))
+        .collect();
+    recorder.during(secs(60)).await;
+    for poisoner in &poisoners {
+        poisoner.abort();
+    }
+    recorder.repaired(secs(20)).await;
+    recorder.end()
+}
+
 async fn restarted(upstream: Arc<Upstream>) {
     upstream.stop().await;
     sleep(secs(2)).await;
@@ -143,8 +212,10 @@ impl Incident {
     /// Which of so many upstreams.
     fn affected_upstreams(self, upstreams: usize) -> Range<usize> {
         match self {
-            Self::Nothing => 0..0,
-            Self::CutOff => upstreams - 1..upstreams,
+            Self::Nothing | Self::PoisonByOne | Self::PoisonByMany => 0..0,
+            Self::CutOff | Self::Deceives | Self::NoPorts | Self::BlackHole => {
+                upstreams - 1..upstreams
+            }
             Self::Killed => 0..upstreams / 4,
             Self::Restarted => 0..upstreams,
         }
@@ -162,6 +233,14 @@ impl Scenario {
             ],
             Self::Storms => &[Incident::Nothing, Incident::Killed, Incident::Restarted],
             Self::Failures => &[Incident::CutOff, Incident::Killed],
+            Self::Blame => &[
+                Incident::Deceives,
+                Incident::NoPorts,
+                Incident::PoisonByOne,
+                Incident::PoisonByMany,
+            ],
+            Self::HalfOpen => &[Incident::BlackHole],
+            Self::Shares => &[Incident::Nothing, Incident::Killed],
         }
     }
 }
@@ -193,8 +272,10 @@ impl<'a> EpisodeRecorder<'a> {
     async fn repaired(&mut self, settles: Duration) {
         self.repaired = self.samples.len();
         self.during(match self.scenario {
-            Scenario::Whole | Scenario::Storms => settles,
             Scenario::Failures => secs(20),
+            // The heaviest have the most to regain.
+            Scenario::Shares => settles * 2,
+            _ => settles,
         })
         .await;
     }
@@ -251,7 +332,12 @@ impl<'a> EpisodeRecorder<'a> {
                 .upstreams
                 .iter()
                 .find(|upstream| upstream.name() == notice.upstream);
-            let was_up = upstream.is_none_or(|upstream| upstream.was_up(notice.at, PROBE_TIMEOUT));
+            // What began before may fail until now.
+            let since = match self.incident {
+                Incident::BlackHole => HANDSHAKE_TIMEOUT,
+                _ => PROBE_TIMEOUT,
+            };
+            let was_up = upstream.is_none_or(|upstream| upstream.was_up(notice.at, since));
             if matches!(notice.transition, HealthTransition::Unhealthy { .. }) && was_up {
                 false_alarms.push(format!("{}: {}", notice.upstream, notice.transition));
             }
@@ -283,12 +369,12 @@ impl<'a> EpisodeRecorder<'a> {
 
 impl Sample {
     fn of(fleet: &Fleet) -> Self {
-        let loads = fleet.loads();
-        let most = loads.iter().max().copied().unwrap_or_default();
-        let mean = loads.iter().sum::<usize>() as f64 / loads.len() as f64;
+        let shares = fleet.shares();
+        let most = shares.iter().copied().fold(0.0, f64::max);
+        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
         Self {
             unserved: fleet.unserved(),
-            imbalance: most as f64 / mean,
+            imbalance: most / mean,
         }
     }
 }

@@ -30,7 +30,10 @@ pub(crate) fn table(fleets: &[Vec<Episode>]) -> String {
 fn row(table: &mut String, episode: &Episode) {
     let events = &episode.events;
     let cells = [
-        incident(episode.incident).to_owned(),
+        match episode.scenario {
+            Scenario::Shares => format!("{}, weights 1 to 10", incident(episode.incident)),
+            _ => incident(episode.incident).to_owned(),
+        },
         health(episode.plan.health).to_owned(),
         storm(episode.plan.storm).to_owned(),
         noticed(episode),
@@ -52,12 +55,18 @@ const fn incident(incident: Incident) -> &'static str {
         Incident::CutOff => "one cut off",
         Incident::Killed => "a quarter killed",
         Incident::Restarted => "all restarted",
+        Incident::Deceives => "one passes probes, answers 502",
+        Incident::NoPorts => "no ports left for one",
+        Incident::PoisonByOne => "a poison path, one client",
+        Incident::PoisonByMany => "a poison path, 50 clients",
+        Incident::BlackHole => "one is a black hole",
     }
 }
 
 const fn health(health: Health) -> &'static str {
     match health {
         Health::Probes => "probes",
+        Health::Defaults => "the defaults",
         Health::Clients => "clients",
         Health::Both => "both",
     }
@@ -89,8 +98,8 @@ fn noticed(episode: &Episode) -> String {
 
 fn imbalance(episode: &Episode) -> String {
     match episode.scenario {
-        Scenario::Whole | Scenario::Storms => format!("{:.2}", episode.last().imbalance),
         Scenario::Failures => "-".into(),
+        _ => format!("{:.2}", episode.last().imbalance),
     }
 }
 

@@ -35,12 +35,16 @@ const CLOSES: Duration = Duration::from_secs(1);
 /// The path of the probes.
 pub(crate) const HEALTH: &str = "/health";
 
+/// The path of requests that every upstream dies of, as far as their connection is concerned.
+pub(crate) const POISON: &str = "/poison";
+
 /// The header of the 101 that names the upstream.
 pub(crate) const ANSWERED_BY: &str = "x-upstream";
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) number: usize,
+    pub(crate) weight: u32,
     wire: Arc<Wire>,
     state: Mutex<State>,
     stop: Notify,
@@ -49,11 +53,22 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 struct State {
     is_stopping: bool,
+    fault: Fault,
     busy_until: Instant,
     /// When clients' handshakes came.
     handshakes: Vec<Instant>,
     /// Times when the upstream was not up: from, to.
     outages: Vec<(Instant, Option<Instant>)>,
+}
+
+/// A fault of an upstream in new handshakes; the tunnels that it has go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Probes pass, and clients get a 502.
+    Deceives,
+    /// Connections are accepted, and no handshake gets a response.
+    Hangs,
 }
 
 /// The way from a proxy to the upstreams.
@@ -63,12 +78,14 @@ pub(crate) struct Network {
 }
 
 impl Upstream {
-    pub(crate) fn new(number: usize) -> Arc<Self> {
+    pub(crate) fn new(number: usize, weight: u32) -> Arc<Self> {
         Arc::new(Self {
             number,
+            weight,
             wire: Wire::new(LATENCY),
             state: Mutex::new(State {
                 is_stopping: false,
+                fault: Fault::None,
                 busy_until: Instant::now(),
                 handshakes: Vec::new(),
                 outages: Vec::new(),
@@ -122,6 +139,28 @@ impl Upstream {
         self.note_up();
     }
 
+    /// Fails new handshakes from now on.
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.note_down();
+        self.lock().fault = fault;
+    }
+
+    /// Accepts handshakes again.
+    pub(crate) fn recover(&self) {
+        self.lock().fault = Fault::None;
+        self.note_up();
+    }
+
+    /// Can be reached from no proxy by a new connection, for want of ports there.
+    pub(crate) fn exhaust_ports(&self) {
+        self.wire.exhaust_ports();
+    }
+
+    /// Can be reached by new connections again.
+    pub(crate) fn free_ports(&self) {
+        self.wire.accept();
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         let state = self.lock();
         state.outages.last().is_none_or(|(_, to)| to.is_some())
@@ -170,7 +209,22 @@ impl Upstream {
 
     async fn converse(&self, mut socket: WebSocket) -> io::Result<()> {
         let request = socket.head().await?;
+        if is_for(&request, POISON) {
+            return Ok(());
+        }
         self.work(&request).await;
+        let fault = self.lock().fault;
+        match fault {
+            Fault::Deceives if !is_for(&request, HEALTH) => {
+                let refusal = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n";
+                return socket.write(refusal).await;
+            }
+            Fault::Hangs => {
+                while socket.next().await?.is_some() {}
+                return Ok(());
+            }
+            Fault::None | Fault::Deceives => {}
+        }
         let key = header(&request, "sec-websocket-key").ok_or(io::ErrorKind::InvalidData)?;
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -211,7 +265,7 @@ impl Upstream {
         let now = Instant::now();
         let done = {
             let mut state = self.lock();
-            if !request.starts_with(&format!("GET {HEALTH} ")) {
+            if !is_for(request, HEALTH) {
                 state.handshakes.push(now);
             }
             state.busy_until = state.busy_until.max(now) + HANDSHAKE;
@@ -238,6 +292,10 @@ impl Upstream {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_for(request: &str, path: &str) -> bool {
+    request.starts_with(&format!("GET {path} "))
 }
 
 impl Network {
