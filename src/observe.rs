@@ -237,7 +237,7 @@ impl<'a> UpstreamInfo<'a> {
     }
 }
 
-/// A handshake's wait in the queue of its pool ([`Pool::queue`](crate::Pool::queue)).
+/// A handshake's wait in the queue of its pool ([`PoolBuilder::queue`](crate::PoolBuilder::queue)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueWait<'a> {

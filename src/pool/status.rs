@@ -44,7 +44,7 @@ pub struct UpstreamStatus {
 }
 
 impl Pool {
-    /// Returns the number of handshakes that wait in the [queue](Self::queue) now.
+    /// Returns the number of handshakes that wait in the [queue](crate::PoolBuilder::queue) now.
     #[must_use]
     pub fn queue_len(&self) -> usize {
         self.state.queue().len()

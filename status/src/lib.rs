@@ -1,4 +1,4 @@
-//! A status page for [wsplice](wsplice): its upstreams, its open tunnels, and how tunnels ended.
+//! A status page for [`wsplice`]: its upstreams, its open tunnels, and how tunnels ended.
 //!
 //! [`Status`] is a tower service that a host mounts where it likes, behind its own authentication.
 //! It responds with HTML that refreshes itself by server-sent events, and with the same as JSON.
