@@ -177,7 +177,16 @@ impl HealthEvaluator for Evaluators {
 
     fn cause(&self) -> Cow<'_, str> {
         let causes: Vec<_> = self.unhealthy().map(HealthEvaluator::cause).collect();
-        causes.join("; ").into()
+        // A cause that another one quotes is not said twice.
+        let is_quoted = |cause: &str| {
+            let mut others = causes.iter().filter(|other| other.len() > cause.len());
+            others.any(|other| other.contains(cause))
+        };
+        let said = causes
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|cause| !is_quoted(cause));
+        said.collect::<Vec<&str>>().join("; ").into()
     }
 
     fn recovers_by_probes(&self) -> bool {
