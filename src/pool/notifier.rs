@@ -117,7 +117,7 @@ fn log(upstream: &UpstreamInfo<'_>, change: &PoolChange) {
                     tracing::warn!(pool, %upstream, %cause, "upstream unhealthy");
                 }
                 HealthTransition::Healthy => {
-                    tracing::warn!(pool, %upstream, %cause, "upstream healthy")
+                    tracing::warn!(pool, %upstream, %cause, "upstream healthy");
                 }
                 HealthTransition::HalfOpen => {
                     tracing::warn!(pool, %upstream, %cause, "upstream half-open");

@@ -75,7 +75,7 @@ impl PoolState {
         }
         let was_plain = edits.is_plain && edits.settled == edits.version;
         if !was_plain || !self.is_plain(&edits.counts) {
-            return self.install(Arc::clone(set.members()), edits, now);
+            return self.install(set.members(), edits, now);
         }
         edits.version += 1;
         edits.settled = edits.version;
@@ -97,11 +97,11 @@ impl PoolState {
     /// until [`settle`](Self::settle) has called it.
     pub(super) fn install(
         &self,
-        members: Arc<[Arc<Member>]>,
+        members: &Arc<[Arc<Member>]>,
         edits: &mut Edits,
         now: Instant,
     ) -> Vec<Arc<Member>> {
-        let states = self.health_of(&members, now);
+        let states = self.health_of(members, now);
         let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
         edits.version += 1;
         edits.counts = HealthCounts::of(&healths);
@@ -114,13 +114,13 @@ impl PoolState {
             (HealthEffect::Eject, Some(_)) => None,
         };
         let lost = match admitted {
-            Some(admitted) => use_admitted(&members, &admitted, edits),
+            Some(admitted) => use_admitted(members, &admitted, edits),
             None => Vec::new(),
         };
         for member in members.iter().filter(|member| !member.is_open()) {
             member.set_used(false);
         }
-        self.publish_members(Arc::clone(&members), edits, now);
+        self.publish_members(Arc::clone(members), edits, now);
         lost
     }
 

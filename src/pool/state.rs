@@ -143,7 +143,7 @@ impl PoolState {
     pub(super) fn fill(&self, upstreams: Vec<Upstream>, now: Instant) {
         let mut edits = self.edits.lock();
         if let Some(MemberDiff { members, .. }) = self.member_set().replace(upstreams, |_| None) {
-            self.install(members.into(), &mut edits, now);
+            self.install(&members.into(), &mut edits, now);
         }
         drop(edits);
         self.settle(now);
@@ -215,7 +215,7 @@ impl PoolState {
             let address = member.upstream().address().clone();
             (address, (now, Arc::clone(member)))
         }));
-        let lost = self.install(members.into(), &mut edits, now);
+        let lost = self.install(&members.into(), &mut edits, now);
         drop(edits);
         self.apply_losses(&lost);
         self.settle(now);
@@ -234,7 +234,7 @@ impl PoolState {
         let members = Arc::clone(self.member_set().members());
         let remembered = edits.removed.0.values().map(|(_, member)| member);
         members.iter().chain(remembered).for_each(act);
-        let lost = self.install(members, &mut edits, now);
+        let lost = self.install(&members, &mut edits, now);
         drop(edits);
         self.apply_losses(&lost);
         self.settle(now);
