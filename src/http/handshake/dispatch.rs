@@ -27,6 +27,9 @@ pub(crate) async fn exchange(
 ) -> Result<UpgradeResponse, Error> {
     match connection {
         UpstreamConnection::Own(transport) => http1::exchange(transport, request, limits).await,
-        UpstreamConnection::Shared(slot) => http2::exchange(slot, dialer, &request, limits).await,
+        // Boxed, because it is large, and handshakes over HTTP/1.1 would carry it.
+        UpstreamConnection::Shared(slot) => {
+            Box::pin(http2::exchange(slot, dialer, &request, limits)).await
+        }
     }
 }

@@ -161,7 +161,8 @@ impl Dialer {
                 .await
                 .map_err(|error| with_source(ErrorKind::Tls, error))
         };
-        within(self.tls_timeout, ErrorKind::TlsTimeout, secured).await
+        // Boxed, because it is large, and connections without TLS would carry it.
+        within(self.tls_timeout, ErrorKind::TlsTimeout, Box::pin(secured)).await
     }
 
     async fn connect(

@@ -32,10 +32,13 @@ impl Dialer {
         header: Option<&ProxyHeader>,
     ) -> Result<UpstreamConnection, Error> {
         match (version, address, header) {
+            // Boxed, because they are large, and connections for HTTP/1.1 would carry them.
             #[cfg(feature = "http2")]
-            (HttpVersion::Http2, _, None) => self.acquire_http2(address).await,
+            (HttpVersion::Http2, _, None) => Box::pin(self.acquire_http2(address)).await,
             #[cfg(feature = "http2")]
-            (HttpVersion::Auto, Address::Tls { .. }, None) => self.acquire_either(address).await,
+            (HttpVersion::Auto, Address::Tls { .. }, None) => {
+                Box::pin(self.acquire_either(address)).await
+            }
             _ => self
                 .dial(address, header)
                 .await
