@@ -24,8 +24,8 @@ pub(crate) struct Lease {
     /// Whether the client is one of the few that try a half-open upstream.
     is_trial: bool,
     origin: EventOrigin,
-    /// Place that the route's own limits count.
-    permit: Option<RoutePermit>,
+    /// Place that the route's own limits count. Boxed, because few routes have limits of their own.
+    permit: Option<Box<RoutePermit>>,
 }
 
 impl Lease {
@@ -74,7 +74,7 @@ impl Lease {
 
     /// Keeps the place of the route's own limits until the end.
     pub(super) fn with_permit(mut self, permit: Option<RoutePermit>) -> Self {
-        self.permit = permit;
+        self.permit = permit.map(Box::new);
         self
     }
 

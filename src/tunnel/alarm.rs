@@ -20,7 +20,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Default)]
 pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
-    is_armed: bool,
 }
 
 impl Alarm {
@@ -30,12 +29,11 @@ impl Alarm {
             .sleep
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         loop {
-            if !self.is_armed || sleep.deadline() > deadline {
+            let armed_for = sleep.deadline();
+            if armed_for > deadline || (armed_for < deadline && sleep.is_elapsed()) {
                 sleep.as_mut().reset(deadline);
-                self.is_armed = true;
             }
             ready!(sleep.as_mut().poll(cx));
-            self.is_armed = false;
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
@@ -44,7 +42,7 @@ impl Alarm {
 
     /// Moves the timer to a deadline that is later now.
     pub(super) fn postpone(&mut self, deadline: Instant) {
-        let sleep = self.sleep.as_mut().filter(|_| self.is_armed);
+        let sleep = self.sleep.as_mut().filter(|sleep| !sleep.is_elapsed());
         if let Some(sleep) = sleep.filter(|sleep| sleep.deadline() < deadline) {
             sleep.as_mut().reset(deadline);
         }

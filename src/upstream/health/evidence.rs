@@ -152,10 +152,10 @@ pub(super) const fn connected(kind: &HealthEventKind) -> Option<Connected> {
 
 /// The last few different keys, each with the time at which it was last noted.
 #[derive(Clone, Debug)]
-struct Recent<const N: usize>([Option<(u64, Instant)>; N]);
+struct Recent<const N: usize>([Option<(u32, Instant)>; N]);
 
 impl<const N: usize> Recent<N> {
-    fn note(&mut self, key: u64, at: Instant) {
+    fn note(&mut self, key: u32, at: Instant) {
         let known = self
             .0
             .iter()
@@ -171,7 +171,7 @@ impl<const N: usize> Recent<N> {
         self.keys(now).count()
     }
 
-    fn keys(&self, now: Instant) -> impl Iterator<Item = u64> {
+    fn keys(&self, now: Instant) -> impl Iterator<Item = u32> {
         let entries = self.0.iter().flatten();
         let fresh = entries.filter(move |(_, at)| now <= saturating_add(*at, EVIDENCE_TTL));
         fresh.map(|(key, _)| *key)

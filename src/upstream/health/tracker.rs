@@ -87,7 +87,7 @@ pub struct HealthTracker {
     latest: Instant,
     evidence: Evidence,
     /// Client whose failure ended the last half-open state.
-    half_open_failed_for: Option<u64>,
+    half_open_failed_for: Option<u32>,
     /// What ejected the upstream last.
     ejected_by: EjectedBy,
     control: HealthControl,
@@ -312,7 +312,7 @@ impl HealthTracker {
 
     /// Whether a failure makes a half-open upstream unhealthy: not the second in a row of one client,
     /// unless it is more than that client's news.
-    fn may_fail_half_open(&self, event: &HealthEvent, client: Option<u64>) -> bool {
+    fn may_fail_half_open(&self, event: &HealthEvent, client: Option<u32>) -> bool {
         client.is_none()
             || client != self.half_open_failed_for
             || self.evidence.weight(event.at) == Weight::Verdict
