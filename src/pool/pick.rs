@@ -60,7 +60,7 @@ impl Pool {
         let permit = match &self.gate {
             Some(gate) => Some(
                 gate.pass(kind, |waited, error| {
-                    self.report_wait(&QueueWait::new(self.name(), waited, error))
+                    self.report_wait(&QueueWait::new(self.name(), waited, error));
                 })
                 .await?,
             ),
