@@ -105,8 +105,15 @@ impl Http1Exchange {
                     let head = self.received.split_to(end).freeze();
                     scanned = 0;
                     match parse_head(&head, limits) {
+                        // The rest of the request would be lost, or be read as frames.
                         Some(parts) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
-                            return Ok(Some(parts));
+                            return match self.unsent.is_empty() {
+                                true => Ok(Some(parts)),
+                                false => Err(Error::with_source(
+                                    ErrorKind::Handshake,
+                                    "the 101 came before the whole request was sent",
+                                )),
+                            };
                         }
                         Some(_) => {}
                         None => {
@@ -213,5 +220,26 @@ mod tests {
         let exchange = exchange(Transport::new(near), request, limits);
         let (response, ()) = tokio::join!(exchange, upstream);
         assert!(response.is_err_and(|error| format!("{error:#}").contains("coding")));
+    }
+
+    #[tokio::test]
+    async fn a_101_before_the_whole_request_was_sent_is_an_error() {
+        // Too small for the request, which nobody reads.
+        let (near, mut far) = duplex(64);
+        let accepted = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        far.write_all(accepted).await.unwrap();
+        let mut request = Request::new(Empty::new());
+        let long = http::HeaderValue::from_static(
+            "more than sixty-four bytes of a header's value, so that it waits",
+        );
+        request.headers_mut().insert("x-long", long);
+        let exchange = exchange(Transport::new(near), request, HeadLimits::default());
+        let error = exchange.await.err().map(|error| format!("{error:#}"));
+        assert!(
+            error
+                .as_deref()
+                .is_some_and(|error| error.contains("before the whole request")),
+            "{error:?}"
+        );
     }
 }
