@@ -233,10 +233,9 @@ async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
     assert_eq!(status().await, 502);
     server.reply_with(Reply::Records(both));
     within("the records", async { while status().await != 101 {} }).await;
+    // A look-up that had to wait for the silent server would fail.
     server.reply_with(Reply::Silence);
-    let before = server.questions();
     assert_eq!(status().await, 101, "the records are still good");
-    assert_eq!(server.questions(), before);
 }
 
 /// The servers of a service, with records that are valid for no time at all.
