@@ -1,11 +1,11 @@
 //! Counters of one upstream, since it joined the pool.
 
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::error::ErrorKind;
+use crate::{error::ErrorKind, lock::lock};
 
 /// Counts of an upstream since it joined the pool; see [`UpstreamStatus`](crate::UpstreamStatus).
 ///
@@ -83,6 +83,6 @@ impl LiveCounters {
     }
 
     fn failures(&self) -> MutexGuard<'_, Vec<(ErrorKind, u64)>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failures)
     }
 }

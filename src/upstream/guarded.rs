@@ -3,9 +3,11 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     thread::{self, ThreadId},
 };
+
+use crate::lock::lock;
 
 /// Mutex that refuses to be locked again by its holder, instead of a deadlock.
 ///
@@ -63,10 +65,6 @@ impl<T> fmt::Debug for Guarded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guarded").finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

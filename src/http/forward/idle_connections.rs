@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use tokio::time::Instant;
 
-use crate::{instant::saturating_add, net::connect::Address};
+use crate::{instant::saturating_add, lock::lock, net::connect::Address};
 
 use super::{connection::Http1Connection, settings::ForwardHttp};
 
@@ -72,7 +72,7 @@ impl IdleConnections {
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleLists> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -25,6 +25,7 @@ use crate::{
     http::headers::strip_trailers,
     http::relay::{LookTimer, ProgressClock, ProgressLimits},
     instant::saturating_add,
+    lock::lock,
 };
 
 /// Body of a client's request, independent of the host's body type.
@@ -114,7 +115,7 @@ impl UploadProgress {
     }
 
     fn state(&self) -> MutexGuard<'_, PhaseTimer> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.phase)
     }
 }
 

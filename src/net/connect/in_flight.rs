@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 use tokio::{
@@ -13,7 +13,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::task;
+use crate::{lock::lock, task};
 
 /// Calls in progress, by key, with a bound on those that run at once.
 ///
@@ -116,10 +116,6 @@ impl<K: Eq + Hash, V> Drop for Registration<K, V> {
             lock(&calls).remove(&self.key);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K, V> fmt::Debug for InFlight<K, V> {

@@ -3,14 +3,14 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use tokio::sync::watch;
 
-use crate::frame::CloseFrame;
+use crate::{frame::CloseFrame, lock::lock};
 
 /// Whether new tunnels are refused, and the forwarded requests that a drain waits for.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl DrainState {
     }
 
     fn frame(&self) -> MutexGuard<'_, Option<CloseFrame>> {
-        self.frame.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.frame)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Poll, Waker},
@@ -11,7 +11,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::tunnel::report::{TunnelEnd, TunnelInfo};
+use crate::{
+    lock::lock,
+    tunnel::report::{TunnelEnd, TunnelInfo},
+};
 
 use super::{
     command::{Command, PendingCommands, Revocable},
@@ -221,6 +224,6 @@ impl Entry {
 
     /// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
     fn control(&self) -> MutexGuard<'_, Control> {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.control)
     }
 }

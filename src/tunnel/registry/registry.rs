@@ -6,13 +6,14 @@ use std::{
     fmt,
     hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use crate::{
     frame::CloseFrame,
+    lock::lock,
     tunnel::report::{TunnelEnd, TunnelInfo},
 };
 
@@ -339,11 +340,6 @@ impl fmt::Debug for Registry {
             .field("open", &self.count())
             .finish_non_exhaustive()
     }
-}
-
-/// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,12 +1,8 @@
 //! Weighted round-robin policy.
 
-use std::{
-    collections::HashMap,
-    slice::IterMut,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, slice::IterMut, sync::Mutex};
 
-use crate::http::head::RequestHead;
+use crate::{http::head::RequestHead, lock::lock};
 
 use super::{
     candidates::{Candidate, Candidates},
@@ -48,7 +44,7 @@ impl WeightedRoundRobin {
 
 impl Balance for WeightedRoundRobin {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        let mut weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut weights = lock(&self.weights);
         match round(&mut weights, candidates) {
             RoundResult::Picked(picked) => picked,
             RoundResult::Outdated => {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use h2::client::SendRequest;
 use http::uri::Scheme;
 use tokio::time::Instant;
 
-use crate::instant::saturating_add;
+use crate::{instant::saturating_add, lock::lock};
 
 /// A shared connection, as the openers of its streams see it.
 pub(super) struct Connection {
@@ -85,7 +85,7 @@ impl Connection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{error::Error, instant::saturating_add, net::connect::address::Address};
+use crate::{error::Error, instant::saturating_add, lock::lock, net::connect::address::Address};
 
 use super::connection::Connection;
 
@@ -59,7 +59,7 @@ impl Peer {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

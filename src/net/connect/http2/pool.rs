@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::time::Instant;
 
-use crate::net::connect::address::Address;
+use crate::{lock::lock, net::connect::address::Address};
 
 use super::{peer::Peer, settings::Http2Connections};
 
@@ -33,7 +33,7 @@ impl Http2Pool {
     }
 
     pub(super) fn peer(&self, address: &Address) -> Arc<Peer> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = lock(&self.peers);
         if let Some(peer) = peers.get(address) {
             return Arc::clone(peer);
         }

@@ -5,13 +5,13 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::time::{Instant, timeout};
 
-use crate::{net::connect::InFlight, upstream::discovery::error::DiscoverError};
+use crate::{lock::lock, net::connect::InFlight, upstream::discovery::error::DiscoverError};
 
 use super::{
     entry::{Entry, EntryChange, StaleLimits, Step},
@@ -254,10 +254,6 @@ impl<V, T> Default for Entries<V, T> {
             last_sweep: None,
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<V, T> fmt::Debug for Cache<V, T> {

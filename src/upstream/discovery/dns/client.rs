@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use hickory_resolver::{
     system_conf::read_system_conf,
 };
 
-use crate::{error::BoxError, upstream::discovery::error::DiscoverError};
+use crate::{error::BoxError, lock::lock, upstream::discovery::error::DiscoverError};
 
 use super::{
     lookup::{IpVersion, Lookup, LookupFuture},
@@ -87,7 +87,7 @@ impl DnsClient {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Resolver>>> {
-        self.resolver.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.resolver)
     }
 }
 

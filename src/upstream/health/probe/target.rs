@@ -1,13 +1,14 @@
 //! Target of a probe.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use crate::{
+    lock::lock,
     net::connect::{
         Address, Connect, Dialer, HttpVersion, KeepAliveScope, ProxyHeader, ProxyProtocol,
         UpstreamConnection,
@@ -174,6 +175,6 @@ impl ProbeTarget {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut ProbeProgress) -> T) -> T {
-        act(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut lock(&self.progress))
     }
 }
