@@ -158,6 +158,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod alarm;
 mod error;
 mod escaped;
 mod hash;

@@ -18,10 +18,9 @@
 //!   on those that passed, `ending` carries out the orders of `end`.
 //! * `registry` lists the open tunnels, `drain` ends them all, `report` is the account of one.
 //! * `builder` makes a tunnel for hosts, `handle` commands one from other tasks.
-//! * `scratch` is the thread's read buffer, `alarm` the one timer, `context` the arguments that
+//! * `scratch` is the thread's read buffer, `crate::alarm` the one timer, `context` the arguments that
 //!   one poll of a flow shares, `pair` the index of the two legs.
 
-mod alarm;
 mod builder;
 mod close;
 mod config;

@@ -21,9 +21,10 @@ use tokio::{
 };
 
 use crate::{
+    alarm::Alarm,
     error::{BoxError, Error, ErrorKind},
     http::headers::strip_trailers,
-    http::relay::{LookTimer, ProgressClock, ProgressLimits},
+    http::relay::{ProgressClock, ProgressLimits},
     instant::saturating_add,
     lock::lock,
 };
@@ -129,7 +130,7 @@ pub(crate) struct UploadBody {
     continue_wait: Option<ContinueWait>,
     /// Clock that runs while the client sends nothing.
     clock: ProgressClock,
-    timer: LookTimer,
+    alarm: Alarm,
 }
 
 /// Future that ends at the upstream's 100, or after the timeout.
@@ -146,7 +147,7 @@ impl UploadBody {
             upload,
             continue_wait: None,
             clock: ProgressClock::new(limits),
-            timer: LookTimer::default(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -203,7 +204,10 @@ impl UploadBody {
                 let error = stall.error(ErrorKind::RequestBodyTimeout);
                 return Poll::Ready(self.fail(error));
             }
-            ready!(self.timer.poll(cx, self.clock.next_look(now)));
+            let Some(next) = self.clock.next_look(now) else {
+                return Poll::Pending;
+            };
+            ready!(self.alarm.poll_until(cx, next));
         }
     }
 }

@@ -229,7 +229,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_101_before_the_whole_request_was_sent_is_an_error() {
-        // Too small for the request, which nobody reads.
+        // The pipe is too small for the request, and the upstream reads nothing of it.
         let (near, mut far) = duplex(64);
         let accepted = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
         far.write_all(accepted).await.unwrap();

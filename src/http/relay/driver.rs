@@ -10,6 +10,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    alarm::Alarm,
     error::{Error, ErrorKind},
     task,
 };
@@ -18,7 +19,6 @@ use super::{
     body::RelayedBody,
     clocks::RelayLimits,
     exchange::{ExchangeGuard, Look, Relay, Source},
-    look_timer::LookTimer,
 };
 
 /// Number of bytes of a refusal that are read whether the client reads them or not.
@@ -27,7 +27,7 @@ const READ_AHEAD: usize = 64 * 1024;
 /// Driver of one response. It has no share in the response, which ends with its body.
 pub(crate) struct Driver {
     relay: Weak<Relay>,
-    timer: LookTimer,
+    alarm: Alarm,
 }
 
 /// End of a driver's work.
@@ -43,7 +43,7 @@ impl Driver {
     pub(crate) fn new(relay: Weak<Relay>) -> Self {
         Self {
             relay,
-            timer: LookTimer::default(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -64,9 +64,10 @@ impl Driver {
             let next = match relay.look(cx, Instant::now()) {
                 Look::Over => return Poll::Ready(End::Over),
                 Look::Failed => return Poll::Ready(End::Failed),
-                Look::Next(next) => next,
+                Look::Next(None) => return Poll::Pending,
+                Look::Next(Some(next)) => next,
             };
-            ready!(self.timer.poll(cx, next));
+            ready!(self.alarm.poll_until(cx, next));
         }
     }
 }

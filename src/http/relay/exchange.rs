@@ -161,7 +161,7 @@ impl Relay {
         Settlement::settle_any(settlement);
     }
 
-    /// Ends the exchange without a word, because nobody reads the response any more.
+    /// Ends the exchange without an error: the client has left, and no body is read any more.
     pub(super) fn close(&self) {
         let mut state = self.state();
         let (source, guard) = (state.source.take(), state.guard.take());

@@ -15,7 +15,6 @@ mod clocks;
 mod driver;
 mod exchange;
 mod head_limits;
-mod look_timer;
 mod progress;
 mod response_head;
 
@@ -24,7 +23,6 @@ pub(crate) use clocks::RelayLimits;
 pub(crate) use driver::{Driver, cut, start};
 pub(crate) use exchange::{ExchangeGuard, Relay, Source};
 pub(crate) use head_limits::{HeadLimits, MAX_HEAD_LINES};
-pub(crate) use look_timer::LookTimer;
 pub(crate) use progress::{ProgressClock, ProgressLimits};
 pub(crate) use response_head::{
     adapt_version, client_response, has_unsupported_coding, prepare_response_head,

@@ -11,6 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
+    alarm::Alarm,
     error::Side,
     task::catch_panic,
     tunnel::registry::{Departure, Entry, RegistryGuard},
@@ -18,8 +19,8 @@ use crate::{
 };
 
 use crate::tunnel::{
-    alarm::Alarm, config::TunnelConfig, context::Clock, flow::Flow, handle::TunnelHandle, leg::Leg,
-    pair::LegId, scratch::Scratch,
+    config::TunnelConfig, context::Clock, flow::Flow, handle::TunnelHandle, leg::Leg, pair::LegId,
+    scratch::Scratch,
 };
 
 use super::{parts::TunnelParts, splice::Progress, state::Core};

@@ -1,4 +1,4 @@
-//! The one timer of a tunnel, re-armed lazily.
+//! A timer that is re-armed lazily.
 
 use std::{
     future::Future,
@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Wakes the tunnel at its next deadline.
+/// Timer of a task whose deadline moves often: the one timer of a tunnel, or of a response.
 ///
 /// Most deadlines move later each time bytes pass. The timer stays armed for the earlier moment
 /// and is compared with the deadline when it fires; only a deadline that moves earlier touches the
@@ -17,14 +17,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 ///
 /// The timer is created at the first deadline: with the default settings a tunnel that never
 /// stalls has none before its end.
-#[derive(Default)]
-pub(super) struct Alarm {
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
     /// Ready once `deadline` has passed.
-    pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -41,7 +41,7 @@ impl Alarm {
     }
 
     /// Moves the timer to a deadline that is later now.
-    pub(super) fn postpone(&mut self, deadline: Instant) {
+    pub(crate) fn postpone(&mut self, deadline: Instant) {
         let sleep = self.sleep.as_mut().filter(|sleep| !sleep.is_elapsed());
         if let Some(sleep) = sleep.filter(|sleep| sleep.deadline() < deadline) {
             sleep.as_mut().reset(deadline);
