@@ -6,7 +6,7 @@ use axum::Router;
 use tokio::{net::TcpListener, task::JoinSet};
 use wsplice::{
     DiscoveryHandle, Pool, ProxyLayer,
-    connect::Connector,
+    connect::{Connector, Resolve},
     discovery::{DiscoverError, Dns, DnsResolver, IpFamilies},
 };
 
@@ -220,7 +220,7 @@ async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
     let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(source);
     follow.ready(DEADLINE).await.unwrap();
-    let layer = ProxyLayer::new(pool).connector(Connector::new().resolver(resolver));
+    let layer = ProxyLayer::new(pool).connector(Connector::new().resolver(resolver.clone()));
     let proxy = serve_axum(Router::new().layer(layer)).await;
     let status = || async {
         let mut client = RawClient::connect(proxy.addr()).await;
@@ -233,9 +233,19 @@ async fn names_that_are_connected_to_can_be_looked_up_by_the_same_resolver() {
     assert_eq!(status().await, 502);
     server.reply_with(Reply::Records(both));
     within("the records", async { while status().await != 101 {} }).await;
-    // A look-up that had to wait for the silent server would fail.
+    // A family whose query failed is queried again a second after its failure, while the addresses
+    // of the other are in use already.
+    let addresses = || resolver.resolve("chat-0.chat.test.", port);
+    within("both families", async {
+        while addresses().await.unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     server.reply_with(Reply::Silence);
+    let before = server.questions();
     assert_eq!(status().await, 101, "the records are still good");
+    assert_eq!(server.questions(), before);
 }
 
 /// The servers of a service, with records that are valid for no time at all.

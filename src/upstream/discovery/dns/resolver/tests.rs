@@ -106,6 +106,26 @@ async fn a_silent_server_delays_the_first_lookup_of_an_outage_alone_rfc8767_5() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn fresh_records_are_not_queried_again_while_the_other_family_recovers() {
+    let zone = Fake::default();
+    zone.set(|zone| (zone.v4, zone.v6) = (ips(&["10.0.0.1"], 10), broken()));
+    let resolver = zone.resolver();
+    assert_eq!(look_up(&resolver, "chat-0.").await, "10.0.0.1:80");
+    zone.set(|zone| zone.v6 = ips(&["fd00::1"], 10));
+    let mut queries = Vec::new();
+    for expected in ["10.0.0.1:80", "[fd00::1]:80 10.0.0.1:80"] {
+        queries.push(zone.asked().len());
+        for _ in 0..3 {
+            assert_eq!(look_up(&resolver, "chat-0.").await, expected);
+        }
+        advance(secs(1)).await;
+    }
+    let last = zone.asked();
+    assert_eq!(queries, [2, 0]);
+    assert!(matches!(last[..], [(_, "AAAA")]), "{last:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_that_is_gone_has_no_addresses_however_good_they_were() {
     let zone = zone();
     let resolver = zone.resolver();
