@@ -166,7 +166,7 @@ async fn visit(proxy: &str, times: usize) {
     println!("  {greeted} of {times} clients were greeted, {lost} lost");
 }
 
-/// An upstream that greets its clients, or drops them without a word.
+/// An upstream that greets its clients, or drops them without a close frame.
 async fn upstream(crashes: Arc<AtomicBool>) -> std::io::Result<String> {
     let greet = |upgrade: WebSocketUpgrade| async move {
         let is_down = crashes.load(Ordering::Relaxed);

@@ -37,8 +37,8 @@ impl Pool {
     /// A set in another order than the last is no change, unless the source is
     /// [ordered](Discover::in_order). At most a hundred sets are used a second.
     ///
-    /// The task ends when the [`DiscoveryHandle`] or the pool (its last clone and its last tunnel) is dropped, or when the
-    /// source ends. The last set stays. A pool should follow one source at a time;
+    /// The task ends when the [`DiscoveryHandle`] or the pool (its last clone and its last tunnel) is
+    /// dropped, or when the source ends. The last set stays. A pool should follow one source at a time;
     /// [`MergeSources`](crate::discovery::MergeSources) makes one of several.
     ///
     /// # Panics

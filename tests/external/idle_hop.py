@@ -2,7 +2,7 @@
 
 The hop is a TCP relay that resets both its connections once either direction has carried nothing
 for two seconds. It stands between the client and the proxy, or between the proxy and the upstream.
-Nobody but the proxy sends a ping.
+Only the proxy sends pings.
 """
 
 import asyncio

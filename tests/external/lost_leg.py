@@ -17,7 +17,7 @@ INTERVAL, PONG = 500, 700
 # The interval's jitter is 10 %. Half a second is for a machine that is busy.
 BOUND = (INTERVAL * 1.1 + PONG) / 1000 + 0.5
 PEER = (sys.executable, os.path.join(kit.HERE, "peer.py"))
-# What the side that is left is told, and its code (RFC 6455 §7.4.1).
+# Close reason that the remaining side receives, and its code (RFC 6455 §7.4.1).
 TOLD = {
     "upstream": "1011 upstream did not answer a ping",
     "client": "1001 client did not answer a ping",

@@ -267,7 +267,7 @@ async fn after_410_gone_the_new_list_replaces_all_and_the_old_one_serves_meanwhi
     assert_eq!(octets(&mut source).await, ["1", "2"]);
     let gap = async {
         server.until_watched().await;
-        // Nobody sees the end of this slice.
+        // The watch never reports the end of this slice.
         server.state().slices.clear();
         server.set("chat-9", &[pod("10.0.0.2"), pod("10.0.0.3")]);
         server.gone();

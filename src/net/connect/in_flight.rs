@@ -1,4 +1,4 @@
-//! Calls in progress that are shared by all who wait for the same result.
+//! Calls in progress that are shared by all callers that need the same result.
 
 use std::{
     collections::{HashMap, hash_map},

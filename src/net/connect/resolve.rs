@@ -11,8 +11,8 @@ pub type ResolveFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAd
 ///
 /// Given to [`Connector::resolver`](super::Connector::resolver). It is called for each connection
 /// to a name, and never for addresses; it may cache as it likes. The addresses are tried in its
-/// order, with the two families taking turns (RFC 8305 §4). It may take
-/// two thirds of the connect timeout.
+/// order, with the two families taking turns (RFC 8305 §4). It may take two thirds of the connect
+/// timeout.
 ///
 /// Closures implement it if they take a host and a port and return a future that borrows neither.
 ///
@@ -97,7 +97,7 @@ impl Resolve for SystemResolver {
             };
             let found = self.lookups.join(host.into(), look_up).await;
             let found = found.ok_or_else(|| io::Error::other("the lookup ended early"))?;
-            // All who wait for the lookup get the same error.
+            // All callers of the lookup get the same error.
             let found = found.map_err(|error| io::Error::new(error.kind(), error))?;
             Ok(found
                 .iter()

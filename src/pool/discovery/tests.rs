@@ -27,13 +27,13 @@ impl Discover for Scripted {
 
 /// Returns a source, the sender of its sets, and a receiver that ends when the source is dropped.
 fn scripted() -> (Scripted, SetSender, mpsc::Receiver<()>) {
-    let (tells, script) = mpsc::unbounded_channel();
+    let (sets, script) = mpsc::unbounded_channel();
     let (held, dropped) = mpsc::channel(1);
     let source = Scripted {
         script,
         _held: held,
     };
-    (source, tells, dropped)
+    (source, sets, dropped)
 }
 
 fn names(pool: &Pool) -> Vec<String> {
@@ -51,12 +51,12 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn each_set_replaces_the_last_and_an_empty_one_empties() {
     let pool = Pool::from_upstreams(upstreams(&["seed"])).build();
-    let (source, tells, _) = scripted();
+    let (source, sets, _) = scripted();
     let follow = pool.follow(source);
     settle().await;
-    assert_eq!(names(&pool), ["seed:80"], "nothing was told yet");
+    assert_eq!(names(&pool), ["seed:80"], "there was no set yet");
     for set in [&["a"][..], &["a", "b"], &[], &["b"]] {
-        tells.send(Ok(upstreams(set))).unwrap();
+        sets.send(Ok(upstreams(set))).unwrap();
         settle().await;
         let expected: Vec<_> = set.iter().map(|host| format!("{host}:80")).collect();
         assert_eq!(names(&pool), expected);
@@ -67,16 +67,16 @@ async fn each_set_replaces_the_last_and_an_empty_one_empties() {
 #[tokio::test(start_paused = true)]
 async fn the_state_of_an_upstream_survives_a_set_without_it() {
     let pool = Pool::from_upstreams([]).build();
-    let (source, tells, _) = scripted();
+    let (source, sets, _) = scripted();
     let _follow = pool.follow(source);
-    tells.send(Ok(upstreams(&["a", "b"]))).unwrap();
+    sets.send(Ok(upstreams(&["a", "b"]))).unwrap();
     settle().await;
     let member = |pool: &Pool| Arc::clone(&pool.state.member_set().members()[0]);
     member(&pool).sample_latency(Duration::from_millis(7), Instant::now());
-    tells.send(Ok(upstreams(&["b"]))).unwrap();
+    sets.send(Ok(upstreams(&["b"]))).unwrap();
     settle().await;
     assert_eq!(member(&pool).latency(), None);
-    tells.send(Ok(upstreams(&["a", "b"]))).unwrap();
+    sets.send(Ok(upstreams(&["a", "b"]))).unwrap();
     settle().await;
     assert_eq!(member(&pool).latency(), Some(Duration::from_millis(7)));
 }
@@ -94,18 +94,18 @@ async fn an_identical_set_changes_nothing() {
 async fn a_change_of_order_is_an_edit_only_where_order_means_something() {
     let pool = Pool::from_upstreams(upstreams(&["a", "b"])).build();
     let before = pool.state.member_set();
-    let (source, tells, _) = scripted();
+    let (source, sets, _) = scripted();
     let _follow = pool.follow(source);
-    tells.send(Ok(upstreams(&["b", "a"]))).unwrap();
+    sets.send(Ok(upstreams(&["b", "a"]))).unwrap();
     settle().await;
     assert!(Arc::ptr_eq(&before, &pool.state.member_set()));
     assert!(!pool.replace(upstreams(&["b", "a"])));
     assert_eq!(names(&pool), ["a:80", "b:80"]);
 
-    let (source, tells, _) = scripted();
+    let (source, sets, _) = scripted();
     let merged = MergeSources::new().source(source.in_order());
     let _follow = pool.follow(merged.each(|upstream| upstream));
-    tells.send(Ok(upstreams(&["b", "a"]))).unwrap();
+    sets.send(Ok(upstreams(&["b", "a"]))).unwrap();
     settle().await;
     assert_eq!(names(&pool), ["b:80", "a:80"]);
     assert!(pool.replace_in_order(upstreams(&["a", "b"])));
@@ -150,17 +150,17 @@ async fn failures_are_shown_and_empty_nothing() {
     let heard = Arc::new(FailureLog::default());
     let observer: Arc<dyn Observer> = Arc::clone(&heard) as _;
     pool.attach_observer(&observer);
-    let (source, tells, _) = scripted();
+    let (source, sets, _) = scripted();
     let follow = pool.follow(source);
     for word in ["first", "second"] {
-        tells.send(Err(DiscoverError::failed(word))).unwrap();
+        sets.send(Err(DiscoverError::failed(word))).unwrap();
     }
     let error = follow.ready(SOON).await.unwrap_err();
     assert_eq!(error.to_string(), "second");
     assert_eq!(names(&pool), ["a:80"]);
     assert_eq!(*heard.0.lock().unwrap(), ["first", "second"]);
     assert_eq!(follow.status().failures, 2);
-    tells.send(Ok(upstreams(&["b"]))).unwrap();
+    sets.send(Ok(upstreams(&["b"]))).unwrap();
     follow.ready(SOON).await.unwrap();
     let status = follow.status();
     assert_eq!(status.failures, 0);
@@ -236,12 +236,12 @@ async fn panics_of_a_source_or_an_observer_do_not_end_the_task() {
 
 #[tokio::test(start_paused = true)]
 async fn ready_fails_when_no_set_comes() {
-    let (source, tells, _) = scripted();
+    let (source, sets, _) = scripted();
     let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(source);
     let error = follow.ready(SOON).await.unwrap_err();
     assert_eq!(error.to_string(), "no response within 5s");
-    drop(tells);
+    drop(sets);
     let error = follow.ready(SOON).await.unwrap_err();
     assert!(matches!(error, DiscoverError::Ended), "{error}");
     assert!(follow.is_over());
@@ -261,9 +261,9 @@ async fn a_source_that_has_ended_leaves_the_last_set() {
 #[tokio::test(start_paused = true)]
 async fn the_task_ends_with_the_guard() {
     let pool = Pool::from_upstreams([]).build();
-    let (source, tells, mut dropped) = scripted();
+    let (source, sets, mut dropped) = scripted();
     let follow = pool.follow(source);
-    tells.send(Ok(upstreams(&["a"]))).unwrap();
+    sets.send(Ok(upstreams(&["a"]))).unwrap();
     follow.ready(SOON).await.unwrap();
     drop(follow);
     assert_eq!(dropped.recv().await, None, "the source was dropped");
@@ -273,9 +273,9 @@ async fn the_task_ends_with_the_guard() {
 #[tokio::test(start_paused = true)]
 async fn detached_it_goes_on_until_the_pool_is_gone() {
     let pool = Pool::from_upstreams([]).build();
-    let (source, tells, mut dropped) = scripted();
+    let (source, sets, mut dropped) = scripted();
     pool.follow(source).detach();
-    tells.send(Ok(upstreams(&["a"]))).unwrap();
+    sets.send(Ok(upstreams(&["a"]))).unwrap();
     settle().await;
     assert_eq!(names(&pool), ["a:80"]);
     let clone = pool.clone();
@@ -293,9 +293,9 @@ async fn detached_it_goes_on_until_the_pool_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn the_pool_is_not_kept_alive_by_a_pause_after_a_failure() {
     let pool = Pool::from_upstreams([]).build();
-    let (source, tells, mut dropped) = scripted();
+    let (source, sets, mut dropped) = scripted();
     let follow = pool.follow(source);
-    tells.send(Err(DiscoverError::failed("no"))).unwrap();
+    sets.send(Err(DiscoverError::failed("no"))).unwrap();
     settle().await;
     let began = Instant::now();
     drop(pool);

@@ -157,7 +157,7 @@ impl Resolver {
     /// The lookup of an earlier candidate failed. That name may be the intended one, and records of
     /// a later one may belong to a stranger.
     async fn lookup(&self, name: &DnsName, kind: RecordType) -> Result<RecordSet<RData>, NetError> {
-        // Without a word on how long absence lasts, it is not remembered (RFC 2308 §5).
+        // An absence without a TTL is not remembered (RFC 2308 §5).
         let mut absent_for = Duration::MAX;
         for name in self.candidates(name)? {
             match self.hickory.lookup(name, kind).await {
