@@ -143,7 +143,7 @@
 //! | `http.request.method`, `url.path`, `network.protocol.version` | span | the client's request |
 //! | `client.address` | span, end | the client's IP address, if known; in the span behind trusted proxies |
 //! | `server.address`, `server.port` | span | the upstream that was tried last |
-//! | `http.response.status_code` | span | the status that the client gets; 101 also over HTTP/2 |
+//! | `http.response.status_code` | span | the status that the client gets: 101, or over HTTP/2 200, if the handshake is accepted |
 //! | `error.type` | span, end | [`ErrorKind`] or [`TunnelEnd`], as a [slug](#slugs), if it is a failure |
 //! | `error.message` | handshake, request | the error with its causes |
 //! | `wsplice.tunnel.id` | span, end | the tunnel's number in the [`Registry`] |

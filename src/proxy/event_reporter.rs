@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     upstream::health::HealthEventKind,
 };
 
-use super::{attempt::Attempt, settings::Settings};
+use super::{attempt::Attempt, settings::Settings, trace::record_response};
 
 /// Reporter of the events of one request.
 pub(super) struct EventReporter {
@@ -31,10 +31,24 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    pub(super) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
             Self::Request => "request",
+        }
+    }
+
+    /// Describes a response of an upstream to a client of this version.
+    fn outcome(self, status: StatusCode, version: Version) -> &'static str {
+        let is_accepted = match version >= Version::HTTP_2 {
+            // RFC 8441 §5: a success of the extended `CONNECT`.
+            true => status.is_success(),
+            false => status == StatusCode::SWITCHING_PROTOCOLS,
+        };
+        match self {
+            Self::Handshake if is_accepted => "accepted",
+            Self::Handshake => "refused",
+            Self::Request => "relayed",
         }
     }
 }
@@ -137,6 +151,26 @@ impl EventReporter {
         let info = self.request_info(Some(attempt));
         self.settings
             .notify(|observer| observer.request_responded(&info, status));
+    }
+
+    /// Logs the response that a client of this version gets, and records it in the span.
+    pub(super) fn log_response<B>(&self, response: &Response<B>, version: Version) {
+        let (subject, status) = (self.subject.name(), response.status());
+        let duration = self.started_at.elapsed().as_secs_f64();
+        let error = response.extensions().get::<Error>();
+        record_response(status, error);
+        match error {
+            Some(error) => tracing::info!(
+                "wsplice.duration" = duration,
+                "error.message" = %Escaped(format_args!("{error:#}")),
+                "{subject} failed"
+            ),
+            None => tracing::info!(
+                "wsplice.duration" = duration,
+                "{subject} {}",
+                self.subject.outcome(status, version)
+            ),
+        }
     }
 
     /// Records a failure at the upstream.

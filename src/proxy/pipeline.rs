@@ -27,7 +27,7 @@ use super::{
     event_reporter::{EventReporter, Subject},
     reject::reject,
     settings::Settings,
-    trace::{log_response, record_attempt, request_span},
+    trace::{record_attempt, request_span},
 };
 
 /// Result of a pipeline.
@@ -103,7 +103,7 @@ pub(super) async fn run(
                 error_response(&reporter, &error)
             }
         };
-        log_response(subject.name(), &response, reporter.started_at());
+        reporter.log_response(&response, version);
         adapt_version(&mut response, version);
         response
     }

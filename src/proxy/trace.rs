@@ -1,10 +1,9 @@
-//! Traces: the span of a request, and the one line that it is logged with.
+//! Traces: the spans of requests, and what is recorded in them.
 //!
 //! Fields are named by OpenTelemetry's conventions where there are some; the table is in the
 //! documentation of the crate.
 
-use http::{Response, StatusCode, Version};
-use tokio::time::Instant;
+use http::{StatusCode, Version};
 use tracing::{
     Span,
     field::{Empty, display},
@@ -71,26 +70,13 @@ pub(super) fn record_tunnel(id: u64) {
     Span::current().record("wsplice.tunnel.id", id);
 }
 
-/// Logs the response to a request, `handshake` or `request`, and records it in the span.
-pub(super) fn log_response<B>(subject: &'static str, response: &Response<B>, started_at: Instant) {
-    let (span, status) = (Span::current(), response.status());
-    let duration = started_at.elapsed().as_secs_f64();
+/// Records the response that the client gets, and its error if the proxy made it.
+pub(super) fn record_response(status: StatusCode, error: Option<&Error>) {
+    let span = Span::current();
     span.record("http.response.status_code", status.as_u16());
-    let Some(error) = response.extensions().get::<Error>() else {
-        let outcome = match (subject, status) {
-            ("handshake", StatusCode::SWITCHING_PROTOCOLS) => "accepted",
-            ("handshake", _) => "refused",
-            _ => "relayed",
-        };
-        tracing::info!("wsplice.duration" = duration, "{subject} {outcome}");
-        return;
-    };
-    span.record("error.type", error.kind().as_str());
-    tracing::info!(
-        "wsplice.duration" = duration,
-        "error.message" = %Escaped(format_args!("{error:#}")),
-        "{subject} failed"
-    );
+    if let Some(error) = error {
+        span.record("error.type", error.kind().as_str());
+    }
 }
 
 /// The version as OpenTelemetry writes it.

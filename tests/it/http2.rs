@@ -14,16 +14,20 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_tungstenite::WebSocketStream;
+use tracing_subscriber::filter::LevelFilter;
 use tungstenite::{Message, protocol::Role};
 use wsplice::{Pool, ProxyLayer, Registry, matcher::path};
 
-use crate::support::{
-    axum_upstream,
-    deadline::within,
-    raw::ACCEPT,
-    scripts,
-    serve::{Server, serve_axum},
-    upstream::RawUpstream,
+use crate::{
+    logs::capture_from,
+    support::{
+        axum_upstream,
+        deadline::within,
+        raw::ACCEPT,
+        scripts,
+        serve::{Server, serve_axum},
+        upstream::RawUpstream,
+    },
 };
 
 /// A WebSocket on a stream.
@@ -118,6 +122,18 @@ async fn an_extended_connect_is_bridged_to_an_http1_upstream_rfc8441_5() {
     let large = Message::binary(vec![7; 1 << 20]);
     send(&mut socket, large.clone()).await;
     assert!(text(&mut socket).await == large);
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_accepted_over_http2_is_not_logged_as_refused() {
+    let (captured, _guard) = capture_from(LevelFilter::INFO);
+    let upstream = RawUpstream::start(scripts::echo()).await;
+    let (server, _) = proxy_to(upstream.url()).await;
+    let mut connection = Connection::open(server.addr()).await;
+    let _socket = connection.websocket("/ws/a").await;
+    assert_eq!(captured.messages(), ["handshake accepted"]);
+    let status = ("http.response.status_code".to_owned(), "200".to_owned());
+    assert!(captured.checked().contains(&status));
 }
 
 #[tokio::test]

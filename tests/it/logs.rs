@@ -38,7 +38,7 @@ const WORSE: &str = "\u{1b}[2J\r\n2026-01-01 ERROR forged \u{7}\u{7f}\u{9b}31m\u
 
 /// Every value that was logged, and the message, as the subscriber gets them.
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<(String, String)>>>);
+pub(crate) struct Captured(Arc<Mutex<Vec<(String, String)>>>);
 
 impl Captured {
     fn push(&self, field: &Field, value: String) {
@@ -48,7 +48,7 @@ impl Captured {
 
     /// Returns the values, and expects them to have nothing that a terminal or a reader of lines
     /// understands otherwise.
-    fn checked(&self) -> Vec<(String, String)> {
+    pub(crate) fn checked(&self) -> Vec<(String, String)> {
         let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (field, value) in values.iter() {
             let is_hostile = |c: char| c.is_control() || c == '\u{202e}';
@@ -62,7 +62,7 @@ impl Captured {
 }
 
 impl Captured {
-    fn messages(&self) -> Vec<String> {
+    pub(crate) fn messages(&self) -> Vec<String> {
         let values = self.checked().into_iter();
         let messages = values.filter(|(field, _)| field == "message");
         messages.map(|(_, value)| value).collect()
@@ -103,7 +103,7 @@ fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
 }
 
 /// Captures the logs from this level on.
-fn capture_from(level: LevelFilter) -> (Captured, tracing::subscriber::DefaultGuard) {
+pub(crate) fn capture_from(level: LevelFilter) -> (Captured, tracing::subscriber::DefaultGuard) {
     let captured = Captured::default();
     let subscriber = Registry::default().with(captured.clone().with_filter(level));
     let guard = tracing::subscriber::set_default(subscriber);
