@@ -17,35 +17,33 @@ use crate::{
 /// Function of the host that makes the spans of handshakes.
 pub(super) type MakeSpan = dyn Fn(&RequestHead<'_>) -> Span + Send + Sync;
 
+/// Makes a span with the fields of every request, and further ones. A macro, because `tracing` takes
+/// the names of spans and fields as literals.
+macro_rules! span {
+    ($name:literal, $head:expr, $($further:tt)*) => {
+        tracing::info_span!(
+            $name,
+            "http.request.method" = %Escaped($head.method()),
+            "url.path" = %Escaped($head.uri().path()),
+            "network.protocol.version" = protocol_version($head.version()),
+            "client.address" = Empty,
+            "server.address" = Empty,
+            "server.port" = Empty,
+            "http.response.status_code" = Empty,
+            "error.type" = Empty,
+            $($further)*
+        )
+    };
+}
+
 /// Makes the default span of a handshake.
 pub(super) fn handshake_span(head: &RequestHead<'_>) -> Span {
-    tracing::info_span!(
-        "websocket_handshake",
-        "http.request.method" = %Escaped(head.method()),
-        "url.path" = %Escaped(head.uri().path()),
-        "network.protocol.version" = protocol_version(head.version()),
-        "client.address" = Empty,
-        "server.address" = Empty,
-        "server.port" = Empty,
-        "http.response.status_code" = Empty,
-        "error.type" = Empty,
-        "wsplice.tunnel.id" = Empty,
-    )
+    span!("websocket_handshake", head, "wsplice.tunnel.id" = Empty)
 }
 
 /// Makes the span of a forwarded request.
 pub(super) fn request_span(head: &RequestHead<'_>) -> Span {
-    tracing::info_span!(
-        "http_request",
-        "http.request.method" = %Escaped(head.method()),
-        "url.path" = %Escaped(head.uri().path()),
-        "network.protocol.version" = protocol_version(head.version()),
-        "client.address" = Empty,
-        "server.address" = Empty,
-        "server.port" = Empty,
-        "http.response.status_code" = Empty,
-        "error.type" = Empty,
-    )
+    span!("http_request", head,)
 }
 
 /// Records the client, as trusted proxies name it, and the upstream that is being tried.
