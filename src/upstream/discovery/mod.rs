@@ -3,8 +3,8 @@
 //! A source ([`Discover`]) yields sets of upstreams, and
 //! [`Pool::follow`](crate::Pool::follow) applies each of them to the pool. A set without changes
 //! has no effect; an upstream that comes back within ten minutes keeps its state;
-//! [`PoolBuilder::removed_tunnels`](crate::PoolBuilder::removed_tunnels) decides about the tunnels to removed
-//! upstreams.
+//! [`PoolBuilder::removed_tunnels`](crate::PoolBuilder::removed_tunnels) decides about the tunnels
+//! to removed upstreams.
 //!
 //! # Which source, when
 //!
