@@ -107,7 +107,7 @@ impl StatusService {
             Err(error) => {
                 return text(
                     StatusCode::BAD_REQUEST,
-                    format!("this is no action: {error}"),
+                    format!("not a valid action: {error}"),
                 );
             }
         };
