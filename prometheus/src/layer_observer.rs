@@ -29,24 +29,32 @@ const DEPARTED_TTL: Duration = Duration::from_secs(600);
 pub(crate) struct LayerObserver {
     shared: Arc<Shared>,
     watched: Watched,
-    upstreams: Mutex<HashMap<Arc<str>, Presence>>,
+    presences: Arc<Presences>,
 }
+
+/// Upstreams of all layers with one name, by name: their series are the same.
+pub(crate) type Presences = Mutex<HashMap<Arc<str>, Presence>>;
 
 /// Presence of an upstream in the pool.
 #[derive(Debug, Default)]
-struct Presence {
+pub(crate) struct Presence {
     open: u64,
     /// When it left the pool, or its last tunnel ended thereafter.
     departed: Option<Instant>,
 }
 
 impl LayerObserver {
-    pub(crate) fn new(shared: Arc<Shared>, watched: Watched) -> Self {
-        Self {
+    pub(crate) fn new(shared: Arc<Shared>, watched: Watched, presences: Arc<Presences>) -> Self {
+        let observer = Self {
             shared,
             watched,
-            upstreams: Mutex::default(),
+            presences,
+        };
+        // It may have left the pool of an earlier layer with this name.
+        for upstream in observer.watched.pool.snapshot() {
+            observer.with_presence(&upstream.name, |presence| presence.departed = None);
         }
+        observer
     }
 
     pub(crate) const fn watched(&self) -> &Watched {
@@ -55,7 +63,7 @@ impl LayerObserver {
 
     /// Removes the series of upstreams that left long ago.
     pub(crate) fn forget_departed(&self, now: Instant) {
-        self.upstreams().retain(|upstream, presence| {
+        self.presences().retain(|upstream, presence| {
             let is_kept = presence.open > 0
                 || presence
                     .departed
@@ -88,23 +96,23 @@ impl LayerObserver {
 
     /// Returns the upstream's name as the series share it.
     fn known(&self, upstream: &str) -> Arc<str> {
-        let mut upstreams = self.upstreams();
-        if let Some((name, _)) = upstreams.get_key_value(upstream) {
+        let mut presences = self.presences();
+        if let Some((name, _)) = presences.get_key_value(upstream) {
             return Arc::clone(name);
         }
         let name: Arc<str> = upstream.into();
-        upstreams.insert(Arc::clone(&name), Presence::default());
+        presences.insert(Arc::clone(&name), Presence::default());
         name
     }
 
     fn with_presence(&self, upstream: &str, change: impl FnOnce(&mut Presence)) {
         let name = self.known(upstream);
-        change(self.upstreams().entry(name).or_default());
+        change(self.presences().entry(name).or_default());
     }
 
-    fn upstreams(&self) -> MutexGuard<'_, HashMap<Arc<str>, Presence>> {
+    fn presences(&self) -> MutexGuard<'_, HashMap<Arc<str>, Presence>> {
         // The map is whole after every statement under the lock.
-        self.upstreams
+        self.presences
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -280,7 +288,7 @@ impl Observer for LayerObserver {
             MembershipChange::Added => presence.departed = None,
             _ => {}
         });
-        // A pool that nobody scrapes must not collect the series of all its upstreams.
+        // Without scrapes, the series of all upstreams that were ever in the pool would stay.
         self.forget_departed(now);
     }
 

@@ -10,7 +10,7 @@ use wsplice::ProxyLayer;
 
 use crate::{
     collector::Scrape,
-    layer_observer::LayerObserver,
+    layer_observer::{LayerObserver, Presences},
     set::MetricSet,
     watched::{Totals, Watched},
 };
@@ -37,6 +37,8 @@ pub(crate) struct Layers {
     pub(crate) observers: Vec<Weak<LayerObserver>>,
     /// Of layers that were dropped, by name: counters must not decrease.
     pub(crate) past: BTreeMap<Arc<str>, Totals>,
+    /// By name, as the series of upstreams outlive the layers.
+    presences: BTreeMap<Arc<str>, Arc<Presences>>,
 }
 
 impl Metrics {
@@ -65,7 +67,8 @@ impl Metrics {
     /// used, and once for each.
     ///
     /// What layers with the same name count is added up, and upstreams that several of them have
-    /// are shown once. [`observe_as`](Self::observe_as) tells layers of one pool apart.
+    /// are shown once. Use [`observe_as`](Self::observe_as) to give the layers of one pool series of
+    /// their own.
     pub fn observe<T>(&self, layer: ProxyLayer<T>) -> ProxyLayer<T> {
         let pool = layer.pool();
         self.observe_as(pool.name().unwrap_or(UNNAMED), layer)
@@ -73,15 +76,15 @@ impl Metrics {
 
     /// Like [`observe`](Self::observe), with a name of your own for the label `pool`.
     pub fn observe_as<T>(&self, name: &str, layer: ProxyLayer<T>) -> ProxyLayer<T> {
-        let observer = Arc::new(LayerObserver::new(
-            Arc::clone(&self.shared),
-            Watched {
-                name: name.into(),
-                pool: layer.pool(),
-                registry: layer.registry(),
-                drain: layer.drain(),
-            },
-        ));
+        let watched = Watched {
+            name: name.into(),
+            pool: layer.pool(),
+            registry: layer.registry(),
+            drain: layer.drain(),
+        };
+        let presences = self.shared.presences(&watched.name);
+        let observer = LayerObserver::new(Arc::clone(&self.shared), watched, presences);
+        let observer = Arc::new(observer);
         let mut layers = self.shared.layers();
         layers.observers.retain(|layer| layer.strong_count() > 0);
         layers.observers.push(Arc::downgrade(&observer));
@@ -97,6 +100,11 @@ impl Shared {
         let mut layers = self.layers();
         let past = layers.past.entry(Arc::clone(&watched.name)).or_default();
         past.add(totals);
+    }
+
+    fn presences(&self, name: &Arc<str>) -> Arc<Presences> {
+        let mut layers = self.layers();
+        Arc::clone(layers.presences.entry(Arc::clone(name)).or_default())
     }
 
     pub(crate) fn layers(&self) -> MutexGuard<'_, Layers> {

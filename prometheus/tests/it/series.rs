@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use wsplice::{Pool, Upstream};
+use wsplice::{Pool, ProxyLayer, Upstream};
 
 use super::kit::{Does, World, scrape, sum};
 
@@ -54,6 +54,21 @@ async fn series_of_an_upstream_with_tunnels_stay_until_after_the_last() {
     assert!(world.has("wsplice_tunnels_closed_total", &GONE));
     sleep(minutes(1)).await;
     assert!(!world.has("wsplice_tunnels_closed_total", &GONE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tunnels_to_an_upstream_that_left_stay_counted_beside_a_layer_without_any() {
+    let world = World::new(Pool::new(["ws://a:80"]).unwrap(), |layer| layer);
+    let other = ProxyLayer::new(world.layer.pool());
+    let other = world.metrics.observe_as("chat", other).into_service();
+    let client = world.open("/echo").await;
+    world.until("wsplice_tunnels", &GONE, 1.0).await;
+    assert!(world.layer.pool().remove("a:80"));
+    sleep(minutes(60)).await;
+    assert_eq!(world.sum("wsplice_tunnels", &GONE), 1.0);
+    drop(client);
+    world.until("wsplice_tunnels", &GONE, 0.0).await;
+    drop(other);
 }
 
 #[tokio::test(start_paused = true)]
