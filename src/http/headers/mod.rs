@@ -34,7 +34,6 @@ mod quoted;
 mod rfc7239;
 mod shared_caching;
 mod tokens;
-
 mod untrusted;
 mod upstream_headers;
 mod via;
