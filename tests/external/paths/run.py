@@ -4,11 +4,12 @@
     apt-get install --no-install-recommends nginx-light apache2 php-cli nodejs golang-go \
         default-jdk-headless tomcat10 ruby-webrick ruby-rack puma
     python3 tests/external/paths/run.py            # compare with recorded.tsv
-    python3 tests/external/paths/run.py --record   # write recorded.tsv anew
+    python3 tests/external/paths/run.py --record   # rewrite recorded.tsv
 
-Parsers that are not installed are left out. A reading of `!` is a rejection. Whether a request of
-the corpus is owned although one of the recorded readings lies outside the route, and whether the
-crate's readings contain each recorded one, is then checked by `cargo test --lib recorded`.
+Parsers that are not installed are left out, which the comparison counts as changes. A reading of
+`!` is a rejection. Whether a request of the corpus is owned although one of the recorded readings
+lies outside the route, and whether the crate's readings contain each recorded one, is then checked
+by `cargo test --test it recorded_paths`.
 """
 
 import collections
@@ -171,10 +172,8 @@ def tomcat(work):
     shutil.copy(READERS / "echo.jsp", folder / "webapps/ROOT/echo.jsp")
     jar = version_of("dpkg-query", "-W", "-f", "Apache Tomcat ${Version}", "tomcat10")
     env = {"CATALINA_HOME": str(home), "CATALINA_BASE": str(folder)}
-    parser = Parser("tomcat", jar, [str(home / "bin/catalina.sh"), "run"], raw=None,
-                    env=env, cwd=folder / "conf")
-    parser.rejects = "tomcat"
-    return parser
+    return Parser("tomcat", jar, [str(home / "bin/catalina.sh"), "run"],
+                  env=env, cwd=folder / "conf")
 
 
 def parsers(work):
