@@ -103,11 +103,20 @@ impl Arena {
     /// Expects that the proxy serves as before: a tunnel, a forwarded request, and a request for the
     /// inner service; and that the upstream is leased no more after that.
     pub(super) async fn survived(&self) {
+        self.serves("inner GET /alive").await;
+    }
+
+    /// Expects the same of a proxy that owns every path.
+    pub(super) async fn survived_with_all_paths(&self) {
+        self.serves("upstream").await;
+    }
+
+    async fn serves(&self, beside_the_route: &str) {
         let mut client = RawClient::open(self.addr(), "/ws/alive").await;
         client.send(b"bytes").await;
         assert_eq!(&client.read_exact(5).await[..], b"bytes");
         drop(client);
-        for (target, text) in [("/ws/alive", "upstream"), ("/alive", "inner GET /alive")] {
+        for (target, text) in [("/ws/alive", "upstream"), ("/alive", beside_the_route)] {
             let mut client = RawClient::connect(self.addr()).await;
             client.send_request(target, &[]).await;
             let head = client.read_head().await;

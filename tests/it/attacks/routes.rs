@@ -79,6 +79,7 @@ async fn no_spelling_of_a_host_leaves_the_route() {
     let absolute = "GET http://app.test/ws/x HTTP/1.1\r\nHost: admin.internal\r\n\r\n";
     assert_eq!(arena.status(absolute).await, 200);
     assert_eq!(arena.last_head().get("host"), Some("app.test"));
+    arena.survived().await;
 }
 
 /// A plain `CONNECT` and targets that are no paths make the proxy no open proxy.
@@ -105,4 +106,5 @@ async fn no_target_makes_it_an_open_proxy() {
     // No request is reflected (cross-site tracing).
     let trace = request("TRACE", "/ws/x", &["Cookie: a=1"]);
     assert_eq!(arena.status(trace).await, 405);
+    arena.survived_with_all_paths().await;
 }
