@@ -24,6 +24,8 @@ use wsplice::{
 
 type Body = BoxBody<Bytes, Infallible>;
 
+type RelayedBody = ResponseBody<http_body_util::Full<Bytes>>;
+
 /// Connects to the test.
 #[derive(Clone, Debug, Default)]
 struct InMemory(Arc<Mutex<Vec<DuplexStream>>>);
@@ -63,10 +65,7 @@ fn request(body: Body) -> Request<Body> {
         .unwrap()
 }
 
-async fn call(
-    layer: ProxyLayer<ForwardHttp>,
-    body: Body,
-) -> Response<ResponseBody<http_body_util::Full<Bytes>>> {
+async fn call(layer: ProxyLayer<ForwardHttp>, body: Body) -> Response<RelayedBody> {
     layer.into_service().oneshot(request(body)).await.unwrap()
 }
 
@@ -111,7 +110,22 @@ async fn read(far: &mut DuplexStream) -> String {
     String::from_utf8_lossy(&bytes[..count]).into_owned()
 }
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// Sends a request, and responds with these bytes; returns the body of the response, and the
+/// upstream's end of the connection.
+async fn begin(
+    memory: &InMemory,
+    layer: ProxyLayer<ForwardHttp>,
+    response: impl AsRef<[u8]>,
+) -> (RelayedBody, DuplexStream) {
+    let answered = tokio::spawn(call(layer, no_body()));
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    far.write_all(response.as_ref()).await.unwrap();
+    (answered.await.unwrap().into_body(), far)
+}
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_does_not_answer_is_a_504_after_the_answer_timeout() {
@@ -187,12 +201,8 @@ async fn an_upstream_that_takes_no_more_of_the_body_is_late_too() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_stops_is_broken_off() {
     let (memory, layer) = setup(ForwardHttp::new());
-    let answered = tokio::spawn(call(layer, no_body()));
-    let mut far = memory.accept().await;
-    read(&mut far).await;
-    far.write_all(OK).await.unwrap();
+    let (mut body, mut far) = begin(&memory, layer, OK).await;
     far.write_all(b"h").await.unwrap();
-    let mut body = answered.await.unwrap().into_body();
     let frame = body.frame().await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), "h");
     let began = Instant::now();
@@ -206,11 +216,8 @@ async fn an_answer_that_stops_is_broken_off() {
 #[tokio::test(start_paused = true)]
 async fn without_that_timeout_an_answer_may_be_silent_for_ever() {
     let (memory, layer) = setup(ForwardHttp::new().response_idle_timeout(None));
-    let answered = tokio::spawn(call(layer, no_body()));
-    let mut far = memory.accept().await;
-    read(&mut far).await;
-    far.write_all(OK).await.unwrap();
-    let collected = tokio::spawn(answered.await.unwrap().into_body().collect());
+    let (body, mut far) = begin(&memory, layer, OK).await;
+    let collected = tokio::spawn(body.collect());
     tokio::time::sleep(Duration::from_secs(36_000)).await;
     far.write_all(b"hi").await.unwrap();
     assert_eq!(collected.await.unwrap().unwrap().to_bytes(), "hi");
@@ -219,11 +226,7 @@ async fn without_that_timeout_an_answer_may_be_silent_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_slow_to_read_makes_no_upstream_late() {
     let (memory, layer) = setup(ForwardHttp::new());
-    let answered = tokio::spawn(call(layer, no_body()));
-    let mut far = memory.accept().await;
-    read(&mut far).await;
-    far.write_all(OK).await.unwrap();
-    let body = answered.await.unwrap().into_body();
+    let (body, mut far) = begin(&memory, layer, OK).await;
     far.write_all(b"hi").await.unwrap();
     tokio::time::sleep(Duration::from_secs(59)).await;
     assert_eq!(body.collect().await.unwrap().to_bytes(), "hi");
@@ -231,20 +234,13 @@ async fn a_client_that_is_slow_to_read_makes_no_upstream_late() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_gives_its_place_back_after_a_minute() {
-    let memory = InMemory::default();
-    let pool = Pool::new(["ws://app.test"]).unwrap().build();
-    let layer = ProxyLayer::new(pool.clone())
-        .connector(memory.clone())
-        .forward_http(ForwardHttp::new());
-    let answered = tokio::spawn(call(layer, no_body()));
-    let mut far = memory.accept().await;
-    read(&mut far).await;
+    let (memory, layer) = setup(ForwardHttp::new());
+    let pool = layer.pool();
     let began = Instant::now();
-    far.write_all(OK).await.unwrap();
+    let (mut body, mut far) = begin(&memory, layer, OK).await;
     far.write_all(b"h").await.unwrap();
-    let mut body = answered.await.unwrap().into_body();
     assert_eq!(pool.snapshot()[0].tunnels, 1);
-    // The upstream's connection is closed although nobody polls the body.
+    // The upstream's connection is closed although the body is not polled.
     assert_eq!(read(&mut far).await, "");
     assert_eq!(began.elapsed().as_secs(), 60);
     assert_eq!(pool.snapshot()[0].tunnels, 0);
@@ -257,19 +253,11 @@ async fn a_client_that_reads_nothing_gives_its_place_back_after_a_minute() {
 /// The connection has ended before the client reads: its bytes still wait for the client.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_gives_its_place_back_even_if_the_upstream_has_left() {
-    let memory = InMemory::default();
-    let pool = Pool::new(["ws://app.test"]).unwrap().build();
-    let layer = ProxyLayer::new(pool.clone())
-        .connector(memory.clone())
-        .forward_http(ForwardHttp::new());
-    let answered = tokio::spawn(call(layer, no_body()));
-    let mut far = memory.accept().await;
-    read(&mut far).await;
-    far.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello")
-        .await
-        .unwrap();
+    let (memory, layer) = setup(ForwardHttp::new());
+    let pool = layer.pool();
+    let response = "HTTP/1.1 200 OK\r\n\r\nhello";
+    let (mut body, far) = begin(&memory, layer, response).await;
     drop(far);
-    let mut body = answered.await.unwrap().into_body();
     tokio::time::sleep(Duration::from_secs(59)).await;
     assert_eq!(pool.snapshot()[0].tunnels, 1);
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -297,15 +285,9 @@ async fn a_client_that_sends_one_byte_every_59_seconds_does_not_hold_an_exchange
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_one_byte_every_59_seconds_does_not_hold_an_exchange_for_ever() {
     let (memory, layer) = setup(ForwardHttp::new());
-    let answered = tokio::spawn(call(layer, no_body()));
-    let mut far = memory.accept().await;
-    read(&mut far).await;
     let began = Instant::now();
-    far.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await
-        .unwrap();
+    let (mut body, mut far) = begin(&memory, layer, CHUNKED).await;
     tokio::spawn(async move { while far.write_all(b"1\r\nx\r\n").await.is_ok() {} });
-    let mut body = answered.await.unwrap().into_body();
     let error = loop {
         match body.frame().await.unwrap() {
             Ok(_) => tokio::time::sleep(Duration::from_secs(59)).await,
@@ -320,13 +302,7 @@ async fn a_client_that_takes_one_byte_every_59_seconds_does_not_hold_an_exchange
 #[tokio::test(start_paused = true)]
 async fn a_quiet_event_stream_is_no_slow_client() {
     let (memory, layer) = setup(ForwardHttp::new());
-    let answered = tokio::spawn(call(layer, no_body()));
-    let mut far = memory.accept().await;
-    read(&mut far).await;
-    far.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await
-        .unwrap();
-    let mut body = answered.await.unwrap().into_body();
+    let (mut body, mut far) = begin(&memory, layer, CHUNKED).await;
     tokio::spawn(async move {
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_secs(290)).await;
@@ -357,13 +333,7 @@ async fn an_exchange_may_be_bounded_as_a_whole() {
 
     let (memory, layer) = setup(how);
     let began = Instant::now();
-    let answered = tokio::spawn(call(layer, no_body()));
-    let mut far = memory.accept().await;
-    read(&mut far).await;
-    far.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await
-        .unwrap();
-    let mut body = answered.await.unwrap().into_body();
+    let (mut body, mut far) = begin(&memory, layer, CHUNKED).await;
     tokio::spawn(async move {
         while far.write_all(b"1\r\nx\r\n").await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -412,13 +382,9 @@ async fn a_connection_is_not_used_again_from_its_maximum_age_on() {
 async fn a_connection_is_kept_for_four_seconds_and_for_less_if_the_upstream_says_so() {
     for (line, seconds) in [("", 4), ("Keep-Alive: timeout=3\r\n", 2)] {
         let (memory, layer) = setup(ForwardHttp::new());
-        let answered = tokio::spawn(call(layer.clone(), no_body()));
-        let mut far = memory.accept().await;
-        read(&mut far).await;
-        let answer = format!("HTTP/1.1 200 OK\r\n{line}Content-Length: 0\r\n\r\n");
-        far.write_all(answer.as_bytes()).await.unwrap();
-        let response = answered.await.unwrap();
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "");
+        let response = format!("HTTP/1.1 200 OK\r\n{line}Content-Length: 0\r\n\r\n");
+        let (body, mut far) = begin(&memory, layer.clone(), response).await;
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "");
         let began = Instant::now();
         assert_eq!(read(&mut far).await, "");
         assert_eq!(began.elapsed().as_secs(), seconds);
