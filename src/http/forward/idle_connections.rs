@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -10,6 +11,9 @@ use tokio::time::Instant;
 use crate::{instant::saturating_add, lock::lock, net::connect::Address};
 
 use super::{connection::Http1Connection, settings::ForwardHttp};
+
+/// Time before the end that the upstream announces, from which a connection is not used any more.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// The idle connections of one layer, by the upstream's address.
 #[derive(Debug, Default)]
@@ -41,17 +45,16 @@ impl IdleConnections {
         address: &Address,
         mut connection: Http1Connection,
         settings: &ForwardHttp,
-        announced: Option<std::time::Duration>,
+        announced: Option<Duration>,
     ) {
-        let second = std::time::Duration::from_secs(1);
-        let announced = announced.map(|announced| announced.saturating_sub(second));
-        let wait = settings.idle_connection_timeout;
-        let wait = announced.map_or(wait, |announced| announced.min(wait));
         let now = Instant::now();
-        let is_old = settings
-            .max_connection_age
-            .is_some_and(|limit| connection.age(now) >= limit);
-        if wait.is_zero() || settings.idle_connections == 0 || is_old || connection.is_closed() {
+        let announced = announced.map(|announced| announced.saturating_sub(MARGIN));
+        let age = connection.age(now);
+        let left = settings.max_connection_age;
+        let left = left.map(|limit| limit.saturating_sub(age));
+        let wait = [announced, left].into_iter().flatten();
+        let wait = wait.fold(settings.idle_connection_timeout, Duration::min);
+        if wait.is_zero() || settings.idle_connections == 0 || connection.is_closed() {
             return;
         }
         connection.set_idle(saturating_add(now, wait));
