@@ -164,16 +164,12 @@ async fn drive(
     let mut close_signal = pin!(close_signal.changed());
     loop {
         let current = activity.borrow_and_update().clone();
-        let response = match &current {
-            Activity::Response(relay) => Some(Weak::clone(relay)),
-            Activity::Exchange | Activity::Idle(_) => None,
-        };
         // The last bytes of a response may wait for the client when the connection has ended.
         if connection.is_none() && matches!(current, Activity::Idle(_)) {
             return;
         }
         let mut changed = pin!(activity.changed());
-        let mut over = pin!(current.over());
+        let mut over = pin!(current.clone().over());
         let event = poll_fn(|cx| {
             if let Poll::Ready(changed) = changed.as_mut().poll(cx) {
                 return Poll::Ready(changed.map_or(Event::Over, |()| Event::Changed));
@@ -194,8 +190,8 @@ async fn drive(
             Event::Changed => {}
             Event::Over => return,
             Event::Closed => {
-                if let Some(response) = &response {
-                    cut(response);
+                if let Activity::Response(relay) = &current {
+                    cut(relay);
                 }
                 return;
             }
