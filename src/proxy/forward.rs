@@ -251,34 +251,31 @@ impl Forwarding<'_> {
         let reuse = self.reuse_target(attempt.lease.member().upstream(), &response);
         let via = settings.outbound.via.as_ref();
         let mut response = client_response(response, via, &settings.response_edits);
-        let lease = &attempt.lease;
-        add_policy_header(
-            settings,
-            self.head,
-            &self.client,
-            lease,
-            response.headers_mut(),
-        );
+        let headers = response.headers_mut();
+        add_policy_header(settings, self.head, &self.client, &attempt.lease, headers);
         response.map(|body| {
             let body = DownloadBody {
                 body,
                 upload: Arc::clone(&self.upload),
             };
             let limits = settings.response_limits(&self.with.how, self.until);
-            let has_ended = body.is_end_stream();
-            let relay = Relay::new(Box::pin(body), limits, 0);
-            connection.set_response(&relay);
+            let relay = (!body.is_end_stream()).then(|| Relay::new(Box::pin(body), limits, 0));
+            if let Some(relay) = &relay {
+                connection.set_response(relay);
+            }
             let guard = Box::new(ExchangeGuard {
                 connection: Some((connection, reuse)),
                 reporter: Arc::clone(self.reporter),
                 attempt,
                 in_flight: Arc::clone(&self.in_flight),
             });
-            if has_ended {
-                guard.completed();
-                return RelayedBody::whole(Bytes::new());
+            match relay {
+                Some(relay) => RelayedBody::under_way(relay, Some(guard)),
+                None => {
+                    guard.completed();
+                    RelayedBody::whole(Bytes::new())
+                }
             }
-            RelayedBody::under_way(relay, Some(guard))
         })
     }
 
