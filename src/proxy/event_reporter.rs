@@ -127,7 +127,7 @@ impl EventReporter {
         if self.subject == Subject::Request {
             return self.responded(attempt, status);
         }
-        self.report_health(attempt, Some(HealthEventKind::Refused { status }));
+        self.report_health(attempt, HealthEventKind::Refused { status });
         tracing::debug!(%status, "handshake refused by the upstream");
         let info = self.request_info(Some(attempt));
         self.settings
@@ -137,7 +137,7 @@ impl EventReporter {
     /// Reports an accepted handshake.
     pub(super) fn accepted(&self, attempt: &Attempt) {
         let latency = attempt.started_at.elapsed();
-        self.report_health(attempt, Some(HealthEventKind::Accepted { latency }));
+        self.report_health(attempt, HealthEventKind::Accepted { latency });
         tracing::debug!("handshake accepted");
         let info = self.request_info(Some(attempt));
         self.settings
@@ -146,7 +146,7 @@ impl EventReporter {
 
     /// Reports an upstream's response to a forwarded request.
     pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
-        self.report_health(attempt, Some(HealthEventKind::Forwarded { status }));
+        self.report_health(attempt, HealthEventKind::Forwarded { status });
         tracing::debug!(%status, "response from the upstream");
         let info = self.request_info(Some(attempt));
         self.settings
@@ -185,9 +185,9 @@ impl EventReporter {
         pool.record_failure(&attempt.lease, error, attempt.started_at);
     }
 
-    fn report_health(&self, attempt: &Attempt, kind: Option<HealthEventKind>) {
+    fn report_health(&self, attempt: &Attempt, kind: HealthEventKind) {
         let pool = &self.settings.pool;
-        pool.record_event(&attempt.lease, kind, attempt.started_at);
+        pool.record_event(&attempt.lease, Some(kind), attempt.started_at);
     }
 
     fn request_info<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {
