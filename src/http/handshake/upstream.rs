@@ -9,11 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, Uri, Version,
-    header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_VERSION, UPGRADE,
-    },
+    HeaderValue, Request, Response,
+    header::{HOST, SEC_WEBSOCKET_KEY},
     request::Parts,
 };
 use http_body::{Body, Frame, SizeHint};
@@ -24,13 +21,18 @@ use crate::{
     error::{BoxError, Error, ErrorKind},
     frame::Extensions,
     http::head::RequestHead,
-    http::headers::{set_header, strip_hop_by_hop},
+    http::headers::strip_hop_by_hop,
     http::relay::{HeadLimits, ProgressLimits, RelayLimits, RelayedBody, start},
-    http::upgrade::{Intent, UpgradeRequest, inspect},
+    http::upgrade::{Intent, UpgradeRequest, generate_key, inspect},
     net::transport::Transport,
 };
 
-use super::{agreement::Offer, exchange::exchange, upstream_response::UpgradeResponse};
+use super::{
+    agreement::Offer,
+    exchange::exchange,
+    upstream_request::{origin_form, set_handshake_headers, upgrade_request},
+    upstream_response::UpgradeResponse,
+};
 
 /// The opening handshake with an upstream (RFC 6455 §4.1), over a stream that is connected.
 ///
@@ -196,31 +198,9 @@ fn handshake_request(mut head: Parts) -> Result<(Request<Empty<Bytes>>, UpgradeR
         }
     }
     strip_hop_by_hop(&mut head.headers);
-    for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
-        head.headers.remove(name);
-    }
-    let key = key.unwrap_or_else(|| {
-        let key = tungstenite::handshake::client::generate_key();
-        // Base64 is always a header value.
-        HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""))
-    });
-    // RFC 6455 §4.1, items 5 to 9.
-    for (name, value) in [
-        (CONNECTION, HeaderValue::from_static("Upgrade")),
-        (UPGRADE, HeaderValue::from_static("websocket")),
-        (SEC_WEBSOCKET_KEY, key),
-        (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-    ] {
-        set_header(&mut head.headers, &name, value);
-    }
-    let mut request = Request::new(Empty::new());
-    *request.method_mut() = Method::GET;
-    *request.version_mut() = Version::HTTP_11;
-    *request.uri_mut() = head
-        .uri
-        .path_and_query()
-        .map_or_else(Uri::default, |path| path.clone().into());
-    *request.headers_mut() = head.headers;
+    let key = key.unwrap_or_else(generate_key);
+    set_handshake_headers(&mut head.headers, key);
+    let request = upgrade_request(origin_form(&head.uri), head.headers);
     match inspect(&RequestHead::from(&request)) {
         Intent::Upgrade(upgrade) => Ok((request, upgrade)),
         Intent::Malformed(why) => Err(Error::with_source(ErrorKind::MalformedHandshake, why)),

@@ -48,9 +48,7 @@ impl OutboundRules {
                 .apply(requested)
                 .map(Uri::from)
                 .map_err(|error| Error::with_source(ErrorKind::Rewrite, error)),
-            None => Ok(requested
-                .path_and_query()
-                .map_or_else(Uri::default, |path| path.clone().into())),
+            None => Ok(origin_form(requested)),
         }
     }
 
@@ -100,33 +98,41 @@ pub(crate) fn handshake_request(
     settings: &OutboundRules,
 ) -> Request<Empty<Bytes>> {
     let mut headers = settings.upstream_headers(client_request, client);
+    set_handshake_headers(&mut headers, upgrade.key().clone());
+    upgrade_request(target, headers)
+}
+
+/// Sets the headers that make a request a handshake with this key, and removes those that it must not
+/// have.
+pub(super) fn set_handshake_headers(headers: &mut HeaderMap, key: HeaderValue) {
     for name in [CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT] {
         headers.remove(name);
     }
     // RFC 6455 §4.1, items 5 to 9.
-    set_header(
-        &mut headers,
-        &CONNECTION,
-        HeaderValue::from_static("Upgrade"),
-    );
-    set_header(
-        &mut headers,
-        &UPGRADE,
-        HeaderValue::from_static("websocket"),
-    );
-    set_header(&mut headers, &SEC_WEBSOCKET_KEY, upgrade.key().clone());
-    set_header(
-        &mut headers,
-        &SEC_WEBSOCKET_VERSION,
-        HeaderValue::from_static("13"),
-    );
+    for (name, value) in [
+        (CONNECTION, HeaderValue::from_static("Upgrade")),
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (SEC_WEBSOCKET_KEY, key),
+        (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+    ] {
+        set_header(headers, &name, value);
+    }
+}
 
+/// Returns the `GET` with these headers.
+pub(super) fn upgrade_request(target: Uri, headers: HeaderMap) -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = target;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
     request
+}
+
+/// Returns the target of a request to a server: the path and the query.
+pub(super) fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query()
+        .map_or_else(Uri::default, |path| path.clone().into())
 }
 
 /// Joins the `Cookie` lines of an HTTP/2 request to one, because HTTP/1.1 allows only one (RFC 9113

@@ -17,3 +17,4 @@ pub use inspect::{Intent, inspect};
 pub use invalid_handshake::InvalidHandshake;
 pub use leniency::Leniency;
 pub use request::UpgradeRequest;
+pub(crate) use request::generate_key;

@@ -30,10 +30,8 @@ impl UpgradeRequest {
     /// Creates a request without a client key; an upstream that speaks HTTP/1.1 gets a generated
     /// one.
     pub(super) fn without_key() -> Self {
-        let key = tungstenite::handshake::client::generate_key();
         Self {
-            // Base64 is always a header value.
-            key: HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static("")),
+            key: generate_key(),
             opening: Opening::ExtendedConnect,
         }
     }
@@ -74,6 +72,13 @@ impl fmt::Debug for UpgradeRequest {
         // The key is left out: logs should not help to forge a response.
         f.debug_struct("UpgradeRequest").finish_non_exhaustive()
     }
+}
+
+/// Returns a random `Sec-WebSocket-Key` (RFC 6455 §4.1, item 7).
+pub(crate) fn generate_key() -> HeaderValue {
+    let key = tungstenite::handshake::client::generate_key();
+    // Base64 is always a header value.
+    HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Returns whether the text is the base64 form of 16 bytes: 22 digits and two pads (RFC 4648 §4).
