@@ -146,8 +146,8 @@ impl Settings {
         }
     }
 
-    /// Calls each observer of the host. A panic in one is logged, and keeps neither the tunnel nor the
-    /// other observers from going on.
+    /// Calls each observer of the host. A panic in one is logged, and keeps neither the tunnel nor
+    /// the other observers from going on.
     pub(super) fn notify(&self, call: impl Fn(&dyn Observer)) {
         for observer in &self.observers {
             if catch_panic(|| call(&**observer)).is_err() {
@@ -158,13 +158,9 @@ impl Settings {
 
     /// Returns the limits on the relay of a refusal.
     pub(super) fn refusal_limits(&self) -> RelayLimits {
-        let silence = |silence| ProgressLimits {
-            silence,
-            minimum_rate: None,
-        };
         RelayLimits {
-            upstream: silence(Some(self.timeouts.refusal_body)),
-            client: silence(self.timeouts.response_write),
+            upstream: ProgressLimits::of_silence(self.timeouts.refusal_body),
+            client: ProgressLimits::of_silence(self.timeouts.response_write),
             until: None,
         }
     }
@@ -172,10 +168,7 @@ impl Settings {
     /// Returns the limits on the relay of a forwarded request's response.
     pub(super) fn response_limits(&self, how: &ForwardHttp, until: Option<Instant>) -> RelayLimits {
         RelayLimits {
-            upstream: ProgressLimits {
-                silence: how.response_idle_timeout,
-                minimum_rate: None,
-            },
+            upstream: ProgressLimits::of_silence(how.response_idle_timeout),
             client: ProgressLimits {
                 silence: self.timeouts.response_write,
                 minimum_rate: how.minimum_rate,

@@ -103,7 +103,7 @@ pub struct AcceptedHandshake {
 pub struct RefusedBody(RelayedBody);
 
 impl UpstreamHandshake {
-    /// A handshake by this request. Its path, query and headers are sent: `Host`, a subprotocol,
+    /// Creates a handshake from this request. Its path, query and headers are sent: `Host`, a subprotocol,
     /// extensions, cookies. A `Sec-WebSocket-Key` in it is kept, so that the head of a client's
     /// handshake can be passed on; without one a random key is made.
     ///
@@ -119,13 +119,13 @@ impl UpstreamHandshake {
         }
     }
 
-    /// How long the upstream may take to the end of its response's head; 10 s by default.
+    /// Sets how long the upstream may take to the end of its response's head; 10 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long the upstream may be silent within the body of a refusal; 30 s by default.
+    /// Sets how long the upstream may be silent within the body of a refusal; 30 s by default.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.body_timeout = timeout;
         self
@@ -135,10 +135,11 @@ impl UpstreamHandshake {
     ///
     /// # Errors
     ///
-    /// * [`ErrorKind::MalformedHandshake`]: the request cannot be a handshake, for want of a host
-    ///   or a path, or for a key that is none;
+    /// * [`ErrorKind::MalformedHandshake`]: the request cannot be a handshake: it has no host or no
+    ///   path, or its key is not valid;
     /// * [`ErrorKind::HandshakeTimeout`]: no response in time;
-    /// * [`ErrorKind::Handshake`]: the connection broke, or the response is not HTTP/1.1;
+    /// * [`ErrorKind::NoResponse`]: the connection ended before the first byte of a response;
+    /// * [`ErrorKind::Handshake`]: it broke after that, or the response is not HTTP/1.1;
     /// * [`ErrorKind::InvalidUpgradeResponse`]: a 101 that does not agree to what was asked.
     ///
     /// # Cancellation
@@ -149,19 +150,15 @@ impl UpstreamHandshake {
         let (request, upgrade) = handshake_request(head)?;
         let offer = Offer::new(request.headers(), &upgrade);
         let exchange = exchange(stream.into(), request, self.limits);
-        let answer = timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
+        let response = timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
             let after = format!("after {:?}", self.timeout);
             Err(Error::with_source(ErrorKind::HandshakeTimeout, after))
         })?;
-        match answer {
+        match response {
             UpgradeResponse::Refused(response) => {
                 let (head, body) = response.into_parts();
-                let upstream = ProgressLimits {
-                    silence: Some(self.body_timeout),
-                    ..ProgressLimits::default()
-                };
                 let limits = RelayLimits {
-                    upstream,
+                    upstream: ProgressLimits::of_silence(self.body_timeout),
                     ..RelayLimits::default()
                 };
                 let body = RefusedBody(start(body, limits, None, None).await);
@@ -188,7 +185,7 @@ impl UpstreamHandshake {
     }
 }
 
-/// The request as it is sent, and the proof that it is a handshake.
+/// Returns the request as it is sent, and the proof that it is a handshake.
 fn handshake_request(mut head: Parts) -> Result<(Request<Empty<Bytes>>, UpgradeRequest), Error> {
     let key = head.headers.get(SEC_WEBSOCKET_KEY).cloned();
     if !head.headers.contains_key(HOST) {

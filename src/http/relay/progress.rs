@@ -18,6 +18,16 @@ pub(crate) struct ProgressLimits {
     pub(crate) minimum_rate: Option<NonZeroU32>,
 }
 
+impl ProgressLimits {
+    /// Creates a limit on silence alone. `None` sets no limit.
+    pub(crate) fn of_silence(silence: impl Into<Option<Duration>>) -> Self {
+        Self {
+            silence: silence.into(),
+            minimum_rate: None,
+        }
+    }
+}
+
 /// Clock of one party, which runs only while that party is waited for.
 #[derive(Debug)]
 pub(crate) struct ProgressClock {

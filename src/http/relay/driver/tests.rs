@@ -61,13 +61,9 @@ impl Drop for Recorder {
 }
 
 fn limits(upstream: Option<Duration>) -> RelayLimits {
-    let silence = |silence| ProgressLimits {
-        silence,
-        minimum_rate: None,
-    };
     RelayLimits {
-        upstream: silence(upstream),
-        client: silence(Some(CLIENT)),
+        upstream: ProgressLimits::of_silence(upstream),
+        client: ProgressLimits::of_silence(CLIENT),
         until: None,
     }
 }
@@ -98,7 +94,7 @@ async fn is_closed(far: &mut DuplexStream) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_small_refusal_ends_its_exchange_at_once_whoever_reads_it() {
+async fn a_small_refusal_ends_its_exchange_at_once_read_or_not() {
     let (body, recorded, mut far) = relayed("Content-Length: 2\r\n\r\nno", limits(None)).await;
     assert_eq!(recorded.end().as_deref(), Some("completed"));
     is_closed(&mut far).await;
