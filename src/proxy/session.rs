@@ -214,7 +214,7 @@ impl PendingSession {
         self.settings.notify(|observer| {
             observer.handshake_failed(&shown, error);
         });
-        tracing::debug!(tunnel = info.id, error = %Escaped(error), "client lost before the tunnel was established");
+        tracing::debug!(tunnel = info.id, error = %Escaped(format_args!("{error:#}")), "client lost before the tunnel was established");
     }
 }
 
