@@ -125,8 +125,8 @@ impl Dialer {
         address: &Address,
         header: Option<&ProxyHeader>,
     ) -> Result<Transport, Error> {
-        let dialled = self.dial_offering(address, header, Alpn::Http1).await;
-        dialled.map(|(transport, _)| transport)
+        let (transport, _) = self.dial_offering(address, header, Alpn::Http1).await?;
+        Ok(transport)
     }
 
     /// As [`dial`](Self::dial), and returns the protocol agreed on by ALPN. Without TLS that is
@@ -159,7 +159,7 @@ impl Dialer {
         let secured = async {
             secured
                 .await
-                .map_err(|error| with_source(ErrorKind::Tls, error))
+                .map_err(|error| Error::with_source(ErrorKind::Tls, error))
         };
         // Boxed, because it is large, and connections without TLS would carry it.
         within(self.tls_timeout, ErrorKind::TlsTimeout, Box::pin(secured)).await
@@ -177,7 +177,7 @@ impl Dialer {
             }
             if let Some(header) = header {
                 let written = write_all(&mut transport, header.as_bytes()).await;
-                written.map_err(|error| with_source(ErrorKind::Connect, error))?;
+                written.map_err(|error| Error::with_source(ErrorKind::Connect, error))?;
             }
             Ok(transport)
         };
@@ -197,7 +197,7 @@ impl Dialer {
             } else {
                 ErrorKind::Connect
             };
-            with_source(kind, error)
+            Error::with_source(kind, error)
         })
     }
 }
@@ -215,10 +215,6 @@ async fn within<T>(
     timeout(budget, part)
         .await
         .unwrap_or_else(|_| Err(Error::with_source(else_kind, format!("after {budget:?}"))))
-}
-
-fn with_source(kind: ErrorKind, error: io::Error) -> Error {
-    Error::with_source(kind, error)
 }
 
 /// A Unix socket that does not exist is `NotFound` too, but that is a failure to connect.
