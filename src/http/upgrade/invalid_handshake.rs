@@ -30,8 +30,8 @@ pub enum InvalidHandshake {
     Target,
 }
 
-impl InvalidHandshake {
-    fn fmt_sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl fmt::Display for InvalidHandshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Host(fault) => return fmt::Display::fmt(fault, f),
             Self::Method => "the method of a WebSocket handshake is GET",
@@ -43,12 +43,6 @@ impl InvalidHandshake {
             Self::Body => "a WebSocket handshake has no body",
             Self::Target => "the request target has no path or no scheme",
         })
-    }
-}
-
-impl fmt::Display for InvalidHandshake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fmt_sentence(f)
     }
 }
 
