@@ -1,4 +1,4 @@
-//! Failures before a tunnel is established, and the side of each.
+//! Failures of handshakes and of forwarded requests, and the side of each.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -34,7 +34,7 @@ impl fmt::Display for Side {
     }
 }
 
-/// The kind of a failure before the tunnel was established.
+/// The kind of a failure of a handshake or of a forwarded request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -74,8 +74,8 @@ pub enum ErrorKind {
     /// [`Retry::within`](crate::Retry::within).
     AttemptsTimeout,
     /// The upstream closed or reset the connection, or the stream of a shared one, before the first
-    /// byte of a response to a handshake or a forwarded request. Whether it has processed the request
-    /// is unknown.
+    /// byte of a response to a handshake or a forwarded request. Whether it has processed the
+    /// request is unknown.
     NoResponse,
     /// The upstream's response to the handshake cannot be used: it broke off in its head, or is not
     /// HTTP.
@@ -112,7 +112,7 @@ pub enum ErrorKind {
     /// A forwarded exchange took longer than
     /// [`ForwardHttp::exchange_timeout`](crate::ForwardHttp::exchange_timeout) in all.
     ExchangeTimeout,
-    /// The proxy is draining and takes no new tunnels.
+    /// The proxy is draining and takes no new tunnels and requests.
     Draining,
     /// A limit on open tunnels is reached, of the pool or of every upstream in it.
     TooManyTunnels,
@@ -122,7 +122,7 @@ pub enum ErrorKind {
     TooManyHandshakesPerSecond,
 }
 
-/// Why an opening handshake did not become a tunnel: kind, side and source.
+/// Failure of an opening handshake or of a forwarded request: kind, side and source.
 ///
 /// `Display` prints the sentence of the kind, and the cause is the [source](StdError::source), so
 /// reporters that follow the sources print each cause once. `{error:#}` prints the whole chain in

@@ -24,7 +24,7 @@ use crate::shutdown::{self, Phase};
 /// Bound on the head of a request to the admin listener.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the admin listener shows of a proxy.
+/// Views of a proxy that the admin listener serves.
 #[derive(Debug)]
 pub(crate) struct Views {
     registry: Registry,

@@ -31,7 +31,7 @@ const STREAM_WINDOW: u32 = 256 << 10;
 /// a WebSocket whose upstream does not read would block all others.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// What all connections are served with.
+/// Application and settings that all connections are served with.
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
     pub(crate) app: Router,

@@ -28,7 +28,8 @@ use tokio::{
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::TimedOut`] when the time is over, from then on for every write.
+/// [`io::ErrorKind::TimedOut`] when the time is over, and for each further write that makes no
+/// progress.
 ///
 /// # Panics
 ///
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_byte_that_is_taken_starts_the_time_anew() {
+    async fn each_byte_that_is_taken_restarts_the_time() {
         let (near, mut far) = duplex(1);
         let mut near = WriteTimeout::new(near, LIMIT);
         let write = tokio::spawn(async move { near.write_all(b"abcd").await });

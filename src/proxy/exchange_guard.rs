@@ -1,4 +1,4 @@
-//! What an exchange holds until its response is over.
+//! Guard of an exchange, up to the end of its response.
 
 use std::sync::Arc;
 

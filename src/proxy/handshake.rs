@@ -183,8 +183,8 @@ impl Handshake<'_> {
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::HandshakeTimeout`], [`ErrorKind::Handshake`] or
-    /// [`ErrorKind::InvalidUpgradeResponse`]; over HTTP/2 also the error of a new connection.
+    /// Returns [`ErrorKind::HandshakeTimeout`], [`ErrorKind::NoResponse`], [`ErrorKind::Handshake`]
+    /// or [`ErrorKind::InvalidUpgradeResponse`]; over HTTP/2 also the error of a new connection.
     async fn perform(&self, connection: UpstreamConnection) -> Result<Received<Self>, Error> {
         let settings = self.reporter.settings();
         let request = handshake_request(

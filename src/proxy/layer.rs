@@ -52,7 +52,8 @@ use super::{
 /// | [`tls_timeout`](Self::tls_timeout) | 5 s | a few round trips and a signature |
 /// | [`handshake_timeout`](Self::handshake_timeout) | 10 s | applications may authenticate first |
 /// | [`client_upgrade_timeout`](Self::client_upgrade_timeout) | 10 s | the 101 only has to be written |
-/// | [`retry`](Self::retry) | connecting, at 5 upstreams, within 30 s | nothing was sent yet |
+/// | [`response_write_timeout`](Self::response_write_timeout) | 60 s | a client that does not read must not hold a place |
+/// | [`retry`](Self::retry) | connecting, at 5 upstreams; no response, at one more; within 30 s | an upstream that is gone must not fail its clients |
 /// | [`max_response_head`](Self::max_response_head) | 100 lines, 64 KiB | bounds the memory |
 /// | [`trust`](Self::trust) | no proxies | a client must not choose its own address |
 /// | [`via`](Self::via) | off | a gateway may leave the header out |
@@ -198,8 +199,8 @@ impl<T> ProxyLayer<T> {
     }
 
     /// Sets a queue for this many handshakes, each of which waits at most this long for the route's
-    /// own [limits](Self::admission); without one, they get 503 at once. What waits for the limits of
-    /// the pool or of an upstream does so in the [pool's queue](crate::PoolBuilder::queue).
+    /// own [limits](Self::admission); without one, they get 503 at once. Handshakes that wait for the
+    /// limits of the pool or of an upstream are in the [pool's queue](crate::PoolBuilder::queue).
     pub fn queue(self, max_waiters: usize, max_wait: Duration) -> Self {
         self.with(|settings| {
             let (admission, _) = settings.pool.limits();
@@ -289,7 +290,8 @@ impl<T> ProxyLayer<T> {
     }
 
     /// Sets the failures that are retried at another upstream, the number of attempts, and the time
-    /// for all of them. By default only connecting is retried.
+    /// for all of them. By default connecting is retried, and at one further upstream a request that
+    /// got no byte of a response.
     pub fn retry(self, retry: Retry) -> Self {
         self.with(|settings| settings.retry = retry)
     }
@@ -441,8 +443,8 @@ impl<T> ProxyLayer<T> {
     }
 
     /// Sets the function that makes the span of each handshake, in place of the
-    /// [default](crate#logs-and-traces). It sees the request's head, `traceparent` included, so that the span
-    /// can become a part of the client's trace.
+    /// [default](crate#logs-and-traces). It sees the request's head, `traceparent` included, so that
+    /// the span can become a part of the client's trace.
     ///
     /// Fields of the default that the span has too are recorded in it.
     ///
@@ -492,8 +494,9 @@ impl<T> ProxyLayer<T> {
         self.settings.drain.clone()
     }
 
-    /// Creates a service without an inner one: handshakes that the matcher does not own get a 404, all
-    /// other requests that it does not own a 426. Use this service with `route_service`, `fallback_service`, or hyper without a router.
+    /// Creates a service without an inner one: handshakes that the matcher does not own get a 404,
+    /// all other requests that it does not own a 426. Use this service with `route_service`,
+    /// `fallback_service`, or hyper without a router.
     pub fn into_service(self) -> Proxy<UpgradeRequired, T> {
         self.layer(UpgradeRequired)
     }

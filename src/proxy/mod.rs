@@ -8,10 +8,11 @@
 //!                     inspect, match
 //! ```
 //!
-//! `attempts` goes from one upstream to the next, `handshake` performs the handshake with one of
-//! them, and `event_reporter` reports the results. `reject` turns an [`Error`](crate::Error) into a
-//! response, and is the only place that chooses a status code. `session` owns a tunnel for its
-//! whole life.
+//! `pipeline` runs an owned request: `attempts` goes from one upstream to the next, `handshake` or
+//! `forward` is the exchange with one of them, and `event_reporter` reports the results. `reject`
+//! turns an [`Error`](crate::Error) into a response, and is the only place that chooses a status
+//! code. `session` owns a tunnel for its whole life, `exchange_guard` an upstream's response for
+//! the time of its relay.
 
 mod attempt;
 mod attempts;

@@ -186,7 +186,8 @@ async fn by_default_every_client_gets_through_where_no_byte_of_a_response_came()
     }
 }
 
-/// What an upstream said, or might still do, is not repeated by default; but few clients see it.
+/// A request that an upstream responded to, or may still process, is not repeated by default; but few
+/// clients see it.
 #[tokio::test]
 async fn by_default_few_clients_see_the_response_or_the_silence_of_one_upstream() {
     for (fault, status) in [

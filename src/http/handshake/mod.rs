@@ -1,14 +1,14 @@
 //! Stage 5: the opening handshake on both legs.
 //!
-//! * `outbound` (pure) builds the request to the upstream;
-//! * `dispatch` sends the request and reads the response: with `exchange` over HTTP/1.1, or with
-//!   `http2` on a stream of a shared connection;
+//! * `upstream_request` (pure) builds the request to the upstream;
+//! * `dispatch` sends the request and reads the response (`upstream_response`): with `exchange` over
+//!   HTTP/1.1, or with `http2` on a stream of a shared connection;
 //! * `exchange` encodes the request (`encode`) and parses a 101 (`head_scan`), on a connection of
 //!   its own. Any other response is left to hyper, from the first byte (`replay`), as is its body
 //!   (`refusal`);
 //! * `agreement` (pure) verifies a 101 (RFC 6455 §4.1), or a 2xx over HTTP/2 (RFC 8441 §5);
 //! * `upstream` performs the upstream's handshake for hosts that run tunnels by themselves;
-//! * `inbound` (pure) builds the response to the client.
+//! * `client_response` (pure) builds the response to the client.
 //!
 //! The client's key is passed on, so that the upstream's accept key is valid for the client too.
 //! HTTP/2 has no key; an HTTP/1.1 peer of an HTTP/2 peer gets one from the proxy.

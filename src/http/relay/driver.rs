@@ -81,7 +81,7 @@ pub(crate) fn cut(relay: &Weak<Relay>) {
 
 /// Relays a refusal.
 ///
-/// What has come of it is read now; of the rest, a task reads up to 64 KiB ahead, so that the
+/// The part that has come is read now; of the rest, a task reads up to 64 KiB ahead, so that the
 /// exchange with the upstream need not wait for the client.
 pub(crate) async fn start(
     source: Source,

@@ -101,10 +101,7 @@ impl Relay {
     }
 
     /// Returns the next frame for the client.
-    pub(super) fn poll_frame(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    pub(super) fn poll_frame(&self, cx: &mut Context<'_>) -> Polled {
         let now = Instant::now();
         let mut state = self.state();
         state.clocks.client_asks(now);
@@ -188,7 +185,8 @@ impl Relay {
     pub(super) fn size_hint(&self) -> SizeHint {
         let state = self.state();
         if state.failure.is_some() {
-            // What was read is not all: a server would take it for a length that the head denies.
+            // The bytes read are not all: a server would take their number for a length that the
+            // head denies.
             return SizeHint::default();
         }
         let mut hint = match &state.source {
@@ -298,7 +296,7 @@ impl Settlement {
 }
 
 impl ReadAhead {
-    /// Whether more is to be read ahead.
+    /// Returns whether more is to be read ahead.
     fn is_reading(&self) -> bool {
         self.room > 0
     }

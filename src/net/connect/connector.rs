@@ -25,9 +25,10 @@ const DEFAULT_BUDGET: Duration = Duration::from_secs(3);
 /// Connects by TCP and, on Unix, by Unix sockets.
 ///
 /// A name is resolved again for each connection, by the system's resolver unless there is
-/// [another](Self::resolver), in two thirds of the connect timeout at most; its addresses are tried one after another, the next one as soon as
-/// the last has failed or been silent for 250 ms (RFC 8305 §5). `TCP_NODELAY` is on; TCP
-/// keep-alive is set by [the layer](crate::ProxyLayer::upstream_tcp_keep_alive).
+/// [another](Self::resolver), in two thirds of the connect timeout at most. Its addresses are tried
+/// one after another, the next one as soon as the last has failed or been silent for 250 ms (RFC
+/// 8305 §5). `TCP_NODELAY` is on; TCP keep-alive is set by
+/// [the layer](crate::ProxyLayer::upstream_tcp_keep_alive).
 ///
 /// # Defaults
 ///
@@ -107,7 +108,7 @@ impl Connector {
         self.sources.connect(address).await
     }
 
-    /// Connects to an address that the resolver gave, and reports to it what the network says.
+    /// Connects to an address that the resolver gave, and reports a failure of the address to it.
     async fn connect_to(&self, host: &str, address: SocketAddr) -> io::Result<TcpStream> {
         let connected = self.connect(address).await;
         if let Err(error) = &connected {

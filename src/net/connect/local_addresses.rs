@@ -336,7 +336,7 @@ mod tests {
         }
 
         #[test]
-        fn exhaustion_is_told_by_name() {
+        fn exhausted_addresses_are_named() {
             let mut unusable = Unusable::new("10.0.0.1:80".parse().unwrap());
             unusable.exhausted = ips(&["127.0.0.2", "127.0.0.3"]);
             assert_eq!(

@@ -103,8 +103,8 @@ where
                 Poll::Ready(Ok(connection)) => return Some(connection),
                 Poll::Ready(Err(source)) => {
                     let (address, kind) = (*address, source.kind());
-                    // What this machine lacks for one address says nothing about the others: an
-                    // IPv6 address without a route must not hide that the upstream refused.
+                    // A shortage of this machine for one address is no evidence about the others:
+                    // an IPv6 address without a route must not hide that the upstream refused.
                     if self.failed == 0 || !is_local_shortage(&source) {
                         self.failure = io::Error::new(kind, ConnectFailure { address, source });
                     }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_all_refuse_the_last_refusal_is_told() {
+    async fn when_all_refuse_the_last_refusal_is_reported() {
         let (winner, after) = run(&["10.0.0.1:1", "10.0.0.2:1"]).await;
         let error = winner.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
