@@ -2,6 +2,7 @@
 
 mod close_orders;
 mod drains;
+mod half_open;
 mod health;
 mod kit;
 mod monitor;

@@ -242,6 +242,12 @@ impl<'a> Candidate<'a> {
         self.member.name_hash()
     }
 
+    /// Whether as many clients as may are trying the upstream, which is half-open: others should
+    /// go elsewhere, if they can.
+    pub(super) fn is_trial_full(&self) -> bool {
+        self.member.is_trial_full()
+    }
+
     /// Whether the upstream has a weight, and room.
     pub(super) fn is_eligible(&self) -> bool {
         self.weight() > 0 && !self.is_full()

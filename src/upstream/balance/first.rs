@@ -2,7 +2,10 @@
 
 use crate::http::head::RequestHead;
 
-use super::{candidates::Candidates, policy::Balance};
+use super::{
+    candidates::{Candidate, Candidates},
+    policy::Balance,
+};
 
 /// Failover policy: picks the first upstream, and the next one only while the first is unusable.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,9 +21,13 @@ impl First {
 
 impl Balance for First {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        candidates
-            .iter()
-            .position(|candidate| candidate.is_eligible())
+        let takes_more =
+            |candidate: Candidate<'_>| candidate.is_eligible() && !candidate.is_trial_full();
+        candidates.iter().position(takes_more).or_else(|| {
+            candidates
+                .iter()
+                .position(|candidate| candidate.is_eligible())
+        })
     }
 }
 

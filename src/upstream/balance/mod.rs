@@ -20,7 +20,6 @@
 //! | [`ByTag`] | another policy's choice of the upstreams with a tag | a request belongs to a zone, a tenant or a release | subset load balancing | `use-server` |
 //! | `Sticky` (feature `sticky`) | the upstream named by the client's cookie | a returning client should reach the upstream with its state | stateful session, cookie | `cookie` |
 //!
-//!
 //! A tunnel counts from its pick to its end, possibly for hours; for this reason the default
 //! compares tunnels rather than taking turns. After a restart of half of the upstreams, round robin
 //! would keep the other half full for as long as its tunnels live.
@@ -34,6 +33,8 @@
 //! - An upstream in a [slow start](Candidate::readiness) gets a part of its share that grows to the
 //!   whole. [`First`], [`Rendezvous`] and `Sticky` ignore slow starts: their choice depends on the
 //!   upstream's identity.
+//! - An upstream that is half-open gets no more clients than
+//!   [may try it](crate::PoolBuilder::half_open_limit) while there is another.
 //! - `None` means that no candidate is usable. [`or_else`](Balance::or_else) then tries another
 //!   policy.
 //! - Randomness comes from the thread's `fastrand` generator.

@@ -21,7 +21,8 @@ use super::{
 /// are listed, without communication and after every restart: the hash is fixed (64-bit FNV-1a,
 /// then SplitMix64's finalizer) and depends on the upstream's [name](crate::Upstream::name). When
 /// an upstream is added, only the keys that it wins move, its share of all keys; when one is
-/// removed, only its own keys move, spread over the others. A slow start has no effect.
+/// removed, only its own keys move, spread over the others. A slow start has no effect. A half-open
+/// upstream has its keys back once a client has succeeded there.
 ///
 /// A client that can choose the key can choose the upstream.
 ///
@@ -120,10 +121,14 @@ impl Rendezvous {
 impl Balance for Rendezvous {
     fn pick(&self, candidates: &Candidates<'_>, request: &RequestHead<'_>) -> Option<usize> {
         match self.key.of(request) {
-            Some(key) => match self.load_factor {
-                Some(factor) => highest_below(candidates, key, Bound::new(candidates, factor)),
-                None => highest(candidates, key, |_| true),
-            },
+            Some(key) => {
+                let bound = self.load_factor.map(|of| Bound::new(candidates, of));
+                let has_room =
+                    |candidate: &Candidate<'_>| bound.is_none_or(|bound| bound.has_room(candidate));
+                let takes_more =
+                    |candidate: &Candidate<'_>| !candidate.is_trial_full() && has_room(candidate);
+                highest(candidates, key, takes_more).or_else(|| highest(candidates, key, has_room))
+            }
             None => self.fallback.pick(candidates, request),
         }
     }
@@ -165,10 +170,6 @@ impl Bound {
         let bound = (self.tunnels_per_weight * f64::from(candidate.weight())).ceil();
         (candidate.tunnels() as f64) < bound
     }
-}
-
-fn highest_below(candidates: &Candidates<'_>, key: u64, bound: Bound) -> Option<usize> {
-    highest(candidates, key, |candidate| bound.has_room(candidate))
 }
 
 fn highest(

@@ -47,6 +47,7 @@ impl Tokens {
         candidates.iter().position(|candidate| {
             candidate.name_hash() == hash
                 && candidate.is_eligible()
+                && !candidate.is_trial_full()
                 && self.mac_of(candidate.name()).verify_slice(&mac).is_ok()
         })
     }
