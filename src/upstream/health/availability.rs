@@ -2,7 +2,9 @@
 
 use std::{cmp::Reverse, fmt, sync::Arc};
 
-use super::{health_counts::HealthCounts, tracker::EjectedBy, upstream_health::UpstreamHealth};
+use super::{
+    health_counts::HealthCounts, health_state::EjectedBy, upstream_health::UpstreamHealth,
+};
 
 /// Availability policy: decides which unhealthy upstreams are used nevertheless.
 ///

@@ -1,6 +1,6 @@
 //! Counts of a pool's upstreams by their health. Pure.
 
-use super::{tracker::EjectedBy, upstream_health::UpstreamHealth};
+use super::{health_state::EjectedBy, upstream_health::UpstreamHealth};
 
 /// Counts of a pool's upstreams by their health, changed one by one.
 ///

@@ -66,6 +66,7 @@ mod event_filter;
 mod event_origin;
 mod evidence;
 mod health_counts;
+mod health_state;
 mod outlier;
 mod policy;
 mod probe;
@@ -89,6 +90,7 @@ pub use self::{
     ejection::Ejection,
     event::{EventOutcome, EventSource, HealthEvent, HealthEventKind},
     event_filter::EventFilter,
+    health_state::{EjectedBy, HealthControl, HealthState, HealthTransition},
     outlier::{EventCounts, Outlier, OutlierPolicy, SuccessRateOutliers},
     policy::{
         AllOf, AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy, MaxFails, Passive,
@@ -99,6 +101,6 @@ pub use self::{
         WebSocketProbe, check, probe_fn,
     },
     schedule::{ProbeSchedule, ProbeTimes},
-    tracker::{EjectedBy, HealthControl, HealthState, HealthTracker, HealthTransition, Probed},
+    tracker::{HealthTracker, Probed},
     upstream_health::UpstreamHealth,
 };

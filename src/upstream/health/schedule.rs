@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::instant::{FAR, saturating_add};
 
-use super::{ejection::jittered, tracker::HealthState};
+use super::{ejection::jittered, health_state::HealthState};
 
 /// Probe schedule: the interval, timeout and concurrency of a pool's probes.
 ///
