@@ -7,14 +7,15 @@
 //! * `refusal` (pure) says why no upstream can be leased, `route_gate` holds a route's own limits;
 //! * `state` is shared by all clones: the member set, the limiter, the queue;
 //! * `member_set` (pure) is the list of members that picks read, `refresh` replaces it after changes
-//!   of health;
+//!   of health, by the `member_states`;
+//! * `turn` lets one thread at a time do what others cause, too;
 //! * `lease` counts a tunnel at its upstream and its pool;
 //! * `health` takes in the events of handshakes, tunnels and probes, and steps the trackers;
 //! * `outliers` ejects upstreams that do worse than the others;
 //! * `next_change` (pure) holds the times at which health changes without an event, by upstream;
 //! * `monitor` is the task that probes and applies timed changes, `probe_queue` orders the probes,
 //!   `monitor_waker` wakes the task;
-//! * `drains` drains an upstream, `upstream_loss` closes the tunnels of lost upstreams;
+//! * `drain` drains an upstream, `upstream_loss` closes the tunnels of lost upstreams;
 //! * `retries` withdraws retries from the budget;
 //! * `discovery` is the task that applies the sets of a discovery source;
 //! * `notifier` reports changes to observers and the log, `status` is a snapshot.
@@ -42,6 +43,7 @@ mod route_gate;
 mod settings;
 mod state;
 mod status;
+mod turn;
 mod upstream_loss;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, TryLockError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
     observe::{MembershipChange, Observer, UpstreamInfo},
     upstream::health::HealthTransition,
 };
+
+use super::turn::Turn;
 
 /// Pending notifications, and their observers.
 ///
@@ -22,8 +24,8 @@ pub(super) struct Notifier {
     /// Name of the pool.
     pool: Option<Arc<str>>,
     pending: Mutex<VecDeque<(Arc<str>, PoolChange)>>,
-    /// Held during reports; its holder also reports what others queue meanwhile.
-    notifying: Mutex<()>,
+    /// Turn to report.
+    notifying: Turn,
     /// Each belongs to a layer, and is dropped with it.
     observers: Mutex<Vec<Weak<dyn Observer>>>,
 }
@@ -44,7 +46,7 @@ impl Notifier {
         Self {
             pool,
             pending: Mutex::default(),
-            notifying: Mutex::default(),
+            notifying: Turn::default(),
             observers: Mutex::default(),
         }
     }
@@ -67,14 +69,8 @@ impl Notifier {
 
     /// Reports all pending changes. Call it without a lock held.
     pub(super) fn notify(&self) {
-        while !lock(&self.pending).is_empty() {
-            let _notifying = match self.notifying.try_lock() {
-                Ok(notifying) => notifying,
-                // An observer has panicked; the others are notified nevertheless.
-                Err(TryLockError::Poisoned(notifying)) => notifying.into_inner(),
-                // The holder looks again afterwards.
-                Err(TryLockError::WouldBlock) => return,
-            };
+        let has_work = || !lock(&self.pending).is_empty();
+        self.notifying.act_while(has_work, || {
             while let Some((upstream, change)) = self.next() {
                 let upstream = self.info(&upstream);
                 log(&upstream, &change);
@@ -82,7 +78,7 @@ impl Notifier {
                     report(&*observer, &upstream, &change);
                 }
             }
-        }
+        });
     }
 
     fn next(&self) -> Option<(Arc<str>, PoolChange)> {

@@ -2,7 +2,7 @@
 
 use std::{
     mem,
-    sync::{Arc, PoisonError, TryLockError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use tokio::time::Instant;
@@ -129,31 +129,31 @@ impl PoolState {
     /// No lock of the pool is held over the policy. While it runs, in this thread or in another,
     /// changes of the pool do not wait for it: it is called again after them.
     pub(super) fn settle(&self, now: Instant) {
-        for _ in 0..MAX_TURNS {
-            let _turn = match self.admitting.try_lock() {
-                Ok(turn) => turn,
-                Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
-                // It sees the change.
-                Err(TryLockError::WouldBlock) => return,
-            };
-            let Some((version, set)) = self.unsettled() else {
-                return;
-            };
-            let states = self.health_of(set.members(), now);
-            let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
-            let admitted = self.health_settings().availability().admit(&healths);
-            let mut edits = self.edits.lock();
-            if edits.version != version {
-                continue;
-            }
-            let lost = use_admitted(set.members(), &admitted, &mut edits);
-            self.publish_members(Arc::clone(set.members()), &edits, now);
-            drop(edits);
-            self.apply_losses(&lost);
+        let mut turns = 0..MAX_TURNS;
+        let is_turn = || self.unsettled().is_some() && turns.next().is_some();
+        self.admitting.act_while(is_turn, || self.call_policy(now));
+        if turns.is_empty() && self.unsettled().is_some() {
+            // The policy goes on changing the pool that it decides about.
+            self.needs_refresh.store(true, Ordering::Release);
+            self.is_stale.store(true, Ordering::Release);
         }
-        // The policy goes on changing the pool that it decides about.
-        self.needs_refresh.store(true, Ordering::Release);
-        self.is_stale.store(true, Ordering::Release);
+    }
+
+    fn call_policy(&self, now: Instant) {
+        let Some((version, set)) = self.unsettled() else {
+            return;
+        };
+        let states = self.health_of(set.members(), now);
+        let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
+        let admitted = self.health_settings().availability().admit(&healths);
+        let mut edits = self.edits.lock();
+        if edits.version != version {
+            return;
+        }
+        let lost = use_admitted(set.members(), &admitted, &mut edits);
+        self.publish_members(Arc::clone(set.members()), &edits, now);
+        drop(edits);
+        self.apply_losses(&lost);
     }
 
     fn unsettled(&self) -> Option<(u64, Arc<MemberSet>)> {

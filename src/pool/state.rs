@@ -30,6 +30,7 @@ use super::{
     notifier::{Notifier, PoolChange},
     queue::Queue,
     settings::{HealthSettings, PoolSettings},
+    turn::Turn,
 };
 
 /// Time for which the state of a removed upstream is kept, in case it comes back.
@@ -43,8 +44,8 @@ pub(crate) struct PoolState {
     /// Locked during the whole creation of a member set, but not while an availability policy of the
     /// host runs. It comes before all other locks: no lock of a member is held when it is taken.
     pub(super) edits: Guarded<Edits>,
-    /// Held while an availability policy of the host runs.
-    pub(super) admitting: Mutex<()>,
+    /// Turn to call an availability policy of the host.
+    pub(super) admitting: Turn,
     /// Members whose health has changed since the member set was created.
     pub(super) changed: Mutex<Vec<Arc<Member>>>,
     pub(super) next_change: NextChange,
@@ -101,7 +102,7 @@ impl PoolState {
             is_limited: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
             needs_refresh: AtomicBool::new(false),
-            admitting: Mutex::default(),
+            admitting: Turn::default(),
             changed: Mutex::default(),
             queue: Queue::default(),
             retry_window: Mutex::default(),
