@@ -28,6 +28,16 @@ use super::{
 /// Number of times that another client may take the last place of the upstream that was picked.
 const MAX_RACES: usize = 8;
 
+/// Request for a lease.
+#[derive(Clone, Copy)]
+struct LeaseRequest<'a, 'h> {
+    kind: AdmissionKind,
+    head: &'a RequestHead<'h>,
+    /// Upstreams that were tried already.
+    tried: &'a [Arc<Member>],
+    now: Instant,
+}
+
 /// Admission to the pool, revoked on drop unless a lease takes it over; also when a user's policy
 /// panics.
 struct AdmissionGuard<'a> {
@@ -66,43 +76,37 @@ impl Pool {
             ),
             None => None,
         };
-        let now = Instant::now();
+        let request = LeaseRequest {
+            kind,
+            head,
+            tried,
+            now: Instant::now(),
+        };
         let lease = match kind {
-            AdmissionKind::Tunnel => self.lease_tunnel(head, tried, now).await?,
-            AdmissionKind::Exchange => self.lease_exchange(head, tried, now)?,
+            AdmissionKind::Tunnel => self.lease_tunnel(request).await?,
+            AdmissionKind::Exchange => self.lease_exchange(request)?,
         };
         Ok(lease.with_permit(permit))
     }
 
     /// Requests do not wait; nor do they overtake waiters for a tunnel.
-    fn lease_exchange(
-        &self,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-        now: Instant,
-    ) -> Result<Lease, Error> {
+    fn lease_exchange(&self, request: LeaseRequest<'_, '_>) -> Result<Lease, Error> {
         let queue = self.state.queue();
-        let waits = || queue.waits_for(ErrorKind::TooManyTunnels, &self.group(head, tried));
+        let waits = || queue.waits_for(ErrorKind::TooManyTunnels, &self.group(request));
         if !queue.is_empty() && waits() {
             return Err(Error::new(ErrorKind::TooManyTunnels));
         }
-        self.try_lease(AdmissionKind::Exchange, head, tried, now)
-            .map_err(|refusal| match refusal {
-                Refusal::None => Error::new(ErrorKind::NoUpstream),
-                Refusal::LimitReached(limited) => Error::new(limited.limit.kind),
-            })
+        self.try_lease(request).map_err(|refusal| match refusal {
+            Refusal::None => Error::new(ErrorKind::NoUpstream),
+            Refusal::LimitReached(limited) => Error::new(limited.limit.kind),
+        })
     }
 
-    async fn lease_tunnel(
-        &self,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-        now: Instant,
-    ) -> Result<Lease, Error> {
+    async fn lease_tunnel(&self, request: LeaseRequest<'_, '_>) -> Result<Lease, Error> {
         let queue = self.state.queue();
         let mut refused = None;
-        if queue.is_empty() || queue.admits(&self.group(head, tried)) {
-            match self.try_lease(AdmissionKind::Tunnel, head, tried, now) {
+        if queue.is_empty() || queue.admits(&self.group(request)) {
+            match self.try_lease(request) {
                 Ok(lease) => return Ok(lease),
                 Err(Refusal::None) => {
                     // Room that this try took and returned may have kept a waiter from its lease.
@@ -114,11 +118,11 @@ impl Pool {
         }
         let limits = self.state.settings().queue;
         let ticket = queue
-            .join(self.group(head, tried), limits.max_waiters, refused)
+            .join(self.group(request), limits.max_waiters, refused)
             .map_err(Error::new)?;
-        let deadline = saturating_add(now, limits.max_wait);
+        let deadline = saturating_add(request.now, limits.max_wait);
         let attempt = |now| {
-            self.try_lease(AdmissionKind::Tunnel, head, tried, now)
+            self.try_lease(LeaseRequest { now, ..request })
                 .map_err(Refusal::queued)
         };
         let leased = ticket.in_turn(deadline, attempt).await;
@@ -127,7 +131,7 @@ impl Pool {
         drop(ticket);
         self.report_wait(&QueueWait::new(
             self.name(),
-            now.elapsed(),
+            request.now.elapsed(),
             leased.as_ref().err().map(Error::kind),
         ));
         leased
@@ -142,12 +146,13 @@ impl Pool {
     }
 
     /// Returns the group in which the request would wait.
-    fn group(&self, head: &RequestHead<'_>, tried: &[Arc<Member>]) -> GroupKey {
-        let tried = tried.iter().map(|member| member.shared_name());
-        let declared = catch_panic(|| self.balance.queue_group(head)).unwrap_or_else(|_| {
-            tracing::error!(policy = ?self.balance, "a load-balancing policy panicked");
-            None
-        });
+    fn group(&self, request: LeaseRequest<'_, '_>) -> GroupKey {
+        let tried = request.tried.iter().map(|member| member.shared_name());
+        let declared =
+            catch_panic(|| self.balance.queue_group(request.head)).unwrap_or_else(|_| {
+                tracing::error!(policy = ?self.balance, "a load-balancing policy panicked");
+                None
+            });
         GroupKey::new(self.balance.id(), declared, tried)
     }
 
@@ -158,17 +163,11 @@ impl Pool {
             || !self.last_resort(&set, tried).is_empty()
     }
 
-    fn try_lease(
-        &self,
-        kind: AdmissionKind,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-        now: Instant,
-    ) -> Result<Lease, Refusal> {
+    fn try_lease(&self, request: LeaseRequest<'_, '_>) -> Result<Lease, Refusal> {
         // Before the member set is read.
         let close_orders = self.state.close_orders();
-        let guard = self.admit(kind, now)?;
-        let lease = self.pick(kind, head, tried, now)?;
+        let guard = self.admit(request.kind, request.now)?;
+        let lease = self.pick(request)?;
         // The lease revokes the admission from now on.
         std::mem::forget(guard);
         Ok(lease.after_orders(close_orders))
@@ -186,15 +185,9 @@ impl Pool {
     }
 
     /// Calls the policy, and again without upstreams whose limit was reached.
-    fn pick(
-        &self,
-        kind: AdmissionKind,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-        now: Instant,
-    ) -> Result<Lease, Refusal> {
-        let set = self.state.current_members(now);
-        let mut picked = self.pick_from(kind, &set, head, tried, now);
+    fn pick(&self, request: LeaseRequest<'_, '_>) -> Result<Lease, Refusal> {
+        let set = self.state.current_members(request.now);
+        let mut picked = self.pick_from(&set, request);
         if let Err(Refusal::LimitReached(limited)) = &mut picked {
             // A recovery of another upstream is worth a try, too.
             let healthier = LimitReached {
@@ -202,7 +195,7 @@ impl Pool {
                 ..limited.limit
             };
             limited.limit = limited.limit.and(healthier);
-            if !tried.is_empty() {
+            if !request.tried.is_empty() {
                 // Upstreams in `tried` can be used by other waiters.
                 limited.scope = RefusalScope::ThisWaiter;
             }
@@ -211,14 +204,10 @@ impl Pool {
     }
 
     /// Tries the lists of upstreams, by their priority, until one has an upstream with room.
-    fn pick_from(
-        &self,
-        kind: AdmissionKind,
-        set: &MemberSet,
-        head: &RequestHead<'_>,
-        tried: &[Arc<Member>],
-        now: Instant,
-    ) -> Result<Lease, Refusal> {
+    fn pick_from(&self, set: &MemberSet, request: LeaseRequest<'_, '_>) -> Result<Lease, Refusal> {
+        let LeaseRequest {
+            kind, tried, now, ..
+        } = request;
         let mut refusal = Refusal::None;
         let mut are_all_tried = true;
         for list in set.lists_for(fastrand::f64) {
@@ -231,7 +220,7 @@ impl Pool {
                     continue;
                 }
                 let candidates = Candidates::new(list, &skipped, kind, now);
-                match self.pick_among(kind, &candidates, head, now) {
+                match self.pick_among(&candidates, request) {
                     Ok(lease) => return Ok(lease),
                     Err(further) => {
                         if let (true, Some(limit)) = (tried.is_empty(), further.of_all_rates()) {
@@ -244,24 +233,22 @@ impl Pool {
         }
         if are_all_tried {
             let list = CandidateList::unindexed(self.last_resort(set, tried));
-            return self.pick_among(kind, &Candidates::new(&list, &[], kind, now), head, now);
+            return self.pick_among(&Candidates::new(&list, &[], kind, now), request);
         }
         Err(refusal)
     }
 
     fn pick_among(
         &self,
-        kind: AdmissionKind,
         candidates: &Candidates<'_>,
-        head: &RequestHead<'_>,
-        now: Instant,
+        request: LeaseRequest<'_, '_>,
     ) -> Result<Lease, Refusal> {
-        match self.try_pick(kind, candidates, head, now) {
+        match self.try_pick(candidates, request) {
             Picked::Lease(lease) => Ok(lease),
-            Picked::None => self.refusal(kind, candidates, head, now),
+            Picked::None => self.refusal(candidates, request),
             Picked::Panicked => Err(Refusal::None),
             Picked::LimitReached(at_limit, limit) => {
-                self.pick_with_room(kind, candidates, (at_limit, limit), head, now)
+                self.pick_with_room(candidates, (at_limit, limit), request)
             }
         }
     }
@@ -270,15 +257,13 @@ impl Pool {
     /// pick otherwise, if there is one.
     fn refusal(
         &self,
-        kind: AdmissionKind,
         candidates: &Candidates<'_>,
-        head: &RequestHead<'_>,
-        now: Instant,
+        request: LeaseRequest<'_, '_>,
     ) -> Result<Lease, Refusal> {
         if !candidates.are_limited() {
             return Err(Refusal::None);
         }
-        match self.try_pick(kind, &candidates.without_limits(), head, now) {
+        match self.try_pick(&candidates.without_limits(), request) {
             Picked::Lease(lease) => Ok(lease),
             Picked::None | Picked::Panicked => Err(Refusal::None),
             Picked::LimitReached(wanted, limit) => {
@@ -294,12 +279,11 @@ impl Pool {
     /// Picks among the upstreams whose limits leave room, after the policy has picked one without.
     fn pick_with_room(
         &self,
-        kind: AdmissionKind,
         candidates: &Candidates<'_>,
         (wanted, mut refused): (Arc<Member>, LimitReached),
-        head: &RequestHead<'_>,
-        now: Instant,
+        request: LeaseRequest<'_, '_>,
     ) -> Result<Lease, Refusal> {
+        let LeaseRequest { kind, now, .. } = request;
         let mut members: Vec<_> = candidates.members().cloned().collect();
         let mut at_limit = Arc::clone(&wanted);
         for _ in 0..MAX_RACES {
@@ -316,7 +300,7 @@ impl Pool {
             });
             let list = CandidateList::unindexed(members);
             let with_room = Candidates::new(&list, &[], kind, now);
-            match self.try_pick(kind, &with_room, head, now) {
+            match self.try_pick(&with_room, request) {
                 Picked::Lease(lease) => return Ok(lease),
                 Picked::Panicked => return Err(Refusal::None),
                 Picked::None => {
@@ -350,13 +334,10 @@ impl Pool {
         set.members().iter().filter(is_possible).cloned().collect()
     }
 
-    fn try_pick(
-        &self,
-        kind: AdmissionKind,
-        candidates: &Candidates<'_>,
-        head: &RequestHead<'_>,
-        now: Instant,
-    ) -> Picked {
+    fn try_pick(&self, candidates: &Candidates<'_>, request: LeaseRequest<'_, '_>) -> Picked {
+        let LeaseRequest {
+            kind, head, now, ..
+        } = request;
         if candidates.is_empty() {
             return Picked::None;
         }
