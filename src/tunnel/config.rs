@@ -190,15 +190,17 @@ impl TunnelConfig {
     /// handed over, before it is reset; and how long two endpoints that have both closed may take
     /// to end their connections.
     ///
-    /// A side to which more than 256 KiB went since anything last came from it has at least the
-    /// [write timeout](Self::write_timeout) to answer, because it must read that first.
+    /// A side to which more than 256 KiB went since anything last came from it, or before that behind
+    /// the ping that it has answered, has at least the [write timeout](Self::write_timeout) to
+    /// answer, because it must read that first.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
     }
 
     /// How long an endpoint may take to answer the close frame of the other one (RFC 6455 §7.1.2),
-    /// from the moment at which that frame was handed over.
+    /// from the moment at which that frame was handed over. A side that has much to read before has
+    /// longer, as by [`close_timeout`](Self::close_timeout).
     pub fn close_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.close_handshake_timeout = timeout;
         self

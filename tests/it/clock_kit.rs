@@ -19,7 +19,7 @@ use tokio::{
 use tungstenite::protocol::frame::Frame;
 use wsplice::{KeepAlive, Side, Transport, Tunnel, TunnelConfig, TunnelHandle, TunnelReport};
 
-use super::support::frames::{RawFrame, pong};
+use super::support::frames::{FrameHead, RawFrame, pong};
 
 pub(crate) use super::support::{
     clock::{ms, secs},
@@ -154,40 +154,11 @@ impl End {
 
     /// The next frame, whatever it is.
     pub(crate) async fn frame(&mut self) -> RawFrame {
-        let mut raw = self.exactly(2).await;
-        let (first, second) = (raw[0], raw[1]);
-        let len_bytes = match second & 0x7F {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        let len = match self.exactly(len_bytes).await {
-            short if short.is_empty() => usize::from(second & 0x7F),
-            long => {
-                raw.extend_from_slice(&long);
-                long.iter()
-                    .fold(0, |len, byte| len << 8 | usize::from(*byte))
-            }
-        };
-        let mut mask = None;
-        if second & 0x80 != 0 {
-            let key = <[u8; 4]>::try_from(self.exactly(4).await).unwrap();
-            raw.extend_from_slice(&key);
-            mask = Some(key);
-        }
-        let mut payload = self.exactly(len).await;
-        raw.extend_from_slice(&payload);
-        if let Some(key) = mask {
-            for (byte, key) in payload.iter_mut().zip(key.iter().cycle()) {
-                *byte ^= key;
-            }
-        }
-        RawFrame {
-            first,
-            mask,
-            payload,
-            raw,
-        }
+        let mut head = self.exactly(2).await;
+        head.extend(self.exactly(FrameHead::rest_len(&head)).await);
+        let head = FrameHead::new(head);
+        let payload = self.exactly(head.len).await;
+        head.with_payload(payload)
     }
 
     /// The next frame, which is a ping of the proxy's own: its payload.

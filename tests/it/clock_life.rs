@@ -31,7 +31,7 @@ async fn a_pong_with_a_payload_of_its_own_is_swallowed_where_the_other_side_aske
             leg.send(pong(odd)).await;
             other.is_quiet_for(secs(15)).await;
         }
-        // Nobody asks for this one: it is the endpoint's own.
+        // This one answers no ping: it is the endpoint's own.
         rig.passes(side, pong(b"heartbeat")).await;
         // The other side asks, so this one is for it, and the next one for us.
         rig.end(side).ping().await;

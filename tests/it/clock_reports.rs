@@ -196,7 +196,11 @@ async fn a_drain_is_not_over_before_the_last_report_was_shown() {
     }
     assert!(!observer.was_over.load(Ordering::Relaxed));
     let running = observer.running.lock().unwrap().take().unwrap();
-    assert_eq!(running.await.aborted, 1, "nobody has answered its close");
+    assert_eq!(
+        running.await.aborted,
+        1,
+        "neither side has answered its close"
+    );
 }
 
 #[test]
@@ -338,7 +342,7 @@ async fn an_observer_that_panics_ends_no_tunnel() {
     assert_eq!(log.lines(), ["opened", "pong of the client"]);
     assert_eq!(layer.registry().count(), 1);
     let drained = layer.drain().run().await;
-    assert_eq!(drained.aborted, 1, "nobody has answered its close");
+    assert_eq!(drained.aborted, 1, "neither side has answered its close");
     assert_eq!(log.count("closed: drained"), 1);
     assert_eq!(log.lines().len(), 3);
 }

@@ -47,7 +47,7 @@ async fn bytes_that_are_stuck_in_a_buffering_stream_are_a_stall() {
         other.write_all(&frame).await.unwrap();
         let report = tunnel.await.unwrap();
         assert_eq!(report.end, TunnelEnd::Timeout(Timer::Write, stalled));
-        // The other side is told, and does not answer.
+        // The other side gets a close frame, and does not answer.
         assert_eq!(began.elapsed(), secs(65), "{stalled}");
     }
 }

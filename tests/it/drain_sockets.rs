@@ -414,7 +414,7 @@ async fn a_drain_that_is_given_up_still_closes() {
     let drain = proxy.drain().deadline(LATE);
     tokio::select! {
         biased;
-        _ = drain.run() => panic!("nobody has answered yet"),
+        _ = drain.run() => panic!("neither side has answered yet"),
         () = std::future::ready(()) => {}
     }
     part(&mut ends, 1001, "going away").await;

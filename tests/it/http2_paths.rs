@@ -16,7 +16,7 @@ use crate::{
         serve::{Server, serve_axum},
     },
     tunnel_paths::{
-        Clients, Leave, Path, Streamed, Tcp, TcpUpstreams, Tls, Upstreams, nobody_hangs_up,
+        Clients, Leave, Path, Streamed, Tcp, TcpUpstreams, Tls, Upstreams, neither_hangs_up,
         slow_readers,
     },
     tunnel_scenes,
@@ -130,10 +130,10 @@ async fn slow_steady_readers_are_alive_with_upstreams_on_streams() {
 
 #[tokio::test]
 async fn both_legs_are_ended_although_neither_the_stream_nor_the_upstream_is_hung_up() {
-    nobody_hangs_up::<Http2, TcpUpstreams>().await;
+    neither_hangs_up::<Http2, TcpUpstreams>().await;
 }
 
 #[tokio::test]
 async fn both_legs_are_ended_although_neither_the_client_nor_the_upstreams_stream_is_hung_up() {
-    nobody_hangs_up::<Tcp, H2Upstream>().await;
+    neither_hangs_up::<Tcp, H2Upstream>().await;
 }

@@ -20,7 +20,7 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
     vec(byte, 0..300)
 }
 
-/// The same without pongs: one that nobody asked for may be taken for the answer to our ping.
+/// The same without pongs: an unsolicited one may be taken for the answer to our ping.
 fn garbage_without_pongs() -> impl Strategy<Value = Vec<u8>> {
     let other_than_pong = |byte: u8| if byte & 0x0F == 0x0A { byte ^ 1 } else { byte };
     garbage().prop_map(move |bytes| bytes.into_iter().map(other_than_pong).collect())

@@ -288,7 +288,7 @@ async fn read(
 }
 
 impl Seen {
-    /// Whether the frame is the other endpoint's next. Pongs that nobody asked for may be missing
+    /// Whether the frame is the other endpoint's next. Unsolicited pongs may be missing
     /// before it.
     fn take(&mut self, expected: &[u8], frame: &[u8]) -> bool {
         let is_theirs =

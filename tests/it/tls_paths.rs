@@ -17,7 +17,7 @@ use wsplice::{Pool, ProxyLayer, connect::Tls};
 use crate::{
     support::{deadline::within, upstream::switching_protocols},
     tls_upstream::{Authority, trusting},
-    tunnel_paths::{Leave, Path, Streamed, Tcp, Upstreams, nobody_hangs_up, slow_readers},
+    tunnel_paths::{Leave, Path, Streamed, Tcp, Upstreams, neither_hangs_up, slow_readers},
     tunnel_scenes,
 };
 
@@ -97,5 +97,5 @@ async fn slow_steady_readers_are_alive_with_upstreams_inside_tls() {
 
 #[tokio::test]
 async fn both_legs_are_ended_although_no_upstream_inside_tls_hangs_up() {
-    nobody_hangs_up::<Tcp, TlsUpstreams>().await;
+    neither_hangs_up::<Tcp, TlsUpstreams>().await;
 }

@@ -16,7 +16,7 @@ use wsplice::{KeepAlive, Pool, ProxyLayer, Side, TunnelConfig, TunnelEnd};
 
 use crate::support::{
     deadline::within,
-    frames::{RawFrame, binary, close, pong},
+    frames::{FrameHead, RawFrame, binary, close, pong},
     head::Head,
     raw::handshake_request,
     rng::payload,
@@ -111,45 +111,17 @@ pub(crate) async fn slow_frame(path: &mut impl Path) -> RawFrame {
 
 /// Reads a frame, and waits after so many bytes of it each, if it is long.
 pub(crate) async fn frame_in_sips(path: &mut impl Path, sip: usize, wait: Duration) -> RawFrame {
-    let mut raw = path.exactly(2).await;
-    let (first, second) = (raw[0], raw[1]);
-    let len_bytes = match second & 0x7F {
-        126 => 2,
-        127 => 8,
-        _ => 0,
-    };
-    let long = path.exactly(len_bytes).await;
-    let len = match len_bytes {
-        0 => usize::from(second & 0x7F),
-        _ => long
-            .iter()
-            .fold(0, |len, byte| len << 8 | usize::from(*byte)),
-    };
-    raw.extend(long);
-    let mask = match second & 0x80 {
-        0 => None,
-        _ => <[u8; 4]>::try_from(path.exactly(4).await).ok(),
-    };
-    raw.extend(mask.into_iter().flatten());
-    let mut payload = Vec::with_capacity(len);
-    while payload.len() < len {
-        payload.extend(path.exactly(sip.min(len - payload.len())).await);
-        if len > 125 {
+    let mut head = path.exactly(2).await;
+    head.extend(path.exactly(FrameHead::rest_len(&head)).await);
+    let head = FrameHead::new(head);
+    let mut payload = Vec::with_capacity(head.len);
+    while payload.len() < head.len {
+        payload.extend(path.exactly(sip.min(head.len - payload.len())).await);
+        if head.len > 125 {
             sleep(wait).await;
         }
     }
-    raw.extend_from_slice(&payload);
-    if let Some(key) = mask {
-        for (byte, key) in payload.iter_mut().zip(key.iter().cycle()) {
-            *byte ^= key;
-        }
-    }
-    RawFrame {
-        first,
-        mask,
-        payload,
-        raw,
-    }
+    head.with_payload(payload)
 }
 
 /// Pings this side often. A pong is due long before a slow endpoint has read a burst.
@@ -353,7 +325,7 @@ pub(crate) async fn slow_readers<C: Clients, U: Upstreams>() {
 }
 
 /// Each side closes first, once each, and neither hangs up.
-pub(crate) async fn nobody_hangs_up<C: Clients, U: Upstreams>() {
+pub(crate) async fn neither_hangs_up<C: Clients, U: Upstreams>() {
     let (site, mut client, mut upstream) = Site::<C, U>::opened(closes_soon()).await;
     both_closes(&site.proxy, Side::Client, &mut client, &mut upstream).await;
     let (site, mut client, mut upstream) = Site::<C, U>::opened(closes_soon()).await;
@@ -372,10 +344,10 @@ async fn slow_steady_readers_are_alive_with_clients_inside_tls() {
 
 #[tokio::test]
 async fn both_legs_are_ended_once_both_closes_have_passed_although_neither_side_hangs_up() {
-    nobody_hangs_up::<Tcp, TcpUpstreams>().await;
+    neither_hangs_up::<Tcp, TcpUpstreams>().await;
 }
 
 #[tokio::test]
 async fn both_legs_are_ended_inside_tls_too_although_neither_side_hangs_up() {
-    nobody_hangs_up::<Tls, TcpUpstreams>().await;
+    neither_hangs_up::<Tls, TcpUpstreams>().await;
 }

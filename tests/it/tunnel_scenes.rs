@@ -134,8 +134,8 @@ async fn breach(offender: Side, source: &mut impl Path, other: &mut impl Path) {
     source.send(&[illegal, behind].concat()).await;
     assert_eq!(code(&slow_frame(source).await), Some(1002));
     source.orderly_end().await;
-    let told = code(&slow_frame(other).await);
-    assert_eq!(told, Some(code_after(offender)));
+    let other_code = code(&slow_frame(other).await);
+    assert_eq!(other_code, Some(code_after(offender)));
     other
         .send(&from_side(opposite(offender), close(1000, "")))
         .await;

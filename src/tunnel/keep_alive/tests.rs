@@ -211,7 +211,7 @@ fn only_outstanding_cookies_are_ours() {
 #[test]
 fn an_odd_pong_answers_a_ping_once_and_measures_nothing() {
     let (mut pinger, start) = pinger();
-    assert!(!pinger.take_odd_pong(start), "nobody asked");
+    assert!(!pinger.take_odd_pong(start), "no ping was sent");
     let cookie = pinger.sent(start, start);
     assert!(pinger.take_odd_pong(start + MS));
     assert!(!pinger.take_odd_pong(start + MS));

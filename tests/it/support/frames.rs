@@ -44,36 +44,71 @@ impl RawFrame {
     }
 }
 
-/// Reads one frame off `wire`, of any kind.
-pub(crate) async fn read_frame(wire: &mut Wire) -> RawFrame {
-    let mut raw = wire.read_exact(2).await.to_vec();
-    let (first, second) = (raw[0], raw[1]);
-    let len = match second & 0x7F {
-        126 => u64::from(u16::from_be_bytes(take(wire, &mut raw).await)),
-        127 => u64::from_be_bytes(take(wire, &mut raw).await),
-        short => u64::from(short),
-    };
-    let mask = match second & 0x80 {
-        0 => None,
-        _ => Some(take(wire, &mut raw).await),
-    };
-    let mut payload = wire.read_exact(len as usize).await.to_vec();
-    raw.extend_from_slice(&payload);
-    if let Some(key) = mask {
-        for (byte, key) in payload.iter_mut().zip(key.iter().cycle()) {
-            *byte ^= key;
+/// The head of a frame that came off the wire.
+pub(crate) struct FrameHead {
+    first: u8,
+    mask: Option<[u8; 4]>,
+    /// The length of the payload.
+    pub(crate) len: usize,
+    raw: Vec<u8>,
+}
+
+impl FrameHead {
+    /// How many bytes of the head follow its first two.
+    pub(crate) fn rest_len(first: &[u8]) -> usize {
+        let mask = if first[1] & 0x80 == 0 { 0 } else { 4 };
+        match first[1] & 0x7F {
+            126 => 2 + mask,
+            127 => 8 + mask,
+            _ => mask,
         }
     }
-    RawFrame {
-        first,
-        mask,
-        payload,
-        raw,
+
+    /// Reads a whole head.
+    pub(crate) fn new(raw: Vec<u8>) -> Self {
+        let (long, mask) = match raw[1] & 0x80 {
+            0 => (&raw[2..], None),
+            _ => {
+                let (long, key) = raw[2..].split_last_chunk().expect("a key");
+                (long, Some(*key))
+            }
+        };
+        let len = match long {
+            [] => usize::from(raw[1] & 0x7F),
+            _ => long
+                .iter()
+                .fold(0, |len, byte| len << 8 | usize::from(*byte)),
+        };
+        Self {
+            first: raw[0],
+            mask,
+            len,
+            raw,
+        }
+    }
+
+    /// The frame with this payload, as it came.
+    pub(crate) fn with_payload(mut self, mut payload: Vec<u8>) -> RawFrame {
+        self.raw.extend_from_slice(&payload);
+        if let Some(key) = self.mask {
+            for (byte, key) in payload.iter_mut().zip(key.iter().cycle()) {
+                *byte ^= key;
+            }
+        }
+        RawFrame {
+            first: self.first,
+            mask: self.mask,
+            payload,
+            raw: self.raw,
+        }
     }
 }
 
-async fn take<const N: usize>(wire: &mut Wire, raw: &mut Vec<u8>) -> [u8; N] {
-    let bytes = wire.read_exact(N).await;
-    raw.extend_from_slice(&bytes);
-    <[u8; N]>::try_from(&bytes[..]).expect("as many as were read")
+/// Reads one frame off `wire`, of any kind.
+pub(crate) async fn read_frame(wire: &mut Wire) -> RawFrame {
+    let mut head = wire.read_exact(2).await.to_vec();
+    head.extend(wire.read_exact(FrameHead::rest_len(&head)).await);
+    let head = FrameHead::new(head);
+    let payload = wire.read_exact(head.len).await.to_vec();
+    head.with_payload(payload)
 }
