@@ -107,13 +107,11 @@ async fn every_end_of_a_client_on_a_stream() {
 }
 
 #[tokio::test]
-#[ignore = "the last close frame is not seen behind the reset of the stream"]
 async fn every_end_of_an_upstream_on_a_stream() {
     tunnel_scenes::all::<Tcp, H2Upstream>().await;
 }
 
 #[tokio::test]
-#[ignore = "the last close frame is not seen behind the reset of the stream"]
 async fn every_end_between_a_client_inside_tls_and_an_upstream_on_a_stream() {
     tunnel_scenes::all::<Tls, H2Upstream>().await;
 }

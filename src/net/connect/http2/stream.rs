@@ -1,14 +1,20 @@
 //! The byte stream of a tunnel on a shared connection.
 
 use std::{
-    fmt, io,
+    convert::Infallible,
+    fmt,
+    future::Future,
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+};
 
 use super::connection::StreamGuard;
 
@@ -30,9 +36,30 @@ pub(crate) struct Stream {
     sending: SendStream<Bytes>,
     /// The rest of a DATA frame.
     unread: Bytes,
-    has_ended: bool,
+    end: End,
     /// After the halves, so that the stream is over when its slot is freed.
     _guard: StreamGuard,
+}
+
+/// State of the orderly end of what is sent.
+enum End {
+    None,
+    /// h2 holds `END_STREAM`. The channel is closed when it lets go of the frame.
+    Queued(oneshot::Receiver<Infallible>),
+    /// The connection has taken `END_STREAM` and all before it, or the stream is over.
+    Taken,
+}
+
+/// Empty payload of the last DATA frame: dropped when the connection has taken the frame, or when
+/// the frame was discarded.
+struct LastPayload(
+    #[allow(dead_code, reason = "its drop closes the channel")] oneshot::Sender<Infallible>,
+);
+
+impl AsRef<[u8]> for LastPayload {
+    fn as_ref(&self) -> &[u8] {
+        &[]
+    }
 }
 
 impl Stream {
@@ -45,7 +72,7 @@ impl Stream {
             receiving,
             sending,
             unread: Bytes::new(),
-            has_ended: false,
+            end: End::None,
             _guard: guard,
         }
     }
@@ -137,14 +164,27 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ends the sent direction, and waits until the connection has taken the end: h2 discards what
+    /// it still holds of a stream that is dropped before the other direction has ended.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if std::mem::replace(&mut this.has_ended, true) {
-            return Poll::Ready(Ok(()));
+        loop {
+            match &mut this.end {
+                End::None => {
+                    let (sender, taken) = oneshot::channel();
+                    let payload = Bytes::from_owner(LastPayload(sender));
+                    // Set first: without its frame, the channel is closed as well.
+                    this.end = End::Queued(taken);
+                    this.sending.reserve_capacity(0);
+                    this.sending.send_data(payload, true).map_err(io_error)?;
+                }
+                End::Queued(taken) => {
+                    let _ = ready!(Pin::new(taken).poll(cx));
+                    this.end = End::Taken;
+                }
+                End::Taken => return Poll::Ready(Ok(())),
+            }
         }
-        this.sending.reserve_capacity(0);
-        let ended = this.sending.send_data(Bytes::new(), true);
-        Poll::Ready(ended.map_err(io_error))
     }
 }
 
@@ -169,7 +209,80 @@ pub(crate) fn io_error(error: h2::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{future::poll_fn, pin::pin, sync::Arc};
+
+    use h2::{client, server};
+    use http::{Request, Response, uri::Scheme};
+    use tokio::{
+        io::{AsyncWriteExt, DuplexStream, duplex},
+        time::Instant,
+    };
+    use tokio_test::{assert_pending, assert_ready_ok, task};
+
+    use super::{super::connection::Connection, *};
+
+    /// Both ends of a connection, which move nothing unless they are run.
+    struct Ends {
+        client: client::Connection<DuplexStream, Bytes>,
+        server: server::Connection<DuplexStream, Bytes>,
+    }
+
+    impl Ends {
+        /// Runs both ends until the future is ready.
+        async fn run<F: Future>(&mut self, future: F) -> F::Output {
+            let mut future = pin!(future);
+            poll_fn(|cx| {
+                let _ = Pin::new(&mut self.client).poll(cx);
+                let _ = self.server.poll_closed(cx);
+                future.as_mut().poll(cx)
+            })
+            .await
+        }
+
+        /// Opens a stream: our end, and both halves of the other.
+        async fn open() -> (Self, Stream, RecvStream, SendStream<Bytes>) {
+            let (near, far) = duplex(64 * 1024);
+            let (client, server) = tokio::join!(client::handshake(near), server::handshake(far));
+            let ((mut sender, client), server) = (client.unwrap(), server.unwrap());
+            let mut ends = Self { client, server };
+            let (response, sending) = sender
+                .send_request(Request::post("http://a/").body(()).unwrap(), false)
+                .unwrap();
+            let accepted = poll_fn(|cx| {
+                let _ = Pin::new(&mut ends.client).poll(cx);
+                ends.server.poll_accept(cx)
+            });
+            let (request, mut respond) = accepted.await.unwrap().unwrap();
+            let answering = respond.send_response(Response::new(()), false).unwrap();
+            let receiving = ends.run(response).await.unwrap().into_body();
+            let connection = Connection::new(sender, 1, Scheme::HTTP, Instant::now());
+            let guard = StreamGuard(Arc::new(connection));
+            let stream = Stream::new(receiving, sending, guard);
+            (ends, stream, request.into_body(), answering)
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_arrive_although_the_stream_is_dropped_behind_its_end() {
+        let (mut ends, mut stream, mut received, _answering) = Ends::open().await;
+        stream.write_all(b"last").await.unwrap();
+        let mut shutdown = task::spawn(stream.shutdown());
+        assert_pending!(shutdown.poll(), "h2 still holds the bytes");
+        ends.run(shutdown).await.unwrap();
+        drop(stream);
+        let data = ends.run(received.data()).await.unwrap().unwrap();
+        assert_eq!(data, b"last"[..]);
+    }
+
+    #[tokio::test]
+    async fn the_end_does_not_wait_for_a_connection_that_is_gone() {
+        let (ends, mut stream, _received, _answering) = Ends::open().await;
+        let mut shutdown = task::spawn(stream.shutdown());
+        assert_pending!(shutdown.poll());
+        drop(ends);
+        assert!(shutdown.is_woken());
+        assert_ready_ok!(shutdown.poll());
+    }
 
     #[test]
     fn a_quiet_stream_is_small() {
