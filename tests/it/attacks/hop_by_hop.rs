@@ -21,8 +21,10 @@ async fn the_clients_identity_cannot_be_named_away() {
     let connection = format!("Connection: {names}");
     let lines = [&*connection, "Cookie: a=1", "Authorization: Bearer x"];
     assert_eq!(arena.status(request("GET", "/ws/x", &lines)).await, 200);
+    // Without the feature `axum` the layer does not learn the address of the client.
+    let is_written = |name: &&str| cfg!(feature = "axum") || *name != "X-Forwarded-For";
     for head in arena.upstream.log().heads {
-        for name in names.split(", ") {
+        for name in names.split(", ").filter(is_written) {
             assert!(head.get(name).is_some(), "{name}");
         }
     }
