@@ -18,12 +18,13 @@ use tower::Service;
 use wsplice::{
     Admission, ForwardHttp, OnUpstreamLoss, Pool, ProxyLayer, Retry, Upstream,
     balance::{
-        AnyBalance, Balance, First, LeastTunnels, LowestLatency, MockCandidates, Random,
-        Rendezvous, RoundRobin, WeightedRoundRobin,
+        AnyBalance, Balance, First, LeastTunnels, LowestLatency, Random, Rendezvous, RoundRobin,
+        WeightedRoundRobin,
     },
     connect::{Address, Connect, ConnectFuture},
     head::RequestHead,
-    health::{Consecutive, FailClosed},
+    health::{Consecutive, availability::FailClosed},
+    testing::MockCandidates,
 };
 
 fn policies() -> Vec<(&'static str, AnyBalance)> {

@@ -28,8 +28,8 @@ use tokio_tungstenite::connect_async;
 use wsplice::{
     Observer, Pool, ProxyLayer, UpstreamInfo,
     health::{
-        Admitted, Availability, Ejection, HealthEvaluator, HealthEvent, HealthEventKind,
-        HealthTransition, UpstreamHealth, Verdict,
+        Ejection, HealthEvaluator, HealthEvent, HealthEventKind, HealthTransition, Verdict,
+        availability::{Admitted, Availability, UpstreamHealth},
     },
 };
 

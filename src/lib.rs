@@ -94,7 +94,7 @@
 //!
 //! [`ErrorKind`], [`Side`], [`TunnelEnd`], [`Timer`], [`Limit`], [`MembershipChange`],
 //! [`frame::CloseCode`], [`frame::OpCode`], [`frame::Violation`], [`health::HealthState`],
-//! [`health::HealthTransition`], [`health::HealthEventKind`], [`health::ProbeFailure`],
+//! [`health::HealthTransition`], [`health::HealthEventKind`], [`health::probe::ProbeFailure`],
 //! [`discovery::DiscoverError`]
 //!
 //! # Features
@@ -108,6 +108,7 @@
 //! | `dns` | `discovery::Dns`: upstreams by A, AAAA or SRV records; needs Rust 1.88 |
 //! | `regex` | `matcher::path_regex`, and expressions for the expected responses of probes |
 //! | `sticky` | `balance::Sticky` |
+//! | `test-util` | `testing`: tools for the tests of your own policies |
 //! | `rustls` | TLS to upstreams, with your own rustls configuration: `connect::Tls` |
 //! | `ring`, `aws-lc-rs` | the same, with this cryptography: `connect::TlsBuilder` |
 //! | `tls12` | TLS 1.2 beside 1.3 |
@@ -177,6 +178,9 @@ mod tunnel;
 mod upstream;
 
 pub mod frame;
+#[cfg(feature = "test-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+pub mod testing;
 
 pub use self::http::{
     forward::ForwardHttp,

@@ -11,7 +11,7 @@ use crate::{
     observe::MembershipChange,
     tunnel::report::{Limit, Timer, TunnelEnd},
     upstream::discovery::DiscoverError,
-    upstream::health::{HealthEventKind, HealthState, HealthTransition, ProbeFailure},
+    upstream::health::{HealthEventKind, HealthState, HealthTransition, probe::ProbeFailure},
 };
 
 /// Checks a table of slugs. A variant without a row does not compile. Where a variant has fields,

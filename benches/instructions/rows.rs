@@ -20,9 +20,10 @@ use tokio::{
 use tower::Service;
 use wsplice::{
     Upstream,
-    balance::{Balance, LeastTunnels, MockCandidates},
+    balance::{Balance, LeastTunnels},
     connect::{Address, Connect, ConnectFuture},
     head::RequestHead,
+    testing::MockCandidates,
 };
 
 use crate::host::{Ends, Host, layer};

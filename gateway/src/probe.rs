@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use wsplice::PoolBuilder;
-use wsplice::health::{HttpProbe, ProbeSchedule, TcpProbe, WebSocketProbe};
+use wsplice::health::probe::{HttpProbe, ProbeSchedule, TcpProbe, WebSocketProbe};
 
 /// Health check, with the path that it requests.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,12 @@ use crate::{
     upstream::Upstream,
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance, LeastTunnels},
-    upstream::health::{Availability, Ejection, HealthPolicy, OutlierPolicy, Probe, ProbeSchedule},
+    upstream::health::{
+        Ejection, HealthPolicy,
+        availability::Availability,
+        outlier::OutlierPolicy,
+        probe::{Probe, ProbeSchedule},
+    },
     upstream::retry::RetryBudget,
 };
 
@@ -35,7 +40,7 @@ use super::settings::{HealthEffect, HealthSettings, OnUpstreamLoss, PoolSettings
 /// | [`ejection`](Self::ejection) | 10 to 300 | seconds | see [`Ejection`] |
 /// | [`passive_policy`](Self::passive_policy) | [`Passive`](crate::health::Passive) | | a probe that passes is no proof for clients |
 /// | [`half_open_limit`](Self::half_open_limit) | 1 | clients | more would hang on an upstream that hangs |
-/// | [`availability`](Self::availability) | [`Standard`](crate::health::Standard) | | a doubtful upstream is better than none |
+/// | [`availability`](Self::availability) | [`Standard`](crate::health::availability::Standard) | | a doubtful upstream is better than none |
 /// | [`slow_start`](Self::slow_start) | off | | |
 ///
 /// # Examples
@@ -134,7 +139,7 @@ impl PoolBuilder {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use wsplice::{Pool, health::{Consecutive, ProbeSchedule, WebSocketProbe}};
+    /// use wsplice::{Pool, health::{Consecutive, probe::{ProbeSchedule, WebSocketProbe}}};
     ///
     /// let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?
     ///     .probe(WebSocketProbe::get("/ws/health"))
@@ -199,7 +204,7 @@ impl PoolBuilder {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Pool, health::{MaxEjectionPercent, SuccessRateOutliers}};
+    /// use wsplice::{Pool, health::{availability::MaxEjectionPercent, outlier::SuccessRateOutliers}};
     ///
     /// let chat = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080", "ws://10.0.0.3:8080"])?
     ///     .outliers(SuccessRateOutliers::new().minimum_upstreams(3).deviations(1.0))
@@ -218,7 +223,7 @@ impl PoolBuilder {
 
     /// Sets the policy for when few healthy upstreams are left.
     ///
-    /// By default, [`Standard`](crate::health::Standard) limits ejections on clients' news to half of
+    /// By default, [`Standard`](crate::health::availability::Standard) limits ejections on clients' news to half of
     /// the upstreams, and uses all once none is healthy; and a request that has failed at all healthy
     /// upstreams tries an unhealthy one. With a policy of your own, that last resort is left out.
     pub fn availability(self, availability: impl Availability + 'static) -> Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
-    upstream::health::{EjectedBy, UpstreamHealth},
+    upstream::health::{EjectedBy, availability::UpstreamHealth},
     upstream::{CountedHealth, Member, MemberHealth},
 };
 

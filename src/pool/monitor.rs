@@ -14,7 +14,10 @@ use crate::{
     net::connect::Dialer,
     task::{self, Tasks, catch_panic},
     upstream::Member,
-    upstream::health::{HealthEvent, HealthEventKind, ProbeTarget, check},
+    upstream::health::{
+        HealthEvent, HealthEventKind,
+        probe::{ProbeTarget, check},
+    },
 };
 
 use super::{

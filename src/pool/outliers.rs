@@ -8,7 +8,11 @@ use crate::{
     escaped::Escaped,
     instant::{FAR, saturating_add},
     lock::lock,
-    upstream::health::{EjectedBy, EventCounts, Outlier, UpstreamHealth},
+    upstream::health::{
+        EjectedBy,
+        availability::UpstreamHealth,
+        outlier::{EventCounts, Outlier},
+    },
     upstream::{Member, MemberHealth},
 };
 

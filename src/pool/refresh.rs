@@ -11,7 +11,7 @@ use crate::{
     lock::lock,
     tunnel::registry::Revocable,
     upstream::Member,
-    upstream::health::{Admitted, Availability, HealthCounts, Standard},
+    upstream::health::availability::{Admitted, Availability, HealthCounts, Standard},
 };
 
 use super::{
@@ -163,7 +163,7 @@ impl PoolState {
 
     fn is_plain(&self, counts: &HealthCounts) -> bool {
         let settings = self.health_settings();
-        settings.effect == HealthEffect::Eject && settings.availability().admits_the_healthy(counts)
+        settings.effect == HealthEffect::Eject && settings.availability().uses_the_healthy(counts)
     }
 
     fn publish_members(&self, members: Arc<[Arc<Member>]>, edits: &Edits, now: Instant) {

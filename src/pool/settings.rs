@@ -8,8 +8,10 @@ use crate::{
     upstream::MemberHealth,
     upstream::admission::{Admission, QueueLimits},
     upstream::health::{
-        AnyOf, Availability, Consecutive, Ejection, EventCounts, HealthPolicy, HealthTracker,
-        OutlierPolicy, Passive, Probe, ProbeSchedule, ProbeTimes, Probed, Standard, UpstreamView,
+        AnyOf, Consecutive, Ejection, HealthPolicy, HealthTracker, Passive, Probed, UpstreamView,
+        availability::{Availability, Standard},
+        outlier::{EventCounts, OutlierPolicy},
+        probe::{Probe, ProbeSchedule, ProbeTimes},
     },
     upstream::retry::RetryBudget,
 };

@@ -18,7 +18,7 @@ use crate::{
     observe::{MembershipChange, Observer},
     tunnel::registry::Revocable,
     upstream::admission::AdmissionCounters,
-    upstream::health::HealthCounts,
+    upstream::health::availability::HealthCounts,
     upstream::retry::BudgetWindow,
     upstream::{Guarded, Member, Upstream},
 };

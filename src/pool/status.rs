@@ -20,7 +20,7 @@ pub struct UpstreamStatus {
     /// Health state, with its time and cause.
     pub health: HealthState,
     /// Whether the upstream may get new tunnels: by its health and the pool's
-    /// [`Availability`](crate::health::Availability), its weight, and unless it is being drained.
+    /// [`Availability`](crate::health::availability::Availability), its weight, and unless it is being drained.
     pub is_used: bool,
     /// Time at which its [drain](Pool::drain) began.
     pub draining: Option<Instant>,

@@ -17,7 +17,8 @@ use crate::{
     tunnel::registry::{Revocable, TunnelGroup},
     upstream::admission::{Admission, AdmissionCounters, AdmissionKind, LimitReached},
     upstream::health::{
-        Doubt, EjectedBy, EventCounts, HealthEvent, HealthState, HealthTracker, ProbeTimes,
+        Doubt, EjectedBy, HealthEvent, HealthState, HealthTracker, outlier::EventCounts,
+        probe::ProbeTimes,
     },
 };
 

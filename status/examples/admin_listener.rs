@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use tokio::net::TcpListener;
-use wsplice::{KeepAlive, Pool, ProxyLayer, health::TcpProbe};
+use wsplice::{KeepAlive, Pool, ProxyLayer, health::probe::TcpProbe};
 use wsplice_status::Status;
 
 #[tokio::main(flavor = "current_thread")]

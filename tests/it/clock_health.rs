@@ -16,7 +16,7 @@ use wsplice::{
     KeepAlive, Observer, OnUpstreamLoss, ProxyLayer, UpstreamInfo,
     balance::First,
     headers::ClientInfo,
-    health::{EventFilter, FailClosed, HealthTransition, Passive},
+    health::{EventFilter, HealthTransition, Passive, availability::FailClosed},
 };
 
 use super::{

@@ -12,7 +12,7 @@ use wsplice::{
     frame::{ControlError, HeaderError, OpCode, Violation},
     head::{InvalidHost, InvalidPath, PathRewrite, RewriteError},
     headers::{HeaderEdits, InvalidHeaderEdit, InvalidNetwork, InvalidPseudonym, Via},
-    health::ProbeFailure,
+    health::probe::ProbeFailure,
     matcher::{InvalidOrigin, client_ip, origin},
     upgrade::InvalidHandshake,
 };
@@ -96,8 +96,8 @@ fn cases_of_features() -> Vec<Case> {
         #[cfg(feature = "regex")]
         case::<wsplice::matcher::InvalidPathRegex>(wsplice::matcher::path_regex("(").unwrap_err()),
         #[cfg(feature = "regex")]
-        case::<wsplice::health::InvalidExpectation>(
-            wsplice::health::HttpProbe::get("/")
+        case::<wsplice::health::probe::InvalidExpectation>(
+            wsplice::health::probe::HttpProbe::get("/")
                 .expect_body_match("(")
                 .unwrap_err(),
         ),

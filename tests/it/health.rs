@@ -12,8 +12,9 @@ use wsplice::{
     Observer, OnUpstreamLoss, Pool, PoolBuilder, ProxyLayer, UpstreamInfo,
     headers::ClientInfo,
     health::{
-        Consecutive, EventFilter, FailClosed, HealthState, HealthTransition, Passive,
-        ProbeSchedule, WebSocketProbe,
+        Consecutive, EventFilter, HealthState, HealthTransition, Passive,
+        availability::FailClosed,
+        probe::{ProbeSchedule, WebSocketProbe},
     },
 };
 
@@ -250,7 +251,7 @@ async fn one_that_comes_back_is_used_again() {
     let addr = closed_addr().await;
     let pool = Pool::new([format!("ws://{addr}")])
         .unwrap()
-        .probe(wsplice::health::TcpProbe::new())
+        .probe(wsplice::health::probe::TcpProbe::new())
         .probe_schedule(often());
     let mut watched = WatchSource::start(pool).await;
     assert!(matches!(
@@ -446,7 +447,7 @@ async fn of_200_clients_a_dozen_at_most_see_the_502_of_an_upstream_whose_probe_p
     let two = RawUpstream::start(scripts::answer(healthy, Then::Hold)).await;
     let pool = Pool::new([broken.url(), one.url(), two.url()])
         .unwrap()
-        .probe(wsplice::health::HttpProbe::get("/health"))
+        .probe(wsplice::health::probe::HttpProbe::get("/health"))
         .probe_schedule(often())
         .build();
     // All clients have one address, so that their news is no verdict. But others are asked first.

@@ -11,7 +11,7 @@ use wsplice::{
     KeepAlive, Pool, ProxyLayer, Side, TunnelEnd, Upstream,
     connect::{HttpVersion, ProxyProtocol},
     headers::UpstreamHeaders,
-    health::{HttpProbe, ProbeSchedule, WebSocketProbe},
+    health::probe::{HttpProbe, ProbeSchedule, WebSocketProbe},
 };
 
 use crate::{

@@ -18,7 +18,7 @@ use tracing_subscriber::{
 use wsplice::{
     ForwardHttp, Pool, ProxyLayer, Upstream,
     discovery::{DiscoverError, PollSource},
-    health::{ProbeFailure, ProbeSchedule, probe_fn},
+    health::probe::{ProbeFailure, ProbeSchedule, probe_fn},
 };
 
 use crate::support::{

@@ -130,7 +130,7 @@ fn types_of_the_request_side() {
 #[test]
 fn types_of_the_feature_regex() {
     are_debug_send_sync![
-        health::InvalidExpectation,
+        health::probe::InvalidExpectation,
         matcher::InvalidPathRegex,
         matcher::PathRegexMatcher,
     ];
@@ -175,7 +175,6 @@ fn types_of_the_upstream_side() {
         balance::Random,
         balance::Rendezvous,
         balance::RoundRobin,
-        balance::MockCandidates,
         balance::WeightedRoundRobin,
         connect::Address,
         dyn connect::Connect,
@@ -246,51 +245,60 @@ fn policies_and_resolvers_are_send_and_sync() {
 #[test]
 fn types_of_health() {
     are_debug_send_sync![
-        health::Admitted,
+        health::availability::Admitted,
         health::AllOf,
         health::AnyOf,
-        health::MaxEjectionPercent,
-        dyn health::Availability,
+        health::availability::MaxEjectionPercent,
+        dyn health::availability::Availability,
         health::Consecutive,
-        health::Either<health::FailClosed, health::KeepLast>,
+        health::availability::Either<health::availability::FailClosed, health::availability::KeepLast>,
         health::Ejection,
         health::EventSource,
-        health::FailClosed,
+        health::availability::FailClosed,
+        health::availability::HealthCounts,
         health::FailureRate,
         health::HealthEvent,
         health::HealthEventKind,
         dyn health::HealthPolicy,
         health::EjectedBy,
         health::HealthControl,
-        health::Standard,
-        health::UpstreamHealth<'static>,
+        health::availability::Standard,
+        health::availability::UpstreamHealth<'static>,
         health::UpstreamView<'static>,
         health::HealthState,
-        health::HttpProbe,
+        health::probe::HttpProbe,
         dyn health::HealthEvaluator,
         health::MaxFails,
-        health::KeepLast,
-        health::SuccessRateOutliers,
-        health::Outlier,
-        health::PanicThreshold,
+        health::availability::KeepLast,
+        health::outlier::SuccessRateOutliers,
+        health::outlier::Outlier,
+        health::availability::PanicThreshold,
         health::Passive,
-        dyn health::OutlierPolicy,
-        dyn health::Probe,
-        health::ProbeFailure,
-        health::ProbeFn<()>,
-        health::ProbeSchedule,
-        health::ProbeTarget,
-        health::ProbeTimes,
-        health::Probed,
+        dyn health::outlier::OutlierPolicy,
+        dyn health::probe::Probe,
+        health::probe::ProbeFailure,
+        health::probe::ProbeFn<()>,
+        health::probe::ProbeSchedule,
+        health::probe::ProbeTarget,
         health::EventOutcome,
         health::EventFilter,
         health::SlowHandshake,
-        health::HealthTracker,
-        health::EventCounts,
-        health::TcpProbe,
+        health::outlier::EventCounts,
+        health::probe::TcpProbe,
         health::HealthTransition,
         health::Verdict,
-        health::WebSocketProbe,
+        health::probe::WebSocketProbe,
+    ];
+}
+
+#[cfg(feature = "test-util")]
+#[test]
+fn types_of_the_feature_test_util() {
+    are_debug_send_sync![
+        wsplice::testing::HealthTracker,
+        wsplice::testing::MockCandidates,
+        wsplice::testing::ProbeTimes,
+        wsplice::testing::Probed,
     ];
 }
 
@@ -301,8 +309,7 @@ fn futures_are_debug_and_send() {
     is_debug_send::<wsplice::ResponseFuture<std::future::Ready<()>>>();
 }
 
-/// The lint `unreachable_pub` makes sure that every `pub` item can be reached, but for
-/// `health_counts::HealthCounts`, the argument of a hidden method of `Availability`.
+/// The lint `unreachable_pub` makes sure that every `pub` item can be reached.
 #[test]
 fn no_public_type_is_forgotten_here() {
     let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];

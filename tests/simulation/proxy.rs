@@ -19,7 +19,8 @@ use wsplice::{
     ProxyLayer, TunnelConfig, UpgradeRequired, UpstreamInfo, UpstreamStatus,
     headers::ClientInfo,
     health::{
-        AnyOf, Consecutive, EventFilter, HealthTransition, Passive, ProbeSchedule, WebSocketProbe,
+        AnyOf, Consecutive, EventFilter, HealthTransition, Passive,
+        probe::{ProbeSchedule, WebSocketProbe},
     },
 };
 

@@ -6,7 +6,10 @@ use tokio::time::sleep;
 use wsplice::{
     Admission, KeepAlive, Limits, Pool, PoolBuilder, Retry, RetryBudget, TunnelConfig, Upstream,
     discovery::{DiscoverError, PollSource},
-    health::{Consecutive, Passive, ProbeSchedule, WebSocketProbe},
+    health::{
+        Consecutive, Passive,
+        probe::{ProbeSchedule, WebSocketProbe},
+    },
 };
 
 use super::kit::{BINARY, Does, TEXT, World};

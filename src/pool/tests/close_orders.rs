@@ -5,7 +5,7 @@ use crate::{
     frame::CloseCode,
     pool::{OnUpstreamLoss, Pool},
     tunnel::registry::{Command, RegistryGuard},
-    upstream::health::KeepLast,
+    upstream::health::availability::KeepLast,
 };
 
 use super::kit::{lease, member, named, open, pool, refuse, secs};

@@ -14,9 +14,10 @@ use crate::{
     observe::{Observer, UpstreamInfo},
     pool::{Pool, PoolBuilder},
     upstream::health::{
-        Admitted, Availability, Consecutive, Ejection, EventFilter, FailClosed, HealthEvaluator,
-        HealthEvent, HealthEventKind, HealthTransition, KeepLast, ProbeSchedule, UpstreamHealth,
-        Verdict,
+        Consecutive, Ejection, EventFilter, HealthEvaluator, HealthEvent, HealthEventKind,
+        HealthTransition, Verdict,
+        availability::{Admitted, Availability, FailClosed, KeepLast, UpstreamHealth},
+        probe::ProbeSchedule,
     },
 };
 

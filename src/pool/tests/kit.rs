@@ -19,8 +19,8 @@ use crate::{
     upstream::Member,
     upstream::admission::AdmissionKind,
     upstream::health::{
-        HealthEvent, HealthEventKind, HealthTransition, Probe, ProbeFailure, ProbeFuture,
-        ProbeTarget,
+        HealthEvent, HealthEventKind, HealthTransition,
+        probe::{Probe, ProbeFailure, ProbeFuture, ProbeTarget},
     },
 };
 

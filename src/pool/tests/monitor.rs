@@ -9,7 +9,9 @@ use crate::{
     pool::Pool,
     upstream::health::{
         Consecutive, EventFilter, HealthEvaluator, HealthEvent, HealthEventKind, HealthTransition,
-        ProbeSchedule, SuccessRateOutliers, TcpProbe, Verdict,
+        Verdict,
+        outlier::SuccessRateOutliers,
+        probe::{ProbeSchedule, TcpProbe},
     },
 };
 

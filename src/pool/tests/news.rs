@@ -16,9 +16,10 @@ use crate::{
     upstream::admission::Admission,
     upstream::discovery::{DiscoverError, PollSource},
     upstream::health::{
-        Admitted, Availability, HealthControl, HealthEvaluator, HealthEvent, HealthEventKind,
-        HealthPolicy, HealthTransition, Passive, ProbeSchedule, UpstreamHealth, UpstreamView,
-        Verdict,
+        HealthControl, HealthEvaluator, HealthEvent, HealthEventKind, HealthPolicy,
+        HealthTransition, Passive, UpstreamView, Verdict,
+        availability::{Admitted, Availability, UpstreamHealth},
+        probe::ProbeSchedule,
     },
 };
 

@@ -11,8 +11,9 @@ use tokio::time::sleep;
 use crate::{
     pool::{Pool, PoolBuilder},
     upstream::health::{
-        Ejection, EventCounts, FailClosed, MaxEjectionPercent, Outlier, OutlierPolicy,
-        SuccessRateOutliers,
+        Ejection,
+        availability::{FailClosed, MaxEjectionPercent},
+        outlier::{EventCounts, Outlier, OutlierPolicy, SuccessRateOutliers},
     },
 };
 

@@ -14,8 +14,11 @@ use crate::{
     net::connect::{Address, Connect, ConnectFuture, Dialer},
     pool::Pool,
     upstream::health::{
-        Consecutive, HealthEventKind, HttpProbe, ProbeSchedule, WebSocketProbe,
-        upstreams::{Scripted, UpstreamEnd, outcome},
+        Consecutive, HealthEventKind,
+        probe::{
+            HttpProbe, ProbeSchedule, WebSocketProbe,
+            testing::{Scripted, UpstreamEnd, outcome},
+        },
     },
 };
 

@@ -21,8 +21,9 @@ use super::{candidate_list::CandidateList, candidates::Candidates};
 /// ```
 /// use wsplice::{
 ///     Upstream,
-///     balance::{Balance, LeastTunnels, MockCandidates},
+///     balance::{Balance, LeastTunnels},
 ///     head::RequestHead,
+///     testing::MockCandidates,
 /// };
 ///
 /// let mut mock = MockCandidates::from_upstreams([Upstream::new("ws://10.0.0.1")?, Upstream::new("ws://10.0.0.2")?]);

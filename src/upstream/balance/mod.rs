@@ -68,7 +68,8 @@ mod cookies;
 mod first;
 mod least_tunnels;
 mod lowest_latency;
-mod mock_candidates;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod mock_candidates;
 mod policy;
 mod random;
 mod rendezvous;
@@ -89,7 +90,8 @@ pub use candidates::{Candidate, Candidates};
 pub use first::First;
 pub use least_tunnels::LeastTunnels;
 pub use lowest_latency::LowestLatency;
-pub use mock_candidates::MockCandidates;
+#[cfg(test)]
+pub(crate) use mock_candidates::MockCandidates;
 pub use policy::{Balance, OrElse};
 pub use random::Random;
 pub use rendezvous::Rendezvous;

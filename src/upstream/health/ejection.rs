@@ -171,7 +171,10 @@ impl EjectionHistory {
     pub(super) const fn readmit(&mut self, now: Instant) {
         self.readmitted_at = Some(now);
     }
+}
 
+#[cfg(test)]
+impl EjectionHistory {
     /// Returns the number of ejections in a row that have not decayed.
     pub(super) const fn count(&self) -> u32 {
         self.count

@@ -37,7 +37,7 @@ pub struct HealthEvent {
     /// Time at which the observed probe, handshake or tunnel began.
     ///
     /// A handshake that times out describes the upstream as it was ten seconds ago. An event that
-    /// began before an ejection is ignored after it; see [`HealthTracker`](super::HealthTracker).
+    /// began before an ejection is ignored after it.
     pub began: Instant,
     /// Kind of the observation.
     pub kind: HealthEventKind,

@@ -10,15 +10,15 @@
 //!
 //! | type | decides | Envoy | HAProxy |
 //! |---|---|---|---|
-//! | [`Probe`]: [`WebSocketProbe`], [`HttpProbe`], [`TcpProbe`], [`probe_fn`] | whether an upstream responds | health checker: `http_health_check`, `tcp_health_check` | `check`, `option httpchk` |
-//! | [`ProbeSchedule`] | the time of the next probe | `interval`, `unhealthy_interval`, `interval_jitter`, `timeout` | `inter`, `fastinter`, `downinter`, `timeout check` |
+//! | [`Probe`](probe::Probe): [`WebSocketProbe`](probe::WebSocketProbe), [`HttpProbe`](probe::HttpProbe), [`TcpProbe`](probe::TcpProbe), [`probe_fn`](probe::probe_fn) | whether an upstream responds | health checker: `http_health_check`, `tcp_health_check` | `check`, `option httpchk` |
+//! | [`ProbeSchedule`](probe::ProbeSchedule) | the time of the next probe | `interval`, `unhealthy_interval`, `interval_jitter`, `timeout` | `inter`, `fastinter`, `downinter`, `timeout check` |
 //! | [`EventFilter`] | the meaning of events | `split_external_local_origin_errors` | `observe layer4`, `observe layer7` |
 //! | [`HealthPolicy`], with a [`HealthEvaluator`] per upstream | when an upstream is unhealthy | `unhealthy_threshold`, `healthy_threshold` | `fall`, `rise` |
-//! | [`OutlierPolicy`]: [`SuccessRateOutliers`], set by [`PoolBuilder::outliers`](crate::PoolBuilder::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
+//! | [`OutlierPolicy`](outlier::OutlierPolicy): [`SuccessRateOutliers`](outlier::SuccessRateOutliers), set by [`PoolBuilder::outliers`](crate::PoolBuilder::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
 //! | [`Ejection`] | how long an upstream is ejected | `base_ejection_time`, `max_ejection_time` | |
 //! | [`HealthControl`] | whether events or the operator decide | | `set server … health` |
-//! | [`HealthTracker`] | the [`HealthState`] of an upstream | host health flags | server state (`UP`, `DOWN`) |
-//! | [`Availability`] | the use of unhealthy upstreams when few are healthy | `healthy_panic_threshold`, `max_ejection_percent` | |
+//! | health tracker | the [`HealthState`] of an upstream | host health flags | server state (`UP`, `DOWN`) |
+//! | [`Availability`](availability::Availability) | the use of unhealthy upstreams when few are healthy | `healthy_panic_threshold`, `max_ejection_percent` | |
 //!
 //! | policy | unhealthy | Envoy | HAProxy |
 //! |---|---|---|---|
@@ -36,71 +36,40 @@
 //! network), a failing probe, or failed connects. Failures of the proxy's own machine and of its
 //! resolver are nobody's health.
 //!
-//! Everything but the probes is pure: events carry their time, and randomness is an argument. A
-//! policy of your own can be tested without waiting:
-//!
-//! ```
-//! use std::{sync::Arc, time::Duration};
-//! use tokio::time::Instant;
-//! use wsplice::health::{
-//!     Consecutive, Ejection, HealthEvent, HealthEventKind, ProbeFailure, Probed, HealthTracker,
-//! };
-//!
-//! let start = Instant::now();
-//! let policy = Arc::new(Consecutive::new().fails(3).passes(2));
-//! let mut tracker = HealthTracker::new(policy, Ejection::new(), Probed::Yes, start);
-//!
-//! for second in [0, 10, 20] {
-//!     let reason = ProbeFailure::other("the cellar is flooded");
-//!     let at = start + Duration::from_secs(second);
-//!     tracker.observe(&HealthEvent::new(at, HealthEventKind::ProbeFailed { reason }), 0.5);
-//! }
-//! assert!(!tracker.state().is_usable());
-//! ```
+//! Everything but the probes is pure: events carry their time, and randomness is an argument. With
+//! the feature `test-util`, the module `testing` has the tracker, so that a policy of your own can be
+//! tested without waiting.
 
-mod availability;
+pub mod availability;
+pub mod outlier;
+pub mod probe;
+
 mod doubt;
 mod ejection;
 mod event;
 mod event_filter;
 mod event_origin;
 mod evidence;
-mod health_counts;
 mod health_state;
-mod outlier;
 mod policy;
-mod probe;
-mod schedule;
-mod tracker;
-mod upstream_health;
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
+pub(crate) mod tracker;
 
-pub(crate) use self::{doubt::Doubt, event_origin::EventOrigin, health_counts::HealthCounts};
-#[cfg(test)]
-pub(crate) use probe::testing as upstreams;
 #[cfg(test)]
 mod testing;
 
-#[cfg(feature = "regex")]
-pub use self::probe::InvalidExpectation;
+pub(crate) use self::{
+    doubt::Doubt,
+    event_origin::EventOrigin,
+    tracker::{HealthTracker, Probed},
+};
 pub use self::{
-    availability::{
-        Admitted, Availability, Either, FailClosed, KeepLast, MaxEjectionPercent, PanicThreshold,
-        Standard,
-    },
     ejection::Ejection,
     event::{EventOutcome, EventSource, HealthEvent, HealthEventKind},
     event_filter::EventFilter,
     health_state::{EjectedBy, HealthControl, HealthState, HealthTransition},
-    outlier::{EventCounts, Outlier, OutlierPolicy, SuccessRateOutliers},
     policy::{
         AllOf, AnyOf, Consecutive, FailureRate, HealthEvaluator, HealthPolicy, MaxFails, Passive,
         SlowHandshake, UpstreamView, Verdict,
     },
-    probe::{
-        HttpProbe, Probe, ProbeFailure, ProbeFn, ProbeFuture, ProbeTarget, TcpProbe,
-        WebSocketProbe, check, probe_fn,
-    },
-    schedule::{ProbeSchedule, ProbeTimes},
-    tracker::{HealthTracker, Probed},
-    upstream_health::UpstreamHealth,
 };

@@ -113,7 +113,7 @@ impl Outlier {
 /// # Examples
 ///
 /// ```
-/// use wsplice::health::{SuccessRateOutliers, OutlierPolicy, EventCounts};
+/// use wsplice::health::outlier::{SuccessRateOutliers, OutlierPolicy, EventCounts};
 ///
 /// let good = EventCounts::new(198, 2);
 /// let outliers = SuccessRateOutliers::new().outliers(&[good, good, EventCounts::new(120, 80), good, good]);

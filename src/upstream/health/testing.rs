@@ -4,7 +4,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{HealthEvaluator, HealthEvent, HealthEventKind, ProbeFailure, Verdict};
+use super::{HealthEvaluator, HealthEvent, HealthEventKind, Verdict, probe::ProbeFailure};
 use crate::error::ErrorKind;
 
 /// Returns a time, in milliseconds since the tests began.

@@ -47,13 +47,13 @@ use super::{
 /// # Examples
 ///
 /// ```
+/// # #[cfg(feature = "test-util")] {
 /// use std::{sync::Arc, time::Duration};
 /// use tokio::time::Instant;
 /// use wsplice::{
 ///     ErrorKind,
-///     health::{
-///         Ejection, HealthEvent, HealthEventKind, HealthState, Passive, Probed, HealthTracker,
-///     },
+///     health::{Ejection, HealthEvent, HealthEventKind, HealthState, Passive},
+///     testing::{HealthTracker, Probed},
 /// };
 ///
 /// let now = Instant::now();
@@ -71,6 +71,7 @@ use super::{
 /// let later = now + Duration::from_secs(10);
 /// tracker.tick(later, 0.5);
 /// assert!(matches!(tracker.state(), HealthState::HalfOpen { .. }));
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct HealthTracker {
@@ -188,12 +189,6 @@ impl HealthTracker {
     #[must_use]
     pub const fn state(&self) -> &HealthState {
         &self.state
-    }
-
-    /// Returns the number of ejections in a row that have not decayed.
-    #[must_use]
-    pub const fn ejections(&self) -> u32 {
-        self.history.count()
     }
 
     /// Whether the upstream is usable now and was at this time, so that events which began then

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use wsplice::connect::ProxyProtocol;
 use wsplice::headers::{ClientInfo, Networks};
-use wsplice::health::{ProbeSchedule, TcpProbe, WebSocketProbe};
+use wsplice::health::probe::{ProbeSchedule, TcpProbe, WebSocketProbe};
 use wsplice::{Pool, PoolBuilder, ProxyLayer, Upstream};
 
 use super::kit::{Host, Proxied};

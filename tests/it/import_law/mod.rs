@@ -18,7 +18,7 @@ use self::{
 };
 
 /// Paths without io, without a clock and without anything asynchronous. Time is an argument.
-const PURE: [&str; 40] = [
+const PURE: [&str; 41] = [
     "escaped.rs",
     "instant.rs",
     "hash.rs",
@@ -47,7 +47,7 @@ const PURE: [&str; 40] = [
     "upstream/discovery/dns/records.rs",
     "upstream/discovery/dns/refresh.rs",
     "upstream/discovery/poll_schedule.rs",
-    "upstream/health/availability.rs",
+    "upstream/health/availability/",
     "upstream/health/doubt.rs",
     "upstream/health/ejection.rs",
     "upstream/health/event.rs",
@@ -55,7 +55,8 @@ const PURE: [&str; 40] = [
     "upstream/health/evidence.rs",
     "upstream/health/outlier.rs",
     "upstream/health/policy/",
-    "upstream/health/schedule.rs",
+    "upstream/health/probe/schedule.rs",
+    "upstream/health/probe/times.rs",
     "upstream/health/event_filter.rs",
     "upstream/health/tracker.rs",
     "upstream/retry/",

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::upstream::health::testing::secs;
+use crate::upstream::health::{EjectedBy, testing::secs};
 
 const UP: UpstreamHealth<'_> = UpstreamHealth::healthy();
 

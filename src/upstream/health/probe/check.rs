@@ -11,24 +11,28 @@ use crate::{
 
 use super::{
     failure::ProbeFailure,
-    probe::{Probe, ProbeFuture},
+    probe_trait::{Probe, ProbeFuture},
     target::ProbeTarget,
 };
 
 /// Runs a probe once, with a timeout, and returns the result as an event for the upstream's
-/// [`HealthTracker`](crate::health::HealthTracker). A probe that panics has failed.
+/// [`HealthTracker`](crate::testing::HealthTracker). A probe that panics has failed.
 ///
 /// # Examples
 ///
 /// ```
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
 /// use std::{sync::Arc, time::Duration};
 /// use wsplice::{
 ///     connect::{Address, Connector},
-///     health::{HealthEventKind, ProbeTarget, TcpProbe, check},
+///     health::{HealthEventKind, probe::{ProbeTarget, TcpProbe}},
+///     testing::check,
 /// };
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
 /// // A port without a listener.
 /// let target = ProbeTarget::new(Address::tcp("127.0.0.1", 1), Arc::new(Connector::new()));
 /// let event = check(&TcpProbe::new(), &target, Duration::from_secs(5)).await;
@@ -82,9 +86,9 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 #[allow(clippy::panic)] // a panicking probe is tested
 mod tests {
     use super::*;
-    use crate::upstream::health::{
-        probe::testing::{Scripted, UpstreamEnd, outcome},
+    use crate::upstream::health::probe::{
         probe_fn,
+        testing::{Scripted, UpstreamEnd, outcome},
     };
 
     #[tokio::test]

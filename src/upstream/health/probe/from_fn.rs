@@ -4,7 +4,7 @@ use std::{fmt, future::Future};
 
 use super::{
     failure::ProbeFailure,
-    probe::{Probe, ProbeFuture},
+    probe_trait::{Probe, ProbeFuture},
     target::ProbeTarget,
 };
 
@@ -22,7 +22,7 @@ pub struct ProbeFn<F> {
 ///
 /// ```
 /// use tokio::io::AsyncReadExt;
-/// use wsplice::health::{ProbeFailure, ProbeTarget, probe_fn};
+/// use wsplice::health::probe::{ProbeFailure, ProbeTarget, probe_fn};
 ///
 /// let probe = probe_fn(|target: ProbeTarget| async move {
 ///     let mut connection = target.connect().await?;

@@ -17,7 +17,7 @@ use crate::{
 use super::{
     expect::{Containing, Expect},
     failure::ProbeFailure,
-    probe::{Probe, ProbeFuture},
+    probe_trait::{Probe, ProbeFuture},
     request_settings::RequestSettings,
     target::ProbeTarget,
 };
@@ -41,7 +41,7 @@ use super::{
 /// # Examples
 ///
 /// ```
-/// use wsplice::health::HttpProbe;
+/// use wsplice::health::probe::HttpProbe;
 ///
 /// let probe = HttpProbe::get("/health").port(9090).expect_body("\"ok\"");
 /// # let _ = probe;

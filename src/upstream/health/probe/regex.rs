@@ -26,11 +26,11 @@ impl HttpProbe {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::health::HttpProbe;
+    /// use wsplice::health::probe::HttpProbe;
     ///
     /// let probe = HttpProbe::get("/health").expect_body_match(r#""status":\s*"(ok|degraded)""#)?;
     /// assert!(HttpProbe::get("/health").expect_body_match("(").is_err());
-    /// # Ok::<(), wsplice::health::InvalidExpectation>(())
+    /// # Ok::<(), wsplice::health::probe::InvalidExpectation>(())
     /// ```
     pub fn expect_body_match(self, expression: &str) -> Result<Self, InvalidExpectation> {
         Ok(self.expecting(compile(expression)?))

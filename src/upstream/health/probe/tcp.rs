@@ -1,7 +1,7 @@
 //! TCP probe.
 
 use super::{
-    probe::{Probe, ProbeFuture},
+    probe_trait::{Probe, ProbeFuture},
     target::ProbeTarget,
 };
 
@@ -12,7 +12,7 @@ use super::{
 /// # Examples
 ///
 /// ```
-/// let probe = wsplice::health::TcpProbe::new();
+/// let probe = wsplice::health::probe::TcpProbe::new();
 /// # let _ = probe;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,10 @@ use crate::{
     frame::{ControlFrame, FrameHeader, OpCode, mask},
     net::connect::{Address, Connect, ConnectFuture},
     net::transport::Transport,
-    upstream::health::{HealthEvent, HealthEventKind, Probe, ProbeFailure, ProbeTarget, check},
+    upstream::health::{
+        HealthEvent, HealthEventKind,
+        probe::{Probe, ProbeFailure, ProbeTarget, check},
+    },
 };
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);

@@ -27,7 +27,7 @@ use super::{
     expect::{Containing, Exactly, Expect},
     failure::ProbeFailure,
     frames::{Frames, Received, unpredictable_bytes},
-    probe::{Probe, ProbeFuture},
+    probe_trait::{Probe, ProbeFuture},
     request_settings::RequestSettings,
     target::ProbeTarget,
 };
@@ -55,7 +55,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// # Examples
 ///
 /// ```
-/// use wsplice::health::WebSocketProbe;
+/// use wsplice::health::probe::WebSocketProbe;
 ///
 /// let probe = WebSocketProbe::get("/ws/health");
 ///

@@ -287,7 +287,7 @@ fn without_probes_an_upstream_is_ejected_then_half_open_and_one_failure_ejects_i
     let expected = "unhealthy: failed while half-open: the upstream could not be connected";
     assert_eq!(shown.as_deref(), Some(expected));
     assert_eq!(until(again), Some(secs(32)));
-    assert_eq!(tracker.ejections(), 2);
+    assert_eq!(tracker.history.count(), 2);
 }
 
 #[test]

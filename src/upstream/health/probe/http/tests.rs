@@ -3,12 +3,9 @@ use std::sync::Mutex;
 use super::*;
 use crate::{
     net::connect::{Connect, ConnectFuture},
-    upstream::health::{
-        TcpProbe,
-        probe::{
-            probe_fn,
-            testing::{Refusing, Scripted, UpstreamEnd, failure, header, outcome},
-        },
+    upstream::health::probe::{
+        TcpProbe, probe_fn,
+        testing::{Refusing, Scripted, UpstreamEnd, failure, header, outcome},
     },
 };
 

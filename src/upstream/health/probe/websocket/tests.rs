@@ -9,8 +9,11 @@ use crate::{
     frame::OpCode,
     http::handshake::InvalidUpgradeResponse,
     upstream::health::{
-        HealthEventKind, HttpProbe,
-        probe::testing::{Refusing, Scripted, UpstreamEnd, event, failure, header, outcome},
+        HealthEventKind,
+        probe::{
+            HttpProbe,
+            testing::{Refusing, Scripted, UpstreamEnd, event, failure, header, outcome},
+        },
     },
 };
 

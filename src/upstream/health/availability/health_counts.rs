@@ -1,27 +1,37 @@
 //! Counts of a pool's upstreams by their health. Pure.
 
-use super::{health_state::EjectedBy, upstream_health::UpstreamHealth};
+use crate::upstream::health::health_state::EjectedBy;
 
-/// Counts of a pool's upstreams by their health, changed one by one.
+use super::upstream_health::UpstreamHealth;
+
+/// Counts of a pool's upstreams by their health, as input of
+/// [`Availability::uses_the_healthy`](super::Availability::uses_the_healthy).
 ///
-/// Upstreams that are drained are not counted, and those without weight only as `weightless`.
+/// Upstreams that are drained are not counted, and those without weight only as
+/// [`weightless`](Self::weightless).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HealthCounts {
     /// Number of upstreams with a weight.
-    pub(crate) serving: usize,
+    pub serving: usize,
     /// Number of those that are healthy or half-open.
-    pub(crate) healthy: usize,
+    pub healthy: usize,
     /// Number of those that are unhealthy by the news of clients.
-    pub(crate) by_clients: usize,
+    pub by_clients: usize,
     /// Number of those that the operator has forced to be unhealthy.
-    pub(crate) forced: usize,
-    pub(crate) weightless: usize,
-    weight: u64,
-    healthy_weight: u64,
+    pub forced: usize,
+    /// Number of upstreams without a weight, which get no clients.
+    pub weightless: usize,
+    /// Sum of the weights.
+    pub weight: u64,
+    /// Sum of the weights of those that are healthy or half-open.
+    pub healthy_weight: u64,
 }
 
 impl HealthCounts {
-    pub(crate) fn of(pool: &[UpstreamHealth<'_>]) -> Self {
+    /// Returns the counts of these upstreams.
+    #[must_use]
+    pub fn of(pool: &[UpstreamHealth<'_>]) -> Self {
         let mut counts = Self::default();
         for health in pool {
             counts.add(health);
@@ -42,9 +52,10 @@ impl HealthCounts {
         );
     }
 
-    /// Share of the healthy upstreams by weight; `None` without any weight.
+    /// Returns the share of the healthy upstreams by weight; `None` without any weight.
     #[allow(clippy::cast_precision_loss)] // a share need not be exact
-    pub(super) fn healthy_share(&self) -> Option<f64> {
+    #[must_use]
+    pub fn healthy_share(&self) -> Option<f64> {
         (self.weight > 0).then(|| self.healthy_weight as f64 / self.weight as f64)
     }
 
@@ -87,7 +98,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::upstream::health::{
+    use crate::upstream::health::availability::{
         Admitted, Availability, FailClosed, KeepLast, MaxEjectionPercent, PanicThreshold, Standard,
     };
 
@@ -127,7 +138,7 @@ mod tests {
             ];
             let counts = HealthCounts::of(&pool);
             for policy in policies {
-                if policy.admits_the_healthy(&counts) {
+                if policy.uses_the_healthy(&counts) {
                     prop_assert_eq!(policy.admit(&pool), Admitted::healthy(&pool), "{:?}", policy);
                 }
             }

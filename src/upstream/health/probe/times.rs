@@ -1,116 +1,10 @@
-//! Probe schedule.
-
-use std::time::Duration;
+//! Probe times of one upstream. Pure: time and randomness are arguments.
 
 use tokio::time::Instant;
 
-use crate::instant::{FAR, saturating_add};
+use crate::{instant::saturating_add, upstream::health::health_state::HealthState};
 
-use super::{ejection::jittered, health_state::HealthState};
-
-/// Probe schedule: the interval, timeout and concurrency of a pool's probes.
-///
-/// # Defaults
-///
-/// | method | default | unit | why | Envoy | HAProxy |
-/// |---|---|---|---|---|---|
-/// | [`every`](Self::every) | 10 | seconds | cheap enough for any upstream | `interval` | `inter` |
-/// | [`while_unhealthy`](Self::while_unhealthy) | 2 | seconds | a recovery is noticed soon | `unhealthy_interval` | `downinter` |
-/// | [`jitter`](Self::jitter) | 0.1 | share | probes are spread over time | `interval_jitter_percent` | `spread-checks` |
-/// | [`timeout`](Self::timeout) | 5 | seconds | an upstream this slow is unusable | `timeout` | `timeout check` |
-/// | [`max_concurrent`](Self::max_concurrent) | 64 | probes | bounds the file descriptors | | |
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use wsplice::health::ProbeSchedule;
-///
-/// let schedule = ProbeSchedule::every(Duration::from_secs(30))
-///     .while_unhealthy(Duration::from_secs(3))
-///     .timeout(Duration::from_secs(2));
-/// # let _ = schedule;
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct ProbeSchedule {
-    interval: Duration,
-    while_unhealthy: Duration,
-    jitter: f64,
-    timeout: Duration,
-    max_concurrent: usize,
-}
-
-impl ProbeSchedule {
-    /// Creates a schedule with this interval, measured from start to start; at least a millisecond.
-    ///
-    /// While an upstream is unhealthy the interval is 2 seconds, or this one if it is shorter.
-    pub const fn every(interval: Duration) -> Self {
-        Self {
-            interval,
-            while_unhealthy: Duration::from_secs(2),
-            jitter: 0.1,
-            timeout: Duration::from_secs(5),
-            max_concurrent: 64,
-        }
-    }
-
-    /// Sets the interval while an upstream is unhealthy, so that it is not ejected for longer than
-    /// necessary. The shorter of both intervals applies then.
-    pub const fn while_unhealthy(mut self, interval: Duration) -> Self {
-        self.while_unhealthy = interval;
-        self
-    }
-
-    /// Sets the share by which an interval may be shorter or longer, from 0 to 1, so that the
-    /// upstreams of a pool are not all probed at once.
-    pub const fn jitter(mut self, share: f64) -> Self {
-        self.jitter = share;
-        self
-    }
-
-    /// Sets the maximum duration of a whole probe.
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// Sets the maximum number of a pool's probes under way at once; 0 counts as 1.
-    ///
-    /// Beyond that the most overdue probe goes first, so that probes which hang delay the others
-    /// but never starve them. Where many may hang at once, set a short timeout, or a higher
-    /// maximum.
-    pub const fn max_concurrent(mut self, probes: usize) -> Self {
-        self.max_concurrent = probes;
-        self
-    }
-
-    /// Returns the maximum number of probes under way at once.
-    pub(crate) fn concurrency_limit(&self) -> usize {
-        self.max_concurrent.max(1)
-    }
-
-    /// Returns the maximum duration of a whole probe.
-    #[must_use]
-    pub const fn probe_timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    fn interval(&self, state: &HealthState, random: f64) -> Duration {
-        let interval = match state {
-            HealthState::Unhealthy { .. } => self.interval.min(self.while_unhealthy),
-            _ => self.interval,
-        };
-        let interval = interval.clamp(Duration::from_millis(1), FAR);
-        interval.mul_f64(jittered(self.jitter, random))
-    }
-}
-
-impl Default for ProbeSchedule {
-    fn default() -> Self {
-        Self::every(Duration::from_secs(10))
-    }
-}
+use super::schedule::ProbeSchedule;
 
 /// Probe times of one upstream: the first probe at once, then one each interval, never two at a
 /// time.
@@ -120,10 +14,12 @@ impl Default for ProbeSchedule {
 /// # Examples
 ///
 /// ```
+/// # #[cfg(feature = "test-util")] {
 /// use std::time::Duration;
 /// use tokio::time::Instant;
-/// use wsplice::health::{
-///     Consecutive, Ejection, ProbeSchedule, ProbeTimes, Probed, HealthTracker,
+/// use wsplice::{
+///     health::{Consecutive, Ejection, probe::ProbeSchedule},
+///     testing::{HealthTracker, ProbeTimes, Probed},
 /// };
 ///
 /// let now = Instant::now();
@@ -138,6 +34,7 @@ impl Default for ProbeSchedule {
 /// let end = now + Duration::from_secs(1);
 /// times.finish(&settings, tracker.state(), end, 0.5);
 /// assert_eq!(times.due(), Some(now + Duration::from_secs(10)));
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct ProbeTimes {
@@ -150,7 +47,7 @@ enum ProbePhase {
         began: Option<Instant>,
         due: Instant,
     },
-    ProbeFuture {
+    Probing {
         began: Instant,
     },
 }
@@ -172,7 +69,7 @@ impl ProbeTimes {
     pub const fn due(&self) -> Option<Instant> {
         match self.phase {
             ProbePhase::Waiting { due, .. } => Some(due),
-            ProbePhase::ProbeFuture { .. } => None,
+            ProbePhase::Probing { .. } => None,
         }
     }
 
@@ -183,7 +80,7 @@ impl ProbeTimes {
         let is_due = self.due().is_some_and(|due| due <= now);
         if is_due {
             // Waiting => Probing
-            self.phase = ProbePhase::ProbeFuture { began: now };
+            self.phase = ProbePhase::Probing { began: now };
         }
         is_due
     }
@@ -197,7 +94,7 @@ impl ProbeTimes {
         now: Instant,
         random: f64,
     ) {
-        if let ProbePhase::ProbeFuture { began } = self.phase {
+        if let ProbePhase::Probing { began } = self.phase {
             // Probing => Waiting
             let due = saturating_add(began, schedule.interval(state, random)).max(now);
             self.phase = ProbePhase::Waiting {
@@ -209,7 +106,7 @@ impl ProbeTimes {
 
     /// Ends the probe under way without a result: the next one is due now.
     pub(crate) const fn abandon(&mut self, now: Instant) {
-        if let ProbePhase::ProbeFuture { began } = self.phase {
+        if let ProbePhase::Probing { began } = self.phase {
             // Probing => Waiting
             self.phase = ProbePhase::Waiting {
                 began: Some(began),
@@ -240,6 +137,8 @@ impl ProbeTimes {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::upstream::health::testing::{at, secs};
     use proptest::prelude::*;

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::health_state::EjectedBy;
+use crate::upstream::health::health_state::EjectedBy;
 
 /// Health of one upstream, as input of an [`Availability`](super::Availability) policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,40 @@
+//! Tools for the tests of policies of your own: without upstreams, without a network, and without
+//! waiting. Feature `test-util`.
+//!
+//! | for the test of | use |
+//! |---|---|
+//! | a [`Balance`](crate::balance::Balance) policy | [`MockCandidates`] |
+//! | a [`HealthPolicy`](crate::health::HealthPolicy) | [`HealthTracker`] |
+//! | an [`Availability`](crate::health::availability::Availability) policy | [`UpstreamHealth`](crate::health::availability::UpstreamHealth) |
+//! | a [`Probe`](crate::health::probe::Probe) | [`check`] |
+//! | a [`ProbeSchedule`](crate::health::probe::ProbeSchedule) | [`ProbeTimes`] |
+//!
+//! # Examples
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use tokio::time::Instant;
+//! use wsplice::{
+//!     health::{Consecutive, Ejection, HealthEvent, HealthEventKind, probe::ProbeFailure},
+//!     testing::{HealthTracker, Probed},
+//! };
+//!
+//! let start = Instant::now();
+//! let policy = Arc::new(Consecutive::new().fails(3).passes(2));
+//! let mut tracker = HealthTracker::new(policy, Ejection::new(), Probed::Yes, start);
+//!
+//! for second in [0, 10, 20] {
+//!     let reason = ProbeFailure::other("the cellar is flooded");
+//!     let at = start + Duration::from_secs(second);
+//!     tracker.observe(&HealthEvent::new(at, HealthEventKind::ProbeFailed { reason }), 0.5);
+//! }
+//! assert!(!tracker.state().is_usable());
+//! ```
+
+pub use crate::upstream::{
+    balance::mock_candidates::MockCandidates,
+    health::{
+        probe::{check::check, times::ProbeTimes},
+        tracker::{HealthTracker, Probed},
+    },
+};
