@@ -11,7 +11,9 @@ use crate::{
     observe::MembershipChange,
     tunnel::report::{Limit, Timer, TunnelEnd},
     upstream::discovery::DiscoverError,
-    upstream::health::{HealthEventKind, HealthState, HealthTransition, probe::ProbeFailure},
+    upstream::health::{
+        HealthControl, HealthEventKind, HealthState, HealthTransition, probe::ProbeFailure,
+    },
 };
 
 /// Checks a table of slugs. A variant without a row does not compile. Where a variant has fields,
@@ -174,6 +176,11 @@ fn frames() {
 fn upstreams() {
     let (since, after, status) = (Instant::now(), Duration::ZERO, StatusCode::OK);
     let (cause, until): (Arc<str>, _) = ("a cause".into(), None);
+    slugs! { HealthControl,
+        HealthControl::Auto => "auto",
+        HealthControl::ForcedHealthy => "forced_healthy",
+        HealthControl::ForcedUnhealthy => "forced_unhealthy",
+    }
     slugs! { HealthState,
         HealthState::Healthy { since }, HealthState::Healthy { .. } => "healthy",
         HealthState::HalfOpen { since }, HealthState::HalfOpen { .. } => "half_open",

@@ -75,6 +75,19 @@ pub enum HealthControl {
     ForcedUnhealthy,
 }
 
+impl HealthControl {
+    /// Returns the control as a [slug](crate#slugs): `auto`, `forced_healthy` or
+    /// `forced_unhealthy`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::ForcedHealthy => "forced_healthy",
+            Self::ForcedUnhealthy => "forced_unhealthy",
+        }
+    }
+}
+
 impl HealthState {
     /// Whether the upstream should get clients: it is healthy or half-open.
     #[must_use]
