@@ -27,7 +27,7 @@ pub(crate) struct AdminArgs {
     #[arg(long, value_name = "NAME", verbatim_doc_comment)]
     pub(crate) admin_host: Vec<String>,
 
-    /// Let every client of the status page to drain upstreams and close
+    /// Let every client of the status page drain upstreams and close
     /// WebSockets
     #[arg(long, verbatim_doc_comment)]
     pub(crate) admin_actions: bool,
