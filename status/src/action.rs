@@ -4,6 +4,7 @@ use serde::Deserialize;
 use wsplice::{
     OnUpstreamLoss,
     frame::{CloseCode, CloseFrame},
+    health::HealthControl,
 };
 
 use crate::collect::Sources;
@@ -15,6 +16,7 @@ use crate::collect::Sources;
 /// ```json
 /// {"action": "drain_upstream", "pool": "chat", "upstream": "10.0.0.1:8080"}
 /// {"action": "resume_upstream", "pool": "chat", "upstream": "10.0.0.1:8080"}
+/// {"action": "control_health", "pool": "chat", "upstream": "10.0.0.1:8080", "control": "forced_unhealthy"}
 /// {"action": "close_tunnel", "registry": 0, "id": 17, "code": 1008, "reason": "abuse"}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -35,6 +37,15 @@ pub enum Action {
         /// Name of the upstream.
         upstream: String,
     },
+    /// Decides about the health of the upstream, or leaves that to events again.
+    ControlHealth {
+        /// Name of the pool on the page.
+        pool: String,
+        /// Name of the upstream.
+        upstream: String,
+        /// The decision.
+        control: Control,
+    },
     /// Closes a tunnel with a close frame on both legs.
     CloseTunnel {
         /// Place of the tunnel's registry, from 0 (the default).
@@ -49,6 +60,29 @@ pub enum Action {
         #[serde(default)]
         reason: String,
     },
+}
+
+/// What decides about the health of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Control {
+    /// Probes and clients' handshakes decide.
+    Auto,
+    /// The operator: the upstream is healthy.
+    ForcedHealthy,
+    /// The operator: the upstream is unhealthy.
+    ForcedUnhealthy,
+}
+
+impl From<Control> for HealthControl {
+    fn from(control: Control) -> Self {
+        match control {
+            Control::Auto => Self::Auto,
+            Control::ForcedHealthy => Self::ForcedHealthy,
+            Control::ForcedUnhealthy => Self::ForcedUnhealthy,
+        }
+    }
 }
 
 const fn policy_violation() -> u16 {
@@ -88,24 +122,41 @@ impl Action {
                 pool(name)?.resume(upstream),
                 "no such upstream, or it is not drained",
             ),
+            Self::ControlHealth {
+                pool: name,
+                upstream,
+                control,
+            } => {
+                let controlled = pool(name)?.control_health(upstream, (*control).into());
+                found(controlled, "no such upstream")
+            }
             Self::CloseTunnel {
                 registry,
                 id,
                 code,
                 reason,
             } => {
-                let code = CloseCode::new(*code);
-                if !code.is_sendable() {
-                    return Err(Refusal::Invalid("this close code cannot be sent"));
-                }
-                if reason.len() > 123 {
-                    return Err(Refusal::Invalid("a close reason has 123 bytes at most"));
-                }
-                let registry = sources.registry(*registry);
-                let registry = registry.ok_or(Refusal::NotFound("no such registry"))?;
-                let closed = registry.close(*id, CloseFrame::new(code, reason.clone()));
+                let closed = close_tunnel(sources, *registry, *id, (*code, reason))?;
                 found(closed, "no such tunnel")
             }
         }
     }
+}
+
+fn close_tunnel(
+    sources: &Sources,
+    registry: usize,
+    id: u64,
+    (code, reason): (u16, &str),
+) -> Result<bool, Refusal> {
+    let code = CloseCode::new(code);
+    if !code.is_sendable() {
+        return Err(Refusal::Invalid("this close code cannot be sent"));
+    }
+    if reason.len() > 123 {
+        return Err(Refusal::Invalid("a close reason has 123 bytes at most"));
+    }
+    let registry = sources.registry(registry);
+    let registry = registry.ok_or(Refusal::NotFound("no such registry"))?;
+    Ok(registry.close(id, CloseFrame::new(code, reason.to_owned())))
 }

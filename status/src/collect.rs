@@ -9,12 +9,15 @@ use std::{
 
 use tokio::time::Instant;
 use wsplice::{
-    Drain, LegStatus, Pool, Registry, TunnelStatus, UpstreamStatus,
+    Drain, LegStatus, Pool, Registry, TunnelStatus, UpstreamCounters, UpstreamStatus,
     health::{HealthEvent, HealthEventKind, HealthState},
 };
 
 use crate::{
-    document::{Document, LegRow, PoolRow, ProbeRow, TunnelRow, Tunnels, UpstreamRow},
+    document::{
+        CountersRow, Document, FailureRow, LegRow, PoolRow, ProbeRow, TunnelRow, Tunnels,
+        UpstreamRow,
+    },
     ends::RecentEnds,
     search::Search,
 };
@@ -135,6 +138,7 @@ fn pool_row(name: &str, pool: &Pool, now: Instant) -> PoolRow {
             .collect(),
         retries: retries.made,
         retries_denied: retries.denied,
+        waiting: pool.queue_len(),
     }
 }
 
@@ -159,6 +163,8 @@ fn upstream_row(status: &UpstreamStatus, now: Instant) -> UpstreamRow {
         cause,
         ejected_for_seconds: until.map(|at| at.saturating_duration_since(now).as_secs_f64()),
         used: status.is_used,
+        control: status.control.as_str(),
+        doubted: status.is_doubted,
         draining_seconds: status.draining.map(age),
         weight: status.weight,
         tunnels: status.tunnels,
@@ -168,13 +174,30 @@ fn upstream_row(status: &UpstreamStatus, now: Instant) -> UpstreamRow {
             .last_probe
             .as_ref()
             .map(|probe| probe_row(probe, now)),
+        counters: counters_row(&status.counters),
+    }
+}
+
+pub(crate) fn counters_row(counters: &UpstreamCounters) -> CountersRow {
+    let failures = counters.failures.iter().map(|(kind, count)| FailureRow {
+        kind: kind.as_str(),
+        count: *count,
+    });
+    CountersRow {
+        attempts: counters.attempts,
+        retries: counters.retries,
+        failed: counters.failures.iter().map(|(_, count)| count).sum(),
+        failures: failures.collect(),
+        refusals: counters.refusals,
+        tunnels_opened: counters.tunnels_opened,
+        ejections: counters.ejections,
     }
 }
 
 fn probe_row(probe: &HealthEvent, now: Instant) -> ProbeRow {
     let (duration, failure) = match &probe.kind {
         HealthEventKind::ProbePassed { latency, .. } => (Some(latency.as_secs_f64()), None),
-        HealthEventKind::ProbeFailed { reason, .. } => (None, Some(reason.to_string())),
+        HealthEventKind::ProbeFailed { reason, .. } => (None, Some(format!("{reason:#}"))),
         other => (None, Some(other.to_string())),
     };
     ProbeRow {

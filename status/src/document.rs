@@ -33,6 +33,8 @@ pub struct PoolRow {
     pub retries: u64,
     /// Retries that the retry budget has denied since then.
     pub retries_denied: u64,
+    /// Number of handshakes that wait in the queue for an upstream.
+    pub waiting: usize,
 }
 
 /// An upstream.
@@ -51,6 +53,11 @@ pub struct UpstreamRow {
     pub ejected_for_seconds: Option<f64>,
     /// Whether the upstream may get new tunnels.
     pub used: bool,
+    /// Who decides about the health: `auto`, or the operator by `forced_healthy` and
+    /// `forced_unhealthy`.
+    pub control: &'static str,
+    /// Whether the upstream has failed clients lately, and others are preferred.
+    pub doubted: bool,
     /// Time since its drain began, if it is being drained.
     pub draining_seconds: Option<f64>,
     /// Weight in the load balancing.
@@ -63,6 +70,38 @@ pub struct UpstreamRow {
     pub latency_seconds: Option<f64>,
     /// The last probe.
     pub last_probe: Option<ProbeRow>,
+    /// Counts since the upstream joined the pool.
+    pub counters: CountersRow,
+}
+
+/// Counts of an upstream since it joined the pool.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CountersRow {
+    /// Attempts of clients: handshakes and forwarded requests for which the upstream was picked.
+    pub attempts: u64,
+    /// Attempts of those that were made after another upstream had failed.
+    pub retries: u64,
+    /// Attempts that failed because of the upstream.
+    pub failed: u64,
+    /// Attempts that failed, by kind, with the kinds that have occurred.
+    pub failures: Vec<FailureRow>,
+    /// Handshakes that the upstream refused, and responses with a status of 500 or above.
+    pub refusals: u64,
+    /// Tunnels that were opened.
+    pub tunnels_opened: u64,
+    /// Times that the upstream became unhealthy.
+    pub ejections: u64,
+}
+
+/// Number of attempts that failed in one way.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct FailureRow {
+    /// The failure as a slug of `wsplice::ErrorKind`, such as `connect_timeout`.
+    pub kind: &'static str,
+    /// Number of attempts.
+    pub count: u64,
 }
 
 /// A probe of an upstream.

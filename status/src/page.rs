@@ -32,7 +32,7 @@ pub(crate) fn page(document: &Document, has_actions: bool) -> Markup {
                 header {
                     h1 { "wsplice" }
                     form role="search" {
-                        label for="q" { "Search tunnels" }
+                        label for="q" { "Find tunnels" }
                         input id="q" name="q" type="search" value=(search)
                             placeholder="client, upstream or path" maxlength="200";
                         button { "Search" }
@@ -100,7 +100,8 @@ fn pool_section(pool: &PoolRow, has_actions: bool) -> Markup {
                     th scope="col" { "Since" }
                     th scope="col" .number { "Weight" }
                     th scope="col" .number { "Tunnels" }
-                    th scope="col" .number { "Handshakes" }
+                    th scope="col" .number { "Attempts" }
+                    th scope="col" { "Failed" }
                     th scope="col" .number { "Latency" }
                     th scope="col" { "Last probe" }
                     @if has_actions { th scope="col" .action { "Action" } }
@@ -110,14 +111,20 @@ fn pool_section(pool: &PoolRow, has_actions: bool) -> Markup {
                         (upstream_row(pool, upstream, has_actions))
                     }
                     @if pool.upstreams.is_empty() {
-                        tr data-key="" { td colspan="9" { "This pool has no upstream." } }
+                        tr data-key="" { td colspan="10" { "This pool has no upstream." } }
                     }
                 }
             }))
             @if pool.retries + pool.retries_denied > 0 {
                 p .note {
-                    (count(pool.retries)) " retries, " (count(pool.retries_denied))
+                    (counted(pool.retries, "retry", "retries")) ", " (count(pool.retries_denied))
                     " denied by the retry budget"
+                }
+            }
+            @if pool.waiting > 0 {
+                p .note {
+                    (counted(pool.waiting as u64, "handshake waits", "handshakes wait"))
+                    " in the queue"
                 }
             }
         }
@@ -131,7 +138,9 @@ fn upstream_row(pool: &PoolRow, upstream: &UpstreamRow, has_actions: bool) -> Ma
             th scope="row" { (upstream.name) }
             td .state .(class) {
                 (state)
+                @if upstream.control != "auto" { " " small { "by the operator" } }
                 @if let Some(cause) = &upstream.cause { " " small { (cause) } }
+                @if upstream.doubted { " " small { "others are preferred after failures" } }
                 @if let Some(left) = upstream.ejected_for_seconds {
                     " " small { "tried again in " (duration(left)) }
                 }
@@ -139,9 +148,10 @@ fn upstream_row(pool: &PoolRow, upstream: &UpstreamRow, has_actions: bool) -> Ma
             td { (duration(upstream.draining_seconds.unwrap_or(upstream.since_seconds))) }
             td .number { (upstream.weight) }
             td .number { (count(upstream.tunnels as u64)) }
-            td .number { (count(upstream.handshakes as u64)) }
+            td .number { (count(upstream.counters.attempts)) }
+            td .failures { (failures(upstream)) }
             td .number { (optional(upstream.latency_seconds)) }
-            td {
+            td .wrap {
                 @match &upstream.last_probe {
                     Some(probe) => {
                         @match &probe.failure {
@@ -153,7 +163,24 @@ fn upstream_row(pool: &PoolRow, upstream: &UpstreamRow, has_actions: bool) -> Ma
                     None => "none",
                 }
             }
-            @if has_actions { td .action { (drain_button(pool, upstream)) } }
+            @if has_actions {
+                td .action { (drain_button(pool, upstream)) (health_button(pool, upstream)) }
+            }
+        }
+    }
+}
+
+/// Attempts of clients that failed because of the upstream, or that it refused.
+fn failures(upstream: &UpstreamRow) -> Markup {
+    let counters = &upstream.counters;
+    html! {
+        (count(counters.failed + counters.refusals))
+        @for failure in &counters.failures {
+            " " small { (count(failure.count)) " " (failure.kind.replace('_', " ")) }
+        }
+        @if counters.refusals > 0 { " " small { (count(counters.refusals)) " refused" } }
+        @if counters.ejections > 0 {
+            " " small { "unhealthy " (counted(counters.ejections, "time", "times")) }
         }
     }
 }
@@ -183,6 +210,21 @@ fn drain_button(pool: &PoolRow, upstream: &UpstreamRow) -> Markup {
     };
     let body = serde_json::json!({
         "action": action, "pool": pool.name, "upstream": upstream.name,
+    });
+    html! {
+        button type="button" data-action=(body) aria-label={ (label) " " (upstream.name) } { (label) }
+    }
+}
+
+/// Takes an upstream out of use at once, or leaves its health to events again.
+fn health_button(pool: &PoolRow, upstream: &UpstreamRow) -> Markup {
+    let (control, label) = match upstream.control {
+        "auto" => ("forced_unhealthy", "Force unhealthy"),
+        _ => ("auto", "Stop forcing"),
+    };
+    let body = serde_json::json!({
+        "action": "control_health", "pool": pool.name, "upstream": upstream.name,
+        "control": control,
     });
     html! {
         button type="button" data-action=(body) aria-label={ (label) " " (upstream.name) } { (label) }
@@ -315,6 +357,42 @@ fn table(label: &str, rows: &Markup) -> Markup {
     }
 }
 
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 fn optional(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "–".to_owned(), duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use wsplice::{ErrorKind, Pool};
+
+    use super::*;
+    use crate::collect::{Sources, counters_row};
+
+    #[test]
+    fn failures_and_refusals_of_an_upstream_are_counted_by_kind() {
+        let pool = Pool::new(["ws://10.0.0.1:8080"]).unwrap().build();
+        let mut sources = Sources::default();
+        sources.add_pool("chat".to_owned(), pool.clone());
+        let mut document = sources.document(&crate::search::Search::default());
+        let mut counters = pool.snapshot()[0].counters.clone();
+        counters.attempts = 1_204;
+        counters.failures = vec![(ErrorKind::ConnectTimeout, 2), (ErrorKind::Connect, 1)];
+        counters.refusals = 3;
+        counters.ejections = 1;
+        document.pools[0].upstreams[0].counters = counters_row(&counters);
+
+        let page = page(&document, false).into_string();
+        let text = page.replace("<small>", "").replace("</small>", "");
+        let cells = [
+            format!("<td class=\"number\">{}</td>", count(1_204)),
+            "6 2 connect timeout 1 connect 3 refused unhealthy 1 time<".to_owned(),
+        ];
+        for part in cells {
+            assert!(text.contains(&part), "{part} is missing in {text}");
+        }
+    }
 }

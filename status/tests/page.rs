@@ -275,6 +275,34 @@ async fn an_upstream_is_drained_and_resumed_by_actions() {
 }
 
 #[tokio::test]
+async fn the_health_of_an_upstream_is_forced_and_left_to_events_again() {
+    let pool = pool();
+    let service = Status::new()
+        .pool_as("chat", &pool)
+        .allow_actions()
+        .into_service();
+    let control = async |control: &str| {
+        let action = json!({
+            "action": "control_health", "pool": "chat", "upstream": "10.0.0.1:8080",
+            "control": control,
+        });
+        assert_eq!(post(&service, &action).await.0, StatusCode::NO_CONTENT);
+        let page = text(get(&service, "/").await).await;
+        let document = json(&service, "/?view=json").await;
+        (page, document["pools"][0]["upstreams"][0].clone())
+    };
+    let (page, upstream) = control("forced_unhealthy").await;
+    assert!(page.contains("by the operator") && page.contains("Stop forcing"));
+    assert_eq!(upstream["control"], "forced_unhealthy");
+    assert_eq!(upstream["used"], false);
+    assert!(!pool.snapshot()[0].is_used);
+    let (page, upstream) = control("auto").await;
+    assert!(!page.contains("by the operator"));
+    assert_eq!(upstream["control"], "auto");
+    assert!(pool.snapshot()[0].is_used);
+}
+
+#[tokio::test]
 async fn a_tunnel_is_closed_with_the_code_of_the_action() {
     let registry = Registry::new();
     let service = Status::new()
@@ -326,6 +354,11 @@ async fn an_action_that_cannot_be_done_says_why() {
         ),
         (
             json!({"action": "resume_upstream", "pool": "a", "upstream": "b"}),
+            404,
+            "no such pool",
+        ),
+        (
+            json!({"action": "control_health", "pool": "a", "upstream": "b", "control": "auto"}),
             404,
             "no such pool",
         ),
