@@ -7,12 +7,12 @@
 //!
 //! Run it beside a WebSocket server on port 8081: `cargo run --example bounded_server`
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    body::{Bytes, Incoming},
+    body::{Body, Bytes, Incoming},
     service::service_fn,
 };
 use hyper_util::{
@@ -20,80 +20,193 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Notify, Semaphore},
-    time::timeout,
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{Semaphore, watch},
+    time::{sleep, timeout},
 };
-use tower::{Layer, ServiceExt, service_fn as inner_service};
-use wsplice::{Pool, Proxy, ProxyLayer, WriteTimeout, headers::ClientInfo, matcher::path};
+use tower::{Layer, ServiceExt, service_fn as inner_service, util::BoxCloneSyncService};
+use wsplice::{Pool, ProxyLayer, Registry, WriteTimeout, headers::ClientInfo, matcher::path};
 
-/// Time for the head of a request: on HTTP/1.1 also the idle time before it.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that wait in the kernel to be accepted. A client beyond that may take its connection
+/// for open although the server never gets it.
+const BACKLOG: u32 = 4096;
 
-/// Interval of pings on HTTP/2 connections, and the time for each answer.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause after an `accept` that failed, for lack of file descriptors as a rule.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Time in which a client's socket may take nothing.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The application: the proxy, around the service for all that is not proxied.
+pub(crate) type App = BoxCloneSyncService<Request<Incoming>, Response<AppBody>, Infallible>;
+type AppBody = UnsyncBoxBody<Bytes, BoxError>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Connections at once. Further clients wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
+type Inner = BoxCloneSyncService<Request<Incoming>, Response<Full<Bytes>>, Infallible>;
 
-type Inner = tower::util::BoxCloneSyncService<Request<Incoming>, Response<Full<Bytes>>, Infallible>;
+/// Bounds on what clients may do with their connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Time for the head of a request: on HTTP/1.1 also the idle time before it.
+    pub(crate) head: Duration,
+    /// Idle time of an HTTP/2 connection: no request is in flight and no WebSocket open.
+    pub(crate) http2_idle: Duration,
+    /// Interval of pings on HTTP/2 connections, and the time for each answer.
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+    /// Time in which a client's socket may take nothing.
+    pub(crate) write: Duration,
+    /// Connections at once. Further clients wait in the kernel's queue.
+    pub(crate) connections: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            http2_idle: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
+            write: Duration::from_secs(60),
+            connections: 10_000,
+        }
+    }
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let layer = ProxyLayer::new(Pool::new(["ws://127.0.0.1:8081"])?).matching(path("/ws/*"));
-    let app = layer.layer(Inner::new(inner_service(not_found)));
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let listener = TcpListener::bind("127.0.0.1:8080").await?;
-    loop {
-        let place = Arc::clone(&room).acquire_owned().await?;
-        let (stream, peer) = listener.accept().await?;
-        let app = app.clone();
+    let registry = layer.registry();
+    let proxy = layer.layer(Inner::new(inner_service(not_found)));
+    let app = App::new(proxy.map_response(|response| response.map(BodyExt::boxed_unsync)));
+    let listener = listen(([127, 0, 0, 1], 8080).into())?;
+    accept(listener, app, registry, Bounds::default()).await;
+    Ok(())
+}
+
+/// Listens with a queue that is long enough for a burst of clients.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(cfg!(not(windows)))?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts and serves connections, without end. `registry` has the WebSockets of `app`.
+pub(crate) async fn accept(listener: TcpListener, app: App, registry: Registry, bounds: Bounds) {
+    let room = Arc::new(Semaphore::new(bounds.connections));
+    while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+        // A client that left, or a lack of descriptors, must not end the server.
+        let Ok((stream, peer)) = listener.accept().await else {
+            sleep(ACCEPT_RETRY_DELAY).await;
+            continue;
+        };
+        let (app, registry) = (app.clone(), registry.clone());
         tokio::spawn(async move {
-            serve(stream, peer, app).await;
+            serve(stream, peer, app, registry, bounds).await;
             drop(place);
         });
     }
 }
 
 /// Serves one connection, up to its end or its upgrade.
-async fn serve(stream: TcpStream, peer: SocketAddr, app: Proxy<Inner>) {
-    let first_request = Arc::new(Notify::new());
-    let notify = Arc::clone(&first_request);
+async fn serve(stream: TcpStream, peer: SocketAddr, app: App, registry: Registry, bounds: Bounds) {
+    let requests = watch::Sender::new(0);
+    let in_flight = requests.subscribe();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        notify.notify_one();
         request.extensions_mut().insert(ClientInfo::from(peer));
-        app.clone().oneshot(request)
+        let place = InFlight::enter(&requests);
+        let response = app.clone().oneshot(request);
+        // The place is held up to the end of the body.
+        async { Ok::<_, Infallible>(response.await?.map(|body| place.hold(body))) }
     });
+    // Plain TCP: with TLS, the socket is wrapped before the TLS handshake.
+    let stream = TokioIo::new(WriteTimeout::new(stream, bounds.write));
+    let builder = builder(bounds);
+    let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
+    let has_tunnel = || {
+        let tunnels = registry.list();
+        tunnels.iter().any(|it| it.info.client == Some(peer))
+    };
+    let idle = tokio::select! {
+        _ = connection.as_mut() => return,
+        idle = idle(in_flight, bounds, has_tunnel) => idle,
+    };
+    match idle {
+        Idle::NoRequest => {}
+        Idle::NoMore => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+fn builder(bounds: Bounds) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(bounds.head)
         // For devices that compare the names of a 101's fields with their usual spelling.
         .title_case_headers(true);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_interval(bounds.ping_interval)
+        .keep_alive_timeout(bounds.ping_timeout)
         .enable_connect_protocol();
-    // Plain TCP: with TLS, the socket is wrapped before the TLS handshake.
-    let stream = TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT));
-    let connection = builder.serve_connection_with_upgrades(stream, service);
-    tokio::pin!(connection);
-    // The version of HTTP is read without a timeout of hyper's.
-    let is_silent = timeout(HEAD_TIMEOUT, async {
-        tokio::select! {
-            _ = connection.as_mut() => {}
-            () = first_request.notified() => {}
+    builder
+}
+
+/// Why a connection is idle.
+enum Idle {
+    /// No request came in time. The version of HTTP is read without a timeout of hyper's.
+    NoRequest,
+    /// No further request came, and nothing is open.
+    NoMore,
+}
+
+/// Waits until a connection is idle.
+async fn idle(
+    mut in_flight: watch::Receiver<usize>,
+    bounds: Bounds,
+    has_tunnel: impl Fn() -> bool,
+) -> Idle {
+    if timeout(bounds.head, in_flight.changed()).await.is_err() {
+        return Idle::NoRequest;
+    }
+    loop {
+        let _ = in_flight.wait_for(|count| *count == 0).await;
+        let is_over = timeout(bounds.http2_idle, in_flight.changed())
+            .await
+            .is_err();
+        if is_over && !has_tunnel() {
+            return Idle::NoMore;
         }
-    });
-    if is_silent.await.is_ok() {
-        let _ = connection.await;
+    }
+}
+
+/// A request in flight, up to the end of its response.
+struct InFlight(watch::Sender<usize>);
+
+impl InFlight {
+    fn enter(requests: &watch::Sender<usize>) -> Self {
+        requests.send_modify(|count| *count += 1);
+        Self(requests.clone())
+    }
+
+    /// Keeps the place until the body is dropped.
+    fn hold(self, body: AppBody) -> impl Body<Data = Bytes, Error = BoxError> {
+        body.map_err(move |error| {
+            let _ = &self;
+            error
+        })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

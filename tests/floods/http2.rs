@@ -1,0 +1,160 @@
+//! HTTP/2 frames, written by hand.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::client::{Client, within};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Types of frames (RFC 9113 §6).
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
+
+/// Flags of `HEADERS` frames.
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+
+/// `SETTINGS_INITIAL_WINDOW_SIZE` (RFC 9113 §6.5.2).
+pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// Error `CANCEL` (RFC 9113 §7).
+pub(crate) const CANCEL: [u8; 4] = [0, 0, 0, 8];
+
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Encodes header lines as literals without indexing (RFC 7541 §6.2.2), so that any name passes.
+pub(crate) fn encode(lines: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in lines {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    block
+}
+
+/// Header lines of a request.
+pub(crate) fn request(method: &str, path: &str) -> Vec<u8> {
+    let lines = [
+        (":method", method),
+        (":scheme", "http"),
+        (":authority", "app.test"),
+        (":path", path),
+    ];
+    encode(&lines)
+}
+
+/// Header lines of a handshake (RFC 8441 §5).
+pub(crate) fn handshake(path: &str) -> Vec<u8> {
+    let lines = [(":protocol", "websocket"), ("sec-websocket-version", "13")];
+    [request("CONNECT", path), encode(&lines)].concat()
+}
+
+/// Identifiers of a client's streams.
+pub(crate) fn streams() -> impl Iterator<Item = u32> {
+    (1..).step_by(2)
+}
+
+/// How a flood ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The server closed the connection before all was sent.
+    Refused,
+    /// The server took all, and closed the connection after the client did.
+    Endured,
+}
+
+/// Client's connection over HTTP/2.
+pub(crate) struct Connection(pub(crate) Client);
+
+impl Connection {
+    /// Connects with one setting.
+    pub(crate) async fn open(addr: SocketAddr, setting: (u16, u32)) -> Self {
+        Self::over(Client::connect(addr).await, setting).await
+    }
+
+    /// Begins on a connection.
+    pub(crate) async fn over(mut client: Client, setting: (u16, u32)) -> Self {
+        let mut payload = setting.0.to_be_bytes().to_vec();
+        payload.extend(setting.1.to_be_bytes());
+        let settings = frame(SETTINGS, 0, 0, &payload);
+        client.send([PREFACE, &settings].concat()).await.unwrap();
+        Self(client)
+    }
+
+    /// Sends frames and reads all that the server sends meanwhile, until either side has ended.
+    pub(crate) async fn flood(self, frames: impl Iterator<Item = Vec<u8>>) -> End {
+        let (mut read, mut write) = self.0.0.into_split();
+        let mut frames = frames.peekable();
+        let sending = async {
+            while frames.peek().is_some() {
+                let bytes = frames.by_ref().take(100).collect::<Vec<_>>().concat();
+                if write.write_all(&bytes).await.is_err() {
+                    return End::Refused;
+                }
+            }
+            match write.shutdown().await {
+                Ok(()) => End::Endured,
+                Err(_) => End::Refused,
+            }
+        };
+        let reading = async {
+            let (mut received, mut bytes) = (Vec::new(), [0; 4096]);
+            loop {
+                match read.read(&mut bytes).await {
+                    Ok(0) => return End::Endured,
+                    Ok(count) => received.extend_from_slice(&bytes[..count]),
+                    Err(_) => return End::Refused,
+                }
+                while let Some(frame) = take_frame(&mut received) {
+                    if is_error(&frame) {
+                        return End::Refused;
+                    }
+                }
+            }
+        };
+        let (sent, read) = within("a flood", async { tokio::join!(sending, reading) }).await;
+        if sent == End::Refused { sent } else { read }
+    }
+
+    /// Sends frames again and again without reading, until the server closes the connection.
+    pub(crate) async fn flood_unread(mut self, frames: &[u8]) {
+        let sending = async { while self.0.0.write_all(frames).await.is_ok() {} };
+        within("the server to close", sending).await;
+    }
+
+    /// Sends frames. The server need not take all of them.
+    pub(crate) async fn send(&mut self, frames: &[Vec<u8>]) {
+        let _ = self.0.send(frames.concat()).await;
+    }
+}
+
+/// Takes the first frame of the bytes, if it is whole.
+fn take_frame(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let length = bytes.first_chunk::<3>()?;
+    let length = u32::from_be_bytes([0, length[0], length[1], length[2]]) as usize + 9;
+    (bytes.len() >= length).then(|| bytes.drain(..length).collect())
+}
+
+/// Whether a frame is a `GOAWAY` with another error than `NO_ERROR` (RFC 9113 §6.8).
+fn is_error(frame: &[u8]) -> bool {
+    frame[3] == GOAWAY && frame[13..17] != [0; 4]
+}

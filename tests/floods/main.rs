@@ -1,0 +1,46 @@
+//! Floods: attacks that need numbers rather than a clever request.
+//!
+//! Each class has a test, with its advisory where there is one. The server is the documented recipe
+//! of `docs/hosts.md`, which is the example `bounded_server` itself, with shorter bounds. A flood runs
+//! twice; after each time the proxy serves, no upstream is leased, no tunnel is registered,
+//! and the descriptors and tasks of the process are those of a server without clients. The heap may
+//! grow in the first round alone, in which tables and queues get their sizes.
+//!
+//! A binary of its own, because its allocator counts every allocation of the process. The tests take
+//! turns for the same reason.
+// Clippy's "allow in tests" covers `#[test]` functions only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod arena;
+// Its `main` is not used here.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../examples/bounded_server.rs"]
+mod bounded_server;
+mod client;
+mod footprint;
+mod http2;
+mod http2_frames;
+mod slow;
+mod tunnels;
+mod upstream;
+
+use std::{
+    alloc::System,
+    sync::{Mutex, PoisonError},
+};
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Runs one test while no other one runs, on a runtime of its own with one thread.
+fn alone(test: impl Future<Output = ()>) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
