@@ -1,7 +1,7 @@
 //! HTTP: how a request is read and matched, and how it is exchanged with an upstream.
 //!
 //! * [`headers`], [`head`], [`matcher`] and [`upgrade`] read a request's head; they are pure.
-//! * `relay` brings an upstream's response to the client;
+//! * `relay` has the rules for requests to upstreams, and brings their responses to the client;
 //! * `handshake` performs the opening handshake with an upstream, `forward` any other request.
 
 pub mod head;

@@ -10,11 +10,10 @@ use tracing::Span;
 use crate::{
     error::{Error, Side},
     http::forward::{ForwardHttp, IdleConnections},
-    http::handshake::OutboundRules,
     http::head::RequestHead,
     http::headers::{ClientInfo, ClientScheme, HeaderEdits},
     http::matcher::AnyMatcher,
-    http::relay::{HeadLimits, ProgressLimits, RelayLimits},
+    http::relay::{HeadLimits, OutboundRules, ProgressLimits, RelayLimits},
     http::upgrade::Leniency,
     net::connect::{Dialer, KeepAliveScope},
     net::transport::TcpKeepAlive,

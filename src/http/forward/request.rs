@@ -10,10 +10,9 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::OutboundRules,
     http::head::RequestHead,
     http::headers::{ClientInfo, add_header, contains_token, only_line, set_header},
-    http::relay::has_unsupported_coding,
+    http::relay::{OutboundRules, has_unsupported_coding},
 };
 
 /// The head of an upstream's request, which may be sent more than once.

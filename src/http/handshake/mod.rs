@@ -1,6 +1,6 @@
 //! Stage 5: the opening handshake on both legs.
 //!
-//! * `upstream_request` (pure) builds the request to the upstream;
+//! * `upstream_request` (pure) builds the request to the upstream, by the rules of `http/relay`;
 //! * `dispatch` sends the request and reads the response (`upstream_response`): with `exchange` over
 //!   HTTP/1.1, or with `http2` on a stream of a shared connection;
 //! * `exchange` encodes the request (`encode`) and parses a 101 (`head_scan`), on a connection of
@@ -36,5 +36,5 @@ pub(crate) use dispatch::exchange;
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
 pub use upstream::{AcceptedHandshake, RefusedBody, UpstreamHandshake, UpstreamResponse};
-pub(crate) use upstream_request::{OutboundRules, handshake_request};
+pub(crate) use upstream_request::handshake_request;
 pub(crate) use upstream_response::UpgradeResponse;

@@ -22,7 +22,7 @@ use crate::{
     frame::Extensions,
     http::head::RequestHead,
     http::headers::strip_hop_by_hop,
-    http::relay::{HeadLimits, ProgressLimits, RelayLimits, RelayedBody, start},
+    http::relay::{HeadLimits, ProgressLimits, RelayLimits, RelayedBody, origin_form, start},
     http::upgrade::{Intent, UpgradeRequest, generate_key, inspect},
     net::transport::Transport,
 };
@@ -30,7 +30,7 @@ use crate::{
 use super::{
     agreement::Offer,
     exchange::exchange,
-    upstream_request::{origin_form, set_handshake_headers, upgrade_request},
+    upstream_request::{set_handshake_headers, upgrade_request},
     upstream_response::UpgradeResponse,
 };
 

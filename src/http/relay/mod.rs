@@ -1,5 +1,6 @@
-//! Relaying of responses, for handshakes that are refused and for forwarded requests alike.
+//! Relaying of requests and responses, for handshakes and forwarded requests alike.
 //!
+//! * `outbound_rules` (pure) has the headers and the target of every request to an upstream;
 //! * `head_limits` limits the head of an upstream's response, and `response_head` (pure) makes the
 //!   client's head of it;
 //! * `progress` and `clocks` (pure) measure the silence and the rate of both parties;
@@ -15,6 +16,7 @@ mod clocks;
 mod driver;
 mod exchange;
 mod head_limits;
+mod outbound_rules;
 mod progress;
 mod response_head;
 
@@ -23,6 +25,7 @@ pub(crate) use clocks::RelayLimits;
 pub(crate) use driver::{Driver, cut, start};
 pub(crate) use exchange::{ExchangeGuard, Relay, Source};
 pub(crate) use head_limits::{HeadLimits, MAX_HEAD_LINES};
+pub(crate) use outbound_rules::{OutboundRules, origin_form};
 pub(crate) use progress::{ProgressClock, ProgressLimits};
 pub(crate) use response_head::{
     adapt_version, client_response, has_unsupported_coding, prepare_response_head,
