@@ -120,12 +120,29 @@ impl Pool {
         })
     }
 
-    /// Removes the upstream of this name, which gets no new tunnels. False if there is none.
+    /// Removes the upstream of this [name](Upstream::name), or at this address as
+    /// [`Upstream::new`] takes it. It gets no new tunnels. False if there is none.
     ///
     /// Its state is kept for ten minutes, in case it is added again.
-    pub fn remove(&self, name: &str) -> bool {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Pool, Upstream};
+    ///
+    /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
+    /// assert!(pool.remove("10.0.0.1:8080"));
+    /// assert!(pool.remove("ws://10.0.0.2:8080"));
+    /// assert!(pool.is_empty());
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn remove(&self, name_or_address: &str) -> bool {
+        let at_address = Upstream::new(name_or_address).ok();
+        let at_address = at_address.as_ref().map(Upstream::name);
         self.edit(|mut upstreams| {
-            upstreams.retain(|upstream| upstream.name() != name);
+            upstreams.retain(|upstream| {
+                upstream.name() != name_or_address && Some(upstream.name()) != at_address
+            });
             upstreams
         })
     }

@@ -77,6 +77,13 @@ use super::{
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
 ///
+/// # Layers around it
+///
+/// To a tower layer outside of this one a WebSocket is over with its 101: `ConcurrencyLimitLayer`
+/// counts handshakes and not open tunnels, and `TimeoutLayer` bounds the handshake alone. The number
+/// of tunnels is limited by [`Admission`], their time by [`max_lifetime`](Self::max_lifetime) and
+/// [`idle_timeout`](Self::idle_timeout).
+///
 /// The type parameter is the scope of requests: WebSocket handshakes alone, or with
 /// [`forward_http`](Self::forward_http) all requests that the matcher owns.
 #[must_use]

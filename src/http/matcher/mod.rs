@@ -3,8 +3,8 @@
 //! A [`Matcher`] evaluates a [`RequestHead`](crate::head::RequestHead). The layer takes the
 //! requests that its matcher owns and passes the others to the inner service, untouched.
 //!
-//! Matchers compose: [`and`](Matcher::and), [`or`](Matcher::or), [`not`](Matcher::not), [`all`],
-//! [`any`], [`not`]. A closure is a matcher, and so is an `Arc<dyn Matcher>`.
+//! Matchers compose, as methods ([`and`](Matcher::and), [`or`](Matcher::or)) and as functions
+//! ([`all`], [`any`], [`not`]). A closure is a matcher, and so is an `Arc<dyn Matcher>`.
 //!
 //! ```
 //! use wsplice::head::RequestHead;
