@@ -17,6 +17,7 @@ use wsplice_prometheus::Metrics;
 use wsplice_status::{Status, StatusService};
 
 use crate::args::AdminArgs;
+use crate::arrival::Arrival;
 use crate::connection::Serving;
 use crate::listener::Listener;
 use crate::shutdown::{self, Phase};
@@ -74,7 +75,9 @@ impl Admin {
             registry: wsplice::Registry::new(),
             header_timeout: HEADER_TIMEOUT,
         };
-        serving.spawn(listener.serve(admin, shutdown));
+        // The gateway's drain does not wait for this listener.
+        let arrival = Arrival::unwatched();
+        serving.spawn(listener.serve(admin, shutdown, arrival));
         Self {
             _serving: serving,
             _phase: phase,

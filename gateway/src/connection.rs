@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use wsplice::Registry;
 use wsplice::headers::ClientInfo;
 
+use crate::arrival::Arrival;
 use crate::in_flight::{Idle, InFlight};
 use crate::shutdown::Shutdown;
 
@@ -51,6 +52,7 @@ pub(crate) struct Serving {
 pub(crate) async fn serve<S>(
     stream: S,
     client: ClientInfo,
+    arrival: Arrival,
     serving: Serving,
     mut shutdown: Shutdown,
 ) where
@@ -63,8 +65,16 @@ pub(crate) async fn serve<S>(
     } = serving;
     let in_flight = Arc::new(InFlight::new());
     let mut idle = pin!(in_flight.idle(header_timeout, || has_tunnel(&registry, &client)));
-    let service =
-        service_fn(move |request| respond(app.clone(), client, Arc::clone(&in_flight), request));
+    let arrival = Arc::new(arrival);
+    let service = service_fn(move |request| {
+        let (in_flight, arrival) = (Arc::clone(&in_flight), Arc::clone(&arrival));
+        let responding = respond(app.clone(), client, in_flight, request);
+        async move {
+            let response = responding.await;
+            arrival.end();
+            response
+        }
+    });
     let builder = builder(header_timeout);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = pin!(connection);

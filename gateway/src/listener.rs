@@ -1,22 +1,23 @@
 //! Listener: accepts connections and serves them, with TLS or without.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use wsplice::WriteTimeout;
 use wsplice::headers::{ClientInfo, ClientScheme};
 
+use crate::arrival::Arrival;
 use crate::client_tls::ClientTls;
 use crate::connection::{self, Serving};
 use crate::shutdown::Shutdown;
+use crate::socket::{Acceptor, Socket, Stream};
 
 /// Bound on a client's TLS handshake.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +34,7 @@ const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Listening socket of one worker, whose clients speak HTTP or HTTPS.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: std::net::TcpListener,
+    socket: Socket,
     tls: Option<Arc<ClientTls>>,
     /// Connections that the listeners on this address may still accept, if that is limited.
     room: Option<Arc<Semaphore>>,
@@ -41,25 +42,33 @@ pub(crate) struct Listener {
 
 /// Connection that was accepted, with a permit for its TLS handshake where there is TLS.
 struct Accepted {
-    tcp: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
     handshake: Option<OwnedSemaphorePermit>,
     /// Place among the connections, up to the end or the upgrade of this one.
     place: Option<OwnedSemaphorePermit>,
+    arrival: Arrival,
+}
+
+/// What each connection of a listener is served with.
+#[derive(Clone)]
+struct Connections {
+    tls: Option<Arc<ClientTls>>,
+    serving: Serving,
+    shutdown: Shutdown,
 }
 
 impl Listener {
     /// Listener for `http://` and `ws://`, or with TLS for `https://` and `wss://`.
     pub(crate) const fn new(
-        socket: std::net::TcpListener,
+        socket: Socket,
         tls: Option<Arc<ClientTls>>,
         room: Option<Arc<Semaphore>>,
     ) -> Self {
         Self { socket, tls, room }
     }
 
-    /// Accepts and serves connections until the gateway drains, then waits for those that are open.
-    /// Upgraded connections are not waited for.
+    /// Accepts and serves connections until the gateway closes its listeners, then waits for those
+    /// that are open. Upgraded connections are not waited for.
     ///
     /// # Errors
     ///
@@ -68,12 +77,22 @@ impl Listener {
     /// # Cancellation
     ///
     /// Closes all connections that have not been upgraded.
-    pub(crate) async fn serve(self, serving: Serving, mut shutdown: Shutdown) -> io::Result<()> {
+    pub(crate) async fn serve(
+        self,
+        serving: Serving,
+        mut shutdown: Shutdown,
+        arrival: Arrival,
+    ) -> io::Result<()> {
         let Self { socket, tls, room } = self;
-        let socket = TcpListener::from_std(socket)?;
+        let socket = socket.into_acceptor()?;
+        let with = Connections {
+            tls,
+            serving,
+            shutdown: shutdown.clone(),
+        };
         let mut connections = JoinSet::new();
         {
-            let accept = || accept(&socket, tls.as_deref(), room.as_ref());
+            let accept = || accept(&socket, &with, room.as_ref(), &arrival);
             // Kept over the rounds: a connection may have been accepted that waits for room.
             let mut accepting = pin!(accept());
             loop {
@@ -81,53 +100,64 @@ impl Listener {
                     () = shutdown.draining() => break,
                     Some(_) = connections.join_next() => {}
                     accepted = &mut accepting => {
+                        let Some(accepted) = accepted else { break };
                         accepting.set(accept());
-                        let (serving, shutdown) = (serving.clone(), shutdown.clone());
-                        connections.spawn(serve_connection(accepted, tls.clone(), serving, shutdown));
+                        connections.spawn(with.clone().serve(accepted));
                     }
                 }
             }
         }
-        drop(socket);
+        drop((socket, arrival));
         while connections.join_next().await.is_some() {}
         Ok(())
     }
 }
 
 /// Accepts a connection, once its TLS handshake may begin, and waits until there is room for it.
-/// Further clients wait in the kernel's queue meanwhile.
+/// Further clients wait in the kernel's queue meanwhile. `None` once the listeners are to be closed;
+/// a connection that was accepted before still gets its room.
 ///
 /// The room is asked for last: a worker that has no client must not hold the place of another's.
 async fn accept(
-    socket: &TcpListener,
-    tls: Option<&ClientTls>,
+    socket: &Acceptor,
+    with: &Connections,
     room: Option<&Arc<Semaphore>>,
-) -> Accepted {
-    let handshake = match tls {
-        Some(tls) => tls.handshake_permit().await,
-        None => None,
+    arrival: &Arrival,
+) -> Option<Accepted> {
+    let mut shutdown = with.shutdown.clone();
+    let accepting = async {
+        let handshake = match &with.tls {
+            Some(tls) => tls.handshake_permit().await,
+            None => None,
+        };
+        (accept_stream(socket).await, handshake)
     };
-    let (tcp, peer) = accept_tcp(socket).await;
+    let (stream, handshake) = tokio::select! {
+        // First, or a queue that never empties would keep the listener open.
+        biased;
+        () = shutdown.closed() => return None,
+        accepted = accepting => accepted,
+    };
     let place = match room {
         Some(room) => Arc::clone(room).acquire_owned().await.ok(),
         None => None,
     };
-    Accepted {
-        tcp,
-        peer,
+    Some(Accepted {
+        stream,
         handshake,
         place,
-    }
+        arrival: arrival.of_connection(),
+    })
 }
 
 /// Accepts a connection. Errors do not end the listener: those of one connection are skipped, and
 /// after those of the machine the listener tries again.
-async fn accept_tcp(socket: &TcpListener) -> (TcpStream, SocketAddr) {
+async fn accept_stream(socket: &Acceptor) -> Stream {
     loop {
         match socket.accept().await {
-            Ok((tcp, peer)) => {
-                set_options(&tcp);
-                return (tcp, peer);
+            Ok(stream) => {
+                set_options(&stream);
+                return stream;
             }
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
@@ -149,41 +179,151 @@ fn is_connection_error(error: &io::Error) -> bool {
 
 /// Sets `TCP_NODELAY` and TCP keep-alive. The proxy sets them on plain sockets by itself, but cannot
 /// reach the socket below TLS or HTTP/2.
-fn set_options(tcp: &TcpStream) {
+fn set_options(stream: &Stream) {
+    let tcp = match stream {
+        Stream::Tcp(tcp, _) => tcp,
+        #[cfg(unix)]
+        Stream::Unix(_) => return,
+    };
     let keep_alive = TcpKeepalive::new().with_time(TCP_KEEP_ALIVE);
     // A socket that refuses one of the two options still works.
     let _ = tcp.set_nodelay(true);
     let _ = SockRef::from(tcp).set_tcp_keepalive(&keep_alive);
 }
 
-async fn serve_connection(
-    accepted: Accepted,
-    tls: Option<Arc<ClientTls>>,
-    serving: Serving,
-    shutdown: Shutdown,
-) {
-    let Accepted {
-        tcp,
-        peer,
-        handshake: permit,
-        place: _place,
-    } = accepted;
-    let client = ClientInfo::from(peer);
-    let client = tcp
-        .local_addr()
-        .map_or(client, |local| client.with_local(local));
-    let tcp = WriteTimeout::new(tcp, WRITE_TIMEOUT);
-    let Some(tls) = tls else {
-        return connection::serve(tcp, client, serving, shutdown).await;
-    };
-    let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(tcp)).await;
-    drop(permit);
-    match handshake {
-        Ok(Ok(stream)) => {
-            let client = client.with_scheme(ClientScheme::Https);
-            connection::serve(stream, client, serving, shutdown).await;
+impl Connections {
+    /// Serves a connection up to its end or its upgrade.
+    async fn serve(self, accepted: Accepted) {
+        let Accepted {
+            stream,
+            handshake,
+            place: _place,
+            arrival,
+        } = accepted;
+        match stream {
+            Stream::Tcp(tcp, peer) => {
+                let client = ClientInfo::from(peer);
+                let client = tcp
+                    .local_addr()
+                    .map_or(client, |local| client.with_local(local));
+                self.serve_stream(tcp, client, handshake, arrival).await;
+            }
+            #[cfg(unix)]
+            Stream::Unix(unix) => {
+                let client = ClientInfo::new();
+                self.serve_stream(unix, client, handshake, arrival).await;
+            }
         }
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake with a client failed"),
-        Err(_) => tracing::debug!(%peer, "a TLS handshake with a client timed out"),
+    }
+
+    async fn serve_stream<S>(
+        self,
+        stream: S,
+        client: ClientInfo,
+        permit: Option<OwnedSemaphorePermit>,
+        arrival: Arrival,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Self {
+            tls,
+            serving,
+            shutdown,
+        } = self;
+        let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
+        let Some(tls) = tls else {
+            return connection::serve(stream, client, arrival, serving, shutdown).await;
+        };
+        let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
+        drop(permit);
+        let peer = client.peer();
+        match handshake {
+            Ok(Ok(stream)) => {
+                let client = client.with_scheme(ClientScheme::Https);
+                connection::serve(stream, client, arrival, serving, shutdown).await;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(?peer, %error, "a TLS handshake with a client failed");
+            }
+            Err(_) => tracing::debug!(?peer, "a TLS handshake with a client timed out"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+    use tokio::task::yield_now;
+
+    use crate::shutdown::{self, Phase};
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+    fn serving() -> Serving {
+        Serving {
+            app: Router::new().route("/", get(|| async { "served" })),
+            registry: wsplice::Registry::new(),
+            header_timeout: Duration::from_secs(10),
+        }
+    }
+
+    async fn response(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
+        stream.write_all(REQUEST).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_accepted_before_the_stop_gets_its_first_response() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let room = Arc::new(Semaphore::new(1));
+        let listener = Listener::new(Socket::Tcp(socket), None, Some(Arc::clone(&room)));
+        let (phase, shutdown) = shutdown::channel();
+        let (guard, mut arriving) = mpsc::channel(1);
+        let arrival = Arrival::new(&guard);
+        drop(guard);
+        let listening = tokio::spawn(listener.serve(serving(), shutdown, arrival));
+
+        let first = TcpStream::connect(addr).await.unwrap();
+        while room.available_permits() > 0 {
+            yield_now().await;
+        }
+        phase.send_replace(Phase::Closed);
+        assert!(timeout(Duration::ZERO, arriving.recv()).await.is_err());
+        assert!(response(first).await.ends_with("served"));
+        assert!(arriving.recv().await.is_none());
+        phase.send_replace(Phase::Draining);
+        listening.await.unwrap().unwrap();
+        assert!(TcpStream::connect(addr).await.is_err());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn clients_of_a_unix_socket_are_served() {
+        let folder = std::env::temp_dir().join(format!("wsplice-unix-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("gateway.sock");
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let socket = Socket::Unix(socket);
+        socket.set_nonblocking().unwrap();
+        let address = socket.local_address().unwrap();
+        assert_eq!(address.to_string(), format!("unix:{}", path.display()));
+        let listener = Listener::new(socket, None, None);
+        let (phase, shutdown) = shutdown::channel();
+        let listening = tokio::spawn(listener.serve(serving(), shutdown, Arrival::unwatched()));
+        let client = tokio::net::UnixStream::connect(&path).await.unwrap();
+        assert!(response(client).await.ends_with("served"));
+        phase.send_replace(Phase::Draining);
+        listening.await.unwrap().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -13,6 +13,9 @@
 //! else is logged to standard error, at the levels that
 //! `RUST_LOG` sets (default `info`).
 //!
+//! Sockets that a service manager passes (systemd's socket activation) are used in place of `--listen`,
+//! and are printed in the same way.
+//!
 //! Ctrl-C or SIGTERM starts the drain: the gateway accepts no more connections, closes open
 //! WebSockets with code 1001, and ends with exit code 0. A second signal ends it at once, with exit
 //! code 1.
@@ -20,6 +23,7 @@
 mod admin;
 mod app;
 mod args;
+mod arrival;
 mod balance;
 mod bind;
 mod client_tls;
@@ -28,15 +32,18 @@ mod connection;
 mod demo_upstream;
 mod discovery;
 mod in_flight;
+mod inherited;
 mod listener;
 mod logging;
 mod pool;
 mod probe;
 mod proxy;
 mod serve;
+mod service_manager;
 mod shutdown;
 mod signals;
 mod site;
+mod socket;
 mod sticky;
 mod upstream_tls;
 mod workers;
@@ -57,6 +64,7 @@ use args::Args;
 use bind::Bound;
 use client_tls::ClientTls;
 use demo_upstream::DemoUpstream;
+use inherited::{Inherited, Service};
 use serve::Exit;
 
 /// Admin listener of the demo.
@@ -75,12 +83,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Exit, Box<dyn Error>> {
+    // Before there are threads, as it changes the environment.
+    let inherited = inherited::take()?;
     logging::init(args.logging.log_format)?;
-    workers::runtime()?.block_on(gateway(args))
+    workers::runtime()?.block_on(gateway(args, inherited))
 }
 
-async fn gateway(args: &Args) -> Result<Exit, Box<dyn Error>> {
-    let bound = bind::bind(&args.listen)?;
+async fn gateway(args: &Args, inherited: Vec<Inherited>) -> Result<Exit, Box<dyn Error>> {
+    let bound = bind::bind(&args.listen, inherited)?;
     let mut upstreams = args.upstreams.upstream.clone();
     // The demo runs until this value is dropped.
     let demo = match upstreams.is_empty() && args.upstreams.discover.is_none() {
@@ -149,9 +159,15 @@ fn log_limits(args: &Args, workers: usize) {
 /// Prints the addresses for a browser. A closed standard output does not end the gateway.
 fn print_addresses(bound: &Bound, admin: Option<SocketAddr>) {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "listening on http://{}", reachable(bound.http));
-    if let Some(https) = bound.https {
-        let _ = writeln!(out, "listening on https://{}", reachable(https));
+    for (service, address) in &bound.addresses {
+        let scheme = match service {
+            Service::Plain => "http",
+            Service::Tls => "https",
+        };
+        let _ = match address.tcp() {
+            Some(addr) => writeln!(out, "listening on {scheme}://{}", reachable(addr)),
+            None => writeln!(out, "listening on {address} ({scheme})"),
+        };
     }
     if let Some(admin) = admin {
         let _ = writeln!(out, "admin on http://{}", reachable(admin));

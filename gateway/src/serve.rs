@@ -3,14 +3,19 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use wsplice::Drain;
 
 use crate::connection::Serving;
 use crate::listener::Listener;
+use crate::service_manager;
 use crate::shutdown::{self, Phase};
 use crate::workers::Workers;
+
+/// Bound on the time in which connections that were accepted before the stop signal get their first
+/// response. Without that time a client that had just connected would find its handshake refused.
+const LAST_ARRIVALS: Duration = Duration::from_secs(1);
 
 /// How the gateway ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +26,8 @@ pub(crate) enum Exit {
     Forced,
 }
 
-/// Serves the listeners with one worker for each element of `workers`. The first stop signal starts
-/// the drain, which takes at most `drain_timeout`; the second one ends it.
+/// Serves the listeners with one worker for each element of `workers`. The first stop signal closes
+/// the listeners and starts the drain, which takes at most `drain_timeout`; the second one ends it.
 ///
 /// # Errors
 ///
@@ -37,6 +42,7 @@ pub(crate) async fn serve(
     let (phase, shutdown) = shutdown::channel();
     let mut workers = Workers::start(workers, &serving, &shutdown)?;
     drop((serving, shutdown));
+    service_manager::ready();
     tokio::select! {
         () = workers.drained() => {
             phase.send_replace(Phase::Stopped);
@@ -47,16 +53,10 @@ pub(crate) async fn serve(
     }
 
     tracing::info!("stopping; a second signal stops at once");
-    phase.send_replace(Phase::Draining);
-    // Workers wait for plain requests only: upgraded connections belong to the drain.
-    let draining = async { tokio::join!(timeout(drain_timeout, workers.drained()), drain.run()) };
+    service_manager::stopping();
+    let stopping = stop(&mut workers, &phase, &drain, drain_timeout);
     let exit = tokio::select! {
-        (requests, tunnels) = draining => {
-            let (closed, aborted) = (tunnels.closed, tunnels.aborted);
-            let requests_finished = requests.is_ok();
-            tracing::info!(closed, aborted, requests_finished, "stopped");
-            Exit::Drained
-        }
+        () = stopping => Exit::Drained,
         _ = stop_signals.recv() => {
             tracing::warn!("stopped at once");
             Exit::Forced
@@ -65,4 +65,21 @@ pub(crate) async fn serve(
     phase.send_replace(Phase::Stopped);
     workers.join().await?;
     Ok(exit)
+}
+
+/// Closes the listeners, waits for the connections that they accepted last, and drains.
+async fn stop(
+    workers: &mut Workers,
+    phase: &watch::Sender<Phase>,
+    drain: &Drain,
+    drain_timeout: Duration,
+) {
+    phase.send_replace(Phase::Closed);
+    let _ = timeout(LAST_ARRIVALS.min(drain_timeout), workers.arrived()).await;
+    phase.send_replace(Phase::Draining);
+    // Workers wait for plain requests only: upgraded connections belong to the drain.
+    let (requests, tunnels) = tokio::join!(timeout(drain_timeout, workers.drained()), drain.run());
+    let (closed, aborted) = (tunnels.closed, tunnels.aborted);
+    let requests_finished = requests.is_ok();
+    tracing::info!(closed, aborted, requests_finished, "stopped");
 }

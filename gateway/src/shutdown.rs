@@ -6,7 +6,10 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
-    /// Listeners accept no more connections; requests in flight get their responses.
+    /// Listeners accept no more connections; those that were accepted last still get their first
+    /// response.
+    Closed,
+    /// Requests in flight get their responses, and connections are closed.
     Draining,
     /// Workers end, whatever is still open.
     Stopped,
@@ -23,6 +26,11 @@ pub(crate) fn channel() -> (watch::Sender<Phase>, Shutdown) {
 }
 
 impl Shutdown {
+    /// Waits until listeners must accept no more connections.
+    pub(crate) async fn closed(&mut self) {
+        self.reached(Phase::Closed).await;
+    }
+
     /// Waits until the gateway drains, or has stopped.
     pub(crate) async fn draining(&mut self) {
         self.reached(Phase::Draining).await;

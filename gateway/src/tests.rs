@@ -32,13 +32,14 @@ impl TestGateway {
         let demo = DemoUpstream::start().await.unwrap();
         let mut upstreams = args.upstreams.upstream.clone();
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
-        let bound = bind::bind(&args.listen).unwrap();
+        let bound = bind::bind(&args.listen, Vec::new()).unwrap();
         let pool = pool::pool(&args, &upstreams);
         let proxy = proxy::layer(&args, &upstreams, pool).unwrap();
         let (views, proxy) = Views::observe(&args.admin, proxy);
         let (app, drain) = app::app(&args, proxy);
         let (admin, listener) = bind::bind_admin(DEMO_ADMIN).unwrap();
         let serving_admin = Admin::start(listener, views);
+        let (http, https) = (bound.tcp(Service::Plain).unwrap(), bound.tcp(Service::Tls));
         let (stop, stop_signals) = mpsc::channel(1);
         let exit = tokio::spawn(serve::serve(
             bound.workers,
@@ -48,8 +49,8 @@ impl TestGateway {
             stop_signals,
         ));
         Self {
-            http: bound.http,
-            https: bound.https,
+            http,
+            https,
             client_tls: bound.client_tls,
             admin,
             stop,
@@ -300,7 +301,9 @@ async fn an_address_in_use_is_named() {
     for threads in ["--threads=1", "--threads=2"] {
         let listen = format!("--listen={addr}");
         let args = Args::parse_from(["gateway", threads, &listen]);
-        let error = bind::bind(&args.listen).unwrap_err().to_string();
+        let error = bind::bind(&args.listen, Vec::new())
+            .unwrap_err()
+            .to_string();
         assert!(
             error.starts_with(&format!("cannot listen on {addr}: ")),
             "{error}"

@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::arrival::Arrival;
 use crate::connection::Serving;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
@@ -27,6 +28,9 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 pub(crate) struct Workers {
     local: JoinSet<io::Result<()>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Closed once no worker accepts connections any more, and each that was accepted has had its
+    /// first response. Nothing is ever sent.
+    arriving: mpsc::Receiver<Infallible>,
     /// Closed once no worker has a plain request in flight any more. Nothing is ever sent.
     in_flight: mpsc::Receiver<Infallible>,
 }
@@ -43,14 +47,26 @@ impl Workers {
         serving: &Serving,
         shutdown: &Shutdown,
     ) -> io::Result<Self> {
+        let (arriving_guard, arriving) = mpsc::channel(1);
         let (guard, in_flight) = mpsc::channel(1);
         let mut started = Self {
             local: JoinSet::new(),
             threads: Vec::new(),
+            arriving,
             in_flight,
         };
         for (number, listeners) in workers.into_iter().enumerate() {
-            let worker = work(listeners, serving.clone(), shutdown.clone(), guard.clone());
+            let listening = listeners
+                .into_iter()
+                .map(|it| {
+                    it.serve(
+                        serving.clone(),
+                        shutdown.clone(),
+                        Arrival::new(&arriving_guard),
+                    )
+                })
+                .collect();
+            let worker = work(listening, shutdown.clone(), guard.clone());
             if number == 0 {
                 started.local.spawn(worker);
             } else {
@@ -58,6 +74,12 @@ impl Workers {
             }
         }
         Ok(started)
+    }
+
+    /// Waits until all listeners are closed, and the connections that they accepted have had their
+    /// first response or are over.
+    pub(crate) async fn arrived(&mut self) {
+        while self.arriving.recv().await.is_some() {}
     }
 
     /// Waits until no plain request is in flight, which is not before the gateway drains.
@@ -102,15 +124,11 @@ fn spawn_thread(
 /// Runs one worker. Tunnels run on the runtime of the worker that accepted them, so a worker ends
 /// only when the gateway has stopped.
 async fn work(
-    listeners: Vec<Listener>,
-    serving: Serving,
+    listening: Vec<impl Future<Output = io::Result<()>> + Send + 'static>,
     mut shutdown: Shutdown,
     in_flight: mpsc::Sender<Infallible>,
 ) -> io::Result<()> {
-    let mut listening = JoinSet::new();
-    for listener in listeners {
-        listening.spawn(listener.serve(serving.clone(), shutdown.clone()));
-    }
+    let listening: JoinSet<_> = listening.into_iter().collect();
     let listening = listening.join_all();
     let result: io::Result<()> = tokio::select! {
         results = listening => results.into_iter().collect(),
@@ -138,6 +156,7 @@ mod tests {
 
     use crate::args::Args;
     use crate::bind::bind;
+    use crate::inherited::Service;
     use crate::shutdown::{self, Phase};
 
     /// The thread that serves a new connection, as the response's body names it.
@@ -153,7 +172,8 @@ mod tests {
     #[tokio::test]
     async fn every_worker_gets_connections() {
         let args = Args::parse_from(["gateway", "--listen=127.0.0.1:0", "--threads=3"]);
-        let bound = bind(&args.listen).unwrap();
+        let bound = bind(&args.listen, Vec::new()).unwrap();
+        let http = bound.tcp(Service::Plain).unwrap();
         let app = Router::new().route(
             "/",
             get(|| async { format!("{:?}", thread::current().id()) }),
@@ -169,7 +189,7 @@ mod tests {
         // The kernel chooses a worker by a hash of the port. One of three gets none of 500
         // connections with a probability of 1 in 10^80.
         for _ in 0..500 {
-            threads.insert(serving_thread(bound.http).await);
+            threads.insert(serving_thread(http).await);
             if threads.len() == 3 {
                 break;
             }
@@ -181,6 +201,6 @@ mod tests {
         workers.drained().await;
         phase.send_replace(Phase::Stopped);
         workers.join().await.unwrap();
-        assert!(TcpStream::connect(bound.http).await.is_err());
+        assert!(TcpStream::connect(http).await.is_err());
     }
 }

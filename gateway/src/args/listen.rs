@@ -12,7 +12,8 @@ use super::values;
 #[command(next_help_heading = "Listening")]
 pub(crate) struct ListenArgs {
     /// Address and port to listen on, such as 0.0.0.0:80, or a port of
-    /// 127.0.0.1 alone; port 0 is any
+    /// 127.0.0.1 alone; port 0 is any. Sockets of socket activation
+    /// (LISTEN_FDS) take its place
     #[arg(
         long,
         value_name = "ADDR",
@@ -35,16 +36,11 @@ pub(crate) struct ListenArgs {
 
     /// PEM file of the certificate for clients, and of those between it and
     /// its root. SIGHUP reads it and the key again
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls_listen",
-        verbatim_doc_comment
-    )]
+    #[arg(long, value_name = "FILE", requires = "tls_key", verbatim_doc_comment)]
     pub(crate) tls_cert: Option<PathBuf>,
 
     /// PEM file of the certificate's private key
-    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 
     /// Time for the head of a request, since the start of the connection or
