@@ -2,6 +2,9 @@
 //! most of whose upstreams cannot be used.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "instructions/host.rs"]
+mod host;
+
 use std::{
     future::{pending, ready},
     hint::black_box,
@@ -10,10 +13,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
+use tokio::runtime::{Builder, Runtime};
 use tower::Service;
 use wsplice::{
     Admission, ForwardHttp, OnUpstreamLoss, Pool, ProxyLayer, Retry, Upstream,
@@ -26,6 +31,8 @@ use wsplice::{
     health::{Consecutive, availability::FailClosed},
     testing::MockCandidates,
 };
+
+use host::{Ends, Host, handshake_request, upgradable};
 
 fn policies() -> Vec<(&'static str, AnyBalance)> {
     vec![
@@ -55,10 +62,7 @@ fn sticky() -> wsplice::balance::Sticky {
 
 /// Upstreams of weights 1 to 3, with a few tunnels each.
 fn trial(count: usize) -> MockCandidates {
-    let upstreams = (0..count).map(|index| {
-        let name = format!("ws://10.0.{}.{}:8080", index / 256, index % 256);
-        Upstream::new(&name).unwrap().weight(1 + index as u32 % 3)
-    });
+    let upstreams = (0..count).map(|index| upstream(index).weight(1 + index as u32 % 3));
     let mut trial = MockCandidates::from_upstreams(upstreams);
     for index in 0..count {
         for _ in 0..index % 5 {
@@ -111,16 +115,13 @@ impl Connect for Unreachable {
 
 fn pool(count: usize, most: Most) -> Pool {
     let upstreams = (0..count).map(|index| {
-        let name = format!("ws://10.0.{}.{}:8080", index / 256, index % 256);
         let is_full = match most {
             Most::Usable | Most::Unused => false,
             Most::Full => index % 10 != 0,
             Most::AllFull => true,
         };
         let room = if is_full { 0 } else { 1_000 };
-        Upstream::new(&name)
-            .unwrap()
-            .admission(Admission::new().max_tunnels(room))
+        upstream(index).admission(Admission::new().max_tunnels(room))
     });
     let pool = Pool::from_upstreams(upstreams).build();
     if let Most::Unused = most {
@@ -135,8 +136,7 @@ fn pool(count: usize, most: Most) -> Pool {
 
 /// A plain request from the service's call until an upstream is leased, and the lease given back.
 fn lease(criterion: &mut Criterion) {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().unwrap();
+    let runtime = runtime();
     let _guard = runtime.enter();
     for most in [Most::Usable, Most::Full, Most::AllFull, Most::Unused] {
         let mut group = criterion.benchmark_group(format!("lease_{most:?}"));
@@ -171,10 +171,7 @@ impl Connect for Refuses {
 /// Sends a request to a new service of this many upstreams, each of which becomes unhealthy with its
 /// first failed connect.
 fn failing(count: usize) -> (Refuses, impl FnMut()) {
-    let upstreams = (0..count).map(|index| {
-        let name = format!("ws://10.0.{}.{}:8080", index / 256, index % 256);
-        Upstream::new(&name).unwrap()
-    });
+    let upstreams = (0..count).map(upstream);
     let pool = Pool::from_upstreams(upstreams)
         .health_policy(Consecutive::new().fails(1))
         .availability(FailClosed);
@@ -192,10 +189,13 @@ fn failing(count: usize) -> (Refuses, impl FnMut()) {
 
 /// Upstreams that fall one by one, with a pick after each.
 fn fall(criterion: &mut Criterion) {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().unwrap();
+    let runtime = runtime();
     let _guard = runtime.enter();
-    for (name, falls) in [("fall_100", [100, 100]), ("fall_of_fifth", [200, 2_000])] {
+    for (name, falls) in [
+        ("fall_100", [100, 100]),
+        ("fall_of_fifth", [200, 2_000]),
+        ("fall_of_all", [1_000, 10_000]),
+    ] {
         let mut group = criterion.benchmark_group(name);
         group.sample_size(10);
         for (count, falls) in [1_000, 10_000].into_iter().zip(falls) {
@@ -203,7 +203,11 @@ fn fall(criterion: &mut Criterion) {
                 let setup = || failing(count).1;
                 bencher.iter_batched(
                     setup,
-                    |mut send| (0..falls).for_each(|_| send()),
+                    // Returned, so that its end is not measured.
+                    |mut send| {
+                        (0..falls).for_each(|_| send());
+                        send
+                    },
                     BatchSize::PerIteration,
                 );
             });
@@ -218,6 +222,88 @@ fn fall(criterion: &mut Criterion) {
         group.bench_with_input(BenchmarkId::from_parameter(count), &count, |bencher, _| {
             bencher.iter(&mut send);
         });
+    }
+    group.finish();
+}
+
+/// Share of the upstreams whose handshakes of this second are used up.
+#[derive(Clone, Copy, Debug)]
+enum UsedUp {
+    None,
+    NineOfTen,
+    All,
+}
+
+/// A handshake from the service's call until an upstream is leased or the handshake is rejected, where
+/// each upstream has a limit on handshakes a second, and the clock stands still.
+fn rates(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let (_client, on_upgrade) = runtime.block_on(upgradable());
+    let request = handshake_request(on_upgrade);
+    for used_up in [UsedUp::None, UsedUp::NineOfTen, UsedUp::All] {
+        let mut group = criterion.benchmark_group(format!("rates_used_up_{used_up:?}"));
+        for count in [1_000, 10_000] {
+            let upstreams = (0..count).map(|index| {
+                let limits = match used_up {
+                    UsedUp::NineOfTen if index % 10 != 0 => {
+                        Admission::new().handshakes_per_second(1)
+                    }
+                    UsedUp::All => Admission::new().handshakes_per_second(1),
+                    _ => Admission::new().handshakes_per_second(u32::MAX),
+                };
+                upstream(index).admission(limits)
+            });
+            let pool = Pool::from_upstreams(upstreams)
+                .balance(RoundRobin::new())
+                .build();
+            let layer = ProxyLayer::new(pool).connector(Unreachable);
+            let mut service = layer.clone().into_service();
+            // In turns, each upstream gets one.
+            for _ in 0..count {
+                service.call(request.clone()).now_or_never();
+            }
+            let mut service = layer.balance(LeastTunnels::new()).into_service();
+            group.bench_with_input(BenchmarkId::from_parameter(count), &count, |bencher, _| {
+                bencher.iter(|| service.call(request.clone()).now_or_never().is_some());
+            });
+        }
+        group.finish();
+    }
+}
+
+/// The close order for the 100 tunnels of a drained upstream, and its withdrawal, beside the tunnels
+/// of another upstream.
+fn close(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("close_100_tunnels_beside");
+    for others in [0, 1_000, 10_000] {
+        let runtime = runtime();
+        let _guard = runtime.enter();
+        let lost = upstream(0).admission(Admission::new().max_tunnels(100));
+        let pool = Pool::from_upstreams([lost, upstream(1)])
+            .balance(First::new())
+            .build();
+        let name = pool.snapshot()[0].name.clone();
+        let mut host = Host::new(ProxyLayer::new(pool.clone()));
+        let _tunnels = runtime.block_on(async {
+            let mut tunnels = Vec::new();
+            for _ in 0..100 + others {
+                let Ends { client, upstream } = host.open().await;
+                tunnels.push((client, upstream));
+            }
+            tunnels
+        });
+        let spread = Duration::from_secs(3600);
+        group.bench_with_input(
+            BenchmarkId::from_parameter(others),
+            &others,
+            |bencher, _| {
+                bencher.iter(|| {
+                    assert!(pool.drain(&name, OnUpstreamLoss::Close { spread }));
+                    assert!(pool.resume(&name));
+                });
+            },
+        );
     }
     group.finish();
 }
@@ -241,5 +327,14 @@ fn replace(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, lease, fall, replace);
+fn upstream(index: usize) -> Upstream {
+    Upstream::new(&format!("ws://10.0.{}.{}:8080", index / 256, index % 256)).unwrap()
+}
+
+fn runtime() -> Runtime {
+    let mut runtime = Builder::new_current_thread();
+    runtime.enable_all().start_paused(true).build().unwrap()
+}
+
+criterion_group!(benches, pick, lease, fall, rates, close, replace);
 criterion_main!(benches);

@@ -1,8 +1,10 @@
 //! A host with the proxy in it, and both of its far ends, in one thread.
 
-use std::io;
+use std::{future::pending, io};
 
-use hyper::server::conn::http1;
+use http::Request;
+use http_body_util::Empty;
+use hyper::{body::Bytes, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -10,7 +12,7 @@ use tokio::{
 };
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
-    KeepAlive, Pool, Proxy, ProxyLayer, Transport, UpgradeRequired,
+    Proxy, ProxyLayer, Transport, UpgradeRequired,
     connect::{Address, Connect, ConnectFuture},
 };
 
@@ -60,16 +62,11 @@ pub(crate) struct Ends {
     pub(crate) upstream: DuplexStream,
 }
 
-/// The layer as it is mostly used: pings on, and a pool of a few upstreams.
-pub(crate) fn layer(upstreams: usize) -> ProxyLayer {
-    let addresses = (0..upstreams).map(|number| format!("ws://up-{number}.test:8080"));
-    ProxyLayer::new(Pool::new(addresses).unwrap()).keep_alive(KeepAlive::default())
-}
-
 impl Host {
-    pub(crate) fn new() -> Self {
+    /// Creates a host of this layer, whose upstreams are in memory.
+    pub(crate) fn new(layer: ProxyLayer) -> Self {
         let (accepted, upstreams) = mpsc::unbounded_channel();
-        let layer = layer(3).connector(Network(accepted));
+        let layer = layer.connector(Network(accepted));
         Self {
             service: layer.into_service(),
             upstreams,
@@ -118,4 +115,31 @@ async fn read_head(stream: &mut DuplexStream) -> Vec<u8> {
         assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
     }
     head
+}
+
+/// A connection whose request could still be upgraded, as long as its client is kept.
+pub(crate) async fn upgradable() -> (DuplexStream, OnUpgrade) {
+    let (mut client, near) = duplex(1024);
+    let (give, mut given) = mpsc::unbounded_channel();
+    let keep = service_fn(move |request: Request<_>| {
+        give.send(hyper::upgrade::on(request)).unwrap();
+        pending::<Result<http::Response<Empty<Bytes>>, std::convert::Infallible>>()
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(near), keep);
+    tokio::spawn(connection.with_upgrades());
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    (client, given.recv().await.unwrap())
+}
+
+pub(crate) fn handshake_request(on_upgrade: OnUpgrade) -> Request<Empty<Bytes>> {
+    Request::get("/ws/rooms/7")
+        .header("host", "chat.example.com")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .extension(on_upgrade)
+        .body(Empty::new())
+        .unwrap()
 }

@@ -9,24 +9,20 @@ use std::{
 };
 
 use http::Request;
-use http_body_util::Empty;
-use hyper::{body::Bytes, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     runtime::Builder,
-    sync::mpsc,
 };
 use tower::Service;
 use wsplice::{
-    Upstream,
+    KeepAlive, Pool, ProxyLayer, Upstream,
     balance::{Balance, LeastTunnels},
     connect::{Address, Connect, ConnectFuture},
     head::RequestHead,
     testing::MockCandidates,
 };
 
-use crate::host::{Ends, Host, layer};
+use crate::host::{Ends, Host, handshake_request, upgradable};
 
 /// Tunnels that [`close`] opens, however many of them it closes.
 pub(crate) const TUNNELS_TO_CLOSE: u32 = 450;
@@ -43,7 +39,7 @@ const PONG: u8 = 0x8A;
 /// 16 bytes from the client to the upstream.
 pub(crate) fn message_to_upstream(count: u32) {
     in_memory(async move {
-        let mut host = Host::new();
+        let mut host = Host::new(layer(3));
         let mut ends = host.open().await;
         for _ in 0..count {
             pass(&mut ends.client, &mut ends.upstream, &UP).await;
@@ -55,7 +51,7 @@ pub(crate) fn message_to_upstream(count: u32) {
 /// 16 bytes from the upstream to the client.
 pub(crate) fn message_to_client(count: u32) {
     in_memory(async move {
-        let mut host = Host::new();
+        let mut host = Host::new(layer(3));
         let mut ends = host.open().await;
         for _ in 0..count {
             pass(&mut ends.upstream, &mut ends.client, &DOWN).await;
@@ -67,7 +63,7 @@ pub(crate) fn message_to_client(count: u32) {
 /// A ping to each side, and its pong, in an interval in which nothing else passes.
 pub(crate) fn ping_pair(count: u32) {
     in_memory(async move {
-        let mut host = Host::new();
+        let mut host = Host::new(layer(3));
         let mut ends = host.open().await;
         for _ in 0..count {
             let cookie = read_control(&mut ends.client, PING).await;
@@ -82,7 +78,7 @@ pub(crate) fn ping_pair(count: u32) {
 /// A handshake from the client's first byte to the 101 that it gets; the tunnel stays open.
 pub(crate) fn handshake(count: u32) {
     in_memory(async move {
-        let mut host = Host::new();
+        let mut host = Host::new(layer(3));
         let tunnels = open(&mut host, count).await;
         (host, tunnels)
     });
@@ -91,7 +87,7 @@ pub(crate) fn handshake(count: u32) {
 /// The end of a tunnel: the client's close frame, the upstream's, and the end of both connections.
 pub(crate) fn close(count: u32) {
     in_memory(async move {
-        let mut host = Host::new();
+        let mut host = Host::new(layer(3));
         let mut tunnels = open(&mut host, TUNNELS_TO_CLOSE).await;
         let code = 1000_u16.to_be_bytes();
         for mut ends in tunnels.drain(..count as usize) {
@@ -142,6 +138,12 @@ pub(crate) fn balance(count: u32) {
             black_box(policy.pick(black_box(&candidates), black_box(&head)));
         }
     });
+}
+
+/// The layer as it is mostly used: pings on, and a pool of a few upstreams.
+fn layer(upstreams: usize) -> ProxyLayer {
+    let addresses = (0..upstreams).map(|number| format!("ws://up-{number}.test:8080"));
+    ProxyLayer::new(Pool::new(addresses).unwrap()).keep_alive(KeepAlive::default())
 }
 
 /// Runs a row on a paused clock, in a task of its own: the runtime's first future would park the
@@ -221,31 +223,4 @@ impl Connect for Unreachable {
     fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
         Box::pin(pending())
     }
-}
-
-/// A connection whose request could still be upgraded, as long as its client is kept.
-async fn upgradable() -> (DuplexStream, OnUpgrade) {
-    let (mut client, near) = duplex(1024);
-    let (give, mut given) = mpsc::unbounded_channel();
-    let keep = service_fn(move |request: Request<_>| {
-        give.send(hyper::upgrade::on(request)).unwrap();
-        pending::<Result<http::Response<Empty<Bytes>>, std::convert::Infallible>>()
-    });
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(near), keep);
-    tokio::spawn(connection.with_upgrades());
-    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    client.write_all(request).await.unwrap();
-    (client, given.recv().await.unwrap())
-}
-
-fn handshake_request(on_upgrade: OnUpgrade) -> Request<Empty<Bytes>> {
-    Request::get("/ws/rooms/7")
-        .header("host", "chat.example.com")
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .extension(on_upgrade)
-        .body(Empty::new())
-        .unwrap()
 }
