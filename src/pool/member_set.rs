@@ -76,10 +76,8 @@ impl MemberSet {
 
     /// Returns the set after changes of the use of these members.
     pub(super) fn with_changed_use(&self, changed: &[Arc<Member>], has_last_resort: bool) -> Self {
-        let mut tiers: Vec<_> = self.tiers.iter().map(Tier::shared).collect();
-        for tier in &mut tiers {
-            tier.update_use(changed);
-        }
+        let tiers = self.tiers.iter();
+        let mut tiers: Vec<_> = tiers.map(|tier| tier.with_changed_use(changed)).collect();
         divide(&mut tiers);
         Self {
             members: Arc::clone(&self.members),
@@ -224,15 +222,6 @@ impl Tier {
         }
     }
 
-    /// Returns the tier with the same list.
-    fn shared(&self) -> Self {
-        Self {
-            list: Arc::clone(&self.list),
-            left_out: self.left_out.clone(),
-            ..*self
-        }
-    }
-
     fn usable(&self) -> UsableList<'_> {
         UsableList {
             list: &self.list,
@@ -240,35 +229,44 @@ impl Tier {
         }
     }
 
-    /// Leaves out those of the changed members that are not in use, and no others of them.
-    fn update_use(&mut self, changed: &[Arc<Member>]) {
+    /// Returns the tier with the same list, in which those of the changed members that are not in use
+    /// are left out, and no others of them.
+    fn with_changed_use(&self, changed: &[Arc<Member>]) -> Self {
         let places = changed.iter().filter_map(|member| self.list.place(member));
         let mut places: Vec<_> = places.collect();
-        if places.is_empty() {
-            return;
-        }
         self.list.update_places(places.iter().copied());
         places.sort_unstable();
         places.dedup();
-        let left_out_weight = |places: &[usize], list: &CandidateList| {
-            let members = places.iter().filter_map(|place| list.members().get(*place));
-            members
-                .map(|member| u64::from(member.weight()))
-                .sum::<u64>()
-        };
-        let is_changed = |place: &usize| places.binary_search(place).is_ok();
-        let (before, kept): (Vec<_>, Vec<_>) = self.left_out.drain(..).partition(is_changed);
-        let is_left_out = |place: &usize| {
-            let member = self.list.members().get(*place);
-            member.is_some_and(|member| !member.is_used())
-        };
-        let after: Vec<_> = places.iter().copied().filter(is_left_out).collect();
-        self.usable_weight = (self.usable_weight + left_out_weight(&before, &self.list))
-            .saturating_sub(left_out_weight(&after, &self.list));
-        self.left_out = kept;
-        self.left_out.extend(after);
-        // Two ascending runs: linear.
-        self.left_out.sort();
+        let mut left_out = Vec::with_capacity(self.left_out.len() + places.len());
+        let mut usable_weight = self.usable_weight;
+        // The places between two changes are copied as they are.
+        let mut rest = &*self.left_out;
+        for place in places {
+            let Some(member) = self.list.members().get(place) else {
+                continue;
+            };
+            let (before, from) = rest.split_at(rest.partition_point(|other| *other < place));
+            left_out.extend_from_slice(before);
+            let after = from.strip_prefix(&[place]);
+            rest = after.unwrap_or(from);
+            let (was_used, is_used) = (after.is_none(), member.is_used());
+            if !is_used {
+                left_out.push(place);
+            }
+            let weight = u64::from(member.weight());
+            usable_weight = match (was_used, is_used) {
+                (true, false) => usable_weight.saturating_sub(weight),
+                (false, true) => usable_weight + weight,
+                _ => usable_weight,
+            };
+        }
+        left_out.extend_from_slice(rest);
+        Self {
+            list: Arc::clone(&self.list),
+            left_out,
+            usable_weight,
+            ..*self
+        }
     }
 }
 

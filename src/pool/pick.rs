@@ -213,21 +213,11 @@ impl Pool {
         for list in set.lists_for(fastrand::f64) {
             if let Some(skipped) = list.skipped(tried) {
                 are_all_tried = false;
-                let list = list.list;
-                let changes = list.changes();
-                if let Some(limit) = list.exhausted(kind, now) {
-                    refusal = refusal.and(Refusal::exhausted(limit));
-                    continue;
-                }
-                let candidates = Candidates::new(list, &skipped, kind, now);
+                list.list.release_rates(now);
+                let candidates = Candidates::new(list.list, &skipped, kind, now);
                 match self.pick_among(&candidates, request) {
                     Ok(lease) => return Ok(lease),
-                    Err(further) => {
-                        if let (true, Some(limit)) = (tried.is_empty(), further.of_all_rates()) {
-                            list.exhaust(kind, limit, changes);
-                        }
-                        refusal = refusal.and(further);
-                    }
+                    Err(further) => refusal = refusal.and(further),
                 }
             }
         }
@@ -266,12 +256,17 @@ impl Pool {
         match self.try_pick(&candidates.without_limits(), request) {
             Picked::Lease(lease) => Ok(lease),
             Picked::None | Picked::Panicked => Err(Refusal::None),
-            Picked::LimitReached(wanted, limit) => {
-                let scope = match candidates.are_full() {
-                    true => RefusalScope::AllWaiters,
-                    false => RefusalScope::ThisWaiter,
+            Picked::LimitReached(wanted, limit) if candidates.are_full() => {
+                // The first rate that has room again may be another upstream's.
+                let rates = LimitReached {
+                    retry_at: candidates.rate_ready_at(),
+                    ..limit
                 };
-                Err(limited(&wanted, limit, scope))
+                let limit = limit.and(rates);
+                Err(limited(&wanted, limit, RefusalScope::AllWaiters))
+            }
+            Picked::LimitReached(wanted, limit) => {
+                Err(limited(&wanted, limit, RefusalScope::ThisWaiter))
             }
         }
     }
@@ -356,7 +351,10 @@ impl Pool {
                 let pool = Arc::clone(&self.state);
                 Picked::Lease(Lease::new(member, pool, kind, origin, now))
             }
-            Err(limit) => Picked::LimitReached(member, limit),
+            Err(limit) => {
+                self.state.update_room(&member);
+                Picked::LimitReached(member, limit)
+            }
         }
     }
 }

@@ -46,16 +46,6 @@ impl Refusal {
         })
     }
 
-    /// Returns the limit, if all upstreams have reached theirs, and time alone makes room again.
-    pub(super) fn of_all_rates(&self) -> Option<LimitReached> {
-        match self {
-            Self::LimitReached(limited) if limited.scope == RefusalScope::AllWaiters => {
-                limited.limit.retry_at.and(Some(limited.limit))
-            }
-            _ => None,
-        }
-    }
-
     /// Returns the refusal for the queue; `None` if waiting is of no use.
     pub(super) fn queued(self) -> Option<Refused> {
         match self {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -53,9 +53,11 @@ impl Admission {
         }
     }
 
-    /// Whether there is a limit on tunnels or handshakes.
+    /// Whether there is any limit.
     pub(crate) const fn is_limited(&self) -> bool {
-        self.max_tunnels.is_some() || self.max_handshakes.is_some()
+        self.max_tunnels.is_some()
+            || self.max_handshakes.is_some()
+            || self.handshakes_per_second.is_some()
     }
 
     /// Limits the tunnels that are open at once, including those whose handshake is under way. A
@@ -114,6 +116,8 @@ pub(crate) struct AdmissionCounters {
     tunnels: AtomicUsize,
     handshakes: AtomicUsize,
     bucket: Mutex<Option<TokenBucket>>,
+    /// Whether the bucket held no token when it was last looked at.
+    is_rate_used_up: AtomicBool,
 }
 
 impl AdmissionCounters {
@@ -125,11 +129,31 @@ impl AdmissionCounters {
         self.handshakes.load(Ordering::Relaxed)
     }
 
-    /// Whether the counts leave no room for this kind.
+    /// Whether the limits leave no room for this kind, as far as it was known at the last look at the
+    /// rate; see [`rate_ready_at`](Self::rate_ready_at).
     pub(crate) fn is_full(&self, kind: AdmissionKind, limits: &Admission) -> bool {
         let reaches = |count: usize, max: Option<usize>| max.is_some_and(|max| count >= max);
         reaches(self.tunnels(), limits.max_tunnels)
-            || (kind == AdmissionKind::Tunnel && reaches(self.handshakes(), limits.max_handshakes))
+            || (kind == AdmissionKind::Tunnel
+                && (reaches(self.handshakes(), limits.max_handshakes)
+                    || self.is_rate_used_up(limits)))
+    }
+
+    /// Whether the handshakes of this second were used up at the last look at the rate.
+    pub(crate) fn is_rate_used_up(&self, limits: &Admission) -> bool {
+        limits.handshakes_per_second.is_some() && self.is_rate_used_up.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the rate, and returns when there is room for a handshake again; `None` if there is
+    /// now.
+    pub(crate) fn rate_ready_at(&self, limits: &Admission, now: Instant) -> Option<Instant> {
+        let rate = limits.handshakes_per_second?;
+        let mut bucket = lock(&self.bucket);
+        let bucket = bucket.as_mut()?;
+        bucket.set_rate(f64::from(rate), now);
+        let is_used_up = !bucket.has(1.0, now);
+        self.is_rate_used_up.store(is_used_up, Ordering::Relaxed);
+        is_used_up.then(|| bucket.ready_at(1.0, now))
     }
 
     /// Returns the limit that does not admit this kind now, without counting anything.
@@ -157,13 +181,10 @@ impl AdmissionCounters {
         {
             return reached(ErrorKind::TooManyHandshakes);
         }
-        let rate = limits.handshakes_per_second?;
-        let mut bucket = lock(&self.bucket);
-        let bucket = bucket.as_mut()?;
-        bucket.set_rate(f64::from(rate), now);
-        (!bucket.has(1.0, now)).then(|| LimitReached {
+        let ready_at = self.rate_ready_at(limits, now)?;
+        Some(LimitReached {
             kind: ErrorKind::TooManyHandshakesPerSecond,
-            retry_at: Some(bucket.ready_at(1.0, now)),
+            retry_at: Some(ready_at),
         })
     }
 
@@ -208,6 +229,7 @@ impl AdmissionCounters {
         let mut bucket = lock(&self.bucket);
         if let Some(bucket) = &mut *bucket {
             bucket.give_back(1.0);
+            self.is_rate_used_up.store(false, Ordering::Relaxed);
         }
     }
 
@@ -228,7 +250,10 @@ impl AdmissionCounters {
         let bucket = bucket.get_or_insert_with(|| TokenBucket::full(rate, now));
         // The limits may have changed since the last call.
         bucket.set_rate(rate, now);
-        if bucket.take(1.0, now) {
+        let is_taken = bucket.take(1.0, now);
+        let is_used_up = !bucket.has(1.0, now);
+        self.is_rate_used_up.store(is_used_up, Ordering::Relaxed);
+        if is_taken {
             return Ok(());
         }
         let kind = ErrorKind::TooManyHandshakesPerSecond;

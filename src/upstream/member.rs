@@ -290,6 +290,16 @@ impl Member {
         self.counters().is_full(kind, self.admission())
     }
 
+    /// Whether the handshakes of this second were used up when the rate was last looked at.
+    pub(crate) fn is_rate_used_up(&self) -> bool {
+        self.counters().is_rate_used_up(self.admission())
+    }
+
+    /// Looks at the rate of handshakes, and returns when there is room again; `None` if there is now.
+    pub(crate) fn rate_ready_at(&self, now: Instant) -> Option<Instant> {
+        self.counters().rate_ready_at(self.admission(), now)
+    }
+
     /// Returns the limit that does not admit this kind of traffic now.
     pub(crate) fn limit_reached(&self, kind: AdmissionKind, now: Instant) -> Option<LimitReached> {
         self.counters().limit_reached(kind, self.admission(), now)

@@ -238,3 +238,41 @@ async fn a_route_with_limits_of_its_own_waits_in_a_queue_of_its_own() {
     let waited = route.lease(AdmissionKind::Tunnel, &head, &[]).await;
     assert_eq!(kind(waited), Some(ErrorKind::TooManyTunnels));
 }
+
+/// Policy that counts its calls.
+#[derive(Debug, Default)]
+struct Counted(std::sync::atomic::AtomicUsize);
+
+impl Balance for Counted {
+    fn pick(&self, candidates: &Candidates<'_>, head: &RequestHead<'_>) -> Option<usize> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        LeastTunnels::new().pick(candidates, head)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstreams_whose_rates_are_used_up_cost_a_pick_nothing() {
+    fastrand::seed(3);
+    let policy = Arc::new(Counted::default());
+    let calls = || policy.0.swap(0, std::sync::atomic::Ordering::Relaxed);
+    let upstreams = (0..100).map(|index| {
+        let rate = if index == 0 { 1_000 } else { 1 };
+        let upstream = Upstream::new(&format!("ws://u{index}")).unwrap();
+        upstream.admission(Admission::new().handshakes_per_second(rate))
+    });
+    let pool = Pool::from_upstreams(upstreams).balance(Arc::clone(&policy));
+    let pool = pool.build();
+    let (_, leases) = held(&pool, 300).await;
+    assert!(leases.iter().all(Result::is_ok));
+    drop(leases);
+    calls();
+    let (tunnels, leases) = held(&pool, 10).await;
+    assert!(leases.iter().all(Result::is_ok));
+    assert_eq!((calls(), tunnels[0]), (10, 10));
+    drop(leases);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let (tunnels, leases) = held(&pool, 50).await;
+    assert!(leases.iter().all(Result::is_ok));
+    assert_eq!(calls(), 50);
+    assert!(tunnels[0] < 10, "the others have room again: {tunnels:?}");
+}

@@ -2,20 +2,17 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    atomic::{AtomicBool, Ordering, fence},
 };
 
 use tokio::time::Instant;
 
 use crate::{
     lock::lock,
-    upstream::{
-        admission::{AdmissionKind, LimitReached},
-        member::Member,
-    },
+    upstream::{admission::AdmissionKind, member::Member},
 };
 
-use super::weight_index::WeightIndex;
+use super::{used_up_rates::UsedUpRates, weight_index::WeightIndex};
 
 /// Limits that a pick respects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +35,6 @@ pub(crate) struct CandidateList {
     free: Option<FreePlaces>,
     /// Held during changes of the indices.
     change: Mutex<()>,
-    /// Number of those changes.
-    changes: AtomicU64,
-    exhausted: Mutex<Option<Exhausted>>,
-}
-
-/// Finding that no upstream has room until a limit's `retry_at`, or a change of the indices.
-#[derive(Clone, Copy, Debug)]
-struct Exhausted {
-    kind: AdmissionKind,
-    limit: LimitReached,
-    after_changes: u64,
 }
 
 /// Upstreams in use whose limits leave room, by kind of admission.
@@ -56,6 +42,8 @@ struct Exhausted {
 struct FreePlaces {
     tunnels: DrawIndex,
     exchanges: DrawIndex,
+    /// Upstreams that are without room until time makes some.
+    rates: UsedUpRates,
 }
 
 /// Weights of the upstreams that can be drawn.
@@ -81,11 +69,10 @@ impl CandidateList {
             free: is_limited.then(|| FreePlaces {
                 tunnels: index(Limits::Of(AdmissionKind::Tunnel)),
                 exchanges: index(Limits::Of(AdmissionKind::Exchange)),
+                rates: UsedUpRates::new(members.len()),
             }),
             members,
             change: Mutex::default(),
-            changes: AtomicU64::new(0),
-            exhausted: Mutex::default(),
         }
     }
 
@@ -97,8 +84,6 @@ impl CandidateList {
             used: None,
             free: None,
             change: Mutex::default(),
-            changes: AtomicU64::new(0),
-            exhausted: Mutex::default(),
         }
     }
 
@@ -123,6 +108,16 @@ impl CandidateList {
     }
 
     fn update(&self, place: usize) {
+        self.update_index(place);
+        let rates = self.free.as_ref().map(|free| &free.rates);
+        let member = self.members.get(place);
+        if let (Some(rates), true) = (rates, member.is_some_and(|member| member.is_rate_used_up()))
+        {
+            rates.add(place);
+        }
+    }
+
+    fn update_index(&self, place: usize) {
         // The listed member has the newest limits.
         let Some(member) = self.members.get(place) else {
             return;
@@ -137,38 +132,28 @@ impl CandidateList {
                 let _change = lock(&self.change);
                 while index.is_outdated(place, member) {
                     index.flip(place, member);
-                    self.changes.fetch_add(1, Ordering::SeqCst);
                     fence(Ordering::SeqCst);
                 }
             }
         }
     }
 
-    /// Returns the number of changes of the indices.
-    pub(crate) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::SeqCst)
-    }
-
-    /// Remembers that no upstream has had room for this kind after so many changes, because of rates.
-    pub(crate) fn exhaust(&self, kind: AdmissionKind, limit: LimitReached, after_changes: u64) {
-        *lock(&self.exhausted) = Some(Exhausted {
-            kind,
-            limit,
-            after_changes,
+    /// Lists the upstreams whose rate has room again.
+    pub(crate) fn release_rates(&self, now: Instant) {
+        let Some(free) = &self.free else { return };
+        free.rates.look(now, |place| {
+            let ready_at = self.members.get(place)?.rate_ready_at(now);
+            if ready_at.is_none() {
+                self.update_index(place);
+            }
+            ready_at
         });
     }
 
-    /// Returns the limit that is known to leave no room at any upstream, so that a pick need not look
-    /// at all of them.
-    pub(crate) fn exhausted(&self, kind: AdmissionKind, now: Instant) -> Option<LimitReached> {
-        self.free.as_ref()?;
-        let mut exhausted = lock(&self.exhausted);
-        *exhausted = exhausted.filter(|exhausted| {
-            exhausted.after_changes == self.changes()
-                && exhausted.limit.retry_at.is_some_and(|at| now < at)
-        });
-        let exhausted = (*exhausted)?;
-        (exhausted.kind == kind).then_some(exhausted.limit)
+    /// Returns the earliest time at which the rate of an upstream has room again, as far as it was
+    /// looked at.
+    pub(crate) fn rate_ready_at(&self) -> Option<Instant> {
+        self.free.as_ref()?.rates.next_at()
     }
 
     pub(crate) const fn is_limited(&self) -> bool {

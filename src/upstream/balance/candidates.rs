@@ -97,6 +97,11 @@ impl<'a> Candidates<'a> {
         }
     }
 
+    /// Returns the earliest time at which the rate of an indexed upstream has room again.
+    pub(crate) fn rate_ready_at(&self) -> Option<Instant> {
+        self.list.rate_ready_at()
+    }
+
     pub(crate) fn members(&self) -> impl Iterator<Item = &'a Arc<Member>> + use<'a> {
         let mut skipped = self.skipped.iter().peekable();
         let is_candidate =
@@ -184,8 +189,8 @@ impl<'a> Candidate<'a> {
         self.member.handshakes()
     }
 
-    /// Whether the upstream's own [limits](crate::Upstream::admission) on tunnels and handshakes
-    /// leave no room for the request. The policies of this module pass over such an upstream. If a
+    /// Whether the upstream's own [limits](crate::Upstream::admission) leave no room for the request,
+    /// among them that on handshakes a second. The policies of this module pass over such an upstream. If a
     /// policy picks one, it is called again without those that are full.
     #[must_use]
     pub fn is_full(&self) -> bool {

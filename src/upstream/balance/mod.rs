@@ -80,6 +80,7 @@ mod sampling;
 mod sticky;
 #[cfg(test)]
 mod testing;
+mod used_up_rates;
 mod weight_index;
 mod weighted_round_robin;
 
