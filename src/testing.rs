@@ -8,6 +8,7 @@
 //! | an [`Availability`](crate::health::availability::Availability) policy | [`UpstreamHealth`](crate::health::availability::UpstreamHealth) |
 //! | a [`Probe`](crate::health::probe::Probe) | [`check`] |
 //! | a [`ProbeSchedule`](crate::health::probe::ProbeSchedule) | [`ProbeTimes`] |
+//! | a pool that follows DNS, or connects by names (feature `dns`) | `MockDns` |
 //!
 //! # Examples
 //!
@@ -31,6 +32,9 @@
 //! assert!(!tracker.state().is_usable());
 //! ```
 
+#[cfg(feature = "dns")]
+#[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
+pub use crate::upstream::discovery::dns::mock_dns::MockDns;
 pub use crate::upstream::{
     balance::mock_candidates::MockCandidates,
     health::{

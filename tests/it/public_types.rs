@@ -291,6 +291,12 @@ fn types_of_health() {
     ];
 }
 
+#[cfg(all(feature = "dns", feature = "test-util"))]
+#[test]
+fn types_of_the_features_dns_and_test_util() {
+    are_debug_send_sync![wsplice::testing::MockDns];
+}
+
 #[cfg(feature = "test-util")]
 #[test]
 fn types_of_the_feature_test_util() {

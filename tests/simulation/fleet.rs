@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use wsplice::testing::MockDns;
+
 use super::{
     board::Board,
     client::live,
     proxy::{Health, Proxy, Storm},
-    upstream::Upstream,
+    upstream::{SERVICE, Upstream},
 };
 
 /// Settings of a fleet.
@@ -18,7 +20,17 @@ pub(crate) struct Plan {
     pub(crate) health: Health,
     pub(crate) storm: Storm,
     pub(crate) weights: Weights,
+    pub(crate) naming: Naming,
     pub(crate) seed: u64,
+}
+
+/// Source of the upstreams, and of their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// A list of addresses.
+    Listed,
+    /// The SRV records of a name, whose targets are looked up at each connect.
+    Dns,
 }
 
 /// Weights of the upstreams.
@@ -38,6 +50,9 @@ impl Weights {
     }
 }
 
+/// Time to live of DNS records.
+const TTL: Duration = Duration::from_secs(30);
+
 /// Time over which the clients first arrive.
 pub(crate) const ARRIVALS: Duration = Duration::from_secs(30);
 
@@ -50,6 +65,7 @@ pub(crate) struct Fleet {
     pub(crate) board: Board,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) proxies: Vec<Proxy>,
+    pub(crate) dns: MockDns,
 }
 
 impl Fleet {
@@ -59,14 +75,16 @@ impl Fleet {
         let upstreams: Vec<_> = (0..plan.upstreams)
             .map(|number| Upstream::new(number, plan.weights.of(number)))
             .collect();
+        let dns = records(&upstreams);
         let proxies = (0..plan.proxies)
-            .map(|_| Proxy::new(&upstreams, plan.health, plan.storm))
+            .map(|_| Proxy::new(&upstreams, &plan, &dns))
             .collect();
         let fleet = Arc::new(Self {
             plan,
             board: Board::new(plan.clients, plan.upstreams),
             upstreams,
             proxies,
+            dns,
         });
         for client in 0..plan.clients {
             let comes_after = ARRIVALS.mul_f64(fastrand::f64());
@@ -104,4 +122,17 @@ impl Fleet {
         let on_well: usize = self.loads().iter().sum();
         self.board.without() + on_all - on_well
     }
+}
+
+/// Creates the DNS of these upstreams.
+fn records(upstreams: &[Arc<Upstream>]) -> MockDns {
+    let dns = MockDns::new(TTL);
+    let hosts: Vec<_> = upstreams.iter().map(|upstream| upstream.host()).collect();
+    for (host, upstream) in hosts.iter().zip(upstreams) {
+        dns.set_addresses(host, [upstream.ip()]);
+    }
+    let weights = upstreams.iter().map(|upstream| upstream.weight as u16);
+    let servers = hosts.iter().zip(weights);
+    dns.set_services(SERVICE, servers.map(|(host, weight)| (&**host, 80, weight)));
+    dns
 }

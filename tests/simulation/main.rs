@@ -34,7 +34,7 @@ use std::thread;
 
 use tokio::runtime::Builder;
 
-use fleet::{Plan, Weights};
+use fleet::{Naming, Plan, Weights};
 use proxy::{Health, Storm};
 use scenario::{Episode, Scenario};
 
@@ -45,6 +45,7 @@ const PLAN: Plan = Plan {
     health: Health::Probes,
     storm: Storm::Control,
     weights: Weights::Equal,
+    naming: Naming::Listed,
     seed: 4,
 };
 
@@ -80,11 +81,16 @@ fn blame_falls_on_the_upstream_that_fails_and_on_no_other() {
         weights: Weights::OneToTen,
         ..plan
     };
+    let by_dns = Plan {
+        naming: Naming::Dns,
+        ..plan
+    };
     report(&simulate_all(&[
         (plan, Scenario::Blame),
         (by(Health::Probes), Scenario::Blame),
         (by(Health::Clients), Scenario::HalfOpen),
         (weighted, Scenario::Shares),
+        (by_dns, Scenario::Names),
     ]));
 }
 

@@ -17,16 +17,19 @@ use tokio::time::Instant;
 use wsplice::{
     Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, PoolBuilder, Proxy as Service,
     ProxyLayer, TunnelConfig, UpgradeRequired, UpstreamInfo, UpstreamStatus,
+    discovery::{Discover, Dns},
     headers::ClientInfo,
     health::{
         AnyOf, Consecutive, EventFilter, HealthTransition, Passive,
         probe::{ProbeSchedule, WebSocketProbe},
     },
+    testing::MockDns,
 };
 
 use super::{
+    fleet::{Naming, Plan},
     link::End,
-    upstream::{HEALTH, Network, Upstream},
+    upstream::{HEALTH, Network, SERVICE, Upstream},
 };
 
 /// Source of the proxies' knowledge of health.
@@ -99,12 +102,30 @@ impl Observer for RecordingObserver {
 }
 
 impl Proxy {
-    pub(crate) fn new(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> Self {
+    pub(crate) fn new(upstreams: &[Arc<Upstream>], plan: &Plan, dns: &MockDns) -> Self {
         let notices = RecordingObserver::default();
-        let pool = pool(upstreams, health, storm).build();
+        let network = Network::to(upstreams);
+        let resolver = dns.resolver();
+        let (pool, network) = match plan.naming {
+            Naming::Listed => (listed(upstreams, plan.storm), network),
+            Naming::Dns => (
+                Pool::from_upstreams([]),
+                network.resolving(resolver.clone()),
+            ),
+        };
+        let pool = with_settings(pool, plan.health).build();
+        if plan.naming == Naming::Dns {
+            let admission = plan.storm.admission();
+            let source = Dns::services(SERVICE)
+                .expect("it is a name")
+                .resolver(resolver);
+            let source = source.each(move |upstream| upstream.admission(admission));
+            pool.follow(source).detach();
+        }
+        let keep_alive = plan.health.pings();
         let layer = ProxyLayer::new(pool.clone())
-            .connector(Network::to(upstreams))
-            .tunnel(TunnelConfig::new().upstream_keep_alive(health.pings()))
+            .connector(network)
+            .tunnel(TunnelConfig::new().upstream_keep_alive(keep_alive))
             .observer(notices.clone());
         Self {
             service: layer.into_service(),
@@ -179,12 +200,15 @@ impl Storm {
     }
 }
 
-fn pool(upstreams: &[Arc<Upstream>], health: Health, storm: Storm) -> PoolBuilder {
-    let members = upstreams.iter().map(|upstream| {
+fn listed(upstreams: &[Arc<Upstream>], storm: Storm) -> PoolBuilder {
+    Pool::from_upstreams(upstreams.iter().map(|upstream| {
         let member = wsplice::Upstream::new(&upstream.url()).expect("it is an address");
         member.weight(upstream.weight).admission(storm.admission())
-    });
-    let pool = Pool::from_upstreams(members)
+    }))
+}
+
+fn with_settings(pool: PoolBuilder, health: Health) -> PoolBuilder {
+    let pool = pool
         .queue(QUEUE, QUEUE_WAIT)
         .slow_start(SLOW_START)
         .unhealthy_tunnels(OnUpstreamLoss::Close { spread: SPREAD });

@@ -36,6 +36,8 @@ pub(crate) enum Incident {
     PoisonByMany,
     /// One upstream accepts connections, and responds to nothing.
     BlackHole,
+    /// DNS fails, and every connect needs it.
+    DnsOutage,
 }
 
 /// The scenario of a fleet.
@@ -52,6 +54,8 @@ pub(crate) enum Scenario {
     HalfOpen,
     /// Upstreams of different weights.
     Shares,
+    /// Upstreams that are found and reached by DNS.
+    Names,
 }
 
 /// One incident of a fleet, and its effects.
@@ -109,6 +113,7 @@ pub(crate) async fn run(plan: Plan, scenario: Scenario) -> Vec<Episode> {
             Incident::Deceives => fault(recorder, Fault::Deceives).await,
             Incident::BlackHole => fault(recorder, Fault::Hangs).await,
             Incident::NoPorts => exhaust_ports(recorder).await,
+            Incident::DnsOutage => fail_dns(recorder, &fleet).await,
             Incident::PoisonByOne => poison_by(recorder, &fleet, 1, 0).await,
             Incident::PoisonByMany => poison_by(recorder, &fleet, 50, 5).await,
         });
@@ -154,7 +159,7 @@ async fn restart(mut recorder: EpisodeRecorder<'_>) -> Episode {
         recorder.during(secs(6)).await;
         restarted.await.expect("it does not panic");
     }
-    recorder.repaired(secs(60)).await;
+    recorder.repaired(secs(120)).await;
     recorder.end()
 }
 
@@ -179,6 +184,15 @@ async fn exhaust_ports(mut recorder: EpisodeRecorder<'_>) -> Episode {
     for upstream in recorder.affected() {
         upstream.free_ports();
     }
+    recorder.repaired(secs(60)).await;
+    recorder.end()
+}
+
+/// Lets DNS fail for twice as long as its records are valid.
+async fn fail_dns(mut recorder: EpisodeRecorder<'_>, fleet: &Fleet) -> Episode {
+    fleet.dns.fail();
+    recorder.during(secs(60)).await;
+    fleet.dns.recover();
     recorder.repaired(secs(60)).await;
     recorder.end()
 }
@@ -212,7 +226,7 @@ impl Incident {
     /// Which of so many upstreams.
     fn affected_upstreams(self, upstreams: usize) -> Range<usize> {
         match self {
-            Self::Nothing | Self::PoisonByOne | Self::PoisonByMany => 0..0,
+            Self::Nothing | Self::PoisonByOne | Self::PoisonByMany | Self::DnsOutage => 0..0,
             Self::CutOff | Self::Deceives | Self::NoPorts | Self::BlackHole => {
                 upstreams - 1..upstreams
             }
@@ -241,6 +255,7 @@ impl Scenario {
             ],
             Self::HalfOpen => &[Incident::BlackHole],
             Self::Shares => &[Incident::Nothing, Incident::Killed],
+            Self::Names => &[Incident::DnsOutage],
         }
     }
 }

@@ -60,6 +60,7 @@ const fn incident(incident: Incident) -> &'static str {
         Incident::PoisonByOne => "a poison path, one client",
         Incident::PoisonByMany => "a poison path, 50 clients",
         Incident::BlackHole => "one is a black hole",
+        Incident::DnsOutage => "DNS fails",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,7 +15,8 @@ use tokio::{
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
     Transport,
-    connect::{Address, Connect, ConnectFuture},
+    connect::{Address, Connect, ConnectFuture, Resolve},
+    discovery::DnsResolver,
     frame::CloseCode,
 };
 
@@ -31,6 +33,9 @@ const HANDSHAKE: Duration = Duration::from_millis(10);
 
 /// Time for which an upstream that stops waits for its clients' closes.
 const CLOSES: Duration = Duration::from_secs(1);
+
+/// The name of the upstreams' SRV records.
+pub(crate) const SERVICE: &str = "_ws._tcp.chat.test.";
 
 /// The path of the probes.
 pub(crate) const HEALTH: &str = "/health";
@@ -75,6 +80,8 @@ pub(crate) enum Fault {
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     upstreams: Arc<HashMap<String, Arc<Upstream>>>,
+    /// Resolver of the upstreams' names, if they are looked up.
+    resolver: Option<DnsResolver>,
 }
 
 impl Upstream {
@@ -100,7 +107,15 @@ impl Upstream {
 
     /// The name of the upstream in the pool.
     pub(crate) fn name(&self) -> String {
-        format!("up-{}:80", self.number)
+        format!("{}:80", self.host())
+    }
+
+    pub(crate) fn host(&self) -> String {
+        format!("up-{}", self.number)
+    }
+
+    pub(crate) fn ip(&self) -> IpAddr {
+        Ipv4Addr::new(10, 1, 0, self.number as u8).into()
     }
 
     /// Ends as a process does that is killed: every connection is reset, new ones are refused.
@@ -300,11 +315,32 @@ fn is_for(request: &str, path: &str) -> bool {
 
 impl Network {
     pub(crate) fn to(upstreams: &[Arc<Upstream>]) -> Self {
-        let named = upstreams
-            .iter()
-            .map(|upstream| (upstream.name(), Arc::clone(upstream)));
+        let named = upstreams.iter().flat_map(|upstream| {
+            let names = [upstream.name(), format!("{}:80", upstream.ip())];
+            names.map(|name| (name, Arc::clone(upstream)))
+        });
         Self {
             upstreams: Arc::new(named.collect()),
+            resolver: None,
+        }
+    }
+
+    /// Looks the upstreams' names up for each connect.
+    pub(crate) fn resolving(self, resolver: DnsResolver) -> Self {
+        Self {
+            resolver: Some(resolver),
+            ..self
+        }
+    }
+
+    async fn resolved(&self, address: &Address) -> io::Result<String> {
+        match (&self.resolver, address) {
+            (Some(resolver), Address::Tcp { host, port, .. }) => {
+                let found = resolver.resolve(host, *port).await?;
+                let found = found.first().ok_or(io::ErrorKind::NotFound)?;
+                Ok(found.to_string())
+            }
+            _ => Ok(address.to_string()),
         }
     }
 }
@@ -314,7 +350,7 @@ impl Connect for Network {
         Box::pin(async move {
             let upstream = self
                 .upstreams
-                .get(&address.to_string())
+                .get(&self.resolved(address).await?)
                 .ok_or(io::ErrorKind::NotFound)?;
             let (near, far) = upstream.wire.connect().await?;
             tokio::spawn(Arc::clone(upstream).serve(far));

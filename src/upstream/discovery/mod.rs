@@ -35,7 +35,7 @@
 mod change_source;
 mod discover;
 #[cfg(feature = "dns")]
-mod dns;
+pub(crate) mod dns;
 mod error;
 mod merge_sources;
 mod next_set;

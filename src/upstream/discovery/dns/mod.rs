@@ -7,13 +7,15 @@
 //!   lets callers share queries, `events` reports on both;
 //! * `resolver` joins them in [`DnsResolver`], and `resolve` makes it usable for connects;
 //! * `refresh` (pure) decides when to query again, and how long upstreams outlive their records;
-//! * `source` joins them in [`Dns`].
+//! * `source` joins them in [`Dns`], `mock_dns` takes the place of the client in tests of hosts.
 
 mod cache;
 mod client;
 mod entry;
 mod events;
 mod lookup;
+#[cfg(feature = "test-util")]
+pub(crate) mod mock_dns;
 mod name;
 mod records;
 mod refresh;
