@@ -42,6 +42,14 @@ pub enum ErrorKind {
     MalformedHandshake,
     /// The request's `Origin` is not one that the settings allow.
     OriginNotAllowed,
+    /// The host's function rejected the request
+    /// ([`ProxyLayer::authorize`](crate::ProxyLayer::authorize)).
+    NotAuthorized,
+    /// The host's function did not decide on the request within the authorization timeout
+    /// ([`ProxyLayer::authorization_timeout`](crate::ProxyLayer::authorization_timeout)).
+    AuthorizationTimeout,
+    /// The host's function panicked while it decided on the request.
+    AuthorizationPanic,
     /// The host's server cannot hand over this connection: the request's extensions hold nothing to
     /// upgrade with.
     NotUpgradable,
@@ -120,6 +128,10 @@ pub enum ErrorKind {
     TooManyHandshakes,
     /// A limit on handshakes per second is reached.
     TooManyHandshakesPerSecond,
+    /// The limit on open tunnels of one key is reached ([`KeyLimit`](crate::KeyLimit)).
+    TooManyTunnelsForKey,
+    /// The limit on handshakes per second of one key is reached ([`KeyLimit`](crate::KeyLimit)).
+    TooManyHandshakesForKey,
 }
 
 /// Failure of an opening handshake or of a forwarded request: kind, side and source.
@@ -177,9 +189,14 @@ impl Error {
             | ErrorKind::ClientReadTimeout
             | ErrorKind::MethodNotAllowed
             | ErrorKind::OriginNotAllowed
+            | ErrorKind::NotAuthorized
+            | ErrorKind::TooManyTunnelsForKey
+            | ErrorKind::TooManyHandshakesForKey
             | ErrorKind::Rewrite
             | ErrorKind::ClientUpgrade => Side::Client,
             ErrorKind::NotUpgradable
+            | ErrorKind::AuthorizationTimeout
+            | ErrorKind::AuthorizationPanic
             | ErrorKind::NoUpstream
             | ErrorKind::Resolve
             | ErrorKind::LocalShortage
@@ -213,6 +230,9 @@ impl ErrorKind {
         match self {
             Self::MalformedHandshake => "malformed_handshake",
             Self::OriginNotAllowed => "origin_not_allowed",
+            Self::NotAuthorized => "not_authorized",
+            Self::AuthorizationTimeout => "authorization_timeout",
+            Self::AuthorizationPanic => "authorization_panic",
             Self::NotUpgradable => "not_upgradable",
             Self::ClientUpgrade => "client_upgrade",
             Self::Rewrite => "rewrite",
@@ -244,6 +264,8 @@ impl ErrorKind {
             Self::TooManyTunnels => "too_many_tunnels",
             Self::TooManyHandshakes => "too_many_handshakes",
             Self::TooManyHandshakesPerSecond => "too_many_handshakes_per_second",
+            Self::TooManyTunnelsForKey => "too_many_tunnels_for_key",
+            Self::TooManyHandshakesForKey => "too_many_handshakes_for_key",
         }
     }
 
@@ -251,6 +273,9 @@ impl ErrorKind {
         match self {
             Self::MalformedHandshake => "malformed WebSocket handshake",
             Self::OriginNotAllowed => "origin not allowed",
+            Self::NotAuthorized => "not authorized",
+            Self::AuthorizationTimeout => "the authorization took too long",
+            Self::AuthorizationPanic => "the authorization failed",
             Self::NotUpgradable => "the connection cannot be upgraded",
             Self::ClientUpgrade => "the client's connection was not handed over",
             Self::Rewrite => "the rewritten path is not valid",
@@ -282,6 +307,8 @@ impl ErrorKind {
             Self::TooManyTunnels => "too many tunnels",
             Self::TooManyHandshakes => "too many handshakes at once",
             Self::TooManyHandshakesPerSecond => "too many handshakes per second",
+            Self::TooManyTunnelsForKey => "too many tunnels of this client",
+            Self::TooManyHandshakesForKey => "too many handshakes of this client per second",
         }
     }
 }

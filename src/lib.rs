@@ -201,12 +201,13 @@ pub use pool::{
     UpstreamStatus,
 };
 pub use proxy::{
-    Proxy, ProxyLayer, RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
+    AuthorizationRequest, Deadline, KeyLimit, Proxy, ProxyLayer, Rejection, RequestOptions,
+    RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };
 pub use tunnel::{
     Framing, KeepAlive, Limits, Tunnel, TunnelBuilder, TunnelConfig, TunnelHandle,
     drain::{Drain, Drained},
-    registry::{DirectionTraffic, LegStatus, Registry, Traffic, TunnelStatus},
+    registry::{DirectionTraffic, LegStatus, Registry, Traffic, TunnelStatus, by_key, by_label},
     report::{
         DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd, TunnelInfo,
         TunnelReport,

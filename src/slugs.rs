@@ -63,6 +63,9 @@ fn failures() {
     slugs! { ErrorKind,
         ErrorKind::MalformedHandshake => "malformed_handshake",
         ErrorKind::OriginNotAllowed => "origin_not_allowed",
+        ErrorKind::NotAuthorized => "not_authorized",
+        ErrorKind::AuthorizationTimeout => "authorization_timeout",
+        ErrorKind::AuthorizationPanic => "authorization_panic",
         ErrorKind::NotUpgradable => "not_upgradable",
         ErrorKind::ClientUpgrade => "client_upgrade",
         ErrorKind::Rewrite => "rewrite",
@@ -94,6 +97,8 @@ fn failures() {
         ErrorKind::TooManyTunnels => "too_many_tunnels",
         ErrorKind::TooManyHandshakes => "too_many_handshakes",
         ErrorKind::TooManyHandshakesPerSecond => "too_many_handshakes_per_second",
+        ErrorKind::TooManyTunnelsForKey => "too_many_tunnels_for_key",
+        ErrorKind::TooManyHandshakesForKey => "too_many_handshakes_for_key",
     }
 }
 
@@ -106,6 +111,7 @@ fn tunnels() {
         Timer::MaxLifetime => "max_lifetime",
         Timer::CloseHandshake => "close_handshake",
         Timer::Frame => "frame",
+        Timer::Deadline => "deadline",
     }
     slugs! { Limit,
         Limit::FrameSize => "frame_size",
@@ -127,6 +133,7 @@ fn tunnels() {
         timeout(Timer::MaxLifetime), TunnelEnd::Timeout(Timer::MaxLifetime, _) => "max_lifetime_timeout",
         timeout(Timer::CloseHandshake), TunnelEnd::Timeout(Timer::CloseHandshake, _) => "close_handshake_timeout",
         timeout(Timer::Frame), TunnelEnd::Timeout(Timer::Frame, _) => "frame_timeout",
+        timeout(Timer::Deadline), TunnelEnd::Timeout(Timer::Deadline, _) => "deadline_timeout",
         limit(Limit::FrameSize), TunnelEnd::Limit(Limit::FrameSize, _) => "frame_size_limit",
         limit(Limit::MessageSize), TunnelEnd::Limit(Limit::MessageSize, _) => "message_size_limit",
         limit(Limit::MessageRate), TunnelEnd::Limit(Limit::MessageRate, _) => "message_rate_limit",

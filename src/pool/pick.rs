@@ -12,7 +12,7 @@ use crate::{
     task::catch_panic,
     upstream::Member,
     upstream::admission::{AdmissionKind, LimitReached},
-    upstream::balance::{Balance, CandidateList, Candidates},
+    upstream::balance::{Balance, CandidateList, Candidates, Preference},
     upstream::health::EventOrigin,
 };
 
@@ -336,7 +336,7 @@ impl Pool {
         if candidates.is_empty() {
             return Picked::None;
         }
-        let Ok(picked) = catch_panic(|| self.balance.pick(candidates, head)) else {
+        let Ok(picked) = catch_panic(|| self.call_policy(candidates, head)) else {
             tracing::error!(policy = ?self.balance, "a load-balancing policy panicked");
             return Picked::Panicked;
         };
@@ -356,6 +356,14 @@ impl Pool {
                 Picked::LimitReached(member, limit)
             }
         }
+    }
+
+    /// Calls the policy: on the upstreams that the request prefers, then on all.
+    fn call_policy(&self, candidates: &Candidates<'_>, head: &RequestHead<'_>) -> Option<usize> {
+        let preference = head.extensions().get::<Preference>();
+        preference
+            .and_then(|preference| preference.pick(&self.balance, candidates, head))
+            .or_else(|| self.balance.pick(candidates, head))
     }
 }
 

@@ -67,6 +67,10 @@ impl EventReporter {
         &self.settings
     }
 
+    pub(super) const fn subject(&self) -> Subject {
+        self.subject
+    }
+
     /// Returns the time at which the request was taken up.
     pub(super) const fn started_at(&self) -> Instant {
         self.started_at

@@ -35,9 +35,10 @@ use super::{
     client::Client,
     event_reporter::{EventReporter, Subject},
     exchange_guard::ExchangeGuard,
+    options::RequestOptions,
     pipeline::{
         Exchange, FailedAttempt, Outcome, Received, add_policy_header, admit, check_nominated,
-        clone_head, run, try_upstreams,
+        clone_head, consult_host, run, try_upstreams,
     },
     settings::{Forward, Settings},
 };
@@ -72,9 +73,13 @@ async fn proxy(
     check_nominated(settings, &head, ErrorKind::MalformedRequest)?;
     strip_nominated(&mut head.headers);
     admit(settings, &head, &client)?;
+    let head = consult_host(reporter, head, &client).await?;
     let framing = BodyFraming::from_body(&body);
     let until = with.how.exchange_timeout;
     let until = until.map(|limit| saturating_add(reporter.started_at(), limit));
+    let options = head.extensions.get::<RequestOptions>();
+    let until = [until, options.and_then(RequestOptions::ends_at)];
+    let until = until.into_iter().flatten().min();
     let forwarding = Forwarding {
         reporter,
         head: &head,
@@ -84,7 +89,7 @@ async fn proxy(
         body: Mutex::new(Some(body)),
         // RFC 9110 §9.2.2
         is_repeatable: head.method.is_idempotent() && framing == BodyFraming::None,
-        in_flight: Arc::new(settings.drain.enter_request()),
+        in_flight: Arc::new(settings.registry.drain_state().enter_request()),
         until,
         with,
     };

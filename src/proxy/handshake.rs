@@ -32,11 +32,12 @@ use super::{
     client::Client,
     event_reporter::{EventReporter, Subject},
     exchange_guard::ExchangeGuard,
+    key_limit::KeyPermit,
     pipeline::{
-        Exchange, FailedAttempt, Outcome, Received, add_policy_header, admit, check_nominated,
-        clone_head, run, try_upstreams,
+        Exchange, FailedAttempt, KeyStage, Outcome, Received, add_policy_header, admit, admit_keys,
+        check_nominated, clone_head, consult_host, run, try_upstreams,
     },
-    session::Session,
+    session::{Session, SessionFacts},
     settings::Settings,
     trace::record_tunnel,
 };
@@ -70,6 +71,12 @@ async fn proxy(
         .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
     // Before connecting: a request that cannot be forwarded must not reach an upstream.
     let target = settings.outbound.target(&head.uri)?;
+    let mut permits = Vec::new();
+    let stage = KeyStage::BeforeAuthorization;
+    admit_keys(settings, &head, &client, stage, &mut permits)?;
+    let head = consult_host(reporter, head, &client).await?;
+    let stage = KeyStage::AfterAuthorization;
+    admit_keys(settings, &head, &client, stage, &mut permits)?;
     let handshake = Handshake {
         reporter,
         head: &head,
@@ -77,6 +84,7 @@ async fn proxy(
         upgrade,
         target,
         on_upgrade,
+        permits,
     };
     let head = client.request_head(&head);
     try_upstreams(reporter, AdmissionKind::Tunnel, &head, handshake).await
@@ -103,6 +111,8 @@ struct Handshake<'a> {
     /// Target of the upstream's request.
     target: Uri,
     on_upgrade: OnUpgrade,
+    /// Places under the keys that limits count.
+    permits: Vec<KeyPermit>,
 }
 
 /// A verified acceptance, with its connection.
@@ -158,7 +168,13 @@ impl Exchange for Handshake<'_> {
             self.reporter.started_at(),
         );
         // The tunnel waits for the client's connection.
-        let session = session.enter(self.reporter.path().into(), &self.client.info, agreement);
+        let facts = SessionFacts {
+            path: self.reporter.path().into(),
+            client: self.client.info,
+            options: self.head.extensions.get(),
+            permits: self.permits,
+        };
+        let session = session.enter(facts, agreement);
         record_tunnel(session.id());
         session.start();
         response.map(|()| RelayedBody::whole(Bytes::new()))
@@ -235,7 +251,7 @@ impl Handshake<'_> {
         let rules = (settings.outbound.via.as_ref(), &settings.response_edits);
         let mut response = refused_response(response, &self.upgrade, rules.0, rules.1);
         self.add_policy_header(&attempt, response.headers_mut());
-        let in_flight = Arc::new(settings.drain.enter_request());
+        let in_flight = Arc::new(settings.registry.drain_state().enter_request());
         let cuts = in_flight.cuts();
         let guard = Box::new(ExchangeGuard {
             connection: None,

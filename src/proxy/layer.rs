@@ -51,6 +51,9 @@ use super::{
 /// | [`connect_timeout`](Self::connect_timeout) | 3 s | leaves time for other upstreams |
 /// | [`tls_timeout`](Self::tls_timeout) | 5 s | a few round trips and a signature |
 /// | [`handshake_timeout`](Self::handshake_timeout) | 10 s | applications may authenticate first |
+/// | [`authorize`](Self::authorize) | every request is admitted | |
+/// | [`authorization_timeout`](Self::authorization_timeout) | 5 s | a query of a database, with a retry |
+/// | [`limit_by_key`](Self::limit_by_key) | no limits | |
 /// | [`client_upgrade_timeout`](Self::client_upgrade_timeout) | 10 s | the 101 only has to be written |
 /// | [`response_write_timeout`](Self::response_write_timeout) | 60 s | a client that does not read must not hold a place |
 /// | [`retry`](Self::retry) | connecting, at 5 upstreams; no response, at one more; within 30 s | an upstream that is gone must not fail its clients |
@@ -498,7 +501,7 @@ impl<T> ProxyLayer<T> {
 
     /// Returns the handle for a graceful shutdown of all tunnels.
     pub fn drain(&self) -> Drain {
-        self.settings.drain.clone()
+        Drain::new(&self.settings.registry)
     }
 
     /// Creates a service without an inner one: handshakes that the matcher does not own get a 404,
@@ -508,7 +511,7 @@ impl<T> ProxyLayer<T> {
         self.layer(UpgradeRequired)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         change(settings);
         settings.update_derived();

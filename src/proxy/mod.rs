@@ -16,6 +16,8 @@
 
 mod attempt;
 mod attempts;
+mod authorization;
+mod authorization_request;
 mod body;
 mod client;
 mod event_reporter;
@@ -23,9 +25,13 @@ mod exchange_guard;
 mod forward;
 mod future;
 mod handshake;
+mod key_limit;
 mod layer;
+mod layer_host;
+mod options;
 mod pipeline;
 mod reject;
+mod rejection;
 mod request_scope;
 mod service;
 mod session;
@@ -33,9 +39,13 @@ mod settings;
 mod terminal;
 mod trace;
 
+pub use authorization_request::AuthorizationRequest;
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
+pub use key_limit::KeyLimit;
 pub use layer::ProxyLayer;
+pub use options::{Deadline, RequestOptions};
+pub use rejection::Rejection;
 pub use request_scope::{RequestScope, WebSocketsOnly};
 pub use service::Proxy;
 pub use terminal::UpgradeRequired;

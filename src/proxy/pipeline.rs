@@ -23,8 +23,11 @@ use crate::{
 use super::{
     attempt::Attempt,
     attempts::{Attempts, FallbackOutcome},
+    authorization::authorize,
     client::Client,
     event_reporter::{EventReporter, Subject},
+    key_limit::{KeyLimit, KeyPermit},
+    options::RequestOptions,
     reject::reject,
     settings::Settings,
     trace::{record_attempt, request_span},
@@ -142,7 +145,7 @@ pub(super) async fn try_upstreams(
 
 /// Checks whether the proxy itself rejects a valid handshake, or another owned request.
 pub(super) fn admit(settings: &Settings, head: &Parts, client: &Client) -> Result<(), Error> {
-    if settings.drain.is_draining() {
+    if settings.registry.drain_state().is_draining() {
         return Err(Error::new(ErrorKind::Draining));
     }
     let Some(origins) = &settings.origins else {
@@ -152,6 +155,56 @@ pub(super) fn admit(settings: &Settings, head: &Parts, client: &Client) -> Resul
         return Ok(());
     }
     Err(Error::new(ErrorKind::OriginNotAllowed))
+}
+
+/// Lets the host decide on an owned request, and takes the options that it gives.
+///
+/// # Errors
+///
+/// Returns the host's rejection, or the reason why there is no decision.
+pub(super) async fn consult_host(
+    reporter: &EventReporter,
+    mut head: Parts,
+    client: &Client,
+) -> Result<Parts, FallbackOutcome> {
+    if let Some(function) = &reporter.settings().authorize {
+        // Boxed, because only layers with a function need this future.
+        head = Box::pin(authorize(&**function, reporter, head, client)).await?;
+    }
+    RequestOptions::distribute(&mut head);
+    Ok(head)
+}
+
+/// When the key of a limit is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyStage {
+    BeforeAuthorization,
+    AfterAuthorization,
+}
+
+/// Admits a handshake under the keys that are known at this stage.
+///
+/// # Errors
+///
+/// Returns the limit that was reached.
+pub(super) fn admit_keys(
+    settings: &Settings,
+    head: &Parts,
+    client: &Client,
+    stage: KeyStage,
+    permits: &mut Vec<KeyPermit>,
+) -> Result<(), Error> {
+    if settings.key_limits.is_empty() {
+        return Ok(());
+    }
+    let options = head.extensions.get::<RequestOptions>();
+    let key = options.and_then(RequestOptions::request_key);
+    let follows = stage == KeyStage::AfterAuthorization;
+    let is_due = |limit: &&KeyLimit| limit.follows_authorization() == follows;
+    for limit in settings.key_limits.iter().filter(is_due) {
+        permits.extend(limit.admit(&client.request_head(head), key)?);
+    }
+    Ok(())
 }
 
 /// Rejects a request whose `Connection` names a header that the host protects.

@@ -12,6 +12,8 @@ use crate::{
     http::upgrade::InvalidHandshake,
 };
 
+use super::key_limit::KeyLimitReached;
+
 /// Returns the response for an error: a status, a line of text, and the error itself in the
 /// extensions.
 ///
@@ -36,7 +38,7 @@ pub(super) fn reject(error: &Error) -> Response<Bytes> {
         }
         // RFC 6455 §4.4
         ExtraHeader::Version => set_supported_version(headers),
-        ExtraHeader::RetryAfter => drop(headers.insert(RETRY_AFTER, retry_after())),
+        ExtraHeader::RetryAfter(after) => drop(headers.insert(RETRY_AFTER, after)),
     }
     response.extensions_mut().insert(error.clone());
     response
@@ -45,15 +47,24 @@ pub(super) fn reject(error: &Error) -> Response<Bytes> {
 fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::MalformedHandshake => malformed_status(error),
-        ErrorKind::OriginNotAllowed => StatusCode::FORBIDDEN,
+        // A rejection of the host comes with a response of its own.
+        ErrorKind::OriginNotAllowed | ErrorKind::NotAuthorized => StatusCode::FORBIDDEN,
         ErrorKind::Rewrite | ErrorKind::MalformedRequest | ErrorKind::RequestBody => {
             StatusCode::BAD_REQUEST
         }
         ErrorKind::RequestBodyTimeout | ErrorKind::ClientReadTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorKind::RequestBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorKind::NoUpstream
+        // RFC 6585 §4
+        ErrorKind::TooManyTunnelsForKey | ErrorKind::TooManyHandshakesForKey => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade | ErrorKind::AuthorizationPanic => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        // The service behind the host's function failed, and no upstream is slow.
+        ErrorKind::AuthorizationTimeout
+        | ErrorKind::NoUpstream
         | ErrorKind::Draining
         | ErrorKind::TooManyTunnels
         | ErrorKind::TooManyHandshakes
@@ -95,7 +106,7 @@ enum ExtraHeader {
     None,
     Allow(&'static str),
     Version,
-    RetryAfter,
+    RetryAfter(HeaderValue),
 }
 
 fn extra_header(error: &Error) -> ExtraHeader {
@@ -109,12 +120,26 @@ fn extra_header(error: &Error) -> ExtraHeader {
             Some(InvalidHandshake::Version) => ExtraHeader::Version,
             _ => ExtraHeader::None,
         },
-        ErrorKind::NoUpstream
+        ErrorKind::TooManyTunnelsForKey | ErrorKind::TooManyHandshakesForKey => {
+            ExtraHeader::RetryAfter(key_retry_after(error))
+        }
+        ErrorKind::AuthorizationTimeout
+        | ErrorKind::NoUpstream
         | ErrorKind::Draining
         | ErrorKind::TooManyTunnels
         | ErrorKind::TooManyHandshakes
-        | ErrorKind::TooManyHandshakesPerSecond => ExtraHeader::RetryAfter,
+        | ErrorKind::TooManyHandshakesPerSecond => ExtraHeader::RetryAfter(retry_after()),
         _ => ExtraHeader::None,
+    }
+}
+
+/// Returns the time after which the key has another handshake, in whole seconds.
+fn key_retry_after(error: &Error) -> HeaderValue {
+    let reached: Option<&KeyLimitReached> =
+        std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref);
+    match reached.and_then(|reached| reached.retry_after) {
+        Some(after) => HeaderValue::from(after.as_secs().saturating_add(1)),
+        None => retry_after(),
     }
 }
 

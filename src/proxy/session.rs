@@ -23,10 +23,10 @@ use crate::{
     task::{self, catch_panic},
     tunnel::registry::{Departure, Entry, RegistryGuard},
     tunnel::report::{TunnelEnd, TunnelInfo, TunnelReport},
-    tunnel::{TaskAffinity, Tunnel, TunnelParts},
+    tunnel::{TaskAffinity, Tunnel, TunnelConfig, TunnelParts},
 };
 
-use super::settings::Settings;
+use super::{key_limit::KeyPermit, options::RequestOptions, settings::Settings};
 
 /// Session between the upstream's agreement and the client's 101.
 pub(super) struct Session {
@@ -39,10 +39,22 @@ pub(super) struct Session {
     requested_at: Instant,
 }
 
+/// Facts about the request of a session.
+pub(super) struct SessionFacts<'a> {
+    pub(super) path: Box<str>,
+    pub(super) client: ClientInfo,
+    /// The host's options.
+    pub(super) options: Option<&'a RequestOptions>,
+    /// Places under the keys that limits count, until the tunnel is over.
+    pub(super) permits: Vec<KeyPermit>,
+}
+
 /// A session in the registry.
 pub(super) struct RegisteredSession {
     session: Session,
     extensions: Extensions,
+    /// Settings of this tunnel, in place of the layer's.
+    config: Option<Arc<TunnelConfig>>,
     guard: RegistryGuard,
 }
 
@@ -92,15 +104,20 @@ impl Session {
 
     pub(super) fn enter(
         mut self,
-        path: Box<str>,
-        client: &ClientInfo,
+        facts: SessionFacts<'_>,
         agreement: Agreement,
     ) -> RegisteredSession {
         self.lease.end_handshake();
         let member = self.lease.member();
-        let mut info = TunnelInfo::new(member.shared_name(), path);
-        info.client = client.peer();
+        let mut info = TunnelInfo::new(member.shared_name(), facts.path);
+        info.client = facts.client.peer();
         info.subprotocol = agreement.subprotocol;
+        if let Some(options) = facts.options {
+            options.describe(&mut info);
+        }
+        if !facts.permits.is_empty() {
+            info.hold(Box::new(facts.permits));
+        }
         let guard = self
             .settings
             .registry
@@ -109,6 +126,10 @@ impl Session {
         RegisteredSession {
             session: self,
             extensions: agreement.extensions,
+            config: facts
+                .options
+                .and_then(RequestOptions::tunnel_config)
+                .cloned(),
             guard,
         }
     }
@@ -143,14 +164,21 @@ impl RegisteredSession {
             requested_at,
             claims: Some((lease, self.guard)),
         };
+        let own = self.config;
         match hand_over(on_upgrade, &pending.settings, &entry).await {
-            Ok((client, client_read_ahead)) => pending.open(TunnelParts {
-                client,
-                client_read_ahead,
-                upstream,
-                upstream_read_ahead: read_ahead,
-                extensions: self.extensions,
-            }),
+            Ok((client, client_read_ahead)) => {
+                if own.is_some() {
+                    pending.settings.set_default_keep_alive(&client, &upstream);
+                }
+                let parts = TunnelParts {
+                    client,
+                    client_read_ahead,
+                    upstream,
+                    upstream_read_ahead: read_ahead,
+                    extensions: self.extensions,
+                };
+                pending.open(parts, own)
+            }
             Err(error) => {
                 pending.fail(&error);
                 None
@@ -179,13 +207,17 @@ impl Future for SessionTask {
 
 impl PendingSession {
     /// Starts the tunnel, which its observer sees first.
-    fn open(mut self, parts: TunnelParts) -> Option<RunningSession> {
+    fn open(
+        mut self,
+        parts: TunnelParts,
+        own: Option<Arc<TunnelConfig>>,
+    ) -> Option<RunningSession> {
         let (lease, guard) = self.claims.take()?;
         let settings = Arc::clone(&self.settings);
         settings.notify(|observer| {
             observer.tunnel_opened(guard.entry().info());
         });
-        let config = Arc::clone(&settings.tunnel);
+        let config = own.unwrap_or_else(|| Arc::clone(&settings.tunnel));
         Some(RunningSession {
             tunnel: Tunnel::from_parts(parts, config, guard, TaskAffinity::ONE_TASK),
             settings,
@@ -281,6 +313,8 @@ impl RunningSession {
         });
         tracing::info!(
             "wsplice.tunnel.id" = info.id,
+            "wsplice.tunnel.key" = info.key().map(|key| display(Escaped(key))),
+            "wsplice.tunnel.label" = info.label().map(|label| display(Escaped(label))),
             "url.path" = %Escaped(&info.path),
             "client.address" = info.client.map(|client| display(client.ip())),
             "wsplice.upstream" = %Escaped(&info.upstream),

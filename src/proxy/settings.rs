@@ -16,17 +16,20 @@ use crate::{
     http::relay::{HeadLimits, OutboundRules, ProgressLimits, RelayLimits},
     http::upgrade::Leniency,
     net::connect::{Dialer, KeepAliveScope},
-    net::transport::TcpKeepAlive,
+    net::transport::{TcpKeepAlive, Transport},
     observe::Observer,
     pool::Pool,
     task::catch_panic,
-    tunnel::drain::Drain,
     tunnel::registry::Registry,
     tunnel::{TcpFallback, TunnelConfig},
     upstream::retry::Retry,
 };
 
-use super::trace::{MakeSpan, handshake_span};
+use super::{
+    authorization_request::Authorize,
+    key_limit::KeyLimit,
+    trace::{MakeSpan, handshake_span},
+};
 
 /// Settings that all requests of one layer share.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub(super) struct Settings {
     pub(super) pool: Pool,
     pub(super) matcher: Option<AnyMatcher>,
     pub(super) origins: Option<AnyMatcher>,
+    pub(super) authorize: Option<Arc<Authorize>>,
+    pub(super) key_limits: Vec<KeyLimit>,
     pub(super) dial: Dialer,
     pub(super) forward: Option<Forward>,
     pub(super) outbound: OutboundRules,
@@ -51,7 +56,6 @@ pub(super) struct Settings {
     pub(super) make_span: Option<Arc<MakeSpan>>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) registry: Registry,
-    pub(super) drain: Drain,
 }
 
 /// Settings for forwarding, and the idle connections.
@@ -84,6 +88,8 @@ impl From<Option<TcpKeepAlive>> for TcpKeepAliveChoice {
 pub(super) struct Timeouts {
     /// Time from the request's first byte to the end of the response's head.
     pub(super) handshake: Duration,
+    /// Time of the host's function to decide on a request.
+    pub(super) authorization: Duration,
     /// Time from the 101 to the hand-over of the client's connection.
     pub(super) client_upgrade: Duration,
     /// Idle timeout of a refusal's body.
@@ -94,19 +100,20 @@ pub(super) struct Timeouts {
 
 impl Settings {
     pub(super) fn new(pool: Pool) -> Self {
-        let registry = Registry::new();
         let mut settings = Self {
-            drain: Drain::new(&registry),
-            registry,
+            registry: Registry::new(),
             pool,
             matcher: None,
             origins: None,
+            authorize: None,
+            key_limits: Vec::new(),
             dial: Dialer::default(),
             forward: None,
             outbound: OutboundRules::default(),
             response_edits: HeaderEdits::new(),
             timeouts: Timeouts {
                 handshake: Duration::from_secs(10),
+                authorization: Duration::from_secs(5),
                 client_upgrade: Duration::from_secs(10),
                 refusal_body: Duration::from_secs(30),
                 response_write: Some(Duration::from_secs(60)),
@@ -134,6 +141,19 @@ impl Settings {
             TcpKeepAliveChoice::Default => Some(TcpKeepAlive::default()),
             TcpKeepAliveChoice::On(keep_alive) => Some(keep_alive.clone()),
             TcpKeepAliveChoice::Off => None,
+        }
+    }
+
+    /// Sets TCP keep-alive on the legs of a tunnel with settings of its own, where the host left it
+    /// to the default: whether the tunnel's pings would serve the same purpose is not considered.
+    pub(super) fn set_default_keep_alive(&self, client: &Transport, upstream: &Transport) {
+        for (choice, leg) in [
+            (&self.client_tcp_keep_alive, client),
+            (&self.upstream_tcp_keep_alive, upstream),
+        ] {
+            if matches!(choice, TcpKeepAliveChoice::Default) {
+                leg.keep_alive(&TcpKeepAlive::default());
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     frame::{CloseCode, CloseFrame},
     instant::{FAR, saturating_add},
-    tunnel::registry::{Command, DrainState, Entry, InFlightRequest, Registry, Revocable},
+    tunnel::registry::{Command, Entry, Registry, Revocable},
     tunnel::report::{TunnelEnd, TunnelInfo},
 };
 
@@ -62,7 +62,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 #[must_use = "call `run` to drain"]
 pub struct Drain {
-    registry: Registry,
+    registries: Arc<[Registry]>,
     frame: CloseFrame,
     spread: Duration,
     deadline: Duration,
@@ -84,8 +84,40 @@ pub struct Drained {
 impl Drain {
     /// A drain of the tunnels in this registry.
     pub fn new(registry: &Registry) -> Self {
+        Self::of([registry.clone()].into())
+    }
+
+    /// One drain of all that these drain, with the default settings: for several layers, each of
+    /// which has a registry of its own.
+    ///
+    /// They are drained side by side, within one deadline.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Drain, Pool, ProxyLayer};
+    ///
+    /// # async fn stop() -> Result<(), wsplice::connect::InvalidAddress> {
+    /// let chat = ProxyLayer::new(Pool::new(["ws://10.0.0.1:8080"])?);
+    /// let feed = ProxyLayer::new(Pool::new(["ws://10.0.0.2:8080"])?);
+    /// let drain = Drain::all([&chat.drain(), &feed.drain()]);
+    /// drain.run().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn all<'a>(drains: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut registries: Vec<Registry> = Vec::new();
+        for registry in drains.into_iter().flat_map(|drain| drain.registries.iter()) {
+            if !registries.iter().any(|known| known.is_same(registry)) {
+                registries.push(registry.clone());
+            }
+        }
+        Self::of(registries.into())
+    }
+
+    fn of(registries: Arc<[Registry]>) -> Self {
         Self {
-            registry: registry.clone(),
+            registries,
             frame: CloseFrame::new(CloseCode::GOING_AWAY, "going away"),
             spread: Duration::ZERO,
             deadline: Duration::from_secs(30),
@@ -115,23 +147,28 @@ impl Drain {
         self
     }
 
-    /// Whether new tunnels are being refused.
+    /// Whether new tunnels are being refused, everywhere.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.state().is_draining()
+        let mut registries = self.registries.iter();
+        registries.all(|registry| registry.drain_state().is_draining())
     }
 
     /// Refuses new tunnels from now on, with 503 and `Retry-After`; open ones go on.
     pub fn refuse_new(&self) {
-        self.state().refuse_new(self.frame.clone());
+        for registry in self.registries.iter() {
+            registry.drain_state().refuse_new(self.frame.clone());
+        }
     }
 
     /// Allows new tunnels again, and cancels a [`run`](Self::run) that is under way: tunnels that
     /// have not been sent their close frame stay open.
     pub fn resume(&self) {
-        self.state().resume();
-        for entry in self.registry.entries() {
-            entry.cancel_revocable(Revocable::ByResume);
+        for registry in self.registries.iter() {
+            registry.drain_state().resume();
+            for entry in registry.entries() {
+                entry.cancel_revocable(Revocable::ByResume);
+            }
         }
     }
 
@@ -149,14 +186,28 @@ impl Drain {
     /// close frame still move then. Requests are not cut off. New tunnels go on being refused.
     pub async fn run(&self) -> Drained {
         let deadline = saturating_add(Instant::now(), self.deadline);
-        let mut resumes = self.state().resumes();
-        let before = self.registry.departed();
-        self.refuse_new();
-        let end_all = pin!(self.end_all(deadline));
+        let drains = self.registries.iter();
+        let drains = drains.map(|registry| self.run_one(registry, deadline));
+        let mut total = Drained::default();
+        for drained in join_all(drains).await {
+            total.closed += drained.closed;
+            total.aborted += drained.aborted;
+            total.aborted_requests += drained.aborted_requests;
+        }
+        total
+    }
+
+    /// Drains one registry.
+    async fn run_one(&self, registry: &Registry, deadline: Instant) -> Drained {
+        let state = registry.drain_state();
+        let mut resumes = state.resumes();
+        let before = registry.departed();
+        state.refuse_new(self.frame.clone());
+        let end_all = pin!(self.end_all(registry, deadline));
         let left = until_resumed(end_all, &mut resumes)
             .await
             .unwrap_or_default();
-        let after = self.registry.departed();
+        let after = registry.departed();
         let aborted = after.cut - before.cut;
         Drained {
             closed: after.ended - before.ended - aborted,
@@ -166,14 +217,14 @@ impl Drain {
     }
 
     /// Closes all tunnels and waits for them, those too that enter meanwhile.
-    async fn end_all(&self, deadline: Instant) -> Left {
-        self.announce(self.registry.entries(), |entry, close| {
+    async fn end_all(&self, registry: &Registry, deadline: Instant) -> Left {
+        self.announce(registry.entries(), |entry, close| {
             entry.send_revocable(close, Revocable::ByResume);
         });
         let wait = async {
             loop {
                 // Also those whose handshakes were under way: each is closed as it is listed.
-                let entries = self.registry.entries();
+                let entries = registry.entries();
                 if entries.is_empty() {
                     return;
                 }
@@ -184,23 +235,12 @@ impl Drain {
         };
         let mut left = Left::default();
         if timeout_at(deadline, wait).await.is_err() {
-            let entries = self.registry.entries();
+            let entries = registry.entries();
             cut_off(&entries).await;
             left.tunnels = entries.iter().filter(|entry| !entry.has_ended()).count();
         }
-        left.requests = self.end_requests(deadline).await;
+        left.requests = end_requests(registry, deadline).await;
         left
-    }
-
-    /// Waits for forwarded requests, cuts off those that are not over at the deadline, and returns
-    /// their number.
-    async fn end_requests(&self, deadline: Instant) -> usize {
-        let mut in_flight = self.state().in_flight();
-        let all_over = in_flight.wait_for(|requests| *requests == 0);
-        if timeout_at(deadline, all_over).await.is_ok() {
-            return 0;
-        }
-        self.state().cut_requests()
     }
 
     /// Closes the tunnels that the predicate picks, and waits until the last of them has ended and
@@ -215,7 +255,8 @@ impl Drain {
         F: FnMut(&TunnelInfo) -> bool,
     {
         let deadline = saturating_add(Instant::now(), self.deadline);
-        let mut entries = self.registry.entries();
+        let registries = self.registries.iter();
+        let mut entries: Vec<_> = registries.flat_map(Registry::entries).collect();
         entries.retain(|entry| !entry.is_over() && picks(entry.info()));
         self.announce(entries.clone(), Entry::send_command);
         let wait = async {
@@ -258,15 +299,38 @@ impl Drain {
             send(entry, close);
         }
     }
+}
 
-    /// Registers a forwarded request, which drains then wait for.
-    pub(crate) fn enter_request(&self) -> InFlightRequest {
-        self.state().enter_request()
+/// Waits for forwarded requests, cuts off those that are not over at the deadline, and returns their
+/// number.
+async fn end_requests(registry: &Registry, deadline: Instant) -> usize {
+    let mut in_flight = registry.drain_state().in_flight();
+    let all_over = in_flight.wait_for(|requests| *requests == 0);
+    if timeout_at(deadline, all_over).await.is_ok() {
+        return 0;
     }
+    registry.drain_state().cut_requests()
+}
 
-    fn state(&self) -> &Arc<DrainState> {
-        self.registry.drain_state()
-    }
+/// Awaits all of these futures, side by side.
+async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.map(Box::pin).collect();
+    let mut outputs = Vec::with_capacity(pending.len());
+    poll_fn(|cx| {
+        pending.retain_mut(|future| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => {
+                outputs.push(output);
+                false
+            }
+            Poll::Pending => true,
+        });
+        match pending.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    outputs
 }
 
 /// Tunnels that did not end although they were cut off, and requests that were cut off.

@@ -25,6 +25,7 @@ mod builder;
 mod close;
 mod config;
 mod context;
+mod details;
 pub(crate) mod drain;
 mod end;
 mod engine;

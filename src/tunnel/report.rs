@@ -1,16 +1,22 @@
 //! Facts of a tunnel that are known from its start, and its report at the end.
 
 use std::{
+    any::Any,
     fmt, io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use http::Extensions;
+use tokio::time::Instant;
+
 use crate::{
     error::Side,
-    frame::{CloseCode, Violation},
+    frame::{CloseCode, CloseFrame, Violation},
 };
+
+use super::details::Details;
 
 /// Facts of a tunnel that are known from its start.
 ///
@@ -18,7 +24,7 @@ use crate::{
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct TunnelInfo {
-    /// Number of the tunnel, unique within its proxy, counted from 1.
+    /// Number of the tunnel, unique within the process.
     pub id: u64,
     /// The address of the client's connection, if the host's server passed it on.
     pub client: Option<SocketAddr>,
@@ -30,6 +36,8 @@ pub struct TunnelInfo {
     pub subprotocol: Option<Box<str>>,
     /// When the tunnel began.
     pub opened: SystemTime,
+    /// Facts of the host. Shared and on the heap, so that tunnels without them do not pay for them.
+    details: Option<Arc<Details>>,
 }
 
 impl TunnelInfo {
@@ -52,7 +60,87 @@ impl TunnelInfo {
             path: path.into(),
             subprotocol: None,
             opened: SystemTime::now(),
+            details: None,
         }
+    }
+
+    /// Returns the key that the host gave the tunnel
+    /// ([`RequestOptions::key`](crate::RequestOptions::key)): a user, a tenant.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.details.as_ref()?.key.as_deref()
+    }
+
+    /// Returns the label that the host gave the tunnel
+    /// ([`RequestOptions::label`](crate::RequestOptions::label)).
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.details.as_ref()?.label.as_deref()
+    }
+
+    /// Returns the moment at which the proxy closes the tunnel, if the host set one
+    /// ([`RequestOptions::deadline`](crate::RequestOptions::deadline)).
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.details.as_ref()?.deadline
+    }
+
+    /// Returns the host's value of this type
+    /// ([`RequestOptions::value`](crate::RequestOptions::value)).
+    #[must_use]
+    pub fn value<V: Send + Sync + 'static>(&self) -> Option<&V> {
+        self.details.as_ref()?.values()?.get()
+    }
+
+    /// Sets the [key](Self::key), before the tunnel begins.
+    pub fn set_key(&mut self, key: impl Into<Box<str>>) {
+        self.details_mut().key = Some(key.into());
+    }
+
+    /// Sets the [label](Self::label), before the tunnel begins.
+    pub fn set_label(&mut self, label: impl Into<Box<str>>) {
+        self.details_mut().label = Some(label.into());
+    }
+
+    /// Sets the moment at which the tunnel is closed, before the tunnel begins, and the close frame
+    /// that both sides get then: by default 1008, "deadline reached".
+    pub fn set_deadline(&mut self, at: Instant, frame: impl Into<Option<CloseFrame>>) {
+        let details = self.details_mut();
+        details.deadline = Some(at);
+        if let Some(frame) = frame.into() {
+            details.set_deadline_frame(frame);
+        }
+    }
+
+    /// Adds a [value](Self::value) of the host, before the tunnel begins. It replaces one of the same
+    /// type.
+    pub fn set_value<V: Clone + Send + Sync + 'static>(&mut self, value: V) {
+        self.details_mut().values_mut().insert(value);
+    }
+
+    /// Adds all values of these extensions.
+    pub(crate) fn set_values(&mut self, values: Extensions) {
+        self.details_mut().values_mut().extend(values);
+    }
+
+    /// Holds a value until the tunnel is over.
+    pub(crate) fn hold(&mut self, guard: Box<dyn Any + Send>) {
+        self.details_mut().hold(guard);
+    }
+
+    /// Drops the value that is held, since the tunnel is over.
+    pub(super) fn release(&self) {
+        if let Some(details) = &self.details {
+            details.release();
+        }
+    }
+
+    pub(super) fn deadline_frame(&self) -> Option<&CloseFrame> {
+        self.details.as_ref()?.deadline_frame()
+    }
+
+    fn details_mut(&mut self) -> &mut Details {
+        Arc::make_mut(self.details.get_or_insert_default())
     }
 }
 
@@ -64,6 +152,8 @@ impl fmt::Debug for TunnelInfo {
             .field("upstream", &self.upstream)
             .field("path", &self.path)
             .field("opened", &self.opened)
+            .field("key", &self.key())
+            .field("label", &self.label())
             .finish_non_exhaustive()
     }
 }
@@ -223,6 +313,7 @@ impl TunnelEnd {
             Self::Timeout(Timer::MaxLifetime, _) => "max_lifetime_timeout",
             Self::Timeout(Timer::CloseHandshake, _) => "close_handshake_timeout",
             Self::Timeout(Timer::Frame, _) => "frame_timeout",
+            Self::Timeout(Timer::Deadline, _) => "deadline_timeout",
             Self::Limit(Limit::FrameSize, _) => "frame_size_limit",
             Self::Limit(Limit::MessageSize, _) => "message_size_limit",
             Self::Limit(Limit::MessageRate, _) => "message_rate_limit",
@@ -272,6 +363,8 @@ pub enum Timer {
     CloseHandshake,
     /// A side left a frame unfinished that a ping had to wait for.
     Frame,
+    /// The tunnel reached the deadline that the host set for its request.
+    Deadline,
 }
 
 impl Timer {
@@ -286,6 +379,7 @@ impl Timer {
             Self::MaxLifetime => "max_lifetime",
             Self::CloseHandshake => "close_handshake",
             Self::Frame => "frame",
+            Self::Deadline => "deadline",
         }
     }
 }
@@ -300,6 +394,7 @@ impl fmt::Display for Timer {
             Self::MaxLifetime => "maximum lifetime",
             Self::CloseHandshake => "closing handshake",
             Self::Frame => "unfinished frame",
+            Self::Deadline => "deadline",
         })
     }
 }

@@ -173,6 +173,15 @@ impl Connect for World {
 
 /// Sends a handshake to the proxy, and waits for the response.
 pub(crate) async fn shake_hands(proxy: Proxy<UpgradeRequired>) -> Got {
+    shake_hands_for(proxy, "/ws", &[]).await
+}
+
+/// Sends a handshake for this path, with further headers, and waits for the response.
+pub(crate) async fn shake_hands_for(
+    proxy: Proxy<UpgradeRequired>,
+    path: &str,
+    extra: &[(&str, &str)],
+) -> Got {
     let began = Instant::now();
     let (mut stream, far) = duplex(16 * 1024);
     tokio::spawn(async move {
@@ -181,7 +190,7 @@ pub(crate) async fn shake_hands(proxy: Proxy<UpgradeRequired>) -> Got {
         // The manner in which a client leaves is up to the test.
         let _ = connection.with_upgrades().await;
     });
-    let request = handshake_request("/ws", &[]);
+    let request = handshake_request(path, extra);
     stream.write_all(&request).await.expect("a duplex");
     let head = timeout(NEVER, read_head(&mut stream)).await;
     let head = head.expect("an answer");

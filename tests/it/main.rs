@@ -8,6 +8,7 @@ mod support;
 mod support_works;
 
 mod attacks;
+mod authorization;
 mod balance;
 #[cfg(feature = "http2")]
 mod clock_burst;
@@ -15,6 +16,7 @@ mod clock_close;
 mod clock_drain;
 mod clock_handshake;
 mod clock_health;
+mod clock_host;
 mod clock_keep_alive;
 mod clock_kit;
 mod clock_life;

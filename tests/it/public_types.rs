@@ -20,6 +20,11 @@ fn types_of_the_root() {
     are_debug_send_sync![
         wsplice::AcceptedHandshake,
         wsplice::Admission,
+        wsplice::AuthorizationRequest,
+        wsplice::Deadline,
+        wsplice::KeyLimit,
+        wsplice::Rejection,
+        wsplice::RequestOptions,
         wsplice::BoxError,
         wsplice::ReceivedClose,
         wsplice::InvalidUpgradeResponse,

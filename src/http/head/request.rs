@@ -236,7 +236,19 @@ impl<'a> RequestHead<'a> {
         holds_for_any(|assumed| self.assuming(assumed).holds_with_this_host(&test))
     }
 
-    fn holds_with_this_host(&self, test: &impl Fn(&RequestHead<'_>) -> bool) -> bool {
+    /// Returns whether `test` holds for at least one reading of this request's path, with some
+    /// assumption about an invalid host.
+    ///
+    /// Returns `true` if the readings are unknown.
+    pub(crate) fn holds_for_some_reading(&self, test: impl Fn(&RequestHead<'_>) -> bool) -> bool {
+        let some = |head: &RequestHead<'_>| !head.holds_with_this_host(&|reading| !test(reading));
+        if self.assumed.is_some() || self.check_host().is_ok() {
+            return some(self);
+        }
+        holds_for_any(|assumed| some(&self.assuming(assumed)))
+    }
+
+    fn holds_with_this_host(&self, test: &dyn Fn(&RequestHead<'_>) -> bool) -> bool {
         let Some(others) = self.readings().others() else {
             return false;
         };

@@ -63,6 +63,16 @@ impl UpstreamHeaders {
         let _ = self.headers.try_append(name, value);
     }
 
+    /// Adds the headers of the other set, each in place of all lines of the same name.
+    pub fn extend(&mut self, other: &Self) {
+        for name in other.headers.keys() {
+            self.headers.remove(name);
+            for value in other.headers.get_all(name) {
+                self.append(name.clone(), value.clone());
+            }
+        }
+    }
+
     /// Returns the headers.
     #[must_use]
     pub const fn headers(&self) -> &HeaderMap {

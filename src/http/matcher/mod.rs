@@ -62,7 +62,7 @@ pub use self::host::{HostMatcher, host};
 pub use self::lists::{AllOf, AnyOf, all, any};
 pub use self::method::{MethodMatcher, method};
 pub use self::origin::{InvalidOrigin, OriginMatcher, SameOriginMatcher, origin, same_origin};
-pub use self::ownership::owns;
+pub use self::ownership::{may_match, owns};
 pub use self::path::{PathMatcher, path, paths};
 #[cfg(feature = "regex")]
 #[cfg_attr(docsrs, doc(cfg(feature = "regex")))]

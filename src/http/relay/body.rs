@@ -12,7 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::error::Error;
 
-use super::exchange::{ExchangeGuard, ReadAhead, Relay};
+use super::{
+    exchange::{ExchangeGuard, ReadAhead, Relay},
+    host_body::HostBody,
+};
 
 /// Body of a response to the client: a text of the proxy, or an upstream's response.
 ///
@@ -23,12 +26,19 @@ enum Kind {
     /// Nothing is behind the body any more.
     Whole(ReadAhead),
     UnderWay(Arc<Relay>),
+    /// The host's own.
+    Host(HostBody),
 }
 
 impl RelayedBody {
     /// Body of these bytes.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self(Kind::Whole(ReadAhead::from(bytes)))
+    }
+
+    /// Body that the host made.
+    pub(crate) const fn of_host(body: HostBody) -> Self {
+        Self(Kind::Host(body))
     }
 
     /// Body of a response whose upstream's part is over.
@@ -56,6 +66,7 @@ impl Body for RelayedBody {
         match &mut self.0 {
             Kind::Whole(rest) => Poll::Ready(rest.take().map(Ok)),
             Kind::UnderWay(relay) => relay.poll_frame(cx),
+            Kind::Host(body) => body.poll_frame(cx),
         }
     }
 
@@ -63,6 +74,7 @@ impl Body for RelayedBody {
         match &self.0 {
             Kind::Whole(rest) => rest.is_empty(),
             Kind::UnderWay(relay) => relay.is_end_stream(),
+            Kind::Host(body) => body.is_end_stream(),
         }
     }
 
@@ -70,6 +82,7 @@ impl Body for RelayedBody {
         match &self.0 {
             Kind::Whole(rest) => rest.size_hint(),
             Kind::UnderWay(relay) => relay.size_hint(),
+            Kind::Host(body) => body.size_hint(),
         }
     }
 }
@@ -87,6 +100,7 @@ impl fmt::Debug for RelayedBody {
         f.write_str(match &self.0 {
             Kind::Whole(_) => "RelayedBody::Whole",
             Kind::UnderWay(_) => "RelayedBody::UnderWay",
+            Kind::Host(_) => "RelayedBody::Host",
         })
     }
 }

@@ -16,6 +16,7 @@ mod clocks;
 mod driver;
 mod exchange;
 mod head_limits;
+mod host_body;
 mod outbound_rules;
 mod progress;
 mod response_head;
@@ -25,6 +26,7 @@ pub(crate) use clocks::RelayLimits;
 pub(crate) use driver::{Driver, cut, start};
 pub(crate) use exchange::{ExchangeGuard, Relay, Source};
 pub(crate) use head_limits::{HeadLimits, MAX_HEAD_LINES};
+pub(crate) use host_body::HostBody;
 pub(crate) use outbound_rules::{OutboundRules, origin_form};
 pub(crate) use progress::{ProgressClock, ProgressLimits};
 pub(crate) use response_head::{

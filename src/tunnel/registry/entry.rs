@@ -40,9 +40,15 @@ pub(crate) struct Entry {
 
 #[derive(Default)]
 struct Control {
-    /// Exists from the first command on.
-    commands: Option<Box<PendingCommands>>,
+    /// Exists from the first command on, or the first wait for the end.
+    attention: Option<Box<Attention>>,
     waker: Option<Waker>,
+}
+
+/// Commands to a tunnel, and waits for its end.
+#[derive(Default)]
+struct Attention {
+    commands: PendingCommands,
     /// Exists only while a drain waits for the end.
     end: Option<Arc<Notify>>,
 }
@@ -60,7 +66,7 @@ pub(crate) enum Departure {
 impl Control {
     /// The end of the abort that is in force, if one is.
     fn next_abort(&self) -> Option<TunnelEnd> {
-        self.commands.as_ref()?.next_abort()
+        self.attention.as_ref()?.commands.next_abort()
     }
 }
 
@@ -113,16 +119,16 @@ impl Entry {
     pub(crate) fn cancel_revocable(&self, issuer: Revocable) {
         self.change(|control| {
             control
-                .commands
+                .attention
                 .as_mut()
-                .is_some_and(|commands| commands.cancel(issuer))
+                .is_some_and(|attention| attention.commands.cancel(issuer))
         });
     }
 
     fn add_command(&self, command: Command, revocable: Revocable) {
         self.change(|control| {
-            let commands = control.commands.get_or_insert_default();
-            commands.add(command, revocable)
+            let attention = control.attention.get_or_insert_default();
+            attention.commands.add(command, revocable)
         });
     }
 
@@ -147,7 +153,11 @@ impl Entry {
     ///
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn ended(&self) {
-        let end = Arc::clone(self.control().end.get_or_insert_default());
+        let end = {
+            let mut control = self.control();
+            let attention = control.attention.get_or_insert_default();
+            Arc::clone(attention.end.get_or_insert_default())
+        };
         // Created before the check, so that an end in between is not missed.
         let end = end.notified();
         if !self.has_ended() {
@@ -171,7 +181,12 @@ impl Entry {
     /// Marks the report of the tunnel as made.
     pub(super) fn set_ended(&self) {
         self.has_ended.store(true, Ordering::Release);
-        if let Some(end) = self.control().end.take() {
+        let end = self
+            .control()
+            .attention
+            .as_mut()
+            .and_then(|attention| attention.end.take());
+        if let Some(end) = end {
             end.notify_waiters();
         }
     }
@@ -219,7 +234,8 @@ impl Entry {
         }
         let control = self.control();
         self.has_command.store(false, Ordering::Release);
-        control.commands.as_ref().map(|commands| commands.next())
+        let attention = control.attention.as_ref()?;
+        Some(attention.commands.next())
     }
 
     /// The data is whole after every statement under the lock, so a panic elsewhere harms nothing.

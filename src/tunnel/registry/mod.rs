@@ -2,6 +2,7 @@
 //!
 //! * `registry` is the [`Registry`], and the guard that keeps a tunnel in it;
 //! * `group` holds the tunnels that are closed together, those of one upstream for example;
+//! * `ids` numbers them;
 //! * `entry` is one tunnel as other tasks see it: its figures, and the commands to it;
 //! * `command` has the commands to a tunnel, and their precedence;
 //! * `drain_state` is whether new ones are refused, and the forwarded requests under way;
@@ -11,14 +12,15 @@ mod command;
 mod drain_state;
 mod entry;
 mod group;
+mod ids;
 #[allow(clippy::module_inception)]
 mod registry;
 mod status;
 
 pub(crate) use command::{Command, Revocable};
-pub(crate) use drain_state::{DrainState, InFlightRequest};
+pub(crate) use drain_state::InFlightRequest;
 pub(crate) use entry::{Departure, Entry};
 pub(crate) use group::TunnelGroup;
-pub use registry::Registry;
 pub(crate) use registry::RegistryGuard;
+pub use registry::{Registry, by_key, by_label};
 pub use status::{DirectionTraffic, LegStatus, Traffic, TunnelStatus};

@@ -4,10 +4,10 @@ use std::{
     borrow::Borrow,
     collections::HashSet,
     fmt,
-    hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -22,6 +22,7 @@ use super::{
     drain_state::DrainState,
     entry::{Departure, Entry},
     group::TunnelGroup,
+    ids::{FromFirst, Ids},
     status::{Traffic, TunnelStatus},
 };
 
@@ -57,9 +58,8 @@ pub struct Registry {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
-    last_id: AtomicU64,
+    ids: Mutex<Ids>,
     open: AtomicUsize,
     shards: [Mutex<Shard>; SHARDS],
     departed: Mutex<Departed>,
@@ -74,12 +74,9 @@ pub(crate) struct Departed {
     pub(crate) cut: usize,
 }
 
-/// Hashed the same way in every run, so that a simulation can be repeated. The numbers are our own:
-/// no peer can choose them to collide.
-type Entries = HashSet<ById, BuildHasherDefault<DefaultHasher>>;
+type Entries = HashSet<ById, FromFirst>;
 
 /// A share of the tunnels.
-#[derive(Default)]
 struct Shard {
     entries: Entries,
     /// Of the tunnels that are no longer among the entries.
@@ -106,6 +103,25 @@ impl Eq for ById {}
 impl Hash for ById {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.info().id.hash(state);
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let ids = Ids::default();
+        let first = FromFirst(ids.first());
+        Self {
+            ids: Mutex::new(ids),
+            open: AtomicUsize::default(),
+            shards: std::array::from_fn(|_| {
+                Mutex::new(Shard {
+                    entries: HashSet::with_hasher(first),
+                    past: Traffic::default(),
+                })
+            }),
+            departed: Mutex::default(),
+            drain: Arc::default(),
+        }
     }
 }
 
@@ -159,12 +175,37 @@ impl Registry {
         })
     }
 
+    /// Returns the number of open tunnels that the predicate picks, such as [`by_key`].
+    pub fn count_where<F>(&self, mut picks: F) -> usize
+    where
+        F: FnMut(&TunnelInfo) -> bool,
+    {
+        let open = self.open_entries();
+        open.iter().filter(|entry| picks(entry.info())).count()
+    }
+
+    /// Returns every open tunnel that the predicate picks, with its figures, in no particular order.
+    pub fn list_where<F>(&self, mut picks: F) -> Vec<TunnelStatus>
+    where
+        F: FnMut(&TunnelInfo) -> bool,
+    {
+        let open = self.open_entries();
+        let picked = open.iter().filter(|entry| picks(entry.info()));
+        picked.map(|entry| entry.status()).collect()
+    }
+
     /// Closes every tunnel that the predicate picks, and returns their number.
     ///
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Registry, frame::{CloseCode, CloseFrame}};
+    /// use wsplice::{Registry, by_key, frame::{CloseCode, CloseFrame}};
+    ///
+    /// /// Ends all sockets of a user.
+    /// fn log_out(registry: &Registry, user: &str) -> usize {
+    ///     let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "logged out");
+    ///     registry.close_where(by_key(user), frame)
+    /// }
     ///
     /// fn retire(registry: &Registry, upstream: &str) -> usize {
     ///     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
@@ -210,6 +251,11 @@ impl Registry {
         *lock(&self.shared.departed)
     }
 
+    /// Whether both are one registry.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub(crate) fn drain_state(&self) -> &Arc<DrainState> {
         &self.shared.drain
     }
@@ -223,7 +269,7 @@ impl Registry {
         owner: Option<&Arc<TunnelGroup>>,
         mut info: TunnelInfo,
     ) -> RegistryGuard {
-        let id = self.shared.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = lock(&self.shared.ids).next();
         info.id = id;
         let entry = Arc::new(Entry::new(info));
         if let Some(group) = owner {
@@ -253,6 +299,19 @@ impl Registry {
             entry,
         }
     }
+}
+
+/// Returns a predicate that picks the tunnels with this [key](TunnelInfo::key), for the methods of
+/// [`Registry`] and [`Drain::run_where`](crate::Drain::run_where).
+pub fn by_key(key: impl Into<Box<str>>) -> impl Fn(&TunnelInfo) -> bool + Clone + Send + Sync {
+    let key = key.into();
+    move |tunnel| tunnel.key() == Some(&*key)
+}
+
+/// Returns a predicate that picks the tunnels with this [label](TunnelInfo::label).
+pub fn by_label(label: impl Into<Box<str>>) -> impl Fn(&TunnelInfo) -> bool + Clone + Send + Sync {
+    let label = label.into();
+    move |tunnel| tunnel.label() == Some(&*label)
 }
 
 impl Shard {
@@ -313,6 +372,7 @@ impl RegistryGuard {
         if let Some(group) = &self.owner {
             group.remove(self.entry.slot());
         }
+        self.entry.info().release();
     }
 }
 
@@ -350,13 +410,15 @@ mod tests {
         TunnelInfo::new("a:80", "/")
     }
 
+    /// The numbers of the tunnels in a new registry, counted from its first.
     fn ids(tunnels: usize) -> Vec<u64> {
         let registry = Registry::new();
+        let first = lock(&registry.shared.ids).first();
         let _open: Vec<_> = (0..tunnels).map(|_| registry.enter(None, info())).collect();
         registry
             .list()
             .iter()
-            .map(|tunnel| tunnel.info.id)
+            .map(|tunnel| tunnel.info.id - first)
             .collect()
     }
 
@@ -376,6 +438,62 @@ mod tests {
         crate::Drain::new(&registry).resume();
         let command = waits.entry().take_command();
         assert!(matches!(command, Some(Command::KeepOpen)), "{command:?}");
+    }
+
+    #[test]
+    fn numbers_are_unique_in_the_process() {
+        let registries = [Registry::new(), Registry::new()];
+        let mut open = Vec::new();
+        for registry in registries.iter().cycle().take(1000) {
+            open.push(registry.enter(None, info()));
+        }
+        let ids: HashSet<_> = open.iter().map(|guard| guard.entry().info().id).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(!ids.contains(&0));
+    }
+
+    #[test]
+    fn tunnels_are_picked_by_key_and_label() {
+        let registry = Registry::new();
+        let enter = |key: Option<&str>, label: Option<&str>| {
+            let mut info = info();
+            if let Some(key) = key {
+                info.set_key(key);
+            }
+            if let Some(label) = label {
+                info.set_label(label);
+            }
+            registry.enter(None, info)
+        };
+        let open = [
+            enter(Some("alice"), Some("web")),
+            enter(Some("alice"), Some("app")),
+            enter(Some("bob"), Some("web")),
+            enter(None, None),
+        ];
+        assert_eq!(registry.count_where(by_key("alice")), 2);
+        assert_eq!(registry.count_where(by_label("web")), 2);
+        let listed = registry.list_where(by_key("bob"));
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].info.label(), Some("web"));
+        let frame = CloseFrame::new(crate::frame::CloseCode::POLICY_VIOLATION, "");
+        assert_eq!(registry.close_where(by_key("alice"), frame), 2);
+        let is_closed = |guard: &RegistryGuard| guard.entry().take_command().is_some();
+        assert_eq!(open.each_ref().map(is_closed), [true, true, false, false]);
+    }
+
+    #[test]
+    fn what_a_tunnel_holds_is_dropped_when_it_is_over_though_its_facts_live_on() {
+        let held = Arc::new(());
+        let mut info = info();
+        info.hold(Box::new(Arc::clone(&held)));
+        let registry = Registry::new();
+        let guard = registry.enter(None, info);
+        let copy = guard.entry().info().clone();
+        assert_eq!(Arc::strong_count(&held), 2);
+        guard.leave(Departure::Orderly);
+        assert_eq!(Arc::strong_count(&held), 1);
+        drop((copy, guard));
     }
 
     #[test]

@@ -71,6 +71,7 @@ mod lowest_latency;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) mod mock_candidates;
 mod policy;
+mod preference;
 mod random;
 mod rendezvous;
 mod request_key;
@@ -94,6 +95,7 @@ pub use lowest_latency::LowestLatency;
 #[cfg(test)]
 pub(crate) use mock_candidates::MockCandidates;
 pub use policy::{Balance, OrElse};
+pub(crate) use preference::Preference;
 pub use random::Random;
 pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;

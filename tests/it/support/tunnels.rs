@@ -152,6 +152,13 @@ impl ProxyServer {
         assert_eq!(self.registry.count(), 0);
         events.closed[0].1.clone()
     }
+
+    /// Waits for the end of the only tunnel of this proxy, whose registry may list others.
+    pub(crate) async fn report_of_one(&self) -> TunnelReport {
+        let is_over = |events: &Events| !events.closed.is_empty();
+        let events = self.wait_for("the tunnel's end", is_over).await;
+        events.closed[0].1.clone()
+    }
 }
 
 #[derive(Debug)]

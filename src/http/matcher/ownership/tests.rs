@@ -154,6 +154,22 @@ proptest! {
     }
 
     #[test]
+    fn what_a_server_reads_as_forbidden_may_match(
+        uri in prop_oneof![target(tricky_path_below("/ws/admin")), target(tricky_path_below("/ws"))],
+        hops in hops(),
+    ) {
+        if owned_uri(&path("/ws/*"), uri.clone()) {
+            let seen = hops.iter().fold(uri.path().as_bytes().to_vec(), |path, hop| hop.take(&path));
+            let request = Request::get(uri).body(()).unwrap();
+            let is_noticed = may_match(&path("/ws/admin/*"), &RequestHead::from(&request));
+            prop_assert!(
+                is_noticed || !lies_below(&seen, "ws/admin"),
+                "{:?}", String::from_utf8_lossy(&seen)
+            );
+        }
+    }
+
+    #[test]
     fn owning_is_matching_where_the_path_is_usual(uri in target("/([a-z0-9_.~-][a-z0-9_./~-]{0,39})?")) {
         let request = Request::get(uri).body(()).unwrap();
         let head = RequestHead::from(&request);

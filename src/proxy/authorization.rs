@@ -1,0 +1,83 @@
+//! Authorization: the host's function that decides on each request, before an upstream is picked.
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use http::{Response, request::Parts};
+use tokio::time::timeout;
+
+use crate::{
+    error::{Error, ErrorKind},
+    http::relay::RelayedBody,
+    task::catch_panic,
+};
+
+use super::{
+    attempts::FallbackOutcome,
+    authorization_request::{AuthorizationRequest, Authorize, Decision, RequestKind},
+    client::Client,
+    event_reporter::{EventReporter, Subject},
+    rejection::Rejection,
+};
+
+/// Lets the host's function decide on a request, and returns its head with the options that the
+/// function gave.
+///
+/// # Errors
+///
+/// Returns the host's rejection, or the reason why there is no decision.
+///
+/// # Cancellation
+///
+/// The function's future is dropped with this one, when the client leaves.
+pub(super) async fn authorize(
+    authorize: &Authorize,
+    reporter: &EventReporter,
+    head: Parts,
+    client: &Client,
+) -> Result<Parts, FallbackOutcome> {
+    let head = Arc::new(head);
+    let kind = match reporter.subject() {
+        Subject::Handshake => RequestKind::Handshake,
+        Subject::Request => RequestKind::Forwarded,
+    };
+    let request = AuthorizationRequest::new(Arc::clone(&head), client.info, client.ip, kind);
+    let within = reporter.settings().timeouts.authorization;
+    let decision = timeout(within, decide(authorize, request)).await;
+    let decision = decision.unwrap_or_else(|_| {
+        let after = format!("after {within:?}");
+        Err(Error::with_source(ErrorKind::AuthorizationTimeout, after))
+    })?;
+    match decision {
+        Ok(options) => {
+            // Copied only if the function has kept its request.
+            let mut head = Arc::unwrap_or_clone(head);
+            options.install(&mut head);
+            Ok(head)
+        }
+        Err(rejection) => Err(rejected(reporter, rejection)),
+    }
+}
+
+/// Calls the host's function, and contains its panics.
+async fn decide(authorize: &Authorize, request: AuthorizationRequest) -> Result<Decision, Error> {
+    let panicked = |_| {
+        tracing::error!("the host's authorization panicked");
+        Error::new(ErrorKind::AuthorizationPanic)
+    };
+    let mut deciding = catch_panic(|| authorize(request)).map_err(panicked)?;
+    poll_fn(|cx| match catch_panic(|| deciding.as_mut().poll(cx)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panicked(panic))),
+    })
+    .await
+}
+
+/// Reports a rejection, and returns its response. The error is in the response's extensions, as for
+/// the proxy's own rejections.
+fn rejected(reporter: &EventReporter, rejection: Rejection) -> FallbackOutcome {
+    let error = Error::new(ErrorKind::NotAuthorized);
+    reporter.rejected(&error);
+    let mut response: Response<RelayedBody> = rejection.into_response();
+    response.extensions_mut().insert(error);
+    FallbackOutcome::Response(Box::new(response))
+}

@@ -1,0 +1,99 @@
+//! Settings of the layer by which the host decides on requests: authorization, limits by key, and
+//! what several layers share.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use crate::tunnel::registry::Registry;
+
+use super::{
+    authorization_request::{AuthorizationRequest, Deciding},
+    key_limit::KeyLimit,
+    layer::ProxyLayer,
+    options::RequestOptions,
+    rejection::Rejection,
+};
+
+impl<T> ProxyLayer<T> {
+    /// Sets the function of the host that decides on each request of the layer: it admits the
+    /// request, perhaps with [options](RequestOptions), or rejects it with a response of its own.
+    ///
+    /// The function is called for handshakes and [forwarded](crate::ForwardHttp) requests alike, once
+    /// each, after the layer has found them to be its own and valid, and before an upstream is
+    /// picked. It sees the request as matchers do, so no spelling of a path leads past it, and it may
+    /// wait, for a database or another service. Each call replaces the function before.
+    ///
+    /// | | |
+    /// |---|---|
+    /// | a rejection | is the client's response, unchanged; observers get [`ErrorKind::NotAuthorized`](crate::ErrorKind::NotAuthorized) |
+    /// | more than the [authorization timeout](Self::authorization_timeout) | 503 with `Retry-After`: no upstream is to blame, and later it may go better |
+    /// | a panic | 500 |
+    /// | the client leaves | the future is dropped, if the server drops the response's |
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use wsplice::{AuthorizationRequest, Pool, ProxyLayer, Rejection, RequestOptions};
+    ///
+    /// # struct Session { user: String, expires: std::time::SystemTime }
+    /// # async fn find_session(_: &str) -> Option<Session> { None }
+    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
+    /// let proxy = ProxyLayer::new(pool).authorize(|request: AuthorizationRequest| async move {
+    ///     let id = request.cookie("session").ok_or(StatusCode::UNAUTHORIZED)?;
+    ///     let session = find_session(id).await.ok_or(StatusCode::UNAUTHORIZED)?;
+    ///     let options = RequestOptions::new().key(session.user).deadline(session.expires);
+    ///     Ok::<_, Rejection>(options)
+    /// });
+    /// # let _ = proxy;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn authorize<F, Fut, O, R>(self, function: F) -> Self
+    where
+        F: Fn(AuthorizationRequest) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, R>> + Send + 'static,
+        O: Into<RequestOptions>,
+        R: Into<Rejection>,
+    {
+        let function = Arc::new(move |request| -> Deciding {
+            let deciding = function(request);
+            Box::pin(async move { deciding.await.map(Into::into).map_err(Into::into) })
+        });
+        self.with(|settings| settings.authorize = Some(function))
+    }
+
+    /// Sets how long the function of [`authorize`](Self::authorize) may take.
+    pub fn authorization_timeout(self, timeout: Duration) -> Self {
+        self.with(|settings| settings.timeouts.authorization = timeout)
+    }
+
+    /// Adds a limit on the tunnels and handshakes of each key; see [`KeyLimit`].
+    ///
+    /// Limits by address and by head are checked before the [authorization](Self::authorize), which
+    /// they protect, and limits by the key of the request's options after it.
+    pub fn limit_by_key(self, limit: KeyLimit) -> Self {
+        self.with(|settings| settings.key_limits.push(limit))
+    }
+
+    /// Lists the layer's tunnels in this registry, in place of one of its own, so that several layers
+    /// are one to an operator: one list, one drain.
+    ///
+    /// Handles that [`registry`](Self::registry) and [`drain`](Self::drain) returned before are those
+    /// of the former registry.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Drain, Pool, ProxyLayer, Registry, matcher::path};
+    ///
+    /// # let (chat, feed) = (Pool::new(["ws://127.0.0.1:9"])?, Pool::new(["ws://127.0.0.1:9"])?);
+    /// let registry = Registry::new();
+    /// let chat = ProxyLayer::new(chat).matching(path("/chat/*")).with_registry(&registry);
+    /// let feed = ProxyLayer::new(feed).matching(path("/feed")).with_registry(&registry);
+    /// let drain = Drain::new(&registry);
+    /// # let _ = (chat, feed, drain);
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn with_registry(self, registry: &Registry) -> Self {
+        self.with(|settings| settings.registry = registry.clone())
+    }
+}
