@@ -36,7 +36,7 @@ use crate::{
 /// }
 /// # let _ = PrintEnds;
 /// ```
-pub trait Observer: fmt::Debug + Send + Sync {
+pub trait Observer: Send + Sync {
     /// The upstream accepted the handshake, and the client is being sent a 101.
     fn handshake_accepted(&self, handshake: &RequestInfo<'_>) {
         let _ = handshake;
@@ -130,6 +130,13 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// A side answered a keep-alive ping.
     fn pong(&self, tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
         let _ = (tunnel, side, rtt);
+    }
+}
+
+/// Shows the name of the trait alone, as `Debug` is not demanded of its types.
+impl fmt::Debug for dyn Observer + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
     }
 }
 

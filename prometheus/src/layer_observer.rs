@@ -147,6 +147,8 @@ impl LayerObserver {
             ErrorKind::TooManyTunnels => "tunnels",
             ErrorKind::TooManyHandshakes => "handshakes",
             ErrorKind::TooManyHandshakesPerSecond => "handshakes_per_second",
+            ErrorKind::TooManyTunnelsForKey => "tunnels_for_key",
+            ErrorKind::TooManyHandshakesForKey => "handshakes_for_key",
             _ => return,
         };
         self.shared.set.limits_reached.inc(self.of_pool([limit]));

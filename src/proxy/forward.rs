@@ -37,7 +37,7 @@ use super::{
     exchange_guard::ExchangeGuard,
     options::RequestOptions,
     pipeline::{
-        Exchange, FailedAttempt, Outcome, Received, add_policy_header, admit, check_nominated,
+        Exchange, FailedAttempt, Outcome, Received, add_response_headers, admit, check_nominated,
         clone_head, consult_host, run, try_upstreams,
     },
     settings::{Forward, Settings},
@@ -257,7 +257,7 @@ impl Forwarding<'_> {
         let via = settings.outbound.via.as_ref();
         let mut response = client_response(response, via, &settings.response_edits);
         let headers = response.headers_mut();
-        add_policy_header(settings, self.head, &self.client, &attempt.lease, headers);
+        add_response_headers(settings, self.head, &self.client, &attempt.lease, headers);
         response.map(|body| {
             let body = DownloadBody {
                 body,

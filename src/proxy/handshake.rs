@@ -34,8 +34,8 @@ use super::{
     exchange_guard::ExchangeGuard,
     key_limit::KeyPermit,
     pipeline::{
-        Exchange, FailedAttempt, KeyStage, Outcome, Received, add_policy_header, admit, admit_keys,
-        check_nominated, clone_head, consult_host, run, try_upstreams,
+        Exchange, FailedAttempt, KeyStage, Outcome, Received, add_response_headers, admit,
+        admit_keys, check_nominated, clone_head, consult_host, run, try_upstreams,
     },
     session::{Session, SessionFacts},
     settings::Settings,
@@ -158,7 +158,7 @@ impl Exchange for Handshake<'_> {
         let settings = self.reporter.settings();
         let rules = (settings.outbound.via.as_ref(), &settings.response_edits);
         let mut response = accepted_response(head, &self.upgrade, rules.0, rules.1);
-        self.add_policy_header(&attempt, response.headers_mut());
+        self.add_response_headers(&attempt, response.headers_mut());
         let session = Session::new(
             settings,
             self.on_upgrade,
@@ -250,7 +250,7 @@ impl Handshake<'_> {
         let settings = self.reporter.settings();
         let rules = (settings.outbound.via.as_ref(), &settings.response_edits);
         let mut response = refused_response(response, &self.upgrade, rules.0, rules.1);
-        self.add_policy_header(&attempt, response.headers_mut());
+        self.add_response_headers(&attempt, response.headers_mut());
         let in_flight = Arc::new(settings.registry.drain_state().enter_request());
         let cuts = in_flight.cuts();
         let guard = Box::new(ExchangeGuard {
@@ -265,8 +265,8 @@ impl Handshake<'_> {
         Response::from_parts(head, body)
     }
 
-    fn add_policy_header(&self, attempt: &Attempt, headers: &mut HeaderMap) {
+    fn add_response_headers(&self, attempt: &Attempt, headers: &mut HeaderMap) {
         let settings = self.reporter.settings();
-        add_policy_header(settings, self.head, &self.client, &attempt.lease, headers);
+        add_response_headers(settings, self.head, &self.client, &attempt.lease, headers);
     }
 }

@@ -171,6 +171,11 @@ pub(super) async fn consult_host(
         // Boxed, because only layers with a function need this future.
         head = Box::pin(authorize(&**function, reporter, head, client)).await?;
     }
+    if let Some(headers_for) = &reporter.settings().upstream_headers {
+        let given = headers_for(&client.request_head(&head));
+        let headers: &mut UpstreamHeaders = head.extensions.get_or_insert_default();
+        headers.extend(&given);
+    }
     RequestOptions::distribute(&mut head);
     Ok(head)
 }
@@ -222,9 +227,9 @@ pub(super) fn check_nominated(
     }
 }
 
-/// Adds the header of the load balancing policy to the response. A response with a cookie must not be
-/// shared.
-pub(super) fn add_policy_header(
+/// Adds the headers of the host for this request to the response, and that of the load balancing
+/// policy. A response with a cookie of the policy must not be shared.
+pub(super) fn add_response_headers(
     settings: &Settings,
     head: &Parts,
     client: &Client,
@@ -234,6 +239,9 @@ pub(super) fn add_policy_header(
     let forwarded = &settings.outbound.forwarded;
     let scheme = forwarded.client_scheme(&head.headers, &client.info);
     let head = client.request_head(head);
+    if let Some(headers_for) = &settings.client_headers {
+        UpstreamHeaders::from(headers_for(&head)).apply(headers);
+    }
     if let Some((name, value)) = settings.pool.response_header(lease, &head, scheme) {
         if name == SET_COOKIE {
             forbid_shared_caching(headers);

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Extensions, Response};
+use http::{Extensions, HeaderMap, Response};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Side},
     http::forward::{ForwardHttp, IdleConnections},
     http::head::RequestHead,
-    http::headers::{ClientInfo, ClientScheme, HeaderEdits},
+    http::headers::{ClientInfo, ClientScheme, HeaderEdits, UpstreamHeaders},
     http::matcher::AnyMatcher,
     http::relay::{HeadLimits, OutboundRules, ProgressLimits, RelayLimits},
     http::upgrade::Leniency,
@@ -39,6 +39,8 @@ pub(super) struct Settings {
     pub(super) origins: Option<AnyMatcher>,
     pub(super) authorize: Option<Arc<Authorize>>,
     pub(super) key_limits: Vec<KeyLimit>,
+    pub(super) upstream_headers: Option<Arc<HeadersFor<UpstreamHeaders>>>,
+    pub(super) client_headers: Option<Arc<HeadersFor<HeaderMap>>>,
     pub(super) dial: Dialer,
     pub(super) forward: Option<Forward>,
     pub(super) outbound: OutboundRules,
@@ -65,6 +67,8 @@ pub(super) struct Forward {
     pub(super) connections: Arc<IdleConnections>,
 }
 
+/// Function of the host that makes headers for a request.
+pub(super) type HeadersFor<H> = dyn Fn(&RequestHead<'_>) -> H + Send + Sync;
 pub(super) type ClientInfoFn = dyn Fn(&Extensions) -> Option<ClientInfo> + Send + Sync;
 pub(super) type MapRejection = dyn Fn(&Error, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
@@ -107,6 +111,8 @@ impl Settings {
             origins: None,
             authorize: None,
             key_limits: Vec::new(),
+            upstream_headers: None,
+            client_headers: None,
             dial: Dialer::default(),
             forward: None,
             outbound: OutboundRules::default(),

@@ -217,6 +217,8 @@ fn tunnel_row(registry: usize, tunnel: &TunnelStatus, wall: SystemTime) -> Tunne
         client: info.client.map(|address| address.to_string()),
         upstream: info.upstream.to_string(),
         path: info.path.to_string(),
+        key: info.key().map(str::to_owned),
+        label: info.label().map(str::to_owned),
         age_seconds: age.as_secs_f64(),
         from_client: leg_row(&tunnel.client, age),
         from_upstream: leg_row(&tunnel.upstream, age),

@@ -138,7 +138,7 @@ pub struct Tunnels {
 pub struct TunnelRow {
     /// Place of the tunnel's registry in the order in which the host added them, from 0.
     pub registry: usize,
-    /// Number of the tunnel in its registry.
+    /// Number of the tunnel.
     pub id: u64,
     /// Address of the client's connection, if it is known.
     pub client: Option<String>,
@@ -146,6 +146,10 @@ pub struct TunnelRow {
     pub upstream: String,
     /// Path of the request, without its query.
     pub path: String,
+    /// Key that the host gave the tunnel: a user, a tenant.
+    pub key: Option<String>,
+    /// Label that the host gave the tunnel.
+    pub label: Option<String>,
     /// Time since the tunnel was opened.
     pub age_seconds: f64,
     /// What came from the client.

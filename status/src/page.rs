@@ -278,7 +278,10 @@ fn tunnel_row(row: &TunnelRow, has_actions: bool) -> Markup {
     html! {
         tr data-key={ (row.registry) "-" (row.id) } {
             th scope="row" .number { (row.id) }
-            td { (row.client.as_deref().unwrap_or("unknown")) }
+            td {
+                (row.client.as_deref().unwrap_or("unknown"))
+                @for text in [&row.key, &row.label].into_iter().flatten() { " " small { (text) } }
+            }
             td .long { (row.path) }
             td { (row.upstream) }
             td .number { (duration(row.age_seconds)) }

@@ -60,13 +60,15 @@ impl Search {
         (!self.0.is_empty()).then_some(&*self.0)
     }
 
-    /// Whether the tunnel's client, upstream or path contains the text, in any case.
+    /// Whether the tunnel's client, upstream, path, key or label contains the text, in any case.
     pub(crate) fn finds(&self, tunnel: &TunnelStatus) -> bool {
         let Some(text) = self.text() else { return true };
         let info = &tunnel.info;
         let contains = |field: &str| field.to_lowercase().contains(text);
         contains(&info.path)
             || contains(&info.upstream)
+            || info.key().is_some_and(contains)
+            || info.label().is_some_and(contains)
             || info
                 .client
                 .is_some_and(|client| contains(&client.to_string()))

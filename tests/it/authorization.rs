@@ -254,6 +254,38 @@ async fn options_of_a_middleware_count_where_the_function_gives_none() {
 }
 
 #[tokio::test]
+async fn functions_make_headers_of_the_head_for_both_directions() {
+    let mut accepting = AcceptingUpstream::start().await;
+    let proxy = ProxyServer::with([accepting.url()], |layer| {
+        layer
+            .headers_for_upstream(|head: &RequestHead<'_>| {
+                let mut headers = UpstreamHeaders::new();
+                let path = HeaderValue::from_str(head.path()).unwrap();
+                headers.insert(HeaderName::from_static("x-path"), path);
+                headers
+            })
+            .headers_for_client(|head: &RequestHead<'_>| {
+                let mut headers = http::HeaderMap::new();
+                headers.insert("x-room", HeaderValue::from_str(head.path()).unwrap());
+                headers.insert("sec-websocket-accept", HeaderValue::from_static("forged"));
+                headers
+            })
+    })
+    .await;
+    let mut client = RawClient::connect(proxy.addr()).await;
+    let extra = [("X-Path", "forged"), ("Connection", "Upgrade, X-Path")];
+    let head = client.handshake("/ws//room", &extra).await;
+    assert_eq!((head.status(), head.get("x-room")), (101, Some("/ws/room")));
+    assert_eq!(
+        head.get("sec-websocket-accept"),
+        Some(crate::support::raw::ACCEPT)
+    );
+    let _upstream = accepting.next().await;
+    let head = &accepting.upstream().log().heads[0];
+    assert_eq!(head.all("x-path").collect::<Vec<_>>(), ["/ws/room"]);
+}
+
+#[tokio::test]
 async fn one_line_logs_a_user_out_everywhere() {
     let mut accepting = AcceptingUpstream::start().await;
     let registry = wsplice::Registry::new();

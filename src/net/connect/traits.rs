@@ -44,7 +44,7 @@ pub type ConnectFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> 
 /// }
 /// # let _ = InMemory;
 /// ```
-pub trait Connect: fmt::Debug + Send + Sync {
+pub trait Connect: Send + Sync {
     /// Opens a byte stream to this address.
     ///
     /// # Errors
@@ -66,6 +66,13 @@ pub trait Connect: fmt::Debug + Send + Sync {
     fn connect_within<'a>(&'a self, address: &'a Address, budget: Duration) -> ConnectFuture<'a> {
         let _ = budget;
         self.connect(address)
+    }
+}
+
+/// Shows the name of the trait alone, as `Debug` is not demanded of its types.
+impl fmt::Debug for dyn Connect + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connect")
     }
 }
 

@@ -42,7 +42,7 @@ pub type DiscoverFuture<'a> =
 ///     text.lines().map(|line| Ok(Upstream::new(line)?)).collect()
 /// }
 /// ```
-pub trait Discover: fmt::Debug + Send {
+pub trait Discover: Send {
     /// Waits for the next set of upstreams; the first call yields the current one.
     ///
     /// The set is complete. `None` means that no set will follow, and the pool stays as it is.
@@ -105,6 +105,13 @@ pub trait Discover: fmt::Debug + Send {
         F: FnMut(Upstream) -> Upstream + Send,
     {
         MapUpstreams::new(self, change)
+    }
+}
+
+/// Shows the name of the trait alone, as `Debug` is not demanded of its types.
+impl fmt::Debug for dyn Discover + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Discover")
     }
 }
 

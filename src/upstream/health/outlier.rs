@@ -12,7 +12,7 @@ use super::{
 /// A [`HealthPolicy`](super::HealthPolicy) sees one upstream and needs absolute thresholds. An
 /// outlier policy sees all of them, once an [`interval`](Self::interval), by their events since the
 /// last comparison; the outliers that it returns are ejected.
-pub trait OutlierPolicy: fmt::Debug + Send + Sync {
+pub trait OutlierPolicy: Send + Sync {
     /// Returns the time between two comparisons.
     fn interval(&self) -> Duration;
 
@@ -26,6 +26,13 @@ pub trait OutlierPolicy: fmt::Debug + Send + Sync {
     /// `pool` has the [counts](EventCounts) of each upstream, in the pool's order; those of
     /// upstreams that are already unhealthy are zero.
     fn outliers(&self, pool: &[EventCounts]) -> Vec<Outlier>;
+}
+
+/// Shows the name of the trait alone, as `Debug` is not demanded of its types.
+impl fmt::Debug for dyn OutlierPolicy + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OutlierPolicy")
+    }
 }
 
 /// Counts of one upstream's events within an interval.

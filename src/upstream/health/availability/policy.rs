@@ -53,7 +53,7 @@ use super::{admitted::Admitted, health_counts::HealthCounts, upstream_health::Up
 /// let admitted = FirstIsAlwaysUp.admit(&pool);
 /// assert_eq!(admitted.iter().collect::<Vec<_>>(), [1, 2]);
 /// ```
-pub trait Availability: fmt::Debug + Send + Sync {
+pub trait Availability: Send + Sync {
     /// Returns the upstreams that may be used. `pool` has all upstreams, in the pool's order. One
     /// that is drained, or has no weight, gets no clients even if it is among them.
     fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted;
@@ -74,6 +74,13 @@ pub trait Availability: fmt::Debug + Send + Sync {
     fn uses_the_healthy(&self, counts: &HealthCounts) -> bool {
         let _ = counts;
         false
+    }
+}
+
+/// Shows the name of the trait alone, as `Debug` is not demanded of its types.
+impl fmt::Debug for dyn Availability + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Availability")
     }
 }
 

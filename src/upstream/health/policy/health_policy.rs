@@ -49,7 +49,7 @@ use crate::upstream::health::event::HealthEvent;
 /// assert_eq!(evaluator.verdict(now), Verdict::Unhealthy);
 /// assert_eq!(evaluator.cause(), "3 crashes in a minute");
 /// ```
-pub trait HealthPolicy: fmt::Debug + Send + Sync {
+pub trait HealthPolicy: Send + Sync {
     /// Returns a new evaluator, for one upstream.
     fn evaluator(&self) -> Box<dyn HealthEvaluator>;
 
@@ -86,11 +86,18 @@ pub trait HealthPolicy: fmt::Debug + Send + Sync {
     }
 }
 
+/// Shows the name of the trait alone, as `Debug` is not demanded of its types.
+impl fmt::Debug for dyn HealthPolicy + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HealthPolicy")
+    }
+}
+
 /// Health evaluator: evaluates one upstream by its events.
 ///
 /// An evaluator never reads the clock: events carry their time, and a verdict is for the given
 /// time. Times go backwards only as far as events of one upstream overtake one another.
-pub trait HealthEvaluator: fmt::Debug + Send + Sync {
+pub trait HealthEvaluator: Send + Sync {
     /// Takes in an event.
     fn observe(&mut self, event: &HealthEvent);
 
@@ -118,6 +125,13 @@ pub trait HealthEvaluator: fmt::Debug + Send + Sync {
     /// the [longest](crate::health::Ejection::max) ejection.
     fn recovers_by_probes(&self) -> bool {
         false
+    }
+}
+
+/// Shows the name of the trait alone, as `Debug` is not demanded of its types.
+impl fmt::Debug for dyn HealthEvaluator + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HealthEvaluator")
     }
 }
 
