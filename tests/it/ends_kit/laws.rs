@@ -9,9 +9,11 @@ use crate::support::{
 };
 
 use super::{
+    ends::Ended,
+    live::Live,
     plan::Settings,
     wire::{Place, Received, first_close},
-    world::{Ended, Live, World},
+    world::World,
 };
 
 /// When the tunnel saw the first sign of its end that came from this side.
@@ -57,7 +59,9 @@ impl World {
             let of_this: Vec<_> = ends.iter().filter(|end| end.tunnel == number).collect();
             let seen = SIDES.map(|side| live.received(side, &self.settings));
             assert_eq!(live.handle.is_over(), live.task.is_finished(), "the handle");
-            assert_eq!(of_this.len(), usize::from(live.task.is_finished()), "ends");
+            let is_over = usize::from(live.task.is_finished());
+            assert_eq!(of_this.len(), is_over, "ends");
+            assert_eq!(live.shown().len(), is_over, "reports to the host");
             match of_this.first() {
                 None => self.check_bound(live),
                 Some(ended) => check_end(live, ended, &seen, &self.settings),
@@ -66,6 +70,7 @@ impl World {
         let open = self.live.len() - ends.len();
         assert_eq!(self.registry.count(), open, "the registry's count");
         assert_eq!(self.registry.list().len(), open, "the registry's list");
+        assert_eq!(self.leases(), open, "leases");
     }
 
     /// A tunnel that has a sign of its end must be over within its bounds.
@@ -139,11 +144,15 @@ fn check_end(live: &Live, ended: &Ended, seen: &[Received; 2], settings: &Settin
     for side in SIDES {
         assert!(live.leg(side).far.state().was_dropped, "the {side} is held");
     }
-    let Some(report) = &ended.report else {
-        assert!(live.was_dropped, "no report");
-        return;
+    let shown = live.shown();
+    let [report] = &shown[..] else {
+        panic!("reports to the host: {shown:?}");
     };
-    check_blame(live, report, settings);
+    check_returned(live, ended, report);
+    match report.end {
+        TunnelEnd::Dropped => check_dropped(live, report, settings),
+        _ => check_blame(live, report, settings),
+    }
     let is_wrong = live.is_spared && report.end == TunnelEnd::Drained;
     assert!(!is_wrong, "closed by a drain that was called off");
     assert!(report.duration <= live.opened.elapsed());
@@ -156,13 +165,38 @@ fn check_end(live: &Live, ended: &Ended, seen: &[Received; 2], settings: &Settin
     }
     let [client, upstream] = seen;
     let both_closed = client.has_relayed_close && upstream.has_relayed_close;
-    if both_closed && report.end == TunnelEnd::Closed && report.unanswered_close.is_none() {
+    let was_run = ended.report.is_some();
+    if was_run
+        && both_closed
+        && report.end == TunnelEnd::Closed
+        && report.unanswered_close.is_none()
+    {
         for side in SIDES {
             let state = live.leg(side).far.state();
             let is_broken = state.end_seen.is_some();
             assert!(state.was_shut || is_broken, "the {side} was not shut");
         }
     }
+}
+
+/// The tunnel returned the report that its host was shown, unless it was dropped.
+fn check_returned(live: &Live, ended: &Ended, shown: &TunnelReport) {
+    let Some(returned) = &ended.report else {
+        assert!(live.was_dropped, "no report");
+        return;
+    };
+    assert_eq!(returned.end, shown.end);
+    assert_eq!(returned.initiator, shown.initiator);
+    assert_eq!(returned.duration, shown.duration);
+}
+
+/// A tunnel that was dropped reports that as its end only where none had begun.
+fn check_dropped(live: &Live, report: &TunnelReport, settings: &Settings) {
+    assert!(live.was_dropped, "{report:?}");
+    assert_eq!(report.initiator, Side::Proxy);
+    let has_sign = first_sides(live, settings).0.is_some();
+    // A close that was read in a pause counts only when the pause is over.
+    assert!(!has_sign || settings.has_pauses(), "{report:?}");
 }
 
 /// The figures of the bytes to this side.

@@ -2,11 +2,14 @@
 //! paused clock, with the invariants of an end checked after each step that lets time pass.
 //!
 //! A case is made from a seed or from the bytes of a fuzzer (`dice`). `plan` has its settings and
-//! steps, `world` does the steps, `laws` are the invariants, `wire` is the oracle of the bytes that
-//! a side receives, and `pipe` is a connection whose far end is a value.
+//! steps; `world` does the steps to its tunnels (`live`) and keeps their ends (`ends`). `laws` are the
+//! invariants, `wire` is the oracle of the bytes that a side receives, and `pipe` is a connection
+//! whose far end is a value.
 
 mod dice;
+mod ends;
 mod laws;
+mod live;
 mod pipe;
 mod plan;
 mod wire;
@@ -14,8 +17,8 @@ mod world;
 
 use crate::support::clock::on_a_paused_clock;
 
+pub(crate) use ends::Ended;
 pub(crate) use plan::Plan;
-pub(crate) use world::Ended;
 
 use world::World;
 

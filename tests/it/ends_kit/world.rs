@@ -1,7 +1,7 @@
-//! The tunnels of a case, their far ends and drains, and the steps done to them.
+//! The tunnels of a case, its drains, and the steps done to them.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -10,22 +10,19 @@ use tokio::{
     time::{Instant, sleep},
 };
 use wsplice::{
-    Drain, Drained, Framing, Registry, Side, Transport, Tunnel, TunnelConfig, TunnelHandle,
-    TunnelInfo, TunnelReport,
+    Drain, Drained, Registry, Side, Transport, Tunnel, TunnelConfig, TunnelHandle, TunnelInfo,
+    TunnelReport,
     frame::{CloseCode, CloseFrame},
 };
 
-use crate::support::{
-    clock::ms,
-    frames::{close, pong},
-    sides::{SIDES, from_side},
-};
+use crate::support::clock::ms;
 
 use super::{
+    ends::{Ended, Ends, Witness, lock},
     laws,
-    pipe::{FarEnd, connection},
+    live::{Leg, Live},
+    pipe::connection,
     plan::{At, Plan, Settings, Step},
-    wire::{self, Received},
 };
 
 /// The code of the closes that are requested by the handle.
@@ -42,17 +39,8 @@ pub(super) struct World {
     pub(super) cuts_from: Option<Instant>,
     pub(super) live: Vec<Live>,
     ends: Arc<Ends>,
-}
-
-/// The ends of tunnels, as they come.
-#[derive(Default)]
-pub(super) struct Ends(Mutex<Vec<Ended>>);
-
-/// One tunnel that is over: its number, and its report unless it was dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct Ended {
-    pub(super) tunnel: usize,
-    pub(crate) report: Option<TunnelReport>,
+    /// Held by each tunnel until it is over.
+    leases: Arc<()>,
 }
 
 /// A drain that was started.
@@ -61,62 +49,6 @@ pub(super) struct RunningDrain {
     pub(super) deadline: Duration,
     /// How it went, and the tunnels that ended meanwhile.
     pub(super) task: JoinHandle<(Drained, Duration, Vec<Ended>)>,
-}
-
-/// A tunnel from the outside.
-pub(super) struct Live {
-    pub(super) client: Leg,
-    pub(super) upstream: Leg,
-    pub(super) handle: TunnelHandle,
-    pub(super) task: JoinHandle<()>,
-    pub(super) opened: Instant,
-    /// When the test last did something to the tunnel.
-    pub(super) touched: Instant,
-    /// When the first command came that ends the tunnel, and when the last such takes effect.
-    pub(super) commanded: Option<(Instant, Instant)>,
-    /// The same of the close that the handle can put off and call off.
-    pub(super) closes_at: Option<(Instant, Instant)>,
-    /// No drain may close the tunnel any more: the drain was called off before.
-    pub(super) is_spared: bool,
-    /// A drain was under way when the tunnel was opened, and no command has come since: its close is
-    /// called off by a resume that comes before the tunnel acts on it.
-    was_entered_in_drain: bool,
-    pub(super) was_aborted: bool,
-    pub(super) was_dropped: bool,
-}
-
-/// A far end, and the bytes that it has not sent yet.
-pub(super) struct Leg {
-    pub(super) far: FarEnd,
-    kept: Vec<u8>,
-    answered_pings: usize,
-}
-
-/// Reports the end of a tunnel's future, however it comes to it. Dropped behind the tunnel.
-struct Witness {
-    tunnel: usize,
-    report: Option<TunnelReport>,
-    ends: Arc<Ends>,
-}
-
-impl Witness {
-    fn saw(&mut self, report: TunnelReport) {
-        self.report = Some(report);
-    }
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        let report = self.report.take();
-        let tunnel = self.tunnel;
-        self.ends.lock().push(Ended { tunnel, report });
-    }
-}
-
-impl Ends {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Ended>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl World {
@@ -131,7 +63,13 @@ impl World {
             cuts_from: None,
             live: Vec::new(),
             ends: Arc::default(),
+            leases: Arc::default(),
         }
+    }
+
+    /// The number of leases that tunnels hold.
+    pub(super) fn leases(&self) -> usize {
+        Arc::strong_count(&self.leases) - 1
     }
 
     pub(super) fn ends(&self) -> Vec<Ended> {
@@ -222,16 +160,18 @@ impl World {
         let (client, near_client) = connection();
         let (upstream, near_upstream) = connection();
         let builder = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream));
+        let shown = Arc::<Mutex<Vec<TunnelReport>>>::default();
+        let (reports, lease) = (Arc::clone(&shown), Arc::clone(&self.leases));
         let spliced = builder
             .config(Arc::clone(&self.config))
             .registry(&self.registry, TunnelInfo::new("ws://upstream", "/"))
+            .on_end(move |_, report| {
+                lock(&reports).push(report.clone());
+                drop(lease);
+            })
             .build();
         let handle = spliced.handle();
-        let mut witness = Witness {
-            tunnel,
-            report: None,
-            ends: Arc::clone(&self.ends),
-        };
+        let mut witness = Witness::new(tunnel, &self.ends);
         let task = tokio::spawn(async move {
             let report = spliced.await;
             witness.saw(report);
@@ -242,6 +182,7 @@ impl World {
             client: Leg::new(client),
             upstream: Leg::new(upstream),
             handle,
+            shown,
             task,
             opened: now,
             touched: now,
@@ -319,76 +260,4 @@ impl World {
 
 fn requested() -> CloseFrame {
     CloseFrame::new(CloseCode::new(REQUESTED), "by request")
-}
-
-impl Live {
-    pub(super) fn leg(&self, side: Side) -> &Leg {
-        match side {
-            Side::Client => &self.client,
-            _ => &self.upstream,
-        }
-    }
-
-    fn leg_mut(&mut self, side: Side) -> &mut Leg {
-        match side {
-            Side::Client => &mut self.client,
-            _ => &mut self.upstream,
-        }
-    }
-
-    /// When the first command came that ends the tunnel, and when the last such takes effect.
-    pub(super) fn first_command(&self) -> Option<(Instant, Instant)> {
-        let (issued, takes_effect) = self.commanded.or(self.closes_at)?;
-        let scheduled = self.closes_at.map_or(issued, |(issued, _)| issued);
-        Some((issued.min(scheduled), takes_effect))
-    }
-
-    /// How long the limits may have made both sides wait.
-    pub(super) fn pauses(&self, settings: &Settings) -> Duration {
-        let pauses = |side| settings.pauses(&self.leg(side).far.state().sent);
-        SIDES.into_iter().map(pauses).sum()
-    }
-
-    /// The bytes that this side has received so far, taken apart.
-    pub(super) fn received(&self, side: Side, settings: &Settings) -> Received {
-        let sent = match side {
-            Side::Client => self.upstream.far.state().sent.clone(),
-            _ => self.client.far.state().sent.clone(),
-        };
-        let state = self.leg(side).far.state();
-        match settings.framing {
-            Framing::Opaque => wire::parse_opaque(side, &sent, &state.received),
-            _ => wire::parse(side, &sent, &state.received, settings.keep_alive.is_some()),
-        }
-    }
-}
-
-impl Leg {
-    fn new(far: FarEnd) -> Self {
-        Self {
-            far,
-            kept: Vec::new(),
-            answered_pings: 0,
-        }
-    }
-
-    /// Sends these bytes behind those that were kept, and keeps the last so many.
-    fn send(&mut self, bytes: &[u8], kept: usize) {
-        self.kept.extend_from_slice(bytes);
-        let len = self.kept.len().saturating_sub(kept);
-        self.far.send(&self.kept[..len]);
-        self.kept.drain(..len);
-    }
-
-    fn answer(&mut self, side: Side, seen: &Received) {
-        for ping in &seen.pings[self.answered_pings..] {
-            self.send(&from_side(side, pong(ping)), 0);
-        }
-        self.answered_pings = seen.pings.len();
-        let is_closed = seen.own_close.is_some() || seen.has_relayed_close;
-        let has_closed = wire::first_close(&self.far.state().sent).is_some();
-        if is_closed && !has_closed {
-            self.send(&from_side(side, close(1000, "")), 0);
-        }
-    }
 }
