@@ -1,5 +1,5 @@
-//! Keep-alive (RFC 6455 §5.5.2, §5.5.3): when a leg is pinged, which pongs are swallowed, and when
-//! a leg is dead.
+//! Keep-alive (RFC 6455 §5.5.2): when a leg is pinged, and when it is dead. `clock_pongs` has the
+//! pongs, `clock_ping_places` the places of pings between frames.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,11 +14,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     time::Instant,
 };
-use wsplice::{FrameCounts, KeepAlive, Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd};
+use wsplice::{KeepAlive, Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, only, opposite, secs, steady},
-    support::frames::{binary, close, fragments, ping, pong, text},
+    support::frames::{binary, close, pong, text},
 };
 
 #[tokio::test(start_paused = true)]
@@ -134,153 +134,6 @@ async fn both_legs_are_pinged_in_one_wake_up_and_nothing_else_wakes_a_quiet_tunn
     assert_eq!(at_client, at_upstream);
     // The first poll; then for each pair of pings the alarm and two pongs.
     assert!(wakes.load(Ordering::Relaxed) <= 1 + 3 * 10, "{wakes:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn only_our_own_pongs_are_swallowed_and_all_others_pass_in_order() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        let cookie = rig.end(side).ping().await;
-        // The other side asks for pongs too: for all of these.
-        for _ in 0..6 {
-            rig.passes(opposite(side), ping(b"?")).await;
-        }
-        let mut forged = cookie.clone();
-        forged[7] ^= 1;
-        let others: Vec<_> = [
-            pong(b""),
-            pong(&cookie[..7]),
-            pong(&forged),
-            pong(&[&cookie[..], b"!"].concat()),
-            pong(&[7; 125]),
-            ping(&cookie),
-        ]
-        .into_iter()
-        .map(|frame| from_side(side, frame))
-        .collect();
-
-        let (leg, other) = rig.ends(side);
-        for frame in &others[..3] {
-            leg.send_raw(frame).await;
-        }
-        leg.send(pong(&cookie)).await;
-        for frame in &others[3..] {
-            leg.send_raw(frame).await;
-        }
-        // Our ping was answered: the same payload again is a pong of the endpoint (RFC 6455 §5.5.3).
-        leg.send(pong(&cookie)).await;
-        for frame in &others {
-            assert_eq!(other.frame().await.raw, *frame, "{side}");
-        }
-        assert_eq!(other.frame().await.raw, from_side(side, pong(&cookie)));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pong_cut_at_every_byte_is_swallowed() {
-    for side in SIDES {
-        let pong_len = from_side(side, pong(&[0; 8])).len();
-        for cut in 0..=pong_len {
-            let mut rig = Rig::new(only(side, steady()));
-            let (leg, other) = rig.ends(side);
-            let cookie = leg.ping().await;
-            let bytes = from_side(side, pong(&cookie));
-            leg.send_raw(&bytes[..cut]).await;
-            other.is_quiet_for(secs(5)).await;
-            leg.send_raw(&bytes[cut..]).await;
-            other.is_quiet_for(secs(5)).await;
-            rig.passes(side, text("and on")).await;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pong_of_the_endpoint_cut_at_every_byte_passes_whole() {
-    for side in SIDES {
-        let bytes = from_side(side, pong(b"not ours"));
-        for cut in 0..=bytes.len() {
-            let mut rig = Rig::new(only(side, steady()));
-            rig.end(side).ping().await;
-            rig.passes(opposite(side), ping(b"not ours")).await;
-            let (leg, other) = rig.ends(side);
-            leg.send_raw(&bytes[..cut]).await;
-            tokio::time::sleep(ms(1)).await;
-            leg.send_raw(&bytes[cut..]).await;
-            assert_eq!(other.frame().await.raw, bytes, "{side} cut at {cut}");
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pong_glued_to_data_is_cut_out_wherever_the_chunks_end() {
-    for side in SIDES {
-        let before = from_side(side, text("before"));
-        let after = from_side(side, binary(&[9; 200]));
-        let glued_len = before.len() + from_side(side, pong(&[0; 8])).len() + after.len();
-        for cut in 0..=glued_len {
-            let mut rig = Rig::new(only(side, steady()));
-            let (leg, other) = rig.ends(side);
-            let cookie = leg.ping().await;
-            let answer = from_side(side, pong(&cookie));
-            let glued = [&before[..], &answer, &after].concat();
-            leg.send_raw(&glued[..cut]).await;
-            tokio::time::sleep(ms(1)).await;
-            leg.send_raw(&glued[cut..]).await;
-            let passed = other.exactly(before.len() + after.len()).await;
-            assert!(
-                passed == [&before[..], &after].concat(),
-                "{side} cut at {cut}"
-            );
-            other.is_quiet_for(secs(1)).await;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pong_that_ends_unfinished_goes_out_as_it_is() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        let (leg, other) = rig.ends(side);
-        let cookie = leg.ping().await;
-        let bytes = from_side(side, pong(&cookie));
-        leg.send_raw(&bytes[..5]).await;
-        leg.finish().await;
-        assert_eq!(other.rest().await, bytes[..5], "{side}");
-        other.finish().await;
-        let report = rig.report().await;
-        assert_eq!(report.end, TunnelEnd::TruncatedFrame(side));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn two_pings_outstanding_are_both_swallowed() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        let first = rig.end(side).ping().await;
-        // Data proves life, so the first stays unanswered and a second ping goes out.
-        tokio::time::sleep(secs(1)).await;
-        rig.passes(side, text("busy")).await;
-        let second = rig.end(side).ping().await;
-        assert_ne!(first, second);
-        let (leg, other) = rig.ends(side);
-        leg.send(pong(&first)).await;
-        leg.send(pong(&second)).await;
-        other.is_quiet_for(secs(5)).await;
-        rig.passes(side, text("still here")).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_to_the_newest_ping_settles_the_older_one() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        let first = rig.end(side).ping().await;
-        tokio::time::sleep(secs(1)).await;
-        rig.passes(side, text("busy")).await;
-        rig.end(side).answer_ping().await;
-        // RFC 6455 §5.5.3 lets an endpoint answer only the newest ping: no wait for the first.
-        rig.passes(side, pong(&first)).await;
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -402,128 +255,6 @@ async fn data_that_arrives_with_the_deadline_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_waits_for_the_end_of_a_frame_that_is_half_way() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        let frame = from_side(opposite(side), binary(&[3; 300]));
-        for cut in [1, 2, 3, 4, 5, 100, frame.len() - 1] {
-            let (leg, other) = rig.ends(side);
-            // The ping falls due while the frame to the same leg is half-way.
-            other.send_raw(&frame[..cut]).await;
-            assert!(leg.exactly(cut).await == frame[..cut]);
-            leg.is_quiet_for(secs(25)).await;
-            other.send_raw(&frame[cut..]).await;
-            assert!(leg.exactly(frame.len() - cut).await == frame[cut..]);
-            leg.answer_ping().await;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_ping_finds_its_place_where_no_chunk_ends_at_a_boundary() {
-    for side in SIDES {
-        // Chunks of 1,000 bytes through a stream of larger frames: 1,501 or 1,505 on the wire.
-        let mut rig = Rig::with_capacity(only(side, steady().interval(ms(20))), 1000);
-        let stream: Vec<u8> = (0..60_u8)
-            .flat_map(|fill| from_side(opposite(side), binary(&vec![fill; 1497])))
-            .collect();
-        let (leg, other) = rig.ends(side);
-        let write = async {
-            for chunk in stream.chunks(1000) {
-                other.send_raw(chunk).await;
-                tokio::time::sleep(ms(1)).await;
-            }
-        };
-        let read = async {
-            let (mut frames, mut pinged_after) = (Vec::new(), None);
-            while frames.len() < stream.len() {
-                let frame = leg.frame().await;
-                if frame.opcode() == 9 {
-                    pinged_after.get_or_insert(frames.len());
-                    leg.send(pong(&frame.payload)).await;
-                } else {
-                    frames.extend(frame.raw);
-                }
-            }
-            assert!(frames == stream, "byte for byte");
-            pinged_after
-        };
-        let ((), pinged_after) = tokio::join!(write, read);
-        let pinged_after = pinged_after.expect("a ping among the frames");
-        assert!((19_000..=24_000).contains(&pinged_after), "{pinged_after}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_ping_may_stand_between_fragments_rfc6455_5_4() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        let parts = fragments(&["one", "two", "three"]);
-        for part in parts {
-            rig.passes(opposite(side), part).await;
-            rig.end(side).answer_ping().await;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_ping_follows_a_close_frame_rfc6455_5_5_1() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        rig.passes(opposite(side), close(1000, "done")).await;
-        // As long as the closing handshake may take.
-        rig.end(side).is_quiet_for(ms(29_999)).await;
-        assert!(!rig.is_over());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_ping_follows_the_beginning_of_a_close_frame() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        let bytes = from_side(opposite(side), close(1000, "a long goodbye"));
-        let (leg, other) = rig.ends(side);
-        other.send_raw(&bytes[..bytes.len() - 1]).await;
-        leg.exactly(bytes.len() - 1).await;
-        leg.is_quiet_for(secs(60)).await;
-        other.send_raw(&bytes[bytes.len() - 1..]).await;
-        leg.exactly(1).await;
-        leg.is_quiet_for(ms(29_999)).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_ping_is_squeezed_into_a_stalled_sink() {
-    for side in SIDES {
-        let mut rig = Rig::with_capacity(only(side, steady()), 1024);
-        let frames: Vec<u8> = (0..4)
-            .flat_map(|fill| from_side(opposite(side), binary(&[fill; 700])))
-            .collect();
-        let (leg, other) = rig.ends(side);
-        let write = async {
-            other.send_raw(&frames).await;
-        };
-        let read = async {
-            // The leg takes nothing for a while; its ping falls due meanwhile.
-            tokio::time::sleep(secs(50)).await;
-            let mut got = Vec::new();
-            let mut pings = 0;
-            while got.len() < frames.len() {
-                let frame = leg.frame().await;
-                match frame.opcode() {
-                    9 => pings += 1,
-                    _ => got.extend(frame.raw),
-                }
-            }
-            assert!(got == frames);
-            pings
-        };
-        let ((), pings) = tokio::join!(write, read);
-        assert!(pings <= 1, "{pings}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_leg_whose_pong_waits_behind_a_stalled_sink_is_not_dead() {
     for side in SIDES {
         let mut rig = Rig::with_capacity(only(side, steady()), 1024);
@@ -547,7 +278,7 @@ async fn a_leg_whose_pong_waits_behind_a_stalled_sink_is_not_dead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leg_that_has_ended_its_direction_is_not_called_dead() {
+async fn a_leg_that_has_ended_its_direction_is_not_reported_as_dead() {
     for side in SIDES {
         let mut rig = Rig::new(only(side, steady()));
         rig.passes(side, close(1000, "")).await;
@@ -570,55 +301,5 @@ async fn a_leg_that_has_ended_its_direction_is_not_called_dead() {
         }
         assert!(got == expected);
         assert_eq!(rig.report().await.end, TunnelEnd::Closed);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn round_trips_are_in_the_report_rfc6298_2() {
-    for side in SIDES {
-        let mut rig = Rig::new(only(side, steady()));
-        for trip in [80, 40, 120] {
-            let cookie = rig.end(side).ping().await;
-            tokio::time::sleep(ms(trip)).await;
-            rig.end(side).send(pong(&cookie)).await;
-        }
-        rig.passes(side, close(1000, "")).await;
-        rig.passes(opposite(side), close(1000, "")).await;
-        rig.end(side).finish().await;
-        rig.end(opposite(side)).finish().await;
-        let report = rig.report().await;
-        let (ours, none) = match side {
-            Side::Client => (report.client_rtt, report.upstream_rtt),
-            _ => (report.upstream_rtt, report.client_rtt),
-        };
-        assert_eq!(none, None, "no ping went there");
-        let rtt = ours.expect("three pongs");
-        assert_eq!((rtt.min(), rtt.last()), (ms(40), ms(120)));
-        assert_eq!(rtt.smoothed(), (ms(75) * 7 + ms(120)) / 8);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn our_own_frames_count_nowhere() {
-    for side in SIDES {
-        let mut rig = Rig::new(TunnelConfig::new().keep_alive(steady()));
-        for _ in 0..3 {
-            for leg in SIDES {
-                rig.end(leg).answer_ping().await;
-            }
-        }
-        rig.passes(side, ping(b"mine")).await;
-        rig.passes(opposite(side), pong(b"mine")).await;
-        rig.end(side).finish().await;
-        rig.end(opposite(side)).finish().await;
-        let report = rig.report().await;
-        let (there, back) = match side {
-            Side::Client => (report.client_to_upstream, report.upstream_to_client),
-            _ => (report.upstream_to_client, report.client_to_upstream),
-        };
-        let counts = |frames: FrameCounts| (frames.ping, frames.pong, frames.total());
-        assert_eq!(counts(there.frames), (1, 0, 1));
-        assert_eq!(counts(back.frames), (0, 1, 1));
-        assert_eq!(there.bytes, from_side(side, ping(b"mine")).len() as u64);
     }
 }
