@@ -15,7 +15,7 @@
 //! * `leg` is one connection with its keep-alive (`keep_alive`, pure).
 //! * `end` (pure) decides how the tunnel ends; `close` (pure) names the close codes.
 //! * `engine` joins them: `splice` polls the flows, `deadlines` computes the next deadline and acts
-//!   on those that passed, `ending` carries out the orders of `end`.
+//!   on those that passed, `closing` carries out the orders of `end`.
 //! * `registry` lists the open tunnels, `drain` ends them all, `report` is the account of one.
 //! * `builder` makes a tunnel for hosts, `handle` commands one from other tasks.
 //! * `scratch` is the thread's read buffer, `crate::alarm` the one timer, `context` the arguments that

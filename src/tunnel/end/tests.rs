@@ -313,19 +313,12 @@ fn each_bound_runs_from_its_own_moment() {
     known.last_received = at + secs(7);
     let half = deadline(Bound::HalfClose, Given::Shut(at), Given::Open, &known);
     assert_eq!(half, Some(at + secs(17)), "re-armed by bytes");
-    known.is_burdened = true;
-    let handshake = deadline(Bound::Handshake, Given::Relayed(at), Given::Open, &known);
-    assert_eq!(handshake, Some(at + secs(60)), "much to read first");
-    let answer = deadline(Bound::Answer, Given::CloseWritten(at), Given::Open, &known);
-    assert_eq!(answer, Some(at + secs(60)), "much to read first");
-    let written = LegState {
-        said: Said::Nothing,
-        given: Given::CloseWritten(at),
-    };
-    let legs = (written, LegState::default());
-    let drained = bounds().deadline(Bound::Answer, legs, &known, Some(at + secs(20)));
-    assert_eq!(drained, Some(at + secs(20)), "at the deadline of the drain");
-    known.is_burdened = false;
+}
+
+#[test]
+fn a_leg_that_was_not_read_has_its_whole_time_once_it_is() {
+    let at = Instant::now();
+    let mut known = facts(at);
     known.readable_since = Some(at + secs(40));
     for (bound, time) in [
         (Bound::Answer, 45),
@@ -342,6 +335,24 @@ fn each_bound_runs_from_its_own_moment() {
             None
         );
     }
+}
+
+#[test]
+fn a_burdened_leg_has_the_write_timeout_to_answer_but_no_longer_than_a_drain() {
+    let at = Instant::now();
+    let mut known = facts(at);
+    known.is_burdened = true;
+    let handshake = deadline(Bound::Handshake, Given::Relayed(at), Given::Open, &known);
+    assert_eq!(handshake, Some(at + secs(60)), "much to read first");
+    let answer = deadline(Bound::Answer, Given::CloseWritten(at), Given::Open, &known);
+    assert_eq!(answer, Some(at + secs(60)), "much to read first");
+    let written = LegState {
+        said: Said::Nothing,
+        given: Given::CloseWritten(at),
+    };
+    let legs = (written, LegState::default());
+    let drained = bounds().deadline(Bound::Answer, legs, &known, Some(at + secs(20)));
+    assert_eq!(drained, Some(at + secs(20)), "at the deadline of the drain");
 }
 
 #[test]

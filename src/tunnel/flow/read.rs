@@ -65,16 +65,21 @@ impl Flow {
         let chunk = buf.filled_mut();
         let len = chunk.len();
         let passed = if self.is_discarding() {
-            self.track.read_discarded(chunk);
-            if let Some(held) = held {
-                self.hold(*held, unread, &[], None);
-            }
+            self.discard(chunk, held, unread);
             Ok(())
         } else {
             self.pass(cx, chunk, held.map(|held| (*held, unread)))
         };
         self.note_close();
         Poll::Ready(passed.map(|()| len))
+    }
+
+    /// Scans a chunk that is not forwarded.
+    fn discard(&mut self, chunk: &[u8], held: Option<Box<Held>>, unread: usize) {
+        self.track.read_discarded(chunk);
+        if let Some(held) = held {
+            self.hold(*held, unread, &[], None);
+        }
     }
 
     /// The size of the next read: as much as may wait for the sink, and less after a stall.

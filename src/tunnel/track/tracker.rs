@@ -93,7 +93,7 @@ impl Track {
         &mut self,
         chunk: &mut [u8],
         place: Place,
-        mut awaited: Awaited<'_>,
+        awaited: Awaited<'_>,
         now: Instant,
     ) -> ScanResult {
         if self.opaque {
@@ -102,6 +102,17 @@ impl Track {
                 ..ScanResult::default()
             };
         }
+        self.read_frames(chunk, place, awaited, now)
+    }
+
+    #[inline]
+    fn read_frames(
+        &mut self,
+        chunk: &mut [u8],
+        place: Place,
+        mut awaited: Awaited<'_>,
+        now: Instant,
+    ) -> ScanResult {
         let mut result = ScanResult::default();
         let mut len = chunk.len();
         let mut position = 0;
@@ -118,8 +129,8 @@ impl Track {
             match self.read_frame(rest, &mut awaited, now) {
                 Frame::Begun(header_len) => {
                     if self.counts.ping != pings {
-                        let frame = if at_boundary { rest } else { &[] };
-                        result.pings.add(UnansweredPings::ping(frame));
+                        let ping = if at_boundary { rest } else { &[] };
+                        result.pings.add(UnansweredPings::ping(ping));
                     }
                     position += header_len;
                 }

@@ -106,7 +106,7 @@ fn only_a_pong_is_ever_held() {
     let mut track = Track::new(None);
     let (_, result) = read(&mut track, Some(&mut pinger), &[&pong[..9]]);
     assert_eq!((result.forward, result.hold), (0, 9));
-    assert!(track.at_boundary(), "a frame of ours may stand before it");
+    assert!(track.at_boundary(), "a frame of ours may be put before it");
 }
 
 #[test]
