@@ -97,6 +97,17 @@ impl Transport {
         }
     }
 
+    /// Bounds the bytes that the kernel keeps unsent for a plain TCP socket, on systems that can.
+    pub(crate) fn notsent_lowat(&self, bytes: u32) {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let TransportKind::Tcp(tcp) = &self.0 {
+            // A socket that rejects the option still works.
+            let _ = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(bytes);
+        }
+        #[cfg(not(any(target_os = "android", target_os = "linux")))]
+        let _ = bytes;
+    }
+
     /// Makes the kernel detect that the other end of a plain TCP socket is gone. Costs three system
     /// calls on Linux.
     pub(crate) fn keep_alive(&self, keep_alive: &TcpKeepAlive) {

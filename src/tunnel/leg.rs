@@ -42,6 +42,9 @@ impl Leg {
         now: Instant,
     ) -> Self {
         let keep_alive = config.keep_alive[id].clone();
+        if let Some(bytes) = config.notsent_lowat {
+            transport.notsent_lowat(bytes);
+        }
         Self {
             transport,
             pinger: keep_alive

@@ -1,5 +1,6 @@
-//! Measurement, not a test: how late a close and a ping of the proxy reach a slow reader behind a
-//! burst, and how long a quick reader takes, with and without `TCP_NOTSENT_LOWAT` on its socket.
+//! `TCP_NOTSENT_LOWAT` on plain legs: a test that the setting reaches the sockets, and a measurement.
+//! That one shows how late a close and a ping of the proxy reach a slow reader behind a burst, and how
+//! long a quick reader takes, with and without the option.
 //!
 //! ```sh
 //! cargo test --all-features --test it notsent_lowat -- --ignored --nocapture
@@ -7,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(any(target_os = "android", target_os = "linux"))]
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,7 +16,7 @@ use tokio::{
     time::sleep,
 };
 use wsplice::{
-    KeepAlive, Transport, Tunnel, TunnelConfig,
+    KeepAlive, Tunnel, TunnelConfig,
     frame::{CloseCode, CloseFrame},
 };
 
@@ -36,25 +38,38 @@ async fn sockets() -> (TcpStream, TcpStream) {
     (near.expect("accepted").0, far.expect("connected"))
 }
 
-/// A tunnel whose client's socket has the option: both far ends, the handle.
+/// A tunnel with this setting: both far ends, the handle.
 async fn tunnel(
     lowat: Option<u32>,
     config: TunnelConfig,
 ) -> (TcpStream, TcpStream, wsplice::TunnelHandle) {
     let (near_client, client) = sockets().await;
     let (near_upstream, upstream) = sockets().await;
-    if let Some(lowat) = lowat {
-        let set = SockRef::from(&near_client).set_tcp_notsent_lowat(lowat);
-        set.expect("TCP_NOTSENT_LOWAT");
-    }
-    let transports = [near_client, near_upstream].map(Transport::new);
-    let [near_client, near_upstream] = transports;
     let tunnel = Tunnel::builder(near_client, near_upstream)
-        .config(config)
+        .config(config.notsent_lowat(lowat))
         .build();
     let handle = tunnel.handle();
     tokio::spawn(tunnel);
     (client, upstream, handle)
+}
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+#[tokio::test]
+async fn the_kernel_keeps_as_few_bytes_unsent_on_both_legs_as_is_set() {
+    let (untouched, _far) = sockets().await;
+    let of_system = SockRef::from(&untouched).tcp_notsent_lowat().unwrap();
+    for (config, expected) in [
+        (TunnelConfig::new(), of_system),
+        (TunnelConfig::new().notsent_lowat(128 * 1024), 128 * 1024),
+    ] {
+        let (client, _far_client) = sockets().await;
+        let (upstream, _far_upstream) = sockets().await;
+        let watched = [&client, &upstream].map(|near| SockRef::from(near).try_clone().unwrap());
+        let _tunnel = Tunnel::builder(client, upstream).config(config).build();
+        for socket in watched {
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), expected);
+        }
+    }
 }
 
 /// Sends frames of 16 KiB until the tunnel is gone.
