@@ -63,13 +63,17 @@ impl Core {
 
     fn keep_alive_deadline(&self, leg: LegId) -> Option<Instant> {
         let pinger = self.legs[leg].pinger.as_ref()?;
-        // A side that is not read, or has closed, is not expected to answer.
-        let can_live = self.flows[leg].can_answer() && self.flows[leg.other()].can_ping();
-        if !can_live {
+        if !self.is_pinged(leg) {
             return None;
         }
         let listens = pinger.listens_until(self.legs[leg].last_received);
         listens.or_else(|| pinger.deadline(&self.signs(leg)))
+    }
+
+    /// Whether the leg is pinged, if it has keep-alive: a side that is not read, or has closed, is not
+    /// expected to answer.
+    fn is_pinged(&self, leg: LegId) -> bool {
+        self.flows[leg].can_answer() && self.flows[leg.other()].can_ping()
     }
 
     fn signs(&self, leg: LegId) -> Signs {
@@ -159,10 +163,7 @@ impl Core {
     fn tick(&mut self, now: Instant) -> Option<(TunnelEnd, Side)> {
         let jitter_sample = fastrand::f32();
         for leg in LegId::BOTH {
-            if self
-                .keep_alive_deadline(leg)
-                .is_none_or(|deadline| deadline > now)
-            {
+            if !self.is_pinged(leg) {
                 continue;
             }
             let signs = self.signs(leg);
@@ -184,7 +185,7 @@ impl Core {
 
     /// Pings this leg together with the other one, which saves a wake-up.
     fn ping_along(&mut self, leg: LegId, now: Instant, jitter_sample: f32) {
-        if self.keep_alive_deadline(leg).is_some() {
+        if self.is_pinged(leg) {
             self.legs[leg].join(now, jitter_sample);
         }
     }

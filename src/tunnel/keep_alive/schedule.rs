@@ -57,9 +57,14 @@ impl PingSchedule {
         let soonest = self.shortest.saturating_add(self.slot * 2);
         let interval = self.settings.jittered(jitter_sample).max(soonest);
         let end = saturating_add(begin, interval).saturating_duration_since(self.epoch);
-        let behind = end.as_nanos().checked_rem(self.slot.as_nanos());
-        let behind = behind.and_then(|behind| u64::try_from(behind).ok());
+        let behind = nanos(end).checked_rem(nanos(self.slot));
         let behind = Duration::from_nanos(behind.unwrap_or(0));
         interval.saturating_sub(behind)
     }
+}
+
+/// The time in nanoseconds. Divisions of 64 bits are much cheaper than those of 128, and end after
+/// 584 years.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
