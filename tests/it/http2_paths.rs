@@ -117,6 +117,11 @@ async fn every_end_between_a_client_inside_tls_and_an_upstream_on_a_stream() {
 }
 
 #[tokio::test]
+async fn every_end_between_a_client_and_an_upstream_on_streams() {
+    tunnel_scenes::all::<Http2, H2Upstream>().await;
+}
+
+#[tokio::test]
 async fn slow_steady_readers_are_alive_with_clients_on_streams() {
     slow_readers::<Http2, TcpUpstreams>().await;
 }

@@ -47,11 +47,11 @@ pub(crate) async fn all<C: Clients, U: Upstreams>() {
         silent_after_a_close::<C, U>(side).await;
         slow_after_a_close::<C, U>(side).await;
         breach_with_a_close_behind_it::<C, U>(side).await;
+        drain_behind_a_slow_frame::<C, U>(side).await;
     }
     for loss in [Loss::Ended, Loss::Killed, Loss::Reset, Loss::CutOff] {
         upstream_lost::<C, U>(loss).await;
     }
-    drain_behind_a_slow_frame::<C, U>().await;
 }
 
 /// One side closes, and the other never answers.
@@ -171,9 +171,9 @@ async fn upstream_lost<C: Clients, U: Upstreams>(loss: Loss) {
     assert!(report.is_upstream_failure(), "{report:?}");
 }
 
-/// A drain while a frame to one client is under way and other tunnels are quiet: the close frame
-/// comes behind the frame, and the quiet ones do not wait for it.
-async fn drain_behind_a_slow_frame<C: Clients, U: Upstreams>() {
+/// A drain while a frame of one side is under way and other tunnels are quiet: the close frame comes
+/// behind the frame, and the quiet ones do not wait for it.
+async fn drain_behind_a_slow_frame<C: Clients, U: Upstreams>(sender: Side) {
     const QUIET: usize = 3;
     let config = TunnelConfig::new();
     let (mut site, mut client, mut upstream) = Site::<C, U>::opened(config).await;
@@ -181,9 +181,11 @@ async fn drain_behind_a_slow_frame<C: Clients, U: Upstreams>() {
     for _ in 0..QUIET {
         quiet.push(site.open().await);
     }
-    let frame = unmasked(binary(&[7; 300]));
-    upstream.send(&frame[..100]).await;
-    assert_eq!(client.exactly(100).await, frame[..100]);
+    let frame = from_side(sender, binary(&[7; 300]));
+    match sender {
+        Side::Client => pass(&frame[..100], &mut client, &mut upstream).await,
+        _ => pass(&frame[..100], &mut upstream, &mut client).await,
+    }
     let drain = site.proxy.drain();
     let drained = tokio::spawn(async move { drain.run().await });
     for (client, upstream) in &mut quiet {
@@ -191,22 +193,36 @@ async fn drain_behind_a_slow_frame<C: Clients, U: Upstreams>() {
     }
     let is_quiet_over = |events: &Events| events.closed.len() == QUIET;
     site.proxy.wait_for("the quiet ends", is_quiet_over).await;
-    // The upstream's own direction is between two frames.
-    assert_eq!(code(&slow_frame(&mut upstream).await), Some(1001));
-    for part in frame[100..].chunks(50) {
-        upstream.send(part).await;
-        assert_eq!(client.exactly(part.len()).await, part);
+    match sender {
+        Side::Client => end_of_frame(sender, &frame[100..], &mut client, &mut upstream).await,
+        _ => end_of_frame(sender, &frame[100..], &mut upstream, &mut client).await,
     }
-    assert_eq!(code(&slow_frame(&mut client).await), Some(1001));
-    client.send(&masked(close(1001, ""))).await;
-    upstream.send(&unmasked(close(1001, ""))).await;
-    client.orderly_end().await;
-    upstream.orderly_end().await;
     let drained = drained.await.expect("the drain ran");
     assert_eq!((drained.closed, drained.aborted), (QUIET + 1, 0));
     let events = site.proxy.events();
     let mut ends = events.closed.iter().map(|(_, report)| &report.end);
     assert!(ends.all(|end| *end == TunnelEnd::Drained), "{events:?}");
+}
+
+async fn pass(bytes: &[u8], sender: &mut impl Path, reader: &mut impl Path) {
+    sender.send(bytes).await;
+    assert_eq!(reader.exactly(bytes.len()).await, bytes);
+}
+
+/// The end of the frame that a drain waits for, then the closes of both sides.
+async fn end_of_frame(from: Side, rest: &[u8], sender: &mut impl Path, reader: &mut impl Path) {
+    // The direction to the sender is between two frames.
+    assert_eq!(code(&slow_frame(sender).await), Some(1001));
+    for part in rest.chunks(50) {
+        pass(part, sender, reader).await;
+    }
+    assert_eq!(code(&slow_frame(reader).await), Some(1001));
+    reader
+        .send(&from_side(opposite(from), close(1001, "")))
+        .await;
+    sender.send(&from_side(from, close(1001, ""))).await;
+    reader.orderly_end().await;
+    sender.orderly_end().await;
 }
 
 /// Both ends get the close of a drain, and answer it.
