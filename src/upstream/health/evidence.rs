@@ -14,6 +14,10 @@ use super::{
 /// Time for which bad news of clients counts as evidence.
 const EVIDENCE_TTL: Duration = Duration::from_secs(60);
 
+/// Time for which a success speaks for an upstream. It is longer, as an upstream that others are
+/// preferred to has few successes: they must not run out because of the bad news itself.
+const SUCCESS_TTL: Duration = Duration::from_secs(300);
+
 /// Number of clients whose bad news is a verdict on an upstream.
 const SEVERAL_CLIENTS: usize = 3;
 
@@ -98,8 +102,8 @@ impl Evidence {
 
     /// Whether a path has succeeded on which nothing has failed.
     fn is_another_path_good(&self, now: Instant) -> bool {
-        let mut good = self.good_paths.keys(now);
-        good.any(|good| self.paths.keys(now).all(|bad| bad != good))
+        let mut good = self.good_paths.keys(now, SUCCESS_TTL);
+        good.any(|good| self.paths.keys(now, EVIDENCE_TTL).all(|bad| bad != good))
     }
 
     /// Whether clients' news alone speaks against the upstream.
@@ -168,12 +172,12 @@ impl<const N: usize> Recent<N> {
     }
 
     fn count(&self, now: Instant) -> usize {
-        self.keys(now).count()
+        self.keys(now, EVIDENCE_TTL).count()
     }
 
-    fn keys(&self, now: Instant) -> impl Iterator<Item = u32> {
+    fn keys(&self, now: Instant, ttl: Duration) -> impl Iterator<Item = u32> {
         let entries = self.0.iter().flatten();
-        let fresh = entries.filter(move |(_, at)| now <= saturating_add(*at, EVIDENCE_TTL));
+        let fresh = entries.filter(move |(_, at)| now <= saturating_add(*at, ttl));
         fresh.map(|(key, _)| *key)
     }
 }
@@ -304,8 +308,10 @@ mod tests {
             }
             evidence.weight(secs(at))
         };
-        assert_eq!(alone(&mut evidence, 120), Weight::SeveralPaths);
-        assert_eq!(alone(&mut evidence, 121), Weight::Verdict);
+        // Others are preferred to a doubted upstream, so successes are rare there.
+        assert_eq!(alone(&mut evidence, 121), Weight::SeveralPaths);
+        assert_eq!(alone(&mut evidence, 360), Weight::SeveralPaths);
+        assert_eq!(alone(&mut evidence, 361), Weight::Verdict);
     }
 
     #[test]
