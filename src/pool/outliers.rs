@@ -20,6 +20,9 @@ use super::{
     member_set::MemberSet, member_states::MemberState, settings::HealthSettings, state::PoolState,
 };
 
+/// Longest time until the interval of an outlier policy is read again, as it may change.
+const MAX_UNREAD: Duration = Duration::from_secs(60);
+
 /// Lower bound of an outlier policy's interval.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -69,14 +72,15 @@ impl PoolState {
     }
 
     /// Schedules the next comparison, if there is an outlier policy; returns whether it is earlier
-    /// than all other changes. Its interval may change.
+    /// than all other changes. Its interval may change, so it is read again with each event, and once a
+    /// minute without.
     pub(super) fn schedule_comparison(&self, now: Instant) -> bool {
         let Some(interval) = self.comparison_interval() else {
             return false;
         };
         let last = *lock(&self.last_comparison).get_or_insert(now);
-        self.next_change
-            .bring_forward(saturating_add(last, interval))
+        let at = saturating_add(last, interval).min(saturating_add(now, MAX_UNREAD));
+        self.next_change.bring_forward(at)
     }
 
     fn is_time_to_compare(&self, now: Instant) -> bool {

@@ -139,6 +139,21 @@ async fn a_shorter_interval_counts_before_the_old_one_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shorter_interval_counts_within_a_minute_although_no_event_arrives() {
+    let interval = Arc::new(AtomicU64::new(3600));
+    let pool = pool(&NAMES)
+        .outliers(Changing(Arc::clone(&interval)))
+        .build();
+    let log = ObserverLog::of(&pool);
+    start(&pool);
+    serve(&pool, "a", 3, 1);
+    sleep(secs(1)).await;
+    interval.store(10, Ordering::Relaxed);
+    sleep(secs(60)).await;
+    assert_eq!(log.read()[0], "a unhealthy: not perfect");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_are_ejected_than_the_availability_leaves_out_and_never_the_last() {
     let fail_all = |pool: &Pool| {
         for name in NAMES {

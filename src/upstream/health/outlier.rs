@@ -14,6 +14,8 @@ use super::{
 /// last comparison; the outliers that it returns are ejected.
 pub trait OutlierPolicy: Send + Sync {
     /// Returns the time between two comparisons.
+    ///
+    /// It may change: it is read again with each event, and at least once a minute.
     fn interval(&self) -> Duration;
 
     /// Returns the events that count; all events of clients' handshakes by default.
