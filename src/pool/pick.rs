@@ -55,6 +55,9 @@ enum Picked {
     LimitReached(Arc<Member>, LimitReached),
 }
 
+/// The policy has panicked.
+struct PolicyPanicked;
+
 impl Pool {
     /// Leases an upstream that is not among `tried`, after waiting in the queue if necessary.
     ///
@@ -336,14 +339,11 @@ impl Pool {
         if candidates.is_empty() {
             return Picked::None;
         }
-        let Ok(picked) = catch_panic(|| self.call_policy(candidates, head)) else {
-            tracing::error!(policy = ?self.balance, "a load-balancing policy panicked");
-            return Picked::Panicked;
+        let member = match self.choose(candidates, head) {
+            Ok(Some(member)) => member,
+            Ok(None) => return Picked::None,
+            Err(PolicyPanicked) => return Picked::Panicked,
         };
-        let Some(member) = picked.and_then(|index| candidates.member(index)) else {
-            return Picked::None;
-        };
-        let member = Arc::clone(member);
         match member.counters().admit(kind, member.admission(), now) {
             Ok(()) => {
                 self.state.update_room(&member);
@@ -364,6 +364,34 @@ impl Pool {
         preference
             .and_then(|preference| preference.pick(&self.balance, candidates, head))
             .or_else(|| self.balance.pick(candidates, head))
+    }
+
+    /// Calls the policy; once more, among the others, if it picks a half-open upstream that as many
+    /// clients as may are trying.
+    fn choose(
+        &self,
+        candidates: &Candidates<'_>,
+        head: &RequestHead<'_>,
+    ) -> Result<Option<Arc<Member>>, PolicyPanicked> {
+        let call = |candidates: &Candidates<'_>| {
+            let picked = catch_panic(|| self.call_policy(candidates, head)).map_err(|_| {
+                tracing::error!(policy = ?self.balance, "a load-balancing policy panicked");
+                PolicyPanicked
+            })?;
+            Ok(picked.and_then(|index| candidates.member(index).cloned()))
+        };
+        let picked = call(candidates)?;
+        if !picked.as_ref().is_some_and(|member| member.is_trial_full()) {
+            return Ok(picked);
+        }
+        let others = candidates
+            .members()
+            .filter(|member| !member.is_trial_full());
+        let others = CandidateList::unindexed(others.cloned().collect());
+        match others.members().is_empty() {
+            true => Ok(picked),
+            false => Ok(call(&candidates.among(&others))?.or(picked)),
+        }
     }
 }
 

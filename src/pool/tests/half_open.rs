@@ -5,7 +5,7 @@ use crate::{
     http::{head::RequestHead, headers::ClientScheme},
     pool::{Lease, Pool},
     upstream::admission::AdmissionKind,
-    upstream::balance::{AnyBalance, First, Rendezvous},
+    upstream::balance::{AnyBalance, Candidates, First, Rendezvous},
     upstream::health::Ejection,
 };
 
@@ -39,6 +39,12 @@ async fn a_policy_by_identity_sends_one_client_at_a_time_to_a_half_open_upstream
         AnyBalance::new(First::new()),
         AnyBalance::new(Rendezvous::by_path()),
         AnyBalance::new(Rendezvous::by_path().bounded_load(100.0)),
+        AnyBalance::new(|candidates: &Candidates<'_>, _: &RequestHead<'_>| {
+            let named_a = candidates
+                .iter()
+                .position(|candidate| candidate.name() == "a:80");
+            named_a.or(Some(0))
+        }),
     ];
     #[cfg(feature = "sticky")]
     policies.push({

@@ -43,7 +43,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// Returns the members of another list, under the same limits.
-    pub(super) const fn among(self, list: &CandidateList) -> Candidates<'_> {
+    pub(crate) const fn among(self, list: &CandidateList) -> Candidates<'_> {
         Candidates {
             list,
             skipped: &[],
