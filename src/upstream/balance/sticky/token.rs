@@ -1,5 +1,6 @@
 //! Tokens that identify an upstream in a cookie.
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -37,7 +38,9 @@ impl Tokens {
     pub(super) fn encode(&self, candidate: &Candidate<'_>) -> String {
         let mac: [u8; MAC] = self.mac_of(candidate.name()).finalize().into_bytes().into();
         let sealed = candidate.name_hash() ^ self.pad(&mac);
-        hex(mac.into_iter().chain(sealed.to_be_bytes()))
+        let mut token = HEXLOWER.encode(&mac);
+        HEXLOWER.encode_append(&sealed.to_be_bytes(), &mut token);
+        token
     }
 
     /// Returns the index of the candidate that the token identifies.
@@ -80,34 +83,15 @@ fn first_eight(bytes: &[u8]) -> u64 {
     eight.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn hex(bytes: impl Iterator<Item = u8>) -> String {
-    let digits = bytes.flat_map(|byte| [byte >> 4, byte & 0x0F]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
-}
-
+/// Capitals are rejected, so that each token has one spelling.
 fn decode(token: &[u8]) -> Option<([u8; MAC], u64)> {
     if token.len() != 2 * TOKEN {
         return None;
     }
     let mut bytes = [0; TOKEN];
-    for (byte, digits) in bytes.iter_mut().zip(token.chunks_exact(2)) {
-        for digit in digits {
-            *byte = *byte << 4 | digit_of(*digit)?;
-        }
-    }
+    HEXLOWER.decode_mut(token, &mut bytes).ok()?;
     let (mac, sealed) = bytes.split_first_chunk()?;
     Some((*mac, first_eight(sealed)))
-}
-
-/// Capitals are rejected, so that each token has one spelling.
-const fn digit_of(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -216,9 +200,10 @@ mod tests {
         }
 
         #[test]
-        fn digits_survive(mac in any::<[u8; MAC]>(), sealed in any::<u64>()) {
-            let text = hex(mac.into_iter().chain(sealed.to_be_bytes()));
+        fn a_token_has_one_spelling(mac in any::<[u8; MAC]>(), sealed in any::<u64>()) {
+            let text = HEXLOWER.encode(&[&mac[..], &sealed.to_be_bytes()].concat());
             prop_assert_eq!(decode(text.as_bytes()), Some((mac, sealed)));
+            prop_assert_eq!(decode(text.to_uppercase().as_bytes()), None);
         }
     }
 }
