@@ -2,17 +2,22 @@
 
 use std::{
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use http::Request;
-use tokio::task::{JoinSet, yield_now};
+use tokio::{
+    task::{JoinSet, yield_now},
+    time::Instant,
+};
 use tokio_test::{assert_pending, assert_ready, task};
 
-use super::*;
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     http::head::RequestHead,
     pool::{Lease, Pool, PoolBuilder},
     upstream::Upstream,
