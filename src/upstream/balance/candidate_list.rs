@@ -1,7 +1,7 @@
 //! List of upstreams that policies choose from, indexed by weight and by free places.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, OnceLock,
     atomic::{AtomicBool, Ordering, fence},
 };
 
@@ -35,6 +35,16 @@ pub(crate) struct CandidateList {
     free: Option<FreePlaces>,
     /// Held during changes of the indices.
     change: Mutex<()>,
+    /// Keys of the members, side by side in memory; made for the first policy that hashes.
+    keys: OnceLock<Box<[NameKey]>>,
+}
+
+/// Properties of an upstream that policies compare by hashes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NameKey {
+    /// [`hash`](crate::hash::hash) of the name.
+    pub(super) hash: u64,
+    pub(super) weight: u32,
 }
 
 /// Upstreams in use whose limits leave room, by kind of admission.
@@ -73,6 +83,7 @@ impl CandidateList {
             }),
             members,
             change: Mutex::default(),
+            keys: OnceLock::new(),
         }
     }
 
@@ -84,6 +95,7 @@ impl CandidateList {
             used: None,
             free: None,
             change: Mutex::default(),
+            keys: OnceLock::new(),
         }
     }
 
@@ -93,6 +105,18 @@ impl CandidateList {
 
     pub(crate) fn members(&self) -> &[Arc<Member>] {
         &self.members
+    }
+
+    /// Returns the keys of the members, in their order.
+    pub(super) fn keys(&self) -> &[NameKey] {
+        self.keys.get_or_init(|| {
+            let members = self.members.iter();
+            let key = |member: &Arc<Member>| NameKey {
+                hash: member.name_hash(),
+                weight: member.weight(),
+            };
+            members.map(key).collect()
+        })
     }
 
     /// Updates the indices after a change of the member's counts.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::upstream::{admission::AdmissionKind, member::Member};
 
-use super::candidate_list::{CandidateList, Limits};
+use super::candidate_list::{CandidateList, Limits, NameKey};
 
 /// Upstreams that may be picked for a request.
 #[derive(Clone, Copy)]
@@ -103,11 +103,21 @@ impl<'a> Candidates<'a> {
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &'a Arc<Member>> + use<'a> {
+        self.unskipped(self.list.members())
+            .map(|(_, member)| member)
+    }
+
+    /// Returns the keys of the candidates with their places in the list: faster than the candidates
+    /// themselves, which lie anywhere in memory.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (usize, &'a NameKey)> + use<'a> {
+        self.unskipped(self.list.keys())
+    }
+
+    fn unskipped<T>(&self, all: &'a [T]) -> impl Iterator<Item = (usize, &'a T)> + use<'a, T> {
         let mut skipped = self.skipped.iter().peekable();
         let is_candidate =
             move |(place, _): &(usize, _)| skipped.next_if(|skipped| *skipped == place).is_none();
-        let members = self.list.members().iter().enumerate().filter(is_candidate);
-        members.map(|(_, member)| member)
+        all.iter().enumerate().filter(is_candidate)
     }
 
     pub(crate) fn member(&self, index: usize) -> Option<&'a Arc<Member>> {
@@ -149,6 +159,12 @@ impl<'a> Candidates<'a> {
         }
         let member = self.list.members().get(place)?;
         Some((place - before, self.candidate(member)))
+    }
+
+    /// Returns the candidate at a place of the list that is not skipped.
+    pub(super) fn at_unskipped(&self, place: usize) -> Option<Candidate<'a>> {
+        let member = self.list.members().get(place)?;
+        Some(self.candidate(member))
     }
 
     fn candidate(&self, member: &'a Arc<Member>) -> Candidate<'a> {

@@ -178,14 +178,18 @@ fn highest(
     has_room: impl Fn(&Candidate<'_>) -> bool,
 ) -> Option<usize> {
     let mut highest: Option<(usize, Score, f64)> = None;
-    for (index, candidate) in candidates.iter().enumerate() {
+    for (index, (place, name)) in candidates.keys().enumerate() {
         let score = Score {
-            hash: join(key, candidate.name_hash()),
-            weight: candidate.weight(),
+            hash: join(key, name.hash),
+            weight: name.weight,
         };
-        let is_higher = highest.is_none_or(|(_, highest, value)| score.beats(highest, value));
-        if is_higher && candidate.is_eligible() && has_room(&candidate) {
-            highest = Some((index, score, score.value()));
+        if highest.is_none_or(|(_, highest, value)| score.beats(highest, value)) {
+            let candidate = candidates.at_unskipped(place);
+            let is_possible =
+                |candidate: &Candidate<'_>| candidate.is_eligible() && has_room(candidate);
+            if candidate.as_ref().is_some_and(is_possible) {
+                highest = Some((index, score, score.value()));
+            }
         }
     }
     highest.map(|(index, ..)| index)

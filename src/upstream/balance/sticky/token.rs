@@ -47,11 +47,13 @@ impl Tokens {
     pub(super) fn find(&self, token: &[u8], candidates: &Candidates<'_>) -> Option<usize> {
         let (mac, sealed) = decode(token)?;
         let hash = sealed ^ self.pad(&mac);
-        candidates.iter().position(|candidate| {
-            candidate.name_hash() == hash
-                && candidate.is_eligible()
+        let is_named = |candidate: Candidate<'_>| {
+            candidate.is_eligible()
                 && !candidate.is_trial_full()
                 && self.mac_of(candidate.name()).verify_slice(&mac).is_ok()
+        };
+        candidates.keys().position(|(place, name)| {
+            name.hash == hash && candidates.at_unskipped(place).is_some_and(is_named)
         })
     }
 
