@@ -63,7 +63,8 @@ fn after_timeout(timer: Timer, dead: Side, side: Side) -> CloseAction {
     match timer {
         Timer::Idle => CloseAction::close(CloseCode::GOING_AWAY, "idle timeout"),
         Timer::MaxLifetime => CloseAction::close(CloseCode::GOING_AWAY, "maximum lifetime reached"),
-        Timer::Deadline => CloseAction::close(CloseCode::POLICY_VIOLATION, "deadline reached"),
+        // The registry's command brings a frame.
+        Timer::Deadline => CloseAction::Abort,
         // The dead side still sends, so it can be closed; the other leg is inside its frame.
         Timer::Frame if dead == side => {
             CloseAction::close(CloseCode::POLICY_VIOLATION, "a frame stayed unfinished")

@@ -102,9 +102,8 @@ impl TunnelInfo {
         self.details_mut().label = Some(label.into());
     }
 
-    /// Sets the moment at which the tunnel is closed, before the tunnel begins, and the close frame
-    /// that both sides get then: by default 1008, "deadline reached".
-    pub fn set_deadline(&mut self, at: Instant, frame: impl Into<Option<CloseFrame>>) {
+    /// Sets the moment at which the registry closes the tunnel, and the close frame for it.
+    pub(crate) fn set_deadline(&mut self, at: Instant, frame: impl Into<Option<CloseFrame>>) {
         let details = self.details_mut();
         details.deadline = Some(at);
         if let Some(frame) = frame.into() {
@@ -135,8 +134,12 @@ impl TunnelInfo {
         }
     }
 
-    pub(super) fn deadline_frame(&self) -> Option<&CloseFrame> {
-        self.details.as_ref()?.deadline_frame()
+    /// Returns the close frame for both sides at the deadline.
+    pub(super) fn deadline_frame(&self) -> CloseFrame {
+        let details = self.details.as_ref();
+        let own = details.and_then(|details| details.deadline_frame());
+        own.cloned()
+            .unwrap_or_else(|| CloseFrame::new(CloseCode::POLICY_VIOLATION, "deadline reached"))
     }
 
     fn details_mut(&mut self) -> &mut Details {

@@ -29,7 +29,9 @@ use std::{
 };
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use wsplice::{KeepAlive, Observer, ProxyLayer, TunnelInfo, TunnelReport};
+use wsplice::{
+    KeepAlive, Observer, ProxyLayer, Rejection, RequestOptions, TunnelInfo, TunnelReport,
+};
 
 use host::{Host, Server};
 use upstream::Upstream;
@@ -94,6 +96,24 @@ fn a_quiet_tunnel_with_keep_alive_and_observer_owns_at_most_2048_bytes() {
     let what = "keep-alive and observer";
     let per_tunnel = heap_per_tunnel(what, Server::Axum, Plain, everything);
     assert!(per_tunnel <= 2048, "{per_tunnel} bytes");
+}
+
+/// The facts on the heap with their texts, and the deadline's place in the registry, which has one
+/// timer for all.
+#[test]
+fn a_key_a_label_and_a_deadline_add_at_most_128_bytes_to_a_quiet_tunnel() {
+    let _turn = turn();
+    let bare = heap_per_tunnel("without options", Server::Axum, Plain, |layer| layer);
+    let what = "with a key, a label and a deadline";
+    let with_options = heap_per_tunnel(what, Server::Axum, Plain, |layer| {
+        layer.authorize(|_| async {
+            let hour = std::time::Duration::from_secs(3600);
+            let options = RequestOptions::new().key("user-12345").label("web");
+            Ok::<_, Rejection>(options.deadline(tokio::time::Instant::now() + hour))
+        })
+    });
+    let more = with_options - bare;
+    assert!(more <= 128, "{more} bytes");
 }
 
 /// TLS 1.3 with AES-256-GCM by ring came to 7,584 bytes when this was written, all but 48 of them

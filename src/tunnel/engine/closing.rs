@@ -13,7 +13,7 @@ use crate::{
         leg::encode_for,
         pair::{LegId, Pair},
         registry::Command,
-        report::{Timer, TunnelEnd},
+        report::TunnelEnd,
         track::Breach,
     },
 };
@@ -88,12 +88,7 @@ impl Core {
 
     /// Ends the tunnel because the proxy decides so, each leg by the close action of the reason.
     pub(super) fn end(&mut self, end: &TunnelEnd, initiator: Side, now: Instant) {
-        let actions = match (end, self.entry.info().deadline_frame()) {
-            (TunnelEnd::Timeout(Timer::Deadline, _), Some(frame)) => {
-                Pair::new(|_| CloseAction::Close(frame.clone()))
-            }
-            _ => Pair::new(|leg| close_action(end, leg.into())),
-        };
+        let actions = Pair::new(|leg| close_action(end, leg.into()));
         self.end_with(end, initiator, None, actions, now);
     }
 

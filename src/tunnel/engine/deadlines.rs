@@ -24,7 +24,6 @@ impl Core {
         }
         let mut earliest = Earliest(end);
         earliest.at(self.expires());
-        earliest.at(self.entry.info().deadline());
         earliest.at(self.scheduled_at());
         earliest.at(self.idle_deadline());
         for leg in LegId::BOTH {
@@ -129,9 +128,6 @@ impl Core {
             }
         }
         let ours = |timer| Some((TunnelEnd::Timeout(timer, Side::Proxy), Side::Proxy));
-        if due(self.entry.info().deadline()) {
-            return ours(Timer::Deadline);
-        }
         if due(self.expires()) {
             return ours(Timer::MaxLifetime);
         }

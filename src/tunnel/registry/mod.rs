@@ -5,10 +5,12 @@
 //! * `ids` numbers them;
 //! * `entry` is one tunnel as other tasks see it: its figures, and the commands to it;
 //! * `command` has the commands to a tunnel, and their precedence;
+//! * `deadlines` closes tunnels at the moments that their host set;
 //! * `drain_state` is whether new ones are refused, and the forwarded requests under way;
 //! * `status` has the figures of a running tunnel.
 
 mod command;
+mod deadlines;
 mod drain_state;
 mod entry;
 mod group;

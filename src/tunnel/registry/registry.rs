@@ -11,14 +11,19 @@ use std::{
     },
 };
 
+use tokio::time::Instant;
+
 use crate::{
+    error::Side,
     frame::CloseFrame,
     lock::lock,
-    tunnel::report::{TunnelEnd, TunnelInfo},
+    task,
+    tunnel::report::{Timer, TunnelEnd, TunnelInfo},
 };
 
 use super::{
     command::{Command, Revocable},
+    deadlines::{Deadlines, WatchState},
     drain_state::DrainState,
     entry::{Departure, Entry},
     group::TunnelGroup,
@@ -63,6 +68,7 @@ struct Shared {
     open: AtomicUsize,
     shards: [Mutex<Shard>; SHARDS],
     departed: Mutex<Departed>,
+    deadlines: Deadlines,
     drain: Arc<DrainState>,
 }
 
@@ -120,6 +126,7 @@ impl Default for Shared {
                 })
             }),
             departed: Mutex::default(),
+            deadlines: Deadlines::default(),
             drain: Arc::default(),
         }
     }
@@ -162,13 +169,7 @@ impl Registry {
 
     /// Closes the tunnel with this number; returns false if it is not open.
     pub fn close(&self, id: u64, frame: CloseFrame) -> bool {
-        let entry = self
-            .shared
-            .shard(id)
-            .entries
-            .get(&id)
-            .map(|listed| Arc::clone(&listed.0));
-        let open = entry.filter(|entry| !entry.is_over());
+        let open = self.shared.entry(id).filter(|entry| !entry.is_over());
         open.is_some_and(|entry| {
             entry.send_command(Command::requested(frame, None));
             true
@@ -293,11 +294,35 @@ impl Registry {
                 entry.cancel_revocable(Revocable::ByResume);
             }
         }
+        if let Some(at) = entry.info().deadline() {
+            self.watch_deadline(at, id);
+        }
         RegistryGuard {
             registry: Some(self.clone()),
             owner: owner.cloned(),
             entry,
         }
+    }
+
+    /// Has the tunnel closed at its deadline.
+    fn watch_deadline(&self, at: Instant, id: u64) {
+        if self.shared.deadlines.add(at, id) == WatchState::Running {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        task::spawn(async move {
+            let close = |id| {
+                if let Some(entry) = shared.entry(id) {
+                    entry.send_command(Command::Close {
+                        frame: entry.info().deadline_frame(),
+                        end: TunnelEnd::Timeout(Timer::Deadline, Side::Proxy),
+                        at: None,
+                        until: None,
+                    });
+                }
+            };
+            shared.deadlines.watch(close).await;
+        });
     }
 }
 
@@ -331,6 +356,11 @@ impl Shard {
 }
 
 impl Shared {
+    fn entry(&self, id: u64) -> Option<Arc<Entry>> {
+        let shard = self.shard(id);
+        shard.entries.get(&id).map(|listed| Arc::clone(&listed.0))
+    }
+
     fn shard(&self, id: u64) -> MutexGuard<'_, Shard> {
         let index = usize::try_from(id % SHARDS as u64).unwrap_or_default();
         lock(&self.shards[index])
@@ -367,7 +397,12 @@ impl RegistryGuard {
             return;
         }
         if let Some(registry) = &self.registry {
-            registry.shared.open.fetch_sub(1, Ordering::AcqRel);
+            let shared = &registry.shared;
+            shared.open.fetch_sub(1, Ordering::AcqRel);
+            let info = self.entry.info();
+            if let Some(at) = info.deadline() {
+                shared.deadlines.remove(at, info.id);
+            }
         }
         if let Some(group) = &self.owner {
             group.remove(self.entry.slot());
