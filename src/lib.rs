@@ -51,6 +51,8 @@
 //! | not a WebSocket handshake, or not owned by the matcher | the inner service's; with [`ProxyLayer::forward_http`] the upstream's, if owned |
 //! | owned, but malformed (RFC 6455 §4.2.1, RFC 9112 §3.2) | 400, 405 or 426, with the reason |
 //! | its `Origin` is not allowed ([`ProxyLayer::allow_origins`]) | 403 |
+//! | the host rejects it ([`ProxyLayer::authorize`]) | the host's own; 503 after the authorization timeout, 500 after a panic |
+//! | its key has reached a limit ([`ProxyLayer::limit_by_key`]) | 429 with `Retry-After` |
 //! | the upstream refuses | the upstream's own response, with its body; over HTTP/2 a 2xx becomes 502 |
 //! | no upstream that may be used, a limit reached, or draining | 503 with `Retry-After` |
 //! | no connection, or a response that breaks the handshake | 502 |
@@ -68,6 +70,7 @@
 //! |---|---|
 //! | [`upgrade`] | recognition and validation of the WebSocket handshake |
 //! | [`head`], [`matcher`] | reading of the request, and the routes that the proxy owns |
+//! | [`AuthorizationRequest`], [`RequestOptions`], [`KeyLimit`] | the host's decisions on requests, and limits by client or user |
 //! | [`Pool`], [`Upstream`], [`Admission`] | upstreams, and limits on their tunnels |
 //! | [`Retry`], [`RetryOn`], [`RetryBudget`] | retries at another upstream |
 //! | [`discovery`] | service discovery: sources of a pool's upstreams |
@@ -147,7 +150,8 @@
 //! | `http.response.status_code` | span | the status that the client gets: 101, or over HTTP/2 200, if the handshake is accepted |
 //! | `error.type` | span, end | [`ErrorKind`] or [`TunnelEnd`], as a [slug](#slugs), if it is a failure |
 //! | `error.message` | handshake, request | the error with its causes |
-//! | `wsplice.tunnel.id` | span, end | the tunnel's number in the [`Registry`] |
+//! | `wsplice.tunnel.id` | span, end | the tunnel's number |
+//! | `wsplice.tunnel.key`, `wsplice.tunnel.label` | end | [`RequestOptions::key`] and [`label`](RequestOptions::label), if set |
 //! | `wsplice.upstream` | end | the upstream's name in the pool |
 //! | `wsplice.end`, `wsplice.initiator` | end | [`TunnelEnd`] and [`Side`] as slugs |
 //! | `wsplice.end.reason` | end | [`TunnelEnd`] as a sentence |
@@ -201,7 +205,7 @@ pub use pool::{
     UpstreamStatus,
 };
 pub use proxy::{
-    AuthorizationRequest, Deadline, KeyLimit, Proxy, ProxyLayer, Rejection, RequestOptions,
+    Admit, AuthorizationRequest, Deadline, KeyLimit, Proxy, ProxyLayer, Rejection, RequestOptions,
     RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };
 pub use tunnel::{
@@ -234,6 +238,11 @@ struct Scaling;
 #[cfg(all(doctest, feature = "dns", feature = "rustls"))]
 #[doc = include_str!("../docs/discovery.md")]
 struct DiscoveryGuide;
+
+/// Compiles the examples of the page on authentication.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/authentication.md")]
+struct AuthenticationGuide;
 
 /// Compiles the examples of the page on HTTP/2.
 #[cfg(doctest)]

@@ -78,6 +78,11 @@ impl AuthorizationRequest {
         }
     }
 
+    /// Returns a copy of the head.
+    pub(super) fn head_parts(&self) -> Parts {
+        (*self.head).clone()
+    }
+
     /// Returns the head as matchers see it.
     #[must_use]
     pub fn head(&self) -> RequestHead<'_> {

@@ -1,14 +1,26 @@
 //! Settings of the layer by which the host decides on requests: authorization, limits by key, and
 //! what several layers share.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
 
-use crate::{http::head::RequestHead, http::headers::UpstreamHeaders, tunnel::registry::Registry};
+use crate::{
+    error::BoxError, http::head::RequestHead, http::headers::UpstreamHeaders, lock::lock,
+    tunnel::registry::Registry,
+};
 
 use super::{
     authorization_request::{AuthorizationRequest, Deciding},
+    guard::{Admit, decide},
     key_limit::KeyLimit,
     layer::ProxyLayer,
     options::RequestOptions,
@@ -61,6 +73,53 @@ impl<T> ProxyLayer<T> {
             Box::pin(async move { deciding.await.map(Into::into).map_err(Into::into) })
         });
         self.with(|settings| settings.authorize = Some(function))
+    }
+
+    /// Sets a tower layer that decides on each request, in place of a function for
+    /// [`authorize`](Self::authorize): middleware for authentication that exists already.
+    ///
+    /// The layer gets the head of each request of the proxy, with the default body of type `Q`, around
+    /// the service [`Admit`]. For middleware that takes any body, name one:
+    /// `guard::<_, http_body_util::Empty<bytes::Bytes>, _>(layer)`. A request that reaches that service is admitted, with the [`RequestOptions`] and
+    /// [`UpstreamHeaders`] in its extensions, and the upstream gets the headers that the layer has
+    /// added or changed. Otherwise the layer's response is the client's. Time, panics and clients
+    /// that leave are handled as for a function; an error of the layer is a 500.
+    ///
+    /// The layer does not see the upstream's response, so layers that measure or change responses
+    /// belong around the proxy. Most middleware compares paths by their text, which has [many
+    /// spellings](AuthorizationRequest): let it check credentials, and paths in a function.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::{extract::Request, middleware::{Next, from_fn}, response::Response};
+    /// use http::StatusCode;
+    /// use wsplice::{Pool, ProxyLayer};
+    ///
+    /// async fn authenticate(request: Request, next: Next) -> Result<Response, StatusCode> {
+    ///     match request.headers().contains_key("authorization") {
+    ///         true => Ok(next.run(request).await),
+    ///         false => Err(StatusCode::UNAUTHORIZED),
+    ///     }
+    /// }
+    ///
+    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
+    /// let proxy = ProxyLayer::new(pool).guard(from_fn(authenticate));
+    /// # let _ = proxy;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn guard<L, Q, B>(self, layer: L) -> Self
+    where
+        L: Layer<Admit>,
+        L::Service: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
+        <L::Service as Service<Request<Q>>>::Future: Send,
+        <L::Service as Service<Request<Q>>>::Error: Into<BoxError>,
+        Q: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let service = Mutex::new(layer.layer(Admit));
+        self.authorize(move |request| decide::<_, Q, _>(lock(&service).clone(), request))
     }
 
     /// Sets how long the function of [`authorize`](Self::authorize) may take.

@@ -253,6 +253,59 @@ async fn options_of_a_middleware_count_where_the_function_gives_none() {
     );
 }
 
+/// Middleware that knows nothing of the proxy.
+async fn middleware(
+    mut request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Result<axum::response::Response, (StatusCode, &'static str)> {
+    let token = request.headers().get("authorization").cloned();
+    let user = token.ok_or((StatusCode::UNAUTHORIZED, "who are you?"))?;
+    request.headers_mut().insert("x-user", user);
+    let options = RequestOptions::new().key("alice");
+    request.extensions_mut().insert(options);
+    Ok(next.run(request).await)
+}
+
+#[tokio::test]
+async fn a_tower_layer_guards_the_proxy_alone() {
+    let mut accepting = AcceptingUpstream::start().await;
+    let guard = axum::middleware::from_fn(middleware);
+    let proxy = ProxyServer::with([accepting.url()], |layer| layer.guard(guard)).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
+    let head = client.handshake("/ws/a", &[]).await;
+    assert_eq!(head.status(), 401);
+    assert_eq!(&client.read_body(&head).await[..], b"who are you?");
+    let mut client = RawClient::connect(proxy.addr()).await;
+    client.send(&request("/page", &[])).await;
+    assert_eq!(client.read_head().await.status(), 200, "not the proxy's");
+
+    let extra = [
+        ("Authorization", "alice"),
+        ("X-User", "root"),
+        ("X_User", "root"),
+    ];
+    let _ends = Ends::open_with(&proxy, &mut accepting, "/ws/a", &extra).await;
+    let head = &accepting.upstream().log().heads[0];
+    assert_eq!(head.all("x-user").collect::<Vec<_>>(), ["alice"]);
+    assert_eq!(head.get("x_user"), None);
+    assert_eq!(head.all("authorization").collect::<Vec<_>>(), ["alice"]);
+    assert_eq!(proxy.registry().count_where(by_key("alice")), 1);
+}
+
+#[tokio::test]
+async fn a_guard_that_fails_is_a_500() {
+    let accepting = AcceptingUpstream::start().await;
+    let guard = tower::layer::layer_fn(|_: wsplice::Admit| {
+        tower::service_fn(|_: http::Request<Body>| async {
+            let failed = std::io::Error::other("a bug");
+            Err::<Response<http_body_util::Empty<bytes::Bytes>>, _>(failed)
+        })
+    });
+    let proxy = ProxyServer::with([accepting.url()], |layer| layer.guard(guard)).await;
+    let mut client = RawClient::connect(proxy.addr()).await;
+    assert_eq!(client.handshake("/ws/a", &[]).await.status(), 500);
+}
+
 #[tokio::test]
 async fn functions_make_headers_of_the_head_for_both_directions() {
     let mut accepting = AcceptingUpstream::start().await;

@@ -36,6 +36,7 @@ mod discovery_dns;
 mod drain_sockets;
 mod ends_kit;
 mod errors;
+mod examples;
 mod forward;
 mod handshake;
 mod health;

@@ -20,6 +20,7 @@ fn types_of_the_root() {
     are_debug_send_sync![
         wsplice::AcceptedHandshake,
         wsplice::Admission,
+        wsplice::Admit,
         wsplice::AuthorizationRequest,
         wsplice::Deadline,
         wsplice::KeyLimit,

@@ -26,7 +26,7 @@ impl Preference {
         self.tags.push((tag, value));
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.name.is_none() && self.tags.is_empty()
     }
 
@@ -59,9 +59,9 @@ impl Preference {
 
     /// Returns whether the candidate has the name and the tags, and room.
     fn covers(&self, candidate: &Candidate<'_>) -> bool {
-        let is_named = |name: &Box<str>| **name == *candidate.name();
+        let is_named = |name: &str| name == candidate.name();
         let is_tagged = |(tag, value): &(Box<str>, Box<str>)| candidate.tag(tag) == Some(&**value);
-        self.name.as_ref().is_none_or(is_named)
+        self.name.as_deref().is_none_or(is_named)
             && self.tags.iter().all(is_tagged)
             && !candidate.is_full()
     }
