@@ -104,8 +104,10 @@ async fn decide(headers: HeaderMap) -> Result<[(&'static str, &'static str); 1],
     if headers.keys().any(|name| is_handshake(name.as_str())) {
         return Err(StatusCode::UPGRADE_REQUIRED);
     }
-    match headers.get("cookie").map(|cookie| cookie.as_bytes()) {
-        Some(b"alice") if headers["x-forwarded-uri"] == "/ws/room?a=b" => Ok([("x-user", "alice")]),
+    match headers.get("cookie") {
+        Some(cookie) if cookie == "alice" && headers["x-forwarded-uri"] == "/ws/room?a=b" => {
+            Ok([("x-user", "alice")])
+        }
         _ => Err(StatusCode::IM_A_TEAPOT),
     }
 }
