@@ -11,6 +11,7 @@ mod ends;
 mod heads;
 #[cfg(feature = "http2")]
 mod http2;
+mod limits;
 mod owned;
 mod retries;
 mod untrusted;

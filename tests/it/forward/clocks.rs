@@ -100,6 +100,15 @@ fn written() -> (mpsc::UnboundedSender<&'static str>, Body) {
     (sender, BodyExt::boxed(StreamBody::new(frames)))
 }
 
+/// Reads a response up to its error.
+async fn read_to_error(body: &mut RelayedBody) -> Error {
+    loop {
+        if let Err(error) = body.frame().await.unwrap() {
+            return *error.downcast().unwrap();
+        }
+    }
+}
+
 fn kind(response: &Response<impl Sized>) -> Option<ErrorKind> {
     response.extensions().get::<Error>().map(Error::kind)
 }
@@ -206,8 +215,7 @@ async fn an_answer_that_stops_is_broken_off() {
     let frame = body.frame().await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), "h");
     let began = Instant::now();
-    let error = body.frame().await.unwrap().unwrap_err();
-    let error = error.downcast_ref::<Error>().unwrap();
+    let error = read_to_error(&mut body).await;
     assert_eq!(error.kind(), ErrorKind::ResponseBodyTimeout);
     assert!((300..302).contains(&began.elapsed().as_secs()));
     assert_eq!(read(&mut far).await, "");
@@ -244,8 +252,7 @@ async fn a_client_that_reads_nothing_gives_its_place_back_after_a_minute() {
     assert_eq!(read(&mut far).await, "");
     assert_eq!(began.elapsed().as_secs(), 60);
     assert_eq!(pool.snapshot()[0].tunnels, 0);
-    let error = body.frame().await.unwrap().unwrap_err();
-    let error = error.downcast_ref::<Error>().unwrap();
+    let error = read_to_error(&mut body).await;
     assert_eq!(error.kind(), ErrorKind::ClientReadTimeout);
     assert_eq!(error.side(), wsplice::Side::Client);
 }
@@ -339,12 +346,7 @@ async fn an_exchange_may_be_bounded_as_a_whole() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
-    let error = loop {
-        if let Err(error) = body.frame().await.unwrap() {
-            break error;
-        }
-    };
-    let error = error.downcast_ref::<Error>().unwrap();
+    let error = read_to_error(&mut body).await;
     assert_eq!(error.kind(), ErrorKind::ExchangeTimeout);
     assert_eq!(began.elapsed(), limit);
 }
