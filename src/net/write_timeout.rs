@@ -19,8 +19,9 @@ use tokio::{
 /// A server that writes a response to a client that does not read waits for the socket, without a
 /// bound: neither hyper nor axum has a timeout for it. This wrapper bounds that wait. As soon as a
 /// write, a flush or a shutdown has to wait, a timer runs; it wakes the task of the connection by
-/// itself, so traffic is not needed. Any progress stops the timer. Reads are not bounded: a quiet
-/// client is no fault.
+/// itself, so traffic is not needed. Any progress stops the timer; a flush that succeeds while a
+/// write waits is none, because a flush concerns the bytes that were taken before. Reads are not
+/// bounded: a quiet client is no fault.
 ///
 /// Put it directly around the socket, below TLS. A
 /// [tunnel](crate::Transport::from_upgraded) takes the plain socket out of it, and has a
@@ -50,8 +51,10 @@ use tokio::{
 pub struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
-    /// Timer that runs while a write waits. Not held while none does.
+    /// Timer that runs while an operation waits. Not held while none does.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the last write waits.
+    is_write_waiting: bool,
 }
 
 impl<S> WriteTimeout<S> {
@@ -61,6 +64,7 @@ impl<S> WriteTimeout<S> {
             stream,
             limit,
             timer: None,
+            is_write_waiting: false,
         }
     }
 
@@ -74,15 +78,27 @@ impl<S> WriteTimeout<S> {
         self.stream
     }
 
-    /// Stops the timer if the write has made progress, and polls it otherwise.
+    /// Bounds a write, and notes whether it waits.
+    fn bound_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.is_write_waiting = written.is_pending();
+        self.bounded(cx, written)
+    }
+
+    /// Stops the timer if the operation has made progress, and polls it otherwise.
     fn bounded<T>(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
+        result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.timer = None;
-            return written;
+        if result.is_ready() {
+            if !self.is_write_waiting {
+                self.timer = None;
+            }
+            return result;
         }
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -111,7 +127,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.bounded(cx, written)
+        self.bound_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -120,7 +136,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.bounded(cx, written)
+        self.bound_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -172,6 +188,24 @@ mod tests {
             far.read_u8().await.unwrap();
         }
         write.await.unwrap().unwrap();
+    }
+
+    /// A socket has no buffer to flush, so its flush succeeds whether the peer reads or not.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_is_no_progress_of_a_write_that_waits() {
+        let (near, _far) = duplex(8);
+        let mut near = WriteTimeout::new(near, LIMIT);
+        near.write_all(&[0; 8]).await.unwrap();
+        let began = Instant::now();
+        let error = loop {
+            let write = tokio::time::timeout(LIMIT / 4, near.write(&[0; 8]));
+            if let Ok(result) = write.await {
+                break result.unwrap_err();
+            }
+            near.flush().await.unwrap();
+            assert!(began.elapsed() < 2 * LIMIT, "the flushes restart the time");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
