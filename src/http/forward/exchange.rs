@@ -56,7 +56,7 @@ pub(crate) async fn send(
         silence: settings.request_idle_timeout,
         minimum_rate: settings.minimum_rate,
     };
-    let mut body = UploadBody::new(body, Arc::clone(upload), limits);
+    let mut body = UploadBody::new(body, head.reserved, Arc::clone(upload), limits);
     let notify_continue = head
         .expects_continue
         .then(|| body.hold_for_continue(settings.continue_timeout));
@@ -175,6 +175,7 @@ mod tests {
                 .body(())
                 .unwrap(),
             expects_continue: false,
+            reserved: Arc::default(),
         };
         let body = Full::new(Bytes::from(TEXT)).map_err(|never| match never {});
         let body = body.boxed_unsync();

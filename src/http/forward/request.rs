@@ -1,5 +1,7 @@
 //! The request to the upstream.
 
+use std::sync::Arc;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Version,
     header::{
@@ -21,6 +23,8 @@ pub(crate) struct UpstreamHead {
     pub(crate) request: Request<()>,
     /// Whether the body waits for the upstream's 100.
     pub(crate) expects_continue: bool,
+    /// Headers that the client's trailers must not have.
+    pub(crate) reserved: Arc<[HeaderName]>,
 }
 
 /// Builds the head of the upstream's request from the client's.
@@ -39,6 +43,7 @@ pub(crate) fn upstream_head(
     let target = settings.target(&client_request.uri)?;
     let (method, version) = (client_request.method.clone(), client_request.version);
     let trailers = Trailers::from_headers(&client_request.headers, body);
+    let reserved = settings.reserved(&client_request).into();
     let had_length = client_request.headers.contains_key(CONTENT_LENGTH);
 
     let mut headers = settings.upstream_headers(client_request, client);
@@ -61,6 +66,7 @@ pub(crate) fn upstream_head(
     Ok(UpstreamHead {
         request,
         expects_continue,
+        reserved,
     })
 }
 

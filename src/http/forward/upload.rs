@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{LengthLimitError, combinators::UnsyncBoxBody};
 use tokio::{
@@ -126,6 +127,8 @@ impl UploadProgress {
 /// a 100 gets one only when its data can be forwarded.
 pub(crate) struct UploadBody {
     body: ClientBody,
+    /// Headers that trailers must not have.
+    reserved: Arc<[HeaderName]>,
     upload: Arc<UploadProgress>,
     continue_wait: Option<ContinueWait>,
     /// Clock that runs while the client sends nothing.
@@ -139,11 +142,13 @@ type ContinueWait = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl UploadBody {
     pub(crate) fn new(
         body: ClientBody,
+        reserved: Arc<[HeaderName]>,
         upload: Arc<UploadProgress>,
         limits: ProgressLimits,
     ) -> Self {
         Self {
             body,
+            reserved,
             upload,
             continue_wait: None,
             clock: ProgressClock::new(limits),
@@ -176,7 +181,7 @@ impl UploadBody {
         self.clock.stop(Instant::now());
         match frame.into_trailers() {
             Ok(mut trailers) => {
-                strip_trailers(&mut trailers);
+                strip_trailers(&mut trailers, &self.reserved);
                 self.upload.enter(UploadPhase::Done);
                 Frame::trailers(trailers)
             }

@@ -133,6 +133,14 @@ impl HeaderEdits {
         self.edits.is_empty()
     }
 
+    /// Returns the names of the headers that are set or removed, but for those of functions.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.edits.iter().filter_map(|edit| match edit {
+            Edit::Set(name, _) | Edit::Append(name, _) | Edit::Remove(name) => Some(name),
+            Edit::With(_) => None,
+        })
+    }
+
     fn and_then(mut self, edit: Edit) -> Self {
         Arc::make_mut(&mut self.edits).push(edit);
         self

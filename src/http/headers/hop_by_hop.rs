@@ -127,17 +127,19 @@ static HEADER_SECTION_ONLY: [HeaderName; 7] = [
 ];
 
 /// Removes headers from trailers that have a meaning only ahead of the content: framing, routing,
-/// the sender's identity, and everything hop-by-hop (RFC 9110 §6.5.1).
+/// the sender's identity, and everything hop-by-hop (RFC 9110 §6.5.1). Further ones are `reserved`,
+/// with their aliases.
 ///
 /// Through an upstream that merges trailers into the headers, a client could otherwise set headers
-/// that are reserved to the proxy.
-pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+/// that are reserved to the proxy or to the host.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap, reserved: &[HeaderName]) {
     let misplaced: Vec<HeaderName> = trailers
         .keys()
         .filter(|name| {
             is_protected(name)
                 || ALWAYS_REMOVED.contains(name)
                 || HEADER_SECTION_ONLY.contains(name)
+                || reserved.contains(name)
         })
         .cloned()
         .collect();
@@ -145,7 +147,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
         trailers.remove(name);
     }
     untrusted::strip_untrusted(trailers, untrusted::Trust::Untrusted);
-    alias::strip_aliases(trailers, &[]);
+    alias::strip_aliases(trailers, reserved);
 }
 
 /// Returns the headers that `Connection` names and may remove, except those that
@@ -331,7 +333,7 @@ mod tests {
         ]) {
             map.insert(name, HeaderValue::from_static("v"));
         }
-        strip_trailers(&mut map);
+        strip_trailers(&mut map, &[]);
         assert_eq!(map, headers(&[("X-Checksum", "1"), ("Grpc-Status", "0")]));
     }
 

@@ -11,7 +11,7 @@ use super::{alias, checked_insert, hop_by_hop};
 ///
 /// The proxy adds them after it has removed the headers that the client's `Connection` names, so no
 /// client can take them away, and they replace every header of the same name that the client sent,
-/// and its aliases (`X_User_Id`). A header that a middleware sets in the request itself has neither
+/// and its aliases (`X_User_Id`), among the trailers too. A header that a middleware sets in the request itself has neither
 /// property: RFC 9110 §7.6.1 makes a proxy remove each header that `Connection` names, including
 /// those of a middleware (CVE-2022-1388, CVE-2024-45410). Where that cannot be changed, use
 /// [`ProxyLayer::protect_headers`](crate::ProxyLayer::protect_headers).

@@ -46,6 +46,15 @@ impl OutboundRules {
         }
     }
 
+    /// Returns the headers that the host protects, gives or edits, which a client must not set by
+    /// trailers either.
+    pub(crate) fn reserved(&self, client_request: &Parts) -> Vec<HeaderName> {
+        let given = client_request.extensions.get::<UpstreamHeaders>();
+        let given = given.into_iter().flat_map(|given| given.headers().keys());
+        let names = self.protected.iter().chain(self.edits.names());
+        names.chain(given).cloned().collect()
+    }
+
     /// Returns the headers of the upstream's request: removes those about the client's connection,
     /// adds those about the client and those of the host, and applies the user's settings.
     ///

@@ -90,7 +90,7 @@ fn set_body_length(headers: &mut HeaderMap, length: Option<u64>) {
 pub(super) fn sanitize_trailers(part: Frame<Bytes>) -> Frame<Bytes> {
     match part.into_trailers() {
         Ok(mut trailers) => {
-            strip_trailers(&mut trailers);
+            strip_trailers(&mut trailers, &[]);
             Frame::trailers(trailers)
         }
         Err(part) => part,

@@ -31,6 +31,25 @@ async fn the_clients_identity_cannot_be_named_away() {
     arena.survived().await;
 }
 
+/// RFC 9110 §6.5.1: an upstream may merge trailers into the headers.
+#[tokio::test]
+async fn a_header_of_the_host_cannot_be_sent_as_a_trailer() {
+    let user = HeaderName::from_static("x-user-id");
+    let edits = HeaderEdits::new().set("x-tenant", "blue").unwrap();
+    let arena = Arena::with(|layer| layer.protect_headers([user]).request_headers(edits)).await;
+    for trailer in ["X-User-Id", "X_User_Id", "X-Tenant", "X.Tenant"] {
+        let lines = ["Transfer-Encoding: chunked", &format!("Trailer: {trailer}")];
+        let head = request("POST", "/ws/x", &lines);
+        let body = format!("2\r\nhi\r\n0\r\n{trailer}: admin\r\n\r\n");
+        // The upstream's script fails the test by any trailer.
+        assert_eq!(
+            arena.status([&head[..], body.as_bytes()].concat()).await,
+            200
+        );
+    }
+    arena.survived().await;
+}
+
 /// CVE-2022-1388: the header of an authentication in front of the application was named away.
 #[tokio::test]
 async fn a_header_of_the_host_cannot_be_named_away() {
