@@ -18,6 +18,7 @@ use wsplice::Registry;
 use wsplice::headers::ClientInfo;
 
 use crate::arrival::Arrival;
+use crate::escaped::Escaped;
 use crate::in_flight::{Idle, InFlight};
 use crate::shutdown::Shutdown;
 
@@ -99,7 +100,8 @@ pub(crate) async fn serve<S>(
         }
     };
     if let Err(error) = result {
-        tracing::debug!(peer = ?client.peer(), error, "a client's connection failed");
+        let error = Escaped(error);
+        tracing::debug!(peer = ?client.peer(), %error, "a client's connection failed");
     }
 }
 

@@ -8,6 +8,8 @@ use wsplice::connect::Connector;
 use wsplice::discovery::{Discover, Dns, DnsResolver};
 use wsplice::{DiscoveryHandle, Pool, Upstream};
 
+use crate::escaped::Escaped;
+
 /// Bound on the wait for the first upstreams. The gateway then serves without any, and responds 503.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,7 +38,10 @@ impl Source {
         let following = pool.follow(self.dns.clone().each(settings));
         match following.ready(READY_TIMEOUT).await {
             Ok(()) => tracing::info!(source = %self, upstreams = pool.len(), "proxying"),
-            Err(error) => tracing::warn!(source = %self, "there are no upstreams yet: {error:#}"),
+            Err(error) => {
+                let error = Escaped(format_args!("{error:#}"));
+                tracing::warn!(source = %self, %error, "there are no upstreams yet");
+            }
         }
         following
     }

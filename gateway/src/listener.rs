@@ -16,6 +16,7 @@ use wsplice::headers::{ClientInfo, ClientScheme};
 use crate::arrival::Arrival;
 use crate::client_tls::ClientTls;
 use crate::connection::{self, Serving};
+use crate::escaped::Escaped;
 use crate::shutdown::Shutdown;
 use crate::socket::{Acceptor, Socket, Stream};
 
@@ -243,6 +244,7 @@ impl Connections {
                 connection::serve(stream, client, arrival, serving, shutdown).await;
             }
             Ok(Err(error)) => {
+                let error = Escaped(error);
                 tracing::debug!(?peer, %error, "a TLS handshake with a client failed");
             }
             Err(_) => tracing::debug!(?peer, "a TLS handshake with a client timed out"),

@@ -31,6 +31,7 @@ mod connect;
 mod connection;
 mod demo_upstream;
 mod discovery;
+mod escaped;
 mod in_flight;
 mod inherited;
 mod listener;

@@ -40,6 +40,7 @@ pub(crate) fn layer(
         .handshake_timeout(args.upstreams.handshake_timeout)
         .retry(Retry::new().only_on(args.upstreams.retry_on.0.iter().copied()))
         .trust(trusted.fold(Networks::none(), Networks::and))
+        .leniency(args.upstreams.tolerate.unwrap_or_default())
         .tunnel(tunnel(&args.tunnels));
     Ok(match &requests.via {
         Some(via) => proxy.via(via.clone()),

@@ -375,6 +375,27 @@ async fn open_websockets_take_no_room_from_other_connections() {
     }
 }
 
+/// Old devices, and hops that remove `Connection`.
+#[tokio::test]
+async fn handshakes_without_connection_are_accepted_if_that_is_tolerated() {
+    let handshake = b"GET /ws/echo HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for (args, status) in [
+        (&[][..], "HTTP/1.1 400 "),
+        (
+            &["--tolerate=missing-connection,http10-acceptance"],
+            "HTTP/1.1 101 ",
+        ),
+    ] {
+        let gateway = TestGateway::start(args).await;
+        let mut stream = TcpStream::connect(gateway.http).await.unwrap();
+        stream.write_all(handshake).await.unwrap();
+        let mut start = [0; 13];
+        stream.read_exact(&mut start).await.unwrap();
+        assert_eq!(start, status.as_bytes());
+    }
+}
+
 /// Some devices compare the names of a 101's fields with those of RFC 6455.
 #[tokio::test]
 async fn names_in_a_101_are_in_title_case() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wsplice::Upstream;
 use wsplice::connect::HttpVersion;
+use wsplice::upgrade::Leniency;
 
 use crate::connect::ConnectArgs;
 use crate::discovery::Source;
@@ -54,4 +55,12 @@ pub(crate) struct UpstreamArgs {
     #[arg(long, value_name = "FAILURES", default_value = "connect,broken")]
     #[arg(verbatim_doc_comment)]
     pub(crate) retry_on: values::RetryConditions,
+
+    /// Deviations from RFC 6455 that are tolerated, separated by commas:
+    /// missing-connection (clients without `Connection: Upgrade`),
+    /// unrequested-subprotocol (it is dropped), http10-acceptance (a 101 in
+    /// HTTP/1.0) [default: none]
+    #[arg(long, value_name = "DEVIATIONS", value_parser = values::leniency)]
+    #[arg(verbatim_doc_comment)]
+    pub(crate) tolerate: Option<Leniency>,
 }

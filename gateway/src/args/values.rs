@@ -10,6 +10,7 @@ use std::time::Duration;
 use wsplice::RetryOn;
 use wsplice::connect::HttpVersion;
 use wsplice::headers::{Networks, Via};
+use wsplice::upgrade::Leniency;
 
 /// Duration that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,21 @@ impl FromStr for SizeOrOff {
             None => Err("it takes a size such as 65536, 64k or 1MiB, or `off`".to_owned()),
         }
     }
+}
+
+/// Parses deviations from RFC 6455, separated by commas.
+pub(super) fn leniency(text: &str) -> Result<Leniency, String> {
+    let mut words = text.split(',').map(str::trim);
+    words.try_fold(Leniency::none(), |leniency, word| match word {
+        "missing-connection" => Ok(leniency.missing_connection()),
+        "unrequested-subprotocol" => Ok(leniency.unrequested_subprotocol()),
+        "http10-acceptance" => Ok(leniency.http10_acceptance()),
+        _ => Err(
+            "it takes missing-connection, unrequested-subprotocol and http10-acceptance, \
+                  separated by commas"
+                .to_owned(),
+        ),
+    })
 }
 
 /// Failures after which another upstream is tried; none for `off`.
