@@ -91,8 +91,11 @@ impl ProgressClock {
         if let Some(silence) = self.limits.silence.filter(|silence| waited >= *silence) {
             return Some(Stall::Silent(silence));
         }
-        let is_late = self.waited + waited >= RATE_WINDOW;
-        self.missing_rate().filter(|_| is_late).map(Stall::Slow)
+        let is_late = self.waited + waited >= self.rate_limit();
+        self.limits
+            .minimum_rate
+            .filter(|_| is_late)
+            .map(Stall::Slow)
     }
 
     /// Returns a time at which to look again. No limit is exceeded before it, even if the party is
@@ -100,19 +103,21 @@ impl ProgressClock {
     pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
         let since = self.since.unwrap_or(now);
         let silence = self.limits.silence.map(|silence| (since, silence));
-        let rate = self.limits.minimum_rate.map(|_| match self.missing_rate() {
-            Some(_) => (since, RATE_WINDOW.saturating_sub(self.waited)),
-            None => (now, RATE_WINDOW),
-        });
+        let rate = self.limits.minimum_rate;
+        let rate = rate.map(|_| (since, self.rate_limit().saturating_sub(self.waited)));
         let times = [silence, rate].into_iter().flatten();
         times.map(|(from, limit)| saturating_add(from, limit)).min()
     }
 
-    /// Returns the minimum rate, if the bytes of this window are too few for it so far.
-    fn missing_rate(&self) -> Option<NonZeroU32> {
-        let rate = self.limits.minimum_rate?;
-        let needed = u64::from(rate.get()) * RATE_WINDOW.as_secs();
-        (self.bytes < needed).then_some(rate)
+    /// Returns the time of waiting, from the start of this window, after which the party is too slow
+    /// if it does nothing more: the window itself, or the next one too if the bytes of this one are
+    /// enough.
+    fn rate_limit(&self) -> Duration {
+        let rate = self.limits.minimum_rate.map_or(0, NonZeroU32::get);
+        match self.bytes < u64::from(rate) * RATE_WINDOW.as_secs() {
+            true => RATE_WINDOW,
+            false => 2 * RATE_WINDOW,
+        }
     }
 }
 
@@ -169,11 +174,22 @@ mod tests {
         let mut clock = clock(0, 10);
         clock.count(600);
         clock.wait(start);
-        assert_eq!(clock.stall(start + secs(500)), None, "enough came");
-        clock.stop(start + secs(500));
-        clock.wait(start + secs(500));
-        assert_eq!(clock.stall(start + secs(559)), None);
-        assert!(clock.stall(start + secs(560)).is_some(), "a new window");
+        assert_eq!(clock.stall(start + secs(119)), None, "enough came at first");
+        assert_eq!(clock.next_look(start), Some(start + secs(120)));
+        clock.stop(start + secs(100));
+        clock.wait(start + secs(100));
+        assert_eq!(clock.stall(start + secs(159)), None);
+        assert!(clock.stall(start + secs(160)).is_some(), "a new window");
+    }
+
+    #[test]
+    fn a_party_that_does_nothing_for_a_whole_window_is_too_slow_whatever_it_did_before() {
+        let start = Instant::now();
+        let mut clock = clock(0, 10);
+        clock.count(1 << 20);
+        clock.wait(start);
+        assert_eq!(clock.stall(start + secs(119)), None);
+        assert!(clock.stall(start + secs(120)).is_some());
     }
 
     #[test]
