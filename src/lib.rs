@@ -211,10 +211,10 @@ pub use proxy::{
 pub use tunnel::{
     Framing, KeepAlive, Limits, Tunnel, TunnelBuilder, TunnelConfig, TunnelHandle,
     drain::{Drain, Drained},
+    info::TunnelInfo,
     registry::{DirectionTraffic, LegStatus, Registry, Traffic, TunnelStatus, by_key, by_label},
     report::{
-        DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd, TunnelInfo,
-        TunnelReport,
+        DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd, TunnelReport,
     },
 };
 pub use upstream::{

@@ -6,7 +6,8 @@ use http::StatusCode;
 
 use crate::{
     error::{Error, ErrorKind, Side},
-    tunnel::report::{Rtt, TunnelInfo, TunnelReport},
+    tunnel::info::TunnelInfo,
+    tunnel::report::{Rtt, TunnelReport},
     upstream::discovery::DiscoverError,
     upstream::health::{HealthEvent, HealthTransition},
 };

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use http::{Response, request::Parts};
+use http::{Response, StatusCode, Version, request::Parts};
 use tokio::time::timeout;
 
 use crate::{
@@ -36,6 +36,7 @@ pub(super) async fn authorize(
     client: &Client,
 ) -> Result<Parts, FallbackOutcome> {
     let head = Arc::new(head);
+    let version = head.version;
     let kind = match reporter.subject() {
         Subject::Handshake => RequestKind::Handshake,
         Subject::Request => RequestKind::Forwarded,
@@ -54,7 +55,7 @@ pub(super) async fn authorize(
             options.install(&mut head);
             Ok(head)
         }
-        Err(rejection) => Err(rejected(reporter, rejection)),
+        Err(rejection) => Err(rejected(reporter, rejection, version)),
     }
 }
 
@@ -74,10 +75,21 @@ async fn decide(authorize: &Authorize, request: AuthorizationRequest) -> Result<
 
 /// Reports a rejection, and returns its response. The error is in the response's extensions, as for
 /// the proxy's own rejections.
-fn rejected(reporter: &EventReporter, rejection: Rejection) -> FallbackOutcome {
+///
+/// A status by which the client would take its handshake for accepted becomes 403: no tunnel comes of
+/// it.
+fn rejected(reporter: &EventReporter, rejection: Rejection, version: Version) -> FallbackOutcome {
     let error = Error::new(ErrorKind::NotAuthorized);
     reporter.rejected(&error);
     let mut response: Response<RelayedBody> = rejection.into_response();
     response.extensions_mut().insert(error);
+    let status = response.status();
+    let is_handshake = reporter.subject() == Subject::Handshake;
+    // RFC 8441 §5: over HTTP/2 a success accepts the handshake.
+    if status.is_informational()
+        || (is_handshake && version >= Version::HTTP_2 && status.is_success())
+    {
+        *response.status_mut() = StatusCode::FORBIDDEN;
+    }
     FallbackOutcome::Response(Box::new(response))
 }

@@ -38,7 +38,7 @@ impl<T> ProxyLayer<T> {
     ///
     /// | | |
     /// |---|---|
-    /// | a rejection | is the client's response, unchanged; observers get [`ErrorKind::NotAuthorized`](crate::ErrorKind::NotAuthorized) |
+    /// | a rejection | is the client's response; a status that would accept the handshake becomes 403; observers get [`ErrorKind::NotAuthorized`](crate::ErrorKind::NotAuthorized) |
     /// | more than the [authorization timeout](Self::authorization_timeout) | 503 with `Retry-After`: no upstream is to blame, and later it may go better |
     /// | a panic | 500 |
     /// | the client leaves | the future is dropped, if the server drops the response's |

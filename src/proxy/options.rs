@@ -9,7 +9,7 @@ use crate::{
     frame::CloseFrame,
     http::headers::UpstreamHeaders,
     instant::saturating_add,
-    tunnel::{TunnelConfig, report::TunnelInfo},
+    tunnel::{TunnelConfig, info::TunnelInfo},
     upstream::balance::Preference,
 };
 

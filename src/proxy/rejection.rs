@@ -50,12 +50,7 @@ impl Rejection {
     }
 
     pub(super) fn into_response(self) -> Response<RelayedBody> {
-        let mut response = self.response.map(RelayedBody::of_host);
-        // No tunnel comes of it, and a server would wait for one.
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            *response.status_mut() = StatusCode::FORBIDDEN;
-        }
-        response
+        self.response.map(RelayedBody::of_host)
     }
 }
 

@@ -21,8 +21,9 @@ use crate::{
     observe::RequestInfo,
     pool::Lease,
     task::{self, catch_panic},
+    tunnel::info::TunnelInfo,
     tunnel::registry::{Departure, Entry, RegistryGuard},
-    tunnel::report::{TunnelEnd, TunnelInfo, TunnelReport},
+    tunnel::report::{TunnelEnd, TunnelReport},
     tunnel::{TaskAffinity, Tunnel, TunnelConfig, TunnelParts},
 };
 

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use crate::{
     frame::Extensions,
     net::transport::Transport,
+    tunnel::info::TunnelInfo,
     tunnel::registry::{Registry, RegistryGuard},
-    tunnel::report::{TunnelInfo, TunnelReport},
+    tunnel::report::TunnelReport,
 };
 
 use super::{

@@ -17,8 +17,9 @@ use tokio::{
 use crate::{
     frame::{CloseCode, CloseFrame},
     instant::{FAR, saturating_add},
+    tunnel::info::TunnelInfo,
     tunnel::registry::{Command, Entry, Registry, Revocable},
-    tunnel::report::{TunnelEnd, TunnelInfo},
+    tunnel::report::TunnelEnd,
 };
 
 /// Time that a tunnel has to answer its close frame before the deadline of a drain: the default

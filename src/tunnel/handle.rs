@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use crate::{
     frame::CloseFrame,
+    tunnel::info::TunnelInfo,
     tunnel::registry::{Command, Entry, Revocable, TunnelStatus},
-    tunnel::report::{TunnelEnd, TunnelInfo},
+    tunnel::report::TunnelEnd,
 };
 
 /// A handle on a running [`Tunnel`](crate::Tunnel): closes it, and shows its figures.

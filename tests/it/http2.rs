@@ -26,6 +26,7 @@ use crate::{
         raw::ACCEPT,
         scripts,
         serve::{Server, serve_axum},
+        tunnels::ProxyServer,
         upstream::RawUpstream,
     },
 };
@@ -264,6 +265,19 @@ async fn a_drain_closes_streams_with_a_code() {
         panic!("expected a close, got {message:?}")
     };
     assert_eq!(u16::from(frame.code), 1001);
+}
+
+/// RFC 8441 §5: a 200 would accept the handshake.
+#[tokio::test]
+async fn a_rejection_of_the_host_never_accepts_a_handshake() {
+    let upstream = axum_upstream::start().await;
+    let proxy = ProxyServer::with([upstream.url()], |layer| {
+        layer.authorize(|_| async { Err::<(), _>(StatusCode::OK) })
+    })
+    .await;
+    let mut connection = Connection::open(proxy.addr()).await;
+    let response = connection.request(connect("/ws/echo", "websocket")).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
 }
 
 /// RFC 9113 §8.5: any 2xx to a CONNECT means that the tunnel is established.

@@ -14,8 +14,8 @@ use crate::{
     net::connect::{Address, Dialer},
     observe::{MembershipChange, Observer, UpstreamInfo},
     pool::{Lease, Pool, PoolBuilder},
+    tunnel::info::TunnelInfo,
     tunnel::registry::RegistryGuard,
-    tunnel::report::TunnelInfo,
     upstream::Member,
     upstream::admission::AdmissionKind,
     upstream::health::{

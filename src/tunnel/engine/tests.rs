@@ -15,8 +15,9 @@ use crate::{
     frame::{CloseCode, CloseFrame, ControlFrame, Extensions, Rsv, Violation},
     net::transport::Transport,
     tunnel::drain::Drain,
+    tunnel::info::TunnelInfo,
     tunnel::registry::{Command, Registry},
-    tunnel::report::{Timer, TunnelEnd, TunnelInfo, TunnelReport},
+    tunnel::report::{Timer, TunnelEnd, TunnelReport},
     tunnel::{Framing, KeepAlive, TunnelConfig},
 };
 

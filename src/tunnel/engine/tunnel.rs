@@ -14,8 +14,9 @@ use crate::{
     alarm::Alarm,
     error::Side,
     task::catch_panic,
+    tunnel::info::TunnelInfo,
     tunnel::registry::{Departure, Entry, RegistryGuard},
-    tunnel::report::{Rtt, TunnelInfo, TunnelReport},
+    tunnel::report::{Rtt, TunnelReport},
 };
 
 use crate::tunnel::{

@@ -11,10 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{
-    lock::lock,
-    tunnel::report::{TunnelEnd, TunnelInfo},
-};
+use crate::{lock::lock, tunnel::info::TunnelInfo, tunnel::report::TunnelEnd};
 
 use super::{
     command::{Command, PendingCommands, Revocable},
