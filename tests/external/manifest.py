@@ -143,8 +143,20 @@ def goodbyes_have_time(objects):
 def the_gateway_listens_where_it_says(objects):
     options, spec = arguments(objects)
     (container,) = spec["containers"]
-    (port,) = container["ports"]
-    must(options["--listen"] == f"0.0.0.0:{port['containerPort']}", "--listen")
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    must(options["--listen"] == f"0.0.0.0:{ports['http']}", "--listen")
+    must(options["--admin"] == f"0.0.0.0:{ports['admin']}", "--admin")
+
+
+def the_gateway_is_probed_where_it_knows_of_drains(objects):
+    _, spec = arguments(objects)
+    (container,) = spec["containers"]
+    for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/livez")):
+        action = container[probe]["httpGet"]
+        must((action["path"], action["port"]) == (path, "admin"), probe)
+    services = [it["spec"]["ports"] for it in of_kind(objects, "Service")]
+    exposed = {port["targetPort"] for ports in services for port in ports}
+    must("admin" not in exposed, "a Service leads to the admin listener")
 
 
 def the_pods_may_watch_endpoints(objects):
@@ -182,6 +194,7 @@ RULES = [
     the_name_that_is_followed_exists,
     goodbyes_have_time,
     the_gateway_listens_where_it_says,
+    the_gateway_is_probed_where_it_knows_of_drains,
 ]
 
 # The rule that must object when the first text becomes the second.
@@ -196,7 +209,7 @@ BROKEN = [
     (selectors_choose_their_own, "  selector:\n    app: chat", "  selector:\n    app: chats"),
     (selectors_choose_their_own, "matchLabels:\n      app: chat", "matchLabels:\n      app: chats"),
     (ports_have_names_that_exist, "targetPort: ws", "targetPort: web"),
-    (ports_have_names_that_exist, "/\n              port: http", "/\n              port: web"),
+    (ports_have_names_that_exist, "/readyz\n              port: admin", "/readyz\n              port: web"),
     (the_name_that_is_followed_exists, "=srv:_ws._tcp.chat.", "=srv:_web._tcp.chat."),
     (the_name_that_is_followed_exists, "chat.svc.cluster.local.\n ", "chat.svc.cluster.local\n "),
     (the_name_that_is_followed_exists, "clusterIP: None", "clusterIP: 10.0.0.1"),
@@ -206,6 +219,9 @@ BROKEN = [
     (goodbyes_have_time, "--drain-timeout=45s", "--drain-timeout=60s"),
     (goodbyes_have_time, "--drain-spread=20s", "--drain-spread=30s"),
     (the_gateway_listens_where_it_says, "--listen=0.0.0.0:8080", "--listen=0.0.0.0:3000"),
+    (the_gateway_listens_where_it_says, "--admin=0.0.0.0:9090", "--admin=127.0.0.1:9090"),
+    (the_gateway_is_probed_where_it_knows_of_drains, "path: /readyz", "path: /livez"),
+    (the_gateway_is_probed_where_it_knows_of_drains, "targetPort: http", "targetPort: admin"),
 ]
 
 
