@@ -14,6 +14,7 @@ mod report;
 mod run;
 mod scale;
 mod scenario;
+mod scrape;
 mod subject;
 mod syscalls;
 mod upstream;

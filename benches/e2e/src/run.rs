@@ -18,6 +18,7 @@ use crate::{
     process::{Server, free_address},
     report,
     scenario::{self, Scenario},
+    scrape::Scrapes,
     subject::Kind,
     syscalls,
 };
@@ -38,7 +39,8 @@ pub struct Options {
     /// Only these subjects, separated by commas; `raw-shared` is always among them.
     #[arg(long, value_delimiter = ',')]
     subjects: Vec<String>,
-    /// Only these scenarios, separated by commas; also `memory`, `pinged`, `syscalls`.
+    /// Only these scenarios, separated by commas; also `memory`, `latency-9600-8`,
+    /// `pinged`, `syscalls`.
     #[arg(long, value_delimiter = ',')]
     scenarios: Vec<String>,
     #[arg(long, default_value = "target/e2e")]
@@ -74,6 +76,7 @@ async fn measure_all(options: &Options) -> Result<()> {
     let mut samples = Vec::new();
     bench.timed(&mut samples).await?;
     bench.memory(&mut samples).await?;
+    bench.crowded(&mut samples).await?;
     bench.pinged(&mut samples).await?;
     bench.syscalls(&mut samples).await?;
 
@@ -185,6 +188,7 @@ impl Bench<'_> {
 
     async fn sample(&self, scenario: &Scenario, server: &Server, round: usize) -> Value {
         let cpu = || server.cpu();
+        let _scrapes = Scrapes::start(server);
         let result = measure::timed(scenario, server.addr, self.window(), cpu).await;
         sample(scenario.name, &server.name, round, result)
     }
@@ -224,6 +228,29 @@ impl Bench<'_> {
                     };
                     samples.push(sample(name, &server.name, round, result));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// The latency beside 9,600 tunnels, with metrics that are read and without.
+    async fn crowded(&self, samples: &mut Vec<Value>) -> Result<()> {
+        let scenario = &scenario::CROWDED;
+        let enough_files = most_tunnels() > 9_600;
+        if self.options.quick || !enough_files || !self.wants(scenario.name) {
+            return Ok(());
+        }
+        let compared = [Kind::Wsplice.name(), Kind::WspliceScraped.name()];
+        let mut servers = Vec::new();
+        for subject in &self.subjects {
+            if compared.contains(&subject.name()) {
+                servers.push(self.start(subject, &[]).await?);
+            }
+        }
+        for round in 0..self.options.rounds {
+            servers.rotate_left(1);
+            for server in &servers {
+                samples.push(self.sample(scenario, server, round).await);
             }
         }
         Ok(())

@@ -81,6 +81,14 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
+/// Latency beside as many tunnels as a status page may have; only of `wsplice` with and without
+/// metrics.
+pub const CROWDED: Scenario = Scenario {
+    name: "latency-9600-8",
+    groups: &[(Work::Quiet, 9_600), (echo(16, 1), 8)],
+    yields: Yields::Latency,
+};
+
 pub fn named(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)
 }

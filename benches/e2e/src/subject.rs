@@ -11,7 +11,7 @@ use tokio::{
 };
 use wsplice::{Framing, KeepAlive, Pool, ProxyLayer, TunnelConfig, matcher::path};
 
-use crate::{Result, relay};
+use crate::{Result, relay, scrape};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -25,6 +25,8 @@ pub enum Kind {
     WspliceOpaque,
     /// wsplice with its defaults: frames are followed.
     Wsplice,
+    /// `wsplice` with metrics and a status page, both read every second.
+    WspliceScraped,
     /// Ours with pings on both legs.
     WspliceKeepalive,
     /// `raw-shared` with a runtime and a listener of its own for each thread.
@@ -82,11 +84,15 @@ impl Subject {
             }
             _ => TunnelConfig::new(),
         };
-        let layer = ProxyLayer::new(Pool::new([format!("ws://{}", self.upstream)])?)
+        let pool = Pool::new([format!("ws://{}", self.upstream)])?.build();
+        let layer = ProxyLayer::new(pool.clone())
             .matching(path("/*"))
             .tunnel(tunnel);
         let app = Router::new().fallback(|| async { StatusCode::NOT_FOUND });
-        Ok(app.layer(layer))
+        Ok(match self.kind {
+            Kind::WspliceScraped => scrape::watched(app, layer, &pool),
+            _ => app.layer(layer),
+        })
     }
 }
 

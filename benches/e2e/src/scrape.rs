@@ -1,0 +1,73 @@
+//! Metrics and a status page, and a reader of both.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, routing::get};
+use prometheus_client::registry::Registry;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::{interval, timeout},
+};
+use wsplice::{Pool, ProxyLayer};
+use wsplice_prometheus::{Metrics, encode};
+use wsplice_status::Status;
+
+use crate::{Result, process::Server, subject::Kind};
+
+/// What a scraper and an open page read.
+const TARGETS: [&str; 2] = ["/metrics", "/status?view=json"];
+
+/// Wraps the router in the layer, with metrics and a status page beside it.
+pub fn watched(app: Router, layer: ProxyLayer, pool: &Pool) -> Router {
+    let mut registry = Registry::default();
+    let layer = Metrics::register(&mut registry).observe_as("bench", layer);
+    let status = Status::new().pool_as("bench", pool);
+    let layer = layer.observer(status.observer());
+    let status = status.registry(&layer.registry()).into_service();
+    let registry = Arc::new(registry);
+    let metrics =
+        get(async move || encode(&registry, None).map_or_else(|_| String::new(), |it| it.body));
+    app.route("/metrics", metrics)
+        .route_service("/status", status)
+        .layer(layer)
+}
+
+/// Reads the metrics and the status of a subject once a second, until dropped.
+pub struct Scrapes(#[expect(dead_code, reason = "its drop ends the reader")] JoinSet<()>);
+
+impl Scrapes {
+    /// Does nothing for subjects without metrics.
+    pub fn start(server: &Server) -> Self {
+        let mut reading = JoinSet::new();
+        if server.name == Kind::WspliceScraped.name() {
+            reading.spawn(read_every_second(server.addr));
+        }
+        Self(reading)
+    }
+}
+
+async fn read_every_second(addr: SocketAddr) {
+    let mut ticks = interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        for target in TARGETS {
+            if let Err(error) = read(addr, target).await {
+                eprintln!("{target}: {error}");
+            }
+        }
+    }
+}
+
+async fn read(addr: SocketAddr, target: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(addr).await?;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut response = Vec::new();
+    timeout(Duration::from_secs(10), stream.read_to_end(&mut response)).await??;
+    match response.starts_with(b"HTTP/1.1 200 ") {
+        true => Ok(()),
+        false => Err("the response is not 200".into()),
+    }
+}
