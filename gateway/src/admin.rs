@@ -187,17 +187,21 @@ mod tests {
 
     #[tokio::test]
     async fn an_action_is_refused_unless_it_is_switched_on() {
-        async fn post(gateway: &TestGateway) -> String {
-            let action = r#"{"action": "close_tunnel", "id": 1}"#;
+        async fn post(gateway: &TestGateway, id: u64) -> String {
+            let action = format!(r#"{{"action": "close_tunnel", "id": {id}}}"#);
             let length = action.len();
             let headers = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
-            send(gateway.admin, "POST", "/", &headers, action).await
+            send(gateway.admin, "POST", "/", &headers, &action).await
         }
         let gateway = TestGateway::start(&[]).await;
-        assert!(post(&gateway).await.starts_with("HTTP/1.1 403 "));
+        assert!(post(&gateway, 1).await.starts_with("HTTP/1.1 403 "));
         let gateway = TestGateway::start(&["--admin-actions"]).await;
         let mut socket = gateway.open("/ws/echo").await.unwrap();
-        assert!(post(&gateway).await.starts_with("HTTP/1.1 204 "));
+        let status = get(gateway.admin, "/status.json", "").await;
+        let (_, id) = status.split_once(r#""id":"#).unwrap();
+        let (id, _) = id.split_once(',').unwrap();
+        let response = post(&gateway, id.parse().unwrap()).await;
+        assert!(response.starts_with("HTTP/1.1 204 "), "{response}");
         let closed = socket.next().await.unwrap().unwrap();
         assert!(closed.is_close(), "{closed:?}");
     }
