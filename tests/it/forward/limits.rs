@@ -70,7 +70,7 @@ async fn read_on(mut stream: TcpStream) -> io::Result<()> {
 
 /// Responds with chunks, one each second, or as fast as the proxy takes them.
 async fn respond(mut stream: TcpStream, pace: Duration) -> io::Result<()> {
-    stream.read(&mut [0; 1024]).await?;
+    stream.read_exact(&mut [0; GET.len()]).await?;
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     stream.write_all(head).await?;
     let chunk = [b"2000\r\n", &[b'x'; 0x2000][..], b"\r\n"].concat();
