@@ -76,6 +76,7 @@
 //! | [`discovery`] | service discovery: sources of a pool's upstreams |
 //! | [`health`], [`balance`] | health checks and load balancing |
 //! | [`connect`], [`Transport`] | byte streams to upstreams |
+//! | [`AcceptProxyProtocol`] | the client's address from a load balancer that speaks the PROXY protocol |
 //! | [`headers`] | headers that are removed, added and changed in both directions |
 //! | [`ForwardHttp`] | plain HTTP to the same upstreams |
 //! | [`Tunnel`], [`TunnelConfig`], [`KeepAlive`], [`Limits`] | the spliced connection: keep-alive, timeouts, limits |
@@ -163,6 +164,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accept;
 mod alarm;
 mod error;
 mod escaped;
@@ -193,6 +195,7 @@ pub use self::http::{
     },
     head, headers, matcher, upgrade,
 };
+pub use accept::AcceptProxyProtocol;
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use net::{
     connect,

@@ -10,6 +10,8 @@ use std::thread::available_parallelism;
 
 use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
+use wsplice::AcceptProxyProtocol;
+use wsplice::headers::Networks;
 
 use crate::args::ListenArgs;
 use crate::client_tls::ClientTls;
@@ -53,7 +55,8 @@ impl Bound {
         };
         self.addresses.push((on.service, on.address));
         for (listeners, socket) in self.workers.iter_mut().zip(on.sockets) {
-            listeners.push(Listener::new(socket, tls.clone(), room.clone()));
+            let listener = Listener::new(socket, tls.clone(), room.clone());
+            listeners.push(listener.behind(proxy_protocol(args)));
         }
     }
 }
@@ -138,6 +141,14 @@ pub(crate) fn bind_admin(addr: SocketAddr) -> Result<(SocketAddr, Listener), Str
     let socket = sockets.next();
     let socket = socket.ok_or_else(|| format!("cannot listen on {addr}"))?;
     Ok((addr, Listener::new(Socket::Tcp(socket), None, None)))
+}
+
+/// Returns the reader of the PROXY protocol, if load balancers send it.
+fn proxy_protocol(args: &ListenArgs) -> Option<AcceptProxyProtocol> {
+    let networks = args.accept_proxy_protocol.iter().cloned();
+    networks
+        .reduce(Networks::and)
+        .map(AcceptProxyProtocol::from_networks)
 }
 
 /// Returns the room for connections on one address, which its workers share.

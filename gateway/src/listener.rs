@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use wsplice::WriteTimeout;
 use wsplice::headers::{ClientInfo, ClientScheme};
+use wsplice::{AcceptProxyProtocol, WriteTimeout};
 
 use crate::arrival::Arrival;
 use crate::client_tls::ClientTls;
@@ -39,6 +39,8 @@ pub(crate) struct Listener {
     tls: Option<Arc<ClientTls>>,
     /// Connections that the listeners on this address may still accept, if that is limited.
     room: Option<Arc<Semaphore>>,
+    /// Reader of the addresses that load balancers report.
+    proxy_protocol: Option<AcceptProxyProtocol>,
 }
 
 /// Connection that was accepted, with a permit for its TLS handshake where there is TLS.
@@ -54,6 +56,7 @@ struct Accepted {
 #[derive(Clone)]
 struct Connections {
     tls: Option<Arc<ClientTls>>,
+    proxy_protocol: Option<AcceptProxyProtocol>,
     serving: Serving,
     shutdown: Shutdown,
 }
@@ -65,7 +68,20 @@ impl Listener {
         tls: Option<Arc<ClientTls>>,
         room: Option<Arc<Semaphore>>,
     ) -> Self {
-        Self { socket, tls, room }
+        Self {
+            socket,
+            tls,
+            room,
+            proxy_protocol: None,
+        }
+    }
+
+    /// Sets the reader of the PROXY protocol, if load balancers send it.
+    pub(crate) fn behind(self, proxy_protocol: Option<AcceptProxyProtocol>) -> Self {
+        Self {
+            proxy_protocol,
+            ..self
+        }
     }
 
     /// Accepts and serves connections until the gateway closes its listeners, then waits for those
@@ -84,10 +100,16 @@ impl Listener {
         mut shutdown: Shutdown,
         arrival: Arrival,
     ) -> io::Result<()> {
-        let Self { socket, tls, room } = self;
+        let Self {
+            socket,
+            tls,
+            room,
+            proxy_protocol,
+        } = self;
         let socket = socket.into_acceptor()?;
         let with = Connections {
             tls,
+            proxy_protocol,
             serving,
             shutdown: shutdown.clone(),
         };
@@ -202,11 +224,20 @@ impl Connections {
             arrival,
         } = accepted;
         match stream {
-            Stream::Tcp(tcp, peer) => {
+            Stream::Tcp(mut tcp, peer) => {
                 let client = ClientInfo::from(peer);
-                let client = tcp
+                let mut client = tcp
                     .local_addr()
                     .map_or(client, |local| client.with_local(local));
+                if let Some(accept) = &self.proxy_protocol {
+                    client = match accept.read_header(&mut tcp, client).await {
+                        Ok(client) => client,
+                        Err(error) => {
+                            tracing::debug!(%peer, %error, "a connection has no PROXY protocol header");
+                            return;
+                        }
+                    };
+                }
                 self.serve_stream(tcp, client, handshake, arrival).await;
             }
             #[cfg(unix)]
@@ -230,6 +261,7 @@ impl Connections {
             tls,
             serving,
             shutdown,
+            ..
         } = self;
         let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
         let Some(tls) = tls else {

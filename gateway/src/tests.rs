@@ -295,6 +295,26 @@ async fn all_workers_serve_and_are_drained() {
 }
 
 #[tokio::test]
+async fn the_client_behind_a_load_balancer_is_the_one_that_it_reports() {
+    let gateway = TestGateway::start(&["--accept-proxy-protocol=127.0.0.0/8"]).await;
+    let mut stream = TcpStream::connect(gateway.http).await.unwrap();
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 80\r\n";
+    stream.write_all(header).await.unwrap();
+    let url = format!("ws://{}/ws/echo", gateway.http);
+    let (_socket, _) = client_async(url, stream).await.unwrap();
+    let status = get(gateway.admin, "/status.json", "").await;
+    assert!(status.contains("192.0.2.7"), "{status}");
+
+    // Without a header there is no response.
+    let mut stream = TcpStream::connect(gateway.http).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    assert_eq!(response, b"");
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_named() {
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = held.local_addr().unwrap();

@@ -18,6 +18,7 @@ type Some = matcher::PathMatcher;
 #[test]
 fn types_of_the_root() {
     are_debug_send_sync![
+        wsplice::AcceptProxyProtocol,
         wsplice::AcceptedHandshake,
         wsplice::Admission,
         wsplice::Admit,

@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wsplice::headers::Networks;
+
 use super::values;
 
 /// Addresses to listen on, and the certificate for clients.
@@ -54,6 +56,12 @@ pub(crate) struct ListenArgs {
     /// --max-tunnels [default: no limit]
     #[arg(long, value_name = "N", value_parser = values::at_least_one, verbatim_doc_comment)]
     pub(crate) max_connections: Option<NonZeroUsize>,
+
+    /// Network of load balancers that send the client's address by the
+    /// PROXY protocol, version 1 or 2, such as 10.0.0.0/8. Each connection
+    /// from there must begin with the header; may be repeated
+    #[arg(long, value_name = "CIDR", value_parser = values::trust, verbatim_doc_comment)]
+    pub(crate) accept_proxy_protocol: Vec<Networks>,
 
     /// Worker threads. Each accepts connections and keeps them: nothing is
     /// locked or handed over, but a busy one gets no help from the others

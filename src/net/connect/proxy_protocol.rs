@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use crate::net::proxy_header::{LOCAL, PROXY, SIGNATURE, TCP4, TCP6, UNSPEC};
+
 /// Version of the PROXY protocol, by which an upstream learns the client's address at the start of
 /// each connection.
 ///
@@ -74,18 +76,6 @@ impl ProxyHeader {
 
 /// §2.1: bytes after the word are ignored, so there are none.
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
-
-/// §2.2: the first twelve bytes, which no other protocol begins with.
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-
-/// §2.2: the thirteenth byte is the version, 2, and a command.
-const LOCAL: u8 = 0x20;
-const PROXY: u8 = 0x21;
-
-/// §2.2: the fourteenth byte is the family and the transport, which is a stream unless unknown.
-const UNSPEC: u8 = 0x00;
-const TCP4: u8 = 0x11;
-const TCP6: u8 = 0x21;
 
 /// Both ends of the client's connection, in one family.
 #[derive(Clone, Copy, Debug)]
