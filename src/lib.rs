@@ -107,7 +107,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>` |
+//! | `axum` | the client's address is taken from axum's `ConnectInfo<SocketAddr>`, the path before `nest` from its `OriginalUri` |
 //! | `http2` | WebSockets over HTTP/2 (RFC 8441): from clients, and to upstreams that are [set to it](Upstream::http_version) |
 //! | `dns` | `discovery::Dns`: upstreams by A, AAAA or SRV records; needs Rust 1.88 |
 //! | `regex` | `matcher::path_regex`, and expressions for the expected responses of probes |

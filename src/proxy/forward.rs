@@ -177,7 +177,12 @@ impl Forwarding<'_> {
                     .map_err(FailedAttempt::Repeatable)?,
             };
             let is_reused = connection.is_reused();
-            let head = self.upstream_head.clone();
+            let mut head = self.upstream_head.clone();
+            if let Some(base) = upstream.base_path() {
+                let outbound = &self.reporter.settings().outbound;
+                let target = outbound.target_below(base, &self.head.uri);
+                *head.request.uri_mut() = target.map_err(FailedAttempt::Ended)?;
+            }
             let body = self.body().take().unwrap_or_else(empty_body);
             let (upload, how) = (&self.upload, &self.with.how);
             match send(&mut connection, head, body, upload, how, self.until).await {

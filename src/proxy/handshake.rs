@@ -23,6 +23,7 @@ use crate::{
     http::upgrade::{Intent, UpgradeRequest},
     net::connect::UpstreamConnection,
     net::transport::Transport,
+    upstream::Upstream,
     upstream::admission::AdmissionKind,
 };
 
@@ -108,7 +109,7 @@ struct Handshake<'a> {
     head: &'a Parts,
     client: Client,
     upgrade: UpgradeRequest,
-    /// Target of the upstream's request.
+    /// Target of the request to an upstream without a base path.
     target: Uri,
     on_upgrade: OnUpgrade,
     /// Places under the keys that limits count.
@@ -133,13 +134,15 @@ impl Exchange for Handshake<'_> {
         attempt: &mut Attempt,
     ) -> Result<Received<Self>, FailedAttempt> {
         let failed = FailedAttempt::Repeatable;
+        let target = self.target_at(attempt.lease.member().upstream());
+        let target = target.map_err(FailedAttempt::Ended)?;
         // Pinned: an async function holds an argument passed by value twice.
         let connection = {
             let connect = pin!(self.connect(attempt));
             attempts.bounded(connect).await.map_err(failed)?
         };
         attempt.connect = Some(attempt.started_at.elapsed());
-        let perform = pin!(self.perform(connection));
+        let perform = pin!(self.perform(connection, target));
         attempts.bounded(perform).await.map_err(failed)
     }
 
@@ -187,6 +190,17 @@ impl Exchange for Handshake<'_> {
 }
 
 impl Handshake<'_> {
+    /// Returns the target of the request to this upstream.
+    fn target_at(&self, upstream: &Upstream) -> Result<Uri, Error> {
+        match upstream.base_path() {
+            Some(base) => {
+                let outbound = &self.reporter.settings().outbound;
+                outbound.target_below(base, &self.head.uri)
+            }
+            None => Ok(self.target.clone()),
+        }
+    }
+
     async fn connect(&self, attempt: &Attempt) -> Result<UpstreamConnection, Error> {
         let upstream = attempt.lease.member().upstream();
         let header = upstream.proxy_header(self.client.ip, &self.client.info);
@@ -201,11 +215,15 @@ impl Handshake<'_> {
     ///
     /// Returns [`ErrorKind::HandshakeTimeout`], [`ErrorKind::NoResponse`], [`ErrorKind::Handshake`]
     /// or [`ErrorKind::InvalidUpgradeResponse`]; over HTTP/2 also the error of a new connection.
-    async fn perform(&self, connection: UpstreamConnection) -> Result<Received<Self>, Error> {
+    async fn perform(
+        &self,
+        connection: UpstreamConnection,
+        target: Uri,
+    ) -> Result<Received<Self>, Error> {
         let settings = self.reporter.settings();
         let request = handshake_request(
             clone_head(self.head),
-            self.target.clone(),
+            target,
             &self.upgrade,
             &self.client.info,
             &settings.outbound,

@@ -80,6 +80,34 @@ use super::{
 /// # Ok::<(), wsplice::connect::InvalidAddress>(())
 /// ```
 ///
+/// # Placement in a router
+///
+/// axum's `layer` wraps the routes, and the fallback, that a router has by then: the proxy sees a
+/// request only if it is in front of whatever would respond to it, and else the request is a 404
+/// without a word in the logs. The safest place is around the whole router: `proxy.layer(app)`, or
+/// `.layer(proxy)` as the last call. A request for `/ws/a`, or `/app/ws/a` with `nest`:
+///
+/// | placement | `/ws/*` is proxied |
+/// |---|---|
+/// | `Router::new().route(..).layer(proxy)` | yes |
+/// | `.layer(proxy).route(..)`, without a fallback of one's own | yes |
+/// | `.fallback_service(files).layer(proxy)` | yes |
+/// | `.layer(proxy).fallback_service(files)` | no: the fallback came later, and is not wrapped |
+/// | `.route_layer(proxy)` | no: it wraps routes alone, and `/ws/a` is none |
+/// | `.layer(proxy).merge(other)` | no: the fallback of the merged router is not wrapped |
+/// | `proxy.layer(router)`, served as it is | yes |
+/// | `.route_service("/ws/{*rest}", proxy.into_service())` | yes |
+/// | `.fallback_service(proxy.into_service())` | yes |
+/// | `.nest("/app", router.layer(proxy))` | no: a nested router without a fallback leaves `/ws/a` to the outer one |
+/// | `.nest("/app", router.fallback(..).layer(proxy))` | yes |
+/// | `.nest_service("/app", proxy.into_service())` | yes |
+///
+/// Within `nest` and `nest_service` the prefix is gone from the path: matchers compare `/ws/a`, and
+/// that is forwarded. With the feature `axum` reports name the path that the client sent, upstreams
+/// get the prefix in `X-Forwarded-Prefix`, and `original_uri` makes the layer match and forward the
+/// client's path. A matcher that would own the client's path, and not the shortened one, is hinted at
+/// in the logs at the level `debug`.
+///
 /// # Layers around it
 ///
 /// To a tower layer outside of this one a WebSocket is over with its 101: `ConcurrencyLimitLayer`
@@ -370,6 +398,30 @@ impl<T> ProxyLayer<T> {
     /// Rewrites the path of requests to upstreams.
     pub fn rewrite(self, rewrite: PathRewrite) -> Self {
         self.with(|settings| settings.outbound.rewrite = Some(rewrite))
+    }
+
+    /// Matches and forwards the path that the client sent, where axum's `nest` has removed a prefix from
+    /// it: the `OriginalUri` of the router. By default it is the path within `nest`.
+    ///
+    /// The inner service sees the path within `nest` in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use wsplice::{Pool, ProxyLayer, matcher::path};
+    ///
+    /// let chat = ProxyLayer::new(Pool::new(["ws://10.0.0.1:8080"])?)
+    ///     .matching(path("/app/ws/*"))
+    ///     .original_uri();
+    /// let app: Router = Router::new().nest_service("/app", chat.into_service());
+    /// # let _ = app;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    #[cfg(feature = "axum")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn original_uri(self) -> Self {
+        self.with(|settings| settings.uses_original_uri = true)
     }
 
     /// Edits the headers of requests to upstreams. The headers of the handshake itself

@@ -29,6 +29,7 @@ mod handshake;
 mod key_limit;
 mod layer;
 mod layer_host;
+mod mounted;
 mod options;
 mod pipeline;
 mod reject;

@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::head::RequestHead,
+    http::head::{RequestHead, copy_original_uri, original_uri},
     http::headers::{UpstreamHeaders, add_header, find_nominated, forbid_shared_caching},
     http::matcher::owns,
     http::relay::{RelayedBody, adapt_version},
@@ -94,7 +94,7 @@ pub(super) async fn run(
         Subject::Handshake => settings.handshake_span(&RequestHead::from(&head)),
         Subject::Request => request_span(&RequestHead::from(&head)),
     };
-    let reporter = Arc::new(EventReporter::new(subject, head.uri.path(), settings));
+    let reporter = Arc::new(EventReporter::new(subject, requested_path(&head), settings));
     async {
         reporter.settings().pool.ensure_monitor();
         let mut response = match pipeline(&reporter, head).await {
@@ -260,7 +260,13 @@ pub(super) fn clone_head(head: &Parts) -> Parts {
     if let Some(given) = head.extensions.get::<UpstreamHeaders>() {
         copy.extensions.insert(given.clone());
     }
+    copy_original_uri(&head.extensions, &mut copy.extensions);
     copy
+}
+
+/// Returns the path that the client asked for, before axum's `nest` removed a part of it.
+fn requested_path(head: &Parts) -> &str {
+    original_uri(&head.extensions).unwrap_or(&head.uri).path()
 }
 
 /// Returns the response for a failed request.

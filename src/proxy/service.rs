@@ -26,6 +26,7 @@ use super::{
     forward::forward,
     future::ResponseFuture,
     handshake::handshake,
+    mounted::{self, Mounted},
     request_scope::{IntoClientRequest, RequestScope, WebSocketsOnly},
     settings::{Forward, Settings},
 };
@@ -104,7 +105,12 @@ impl<S, T> Proxy<S, T> {
             .as_ref()
             .is_none_or(|matcher| owns(matcher, &head));
         match (intent, forward) {
-            _ if !is_owned => Route::Inner,
+            _ if !is_owned => {
+                if let Some(matcher) = &self.settings.matcher {
+                    mounted::log_hint(matcher, head);
+                }
+                Route::Inner
+            }
             (Intent::Other, Some(forward)) => Route::Forward(forward.clone(), client),
             (Intent::Other, None) => Route::Inner,
             (intent, _) => Route::Handshake(intent, client),
@@ -146,15 +152,19 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let mounted = match self.settings.uses_original_uri {
+            true => Mounted::restore_original(&mut request),
+            false => Mounted::default(),
+        };
         match self.route(&request) {
-            Route::Inner => ResponseFuture::inner(self.inner.call(request)),
+            Route::Inner => ResponseFuture::inner(self.inner.call(mounted.undo(request))),
             Route::Forward(with, client) => match T::into_client_request(request) {
                 Ok(request) => {
                     let settings = Arc::clone(&self.settings);
                     ResponseFuture::pipeline(forward(settings, with, request, client))
                 }
-                Err(request) => ResponseFuture::inner(self.inner.call(request)),
+                Err(request) => ResponseFuture::inner(self.inner.call(mounted.undo(request))),
             },
             Route::Handshake(intent, client) => {
                 // The body is dropped here: it is empty, and the host's server hands the connection

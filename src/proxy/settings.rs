@@ -56,6 +56,8 @@ pub(super) struct Settings {
     pub(super) client_scheme: Option<ClientScheme>,
     pub(super) map_rejection: Option<Arc<MapRejection>>,
     pub(super) make_span: Option<Arc<MakeSpan>>,
+    /// Whether requests are matched and forwarded by the target that the client sent.
+    pub(super) uses_original_uri: bool,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) registry: Registry,
 }
@@ -134,6 +136,7 @@ impl Settings {
             client_scheme: None,
             map_rejection: None,
             make_span: None,
+            uses_original_uri: false,
             observers: Vec::new(),
         };
         settings.update_derived();

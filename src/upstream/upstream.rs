@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    http::head::PathRewrite,
     http::headers::ClientInfo,
     net::connect::{Address, HttpVersion, InvalidAddress, ProxyHeader, ProxyProtocol},
     upstream::admission::Admission,
@@ -40,6 +41,8 @@ use crate::{
 pub struct Upstream {
     pub(super) name: Arc<str>,
     pub(super) address: Address,
+    /// Addition of the base path, if there is one.
+    base_path: Option<Arc<PathRewrite>>,
     pub(super) weight: u32,
     priority: u32,
     tags: Vec<(Box<str>, Box<str>)>,
@@ -52,11 +55,40 @@ impl Upstream {
     /// Creates an upstream at `ws://host[:port]`, `wss://host[:port]` (feature `rustls`) or
     /// `unix:/path/to/socket`; `http` and `https` are the same as `ws` and `wss`.
     ///
+    /// # Base path
+    ///
+    /// All but a Unix socket may have a path, below which all requests of clients go. It is put in
+    /// front of the request's path, whether it ends in a slash or not, after a
+    /// [rewrite](crate::ProxyLayer::rewrite) if there is one; the query stays.
+    ///
+    /// | upstream | rewrite | requested | the upstream gets |
+    /// |---|---|---|---|
+    /// | `ws://host/chat` | none | `/ws/a?b` | `/chat/ws/a?b` |
+    /// | `ws://host/chat/` | none | `/ws/a?b` | `/chat/ws/a?b` |
+    /// | `ws://host/chat` | `strip_prefix("/ws")` | `/ws/a?b` | `/chat/a?b` |
+    /// | `ws://host/chat` | `strip_prefix("/ws")` | `/ws` | `/chat` |
+    /// | `ws://host/chat` | none | `/../a` | `/chat/a` |
+    ///
+    /// As with a rewrite, dot segments are resolved and empty segments merged, so that no path climbs
+    /// out of the base: a path that some server may read as one outside gets 400. The paths of probes
+    /// are whole, and the base is not added to them. A pool holds a server once: of two upstreams
+    /// that differ in the base path alone, the first counts.
+    ///
     /// # Errors
     ///
-    /// The address cannot be parsed; see [`Address::parse`].
+    /// The address cannot be parsed; see [`Address::parse`]. Or the path has a dot segment, or servers
+    /// disagree on what it means, as they do on `/a;b` and `/a%2Fb`.
     pub fn new(address: &str) -> Result<Self, InvalidAddress> {
-        Address::parse(address).map(Self::from_address)
+        let (server, path) = Address::parse_with_path(address)?;
+        let mut upstream = Self::from_address(server);
+        if let Some(path) = path {
+            let path = path.trim_end_matches('/');
+            let base =
+                PathRewrite::add_prefix(path).map_err(|_| InvalidAddress::base_path(address))?;
+            upstream.name = format!("{}{path}", upstream.name).into();
+            upstream.base_path = Some(Arc::new(base));
+        }
+        Ok(upstream)
     }
 
     /// Creates an upstream at this address.
@@ -65,6 +97,7 @@ impl Upstream {
         Self {
             name: name_of(&address).into(),
             address,
+            base_path: None,
             weight: 1,
             priority: 0,
             tags: Vec::new(),
@@ -129,7 +162,8 @@ impl Upstream {
 
     /// Returns the name used by logs, reports and [`Pool::remove`](crate::Pool::remove):
     /// `host:port`, `wss://host:port` with TLS (followed by `#` and the certificate's name if that
-    /// is not the host), or `unix:` and the path. Different addresses have different names.
+    /// is not the host), or `unix:` and the path; then the [base path](Self::new), if there is one.
+    /// Different addresses have different names.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -139,6 +173,11 @@ impl Upstream {
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Returns the addition of the base path to the paths of requests.
+    pub(crate) fn base_path(&self) -> Option<&PathRewrite> {
+        self.base_path.as_deref()
     }
 
     /// Returns the [priority](Self::priority) level.
@@ -218,6 +257,29 @@ mod tests {
         let upstreams = upstreams.map(Upstream::from_address);
         let names = upstreams.each_ref().map(Upstream::name);
         assert_eq!(names, ["a:443", "wss://a:443", "wss://a:443#b"]);
+    }
+
+    #[test]
+    fn an_upstream_may_have_a_base_path() {
+        for (address, name) in [
+            ("ws://a:1", "a:1"),
+            ("ws://a:1/", "a:1"),
+            ("ws://a:1/chat", "a:1/chat"),
+            ("ws://a:1/chat/v2/", "a:1/chat/v2"),
+        ] {
+            let upstream = Upstream::new(address).unwrap();
+            assert_eq!(upstream.name(), name);
+            assert_eq!(*upstream.address(), Address::tcp("a", 1));
+        }
+        for wrong in [
+            "ws://a/../b",
+            "ws://a/b;c",
+            "ws://a/b%2fc",
+            "ws://a/b?c",
+            "ws://a/b#c",
+        ] {
+            assert!(Upstream::new(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[cfg(unix)]

@@ -55,6 +55,7 @@ mod http2_tls;
 mod http2_upstream;
 mod import_law;
 mod logs;
+mod mounting;
 #[cfg(target_os = "linux")]
 mod notsent_lowat;
 mod odd_requests;

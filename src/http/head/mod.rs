@@ -39,6 +39,7 @@
 mod escape;
 mod extended_connect;
 mod host;
+mod mounting;
 mod path;
 mod request;
 mod rewrite;
@@ -48,6 +49,7 @@ pub(crate) use self::escape::split_escape;
 pub(crate) use self::extended_connect::is_extended_connect;
 pub(crate) use self::host::Host;
 pub use self::host::InvalidHost;
+pub(crate) use self::mounting::{copy_original_uri, original_uri, removed_prefix};
 pub(crate) use self::path::comparable;
 #[cfg(test)]
 pub(crate) use self::path::strategies;

@@ -97,6 +97,21 @@ impl<'a> RequestHead<'a> {
         }
     }
 
+    /// Sets the target, in place of the request's own.
+    pub(crate) fn with_uri(self, uri: &'a Uri) -> Self {
+        Self {
+            client_ip: self.client_ip,
+            assumed: self.assumed,
+            ..Self::new(
+                self.method,
+                uri,
+                self.version,
+                self.headers,
+                self.extensions,
+            )
+        }
+    }
+
     /// Returns the method.
     pub fn method(&self) -> &'a Method {
         self.method

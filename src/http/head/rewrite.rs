@@ -91,6 +91,32 @@ impl PathRewrite {
         Ok(Self::one(PathEdit::Add(path)))
     }
 
+    /// Replaces `prefix` at the front of the path by `replacement`, both of them literals: the same as
+    /// [`strip_prefix`](Self::strip_prefix), and [then](Self::then) [`add_prefix`](Self::add_prefix),
+    /// without an error to handle.
+    ///
+    /// A literal that is not a path is made one: it begins with `/`, its dot segments are resolved,
+    /// and characters that no path may hold are escaped. If servers disagree on the meaning of
+    /// `replacement`, every request gets 400.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::head::PathRewrite;
+    ///
+    /// let rewrite = PathRewrite::replace_prefix("/ws", "/chat/v2");
+    /// assert_eq!(rewrite.apply(&"/ws/room?a=b".parse()?)?, "/chat/v2/room?a=b");
+    /// assert_eq!(rewrite.apply(&"/ws".parse()?)?, "/chat/v2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn replace_prefix(prefix: &'static str, replacement: &'static str) -> Self {
+        let changes = vec![
+            PathEdit::Strip(as_path(prefix)),
+            PathEdit::Add(as_path(replacement)),
+        ];
+        Self { changes }
+    }
+
     /// Replaces the whole path by `path`. The client's query stays.
     ///
     /// # Errors
@@ -182,6 +208,30 @@ fn checked(path: String) -> Result<String, InvalidPath> {
         Ok(_) => return Ok(path),
     };
     Err(InvalidPath { path, fault })
+}
+
+/// Makes a path of any text.
+fn as_path(text: &str) -> String {
+    let mut path = String::from("/");
+    let bytes = text.strip_prefix('/').unwrap_or(text).as_bytes();
+    for (index, byte) in bytes.iter().enumerate() {
+        let is_escape = || {
+            let digits = bytes.get(index + 1..index + 3);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        };
+        // RFC 3986 §3.3: `pchar`, and the slash.
+        match byte {
+            b'%' if is_escape() => path.push('%'),
+            b'/' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*'
+            | b'+' | b',' | b';' | b'=' | b':' | b'@' => path.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => path.push(char::from(*byte)),
+            byte => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    match EncodedSegments::resolve(&path) {
+        Some(resolved) => resolved.to_path(),
+        None => path,
+    }
 }
 
 /// Splits a checked path, which begins with `/`.

@@ -23,6 +23,7 @@ use super::{checked_insert, client_address, rfc7239, x_forwarded};
 /// | `X-Forwarded-For` | the peer | the received list, then the peer; all lines merged into one |
 /// | `X-Forwarded-Proto` | of the connection | the last received value, else of the connection |
 /// | `X-Forwarded-Host` | `Host` | the last received value, else `Host` |
+/// | `X-Forwarded-Prefix` | the prefix that axum's `nest` removed from the path, if one | the last received value, then that prefix |
 /// | `Forwarded` ([opt-in](Self::with_forwarded)) | one element | the received list, then one |
 /// | `X-Real-IP` ([opt-in](Self::with_x_real_ip)) | the peer | the resolved client |
 /// | other `X-Forwarded-*`, and disabled ones | dropped | kept |
@@ -42,6 +43,7 @@ use super::{checked_insert, client_address, rfc7239, x_forwarded};
 /// | [`trust`](Self::trust) | no proxies | a client must not choose its own address |
 /// | [`trust_unknown_peer`](Self::trust_unknown_peer) | off | a missing [`ClientInfo`] proves nothing |
 /// | `X-Forwarded-For`, `-Proto`, `-Host` | on | most upstreams read these three |
+/// | `X-Forwarded-Prefix` | on | an upstream behind `nest` builds links with it; feature `axum` |
 /// | [`with_forwarded`](Self::with_forwarded) | off | few upstreams read it |
 /// | [`with_x_real_ip`](Self::with_x_real_ip) | off | few upstreams read it |
 ///
@@ -73,6 +75,7 @@ pub struct ForwardedHeaders {
     writes_for: bool,
     writes_proto: bool,
     writes_host: bool,
+    writes_prefix: bool,
     writes_forwarded: bool,
     writes_real_ip: bool,
 }
@@ -87,6 +90,7 @@ impl ForwardedHeaders {
             writes_for: true,
             writes_proto: true,
             writes_host: true,
+            writes_prefix: true,
             writes_forwarded: false,
             writes_real_ip: false,
         }
@@ -127,6 +131,13 @@ impl ForwardedHeaders {
     #[must_use]
     pub fn without_x_forwarded_host(mut self) -> Self {
         self.writes_host = false;
+        self
+    }
+
+    /// Disables writing `X-Forwarded-Prefix`; an untrusted one is still dropped.
+    #[must_use]
+    pub fn without_x_forwarded_prefix(mut self) -> Self {
+        self.writes_prefix = false;
         self
     }
 
@@ -197,6 +208,14 @@ impl ForwardedHeaders {
         if self.writes_real_ip {
             let text = real_ip.map(|ip| ip.to_string()).unwrap_or_default();
             checked_insert::replace_by_list(headers, &X_REAL_IP, text.into_bytes());
+        }
+    }
+
+    /// Adds the prefix that the host's router removed from the path. Called after
+    /// [`apply`](Self::apply), so that a value that is there comes from a trusted proxy.
+    pub(crate) fn apply_prefix(&self, headers: &mut HeaderMap, prefix: Option<&str>) {
+        if let Some(prefix) = prefix.filter(|_| self.writes_prefix) {
+            x_forwarded::append_prefix(headers, prefix);
         }
     }
 
@@ -306,6 +325,25 @@ mod tests {
                 ])
             );
         }
+    }
+
+    #[test]
+    fn a_removed_prefix_is_added_to_that_of_a_trusted_proxy() {
+        let prefix = |settings: &ForwardedHeaders, peer: &str, came: &[(&str, &str)]| {
+            let mut headers = applied(settings, peer, came);
+            settings.apply_prefix(&mut headers, Some("/app"));
+            let value = headers.get("x-forwarded-prefix").cloned();
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let came = &[
+            ("x-forwarded-prefix", "/a"),
+            ("x-forwarded-prefix", "/outer/"),
+        ];
+        assert_eq!(prefix(&settings(), STRANGER, came).as_deref(), Some("/app"));
+        let outer = prefix(&settings(), TRUSTED, came);
+        assert_eq!(outer.as_deref(), Some("/outer/app"));
+        let without = settings().without_x_forwarded_prefix();
+        assert_eq!(prefix(&without, STRANGER, came), None);
     }
 
     #[test]

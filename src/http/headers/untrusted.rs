@@ -8,6 +8,7 @@ use super::alias::{has_odd_separator, reads_as};
 pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 pub(super) static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Whether a peer's statements about the client are believed.

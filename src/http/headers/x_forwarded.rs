@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::checked_insert;
 use super::client_info::ClientScheme;
 use super::tokens::members;
-use super::untrusted::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::untrusted::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO};
 
 /// Merges all lines of `X-Forwarded-For` into one, and appends the peer if it has an address.
 pub(super) fn append_for(headers: &mut HeaderMap, peer: Option<IpAddr>) {
@@ -50,6 +50,18 @@ pub(super) fn scheme(headers: &HeaderMap) -> Option<ClientScheme> {
     } else {
         None
     }
+}
+
+/// Appends a prefix of paths to the last `X-Forwarded-Prefix`: the outer proxy removed its own first.
+pub(super) fn append_prefix(headers: &mut HeaderMap, prefix: &str) {
+    let mut whole = last(headers, &X_FORWARDED_PREFIX)
+        .unwrap_or_default()
+        .to_vec();
+    while whole.last() == Some(&b'/') {
+        whole.pop();
+    }
+    whole.extend(prefix.as_bytes());
+    checked_insert::replace_by_list(headers, &X_FORWARDED_PREFIX, whole);
 }
 
 /// Keeps the last `X-Forwarded-Host`; without one, writes `host`.

@@ -10,7 +10,7 @@ use http::{
 
 use crate::{
     error::{Error, ErrorKind},
-    http::head::PathRewrite,
+    http::head::{PathRewrite, original_uri, removed_prefix},
     http::headers::{
         ClientInfo, ForwardedHeaders, HeaderEdits, UpstreamHeaders, Via, only_line, set_header,
         strip_aliases, strip_hop_by_hop,
@@ -38,10 +38,7 @@ impl OutboundRules {
     /// Returns [`ErrorKind::Rewrite`] if the path cannot be rewritten.
     pub(crate) fn target(&self, requested: &Uri) -> Result<Uri, Error> {
         match &self.rewrite {
-            Some(rewrite) => rewrite
-                .apply(requested)
-                .map(Uri::from)
-                .map_err(|error| Error::with_source(ErrorKind::Rewrite, error)),
+            Some(rewrite) => rewritten(rewrite, requested),
             None => Ok(origin_form(requested)),
         }
     }
@@ -53,6 +50,19 @@ impl OutboundRules {
         let given = given.into_iter().flat_map(|given| given.headers().keys());
         let names = self.protected.iter().chain(self.edits.names());
         names.chain(given).cloned().collect()
+    }
+
+    /// Returns the target of a request to an upstream with this base path, which is put in front of
+    /// the rewritten path.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::Rewrite`] if the path cannot be rewritten.
+    pub(crate) fn target_below(&self, base: &PathRewrite, requested: &Uri) -> Result<Uri, Error> {
+        match &self.rewrite {
+            Some(rewrite) => rewritten(&rewrite.clone().then(base.clone()), requested),
+            None => rewritten(base, requested),
+        }
     }
 
     /// Returns the headers of the upstream's request: removes those about the client's connection,
@@ -68,6 +78,9 @@ impl OutboundRules {
             join_cookies(&mut headers);
         }
         self.forwarded.apply(&mut headers, client, host.as_ref());
+        let original = original_uri(&client_request.extensions);
+        let prefix = original.and_then(|it| removed_prefix(it, &client_request.uri));
+        self.forwarded.apply_prefix(&mut headers, prefix);
         if let Some(via) = &self.via {
             via.apply(&mut headers, client_request.version);
         }
@@ -88,6 +101,11 @@ impl OutboundRules {
         }
         headers
     }
+}
+
+fn rewritten(rewrite: &PathRewrite, requested: &Uri) -> Result<Uri, Error> {
+    let rewritten = rewrite.apply(requested).map(Uri::from);
+    rewritten.map_err(|error| Error::with_source(ErrorKind::Rewrite, error))
 }
 
 /// Returns the target of a request to a server: the path and the query.

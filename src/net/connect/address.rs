@@ -92,8 +92,23 @@ impl Address {
     ///
     /// Another scheme, no host, a path, a query or credentials where none may be.
     pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
+        match Self::parse_with_path(text)? {
+            (address, None) => Ok(address),
+            (_, Some(_)) => Err(InvalidAddress::new(text, Reason::Path)),
+        }
+    }
+
+    /// Parses an address as [`parse`](Self::parse) does, which a path may follow. The path is `None`
+    /// if it is empty or `/`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `parse`, but for the path.
+    pub(crate) fn parse_with_path(text: &str) -> Result<(Self, Option<String>), InvalidAddress> {
         let read = match text.split_once(':') {
-            Some((scheme, path)) if scheme.eq_ignore_ascii_case("unix") => unix(path),
+            Some((scheme, path)) if scheme.eq_ignore_ascii_case("unix") => {
+                unix(path).map(|address| (address, None))
+            }
             _ => tcp(text),
         };
         read.map_err(|reason| InvalidAddress::new(text, reason))
@@ -119,7 +134,7 @@ fn unix(path: &str) -> Result<Address, Reason> {
     Ok(Address::Unix(PathBuf::from(path)))
 }
 
-fn tcp(text: &str) -> Result<Address, Reason> {
+fn tcp(text: &str) -> Result<(Address, Option<String>), Reason> {
     check_ip_literal(text)?;
     let uri: Uri = text.parse().map_err(|_| Reason::NotAUrl)?;
     // Schemes come in any case (RFC 3986 §3.1).
@@ -134,9 +149,14 @@ fn tcp(text: &str) -> Result<Address, Reason> {
     if authority.as_str().contains('@') {
         return Err(Reason::Credentials);
     }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(Reason::Path);
+    // The URL parser drops a fragment.
+    if uri.query().is_some() || text.contains('#') {
+        return Err(Reason::Query);
     }
+    let path = match uri.path() {
+        "" | "/" => None,
+        path => Some(path.to_owned()),
+    };
     let host = authority.host();
     let host = host
         .strip_prefix('[')
@@ -150,7 +170,7 @@ fn tcp(text: &str) -> Result<Address, Reason> {
         None | Some("") => default_port,
         Some(port) => read_port(port).ok_or(Reason::Port)?,
     };
-    Ok(address(host, port))
+    Ok((address(host, port), path))
 }
 
 /// Checks an IPv6 address, which the URL parser takes for something else or ignores
@@ -210,6 +230,8 @@ enum Reason {
     Zone,
     Credentials,
     Path,
+    BasePath,
+    Query,
     Port,
     NoPath,
 }
@@ -220,6 +242,11 @@ impl InvalidAddress {
             address: address.to_owned(),
             reason,
         }
+    }
+
+    /// Error for an address whose path cannot be the base of others.
+    pub(crate) fn base_path(address: &str) -> Self {
+        Self::new(address, Reason::BasePath)
     }
 
     /// The text as it was given.
@@ -239,7 +266,9 @@ impl fmt::Display for InvalidAddress {
             Reason::Brackets => "brackets must hold an IPv6 address",
             Reason::Zone => "it must not carry a zone id, which has a meaning on one machine only",
             Reason::Credentials => "it must not carry credentials",
-            Reason::Path => "it must not carry a path or a query; rewrite the path instead",
+            Reason::Path => "an address has no path; an Upstream may have one",
+            Reason::BasePath => "its path has a dot segment, or servers disagree on what it means",
+            Reason::Query => "it must not carry a query or a fragment",
             Reason::Port => "its port is not a number from 1 to 65535",
             Reason::NoPath => "it names no socket file",
         };
@@ -286,7 +315,9 @@ mod tests {
             ("ws://", Reason::NotAUrl),
             ("ws://user:pw@example.com", Reason::Credentials),
             ("ws://example.com/chat", Reason::Path),
-            ("ws://example.com?x=1", Reason::Path),
+            ("ws://example.com?x=1", Reason::Query),
+            ("ws://example.com/chat?x=1", Reason::Query),
+            ("ws://example.com/#x", Reason::Query),
             ("ws://[fe80::1%25eth0]:80", Reason::Zone),
             ("ws://[fe80::1%eth0]:80", Reason::Zone),
             ("ws://fe80::1%eth0", Reason::Zone),

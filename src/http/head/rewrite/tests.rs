@@ -209,3 +209,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn literals_are_replaced_without_an_error_to_handle() {
+    let cases = [
+        ("/ws", "/chat", "/ws/a?b", "/chat/a?b"),
+        ("/ws", "/chat", "/ws", "/chat"),
+        ("/ws", "/chat", "/ws/", "/chat/"),
+        ("/ws", "/", "/ws/a", "/a"),
+        ("/", "/chat", "/ws/a", "/chat/ws/a"),
+        ("/ws", "/chat", "/wsx", "/chat/wsx"),
+        ("/ws", "/chat/v2/", "/ws/a", "/chat/v2/a"),
+        // Literals that are no paths.
+        ("ws", "chat", "/ws/a", "/chat/a"),
+        ("", "", "/ws/a", "/ws/a"),
+        ("/ws", "/a b", "/ws/x", "/a%20b/x"),
+        ("/ws", "/caf\u{e9}", "/ws/x", "/caf%C3%A9/x"),
+        ("/ws", "/caf%C3%A9", "/ws/x", "/caf%C3%A9/x"),
+        ("/ws", "/a/../b", "/ws/x", "/b/x"),
+    ];
+    for (prefix, replacement, requested, expected) in cases {
+        let rewrite = PathRewrite::replace_prefix(prefix, replacement);
+        let requested = requested.parse().unwrap();
+        let path = rewrite.apply(&requested).unwrap();
+        assert_eq!(path, expected, "{prefix:?} {replacement:?} {requested}");
+    }
+}
+
+#[test]
+fn a_replaced_prefix_cannot_be_left() {
+    let rewrite = PathRewrite::replace_prefix("/ws", "/chat");
+    let climbs = "/ws/..%2fprivate".parse().unwrap();
+    assert!(matches!(
+        rewrite.apply(&climbs),
+        Err(RewriteError::LeavesPrefix)
+    ));
+    assert_eq!(
+        rewrite.apply(&"/ws/../a".parse().unwrap()).unwrap(),
+        "/chat/a"
+    );
+}
