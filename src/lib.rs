@@ -41,7 +41,8 @@
 //! ```
 //!
 //! Without an inner service, [`ProxyLayer::into_service`] responds to all other requests with 426,
-//! and to handshakes that the matcher does not own with 404.
+//! to handshakes that the matcher does not own with 404, and to extended `CONNECT`s for other
+//! protocols with 501.
 //! Hosts that perform the handshakes themselves can use the [`Tunnel`] alone.
 //!
 //! # Responses
@@ -76,6 +77,7 @@
 //! | [`discovery`] | service discovery: sources of a pool's upstreams |
 //! | [`health`], [`balance`] | health checks and load balancing |
 //! | [`connect`], [`Transport`] | byte streams to upstreams |
+//! | [`ClientStream`] | streams of clients, from servers other than hyper |
 //! | [`AcceptProxyProtocol`] | the client's address from a load balancer that speaks the PROXY protocol |
 //! | [`headers`] | headers that are removed, added and changed in both directions |
 //! | [`ForwardHttp`] | plain HTTP to the same upstreams |
@@ -198,6 +200,7 @@ pub use self::http::{
 pub use accept::AcceptProxyProtocol;
 pub use error::{BoxError, Error, ErrorKind, Side};
 pub use net::{
+    client_stream::ClientStream,
     connect,
     transport::{TcpKeepAlive, Transport},
     write_timeout::WriteTimeout,

@@ -9,7 +9,6 @@ use http::{
     request::{self, Parts},
     response,
 };
-use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
     http::headers::strip_nominated,
     http::relay::{RelayedBody, Source, start},
     http::upgrade::{Intent, UpgradeRequest},
+    net::client_stream::PendingClient,
     net::connect::UpstreamConnection,
     net::transport::Transport,
     upstream::Upstream,
@@ -66,9 +66,7 @@ async fn proxy(
     check_nominated(settings, &head, ErrorKind::MalformedHandshake)?;
     strip_nominated(&mut head.headers);
     admit(settings, &head, &client)?;
-    let on_upgrade = head
-        .extensions
-        .remove::<OnUpgrade>()
+    let pending_client = PendingClient::take(&mut head.extensions)
         .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
     // Before connecting: a request that cannot be forwarded must not reach an upstream.
     let target = settings.outbound.target(&head.uri)?;
@@ -84,7 +82,7 @@ async fn proxy(
         client,
         upgrade,
         target,
-        on_upgrade,
+        pending_client,
         permits,
     };
     let head = client.request_head(&head);
@@ -111,7 +109,7 @@ struct Handshake<'a> {
     upgrade: UpgradeRequest,
     /// Target of the request to an upstream without a base path.
     target: Uri,
-    on_upgrade: OnUpgrade,
+    pending_client: PendingClient,
     /// Places under the keys that limits count.
     permits: Vec<KeyPermit>,
 }
@@ -164,7 +162,7 @@ impl Exchange for Handshake<'_> {
         self.add_response_headers(&attempt, response.headers_mut());
         let session = Session::new(
             settings,
-            self.on_upgrade,
+            self.pending_client,
             transport,
             read_ahead,
             attempts.succeeded(attempt),

@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
     frame::Extensions,
     http::handshake::Agreement,
     http::headers::ClientInfo,
+    net::client_stream::PendingClient,
     net::transport::Transport,
     observe::RequestInfo,
     pool::Lease,
@@ -32,7 +32,7 @@ use super::{key_limit::KeyPermit, options::RequestOptions, settings::Settings};
 /// Session between the upstream's agreement and the client's 101.
 pub(super) struct Session {
     settings: Arc<Settings>,
-    on_upgrade: OnUpgrade,
+    pending_client: PendingClient,
     upstream: Transport,
     read_ahead: Bytes,
     lease: Lease,
@@ -87,7 +87,7 @@ struct RunningSession {
 impl Session {
     pub(super) fn new(
         settings: &Arc<Settings>,
-        on_upgrade: OnUpgrade,
+        pending_client: PendingClient,
         upstream: Transport,
         read_ahead: Bytes,
         lease: Lease,
@@ -95,7 +95,7 @@ impl Session {
     ) -> Self {
         Self {
             settings: Arc::clone(settings),
-            on_upgrade,
+            pending_client,
             upstream,
             read_ahead,
             lease,
@@ -153,7 +153,7 @@ impl RegisteredSession {
     async fn hand_over(self) -> Option<RunningSession> {
         let Session {
             settings,
-            on_upgrade,
+            pending_client,
             upstream,
             read_ahead,
             lease,
@@ -166,7 +166,7 @@ impl RegisteredSession {
             claims: Some((lease, self.guard)),
         };
         let own = self.config;
-        match hand_over(on_upgrade, &pending.settings, &entry).await {
+        match hand_over(pending_client, &pending.settings, &entry).await {
             Ok((client, client_read_ahead)) => {
                 if own.is_some() {
                     pending.settings.set_default_keep_alive(&client, &upstream);
@@ -355,23 +355,22 @@ const fn cut_off(end: &TunnelEnd) -> &'static str {
 ///
 /// When the server gives up, when the time for it is over, and when the tunnel is aborted.
 async fn hand_over(
-    on_upgrade: OnUpgrade,
+    pending_client: PendingClient,
     settings: &Settings,
     entry: &Entry,
 ) -> Result<(Transport, Bytes), Error> {
     let failed = |why: BoxError| Error::with_source(ErrorKind::ClientUpgrade, why);
     let budget = settings.timeouts.client_upgrade;
-    let mut upgraded = pin!(timeout(budget, on_upgrade));
+    let mut handed_over = pin!(timeout(budget, pending_client.handed_over()));
     let mut aborted = pin!(entry.aborted());
-    let upgraded = poll_fn(|cx| match aborted.as_mut().poll(cx) {
+    let (client, read_ahead) = poll_fn(|cx| match aborted.as_mut().poll(cx) {
         Poll::Ready(end) => Poll::Ready(Err(failed(cut_off(&end).into()))),
-        Poll::Pending => upgraded.as_mut().poll(cx).map(|upgraded| match upgraded {
-            Ok(upgraded) => upgraded.map_err(|error| failed(error.into())),
+        Poll::Pending => handed_over.as_mut().poll(cx).map(|client| match client {
+            Ok(client) => client.map_err(failed),
             Err(_) => Err(failed(format!("after {budget:?}").into())),
         }),
     })
     .await?;
-    let (client, read_ahead) = Transport::from_upgraded(upgraded);
     client.no_delay();
     if let Some(keep_alive) = settings.client_tcp_keep_alive() {
         client.keep_alive(&keep_alive);

@@ -10,6 +10,7 @@ mod support_works;
 mod attacks;
 mod authorization;
 mod balance;
+mod client_stream;
 #[cfg(feature = "http2")]
 mod clock_burst;
 mod clock_close;

@@ -27,6 +27,7 @@ fn types_of_the_root() {
         wsplice::KeyLimit,
         wsplice::Rejection,
         wsplice::RequestOptions,
+        wsplice::ClientStream,
         wsplice::BoxError,
         wsplice::ReceivedClose,
         wsplice::InvalidUpgradeResponse,
@@ -90,6 +91,7 @@ fn types_of_the_root() {
 #[test]
 fn types_of_the_request_side() {
     are_debug_send_sync![
+        head::ExtendedConnect,
         head::InvalidHost,
         head::InvalidPath,
         head::PathRewrite,

@@ -46,7 +46,8 @@ mod rewrite;
 mod truth_assignment;
 
 pub(crate) use self::escape::split_escape;
-pub(crate) use self::extended_connect::is_extended_connect;
+pub use self::extended_connect::ExtendedConnect;
+pub(crate) use self::extended_connect::{connect_protocol, is_extended_connect};
 pub(crate) use self::host::Host;
 pub use self::host::InvalidHost;
 pub(crate) use self::mounting::{copy_original_uri, original_uri, removed_prefix};
