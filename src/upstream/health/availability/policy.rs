@@ -11,11 +11,11 @@ use super::{admitted::Admitted, health_counts::HealthCounts, upstream_health::Up
 ///
 /// | policy | when few upstreams are healthy | Envoy | HAProxy |
 /// |---|---|---|---|
-/// | [`Standard`] | the default: half of the upstreams at most are left out on clients' news, and all are used once none is healthy | both | |
-/// | [`FailClosed`] | clients get 503 once all are unhealthy | `fail_traffic_on_panic` | default |
-/// | [`KeepLast`] | the upstream that became unhealthy last stays in use | | |
-/// | [`PanicThreshold`] | below a share of healthy upstreams, all are used | `healthy_panic_threshold` | |
-/// | [`MaxEjectionPercent`] | only a limited share is ejected | `max_ejection_percent` | |
+/// | [`Standard`](super::Standard) | the default: half of the upstreams at most are left out on clients' news, and all are used once none is healthy | both | |
+/// | [`FailClosed`](super::FailClosed) | clients get 503 once all are unhealthy | `fail_traffic_on_panic` | default |
+/// | [`KeepLast`](super::KeepLast) | the upstream that became unhealthy last stays in use | | |
+/// | [`PanicThreshold`](super::PanicThreshold) | below a share of healthy upstreams, all are used | `healthy_panic_threshold` | |
+/// | [`MaxEjectionPercent`](super::MaxEjectionPercent) | only a limited share is ejected | `max_ejection_percent` | |
 ///
 /// [`or`](Self::or) combines two policies: an upstream that either of them admits is used.
 ///
