@@ -98,7 +98,8 @@
 //! its prose: `as_str()` returns it in snake_case. Slugs are part of the interface, so dashboards can
 //! rely on them: they are unique within their type and change with a major version only.
 //!
-//! [`ErrorKind`], [`Side`], [`TunnelEnd`], [`Timer`], [`Limit`], [`MembershipChange`],
+//! [`ErrorKind`], [`Side`], [`TunnelEnd`], [`Timer`], [`Limit`], [`Loss`], [`ReattachRefusal`],
+//! [`MembershipChange`],
 //! [`frame::CloseCode`], [`frame::OpCode`], [`frame::Violation`], [`health::HealthState`],
 //! [`health::HealthTransition`], [`health::HealthEventKind`], [`health::probe::ProbeFailure`],
 //! [`discovery::DiscoverError`]
@@ -215,7 +216,8 @@ pub use proxy::{
     RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };
 pub use tunnel::{
-    Framing, KeepAlive, Limits, Tunnel, TunnelBuilder, TunnelConfig, TunnelHandle,
+    Framing, KeepAlive, Limits, Loss, Reattach, ReattachOn, ReattachRefusal, Tunnel, TunnelBuilder,
+    TunnelConfig, TunnelHandle, UpstreamChange,
     drain::{Drain, Drained},
     info::TunnelInfo,
     registry::{DirectionTraffic, LegStatus, Registry, Traffic, TunnelStatus, by_key, by_label},
@@ -249,6 +251,11 @@ struct DiscoveryGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/authentication.md")]
 struct AuthenticationGuide;
+
+/// Compiles the examples of the page on reattachment.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/reattach.md")]
+struct ReattachGuide;
 
 /// Compiles the examples of the page on HTTP/2.
 #[cfg(doctest)]

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, ErrorKind, Side},
     tunnel::info::TunnelInfo,
     tunnel::report::{Rtt, TunnelReport},
+    tunnel::{Loss, ReattachRefusal, UpstreamChange},
     upstream::discovery::DiscoverError,
     upstream::health::{HealthEvent, HealthTransition},
 };
@@ -105,6 +106,19 @@ pub trait Observer: Send + Sync {
         let _ = (tunnel, report);
     }
 
+    /// A tunnel that had lost its upstream got another one; see [`Reattach`](crate::Reattach).
+    fn tunnel_reattached(&self, tunnel: &TunnelInfo, change: &UpstreamChange) {
+        let _ = (tunnel, change);
+    }
+
+    /// A tunnel that had lost its upstream got no other one, and ends.
+    ///
+    /// Not called where a rule forbids another upstream at the moment of the loss; the
+    /// [report](crate::TunnelReport::reattach_refusal) has the reason in either case.
+    fn reattachment_failed(&self, tunnel: &TunnelInfo, loss: Loss, refusal: ReattachRefusal) {
+        let _ = (tunnel, loss, refusal);
+    }
+
     /// An upstream's health changed; the transition carries both states and the reason.
     fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
         let _ = (upstream, transition);
@@ -189,6 +203,14 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
         (**self).tunnel_closed(tunnel, report);
+    }
+
+    fn tunnel_reattached(&self, tunnel: &TunnelInfo, change: &UpstreamChange) {
+        (**self).tunnel_reattached(tunnel, change);
+    }
+
+    fn reattachment_failed(&self, tunnel: &TunnelInfo, loss: Loss, refusal: ReattachRefusal) {
+        (**self).reattachment_failed(tunnel, loss, refusal);
     }
 
     fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {

@@ -10,6 +10,7 @@ use crate::{
     frame::{CloseCode, HeaderError, OpCode, Rsv, Violation},
     observe::MembershipChange,
     tunnel::report::{Limit, Timer, TunnelEnd},
+    tunnel::{Loss, ReattachRefusal},
     upstream::discovery::DiscoverError,
     upstream::health::{
         HealthControl, HealthEventKind, HealthState, HealthTransition, probe::ProbeFailure,
@@ -103,6 +104,27 @@ fn failures() {
 }
 
 fn tunnels() {
+    slugs! { Loss,
+        Loss::ClosedWithoutFrame, Loss::ClosedWithoutFrame => "closed_without_frame",
+        Loss::Broken(io::ErrorKind::Other), Loss::Broken(_) => "broken",
+        Loss::PongTimeout, Loss::PongTimeout => "pong_timeout",
+        Loss::WriteTimeout, Loss::WriteTimeout => "write_timeout",
+        Loss::Closed(CloseCode::NORMAL), Loss::Closed(_) => "closed",
+    }
+    slugs! { ReattachRefusal,
+        ReattachRefusal::Opaque => "opaque",
+        ReattachRefusal::UpstreamMessageCut => "upstream_message_cut",
+        ReattachRefusal::ClientMessageCut => "client_message_cut",
+        ReattachRefusal::ReservedBits => "reserved_bits",
+        ReattachRefusal::UnknownExtension => "unknown_extension",
+        ReattachRefusal::ContextTakeover => "context_takeover",
+        ReattachRefusal::TooOften => "too_often",
+        ReattachRefusal::Subprotocol => "subprotocol",
+        ReattachRefusal::Extensions => "extensions",
+        ReattachRefusal::Refused => "refused",
+        ReattachRefusal::Timeout => "timeout",
+        ReattachRefusal::Unavailable => "unavailable",
+    }
     slugs! { Timer,
         Timer::Pong => "pong",
         Timer::Idle => "idle",

@@ -4,7 +4,9 @@ use std::error::Error;
 
 use wsplice::headers::Networks;
 use wsplice::matcher::paths;
-use wsplice::{ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, Retry, TunnelConfig, Upstream};
+use wsplice::{
+    ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, Reattach, Retry, TunnelConfig, Upstream,
+};
 
 use crate::args::{Args, TunnelArgs};
 use crate::discovery;
@@ -41,11 +43,21 @@ pub(crate) fn layer(
         .retry(Retry::new().only_on(args.upstreams.retry_on.0.iter().copied()))
         .trust(trusted.fold(Networks::none(), Networks::and))
         .leniency(args.upstreams.tolerate.unwrap_or_default())
-        .tunnel(tunnel(&args.tunnels));
+        .tunnel(tunnel(&args.tunnels))
+        .reattach(reattach(&args.tunnels));
     Ok(match &requests.via {
         Some(via) => proxy.via(via.clone()),
         None => proxy,
     })
+}
+
+fn reattach(args: &TunnelArgs) -> Option<Reattach> {
+    let within = args.reattach.limit()?;
+    let reattach = Reattach::new()
+        .within(within)
+        .on(args.reattach_on.0.iter().copied())
+        .limit(args.reattach_limit);
+    Some(reattach)
 }
 
 fn tunnel(args: &TunnelArgs) -> TunnelConfig {

@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use wsplice::{
     DirectionStats, Error, ErrorKind, MembershipChange, Observer, QueueWait, RequestInfo, Rtt,
-    Side, TunnelEnd, TunnelInfo, TunnelReport, UpstreamInfo,
+    Side, TunnelEnd, TunnelInfo, TunnelReport, UpstreamChange, UpstreamInfo,
     discovery::DiscoverError,
     health::{HealthEvent, HealthEventKind, HealthTransition},
 };
@@ -108,6 +108,23 @@ impl LayerObserver {
     fn with_presence(&self, upstream: &str, change: impl FnOnce(&mut Presence)) {
         let name = self.known(upstream);
         change(self.presences().entry(name).or_default());
+    }
+
+    fn add_tunnel(&self, upstream: &str) {
+        self.with_presence(upstream, |presence| presence.open += 1);
+        let key = self.of_upstream(Some(upstream), []);
+        self.shared.set.tunnels.inc(key);
+    }
+
+    fn remove_tunnel(&self, upstream: &str) {
+        let key = self.of_upstream(Some(upstream), []);
+        self.shared.set.tunnels.dec(key);
+        self.with_presence(upstream, |presence| {
+            presence.open = presence.open.saturating_sub(1);
+            if let (0, Some(departed)) = (presence.open, &mut presence.departed) {
+                *departed = Instant::now();
+            }
+        });
     }
 
     fn presences(&self) -> MutexGuard<'_, HashMap<Arc<str>, Presence>> {
@@ -232,19 +249,32 @@ impl Observer for LayerObserver {
     }
 
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
-        self.with_presence(&tunnel.upstream, |presence| presence.open += 1);
-        let key = self.of_upstream(Some(&tunnel.upstream), []);
-        self.shared.set.tunnels.inc(key);
+        self.add_tunnel(&tunnel.upstream);
+    }
+
+    fn tunnel_reattached(&self, _tunnel: &TunnelInfo, change: &UpstreamChange) {
+        self.add_tunnel(&change.to);
+        let labels = ["reattached", change.loss.as_str()];
+        let set = &self.shared.set;
+        set.reattachments
+            .inc(self.of_upstream(Some(&change.from), labels));
+        set.reattachment_gap.observe(self.of_pool([]), change.gap);
+        self.remove_tunnel(&change.from);
     }
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
         let set = &self.shared.set;
         let (end, code) = (report.end.as_str(), report.close_code().as_str());
         let labels = [end, report.initiator.as_str(), code];
-        set.tunnels
-            .dec(self.of_upstream(Some(&tunnel.upstream), []));
+        let last_change = report.upstream_changes.last();
+        let upstream = last_change.map_or(&tunnel.upstream, |change| &change.to);
+        if let Some(refusal) = report.reattach_refusal {
+            let labels = ["ended", refusal.as_str()];
+            set.reattachments
+                .inc(self.of_upstream(Some(upstream), labels));
+        }
         set.tunnels_closed
-            .inc(self.of_upstream(Some(&tunnel.upstream), labels));
+            .inc(self.of_upstream(Some(upstream), labels));
         set.tunnel_duration
             .observe(self.of_pool([end]), report.duration);
         let directions = [&report.client_to_upstream, &report.upstream_to_client];
@@ -254,12 +284,7 @@ impl Observer for LayerObserver {
         if let TunnelEnd::Limit(limit, _) = &report.end {
             set.limits_reached.inc(self.of_pool([limit.as_str()]));
         }
-        self.with_presence(&tunnel.upstream, |presence| {
-            presence.open = presence.open.saturating_sub(1);
-            if let (0, Some(departed)) = (presence.open, &mut presence.departed) {
-                *departed = Instant::now();
-            }
-        });
+        self.remove_tunnel(upstream);
     }
 
     fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {

@@ -45,6 +45,11 @@ families! {
     tunnels_closed: Counter, 3 = Family::counter("tunnels_closed", Upstream,
         ["end", "initiator", "code"],
         "Tunnels that ended, by reason, by the side that began the end, and by close code.");
+    reattachments: Counter, 2 = Family::counter("reattachments", Upstream, ["outcome", "reason"],
+        "Losses of upstreams after which another one was sought: by the lost upstream, with the loss \
+         of those that were followed by another upstream, and the refusal of the others.");
+    reattachment_gap: Histogram, 0 = Family::fast("reattachment_gap_seconds", Pool, [],
+        "Time that reattached tunnels were without an upstream.");
     tunnel_duration: Histogram, 1 = Family::long("tunnel_duration_seconds", Pool, ["end"],
         "Time from the 101 to the end of tunnels that ended.");
     closed_tunnel_frames: Counter, 2 = Family::counter("closed_tunnel_frames", Pool,

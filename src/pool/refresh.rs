@@ -178,7 +178,12 @@ impl PoolState {
     pub(super) fn apply_losses(&self, lost: &[Arc<Member>]) {
         let choice = self.health_settings().unhealthy_tunnels;
         for member in lost {
-            self.close_tunnels(member, choice, "upstream unhealthy", Revocable::Never);
+            self.close_tunnels(
+                member,
+                choice,
+                "upstream unhealthy",
+                Revocable::ByNextUpstream,
+            );
         }
         self.notifier.notify();
     }

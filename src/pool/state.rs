@@ -162,7 +162,7 @@ impl PoolState {
         let choice = self.settings.removed_tunnels;
         for member in removed {
             let reason = "upstream removed";
-            self.close_tunnels(&member, choice, reason, Revocable::Never);
+            self.close_tunnels(&member, choice, reason, Revocable::ByNextUpstream);
         }
         true
     }

@@ -38,7 +38,7 @@ pub(super) async fn authorize(
     let head = Arc::new(head);
     let version = head.version;
     let kind = match reporter.subject() {
-        Subject::Handshake => RequestKind::Handshake,
+        Subject::Handshake | Subject::Reattachment => RequestKind::Handshake,
         Subject::Request => RequestKind::Forwarded,
     };
     let request = AuthorizationRequest::new(Arc::clone(&head), client.info, client.ip, kind);

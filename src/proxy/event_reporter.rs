@@ -28,6 +28,8 @@ pub(super) enum Subject {
     Handshake,
     /// A forwarded request.
     Request,
+    /// A handshake with the next upstream of a running tunnel.
+    Reattachment,
 }
 
 impl Subject {
@@ -35,6 +37,7 @@ impl Subject {
         match self {
             Self::Handshake => "handshake",
             Self::Request => "request",
+            Self::Reattachment => "reattachment",
         }
     }
 
@@ -46,8 +49,8 @@ impl Subject {
             false => status == StatusCode::SWITCHING_PROTOCOLS,
         };
         match self {
-            Self::Handshake if is_accepted => "accepted",
-            Self::Handshake => "refused",
+            Self::Handshake | Self::Reattachment if is_accepted => "accepted",
+            Self::Handshake | Self::Reattachment => "refused",
             Self::Request => "relayed",
         }
     }
@@ -90,7 +93,9 @@ impl EventReporter {
         );
         let info = self.request_info(None);
         self.settings.notify(|observer| match self.subject {
-            Subject::Handshake => observer.handshake_rejected(&info, error),
+            Subject::Handshake | Subject::Reattachment => {
+                observer.handshake_rejected(&info, error);
+            }
             Subject::Request => observer.request_rejected(&info, error),
         });
     }
@@ -106,7 +111,9 @@ impl EventReporter {
         );
         let info = self.request_info(Some(attempt));
         self.settings.notify(|observer| match self.subject {
-            Subject::Handshake => observer.handshake_failed(&info, error),
+            Subject::Handshake | Subject::Reattachment => {
+                observer.handshake_failed(&info, error);
+            }
             Subject::Request => observer.request_failed(&info, error),
         });
     }
@@ -121,7 +128,9 @@ impl EventReporter {
         );
         let (info, number) = (self.request_info(Some(attempt)), attempt.number);
         self.settings.notify(|observer| match self.subject {
-            Subject::Handshake => observer.handshake_retried(&info, number),
+            Subject::Handshake | Subject::Reattachment => {
+                observer.handshake_retried(&info, number);
+            }
             Subject::Request => observer.request_retried(&info, number),
         });
     }
@@ -143,6 +152,10 @@ impl EventReporter {
         let latency = attempt.started_at.elapsed();
         self.report_health(attempt, HealthEventKind::Accepted { latency });
         tracing::debug!("handshake accepted");
+        if self.subject == Subject::Reattachment {
+            // The session reports the reattached tunnel; there is no client that waits for a 101.
+            return;
+        }
         let info = self.request_info(Some(attempt));
         self.settings
             .notify(|observer| observer.handshake_accepted(&info));

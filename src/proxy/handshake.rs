@@ -3,27 +3,16 @@
 use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, Response, Uri,
-    header::SEC_WEBSOCKET_PROTOCOL,
-    request::{self, Parts},
-    response,
-};
-use tokio::time::timeout;
+use http::{HeaderMap, Response, request};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{
-        Agreement, Offer, UpgradeResponse, accepted_response, exchange, handshake_request,
-        refused_response,
-    },
+    http::handshake::{AgreedExtensions, accepted_response, refused_response},
     http::headers::strip_nominated,
     http::relay::{RelayedBody, Source, start},
     http::upgrade::{Intent, UpgradeRequest},
     net::client_stream::PendingClient,
-    net::connect::UpstreamConnection,
-    net::transport::Transport,
-    upstream::Upstream,
+    tunnel::{ReattachParts, ReattachRefusal},
     upstream::admission::AdmissionKind,
 };
 
@@ -34,11 +23,13 @@ use super::{
     event_reporter::{EventReporter, Subject},
     exchange_guard::ExchangeGuard,
     key_limit::KeyPermit,
+    opening::{Accepted, Opening, OpeningResponse},
     pipeline::{
         Exchange, FailedAttempt, KeyStage, Outcome, Received, add_response_headers, admit,
-        admit_keys, check_nominated, clone_head, consult_host, run, try_upstreams,
+        admit_keys, check_nominated, consult_host, run, try_upstreams,
     },
-    session::{Session, SessionFacts},
+    reconnect::Reconnector,
+    session::{Reattachment, Session, SessionFacts},
     settings::Settings,
     trace::record_tunnel,
 };
@@ -76,16 +67,19 @@ async fn proxy(
     let head = consult_host(reporter, head, &client).await?;
     let stage = KeyStage::AfterAuthorization;
     admit_keys(settings, &head, &client, stage, &mut permits)?;
-    let handshake = Handshake {
-        reporter,
-        head: &head,
+    let opening = Opening {
+        head,
         client,
         upgrade,
         target,
+    };
+    let handshake = Handshake {
+        reporter,
+        opening: &opening,
         pending_client,
         permits,
     };
-    let head = client.request_head(&head);
+    let head = client.request_head(&opening.head);
     try_upstreams(reporter, AdmissionKind::Tunnel, &head, handshake).await
 }
 
@@ -101,25 +95,13 @@ fn valid_upgrade(intent: Intent) -> Result<UpgradeRequest, Error> {
     }
 }
 
-/// A valid handshake of a client.
+/// A valid handshake of a client that waits for its response.
 struct Handshake<'a> {
     reporter: &'a Arc<EventReporter>,
-    head: &'a Parts,
-    client: Client,
-    upgrade: UpgradeRequest,
-    /// Target of the request to an upstream without a base path.
-    target: Uri,
+    opening: &'a Opening,
     pending_client: PendingClient,
     /// Places under the keys that limits count.
     permits: Vec<KeyPermit>,
-}
-
-/// A verified acceptance, with its connection.
-struct Accepted {
-    head: response::Parts,
-    agreement: Agreement,
-    transport: Transport,
-    read_ahead: Bytes,
 }
 
 impl Exchange for Handshake<'_> {
@@ -131,48 +113,49 @@ impl Exchange for Handshake<'_> {
         attempts: &Attempts<'_>,
         attempt: &mut Attempt,
     ) -> Result<Received<Self>, FailedAttempt> {
-        let failed = FailedAttempt::Repeatable;
-        let target = self.target_at(attempt.lease.member().upstream());
-        let target = target.map_err(FailedAttempt::Ended)?;
-        // Pinned: an async function holds an argument passed by value twice.
-        let connection = {
-            let connect = pin!(self.connect(attempt));
-            attempts.bounded(connect).await.map_err(failed)?
-        };
-        attempt.connect = Some(attempt.started_at.elapsed());
-        let perform = pin!(self.perform(connection, target));
-        attempts.bounded(perform).await.map_err(failed)
+        let send = pin!(
+            self.opening
+                .send(self.reporter.settings(), attempts, attempt)
+        );
+        match send.await? {
+            OpeningResponse::Accepted(accepted) => Ok(Received::Accepted(accepted)),
+            OpeningResponse::Refused(response) => {
+                Ok(Received::Refused(response.status(), response))
+            }
+        }
     }
 
     async fn accept(
         self,
         attempts: Attempts<'_>,
         attempt: Attempt,
-        response: Accepted,
+        mut accepted: Accepted,
     ) -> Response<RelayedBody> {
+        let settings = self.reporter.settings();
+        let reattachment = self.reattachment(&mut accepted);
         let Accepted {
             head,
             agreement,
             transport,
             read_ahead,
-        } = response;
-        let settings = self.reporter.settings();
+        } = accepted;
         let rules = (settings.outbound.via.as_ref(), &settings.response_edits);
-        let mut response = accepted_response(head, &self.upgrade, rules.0, rules.1);
+        let mut response = accepted_response(head, &self.opening.upgrade, rules.0, rules.1);
         self.add_response_headers(&attempt, response.headers_mut());
-        let session = Session::new(
-            settings,
-            self.pending_client,
-            transport,
+        let session = Session {
+            settings: Arc::clone(settings),
+            pending_client: self.pending_client,
+            upstream: transport,
             read_ahead,
-            attempts.succeeded(attempt),
-            self.reporter.started_at(),
-        );
+            lease: attempts.succeeded(attempt),
+            requested_at: self.reporter.started_at(),
+            reattachment,
+        };
         // The tunnel waits for the client's connection.
         let facts = SessionFacts {
             path: self.reporter.path().into(),
-            client: self.client.info,
-            options: self.head.extensions.get(),
+            client: self.opening.client.info,
+            options: self.opening.head.extensions.get(),
             permits: self.permits,
         };
         let session = session.enter(facts, agreement);
@@ -188,74 +171,35 @@ impl Exchange for Handshake<'_> {
 }
 
 impl Handshake<'_> {
-    /// Returns the target of the request to this upstream.
-    fn target_at(&self, upstream: &Upstream) -> Result<Uri, Error> {
-        match upstream.base_path() {
-            Some(base) => {
-                let outbound = &self.reporter.settings().outbound;
-                outbound.target_below(base, &self.head.uri)
-            }
-            None => Ok(self.target.clone()),
-        }
-    }
-
-    async fn connect(&self, attempt: &Attempt) -> Result<UpstreamConnection, Error> {
-        let upstream = attempt.lease.member().upstream();
-        let header = upstream.proxy_header(self.client.ip, &self.client.info);
-        let dial = &self.reporter.settings().dial;
-        dial.acquire(upstream.address(), upstream.version(), header.as_ref())
-            .await
-    }
-
-    /// Performs the handshake on this connection.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ErrorKind::HandshakeTimeout`], [`ErrorKind::NoResponse`], [`ErrorKind::Handshake`]
-    /// or [`ErrorKind::InvalidUpgradeResponse`]; over HTTP/2 also the error of a new connection.
-    async fn perform(
-        &self,
-        connection: UpstreamConnection,
-        target: Uri,
-    ) -> Result<Received<Self>, Error> {
+    /// Keeps the handshake for the next upstream, if that is wanted, and adds the parameter to the
+    /// response that makes it possible.
+    fn reattachment(&self, accepted: &mut Accepted) -> Option<Reattachment> {
         let settings = self.reporter.settings();
-        let request = handshake_request(
-            clone_head(self.head),
-            target,
-            &self.upgrade,
-            &self.client.info,
-            &settings.outbound,
-        );
-        let offer = Offer::new(request.headers(), &self.upgrade).with_leniency(settings.leniency);
-        let within = settings.timeouts.handshake;
-        let exchange = exchange(connection, &settings.dial, request, settings.head_limits);
-        let response = timeout(within, exchange).await.unwrap_or_else(|_| {
-            let after = format!("after {within:?}");
-            Err(Error::with_source(ErrorKind::HandshakeTimeout, after))
-        })?;
-        match response {
-            UpgradeResponse::Refused(response) => {
-                Ok(Received::Refused(response.status(), response))
-            }
-            UpgradeResponse::Accepted {
-                mut head,
-                transport,
-                read_ahead,
-            } => {
-                let agreement = offer
-                    .verify(&head)
-                    .map_err(|why| Error::with_source(ErrorKind::InvalidUpgradeResponse, why))?;
-                if agreement.subprotocol.is_none() {
-                    head.headers.remove(SEC_WEBSOCKET_PROTOCOL);
-                }
-                Ok(Received::Accepted(Accepted {
-                    head,
-                    agreement,
-                    transport,
-                    read_ahead,
-                }))
-            }
+        let reattach = settings.reattach.as_ref()?;
+        let headers = &mut accepted.head.headers;
+        let mut extensions = AgreedExtensions::read(headers);
+        if reattach.adds_no_context_takeover() {
+            extensions = extensions.with_no_context_takeover(headers);
         }
+        let agreement = match extensions {
+            AgreedExtensions::Unknown => Some(ReattachRefusal::UnknownExtension),
+            _ if extensions.has_independent_client_messages() => None,
+            _ => Some(ReattachRefusal::ContextTakeover),
+        };
+        Some(Reattachment {
+            parts: ReattachParts {
+                settings: Arc::clone(reattach),
+                agreement,
+                reserved_bits: extensions.reserved_bits(),
+            },
+            reconnect: Arc::new(Reconnector {
+                opening: self.opening.to_owned(),
+                settings: Arc::clone(settings),
+                reattach: Arc::clone(reattach),
+                subprotocol: accepted.agreement.subprotocol.clone(),
+                extensions,
+            }),
+        })
     }
 
     async fn relay_refusal(
@@ -265,7 +209,7 @@ impl Handshake<'_> {
     ) -> Response<RelayedBody> {
         let settings = self.reporter.settings();
         let rules = (settings.outbound.via.as_ref(), &settings.response_edits);
-        let mut response = refused_response(response, &self.upgrade, rules.0, rules.1);
+        let mut response = refused_response(response, &self.opening.upgrade, rules.0, rules.1);
         self.add_response_headers(&attempt, response.headers_mut());
         let in_flight = Arc::new(settings.registry.drain_state().enter_request());
         let cuts = in_flight.cuts();
@@ -283,6 +227,7 @@ impl Handshake<'_> {
 
     fn add_response_headers(&self, attempt: &Attempt, headers: &mut HeaderMap) {
         let settings = self.reporter.settings();
-        add_response_headers(settings, self.head, &self.client, &attempt.lease, headers);
+        let Opening { head, client, .. } = self.opening;
+        add_response_headers(settings, head, client, &attempt.lease, headers);
     }
 }

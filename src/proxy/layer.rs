@@ -21,7 +21,7 @@ use crate::{
     pool::Pool,
     tunnel::drain::Drain,
     tunnel::registry::Registry,
-    tunnel::{KeepAlive, TunnelConfig},
+    tunnel::{KeepAlive, Reattach, TunnelConfig},
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance},
     upstream::retry::Retry,
@@ -48,6 +48,7 @@ use super::{
 /// | [`keep_alive`](Self::keep_alive) | off | many applications send pings themselves |
 /// | [`idle_timeout`](Self::idle_timeout), [`max_lifetime`](Self::max_lifetime) | off | WebSockets may be quiet |
 /// | [`half_close_timeout`](Self::half_close_timeout) | 10 s | time for a close handshake |
+/// | [`reattach`](Self::reattach) | off | the application's protocol must allow it |
 /// | [`connect_timeout`](Self::connect_timeout) | 3 s | leaves time for other upstreams |
 /// | [`tls_timeout`](Self::tls_timeout) | 5 s | a few round trips and a signature |
 /// | [`handshake_timeout`](Self::handshake_timeout) | 10 s | applications may authenticate first |
@@ -273,6 +274,24 @@ impl<T> ProxyLayer<T> {
     /// Sets how long one direction may be quiet after the other has ended.
     pub fn half_close_timeout(self, half_close_timeout: impl Into<Option<Duration>>) -> Self {
         self.with_tunnel(|tunnel| tunnel.half_close_timeout(half_close_timeout))
+    }
+
+    /// Gives a tunnel that loses its upstream another one, while the client's connection lives on; see
+    /// [`Reattach`]. Off by default, and turned off by `None`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Pool, ProxyLayer, Reattach};
+    ///
+    /// let pool = Pool::new(["ws://10.0.0.1:8080"])?;
+    /// let proxy = ProxyLayer::new(pool).reattach(Reattach::new());
+    /// # let _ = proxy;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn reattach(self, reattach: impl Into<Option<Reattach>>) -> Self {
+        let reattach = reattach.into().map(Arc::new);
+        self.with(|settings| settings.reattach = reattach)
     }
 
     /// Sets how long one attempt to connect to an upstream may take, name lookup included.

@@ -11,8 +11,9 @@
 //! `pipeline` runs an owned request: `attempts` goes from one upstream to the next, `handshake` or
 //! `forward` is the exchange with one of them, and `event_reporter` reports the results. `reject`
 //! turns an [`Error`](crate::Error) into a response, and is the only place that chooses a status
-//! code. `session` owns a tunnel for its whole life, `exchange_guard` an upstream's response for
-//! the time of its relay.
+//! code. `session` owns a tunnel up to the hand-over of the client's connection, `running_session`
+//! from then on, `exchange_guard` an upstream's response for the time of its relay. `opening` is a client's handshake as it is made with upstreams, which
+//! `reconnect` makes again when a running tunnel has lost its upstream.
 
 mod attempt;
 mod attempts;
@@ -30,11 +31,14 @@ mod key_limit;
 mod layer;
 mod layer_host;
 mod mounted;
+mod opening;
 mod options;
 mod pipeline;
+mod reconnect;
 mod reject;
 mod rejection;
 mod request_scope;
+mod running_session;
 mod service;
 mod session;
 mod settings;

@@ -91,7 +91,9 @@ pub(super) async fn run(
 ) -> Response<RelayedBody> {
     let version = head.version;
     let span = match subject {
-        Subject::Handshake => settings.handshake_span(&RequestHead::from(&head)),
+        Subject::Handshake | Subject::Reattachment => {
+            settings.handshake_span(&RequestHead::from(&head))
+        }
         Subject::Request => request_span(&RequestHead::from(&head)),
     };
     let reporter = Arc::new(EventReporter::new(subject, requested_path(&head), settings));

@@ -1,4 +1,4 @@
-//! A tunnel with all that accounts for it, from the 101 to the report.
+//! A tunnel with all that accounts for it, from the 101 to the hand-over of the client's connection.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    error::{BoxError, Error, ErrorKind, Side},
+    error::{BoxError, Error, ErrorKind},
     escaped::Escaped,
     frame::Extensions,
     http::handshake::Agreement,
@@ -20,24 +20,37 @@ use crate::{
     net::transport::Transport,
     observe::RequestInfo,
     pool::Lease,
-    task::{self, catch_panic},
+    task,
     tunnel::info::TunnelInfo,
     tunnel::registry::{Departure, Entry, RegistryGuard},
-    tunnel::report::{TunnelEnd, TunnelReport},
-    tunnel::{TaskAffinity, Tunnel, TunnelConfig, TunnelParts},
+    tunnel::report::TunnelEnd,
+    tunnel::{ReattachParts, TaskAffinity, Tunnel, TunnelConfig, TunnelParts},
 };
 
-use super::{key_limit::KeyPermit, options::RequestOptions, settings::Settings};
+use super::{
+    key_limit::KeyPermit,
+    options::RequestOptions,
+    running_session::{Reconnect, RunningSession},
+    settings::Settings,
+};
 
 /// Session between the upstream's agreement and the client's 101.
 pub(super) struct Session {
-    settings: Arc<Settings>,
-    pending_client: PendingClient,
-    upstream: Transport,
-    read_ahead: Bytes,
-    lease: Lease,
+    pub(super) settings: Arc<Settings>,
+    pub(super) pending_client: PendingClient,
+    pub(super) upstream: Transport,
+    pub(super) read_ahead: Bytes,
+    pub(super) lease: Lease,
     /// When the request was taken up.
-    requested_at: Instant,
+    pub(super) requested_at: Instant,
+    /// Present if the tunnel may get another upstream.
+    pub(super) reattachment: Option<Reattachment>,
+}
+
+/// The facts and the means for another upstream.
+pub(super) struct Reattachment {
+    pub(super) parts: ReattachParts,
+    pub(super) reconnect: Arc<dyn Reconnect>,
 }
 
 /// Facts about the request of a session.
@@ -76,33 +89,7 @@ struct PendingSession {
     claims: Option<(Lease, RegistryGuard)>,
 }
 
-/// A session whose tunnel runs. Reports the end exactly once, at the latest when it is dropped.
-struct RunningSession {
-    tunnel: Tunnel,
-    settings: Arc<Settings>,
-    /// `None` once the end was reported.
-    lease: Option<Lease>,
-}
-
 impl Session {
-    pub(super) fn new(
-        settings: &Arc<Settings>,
-        pending_client: PendingClient,
-        upstream: Transport,
-        read_ahead: Bytes,
-        lease: Lease,
-        requested_at: Instant,
-    ) -> Self {
-        Self {
-            settings: Arc::clone(settings),
-            pending_client,
-            upstream,
-            read_ahead,
-            lease,
-            requested_at,
-        }
-    }
-
     pub(super) fn enter(
         mut self,
         facts: SessionFacts<'_>,
@@ -158,7 +145,12 @@ impl RegisteredSession {
             read_ahead,
             lease,
             requested_at,
+            reattachment,
         } = self.session;
+        let (reattach, reconnect) = match reattachment {
+            Some(Reattachment { parts, reconnect }) => (Some(parts), Some(reconnect)),
+            None => (None, None),
+        };
         let entry = Arc::clone(self.guard.entry());
         let pending = PendingSession {
             settings,
@@ -177,8 +169,9 @@ impl RegisteredSession {
                     upstream,
                     upstream_read_ahead: read_ahead,
                     extensions: self.extensions,
+                    reattach,
                 };
-                pending.open(parts, own)
+                pending.open(parts, own, reconnect)
             }
             Err(error) => {
                 pending.fail(&error);
@@ -212,6 +205,7 @@ impl PendingSession {
         mut self,
         parts: TunnelParts,
         own: Option<Arc<TunnelConfig>>,
+        reconnect: Option<Arc<dyn Reconnect>>,
     ) -> Option<RunningSession> {
         let (lease, guard) = self.claims.take()?;
         let settings = Arc::clone(&self.settings);
@@ -219,11 +213,8 @@ impl PendingSession {
             observer.tunnel_opened(guard.entry().info());
         });
         let config = own.unwrap_or_else(|| Arc::clone(&settings.tunnel));
-        Some(RunningSession {
-            tunnel: Tunnel::from_parts(parts, config, guard, TaskAffinity::ONE_TASK),
-            settings,
-            lease: Some(lease),
-        })
+        let tunnel = Tunnel::from_parts(parts, config, guard, TaskAffinity::ONE_TASK);
+        Some(RunningSession::new(tunnel, settings, lease, reconnect))
     }
 
     fn fail(mut self, error: &Error) {
@@ -258,86 +249,6 @@ impl Drop for PendingSession {
             "the task of the tunnel was dropped",
         );
         self.report_client_lost(&error);
-    }
-}
-
-impl RunningSession {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let polled = Pin::new(&mut self.tunnel).poll(cx);
-        if self.tunnel.has_rtt_update() {
-            self.report_pongs();
-        }
-        let is_due = self.tunnel.take_report_due();
-        let Poll::Ready(report) = polled else {
-            if is_due {
-                self.record_end(&self.tunnel.report());
-            }
-            return Poll::Pending;
-        };
-        if is_due {
-            self.record_end(&report);
-        }
-        self.report_closed(&report);
-        Poll::Ready(())
-    }
-
-    /// Shows the pool and the observer the round trips that were measured.
-    fn report_pongs(&mut self) {
-        for (side, rtt) in self.tunnel.take_rtt_updates() {
-            let Some(rtt) = rtt else { continue };
-            if let (Side::Upstream, Some(lease)) = (side, &self.lease) {
-                lease.member().sample_latency(rtt.last(), Instant::now());
-            }
-            self.settings.notify(|observer| {
-                observer.pong(self.tunnel.info(), side, rtt);
-            });
-        }
-    }
-
-    /// Shows the pool the end as soon as it is certain: an upstream is known to be lost before the
-    /// client has answered our close frame.
-    fn record_end(&self, report: &TunnelReport) {
-        let Some(lease) = &self.lease else { return };
-        // Policies of the host judge it.
-        if catch_panic(|| lease.record_tunnel_end(report)).is_err() {
-            tracing::error!("a health policy panicked");
-        }
-    }
-
-    fn report_closed(&mut self, report: &TunnelReport) {
-        // Before the observer sees the end, so that it finds the counts right.
-        self.lease = None;
-        let info = self.tunnel.info();
-        // Before the logs, whose subscriber may panic.
-        self.settings.notify(|observer| {
-            observer.tunnel_closed(info, report);
-        });
-        tracing::info!(
-            "wsplice.tunnel.id" = info.id,
-            "wsplice.tunnel.key" = info.key().map(|key| display(Escaped(key))),
-            "wsplice.tunnel.label" = info.label().map(|label| display(Escaped(label))),
-            "url.path" = %Escaped(&info.path),
-            "client.address" = info.client.map(|client| display(client.ip())),
-            "wsplice.upstream" = %Escaped(&info.upstream),
-            "wsplice.end" = report.end.as_str(),
-            "wsplice.initiator" = report.initiator.as_str(),
-            "wsplice.close_code" = report.close_code().as_u16(),
-            "error.type" = report.end.failed_side().map(|_| report.end.as_str()),
-            "wsplice.bytes.client_to_upstream" = report.client_to_upstream.bytes,
-            "wsplice.bytes.upstream_to_client" = report.upstream_to_client.bytes,
-            "wsplice.duration" = report.duration.as_secs_f64(),
-            "wsplice.end.reason" = %Escaped(&report.end),
-            "tunnel closed"
-        );
-    }
-}
-
-impl Drop for RunningSession {
-    fn drop(&mut self) {
-        if self.lease.is_some() {
-            let report = self.tunnel.abandon();
-            self.report_closed(&report);
-        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     pool::Pool,
     task::catch_panic,
     tunnel::registry::Registry,
-    tunnel::{TcpFallback, TunnelConfig},
+    tunnel::{Reattach, TcpFallback, TunnelConfig},
     upstream::retry::Retry,
 };
 
@@ -52,6 +52,7 @@ pub(super) struct Settings {
     pub(super) client_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) upstream_tcp_keep_alive: TcpKeepAliveChoice,
     pub(super) tunnel: Arc<TunnelConfig>,
+    pub(super) reattach: Option<Arc<Reattach>>,
     pub(super) client_info: Option<Arc<ClientInfoFn>>,
     pub(super) client_scheme: Option<ClientScheme>,
     pub(super) map_rejection: Option<Arc<MapRejection>>,
@@ -132,6 +133,7 @@ impl Settings {
             client_tcp_keep_alive: TcpKeepAliveChoice::Default,
             upstream_tcp_keep_alive: TcpKeepAliveChoice::Default,
             tunnel: Arc::new(TunnelConfig::new()),
+            reattach: None,
             client_info: None,
             client_scheme: None,
             map_rejection: None,

@@ -77,6 +77,7 @@ impl TunnelBuilder {
                 upstream,
                 upstream_read_ahead: Bytes::new(),
                 extensions: Extensions::Unknown,
+                reattach: None,
             },
             config: Arc::default(),
             registry: None,

@@ -4,7 +4,12 @@ use std::task::Context;
 
 use tokio::time::Instant;
 
-use super::{leg::Leg, pair::LegId};
+use super::{
+    leg::Leg,
+    pair::LegId,
+    reattach::{Filter, Reattach},
+    track::Position,
+};
 
 /// Clock that is read at most once: later calls return the first reading.
 #[derive(Default)]
@@ -26,4 +31,8 @@ pub(super) struct FlowContext<'poll, 'task> {
     pub(super) sink_id: LegId,
     /// How many bytes the flow may keep for the sink.
     pub(super) max_buffered: usize,
+    /// Present where the tunnel may get another upstream.
+    pub(super) filter: Option<(&'poll mut Filter, &'poll Reattach)>,
+    /// Position of the sink before the bytes that are being forwarded, where it matters.
+    pub(super) position: Option<Position>,
 }

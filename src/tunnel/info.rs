@@ -26,7 +26,8 @@ pub struct TunnelInfo {
     pub id: u64,
     /// The address of the client's connection, if the host's server passed it on.
     pub client: Option<SocketAddr>,
-    /// The upstream, as it was configured.
+    /// The upstream, as it was configured: the first one, if the tunnel had
+    /// [others](crate::TunnelReport::upstream_changes) later.
     pub upstream: Arc<str>,
     /// The path of the request, as in its request line, without its query.
     pub path: Box<str>,

@@ -31,6 +31,8 @@ pub(super) struct Leg {
     unanswered_pings: UnansweredPings,
     tcp_fallback: TcpFallback,
     was_cut: bool,
+    /// Whether the connection was lost, and another one may take its place.
+    is_detached: bool,
 }
 
 impl Leg {
@@ -54,6 +56,7 @@ impl Leg {
             unanswered_pings: UnansweredPings::default(),
             tcp_fallback: config.falls_back_to_tcp[id],
             was_cut: false,
+            is_detached: false,
         }
     }
 
@@ -168,12 +171,31 @@ impl Leg {
         Awaited {
             pinger: self.pinger.as_deref_mut(),
             unanswered_pings: &mut self.unanswered_pings,
+            filter: None,
         }
+    }
+
+    /// The number of pings of the other endpoint that this one has not answered; they are
+    /// forgotten.
+    pub(super) fn take_unanswered_pings(&mut self) -> u8 {
+        std::mem::take(&mut self.unanswered_pings).count()
+    }
+
+    /// Takes the lost connection away.
+    pub(super) fn detach(&mut self) -> Transport {
+        self.is_detached = true;
+        let nothing = Transport::new(tokio::io::empty());
+        std::mem::replace(&mut self.transport, nothing)
+    }
+
+    /// Whether the leg has no connection, which may get another one.
+    pub(super) const fn is_detached(&self) -> bool {
+        self.is_detached
     }
 
     /// Drops the connection at once.
     pub(super) fn abort(&mut self) {
-        self.was_cut = true;
+        self.was_cut |= !self.is_detached;
         let nothing = Transport::new(tokio::io::empty());
         std::mem::replace(&mut self.transport, nothing).abort_on_drop();
     }

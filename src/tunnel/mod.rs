@@ -16,6 +16,7 @@
 //! * `end` (pure) decides how the tunnel ends; `close` (pure) names the close codes.
 //! * `engine` joins them: `splice` polls the flows, `deadlines` computes the next deadline and acts
 //!   on those that passed, `closing` carries out the orders of `end`.
+//! * `reattach` (pure) decides whether a tunnel that loses its upstream gets another one.
 //! * `registry` lists the open tunnels, `drain` ends them all, `report` is the account of one.
 //! * `builder` makes a tunnel for hosts, `handle` commands one from other tasks.
 //! * `scratch` is the thread's read buffer, `crate::alarm` the one timer, `context` the arguments that
@@ -35,13 +36,14 @@ mod keep_alive;
 mod leg;
 mod limits;
 mod pair;
+mod reattach;
 pub(crate) mod registry;
 pub(crate) mod report;
 mod scratch;
 mod track;
 
 pub(crate) use config::TcpFallback;
-pub(crate) use engine::{TaskAffinity, TunnelParts};
+pub(crate) use engine::{NextUpstream, ReattachParts, TaskAffinity, TunnelParts};
 pub use {
     builder::TunnelBuilder,
     config::{Framing, TunnelConfig},
@@ -49,4 +51,5 @@ pub use {
     handle::TunnelHandle,
     keep_alive::KeepAlive,
     limits::Limits,
+    reattach::{Loss, Reattach, ReattachOn, ReattachRefusal, UpstreamChange},
 };

@@ -5,6 +5,7 @@ use std::{fmt, io, time::Duration};
 use crate::{
     error::Side,
     frame::{CloseCode, Violation},
+    tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
 };
 
 /// Report of a tunnel: why it ended, which side began the end, and how much passed until then.
@@ -31,6 +32,10 @@ pub struct TunnelReport {
     pub upstream_rtt: Option<Rtt>,
     /// From the start of the tunnel to its end.
     pub duration: Duration,
+    /// The changes of the upstream, the first one first; see [`Reattach`](crate::Reattach).
+    pub upstream_changes: Vec<UpstreamChange>,
+    /// Why the tunnel got no other upstream when it lost its last one.
+    pub reattach_refusal: Option<ReattachRefusal>,
 }
 
 impl TunnelReport {
@@ -60,6 +65,8 @@ impl TunnelReport {
             client_rtt: None,
             upstream_rtt: None,
             duration: Duration::ZERO,
+            upstream_changes: Vec::new(),
+            reattach_refusal: None,
         }
     }
 
@@ -143,6 +150,17 @@ impl TunnelEnd {
             | Self::Requested
             | Self::Drained
             | Self::Dropped => None,
+        }
+    }
+
+    /// The end of a tunnel that loses its upstream so and gets no other one.
+    pub(crate) const fn of_loss(loss: Loss) -> Self {
+        match loss {
+            Loss::ClosedWithoutFrame => Self::ClosedWithoutFrame(Side::Upstream),
+            Loss::Broken(kind) => Self::Broken(Side::Upstream, kind),
+            Loss::PongTimeout => Self::Timeout(Timer::Pong, Side::Upstream),
+            Loss::WriteTimeout => Self::Timeout(Timer::Write, Side::Upstream),
+            Loss::Closed(_) => Self::Closed,
         }
     }
 

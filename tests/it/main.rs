@@ -65,6 +65,7 @@ mod property_ends;
 mod property_garbage;
 mod property_inject;
 mod public_types;
+mod reattach;
 mod recorded_paths;
 mod registry_sockets;
 mod retry;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::values::{self, DurationOrOff, SizeOrOff};
+use super::values::{self, DurationOrOff, Losses, SizeOrOff};
 
 /// Keep-alive, timeouts and limits of tunnels.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,4 +43,30 @@ pub(crate) struct TunnelArgs {
     /// Largest message that either side may send, or off
     #[arg(long, value_name = "SIZE", default_value = "off")]
     pub(crate) max_message: SizeOrOff,
+
+    /// Time to find another upstream for a WebSocket that has lost its own,
+    /// while the client's connection lives on; or off. Safe only where the
+    /// application keeps no state in the connection
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "off",
+        verbatim_doc_comment
+    )]
+    pub(crate) reattach: DurationOrOff,
+
+    /// Losses after which another upstream is sought: lost (the connection
+    /// ended or broke, or the upstream stopped answering), and close
+    /// codes
+    #[arg(
+        long,
+        value_name = "LOSSES",
+        default_value = "lost,1012",
+        verbatim_doc_comment
+    )]
+    pub(crate) reattach_on: Losses,
+
+    /// Most reattachments of one WebSocket within a minute
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) reattach_limit: usize,
 }

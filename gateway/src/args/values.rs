@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use wsplice::RetryOn;
 use wsplice::connect::HttpVersion;
+use wsplice::frame::CloseCode;
 use wsplice::headers::{Networks, Via};
 use wsplice::upgrade::Leniency;
+use wsplice::{ReattachOn, RetryOn};
 
 /// Duration that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +155,29 @@ impl FromStr for RetryConditions {
     }
 }
 
+/// Losses of an upstream after which another one is sought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Losses(pub(crate) Vec<ReattachOn>);
+
+impl FromStr for Losses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let losses = text.split(',').map(|word| match word.trim() {
+            "lost" => Some(ReattachOn::Loss),
+            code => {
+                let code = code.parse().ok().map(CloseCode::new);
+                let code = code.filter(|code| code.is_sendable());
+                code.map(ReattachOn::Closed)
+            }
+        });
+        let losses: Option<_> = losses.collect();
+        losses.map(Self).ok_or_else(|| {
+            "it takes lost and close codes such as 1012, separated by commas".to_owned()
+        })
+    }
+}
+
 /// Parses an address to listen on. A port alone is one of the loopback address; a host name means
 /// the first of its addresses, IPv4 before IPv6.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
@@ -239,6 +263,18 @@ pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_are_a_word_and_close_codes() {
+        use ReattachOn::{Closed, Loss};
+        let losses = |text: &str| Losses::from_str(text).map(|losses| losses.0);
+        let code = |code| Closed(CloseCode::new(code));
+        assert_eq!(losses("lost,1012"), Ok(vec![Loss, code(1012)]));
+        assert_eq!(losses("1001, 4000"), Ok(vec![code(1001), code(4000)]));
+        for wrong in ["", "off", "lost,", "1006", "99999"] {
+            assert!(losses(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn retry_conditions_are_words_and_statuses() {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use wsplice::{
-    Admission, KeepAlive, Limits, Pool, PoolBuilder, Retry, RetryBudget, TunnelConfig, Upstream,
+    Admission, KeepAlive, Limits, Pool, PoolBuilder, Reattach, Retry, RetryBudget, TunnelConfig,
+    Upstream,
     discovery::{DiscoverError, PollSource},
     health::{
         Consecutive, Passive,
@@ -101,6 +102,35 @@ async fn ends_are_told_apart_by_reason_initiator_and_code() {
     world
         .until("wsplice_tunnels_closed_total", &labels, 1.0)
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reattachments_move_the_tunnel_and_are_counted_by_their_outcome() {
+    let both = Pool::new(["ws://a:80", "ws://b:80"]).unwrap();
+    let world = World::new(both, |layer| layer.reattach(Reattach::new()));
+    let mut client = world.open("/vanish").await;
+    client.send(TEXT, b"go").await;
+    let lost = [CHAT, ("outcome", "reattached")];
+    world.until("wsplice_reattachments_total", &lost, 1.0).await;
+    let reason = [lost[1], ("reason", "closed_without_frame")];
+    assert_eq!(world.sum("wsplice_reattachments_total", &reason), 1.0);
+    assert_eq!(world.sum("wsplice_tunnels", &[CHAT]), 1.0);
+    assert!(world.sum("wsplice_reattachment_gap_seconds_sum", &[CHAT]) <= 0.5);
+
+    world.upstreams.turn(Does::RefuseConnections);
+    client.send(TEXT, b"go").await;
+    let (opcode, payload) = client.next().await.unwrap();
+    client.send(opcode, &payload).await;
+    client.finish().await;
+    let ended = [CHAT, ("outcome", "ended"), ("reason", "timeout")];
+    world
+        .until("wsplice_reattachments_total", &ended, 1.0)
+        .await;
+    world.until("wsplice_tunnels", &[CHAT], 0.0).await;
+    for upstream in ["a:80", "b:80"] {
+        let tunnels = [CHAT, ("upstream", upstream)];
+        assert_eq!(world.sum("wsplice_tunnels", &tunnels), 0.0, "{upstream}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,7 +359,7 @@ fn every_metric_of_the_list_has_a_test() {
     let rows = include_str!("../../metrics.md").lines();
     let names = rows.filter_map(|row| row.strip_prefix("| `wsplice_")?.split('`').next());
     let names: Vec<_> = names.collect();
-    assert_eq!(names.len(), 28);
+    assert_eq!(names.len(), 30);
     for name in names {
         let tests = include_str!("events.rs");
         assert!(tests.contains(&format!("(\"wsplice_{name}")), "{name}");

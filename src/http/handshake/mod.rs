@@ -7,6 +7,7 @@
 //!   its own. Any other response is left to hyper, from the first byte (`replay`), as is its body
 //!   (`refusal`);
 //! * `agreement` (pure) verifies a 101 (RFC 6455 §4.1), or a 2xx over HTTP/2 (RFC 8441 §5);
+//! * `deflate` (pure) decides whether another upstream can follow an agreement on extensions;
 //! * `upstream` performs the upstream's handshake for hosts that run tunnels by themselves;
 //! * `client_response` (pure) builds the response to the client.
 //!
@@ -15,6 +16,7 @@
 
 mod agreement;
 mod client_response;
+mod deflate;
 mod dispatch;
 mod encode;
 mod exchange;
@@ -32,6 +34,7 @@ mod upstream_response;
 pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Offer};
 pub(crate) use client_response::{accepted_response, refused_response};
+pub(crate) use deflate::AgreedExtensions;
 pub(crate) use dispatch::exchange;
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;

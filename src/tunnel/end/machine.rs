@@ -166,6 +166,11 @@ impl End {
             .all(|leg| self.step(leg) == Step::Over)
     }
 
+    /// Whether a leg has closed, ended or broken, or the proxy ends the tunnel.
+    pub(in crate::tunnel) const fn has_begun(&self) -> bool {
+        self.cause.is_some()
+    }
+
     /// Whether the proxy ends the tunnel.
     pub(in crate::tunnel) const fn is_decided(&self) -> bool {
         self.decision.is_some()

@@ -22,6 +22,9 @@ use super::state::Core;
 
 impl Core {
     pub(super) fn on_event(&mut self, source: LegId, event: Event, now: Instant) {
+        if self.reattaching.is_some() && self.absorb(source, event, now) {
+            return;
+        }
         let sink = source.other();
         if matches!(event, Event::CloseHanded | Event::SinkShut) {
             // Kept: a side that sends something meanwhile has not read it for that reason.
@@ -40,6 +43,8 @@ impl Core {
             Event::CloseHanded => end.on_event(sink, LegEvent::CloseHanded, now),
             Event::SinkShut => end.on_event(sink, LegEvent::WasShut, now),
             Event::SinkFailed(kind) => end.on_failure(sink, LegEvent::WriteFailed, kind, now),
+            // Without reattachment nothing is withheld.
+            Event::CloseWithheld(_) => {}
             Event::BoundaryLost => {
                 let ask = match self.flows[source].track().is_opaque() {
                     // A direction that is not read as frames can still be ended in order.
@@ -112,7 +117,7 @@ impl Core {
         self.apply_orders(now);
     }
 
-    fn end_with(
+    pub(super) fn end_with(
         &mut self,
         end: &TunnelEnd,
         initiator: Side,
@@ -124,6 +129,11 @@ impl Core {
         // other one's close frame with it.
         if !self.ending_mut().end.decide(end, initiator, until) {
             return;
+        }
+        self.stop_reattaching(now);
+        let mut actions = actions;
+        if self.legs[LegId::Upstream].is_detached() {
+            actions[LegId::Upstream] = CloseAction::Abort;
         }
         let config = &self.config;
         let actions = actions.map(|leg, action| config.customize_close(end, leg, action));

@@ -105,9 +105,11 @@ impl Core {
         if self.is_ending() {
             return;
         }
-        if let Some((end, initiator)) = self.overdue(now) {
-            self.end(&end, initiator, now);
-        } else if let Some((end, initiator)) = self.tick(now) {
+        let overdue = self.overdue(now).or_else(|| self.tick(now));
+        if let Some((end, initiator)) = overdue {
+            if self.detach_instead(&end, now) {
+                return;
+            }
             self.end(&end, initiator, now);
         }
         self.apply_orders(now);

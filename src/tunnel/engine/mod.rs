@@ -4,12 +4,15 @@
 //! * `splice` polls the flows and takes commands;
 //! * `deadlines` computes the next deadline, and acts on those that have passed;
 //! * `closing` reports events to the state machine of `end` and carries out its orders;
-//! * `state` and `ending` are the state of the tunnel, and `parts` is what it is made of.
+//! * `reattaching` detaches a lost upstream and attaches the next one;
+//! * `state`, `ending` and `reattachment` are the state of the tunnel, and `parts` is what it is made of.
 
 mod closing;
 mod deadlines;
 mod ending;
 mod parts;
+mod reattaching;
+mod reattachment;
 mod splice;
 mod state;
 mod tunnel;
@@ -17,6 +20,6 @@ mod tunnel;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use parts::TunnelParts;
+pub(crate) use parts::{NextUpstream, ReattachParts, TunnelParts};
 pub use tunnel::Tunnel;
 pub(crate) use tunnel::{OnEnd, TaskAffinity};

@@ -1,8 +1,14 @@
 //! The parts that a tunnel is made of.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::{frame::Extensions, net::transport::Transport};
+use crate::{
+    frame::{Extensions, Rsv},
+    net::transport::Transport,
+    tunnel::reattach::{Reattach, ReattachRefusal},
+};
 
 /// The parts of a tunnel.
 pub(crate) struct TunnelParts {
@@ -11,4 +17,22 @@ pub(crate) struct TunnelParts {
     pub(crate) upstream: Transport,
     pub(crate) upstream_read_ahead: Bytes,
     pub(crate) extensions: Extensions,
+    /// Present if the tunnel may get another upstream.
+    pub(crate) reattach: Option<ReattachParts>,
+}
+
+/// Facts that reattachment depends on.
+pub(crate) struct ReattachParts {
+    pub(crate) settings: Arc<Reattach>,
+    /// Why the agreement of the endpoints forbids another upstream, if it does.
+    pub(crate) agreement: Option<ReattachRefusal>,
+    /// The reserved bits that the agreement explains.
+    pub(crate) reserved_bits: Rsv,
+}
+
+/// The next upstream of a tunnel.
+pub(crate) struct NextUpstream {
+    pub(crate) name: Arc<str>,
+    pub(crate) transport: Transport,
+    pub(crate) read_ahead: Bytes,
 }

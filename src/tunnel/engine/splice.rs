@@ -29,6 +29,7 @@ impl Core {
     ) -> Progress {
         self.note_unread(clock);
         let mut progress = self.apply_command(clock);
+        let mut is_upstream_quiet = true;
         for from in LegId::BOTH {
             let (source, sink) = self.legs.split_mut(from);
             let mut cx = FlowContext {
@@ -38,6 +39,11 @@ impl Core {
                 sink,
                 sink_id: from.other(),
                 max_buffered: self.config.max_buffered,
+                filter: self
+                    .reattaching
+                    .as_mut()
+                    .and_then(|reattaching| reattaching.filter()),
+                position: None,
             };
             let was_blocked = self.flows[from].is_blocked();
             let polled = self.flows[from].poll(&mut cx, scratch);
@@ -45,16 +51,22 @@ impl Core {
                 // The source was not read, so one that echoes could not take bytes either.
                 self.flows[from.other()].restart_stall(clock.now());
             }
+            is_upstream_quiet = polled.is_pending();
             if let Poll::Ready(event) = polled {
                 self.on_event(from, event, clock.now());
                 progress = Progress::Made;
             }
         }
+        if self.reattaching.is_some()
+            && self.step_reattaching(is_upstream_quiet, clock) == Progress::Made
+        {
+            progress = Progress::Made;
+        }
         progress
     }
 
     fn apply_command(&mut self, clock: &mut Clock) -> Progress {
-        let Some(command) = self.entry.take_command() else {
+        let Some(command) = self.entry().take_command() else {
             return Progress::None;
         };
         if matches!(command, Command::KeepOpen) {
@@ -78,7 +90,7 @@ impl Core {
             }
             let (leg, flow) = (&self.legs[id], &self.flows[id]);
             let last_received = leg.last_received.saturating_duration_since(self.opened);
-            self.entry.figures().publish(
+            self.guard.entry().figures().publish(
                 id.into(),
                 flow.passed_bytes(),
                 flow.track().counts().total(),

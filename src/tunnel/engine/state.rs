@@ -14,7 +14,7 @@ use crate::{
         leg::Leg,
         limits::Meter,
         pair::{LegId, Pair},
-        registry::Entry,
+        registry::{Entry, RegistryGuard},
         report::{Rtt, TunnelEnd, TunnelReport},
         track::{Guard, Track},
     },
@@ -23,6 +23,7 @@ use crate::{
 use super::{
     ending::{Ending, Sign},
     parts::TunnelParts,
+    reattachment::Reattaching,
 };
 
 /// The tunnel without its alarm.
@@ -31,22 +32,31 @@ pub(super) struct Core {
     /// The directions, each by the leg that it comes from.
     pub(super) flows: Pair<Flow>,
     pub(super) config: Arc<TunnelConfig>,
-    pub(super) entry: Arc<Entry>,
+    pub(super) guard: RegistryGuard,
     pub(super) opened: Instant,
     /// The share of the maximum lifetime that this tunnel has.
     pub(super) lifetime_share: f32,
+    /// Whether the task's waker is registered, if one task polls the tunnel.
+    pub(super) is_registered: bool,
     /// Exists from the first sign of the end on.
     pub(super) ending: Option<Box<Ending>>,
+    /// Present if the tunnel may get another upstream.
+    pub(super) reattaching: Option<Box<Reattaching>>,
 }
 
 impl Core {
     pub(super) fn new(
         parts: TunnelParts,
         config: Arc<TunnelConfig>,
-        entry: Arc<Entry>,
+        guard: RegistryGuard,
         now: Instant,
     ) -> Self {
         let jitter_sample = fastrand::f32();
+        let upstream = &guard.entry().info().upstream;
+        let reattaching = parts
+            .reattach
+            .map(|reattach| Reattaching::new(reattach, Arc::clone(upstream)))
+            .map(Box::new);
         let mut read_ahead = Pair::from([parts.client_read_ahead, parts.upstream_read_ahead]);
         let legs = Pair::from([parts.client, parts.upstream]);
         Self {
@@ -56,12 +66,18 @@ impl Core {
                 Flow::new(track, read_ahead, now)
             }),
             legs: legs.map(|id, transport| Leg::new(id, transport, &config, jitter_sample, now)),
-            entry,
+            guard,
+            is_registered: false,
             opened: now,
             lifetime_share: random_share(config.lifetime_jitter),
             config,
             ending: None,
+            reattaching,
         }
+    }
+
+    pub(super) fn entry(&self) -> &Arc<Entry> {
+        self.guard.entry()
     }
 
     /// The next order of the state machine at this moment.
@@ -138,6 +154,8 @@ impl Core {
             client_rtt: self.legs[LegId::Client].rtt(),
             upstream_rtt: self.legs[LegId::Upstream].rtt(),
             duration: self.opened.elapsed(),
+            upstream_changes: self.upstream_changes(),
+            reattach_refusal: self.reattach_refusal(),
         }
     }
 }

@@ -62,6 +62,7 @@ impl Rig {
             upstream: Transport::new(near_upstream),
             upstream_read_ahead: Bytes::new(),
             extensions,
+            reattach: None,
         };
         let registry = Registry::new();
         let guard = registry.enter(None, info());
@@ -504,6 +505,7 @@ fn polite_tunnel(registry: &Registry) -> JoinHandle<(Instant, u16)> {
         upstream: Transport::new(near_upstream),
         upstream_read_ahead: Bytes::new(),
         extensions: Extensions::None,
+        reattach: None,
     };
     let guard = registry.enter(None, info());
     let config = Arc::new(TunnelConfig::new());

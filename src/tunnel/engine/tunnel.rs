@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -15,7 +16,8 @@ use crate::{
     error::Side,
     task::catch_panic,
     tunnel::info::TunnelInfo,
-    tunnel::registry::{Departure, Entry, RegistryGuard},
+    tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
+    tunnel::registry::{Departure, Entry, RegistryGuard, TunnelGroup},
     tunnel::report::{Rtt, TunnelReport},
 };
 
@@ -24,7 +26,11 @@ use crate::tunnel::{
     scratch::Scratch,
 };
 
-use super::{parts::TunnelParts, splice::Progress, state::Core};
+use super::{
+    parts::{NextUpstream, TunnelParts},
+    splice::Progress,
+    state::Core,
+};
 
 /// Two byte streams spliced into one connection, both past their opening handshakes.
 ///
@@ -66,17 +72,12 @@ use super::{parts::TunnelParts, splice::Progress, state::Core};
 pub struct Tunnel {
     core: Core,
     alarm: Alarm,
-    guard: RegistryGuard,
     affinity: TaskAffinity,
 }
 
-/// Which tasks poll a tunnel, and the state that the answer needs.
-pub(crate) enum TaskAffinity {
-    /// One task for the tunnel's whole life, whose waker is registered once.
-    OneTask { is_registered: bool },
-    /// Any task: the tunnel is run by a host.
-    Any(Box<HostRun>),
-}
+/// Which tasks poll a tunnel, and the state that the answer needs: one task for the tunnel's whole
+/// life, whose waker is registered once, or any task of a host.
+pub(crate) struct TaskAffinity(Option<Box<HostRun>>);
 
 /// State of a tunnel that a host runs.
 #[derive(Default)]
@@ -90,31 +91,27 @@ pub(crate) struct HostRun {
 pub(crate) type OnEnd = Box<dyn FnOnce(&TunnelInfo, &TunnelReport) + Send + Sync>;
 
 impl TaskAffinity {
-    pub(crate) const ONE_TASK: Self = Self::OneTask {
-        is_registered: false,
-    };
+    pub(crate) const ONE_TASK: Self = Self(None);
 
     pub(crate) fn any(on_end: Option<OnEnd>) -> Self {
-        Self::Any(Box::new(HostRun {
+        Self(Some(Box::new(HostRun {
             waker: None,
             on_end,
-        }))
+        })))
     }
 
     /// Registers the waker that a command wakes, if another one is registered.
-    fn register(&mut self, entry: &Entry, waker: &Waker) {
-        match self {
-            Self::OneTask {
-                is_registered: true,
-            } => {}
-            Self::OneTask { is_registered } => {
-                entry.register(waker);
-                *is_registered = true;
+    fn register(&mut self, core: &mut Core, waker: &Waker) {
+        match &mut self.0 {
+            None if core.is_registered => {}
+            None => {
+                core.entry().register(waker);
+                core.is_registered = true;
             }
-            Self::Any(host) => {
+            Some(host) => {
                 let registered = host.waker.as_ref();
                 if !registered.is_some_and(|registered| registered.will_wake(waker)) {
-                    entry.register(waker);
+                    core.entry().register(waker);
                     host.waker = Some(waker.clone());
                 }
             }
@@ -122,10 +119,7 @@ impl TaskAffinity {
     }
 
     fn take_on_end(&mut self) -> Option<OnEnd> {
-        match self {
-            Self::OneTask { .. } => None,
-            Self::Any(host) => host.on_end.take(),
-        }
+        self.0.as_mut()?.on_end.take()
     }
 }
 
@@ -133,7 +127,7 @@ impl Tunnel {
     /// A handle that closes the tunnel, and shows its figures, from elsewhere.
     #[must_use]
     pub fn handle(&self) -> TunnelHandle {
-        TunnelHandle::new(Arc::clone(self.guard.entry()))
+        TunnelHandle::new(Arc::clone(self.core.guard.entry()))
     }
 
     /// Bytes that the tunnel holds in memory at this moment, both directions together: those that
@@ -151,18 +145,16 @@ impl Tunnel {
         guard: RegistryGuard,
         affinity: TaskAffinity,
     ) -> Self {
-        let entry = Arc::clone(guard.entry());
         Self {
-            core: Core::new(parts, config, entry, Instant::now()),
+            core: Core::new(parts, config, guard, Instant::now()),
             alarm: Alarm::default(),
-            guard,
             affinity,
         }
     }
 
     /// The facts of the tunnel that are known from its start.
     pub(crate) fn info(&self) -> &TunnelInfo {
-        self.guard.entry().info()
+        self.core.guard.entry().info()
     }
 
     /// Whether a round trip was measured that was not taken yet.
@@ -186,16 +178,54 @@ impl Tunnel {
         self.core.report()
     }
 
+    /// The loss of the upstream, while the tunnel waits for the next one.
+    #[inline]
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.core.loss()
+    }
+
+    /// Takes the tunnel out of the group of its lost upstream.
+    pub(crate) fn leave_owner(&mut self) {
+        self.core.guard.leave_owner();
+    }
+
+    /// Goes on with the next upstream, to whose group the tunnel belongs from now on. The tunnel must
+    /// be polled then.
+    pub(crate) fn attach(&mut self, next: NextUpstream, owner: &Arc<TunnelGroup>) {
+        self.core.guard.enter_owner(owner, Arc::clone(&next.name));
+        self.core.attach(next, Instant::now());
+    }
+
+    /// Ends the tunnel as it would have ended at the loss. The tunnel must be polled then.
+    pub(crate) fn end_reattachment(&mut self, refusal: ReattachRefusal) {
+        self.core.end_reattachment(refusal, Instant::now());
+    }
+
+    /// The latest change of the upstream.
+    pub(crate) fn last_upstream_change(&self) -> Option<&UpstreamChange> {
+        self.core.last_upstream_change()
+    }
+
+    /// How long the tunnel had the upstream that it has, or lost last.
+    pub(crate) fn time_with_upstream(&self) -> Duration {
+        self.core.time_with_upstream(Instant::now())
+    }
+
+    /// The entry of the tunnel in its registry.
+    pub(crate) fn entry(&self) -> &Entry {
+        self.core.guard.entry()
+    }
+
     /// Ends the tunnel at once: it is no longer listed or counted.
     pub(crate) fn abandon(&mut self) -> TunnelReport {
         self.core.publish();
-        self.guard.leave(Departure::Cut);
+        self.core.guard.leave(Departure::Cut);
         self.core.report()
     }
 
     fn finish(&mut self) -> TunnelReport {
         let was_cut = self.core.legs.iter().any(Leg::was_cut);
-        self.guard.leave(match was_cut {
+        self.core.guard.leave(match was_cut {
             false => Departure::Orderly,
             true => Departure::Cut,
         });
@@ -209,7 +239,7 @@ impl Tunnel {
         let Some(on_end) = self.affinity.take_on_end() else {
             return;
         };
-        let info = self.guard.entry().info();
+        let info = self.core.guard.entry().info();
         if catch_panic(|| on_end(info, report)).is_err() {
             tracing::error!("the function for the end of a tunnel panicked");
         }
@@ -218,7 +248,8 @@ impl Tunnel {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        if matches!(&self.affinity, TaskAffinity::Any(host) if host.on_end.is_some()) {
+        let host = self.affinity.0.as_ref();
+        if host.is_some_and(|host| host.on_end.is_some()) {
             let report = self.abandon();
             self.show_report(&report);
         }
@@ -236,10 +267,10 @@ impl Future for Tunnel {
             affinity,
             ..
         } = tunnel;
-        affinity.register(&core.entry, cx.waker());
+        affinity.register(core, cx.waker());
         let mut scratch = Scratch::take();
         let mut clock = Clock::default();
-        if let TaskAffinity::Any(_) = affinity {
+        if affinity.0.is_some() {
             // Hosts do not take the round trips of a poll.
             let _ = core.take_rtt_updates();
         }

@@ -2,8 +2,9 @@
 //!
 //! `pump` is its state: it moves bytes and reports events. `read` reads the source and scans the
 //! bytes, `write` serves the sink. `held` has the bytes before the source's next ones, `outgoing`
-//! those that the sink has still to take.
+//! those that the sink has still to take. `exchange_leg` is about a lost source or sink and the next one.
 
+mod exchange_leg;
 mod held;
 mod outgoing;
 mod pump;

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::frame::EncodedControl;
+use crate::{frame::EncodedControl, tunnel::track::Position};
 
 /// Delivered bytes from which on their memory is released.
 const MIN_RELEASE: usize = 4 * 1024;
@@ -21,6 +21,10 @@ pub(super) struct Outgoing {
     pub(super) stalled_since: Option<Instant>,
     /// A close frame of ours that waits for a frame boundary.
     pub(super) close: Option<EncodedControl>,
+    /// Position of the first of the bytes in the stream, where the tunnel may get another upstream.
+    pub(super) position: Option<Position>,
+    /// The most bytes that are held while there is no sink.
+    pub(super) limit: usize,
 }
 
 impl Outgoing {
@@ -35,6 +39,10 @@ impl Outgoing {
     /// The sink took so many bytes. Memory shrinks with the rest.
     pub(super) fn take(&mut self, len: usize, now: Instant) {
         self.last_taken = Some(now);
+        if let Some(position) = &mut self.position {
+            let taken = self.bytes.get(self.delivered..).unwrap_or_default();
+            position.advance(taken.get(..len).unwrap_or_default());
+        }
         self.delivered += len;
         self.taken += len as u64;
         if self.delivered >= MIN_RELEASE && self.delivered >= self.bytes.len() / 2 {
@@ -54,6 +62,11 @@ impl Outgoing {
 
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// The number of further bytes that may be held while there is no sink.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.rest().len())
     }
 
     /// Whether there are no bytes, no stall and no close frame.

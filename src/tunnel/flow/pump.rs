@@ -6,9 +6,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    frame::EncodedControl,
+    frame::{CloseCode, EncodedControl},
     tunnel::{
         context::FlowContext,
+        pair::LegId,
         report::DirectionStats,
         scratch::Scratch,
         track::{Breach, Track},
@@ -62,6 +63,9 @@ pub(super) enum Sink {
     Open,
     /// A close frame of ours waits for a frame boundary.
     Closing,
+    /// The connection is lost, and another one may take its place: bytes of the source are held, up
+    /// to a bound.
+    Detached,
     /// Bytes of the source are discarded.
     Sealed,
     ShuttingDown,
@@ -91,6 +95,8 @@ pub(in crate::tunnel) enum Event {
     SourceFailed(io::ErrorKind),
     /// The source broke a rule.
     Breach(Breach),
+    /// A close frame of the source waits: it is forwarded only if the tunnel ends with it.
+    CloseWithheld(CloseCode),
     /// A close frame was handed to the sink whole.
     CloseHanded,
     /// A frame boundary for a close frame of ours can never be reached.
@@ -130,7 +136,7 @@ impl Flow {
         for _ in 0..MAX_ROUNDS {
             let is_blocked = match self.poll_sink(cx) {
                 Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(error)) => return Poll::Ready(self.fail_sink(&error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(self.fail_sink(cx, &error)),
                 Poll::Pending => true,
             };
             if let Some(event) = self.next_event(is_blocked) {
@@ -174,8 +180,13 @@ impl Flow {
         }
     }
 
-    pub(super) fn fail_sink(&mut self, error: &io::Error) -> Event {
-        self.abandon_sink();
+    /// Gives up on the sink, or keeps the bytes for another one.
+    pub(super) fn fail_sink(&mut self, cx: &FlowContext<'_, '_>, error: &io::Error) -> Event {
+        let is_replaceable = cx.filter.is_some() && cx.sink_id == LegId::Upstream;
+        match self.sink {
+            Sink::Open if is_replaceable => self.sink = Sink::Detached,
+            _ => self.abandon_sink(),
+        }
         Event::SinkFailed(error.kind())
     }
 
@@ -236,7 +247,7 @@ impl Flow {
         self.source == Source::Open
             && !self.track.has_closed()
             && !self.track.is_opaque()
-            && !self.has_leftover()
+            && !self.is_full()
             && self.pause().is_none()
     }
 
@@ -263,7 +274,7 @@ impl Flow {
 
     /// Whether the source is not read because of bytes that the sink has not taken.
     pub(in crate::tunnel) fn is_blocked(&self) -> bool {
-        self.has_leftover() && !self.is_discarding()
+        self.is_full() && !self.is_discarding()
     }
 
     /// Has a stall of the sink begin now, if there is one.
@@ -312,7 +323,7 @@ impl Flow {
     /// Whether bytes of the source are discarded.
     pub(super) fn is_discarding(&self) -> bool {
         match self.sink {
-            Sink::Open => false,
+            Sink::Open | Sink::Detached => false,
             // At a boundary, the bytes before our close frame are complete.
             Sink::Closing => self.sink_at_boundary,
             Sink::Sealed | Sink::ShuttingDown | Sink::ShutDown | Sink::Done => true,
@@ -321,5 +332,13 @@ impl Flow {
 
     pub(super) fn has_leftover(&self) -> bool {
         self.backlog().is_some()
+    }
+
+    /// Whether no more bytes can be kept for the sink.
+    pub(super) fn is_full(&self) -> bool {
+        match (self.sink, &self.outgoing) {
+            (Sink::Detached, Some(outgoing)) => outgoing.room() == 0,
+            _ => self.has_leftover(),
+        }
     }
 }

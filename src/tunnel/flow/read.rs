@@ -8,10 +8,11 @@ use std::{
 
 use tokio::io::AsyncRead;
 
+use crate::frame::MAX_CONTROL_LEN;
 use crate::tunnel::{
     context::FlowContext,
     scratch::Scratch,
-    track::{Place, ScanResult},
+    track::{FilterFrom, Place, ScanResult},
 };
 
 use super::{
@@ -21,6 +22,15 @@ use super::{
 
 /// Smallest read after stalls, in bytes, if the buffer's limit allows it.
 const MIN_READ: usize = 4 * 1024;
+
+/// The end of scanned bytes, which cannot be forwarded yet.
+#[derive(Clone, Copy)]
+enum Rest<'a> {
+    /// The beginning of a frame that waits for its rest.
+    Beginning(&'a [u8]),
+    /// Frames that wait, for a limit or for a decision.
+    Unread(&'a [u8], Option<Pause>),
+}
 
 impl Flow {
     /// Reads once, forwards the bytes that may be forwarded, and returns the number of bytes read;
@@ -78,13 +88,17 @@ impl Flow {
     fn discard(&mut self, chunk: &[u8], held: Option<Box<Held>>, unread: usize) {
         self.track.read_discarded(chunk);
         if let Some(held) = held {
-            self.hold(*held, unread, &[], None);
+            self.hold(*held, unread, Rest::Beginning(&[]));
         }
     }
 
     /// The size of the next read: as much as may wait for the sink, and less after a stall.
     fn read_len(&self, max_buffered: usize) -> usize {
-        (max_buffered >> self.backoff).max(MIN_READ.min(max_buffered))
+        let len = (max_buffered >> self.backoff).max(MIN_READ.min(max_buffered));
+        match (self.sink, &self.outgoing) {
+            (Sink::Detached, Some(outgoing)) => len.min(outgoing.room().max(MAX_CONTROL_LEN)),
+            _ => len,
+        }
     }
 
     /// Forwards a chunk as far as the frames in it allow.
@@ -94,24 +108,30 @@ impl Flow {
         chunk: &mut [u8],
         held: Option<(Held, usize)>,
     ) -> Result<(), Event> {
+        self.mark_position(cx);
         let result = self.scan(cx, chunk);
         let (forward, rest) = chunk.split_at(result.forward.min(chunk.len()));
         let rest = rest.get(..result.hold).unwrap_or_default();
         if held.is_some() || !rest.is_empty() {
             let (held, unread) = held.unwrap_or_default();
-            let now = cx.clock.now();
-            let pause = result
-                .pause
-                .map(|(limit, until)| Pause::new(limit, until, now));
-            self.hold(held, unread, rest, pause);
+            let pause = result.pause.map(|(limit, until)| {
+                let now = cx.clock.now();
+                Pause::new(limit, until, now)
+            });
+            let rest = match (pause, result.withheld) {
+                (None, None) => Rest::Beginning(rest),
+                _ => Rest::Unread(rest, pause),
+            };
+            self.hold(held, unread, rest);
         }
         self.backoff = self.backoff.saturating_sub(1);
         if let Err(error) = self.forward_chunk(cx, forward, &result) {
-            return Err(self.fail_sink(&error));
+            return Err(self.fail_sink(cx, &error));
         }
-        match result.breach {
-            Some(breach) => Err(Event::Breach(breach)),
-            None => Ok(()),
+        match (result.breach, result.withheld) {
+            (Some(breach), _) => Err(Event::Breach(breach)),
+            (None, Some(code)) => Err(Event::CloseWithheld(code)),
+            (None, None) => Ok(()),
         }
     }
 
@@ -122,7 +142,16 @@ impl Flow {
         };
         let was_opaque = self.track.is_opaque();
         let now = cx.clock.now();
-        let result = self.track.read(chunk, place, cx.source.awaited(), now);
+        let mut awaited = cx.source.awaited();
+        if let Some((filter, settings)) = &mut cx.filter {
+            let from = cx.sink_id.other();
+            awaited.filter = Some(FilterFrom {
+                filter,
+                settings,
+                from,
+            });
+        }
+        let result = self.track.read(chunk, place, awaited, now);
         cx.sink.expect_pongs(result.pings);
         if self.track.is_opaque() && !was_opaque {
             // Pings can no longer be put into this direction, nor pongs be found in it.
@@ -166,10 +195,10 @@ impl Flow {
 
     /// Keeps `rest`, the end of the scanned bytes, which cannot be forwarded yet; `unread` of the
     /// scanned bytes were scanned for the first time.
-    fn hold(&mut self, held: Held, unread: usize, rest: &[u8], pause: Option<Pause>) {
-        let (beginning, rest) = match pause {
-            Some(_) => (&[][..], rest),
-            None => (rest, &[][..]),
+    fn hold(&mut self, held: Held, unread: usize, rest: Rest<'_>) {
+        let (beginning, rest, pause) = match rest {
+            Rest::Beginning(beginning) => (beginning, &[][..], None),
+            Rest::Unread(rest, pause) => (&[][..], rest, pause),
         };
         let held = Held {
             beginning: beginning.to_vec(),

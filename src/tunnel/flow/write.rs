@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 
 use crate::{
     frame::EncodedControl,
-    tunnel::{context::FlowContext, leg::Leg},
+    tunnel::{context::FlowContext, leg::Leg, pair::LegId},
 };
 
 use super::pump::{Event, Flow, Notice, Sink};
@@ -28,6 +28,7 @@ impl Flow {
         match self.sink {
             Sink::Open | Sink::Closing if self.sink_at_boundary && self.has_own_frame(cx.sink) => {
                 if let Some(frame) = self.own_frame(cx) {
+                    self.mark_position(cx);
                     self.forward_own(cx, &frame)?;
                     if self.has_leftover() {
                         return Poll::Pending;
@@ -51,6 +52,12 @@ impl Flow {
     }
 
     fn poll_deliver(&mut self, cx: &mut FlowContext<'_, '_>) -> Poll<io::Result<()>> {
+        if self.sink == Sink::Detached {
+            return match self.is_full() {
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(())),
+            };
+        }
         let Some(outgoing) = self.outgoing.as_mut().filter(|it| !it.rest().is_empty()) else {
             return Poll::Ready(Ok(()));
         };
@@ -159,30 +166,58 @@ impl Flow {
     }
 
     /// Hands bytes to the sink, and keeps those that it does not take at once.
-    pub(super) fn forward(
-        &mut self,
-        cx: &mut FlowContext<'_, '_>,
-        mut bytes: &[u8],
-    ) -> io::Result<()> {
+    pub(super) fn forward(&mut self, cx: &mut FlowContext<'_, '_>, bytes: &[u8]) -> io::Result<()> {
+        if self.sink == Sink::Detached {
+            self.outgoing.get_or_insert_default().push(bytes);
+            return Ok(());
+        }
         cx.sink.note_sent(bytes.len());
+        let mut rest = bytes;
         let mut is_free = !self.has_leftover();
-        while is_free && !bytes.is_empty() {
-            match Pin::new(&mut cx.sink.transport).poll_write(cx.task, bytes) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+        while is_free && !rest.is_empty() {
+            let error = match Pin::new(&mut cx.sink.transport).poll_write(cx.task, rest) {
+                Poll::Ready(Ok(0)) => io::ErrorKind::WriteZero.into(),
                 Poll::Ready(Ok(written)) => {
                     self.needs_flush = true;
-                    bytes = bytes.get(written..).unwrap_or_default();
+                    rest = rest.get(written..).unwrap_or_default();
+                    continue;
                 }
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => is_free = false,
-            }
+                Poll::Ready(Err(error)) => error,
+                Poll::Pending => {
+                    is_free = false;
+                    continue;
+                }
+            };
+            self.keep(cx, bytes, rest);
+            return Err(error);
         }
-        if !bytes.is_empty() {
+        if !rest.is_empty() {
             self.backoff = (self.backoff + 2).min(MAX_BACKOFF);
-            self.outgoing.get_or_insert_default().push(bytes);
+            self.keep(cx, bytes, rest);
             self.note_stall(cx);
         }
         Ok(())
+    }
+
+    /// Keeps the rest of the forwarded bytes, which the sink has not taken.
+    fn keep(&mut self, cx: &FlowContext<'_, '_>, forwarded: &[u8], rest: &[u8]) {
+        let outgoing = self.outgoing.get_or_insert_default();
+        if outgoing.rest().is_empty() {
+            let taken = forwarded.len().saturating_sub(rest.len());
+            outgoing.position = cx.position.map(|mut position| {
+                position.advance(forwarded.get(..taken).unwrap_or_default());
+                position
+            });
+        }
+        outgoing.push(rest);
+    }
+
+    /// Notes the position of the sink before the next bytes, where the tunnel may get another
+    /// upstream.
+    pub(super) fn mark_position(&self, cx: &mut FlowContext<'_, '_>) {
+        if cx.filter.is_some() && cx.sink_id == LegId::Upstream {
+            cx.position = Some(self.track.position());
+        }
     }
 
     /// Flushes a stream that buffers, when nothing is left to move. Always pending: an error shows

@@ -29,6 +29,8 @@ pub(crate) enum Revocable {
     ByResume,
     /// By [`Pool::resume`](crate::Pool::resume).
     ByPoolResume,
+    /// By the tunnel, if it gets another upstream: its last one was removed or is unhealthy.
+    ByNextUpstream,
     /// By [`TunnelHandle::cancel_close_at`](crate::TunnelHandle::cancel_close_at).
     ByHandle,
     Never,

@@ -42,12 +42,14 @@ struct Control {
     waker: Option<Waker>,
 }
 
-/// Commands to a tunnel, and waits for its end.
+/// Commands to a tunnel, waits for its end, and its later upstreams.
 #[derive(Default)]
 struct Attention {
     commands: PendingCommands,
     /// Exists only while a drain waits for the end.
     end: Option<Arc<Notify>>,
+    /// The upstream of a tunnel that was reattached.
+    upstream: Option<Arc<str>>,
 }
 
 /// How a tunnel's legs ended, as a drain counts it.
@@ -90,7 +92,29 @@ impl Entry {
     }
 
     pub(crate) fn status(&self) -> TunnelStatus {
-        self.figures.status(&self.info)
+        self.with_current_info(|info| self.figures.status(info))
+    }
+
+    /// Calls a function with the facts of the tunnel, and with the upstream that it has now.
+    pub(super) fn with_current_info<T>(&self, call: impl FnOnce(&TunnelInfo) -> T) -> T {
+        let upstream = {
+            let control = self.control();
+            let attention = control.attention.as_ref();
+            attention.and_then(|attention| attention.upstream.clone())
+        };
+        match upstream {
+            None => call(&self.info),
+            Some(upstream) => {
+                let mut info = self.info.clone();
+                info.upstream = upstream;
+                call(&info)
+            }
+        }
+    }
+
+    /// Sets the upstream that the tunnel has now.
+    pub(super) fn set_upstream(&self, upstream: Arc<str>) {
+        self.control().attention.get_or_insert_default().upstream = Some(upstream);
     }
 
     pub(super) fn slot(&self) -> u32 {

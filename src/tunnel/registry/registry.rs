@@ -183,7 +183,9 @@ impl Registry {
         F: FnMut(&TunnelInfo) -> bool,
     {
         let open = self.open_entries();
-        open.iter().filter(|entry| picks(entry.info())).count()
+        open.iter()
+            .filter(|entry| entry.with_current_info(&mut picks))
+            .count()
     }
 
     /// Returns every open tunnel that the predicate picks, with its figures, in no particular order.
@@ -192,11 +194,14 @@ impl Registry {
         F: FnMut(&TunnelInfo) -> bool,
     {
         let open = self.open_entries();
-        let picked = open.iter().filter(|entry| picks(entry.info()));
+        let picked = open
+            .iter()
+            .filter(|entry| entry.with_current_info(&mut picks));
         picked.map(|entry| entry.status()).collect()
     }
 
-    /// Closes every tunnel that the predicate picks, and returns their number.
+    /// Closes every tunnel that the predicate picks, and returns their number. A tunnel that was
+    /// [reattached](crate::Reattach) is shown with the upstream that it has now.
     ///
     /// # Examples
     ///
@@ -220,7 +225,7 @@ impl Registry {
         F: FnMut(&TunnelInfo) -> bool,
     {
         let mut picked = self.open_entries();
-        picked.retain(|entry| picks(entry.info()));
+        picked.retain(|entry| entry.with_current_info(&mut picks));
         for entry in &picked {
             entry.send_command(Command::requested(frame.clone(), None));
         }
@@ -390,6 +395,23 @@ impl RegistryGuard {
 
     pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.entry
+    }
+
+    /// Takes a tunnel whose upstream is lost out of its owner's group, and calls off the closes that
+    /// the upstream's loss had brought.
+    pub(crate) fn leave_owner(&mut self) {
+        if let Some(group) = self.owner.take() {
+            group.remove(self.entry.slot());
+        }
+        self.entry.cancel_revocable(Revocable::ByPoolResume);
+        self.entry.cancel_revocable(Revocable::ByNextUpstream);
+    }
+
+    /// Adds the tunnel to the group of its next owner, the upstream of this name.
+    pub(crate) fn enter_owner(&mut self, group: &Arc<TunnelGroup>, upstream: Arc<str>) {
+        self.entry.set_upstream(upstream);
+        self.entry.set_slot(group.add(&self.entry));
+        self.owner = Some(Arc::clone(group));
     }
 
     /// Marks the tunnel as over: it is no longer listed or counted.

@@ -1,16 +1,21 @@
 //! Frame tracking of one direction: counts frames, remembers the close, removes pongs to our pings.
 //! Pure: bytes in, a decision out.
 //!
-//! `tracker` follows the frames, `guard` checks them against rules and limits, `capture` keeps the
-//! close frame, and `unanswered` counts the pings that wait for a pong.
+//! `tracker` follows the frames, `guard` checks them against rules and limits, `awaited` recognizes
+//! control frames that are not forwarded, `capture` keeps the close frame, `unanswered` counts the
+//! pings that wait for a pong, and `position` is a place between messages or within one.
 
+mod awaited;
 mod capture;
 mod guard;
+mod position;
 mod tracker;
 mod unanswered;
 
 pub(super) use {
+    awaited::{Awaited, FilterFrom},
     guard::{Breach, Guard},
-    tracker::{Awaited, Place, ScanResult, Track},
+    position::{Position, data_frames},
+    tracker::{Place, ScanResult, Track},
     unanswered::UnansweredPings,
 };

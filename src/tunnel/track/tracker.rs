@@ -5,16 +5,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    frame::{ControlFrame, FrameHeader, OpCode, Scanner},
+    frame::{CloseCode, FrameHeader, OpCode, Rsv, Scanner},
     tunnel::{
-        keep_alive::Pinger,
+        reattach::Fate,
         report::{FrameCounts, Limit, ReceivedClose},
     },
 };
 
 use super::{
+    awaited::{Awaited, Pong, is_control, is_pong, judge_control, read_pong, settle_filter},
     capture::{Capture, Destination},
     guard::{Breach, CheckResult, Guard},
+    position::Position,
     unanswered::UnansweredPings,
 };
 
@@ -34,6 +36,9 @@ pub(in crate::tunnel) struct ScanResult {
     pub(in crate::tunnel) pings: UnansweredPings,
     /// The breach at the end of the forwarded bytes, if any; later bytes are not forwarded.
     pub(in crate::tunnel) breach: Option<Breach>,
+    /// The code of a close frame, the first of the bytes that wait, which is forwarded only if the
+    /// tunnel ends with it.
+    pub(in crate::tunnel) withheld: Option<CloseCode>,
 }
 
 /// Place at which a frame of ours may be put.
@@ -45,14 +50,6 @@ pub(in crate::tunnel) enum Place {
     Message,
 }
 
-/// Pongs that are awaited from a side.
-#[derive(Debug)]
-pub(in crate::tunnel) struct Awaited<'leg> {
-    pub(in crate::tunnel) pinger: Option<&'leg mut Pinger>,
-    /// Pings of the other endpoint that the side has not answered.
-    pub(in crate::tunnel) unanswered_pings: &'leg mut UnansweredPings,
-}
-
 /// Frame tracker of one direction.
 #[derive(Debug)]
 pub(in crate::tunnel) struct Track {
@@ -60,6 +57,8 @@ pub(in crate::tunnel) struct Track {
     opaque: bool,
     /// Whether a message has begun and not ended: the data frame that came last lacks FIN.
     in_message: bool,
+    /// All reserved bits of frames that were forwarded.
+    rsv: u8,
     counts: FrameCounts,
     /// Present only where rules are enforced or limits set.
     guard: Option<Box<Guard>>,
@@ -73,6 +72,7 @@ impl Track {
             scanner: Scanner::new(),
             opaque: false,
             in_message: false,
+            rsv: 0,
             counts: FrameCounts::default(),
             guard: guard.map(Box::new),
             close: None,
@@ -147,6 +147,11 @@ impl Track {
                     result.pause = pause;
                     break;
                 }
+                Frame::Withheld(code) => {
+                    result.hold = len - position;
+                    result.withheld = Some(code);
+                    break;
+                }
                 Frame::Rejected(breach, header_len) => {
                     result.breach = Some(breach);
                     self.read_discarded(chunk.get(position + header_len..len).unwrap_or_default());
@@ -188,6 +193,19 @@ impl Track {
     /// messages are complete.
     pub(in crate::tunnel) const fn in_message(&self) -> bool {
         self.in_message
+    }
+
+    /// The position of the forwarded bytes.
+    pub(in crate::tunnel) const fn position(&self) -> Position {
+        Position {
+            scanner: self.scanner,
+            in_message: self.in_message,
+        }
+    }
+
+    /// The reserved bits that any forwarded frame had.
+    pub(in crate::tunnel) const fn reserved_bits(&self) -> Rsv {
+        Rsv::from_bits(self.rsv)
     }
 
     /// Whether rules or limits apply.
@@ -245,21 +263,35 @@ impl Track {
         skipped
     }
 
-    /// Reads the header of the next frame, or a whole pong of ours.
+    /// Reads the header of the next frame, or a whole control frame that is not forwarded.
     #[inline]
     fn read_frame(&mut self, bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -> Frame {
-        if !(self.scanner.at_boundary() && is_pong(bytes)) {
-            return self.read_header(bytes, false, now);
+        match self.scanner.at_boundary() && is_control(bytes) {
+            true => self.read_control(bytes, awaited, now),
+            false => self.read_header(bytes, false, now),
         }
-        match read_pong(bytes, awaited, now) {
-            Pong::Ours(pong_len) => return Frame::Swallowed(pong_len),
-            Pong::Cut => return Frame::Held(None),
-            Pong::Theirs => {}
+    }
+
+    fn read_control(&mut self, bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -> Frame {
+        let is_pong = is_pong(bytes);
+        if is_pong {
+            match read_pong(bytes, awaited, now) {
+                Pong::Ours(pong_len) => return Frame::Swallowed(pong_len),
+                Pong::Cut => return Frame::Held(None),
+                Pong::Theirs => {}
+            }
         }
-        let is_solicited = !awaited.unanswered_pings.are_none();
+        match judge_control(bytes, awaited) {
+            None => return Frame::Held(None),
+            Some((Fate::Swallow, len)) => return Frame::Swallowed(len),
+            Some((Fate::Withhold(code), _)) => return Frame::Withheld(code),
+            Some((Fate::Pass, _)) => {}
+        }
+        let is_solicited = is_pong && !awaited.unanswered_pings.are_none();
         let frame = self.read_header(bytes, is_solicited, now);
-        if matches!(frame, Frame::Begun(_) | Frame::Cut) {
+        if is_pong && matches!(frame, Frame::Begun(_) | Frame::Cut) {
             awaited.unanswered_pings.settle(bytes);
+            settle_filter(awaited);
         }
         frame
     }
@@ -325,6 +357,7 @@ impl Track {
             _ => &mut counts.reserved,
         };
         *count += 1;
+        self.rsv |= header.rsv().bits();
         if !header.opcode().is_control() {
             self.in_message = !header.fin();
         }
@@ -341,44 +374,10 @@ enum Frame {
     Cut,
     /// A frame that waits for its rest, or for this limit until that moment.
     Held(Option<(Limit, Instant)>),
+    /// A whole close frame with this code, which waits until the end of the tunnel is certain.
+    Withheld(CloseCode),
     /// A header of this length, which must not be forwarded.
     Rejected(Breach, usize),
-}
-
-enum Pong {
-    Ours(usize),
-    Theirs,
-    Cut,
-}
-
-fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -> Pong {
-    let Some(pinger) = awaited.pinger.as_deref_mut() else {
-        return Pong::Theirs;
-    };
-    if !pinger.expects_pong() {
-        return Pong::Theirs;
-    }
-    match ControlFrame::parse(bytes) {
-        Ok(Some((pong, len))) => {
-            // Some peers answer with a payload of their own. Unless the other endpoint has sent a
-            // ping, such a pong can only be meant for us.
-            let is_ours = pinger.take_pong(pong.payload(), now)
-                || awaited.unanswered_pings.are_none() && pinger.take_odd_pong(now);
-            match is_ours {
-                true => Pong::Ours(len),
-                false => Pong::Theirs,
-            }
-        }
-        Ok(None) => Pong::Cut,
-        Err(_) => Pong::Theirs,
-    }
-}
-
-/// Whether the bytes begin a pong frame (opcode 0xA, whatever FIN and the reserved bits).
-fn is_pong(bytes: &[u8]) -> bool {
-    bytes
-        .first()
-        .is_some_and(|first| OpCode::from_bits(*first) == OpCode::PONG)
 }
 
 #[cfg(test)]

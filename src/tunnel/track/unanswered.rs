@@ -53,8 +53,24 @@ impl UnansweredPings {
 
     /// Whether no ping waits for a pong.
     #[inline]
-    pub(super) const fn are_none(&self) -> bool {
+    pub(in crate::tunnel) const fn are_none(&self) -> bool {
         self.count == 0
+    }
+
+    /// The number of pings that wait for a pong, up to 16.
+    pub(in crate::tunnel) const fn count(&self) -> u8 {
+        self.count
+    }
+
+    /// Whether the pong at the beginning of these bytes answers the newest ping.
+    pub(super) fn newest_is_answered_by(&self, pong: &[u8]) -> bool {
+        !self.are_none()
+            && match self.newest {
+                Payload::Unknown => false,
+                Payload::Distinct(newest) => payload_hash(pong) == Some(newest),
+                // Every further pong is the next upstream's, as far as that can be known.
+                Payload::Repeated => true,
+            }
     }
 
     /// Settles the pings that the pong at the beginning of these bytes answers: one, or all if it

@@ -18,7 +18,7 @@ use self::{
 };
 
 /// Paths without io, without a clock and without anything asynchronous. Time is an argument.
-const PURE: [&str; 41] = [
+const PURE: [&str; 43] = [
     "escaped.rs",
     "instant.rs",
     "hash.rs",
@@ -30,6 +30,7 @@ const PURE: [&str; 41] = [
     "http/matcher/",
     "http/upgrade/",
     "http/handshake/agreement.rs",
+    "http/handshake/deflate.rs",
     "http/handshake/encode.rs",
     "http/handshake/head_scan.rs",
     "http/handshake/client_response.rs",
@@ -42,6 +43,7 @@ const PURE: [&str; 41] = [
     "tunnel/end/",
     "tunnel/keep_alive/",
     "tunnel/limits.rs",
+    "tunnel/reattach/",
     "tunnel/track/",
     "upstream/discovery/dns/entry.rs",
     "upstream/discovery/dns/records.rs",

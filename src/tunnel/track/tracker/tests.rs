@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     frame::{CloseCode, Rsv, Rules, Violation, mask},
     tunnel::{
-        keep_alive::{KeepAlive, PingSchedule},
+        keep_alive::{KeepAlive, PingSchedule, Pinger},
         limits::{Limits, Meter},
     },
 };
@@ -36,6 +36,7 @@ fn scan(track: &mut Track, chunk: &mut [u8], pinger: Option<&mut Pinger>) -> Sca
     let awaited = Awaited {
         pinger,
         unanswered_pings: &mut unanswered(100),
+        filter: None,
     };
     track.read(chunk, Place::Frame, awaited, Instant::now())
 }
@@ -283,6 +284,7 @@ fn the_boundaries_of_messages_are_known() {
     let awaited = Awaited {
         pinger: None,
         unanswered_pings: &mut unanswered(0),
+        filter: None,
     };
     let result = track.read(&mut stream[3..], Place::Message, awaited, Instant::now());
     assert_eq!(result.boundary, Some(6), "behind the last fragment");
@@ -298,6 +300,7 @@ fn an_odd_pong_is_ours_where_the_other_side_asked_for_none() {
         let awaited = Awaited {
             pinger: Some(&mut pinger),
             unanswered_pings: &mut unanswered,
+            filter: None,
         };
         let result = track.read(&mut pong, Place::Frame, awaited, Instant::now());
         assert_eq!(result.forward == 0, is_ours);
@@ -320,6 +323,7 @@ fn pongs_after(pings: &[&[u8]], pongs: &[&[u8]]) -> Vec<bool> {
         let awaited = Awaited {
             pinger: Some(&mut pinger),
             unanswered_pings: &mut unanswered,
+            filter: None,
         };
         let mut pong = frame(0x8A, pong);
         let result = track.read(&mut pong, Place::Frame, awaited, Instant::now());
@@ -365,6 +369,7 @@ fn a_frame_over_the_rate_waits_with_all_behind_it_and_a_close_does_not() {
         let awaited = Awaited {
             pinger: None,
             unanswered_pings: &mut unanswered(0),
+            filter: None,
         };
         track.read(bytes, Place::Frame, awaited, now)
     };

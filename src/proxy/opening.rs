@@ -1,0 +1,159 @@
+//! The opening handshake of a client, as it is made with upstreams.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use http::{
+    Response, Uri,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    request::{self, Parts},
+    response,
+};
+use tokio::time::timeout;
+
+use crate::{
+    error::{Error, ErrorKind},
+    http::handshake::{Agreement, Offer, UpgradeResponse, exchange, handshake_request},
+    http::relay::Source,
+    http::upgrade::UpgradeRequest,
+    net::connect::UpstreamConnection,
+    net::transport::Transport,
+    upstream::Upstream,
+};
+
+use super::{
+    attempt::Attempt,
+    attempts::Attempts,
+    client::Client,
+    pipeline::{FailedAttempt, clone_head},
+    settings::Settings,
+};
+
+/// A valid opening handshake of a client.
+pub(super) struct Opening {
+    pub(super) head: Parts,
+    pub(super) client: Client,
+    pub(super) upgrade: UpgradeRequest,
+    /// Target of the request to an upstream without a base path.
+    pub(super) target: Uri,
+}
+
+/// A verified acceptance, with its connection.
+pub(super) struct Accepted {
+    pub(super) head: response::Parts,
+    pub(super) agreement: Agreement,
+    pub(super) transport: Transport,
+    pub(super) read_ahead: Bytes,
+}
+
+/// Final response of an upstream to an opening handshake.
+pub(super) enum OpeningResponse {
+    Accepted(Accepted),
+    Refused(Response<Source>),
+}
+
+impl Opening {
+    /// Returns a copy that can be kept after the request is over.
+    pub(super) fn to_owned(&self) -> Self {
+        let mut head: request::Parts = clone_head(&self.head);
+        // Load-balancing policies of the host may read them.
+        head.extensions = self.head.extensions.clone();
+        Self {
+            head,
+            client: self.client,
+            upgrade: self.upgrade.clone(),
+            target: self.target.clone(),
+        }
+    }
+
+    /// Connects to the upstream of an attempt, and performs the handshake.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of connecting, [`ErrorKind::HandshakeTimeout`],
+    /// [`ErrorKind::NoResponse`], [`ErrorKind::Handshake`],
+    /// [`ErrorKind::InvalidUpgradeResponse`] or [`ErrorKind::AttemptsTimeout`].
+    pub(super) async fn send(
+        &self,
+        settings: &Settings,
+        attempts: &Attempts<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<OpeningResponse, FailedAttempt> {
+        let failed = FailedAttempt::Repeatable;
+        let target = self.target_at(settings, attempt.lease.member().upstream());
+        let target = target.map_err(FailedAttempt::Ended)?;
+        // Pinned: an async function holds an argument passed by value twice.
+        let connection = {
+            let connect = pin!(self.connect(settings, attempt));
+            attempts.bounded(connect).await.map_err(failed)?
+        };
+        attempt.connect = Some(attempt.started_at.elapsed());
+        let perform = pin!(self.perform(settings, connection, target));
+        attempts.bounded(perform).await.map_err(failed)
+    }
+
+    /// Returns the target of the request to this upstream.
+    fn target_at(&self, settings: &Settings, upstream: &Upstream) -> Result<Uri, Error> {
+        match upstream.base_path() {
+            Some(base) => settings.outbound.target_below(base, &self.head.uri),
+            None => Ok(self.target.clone()),
+        }
+    }
+
+    async fn connect(
+        &self,
+        settings: &Settings,
+        attempt: &Attempt,
+    ) -> Result<UpstreamConnection, Error> {
+        let upstream = attempt.lease.member().upstream();
+        let header = upstream.proxy_header(self.client.ip, &self.client.info);
+        settings
+            .dial
+            .acquire(upstream.address(), upstream.version(), header.as_ref())
+            .await
+    }
+
+    /// Performs the handshake on this connection; over HTTP/2, errors of a new connection occur here.
+    async fn perform(
+        &self,
+        settings: &Settings,
+        connection: UpstreamConnection,
+        target: Uri,
+    ) -> Result<OpeningResponse, Error> {
+        let request = handshake_request(
+            clone_head(&self.head),
+            target,
+            &self.upgrade,
+            &self.client.info,
+            &settings.outbound,
+        );
+        let offer = Offer::new(request.headers(), &self.upgrade).with_leniency(settings.leniency);
+        let within = settings.timeouts.handshake;
+        let exchange = exchange(connection, &settings.dial, request, settings.head_limits);
+        let response = timeout(within, exchange).await.unwrap_or_else(|_| {
+            let after = format!("after {within:?}");
+            Err(Error::with_source(ErrorKind::HandshakeTimeout, after))
+        })?;
+        match response {
+            UpgradeResponse::Refused(response) => Ok(OpeningResponse::Refused(response)),
+            UpgradeResponse::Accepted {
+                mut head,
+                transport,
+                read_ahead,
+            } => {
+                let agreement = offer
+                    .verify(&head)
+                    .map_err(|why| Error::with_source(ErrorKind::InvalidUpgradeResponse, why))?;
+                if agreement.subprotocol.is_none() {
+                    head.headers.remove(SEC_WEBSOCKET_PROTOCOL);
+                }
+                Ok(OpeningResponse::Accepted(Accepted {
+                    head,
+                    agreement,
+                    transport,
+                    read_ahead,
+                }))
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Handshakes with the next upstream of a running tunnel.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Response;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    error::{Error, ErrorKind},
+    http::handshake::AgreedExtensions,
+    http::relay::RelayedBody,
+    tunnel::{Reattach, ReattachRefusal},
+    upstream::{admission::AdmissionKind, retry::Cost},
+};
+
+use super::{
+    attempt::Attempt,
+    attempts::Attempts,
+    event_reporter::{EventReporter, Subject},
+    opening::{Accepted, Opening, OpeningResponse},
+    pipeline::{Exchange, FailedAttempt, Received, try_upstreams},
+    running_session::{NextLeg, Reconnect, Reconnecting},
+    settings::Settings,
+};
+
+/// First pause between two rounds of attempts; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause between two rounds of attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The kept handshake of a running tunnel.
+pub(super) struct Reconnector {
+    pub(super) opening: Opening,
+    pub(super) settings: Arc<Settings>,
+    pub(super) reattach: Arc<Reattach>,
+    /// What the client was told that its upstream agreed to.
+    pub(super) subprotocol: Option<Box<str>>,
+    pub(super) extensions: AgreedExtensions,
+}
+
+impl Reconnect for Reconnector {
+    fn reconnect(self: Arc<Self>) -> Reconnecting {
+        Box::pin(async move {
+            let next = timeout(self.reattach.time(), self.next_upstream());
+            next.await.unwrap_or(Err(ReattachRefusal::Timeout))
+        })
+    }
+}
+
+impl Reconnector {
+    /// Makes the handshake again until an upstream accepts or refuses it.
+    async fn next_upstream(&self) -> Result<NextLeg, ReattachRefusal> {
+        sleep(self.reattach.spread_time().mul_f64(fastrand::f64())).await;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if self.settings.registry.drain_state().is_draining() {
+                return Err(ReattachRefusal::Unavailable);
+            }
+            // All tunnels of a pool share the budget, so that a lost upstream does not multiply the
+            // load of the others.
+            let budget = &self.settings.pool;
+            if budget
+                .withdraw_retry(Cost::Connect, Instant::now())
+                .is_some()
+            {
+                if let Some(outcome) = self.round().await {
+                    return outcome;
+                }
+            }
+            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Tries the upstreams that may be used, once; `None` if none of them responded.
+    async fn round(&self) -> Option<Result<NextLeg, ReattachRefusal>> {
+        let opening = &self.opening;
+        let path = opening.head.uri.path();
+        let reporter = EventReporter::new(Subject::Reattachment, path, Arc::clone(&self.settings));
+        let mut outcome = None;
+        let exchange = Reopening {
+            reconnector: self,
+            outcome: &mut outcome,
+        };
+        let head = opening.client.request_head(&opening.head);
+        // The outcome is noted by the exchange; a failure has been reported.
+        let _ = try_upstreams(&reporter, AdmissionKind::Tunnel, &head, exchange).await;
+        outcome
+    }
+
+    /// Checks that the client can go on with what the next upstream agrees to.
+    fn check(&self, accepted: &Accepted) -> Result<(), ReattachRefusal> {
+        if accepted.agreement.subprotocol != self.subprotocol {
+            return Err(ReattachRefusal::Subprotocol);
+        }
+        let next = AgreedExtensions::read(&accepted.head.headers);
+        match self.extensions.can_be_followed_by(&next) {
+            true => Ok(()),
+            false => Err(ReattachRefusal::Extensions),
+        }
+    }
+}
+
+/// The exchange of a kept handshake with an upstream.
+struct Reopening<'a> {
+    reconnector: &'a Reconnector,
+    outcome: &'a mut Option<Result<NextLeg, ReattachRefusal>>,
+}
+
+impl Exchange for Reopening<'_> {
+    type Accepted = Accepted;
+    type Refused = ();
+
+    async fn send(
+        &mut self,
+        attempts: &Attempts<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Received<Self>, FailedAttempt> {
+        let Reconnector {
+            opening, settings, ..
+        } = self.reconnector;
+        let response = opening.send(settings, attempts, attempt).await;
+        match response? {
+            OpeningResponse::Refused(response) => {
+                // Another upstream may be tried after some statuses, and then decides.
+                *self.outcome = Some(Err(ReattachRefusal::Refused));
+                Ok(Received::Refused(response.status(), ()))
+            }
+            OpeningResponse::Accepted(accepted) => match self.reconnector.check(&accepted) {
+                Ok(()) => Ok(Received::Accepted(accepted)),
+                Err(refusal) => {
+                    *self.outcome = Some(Err(refusal));
+                    let error =
+                        Error::with_source(ErrorKind::InvalidUpgradeResponse, refusal.as_str());
+                    Err(FailedAttempt::Ended(error))
+                }
+            },
+        }
+    }
+
+    async fn accept(
+        self,
+        attempts: Attempts<'_>,
+        attempt: Attempt,
+        accepted: Accepted,
+    ) -> Response<RelayedBody> {
+        let mut lease = attempts.succeeded(attempt);
+        lease.end_handshake();
+        *self.outcome = Some(Ok(NextLeg {
+            transport: accepted.transport,
+            read_ahead: accepted.read_ahead,
+            lease,
+        }));
+        nothing()
+    }
+
+    async fn relay(&self, _attempt: Attempt, (): ()) -> Response<RelayedBody> {
+        nothing()
+    }
+}
+
+/// The response that no client waits for.
+fn nothing() -> Response<RelayedBody> {
+    Response::new(RelayedBody::whole(Bytes::new()))
+}

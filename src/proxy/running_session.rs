@@ -1,0 +1,257 @@
+//! A session whose tunnel runs, with one upstream after another if it loses one.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    error::Side,
+    escaped::Escaped,
+    net::transport::Transport,
+    pool::Lease,
+    task::catch_panic,
+    tunnel::report::{TunnelEnd, TunnelReport},
+    tunnel::{Loss, NextUpstream, ReattachRefusal, Tunnel},
+};
+
+use super::settings::Settings;
+
+/// A session whose tunnel runs. Reports the end exactly once, at the latest when it is dropped.
+pub(super) struct RunningSession {
+    tunnel: Tunnel,
+    settings: Arc<Settings>,
+    /// `None` once the end was reported, and from the loss of an upstream until the next one.
+    lease: Option<Lease>,
+    /// Present if the tunnel may get another upstream.
+    reconnection: Option<Box<Reconnection>>,
+}
+
+/// The means for another upstream, and the handshake with it.
+struct Reconnection {
+    reconnect: Arc<dyn Reconnect>,
+    under_way: Option<Reconnecting>,
+    /// Whether the tunnel has no upstream, and its end was not reported.
+    is_pending: bool,
+}
+
+/// Makes the handshake of a running tunnel again.
+pub(super) trait Reconnect: Send + Sync {
+    /// Returns the next upstream, within a bounded time.
+    fn reconnect(self: Arc<Self>) -> Reconnecting;
+}
+
+/// The handshake with the next upstream.
+pub(super) type Reconnecting =
+    Pin<Box<dyn Future<Output = Result<NextLeg, ReattachRefusal>> + Send>>;
+
+/// The connection to the next upstream of a tunnel.
+pub(super) struct NextLeg {
+    pub(super) transport: Transport,
+    pub(super) read_ahead: Bytes,
+    pub(super) lease: Lease,
+}
+
+impl Reconnection {
+    fn new(reconnect: Arc<dyn Reconnect>) -> Self {
+        Self {
+            reconnect,
+            under_way: None,
+            is_pending: false,
+        }
+    }
+}
+
+impl RunningSession {
+    pub(super) fn new(
+        tunnel: Tunnel,
+        settings: Arc<Settings>,
+        lease: Lease,
+        reconnect: Option<Arc<dyn Reconnect>>,
+    ) -> Self {
+        Self {
+            tunnel,
+            settings,
+            lease: Some(lease),
+            reconnection: reconnect.map(Reconnection::new).map(Box::new),
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = loop {
+            let polled = Pin::new(&mut self.tunnel).poll(cx);
+            if self.tunnel.has_rtt_update() {
+                self.report_pongs();
+            }
+            if polled.is_ready() || self.poll_reconnection(cx).is_pending() {
+                break polled;
+            }
+        };
+        let is_due = self.tunnel.take_report_due();
+        let Poll::Ready(report) = polled else {
+            if is_due {
+                self.record_end(&self.tunnel.report());
+            }
+            return Poll::Pending;
+        };
+        if is_due {
+            self.record_end(&report);
+        }
+        self.report_closed(&report);
+        Poll::Ready(())
+    }
+
+    /// Gives a tunnel without an upstream the next one, or its end. Ready if the tunnel must be polled
+    /// again.
+    fn poll_reconnection(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(reconnection) = &mut self.reconnection else {
+            return Poll::Pending;
+        };
+        let Some(loss) = self.tunnel.loss() else {
+            reconnection.under_way = None;
+            return Poll::Pending;
+        };
+        let reconnect = &reconnection.reconnect;
+        let under_way = reconnection
+            .under_way
+            .get_or_insert_with(|| Arc::clone(reconnect).reconnect());
+        if let Some(lease) = self.lease.take() {
+            reconnection.is_pending = true;
+            record_loss(&mut self.tunnel, &lease, loss);
+        }
+        let next = ready!(under_way.as_mut().poll(cx));
+        reconnection.under_way = None;
+        match next {
+            Ok(next) => {
+                reconnection.is_pending = false;
+                self.attach(next);
+            }
+            Err(refusal) => self.end_reattachment(loss, refusal),
+        }
+        Poll::Ready(())
+    }
+
+    fn attach(&mut self, next: NextLeg) {
+        let NextLeg {
+            transport,
+            read_ahead,
+            lease,
+        } = next;
+        let member = lease.member();
+        let next = NextUpstream {
+            name: member.shared_name(),
+            transport,
+            read_ahead,
+        };
+        self.tunnel.attach(next, member.open_tunnels());
+        self.settings
+            .pool
+            .close_if_lost(&lease, self.tunnel.entry());
+        self.lease = Some(lease);
+        let info = self.tunnel.info();
+        let Some(change) = self.tunnel.last_upstream_change() else {
+            return;
+        };
+        self.settings
+            .notify(|observer| observer.tunnel_reattached(info, change));
+        tracing::info!(
+            "wsplice.tunnel.id" = info.id,
+            "wsplice.upstream" = %Escaped(&change.to),
+            "wsplice.lost_upstream" = %Escaped(&change.from),
+            "wsplice.loss" = change.loss.as_str(),
+            "wsplice.gap" = change.gap.as_secs_f64(),
+            "tunnel reattached"
+        );
+    }
+
+    fn end_reattachment(&mut self, loss: Loss, refusal: ReattachRefusal) {
+        self.tunnel.end_reattachment(refusal);
+        let info = self.tunnel.info();
+        self.settings
+            .notify(|observer| observer.reattachment_failed(info, loss, refusal));
+        tracing::info!(
+            "wsplice.tunnel.id" = info.id,
+            "wsplice.loss" = loss.as_str(),
+            "error.type" = refusal.as_str(),
+            "tunnel not reattached"
+        );
+    }
+
+    /// Shows the pool and the observer the round trips that were measured.
+    fn report_pongs(&mut self) {
+        for (side, rtt) in self.tunnel.take_rtt_updates() {
+            let Some(rtt) = rtt else { continue };
+            if let (Side::Upstream, Some(lease)) = (side, &self.lease) {
+                lease.member().sample_latency(rtt.last(), Instant::now());
+            }
+            self.settings.notify(|observer| {
+                observer.pong(self.tunnel.info(), side, rtt);
+            });
+        }
+    }
+
+    /// Shows the pool the end as soon as it is certain: an upstream is known to be lost before the
+    /// client has answered our close frame.
+    fn record_end(&self, report: &TunnelReport) {
+        let Some(lease) = &self.lease else { return };
+        // Policies of the host judge it.
+        if catch_panic(|| lease.record_tunnel_end(report)).is_err() {
+            tracing::error!("a health policy panicked");
+        }
+    }
+
+    fn report_closed(&mut self, report: &TunnelReport) {
+        // Before the observer sees the end, so that it finds the counts right.
+        self.lease = None;
+        self.reconnection = None;
+        let info = self.tunnel.info();
+        // Before the logs, whose subscriber may panic.
+        self.settings.notify(|observer| {
+            observer.tunnel_closed(info, report);
+        });
+        tracing::info!(
+            "wsplice.tunnel.id" = info.id,
+            "wsplice.tunnel.key" = info.key().map(|key| display(Escaped(key))),
+            "wsplice.tunnel.label" = info.label().map(|label| display(Escaped(label))),
+            "url.path" = %Escaped(&info.path),
+            "client.address" = info.client.map(|client| display(client.ip())),
+            "wsplice.upstream" = %Escaped(&info.upstream),
+            "wsplice.end" = report.end.as_str(),
+            "wsplice.initiator" = report.initiator.as_str(),
+            "wsplice.close_code" = report.close_code().as_u16(),
+            "error.type" = report.end.failed_side().map(|_| report.end.as_str()),
+            "wsplice.bytes.client_to_upstream" = report.client_to_upstream.bytes,
+            "wsplice.bytes.upstream_to_client" = report.upstream_to_client.bytes,
+            "wsplice.duration" = report.duration.as_secs_f64(),
+            "wsplice.end.reason" = %Escaped(&report.end),
+            "tunnel closed"
+        );
+    }
+}
+
+impl Drop for RunningSession {
+    fn drop(&mut self) {
+        let reconnection = self.reconnection.as_ref();
+        let is_pending = reconnection.is_some_and(|reconnection| reconnection.is_pending);
+        if is_pending || self.lease.is_some() {
+            let report = self.tunnel.abandon();
+            self.report_closed(&report);
+        }
+    }
+}
+
+/// Releases a lost upstream, and shows the pool the loss.
+fn record_loss(tunnel: &mut Tunnel, lease: &Lease, loss: Loss) {
+    tunnel.leave_owner();
+    let mut report = TunnelReport::new(TunnelEnd::of_loss(loss), Side::Upstream);
+    report.duration = tunnel.time_with_upstream();
+    // Policies of the host judge it.
+    if catch_panic(|| lease.record_tunnel_end(&report)).is_err() {
+        tracing::error!("a health policy panicked");
+    }
+}

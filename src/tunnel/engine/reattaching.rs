@@ -1,0 +1,365 @@
+//! Loss of the upstream without the end of the tunnel, and the next upstream.
+//!
+//! ```text
+//!             a loss that the settings cover
+//!  Attached ────────────────────────────────► Detached ── refused, closed ──► Off
+//!     ▲  │        and no rule forbids            │
+//!     │  └── writing failed ──► Failing ─────────┤
+//!     └──────────────────────────────────────────┘
+//!                  the next upstream
+//! ```
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{io::AsyncWrite, time::Instant};
+
+use crate::{
+    error::Side,
+    frame::{CloseCode, CloseFrame, ControlFrame},
+    net::transport::Transport,
+    tunnel::{
+        close::CloseAction,
+        context::Clock,
+        end::LegEvent,
+        flow::Event,
+        leg::{Leg, encode_for},
+        pair::{LegId, Pair},
+        reattach::{Loss, ReattachRefusal, Situation, UpstreamChange, refusal},
+        report::{Timer, TunnelEnd},
+    },
+};
+
+use super::{
+    parts::NextUpstream,
+    reattachment::{Detached, State},
+    splice::Progress,
+    state::Core,
+};
+
+const CLIENT: LegId = LegId::Client;
+const UPSTREAM: LegId = LegId::Upstream;
+
+impl Core {
+    /// The loss of the upstream that another one is to follow, while there is none.
+    pub(super) fn loss(&self) -> Option<Loss> {
+        match &self.reattaching.as_ref()?.state {
+            State::Detached(detached) => Some(detached.loss),
+            _ => None,
+        }
+    }
+
+    pub(super) fn upstream_changes(&self) -> Vec<UpstreamChange> {
+        let reattaching = self.reattaching.as_ref();
+        reattaching.map_or_else(Vec::new, |reattaching| reattaching.changes.clone())
+    }
+
+    pub(super) fn last_upstream_change(&self) -> Option<&UpstreamChange> {
+        self.reattaching.as_ref()?.changes.last()
+    }
+
+    /// The time since the tunnel got its latest upstream.
+    pub(super) fn time_with_upstream(&self, now: Instant) -> Duration {
+        let before = self
+            .last_upstream_change()
+            .map_or(Duration::ZERO, |change| change.lost_after + change.gap);
+        now.saturating_duration_since(self.opened)
+            .saturating_sub(before)
+    }
+
+    pub(super) fn reattach_refusal(&self) -> Option<ReattachRefusal> {
+        self.reattaching.as_ref()?.refusal
+    }
+
+    /// Takes an event that does not end the tunnel; returns false if it is left to the end machine.
+    pub(super) fn absorb(&mut self, source: LegId, event: Event, now: Instant) -> bool {
+        let Some(reattaching) = &mut self.reattaching else {
+            return false;
+        };
+        match (&reattaching.state, source, event) {
+            (State::Off, ..) => false,
+            // Detached => Off: the client ends or breaks.
+            (State::Detached(_), _, event) => self.end_without_upstream(source, event, now),
+            // Attached => Failing.
+            (_, CLIENT, Event::SinkFailed(kind)) => {
+                reattaching.state = State::Failing(kind);
+                true
+            }
+            // Attached, Failing => Detached, or Off.
+            (_, UPSTREAM, Event::SourceEnded) => self.detach(Loss::ClosedWithoutFrame, now),
+            (_, UPSTREAM, Event::SourceFailed(kind)) => self.detach(Loss::Broken(kind), now),
+            (_, UPSTREAM, Event::SourceTruncated) => {
+                if !self.end_has_begun() {
+                    self.refuse_reattachment(ReattachRefusal::UpstreamMessageCut, now);
+                }
+                false
+            }
+            (_, UPSTREAM, Event::CloseWithheld(code)) => {
+                // Refused: the close frame waits to be read again, and now passes.
+                self.detach(Loss::Closed(code), now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Detaches the upstream in place of ending the tunnel for a timeout.
+    pub(super) fn detach_instead(&mut self, end: &TunnelEnd, now: Instant) -> bool {
+        let loss = match end {
+            TunnelEnd::Timeout(Timer::Pong, Side::Upstream) => Loss::PongTimeout,
+            TunnelEnd::Timeout(Timer::Write, Side::Upstream) => Loss::WriteTimeout,
+            _ => return false,
+        };
+        let is_attached = self
+            .reattaching
+            .as_ref()
+            .is_some_and(|reattaching| matches!(reattaching.state, State::Attached));
+        is_attached && self.detach(loss, now)
+    }
+
+    /// Does what is due in a poll apart from events: a pong that the proxy owes the client, and the
+    /// end of an upstream that could not be written to.
+    pub(super) fn step_reattaching(
+        &mut self,
+        is_upstream_quiet: bool,
+        clock: &mut Clock,
+    ) -> Progress {
+        let Some(reattaching) = &mut self.reattaching else {
+            return Progress::None;
+        };
+        if let State::Failing(kind) = reattaching.state {
+            if is_upstream_quiet {
+                let now = clock.now();
+                self.detach(Loss::Broken(kind), now);
+                self.apply_orders(now);
+                return Progress::Made;
+            }
+        }
+        self.answer_client_ping()
+    }
+
+    fn answer_client_ping(&mut self) -> Progress {
+        let Some(reattaching) = &mut self.reattaching else {
+            return Progress::None;
+        };
+        let to_client = &mut self.flows[UPSTREAM];
+        if !reattaching.filter.owes_pong() || to_client.backlog().is_some() {
+            return Progress::None;
+        }
+        if let Some(pong) = reattaching.filter.take_owed_pong() {
+            to_client.push_own(&encode_for(CLIENT, &pong));
+        }
+        Progress::Made
+    }
+
+    /// Detaches the upstream, if the settings cover the loss and no rule forbids it.
+    fn detach(&mut self, loss: Loss, now: Instant) -> bool {
+        let (is_ending, situation) = (self.end_has_begun(), self.situation());
+        let Some(reattaching) = &mut self.reattaching else {
+            return false;
+        };
+        let (settings, history) = (&reattaching.settings, &reattaching.history);
+        if is_ending || !settings.covers(loss) {
+            self.stop_reattaching(now);
+            return false;
+        }
+        if let Some(refusal) = refusal(&situation, settings, history, now) {
+            self.refuse_reattachment(refusal, now);
+            return false;
+        }
+        self.drop_upstream(loss, now);
+        true
+    }
+
+    fn end_has_begun(&self) -> bool {
+        let ending = self.ending.as_ref();
+        ending.is_some_and(|ending| ending.end.has_begun())
+            || self.flows[CLIENT].track().has_closed()
+    }
+
+    fn situation(&self) -> Situation {
+        let Some(reattaching) = &self.reattaching else {
+            return Situation::default();
+        };
+        let (to_upstream, to_client) = (&self.flows[CLIENT], &self.flows[UPSTREAM]);
+        let tracks = [to_upstream.track(), to_client.track()];
+        let seen = tracks.map(|track| track.reserved_bits().bits());
+        Situation {
+            is_opaque: tracks.iter().any(|track| track.is_opaque()),
+            cuts_upstream_message: !to_client.is_between_messages(),
+            cuts_client_message: !to_upstream.is_delivered_between_messages(),
+            has_reserved_bits: (seen[0] | seen[1]) & !reattaching.reserved_bits.bits() != 0,
+            agreement: reattaching.agreement,
+        }
+    }
+
+    fn drop_upstream(&mut self, loss: Loss, now: Instant) {
+        let close = match loss {
+            Loss::Closed(_) => self.flows[UPSTREAM].take_withheld_close(),
+            _ => Bytes::new(),
+        };
+        let stale_pongs = self.legs[CLIENT].take_unanswered_pings();
+        let _ = self.legs[UPSTREAM].take_unanswered_pings();
+        self.legs[UPSTREAM].end_pings();
+        leave(self.legs[UPSTREAM].detach(), loss);
+        self.flows[UPSTREAM].detach_source();
+        let Some(reattaching) = &mut self.reattaching else {
+            return;
+        };
+        self.flows[CLIENT].detach_sink(reattaching.settings.most_held());
+        reattaching.filter.detach(stale_pongs);
+        reattaching.state = State::Detached(Box::new(Detached {
+            loss,
+            at: now,
+            close,
+        }));
+    }
+
+    /// Lets the tunnel end as it would without reattachment.
+    fn refuse_reattachment(&mut self, refusal: ReattachRefusal, now: Instant) {
+        if let Some(reattaching) = &mut self.reattaching {
+            reattaching.refusal = Some(refusal);
+        }
+        self.stop_reattaching(now);
+    }
+
+    /// Notes that the tunnel gets no other upstream because it ends.
+    pub(super) fn stop_reattaching(&mut self, now: Instant) {
+        let Some(reattaching) = &mut self.reattaching else {
+            return;
+        };
+        if let State::Failing(kind) = std::mem::replace(&mut reattaching.state, State::Off) {
+            self.flows[CLIENT].abandon_sink();
+            let end = &mut self.ending_mut().end;
+            end.on_failure(UPSTREAM, LegEvent::WriteFailed, kind, now);
+        }
+    }
+
+    /// Attaches the next upstream, or ends the tunnel if that is not possible any more.
+    pub(super) fn attach(&mut self, next: NextUpstream, now: Instant) {
+        if self.flows[CLIENT].track().is_opaque() {
+            return self.end_reattachment(ReattachRefusal::Opaque, now);
+        }
+        let Some(reattaching) = &mut self.reattaching else {
+            return;
+        };
+        // Detached => Attached.
+        let detached = match std::mem::replace(&mut reattaching.state, State::Attached) {
+            State::Detached(detached) => detached,
+            other => {
+                reattaching.state = other;
+                return;
+            }
+        };
+        let from = std::mem::replace(&mut reattaching.upstream, next.name);
+        reattaching.changes.push(UpstreamChange {
+            from,
+            to: Arc::clone(&reattaching.upstream),
+            loss: detached.loss,
+            lost_after: detached.at.saturating_duration_since(self.opened),
+            gap: now.saturating_duration_since(detached.at),
+        });
+        reattaching.history.record(now);
+        reattaching.filter.attach();
+        self.connect(next.transport, next.read_ahead, now);
+    }
+
+    fn connect(&mut self, transport: Transport, read_ahead: Bytes, now: Instant) {
+        let jitter_sample = fastrand::f32();
+        self.legs[UPSTREAM] = Leg::new(UPSTREAM, transport, &self.config, jitter_sample, now);
+        self.flows[UPSTREAM].attach_source(read_ahead);
+        self.flows[CLIENT].attach_sink();
+    }
+
+    /// Ends the tunnel as it would have ended at the loss, because there is no other upstream.
+    pub(super) fn end_reattachment(&mut self, refusal: ReattachRefusal, now: Instant) {
+        let Some(reattaching) = &mut self.reattaching else {
+            return;
+        };
+        // Detached => Off.
+        let state = std::mem::replace(&mut reattaching.state, State::Off);
+        let State::Detached(detached) = state else {
+            reattaching.state = state;
+            return;
+        };
+        reattaching.refusal = Some(refusal);
+        let loss = detached.loss;
+        match loss {
+            Loss::ClosedWithoutFrame => self.on_event(UPSTREAM, Event::SourceEnded, now),
+            Loss::Broken(kind) => self.on_event(UPSTREAM, Event::SourceFailed(kind), now),
+            Loss::PongTimeout | Loss::WriteTimeout => {
+                self.end(&TunnelEnd::of_loss(loss), Side::Upstream, now);
+            }
+            // The client gets the upstream's own close frame, and the upstream's end after it.
+            Loss::Closed(_) => {
+                let ended = Transport::new(tokio::io::empty());
+                self.connect(ended, detached.close, now);
+            }
+        }
+        self.apply_orders(now);
+    }
+
+    /// Ends a tunnel without an upstream because of its client.
+    fn end_without_upstream(&mut self, source: LegId, event: Event, now: Instant) -> bool {
+        let (leg_event, end) = match (source, event) {
+            (CLIENT, Event::SourceClosed) => (LegEvent::CloseRead, TunnelEnd::Closed),
+            (CLIENT, Event::SourceEnded) => (
+                LegEvent::EndRead,
+                TunnelEnd::ClosedWithoutFrame(Side::Client),
+            ),
+            (CLIENT, Event::SourceTruncated) => (
+                LegEvent::TruncationRead,
+                TunnelEnd::TruncatedFrame(Side::Client),
+            ),
+            (CLIENT, Event::SourceFailed(kind)) => {
+                (LegEvent::ReadFailed, TunnelEnd::Broken(Side::Client, kind))
+            }
+            (UPSTREAM, Event::SinkFailed(kind)) => {
+                (LegEvent::WriteFailed, TunnelEnd::Broken(Side::Client, kind))
+            }
+            _ => return false,
+        };
+        self.stop_reattaching(now);
+        self.ending_mut().end.on_event(CLIENT, leg_event, now);
+        match event {
+            Event::SourceClosed => self.answer_client_close(now),
+            _ => self.end(&end, Side::Client, now),
+        }
+        self.apply_orders(now);
+        true
+    }
+
+    /// Answers the client's close frame with its code, as its upstream would have.
+    fn answer_client_close(&mut self, now: Instant) {
+        let seen = self.flows[CLIENT].track().close_seen();
+        let code = seen.and_then(|close| close.code);
+        let frame = CloseFrame::new(code.unwrap_or(CloseCode::NO_STATUS), "");
+        let actions = Pair::from([CloseAction::Close(frame), CloseAction::Abort]);
+        self.end_with(&TunnelEnd::Closed, Side::Client, None, actions, now);
+    }
+}
+
+/// Leaves a lost upstream: answers its close frame, and drops the connection.
+fn leave(mut transport: Transport, loss: Loss) {
+    let Loss::Closed(code) = loss else {
+        return match loss {
+            Loss::ClosedWithoutFrame => {}
+            _ => transport.abort_on_drop(),
+        };
+    };
+    // Best effort: an upstream that has closed does not depend on the answer (RFC 6455 §7.1.1), and
+    // nothing waits for it.
+    let cx = &mut Context::from_waker(Waker::noop());
+    let frame = encode_for(UPSTREAM, &ControlFrame::close(code, ""));
+    let _ = Pin::new(&mut transport).poll_write(cx, &frame);
+    let _ = Pin::new(&mut transport).poll_flush(cx);
+    let _ = Pin::new(&mut transport).poll_shutdown(cx);
+}
+
+#[cfg(test)]
+mod tests;

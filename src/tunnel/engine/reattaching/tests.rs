@@ -1,0 +1,684 @@
+//! Losses of upstreams and their successors, on a paused clock. The test is in the session's place.
+
+use std::{future::poll_fn, task::Poll};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::*;
+use crate::tunnel::ReattachParts;
+use crate::{
+    frame::{Extensions, OpCode, Rsv, mask},
+    tunnel::{
+        KeepAlive, TunnelConfig,
+        engine::{TaskAffinity, Tunnel, TunnelParts},
+        info::TunnelInfo,
+        reattach::Reattach,
+        registry::{Command, Registry, TunnelGroup},
+        report::TunnelReport,
+    },
+};
+
+const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+
+/// Longer than any wait of these tests, on the paused clock.
+const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+type Next = Result<DuplexStream, ReattachRefusal>;
+
+/// A tunnel with both of its ends, and the source of its next upstreams.
+struct Rig {
+    client: End,
+    upstream: End,
+    next: mpsc::UnboundedSender<Next>,
+    registry: Registry,
+    tunnel: JoinHandle<TunnelReport>,
+    began: Instant,
+}
+
+/// The test's end of a connection.
+struct End {
+    leg: LegId,
+    stream: DuplexStream,
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn parts() -> ReattachParts {
+    ReattachParts {
+        settings: Arc::new(Reattach::new()),
+        agreement: None,
+        reserved_bits: Rsv::NONE,
+    }
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(TunnelConfig::new(), parts(), 64 * 1024)
+    }
+
+    fn with(config: TunnelConfig, reattach: ReattachParts, capacity: usize) -> Self {
+        let (client, near_client) = duplex(64 * 1024);
+        let (upstream, near_upstream) = duplex(capacity);
+        let parts = TunnelParts {
+            client: Transport::new(near_client),
+            client_read_ahead: Bytes::new(),
+            upstream: Transport::new(near_upstream),
+            upstream_read_ahead: Bytes::new(),
+            extensions: Extensions::None,
+            reattach: Some(reattach),
+        };
+        let registry = Registry::new();
+        let guard = registry.enter(None, TunnelInfo::new("first", "/"));
+        let tunnel = Tunnel::from_parts(parts, config.into(), guard, TaskAffinity::ONE_TASK);
+        let (next, nexts) = mpsc::unbounded_channel();
+        Self {
+            client: End::new(CLIENT, client),
+            upstream: End::new(UPSTREAM, upstream),
+            next,
+            registry,
+            tunnel: tokio::spawn(run(tunnel, nexts)),
+            began: Instant::now(),
+        }
+    }
+
+    /// Prepares the next upstream, which the tunnel gets when it needs one.
+    fn prepare(&self) -> End {
+        let (upstream, near) = duplex(64 * 1024);
+        self.next.send(Ok(near)).unwrap();
+        End::new(UPSTREAM, upstream)
+    }
+
+    /// Ends the upstream's connection, and gives the tunnel the next one.
+    fn replace(&mut self) {
+        self.upstream = self.prepare();
+    }
+
+    async fn passes_both_ways(&mut self) {
+        for from in LegId::BOTH {
+            let (from, to) = match from {
+                CLIENT => (&mut self.client, &mut self.upstream),
+                UPSTREAM => (&mut self.upstream, &mut self.client),
+            };
+            let message = from.text(b"passes");
+            from.send(&message).await;
+            assert_eq!(to.exactly(message.len()).await, message);
+        }
+    }
+
+    async fn report(self) -> TunnelReport {
+        let report = timeout(NEVER, self.tunnel).await;
+        report.expect("the tunnel never ended").unwrap()
+    }
+}
+
+/// Runs a tunnel as its session does.
+async fn run(mut tunnel: Tunnel, mut nexts: mpsc::UnboundedReceiver<Next>) -> TunnelReport {
+    let group = Arc::new(TunnelGroup::default());
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(report) = Pin::new(&mut tunnel).poll(cx) {
+                return Poll::Ready(report);
+            }
+            if tunnel.loss().is_none() {
+                return Poll::Pending;
+            }
+            match nexts.poll_recv(cx) {
+                Poll::Ready(Some(Ok(near))) => tunnel.attach(
+                    NextUpstream {
+                        name: "next".into(),
+                        transport: Transport::new(near),
+                        read_ahead: Bytes::new(),
+                    },
+                    &group,
+                ),
+                Poll::Ready(Some(Err(refusal))) => tunnel.end_reattachment(refusal),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+impl End {
+    fn new(leg: LegId, stream: DuplexStream) -> Self {
+        Self { leg, stream }
+    }
+
+    fn frame(&self, first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        let mut payload = payload.to_vec();
+        let masked = match self.leg {
+            CLIENT => 0x80,
+            UPSTREAM => 0,
+        };
+        match u8::try_from(payload.len()) {
+            Ok(len @ ..=125) => frame.push(masked | len),
+            _ => {
+                frame.push(masked | 126);
+                frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+            }
+        }
+        if self.leg == CLIENT {
+            frame.extend(KEY);
+            mask::apply(&mut payload, KEY, 0);
+        }
+        frame.extend(payload);
+        frame
+    }
+
+    fn text(&self, payload: &[u8]) -> Vec<u8> {
+        self.frame(0x81, payload)
+    }
+
+    fn close(&self, code: u16, reason: &str) -> Vec<u8> {
+        let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+        self.frame(0x88, &payload)
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        let sent = timeout(NEVER, self.stream.write_all(bytes)).await;
+        sent.expect("the tunnel takes nothing").unwrap();
+    }
+
+    async fn exactly(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let read = timeout(NEVER, self.stream.read_exact(&mut bytes)).await;
+        read.expect("nothing comes").expect("too little came");
+        bytes
+    }
+
+    /// The next frame, which is a control frame.
+    async fn control(&mut self) -> ControlFrame {
+        let mut frame = self.exactly(2).await;
+        let masked = if frame[1] & 0x80 == 0 { 0 } else { 4 };
+        frame.extend(self.exactly(masked + usize::from(frame[1] & 0x7F)).await);
+        ControlFrame::parse(&frame).unwrap().unwrap().0
+    }
+
+    async fn is_quiet_for(&mut self, time: Duration) {
+        let mut byte = [0];
+        let read = timeout(time, self.stream.read(&mut byte)).await;
+        assert!(read.is_err(), "not quiet: {read:?} {byte:?}");
+    }
+
+    async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = timeout(NEVER, self.stream.read_to_end(&mut bytes)).await;
+        read.expect("it never ends").unwrap();
+        bytes
+    }
+}
+
+fn ping(payload: &[u8]) -> ControlFrame {
+    ControlFrame::new(OpCode::PING, payload).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_keeps_its_connection_when_its_upstream_ends_without_a_close_frame() {
+    let mut rig = Rig::new();
+    for _ in 0..3 {
+        rig.passes_both_ways().await;
+        rig.replace();
+    }
+    rig.passes_both_ways().await;
+    let status = rig.registry.list().remove(0);
+    assert_eq!(&*status.info.upstream, "next");
+    let close = rig.client.close(1000, "");
+    rig.client.send(&close).await;
+    assert_eq!(rig.upstream.exactly(close.len()).await, close);
+    let answer = rig.upstream.close(1000, "");
+    rig.upstream.send(&answer).await;
+    assert_eq!(rig.client.exactly(answer.len()).await, answer);
+    let report = rig.report().await;
+    assert_eq!(report.end, TunnelEnd::Closed);
+    assert_eq!(report.reattach_refusal, None);
+    let changes: Vec<_> = report
+        .upstream_changes
+        .iter()
+        .map(|change| (&*change.from, &*change.to, change.loss))
+        .collect();
+    let loss = Loss::ClosedWithoutFrame;
+    let expected = [
+        ("first", "next", loss),
+        ("next", "next", loss),
+        ("next", "next", loss),
+    ];
+    assert_eq!(changes, expected);
+    assert_eq!(report.client_to_upstream.frames.text, 4);
+    assert_eq!(report.upstream_to_client.frames.text, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_keeps_its_connection_when_its_upstream_does_not_answer_a_ping() {
+    let keep_alive = KeepAlive::default().jitter(0.0);
+    let config = TunnelConfig::new().upstream_keep_alive(keep_alive);
+    let mut rig = Rig::with(config, parts(), 1024);
+    let mut next = rig.prepare();
+    let pinged = rig.upstream.control().await;
+    assert_eq!(pinged.opcode(), OpCode::PING);
+    assert_eq!(rig.upstream.rest().await, b"", "dropped");
+    assert_eq!(rig.began.elapsed(), secs(30));
+    assert_eq!(next.control().await.opcode(), OpCode::PING, "pinged anew");
+    assert_eq!(rig.began.elapsed(), secs(50));
+    rig.upstream = next;
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listed_close_frame_is_kept_from_the_client_and_answered() {
+    let mut rig = Rig::new();
+    rig.passes_both_ways().await;
+    let mut next = rig.prepare();
+    let last = rig.upstream.text(b"last");
+    let close = rig.upstream.close(1012, "restarting");
+    rig.upstream.send(&last).await;
+    for byte in &close {
+        rig.upstream.send(&[*byte]).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.client.exactly(last.len()).await, last);
+    let answer = rig.upstream.control().await;
+    assert_eq!(answer.close_code(), Some(CloseCode::SERVICE_RESTART));
+    std::mem::swap(&mut rig.upstream, &mut next);
+    rig.client.is_quiet_for(secs(1)).await;
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_frame_that_is_not_listed_ends_the_tunnel() {
+    let mut rig = Rig::new();
+    let close = rig.upstream.close(1001, "idle");
+    rig.upstream.send(&close).await;
+    assert_eq!(rig.client.exactly(close.len()).await, close);
+    let answer = rig.client.close(1001, "");
+    rig.client.send(&answer).await;
+    assert_eq!(rig.upstream.exactly(answer.len()).await, answer);
+    let report = rig.report().await;
+    assert_eq!(
+        (report.end, report.initiator),
+        (TunnelEnd::Closed, Side::Upstream)
+    );
+    assert_eq!(report.reattach_refusal, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_next_upstream_the_client_gets_the_close_frame_of_the_loss() {
+    let mut rig = Rig::new();
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.client.is_quiet_for(secs(9)).await;
+    rig.next.send(Err(ReattachRefusal::Timeout)).unwrap();
+    let close = rig.client.control().await;
+    assert_eq!(close.close_code(), Some(CloseCode::INTERNAL_ERROR));
+    assert_eq!(rig.began.elapsed(), secs(9));
+    let answer = rig.client.close(1011, "");
+    rig.client.send(&answer).await;
+    let report = rig.report().await;
+    assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Upstream));
+    assert_eq!(report.initiator, Side::Upstream);
+    assert_eq!(report.reattach_refusal, Some(ReattachRefusal::Timeout));
+    assert!(report.is_upstream_failure() && report.upstream_changes.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_next_upstream_the_client_gets_the_upstreams_own_close_frame() {
+    let mut rig = Rig::new();
+    let close = rig.upstream.close(1012, "restarting");
+    rig.upstream.send(&close).await;
+    rig.client.is_quiet_for(secs(9)).await;
+    let held = rig.client.text(b"held");
+    rig.client.send(&held).await;
+    rig.next.send(Err(ReattachRefusal::Refused)).unwrap();
+    assert_eq!(rig.client.exactly(close.len()).await, close);
+    let answer = rig.client.close(1012, "");
+    rig.client.send(&answer).await;
+    assert_eq!(rig.client.rest().await, b"");
+    let report = rig.report().await;
+    assert_eq!(
+        (report.end.clone(), report.initiator),
+        (TunnelEnd::Closed, Side::Upstream)
+    );
+    assert_eq!(report.close_code(), CloseCode::SERVICE_RESTART);
+    assert_eq!(report.reattach_refusal, Some(ReattachRefusal::Refused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_of_the_client_are_answered_without_an_upstream_rfc6455_5_5_3() {
+    let mut rig = Rig::new();
+    let unanswered = rig.client.frame(0x89, b"before");
+    rig.client.send(&unanswered).await;
+    assert_eq!(rig.upstream.exactly(unanswered.len()).await, unanswered);
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    assert_eq!(
+        rig.client.control().await,
+        ping(b"before").answer().unwrap()
+    );
+    for payload in [b"one", b"two"] {
+        let frame = rig.client.frame(0x89, payload);
+        rig.client.send(&frame).await;
+        assert_eq!(rig.client.control().await, ping(payload).answer().unwrap());
+    }
+    rig.replace();
+    rig.passes_both_ways().await;
+    let passes = rig.client.frame(0x89, b"three");
+    rig.client.send(&passes).await;
+    assert_eq!(rig.upstream.exactly(passes.len()).await, passes);
+    rig.client.is_quiet_for(secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_was_answered_gets_no_second_pong() {
+    let mut rig = Rig::new();
+    let asked = rig.client.frame(0x89, b"?");
+    rig.client.send(&asked).await;
+    rig.upstream.exactly(asked.len()).await;
+    let pong = rig.upstream.frame(0x8A, b"?");
+    rig.upstream.send(&pong).await;
+    assert_eq!(rig.client.exactly(pong.len()).await, pong);
+    rig.replace();
+    rig.client.is_quiet_for(secs(1)).await;
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pongs_that_are_due_to_a_lost_upstream_reach_no_other_one() {
+    let mut rig = Rig::new();
+    for payload in [b"1", b"2"] {
+        let ping = rig.upstream.frame(0x89, payload);
+        rig.upstream.send(&ping).await;
+        assert_eq!(rig.client.exactly(ping.len()).await, ping);
+    }
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    let pong = rig.client.frame(0x8A, b"1");
+    rig.client.send(&pong).await;
+    tokio::time::sleep(secs(1)).await;
+    rig.replace();
+    let pong = rig.client.frame(0x8A, b"2");
+    rig.client.send(&pong).await;
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_held_up_to_a_bound_and_delivered_in_order() {
+    let mut reattach = parts();
+    reattach.settings = Arc::new(Reattach::new().max_held(4096));
+    let mut rig = Rig::with(TunnelConfig::new(), reattach, 1024);
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.client.is_quiet_for(secs(1)).await;
+    let mut sent = Vec::new();
+    for number in (0..=255_u8).chain(0..=255) {
+        sent.extend(rig.client.text(&[number; 300]));
+    }
+    let (client, mut writer) = tokio::io::split(rig.client.stream);
+    let bytes = sent.clone();
+    let written = tokio::spawn(async move {
+        writer.write_all(&bytes).await.unwrap();
+        writer
+    });
+    tokio::time::sleep(secs(1)).await;
+    assert!(!written.is_finished(), "the client is held up");
+    let (mut upstream, near) = duplex(64 * 1024);
+    rig.next.send(Ok(near)).unwrap();
+    let mut received = vec![0; sent.len()];
+    upstream.read_exact(&mut received).await.unwrap();
+    assert!(received == sent);
+    drop((client, written.await.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_began_without_an_upstream_goes_on_with_the_next_one() {
+    let mut rig = Rig::new();
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.client.is_quiet_for(secs(1)).await;
+    let message = rig.client.text(b"in two parts");
+    rig.client.send(&message[..9]).await;
+    tokio::time::sleep(secs(1)).await;
+    rig.replace();
+    assert_eq!(rig.upstream.exactly(9).await, &message[..9]);
+    rig.client.send(&message[9..]).await;
+    assert_eq!(rig.upstream.exactly(message.len() - 9).await, &message[9..]);
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whole_messages_that_a_stalled_upstream_did_not_take_go_to_the_next_one() {
+    let config = TunnelConfig::new().write_timeout(secs(5));
+    let mut rig = Rig::with(config, parts(), 64);
+    let taken = rig.client.text(&[b'a'; 56]);
+    let control = rig.client.frame(0x8A, b"pong");
+    let kept = rig.client.text(&[b'b'; 40]);
+    let mut next = rig.prepare();
+    // The connection takes 64 bytes: a whole message, and a part of the empty one.
+    assert_eq!(taken.len(), 62);
+    let padded = rig.client.frame(0x82, b"");
+    let sent = [&taken[..], &padded, &control, &kept].concat();
+    rig.client.send(&sent).await;
+    let close = rig.client.control().await;
+    assert_eq!(close.close_code(), Some(CloseCode::INTERNAL_ERROR));
+    let answer = rig.client.close(1011, "");
+    rig.client.send(&answer).await;
+    assert_eq!(next.rest().await, b"");
+    let refusal = rig.report().await.reattach_refusal;
+    assert_eq!(refusal, Some(ReattachRefusal::ClientMessageCut));
+
+    // Now they end between two messages.
+    let config = TunnelConfig::new().write_timeout(secs(5));
+    let mut rig = Rig::with(config, parts(), 64);
+    let next = rig.prepare();
+    let taken = rig.client.text(&[b'a'; 58]);
+    assert_eq!(taken.len(), 64);
+    rig.client
+        .send(&[&taken[..], &control, &kept].concat())
+        .await;
+    let stalled = std::mem::replace(&mut rig.upstream, next);
+    assert_eq!(rig.upstream.exactly(kept.len()).await, kept);
+    assert_eq!(rig.began.elapsed(), secs(5));
+    drop(stalled);
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_message_ends_the_tunnel_with_its_reason() {
+    let table: [(LegId, &[u8], _); 4] = [
+        // The header of a text, and a part of it.
+        (
+            UPSTREAM,
+            &[0x81, 5, b'c', b'u'],
+            ReattachRefusal::UpstreamMessageCut,
+        ),
+        // The first fragment.
+        (
+            UPSTREAM,
+            &[0x01, 1, b'c'],
+            ReattachRefusal::UpstreamMessageCut,
+        ),
+        (
+            CLIENT,
+            &[0x81, 0x85, 0, 0, 0, 0, b'c'],
+            ReattachRefusal::ClientMessageCut,
+        ),
+        (
+            CLIENT,
+            &[0x01, 0x81, 0, 0, 0, 0, b'c'],
+            ReattachRefusal::ClientMessageCut,
+        ),
+    ];
+    for (from, bytes, expected) in table {
+        let mut rig = Rig::new();
+        let mut next = rig.prepare();
+        let (source, sink) = match from {
+            CLIENT => (&mut rig.client, &mut rig.upstream),
+            UPSTREAM => (&mut rig.upstream, &mut rig.client),
+        };
+        source.send(bytes).await;
+        assert_eq!(sink.exactly(bytes.len()).await, bytes);
+        drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+        assert_eq!(next.rest().await, b"", "no use of it");
+        drop(rig.client);
+        let report = timeout(NEVER, rig.tunnel).await.unwrap().unwrap();
+        assert_eq!(report.reattach_refusal, Some(expected), "{bytes:?}");
+        assert_eq!(report.initiator, Side::Upstream);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listed_close_frame_passes_where_a_rule_forbids_another_upstream() {
+    let mut rig = Rig::new();
+    let cut = rig.client.frame(0x01, b"first fragment");
+    rig.client.send(&cut).await;
+    rig.upstream.exactly(cut.len()).await;
+    let close = rig.upstream.close(1012, "restarting");
+    rig.upstream.send(&close).await;
+    assert_eq!(rig.client.exactly(close.len()).await, close);
+    let answer = rig.client.close(1012, "");
+    rig.client.send(&answer).await;
+    assert_eq!(rig.upstream.exactly(answer.len()).await, answer);
+    let report = rig.report().await;
+    assert_eq!(report.end, TunnelEnd::Closed);
+    assert_eq!(
+        report.reattach_refusal,
+        Some(ReattachRefusal::ClientMessageCut)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_without_an_upstream_is_answered() {
+    let mut rig = Rig::new();
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.client.is_quiet_for(secs(1)).await;
+    let close = rig.client.close(1000, "bye");
+    rig.client.send(&close).await;
+    let answer = rig.client.control().await;
+    assert_eq!(answer.close_code(), Some(CloseCode::NORMAL));
+    assert_eq!(rig.client.rest().await, b"");
+    let report = rig.report().await;
+    assert_eq!(
+        (report.end.clone(), report.initiator),
+        (TunnelEnd::Closed, Side::Client)
+    );
+    assert_eq!(report.close_code(), CloseCode::NORMAL);
+    assert_eq!(report.unanswered_close, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_without_an_upstream_ends_the_tunnel() {
+    let mut rig = Rig::new();
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.client.is_quiet_for(secs(1)).await;
+    let began = rig.began;
+    drop(rig.client);
+    let report = timeout(NEVER, rig.tunnel).await.unwrap().unwrap();
+    assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Client));
+    assert_eq!(report.initiator, Side::Client);
+    assert_eq!(began.elapsed(), secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_and_lifetimes_apply_without_an_upstream() {
+    let config = TunnelConfig::new()
+        .max_lifetime(secs(8))
+        .lifetime_jitter(0.0);
+    for by_command in [true, false] {
+        let mut rig = Rig::with(config.clone(), parts(), 1024);
+        drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+        rig.client.is_quiet_for(secs(1)).await;
+        if by_command {
+            rig.registry
+                .entries()
+                .remove(0)
+                .send_command(Command::Close {
+                    frame: CloseFrame::new(CloseCode::SERVICE_RESTART, ""),
+                    end: TunnelEnd::Drained,
+                    at: None,
+                    until: None,
+                });
+        }
+        let close = rig.client.control().await;
+        let answer = rig.client.close(1000, "");
+        rig.client.send(&answer).await;
+        let elapsed = rig.began.elapsed();
+        let report = rig.report().await;
+        let (code, end, at) = match by_command {
+            true => (CloseCode::SERVICE_RESTART, TunnelEnd::Drained, 1),
+            false => (
+                CloseCode::GOING_AWAY,
+                TunnelEnd::Timeout(Timer::MaxLifetime, Side::Proxy),
+                8,
+            ),
+        };
+        assert_eq!(close.close_code(), Some(code));
+        assert_eq!((report.end, elapsed), (end, secs(at)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_client_is_pinged_without_an_upstream() {
+    let keep_alive = KeepAlive::default().jitter(0.0);
+    let config = TunnelConfig::new().client_keep_alive(keep_alive);
+    let mut rig = Rig::with(config, parts(), 1024);
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    // Data that is held must not keep the pong from being read.
+    let held = rig.client.text(b"held");
+    rig.client.send(&held).await;
+    let pinged = rig.client.control().await;
+    assert_eq!(rig.began.elapsed(), secs(20));
+    let pong = rig.client.frame(0x8A, pinged.payload());
+    rig.client.send(&pong).await;
+    rig.client.is_quiet_for(secs(19)).await;
+    rig.replace();
+    assert_eq!(rig.upstream.exactly(held.len()).await, held);
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fourth_loss_within_a_minute_ends_the_tunnel() {
+    let mut rig = Rig::new();
+    for _ in 0..3 {
+        rig.replace();
+        rig.passes_both_ways().await;
+    }
+    let mut next = rig.prepare();
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    let close = rig.client.control().await;
+    assert_eq!(close.close_code(), Some(CloseCode::INTERNAL_ERROR));
+    let answer = rig.client.close(1011, "");
+    rig.client.send(&answer).await;
+    assert_eq!(next.rest().await, b"");
+    let report = rig.report().await;
+    assert_eq!(report.reattach_refusal, Some(ReattachRefusal::TooOften));
+    assert_eq!(report.upstream_changes.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reserved_bits_are_refused_but_for_those_of_a_known_extension() {
+    for (reserved_bits, first, may_change) in [
+        (Rsv::NONE, 0xC1, false),
+        (Rsv::RSV1, 0xC1, true),
+        (Rsv::RSV1, 0xA1, false),
+    ] {
+        let reattach = ReattachParts {
+            reserved_bits,
+            ..parts()
+        };
+        let mut rig = Rig::with(TunnelConfig::new(), reattach, 1024);
+        let message = rig.client.frame(first, b"?");
+        rig.client.send(&message).await;
+        rig.upstream.exactly(message.len()).await;
+        rig.replace();
+        if may_change {
+            rig.passes_both_ways().await;
+            continue;
+        }
+        assert_eq!(rig.client.control().await.opcode(), OpCode::CLOSE);
+        drop(rig.client);
+        let report = timeout(NEVER, rig.tunnel).await.unwrap().unwrap();
+        assert_eq!(report.reattach_refusal, Some(ReattachRefusal::ReservedBits));
+    }
+}

@@ -1,0 +1,69 @@
+//! State of a tunnel that may get another upstream.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    frame::Rsv,
+    tunnel::reattach::{Filter, History, Loss, Reattach, ReattachRefusal, UpstreamChange},
+};
+
+use super::parts::ReattachParts;
+
+/// State of a tunnel that may get another upstream.
+pub(super) struct Reattaching {
+    pub(super) settings: Arc<Reattach>,
+    pub(super) agreement: Option<ReattachRefusal>,
+    pub(super) reserved_bits: Rsv,
+    pub(super) filter: Filter,
+    pub(super) history: History,
+    pub(super) state: State,
+    /// Name of the upstream that the tunnel has, or had last.
+    pub(super) upstream: Arc<str>,
+    pub(super) changes: Vec<UpstreamChange>,
+    pub(super) refusal: Option<ReattachRefusal>,
+}
+
+/// Whether the tunnel has an upstream.
+pub(super) enum State {
+    Attached,
+    /// Writing to the upstream failed. The bytes that it sent before are read first.
+    Failing(io::ErrorKind),
+    Detached(Box<Detached>),
+    /// The tunnel gets no other upstream.
+    Off,
+}
+
+/// An upstream that was lost.
+pub(super) struct Detached {
+    pub(super) loss: Loss,
+    pub(super) at: Instant,
+    /// The close frame of the lost upstream.
+    pub(super) close: Bytes,
+}
+
+impl Reattaching {
+    pub(super) fn new(parts: ReattachParts, upstream: Arc<str>) -> Self {
+        Self {
+            settings: parts.settings,
+            agreement: parts.agreement,
+            reserved_bits: parts.reserved_bits,
+            filter: Filter::default(),
+            history: History::default(),
+            state: State::Attached,
+            upstream,
+            changes: Vec::new(),
+            refusal: None,
+        }
+    }
+
+    /// The filter of control frames, while it is needed.
+    pub(super) fn filter(&mut self) -> Option<(&mut Filter, &Reattach)> {
+        match self.state {
+            State::Off => None,
+            _ => Some((&mut self.filter, &self.settings)),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Loss of a direction's source or sink, and its successor.
+
+use bytes::Bytes;
+
+use crate::{
+    frame::ControlFrame,
+    tunnel::track::{Position, data_frames},
+};
+
+use super::{
+    held::Held,
+    pump::{Flow, Sink, Source},
+};
+
+impl Flow {
+    /// Whether the sink has whole messages, and nothing of another one.
+    pub(in crate::tunnel) fn is_delivered_between_messages(&self) -> bool {
+        let outgoing = self.outgoing.as_ref();
+        match outgoing.filter(|outgoing| !outgoing.rest().is_empty()) {
+            Some(outgoing) => outgoing
+                .position
+                .is_some_and(|position| position.is_between_messages()),
+            None => self.track.position().is_between_messages(),
+        }
+    }
+
+    /// Whether the source has sent whole messages, and nothing of another one was forwarded.
+    pub(in crate::tunnel) fn is_between_messages(&self) -> bool {
+        self.track.position().is_between_messages()
+    }
+
+    /// Holds further bytes of the source, up to this number, until there is another sink. The
+    /// messages that the sink has not taken are kept, and control frames among them are not.
+    pub(in crate::tunnel) fn detach_sink(&mut self, limit: usize) {
+        let kept = self.outgoing.take();
+        let outgoing = self.outgoing.get_or_insert_default();
+        outgoing.limit = limit;
+        outgoing.push(&data_frames(kept.as_ref().map_or(&[], |kept| kept.rest())));
+        self.sink = Sink::Detached;
+        self.needs_flush = false;
+        self.sink_at_boundary = self.track.at_boundary();
+    }
+
+    /// Delivers the held bytes, and those of the source, to a new sink.
+    pub(in crate::tunnel) fn attach_sink(&mut self) {
+        self.sink = Sink::Open;
+        self.backoff = 0;
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.position = Some(Position::default());
+        }
+        self.outgoing.take_if(|outgoing| outgoing.is_empty());
+    }
+
+    /// Gives up on the source, which may get a successor.
+    pub(in crate::tunnel) fn detach_source(&mut self) {
+        self.source = Source::Ended;
+        self.held = None;
+    }
+
+    /// Goes on with another source, of which these bytes were read already.
+    pub(in crate::tunnel) fn attach_source(&mut self, read_ahead: Bytes) {
+        self.source = Source::Open;
+        self.held = Held::read_ahead(read_ahead);
+    }
+
+    /// Takes the close frame that was withheld.
+    pub(in crate::tunnel) fn take_withheld_close(&mut self) -> Bytes {
+        let held = self.held.take();
+        let mut bytes = held.map_or_else(Bytes::new, |held| held.unread);
+        match ControlFrame::parse(&bytes) {
+            Ok(Some((_, len))) => bytes.split_to(len.min(bytes.len())),
+            _ => bytes,
+        }
+    }
+
+    /// Sends the sink a frame of ours. The sink must be at a frame boundary, and have taken all
+    /// bytes before.
+    pub(in crate::tunnel) fn push_own(&mut self, frame: &[u8]) {
+        if self.sink == Sink::Open {
+            self.outgoing.get_or_insert_default().push(frame);
+        }
+    }
+}

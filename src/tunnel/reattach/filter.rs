@@ -1,0 +1,210 @@
+//! Filter of the control frames that concern one upstream alone.
+
+use crate::{
+    frame::{CloseCode, ControlFrame, OpCode},
+    tunnel::pair::LegId,
+};
+
+use super::{loss::Loss, settings::Reattach};
+
+/// Filter of the control frames of a tunnel that may get another upstream.
+///
+/// Pings and pongs belong together in pairs, and a pair must not have an upstream and its successor
+/// in it: the client gets a pong for each of its pings, and an upstream none for pings that it did
+/// not send.
+#[derive(Debug, Default)]
+pub(in crate::tunnel) struct Filter {
+    /// The newest ping of the client that the upstream has not answered. A pong answers the earlier
+    /// ones too (RFC 6455 §5.5.3).
+    unanswered: Option<Box<ControlFrame>>,
+    /// The newest ping of the client that the proxy has to answer.
+    owed: Option<Box<ControlFrame>>,
+    /// Pongs that the client owes to lost upstreams.
+    stale_pongs: u8,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Attached,
+    Detached,
+}
+
+/// Fate of a control frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tunnel) enum Fate {
+    Pass,
+    Swallow,
+    /// The frame waits until it is decided whether the tunnel gets another upstream.
+    Withhold(CloseCode),
+}
+
+impl Filter {
+    /// Decides about a whole control frame from this leg that does not answer a ping of ours.
+    /// `answers_newest`: the frame is a pong that answers the newest ping of the upstream.
+    pub(in crate::tunnel) fn decide(
+        &mut self,
+        from: LegId,
+        frame: &ControlFrame,
+        answers_newest: impl FnOnce() -> bool,
+        settings: &Reattach,
+    ) -> Fate {
+        match (from, frame.opcode(), self.phase) {
+            (LegId::Client, OpCode::PING, Phase::Attached) => {
+                self.unanswered = Some(Box::new(*frame));
+                Fate::Pass
+            }
+            (LegId::Client, OpCode::PING, Phase::Detached) => {
+                self.owed = Some(Box::new(*frame));
+                Fate::Swallow
+            }
+            (LegId::Client, OpCode::PONG, Phase::Detached) => {
+                self.stale_pongs = self.stale_pongs.saturating_sub(1);
+                Fate::Swallow
+            }
+            (LegId::Client, OpCode::PONG, Phase::Attached) => self.client_pong(answers_newest),
+            (LegId::Upstream, OpCode::CLOSE, _) => {
+                let code = frame.close_code().unwrap_or(CloseCode::NO_STATUS);
+                match settings.covers(Loss::Closed(code)) {
+                    true => Fate::Withhold(code),
+                    false => Fate::Pass,
+                }
+            }
+            _ => Fate::Pass,
+        }
+    }
+
+    fn client_pong(&mut self, answers_newest: impl FnOnce() -> bool) -> Fate {
+        if self.stale_pongs == 0 {
+            return Fate::Pass;
+        }
+        // Pongs come in the order of the pings, so none of the earlier ones is to come any more.
+        if answers_newest() {
+            self.stale_pongs = 0;
+            return Fate::Pass;
+        }
+        self.stale_pongs -= 1;
+        Fate::Swallow
+    }
+
+    /// Notes that the upstream has answered all pings of the client.
+    pub(in crate::tunnel) fn settle_pings(&mut self) {
+        self.unanswered = None;
+    }
+
+    /// Notes that the upstream is lost, which has not been sent a pong for this many pings.
+    pub(in crate::tunnel) fn detach(&mut self, stale_pongs: u8) {
+        self.phase = Phase::Detached;
+        self.stale_pongs = self.stale_pongs.saturating_add(stale_pongs);
+        self.owed = self.unanswered.take();
+    }
+
+    /// Notes that the tunnel has another upstream.
+    pub(in crate::tunnel) fn attach(&mut self) {
+        self.phase = Phase::Attached;
+    }
+
+    /// Returns the pong that the proxy owes the client, once.
+    pub(in crate::tunnel) fn take_owed_pong(&mut self) -> Option<ControlFrame> {
+        self.owed.take()?.answer()
+    }
+
+    /// Returns whether the proxy owes the client a pong.
+    pub(in crate::tunnel) const fn owes_pong(&self) -> bool {
+        self.owed.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: LegId = LegId::Client;
+    const UPSTREAM: LegId = LegId::Upstream;
+
+    fn ping(payload: &[u8]) -> ControlFrame {
+        ControlFrame::new(OpCode::PING, payload).unwrap()
+    }
+
+    fn pong(payload: &[u8]) -> ControlFrame {
+        ControlFrame::new(OpCode::PONG, payload).unwrap()
+    }
+
+    fn decide(filter: &mut Filter, from: LegId, frame: &ControlFrame) -> Fate {
+        filter.decide(from, frame, || false, &Reattach::new())
+    }
+
+    #[test]
+    fn a_ping_that_the_lost_upstream_has_not_answered_is_answered_by_the_proxy() {
+        let mut filter = Filter::default();
+        assert_eq!(decide(&mut filter, CLIENT, &ping(b"1")), Fate::Pass);
+        filter.detach(0);
+        assert_eq!(filter.take_owed_pong(), Some(pong(b"1")));
+        assert_eq!(filter.take_owed_pong(), None);
+        filter.attach();
+
+        assert_eq!(decide(&mut filter, CLIENT, &ping(b"2")), Fate::Pass);
+        filter.settle_pings();
+        filter.detach(0);
+        assert!(!filter.owes_pong());
+    }
+
+    #[test]
+    fn while_detached_pings_are_answered_and_pongs_swallowed() {
+        let mut filter = Filter::default();
+        filter.detach(1);
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"old")), Fate::Swallow);
+        assert_eq!(decide(&mut filter, CLIENT, &ping(b"1")), Fate::Swallow);
+        assert_eq!(decide(&mut filter, CLIENT, &ping(b"2")), Fate::Swallow);
+        assert_eq!(
+            filter.take_owed_pong(),
+            Some(pong(b"2")),
+            "the newest alone"
+        );
+        let close = ControlFrame::close(CloseCode::SERVICE_RESTART, "");
+        assert_eq!(decide(&mut filter, CLIENT, &close), Fate::Pass);
+        filter.attach();
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"new")), Fate::Pass);
+    }
+
+    #[test]
+    fn pongs_due_to_a_lost_upstream_are_swallowed_after_the_next_one_came() {
+        let mut filter = Filter::default();
+        filter.detach(2);
+        filter.attach();
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"1")), Fate::Swallow);
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"2")), Fate::Swallow);
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"3")), Fate::Pass);
+    }
+
+    #[test]
+    fn a_pong_to_the_next_upstream_settles_those_that_never_came() {
+        let mut filter = Filter::default();
+        let settings = Reattach::new();
+        filter.detach(2);
+        filter.attach();
+        let fate = filter.decide(CLIENT, &pong(b"new"), || true, &settings);
+        assert_eq!(fate, Fate::Pass);
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"newer")), Fate::Pass);
+    }
+
+    #[test]
+    fn only_a_close_frame_of_the_upstream_with_a_listed_code_waits() {
+        let mut filter = Filter::default();
+        for (code, fate) in [
+            (
+                CloseCode::SERVICE_RESTART,
+                Fate::Withhold(CloseCode::SERVICE_RESTART),
+            ),
+            (CloseCode::GOING_AWAY, Fate::Pass),
+            (CloseCode::NORMAL, Fate::Pass),
+        ] {
+            let close = ControlFrame::close(code, "");
+            assert_eq!(decide(&mut filter, UPSTREAM, &close), fate);
+            assert_eq!(decide(&mut filter, CLIENT, &close), Fate::Pass);
+        }
+        assert_eq!(decide(&mut filter, UPSTREAM, &ping(b"")), Fate::Pass);
+        assert_eq!(decide(&mut filter, UPSTREAM, &pong(b"")), Fate::Pass);
+    }
+}

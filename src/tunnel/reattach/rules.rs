@@ -1,0 +1,127 @@
+//! Rules of reattachment: the decision at the moment of a loss.
+
+use tokio::time::Instant;
+
+use super::{history::History, refusal::ReattachRefusal, settings::Reattach};
+
+/// State of a tunnel at the moment at which its upstream is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::tunnel) struct Situation {
+    /// Whether the bytes of a direction are not read as frames.
+    pub(in crate::tunnel) is_opaque: bool,
+    /// Whether the client has a part of a frame or message of the upstream.
+    pub(in crate::tunnel) cuts_upstream_message: bool,
+    /// Whether the upstream has a part of a frame or message of the client.
+    pub(in crate::tunnel) cuts_client_message: bool,
+    /// Whether frames had reserved bits that the agreement does not explain.
+    pub(in crate::tunnel) has_reserved_bits: bool,
+    /// Why the agreement of the endpoints forbids another upstream, if it does.
+    pub(in crate::tunnel) agreement: Option<ReattachRefusal>,
+}
+
+/// Returns why the tunnel must not get another upstream, or `None` if it may.
+pub(in crate::tunnel) fn refusal(
+    situation: &Situation,
+    settings: &Reattach,
+    history: &History,
+    now: Instant,
+) -> Option<ReattachRefusal> {
+    let too_often = history.recent(now) >= settings.most_in_a_minute();
+    let rules = [
+        (situation.is_opaque, ReattachRefusal::Opaque),
+        (
+            situation.cuts_upstream_message,
+            ReattachRefusal::UpstreamMessageCut,
+        ),
+        (
+            situation.cuts_client_message,
+            ReattachRefusal::ClientMessageCut,
+        ),
+        (situation.has_reserved_bits, ReattachRefusal::ReservedBits),
+        (too_often, ReattachRefusal::TooOften),
+    ];
+    let broken = rules.iter().find(|(is_broken, _)| *is_broken);
+    broken.map(|(_, refusal)| *refusal).or(situation.agreement)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn check(situation: Situation) -> Option<ReattachRefusal> {
+        let (settings, history) = (Reattach::new(), History::default());
+        refusal(&situation, &settings, &history, Instant::now())
+    }
+
+    #[test]
+    fn a_tunnel_between_two_messages_may_get_another_upstream() {
+        assert_eq!(check(Situation::default()), None);
+    }
+
+    #[test]
+    fn every_rule_has_a_reason_of_its_own() {
+        let quiet = Situation::default();
+        let table = [
+            (
+                Situation {
+                    is_opaque: true,
+                    ..quiet
+                },
+                ReattachRefusal::Opaque,
+            ),
+            (
+                Situation {
+                    cuts_upstream_message: true,
+                    ..quiet
+                },
+                ReattachRefusal::UpstreamMessageCut,
+            ),
+            (
+                Situation {
+                    cuts_client_message: true,
+                    ..quiet
+                },
+                ReattachRefusal::ClientMessageCut,
+            ),
+            (
+                Situation {
+                    has_reserved_bits: true,
+                    ..quiet
+                },
+                ReattachRefusal::ReservedBits,
+            ),
+            (
+                Situation {
+                    agreement: Some(ReattachRefusal::ContextTakeover),
+                    ..quiet
+                },
+                ReattachRefusal::ContextTakeover,
+            ),
+        ];
+        for (situation, expected) in table {
+            assert_eq!(check(situation), Some(expected), "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn the_fourth_reattachment_within_a_minute_is_refused() {
+        let start = Instant::now();
+        let (settings, mut history) = (Reattach::new(), History::default());
+        for secs in [0, 10, 20] {
+            let now = start + Duration::from_secs(secs);
+            assert_eq!(
+                refusal(&Situation::default(), &settings, &history, now),
+                None
+            );
+            history.record(now);
+        }
+        let at = |secs| {
+            let now = start + Duration::from_secs(secs);
+            refusal(&Situation::default(), &settings, &history, now)
+        };
+        assert_eq!(at(59), Some(ReattachRefusal::TooOften));
+        assert_eq!(at(60), None);
+    }
+}
