@@ -35,7 +35,7 @@ use super::loss::Loss;
 /// | [`limit`](Self::limit) | 3 a minute | a client whose messages kill upstreams must not go through them all |
 /// | [`spread`](Self::spread) | 500 ms | the clients of one upstream must not fall upon the next at once |
 /// | [`max_held`](Self::max_held) | 64 KiB | |
-/// | [`add_no_context_takeover`](Self::without_added_parameter) | on | without it, compressed tunnels cannot be reattached |
+/// | [`without_added_parameter`](Self::without_added_parameter) | off: the parameter is added | without it, most compressed tunnels cannot be reattached |
 ///
 /// # Examples
 ///
