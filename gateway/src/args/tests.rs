@@ -132,7 +132,7 @@ fn bad_values_are_refused_in_a_sentence_that_names_them() {
         ("--upstream=ws://a b", "it is not a URL"),
         ("--upstream=ws://a:65536", "from 1 to 65535"),
         ("--upstream=ws://me:secret@a", "must not carry credentials"),
-        ("--upstream=ws://a/chat", "must not carry a path"),
+        ("--upstream=ws://a/chat?x", "must not carry a query"),
         ("--upstream=unix:", "it names no socket file"),
         ("--route=ws", "a route starts with `/` or `*`"),
         ("--route=", "a route starts with `/` or `*`"),
