@@ -150,7 +150,7 @@ mod tests {
             let target = target(&path);
             prop_assert!(target.path().starts_with('/'));
             prop_assert!(target.host().is_none());
-            let text = target.path_and_query().map(|it| it.as_str());
+            let text = target.path_and_query().map(http::uri::PathAndQuery::as_str);
             prop_assert!(path.len() < 2 || text != Some("/") || path.trim_matches('/').is_empty());
         }
     }
