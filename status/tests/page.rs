@@ -315,7 +315,8 @@ async fn a_tunnel_is_closed_with_the_code_of_the_action() {
         .registry(&registry, TunnelInfo::new("10.0.0.1", "/"))
         .build();
     let tunnel = tokio::spawn(tunnel);
-    let action = json!({"action": "close_tunnel", "id": 1, "code": 1008, "reason": "abuse"});
+    let id = registry.list()[0].info.id;
+    let action = json!({"action": "close_tunnel", "id": id, "code": 1008, "reason": "abuse"});
     assert_eq!(post(&service, &action).await.0, StatusCode::NO_CONTENT);
 
     let mut frame = [0; 9];
