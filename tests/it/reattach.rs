@@ -83,7 +83,7 @@ async fn the_head_of_the_client_goes_to_each_upstream() {
     pass_both_ways(&mut ends).await;
     let heads = accepting.upstream().log().heads;
     assert_eq!(heads.len(), 2);
-    for name in ["authorization", "x-tenant", "host", "x-forwarded-for"] {
+    for name in ["authorization", "x-tenant", "host", "x-forwarded-host"] {
         assert!(heads[0].get(name).is_some(), "{name}");
         assert_eq!(heads[0].get(name), heads[1].get(name), "{name}");
     }
