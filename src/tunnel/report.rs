@@ -32,7 +32,8 @@ pub struct TunnelReport {
     pub upstream_rtt: Option<Rtt>,
     /// From the start of the tunnel to its end.
     pub duration: Duration,
-    /// The changes of the upstream, the first one first; see [`Reattach`](crate::Reattach).
+    /// The latest changes of the upstream, at most 64, the first one first; see
+    /// [`Reattach`](crate::Reattach).
     pub upstream_changes: Vec<UpstreamChange>,
     /// Why the tunnel got no other upstream when it lost its last one.
     pub reattach_refusal: Option<ReattachRefusal>,

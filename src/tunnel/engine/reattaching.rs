@@ -56,11 +56,12 @@ impl Core {
 
     pub(super) fn upstream_changes(&self) -> Vec<UpstreamChange> {
         let reattaching = self.reattaching.as_ref();
-        reattaching.map_or_else(Vec::new, |reattaching| reattaching.changes.clone())
+        let changes = reattaching.into_iter().flat_map(|it| &it.changes);
+        changes.cloned().collect()
     }
 
     pub(super) fn last_upstream_change(&self) -> Option<&UpstreamChange> {
-        self.reattaching.as_ref()?.changes.last()
+        self.reattaching.as_ref()?.changes.back()
     }
 
     /// The time since the tunnel got its latest upstream.
@@ -257,14 +258,14 @@ impl Core {
             }
         };
         let from = std::mem::replace(&mut reattaching.upstream, next.name);
-        reattaching.changes.push(UpstreamChange {
+        let change = UpstreamChange {
             from,
             to: Arc::clone(&reattaching.upstream),
             loss: detached.loss,
             lost_after: detached.at.saturating_duration_since(self.opened),
             gap: now.saturating_duration_since(detached.at),
-        });
-        reattaching.history.record(now);
+        };
+        reattaching.record(change, now);
         reattaching.filter.attach();
         self.connect(next.transport, next.read_ahead, now);
     }

@@ -1,6 +1,6 @@
 //! State of a tunnel that may get another upstream.
 
-use std::{io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -12,6 +12,10 @@ use crate::{
 
 use super::parts::ReattachParts;
 
+/// Number of changes of the upstream that a report has. A tunnel may live for months, and its
+/// upstreams must not make its memory grow.
+const MAX_CHANGES: usize = 64;
+
 /// State of a tunnel that may get another upstream.
 pub(super) struct Reattaching {
     pub(super) settings: Arc<Reattach>,
@@ -22,7 +26,8 @@ pub(super) struct Reattaching {
     pub(super) state: State,
     /// Name of the upstream that the tunnel has, or had last.
     pub(super) upstream: Arc<str>,
-    pub(super) changes: Vec<UpstreamChange>,
+    /// The latest changes, at most [`MAX_CHANGES`].
+    pub(super) changes: VecDeque<UpstreamChange>,
     pub(super) refusal: Option<ReattachRefusal>,
 }
 
@@ -54,9 +59,18 @@ impl Reattaching {
             history: History::default(),
             state: State::Attached,
             upstream,
-            changes: Vec::new(),
+            changes: VecDeque::new(),
             refusal: None,
         }
+    }
+
+    /// Records a change of the upstream, and forgets the oldest one if there are too many.
+    pub(super) fn record(&mut self, change: UpstreamChange, now: Instant) {
+        if self.changes.len() == MAX_CHANGES {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(change);
+        self.history.record(now);
     }
 
     /// The filter of control frames, while it is needed.
