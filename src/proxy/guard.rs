@@ -17,7 +17,7 @@ use http_body::Body;
 use http_body_util::Empty;
 use tower_service::Service;
 
-use crate::{error::BoxError, http::headers::UpstreamHeaders, lock::lock};
+use crate::{error::BoxError, escaped::Escaped, http::headers::UpstreamHeaders, lock::lock};
 
 use super::{
     authorization_request::{AuthorizationRequest, Decision},
@@ -63,7 +63,7 @@ where
 {
     let failed = |error: S::Error| {
         let error: BoxError = error.into();
-        tracing::error!(%error, "the host's guard failed");
+        tracing::error!(error = %Escaped(format_args!("{error:#}")), "the host's guard failed");
         Rejection::from(StatusCode::INTERNAL_SERVER_ERROR)
     };
     let admitted = Admitted::default();
