@@ -24,9 +24,9 @@ pub(super) type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
 /// Request that the host's function [decides](crate::ProxyLayer::authorize) on: its head, with the
 /// client's address.
 ///
-/// It is owned, and cheap to clone, so that it can wait for a database. It reads as matchers read
-/// it: headers that the client's `Connection` names are gone, and [`head`](Self::head) has the path
-/// in the form that they compare.
+/// The value is owned, and cheap to clone, so that the function can wait for a database. It has the
+/// head that matchers see: headers that the client's `Connection` names are gone, and
+/// [`head`](Self::head) has the path in the form that matchers compare.
 ///
 /// Compare paths by [`may_match`](Self::may_match) and [`owned_by`](Self::owned_by), never by the
 /// text of [`uri`](Self::uri): the same place has many spellings (`//`, `%61dmin`, `..%2f`).
@@ -55,7 +55,7 @@ pub struct AuthorizationRequest {
     kind: RequestKind,
 }
 
-/// What the client asks for.
+/// Kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestKind {
     Handshake,

@@ -35,7 +35,7 @@ pub(super) struct Reconnector {
     pub(super) opening: Opening,
     pub(super) settings: Arc<Settings>,
     pub(super) reattach: Arc<Reattach>,
-    /// What the client was told that its upstream agreed to.
+    /// The subprotocol in the 101 that the client got.
     pub(super) subprotocol: Option<Box<str>>,
     pub(super) extensions: AgreedExtensions,
 }

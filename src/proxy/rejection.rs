@@ -14,7 +14,8 @@ use crate::{
 
 /// Response of the host to a request that it [rejects](crate::ProxyLayer::authorize).
 ///
-/// It is made of any response, or of a status alone, so that `?` works in the function.
+/// Any response can be converted into a rejection, and a status alone, so that `?` works in the
+/// function.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Waiters of a queue, in groups. Pure: whoever is called finds out by its `Notify`.
+//! Waiters of a queue, in groups. Pure: a waiter that is called is woken by its `Notify`.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
