@@ -73,29 +73,25 @@ fn post(stream: u32) -> Vec<u8> {
 /// concurrent.
 #[test]
 fn rapid_resets_of_forwarded_requests_are_refused() {
-    expect(End::Refused, || {
-        streams()
-            .take(FRAMES)
-            .map(|stream| [get(stream, "/ws/x"), frame(RST_STREAM, 0, stream, &CANCEL)].concat())
-    });
+    expect_refused_resets(|stream| get(stream, "/ws/x"));
 }
 
 #[test]
 fn rapid_resets_of_websockets_are_refused() {
-    expect(End::Refused, || {
-        streams().take(FRAMES).map(|stream| {
-            let open = frame(HEADERS, END_HEADERS, stream, &handshake("/ws/x"));
-            [open, frame(RST_STREAM, 0, stream, &CANCEL)].concat()
-        })
-    });
+    expect_refused_resets(|stream| frame(HEADERS, END_HEADERS, stream, &handshake("/ws/x")));
 }
 
 #[test]
 fn rapid_resets_of_requests_for_the_inner_service_are_refused() {
+    expect_refused_resets(|stream| get(stream, "/x"));
+}
+
+/// Expects the end of a connection that opens streams and resets each of them at once.
+fn expect_refused_resets(open: fn(u32) -> Vec<u8>) {
     expect(End::Refused, || {
         streams()
             .take(FRAMES)
-            .map(|stream| [get(stream, "/x"), frame(RST_STREAM, 0, stream, &CANCEL)].concat())
+            .map(|stream| [open(stream), frame(RST_STREAM, 0, stream, &CANCEL)].concat())
     });
 }
 

@@ -46,17 +46,23 @@ async fn layer() -> ProxyLayer {
     ProxyLayer::new(Pool::new([url]).unwrap()).matching(path("/ws/*"))
 }
 
-#[tokio::test]
-async fn a_stream_of_http3_becomes_a_tunnel_rfc9220() {
-    let layer = layer().await;
-    let registry = layer.registry();
+/// Sends a handshake, which is accepted: the head of the response, and the sender of the stream.
+async fn accepted(layer: ProxyLayer) -> (http::response::Parts, Stream) {
     let (request, stream) = connect("websocket", "/ws/echo");
     let response = within("a response", layer.into_service().oneshot(request))
         .await
         .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    assert!(response.headers().get("sec-websocket-accept").is_none());
-    assert!(response.headers().get("upgrade").is_none());
+    (response.into_parts().0, stream)
+}
+
+#[tokio::test]
+async fn a_stream_of_http3_becomes_a_tunnel_rfc9220() {
+    let layer = layer().await;
+    let registry = layer.registry();
+    let (response, stream) = accepted(layer).await;
+    assert!(response.headers.get("sec-websocket-accept").is_none());
+    assert!(response.headers.get("upgrade").is_none());
 
     let (near, far) = duplex(1024);
     stream.send(far).unwrap();
@@ -73,11 +79,7 @@ async fn a_stream_of_http3_becomes_a_tunnel_rfc9220() {
 async fn a_host_that_gives_up_the_stream_has_lost_the_client() {
     let layer = layer().await;
     let registry = layer.registry();
-    let (request, stream) = connect("websocket", "/ws/echo");
-    let response = within("a response", layer.into_service().oneshot(request))
-        .await
-        .unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
+    let (_response, stream) = accepted(layer).await;
     drop(stream);
     within("the end of the tunnel", async {
         while registry.count() > 0 {

@@ -42,16 +42,25 @@ async fn a_close_frame_of_the_proxy_waits_for_a_frame_boundary() {
     }
 }
 
+/// A tunnel that the proxy closes after 20 ms, over pipes that hold 1,000 bytes.
+fn short_lived() -> Rig {
+    let config = TunnelConfig::new()
+        .max_lifetime(ms(20))
+        .lifetime_jitter(0.0);
+    Rig::with_capacity(config, 1000)
+}
+
+/// Frames of this side, each longer than a pipe.
+fn long_frames(side: Side) -> Vec<u8> {
+    let frames = (0..60_u8).flat_map(|fill| from_side(side, binary(&vec![fill; 1497])));
+    frames.collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_close_frame_of_the_proxy_goes_between_frames_where_no_chunk_ends_at_a_boundary() {
     for side in SIDES {
-        let config = TunnelConfig::new()
-            .max_lifetime(ms(20))
-            .lifetime_jitter(0.0);
-        let mut rig = Rig::with_capacity(config, 1000);
-        let stream: Vec<u8> = (0..60_u8)
-            .flat_map(|fill| from_side(opposite(side), binary(&vec![fill; 1497])))
-            .collect();
+        let mut rig = short_lived();
+        let stream = long_frames(opposite(side));
         let (end, other) = rig.ends(side);
         let write = async {
             for chunk in stream.chunks(1000) {
@@ -88,13 +97,8 @@ async fn a_close_frame_of_the_proxy_goes_between_frames_where_no_chunk_ends_at_a
 #[tokio::test(start_paused = true)]
 async fn a_leg_that_the_proxy_has_closed_ends_in_order_although_the_other_breaks() {
     for side in SIDES {
-        let config = TunnelConfig::new()
-            .max_lifetime(ms(20))
-            .lifetime_jitter(0.0);
-        let mut rig = Rig::with_capacity(config, 1000);
-        let stream: Vec<u8> = (0..60_u8)
-            .flat_map(|fill| from_side(opposite(side), binary(&vec![fill; 1497])))
-            .collect();
+        let mut rig = short_lived();
+        let stream = long_frames(opposite(side));
         let (end, other) = rig.ends(side);
         let write = async {
             for chunk in stream.chunks(1000) {
