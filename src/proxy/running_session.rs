@@ -83,27 +83,27 @@ impl RunningSession {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let polled = loop {
+        // No report leaves this loop: a pending poll would pay for the place of one.
+        loop {
             let polled = Pin::new(&mut self.tunnel).poll(cx);
             if self.tunnel.has_rtt_update() {
                 self.report_pongs();
             }
-            if polled.is_ready() || self.poll_reconnection(cx).is_pending() {
-                break polled;
+            if let Poll::Ready(report) = polled {
+                if self.tunnel.take_report_due() {
+                    self.record_end(&report);
+                }
+                self.report_closed(&report);
+                return Poll::Ready(());
             }
-        };
-        let is_due = self.tunnel.take_report_due();
-        let Poll::Ready(report) = polled else {
-            if is_due {
-                self.record_end(&self.tunnel.report());
+            if self.poll_reconnection(cx).is_pending() {
+                break;
             }
-            return Poll::Pending;
-        };
-        if is_due {
-            self.record_end(&report);
         }
-        self.report_closed(&report);
-        Poll::Ready(())
+        if self.tunnel.take_report_due() {
+            self.record_end(&self.tunnel.report());
+        }
+        Poll::Pending
     }
 
     /// Gives a tunnel without an upstream the next one, or its end. Ready if the tunnel must be polled
