@@ -4,12 +4,7 @@ use std::task::Context;
 
 use tokio::time::Instant;
 
-use super::{
-    leg::Leg,
-    pair::LegId,
-    reattach::{Filter, Reattach},
-    track::Position,
-};
+use super::{leg::Leg, pair::LegId, reattach::Filter, track::Position};
 
 /// Clock that is read at most once: later calls return the first reading.
 #[derive(Default)]
@@ -32,7 +27,7 @@ pub(super) struct FlowContext<'poll, 'task> {
     /// How many bytes the flow may keep for the sink.
     pub(super) max_buffered: usize,
     /// Present where the tunnel may get another upstream.
-    pub(super) filter: Option<(&'poll mut Filter, &'poll Reattach)>,
+    pub(super) filter: Option<&'poll mut Filter>,
     /// Position of the sink before the bytes that are being forwarded, where it matters.
     pub(super) position: Option<Position>,
 }

@@ -164,7 +164,7 @@ impl Core {
         let Some(reattaching) = &mut self.reattaching else {
             return false;
         };
-        let (settings, history) = (&reattaching.settings, &reattaching.history);
+        let (settings, history) = (reattaching.filter.settings(), &reattaching.history);
         if is_ending || !settings.covers(loss) {
             self.stop_reattaching(now);
             return false;
@@ -212,7 +212,7 @@ impl Core {
         let Some(reattaching) = &mut self.reattaching else {
             return;
         };
-        self.flows[CLIENT].detach_sink(reattaching.settings.most_held());
+        self.flows[CLIENT].detach_sink(reattaching.filter.settings().most_held());
         reattaching.filter.detach(stale_pongs);
         reattaching.state = State::Detached(Box::new(Detached {
             loss,

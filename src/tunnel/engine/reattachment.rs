@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     frame::Rsv,
-    tunnel::reattach::{Filter, History, Loss, Reattach, ReattachRefusal, UpstreamChange},
+    tunnel::reattach::{Filter, History, Loss, ReattachRefusal, UpstreamChange},
 };
 
 use super::parts::ReattachParts;
@@ -18,7 +18,6 @@ const MAX_CHANGES: usize = 64;
 
 /// State of a tunnel that may get another upstream.
 pub(super) struct Reattaching {
-    pub(super) settings: Arc<Reattach>,
     pub(super) agreement: Option<ReattachRefusal>,
     pub(super) reserved_bits: Rsv,
     pub(super) filter: Filter,
@@ -52,10 +51,9 @@ pub(super) struct Detached {
 impl Reattaching {
     pub(super) fn new(parts: ReattachParts, upstream: Arc<str>) -> Self {
         Self {
-            settings: parts.settings,
             agreement: parts.agreement,
             reserved_bits: parts.reserved_bits,
-            filter: Filter::default(),
+            filter: Filter::new(parts.settings),
             history: History::default(),
             state: State::Attached,
             upstream,
@@ -74,10 +72,10 @@ impl Reattaching {
     }
 
     /// The filter of control frames, while it is needed.
-    pub(super) fn filter(&mut self) -> Option<(&mut Filter, &Reattach)> {
+    pub(super) const fn filter(&mut self) -> Option<&mut Filter> {
         match self.state {
             State::Off => None,
-            _ => Some((&mut self.filter, &self.settings)),
+            _ => Some(&mut self.filter),
         }
     }
 }

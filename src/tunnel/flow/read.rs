@@ -143,13 +143,9 @@ impl Flow {
         let was_opaque = self.track.is_opaque();
         let now = cx.clock.now();
         let mut awaited = cx.source.awaited();
-        if let Some((filter, settings)) = &mut cx.filter {
+        if let Some(filter) = &mut cx.filter {
             let from = cx.sink_id.other();
-            awaited.filter = Some(FilterFrom {
-                filter,
-                settings,
-                from,
-            });
+            awaited.filter = Some(FilterFrom { filter, from });
         }
         let result = self.track.read(chunk, place, awaited, now);
         cx.sink.expect_pongs(result.pings);

@@ -1,5 +1,7 @@
 //! Filter of the control frames that concern one upstream alone.
 
+use std::sync::Arc;
+
 use crate::{
     frame::{CloseCode, ControlFrame, OpCode},
     tunnel::pair::LegId,
@@ -12,8 +14,9 @@ use super::{loss::Loss, settings::Reattach};
 /// Pings and pongs belong together in pairs, and a pair must not have an upstream and its successor
 /// in it: the client gets a pong for each of its pings, and an upstream none for pings that it did
 /// not send.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::tunnel) struct Filter {
+    settings: Arc<Reattach>,
     /// The newest ping of the client that the upstream has not answered. A pong answers the earlier
     /// ones too (RFC 6455 §5.5.3).
     unanswered: Option<Box<ControlFrame>>,
@@ -24,9 +27,8 @@ pub(in crate::tunnel) struct Filter {
     phase: Phase,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    #[default]
     Attached,
     Detached,
 }
@@ -41,6 +43,21 @@ pub(in crate::tunnel) enum Fate {
 }
 
 impl Filter {
+    /// The filter of a tunnel that has an upstream.
+    pub(in crate::tunnel) const fn new(settings: Arc<Reattach>) -> Self {
+        Self {
+            settings,
+            unanswered: None,
+            owed: None,
+            stale_pongs: 0,
+            phase: Phase::Attached,
+        }
+    }
+
+    pub(in crate::tunnel) fn settings(&self) -> &Reattach {
+        &self.settings
+    }
+
     /// Decides about a whole control frame from this leg that does not answer a ping of ours.
     /// `answers_newest`: the frame is a pong that answers the newest ping of the upstream.
     pub(in crate::tunnel) fn decide(
@@ -48,7 +65,6 @@ impl Filter {
         from: LegId,
         frame: &ControlFrame,
         answers_newest: impl FnOnce() -> bool,
-        settings: &Reattach,
     ) -> Fate {
         match (from, frame.opcode(), self.phase) {
             (LegId::Client, OpCode::PING, Phase::Attached) => {
@@ -66,7 +82,7 @@ impl Filter {
             (LegId::Client, OpCode::PONG, Phase::Attached) => self.client_pong(answers_newest),
             (LegId::Upstream, OpCode::CLOSE, _) => {
                 let code = frame.close_code().unwrap_or(CloseCode::NO_STATUS);
-                match settings.covers(Loss::Closed(code)) {
+                match self.settings.covers(Loss::Closed(code)) {
                     true => Fate::Withhold(code),
                     false => Fate::Pass,
                 }
@@ -131,13 +147,17 @@ mod tests {
         ControlFrame::new(OpCode::PONG, payload).unwrap()
     }
 
+    fn filter() -> Filter {
+        Filter::new(Arc::new(Reattach::new()))
+    }
+
     fn decide(filter: &mut Filter, from: LegId, frame: &ControlFrame) -> Fate {
-        filter.decide(from, frame, || false, &Reattach::new())
+        filter.decide(from, frame, || false)
     }
 
     #[test]
     fn a_ping_that_the_lost_upstream_has_not_answered_is_answered_by_the_proxy() {
-        let mut filter = Filter::default();
+        let mut filter = filter();
         assert_eq!(decide(&mut filter, CLIENT, &ping(b"1")), Fate::Pass);
         filter.detach(0);
         assert_eq!(filter.take_owed_pong(), Some(pong(b"1")));
@@ -152,7 +172,7 @@ mod tests {
 
     #[test]
     fn while_detached_pings_are_answered_and_pongs_swallowed() {
-        let mut filter = Filter::default();
+        let mut filter = filter();
         filter.detach(1);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"old")), Fate::Swallow);
         assert_eq!(decide(&mut filter, CLIENT, &ping(b"1")), Fate::Swallow);
@@ -170,7 +190,7 @@ mod tests {
 
     #[test]
     fn pongs_due_to_a_lost_upstream_are_swallowed_after_the_next_one_came() {
-        let mut filter = Filter::default();
+        let mut filter = filter();
         filter.detach(2);
         filter.attach();
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"1")), Fate::Swallow);
@@ -180,18 +200,17 @@ mod tests {
 
     #[test]
     fn a_pong_to_the_next_upstream_settles_those_that_never_came() {
-        let mut filter = Filter::default();
-        let settings = Reattach::new();
+        let mut filter = filter();
         filter.detach(2);
         filter.attach();
-        let fate = filter.decide(CLIENT, &pong(b"new"), || true, &settings);
+        let fate = filter.decide(CLIENT, &pong(b"new"), || true);
         assert_eq!(fate, Fate::Pass);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"newer")), Fate::Pass);
     }
 
     #[test]
     fn only_a_close_frame_of_the_upstream_with_a_listed_code_waits() {
-        let mut filter = Filter::default();
+        let mut filter = filter();
         for (code, fate) in [
             (
                 CloseCode::SERVICE_RESTART,

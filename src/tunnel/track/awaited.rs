@@ -8,7 +8,7 @@ use crate::{
     tunnel::{
         keep_alive::Pinger,
         pair::LegId,
-        reattach::{Fate, Filter, Reattach},
+        reattach::{Fate, Filter},
     },
 };
 
@@ -28,7 +28,6 @@ pub(in crate::tunnel) struct Awaited<'leg> {
 #[derive(Debug)]
 pub(in crate::tunnel) struct FilterFrom<'leg> {
     pub(in crate::tunnel) filter: &'leg mut Filter,
-    pub(in crate::tunnel) settings: &'leg Reattach,
     pub(in crate::tunnel) from: LegId,
 }
 
@@ -66,19 +65,14 @@ pub(super) fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -
 /// Returns the fate of the control frame at the beginning of these bytes, and its length; `None` if
 /// it has come in part.
 pub(super) fn judge_control(bytes: &[u8], awaited: &mut Awaited<'_>) -> Option<(Fate, usize)> {
-    let Some(FilterFrom {
-        filter,
-        settings,
-        from,
-    }) = &mut awaited.filter
-    else {
+    let Some(FilterFrom { filter, from }) = &mut awaited.filter else {
         return Some((Fate::Pass, 0));
     };
     let unanswered_pings = &awaited.unanswered_pings;
     let answers_newest = || unanswered_pings.newest_is_answered_by(bytes);
     match ControlFrame::parse(bytes) {
         Ok(Some((frame, len))) => {
-            let fate = filter.decide(*from, &frame, answers_newest, settings);
+            let fate = filter.decide(*from, &frame, answers_newest);
             Some((fate, len))
         }
         Ok(None) => None,
@@ -88,7 +82,7 @@ pub(super) fn judge_control(bytes: &[u8], awaited: &mut Awaited<'_>) -> Option<(
 
 /// Notes in the filter that no ping of the client waits for a pong of the upstream.
 pub(super) fn settle_filter(awaited: &mut Awaited<'_>) {
-    if let Some(FilterFrom { filter, from, .. }) = &mut awaited.filter {
+    if let Some(FilterFrom { filter, from }) = &mut awaited.filter {
         if *from == LegId::Upstream && awaited.unanswered_pings.are_none() {
             filter.settle_pings();
         }
