@@ -125,6 +125,7 @@ impl Core {
 
     /// Does what is due in a poll apart from events: a pong that the proxy owes the client, and the
     /// end of an upstream that could not be written to.
+    #[inline(never)]
     pub(super) fn step_reattaching(
         &mut self,
         is_upstream_quiet: bool,

@@ -181,6 +181,7 @@ impl Flow {
     }
 
     /// Gives up on the sink, or keeps the bytes for another one.
+    #[cold]
     pub(super) fn fail_sink(&mut self, cx: &FlowContext<'_, '_>, error: &io::Error) -> Event {
         let is_replaceable = cx.filter.is_some() && cx.sink_id == LegId::Upstream;
         match self.sink {
@@ -336,9 +337,12 @@ impl Flow {
 
     /// Whether no more bytes can be kept for the sink.
     pub(super) fn is_full(&self) -> bool {
-        match (self.sink, &self.outgoing) {
-            (Sink::Detached, Some(outgoing)) => outgoing.room() == 0,
-            _ => self.has_leftover(),
+        let Some(outgoing) = &self.outgoing else {
+            return false;
+        };
+        match self.sink {
+            Sink::Detached => outgoing.room() == 0,
+            _ => !outgoing.rest().is_empty(),
         }
     }
 }

@@ -200,6 +200,7 @@ impl Flow {
     }
 
     /// Keeps the rest of the forwarded bytes, which the sink has not taken.
+    #[cold]
     fn keep(&mut self, cx: &FlowContext<'_, '_>, forwarded: &[u8], rest: &[u8]) {
         let outgoing = self.outgoing.get_or_insert_default();
         if outgoing.rest().is_empty() {
