@@ -18,7 +18,6 @@ use wsplice::Registry;
 use wsplice::headers::ClientInfo;
 
 use crate::arrival::Arrival;
-use crate::escaped::Escaped;
 use crate::in_flight::{Idle, InFlight};
 use crate::shutdown::Shutdown;
 
@@ -100,8 +99,9 @@ pub(crate) async fn serve<S>(
         }
     };
     if let Err(error) = result {
-        let error = Escaped(error);
-        tracing::debug!(peer = ?client.peer(), %error, "a client's connection failed");
+        // Quoted, with control characters as escapes: a peer had a part in it.
+        let peer = client.peer();
+        tracing::debug!(?peer, error = ?error.to_string(), "a client's connection failed");
     }
 }
 

@@ -8,8 +8,6 @@ use wsplice::connect::Connector;
 use wsplice::discovery::{Discover, Dns, DnsResolver};
 use wsplice::{DiscoveryHandle, Pool, Upstream};
 
-use crate::escaped::Escaped;
-
 /// Bound on the wait for the first upstreams. The gateway then serves without any, and responds 503.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,8 +37,9 @@ impl Source {
         match following.ready(READY_TIMEOUT).await {
             Ok(()) => tracing::info!(source = %self, upstreams = pool.len(), "proxying"),
             Err(error) => {
-                let error = Escaped(format_args!("{error:#}"));
-                tracing::warn!(source = %self, %error, "there are no upstreams yet");
+                // Quoted, with control characters as escapes: a peer had a part in it.
+                let error = format!("{error:#}");
+                tracing::warn!(source = %self, ?error, "there are no upstreams yet");
             }
         }
         following

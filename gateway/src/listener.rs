@@ -16,7 +16,6 @@ use wsplice::{AcceptProxyProtocol, WriteTimeout};
 use crate::arrival::Arrival;
 use crate::client_tls::ClientTls;
 use crate::connection::{self, Serving};
-use crate::escaped::Escaped;
 use crate::shutdown::Shutdown;
 use crate::socket::{Acceptor, Socket, Stream};
 
@@ -276,8 +275,8 @@ impl Connections {
                 connection::serve(stream, client, arrival, serving, shutdown).await;
             }
             Ok(Err(error)) => {
-                let error = Escaped(error);
-                tracing::debug!(?peer, %error, "a TLS handshake with a client failed");
+                // Quoted, with control characters as escapes: a peer had a part in it.
+                tracing::debug!(?peer, error = ?error.to_string(), "a TLS handshake with a client failed");
             }
             Err(_) => tracing::debug!(?peer, "a TLS handshake with a client timed out"),
         }

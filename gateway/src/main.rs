@@ -31,7 +31,6 @@ mod connect;
 mod connection;
 mod demo_upstream;
 mod discovery;
-mod escaped;
 mod in_flight;
 mod inherited;
 mod listener;
