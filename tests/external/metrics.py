@@ -98,10 +98,23 @@ def request(gateway):
         pass
 
 
+async def malformed(gateway):
+    """A handshake without a key, which the proxy rejects. The dead upstream need not cause a failure:
+    its first probe may be faster than the first client."""
+    reader, writer = await asyncio.open_connection(*gateway.address.split(":"))
+    writer.write(
+        b"GET /ws/echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\n\r\n"
+    )
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 "), head
+    writer.close()
+
+
 async def load(gateway):
     """One round of everything."""
     tunnels = [tunnel(gateway, do) for do in (talk, talk, close_oddly, vanish, say_too_much) * 2]
-    await asyncio.gather(asyncio.to_thread(request, gateway), *tunnels)
+    await asyncio.gather(asyncio.to_thread(request, gateway), malformed(gateway), *tunnels)
 
 
 def check_text(gateway):
