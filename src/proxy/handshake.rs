@@ -24,6 +24,7 @@ use super::{
     exchange_guard::ExchangeGuard,
     key_limit::KeyPermit,
     opening::{Accepted, Opening, OpeningResponse},
+    options::RequestOptions,
     pipeline::{
         Exchange, FailedAttempt, KeyStage, Outcome, Received, add_response_headers, admit,
         admit_keys, check_nominated, consult_host, run, try_upstreams,
@@ -175,7 +176,8 @@ impl Handshake<'_> {
     /// response that makes it possible.
     fn reattachment(&self, accepted: &mut Accepted) -> Option<Reattachment> {
         let settings = self.reporter.settings();
-        let reattach = settings.reattach.as_ref()?;
+        let options = self.opening.head.extensions.get();
+        let reattach = RequestOptions::reattach_or(options, settings.reattach.as_ref())?;
         let headers = &mut accepted.head.headers;
         let mut extensions = AgreedExtensions::read(headers);
         if reattach.adds_no_context_takeover() {

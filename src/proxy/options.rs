@@ -9,12 +9,12 @@ use crate::{
     frame::CloseFrame,
     http::headers::UpstreamHeaders,
     instant::saturating_add,
-    tunnel::{TunnelConfig, info::TunnelInfo},
+    tunnel::{Reattach, TunnelConfig, info::TunnelInfo},
     upstream::balance::Preference,
 };
 
 /// Options of the host for one request: what the tunnel is called, when it ends, what its upstream
-/// gets, and which upstream that should be.
+/// gets, which upstream that should be, and whether another one may follow.
 ///
 /// The function of [`ProxyLayer::authorize`](crate::ProxyLayer::authorize) returns them, or a
 /// middleware in front of the layer puts them into the request's extensions. Where both do, each
@@ -47,7 +47,15 @@ pub struct RequestOptions {
     headers: UpstreamHeaders,
     preference: Preference,
     tunnel: Option<Arc<TunnelConfig>>,
+    reattach: Option<ReattachChoice>,
     values: Extensions,
+}
+
+/// The host's choice of reattachment for one tunnel.
+#[derive(Clone, Debug)]
+enum ReattachChoice {
+    With(Arc<Reattach>),
+    Off,
 }
 
 /// Moment at which a tunnel ends: an instant, or a time of the wall clock.
@@ -129,6 +137,38 @@ impl RequestOptions {
         self
     }
 
+    /// Sets how this tunnel gets another upstream when it loses its own, in place of the layer's
+    /// [`reattach`](crate::ProxyLayer::reattach). Tunnels that share an `Arc` of the settings cost no
+    /// memory for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{AuthorizationRequest, Pool, ProxyLayer, Reattach, RequestOptions, matcher::path};
+    ///
+    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
+    /// // Only the sockets for live prices have no state that a new upstream would lack.
+    /// let proxy = ProxyLayer::new(pool).authorize(async |request: AuthorizationRequest| {
+    ///     let options = match request.owned_by(&path("/prices/*")) {
+    ///         true => RequestOptions::new().reattach(Reattach::new()),
+    ///         false => RequestOptions::new(),
+    ///     };
+    ///     Ok::<_, wsplice::Rejection>(options)
+    /// });
+    /// # let _ = proxy;
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn reattach(mut self, reattach: impl Into<Arc<Reattach>>) -> Self {
+        self.reattach = Some(ReattachChoice::With(reattach.into()));
+        self
+    }
+
+    /// Lets this tunnel end when it loses its upstream, though the layer's tunnels get another one.
+    pub fn without_reattach(mut self) -> Self {
+        self.reattach = Some(ReattachChoice::Off);
+        self
+    }
+
     /// Adds a value of the host, which observers and the registry find by its type in
     /// [`TunnelInfo::value`]. It replaces one of the same type.
     pub fn value<V: Clone + Send + Sync + 'static>(mut self, value: V) -> Self {
@@ -142,6 +182,18 @@ impl RequestOptions {
 
     pub(super) const fn tunnel_config(&self) -> Option<&Arc<TunnelConfig>> {
         self.tunnel.as_ref()
+    }
+
+    /// Returns the settings of reattachment for the tunnel, whose layer has these.
+    pub(super) fn reattach_or<'a>(
+        options: Option<&'a Self>,
+        layer: Option<&'a Arc<Reattach>>,
+    ) -> Option<&'a Arc<Reattach>> {
+        match options.and_then(|options| options.reattach.as_ref()) {
+            Some(ReattachChoice::With(own)) => Some(own),
+            Some(ReattachChoice::Off) => None,
+            None => layer,
+        }
     }
 
     pub(super) const fn ends_at(&self) -> Option<Instant> {
@@ -199,6 +251,7 @@ impl RequestOptions {
             headers: self.headers,
             preference: newer.preference.or(self.preference),
             tunnel: newer.tunnel.or(self.tunnel),
+            reattach: newer.reattach.or(self.reattach),
             values: self.values,
         }
     }
@@ -239,6 +292,7 @@ impl fmt::Debug for RequestOptions {
             .field("deadline", &self.deadline)
             .field("headers", &self.headers)
             .field("preference", &self.preference)
+            .field("reattach", &self.reattach)
             .finish_non_exhaustive()
     }
 }

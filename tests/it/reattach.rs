@@ -6,8 +6,9 @@ use std::{
 };
 
 use wsplice::{
-    Loss, Observer, OnUpstreamLoss, Pool, ProxyLayer, Reattach, ReattachOn, ReattachRefusal, Side,
-    TunnelEnd, TunnelInfo, TunnelReport, UpstreamChange, balance::First, frame::CloseCode,
+    AuthorizationRequest, Loss, Observer, OnUpstreamLoss, Pool, ProxyLayer, Reattach, ReattachOn,
+    ReattachRefusal, Rejection, RequestOptions, Side, TunnelEnd, TunnelInfo, TunnelReport,
+    UpstreamChange, balance::First, frame::CloseCode,
 };
 
 use crate::support::{
@@ -125,6 +126,40 @@ async fn losses_that_are_not_listed_end_the_tunnel() {
     let report = proxy.report().await;
     assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Upstream));
     assert_eq!(report.reattach_refusal, None);
+}
+
+#[tokio::test]
+async fn an_option_of_one_request_switches_reattachment_on_and_off() {
+    let mut accepting = AcceptingUpstream::start().await;
+    for is_on in [true, false] {
+        let options = move |_: AuthorizationRequest| async move {
+            Ok::<_, Rejection>(match is_on {
+                true => RequestOptions::new().reattach(at_once()),
+                false => RequestOptions::new().without_reattach(),
+            })
+        };
+        let proxy = ProxyServer::with([accepting.url()], |layer| {
+            let layer = match is_on {
+                true => layer,
+                false => layer.reattach(at_once()),
+            };
+            layer.authorize(options)
+        })
+        .await;
+        let mut ends = Ends::open(&proxy, &mut accepting).await;
+        pass_both_ways(&mut ends).await;
+        if is_on {
+            ends = next(ends, &mut accepting, drop).await;
+            pass_both_ways(&mut ends).await;
+            client_leaves(ends, &proxy).await;
+            continue;
+        }
+        drop(ends.upstream);
+        let frame = read_frame(&mut ends.client).await;
+        assert_eq!(frame.close().map(|(code, _)| code), Some(1011));
+        drop(ends.client);
+        assert!(proxy.report().await.upstream_changes.is_empty());
+    }
 }
 
 /// An observer of reattachments.
