@@ -2,9 +2,10 @@
 
 use std::{
     any::Any,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     task::{Context, Poll},
 };
 
@@ -58,6 +59,26 @@ impl<T: Send + 'static> Tasks<T> {
 /// The panic.
 pub(crate) fn catch_panic<T>(call: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(call))
+}
+
+/// Calls code of the user that returns a future, waits for the future, and contains the panics of
+/// both.
+///
+/// # Errors
+///
+/// The panic.
+pub(crate) async fn catch_panics<F>(
+    make: impl FnOnce() -> F,
+) -> Result<F::Output, Box<dyn Any + Send>>
+where
+    F: Future + Unpin,
+{
+    let mut future = catch_panic(make)?;
+    poll_fn(|cx| match catch_panic(|| Pin::new(&mut future).poll(cx)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
 
 /// Runs blocking work, such as reading files, on a blocking thread.

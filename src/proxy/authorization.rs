@@ -1,6 +1,6 @@
 //! Authorization: the host's function that decides on each request, before an upstream is picked.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::sync::Arc;
 
 use http::{Response, StatusCode, Version, request::Parts};
 use tokio::time::timeout;
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::{
     error::{Error, ErrorKind},
     http::relay::RelayedBody,
-    task::catch_panic,
+    task::catch_panics,
 };
 
 use super::{
@@ -61,16 +61,10 @@ pub(super) async fn authorize(
 
 /// Calls the host's function, and contains its panics.
 async fn decide(authorize: &Authorize, request: AuthorizationRequest) -> Result<Decision, Error> {
-    let panicked = |_| {
+    catch_panics(|| authorize(request)).await.map_err(|_| {
         tracing::error!("the host's authorization panicked");
         Error::new(ErrorKind::AuthorizationPanic)
-    };
-    let mut deciding = catch_panic(|| authorize(request)).map_err(panicked)?;
-    poll_fn(|cx| match catch_panic(|| deciding.as_mut().poll(cx)) {
-        Ok(polled) => polled.map(Ok),
-        Err(panic) => Poll::Ready(Err(panicked(panic))),
     })
-    .await
 }
 
 /// Reports a rejection, and returns its response. The error is in the response's extensions, as for
