@@ -40,6 +40,15 @@ impl Alarm {
         }
     }
 
+    /// Whether the timer wakes the task that [polled](Self::poll_until) it last, at this deadline or
+    /// before. That task then need not poll it again.
+    #[inline]
+    pub(crate) fn is_armed_for(&self, deadline: Instant) -> bool {
+        let sleep = self.sleep.as_ref();
+        // A timer that has fired lost its waker; any other one was polled when it was armed.
+        sleep.is_some_and(|sleep| sleep.deadline() <= deadline && !sleep.is_elapsed())
+    }
+
     /// Moves the timer to a deadline that is later now.
     pub(crate) fn postpone(&mut self, deadline: Instant) {
         let sleep = self.sleep.as_mut().filter(|sleep| !sleep.is_elapsed());

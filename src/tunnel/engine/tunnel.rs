@@ -100,6 +100,10 @@ impl TaskAffinity {
         })))
     }
 
+    const fn is_one_task(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Registers the waker that a command wakes, if another one is registered.
     fn register(&mut self, core: &mut Core, waker: &Waker) {
         match &mut self.0 {
@@ -270,7 +274,7 @@ impl Future for Tunnel {
         affinity.register(core, cx.waker());
         let mut scratch = Scratch::take();
         let mut clock = Clock::default();
-        if affinity.0.is_some() {
+        if !affinity.is_one_task() {
             // Hosts do not take the round trips of a poll.
             let _ = core.take_rtt_updates();
         }
@@ -288,7 +292,8 @@ impl Future for Tunnel {
             if core.has_rtt_update() {
                 alarm.postpone(deadline);
             }
-            if alarm.poll_until(cx, deadline).is_pending() {
+            let is_armed = affinity.is_one_task() && alarm.is_armed_for(deadline);
+            if is_armed || alarm.poll_until(cx, deadline).is_pending() {
                 break;
             }
             clock = Clock::default();
