@@ -11,12 +11,13 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    instant::saturating_add,
     net::connect::Dialer,
     task::{self, Tasks, catch_panic},
     upstream::Member,
     upstream::health::{
         HealthEvent, HealthEventKind,
-        probe::{ProbeTarget, check},
+        probe::{ProbeTarget, ProbeTimes, check},
     },
 };
 
@@ -103,6 +104,7 @@ impl Monitor {
             return state.next_change.at();
         }
         if self.waker.take_reschedule() || !self.queue.is_current_for(set.members()) {
+            spread_first_probes(set.members(), settings, now);
             self.queue = ProbeQueue::of(set.members());
         }
         let dialer = state.dialer();
@@ -225,6 +227,25 @@ impl Drop for RunningProbe {
         if is_given_up {
             state.waker.reschedule();
         }
+    }
+}
+
+/// Spreads the first probes of upstreams that have joined the pool together.
+fn spread_first_probes(members: &[Arc<Member>], settings: &HealthSettings, now: Instant) {
+    let has_joined = |member: &&Arc<Member>| {
+        member.with_health(|health| {
+            let times = health.as_ref().map(|health| &health.probe_times);
+            times.is_some_and(ProbeTimes::has_just_joined)
+        })
+    };
+    let joined: Vec<_> = members.iter().filter(has_joined).collect();
+    for member in &joined {
+        member.with_health(|health| {
+            let Some(health) = health else { return };
+            let (state, schedule) = (health.tracker.state(), &settings.schedule);
+            let delay = schedule.first_delay(joined.len(), state, fastrand::f64);
+            health.probe_times.put_off_first(saturating_add(now, delay));
+        });
     }
 }
 

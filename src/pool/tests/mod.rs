@@ -2,6 +2,7 @@
 
 mod close_orders;
 mod drains;
+mod first_probes;
 mod half_open;
 mod health;
 mod kit;

@@ -268,9 +268,14 @@ async fn a_thousand_upstreams_are_probed_in_time() {
         .probe_schedule(steady(10))
         .build();
     start(&pool);
+    let began = Instant::now();
     sleep(secs(35)).await;
     for name in &names {
-        assert_eq!(script.probed(name).len(), 4, "{name}");
+        let probed = script.probed(name);
+        assert!(probed[0] < began + secs(10), "{name}");
+        let all = (0..).map(|round| probed[0] + secs(10 * round));
+        let due: Vec<_> = all.take_while(|at| *at < began + secs(35)).collect();
+        assert_eq!(probed, due, "{name}");
     }
 }
 

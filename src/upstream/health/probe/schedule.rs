@@ -7,6 +7,9 @@ use crate::{
     upstream::health::{ejection::jittered, health_state::HealthState},
 };
 
+/// Time that each of many upstreams adds to the time over which their first probes are spread.
+const FIRST_PROBE_SHARE: Duration = Duration::from_millis(10);
+
 /// Probe schedule: the interval, timeout and concurrency of a pool's probes.
 ///
 /// # Defaults
@@ -76,6 +79,9 @@ impl ProbeSchedule {
 
     /// Sets the maximum number of a pool's probes under way at once; 0 counts as 1.
     ///
+    /// The first probes of as many upstreams that join together are due at once. The first probes of
+    /// more are spread over 10 ms for each, but over no more than the interval.
+    ///
     /// Beyond that the most overdue probe goes first, so that probes which hang delay the others
     /// but never starve them. Where many may hang at once, set a short timeout, or a higher
     /// maximum.
@@ -93,6 +99,25 @@ impl ProbeSchedule {
     #[must_use]
     pub const fn probe_timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Returns the delay of the first probe of an upstream that joins with others, of which there are
+    /// `joined` in all. `random` returns a number from 0 to 1.
+    ///
+    /// As many as may be probed at once are not put off. The first probes of more are spread, at a
+    /// hundred a second, but over no more than the interval.
+    pub(crate) fn first_delay(
+        &self,
+        joined: usize,
+        state: &HealthState,
+        random: impl FnOnce() -> f64,
+    ) -> Duration {
+        if joined <= self.concurrency_limit() {
+            return Duration::ZERO;
+        }
+        let joined = u32::try_from(joined).unwrap_or(u32::MAX);
+        let spread = FIRST_PROBE_SHARE.saturating_mul(joined);
+        spread.min(self.interval(state, 0.5)).mul_f64(random())
     }
 
     pub(super) fn interval(&self, state: &HealthState, random: f64) -> Duration {

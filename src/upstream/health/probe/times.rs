@@ -43,6 +43,10 @@ pub struct ProbeTimes {
 
 #[derive(Clone, Copy, Debug)]
 enum ProbePhase {
+    /// The first probe is due, and may be put off.
+    Joined {
+        due: Instant,
+    },
     Waiting {
         began: Option<Instant>,
         due: Instant,
@@ -57,10 +61,20 @@ impl ProbeTimes {
     #[must_use]
     pub const fn new(now: Instant) -> Self {
         Self {
-            phase: ProbePhase::Waiting {
-                began: None,
-                due: now,
-            },
+            phase: ProbePhase::Joined { due: now },
+        }
+    }
+
+    /// Whether the first probe was neither started nor put off.
+    pub(crate) const fn has_just_joined(&self) -> bool {
+        matches!(self.phase, ProbePhase::Joined { .. })
+    }
+
+    /// Puts the first probe off to this time, once.
+    pub(crate) const fn put_off_first(&mut self, due: Instant) {
+        if self.has_just_joined() {
+            // Joined => Waiting
+            self.phase = ProbePhase::Waiting { began: None, due };
         }
     }
 
@@ -68,7 +82,7 @@ impl ProbeTimes {
     #[must_use]
     pub const fn due(&self) -> Option<Instant> {
         match self.phase {
-            ProbePhase::Waiting { due, .. } => Some(due),
+            ProbePhase::Joined { due } | ProbePhase::Waiting { due, .. } => Some(due),
             ProbePhase::Probing { .. } => None,
         }
     }
@@ -79,7 +93,7 @@ impl ProbeTimes {
     pub fn start(&mut self, now: Instant) -> bool {
         let is_due = self.due().is_some_and(|due| due <= now);
         if is_due {
-            // Waiting => Probing
+            // Joined | Waiting => Probing
             self.phase = ProbePhase::Probing { began: now };
         }
         is_due
