@@ -18,6 +18,11 @@ use crate::upstream::health::{event::HealthEvent, event_filter::EventFilter};
 /// tunnels each have their own count of failures, so that a failing health endpoint is not outvoted
 /// by successful clients. Passes count from any source.
 ///
+/// A row has no bound in time, as in Envoy and HAProxy: an upstream without a success between two
+/// failures has not recovered. Failures of clients that lie far apart eject no upstream for
+/// that reason, as a verdict on their news needs [three clients within a
+/// minute](crate::health); [`MaxFails`](super::MaxFails) has a bound of its own.
+///
 /// # Defaults
 ///
 /// | method | default | unit | why | Envoy | HAProxy |

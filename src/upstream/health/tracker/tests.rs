@@ -498,3 +498,25 @@ fn only_a_handshake_ends_half_open() {
     let passed = see(&mut tracker, secs(11), accepted());
     assert_eq!(passed, Some(HealthTransition::Healthy));
 }
+
+#[test]
+fn failures_in_a_row_that_lie_a_day_apart_eject_no_upstream() {
+    const DAY: u64 = 86_400;
+    let clients = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+    let mut tracker = passive(5);
+    for (day, client) in (0..20).zip(clients.iter().cycle()) {
+        let news = broke(secs(day * DAY), client, "/ws");
+        assert_eq!(tracker.observe(&news, 0.5), None, "day {day}");
+    }
+    // The row has no bound of its own, but one needs three clients within a minute.
+    for (second, client) in (0..2).zip(clients) {
+        let news = broke(secs(30 * DAY + second), client, "/ws");
+        assert_eq!(tracker.observe(&news, 0.5), None);
+    }
+    let third = broke(secs(30 * DAY + 2), clients[2], "/ws");
+    let transition = tracker.observe(&third, 0.5);
+    assert!(matches!(
+        transition,
+        Some(HealthTransition::Unhealthy { .. })
+    ));
+}
