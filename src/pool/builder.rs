@@ -122,7 +122,7 @@ impl PoolBuilder {
 
     /// Sets the fate of the open tunnels of an upstream that becomes unhealthy and is no longer
     /// used. An upstream that is used nevertheless, by [`availability`](Self::availability), keeps
-    /// them.
+    /// them until it is not, which may be when another one recovers and takes its place.
     pub fn unhealthy_tunnels(self, choice: OnUpstreamLoss) -> Self {
         self.set_health(|health| health.unhealthy_tunnels = choice)
     }

@@ -5,10 +5,13 @@ use crate::{
     frame::CloseCode,
     pool::{OnUpstreamLoss, Pool},
     tunnel::registry::{Command, RegistryGuard},
-    upstream::health::availability::KeepLast,
+    upstream::health::{
+        Ejection,
+        availability::{KeepLast, MaxEjectionPercent},
+    },
 };
 
-use super::kit::{lease, member, named, open, pool, refuse, secs};
+use super::kit::{lease, member, named, open, pool, refuse, secs, used};
 
 const AT_ONCE: OnUpstreamLoss = OnUpstreamLoss::Close {
     spread: std::time::Duration::ZERO,
@@ -71,6 +74,32 @@ async fn an_unhealthy_upstream_in_use_keeps_its_tunnels_until_it_is_not() {
     );
     pool.add(named("b"));
     assert_eq!(close_command(&tunnel).unwrap().0, "upstream unhealthy");
+}
+
+/// The recovery of one upstream makes room for the ejection of another.
+#[tokio::test(start_paused = true)]
+async fn a_recovery_closes_the_tunnels_of_unhealthy_upstreams_alone() {
+    let pool = pool(&["a", "b", "c"])
+        .unhealthy_tunnels(AT_ONCE)
+        .availability(MaxEjectionPercent::percent(34))
+        .ejection(Ejection::new().jitter(0.0))
+        .build();
+    let registry = Registry::new();
+    let [a, b, c] = ["a", "b", "c"].map(|name| open(&registry, &member(&pool, name)));
+    fail(&pool, "a");
+    assert!(close_command(&a).is_some());
+    sleep(secs(5)).await;
+    let a = open(&registry, &member(&pool, "a"));
+    fail(&pool, "b");
+    assert_eq!(used(&pool), ["b", "c"], "one may be ejected");
+    assert_eq!(close_command(&b), None);
+
+    sleep(secs(6)).await;
+    assert_eq!(used(&pool), ["a", "c"], "a is half-open");
+    let reason = close_command(&b).map(|(reason, _)| reason);
+    assert_eq!(reason.as_deref(), Some("upstream unhealthy"));
+    assert_eq!(close_command(&a), None);
+    assert_eq!(close_command(&c), None);
 }
 
 #[tokio::test(start_paused = true)]
