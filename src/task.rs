@@ -81,6 +81,11 @@ where
     .await
 }
 
+/// Logs that a policy of the host has panicked. The panic hook has reported the panic itself.
+pub(crate) fn log_policy_panic() {
+    tracing::error!("a policy of the host panicked");
+}
+
 /// Runs blocking work, such as reading files, on a blocking thread.
 ///
 /// # Errors

@@ -129,7 +129,7 @@ impl PoolState {
                 });
             }
             has_changed |= self.eject_outliers(now);
-            if has_changed {
+            if has_changed || self.needs_refresh.load(Ordering::Acquire) {
                 self.is_stale.store(true, Ordering::Release);
             }
             self.schedule_comparison(now);

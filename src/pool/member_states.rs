@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
+    task::{catch_panic, log_policy_panic},
     upstream::health::{EjectedBy, availability::UpstreamHealth},
     upstream::{CountedHealth, Member, MemberHealth},
 };
@@ -71,7 +72,9 @@ impl PoolState {
     ) -> Vec<MemberState<'a>> {
         let health = |member: &'a Arc<Member>| {
             let counted = self.with_member_health(member, now, |health, _| {
-                self.schedule_look(member, health);
+                if catch_panic(|| self.schedule_look(member, health)).is_err() {
+                    log_policy_panic();
+                }
                 let counted = CountedHealth::of(health);
                 health.counted = Some(counted);
                 counted

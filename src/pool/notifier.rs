@@ -9,6 +9,7 @@ use crate::{
     escaped::Escaped,
     lock::lock,
     observe::{MembershipChange, Observer, UpstreamInfo},
+    task::catch_panic,
     upstream::health::HealthTransition,
 };
 
@@ -75,7 +76,9 @@ impl Notifier {
                 let upstream = self.info(&upstream);
                 log(&upstream, &change);
                 for observer in self.observers() {
-                    report(&*observer, &upstream, &change);
+                    if catch_panic(|| report(&*observer, &upstream, &change)).is_err() {
+                        tracing::error!("an observer panicked");
+                    }
                 }
             }
         });

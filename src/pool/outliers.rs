@@ -8,6 +8,7 @@ use crate::{
     escaped::Escaped,
     instant::{FAR, saturating_add},
     lock::lock,
+    task::{catch_panic, log_policy_panic},
     upstream::health::{
         EjectedBy,
         availability::UpstreamHealth,
@@ -96,7 +97,11 @@ impl PoolState {
     }
 
     fn comparison_interval(&self) -> Option<Duration> {
-        let interval = self.health_settings().outliers.as_ref()?.interval();
+        let policy = self.health_settings().outliers.as_ref()?;
+        let interval = catch_panic(|| policy.interval()).unwrap_or_else(|_| {
+            log_policy_panic();
+            MAX_UNREAD
+        });
         Some(interval.clamp(MIN_INTERVAL, FAR))
     }
 

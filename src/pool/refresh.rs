@@ -3,12 +3,15 @@
 use std::{
     mem,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
 use crate::{
+    instant::saturating_add,
     lock::lock,
+    task::{catch_panic, log_policy_panic},
     tunnel::registry::Revocable,
     upstream::Member,
     upstream::health::availability::{Admitted, Availability, HealthCounts, Standard},
@@ -23,6 +26,9 @@ use super::{
 
 /// Number of times that a policy is called again because the pool has changed meanwhile.
 const MAX_TURNS: usize = 8;
+
+/// Time until a policy that has panicked is called again.
+const PANIC_DELAY: Duration = Duration::from_secs(1);
 
 impl PoolState {
     /// Applies the changes of health at the next pick, so that many changes are one; or now, if
@@ -145,7 +151,12 @@ impl PoolState {
         };
         let states = self.health_of(set.members(), now);
         let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
-        let admitted = self.health_settings().availability().admit(&healths);
+        let policy = self.health_settings().availability();
+        let admitted = catch_panic(|| policy.admit(&healths)).unwrap_or_else(|_| {
+            log_policy_panic();
+            self.refresh_by(saturating_add(now, PANIC_DELAY));
+            Admitted::healthy(&healths)
+        });
         let mut edits = self.edits.lock();
         if edits.version != version {
             return;
@@ -163,7 +174,20 @@ impl PoolState {
 
     fn is_plain(&self, counts: &HealthCounts) -> bool {
         let settings = self.health_settings();
-        settings.effect == HealthEffect::Eject && settings.availability().uses_the_healthy(counts)
+        let uses_the_healthy = || settings.availability().uses_the_healthy(counts);
+        settings.effect == HealthEffect::Eject
+            && catch_panic(uses_the_healthy).unwrap_or_else(|_| {
+                log_policy_panic();
+                false
+            })
+    }
+
+    /// Decides anew at this time which members are in use.
+    fn refresh_by(&self, at: Instant) {
+        self.needs_refresh.store(true, Ordering::Release);
+        if self.next_change.bring_forward(at) {
+            self.waker.wake();
+        }
     }
 
     fn publish_members(&self, members: Arc<[Arc<Member>]>, edits: &Edits, now: Instant) {

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
+    escaped::Escaped,
+    task::catch_panic,
     upstream::MemberHealth,
     upstream::admission::{Admission, QueueLimits},
     upstream::health::{
@@ -124,27 +126,52 @@ impl HealthSettings {
         }
     }
 
-    pub(super) fn new_tracker(&self, upstream: &UpstreamView<'_>, now: Instant) -> HealthTracker {
+    /// Creates the tracker of an upstream, by the default policies if those of the host panic.
+    fn new_tracker(&self, upstream: &UpstreamView<'_>, now: Instant) -> HealthTracker {
+        let by = |policy| {
+            let probed = match self.probe {
+                Some(_) => Probed::Yes,
+                None => Probed::No,
+            };
+            HealthTracker::new(policy, self.ejection.clone(), probed, now)
+        };
+        let of_host = catch_panic(|| {
+            let policy = self.health_policy();
+            by(policy.for_upstream(upstream).unwrap_or(policy))
+        });
+        let tracker = of_host.unwrap_or_else(|_| {
+            tracing::error!(
+                upstream = %Escaped(upstream.name()),
+                "a health policy panicked; the default is used"
+            );
+            let default = Self {
+                policy: None,
+                passive: None,
+                ..self.clone()
+            };
+            by(default.health_policy())
+        });
+        match self.until_probed {
+            UntilProbed::Healthy => tracker,
+            UntilProbed::Unhealthy => tracker.until_first_pass(now),
+        }
+    }
+
+    /// Returns the policy for all upstreams.
+    fn health_policy(&self) -> Arc<dyn HealthPolicy> {
         let passive = || match &self.passive {
             Some(passive) => Arc::clone(passive),
             None => Arc::new(Passive::default()),
         };
-        let (policy, probed): (Arc<dyn HealthPolicy>, _) = match (&self.policy, &self.probe) {
+        match (&self.policy, &self.probe) {
             (policy, Some(_)) => {
                 let probes = policy
                     .clone()
                     .unwrap_or_else(|| Arc::new(Consecutive::new()));
-                let both = AnyOf::new().with(probes).with(passive());
-                (Arc::new(both), Probed::Yes)
+                Arc::new(AnyOf::new().with(probes).with(passive()))
             }
-            (Some(policy), None) => (Arc::clone(policy), Probed::No),
-            (None, None) => (passive(), Probed::No),
-        };
-        let policy = policy.for_upstream(upstream).unwrap_or(policy);
-        let tracker = HealthTracker::new(policy, self.ejection.clone(), probed, now);
-        match self.until_probed {
-            UntilProbed::Healthy => tracker,
-            UntilProbed::Unhealthy => tracker.until_first_pass(now),
+            (Some(policy), None) => Arc::clone(policy),
+            (None, None) => passive(),
         }
     }
 

@@ -9,4 +9,5 @@ mod kit;
 mod monitor;
 mod news;
 mod outliers;
+mod panics;
 mod probes;

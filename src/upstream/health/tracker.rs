@@ -161,6 +161,8 @@ impl HealthTracker {
         now: Instant,
     ) -> Option<HealthTransition> {
         let was_usable = self.state.is_usable();
+        // First, as the host's policy may panic.
+        let evaluator = self.policy.evaluator();
         self.control = control;
         self.latest = self.latest.max(now);
         self.held_until = None;
@@ -169,7 +171,7 @@ impl HealthTracker {
             self.ejected_by = EjectedBy::Operator;
             return was_usable.then(|| self.enter_unhealthy("forced by the operator", None, now));
         }
-        self.evaluator = self.policy.evaluator();
+        self.evaluator = evaluator;
         self.evidence = Evidence::default();
         self.epoch = now;
         self.state = HealthState::Healthy { since: now };
