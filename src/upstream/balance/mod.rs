@@ -81,6 +81,7 @@ mod sampling;
 mod sticky;
 #[cfg(test)]
 mod testing;
+mod turns;
 mod used_up_rates;
 mod weight_index;
 mod weighted_round_robin;

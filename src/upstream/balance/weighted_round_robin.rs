@@ -1,13 +1,18 @@
 //! Weighted round-robin policy.
 
-use std::{collections::HashMap, slice::IterMut, sync::Mutex};
+use std::sync::Mutex;
 
 use crate::{http::head::RequestHead, lock::lock};
 
 use super::{
-    candidates::{Candidate, Candidates},
+    candidate_list::CandidateList,
+    candidates::Candidates,
     policy::Balance,
+    turns::{Outdated, Turns, Use},
 };
+
+/// Number of lists whose turns are kept: one for each priority tier, and one for each pool.
+const MAX_LISTS: usize = 8;
 
 /// Weighted round-robin policy: picks the upstreams in turn, each as often as its weight, smoothly
 /// interleaved: weights of 5, 1 and 1 give `a a b a c a a`, as in nginx.
@@ -16,128 +21,79 @@ use super::{
 /// exactly its weight, as long as the upstreams stay the same. An upstream that is unusable for a
 /// while keeps its place. In a slow start an upstream has less weight.
 ///
-/// A pick visits all upstreams under a lock; for thousands of them use [`Random`](super::Random).
+/// A pick takes a time that grows with the logarithm of the number of upstreams, under a lock. If most
+/// of them cannot be used, it passes over the turns of some of them.
 #[derive(Debug, Default)]
 pub struct WeightedRoundRobin {
-    weights: Mutex<Vec<CurrentWeight>>,
+    lists: Mutex<Vec<ListTurns>>,
 }
 
-/// Current weight of an upstream (nginx's `current_weight`). The list is in the order of the
-/// candidates, but may hold more: those that are not candidates this time.
+/// Turns of the upstreams of one list.
 #[derive(Debug)]
-struct CurrentWeight {
-    name_hash: u64,
-    current: i64,
-    /// Weight added in the current round.
-    added: i64,
+struct ListTurns {
+    list: ListId,
+    turns: Turns,
 }
+
+/// Identity of a list: its address and length. Another list may come to be there later, so each pick
+/// compares the name of the upstream as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ListId(usize, usize);
 
 impl WeightedRoundRobin {
     /// Creates the policy; the first pick is the heaviest upstream.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            weights: Mutex::new(Vec::new()),
+            lists: Mutex::new(Vec::new()),
         }
     }
 }
 
 impl Balance for WeightedRoundRobin {
     fn pick(&self, candidates: &Candidates<'_>, _request: &RequestHead<'_>) -> Option<usize> {
-        let mut weights = lock(&self.weights);
-        match round(&mut weights, candidates) {
-            RoundResult::Picked(picked) => picked,
-            RoundResult::Outdated => {
-                *weights = rebuilt(&weights, candidates);
-                match round(&mut weights, candidates) {
-                    RoundResult::Picked(picked) => picked,
-                    // Every candidate has an entry now.
-                    RoundResult::Outdated => None,
-                }
+        let mut lists = lock(&self.lists);
+        let list = ListId::of(candidates.list());
+        if let Some(known) = lists.iter_mut().find(|known| known.list == list) {
+            if let Ok(picked) = pick(&mut known.turns, candidates) {
+                return picked;
             }
         }
+        // The first pick since the upstreams have changed.
+        let mut turns = replace(&mut lists, candidates.list());
+        let picked = pick(&mut turns, candidates);
+        lists.push(ListTurns { list, turns });
+        picked.ok().flatten()
     }
 }
 
-/// Result of a round.
-enum RoundResult {
-    /// The candidate that was picked, if any.
-    Picked(Option<usize>),
-    /// A candidate has no entry, or not in its order; the round was undone.
-    Outdated,
-}
-
-/// Smooth weighted round robin: every entry gains its weight; the heaviest is picked, and loses the
-/// sum of all weights.
-fn round(weights: &mut [CurrentWeight], candidates: &Candidates<'_>) -> RoundResult {
-    let count = weights.len();
-    let (mut whole, mut most) = (0, i64::MIN);
-    let mut heaviest = None;
-    let mut rest = weights.iter_mut();
-    for (index, candidate) in candidates.iter().enumerate() {
-        let Some(entry) = next_entry(&mut rest, candidate.name_hash()) else {
-            undo(weights);
-            return RoundResult::Outdated;
-        };
-        if !candidate.is_eligible() {
-            continue;
-        }
-        entry.added = weight(&candidate);
-        entry.current += entry.added;
-        whole += entry.added;
-        if entry.current > most {
-            most = entry.current;
-            heaviest = Some((index, count - rest.len() - 1));
-        }
-    }
-    RoundResult::Picked(heaviest.map(|(index, at)| {
-        weights[at].current -= whole;
-        index
-    }))
-}
-
-/// Returns the next entry of this name; those before it are not candidates this time, and gain
-/// nothing.
-fn next_entry<'a>(
-    rest: &mut IterMut<'a, CurrentWeight>,
-    name_hash: u64,
-) -> Option<&'a mut CurrentWeight> {
-    for entry in rest {
-        entry.added = 0;
-        if entry.name_hash == name_hash {
-            return Some(entry);
-        }
-    }
-    None
-}
-
-fn undo(weights: &mut [CurrentWeight]) {
-    for entry in weights {
-        entry.current -= entry.added;
+impl ListId {
+    fn of(list: &CandidateList) -> Self {
+        let members = list.members();
+        Self(members.as_ptr() as usize, members.len())
     }
 }
 
-fn rebuilt(weights: &[CurrentWeight], candidates: &Candidates<'_>) -> Vec<CurrentWeight> {
-    let current: HashMap<_, _> = weights
-        .iter()
-        .map(|entry| (entry.name_hash, entry.current))
-        .collect();
-    candidates
-        .iter()
-        .map(|candidate| CurrentWeight {
-            name_hash: candidate.name_hash(),
-            current: current.get(&candidate.name_hash()).copied().unwrap_or(0),
-            added: 0,
-        })
-        .collect()
+fn pick(turns: &mut Turns, candidates: &Candidates<'_>) -> Result<Option<usize>, Outdated> {
+    let place = turns.next(|place, key| match candidates.at_place(place) {
+        Some((_, candidate)) if candidate.name_hash() != key.hash => Use::IsAnother,
+        Some((_, candidate)) if !candidate.is_eligible() => Use::PassesOver,
+        Some((_, candidate)) if candidate.is_ready() => Use::Takes,
+        Some((_, candidate)) => Use::TakesPart(candidate.readiness()),
+        None => Use::PassesOver,
+    })?;
+    Ok(place.and_then(|place| Some(candidates.at_place(place)?.0)))
 }
 
-/// Returns the weight in hundredths, which gives slow starts a resolution.
-fn weight(candidate: &Candidate<'_>) -> i64 {
-    if candidate.is_ready() {
-        return i64::from(candidate.weight()) * 100;
+/// Returns the turns of a list that takes the place of those that have any of its upstreams.
+fn replace(lists: &mut Vec<ListTurns>, list: &CandidateList) -> Turns {
+    let mut turns = Turns::new(list.keys());
+    lists.retain(|earlier| !turns.take_over(&earlier.turns));
+    turns.begin();
+    if lists.len() >= MAX_LISTS {
+        lists.remove(0);
     }
-    ((candidate.effective_weight() * 100.0 + 0.5) as i64).max(1)
+    turns
 }
 
 #[cfg(test)]
