@@ -21,6 +21,7 @@
 //! | follow a stream, cut anywhere | [`Scanner`] |
 //! | read or write one header | [`FrameHeader`], [`OpCode`], [`Rsv`] |
 //! | look into a pong or a close, or build one | [`ControlFrame`], [`CloseCode`] |
+//! | send a message when a tunnel gets another upstream | [`Message`] |
 //! | mask or unmask bytes | [`mask::apply`] |
 //!
 //! # Where checks are made
@@ -54,6 +55,7 @@
 mod close_code;
 mod close_frame;
 mod control;
+mod data_message;
 mod error;
 mod extensions;
 mod header;
@@ -71,6 +73,7 @@ pub use self::{
     close_code::CloseCode,
     close_frame::CloseFrame,
     control::{ControlFrame, EncodedControl, MAX_CONTROL_LEN},
+    data_message::Message,
     error::{ControlError, HeaderError},
     extensions::Extensions,
     header::{EncodedHeader, FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN},
@@ -78,4 +81,4 @@ pub use self::{
     rules::Violation,
     scanner::Scanner,
 };
-pub(crate) use self::{message::MessageTracker, rules::Rules};
+pub(crate) use self::{data_message::mask_frames, message::MessageTracker, rules::Rules};
