@@ -216,8 +216,9 @@ pub use proxy::{
     RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
 };
 pub use tunnel::{
-    Framing, KeepAlive, Limits, Loss, Reattach, ReattachOn, ReattachRefusal, Tunnel, TunnelBuilder,
-    TunnelConfig, TunnelHandle, UpstreamChange,
+    ClientMessage, Framing, KeepAlive, Limits, Loss, Reattach, ReattachDecision, ReattachOn,
+    ReattachRefusal, ReattachRequest, Restoration, Tunnel, TunnelBuilder, TunnelConfig,
+    TunnelHandle, UpstreamChange,
     drain::{Drain, Drained},
     info::TunnelInfo,
     registry::{DirectionTraffic, LegStatus, Registry, Traffic, TunnelStatus, by_key, by_label},

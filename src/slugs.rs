@@ -123,6 +123,13 @@ fn tunnels() {
         ReattachRefusal::Extensions => "extensions",
         ReattachRefusal::Refused => "refused",
         ReattachRefusal::Timeout => "timeout",
+        ReattachRefusal::LostAfterReplay => "lost_after_replay",
+        ReattachRefusal::ReplayTooLarge => "replay_too_large",
+        ReattachRefusal::SwallowTooLarge => "swallow_too_large",
+        ReattachRefusal::SwallowedContext => "swallowed_context",
+        ReattachRefusal::Hook => "hook",
+        ReattachRefusal::HookTimeout => "hook_timeout",
+        ReattachRefusal::HookPanic => "hook_panic",
         ReattachRefusal::Unavailable => "unavailable",
     }
     slugs! { Timer,

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::{
     error::{Error, ErrorKind},
     http::handshake::{Agreement, Offer, UpgradeResponse, exchange, handshake_request},
+    http::headers::UpstreamHeaders,
     http::relay::Source,
     http::upgrade::UpgradeRequest,
     net::connect::UpstreamConnection,
@@ -64,6 +65,12 @@ impl Opening {
             upgrade: self.upgrade.clone(),
             target: self.target.clone(),
         }
+    }
+
+    /// Adds headers to the request, in place of the client's.
+    pub(super) fn add_headers(&mut self, headers: &UpstreamHeaders) {
+        let given: &mut UpstreamHeaders = self.head.extensions.get_or_insert_default();
+        given.extend(headers);
     }
 
     /// Connects to the upstream of an attempt, and performs the handshake.

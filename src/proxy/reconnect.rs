@@ -10,7 +10,12 @@ use crate::{
     error::{Error, ErrorKind},
     http::handshake::AgreedExtensions,
     http::relay::RelayedBody,
-    tunnel::{Reattach, ReattachRefusal},
+    task::catch_panics,
+    tunnel::info::TunnelInfo,
+    tunnel::{
+        Hook, Loss, Reattach, ReattachDecision, ReattachRefusal, ReattachRequest, Restoration,
+        UpstreamContext,
+    },
     upstream::{admission::AdmissionKind, retry::Cost},
 };
 
@@ -20,7 +25,7 @@ use super::{
     event_reporter::{EventReporter, Subject},
     opening::{Accepted, Opening, OpeningResponse},
     pipeline::{Exchange, FailedAttempt, Received, try_upstreams},
-    running_session::{NextLeg, Reconnect, Reconnecting},
+    running_session::{NextLeg, NotReattached, Reconnect, Reconnecting},
     settings::Settings,
 };
 
@@ -41,18 +46,61 @@ pub(super) struct Reconnector {
 }
 
 impl Reconnect for Reconnector {
-    fn reconnect(self: Arc<Self>) -> Reconnecting {
+    fn reconnect(self: Arc<Self>, tunnel: &TunnelInfo, loss: Loss) -> Reconnecting {
+        let tunnel = tunnel.clone();
         Box::pin(async move {
-            let next = timeout(self.reattach.time(), self.next_upstream());
-            next.await.unwrap_or(Err(ReattachRefusal::Timeout))
+            let next = timeout(self.reattach.time(), self.next_upstream(tunnel, loss));
+            next.await
+                .unwrap_or_else(|_| Err(ReattachRefusal::Timeout.into()))
         })
     }
 }
 
 impl Reconnector {
-    /// Makes the handshake again until an upstream accepts or refuses it.
-    async fn next_upstream(&self) -> Result<NextLeg, ReattachRefusal> {
+    /// Lets the host decide, and makes the handshake again until an upstream accepts or refuses it.
+    async fn next_upstream(
+        &self,
+        tunnel: TunnelInfo,
+        loss: Loss,
+    ) -> Result<NextLeg, NotReattached> {
         sleep(self.reattach.spread_time().mul_f64(fastrand::f64())).await;
+        let Some(hook) = self.reattach.hook() else {
+            return Ok(self.handshakes(&self.opening).await?);
+        };
+        let restoration = self.consult(hook, tunnel, loss).await?;
+        let mut opening = self.opening.to_owned();
+        opening.add_headers(restoration.headers());
+        let mut next = self.handshakes(&opening).await?;
+        next.restoration = restoration;
+        Ok(next)
+    }
+
+    /// Asks the host for its decision.
+    async fn consult(
+        &self,
+        hook: &Hook,
+        tunnel: TunnelInfo,
+        loss: Loss,
+    ) -> Result<Restoration, NotReattached> {
+        let Opening { head, client, .. } = self.opening.to_owned();
+        let request = ReattachRequest::new(tunnel, Arc::new(head), client.ip, loss);
+        let deciding = catch_panics(|| hook.decide(request));
+        match timeout(self.reattach.decision_time(), deciding).await {
+            Ok(Ok(ReattachDecision::Attach(restoration))) => Ok(restoration),
+            Ok(Ok(ReattachDecision::Close(frame))) => Err(NotReattached {
+                refusal: ReattachRefusal::Hook,
+                frame: Some(frame),
+            }),
+            Ok(Err(_)) => {
+                tracing::error!("the host's decision on a reattachment panicked");
+                Err(ReattachRefusal::HookPanic.into())
+            }
+            Err(_) => Err(ReattachRefusal::HookTimeout.into()),
+        }
+    }
+
+    /// Makes the handshake until an upstream accepts or refuses it.
+    async fn handshakes(&self, opening: &Opening) -> Result<NextLeg, ReattachRefusal> {
         let mut pause = FIRST_PAUSE;
         loop {
             if self.settings.registry.drain_state().is_draining() {
@@ -65,7 +113,7 @@ impl Reconnector {
                 .withdraw_retry(Cost::Connect, Instant::now())
                 .is_some()
             {
-                if let Some(outcome) = self.round().await {
+                if let Some(outcome) = self.round(opening).await {
                     return outcome;
                 }
             }
@@ -75,13 +123,13 @@ impl Reconnector {
     }
 
     /// Tries the upstreams that may be used, once; `None` if none of them responded.
-    async fn round(&self) -> Option<Result<NextLeg, ReattachRefusal>> {
-        let opening = &self.opening;
+    async fn round(&self, opening: &Opening) -> Option<Result<NextLeg, ReattachRefusal>> {
         let path = opening.head.uri.path();
         let reporter = EventReporter::new(Subject::Reattachment, path, Arc::clone(&self.settings));
         let mut outcome = None;
         let exchange = Reopening {
             reconnector: self,
+            opening,
             outcome: &mut outcome,
         };
         let head = opening.client.request_head(&opening.head);
@@ -106,6 +154,7 @@ impl Reconnector {
 /// The exchange of a kept handshake with an upstream.
 struct Reopening<'a> {
     reconnector: &'a Reconnector,
+    opening: &'a Opening,
     outcome: &'a mut Option<Result<NextLeg, ReattachRefusal>>,
 }
 
@@ -118,10 +167,8 @@ impl Exchange for Reopening<'_> {
         attempts: &Attempts<'_>,
         attempt: &mut Attempt,
     ) -> Result<Received<Self>, FailedAttempt> {
-        let Reconnector {
-            opening, settings, ..
-        } = self.reconnector;
-        let response = opening.send(settings, attempts, attempt).await;
+        let settings = &self.reconnector.settings;
+        let response = self.opening.send(settings, attempts, attempt).await;
         match response? {
             OpeningResponse::Refused(response) => {
                 // Another upstream may be tried after some statuses, and then decides.
@@ -148,7 +195,14 @@ impl Exchange for Reopening<'_> {
     ) -> Response<RelayedBody> {
         let mut lease = attempts.succeeded(attempt);
         lease.end_handshake();
+        let next = AgreedExtensions::read(&accepted.head.headers);
+        let context = match next.has_independent_upstream_messages() {
+            true => UpstreamContext::None,
+            false => UpstreamContext::Kept,
+        };
         *self.outcome = Some(Ok(NextLeg {
+            context,
+            restoration: Restoration::new(),
             transport: accepted.transport,
             read_ahead: accepted.read_ahead,
             lease,

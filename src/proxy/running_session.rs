@@ -13,11 +13,13 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     escaped::Escaped,
+    frame::CloseFrame,
     net::transport::Transport,
     pool::Lease,
     task::catch_panic,
+    tunnel::info::TunnelInfo,
     tunnel::report::{TunnelEnd, TunnelReport},
-    tunnel::{Loss, NextUpstream, ReattachRefusal, Tunnel},
+    tunnel::{Loss, NextUpstream, ReattachRefusal, Restoration, Tunnel, UpstreamContext},
 };
 
 use super::settings::Settings;
@@ -42,18 +44,35 @@ struct Reconnection {
 
 /// Makes the handshake of a running tunnel again.
 pub(super) trait Reconnect: Send + Sync {
-    /// Returns the next upstream, within a bounded time.
-    fn reconnect(self: Arc<Self>) -> Reconnecting;
+    /// Returns the next upstream of the tunnel that lost its own, within a bounded time.
+    fn reconnect(self: Arc<Self>, tunnel: &TunnelInfo, loss: Loss) -> Reconnecting;
 }
 
 /// The handshake with the next upstream.
-pub(super) type Reconnecting =
-    Pin<Box<dyn Future<Output = Result<NextLeg, ReattachRefusal>> + Send>>;
+pub(super) type Reconnecting = Pin<Box<dyn Future<Output = Result<NextLeg, NotReattached>> + Send>>;
+
+/// The reason why there is no next upstream.
+pub(super) struct NotReattached {
+    pub(super) refusal: ReattachRefusal,
+    /// The close frame of the host for the client.
+    pub(super) frame: Option<CloseFrame>,
+}
+
+impl From<ReattachRefusal> for NotReattached {
+    fn from(refusal: ReattachRefusal) -> Self {
+        Self {
+            refusal,
+            frame: None,
+        }
+    }
+}
 
 /// The connection to the next upstream of a tunnel.
 pub(super) struct NextLeg {
     pub(super) transport: Transport,
     pub(super) read_ahead: Bytes,
+    pub(super) context: UpstreamContext,
+    pub(super) restoration: Restoration,
     pub(super) lease: Lease,
 }
 
@@ -116,10 +135,10 @@ impl RunningSession {
             reconnection.under_way = None;
             return Poll::Pending;
         };
-        let reconnect = &reconnection.reconnect;
+        let (reconnect, info) = (&reconnection.reconnect, self.tunnel.info());
         let under_way = reconnection
             .under_way
-            .get_or_insert_with(|| Arc::clone(reconnect).reconnect());
+            .get_or_insert_with(|| Arc::clone(reconnect).reconnect(info, loss));
         if let Some(lease) = self.lease.take() {
             reconnection.is_pending = true;
             record_loss(&mut self.tunnel, &lease, loss);
@@ -131,7 +150,7 @@ impl RunningSession {
                 reconnection.is_pending = false;
                 self.attach(next);
             }
-            Err(refusal) => self.end_reattachment(loss, refusal),
+            Err(not_reattached) => self.end_reattachment(loss, not_reattached),
         }
         Poll::Ready(())
     }
@@ -140,6 +159,8 @@ impl RunningSession {
         let NextLeg {
             transport,
             read_ahead,
+            context,
+            restoration,
             lease,
         } = next;
         let member = lease.member();
@@ -147,6 +168,8 @@ impl RunningSession {
             name: member.shared_name(),
             transport,
             read_ahead,
+            context,
+            restoration,
         };
         self.tunnel.attach(next, member.open_tunnels());
         self.settings
@@ -169,8 +192,9 @@ impl RunningSession {
         );
     }
 
-    fn end_reattachment(&mut self, loss: Loss, refusal: ReattachRefusal) {
-        self.tunnel.end_reattachment(refusal);
+    fn end_reattachment(&mut self, loss: Loss, not_reattached: NotReattached) {
+        let NotReattached { refusal, frame } = not_reattached;
+        self.tunnel.end_reattachment(refusal, frame);
         let info = self.tunnel.info();
         self.settings
             .notify(|observer| observer.reattachment_failed(info, loss, refusal));
@@ -199,6 +223,11 @@ impl RunningSession {
     /// client has answered our close frame.
     fn record_end(&self, report: &TunnelReport) {
         let Some(lease) = &self.lease else { return };
+        let refusal = report.reattach_refusal;
+        if refusal.is_some_and(ReattachRefusal::is_of_attached) {
+            // The end is that of an earlier upstream.
+            return;
+        }
         // Policies of the host judge it.
         if catch_panic(|| lease.record_tunnel_end(report)).is_err() {
             tracing::error!("a health policy panicked");

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use crate::{
     error::Side,
     frame::{CloseCode, CloseFrame},
+    tunnel::reattach::Loss,
     tunnel::report::{Limit, Timer, TunnelEnd},
 };
 
@@ -55,6 +56,18 @@ pub(super) fn close_action(end: &TunnelEnd, side: Side) -> CloseAction {
         | TunnelEnd::TruncatedFrame(_)
         | TunnelEnd::Closed
         | TunnelEnd::Dropped => CloseAction::Abort,
+    }
+}
+
+/// How the proxy ends the leg to `side` when the client cannot go on with the upstream that it got
+/// after this loss: the client's as if there were no other upstream.
+pub(super) fn unfit_action(loss: Loss, side: Side) -> CloseAction {
+    match (side, loss) {
+        (Side::Client, Loss::Closed(code)) => CloseAction::close(code, ""),
+        (Side::Client, _) => close_action(&TunnelEnd::of_loss(loss), side),
+        (Side::Upstream | Side::Proxy, _) => {
+            CloseAction::close(CloseCode::GOING_AWAY, "the client cannot go on")
+        }
     }
 }
 

@@ -215,7 +215,7 @@ pub(super) fn encode_for(leg: LegId, frame: &ControlFrame) -> EncodedControl {
 }
 
 /// Returns an unpredictable masking key (RFC 6455 §5.3).
-fn masking_key() -> [u8; 4] {
+pub(super) fn masking_key() -> [u8; 4] {
     use std::hash::{BuildHasher, RandomState};
     // SipHash under a key from the operating system.
     let unpredictable = RandomState::new().hash_one(fastrand::u64(..));

@@ -44,6 +44,7 @@ mod track;
 
 pub(crate) use config::TcpFallback;
 pub(crate) use engine::{NextUpstream, ReattachParts, TaskAffinity, TunnelParts};
+pub(crate) use reattach::{Hook, UpstreamContext};
 pub use {
     builder::TunnelBuilder,
     config::{Framing, TunnelConfig},
@@ -51,5 +52,8 @@ pub use {
     handle::TunnelHandle,
     keep_alive::KeepAlive,
     limits::Limits,
-    reattach::{Loss, Reattach, ReattachOn, ReattachRefusal, UpstreamChange},
+    reattach::{
+        ClientMessage, Loss, Reattach, ReattachDecision, ReattachOn, ReattachRefusal,
+        ReattachRequest, Restoration, UpstreamChange,
+    },
 };

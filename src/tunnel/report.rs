@@ -352,6 +352,11 @@ impl FrameCounts {
             + self.close
             + self.reserved
     }
+
+    /// Messages that have begun.
+    pub(super) const fn messages(&self) -> u64 {
+        self.text + self.binary
+    }
 }
 
 /// The code and reason of a close frame.

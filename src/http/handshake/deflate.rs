@@ -82,6 +82,15 @@ impl AgreedExtensions {
         }
     }
 
+    /// Whether the upstream's messages can be read without the ones before.
+    pub(crate) fn has_independent_upstream_messages(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Deflate(deflate) => deflate.server.context == ContextTakeover::No,
+            Self::Unknown => false,
+        }
+    }
+
     /// Adds `client_no_context_takeover` to the client's response, where that makes the client's
     /// messages independent. A server may do so without an offer (RFC 7692 §7.1.1.2), and a server
     /// that keeps its window reads such messages all the same.

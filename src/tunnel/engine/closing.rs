@@ -43,8 +43,8 @@ impl Core {
             Event::CloseHanded => end.on_event(sink, LegEvent::CloseHanded, now),
             Event::SinkShut => end.on_event(sink, LegEvent::WasShut, now),
             Event::SinkFailed(kind) => end.on_failure(sink, LegEvent::WriteFailed, kind, now),
-            // Without reattachment nothing is withheld.
-            Event::CloseWithheld(_) => {}
+            // Without reattachment nothing is withheld or removed.
+            Event::CloseWithheld(_) | Event::Unfit(_) => {}
             Event::BoundaryLost => {
                 let ask = match self.flows[source].track().is_opaque() {
                     // A direction that is not read as frames can still be ended in order.

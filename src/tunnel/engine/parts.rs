@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     frame::{Extensions, Rsv},
     net::transport::Transport,
-    tunnel::reattach::{Reattach, ReattachRefusal},
+    tunnel::reattach::{Reattach, ReattachRefusal, Restoration, UpstreamContext},
 };
 
 /// The parts of a tunnel.
@@ -35,4 +35,8 @@ pub(crate) struct NextUpstream {
     pub(crate) name: Arc<str>,
     pub(crate) transport: Transport,
     pub(crate) read_ahead: Bytes,
+    /// Whether its compressed messages refer to earlier ones.
+    pub(crate) context: UpstreamContext,
+    /// What the host restores by.
+    pub(crate) restoration: Restoration,
 }

@@ -23,12 +23,13 @@ use crate::{
     error::Side,
     frame::{CloseCode, CloseFrame, ControlFrame},
     net::transport::Transport,
+    task::catch_panic,
     tunnel::{
-        close::CloseAction,
+        close::{CloseAction, unfit_action},
         context::Clock,
         end::LegEvent,
         flow::Event,
-        leg::{Leg, encode_for},
+        leg::{Leg, encode_for, masking_key},
         pair::{LegId, Pair},
         reattach::{Loss, ReattachRefusal, Situation, UpstreamChange, refusal},
         report::{Timer, TunnelEnd},
@@ -105,6 +106,11 @@ impl Core {
                 self.detach(Loss::Closed(code), now);
                 true
             }
+            // Attached => Off.
+            (_, UPSTREAM, Event::Unfit(refusal)) => {
+                self.end_unfit(refusal, now);
+                true
+            }
             _ => false,
         }
     }
@@ -131,6 +137,7 @@ impl Core {
         is_upstream_quiet: bool,
         clock: &mut Clock,
     ) -> Progress {
+        self.show_messages();
         let Some(reattaching) = &mut self.reattaching else {
             return Progress::None;
         };
@@ -143,6 +150,23 @@ impl Core {
             }
         }
         self.answer_client_ping()
+    }
+
+    /// Shows the host the client's messages that the upstream has taken.
+    fn show_messages(&mut self) {
+        let Some(reattaching) = &mut self.reattaching else {
+            return;
+        };
+        let messages = reattaching.filter.take_messages();
+        let Some(tap) = reattaching.filter.settings().message_tap() else {
+            return;
+        };
+        let info = self.guard.entry().info();
+        for message in &messages {
+            if catch_panic(|| tap.show(info, message)).is_err() {
+                tracing::error!("the function for the messages of a client panicked");
+            }
+        }
     }
 
     fn answer_client_ping(&mut self) -> Progress {
@@ -195,6 +219,7 @@ impl Core {
             is_opaque: tracks.iter().any(|track| track.is_opaque()),
             cuts_upstream_message: !to_client.is_between_messages(),
             cuts_client_message: !to_upstream.is_delivered_between_messages(),
+            has_lost_replay: reattaching.filter.has_lost_replay(),
             has_reserved_bits: (seen[0] | seen[1]) & !reattaching.reserved_bits.bits() != 0,
             agreement: reattaching.agreement,
         }
@@ -245,7 +270,7 @@ impl Core {
     /// Attaches the next upstream, or ends the tunnel if that is not possible any more.
     pub(super) fn attach(&mut self, next: NextUpstream, now: Instant) {
         if self.flows[CLIENT].track().is_opaque() {
-            return self.end_reattachment(ReattachRefusal::Opaque, now);
+            return self.end_reattachment(ReattachRefusal::Opaque, None, now);
         }
         let Some(reattaching) = &mut self.reattaching else {
             return;
@@ -267,19 +292,52 @@ impl Core {
             gap: now.saturating_duration_since(detached.at),
         };
         reattaching.record(change, now);
-        reattaching.filter.attach();
-        self.connect(next.transport, next.read_ahead, now);
+        let received = self.flows[UPSTREAM].track().counts().messages();
+        reattaching.filter.attach(received, next.context);
+        let mut frames = reattaching.filter.replay(masking_key);
+        if !frames.is_empty() {
+            reattaching.history.record_replay(now);
+        }
+        next.restoration
+            .encode_to_upstream(&mut frames, masking_key);
+        let mut read_ahead = Vec::from(next.read_ahead);
+        let kept = reattaching.filter.swallow(&mut read_ahead);
+        read_ahead.truncate(*kept.as_ref().unwrap_or(&0));
+        self.connect(next.transport, read_ahead.into(), frames, now);
+        self.flows[UPSTREAM].push_own(&next.restoration.frames_to_client());
+        if let Err(refusal) = kept {
+            self.end_unfit(refusal, now);
+        }
     }
 
-    fn connect(&mut self, transport: Transport, read_ahead: Bytes, now: Instant) {
+    /// Goes on with this connection, which gets these frames first.
+    fn connect(&mut self, transport: Transport, read_ahead: Bytes, frames: Vec<u8>, now: Instant) {
         let jitter_sample = fastrand::f32();
         self.legs[UPSTREAM] = Leg::new(UPSTREAM, transport, &self.config, jitter_sample, now);
         self.flows[UPSTREAM].attach_source(read_ahead);
-        self.flows[CLIENT].attach_sink();
+        self.flows[CLIENT].attach_sink(frames);
     }
 
-    /// Ends the tunnel as it would have ended at the loss, because there is no other upstream.
-    pub(super) fn end_reattachment(&mut self, refusal: ReattachRefusal, now: Instant) {
+    /// Ends the tunnel because the client cannot go on with the upstream that it got.
+    fn end_unfit(&mut self, refusal: ReattachRefusal, now: Instant) {
+        let Some(loss) = self.last_upstream_change().map(|change| change.loss) else {
+            return;
+        };
+        self.refuse_reattachment(refusal, now);
+        let actions = Pair::new(|leg| unfit_action(loss, leg.into()));
+        let end = TunnelEnd::of_loss(loss);
+        self.end_with(&end, Side::Upstream, None, actions, now);
+        self.apply_orders(now);
+    }
+
+    /// Ends the tunnel because there is no other upstream: with this close frame to the client, or as
+    /// it would have ended at the loss.
+    pub(super) fn end_reattachment(
+        &mut self,
+        refusal: ReattachRefusal,
+        frame: Option<CloseFrame>,
+        now: Instant,
+    ) {
         let Some(reattaching) = &mut self.reattaching else {
             return;
         };
@@ -291,6 +349,17 @@ impl Core {
         };
         reattaching.refusal = Some(refusal);
         let loss = detached.loss;
+        if let Some(frame) = frame {
+            let actions = Pair::from([CloseAction::Close(frame), CloseAction::Abort]);
+            self.end_with(
+                &TunnelEnd::of_loss(loss),
+                Side::Upstream,
+                None,
+                actions,
+                now,
+            );
+            return self.apply_orders(now);
+        }
         match loss {
             Loss::ClosedWithoutFrame => self.on_event(UPSTREAM, Event::SourceEnded, now),
             Loss::Broken(kind) => self.on_event(UPSTREAM, Event::SourceFailed(kind), now),
@@ -300,7 +369,7 @@ impl Core {
             // The client gets the upstream's own close frame, and the upstream's end after it.
             Loss::Closed(_) => {
                 let ended = Transport::new(tokio::io::empty());
-                self.connect(ended, detached.close, now);
+                self.connect(ended, detached.close, Vec::new(), now);
             }
         }
         self.apply_orders(now);

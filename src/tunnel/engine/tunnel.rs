@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     alarm::Alarm,
     error::Side,
+    frame::CloseFrame,
     task::catch_panic,
     tunnel::info::TunnelInfo,
     tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
@@ -200,9 +201,10 @@ impl Tunnel {
         self.core.attach(next, Instant::now());
     }
 
-    /// Ends the tunnel as it would have ended at the loss. The tunnel must be polled then.
-    pub(crate) fn end_reattachment(&mut self, refusal: ReattachRefusal) {
-        self.core.end_reattachment(refusal, Instant::now());
+    /// Ends the tunnel with this close frame to the client, or as it would have ended at the loss. The
+    /// tunnel must be polled then.
+    pub(crate) fn end_reattachment(&mut self, refusal: ReattachRefusal, frame: Option<CloseFrame>) {
+        self.core.end_reattachment(refusal, frame, Instant::now());
     }
 
     /// The latest change of the upstream.

@@ -17,6 +17,8 @@ impl Flow {
     pub(in crate::tunnel) fn is_delivered_between_messages(&self) -> bool {
         let outgoing = self.outgoing.as_ref();
         match outgoing.filter(|outgoing| !outgoing.rest().is_empty()) {
+            // The messages of the source wait behind those.
+            Some(outgoing) if outgoing.has_own() => true,
             Some(outgoing) => outgoing
                 .position
                 .is_some_and(|position| position.is_between_messages()),
@@ -35,16 +37,20 @@ impl Flow {
         let kept = self.outgoing.take();
         let outgoing = self.outgoing.get_or_insert_default();
         outgoing.limit = limit;
-        outgoing.push(&data_frames(kept.as_ref().map_or(&[], |kept| kept.rest())));
+        let kept = kept.as_ref().map_or(&[][..], |kept| kept.rest_of_source());
+        outgoing.push(&data_frames(kept));
         self.sink = Sink::Detached;
         self.needs_flush = false;
         self.sink_at_boundary = self.track.at_boundary();
     }
 
-    /// Delivers the held bytes, and those of the source, to a new sink.
-    pub(in crate::tunnel) fn attach_sink(&mut self) {
+    /// Delivers messages of the proxy, then the held bytes and those of the source, to a new sink.
+    pub(in crate::tunnel) fn attach_sink(&mut self, own: Vec<u8>) {
         self.sink = Sink::Open;
         self.backoff = 0;
+        if !own.is_empty() {
+            self.outgoing.get_or_insert_default().put_first(own);
+        }
         if let Some(outgoing) = &mut self.outgoing {
             outgoing.position = Some(Position::default());
         }
@@ -73,11 +79,11 @@ impl Flow {
         }
     }
 
-    /// Sends the sink a frame of ours. The sink must be at a frame boundary, and have taken all
-    /// bytes before.
-    pub(in crate::tunnel) fn push_own(&mut self, frame: &[u8]) {
-        if self.sink == Sink::Open {
-            self.outgoing.get_or_insert_default().push(frame);
+    /// Sends the sink frames of ours after the bytes that it was given, which must end at a frame
+    /// boundary.
+    pub(in crate::tunnel) fn push_own(&mut self, frames: &[u8]) {
+        if self.sink == Sink::Open && !frames.is_empty() {
+            self.outgoing.get_or_insert_default().push(frames);
         }
     }
 }

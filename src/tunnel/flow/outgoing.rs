@@ -13,6 +13,9 @@ const MIN_RELEASE: usize = 4 * 1024;
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
     delivered: usize,
+    /// The number of bytes, of those that the sink has still to take first, that are messages of the
+    /// proxy to this sink alone.
+    own: usize,
     /// Bytes that were taken since this began to exist.
     taken: u64,
     /// When the sink last took any of them.
@@ -36,6 +39,32 @@ impl Outgoing {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Puts messages of the proxy before the bytes of the source. The sink must have taken none of
+    /// these.
+    pub(super) fn put_first(&mut self, own: Vec<u8>) {
+        self.own = own.len();
+        let bytes = std::mem::replace(&mut self.bytes, own);
+        self.bytes
+            .extend_from_slice(bytes.get(self.delivered..).unwrap_or_default());
+        self.delivered = 0;
+    }
+
+    /// Whether messages of the proxy to this sink alone are still to be taken.
+    pub(super) const fn has_own(&self) -> bool {
+        self.own > 0
+    }
+
+    /// The bytes of the source that the sink has still to take.
+    pub(super) fn rest_of_source(&self) -> &[u8] {
+        self.rest().get(self.own..).unwrap_or_default()
+    }
+
+    /// The bytes of the source among the next `len` ones.
+    pub(super) fn source_among(&self, len: usize) -> &[u8] {
+        let next = self.rest().get(..len).unwrap_or_default();
+        next.get(self.own..).unwrap_or_default()
+    }
+
     /// The sink took so many bytes. Memory shrinks with the rest.
     pub(super) fn take(&mut self, len: usize, now: Instant) {
         self.last_taken = Some(now);
@@ -43,6 +72,7 @@ impl Outgoing {
             let taken = self.bytes.get(self.delivered..).unwrap_or_default();
             position.advance(taken.get(..len).unwrap_or_default());
         }
+        self.own = self.own.saturating_sub(len);
         self.delivered += len;
         self.taken += len as u64;
         if self.delivered >= MIN_RELEASE && self.delivered >= self.bytes.len() / 2 {

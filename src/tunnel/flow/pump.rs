@@ -10,6 +10,7 @@ use crate::{
     tunnel::{
         context::FlowContext,
         pair::LegId,
+        reattach::ReattachRefusal,
         report::DirectionStats,
         scratch::Scratch,
         track::{Breach, Track},
@@ -97,6 +98,8 @@ pub(in crate::tunnel) enum Event {
     Breach(Breach),
     /// A close frame of the source waits: it is forwarded only if the tunnel ends with it.
     CloseWithheld(CloseCode),
+    /// The source is an upstream with which the client cannot go on, for this reason.
+    Unfit(ReattachRefusal),
     /// A close frame was handed to the sink whole.
     CloseHanded,
     /// A frame boundary for a close frame of ours can never be reached.

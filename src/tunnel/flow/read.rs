@@ -6,11 +6,12 @@ use std::{
     task::{Poll, ready},
 };
 
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::frame::MAX_CONTROL_LEN;
 use crate::tunnel::{
     context::FlowContext,
+    pair::LegId,
     scratch::Scratch,
     track::{FilterFrom, Place, ScanResult},
 };
@@ -30,6 +31,13 @@ enum Rest<'a> {
     Beginning(&'a [u8]),
     /// Frames that wait, for a limit or for a decision.
     Unread(&'a [u8], Option<Pause>),
+}
+
+/// Whether all of the bytes that were read were removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Swallowed {
+    All,
+    Part,
 }
 
 impl Flow {
@@ -69,6 +77,10 @@ impl Flow {
                 return Poll::Ready(Err(self.end_source(cx)));
             }
             cx.source.received(cx.clock.now());
+            let read_len = buf.filled().len() - held_len;
+            if swallow(cx, &mut buf, held_len)? == Swallowed::All {
+                return Poll::Ready(Ok(read_len));
+            }
         }
         self.is_unpublished = true;
         let held = self.held.take();
@@ -239,4 +251,23 @@ impl Flow {
         let is_readable = !self.has_leftover() && !self.is_discarding();
         self.held.as_ref()?.pause.filter(|_| is_readable)
     }
+}
+
+/// Removes messages that the sink must not see from the bytes after the held ones.
+#[inline]
+fn swallow(
+    cx: &mut FlowContext<'_, '_>,
+    buf: &mut ReadBuf<'_>,
+    held_len: usize,
+) -> Result<Swallowed, Event> {
+    let (Some(filter), LegId::Client) = (&mut cx.filter, cx.sink_id) else {
+        return Ok(Swallowed::Part);
+    };
+    let chunk = buf.filled_mut().get_mut(held_len..).unwrap_or_default();
+    let kept = filter.swallow(chunk).map_err(Event::Unfit)?;
+    buf.set_filled(held_len + kept);
+    Ok(match kept {
+        0 => Swallowed::All,
+        _ => Swallowed::Part,
+    })
 }

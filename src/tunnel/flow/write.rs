@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 
 use crate::{
     frame::EncodedControl,
-    tunnel::{context::FlowContext, leg::Leg, pair::LegId},
+    tunnel::{context::FlowContext, leg::Leg, pair::LegId, reattach::Filter},
 };
 
 use super::pump::{Event, Flow, Notice, Sink};
@@ -67,6 +67,7 @@ impl Flow {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.needs_flush = true;
+                    note_delivered(&mut cx.filter, cx.sink_id, outgoing.source_among(written));
                     outgoing.take(written, cx.clock.now());
                     if let Some(since) = outgoing.stalled_since.take() {
                         // The source was not read for so long, which is not its doing.
@@ -188,9 +189,11 @@ impl Flow {
                     continue;
                 }
             };
+            note_delivered(&mut cx.filter, cx.sink_id, taken(bytes, rest));
             self.keep(cx, bytes, rest);
             return Err(error);
         }
+        note_delivered(&mut cx.filter, cx.sink_id, taken(bytes, rest));
         if !rest.is_empty() {
             self.backoff = (self.backoff + 2).min(MAX_BACKOFF);
             self.keep(cx, bytes, rest);
@@ -204,9 +207,8 @@ impl Flow {
     fn keep(&mut self, cx: &FlowContext<'_, '_>, forwarded: &[u8], rest: &[u8]) {
         let outgoing = self.outgoing.get_or_insert_default();
         if outgoing.rest().is_empty() {
-            let taken = forwarded.len().saturating_sub(rest.len());
             outgoing.position = cx.position.map(|mut position| {
-                position.advance(forwarded.get(..taken).unwrap_or_default());
+                position.advance(taken(forwarded, rest));
                 position
             });
         }
@@ -249,5 +251,19 @@ impl Flow {
             outgoing.stalled_since = None;
             self.outgoing = Some(outgoing).filter(|it| !it.is_empty());
         }
+    }
+}
+
+/// The bytes that the sink has taken of those that it was given.
+fn taken<'a>(given: &'a [u8], rest: &[u8]) -> &'a [u8] {
+    let len = given.len().saturating_sub(rest.len());
+    given.get(..len).unwrap_or_default()
+}
+
+/// Shows the filter bytes that the sink has taken, where the tunnel may get another upstream.
+#[inline]
+fn note_delivered(filter: &mut Option<&mut Filter>, sink: LegId, taken: &[u8]) {
+    if let (Some(filter), LegId::Upstream) = (filter, sink) {
+        filter.note_delivered(taken);
     }
 }

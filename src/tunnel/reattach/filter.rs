@@ -1,4 +1,4 @@
-//! Filter of the control frames that concern one upstream alone.
+//! Filter of the frames that concern one upstream alone.
 
 use std::sync::Arc;
 
@@ -7,13 +7,21 @@ use crate::{
     tunnel::pair::LegId,
 };
 
-use super::{loss::Loss, settings::Reattach};
+use super::{
+    delivery::Delivery,
+    loss::Loss,
+    refusal::ReattachRefusal,
+    settings::Reattach,
+    swallow::{Swallow, UpstreamContext},
+    tap::ClientMessage,
+};
 
-/// Filter of the control frames of a tunnel that may get another upstream.
+/// Filter of the frames of a tunnel that may get another upstream.
 ///
 /// Pings and pongs belong together in pairs, and a pair must not have an upstream and its successor
 /// in it: the client gets a pong for each of its pings, and an upstream none for pings that it did
-/// not send.
+/// not send. Where the settings ask for it, the filter also reads the client's messages that the
+/// upstream has taken, and removes the first messages of the next one.
 #[derive(Debug)]
 pub(in crate::tunnel) struct Filter {
     settings: Arc<Reattach>,
@@ -25,6 +33,8 @@ pub(in crate::tunnel) struct Filter {
     /// Pongs that the client owes to lost upstreams.
     stale_pongs: u8,
     phase: Phase,
+    delivery: Option<Box<Delivery>>,
+    swallow: Option<Box<Swallow>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +54,10 @@ pub(in crate::tunnel) enum Fate {
 
 impl Filter {
     /// The filter of a tunnel that has an upstream.
-    pub(in crate::tunnel) const fn new(settings: Arc<Reattach>) -> Self {
+    pub(in crate::tunnel) fn new(settings: Arc<Reattach>) -> Self {
         Self {
+            delivery: Delivery::of(&settings),
+            swallow: None,
             settings,
             unanswered: None,
             owed: None,
@@ -114,11 +126,64 @@ impl Filter {
         self.phase = Phase::Detached;
         self.stale_pongs = self.stale_pongs.saturating_add(stale_pongs);
         self.owed = self.unanswered.take();
+        self.swallow = None;
     }
 
-    /// Notes that the tunnel has another upstream.
-    pub(in crate::tunnel) fn attach(&mut self) {
+    /// Notes that the tunnel has another upstream, and that the client has had this many messages.
+    pub(in crate::tunnel) fn attach(&mut self, received: u64, context: UpstreamContext) {
         self.phase = Phase::Attached;
+        self.swallow = self.settings.swallowing(received, context);
+        if let Some(delivery) = &mut self.delivery {
+            delivery.restart();
+        }
+    }
+
+    /// Reads bytes of the client that the upstream has taken.
+    #[inline]
+    pub(in crate::tunnel) fn note_delivered(&mut self, bytes: &[u8]) {
+        if let Some(delivery) = &mut self.delivery {
+            delivery.read(bytes);
+        }
+    }
+
+    /// Takes the messages that are to be shown to the host.
+    #[inline]
+    pub(in crate::tunnel) fn take_messages(&mut self) -> Vec<ClientMessage> {
+        let delivery = self.delivery.as_mut();
+        delivery.map_or_else(Vec::new, |delivery| delivery.take_messages())
+    }
+
+    /// Returns the frames that the next upstream gets first, each masked with a key of its own.
+    pub(in crate::tunnel) fn replay(&self, key: impl FnMut() -> [u8; 4]) -> Vec<u8> {
+        let recording = self.delivery.as_ref().and_then(|it| it.recording());
+        recording.map_or_else(Vec::new, |recording| recording.replay(key))
+    }
+
+    /// Whether the messages that the next upstream would get first were too large to be kept.
+    pub(in crate::tunnel) fn has_lost_replay(&self) -> bool {
+        let recording = self.delivery.as_ref().and_then(|it| it.recording());
+        recording.is_some_and(|recording| recording.is_over_limit())
+    }
+
+    /// Removes messages that the client must not see from the next bytes of the upstream, and returns
+    /// the number of bytes that are left at the beginning.
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot go on with this upstream.
+    #[inline]
+    pub(in crate::tunnel) fn swallow(
+        &mut self,
+        chunk: &mut [u8],
+    ) -> Result<usize, ReattachRefusal> {
+        let Some(swallow) = &mut self.swallow else {
+            return Ok(chunk.len());
+        };
+        let kept = swallow.remove(chunk)?;
+        if swallow.is_over() {
+            self.swallow = None;
+        }
+        Ok(kept)
     }
 
     /// Returns the pong that the proxy owes the client, once.
@@ -162,7 +227,7 @@ mod tests {
         filter.detach(0);
         assert_eq!(filter.take_owed_pong(), Some(pong(b"1")));
         assert_eq!(filter.take_owed_pong(), None);
-        filter.attach();
+        filter.attach(0, UpstreamContext::Kept);
 
         assert_eq!(decide(&mut filter, CLIENT, &ping(b"2")), Fate::Pass);
         filter.settle_pings();
@@ -184,7 +249,7 @@ mod tests {
         );
         let close = ControlFrame::close(CloseCode::SERVICE_RESTART, "");
         assert_eq!(decide(&mut filter, CLIENT, &close), Fate::Pass);
-        filter.attach();
+        filter.attach(0, UpstreamContext::Kept);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"new")), Fate::Pass);
     }
 
@@ -192,7 +257,7 @@ mod tests {
     fn pongs_due_to_a_lost_upstream_are_swallowed_after_the_next_one_came() {
         let mut filter = filter();
         filter.detach(2);
-        filter.attach();
+        filter.attach(0, UpstreamContext::Kept);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"1")), Fate::Swallow);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"2")), Fate::Swallow);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"3")), Fate::Pass);
@@ -202,7 +267,7 @@ mod tests {
     fn a_pong_to_the_next_upstream_settles_those_that_never_came() {
         let mut filter = filter();
         filter.detach(2);
-        filter.attach();
+        filter.attach(0, UpstreamContext::Kept);
         let fate = filter.decide(CLIENT, &pong(b"new"), || true);
         assert_eq!(fate, Fate::Pass);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"newer")), Fate::Pass);

@@ -4,6 +4,9 @@
 //! * `loss` names how an upstream was lost, `refusal` why a tunnel did not get another one, and
 //!   `change` is the record of a change of the upstream;
 //! * `settings` are the user's;
+//! * `hook` and `decision` are the host's: its function, what it gets and what it returns;
+//! * `delivery` reads the client's messages that the upstream has taken, for the `recording`, which is
+//!   replayed, and for the host's `tap`; `swallow` removes the next upstream's first messages;
 //! * `rules` decides at the moment of a loss, by the positions of both directions and by `history`;
 //! * `filter` decides about the control frames that concern one upstream alone.
 //!
@@ -11,21 +14,31 @@
 //! the handshake with the next upstream.
 
 mod change;
+mod decision;
+mod delivery;
 mod filter;
 mod history;
+mod hook;
 mod loss;
+mod recording;
 mod refusal;
 mod rules;
 mod settings;
+mod swallow;
+mod tap;
 
 pub use {
     change::UpstreamChange,
+    decision::{ReattachDecision, Restoration},
+    hook::ReattachRequest,
     loss::Loss,
     refusal::ReattachRefusal,
     settings::{Reattach, ReattachOn},
+    tap::ClientMessage,
 };
 pub(super) use {
     filter::{Fate, Filter},
     history::History,
     rules::{Situation, refusal},
 };
+pub(crate) use {hook::Hook, swallow::UpstreamContext};

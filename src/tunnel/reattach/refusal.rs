@@ -31,6 +31,24 @@ pub enum ReattachRefusal {
     Refused,
     /// No upstream accepted the handshake within the [time](crate::Reattach::within).
     Timeout,
+    /// The upstream was lost within 5 s of a reattachment with
+    /// [replayed](crate::Reattach::replay) messages, which may be the reason.
+    LostAfterReplay,
+    /// The client's first messages were over the [bound](crate::Reattach::max_replayed) for the
+    /// replay.
+    ReplayTooLarge,
+    /// The next upstream's first messages were over the [bound](crate::Reattach::max_swallowed) for
+    /// those that are not shown to the client.
+    SwallowTooLarge,
+    /// A message that the client must not see was compressed, and later ones would refer to it
+    /// (RFC 7692 §7.1.1.1).
+    SwallowedContext,
+    /// The host's [function](crate::Reattach::on_reattach) closed the tunnel.
+    Hook,
+    /// The host's function did not decide [in time](crate::Reattach::decision_timeout).
+    HookTimeout,
+    /// The host's function panicked.
+    HookPanic,
     /// The handshake cannot be made again: the proxy is being drained, for example.
     Unavailable,
 }
@@ -51,8 +69,21 @@ impl ReattachRefusal {
             Self::Extensions => "extensions",
             Self::Refused => "refused",
             Self::Timeout => "timeout",
+            Self::LostAfterReplay => "lost_after_replay",
+            Self::ReplayTooLarge => "replay_too_large",
+            Self::SwallowTooLarge => "swallow_too_large",
+            Self::SwallowedContext => "swallowed_context",
+            Self::Hook => "hook",
+            Self::HookTimeout => "hook_timeout",
+            Self::HookPanic => "hook_panic",
             Self::Unavailable => "unavailable",
         }
+    }
+
+    /// Whether the tunnel had the next upstream already when it turned out that the client cannot go
+    /// on with it.
+    pub(crate) const fn is_of_attached(self) -> bool {
+        matches!(self, Self::SwallowTooLarge | Self::SwallowedContext)
     }
 }
 
@@ -70,6 +101,13 @@ impl fmt::Display for ReattachRefusal {
             Self::Extensions => "the next upstream agreed to other extensions",
             Self::Refused => "the next upstream refused the handshake",
             Self::Timeout => "no upstream accepted the handshake in time",
+            Self::LostAfterReplay => "the upstream was lost soon after messages were replayed",
+            Self::ReplayTooLarge => "the messages to replay are too large",
+            Self::SwallowTooLarge => "the messages that the client must not see are too large",
+            Self::SwallowedContext => "later messages refer to one that the client must not see",
+            Self::Hook => "the host closed the tunnel",
+            Self::HookTimeout => "the host did not decide in time",
+            Self::HookPanic => "the host's function panicked",
             Self::Unavailable => "the handshake could not be made again",
         })
     }

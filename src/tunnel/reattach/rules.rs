@@ -15,6 +15,8 @@ pub(in crate::tunnel) struct Situation {
     pub(in crate::tunnel) cuts_client_message: bool,
     /// Whether frames had reserved bits that the agreement does not explain.
     pub(in crate::tunnel) has_reserved_bits: bool,
+    /// Whether the messages that the next upstream would get first were too large to be kept.
+    pub(in crate::tunnel) has_lost_replay: bool,
     /// Why the agreement of the endpoints forbids another upstream, if it does.
     pub(in crate::tunnel) agreement: Option<ReattachRefusal>,
 }
@@ -38,6 +40,11 @@ pub(in crate::tunnel) fn refusal(
             ReattachRefusal::ClientMessageCut,
         ),
         (situation.has_reserved_bits, ReattachRefusal::ReservedBits),
+        (situation.has_lost_replay, ReattachRefusal::ReplayTooLarge),
+        (
+            history.has_just_replayed(now),
+            ReattachRefusal::LostAfterReplay,
+        ),
         (too_often, ReattachRefusal::TooOften),
     ];
     let broken = rules.iter().find(|(is_broken, _)| *is_broken);
@@ -94,6 +101,13 @@ mod tests {
             ),
             (
                 Situation {
+                    has_lost_replay: true,
+                    ..quiet
+                },
+                ReattachRefusal::ReplayTooLarge,
+            ),
+            (
+                Situation {
                     agreement: Some(ReattachRefusal::ContextTakeover),
                     ..quiet
                 },
@@ -123,5 +137,18 @@ mod tests {
         };
         assert_eq!(at(59), Some(ReattachRefusal::TooOften));
         assert_eq!(at(60), None);
+    }
+    #[test]
+    fn a_loss_within_five_seconds_of_a_replay_is_refused() {
+        let start = Instant::now();
+        let (settings, mut history) = (Reattach::new(), History::default());
+        history.record(start);
+        history.record_replay(start);
+        let at = |secs| {
+            let now = start + Duration::from_secs(secs);
+            refusal(&Situation::default(), &settings, &history, now)
+        };
+        assert_eq!(at(4), Some(ReattachRefusal::LostAfterReplay));
+        assert_eq!(at(5), None);
     }
 }

@@ -1,10 +1,17 @@
 //! Settings of reattachment.
 
-use std::time::Duration;
+use std::{future::Future, sync::Arc, time::Duration};
 
-use crate::frame::CloseCode;
+use crate::{frame::CloseCode, tunnel::info::TunnelInfo};
 
-use super::loss::Loss;
+use super::{
+    decision::ReattachDecision,
+    hook::{Hook, ReattachRequest},
+    loss::Loss,
+    recording::Recording,
+    swallow::{Swallow, UpstreamContext},
+    tap::{ClientMessage, Tap},
+};
 
 /// Reattachment: a tunnel that loses its upstream gets another one, and the client's connection
 /// lives on.
@@ -35,6 +42,13 @@ use super::loss::Loss;
 /// | [`limit`](Self::limit) | 3 a minute | a client whose messages kill upstreams must not go through them all |
 /// | [`spread`](Self::spread) | 500 ms | the clients of one upstream must not fall upon the next at once |
 /// | [`max_held`](Self::max_held) | 64 KiB | |
+/// | [`on_reattach`](Self::on_reattach) | none | |
+/// | [`decision_timeout`](Self::decision_timeout) | 5 s | a database may be slow |
+/// | [`replay`](Self::replay) | none | only the application knows that its messages may come twice |
+/// | [`max_replayed`](Self::max_replayed) | 16 KiB | kept as long as the tunnel |
+/// | [`swallow`](Self::swallow) | none | |
+/// | [`max_swallowed`](Self::max_swallowed) | 64 KiB | |
+/// | [`tap`](Self::tap) | none | |
 /// | [`without_added_parameter`](Self::without_added_parameter) | off: the parameter is added | without it, most compressed tunnels cannot be reattached |
 ///
 /// # Examples
@@ -57,6 +71,18 @@ pub struct Reattach {
     limit: usize,
     max_held: usize,
     parameter: AddedParameter,
+    hook: Option<Hook>,
+    decision_timeout: Duration,
+    replay: Part,
+    swallow: Part,
+    tap: Option<Tap>,
+}
+
+/// The first messages of a stream.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    messages: usize,
+    max_bytes: usize,
 }
 
 /// Loss of an upstream after which a tunnel may get another one; see [`Reattach::on`].
@@ -90,6 +116,17 @@ impl Reattach {
             limit: 3,
             max_held: 64 * 1024,
             parameter: AddedParameter::NoContextTakeover,
+            hook: None,
+            decision_timeout: Duration::from_secs(5),
+            replay: Part {
+                messages: 0,
+                max_bytes: 16 * 1024,
+            },
+            swallow: Part {
+                messages: 0,
+                max_bytes: 64 * 1024,
+            },
+            tap: None,
         }
     }
 
@@ -136,6 +173,139 @@ impl Reattach {
         self
     }
 
+    /// Sets the function of the host that decides on each tunnel that lost its upstream, before the
+    /// handshake with the next one: it closes the tunnel, or restores the state of the connection by
+    /// headers and messages. This is the way for protocols whose state changes after the first
+    /// messages; the function learns of the state by [`tap`](Self::tap), or has it anyway.
+    ///
+    /// The function is called once for each loss, and may wait: at most for the [decision
+    /// timeout](Self::decision_timeout), which is a part of the time for the [next
+    /// upstream](Self::within). Its future is dropped when the client leaves. A panic ends the tunnel,
+    /// as the timeout does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Reattach, ReattachDecision, ReattachRequest, Restoration};
+    /// use wsplice::frame::{CloseCode, CloseFrame, Message};
+    ///
+    /// # async fn find_subscriptions(_: &str) -> Option<Vec<String>> { None }
+    /// async fn restore(request: ReattachRequest) -> ReattachDecision {
+    ///     let user = request.tunnel().key().unwrap_or_default();
+    ///     match find_subscriptions(user).await {
+    ///         None => CloseFrame::new(CloseCode::SERVICE_RESTART, "connect again").into(),
+    ///         Some(topics) => {
+    ///             let subscribe = topics.into_iter().map(Message::text);
+    ///             subscribe.fold(Restoration::new(), Restoration::to_upstream).into()
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let reattach = Reattach::new().on_reattach(restore);
+    /// # let _ = reattach;
+    /// ```
+    pub fn on_reattach<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(ReattachRequest) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: Into<ReattachDecision>,
+    {
+        self.hook = Some(Hook::new(function));
+        self
+    }
+
+    /// Sets how long the function of [`on_reattach`](Self::on_reattach) may take.
+    pub fn decision_timeout(mut self, timeout: Duration) -> Self {
+        self.decision_timeout = timeout;
+        self
+    }
+
+    /// Sends the client's first messages, at most this many, to each further upstream before anything
+    /// else: those that the upstreams before were given. They come **twice or more**, if the lost
+    /// upstream had read them, so they must be such as a login, whose repetition does no harm.
+    ///
+    /// A compressed message is sent as it came, which the added parameter makes possible; each frame
+    /// is masked anew. If the upstream is lost again within 5 s, the tunnel ends, since the messages
+    /// may be what kills it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::Reattach;
+    ///
+    /// // The client logs in by its first message, and the server's first message confirms that.
+    /// let reattach = Reattach::new().replay(1).swallow(1);
+    /// # let _ = reattach;
+    /// ```
+    pub fn replay(mut self, messages: usize) -> Self {
+        self.replay.messages = messages;
+        self
+    }
+
+    /// Sets the bytes that the messages for the [replay](Self::replay) may have, headers included.
+    /// They are kept as long as the tunnel. A tunnel whose first messages are larger gets no other
+    /// upstream.
+    pub fn max_replayed(mut self, bytes: usize) -> Self {
+        self.replay.max_bytes = bytes;
+        self
+    }
+
+    /// Keeps the first messages of each further upstream from the client, at most this many and no
+    /// more than the client has had: responses to the [replayed](Self::replay) messages. If the first
+    /// upstream is lost before it has responded, the client gets the response of the next one.
+    pub fn swallow(mut self, messages: usize) -> Self {
+        self.swallow.messages = messages;
+        self
+    }
+
+    /// Sets the bytes that the [swallowed](Self::swallow) messages may have, without headers. If the
+    /// next upstream's are larger, the tunnel ends.
+    pub fn max_swallowed(mut self, bytes: usize) -> Self {
+        self.swallow.max_bytes = bytes;
+        self
+    }
+
+    /// Shows a function each message of the client, as soon as its upstream was given all of it, with
+    /// at most `max_bytes` of its payload: for hosts that must know what [to
+    /// restore](Self::on_reattach).
+    ///
+    /// The function is called in the tunnel's task, in the order of the messages, and must not block.
+    /// Messages that the proxy holds while there is no upstream are shown later, when the next one is
+    /// given them, and not restored by then. Of a compressed message the kind and the size are shown.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use wsplice::{ClientMessage, Reattach, Restoration, TunnelInfo, frame::Message};
+    ///
+    /// /// Messages of one tunnel that its next upstream needs. A tunnel gets it by
+    /// /// `RequestOptions::value`.
+    /// #[derive(Clone, Default)]
+    /// struct Subscriptions(Arc<Mutex<Vec<Vec<u8>>>>);
+    ///
+    /// let record = |tunnel: &TunnelInfo, message: &ClientMessage| {
+    ///     let Some(Subscriptions(list)) = tunnel.value() else { return };
+    ///     if message.is_whole() && message.bytes().starts_with(b"subscribe ") {
+    ///         list.lock().unwrap().push(message.bytes().to_vec());
+    ///     }
+    /// };
+    /// let reattach = Reattach::new().tap(4096, record).on_reattach(|request| async move {
+    ///     let list = request.tunnel().value::<Subscriptions>();
+    ///     let list = list.map(|Subscriptions(list)| list.lock().unwrap().clone());
+    ///     let messages = list.unwrap_or_default().into_iter().map(Message::binary);
+    ///     messages.fold(Restoration::new(), Restoration::to_upstream)
+    /// });
+    /// # let _ = reattach;
+    /// ```
+    pub fn tap<F>(mut self, max_bytes: usize, function: F) -> Self
+    where
+        F: Fn(&TunnelInfo, &ClientMessage) + Send + Sync + 'static,
+    {
+        self.tap = Some(Tap::new(max_bytes, Arc::new(function)));
+        self
+    }
+
     /// Leaves the upstream's agreement on permessage-deflate as it is.
     ///
     /// A client that compresses with context takeover refers to its earlier messages, which the next
@@ -160,6 +330,39 @@ impl Reattach {
 
     pub(crate) fn adds_no_context_takeover(&self) -> bool {
         self.parameter == AddedParameter::NoContextTakeover
+    }
+
+    pub(crate) const fn hook(&self) -> Option<&Hook> {
+        self.hook.as_ref()
+    }
+
+    pub(crate) const fn decision_time(&self) -> Duration {
+        self.decision_timeout
+    }
+
+    pub(in crate::tunnel) const fn message_tap(&self) -> Option<&Tap> {
+        self.tap.as_ref()
+    }
+
+    /// Returns the means to record the messages that are to be replayed, if there are any.
+    pub(super) fn recording(&self) -> Option<Recording> {
+        let Part {
+            messages,
+            max_bytes,
+        } = self.replay;
+        (messages > 0).then(|| Recording::new(messages, max_bytes))
+    }
+
+    /// Returns the means to keep the next upstream's first messages from a client that has had this
+    /// many.
+    pub(super) fn swallowing(
+        &self,
+        received: u64,
+        context: UpstreamContext,
+    ) -> Option<Box<Swallow>> {
+        let received = usize::try_from(received).unwrap_or(usize::MAX);
+        let messages = self.swallow.messages.min(received);
+        Swallow::new(messages, self.swallow.max_bytes, context)
     }
 
     pub(in crate::tunnel) const fn most_held(&self) -> usize {

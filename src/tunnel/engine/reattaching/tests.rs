@@ -18,7 +18,7 @@ use crate::{
         KeepAlive, TunnelConfig,
         engine::{TaskAffinity, Tunnel, TunnelParts},
         info::TunnelInfo,
-        reattach::Reattach,
+        reattach::{Reattach, Restoration, UpstreamContext},
         registry::{Command, Registry, TunnelGroup},
         report::TunnelReport,
     },
@@ -29,7 +29,7 @@ const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 /// Longer than any wait of these tests, on the paused clock.
 const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-type Next = Result<DuplexStream, ReattachRefusal>;
+type Next = Result<NextUpstream, (ReattachRefusal, Option<CloseFrame>)>;
 
 /// A tunnel with both of its ends, and the source of its next upstreams.
 struct Rig {
@@ -92,8 +92,13 @@ impl Rig {
     /// Prepares the next upstream, which the tunnel gets when it needs one.
     fn prepare(&self) -> End {
         let (upstream, near) = duplex(64 * 1024);
-        self.next.send(Ok(near)).unwrap();
+        self.next.send(Ok(next(near))).unwrap();
         End::new(UPSTREAM, upstream)
+    }
+
+    /// Lets the tunnel have no other upstream.
+    fn refuse(&self, refusal: ReattachRefusal) {
+        self.next.send(Err((refusal, None))).unwrap();
     }
 
     /// Ends the upstream's connection, and gives the tunnel the next one.
@@ -119,6 +124,17 @@ impl Rig {
     }
 }
 
+/// The next upstream, at the other end of this stream.
+fn next(near: DuplexStream) -> NextUpstream {
+    NextUpstream {
+        name: "next".into(),
+        transport: Transport::new(near),
+        read_ahead: Bytes::new(),
+        context: UpstreamContext::Kept,
+        restoration: Restoration::new(),
+    }
+}
+
 /// Runs a tunnel as its session does.
 async fn run(mut tunnel: Tunnel, mut nexts: mpsc::UnboundedReceiver<Next>) -> TunnelReport {
     let group = Arc::new(TunnelGroup::default());
@@ -131,15 +147,8 @@ async fn run(mut tunnel: Tunnel, mut nexts: mpsc::UnboundedReceiver<Next>) -> Tu
                 return Poll::Pending;
             }
             match nexts.poll_recv(cx) {
-                Poll::Ready(Some(Ok(near))) => tunnel.attach(
-                    NextUpstream {
-                        name: "next".into(),
-                        transport: Transport::new(near),
-                        read_ahead: Bytes::new(),
-                    },
-                    &group,
-                ),
-                Poll::Ready(Some(Err(refusal))) => tunnel.end_reattachment(refusal),
+                Poll::Ready(Some(Ok(next))) => tunnel.attach(next, &group),
+                Poll::Ready(Some(Err((refusal, frame)))) => tunnel.end_reattachment(refusal, frame),
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
@@ -314,7 +323,7 @@ async fn without_a_next_upstream_the_client_gets_the_close_frame_of_the_loss() {
     let mut rig = Rig::new();
     drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
     rig.client.is_quiet_for(secs(9)).await;
-    rig.next.send(Err(ReattachRefusal::Timeout)).unwrap();
+    rig.refuse(ReattachRefusal::Timeout);
     let close = rig.client.control().await;
     assert_eq!(close.close_code(), Some(CloseCode::INTERNAL_ERROR));
     assert_eq!(rig.began.elapsed(), secs(9));
@@ -335,7 +344,7 @@ async fn without_a_next_upstream_the_client_gets_the_upstreams_own_close_frame()
     rig.client.is_quiet_for(secs(9)).await;
     let held = rig.client.text(b"held");
     rig.client.send(&held).await;
-    rig.next.send(Err(ReattachRefusal::Refused)).unwrap();
+    rig.refuse(ReattachRefusal::Refused);
     assert_eq!(rig.client.exactly(close.len()).await, close);
     let answer = rig.client.close(1012, "");
     rig.client.send(&answer).await;
@@ -425,7 +434,7 @@ async fn messages_are_held_up_to_a_bound_and_delivered_in_order() {
     tokio::time::sleep(secs(1)).await;
     assert!(!written.is_finished(), "the client is held up");
     let (mut upstream, near) = duplex(64 * 1024);
-    rig.next.send(Ok(near)).unwrap();
+    rig.next.send(Ok(next(near))).unwrap();
     let mut received = vec![0; sent.len()];
     upstream.read_exact(&mut received).await.unwrap();
     assert!(received == sent);
@@ -682,3 +691,5 @@ async fn reserved_bits_are_refused_but_for_those_of_a_known_extension() {
         assert_eq!(report.reattach_refusal, Some(ReattachRefusal::ReservedBits));
     }
 }
+
+mod restoration;
