@@ -66,6 +66,7 @@ mod property_garbage;
 mod property_inject;
 mod public_types;
 mod reattach;
+mod reattach_hook;
 mod recorded_paths;
 mod registry_sockets;
 mod retry;

@@ -10,6 +10,7 @@ use crate::{
 use super::{
     delivery::Delivery,
     loss::Loss,
+    recording::Recording,
     refusal::ReattachRefusal,
     settings::Reattach,
     swallow::{Swallow, UpstreamContext},
@@ -162,7 +163,7 @@ impl Filter {
     /// Whether the messages that the next upstream would get first were too large to be kept.
     pub(in crate::tunnel) fn has_lost_replay(&self) -> bool {
         let recording = self.delivery.as_ref().and_then(|it| it.recording());
-        recording.is_some_and(|recording| recording.is_over_limit())
+        recording.is_some_and(Recording::is_over_limit)
     }
 
     /// Removes messages that the client must not see from the next bytes of the upstream, and returns
