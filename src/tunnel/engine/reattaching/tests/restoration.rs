@@ -49,7 +49,7 @@ impl Rig {
     }
 
     /// Expects that the client gets a close frame with this code, and the report this refusal.
-    async fn is_closed(mut self, code: u16, refusal: ReattachRefusal) -> TunnelReport {
+    async fn closes_with(mut self, code: u16, refusal: ReattachRefusal) -> TunnelReport {
         let close = self.client.control().await;
         assert_eq!(close.close_code(), Some(CloseCode::new(code)));
         let answer = self.client.close(code, "");
@@ -154,7 +154,8 @@ async fn a_loss_soon_after_a_replay_ends_the_tunnel() {
             continue;
         }
         rig.lose();
-        rig.is_closed(1011, ReattachRefusal::LostAfterReplay).await;
+        rig.closes_with(1011, ReattachRefusal::LostAfterReplay)
+            .await;
     }
 }
 
@@ -165,7 +166,7 @@ async fn first_messages_over_the_bound_end_the_tunnel_at_a_loss() {
     rig.ask("and another one").await;
     rig.ask("the tunnel goes on").await;
     rig.lose();
-    rig.is_closed(1011, ReattachRefusal::ReplayTooLarge).await;
+    rig.closes_with(1011, ReattachRefusal::ReplayTooLarge).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +223,7 @@ async fn first_messages_of_an_upstream_that_cannot_be_kept_from_the_client_end_t
         };
         let going_away = rig.upstream.control().await;
         assert_eq!(going_away.close_code(), Some(CloseCode::GOING_AWAY));
-        let report = rig.is_closed(1011, expected).await;
+        let report = rig.closes_with(1011, expected).await;
         assert_eq!(report.upstream_changes.len(), 1);
         assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Upstream));
     }
@@ -285,7 +286,7 @@ async fn the_host_closes_a_tunnel_that_lost_its_upstream() {
     rig.next
         .send(Err((ReattachRefusal::Hook, Some(frame))))
         .unwrap();
-    let report = rig.is_closed(4001, ReattachRefusal::Hook).await;
+    let report = rig.closes_with(4001, ReattachRefusal::Hook).await;
     assert_eq!(report.proxy_close, Some(CloseCode::new(4001)));
     assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Upstream));
 }
