@@ -1,0 +1,195 @@
+//! The proxy, behind TCP, TLS and HTTP/2.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsAcceptor, TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore, ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer,
+    },
+};
+use tower::{Layer, service_fn, util::BoxCloneSyncService};
+use wsplice::{KeepAlive, Pool, ProxyLayer, Registry, TunnelConfig, matcher::path};
+
+use crate::{footprint::Footprint, ledger::Ledger, upstream::Upstream};
+
+/// The name in the certificate.
+pub(crate) const HOST: &str = "soak.test";
+
+/// Time in which everything must be released at a quiet point.
+const RELEASED: Duration = Duration::from_secs(60);
+
+type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+static MADE: LazyLock<Made> =
+    LazyLock::new(|| rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap());
+
+type App =
+    BoxCloneSyncService<Request<Incoming>, Response<wsplice::ResponseBody<String>>, Infallible>;
+
+/// Where the clients connect to.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) plain: SocketAddr,
+    pub(crate) tls: SocketAddr,
+    pub(crate) connector: TlsConnector,
+}
+
+/// A proxy with its upstreams, until it is dropped.
+pub(crate) struct Proxy {
+    target: Target,
+    pool: Pool,
+    registry: Registry,
+    without_clients: Footprint,
+    _upstreams: Vec<Upstream>,
+    _servers: JoinSet<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(ledger: Arc<Ledger>) -> Self {
+        let mut upstreams = Vec::new();
+        for _ in 0..3 {
+            upstreams.push(Upstream::start().await);
+        }
+        let urls = upstreams
+            .iter()
+            .map(|upstream| format!("ws://{}", upstream.addr));
+        let pool: Pool = Pool::new(urls).unwrap().into();
+        let layer = ProxyLayer::new(pool.clone())
+            .matching(path("/ws/*"))
+            .tunnel(
+                TunnelConfig::new().keep_alive(KeepAlive::new().interval(Duration::from_secs(5))),
+            )
+            .observer(ledger);
+        let registry = layer.registry();
+        let inner = service_fn(|_: Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::new(String::from("inner")))
+        });
+        let app = App::new(layer.layer(BoxCloneSyncService::new(inner)));
+        let mut servers = JoinSet::new();
+        let (plain, tls) = (listen().await, listen().await);
+        let target = Target {
+            plain: plain.local_addr().unwrap(),
+            tls: tls.local_addr().unwrap(),
+            connector: TlsConnector::from(client_config()),
+        };
+        let acceptor = TlsAcceptor::from(server_config());
+        servers.spawn(accept(plain, app.clone(), |stream| async { Some(stream) }));
+        servers.spawn(accept(tls, app, move |stream| {
+            let accepting = acceptor.accept(stream);
+            async { accepting.await.ok() }
+        }));
+        tokio::task::yield_now().await;
+        Self {
+            target,
+            pool,
+            registry,
+            without_clients: Footprint::now(),
+            _upstreams: upstreams,
+            _servers: servers,
+        }
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        self.target.clone()
+    }
+
+    /// Waits until the proxy holds nothing of any client.
+    ///
+    /// # Panics
+    ///
+    /// When it still does after a minute.
+    pub(crate) async fn is_quiet(&self, ledger: &Ledger) {
+        let released = timeout(RELEASED, async {
+            while !(self.has_no_tunnel() && ledger.is_balanced() && self.holds_nothing()) {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(
+            released.await.is_ok(),
+            "{:?} rather than {:?}; {} tunnels; {ledger}; {:?}",
+            Footprint::now(),
+            self.without_clients,
+            self.registry.count(),
+            self.pool.snapshot(),
+        );
+    }
+
+    fn has_no_tunnel(&self) -> bool {
+        let upstreams = self.pool.snapshot();
+        self.registry.count() == 0 && upstreams.iter().all(|it| it.tunnels + it.handshakes == 0)
+    }
+
+    fn holds_nothing(&self) -> bool {
+        // The descriptors are counted last, because that takes time.
+        self.without_clients.has_tasks(Footprint::tasks_now())
+            && Footprint::now() == self.without_clients
+    }
+}
+
+async fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+async fn accept<F, S>(
+    listener: TcpListener,
+    app: App,
+    secure: impl Fn(TcpStream) -> F + Send + 'static,
+) where
+    F: Future<Output = Option<S>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let _ = stream.set_nodelay(true);
+        let (securing, app) = (secure(stream), app.clone());
+        tokio::spawn(async move {
+            let Some(stream) = securing.await else { return };
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http2().enable_connect_protocol();
+            let service = TowerToHyperService::new(app);
+            let _ = builder
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+fn client_config() -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(MADE.cert.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+fn server_config() -> Arc<ServerConfig> {
+    let key = PrivatePkcs8KeyDer::from(MADE.signing_key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![MADE.cert.der().clone()], key.into());
+    Arc::new(config.unwrap())
+}
