@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use wsplice::{
-    OnUpstreamLoss,
+    OnUpstreamLoss, Registry, by_key,
     frame::{CloseCode, CloseFrame},
     health::HealthControl,
 };
@@ -18,6 +18,7 @@ use crate::collect::Sources;
 /// {"action": "resume_upstream", "pool": "chat", "upstream": "10.0.0.1:8080"}
 /// {"action": "control_health", "pool": "chat", "upstream": "10.0.0.1:8080", "control": "forced_unhealthy"}
 /// {"action": "close_tunnel", "registry": 0, "id": 17, "code": 1008, "reason": "abuse"}
+/// {"action": "close_key", "key": "alice", "code": 1008, "reason": "logged out"}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
@@ -57,6 +58,17 @@ pub enum Action {
         #[serde(default = "policy_violation")]
         code: u16,
         /// Reason in the close frame, at most 123 bytes; empty by default.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Closes the tunnels of a key, such as a user, in all registries, as one is closed.
+    CloseKey {
+        /// The [key](wsplice::TunnelInfo::key).
+        key: String,
+        /// Code of the close frames: 1008 (policy violation) by default.
+        #[serde(default = "policy_violation")]
+        code: u16,
+        /// Reason in the close frames, at most 123 bytes; empty by default.
         #[serde(default)]
         reason: String,
     },
@@ -136,19 +148,22 @@ impl Action {
                 code,
                 reason,
             } => {
-                let closed = close_tunnel(sources, *registry, *id, (*code, reason))?;
-                found(closed, "no such tunnel")
+                let frame = close_frame(*code, reason)?;
+                let registry = sources.registry(*registry);
+                let registry = registry.ok_or(Refusal::NotFound("no such registry"))?;
+                found(registry.close(*id, frame), "no such tunnel")
+            }
+            Self::CloseKey { key, code, reason } => {
+                let frame = close_frame(*code, reason)?;
+                let close = |registry: &Registry| registry.close_where(by_key(key), frame.clone());
+                let closed: usize = sources.registries().iter().map(close).sum();
+                found(closed > 0, "no tunnel has this key")
             }
         }
     }
 }
 
-fn close_tunnel(
-    sources: &Sources,
-    registry: usize,
-    id: u64,
-    (code, reason): (u16, &str),
-) -> Result<bool, Refusal> {
+fn close_frame(code: u16, reason: &str) -> Result<CloseFrame, Refusal> {
     let code = CloseCode::new(code);
     if !code.is_sendable() {
         return Err(Refusal::Invalid("this close code cannot be sent"));
@@ -156,7 +171,5 @@ fn close_tunnel(
     if reason.len() > 123 {
         return Err(Refusal::Invalid("a close reason has 123 bytes at most"));
     }
-    let registry = sources.registry(registry);
-    let registry = registry.ok_or(Refusal::NotFound("no such registry"))?;
-    Ok(registry.close(id, CloseFrame::new(code, reason.to_owned())))
+    Ok(CloseFrame::new(code, reason.to_owned()))
 }

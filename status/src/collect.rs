@@ -64,6 +64,10 @@ impl Sources {
         self.registries.get(index)
     }
 
+    pub(crate) fn registries(&self) -> &[Registry] {
+        &self.registries
+    }
+
     /// Makes the document of this moment, with the tunnels that the search finds.
     pub(crate) fn document(&self, search: &Search) -> Document {
         let now = Instant::now();

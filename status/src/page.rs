@@ -291,7 +291,12 @@ fn tunnel_row(row: &TunnelRow, has_actions: bool) -> Markup {
             td .number {
                 (optional(client.rtt_seconds)) " / " (optional(upstream.rtt_seconds))
             }
-            @if has_actions { td .action { (close_button(row)) } }
+            @if has_actions {
+                td .action {
+                    (close_button(row))
+                    @if let Some(key) = &row.key { (close_key_button(key)) }
+                }
+            }
         }
     }
 }
@@ -302,6 +307,16 @@ fn close_button(row: &TunnelRow) -> Markup {
     });
     html! {
         button type="button" data-action=(body) aria-label={ "Close tunnel " (row.id) } { "Close" }
+    }
+}
+
+/// Closes all tunnels of a key, those that the page does not show among them.
+fn close_key_button(key: &str) -> Markup {
+    let body = serde_json::json!({ "action": "close_key", "key": key });
+    html! {
+        button type="button" data-action=(body) aria-label={ "Close all tunnels of " (key) } {
+            "Close all of key"
+        }
     }
 }
 

@@ -8,10 +8,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tokio::io::{DuplexStream, duplex};
+use tokio::{
+    io::{AsyncReadExt, DuplexStream, duplex},
+    task::JoinSet,
+    time::timeout,
+};
 use tower::ServiceExt;
 use wsplice::{
-    Observer, Pool, Registry, Side, Transport, Tunnel, TunnelEnd, TunnelInfo, TunnelReport,
+    Observer, Pool, Registry, Side, Transport, Tunnel, TunnelEnd, TunnelInfo, TunnelReport, by_key,
 };
 use wsplice_status::{Status, StatusBody, StatusService};
 
@@ -302,6 +306,39 @@ async fn the_health_of_an_upstream_is_forced_and_left_to_events_again() {
     assert!(pool.snapshot()[0].is_used);
 }
 
+/// A tunnel that runs until its client's end, which this is, is dropped.
+struct Running {
+    client: DuplexStream,
+    _upstream: DuplexStream,
+    _task: JoinSet<TunnelReport>,
+}
+
+impl Running {
+    fn start(registry: &Registry, info: TunnelInfo) -> Self {
+        let (client, far_client) = duplex(64);
+        let (upstream, far_upstream) = duplex(64);
+        let tunnel = Tunnel::builder(Transport::new(client), Transport::new(upstream))
+            .registry(registry, info)
+            .build();
+        let mut task = JoinSet::new();
+        task.spawn(tunnel);
+        Self {
+            client: far_client,
+            _upstream: far_upstream,
+            _task: task,
+        }
+    }
+
+    async fn expect(&mut self, expected: &[u8]) {
+        let mut frame = vec![0; expected.len()];
+        timeout(Duration::from_secs(10), self.client.read_exact(&mut frame))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(frame, expected);
+    }
+}
+
 #[tokio::test]
 async fn a_tunnel_is_closed_with_the_code_of_the_action() {
     let registry = Registry::new();
@@ -309,25 +346,38 @@ async fn a_tunnel_is_closed_with_the_code_of_the_action() {
         .registry(&registry)
         .allow_actions()
         .into_service();
-    let (client, mut far_client) = duplex(64);
-    let (upstream, _far_upstream) = duplex(64);
-    let tunnel = Tunnel::builder(Transport::new(client), Transport::new(upstream))
-        .registry(&registry, TunnelInfo::new("10.0.0.1", "/"))
-        .build();
-    let tunnel = tokio::spawn(tunnel);
+    let mut tunnel = Running::start(&registry, TunnelInfo::new("10.0.0.1", "/"));
     let id = registry.list()[0].info.id;
     let action = json!({"action": "close_tunnel", "id": id, "code": 1008, "reason": "abuse"});
     assert_eq!(post(&service, &action).await.0, StatusCode::NO_CONTENT);
+    tunnel.expect(b"\x88\x07\x03\xf0abuse").await;
+}
 
-    let mut frame = [0; 9];
-    let read = tokio::io::AsyncReadExt::read_exact(&mut far_client, &mut frame);
-    tokio::time::timeout(Duration::from_secs(10), read)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(&frame, b"\x88\x07\x03\xf0abuse");
-    drop(far_client);
-    tunnel.abort();
+#[tokio::test]
+async fn the_tunnels_of_a_key_are_closed_in_every_registry() {
+    let registries = [Registry::new(), Registry::new()];
+    let service = Status::new()
+        .registry(&registries[0])
+        .registry(&registries[1])
+        .allow_actions()
+        .into_service();
+    let start = |registry, key: &str| {
+        let mut info = TunnelInfo::new("10.0.0.1", "/");
+        info.set_key(key);
+        Running::start(registry, info)
+    };
+    let alice = registries.each_ref().map(|it| start(it, "alice"));
+    let _bob = start(&registries[0], "bob");
+    let page = text(get(&service, "/").await).await;
+    let label = r#"aria-label="Close all tunnels of alice""#;
+    assert!(page.contains(label), "{page}");
+
+    let action = json!({"action": "close_key", "key": "alice", "code": 1008, "reason": "logout"});
+    assert_eq!(post(&service, &action).await.0, StatusCode::NO_CONTENT);
+    for mut tunnel in alice {
+        tunnel.expect(b"\x88\x08\x03\xf0logout").await;
+    }
+    assert_eq!(registries[0].count_where(by_key("bob")), 1);
 }
 
 #[tokio::test]
@@ -352,6 +402,11 @@ async fn an_action_that_cannot_be_done_says_why() {
             json!({"action": "close_tunnel", "id": 9, "code": 1005}),
             400,
             "this close code cannot be sent",
+        ),
+        (
+            json!({"action": "close_key", "key": "carol"}),
+            404,
+            "no tunnel has this key",
         ),
         (
             json!({"action": "resume_upstream", "pool": "a", "upstream": "b"}),
