@@ -1,7 +1,7 @@
 //! Authorization by a database: the session cookie is looked up before an upstream is picked, and the
 //! upstream gets the user's id.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example auth

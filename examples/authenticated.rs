@@ -1,6 +1,6 @@
 //! Authentication in front of the proxy: the upstream gets the user's name, and can rely on it.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example authenticated

@@ -1,6 +1,6 @@
 //! Mixed routes on one port: files, a WebSocket handler of the application's own, a proxied one.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example axum_router

@@ -5,7 +5,11 @@
 //! connection, how long it may leave what was written to it, and how many connections there are.
 //! `docs/hosts.md` explains each bound.
 //!
-//! Run it beside a WebSocket server on port 8081: `cargo run --example bounded_server`
+//! ```text
+//! cargo run --example echo -- 8081
+//! cargo run --example bounded_server
+//! websocat ws://127.0.0.1:8080/ws/room
+//! ```
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

@@ -1,9 +1,12 @@
 //! A guard against cross-site WebSocket hijacking: handshakes with a cookie must come from a page of
 //! this host (RFC 6455 §10.2), and clients without a cookie must bring a token.
 //!
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
+//!
 //! ```text
 //! cargo run --example cookie_origin
-//! websocat -H 'Cookie: session=s3cret' -H 'Origin: https://evil.example' ws://127.0.0.1:3000/ws/a # 403
+//! websocat -H 'Cookie: session=s3cret' --origin http://127.0.0.1:3000 ws://127.0.0.1:3000/ws/a
+//! websocat -H 'Cookie: session=s3cret' --origin https://evil.example ws://127.0.0.1:3000/ws/a  # 403
 //! ```
 
 use axum::{Router, http::StatusCode};

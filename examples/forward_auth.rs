@@ -3,8 +3,12 @@
 //! The headers of the connection and of the WebSocket handshake are left out: with `Upgrade` in it,
 //! the question would be a handshake itself.
 //!
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`) and a web server on port 4000,
+//! such as `python3 -m http.server 4000` in a folder with a file `auth`, then:
+//!
 //! ```text
-//! cargo run --example forward_auth       # asks 127.0.0.1:4000, proxies to 127.0.0.1:9000
+//! cargo run --example forward_auth
+//! websocat ws://127.0.0.1:3000/ws/room              # without the file: 404, as the service says
 //! ```
 
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! Graceful shutdown: no new sockets, and a close frame for each open one.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example graceful_drain

@@ -1,6 +1,6 @@
 //! JSON Web Tokens: a socket lives as long as its token, and is closed with 4401 at its `exp`.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example jwt

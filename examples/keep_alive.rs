@@ -1,6 +1,6 @@
 //! Keep-alive: quiet connections live, dead ones are detected, and every end has a reason.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example keep_alive

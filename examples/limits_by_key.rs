@@ -1,7 +1,7 @@
 //! Limits by key, and the end of all sockets of one user: ten handshakes a second for each address,
 //! two sockets for each user, and `POST /log-out/{user}`.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example limits_by_key

@@ -1,6 +1,6 @@
 //! The shortest proxy: `/ws/*` goes to an upstream, everything else stays in the router.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example minimal

@@ -1,6 +1,6 @@
 //! A proxy within a router that is nested below a prefix.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example nested --features axum

@@ -1,6 +1,6 @@
 //! Without axum: hyper's own server, and a proxy with no inner service.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example plain_hyper

@@ -1,6 +1,6 @@
 //! TLS at the edge: `wss` outside, `ws` inside, and HTTP/2 for browsers.
 //!
-//! Start a WebSocket server on port 9000, then:
+//! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
 //! cargo run --example tls_edge --features http2

@@ -2,6 +2,8 @@
 //! `Sec-WebSocket-Protocol`. It is moved to `Authorization`, and the upstream does not see it where it
 //! would be logged, or chosen as the subprotocol.
 //!
+//! Start a WebSocket server on port 9000 that chooses the subprotocol `chat`, then:
+//!
 //! ```text
 //! cargo run --example token_subprotocol
 //! # in a browser: new WebSocket("ws://127.0.0.1:3000/ws/room", ["chat", "bearer.eyJhbGciOi"])

@@ -1,6 +1,10 @@
 //! `Tunnel` alone: a hyper server that does the handshakes itself, in a registry of its own.
-//! Try it before a WebSocket server on port 9001, then press Ctrl-C for a drain:
-//! `cargo run --example tunnel_alone` and `websocat ws://127.0.0.1:3000/chat`.
+//!
+//! ```text
+//! cargo run --example echo -- 9001
+//! cargo run --example tunnel_alone
+//! websocat ws://127.0.0.1:3000/chat                 # Ctrl-C drains
+//! ```
 
 use std::{sync::Arc, time::Duration};
 

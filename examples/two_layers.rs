@@ -1,7 +1,12 @@
 //! Two layers with two pools, one registry and one drain: an operator sees one proxy.
 //!
 //! ```text
-//! cargo run --example two_layers          # chat on port 9000, feed on port 9001; Ctrl-C drains both
+//! cargo run --example echo
+//! cargo run --example echo -- 9001
+//! cargo run --example two_layers
+//! websocat ws://127.0.0.1:3000/chat/room            # to port 9000
+//! websocat ws://127.0.0.1:3000/feed/news            # to port 9001
+//! curl http://127.0.0.1:3000/                       # counts both; Ctrl-C drains both
 //! ```
 
 use std::time::Duration;
