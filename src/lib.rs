@@ -238,27 +238,53 @@ pub use upstream::{
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Compiles the examples of the page on scaling.
-#[cfg(all(doctest, feature = "dns"))]
-#[doc = include_str!("../docs/scaling.md")]
-struct Scaling;
+/// Declares an item with a guide as its documentation, so that the guide's examples are compiled and
+/// run with the documentation tests. The quick start is compiled in `wsplice-prometheus`, because it
+/// uses that package.
+#[cfg(doctest)]
+macro_rules! guide {
+    ($name:ident, $page:literal) => {
+        #[doc = include_str!($page)]
+        struct $name;
+    };
+}
 
-/// Compiles the examples of the page on service discovery, among them an upstream with TLS.
+#[cfg(doctest)]
+guide!(AuthenticationGuide, "../docs/authentication.md");
+#[cfg(doctest)]
+guide!(ConceptsGuide, "../docs/concepts.md");
+#[cfg(doctest)]
+guide!(DeploysGuide, "../docs/deploys.md");
 #[cfg(all(doctest, feature = "dns", feature = "rustls"))]
-#[doc = include_str!("../docs/discovery.md")]
-struct DiscoveryGuide;
-
-/// Compiles the examples of the page on authentication.
+guide!(DiscoveryGuide, "../docs/discovery.md");
 #[cfg(doctest)]
-#[doc = include_str!("../docs/authentication.md")]
-struct AuthenticationGuide;
-
-/// Compiles the examples of the page on reattachment.
+guide!(FaqGuide, "../docs/faq.md");
 #[cfg(doctest)]
-#[doc = include_str!("../docs/reattach.md")]
-struct ReattachGuide;
-
-/// Compiles the examples of the page on HTTP/2.
+guide!(
+    FromAxumReverseProxyGuide,
+    "../docs/from-axum-reverse-proxy.md"
+);
 #[cfg(doctest)]
-#[doc = include_str!("../docs/http2.md")]
-struct Http2Guide;
+guide!(FromCaddyGuide, "../docs/from-caddy.md");
+#[cfg(doctest)]
+guide!(FromHaproxyGuide, "../docs/from-haproxy.md");
+#[cfg(doctest)]
+guide!(FromNginxGuide, "../docs/from-nginx.md");
+#[cfg(doctest)]
+guide!(HealthGuide, "../docs/health.md");
+#[cfg(doctest)]
+guide!(Http2Guide, "../docs/http2.md");
+#[cfg(doctest)]
+guide!(LoadBalancersGuide, "../docs/load-balancers.md");
+#[cfg(doctest)]
+guide!(ReattachGuide, "../docs/reattach.md");
+#[cfg(doctest)]
+guide!(ResumeGuide, "../docs/resume.md");
+#[cfg(all(doctest, feature = "dns"))]
+guide!(ScalingGuide, "../docs/scaling.md");
+#[cfg(doctest)]
+guide!(SecurityChecklist, "../docs/security-checklist.md");
+#[cfg(doctest)]
+guide!(TimeoutsGuide, "../docs/timeouts.md");
+#[cfg(all(doctest, feature = "ring"))]
+guide!(TlsGuide, "../docs/tls.md");

@@ -42,3 +42,8 @@ mod watched;
 
 pub use exposition::{Exposition, encode};
 pub use metrics::Metrics;
+
+/// Compiles the examples of the quick start, which serves the metrics.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/quick-start.md")]
+struct QuickStart;
