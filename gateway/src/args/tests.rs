@@ -1,9 +1,13 @@
 use super::values::{DurationOrOff, SizeOrOff};
 use super::*;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
+use clap::CommandFactory;
 use clap::error::ErrorKind;
 use wsplice::Upstream;
 use wsplice::connect::HttpVersion;
@@ -296,4 +300,44 @@ fn the_arguments_of_the_manifest_are_taken() {
     assert_eq!(args.pool.balance.to_string(), "query:room");
     assert!(args.upstreams.discover.is_some());
     assert!(args.listen.listen.ip().is_unspecified());
+}
+
+/// Returns the options that a page of the repository names.
+fn options_in(page: &str) -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join(page)).unwrap();
+    let is_of_name = |c: char| c.is_ascii_lowercase() || c == '-';
+    let words = text.split(|c: char| !is_of_name(c));
+    words
+        .filter(|word| word.len() > 2 && word.starts_with("--") && !word.starts_with("---"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_readme_has_every_option_and_the_guides_name_no_other() {
+    let command = Args::command();
+    let longs = command.get_arguments().filter_map(|arg| arg.get_long());
+    let options: BTreeSet<_> = longs.map(|long| format!("--{long}")).collect();
+    let missing: Vec<_> = options
+        .difference(&options_in("gateway/README.md"))
+        .cloned()
+        .collect();
+    assert_eq!(missing, [""; 0]);
+    for page in [
+        "deploys",
+        "from-caddy",
+        "from-haproxy",
+        "from-nginx",
+        "health",
+        "load-balancers",
+        "resume",
+        "scaling",
+        "security-checklist",
+        "timeouts",
+    ] {
+        let named = options_in(&format!("docs/{page}.md"));
+        let unknown: Vec<_> = named.difference(&options).cloned().collect();
+        assert_eq!(unknown, [""; 0], "{page}");
+    }
 }
