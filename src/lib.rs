@@ -179,6 +179,7 @@ mod net;
 mod observe;
 mod pool;
 mod proxy;
+mod slots;
 #[cfg(test)]
 mod slugs;
 mod task;

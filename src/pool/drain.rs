@@ -60,6 +60,9 @@ impl Pool {
         for entry in member.open_tunnels().entries() {
             entry.cancel_revocable(Revocable::ByPoolResume);
         }
+        for (response, _) in member.responses().under_way() {
+            response.cancel_drain();
+        }
         let now = Instant::now();
         if let Some(slow_start) = self.state.health_settings().slow_start {
             member.begin_slow_start(now, slow_start);

@@ -18,16 +18,20 @@ use crate::{
     upstream::retry::RetryBudget,
 };
 
-/// Fate of the open tunnels of an upstream that is lost: removed, drained, or unhealthy.
+/// Fate of the open tunnels of an upstream that is lost: removed, drained, or unhealthy; and of the
+/// responses to forwarded requests that are under way.
 ///
 /// A close order is carried out even if the upstream recovers before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnUpstreamLoss {
-    /// The tunnels stay open.
+    /// The tunnels stay open, and responses go on.
     #[default]
     Leave,
     /// The tunnels are closed with 1012, spread evenly over this time; zero closes all at once.
+    ///
+    /// So are event streams (`text/event-stream`), which are broken off, and which browsers open again.
+    /// Other responses are broken off at the end of this time.
     Close {
         /// Time from the first close to the last.
         spread: Duration,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use http::{HeaderMap, header::CONTENT_TYPE};
+
 use crate::{
-    error::{Error, Side},
+    error::{Error, ErrorKind, Side},
     http::forward::{Http1Connection, ReuseTarget},
-    http::relay,
+    http::relay::{self, Relay, RelayEntry, ResponseLength},
     tunnel::registry::InFlightRequest,
 };
 
@@ -19,9 +21,30 @@ pub(super) struct ExchangeGuard {
     pub(super) reporter: Arc<EventReporter>,
     pub(super) attempt: Attempt,
     pub(super) in_flight: Arc<InFlightRequest>,
+    pub(super) length: ResponseLength,
+    /// Place among the responses of the upstream, during the relay.
+    pub(super) entry: Option<RelayEntry>,
+}
+
+/// Returns whether a response with this head ends by itself.
+pub(super) fn length_of(headers: &HeaderMap) -> ResponseLength {
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    match media_type {
+        Some(media_type) if media_type.trim().eq_ignore_ascii_case("text/event-stream") => {
+            ResponseLength::Endless
+        }
+        _ => ResponseLength::Finite,
+    }
 }
 
 impl relay::ExchangeGuard for ExchangeGuard {
+    fn begin(&mut self, relay: &Arc<Relay>) {
+        self.entry = Some(self.attempt.lease.enter_response(relay, self.length));
+    }
+
     fn completed(mut self: Box<Self>) {
         if let Some((connection, Some(target))) = self.connection.take() {
             target.keep(connection);
@@ -29,7 +52,8 @@ impl relay::ExchangeGuard for ExchangeGuard {
     }
 
     fn failed(self: Box<Self>, error: &Error) {
-        if self.in_flight.is_cut() {
+        // A drain, of the proxy or of the upstream, is no failure.
+        if self.in_flight.is_cut() || error.kind() == ErrorKind::Draining {
             return;
         }
         match error.side() {

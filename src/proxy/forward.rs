@@ -34,7 +34,7 @@ use super::{
     attempts::Attempts,
     client::Client,
     event_reporter::{EventReporter, Subject},
-    exchange_guard::ExchangeGuard,
+    exchange_guard::{ExchangeGuard, length_of},
     options::RequestOptions,
     pipeline::{
         Exchange, FailedAttempt, Outcome, Received, add_response_headers, admit, check_nominated,
@@ -263,6 +263,7 @@ impl Forwarding<'_> {
         let mut response = client_response(response, via, &settings.response_edits);
         let headers = response.headers_mut();
         add_response_headers(settings, self.head, &self.client, &attempt.lease, headers);
+        let length = length_of(headers);
         response.map(|body| {
             let body = DownloadBody {
                 body,
@@ -278,6 +279,8 @@ impl Forwarding<'_> {
                 reporter: Arc::clone(self.reporter),
                 attempt,
                 in_flight: Arc::clone(&self.in_flight),
+                length,
+                entry: None,
             });
             match relay {
                 Some(relay) => RelayedBody::under_way(relay, Some(guard)),

@@ -21,7 +21,7 @@ use super::{
     attempts::Attempts,
     client::Client,
     event_reporter::{EventReporter, Subject},
-    exchange_guard::ExchangeGuard,
+    exchange_guard::{ExchangeGuard, length_of},
     key_limit::KeyPermit,
     opening::{Accepted, Opening, OpeningResponse},
     options::RequestOptions,
@@ -220,6 +220,8 @@ impl Handshake<'_> {
             reporter: Arc::clone(self.reporter),
             attempt,
             in_flight,
+            length: length_of(response.headers()),
+            entry: None,
         });
         let (head, body) = response.into_parts();
         let limits = settings.refusal_limits();

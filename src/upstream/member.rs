@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     hash::hash,
+    http::relay::RelayGroup,
     lock::lock,
     tunnel::registry::{Revocable, TunnelGroup},
     upstream::admission::{Admission, AdmissionCounters, AdmissionKind, LimitReached},
@@ -37,6 +38,7 @@ struct MemberState {
     counters: AdmissionCounters,
     events: LiveCounters,
     open_tunnels: Arc<TunnelGroup>,
+    responses: Arc<RelayGroup>,
     /// `None` before the first sample.
     latency: Mutex<Option<PeakLatency>>,
     /// Place in the list that picks are made from; outdated if another upstream is there.
@@ -155,6 +157,11 @@ impl Member {
     /// Open tunnels of the upstream, whichever layer they came by.
     pub(crate) fn open_tunnels(&self) -> &Arc<TunnelGroup> {
         &self.state.open_tunnels
+    }
+
+    /// Responses of the upstream that are under way, whichever layer they came by.
+    pub(crate) fn responses(&self) -> &Arc<RelayGroup> {
+        &self.state.responses
     }
 
     /// Runs `act` on the upstream's health; `None` before the upstream is in a pool.

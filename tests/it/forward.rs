@@ -12,6 +12,7 @@ mod heads;
 #[cfg(feature = "http2")]
 mod http2;
 mod limits;
+mod losses;
 mod owned;
 mod retries;
 mod untrusted;

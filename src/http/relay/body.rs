@@ -48,7 +48,8 @@ impl RelayedBody {
 
     /// Body of a response under way, which the guard belongs to.
     pub(crate) fn under_way(relay: Arc<Relay>, guard: Option<Box<dyn ExchangeGuard>>) -> Self {
-        if let Some(guard) = guard {
+        if let Some(mut guard) = guard {
+            guard.begin(&relay);
             relay.set_guard(guard);
         }
         Self(Kind::UnderWay(relay))

@@ -17,12 +17,25 @@ pub(crate) struct RelayLimits {
     pub(crate) until: Option<Instant>,
 }
 
+/// Loss of an upstream whose responses are broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamLoss {
+    /// The upstream is drained, which may be called off.
+    Drained,
+    /// The upstream was removed, or is unhealthy.
+    Gone,
+}
+
 /// Clocks of a response. At most one party is waited for at a time.
 #[derive(Debug)]
 pub(super) struct ResponseClocks {
     upstream: ProgressClock,
     client: ProgressClock,
     until: Option<Instant>,
+    /// Time at which the response is broken off, as its upstream is drained.
+    drained_at: Option<Instant>,
+    /// The same, as its upstream is gone.
+    gone_at: Option<Instant>,
 }
 
 impl ResponseClocks {
@@ -32,6 +45,8 @@ impl ResponseClocks {
             upstream: ProgressClock::new(limits.upstream),
             client: ProgressClock::new(limits.client),
             until: limits.until,
+            drained_at: None,
+            gone_at: None,
         };
         clocks.client.wait(now);
         clocks
@@ -58,10 +73,32 @@ impl ResponseClocks {
         self.client.wait(now);
     }
 
+    /// Breaks the response off at this time, or earlier if that was chosen before.
+    pub(super) fn end_at(&mut self, loss: UpstreamLoss, at: Instant) {
+        let end = match loss {
+            UpstreamLoss::Drained => &mut self.drained_at,
+            UpstreamLoss::Gone => &mut self.gone_at,
+        };
+        *end = Some(end.map_or(at, |known| known.min(at)));
+    }
+
+    /// The drain of the upstream was called off.
+    pub(super) const fn cancel_drain(&mut self) {
+        self.drained_at = None;
+    }
+
     /// Returns the error of a limit that is exceeded now.
     pub(super) fn overdue(&self, now: Instant) -> Option<Error> {
         if self.until.is_some_and(|until| until <= now) {
             return Some(Error::new(ErrorKind::ExchangeTimeout));
+        }
+        for (at, why) in [
+            (self.drained_at, "the upstream is drained"),
+            (self.gone_at, "the upstream was removed or is unhealthy"),
+        ] {
+            if at.is_some_and(|at| at <= now) {
+                return Some(Error::with_source(ErrorKind::Draining, why));
+            }
         }
         if let Some(stall) = self.upstream.stall(now) {
             return Some(stall.error(ErrorKind::ResponseBodyTimeout));
@@ -76,6 +113,8 @@ impl ResponseClocks {
             self.upstream.next_look(now),
             self.client.next_look(now),
             self.until,
+            self.drained_at,
+            self.gone_at,
         ];
         looks.into_iter().flatten().min()
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{error::Error, lock::lock};
 
 use super::{
-    clocks::{RelayLimits, ResponseClocks},
+    clocks::{RelayLimits, ResponseClocks, UpstreamLoss},
     response_head::sanitize_trailers,
 };
 
@@ -29,6 +29,9 @@ type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 ///
 /// Dropping it means that the client went away.
 pub(crate) trait ExchangeGuard: Send {
+    /// The relay of the response begins.
+    fn begin(&mut self, _relay: &Arc<Relay>) {}
+
     /// The upstream's response has ended in order.
     fn completed(self: Box<Self>);
 
@@ -156,6 +159,22 @@ impl Relay {
         let settlement = state.source.is_some().then(|| state.fail(error));
         drop(state);
         Settlement::settle_any(settlement);
+    }
+
+    /// Breaks the response off at this time, because of the loss of its upstream.
+    pub(crate) fn end_at(&self, loss: UpstreamLoss, at: Instant) {
+        let mut state = self.state();
+        state.clocks.end_at(loss, at);
+        let driver = state.driver.take();
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Goes on although the upstream was drained, as that was called off.
+    pub(crate) fn cancel_drain(&self) {
+        self.state().clocks.cancel_drain();
     }
 
     /// Ends the exchange without an error: the client has left, and no body is read any more.

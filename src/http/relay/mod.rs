@@ -5,6 +5,7 @@
 //!   client's head of it;
 //! * `progress` and `clocks` (pure) measure the silence and the rate of both parties;
 //! * `exchange` is the state of a response under way: its source, its guard and its clocks;
+//! * `group` holds the responses of one upstream, which end with it;
 //! * `body` is the body that the client's server reads, and `driver` watches the clocks.
 //!
 //! A server polls a body only while it can write to the client. So the clocks run beside the body, in
@@ -15,6 +16,7 @@ mod body;
 mod clocks;
 mod driver;
 mod exchange;
+mod group;
 mod head_limits;
 mod host_body;
 mod outbound_rules;
@@ -22,9 +24,10 @@ mod progress;
 mod response_head;
 
 pub(crate) use body::RelayedBody;
-pub(crate) use clocks::RelayLimits;
+pub(crate) use clocks::{RelayLimits, UpstreamLoss};
 pub(crate) use driver::{Driver, cut, start};
 pub(crate) use exchange::{ExchangeGuard, Relay, Source};
+pub(crate) use group::{RelayEntry, RelayGroup, ResponseLength};
 pub(crate) use head_limits::{HeadLimits, MAX_HEAD_LINES};
 pub(crate) use host_body::HostBody;
 pub(crate) use outbound_rules::{OutboundRules, origin_form};

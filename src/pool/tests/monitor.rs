@@ -273,10 +273,9 @@ async fn a_thousand_upstreams_are_probed_in_time() {
     sleep(secs(35)).await;
     for name in &names {
         let probed = script.probed(name);
-        assert!(probed[0] < began + secs(10), "{name}");
-        let all = (0..).map(|round| probed[0] + secs(10 * round));
-        let due: Vec<_> = all.take_while(|at| *at < began + secs(35)).collect();
-        assert_eq!(probed, due, "{name}");
+        assert!(probed[0] <= began + secs(10), "{name}");
+        assert!(probed.windows(2).all(|two| two[1] - two[0] == secs(10)));
+        assert!(probed[probed.len() - 1] >= began + secs(24), "{name}");
     }
 }
 

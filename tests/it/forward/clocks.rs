@@ -22,13 +22,13 @@ use wsplice::{
     connect::{Address, Connect, ConnectFuture},
 };
 
-type Body = BoxBody<Bytes, Infallible>;
+pub(super) type Body = BoxBody<Bytes, Infallible>;
 
-type RelayedBody = ResponseBody<http_body_util::Full<Bytes>>;
+pub(super) type RelayedBody = ResponseBody<http_body_util::Full<Bytes>>;
 
 /// Connects to the test.
 #[derive(Clone, Debug, Default)]
-struct InMemory(Arc<Mutex<Vec<DuplexStream>>>);
+pub(super) struct InMemory(Arc<Mutex<Vec<DuplexStream>>>);
 
 impl Connect for InMemory {
     fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
@@ -40,7 +40,7 @@ impl Connect for InMemory {
 
 impl InMemory {
     /// The upstream's end of the connection, once there is one, and what was sent so far.
-    async fn accept(&self) -> DuplexStream {
+    pub(super) async fn accept(&self) -> DuplexStream {
         loop {
             if let Some(far) = self.0.lock().unwrap().pop() {
                 return far;
@@ -65,11 +65,11 @@ fn request(body: Body) -> Request<Body> {
         .unwrap()
 }
 
-async fn call(layer: ProxyLayer<ForwardHttp>, body: Body) -> Response<RelayedBody> {
+pub(super) async fn call(layer: ProxyLayer<ForwardHttp>, body: Body) -> Response<RelayedBody> {
     layer.into_service().oneshot(request(body)).await.unwrap()
 }
 
-fn no_body() -> Body {
+pub(super) fn no_body() -> Body {
     Empty::new().boxed()
 }
 
@@ -101,7 +101,7 @@ fn written() -> (mpsc::UnboundedSender<&'static str>, Body) {
 }
 
 /// Reads a response up to its error.
-async fn read_to_error(body: &mut RelayedBody) -> Error {
+pub(super) async fn read_to_error(body: &mut RelayedBody) -> Error {
     loop {
         if let Err(error) = body.frame().await.unwrap() {
             return *error.downcast().unwrap();
@@ -113,7 +113,7 @@ fn kind(response: &Response<impl Sized>) -> Option<ErrorKind> {
     response.extensions().get::<Error>().map(Error::kind)
 }
 
-async fn read(far: &mut DuplexStream) -> String {
+pub(super) async fn read(far: &mut DuplexStream) -> String {
     let mut bytes = [0; 1024];
     let count = far.read(&mut bytes).await.unwrap();
     String::from_utf8_lossy(&bytes[..count]).into_owned()
@@ -124,7 +124,7 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// Sends a request, and responds with these bytes; returns the body of the response, and the
 /// upstream's end of the connection.
-async fn begin(
+pub(super) async fn begin(
     memory: &InMemory,
     layer: ProxyLayer<ForwardHttp>,
     response: impl AsRef<[u8]>,

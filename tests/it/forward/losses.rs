@@ -1,0 +1,147 @@
+//! Responses under way whose upstream is drained, removed or becomes unhealthy; on a paused clock.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::{
+    io::{AsyncWriteExt, DuplexStream},
+    time::{Instant, sleep, timeout},
+};
+use wsplice::{
+    ErrorKind, ForwardHttp, OnUpstreamLoss, Pool, PoolBuilder, ProxyLayer, Upstream,
+    balance::First, health::HealthControl,
+};
+
+use super::clocks::{InMemory, RelayedBody, begin, call, no_body, read, read_to_error};
+
+const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
+                      Transfer-Encoding: chunked\r\n\r\n";
+const DOWNLOAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+const SPREAD: Duration = Duration::from_secs(60);
+const CLOSE: OnUpstreamLoss = OnUpstreamLoss::Close { spread: SPREAD };
+
+fn pool() -> PoolBuilder {
+    Pool::new(["ws://app.test", "ws://spare.test"])
+        .unwrap()
+        .balance(First::new())
+}
+
+fn layer(pool: &Pool, memory: &InMemory) -> ProxyLayer<ForwardHttp> {
+    ProxyLayer::new(pool.clone())
+        .connector(memory.clone())
+        .forward_http(ForwardHttp::new().response_idle_timeout(None))
+}
+
+/// Begins a response of the first upstream.
+async fn response(pool: &Pool, head: &str) -> (RelayedBody, DuplexStream) {
+    let memory = InMemory::default();
+    begin(&memory, layer(pool, &memory), head).await
+}
+
+fn requests(pool: &Pool) -> usize {
+    pool.snapshot().iter().map(|status| status.tunnels).sum()
+}
+
+/// Returns the times after which the responses of this head are broken off.
+async fn ends(pool: &Pool, head: &str, lose: impl Fn(&Pool)) -> Vec<Duration> {
+    let mut responses = Vec::new();
+    for _ in 0..20 {
+        responses.push(response(pool, head).await);
+    }
+    let lost_at = Instant::now();
+    lose(pool);
+    let mut ends = Vec::new();
+    for (mut body, upstream) in responses {
+        let ending = tokio::spawn(async move {
+            let error = read_to_error(&mut body).await;
+            assert_eq!(error.kind(), ErrorKind::Draining);
+            drop(upstream);
+            lost_at.elapsed()
+        });
+        ends.push(ending);
+    }
+    let mut times = Vec::new();
+    for ending in ends {
+        times.push(timeout(2 * SPREAD, ending).await.unwrap().unwrap());
+    }
+    times.sort_unstable();
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_streams_of_a_lost_upstream_are_broken_off_over_the_spread() {
+    let drain = |pool: &Pool| assert!(pool.drain("app.test:80", CLOSE));
+    let remove = |pool: &Pool| assert!(pool.remove("app.test:80"));
+    let unhealthy = |pool: &Pool| {
+        assert!(pool.control_health("app.test:80", HealthControl::ForcedUnhealthy));
+    };
+    let losses: [(&str, &dyn Fn(&Pool)); 3] = [
+        ("drained", &drain),
+        ("removed", &remove),
+        ("unhealthy", &unhealthy),
+    ];
+    for (name, lose) in losses {
+        let pool = pool()
+            .removed_tunnels(CLOSE)
+            .unhealthy_tunnels(CLOSE)
+            .build();
+        let times = ends(&pool, EVENTS, lose).await;
+        assert!(
+            times[0] < SPREAD / 2 && times[19] > SPREAD / 2,
+            "{name}: {times:?}"
+        );
+        assert!(times[19] <= SPREAD, "{name}: {times:?}");
+        assert_eq!(requests(&pool), 0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_responses_of_a_lost_upstream_have_the_whole_spread_to_end() {
+    let pool = pool().build();
+    let drain = |pool: &Pool| assert!(pool.drain("app.test:80", CLOSE));
+    let times = ends(&pool, DOWNLOAD, drain).await;
+    assert_eq!((times[0].as_secs(), times[19].as_secs()), (60, 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_and_after_a_resume_responses_go_on() {
+    let pool = pool().build();
+    for head in [EVENTS, DOWNLOAD] {
+        let (mut body, mut upstream) = response(&pool, head).await;
+        assert!(pool.drain("app.test:80", OnUpstreamLoss::Leave));
+        assert!(timeout(2 * SPREAD, body.frame()).await.is_err());
+        assert!(pool.resume("app.test:80"));
+        assert!(pool.drain("app.test:80", CLOSE));
+        assert!(pool.resume("app.test:80"));
+        assert!(timeout(2 * SPREAD, body.frame()).await.is_err());
+        upstream.write_all(b"1\r\nx\r\n0\r\n\r\n").await.unwrap();
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "x"
+        );
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_whose_request_was_under_way_at_the_loss_ends_too_and_later_ones_do_not() {
+    let pool = pool().removed_tunnels(CLOSE).build();
+    let memory = InMemory::default();
+    let answered = tokio::spawn(call(layer(&pool, &memory), no_body()));
+    let mut upstream = memory.accept().await;
+    read(&mut upstream).await;
+    assert!(pool.remove("app.test:80"));
+    let lost_at = Instant::now();
+    sleep(Duration::from_secs(5)).await;
+    upstream.write_all(DOWNLOAD.as_bytes()).await.unwrap();
+    let mut body = answered.await.unwrap().into_body();
+    let error = timeout(2 * SPREAD, read_to_error(&mut body)).await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Draining);
+    assert_eq!(lost_at.elapsed().as_secs(), 60);
+
+    assert!(pool.add(Upstream::new("ws://app.test").unwrap()));
+    assert!(pool.remove("spare.test:80"));
+    let (mut body, _upstream) = response(&pool, EVENTS).await;
+    assert!(timeout(2 * SPREAD, body.frame()).await.is_err());
+}
