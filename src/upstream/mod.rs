@@ -9,6 +9,7 @@ mod counters;
 mod guarded;
 mod latency;
 mod member;
+mod sliding_window;
 mod upstream;
 
 pub(crate) mod admission;

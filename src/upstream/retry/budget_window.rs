@@ -1,22 +1,23 @@
 //! Sliding window over a retry budget's deposits and withdrawals. Pure: time is an argument.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
+
+use crate::upstream::sliding_window::SlidingWindow;
 
 use super::budget::{Cost, RetryBudget, WINDOW_SECONDS};
 
 /// Deposits and withdrawals of a pool within the last seconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BudgetWindow {
-    /// Start of the first second.
-    epoch: Option<Instant>,
-    newest: u64,
-    slots: [Slot; WINDOW_SECONDS as usize],
+    seconds: SlidingWindow<Slot>,
     made: u64,
     denied: u64,
 }
 
 /// Deposits and withdrawals of one second.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Slot {
     requests: u64,
     /// Total cost of the withdrawals.
@@ -33,8 +34,7 @@ pub(crate) struct Withdrawal {
 impl BudgetWindow {
     /// Deposits the share of a request whose first attempt has ended.
     pub(crate) fn deposit(&mut self, now: Instant) {
-        let second = self.advance(now);
-        self.slot(second).requests += 1;
+        self.seconds.slot(now).requests += 1;
     }
 
     /// Withdraws the cost of a retry, if the budget has enough left.
@@ -44,12 +44,12 @@ impl BudgetWindow {
         cost: Cost,
         now: Instant,
     ) -> Option<Withdrawal> {
-        let second = self.advance(now);
+        let second = self.seconds.slide(now);
         if self.units_left(budget) < cost.units() {
             self.denied += 1;
             return None;
         }
-        self.slot(second).spent += cost.units();
+        self.seconds.slot(now).spent += cost.units();
         self.made += 1;
         Some(Withdrawal { second, cost })
     }
@@ -57,16 +57,14 @@ impl BudgetWindow {
     /// Refunds a retry that was not made.
     pub(crate) fn refund(&mut self, Withdrawal { second, cost }: Withdrawal) {
         self.made = self.made.saturating_sub(1);
-        // The window has passed an older one.
-        if self.newest - second < WINDOW_SECONDS {
-            let slot = self.slot(second);
+        if let Some(slot) = self.seconds.slot_of(second) {
             slot.spent = slot.spent.saturating_sub(cost.units());
         }
     }
 
     /// Returns the number of retries of this cost that may be made now.
     pub(crate) fn remaining(&mut self, budget: &RetryBudget, cost: Cost, now: Instant) -> u64 {
-        self.advance(now);
+        self.seconds.slide(now);
         self.units_left(budget) / cost.units()
     }
 
@@ -81,38 +79,24 @@ impl BudgetWindow {
     }
 
     fn units_left(&self, budget: &RetryBudget) -> u64 {
-        let requests = self.slots.iter().map(|slot| slot.requests).sum();
-        let spent = self.slots.iter().map(|slot| slot.spent).sum();
+        let requests = self.seconds.slots().map(|slot| slot.requests).sum();
+        let spent = self.seconds.slots().map(|slot| slot.spent).sum();
         budget.allows(requests).saturating_sub(spent)
     }
+}
 
-    /// Moves the window on and returns the current second.
-    fn advance(&mut self, now: Instant) -> u64 {
-        let epoch = *self.epoch.get_or_insert(now);
-        // A time older than the newest counts as the newest.
-        let second = now
-            .saturating_duration_since(epoch)
-            .as_secs()
-            .max(self.newest);
-        for expired in (self.newest + 1..=second)
-            .rev()
-            .take(WINDOW_SECONDS as usize)
-        {
-            *self.slot(expired) = Slot::default();
+impl Default for BudgetWindow {
+    fn default() -> Self {
+        Self {
+            seconds: SlidingWindow::new(Duration::from_secs(WINDOW_SECONDS)),
+            made: 0,
+            denied: 0,
         }
-        self.newest = second;
-        second
-    }
-
-    fn slot(&mut self, second: u64) -> &mut Slot {
-        &mut self.slots[(second % WINDOW_SECONDS) as usize]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -9,11 +9,11 @@ use super::{
     plural::counted,
 };
 use crate::{
-    instant::saturating_add,
     upstream::health::{
         event::{EventOutcome, HealthEvent},
         event_filter::EventFilter,
     },
+    upstream::sliding_window::SlidingWindow,
 };
 
 /// Health policy: unhealthy while failures exceed a share of the events in a sliding window.
@@ -88,7 +88,7 @@ impl Default for FailureRate {
 impl HealthPolicy for FailureRate {
     fn evaluator(&self) -> Box<dyn HealthEvaluator> {
         Box::new(FailureRateEvaluator {
-            window: Window::new(self.window),
+            window: SlidingWindow::new(self.window),
             policy: self.clone(),
             last: String::new(),
         })
@@ -98,7 +98,7 @@ impl HealthPolicy for FailureRate {
 #[derive(Debug)]
 struct FailureRateEvaluator {
     policy: FailureRate,
-    window: Window,
+    window: SlidingWindow<WindowCounts>,
     last: String,
 }
 
@@ -116,7 +116,7 @@ impl HealthEvaluator for FailureRateEvaluator {
 
     fn verdict(&mut self, now: Instant) -> Verdict {
         self.window.slide(now);
-        let WindowCounts { good, bad } = self.window.sum();
+        let WindowCounts { good, bad } = self.sum();
         let all = good + bad;
         let is_enough = all >= u64::from(self.policy.minimum.max(1));
         #[allow(clippy::cast_precision_loss)] // counts stay below 2^53
@@ -129,87 +129,31 @@ impl HealthEvaluator for FailureRateEvaluator {
     }
 
     fn changes_at(&self) -> Option<Instant> {
-        self.window.next_expiry()
+        (self.sum().bad > 0).then(|| self.window.next_expiry())?
     }
 
     fn cause(&self) -> Cow<'_, str> {
-        let WindowCounts { good, bad } = self.window.sum();
+        let WindowCounts { good, bad } = self.sum();
         let (all, window, last) = (good + bad, self.policy.window, &self.last);
         let failures = counted(bad, "failure");
         format!("{failures} of {all} within {window:?}: {last}").into()
     }
 }
 
-/// Number of parts of a window.
-const SLOTS: u64 = 10;
-
-/// Good and bad events in a sliding window.
-#[derive(Clone, Debug)]
-struct Window {
-    step: Duration,
-    origin: Option<Instant>,
-    /// Number of the newest slot, counted from the origin.
-    newest: u64,
-    /// Slots; the slot of number n has the index n modulo the length.
-    slots: [WindowCounts; SLOTS as usize],
-}
-
+/// Good and bad events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct WindowCounts {
     good: u64,
     bad: u64,
 }
 
-impl Window {
-    fn new(length: Duration) -> Self {
-        Self {
-            step: (length / SLOTS as u32).max(Duration::from_millis(1)),
-            origin: None,
-            newest: 0,
-            slots: [WindowCounts::default(); SLOTS as usize],
-        }
-    }
-
-    /// Returns the slot of this time; the newest slot for an earlier time.
-    fn slot(&mut self, at: Instant) -> &mut WindowCounts {
-        self.slide(at);
-        &mut self.slots[(self.newest % SLOTS) as usize]
-    }
-
-    /// Drops the slots that have left the window.
-    fn slide(&mut self, now: Instant) {
-        let origin = *self.origin.get_or_insert(now);
-        let elapsed = now.saturating_duration_since(origin);
-        let number = (elapsed.as_nanos() / self.step.as_nanos()) as u64;
-        let passed = number.saturating_sub(self.newest);
-        for passed in 1..=passed.min(SLOTS) {
-            self.slots[((self.newest + passed) % SLOTS) as usize] = WindowCounts::default();
-        }
-        // After all slots were cleared, the skipped ones are empty too.
-        self.newest += passed;
-    }
-
+impl FailureRateEvaluator {
     fn sum(&self) -> WindowCounts {
         let add = |sum: WindowCounts, slot: &WindowCounts| WindowCounts {
             good: sum.good + slot.good,
             bad: sum.bad + slot.bad,
         };
-        self.slots.iter().fold(WindowCounts::default(), add)
-    }
-
-    /// Returns when the oldest slot with an event leaves the window; `None` without failures.
-    fn next_expiry(&self) -> Option<Instant> {
-        if self.sum().bad == 0 {
-            return None;
-        }
-        let oldest = (self.newest + 1).saturating_sub(SLOTS);
-        let number = (oldest..=self.newest)
-            .find(|number| self.slots[(number % SLOTS) as usize] != WindowCounts::default())?;
-        let steps = u32::try_from(number + SLOTS).unwrap_or(u32::MAX);
-        Some(saturating_add(
-            self.origin?,
-            self.step.saturating_mul(steps),
-        ))
+        self.window.slots().fold(WindowCounts::default(), add)
     }
 }
 

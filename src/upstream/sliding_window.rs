@@ -1,0 +1,80 @@
+//! Sliding window of ten slots. Pure: time is an argument.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::instant::saturating_add;
+
+/// Number of slots of a window.
+const SLOTS: u64 = 10;
+
+/// Counts within a sliding window, which moves on by a slot at a time, so that memory does not grow
+/// with the number of events.
+#[derive(Clone, Debug)]
+pub(crate) struct SlidingWindow<T> {
+    /// Time of one slot.
+    step: Duration,
+    /// Start of the first slot.
+    origin: Option<Instant>,
+    /// Number of the newest slot, counted from the origin.
+    newest: u64,
+    /// Slots; the slot of number n has the index n modulo the length.
+    slots: [T; SLOTS as usize],
+}
+
+impl<T: Copy + Default + PartialEq> SlidingWindow<T> {
+    /// Creates a window of this length, at least 10 milliseconds.
+    pub(crate) fn new(length: Duration) -> Self {
+        Self {
+            step: (length / SLOTS as u32).max(Duration::from_millis(1)),
+            origin: None,
+            newest: 0,
+            slots: [T::default(); SLOTS as usize],
+        }
+    }
+
+    /// Drops the slots that have left the window, and returns the number of the newest. A time before
+    /// it changes nothing.
+    pub(crate) fn slide(&mut self, now: Instant) -> u64 {
+        let origin = *self.origin.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(origin);
+        let number = (elapsed.as_nanos() / self.step.as_nanos()) as u64;
+        let passed = number.saturating_sub(self.newest);
+        for passed in 1..=passed.min(SLOTS) {
+            self.slots[((self.newest + passed) % SLOTS) as usize] = T::default();
+        }
+        // After all slots were cleared, the skipped ones are empty too.
+        self.newest += passed;
+        self.newest
+    }
+
+    /// Returns the slot of this time; the newest slot for an earlier time.
+    pub(crate) fn slot(&mut self, now: Instant) -> &mut T {
+        let newest = self.slide(now);
+        &mut self.slots[(newest % SLOTS) as usize]
+    }
+
+    /// Returns the slot of this number, if it has not left the window.
+    pub(crate) fn slot_of(&mut self, number: u64) -> Option<&mut T> {
+        let age = self.newest.checked_sub(number)?;
+        (age < SLOTS).then(|| &mut self.slots[(number % SLOTS) as usize])
+    }
+
+    /// Returns the slots, in any order.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter()
+    }
+
+    /// Returns when the oldest slot with an event leaves the window.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        let oldest = (self.newest + 1).saturating_sub(SLOTS);
+        let number = (oldest..=self.newest)
+            .find(|number| self.slots[(number % SLOTS) as usize] != T::default())?;
+        let steps = u32::try_from(number + SLOTS).unwrap_or(u32::MAX);
+        Some(saturating_add(
+            self.origin?,
+            self.step.saturating_mul(steps),
+        ))
+    }
+}
