@@ -22,7 +22,7 @@ use crate::{
     upstream::discovery::{Discover, DiscoverError, next_set},
 };
 
-use super::{handle::Pool, member_set::unless_same_set, state::PoolState};
+use super::{member_set::unless_same_set, state::PoolState};
 
 /// Shortest time between two sets of a source, for sources that are always ready.
 const MIN_SET_INTERVAL: Duration = Duration::from_millis(10);
@@ -30,50 +30,18 @@ const MIN_SET_INTERVAL: Duration = Duration::from_millis(10);
 /// Minimum delay after a failure of a source, for sources that do not delay by themselves.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-impl Pool {
-    /// Replaces the pool's upstreams with each set from the source, including edits by hand. See
-    /// [`discovery`](crate::discovery).
-    ///
-    /// A set in another order than the last is no change, unless the source is
-    /// [ordered](Discover::in_order). At most a hundred sets are used a second.
-    ///
-    /// The task ends when the [`DiscoveryHandle`] or the pool (its last clone and its last tunnel) is
-    /// dropped, or when the source ends. The last set stays. A pool should follow one source at a time;
-    /// [`MergeSources`](crate::discovery::MergeSources) makes one of several.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use wsplice::{Pool, Upstream, discovery::PollSource};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = Pool::from_upstreams([]).build();
-    /// let follow = pool.follow(PollSource::new(Duration::from_secs(10), || async {
-    ///     Ok(vec![Upstream::from_address(wsplice::connect::Address::tcp("10.0.0.1", 8080))])
-    /// }));
-    /// follow.ready(Duration::from_secs(5)).await?; // or clients get 503 meanwhile
-    /// assert_eq!(pool.len(), 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn follow(&self, source: impl Discover + 'static) -> DiscoveryHandle {
-        let (sender, status) = watch::channel(DiscoveryStatus::default());
-        let follower = Follower {
-            state: Arc::downgrade(&self.state),
-            pool_alive: self.state.alive(),
-            source: Box::new(source),
-            status: sender,
-        };
-        DiscoveryHandle {
-            task: Some(task::spawn(follower.run())),
-            status,
-        }
+/// Starts the task that replaces the pool's upstreams with each set from the source.
+pub(super) fn follow(state: &Arc<PoolState>, source: Box<dyn Discover>) -> DiscoveryHandle {
+    let (sender, status) = watch::channel(DiscoveryStatus::default());
+    let follower = Follower {
+        state: Arc::downgrade(state),
+        pool_alive: state.alive(),
+        source,
+        status: sender,
+    };
+    DiscoveryHandle {
+        task: Some(task::spawn(follower.run())),
+        status,
     }
 }
 

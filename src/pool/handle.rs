@@ -8,16 +8,23 @@ use tokio::time::Instant;
 use crate::{
     http::head::RequestHead,
     http::headers::ClientScheme,
-    net::connect::{Address, InvalidAddress},
+    net::connect::{Address, Dialer, InvalidAddress},
     observe::Observer,
     task::catch_panic,
     upstream::Upstream,
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance, Candidate},
+    upstream::discovery::Discover,
+    upstream::retry::{Cost, Withdrawal},
 };
 
 use super::{
-    builder::PoolBuilder, lease::Lease, member_set::unless_same_set, route_gate::RouteGate,
+    builder::PoolBuilder,
+    discovery::{self, DiscoveryHandle},
+    lease::Lease,
+    member_set::unless_same_set,
+    monitor::ensure_monitor,
+    route_gate::RouteGate,
     state::PoolState,
 };
 
@@ -162,6 +169,41 @@ impl Pool {
         self.edit(|_| upstreams)
     }
 
+    /// Replaces the pool's upstreams with each set from the source, including edits by hand. See
+    /// [`discovery`](crate::discovery).
+    ///
+    /// A set in another order than the last is no change, unless the source is
+    /// [ordered](Discover::in_order). At most a hundred sets are used a second.
+    ///
+    /// The task ends when the [`DiscoveryHandle`] or the pool (its last clone and its last tunnel) is
+    /// dropped, or when the source ends. The last set stays. A pool should follow one source at a time;
+    /// [`MergeSources`](crate::discovery::MergeSources) makes one of several.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wsplice::{Pool, Upstream, discovery::PollSource};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::from_upstreams([]).build();
+    /// let follow = pool.follow(PollSource::new(Duration::from_secs(10), || async {
+    ///     Ok(vec![Upstream::from_address(wsplice::connect::Address::tcp("10.0.0.1", 8080))])
+    /// }));
+    /// follow.ready(Duration::from_secs(5)).await?; // or clients get 503 meanwhile
+    /// assert_eq!(pool.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow(&self, source: impl Discover + 'static) -> DiscoveryHandle {
+        discovery::follow(&self.state, Box::new(source))
+    }
+
     /// Returns the number of upstreams.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -201,9 +243,39 @@ impl Pool {
         }
     }
 
+    /// Sets the connector of later probes, and starts the monitor if the caller is in a runtime.
+    pub(crate) fn set_probe_dialer(&self, dialer: &Dialer) {
+        self.state.set_dialer(dialer.clone());
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.ensure_monitor();
+        }
+    }
+
+    /// Starts the task that probes, if it is needed and not running. Must be called in a runtime; when
+    /// that ends, another may go on.
+    pub(crate) fn ensure_monitor(&self) {
+        ensure_monitor(&self.state);
+    }
+
     /// Reports changes of upstreams to this observer, for as long as it lives.
     pub(crate) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
         self.state.attach_observer(observer);
+    }
+
+    /// Deposits the share of a request whose first attempt has ended.
+    pub(crate) fn count_request(&self, now: Instant) {
+        self.state.retry_window().deposit(now);
+    }
+
+    /// Withdraws a retry from the budget, if it has enough left.
+    pub(crate) fn withdraw_retry(&self, cost: Cost, now: Instant) -> Option<Withdrawal> {
+        let budget = &self.state.settings().retry_budget;
+        self.state.retry_window().withdraw(budget, cost, now)
+    }
+
+    /// Refunds a retry that was not made.
+    pub(crate) fn refund_retry(&self, withdrawal: Withdrawal) {
+        self.state.retry_window().refund(withdrawal);
     }
 
     /// Returns the header that the policy adds to the response of the picked upstream.

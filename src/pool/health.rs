@@ -8,77 +8,17 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    error::{Error, ErrorKind},
     lock::lock,
     task::catch_panic,
-    tunnel::report::TunnelReport,
     upstream::health::{
-        Doubt, EventOutcome, EventSource, HealthEvent, HealthEventKind, HealthState,
-        HealthTransition,
+        Doubt, EventOutcome, EventSource, HealthEvent, HealthState, HealthTransition,
     },
     upstream::{Member, MemberHealth},
 };
 
 use super::{
-    handle::Pool, lease::Lease, member_set::MemberSet, notifier::PoolChange,
-    settings::HealthSettings, state::PoolState,
+    member_set::MemberSet, notifier::PoolChange, settings::HealthSettings, state::PoolState,
 };
-
-impl Pool {
-    /// Records the result of a client's handshake with an upstream, which began at `began`. `kind`
-    /// is `None` if the upstream did not cause the result.
-    pub(crate) fn record_event(
-        &self,
-        lease: &Lease,
-        kind: Option<HealthEventKind>,
-        began: Instant,
-    ) {
-        let Some(kind) = kind else { return };
-        let counters = lease.member().event_counters();
-        match kind {
-            HealthEventKind::Accepted { latency } => {
-                lease.member().sample_latency(latency, Instant::now());
-                counters.open_tunnel();
-            }
-            HealthEventKind::Refused { .. } => counters.refuse(),
-            HealthEventKind::Forwarded { status } if status.is_server_error() => counters.refuse(),
-            _ => {}
-        }
-        let event = HealthEvent::new(Instant::now(), kind).started_at(began);
-        lease.record(&event.from(lease.origin()));
-    }
-
-    /// Records an attempt that failed, which began at `began`.
-    ///
-    /// A failure that is not the upstream's says nothing about its health. But one that keeps an
-    /// attempt from the upstream, such as a name without an address, makes others preferable.
-    pub(crate) fn record_failure(&self, lease: &Lease, error: &Error, began: Instant) {
-        lease.member().event_counters().fail(error.kind());
-        if matches!(error.kind(), ErrorKind::Resolve | ErrorKind::LocalShortage) {
-            lease
-                .member()
-                .with_doubt(|doubt| doubt.fail(Instant::now()));
-        }
-        self.record_event(lease, HealthEventKind::of_error(error), began);
-    }
-}
-
-impl Lease {
-    /// Records the end of the tunnel.
-    pub(crate) fn record_tunnel_end(&self, report: &TunnelReport) {
-        if let Some(kind) = HealthEventKind::of_report(report) {
-            let event = HealthEvent::new(Instant::now(), kind);
-            self.record(&event.from(self.origin()));
-        }
-    }
-
-    /// Takes in an event. A panic of the host's policy costs no client its connection.
-    fn record(&self, event: &HealthEvent) {
-        if catch_panic(|| self.pool().observe(self.member(), event)).is_err() {
-            tracing::error!("a health policy or an observer panicked");
-        }
-    }
-}
 
 impl PoolState {
     /// Takes in an event.

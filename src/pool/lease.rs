@@ -5,8 +5,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
+    error::{Error, ErrorKind},
+    http::relay::{Relay, RelayEntry, ResponseLength},
+    task::catch_panic,
+    tunnel::registry::Entry,
+    tunnel::report::TunnelReport,
     upstream::admission::AdmissionKind,
-    upstream::health::EventOrigin,
+    upstream::health::{EventOrigin, HealthEvent, HealthEventKind},
     upstream::{CloseOrder, Member},
 };
 
@@ -52,20 +57,11 @@ impl Lease {
         }
     }
 
-    /// Returns the client and the path that the upstream was leased for.
-    pub(super) const fn origin(&self) -> EventOrigin {
-        self.origin
-    }
-
     /// Ends the trial of a half-open upstream, once its result is known.
     pub(super) fn end_trial(&mut self) {
         if std::mem::take(&mut self.is_trial) {
             self.member.end_trial();
         }
-    }
-
-    pub(super) fn pool(&self) -> &PoolState {
-        &self.pool
     }
 
     pub(crate) const fn member(&self) -> &Arc<Member> {
@@ -85,10 +81,87 @@ impl Lease {
     }
 
     /// Whether the lease is older than the order, so that its tunnel is to be closed.
-    pub(super) const fn is_before(&self, order: &CloseOrder) -> bool {
+    const fn is_before(&self, order: &CloseOrder) -> bool {
         // The number wraps around one day; a large difference means that it is behind.
         let ahead = order.number.wrapping_sub(self.close_orders);
         0 < ahead && ahead < u32::MAX / 2
+    }
+
+    /// Records the result of a client's handshake with an upstream, which began at `began`. `kind`
+    /// is `None` if the upstream did not cause the result.
+    pub(crate) fn record_event(&self, kind: Option<HealthEventKind>, began: Instant) {
+        let Some(kind) = kind else { return };
+        let counters = self.member.event_counters();
+        match kind {
+            HealthEventKind::Accepted { latency } => {
+                self.member.sample_latency(latency, Instant::now());
+                counters.open_tunnel();
+            }
+            HealthEventKind::Refused { .. } => counters.refuse(),
+            HealthEventKind::Forwarded { status } if status.is_server_error() => counters.refuse(),
+            _ => {}
+        }
+        let event = HealthEvent::new(Instant::now(), kind).started_at(began);
+        self.record(&event.from(self.origin));
+    }
+
+    /// Records an attempt that failed, which began at `began`.
+    ///
+    /// A failure that is not the upstream's says nothing about its health. But one that keeps an
+    /// attempt from the upstream, such as a name without an address, makes others preferable.
+    pub(crate) fn record_failure(&self, error: &Error, began: Instant) {
+        self.member.event_counters().fail(error.kind());
+        if matches!(error.kind(), ErrorKind::Resolve | ErrorKind::LocalShortage) {
+            self.member.with_doubt(|doubt| doubt.fail(Instant::now()));
+        }
+        self.record_event(HealthEventKind::of_error(error), began);
+    }
+
+    /// Records the end of the tunnel.
+    pub(crate) fn record_tunnel_end(&self, report: &TunnelReport) {
+        if let Some(kind) = HealthEventKind::of_report(report) {
+            let event = HealthEvent::new(Instant::now(), kind);
+            self.record(&event.from(self.origin));
+        }
+    }
+
+    /// Takes in an event. A panic of the host's policy costs no client its connection.
+    fn record(&self, event: &HealthEvent) {
+        if catch_panic(|| self.pool.observe(&self.member, event)).is_err() {
+            tracing::error!("a health policy or an observer panicked");
+        }
+    }
+
+    /// Closes a tunnel that was just registered, if an order to close those of its upstream came
+    /// while its handshake was under way.
+    pub(crate) fn close_if_lost(&self, entry: &Entry) {
+        if let Some(order) = self.close_order() {
+            order.close(entry, Instant::now());
+            // A resume in between has found nothing to call off.
+            if self.member.close_order().is_none() {
+                entry.cancel_revocable(order.revocable);
+            }
+        }
+    }
+
+    /// Lists a response that is relayed, so that it ends with its upstream: also if the order to close
+    /// came while the request was under way.
+    pub(crate) fn enter_response(&self, relay: &Arc<Relay>, length: ResponseLength) -> RelayEntry {
+        let entry = self.member.responses().enter(relay, length);
+        if let Some(order) = self.close_order() {
+            order.break_off(relay, length, Instant::now());
+            // A resume in between has found nothing to call off.
+            if self.member.close_order().is_none() {
+                relay.cancel_drain();
+            }
+        }
+        entry
+    }
+
+    /// Returns the order to close what was leased before it, if this was.
+    fn close_order(&self) -> Option<CloseOrder> {
+        let order = self.member.close_order();
+        order.filter(|order| self.is_before(order))
     }
 
     /// Ends the handshake; the tunnel remains counted.

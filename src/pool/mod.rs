@@ -1,50 +1,48 @@
 //! Pool: the upstreams of a route, and the lease of one of them.
 //!
-//! * `builder` holds the settings of a pool until it is built, `handle` defines [`Pool`] itself and
-//!   edits it while it is in use;
-//! * `pick` leases an upstream, by the limits, the queue and the balancing policy;
+//! * `builder` holds the settings of a pool until it is built;
+//! * `handle` defines [`Pool`] itself and edits it while it is in use, `operations` has an operator's
+//!   commands on one upstream, `status` shows the pool;
+//! * `pick` leases an upstream, by the limits of the pool (`admission_guard`), the queue and the
+//!   balancing policy;
 //! * `queue` holds the handshakes that wait for a limit;
 //! * `refusal` (pure) says why no upstream can be leased, `route_gate` holds a route's own limits;
-//! * `state` is shared by all clones: the member set, the limiter, the queue;
+//! * `lease` counts a tunnel at its upstream and its pool, and reports its events;
+//! * `state` is shared by all clones: the member set and its edits, the limiter, the queue;
 //! * `member_set` (pure) is the list of members that picks read, `refresh` replaces it after changes
-//!   of health, by the `member_states`;
+//!   of health;
 //! * `turn` lets one thread at a time do what others cause, too;
-//! * `lease` counts a tunnel at its upstream and its pool;
 //! * `health` takes in the events of handshakes, tunnels and probes, and steps the trackers;
 //! * `outliers` ejects upstreams that do worse than the others;
 //! * `next_change` (pure) holds the times at which health changes without an event, by upstream;
 //! * `monitor` is the task that probes and applies timed changes, `probe_queue` orders the probes,
 //!   `monitor_waker` wakes the task;
-//! * `drain` drains an upstream, `upstream_loss` closes the tunnels of lost upstreams;
-//! * `retries` withdraws retries from the budget;
 //! * `discovery` is the task that applies the sets of a discovery source;
-//! * `notifier` reports changes to observers and the log, `status` is a snapshot.
+//! * `notifier` reports changes to observers and the log.
 
+mod admission_guard;
 mod builder;
 mod discovery;
-mod drain;
 mod handle;
 mod health;
 mod lease;
 mod member_set;
-mod member_states;
 mod monitor;
 mod monitor_waker;
 mod next_change;
 mod notifier;
+mod operations;
 mod outliers;
 mod pick;
 mod probe_queue;
 mod queue;
 mod refresh;
 mod refusal;
-mod retries;
 mod route_gate;
 mod settings;
 mod state;
 mod status;
 mod turn;
-mod upstream_loss;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +51,5 @@ pub use builder::PoolBuilder;
 pub use discovery::{DiscoveryHandle, DiscoveryStatus};
 pub use handle::Pool;
 pub(crate) use lease::Lease;
-pub use retries::RetryStatus;
 pub use settings::OnUpstreamLoss;
-pub use status::UpstreamStatus;
+pub use status::{RetryStatus, UpstreamStatus};

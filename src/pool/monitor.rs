@@ -22,7 +22,7 @@ use crate::{
 };
 
 use super::{
-    handle::Pool, monitor_waker::MonitorWaker, probe_queue::ProbeQueue, settings::HealthSettings,
+    monitor_waker::MonitorWaker, probe_queue::ProbeQueue, settings::HealthSettings,
     state::PoolState,
 };
 
@@ -30,31 +30,20 @@ use super::{
 /// ended.
 const REPROBE_DELAY: Duration = Duration::from_secs(1);
 
-impl Pool {
-    /// Sets the connector of later probes, and starts the monitor if the caller is in a runtime.
-    pub(crate) fn set_probe_dialer(&self, dialer: &Dialer) {
-        self.state.set_dialer(dialer.clone());
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.ensure_monitor();
-        }
+/// Starts the monitor of a pool, if it is needed and not running. Must be called in a runtime; when that
+/// ends, another may go on.
+pub(super) fn ensure_monitor(state: &Arc<PoolState>) {
+    let waker = &state.waker;
+    if waker.has_monitor() || !state.health_settings().wants_monitor() || !waker.register() {
+        return;
     }
-
-    /// Starts the monitor, if it is needed and not running. Must be called in a runtime; when that
-    /// ends, another may go on.
-    pub(crate) fn ensure_monitor(&self) {
-        let waker = &self.state.waker;
-        if waker.has_monitor() || !self.state.health_settings().wants_monitor() || !waker.register()
-        {
-            return;
-        }
-        let monitor = Monitor {
-            state: Arc::downgrade(&self.state),
-            waker: Arc::clone(waker),
-            queue: ProbeQueue::default(),
-            running: Tasks::new(),
-        };
-        task::spawn(monitor.run());
-    }
+    let monitor = Monitor {
+        state: Arc::downgrade(state),
+        waker: Arc::clone(waker),
+        queue: ProbeQueue::default(),
+        running: Tasks::new(),
+    };
+    task::spawn(monitor.run());
 }
 
 /// Task that probes, and applies changes that are due while no client comes. It does not keep the

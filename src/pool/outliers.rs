@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    member_set::MemberSet, member_states::MemberState, settings::HealthSettings, state::PoolState,
+    member_set::MemberSet, refresh::MemberState, settings::HealthSettings, state::PoolState,
 };
 
 /// Longest time until the interval of an outlier policy is read again, as it may change.

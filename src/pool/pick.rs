@@ -17,12 +17,12 @@ use crate::{
 };
 
 use super::{
+    admission_guard::AdmissionGuard,
     handle::Pool,
     lease::Lease,
     member_set::MemberSet,
     queue::{GroupKey, RefusalScope},
     refusal::{Refusal, limited},
-    state::PoolState,
 };
 
 /// Number of times that another client may take the last place of the upstream that was picked.
@@ -36,13 +36,6 @@ struct LeaseRequest<'a, 'h> {
     /// Upstreams that were tried already.
     tried: &'a [Arc<Member>],
     now: Instant,
-}
-
-/// Admission to the pool, revoked on drop unless a lease takes it over; also when a user's policy
-/// panics.
-struct AdmissionGuard<'a> {
-    state: &'a PoolState,
-    kind: AdmissionKind,
 }
 
 /// Result of one call of the policy.
@@ -169,22 +162,10 @@ impl Pool {
     fn try_lease(&self, request: LeaseRequest<'_, '_>) -> Result<Lease, Refusal> {
         // Before the member set is read.
         let close_orders = self.state.close_orders();
-        let guard = self.admit(request.kind, request.now)?;
+        let guard = AdmissionGuard::enter(&self.state, request.kind, request.now)?;
         let lease = self.pick(request)?;
-        // The lease revokes the admission from now on.
-        std::mem::forget(guard);
+        guard.hand_over();
         Ok(lease.after_orders(close_orders))
-    }
-
-    fn admit(&self, kind: AdmissionKind, now: Instant) -> Result<AdmissionGuard<'_>, Refusal> {
-        let state = &*self.state;
-        match state
-            .counters()
-            .admit(kind, &state.settings().admission, now)
-        {
-            Ok(()) => Ok(AdmissionGuard { state, kind }),
-            Err(limit) => Err(Refusal::exhausted(limit)),
-        }
     }
 
     /// Calls the policy, and again without upstreams whose limit was reached.
@@ -391,17 +372,6 @@ impl Pool {
         match others.members().is_empty() {
             true => Ok(picked),
             false => Ok(call(&candidates.among(&others))?.or(picked)),
-        }
-    }
-}
-
-impl Drop for AdmissionGuard<'_> {
-    fn drop(&mut self) {
-        self.state.counters().revoke(self.kind);
-        // The admission may have kept a waiter from its lease. A handshake notifies the queue by
-        // itself, as it may be in the queue, unless it panics.
-        if self.kind == AdmissionKind::Exchange || std::thread::panicking() {
-            self.state.queue().call();
         }
     }
 }

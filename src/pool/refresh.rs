@@ -13,13 +13,15 @@ use crate::{
     lock::lock,
     task::{catch_panic, log_policy_panic},
     tunnel::registry::Revocable,
-    upstream::Member,
-    upstream::health::availability::{Admitted, Availability, HealthCounts, Standard},
+    upstream::health::{
+        EjectedBy,
+        availability::{Admitted, Availability, HealthCounts, Standard, UpstreamHealth},
+    },
+    upstream::{CountedHealth, Member},
 };
 
 use super::{
     member_set::MemberSet,
-    member_states::MemberState,
     settings::{HealthEffect, OnUpstreamLoss},
     state::{Edits, PoolState},
 };
@@ -29,6 +31,42 @@ const MAX_TURNS: usize = 8;
 
 /// Time until a policy that has panicked is called again.
 const PANIC_DELAY: Duration = Duration::from_secs(1);
+
+/// Health of a member at one moment.
+pub(super) struct MemberState<'a> {
+    member: &'a Arc<Member>,
+    pub(super) unhealthy_since: Option<Instant>,
+    pub(super) ejected_by: EjectedBy,
+}
+
+impl<'a> MemberState<'a> {
+    pub(super) const fn member(&self) -> &'a Arc<Member> {
+        self.member
+    }
+
+    fn new(member: &'a Arc<Member>, health: CountedHealth) -> Self {
+        Self {
+            member,
+            unhealthy_since: health.unhealthy_since,
+            ejected_by: health.ejected_by,
+        }
+    }
+
+    /// Returns the input of an availability policy.
+    pub(super) fn as_input(&self) -> UpstreamHealth<'a> {
+        let health = match self.unhealthy_since {
+            Some(since) => UpstreamHealth::unhealthy(since).by(self.ejected_by),
+            None => UpstreamHealth::healthy(),
+        };
+        let health = health
+            .name(self.member.upstream().name())
+            .weight(self.member.weight());
+        match self.member.draining_since() {
+            Some(_) => health.draining(),
+            None => health,
+        }
+    }
+}
 
 impl PoolState {
     /// Applies the changes of health at the next pick, so that many changes are one; or now, if
@@ -170,6 +208,40 @@ impl PoolState {
     fn unsettled(&self) -> Option<(u64, Arc<MemberSet>)> {
         let edits = self.edits.lock();
         (edits.settled != edits.version).then(|| (edits.version, self.member_set()))
+    }
+
+    /// Returns the health of all members, in the pool's order.
+    pub(super) fn health_of<'a>(
+        &self,
+        members: &'a [Arc<Member>],
+        now: Instant,
+    ) -> Vec<MemberState<'a>> {
+        let health = |member: &'a Arc<Member>| {
+            let counted = self.with_member_health(member, now, |health, _| {
+                if catch_panic(|| self.schedule_look(member, health)).is_err() {
+                    log_policy_panic();
+                }
+                let counted = CountedHealth::of(health);
+                health.counted = Some(counted);
+                counted
+            });
+            MemberState::new(member, counted)
+        };
+        members.iter().map(health).collect()
+    }
+
+    /// Returns the health of a member as it was counted before, and as it is from now on.
+    pub(super) fn count_anew<'a>(
+        &self,
+        member: &'a Arc<Member>,
+        now: Instant,
+    ) -> (Option<MemberState<'a>>, MemberState<'a>) {
+        let (before, after) = self.with_member_health(member, now, |health, _| {
+            let after = CountedHealth::of(health);
+            (health.counted.replace(after), after)
+        });
+        let state = |counted| MemberState::new(member, counted);
+        (before.map(state), state(after))
     }
 
     fn is_plain(&self, counts: &HealthCounts) -> bool {

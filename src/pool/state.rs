@@ -20,7 +20,7 @@ use crate::{
     upstream::admission::AdmissionCounters,
     upstream::health::availability::HealthCounts,
     upstream::retry::BudgetWindow,
-    upstream::{Guarded, Member, Upstream},
+    upstream::{CloseOrder, Guarded, Member, MemberHealth, Upstream},
 };
 
 use super::{
@@ -29,7 +29,7 @@ use super::{
     next_change::NextChange,
     notifier::{Notifier, PoolChange},
     queue::Queue,
-    settings::{HealthSettings, PoolSettings},
+    settings::{HealthSettings, OnUpstreamLoss, PoolSettings},
     turn::Turn,
 };
 
@@ -225,20 +225,56 @@ impl PoolState {
 
     /// Rebuilds the member set from the same members.
     pub(super) fn refresh(&self, now: Instant) {
-        self.refresh_after(|_| {}, now);
-    }
-
-    /// Rebuilds the member set after `act` was applied to all members, including those removed
-    /// recently.
-    pub(super) fn refresh_after(&self, act: impl FnMut(&Arc<Member>), now: Instant) {
         let mut edits = self.edits.lock();
         let members = Arc::clone(self.member_set().members());
-        let remembered = edits.removed.0.values().map(|(_, member)| member);
-        members.iter().chain(remembered).for_each(act);
         let lost = self.install(&members, &mut edits, now);
         drop(edits);
         self.apply_losses(&lost);
         self.settle(now);
+    }
+
+    /// Runs `act` on an upstream's health.
+    pub(super) fn with_member_health<T>(
+        &self,
+        member: &Member,
+        now: Instant,
+        act: impl FnOnce(&mut MemberHealth, &HealthSettings) -> T,
+    ) -> T {
+        member.with_health(|health| {
+            let settings = self.health_settings();
+            let health = health
+                .get_or_insert_with(|| settings.new_member_health(&member.upstream().view(), now));
+            act(health, settings)
+        })
+    }
+
+    /// Closes the tunnels of an upstream, and breaks its responses off, if that was chosen.
+    pub(super) fn close_tunnels(
+        &self,
+        member: &Member,
+        choice: OnUpstreamLoss,
+        reason: &'static str,
+        revocable: Revocable,
+    ) {
+        let OnUpstreamLoss::Close { spread } = choice else {
+            return;
+        };
+        let now = Instant::now();
+        let order = CloseOrder {
+            number: self.next_close_order(),
+            at: now,
+            spread,
+            reason,
+            revocable,
+        };
+        // Before the open tunnels are read: a tunnel that opens later sees the order.
+        member.set_close_order(order);
+        for entry in member.open_tunnels().entries() {
+            order.close(&entry, now);
+        }
+        for (response, length) in member.responses().under_way() {
+            order.break_off(&response, length, now);
+        }
     }
 
     /// Locks the retry budget; to be held only as long as it takes to count.
@@ -290,7 +326,7 @@ impl PoolState {
     }
 
     /// Counts a close order, for upstreams that can no longer be picked.
-    pub(super) fn next_close_order(&self) -> u32 {
+    fn next_close_order(&self) -> u32 {
         self.close_orders
             .fetch_add(1, Ordering::AcqRel)
             .wrapping_add(1)

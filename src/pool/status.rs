@@ -1,11 +1,12 @@
-//! Snapshot of a pool's upstreams.
+//! What a pool shows: a snapshot of its upstreams, its queue and its retries.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
-    upstream::health::{Doubt, HealthControl, HealthEvent, HealthState},
+    upstream::health::{HealthControl, HealthEvent, HealthState},
+    upstream::retry::Cost,
     upstream::{Member, UpstreamCounters},
 };
 
@@ -43,47 +44,41 @@ pub struct UpstreamStatus {
     pub last_probe: Option<HealthEvent>,
 }
 
+/// Counts of a pool's retries; see [`Pool::retries`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryStatus {
+    /// Retries since the pool was created.
+    pub made: u64,
+    /// Retries that the budget has denied since then: the request ended with the result of its last
+    /// attempt.
+    pub denied: u64,
+    /// Number of further retries that are allowed now; five times as many after failures to
+    /// connect.
+    pub left: u64,
+}
+
 impl Pool {
+    /// Returns the counts of retries over all layers, and the rest of the budget; see
+    /// [`PoolBuilder::retry_budget`](super::PoolBuilder::retry_budget).
+    #[must_use]
+    pub fn retries(&self) -> RetryStatus {
+        let mut window = self.state.retry_window();
+        RetryStatus {
+            made: window.made(),
+            denied: window.denied(),
+            left: window.remaining(
+                &self.state.settings().retry_budget,
+                Cost::Request,
+                Instant::now(),
+            ),
+        }
+    }
+
     /// Returns the number of handshakes that wait in the [queue](crate::PoolBuilder::queue) now.
     #[must_use]
     pub fn queue_len(&self) -> usize {
         self.state.queue().len()
-    }
-
-    /// Gives the control of an upstream's health to the operator, or back to events. False if no
-    /// upstream has this name.
-    ///
-    /// An upstream that is forced to be unhealthy gets no new tunnels, and its open ones are treated
-    /// as [`unhealthy_tunnels`](crate::PoolBuilder::unhealthy_tunnels) says. Probes go on, and are
-    /// shown by [`snapshot`](Self::snapshot). Back under the control of events it is healthy until
-    /// they show otherwise.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use wsplice::{Pool, health::HealthControl};
-    ///
-    /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
-    /// assert!(pool.control_health("10.0.0.1:8080", HealthControl::ForcedUnhealthy));
-    /// assert!(!pool.snapshot()[0].is_used);
-    /// assert!(pool.control_health("10.0.0.1:8080", HealthControl::Auto));
-    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
-    /// ```
-    pub fn control_health(&self, name: &str, control: HealthControl) -> bool {
-        let set = self.state.member_set();
-        let Some(member) = set.by_name(name) else {
-            return false;
-        };
-        let now = Instant::now();
-        self.state
-            .with_member_health(member, now, |health, settings| {
-                self.state.step(member, health, settings, now, |health, _| {
-                    health.tracker.set_control(control, now)
-                })
-            });
-        member.with_doubt(Doubt::succeed);
-        self.state.refresh(now);
-        true
     }
 
     /// Returns a snapshot of every upstream, in the pool's order.

@@ -198,13 +198,11 @@ impl EventReporter {
         if error.kind() == ErrorKind::AttemptsTimeout && attempt.number > 1 {
             return;
         }
-        let pool = &self.settings.pool;
-        pool.record_failure(&attempt.lease, error, attempt.started_at);
+        attempt.lease.record_failure(error, attempt.started_at);
     }
 
     fn report_health(&self, attempt: &Attempt, kind: HealthEventKind) {
-        let pool = &self.settings.pool;
-        pool.record_event(&attempt.lease, Some(kind), attempt.started_at);
+        attempt.lease.record_event(Some(kind), attempt.started_at);
     }
 
     fn request_info<'a>(&'a self, attempt: Option<&'a Attempt>) -> RequestInfo<'a> {

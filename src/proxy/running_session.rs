@@ -172,9 +172,7 @@ impl RunningSession {
             restoration,
         };
         self.tunnel.attach(next, member.open_tunnels());
-        self.settings
-            .pool
-            .close_if_lost(&lease, self.tunnel.entry());
+        lease.close_if_lost(self.tunnel.entry());
         self.lease = Some(lease);
         let info = self.tunnel.info();
         let Some(change) = self.tunnel.last_upstream_change() else {

@@ -110,7 +110,7 @@ impl Session {
             .settings
             .registry
             .enter(Some(member.open_tunnels()), info);
-        self.settings.pool.close_if_lost(&self.lease, guard.entry());
+        self.lease.close_if_lost(guard.entry());
         RegisteredSession {
             session: self,
             extensions: agreement.extensions,

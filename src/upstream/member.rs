@@ -17,13 +17,13 @@ use crate::{
     lock::lock,
     tunnel::registry::{Revocable, TunnelGroup},
     upstream::admission::{Admission, AdmissionCounters, AdmissionKind, LimitReached},
-    upstream::health::{
-        Doubt, EjectedBy, HealthEvent, HealthState, HealthTracker, outlier::EventCounts,
-        probe::ProbeTimes,
-    },
+    upstream::health::{Doubt, EjectedBy},
 };
 
-use super::{counters::LiveCounters, guarded::Guarded, latency::PeakLatency, upstream::Upstream};
+use super::{
+    close_order::CloseOrder, counters::LiveCounters, guarded::Guarded, latency::PeakLatency,
+    member_health::MemberHealth, upstream::Upstream,
+};
 
 /// Upstream in a pool, with its state.
 pub(crate) struct Member {
@@ -61,52 +61,6 @@ struct MemberState {
     close_order: Mutex<Option<CloseOrder>>,
     /// Created from the pool's settings when the upstream joins the pool.
     health: Guarded<Option<MemberHealth>>,
-}
-
-/// Health of an upstream, and its probe schedule.
-#[derive(Debug)]
-pub(crate) struct MemberHealth {
-    pub(crate) tracker: HealthTracker,
-    pub(crate) probe_times: ProbeTimes,
-    pub(crate) last_probe: Option<HealthEvent>,
-    /// Time of the next look without an event, if one is scheduled.
-    pub(crate) due_at: Option<Instant>,
-    /// Events since the pool's upstreams were last compared.
-    pub(crate) event_counts: EventCounts,
-    /// Health as it was counted last among that of the pool's upstreams.
-    pub(crate) counted: Option<CountedHealth>,
-}
-
-/// Health of an upstream as far as availability policies see it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CountedHealth {
-    pub(crate) unhealthy_since: Option<Instant>,
-    pub(crate) ejected_by: EjectedBy,
-}
-
-impl CountedHealth {
-    pub(crate) fn of(health: &MemberHealth) -> Self {
-        let unhealthy_since = match health.tracker.state() {
-            HealthState::Unhealthy { since, .. } => Some(*since),
-            _ => None,
-        };
-        Self {
-            unhealthy_since,
-            ejected_by: health.tracker.ejected_by(),
-        }
-    }
-}
-
-/// Order to close every tunnel that was leased before `at`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CloseOrder {
-    /// Sequence number among the orders of the pool.
-    pub(crate) number: u32,
-    pub(crate) at: Instant,
-    /// Time from the first close to the last.
-    pub(crate) spread: Duration,
-    pub(crate) reason: &'static str,
-    pub(crate) revocable: Revocable,
 }
 
 /// A slow start is under way.

@@ -5,10 +5,12 @@
 //! * [`health`] decides which upstreams are usable, [`balance`] which of them is picked.
 //! * [`discovery`] finds upstreams.
 
+mod close_order;
 mod counters;
 mod guarded;
 mod latency;
 mod member;
+mod member_health;
 mod sliding_window;
 mod upstream;
 
@@ -18,7 +20,9 @@ pub mod discovery;
 pub mod health;
 pub(crate) mod retry;
 
+pub(crate) use close_order::CloseOrder;
 pub use counters::UpstreamCounters;
 pub(crate) use guarded::Guarded;
-pub(crate) use member::{CloseOrder, CountedHealth, Member, MemberHealth};
+pub(crate) use member::Member;
+pub(crate) use member_health::{CountedHealth, MemberHealth};
 pub use upstream::Upstream;

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     observe::{MembershipChange, Observer, UpstreamInfo},
+    pool::Pool,
     upstream::discovery::{DiscoverFuture, MergeSources, StaticSource, testing::upstreams},
 };
 

@@ -110,7 +110,7 @@ async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
     sleep(secs(1)).await;
     pool.remove("a:80");
     let tunnel = open(&registry, before.member());
-    pool.close_if_lost(&before, tunnel.entry());
+    before.close_if_lost(tunnel.entry());
     assert_eq!(close_command(&tunnel).unwrap().0, "upstream removed");
 
     // The upstream is back, and later leases are not affected.
@@ -118,7 +118,7 @@ async fn a_handshake_under_way_when_its_upstream_is_lost_is_closed_too() {
     pool.add(named("a"));
     let after = lease(&pool).await.unwrap();
     let tunnel = open(&registry, after.member());
-    pool.close_if_lost(&after, tunnel.entry());
+    after.close_if_lost(tunnel.entry());
     assert_eq!(close_command(&tunnel), None);
 }
 
@@ -163,7 +163,7 @@ async fn a_resumed_upstream_keeps_the_tunnels_that_its_drain_has_not_closed_yet(
 
     // Its handshake was under way during the whole drain.
     let late = open(&registry, before.member());
-    pool.close_if_lost(&before, late.entry());
+    before.close_if_lost(late.entry());
     assert_eq!(close_command(&late), None);
 }
 

@@ -63,7 +63,7 @@ async fn an_evaluator_that_calls_the_pool_is_refused_and_costs_no_client_anythin
     let pool = pool(&["a"]).health_policy(policy.clone()).build();
     policy.0.set(pool.clone()).unwrap();
     let lease = lease(&pool).await.unwrap();
-    pool.record_failure(&lease, &Error::new(ErrorKind::NoResponse), Instant::now());
+    lease.record_failure(&Error::new(ErrorKind::NoResponse), Instant::now());
     assert_eq!(pool.snapshot()[0].counters.failures.len(), 1);
 }
 
@@ -139,7 +139,7 @@ async fn failures_that_are_nobodys_make_others_preferable_and_are_no_verdict() {
             let lease = lease(&pool).await.unwrap();
             if lease.member().upstream().name() == "a:80" {
                 failed += 1;
-                pool.record_failure(&lease, &Error::new(kind), Instant::now());
+                lease.record_failure(&Error::new(kind), Instant::now());
             }
         }
         assert_eq!(failed, 1, "{kind:?}");
@@ -177,13 +177,13 @@ async fn counts_tell_what_an_upstream_did() {
     let now = Instant::now();
     let first = lease(&pool).await.unwrap();
     let latency = Duration::ZERO;
-    pool.record_event(&first, Some(HealthEventKind::Accepted { latency }), now);
+    first.record_event(Some(HealthEventKind::Accepted { latency }), now);
     let second = lease(&pool).await.unwrap();
-    pool.record_failure(&second, &Error::new(ErrorKind::Connect), now);
+    second.record_failure(&Error::new(ErrorKind::Connect), now);
     let third = lease(&pool).await.unwrap();
-    pool.record_failure(&third, &Error::new(ErrorKind::Connect), now);
+    third.record_failure(&Error::new(ErrorKind::Connect), now);
     let status = http::StatusCode::BAD_GATEWAY;
-    pool.record_event(&third, Some(HealthEventKind::Refused { status }), now);
+    third.record_event(Some(HealthEventKind::Refused { status }), now);
     let counters = pool.snapshot().remove(0).counters;
     assert_eq!(counters.attempts, 3);
     assert_eq!(counters.tunnels_opened, 1);

@@ -50,6 +50,7 @@ mod event;
 mod event_filter;
 mod event_origin;
 mod evidence;
+mod half_open_trial;
 mod health_state;
 mod policy;
 #[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]

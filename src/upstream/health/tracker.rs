@@ -8,8 +8,9 @@ use crate::instant::saturating_add;
 
 use super::{
     ejection::{Ejection, EjectionHistory},
-    event::{EventOutcome, EventSource, HealthEvent, HealthEventKind},
+    event::{EventOutcome, HealthEvent, HealthEventKind},
     evidence::{Evidence, Weight},
+    half_open_trial::HalfOpenTrial,
     health_state::{EjectedBy, HealthControl, HealthState, HealthTransition},
     policy::{HealthEvaluator, HealthPolicy, Verdict},
 };
@@ -88,8 +89,7 @@ pub struct HealthTracker {
     /// Latest time that was passed in.
     latest: Instant,
     evidence: Evidence,
-    /// Client whose failure ended the last half-open state.
-    half_open_failed_for: Option<u32>,
+    trial: HalfOpenTrial,
     /// What ejected the upstream last.
     ejected_by: EjectedBy,
     control: HealthControl,
@@ -125,7 +125,7 @@ impl HealthTracker {
             epoch: now,
             latest: now,
             evidence: Evidence::default(),
-            half_open_failed_for: None,
+            trial: HalfOpenTrial::default(),
             ejected_by: EjectedBy::Failure,
             control: HealthControl::Auto,
             awaits_first_pass: false,
@@ -213,36 +213,26 @@ impl HealthTracker {
             return None;
         }
         if let HealthState::HalfOpen { .. } = self.state {
-            let client = event.origin.map(|origin| origin.client);
-            match half_open_signal(&event.kind) {
+            let weight = self.evidence.weight(event.at);
+            match self.trial.outcome(event, weight) {
                 // HalfOpen => Healthy
                 EventOutcome::Good => {
-                    self.half_open_failed_for = None;
                     self.state = HealthState::Healthy { since: event.at };
                     let relapse = self.tick(event.at, random);
                     return relapse.or(Some(HealthTransition::Healthy));
                 }
                 // HalfOpen => Unhealthy
-                EventOutcome::Bad if self.may_fail_half_open(event, client) => {
-                    self.half_open_failed_for = client;
+                EventOutcome::Bad => {
                     let cause = format!("failed while half-open: {}", event.kind);
                     self.ejected_by = self.ground();
                     self.held_until = None;
                     let until = self.history.eject(&self.ejection, event.at, random);
                     return Some(self.enter_unhealthy(&cause, Some(until), event.at));
                 }
-                EventOutcome::Bad | EventOutcome::Neutral => {}
+                EventOutcome::Neutral => {}
             }
         }
         self.tick(event.at, random)
-    }
-
-    /// Whether a failure makes a half-open upstream unhealthy: not the second in a row of one client,
-    /// unless it is more than that client's news.
-    fn may_fail_half_open(&self, event: &HealthEvent, client: Option<u32>) -> bool {
-        client.is_none()
-            || client != self.half_open_failed_for
-            || self.evidence.weight(event.at) == Weight::Verdict
     }
 
     /// Applies the changes that are due by now; call it when [`changes_at`](Self::changes_at) is
@@ -423,15 +413,6 @@ impl HealthTracker {
 
     fn recovers_by_probes(&self) -> bool {
         self.probed == Probed::Yes && self.evaluator.recovers_by_probes()
-    }
-}
-
-/// Returns the meaning of an event while half-open, when the next handshake decides: probes go to
-/// the evaluator, and a tunnel ends after the handshake that has decided.
-fn half_open_signal(kind: &HealthEventKind) -> EventOutcome {
-    match kind.source() {
-        EventSource::Handshake => kind.outcome(),
-        EventSource::Probe | EventSource::Tunnel => EventOutcome::Neutral,
     }
 }
 

@@ -1,8 +1,12 @@
-//! Drain of a single upstream.
+//! An operator's commands on a single upstream: its drain, and the control of its health.
 
 use tokio::time::Instant;
 
-use crate::{observe::MembershipChange, tunnel::registry::Revocable};
+use crate::{
+    observe::MembershipChange,
+    tunnel::registry::Revocable,
+    upstream::health::{Doubt, HealthControl},
+};
 
 use super::{handle::Pool, notifier::PoolChange, settings::OnUpstreamLoss};
 
@@ -69,6 +73,42 @@ impl Pool {
         }
         let change = PoolChange::Upstream(MembershipChange::Resumed);
         self.state.notifier.push(member.shared_name(), change);
+        self.state.refresh(now);
+        true
+    }
+
+    /// Gives the control of an upstream's health to the operator, or back to events. False if no
+    /// upstream has this name.
+    ///
+    /// An upstream that is forced to be unhealthy gets no new tunnels, and its open ones are treated
+    /// as [`unhealthy_tunnels`](crate::PoolBuilder::unhealthy_tunnels) says. Probes go on, and are
+    /// shown by [`snapshot`](Self::snapshot). Back under the control of events it is healthy until
+    /// they show otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Pool, health::HealthControl};
+    ///
+    /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
+    /// assert!(pool.control_health("10.0.0.1:8080", HealthControl::ForcedUnhealthy));
+    /// assert!(!pool.snapshot()[0].is_used);
+    /// assert!(pool.control_health("10.0.0.1:8080", HealthControl::Auto));
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn control_health(&self, name: &str, control: HealthControl) -> bool {
+        let set = self.state.member_set();
+        let Some(member) = set.by_name(name) else {
+            return false;
+        };
+        let now = Instant::now();
+        self.state
+            .with_member_health(member, now, |health, settings| {
+                self.state.step(member, health, settings, now, |health, _| {
+                    health.tracker.set_control(control, now)
+                })
+            });
+        member.with_doubt(Doubt::succeed);
         self.state.refresh(now);
         true
     }
