@@ -3,8 +3,10 @@
 //! Start a WebSocket server on port 9000 (`cargo run --example echo`), then:
 //!
 //! ```text
-//! cargo run --example jwt
-//! websocat -H "Authorization: Bearer $TOKEN" ws://127.0.0.1:3000/ws/room
+//! JWT_SECRET=secret cargo run --example jwt
+//! pip install pyjwt
+//! TOKEN=$(python3 -c 'import jwt, time; print(jwt.encode({"sub": "alice", "exp": time.time() + 60}, "secret"))')
+//! websocat -v -H "Authorization: Bearer $TOKEN" ws://127.0.0.1:3000/ws/room   # closed after a minute
 //! ```
 
 use std::time::{Duration, UNIX_EPOCH};
