@@ -64,6 +64,7 @@ mod pool;
 mod property_ends;
 mod property_garbage;
 mod property_inject;
+mod property_reattach;
 mod public_types;
 mod reattach;
 mod reattach_hook;
