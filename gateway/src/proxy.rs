@@ -56,7 +56,9 @@ fn reattach(args: &TunnelArgs) -> Option<Reattach> {
     let reattach = Reattach::new()
         .within(within)
         .on(args.reattach_on.0.iter().copied())
-        .limit(args.reattach_limit);
+        .limit(args.reattach_limit)
+        .replay(args.replay)
+        .swallow(args.swallow);
     Some(reattach)
 }
 

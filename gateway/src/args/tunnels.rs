@@ -69,4 +69,27 @@ pub(crate) struct TunnelArgs {
     /// Most reattachments of one WebSocket within a minute
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) reattach_limit: usize,
+
+    /// Number of the client's first messages that each further upstream gets
+    /// before anything else, a login for example. The upstreams may get them
+    /// more than once
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "0",
+        requires = "reattach",
+        verbatim_doc_comment
+    )]
+    pub(crate) replay: usize,
+
+    /// Number of each further upstream's first messages that a client does not
+    /// get which has had as many: the responses to those of --replay
+    #[arg(
+        long,
+        value_name = "M",
+        default_value = "0",
+        requires = "reattach",
+        verbatim_doc_comment
+    )]
+    pub(crate) swallow: usize,
 }
