@@ -195,7 +195,7 @@ impl Handshake<'_> {
                 reserved_bits: extensions.reserved_bits(),
             },
             reconnect: Arc::new(Reconnector {
-                opening: self.opening.to_owned(),
+                opening: self.opening.detached(),
                 settings: Arc::clone(settings),
                 reattach: Arc::clone(reattach),
                 subprotocol: accepted.agreement.subprotocol.clone(),

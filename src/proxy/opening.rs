@@ -3,17 +3,13 @@
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::{
-    Response, Uri,
-    header::SEC_WEBSOCKET_PROTOCOL,
-    request::{self, Parts},
-    response,
-};
+use http::{Response, Uri, header::SEC_WEBSOCKET_PROTOCOL, request::Parts, response};
 use tokio::time::timeout;
 
 use crate::{
     error::{Error, ErrorKind},
     http::handshake::{Agreement, Offer, UpgradeResponse, exchange, handshake_request},
+    http::head::{detached_head, detached_uri},
     http::headers::UpstreamHeaders,
     http::relay::Source,
     http::upgrade::UpgradeRequest,
@@ -31,6 +27,7 @@ use super::{
 };
 
 /// A valid opening handshake of a client.
+#[derive(Clone)]
 pub(super) struct Opening {
     pub(super) head: Parts,
     pub(super) client: Client,
@@ -54,16 +51,19 @@ pub(super) enum OpeningResponse {
 }
 
 impl Opening {
-    /// Returns a copy that can be kept after the request is over.
-    pub(super) fn to_owned(&self) -> Self {
-        let mut head: request::Parts = clone_head(&self.head);
-        // Load-balancing policies of the host may read them.
-        head.extensions = self.head.extensions.clone();
+    /// Returns a copy that can be kept after the request is over. It has the extensions too, which
+    /// load balancing policies of the host may read.
+    pub(super) fn detached(&self) -> Self {
+        let target = match self.target == self.head.uri {
+            true => None,
+            false => Some(detached_uri(&self.target)),
+        };
+        let head = detached_head(&self.head);
         Self {
+            target: target.unwrap_or_else(|| head.uri.clone()),
             head,
             client: self.client,
-            upgrade: self.upgrade.clone(),
-            target: self.target.clone(),
+            upgrade: self.upgrade.detached(),
         }
     }
 

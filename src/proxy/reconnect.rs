@@ -68,7 +68,7 @@ impl Reconnector {
             return Ok(self.handshakes(&self.opening).await?);
         };
         let restoration = self.consult(hook, tunnel, loss).await?;
-        let mut opening = self.opening.to_owned();
+        let mut opening = self.opening.clone();
         opening.add_headers(restoration.headers());
         let mut next = self.handshakes(&opening).await?;
         next.restoration = restoration;
@@ -82,8 +82,8 @@ impl Reconnector {
         tunnel: TunnelInfo,
         loss: Loss,
     ) -> Result<Restoration, NotReattached> {
-        let Opening { head, client, .. } = self.opening.to_owned();
-        let request = ReattachRequest::new(tunnel, Arc::new(head), client.ip, loss);
+        let Opening { head, client, .. } = &self.opening;
+        let request = ReattachRequest::new(tunnel, Arc::new(head.clone()), client.ip, loss);
         let deciding = catch_panics(|| hook.decide(request));
         match timeout(self.reattach.decision_time(), deciding).await {
             Ok(Ok(ReattachDecision::Attach(restoration))) => Ok(restoration),
@@ -218,4 +218,17 @@ impl Exchange for Reopening<'_> {
 /// The response that no client waits for.
 fn nothing() -> Response<RelayedBody> {
     Response::new(RelayedBody::whole(Bytes::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_kept_beside_the_opening_handshake() {
+        let counts = 2 * size_of::<usize>();
+        let beside = size_of::<Reconnector>() - size_of::<Opening>() + counts;
+        println!("{beside} bytes beside {}", size_of::<Opening>());
+        assert!(beside <= 64);
+    }
 }

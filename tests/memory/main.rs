@@ -30,7 +30,7 @@ use std::{
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use wsplice::{
-    KeepAlive, Observer, ProxyLayer, Rejection, RequestOptions, TunnelInfo, TunnelReport,
+    KeepAlive, Observer, ProxyLayer, Reattach, Rejection, RequestOptions, TunnelInfo, TunnelReport,
 };
 
 use host::{Host, Server};
@@ -114,6 +114,39 @@ fn a_key_a_label_and_a_deadline_add_at_most_128_bytes_to_a_quiet_tunnel() {
     });
     let more = with_options - bare;
     assert!(more <= 128, "{more} bytes");
+}
+
+/// Of 1,864 bytes when this was written, 256 were the state of reattachment; the rest is the head of the
+/// request, with its five header lines, its target, the extensions of the server and the facts of the
+/// client. The server's read buffer, to which the head refers, would be 16 KiB more.
+#[test]
+fn a_tunnel_that_may_get_another_upstream_keeps_the_head_and_at_most_256_bytes() {
+    let _turn = turn();
+    let bare = heap_per_tunnel("without reattachment", Server::Axum, Plain, |layer| layer);
+    let what = "with reattachment";
+    let on = heap_per_tunnel(what, Server::Axum, Plain, |layer| {
+        layer.reattach(Reattach::new())
+    });
+    assert!(on - bare <= 1900, "{} bytes", on - bare);
+    let what = "with a replay and a tap";
+    let with_replay = heap_per_tunnel(what, Server::Axum, Plain, |layer| {
+        layer.reattach(Reattach::new().replay(1).swallow(1).tap(64, |_, _| {}))
+    });
+    assert!(with_replay - on <= 256, "{} bytes", with_replay - on);
+}
+
+#[cfg(feature = "http2")]
+#[test]
+fn a_tunnel_over_http2_that_may_get_another_upstream_keeps_no_buffer_of_the_server() {
+    let _turn = turn();
+    let clients = h2::Clients::default();
+    let bare = heap_per_tunnel("over HTTP/2", Server::Auto, clients, |layer| layer);
+    let clients = h2::Clients::default();
+    let what = "over HTTP/2 with reattachment";
+    let on = heap_per_tunnel(what, Server::Auto, clients, |layer| {
+        layer.reattach(Reattach::new())
+    });
+    assert!(on - bare <= 1900, "{} bytes", on - bare);
 }
 
 /// TLS 1.3 with AES-256-GCM by ring came to 7,584 bytes when this was written, all but 48 of them

@@ -36,6 +36,7 @@
 //! it is rejected with 400, so that `not(host("internal"))` cannot be bypassed by an invalid
 //! spelling. A request that is not owned either way reaches the inner service as it came.
 
+mod detached;
 mod escape;
 mod extended_connect;
 mod host;
@@ -45,6 +46,7 @@ mod request;
 mod rewrite;
 mod truth_assignment;
 
+pub(crate) use self::detached::{detached_head, detached_uri, detached_value};
 pub(crate) use self::escape::split_escape;
 pub use self::extended_connect::ExtendedConnect;
 pub(crate) use self::extended_connect::{connect_protocol, is_extended_connect};

@@ -30,6 +30,20 @@ pub(crate) fn copy_original_uri(from: &Extensions, to: &mut Extensions) {
 #[cfg(not(feature = "axum"))]
 pub(crate) const fn copy_original_uri(_from: &Extensions, _to: &mut Extensions) {}
 
+/// Copies the target that the client sent, to keep it longer than the request.
+#[cfg(feature = "axum")]
+pub(super) fn detach_original_uri(extensions: &mut Extensions) {
+    use axum::extract::OriginalUri;
+
+    if let Some(OriginalUri(uri)) = extensions.get_mut() {
+        *uri = super::detached::detached_uri(uri);
+    }
+}
+
+/// Copies nothing.
+#[cfg(not(feature = "axum"))]
+pub(super) const fn detach_original_uri(_extensions: &mut Extensions) {}
+
 /// Returns the prefix that was removed from the path of `original` to make that of `seen`; `None` if
 /// there is none, or the path was changed in another way.
 pub(crate) fn removed_prefix<'a>(original: &'a Uri, seen: &Uri) -> Option<&'a str> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderValue, header::SEC_WEBSOCKET_KEY};
 
-use crate::http::headers::only_line;
+use crate::http::{head::detached_value, headers::only_line};
 
 use super::invalid_handshake::InvalidHandshake;
 
@@ -59,6 +59,14 @@ impl UpgradeRequest {
     #[must_use]
     pub fn accept_key(&self) -> String {
         tungstenite::handshake::derive_accept_key(self.key.as_bytes())
+    }
+
+    /// Returns a copy that can be kept after the request is over.
+    pub(crate) fn detached(&self) -> Self {
+        Self {
+            key: detached_value(&self.key),
+            opening: self.opening,
+        }
     }
 
     /// Returns the client's key as it was received; in HTTP/2 the generated one.

@@ -79,3 +79,14 @@ impl Reattaching {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_reattachment_is_small() {
+        println!("{} bytes", size_of::<Reattaching>());
+        assert!(size_of::<Reattaching>() <= 168);
+    }
+}
