@@ -28,6 +28,9 @@ use super::{
 /// gets whole messages, in order, and none twice. Messages that were on their way to or from the
 /// lost upstream may be lost.
 ///
+/// All attempts count against the pool's [`RetryBudget`](crate::RetryBudget). With a budget of zero no
+/// tunnel gets another upstream, and each ends after the time for one.
+///
 /// The head of the request, with its credentials, is kept as long as the tunnel. Admission by the
 /// host (a middleware in front of the proxy) happens once, at the client's handshake.
 ///
