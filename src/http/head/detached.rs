@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Uri, request::Parts};
 
-use super::mounting::detach_original_uri;
+use super::mounting::map_original_uri;
 
 /// Copies a head with its extensions.
 pub(crate) fn detached_head(head: &Parts) -> Parts {
@@ -16,7 +16,7 @@ pub(crate) fn detached_head(head: &Parts) -> Parts {
     copy.version = head.version;
     copy.headers = detached_headers(&head.headers);
     copy.extensions = head.extensions.clone();
-    detach_original_uri(&mut copy.extensions);
+    map_original_uri(&mut copy.extensions, detached_uri);
     copy
 }
 

@@ -30,19 +30,19 @@ pub(crate) fn copy_original_uri(from: &Extensions, to: &mut Extensions) {
 #[cfg(not(feature = "axum"))]
 pub(crate) const fn copy_original_uri(_from: &Extensions, _to: &mut Extensions) {}
 
-/// Copies the target that the client sent, to keep it longer than the request.
+/// Replaces the target that the client sent.
 #[cfg(feature = "axum")]
-pub(super) fn detach_original_uri(extensions: &mut Extensions) {
+pub(super) fn map_original_uri(extensions: &mut Extensions, map: impl FnOnce(&Uri) -> Uri) {
     use axum::extract::OriginalUri;
 
     if let Some(OriginalUri(uri)) = extensions.get_mut() {
-        *uri = super::detached::detached_uri(uri);
+        *uri = map(uri);
     }
 }
 
-/// Copies nothing.
+/// Replaces nothing.
 #[cfg(not(feature = "axum"))]
-pub(super) const fn detach_original_uri(_extensions: &mut Extensions) {}
+pub(super) fn map_original_uri(_extensions: &mut Extensions, _map: impl FnOnce(&Uri) -> Uri) {}
 
 /// Returns the prefix that was removed from the path of `original` to make that of `seen`; `None` if
 /// there is none, or the path was changed in another way.
