@@ -133,7 +133,9 @@ impl Filter {
     /// Notes that the tunnel has another upstream, and that the client has had this many messages.
     pub(in crate::tunnel) fn attach(&mut self, received: u64, context: UpstreamContext) {
         self.phase = Phase::Attached;
-        self.swallow = self.settings.swallowing(received, context);
+        let (messages, max_bytes) = self.settings.swallowed();
+        let messages = messages.min(usize::try_from(received).unwrap_or(usize::MAX));
+        self.swallow = Swallow::new(messages, max_bytes, context);
         if let Some(delivery) = &mut self.delivery {
             delivery.restart();
         }

@@ -9,7 +9,6 @@ use super::{
     hook::{Hook, ReattachRequest},
     loss::Loss,
     recording::Recording,
-    swallow::{Swallow, UpstreamContext},
     tap::{ClientMessage, Tap},
 };
 
@@ -356,16 +355,10 @@ impl Reattach {
         (messages > 0).then(|| Recording::new(messages, max_bytes))
     }
 
-    /// Returns the means to keep the next upstream's first messages from a client that has had this
-    /// many.
-    pub(super) fn swallowing(
-        &self,
-        received: u64,
-        context: UpstreamContext,
-    ) -> Option<Box<Swallow>> {
-        let received = usize::try_from(received).unwrap_or(usize::MAX);
-        let messages = self.swallow.messages.min(received);
-        Swallow::new(messages, self.swallow.max_bytes, context)
+    /// Returns the most messages of a further upstream that are kept from a client, and the most bytes
+    /// that they may have.
+    pub(super) const fn swallowed(&self) -> (usize, usize) {
+        (self.swallow.messages, self.swallow.max_bytes)
     }
 
     pub(in crate::tunnel) const fn most_held(&self) -> usize {
