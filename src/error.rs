@@ -48,8 +48,9 @@ pub enum ErrorKind {
     /// The host's function did not decide on the request within the authorization timeout
     /// ([`ProxyLayer::authorization_timeout`](crate::ProxyLayer::authorization_timeout)).
     AuthorizationTimeout,
-    /// The host's function panicked while it decided on the request.
-    AuthorizationPanic,
+    /// A function of the host panicked in the handling of the request; the source is the panic's
+    /// message.
+    Panic,
     /// The host's server cannot hand over this connection: the request's extensions hold nothing to
     /// upgrade with.
     NotUpgradable,
@@ -196,7 +197,7 @@ impl Error {
             | ErrorKind::ClientUpgrade => Side::Client,
             ErrorKind::NotUpgradable
             | ErrorKind::AuthorizationTimeout
-            | ErrorKind::AuthorizationPanic
+            | ErrorKind::Panic
             | ErrorKind::NoUpstream
             | ErrorKind::Resolve
             | ErrorKind::LocalShortage
@@ -232,7 +233,7 @@ impl ErrorKind {
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::NotAuthorized => "not_authorized",
             Self::AuthorizationTimeout => "authorization_timeout",
-            Self::AuthorizationPanic => "authorization_panic",
+            Self::Panic => "panic",
             Self::NotUpgradable => "not_upgradable",
             Self::ClientUpgrade => "client_upgrade",
             Self::Rewrite => "rewrite",
@@ -275,7 +276,7 @@ impl ErrorKind {
             Self::OriginNotAllowed => "origin not allowed",
             Self::NotAuthorized => "not authorized",
             Self::AuthorizationTimeout => "the authorization took too long",
-            Self::AuthorizationPanic => "the authorization failed",
+            Self::Panic => "the handling of the request panicked",
             Self::NotUpgradable => "the connection cannot be upgraded",
             Self::ClientUpgrade => "the client's connection was not handed over",
             Self::Rewrite => "the rewritten path is not valid",

@@ -66,7 +66,7 @@ fn failures() {
         ErrorKind::OriginNotAllowed => "origin_not_allowed",
         ErrorKind::NotAuthorized => "not_authorized",
         ErrorKind::AuthorizationTimeout => "authorization_timeout",
-        ErrorKind::AuthorizationPanic => "authorization_panic",
+        ErrorKind::Panic => "panic",
         ErrorKind::NotUpgradable => "not_upgradable",
         ErrorKind::ClientUpgrade => "client_upgrade",
         ErrorKind::Rewrite => "rewrite",

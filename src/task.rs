@@ -9,9 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::task::JoinSet;
-
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// Runs a future to its end on the current runtime.
 ///
@@ -84,6 +82,13 @@ where
 /// Logs that a policy of the host has panicked. The panic hook has reported the panic itself.
 pub(crate) fn log_policy_panic() {
     tracing::error!("a policy of the host panicked");
+}
+
+/// Returns the message of a panic: `panic!` with a text alone makes a `&str`, else a `String`.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let string = || panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(string).unwrap_or("without a message")
 }
 
 /// Runs blocking work, such as reading files, on a blocking thread.

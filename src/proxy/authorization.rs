@@ -8,7 +8,6 @@ use tokio::time::timeout;
 use crate::{
     error::{Error, ErrorKind},
     http::relay::RelayedBody,
-    task::catch_panics,
 };
 
 use super::{
@@ -43,10 +42,9 @@ pub(super) async fn authorize(
     };
     let request = AuthorizationRequest::new(Arc::clone(&head), client.info, client.ip, kind);
     let within = reporter.settings().timeouts.authorization;
-    let decision = timeout(within, decide(authorize, request)).await;
-    let decision = decision.unwrap_or_else(|_| {
+    let decision: Decision = timeout(within, authorize(request)).await.map_err(|_| {
         let after = format!("after {within:?}");
-        Err(Error::with_source(ErrorKind::AuthorizationTimeout, after))
+        Error::with_source(ErrorKind::AuthorizationTimeout, after)
     })?;
     match decision {
         Ok(options) => {
@@ -57,14 +55,6 @@ pub(super) async fn authorize(
         }
         Err(rejection) => Err(rejected(reporter, rejection, version)),
     }
-}
-
-/// Calls the host's function, and contains its panics.
-async fn decide(authorize: &Authorize, request: AuthorizationRequest) -> Result<Decision, Error> {
-    catch_panics(|| authorize(request)).await.map_err(|_| {
-        tracing::error!("the host's authorization panicked");
-        Error::new(ErrorKind::AuthorizationPanic)
-    })
 }
 
 /// Reports a rejection, and returns its response. The error is in the response's extensions, as for

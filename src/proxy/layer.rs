@@ -118,6 +118,13 @@ use super::{
 /// the response on waits until a tunnel or an event stream has ended: limit such a layer to other
 /// routes.
 ///
+/// # Panics of the host's functions
+///
+/// A function of the host that panics in the handling of a request costs that request alone: the
+/// response is a 500 ([`ErrorKind::Panic`](crate::ErrorKind::Panic)), and the client's connection lives
+/// on. That holds for matchers, the authorization, keys, header functions and edits alike. A panic of an
+/// observer, or of the functions that make spans and change rejections, changes no response.
+///
 /// The type parameter is the scope of requests: WebSocket handshakes alone, or with
 /// [`forward_http`](Self::forward_http) all requests that the matcher owns.
 #[must_use]

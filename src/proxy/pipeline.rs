@@ -1,7 +1,7 @@
 //! The pipeline of an owned request, up to its response: the same for handshakes and for forwarded
 //! requests, which differ in their [`Exchange`] with an upstream.
 
-use std::sync::Arc;
+use std::{any::Any, pin::pin, sync::Arc};
 
 use http::{
     HeaderMap, Request, Response, StatusCode,
@@ -12,11 +12,13 @@ use tracing::Instrument;
 
 use crate::{
     error::{Error, ErrorKind},
+    escaped::Escaped,
     http::head::{RequestHead, copy_original_uri, original_uri},
     http::headers::{UpstreamHeaders, add_header, find_nominated, forbid_shared_caching},
     http::matcher::owns,
     http::relay::{RelayedBody, adapt_version},
     pool::Lease,
+    task::{catch_panic, catch_panics, panic_message},
     upstream::admission::AdmissionKind,
 };
 
@@ -82,7 +84,8 @@ pub(super) enum FailedAttempt {
     Ended(Error),
 }
 
-/// Runs the pipeline of one request. A failure becomes a response.
+/// Runs the pipeline of one request. A failure becomes a response, as does a panic of the host's
+/// functions, whichever of them it is: the client's connection lives on.
 pub(super) async fn run(
     subject: Subject,
     head: Parts,
@@ -99,7 +102,10 @@ pub(super) async fn run(
     let reporter = Arc::new(EventReporter::new(subject, requested_path(&head), settings));
     async {
         reporter.settings().pool.ensure_monitor();
-        let mut response = match pipeline(&reporter, head).await {
+        let pipeline = pin!(pipeline(&reporter, head));
+        let outcome = catch_panics(|| pipeline).await;
+        let outcome = outcome.unwrap_or_else(|panic| Err(panicked(&*panic).into()));
+        let mut response = match outcome {
             Ok(response) => response,
             Err(FallbackOutcome::Response(response)) => *response,
             Err(FallbackOutcome::Failure(error)) => error_response(&reporter, &error),
@@ -114,6 +120,26 @@ pub(super) async fn run(
     }
     .instrument(span)
     .await
+}
+
+/// Responds to a request whose route is unknown.
+pub(super) async fn fail(
+    subject: Subject,
+    head: Parts,
+    settings: Arc<Settings>,
+    error: Error,
+) -> Response<RelayedBody> {
+    run(subject, head, settings, async |_: &Arc<_>, _| {
+        Err(error.into())
+    })
+    .await
+}
+
+/// Logs a panic of the host's functions, and returns the error of its request.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let message = panic_message(panic);
+    tracing::error!(panic = %Escaped(message), "a function of the host panicked");
+    Error::with_source(ErrorKind::Panic, message)
 }
 
 /// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one accepts.
@@ -273,10 +299,12 @@ fn requested_path(head: &Parts) -> &str {
 
 /// Returns the response for a failed request.
 fn error_response(reporter: &EventReporter, error: &Error) -> Response<RelayedBody> {
-    let response = reject(error);
     let response = match &reporter.settings().map_rejection {
-        Some(map_rejection) => map_rejection(error, response),
-        None => response,
+        Some(map_rejection) => catch_panic(|| map_rejection(error, reject(error)))
+            .inspect_err(|panic| drop(panicked(&**panic)))
+            .ok(),
+        None => None,
     };
+    let response = response.unwrap_or_else(|| reject(error));
     response.map(RelayedBody::whole)
 }

@@ -1,6 +1,6 @@
 //! Handshakes with the next upstream of a running tunnel.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
@@ -24,7 +24,7 @@ use super::{
     attempts::Attempts,
     event_reporter::{EventReporter, Subject},
     opening::{Accepted, Opening, OpeningResponse},
-    pipeline::{Exchange, FailedAttempt, Received, try_upstreams},
+    pipeline::{Exchange, FailedAttempt, Received, panicked, try_upstreams},
     running_session::{NextLeg, NotReattached, Reconnect, Reconnecting},
     settings::Settings,
 };
@@ -49,9 +49,15 @@ impl Reconnect for Reconnector {
     fn reconnect(self: Arc<Self>, tunnel: &TunnelInfo, loss: Loss) -> Reconnecting {
         let tunnel = tunnel.clone();
         Box::pin(async move {
-            let next = timeout(self.reattach.time(), self.next_upstream(tunnel, loss));
-            next.await
-                .unwrap_or_else(|_| Err(ReattachRefusal::Timeout.into()))
+            let next = pin!(self.next_upstream(tunnel, loss));
+            match timeout(self.reattach.time(), catch_panics(|| next)).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(panic)) => {
+                    panicked(&*panic);
+                    Err(ReattachRefusal::Unavailable.into())
+                }
+                Err(_) => Err(ReattachRefusal::Timeout.into()),
+            }
         })
     }
 }

@@ -59,7 +59,7 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::TooManyTunnelsForKey | ErrorKind::TooManyHandshakesForKey => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade | ErrorKind::AuthorizationPanic => {
+        ErrorKind::NotUpgradable | ErrorKind::ClientUpgrade | ErrorKind::Panic => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
         // The service behind the host's function failed, and no upstream is slow.

@@ -13,20 +13,23 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    error::BoxError,
+    error::{BoxError, Error},
     http::head::RequestHead,
     http::headers::without_nominated,
     http::matcher::owns,
     http::upgrade::{Intent, inspect_with},
+    task::catch_panic,
 };
 
 use super::{
     body::ResponseBody,
     client::Client,
+    event_reporter::Subject,
     forward::forward,
     future::ResponseFuture,
     handshake::handshake,
     mounted::{self, Mounted},
+    pipeline::{fail, panicked},
     request_scope::{IntoClientRequest, RequestScope, WebSocketsOnly},
     settings::{Forward, Settings},
 };
@@ -48,6 +51,8 @@ enum Route {
     Handshake(Intent, Client),
     /// Another request, which is forwarded.
     Forward(Forward, Client),
+    /// Unknown, because a function of the host failed.
+    Failed(Subject, Error),
 }
 
 impl<S, T> Proxy<S, T> {
@@ -90,8 +95,6 @@ impl<S, T> Proxy<S, T> {
         if matches!(intent, Intent::Other) && forward.is_none() {
             return Route::Inner;
         }
-        let client = Client::resolve(&self.settings, request.extensions(), request.headers());
-        let head = client.complete(head);
         // Matchers decide on the headers that the upstream gets.
         let protected = &self.settings.outbound.protected;
         let nominated_removed = without_nominated(request.headers(), protected);
@@ -99,22 +102,40 @@ impl<S, T> Proxy<S, T> {
             Some(headers) => head.with_headers(headers),
             None => head,
         };
-        let is_owned = self
-            .settings
-            .matcher
-            .as_ref()
-            .is_none_or(|matcher| owns(matcher, &head));
-        match (intent, forward) {
-            _ if !is_owned => {
-                if let Some(matcher) = &self.settings.matcher {
-                    mounted::log_hint(matcher, head);
-                }
-                Route::Inner
+        match (self.client_of_owned(request, head), intent, forward) {
+            (Err(error), Intent::Other, _) => Route::Failed(Subject::Request, error),
+            (Err(error), ..) => Route::Failed(Subject::Handshake, error),
+            (Ok(None), ..) | (_, Intent::Other, None) => Route::Inner,
+            (Ok(Some(client)), Intent::Other, Some(forward)) => {
+                Route::Forward(forward.clone(), client)
             }
-            (Intent::Other, Some(forward)) => Route::Forward(forward.clone(), client),
-            (Intent::Other, None) => Route::Inner,
-            (intent, _) => Route::Handshake(intent, client),
+            (Ok(Some(client)), intent, _) => Route::Handshake(intent, client),
         }
+    }
+
+    /// Returns the client of a request that the matcher owns.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Panic`](crate::ErrorKind::Panic), from a matcher or from the function that
+    /// describes the client.
+    fn client_of_owned<B>(
+        &self,
+        request: &Request<B>,
+        head: RequestHead<'_>,
+    ) -> Result<Option<Client>, Error> {
+        let decide = || {
+            let client = Client::resolve(&self.settings, request.extensions(), request.headers());
+            let head = client.complete(head);
+            match &self.settings.matcher {
+                Some(matcher) if !owns(matcher, &head) => {
+                    mounted::log_hint(matcher, head);
+                    None
+                }
+                _ => Some(client),
+            }
+        };
+        catch_panic(decide).map_err(|panic| panicked(&*panic))
     }
 }
 
@@ -166,6 +187,11 @@ where
                 }
                 Err(request) => ResponseFuture::inner(self.inner.call(mounted.undo(request))),
             },
+            Route::Failed(subject, error) => {
+                let (head, _body) = request.into_parts();
+                let settings = Arc::clone(&self.settings);
+                ResponseFuture::pipeline(fail(subject, head, settings, error))
+            }
             Route::Handshake(intent, client) => {
                 // The body is dropped here: it is empty, and the host's server hands the connection
                 // over only after that.

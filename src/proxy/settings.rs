@@ -168,12 +168,15 @@ impl Settings {
         }
     }
 
-    /// Makes the span of a handshake.
+    /// Makes the span of a handshake: the default one if the host's function panics.
     pub(super) fn handshake_span(&self, head: &RequestHead<'_>) -> Span {
-        match &self.make_span {
-            Some(make_span) => make_span(head),
-            None => handshake_span(head),
-        }
+        let Some(make_span) = &self.make_span else {
+            return handshake_span(head);
+        };
+        catch_panic(|| make_span(head)).unwrap_or_else(|_| {
+            tracing::error!("the function that makes spans panicked");
+            handshake_span(head)
+        })
     }
 
     /// Calls each observer of the host. A panic in one is logged, and keeps neither the tunnel nor

@@ -114,10 +114,10 @@ async fn a_panic_of_the_function_is_a_500_on_a_connection_that_lives_on() {
             assert_eq!(head.status(), 500);
             assert_eq!(
                 &client.read_body(&head).await[..],
-                b"the authorization failed\n"
+                b"the handling of the request panicked\n"
             );
         }
-        let panicked = ErrorKind::AuthorizationPanic;
+        let panicked = ErrorKind::Panic;
         assert_eq!(proxy.events().rejected, [panicked, panicked]);
     }
 }

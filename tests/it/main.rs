@@ -41,6 +41,7 @@ mod examples;
 mod forward;
 mod handshake;
 mod health;
+mod host_panics;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;

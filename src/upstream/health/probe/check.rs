@@ -1,11 +1,11 @@
 //! Run of one probe, from its start to the event.
 
-use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    task::catch_panic,
+    task::{catch_panic, panic_message},
     upstream::health::event::{HealthEvent, HealthEventKind},
 };
 
@@ -68,18 +68,11 @@ async fn run(probe: &dyn Probe, target: &ProbeTarget) -> Result<(), ProbeFailure
             probing.as_mut().poll(cx)
         };
         catch_panic(poll).unwrap_or_else(|panic| {
-            let message = message_of(&*panic);
+            let message = panic_message(&*panic);
             Poll::Ready(Err(ProbeFailure::Panicked(message.into())))
         })
     })
     .await
-}
-
-/// Returns the panic's message: `panic!` with a text alone makes a `&str`, else a `String`.
-fn message_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    let string = || panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(string).unwrap_or("without a message")
 }
 
 #[cfg(test)]
