@@ -13,6 +13,7 @@ use super::{
     half_open_trial::HalfOpenTrial,
     health_state::{EjectedBy, HealthControl, HealthState, HealthTransition},
     policy::{HealthEvaluator, HealthPolicy, Verdict},
+    probe::ProbeFailure,
 };
 
 /// Health tracker: the health of one upstream, as a state machine of its evaluator and its
@@ -89,6 +90,8 @@ pub struct HealthTracker {
     /// Latest time that was passed in.
     latest: Instant,
     evidence: Evidence,
+    /// Failure of the last probe, unless it passed.
+    probe_failure: Option<ProbeFailure>,
     trial: HalfOpenTrial,
     /// What ejected the upstream last.
     ejected_by: EjectedBy,
@@ -125,6 +128,7 @@ impl HealthTracker {
             epoch: now,
             latest: now,
             evidence: Evidence::default(),
+            probe_failure: None,
             trial: HalfOpenTrial::default(),
             ejected_by: EjectedBy::Failure,
             control: HealthControl::Auto,
@@ -206,8 +210,13 @@ impl HealthTracker {
         }
         self.evidence.observe(event);
         self.evaluator.observe(event);
-        if let HealthEventKind::ProbePassed { .. } = event.kind {
-            self.awaits_first_pass = false;
+        match &event.kind {
+            HealthEventKind::ProbePassed { .. } => {
+                self.awaits_first_pass = false;
+                self.probe_failure = None;
+            }
+            HealthEventKind::ProbeFailed { reason } => self.probe_failure = Some(reason.clone()),
+            _ => {}
         }
         if self.control != HealthControl::Auto {
             return None;
@@ -249,7 +258,7 @@ impl HealthTracker {
                 if self.evidence.weight(now) == Weight::Verdict =>
             {
                 self.ejected_by = self.ground();
-                let cause = self.evaluator.cause().into_owned();
+                let cause = self.cause();
                 Some(self.become_unhealthy(&cause, now, random))
             }
             (HealthState::Unhealthy { until, .. }, verdict) => {
@@ -297,6 +306,19 @@ impl HealthTracker {
         }
         // An evaluator that returns a time in the past must not make its caller spin.
         change.map(|change| change.max(saturating_add(self.latest, Duration::from_millis(1))))
+    }
+
+    /// Returns the cause of the evaluator's verdict. The failure of the last probe is added if the
+    /// evaluator does not quote it: policies of the host seldom do.
+    fn cause(&self) -> String {
+        let cause = self.evaluator.cause();
+        let failure = self.probe_failure.as_ref();
+        match failure.map(|failure| format!("{failure:#}")) {
+            Some(failure) if !cause.contains(&failure) => {
+                format!("{cause}; the last probe failed: {failure}")
+            }
+            _ => cause.into_owned(),
+        }
     }
 
     /// Makes the upstream unhealthy by verdict.

@@ -112,6 +112,9 @@ pub trait HealthEvaluator: Send + Sync {
 
     /// Returns the human-readable cause of the last unhealthy verdict: `3 consecutive probe
     /// failures`.
+    ///
+    /// The failure of the last probe is added to it, unless it is quoted here or the probe has passed
+    /// since.
     fn cause(&self) -> Cow<'_, str> {
         Cow::Borrowed("judged unhealthy")
     }

@@ -228,6 +228,40 @@ fn probes_alone_bring_down_and_back() {
     assert_eq!(rose, Some(HealthTransition::Healthy));
 }
 
+/// Two events of any kind are too many, for no cause of its own.
+#[derive(Clone, Debug, Default)]
+struct Impatient(u32);
+
+impl HealthEvaluator for Impatient {
+    fn observe(&mut self, _: &HealthEvent) {
+        self.0 += 1;
+    }
+
+    fn verdict(&mut self, _: Instant) -> Verdict {
+        match self.0 {
+            0..2 => Verdict::Healthy,
+            _ => Verdict::Unhealthy,
+        }
+    }
+}
+
+#[test]
+fn the_cause_of_a_policy_of_the_host_does_not_hide_the_error_of_the_probe() {
+    let fall = |events: [HealthEventKind; 2]| {
+        let mut tracker = probed(Impatient::default());
+        let [first, second] = events;
+        assert_eq!(see(&mut tracker, secs(1), first), None);
+        see(&mut tracker, secs(2), second).map(|fell| fell.to_string())
+    };
+    let timed_out =
+        "unhealthy: judged unhealthy; the last probe failed: handshake timed out after 5s";
+    let fell = fall([probe_failed(), probe_failed()]);
+    assert_eq!(fell.as_deref(), Some(timed_out));
+    // A probe that has passed since has nothing to add.
+    let fell = fall([probe_failed(), probe_passed()]);
+    assert_eq!(fell.as_deref(), Some("unhealthy: judged unhealthy"));
+}
+
 #[test]
 fn probes_readmit_a_flapping_upstream_later_each_time() {
     let mut tracker = probed(Consecutive::new().fails(1).passes(1));
