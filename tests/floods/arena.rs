@@ -178,7 +178,8 @@ impl Limits {
                 .forward_http(
                     forward
                         .request_idle_timeout(SHORT)
-                        .exchange_timeout(2 * SHORT),
+                        // Far above the time of an exchange beside a thousand others.
+                        .exchange_timeout(5 * SHORT),
                 ),
         }
     }

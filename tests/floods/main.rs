@@ -1,6 +1,6 @@
-//! Floods: attacks that need numbers rather than a clever request.
+//! Attacks: by a clever request ([`attacks`]), and by numbers (floods).
 //!
-//! Each class has a test, with its advisory where there is one. The server is the documented recipe
+//! Each class has a test, with its advisory where there is one. The server of a flood is the documented recipe
 //! of `docs/hosts.md`, which is the example `bounded_server` itself, with shorter bounds. A flood runs
 //! twice; after each time the proxy serves, no upstream is leased, no tunnel is registered,
 //! and the descriptors and tasks of the process are those of a server without clients. The heap may
@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod arena;
+mod attacks;
 // Its `main` is not used here.
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../examples/bounded_server.rs"]
@@ -21,6 +22,10 @@ mod footprint;
 mod http2;
 mod http2_frames;
 mod slow;
+// Each binary uses a part of the kit.
+#[allow(dead_code, unused_imports)]
+#[path = "../it/support/mod.rs"]
+mod support;
 mod tunnels;
 mod upstream;
 

@@ -7,7 +7,6 @@
 mod support;
 mod support_works;
 
-mod attacks;
 mod authorization;
 mod balance;
 mod client_stream;

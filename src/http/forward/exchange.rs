@@ -157,6 +157,7 @@ mod tests {
     use crate::{http::relay::HeadLimits, net::transport::Transport};
 
     use super::*;
+    use crate::http::headers::ReservedNames;
 
     const TEXT: &str = "the body";
 
@@ -175,7 +176,7 @@ mod tests {
                 .body(())
                 .unwrap(),
             expects_continue: false,
-            reserved: Arc::default(),
+            reserved: ReservedNames::from_iter([]),
         };
         let body = Full::new(Bytes::from(TEXT)).map_err(|never| match never {});
         let body = body.boxed_unsync();

@@ -1,7 +1,5 @@
 //! The request to the upstream.
 
-use std::sync::Arc;
-
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Version,
     header::{
@@ -13,7 +11,7 @@ use http::{
 use crate::{
     error::{Error, ErrorKind},
     http::head::RequestHead,
-    http::headers::{ClientInfo, add_header, contains_token, only_line, set_header},
+    http::headers::{ClientInfo, ReservedNames, add_header, contains_token, only_line, set_header},
     http::relay::{OutboundRules, has_unsupported_coding},
 };
 
@@ -24,7 +22,7 @@ pub(crate) struct UpstreamHead {
     /// Whether the body waits for the upstream's 100.
     pub(crate) expects_continue: bool,
     /// Headers that the client's trailers must not have.
-    pub(crate) reserved: Arc<[HeaderName]>,
+    pub(crate) reserved: ReservedNames,
 }
 
 /// Builds the head of the upstream's request from the client's.
@@ -43,7 +41,7 @@ pub(crate) fn upstream_head(
     let target = settings.target(&client_request.uri)?;
     let (method, version) = (client_request.method.clone(), client_request.version);
     let trailers = Trailers::from_headers(&client_request.headers, body);
-    let reserved = settings.reserved(&client_request).into();
+    let reserved = settings.reserved(&client_request);
     let had_length = client_request.headers.contains_key(CONTENT_LENGTH);
 
     let mut headers = settings.upstream_headers(client_request, client);

@@ -13,7 +13,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{LengthLimitError, combinators::UnsyncBoxBody};
 use tokio::{
@@ -24,7 +23,7 @@ use tokio::{
 use crate::{
     alarm::Alarm,
     error::{BoxError, Error, ErrorKind},
-    http::headers::strip_trailers,
+    http::headers::ReservedNames,
     http::relay::{ProgressClock, ProgressLimits},
     instant::saturating_add,
     lock::lock,
@@ -128,7 +127,7 @@ impl UploadProgress {
 pub(crate) struct UploadBody {
     body: ClientBody,
     /// Headers that trailers must not have.
-    reserved: Arc<[HeaderName]>,
+    reserved: ReservedNames,
     upload: Arc<UploadProgress>,
     continue_wait: Option<ContinueWait>,
     /// Clock that runs while the client sends nothing.
@@ -142,7 +141,7 @@ type ContinueWait = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl UploadBody {
     pub(crate) fn new(
         body: ClientBody,
-        reserved: Arc<[HeaderName]>,
+        reserved: ReservedNames,
         upload: Arc<UploadProgress>,
         limits: ProgressLimits,
     ) -> Self {
@@ -181,7 +180,7 @@ impl UploadBody {
         self.clock.stop(Instant::now());
         match frame.into_trailers() {
             Ok(mut trailers) => {
-                strip_trailers(&mut trailers, &self.reserved);
+                self.reserved.strip(&mut trailers);
                 self.upload.enter(UploadPhase::Done);
                 Frame::trailers(trailers)
             }

@@ -105,6 +105,10 @@ impl HeaderEdits {
     }
 
     /// Changes the headers by a closure, for edits that depend on the message.
+    ///
+    /// Its headers have no names before it runs, so [forwarded](crate::ForwardHttp) requests lose all
+    /// of their trailers: a client could otherwise send in one of them what the closure sets or
+    /// removes, to an upstream that merges trailers into the headers (RFC 9110 §6.5.1).
     #[must_use]
     pub fn with<F>(self, edit: F) -> Self
     where
@@ -131,6 +135,12 @@ impl HeaderEdits {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
+    }
+
+    /// Returns whether a function makes some of the changes.
+    pub(crate) fn has_function(&self) -> bool {
+        let mut edits = self.edits.iter();
+        edits.any(|edit| matches!(edit, Edit::With(_)))
     }
 
     /// Returns the names of the headers that are set or removed, but for those of functions.

@@ -31,6 +31,7 @@ mod forwarded;
 mod hop_by_hop;
 mod networks;
 mod quoted;
+mod reserved_names;
 mod rfc7239;
 mod shared_caching;
 mod tokens;
@@ -53,5 +54,6 @@ pub(crate) use self::connection_auth::authenticates_connection;
 pub(crate) use self::hop_by_hop::{
     find_nominated, strip as strip_hop_by_hop, strip_nominated, strip_trailers, without_nominated,
 };
+pub(crate) use self::reserved_names::ReservedNames;
 pub(crate) use self::shared_caching::forbid_shared_caching;
 pub(crate) use self::tokens::{contains_token, extension_names, members, only_line};

@@ -12,8 +12,8 @@ use crate::{
     error::{Error, ErrorKind},
     http::head::{PathRewrite, original_uri, removed_prefix},
     http::headers::{
-        ClientInfo, ForwardedHeaders, HeaderEdits, UpstreamHeaders, Via, only_line, set_header,
-        strip_aliases, strip_hop_by_hop,
+        ClientInfo, ForwardedHeaders, HeaderEdits, ReservedNames, UpstreamHeaders, Via, only_line,
+        set_header, strip_aliases, strip_hop_by_hop,
     },
 };
 
@@ -45,7 +45,10 @@ impl OutboundRules {
 
     /// Returns the headers that the host protects, gives or edits, which a client must not set by
     /// trailers either.
-    pub(crate) fn reserved(&self, client_request: &Parts) -> Vec<HeaderName> {
+    pub(crate) fn reserved(&self, client_request: &Parts) -> ReservedNames {
+        if self.edits.has_function() {
+            return ReservedNames::All;
+        }
         let given = client_request.extensions.get::<UpstreamHeaders>();
         let given = given.into_iter().flat_map(|given| given.headers().keys());
         let names = self.protected.iter().chain(self.edits.names());

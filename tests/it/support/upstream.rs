@@ -75,6 +75,12 @@ impl RawUpstream {
         self.log.borrow().clone()
     }
 
+    /// Empties the log.
+    #[allow(dead_code, reason = "not every binary with this kit needs it")]
+    pub(crate) fn forget(&self) {
+        self.log.send_modify(|log| *log = Log::default());
+    }
+
     /// Waits until the log fulfils `condition`, and returns that log.
     pub(crate) async fn wait_for(
         &self,

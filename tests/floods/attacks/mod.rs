@@ -1,7 +1,8 @@
 //! Attacks on proxies, a test for each class, on raw sockets.
 //!
 //! The tests cite the advisory of a proxy or server that fell to the class. After each of them the
-//! proxy serves, and no upstream is leased any more ([`kit::Arena::survived`]).
+//! proxy serves, and holds nothing more than before ([`kit::Arena::survived`]): no lease, no tunnel,
+//! no task, no descriptor, no memory.
 
 #[cfg(feature = "http2")]
 mod extended_connect;

@@ -1,19 +1,29 @@
 //! The proxy that is attacked.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     http::{Method, StatusCode, Uri},
     routing::any,
 };
-use wsplice::{ForwardHttp, Pool, ProxyLayer, matcher::path};
+use tokio::time::timeout;
+use wsplice::{ForwardHttp, Pool, ProxyLayer, Registry, matcher::path};
 
-use crate::support::{
-    deadline::within,
-    head::Head,
-    raw::RawClient,
-    serve::{Server, serve_axum},
-    upstream::{RawConn, RawUpstream, switching_protocols},
+use crate::{
+    client::within,
+    footprint::{Footprint, HeapGrowth},
+    support::{
+        head::Head,
+        raw::RawClient,
+        serve::{Server, serve_axum},
+        upstream::{RawConn, RawUpstream, switching_protocols},
+    },
 };
+
+/// Bytes by which the heap may have grown, the heads in the log of the upstream aside: the runtime
+/// frees what belonged to a socket in batches, and its queues may grow.
+const HEAP_SLACK: isize = 128 << 10;
 
 /// A layer as the tests set it up.
 pub(super) type Layer = ProxyLayer<ForwardHttp>;
@@ -23,7 +33,11 @@ pub(super) type Layer = ProxyLayer<ForwardHttp>;
 pub(super) struct Arena {
     pub(super) upstream: RawUpstream,
     pool: Pool,
+    registry: Registry,
     server: Server,
+    /// What the process held before the attack.
+    before: Footprint,
+    heap: HeapGrowth,
 }
 
 impl Arena {
@@ -56,16 +70,34 @@ impl Arena {
     }
 
     async fn in_front_of(upstream: RawUpstream, settings: impl FnOnce(Layer) -> Layer) -> Self {
+        // The tasks of an arena before this one may still be ending.
+        within("the upstream to be the only task", async {
+            while Footprint::tasks_now() > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         let pool: Pool = Pool::new([upstream.url()]).expect("an address").into();
         let layer = ProxyLayer::new(pool.clone())
             .matching(path("/ws/*"))
-            .forward_http(ForwardHttp::new());
-        let server = serve_axum(inner().layer(settings(layer))).await;
-        Self {
+            // A connection that is kept for another request is not what an attack left behind.
+            .forward_http(ForwardHttp::new().idle_connections(0));
+        let layer = settings(layer);
+        let registry = layer.registry();
+        let mut arena = Self {
             upstream,
             pool,
-            server,
-        }
+            registry,
+            server: serve_axum(inner().layer(layer)).await,
+            before: Footprint::now(),
+            heap: HeapGrowth::since_now(),
+        };
+        // Once, so that tables and queues have their sizes.
+        arena.serves().await;
+        arena.holds_nothing().await;
+        arena.upstream.forget();
+        arena.heap = HeapGrowth::since_now();
+        arena
     }
 
     pub(super) fn addr(&self) -> std::net::SocketAddr {
@@ -100,37 +132,67 @@ impl Arena {
         self.upstream.log().heads.pop().expect("a request")
     }
 
-    /// Expects that the proxy serves as before: a tunnel, a forwarded request, and a request for the
-    /// inner service; and that the upstream is leased no more after that.
+    /// Expects that the proxy serves as before, and holds nothing of the attack. The clients of the
+    /// attack must be gone.
     pub(super) async fn survived(&self) {
-        self.serves("inner GET /alive").await;
+        self.serves_beside("inner GET /alive").await;
     }
 
     /// Expects the same of a proxy that owns every path.
     pub(super) async fn survived_with_all_paths(&self) {
-        self.serves("upstream").await;
+        self.serves_beside("upstream").await;
     }
 
-    async fn serves(&self, beside_the_route: &str) {
+    async fn serves_beside(&self, expected: &str) {
+        assert_eq!(self.serves().await, expected);
+        self.holds_nothing().await;
+        let kept = self.heap.bytes();
+        let heads = self.upstream.log().heads;
+        let logged: usize = heads.iter().map(|head| head.raw.len()).sum();
+        // The log has each head as bytes and as text, in strings that may be twice as large.
+        let slack = HEAP_SLACK + 8 * logged as isize;
+        assert!(kept < slack, "{kept} bytes of the heap are kept");
+    }
+
+    /// Expects that a tunnel and a forwarded request are served; returns the response to a request
+    /// beside the route.
+    async fn serves(&self) -> String {
         let mut client = RawClient::open(self.addr(), "/ws/alive").await;
         client.send(b"bytes").await;
         assert_eq!(&client.read_exact(5).await[..], b"bytes");
         drop(client);
-        for (target, text) in [("/ws/alive", "upstream"), ("/alive", beside_the_route)] {
+        let mut body = String::new();
+        for target in ["/ws/alive", "/alive"] {
             let mut client = RawClient::connect(self.addr()).await;
             client.send_request(target, &[]).await;
             let head = client.read_head().await;
             assert_eq!(head.status(), 200, "{target}");
-            assert_eq!(client.read_body(&head).await, text);
+            body = String::from_utf8_lossy(&client.read_body(&head).await).into_owned();
+            if target == "/ws/alive" {
+                assert_eq!(body, "upstream");
+            }
         }
-        within("all leases to end", async {
-            let is_leased = || self.pool.snapshot().iter().any(|it| it.tunnels > 0);
-            while is_leased() {
+        body
+    }
+
+    /// Waits until the process holds what it held before there was a client.
+    async fn holds_nothing(&self) {
+        let is_leased = || {
+            let upstreams = self.pool.snapshot();
+            upstreams.iter().any(|it| it.tunnels + it.handshakes > 0)
+        };
+        let held = || (self.registry.count(), is_leased(), Footprint::now());
+        let expected = (0, false, self.before);
+        let released = timeout(Duration::from_secs(30), async {
+            while held() != expected {
                 tokio::task::yield_now().await;
             }
-        })
-        .await;
-        assert!(self.pool.snapshot().iter().all(|it| it.handshakes == 0));
+        });
+        assert!(
+            released.await.is_ok(),
+            "{:?} rather than {expected:?}",
+            held()
+        );
     }
 }
 

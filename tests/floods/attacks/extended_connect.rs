@@ -1,7 +1,7 @@
 //! Extended `CONNECT` (RFC 8441) with wrong pseudo-headers, frame by frame.
 
 use super::kit::Arena;
-use crate::support::raw::RawClient;
+use crate::{alone, support::raw::RawClient};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -93,54 +93,56 @@ fn and(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static s
     [&RIGHT[..], &[(name, value)]].concat()
 }
 
-#[tokio::test]
-async fn wrong_pseudo_headers_open_no_tunnel() {
-    let arena = Arena::start().await;
-    assert_eq!(ask(&arena, &RIGHT).await, Outcome::Accepted);
-    let opened = arena.reached().len();
-    for lines in [
-        without(":method"),
-        without(":scheme"),
-        without(":authority"),
-        without(":path"),
-        with(":path", ""),
-        with(":path", "ws/x"),
-        with(":path", "*"),
-        with(":path", "/ws/../private"),
-        with(":method", "connect"),
-        with(":protocol", ""),
-        with(":protocol", "h2c"),
-        with(":protocol", "websocket, h2c"),
-        with(":authority", ""),
-        with(":authority", "user@app.test"),
-        with(":authority", "app.test/ws"),
-        with(":authority", "app.test, admin.internal"),
-        with(":authority", "app.test:99999"),
-        with(":scheme", ""),
-        with("sec-websocket-version", "8"),
-        and(":protocol", "websocket"),
-        and(":path", "/ws/y"),
-        and(":authority", "admin.internal"),
-        and("host", "admin.internal"),
-        and("connection", "upgrade"),
-        and("upgrade", "websocket"),
-        and("transfer-encoding", "chunked"),
-        and("Sec-WebSocket-Protocol", "x"),
-        and("x", "a\r\nx-injected: 1"),
-        and("x\r\nx-injected", "1"),
-        and(":unknown", "1"),
-    ] {
-        assert_eq!(ask(&arena, &lines).await, Outcome::Rejected, "{lines:?}");
-        assert_eq!(arena.reached().len(), opened, "{lines:?}");
-    }
-    // `:protocol` without CONNECT is malformed (RFC 8441 §4), and opens none.
-    assert_eq!(
-        ask(&arena, &with(":method", "GET")).await,
-        Outcome::Rejected
-    );
-    // A plain CONNECT names a connection to open, which is never proxied.
-    let plain = [(":method", "CONNECT"), (":authority", "127.0.0.1:1")];
-    ask(&arena, &plain).await;
-    assert_eq!(arena.reached().len(), opened);
-    arena.survived().await;
+#[test]
+fn wrong_pseudo_headers_open_no_tunnel() {
+    alone(async {
+        let arena = Arena::start().await;
+        assert_eq!(ask(&arena, &RIGHT).await, Outcome::Accepted);
+        let opened = arena.reached().len();
+        for lines in [
+            without(":method"),
+            without(":scheme"),
+            without(":authority"),
+            without(":path"),
+            with(":path", ""),
+            with(":path", "ws/x"),
+            with(":path", "*"),
+            with(":path", "/ws/../private"),
+            with(":method", "connect"),
+            with(":protocol", ""),
+            with(":protocol", "h2c"),
+            with(":protocol", "websocket, h2c"),
+            with(":authority", ""),
+            with(":authority", "user@app.test"),
+            with(":authority", "app.test/ws"),
+            with(":authority", "app.test, admin.internal"),
+            with(":authority", "app.test:99999"),
+            with(":scheme", ""),
+            with("sec-websocket-version", "8"),
+            and(":protocol", "websocket"),
+            and(":path", "/ws/y"),
+            and(":authority", "admin.internal"),
+            and("host", "admin.internal"),
+            and("connection", "upgrade"),
+            and("upgrade", "websocket"),
+            and("transfer-encoding", "chunked"),
+            and("Sec-WebSocket-Protocol", "x"),
+            and("x", "a\r\nx-injected: 1"),
+            and("x\r\nx-injected", "1"),
+            and(":unknown", "1"),
+        ] {
+            assert_eq!(ask(&arena, &lines).await, Outcome::Rejected, "{lines:?}");
+            assert_eq!(arena.reached().len(), opened, "{lines:?}");
+        }
+        // `:protocol` without CONNECT is malformed (RFC 8441 §4), and opens none.
+        assert_eq!(
+            ask(&arena, &with(":method", "GET")).await,
+            Outcome::Rejected
+        );
+        // A plain CONNECT names a connection to open, which is never proxied.
+        let plain = [(":method", "CONNECT"), (":authority", "127.0.0.1:1")];
+        ask(&arena, &plain).await;
+        assert_eq!(arena.reached().len(), opened);
+        arena.survived().await;
+    });
 }
