@@ -44,6 +44,29 @@ async fn a_pong_with_a_payload_of_its_own_is_swallowed_where_the_other_side_aske
     }
 }
 
+/// A pong must echo the ping (RFC 6455 §5.5.3). One that is empty breaks the rule, but shows that the
+/// peer lives, and is meant for us.
+#[tokio::test(start_paused = true)]
+async fn an_empty_pong_answers_a_ping_of_ours_and_measures_no_round_trip_rfc6455_5_5_3() {
+    for side in SIDES {
+        let mut rig = Rig::new(only(side, steady()));
+        for round in 0..3 {
+            rig.end(side).ping().await;
+            assert_eq!(rig.elapsed(), secs(20 + 25 * round), "{side}");
+            tokio::time::sleep(secs(5)).await;
+            let (leg, other) = rig.ends(side);
+            leg.send(pong(b"")).await;
+            // The pong timeout comes and goes, and the next ping is due an interval later.
+            other.is_quiet_for(secs(19)).await;
+        }
+        rig.end(side).send(close(1000, "")).await;
+        rig.end(opposite(side)).frame().await;
+        rig.end(opposite(side)).send(close(1000, "")).await;
+        let report = rig.report().await;
+        assert_eq!((report.client_rtt, report.upstream_rtt), (None, None));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_side_that_has_closed_owes_no_pong_rfc6455_5_5_2() {
     for side in SIDES {

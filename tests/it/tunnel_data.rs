@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wsplice::{Framing, Side, TunnelConfig};
+use wsplice::{Framing, Side, TunnelConfig, TunnelEnd};
 
 use crate::support::{
     axum_upstream::{self, pushed},
@@ -185,6 +185,36 @@ async fn permessage_deflate_is_agreed_on_and_passed_end_to_end() {
         ends.pass_frame(from, frames::odd(0x80, &deflated[3..]))
             .await;
         ends.pass_frame(from, frames::odd(0xC1, &deflated)).await;
+    }
+}
+
+/// Safari 15 compresses although the upstream has declined. RSV1 without an agreement is a violation
+/// (RFC 6455 §5.2), which is the proxy's business only if it enforces the rules.
+#[tokio::test]
+async fn compressed_frames_without_an_agreement_pass_unless_rules_are_enforced() {
+    const OFFER: [(&str, &str); 1] = [("Sec-WebSocket-Extensions", "permessage-deflate")];
+    let deflated = frames::odd(0xC1, &[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00]);
+    for framing in [Framing::Observe, Framing::Opaque, Framing::Enforce] {
+        let mut accepting = AcceptingUpstream::start().await;
+        let proxy = ProxyServer::with([accepting.url()], |layer| {
+            layer.tunnel(TunnelConfig::new().framing(framing))
+        })
+        .await;
+        let mut ends = Ends::open_with(&proxy, &mut accepting, "/ws/room", &OFFER).await;
+        if framing != Framing::Enforce {
+            ends.pass_frame(Side::Client, deflated.clone()).await;
+            ends.pass_frame(Side::Client, frames::text("and on")).await;
+            continue;
+        }
+        ends.client.send(&frames::masked(deflated.clone())).await;
+        let code = |frame: RawFrame| frame.close().map(|(code, _)| code);
+        assert_eq!(code(ends.frame_at(Side::Client).await), Some(1002));
+        assert_eq!(code(ends.frame_at(Side::Upstream).await), Some(1001));
+        drop(ends);
+        match proxy.report().await.end {
+            TunnelEnd::Violation(_, Side::Client) => {}
+            end => panic!("{end:?}"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use wsplice::{Pool, Retry, RetryOn, balance::First};
 
 use super::kit::{Played, answer, ask, client, layer, named, read_answer};
 use crate::support::{
+    deadline::within,
     serve::{Server, serve_axum},
     upstream::closed_addr,
 };
@@ -92,6 +93,35 @@ async fn what_was_sent_goes_elsewhere_if_asked_for_and_if_it_may_be_repeated_rfc
 }
 
 /// The last response counts, and is whole.
+#[tokio::test]
+async fn a_response_that_could_be_retried_holds_its_lease_while_it_is_relayed() {
+    let mut app = Played::start().await;
+    let pool = Pool::new([app.upstream.url()]).unwrap().build();
+    let layer = layer(pool.clone()).retry(Retry::new().on([RetryOn::Status(503)]));
+    let server = serve_axum(super::kit::inner().layer(layer)).await;
+    let mut client = client(&server, ask("GET", &[])).await;
+    let (mut upstream, _) = app.request().await;
+    upstream
+        .send(b"HTTP/1.1 503 No\r\nContent-Length: 10\r\n\r\nsorry")
+        .await;
+    let head = client.read_head().await;
+    assert_eq!(head.status(), 503);
+    assert_eq!(&client.read_exact(5).await[..], b"sorry");
+    let leased = || {
+        let upstream = &pool.snapshot()[0];
+        (upstream.tunnels, upstream.handshakes)
+    };
+    assert_eq!(leased(), (1, 0));
+    upstream.send(b" again").await;
+    assert_eq!(&client.read_exact(5).await[..], b" agai");
+    within("the end of the lease", async {
+        while leased() != (0, 0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn where_nobody_is_left_the_last_answer_is_relayed() {
     let upstream = super::kit::answering(|_| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use wsplice::Admission;
+use wsplice::{Admission, Pool, Retry, RetryOn};
 
 use super::kit::{Host, Proxied, expect_page, pool, text, values};
 use crate::support::deadline::within;
@@ -316,6 +316,41 @@ async fn a_refusal_that_nobody_reads_gives_its_place_back_after_the_write_timeou
         })
         .await;
         drop(client);
+    }
+}
+
+/// The status allows a retry, but no upstream is left: the refusal is relayed, and is the upstream's
+/// work until its end.
+#[tokio::test]
+async fn the_last_refusal_holds_its_lease_while_it_is_relayed_although_it_could_be_retried() {
+    for others in 0..2 {
+        let upstreams = [endless().await, endless().await];
+        let urls = upstreams.iter().take(1 + others).map(RawUpstream::url);
+        let pool = Pool::new(urls).expect("addresses").build();
+        let proxied = Proxied::start(Host::Axum, pool.clone(), |layer| {
+            layer.retry(Retry::new().on([RetryOn::Status(403)]))
+        })
+        .await;
+        let tunnels = || pool.snapshot().iter().map(|it| it.tunnels).sum::<usize>();
+        let (client, head) = proxied.handshake("/ws/x", &[]).await;
+        assert_eq!(head.status(), 403);
+        within("the end of the leases of refusals before the last", async {
+            while tunnels() > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        // The client has not read it yet, nor left.
+        let accepted: usize = upstreams.iter().map(|it| it.log().accepted).sum();
+        assert_eq!((accepted, tunnels()), (1 + others, 1));
+        assert!(pool.snapshot().iter().all(|it| it.handshakes == 0));
+        drop(client);
+        within("the end of the last lease", async {
+            while tunnels() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }
 

@@ -5,7 +5,7 @@ use wsplice::headers::{HeaderEdits, UpstreamHeaders, Via};
 
 use super::kit::{Proxied, expect_inner, expect_page, expect_untouched, only_head, text, values};
 use crate::support::head::Head;
-use crate::support::raw::{HOST, KEY};
+use crate::support::raw::{HOST, KEY, handshake_request};
 use crate::support::scripts;
 use crate::support::upstream::RawUpstream;
 
@@ -67,6 +67,30 @@ async fn what_the_client_says_beyond_passes_as_it_is() {
             .map(|line| line.1)
             .collect();
         assert_eq!(values(&asked, name), sent, "{name}");
+    }
+}
+
+/// Development servers and port mappings: neither is corrected by the other.
+#[tokio::test]
+async fn an_origin_and_a_host_with_unlike_ports_pass_as_they_were_sent() {
+    for (origin, host) in [
+        ("http://app.test:3000", "app.test:8080"),
+        ("http://app.test", "app.test:8080"),
+        ("https://app.test:443", "app.test"),
+        ("http://app.test:80", "app.test:443"),
+        ("http://[::1]:3000", "[::1]:8080"),
+    ] {
+        let upstream = RawUpstream::start(scripts::echo()).await;
+        let proxied = Proxied::before(&upstream).await;
+        let request = handshake_request("/ws/x", &[("Origin", origin)]);
+        let request = String::from_utf8(request).unwrap();
+        let request = request.replace(&format!("Host: {HOST}"), &format!("Host: {host}"));
+        let (_client, head) = proxied.send(request.as_bytes()).await;
+        assert_eq!(head.status(), 101, "{origin}, {host}");
+        let asked = only_head(&upstream).await;
+        assert_eq!(values(&asked, "origin"), [origin]);
+        assert_eq!(values(&asked, "host"), [host]);
+        assert_eq!(values(&asked, "x-forwarded-host"), [host]);
     }
 }
 
