@@ -142,25 +142,32 @@ impl Track {
                     position = len;
                     break;
                 }
-                Frame::Held(pause) => {
-                    result.hold = len - position;
-                    result.pause = pause;
-                    break;
-                }
-                Frame::Withheld(code) => {
-                    result.hold = len - position;
-                    result.withheld = Some(code);
-                    break;
-                }
-                Frame::Rejected(breach, header_len) => {
-                    result.breach = Some(breach);
-                    self.read_discarded(chunk.get(position + header_len..len).unwrap_or_default());
+                Frame::Stopped(stop) => {
+                    self.stop(stop, rest, &mut result);
                     break;
                 }
             }
         }
         result.forward = position;
         result
+    }
+
+    /// Notes why a frame is not forwarded, with which these bytes begin.
+    fn stop(&mut self, stop: Stop, bytes: &[u8], result: &mut ScanResult) {
+        match stop {
+            Stop::Held(pause) => {
+                result.hold = bytes.len();
+                result.pause = pause;
+            }
+            Stop::Withheld(code) => {
+                result.hold = bytes.len();
+                result.withheld = Some(code);
+            }
+            Stop::Rejected(breach, header_len) => {
+                result.breach = Some(breach);
+                self.read_discarded(bytes.get(header_len..).unwrap_or_default());
+            }
+        }
     }
 
     /// Scans bytes that are discarded, for the close frame alone.
@@ -277,14 +284,14 @@ impl Track {
         if is_pong {
             match read_pong(bytes, awaited, now) {
                 Pong::Ours(pong_len) => return Frame::Swallowed(pong_len),
-                Pong::Cut => return Frame::Held(None),
+                Pong::Cut => return Frame::Stopped(Stop::Held(None)),
                 Pong::Theirs => {}
             }
         }
         match judge_control(bytes, awaited) {
-            None => return Frame::Held(None),
+            None => return Frame::Stopped(Stop::Held(None)),
             Some((Fate::Swallow, len)) => return Frame::Swallowed(len),
-            Some((Fate::Withhold(code), _)) => return Frame::Withheld(code),
+            Some((Fate::Withhold(code), _)) => return Frame::Stopped(Stop::Withheld(code)),
             Some((Fate::Pass, _)) => {}
         }
         let is_solicited = is_pong && !awaited.unanswered_pings.are_none();
@@ -311,24 +318,26 @@ impl Track {
                     }
                     CheckResult::Wait(limit, until) => {
                         self.scanner = before;
-                        Frame::Held(Some((limit, until)))
+                        Frame::Stopped(Stop::Held(Some((limit, until))))
                     }
                     CheckResult::Reject(breach) => {
                         self.capture(&header, Destination::Discarded);
-                        Frame::Rejected(breach, header_len)
+                        Frame::Stopped(Stop::Rejected(breach, header_len))
                     }
                 }
             }
             // A guard checks a header before any of it is forwarded.
             Ok(None) if self.guard.is_some() && !bytes.is_empty() => {
                 self.scanner = before;
-                Frame::Held(None)
+                Frame::Stopped(Stop::Held(None))
             }
             Ok(None) => Frame::Cut,
             Err(error) => {
                 self.opaque = true;
                 match self.guard.as_ref().and_then(|guard| guard.rules.as_ref()) {
-                    Some(_) => Frame::Rejected(Breach::Violation(error.into()), bytes.len()),
+                    Some(_) => {
+                        Frame::Stopped(Stop::Rejected(Breach::Violation(error.into()), bytes.len()))
+                    }
                     None => Frame::Cut,
                 }
             }
@@ -372,11 +381,18 @@ enum Frame {
     Swallowed(usize),
     /// An incomplete header, forwarded as far as it came; or bytes that are no longer frames.
     Cut,
-    /// A frame that waits for its rest, or for this limit until that moment.
+    /// A frame that is not forwarded, or not yet.
+    Stopped(Stop),
+}
+
+/// Why no byte from a frame on is forwarded.
+#[derive(Clone, Copy)]
+enum Stop {
+    /// The frame waits for its rest, or for this limit until that moment.
     Held(Option<(Limit, Instant)>),
-    /// A whole close frame with this code, which waits until the end of the tunnel is certain.
+    /// A whole close frame with this code waits until the end of the tunnel is certain.
     Withheld(CloseCode),
-    /// A header of this length, which must not be forwarded.
+    /// A header of this length must not be forwarded.
     Rejected(Breach, usize),
 }
 
