@@ -29,7 +29,6 @@ mod guard;
 mod handshake;
 mod key_limit;
 mod layer;
-mod layer_host;
 mod mounted;
 mod opening;
 mod options;

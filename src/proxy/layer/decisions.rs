@@ -8,24 +8,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    error::BoxError, http::head::RequestHead, http::headers::UpstreamHeaders, lock::lock,
+    error::BoxError,
+    lock::lock,
+    proxy::authorization_request::{AuthorizationRequest, Deciding},
+    proxy::guard::{Admit, decide},
+    proxy::key_limit::KeyLimit,
+    proxy::options::RequestOptions,
+    proxy::rejection::Rejection,
     tunnel::registry::Registry,
 };
 
-use super::{
-    authorization_request::{AuthorizationRequest, Deciding},
-    guard::{Admit, decide},
-    key_limit::KeyLimit,
-    layer::ProxyLayer,
-    options::RequestOptions,
-    rejection::Rejection,
-};
+use super::proxy_layer::ProxyLayer;
 
 impl<T> ProxyLayer<T> {
     /// Sets the function of the host that decides on each request of the layer: it admits the
@@ -135,51 +134,6 @@ impl<T> ProxyLayer<T> {
     /// they protect, and limits by the key of the request's options after it.
     pub fn limit_by_key(self, limit: KeyLimit) -> Self {
         self.with(|settings| settings.key_limits.push(limit))
-    }
-
-    /// Sets a function that makes headers for the upstream from the request's head: from what a
-    /// middleware has put into its extensions, or from the client's address. See
-    /// [`UpstreamHeaders`]; the [request edits](Self::request_headers) run afterwards.
-    ///
-    /// It runs after the [authorization](Self::authorize), and its headers replace those of the same
-    /// name in the [options](RequestOptions::header).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use http::{HeaderName, HeaderValue};
-    /// use wsplice::{Pool, ProxyLayer, head::RequestHead, headers::UpstreamHeaders};
-    ///
-    /// #[derive(Clone)]
-    /// struct Tenant(HeaderValue);
-    ///
-    /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
-    /// let proxy = ProxyLayer::new(pool).headers_for_upstream(|head: &RequestHead<'_>| {
-    ///     let mut headers = UpstreamHeaders::new();
-    ///     if let Some(Tenant(name)) = head.extensions().get() {
-    ///         headers.insert(HeaderName::from_static("x-tenant"), name.clone());
-    ///     }
-    ///     headers
-    /// });
-    /// # let _ = proxy;
-    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
-    /// ```
-    pub fn headers_for_upstream<F>(self, headers: F) -> Self
-    where
-        F: Fn(&RequestHead<'_>) -> UpstreamHeaders + Send + Sync + 'static,
-    {
-        self.with(|settings| settings.upstream_headers = Some(Arc::new(headers)))
-    }
-
-    /// Sets a function that makes headers for the client from the request's head, for the responses
-    /// of upstreams, the 101 included. They replace headers of the same name, after the
-    /// [response edits](Self::response_headers). Headers of the connection, of its framing and of
-    /// the handshake are left out.
-    pub fn headers_for_client<F>(self, headers: F) -> Self
-    where
-        F: Fn(&RequestHead<'_>) -> HeaderMap + Send + Sync + 'static,
-    {
-        self.with(|settings| settings.client_headers = Some(Arc::new(headers)))
     }
 
     /// Lists the layer's tunnels in this registry, in place of one of its own, so that several layers
