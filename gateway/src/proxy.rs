@@ -24,6 +24,7 @@ pub(crate) fn layer(
     pool: Pool,
 ) -> Result<ProxyLayer<ForwardHttp>, Box<dyn Error>> {
     let requests = &args.requests;
+    let forward = ForwardHttp::new().exchange_timeout(requests.exchange_timeout.limit());
     for upstream in upstreams {
         tracing::info!(upstream = upstream.name(), routes = ?requests.route, "proxying");
     }
@@ -36,7 +37,7 @@ pub(crate) fn layer(
     };
     let proxy = upstream_tls::configure(ProxyLayer::new(pool), &args.upstreams.tls, upstreams)?
         .matching(paths(&requests.route))
-        .forward_http(requests.forward_http.then(ForwardHttp::new))
+        .forward_http(requests.forward_http.then_some(forward))
         .connector(connector)
         .connect_timeout(args.upstreams.connect_timeout)
         .handshake_timeout(args.upstreams.handshake_timeout)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use wsplice::headers::{Networks, Via};
 
-use super::values;
+use super::values::{self, DurationOrOff};
 
 /// Routes, the site beside them, and headers.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,6 +18,17 @@ pub(crate) struct RequestArgs {
     /// Jupyter or Vite send beside their WebSockets
     #[arg(long, verbatim_doc_comment)]
     pub(crate) forward_http: bool,
+
+    /// Longest time for a proxied plain request and its response together, or
+    /// off: a client that sends a byte now and then, or takes one, would
+    /// hold a place at its upstream for ever
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "off",
+        verbatim_doc_comment
+    )]
+    pub(crate) exchange_timeout: DurationOrOff,
 
     /// Directory to serve everything else from [default: a built-in page]
     #[arg(long = "static", value_name = "DIR", value_parser = values::directory)]
