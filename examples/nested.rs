@@ -22,7 +22,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn app(pool: Pool) -> Router {
+/// The application, in front of these upstreams.
+pub(crate) fn app(pool: Pool) -> Router {
     // `nest` removes `/app`: the matcher compares the path within it. The upstream learns of the
     // prefix by X-Forwarded-Prefix.
     let chat = ProxyLayer::new(pool.clone())

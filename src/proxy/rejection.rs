@@ -1,6 +1,6 @@
 //! The host's own response to a request that it rejects.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
@@ -52,6 +52,13 @@ impl Rejection {
 
     pub(super) fn into_response(self) -> Response<RelayedBody> {
         self.response.map(RelayedBody::of_host)
+    }
+}
+
+/// For functions that admit every request.
+impl From<Infallible> for Rejection {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

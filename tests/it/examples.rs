@@ -14,11 +14,17 @@ use crate::support::{
 };
 
 #[allow(dead_code)]
+#[path = "../../examples/admin.rs"]
+mod admin;
+#[allow(dead_code)]
 #[path = "../../examples/auth.rs"]
 mod auth;
 #[allow(dead_code)]
 #[path = "../../examples/cookie_origin.rs"]
 mod cookie_origin;
+#[allow(dead_code)]
+#[path = "../../examples/custom_balance.rs"]
+mod custom_balance;
 #[allow(dead_code)]
 #[path = "../../examples/forward_auth.rs"]
 mod forward_auth;
@@ -28,6 +34,9 @@ mod jwt;
 #[allow(dead_code)]
 #[path = "../../examples/limits_by_key.rs"]
 mod limits_by_key;
+#[allow(dead_code)]
+#[path = "../../examples/nested.rs"]
+mod nested;
 #[allow(dead_code)]
 #[path = "../../examples/token_subprotocol.rs"]
 mod token_subprotocol;
@@ -220,4 +229,102 @@ async fn two_layers_have_one_registry() {
     client.send_request("/", &[]).await;
     let head = client.read_head().await;
     assert_eq!(&client.read_body(&head).await[..], b"2 sockets\n");
+}
+
+/// Body of the response to a request without one.
+async fn ask(server: &Server, method: &str, target: &str) -> String {
+    let mut client = RawClient::connect(server.addr()).await;
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    client.send(request.as_bytes()).await;
+    let head = client.read_head().await;
+    String::from_utf8(client.read_body(&head).await.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn an_operator_lists_kicks_closes_and_drains() {
+    let mut upstream = AcceptingUpstream::start().await;
+    let (app, operator) = admin::apps(&upstream.url()).unwrap();
+    let (server, operator) = (serve_axum(app).await, serve_axum(operator).await);
+    let mut clients = Vec::new();
+    let mut tunnels = Vec::new();
+    for target in [
+        "/ws/a?user=alice",
+        "/ws/a?user=alice",
+        "/ws/b?user=bob",
+        "/ws/c",
+    ] {
+        clients.push(RawClient::open(server.addr(), target).await);
+        tunnels.push(upstream.next().await);
+    }
+    let listed = ask(&operator, "GET", "/sockets").await;
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert_eq!(listed.matches(" alice /ws/").count(), 2, "{listed}");
+    assert!(listed.contains(" guest /ws/c "), "{listed}");
+
+    assert_eq!(ask(&operator, "POST", "/kick/alice").await, "2 closed\n");
+    assert_eq!(ask(&operator, "POST", "/close/ws/b").await, "1 closed\n");
+    for (client, close) in
+        clients
+            .iter_mut()
+            .zip([(1008, "kicked"), (1008, "kicked"), (1012, "the room moves")])
+    {
+        let expected = Some((close.0, close.1.to_owned()));
+        assert_eq!(read_frame(client).await.close(), expected);
+    }
+    // The ends of the first three are over when both of their sides are gone.
+    clients.drain(..3);
+    tunnels.drain(..3);
+    let draining = ask(&operator, "POST", "/drain");
+    let leaving = async {
+        let close = read_frame(&mut clients[0]).await.close();
+        assert_eq!(close.map(|(code, _)| code), Some(1001));
+        clients.clear();
+        tunnels.clear();
+    };
+    let (drained, ()) = tokio::join!(draining, leaving);
+    assert!(drained.ends_with(" closed, 0 aborted\n"), "{drained}");
+    assert_eq!(status(&server, "/ws/a", &[]).await, 503);
+}
+
+#[tokio::test]
+async fn a_custom_balance_prefers_the_region_while_it_has_room() {
+    let (mut europe, mut america) = (
+        AcceptingUpstream::start().await,
+        AcceptingUpstream::start().await,
+    );
+    let app = custom_balance::app(&europe.url(), &america.url(), 2).unwrap();
+    let server = serve_axum(app).await;
+    let mut open = Vec::new();
+    for in_europe in [true, true, false] {
+        let mut client = RawClient::connect(server.addr()).await;
+        let head = client.handshake("/ws/a", &[("X-Region", "eu")]).await;
+        assert_eq!(head.status(), 101);
+        let upstream = if in_europe { &mut europe } else { &mut america };
+        open.push((client, upstream.next().await));
+    }
+    // A region that is unknown is served as well.
+    assert_eq!(status(&server, "/ws/a", &[("X-Region", "mars")]).await, 101);
+    assert_eq!(status(&server, "/ws/a", &[]).await, 101);
+}
+
+#[tokio::test]
+async fn nested_matches_within_the_prefix_or_the_whole_path() {
+    let mut upstream = AcceptingUpstream::start().await;
+    let pool = wsplice::Pool::new([upstream.url()]).unwrap().build();
+    let server = serve_axum(nested::app(pool)).await;
+    assert_eq!(ask(&server, "GET", "/app/hello").await, "hello\n");
+    assert_eq!(ask(&server, "GET", "/app/x").await, "nothing here\n");
+    assert_eq!(status(&server, "/app/ws/room", &[]).await, 101);
+    let _tunnel = upstream.next().await;
+    let head = upstream.upstream().log().heads.remove(0);
+    assert_eq!(head.target(), "/chat/room");
+    if cfg!(feature = "axum") {
+        assert_eq!(head.get("x-forwarded-prefix"), Some("/app"));
+        assert_eq!(status(&server, "/v2/ws/room", &[]).await, 101);
+        let _tunnel = upstream.next().await;
+        assert_eq!(upstream.upstream().log().heads[1].target(), "/v2/ws/room");
+    } else {
+        // Without the feature the layer sees the path within `nest` alone.
+        assert_eq!(status(&server, "/v2/ws/room", &[]).await, 404);
+    }
 }

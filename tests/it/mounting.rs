@@ -190,9 +190,11 @@ async fn forwarded_requests_go_below_the_base_path_too() {
 mod nested {
     use std::sync::{Arc, Mutex};
 
+    use tracing_subscriber::filter::LevelFilter;
     use wsplice::{Observer, TunnelInfo};
 
     use super::*;
+    use crate::{logs::capture_from, support::raw::handshake_request};
 
     #[tokio::test]
     async fn the_upstream_gets_the_prefix_that_nest_removed() {
@@ -236,6 +238,39 @@ mod nested {
         let response = within("a response", app.oneshot(request)).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "inner");
+    }
+
+    /// The level `debug` alone hints at it: a matcher that compares the client's whole path.
+    #[tokio::test]
+    async fn a_matcher_that_expects_the_prefix_is_hinted_at() {
+        let hints = async |matcher: &str, requested: &str, level| {
+            let (captured, _guard) = capture_from(level);
+            let layer = ProxyLayer::new(Pool::new(["ws://127.0.0.1:9"]).unwrap());
+            let layer = layer.matching(path(matcher));
+            let nested = Router::new().fallback(files).layer(layer);
+            let request = String::from_utf8(handshake_request(requested, &[])).unwrap();
+            let lines = request
+                .lines()
+                .skip(1)
+                .filter_map(|line| line.split_once(": "));
+            let request = lines.fold(Request::get(requested), |request, (name, value)| {
+                request.header(name, value)
+            });
+            let request = request.body(axum::body::Body::empty()).unwrap();
+            let app = Router::new().nest("/app", nested);
+            let response = within("a response", app.oneshot(request)).await.unwrap();
+            assert_eq!(response.status(), 200, "from the fallback");
+            let messages = captured.messages().into_iter();
+            messages
+                .filter(|message| message.contains("`nest`"))
+                .count()
+        };
+        let (debug, info) = (LevelFilter::DEBUG, LevelFilter::INFO);
+        assert_eq!(hints("/app/ws/*", "/app/ws/a", debug).await, 1);
+        // The hint is for a mistake, and for those who look for one.
+        assert_eq!(hints("/app/ws/*", "/app/ws/a", info).await, 0);
+        assert_eq!(hints("/app/ws/*", "/app/other", debug).await, 0);
+        assert_eq!(hints("/other/*", "/app/ws/a", debug).await, 0);
     }
 
     #[derive(Debug, Default)]
