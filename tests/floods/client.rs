@@ -8,13 +8,20 @@ use tokio::{
     time::timeout,
 };
 
-/// Time limit of every step; never the thing under test.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Returns the time limit of every step; never the thing under test. The bounds of the gateway are
+/// minutes.
+pub(crate) fn deadline() -> Duration {
+    match crate::gateway::program() {
+        Some(_) => Duration::from_secs(240),
+        None => Duration::from_secs(60),
+    }
+}
 
 /// Waits for something that must happen.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let result = timeout(DEADLINE, future).await;
-    result.unwrap_or_else(|_| panic!("{what} took longer than {DEADLINE:?}"))
+    let deadline = deadline();
+    let result = timeout(deadline, future).await;
+    result.unwrap_or_else(|_| panic!("{what} took longer than {deadline:?}"))
 }
 
 /// A client's connection.

@@ -6,6 +6,9 @@
 //! and the descriptors and tasks of the process are those of a server without clients. The heap may
 //! grow in the first round alone, in which tables and queues get their sizes.
 //!
+//! With `FLOODED_GATEWAY=path/to/wsplice-gateway` the floods attack the gateway's process instead, with
+//! its own bounds: `.ci/suites/13-gateway-floods`.
+//!
 //! A binary of its own, because its allocator counts every allocation of the process. The tests take
 //! turns for the same reason.
 // Clippy's "allow in tests" covers `#[test]` functions only.
@@ -18,7 +21,9 @@ mod attacks;
 #[path = "../../examples/bounded_server.rs"]
 mod bounded_server;
 mod client;
+mod example;
 mod footprint;
+mod gateway;
 mod http2;
 mod http2_frames;
 mod slow;
@@ -42,7 +47,11 @@ static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Runs one test while no other one runs, on a runtime of its own with one thread.
 fn alone(test: impl Future<Output = ()>) {
     static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if gateway::program().is_some() {
+        // Each test counts in a process of its own.
+        drop(turn);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -59,7 +59,7 @@ async fn serve(mut stream: TcpStream) {
 }
 
 async fn converse(stream: &mut TcpStream) -> io::Result<()> {
-    while let Some(head) = read_head(stream).await? {
+    if let Some(head) = read_head(stream).await? {
         let is_large = head.contains("/large ");
         if let Some(key) = value(&head, "sec-websocket-key") {
             if head.contains("/refused/") {
@@ -74,8 +74,9 @@ async fn converse(stream: &mut TcpStream) -> io::Result<()> {
         if is_large {
             return send_large(stream, "HTTP/1.1 200 OK").await;
         }
-        let page = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nupstream";
-        stream.write_all(page).await?;
+        // The proxy keeps no connection.
+        let page = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8\r\n\r\nupstream";
+        return stream.write_all(page).await;
     }
     Ok(())
 }
