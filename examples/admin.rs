@@ -1,7 +1,7 @@
-//! An operator's routes over the registry: list, end those of a user or of a path, drain. Start a
-//! WebSocket server on port 9000, then:
+//! An operator's routes over the registry: list, end those of a user or of a path, drain.
 //!
 //! ```text
+//! cargo run --example echo
 //! cargo run --example admin
 //! websocat 'ws://127.0.0.1:3000/ws/room?user=alice'
 //! curl http://127.0.0.1:3001/sockets
@@ -53,7 +53,6 @@ async fn drain(State(registry): State<Registry>) -> String {
 
 /// The application, and the operator's, which is for a listener of its own that no client reaches.
 pub(crate) fn apps(upstream: &str) -> Result<(Router, Router), InvalidAddress> {
-    // A stand-in for a token: see the example `jwt`.
     let authorize = |request: AuthorizationRequest| async move {
         let query = request.uri().query().unwrap_or_default();
         let user = query.strip_prefix("user=").unwrap_or("guest");

@@ -1,9 +1,9 @@
 //! A load-balancing policy of one's own: sockets go to the upstreams of the client's region while one
 //! of them has room, and else to any. A retry policy is set beside it.
 //!
-//! Start WebSocket servers on ports 9000 (Europe) and 9001 (America), then:
-//!
 //! ```text
+//! cargo run --example echo            # Europe, on port 9000
+//! cargo run --example echo -- 9001    # America
 //! cargo run --example custom_balance
 //! websocat -H 'X-Region: eu' ws://127.0.0.1:3000/ws/room          # port 9000
 //! ```
