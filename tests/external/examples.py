@@ -207,6 +207,21 @@ def limits_by_key(_):
     assert client.close_code() == 1008
 
 
+def admin(_):
+    alice, guest = (Client(3000, path) for path in ("/ws/room?user=alice", "/ws/room"))
+    assert alice.echo() and guest.echo()
+    assert get(3001, "/sockets")[1].count(" /ws/room ") == 2
+    assert get(3001, "/kick/alice", "POST")[0] == 200
+    assert alice.close_code() == 1008
+    assert get(3001, "/close/ws/room", "POST")[0] == 200
+    assert guest.close_code() == 1012
+
+
+def custom_balance(_):
+    assert echoes(3000, "/ws/room", "X-Region: eu")
+    assert echoes(3000, "/ws/room")
+
+
 def token_subprotocol(_):
     offer = "Sec-WebSocket-Protocol: chat"
     assert echoes(3000, "/ws/room", f"{offer}, bearer.eyJhbGciOi")
@@ -236,6 +251,8 @@ EXAMPLES = {
     "graceful_drain": (3000, graceful_drain),
     "pools": (None, None),
     "custom_health_policy": (None, None),
+    "custom_balance": (3000, custom_balance),
+    "admin": (3000, admin),
     "two_layers": (3000, two_layers),
     "tls_edge": (3443, echo_at(3443, "/ws/anything", tls=True)),
     "bounded_server": (8080, echo_at(8080, "/ws/room")),

@@ -60,6 +60,20 @@ pub(crate) fn heap() -> isize {
     stats.bytes_allocated as isize - stats.bytes_deallocated as isize
 }
 
+/// Growth of the heap since a moment.
+pub(crate) struct HeapGrowth(isize);
+
+impl HeapGrowth {
+    pub(crate) fn since_now() -> Self {
+        Self(heap())
+    }
+
+    /// Returns the bytes allocated since and not given back.
+    pub(crate) fn bytes(&self) -> isize {
+        heap() - self.0
+    }
+}
+
 /// Returns the bytes of memory that another process has.
 pub(crate) fn resident_memory(id: u32) -> isize {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();

@@ -12,7 +12,7 @@ use wsplice::{ForwardHttp, Pool, ProxyLayer, Registry, matcher::path};
 
 use crate::{
     client::within,
-    footprint::{Footprint, heap},
+    footprint::{Footprint, HeapGrowth},
     support::{
         head::Head,
         raw::RawClient,
@@ -37,7 +37,7 @@ pub(super) struct Arena {
     server: Server,
     /// What the process held before the attack.
     before: Footprint,
-    heap: isize,
+    heap: HeapGrowth,
 }
 
 impl Arena {
@@ -90,13 +90,13 @@ impl Arena {
             registry,
             server: serve_axum(inner().layer(layer)).await,
             before: Footprint::now(),
-            heap: heap(),
+            heap: HeapGrowth::since_now(),
         };
         // Once, so that tables and queues have their sizes.
         arena.serves().await;
         arena.holds_nothing().await;
         arena.upstream.forget();
-        arena.heap = heap();
+        arena.heap = HeapGrowth::since_now();
         arena
     }
 
@@ -146,7 +146,7 @@ impl Arena {
     async fn serves_beside(&self, expected: &str) {
         assert_eq!(self.serves().await, expected);
         self.holds_nothing().await;
-        let kept = heap() - self.heap;
+        let kept = self.heap.bytes();
         let heads = self.upstream.log().heads;
         let logged: usize = heads.iter().map(|head| head.raw.len()).sum();
         // The log has each head as bytes and as text, in strings that may be twice as large.
