@@ -16,6 +16,7 @@ use wsplice::{Drain, ProxyLayer};
 use wsplice_prometheus::Metrics;
 use wsplice_status::{Status, StatusService};
 
+use crate::app::App;
 use crate::args::AdminArgs;
 use crate::arrival::Arrival;
 use crate::connection::Serving;
@@ -70,11 +71,8 @@ impl Admin {
     pub(crate) fn start(listener: Listener, views: Views) -> Self {
         let (phase, shutdown) = shutdown::channel();
         let mut serving = JoinSet::new();
-        let admin = Serving {
-            app: router(views),
-            registry: wsplice::Registry::new(),
-            header_timeout: HEADER_TIMEOUT,
-        };
+        let app = App::Router(router(views));
+        let admin = Serving::new(app, wsplice::Registry::new(), HEADER_TIMEOUT);
         // The gateway's drain does not wait for this listener.
         let arrival = Arrival::unwatched();
         serving.spawn(listener.serve(admin, shutdown, arrival));

@@ -1,10 +1,39 @@
 //! The application: the proxy takes the handshakes on its routes, the site the other requests.
 
-use wsplice::{Drain, ForwardHttp, ProxyLayer};
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use tower::{Layer, Service};
+use wsplice::{Drain, ForwardHttp, Proxy, ProxyLayer};
 
 use crate::args::Args;
 use crate::connection::Serving;
 use crate::site::site;
+
+/// Application of a listener.
+#[derive(Clone, Debug)]
+pub(crate) enum App {
+    /// The proxy, and the site for requests that are not proxied.
+    Proxy(Proxy<Router, ForwardHttp>),
+    /// An application without upstreams, for operators.
+    Router(Router),
+}
+
+impl App {
+    /// Responds to a request. Routers are always ready, and the proxy is when its router is.
+    pub(crate) async fn respond(self, request: Request<Incoming>) -> Response<Body> {
+        let result = match self {
+            Self::Proxy(mut proxy) => {
+                let response = proxy.call(request).await;
+                response.map(|response| response.map(Body::new))
+            }
+            Self::Router(mut router) => router.call(request).await,
+        };
+        let Ok(response) = result;
+        response
+    }
+}
 
 /// Creates the application around the proxy, and the handle that drains its WebSockets.
 pub(crate) fn app(args: &Args, proxy: ProxyLayer<ForwardHttp>) -> (Serving, Drain) {
@@ -15,10 +44,7 @@ pub(crate) fn app(args: &Args, proxy: ProxyLayer<ForwardHttp>) -> (Serving, Drai
         .deadline(timeout);
     let registry = proxy.registry();
     let site = site(args.requests.static_dir.as_deref());
-    let serving = Serving {
-        app: site.layer(proxy),
-        registry,
-        header_timeout: args.listen.header_timeout,
-    };
+    let app = App::Proxy(proxy.layer(site));
+    let serving = Serving::new(app, registry, args.listen.header_timeout);
     (serving, drain)
 }

@@ -1,144 +1,154 @@
 //! Client connection: HTTP/1.1 or HTTP/2, up to its end or its upgrade.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower::ServiceExt;
 use wsplice::Registry;
 use wsplice::headers::ClientInfo;
 
+use crate::app::App;
 use crate::arrival::Arrival;
-use crate::in_flight::{Idle, InFlight};
+use crate::http2::{self, Http2};
+use crate::rewound::Rewound;
 use crate::shutdown::Shutdown;
-
-/// Interval of pings on HTTP/2 connections, and the time for each answer.
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Flow-control window of an HTTP/2 stream, in bytes.
-const STREAM_WINDOW: u32 = 256 << 10;
-
-/// Flow-control window of an HTTP/2 connection, in bytes. The default is that of one stream, so that
-/// a WebSocket whose upstream does not read would block all others.
-const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Application and settings that all connections are served with.
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
-    pub(crate) app: Router,
-    /// Open WebSockets, those on HTTP/2 connections among them.
-    pub(crate) registry: Registry,
-    /// Bound on the arrival of a connection's first request; over HTTP/1.1 also on the head of each
-    /// later one, idle time before it included.
-    pub(crate) header_timeout: Duration,
+    pub(crate) app: App,
+    http1: http1::Builder,
+    http2: Http2,
 }
 
-/// Serves a connection by HTTP/1.1 or HTTP/2, as the client's first bytes say. When the gateway
-/// drains, requests in flight get their responses and the connection is closed.
+/// Version of HTTP that a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/2, as the TLS handshake has negotiated.
+    Http2,
+    /// HTTP/1.1; or HTTP/2, if the client begins with its preface (RFC 9113 §3.4).
+    AsFirstBytes,
+}
+
+impl Serving {
+    /// Serves this application. `registry` has its open WebSockets, those on HTTP/2 connections among
+    /// them. `header_timeout` bounds the arrival of a connection's first request; over HTTP/1.1 also
+    /// that of the head of each later one, idle time before it included.
+    pub(crate) fn new(app: App, registry: Registry, header_timeout: Duration) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            // Some devices compare the names of a 101's fields with the spelling of RFC 6455.
+            .title_case_headers(true)
+            .header_read_timeout(header_timeout);
+        Self {
+            app,
+            http1,
+            http2: Http2::new(registry, header_timeout),
+        }
+    }
+}
+
+/// Serves a connection by HTTP/1.1 or HTTP/2. When the gateway drains, requests in flight get their
+/// responses and the connection is closed.
 ///
 /// # Cancellation
 ///
 /// Closes the connection, unless it was upgraded: then it belongs to the tunnel.
 pub(crate) async fn serve<S>(
     stream: S,
+    protocol: Protocol,
     client: ClientInfo,
     arrival: Arrival,
-    serving: Serving,
-    mut shutdown: Shutdown,
+    serving: &Serving,
+    shutdown: Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Serving {
-        app,
-        registry,
-        header_timeout,
-    } = serving;
-    let in_flight = Arc::new(InFlight::new());
-    let mut idle = pin!(in_flight.idle(header_timeout, || has_tunnel(&registry, &client)));
+    let app = serving.app.clone();
     let arrival = Arc::new(arrival);
     let service = service_fn(move |request| {
-        let (in_flight, arrival) = (Arc::clone(&in_flight), Arc::clone(&arrival));
-        let responding = respond(app.clone(), client, in_flight, request);
-        async move {
-            let response = responding.await;
-            arrival.end();
-            response
-        }
+        let (app, arrival) = (app.clone(), Arc::clone(&arrival));
+        respond(app, client, arrival, request)
     });
-    let builder = builder(header_timeout);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let (mut is_idle, mut is_draining) = (false, false);
-    let result = loop {
-        tokio::select! {
-            result = connection.as_mut() => break result,
-            idle = &mut idle, if !is_idle => match idle {
-                Idle::NoRequest => {
-                    tracing::debug!(peer = ?client.peer(), "a client sent no request in time");
-                    return;
-                }
-                Idle::NoMore => {
-                    connection.as_mut().graceful_shutdown();
-                    is_idle = true;
-                }
-            },
-            () = shutdown.draining(), if !is_draining => {
-                connection.as_mut().graceful_shutdown();
-                is_draining = true;
-            }
+    let served = match protocol {
+        Protocol::Http2 => {
+            let stream = Rewound::from(stream);
+            // Boxed, because it is large, and connections of HTTP/1.1 would carry it.
+            let serve = http2::serve(&serving.http2, stream, &client, service, shutdown);
+            Box::pin(serve).await
+        }
+        Protocol::AsFirstBytes => {
+            serve_by_first_bytes(serving, stream, &client, service, shutdown).await
         }
     };
-    if let Err(error) = result {
+    if let Err(error) = served {
         // Quoted, with control characters as escapes: a peer had a part in it.
         let peer = client.peer();
         tracing::debug!(?peer, error = ?error.to_string(), "a client's connection failed");
     }
 }
 
+/// Serves HTTP/1.1, which nearly all clients of a port without TLS speak, and passes HTTP/2 on to its
+/// own server. hyper knows the preface of HTTP/2 by its first read, which has the whole of it unless
+/// the client sends it in pieces.
+async fn serve_by_first_bytes<S, A>(
+    serving: &Serving,
+    stream: S,
+    client: &ClientInfo,
+    service: A,
+    mut shutdown: Shutdown,
+) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    A: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    A::Future: Send + 'static,
+{
+    let connection = serving
+        .http1
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = connection.with_upgrades();
+    let ended = tokio::select! {
+        result = &mut connection => Some(result),
+        () = shutdown.draining() => None,
+    };
+    let result = match ended {
+        Some(result) => result,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    match result {
+        Err(error) if error.is_parse_version_h2() => {
+            let Some(parts) = connection.into_parts() else {
+                return Err(error);
+            };
+            let stream = Rewound::new(parts.io.into_inner(), parts.read_buf);
+            // Boxed, because it is large, and connections of HTTP/1.1 would carry it.
+            let serve = http2::serve(&serving.http2, stream, client, parts.service, shutdown);
+            Box::pin(serve).await
+        }
+        result => result,
+    }
+}
+
 async fn respond(
-    app: Router,
+    app: App,
     client: ClientInfo,
-    in_flight: Arc<InFlight>,
+    arrival: Arc<Arrival>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let request_in_flight = in_flight.enter(request.method() == Method::CONNECT);
     request.extensions_mut().insert(client);
-    let response = app.oneshot(request).await?;
-    Ok(response.map(|body| request_in_flight.until_end_of(body)))
-}
-
-/// Whether a WebSocket is open on this client's connection, which over HTTP/2 it shares.
-fn has_tunnel(registry: &Registry, client: &ClientInfo) -> bool {
-    let tunnels = registry.list();
-    tunnels.iter().any(|it| it.info.client == client.peer())
-}
-
-fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // Some devices compare the names of a 101's fields with the spelling of RFC 6455.
-        .title_case_headers(true)
-        .header_read_timeout(header_timeout);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        // Lets browsers open WebSockets on the HTTP/2 connection that they have (RFC 8441 §3).
-        .enable_connect_protocol();
-    builder
+    let response = app.respond(request).await;
+    arrival.end();
+    Ok(response)
 }

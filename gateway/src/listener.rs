@@ -15,7 +15,7 @@ use wsplice::{AcceptProxyProtocol, WriteTimeout};
 
 use crate::arrival::Arrival;
 use crate::client_tls::ClientTls;
-use crate::connection::{self, Serving};
+use crate::connection::{self, Protocol, Serving};
 use crate::shutdown::Shutdown;
 use crate::socket::{Acceptor, Socket, Stream};
 
@@ -52,7 +52,6 @@ struct Accepted {
 }
 
 /// What each connection of a listener is served with.
-#[derive(Clone)]
 struct Connections {
     tls: Option<Arc<ClientTls>>,
     proxy_protocol: Option<AcceptProxyProtocol>,
@@ -106,12 +105,12 @@ impl Listener {
             proxy_protocol,
         } = self;
         let socket = socket.into_acceptor()?;
-        let with = Connections {
+        let with = Arc::new(Connections {
             tls,
             proxy_protocol,
             serving,
             shutdown: shutdown.clone(),
-        };
+        });
         let mut connections = JoinSet::new();
         {
             let accept = || accept(&socket, &with, room.as_ref(), &arrival);
@@ -124,7 +123,8 @@ impl Listener {
                     accepted = &mut accepting => {
                         let Some(accepted) = accepted else { break };
                         accepting.set(accept());
-                        connections.spawn(with.clone().serve(accepted));
+                        // Boxed: tokio moves the future of a task several times before and after its life.
+                        connections.spawn(Box::pin(Arc::clone(&with).serve(accepted)));
                     }
                 }
             }
@@ -215,7 +215,7 @@ fn set_options(stream: &Stream) {
 
 impl Connections {
     /// Serves a connection up to its end or its upgrade.
-    async fn serve(self, accepted: Accepted) {
+    async fn serve(self: Arc<Self>, accepted: Accepted) {
         let Accepted {
             stream,
             handshake,
@@ -248,7 +248,7 @@ impl Connections {
     }
 
     async fn serve_stream<S>(
-        self,
+        &self,
         stream: S,
         client: ClientInfo,
         permit: Option<OwnedSemaphorePermit>,
@@ -256,23 +256,38 @@ impl Connections {
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Self {
-            tls,
-            serving,
-            shutdown,
-            ..
-        } = self;
         let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
-        let Some(tls) = tls else {
-            return connection::serve(stream, client, arrival, serving, shutdown).await;
-        };
+        match &self.tls {
+            // Boxed, because it is large, and connections without TLS would carry it.
+            Some(tls) => Box::pin(self.serve_tls(tls, stream, client, permit, arrival)).await,
+            None => {
+                let (serving, shutdown) = (&self.serving, self.shutdown.clone());
+                let protocol = Protocol::AsFirstBytes;
+                connection::serve(stream, protocol, client, arrival, serving, shutdown).await;
+            }
+        }
+    }
+
+    /// Serves a connection that begins with a TLS handshake, which the permit is for.
+    async fn serve_tls<S>(
+        &self,
+        tls: &ClientTls,
+        stream: S,
+        client: ClientInfo,
+        permit: Option<OwnedSemaphorePermit>,
+        arrival: Arrival,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
         drop(permit);
         let peer = client.peer();
         match handshake {
             Ok(Ok(stream)) => {
+                let (serving, shutdown) = (&self.serving, self.shutdown.clone());
                 let client = client.with_scheme(ClientScheme::Https);
-                connection::serve(stream, client, arrival, serving, shutdown).await;
+                let protocol = negotiated(stream.get_ref().1.alpn_protocol());
+                connection::serve(stream, protocol, client, arrival, serving, shutdown).await;
             }
             Ok(Err(error)) => {
                 // Quoted, with control characters as escapes: a peer had a part in it.
@@ -280,6 +295,15 @@ impl Connections {
             }
             Err(_) => tracing::debug!(?peer, "a TLS handshake with a client timed out"),
         }
+    }
+}
+
+/// Protocol that the TLS handshake negotiated by ALPN (RFC 7301). A client without ALPN may speak
+/// either version.
+fn negotiated(protocol: Option<&[u8]>) -> Protocol {
+    match protocol {
+        Some(b"h2") => Protocol::Http2,
+        _ => Protocol::AsFirstBytes,
     }
 }
 
@@ -294,16 +318,15 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio::task::yield_now;
 
+    use crate::app::App;
     use crate::shutdown::{self, Phase};
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
     fn serving() -> Serving {
-        Serving {
-            app: Router::new().route("/", get(|| async { "served" })),
-            registry: wsplice::Registry::new(),
-            header_timeout: Duration::from_secs(10),
-        }
+        let app = Router::new().route("/", get(|| async { "served" }));
+        let registry = wsplice::Registry::new();
+        Serving::new(App::Router(app), registry, Duration::from_secs(10))
     }
 
     async fn response(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {

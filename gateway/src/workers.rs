@@ -154,6 +154,7 @@ mod tests {
 
     use wsplice::Registry;
 
+    use crate::app::App;
     use crate::args::Args;
     use crate::bind::bind;
     use crate::inherited::Service;
@@ -179,11 +180,8 @@ mod tests {
             get(|| async { format!("{:?}", thread::current().id()) }),
         );
         let (phase, shutdown) = shutdown::channel();
-        let serving = Serving {
-            app,
-            registry: Registry::new(),
-            header_timeout: Duration::from_secs(10),
-        };
+        let app = App::Router(app);
+        let serving = Serving::new(app, Registry::new(), Duration::from_secs(10));
         let mut workers = Workers::start(bound.workers, &serving, &shutdown).unwrap();
         let mut threads = HashSet::new();
         // The kernel chooses a worker by a hash of the port. One of three gets none of 500

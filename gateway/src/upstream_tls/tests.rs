@@ -80,8 +80,7 @@ async fn echo(upstream: &TlsUpstream, arg: &str) -> Result<(), u16> {
     let args = Args::parse_from(["gateway", &url, arg]);
     let pool = crate::pool::pool(&args, &args.upstreams.upstream);
     let proxy = crate::proxy::layer(&args, &args.upstreams.upstream, pool).unwrap();
-    let (app, _drain) = crate::app::app(&args, proxy);
-    let addr = serve(app.app).await;
+    let addr = serve(crate::site::site(None).layer(proxy)).await;
     let stream = TcpStream::connect(addr).await.unwrap();
     match client_async(format!("ws://{addr}/ws/echo"), stream).await {
         Ok((mut socket, _)) => {
