@@ -10,7 +10,7 @@
 //! The caller sends the request: `next` yields an [`Attempt`], and the caller returns it with the
 //! result.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
@@ -124,6 +124,29 @@ impl<'a> Attempts<'a> {
                 .await
                 .unwrap_or_else(|_| Err(self.timeout_error())),
         }
+    }
+
+    /// Awaits a part of an attempt within a time of its own, and that for all attempts, by one timer.
+    ///
+    /// # Errors
+    ///
+    /// Returns the future's own error, an error of this kind, or [`ErrorKind::AttemptsTimeout`].
+    pub(super) async fn bounded_within<T>(
+        &self,
+        within: Duration,
+        kind: ErrorKind,
+        part: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let own = saturating_add(Instant::now(), within);
+        let (at, error) = match self.deadline {
+            Some(deadline) if deadline < own => (deadline, ErrorKind::AttemptsTimeout),
+            _ => (own, kind),
+        };
+        let timed_out = |_| match error {
+            ErrorKind::AttemptsTimeout => Err(self.timeout_error()),
+            kind => Err(Error::with_source(kind, format!("after {within:?}"))),
+        };
+        timeout_at(at, part).await.unwrap_or_else(timed_out)
     }
 
     /// Reports an accepted handshake, and returns the upstream's lease.

@@ -38,7 +38,7 @@ use super::{
     options::RequestOptions,
     pipeline::{
         Exchange, FailedAttempt, Outcome, Received, add_response_headers, admit, check_nominated,
-        clone_head, consult_host, run, try_upstreams,
+        consult_host, run, try_upstreams,
     },
     settings::{Forward, Settings},
 };
@@ -84,7 +84,7 @@ async fn proxy(
         reporter,
         head: &head,
         client,
-        upstream_head: upstream_head(clone_head(&head), framing, &client.info, &settings.outbound)?,
+        upstream_head: upstream_head(&head, framing, &client.info, &settings.outbound)?,
         upload: UploadProgress::new(&body),
         body: Mutex::new(Some(body)),
         // RFC 9110 §9.2.2

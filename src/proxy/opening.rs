@@ -4,11 +4,10 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::{Response, Uri, header::SEC_WEBSOCKET_PROTOCOL, request::Parts, response};
-use tokio::time::timeout;
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{Agreement, Offer, UpgradeResponse, exchange, handshake_request},
+    http::handshake::{Agreement, UpgradeResponse, UpstreamRequest, handshake},
     http::head::{detached_head, detached_uri},
     http::headers::UpstreamHeaders,
     http::relay::Source,
@@ -19,10 +18,7 @@ use crate::{
 };
 
 use super::{
-    attempt::Attempt,
-    attempts::Attempts,
-    client::Client,
-    pipeline::{FailedAttempt, clone_head},
+    attempt::Attempt, attempts::Attempts, client::Client, pipeline::FailedAttempt,
     settings::Settings,
 };
 
@@ -95,8 +91,8 @@ impl Opening {
             attempts.bounded(connect).await.map_err(failed)?
         };
         attempt.connect = Some(attempt.started_at.elapsed());
-        let perform = pin!(self.perform(settings, connection, target));
-        attempts.bounded(perform).await.map_err(failed)
+        let perform = self.perform(settings, attempts, connection, &target);
+        perform.await.map_err(failed)
     }
 
     /// Returns the target of the request to this upstream.
@@ -124,23 +120,27 @@ impl Opening {
     async fn perform(
         &self,
         settings: &Settings,
+        attempts: &Attempts<'_>,
         connection: UpstreamConnection,
-        target: Uri,
+        target: &Uri,
     ) -> Result<OpeningResponse, Error> {
-        let request = handshake_request(
-            clone_head(&self.head),
+        let request = UpstreamRequest {
+            client_request: &self.head,
             target,
-            &self.upgrade,
-            &self.client.info,
-            &settings.outbound,
-        );
-        let offer = Offer::new(request.headers(), &self.upgrade).with_leniency(settings.leniency);
+            upgrade: &self.upgrade,
+            client: &self.client.info,
+            rules: &settings.outbound,
+        };
         let within = settings.timeouts.handshake;
-        let exchange = exchange(connection, &settings.dial, request, settings.head_limits);
-        let response = timeout(within, exchange).await.unwrap_or_else(|_| {
-            let after = format!("after {within:?}");
-            Err(Error::with_source(ErrorKind::HandshakeTimeout, after))
-        })?;
+        // Pinned: an async function holds an argument passed by value twice.
+        let exchange = pin!(handshake(
+            connection,
+            &settings.dial,
+            request,
+            settings.head_limits
+        ));
+        let timeout = ErrorKind::HandshakeTimeout;
+        let (response, offer) = attempts.bounded_within(within, timeout, exchange).await?;
         match response {
             UpgradeResponse::Refused(response) => Ok(OpeningResponse::Refused(response)),
             UpgradeResponse::Accepted {
@@ -148,6 +148,7 @@ impl Opening {
                 transport,
                 read_ahead,
             } => {
+                let offer = offer.with_leniency(settings.leniency);
                 let agreement = offer
                     .verify(&head)
                     .map_err(|why| Error::with_source(ErrorKind::InvalidUpgradeResponse, why))?;

@@ -4,7 +4,7 @@
 use std::{any::Any, pin::pin, sync::Arc};
 
 use http::{
-    HeaderMap, Request, Response, StatusCode,
+    HeaderMap, Response, StatusCode,
     header::{ORIGIN, SET_COOKIE},
     request::Parts,
 };
@@ -13,7 +13,7 @@ use tracing::Instrument;
 use crate::{
     error::{Error, ErrorKind},
     escaped::Escaped,
-    http::head::{RequestHead, copy_original_uri, original_uri},
+    http::head::{RequestHead, original_uri},
     http::headers::{UpstreamHeaders, add_header, find_nominated, forbid_shared_caching},
     http::matcher::owns,
     http::relay::{RelayedBody, adapt_version},
@@ -276,20 +276,6 @@ pub(super) fn add_response_headers(
         }
         add_header(headers, &name, value);
     }
-}
-
-/// Copies the client's head for one attempt. The original is kept for others.
-pub(super) fn clone_head(head: &Parts) -> Parts {
-    let (mut copy, ()) = Request::new(()).into_parts();
-    copy.method = head.method.clone();
-    copy.uri = head.uri.clone();
-    copy.version = head.version;
-    copy.headers = head.headers.clone();
-    if let Some(given) = head.extensions.get::<UpstreamHeaders>() {
-        copy.extensions.insert(given.clone());
-    }
-    copy_original_uri(&head.extensions, &mut copy.extensions);
-    copy
 }
 
 /// Returns the path that the client asked for, before axum's `nest` removed a part of it.

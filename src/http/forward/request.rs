@@ -32,19 +32,19 @@ pub(crate) struct UpstreamHead {
 /// Returns [`ErrorKind::MalformedRequest`] for requests that servers may interpret differently, and
 /// [`ErrorKind::Rewrite`].
 pub(crate) fn upstream_head(
-    client_request: Parts,
+    client_request: &Parts,
     body: BodyFraming,
     client: &ClientInfo,
     settings: &OutboundRules,
 ) -> Result<UpstreamHead, Error> {
-    check(&client_request)?;
+    check(client_request)?;
     let target = settings.target(&client_request.uri)?;
     let (method, version) = (client_request.method.clone(), client_request.version);
     let trailers = Trailers::from_headers(&client_request.headers, body);
-    let reserved = settings.reserved(&client_request);
+    let reserved = settings.reserved(client_request);
     let had_length = client_request.headers.contains_key(CONTENT_LENGTH);
 
-    let mut headers = settings.upstream_headers(client_request, client);
+    let mut headers = settings.upstream_headers(client_request, client, &[]);
     // RFC 9112 §3.2: `Host` is required, and empty if the host is unknown.
     if !headers.contains_key(HOST) {
         set_header(&mut headers, &HOST, HeaderValue::from_static(""));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn head(parts: Parts, body: BodyFraming) -> UpstreamHead {
-        upstream_head(parts, body, &ClientInfo::new(), &OutboundRules::default()).unwrap()
+        upstream_head(&parts, body, &ClientInfo::new(), &OutboundRules::default()).unwrap()
     }
 
     fn target(head: &UpstreamHead) -> &Uri {
@@ -221,7 +221,7 @@ mod tests {
 
     fn malformed(parts: Parts) -> bool {
         let result = upstream_head(
-            parts,
+            &parts,
             BodyFraming::None,
             &ClientInfo::new(),
             &OutboundRules::default(),

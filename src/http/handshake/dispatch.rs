@@ -10,7 +10,10 @@ use crate::{
     net::connect::{Dialer, UpstreamConnection},
 };
 
-use super::{exchange as http1, http2, upstream_response::UpgradeResponse};
+use super::{
+    agreement::Offer, encode::EncodedRequest, exchange as http1, http2,
+    upstream_request::UpstreamRequest, upstream_response::UpgradeResponse,
+};
 
 /// Sends the request, which has the form of HTTP/1.1, and waits for the final response.
 ///
@@ -26,10 +29,42 @@ pub(crate) async fn exchange(
     limits: HeadLimits,
 ) -> Result<UpgradeResponse, Error> {
     match connection {
-        UpstreamConnection::Own(transport) => http1::exchange(transport, request, limits).await,
+        UpstreamConnection::Own(transport) => {
+            http1::exchange(transport, EncodedRequest::from(&request), limits).await
+        }
         // Boxed, because it is large, and handshakes over HTTP/1.1 would carry it.
         UpstreamConnection::Shared(slot) => {
             Box::pin(http2::exchange(slot, dialer, &request, limits)).await
+        }
+    }
+}
+
+/// Sends a client's handshake, and waits for the final response; returns with it what was offered.
+///
+/// # Errors
+///
+/// Returns the errors of [`exchange`].
+pub(crate) async fn handshake(
+    connection: UpstreamConnection,
+    dialer: &Dialer,
+    handshake: UpstreamRequest<'_>,
+    limits: HeadLimits,
+) -> Result<(UpgradeResponse, Offer), Error> {
+    match connection {
+        UpstreamConnection::Own(transport) => {
+            let (request, offer) = handshake.encode();
+            let response = http1::exchange(transport, request, limits).await?;
+            Ok((response, offer))
+        }
+        // Boxed, because it is large, and handshakes over HTTP/1.1 would carry it.
+        UpstreamConnection::Shared(slot) => {
+            Box::pin(async {
+                let request = handshake.build();
+                let offer = Offer::new(request.headers(), handshake.upgrade);
+                let response = http2::exchange(slot, dialer, &request, limits).await?;
+                Ok((response, offer))
+            })
+            .await
         }
     }
 }

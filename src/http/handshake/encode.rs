@@ -1,41 +1,91 @@
 //! Encoding of a request's head (RFC 9112 §3, §5).
 
+use bytes::Bytes;
 use http::{
-    HeaderName, Method, Request,
+    HeaderName, HeaderValue, Method, Request, Uri,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
+
+use crate::http::headers::HeaderSink;
 
 /// Size of a typical header line in bytes.
 const TYPICAL_LINE: usize = 64;
 
-/// Encodes the head of a request without a body.
+/// A request without a body, as it is sent.
+pub(crate) struct EncodedRequest {
+    pub(super) method: Method,
+    pub(super) head: Bytes,
+}
+
+/// Writer of a request's head.
 ///
 /// The words of header names are capitalized, and the names of the handshake are written as in RFC
 /// 6455 §11.3: names are case-insensitive (RFC 9110 §5.1), but some servers compare them exactly.
-pub(super) fn encode_head<B>(request: &Request<B>) -> Vec<u8> {
-    let headers = request.headers();
-    let mut head = Vec::with_capacity((headers.len() + 2) * TYPICAL_LINE);
-    head.extend_from_slice(request.method().as_str().as_bytes());
-    head.push(b' ');
-    head.extend_from_slice(request.uri().to_string().as_bytes());
-    head.extend_from_slice(b" HTTP/1.1\r\n");
-    // Without a body no header must frame one (RFC 9112 §6).
-    let framing = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
-    for (name, value) in headers.iter().filter(|(name, _)| !framing.contains(name)) {
-        push_name(&mut head, name);
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
+pub(super) struct HeadWriter {
+    method: Method,
+    head: Vec<u8>,
+}
+
+impl HeadWriter {
+    /// Begins a head that will have about this number of lines.
+    pub(super) fn new(method: Method, target: &Uri, lines: usize) -> Self {
+        let mut head = Vec::with_capacity((lines + 2) * TYPICAL_LINE);
+        head.extend_from_slice(method.as_str().as_bytes());
+        head.push(b' ');
+        match target.path_and_query() {
+            Some(path) if target.authority().is_none() => {
+                head.extend_from_slice(path.as_str().as_bytes());
+            }
+            _ => head.extend_from_slice(target.to_string().as_bytes()),
+        }
+        head.extend_from_slice(b" HTTP/1.1\r\n");
+        Self { method, head }
     }
-    // RFC 9110 §8.6: an explicit zero, for methods that usually have a body.
-    if matches!(
-        *request.method(),
-        Method::POST | Method::PUT | Method::PATCH
-    ) {
-        head.extend_from_slice(b"Content-Length: 0\r\n");
+
+    /// Ends the head.
+    pub(super) fn finish(mut self) -> EncodedRequest {
+        // RFC 9110 §8.6: an explicit zero, for methods that usually have a body.
+        if matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
+            self.line(&CONTENT_LENGTH, b"0");
+        }
+        self.head.extend_from_slice(b"\r\n");
+        EncodedRequest {
+            method: self.method,
+            head: self.head.into(),
+        }
     }
-    head.extend_from_slice(b"\r\n");
-    head
+
+    fn line(&mut self, name: &HeaderName, value: &[u8]) {
+        push_name(&mut self.head, name);
+        self.head.extend_from_slice(b": ");
+        self.head.extend_from_slice(value);
+        self.head.extend_from_slice(b"\r\n");
+    }
+}
+
+impl HeaderSink for HeadWriter {
+    fn copy(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.line(name, value.as_bytes());
+    }
+
+    fn write(&mut self, name: &HeaderName, value: &[u8]) {
+        if !value.is_empty() {
+            self.line(name, value);
+        }
+    }
+}
+
+/// Encodes a request. Headers that would frame a body are left out (RFC 9112 §6).
+impl<B> From<&Request<B>> for EncodedRequest {
+    fn from(request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let mut writer = HeadWriter::new(request.method().clone(), request.uri(), headers.len());
+        let framing = [&CONTENT_LENGTH, &TRANSFER_ENCODING];
+        for (name, value) in headers.iter().filter(|(name, _)| !framing.contains(name)) {
+            writer.copy(name, value);
+        }
+        writer.finish()
+    }
 }
 
 fn push_name(head: &mut Vec<u8>, name: &HeaderName) {
@@ -47,14 +97,12 @@ fn push_name(head: &mut Vec<u8>, name: &HeaderName) {
         }
         None => name.as_str(),
     };
-    let mut begins_word = true;
-    for byte in rest.bytes() {
-        head.push(if begins_word {
-            byte.to_ascii_uppercase()
-        } else {
-            byte
-        });
-        begins_word = byte == b'-';
+    let begin = head.len();
+    head.extend_from_slice(rest.as_bytes());
+    for word in head[begin..].split_mut(|byte| *byte == b'-') {
+        if let Some(first) = word.first_mut() {
+            first.make_ascii_uppercase();
+        }
     }
 }
 
@@ -65,7 +113,7 @@ mod tests {
     use super::*;
 
     fn encoded(request: &Request<()>) -> String {
-        String::from_utf8(encode_head(request)).unwrap()
+        String::from_utf8(EncodedRequest::from(request).head.to_vec()).unwrap()
     }
 
     #[test]
@@ -92,7 +140,8 @@ mod tests {
         let value = HeaderValue::from_bytes(b"a\xff b").unwrap();
         let request = Request::get("/").header("x", value).body(()).unwrap();
         assert!(
-            encode_head(&request)
+            EncodedRequest::from(&request)
+                .head
                 .windows(4)
                 .any(|part| part == b"a\xff b")
         );

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Request, Response, StatusCode, response};
+use http::{Method, Request, Response, StatusCode, response};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -26,7 +26,7 @@ use crate::{
 };
 
 use super::{
-    encode::encode_head,
+    encode::EncodedRequest,
     head_scan::{HeadScan, parse_head, scan_head},
     refusal::{Http1RefusalBody, HyperConnection},
     replay::Replay,
@@ -48,12 +48,13 @@ const READ_SIZE: usize = 1024;
 /// [`ErrorKind::Handshake`] if it ends after one, or the response is not HTTP.
 pub(crate) async fn exchange(
     transport: Transport,
-    request: Request<Empty<Bytes>>,
+    request: EncodedRequest,
     limits: HeadLimits,
 ) -> Result<UpgradeResponse, Error> {
+    let EncodedRequest { method, head } = request;
     let mut exchange = Http1Exchange {
         transport,
-        unsent: encode_head(&request).into(),
+        unsent: head,
         write_error: None,
         received: BytesMut::with_capacity(READ_SIZE),
         failure: ErrorKind::NoResponse,
@@ -68,7 +69,7 @@ pub(crate) async fn exchange(
         None => {
             let replay = Replay::new(exchange.transport, exchange.received.freeze());
             // Boxed, because only refusals need this future, and all handshakes would carry it.
-            Box::pin(read_by_hyper(replay, request, limits)).await
+            Box::pin(read_by_hyper(replay, method, limits)).await
         }
     }
 }
@@ -161,10 +162,11 @@ impl Http1Exchange {
     }
 }
 
-/// Lets hyper read a response that has been read in part.
+/// Lets hyper read a response that has been read in part. Of the request, which was sent, hyper needs
+/// the method alone.
 async fn read_by_hyper(
     replay: Replay,
-    request: Request<Empty<Bytes>>,
+    method: Method,
     limits: HeadLimits,
 ) -> Result<UpgradeResponse, Error> {
     let failed = |error: hyper::Error| Error::with_source(ErrorKind::Handshake, error);
@@ -176,6 +178,8 @@ async fn read_by_hyper(
         .handshake(TokioIo::new(replay))
         .await
         .map_err(failed)?;
+    let mut request = Request::new(Empty::new());
+    *request.method_mut() = method;
     let mut response = pin!(sender.send_request(request));
     let response = poll_fn(|cx| {
         // Poll the connection first: it makes the response ready. If it ends without one, the
@@ -220,7 +224,7 @@ mod tests {
             assert!(far.read(&mut [0; 1024]).await.unwrap() > 0);
             far.write_all(coded).await.unwrap();
         };
-        let request = Request::new(Empty::new());
+        let request = EncodedRequest::from(&Request::new(()));
         let limits = HeadLimits::default();
         let exchange = exchange(Transport::new(near), request, limits);
         let (response, ()) = tokio::join!(exchange, upstream);
@@ -233,11 +237,12 @@ mod tests {
         let (near, mut far) = duplex(64);
         let accepted = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
         far.write_all(accepted).await.unwrap();
-        let mut request = Request::new(Empty::new());
+        let mut request = Request::new(());
         let long = http::HeaderValue::from_static(
             "more than sixty-four bytes of a header's value, so that it waits",
         );
         request.headers_mut().insert("x-long", long);
+        let request = EncodedRequest::from(&request);
         let exchange = exchange(Transport::new(near), request, HeadLimits::default());
         let error = exchange.await.err().map(|error| format!("{error:#}"));
         assert!(

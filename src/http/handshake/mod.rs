@@ -1,6 +1,7 @@
 //! Stage 5: the opening handshake on both legs.
 //!
-//! * `upstream_request` (pure) builds the request to the upstream, by the rules of `http/relay`;
+//! * `upstream_request` (pure) builds the request to the upstream, by the rules of `http/relay`; for
+//!   HTTP/1.1 it is written without a header map, unless the host changes headers;
 //! * `dispatch` sends the request and reads the response (`upstream_response`): with `exchange` over
 //!   HTTP/1.1, or with `http2` on a stream of a shared connection;
 //! * `exchange` encodes the request (`encode`) and parses a 101 (`head_scan`), on a connection of
@@ -35,9 +36,9 @@ pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Offer};
 pub(crate) use client_response::{accepted_response, refused_response};
 pub(crate) use deflate::AgreedExtensions;
-pub(crate) use dispatch::exchange;
+pub(crate) use dispatch::{exchange, handshake};
 #[cfg(not(feature = "http2"))]
 use no_http2 as http2;
 pub use upstream::{AcceptedHandshake, RefusedBody, UpstreamHandshake, UpstreamResponse};
-pub(crate) use upstream_request::handshake_request;
+pub(crate) use upstream_request::UpstreamRequest;
 pub(crate) use upstream_response::UpgradeResponse;

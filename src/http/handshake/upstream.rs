@@ -29,6 +29,7 @@ use crate::{
 
 use super::{
     agreement::Offer,
+    encode::EncodedRequest,
     exchange::exchange,
     upstream_request::{set_handshake_headers, upgrade_request},
     upstream_response::UpgradeResponse,
@@ -149,6 +150,7 @@ impl UpstreamHandshake {
         let (head, ()) = self.request.into_parts();
         let (request, upgrade) = handshake_request(head)?;
         let offer = Offer::new(request.headers(), &upgrade);
+        let request = EncodedRequest::from(&request);
         let exchange = exchange(stream.into(), request, self.limits);
         let response = timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
             let after = format!("after {:?}", self.timeout);

@@ -52,7 +52,7 @@ pub use self::extended_connect::ExtendedConnect;
 pub(crate) use self::extended_connect::{connect_protocol, is_extended_connect};
 pub(crate) use self::host::Host;
 pub use self::host::InvalidHost;
-pub(crate) use self::mounting::{copy_original_uri, original_uri, removed_prefix};
+pub(crate) use self::mounting::{original_uri, removed_prefix};
 pub(crate) use self::path::comparable;
 #[cfg(test)]
 pub(crate) use self::path::strategies;

@@ -16,20 +16,6 @@ pub(crate) const fn original_uri(_extensions: &Extensions) -> Option<&Uri> {
     None
 }
 
-/// Copies the target that the client sent to the extensions of another request.
-#[cfg(feature = "axum")]
-pub(crate) fn copy_original_uri(from: &Extensions, to: &mut Extensions) {
-    use axum::extract::OriginalUri;
-
-    if let Some(original) = from.get::<OriginalUri>() {
-        to.insert(original.clone());
-    }
-}
-
-/// Copies nothing.
-#[cfg(not(feature = "axum"))]
-pub(crate) const fn copy_original_uri(_from: &Extensions, _to: &mut Extensions) {}
-
 /// Replaces the target that the client sent.
 #[cfg(feature = "axum")]
 pub(super) fn map_original_uri(extensions: &mut Extensions, map: impl FnOnce(&Uri) -> Uri) {

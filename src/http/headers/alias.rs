@@ -28,18 +28,20 @@ const MANAGED: [&str; 13] = [
 pub(crate) fn strip_aliases(headers: &mut HeaderMap, others: &[HeaderName]) {
     let aliases: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| has_odd_separator(name) || !others.is_empty())
-        .filter(|name| {
-            let mut models = MANAGED
-                .into_iter()
-                .chain(others.iter().map(HeaderName::as_str));
-            models.any(|model| is_alias(name, model))
-        })
+        .filter(|name| is_alias_of_managed(name, others))
         .cloned()
         .collect();
     for name in &aliases {
         headers.remove(name);
     }
+}
+
+/// Returns whether `name` is an alias of a managed header, or of one of `others`.
+pub(crate) fn is_alias_of_managed(name: &HeaderName, others: &[HeaderName]) -> bool {
+    let is_odd = has_odd_separator(name);
+    let managed = MANAGED.iter().filter(|_| is_odd).copied();
+    let mut models = managed.chain(others.iter().map(HeaderName::as_str));
+    models.any(|model| is_alias(name, model))
 }
 
 /// Returns whether `name` differs from `model` in punctuation alone.

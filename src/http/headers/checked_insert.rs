@@ -18,14 +18,6 @@ pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderVa
     let _ = headers.try_append(name.clone(), value);
 }
 
-/// Replaces all lines of `name` by this list, or removes them if the list is empty.
-pub(super) fn replace_by_list(headers: &mut HeaderMap, name: &HeaderName, list: Vec<u8>) {
-    match HeaderValue::try_from(list) {
-        Ok(value) if !value.is_empty() => replace(headers, name, value),
-        _ => drop(headers.remove(name)),
-    }
-}
-
 /// Appends `member` to a comma-separated list.
 pub(super) fn push_member(list: &mut Vec<u8>, member: &[u8]) {
     if !list.is_empty() {
@@ -72,13 +64,5 @@ mod tests {
         assert_eq!(headers.get_all(HOST).iter().count(), 2);
         replace(&mut headers, &HOST, HeaderValue::from_static("c"));
         assert_eq!(headers.get_all(HOST).iter().collect::<Vec<_>>(), ["c"]);
-    }
-
-    #[test]
-    fn an_empty_list_removes_the_header() {
-        let mut headers = HeaderMap::new();
-        append(&mut headers, &HOST, HeaderValue::from_static("a"));
-        replace_by_list(&mut headers, &HOST, Vec::new());
-        assert!(headers.is_empty());
     }
 }

@@ -3,12 +3,14 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_info::{ClientInfo, ClientScheme};
+use super::forwarded_lines::{ForwardedLines, WrittenHeaders};
 use super::networks::Networks;
-use super::untrusted::{self, Trust, X_REAL_IP};
-use super::{checked_insert, client_address, rfc7239, x_forwarded};
+use super::sink::HeaderSink;
+use super::untrusted::Trust;
+use super::{client_address, x_forwarded};
 
 /// Settings for the headers that describe the client to upstreams.
 ///
@@ -72,12 +74,7 @@ use super::{checked_insert, client_address, rfc7239, x_forwarded};
 pub struct ForwardedHeaders {
     trusted: Networks,
     unknown_peer: Trust,
-    writes_for: bool,
-    writes_proto: bool,
-    writes_host: bool,
-    writes_prefix: bool,
-    writes_forwarded: bool,
-    writes_real_ip: bool,
+    written: WrittenHeaders,
 }
 
 impl ForwardedHeaders {
@@ -87,12 +84,7 @@ impl ForwardedHeaders {
         Self {
             trusted: Networks::none(),
             unknown_peer: Trust::Untrusted,
-            writes_for: true,
-            writes_proto: true,
-            writes_host: true,
-            writes_prefix: true,
-            writes_forwarded: false,
-            writes_real_ip: false,
+            written: WrittenHeaders::default(),
         }
     }
 
@@ -116,28 +108,28 @@ impl ForwardedHeaders {
     /// Disables writing `X-Forwarded-For`; an untrusted one is still dropped.
     #[must_use]
     pub fn without_x_forwarded_for(mut self) -> Self {
-        self.writes_for = false;
+        self.written.x_forwarded_for = false;
         self
     }
 
     /// Disables writing `X-Forwarded-Proto`; an untrusted one is still dropped.
     #[must_use]
     pub fn without_x_forwarded_proto(mut self) -> Self {
-        self.writes_proto = false;
+        self.written.x_forwarded_proto = false;
         self
     }
 
     /// Disables writing `X-Forwarded-Host`; an untrusted one is still dropped.
     #[must_use]
     pub fn without_x_forwarded_host(mut self) -> Self {
-        self.writes_host = false;
+        self.written.x_forwarded_host = false;
         self
     }
 
     /// Disables writing `X-Forwarded-Prefix`; an untrusted one is still dropped.
     #[must_use]
     pub fn without_x_forwarded_prefix(mut self) -> Self {
-        self.writes_prefix = false;
+        self.written.x_forwarded_prefix = false;
         self
     }
 
@@ -146,7 +138,7 @@ impl ForwardedHeaders {
     /// `for` is left out if the peer has no address, `host` if the request has no valid one.
     #[must_use]
     pub fn with_forwarded(mut self) -> Self {
-        self.writes_forwarded = true;
+        self.written.forwarded = true;
         self
     }
 
@@ -154,7 +146,7 @@ impl ForwardedHeaders {
     /// received one is dropped in any case.
     #[must_use]
     pub fn with_x_real_ip(mut self) -> Self {
-        self.writes_real_ip = true;
+        self.written.x_real_ip = true;
         self
     }
 
@@ -186,36 +178,38 @@ impl ForwardedHeaders {
     /// `host` is the host that the client requested: `Host`, or `:authority` in HTTP/2, before the
     /// proxy changes it. Each call counts as one hop: applying twice appends twice.
     pub fn apply(&self, headers: &mut HeaderMap, client: &ClientInfo, host: Option<&HeaderValue>) {
-        let real_ip = self
-            .writes_real_ip
-            .then(|| self.client_ip(headers, client))
-            .flatten();
-        // The rest of the family, after this removal, is believed.
-        untrusted::strip_untrusted(headers, self.trust_in(client));
-        if self.writes_for {
-            x_forwarded::append_for(headers, client.peer_ip());
+        let lines = self.lines(headers, client, host);
+        let replaced = headers.keys().filter(|name| lines.replaces(name));
+        let replaced: Vec<HeaderName> = replaced.cloned().collect();
+        let mut written = HeaderMap::new();
+        lines.write(&mut written);
+        for name in &replaced {
+            headers.remove(name);
         }
-        if self.writes_proto {
-            x_forwarded::keep_proto(headers, client.scheme());
-        }
-        if self.writes_host {
-            x_forwarded::keep_host(headers, host);
-        }
-        if self.writes_forwarded {
-            let element = rfc7239::element(client.peer_ip(), client.scheme(), host);
-            rfc7239::append(headers, &element);
-        }
-        if self.writes_real_ip {
-            let text = real_ip.map(|ip| ip.to_string()).unwrap_or_default();
-            checked_insert::replace_by_list(headers, &X_REAL_IP, text.into_bytes());
+        for (name, value) in &written {
+            headers.copy(name, value);
         }
     }
 
-    /// Adds the prefix that the host's router removed from the path. Called after
-    /// [`apply`](Self::apply), so that a value that is there comes from a trusted proxy.
-    pub(crate) fn apply_prefix(&self, headers: &mut HeaderMap, prefix: Option<&str>) {
-        if let Some(prefix) = prefix.filter(|_| self.writes_prefix) {
-            x_forwarded::append_prefix(headers, prefix);
+    /// Returns the lines about this client, for a request that was received with these headers.
+    pub(crate) fn lines<'a>(
+        &'a self,
+        received: &'a HeaderMap,
+        client: &'a ClientInfo,
+        host: Option<&'a HeaderValue>,
+    ) -> ForwardedLines<'a> {
+        let real_ip = match self.written.x_real_ip {
+            true => self.client_ip(received, client),
+            false => None,
+        };
+        ForwardedLines {
+            written: self.written,
+            received,
+            client,
+            host,
+            prefix: None,
+            real_ip,
+            trust: self.trust_in(client),
         }
     }
 
@@ -330,8 +324,10 @@ mod tests {
     #[test]
     fn a_removed_prefix_is_added_to_that_of_a_trusted_proxy() {
         let prefix = |settings: &ForwardedHeaders, peer: &str, came: &[(&str, &str)]| {
-            let mut headers = applied(settings, peer, came);
-            settings.apply_prefix(&mut headers, Some("/app"));
+            let (received, client) = (map(came), client(peer));
+            let lines = settings.lines(&received, &client, None);
+            let mut headers = HeaderMap::new();
+            lines.prefix(Some("/app")).write(&mut headers);
             let value = headers.get("x-forwarded-prefix").cloned();
             value.map(|value| value.to_str().unwrap().to_owned())
         };
@@ -508,7 +504,7 @@ mod tests {
             prop_assert_eq!(settings.client_ip(&after, &peer), settings.client_ip(&before, &peer));
             let line = after["x-forwarded-for"].to_str().unwrap();
             prop_assert!(line.ends_with("10.0.0.1"));
-            prop_assert!(rfc7239::tests::parse(after[FORWARDED].as_bytes()).is_some());
+            prop_assert!(crate::http::headers::rfc7239::tests::parse(after[FORWARDED].as_bytes()).is_some());
         }
     }
 }

@@ -68,6 +68,11 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Returns whether [`strip`] removes a header of this name, even if `Connection` does not name it.
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    ALWAYS_REMOVED.contains(name)
+}
+
 /// Removes the headers that `Connection` names, and keeps those that concern the connection in any
 /// case: [`strip`] removes them once they have been read.
 pub(crate) fn strip_nominated(headers: &mut HeaderMap) {

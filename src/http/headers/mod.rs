@@ -1,7 +1,8 @@
 //! Header rules of a proxy, for requests and responses.
 //!
-//! All rules work on an [`http::HeaderMap`] alone, without a clock or a socket. On its way to the
-//! upstream a request's headers pass these steps, in this order:
+//! All rules work on an [`http::HeaderMap`] alone, without a clock or a socket. The headers of the
+//! upstream's request are written by these steps, in this order; the first three are one pass over the
+//! client's headers, into another map or right into the encoded head:
 //!
 //! 1. *Hop-by-hop removal*: `Connection` and the headers that it names are removed, with the others
 //!    that concern one connection only (RFC 9110 §7.6.1), and aliases of those (`Content_Length`).
@@ -28,12 +29,14 @@ mod client_info;
 mod connection_auth;
 mod edit;
 mod forwarded;
+mod forwarded_lines;
 mod hop_by_hop;
 mod networks;
 mod quoted;
 mod reserved_names;
 mod rfc7239;
 mod shared_caching;
+mod sink;
 mod tokens;
 mod untrusted;
 mod upstream_headers;
@@ -48,12 +51,14 @@ pub use self::networks::{InvalidNetwork, Networks};
 pub use self::upstream_headers::UpstreamHeaders;
 pub use self::via::{InvalidPseudonym, Via};
 
-pub(crate) use self::alias::strip_aliases;
+pub(crate) use self::alias::is_alias_of_managed;
 pub(crate) use self::checked_insert::{append as add_header, replace as set_header};
 pub(crate) use self::connection_auth::authenticates_connection;
 pub(crate) use self::hop_by_hop::{
-    find_nominated, strip as strip_hop_by_hop, strip_nominated, strip_trailers, without_nominated,
+    find_nominated, is_hop_by_hop, strip as strip_hop_by_hop, strip_nominated, strip_trailers,
+    without_nominated,
 };
 pub(crate) use self::reserved_names::ReservedNames;
 pub(crate) use self::shared_caching::forbid_shared_caching;
+pub(crate) use self::sink::HeaderSink;
 pub(crate) use self::tokens::{contains_token, extension_names, members, only_line};

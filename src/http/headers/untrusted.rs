@@ -31,13 +31,17 @@ pub(super) fn is_member(name: &HeaderName) -> bool {
 pub(super) fn strip_untrusted(headers: &mut HeaderMap, trust: Trust) {
     let untrusted: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_related(name))
-        .filter(|name| trust == Trust::Untrusted || has_odd_separator(name))
+        .filter(|name| is_untrusted(name, trust))
         .cloned()
         .collect();
     for name in &untrusted {
         headers.remove(name);
     }
+}
+
+/// Returns whether a sender with this trust may not set the header.
+pub(super) fn is_untrusted(name: &HeaderName, trust: Trust) -> bool {
+    is_related(name) && (trust == Trust::Untrusted || has_odd_separator(name))
 }
 
 fn is_related(name: &HeaderName) -> bool {

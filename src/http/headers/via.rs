@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::header::VIA;
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, Version};
 
-use super::{checked_insert, quoted};
+use super::quoted;
+use super::sink::HeaderSink;
 
 /// Writer of `Via` entries under a pseudonym.
 ///
@@ -55,10 +56,13 @@ impl Via {
     ///
     /// The entry takes a line of its own, which is equivalent to the end of the one list.
     pub fn apply(&self, headers: &mut HeaderMap, received: Version) {
+        self.write(received, headers);
+    }
+
+    /// Writes the entry as a line.
+    pub(crate) fn write(&self, received: Version, sink: &mut impl HeaderSink) {
         let entry = format!("{} {}", protocol_version(received), self.pseudonym);
-        if let Ok(value) = HeaderValue::try_from(entry) {
-            checked_insert::append(headers, &VIA, value);
-        }
+        sink.write(&VIA, entry.as_bytes());
     }
 }
 
@@ -102,6 +106,8 @@ fn protocol_version(version: Version) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -12,10 +12,13 @@ use crate::{
     error::{Error, ErrorKind},
     http::head::{PathRewrite, original_uri, removed_prefix},
     http::headers::{
-        ClientInfo, ForwardedHeaders, HeaderEdits, ReservedNames, UpstreamHeaders, Via, only_line,
-        set_header, strip_aliases, strip_hop_by_hop,
+        ClientInfo, ForwardedHeaders, HeaderEdits, HeaderSink, ReservedNames, UpstreamHeaders, Via,
+        is_alias_of_managed, is_hop_by_hop, only_line, set_header,
     },
 };
+
+/// Lines that are commonly added to those of the client.
+const ADDED_LINES: usize = 8;
 
 /// The user's settings for requests to upstreams.
 #[derive(Clone, Debug, Default)]
@@ -68,28 +71,21 @@ impl OutboundRules {
         }
     }
 
-    /// Returns the headers of the upstream's request: removes those about the client's connection,
-    /// adds those about the client and those of the host, and applies the user's settings.
+    /// Returns the headers of the upstream's request: those of the client's, without those about its
+    /// connection and those that are `reserved`, and in their place those about the client and those of
+    /// the host; then the user's settings are applied.
     ///
-    /// The result has one `Host` unless the client named none.
-    pub(crate) fn upstream_headers(&self, client_request: Parts, client: &ClientInfo) -> HeaderMap {
-        let mut headers = client_request.headers;
-        let host = requested_host(&client_request.uri, headers.get(HOST));
-        strip_hop_by_hop(&mut headers);
-        strip_aliases(&mut headers, &self.protected);
-        if client_request.version >= Version::HTTP_2 {
-            join_cookies(&mut headers);
-        }
-        self.forwarded.apply(&mut headers, client, host.as_ref());
-        let original = original_uri(&client_request.extensions);
-        let prefix = original.and_then(|it| removed_prefix(it, &client_request.uri));
-        self.forwarded.apply_prefix(&mut headers, prefix);
-        if let Some(via) = &self.via {
-            via.apply(&mut headers, client_request.version);
-        }
-        if let Some(host) = &host {
-            set_header(&mut headers, &HOST, host.clone());
-        }
+    /// The headers that `Connection` names are removed before. The result has one `Host` unless the
+    /// client named none.
+    pub(crate) fn upstream_headers(
+        &self,
+        client_request: &Parts,
+        client: &ClientInfo,
+        reserved: &[HeaderName],
+    ) -> HeaderMap {
+        let lines = client_request.headers.len() + ADDED_LINES;
+        let mut headers = HeaderMap::try_with_capacity(lines).unwrap_or_default();
+        self.write_lines(client_request, client, reserved, &mut headers);
         if let Some(given) = client_request.extensions.get::<UpstreamHeaders>() {
             given.apply(&mut headers);
         }
@@ -97,12 +93,61 @@ impl OutboundRules {
         // RFC 9112 §3.2: exactly one `Host`, whatever the edits did to it.
         let other_host = match only_line(&headers, &HOST) {
             Some(_) => self.host.clone(),
-            None => self.host.clone().or(host),
+            None => self.host.clone().or_else(|| requested_host(client_request)),
         };
         if let Some(host) = other_host {
             set_header(&mut headers, &HOST, host);
         }
         headers
+    }
+
+    /// Returns whether [`write_lines`](Self::write_lines) writes all of the upstream's headers: the host
+    /// changes none.
+    pub(crate) fn are_lines_final(&self, client_request: &Parts) -> bool {
+        let given = client_request.extensions.get::<UpstreamHeaders>();
+        self.edits.is_empty() && self.host.is_none() && given.is_none()
+    }
+
+    /// Writes the headers of the upstream's request as they are before the host changes them, in one
+    /// pass over those of the client's.
+    pub(crate) fn write_lines(
+        &self,
+        client_request: &Parts,
+        client: &ClientInfo,
+        reserved: &[HeaderName],
+        sink: &mut impl HeaderSink,
+    ) {
+        let received = &client_request.headers;
+        let host = requested_host(client_request);
+        let original = original_uri(&client_request.extensions);
+        let prefix = original.and_then(|it| removed_prefix(it, &client_request.uri));
+        let forwarded = self.forwarded.lines(received, client, host.as_ref());
+        let forwarded = forwarded.prefix(prefix);
+        let joined_cookie = match client_request.version >= Version::HTTP_2 {
+            true => joined_cookie(received),
+            false => None,
+        };
+        if let Some(host) = &host {
+            sink.copy(&HOST, host);
+        }
+        for (name, value) in received {
+            let is_left_out = name == HOST
+                || is_hop_by_hop(name)
+                || is_alias_of_managed(name, &self.protected)
+                || forwarded.replaces(name)
+                || reserved.contains(name)
+                || (joined_cookie.is_some() && name == COOKIE);
+            if !is_left_out {
+                sink.copy(name, value);
+            }
+        }
+        if let Some(cookie) = &joined_cookie {
+            sink.copy(&COOKIE, cookie);
+        }
+        forwarded.write(sink);
+        if let Some(via) = &self.via {
+            via.write(client_request.version, sink);
+        }
     }
 }
 
@@ -118,27 +163,26 @@ pub(crate) fn origin_form(uri: &Uri) -> Uri {
 }
 
 /// Joins the `Cookie` lines of an HTTP/2 request to one, because HTTP/1.1 allows only one (RFC 9113
-/// §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
+/// §8.2.3); `None` if there are not several.
+fn joined_cookie(headers: &HeaderMap) -> Option<HeaderValue> {
     let lines: Vec<_> = headers
         .get_all(COOKIE)
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
     if lines.len() < 2 {
-        return;
+        return None;
     }
     // Header values joined by `; ` form a header value.
-    if let Ok(mut joined) = HeaderValue::try_from(lines.join(&b"; "[..])) {
-        joined.set_sensitive(true);
-        set_header(headers, &COOKIE, joined);
-    }
+    let mut joined = HeaderValue::try_from(lines.join(&b"; "[..])).ok()?;
+    joined.set_sensitive(true);
+    Some(joined)
 }
 
 /// Returns the requested host: an absolute target takes precedence over the header (RFC 9112
 /// §3.2.2).
-fn requested_host(target: &Uri, header: Option<&HeaderValue>) -> Option<HeaderValue> {
-    match target.authority() {
+fn requested_host(request: &Parts) -> Option<HeaderValue> {
+    match request.uri.authority() {
         Some(authority) => {
             let without_credentials = authority
                 .as_str()
@@ -146,6 +190,6 @@ fn requested_host(target: &Uri, header: Option<&HeaderValue>) -> Option<HeaderVa
                 .map_or(authority.as_str(), |(_, host)| host);
             HeaderValue::from_str(without_credentials).ok()
         }
-        None => header.cloned(),
+        None => request.headers.get(HOST).cloned(),
     }
 }
