@@ -1,7 +1,7 @@
 //! The response to the client.
 
 use http::{
-    HeaderValue, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Response, StatusCode, Version,
     header::{
         CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
         SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING,
@@ -10,17 +10,30 @@ use http::{
 };
 
 use crate::{
-    http::headers::{HeaderEdits, Via, add_header, set_header},
-    http::relay::{client_response, prepare_response_head, set_upgrade_headers},
+    http::headers::{HeaderEdits, HeaderSink, Via, is_hop_by_hop, set_header, strip_nominated},
+    http::relay::{client_response, set_upgrade_headers},
     http::upgrade::UpgradeRequest,
 };
 
 /// The headers that negotiate a handshake (RFC 6455 §4.2.2, items 5.4 to 5.6).
-static NEGOTIATION_HEADERS: [HeaderName; 3] = [
+const NEGOTIATION_HEADERS: [&HeaderName; 3] = [
+    &SEC_WEBSOCKET_ACCEPT,
+    &SEC_WEBSOCKET_PROTOCOL,
+    &SEC_WEBSOCKET_EXTENSIONS,
+];
+
+/// Headers of a 101 that edits do not affect: those of the negotiation, and those that frame a body,
+/// which a 101 does not have.
+static OWN_HEADERS: [HeaderName; 5] = [
     SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_EXTENSIONS,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
 ];
+
+/// Lines that are commonly added to those of the upstream's response.
+const ADDED_LINES: usize = 4;
 
 /// Builds the client's 101 from the upstream's acceptance; or its 200, if the client used an
 /// extended `CONNECT`.
@@ -32,44 +45,50 @@ pub(crate) fn accepted_response(
     via: Option<&Via>,
     edits: &HeaderEdits,
 ) -> Response<()> {
-    let lines = |name| {
-        head.headers
-            .get_all(name)
-            .into_iter()
+    strip_nominated(&mut head.headers);
+    let lines = head.headers.len() + ADDED_LINES;
+    let mut headers = HeaderMap::try_with_capacity(lines).unwrap_or_default();
+    for (name, value) in &head.headers {
+        if !is_hop_by_hop(name) && !OWN_HEADERS.contains(name) {
+            headers.copy(name, value);
+        }
+    }
+    if let Some(via) = via {
+        via.write(head.version, &mut headers);
+    }
+    if !edits.is_empty() {
+        edits.apply(&mut headers);
+        for name in &OWN_HEADERS {
+            headers.remove(name);
+        }
+    }
+    for name in NEGOTIATION_HEADERS {
+        for line in head.headers.get_all(name) {
             // An empty line names nothing, and some clients fail on it.
-            .filter(|line| !line.as_bytes().trim_ascii().is_empty())
-            .map(move |line| (name, line.clone()))
-    };
-    let agreement: Vec<_> = NEGOTIATION_HEADERS.iter().flat_map(lines).collect();
-    prepare_response_head(&mut head, via, edits);
-    for name in NEGOTIATION_HEADERS
-        .iter()
-        .chain([&CONTENT_LENGTH, &TRANSFER_ENCODING])
-    {
-        head.headers.remove(name);
+            if !line.as_bytes().trim_ascii().is_empty() {
+                headers.copy(name, line);
+            }
+        }
     }
-    for (name, line) in agreement {
-        add_header(&mut head.headers, name, line);
-    }
-    set_accept_key(&mut head, upgrade);
+    set_accept_key(&mut headers, head.version, upgrade);
     let mut response = Response::new(());
     if !upgrade.is_extended_connect() {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        set_upgrade_headers(&mut head.headers);
+        set_upgrade_headers(&mut headers);
     }
-    *response.headers_mut() = head.headers;
+    *response.headers_mut() = headers;
     response
 }
 
 /// Sets the accept key that the client expects (RFC 6455 §4.2.2, item 5.4).
-fn set_accept_key(head: &mut Parts, upgrade: &UpgradeRequest) {
+fn set_accept_key(headers: &mut HeaderMap, upstream: Version, upgrade: &UpgradeRequest) {
     if upgrade.is_extended_connect() {
         // RFC 8441 §5: HTTP/2 has no accept key; the upstream's was verified here.
-        head.headers.remove(SEC_WEBSOCKET_ACCEPT);
-    } else if head.version >= Version::HTTP_2 {
+        headers.remove(SEC_WEBSOCKET_ACCEPT);
+    } else if upstream >= Version::HTTP_2 {
         // An upstream that got no key sends no accept key.
         if let Ok(proof) = HeaderValue::try_from(upgrade.accept_key()) {
-            set_header(&mut head.headers, &SEC_WEBSOCKET_ACCEPT, proof);
+            set_header(headers, &SEC_WEBSOCKET_ACCEPT, proof);
         }
     }
 }

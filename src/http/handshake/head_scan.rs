@@ -14,6 +14,9 @@ const STATUS_LINE_START: &[u8] = b"HTTP/1.";
 /// Offset of the status's first digit.
 const STATUS_OFFSET: usize = 9;
 
+/// Lines for which there is room without an allocation.
+const USUAL_LINES: usize = 16;
+
 /// Result of a scan of a response's first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HeadScan {
@@ -43,23 +46,44 @@ pub(super) fn scan_head(bytes: &[u8], scanned: usize, limits: HeadLimits) -> Hea
 /// Returns the end of the head's empty line; an LF alone ends a line too (RFC 9112 §2.2).
 fn end_of_head(bytes: &[u8], scanned: usize) -> Option<usize> {
     // The empty line may begin in the part scanned before.
-    let from = scanned.saturating_sub(2);
-    let mut line_ends = bytes.iter().enumerate().skip(from);
-    line_ends.find_map(|(at, byte)| match (byte, bytes.get(at + 1..)?) {
-        (b'\n', [b'\n', ..]) => Some(at + 2),
-        (b'\n', [b'\r', b'\n', ..]) => Some(at + 3),
-        _ => None,
-    })
+    let mut at = scanned.saturating_sub(2);
+    loop {
+        let rest = bytes.get(at..)?;
+        let line = rest.iter().position(|byte| *byte == b'\n')?;
+        at += line + 1;
+        match rest.get(line + 1..)? {
+            [b'\n', ..] => return Some(at + 1),
+            [b'\r', b'\n', ..] => return Some(at + 2),
+            _ => {}
+        }
+    }
 }
 
 /// Parses the head of a 1xx; `None` if it is malformed, or has too many lines.
 pub(super) fn parse_head(head: &Bytes, limits: HeadLimits) -> Option<Parts> {
-    let lines = head.iter().filter(|byte| **byte == b'\n').count();
-    let mut lines = vec![EMPTY_HEADER; lines.min(limits.lines)];
-    let mut response = httparse::Response::new(&mut lines);
-    let Ok(Status::Complete(_)) = response.parse(head) else {
-        return None;
-    };
+    let mut usual = [EMPTY_HEADER; USUAL_LINES];
+    match parse_lines(head, &mut usual[..limits.lines.min(USUAL_LINES)]) {
+        Err(httparse::Error::TooManyHeaders) if limits.lines > USUAL_LINES => {
+            let lines = head.iter().filter(|byte| **byte == b'\n').count();
+            parse_lines(head, &mut vec![EMPTY_HEADER; lines.min(limits.lines)]).ok()?
+        }
+        parsed => parsed.ok()?,
+    }
+}
+
+/// Parses the head, with room for so many lines; `None` if it is incomplete, or cannot be a map of headers.
+fn parse_lines<'a>(
+    head: &'a Bytes,
+    lines: &mut [httparse::Header<'a>],
+) -> Result<Option<Parts>, httparse::Error> {
+    let mut response = httparse::Response::new(lines);
+    Ok(match response.parse(head)? {
+        Status::Complete(_) => parts(head, &response),
+        Status::Partial => None,
+    })
+}
+
+fn parts(head: &Bytes, response: &httparse::Response<'_, '_>) -> Option<Parts> {
     let mut headers = HeaderMap::try_with_capacity(response.headers.len()).ok()?;
     for line in response.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;

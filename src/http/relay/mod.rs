@@ -33,6 +33,6 @@ pub(crate) use host_body::HostBody;
 pub(crate) use outbound_rules::{OutboundRules, origin_form};
 pub(crate) use progress::{ProgressClock, ProgressLimits};
 pub(crate) use response_head::{
-    adapt_version, client_response, has_unsupported_coding, prepare_response_head,
-    set_supported_version, set_upgrade_headers,
+    adapt_version, client_response, has_unsupported_coding, set_supported_version,
+    set_upgrade_headers,
 };

@@ -117,7 +117,7 @@ pub(crate) fn set_supported_version(headers: &mut HeaderMap) {
 
 /// Prepares the headers of an upstream's response for the client: removes those about the
 /// upstream's connection, and applies the user's settings.
-pub(crate) fn prepare_response_head(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
+fn prepare_response_head(head: &mut Parts, via: Option<&Via>, edits: &HeaderEdits) {
     strip_hop_by_hop(&mut head.headers);
     if let Some(via) = via {
         via.apply(&mut head.headers, head.version);
