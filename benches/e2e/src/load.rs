@@ -200,14 +200,20 @@ async fn quiet(mut stream: TcpStream, tally: &EventCounts) -> io::Result<()> {
 async fn handshakes(target: SocketAddr, source: usize, tally: &EventCounts) -> io::Result<()> {
     for _ in 0..MAX_OPS {
         let began = Instant::now();
-        let mut stream = wire::open(target, source, "/echo").await?;
-        echo_once(&mut stream).await?;
-        stream.shutdown().await?;
-        // Read to the end: the proxy may still send something.
-        stream.read_to_end(&mut Vec::new()).await?;
+        handshake(target, source).await?;
         tally.latencies.add(began.elapsed());
         tally.ops.fetch_add(1, Relaxed);
     }
+    Ok(())
+}
+
+/// Connects, performs a handshake, has 16 bytes echoed, and closes.
+pub async fn handshake(target: SocketAddr, source: usize) -> io::Result<()> {
+    let mut stream = wire::open(target, source, "/echo").await?;
+    echo_once(&mut stream).await?;
+    stream.shutdown().await?;
+    // Read to the end: the proxy may still send something.
+    stream.read_to_end(&mut Vec::new()).await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod cpu;
 mod external;
+mod gateway;
 mod heap;
 mod load;
 mod measure;
@@ -84,53 +85,58 @@ enum Command {
         #[arg(long)]
         tunnels: usize,
     },
+    /// Counts the instructions in user space of a handshake through a gateway, under callgrind.
+    Count(gateway::CountOptions),
     /// Makes the table of a result that `run` has written.
     Table { json: PathBuf },
 }
 
 fn main() -> ExitCode {
-    let result =
-        match Args::parse().command {
-            Command::Run(options) => runtime(2).and_then(|rt| rt.block_on(run::run(options))),
-            Command::Subject {
+    let result = match Args::parse().command {
+        Command::Run(options) => runtime(2).and_then(|rt| rt.block_on(run::run(options))),
+        Command::Subject {
+            kind,
+            listen,
+            upstream,
+            threads,
+            ping_every,
+            heap,
+        } => {
+            if heap {
+                heap::start_counting();
+            }
+            let subject = subject::Subject {
                 kind,
                 listen,
                 upstream,
-                threads,
-                ping_every,
-                heap,
-            } => {
-                if heap {
-                    heap::start_counting();
-                }
-                let subject = subject::Subject {
-                    kind,
-                    listen,
-                    upstream,
-                    ping_every: Duration::from_millis(ping_every),
-                };
-                match kind.is_per_core() {
-                    true => subject::serve_per_core(&subject, threads),
-                    false => runtime(threads)
-                        .and_then(|rt| rt.block_on(until_stdin_ends(subject.serve()))),
+                ping_every: Duration::from_millis(ping_every),
+            };
+            match kind.is_per_core() {
+                true => subject::serve_per_core(&subject, threads),
+                false => {
+                    runtime(threads).and_then(|rt| rt.block_on(until_stdin_ends(subject.serve())))
                 }
             }
-            Command::Upstream { listen, threads } => runtime(threads)
-                .and_then(|rt| rt.block_on(until_stdin_ends(upstream::serve(listen)))),
-            Command::Load {
-                scenario,
-                target,
-                seconds,
-                pid,
-            } => {
-                let window = Duration::from_secs(seconds);
-                runtime(2).and_then(|rt| rt.block_on(measure::one(&scenario, target, window, pid)))
-            }
-            Command::Scale(options) => runtime(2).and_then(|rt| rt.block_on(scale::run(options))),
-            Command::Hold { target, tunnels } => runtime(2)
-                .and_then(|rt| rt.block_on(until_stdin_ends(scale::hold(target, tunnels)))),
-            Command::Table { json } => report::reprint(&json),
-        };
+        }
+        Command::Upstream { listen, threads } => {
+            runtime(threads).and_then(|rt| rt.block_on(until_stdin_ends(upstream::serve(listen))))
+        }
+        Command::Load {
+            scenario,
+            target,
+            seconds,
+            pid,
+        } => {
+            let window = Duration::from_secs(seconds);
+            runtime(2).and_then(|rt| rt.block_on(measure::one(&scenario, target, window, pid)))
+        }
+        Command::Scale(options) => runtime(2).and_then(|rt| rt.block_on(scale::run(options))),
+        Command::Hold { target, tunnels } => {
+            runtime(2).and_then(|rt| rt.block_on(until_stdin_ends(scale::hold(target, tunnels))))
+        }
+        Command::Count(options) => runtime(2).and_then(|rt| rt.block_on(gateway::count(options))),
+        Command::Table { json } => report::reprint(&json),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     Result, cpu,
     external::{self, External},
-    measure,
+    gateway, measure,
     process::{Server, free_address},
     report,
     scenario::{self, Scenario},
@@ -43,6 +43,9 @@ pub struct Options {
     /// `pinged`, `syscalls`.
     #[arg(long, value_delimiter = ',')]
     scenarios: Vec<String>,
+    /// A program of the gateway, a subject named as its file; may be given several times.
+    #[arg(long = "gateway", value_name = "PATH")]
+    gateways: Vec<PathBuf>,
     #[arg(long, default_value = "target/e2e")]
     out: PathBuf,
 }
@@ -101,6 +104,7 @@ struct Bench<'a> {
 enum Subject {
     Own(Kind),
     External(&'static External),
+    Gateway(PathBuf),
 }
 
 impl Subject {
@@ -108,6 +112,7 @@ impl Subject {
         match self {
             Self::Own(kind) => kind.name(),
             Self::External(external) => external.name.to_owned(),
+            Self::Gateway(program) => gateway::name(program),
         }
     }
 }
@@ -121,8 +126,9 @@ fn subjects(options: &Options) -> Vec<Subject> {
         let name = subject.name();
         options.subjects.is_empty() || name == "raw-shared" || options.subjects.contains(&name)
     };
-    let all = own.chain(installed.map(Subject::External));
-    all.filter(wanted).collect()
+    let others = own.chain(installed.map(Subject::External));
+    let gateways = options.gateways.iter().cloned().map(Subject::Gateway);
+    others.filter(wanted).chain(gateways).collect()
 }
 
 impl Bench<'_> {
@@ -150,11 +156,16 @@ impl Bench<'_> {
             Subject::External(external) => {
                 external.command(listen, self.upstream, &self.options.out)?
             }
+            Subject::Gateway(program) => {
+                let mut command = Command::new(program);
+                gateway::configure(&mut command, listen, self.upstream, self.options.threads);
+                command
+            }
         };
         let server = Server::start(&name, listen, command).await?;
         Ok(match subject {
             Subject::Own(_) => server,
-            Subject::External(_) => server.mute(),
+            Subject::External(_) | Subject::Gateway(_) => server.mute(),
         })
     }
 
