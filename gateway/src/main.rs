@@ -21,6 +21,8 @@
 //! code 1.
 
 mod admin;
+#[cfg(feature = "mimalloc")]
+mod allocator;
 mod app;
 mod args;
 mod arrival;
