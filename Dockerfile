@@ -9,12 +9,12 @@
 FROM rust:1-slim-trixie AS build
 WORKDIR /src
 COPY . .
-RUN CARGO_PROFILE_RELEASE_STRIP=true cargo build --locked --release -p wsplice-gateway
+RUN CARGO_PROFILE_DIST_STRIP=true cargo build --locked --profile dist -p wsplice-gateway
 
 FROM debian:trixie-slim
 # For --upstream-system-ca; Mozilla's roots are built in.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /src/target/release/wsplice-gateway /usr/local/bin/wsplice-gateway
+COPY --from=build /src/target/dist/wsplice-gateway /usr/local/bin/wsplice-gateway
 # A number, so that Kubernetes' runAsNonRoot can see that it is not 0.
 USER 65532:65532
 EXPOSE 3000
