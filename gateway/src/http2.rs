@@ -116,3 +116,34 @@ fn has_tunnel(registry: &Registry, client: &ClientInfo) -> bool {
     let tunnels = registry.list();
     tunnels.iter().any(|it| it.info.client == client.peer())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use axum::body::Bytes;
+    use http_body_util::Empty;
+    use hyper::client::conn::http2;
+    use hyper::{StatusCode, Version};
+    use tokio::net::TcpStream;
+    use tokio::task::JoinSet;
+
+    use crate::tests::TestGateway;
+
+    #[tokio::test]
+    async fn clients_may_begin_with_http2_without_tls_rfc9113_3_3() {
+        let gateway = TestGateway::start(&[]).await;
+        let stream = TcpStream::connect(gateway.http).await.unwrap();
+        let io = TokioIo::new(stream);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        for _ in 0..2 {
+            let url = format!("http://{}/", gateway.http);
+            let request = Request::get(url).body(Empty::<Bytes>::new()).unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            let expected = (StatusCode::OK, Version::HTTP_2);
+            assert_eq!((response.status(), response.version()), expected);
+        }
+    }
+}
