@@ -5,7 +5,8 @@
 //! ```text
 //! JWT_SECRET=secret cargo run --example jwt
 //! pip install pyjwt
-//! TOKEN=$(python3 -c 'import jwt, time; print(jwt.encode({"sub": "alice", "exp": time.time() + 60}, "secret"))')
+//! TOKEN=$(python3 -c 'import jwt, time
+//! print(jwt.encode({"sub": "alice", "exp": int(time.time()) + 60}, "secret"))')
 //! websocat -v -H "Authorization: Bearer $TOKEN" ws://127.0.0.1:3000/ws/room   # closed after a minute
 //! ```
 
