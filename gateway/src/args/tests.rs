@@ -302,10 +302,15 @@ fn the_arguments_of_the_manifest_are_taken() {
     assert!(args.listen.listen.ip().is_unspecified());
 }
 
-/// Returns the options that a page of the repository names.
-fn options_in(page: &str) -> BTreeSet<String> {
+/// Returns a page of the repository.
+fn page(path: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = fs::read_to_string(root.join(page)).unwrap();
+    fs::read_to_string(root.join(path)).unwrap()
+}
+
+/// Returns the options that a page of the repository names.
+fn options_in(path: &str) -> BTreeSet<String> {
+    let text = page(path);
     let is_of_name = |c: char| c.is_ascii_lowercase() || c == '-';
     let words = text.split(|c: char| !is_of_name(c));
     words
@@ -339,5 +344,32 @@ fn the_readme_has_every_option_and_the_guides_name_no_other() {
         let named = options_in(&format!("docs/{page}.md"));
         let unknown: Vec<_> = named.difference(&options).cloned().collect();
         assert_eq!(unknown, [""; 0], "{page}");
+    }
+}
+
+/// Options whose values are files that must exist.
+const OF_FILES: [&str; 2] = ["--static", "--upstream-ca"];
+
+#[test]
+fn the_commands_of_pages_are_taken() {
+    let pages = ["gateway/README.md", "docs/from-caddy.md"].map(page);
+    let text = pages.concat().replace("\\\n", "");
+    let commands = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("wsplice-gateway "));
+    let commands: Vec<_> = commands.filter(|line| line.contains("--")).collect();
+    assert!(commands.len() > 3, "{commands:?}");
+    for command in commands {
+        let mut words = command.split_whitespace();
+        let mut given = Vec::new();
+        while let Some(word) = words.next() {
+            match OF_FILES.contains(&word) {
+                true => drop(words.next()),
+                false => given.push(word.trim_matches('\'')),
+            }
+        }
+        if let Err(error) = parse(&given) {
+            panic!("{command}: {error}");
+        }
     }
 }
