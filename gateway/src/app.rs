@@ -36,7 +36,7 @@ impl App {
 }
 
 /// Creates the application around the proxy, and the handle that drains its WebSockets.
-pub(crate) fn app(args: &Args, proxy: ProxyLayer<ForwardHttp>) -> (Serving, Drain) {
+pub(crate) fn app(args: &Args, proxy: &ProxyLayer<ForwardHttp>) -> (Serving, Drain) {
     let (timeout, spread) = (args.shutdown.drain_timeout, args.shutdown.drain_spread);
     let drain = proxy
         .drain()

@@ -119,7 +119,7 @@ async fn gateway(args: &Args, inherited: Vec<Inherited>) -> Result<Exit, Box<dyn
         let (observing, observed) = Views::observe(&args.admin, proxy);
         (views, proxy) = (Some(observing), observed);
     }
-    let (serving, drain) = app::app(args, proxy);
+    let (serving, drain) = app::app(args, &proxy);
     let stop_signals = signals::stop()?;
     let mut reloading = JoinSet::new();
     if let Some(tls) = &bound.client_tls {
