@@ -37,6 +37,7 @@ mod reconnect;
 mod reject;
 mod rejection;
 mod request_scope;
+mod restore;
 mod running_session;
 mod service;
 mod session;

@@ -25,6 +25,7 @@ use super::{
     event_reporter::{EventReporter, Subject},
     opening::{Accepted, Opening, OpeningResponse},
     pipeline::{Exchange, FailedAttempt, Received, panicked, try_upstreams},
+    restore::restore,
     running_session::{NextLeg, NotReattached, Reconnect, Reconnecting},
     settings::Settings,
 };
@@ -78,6 +79,7 @@ impl Reconnector {
         opening.add_headers(restoration.headers());
         let mut next = self.handshakes(&opening).await?;
         next.restoration = restoration;
+        restore(&mut next).await?;
         Ok(next)
     }
 

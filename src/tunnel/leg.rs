@@ -12,6 +12,7 @@ use super::{
     config::{TcpFallback, TunnelConfig},
     keep_alive::{Action, Pinger, Signs},
     pair::LegId,
+    reattach::Restoration,
     track::{Awaited, UnansweredPings},
 };
 
@@ -203,6 +204,14 @@ impl Leg {
     /// Whether the connection was dropped where it stood.
     pub(super) const fn was_cut(&self) -> bool {
         self.was_cut
+    }
+}
+
+impl Restoration {
+    /// Takes the steps up to the last wait: each time the masked frames to send, and the number of
+    /// messages to wait for then.
+    pub(crate) fn take_stages(&mut self) -> Vec<(Vec<u8>, usize)> {
+        self.take_stages_with(masking_key)
     }
 }
 

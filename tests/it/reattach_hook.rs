@@ -15,7 +15,7 @@ use wsplice::{
 };
 
 use crate::support::{
-    frames::{read_frame, text, unmasked},
+    frames::{close, masked, read_frame, text, unmasked},
     tunnels::{AcceptingUpstream, Ends, ProxyServer},
 };
 
@@ -107,14 +107,14 @@ async fn closed(mut ends: Ends, proxy: &ProxyServer, code: u16) -> TunnelReport 
 
 #[tokio::test]
 async fn a_host_that_closes_panics_or_takes_too_long_ends_the_tunnel_with_a_reason() {
-    let close = async |_: ReattachRequest| {
+    let closes = async |_: ReattachRequest| {
         ReattachDecision::from(CloseFrame::new(CloseCode::new(4001), "connect again"))
     };
     let panics = async |_: ReattachRequest| -> ReattachDecision { panic!("the host's panic") };
     let never = async |_: ReattachRequest| pending::<ReattachDecision>().await;
     let within = Duration::from_millis(50);
     for (reattach, code, refusal) in [
-        (at_once().on_reattach(close), 4001, ReattachRefusal::Hook),
+        (at_once().on_reattach(closes), 4001, ReattachRefusal::Hook),
         (
             at_once().on_reattach(panics),
             1011,
@@ -168,4 +168,45 @@ async fn a_login_is_replayed_and_its_response_not_shown_twice() {
     ends.upstream.send(&unmasked(text("welcome"))).await;
     ends.pass_frame(Side::Upstream, text("live")).await;
     ends.pass_frame(Side::Client, text("on")).await;
+}
+
+#[tokio::test]
+async fn a_host_waits_for_the_response_to_a_login() {
+    let restore = async |_: ReattachRequest| {
+        Restoration::new()
+            .to_upstream(Message::text("login"))
+            .await_messages(1)
+            .to_upstream(Message::text("subscribe"))
+    };
+    let (mut accepting, _proxy, mut ends) = start(at_once().on_reattach(restore).swallow(1)).await;
+    ends.pass_frame(Side::Upstream, text("welcome")).await;
+    drop(ends.upstream);
+    ends.upstream = accepting.next().await;
+    assert_eq!(ends.frame_at(Side::Upstream).await.payload, b"login");
+    // Now the loss is certain, and the message does not go to the lost upstream.
+    ends.client.send(&masked(text("of the client"))).await;
+    ends.upstream.send(&unmasked(text("welcome"))).await;
+    assert_eq!(ends.frame_at(Side::Upstream).await.payload, b"subscribe");
+    assert_eq!(
+        ends.frame_at(Side::Upstream).await.payload,
+        b"of the client"
+    );
+    ends.pass_frame(Side::Upstream, text("live")).await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_in_place_of_a_response_ends_the_tunnel() {
+    let restore = async |_: ReattachRequest| {
+        let login = Restoration::new().to_upstream(Message::text("login"));
+        login.await_messages(1)
+    };
+    let (mut accepting, proxy, mut ends) = start(at_once().on_reattach(restore)).await;
+    drop(ends.upstream);
+    let mut next = accepting.next().await;
+    next.send(&unmasked(close(4401, "Unauthorized"))).await;
+    let frame = read_frame(&mut ends.client).await;
+    assert_eq!(frame.close().map(|(code, _)| code), Some(1011));
+    drop(ends.client);
+    let report = proxy.report().await;
+    assert_eq!(report.reattach_refusal, Some(ReattachRefusal::Refused));
 }

@@ -39,8 +39,15 @@ pub enum ReattachDecision {
 #[must_use]
 pub struct Restoration {
     headers: UpstreamHeaders,
-    to_upstream: Vec<Message>,
+    to_upstream: Vec<Step>,
     to_client: Vec<Message>,
+}
+
+/// Step of a restoration at the next upstream.
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Message),
+    Await(usize),
 }
 
 impl Restoration {
@@ -58,7 +65,34 @@ impl Restoration {
 
     /// Adds a message to the next upstream.
     pub fn to_upstream(mut self, message: Message) -> Self {
-        self.to_upstream.push(message);
+        self.to_upstream.push(Step::Send(message));
+        self
+    }
+
+    /// Waits until the next upstream has sent this many messages, before the messages that are added
+    /// later are sent to it, and before the client's: for servers that accept nothing before they have
+    /// confirmed a login. The awaited messages go to the client, unless they are
+    /// [swallowed](crate::Reattach::swallow).
+    ///
+    /// The wait is a part of the time for the next upstream ([`Reattach::within`]). If the upstream
+    /// closes meanwhile, or sends more than 64 KiB, the tunnel ends. Messages before a wait are sent
+    /// before [replayed](crate::Reattach::replay) ones.
+    ///
+    /// [`Reattach::within`]: crate::Reattach::within
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Restoration, frame::Message};
+    ///
+    /// let restoration = Restoration::new()
+    ///     .to_upstream(Message::text(r#"{"type":"connection_init"}"#))
+    ///     .await_messages(1)
+    ///     .to_upstream(Message::text(r#"{"type":"subscribe","id":"1","payload":{}}"#));
+    /// # let _ = restoration;
+    /// ```
+    pub fn await_messages(mut self, count: usize) -> Self {
+        self.to_upstream.push(Step::Await(count));
         self
     }
 
@@ -80,9 +114,30 @@ impl Restoration {
         frames: &mut Vec<u8>,
         mut key: impl FnMut() -> [u8; 4],
     ) {
-        for message in &self.to_upstream {
-            message.encode_to(frames, Some(key()));
+        for step in &self.to_upstream {
+            if let Step::Send(message) = step {
+                message.encode_to(frames, Some(key()));
+            }
         }
+    }
+
+    /// Takes the steps up to the last wait: each time the frames to send, masked by these keys, and the
+    /// number of messages to wait for then.
+    pub(in crate::tunnel) fn take_stages_with(
+        &mut self,
+        mut key: impl FnMut() -> [u8; 4],
+    ) -> Vec<(Vec<u8>, usize)> {
+        let is_wait = |step: &Step| matches!(step, Step::Await(_));
+        let end = self.to_upstream.iter().rposition(is_wait);
+        let end = end.map_or(0, |last| last + 1);
+        let (mut stages, mut frames) = (Vec::new(), Vec::new());
+        for step in self.to_upstream.drain(..end) {
+            match step {
+                Step::Send(message) => message.encode_to(&mut frames, Some(key())),
+                Step::Await(count) => stages.push((std::mem::take(&mut frames), count)),
+            }
+        }
+        stages
     }
 
     /// Returns the frames to the client.

@@ -27,7 +27,8 @@ pub enum ReattachRefusal {
     /// The next upstream agreed to other extensions, or to parameters that the client cannot follow
     /// (RFC 7692 §7.1.2).
     Extensions,
-    /// The next upstream refused the handshake, with 401 or 403 for example.
+    /// The next upstream refused the handshake, with 401 or 403 for example, or closed before it had
+    /// sent the messages that the [host waits for](crate::Restoration::await_messages).
     Refused,
     /// No upstream accepted the handshake within the [time](crate::Reattach::within).
     Timeout,
