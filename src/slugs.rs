@@ -108,6 +108,7 @@ fn tunnels() {
         Loss::ClosedWithoutFrame, Loss::ClosedWithoutFrame => "closed_without_frame",
         Loss::Broken(io::ErrorKind::Other), Loss::Broken(_) => "broken",
         Loss::PongTimeout, Loss::PongTimeout => "pong_timeout",
+        Loss::Moved, Loss::Moved => "moved",
         Loss::WriteTimeout, Loss::WriteTimeout => "write_timeout",
         Loss::Closed(CloseCode::NORMAL), Loss::Closed(_) => "closed",
     }

@@ -17,7 +17,7 @@ use wsplice_prometheus::Metrics;
 use wsplice_status::{Status, StatusService};
 
 use crate::app::App;
-use crate::args::AdminArgs;
+use crate::args::Args;
 use crate::arrival::Arrival;
 use crate::connection::Serving;
 use crate::listener::Listener;
@@ -36,16 +36,17 @@ pub(crate) struct Views {
 
 impl Views {
     /// Observes the layer from now on.
-    pub(crate) fn observe<T>(args: &AdminArgs, layer: ProxyLayer<T>) -> (Self, ProxyLayer<T>) {
+    pub(crate) fn observe<T>(args: &Args, layer: ProxyLayer<T>) -> (Self, ProxyLayer<T>) {
         let mut registry = Registry::default();
         let layer = Metrics::register(&mut registry).observe(layer);
         let mut status = Status::new()
             .pool(&layer.pool())
-            .registry(&layer.registry());
-        for name in &args.admin_host {
+            .registry(&layer.registry())
+            .drained_tunnels(args.tunnels.removed_tunnels());
+        for name in &args.admin.admin_host {
             status = status.host_name(name);
         }
-        if args.admin_actions {
+        if args.admin.admin_actions {
             status = status.allow_actions();
         }
         let layer = layer.observer(status.observer());

@@ -1,4 +1,7 @@
-//! The application: the proxy takes the handshakes on its routes, the site the other requests.
+//! The application: the proxy takes the handshakes on its routes, the site the other requests, with the
+//! demo's own.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,6 +12,8 @@ use wsplice::{Drain, ForwardHttp, Proxy, ProxyLayer};
 
 use crate::args::Args;
 use crate::connection::Serving;
+use crate::demo;
+use crate::demo_upstream::DemoUpstream;
 use crate::site::site;
 
 /// Application of a listener.
@@ -35,15 +40,23 @@ impl App {
     }
 }
 
-/// Creates the application around the proxy, and the handle that drains its WebSockets.
-pub(crate) fn app(args: &Args, proxy: &ProxyLayer<ForwardHttp>) -> (Serving, Drain) {
+/// Creates the application around the proxy, with the page of a demo upstream, and the handle that
+/// drains its WebSockets.
+pub(crate) fn app(
+    args: &Args,
+    proxy: &ProxyLayer<ForwardHttp>,
+    demo: Option<&Arc<DemoUpstream>>,
+) -> (Serving, Drain) {
     let (timeout, spread) = (args.shutdown.drain_timeout, args.shutdown.drain_spread);
     let drain = proxy
         .drain()
         .spread(spread.min(timeout / 2))
         .deadline(timeout);
     let registry = proxy.registry();
-    let site = site(args.requests.static_dir.as_deref());
+    let mut site = site(args.requests.static_dir.as_deref());
+    if let Some(demo) = demo {
+        site = site.merge(demo::routes(Arc::clone(demo), registry.clone()));
+    }
     let app = App::Proxy(proxy.layer(site));
     let serving = Serving::new(app, registry, args.listen.header_timeout);
     (serving, drain)

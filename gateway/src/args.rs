@@ -20,6 +20,7 @@ pub(crate) use requests::RequestArgs;
 pub(crate) use shutdown::ShutdownArgs;
 pub(crate) use tunnels::TunnelArgs;
 pub(crate) use upstreams::UpstreamArgs;
+pub(crate) use values::DurationOrOff;
 
 /// Serves a site, and proxies its WebSockets to the upstreams behind it
 #[derive(Clone, Debug, Parser)]

@@ -7,7 +7,9 @@ mod room;
 mod websocket;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,8 +18,9 @@ use axum::http::{Request, Response};
 use axum::routing::any;
 use axum::serve::ListenerExt;
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio_tungstenite::tungstenite::Message;
 
 use room::{Member, Room};
@@ -27,7 +30,16 @@ use websocket::WebSocket;
 #[derive(Debug)]
 pub(crate) struct DemoUpstream {
     addr: SocketAddr,
-    _server: JoinSet<io::Result<()>>,
+    /// `None` while the demo is killed.
+    server: Mutex<Option<Server>>,
+}
+
+/// Thread with a runtime of its own, which ends with all of its connections.
+#[derive(Debug)]
+struct Server {
+    /// Ends the thread when it is dropped.
+    running: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl DemoUpstream {
@@ -37,17 +49,12 @@ impl DemoUpstream {
     ///
     /// No port is available.
     pub(crate) async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let addr = listener.local_addr()?;
-        let listener = listener.tap_io(|stream| {
-            // Nagle's algorithm would add to the round-trip time of short messages.
-            let _ = stream.set_nodelay(true);
-        });
-        let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, router()).await });
+        let server = Server::start(listener)?;
         Ok(Self {
             addr,
-            _server: server,
+            server: Mutex::new(Some(server)),
         })
     }
 
@@ -55,6 +62,74 @@ impl DemoUpstream {
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
+
+    /// Whether the demo is running.
+    pub(crate) fn is_running(&self) -> bool {
+        self.server().is_some()
+    }
+
+    /// Ends the demo as a process does that is killed: without close frames.
+    pub(crate) async fn kill(&self) {
+        let killed = self.server().take();
+        // The port is free once the thread is over.
+        let _ = spawn_blocking(|| killed.map(Server::end)).await;
+    }
+
+    /// Starts the demo again at its port, unless it is running.
+    ///
+    /// # Errors
+    ///
+    /// The port is not available.
+    pub(crate) fn start_again(&self) -> io::Result<()> {
+        let mut server = self.server();
+        if server.is_none() {
+            *server = Some(Server::start(TcpListener::bind(self.addr)?)?);
+        }
+        Ok(())
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Server {
+    fn start(listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (running, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name("demo".into());
+        let thread = thread.spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    served = serve(listener) => {
+                        if let Err(error) = served {
+                            tracing::error!("the demo upstream ended: {error}");
+                        }
+                    }
+                    _ = ended => {}
+                }
+            });
+        })?;
+        Ok(Self { running, thread })
+    }
+
+    fn end(self) {
+        let Self { running, thread } = self;
+        drop(running);
+        let _ = thread.join();
+    }
+}
+
+async fn serve(listener: TcpListener) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = listener.tap_io(|stream| {
+        // Nagle's algorithm would add to the round-trip time of short messages.
+        let _ = stream.set_nodelay(true);
+    });
+    axum::serve(listener, router()).await
 }
 
 fn router() -> Router {

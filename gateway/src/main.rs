@@ -31,6 +31,7 @@ mod bind;
 mod client_tls;
 mod connect;
 mod connection;
+mod demo;
 mod demo_upstream;
 mod discovery;
 mod http2;
@@ -98,12 +99,18 @@ async fn gateway(args: &Args, inherited: Vec<Inherited>) -> Result<Exit, Box<dyn
     let mut upstreams = args.upstreams.upstream.clone();
     // The demo runs until this value is dropped.
     let demo = match upstreams.is_empty() && args.upstreams.discover.is_none() {
-        true => Some(DemoUpstream::start().await?),
+        true => Some(Arc::new(DemoUpstream::start().await?)),
         false => None,
     };
-    if let Some(demo) = &demo {
-        upstreams.push(Upstream::new(&format!("ws://{}", demo.addr()))?);
-    }
+    let with_demo;
+    let args = match &demo {
+        Some(demo) => {
+            upstreams.push(Upstream::new(&format!("ws://{}", demo.addr()))?);
+            with_demo = demo::with_defaults(args.clone());
+            &with_demo
+        }
+        None => args,
+    };
 
     let pool = pool::pool(args, &upstreams);
     // The pool follows the source until this value is dropped.
@@ -116,10 +123,10 @@ async fn gateway(args: &Args, inherited: Vec<Inherited>) -> Result<Exit, Box<dyn
     let mut proxy = proxy::layer(args, &upstreams, pool)?;
     let mut views = None;
     if admin.is_some() {
-        let (observing, observed) = Views::observe(&args.admin, proxy);
+        let (observing, observed) = Views::observe(args, proxy);
         (views, proxy) = (Some(observing), observed);
     }
-    let (serving, drain) = app::app(args, &proxy);
+    let (serving, drain) = app::app(args, &proxy, demo.as_ref());
     let stop_signals = signals::stop()?;
     let mut reloading = JoinSet::new();
     if let Some(tls) = &bound.client_tls {

@@ -11,6 +11,7 @@ pub(crate) fn pool(args: &Args, upstreams: &[Upstream]) -> Pool {
     let upstreams = upstreams.iter().cloned().map(upstream_settings(args));
     let pool = Pool::from_upstreams(upstreams)
         .name("main")
+        .removed_tunnels(args.tunnels.removed_tunnels())
         .balance(balance(&args.pool));
     args.pool
         .probe

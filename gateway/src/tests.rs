@@ -22,21 +22,21 @@ pub(crate) struct TestGateway {
     pub(crate) stop: mpsc::Sender<()>,
     pub(crate) exit: JoinHandle<io::Result<Exit>>,
     _admin: Admin,
-    _demo: DemoUpstream,
+    pub(crate) demo: Arc<DemoUpstream>,
 }
 
 impl TestGateway {
     pub(crate) async fn start(args: &[&str]) -> Self {
         let first = ["wsplice-gateway", "--listen=127.0.0.1:0"];
         let args = Args::parse_from(first.iter().chain(args));
-        let demo = DemoUpstream::start().await.unwrap();
+        let demo = Arc::new(DemoUpstream::start().await.unwrap());
         let mut upstreams = args.upstreams.upstream.clone();
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
         let bound = bind::bind(&args.listen, Vec::new()).unwrap();
         let pool = pool::pool(&args, &upstreams);
         let proxy = proxy::layer(&args, &upstreams, pool).unwrap();
-        let (views, proxy) = Views::observe(&args.admin, proxy);
-        let (app, drain) = app::app(&args, &proxy);
+        let (views, proxy) = Views::observe(&args, proxy);
+        let (app, drain) = app::app(&args, &proxy, Some(&demo));
         let (admin, listener) = bind::bind_admin(DEMO_ADMIN).unwrap();
         let serving_admin = Admin::start(listener, views);
         let (http, https) = (bound.tcp(Service::Plain).unwrap(), bound.tcp(Service::Tls));
@@ -56,7 +56,7 @@ impl TestGateway {
             stop,
             exit,
             _admin: serving_admin,
-            _demo: demo,
+            demo,
         }
     }
 
@@ -116,6 +116,60 @@ async fn websockets_go_to_the_upstream_and_pages_come_from_the_site() {
     assert_eq!(socket.next().await.unwrap().unwrap(), "hello".into());
     assert!(gateway.get("/").await.starts_with("HTTP/1.1 200 "));
     assert!(gateway.https.is_none() && gateway.client_tls.is_none());
+}
+
+#[tokio::test]
+async fn a_websocket_outlives_the_demo_upstream_that_its_page_kills_and_starts() {
+    let gateway = TestGateway::start(&["--reattach=10s"]).await;
+    let mut socket = gateway.open("/ws/echo").await.unwrap();
+    let post = async |target| send(gateway.http, "POST", target, "x-demo: 1\r\n", "").await;
+    let refused = send(gateway.http, "POST", "/demo/kill", "", "").await;
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    assert!(gateway.demo.is_running());
+    for round in ["one", "two"] {
+        echo(&mut socket, round).await;
+        let killed = post("/demo/kill").await;
+        assert!(killed.starts_with("HTTP/1.1 204 "), "{killed}");
+        let shown = gateway.get("/demo").await;
+        assert!(shown.contains(r#""upstream":"killed""#), "{shown}");
+        let started = post("/demo/start").await;
+        assert!(started.starts_with("HTTP/1.1 204 "), "{started}");
+    }
+    let shown = gateway.get("/demo").await;
+    assert!(shown.contains(r#""upstream":"running""#), "{shown}");
+    echo(&mut socket, "three").await;
+}
+
+/// Sends a text until it comes back, as it may be lost with the upstream that it was sent to.
+async fn echo(socket: &mut WebSocketStream<TcpStream>, text: &str) {
+    let echoed = async {
+        socket.send(text.into()).await.unwrap();
+        loop {
+            match timeout(Duration::from_millis(500), socket.next()).await {
+                Ok(message) if message.as_ref().unwrap().as_ref().unwrap() == &text.into() => {
+                    return;
+                }
+                Ok(message) => drop(message.unwrap().unwrap()),
+                Err(_) => socket.send(text.into()).await.unwrap(),
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), echoed).await.unwrap();
+}
+
+#[test]
+fn the_demo_implies_reattachment_and_pings_soon() {
+    let args = |more: &[&str]| {
+        let args = ["wsplice-gateway"].iter().chain(more);
+        demo::with_defaults(Args::parse_from(args)).tunnels
+    };
+    let implied = args(&[]);
+    assert_eq!(implied.reattach.limit(), Some(Duration::from_secs(60)));
+    assert_eq!(implied.keep_alive.limit(), Some(Duration::from_secs(2)));
+    let chosen = args(&["--reattach=5s", "--keep-alive=off"]);
+    assert_eq!(chosen.reattach.limit(), Some(Duration::from_secs(5)));
+    assert_eq!(chosen.reattach_limit, 3);
+    assert_eq!(chosen.keep_alive.limit(), None);
 }
 
 #[tokio::test]

@@ -132,11 +132,11 @@ impl Lease {
         }
     }
 
-    /// Closes a tunnel that was just registered, if an order to close those of its upstream came
+    /// Closes or moves a tunnel that was just registered, if an order for those of its upstream came
     /// while its handshake was under way.
     pub(crate) fn close_if_lost(&self, entry: &Entry) {
         if let Some(order) = self.close_order() {
-            order.close(entry, Instant::now());
+            order.send(entry, Instant::now());
             // A resume in between has found nothing to call off.
             if self.member.close_order().is_none() {
                 entry.cancel_revocable(order.revocable);

@@ -11,8 +11,8 @@ use crate::{
 use super::{handle::Pool, notifier::PoolChange, settings::OnUpstreamLoss};
 
 impl Pool {
-    /// Drains an upstream: it gets no new tunnels, and its open ones are left or closed. False if
-    /// no upstream has this name.
+    /// Drains an upstream: it gets no new tunnels, and its open ones are left, closed or
+    /// moved. False if no upstream has this name.
     ///
     /// Clients with a sticky cookie for it move to another upstream. It is still probed and
     /// [listed](Self::snapshot), so that its last tunnel's end can be seen. The drain survives
@@ -49,8 +49,8 @@ impl Pool {
         true
     }
 
-    /// Ends the drain of an upstream, which gets tunnels again; the closes of its drain that have
-    /// not begun are called off. False if no upstream of this name is draining.
+    /// Ends the drain of an upstream, which gets tunnels again; the closes and moves of its drain
+    /// that have not begun are called off. False if no upstream of this name is draining.
     pub fn resume(&self, name: &str) -> bool {
         let set = self.state.member_set();
         let Some(member) = set.by_name(name) else {

@@ -21,7 +21,7 @@ use crate::{
 /// Fate of the open tunnels of an upstream that is lost: removed, drained, or unhealthy; and of the
 /// responses to forwarded requests that are under way.
 ///
-/// A close order is carried out even if the upstream recovers before.
+/// An order to close or to move tunnels is carried out even if the upstream recovers before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnUpstreamLoss {
@@ -34,6 +34,14 @@ pub enum OnUpstreamLoss {
     /// Other responses are broken off at the end of this time.
     Close {
         /// Time from the first close to the last.
+        spread: Duration,
+    },
+    /// The tunnels that have [`Reattach`](crate::Reattach) get another upstream, spread evenly over
+    /// this time, while their clients' connections live on. The handshake with the next upstream is
+    /// made first, so that a tunnel keeps its upstream until another one has accepted it. Tunnels
+    /// that cannot be moved are closed, and responses broken off, as with [`Close`](Self::Close).
+    Move {
+        /// Time from the first move to the last.
         spread: Duration,
     },
 }

@@ -20,7 +20,7 @@ use crate::{
     upstream::admission::AdmissionCounters,
     upstream::health::availability::HealthCounts,
     upstream::retry::BudgetWindow,
-    upstream::{CloseOrder, Guarded, Member, MemberHealth, Upstream},
+    upstream::{CloseOrder, Guarded, Member, MemberHealth, OrderedAction, Upstream},
 };
 
 use super::{
@@ -248,7 +248,7 @@ impl PoolState {
         })
     }
 
-    /// Closes the tunnels of an upstream, and breaks its responses off, if that was chosen.
+    /// Closes or moves the tunnels of an upstream, and breaks its responses off, if that was chosen.
     pub(super) fn close_tunnels(
         &self,
         member: &Member,
@@ -256,21 +256,24 @@ impl PoolState {
         reason: &'static str,
         revocable: Revocable,
     ) {
-        let OnUpstreamLoss::Close { spread } = choice else {
-            return;
+        let (action, spread) = match choice {
+            OnUpstreamLoss::Leave => return,
+            OnUpstreamLoss::Close { spread } => (OrderedAction::Close, spread),
+            OnUpstreamLoss::Move { spread } => (OrderedAction::Move, spread),
         };
         let now = Instant::now();
         let order = CloseOrder {
             number: self.next_close_order(),
             at: now,
             spread,
+            action,
             reason,
             revocable,
         };
         // Before the open tunnels are read: a tunnel that opens later sees the order.
         member.set_close_order(order);
         for entry in member.open_tunnels().entries() {
-            order.close(&entry, now);
+            order.send(&entry, now);
         }
         for (response, length) in member.responses().under_way() {
             order.break_off(&response, length, now);

@@ -46,6 +46,8 @@ pub(super) struct Attempts<'a> {
     /// End of the time for all attempts, set by the first one.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
+    /// How many of those that count as tried are excluded.
+    excluded: usize,
     /// Number of attempts that broke before a byte of a response.
     broken: usize,
     /// Result of the last attempt, with the budget entry that was drawn for the next one.
@@ -53,17 +55,20 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(
+    /// No attempt is made at the excluded upstream.
+    pub(super) fn new(
         reporter: &'a EventReporter,
         visit: AdmissionKind,
-        retry: &'a Retry,
+        excluded: Option<&Arc<Member>>,
     ) -> Self {
+        let tried: Vec<_> = excluded.cloned().into_iter().collect();
         Self {
             reporter,
             visit,
-            retry,
+            retry: &reporter.settings().retry,
             deadline: None,
-            tried: Vec::new(),
+            excluded: tried.len(),
+            tried,
             broken: 0,
             fallback: None,
         }
@@ -100,7 +105,7 @@ impl<'a> Attempts<'a> {
         let attempt = Attempt {
             lease,
             started_at: Instant::now(),
-            number: self.tried.len() + 1,
+            number: self.made() + 1,
             connect: None,
         };
         self.start(&attempt);
@@ -248,9 +253,14 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
+    /// The number of attempts that have ended.
+    fn made(&self) -> usize {
+        self.tried.len() - self.excluded
+    }
+
     /// Returns whether attempts, time and upstreams are left.
     fn can_retry(&self, now: Instant) -> bool {
-        self.tried.len() < self.retry.max_attempts()
+        self.made() < self.retry.max_attempts()
             && self.deadline.is_none_or(|deadline| now < deadline)
             && self.settings().pool.has_other(&self.tried, now)
     }

@@ -94,7 +94,7 @@ async fn proxy(
         with,
     };
     let head = client.request_head(&head);
-    try_upstreams(reporter, AdmissionKind::Exchange, &head, forwarding).await
+    try_upstreams(reporter, AdmissionKind::Exchange, None, &head, forwarding).await
 }
 
 /// A request that may be sent to several upstreams in turn.

@@ -81,7 +81,7 @@ async fn proxy(
         permits,
     };
     let head = client.request_head(&opening.head);
-    try_upstreams(reporter, AdmissionKind::Tunnel, &head, handshake).await
+    try_upstreams(reporter, AdmissionKind::Tunnel, None, &head, handshake).await
 }
 
 fn valid_upgrade(intent: Intent) -> Result<UpgradeRequest, Error> {

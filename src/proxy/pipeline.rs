@@ -19,6 +19,7 @@ use crate::{
     http::relay::{RelayedBody, adapt_version},
     pool::Lease,
     task::{catch_panic, catch_panics, panic_message},
+    upstream::Member,
     upstream::admission::AdmissionKind,
 };
 
@@ -142,14 +143,16 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::with_source(ErrorKind::Panic, message)
 }
 
-/// Tries upstreams in turn, as often as [`Retry`](crate::Retry) allows, until one accepts.
+/// Tries upstreams in turn, except an excluded one, as often as [`Retry`](crate::Retry) allows, until
+/// one accepts.
 pub(super) async fn try_upstreams(
     reporter: &EventReporter,
     kind: AdmissionKind,
+    excluded: Option<&Arc<Member>>,
     head: &RequestHead<'_>,
     mut exchange: impl Exchange,
 ) -> Outcome {
-    let mut attempts = Attempts::new(reporter, kind, &reporter.settings().retry);
+    let mut attempts = Attempts::new(reporter, kind, excluded);
     loop {
         let mut attempt = attempts.next(head).await?;
         record_attempt(head, attempt.lease.member().upstream());

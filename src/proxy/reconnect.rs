@@ -16,7 +16,7 @@ use crate::{
         Hook, Loss, Reattach, ReattachDecision, ReattachRefusal, ReattachRequest, Restoration,
         UpstreamContext,
     },
-    upstream::{admission::AdmissionKind, retry::Cost},
+    upstream::{Member, admission::AdmissionKind, retry::Cost},
 };
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
     opening::{Accepted, Opening, OpeningResponse},
     pipeline::{Exchange, FailedAttempt, Received, panicked, try_upstreams},
     restore::restore,
-    running_session::{NextLeg, NotReattached, Reconnect, Reconnecting},
+    running_session::{NextLeg, NotReattached, Occasion, Reconnect, Reconnecting},
     settings::Settings,
 };
 
@@ -47,10 +47,10 @@ pub(super) struct Reconnector {
 }
 
 impl Reconnect for Reconnector {
-    fn reconnect(self: Arc<Self>, tunnel: &TunnelInfo, loss: Loss) -> Reconnecting {
+    fn reconnect(self: Arc<Self>, tunnel: &TunnelInfo, occasion: Occasion) -> Reconnecting {
         let tunnel = tunnel.clone();
         Box::pin(async move {
-            let next = pin!(self.next_upstream(tunnel, loss));
+            let next = pin!(self.next_upstream(tunnel, occasion));
             match timeout(self.reattach.time(), catch_panics(|| next)).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(panic)) => {
@@ -68,16 +68,18 @@ impl Reconnector {
     async fn next_upstream(
         &self,
         tunnel: TunnelInfo,
-        loss: Loss,
+        occasion: Occasion,
     ) -> Result<NextLeg, NotReattached> {
-        sleep(self.reattach.spread_time().mul_f64(fastrand::f64())).await;
+        if let Occasion::Loss(_) = occasion {
+            sleep(self.reattach.spread_time().mul_f64(fastrand::f64())).await;
+        }
         let Some(hook) = self.reattach.hook() else {
-            return Ok(self.handshakes(&self.opening).await?);
+            return Ok(self.handshakes(&self.opening, &occasion).await?);
         };
-        let restoration = self.consult(hook, tunnel, loss).await?;
+        let restoration = self.consult(hook, tunnel, occasion.loss()).await?;
         let mut opening = self.opening.clone();
         opening.add_headers(restoration.headers());
-        let mut next = self.handshakes(&opening).await?;
+        let mut next = self.handshakes(&opening, &occasion).await?;
         next.restoration = restoration;
         restore(&mut next).await?;
         Ok(next)
@@ -108,7 +110,16 @@ impl Reconnector {
     }
 
     /// Makes the handshake until an upstream accepts or refuses it.
-    async fn handshakes(&self, opening: &Opening) -> Result<NextLeg, ReattachRefusal> {
+    async fn handshakes(
+        &self,
+        opening: &Opening,
+        occasion: &Occasion,
+    ) -> Result<NextLeg, ReattachRefusal> {
+        // The first round of a move is no retry: who orders moves chooses their rate.
+        let (left, mut is_free) = match occasion {
+            Occasion::Loss(_) => (None, false),
+            Occasion::Move { from } => (Some(from), true),
+        };
         let mut pause = FIRST_PAUSE;
         loop {
             if self.settings.registry.drain_state().is_draining() {
@@ -117,11 +128,12 @@ impl Reconnector {
             // All tunnels of a pool share the budget, so that a lost upstream does not multiply the
             // load of the others.
             let budget = &self.settings.pool;
-            if budget
-                .withdraw_retry(Cost::Connect, Instant::now())
-                .is_some()
+            if std::mem::take(&mut is_free)
+                || budget
+                    .withdraw_retry(Cost::Connect, Instant::now())
+                    .is_some()
             {
-                if let Some(outcome) = self.round(opening).await {
+                if let Some(outcome) = self.round(opening, left).await {
                     return outcome;
                 }
             }
@@ -130,8 +142,13 @@ impl Reconnector {
         }
     }
 
-    /// Tries the upstreams that may be used, once; `None` if none of them responded.
-    async fn round(&self, opening: &Opening) -> Option<Result<NextLeg, ReattachRefusal>> {
+    /// Tries the upstreams that may be used, except the one that is left, once; `None` if none of
+    /// them responded.
+    async fn round(
+        &self,
+        opening: &Opening,
+        left: Option<&Arc<Member>>,
+    ) -> Option<Result<NextLeg, ReattachRefusal>> {
         let path = opening.head.uri.path();
         let reporter = EventReporter::new(Subject::Reattachment, path, Arc::clone(&self.settings));
         let mut outcome = None;
@@ -142,7 +159,7 @@ impl Reconnector {
         };
         let head = opening.client.request_head(&opening.head);
         // The outcome is noted by the exchange; a failure has been reported.
-        let _ = try_upstreams(&reporter, AdmissionKind::Tunnel, &head, exchange).await;
+        let _ = try_upstreams(&reporter, AdmissionKind::Tunnel, left, &head, exchange).await;
         outcome
     }
 

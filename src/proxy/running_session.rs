@@ -13,13 +13,17 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     escaped::Escaped,
-    frame::CloseFrame,
+    frame::{CloseCode, CloseFrame},
     net::transport::Transport,
     pool::Lease,
     task::catch_panic,
     tunnel::info::TunnelInfo,
     tunnel::report::{TunnelEnd, TunnelReport},
-    tunnel::{Loss, NextUpstream, ReattachRefusal, Restoration, Tunnel, UpstreamContext},
+    tunnel::{
+        Loss, NextUpstream, ReattachRefusal, Restoration, Search, Tunnel, UpstreamContext,
+        close_at_once,
+    },
+    upstream::Member,
 };
 
 use super::settings::Settings;
@@ -37,15 +41,35 @@ pub(super) struct RunningSession {
 /// The means for another upstream, and the handshake with it.
 struct Reconnection {
     reconnect: Arc<dyn Reconnect>,
-    under_way: Option<Reconnecting>,
+    under_way: Option<(Search, Reconnecting)>,
+    /// The next upstream of a tunnel that has not left its upstream yet.
+    found: Option<NextLeg>,
     /// Whether the tunnel has no upstream, and its end was not reported.
     is_pending: bool,
 }
 
 /// Makes the handshake of a running tunnel again.
 pub(super) trait Reconnect: Send + Sync {
-    /// Returns the next upstream of the tunnel that lost its own, within a bounded time.
-    fn reconnect(self: Arc<Self>, tunnel: &TunnelInfo, loss: Loss) -> Reconnecting;
+    /// Returns the next upstream of the tunnel, within a bounded time.
+    fn reconnect(self: Arc<Self>, tunnel: &TunnelInfo, occasion: Occasion) -> Reconnecting;
+}
+
+/// Occasion of a handshake with another upstream.
+pub(super) enum Occasion {
+    /// The tunnel has lost its upstream.
+    Loss(Loss),
+    /// The tunnel leaves this upstream.
+    Move { from: Arc<Member> },
+}
+
+impl Occasion {
+    /// The loss, as it is reported.
+    pub(super) const fn loss(&self) -> Loss {
+        match self {
+            Self::Loss(loss) => *loss,
+            Self::Move { .. } => Loss::Moved,
+        }
+    }
 }
 
 /// The handshake with the next upstream.
@@ -81,7 +105,34 @@ impl Reconnection {
         Self {
             reconnect,
             under_way: None,
+            found: None,
             is_pending: false,
+        }
+    }
+
+    /// Begins a search, unless it is under way, and polls it.
+    fn poll_search(
+        &mut self,
+        search: Search,
+        tunnel: &TunnelInfo,
+        occasion: impl FnOnce() -> Occasion,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<NextLeg, NotReattached>> {
+        self.under_way.take_if(|(other, _)| *other != search);
+        let (_, reconnecting) = self.under_way.get_or_insert_with(|| {
+            let reconnect = Arc::clone(&self.reconnect);
+            (search, reconnect.reconnect(tunnel, occasion()))
+        });
+        let next = ready!(reconnecting.as_mut().poll(cx));
+        self.under_way = None;
+        Poll::Ready(next)
+    }
+
+    /// Ends a search that has become pointless.
+    fn give_up_search(&mut self) {
+        self.under_way = None;
+        if let Some(found) = self.found.take() {
+            close_at_once(found.transport, CloseCode::GOING_AWAY);
         }
     }
 }
@@ -125,32 +176,71 @@ impl RunningSession {
         Poll::Pending
     }
 
-    /// Gives a tunnel without an upstream the next one, or its end. Ready if the tunnel must be polled
-    /// again.
+    /// Gives a tunnel that needs another upstream the next one, or its end. Ready if the tunnel must be
+    /// polled again.
     fn poll_reconnection(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(reconnection) = &mut self.reconnection else {
             return Poll::Pending;
         };
-        let Some(loss) = self.tunnel.loss() else {
-            reconnection.under_way = None;
+        match self.tunnel.search() {
+            Search::None => {
+                reconnection.give_up_search();
+                Poll::Pending
+            }
+            Search::Over => Poll::Pending,
+            Search::AfterLoss(loss) => self.poll_next(loss, cx),
+            Search::Move => self.poll_move(cx),
+        }
+    }
+
+    /// Gives a tunnel without an upstream the next one.
+    fn poll_next(&mut self, loss: Loss, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(reconnection) = &mut self.reconnection else {
             return Poll::Pending;
         };
-        let (reconnect, info) = (&reconnection.reconnect, self.tunnel.info());
-        let under_way = reconnection
-            .under_way
-            .get_or_insert_with(|| Arc::clone(reconnect).reconnect(info, loss));
         if let Some(lease) = self.lease.take() {
             reconnection.is_pending = true;
             record_loss(&mut self.tunnel, &lease, loss);
         }
-        let next = ready!(under_way.as_mut().poll(cx));
-        reconnection.under_way = None;
+        let next = match reconnection.found.take() {
+            Some(found) => Ok(found),
+            None => {
+                let search = Search::AfterLoss(loss);
+                let occasion = || Occasion::Loss(loss);
+                ready!(reconnection.poll_search(search, self.tunnel.info(), occasion, cx))
+            }
+        };
         match next {
             Ok(next) => {
                 reconnection.is_pending = false;
                 self.attach(next);
             }
-            Err(not_reattached) => self.end_reattachment(loss, not_reattached),
+            Err(NotReattached { refusal, frame }) => {
+                self.tunnel.end_reattachment(refusal, frame);
+                self.report_refusal(loss, refusal);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Finds another upstream for a tunnel that is to be moved.
+    fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(reconnection), Some(lease)) = (&mut self.reconnection, &self.lease) else {
+            return Poll::Pending;
+        };
+        let from = || Occasion::Move {
+            from: Arc::clone(lease.member()),
+        };
+        let info = self.tunnel.info();
+        match ready!(reconnection.poll_search(Search::Move, info, from, cx)) {
+            Ok(next) => {
+                reconnection.found = Some(next);
+                self.tunnel.leave_upstream();
+            }
+            Err(NotReattached { refusal, frame }) => {
+                self.tunnel.refuse_move(refusal, frame);
+                self.report_refusal(Loss::Moved, refusal);
+            }
         }
         Poll::Ready(())
     }
@@ -190,9 +280,7 @@ impl RunningSession {
         );
     }
 
-    fn end_reattachment(&mut self, loss: Loss, not_reattached: NotReattached) {
-        let NotReattached { refusal, frame } = not_reattached;
-        self.tunnel.end_reattachment(refusal, frame);
+    fn report_refusal(&self, loss: Loss, refusal: ReattachRefusal) {
         let info = self.tunnel.info();
         self.settings
             .notify(|observer| observer.reattachment_failed(info, loss, refusal));
@@ -235,7 +323,9 @@ impl RunningSession {
     fn report_closed(&mut self, report: &TunnelReport) {
         // Before the observer sees the end, so that it finds the counts right.
         self.lease = None;
-        self.reconnection = None;
+        if let Some(mut reconnection) = self.reconnection.take() {
+            reconnection.give_up_search();
+        }
         let info = self.tunnel.info();
         // Before the logs, whose subscriber may panic.
         self.settings.notify(|observer| {
@@ -272,9 +362,12 @@ impl Drop for RunningSession {
     }
 }
 
-/// Releases a lost upstream, and shows the pool the loss.
+/// Releases a lost upstream, and shows the pool the loss, if it is one.
 fn record_loss(tunnel: &mut Tunnel, lease: &Lease, loss: Loss) {
     tunnel.leave_owner();
+    if loss == Loss::Moved {
+        return;
+    }
     let mut report = TunnelReport::new(TunnelEnd::of_loss(loss), Side::Upstream);
     report.duration = tunnel.time_with_upstream();
     // Policies of the host judge it.

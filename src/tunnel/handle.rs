@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     frame::CloseFrame,
     tunnel::info::TunnelInfo,
-    tunnel::registry::{Command, Entry, Revocable, TunnelStatus},
+    tunnel::registry::{Command, Entry, MoveOrder, Revocable, TunnelStatus},
     tunnel::report::TunnelEnd,
 };
 
@@ -66,6 +66,16 @@ impl TunnelHandle {
     /// Calls off the close of [`close_at`](Self::close_at), unless its moment has come.
     pub fn cancel_close_at(&self) {
         self.entry.cancel_revocable(Revocable::ByHandle);
+    }
+
+    /// Moves the tunnel to another upstream; the client's connection lives on. A tunnel that cannot be
+    /// moved keeps its upstream, as for [`Registry::move_where`](crate::Registry::move_where).
+    pub fn move_to_another_upstream(&self) {
+        let order = MoveOrder {
+            at: Instant::now(),
+            otherwise: None,
+        };
+        self.entry.send_move(order, Revocable::ByMove);
     }
 
     /// Cuts both legs off at once, without a close frame.

@@ -43,7 +43,9 @@ mod scratch;
 mod track;
 
 pub(crate) use config::TcpFallback;
-pub(crate) use engine::{NextUpstream, ReattachParts, TaskAffinity, TunnelParts};
+pub(crate) use engine::{
+    NextUpstream, ReattachParts, Search, TaskAffinity, TunnelParts, close_at_once,
+};
 pub(crate) use reattach::{Hook, UpstreamContext};
 pub use {
     builder::TunnelBuilder,

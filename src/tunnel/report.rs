@@ -162,6 +162,7 @@ impl TunnelEnd {
             Loss::PongTimeout => Self::Timeout(Timer::Pong, Side::Upstream),
             Loss::WriteTimeout => Self::Timeout(Timer::Write, Side::Upstream),
             Loss::Closed(_) => Self::Closed,
+            Loss::Moved => Self::Drained,
         }
     }
 

@@ -20,7 +20,7 @@ pub mod discovery;
 pub mod health;
 pub(crate) mod retry;
 
-pub(crate) use close_order::CloseOrder;
+pub(crate) use close_order::{CloseOrder, OrderedAction};
 pub use counters::UpstreamCounters;
 pub(crate) use guarded::Guarded;
 pub(crate) use member::Member;

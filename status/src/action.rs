@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use wsplice::{
-    OnUpstreamLoss, Registry, by_key,
+    Registry, by_key,
     frame::{CloseCode, CloseFrame},
     health::HealthControl,
 };
@@ -124,7 +124,7 @@ impl Action {
                 pool: name,
                 upstream,
             } => {
-                let drained = pool(name)?.drain(upstream, OnUpstreamLoss::Leave);
+                let drained = pool(name)?.drain(upstream, sources.drained_tunnels);
                 found(drained, "no such upstream")
             }
             Self::ResumeUpstream {

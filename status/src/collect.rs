@@ -9,14 +9,16 @@ use std::{
 
 use tokio::time::Instant;
 use wsplice::{
-    Drain, LegStatus, Pool, Registry, TunnelStatus, UpstreamCounters, UpstreamStatus,
+    Drain, LegStatus, OnUpstreamLoss, Pool, Registry, TunnelStatus, UpstreamCounters,
+    UpstreamStatus,
     health::{HealthEvent, HealthEventKind, HealthState},
 };
 
 use crate::{
+    changes::Changes,
     document::{
-        CountersRow, Document, FailureRow, LegRow, PoolRow, ProbeRow, TunnelRow, Tunnels,
-        UpstreamRow,
+        ChangesRow, CountersRow, Document, FailureRow, LegRow, PoolRow, ProbeRow, TunnelRow,
+        Tunnels, UpstreamRow,
     },
     ends::RecentEnds,
     search::Search,
@@ -34,6 +36,8 @@ pub(crate) struct Sources {
     pools: Vec<(String, Pool)>,
     registries: Vec<Registry>,
     pub(crate) ends: RecentEnds,
+    /// What a drain does with the tunnels of its upstream.
+    pub(crate) drained_tunnels: OnUpstreamLoss,
     listing: Arc<Mutex<Option<Listing>>>,
 }
 
@@ -80,10 +84,27 @@ impl Sources {
             pools: self
                 .pools
                 .iter()
-                .map(|(name, pool)| pool_row(name, pool, now))
+                .map(|(name, pool)| self.pool_row(name, pool, now))
                 .collect(),
             tunnels: self.tunnels(search, now),
             ends: self.ends.ends(now),
+            reattachments: self.ends.with_changes(Changes::total),
+        }
+    }
+
+    fn pool_row(&self, name: &str, pool: &Pool, now: Instant) -> PoolRow {
+        let retries = pool.retries();
+        let upstreams = pool.snapshot();
+        let row = |status: &UpstreamStatus| {
+            let changes = self.ends.with_changes(|changes| changes.from(&status.name));
+            upstream_row(status, changes, now)
+        };
+        PoolRow {
+            name: name.to_owned(),
+            upstreams: upstreams.iter().map(row).collect(),
+            retries: retries.made,
+            retries_denied: retries.denied,
+            waiting: pool.queue_len(),
         }
     }
 
@@ -131,22 +152,7 @@ impl Sources {
     }
 }
 
-fn pool_row(name: &str, pool: &Pool, now: Instant) -> PoolRow {
-    let retries = pool.retries();
-    let upstreams = pool.snapshot();
-    PoolRow {
-        name: name.to_owned(),
-        upstreams: upstreams
-            .iter()
-            .map(|status| upstream_row(status, now))
-            .collect(),
-        retries: retries.made,
-        retries_denied: retries.denied,
-        waiting: pool.queue_len(),
-    }
-}
-
-fn upstream_row(status: &UpstreamStatus, now: Instant) -> UpstreamRow {
+fn upstream_row(status: &UpstreamStatus, changes: ChangesRow, now: Instant) -> UpstreamRow {
     let age = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
     let (state, since, cause, until) = match &status.health {
         HealthState::Healthy { since, .. } => ("healthy", *since, None, None),
@@ -179,6 +185,7 @@ fn upstream_row(status: &UpstreamStatus, now: Instant) -> UpstreamRow {
             .as_ref()
             .map(|probe| probe_row(probe, now)),
         counters: counters_row(&status.counters),
+        changes,
     }
 }
 

@@ -19,6 +19,20 @@ pub struct Document {
     pub tunnels: Tunnels,
     /// How tunnels ended.
     pub ends: Ends,
+    /// Changes of open tunnels' upstreams.
+    pub reattachments: Reattachments,
+}
+
+/// Changes of open tunnels' upstreams, whose clients stayed, as far as the observer has seen them.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Reattachments {
+    /// Tunnels that got another upstream after they had lost their own.
+    pub reattached: u64,
+    /// Tunnels that were moved to another upstream.
+    pub moved: u64,
+    /// Losses and moves after which a tunnel did not get another upstream.
+    pub failed: u64,
 }
 
 /// A pool.
@@ -72,6 +86,19 @@ pub struct UpstreamRow {
     pub last_probe: Option<ProbeRow>,
     /// Counts since the upstream joined the pool.
     pub counters: CountersRow,
+    /// Counts of the tunnels that went from the upstream to another one.
+    pub changes: ChangesRow,
+}
+
+/// Counts of the tunnels that went from an upstream to another one, while their clients stayed, as far
+/// as the observer has seen them.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct ChangesRow {
+    /// Tunnels that had lost the upstream.
+    pub reattached: u64,
+    /// Tunnels that were moved.
+    pub moved: u64,
 }
 
 /// Counts of an upstream since it joined the pool.

@@ -1,4 +1,4 @@
-//! The observer that remembers how the last tunnels ended.
+//! The observer that remembers how the last tunnels ended, and counts reattachments.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,9 +7,12 @@ use std::{
 };
 
 use tokio::time::Instant;
-use wsplice::{Observer, TunnelInfo, TunnelReport};
+use wsplice::{Loss, Observer, ReattachRefusal, TunnelInfo, TunnelReport, UpstreamChange};
 
-use crate::document::{EndCount, EndRow, Ends};
+use crate::{
+    changes::Changes,
+    document::{EndCount, EndRow, Ends},
+};
 
 /// Ends that are remembered one by one.
 const MAX_RECENT: usize = 50;
@@ -18,7 +21,8 @@ const MAX_RECENT: usize = 50;
 /// bound holds whatever it will contain.
 const MAX_CAUSES: usize = 200;
 
-/// Observer that remembers the last 50 ends of tunnels, and counts ends by their cause.
+/// Observer that remembers the last 50 ends of tunnels, and counts ends by their cause and
+/// reattachments by the upstream that was left.
 ///
 /// Cheap to clone; every clone adds to the same memory. See [`Status::observer`](crate::Status).
 #[derive(Clone, Default)]
@@ -30,6 +34,7 @@ pub struct RecentEnds {
 struct Memory {
     counts: HashMap<String, u64>,
     recent: VecDeque<End>,
+    changes: Changes,
 }
 
 struct End {
@@ -42,6 +47,11 @@ impl RecentEnds {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // A panic while the memory was locked leaves whole entries behind.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls a function with the counts of reattachments.
+    pub(crate) fn with_changes<T>(&self, call: impl FnOnce(&Changes) -> T) -> T {
+        call(&self.memory().changes)
     }
 
     pub(crate) fn ends(&self, now: Instant) -> Ends {
@@ -62,6 +72,14 @@ impl RecentEnds {
 }
 
 impl Observer for RecentEnds {
+    fn tunnel_reattached(&self, _tunnel: &TunnelInfo, change: &UpstreamChange) {
+        self.memory().changes.count(change);
+    }
+
+    fn reattachment_failed(&self, _tunnel: &TunnelInfo, _loss: Loss, _refusal: ReattachRefusal) {
+        self.memory().changes.count_failure();
+    }
+
     fn tunnel_closed(&self, info: &TunnelInfo, report: &TunnelReport) {
         let cause = report.end.to_string();
         let end = End {

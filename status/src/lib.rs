@@ -52,6 +52,7 @@
 pub mod action;
 pub mod document;
 
+mod changes;
 mod collect;
 mod ends;
 mod events;

@@ -3,7 +3,9 @@
 use maud::{DOCTYPE, Markup, html};
 
 use crate::{
-    document::{Document, EndRow, Ends, LegRow, PoolRow, TunnelRow, Tunnels, UpstreamRow},
+    document::{
+        Document, EndRow, Ends, LegRow, PoolRow, Reattachments, TunnelRow, Tunnels, UpstreamRow,
+    },
     format::{bytes, count, duration},
 };
 
@@ -83,6 +85,28 @@ fn summary(document: &Document) -> Markup {
                     dt { "Ended tunnels" }
                     dd { (count(document.ends.counts.iter().map(|end| end.count).sum())) }
                 }
+                (reattachments(document.reattachments))
+            }
+        }
+    }
+}
+
+/// The tunnels that got another upstream, if there were any.
+fn reattachments(counts: Reattachments) -> Markup {
+    let Reattachments {
+        reattached,
+        moved,
+        failed,
+    } = counts;
+    html! {
+        @if reattached + moved + failed > 0 {
+            div {
+                dt { "Upstream changed" }
+                dd {
+                    (count(reattached + moved))
+                    @if moved > 0 { " " small { (count(moved)) " moved" } }
+                    @if failed > 0 { " " small { (count(failed)) " failed" } }
+                }
             }
         }
     }
@@ -147,7 +171,15 @@ fn upstream_row(pool: &PoolRow, upstream: &UpstreamRow, has_actions: bool) -> Ma
             }
             td { (duration(upstream.draining_seconds.unwrap_or(upstream.since_seconds))) }
             td .number { (upstream.weight) }
-            td .number { (count(upstream.tunnels as u64)) }
+            td .number {
+                (count(upstream.tunnels as u64))
+                @if upstream.changes.reattached > 0 {
+                    " " small { (count(upstream.changes.reattached)) " reattached elsewhere" }
+                }
+                @if upstream.changes.moved > 0 {
+                    " " small { (count(upstream.changes.moved)) " moved away" }
+                }
+            }
             td .number { (count(upstream.counters.attempts)) }
             td .failures { (failures(upstream)) }
             td .number { (optional(upstream.latency_seconds)) }
@@ -385,10 +417,39 @@ fn optional(seconds: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use wsplice::{ErrorKind, Pool};
+    use wsplice::{ErrorKind, Loss, Observer, Pool, ReattachRefusal, TunnelInfo, UpstreamChange};
 
     use super::*;
     use crate::collect::{Sources, counters_row};
+
+    #[test]
+    fn reattachments_and_moves_are_shown_for_their_upstream_and_in_total() {
+        let pool = Pool::new(["ws://10.0.0.1:8080"]).unwrap().build();
+        let mut sources = Sources::default();
+        sources.add_pool("chat".to_owned(), pool);
+        let search = crate::search::Search::default();
+        let before = page(&sources.document(&search), false).into_string();
+        assert!(!before.contains("Upstream changed"), "{before}");
+        let tunnel = TunnelInfo::new("10.0.0.1:8080", "/");
+        for (loss, times) in [(Loss::Moved, 3), (Loss::PongTimeout, 2)] {
+            let change = UpstreamChange::new("10.0.0.1:8080", "10.0.0.2:8080", loss);
+            for _ in 0..times {
+                sources.ends.tunnel_reattached(&tunnel, &change);
+            }
+        }
+        let refusal = ReattachRefusal::Timeout;
+        sources
+            .ends
+            .reattachment_failed(&tunnel, Loss::Moved, refusal);
+        let page = page(&sources.document(&search), false).into_string();
+        let text = page.replace("<small>", "").replace("</small>", "");
+        for part in [
+            "<dd>5 3 moved 1 failed</dd>",
+            "0 2 reattached elsewhere 3 moved away",
+        ] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
 
     #[test]
     fn failures_and_refusals_of_an_upstream_are_counted_by_kind() {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use wsplice::{Pool, Registry};
+use wsplice::{OnUpstreamLoss, Pool, Registry};
 
 use crate::{collect::Sources, ends::RecentEnds, guard::HostNames, service::StatusService};
 
@@ -101,6 +101,13 @@ impl Status {
     /// Without this call they are refused with 403 and the page has no buttons.
     pub fn allow_actions(mut self) -> Self {
         self.allows_actions = true;
+        self
+    }
+
+    /// Sets what the action that drains an upstream does with its open tunnels. By default they stay
+    /// open.
+    pub fn drained_tunnels(mut self, choice: OnUpstreamLoss) -> Self {
+        self.sources.drained_tunnels = choice;
         self
     }
 

@@ -57,6 +57,7 @@ mod http2_upstream;
 mod import_law;
 mod logs;
 mod mounting;
+mod moves;
 #[cfg(target_os = "linux")]
 mod notsent_lowat;
 mod odd_requests;
@@ -67,6 +68,7 @@ mod property_inject;
 mod property_reattach;
 mod public_types;
 mod reattach;
+mod reattach_clients;
 mod reattach_hook;
 mod recorded_paths;
 mod registry_sockets;

@@ -28,6 +28,8 @@ enum ClientState {
     Away,
     /// The client has wanted a tunnel since then.
     Without(Instant),
+    /// The client has lost its tunnel, whose upstream failed at that instant.
+    Lost(Instant),
     /// The client has a tunnel to this upstream.
     On(usize),
 }
@@ -41,6 +43,8 @@ pub(crate) struct Events {
     pub(crate) needless: usize,
     /// Times for which clients that wanted a tunnel were without one.
     pub(crate) waits: Vec<Duration>,
+    /// Those of them that began with a loss.
+    pub(crate) outages: Vec<Duration>,
     /// Handshakes that got another status than 101, by status; 0 where there was no response.
     pub(crate) refused: BTreeMap<u16, usize>,
     /// Messages that came back.
@@ -71,8 +75,13 @@ impl Board {
 
     pub(crate) fn opens(&self, client: usize, upstream: usize) {
         let mut records = self.lock();
-        if let ClientState::Without(since) = records.clients[client] {
-            records.events.waits.push(since.elapsed());
+        match records.clients[client] {
+            ClientState::Without(since) => records.events.waits.push(since.elapsed()),
+            ClientState::Lost(since) => {
+                records.events.waits.push(since.elapsed());
+                records.events.outages.push(since.elapsed());
+            }
+            ClientState::Away | ClientState::On(_) => {}
         }
         records.tunnels[upstream] += 1;
         records.clients[client] = ClientState::On(upstream);
@@ -89,7 +98,7 @@ impl Board {
     pub(crate) fn loses(&self, client: usize, failed: Option<Instant>) {
         let mut records = self.lock();
         records.leave(client);
-        records.clients[client] = ClientState::Without(failed.unwrap_or_else(Instant::now));
+        records.clients[client] = ClientState::Lost(failed.unwrap_or_else(Instant::now));
         records.events.lost += 1;
         records.events.needless += usize::from(failed.is_none());
     }
@@ -114,7 +123,8 @@ impl Board {
     /// Number of clients that want a tunnel and have none.
     pub(crate) fn without(&self) -> usize {
         let records = self.lock();
-        let is_without = |place: &&ClientState| matches!(place, ClientState::Without(_));
+        let is_without =
+            |place: &&ClientState| matches!(place, ClientState::Without(_) | ClientState::Lost(_));
         records.clients.iter().filter(is_without).count()
     }
 

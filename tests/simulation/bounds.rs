@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     client::FIRST_PAUSE,
-    fleet::Weights,
+    fleet::{Reattachment, Weights},
     proxy::{
         FAILS, Health, PROBE_INTERVAL, PROBE_JITTER, PROBE_TIMEOUT, QUEUE_WAIT, RATE, SPREAD, Storm,
     },
@@ -29,7 +29,11 @@ pub(crate) fn check(episode: &Episode) {
         Incident::Nothing => steady(episode),
         Incident::CutOff => cut_off(episode),
         Incident::Killed => killed(episode),
-        Incident::Restarted => restarted(episode),
+        Incident::Restarted => match episode.plan.reattachment {
+            Reattachment::Off => restarted(episode),
+            Reattachment::OnLoss => reattached(episode),
+            Reattachment::Moves => moved(episode),
+        },
         Incident::Deceives => deceived(episode),
         Incident::NoPorts
         | Incident::PoisonByOne
@@ -188,6 +192,42 @@ fn restarted(episode: &Episode) {
     assert_even(episode, 1.2);
 }
 
+/// Every tunnel lives on, and gets another upstream as soon as its turn comes.
+fn reattached(episode: &Episode) {
+    let context = context(episode);
+    assert_eq!(episode.events.lost, 0, "{context}");
+    assert!(episode.events.refused.is_empty(), "{context}");
+    assert_changed(episode);
+    let longest = episode.gaps.iter().max().copied().unwrap_or_default();
+    assert!(longest < QUEUE_WAIT, "{context}: {longest:?}");
+}
+
+/// Every tunnel is moved, at a steady rate, and hardly notices.
+fn moved(episode: &Episode) {
+    let context = context(episode);
+    assert_eq!(episode.events.lost, 0, "{context}");
+    assert!(episode.events.refused.is_empty(), "{context}");
+    assert_changed(episode);
+    let longest = episode.gaps.iter().max().copied().unwrap_or_default();
+    assert!(longest < PROMPT, "{context}: {longest:?}");
+    let peak = episode.total.peak as f64;
+    assert!(
+        peak <= 2.0 * episode.total.mean,
+        "{context}: {peak} a second, {} on average",
+        episode.total.mean
+    );
+}
+
+/// About every tunnel got another upstream: new clients come, and some tunnels move twice.
+fn assert_changed(episode: &Episode) {
+    let (changes, clients) = (episode.gaps.len(), episode.plan.clients);
+    assert!(
+        changes > clients / 2,
+        "{}: {changes} changes",
+        context(episode)
+    );
+}
+
 /// So many failures in a row, at this share of the interval.
 fn probes(fails: u32, share: f64) -> Duration {
     (PROBE_INTERVAL * fails).mul_f64(share)
@@ -230,7 +270,7 @@ fn assert_refused_few(episode: &Episode) {
 
 fn assert_even(episode: &Episode, most: f64) {
     let imbalance = episode.last().imbalance;
-    if episode.scenario != Scenario::Failures {
+    if !matches!(episode.scenario, Scenario::Failures | Scenario::Deploy) {
         assert!(imbalance <= most, "{}: {imbalance}", context(episode));
     }
 }

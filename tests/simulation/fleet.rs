@@ -21,7 +21,19 @@ pub(crate) struct Plan {
     pub(crate) storm: Storm,
     pub(crate) weights: Weights,
     pub(crate) naming: Naming,
+    pub(crate) reattachment: Reattachment,
     pub(crate) seed: u64,
+}
+
+/// What becomes of the tunnels of an upstream that restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reattachment {
+    /// They end.
+    Off,
+    /// They get another upstream once the restart has begun.
+    OnLoss,
+    /// They are moved before.
+    Moves,
 }
 
 /// Source of the upstreams, and of their addresses.
@@ -99,9 +111,24 @@ impl Fleet {
         SESSION.mul_f64(-(1.0 - fastrand::f64()).ln())
     }
 
+    /// Tunnels by upstream. Of those that may have changed since they were opened, the proxies know.
+    fn tunnels(&self) -> Vec<usize> {
+        if self.plan.reattachment == Reattachment::Off {
+            return self.board.tunnels();
+        }
+        let mut tunnels = vec![0; self.upstreams.len()];
+        for status in self.proxies.iter().flat_map(Proxy::snapshot) {
+            let mut upstreams = self.upstreams.iter();
+            if let Some(number) = upstreams.position(|upstream| upstream.name() == *status.name) {
+                tunnels[number] += status.tunnels;
+            }
+        }
+        tunnels
+    }
+
     /// Tunnels of each upstream that is up.
     pub(crate) fn loads(&self) -> Vec<usize> {
-        let tunnels = self.board.tunnels();
+        let tunnels = self.tunnels();
         let upstreams = self.upstreams.iter().zip(tunnels);
         let well = upstreams.filter(|(upstream, _)| upstream.is_up());
         well.map(|(_, tunnels)| tunnels).collect()
@@ -109,7 +136,7 @@ impl Fleet {
 
     /// Tunnels by weight of each upstream that is up.
     pub(crate) fn shares(&self) -> Vec<f64> {
-        let tunnels = self.board.tunnels();
+        let tunnels = self.tunnels();
         let upstreams = self.upstreams.iter().zip(tunnels);
         let up = upstreams.filter(|(upstream, _)| upstream.is_up());
         up.map(|(upstream, tunnels)| tunnels as f64 / f64::from(upstream.weight))
@@ -118,7 +145,7 @@ impl Fleet {
 
     /// Clients that are not served: without a tunnel, or on an upstream that is not up.
     pub(crate) fn unserved(&self) -> usize {
-        let on_all: usize = self.board.tunnels().iter().sum();
+        let on_all: usize = self.tunnels().iter().sum();
         let on_well: usize = self.loads().iter().sum();
         self.board.without() + on_all - on_well
     }

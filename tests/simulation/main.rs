@@ -34,7 +34,7 @@ use std::thread;
 
 use tokio::runtime::Builder;
 
-use fleet::{Naming, Plan, Weights};
+use fleet::{Naming, Plan, Reattachment, Weights};
 use proxy::{Health, Storm};
 use scenario::{Episode, Scenario};
 
@@ -46,6 +46,7 @@ const PLAN: Plan = Plan {
     storm: Storm::Control,
     weights: Weights::Equal,
     naming: Naming::Listed,
+    reattachment: Reattachment::Off,
     seed: 4,
 };
 
@@ -67,6 +68,22 @@ fn a_fleet_outlives_dead_upstreams_lost_ones_and_a_rolling_restart() {
         (by(Health::Both), Scenario::Failures),
     ]);
     report(&fleets);
+}
+
+#[test]
+fn a_rolling_restart_costs_no_client_its_socket_with_reattachment() {
+    let plan = Plan {
+        seed: seed().unwrap_or(PLAN.seed),
+        ..PLAN
+    };
+    let by = |reattachment| Plan {
+        reattachment,
+        ..plan
+    };
+    report(&simulate_all(&[
+        (by(Reattachment::OnLoss), Scenario::Deploy),
+        (by(Reattachment::Moves), Scenario::Deploy),
+    ]));
 }
 
 #[test]
@@ -97,6 +114,7 @@ fn blame_falls_on_the_upstream_that_fails_and_on_no_other() {
 /// Prints the table, and checks the bounds.
 fn report(fleets: &[Vec<Episode>]) {
     println!("{}", table::table(fleets));
+    println!("{}", table::restarts(fleets));
     for episode in fleets.iter().flatten() {
         bounds::check(episode);
     }

@@ -16,7 +16,8 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::time::Instant;
 use wsplice::{
     Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, PoolBuilder, Proxy as Service,
-    ProxyLayer, TunnelConfig, UpgradeRequired, UpstreamInfo, UpstreamStatus,
+    ProxyLayer, Reattach, TunnelConfig, TunnelInfo, UpgradeRequired, UpstreamChange, UpstreamInfo,
+    UpstreamStatus,
     discovery::{Discover, Dns},
     headers::ClientInfo,
     health::{
@@ -27,7 +28,7 @@ use wsplice::{
 };
 
 use super::{
-    fleet::{Naming, Plan},
+    fleet::{Naming, Plan, Reattachment},
     link::End,
     upstream::{HEALTH, Network, SERVICE, Upstream},
 };
@@ -78,9 +79,13 @@ pub(crate) struct Proxy {
     notices: RecordingObserver,
 }
 
-/// Observer that records changes of health.
+/// Observer that records changes of health, and of tunnels' upstreams.
 #[derive(Clone, Debug, Default)]
-struct RecordingObserver(Arc<Mutex<Vec<HealthChange>>>);
+struct RecordingObserver {
+    health: Arc<Mutex<Vec<HealthChange>>>,
+    /// Times without an upstream of reattached tunnels, and when they ended.
+    gaps: Arc<Mutex<Vec<(Instant, Duration)>>>,
+}
 
 /// A change of health.
 #[derive(Clone, Debug)]
@@ -92,12 +97,17 @@ pub(crate) struct HealthChange {
 
 impl Observer for RecordingObserver {
     fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
-        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notices = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         notices.push(HealthChange {
             at: Instant::now(),
             upstream: upstream.name.into(),
             transition: transition.clone(),
         });
+    }
+
+    fn tunnel_reattached(&self, _: &TunnelInfo, change: &UpstreamChange) {
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.push((Instant::now(), change.gap));
     }
 }
 
@@ -126,6 +136,7 @@ impl Proxy {
         let layer = ProxyLayer::new(pool.clone())
             .connector(network)
             .tunnel(TunnelConfig::new().upstream_keep_alive(keep_alive))
+            .reattach(plan.reattachment.settings())
             .observer(notices.clone());
         Self {
             service: layer.into_service(),
@@ -152,9 +163,27 @@ impl Proxy {
         self.pool.snapshot()
     }
 
+    /// Moves the tunnels of an upstream to others.
+    pub(crate) fn drain(&self, upstream: &str, spread: Duration) {
+        self.pool.drain(upstream, OnUpstreamLoss::Move { spread });
+    }
+
+    /// Uses a drained upstream again.
+    pub(crate) fn resume(&self, upstream: &str) {
+        self.pool.resume(upstream);
+    }
+
+    /// How long tunnels were without an upstream that got another one since then.
+    pub(crate) fn gaps_since(&self, since: Instant) -> Vec<Duration> {
+        let gaps = self.notices.gaps.lock();
+        let gaps = gaps.unwrap_or_else(PoisonError::into_inner);
+        let gaps = gaps.iter().filter(|(at, _)| *at >= since);
+        gaps.map(|(_, gap)| *gap).collect()
+    }
+
     /// The changes since then.
     pub(crate) fn changes_since(&self, since: Instant) -> Vec<HealthChange> {
-        let notices = self.notices.0.lock();
+        let notices = self.notices.health.lock();
         let notices = notices.unwrap_or_else(PoisonError::into_inner);
         let notices = notices.iter().filter(|notice| notice.at >= since);
         notices.cloned().collect()
@@ -188,6 +217,12 @@ impl Health {
         pool.probe(WebSocketProbe::get(HEALTH))
             .probe_schedule(schedule)
             .health_policy(Consecutive::new().fails(FAILS).counting(signals))
+    }
+}
+
+impl Reattachment {
+    fn settings(self) -> Option<Reattach> {
+        (self != Self::Off).then(Reattach::new)
     }
 }
 

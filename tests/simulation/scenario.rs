@@ -8,13 +8,16 @@ use wsplice::health::HealthTransition;
 use super::{
     board::Events,
     client::poison,
-    fleet::{ARRIVALS, Fleet, Plan},
+    fleet::{ARRIVALS, Fleet, Plan, Reattachment},
     proxy::PROBE_TIMEOUT,
     upstream::{Fault, Upstream},
 };
 
 /// The default of the layer, and the time until the failure is recorded.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(11);
+
+/// Time over which the tunnels of an upstream are moved before its restart.
+const MOVES: Duration = Duration::from_secs(5);
 
 /// Kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +59,8 @@ pub(crate) enum Scenario {
     Shares,
     /// Upstreams that are found and reached by DNS.
     Names,
+    /// A rolling restart alone.
+    Deploy,
 }
 
 /// One incident of a fleet, and its effects.
@@ -77,6 +82,19 @@ pub(crate) struct Episode {
     pub(crate) repaired: usize,
     /// Upstreams that a proxy does not use although the incident is over.
     pub(crate) left_out: usize,
+    /// Times without an upstream of tunnels that got another one.
+    pub(crate) gaps: Vec<Duration>,
+    /// Clients' handshakes on all upstreams together.
+    pub(crate) total: Rate,
+}
+
+/// Handshakes of all upstreams.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rate {
+    /// The most within any one second.
+    pub(crate) peak: usize,
+    /// The average in a second of the incident.
+    pub(crate) mean: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -154,10 +172,22 @@ async fn kill(mut recorder: EpisodeRecorder<'_>) -> Episode {
 
 /// Restarts upstreams one after the other.
 async fn restart(mut recorder: EpisodeRecorder<'_>) -> Episode {
+    let moves = recorder.fleet.plan.reattachment == Reattachment::Moves;
     for upstream in recorder.affected() {
+        if moves {
+            for proxy in &recorder.fleet.proxies {
+                proxy.drain(&upstream.name(), MOVES);
+            }
+            recorder.during(MOVES + secs(1)).await;
+        }
         let restarted = tokio::spawn(restarted(Arc::clone(upstream)));
         recorder.during(secs(6)).await;
         restarted.await.expect("it does not panic");
+        if moves {
+            for proxy in &recorder.fleet.proxies {
+                proxy.resume(&upstream.name());
+            }
+        }
     }
     recorder.repaired(secs(120)).await;
     recorder.end()
@@ -256,6 +286,7 @@ impl Scenario {
             Self::HalfOpen => &[Incident::BlackHole],
             Self::Shares => &[Incident::Nothing, Incident::Killed],
             Self::Names => &[Incident::DnsOutage],
+            Self::Deploy => &[Incident::Restarted],
         }
     }
 }
@@ -287,7 +318,7 @@ impl<'a> EpisodeRecorder<'a> {
     async fn repaired(&mut self, settles: Duration) {
         self.repaired = self.samples.len();
         self.during(match self.scenario {
-            Scenario::Failures => secs(20),
+            Scenario::Failures | Scenario::Deploy => secs(20),
             // The heaviest have the most to regain.
             Scenario::Shares => settles * 2,
             _ => settles,
@@ -308,6 +339,8 @@ impl<'a> EpisodeRecorder<'a> {
             false_alarms: self.false_alarms(),
             peak: self.peak(),
             left_out: self.left_out(),
+            gaps: self.gaps(),
+            total: self.total(),
             events: self.fleet.board.take_events(),
             samples: self.samples,
             repaired: self.repaired,
@@ -372,6 +405,27 @@ impl<'a> EpisodeRecorder<'a> {
         peaks.max().unwrap_or_default()
     }
 
+    fn gaps(&self) -> Vec<Duration> {
+        let proxies = self.fleet.proxies.iter();
+        proxies
+            .flat_map(|proxy| proxy.gaps_since(self.began))
+            .collect()
+    }
+
+    fn total(&self) -> Rate {
+        let upstreams = self.fleet.upstreams.iter();
+        let end = self.began + secs(self.repaired as u64);
+        let mut moments: Vec<_> = upstreams
+            .flat_map(|upstream| upstream.handshakes_since(self.began))
+            .filter(|at| *at < end)
+            .collect();
+        moments.sort_unstable();
+        Rate {
+            peak: most_in_a_second(&moments),
+            mean: moments.len() as f64 / self.repaired.max(1) as f64,
+        }
+    }
+
     fn left_out(&self) -> usize {
         let rows = self
             .fleet
@@ -398,6 +452,17 @@ impl Episode {
     /// The longest time for which a client that wanted a tunnel was without one.
     pub(crate) fn longest_wait(&self) -> Duration {
         self.events.waits.iter().max().copied().unwrap_or_default()
+    }
+
+    /// Times without an upstream: of tunnels that lived on, or without reattachment of clients that lost
+    /// theirs; in ascending order.
+    pub(crate) fn times_without(&self) -> Vec<Duration> {
+        let mut times = match self.plan.reattachment {
+            Reattachment::Off => self.events.outages.clone(),
+            _ => self.gaps.clone(),
+        };
+        times.sort_unstable();
+        times
     }
 
     /// The most clients that were not served at once.

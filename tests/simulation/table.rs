@@ -3,6 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use super::{
+    fleet::Reattachment,
     proxy::{Health, Storm},
     scenario::{Episode, Incident, Scenario},
 };
@@ -25,6 +26,52 @@ pub(crate) fn table(fleets: &[Vec<Episode>]) -> String {
         row(&mut table, episode);
     }
     table
+}
+
+const RESTARTS_HEAD: &str = "\
+| tunnels of the restarting upstream | storm control | sockets lost | changes of the upstream | refused \
+| without an upstream, median | 99 % | longest | peak handshakes/s of all | mean | ratio |
+|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+/// The table of rolling restarts; empty if there were none.
+pub(crate) fn restarts(fleets: &[Vec<Episode>]) -> String {
+    let episodes = fleets.iter().flatten();
+    let restarts = episodes.filter(|episode| episode.incident == Incident::Restarted);
+    let rows: String = restarts.map(restart_row).collect();
+    match rows.is_empty() {
+        true => rows,
+        false => RESTARTS_HEAD.to_owned() + &rows,
+    }
+}
+
+fn restart_row(episode: &Episode) -> String {
+    let (events, total) = (&episode.events, episode.total);
+    let times = episode.times_without();
+    let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied();
+    let cells = [
+        match episode.plan.reattachment {
+            Reattachment::Off => "end",
+            Reattachment::OnLoss => "reattached after 1012",
+            Reattachment::Moves => "moved before",
+        }
+        .to_owned(),
+        storm(episode.plan.storm).to_owned(),
+        events.lost.to_string(),
+        episode.gaps.len().to_string(),
+        events.refused.values().sum::<usize>().to_string(),
+        millis(at(0.5)),
+        millis(at(0.99)),
+        millis(times.last().copied()),
+        total.peak.to_string(),
+        format!("{:.1}", total.mean),
+        format!("{:.1}", total.peak as f64 / total.mean),
+    ];
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn millis(time: Option<Duration>) -> String {
+    time.map_or("-".into(), |time| format!("{:.3} s", time.as_secs_f64()))
 }
 
 fn row(table: &mut String, episode: &Episode) {
@@ -99,14 +146,14 @@ fn noticed(episode: &Episode) -> String {
 
 fn imbalance(episode: &Episode) -> String {
     match episode.scenario {
-        Scenario::Failures => "-".into(),
+        Scenario::Failures | Scenario::Deploy => "-".into(),
         _ => format!("{:.2}", episode.last().imbalance),
     }
 }
 
 fn even_after(episode: &Episode) -> String {
     match (episode.scenario, episode.even_after(EVEN)) {
-        (Scenario::Failures, _) => "-".into(),
+        (Scenario::Failures | Scenario::Deploy, _) => "-".into(),
         (_, Some(seconds)) => format!("{seconds} s"),
         (_, None) => "later".into(),
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wsplice::OnUpstreamLoss;
+
 use super::values::{self, DurationOrOff, Losses, SizeOrOff};
 
 /// Keep-alive, timeouts and limits of tunnels.
@@ -82,8 +84,8 @@ pub(crate) struct TunnelArgs {
     )]
     pub(crate) replay: usize,
 
-    /// Number of each further upstream's first messages that a client does not
-    /// get which has had as many: the responses to those of --replay
+    /// Number of each further upstream's first messages that a client does
+    /// not get which has had as many: the responses to those of --replay
     #[arg(
         long,
         value_name = "M",
@@ -92,4 +94,28 @@ pub(crate) struct TunnelArgs {
         verbatim_doc_comment
     )]
     pub(crate) swallow: usize,
+
+    /// Time over which the WebSockets of an upstream that is removed, or
+    /// drained by the status page, move to others, with --reattach. Those
+    /// that cannot be moved are closed with 1012
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        verbatim_doc_comment,
+        value_parser = values::duration
+    )]
+    pub(crate) move_spread: Duration,
+}
+
+impl TunnelArgs {
+    /// What becomes of the tunnels of an upstream that is removed or drained.
+    pub(crate) fn removed_tunnels(&self) -> OnUpstreamLoss {
+        match self.reattach.limit() {
+            Some(_) => OnUpstreamLoss::Move {
+                spread: self.move_spread,
+            },
+            None => OnUpstreamLoss::Leave,
+        }
+    }
 }

@@ -188,3 +188,43 @@ async fn a_resumed_upstream_calls_off_no_close_of_another_issuer() {
     drop(tunnel);
     run.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn tunnels_of_a_lost_upstream_are_ordered_to_move_over_a_while_or_else_to_close() {
+    let spread = secs(60);
+    let pool = pool(&["a", "b"])
+        .removed_tunnels(OnUpstreamLoss::Move { spread })
+        .build();
+    let registry = Registry::new();
+    let before = lease(&pool).await.unwrap();
+    let tunnels: Vec<_> = (0..100).map(|_| open(&registry, before.member())).collect();
+    let now = Instant::now();
+    pool.remove(before.member().upstream().name());
+    let late = open(&registry, before.member());
+    before.close_if_lost(late.entry());
+    let mut latest = now;
+    for tunnel in tunnels.iter().chain([&late]) {
+        let order = tunnel.entry().move_order().expect("an order to move");
+        let Some(Command::Close { frame, at, .. }) = order.otherwise else {
+            panic!("{order:?}");
+        };
+        assert_eq!(frame.reason, "upstream removed");
+        assert_eq!(at, Some(order.at));
+        assert!((now..=now + spread).contains(&order.at));
+        latest = latest.max(order.at);
+        let command = tunnel.entry().take_command();
+        assert!(matches!(command, Some(Command::KeepOpen)), "{command:?}");
+    }
+    assert!(latest > now + spread / 2, "spread, and not all at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_upstream_keeps_the_tunnels_that_its_drain_has_not_moved_yet() {
+    let pool = pool(&["a"]).build();
+    let registry = Registry::new();
+    let tunnel = open(&registry, &member(&pool, "a"));
+    pool.drain("a:80", OnUpstreamLoss::Move { spread: secs(60) });
+    assert!(tunnel.entry().move_order().is_some());
+    pool.resume("a:80");
+    assert!(tunnel.entry().move_order().is_none());
+}

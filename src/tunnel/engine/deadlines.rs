@@ -26,6 +26,7 @@ impl Core {
         earliest.at(self.expires());
         earliest.at(self.scheduled_at());
         earliest.at(self.idle_deadline());
+        earliest.at(self.move_deadline());
         for leg in LegId::BOTH {
             earliest.at(self.keep_alive_deadline(leg));
             earliest.at(self.stall_deadline(&self.flows[leg]));
@@ -105,6 +106,7 @@ impl Core {
         if self.is_ending() {
             return;
         }
+        self.on_move_deadline(now);
         let overdue = self.overdue(now).or_else(|| self.tick(now));
         if let Some((end, initiator)) = overdue {
             if self.detach_instead(&end, now) {

@@ -5,11 +5,13 @@
 //! * `deadlines` computes the next deadline, and acts on those that have passed;
 //! * `closing` reports events to the state machine of `end` and carries out its orders;
 //! * `reattaching` detaches a lost upstream and attaches the next one;
+//! * `moving` leaves an upstream on order, once another one was found;
 //! * `state`, `ending` and `reattachment` are the state of the tunnel, and `parts` is what it is made of.
 
 mod closing;
 mod deadlines;
 mod ending;
+mod moving;
 mod parts;
 mod reattaching;
 mod reattachment;
@@ -18,8 +20,11 @@ mod state;
 mod tunnel;
 
 #[cfg(test)]
+mod rig;
+#[cfg(test)]
 mod tests;
 
-pub(crate) use parts::{NextUpstream, ReattachParts, TunnelParts};
+pub(crate) use parts::{NextUpstream, ReattachParts, Search, TunnelParts};
+pub(crate) use reattaching::close_at_once;
 pub use tunnel::Tunnel;
 pub(crate) use tunnel::{OnEnd, TaskAffinity};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     frame::{Extensions, Rsv},
     net::transport::Transport,
-    tunnel::reattach::{Reattach, ReattachRefusal, Restoration, UpstreamContext},
+    tunnel::reattach::{Loss, Reattach, ReattachRefusal, Restoration, UpstreamContext},
 };
 
 /// The parts of a tunnel.
@@ -28,6 +28,19 @@ pub(crate) struct ReattachParts {
     pub(crate) agreement: Option<ReattachRefusal>,
     /// The reserved bits that the agreement explains.
     pub(crate) reserved_bits: Rsv,
+}
+
+/// Search for another upstream of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// The tunnel needs none.
+    None,
+    /// The tunnel has lost its upstream.
+    AfterLoss(Loss),
+    /// The tunnel is to be moved. It has its upstream until another one accepts the handshake.
+    Move,
+    /// The upstream that was found is kept until the tunnel has left the one before.
+    Over,
 }
 
 /// The next upstream of a tunnel.

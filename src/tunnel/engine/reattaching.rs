@@ -31,7 +31,7 @@ use crate::{
         flow::Event,
         leg::{Leg, encode_for, masking_key},
         pair::{LegId, Pair},
-        reattach::{Loss, ReattachRefusal, Situation, UpstreamChange, refusal},
+        reattach::{Loss, ReattachRefusal, Situation, UpstreamChange, refusal_after_loss},
         report::{Timer, TunnelEnd},
     },
 };
@@ -47,14 +47,6 @@ const CLIENT: LegId = LegId::Client;
 const UPSTREAM: LegId = LegId::Upstream;
 
 impl Core {
-    /// The loss of the upstream that another one is to follow, while there is none.
-    pub(super) fn loss(&self) -> Option<Loss> {
-        match &self.reattaching.as_ref()?.state {
-            State::Detached(detached) => Some(detached.loss),
-            _ => None,
-        }
-    }
-
     pub(super) fn upstream_changes(&self) -> Vec<UpstreamChange> {
         let reattaching = self.reattaching.as_ref();
         let changes = reattaching.into_iter().flat_map(|it| &it.changes);
@@ -85,8 +77,17 @@ impl Core {
         };
         match (&reattaching.state, source, event) {
             (State::Off, ..) => false,
+            (State::Parting(_), ..) => self.absorb_while_parting(source, event, now),
             // Detached => Off: the client ends or breaks.
             (State::Detached(_), _, event) => self.end_without_upstream(source, event, now),
+            (State::Attached, CLIENT, Event::CloseHanded) if reattaching.is_leaving() => {
+                self.begin_parting(now);
+                true
+            }
+            (_, CLIENT, Event::SourceClosed | Event::SourceEnded) => {
+                self.call_off_move();
+                false
+            }
             // Attached => Failing.
             (_, CLIENT, Event::SinkFailed(kind)) => {
                 reattaching.state = State::Failing(kind);
@@ -135,19 +136,30 @@ impl Core {
     pub(super) fn step_reattaching(
         &mut self,
         is_upstream_quiet: bool,
+        task: &mut Context<'_>,
         clock: &mut Clock,
     ) -> Progress {
         self.show_messages();
         let Some(reattaching) = &mut self.reattaching else {
             return Progress::None;
         };
-        if let State::Failing(kind) = reattaching.state {
-            if is_upstream_quiet {
+        match reattaching.state {
+            State::Failing(kind) if is_upstream_quiet => {
                 let now = clock.now();
                 self.detach(Loss::Broken(kind), now);
                 self.apply_orders(now);
                 return Progress::Made;
             }
+            State::Attached if reattaching.is_moving() => self.step_pausing(),
+            State::Parting(_) => {
+                let parted = self.step_parting(task, clock.now());
+                let answered = self.answer_client_ping();
+                return match parted {
+                    Progress::Made => parted,
+                    Progress::None => answered,
+                };
+            }
+            _ => {}
         }
         self.answer_client_ping()
     }
@@ -194,7 +206,7 @@ impl Core {
             self.stop_reattaching(now);
             return false;
         }
-        if let Some(refusal) = refusal(&situation, settings, history, now) {
+        if let Some(refusal) = refusal_after_loss(&situation, settings, history, now) {
             self.refuse_reattachment(refusal, now);
             return false;
         }
@@ -202,13 +214,13 @@ impl Core {
         true
     }
 
-    fn end_has_begun(&self) -> bool {
+    pub(super) fn end_has_begun(&self) -> bool {
         let ending = self.ending.as_ref();
         ending.is_some_and(|ending| ending.end.has_begun())
             || self.flows[CLIENT].track().has_closed()
     }
 
-    fn situation(&self) -> Situation {
+    pub(super) fn situation(&self) -> Situation {
         let Some(reattaching) = &self.reattaching else {
             return Situation::default();
         };
@@ -225,7 +237,8 @@ impl Core {
         }
     }
 
-    fn drop_upstream(&mut self, loss: Loss, now: Instant) {
+    /// Drops the upstream's connection, and holds the client's messages for the next one.
+    pub(super) fn drop_upstream(&mut self, loss: Loss, now: Instant) {
         let close = match loss {
             Loss::Closed(_) => self.flows[UPSTREAM].take_withheld_close(),
             _ => Bytes::new(),
@@ -238,13 +251,18 @@ impl Core {
         let Some(reattaching) = &mut self.reattaching else {
             return;
         };
-        self.flows[CLIENT].detach_sink(reattaching.filter.settings().most_held());
+        let at = match &reattaching.state {
+            // The messages are held already.
+            State::Parting(parting) => parting.since,
+            _ => {
+                let limit = reattaching.filter.settings().most_held();
+                self.flows[CLIENT].detach_sink(limit);
+                now
+            }
+        };
         reattaching.filter.detach(stale_pongs);
-        reattaching.state = State::Detached(Box::new(Detached {
-            loss,
-            at: now,
-            close,
-        }));
+        reattaching.plan(None);
+        reattaching.state = State::Detached(Box::new(Detached { loss, at, close }));
     }
 
     /// Lets the tunnel end as it would without reattachment.
@@ -260,10 +278,16 @@ impl Core {
         let Some(reattaching) = &mut self.reattaching else {
             return;
         };
-        if let State::Failing(kind) = std::mem::replace(&mut reattaching.state, State::Off) {
-            self.flows[CLIENT].abandon_sink();
-            let end = &mut self.ending_mut().end;
-            end.on_failure(UPSTREAM, LegEvent::WriteFailed, kind, now);
+        let state = std::mem::replace(&mut reattaching.state, State::Off);
+        self.call_off_move();
+        match state {
+            State::Failing(kind) => {
+                self.flows[CLIENT].abandon_sink();
+                let end = &mut self.ending_mut().end;
+                end.on_failure(UPSTREAM, LegEvent::WriteFailed, kind, now);
+            }
+            State::Parting(_) => self.return_to_left_upstream(now),
+            _ => {}
         }
     }
 
@@ -306,7 +330,11 @@ impl Core {
         self.connect(next.transport, read_ahead.into(), frames, now);
         self.flows[UPSTREAM].push_own(&next.restoration.frames_to_client());
         if let Err(refusal) = kept {
-            self.end_unfit(refusal, now);
+            return self.end_unfit(refusal, now);
+        }
+        if self.flows[CLIENT].track().has_closed() {
+            // The client closed while the tunnel was parting.
+            self.on_event(CLIENT, Event::SourceClosed, now);
         }
     }
 
@@ -366,6 +394,7 @@ impl Core {
             Loss::PongTimeout | Loss::WriteTimeout => {
                 self.end(&TunnelEnd::of_loss(loss), Side::Upstream, now);
             }
+            Loss::Moved => self.end_parting(refusal, now),
             // The client gets the upstream's own close frame, and the upstream's end after it.
             Loss::Closed(_) => {
                 let ended = Transport::new(tokio::io::empty());
@@ -419,12 +448,16 @@ impl Core {
 fn leave(mut transport: Transport, loss: Loss) {
     let Loss::Closed(code) = loss else {
         return match loss {
-            Loss::ClosedWithoutFrame => {}
+            Loss::ClosedWithoutFrame | Loss::Moved => {}
             _ => transport.abort_on_drop(),
         };
     };
-    // Best effort: an upstream that has closed does not depend on the answer (RFC 6455 §7.1.1), and
-    // nothing waits for it.
+    // An upstream that has closed does not depend on the answer (RFC 6455 §7.1.1).
+    close_at_once(transport, code);
+}
+
+/// Closes a connection to an upstream as far as that is possible without a wait.
+pub(crate) fn close_at_once(mut transport: Transport, code: CloseCode) {
     let cx = &mut Context::from_waker(Waker::noop());
     let frame = encode_for(UPSTREAM, &ControlFrame::close(code, ""));
     let _ = Pin::new(&mut transport).poll_write(cx, &frame);

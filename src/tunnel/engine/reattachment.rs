@@ -23,6 +23,8 @@ pub(super) struct Reattaching {
     pub(super) filter: Filter,
     pub(super) history: History,
     pub(super) state: State,
+    /// The move that was ordered, until the upstream has our close frame.
+    planned: Option<Box<Planned>>,
     /// Name of the upstream that the tunnel has, or had last.
     pub(super) upstream: Arc<str>,
     /// The latest changes, at most [`MAX_CHANGES`].
@@ -35,9 +37,35 @@ pub(super) enum State {
     Attached,
     /// Writing to the upstream failed. The bytes that it sent before are read first.
     Failing(io::ErrorKind),
+    /// The upstream has a close frame of ours, and another one has accepted the handshake. The
+    /// client still gets the last messages.
+    Parting(Box<Parting>),
     Detached(Box<Detached>),
     /// The tunnel gets no other upstream.
     Off,
+}
+
+/// A move to another upstream, while the tunnel has the one that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Planned {
+    /// The move begins at this moment.
+    Scheduled { at: Instant },
+    /// The host decides about the next upstream, by the messages that this one has. So the client has
+    /// until this moment to end its message, and is not read then.
+    Pausing { until: Instant },
+    /// Another upstream is sought.
+    Seeking,
+    /// Another upstream has accepted the handshake, and the client has until this moment to end its
+    /// message.
+    Leaving { until: Instant },
+}
+
+/// An upstream that has our close frame.
+pub(super) struct Parting {
+    pub(super) since: Instant,
+    /// The moment until which its messages go to the client.
+    pub(super) until: Instant,
+    pub(super) needs_flush: bool,
 }
 
 /// An upstream that was lost.
@@ -56,6 +84,7 @@ impl Reattaching {
             filter: Filter::new(parts.settings),
             history: History::default(),
             state: State::Attached,
+            planned: None,
             upstream,
             changes: VecDeque::new(),
             refusal: None,
@@ -67,8 +96,32 @@ impl Reattaching {
         if self.changes.len() == MAX_CHANGES {
             self.changes.pop_front();
         }
+        // The limit is for the losses that a client may cause.
+        if change.loss != Loss::Moved {
+            self.history.record(now);
+        }
         self.changes.push_back(change);
-        self.history.record(now);
+    }
+
+    /// The move that was ordered.
+    pub(super) fn planned(&self) -> Option<Planned> {
+        self.planned.as_deref().copied()
+    }
+
+    /// Sets the step of the move, or calls it off; returns the step before.
+    pub(super) fn plan(&mut self, step: impl Into<Option<Planned>>) -> Option<Planned> {
+        let before = std::mem::replace(&mut self.planned, step.into().map(Box::new));
+        before.map(|before| *before)
+    }
+
+    /// Whether the move has begun.
+    pub(super) fn is_moving(&self) -> bool {
+        !matches!(self.planned(), None | Some(Planned::Scheduled { .. }))
+    }
+
+    /// Whether our close frame waits for the end of the client's message.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.planned(), Some(Planned::Leaving { .. }))
     }
 
     /// The filter of control frames, while it is needed.

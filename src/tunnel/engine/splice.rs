@@ -58,7 +58,7 @@ impl Core {
             }
         }
         if self.reattaching.is_some()
-            && self.step_reattaching(is_upstream_quiet, clock) == Progress::Made
+            && self.step_reattaching(is_upstream_quiet, task, clock) == Progress::Made
         {
             progress = Progress::Made;
         }
@@ -69,6 +69,7 @@ impl Core {
         let Some(command) = self.entry().take_command() else {
             return Progress::None;
         };
+        self.apply_move_order(clock.now());
         if matches!(command, Command::KeepOpen) {
             if let Some(ending) = &mut self.ending {
                 ending.take_scheduled();

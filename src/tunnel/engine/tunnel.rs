@@ -17,7 +17,7 @@ use crate::{
     frame::CloseFrame,
     task::catch_panic,
     tunnel::info::TunnelInfo,
-    tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
+    tunnel::reattach::{ReattachRefusal, UpstreamChange},
     tunnel::registry::{Departure, Entry, RegistryGuard, TunnelGroup},
     tunnel::report::{Rtt, TunnelReport},
 };
@@ -28,7 +28,7 @@ use crate::tunnel::{
 };
 
 use super::{
-    parts::{NextUpstream, TunnelParts},
+    parts::{NextUpstream, Search, TunnelParts},
     splice::Progress,
     state::Core,
 };
@@ -183,10 +183,25 @@ impl Tunnel {
         self.core.report()
     }
 
-    /// The loss of the upstream, while the tunnel waits for the next one.
+    /// The search for another upstream that the tunnel needs at this moment.
     #[inline]
-    pub(crate) fn loss(&self) -> Option<Loss> {
-        self.core.loss()
+    pub(crate) fn search(&self) -> Search {
+        self.core.search()
+    }
+
+    /// Leaves the upstream at the end of the client's message, because another one was found. The
+    /// tunnel must be polled then.
+    pub(crate) fn leave_upstream(&mut self) {
+        self.core.leave_upstream(Instant::now());
+    }
+
+    /// Ends the tunnel with this close frame, or as the order to move it says, or keeps the upstream,
+    /// because no other one was found. The tunnel must be polled then.
+    pub(crate) fn refuse_move(&mut self, refusal: ReattachRefusal, frame: Option<CloseFrame>) {
+        self.core.refuse_move(refusal);
+        if let Some(frame) = frame {
+            self.core.close_instead(refusal, frame, Instant::now());
+        }
     }
 
     /// Takes the tunnel out of the group of its lost upstream.

@@ -40,6 +40,7 @@ impl Flow {
         let kept = kept.as_ref().map_or(&[][..], |kept| kept.rest_of_source());
         outgoing.push(&data_frames(kept));
         self.sink = Sink::Detached;
+        self.end_pause();
         self.needs_flush = false;
         self.sink_at_boundary = self.track.at_boundary();
     }

@@ -54,6 +54,8 @@ pub(in crate::tunnel) struct Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Open,
+    /// The source is not read before it is decided whether there will be another sink.
+    Paused,
     /// The source ended or broke; its last bytes may still wait for the sink.
     Ended,
 }
@@ -64,8 +66,10 @@ pub(super) enum Sink {
     Open,
     /// A close frame of ours waits for a frame boundary.
     Closing,
-    /// The connection is lost, and another one may take its place: bytes of the source are held, up
-    /// to a bound.
+    /// A close frame of ours waits for the end of a message, after which another sink is to follow.
+    Leaving,
+    /// The connection is lost or was left, and another one may take its place: bytes of the source
+    /// are held, up to a bound.
     Detached,
     /// Bytes of the source are discarded.
     Sealed,
@@ -169,7 +173,7 @@ impl Flow {
             self.close_read = Notice::Reported;
             return Some(Event::SourceClosed);
         }
-        if self.close_handed == Notice::Due && !is_blocked {
+        if self.close_handed == Notice::Due && !is_blocked && self.sink != Sink::Detached {
             self.close_handed = Notice::Reported;
             return Some(Event::CloseHanded);
         }
@@ -188,7 +192,13 @@ impl Flow {
     pub(super) fn fail_sink(&mut self, cx: &FlowContext<'_, '_>, error: &io::Error) -> Event {
         let is_replaceable = cx.filter.is_some() && cx.sink_id == LegId::Upstream;
         match self.sink {
-            Sink::Open if is_replaceable => self.sink = Sink::Detached,
+            Sink::Open | Sink::Leaving if is_replaceable => {
+                if self.sink == Sink::Leaving {
+                    // Of ours, which does not arrive.
+                    self.close_handed = Notice::None;
+                }
+                self.sink = Sink::Detached;
+            }
             _ => self.abandon_sink(),
         }
         Event::SinkFailed(error.kind())
@@ -327,7 +337,7 @@ impl Flow {
     /// Whether bytes of the source are discarded.
     pub(super) fn is_discarding(&self) -> bool {
         match self.sink {
-            Sink::Open | Sink::Detached => false,
+            Sink::Open | Sink::Leaving | Sink::Detached => false,
             // At a boundary, the bytes before our close frame are complete.
             Sink::Closing => self.sink_at_boundary,
             Sink::Sealed | Sink::ShuttingDown | Sink::ShutDown | Sink::Done => true,

@@ -89,6 +89,8 @@ impl Flow {
         let passed = if self.is_discarding() {
             self.discard(chunk, held, unread);
             Ok(())
+        } else if self.sink == Sink::Leaving {
+            self.pass_message(cx, chunk, held, unread)
         } else {
             self.pass(cx, chunk, held.map(|held| (*held, unread)))
         };
@@ -114,7 +116,7 @@ impl Flow {
     }
 
     /// Forwards a chunk as far as the frames in it allow.
-    fn pass(
+    pub(super) fn pass(
         &mut self,
         cx: &mut FlowContext<'_, '_>,
         chunk: &mut [u8],

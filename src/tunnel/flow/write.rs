@@ -35,6 +35,7 @@ impl Flow {
                     }
                 }
             }
+            Sink::Leaving => return self.poll_leave(cx),
             Sink::ShuttingDown => {
                 // An error means that the peer is gone already, which ends the sink as well.
                 let shut = Pin::new(&mut cx.sink.transport).poll_shutdown(cx.task);

@@ -41,6 +41,8 @@ pub(in crate::tunnel) struct Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Attached,
+    /// The upstream has a close frame of ours, and may still say something.
+    Left,
     Detached,
 }
 
@@ -84,18 +86,19 @@ impl Filter {
                 self.unanswered = Some(Box::new(*frame));
                 Fate::Pass
             }
-            (LegId::Client, OpCode::PING, Phase::Detached) => {
+            (LegId::Client, OpCode::PING, Phase::Left | Phase::Detached) => {
+                self.unanswered = None;
                 self.owed = Some(Box::new(*frame));
                 Fate::Swallow
             }
-            (LegId::Client, OpCode::PONG, Phase::Detached) => {
+            (LegId::Client, OpCode::PONG, Phase::Left | Phase::Detached) => {
                 self.stale_pongs = self.stale_pongs.saturating_sub(1);
                 Fate::Swallow
             }
             (LegId::Client, OpCode::PONG, Phase::Attached) => self.client_pong(answers_newest),
-            (LegId::Upstream, OpCode::CLOSE, _) => {
+            (LegId::Upstream, OpCode::CLOSE, phase) => {
                 let code = frame.close_code().unwrap_or(CloseCode::NO_STATUS);
-                match self.settings.covers(Loss::Closed(code)) {
+                match phase == Phase::Left || self.settings.covers(Loss::Closed(code)) {
                     true => Fate::Withhold(code),
                     false => Fate::Pass,
                 }
@@ -122,11 +125,20 @@ impl Filter {
         self.unanswered = None;
     }
 
+    /// Notes that the upstream has a close frame of ours, and has not been sent a pong for this many
+    /// pings. Its own close frame ends the use of it, whatever the code.
+    pub(in crate::tunnel) fn leave(&mut self, stale_pongs: u8) {
+        self.phase = Phase::Left;
+        self.stale_pongs = self.stale_pongs.saturating_add(stale_pongs);
+    }
+
     /// Notes that the upstream is lost, which has not been sent a pong for this many pings.
     pub(in crate::tunnel) fn detach(&mut self, stale_pongs: u8) {
         self.phase = Phase::Detached;
         self.stale_pongs = self.stale_pongs.saturating_add(stale_pongs);
-        self.owed = self.unanswered.take();
+        if let Some(unanswered) = self.unanswered.take() {
+            self.owed = Some(unanswered);
+        }
         self.swallow = None;
     }
 
@@ -254,6 +266,35 @@ mod tests {
         assert_eq!(decide(&mut filter, CLIENT, &close), Fate::Pass);
         filter.attach(0, UpstreamContext::Kept);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"new")), Fate::Pass);
+    }
+
+    #[test]
+    fn an_upstream_that_was_left_may_answer_earlier_pings_and_its_close_frame_waits() {
+        let mut filter = filter();
+        assert_eq!(decide(&mut filter, CLIENT, &ping(b"before")), Fate::Pass);
+        filter.leave(1);
+        assert!(!filter.owes_pong(), "the upstream may answer it");
+        let close = ControlFrame::close(CloseCode::NORMAL, "");
+        let withheld = Fate::Withhold(CloseCode::NORMAL);
+        assert_eq!(decide(&mut filter, UPSTREAM, &close), withheld);
+        assert_eq!(decide(&mut filter, UPSTREAM, &pong(b"before")), Fate::Pass);
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"old")), Fate::Swallow);
+        assert_eq!(decide(&mut filter, CLIENT, &ping(b"after")), Fate::Swallow);
+        assert_eq!(filter.take_owed_pong(), Some(pong(b"after")));
+        filter.detach(0);
+        assert!(!filter.owes_pong(), "a pong answers the earlier pings");
+        filter.attach(0, UpstreamContext::Kept);
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"new")), Fate::Pass);
+    }
+
+    #[test]
+    fn a_pong_that_is_owed_is_not_forgotten_over_another_loss() {
+        let mut filter = filter();
+        filter.detach(0);
+        assert_eq!(decide(&mut filter, CLIENT, &ping(b"1")), Fate::Swallow);
+        filter.attach(0, UpstreamContext::Kept);
+        filter.detach(0);
+        assert_eq!(filter.take_owed_pong(), Some(pong(b"1")));
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub enum Loss {
     WriteTimeout,
     /// The upstream sent a close frame with this code.
     Closed(CloseCode),
+    /// The proxy moved the tunnel to another upstream, by
+    /// [`OnUpstreamLoss::Move`](crate::OnUpstreamLoss::Move) or
+    /// [`Registry::move_where`](crate::Registry::move_where).
+    Moved,
 }
 
 impl Loss {
@@ -32,6 +36,7 @@ impl Loss {
             Self::PongTimeout => "pong_timeout",
             Self::WriteTimeout => "write_timeout",
             Self::Closed(_) => "closed",
+            Self::Moved => "moved",
         }
     }
 }
@@ -44,6 +49,7 @@ impl fmt::Display for Loss {
             Self::PongTimeout => f.write_str("the upstream did not answer a ping"),
             Self::WriteTimeout => f.write_str("the upstream stopped reading"),
             Self::Closed(code) => write!(f, "the upstream closed with {code}"),
+            Self::Moved => f.write_str("the tunnel was moved to another upstream"),
         }
     }
 }

@@ -39,6 +39,6 @@ pub use {
 pub(super) use {
     filter::{Fate, Filter},
     history::History,
-    rules::{Situation, refusal},
+    rules::{Situation, refusal_after_loss},
 };
 pub(crate) use {hook::Hook, swallow::UpstreamContext};

@@ -21,8 +21,8 @@ pub(in crate::tunnel) struct Situation {
     pub(in crate::tunnel) agreement: Option<ReattachRefusal>,
 }
 
-/// Returns why the tunnel must not get another upstream, or `None` if it may.
-pub(in crate::tunnel) fn refusal(
+/// Returns why the tunnel must not get another upstream after a loss, or `None` if it may.
+pub(in crate::tunnel) fn refusal_after_loss(
     situation: &Situation,
     settings: &Reattach,
     history: &History,
@@ -30,17 +30,6 @@ pub(in crate::tunnel) fn refusal(
 ) -> Option<ReattachRefusal> {
     let too_often = history.recent(now) >= settings.most_in_a_minute();
     let rules = [
-        (situation.is_opaque, ReattachRefusal::Opaque),
-        (
-            situation.cuts_upstream_message,
-            ReattachRefusal::UpstreamMessageCut,
-        ),
-        (
-            situation.cuts_client_message,
-            ReattachRefusal::ClientMessageCut,
-        ),
-        (situation.has_reserved_bits, ReattachRefusal::ReservedBits),
-        (situation.has_lost_replay, ReattachRefusal::ReplayTooLarge),
         (
             history.has_just_replayed(now),
             ReattachRefusal::LostAfterReplay,
@@ -48,7 +37,36 @@ pub(in crate::tunnel) fn refusal(
         (too_often, ReattachRefusal::TooOften),
     ];
     let broken = rules.iter().find(|(is_broken, _)| *is_broken);
-    broken.map(|(_, refusal)| *refusal).or(situation.agreement)
+    let by_history = broken.map(|(_, refusal)| *refusal);
+    situation.broken_rule().or(by_history)
+}
+
+impl Situation {
+    /// Returns why the tunnel must not get another upstream at this moment, or `None` if it may.
+    pub(in crate::tunnel) fn broken_rule(&self) -> Option<ReattachRefusal> {
+        let rules = [
+            (self.is_opaque, ReattachRefusal::Opaque),
+            (
+                self.cuts_upstream_message,
+                ReattachRefusal::UpstreamMessageCut,
+            ),
+            (self.cuts_client_message, ReattachRefusal::ClientMessageCut),
+            (self.has_reserved_bits, ReattachRefusal::ReservedBits),
+            (self.has_lost_replay, ReattachRefusal::ReplayTooLarge),
+        ];
+        let broken = rules.iter().find(|(is_broken, _)| *is_broken);
+        broken.map(|(_, refusal)| *refusal).or(self.agreement)
+    }
+
+    /// Returns why the tunnel can get no other upstream at any moment, or `None` if it can.
+    pub(in crate::tunnel) fn broken_lasting_rule(&self) -> Option<ReattachRefusal> {
+        let between_messages = Self {
+            cuts_upstream_message: false,
+            cuts_client_message: false,
+            ..*self
+        };
+        between_messages.broken_rule()
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +77,7 @@ mod tests {
 
     fn check(situation: Situation) -> Option<ReattachRefusal> {
         let (settings, history) = (Reattach::new(), History::default());
-        refusal(&situation, &settings, &history, Instant::now())
+        refusal_after_loss(&situation, &settings, &history, Instant::now())
     }
 
     #[test]
@@ -120,20 +138,35 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_message_is_no_lasting_reason() {
+        let cut = Situation {
+            cuts_upstream_message: true,
+            cuts_client_message: true,
+            ..Situation::default()
+        };
+        assert_eq!(cut.broken_lasting_rule(), None);
+        let opaque = Situation {
+            is_opaque: true,
+            ..cut
+        };
+        assert_eq!(opaque.broken_lasting_rule(), Some(ReattachRefusal::Opaque));
+    }
+
+    #[test]
     fn the_fourth_reattachment_within_a_minute_is_refused() {
         let start = Instant::now();
         let (settings, mut history) = (Reattach::new(), History::default());
         for secs in [0, 10, 20] {
             let now = start + Duration::from_secs(secs);
             assert_eq!(
-                refusal(&Situation::default(), &settings, &history, now),
+                refusal_after_loss(&Situation::default(), &settings, &history, now),
                 None
             );
             history.record(now);
         }
         let at = |secs| {
             let now = start + Duration::from_secs(secs);
-            refusal(&Situation::default(), &settings, &history, now)
+            refusal_after_loss(&Situation::default(), &settings, &history, now)
         };
         assert_eq!(at(59), Some(ReattachRefusal::TooOften));
         assert_eq!(at(60), None);
@@ -146,7 +179,7 @@ mod tests {
         history.record_replay(start);
         let at = |secs| {
             let now = start + Duration::from_secs(secs);
-            refusal(&Situation::default(), &settings, &history, now)
+            refusal_after_loss(&Situation::default(), &settings, &history, now)
         };
         assert_eq!(at(4), Some(ReattachRefusal::LostAfterReplay));
         assert_eq!(at(5), None);

@@ -371,10 +371,11 @@ impl Reattach {
 
     /// Returns whether a tunnel may get another upstream after such a loss.
     pub(in crate::tunnel) fn covers(&self, loss: Loss) -> bool {
-        self.on.contains(&match loss {
-            Loss::Closed(code) => ReattachOn::Closed(code),
-            _ => ReattachOn::Loss,
-        })
+        match loss {
+            Loss::Moved => true,
+            Loss::Closed(code) => self.on.contains(&ReattachOn::Closed(code)),
+            _ => self.on.contains(&ReattachOn::Loss),
+        }
     }
 }
 
@@ -409,5 +410,6 @@ mod tests {
         let restarts = Reattach::new().on(restarts);
         assert!(!losses.iter().any(|loss| restarts.covers(*loss)));
         assert!(restarts.covers(closed(1001)) && !restarts.covers(closed(1013)));
+        assert!(restarts.covers(Loss::Moved));
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Revocable {
     ByPoolResume,
     /// By the tunnel, if it gets another upstream: its last one was removed or is unhealthy.
     ByNextUpstream,
+    /// By the tunnel, if it gets another upstream for whatever reason: a move was requested.
+    ByMove,
     /// By [`TunnelHandle::cancel_close_at`](crate::TunnelHandle::cancel_close_at).
     ByHandle,
     Never,

@@ -15,6 +15,7 @@ use crate::{lock::lock, tunnel::info::TunnelInfo, tunnel::report::TunnelEnd};
 
 use super::{
     command::{Command, PendingCommands, Revocable},
+    move_order::{MoveOrder, PendingMoves},
     status::{Figures, TunnelStatus},
 };
 
@@ -46,6 +47,7 @@ struct Control {
 #[derive(Default)]
 struct Attention {
     commands: PendingCommands,
+    moves: PendingMoves,
     /// Exists only while a drain waits for the end.
     end: Option<Arc<Notify>>,
     /// The upstream of a tunnel that was reattached.
@@ -139,11 +141,37 @@ impl Entry {
     /// Calls off the commands of this issuer that the tunnel has not begun with.
     pub(crate) fn cancel_revocable(&self, issuer: Revocable) {
         self.change(|control| {
-            control
-                .attention
-                .as_mut()
-                .is_some_and(|attention| attention.commands.cancel(issuer))
+            control.attention.as_mut().is_some_and(|attention| {
+                // Both.
+                attention.commands.cancel(issuer) | attention.moves.cancel(issuer)
+            })
         });
+    }
+
+    /// Orders the tunnel to move to another upstream.
+    pub(crate) fn send_move(&self, order: MoveOrder, issuer: Revocable) {
+        self.change(|control| {
+            let attention = control.attention.get_or_insert_default();
+            attention.moves.add(order, issuer)
+        });
+    }
+
+    /// For the tunnel alone: the order to move that counts.
+    pub(crate) fn move_order(&self) -> Option<MoveOrder> {
+        let control = self.control();
+        control.attention.as_ref()?.moves.next().cloned()
+    }
+
+    /// For the tunnel alone: gives up the moves, and takes the commands in their place.
+    pub(crate) fn give_up_moves(&self) {
+        let mut control = self.control();
+        let Some(attention) = &mut control.attention else {
+            return;
+        };
+        for (command, issuer) in attention.moves.give_up() {
+            attention.commands.add(command, issuer);
+        }
+        self.has_command.store(true, Ordering::Release);
     }
 
     fn add_command(&self, command: Command, revocable: Revocable) {

@@ -5,6 +5,7 @@
 //! * `ids` numbers them;
 //! * `entry` is one tunnel as other tasks see it: its figures, and the commands to it;
 //! * `command` has the commands to a tunnel, and their precedence;
+//! * `move_order` has the orders to move one to another upstream;
 //! * `deadlines` closes tunnels at the moments that their host set;
 //! * `drain_state` is whether new ones are refused, and the forwarded requests under way;
 //! * `status` has the figures of a running tunnel.
@@ -15,6 +16,7 @@ mod drain_state;
 mod entry;
 mod group;
 mod ids;
+mod move_order;
 #[allow(clippy::module_inception)]
 mod registry;
 mod status;
@@ -23,6 +25,7 @@ pub(crate) use command::{Command, Revocable};
 pub(crate) use drain_state::InFlightRequest;
 pub(crate) use entry::{Departure, Entry};
 pub(crate) use group::TunnelGroup;
+pub(crate) use move_order::MoveOrder;
 pub(crate) use registry::RegistryGuard;
 pub use registry::{Registry, by_key, by_label};
 pub use status::{DirectionTraffic, LegStatus, Traffic, TunnelStatus};

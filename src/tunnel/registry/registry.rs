@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use crate::{
     error::Side,
     frame::CloseFrame,
+    instant::saturating_add,
     lock::lock,
     task,
     tunnel::info::TunnelInfo,
@@ -29,6 +31,7 @@ use super::{
     entry::{Departure, Entry},
     group::TunnelGroup,
     ids::{FromFirst, Ids},
+    move_order::MoveOrder,
     status::{Traffic, TunnelStatus},
 };
 
@@ -232,6 +235,47 @@ impl Registry {
         picked.len()
     }
 
+    /// Moves every tunnel that the predicate picks to another upstream, over this time, and returns
+    /// their number.
+    ///
+    /// The client's connection lives on. A tunnel that cannot be moved keeps its upstream: it has no
+    /// [`Reattach`](crate::Reattach), its agreement forbids it, no other upstream accepts its
+    /// handshake in time, or its client does not end its message in time. [`Pool::drain`] with
+    /// [`OnUpstreamLoss::Move`] closes those.
+    ///
+    /// [`Pool::drain`]: crate::Pool::drain
+    /// [`OnUpstreamLoss::Move`]: crate::OnUpstreamLoss::Move
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wsplice::{Registry, TunnelInfo};
+    ///
+    /// /// Moves a half of an upstream's tunnels to others, after upstreams were added.
+    /// fn relieve(registry: &Registry, upstream: &str) -> usize {
+    ///     let spread = Duration::from_secs(60);
+    ///     let picks = |tunnel: &TunnelInfo| &*tunnel.upstream == upstream && tunnel.id % 2 == 0;
+    ///     registry.move_where(picks, spread)
+    /// }
+    /// ```
+    pub fn move_where<F>(&self, mut picks: F, spread: Duration) -> usize
+    where
+        F: FnMut(&TunnelInfo) -> bool,
+    {
+        let mut picked = self.open_entries();
+        picked.retain(|entry| entry.with_current_info(&mut picks));
+        let now = Instant::now();
+        for entry in &picked {
+            let order = MoveOrder {
+                at: saturating_add(now, spread.mul_f64(fastrand::f64())),
+                otherwise: None,
+            };
+            entry.send_move(order, Revocable::ByMove);
+        }
+        picked.len()
+    }
+
     fn open_entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = self.entries();
         entries.retain(|entry| !entry.is_over());
@@ -405,10 +449,13 @@ impl RegistryGuard {
         }
         self.entry.cancel_revocable(Revocable::ByPoolResume);
         self.entry.cancel_revocable(Revocable::ByNextUpstream);
+        self.entry.cancel_revocable(Revocable::ByMove);
     }
 
     /// Adds the tunnel to the group of its next owner, the upstream of this name.
     pub(crate) fn enter_owner(&mut self, group: &Arc<TunnelGroup>, upstream: Arc<str>) {
+        // One that came while the tunnel had no upstream.
+        self.entry.cancel_revocable(Revocable::ByMove);
         self.entry.set_upstream(upstream);
         self.entry.set_slot(group.add(&self.entry));
         self.owner = Some(Arc::clone(group));

@@ -20,6 +20,28 @@ impl Position {
         }
     }
 
+    /// Returns how many of these bytes come before the end of the message that is under way here, or of
+    /// the next one: all of them if neither ends in them.
+    pub(in crate::tunnel) fn message_end(mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        loop {
+            let before = rest.len();
+            self.scanner.skip_payload(&mut rest);
+            // After a frame of which a part came before, too.
+            let has_moved = rest.len() < before || rest.len() < bytes.len();
+            if has_moved && self.is_between_messages() {
+                return bytes.len() - rest.len();
+            }
+            match self.scanner.next(&mut rest) {
+                Ok(Some(header)) if !header.opcode().is_control() => {
+                    self.in_message = !header.fin();
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return bytes.len(),
+            }
+        }
+    }
+
     /// Whether the position is between two messages, and not inside a control frame.
     pub(in crate::tunnel) const fn is_between_messages(&self) -> bool {
         self.scanner.at_boundary() && !self.in_message
@@ -75,6 +97,26 @@ mod tests {
             position.advance(&STREAM[..cut]);
             position.advance(&STREAM[cut..]);
             assert!(position.is_between_messages(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_message_is_found_from_every_position() {
+        let twice = STREAM.repeat(2);
+        for start in 0..STREAM.len() {
+            let mut position = Position::default();
+            position.advance(&twice[..start]);
+            let expected = match start {
+                0..=8 => 9,
+                _ => 12,
+            };
+            assert_eq!(
+                start + position.message_end(&twice[start..]),
+                expected,
+                "{start}"
+            );
+            let cut = &twice[start..expected - 1];
+            assert_eq!(position.message_end(cut), cut.len(), "{start}");
         }
     }
 

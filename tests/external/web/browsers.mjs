@@ -5,6 +5,10 @@ import { fileURLToPath } from "node:url";
 import { once } from "node:events";
 import { WebSocketServer } from "ws";
 import { Gateway, check, end, same, skip } from "./kit.mjs";
+import { ENDINGS, Restartable } from "./restarts.mjs";
+
+/** Restarts of the upstream that a page does not notice. */
+const RESTARTS = 20;
 
 /** Echoes, and closes with the code that it is asked for; what it saw of the last connection. */
 async function upstream() {
@@ -95,6 +99,56 @@ async function tour(name, launch, withoutHttp2, gateway, server) {
   await older.close();
 }
 
+/** In the page: opens a socket that is kept, and counts its closes. */
+async function open() {
+  window.closes = 0;
+  window.socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/echo`);
+  socket.addEventListener("close", () => (window.closes += 1));
+  await new Promise((resolve) => socket.addEventListener("open", resolve, { once: true }));
+}
+
+/** In the page: sends a text until it comes back; its upstream may have taken it to its end. */
+async function echo(text) {
+  const back = new Promise((resolve) => {
+    const listen = ({ data }) => data === text && resolve(true);
+    socket.addEventListener("message", listen);
+  });
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 1000, false));
+  for (let tries = 0; tries < 20 && window.closes === 0; tries += 1) {
+    socket.send(text);
+    if (await Promise.race([back, pause()])) break;
+  }
+  return window.closes;
+}
+
+/** Restarts the upstream of two pages, over HTTP/2 and plain, whose sockets live on. */
+async function restarts(name, launch) {
+  const upstream = await new Restartable().start();
+  const limit = `--reattach-limit=${RESTARTS}`;
+  const args = [`--upstream=${upstream.url}`, `--static=${site}`, "--reattach=10s", limit];
+  const gateway = await Gateway.start(args, { tls: true });
+  const browser = await launch();
+  const pages = [];
+  for (const url of [gateway.secured, gateway.plain]) {
+    const page = await browser.page();
+    await page.goto(`${url}/`);
+    await page.evaluate(open);
+    pages.push(page);
+  }
+  const endings = Object.values(ENDINGS);
+  let closes = 0;
+  for (let number = 0; number < RESTARTS && closes === 0; number += 1) {
+    await upstream.restart(endings[number % endings.length]);
+    const echoes = pages.map((page) => page.evaluate(echo, `after restart ${number}`));
+    closes = (await Promise.all(echoes)).reduce((sum, seen) => sum + seen);
+  }
+  same(closes, 0, `${name}: no close event in two pages over ${RESTARTS} restarts`);
+  same(upstream.connections, 2 * (RESTARTS + 1), `${name}: both sockets reached every upstream`);
+  await browser.close();
+  upstream.server.close();
+  await gateway.stop();
+}
+
 const server = await upstream();
 const site = fileURLToPath(new URL("page", import.meta.url));
 const args = [`--upstream=${server.url}`, `--static=${site}`, "--via=gateway"];
@@ -103,10 +157,12 @@ const gateway = await Gateway.start(args, { tls: true });
 if (process.env.CHROMIUM) {
   const { launch } = await import("./chromium.mjs");
   await tour("Chromium", launch, ["--disable-http2"], gateway, server);
+  await restarts("Chromium", launch);
 } else skip("there is no Chromium here");
 if (process.env.FIREFOX) {
   const { launch } = await import("./firefox.mjs");
   await tour("Firefox", launch, { "network.http.http2.enabled": false }, gateway, server);
+  await restarts("Firefox", launch);
 } else skip("there is no Firefox here");
 
 same(await gateway.stop(), 0, "the gateway ends in good order");

@@ -2,7 +2,10 @@
 
 use std::sync::Mutex;
 
-use crate::{frame::Message, tunnel::ClientMessage};
+use crate::{
+    frame::{Message, mask},
+    tunnel::{ClientMessage, info::TunnelInfo},
+};
 
 use super::*;
 
