@@ -44,7 +44,7 @@ async fn serve(stream: TcpStream) {
         return;
     };
     while let Some(Ok(message)) = socket.next().await {
-        match &message {
+        match message {
             Message::Text(order) if order.as_str() == "close" => {
                 let _ = socket.close(None).await;
             }
@@ -52,8 +52,9 @@ async fn serve(stream: TcpStream) {
                 let _ = socket.get_ref().set_zero_linger();
                 return;
             }
-            Message::Binary(_) | Message::Text(_) => {
-                if socket.send(message).await.is_err() {
+            message if message.is_binary() => {
+                let echoed = socket.send(message).await;
+                if echoed.is_err() {
                     return;
                 }
             }
