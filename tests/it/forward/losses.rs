@@ -76,10 +76,10 @@ async fn event_streams_of_a_lost_upstream_are_broken_off_over_the_spread() {
     let unhealthy = |pool: &Pool| {
         assert!(pool.control_health("app.test:80", HealthControl::ForcedUnhealthy));
     };
-    let losses: [(&str, &dyn Fn(&Pool)); 3] = [
-        ("drained", &drain),
-        ("removed", &remove),
-        ("unhealthy", &unhealthy),
+    let losses: [(&str, fn(&Pool)); 3] = [
+        ("drained", drain),
+        ("removed", remove),
+        ("unhealthy", unhealthy),
     ];
     for (name, lose) in losses {
         let pool = pool()

@@ -3,7 +3,7 @@
 
 mod generator;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use tokio::task::JoinSet;
 use wsplice::{ForwardHttp, Pool, ProxyLayer};
@@ -18,7 +18,8 @@ use crate::support::{
 };
 
 const REQUESTS: u64 = 10_000;
-const CLIENTS: u64 = 8;
+const PART: u64 = REQUESTS / 4;
+const CLIENTS: usize = 8;
 
 /// Headers that the proxy itself writes, or keeps to its connections.
 const MANAGED: [&str; 9] = [
@@ -36,8 +37,27 @@ const MANAGED: [&str; 9] = [
 /// The values of every header, in the order of their lines.
 type Headers = BTreeMap<String, Vec<Vec<u8>>>;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_odd_requests_reach_the_upstream_unchanged() {
+/// A test for each part, so that none takes long on a busy machine.
+macro_rules! parts {
+    ($($name:ident: $part:literal,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                reach_the_upstream_unchanged($part * PART..($part + 1) * PART).await;
+            }
+        )*
+    };
+}
+
+parts! {
+    odd_requests_reach_the_upstream_unchanged_first_part: 0,
+    odd_requests_reach_the_upstream_unchanged_second_part: 1,
+    odd_requests_reach_the_upstream_unchanged_third_part: 2,
+    odd_requests_reach_the_upstream_unchanged_fourth_part: 3,
+}
+
+/// Sends the requests of these seeds.
+async fn reach_the_upstream_unchanged(seeds: Range<u64>) {
     let upstream = RawUpstream::start(mirror).await;
     let layer = ProxyLayer::new(Pool::new([upstream.url()]).unwrap());
     let service = layer.forward_http(ForwardHttp::new()).into_service();
@@ -45,9 +65,10 @@ async fn ten_thousand_odd_requests_reach_the_upstream_unchanged() {
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         let addr = server.addr();
+        let seeds = seeds.clone().skip(client).step_by(CLIENTS);
         clients.spawn(async move {
             let mut connection = RawClient::connect(addr).await;
-            for seed in (client..REQUESTS).step_by(CLIENTS as usize) {
+            for seed in seeds {
                 let request = Generator::new(seed).request();
                 if !check(&mut connection, &request, seed).await {
                     connection = RawClient::connect(addr).await;
