@@ -69,6 +69,9 @@ async fn ends(pool: &Pool, head: &str, lose: impl Fn(&Pool)) -> Vec<Duration> {
     times
 }
 
+/// A way to lose the upstream.
+type Lose = fn(&Pool);
+
 #[tokio::test(start_paused = true)]
 async fn event_streams_of_a_lost_upstream_are_broken_off_over_the_spread() {
     let drain = |pool: &Pool| assert!(pool.drain("app.test:80", CLOSE));
@@ -76,7 +79,7 @@ async fn event_streams_of_a_lost_upstream_are_broken_off_over_the_spread() {
     let unhealthy = |pool: &Pool| {
         assert!(pool.control_health("app.test:80", HealthControl::ForcedUnhealthy));
     };
-    let losses: [(&str, fn(&Pool)); 3] = [
+    let losses: [(&str, Lose); 3] = [
         ("drained", drain),
         ("removed", remove),
         ("unhealthy", unhealthy),
