@@ -43,7 +43,7 @@ struct Reconnection {
     reconnect: Arc<dyn Reconnect>,
     under_way: Option<(Search, Reconnecting)>,
     /// The next upstream of a tunnel that has not left its upstream yet.
-    found: Option<NextLeg>,
+    found: Option<Box<NextLeg>>,
     /// Whether the tunnel has no upstream, and its end was not reported.
     is_pending: bool,
 }
@@ -203,7 +203,7 @@ impl RunningSession {
             record_loss(&mut self.tunnel, &lease, loss);
         }
         let next = match reconnection.found.take() {
-            Some(found) => Ok(found),
+            Some(found) => Ok(*found),
             None => {
                 let search = Search::AfterLoss(loss);
                 let occasion = || Occasion::Loss(loss);
@@ -234,7 +234,7 @@ impl RunningSession {
         let info = self.tunnel.info();
         match ready!(reconnection.poll_search(Search::Move, info, from, cx)) {
             Ok(next) => {
-                reconnection.found = Some(next);
+                reconnection.found = Some(Box::new(next));
                 self.tunnel.leave_upstream();
             }
             Err(NotReattached { refusal, frame }) => {

@@ -192,10 +192,16 @@ fn restarted(episode: &Episode) {
     assert_even(episode, 1.2);
 }
 
-/// Every tunnel lives on, and gets another upstream as soon as its turn comes.
+/// Every tunnel lives on, and gets another upstream as soon as its turn comes, but for a few that lose
+/// upstream after upstream: a tunnel is reattached three times a minute at most.
 fn reattached(episode: &Episode) {
     let context = context(episode);
-    assert_eq!(episode.events.lost, 0, "{context}");
+    let chased = episode.plan.clients / 100;
+    assert!(
+        episode.events.lost <= chased,
+        "{context}: {}",
+        episode.events.lost
+    );
     assert!(episode.events.refused.is_empty(), "{context}");
     assert_changed(episode);
     let longest = episode.gaps.iter().max().copied().unwrap_or_default();

@@ -17,7 +17,7 @@ use super::{
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(11);
 
 /// Time over which the tunnels of an upstream are moved before its restart.
-const MOVES: Duration = Duration::from_secs(5);
+const MOVES: Duration = Duration::from_secs(15);
 
 /// Kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -84,8 +84,8 @@ pub(crate) struct TunnelArgs {
     )]
     pub(crate) replay: usize,
 
-    /// Number of each further upstream's first messages that a client does
-    /// not get which has had as many: the responses to those of --replay
+    /// Number of each further upstream's first messages that are withheld
+    /// from a client that has had as many: responses to --replay
     #[arg(
         long,
         value_name = "M",
