@@ -30,7 +30,7 @@ use std::{
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use wsplice::{
-    KeepAlive, Observer, ProxyLayer, Reattach, Rejection, RequestOptions, TunnelInfo, TunnelReport,
+    KeepAlive, Observer, ProxyLayer, Rejection, RequestOptions, TunnelInfo, TunnelReport,
 };
 
 use host::{Host, Server};
@@ -127,12 +127,17 @@ fn a_tunnel_that_may_get_another_upstream_keeps_the_head_and_little_beside() {
     let bare = heap_per_tunnel("without reattachment", Server::Axum, Plain, |layer| layer);
     let what = "with reattachment";
     let on = heap_per_tunnel(what, Server::Axum, Plain, |layer| {
-        layer.reattach(Reattach::new())
+        layer.reattach(wsplice::Reattach::new())
     });
     assert!(on - bare <= 1900, "{} bytes", on - bare);
     let what = "with a replay and a tap";
     let with_replay = heap_per_tunnel(what, Server::Axum, Plain, |layer| {
-        layer.reattach(Reattach::new().replay(1).swallow(1).tap(64, |_, _| {}))
+        layer.reattach(
+            wsplice::Reattach::new()
+                .replay(1)
+                .swallow(1)
+                .tap(64, |_, _| {}),
+        )
     });
     assert!(with_replay - on <= 256, "{} bytes", with_replay - on);
 }
@@ -146,7 +151,7 @@ fn a_tunnel_over_http2_that_may_get_another_upstream_keeps_no_buffer_of_the_serv
     let clients = h2::Clients::default();
     let what = "over HTTP/2 with reattachment";
     let on = heap_per_tunnel(what, Server::Auto, clients, |layer| {
-        layer.reattach(Reattach::new())
+        layer.reattach(wsplice::Reattach::new())
     });
     assert!(on - bare <= 1900, "{} bytes", on - bare);
 }
