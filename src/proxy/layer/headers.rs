@@ -82,7 +82,7 @@ impl<T> ProxyLayer<T> {
     /// [`UpstreamHeaders`]; the [request edits](Self::request_headers) run afterwards.
     ///
     /// It runs after the [authorization](Self::authorize), and its headers replace those of the same
-    /// name in the [options](RequestOptions::header).
+    /// name in the [options](crate::RequestOptions::header).
     ///
     /// # Examples
     ///

@@ -94,7 +94,7 @@ use crate::{
 ///
 /// To a tower layer outside of this one a WebSocket is over with its 101: `ConcurrencyLimitLayer`
 /// counts handshakes and not open tunnels, and `TimeoutLayer` bounds the handshake alone. The number
-/// of tunnels is limited by [`Admission`], their time by [`max_lifetime`](Self::max_lifetime) and
+/// of tunnels is limited by [`Admission`](crate::Admission), their time by [`max_lifetime`](Self::max_lifetime) and
 /// [`idle_timeout`](Self::idle_timeout). A layer that reads a whole response body before it passes
 /// the response on waits until a tunnel or an event stream has ended: limit such a layer to other
 /// routes.
