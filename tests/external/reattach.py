@@ -101,7 +101,7 @@ async def combination(suite, server_forgets, client_forgets):
         address = (await gateway.line("listening on http://")).rstrip("/")
         extension = ClientPerMessageDeflateFactory(server_forgets, client_forgets)
         async with websockets.connect(
-            f"ws://{address}/ws", extensions=[extension], ping_interval=None
+            f"ws://{address}/ws/room", extensions=[extension], ping_interval=None
         ) as socket:
             agreed = socket.response.headers["Sec-WebSocket-Extensions"]
             suite.check("client_no_context_takeover" in agreed, f"{name}: agreed on {agreed}")

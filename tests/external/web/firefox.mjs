@@ -66,7 +66,7 @@ export async function launch(preferences = {}) {
         evaluate: async (does, argument) => {
           const text = `(${does})(${JSON.stringify(argument ?? null)})`;
           const { result, exceptionDetails } = await session.ask("script.evaluate", {
-            expression: `Promise.resolve(${text}).then((value) => JSON.stringify(value))`,
+            expression: `Promise.resolve(${text}).then((value) => JSON.stringify(value ?? null))`,
             target: { context },
             awaitPromise: true,
           });

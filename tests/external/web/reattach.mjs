@@ -36,7 +36,7 @@ async function combination(serverNoContextTakeover, clientNoContextTakeover) {
   const limit = `--reattach-limit=${endings.length}`;
   const gateway = await Gateway.start([`--upstream=${upstream.url}`, "--reattach=10s", limit]);
   const offer = clientNoContextTakeover ? { clientNoContextTakeover } : {};
-  const socket = new WebSocket(gateway.plain.replace("http", "ws") + "/ws", {
+  const socket = new WebSocket(gateway.plain.replace("http", "ws") + "/ws/room", {
     perMessageDeflate: { ...offer, threshold: 0 },
   });
   let closes = 0;
