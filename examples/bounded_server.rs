@@ -35,6 +35,10 @@ use wsplice::{Pool, ProxyLayer, Registry, WriteTimeout, headers::ClientInfo, mat
 /// for open although the server never gets it.
 const BACKLOG: u32 = 4096;
 
+/// Bytes that are buffered for a stream of HTTP/2 whose client does not read. The default is 400 KiB,
+/// which a client can have for each of 200 streams.
+const STREAM_BUFFER: usize = 64 << 10;
+
 /// Pause after an `accept` that failed, for lack of file descriptors as a rule.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -158,6 +162,7 @@ fn builder(bounds: Bounds) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(bounds.ping_interval)
         .keep_alive_timeout(bounds.ping_timeout)
+        .max_send_buf_size(STREAM_BUFFER)
         .enable_connect_protocol();
     builder
 }

@@ -30,6 +30,10 @@ const STREAM_WINDOW: u32 = 256 << 10;
 /// WebSocket whose upstream does not read would block all others.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
+/// Bytes that are buffered for a stream whose client does not read. The default is 400 KiB, which a client
+/// can have for each of 200 streams.
+const STREAM_BUFFER: usize = 64 << 10;
+
 /// Settings that all HTTP/2 connections are served with.
 #[derive(Clone, Debug)]
 pub(crate) struct Http2 {
@@ -49,6 +53,7 @@ impl Http2 {
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(STREAM_BUFFER)
             // Lets browsers open WebSockets on the HTTP/2 connection that they have (RFC 8441 §3).
             .enable_connect_protocol();
         Self {

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use crate::{
     alone,
     arena::{Arena, Limits},
+    footprint::heap,
     http2::{
         CANCEL, CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, End, HEADERS,
         INITIAL_WINDOW_SIZE, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, encode, frame,
@@ -248,6 +249,43 @@ fn responses_into_an_open_window_are_not_kept_for_a_client_that_does_not_read() 
     let mut first = vec![frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())];
     first.extend(streams().take(50).map(|stream| get(stream, "/ws/large")));
     expect_close_of_unread(window, &first, &frame(PING, 0, 0, &[0; 8]));
+}
+
+/// The most that one stream of such a client may hold: what is buffered for it, what was read of its
+/// upstream, and a connection to that.
+const MAX_HELD: isize = 400 << 10;
+
+/// CVE-2019-9517 again: what is held until the connection is closed.
+#[test]
+fn responses_into_an_open_window_hold_little_memory_for_each() {
+    const STREAMS: usize = 100;
+    alone(async {
+        let arena = Arena::start(Limits::Short).await;
+        let window = (INITIAL_WINDOW_SIZE, i32::MAX as u32);
+        let before = heap();
+        let mut connection = Connection::open(arena.addr, window).await;
+        let mut first = vec![frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())];
+        first.extend(
+            streams()
+                .take(STREAMS)
+                .map(|stream| get(stream, "/ws/large")),
+        );
+        connection.send(&first).await;
+        let ping = frame(PING, 0, 0, &[0; 8]);
+        let mut most = 0;
+        tokio::select! {
+            () = connection.flood_unread(&ping) => {}
+            () = async {
+                loop {
+                    most = most.max(heap() - before);
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+        }
+        let each = most / STREAMS as isize;
+        println!("{each} bytes for each response");
+        assert!(each > 0 && each < MAX_HELD, "{each} bytes");
+    });
 }
 
 /// CVE-2019-9511, data dribble: a window that opens a byte at a time.
