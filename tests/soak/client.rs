@@ -16,12 +16,17 @@ use tokio::{
 };
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::{WebSocketStream, client_async};
-use tungstenite::{Error, Message, protocol::Role};
+use tungstenite::{
+    Error, Message,
+    protocol::{Role, frame::coding::CloseCode},
+};
 
 use crate::{
     ledger::Ledger,
     plan::{End, Kind, Plan, payload},
-    proxy::{HOST, Target},
+    proxy::Target,
+    support::raw::HOST,
+    upstream,
 };
 
 /// Time for each step. A client that waits longer has found a fault.
@@ -229,14 +234,16 @@ async fn end(mut socket: Socket, end: End) -> Result<(), String> {
             until_over(&mut socket).await
         }
         End::Close => {
-            let _ = timeout(STEP, socket.close(None)).await;
-            until_over(&mut socket).await
+            send(&mut socket, Message::Close(None)).await?;
+            closed(&mut socket, None).await
         }
-        End::UpstreamCloses | End::UpstreamCrashes => {
-            if let Some(order) = end.order() {
-                send(&mut socket, Message::text(order)).await?;
-            }
-            until_over(&mut socket).await
+        End::UpstreamCloses => {
+            send(&mut socket, Message::text(upstream::CLOSE)).await?;
+            closed(&mut socket, None).await
+        }
+        End::UpstreamCrashes => {
+            send(&mut socket, Message::text(upstream::CRASH)).await?;
+            closed(&mut socket, Some(CloseCode::Error)).await
         }
     }
 }
@@ -249,6 +256,26 @@ async fn write(socket: &mut Socket, bytes: &[u8]) {
         stream.flush().await
     })
     .await;
+}
+
+/// Expects a close frame with this code, with no message before, and the tunnel's end behind it.
+async fn closed(socket: &mut Socket, code: Option<CloseCode>) -> Result<(), String> {
+    loop {
+        match timeout(STEP, socket.next()).await {
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+            Ok(Some(Ok(Message::Close(frame)))) => {
+                let found = frame.map(|frame| frame.code);
+                if found != code {
+                    return Err(format!("the close code {found:?} rather than {code:?}"));
+                }
+                return until_over(socket).await;
+            }
+            Ok(Some(Ok(_))) => return Err("a message behind the end".to_owned()),
+            Ok(Some(Err(error))) => return Err(format!("in place of a close frame: {error}")),
+            Ok(None) => return Err("no close frame".to_owned()),
+            Err(_) => return Err("no end".to_owned()),
+        }
+    }
 }
 
 /// Expects the tunnel's end, with no message before.

@@ -22,6 +22,10 @@ mod footprint;
 mod ledger;
 mod plan;
 mod proxy;
+// Each binary uses a part of the kit.
+#[allow(dead_code, unused_imports)]
+#[path = "../it/support/mod.rs"]
+mod support;
 mod upstream;
 
 use std::{

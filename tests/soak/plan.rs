@@ -54,15 +54,6 @@ impl End {
             _ => "/ws/echo",
         }
     }
-
-    /// The message that makes the upstream end the tunnel.
-    pub(crate) const fn order(self) -> Option<&'static str> {
-        match self {
-            Self::UpstreamCloses => Some("close"),
-            Self::UpstreamCrashes => Some("crash"),
-            _ => None,
-        }
-    }
 }
 
 /// Plan of one life.

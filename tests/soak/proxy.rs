@@ -1,11 +1,6 @@
 //! The proxy, behind TCP, TLS and HTTP/2.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -20,27 +15,19 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::{
-    TlsAcceptor, TlsConnector,
-    rustls::{
-        ClientConfig, RootCertStore, ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer,
-    },
-};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tower::{Layer, service_fn, util::BoxCloneSyncService};
 use wsplice::{KeepAlive, Pool, ProxyLayer, Registry, TunnelConfig, matcher::path};
 
-use crate::{footprint::Footprint, ledger::Ledger, upstream::Upstream};
-
-/// The name in the certificate.
-pub(crate) const HOST: &str = "soak.test";
+use crate::{
+    footprint::Footprint,
+    ledger::Ledger,
+    support::tls::{client_config, server_config},
+    upstream::Upstream,
+};
 
 /// Time in which everything must be released at a quiet point.
 const RELEASED: Duration = Duration::from_secs(60);
-
-type Made = rcgen::CertifiedKey<rcgen::KeyPair>;
-
-static MADE: LazyLock<Made> =
-    LazyLock::new(|| rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap());
 
 type App =
     BoxCloneSyncService<Request<Incoming>, Response<wsplice::ResponseBody<String>>, Infallible>;
@@ -171,25 +158,4 @@ async fn accept<F, S>(
                 .await;
         });
     }
-}
-
-fn client_config() -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(MADE.cert.der().clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
-fn server_config() -> Arc<ServerConfig> {
-    let key = PrivatePkcs8KeyDer::from(MADE.signing_key.serialize_der());
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![MADE.cert.der().clone()], key.into());
-    Arc::new(config.unwrap())
 }

@@ -13,6 +13,12 @@ use tungstenite::{
     handshake::server::{ErrorResponse, Request, Response},
 };
 
+/// The message after which the upstream closes the WebSocket.
+pub(crate) const CLOSE: &str = "close";
+
+/// The message after which the upstream resets the connection.
+pub(crate) const CRASH: &str = "crash";
+
 /// An upstream, until it is dropped.
 pub(crate) struct Upstream {
     pub(crate) addr: SocketAddr,
@@ -45,10 +51,10 @@ async fn serve(stream: TcpStream) {
     };
     while let Some(Ok(message)) = socket.next().await {
         match message {
-            Message::Text(order) if order.as_str() == "close" => {
+            Message::Text(order) if order.as_str() == CLOSE => {
                 let _ = socket.close(None).await;
             }
-            Message::Text(order) if order.as_str() == "crash" => {
+            Message::Text(order) if order.as_str() == CRASH => {
                 let _ = socket.get_ref().set_zero_linger();
                 return;
             }

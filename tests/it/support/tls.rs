@@ -84,7 +84,8 @@ where
     (server.expect("a server"), client.expect("a client"))
 }
 
-fn client_config() -> Arc<ClientConfig> {
+/// Returns a client's configuration that accepts the certificate of [`server_config`], for [`HOST`].
+pub(crate) fn client_config() -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(MADE.cert.der().clone()).expect("a root");
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -95,7 +96,8 @@ fn client_config() -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn server_config() -> Arc<ServerConfig> {
+/// Returns a server's configuration with a certificate that was made for this process.
+pub(crate) fn server_config() -> Arc<ServerConfig> {
     let key = PrivatePkcs8KeyDer::from(MADE.signing_key.serialize_der());
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
