@@ -90,3 +90,4 @@ mod tunnel_load;
 mod tunnel_memory;
 mod tunnel_paths;
 mod tunnel_scenes;
+mod tunnel_slow_reader;
