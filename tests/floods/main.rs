@@ -7,7 +7,7 @@
 //! grow in the first round alone, in which tables and queues get their sizes.
 //!
 //! With `FLOODED_GATEWAY=path/to/wsplice-gateway` the floods attack the gateway's process instead, with
-//! its own bounds: `.ci/suites/13-gateway-floods`.
+//! its own bounds.
 //!
 //! A binary of its own, because its allocator counts every allocation of the process. The tests take
 //! turns for the same reason.
