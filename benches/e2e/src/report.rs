@@ -266,6 +266,15 @@ const GOALS: &[Goal] = &[
     absolute("pings, % of a core", "pinged", "percent_of_a_core", 1.0),
 ];
 
+/// Cost of a program of the gateway beside another proxy.
+const GATEWAY_GOALS: &[Goal] = &[at_most(
+    "handshake / HAProxy",
+    "handshake-16",
+    HANDSHAKE,
+    "haproxy",
+    1.1,
+)];
+
 const SCRAPED: &str = "wsplice-scraped";
 const UNSCRAPED: &str = "wsplice";
 
@@ -311,6 +320,10 @@ pub fn markdown(result: &Value) -> String {
         samples.goals(ours, GOALS, &mut text);
     }
     samples.goals(SCRAPED, SCRAPED_GOALS, &mut text);
+    let gateways = result["about"]["gateways"].as_array();
+    for gateway in gateways.into_iter().flatten().filter_map(Value::as_str) {
+        samples.goals(gateway, GATEWAY_GOALS, &mut text);
+    }
     let failures = result["samples"].as_array().into_iter().flatten();
     for failure in failures.filter(|sample| sample.get("error").is_some()) {
         let _ = writeln!(text, "\nFailed: {failure}");
@@ -385,8 +398,7 @@ impl Samples {
     }
 
     fn goals(&self, ours: &str, goals: &[Goal], text: &mut String) {
-        let _ = writeln!(text, "\n### Goals ({ours})\n");
-        let _ = writeln!(text, "| | goal | median (spread) | |\n|---|---|---|---|");
+        let mut rows = String::new();
         for goal in goals {
             let figures = match goal.over {
                 Some(over) => self.ratios(goal.scenario, goal.figure, ours, over),
@@ -410,11 +422,17 @@ impl Samples {
             };
             let spread = spread(figures);
             let _ = writeln!(
-                text,
+                rows,
                 "| {} | {text_of_bound} | {spread} | {verdict} |",
                 goal.what
             );
         }
+        if rows.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "\n### Goals ({ours})\n");
+        let _ = writeln!(text, "| | goal | median (spread) | |\n|---|---|---|---|");
+        text.push_str(&rows);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything in one interleaved run.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -73,7 +74,7 @@ async fn measure_all(options: &Options) -> Result<()> {
     let bench = Bench {
         options,
         upstream: upstream.addr,
-        subjects: subjects(options),
+        subjects: subjects(options)?,
     };
 
     let mut samples = Vec::new();
@@ -117,7 +118,21 @@ impl Subject {
     }
 }
 
-fn subjects(options: &Options) -> Vec<Subject> {
+fn gateway_names(options: &Options) -> impl Iterator<Item = String> {
+    options
+        .gateways
+        .iter()
+        .map(|program| gateway::name(program))
+}
+
+/// # Errors
+///
+/// If two programs of the gateway have the same name, since their figures could not be told apart.
+fn subjects(options: &Options) -> Result<Vec<Subject>> {
+    let names: BTreeSet<_> = gateway_names(options).collect();
+    if names.len() < options.gateways.len() {
+        return Err("two gateways have the same file name".into());
+    }
     let own = Kind::value_variants().iter().copied().map(Subject::Own);
     let installed = external::ALL
         .iter()
@@ -128,7 +143,7 @@ fn subjects(options: &Options) -> Vec<Subject> {
     };
     let others = own.chain(installed.map(Subject::External));
     let gateways = options.gateways.iter().cloned().map(Subject::Gateway);
-    others.filter(wanted).chain(gateways).collect()
+    Ok(others.filter(wanted).chain(gateways).collect())
 }
 
 impl Bench<'_> {
@@ -344,6 +359,7 @@ fn about(options: &Options) -> Value {
         "rounds": options.rounds,
         "window_ms": options.window,
         "threads": options.threads,
+        "gateways": gateway_names(options).collect::<Vec<_>>(),
         "tunnels_of_memory_10000": most_tunnels(),
         "versions": versions,
     })
