@@ -20,6 +20,7 @@ use crate::{
 ///
 /// The type is not `Debug`: the key and the subprotocols, which often carry tokens, must not be
 /// logged.
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct Offer {
     accept_key: String,
     lists: HeaderMap,

@@ -105,3 +105,139 @@ pub(super) fn upgrade_request(target: Uri, headers: HeaderMap) -> Request<Empty<
     *request.headers_mut() = headers;
     request
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use proptest::prelude::*;
+
+    use crate::{
+        http::head::RequestHead,
+        http::headers::{ForwardedHeaders, Networks, Via, strip_nominated},
+        http::upgrade::{Intent, inspect},
+    };
+
+    use super::*;
+
+    const NAMES: [&str; 26] = [
+        "accept",
+        "content-length",
+        "content_length",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "sec-websocket-accept",
+        "sec-websocket-extensions",
+        "sec-websocket-protocol",
+        "sec_websocket_key",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade-insecure-requests",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-server",
+        "x-real-ip",
+        "x-user",
+        "x_forwarded_for",
+        "x_user",
+    ];
+
+    const VALUES: [&[u8]; 10] = [
+        b"",
+        b" , ",
+        b"a",
+        b"a, b",
+        b"192.0.2.9",
+        b"wss",
+        b"for=192.0.2.9;by=\"",
+        b"caf\xe9",
+        b"a\tb",
+        b"permessage-deflate",
+    ];
+
+    fn line() -> impl Strategy<Value = (&'static str, &'static [u8])> {
+        let name = proptest::sample::select(NAMES.to_vec());
+        (name, proptest::sample::select(VALUES.to_vec()))
+    }
+
+    fn client_request(version: Version, lines: &[(&str, &[u8])]) -> Parts {
+        let mut request = Request::get("/ws?a=b")
+            .version(version)
+            .header("host", "example.com")
+            .header("connection", "upgrade, x-user")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn upgrade() -> UpgradeRequest {
+        let head = client_request(Version::HTTP_11, &[]);
+        match inspect(&RequestHead::from(&head)) {
+            Intent::Upgrade(upgrade) => upgrade,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn rules() -> impl Strategy<Value = OutboundRules> {
+        (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(more, trust, via)| {
+            let forwarded = match more {
+                true => ForwardedHeaders::new().with_forwarded().with_x_real_ip(),
+                false => ForwardedHeaders::new().without_x_forwarded_proto(),
+            };
+            let networks = trust.then(|| Networks::parse(["10.0.0.0/8"]).unwrap());
+            OutboundRules {
+                forwarded: forwarded.trust(networks.unwrap_or(Networks::none())),
+                via: via.then(|| Via::new("edge").unwrap()),
+                protected: [HeaderName::from_static("x-user")].into(),
+                ..OutboundRules::default()
+            }
+        })
+    }
+
+    /// Returns the lines of a head. Those of one name stay in order: the order of names has no meaning
+    /// (RFC 9110 §5.3).
+    fn sorted_lines(request: &EncodedRequest) -> Vec<&[u8]> {
+        let mut lines: Vec<_> = request.head.split(|byte| *byte == b'\n').collect();
+        lines.sort_by_key(|line| line.split(|byte| *byte == b':').next());
+        lines
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_is_the_same_with_and_without_a_header_map(
+            lines in proptest::collection::vec(line(), 0..12),
+            is_http2: bool,
+            rules in rules(),
+            peer in proptest::option::of(proptest::sample::select(vec!["10.0.0.1:9", "[2001:db8::1]:9"])),
+        ) {
+            let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+            let mut client_request = client_request(version, &lines);
+            strip_nominated(&mut client_request.headers);
+            let peer = peer.map(|peer| peer.parse::<SocketAddr>().unwrap());
+            let request = UpstreamRequest {
+                client_request: &client_request,
+                target: &Uri::from_static("/ws?a=b"),
+                upgrade: &upgrade(),
+                client: &peer.map_or(ClientInfo::new(), ClientInfo::from),
+                rules: &rules,
+            };
+            prop_assert!(rules.are_lines_final(&client_request));
+            let (written, offer) = request.encode();
+            let built = request.build();
+            let encoded = EncodedRequest::from(&built);
+            prop_assert_eq!(sorted_lines(&written), sorted_lines(&encoded));
+            prop_assert!(offer == Offer::new(built.headers(), request.upgrade));
+        }
+    }
+}
