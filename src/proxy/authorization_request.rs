@@ -86,11 +86,7 @@ impl AuthorizationRequest {
     /// Returns the head as matchers see it.
     #[must_use]
     pub fn head(&self) -> RequestHead<'_> {
-        let head = RequestHead::from(&*self.head);
-        match self.client_ip {
-            Some(ip) => head.with_client_ip(ip),
-            None => head,
-        }
+        RequestHead::from(&*self.head).with_known_client_ip(self.client_ip)
     }
 
     /// Returns the method.

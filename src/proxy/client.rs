@@ -34,9 +34,6 @@ impl Client {
 
     /// Adds the client's address to a request's head.
     pub(super) fn complete<'a>(&self, head: RequestHead<'a>) -> RequestHead<'a> {
-        match self.ip {
-            Some(ip) => head.with_client_ip(ip),
-            None => head,
-        }
+        head.with_known_client_ip(self.ip)
     }
 }

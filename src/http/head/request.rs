@@ -82,6 +82,12 @@ impl<'a> RequestHead<'a> {
         self
     }
 
+    /// Sets the client's address, if it is known.
+    pub(crate) const fn with_known_client_ip(mut self, client_ip: Option<IpAddr>) -> Self {
+        self.client_ip = client_ip;
+        self
+    }
+
     /// Sets the header lines, in place of the request's own.
     pub(crate) fn with_headers(self, headers: &'a HeaderMap) -> Self {
         Self {

@@ -63,11 +63,7 @@ impl ReattachRequest {
     /// Returns the head of the client's request, which is sent to the next upstream too.
     #[must_use]
     pub fn head(&self) -> RequestHead<'_> {
-        let head = RequestHead::from(&*self.head);
-        match self.client_ip {
-            Some(ip) => head.with_client_ip(ip),
-            None => head,
-        }
+        RequestHead::from(&*self.head).with_known_client_ip(self.client_ip)
     }
 
     /// Returns how the upstream was lost.
