@@ -98,8 +98,10 @@ pub(crate) async fn serve<S>(
 }
 
 /// Serves HTTP/1.1, which nearly all clients of a port without TLS speak, and passes HTTP/2 on to its
-/// own server. hyper knows the preface of HTTP/2 by its first read, which has the whole of it unless
-/// the client sends it in pieces.
+/// own server. hyper recognizes the preface of HTTP/2 (RFC 9113 §3.4) when it has read the whole of it
+/// before its parser meets the version. A client that sends the preface in pieces, which none does in
+/// practice, may get 400: waiting for 24 bytes in front of hyper would cost each handshake, and hide the
+/// socket from the tunnel.
 async fn serve_by_first_bytes<S, A>(
     serving: &Serving,
     stream: S,
