@@ -3,7 +3,7 @@
 
 use crate::socket::Socket;
 
-/// What the clients of an inherited socket speak.
+/// Protocol that the clients of an inherited socket speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     /// `http://` and `ws://`.

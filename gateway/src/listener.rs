@@ -51,7 +51,7 @@ struct Accepted {
     arrival: Arrival,
 }
 
-/// What each connection of a listener is served with.
+/// Settings that each connection of a listener is served with.
 struct Connections {
     tls: Option<Arc<ClientTls>>,
     proxy_protocol: Option<AcceptProxyProtocol>,

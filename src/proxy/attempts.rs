@@ -46,7 +46,7 @@ pub(super) struct Attempts<'a> {
     /// End of the time for all attempts, set by the first one.
     deadline: Option<Instant>,
     tried: Vec<Arc<Member>>,
-    /// How many of those that count as tried are excluded.
+    /// Number of the excluded among those that count as tried.
     excluded: usize,
     /// Number of attempts that broke before a byte of a response.
     broken: usize,

@@ -109,7 +109,7 @@ pub(crate) struct TunnelArgs {
 }
 
 impl TunnelArgs {
-    /// What becomes of the tunnels of an upstream that is removed or drained.
+    /// Returns the fate of the tunnels of an upstream that is removed or drained.
     pub(crate) fn removed_tunnels(&self) -> OnUpstreamLoss {
         match self.reattach.limit() {
             Some(_) => OnUpstreamLoss::Move {

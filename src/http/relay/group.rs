@@ -19,9 +19,9 @@ type GroupedRelay = (Weak<Relay>, ResponseLength);
 /// Whether a response ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResponseLength {
-    /// It does, sooner or later.
+    /// The response ends, sooner or later.
     Finite,
-    /// It is a stream of events, which goes on until a party ends it.
+    /// The response is a stream of events, which goes on until a party ends it.
     Endless,
 }
 
