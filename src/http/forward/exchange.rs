@@ -154,10 +154,9 @@ mod tests {
         task::yield_now,
     };
 
-    use crate::{http::relay::HeadLimits, net::transport::Transport};
+    use crate::{http::headers::ReservedNames, http::relay::HeadLimits, net::transport::Transport};
 
     use super::*;
-    use crate::http::headers::ReservedNames;
 
     const TEXT: &str = "the body";
 
