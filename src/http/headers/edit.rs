@@ -106,9 +106,9 @@ impl HeaderEdits {
 
     /// Changes the headers by a closure, for edits that depend on the message.
     ///
-    /// Its headers have no names before it runs, so [forwarded](crate::ForwardHttp) requests lose all
-    /// of their trailers: a client could otherwise send in one of them what the closure sets or
-    /// removes, to an upstream that merges trailers into the headers (RFC 9110 §6.5.1).
+    /// The proxy does not know which headers a closure changes, so [forwarded](crate::ForwardHttp)
+    /// requests lose all of their trailers: a client could otherwise send one of those headers as a
+    /// trailer, to an upstream that merges trailers into the headers (RFC 9110 §6.5.1).
     #[must_use]
     pub fn with<F>(self, edit: F) -> Self
     where
