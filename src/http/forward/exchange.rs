@@ -154,7 +154,10 @@ mod tests {
         task::yield_now,
     };
 
-    use crate::{http::headers::ReservedNames, http::relay::HeadLimits, net::transport::Transport};
+    use crate::{
+        http::{headers::ReservedNames, relay::HeadLimits},
+        net::transport::Transport,
+    };
 
     use super::*;
 

@@ -83,8 +83,9 @@ impl<T> ProxyLayer<T> {
     /// service is admitted, with the [`RequestOptions`] and
     /// [`UpstreamHeaders`](crate::headers::UpstreamHeaders) in its extensions, and the upstream gets
     /// the headers that the layer has added or changed. Headers that the layer removes still reach the
-    /// upstream, unless [`request_headers`](Self::request_headers) removes them. Otherwise the layer's response is the client's. Time, panics and clients that leave are
-    /// handled as for a function; an error of the layer is a 500.
+    /// upstream, unless [`request_headers`](Self::request_headers) removes them. Otherwise the layer's
+    /// response is the client's. Time, panics and clients that leave are handled as for a function; an
+    /// error of the layer is a 500.
     ///
     /// The layer does not see the upstream's response, so layers that measure or change responses
     /// belong around the proxy. Most middleware compares paths by their text, which has [many
