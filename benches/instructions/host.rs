@@ -2,19 +2,31 @@
 
 use std::{future::pending, io};
 
-use http::Request;
+use http::{Request, Version};
 use http_body_util::Empty;
-use hyper::{body::Bytes, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper::{
+    body::Bytes,
+    client, ext,
+    server::conn::{http1, http2},
+    service::service_fn,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
     sync::mpsc,
 };
+use tokio_rustls::client::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
     Proxy, ProxyLayer, Transport, UpgradeRequired,
     connect::{Address, Connect, ConnectFuture},
 };
+
+use crate::tls;
 
 /// The client's handshake, with the headers that a browser sends.
 const REQUEST: &[u8] = b"GET /ws/rooms/7?token=abc HTTP/1.1\r\n\
@@ -37,7 +49,7 @@ const CAPACITY: usize = 16 * 1024;
 
 /// A connector in memory, which sends the far end of each connection to the upstreams' channel.
 #[derive(Debug)]
-struct Network(mpsc::UnboundedSender<DuplexStream>);
+pub(crate) struct Network(pub(crate) mpsc::UnboundedSender<DuplexStream>);
 
 impl Connect for Network {
     fn connect<'a>(&'a self, _address: &'a Address) -> ConnectFuture<'a> {
@@ -57,8 +69,8 @@ pub(crate) struct Host {
 }
 
 /// The far ends of a tunnel.
-pub(crate) struct Ends {
-    pub(crate) client: DuplexStream,
+pub(crate) struct Ends<C = DuplexStream> {
+    pub(crate) client: C,
     pub(crate) upstream: DuplexStream,
 }
 
@@ -75,22 +87,80 @@ impl Host {
 
     /// Opens a tunnel: one handshake with the client, and one with the upstream.
     pub(crate) async fn open(&mut self) -> Ends {
-        let (mut client, near) = duplex(CAPACITY);
+        let (client, near) = duplex(CAPACITY);
+        self.serve(near);
+        self.open_on(client).await
+    }
+
+    /// Opens a tunnel whose client is inside TLS.
+    pub(crate) async fn open_tls(&mut self) -> Ends<TlsStream<DuplexStream>> {
+        let (client, near) = duplex(CAPACITY);
+        let (client, near) = tls::handshake(client, near).await;
+        self.serve(near);
+        self.open_on(client).await
+    }
+
+    /// Opens a tunnel on an HTTP/2 connection of its own, by an extended `CONNECT` (RFC 8441).
+    pub(crate) async fn open_http2(&mut self) -> Ends<TokioIo<Upgraded>> {
+        let (client, near) = duplex(CAPACITY);
+        let service = TowerToHyperService::new(self.service.clone());
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .auto_date_header(false)
+            .enable_connect_protocol()
+            .serve_connection(TokioIo::new(near), service);
+        tokio::spawn(async { connection.await.unwrap() });
+
+        let client = client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client));
+        let (mut sender, connection) = client.await.unwrap();
+        tokio::spawn(connection);
+        let response = tokio::spawn(async move {
+            let response = sender.send_request(extended_connect()).await.unwrap();
+            (response, sender)
+        });
+        let upstream = self.accept_upstream().await;
+        let (response, _sender) = response.await.unwrap();
+        let client = hyper::upgrade::on(response).await.unwrap();
+        Ends {
+            client: TokioIo::new(client),
+            upstream,
+        }
+    }
+
+    /// Serves a client's connection by HTTP/1.1.
+    fn serve(&self, near: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let service = TowerToHyperService::new(self.service.clone());
         // hyper would write the date again with every second of the machine's clock.
         let connection = http1::Builder::new()
             .auto_date_header(false)
             .serve_connection(TokioIo::new(near), service);
         tokio::spawn(async { connection.with_upgrades().await.unwrap() });
+    }
 
+    async fn open_on<C: AsyncRead + AsyncWrite + Unpin>(&mut self, mut client: C) -> Ends<C> {
         client.write_all(REQUEST).await.unwrap();
-        let mut upstream = self.upstreams.recv().await.unwrap();
-        let request = read_head(&mut upstream).await;
-        upstream.write_all(&accept(&request)).await.unwrap();
+        let upstream = self.accept_upstream().await;
         let response = read_head(&mut client).await;
         assert!(response.starts_with(b"HTTP/1.1 101 "));
         Ends { client, upstream }
     }
+
+    /// The upstream's connection of a tunnel, after its handshake.
+    async fn accept_upstream(&mut self) -> DuplexStream {
+        let mut upstream = self.upstreams.recv().await.unwrap();
+        let request = read_head(&mut upstream).await;
+        upstream.write_all(&accept(&request)).await.unwrap();
+        upstream
+    }
+}
+
+fn extended_connect() -> Request<Empty<Bytes>> {
+    Request::connect("https://chat.example.com/ws/rooms/7?token=abc")
+        .version(Version::HTTP_2)
+        .extension(ext::Protocol::from_static("websocket"))
+        .header("origin", "https://chat.example.com")
+        .header("sec-websocket-version", "13")
+        .body(Empty::new())
+        .unwrap()
 }
 
 /// The upstream's response.
@@ -109,12 +179,17 @@ fn accept(request: &[u8]) -> Vec<u8> {
     .into_bytes()
 }
 
-async fn read_head(stream: &mut DuplexStream) -> Vec<u8> {
-    let mut head = Vec::with_capacity(4096);
-    while !head.ends_with(b"\r\n\r\n") {
-        assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    read_to(stream, b"\r\n\r\n").await
+}
+
+/// Reads until the bytes end with `end`.
+pub(crate) async fn read_to(stream: &mut (impl AsyncRead + Unpin), end: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4096);
+    while !bytes.ends_with(end) {
+        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0);
     }
-    head
+    bytes
 }
 
 /// A connection whose request could still be upgraded, as long as its client is kept.

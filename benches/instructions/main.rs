@@ -16,6 +16,7 @@
 
 mod host;
 mod rows;
+mod tls;
 
 /// An operation, and the number of times that each of the two runs performs it.
 struct Row {
@@ -28,9 +29,34 @@ struct Row {
 const ROWS: &[Row] = &[
     row("message_to_upstream", 200, 2_200, rows::message_to_upstream),
     row("message_to_client", 200, 2_200, rows::message_to_client),
+    row(
+        "tls_message_to_upstream",
+        200,
+        2_200,
+        rows::tls_message_to_upstream,
+    ),
+    row(
+        "tls_message_to_client",
+        200,
+        2_200,
+        rows::tls_message_to_client,
+    ),
+    row(
+        "http2_message_to_upstream",
+        200,
+        2_200,
+        rows::http2_message_to_upstream,
+    ),
+    row(
+        "http2_message_to_client",
+        200,
+        2_200,
+        rows::http2_message_to_client,
+    ),
     row("ping_pair", 100, 1_100, rows::ping_pair),
     row("handshake", 50, 450, rows::handshake),
     row("close", 50, rows::TUNNELS_TO_CLOSE, rows::close),
+    row("forwarded_get", 200, 2_200, rows::forwarded_get),
     row("pick", 200, 1_200, rows::pick),
     row("balance", 1_000, 11_000, rows::balance),
 ];

@@ -9,20 +9,23 @@ use std::{
 };
 
 use http::Request;
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
     runtime::Builder,
+    sync::mpsc,
 };
 use tower::Service;
 use wsplice::{
-    KeepAlive, Pool, ProxyLayer, Upstream,
+    ForwardHttp, KeepAlive, Pool, ProxyLayer, Upstream,
     balance::{Balance, LeastTunnels},
     connect::{Address, Connect, ConnectFuture},
     head::RequestHead,
     testing::MockCandidates,
 };
 
-use crate::host::{Ends, Host, handshake_request, upgradable};
+use crate::host::{Ends, Host, Network, handshake_request, read_to, upgradable};
 
 /// Tunnels that [`close`] opens, however many of them it closes.
 pub(crate) const TUNNELS_TO_CLOSE: u32 = 450;
@@ -30,6 +33,21 @@ pub(crate) const TUNNELS_TO_CLOSE: u32 = 450;
 /// A masked and an unmasked binary frame of 16 bytes.
 const UP: [u8; 22] = *b"\x82\x90\x01\x02\x03\x040123456789abcdef";
 const DOWN: [u8; 18] = *b"\x82\x100123456789abcdef";
+
+/// An ordinary request, with the headers that a browser sends, and its response.
+const GET: &[u8] = b"GET /api/rooms/7?since=12 HTTP/1.1\r\n\
+    Host: chat.example.com\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)\r\n\
+    Accept: application/json\r\n\
+    Accept-Language: en-GB,en;q=0.5\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\n\
+    Referer: https://chat.example.com/\r\n\
+    Cookie: session=0123456789abcdef0123456789abcdef\r\n\
+    Connection: keep-alive\r\n\r\n";
+const FIVE_BYTES: &[u8] = b"HTTP/1.1 200 OK\r\n\
+    Content-Type: application/json\r\n\
+    Cache-Control: no-store\r\n\
+    Content-Length: 5\r\n\r\n[1,2]";
 
 /// First bytes of control frames (RFC 6455 §5.2).
 const CLOSE: u8 = 0x88;
@@ -53,6 +71,54 @@ pub(crate) fn message_to_client(count: u32) {
     in_memory(async move {
         let mut host = Host::new(layer(3));
         let mut ends = host.open().await;
+        for _ in 0..count {
+            pass(&mut ends.upstream, &mut ends.client, &DOWN).await;
+        }
+        (host, ends)
+    });
+}
+
+/// 16 bytes from a client inside TLS to the upstream.
+pub(crate) fn tls_message_to_upstream(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new(layer(3));
+        let mut ends = host.open_tls().await;
+        for _ in 0..count {
+            pass(&mut ends.client, &mut ends.upstream, &UP).await;
+        }
+        (host, ends)
+    });
+}
+
+/// 16 bytes from the upstream to a client inside TLS.
+pub(crate) fn tls_message_to_client(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new(layer(3));
+        let mut ends = host.open_tls().await;
+        for _ in 0..count {
+            pass(&mut ends.upstream, &mut ends.client, &DOWN).await;
+        }
+        (host, ends)
+    });
+}
+
+/// 16 bytes from a client on HTTP/2 to the upstream.
+pub(crate) fn http2_message_to_upstream(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new(layer(3));
+        let mut ends = host.open_http2().await;
+        for _ in 0..count {
+            pass(&mut ends.client, &mut ends.upstream, &UP).await;
+        }
+        (host, ends)
+    });
+}
+
+/// 16 bytes from the upstream to a client on HTTP/2.
+pub(crate) fn http2_message_to_client(count: u32) {
+    in_memory(async move {
+        let mut host = Host::new(layer(3));
+        let mut ends = host.open_http2().await;
         for _ in 0..count {
             pass(&mut ends.upstream, &mut ends.client, &DOWN).await;
         }
@@ -99,6 +165,29 @@ pub(crate) fn close(count: u32) {
             finish(&mut ends.client, &mut ends.upstream).await;
         }
         (host, tunnels)
+    });
+}
+
+/// A forwarded `GET` on connections that are open, and its response of five bytes.
+pub(crate) fn forwarded_get(count: u32) {
+    in_memory(async move {
+        let (accepted, mut upstreams) = mpsc::unbounded_channel();
+        let layer = layer(1).connector(Network(accepted));
+        let service = layer.forward_http(ForwardHttp::new()).into_service();
+        let (mut client, near) = duplex(16 * 1024);
+        let connection = http1::Builder::new()
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(near), TowerToHyperService::new(service));
+        tokio::spawn(async { connection.await.unwrap() });
+        send(&mut client, GET).await;
+        let mut upstream = upstreams.recv().await.unwrap();
+        for _ in 0..count {
+            read_to(&mut upstream, b"\r\n\r\n").await;
+            send(&mut upstream, FIVE_BYTES).await;
+            read_to(&mut client, b"[1,2]").await;
+            send(&mut client, GET).await;
+        }
+        (client, upstream, upstreams)
     });
 }
 
@@ -168,7 +257,11 @@ async fn open(host: &mut Host, count: u32) -> Vec<Ends> {
     tunnels
 }
 
-async fn pass(from: &mut DuplexStream, to: &mut DuplexStream, frame: &[u8]) {
+async fn pass(
+    from: &mut (impl AsyncWrite + Unpin),
+    to: &mut (impl AsyncRead + Unpin),
+    frame: &[u8],
+) {
     send(from, frame).await;
     let mut passed = [0; UP.len()];
     let passed = &mut passed[..frame.len()];
@@ -176,8 +269,8 @@ async fn pass(from: &mut DuplexStream, to: &mut DuplexStream, frame: &[u8]) {
     assert_eq!(passed, frame);
 }
 
-async fn send(from: &mut DuplexStream, frame: &[u8]) {
-    from.write_all(frame).await.unwrap();
+async fn send(from: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+    from.write_all(bytes).await.unwrap();
 }
 
 /// Ends one direction, and waits until the end has passed.
