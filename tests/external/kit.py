@@ -51,7 +51,7 @@ class Program:
     """A running program, and the lines that it prints."""
 
     @classmethod
-    async def start(cls, *command, netns=None):
+    async def start(cls, *command, netns=None, stderr=None):
         if netns:
             command = ("ip", "netns", "exec", netns, *command)
         self = cls()
@@ -59,6 +59,7 @@ class Program:
             *map(str, command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
             preexec_fn=die_with_parent,
         )
         self.lines = asyncio.Queue()
