@@ -27,6 +27,7 @@ pub(crate) struct Serving {
     pub(crate) app: App,
     http1: http1::Builder,
     http2: Http2,
+    pub(crate) header_timeout: Duration,
 }
 
 /// Version of HTTP that a client speaks.
@@ -40,8 +41,8 @@ pub(crate) enum Protocol {
 
 impl Serving {
     /// Serves this application. `registry` has its open WebSockets, those on HTTP/2 connections among
-    /// them. `header_timeout` bounds the arrival of a connection's first request; over HTTP/1.1 also
-    /// that of the head of each later one, idle time before it included.
+    /// them. `header_timeout` bounds the arrival of a connection's first byte, and from there that of its
+    /// first request; over HTTP/1.1 also that of the head of each later one, idle time before it included.
     pub(crate) fn new(app: App, registry: Registry, header_timeout: Duration) -> Self {
         let mut http1 = http1::Builder::new();
         http1
@@ -53,6 +54,7 @@ impl Serving {
             app,
             http1,
             http2: Http2::new(registry, header_timeout),
+            header_timeout,
         }
     }
 }
@@ -99,9 +101,8 @@ pub(crate) async fn serve<S>(
 
 /// Serves HTTP/1.1, which nearly all clients of a port without TLS speak, and passes HTTP/2 on to its
 /// own server. hyper recognizes the preface of HTTP/2 (RFC 9113 §3.4) when it has read the whole of it
-/// before its parser meets the version. A client that sends the preface in pieces, which none does in
-/// practice, may get 400: waiting for 24 bytes in front of hyper would cost each handshake, and hide the
-/// socket from the tunnel.
+/// before its parser meets the version; else it responds with 400. So the listener has put a preface
+/// together that came in pieces, but for one over a Unix socket or TLS without ALPN.
 async fn serve_by_first_bytes<S, A>(
     serving: &Serving,
     stream: S,

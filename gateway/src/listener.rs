@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -16,6 +17,8 @@ use wsplice::{AcceptProxyProtocol, WriteTimeout};
 use crate::arrival::Arrival;
 use crate::client_tls::ClientTls;
 use crate::connection::{self, Protocol, Serving};
+use crate::preface::{self, PREFACE};
+use crate::rewound::Rewound;
 use crate::shutdown::Shutdown;
 use crate::socket::{Acceptor, Socket, Stream};
 
@@ -237,7 +240,10 @@ impl Connections {
                         }
                     };
                 }
-                self.serve_stream(tcp, client, handshake, arrival).await;
+                match &self.tls {
+                    Some(_) => self.serve_stream(tcp, client, handshake, arrival).await,
+                    None => self.serve_plain(tcp, client, arrival).await,
+                }
             }
             #[cfg(unix)]
             Stream::Unix(unix) => {
@@ -245,6 +251,31 @@ impl Connections {
                 self.serve_stream(unix, client, handshake, arrival).await;
             }
         }
+    }
+
+    /// Serves a connection without TLS, over which HTTP/2 may begin with its preface. The socket is
+    /// served as it is, so that a tunnel can take it, unless a part of the preface was read from it.
+    async fn serve_plain(&self, mut tcp: TcpStream, client: ClientInfo, arrival: Arrival) {
+        let read = match preface::read_partial(&mut tcp, self.serving.header_timeout).await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::debug!(peer = ?client.peer(), %error, "a client sent no request");
+                return;
+            }
+        };
+        if read.is_empty() {
+            return self.serve_stream(tcp, client, None, arrival).await;
+        }
+        let protocol = if read == PREFACE[..] {
+            Protocol::Http2
+        } else {
+            Protocol::AsFirstBytes
+        };
+        let stream = Rewound::new(WriteTimeout::new(tcp, WRITE_TIMEOUT), read);
+        let (serving, shutdown) = (&self.serving, self.shutdown.clone());
+        // Boxed, because it is rare, and all other connections would carry it.
+        let serve = connection::serve(stream, protocol, client, arrival, serving, shutdown);
+        Box::pin(serve).await;
     }
 
     async fn serve_stream<S>(
@@ -314,7 +345,6 @@ mod tests {
     use axum::Router;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
     use tokio::sync::mpsc;
     use tokio::task::yield_now;
 

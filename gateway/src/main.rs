@@ -40,6 +40,7 @@ mod inherited;
 mod listener;
 mod logging;
 mod pool;
+mod preface;
 mod probe;
 mod proxy;
 mod rewound;

@@ -45,8 +45,8 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// Time for the head of a request, since the start of the connection or
-    /// the last response
+    /// Time for the head of a request, since the last response or the first
+    /// byte of the connection, for which a client has as long
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::limit)]
     #[arg(verbatim_doc_comment)]
     pub(crate) header_timeout: Duration,
