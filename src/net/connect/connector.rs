@@ -128,7 +128,7 @@ impl Connector {
         budget: Duration,
     ) -> io::Result<Vec<SocketAddr>> {
         let limit = budget / 3 * 2;
-        match timeout(limit, self.resolver.resolve(host, port)).await {
+        match timeout(limit, self.resolver.resolve_within(host, port, limit)).await {
             Ok(Ok(addresses)) => Ok(addresses),
             Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(error),
             Ok(Err(error)) => Err(io::Error::new(io::ErrorKind::NotFound, error)),

@@ -1,6 +1,6 @@
 //! Name resolution.
 
-use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use super::in_flight::InFlight;
 
@@ -44,6 +44,23 @@ pub trait Resolve: Send + Sync {
     ///
     /// When the name cannot be looked up, or has no address.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolveFuture<'a>;
+
+    /// As [`resolve`](Self::resolve), by a caller that drops the future after this time. A resolver
+    /// that has older addresses can return them before. By default the limit is not used.
+    /// Resolvers that wrap another should pass it on.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`](Self::resolve).
+    fn resolve_within<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        limit: Duration,
+    ) -> ResolveFuture<'a> {
+        let _ = limit;
+        self.resolve(host, port)
+    }
 
     /// Takes note that the system could not connect to this address of the host. A resolver that
     /// returns addresses without knowing that they are still valid can drop it. Does nothing by

@@ -20,10 +20,6 @@ use super::{
     records::RecordSet,
 };
 
-/// Time for which a lookup waits for a query if there are stale records to use
-/// (RFC 8767 §5, client response timer).
-const CLIENT_RESPONSE: Duration = Duration::from_millis(1800);
-
 /// Interval at which useless entries are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -77,7 +73,7 @@ where
     }
 
     /// Returns the records, from the cache if their TTL has not ended, or if it has and DNS fails
-    /// or takes long.
+    /// or takes longer than `patience`.
     ///
     /// # Errors
     ///
@@ -85,6 +81,7 @@ where
     pub(super) async fn resolve<F>(
         &self,
         key: (DnsName, V),
+        patience: Duration,
         limit: Duration,
         call: impl FnOnce(DnsName) -> F,
     ) -> Result<Vec<T>, DiscoverError>
@@ -100,12 +97,10 @@ where
         let query = self.join(key.clone(), limit, call);
         let result = match self.store.has_records(&key) {
             false => query.await,
-            true => match timeout(CLIENT_RESPONSE, query).await {
+            true => match timeout(patience, query).await {
                 Ok(result) => result,
                 Err(_) => {
-                    let slow = DiscoverError::TimedOut {
-                        after: CLIENT_RESPONSE,
-                    };
+                    let slow = DiscoverError::TimedOut { after: patience };
                     self.store.failed(&key, slow.clone());
                     Err(slow)
                 }

@@ -21,14 +21,29 @@ use super::{lookup::IpVersion, name::DnsName, resolver::DnsResolver};
 /// Time to wait for the second address family once the first is there (RFC 8305 §3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
+/// Time for which a lookup waits for a query if there are stale records to use
+/// (RFC 8767 §5, client response timer).
+const CLIENT_RESPONSE: Duration = Duration::from_millis(1800);
+
 type LookupResult = Result<Vec<IpAddr>, DiscoverError>;
 
 impl Resolve for DnsResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> ResolveFuture<'a> {
+        self.resolve_within(host, port, Duration::MAX)
+    }
+
+    fn resolve_within<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        limit: Duration,
+    ) -> ResolveFuture<'a> {
+        // The last addresses are of no use to a caller that has gone.
+        let patience = CLIENT_RESPONSE.min(limit / 10 * 9);
         Box::pin(async move {
             let name = DnsName::parse(host)
                 .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
-            let query = |version| self.resolve_addresses(&name, version);
+            let query = |version| self.resolve_addresses(&name, version, patience);
             let ips = join_families(query(IpVersion::V6), query(IpVersion::V4))
                 .await
                 .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;

@@ -105,6 +105,25 @@ async fn a_silent_server_delays_the_first_lookup_of_an_outage_alone_rfc8767_5() 
     }
 }
 
+/// A connector drops a lookup after two thirds of the connect timeout.
+#[tokio::test(start_paused = true)]
+async fn a_lookup_with_little_time_uses_the_last_addresses_before_that_is_over() {
+    let zone = zone();
+    let resolver = zone.resolver();
+    look_up(&resolver, "chat-0.").await;
+    zone.set(|zone| (zone.v4, zone.v6) = (None, None));
+    advance(secs(11)).await;
+    let limit = Duration::from_millis(600);
+    for longest in [limit, Duration::from_millis(60)] {
+        let began = Instant::now();
+        let lookup = resolver.resolve_within("chat-0.", 80, limit);
+        let found = timeout(limit, lookup).await.unwrap().unwrap();
+        assert_eq!(found, ["10.0.0.1:80".parse().unwrap()]);
+        let waited = began.elapsed();
+        assert!(waited < longest, "{waited:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn fresh_records_are_not_queried_again_while_the_other_family_recovers() {
     let zone = Fake::default();
