@@ -3,9 +3,11 @@
 use std::{fmt, future::IntoFuture, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
+use hyper::upgrade::Upgraded;
 
 use crate::{
     frame::Extensions,
+    http::handshake::AcceptedHandshake,
     net::transport::Transport,
     tunnel::info::TunnelInfo,
     tunnel::registry::{Registry, RegistryGuard},
@@ -65,6 +67,30 @@ impl Tunnel {
     /// Joins two streams, with settings, bytes that were read ahead, and a place in a registry.
     pub fn builder(client: impl Into<Transport>, upstream: impl Into<Transport>) -> TunnelBuilder {
         TunnelBuilder::new(client.into(), upstream.into())
+    }
+
+    /// Joins a client's connection, which hyper's server has upgraded, and the stream of an upstream that
+    /// accepted the handshake. The bytes that were read ahead on both are forwarded first, and the tunnel
+    /// knows which extensions the two agreed on.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use wsplice::{AcceptedHandshake, Tunnel, TunnelReport};
+    ///
+    /// # use hyper::upgrade::OnUpgrade;
+    /// async fn splice(client: OnUpgrade, upstream: AcceptedHandshake) -> hyper::Result<TunnelReport> {
+    ///     // Ready once the server has sent the 101, `upstream.response`.
+    ///     let client = client.await?;
+    ///     Ok(Tunnel::after_handshakes(client, upstream).await)
+    /// }
+    /// ```
+    pub fn after_handshakes(client: Upgraded, upstream: AcceptedHandshake) -> TunnelBuilder {
+        let (client, read_ahead) = Transport::from_upgraded(client);
+        Self::builder(client, upstream.transport)
+            .client_read_ahead(read_ahead)
+            .upstream_read_ahead(upstream.read_ahead)
+            .extensions(upstream.extensions)
     }
 }
 

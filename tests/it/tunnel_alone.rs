@@ -124,6 +124,34 @@ async fn a_frame_right_behind_the_101_is_never_lost() {
 }
 
 #[tokio::test]
+async fn a_frame_right_behind_the_handshake_is_never_lost() {
+    let (address, _tunnels) = example_before(upstream(greet).await).await;
+    let mut client = TcpStream::connect(&address).await.unwrap();
+    // A masked text with a key of zeros (RFC 6455 §5.3).
+    let frame = b"\x81\x82\0\0\0\0hi";
+    let both = [&handshake_request("/chat", &[])[..], frame].concat();
+    client.write_all(&both).await.unwrap();
+    read_head(&mut client).await;
+    let mut received = [0; HELLO.len() + 8];
+    within("both frames", client.read_exact(&mut received))
+        .await
+        .unwrap();
+    assert_eq!(received[..], [HELLO, frame].concat());
+}
+
+#[tokio::test]
+async fn a_plain_request_gets_426_and_an_upstream_that_is_down_502() {
+    let (address, _tunnels) = example_before("127.0.0.1:1".into()).await;
+    let mut client = TcpStream::connect(&address).await.unwrap();
+    let plain = b"GET /chat HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.write_all(plain).await.unwrap();
+    let head = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+    let (_client, head) = open(&address).await;
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+}
+
+#[tokio::test]
 async fn a_refusal_comes_with_its_body() {
     let (address, tunnels) = example_before(upstream(refuse).await).await;
     let (mut client, head) = open(&address).await;

@@ -39,7 +39,7 @@ use super::{
 ///
 /// It verifies the 101, and keeps what the upstream sent right behind it: a server may speak
 /// first, and its first frame often comes with the 101 in one read. Hand both to a
-/// [`Tunnel`](crate::Tunnel).
+/// [`Tunnel`](crate::Tunnel), as [`Tunnel::after_handshakes`](crate::Tunnel::after_handshakes) does.
 ///
 /// # Examples
 ///
