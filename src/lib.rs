@@ -137,7 +137,7 @@
 //! | level | events |
 //! |---|---|
 //! | `error` | a panic in code of the host |
-//! | `warn` | an upstream's health changed, discovery fails |
+//! | `warn` | an upstream's health changed, discovery fails; once, that a limit by address met a client without one |
 //! | `info` | one line for each handshake or forwarded request, one for each tunnel's end; upstreams that come and go |
 //! | `debug` | each attempt at an upstream, retries, clients that were lost before their tunnel |
 //!

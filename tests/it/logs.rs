@@ -16,7 +16,7 @@ use tracing_subscriber::{
     Layer, Registry, filter::LevelFilter, layer::Context, prelude::*, registry::LookupSpan,
 };
 use wsplice::{
-    ForwardHttp, Pool, ProxyLayer, Upstream,
+    ForwardHttp, KeyLimit, Pool, ProxyLayer, Upstream,
     discovery::{DiscoverError, PollSource},
     health::probe::{ProbeFailure, ProbeSchedule, probe_fn},
 };
@@ -175,6 +175,22 @@ fn responses() -> Vec<String> {
         ),
         WORSE.to_owned(),
     ]
+}
+
+#[tokio::test]
+async fn a_limit_by_address_that_knows_no_address_is_logged_once() {
+    let (captured, _guard) = capture_from(LevelFilter::WARN);
+    let limit = KeyLimit::by_client_ip().max_tunnels(0);
+    let layer = ProxyLayer::new(Pool::new(["ws://127.0.0.1:1"]).unwrap()).limit_by_key(limit);
+    let proxy = serve_hyper(layer.into_service()).await;
+    for _ in 0..2 {
+        send(&proxy, handshake_request("/x", &[])).await;
+    }
+    let messages = captured.messages();
+    let of_limits = messages
+        .iter()
+        .filter(|it| it.contains("is not limited by address"));
+    assert_eq!(of_limits.count(), 1, "{messages:?}");
 }
 
 #[tokio::test]
