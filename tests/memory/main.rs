@@ -1,4 +1,4 @@
-//! The cost of a quiet tunnel: heap and descriptors, counted.
+//! The cost of a quiet tunnel, and of the keys of a limit: heap and descriptors, counted.
 //!
 //! A binary of its own, because its allocator counts every allocation of the process. The tests
 //! take turns for the same reason.
@@ -14,6 +14,7 @@ mod forward;
 #[cfg(feature = "http2")]
 mod h2;
 mod host;
+mod keys;
 mod tls;
 mod upstream;
 mod wire;
