@@ -1,40 +1,21 @@
-//! A health policy and an availability of one's own, a few lines each.
+//! A health policy of one's own: an upstream that loses its tunnels is unhealthy.
 //!
 //! ```text
 //! cargo run --example custom_health_policy
 //! ```
 //!
-//! Three upstreams are started, two of them are made to crash, and their health is printed. The
-//! program ends by itself, after a few seconds.
+//! Of two upstreams one drops all of its clients. The program prints the health of both, and ends.
 
-use std::{
-    borrow::Cow,
-    cmp::Reverse,
-    error::Error,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{borrow::Cow, net::SocketAddr, sync::Mutex, time::Duration};
 
 use axum::{Router, extract::ws::WebSocketUpgrade, routing::any};
 use futures_util::StreamExt;
-use tokio::{
-    net::TcpListener,
-    time::{Instant, sleep},
-};
+use tokio::{net::TcpListener, time::Instant};
 use tokio_tungstenite::connect_async;
-use wsplice::{
-    Observer, Pool, ProxyLayer, UpstreamInfo,
-    health::{
-        Ejection, HealthEvaluator, HealthEvent, HealthEventKind, HealthTransition, Verdict,
-        availability::{Admitted, Availability, UpstreamHealth},
-    },
-};
+use wsplice::health::{HealthEvaluator, HealthEvent, HealthEventKind, Verdict};
+use wsplice::{BoxError, Pool, ProxyLayer};
 
-/// Unhealthy while three tunnels were lost within ten seconds. As it can be cloned, it is a
-/// policy: each upstream gets an evaluator of its own.
+/// Unhealthy while three tunnels were lost within ten seconds; `Clone` makes it a policy.
 #[derive(Clone, Debug, Default)]
 struct Crashes(Vec<Instant>);
 
@@ -56,134 +37,43 @@ impl HealthEvaluator for Crashes {
     fn cause(&self) -> Cow<'_, str> {
         format!("{} crashes in ten seconds", self.0.len()).into()
     }
-
-    // Probes cannot detect crashes, so recovery is by trial, after the ejection.
-    fn recovers_by_probes(&self) -> bool {
-        false
-    }
 }
 
-/// Never leaves fewer than so many in use: those that fell last are used nevertheless.
-#[derive(Debug)]
-struct AtLeast(usize);
-
-impl Availability for AtLeast {
-    fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
-        let mut admitted = Admitted::healthy(pool);
-        let mut fallen: Vec<_> = pool
-            .iter()
-            .map(|row| row.unhealthy_since)
-            .enumerate()
-            .collect();
-        fallen.retain(|(_, since)| since.is_some());
-        fallen.sort_by_key(|(_, since)| Reverse(*since));
-        for (index, _) in fallen
-            .into_iter()
-            .take(self.0.saturating_sub(admitted.len()))
-        {
-            admitted.insert(index);
-        }
-        admitted
-    }
-}
-
-/// Prints every change of health.
-#[derive(Debug)]
-struct Print;
-
-impl Observer for Print {
-    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
-        println!("  {} is {transition}", upstream.name);
-    }
-}
-
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let crashes: [Arc<AtomicBool>; 3] = Default::default();
-    let mut upstreams = Vec::new();
-    for crashes in &crashes {
-        upstreams.push(format!("ws://{}", upstream(Arc::clone(crashes)).await?));
-    }
-    // Ejections last for a second here, to have something to watch.
-    let pool = Pool::new(&upstreams)?
-        .health_policy(Crashes::default())
-        .availability(AtLeast(2))
-        .ejection(Ejection::new().base(Duration::from_secs(1)))
-        .build();
-    let proxy = ProxyLayer::new(pool.clone()).observer(Print);
-    let proxy = serve(Router::new().layer(proxy)).await?;
-
-    println!("\nall is well");
-    visit(&proxy, 20).await;
-    show(&pool);
-
-    println!("\nthe second one crashes");
-    crashes[1].store(true, Ordering::Relaxed);
-    visit(&proxy, 20).await;
-    show(&pool);
-
-    println!("\nthe third one, too, and is used nevertheless");
-    crashes[2].store(true, Ordering::Relaxed);
-    visit(&proxy, 20).await;
-    show(&pool);
-
-    println!("\nboth are mended");
-    for crashes in &crashes {
-        crashes.store(false, Ordering::Relaxed);
-    }
-    // Their ejections end, and the next client decides.
-    for _ in 0..3 {
-        sleep(Duration::from_secs(1)).await;
-        visit(&proxy, 5).await;
-    }
-    show(&pool);
-    Ok(())
-}
-
-fn show(pool: &Pool) {
-    for upstream in pool.snapshot() {
-        let used = if upstream.is_used {
-            "in use"
-        } else {
-            "left out"
-        };
-        println!("  {}: {used}, {}", upstream.name, upstream.health);
-    }
-}
-
-/// Opens WebSockets one after the other, and waits until each is over.
-async fn visit(proxy: &str, times: usize) {
-    let (mut greeted, mut lost) = (0, 0);
-    for _ in 0..times {
-        match connect_async(proxy).await {
-            Ok((mut socket, _)) => match socket.next().await {
-                Some(Ok(message)) if message.is_text() => greeted += 1,
-                _ => lost += 1,
-            },
-            Err(error) => println!("  not accepted: {error}"),
-        }
-    }
-    println!("  {greeted} of {times} clients were greeted, {lost} lost");
-}
-
-/// An upstream that greets its clients, or drops them without a close frame.
-async fn upstream(crashes: Arc<AtomicBool>) -> std::io::Result<String> {
-    let greet = |upgrade: WebSocketUpgrade| async move {
-        let is_down = crashes.load(Ordering::Relaxed);
-        upgrade.on_upgrade(move |mut socket| async move {
-            if !is_down {
-                let _ = socket.send("welcome".into()).await;
-                let _ = socket.recv().await;
-            }
-        })
-    };
-    let url = serve(Router::new().fallback(any(greet))).await?;
-    Ok(url.replace("ws://", ""))
-}
-
-async fn serve(app: Router) -> std::io::Result<String> {
+async fn serve(app: Router) -> Result<String, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("ws://{}", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(url)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let greets = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|mut socket| async move {
+            let _ = socket.send("welcome".into()).await;
+            socket.recv().await;
+        })
+    };
+    let crashes = |upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(async |_| ()) };
+    let upstreams = [any(greets), any(crashes)].map(|route| Router::new().fallback(route));
+    let [greeting, crashing] = upstreams.map(serve);
+    let pool = Pool::new([greeting.await?, crashing.await?])?;
+    let pool = pool.health_policy(Crashes::default()).build();
+    // Each client gets another address: the news of one alone is no verdict on an upstream.
+    let clients = Mutex::new(0..);
+    let proxy = ProxyLayer::new(pool.clone()).client_info(move |_| {
+        let client = clients.lock().ok()?.next()?;
+        Some(SocketAddr::from(([10, 0, 0, client], 9)).into())
+    });
+    let proxy = serve(Router::new().layer(proxy)).await?;
+    let mut greeted = 0;
+    for _ in 0..40 {
+        let first = connect_async(&proxy).await?.0.next().await;
+        greeted += u32::from(matches!(first, Some(Ok(message)) if message.is_text()));
+    }
+    println!("{greeted} of 40 clients were greeted");
+    for upstream in pool.snapshot() {
+        println!("{}: {}", upstream.name, upstream.health);
+    }
+    Ok(())
 }

@@ -239,7 +239,7 @@ def authenticated(_):
     assert status(3000, "/ws/anything") == 401
 
 
-# Each server with its port, and what it must do. Those without a port end by themselves.
+# Each server with its port, and what it must do. Those without a port end by themselves, and print this.
 EXAMPLES = {
     "echo": (9002, echo_at(9002, "/")),
     "minimal": (3000, echo_at(3000, "/ws/anything")),
@@ -249,8 +249,8 @@ EXAMPLES = {
     "tunnel_alone": (3000, tunnel_alone),
     "keep_alive": (3000, keep_alive),
     "graceful_drain": (3000, graceful_drain),
-    "pools": (None, None),
-    "custom_health_policy": (None, None),
+    "pools": (None, ""),
+    "custom_health_policy": (None, "unhealthy"),
     "custom_balance": (3000, custom_balance),
     "admin": (3000, admin),
     "two_layers": (3000, two_layers),
@@ -278,12 +278,12 @@ def until_open(port, program):
     raise AssertionError(f"nothing listens on port {port}")
 
 
-def start(directory, name, *arguments):
-    # Its output is not read: the pipe of one that prints much would fill.
+def start(directory, name, *arguments, stdout=subprocess.DEVNULL):
+    # The output of servers is not read: the pipe of one that prints much would fill.
     return subprocess.Popen(
         [os.path.join(directory, name), *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         env={**os.environ, "JWT_SECRET": "secret"},
         preexec_fn=die_with_parent,
     )
@@ -291,10 +291,14 @@ def start(directory, name, *arguments):
 
 def run(directory, name):
     port, check = EXAMPLES[name]
-    program = start(directory, name, *(["9002"] if name == "echo" else []))
+    arguments = ["9002"] if name == "echo" else []
+    stdout = subprocess.PIPE if port is None else subprocess.DEVNULL
+    program = start(directory, name, *arguments, stdout=stdout)
     try:
         if port is None:
-            assert program.wait(60) == 0, "it ended with an error"
+            output, _ = program.communicate(timeout=60)
+            assert program.returncode == 0, "it ended with an error"
+            assert check in output.decode(), f"the output has no {check!r}"
         else:
             until_open(port, program)
             check(program)
