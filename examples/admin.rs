@@ -19,9 +19,8 @@ use axum::{
 };
 use tokio::net::TcpListener;
 use wsplice::{
-    AuthorizationRequest, Drain, Pool, ProxyLayer, Registry, RequestOptions, TunnelInfo,
+    AuthorizationRequest, BoxError, Drain, Pool, ProxyLayer, Registry, RequestOptions, TunnelInfo,
     TunnelStatus, by_key,
-    connect::InvalidAddress,
     frame::{CloseCode, CloseFrame},
     matcher::path,
 };
@@ -52,7 +51,7 @@ async fn drain(State(registry): State<Registry>) -> String {
 }
 
 /// The application, and the operator's, which is for a listener of its own that no client reaches.
-pub(crate) fn apps(upstream: &str) -> Result<(Router, Router), InvalidAddress> {
+pub(crate) fn apps(upstream: &str) -> Result<(Router, Router), BoxError> {
     let authorize = |request: AuthorizationRequest| async move {
         let query = request.uri().query().unwrap_or_default();
         let user = query.strip_prefix("user=").unwrap_or("guest");
@@ -71,7 +70,7 @@ pub(crate) fn apps(upstream: &str) -> Result<(Router, Router), InvalidAddress> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), BoxError> {
     let (app, admin) = apps("ws://127.0.0.1:9000")?;
     let admin = axum::serve(TcpListener::bind("127.0.0.1:3001").await?, admin);
     let app = axum::serve(TcpListener::bind("127.0.0.1:3000").await?, app);

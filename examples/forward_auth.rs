@@ -13,13 +13,9 @@
 
 use std::net::SocketAddr;
 
-use axum::{
-    Router,
-    body::Bytes,
-    http::{HeaderName, Request, StatusCode},
-};
+use axum::{Router, body::Bytes};
 use http_body_util::Empty;
-use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, client::conn::http1, header::HeaderName};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use wsplice::{
