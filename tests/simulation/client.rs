@@ -7,7 +7,7 @@ use wsplice::frame::CloseCode;
 
 use super::{
     fleet::Fleet,
-    link::pair,
+    link::{Reads, pair},
     upstream::{ANSWERED_BY, POISON},
     websocket::{Frame, WebSocket, header},
 };
@@ -102,7 +102,7 @@ pub(crate) async fn poison(fleet: Arc<Fleet>, client: usize, most_patience: u32)
 async fn open_tunnel(fleet: &Fleet, client: usize, path: &str) -> Outcome {
     // From 10 to 60 ms, and always the same for one client.
     let latency = Duration::from_millis(10 + (client as u64 * 7919) % 51);
-    let (near, far) = pair(latency);
+    let (near, far) = pair(latency, Reads::Whole);
     fleet.proxies[client % fleet.proxies.len()].accept(far, client);
     let mut socket = WebSocket::client(near);
     let Ok(answer) = exchange(&mut socket, path).await else {

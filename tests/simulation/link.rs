@@ -23,6 +23,7 @@ const CAPACITY: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Wire {
     latency: Duration,
+    reads: Reads,
     state: Mutex<WireState>,
     changed: Notify,
 }
@@ -47,10 +48,20 @@ enum Reach {
     Cut,
 }
 
+/// Sizes of reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// A read returns what has arrived, as far as there is room.
+    Whole,
+    /// Some reads return a few bytes alone.
+    Split,
+}
+
 /// One connection.
 #[derive(Debug)]
 struct Link {
     latency: Duration,
+    reads: Reads,
     wire: Option<Arc<Wire>>,
     state: Mutex<LinkState>,
 }
@@ -90,14 +101,25 @@ pub(crate) struct End {
 }
 
 /// A connection without faults.
-pub(crate) fn pair(latency: Duration) -> (End, End) {
-    Link::ends(Arc::new(Link::new(latency, None)))
+pub(crate) fn pair(latency: Duration, reads: Reads) -> (End, End) {
+    Link::ends(Arc::new(Link::new(latency, reads, None)))
+}
+
+impl Reads {
+    /// The most that the next read returns.
+    fn next(self) -> usize {
+        match self {
+            Self::Split if fastrand::u8(0..4) == 0 => fastrand::usize(1..=3),
+            Self::Split | Self::Whole => usize::MAX,
+        }
+    }
 }
 
 impl Wire {
-    pub(crate) fn new(latency: Duration) -> Arc<Self> {
+    pub(crate) fn new(latency: Duration, reads: Reads) -> Arc<Self> {
         Arc::new(Self {
             latency,
+            reads,
             state: Mutex::new(WireState {
                 reach: Reach::Accepts,
                 links: Vec::new(),
@@ -159,7 +181,7 @@ impl Wire {
     }
 
     fn link(self: &Arc<Self>) -> (End, End) {
-        let link = Arc::new(Link::new(self.latency, Some(Arc::clone(self))));
+        let link = Arc::new(Link::new(self.latency, self.reads, Some(Arc::clone(self))));
         let mut state = self.lock();
         if state.links.len() >= state.prune_at {
             state.links.retain(|link| link.strong_count() > 0);
@@ -179,9 +201,10 @@ impl Wire {
 }
 
 impl Link {
-    fn new(latency: Duration, wire: Option<Arc<Wire>>) -> Self {
+    fn new(latency: Duration, reads: Reads, wire: Option<Arc<Wire>>) -> Self {
         Self {
             latency,
+            reads,
             wire,
             state: Mutex::default(),
         }
@@ -214,13 +237,19 @@ impl Link {
 
 impl Pipe {
     /// Moves the bytes that have arrived; else returns when the next will, if any is on its way.
-    fn take(&mut self, now: Instant, buf: &mut ReadBuf<'_>) -> Result<(), Option<Instant>> {
+    fn take(
+        &mut self,
+        now: Instant,
+        buf: &mut ReadBuf<'_>,
+        most: usize,
+    ) -> Result<(), Option<Instant>> {
         let before = buf.filled().len();
         while let Some(chunk) = self.chunks.front_mut() {
-            if chunk.arrives > now || buf.remaining() == 0 {
+            let room = buf.remaining().min(most - (buf.filled().len() - before));
+            if chunk.arrives > now || room == 0 {
                 break;
             }
-            let len = buf.remaining().min(chunk.bytes.len() - chunk.read);
+            let len = room.min(chunk.bytes.len() - chunk.read);
             buf.put_slice(&chunk.bytes[chunk.read..chunk.read + len]);
             chunk.read += len;
             self.len -= len;
@@ -247,7 +276,7 @@ impl AsyncRead for End {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let is_cut = self.link.is_cut();
+            let (is_cut, most) = (self.link.is_cut(), self.link.reads.next());
             let mut state = self.link.lock();
             if state.is_reset {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -257,7 +286,7 @@ impl AsyncRead for End {
             if is_cut {
                 return Poll::Pending;
             }
-            let arrives = match pipe.take(Instant::now(), buf) {
+            let arrives = match pipe.take(Instant::now(), buf, most) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(None) => return Poll::Pending,
                 Err(Some(arrives)) => arrives,

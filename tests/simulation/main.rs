@@ -13,6 +13,7 @@
 //! | `board` | the state of every client, and statistics |
 //! | `fleet`, `scenario` | all parties together, and the incidents |
 //! | `bounds`, `table` | the bounds that must hold, and the printed table |
+//! | `faults` | few parties, any fault of each, and laws that must hold whatever happens |
 //!
 //! `docs/simulation.md` has the table, and the lessons from it. To print it:
 //! `cargo test --test simulation -- --nocapture`.
@@ -22,6 +23,7 @@
 mod board;
 mod bounds;
 mod client;
+mod faults;
 mod fleet;
 mod link;
 mod proxy;

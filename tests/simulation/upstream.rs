@@ -21,7 +21,7 @@ use wsplice::{
 };
 
 use super::{
-    link::{End, Wire},
+    link::{End, Reads, Wire},
     websocket::{Frame, WebSocket, header},
 };
 
@@ -89,7 +89,7 @@ impl Upstream {
         Arc::new(Self {
             number,
             weight,
-            wire: Wire::new(LATENCY),
+            wire: Wire::new(LATENCY, Reads::Whole),
             state: Mutex::new(State {
                 is_stopping: false,
                 fault: Fault::None,

@@ -1,0 +1,364 @@
+//! All parties together, and the incidents as they happen.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Request;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    runtime::Builder,
+    task::JoinSet,
+    time::{Instant, advance, sleep, sleep_until, timeout},
+};
+use wsplice::{
+    Admission, Drain, Framing, KeepAlive, Observer, OnUpstreamLoss, Pool, Proxy, ProxyLayer,
+    Reattach, Registry, TunnelConfig, TunnelInfo, TunnelReport, UpgradeRequired, Upstream,
+    frame::{CloseCode, CloseFrame},
+    headers::ClientInfo,
+    health::{
+        HealthControl,
+        probe::{ProbeSchedule, WebSocketProbe},
+    },
+    testing::MockDns,
+};
+
+use super::{
+    client::live,
+    ledger::{Ledger, Tally},
+    plan::{INCIDENTS, Incident, Leaving, Plan, SOUND},
+    server::{HEALTH, Network, Server},
+};
+use crate::link::{End, Reads};
+
+/// Time of a drain, and of what follows its deadline.
+const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_ENDS: Duration = Duration::from_secs(7);
+
+/// Longest time from the end of the incidents until the last client has left.
+const LEAVE: Duration = Duration::from_secs(400);
+
+/// Longest time from then until nothing is left of them.
+const QUIET: Duration = Duration::from_secs(120);
+
+const SPREAD: Duration = Duration::from_secs(3);
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) ledger: Arc<Ledger>,
+    servers: Vec<Arc<Server>>,
+    dns: MockDns,
+    pool: Pool,
+    registry: Registry,
+    drain: Drain,
+    proxy: Proxy<UpgradeRequired>,
+    is_over: AtomicBool,
+}
+
+/// Runs a plan.
+///
+/// # Panics
+///
+/// When a law was broken.
+pub(crate) fn run(plan: &Plan) -> Tally {
+    fastrand::seed(plan.seed);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let world = Arc::new(World::new(plan.clone()));
+        world.live().await;
+        world.ledger.judge()
+    })
+}
+
+impl World {
+    fn new(plan: Plan) -> Self {
+        let reads = reads(&plan);
+        let name = |number: usize| format!("up-{number}:80");
+        let ledger = Arc::new(Ledger::new(&plan, name(SOUND)));
+        let servers: Vec<_> = (0..plan.upstreams)
+            .map(|number| Server::new(number, reads, &ledger))
+            .collect();
+        let dns = MockDns::new(Duration::from_secs(5));
+        for server in &servers {
+            dns.set_addresses(&server.host(), [server.ip()]);
+        }
+        let pool = pool(&plan, &servers);
+        let keep_alive = KeepAlive::new().interval(Duration::from_secs(5));
+        let framing = match plan.enforces {
+            true => Framing::Enforce,
+            false => Framing::Observe,
+        };
+        let layer = ProxyLayer::new(pool.clone())
+            .connector(Network {
+                servers: servers.clone(),
+                resolver: dns.resolver(),
+            })
+            .tunnel(TunnelConfig::new().keep_alive(keep_alive).framing(framing))
+            .reattach(plan.reattaches.then(Reattach::new))
+            .observer(Arc::clone(&ledger));
+        let layer = match plan.host_panics {
+            true => layer.observer(Panics),
+            false => layer,
+        };
+        Self {
+            registry: layer.registry(),
+            drain: layer.drain().deadline(DRAIN).spread(SPREAD),
+            proxy: layer.into_service(),
+            is_over: AtomicBool::new(false),
+            plan,
+            ledger,
+            servers,
+            dns,
+            pool,
+        }
+    }
+
+    pub(crate) fn reads(&self) -> Reads {
+        reads(&self.plan)
+    }
+
+    /// Whether the clients should leave.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing may end a tunnel to the sound upstream but its client.
+    pub(crate) fn must_keep_sound_tunnels(&self) -> bool {
+        let mut incidents = self.plan.incidents.iter();
+        !self.plan.reattaches
+            && !self.plan.jumps()
+            && !self.drain.is_draining()
+            && !incidents.any(|(_, incident)| {
+                matches!(
+                    incident,
+                    Incident::Drain(SOUND, _) | Incident::MoveFrom(SOUND) | Incident::CloseOneOf(_)
+                )
+            })
+    }
+
+    /// Takes a client's connection.
+    pub(crate) fn accept(&self, end: End, client: usize) {
+        let proxy = TowerToHyperService::new(self.proxy.clone());
+        let address = SocketAddr::from(([10, 0, 0, client as u8], 4000));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ClientInfo::from(address));
+            proxy.call(request)
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(end), service);
+        // The manner in which a client leaves is up to the client.
+        tokio::spawn(async { drop(connection.with_upgrades().await) });
+    }
+
+    /// Waits for something, and notes if that takes longer than it may.
+    pub(crate) async fn within<F: Future>(
+        &self,
+        bound: Duration,
+        awaited: &str,
+        future: F,
+    ) -> Option<F::Output> {
+        tokio::pin!(future);
+        let began = Instant::now();
+        if let Ok(output) = timeout(bound, &mut future).await {
+            return Some(output);
+        }
+        // The time of a jump is nobody's.
+        if self.plan.jumps() {
+            if let Ok(output) = timeout(bound, &mut future).await {
+                return Some(output);
+            }
+        }
+        let waited = began.elapsed();
+        self.ledger
+            .breach(format!("{awaited} has not come after {waited:?}"));
+        None
+    }
+
+    async fn live(self: &Arc<Self>) {
+        let mut clients = JoinSet::new();
+        for (client, habit) in self.plan.clients.iter().enumerate() {
+            clients.spawn(live(Arc::clone(self), client, *habit));
+        }
+        let began = Instant::now();
+        for (at, incident) in self.plan.incidents.clone() {
+            sleep_until(began + at).await;
+            self.happen(incident).await;
+            self.check();
+        }
+        sleep_until(began + INCIDENTS).await;
+        self.heal();
+        self.is_over.store(true, Ordering::Relaxed);
+        if self.plan.seed % 2 == 0 {
+            let drained = self.drain.run();
+            let drained = self.within(DRAIN + DRAIN_ENDS, "the end of a drain", drained);
+            if drained.await.is_some() {
+                self.ledger.count("drains in time");
+            }
+        }
+        let leaving = async {
+            while let Some(left) = clients.join_next().await {
+                if let Err(error) = left {
+                    self.ledger.breach(format!("a client: {error}"));
+                }
+            }
+        };
+        self.within(LEAVE, "the last client's end", leaving).await;
+        let quiet = async {
+            while !self.is_quiet() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        if self.within(QUIET, "quiet", quiet).await.is_none() {
+            let state = format!("{:?}, {:?}", self.registry.list(), self.pool.snapshot());
+            self.ledger.breach(state);
+        }
+        self.ledger.check_traffic(&self.registry.traffic());
+    }
+
+    /// Checks what must hold at any time.
+    fn check(&self) {
+        let tunnels: usize = self.pool.snapshot().iter().map(|it| it.tunnels).sum();
+        if self.registry.count() > tunnels + self.plan.clients.len() {
+            let count = self.registry.count();
+            let law = format!("{count} tunnels of {} clients", self.plan.clients.len());
+            self.ledger.breach(law);
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let upstreams = self.pool.snapshot();
+        self.registry.count() == 0
+            && self.pool.queue_len() == 0
+            && upstreams.iter().all(|it| it.tunnels + it.handshakes == 0)
+            && self.ledger.is_balanced()
+    }
+
+    async fn happen(&self, incident: Incident) {
+        let name = |number: usize| self.servers[number].name();
+        match incident {
+            Incident::Kill(number) => self.servers[number].kill(),
+            Incident::Stop(number, code) => {
+                tokio::spawn(Arc::clone(&self.servers[number]).stop(code));
+            }
+            Incident::Start(number) => self.servers[number].start(),
+            Incident::CutOff(number) => self.servers[number].cut_off(),
+            Incident::Fault(number, fault) => self.servers[number].fail(fault),
+            Incident::ExhaustPorts(number) => self.servers[number].exhaust_ports(),
+            Incident::Drain(number, leaving) => {
+                self.pool.drain(&name(number), leaving.choice());
+            }
+            Incident::Resume(number) => {
+                self.pool.resume(&name(number));
+            }
+            Incident::Remove(number) => {
+                self.pool.remove(&name(number));
+            }
+            Incident::Add(number) => {
+                self.pool.add(upstream(&self.plan, &self.servers[number]));
+            }
+            Incident::ForceUnhealthy(number) => {
+                let forced = HealthControl::ForcedUnhealthy;
+                self.pool.control_health(&name(number), forced);
+            }
+            Incident::Auto(number) => {
+                self.pool.control_health(&name(number), HealthControl::Auto);
+            }
+            Incident::DnsFails => self.dns.fail(),
+            Incident::DnsRecovers => self.dns.recover(),
+            Incident::CloseOneOf(number) => {
+                let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "closed");
+                let is_one = |tunnel: &TunnelInfo| tunnel.id % number == 0;
+                self.registry.close_where(is_one, frame);
+            }
+            Incident::MoveFrom(number) => {
+                let name = name(number);
+                let is_on = |tunnel: &TunnelInfo| *tunnel.upstream == *name;
+                self.registry.move_where(is_on, SPREAD);
+            }
+            Incident::Jump(time) => advance(time).await,
+        }
+    }
+
+    /// Makes all upstreams work.
+    fn heal(&self) {
+        self.dns.recover();
+        for server in &self.servers {
+            server.start();
+            self.pool.add(upstream(&self.plan, server));
+            self.pool.resume(&server.name());
+            self.pool
+                .control_health(&server.name(), HealthControl::Auto);
+        }
+    }
+}
+
+impl Leaving {
+    fn choice(self) -> OnUpstreamLoss {
+        match self {
+            Self::Stay => OnUpstreamLoss::Leave,
+            Self::Close => OnUpstreamLoss::Close { spread: SPREAD },
+            Self::Move => OnUpstreamLoss::Move { spread: SPREAD },
+        }
+    }
+}
+
+fn reads(plan: &Plan) -> Reads {
+    match plan.dribbles {
+        true => Reads::Split,
+        false => Reads::Whole,
+    }
+}
+
+fn pool(plan: &Plan, servers: &[Arc<Server>]) -> Pool {
+    let pool = Pool::from_upstreams(servers.iter().map(|server| upstream(plan, server)))
+        .queue(20, Duration::from_secs(8))
+        .unhealthy_tunnels(OnUpstreamLoss::Close { spread: SPREAD });
+    match plan.probes {
+        true => pool
+            .probe(WebSocketProbe::get(HEALTH))
+            .probe_schedule(ProbeSchedule::every(Duration::from_secs(5)))
+            .build(),
+        false => pool.build(),
+    }
+}
+
+fn upstream(plan: &Plan, server: &Server) -> Upstream {
+    let upstream = Upstream::new(&format!("ws://{}", server.name())).expect("an address");
+    match plan.max_tunnels {
+        Some(most) => upstream.admission(Admission::new().max_tunnels(most)),
+        None => upstream,
+    }
+}
+
+/// An observer that panics now and then.
+#[derive(Debug)]
+struct Panics;
+
+impl Panics {
+    fn now_and_then() {
+        assert!(fastrand::u8(0..4) > 0, "an observer of the host panics");
+    }
+}
+
+impl Observer for Panics {
+    fn tunnel_opened(&self, _: &TunnelInfo) {
+        Self::now_and_then();
+    }
+
+    fn tunnel_closed(&self, _: &TunnelInfo, _: &TunnelReport) {
+        Self::now_and_then();
+    }
+}
