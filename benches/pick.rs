@@ -2,8 +2,13 @@
 //! most of whose upstreams cannot be used.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+// Each benchmark uses a part of the host and its TLS.
+#[allow(dead_code)]
 #[path = "instructions/host.rs"]
 mod host;
+#[allow(dead_code)]
+#[path = "instructions/tls.rs"]
+mod tls;
 
 use std::{
     future::{pending, ready},
