@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::{
     client::FIRST_PAUSE,
+    episode::Episode,
     fleet::{Reattachment, Weights},
     proxy::{
         FAILS, Health, PROBE_INTERVAL, PROBE_JITTER, PROBE_TIMEOUT, QUEUE_WAIT, RATE, SPREAD, Storm,
     },
-    scenario::{Episode, Incident, Scenario},
+    scenario::{Incident, Scenario},
 };
 
 /// Round trips and the upstream's work, where there is no queue.

@@ -12,6 +12,7 @@
 //! | `upstream`, `proxy`, `client` | the parties |
 //! | `board` | the state of every client, and statistics |
 //! | `fleet`, `scenario` | all parties together, and the incidents |
+//! | `recorder`, `episode` | the effects of an incident |
 //! | `bounds`, `table` | the bounds that must hold, and the printed table |
 //! | `faults` | few parties, any fault of each, and laws that must hold whatever happens |
 //!
@@ -23,10 +24,12 @@
 mod board;
 mod bounds;
 mod client;
+mod episode;
 mod faults;
 mod fleet;
 mod link;
 mod proxy;
+mod recorder;
 mod scenario;
 mod table;
 mod upstream;
@@ -36,9 +39,10 @@ use std::thread;
 
 use tokio::runtime::Builder;
 
+use episode::Episode;
 use fleet::{Naming, Plan, Reattachment, Weights};
 use proxy::{Health, Storm};
-use scenario::{Episode, Scenario};
+use scenario::Scenario;
 
 const PLAN: Plan = Plan {
     proxies: 5,

@@ -1,20 +1,16 @@
 //! Scenarios: series of incidents that a fleet goes through.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, sleep_until};
-use wsplice::health::HealthTransition;
+use tokio::time::sleep;
 
 use super::{
-    board::Events,
     client::poison,
+    episode::Episode,
     fleet::{ARRIVALS, Fleet, Plan, Reattachment},
-    proxy::PROBE_TIMEOUT,
+    recorder::EpisodeRecorder,
     upstream::{Fault, Upstream},
 };
-
-/// The default of the layer, and the time until the failure is recorded.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(11);
 
 /// Time over which the tunnels of an upstream are moved before its restart.
 const MOVES: Duration = Duration::from_secs(15);
@@ -61,59 +57,6 @@ pub(crate) enum Scenario {
     Names,
     /// A rolling restart alone.
     Deploy,
-}
-
-/// One incident of a fleet, and its effects.
-#[derive(Clone, Debug)]
-pub(crate) struct Episode {
-    pub(crate) incident: Incident,
-    pub(crate) plan: Plan,
-    pub(crate) scenario: Scenario,
-    /// For each proxy and each upstream that was affected: how long until it was unhealthy there.
-    pub(crate) noticed: Vec<Option<Duration>>,
-    /// Upstreams that were called unhealthy and were not.
-    pub(crate) false_alarms: Vec<String>,
-    pub(crate) events: Events,
-    /// Clients' handshakes within any one second: the most on one upstream that was not affected.
-    pub(crate) peak: usize,
-    /// Samples by second since the start.
-    pub(crate) samples: Vec<Sample>,
-    /// End of the incident, in seconds since it began.
-    pub(crate) repaired: usize,
-    /// Upstreams that a proxy does not use although the incident is over.
-    pub(crate) left_out: usize,
-    /// Times without an upstream of tunnels that got another one.
-    pub(crate) gaps: Vec<Duration>,
-    /// Clients' handshakes on all upstreams together.
-    pub(crate) total: Rate,
-}
-
-/// Handshakes of all upstreams.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Rate {
-    /// The most within any one second.
-    pub(crate) peak: usize,
-    /// The average in a second of the incident.
-    pub(crate) mean: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Sample {
-    /// Clients that are not served.
-    pub(crate) unserved: usize,
-    /// Tunnels by weight of the fullest upstream that is up, over the mean.
-    pub(crate) imbalance: f64,
-}
-
-/// Watches one episode.
-struct EpisodeRecorder<'a> {
-    incident: Incident,
-    fleet: &'a Fleet,
-    scenario: Scenario,
-    began: Instant,
-    affected: Range<usize>,
-    samples: Vec<Sample>,
-    repaired: usize,
 }
 
 /// Starts a fleet and goes through its scenario.
@@ -254,7 +197,7 @@ async fn restarted(upstream: Arc<Upstream>) {
 
 impl Incident {
     /// Which of so many upstreams.
-    fn affected_upstreams(self, upstreams: usize) -> Range<usize> {
+    pub(crate) fn affected_upstreams(self, upstreams: usize) -> Range<usize> {
         match self {
             Self::Nothing | Self::PoisonByOne | Self::PoisonByMany | Self::DnsOutage => 0..0,
             Self::CutOff | Self::Deceives | Self::NoPorts | Self::BlackHole => {
@@ -291,213 +234,6 @@ impl Scenario {
     }
 }
 
-impl<'a> EpisodeRecorder<'a> {
-    fn begin(fleet: &'a Fleet, scenario: Scenario, incident: Incident) -> Self {
-        drop(fleet.board.take_events());
-        Self {
-            incident,
-            fleet,
-            scenario,
-            began: Instant::now(),
-            affected: incident.affected_upstreams(fleet.upstreams.len()),
-            samples: Vec::new(),
-            repaired: 0,
-        }
-    }
-
-    async fn during(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        while Instant::now() < until {
-            sleep_until((Instant::now() + secs(1)).min(until)).await;
-            self.samples.push(Sample::of(self.fleet));
-        }
-    }
-
-    /// Notes that the incident is over; watches the load balance out for so long, where that is of
-    /// interest, and in any case until the proxies have noticed.
-    async fn repaired(&mut self, settles: Duration) {
-        self.repaired = self.samples.len();
-        self.during(match self.scenario {
-            Scenario::Failures | Scenario::Deploy => secs(20),
-            // The heaviest have the most to regain.
-            Scenario::Shares => settles * 2,
-            _ => settles,
-        })
-        .await;
-    }
-
-    fn affected(&self) -> &'a [Arc<Upstream>] {
-        &self.fleet.upstreams[self.affected.clone()]
-    }
-
-    fn end(self) -> Episode {
-        Episode {
-            incident: self.incident,
-            plan: self.fleet.plan,
-            scenario: self.scenario,
-            noticed: self.noticed(),
-            false_alarms: self.false_alarms(),
-            peak: self.peak(),
-            left_out: self.left_out(),
-            gaps: self.gaps(),
-            total: self.total(),
-            events: self.fleet.board.take_events(),
-            samples: self.samples,
-            repaired: self.repaired,
-        }
-    }
-
-    fn noticed(&self) -> Vec<Option<Duration>> {
-        let mut noticed = Vec::new();
-        for proxy in &self.fleet.proxies {
-            let mut fell = BTreeMap::new();
-            for notice in proxy.changes_since(self.began) {
-                if let HealthTransition::Unhealthy { .. } = notice.transition {
-                    fell.entry(notice.upstream)
-                        .or_insert(notice.at - self.began);
-                }
-            }
-            let affected = &self.fleet.upstreams[self.affected.clone()];
-            noticed.extend(
-                affected
-                    .iter()
-                    .map(|affected| fell.get(&affected.name()).copied()),
-            );
-        }
-        noticed
-    }
-
-    fn false_alarms(&self) -> Vec<String> {
-        let mut false_alarms = Vec::new();
-        for notice in self
-            .fleet
-            .proxies
-            .iter()
-            .flat_map(|proxy| proxy.changes_since(self.began))
-        {
-            let upstream = self
-                .fleet
-                .upstreams
-                .iter()
-                .find(|upstream| upstream.name() == notice.upstream);
-            // What began before may fail until now.
-            let since = match self.incident {
-                Incident::BlackHole => HANDSHAKE_TIMEOUT,
-                _ => PROBE_TIMEOUT,
-            };
-            let was_up = upstream.is_none_or(|upstream| upstream.was_up(notice.at, since));
-            if matches!(notice.transition, HealthTransition::Unhealthy { .. }) && was_up {
-                false_alarms.push(format!("{}: {}", notice.upstream, notice.transition));
-            }
-        }
-        false_alarms
-    }
-
-    fn peak(&self) -> usize {
-        let all_are_struck = self.affected.len() == self.fleet.upstreams.len();
-        let counted = self
-            .fleet
-            .upstreams
-            .iter()
-            .filter(|upstream| all_are_struck || !self.affected.contains(&upstream.number));
-        let peaks =
-            counted.map(|upstream| most_in_a_second(&upstream.handshakes_since(self.began)));
-        peaks.max().unwrap_or_default()
-    }
-
-    fn gaps(&self) -> Vec<Duration> {
-        let proxies = self.fleet.proxies.iter();
-        proxies
-            .flat_map(|proxy| proxy.gaps_since(self.began))
-            .collect()
-    }
-
-    fn total(&self) -> Rate {
-        let upstreams = self.fleet.upstreams.iter();
-        let end = self.began + secs(self.repaired as u64);
-        let mut moments: Vec<_> = upstreams
-            .flat_map(|upstream| upstream.handshakes_since(self.began))
-            .filter(|at| *at < end)
-            .collect();
-        moments.sort_unstable();
-        Rate {
-            peak: most_in_a_second(&moments),
-            mean: moments.len() as f64 / self.repaired.max(1) as f64,
-        }
-    }
-
-    fn left_out(&self) -> usize {
-        let rows = self
-            .fleet
-            .proxies
-            .iter()
-            .flat_map(super::proxy::Proxy::snapshot);
-        rows.filter(|row| !row.health.is_usable()).count()
-    }
-}
-
-impl Sample {
-    fn of(fleet: &Fleet) -> Self {
-        let shares = fleet.shares();
-        let most = shares.iter().copied().fold(0.0, f64::max);
-        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
-        Self {
-            unserved: fleet.unserved(),
-            imbalance: most / mean,
-        }
-    }
-}
-
-impl Episode {
-    /// The longest time for which a client that wanted a tunnel was without one.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        self.events.waits.iter().max().copied().unwrap_or_default()
-    }
-
-    /// Times without an upstream: of tunnels that lived on, or without reattachment of clients that lost
-    /// theirs; in ascending order.
-    pub(crate) fn times_without(&self) -> Vec<Duration> {
-        let mut times = match self.plan.reattachment {
-            Reattachment::Off => self.events.outages.clone(),
-            _ => self.gaps.clone(),
-        };
-        times.sort_unstable();
-        times
-    }
-
-    /// The most clients that were not served at once.
-    pub(crate) fn most_unserved(&self) -> usize {
-        self.samples
-            .iter()
-            .map(|sample| sample.unserved)
-            .max()
-            .unwrap_or_default()
-    }
-
-    pub(crate) fn last(&self) -> Sample {
-        *self.samples.last().expect("it took a while")
-    }
-
-    /// Seconds from the end of the incident until the fullest has for good at most this share of the
-    /// mean.
-    pub(crate) fn even_after(&self, imbalance: f64) -> Option<usize> {
-        let uneven = self
-            .samples
-            .iter()
-            .rposition(|sample| sample.imbalance > imbalance);
-        let even = uneven.map_or(0, |second| second + 1);
-        (even < self.samples.len()).then(|| even.saturating_sub(self.repaired))
-    }
-}
-
-fn most_in_a_second(moments: &[Instant]) -> usize {
-    let within = |from: usize| {
-        let end = moments[from] + secs(1);
-        moments[from..].partition_point(|at| *at < end)
-    };
-    (0..moments.len()).map(within).max().unwrap_or_default()
-}
-
-const fn secs(secs: u64) -> Duration {
+pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }

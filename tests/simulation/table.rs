@@ -3,9 +3,10 @@
 use std::{fmt::Write, time::Duration};
 
 use super::{
+    episode::Episode,
     fleet::Reattachment,
     proxy::{Health, Storm},
-    scenario::{Episode, Incident, Scenario},
+    scenario::{Incident, Scenario},
 };
 
 /// Upstreams count as even when the fullest has at most this much of the mean.
