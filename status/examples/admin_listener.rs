@@ -1,14 +1,24 @@
 //! Shows: the status page on a listener of its own, beside the proxy.
 //!
 //! Try it: `cargo run -p wsplice-status --example admin_listener -- ws://127.0.0.1:8080`, then open
-//! <http://127.0.0.1:9000/> and connect a WebSocket to `ws://127.0.0.1:3000/`.
+//! <http://127.0.0.1:9000/> and connect a WebSocket to `ws://127.0.0.1:3000/?user=ada`, whose tunnels the
+//! page can close all at once.
 
-use std::net::SocketAddr;
+use std::{convert::Infallible, net::SocketAddr};
 
 use axum::Router;
 use tokio::net::TcpListener;
-use wsplice::{KeepAlive, Pool, ProxyLayer, health::probe::TcpProbe};
+use wsplice::{
+    AuthorizationRequest, KeepAlive, Pool, ProxyLayer, RequestOptions, health::probe::TcpProbe,
+};
 use wsplice_status::Status;
+
+/// Makes the user's name the key of the tunnel. A real host takes the name from a session.
+async fn options(request: AuthorizationRequest) -> Result<RequestOptions, Infallible> {
+    let query = request.uri().query().unwrap_or_default();
+    let user = query.strip_prefix("user=").unwrap_or("guest");
+    Ok(RequestOptions::new().key(user))
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,6 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build();
     let status = Status::new().pool_as("upstreams", &pool);
     let proxy = ProxyLayer::new(pool)
+        .authorize(options)
         .keep_alive(KeepAlive::default())
         .observer(status.observer());
     // Only this machine can reach the listener, so actions are allowed.

@@ -30,7 +30,7 @@
 //!
 //! | request | response |
 //! |---|---|
-//! | `GET` | the page; `?q=text` shows the tunnels whose client, upstream or path contains the text |
+//! | `GET` | the page; `?q=text` shows the tunnels whose client, upstream, path, key or label contains the text |
 //! | `GET ?view=json`, or a path that ends in `/status.json` | the same figures as a [JSON document](document::Document), also with `q` |
 //! | `GET ?view=events` | the page's content as server-sent events, every [refresh interval](Status::refresh) |
 //! | `POST` with a JSON [action](action::Action) | 204; 403 unless [`Status::allow_actions`] was called |

@@ -36,7 +36,7 @@ pub(crate) fn page(document: &Document, has_actions: bool) -> Markup {
                     form role="search" {
                         label for="q" { "Find tunnels" }
                         input id="q" name="q" type="search" value=(search)
-                            placeholder="client, upstream or path" maxlength="200";
+                            placeholder="client, path, key …" maxlength="200";
                         button { "Search" }
                     }
                     p #live role="status" {}
@@ -65,6 +65,8 @@ fn summary(document: &Document) -> Markup {
     let upstreams = || document.pools.iter().flat_map(|pool| &pool.upstreams);
     let used = upstreams().filter(|upstream| upstream.used).count();
     let all = upstreams().count();
+    // A drain is the operator's decision.
+    let is_any_lost = upstreams().any(|row| !row.used && row.draining_seconds.is_none());
     html! {
         section #summary aria-label="Summary" {
             @if document.draining {
@@ -77,7 +79,7 @@ fn summary(document: &Document) -> Markup {
             }
             dl .figures {
                 div { dt { "Open tunnels" } dd { (count(document.tunnels.open as u64)) } }
-                div .bad[used < all] {
+                div .bad[is_any_lost] {
                     dt { "Upstreams in use" }
                     dd { (used) " of " (all) }
                 }
@@ -171,7 +173,7 @@ fn upstream_row(pool: &PoolRow, upstream: &UpstreamRow, has_actions: bool) -> Ma
             }
             td { (duration(upstream.draining_seconds.unwrap_or(upstream.since_seconds))) }
             td .number { (upstream.weight) }
-            td .number {
+            td .number .lines {
                 (count(upstream.tunnels as u64))
                 @if upstream.changes.reattached > 0 {
                     " " small { (count(upstream.changes.reattached)) " reattached elsewhere" }
@@ -290,7 +292,7 @@ fn tunnels_section(tunnels: &Tunnels, has_actions: bool) -> Markup {
                         th scope="col" .number { "From client" }
                         th scope="col" .number { "From upstream" }
                         th scope="col" .number { "Quiet" }
-                        th scope="col" .number { "Round trips" }
+                        th scope="col" .number { "Ping " small { "client / upstream" } }
                         @if has_actions { th scope="col" .action { "Action" } }
                     } }
                     tbody { @for row in &tunnels.rows { (tunnel_row(row, has_actions)) } }
@@ -347,7 +349,7 @@ fn close_key_button(key: &str) -> Markup {
     let body = serde_json::json!({ "action": "close_key", "key": key });
     html! {
         button type="button" data-action=(body) aria-label={ "Close all tunnels of " (key) } {
-            "Close all of key"
+            "Close all"
         }
     }
 }
@@ -417,7 +419,10 @@ fn optional(seconds: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use wsplice::{ErrorKind, Loss, Observer, Pool, ReattachRefusal, TunnelInfo, UpstreamChange};
+    use wsplice::{
+        ErrorKind, Loss, Observer, OnUpstreamLoss, Pool, ReattachRefusal, TunnelInfo,
+        UpstreamChange, health::HealthControl,
+    };
 
     use super::*;
     use crate::collect::{Sources, counters_row};
@@ -449,6 +454,24 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn a_drained_upstream_is_no_alarm_and_an_unhealthy_one_is() {
+        let pool = Pool::new(["ws://10.0.0.1:8080"]).unwrap().build();
+        let mut sources = Sources::default();
+        sources.add_pool("chat".to_owned(), pool.clone());
+        let alarm = || {
+            let document = sources.document(&crate::search::Search::default());
+            let page = page(&document, false).into_string();
+            page.contains("<div class=\"bad\"><dt>Upstreams in use")
+        };
+        assert!(!alarm());
+        pool.drain("10.0.0.1:8080", OnUpstreamLoss::Leave);
+        assert!(!alarm());
+        pool.resume("10.0.0.1:8080");
+        pool.control_health("10.0.0.1:8080", HealthControl::ForcedUnhealthy);
+        assert!(alarm());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 // The status page in Chromium: readable without a script, live with one, usable by keyboard alone,
 // and without findings of axe-core at the levels serious and critical; with an upstream that is
-// down, on a narrow and dark screen, and in a drain of many tunnels.
+// down, on a narrow and dark screen, after moves and reattachments, and in a drain of many tunnels.
+// Then the page of the demo, whose upstream is killed and started again.
 //
-// SCREENSHOTS names a folder for pictures of the page. TUNNELS is the number of tunnels in the
-// drain, 1,000 by default.
+// SCREENSHOTS names a folder for pictures of the pages. TUNNELS is the number of tunnels in the
+// drain, 1,000 by default. EXAMPLE is the path of the status package's example `admin_listener`, for
+// a picture of tunnels with keys.
 
 import { once } from "node:events";
 import { createRequire } from "node:module";
@@ -14,13 +16,15 @@ import { WebSocket, WebSocketServer } from "ws";
 import { launch } from "./chromium.mjs";
 import { Program, check, end, same, until, within } from "./kit.mjs";
 
-const { SCREENSHOTS, TUNNELS = "1000" } = process.env;
+const { EXAMPLE, SCREENSHOTS, TUNNELS = "1000" } = process.env;
 const AXE = createRequire(import.meta.url).resolve("axe-core");
 
-/** An upstream that echoes. */
+/** An upstream that echoes, and drops the connection of a client that sends "drop". */
 async function echoUpstream() {
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
-  server.on("connection", (socket) => socket.on("message", (data) => socket.send(data)));
+  server.on("connection", (socket) => {
+    socket.on("message", (data) => (`${data}` === "drop" ? socket.terminate() : socket.send(data)));
+  });
   await once(server, "listening");
   return `ws://127.0.0.1:${server.address().port}`;
 }
@@ -194,6 +198,84 @@ async function withoutScript(gateway) {
   check(text.includes('http-equiv="refresh"'), "without a script: the page reloads itself");
 }
 
+/** Tunnels whose upstream drops them, and those of an upstream that is drained, live on. */
+async function movesAndReattachments(browser) {
+  const upstreams = [await echoUpstream(), await echoUpstream()];
+  const args = upstreams.map((url) => `--upstream=${url}`);
+  const reattach = ["--reattach=10s", "--move-spread=0s", "--drain-spread=0s"];
+  const gateway = await startGateway([...args, "--keep-alive=1s", ...reattach]);
+  const sockets = await openMany(gateway, 8);
+  const page = await browser.page();
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.goto(gateway.admin);
+
+  sockets[0].send("drop");
+  await page.getByText("1 reattached elsewhere").waitFor();
+  await page.locator("button[aria-label^=Drain]").first().click();
+  await page.getByText(/[0-9] moved away/).waitFor();
+  await page.getByText("Done.").waitFor({ state: "detached" });
+  check(sockets.every((socket) => socket.readyState === WebSocket.OPEN), "moves: no client is lost");
+  check(await page.evaluate(fits), "moves: only tables scroll sideways");
+  await accessible(page, "moves");
+  await shoot(page, "moves");
+  await page.close();
+  sockets.forEach((socket) => socket.close());
+  same(await gateway.stop(), 0, "the gateway ends in good order");
+}
+
+/** The tunnels of a key are closed, and no others; at the ports of the example. */
+async function tunnelsOfKeys(browser) {
+  const upstreams = [await echoUpstream(), await echoUpstream()];
+  const example = new Program(EXAMPLE, upstreams);
+  const [, admin] = await example.said(/^status: (http:\S+)/);
+  const sockets = [];
+  for (const user of ["ada", "ada", "ada", "grace", "linus"]) {
+    sockets.push(await open({ address: "127.0.0.1:3000" }, `room?user=${user}`));
+  }
+  const page = await browser.page();
+  await page.setViewportSize({ width: 1440, height: 800 });
+  await page.emulateMedia({ colorScheme: "light" });
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.goto(admin);
+  const buttons = page.locator("button[aria-label='Close all tunnels of ada']");
+  await buttons.first().waitFor();
+  same(await buttons.count(), 3, "keys: each tunnel of a key has the button");
+  await accessible(page, "keys");
+  await shoot(page, "keys");
+  await buttons.first().click();
+  await buttons.first().waitFor({ state: "detached" });
+  const isOpen = (socket) => socket.readyState === WebSocket.OPEN;
+  same(sockets.map(isOpen), [false, false, false, true, true], "keys: the key's tunnels are closed");
+  await page.close();
+  await example.stop();
+}
+
+/** The demo's page keeps its WebSocket while the upstream is killed and started again. */
+async function killAndStart(browser) {
+  const gateway = await startGateway([]);
+  const page = await browser.page();
+  await page.setViewportSize({ width: 1180, height: 800 });
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.goto(`http://${gateway.address}`);
+  const shows = (text) => page.locator("#log").getByText(text).first().waitFor();
+  await page.getByText(/^[0-9.]+ (µs|ms)$/).nth(1).waitFor();
+
+  await page.getByRole("button", { name: "Kill the upstream" }).click();
+  await shows("This connection waits for it.");
+  await page.locator("#text").fill("sent while the upstream was down");
+  await page.locator("#send").click();
+  await page.getByRole("button", { name: "Start the upstream" }).click();
+  await shows("This connection goes on.");
+  await shows(/^back in /);
+  check(await page.evaluate(fits), "demo: nothing scrolls sideways");
+  await accessible(page, "demo");
+  await shoot(page, "demo");
+  await page.close();
+  same(await gateway.stop(), 0, "the demo ends in good order");
+}
+
 async function drainOfMany(browser) {
   const args = ["--upstream-http=2", "--keep-alive=20s", "--drain-timeout=60s", "--drain-spread=30s"];
   const gateway = await startGateway([`--upstream=${await http2Upstream()}`, ...args]);
@@ -218,6 +300,9 @@ async function drainOfMany(browser) {
 
 const browser = await launch();
 await oneOfThreeDown(browser);
+await movesAndReattachments(browser);
+if (EXAMPLE) await tunnelsOfKeys(browser);
+await killAndStart(browser);
 await drainOfMany(browser);
 await browser.close();
 end();
