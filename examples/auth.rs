@@ -63,7 +63,7 @@ pub(crate) fn app(upstream: &str) -> Result<Router, InvalidAddress> {
     let database = Arc::new(Database(users.into()));
     let proxy = ProxyLayer::new(Pool::new([upstream])?)
         .matching(path("/ws/*"))
-        // Before the database is asked.
+        // Before the query of the database.
         .limit_by_key(KeyLimit::by_client_ip().handshakes(60, Duration::from_secs(60)))
         .authorize(move |request| authorize(request, Arc::clone(&database)));
     Ok(Router::new().layer(proxy))

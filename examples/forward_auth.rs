@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! cargo run --example forward_auth
-//! websocat ws://127.0.0.1:3000/ws/room              # without the file: 404, as the service says
+//! websocat ws://127.0.0.1:3000/ws/room              # without the file: 404, the status of the service
 //! ```
 
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@
 //! * `pick` leases an upstream, by the limits of the pool (`admission_guard`), the queue and the
 //!   balancing policy;
 //! * `queue` holds the handshakes that wait for a limit;
-//! * `refusal` (pure) says why no upstream can be leased, `route_gate` holds a route's own limits;
+//! * `refusal` (pure) explains why no upstream can be leased, `route_gate` holds a route's own limits;
 //! * `lease` counts a tunnel at its upstream and its pool, and reports its events;
 //! * `state` is shared by all clones: the member set and its edits, the limiter, the queue;
 //! * `member_set` (pure) is the list of members that picks read, `refresh` replaces it after changes

@@ -254,7 +254,7 @@ impl PoolState {
             })
     }
 
-    /// Decides anew at this time which members are in use.
+    /// Brings the next refresh, which determines the members in use, forward to this time.
     fn refresh_by(&self, at: Instant) {
         self.needs_refresh.store(true, Ordering::Release);
         if self.next_change.bring_forward(at) {

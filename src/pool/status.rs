@@ -36,7 +36,7 @@ pub struct UpstreamStatus {
     pub latency: Option<Duration>,
     /// Whether events control its health, or the operator; see [`Pool::control_health`].
     pub control: HealthControl,
-    /// Whether it has failed clients lately, and others are asked first.
+    /// Whether the upstream has failed clients lately, so that others are preferable.
     pub is_doubted: bool,
     /// Counts since it joined the pool.
     pub counters: UpstreamCounters,

@@ -14,7 +14,7 @@ use crate::{error::ErrorKind, lock::lock, token_bucket::TokenBucket};
 
 /// Limits on tunnels and handshakes, for one upstream or for a whole pool.
 ///
-/// They keep a storm of reconnecting clients from burying an upstream that has just come back.
+/// Limits keep a storm of reconnecting clients from burying an upstream that has just come back.
 ///
 /// # Defaults
 ///

@@ -298,7 +298,7 @@ impl Member {
         self.is_hindered_by(DOUBT)
     }
 
-    /// Whether another upstream should be asked first.
+    /// Whether other upstreams are preferable.
     pub(crate) fn is_doubted(&self, now: Instant) -> bool {
         self.is_doubtful() && lock(&self.state.doubt).is_doubted(now)
     }
@@ -344,7 +344,7 @@ impl Member {
     }
 
     /// Returns the fraction of its share that the upstream should get, from just above 0 to 1: less
-    /// than 1 in a slow start, and next to nothing while another should be asked first.
+    /// than 1 in a slow start, and next to nothing while other upstreams are preferable.
     pub(crate) fn readiness(&self, now: Instant) -> f64 {
         if self.state.hindrances.load(Ordering::Relaxed) == 0 {
             return 1.0;

@@ -82,7 +82,7 @@ async fn with_two_upstreams_and_one_answering_502_everyone_gets_through() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_upstream_that_nobody_has_found_out_costs_no_client_anything() {
+async fn a_dead_upstream_that_is_still_healthy_costs_no_client_anything() {
     let world = World::of([Does::RefuseConnections, Does::Accept]);
     let blind = wsplice::health::Consecutive::new().fails(u32::MAX);
     let pool = world

@@ -173,7 +173,7 @@ async fn one_question(server: &DnsServer) {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_any_more_once_nobody_follows() {
+async fn no_server_is_queried_once_no_pool_follows() {
     let server = DnsServer::start(Reply::Records(ips(&["10.0.0.1"]))).await;
     let pool = Pool::from_upstreams([]).build();
     let follow = pool.follow(addresses(&server));

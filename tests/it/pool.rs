@@ -77,7 +77,7 @@ async fn a_removed_upstreams_tunnels_live_or_are_closed_as_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_edits_while_500_clients_connect_lose_nobody() {
+async fn ten_thousand_edits_while_500_clients_connect_lose_no_client() {
     let (a, b) = (axum_upstream::start().await, axum_upstream::start().await);
     let of = |server: &Server, weight| Upstream::new(&server.url()).unwrap().weight(weight);
     let pool = Pool::from_upstreams([of(&a, 1), of(&b, 1)])

@@ -39,7 +39,7 @@ pub(crate) fn check(episode: &Episode) {
         Incident::NoPorts
         | Incident::PoisonByOne
         | Incident::PoisonByMany
-        | Incident::DnsOutage => nobodys(episode),
+        | Incident::DnsOutage => blames_no_upstream(episode),
         Incident::BlackHole => black_hole(episode),
     }
 }
@@ -100,7 +100,7 @@ fn deceived(episode: &Episode) {
 
 /// A shortage of the proxies, a request that no upstream survives, or a failure of DNS costs no other
 /// client anything.
-fn nobodys(episode: &Episode) {
+fn blames_no_upstream(episode: &Episode) {
     let context = context(episode);
     assert_eq!(episode.events.lost, 0, "{context}");
     assert!(

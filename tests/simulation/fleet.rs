@@ -25,14 +25,14 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
 }
 
-/// What becomes of the tunnels of an upstream that restarts.
+/// Fate of the tunnels of an upstream that restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reattachment {
-    /// They end.
+    /// The tunnels end.
     Off,
-    /// They get another upstream once the restart has begun.
+    /// The tunnels get another upstream once the restart has begun.
     OnLoss,
-    /// They are moved before.
+    /// The tunnels are moved before the restart.
     Moves,
 }
 

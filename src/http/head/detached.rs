@@ -22,7 +22,7 @@ pub(crate) fn detached_head(head: &Parts) -> Parts {
 
 /// Copies a target.
 pub(crate) fn detached_uri(uri: &Uri) -> Uri {
-    // What was a target is one.
+    // The text of a valid target is valid: the clone, which would keep the whole head, is never made.
     Uri::from_maybe_shared(Bytes::from(uri.to_string())).unwrap_or_else(|_| uri.clone())
 }
 

@@ -223,7 +223,7 @@ async fn recovered_and_new_upstreams_start_slowly() {
     let readiness = |name: &str| member(&pool, name).readiness(Instant::now());
     assert!(
         readiness("a") >= 1.0,
-        "there is nobody to leave the clients to"
+        "no other upstream could take the clients"
     );
     for _ in 0..5 {
         refuse(&pool, "a");

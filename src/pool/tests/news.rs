@@ -131,7 +131,7 @@ async fn an_upstream_that_was_removed_in_a_drain_and_added_again_is_not_drained(
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_that_are_nobodys_make_others_preferable_and_are_no_verdict() {
+async fn shortages_and_failed_look_ups_make_other_upstreams_preferable_and_eject_none() {
     for kind in [ErrorKind::Resolve, ErrorKind::LocalShortage] {
         let pool = pool(&["a", "b"]).build();
         let mut failed = 0;

@@ -240,7 +240,7 @@ impl<'a> Candidate<'a> {
 
     /// Returns the fraction of its share that the upstream should get: 1, or less in a slow start,
     /// down to 0.01; next to nothing for a while after it has failed a client, so that others are
-    /// asked first.
+    /// picked first.
     #[must_use]
     pub fn readiness(&self) -> f64 {
         self.member.readiness(self.now)

@@ -50,7 +50,7 @@ impl Doubt {
         }
     }
 
-    /// Whether another upstream should be asked first.
+    /// Whether other upstreams are preferable.
     pub(crate) fn is_doubted(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }

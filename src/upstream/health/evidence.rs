@@ -1,4 +1,4 @@
-//! Evidence: who and what stands behind the bad news of an upstream. Pure.
+//! Evidence: the clients and paths that bad news of an upstream comes from. Pure.
 
 use std::time::Duration;
 

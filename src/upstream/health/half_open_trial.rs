@@ -5,7 +5,7 @@ use super::{
     evidence::Weight,
 };
 
-/// Trial of a half-open upstream: decides what an event says about it.
+/// Trial of a half-open upstream: decides which events end it, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HalfOpenTrial {
     /// Client whose failure ended the last trial.

@@ -34,7 +34,7 @@
 //! time of an ejection. Neither moves the keys of a hash, nor closes a tunnel. A policy's finding is
 //! a verdict, with these consequences, if it rests on three clients within a minute (by address, IPv6
 //! by /64 network), a failing probe, or failed connects. Failures of the proxy's own machine and of
-//! its resolver are nobody's health.
+//! its resolver count against no upstream.
 //!
 //! Everything but the probes is pure: events carry their time, and randomness is an argument. With
 //! the feature `test-util`, the module `testing` has the tracker, so that a policy of your own can be

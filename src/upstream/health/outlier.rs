@@ -15,7 +15,7 @@ use super::{
 pub trait OutlierPolicy: Send + Sync {
     /// Returns the time between two comparisons.
     ///
-    /// It may change: it is read again with each event, and at least once a minute.
+    /// The interval may change: the pool reads it with each event, and at least once a minute.
     fn interval(&self) -> Duration;
 
     /// Returns the events that count; all events of clients' handshakes by default.

@@ -38,8 +38,8 @@ use super::{
 /// with a new evaluator, and the next handshake of a client decides.
 ///
 /// A verdict that rests on the news of clients alone needs three of them, by address (IPv6: by /64
-/// network), within a minute, and more than one path if another path succeeded meanwhile. What fewer
-/// report only lowers the preference for the upstream: one client must not be able to have an
+/// network), within a minute, and more than one path if another path succeeded meanwhile. News of
+/// fewer clients only lowers the preference for the upstream: one client must not be able to have an
 /// upstream ejected. While half-open, one failure is enough, as several clients have spoken before;
 /// but the client that caused the last return to the ejection cannot cause the next one as well.
 ///

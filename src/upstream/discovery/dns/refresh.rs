@@ -74,9 +74,9 @@ pub(super) enum Keep {
     /// There are no upstreams to keep.
     #[default]
     Nothing,
-    /// They are names, which outlive their records: the addresses are looked up at each connect.
+    /// The upstreams are names, which outlive their records: the addresses are looked up at each connect.
     Names,
-    /// They are addresses, which may belong to others by then.
+    /// The upstreams are addresses, which may belong to other servers by then.
     AddressesUntil(Instant),
 }
 

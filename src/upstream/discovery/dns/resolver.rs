@@ -110,7 +110,7 @@ impl DnsResolver {
     /// Sets how long addresses are used after their TTL has ended, as long as DNS fails; one hour
     /// by default, seven days at most. Zero turns this off.
     ///
-    /// It applies to [`Dns::addresses`](super::Dns::addresses) too: the pool is emptied after this
+    /// The limit applies to [`Dns::addresses`](super::Dns::addresses) too: the pool is emptied after this
     /// time.
     ///
     /// The resolver gets a cache of its own, and so it does by the other settings.

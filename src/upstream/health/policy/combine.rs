@@ -177,7 +177,7 @@ impl HealthEvaluator for Evaluators {
 
     fn cause(&self) -> Cow<'_, str> {
         let causes: Vec<_> = self.unhealthy().map(HealthEvaluator::cause).collect();
-        // A cause that another one quotes is not said twice.
+        // A cause that another one quotes is not repeated.
         let is_quoted = |cause: &str| {
             let mut others = causes.iter().filter(|other| other.len() > cause.len());
             others.any(|other| other.contains(cause))

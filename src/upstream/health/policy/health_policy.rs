@@ -61,7 +61,7 @@ pub trait HealthPolicy: Send + Sync {
     /// Returns another policy for this upstream, such as one with thresholds of its own; `None`, the
     /// default, for this one.
     ///
-    /// It is asked when the upstream joins the pool.
+    /// The pool calls this method when the upstream joins.
     ///
     /// # Examples
     ///
@@ -128,7 +128,7 @@ pub trait HealthEvaluator: Send + Sync {
     ///
     /// An unhealthy upstream gets no clients, so an evaluator that counts clients alone would get
     /// no more events. If this is false, the upstream becomes [half-open](crate::health::Ejection)
-    /// after a while, probed or not. It is asked while the verdict is unhealthy. If this is true,
+    /// after a while, probed or not. The method is called while the verdict is unhealthy. If this is true,
     /// and the verdict does not change although probes pass, the upstream becomes half-open after
     /// the [longest](crate::health::Ejection::max) ejection.
     fn recovers_by_probes(&self) -> bool {
