@@ -70,7 +70,7 @@ mod tests {
     /// An empty SETTINGS frame.
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_preface_that_is_cut_anywhere_begins_http2_rfc9113_3_4() {
         let begin = [PREFACE, SETTINGS].concat();
         for cut in 1..begin.len() {
@@ -80,13 +80,13 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_preface_that_comes_byte_by_byte_begins_http2_rfc9113_3_4() {
         let response = response_to([PREFACE, SETTINGS].concat().chunks(1)).await;
         assert_eq!(response[3], 4, "SETTINGS");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_request_that_begins_like_the_preface_is_served() {
         for (request, status) in [
             ("PUT / HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 405"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, future::join_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -312,28 +312,29 @@ async fn handshakes_beyond_the_limit_wait() {
 /// Longer than any wait of the gateway.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The paused clock advances when every task is idle.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn clients_that_send_nothing_or_too_little_are_closed() {
     let identity = Identity::new();
-    let gateway = identity.gateway(&["--threads=1"]).await;
+    let gateway = identity.gateway(&["--threads=1", "--header-timeout=1s"]).await;
     let (http, https) = (gateway.http, https(&gateway));
-    for (addr, sent) in [
+    let silent = [
         (http, &b""[..]),
         (http, b"PRI * HT"),
         (http, b"GET / HTTP/1.1\r\nhost:"),
         (http, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         (https, b""),
         (https, b"\x16\x03\x01\x02"),
-    ] {
+    ];
+    let ends = silent.map(|(addr, sent)| async move {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         stream.write_all(sent).await.unwrap();
         let mut response = Vec::new();
         // The end may come as a reset.
         let ended = timeout(LONG, stream.read_to_end(&mut response)).await;
         assert!(ended.is_ok(), "{addr} waits for more than {sent:?}");
-    }
+    });
     let mut quiet = identity.connect(https, &["http/1.1"]).await.unwrap();
+    join_all(ends).await;
     let ended = timeout(LONG, quiet.read(&mut [0])).await.unwrap();
     assert_eq!(ended.unwrap_or(0), 0);
 }
