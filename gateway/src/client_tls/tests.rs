@@ -315,7 +315,9 @@ const LONG: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn clients_that_send_nothing_or_too_little_are_closed() {
     let identity = Identity::new();
-    let gateway = identity.gateway(&["--threads=1", "--header-timeout=1s"]).await;
+    let gateway = identity
+        .gateway(&["--threads=1", "--header-timeout=1s"])
+        .await;
     let (http, https) = (gateway.http, https(&gateway));
     let silent = [
         (http, &b""[..]),

@@ -239,7 +239,7 @@ impl Tunnel {
         };
         match order.next(message) {
             Ok(Missing(0)) => ledger.count("messages to clients"),
-            Ok(Missing(_)) if may_miss => ledger.count("messages to clients"),
+            Ok(Missing(_)) if may_miss => ledger.count("gaps between echoes"),
             Ok(Missing(number)) => {
                 ledger.breach(format!("{number} messages are missing before {message}"));
             }

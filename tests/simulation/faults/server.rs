@@ -29,7 +29,7 @@ use wsplice::{
 
 use super::{
     ledger::Ledger,
-    message::{Kind, Message},
+    message::{Kind, Message, Missing, Order},
     plan::Fault,
 };
 use crate::link::{End, Reads, Wire};
@@ -162,6 +162,7 @@ impl Server {
             ledger: &self.ledger,
             number: self.ledger.next_leg(),
             pushes: 0,
+            order: Order::default(),
             has_read: false,
         };
         leg.live(self.mode.subscribe(), is_probe).await;
@@ -174,6 +175,7 @@ struct Leg<'a> {
     ledger: &'a Ledger,
     number: u32,
     pushes: u32,
+    order: Order,
     has_read: bool,
 }
 
@@ -230,8 +232,8 @@ impl Leg<'_> {
         }
         match Message::decode(&received.into_data()) {
             Ok(message) => {
-                self.ledger.arrived(message, !self.has_read);
-                self.has_read = true;
+                self.ledger.arrived(message);
+                self.check_order(message);
                 let echo = Message {
                     kind: Kind::Echo,
                     ..message
@@ -243,6 +245,20 @@ impl Leg<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Checks that of one leg no message is missing; a tunnel may come to it after any.
+    fn check_order(&mut self, message: Message) {
+        match self.order.next(message) {
+            Ok(Missing(0)) => {}
+            Ok(Missing(_)) if !self.has_read => {}
+            Ok(Missing(number)) => {
+                let law = format!("{number} messages are missing before {message}");
+                self.ledger.breach(law);
+            }
+            Err(law) => self.ledger.breach(law),
+        }
+        self.has_read = true;
     }
 
     async fn leave(mut self, code: u16) {
