@@ -14,6 +14,7 @@
 //! machine's clock, which tokio reads for its own metrics.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod frames;
 mod host;
 mod rows;
 mod tls;

@@ -25,7 +25,10 @@ use wsplice::{
     testing::MockCandidates,
 };
 
-use crate::host::{Ends, Host, Network, handshake_request, read_to, upgradable};
+use crate::{
+    frames::{CLOSE, PING, PONG, finish, masked, read_control, send, unmasked},
+    host::{Ends, Host, Network, handshake_request, read_to, upgradable},
+};
 
 /// Tunnels that [`close`] opens, however many of them it closes.
 pub(crate) const TUNNELS_TO_CLOSE: u32 = 450;
@@ -48,11 +51,6 @@ const FIVE_BYTES: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Content-Type: application/json\r\n\
     Cache-Control: no-store\r\n\
     Content-Length: 5\r\n\r\n[1,2]";
-
-/// First bytes of control frames (RFC 6455 §5.2).
-const CLOSE: u8 = 0x88;
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8A;
 
 /// 16 bytes from the client to the upstream.
 pub(crate) fn message_to_upstream(count: u32) {
@@ -267,45 +265,6 @@ async fn pass(
     let passed = &mut passed[..frame.len()];
     to.read_exact(passed).await.unwrap();
     assert_eq!(passed, frame);
-}
-
-async fn send(from: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
-    from.write_all(bytes).await.unwrap();
-}
-
-/// Ends one direction, and waits until the end has passed.
-async fn finish(from: &mut DuplexStream, to: &mut DuplexStream) {
-    from.shutdown().await.unwrap();
-    assert_eq!(to.read(&mut [0]).await.unwrap(), 0);
-}
-
-/// The payload of the control frame that comes next, which is of this kind.
-async fn read_control(stream: &mut DuplexStream, kind: u8) -> Vec<u8> {
-    let mut bytes = [0; 32];
-    let len = stream.read(&mut bytes).await.unwrap();
-    let (is_masked, payload_len) = (bytes[1] & 0x80 != 0, bytes[1] & 0x7F);
-    let header_len = if is_masked { 6 } else { 2 };
-    assert_eq!(
-        (bytes[0], len),
-        (kind, header_len + usize::from(payload_len))
-    );
-    let mut payload = bytes[header_len..len].to_vec();
-    if is_masked {
-        for (byte, key) in payload.iter_mut().zip(bytes[2..6].iter().cycle()) {
-            *byte ^= key;
-        }
-    }
-    payload
-}
-
-/// A control frame of the upstream's.
-fn unmasked(kind: u8, payload: &[u8]) -> Vec<u8> {
-    [&[kind, payload.len() as u8], payload].concat()
-}
-
-/// A control frame of the client's, under a key of zeros.
-fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
-    [&[kind, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
 }
 
 /// A connector whose connects never complete.

@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use crate::{
     Result, load,
     process::{Server, free_address},
+    target::{Face, Target},
+    tls::CertificateFiles,
 };
 
 /// Handshakes under way at once while their instructions are counted.
@@ -41,13 +43,33 @@ pub fn name(program: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Adds the arguments to a command that runs a gateway, with its log at `warn`.
-pub fn configure(command: &mut Command, listen: SocketAddr, upstream: SocketAddr, threads: usize) {
+/// Adds the arguments to a command that runs a gateway, with its log at `warn`. With TLS it listens
+/// on `listen` for that, and on a port of the system's choice without.
+pub fn configure(
+    command: &mut Command,
+    face: Face,
+    listen: SocketAddr,
+    certificate: &CertificateFiles,
+) {
+    let listen = listen.to_string();
+    match face {
+        Face::Plain | Face::Http2 => command.args(["--listen", &listen]),
+        Face::Tls => command
+            .args(["--listen", "127.0.0.1:0", "--tls-listen", &listen])
+            .arg("--tls-cert")
+            .arg(certificate.chain())
+            .arg("--tls-key")
+            .arg(certificate.key()),
+    };
+}
+
+/// Adds the arguments that are the same for all clients.
+pub fn proxy(command: &mut Command, upstream: SocketAddr, threads: usize) {
     command
-        .args(["--listen", &listen.to_string()])
         .args(["--upstream", &format!("ws://{upstream}")])
         .args(["--threads", &threads.to_string()])
         .args(["--route", "/*", "--drain-timeout", "1s"])
+        .arg("--forward-http")
         .env("RUST_LOG", "warn");
 }
 
@@ -75,7 +97,8 @@ async fn total(options: &CountOptions, handshakes: usize) -> Result<u64> {
         .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(&options.gateway);
-    configure(&mut command, listen, upstream, 1);
+    command.args(["--listen", &listen.to_string()]);
+    proxy(&mut command, upstream, 1);
     let gateway = Server::start("gateway", listen, command).await?;
     perform(listen, WARM_UP).await?;
     perform(listen, handshakes).await?;
@@ -93,8 +116,9 @@ async fn perform(target: SocketAddr, handshakes: usize) -> Result<()> {
     let mut clients = JoinSet::new();
     for source in 0..AT_ONCE {
         clients.spawn(async move {
+            let target = Target::plain(target);
             for _ in 0..handshakes / AT_ONCE {
-                load::handshake(target, source).await?;
+                load::handshake(&target, source).await?;
             }
             std::io::Result::Ok(())
         });

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -11,14 +10,17 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncReadExt, AsyncWriteExt, split},
     task::JoinSet,
     time::timeout,
 };
 use wsplice::frame::ControlFrame;
 
-use crate::wire;
+use crate::{
+    http::{Client, Exchange},
+    target::{Stream, Target},
+    wire,
+};
 
 /// The work of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,8 @@ pub enum Work {
     Quiet,
     /// Connects, sends a handshake, has 16 bytes echoed, closes, begins again.
     Handshakes,
+    /// Plain requests on a connection, one after the other.
+    Requests(Exchange),
 }
 
 /// No load lasts longer, and no connection does more.
@@ -49,7 +53,7 @@ pub struct Load {
 
 impl Load {
     /// Opens the connections, then lets them work.
-    pub async fn start(target: SocketAddr, groups: &[(Work, usize)]) -> io::Result<Self> {
+    pub async fn start(target: &Target, groups: &[(Work, usize)]) -> io::Result<Self> {
         let tally = Arc::new(EventCounts::default());
         let mut tasks = JoinSet::new();
         let mut ready = Vec::new();
@@ -57,9 +61,9 @@ impl Load {
             ready.extend(opened(target, work, connections).await?);
         }
         for (source, (work, connection)) in ready.into_iter().enumerate() {
-            let tally = Arc::clone(&tally);
+            let (tally, target) = (Arc::clone(&tally), target.clone());
             tasks.spawn(async move {
-                let work = perform(work, connection, target, source, &tally);
+                let work = perform(work, connection, &target, source, &tally);
                 if !matches!(timeout(MAX_TIME, work).await, Ok(Ok(()))) {
                     tally.failures.fetch_add(1, Relaxed);
                 }
@@ -76,11 +80,18 @@ impl Load {
     }
 }
 
-type Ready = (Work, Option<TcpStream>);
+type Ready = (Work, Option<Stream>);
 
-async fn opened(target: SocketAddr, work: Work, connections: usize) -> io::Result<Vec<Ready>> {
+async fn opened(target: &Target, work: Work, connections: usize) -> io::Result<Vec<Ready>> {
     let path = match work {
         Work::Handshakes => return Ok((0..connections).map(|_| (work, None)).collect()),
+        Work::Requests(_) => {
+            let mut ready = Vec::new();
+            for index in 0..connections {
+                ready.push((work, Some(target.connect(index).await?)));
+            }
+            return Ok(ready);
+        }
         Work::Down => "/source",
         Work::Up { .. } => "/sink",
         Work::Echo { .. } | Work::Quiet => "/echo",
@@ -88,7 +99,7 @@ async fn opened(target: SocketAddr, work: Work, connections: usize) -> io::Resul
     let next = Arc::new(AtomicUsize::new(0));
     let mut openers = JoinSet::new();
     for _ in 0..OPENING.min(connections) {
-        let next = Arc::clone(&next);
+        let (next, target) = (Arc::clone(&next), target.clone());
         openers.spawn(async move {
             let mut opened = Vec::new();
             loop {
@@ -96,7 +107,7 @@ async fn opened(target: SocketAddr, work: Work, connections: usize) -> io::Resul
                 if index >= connections {
                     return io::Result::Ok(opened);
                 }
-                let opening = timeout(Duration::from_secs(10), wire::open(target, index, path));
+                let opening = timeout(Duration::from_secs(10), target.open(index, path));
                 let mut connection = opening.await??;
                 if matches!(work, Work::Quiet) {
                     echo_once(&mut connection).await?;
@@ -114,8 +125,8 @@ async fn opened(target: SocketAddr, work: Work, connections: usize) -> io::Resul
 
 async fn perform(
     work: Work,
-    connection: Option<TcpStream>,
-    target: SocketAddr,
+    connection: Option<Stream>,
+    target: &Target,
     source: usize,
     tally: &EventCounts,
 ) -> io::Result<()> {
@@ -127,26 +138,27 @@ async fn perform(
         Work::Down => down(stream, tally).await,
         Work::Up { payload } => up(stream, payload, tally).await,
         Work::Quiet => quiet(stream, tally).await,
+        Work::Requests(exchange) => requests(Client::new(stream, exchange), tally).await,
         Work::Handshakes => Ok(()),
     }
 }
 
 async fn echoes(
-    mut stream: TcpStream,
+    stream: Stream,
     payload: usize,
     depth: usize,
     tally: &EventCounts,
 ) -> io::Result<()> {
     let request = wire::client_frame(payload).repeat(depth);
     let mut answer = vec![0; wire::server_frame(payload).len() * depth];
+    let (mut from, mut to) = split(stream);
     for _ in 0..MAX_OPS {
         let began = Instant::now();
-        // Both at once: a large echo begins to come back before it is all sent.
-        let (mut from, mut to) = stream.split();
         if request.len() <= 4096 {
             to.write_all(&request).await?;
             from.read_exact(&mut answer).await?;
         } else {
+            // Both at once: a large echo begins to come back before it is all sent.
             tokio::try_join!(to.write_all(&request), from.read_exact(&mut answer))?;
         }
         tally.latencies.add(began.elapsed());
@@ -155,7 +167,7 @@ async fn echoes(
     Ok(())
 }
 
-async fn down(mut stream: TcpStream, tally: &EventCounts) -> io::Result<()> {
+async fn down(mut stream: Stream, tally: &EventCounts) -> io::Result<()> {
     let mut buffer = vec![0; 256 * 1024];
     for _ in 0..MAX_OPS {
         let read = stream.read(&mut buffer).await?;
@@ -167,7 +179,7 @@ async fn down(mut stream: TcpStream, tally: &EventCounts) -> io::Result<()> {
     Ok(())
 }
 
-async fn up(mut stream: TcpStream, payload: usize, tally: &EventCounts) -> io::Result<()> {
+async fn up(mut stream: Stream, payload: usize, tally: &EventCounts) -> io::Result<()> {
     let frame = wire::client_frame(payload);
     for _ in 0..MAX_OPS {
         stream.write_all(&frame).await?;
@@ -177,16 +189,13 @@ async fn up(mut stream: TcpStream, payload: usize, tally: &EventCounts) -> io::R
 }
 
 /// Answers pings, as browsers do.
-async fn quiet(mut stream: TcpStream, tally: &EventCounts) -> io::Result<()> {
+async fn quiet(mut stream: Stream, tally: &EventCounts) -> io::Result<()> {
     for _ in 0..MAX_OPS {
-        stream.readable().await?;
         let mut buffer = [0; 256];
-        let read = match stream.try_read(&mut buffer) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        };
+        let read = stream.read(&mut buffer).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if let Ok(Some((ping, _))) = ControlFrame::parse(&buffer[..read])
             && let Some(pong) = ping.answer()
         {
@@ -197,7 +206,20 @@ async fn quiet(mut stream: TcpStream, tally: &EventCounts) -> io::Result<()> {
     Ok(())
 }
 
-async fn handshakes(target: SocketAddr, source: usize, tally: &EventCounts) -> io::Result<()> {
+async fn requests(mut client: Client, tally: &EventCounts) -> io::Result<()> {
+    for _ in 0..MAX_OPS {
+        let began = Instant::now();
+        let count = |bytes| {
+            tally.bytes.fetch_add(bytes as u64, Relaxed);
+        };
+        client.perform(count).await?;
+        tally.latencies.add(began.elapsed());
+        tally.ops.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
+
+async fn handshakes(target: &Target, source: usize, tally: &EventCounts) -> io::Result<()> {
     for _ in 0..MAX_OPS {
         let began = Instant::now();
         handshake(target, source).await?;
@@ -207,17 +229,20 @@ async fn handshakes(target: SocketAddr, source: usize, tally: &EventCounts) -> i
     Ok(())
 }
 
-/// Connects, performs a handshake, has 16 bytes echoed, and closes.
-pub async fn handshake(target: SocketAddr, source: usize) -> io::Result<()> {
-    let mut stream = wire::open(target, source, "/echo").await?;
+/// Opens a tunnel, has 16 bytes echoed, and closes.
+pub async fn handshake(target: &Target, source: usize) -> io::Result<()> {
+    let mut stream = target.open(source, "/echo").await?;
     echo_once(&mut stream).await?;
     stream.shutdown().await?;
     // Read to the end: the proxy may still send something.
-    stream.read_to_end(&mut Vec::new()).await?;
-    Ok(())
+    match stream.read_to_end(&mut Vec::new()).await {
+        // Behind TLS: nginx closes the connection without an alert (RFC 8446 §6.1).
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(()),
+    }
 }
 
-async fn echo_once(stream: &mut TcpStream) -> io::Result<()> {
+async fn echo_once(stream: &mut Stream) -> io::Result<()> {
     stream.write_all(&wire::client_frame(16)).await?;
     stream.read_exact(&mut [0; 18]).await.map(drop)
 }

@@ -7,6 +7,7 @@ mod cpu;
 mod external;
 mod gateway;
 mod heap;
+mod http;
 mod load;
 mod measure;
 mod process;
@@ -16,8 +17,11 @@ mod run;
 mod scale;
 mod scenario;
 mod scrape;
+mod serve;
 mod subject;
 mod syscalls;
+mod target;
+mod tls;
 mod upstream;
 mod wire;
 
@@ -53,6 +57,9 @@ enum Command {
         /// Milliseconds between pings, for the kinds that ping.
         #[arg(long, default_value_t = 20_000)]
         ping_every: u64,
+        /// The directory of the certificate, for the kinds with TLS.
+        #[arg(long)]
+        certificate: Option<PathBuf>,
         /// Counts the heap, and prints how much is in use for each line on standard input.
         #[arg(long)]
         heap: bool,
@@ -100,6 +107,7 @@ fn main() -> ExitCode {
             upstream,
             threads,
             ping_every,
+            certificate,
             heap,
         } => {
             if heap {
@@ -110,6 +118,7 @@ fn main() -> ExitCode {
                 listen,
                 upstream,
                 ping_every: Duration::from_millis(ping_every),
+                certificate,
             };
             match kind.is_per_core() {
                 true => subject::serve_per_core(&subject, threads),

@@ -21,6 +21,9 @@ struct Table {
     shows: Shows,
 }
 
+/// The proxy that TLS and HTTP/2 are compared with.
+const HAPROXY: &str = "haproxy";
+
 struct Column {
     title: &'static str,
     scenario: &'static str,
@@ -29,8 +32,8 @@ struct Column {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shows {
-    /// Multiples of the floor's figure of the same round.
-    Ratios,
+    /// Multiples of this subject's figure of the same round.
+    Over(&'static str),
     /// The figure itself.
     Figures,
 }
@@ -55,9 +58,11 @@ const TABLES: &[Table] = &[
             column("1 KiB, 64", "echo-1k-64", CPU),
             column("1 KiB, 512", "echo-1k-512", CPU),
             column("64 KiB, 64", "echo-64k-64", CPU),
+            column("256 KiB, 16", "echo-256k-16", CPU),
+            column("1 MiB, 8", "echo-1m-8", CPU),
             column("16 B × 16, 64", "echo-16b-x16-64", CPU),
         ],
-        shows: Shows::Ratios,
+        shows: Shows::Over(FLOOR),
     },
     Table {
         heading: "Round trips per second, × raw-shared",
@@ -69,7 +74,7 @@ const TABLES: &[Table] = &[
             column("64 KiB, 64", "echo-64k-64", RATE),
             column("16 B × 16, 64", "echo-16b-x16-64", RATE),
         ],
-        shows: Shows::Ratios,
+        shows: Shows::Over(FLOOR),
     },
     Table {
         heading: "One way, 1 MiB messages, 8 connections, × raw-shared",
@@ -79,7 +84,7 @@ const TABLES: &[Table] = &[
             column("GB/s up", "up-1m", "gb_per_second"),
             column("CPU per GiB up", "up-1m", "cpu_ms_per_gib"),
         ],
-        shows: Shows::Ratios,
+        shows: Shows::Over(FLOOR),
     },
     Table {
         heading: "Latency of 8 busy among 1,000 quiet, and handshakes (16 at a time), × raw-shared",
@@ -90,7 +95,7 @@ const TABLES: &[Table] = &[
             column("CPU per handshake", "handshake-16", "cpu_us_per_handshake"),
             column("handshakes/s", "handshake-16", "handshakes_per_second"),
         ],
-        shows: Shows::Ratios,
+        shows: Shows::Over(FLOOR),
     },
     Table {
         heading: "Latency of 8 busy among 9,600 quiet, µs",
@@ -108,6 +113,77 @@ const TABLES: &[Table] = &[
             column("RSS, 10,000", "memory-10000", "rss_bytes_per_tunnel"),
             column("heap, 1,000", "memory-1000", "heap_bytes_per_tunnel"),
             column("heap, 10,000", "memory-10000", "heap_bytes_per_tunnel"),
+        ],
+        shows: Shows::Figures,
+    },
+    Table {
+        heading: "16 B of 8 connections, by themselves and beside 8 floods",
+        columns: &[
+            column("p50 alone, µs", "fairness-8-8", "p50_us_alone"),
+            column("p50 beside", "fairness-8-8", "p50_us_beside"),
+            column("p99 alone, µs", "fairness-8-8", "p99_us_alone"),
+            column("p99 beside", "fairness-8-8", "p99_us_beside"),
+            column("p99, ratio", "fairness-8-8", "p99_ratio"),
+            column("GB/s of the floods", "fairness-8-8", "gb_per_second"),
+        ],
+        shows: Shows::Figures,
+    },
+    Table {
+        heading: "Forwarded requests, × raw-shared",
+        columns: &[
+            column("CPU per GET, 64", "http-get-64", CPU),
+            column("GET/s", "http-get-64", RATE),
+            column("GB/s down, 8", "http-download-8", "gb_per_second"),
+            column("CPU per GiB down", "http-download-8", "cpu_ms_per_gib"),
+            column("GB/s up, 8", "http-upload-8", "gb_per_second"),
+            column("CPU per GiB up", "http-upload-8", "cpu_ms_per_gib"),
+        ],
+        shows: Shows::Over(FLOOR),
+    },
+    Table {
+        heading: "TLS at the edge: CPU, × haproxy",
+        columns: &[
+            column("16 B, 64", "tls-echo-16b-64", CPU),
+            column("1 KiB, 64", "tls-echo-1k-64", CPU),
+            column("64 KiB, 64", "tls-echo-64k-64", CPU),
+            column("per GiB down", "tls-down-1m", "cpu_ms_per_gib"),
+            column("per GiB up", "tls-up-1m", "cpu_ms_per_gib"),
+            column("handshake", "tls-handshake-16", HANDSHAKE),
+            column("resumed", "tls-resumption-16", HANDSHAKE),
+        ],
+        shows: Shows::Over(HAPROXY),
+    },
+    Table {
+        heading: "TLS at the edge: memory per quiet tunnel, bytes",
+        columns: &[
+            column("RSS, 1,000", "tls-memory-1000", "rss_bytes_per_tunnel"),
+            column("RSS, 10,000", "tls-memory-10000", "rss_bytes_per_tunnel"),
+            column("heap, 1,000", "tls-memory-1000", "heap_bytes_per_tunnel"),
+            column("heap, 10,000", "tls-memory-10000", "heap_bytes_per_tunnel"),
+        ],
+        shows: Shows::Figures,
+    },
+    Table {
+        heading: "HTTP/2, 100 tunnels on a connection: CPU, × haproxy",
+        columns: &[
+            column("16 B, 100", "http2-echo-16b-100", CPU),
+            column("1 KiB, 100", "http2-echo-1k-100", CPU),
+            column("64 KiB, 100", "http2-echo-64k-100", CPU),
+            column("tunnel opened and closed, 16", "http2-tunnel-16", HANDSHAKE),
+        ],
+        shows: Shows::Over(HAPROXY),
+    },
+    Table {
+        heading: "HTTP/2, 100 tunnels on a connection: memory per quiet tunnel, bytes",
+        columns: &[
+            column("RSS, 1,000", "http2-memory-1000", "rss_bytes_per_tunnel"),
+            column("RSS, 10,000", "http2-memory-10000", "rss_bytes_per_tunnel"),
+            column("heap, 1,000", "http2-memory-1000", "heap_bytes_per_tunnel"),
+            column(
+                "heap, 10,000",
+                "http2-memory-10000",
+                "heap_bytes_per_tunnel",
+            ),
         ],
         shows: Shows::Figures,
     },
@@ -226,6 +302,35 @@ const GOALS: &[Goal] = &[
         "axum-reverse-proxy",
         0.30,
     ),
+    at_most("CPU 256 KiB / floor", "echo-256k-16", CPU, FLOOR, 1.05),
+    at_most("CPU 1 MiB / floor", "echo-1m-8", CPU, FLOOR, 1.05),
+    at_most(
+        "CPU 64 KiB / nginx-256k",
+        "echo-64k-64",
+        CPU,
+        "nginx-256k",
+        1.0,
+    ),
+    at_most(
+        "CPU 256 KiB / nginx-256k",
+        "echo-256k-16",
+        CPU,
+        "nginx-256k",
+        1.0,
+    ),
+    at_most(
+        "CPU 1 MiB / nginx-256k",
+        "echo-1m-8",
+        CPU,
+        "nginx-256k",
+        1.0,
+    ),
+    absolute(
+        "p99 beside floods / alone",
+        "fairness-8-8",
+        "p99_ratio",
+        2.0,
+    ),
     at_least("GB/s down / floor", "down-1m", "gb_per_second", FLOOR, 0.95),
     at_least("GB/s up / floor", "up-1m", "gb_per_second", FLOOR, 0.95),
     at_least(
@@ -264,6 +369,40 @@ const GOALS: &[Goal] = &[
         2560.0,
     ),
     absolute("pings, % of a core", "pinged", "percent_of_a_core", 1.0),
+];
+
+const TLS_JUDGED: [&str; 2] = ["wsplice-tls-ring", "wsplice-tls-aws-lc"];
+
+const RESIDENT: &str = "rss_bytes_per_tunnel";
+
+/// TLS at the edge beside the other proxies.
+const TLS_GOALS: &[Goal] = &[
+    at_most("TLS 16 B / HAProxy", "tls-echo-16b-64", CPU, "haproxy", 1.0),
+    at_most("TLS 16 B / nginx", "tls-echo-16b-64", CPU, "nginx", 1.0),
+    at_most("TLS 1 KiB / HAProxy", "tls-echo-1k-64", CPU, "haproxy", 1.0),
+    at_most("TLS 1 KiB / nginx", "tls-echo-1k-64", CPU, "nginx", 1.0),
+    at_most(
+        "TLS 64 KiB / HAProxy",
+        "tls-echo-64k-64",
+        CPU,
+        "haproxy",
+        1.0,
+    ),
+    at_most("TLS 64 KiB / nginx", "tls-echo-64k-64", CPU, "nginx", 1.0),
+    at_most(
+        "TLS memory / HAProxy",
+        "tls-memory-10000",
+        RESIDENT,
+        "haproxy",
+        1.0,
+    ),
+    at_most(
+        "TLS memory / nginx",
+        "tls-memory-10000",
+        RESIDENT,
+        "nginx",
+        1.0,
+    ),
 ];
 
 /// Cost of a program of the gateway beside another proxy.
@@ -318,6 +457,9 @@ pub fn markdown(result: &Value) -> String {
     }
     for ours in JUDGED {
         samples.goals(ours, GOALS, &mut text);
+    }
+    for ours in TLS_JUDGED {
+        samples.goals(ours, TLS_GOALS, &mut text);
     }
     samples.goals(SCRAPED, SCRAPED_GOALS, &mut text);
     let gateways = result["about"]["gateways"].as_array();
@@ -382,11 +524,11 @@ impl Samples {
                     scenario, figure, ..
                 } = *column;
                 match table.shows {
-                    Shows::Ratios if subject == FLOOR => {
+                    Shows::Over(over) if subject == over => {
                         let figures = self.all(scenario, subject, figure);
                         format!("1 = {}", spread(figures))
                     }
-                    Shows::Ratios => spread(self.ratios(scenario, figure, subject, FLOOR)),
+                    Shows::Over(over) => spread(self.ratios(scenario, figure, subject, over)),
                     Shows::Figures => spread(self.all(scenario, subject, figure)),
                 }
             });

@@ -22,6 +22,8 @@ use crate::{
     scrape::Scrapes,
     subject::Kind,
     syscalls,
+    target::{Face, Target},
+    tls::{CertificateFiles, Sessions},
 };
 
 #[derive(clap::Args)]
@@ -40,8 +42,8 @@ pub struct Options {
     /// Only these subjects, separated by commas; `raw-shared` is always among them.
     #[arg(long, value_delimiter = ',')]
     subjects: Vec<String>,
-    /// Only these scenarios, separated by commas; also `memory`, `latency-9600-8`,
-    /// `pinged`, `syscalls`.
+    /// Only these scenarios, separated by commas; also `memory`, `tls-memory`,
+    /// `http2-memory`, `latency-9600-8`, `pinged`, `syscalls`.
     #[arg(long, value_delimiter = ',')]
     scenarios: Vec<String>,
     /// A program of the gateway, a subject named as its file; may be given several times.
@@ -73,6 +75,7 @@ async fn measure_all(options: &Options) -> Result<()> {
     let upstream = Server::start("upstream", upstream, command).await?;
     let bench = Bench {
         options,
+        certificate: CertificateFiles::create(&options.out)?,
         upstream: upstream.addr,
         subjects: subjects(options)?,
     };
@@ -98,6 +101,7 @@ async fn measure_all(options: &Options) -> Result<()> {
 
 struct Bench<'a> {
     options: &'a Options,
+    certificate: CertificateFiles,
     upstream: SocketAddr,
     subjects: Vec<Subject>,
 }
@@ -114,6 +118,14 @@ impl Subject {
             Self::Own(kind) => kind.name(),
             Self::External(external) => external.name.to_owned(),
             Self::Gateway(program) => gateway::name(program),
+        }
+    }
+
+    fn serves(&self, face: Face) -> bool {
+        match self {
+            Self::Own(kind) => kind.face() == face,
+            Self::External(external) => external.serves(face),
+            Self::Gateway(_) => true,
         }
     }
 }
@@ -156,7 +168,17 @@ impl Bench<'_> {
         Duration::from_millis(self.options.window)
     }
 
-    async fn start(&self, subject: &Subject, more: &[&str]) -> Result<Server> {
+    /// The subjects that clients can reach in this way.
+    fn subjects(&self, face: Face) -> impl Iterator<Item = &Subject> {
+        let subjects = self.subjects.iter();
+        subjects.filter(move |subject| subject.serves(face))
+    }
+
+    fn target(&self, server: &Server, face: Face, sessions: Sessions) -> Result<Target> {
+        Target::new_of(face, server.addr, &self.certificate, sessions)
+    }
+
+    async fn start(&self, subject: &Subject, face: Face, more: &[&str]) -> Result<Server> {
         let listen = free_address()?;
         let name = subject.name();
         let command = match subject {
@@ -165,15 +187,20 @@ impl Bench<'_> {
                 command.args(["subject", &name, "--listen", &listen.to_string()]);
                 command.args(["--upstream", &self.upstream.to_string()]);
                 command.args(["--threads", &self.options.threads.to_string()]);
+                command
+                    .arg("--certificate")
+                    .arg(self.certificate.directory());
                 command.args(more);
                 command
             }
             Subject::External(external) => {
-                external.command(listen, self.upstream, &self.options.out)?
+                let (certificate, directory) = (&self.certificate, &self.options.out);
+                external.command(face, listen, self.upstream, certificate, directory)?
             }
             Subject::Gateway(program) => {
                 let mut command = Command::new(program);
-                gateway::configure(&mut command, listen, self.upstream, self.options.threads);
+                gateway::configure(&mut command, face, listen, &self.certificate);
+                gateway::proxy(&mut command, self.upstream, self.options.threads);
                 command
             }
         };
@@ -192,10 +219,13 @@ impl Bench<'_> {
             .filter(|s| self.wants(s.name))
             .collect();
         let mut servers = Vec::new();
-        if !scenarios.is_empty() {
-            for subject in &self.subjects {
-                match self.start(subject, &[]).await {
-                    Ok(server) => servers.push(server),
+        for face in [Face::Plain, Face::Tls, Face::Http2] {
+            if !scenarios.iter().any(|scenario| scenario.face == face) {
+                continue;
+            }
+            for subject in self.subjects(face) {
+                match self.start(subject, face, &[]).await {
+                    Ok(server) => servers.push((face, server)),
                     Err(error) => samples.push(sample("start", &subject.name(), 0, Err(error))),
                 }
             }
@@ -203,10 +233,12 @@ impl Bench<'_> {
         for round in 0..self.options.rounds {
             for scenario in &scenarios {
                 servers.rotate_left(1);
-                for server in &servers {
+                for (_, server) in servers.iter().filter(|(face, _)| *face == scenario.face) {
                     samples.push(self.sample(scenario, server, round).await);
                 }
-                samples.push(self.direct(scenario, round).await);
+                if scenario.face == Face::Plain {
+                    samples.push(self.direct(scenario, round).await);
+                }
             }
         }
         Ok(())
@@ -215,14 +247,18 @@ impl Bench<'_> {
     async fn sample(&self, scenario: &Scenario, server: &Server, round: usize) -> Value {
         let cpu = || server.cpu();
         let _scrapes = Scrapes::start(server);
-        let result = measure::timed(scenario, server.addr, self.window(), cpu).await;
+        let result = match self.target(server, scenario.face, scenario.sessions) {
+            Ok(target) => measure::timed(scenario, &target, self.window(), cpu).await,
+            Err(error) => Err(error),
+        };
         sample(scenario.name, &server.name, round, result)
     }
 
     /// Without a proxy: the capacity of the clients and the upstream themselves. No process in
     /// between uses CPU, so none is reported.
     async fn direct(&self, scenario: &Scenario, round: usize) -> Value {
-        let result = measure::timed(scenario, self.upstream, self.window(), || 0).await;
+        let target = Target::plain(self.upstream);
+        let result = measure::timed(scenario, &target, self.window(), || 0).await;
         let without_cpu = |mut figures: Value| {
             if let Some(figures) = figures.as_object_mut() {
                 figures.retain(|name, _| !name.starts_with("cpu"));
@@ -233,30 +269,45 @@ impl Bench<'_> {
     }
 
     async fn memory(&self, samples: &mut Vec<Value>) -> Result<()> {
-        if !self.wants("memory") {
-            return Ok(());
-        }
         let (rounds, sizes) = match self.options.quick {
             true => (1, vec![1000]),
             false => (self.options.rounds.min(3), vec![1000, most_tunnels()]),
         };
-        for round in 0..rounds {
-            for &tunnels in &sizes {
-                for subject in &self.subjects {
-                    let Ok(mut server) = self.start(subject, &["--heap"]).await else {
-                        continue;
-                    };
-                    let result = measure::memory(&mut server, tunnels).await;
-                    let name = if tunnels == 1000 {
-                        "memory-1000"
-                    } else {
-                        "memory-10000"
-                    };
-                    samples.push(sample(name, &server.name, round, result));
+        for (face, name) in [
+            (Face::Plain, "memory"),
+            (Face::Tls, "tls-memory"),
+            (Face::Http2, "http2-memory"),
+        ] {
+            if !self.wants(name) {
+                continue;
+            }
+            for round in 0..rounds {
+                for &tunnels in &sizes {
+                    let size = if tunnels == 1000 { "1000" } else { "10000" };
+                    let name = format!("{name}-{size}");
+                    for subject in self.subjects(face) {
+                        samples.extend(self.memory_of(subject, face, &name, round, tunnels).await);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    async fn memory_of(
+        &self,
+        subject: &Subject,
+        face: Face,
+        name: &str,
+        round: usize,
+        tunnels: usize,
+    ) -> Option<Value> {
+        let mut server = self.start(subject, face, &["--heap"]).await.ok()?;
+        let result = match self.target(&server, face, Sessions::New) {
+            Ok(target) => measure::memory(&mut server, &target, tunnels).await,
+            Err(error) => Err(error),
+        };
+        Some(sample(name, &server.name, round, result))
     }
 
     /// The latency beside 9,600 tunnels, with metrics that are read and without.
@@ -270,7 +321,7 @@ impl Bench<'_> {
         let mut servers = Vec::new();
         for subject in &self.subjects {
             if compared.contains(&subject.name()) {
-                servers.push(self.start(subject, &[]).await?);
+                servers.push(self.start(subject, Face::Plain, &[]).await?);
             }
         }
         for round in 0..self.options.rounds {
@@ -297,7 +348,9 @@ impl Bench<'_> {
             true => (1000, Duration::from_secs(6)),
             false => (most_tunnels(), Duration::from_secs(20)),
         };
-        let server = self.start(subject, &["--ping-every", "2000"]).await?;
+        let server = self
+            .start(subject, Face::Plain, &["--ping-every", "2000"])
+            .await?;
         let result = measure::pinged(&server, tunnels, window).await;
         samples.push(sample("pinged", &server.name, 0, result));
         Ok(())
@@ -308,8 +361,8 @@ impl Bench<'_> {
         if !self.wants("syscalls") || self.options.quick || !has_strace {
             return Ok(());
         }
-        for subject in &self.subjects {
-            let Ok(server) = self.start(subject, &[]).await else {
+        for subject in self.subjects(Face::Plain) {
+            let Ok(server) = self.start(subject, Face::Plain, &[]).await else {
                 continue;
             };
             for name in SYSCALL_SCENARIOS {

@@ -19,6 +19,7 @@ use crate::{
     process::{Server, free_address},
     run::most_tunnels,
     subject::Kind,
+    target::Target,
 };
 
 #[derive(clap::Args)]
@@ -103,7 +104,7 @@ impl Set {
         command.args(["--upstream", &upstream_at.to_string()]);
         let subject = Server::start(&kind.name(), listen, command).await?;
         // The first tunnels pay for all that is shared: thread buffers, tables, allocator arenas.
-        drop(Load::start(listen, &[(Work::Quiet, 64)]).await?);
+        drop(Load::start(&Target::plain(listen), &[(Work::Quiet, 64)]).await?);
         sleep(Duration::from_millis(300)).await;
         let fresh = subject.resident();
         let began = Instant::now();
@@ -138,7 +139,7 @@ impl Set {
 
 /// The command `hold`: opens tunnels, reports that, and keeps them until it is ended.
 pub async fn hold(target: std::net::SocketAddr, tunnels: usize) -> Result<()> {
-    let load = Load::start(target, &[(Work::Quiet, tunnels)]).await?;
+    let load = Load::start(&Target::plain(target), &[(Work::Quiet, tunnels)]).await?;
     println!("ready");
     loop {
         sleep(Duration::from_secs(1)).await;

@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
     time::{interval, timeout},
 };
-use wsplice::{Pool, ProxyLayer};
+use wsplice::{ForwardHttp, Pool, ProxyLayer};
 use wsplice_prometheus::{Metrics, encode};
 use wsplice_status::Status;
 
@@ -20,7 +20,7 @@ use crate::{Result, process::Server, subject::Kind};
 const TARGETS: [&str; 2] = ["/metrics", "/status?view=json"];
 
 /// Wraps the router in the layer, with metrics and a status page beside it.
-pub fn watched(app: Router, layer: ProxyLayer, pool: &Pool) -> Router {
+pub fn watched(app: Router, layer: ProxyLayer<ForwardHttp>, pool: &Pool) -> Router {
     let mut registry = Registry::default();
     let layer = Metrics::register(&mut registry).observe_as("bench", layer);
     let status = Status::new().pool_as("bench", pool);

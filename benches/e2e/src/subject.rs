@@ -1,6 +1,6 @@
 //! The proxies that are measured in processes of this program.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::{Router, http::StatusCode};
 use axum_reverse_proxy::ReverseProxy;
@@ -9,9 +9,14 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::Builder,
 };
-use wsplice::{Framing, KeepAlive, Pool, ProxyLayer, TunnelConfig, matcher::path};
+use tokio_rustls::{TlsAcceptor, rustls::crypto::ring};
+use wsplice::{ForwardHttp, Framing, KeepAlive, Pool, ProxyLayer, TunnelConfig, matcher::path};
 
-use crate::{Result, relay, scrape};
+use crate::{
+    Result, relay, scrape, serve,
+    target::Face,
+    tls::{Backend, CertificateFiles},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -33,11 +38,38 @@ pub enum Kind {
     RawPerCore,
     /// `wsplice-keepalive` with a runtime and a listener of its own for each thread.
     WsplicePerCore,
+    /// `raw-shared` behind rustls with ring.
+    RawTlsRing,
+    /// `raw-shared` behind rustls with aws-lc-rs.
+    RawTlsAwsLc,
+    /// `wsplice-keepalive` behind rustls with ring.
+    WspliceTlsRing,
+    /// `wsplice-keepalive` behind rustls with aws-lc-rs.
+    WspliceTlsAwsLc,
+    /// `wsplice-keepalive` behind hyper's HTTP/2.
+    WspliceHttp2,
 }
 
 impl Kind {
     pub const fn is_per_core(self) -> bool {
         matches!(self, Self::RawPerCore | Self::WsplicePerCore)
+    }
+
+    pub const fn face(self) -> Face {
+        match self {
+            Self::RawTlsRing | Self::RawTlsAwsLc | Self::WspliceTlsRing | Self::WspliceTlsAwsLc => {
+                Face::Tls
+            }
+            Self::WspliceHttp2 => Face::Http2,
+            _ => Face::Plain,
+        }
+    }
+
+    const fn backend(self) -> Backend {
+        match self {
+            Self::RawTlsAwsLc | Self::WspliceTlsAwsLc => Backend::AwsLc,
+            _ => Backend::Ring,
+        }
     }
 
     pub fn name(self) -> String {
@@ -53,6 +85,7 @@ pub struct Subject {
     pub listen: SocketAddr,
     pub upstream: SocketAddr,
     pub ping_every: Duration,
+    pub certificate: Option<PathBuf>,
 }
 
 impl Subject {
@@ -68,18 +101,41 @@ impl Subject {
             }
             Kind::RawCopy => relay::copy(TcpListener::bind(listen).await?, upstream).await,
             Kind::AxumReverseProxy => {
+                // Its client wants one, although nothing here is behind TLS for it.
+                let _ = ring::default_provider().install_default();
                 let proxy = ReverseProxy::new("/", format!("http://{upstream}"));
                 serve_app(TcpListener::bind(listen).await?, proxy.into()).await
             }
+            Kind::RawTlsRing | Kind::RawTlsAwsLc => {
+                let listener = TcpListener::bind(listen).await?;
+                relay::shared_tls(listener, upstream, self.acceptor()?).await
+            }
+            Kind::WspliceTlsRing | Kind::WspliceTlsAwsLc => {
+                let listener = TcpListener::bind(listen).await?;
+                serve::tls(listener, self.acceptor()?, self.app()?).await
+            }
+            Kind::WspliceHttp2 => serve::http2(TcpListener::bind(listen).await?, self.app()?).await,
             _ => serve_app(TcpListener::bind(listen).await?, self.app()?).await,
         }
+    }
+
+    fn acceptor(&self) -> Result<TlsAcceptor> {
+        let directory = self
+            .certificate
+            .as_deref()
+            .ok_or("--certificate is missing")?;
+        CertificateFiles::in_directory(directory)?.acceptor(self.kind.backend())
     }
 
     /// Ours, before a router.
     fn app(&self) -> Result<Router> {
         let tunnel = match self.kind {
             Kind::WspliceOpaque => TunnelConfig::new().framing(Framing::Opaque),
-            Kind::WspliceKeepalive | Kind::WsplicePerCore => {
+            Kind::WspliceKeepalive
+            | Kind::WsplicePerCore
+            | Kind::WspliceTlsRing
+            | Kind::WspliceTlsAwsLc
+            | Kind::WspliceHttp2 => {
                 TunnelConfig::new().keep_alive(KeepAlive::default().interval(self.ping_every))
             }
             _ => TunnelConfig::new(),
@@ -87,6 +143,7 @@ impl Subject {
         let pool = Pool::new([format!("ws://{}", self.upstream)])?.build();
         let layer = ProxyLayer::new(pool.clone())
             .matching(path("/*"))
+            .forward_http(ForwardHttp::new())
             .tunnel(tunnel);
         let app = Router::new().fallback(|| async { StatusCode::NOT_FOUND });
         Ok(match self.kind {

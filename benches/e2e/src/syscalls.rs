@@ -16,6 +16,7 @@ use crate::{
     load::{Load, Work},
     process::Server,
     scenario::{Scenario, Yields},
+    target::Target,
 };
 
 /// System calls for each operation of a scenario. Its times mean nothing: strace slows all down.
@@ -58,7 +59,7 @@ async fn trace(
         .stderr(Stdio::null())
         .spawn()?;
     sleep(Duration::from_millis(400)).await;
-    let load = Load::start(server.addr, groups).await?;
+    let load = Load::start(&Target::plain(server.addr), groups).await?;
     sleep(Duration::from_millis(1500)).await;
     let ops = load.snapshot().ops;
     drop(load);

@@ -1,4 +1,4 @@
-//! The upstream: a WebSocket server that does as little as it can.
+//! The upstream: a server of WebSockets and of plain HTTP that does as little as it can.
 
 use std::{cell::RefCell, io, net::SocketAddr};
 
@@ -9,7 +9,7 @@ use tokio::{
 use tungstenite::handshake::derive_accept_key;
 use wsplice::frame::{ControlFrame, FrameHeader, OpCode, Scanner};
 
-use crate::{Result, wire};
+use crate::{Result, http, wire};
 
 /// Payload of the messages of `/source`, in bytes.
 pub const SOURCE_MESSAGE: usize = 1024 * 1024;
@@ -28,11 +28,9 @@ pub async fn serve(listen: SocketAddr) -> Result<()> {
 async fn tunnel(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (head, rest) = wire::read_head(&mut stream).await?;
-    let key = head
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
-        .map_or("", |(_, value)| value.trim());
+    let Some(key) = wire::header(&head, "sec-websocket-key") else {
+        return http::respond(stream, head, rest).await;
+    };
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n\r\n",

@@ -3,30 +3,38 @@
 use std::{io, net::SocketAddr};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
 use wsplice::frame::{FrameHeader, OpCode};
 
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Connects from the source address of this number, and sends a handshake for `path`.
-///
-/// Bytes that `/source` sends right behind its 101 are dropped: no window has begun yet.
-pub async fn open(target: SocketAddr, source: usize, path: &str) -> io::Result<TcpStream> {
+/// Connects from the source address of this number.
+pub async fn connect(target: SocketAddr, source: usize) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     // Several addresses of 127.0.0.0/8, as one has only some 28,000 ports.
     let last = u8::try_from(source % 8).unwrap_or(0) + 2;
     socket.bind(SocketAddr::from(([127, 0, 0, last], 0)))?;
-    let mut stream = socket.connect(target).await?;
+    let stream = socket.connect(target).await?;
     stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Sends a handshake for `path`, and reads its 101.
+///
+/// Bytes that `/source` sends right behind its 101 are dropped: no window has begun yet.
+pub async fn shake_hands(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    path: &str,
+) -> io::Result<()> {
     stream.write_all(request(path).as_bytes()).await?;
-    let (head, _read_ahead) = read_head(&mut stream).await?;
+    let (head, _read_ahead) = read_head(stream).await?;
     if !head.starts_with("HTTP/1.1 101") {
         let line = head.lines().next().unwrap_or_default().to_owned();
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, line));
     }
-    Ok(stream)
+    Ok(())
 }
 
 fn request(path: &str) -> String {
@@ -38,8 +46,15 @@ fn request(path: &str) -> String {
 }
 
 /// Reads to the end of a head; returns the head, and the bytes after it.
-pub async fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
-    let mut bytes = Vec::with_capacity(512);
+pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(String, Vec<u8>)> {
+    read_next_head(stream, Vec::with_capacity(512)).await
+}
+
+/// Reads to the end of a head whose first bytes have been read.
+pub async fn read_next_head(
+    stream: &mut (impl AsyncRead + Unpin),
+    mut bytes: Vec<u8>,
+) -> io::Result<(String, Vec<u8>)> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             let rest = bytes.split_off(end + 4);
@@ -67,4 +82,11 @@ fn frame(header: Result<FrameHeader, wsplice::frame::HeaderError>) -> Vec<u8> {
     let mut bytes = header.encode().to_vec();
     bytes.resize(header.frame_len() as usize, 0x5A);
     bytes
+}
+
+/// The value of a header in a head.
+pub fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+    Some(value.trim())
 }
