@@ -15,7 +15,7 @@ use std::{num::NonZeroU32, time::Duration};
 /// | [`minimum_rate`](Self::minimum_rate) | 240 bytes/s | a client that moves a byte a minute holds a connection too |
 /// | [`exchange_timeout`](Self::exchange_timeout) | none | event streams and downloads may take hours |
 /// | [`continue_timeout`](Self::continue_timeout) | 1 s | many servers never send a 100 |
-/// | [`idle_connections`](Self::idle_connections) | 32 per upstream | bounds the sockets that wait |
+/// | [`idle_connections`](Self::idle_connections) | 256 per upstream | bounds the sockets that wait; less than the requests that are under way at once would open connections all the time |
 /// | [`max_connection_age`](Self::max_connection_age) | 5 min | a new address or a new server behind a name gets its share |
 /// | [`idle_connection_timeout`](Self::idle_connection_timeout) | 4 s | less than Node.js (5 s) keeps a connection |
 ///
@@ -58,7 +58,7 @@ impl ForwardHttp {
             minimum_rate: NonZeroU32::new(240),
             exchange_timeout: None,
             continue_timeout: Duration::from_secs(1),
-            idle_connections: 32,
+            idle_connections: 256,
             idle_connection_timeout: Duration::from_secs(4),
             max_connection_age: Some(Duration::from_secs(300)),
             allows_trace: false,
