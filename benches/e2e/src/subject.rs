@@ -34,6 +34,9 @@ pub enum Kind {
     WspliceScraped,
     /// Ours with pings on both legs.
     WspliceKeepalive,
+    /// `wsplice-keepalive` with room for 256 KiB before a sink that takes nothing.
+    #[value(name = "wsplice-256k")]
+    Wsplice256k,
     /// `raw-shared` with a runtime and a listener of its own for each thread.
     RawPerCore,
     /// `wsplice-keepalive` with a runtime and a listener of its own for each thread.
@@ -132,6 +135,7 @@ impl Subject {
         let tunnel = match self.kind {
             Kind::WspliceOpaque => TunnelConfig::new().framing(Framing::Opaque),
             Kind::WspliceKeepalive
+            | Kind::Wsplice256k
             | Kind::WsplicePerCore
             | Kind::WspliceTlsRing
             | Kind::WspliceTlsAwsLc
@@ -139,6 +143,10 @@ impl Subject {
                 TunnelConfig::new().keep_alive(KeepAlive::default().interval(self.ping_every))
             }
             _ => TunnelConfig::new(),
+        };
+        let tunnel = match self.kind {
+            Kind::Wsplice256k => tunnel.max_buffered(256 * 1024),
+            _ => tunnel,
         };
         let pool = Pool::new([format!("ws://{}", self.upstream)])?.build();
         let layer = ProxyLayer::new(pool.clone())
