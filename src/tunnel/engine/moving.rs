@@ -120,8 +120,11 @@ impl Core {
         self.entry().give_up_moves();
     }
 
-    /// Stays with the upstream, unless it has our close frame.
+    /// Stays with the upstream, unless it was given our close frame.
     pub(super) fn call_off_move(&mut self) {
+        if self.flows[CLIENT].has_left_sink() {
+            return;
+        }
         let reattaching = self.reattaching.as_mut();
         if reattaching.is_some_and(|reattaching| reattaching.plan(None).is_some()) {
             self.flows[CLIENT].stay_with_sink();
@@ -143,7 +146,7 @@ impl Core {
             until: saturating_add(now, PARTING_TIMEOUT),
             needs_flush: self.legs[UPSTREAM].transport.buffers_writes(),
         }));
-        self.flows[CLIENT].part_from_sink(reattaching.filter.settings().most_held());
+        self.flows[CLIENT].detach_sink(reattaching.filter.settings().most_held());
     }
 
     /// Takes an event of a tunnel that is parting; returns false if it is left to the end machine.
@@ -234,9 +237,13 @@ impl Core {
         end.on_event(UPSTREAM, LegEvent::CloseHanded, now);
     }
 
-    /// The moment until which a move waits for an endpoint.
+    /// The moment until which a move waits for an endpoint. The write timeout applies to an upstream
+    /// that does not take our close frame.
     pub(super) fn move_deadline(&self) -> Option<Instant> {
         let reattaching = self.reattaching.as_ref()?;
+        if self.flows[CLIENT].has_left_sink() {
+            return None;
+        }
         match (&reattaching.state, reattaching.planned()) {
             (State::Parting(parting), _) => Some(parting.until),
             (_, Some(Planned::Scheduled { at: until })) => Some(until),

@@ -186,7 +186,7 @@ impl Core {
             return Progress::None;
         };
         let to_client = &mut self.flows[UPSTREAM];
-        if !reattaching.filter.owes_pong() || to_client.backlog().is_some() {
+        if !reattaching.filter.owes_pong() || !to_client.takes_own() {
             return Progress::None;
         }
         if let Some(pong) = reattaching.filter.take_owed_pong() {
@@ -280,6 +280,7 @@ impl Core {
         };
         let state = std::mem::replace(&mut reattaching.state, State::Off);
         self.call_off_move();
+        self.flows[CLIENT].seal_left_sink();
         match state {
             State::Failing(kind) => {
                 self.flows[CLIENT].abandon_sink();

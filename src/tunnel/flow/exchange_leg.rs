@@ -9,7 +9,7 @@ use crate::{
 
 use super::{
     held::Held,
-    pump::{Flow, Sink, Source},
+    pump::{Flow, Notice, Sink, Source},
 };
 
 impl Flow {
@@ -40,6 +40,8 @@ impl Flow {
         let kept = kept.as_ref().map_or(&[][..], |kept| kept.rest_of_source());
         outgoing.push(&data_frames(kept));
         self.sink = Sink::Detached;
+        // A close frame of ours was for this sink alone.
+        self.close_handed = Notice::None;
         self.end_pause();
         self.needs_flush = false;
         self.sink_at_boundary = self.track.at_boundary();
@@ -78,6 +80,11 @@ impl Flow {
             Ok(Some((_, len))) => bytes.split_to(len.min(bytes.len())),
             _ => bytes,
         }
+    }
+
+    /// Whether the sink takes a frame of ours at once, which then stands between two others.
+    pub(in crate::tunnel) fn takes_own(&self) -> bool {
+        self.sink == Sink::Open && self.sink_at_boundary && !self.has_leftover()
     }
 
     /// Sends the sink frames of ours after the bytes that it was given, which must end at a frame

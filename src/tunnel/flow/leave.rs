@@ -36,7 +36,20 @@ impl Flow {
         }
     }
 
-    /// Goes on with the sink, if it was given no close frame yet.
+    /// Whether the sink was given our close frame, of which it may have taken a part. Nothing may
+    /// follow that one (RFC 6455 §5.5.1).
+    pub(in crate::tunnel) fn has_left_sink(&self) -> bool {
+        self.sink == Sink::Leaving && self.close_handed == Notice::Due
+    }
+
+    /// Discards further bytes of the source, if the sink was given our close frame.
+    pub(in crate::tunnel) fn seal_left_sink(&mut self) {
+        if self.has_left_sink() {
+            self.sink = Sink::Sealed;
+        }
+    }
+
+    /// Goes on with the sink, which must not have been given our close frame.
     pub(in crate::tunnel) fn stay_with_sink(&mut self) {
         if self.sink != Sink::Leaving {
             return;
@@ -54,13 +67,6 @@ impl Flow {
         if self.source == Source::Paused {
             self.source = Source::Open;
         }
-    }
-
-    /// Holds further bytes of the source, up to this number, for another sink. This one has our close
-    /// frame.
-    pub(in crate::tunnel) fn part_from_sink(&mut self, limit: usize) {
-        self.close_handed = Notice::None;
-        self.detach_sink(limit);
     }
 
     /// Discards the bytes that are held for another sink, because there will be none. The one that was

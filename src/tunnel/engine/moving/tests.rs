@@ -545,3 +545,5 @@ async fn a_move_begins_at_its_moment() {
     rig.upstream = next;
     rig.passes_both_ways().await;
 }
+
+mod stalled;

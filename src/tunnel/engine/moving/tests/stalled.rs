@@ -1,0 +1,87 @@
+//! Upstreams that do not take our close frame at once, and endpoints inside a frame.
+
+use super::*;
+
+/// A tunnel whose upstream takes nothing more after this message, so that the close frame of the move
+/// waits.
+async fn stalled() -> (Rig, Vec<u8>, End) {
+    let mut rig = Rig::with(TunnelConfig::new(), parts(), 64);
+    let taken = rig.client.text(&[b'a'; 58]);
+    rig.client.send(&taken).await;
+    let next = rig.prepare();
+    order(&rig);
+    rig.client.is_quiet_for(secs(1)).await;
+    (rig, taken, next)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_whose_close_frame_waits_is_neither_called_off_nor_late() {
+    for is_called_off in [true, false] {
+        let (mut rig, taken, mut next) = stalled().await;
+        if is_called_off {
+            let entry = rig.registry.entries().remove(0);
+            entry.cancel_revocable(Revocable::ByPoolResume);
+        } else {
+            // Longer than the client may take to end its message, which it has.
+            rig.client.is_quiet_for(secs(20)).await;
+        }
+        let waits = rig.client.text(b"waits");
+        rig.client.send(&waits).await;
+        assert_eq!(rig.upstream.exactly(taken.len()).await, taken);
+        is_left(&mut rig.upstream).await;
+        answers_close(&mut rig.upstream).await;
+        assert_eq!(rig.upstream.rest().await, b"", "nothing follows a close");
+        assert_eq!(next.exactly(waits.len()).await, waits);
+        rig.upstream = next;
+        rig.passes_both_ways().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_is_lost_before_it_takes_our_close_frame_leaves_no_trace_of_it() {
+    let (mut rig, _, next) = stalled().await;
+    rig.upstream.stream.shutdown().await.unwrap();
+    rig.upstream = next;
+    rig.passes_both_ways().await;
+    rig.client.is_quiet_for(secs(60)).await;
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_is_closed_while_our_close_frame_waits_sends_one_close_frame() {
+    let (mut rig, taken, mut next) = stalled().await;
+    let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "");
+    let entry = rig.registry.entries().remove(0);
+    entry.send_command(Command::requested(frame, None));
+    let close = rig.client.control().await;
+    assert_eq!(close.close_code(), Some(CloseCode::POLICY_VIOLATION));
+    assert_eq!(next.rest().await, b"", "no use of it");
+    assert_eq!(rig.upstream.exactly(taken.len()).await, taken);
+    is_left(&mut rig.upstream).await;
+    answers_close(&mut rig.upstream).await;
+    let answer = rig.client.close(1008, "");
+    rig.client.send(&answer).await;
+    assert_eq!(rig.upstream.rest().await, b"", "one close frame");
+    assert_eq!(rig.report().await.end, TunnelEnd::Requested);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_of_the_proxy_waits_for_the_end_of_the_upstreams_frame_rfc6455_5_4() {
+    let mut rig = Rig::new();
+    let mut next = rig.prepare();
+    order(&rig);
+    is_left(&mut rig.upstream).await;
+    let frame = rig.upstream.text(b"in two parts");
+    rig.upstream.send(&frame[..5]).await;
+    assert_eq!(rig.client.exactly(5).await, frame[..5]);
+    let asked = rig.client.frame(0x89, b"?");
+    rig.client.send(&asked).await;
+    rig.client.is_quiet_for(secs(1)).await;
+    rig.upstream.send(&frame[5..]).await;
+    assert_eq!(rig.client.exactly(frame.len() - 5).await, frame[5..]);
+    assert_eq!(rig.client.control().await, ping(b"?").answer().unwrap());
+    answers_close(&mut rig.upstream).await;
+    next.is_quiet_for(secs(1)).await;
+    rig.upstream = next;
+    rig.passes_both_ways().await;
+}
