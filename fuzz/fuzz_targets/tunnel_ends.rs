@@ -15,8 +15,10 @@ mod ends_kit;
 #[path = "../../tests/it/support"]
 mod support {
     pub(crate) mod clock;
+    pub(crate) mod dice;
     #[path = "frames/build.rs"]
     pub(crate) mod frames;
+    pub(crate) mod pipe;
     pub(crate) mod rng;
     pub(crate) mod sides;
 }

@@ -70,6 +70,7 @@ mod public_types;
 mod reattach;
 mod reattach_clients;
 mod reattach_hook;
+mod reattach_kit;
 mod recorded_paths;
 mod registry_sockets;
 mod retry;

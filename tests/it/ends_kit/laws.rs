@@ -142,7 +142,8 @@ impl World {
 /// The report of a tunnel agrees with the wire.
 fn check_end(live: &Live, ended: &Ended, seen: &[Received; 2], settings: &Settings) {
     for side in SIDES {
-        assert!(live.leg(side).far.state().was_dropped, "the {side} is held");
+        let is_dropped = live.leg(side).far.state().dropped_at.is_some();
+        assert!(is_dropped, "the {side} is held");
     }
     let shown = live.shown();
     let [report] = &shown[..] else {

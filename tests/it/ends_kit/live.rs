@@ -10,12 +10,12 @@ use wsplice::{Framing, Side, TunnelHandle, TunnelReport};
 
 use crate::support::{
     frames::{close, pong},
+    pipe::FarEnd,
     sides::{SIDES, from_side},
 };
 
 use super::{
     ends::lock,
-    pipe::FarEnd,
     plan::Settings,
     wire::{self, Received},
 };

@@ -1,16 +1,13 @@
 //! Whole tunnels as state machines: random steps of both endpoints, of time and of the host, on a
 //! paused clock, with the invariants of an end checked after each step that lets time pass.
 //!
-//! A case is made from a seed or from the bytes of a fuzzer (`dice`). `plan` has its settings and
-//! steps; `world` does the steps to its tunnels (`live`) and keeps their ends (`ends`). `laws` are the
-//! invariants, `wire` is the oracle of the bytes that a side receives, and `pipe` is a connection
-//! whose far end is a value.
+//! A case is made from a seed or from the bytes of a fuzzer. `plan` has its settings and steps;
+//! `world` does the steps to its tunnels (`live`) and keeps their ends (`ends`). `laws` are the
+//! invariants, and `wire` is the oracle of the bytes that a side receives.
 
-mod dice;
 mod ends;
 mod laws;
 mod live;
-mod pipe;
 mod plan;
 mod wire;
 mod world;

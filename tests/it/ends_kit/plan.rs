@@ -10,15 +10,13 @@ use wsplice::{
 
 use crate::support::{
     clock::{ms, secs},
+    dice::{Dice, Input, reduced},
     frames::{binary, close, fragments, masked, odd, ping, pong, unmasked},
     rng::Xorshift,
     sides::from_side,
 };
 
-use super::{
-    dice::{Dice, Input},
-    wire::frames,
-};
+use super::wire::frames;
 
 /// The most tunnels in one case.
 const MAX_TUNNELS: usize = 3;
@@ -144,20 +142,13 @@ impl Plan {
     /// The case with as few of its steps as make it fail.
     #[allow(dead_code, reason = "a fuzzer reduces its own cases")]
     pub(crate) fn reduced(mut self, fails: impl Fn(&Self) -> bool) -> Self {
-        let mut len = self.steps.len();
-        while len > 0 {
-            let mut at = 0;
-            while at < self.steps.len() {
-                let mut less = self.clone();
-                less.steps.drain(at..(at + len).min(self.steps.len()));
-                match fails(&less) {
-                    true => self = less,
-                    false => at += len,
-                }
-            }
-            len /= 2;
-        }
-        self
+        let steps = std::mem::take(&mut self.steps);
+        let with = |steps: &[Step]| Self {
+            steps: steps.to_vec(),
+            ..self.clone()
+        };
+        let steps = reduced(steps, |steps| fails(&with(steps)));
+        Self { steps, ..self }
     }
 
     fn new(dice: &mut impl Dice, len: usize, seed: u64) -> Self {

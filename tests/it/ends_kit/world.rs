@@ -15,13 +15,12 @@ use wsplice::{
     frame::{CloseCode, CloseFrame},
 };
 
-use crate::support::clock::ms;
+use crate::support::{clock::ms, pipe::connection};
 
 use super::{
     ends::{Ended, Ends, Witness, lock},
     laws,
     live::{Leg, Live},
-    pipe::connection,
     plan::{At, Plan, Settings, Step},
 };
 

@@ -11,6 +11,8 @@
 //! | [`clock`] | durations, and a runtime whose clock is paused |
 //! | [`clients`] | tokio-tungstenite and fastwebsockets behind one trait |
 //! | [`frames`] | single frames, built and read byte by byte |
+//! | [`dice`] | the choices of a random case: from a seed, or from the bytes of a fuzzer |
+//! | [`pipe`] | a connection in memory whose far end is a value and not a task |
 //! | `dns` | a DNS server that responds well or badly (feature `dns`) |
 //! | [`rng`] | seeded payloads and a running checksum |
 //! | [`sides`] | the two sides that can send |
@@ -26,12 +28,14 @@ pub(crate) mod axum_upstream;
 pub(crate) mod clients;
 pub(crate) mod clock;
 pub(crate) mod deadline;
+pub(crate) mod dice;
 #[cfg(feature = "dns")]
 pub(crate) mod dns;
 pub(crate) mod frames;
 #[cfg(feature = "http2")]
 pub(crate) mod h2_upstream;
 pub(crate) mod head;
+pub(crate) mod pipe;
 pub(crate) mod raw;
 pub(crate) mod rng;
 pub(crate) mod scripts;

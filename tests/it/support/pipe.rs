@@ -16,40 +16,45 @@ use tokio::{
 
 /// The far end of a connection.
 #[derive(Clone)]
-pub(super) struct FarEnd(Arc<Shared>);
+pub(crate) struct FarEnd(Arc<Shared>);
 
 /// The end that the tunnel holds.
-pub(super) struct NearEnd(Arc<Shared>);
+pub(crate) struct NearEnd(Arc<Shared>);
 
 struct Shared(Mutex<State>);
 
 /// Both directions of the connection, and the marks that the tunnel has left on it.
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// Bytes for the tunnel that it has not read.
     inbound: VecDeque<u8>,
     has_finished: bool,
-    pub(super) reset: bool,
+    pub(crate) reset: bool,
     wakers: Vec<Waker>,
     /// Bytes that the far end still takes before the tunnel's writes stall.
-    pub(super) room: usize,
+    pub(crate) room: usize,
     /// Whether flushes do not complete, nor the end of the tunnel's direction.
-    pub(super) holds_flushes: bool,
+    pub(crate) holds_flushes: bool,
     /// All bytes that the far end has sent.
-    pub(super) sent: Vec<u8>,
+    pub(crate) sent: Vec<u8>,
     /// All bytes that the far end has received.
-    pub(super) received: Vec<u8>,
+    pub(crate) received: Vec<u8>,
     /// How many of the sent bytes the tunnel had read, at each of its reads.
-    pub(super) reads: Vec<(Instant, usize)>,
+    pub(crate) reads: Vec<(Instant, usize)>,
     /// The moment at which the tunnel saw the end or the reset.
-    pub(super) end_seen: Option<Instant>,
+    pub(crate) end_seen: Option<Instant>,
     /// The tunnel has ended its direction in order.
-    pub(super) was_shut: bool,
-    /// The tunnel has dropped the connection.
-    pub(super) was_dropped: bool,
+    pub(crate) was_shut: bool,
+    /// When the tunnel dropped the connection.
+    pub(crate) dropped_at: Option<Instant>,
+    /// Responds to bytes as soon as they are received.
+    responder: Option<Responder>,
 }
 
-pub(super) fn connection() -> (FarEnd, NearEnd) {
+/// A function that is called after each write of the tunnel, until it returns true.
+type Responder = Box<dyn FnMut(&mut State) -> bool + Send>;
+
+pub(crate) fn connection() -> (FarEnd, NearEnd) {
     let state = State {
         room: usize::MAX,
         ..State::default()
@@ -59,32 +64,27 @@ pub(super) fn connection() -> (FarEnd, NearEnd) {
 }
 
 impl FarEnd {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state()
     }
 
     /// Sends bytes, unless this end has finished.
-    pub(super) fn send(&self, bytes: &[u8]) {
-        self.change(|state| {
-            if !state.has_finished {
-                state.inbound.extend(bytes);
-                state.sent.extend_from_slice(bytes);
-            }
-        });
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        self.change(|state| state.send(bytes));
     }
 
     /// Ends the sending direction in order.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.change(|state| state.has_finished = true);
     }
 
     /// Breaks the connection in both directions. Bytes on their way to the tunnel are lost.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.change(|state| state.reset = true);
     }
 
     /// Takes so many more bytes from now on.
-    pub(super) fn set_room(&self, room: usize) {
+    pub(crate) fn set_room(&self, room: usize) {
         self.change(|state| {
             state.room = room;
             state.holds_flushes = false;
@@ -92,11 +92,17 @@ impl FarEnd {
     }
 
     /// Completes no flush until room is made.
-    pub(super) fn hold_flushes(&self) {
+    pub(crate) fn hold_flushes(&self) {
         self.change(|state| state.holds_flushes = true);
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    /// Has a function called after each write of the tunnel, until it returns true.
+    #[allow(dead_code, reason = "not every fuzz target needs it")]
+    pub(crate) fn respond_by(&self, responder: impl FnMut(&mut State) -> bool + Send + 'static) {
+        self.state().responder = Some(Box::new(responder));
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         change(&mut state);
         for waker in state.wakers.drain(..) {
@@ -106,19 +112,39 @@ impl FarEnd {
 }
 
 impl State {
+    /// Sends bytes, unless the far end has finished.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        if !self.has_finished {
+            self.inbound.extend(bytes);
+            self.sent.extend_from_slice(bytes);
+        }
+    }
+
+    fn respond(&mut self) {
+        let Some(mut responder) = self.responder.take() else {
+            return;
+        };
+        if !responder(self) {
+            self.responder = Some(responder);
+        }
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
     /// The moment at which the tunnel had read so many bytes.
-    pub(super) fn read_at(&self, len: usize) -> Option<Instant> {
+    pub(crate) fn read_at(&self, len: usize) -> Option<Instant> {
         let read = self.reads.iter().find(|(_, total)| *total >= len);
         read.map(|(at, _)| *at)
     }
 
     /// Whether the tunnel has seen no end of what this end sends.
-    pub(super) fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.end_seen.is_none()
     }
 
     /// How many of the sent bytes the tunnel has read.
-    pub(super) fn read_len(&self) -> usize {
+    pub(crate) fn read_len(&self) -> usize {
         self.reads.last().map_or(0, |(_, total)| *total)
     }
 }
@@ -190,6 +216,7 @@ impl AsyncWrite for NearEnd {
         }
         state.room -= if state.room == usize::MAX { 0 } else { len };
         state.received.extend_from_slice(&bytes[..len]);
+        state.respond();
         Poll::Ready(Ok(len))
     }
 
@@ -205,6 +232,6 @@ impl AsyncWrite for NearEnd {
 
 impl Drop for NearEnd {
     fn drop(&mut self) {
-        self.0.state().was_dropped = true;
+        self.0.state().dropped_at = Some(Instant::now());
     }
 }

@@ -1,9 +1,9 @@
 //! The choices of a case: from a seed, or from the bytes of a fuzzer.
 
-use crate::support::rng::Xorshift;
+use super::rng::Xorshift;
 
 /// A source of choices.
-pub(super) trait Dice {
+pub(crate) trait Dice {
     /// A number below `bound`, which is not zero.
     fn below(&mut self, bound: usize) -> usize;
 
@@ -43,9 +43,27 @@ impl Dice for Xorshift {
     }
 }
 
+/// As few of these steps as make a case fail.
+pub(crate) fn reduced<S: Clone>(mut steps: Vec<S>, fails: impl Fn(&[S]) -> bool) -> Vec<S> {
+    let mut len = steps.len();
+    while len > 0 {
+        let mut at = 0;
+        while at < steps.len() {
+            let mut less = steps.clone();
+            less.drain(at..(at + len).min(steps.len()));
+            match fails(&less) {
+                true => steps = less,
+                false => at += len,
+            }
+        }
+        len /= 2;
+    }
+    steps
+}
+
 /// The bytes of a fuzzer: each choice takes as few of them as can express it, so that a change of
 /// one byte changes one choice. When they run out, every choice is the first.
-pub(super) struct Input<'a>(pub(super) &'a [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl Dice for Input<'_> {
     fn below(&mut self, bound: usize) -> usize {
