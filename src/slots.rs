@@ -32,6 +32,11 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Returns the value in this slot.
+    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
+        self.entries.get(slot as usize)?.as_ref()
+    }
+
     /// Returns the number of values.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()

@@ -272,9 +272,8 @@ impl PoolState {
         };
         // Before the open tunnels are read: a tunnel that opens later sees the order.
         member.set_close_order(order);
-        for entry in member.open_tunnels().entries() {
-            order.send(&entry, now);
-        }
+        let tunnels = member.open_tunnels();
+        tunnels.order(revocable, |entry| order.send(entry, now));
         for (response, length) in member.responses().under_way() {
             order.break_off(&response, length, now);
         }
