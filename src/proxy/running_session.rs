@@ -375,3 +375,14 @@ fn record_loss(tunnel: &mut Tunnel, lease: &Lease, loss: Loss) {
         tracing::error!("a health policy panicked");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_means_for_another_upstream_are_small() {
+        println!("{} bytes", size_of::<Reconnection>());
+        assert!(size_of::<Reconnection>() <= 56);
+    }
+}

@@ -31,7 +31,7 @@ use crate::{
         flow::Event,
         leg::{Leg, encode_for, masking_key},
         pair::{LegId, Pair},
-        reattach::{Loss, ReattachRefusal, Situation, UpstreamChange, refusal_after_loss},
+        reattach::{Loss, ReattachRefusal, Situation, UpstreamChange},
         report::{Timer, TunnelEnd},
     },
 };
@@ -49,12 +49,12 @@ const UPSTREAM: LegId = LegId::Upstream;
 impl Core {
     pub(super) fn upstream_changes(&self) -> Vec<UpstreamChange> {
         let reattaching = self.reattaching.as_ref();
-        let changes = reattaching.into_iter().flat_map(|it| &it.changes);
+        let changes = reattaching.into_iter().flat_map(|it| it.changes());
         changes.cloned().collect()
     }
 
     pub(super) fn last_upstream_change(&self) -> Option<&UpstreamChange> {
-        self.reattaching.as_ref()?.changes.back()
+        self.reattaching.as_ref()?.changes().next_back()
     }
 
     /// The time since the tunnel got its latest upstream.
@@ -140,10 +140,15 @@ impl Core {
         clock: &mut Clock,
     ) -> Progress {
         self.show_messages();
+        let is_opaque = self.flows[CLIENT].track().is_opaque();
         let Some(reattaching) = &mut self.reattaching else {
             return Progress::None;
         };
         match reattaching.state {
+            State::Detached(_) if is_opaque => {
+                self.end_reattachment(ReattachRefusal::Opaque, None, clock.now());
+                return Progress::Made;
+            }
             State::Failing(kind) if is_upstream_quiet => {
                 let now = clock.now();
                 self.detach(Loss::Broken(kind), now);
@@ -201,12 +206,11 @@ impl Core {
         let Some(reattaching) = &mut self.reattaching else {
             return false;
         };
-        let (settings, history) = (reattaching.filter.settings(), &reattaching.history);
-        if is_ending || !settings.covers(loss) {
+        if is_ending || !reattaching.filter.settings().covers(loss) {
             self.stop_reattaching(now);
             return false;
         }
-        if let Some(refusal) = refusal_after_loss(&situation, settings, history, now) {
+        if let Some(refusal) = reattaching.refusal_after_loss(&situation, now) {
             self.refuse_reattachment(refusal, now);
             return false;
         }
@@ -294,9 +298,6 @@ impl Core {
 
     /// Attaches the next upstream, or ends the tunnel if that is not possible any more.
     pub(super) fn attach(&mut self, next: NextUpstream, now: Instant) {
-        if self.flows[CLIENT].track().is_opaque() {
-            return self.end_reattachment(ReattachRefusal::Opaque, None, now);
-        }
         let Some(reattaching) = &mut self.reattaching else {
             return;
         };
@@ -321,7 +322,7 @@ impl Core {
         reattaching.filter.attach(received, next.context);
         let mut frames = reattaching.filter.replay(masking_key);
         if !frames.is_empty() {
-            reattaching.history.record_replay(now);
+            reattaching.record_replay(now);
         }
         next.restoration
             .encode_to_upstream(&mut frames, masking_key);

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use crate::{
     frame::Rsv,
-    tunnel::reattach::{Filter, History, Loss, ReattachRefusal, UpstreamChange},
+    tunnel::reattach::{
+        Filter, History, Loss, ReattachRefusal, Situation, UpstreamChange, refusal_after_loss,
+    },
 };
 
 use super::parts::ReattachParts;
@@ -21,15 +23,22 @@ pub(super) struct Reattaching {
     pub(super) agreement: Option<ReattachRefusal>,
     pub(super) reserved_bits: Rsv,
     pub(super) filter: Filter,
-    pub(super) history: History,
     pub(super) state: State,
     /// The move that was ordered, until the upstream has our close frame.
     planned: Option<Box<Planned>>,
     /// Name of the upstream that the tunnel has, or had last.
     pub(super) upstream: Arc<str>,
-    /// The latest changes, at most [`MAX_CHANGES`].
-    pub(super) changes: VecDeque<UpstreamChange>,
     pub(super) refusal: Option<ReattachRefusal>,
+    /// Exists from the first change of the upstream on.
+    past: Option<Box<Past>>,
+}
+
+/// The upstreams that a tunnel has had.
+#[derive(Default)]
+struct Past {
+    history: History,
+    /// The latest changes, at most [`MAX_CHANGES`].
+    changes: VecDeque<UpstreamChange>,
 }
 
 /// Whether the tunnel has an upstream.
@@ -82,25 +91,47 @@ impl Reattaching {
             agreement: parts.agreement,
             reserved_bits: parts.reserved_bits,
             filter: Filter::new(parts.settings),
-            history: History::default(),
             state: State::Attached,
             planned: None,
             upstream,
-            changes: VecDeque::new(),
             refusal: None,
+            past: None,
         }
     }
 
     /// Records a change of the upstream, and forgets the oldest one if there are too many.
     pub(super) fn record(&mut self, change: UpstreamChange, now: Instant) {
-        if self.changes.len() == MAX_CHANGES {
-            self.changes.pop_front();
+        let Past { history, changes } = &mut **self.past.get_or_insert_default();
+        if changes.len() == MAX_CHANGES {
+            changes.pop_front();
         }
         // The limit is for the losses that a client may cause.
         if change.loss != Loss::Moved {
-            self.history.record(now);
+            history.record(now);
         }
-        self.changes.push_back(change);
+        changes.push_back(change);
+    }
+
+    /// Notes that messages were replayed to the upstream.
+    pub(super) fn record_replay(&mut self, now: Instant) {
+        let past = self.past.get_or_insert_default();
+        past.history.record_replay(now);
+    }
+
+    /// Returns why the tunnel must not get another upstream after a loss, or `None` if it may.
+    pub(super) fn refusal_after_loss(
+        &self,
+        situation: &Situation,
+        now: Instant,
+    ) -> Option<ReattachRefusal> {
+        let (past, none) = (self.past.as_ref(), History::default());
+        let history = past.map_or(&none, |past| &past.history);
+        refusal_after_loss(situation, self.filter.settings(), history, now)
+    }
+
+    /// The latest changes of the upstream, the oldest first.
+    pub(super) fn changes(&self) -> impl DoubleEndedIterator<Item = &UpstreamChange> {
+        self.past.iter().flat_map(|past| &past.changes)
     }
 
     /// The move that was ordered.
@@ -140,6 +171,6 @@ mod tests {
     #[test]
     fn the_state_of_reattachment_is_small() {
         println!("{} bytes", size_of::<Reattaching>());
-        assert!(size_of::<Reattaching>() <= 168);
+        assert!(size_of::<Reattaching>() <= 104);
     }
 }

@@ -89,6 +89,24 @@ async fn a_listed_close_frame_is_kept_from_the_client_and_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_sends_no_frames_while_there_is_no_upstream_is_closed_at_once() {
+    let mut rig = Rig::new();
+    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.client.is_quiet_for(secs(1)).await;
+    // A length of 2^63 or more (RFC 6455 §5.2).
+    rig.client
+        .send(&[0x82, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        .await;
+    let close = rig.client.control().await;
+    assert_eq!(close.close_code(), Some(CloseCode::INTERNAL_ERROR));
+    assert_eq!(rig.began.elapsed(), secs(1));
+    drop(rig.client);
+    let report = timeout(NEVER, rig.tunnel).await.unwrap().unwrap();
+    assert_eq!(report.reattach_refusal, Some(ReattachRefusal::Opaque));
+    assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Upstream));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_close_frame_that_is_not_listed_ends_the_tunnel() {
     let mut rig = Rig::new();
     let close = rig.upstream.close(1001, "idle");
