@@ -96,6 +96,9 @@ class Net:
             self.route(host)
         self.nft("add table ip faults", "add chain ip faults forward { type filter hook forward priority 0; }")
 
+    def add_address(self, host, last):
+        ip("-n", self.namespace(host), "address", "add", f"{self.address(host, last)}/24", "dev", "eth0")
+
     def route(self, host):
         ip("-n", self.namespace(host), "route", "replace", "default", "via", self.address(host, 1))
 
@@ -110,7 +113,8 @@ class Net:
 
     def one_way(self, source, target, statement):
         """What becomes of the packets from one host to another, in the language of nftables."""
-        paths = f"ip saddr {self.subnet(source)} ip daddr {self.subnet(target)}"
+        # Packets that were late have met it before.
+        paths = f'iifname != "late" ip saddr {self.subnet(source)} ip daddr {self.subnet(target)}'
         self.nft(f"add rule ip faults forward {paths} {statement}")
 
     def between(self, one, other, statement):
