@@ -33,7 +33,7 @@ UNREACHABLE = 3 + CONNECT + BUSY
 # A list is asked for again after its TTL, and 30 s after a failure; 20 % for jitter.
 LISTED, LISTED_AFTER_FAILURE = TTL * 1.2 + BUSY, 30 * 1.2 + BUSY
 # A lookup waits for a part of the connect timeout, then uses the last addresses.
-LOOKUP = 0.6 * CONNECT + BUSY
+LOOKUP = CONNECT / 2 + BUSY
 # Two health checks of the load balancer, one each 0.3 s.
 BALANCED = 2 * 0.3 + BUSY
 # The spread of a drain, and that of moves.

@@ -38,8 +38,9 @@ impl Resolve for DnsResolver {
         port: u16,
         limit: Duration,
     ) -> ResolveFuture<'a> {
-        // The last addresses are of no use to a caller that has gone.
-        let patience = CLIENT_RESPONSE.min(limit / 10 * 9);
+        // The last addresses are of no use to a caller that has gone. A busy machine takes its time
+        // for them, and so does the wait for the second family.
+        let patience = CLIENT_RESPONSE.min(limit / 4 * 3);
         Box::pin(async move {
             let name = DnsName::parse(host)
                 .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;

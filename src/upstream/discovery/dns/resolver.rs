@@ -41,8 +41,8 @@ const QUERY_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// * A response is always used. A name that does not exist, or has no addresses, has none.
 /// * Otherwise the last addresses are used for [`max_stale`](Self::max_stale) after their TTL has
-///   ended. A lookup waits 1.8 s for the servers before it uses them, or nine tenths of its time if
-///   that is shorter: of two thirds of the connect timeout.
+///   ended. A lookup waits 1.8 s for the servers before it uses them, or half of the
+///   connect timeout if that is shorter.
 /// * After a failure the servers are queried for this name again after
 ///   [`failure_recheck`](Self::failure_recheck) at the earliest.
 /// * An address that fails to connect meanwhile is dropped until DNS responds again.
