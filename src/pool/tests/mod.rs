@@ -1,5 +1,6 @@
 //! Tests of pools on a paused clock, without a socket.
 
+mod availability;
 mod close_orders;
 mod drains;
 mod first_probes;
