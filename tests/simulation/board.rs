@@ -47,6 +47,8 @@ pub(crate) struct Events {
     pub(crate) outages: Vec<Duration>,
     /// Handshakes that got another status than 101, by status; 0 where there was no response.
     pub(crate) refused: BTreeMap<u16, usize>,
+    /// The same, by proxy.
+    pub(crate) refused_by_proxy: BTreeMap<usize, usize>,
     /// Messages that came back.
     pub(crate) echoes: usize,
     /// Anything that cannot be.
@@ -103,8 +105,12 @@ impl Board {
         records.events.needless += usize::from(failed.is_none());
     }
 
-    pub(crate) fn refused(&self, status: u16) {
-        *self.lock().events.refused.entry(status).or_default() += 1;
+    /// A handshake at this proxy got another status than 101.
+    pub(crate) fn refused(&self, proxy: usize, status: u16) {
+        let mut records = self.lock();
+        let events = &mut records.events;
+        *events.refused.entry(status).or_default() += 1;
+        *events.refused_by_proxy.entry(proxy).or_default() += 1;
     }
 
     pub(crate) fn echoed(&self) {

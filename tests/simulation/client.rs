@@ -73,7 +73,7 @@ pub(crate) async fn live(fleet: Arc<Fleet>, client: usize, comes_after: Duration
                 status,
                 retry_after,
             } => {
-                fleet.board.refused(status);
+                fleet.board.refused(client % fleet.proxies.len(), status);
                 let wanted = retry_after.unwrap_or_default();
                 backoff(failures).max(wanted + Duration::from_secs(1).mul_f64(fastrand::f64()))
             }

@@ -3,6 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use super::{
+    board::Events,
     episode::Episode,
     fleet::Reattachment,
     proxy::{Health, Storm},
@@ -87,7 +88,7 @@ fn row(table: &mut String, episode: &Episode) {
         noticed(episode),
         events.lost.to_string(),
         events.needless.to_string(),
-        events.refused.values().sum::<usize>().to_string(),
+        refused(events),
         episode.most_unserved().to_string(),
         seconds(episode.longest_wait()),
         episode.peak.to_string(),
@@ -95,6 +96,15 @@ fn row(table: &mut String, episode: &Episode) {
         even_after(episode),
     ];
     writeln!(table, "| {} |", cells.join(" | ")).expect("a string takes it");
+}
+
+/// Handshakes that were refused, and the most at one proxy.
+fn refused(events: &Events) -> String {
+    let all: usize = events.refused.values().sum();
+    match events.refused_by_proxy.values().max() {
+        Some(most) if all > *most => format!("{all}, {most} at one proxy"),
+        _ => all.to_string(),
+    }
 }
 
 const fn incident(incident: Incident) -> &'static str {
