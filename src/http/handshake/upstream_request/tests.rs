@@ -229,6 +229,31 @@ fn name_of(line: &[u8]) -> &[u8] {
     line.split(|byte| *byte == b':').next().unwrap_or_default()
 }
 
+/// `HeaderMap::with_capacity` panics above some 24,500 lines.
+#[test]
+fn a_head_of_as_many_lines_as_a_map_holds_is_encoded() {
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::from_static("v");
+    let names = (0..).map(|number| HeaderName::try_from(format!("n{number}")).unwrap());
+    for name in names {
+        if headers.try_insert(name, value.clone()).is_err() {
+            break;
+        }
+    }
+    assert!(headers.len() >= 24_500, "{}", headers.len());
+    let mut client_request = Request::get("/ws?a=b").body(()).unwrap().into_parts().0;
+    client_request.headers = headers;
+    for edits in [HeaderEdits::new(), HeaderEdits::new().with(|_| {})] {
+        let rules = OutboundRules {
+            edits,
+            ..OutboundRules::default()
+        };
+        let (head, _) = encoded(&client_request, &ClientInfo::new(), &rules);
+        assert!(head.windows(10).any(|line| line == b"\r\nN0: v\r\nN"));
+        assert!(head.ends_with(b"\r\n\r\n"));
+    }
+}
+
 proptest! {
     #[test]
     fn a_request_is_the_same_with_and_without_a_header_map(case in cases(), rules in rules()) {
