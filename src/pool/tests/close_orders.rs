@@ -1,12 +1,15 @@
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Registry,
+    ErrorKind, Registry,
     frame::CloseCode,
+    http::head::RequestHead,
     pool::{OnUpstreamLoss, Pool},
     tunnel::registry::{Command, RegistryGuard},
+    upstream::admission::AdmissionKind,
+    upstream::balance::Rendezvous,
     upstream::health::{
-        Ejection,
+        Ejection, EventOrigin, HealthEvent, HealthEventKind,
         availability::{KeepLast, MaxEjectionPercent},
     },
 };
@@ -56,6 +59,52 @@ async fn tunnels_of_an_unhealthy_upstream_are_closed_spread_over_a_while() {
         }
     }
     assert!(latest > 30, "spread, and not all at once");
+}
+
+/// Records 30 handshakes of each of these clients on each of two paths, which the upstream broke off.
+fn break_off(pool: &Pool, name: &str, clients: &[&str]) {
+    for _ in 0..30 {
+        for client in clients {
+            for path in ["/crash", "/other"] {
+                let kind = HealthEventKind::HandshakeFailed(ErrorKind::NoResponse);
+                let origin = EventOrigin::new(client.parse().ok(), path);
+                let event = HealthEvent::new(Instant::now(), kind).from(origin);
+                pool.state.observe(&member(pool, name), &event);
+            }
+        }
+    }
+}
+
+/// Returns the upstreams that the hash gives to some keys.
+async fn upstreams_of_keys(pool: &Pool) -> Vec<String> {
+    let mut upstreams = Vec::new();
+    for key in 0..20 {
+        let request = http::Request::get(format!("/{key}")).body(()).unwrap();
+        let head = RequestHead::from(&request);
+        let lease = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
+        upstreams.push(lease.member().upstream().name().to_owned());
+    }
+    upstreams
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_news_of_two_clients_closes_no_tunnel_and_moves_no_key_and_that_of_three_does() {
+    let pool = pool(&["a", "b"])
+        .balance(Rendezvous::by_path())
+        .unhealthy_tunnels(AT_ONCE)
+        .build();
+    let registry = Registry::new();
+    let tunnel = open(&registry, &member(&pool, "a"));
+    let before = upstreams_of_keys(&pool).await;
+    assert!(before.contains(&"a:80".to_owned()));
+    break_off(&pool, "a", &["10.0.0.1", "10.0.0.2"]);
+    assert!(pool.snapshot()[0].is_doubted);
+    assert_eq!(close_command(&tunnel), None);
+    assert_eq!(upstreams_of_keys(&pool).await, before);
+
+    break_off(&pool, "a", &["10.0.0.3"]);
+    assert_eq!(close_command(&tunnel).unwrap().0, "upstream unhealthy");
+    assert_eq!(upstreams_of_keys(&pool).await, ["b:80"; 20]);
 }
 
 #[tokio::test(start_paused = true)]
