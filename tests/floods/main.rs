@@ -1,13 +1,14 @@
 //! Attacks: by a clever request ([`attacks`]), and by numbers (floods).
 //!
-//! Each class has a test, with its advisory where there is one. The server of a flood is the documented recipe
-//! of `docs/hosts.md`, which is the example `bounded_server` itself, with shorter bounds. A flood runs
-//! twice; after each time the proxy serves, no upstream is leased, no tunnel is registered,
-//! and the descriptors and tasks of the process are those of a server without clients. The heap may
-//! grow in the first round alone, in which tables and queues get their sizes.
+//! Each class has a test, with its advisory where there is one. The server of a flood is the documented
+//! recipe of `docs/hosts.md`, which is the example `bounded_server` itself, with shorter bounds. A flood
+//! runs twice; after each time the proxy serves, no upstream is leased, no tunnel is registered, and the
+//! descriptors and tasks of the process are those of a server without clients. The heap may grow in the
+//! first round alone, in which tables and queues get their sizes.
 //!
 //! With `FLOODED_GATEWAY=path/to/wsplice-gateway` the floods attack the gateway's process instead, with
-//! its own bounds.
+//! its own bounds, three times each: `.ci/suites/14-gateway-floods`. Its tasks and heap are not seen; the
+//! peak of its memory must not rise in the third round. `FLOOD_ROUNDS` sets another number of rounds.
 //!
 //! A binary of its own, because its allocator counts every allocation of the process. The tests take
 //! turns for the same reason.
