@@ -35,9 +35,9 @@ use wsplice::{Pool, ProxyLayer, Registry, WriteTimeout, headers::ClientInfo, mat
 /// for open although the server never gets it.
 const BACKLOG: u32 = 4096;
 
-/// Bytes that are buffered for a stream of HTTP/2 whose client does not read. The default is 400 KiB,
-/// which a client can have for each of 200 streams.
-const STREAM_BUFFER: usize = 64 << 10;
+/// Bytes that are buffered for a connection of HTTP/1.1, or a stream of HTTP/2, whose client does not
+/// read; over HTTP/1.1 also those of a request's head. The default is 400 KiB for each.
+const MAX_BUFFER: usize = 64 << 10;
 
 /// Pause after an `accept` that failed, for lack of file descriptors as a rule.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -154,6 +154,7 @@ fn builder(bounds: Bounds) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
+        .max_buf_size(MAX_BUFFER)
         .header_read_timeout(bounds.head)
         // For devices that compare the names of a 101's fields with their usual spelling.
         .title_case_headers(true);
@@ -162,7 +163,7 @@ fn builder(bounds: Bounds) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(bounds.ping_interval)
         .keep_alive_timeout(bounds.ping_timeout)
-        .max_send_buf_size(STREAM_BUFFER)
+        .max_send_buf_size(MAX_BUFFER)
         .enable_connect_protocol();
     builder
 }

@@ -21,6 +21,10 @@ use crate::http2::{self, Http2};
 use crate::rewound::Rewound;
 use crate::shutdown::Shutdown;
 
+/// Bytes of a request's head, and of what is buffered for a client that does not read. The default is 400
+/// KiB, and a slow reader has that twice, with what was read of its upstream.
+const MAX_BUFFER: usize = 64 << 10;
+
 /// Application and settings that all connections are served with.
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
@@ -47,6 +51,7 @@ impl Serving {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
+            .max_buf_size(MAX_BUFFER)
             // Some devices compare the names of a 101's fields with the spelling of RFC 6455.
             .title_case_headers(true)
             .header_read_timeout(header_timeout);

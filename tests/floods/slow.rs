@@ -150,6 +150,39 @@ fn slow_readers_are_cut_off_by_the_thousand() {
     });
 }
 
+/// The most that a slow reader may hold: what the server buffers for it, what was read of its upstream,
+/// and both connections.
+const MAX_HELD: isize = 448 << 10;
+
+/// CVE-2019-9517 is of this class over HTTP/2.
+#[test]
+fn slow_readers_hold_little_memory_for_each() {
+    const READERS: usize = 100;
+    alone(async {
+        let arena = Arena::start(Limits::Short).await;
+        for (number, kind) in ["response", "refusal", "message"].into_iter().enumerate() {
+            let before = arena.memory();
+            let readers = (0..READERS).map(|_| read_nothing(arena.addr, number));
+            let readers = join_all(readers).await;
+            let mut most = 0;
+            tokio::select! {
+                () = arena.holds_only(readers.len()) => {}
+                () = async {
+                    loop {
+                        most = most.max(arena.memory() - before);
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                } => {}
+            }
+            let each = most / READERS as isize;
+            println!("{each} bytes for each {kind}");
+            assert!(each > 0 && each < MAX_HELD, "{each} bytes for each {kind}");
+            drop(readers);
+            arena.holds_only(0).await;
+        }
+    });
+}
+
 /// Asks for a large response, refusal or message.
 async fn read_nothing(addr: SocketAddr, number: usize) -> Client {
     let socket = TcpSocket::new_v4().unwrap();
