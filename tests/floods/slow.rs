@@ -1,6 +1,6 @@
 //! Clients that are slow on purpose, a thousand at a time (Slowloris, R.U.D.Y., slow read).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{env, net::SocketAddr, time::Duration};
 
 use futures_util::future::{join, join_all};
 use tokio::{
@@ -17,18 +17,17 @@ use crate::{
     http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, frame},
 };
 
-/// Slow clients at a time, where the machine allows that many descriptors.
-const CLIENTS: usize = 1_000;
-
 /// Time between two bytes of a slow client.
 const PACE: Duration = Duration::from_millis(250);
 
-/// Returns the number of slow clients that the limit on descriptors allows, of which each takes four:
-/// both ends of its connection and of the one behind it.
+/// Returns the number of slow clients at a time: a thousand, or `FLOOD_CLIENTS`, as far as the limit on
+/// descriptors allows. Each takes four: both ends of its connection and of the one behind it.
 fn clients() -> usize {
     const SPARE: u64 = 200;
-    let limit = rlimit::increase_nofile_limit(4 * CLIENTS as u64 + SPARE).unwrap_or(1024);
-    CLIENTS.min((limit.saturating_sub(SPARE) / 4) as usize)
+    let set = env::var("FLOOD_CLIENTS").ok();
+    let clients = set.map_or(1_000, |text| text.parse().expect("a number of clients"));
+    let limit = rlimit::increase_nofile_limit(4 * clients + SPARE).unwrap_or(1024);
+    clients.min(limit.saturating_sub(SPARE) / 4) as usize
 }
 
 /// Runs this many slow clients at once. Each must end, because the server closes its connection; the
