@@ -49,12 +49,17 @@ impl Exchange {
     }
 }
 
-/// Serves plain requests on an upstream's connection, the first of which has been read.
-pub async fn respond(mut stream: TcpStream, mut head: String, mut rest: Vec<u8>) -> io::Result<()> {
-    let chunk = vec![0x5A; CHUNK];
-    loop {
+/// Serves plain requests on an upstream's connection, the first of which has been read, up to a
+/// handshake: proxies use the connections of the ones for the others. Returns the handshake's head, and
+/// the bytes after it.
+pub async fn respond(
+    stream: &mut TcpStream,
+    mut head: String,
+    mut rest: Vec<u8>,
+) -> io::Result<(String, Vec<u8>)> {
+    while wire::header(&head, "sec-websocket-key").is_none() {
         let length = wire::header(&head, "content-length").and_then(|it| it.parse().ok());
-        skip(&mut stream, &mut rest, length.unwrap_or(0)).await?;
+        skip(stream, &mut rest, length.unwrap_or(0)).await?;
         let body = match head.split(' ').nth(1) {
             Some("/download") => LARGE,
             _ => SMALL.len(),
@@ -65,6 +70,7 @@ pub async fn respond(mut stream: TcpStream, mut head: String, mut rest: Vec<u8>)
         .into_bytes();
         match body {
             LARGE => {
+                let chunk = vec![0x5A; CHUNK];
                 stream.write_all(&response).await?;
                 for _ in 0..LARGE / CHUNK {
                     stream.write_all(&chunk).await?;
@@ -75,8 +81,9 @@ pub async fn respond(mut stream: TcpStream, mut head: String, mut rest: Vec<u8>)
                 stream.write_all(&response).await?;
             }
         }
-        (head, rest) = wire::read_next_head(&mut stream, rest).await?;
+        (head, rest) = wire::read_next_head(stream, rest).await?;
     }
+    Ok((head, rest))
 }
 
 /// Reads so many bytes of a body, of which some may have been read.

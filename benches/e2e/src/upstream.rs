@@ -28,9 +28,8 @@ pub async fn serve(listen: SocketAddr) -> Result<()> {
 async fn tunnel(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (head, rest) = wire::read_head(&mut stream).await?;
-    let Some(key) = wire::header(&head, "sec-websocket-key") else {
-        return http::respond(stream, head, rest).await;
-    };
+    let (head, rest) = http::respond(&mut stream, head, rest).await?;
+    let key = wire::header(&head, "sec-websocket-key").unwrap_or_default();
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n\r\n",
