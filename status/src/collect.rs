@@ -27,7 +27,7 @@ use crate::{
 /// Tunnels in one document.
 const MAX_ROWS: usize = 200;
 
-/// Time for which a listing of the tunnels serves all viewers.
+/// Time for which a listing of the tunnels serves all viewers that do not search.
 const MAX_AGE: Duration = Duration::from_millis(500);
 
 /// Where the figures come from.
@@ -38,15 +38,20 @@ pub(crate) struct Sources {
     pub(crate) ends: RecentEnds,
     /// What a drain does with the tunnels of its upstream.
     pub(crate) drained_tunnels: OnUpstreamLoss,
-    listing: Arc<Mutex<Option<Listing>>>,
+    /// The last listing without a search. Of the tunnels only the rows are kept, as a listing of all
+    /// would stay in memory after its viewers have left.
+    newest: Arc<Mutex<Option<Listing>>>,
 }
 
-/// All open tunnels at one moment, the newest first.
+/// Open tunnels at one moment.
 #[derive(Clone)]
 struct Listing {
     at: Instant,
     wall: SystemTime,
-    tunnels: Arc<[(usize, TunnelStatus)]>,
+    /// Number of tunnels that the search found.
+    found: usize,
+    /// The newest of these tunnels, with the index of their registry.
+    rows: Arc<[(usize, TunnelStatus)]>,
 }
 
 impl Sources {
@@ -56,7 +61,7 @@ impl Sources {
 
     pub(crate) fn add_registry(&mut self, registry: Registry) {
         self.registries.push(registry);
-        self.listing = Arc::default();
+        self.newest = Arc::default();
     }
 
     pub(crate) fn find_pool(&self, name: &str) -> Option<&Pool> {
@@ -109,45 +114,49 @@ impl Sources {
     }
 
     fn tunnels(&self, search: &Search, now: Instant) -> Tunnels {
-        let listing = self.listing(now);
-        let mut found = 0;
-        let mut rows = Vec::new();
-        for (registry, tunnel) in listing.tunnels.iter() {
-            if !search.finds(tunnel) {
-                continue;
+        let (listing, open) = match search.text() {
+            None => {
+                let newest = self.newest(now);
+                let open = newest.found;
+                (newest, open)
             }
-            found += 1;
-            if rows.len() < MAX_ROWS {
-                rows.push(tunnel_row(*registry, tunnel, listing.wall));
+            Some(_) => {
+                let open = self.registries.iter().map(Registry::count).sum();
+                (self.list(search, now), open)
             }
-        }
+        };
+        let row = |(registry, tunnel): &_| tunnel_row(*registry, tunnel, listing.wall);
         Tunnels {
-            open: listing.tunnels.len(),
-            found,
+            open,
+            found: listing.found,
             search: search.text().map(str::to_owned),
-            rows,
+            rows: listing.rows.iter().map(row).collect(),
         }
     }
 
-    /// Lists the tunnels, or returns the listing of a moment ago.
-    fn listing(&self, now: Instant) -> Listing {
-        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*listing {
+    /// Lists the newest tunnels, or returns the listing of a moment ago.
+    fn newest(&self, now: Instant) -> Listing {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*newest {
             Some(recent) if now.saturating_duration_since(recent.at) < MAX_AGE => recent.clone(),
-            _ => listing.insert(self.list(now)).clone(),
+            _ => newest.insert(self.list(&Search::default(), now)).clone(),
         }
     }
 
-    fn list(&self, now: Instant) -> Listing {
+    fn list(&self, search: &Search, now: Instant) -> Listing {
         let mut tunnels = Vec::new();
         for (index, registry) in self.registries.iter().enumerate() {
-            tunnels.extend(registry.list().into_iter().map(|tunnel| (index, tunnel)));
+            let found = registry.list_where(|tunnel| search.finds(tunnel));
+            tunnels.extend(found.into_iter().map(|tunnel| (index, tunnel)));
         }
+        let found = tunnels.len();
         tunnels.sort_unstable_by_key(|(_, tunnel)| Reverse((tunnel.info.opened, tunnel.info.id)));
+        tunnels.truncate(MAX_ROWS);
         Listing {
             at: now,
             wall: SystemTime::now(),
-            tunnels: tunnels.into(),
+            found,
+            rows: tunnels.into(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Query of a request: the view, and the text to search for.
 
-use wsplice::TunnelStatus;
+use wsplice::TunnelInfo;
 
 /// Longest text that is searched for, in bytes; the rest is cut off.
 const MAX_SEARCH: usize = 200;
@@ -61,15 +61,14 @@ impl Search {
     }
 
     /// Whether the tunnel's client, upstream, path, key or label contains the text, in any case.
-    pub(crate) fn finds(&self, tunnel: &TunnelStatus) -> bool {
+    pub(crate) fn finds(&self, tunnel: &TunnelInfo) -> bool {
         let Some(text) = self.text() else { return true };
-        let info = &tunnel.info;
         let contains = |field: &str| field.to_lowercase().contains(text);
-        contains(&info.path)
-            || contains(&info.upstream)
-            || info.key().is_some_and(contains)
-            || info.label().is_some_and(contains)
-            || info
+        contains(&tunnel.path)
+            || contains(&tunnel.upstream)
+            || tunnel.key().is_some_and(contains)
+            || tunnel.label().is_some_and(contains)
+            || tunnel
                 .client
                 .is_some_and(|client| contains(&client.to_string()))
     }

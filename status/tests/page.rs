@@ -15,7 +15,8 @@ use tokio::{
 };
 use tower::ServiceExt;
 use wsplice::{
-    Observer, Pool, Registry, Side, Transport, Tunnel, TunnelEnd, TunnelInfo, TunnelReport, by_key,
+    Observer, OnUpstreamLoss, Pool, Registry, Side, Transport, Tunnel, TunnelEnd, TunnelInfo,
+    TunnelReport, by_key, health::HealthControl,
 };
 use wsplice_status::{Status, StatusBody, StatusService};
 
@@ -378,6 +379,39 @@ async fn the_tunnels_of_a_key_are_closed_in_every_registry() {
         tunnel.expect(b"\x88\x08\x03\xf0logout").await;
     }
     assert_eq!(registries[0].count_where(by_key("bob")), 1);
+}
+
+/// Users of speech input say the words that they see (WCAG 2.1, 2.5.3).
+#[tokio::test]
+async fn the_accessible_name_of_a_button_contains_its_words() {
+    let (pool, registry) = (pool(), Registry::new());
+    pool.drain("10.0.0.1:8080", OnUpstreamLoss::Leave);
+    pool.control_health("10.0.0.2:8080", HealthControl::ForcedUnhealthy);
+    let mut info = TunnelInfo::new("10.0.0.2:8080", "/");
+    info.set_key("alice");
+    let _open = open(&registry, info);
+    let status = Status::new().pool(&pool).registry(&registry);
+    let service = status.allow_actions().into_service();
+    let page = text(get(&service, "/").await).await;
+    let mut all_words = Vec::new();
+    for button in page.split("<button type=\"button\" data-action").skip(1) {
+        let (_, name) = button.split_once("aria-label=\"").unwrap();
+        let (name, rest) = name.split_once('"').unwrap();
+        let (_, words) = rest.split_once('>').unwrap();
+        let (words, _) = words.split_once("</button>").unwrap();
+        assert!(name.contains(words), "“{words}” in “{name}”");
+        all_words.push(words);
+    }
+    all_words.sort_unstable();
+    let expected = [
+        "Close",
+        "Close all",
+        "Drain",
+        "Force unhealthy",
+        "Resume",
+        "Stop forcing",
+    ];
+    assert_eq!(all_words, expected);
 }
 
 #[tokio::test]
