@@ -38,8 +38,8 @@ LOOKUP = CONNECT / 2 + BUSY
 BALANCED = 2 * 0.3 + BUSY
 # The spread of a drain, and that of moves.
 DRAINED, MOVE_SPREAD = 2 + BUSY, 1
-# From the signal to the end of a killed gateway.
-DYING = 0.2
+# From the signal to a gateway until it accepts no more connections.
+DYING = 1.0
 # The longest wait for an echo beside a fault, and behind a lossy network.
 HITCH, LOSSY_HITCH = 3.0, 6.0
 
@@ -190,7 +190,8 @@ async def new_life(story, name, host):
 async def gateway_is_drained(story, host, balancer_first):
     name = f"{host} is drained, {'the load balancer first' if balancer_first else 'found by its readiness'}"
     fleet, load = story.fleet, story.load
-    async with story.event(name, gateways=[host]) as lost:
+    # Connections that wait to be accepted are reset.
+    async with story.event(name, gateways=[host], cuts_handshakes=not balancer_first) as lost:
         there = clients_of(load, gateway=host)
         if balancer_first:
             await fleet.balance(host, "drain")
