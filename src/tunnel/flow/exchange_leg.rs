@@ -82,9 +82,11 @@ impl Flow {
         }
     }
 
-    /// Whether the sink takes a frame of ours at once, which then stands between two others.
+    /// Whether the sink takes a frame of ours at once, which then stands between two others. None may
+    /// follow a close frame (RFC 6455 §5.5.1).
     pub(in crate::tunnel) fn takes_own(&self) -> bool {
-        self.sink == Sink::Open && self.sink_at_boundary && !self.has_leftover()
+        let is_open = self.sink == Sink::Open && !self.track.is_closing();
+        is_open && self.sink_at_boundary && !self.has_leftover()
     }
 
     /// Sends the sink frames of ours after the bytes that it was given, which must end at a frame

@@ -85,3 +85,23 @@ async fn a_pong_of_the_proxy_waits_for_the_end_of_the_upstreams_frame_rfc6455_5_
     rig.upstream = next;
     rig.passes_both_ways().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_pong_of_the_proxy_follows_a_close_frame_rfc6455_5_5_1() {
+    let mut rig = Rig::new();
+    let large = rig.upstream.text(&[b'a'; 60_000]);
+    let all = [&large[..], &large].concat();
+    rig.upstream.send(&all).await;
+    let mut next = rig.prepare();
+    order(&rig);
+    is_left(&mut rig.upstream).await;
+    // The pong waits behind the messages that the client has not taken.
+    let asked = rig.client.frame(0x89, b"?");
+    rig.client.send(&asked).await;
+    next.is_quiet_for(secs(6)).await;
+    let close = next.close(1000, "");
+    next.send(&close).await;
+    assert_eq!(rig.client.exactly(all.len()).await, all);
+    assert_eq!(rig.client.exactly(close.len()).await, close);
+    rig.client.is_quiet_for(secs(1)).await;
+}
