@@ -178,7 +178,8 @@ impl Observer for Ledger {
             sum.0 += of_report.bytes;
             sum.1 += of_report.frames.total();
         }
-        let is_sound = *tunnel.upstream == *self.sound;
+        let last = report.upstream_changes.last().map(|change| &change.to);
+        let is_sound = **last.unwrap_or(&tunnel.upstream) == *self.sound;
         if self.judges_sound && is_sound && report.is_upstream_failure() {
             let law = format!("the sound upstream failed: {report:?}");
             state.broken.push(law);

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     runtime::Builder,
     task::JoinSet,
-    time::{Instant, advance, sleep, sleep_until, timeout},
+    time::{Instant, advance, sleep, sleep_until, timeout_at},
 };
 use wsplice::{
     Admission, Drain, Framing, KeepAlive, Observer, OnUpstreamLoss, Pool, Proxy, ProxyLayer,
@@ -63,6 +63,8 @@ pub(crate) struct World {
     drain: Drain,
     proxy: Proxy<UpgradeRequired>,
     is_over: AtomicBool,
+    /// Sum of the jumps of the clock, in milliseconds.
+    jumped: AtomicU64,
 }
 
 /// Runs a plan.
@@ -119,6 +121,7 @@ impl World {
             drain: layer.drain().deadline(DRAIN).spread(SPREAD),
             proxy: layer.into_service(),
             is_over: AtomicBool::new(false),
+            jumped: AtomicU64::new(0),
             plan,
             ledger,
             servers,
@@ -171,13 +174,11 @@ impl World {
         future: F,
     ) -> Option<F::Output> {
         tokio::pin!(future);
-        let began = Instant::now();
-        if let Ok(output) = timeout(bound, &mut future).await {
-            return Some(output);
-        }
+        let (began, jumped) = (Instant::now(), self.jumped());
         // The time of a jump is nobody's.
-        if self.plan.jumps() {
-            if let Ok(output) = timeout(bound, &mut future).await {
+        let deadline = || began + bound + (self.jumped() - jumped);
+        while Instant::now() < deadline() {
+            if let Ok(output) = timeout_at(deadline(), &mut future).await {
                 return Some(output);
             }
         }
@@ -185,6 +186,11 @@ impl World {
         self.ledger
             .breach(format!("{awaited} has not come after {waited:?}"));
         None
+    }
+
+    /// Sum of the jumps of the clock.
+    fn jumped(&self) -> Duration {
+        Duration::from_millis(self.jumped.load(Ordering::Relaxed))
     }
 
     async fn live(self: &Arc<Self>) {
@@ -288,7 +294,11 @@ impl World {
                 let is_on = |tunnel: &TunnelInfo| *tunnel.upstream == *name;
                 self.registry.move_where(is_on, SPREAD);
             }
-            Incident::Jump(time) => advance(time).await,
+            Incident::Jump(time) => {
+                let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                self.jumped.fetch_add(millis, Ordering::Relaxed);
+                advance(time).await;
+            }
         }
     }
 
