@@ -256,7 +256,13 @@ impl Connections {
     /// Serves a connection without TLS, over which HTTP/2 may begin with its preface. The socket is
     /// served as it is, so that a tunnel can take it, unless a part of the preface was read from it.
     async fn serve_plain(&self, mut tcp: TcpStream, client: ClientInfo, arrival: Arrival) {
-        let read = match preface::read_partial(&mut tcp, self.serving.header_timeout).await {
+        let mut shutdown = self.shutdown.clone();
+        let read = tokio::select! {
+            biased;
+            read = preface::read_partial(&mut tcp, self.serving.header_timeout) => read,
+            () = shutdown.draining() => return,
+        };
+        let read = match read {
             Ok(read) => read,
             Err(error) => {
                 tracing::debug!(peer = ?client.peer(), %error, "a client sent no request");
@@ -272,7 +278,7 @@ impl Connections {
             Protocol::AsFirstBytes
         };
         let stream = Rewound::new(WriteTimeout::new(tcp, WRITE_TIMEOUT), read);
-        let (serving, shutdown) = (&self.serving, self.shutdown.clone());
+        let serving = &self.serving;
         // Boxed, because it is rare, and all other connections would carry it.
         let serve = connection::serve(stream, protocol, client, arrival, serving, shutdown);
         Box::pin(serve).await;
@@ -390,6 +396,25 @@ mod tests {
         phase.send_replace(Phase::Draining);
         listening.await.unwrap().unwrap();
         assert!(TcpStream::connect(addr).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_nothing_does_not_delay_a_drain() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let room = Arc::new(Semaphore::new(1));
+        let listener = Listener::new(Socket::Tcp(socket), None, Some(Arc::clone(&room)));
+        let (phase, shutdown) = shutdown::channel();
+        let listening = tokio::spawn(listener.serve(serving(), shutdown, Arrival::unwatched()));
+        let _silent = TcpStream::connect(addr).await.unwrap();
+        while room.available_permits() > 0 {
+            yield_now().await;
+        }
+        phase.send_replace(Phase::Draining);
+        // Half of the time that the client has for its request.
+        let drained = timeout(Duration::from_secs(5), listening).await;
+        drained.unwrap().unwrap().unwrap();
     }
 
     #[cfg(unix)]
