@@ -74,6 +74,6 @@ fn configuration() -> Result<rustls::ServerConfig, BoxError> {
         .with_single_cert(vec![made.cert.into()], made.signing_key.into())?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Clients keep their sessions themselves, and come back without a signature of ours.
-    config.ticketer = ring::Ticketer::new()?;
+    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
     Ok(config)
 }
