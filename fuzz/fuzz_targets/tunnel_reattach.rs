@@ -9,6 +9,7 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 
+#[allow(dead_code, reason = "the seeded test reads the events")]
 #[path = "../../tests/it/reattach_kit/mod.rs"]
 mod reattach_kit;
 

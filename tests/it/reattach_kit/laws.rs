@@ -170,7 +170,8 @@ impl View<'_> {
         }
     }
 
-    /// An upstream that was left or given up is dropped, and stands between two messages.
+    /// An upstream that was left or given up is dropped, and stands between two messages, unless it was lost
+    /// within those that the proxy repeats to the next one.
     fn check_connections(&self) {
         let is_over = self.report.is_some();
         let is_dropped = |party: &Party| party.far.state().dropped_at.is_some();
@@ -179,11 +180,13 @@ impl View<'_> {
             "a client is held"
         );
         let latest = self.attached.last().map(|leg| leg.number);
-        for leg in &self.attached {
+        for (place, leg) in self.attached.iter().enumerate() {
             if is_over || Some(leg.number) != latest {
                 assert!(is_dropped(&leg.party), "an upstream is held");
             }
-            if Some(leg.number) != latest {
+            let is_in_opening = place > 0 && leg.received.texts.len() < self.settings.opening();
+            let is_moved = matches!(self.changes.get(place), Some(it) if it.loss == Loss::Moved);
+            if Some(leg.number) != latest && (is_moved || !is_in_opening) {
                 let cut = leg.received.cut;
                 // The last one is the proxy's, and may not fit.
                 let is_whole = matches!(cut, Cut::BetweenMessages | Cut::InCloseFrame);

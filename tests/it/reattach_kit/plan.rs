@@ -207,6 +207,11 @@ impl Step {
 }
 
 impl Settings {
+    /// The most messages of the proxy's own with which an upstream begins that is not the first one.
+    pub(super) fn opening(&self) -> usize {
+        self.replay + usize::from(self.host == Host::Restores)
+    }
+
     fn new(dice: &mut impl Dice) -> Self {
         let mut secs_of = |choices: [u64; 3]| secs(dice.pick(choices));
         let (half_close, write) = (secs_of([1, 10, 20]), secs_of([3, 20, 60]));
