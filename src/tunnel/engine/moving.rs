@@ -131,6 +131,16 @@ impl Core {
         }
     }
 
+    /// Gives up a move because the tunnel ends. An upstream that was given our close frame gets nothing
+    /// more.
+    pub(super) fn end_move(&mut self) {
+        self.call_off_move();
+        self.flows[CLIENT].seal_left_sink();
+        if let Some(reattaching) = &mut self.reattaching {
+            reattaching.plan(None);
+        }
+    }
+
     /// Notes that the upstream has our close frame, after a whole message.
     pub(super) fn begin_parting(&mut self, now: Instant) {
         let stale_pongs = self.legs[CLIENT].take_unanswered_pings();

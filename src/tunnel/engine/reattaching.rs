@@ -88,6 +88,11 @@ impl Core {
                 self.call_off_move();
                 false
             }
+            // The client has its close frame, behind which nothing of another upstream may come.
+            (_, UPSTREAM, Event::SourceClosed) => {
+                self.end_move();
+                false
+            }
             // Attached => Failing.
             (_, CLIENT, Event::SinkFailed(kind)) => {
                 reattaching.state = State::Failing(kind);
@@ -283,8 +288,7 @@ impl Core {
             return;
         };
         let state = std::mem::replace(&mut reattaching.state, State::Off);
-        self.call_off_move();
-        self.flows[CLIENT].seal_left_sink();
+        self.end_move();
         match state {
             State::Failing(kind) => {
                 self.flows[CLIENT].abandon_sink();

@@ -66,6 +66,57 @@ async fn a_tunnel_that_is_closed_while_our_close_frame_waits_sends_one_close_fra
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_follows_the_close_frame_of_an_upstream_that_is_about_to_be_left_rfc6455_5_5_1() {
+    let mut rig = Rig::new();
+    let fragments = [
+        rig.client.frame(0x01, b"first"),
+        rig.client.frame(0x80, b"last"),
+    ];
+    rig.client.send(&fragments[0]).await;
+    let len = fragments[0].len();
+    assert_eq!(rig.upstream.exactly(len).await, fragments[0]);
+    let mut next = rig.prepare();
+    order(&rig);
+    rig.client.is_quiet_for(secs(1)).await;
+    let first = next.text(b"first");
+    next.send(&first).await;
+    let close = rig.upstream.close(1000, "");
+    rig.upstream.send(&close).await;
+    assert_eq!(rig.client.exactly(close.len()).await, close);
+    let answer = rig.client.close(1000, "");
+    rig.client
+        .send(&[&fragments[1][..], &answer].concat())
+        .await;
+    let expected = [&fragments[1][..], &answer].concat();
+    assert_eq!(rig.upstream.exactly(expected.len()).await, expected);
+    assert_eq!(rig.client.rest().await, b"");
+    assert_eq!(next.rest().await, b"", "no use of it");
+    let report = rig.report().await;
+    assert_eq!(report.end, TunnelEnd::Closed);
+    assert_eq!(report.upstream_changes, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_closes_while_our_close_frame_waits_is_the_last_one() {
+    let (mut rig, taken, mut next) = stalled().await;
+    let first = next.text(b"first");
+    next.send(&first).await;
+    let close = rig.upstream.close(1000, "");
+    rig.upstream.send(&close).await;
+    assert_eq!(rig.client.exactly(close.len()).await, close);
+    let answer = rig.client.close(1000, "");
+    rig.client.send(&answer).await;
+    assert_eq!(rig.upstream.exactly(taken.len()).await, taken);
+    is_left(&mut rig.upstream).await;
+    assert_eq!(rig.upstream.rest().await, b"", "one close frame");
+    assert_eq!(rig.client.rest().await, b"");
+    assert_eq!(next.rest().await, b"", "no use of it");
+    let report = rig.report().await;
+    assert_eq!(report.end, TunnelEnd::Closed);
+    assert_eq!(report.upstream_changes, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pong_of_the_proxy_waits_for_the_end_of_the_upstreams_frame_rfc6455_5_4() {
     let mut rig = Rig::new();
     let mut next = rig.prepare();
