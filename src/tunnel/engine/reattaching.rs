@@ -288,6 +288,7 @@ impl Core {
             return;
         };
         let state = std::mem::replace(&mut reattaching.state, State::Off);
+        reattaching.filter.end();
         self.end_move();
         match state {
             State::Failing(kind) => {

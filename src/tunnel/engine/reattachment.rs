@@ -155,10 +155,10 @@ impl Reattaching {
         matches!(self.planned(), Some(Planned::Leaving { .. }))
     }
 
-    /// The filter of control frames, while it is needed.
-    pub(super) const fn filter(&mut self) -> Option<&mut Filter> {
+    /// The filter of frames, while it is needed.
+    pub(super) fn filter(&mut self) -> Option<&mut Filter> {
         match self.state {
-            State::Off => None,
+            State::Off if !self.filter.is_swallowing() => None,
             _ => Some(&mut self.filter),
         }
     }

@@ -44,6 +44,8 @@ enum Phase {
     /// The upstream has a close frame of ours, and may still say something.
     Left,
     Detached,
+    /// The tunnel gets no other upstream. All that is left to do is to keep first messages from the client.
+    Ended,
 }
 
 /// Fate of a control frame.
@@ -82,6 +84,7 @@ impl Filter {
         answers_newest: impl FnOnce() -> bool,
     ) -> Fate {
         match (from, frame.opcode(), self.phase) {
+            (_, _, Phase::Ended) => Fate::Pass,
             (LegId::Client, OpCode::PING, Phase::Attached) => {
                 self.unanswered = Some(Box::new(*frame));
                 Fate::Pass
@@ -118,6 +121,16 @@ impl Filter {
         }
         self.stale_pongs -= 1;
         Fate::Swallow
+    }
+
+    /// Notes that the tunnel gets no other upstream.
+    pub(in crate::tunnel) fn end(&mut self) {
+        self.phase = Phase::Ended;
+    }
+
+    /// Whether the client must not see the next message of the upstream.
+    pub(in crate::tunnel) fn is_swallowing(&self) -> bool {
+        self.swallow.is_some()
     }
 
     /// Notes that the upstream has answered all pings of the client.
@@ -194,7 +207,11 @@ impl Filter {
         let Some(swallow) = &mut self.swallow else {
             return Ok(chunk.len());
         };
-        let kept = swallow.remove(chunk)?;
+        let kept = match swallow.remove(chunk) {
+            // The client gets nothing of this upstream, and the tunnel ends.
+            Err(_) if self.phase == Phase::Ended => return Ok(0),
+            kept => kept?,
+        };
         if swallow.is_over() {
             self.swallow = None;
         }

@@ -1,6 +1,9 @@
 //! Upstreams that do not take our close frame at once, and endpoints inside a frame.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::tunnel::engine::parts::ReattachParts;
 
 /// A tunnel whose upstream takes nothing more after this message, so that the close frame of the move
 /// waits.
@@ -114,6 +117,31 @@ async fn an_upstream_that_closes_while_our_close_frame_waits_is_the_last_one() {
     let report = rig.report().await;
     assert_eq!(report.end, TunnelEnd::Closed);
     assert_eq!(report.upstream_changes, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_messages_are_kept_from_a_client_that_has_ended_its_direction() {
+    let settings = Arc::new(Reattach::new().swallow(1));
+    let reattach = ReattachParts {
+        settings,
+        ..parts()
+    };
+    let mut rig = Rig::with(TunnelConfig::new(), reattach, 1024);
+    rig.passes_both_ways().await;
+    let next = rig.prepare();
+    rig.upstream = next;
+    rig.client.is_quiet_for(secs(1)).await;
+    let _found = rig.prepare();
+    order(&rig);
+    is_left(&mut rig.upstream).await;
+    rig.client.stream.shutdown().await.unwrap();
+    rig.client.is_quiet_for(secs(1)).await;
+    let frames = [rig.upstream.text(b"first"), rig.upstream.text(b"second")];
+    rig.upstream.send(&frames[0][..3]).await;
+    rig.client.is_quiet_for(secs(1)).await;
+    rig.upstream.send(&frames[0][3..]).await;
+    rig.upstream.send(&frames[1]).await;
+    assert_eq!(rig.client.exactly(frames[1].len()).await, frames[1]);
 }
 
 #[tokio::test(start_paused = true)]
