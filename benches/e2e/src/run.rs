@@ -139,7 +139,7 @@ fn gateway_names(options: &Options) -> impl Iterator<Item = String> {
 
 /// # Errors
 ///
-/// If two programs of the gateway have the same name, since their figures could not be told apart.
+/// When two programs of the gateway have the same name, by which their figures are kept.
 fn subjects(options: &Options) -> Result<Vec<Subject>> {
     let names: BTreeSet<_> = gateway_names(options).collect();
     if names.len() < options.gateways.len() {
