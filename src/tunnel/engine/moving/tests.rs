@@ -43,6 +43,14 @@ async fn answers_close(upstream: &mut End) {
     upstream.send(&answer).await;
 }
 
+/// Sends the first fragment of a message of the client, and returns the last one.
+async fn begin_message(rig: &mut Rig) -> Vec<u8> {
+    let first = rig.client.frame(0x01, b"first");
+    rig.client.send(&first).await;
+    assert_eq!(rig.upstream.exactly(first.len()).await, first);
+    rig.client.frame(0x80, b"last")
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_that_is_moved_keeps_its_client_and_loses_nothing() {
     let mut rig = Rig::new();
@@ -99,22 +107,15 @@ async fn a_move_is_reported_with_the_time_without_an_upstream() {
 async fn the_upstream_is_left_at_the_end_of_the_clients_message() {
     let mut rig = Rig::new();
     let mut next = rig.prepare();
-    let fragments = [
-        rig.client.frame(0x01, b"first"),
-        rig.client.frame(0x80, b"last"),
-    ];
-    rig.client.send(&fragments[0]).await;
-    let len = fragments[0].len();
-    assert_eq!(rig.upstream.exactly(len).await, fragments[0]);
+    let last = begin_message(&mut rig).await;
     order(&rig);
     rig.upstream.is_quiet_for(secs(9)).await;
     // Together with the rest of the message comes another one, and a part of a third.
     let another = rig.client.text(b"another");
     let third = rig.client.text(b"third");
-    let sent = [&fragments[1][..], &another, &third[..7]].concat();
+    let sent = [&last[..], &another, &third[..7]].concat();
     rig.client.send(&sent).await;
-    let len = fragments[1].len();
-    assert_eq!(rig.upstream.exactly(len).await, fragments[1]);
+    assert_eq!(rig.upstream.exactly(last.len()).await, last);
     is_left(&mut rig.upstream).await;
     drop(rig.upstream);
     let expected = [&another[..], &third[..7]].concat();

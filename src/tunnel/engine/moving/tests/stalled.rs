@@ -71,52 +71,42 @@ async fn a_tunnel_that_is_closed_while_our_close_frame_waits_sends_one_close_fra
 #[tokio::test(start_paused = true)]
 async fn nothing_follows_the_close_frame_of_an_upstream_that_is_about_to_be_left_rfc6455_5_5_1() {
     let mut rig = Rig::new();
-    let fragments = [
-        rig.client.frame(0x01, b"first"),
-        rig.client.frame(0x80, b"last"),
-    ];
-    rig.client.send(&fragments[0]).await;
-    let len = fragments[0].len();
-    assert_eq!(rig.upstream.exactly(len).await, fragments[0]);
-    let mut next = rig.prepare();
+    let last = begin_message(&mut rig).await;
+    let next = rig.prepare();
     order(&rig);
     rig.client.is_quiet_for(secs(1)).await;
-    let first = next.text(b"first");
-    next.send(&first).await;
-    let close = rig.upstream.close(1000, "");
-    rig.upstream.send(&close).await;
-    assert_eq!(rig.client.exactly(close.len()).await, close);
-    let answer = rig.client.close(1000, "");
-    rig.client
-        .send(&[&fragments[1][..], &answer].concat())
-        .await;
-    let expected = [&fragments[1][..], &answer].concat();
-    assert_eq!(rig.upstream.exactly(expected.len()).await, expected);
-    assert_eq!(rig.client.rest().await, b"");
-    assert_eq!(next.rest().await, b"", "no use of it");
-    let report = rig.report().await;
-    assert_eq!(report.end, TunnelEnd::Closed);
-    assert_eq!(report.upstream_changes, []);
+    let expected = [&last[..], &rig.client.close(1000, "")].concat();
+    let mut upstream = closes_in_order(rig, next, &last, &expected).await;
+    assert_eq!(upstream.rest().await, b"");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_closes_while_our_close_frame_waits_is_the_last_one() {
-    let (mut rig, taken, mut next) = stalled().await;
+    let (rig, taken, next) = stalled().await;
+    let mut upstream = closes_in_order(rig, next, b"", &taken).await;
+    is_left(&mut upstream).await;
+    assert_eq!(upstream.rest().await, b"", "one close frame");
+}
+
+/// Lets the upstream close when another one is found and has sent a message. The client sends these bytes
+/// before its answer, and the upstream gets the expected ones. Returns the upstream's end after the
+/// tunnel's.
+async fn closes_in_order(mut rig: Rig, mut next: End, sent: &[u8], expected: &[u8]) -> End {
     let first = next.text(b"first");
     next.send(&first).await;
     let close = rig.upstream.close(1000, "");
     rig.upstream.send(&close).await;
     assert_eq!(rig.client.exactly(close.len()).await, close);
     let answer = rig.client.close(1000, "");
-    rig.client.send(&answer).await;
-    assert_eq!(rig.upstream.exactly(taken.len()).await, taken);
-    is_left(&mut rig.upstream).await;
-    assert_eq!(rig.upstream.rest().await, b"", "one close frame");
-    assert_eq!(rig.client.rest().await, b"");
+    rig.client.send(&[sent, &answer].concat()).await;
+    assert_eq!(rig.upstream.exactly(expected.len()).await, expected);
+    assert_eq!(rig.client.rest().await, b"", "behind a close");
     assert_eq!(next.rest().await, b"", "no use of it");
+    let upstream = std::mem::replace(&mut rig.upstream, next);
     let report = rig.report().await;
     assert_eq!(report.end, TunnelEnd::Closed);
     assert_eq!(report.upstream_changes, []);
+    upstream
 }
 
 #[tokio::test(start_paused = true)]
