@@ -348,6 +348,8 @@ fn negotiated(protocol: Option<&[u8]>) -> Protocol {
 mod tests {
     use super::*;
 
+    use std::net::SocketAddr;
+
     use axum::Router;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -372,13 +374,25 @@ mod tests {
         response
     }
 
-    #[tokio::test]
-    async fn a_connection_that_was_accepted_before_the_stop_gets_its_first_response() {
+    /// A listener with room for one connection.
+    fn listener_for_one() -> (Listener, SocketAddr, Arc<Semaphore>) {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let addr = socket.local_addr().unwrap();
         let room = Arc::new(Semaphore::new(1));
         let listener = Listener::new(Socket::Tcp(socket), None, Some(Arc::clone(&room)));
+        (listener, addr, room)
+    }
+
+    async fn is_accepted(room: &Semaphore) {
+        while room.available_permits() > 0 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_accepted_before_the_stop_gets_its_first_response() {
+        let (listener, addr, room) = listener_for_one();
         let (phase, shutdown) = shutdown::channel();
         let (guard, mut arriving) = mpsc::channel(1);
         let arrival = Arrival::new(&guard);
@@ -386,9 +400,7 @@ mod tests {
         let listening = tokio::spawn(listener.serve(serving(), shutdown, arrival));
 
         let first = TcpStream::connect(addr).await.unwrap();
-        while room.available_permits() > 0 {
-            yield_now().await;
-        }
+        is_accepted(&room).await;
         phase.send_replace(Phase::Closed);
         assert!(timeout(Duration::ZERO, arriving.recv()).await.is_err());
         assert!(response(first).await.ends_with("served"));
@@ -400,17 +412,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_sends_nothing_does_not_delay_a_drain() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let addr = socket.local_addr().unwrap();
-        let room = Arc::new(Semaphore::new(1));
-        let listener = Listener::new(Socket::Tcp(socket), None, Some(Arc::clone(&room)));
+        let (listener, addr, room) = listener_for_one();
         let (phase, shutdown) = shutdown::channel();
         let listening = tokio::spawn(listener.serve(serving(), shutdown, Arrival::unwatched()));
         let _silent = TcpStream::connect(addr).await.unwrap();
-        while room.available_permits() > 0 {
-            yield_now().await;
-        }
+        is_accepted(&room).await;
         phase.send_replace(Phase::Draining);
         // Half of the time that the client has for its request.
         let drained = timeout(Duration::from_secs(5), listening).await;
