@@ -246,8 +246,8 @@ impl Turn {
         self.deadline = self.lap + end_of(self.taken, self.key.weight);
     }
 
-    /// Begins anew if this turn should have been over for as long as a turn lasts, so that the turns of a
-    /// time without picks are not made up for.
+    /// Replaces a turn that should have been over for as long as a turn lasts by a first one, so that the
+    /// upstream does not make up for the turns in which it could not be picked.
     fn lose_missed(&mut self, now: u128) {
         if self.deadline + stride(self.key.weight) < now {
             *self = Self {

@@ -55,7 +55,7 @@ impl Party {
         }
     }
 
-    /// What was received since the handshake.
+    /// Bytes that the party has received since the handshake.
     pub(super) fn received(&self) -> Received {
         let state = self.far.state();
         let from = head_len(&state.received).unwrap_or(state.received.len());

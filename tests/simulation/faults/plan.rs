@@ -95,7 +95,7 @@ pub(crate) enum Fault {
     Stalls,
 }
 
-/// What becomes of the tunnels of an upstream that is drained.
+/// Fate of the tunnels of an upstream that is drained.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Leaving {
     Stay,

@@ -175,7 +175,7 @@ impl World {
     ) -> Option<F::Output> {
         tokio::pin!(future);
         let (began, jumped) = (Instant::now(), self.jumped());
-        // The time of a jump is nobody's.
+        // A jump of the clock counts for no wait.
         let deadline = || began + bound + (self.jumped() - jumped);
         while Instant::now() < deadline() {
             if let Ok(output) = timeout_at(deadline(), &mut future).await {

@@ -13,8 +13,8 @@ use crate::upstream::health::event::HealthEvent;
 ///
 /// A verdict takes effect if it rests on the news of at least three clients within a minute, on failed
 /// connects or on failed probes; one that rests on fewer clients makes other upstreams preferable for a
-/// while, and no more. Clients are told apart by address, IPv6 by /64, and those without a known one count
-/// as one: so all clients of a trial on one machine are one client.
+/// while, and no more. Two clients differ if their addresses do (IPv6: their /64 networks), and clients
+/// without a known address count as one: so all clients of a trial on one machine are one client.
 ///
 /// # Examples
 ///
