@@ -46,6 +46,8 @@ enum Phase {
     Detached,
     /// The tunnel gets no other upstream. All that is left to do is to keep first messages from the client.
     Ended,
+    /// The first messages of the upstream cannot be kept from the client, so it gets nothing of this one.
+    Unfit,
 }
 
 /// Fate of a control frame.
@@ -84,7 +86,7 @@ impl Filter {
         answers_newest: impl FnOnce() -> bool,
     ) -> Fate {
         match (from, frame.opcode(), self.phase) {
-            (_, _, Phase::Ended) => Fate::Pass,
+            (_, _, Phase::Ended | Phase::Unfit) => Fate::Pass,
             (LegId::Client, OpCode::PING, Phase::Attached) => {
                 self.unanswered = Some(Box::new(*frame));
                 Fate::Pass
@@ -125,7 +127,9 @@ impl Filter {
 
     /// Notes that the tunnel gets no other upstream.
     pub(in crate::tunnel) fn end(&mut self) {
-        self.phase = Phase::Ended;
+        if self.phase != Phase::Unfit {
+            self.phase = Phase::Ended;
+        }
     }
 
     /// Whether the client must not see the next message of the upstream.
@@ -207,10 +211,16 @@ impl Filter {
         let Some(swallow) = &mut self.swallow else {
             return Ok(chunk.len());
         };
+        if self.phase == Phase::Unfit {
+            return Ok(0);
+        }
+        let has_ended = self.phase == Phase::Ended;
         let kept = match swallow.remove(chunk) {
-            // The client gets nothing of this upstream, and the tunnel ends.
-            Err(_) if self.phase == Phase::Ended => return Ok(0),
-            kept => kept?,
+            Ok(kept) => kept,
+            Err(refusal) => {
+                self.phase = Phase::Unfit;
+                return if has_ended { Ok(0) } else { Err(refusal) };
+            }
         };
         if swallow.is_over() {
             self.swallow = None;
@@ -283,6 +293,22 @@ mod tests {
         assert_eq!(decide(&mut filter, CLIENT, &close), Fate::Pass);
         filter.attach(0, UpstreamContext::Kept);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"new")), Fate::Pass);
+    }
+
+    #[test]
+    fn a_client_gets_nothing_of_an_upstream_whose_first_message_is_too_large_when_the_tunnel_ends()
+    {
+        let settings = Reattach::new().swallow(1).max_swallowed(2);
+        let mut filter = Filter::new(Arc::new(settings));
+        filter.attach(1, UpstreamContext::None);
+        filter.end();
+        let mut frame = *b"\x81\x04\x81\x01ab";
+        let (start, rest) = frame.split_at_mut(3);
+        assert_eq!(filter.swallow(start), Ok(0));
+        assert_eq!(filter.swallow(rest), Ok(0), "the payload is no frame");
+        let mut next = *b"\x81\x89\x00";
+        assert_eq!(filter.swallow(&mut next), Ok(0), "no ping is in it");
+        assert!(filter.is_swallowing());
     }
 
     #[test]
