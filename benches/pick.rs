@@ -26,7 +26,7 @@ use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 use tower::Service;
 use wsplice::{
-    Admission, ForwardHttp, OnUpstreamLoss, Pool, ProxyLayer, Retry, Upstream,
+    Admission, ForwardHttp, Pool, ProxyLayer, Retry, Upstream,
     balance::{
         AnyBalance, Balance, First, LeastTunnels, LowestLatency, Random, Rendezvous, RoundRobin,
         WeightedRoundRobin,
@@ -34,6 +34,7 @@ use wsplice::{
     connect::{Address, Connect, ConnectFuture},
     head::RequestHead,
     health::{Consecutive, availability::FailClosed},
+    pool::OnUpstreamLoss,
     testing::MockCandidates,
 };
 

@@ -7,9 +7,9 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Request;
 use wsplice::{
+    handshake::inspect,
     head::RequestHead,
     matcher::{Matcher, host, origin, owns, path, paths, websocket},
-    upgrade::inspect,
 };
 
 /// A page's request, as a browser makes it.

@@ -13,16 +13,16 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    Router,
+    BoxError, Router,
     extract::{Path, State},
     routing::{get, post},
 };
 use tokio::net::TcpListener;
 use wsplice::{
-    AuthorizationRequest, BoxError, Drain, Pool, ProxyLayer, Registry, RequestOptions, TunnelInfo,
-    TunnelStatus, by_key,
+    AuthorizationRequest, Drain, Pool, ProxyLayer, Registry, RequestOptions, TunnelInfo,
     frame::{CloseCode, CloseFrame},
     matcher::path,
+    tunnel::registry::{TunnelStatus, by_key},
 };
 
 async fn sockets(State(registry): State<Registry>) -> String {

@@ -29,7 +29,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tower::{Layer, ServiceExt, service_fn as inner_service, util::BoxCloneSyncService};
-use wsplice::{Pool, ProxyLayer, Registry, WriteTimeout, headers::ClientInfo, matcher::path};
+use wsplice::{
+    Pool, ProxyLayer, Registry, accept::WriteTimeout, headers::ClientInfo, matcher::path,
+};
 
 /// Connections that wait in the kernel to be accepted. A client beyond that may take its connection
 /// for open although the server never gets it.

@@ -11,11 +11,12 @@
 use axum::Router;
 use tokio::net::TcpListener;
 use wsplice::{
-    Pool, ProxyLayer, Retry, RetryOn, Upstream,
+    Pool, ProxyLayer, Retry, Upstream,
     balance::{Balance, Candidates, LeastTunnels},
     connect::InvalidAddress,
     head::RequestHead,
     matcher::path,
+    pool::RetryOn,
 };
 
 /// Picks the emptiest upstream of the client's region, up to a number of tunnels each.

@@ -8,12 +8,12 @@
 
 use std::{borrow::Cow, net::SocketAddr, sync::Mutex, time::Duration};
 
-use axum::{Router, extract::ws::WebSocketUpgrade, routing::any};
+use axum::{BoxError, Router, extract::ws::WebSocketUpgrade, routing::any};
 use futures_util::StreamExt;
 use tokio::{net::TcpListener, time::Instant};
 use tokio_tungstenite::connect_async;
 use wsplice::health::{HealthEvaluator, HealthEvent, HealthEventKind, Verdict};
-use wsplice::{BoxError, Pool, ProxyLayer};
+use wsplice::{Pool, ProxyLayer};
 
 /// Unhealthy while three tunnels were lost within ten seconds; `Clone` makes it a policy.
 #[derive(Clone, Debug, Default)]

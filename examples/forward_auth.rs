@@ -13,14 +13,14 @@
 
 use std::net::SocketAddr;
 
-use axum::{Router, body::Bytes};
+use axum::{BoxError, Router, body::Bytes};
 use http_body_util::Empty;
 use hyper::{Request, StatusCode, client::conn::http1, header::HeaderName};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use wsplice::{
-    AuthorizationRequest, BoxError, Pool, ProxyLayer, Rejection, RequestOptions,
-    connect::InvalidAddress, matcher::path,
+    AuthorizationRequest, Pool, ProxyLayer, Rejection, RequestOptions, connect::InvalidAddress,
+    matcher::path,
 };
 
 const X_USER: HeaderName = HeaderName::from_static("x-user");

@@ -21,11 +21,12 @@ use axum::{
 };
 use tokio::net::TcpListener;
 use wsplice::{
-    AuthorizationRequest, KeyLimit, Pool, ProxyLayer, Registry, RequestOptions, by_key,
+    AuthorizationRequest, KeyLimit, Pool, ProxyLayer, Registry, RequestOptions,
     connect::InvalidAddress,
     frame::{CloseCode, CloseFrame},
     headers::ClientInfo,
     matcher::path,
+    tunnel::registry::by_key,
 };
 
 /// Takes the user from the query, as a stand-in for a token.

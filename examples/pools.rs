@@ -19,9 +19,11 @@ use tokio_tungstenite::{
     tungstenite::{client::IntoClientRequest, http::HeaderValue},
 };
 use wsplice::{
-    MembershipChange, Observer, OnUpstreamLoss, Pool, ProxyLayer, Upstream, UpstreamInfo,
+    Observer, Pool, ProxyLayer, Upstream,
     balance::{Balance, Candidates, Rendezvous},
     head::RequestHead,
+    observe::{MembershipChange, UpstreamInfo},
+    pool::OnUpstreamLoss,
 };
 
 const ROOMS: usize = 60;

@@ -11,7 +11,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, routing::get, serve::Listener};
+use axum::{BoxError, Extension, Router, routing::get, serve::Listener};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, rustls};
 use tower::Layer;
 use wsplice::{
-    BoxError, Pool, ProxyLayer,
+    Pool, ProxyLayer,
     headers::{ClientInfo, ClientScheme},
     matcher::path,
 };

@@ -8,17 +8,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::State, response::Response, serve::ListenerExt};
+use axum::{BoxError, Router, body::Body, extract::State, response::Response, serve::ListenerExt};
 use hyper::{Request, StatusCode, upgrade::OnUpgrade};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
 use wsplice::{
-    BoxError, Drain, KeepAlive, Registry, Tunnel, TunnelConfig, TunnelInfo, UpstreamHandshake,
-    UpstreamResponse,
+    Drain, KeepAlive, Registry, TunnelConfig, TunnelInfo,
+    handshake::{Intent, UpstreamHandshake, UpstreamResponse, inspect},
     head::RequestHead,
-    upgrade::{Intent, inspect},
+    tunnel::Tunnel,
 };
 
 type Host = (Arc<str>, Registry, Arc<TunnelConfig>);

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 /// A boxed error of any kind.
-pub type BoxError = Box<dyn StdError + Send + Sync>;
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The party that a failure or an action belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -43,7 +43,7 @@
 //! Without an inner service, [`ProxyLayer::into_service`] responds to all other requests with 426,
 //! to handshakes that the matcher does not own with 404, and to extended `CONNECT`s for other
 //! protocols with 501.
-//! Hosts that perform the handshakes themselves can use the [`Tunnel`] alone.
+//! Hosts that perform the handshakes themselves can use a [`Tunnel`] alone.
 //!
 //! # Responses
 //!
@@ -65,26 +65,35 @@
 //! Rejections carry a typed [`Error`] in their extensions;
 //! [`ProxyLayer::map_rejection`] restyles them.
 //!
-//! # Modules and types, in the order of the flow
+//! # What to take
 //!
-//! | item | purpose |
+//! What most programs name is here at the root. Each module has the rest of its subject, and begins
+//! with a table like this one.
+//!
+//! | you want | take |
 //! |---|---|
-//! | [`upgrade`] | recognition and validation of the WebSocket handshake |
-//! | [`head`], [`matcher`] | reading of the request, and the routes that the proxy owns |
-//! | [`AuthorizationRequest`], [`RequestOptions`], [`KeyLimit`] | the host's decisions on requests, and limits by client or user |
-//! | [`Pool`], [`Upstream`], [`Admission`] | upstreams, and limits on their tunnels |
-//! | [`Retry`], [`RetryOn`], [`RetryBudget`] | retries at another upstream |
-//! | [`discovery`] | service discovery: sources of a pool's upstreams |
-//! | [`health`], [`balance`] | health checks and load balancing |
-//! | [`connect`], [`Transport`] | byte streams to upstreams |
-//! | [`ClientStream`] | streams of clients, from servers other than hyper |
-//! | [`AcceptProxyProtocol`] | the client's address from a load balancer that speaks the PROXY protocol |
-//! | [`headers`] | headers that are removed, added and changed in both directions |
-//! | [`ForwardHttp`] | plain HTTP to the same upstreams |
-//! | [`Tunnel`], [`TunnelConfig`], [`KeepAlive`], [`Limits`] | the spliced connection: keep-alive, timeouts, limits |
-//! | [`frame`] | WebSocket framing |
-//! | [`Registry`], [`Drain`] | open tunnels, and graceful shutdown |
-//! | [`Observer`], [`TunnelReport`] | events, and the outcome of each tunnel |
+//! | a proxy around a service | [`ProxyLayer`]; its service and responses are in [`proxy`] |
+//! | to say which requests are the proxy's | [`matcher`]; what they match on is in [`head`] |
+//! | upstreams | [`Pool`] of [`Upstream`]s; their settings and figures are in [`pool`], their sources in [`discovery`] |
+//! | health checks | [`health`] |
+//! | load balancing, sticky clients | [`balance`] |
+//! | limits | [`Admission`] for tunnels and handshakes, [`KeyLimit`] by client or user, [`Limits`] within a tunnel |
+//! | another upstream after a failure | [`Retry`] |
+//! | keep-alive, timeouts | [`KeepAlive`], [`TunnelConfig`] |
+//! | authorization, settings for one request | [`AuthorizationRequest`], [`RequestOptions`], [`Rejection`] |
+//! | headers added, changed and removed; the client's address | [`headers`] |
+//! | plain HTTP to the same upstreams | [`ForwardHttp`] |
+//! | TLS, Unix sockets, HTTP/2 or transports of yours to upstreams | [`connect`] |
+//! | graceful shutdown | [`Drain`] |
+//! | to list and close open tunnels | [`Registry`], with [`TunnelInfo`] about each |
+//! | events, metrics | [`Observer`]; its arguments are in [`observe`]. Metrics are in the package `wsplice-prometheus`, a status page in `wsplice-status` |
+//! | to know how a tunnel ended | [`TunnelReport`]; its parts are in [`tunnel`] |
+//! | tunnels that outlive their upstream | [`tunnel::reattach`] |
+//! | why a request failed | [`Error`], [`ErrorKind`] |
+//! | an accept loop of your own, a server other than hyper | [`accept`] |
+//! | a tunnel without the proxy | [`tunnel`], [`handshake`] |
+//! | WebSocket frames | [`frame`] |
+//! | to test policies of yours | `testing` (feature `test-util`) |
 //!
 //! # Errors
 //!
@@ -98,8 +107,8 @@
 //! its prose: `as_str()` returns it in snake_case. Slugs are part of the interface, so dashboards can
 //! rely on them: they are unique within their type and change with a major version only.
 //!
-//! [`ErrorKind`], [`Side`], [`TunnelEnd`], [`Timer`], [`Limit`], [`Loss`], [`ReattachRefusal`],
-//! [`MembershipChange`],
+//! [`ErrorKind`], [`Side`], [`TunnelEnd`], [`tunnel::Timer`], [`tunnel::Limit`],
+//! [`tunnel::reattach::Loss`], [`tunnel::reattach::ReattachRefusal`], [`observe::MembershipChange`],
 //! [`frame::CloseCode`], [`frame::OpCode`], [`frame::Violation`], [`health::HealthState`],
 //! [`health::HealthTransition`], [`health::HealthEventKind`], [`health::probe::ProbeFailure`],
 //! [`discovery::DiscoverError`]
@@ -164,10 +173,12 @@
 //! | `wsplice.duration` | handshake, request, end | seconds |
 //!
 //! [tower]: https://docs.rs/tower
+//! [`Side`]: tunnel::Side
+//! [`Tunnel`]: tunnel::Tunnel
+//! [`TunnelEnd`]: tunnel::TunnelEnd
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod accept;
 mod alarm;
 mod error;
 mod escaped;
@@ -176,63 +187,37 @@ mod http;
 mod instant;
 mod lock;
 mod net;
-mod observe;
-mod pool;
-mod proxy;
 mod slots;
 #[cfg(test)]
 mod slugs;
 mod task;
 mod token_bucket;
-mod tunnel;
 mod upstream;
 
+pub mod accept;
 pub mod frame;
+pub mod observe;
+pub mod pool;
+pub mod proxy;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod testing;
+pub mod tunnel;
 
-pub use self::http::{
-    forward::ForwardHttp,
-    handshake::{
-        AcceptedHandshake, InvalidUpgradeResponse, RefusedBody, UpstreamHandshake, UpstreamResponse,
-    },
-    head, headers, matcher, upgrade,
-};
-pub use accept::AcceptProxyProtocol;
-pub use error::{BoxError, Error, ErrorKind, Side};
-pub use net::{
-    client_stream::ClientStream,
-    connect,
-    transport::{TcpKeepAlive, Transport},
-    write_timeout::WriteTimeout,
-};
-pub use observe::{MembershipChange, Observer, QueueWait, RequestInfo, UpstreamInfo};
-pub use pool::{
-    DiscoveryHandle, DiscoveryStatus, OnUpstreamLoss, Pool, PoolBuilder, RetryStatus,
-    UpstreamStatus,
-};
+pub use self::http::{forward::ForwardHttp, handshake, head, headers, matcher};
+pub use error::{Error, ErrorKind};
+pub use net::connect;
+pub use observe::observer::Observer;
+pub use pool::handle::Pool;
 pub use proxy::{
-    Admit, AuthorizationRequest, Deadline, KeyLimit, Proxy, ProxyLayer, Rejection, RequestOptions,
-    RequestScope, ResponseBody, ResponseFuture, UpgradeRequired, WebSocketsOnly,
+    authorization_request::AuthorizationRequest, key_limit::KeyLimit, layer::ProxyLayer,
+    options::RequestOptions, rejection::Rejection,
 };
 pub use tunnel::{
-    ClientMessage, Framing, KeepAlive, Limits, Loss, Reattach, ReattachDecision, ReattachOn,
-    ReattachRefusal, ReattachRequest, Restoration, Tunnel, TunnelBuilder, TunnelConfig,
-    TunnelHandle, UpstreamChange,
-    drain::{Drain, Drained},
-    info::TunnelInfo,
-    registry::{DirectionTraffic, LegStatus, Registry, Traffic, TunnelStatus, by_key, by_label},
-    report::{
-        DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd, TunnelReport,
-    },
+    config::TunnelConfig, drain::Drain, info::TunnelInfo, keep_alive::KeepAlive, limits::Limits,
+    registry::registry::Registry, report::TunnelReport,
 };
-pub use upstream::{
-    Upstream, UpstreamCounters,
-    admission::Admission,
-    balance, discovery, health,
-    retry::{Retry, RetryBudget, RetryOn},
-};
+pub use upstream::{Upstream, admission::Admission, balance, discovery, health, retry::Retry};
 
 /// Compiles the examples of the README, among them one with TLS.
 #[cfg(all(doctest, feature = "ring"))]

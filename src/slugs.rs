@@ -9,11 +9,15 @@ use crate::{
     error::{Error, ErrorKind, Side},
     frame::{CloseCode, HeaderError, OpCode, Rsv, Violation},
     observe::MembershipChange,
-    tunnel::report::{Limit, Timer, TunnelEnd},
-    tunnel::{Loss, ReattachRefusal},
-    upstream::discovery::DiscoverError,
-    upstream::health::{
-        HealthControl, HealthEventKind, HealthState, HealthTransition, probe::ProbeFailure,
+    tunnel::{
+        reattach::{Loss, ReattachRefusal},
+        report::{Limit, Timer, TunnelEnd},
+    },
+    upstream::{
+        discovery::DiscoverError,
+        health::{
+            HealthControl, HealthEventKind, HealthState, HealthTransition, probe::ProbeFailure,
+        },
     },
 };
 

@@ -11,8 +11,9 @@ use std::{
 
 use tokio::runtime::Builder;
 use wsplice::{
-    Drain, Pool, ProxyLayer, Registry, RequestOptions, by_key,
+    Drain, Pool, ProxyLayer, Registry, RequestOptions,
     frame::{CloseCode, CloseFrame},
+    tunnel::registry::by_key,
 };
 
 use crate::{

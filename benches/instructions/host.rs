@@ -22,8 +22,9 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
-    Proxy, ProxyLayer, Transport, UpgradeRequired,
-    connect::{Address, Connect, ConnectFuture},
+    ProxyLayer,
+    connect::{Address, Connect, ConnectFuture, Transport},
+    proxy::{Proxy, UpgradeRequired},
 };
 
 use crate::tls;

@@ -5,11 +5,11 @@
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use libfuzzer_sys::fuzz_target;
 use wsplice::{
+    handshake::{Intent, inspect},
     head::{PathRewrite, RequestHead},
     matcher::{
         Matcher, any, header, host, method, not, origin, owns, path, query, subprotocol, websocket,
     },
-    upgrade::{Intent, inspect},
 };
 
 /// A handshake that is right, which the lines of the input then spoil.

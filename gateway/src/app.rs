@@ -8,7 +8,7 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tower::{Layer, Service};
-use wsplice::{Drain, ForwardHttp, Proxy, ProxyLayer};
+use wsplice::{Drain, ForwardHttp, ProxyLayer, proxy::Proxy};
 
 use crate::args::Args;
 use crate::connection::Serving;

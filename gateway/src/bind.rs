@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 
 use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
-use wsplice::AcceptProxyProtocol;
+use wsplice::accept::AcceptProxyProtocol;
 use wsplice::headers::Networks;
 
 use crate::args::ListenArgs;

@@ -13,7 +13,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use wsplice::{LegStatus, Registry, TunnelStatus};
+use wsplice::{
+    Registry,
+    tunnel::registry::{LegStatus, TunnelStatus},
+};
 
 use crate::args::{Args, DurationOrOff};
 use crate::demo_upstream::DemoUpstream;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wsplice::connect::Connector;
 use wsplice::discovery::{Discover, Dns, DnsResolver};
-use wsplice::{DiscoveryHandle, Pool, Upstream};
+use wsplice::{Pool, Upstream, pool::DiscoveryHandle};
 
 /// Bound on the wait for the first upstreams. The gateway then serves without any, and responds 503.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use wsplice::accept::{AcceptProxyProtocol, WriteTimeout};
 use wsplice::headers::{ClientInfo, ClientScheme};
-use wsplice::{AcceptProxyProtocol, WriteTimeout};
 
 use crate::arrival::Arrival;
 use crate::client_tls::ClientTls;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use wsplice::PoolBuilder;
 use wsplice::health::probe::{HttpProbe, ProbeSchedule, TcpProbe, WebSocketProbe};
+use wsplice::pool::PoolBuilder;
 
 /// Health check, with the path that it requests.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::error::Error;
 use wsplice::headers::Networks;
 use wsplice::matcher::paths;
 use wsplice::{
-    ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, Reattach, Retry, TunnelConfig, Upstream,
+    ForwardHttp, KeepAlive, Limits, Pool, ProxyLayer, Retry, TunnelConfig, Upstream,
+    tunnel::reattach::Reattach,
 };
 
 use crate::args::{Args, TunnelArgs};

@@ -119,7 +119,7 @@ fn pools(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result 
 }
 
 fn upstreams(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let gauges = |value: fn(&wsplice::UpstreamStatus) -> i64| {
+    let gauges = |value: fn(&wsplice::pool::UpstreamStatus) -> i64| {
         let mut series = BTreeMap::new();
         for (pool, figures) in figures {
             for (name, status) in &figures.upstreams {

@@ -9,10 +9,11 @@ use std::{
 use http::StatusCode;
 use tokio::time::Instant;
 use wsplice::{
-    DirectionStats, Error, ErrorKind, MembershipChange, Observer, QueueWait, RequestInfo, Rtt,
-    Side, TunnelEnd, TunnelInfo, TunnelReport, UpstreamChange, UpstreamInfo,
+    Error, ErrorKind, Observer, TunnelInfo, TunnelReport,
     discovery::DiscoverError,
     health::{HealthEvent, HealthEventKind, HealthTransition},
+    observe::{MembershipChange, QueueWait, RequestInfo, UpstreamInfo},
+    tunnel::{DirectionStats, Rtt, Side, TunnelEnd, reattach::UpstreamChange},
 };
 
 use crate::{

@@ -62,7 +62,7 @@ impl Metrics {
         Self { shared }
     }
 
-    /// Observes a layer from now on; the [name](wsplice::PoolBuilder::name) of its pool becomes the
+    /// Observes a layer from now on; the [name](wsplice::pool::PoolBuilder::name) of its pool becomes the
     /// label `pool` of its series, or `default` if the pool has none. Call it before the layer is
     /// used, and once for each.
     ///

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use wsplice::{Drain, Pool, Registry, Traffic, UpstreamStatus};
+use wsplice::{Drain, Pool, Registry, pool::UpstreamStatus, tunnel::registry::Traffic};
 
 /// A layer under observation.
 #[derive(Debug)]

@@ -16,8 +16,9 @@ use tokio::{
 };
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
-    Pool, Proxy, ProxyLayer, Transport, UpgradeRequired,
-    connect::{Address, Connect, ConnectFuture},
+    Pool, ProxyLayer,
+    connect::{Address, Connect, ConnectFuture, Transport},
+    proxy::{Proxy, UpgradeRequired},
 };
 use wsplice_prometheus::{Metrics, encode};
 use wsplice_status::{Status, StatusService};

@@ -29,7 +29,7 @@
 //! [`Scanner`] and [`FrameHeader`] reject only lengths that make the stream unreadable or a control
 //! frame unholdable: above 63 bits, and a control payload above 125 bytes ([`HeaderError`]).
 //! Reserved bits, reserved opcodes and lengths longer than needed pass, as two endpoints may have
-//! agreed on them. A tunnel with [`Framing::Enforce`](crate::Framing::Enforce) rejects them too, and
+//! agreed on them. A tunnel with [`Framing::Enforce`](crate::tunnel::Framing::Enforce) rejects them too, and
 //! reports the [`Violation`].
 //!
 //! # Examples

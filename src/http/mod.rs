@@ -7,8 +7,8 @@
 pub mod head;
 pub mod headers;
 pub mod matcher;
-pub mod upgrade;
+pub(crate) mod upgrade;
 
 pub(crate) mod forward;
-pub(crate) mod handshake;
+pub mod handshake;
 pub(crate) mod relay;

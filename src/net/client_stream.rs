@@ -37,7 +37,7 @@ type StreamFuture = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>>;
 /// ```
 /// use http::{Request, Version};
 /// use tokio::{io::DuplexStream, sync::oneshot};
-/// use wsplice::{ClientStream, Transport, head::ExtendedConnect};
+/// use wsplice::{accept::ClientStream, connect::Transport, head::ExtendedConnect};
 ///
 /// fn request(sent: oneshot::Receiver<DuplexStream>) -> http::Result<Request<()>> {
 ///     let stream = async { sent.await.map(Transport::new).map_err(std::io::Error::other) };

@@ -27,7 +27,7 @@ use tokio::net::UnixStream;
 ///
 /// ```
 /// let (near, _far) = tokio::io::duplex(1024);
-/// let transport = wsplice::Transport::new(near);
+/// let transport = wsplice::connect::Transport::new(near);
 /// # let _ = transport;
 /// ```
 pub struct Transport(TransportKind);

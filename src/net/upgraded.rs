@@ -21,7 +21,7 @@ use super::{transport::Transport, write_timeout::WriteTimeout};
 
 impl Transport {
     /// Unwraps the socket where hyper's own server or hyper-util's auto server holds a plain one,
-    /// in a [`WriteTimeout`](crate::WriteTimeout) or not, and returns the bytes that were read ahead
+    /// in a [`WriteTimeout`](crate::accept::WriteTimeout) or not, and returns the bytes that were read ahead
     /// behind the handshake.
     ///
     /// All other streams (TLS, HTTP/2, a stream of the host's) are used through hyper, which

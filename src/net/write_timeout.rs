@@ -24,7 +24,7 @@ use tokio::{
 /// bounded: a quiet client is no fault.
 ///
 /// Put it directly around the socket, below TLS. A
-/// [tunnel](crate::Transport::from_upgraded) takes the plain socket out of it, and has a
+/// [tunnel](crate::connect::Transport::from_upgraded) takes the plain socket out of it, and has a
 /// [write timeout](crate::TunnelConfig::write_timeout) of its own.
 ///
 /// # Errors
@@ -41,7 +41,7 @@ use tokio::{
 /// ```
 /// use std::time::Duration;
 /// use tokio::net::TcpStream;
-/// use wsplice::WriteTimeout;
+/// use wsplice::accept::WriteTimeout;
 ///
 /// fn bounded(client: TcpStream) -> WriteTimeout<TcpStream> {
 ///     WriteTimeout::new(client, Duration::from_secs(60))

@@ -1,5 +1,15 @@
 //! Pool: the upstreams of a route, and the lease of one of them.
 //!
+//! | you want | take |
+//! |---|---|
+//! | a pool with its defaults | [`Pool::new`](crate::Pool::new), which makes a [`PoolBuilder`] |
+//! | health checks, balancing, limits, a queue | the setters of [`PoolBuilder`] |
+//! | the end or the move of tunnels whose upstream fails or is removed | [`OnUpstreamLoss`] |
+//! | to choose the failures after which another upstream is tried | [`RetryOn`], for [`Retry`](crate::Retry) |
+//! | to bound the retries of all requests together | [`RetryBudget`]; its use: [`RetryStatus`] |
+//! | to show or check an upstream | [`UpstreamStatus`], with its [`UpstreamCounters`] |
+//! | upstreams from DNS or another source | [`Pool::follow`](crate::Pool::follow), which returns a [`DiscoveryHandle`] with a [`DiscoveryStatus`] |
+//!
 //! * `builder` holds the settings of a pool until it is built;
 //! * `handle` defines [`Pool`] itself and edits it while it is in use, `operations` has an operator's
 //!   commands on one upstream, `status` shows the pool;
@@ -23,7 +33,7 @@
 mod admission_guard;
 mod builder;
 mod discovery;
-mod handle;
+pub(crate) mod handle;
 mod health;
 mod lease;
 mod member_set;
@@ -49,7 +59,12 @@ mod tests;
 
 pub use builder::PoolBuilder;
 pub use discovery::{DiscoveryHandle, DiscoveryStatus};
-pub use handle::Pool;
+pub(crate) use handle::Pool;
 pub(crate) use lease::Lease;
 pub use settings::OnUpstreamLoss;
 pub use status::{RetryStatus, UpstreamStatus};
+
+pub use crate::upstream::{
+    UpstreamCounters,
+    retry::{RetryBudget, RetryOn},
+};

@@ -22,7 +22,7 @@ impl Pool {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use wsplice::{OnUpstreamLoss, Pool};
+    /// use wsplice::{Pool, pool::OnUpstreamLoss};
     ///
     /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?.build();
     /// let spread = Duration::from_secs(60);
@@ -81,7 +81,7 @@ impl Pool {
     /// upstream has this name.
     ///
     /// An upstream that is forced to be unhealthy gets no new tunnels, and its open ones are treated
-    /// as [`unhealthy_tunnels`](crate::PoolBuilder::unhealthy_tunnels) says. Probes go on, and are
+    /// as [`unhealthy_tunnels`](crate::pool::PoolBuilder::unhealthy_tunnels) says. Probes go on, and are
     /// shown by [`snapshot`](Self::snapshot). Back under the control of events it is healthy until
     /// they show otherwise.
     ///

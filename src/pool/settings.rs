@@ -36,7 +36,7 @@ pub enum OnUpstreamLoss {
         /// Time from the first close to the last.
         spread: Duration,
     },
-    /// The tunnels that have [`Reattach`](crate::Reattach) get another upstream, spread evenly over
+    /// The tunnels that have [`Reattach`](crate::tunnel::reattach::Reattach) get another upstream, spread evenly over
     /// this time, while their clients' connections live on. The handshake with the next upstream is
     /// made first, so that a tunnel keeps its upstream until another one has accepted it. Tunnels
     /// that cannot be moved are closed, and responses broken off, as with [`Close`](Self::Close).

@@ -75,7 +75,7 @@ impl Pool {
         }
     }
 
-    /// Returns the number of handshakes that wait in the [queue](crate::PoolBuilder::queue) now.
+    /// Returns the number of handshakes that wait in the [queue](crate::pool::PoolBuilder::queue) now.
     #[must_use]
     pub fn queue_len(&self) -> usize {
         self.state.queue().len()

@@ -7,12 +7,14 @@ use http::{HeaderMap, Response, request};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::{AgreedExtensions, accepted_response, refused_response},
-    http::headers::strip_nominated,
-    http::relay::{RelayedBody, Source, start},
-    http::upgrade::{Intent, UpgradeRequest},
+    http::{
+        handshake::{AgreedExtensions, accepted_response, refused_response},
+        headers::strip_nominated,
+        relay::{RelayedBody, Source, start},
+        upgrade::{Intent, UpgradeRequest},
+    },
     net::client_stream::PendingClient,
-    tunnel::{ReattachParts, ReattachRefusal},
+    tunnel::{ReattachParts, reattach::ReattachRefusal},
     upstream::admission::AdmissionKind,
 };
 

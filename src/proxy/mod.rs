@@ -1,5 +1,14 @@
 //! The tower interface: a layer, a service, and their responses.
 //!
+//! | you want | take |
+//! |---|---|
+//! | to put the proxy around a service | [`ProxyLayer`](crate::ProxyLayer) |
+//! | to name the service that it makes | [`Proxy`]; without a service inside: `Proxy<`[`UpgradeRequired`]`>` |
+//! | to name its responses | [`ResponseBody`], [`ResponseFuture`] |
+//! | to name a layer's scope | [`WebSocketsOnly`] or [`ForwardHttp`](crate::ForwardHttp), by the trait [`RequestScope`] |
+//! | a time at which one request's tunnel is closed | [`Deadline`] |
+//! | a tower layer of yours to decide on requests | [`Admit`], the service inside of a [guard](crate::ProxyLayer::guard) |
+//!
 //! ```text
 //! ProxyLayer ──layer()──► Proxy<S> ──call()──► ResponseFuture
 //!                            │                    ├─ response of S            (not owned)
@@ -18,7 +27,7 @@
 mod attempt;
 mod attempts;
 mod authorization;
-mod authorization_request;
+pub(crate) mod authorization_request;
 mod body;
 mod client;
 mod event_reporter;
@@ -27,15 +36,15 @@ mod forward;
 mod future;
 mod guard;
 mod handshake;
-mod key_limit;
-mod layer;
+pub(crate) mod key_limit;
+pub(crate) mod layer;
 mod mounted;
 mod opening;
-mod options;
+pub(crate) mod options;
 mod pipeline;
 mod reconnect;
 mod reject;
-mod rejection;
+pub(crate) mod rejection;
 mod request_scope;
 mod restore;
 mod running_session;
@@ -45,14 +54,10 @@ mod settings;
 mod terminal;
 mod trace;
 
-pub use authorization_request::AuthorizationRequest;
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use guard::Admit;
-pub use key_limit::KeyLimit;
-pub use layer::ProxyLayer;
-pub use options::{Deadline, RequestOptions};
-pub use rejection::Rejection;
+pub use options::Deadline;
 pub use request_scope::{RequestScope, WebSocketsOnly};
 pub use service::Proxy;
 pub use terminal::UpgradeRequired;

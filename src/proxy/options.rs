@@ -9,7 +9,7 @@ use crate::{
     frame::CloseFrame,
     http::headers::UpstreamHeaders,
     instant::saturating_add,
-    tunnel::{Reattach, TunnelConfig, info::TunnelInfo},
+    tunnel::{TunnelConfig, info::TunnelInfo, reattach::Reattach},
     upstream::balance::Preference,
 };
 
@@ -144,7 +144,10 @@ impl RequestOptions {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{AuthorizationRequest, Pool, ProxyLayer, Reattach, RequestOptions, matcher::path};
+    /// use wsplice::{
+    ///     AuthorizationRequest, Pool, ProxyLayer, RequestOptions, matcher::path,
+    ///     tunnel::reattach::Reattach,
+    /// };
     ///
     /// # let pool = Pool::new(["ws://127.0.0.1:9"])?;
     /// // Only the sockets for live prices have no state that a new upstream would lack.

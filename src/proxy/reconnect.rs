@@ -8,13 +8,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::handshake::AgreedExtensions,
-    http::relay::RelayedBody,
+    http::{handshake::AgreedExtensions, relay::RelayedBody},
     task::catch_panics,
-    tunnel::info::TunnelInfo,
     tunnel::{
-        Hook, Loss, Reattach, ReattachDecision, ReattachRefusal, ReattachRequest, Restoration,
-        UpstreamContext,
+        Hook, UpstreamContext,
+        info::TunnelInfo,
+        reattach::{
+            Loss, Reattach, ReattachDecision, ReattachRefusal, ReattachRequest, Restoration,
+        },
     },
     upstream::{Member, admission::AdmissionKind, retry::Cost},
 };

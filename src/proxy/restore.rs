@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     frame::{FrameHeader, OpCode},
-    tunnel::ReattachRefusal,
+    tunnel::reattach::ReattachRefusal,
 };
 
 use super::running_session::NextLeg;

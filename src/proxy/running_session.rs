@@ -17,11 +17,11 @@ use crate::{
     net::transport::Transport,
     pool::Lease,
     task::catch_panic,
-    tunnel::info::TunnelInfo,
-    tunnel::report::{TunnelEnd, TunnelReport},
     tunnel::{
-        Loss, NextUpstream, ReattachRefusal, Restoration, Search, Tunnel, UpstreamContext,
-        close_at_once,
+        NextUpstream, Search, Tunnel, UpstreamContext, close_at_once,
+        info::TunnelInfo,
+        reattach::{Loss, ReattachRefusal, Restoration},
+        report::{TunnelEnd, TunnelReport},
     },
     upstream::Member,
 };

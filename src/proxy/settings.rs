@@ -9,19 +9,22 @@ use tracing::Span;
 
 use crate::{
     error::{Error, Side},
-    http::forward::{ForwardHttp, IdleConnections},
-    http::head::RequestHead,
-    http::headers::{ClientInfo, ClientScheme, HeaderEdits, UpstreamHeaders},
-    http::matcher::AnyMatcher,
-    http::relay::{HeadLimits, OutboundRules, ProgressLimits, RelayLimits},
-    http::upgrade::Leniency,
-    net::connect::{Dialer, KeepAliveScope},
-    net::transport::{TcpKeepAlive, Transport},
+    http::{
+        forward::{ForwardHttp, IdleConnections},
+        head::RequestHead,
+        headers::{ClientInfo, ClientScheme, HeaderEdits, UpstreamHeaders},
+        matcher::AnyMatcher,
+        relay::{HeadLimits, OutboundRules, ProgressLimits, RelayLimits},
+        upgrade::Leniency,
+    },
+    net::{
+        connect::{Dialer, KeepAliveScope},
+        transport::{TcpKeepAlive, Transport},
+    },
     observe::Observer,
     pool::Pool,
     task::catch_panic,
-    tunnel::registry::Registry,
-    tunnel::{Reattach, TcpFallback, TunnelConfig},
+    tunnel::{TcpFallback, TunnelConfig, reattach::Reattach, registry::Registry},
     upstream::retry::Retry,
 };
 

@@ -27,7 +27,9 @@ use super::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use wsplice::{KeepAlive, Registry, Transport, Tunnel, TunnelConfig, TunnelInfo};
+/// use wsplice::{
+///     KeepAlive, Registry, TunnelConfig, TunnelInfo, connect::Transport, tunnel::Tunnel,
+/// };
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// # let (client, far_client) = tokio::io::duplex(1024);
@@ -76,7 +78,7 @@ impl Tunnel {
     /// # Examples
     ///
     /// ```no_run
-    /// use wsplice::{AcceptedHandshake, Tunnel, TunnelReport};
+    /// use wsplice::{TunnelReport, handshake::AcceptedHandshake, tunnel::Tunnel};
     ///
     /// # use hyper::upgrade::OnUpgrade;
     /// async fn splice(client: OnUpgrade, upstream: AcceptedHandshake) -> hyper::Result<TunnelReport> {
@@ -136,7 +138,7 @@ impl TunnelBuilder {
     }
 
     /// Whether the sides agreed on an extension; unknown by default. With
-    /// [`Framing::Enforce`](crate::Framing::Enforce), reserved bits are a violation only if they
+    /// [`Framing::Enforce`](crate::tunnel::Framing::Enforce), reserved bits are a violation only if they
     /// agreed on none (RFC 6455 §5.2).
     pub fn extensions(mut self, extensions: Extensions) -> Self {
         self.parts.extensions = extensions;
@@ -152,7 +154,7 @@ impl TunnelBuilder {
         self.info(info)
     }
 
-    /// The facts of the tunnel that [`TunnelHandle::info`](crate::TunnelHandle::info) and
+    /// The facts of the tunnel that [`TunnelHandle::info`](crate::tunnel::TunnelHandle::info) and
     /// [`on_end`](Self::on_end) show, for a tunnel outside a registry; empty by default.
     pub fn info(mut self, info: TunnelInfo) -> Self {
         self.info = info;
@@ -169,7 +171,10 @@ impl TunnelBuilder {
     ///
     /// ```
     /// use std::sync::mpsc;
-    /// use wsplice::{Transport, Tunnel, TunnelEnd};
+    /// use wsplice::{
+    ///     connect::Transport,
+    ///     tunnel::{Tunnel, TunnelEnd},
+    /// };
     ///
     /// # let (client, _far_client) = tokio::io::duplex(1024);
     /// # let (upstream, _far_upstream) = tokio::io::duplex(1024);

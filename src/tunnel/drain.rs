@@ -35,7 +35,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Cheap to clone; every clone acts on the same proxy. A server's own graceful shutdown does not
 /// cover connections once they are upgraded; a drain does.
 ///
-/// A host that runs [`Tunnel`](crate::Tunnel)s of its own makes one for its registry; all drains of
+/// A host that runs [`Tunnel`](crate::tunnel::Tunnel)s of its own makes one for its registry; all drains of
 /// a registry act on the same tunnels.
 ///
 /// # Examples

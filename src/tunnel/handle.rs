@@ -11,7 +11,7 @@ use crate::{
     tunnel::report::TunnelEnd,
 };
 
-/// A handle on a running [`Tunnel`](crate::Tunnel): closes it, and shows its figures.
+/// A handle on a running [`Tunnel`](crate::tunnel::Tunnel): closes it, and shows its figures.
 ///
 /// Cheap to clone. The handle does not keep the tunnel alive, and does nothing once that is over.
 ///
@@ -20,7 +20,10 @@ use crate::{
 /// ```
 /// use std::time::Duration;
 /// use tokio::time::Instant;
-/// use wsplice::{Tunnel, TunnelHandle, frame::{CloseCode, CloseFrame}};
+/// use wsplice::{
+///     frame::{CloseCode, CloseFrame},
+///     tunnel::{Tunnel, TunnelHandle},
+/// };
 ///
 /// /// Ends a tunnel when the token that opened it does.
 /// fn expire(tunnel: &TunnelHandle, token_lives: Duration) {

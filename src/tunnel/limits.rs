@@ -23,8 +23,8 @@ use crate::{
 /// side waits for its rate it is not expected to answer pings, and the tunnel is not idle.
 ///
 /// Limits are read off frame headers, so they end where the bytes stop being frames:
-/// [`Framing::Enforce`](crate::Framing::Enforce) closes a tunnel there, and with
-/// [`Framing::Opaque`](crate::Framing::Opaque) there are none.
+/// [`Framing::Enforce`](crate::tunnel::Framing::Enforce) closes a tunnel there, and with
+/// [`Framing::Opaque`](crate::tunnel::Framing::Opaque) there are none.
 ///
 /// # Defaults
 ///

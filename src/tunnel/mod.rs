@@ -1,5 +1,17 @@
 //! Stage 6, the tunnel: forwards bytes both ways and puts pings and closes between frames.
 //!
+//! | you want | take |
+//! |---|---|
+//! | to set timers and limits of the proxy's tunnels | [`TunnelConfig`], [`KeepAlive`](crate::KeepAlive), [`Limits`](crate::Limits) |
+//! | to decide what becomes of frames that break the protocol | [`Framing`] |
+//! | to know how a tunnel ended | [`TunnelReport`](crate::TunnelReport): its [`TunnelEnd`], the [`Side`] that began it, perhaps a [`Timer`] or a [`Limit`] |
+//! | to know what it carried | [`DirectionStats`], [`FrameCounts`], [`Rtt`] |
+//! | the close frame that a side sent | [`ReceivedClose`] |
+//! | to list, close or move open tunnels | [`registry`] |
+//! | tunnels that outlive their upstream | [`reattach`] |
+//! | to know how a drain went | [`Drained`] of [`Drain::run`](crate::Drain::run) |
+//! | a tunnel without the proxy, between two streams of yours | [`Tunnel`], made by a [`TunnelBuilder`], and commanded by a [`TunnelHandle`] |
+//!
 //! One hand-written future per tunnel:
 //!
 //! ```text
@@ -24,7 +36,7 @@
 
 mod builder;
 mod close;
-mod config;
+pub(crate) mod config;
 mod context;
 pub(crate) mod drain;
 mod end;
@@ -32,30 +44,27 @@ mod engine;
 mod flow;
 mod handle;
 pub(crate) mod info;
-mod keep_alive;
+pub(crate) mod keep_alive;
 mod leg;
-mod limits;
+pub(crate) mod limits;
 mod pair;
-mod reattach;
-pub(crate) mod registry;
+pub mod reattach;
+pub mod registry;
 pub(crate) mod report;
 mod scratch;
 mod track;
 
-pub(crate) use config::TcpFallback;
+pub use crate::error::Side;
+pub use config::Framing;
+pub(crate) use config::{TcpFallback, TunnelConfig};
+pub use drain::Drained;
 pub(crate) use engine::{
     NextUpstream, ReattachParts, Search, TaskAffinity, TunnelParts, close_at_once,
 };
 pub(crate) use reattach::{Hook, UpstreamContext};
 pub use {
     builder::TunnelBuilder,
-    config::{Framing, TunnelConfig},
     engine::Tunnel,
     handle::TunnelHandle,
-    keep_alive::KeepAlive,
-    limits::Limits,
-    reattach::{
-        ClientMessage, Loss, Reattach, ReattachDecision, ReattachOn, ReattachRefusal,
-        ReattachRequest, Restoration, UpstreamChange,
-    },
+    report::{DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd},
 };

@@ -33,7 +33,7 @@ pub struct TunnelReport {
     /// From the start of the tunnel to its end.
     pub duration: Duration,
     /// The latest changes of the upstream, at most 64, the first one first; see
-    /// [`Reattach`](crate::Reattach).
+    /// [`Reattach`](crate::tunnel::reattach::Reattach).
     pub upstream_changes: Vec<UpstreamChange>,
     /// Why the tunnel got no other upstream when it lost its last one.
     pub reattach_refusal: Option<ReattachRefusal>,
@@ -47,7 +47,10 @@ impl TunnelReport {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use wsplice::{Rtt, Side, TunnelEnd, TunnelReport};
+    /// use wsplice::{
+    ///     TunnelReport,
+    ///     tunnel::{Rtt, Side, TunnelEnd},
+    /// };
     ///
     /// let mut report = TunnelReport::new(TunnelEnd::Closed, Side::Client);
     /// report.client_to_upstream.bytes = 1_000;
@@ -80,7 +83,11 @@ impl TunnelReport {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{ReceivedClose, Side, TunnelEnd, TunnelReport, frame::CloseCode};
+    /// use wsplice::{
+    ///     TunnelReport,
+    ///     frame::CloseCode,
+    ///     tunnel::{ReceivedClose, Side, TunnelEnd},
+    /// };
     ///
     /// let mut report = TunnelReport::new(TunnelEnd::Closed, Side::Client);
     /// report.client_to_upstream.close = Some(ReceivedClose::new(Some(CloseCode::NORMAL), "bye"));

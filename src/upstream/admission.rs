@@ -62,7 +62,7 @@ impl Admission {
 
     /// Limits the tunnels that are open at once, including those whose handshake is under way. A
     /// [forwarded](crate::ForwardHttp) request counts as one until its response has ended. The
-    /// other limits and the [queue](crate::PoolBuilder::queue) do not apply to it.
+    /// other limits and the [queue](crate::pool::PoolBuilder::queue) do not apply to it.
     pub const fn max_tunnels(mut self, tunnels: usize) -> Self {
         self.max_tunnels = Some(tunnels);
         self

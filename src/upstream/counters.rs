@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::{error::ErrorKind, lock::lock};
 
-/// Counts of an upstream since it joined the pool; see [`UpstreamStatus`](crate::UpstreamStatus).
+/// Counts of an upstream since it joined the pool; see [`UpstreamStatus`](crate::pool::UpstreamStatus).
 ///
 /// An upstream that is removed and added again within ten minutes keeps its counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

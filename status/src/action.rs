@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 use wsplice::{
-    Registry, by_key,
+    Registry,
     frame::{CloseCode, CloseFrame},
     health::HealthControl,
+    tunnel::registry::by_key,
 };
 
 use crate::collect::Sources;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use wsplice::{Loss, UpstreamChange};
+use wsplice::tunnel::reattach::{Loss, UpstreamChange};
 
 use crate::document::{ChangesRow, Reattachments};
 

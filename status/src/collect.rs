@@ -9,9 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 use wsplice::{
-    Drain, LegStatus, OnUpstreamLoss, Pool, Registry, TunnelStatus, UpstreamCounters,
-    UpstreamStatus,
+    Drain, Pool, Registry,
     health::{HealthEvent, HealthEventKind, HealthState},
+    pool::{OnUpstreamLoss, UpstreamCounters, UpstreamStatus},
+    tunnel::registry::{LegStatus, TunnelStatus},
 };
 
 use crate::{

@@ -7,7 +7,10 @@ use std::{
 };
 
 use tokio::time::Instant;
-use wsplice::{Loss, Observer, ReattachRefusal, TunnelInfo, TunnelReport, UpstreamChange};
+use wsplice::{
+    Observer, TunnelInfo, TunnelReport,
+    tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
+};
 
 use crate::{
     changes::Changes,
@@ -99,7 +102,7 @@ impl Observer for RecentEnds {
 impl End {
     fn row(&self, now: Instant) -> EndRow {
         let Self { at, info, report } = self;
-        let code = |stats: &wsplice::DirectionStats| {
+        let code = |stats: &wsplice::tunnel::DirectionStats| {
             let close = stats.close.as_ref()?;
             close.code.map(wsplice::frame::CloseCode::as_u16)
         };
@@ -131,7 +134,7 @@ impl fmt::Debug for RecentEnds {
 mod tests {
     use super::*;
 
-    use wsplice::{Side, Timer, TunnelEnd};
+    use wsplice::tunnel::{Side, Timer, TunnelEnd};
 
     fn end(ends: &RecentEnds, path: &str, end: TunnelEnd) {
         let info = TunnelInfo::new("10.0.0.1", path);

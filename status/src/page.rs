@@ -420,8 +420,10 @@ fn optional(seconds: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use wsplice::{
-        ErrorKind, Loss, Observer, OnUpstreamLoss, Pool, ReattachRefusal, TunnelInfo,
-        UpstreamChange, health::HealthControl,
+        ErrorKind, Observer, Pool, TunnelInfo,
+        health::HealthControl,
+        pool::OnUpstreamLoss,
+        tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
     };
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use wsplice::{OnUpstreamLoss, Pool, Registry};
+use wsplice::{Pool, Registry, pool::OnUpstreamLoss};
 
 use crate::{collect::Sources, ends::RecentEnds, guard::HostNames, service::StatusService};
 
@@ -53,7 +53,7 @@ impl Status {
         }
     }
 
-    /// Adds a pool under its own [name](wsplice::PoolBuilder::name), or `default` if it has none.
+    /// Adds a pool under its own [name](wsplice::pool::PoolBuilder::name), or `default` if it has none.
     /// Pools are shown in the order in which they were added.
     pub fn pool(self, pool: &Pool) -> Self {
         self.pool_as(pool.name().unwrap_or(UNNAMED), pool)

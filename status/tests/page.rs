@@ -15,8 +15,11 @@ use tokio::{
 };
 use tower::ServiceExt;
 use wsplice::{
-    Observer, OnUpstreamLoss, Pool, Registry, Side, Transport, Tunnel, TunnelEnd, TunnelInfo,
-    TunnelReport, by_key, health::HealthControl,
+    Observer, Pool, Registry, TunnelInfo, TunnelReport,
+    connect::Transport,
+    health::HealthControl,
+    pool::OnUpstreamLoss,
+    tunnel::{Side, Tunnel, TunnelEnd, registry::by_key},
 };
 use wsplice_status::{Status, StatusBody, StatusService};
 

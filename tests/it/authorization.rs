@@ -10,11 +10,12 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::sync::{mpsc, watch};
 use wsplice::{
     AuthorizationRequest, ErrorKind, ForwardHttp, KeyLimit, Pool, ProxyLayer, Rejection,
-    RequestOptions, TunnelEnd, Upstream, by_key,
+    RequestOptions, Upstream,
     frame::{CloseCode, CloseFrame},
     head::RequestHead,
     headers::UpstreamHeaders,
     matcher::path,
+    tunnel::{TunnelEnd, registry::by_key},
 };
 
 use crate::support::{
@@ -295,7 +296,7 @@ async fn a_tower_layer_guards_the_proxy_alone() {
 #[tokio::test]
 async fn a_guard_that_fails_is_a_500() {
     let accepting = AcceptingUpstream::start().await;
-    let guard = tower::layer::layer_fn(|_: wsplice::Admit| {
+    let guard = tower::layer::layer_fn(|_: wsplice::proxy::Admit| {
         tower::service_fn(|_: http::Request<Body>| async {
             let failed = std::io::Error::other("a bug");
             Err::<Response<http_body_util::Empty<bytes::Bytes>>, _>(failed)

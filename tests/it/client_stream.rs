@@ -12,7 +12,8 @@ use tokio_tungstenite::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 use wsplice::{
-    ClientStream, ErrorKind, Pool, ProxyLayer, Transport, head::ExtendedConnect, matcher::path,
+    ErrorKind, Pool, ProxyLayer, accept::ClientStream, connect::Transport, head::ExtendedConnect,
+    matcher::path,
 };
 
 use crate::support::{axum_upstream, deadline::within};

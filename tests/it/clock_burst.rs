@@ -20,7 +20,10 @@ use tokio::{
     sync::oneshot,
     time::Instant,
 };
-use wsplice::{Side, Transport, Tunnel};
+use wsplice::{
+    connect::Transport,
+    tunnel::{Side, Tunnel},
+};
 
 use crate::{
     clock_kit::{SIDES, from_side, only, opposite, secs, steady},

@@ -3,7 +3,11 @@
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 
-use wsplice::{Side, TunnelConfig, TunnelEnd, frame::CloseCode};
+use wsplice::{
+    TunnelConfig,
+    frame::CloseCode,
+    tunnel::{Side, TunnelEnd},
+};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, opposite, secs, steady},
@@ -302,9 +306,9 @@ async fn dropping_a_tunnel_sends_nothing() {
     for side in SIDES {
         let (client, mut far_client) = tokio::io::duplex(64);
         let (upstream, mut far_upstream) = tokio::io::duplex(64);
-        let tunnel = wsplice::Tunnel::new(
-            wsplice::Transport::new(client),
-            wsplice::Transport::new(upstream),
+        let tunnel = wsplice::tunnel::Tunnel::new(
+            wsplice::connect::Transport::new(client),
+            wsplice::connect::Transport::new(upstream),
         );
         drop(tokio::time::timeout(secs(1), tunnel).await);
         let far = match side {

@@ -8,9 +8,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use wsplice::{
-    Drain, Registry, Transport, Tunnel, TunnelBuilder, TunnelConfig, TunnelEnd, TunnelHandle,
-    TunnelInfo, TunnelReport,
+    Drain, Registry, TunnelConfig, TunnelInfo, TunnelReport,
+    connect::Transport,
     frame::{CloseCode, CloseFrame, ControlFrame},
+    tunnel::{Tunnel, TunnelBuilder, TunnelEnd, TunnelHandle},
 };
 
 use super::{

@@ -3,7 +3,10 @@
 
 use std::io::ErrorKind::ConnectionReset;
 
-use wsplice::{Side, Timer, TunnelConfig, TunnelEnd};
+use wsplice::{
+    TunnelConfig,
+    tunnel::{Side, Timer, TunnelEnd},
+};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, opposite, secs, steady},

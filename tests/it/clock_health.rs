@@ -13,10 +13,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 use wsplice::{
-    KeepAlive, Observer, OnUpstreamLoss, ProxyLayer, UpstreamInfo,
+    KeepAlive, Observer, ProxyLayer,
     balance::First,
     headers::ClientInfo,
     health::{EventFilter, HealthTransition, Passive, availability::FailClosed},
+    observe::UpstreamInfo,
+    pool::OnUpstreamLoss,
 };
 
 use super::{

@@ -12,9 +12,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 use wsplice::{
-    AuthorizationRequest, Drain, KeepAlive, KeyLimit, Proxy, ProxyLayer, Registry, Rejection,
-    RequestOptions, TunnelConfig, TunnelEnd, UpgradeRequired,
+    AuthorizationRequest, Drain, KeepAlive, KeyLimit, ProxyLayer, Registry, Rejection,
+    RequestOptions, TunnelConfig,
     frame::{CloseCode, CloseFrame},
+    proxy::{Proxy, UpgradeRequired},
+    tunnel::TunnelEnd,
 };
 
 use super::{

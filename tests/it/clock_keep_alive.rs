@@ -14,7 +14,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     time::Instant,
 };
-use wsplice::{KeepAlive, Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd};
+use wsplice::{
+    KeepAlive, TunnelConfig,
+    connect::Transport,
+    tunnel::{Side, Timer, Tunnel, TunnelEnd},
+};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, only, opposite, secs, steady},

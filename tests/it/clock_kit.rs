@@ -17,7 +17,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tungstenite::protocol::frame::Frame;
-use wsplice::{KeepAlive, Side, Transport, Tunnel, TunnelConfig, TunnelHandle, TunnelReport};
+use wsplice::{
+    KeepAlive, TunnelConfig, TunnelReport,
+    connect::Transport,
+    tunnel::{Side, Tunnel, TunnelHandle},
+};
 
 use super::support::frames::{FrameHead, RawFrame, pong};
 

@@ -1,6 +1,9 @@
 //! What counts as life, and pings for peers that break the rules.
 
-use wsplice::{KeepAlive, Side, Timer, TunnelEnd};
+use wsplice::{
+    KeepAlive,
+    tunnel::{Side, Timer, TunnelEnd},
+};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, only, opposite, secs, steady},

@@ -1,7 +1,11 @@
 //! Limits and enforced rules: a frame over a limit is not forwarded, and each leg gets its code.
 
 use tungstenite::protocol::frame::Frame;
-use wsplice::{Framing, Limit, Limits, Side, TunnelConfig, TunnelEnd, frame::Violation};
+use wsplice::{
+    Limits, TunnelConfig,
+    frame::Violation,
+    tunnel::{Framing, Limit, Side, TunnelEnd},
+};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, opposite, secs, steady},

@@ -1,6 +1,9 @@
 //! Bytes that are not frames, or are not scanned: all of them pass, and nothing is added.
 
-use wsplice::{Framing, Side, Timer, TunnelConfig, TunnelEnd};
+use wsplice::{
+    TunnelConfig,
+    tunnel::{Framing, Side, Timer, TunnelEnd},
+};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, opposite, secs, steady},

@@ -4,8 +4,9 @@
 use std::io::ErrorKind::ConnectionReset;
 
 use wsplice::{
-    Side, Timer, TunnelConfig, TunnelEnd,
+    TunnelConfig,
     frame::{CloseCode, CloseFrame},
+    tunnel::{Side, Timer, TunnelEnd},
 };
 
 use super::{

@@ -1,7 +1,10 @@
 //! Pongs (RFC 6455 §5.5.3): those that answer pings of the proxy are removed, all others pass; and the
 //! figures of the pings.
 
-use wsplice::{FrameCounts, Side, TunnelConfig, TunnelEnd};
+use wsplice::{
+    TunnelConfig,
+    tunnel::{FrameCounts, Side, TunnelEnd},
+};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, only, opposite, secs, steady},

@@ -58,7 +58,7 @@ async fn who_waits_for_a_retry_is_kept_no_longer_than_the_queue_says() {
         .queue(10, Duration::from_secs(5))
         .balance(wsplice::balance::First::new())
         .build();
-    let retry = wsplice::Retry::new().on([wsplice::RetryOn::Timeout]);
+    let retry = wsplice::Retry::new().on([wsplice::pool::RetryOn::Timeout]);
     let proxy = world.proxy(&pool, |layer| {
         layer.retry(retry).handshake_timeout(Duration::from_secs(1))
     });

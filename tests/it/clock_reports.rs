@@ -19,9 +19,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 use wsplice::{
-    Drain, Drained, Error, ErrorKind, KeepAlive, Observer, ProxyLayer, Registry, RequestInfo, Rtt,
-    Side, Transport, Tunnel, TunnelBuilder, TunnelEnd, TunnelInfo, TunnelReport,
-    connect::{Address, Connect, ConnectFuture},
+    Drain, Error, ErrorKind, KeepAlive, Observer, ProxyLayer, Registry, TunnelInfo, TunnelReport,
+    connect::{Address, Connect, ConnectFuture, Transport},
+    observe::RequestInfo,
+    tunnel::{Drained, Rtt, Side, Tunnel, TunnelBuilder, TunnelEnd},
 };
 
 use super::{

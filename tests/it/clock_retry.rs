@@ -7,8 +7,10 @@ use std::{
 
 use tokio::io::AsyncReadExt;
 use wsplice::{
-    Error, Observer, Pool, RequestInfo, Retry, RetryBudget, RetryOn,
+    Error, Observer, Pool, Retry,
     balance::{First, RoundRobin},
+    observe::RequestInfo,
+    pool::{RetryBudget, RetryOn},
 };
 
 use super::clock_upstreams::{Does, Got, World, crowd, shake_hands};

@@ -11,8 +11,10 @@ use tokio::{
     time::Instant,
 };
 use wsplice::{
-    Framing, Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd,
+    TunnelConfig,
+    connect::Transport,
     frame::{CloseCode, CloseFrame},
+    tunnel::{Framing, Side, Timer, Tunnel, TunnelEnd},
 };
 
 use super::{

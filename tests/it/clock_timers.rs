@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use wsplice::{Framing, KeepAlive, Side, Timer, TunnelConfig, TunnelEnd};
+use wsplice::{
+    KeepAlive, TunnelConfig,
+    tunnel::{Framing, Side, Timer, TunnelEnd},
+};
 
 use super::{
     clock_kit::{Rig, SIDES, from_side, ms, opposite, secs, steady},

@@ -20,8 +20,10 @@ use tokio::{
 };
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
-    Pool, PoolBuilder, Proxy, ProxyLayer, Transport, UpgradeRequired,
-    connect::{Address, Connect, ConnectFuture},
+    Pool, ProxyLayer,
+    connect::{Address, Connect, ConnectFuture, Transport},
+    pool::PoolBuilder,
+    proxy::{Proxy, UpgradeRequired},
 };
 
 use super::support::raw::handshake_request;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use axum::Router;
 use tokio::{net::TcpListener, task::JoinSet};
 use wsplice::{
-    DiscoveryHandle, Pool, ProxyLayer,
+    Pool, ProxyLayer,
     connect::{Connector, Resolve},
     discovery::{DiscoverError, Dns, DnsResolver, IpFamilies},
+    pool::DiscoveryHandle,
 };
 
 use crate::support::{

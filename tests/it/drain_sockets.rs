@@ -9,8 +9,9 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use wsplice::{
-    Drain, Drained, ErrorKind, Pool, ProxyLayer, Side, TunnelEnd, TunnelInfo,
+    Drain, ErrorKind, Pool, ProxyLayer, TunnelInfo,
     frame::{CloseCode, CloseFrame},
+    tunnel::{Drained, Side, TunnelEnd},
 };
 
 use crate::support::{

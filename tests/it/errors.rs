@@ -6,15 +6,15 @@ use std::{any::type_name, error::Error as StdError, fs, iter::successors, path::
 use axum::body::Body;
 use tower::ServiceExt as _;
 use wsplice::{
-    Error, ErrorKind, InvalidUpgradeResponse, Pool, ProxyLayer,
+    Error, ErrorKind, Pool, ProxyLayer,
     connect::Address,
     discovery::DiscoverError,
     frame::{ControlError, HeaderError, OpCode, Violation},
+    handshake::{InvalidHandshake, InvalidUpgradeResponse},
     head::{InvalidHost, InvalidPath, PathRewrite, RewriteError},
     headers::{HeaderEdits, InvalidHeaderEdit, InvalidNetwork, InvalidPseudonym, Via},
     health::probe::ProbeFailure,
     matcher::{InvalidOrigin, client_ip, origin},
-    upgrade::InvalidHandshake,
 };
 
 use crate::support::upstream::closed_addr;

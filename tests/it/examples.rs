@@ -3,7 +3,7 @@
 use axum::{Router, http::HeaderMap, routing::get};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use tokio_tungstenite::tungstenite::http::StatusCode;
-use wsplice::by_key;
+use wsplice::tunnel::registry::by_key;
 
 use crate::support::{
     axum_upstream,

@@ -9,13 +9,15 @@ use std::{
 use axum::Router;
 use tokio::sync::mpsc;
 use wsplice::{
-    Observer, OnUpstreamLoss, Pool, PoolBuilder, ProxyLayer, UpstreamInfo,
+    Observer, Pool, ProxyLayer,
     headers::ClientInfo,
     health::{
         Consecutive, EventFilter, HealthState, HealthTransition, Passive,
         availability::FailClosed,
         probe::{ProbeSchedule, WebSocketProbe},
     },
+    observe::UpstreamInfo,
+    pool::{OnUpstreamLoss, PoolBuilder},
 };
 
 use crate::support::{

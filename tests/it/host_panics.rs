@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use http::HeaderMap;
 use wsplice::{
-    AuthorizationRequest, ErrorKind, ForwardHttp, KeyLimit, Observer, Pool, ProxyLayer, Reattach,
-    ReattachRefusal, Rejection, RequestInfo,
+    AuthorizationRequest, ErrorKind, ForwardHttp, KeyLimit, Observer, Pool, ProxyLayer, Rejection,
     frame::CloseCode,
     head::RequestHead,
     headers::{ClientInfo, HeaderEdits, UpstreamHeaders},
     matcher::{AnyMatcher, Matcher, path},
+    observe::RequestInfo,
+    tunnel::reattach::{Reattach, ReattachRefusal},
 };
 
 use crate::support::{

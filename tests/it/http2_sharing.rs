@@ -4,7 +4,11 @@
 use std::{io, time::Duration};
 
 use h2::Reason;
-use wsplice::{Pool, Side, TunnelEnd, Upstream, connect::Http2Connections, connect::HttpVersion};
+use wsplice::{
+    Pool, Upstream,
+    connect::{Http2Connections, HttpVersion},
+    tunnel::{Side, TunnelEnd},
+};
 
 use crate::support::{
     frames::{self, masked, read_frame, unmasked},

@@ -8,10 +8,11 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use tungstenite::Message;
 use wsplice::{
-    KeepAlive, Pool, ProxyLayer, Side, TunnelEnd, Upstream,
+    KeepAlive, Pool, ProxyLayer, Upstream,
     connect::{HttpVersion, ProxyProtocol},
     headers::UpstreamHeaders,
     health::probe::{HttpProbe, ProbeSchedule, WebSocketProbe},
+    tunnel::{Side, TunnelEnd},
 };
 
 use crate::{

@@ -20,8 +20,14 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 use wsplice::{
-    Loss, OnUpstreamLoss, Pool, Reattach, ReattachRefusal, Side, TunnelEnd, balance::First,
+    Pool,
+    balance::First,
     frame::CloseCode,
+    pool::OnUpstreamLoss,
+    tunnel::{
+        Side, TunnelEnd,
+        reattach::{Loss, Reattach, ReattachRefusal},
+    },
 };
 
 use crate::support::{
@@ -41,7 +47,7 @@ const AT_ONCE: OnUpstreamLoss = OnUpstreamLoss::Move {
     spread: Duration::ZERO,
 };
 
-fn two_upstreams(first: String, second: String) -> wsplice::PoolBuilder {
+fn two_upstreams(first: String, second: String) -> wsplice::pool::PoolBuilder {
     Pool::new([first, second]).unwrap().balance(First::new())
 }
 

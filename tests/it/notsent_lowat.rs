@@ -16,8 +16,9 @@ use tokio::{
     time::sleep,
 };
 use wsplice::{
-    KeepAlive, Tunnel, TunnelConfig,
+    KeepAlive, TunnelConfig,
     frame::{CloseCode, CloseFrame},
+    tunnel::Tunnel,
 };
 
 use crate::{
@@ -42,7 +43,7 @@ async fn sockets() -> (TcpStream, TcpStream) {
 async fn tunnel(
     lowat: Option<u32>,
     config: TunnelConfig,
-) -> (TcpStream, TcpStream, wsplice::TunnelHandle) {
+) -> (TcpStream, TcpStream, wsplice::tunnel::TunnelHandle) {
     let (near_client, client) = sockets().await;
     let (near_upstream, upstream) = sockets().await;
     let tunnel = Tunnel::builder(near_client, near_upstream)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::task::JoinSet;
-use wsplice::{Admission, OnUpstreamLoss, Pool, ProxyLayer, Upstream, frame::CloseCode};
+use wsplice::{Admission, Pool, ProxyLayer, Upstream, frame::CloseCode, pool::OnUpstreamLoss};
 
 use crate::support::{
     axum_upstream, frames,

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, env, panic};
 
-use wsplice::TunnelEnd;
+use wsplice::tunnel::TunnelEnd;
 
 use super::ends_kit::{Ended, Plan, run};
 

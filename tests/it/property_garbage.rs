@@ -2,7 +2,11 @@
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use wsplice::{Framing, Limits, Transport, Tunnel, TunnelConfig, TunnelEnd, TunnelReport};
+use wsplice::{
+    Limits, TunnelConfig, TunnelReport,
+    connect::Transport,
+    tunnel::{Framing, Tunnel, TunnelEnd},
+};
 
 use super::{
     property_inject::{config, cuts, pause_for, restless},

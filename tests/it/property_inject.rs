@@ -9,8 +9,10 @@ use tokio::{
     sync::mpsc,
 };
 use wsplice::{
-    KeepAlive, Side, Timer, Transport, Tunnel, TunnelConfig, TunnelEnd, TunnelReport,
+    KeepAlive, TunnelConfig, TunnelReport,
+    connect::Transport,
     frame::{ControlFrame, OpCode, Scanner},
+    tunnel::{Side, Timer, Tunnel, TunnelEnd},
 };
 
 use super::support::{

@@ -1,8 +1,8 @@
 //! Every public type is `Debug`, `Send` and `Sync`.
 
-use std::{fmt::Debug, fs, path::Path};
+use std::{collections::BTreeSet, fmt::Debug, fs, path::Path};
 
-use wsplice::{balance, connect, discovery, frame, head, headers, health, matcher, upgrade};
+use wsplice::{balance, connect, discovery, frame, handshake, head, headers, health, matcher};
 
 fn is_debug_send_sync<T: Debug + Send + Sync + ?Sized>() {}
 
@@ -18,82 +18,130 @@ type Some = matcher::PathMatcher;
 #[test]
 fn types_of_the_root() {
     are_debug_send_sync![
-        wsplice::AcceptProxyProtocol,
-        wsplice::AcceptedHandshake,
         wsplice::Admission,
-        wsplice::Admit,
         wsplice::AuthorizationRequest,
-        wsplice::Deadline,
-        wsplice::KeyLimit,
-        wsplice::Rejection,
-        wsplice::RequestOptions,
-        wsplice::Restoration,
-        wsplice::ClientStream,
-        wsplice::BoxError,
-        wsplice::ClientMessage,
-        wsplice::ReceivedClose,
-        wsplice::InvalidUpgradeResponse,
         wsplice::Drain,
-        wsplice::Drained,
         wsplice::Error,
         wsplice::ErrorKind,
-        wsplice::DiscoveryHandle,
-        wsplice::DiscoveryStatus,
-        wsplice::FrameCounts,
-        wsplice::Framing,
-        wsplice::RequestInfo<'_>,
         wsplice::KeepAlive,
-        wsplice::Loss,
-        wsplice::Reattach,
-        wsplice::ReattachDecision,
-        wsplice::ReattachOn,
-        wsplice::ReattachRefusal,
-        wsplice::ReattachRequest,
-        wsplice::UpstreamChange,
-        wsplice::LegStatus,
-        wsplice::Traffic,
-        wsplice::DirectionTraffic,
-        wsplice::QueueWait<'_>,
-        wsplice::UpstreamInfo<'_>,
-        wsplice::Limit,
+        wsplice::KeyLimit,
         wsplice::Limits,
         dyn wsplice::Observer,
-        wsplice::DirectionStats,
         wsplice::Pool,
-        wsplice::PoolBuilder,
-        wsplice::Proxy<()>,
         wsplice::ProxyLayer,
-        wsplice::RefusedBody,
         wsplice::Registry,
-        wsplice::OnUpstreamLoss,
-        wsplice::UpstreamHandshake,
-        wsplice::UpstreamResponse,
-        wsplice::UpstreamCounters,
-        wsplice::UpstreamStatus,
-        wsplice::ResponseBody<()>,
+        wsplice::Rejection,
+        wsplice::RequestOptions,
         wsplice::Retry,
-        wsplice::RetryOn,
-        wsplice::RetryBudget,
-        wsplice::RetryOn,
-        wsplice::RetryStatus,
-        wsplice::RetryOn,
-        wsplice::Rtt,
-        wsplice::Side,
-        wsplice::TcpKeepAlive,
-        wsplice::Timer,
-        wsplice::Transport,
-        wsplice::WriteTimeout<tokio::net::TcpStream>,
-        wsplice::Tunnel,
-        wsplice::TunnelBuilder,
         wsplice::TunnelConfig,
-        wsplice::TunnelEnd,
-        wsplice::TunnelHandle,
         wsplice::TunnelInfo,
         wsplice::TunnelReport,
-        wsplice::TunnelStatus,
-        wsplice::UpgradeRequired,
         wsplice::Upstream,
-        wsplice::MembershipChange,
+    ];
+}
+
+#[test]
+fn types_of_accept() {
+    are_debug_send_sync![
+        wsplice::accept::AcceptProxyProtocol,
+        wsplice::accept::ClientStream,
+        wsplice::accept::WriteTimeout<tokio::net::TcpStream>,
+    ];
+}
+
+#[test]
+fn types_of_connect() {
+    are_debug_send_sync![wsplice::connect::TcpKeepAlive, wsplice::connect::Transport,];
+}
+
+#[test]
+fn types_of_handshake() {
+    are_debug_send_sync![
+        wsplice::handshake::AcceptedHandshake,
+        wsplice::handshake::InvalidUpgradeResponse,
+        wsplice::handshake::RefusedBody,
+        wsplice::handshake::UpstreamHandshake,
+        wsplice::handshake::UpstreamResponse,
+    ];
+}
+
+#[test]
+fn types_of_observe() {
+    are_debug_send_sync![
+        wsplice::observe::MembershipChange,
+        wsplice::observe::QueueWait<'_>,
+        wsplice::observe::RequestInfo<'_>,
+        wsplice::observe::UpstreamInfo<'_>,
+    ];
+}
+
+#[test]
+fn types_of_pool() {
+    are_debug_send_sync![
+        wsplice::pool::DiscoveryHandle,
+        wsplice::pool::DiscoveryStatus,
+        wsplice::pool::OnUpstreamLoss,
+        wsplice::pool::PoolBuilder,
+        wsplice::pool::RetryBudget,
+        wsplice::pool::RetryOn,
+        wsplice::pool::RetryStatus,
+        wsplice::pool::UpstreamCounters,
+        wsplice::pool::UpstreamStatus,
+    ];
+}
+
+#[test]
+fn types_of_proxy() {
+    are_debug_send_sync![
+        wsplice::proxy::Admit,
+        wsplice::proxy::Deadline,
+        wsplice::proxy::Proxy<()>,
+        wsplice::proxy::ResponseBody<()>,
+        wsplice::proxy::UpgradeRequired,
+    ];
+}
+
+#[test]
+fn types_of_tunnel() {
+    are_debug_send_sync![
+        wsplice::tunnel::DirectionStats,
+        wsplice::tunnel::Drained,
+        wsplice::tunnel::FrameCounts,
+        wsplice::tunnel::Framing,
+        wsplice::tunnel::Limit,
+        wsplice::tunnel::ReceivedClose,
+        wsplice::tunnel::Rtt,
+        wsplice::tunnel::Side,
+        wsplice::tunnel::Timer,
+        wsplice::tunnel::Tunnel,
+        wsplice::tunnel::TunnelBuilder,
+        wsplice::tunnel::TunnelEnd,
+        wsplice::tunnel::TunnelHandle,
+    ];
+}
+
+#[test]
+fn types_of_tunnel_reattach() {
+    are_debug_send_sync![
+        wsplice::tunnel::reattach::ClientMessage,
+        wsplice::tunnel::reattach::Loss,
+        wsplice::tunnel::reattach::Reattach,
+        wsplice::tunnel::reattach::ReattachDecision,
+        wsplice::tunnel::reattach::ReattachOn,
+        wsplice::tunnel::reattach::ReattachRefusal,
+        wsplice::tunnel::reattach::ReattachRequest,
+        wsplice::tunnel::reattach::Restoration,
+        wsplice::tunnel::reattach::UpstreamChange,
+    ];
+}
+
+#[test]
+fn types_of_tunnel_registry() {
+    are_debug_send_sync![
+        wsplice::tunnel::registry::DirectionTraffic,
+        wsplice::tunnel::registry::LegStatus,
+        wsplice::tunnel::registry::Traffic,
+        wsplice::tunnel::registry::TunnelStatus,
     ];
 }
 
@@ -107,7 +155,7 @@ fn types_of_the_request_side() {
         head::RequestHead<'_>,
         head::RewriteError,
         wsplice::ForwardHttp,
-        wsplice::WebSocketsOnly,
+        wsplice::proxy::WebSocketsOnly,
         headers::ClientInfo,
         headers::ClientScheme,
         headers::ForwardedHeaders,
@@ -137,10 +185,10 @@ fn types_of_the_request_side() {
         matcher::SameOriginMatcher,
         matcher::SubprotocolMatcher,
         matcher::WebSocketMatcher,
-        upgrade::Leniency,
-        upgrade::Intent,
-        upgrade::InvalidHandshake,
-        upgrade::UpgradeRequest,
+        handshake::Leniency,
+        handshake::Intent,
+        handshake::InvalidHandshake,
+        handshake::UpgradeRequest,
     ];
 }
 
@@ -327,11 +375,28 @@ fn types_of_the_feature_test_util() {
     ];
 }
 
+/// The root has what most programs name, and the modules have the rest.
+#[test]
+fn the_root_has_at_most_35_names() {
+    let mentions = include_str!("../../.ci/public-api.txt")
+        .split("wsplice::")
+        .skip(1);
+    let names: BTreeSet<&str> = mentions
+        .filter_map(|mention| {
+            mention
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+        })
+        .collect();
+    assert!(names.contains("ProxyLayer"), "{names:?}");
+    assert!(names.len() <= 35, "{}: {names:?}", names.len());
+}
+
 /// Futures of responses are sent to other threads and polled by one at a time.
 #[test]
 fn futures_are_debug_and_send() {
     fn is_debug_send<T: Debug + Send>() {}
-    is_debug_send::<wsplice::ResponseFuture<std::future::Ready<()>>>();
+    is_debug_send::<wsplice::proxy::ResponseFuture<std::future::Ready<()>>>();
 }
 
 /// The lint `unreachable_pub` makes sure that every `pub` item can be reached.

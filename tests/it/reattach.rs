@@ -6,9 +6,15 @@ use std::{
 };
 
 use wsplice::{
-    AuthorizationRequest, Loss, Observer, OnUpstreamLoss, Pool, ProxyLayer, Reattach, ReattachOn,
-    ReattachRefusal, Rejection, RequestOptions, Side, TunnelEnd, TunnelInfo, TunnelReport,
-    UpstreamChange, balance::First, frame::CloseCode,
+    AuthorizationRequest, Observer, Pool, ProxyLayer, Rejection, RequestOptions, TunnelInfo,
+    TunnelReport,
+    balance::First,
+    frame::CloseCode,
+    pool::OnUpstreamLoss,
+    tunnel::{
+        Side, TunnelEnd,
+        reattach::{Loss, Reattach, ReattachOn, ReattachRefusal, UpstreamChange},
+    },
 };
 
 use crate::support::{

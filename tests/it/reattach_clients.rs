@@ -4,7 +4,12 @@ use std::time::Duration;
 
 #[cfg(feature = "http2")]
 use tungstenite::Message;
-use wsplice::{Loss, Pool, Reattach, TunnelReport, balance::First, frame::CloseCode};
+use wsplice::{
+    Pool, TunnelReport,
+    balance::First,
+    frame::CloseCode,
+    tunnel::reattach::{Loss, Reattach},
+};
 
 use crate::support::{
     frames::{close, masked, read_frame, text, unmasked},

@@ -9,9 +9,15 @@ use std::{
 use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 use wsplice::{
-    AuthorizationRequest, ClientMessage, Loss, Reattach, ReattachDecision, ReattachRefusal,
-    ReattachRequest, Rejection, RequestOptions, Restoration, Side, TunnelInfo, TunnelReport,
+    AuthorizationRequest, Rejection, RequestOptions, TunnelInfo, TunnelReport,
     frame::{CloseCode, CloseFrame, Message},
+    tunnel::{
+        Side,
+        reattach::{
+            ClientMessage, Loss, Reattach, ReattachDecision, ReattachRefusal, ReattachRequest,
+            Restoration,
+        },
+    },
 };
 
 use crate::support::{

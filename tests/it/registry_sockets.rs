@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use wsplice::{
-    ErrorKind, Side, TunnelEnd, TunnelStatus,
+    ErrorKind,
     frame::{CloseCode, CloseFrame},
+    tunnel::{Side, TunnelEnd, registry::TunnelStatus},
 };
 
 use crate::support::{

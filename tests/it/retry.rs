@@ -13,9 +13,11 @@ use axum::Router;
 use axum::http::StatusCode;
 use tokio::task::JoinSet;
 use wsplice::{
-    Error, Observer, Pool, ProxyLayer, RequestInfo, Retry, RetryOn,
+    Error, Observer, Pool, ProxyLayer, Retry,
     connect::{Address, Connect, ConnectFuture, Connector},
     health::Ejection,
+    observe::RequestInfo,
+    pool::RetryOn,
 };
 
 use crate::support::{

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use tokio::net::TcpListener;
-use wsplice::Transport;
+use wsplice::connect::Transport;
 use wsplice::connect::{Address, Connect, Connector};
 
 /// Ports in the namespace.

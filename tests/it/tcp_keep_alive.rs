@@ -9,7 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 use wsplice::connect::{Address, Connect, ConnectFuture};
-use wsplice::{Framing, KeepAlive, Pool, ProxyLayer, TcpKeepAlive, TunnelConfig};
+use wsplice::{KeepAlive, Pool, ProxyLayer, TunnelConfig, connect::TcpKeepAlive, tunnel::Framing};
 
 use super::support::{frames, raw::RawClient, scripts, upstream::RawUpstream};
 

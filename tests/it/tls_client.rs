@@ -8,7 +8,12 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use tokio_tungstenite::client_async;
 use tungstenite::{Message, protocol::CloseFrame};
-use wsplice::{ProxyLayer, Side, Transport, Tunnel, TunnelEnd, frame::CloseCode};
+use wsplice::{
+    ProxyLayer,
+    connect::Transport,
+    frame::CloseCode,
+    tunnel::{Side, Tunnel, TunnelEnd},
+};
 
 use crate::support::{
     axum_upstream,

@@ -7,7 +7,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tungstenite::handshake::derive_accept_key;
-use wsplice::{Drain, ErrorKind, Registry, UpstreamHandshake, UpstreamResponse};
+use wsplice::{
+    Drain, ErrorKind, Registry,
+    handshake::{UpstreamHandshake, UpstreamResponse},
+};
 
 use super::support::{deadline::within, raw::handshake_request};
 

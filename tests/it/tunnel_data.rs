@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wsplice::{Framing, Side, TunnelConfig, TunnelEnd};
+use wsplice::{
+    TunnelConfig,
+    tunnel::{Framing, Side, TunnelEnd},
+};
 
 use crate::support::{
     axum_upstream::{self, pushed},

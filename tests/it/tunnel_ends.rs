@@ -4,8 +4,10 @@ use std::io;
 
 use tokio_test::io::Builder;
 use wsplice::{
-    DirectionStats, ReceivedClose, Side, Transport, Tunnel, TunnelEnd, TunnelReport,
+    TunnelReport,
+    connect::Transport,
     frame::CloseCode,
+    tunnel::{DirectionStats, ReceivedClose, Side, Tunnel, TunnelEnd},
 };
 
 use crate::support::{

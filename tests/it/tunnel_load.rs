@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::{task::JoinSet, time::timeout};
-use wsplice::{Side, TunnelEnd};
+use wsplice::tunnel::{Side, TunnelEnd};
 
 use crate::support::{
     axum_upstream,

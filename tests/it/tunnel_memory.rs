@@ -13,7 +13,11 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
     net::{TcpListener, TcpStream},
 };
-use wsplice::{Side, Transport, Tunnel, TunnelReport};
+use wsplice::{
+    TunnelReport,
+    connect::Transport,
+    tunnel::{Side, Tunnel},
+};
 
 use crate::support::{
     deadline::within,

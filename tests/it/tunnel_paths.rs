@@ -12,7 +12,10 @@ use tokio::{
     net::TcpStream,
     time::sleep,
 };
-use wsplice::{KeepAlive, Pool, ProxyLayer, Side, TunnelConfig, TunnelEnd};
+use wsplice::{
+    KeepAlive, Pool, ProxyLayer, TunnelConfig,
+    tunnel::{Side, TunnelEnd},
+};
 
 use crate::support::{
     deadline::within,

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use wsplice::{Framing, Side, Timer, TunnelConfig, TunnelEnd};
+use wsplice::{
+    TunnelConfig,
+    tunnel::{Framing, Side, Timer, TunnelEnd},
+};
 
 use crate::support::{
     frames::{RawFrame, binary, close, masked, unmasked},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use wsplice::{KeepAlive, Side, TunnelConfig};
+use wsplice::{KeepAlive, TunnelConfig, tunnel::Side};
 
 use crate::support::{
     frames::{self, read_frame},

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
-use wsplice::{Pool, ProxyLayer, Registry, RequestScope, matcher::path};
+use wsplice::{Pool, ProxyLayer, Registry, matcher::path, proxy::RequestScope};
 
 use crate::{tls, wire::DEADLINE};
 

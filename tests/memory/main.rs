@@ -128,13 +128,13 @@ fn a_tunnel_that_may_get_another_upstream_keeps_the_head_and_little_beside() {
     let bare = heap_per_tunnel("without reattachment", Server::Axum, Plain, |layer| layer);
     let what = "with reattachment";
     let on = heap_per_tunnel(what, Server::Axum, Plain, |layer| {
-        layer.reattach(wsplice::Reattach::new())
+        layer.reattach(wsplice::tunnel::reattach::Reattach::new())
     });
     assert!(on - bare <= 1900, "{} bytes", on - bare);
     let what = "with a replay and a tap";
     let with_replay = heap_per_tunnel(what, Server::Axum, Plain, |layer| {
         layer.reattach(
-            wsplice::Reattach::new()
+            wsplice::tunnel::reattach::Reattach::new()
                 .replay(1)
                 .swallow(1)
                 .tap(64, |_, _| {}),
@@ -152,7 +152,7 @@ fn a_tunnel_over_http2_that_may_get_another_upstream_keeps_no_buffer_of_the_serv
     let clients = h2::Clients::default();
     let what = "over HTTP/2 with reattachment";
     let on = heap_per_tunnel(what, Server::Auto, clients, |layer| {
-        layer.reattach(wsplice::Reattach::new())
+        layer.reattach(wsplice::tunnel::reattach::Reattach::new())
     });
     assert!(on - bare <= 1900, "{} bytes", on - bare);
 }

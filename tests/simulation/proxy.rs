@@ -15,16 +15,18 @@ use hyper::{
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::time::Instant;
 use wsplice::{
-    Admission, KeepAlive, Observer, OnUpstreamLoss, Pool, PoolBuilder, Proxy as Service,
-    ProxyLayer, Reattach, TunnelConfig, TunnelInfo, UpgradeRequired, UpstreamChange, UpstreamInfo,
-    UpstreamStatus,
+    Admission, KeepAlive, Observer, Pool, ProxyLayer, TunnelConfig, TunnelInfo,
     discovery::{Discover, Dns},
     headers::ClientInfo,
     health::{
         AnyOf, Consecutive, EventFilter, HealthTransition, Passive,
         probe::{ProbeSchedule, WebSocketProbe},
     },
+    observe::UpstreamInfo,
+    pool::{OnUpstreamLoss, PoolBuilder, UpstreamStatus},
+    proxy::{Proxy as Service, UpgradeRequired},
     testing::MockDns,
+    tunnel::reattach::{Reattach, UpstreamChange},
 };
 
 use super::{

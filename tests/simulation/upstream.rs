@@ -14,8 +14,7 @@ use tokio::{
 };
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
-    Transport,
-    connect::{Address, Connect, ConnectFuture, Resolve},
+    connect::{Address, Connect, ConnectFuture, Resolve, Transport},
     discovery::DnsResolver,
     frame::CloseCode,
 };

@@ -29,8 +29,11 @@ use crate::{
 /// Time in which everything must be released at a quiet point.
 const RELEASED: Duration = Duration::from_secs(60);
 
-type App =
-    BoxCloneSyncService<Request<Incoming>, Response<wsplice::ResponseBody<String>>, Infallible>;
+type App = BoxCloneSyncService<
+    Request<Incoming>,
+    Response<wsplice::proxy::ResponseBody<String>>,
+    Infallible,
+>;
 
 /// Where the clients connect to.
 #[derive(Clone)]

@@ -10,7 +10,9 @@ use tokio::{
     runtime::Builder,
 };
 use tokio_rustls::{TlsAcceptor, rustls::crypto::ring};
-use wsplice::{ForwardHttp, Framing, KeepAlive, Pool, ProxyLayer, TunnelConfig, matcher::path};
+use wsplice::{
+    ForwardHttp, KeepAlive, Pool, ProxyLayer, TunnelConfig, matcher::path, tunnel::Framing,
+};
 
 use crate::{
     Result, relay, scrape, serve,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wsplice::OnUpstreamLoss;
+use wsplice::pool::OnUpstreamLoss;
 
 use super::values::{self, DurationOrOff, Losses, SizeOrOff};
 

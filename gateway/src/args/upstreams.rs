@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wsplice::Upstream;
 use wsplice::connect::HttpVersion;
-use wsplice::upgrade::Leniency;
+use wsplice::handshake::Leniency;
 
 use crate::connect::ConnectArgs;
 use crate::discovery::Source;

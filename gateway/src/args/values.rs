@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use wsplice::connect::HttpVersion;
 use wsplice::frame::CloseCode;
+use wsplice::handshake::Leniency;
 use wsplice::headers::{Networks, Via};
-use wsplice::upgrade::Leniency;
-use wsplice::{ReattachOn, RetryOn};
+use wsplice::{pool::RetryOn, tunnel::reattach::ReattachOn};
 
 /// Duration that can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

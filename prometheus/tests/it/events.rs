@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use wsplice::{
-    Admission, KeepAlive, Limits, Pool, PoolBuilder, Reattach, Retry, RetryBudget, TunnelConfig,
-    Upstream,
+    Admission, KeepAlive, Limits, Pool, Retry, TunnelConfig, Upstream,
     discovery::{DiscoverError, PollSource},
     health::{
         Consecutive, Passive,
         probe::{ProbeSchedule, WebSocketProbe},
     },
+    pool::{PoolBuilder, RetryBudget},
+    tunnel::reattach::Reattach,
 };
 
 use super::kit::{BINARY, Does, TEXT, World};

@@ -1,5 +1,14 @@
 //! Stage 5: the opening handshake on both legs.
 //!
+//! | you want | take |
+//! |---|---|
+//! | to know whether a request is a WebSocket handshake, and a valid one | [`inspect`], which returns an [`Intent`] |
+//! | a handshake that is valid, by its type | [`UpgradeRequest`] |
+//! | the reason why one is not | [`InvalidHandshake`] |
+//! | to admit clients that break a rule | [`Leniency`], for [`ProxyLayer::leniency`](crate::ProxyLayer::leniency) |
+//! | to make the handshake with an upstream yourself, for a [`Tunnel`](crate::tunnel::Tunnel) | [`UpstreamHandshake`], which yields an [`UpstreamResponse`]: an [`AcceptedHandshake`], or a refusal with its [`RefusedBody`] |
+//! | the reason why a 101 was not valid | [`InvalidUpgradeResponse`] |
+//!
 //! * `upstream_request` (pure) builds the request to the upstream, by the rules of `http/relay`; for
 //!   HTTP/1.1 it is written without a header map, unless the host changes headers;
 //! * `dispatch` sends the request and reads the response (`upstream_response`): with `exchange` over
@@ -32,6 +41,7 @@ mod upstream;
 mod upstream_request;
 mod upstream_response;
 
+pub use super::upgrade::{Intent, InvalidHandshake, Leniency, UpgradeRequest, inspect};
 pub use agreement::InvalidUpgradeResponse;
 pub(crate) use agreement::{Agreement, Offer};
 pub(crate) use client_response::{accepted_response, refused_response};

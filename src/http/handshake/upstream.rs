@@ -39,13 +39,17 @@ use super::{
 ///
 /// It verifies the 101, and keeps what the upstream sent right behind it: a server may speak
 /// first, and its first frame often comes with the 101 in one read. Hand both to a
-/// [`Tunnel`](crate::Tunnel), as [`Tunnel::after_handshakes`](crate::Tunnel::after_handshakes) does.
+/// [`Tunnel`](crate::tunnel::Tunnel), as [`Tunnel::after_handshakes`](crate::tunnel::Tunnel::after_handshakes) does.
 ///
 /// # Examples
 ///
 /// ```no_run
 /// use tokio::net::TcpStream;
-/// use wsplice::{Transport, Tunnel, UpstreamHandshake, UpstreamResponse};
+/// use wsplice::{
+///     connect::Transport,
+///     handshake::{UpstreamHandshake, UpstreamResponse},
+///     tunnel::Tunnel,
+/// };
 ///
 /// # async fn splice(client: Transport) -> Result<(), Box<dyn std::error::Error>> {
 /// let request = http::Request::get("ws://10.0.0.1:8080/chat")

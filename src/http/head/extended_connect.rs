@@ -11,7 +11,7 @@ use super::request::RequestHead;
 ///
 /// [`http`] has no place for the pseudo-header. hyper's HTTP/2 server inserts a marker of its own, which
 /// is understood with the feature `http2`; a server of HTTP/3, or any other, inserts this one, and a
-/// [`ClientStream`](crate::ClientStream) with the stream itself.
+/// [`ClientStream`](crate::accept::ClientStream) with the stream itself.
 ///
 /// The protocol `websocket` makes the request a WebSocket handshake. Requests for other protocols are
 /// not proxied: they reach the inner service.
@@ -20,7 +20,10 @@ use super::request::RequestHead;
 ///
 /// ```
 /// use http::{Method, Request, Version};
-/// use wsplice::{head::{ExtendedConnect, RequestHead}, upgrade::{Intent, inspect}};
+/// use wsplice::{
+///     handshake::{Intent, inspect},
+///     head::{ExtendedConnect, RequestHead},
+/// };
 ///
 /// let mut request = Request::connect("https://example.com/chat")
 ///     .version(Version::HTTP_3)

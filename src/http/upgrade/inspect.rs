@@ -34,7 +34,10 @@ pub enum Intent {
 /// # Examples
 ///
 /// ```
-/// use wsplice::{head::RequestHead, upgrade::{Intent, inspect}};
+/// use wsplice::{
+///     handshake::{Intent, inspect},
+///     head::RequestHead,
+/// };
 ///
 /// let request = http::Request::get("/chat")
 ///     .header("host", "example.com")

@@ -6,7 +6,7 @@
 /// # Examples
 ///
 /// ```
-/// use wsplice::{Pool, ProxyLayer, upgrade::Leniency};
+/// use wsplice::{Pool, ProxyLayer, handshake::Leniency};
 ///
 /// let meters = Pool::new(["ws://10.0.0.1:8080"])?;
 /// let proxy = ProxyLayer::new(meters).leniency(Leniency::none().missing_connection());

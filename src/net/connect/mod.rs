@@ -52,4 +52,6 @@ pub use tls::Tls;
 #[cfg(all(feature = "rustls", any(feature = "aws-lc-rs", feature = "ring")))]
 pub use tls::{InvalidTls, TlsBuilder};
 pub use traits::{Connect, ConnectFuture};
+
+pub use super::transport::{TcpKeepAlive, Transport};
 pub(crate) use upstream_connection::UpstreamConnection;

@@ -26,7 +26,7 @@ pub type ConnectFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Transport>> 
 ///
 /// ```
 /// use std::io;
-/// use wsplice::{Transport, connect::{Address, Connect, ConnectFuture}};
+/// use wsplice::connect::{Address, Connect, ConnectFuture, Transport};
 ///
 /// /// Every upstream is the same pipe in memory.
 /// #[derive(Debug)]

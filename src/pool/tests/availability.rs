@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    OnUpstreamLoss,
+    pool::OnUpstreamLoss,
     upstream::health::availability::{Admitted, Availability, UpstreamHealth},
 };
 

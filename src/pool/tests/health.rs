@@ -237,7 +237,7 @@ async fn recovered_and_new_upstreams_start_slowly() {
     assert!((readiness("a") - 0.5).abs() < 0.01);
     pool.add(named("c"));
     assert!(readiness("c") < 0.02);
-    pool.drain("b:80", crate::OnUpstreamLoss::Leave);
+    pool.drain("b:80", crate::pool::OnUpstreamLoss::Leave);
     pool.resume("b:80");
     assert!(readiness("b") < 0.02);
 }
@@ -254,7 +254,7 @@ async fn an_observer_may_use_the_pool_and_gets_all_in_order() {
                 let _ = pool.snapshot();
             }
         }
-        fn upstream_changed(&self, _: &UpstreamInfo<'_>, change: crate::MembershipChange) {
+        fn upstream_changed(&self, _: &UpstreamInfo<'_>, change: crate::observe::MembershipChange) {
             self.1.lock().unwrap().push(change.to_string());
         }
     }
@@ -341,7 +341,7 @@ async fn every_change() {
     sleep(secs(10)).await;
     let _ = pool.snapshot();
     accept(&pool, "a");
-    pool.drain("b:80", crate::OnUpstreamLoss::Leave);
+    pool.drain("b:80", crate::pool::OnUpstreamLoss::Leave);
     pool.resume("b:80");
     pool.remove("b:80");
 }

@@ -8,9 +8,9 @@ use std::sync::{
 use tokio::time::{Instant, advance};
 
 use crate::{
-    OnUpstreamLoss, Registry,
+    Registry,
     observe::{MembershipChange, Observer, UpstreamInfo},
-    pool::{Pool, PoolBuilder},
+    pool::{OnUpstreamLoss, Pool, PoolBuilder},
     upstream::health::{
         HealthEvaluator, HealthEvent, HealthPolicy, UpstreamView, Verdict,
         availability::{Admitted, Availability, FailClosed, HealthCounts, UpstreamHealth},

@@ -116,7 +116,7 @@ pub struct ProxyLayer<T = WebSocketsOnly> {
 
 impl ProxyLayer {
     /// Creates a layer that proxies every WebSocket handshake to this pool: a [`Pool`], perhaps
-    /// shared with other layers, or the [`PoolBuilder`](crate::PoolBuilder) of one.
+    /// shared with other layers, or the [`PoolBuilder`](crate::pool::PoolBuilder) of one.
     pub fn new(pool: impl Into<Pool>) -> Self {
         Self {
             settings: Arc::new(Settings::new(pool.into())),

@@ -66,7 +66,7 @@ impl<T> ProxyLayer<T> {
     }
 
     /// Sets the load-balancing policy of this route, in place of the
-    /// [pool's](crate::PoolBuilder::balance). All else about the pool is shared by its layers.
+    /// [pool's](crate::pool::PoolBuilder::balance). All else about the pool is shared by its layers.
     pub fn balance(self, balance: impl Balance + 'static) -> Self {
         self.with(|settings| {
             settings.pool = settings.pool.clone().with_balance(AnyBalance::new(balance));
@@ -74,7 +74,7 @@ impl<T> ProxyLayer<T> {
     }
 
     /// Limits the tunnels and handshakes of this route, beside the
-    /// [pool's](crate::PoolBuilder::admission) limits for all routes together: a request must pass
+    /// [pool's](crate::pool::PoolBuilder::admission) limits for all routes together: a request must pass
     /// both, first this one. The route counts for itself, and its clones count with it.
     ///
     /// # Examples
@@ -103,7 +103,7 @@ impl<T> ProxyLayer<T> {
 
     /// Sets a queue for this many handshakes, each of which waits at most this long for the route's
     /// own [limits](Self::admission); without one, they get 503 at once. Handshakes that wait for the
-    /// limits of the pool or of an upstream are in the [pool's queue](crate::PoolBuilder::queue).
+    /// limits of the pool or of an upstream are in the [pool's queue](crate::pool::PoolBuilder::queue).
     pub fn queue(self, max_waiters: usize, max_wait: Duration) -> Self {
         self.with(|settings| {
             let (admission, _) = settings.pool.limits();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::tunnel::{KeepAlive, Reattach, TunnelConfig};
+use crate::tunnel::{TunnelConfig, keep_alive::KeepAlive, reattach::Reattach};
 
 use super::proxy_layer::ProxyLayer;
 
@@ -38,7 +38,7 @@ impl<T> ProxyLayer<T> {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Pool, ProxyLayer, Reattach};
+    /// use wsplice::{Pool, ProxyLayer, tunnel::reattach::Reattach};
     ///
     /// let pool = Pool::new(["ws://10.0.0.1:8080"])?;
     /// let proxy = ProxyLayer::new(pool).reattach(Reattach::new());

@@ -14,11 +14,14 @@ use crate::{
     error::Side,
     frame::{CloseCode, CloseFrame, ControlFrame, Extensions, Rsv, Violation},
     net::transport::Transport,
-    tunnel::drain::Drain,
-    tunnel::info::TunnelInfo,
-    tunnel::registry::{Command, Registry},
-    tunnel::report::{Timer, TunnelEnd, TunnelReport},
-    tunnel::{Framing, KeepAlive, TunnelConfig},
+    tunnel::{
+        Framing, TunnelConfig,
+        drain::Drain,
+        info::TunnelInfo,
+        keep_alive::KeepAlive,
+        registry::{Command, Registry},
+        report::{Timer, TunnelEnd, TunnelReport},
+    },
 };
 
 const SIDES: [Side; 2] = [Side::Client, Side::Upstream];

@@ -46,8 +46,8 @@ use super::{
 /// # Cancellation
 ///
 /// Dropping the tunnel drops both connections at once, without a close frame. Its report, with
-/// [`TunnelEnd::Dropped`](crate::TunnelEnd::Dropped) unless its end had begun, goes to
-/// [`TunnelBuilder::on_end`](crate::TunnelBuilder::on_end) then.
+/// [`TunnelEnd::Dropped`](crate::tunnel::TunnelEnd::Dropped) unless its end had begun, goes to
+/// [`TunnelBuilder::on_end`](crate::tunnel::TunnelBuilder::on_end) then.
 ///
 /// # Panics
 ///
@@ -56,7 +56,7 @@ use super::{
 /// # Examples
 ///
 /// ```
-/// use wsplice::{KeepAlive, Transport, Tunnel, TunnelConfig};
+/// use wsplice::{KeepAlive, TunnelConfig, connect::Transport, tunnel::Tunnel};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// # let (client, far_client) = tokio::io::duplex(1024);

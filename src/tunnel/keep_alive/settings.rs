@@ -30,7 +30,7 @@ use std::time::Duration;
 ///
 /// A leg whose pong does not come in time is dead: a close frame would not be read there, so its
 /// connection is reset. The other leg is closed with code 1011 if the upstream is the dead one, and with 1001 if
-/// the client is ([`TunnelEnd::Timeout`](crate::TunnelEnd::Timeout) in the report).
+/// the client is ([`TunnelEnd::Timeout`](crate::tunnel::TunnelEnd::Timeout) in the report).
 ///
 /// A leg that has sent a close frame owes no pong (RFC 6455 §5.5.2), and is not pinged.
 ///

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::loss::Loss;
 
-/// A change of the upstream of a running tunnel; see [`Reattach`](crate::Reattach).
+/// A change of the upstream of a running tunnel; see [`Reattach`](crate::tunnel::reattach::Reattach).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamChange {
@@ -27,7 +27,7 @@ impl UpstreamChange {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Loss, UpstreamChange};
+    /// use wsplice::tunnel::reattach::{Loss, UpstreamChange};
     ///
     /// let change = UpstreamChange::new("10.0.0.1:8080", "10.0.0.2:8080", Loss::ClosedWithoutFrame);
     /// assert_eq!(change.loss.as_str(), "closed_without_frame");

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Decision of the host on a tunnel that lost its upstream; see
-/// [`Reattach::on_reattach`](crate::Reattach::on_reattach).
+/// [`Reattach::on_reattach`](crate::tunnel::reattach::Reattach::on_reattach).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ReattachDecision {
@@ -22,13 +22,13 @@ pub enum ReattachDecision {
 ///
 /// The messages are sent once the next upstream has accepted the handshake, each in one frame, masked
 /// where they go to the upstream and never compressed. Those to the upstream come before any message
-/// that the client's proxy holds, and after the [replayed](crate::Reattach::replay) ones; those to
+/// that the client's proxy holds, and after the [replayed](crate::tunnel::reattach::Reattach::replay) ones; those to
 /// the client before any message of the next upstream.
 ///
 /// # Examples
 ///
 /// ```
-/// use wsplice::{Restoration, frame::Message};
+/// use wsplice::{frame::Message, tunnel::reattach::Restoration};
 ///
 /// let restoration = Restoration::new()
 ///     .to_upstream(Message::text(r#"{"op":"resume","session":"a1","seq":42}"#))
@@ -72,18 +72,18 @@ impl Restoration {
     /// Waits until the next upstream has sent this many messages, before the messages that are added
     /// later are sent to it, and before the client's: for servers that accept nothing before they have
     /// confirmed a login. The awaited messages go to the client, unless they are
-    /// [swallowed](crate::Reattach::swallow).
+    /// [swallowed](crate::tunnel::reattach::Reattach::swallow).
     ///
     /// The wait is a part of the time for the next upstream ([`Reattach::within`]). If the upstream
     /// closes meanwhile, or sends more than 64 KiB, the tunnel ends. Messages before a wait are sent
-    /// before [replayed](crate::Reattach::replay) ones.
+    /// before [replayed](crate::tunnel::reattach::Reattach::replay) ones.
     ///
-    /// [`Reattach::within`]: crate::Reattach::within
+    /// [`Reattach::within`]: crate::tunnel::reattach::Reattach::within
     ///
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Restoration, frame::Message};
+    /// use wsplice::{frame::Message, tunnel::reattach::Restoration};
     ///
     /// let restoration = Restoration::new()
     ///     .to_upstream(Message::text(r#"{"type":"connection_init"}"#))

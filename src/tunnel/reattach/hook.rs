@@ -15,7 +15,7 @@ use crate::{http::head::RequestHead, tunnel::info::TunnelInfo};
 
 use super::{decision::ReattachDecision, loss::Loss};
 
-/// Tunnel that lost its upstream, for the host's [decision](crate::Reattach::on_reattach): its facts,
+/// Tunnel that lost its upstream, for the host's [decision](crate::tunnel::reattach::Reattach::on_reattach): its facts,
 /// the head of its request, and the loss.
 ///
 /// The value is owned, so that the function can wait for a database.

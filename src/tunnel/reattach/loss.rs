@@ -5,7 +5,7 @@ use std::{fmt, io};
 use crate::frame::CloseCode;
 
 /// How a tunnel lost its upstream, so that it may get another one; see
-/// [`Reattach`](crate::Reattach).
+/// [`Reattach`](crate::tunnel::reattach::Reattach).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
@@ -20,7 +20,7 @@ pub enum Loss {
     /// The upstream sent a close frame with this code.
     Closed(CloseCode),
     /// The proxy moved the tunnel to another upstream, by
-    /// [`OnUpstreamLoss::Move`](crate::OnUpstreamLoss::Move) or
+    /// [`OnUpstreamLoss::Move`](crate::pool::OnUpstreamLoss::Move) or
     /// [`Registry::move_where`](crate::Registry::move_where).
     Moved,
 }

@@ -1,5 +1,17 @@
-//! Reattachment: the decision whether a tunnel that loses its upstream gets another one, without
-//! io and without a clock.
+//! Reattachment: whether a tunnel that loses its upstream gets another one.
+//!
+//! | you want | take |
+//! |---|---|
+//! | tunnels that outlive their upstream | [`Reattach`], for [`ProxyLayer::reattach`](crate::ProxyLayer::reattach) |
+//! | this for some losses alone | [`ReattachOn`] |
+//! | to decide for each tunnel, with the request of its next handshake | [`ReattachRequest`], [`ReattachDecision`] |
+//! | to send the next upstream what it must know, and to discard what the client knows | [`Restoration`] |
+//! | to read a client's messages as the upstream takes them | [`ClientMessage`] |
+//! | to know which upstreams a tunnel had, and how long the change took | [`UpstreamChange`] |
+//! | to know how an upstream was lost | [`Loss`] |
+//! | to know why a tunnel got no other upstream | [`ReattachRefusal`] |
+//!
+//! The decisions are pure: they are made without io and without a clock.
 //!
 //! * `loss` names how an upstream was lost, `refusal` why a tunnel did not get another one, and
 //!   `change` is the record of a change of the upstream;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why a tunnel that lost its upstream did not get another one, although
-/// [`Reattach`](crate::Reattach) is set for such a loss.
+/// [`Reattach`](crate::tunnel::reattach::Reattach) is set for such a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReattachRefusal {
@@ -20,7 +20,7 @@ pub enum ReattachRefusal {
     /// The client may compress with reference to messages that another upstream has not seen
     /// (RFC 7692 §7.1.1.2).
     ContextTakeover,
-    /// The tunnel had the [most](crate::Reattach::limit) reattachments within a minute.
+    /// The tunnel had the [most](crate::tunnel::reattach::Reattach::limit) reattachments within a minute.
     TooOften,
     /// The next upstream agreed to another subprotocol.
     Subprotocol,
@@ -28,25 +28,25 @@ pub enum ReattachRefusal {
     /// (RFC 7692 §7.1.2).
     Extensions,
     /// The next upstream refused the handshake, with 401 or 403 for example, or closed before it had
-    /// sent the messages that the [host waits for](crate::Restoration::await_messages).
+    /// sent the messages that the [host waits for](crate::tunnel::reattach::Restoration::await_messages).
     Refused,
-    /// No upstream accepted the handshake within the [time](crate::Reattach::within).
+    /// No upstream accepted the handshake within the [time](crate::tunnel::reattach::Reattach::within).
     Timeout,
     /// The upstream was lost within 5 s of a reattachment with
-    /// [replayed](crate::Reattach::replay) messages, which may be the reason.
+    /// [replayed](crate::tunnel::reattach::Reattach::replay) messages, which may be the reason.
     LostAfterReplay,
-    /// The client's first messages were over the [bound](crate::Reattach::max_replayed) for the
+    /// The client's first messages were over the [bound](crate::tunnel::reattach::Reattach::max_replayed) for the
     /// replay.
     ReplayTooLarge,
-    /// The next upstream's first messages were over the [bound](crate::Reattach::max_swallowed) for
+    /// The next upstream's first messages were over the [bound](crate::tunnel::reattach::Reattach::max_swallowed) for
     /// those that are not shown to the client.
     SwallowTooLarge,
     /// A message that the client must not see was compressed, and later ones would refer to it
     /// (RFC 7692 §7.1.1.1).
     SwallowedContext,
-    /// The host's [function](crate::Reattach::on_reattach) closed the tunnel.
+    /// The host's [function](crate::tunnel::reattach::Reattach::on_reattach) closed the tunnel.
     Hook,
-    /// The host's function did not decide [in time](crate::Reattach::decision_timeout).
+    /// The host's function did not decide [in time](crate::tunnel::reattach::Reattach::decision_timeout).
     HookTimeout,
     /// The host's function panicked.
     HookPanic,

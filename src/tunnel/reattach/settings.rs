@@ -27,7 +27,7 @@ use super::{
 /// gets whole messages, in order, and none twice. Messages that were on their way to or from the
 /// lost upstream may be lost.
 ///
-/// All attempts count against the pool's [`RetryBudget`](crate::RetryBudget). With a budget of zero no
+/// All attempts count against the pool's [`RetryBudget`](crate::pool::RetryBudget). With a budget of zero no
 /// tunnel gets another upstream, and each ends after the time for one.
 ///
 /// The head of the request, with its credentials, is kept as long as the tunnel. Admission by the
@@ -57,7 +57,7 @@ use super::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use wsplice::{Pool, ProxyLayer, Reattach};
+/// use wsplice::{Pool, ProxyLayer, tunnel::reattach::Reattach};
 ///
 /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?;
 /// let proxy = ProxyLayer::new(pool).reattach(Reattach::new().within(Duration::from_secs(5)));
@@ -143,7 +143,10 @@ impl Reattach {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Reattach, ReattachOn, frame::CloseCode};
+    /// use wsplice::{
+    ///     frame::CloseCode,
+    ///     tunnel::reattach::{Reattach, ReattachOn},
+    /// };
     ///
     /// // Only where the server says that it restarts.
     /// let codes = [CloseCode::SERVICE_RESTART, CloseCode::TRY_AGAIN_LATER];
@@ -188,7 +191,7 @@ impl Reattach {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Reattach, ReattachDecision, ReattachRequest, Restoration};
+    /// use wsplice::tunnel::reattach::{Reattach, ReattachDecision, ReattachRequest, Restoration};
     /// use wsplice::frame::{CloseCode, CloseFrame, Message};
     ///
     /// # async fn find_subscriptions(_: &str) -> Option<Vec<String>> { None }
@@ -233,7 +236,7 @@ impl Reattach {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::Reattach;
+    /// use wsplice::tunnel::reattach::Reattach;
     ///
     /// // The client logs in by its first message, and the server's first message confirms that.
     /// let reattach = Reattach::new().replay(1).swallow(1);
@@ -279,7 +282,11 @@ impl Reattach {
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
-    /// use wsplice::{ClientMessage, Reattach, Restoration, TunnelInfo, frame::Message};
+    /// use wsplice::{
+    ///     TunnelInfo,
+    ///     frame::Message,
+    ///     tunnel::reattach::{ClientMessage, Reattach, Restoration},
+    /// };
     ///
     /// /// Messages of one tunnel that its next upstream needs. A tunnel gets it by
     /// /// `RequestOptions::value`.

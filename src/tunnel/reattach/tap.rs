@@ -9,7 +9,7 @@ use crate::{
 
 use super::recording::append_unmasked;
 
-/// Message of a client that its upstream was given, as [`Reattach::tap`](crate::Reattach::tap) shows
+/// Message of a client that its upstream was given, as [`Reattach::tap`](crate::tunnel::reattach::Reattach::tap) shows
 /// it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientMessage {
@@ -51,7 +51,7 @@ impl ClientMessage {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{ClientMessage, frame::OpCode};
+    /// use wsplice::{frame::OpCode, tunnel::reattach::ClientMessage};
     ///
     /// let message = ClientMessage::new(OpCode::TEXT, r#"{"type":"connection_init"}"#);
     /// assert_eq!((message.size(), message.is_whole()), (26, true));

@@ -33,7 +33,7 @@ pub(crate) enum Revocable {
     ByNextUpstream,
     /// By the tunnel, if it gets another upstream for whatever reason: a move was requested.
     ByMove,
-    /// By [`TunnelHandle::cancel_close_at`](crate::TunnelHandle::cancel_close_at).
+    /// By [`TunnelHandle::cancel_close_at`](crate::tunnel::TunnelHandle::cancel_close_at).
     ByHandle,
     Never,
 }

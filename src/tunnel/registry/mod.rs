@@ -1,5 +1,12 @@
 //! The open tunnels: list, count, close.
 //!
+//! | you want | take |
+//! |---|---|
+//! | to list, count, close or move tunnels | [`Registry`], of [`ProxyLayer::registry`](crate::ProxyLayer::registry) |
+//! | those of one user or tenant | [`by_key`]; of one release, room or kind: [`by_label`] |
+//! | the figures of one that is open | [`TunnelStatus`], with a [`LegStatus`] for each side |
+//! | the bytes and messages of all tunnels together | [`Traffic`], a [`DirectionTraffic`] for each direction |
+//!
 //! * `registry` is the [`Registry`], and the guard that keeps a tunnel in it;
 //! * `group` holds the tunnels that are closed together, those of one upstream for example;
 //! * `ids` numbers them;
@@ -18,7 +25,7 @@ mod group;
 mod ids;
 mod move_order;
 #[allow(clippy::module_inception)]
-mod registry;
+pub(crate) mod registry;
 mod status;
 
 pub(crate) use command::{Command, Revocable};
@@ -26,6 +33,6 @@ pub(crate) use drain_state::InFlightRequest;
 pub(crate) use entry::{Departure, Entry};
 pub(crate) use group::TunnelGroup;
 pub(crate) use move_order::MoveOrder;
-pub(crate) use registry::RegistryGuard;
-pub use registry::{Registry, by_key, by_label};
+pub(crate) use registry::{Registry, RegistryGuard};
+pub use registry::{by_key, by_label};
 pub use status::{DirectionTraffic, LegStatus, Traffic, TunnelStatus};

@@ -42,13 +42,13 @@ const SHARDS: usize = 16;
 /// The tunnels of a proxy that are open now.
 ///
 /// Cheap to clone; every clone shows the same tunnels. Each [`ProxyLayer`](crate::ProxyLayer) has
-/// one; a host that runs a [`Tunnel`](crate::Tunnel) by itself makes its own, and enters it with
-/// [`TunnelBuilder::registry`](crate::TunnelBuilder::registry).
+/// one; a host that runs a [`Tunnel`](crate::tunnel::Tunnel) by itself makes its own, and enters it with
+/// [`TunnelBuilder::registry`](crate::tunnel::TunnelBuilder::registry).
 ///
 /// # Examples
 ///
 /// ```
-/// use wsplice::{Registry, Transport, Tunnel, TunnelInfo};
+/// use wsplice::{Registry, TunnelInfo, connect::Transport, tunnel::Tunnel};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// # let (client, _far_client) = tokio::io::duplex(1024);
@@ -204,12 +204,16 @@ impl Registry {
     }
 
     /// Closes every tunnel that the predicate picks, and returns their number. A tunnel that was
-    /// [reattached](crate::Reattach) is shown with the upstream that it has now.
+    /// [reattached](crate::tunnel::reattach::Reattach) is shown with the upstream that it has now.
     ///
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{Registry, by_key, frame::{CloseCode, CloseFrame}};
+    /// use wsplice::{
+    ///     Registry,
+    ///     frame::{CloseCode, CloseFrame},
+    ///     tunnel::registry::by_key,
+    /// };
     ///
     /// /// Ends all sockets of a user.
     /// fn log_out(registry: &Registry, user: &str) -> usize {
@@ -239,12 +243,12 @@ impl Registry {
     /// their number.
     ///
     /// The client's connection lives on. A tunnel that cannot be moved keeps its upstream: it has no
-    /// [`Reattach`](crate::Reattach), its agreement forbids it, no other upstream accepts its
+    /// [`Reattach`](crate::tunnel::reattach::Reattach), its agreement forbids it, no other upstream accepts its
     /// handshake in time, or its client does not end its message in time. [`Pool::drain`] with
     /// [`OnUpstreamLoss::Move`] closes those.
     ///
     /// [`Pool::drain`]: crate::Pool::drain
-    /// [`OnUpstreamLoss::Move`]: crate::OnUpstreamLoss::Move
+    /// [`OnUpstreamLoss::Move`]: crate::pool::OnUpstreamLoss::Move
     ///
     /// # Examples
     ///

@@ -2,7 +2,7 @@
 //!
 //! [`Balance`] is the trait of policies. A policy gets the upstreams that may be picked now, with
 //! their current counts and latency, and the request head. Closures are policies.
-//! [`PoolBuilder::balance`](crate::PoolBuilder::balance) sets a pool's policy, and
+//! [`PoolBuilder::balance`](crate::pool::PoolBuilder::balance) sets a pool's policy, and
 //! [`ProxyLayer::balance`](crate::ProxyLayer::balance) that of one of its routes.
 //!
 //! # Policies
@@ -34,7 +34,7 @@
 //!   whole. [`First`], [`Rendezvous`] and `Sticky` ignore slow starts: their choice depends on the
 //!   upstream's identity.
 //! - An upstream that is half-open gets no more clients than
-//!   [may try it](crate::PoolBuilder::half_open_limit) while there is another.
+//!   [may try it](crate::pool::PoolBuilder::half_open_limit) while there is another.
 //! - `None` means that no candidate is usable. [`or_else`](Balance::or_else) then tries another
 //!   policy.
 //! - Randomness comes from the thread's `fastrand` generator.

@@ -63,7 +63,7 @@ pub trait Balance: Send + Sync {
     /// Names the set of upstreams that the request can use, if other requests can use others: for
     /// example by the tag that the policy looks for. `None` by default.
     ///
-    /// Handshakes that wait in the pool's [queue](crate::PoolBuilder::queue) do so in groups of the
+    /// Handshakes that wait in the pool's [queue](crate::pool::PoolBuilder::queue) do so in groups of the
     /// same name, each first come, first served; only the first of a group tries when there may be
     /// room. Those without a name are grouped by route, and by the upstream for whose want they were
     /// refused. [`ByTag`](super::ByTag) names its tag.

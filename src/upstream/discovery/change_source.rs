@@ -37,14 +37,14 @@ pub enum Change {
 /// that changes nothing is none. When the stream ends, the pool stays as it is.
 ///
 /// A service that sends its complete list first should send it as [`Change::Replace`]: the pool is
-/// [ready](crate::DiscoveryHandle::ready) then, even if the list is empty. With the first insert
+/// [ready](crate::pool::DiscoveryHandle::ready) then, even if the list is empty. With the first insert
 /// alone, the pool would be ready with one upstream.
 ///
 /// # Examples
 ///
 /// ```
 /// use futures_util::stream;
-/// use wsplice::{BoxError, Pool, Upstream, discovery::{Change, ChangeSource}};
+/// use wsplice::{Pool, Upstream, discovery::{Change, ChangeSource}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -55,7 +55,8 @@ pub enum Change {
 ///     Change::Remove(a.address().clone()),
 /// ];
 /// let pool = Pool::from_upstreams([]).build();
-/// let follow = pool.follow(ChangeSource::new(stream::iter(changes.map(Ok::<_, BoxError>))));
+/// let changes = stream::iter(changes.map(Ok::<_, std::io::Error>));
+/// let follow = pool.follow(ChangeSource::new(changes));
 /// follow.ready(std::time::Duration::from_secs(5)).await?;
 /// assert_eq!(pool.len(), 1);
 /// # Ok(())
@@ -260,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_endless_stream_of_changes_yields_sets_and_one_of_none_lets_others_run() {
-        let endless = stream::repeat_with(|| Ok::<_, BoxError>(insert("a")));
+        let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(insert("a")));
         let mut source = ChangeSource::new(endless);
         assert_eq!(source.discover().await.unwrap().unwrap(), upstreams(&["a"]));
         let other = Arc::new(Notify::new());

@@ -37,7 +37,7 @@ pub type DiscoverFuture<'a> =
 ///     }
 /// }
 ///
-/// async fn read(path: &std::path::Path) -> Result<Vec<Upstream>, wsplice::BoxError> {
+/// async fn read(path: &std::path::Path) -> Result<Vec<Upstream>, Box<dyn std::error::Error + Send + Sync>> {
 ///     let text = tokio::fs::read_to_string(path).await?;
 ///     text.lines().map(|line| Ok(Upstream::new(line)?)).collect()
 /// }
@@ -57,7 +57,7 @@ pub trait Discover: Send {
     ///
     /// # Cancellation
     ///
-    /// The future is dropped when the [`DiscoveryHandle`](crate::DiscoveryHandle) or the pool is
+    /// The future is dropped when the [`DiscoveryHandle`](crate::pool::DiscoveryHandle) or the pool is
     /// dropped.
     fn discover(&mut self) -> DiscoverFuture<'_>;
 

@@ -3,7 +3,7 @@
 //! A source ([`Discover`]) yields sets of upstreams, and
 //! [`Pool::follow`](crate::Pool::follow) applies each of them to the pool. A set without changes
 //! has no effect; an upstream that comes back within ten minutes keeps its state;
-//! [`PoolBuilder::removed_tunnels`](crate::PoolBuilder::removed_tunnels) decides about the tunnels
+//! [`PoolBuilder::removed_tunnels`](crate::pool::PoolBuilder::removed_tunnels) decides about the tunnels
 //! to removed upstreams.
 //!
 //! # Which source, when
@@ -26,7 +26,7 @@
 //! When a source fails, the pool keeps its upstreams: those that were right a minute ago are better
 //! than none, and health checks detect those that are gone. The failure is logged, reported to
 //! [`Observer::discovery_failed`](crate::Observer::discovery_failed) and part of
-//! [`DiscoveryHandle::status`](crate::DiscoveryHandle::status). An empty set is not a failure: it
+//! [`DiscoveryHandle::status`](crate::pool::DiscoveryHandle::status). An empty set is not a failure: it
 //! empties the pool.
 //!
 //! `Dns` makes two failures an empty set after a time: `Dns::empty_grace` bounds the upstreams of a

@@ -18,13 +18,14 @@ use crate::{error::BoxError, upstream::upstream::Upstream};
 ///
 /// ```
 /// use futures_util::stream;
-/// use wsplice::{BoxError, Pool, Upstream, discovery::StreamSource};
+/// use wsplice::{Pool, Upstream, discovery::StreamSource};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let upstreams = vec![Upstream::new("ws://10.0.0.1:8080")?];
 /// let pool = Pool::from_upstreams([]).build();
-/// let follow = pool.follow(StreamSource::new(stream::iter([Ok::<_, BoxError>(upstreams)])));
+/// let sets = stream::iter([Ok::<_, std::io::Error>(upstreams)]);
+/// let follow = pool.follow(StreamSource::new(sets));
 /// follow.ready(std::time::Duration::from_secs(5)).await?;
 /// assert_eq!(pool.len(), 1);
 /// # Ok(())

@@ -58,7 +58,7 @@ pub enum EjectedBy {
     Failure,
     /// News of clients, or a comparison with the other upstreams.
     Clients,
-    /// The operator, or a setting: it is not [ready](crate::PoolBuilder::unhealthy_until_probed).
+    /// The operator, or a setting: it is not [ready](crate::pool::PoolBuilder::unhealthy_until_probed).
     Operator,
 }
 

@@ -14,7 +14,7 @@
 //! | [`ProbeSchedule`](probe::ProbeSchedule) | the time of the next probe | `interval`, `unhealthy_interval`, `interval_jitter`, `timeout` | `inter`, `fastinter`, `downinter`, `timeout check` |
 //! | [`EventFilter`] | the meaning of events | `split_external_local_origin_errors` | `observe layer4`, `observe layer7` |
 //! | [`HealthPolicy`], with a [`HealthEvaluator`] per upstream | when an upstream is unhealthy | `unhealthy_threshold`, `healthy_threshold` | `fall`, `rise` |
-//! | [`OutlierPolicy`](outlier::OutlierPolicy): [`SuccessRateOutliers`](outlier::SuccessRateOutliers), set by [`PoolBuilder::outliers`](crate::PoolBuilder::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
+//! | [`OutlierPolicy`](outlier::OutlierPolicy): [`SuccessRateOutliers`](outlier::SuccessRateOutliers), set by [`PoolBuilder::outliers`](crate::pool::PoolBuilder::outliers) | which upstreams do worse than the others | outlier detection, `success_rate_*` | |
 //! | [`Ejection`] | how long an upstream is ejected | `base_ejection_time`, `max_ejection_time` | |
 //! | [`HealthControl`] | whether events or the operator decide | | `set server … health` |
 //! | health tracker | the [`HealthState`] of an upstream | host health flags | server state (`UP`, `DOWN`) |

@@ -29,7 +29,7 @@ pub(super) const WINDOW_SECONDS: u64 = 10;
 /// # Examples
 ///
 /// ```
-/// use wsplice::{Pool, RetryBudget};
+/// use wsplice::{Pool, pool::RetryBudget};
 ///
 /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?
 ///     .retry_budget(RetryBudget::new().ratio(0.1).per_second(50));

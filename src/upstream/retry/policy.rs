@@ -34,7 +34,7 @@ use super::{budget::Cost, condition::RetryOn};
 /// is repeated once on a new connection to the same upstream, if it has no body and its method is
 /// idempotent. After the first byte of a response, even of one that cannot be used, it is not.
 ///
-/// The pool's [`RetryBudget`](crate::RetryBudget) limits the retries of all requests together.
+/// The pool's [`RetryBudget`](crate::pool::RetryBudget) limits the retries of all requests together.
 ///
 /// # Defaults
 ///
@@ -48,7 +48,7 @@ use super::{budget::Cost, condition::RetryOn};
 ///
 /// ```
 /// use std::time::Duration;
-/// use wsplice::{Pool, ProxyLayer, Retry, RetryOn};
+/// use wsplice::{Pool, ProxyLayer, Retry, pool::RetryOn};
 ///
 /// let pool = Pool::new(["ws://10.0.0.1:8080", "ws://10.0.0.2:8080"])?;
 /// let proxy = ProxyLayer::new(pool).retry(

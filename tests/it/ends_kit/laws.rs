@@ -1,7 +1,11 @@
 //! The invariants: those of every moment, and those of a tunnel that is over.
 
 use tokio::time::Instant;
-use wsplice::{DirectionStats, Framing, Side, Timer, TunnelEnd, TunnelReport, frame::CloseCode};
+use wsplice::{
+    TunnelReport,
+    frame::CloseCode,
+    tunnel::{DirectionStats, Framing, Side, Timer, TunnelEnd},
+};
 
 use crate::support::{
     clock::ms,

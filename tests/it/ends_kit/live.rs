@@ -6,7 +6,10 @@ use std::{
 };
 
 use tokio::{task::JoinHandle, time::Instant};
-use wsplice::{Framing, Side, TunnelHandle, TunnelReport};
+use wsplice::{
+    TunnelReport,
+    tunnel::{Framing, Side, TunnelHandle},
+};
 
 use crate::support::{
     frames::{close, pong},

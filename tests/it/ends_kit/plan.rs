@@ -4,8 +4,9 @@ use std::{panic::resume_unwind, time::Duration};
 
 use tungstenite::protocol::frame::Frame;
 use wsplice::{
-    Framing, KeepAlive, Limits, Side, TunnelConfig,
+    KeepAlive, Limits, TunnelConfig,
     frame::{CloseCode, CloseFrame},
+    tunnel::{Framing, Side},
 };
 
 use crate::support::{

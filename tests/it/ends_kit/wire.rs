@@ -2,8 +2,8 @@
 //! side sent.
 
 use wsplice::{
-    Side,
     frame::{CloseCode, ControlFrame, OpCode, Scanner},
+    tunnel::Side,
 };
 
 /// The first close frame in a side's bytes.

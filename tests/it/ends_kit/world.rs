@@ -10,9 +10,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 use wsplice::{
-    Drain, Drained, Registry, Side, Transport, Tunnel, TunnelConfig, TunnelHandle, TunnelInfo,
-    TunnelReport,
+    Drain, Registry, TunnelConfig, TunnelInfo, TunnelReport,
+    connect::Transport,
     frame::{CloseCode, CloseFrame},
+    tunnel::{Drained, Side, Tunnel, TunnelHandle},
 };
 
 use crate::support::{clock::ms, pipe::connection};

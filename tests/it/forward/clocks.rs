@@ -18,8 +18,9 @@ use tokio::{
 };
 use tower::ServiceExt;
 use wsplice::{
-    Error, ErrorKind, ForwardHttp, Pool, ProxyLayer, ResponseBody, Transport,
-    connect::{Address, Connect, ConnectFuture},
+    Error, ErrorKind, ForwardHttp, Pool, ProxyLayer,
+    connect::{Address, Connect, ConnectFuture, Transport},
+    proxy::ResponseBody,
 };
 
 pub(super) type Body = BoxBody<Bytes, Infallible>;
@@ -254,7 +255,7 @@ async fn a_client_that_reads_nothing_gives_its_place_back_after_a_minute() {
     assert_eq!(pool.snapshot()[0].tunnels, 0);
     let error = read_to_error(&mut body).await;
     assert_eq!(error.kind(), ErrorKind::ClientReadTimeout);
-    assert_eq!(error.side(), wsplice::Side::Client);
+    assert_eq!(error.side(), wsplice::tunnel::Side::Client);
 }
 
 /// The connection has ended before the client reads: its bytes still wait for the client.

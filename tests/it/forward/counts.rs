@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use wsplice::{
-    Admission, Error, Observer, Pool, RequestInfo,
+    Admission, Error, Observer, Pool,
     balance::{First, RoundRobin},
     health::{HealthState, Passive},
+    observe::RequestInfo,
 };
 
 use super::kit::{Played, answer, answering, ask, client, layer, named};

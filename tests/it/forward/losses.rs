@@ -8,8 +8,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use wsplice::{
-    ErrorKind, ForwardHttp, OnUpstreamLoss, Pool, PoolBuilder, ProxyLayer, Upstream,
-    balance::First, health::HealthControl,
+    ErrorKind, ForwardHttp, Pool, ProxyLayer, Upstream,
+    balance::First,
+    health::HealthControl,
+    pool::{OnUpstreamLoss, PoolBuilder},
 };
 
 use super::clocks::{InMemory, RelayedBody, begin, call, no_body, read, read_to_error};

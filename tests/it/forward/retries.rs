@@ -1,6 +1,6 @@
 //! Retries of forwarded requests.
 
-use wsplice::{Pool, Retry, RetryOn, balance::First};
+use wsplice::{Pool, Retry, balance::First, pool::RetryOn};
 
 use super::kit::{Played, answer, ask, client, layer, named, read_answer};
 use crate::support::{

@@ -262,7 +262,7 @@ async fn after_a_101_that_is_refused_the_client_bytes_reach_nobody() {
 
 #[tokio::test]
 async fn devices_are_tolerated_where_that_is_asked_for() {
-    use wsplice::upgrade::Leniency;
+    use wsplice::handshake::Leniency;
 
     // A client without `Connection: Upgrade`; its upstream gets a right handshake.
     let upstream = RawUpstream::start(scripts::echo()).await;

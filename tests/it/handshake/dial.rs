@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use wsplice::Transport;
+use wsplice::connect::Transport;
 use wsplice::connect::{Address, Connect, ConnectFuture};
 
 use super::kit::{Host, Proxied, expect_page, pool, text};

@@ -13,7 +13,8 @@ use wsplice::balance::{Balance, Candidates, RoundRobin};
 use wsplice::head::RequestHead;
 use wsplice::matcher::path;
 use wsplice::{
-    Error, Observer, Pool, PoolBuilder, ProxyLayer, Registry, RequestInfo, TunnelInfo, TunnelReport,
+    Error, Observer, Pool, ProxyLayer, Registry, TunnelInfo, TunnelReport, observe::RequestInfo,
+    pool::PoolBuilder,
 };
 
 use crate::support::deadline::within;

@@ -10,8 +10,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
 use wsplice::frame::{CloseCode, CloseFrame};
-use wsplice::upgrade::InvalidHandshake;
-use wsplice::{Error, ErrorKind, InvalidUpgradeResponse, Side};
+use wsplice::handshake::InvalidHandshake;
+use wsplice::{Error, ErrorKind, handshake::InvalidUpgradeResponse, tunnel::Side};
 
 use super::kit::{Host, Proxied, expect_page, expect_untouched, pages, pool, text};
 use crate::support::frames::{self, masked, read_frame};

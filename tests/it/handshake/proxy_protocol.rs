@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use wsplice::connect::ProxyProtocol;
 use wsplice::headers::{ClientInfo, Networks};
 use wsplice::health::probe::{ProbeSchedule, TcpProbe, WebSocketProbe};
-use wsplice::{Pool, PoolBuilder, ProxyLayer, Upstream};
+use wsplice::{Pool, ProxyLayer, Upstream, pool::PoolBuilder};
 
 use super::kit::{Host, Proxied};
 use crate::support::deadline::within;

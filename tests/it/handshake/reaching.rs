@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
-use wsplice::Transport;
+use wsplice::connect::Transport;
 use wsplice::connect::{Address, Connect, ConnectFuture, Connector, Resolve};
 
 use super::kit::{Host, Proxied, pool};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use wsplice::{Admission, Pool, Retry, RetryOn};
+use wsplice::{Admission, Pool, Retry, pool::RetryOn};
 
 use super::kit::{Host, Proxied, expect_page, pool, text, values};
 use crate::support::deadline::within;

@@ -3,7 +3,14 @@
 use std::collections::BTreeSet;
 
 use tokio::time::Instant;
-use wsplice::{Loss, Side, TunnelReport, UpstreamChange, frame::CloseCode};
+use wsplice::{
+    TunnelReport,
+    frame::CloseCode,
+    tunnel::{
+        Side,
+        reattach::{Loss, UpstreamChange},
+    },
+};
 
 use crate::support::clock::ms;
 

@@ -8,8 +8,8 @@ use std::{
 
 use tungstenite::handshake::derive_accept_key;
 use wsplice::{
-    Side, Transport,
-    connect::{Address, Connect, ConnectFuture},
+    connect::{Address, Connect, ConnectFuture, Transport},
+    tunnel::Side,
 };
 
 use crate::support::pipe::{State, connection};

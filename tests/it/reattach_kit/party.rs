@@ -1,6 +1,6 @@
 //! A client or an upstream: its far end of a connection, and what it has sent.
 
-use wsplice::Side;
+use wsplice::tunnel::Side;
 
 use crate::support::{
     frames::{close, odd, ping, pong},

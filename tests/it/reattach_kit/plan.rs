@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use wsplice::{
-    KeepAlive, Reattach, ReattachDecision, ReattachOn, ReattachRequest, Restoration, TunnelConfig,
+    KeepAlive, TunnelConfig,
     frame::{CloseCode, CloseFrame, Message},
+    tunnel::reattach::{Reattach, ReattachDecision, ReattachOn, ReattachRequest, Restoration},
 };
 
 use crate::support::{

@@ -8,8 +8,8 @@ use tungstenite::{
     protocol::{Role, WebSocket},
 };
 use wsplice::{
-    Side,
     frame::{CloseCode, ControlFrame, FrameHeader, OpCode},
+    tunnel::Side,
 };
 
 /// The bytes that a party received, decoded.

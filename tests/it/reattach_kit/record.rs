@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wsplice::{Loss, Observer, ReattachRefusal, TunnelInfo, TunnelReport, UpstreamChange};
+use wsplice::{
+    Observer, TunnelInfo, TunnelReport,
+    tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
+};
 
 use super::network::Network;
 

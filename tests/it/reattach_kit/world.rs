@@ -9,9 +9,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use wsplice::{
-    Drain, Drained, OnUpstreamLoss, Pool, Proxy, ProxyLayer, Registry, RetryBudget, Side,
-    UpgradeRequired,
+    Drain, Pool, ProxyLayer, Registry,
     frame::{CloseCode, CloseFrame},
+    pool::{OnUpstreamLoss, RetryBudget},
+    proxy::{Proxy, UpgradeRequired},
+    tunnel::{Drained, Side},
 };
 
 use crate::support::{clock::ms, pipe::connection};

@@ -1,7 +1,7 @@
 //! The two sides that can send.
 
 use tungstenite::protocol::frame::Frame;
-use wsplice::Side;
+use wsplice::tunnel::Side;
 
 use super::frames::{masked, unmasked};
 

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use axum::Router;
 use tokio::sync::{mpsc, watch};
 use wsplice::{
-    Drain, Observer, Pool, ProxyLayer, Registry, Side, TunnelInfo, TunnelReport, matcher::path,
+    Drain, Observer, Pool, ProxyLayer, Registry, TunnelInfo, TunnelReport, matcher::path,
+    tunnel::Side,
 };
 
 use super::deadline::within;
@@ -165,7 +166,11 @@ impl ProxyServer {
 struct RecordingObserver(watch::Sender<Events>);
 
 impl Observer for RecordingObserver {
-    fn handshake_rejected(&self, _handshake: &wsplice::RequestInfo<'_>, error: &wsplice::Error) {
+    fn handshake_rejected(
+        &self,
+        _handshake: &wsplice::observe::RequestInfo<'_>,
+        error: &wsplice::Error,
+    ) {
         self.0
             .send_modify(|events| events.rejected.push(error.kind()));
     }

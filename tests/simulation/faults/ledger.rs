@@ -8,8 +8,10 @@ use std::{
 
 use tokio_tungstenite::tungstenite::{Error as ReadError, error::ProtocolError};
 use wsplice::{
-    Error, ErrorKind, Observer, RequestInfo, Side, Traffic, TunnelEnd, TunnelInfo, TunnelReport,
-    UpstreamChange, UpstreamInfo, health::HealthTransition,
+    Error, ErrorKind, Observer, TunnelInfo, TunnelReport,
+    health::HealthTransition,
+    observe::{RequestInfo, UpstreamInfo},
+    tunnel::{Side, TunnelEnd, reattach::UpstreamChange, registry::Traffic},
 };
 
 use super::{message::Message, plan::Plan};

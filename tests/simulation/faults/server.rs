@@ -22,8 +22,7 @@ use tokio_tungstenite::{
     },
 };
 use wsplice::{
-    Transport,
-    connect::{Address, Connect, ConnectFuture, Resolve},
+    connect::{Address, Connect, ConnectFuture, Resolve, Transport},
     discovery::DnsResolver,
 };
 

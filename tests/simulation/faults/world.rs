@@ -22,15 +22,18 @@ use tokio::{
     time::{Instant, advance, sleep, sleep_until, timeout_at},
 };
 use wsplice::{
-    Admission, Drain, Framing, KeepAlive, Observer, OnUpstreamLoss, Pool, Proxy, ProxyLayer,
-    Reattach, Registry, TunnelConfig, TunnelInfo, TunnelReport, UpgradeRequired, Upstream,
+    Admission, Drain, KeepAlive, Observer, Pool, ProxyLayer, Registry, TunnelConfig, TunnelInfo,
+    TunnelReport, Upstream,
     frame::{CloseCode, CloseFrame},
     headers::ClientInfo,
     health::{
         HealthControl,
         probe::{ProbeSchedule, WebSocketProbe},
     },
+    pool::OnUpstreamLoss,
+    proxy::{Proxy, UpgradeRequired},
     testing::MockDns,
+    tunnel::{Framing, reattach::Reattach},
 };
 
 use super::{

@@ -9,8 +9,9 @@ use super::*;
 use crate::{
     frame::{OpCode, Rsv},
     tunnel::{
-        KeepAlive, ReattachParts, TunnelConfig,
+        ReattachParts, TunnelConfig,
         engine::rig::{End, NEVER, Rig, next, parts, ping, secs},
+        keep_alive::KeepAlive,
         reattach::{Reattach, Restoration, UpstreamContext},
         registry::Command,
         report::TunnelReport,

@@ -1,6 +1,6 @@
 //! Availability policies: the use of unhealthy upstreams when few are healthy.
 //!
-//! [`PoolBuilder::availability`](crate::PoolBuilder::availability) sets the policy of a pool;
+//! [`PoolBuilder::availability`](crate::pool::PoolBuilder::availability) sets the policy of a pool;
 //! [`Availability`] is the trait, and its page lists the policies.
 
 mod admitted;

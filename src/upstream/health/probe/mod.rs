@@ -2,7 +2,7 @@
 //!
 //! A probe opens a connection of its own, through the same connector as a client's handshake, and
 //! reports the result, at the times of its [`ProbeSchedule`]. The consequences are decided by the
-//! [health policy](super::HealthPolicy). [`PoolBuilder::probe`](crate::PoolBuilder::probe) sets the
+//! [health policy](super::HealthPolicy). [`PoolBuilder::probe`](crate::pool::PoolBuilder::probe) sets the
 //! probe of a pool.
 //!
 //! | probe | passes if the upstream | Envoy | HAProxy |

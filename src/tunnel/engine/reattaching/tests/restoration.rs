@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use crate::{
     frame::{Message, mask},
-    tunnel::{ClientMessage, info::TunnelInfo},
+    tunnel::{info::TunnelInfo, reattach::ClientMessage},
 };
 
 use super::*;

@@ -17,7 +17,10 @@ use std::{
 
 use axum::Router;
 use tokio::net::TcpListener;
-use wsplice::{KeepAlive, Observer, DirectionStats, Pool, ProxyLayer, Rtt, Side, TunnelInfo, TunnelReport};
+use wsplice::{
+    KeepAlive, Observer, Pool, ProxyLayer, TunnelInfo, TunnelReport,
+    tunnel::{DirectionStats, Rtt, Side},
+};
 use wsplice_peers::{Args, Failure, say};
 
 #[tokio::main(worker_threads = 2)]

@@ -16,10 +16,12 @@ use axum::Router;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use wsplice::{
-    AuthorizationRequest, ClientMessage, Observer, Pool, ProxyLayer, Reattach, ReattachDecision,
-    ReattachRequest, Rejection, RequestOptions, Restoration, TunnelInfo, TunnelReport,
-    UpstreamChange,
+    AuthorizationRequest, Observer, Pool, ProxyLayer, Rejection, RequestOptions, TunnelInfo,
+    TunnelReport,
     frame::{CloseCode, CloseFrame, Message},
+    tunnel::reattach::{
+        ClientMessage, Reattach, ReattachDecision, ReattachRequest, Restoration, UpstreamChange,
+    },
 };
 use wsplice_peers::{Args, Failure, say};
 

@@ -1,17 +1,19 @@
-//! Observer of handshakes, tunnels, upstreams and discovery.
+//! The trait of observers.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use http::StatusCode;
 
 use crate::{
-    error::{Error, ErrorKind, Side},
+    error::{Error, Side},
     tunnel::info::TunnelInfo,
+    tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
     tunnel::report::{Rtt, TunnelReport},
-    tunnel::{Loss, ReattachRefusal, UpstreamChange},
     upstream::discovery::DiscoverError,
     upstream::health::{HealthEvent, HealthTransition},
 };
+
+use super::info::{MembershipChange, QueueWait, RequestInfo, UpstreamInfo};
 
 /// Observes handshakes, tunnels and upstreams. Every method does nothing by default.
 ///
@@ -45,7 +47,7 @@ pub trait Observer: Send + Sync {
     }
 
     /// The upstream refused the handshake; its response is being relayed, unless another upstream
-    /// is tried instead ([`RetryOn::Status`](crate::RetryOn::Status)).
+    /// is tried instead ([`RetryOn::Status`](crate::pool::RetryOn::Status)).
     fn handshake_refused(&self, handshake: &RequestInfo<'_>, status: StatusCode) {
         let _ = (handshake, status);
     }
@@ -101,12 +103,12 @@ pub trait Observer: Send + Sync {
     }
 
     /// A tunnel ended. Called exactly once for each that was [opened](Self::tunnel_opened),
-    /// also when its task was dropped or panicked ([`TunnelEnd::Dropped`](crate::TunnelEnd)).
+    /// also when its task was dropped or panicked ([`TunnelEnd::Dropped`](crate::tunnel::TunnelEnd)).
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
         let _ = (tunnel, report);
     }
 
-    /// A tunnel that had lost its upstream got another one; see [`Reattach`](crate::Reattach).
+    /// A tunnel that had lost its upstream got another one; see [`Reattach`](crate::tunnel::reattach::Reattach).
     fn tunnel_reattached(&self, tunnel: &TunnelInfo, change: &UpstreamChange) {
         let _ = (tunnel, change);
     }
@@ -136,7 +138,7 @@ pub trait Observer: Send + Sync {
         let _ = (upstream, change);
     }
 
-    /// The source of upstreams of the pool with this [name](crate::PoolBuilder::name) failed, and
+    /// The source of upstreams of the pool with this [name](crate::pool::PoolBuilder::name) failed, and
     /// the pool keeps those that it has.
     fn discovery_failed(&self, pool: Option<&str>, error: &DiscoverError) {
         let _ = (pool, error);
@@ -231,100 +233,5 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 
     fn pong(&self, tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
         (**self).pong(tunnel, side, rtt);
-    }
-}
-
-/// A handshake or a forwarded request, as observers see it.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct RequestInfo<'a> {
-    /// The path that the client asked for, without its query.
-    pub path: &'a str,
-    /// The upstream, once picked.
-    pub upstream: Option<&'a str>,
-    /// Time since the request arrived.
-    pub elapsed: Duration,
-    /// Time from the pick of the upstream until it was connected, TLS included; close to zero on a
-    /// connection that was open already, and `None` without one.
-    pub connect: Option<Duration>,
-}
-
-/// An upstream of a pool, as observers see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct UpstreamInfo<'a> {
-    /// The [name](crate::PoolBuilder::name) of its pool; `None` if the pool has none.
-    pub pool: Option<&'a str>,
-    /// The name of the upstream, which is unique in its pool.
-    pub name: &'a str,
-}
-
-impl<'a> UpstreamInfo<'a> {
-    /// Creates the description of an upstream, for tests of an observer.
-    #[must_use]
-    pub const fn new(pool: Option<&'a str>, name: &'a str) -> Self {
-        Self { pool, name }
-    }
-}
-
-/// A handshake's wait in the queue of its pool ([`PoolBuilder::queue`](crate::PoolBuilder::queue)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QueueWait<'a> {
-    /// The [name](crate::PoolBuilder::name) of the pool; `None` if it has none.
-    pub pool: Option<&'a str>,
-    /// Time from its arrival in the queue.
-    pub waited: Duration,
-    /// Why the handshake got no upstream; `None` if it got one.
-    pub rejected: Option<ErrorKind>,
-}
-
-impl<'a> QueueWait<'a> {
-    pub(crate) const fn new(
-        pool: Option<&'a str>,
-        waited: Duration,
-        rejected: Option<ErrorKind>,
-    ) -> Self {
-        Self {
-            pool,
-            waited,
-            rejected,
-        }
-    }
-}
-
-/// A change of an upstream in its pool, apart from its health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum MembershipChange {
-    /// The upstream was added to the pool.
-    Added,
-    /// Its weight, tags or limits were changed.
-    Changed,
-    /// The upstream was removed from the pool: it gets no new tunnels.
-    Removed,
-    /// The upstream is being [drained](crate::Pool::drain): it gets no new tunnels.
-    Draining,
-    /// The upstream's drain was [ended](crate::Pool::resume).
-    Resumed,
-}
-
-impl MembershipChange {
-    /// The change as a [slug](crate#slugs), such as `added`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Changed => "changed",
-            Self::Removed => "removed",
-            Self::Draining => "draining",
-            Self::Resumed => "resumed",
-        }
-    }
-}
-
-impl fmt::Display for MembershipChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

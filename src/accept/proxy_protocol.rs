@@ -42,7 +42,10 @@ const SKIPPED: usize = 256;
 ///
 /// ```
 /// use tokio::net::TcpStream;
-/// use wsplice::{AcceptProxyProtocol, headers::{ClientInfo, Networks}};
+/// use wsplice::{
+///     accept::AcceptProxyProtocol,
+///     headers::{ClientInfo, Networks},
+/// };
 ///
 /// # async fn serve(_: TcpStream, _: ClientInfo) {}
 /// async fn accepted(mut stream: TcpStream, accept: &AcceptProxyProtocol) -> std::io::Result<()> {
