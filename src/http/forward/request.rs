@@ -11,7 +11,9 @@ use http::{
 use crate::{
     error::{Error, ErrorKind},
     http::head::RequestHead,
-    http::headers::{ClientInfo, ReservedNames, add_header, contains_token, only_line, set_header},
+    http::headers::{
+        ClientInfo, NameSet, ReservedNames, add_header, contains_token, only_line, set_header,
+    },
     http::relay::{OutboundRules, has_unsupported_coding},
 };
 
@@ -44,7 +46,7 @@ pub(crate) fn upstream_head(
     let reserved = settings.reserved(client_request);
     let had_length = client_request.headers.contains_key(CONTENT_LENGTH);
 
-    let mut headers = settings.upstream_headers(client_request, client, &[]);
+    let mut headers = settings.upstream_headers(client_request, client, &NameSet::EMPTY);
     // RFC 9112 §3.2: `Host` is required, and empty if the host is unknown.
     if !headers.contains_key(HOST) {
         set_header(&mut headers, &HOST, HeaderValue::from_static(""));

@@ -2,35 +2,37 @@
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{
-        CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-        SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING,
-    },
+    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE},
     response::Parts,
 };
 
 use crate::{
-    http::headers::{HeaderEdits, HeaderSink, Via, is_hop_by_hop, set_header, strip_nominated},
+    http::headers::{
+        HeaderEdits, HeaderSink, NameSet, Via, add_header, is_hop_by_hop, set_header,
+        strip_nominated,
+    },
     http::relay::{client_response, set_upgrade_headers},
     http::upgrade::UpgradeRequest,
 };
 
 /// The headers that negotiate a handshake (RFC 6455 §4.2.2, items 5.4 to 5.6).
-const NEGOTIATION_HEADERS: [&HeaderName; 3] = [
-    &SEC_WEBSOCKET_ACCEPT,
-    &SEC_WEBSOCKET_PROTOCOL,
-    &SEC_WEBSOCKET_EXTENSIONS,
-];
+static NEGOTIATION_HEADERS: NameSet = NameSet::new(&[
+    "sec-websocket-accept",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+]);
 
-/// Headers of a 101 that edits do not affect: those of the negotiation, and those that frame a body,
-/// which a 101 does not have.
-static OWN_HEADERS: [HeaderName; 5] = [
-    SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_EXTENSIONS,
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-];
+/// Headers of a 101 that edits do not affect: those of the negotiation and of the switch of protocols, and
+/// those that frame a body, which a 101 does not have.
+static OWN_HEADERS: NameSet = NameSet::new(&[
+    "sec-websocket-accept",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+]);
 
 /// Lines that are commonly added to those of the upstream's response.
 const ADDED_LINES: usize = 4;
@@ -58,23 +60,28 @@ pub(crate) fn accepted_response(
     }
     if !edits.is_empty() {
         edits.apply(&mut headers);
-        for name in &OWN_HEADERS {
-            headers.remove(name);
-        }
+        OWN_HEADERS.remove_from(&mut headers);
     }
-    for name in NEGOTIATION_HEADERS {
-        for line in head.headers.get_all(name) {
-            // An empty line names nothing, and some clients fail on it.
-            if !line.as_bytes().trim_ascii().is_empty() {
-                headers.copy(name, line);
-            }
+    for (name, line) in &head.headers {
+        // An empty line names nothing, and some clients fail on it.
+        if NEGOTIATION_HEADERS.contains(name) && !line.as_bytes().trim_ascii().is_empty() {
+            headers.copy(name, line);
         }
     }
     set_accept_key(&mut headers, head.version, upgrade);
     let mut response = Response::new(());
     if !upgrade.is_extended_connect() {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        set_upgrade_headers(&mut headers);
+        add_header(
+            &mut headers,
+            &CONNECTION,
+            HeaderValue::from_static("Upgrade"),
+        );
+        add_header(
+            &mut headers,
+            &UPGRADE,
+            HeaderValue::from_static("websocket"),
+        );
     }
     *response.headers_mut() = headers;
     response

@@ -12,7 +12,7 @@ use http::{
 use http_body_util::Empty;
 
 use crate::{
-    http::headers::{ClientInfo, HeaderSink, set_header},
+    http::headers::{ClientInfo, HeaderSink, NameSet, set_header},
     http::relay::OutboundRules,
     http::upgrade::UpgradeRequest,
 };
@@ -23,15 +23,18 @@ use super::{
 };
 
 /// Headers that the handshake itself writes, or must not have.
-static OWN_HEADERS: [HeaderName; 7] = [
-    CONTENT_LENGTH,
-    EXPECT,
-    SEC_WEBSOCKET_ACCEPT,
-    CONNECTION,
-    UPGRADE,
-    SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION,
-];
+static OWN_HEADERS: NameSet = NameSet::new(&[
+    "content-length",
+    "expect",
+    "sec-websocket-accept",
+    "connection",
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+]);
+
+/// Lines that are commonly added to those of the client.
+const ADDED_LINES: usize = 8;
 
 /// A handshake as it goes to one upstream.
 pub(crate) struct UpstreamRequest<'a> {
@@ -64,7 +67,7 @@ impl UpstreamRequest<'_> {
                 Offer::new(request.headers(), self.upgrade),
             );
         }
-        let lines = client_request.headers.len() + OWN_HEADERS.len();
+        let lines = client_request.headers.len() + ADDED_LINES;
         let mut head = HeadWriter::new(Method::GET, self.target, lines);
         rules.write_lines(client_request, self.client, &OWN_HEADERS, &mut head);
         for (name, value) in handshake_headers(self.upgrade.key().clone()) {

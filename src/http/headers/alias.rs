@@ -38,10 +38,9 @@ pub(crate) fn strip_aliases(headers: &mut HeaderMap, others: &[HeaderName]) {
 
 /// Returns whether `name` is an alias of a managed header, or of one of `others`.
 pub(crate) fn is_alias_of_managed(name: &HeaderName, others: &[HeaderName]) -> bool {
-    let is_odd = has_odd_separator(name);
-    let managed = MANAGED.iter().filter(|_| is_odd).copied();
-    let mut models = managed.chain(others.iter().map(HeaderName::as_str));
-    models.any(|model| is_alias(name, model))
+    // An alias of a name without odd separators has one.
+    (has_odd_separator(name) && MANAGED.iter().any(|model| is_alias(name, model)))
+        || others.iter().any(|model| is_alias(name, model.as_str()))
 }
 
 /// Returns whether `name` differs from `model` in punctuation alone.
@@ -66,8 +65,19 @@ pub(super) fn reads_as(name: &[u8], model: &[u8]) -> bool {
 pub(super) fn has_odd_separator(name: &HeaderName) -> bool {
     name.as_str()
         .bytes()
-        .any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric())
+        .any(|byte| IS_ODD_SEPARATOR[usize::from(byte)])
 }
+
+/// Whether a byte is punctuation other than `-`. A table, because each byte of each name is looked up.
+static IS_ODD_SEPARATOR: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = !(byte as u8).is_ascii_alphanumeric() && byte as u8 != b'-';
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -5,11 +5,16 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+/// Number of lines up to which a map certainly has room for another one.
+const CERTAIN_ROOM: usize = 1 << 13;
+
 /// Replaces all lines of `name` by one, or removes them all if the map has no room.
 pub(crate) fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     // `try_insert` wants room before it looks for the name: on a full map it fails and
     // leaves the old line, which may be a forged one.
-    headers.remove(name);
+    if headers.len() > CERTAIN_ROOM {
+        headers.remove(name);
+    }
     let _ = headers.try_insert(name.clone(), value);
 }
 

@@ -9,7 +9,7 @@ use super::client_info::ClientInfo;
 use super::sink::HeaderSink;
 use super::untrusted::{
     Trust, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_REAL_IP,
-    is_untrusted,
+    is_related, is_untrusted,
 };
 use super::{rfc7239, x_forwarded};
 
@@ -61,6 +61,10 @@ impl<'a> ForwardedLines<'a> {
     /// Returns whether received lines of this name are not passed on: the sender may not set them, or
     /// [`write`](Self::write) writes them again.
     pub(crate) fn replaces(&self, name: &HeaderName) -> bool {
+        // Most names are unrelated.
+        if !is_related(name) {
+            return false;
+        }
         let written = self.written;
         is_untrusted(name, self.trust)
             || (written.x_forwarded_for && name == X_FORWARDED_FOR)

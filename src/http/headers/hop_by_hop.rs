@@ -2,13 +2,13 @@
 
 use http::HeaderMap;
 use http::header::{
-    ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, MAX_FORWARDS, ORIGIN,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    VIA, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, MAX_FORWARDS, ORIGIN, SET_COOKIE, VIA,
+    WWW_AUTHENTICATE,
 };
 
 use super::alias;
+use super::name_set::NameSet;
 use super::tokens::members;
 use super::untrusted;
 
@@ -16,37 +16,37 @@ use super::untrusted;
 ///
 /// One list serves requests and responses: a name that belongs to one of the two has no meaning on
 /// the other.
-static ALWAYS_REMOVED: [HeaderName; 14] = [
+static ALWAYS_REMOVED: NameSet = NameSet::new(&[
     // Lists the others, and always concerns one hop itself (RFC 9110 §7.6.1).
-    CONNECTION,
+    "connection",
     // Parameters of this connection's persistence, and their misnamed form for proxies (RFC 9112
     // §C.2.2).
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
+    "keep-alive",
+    "proxy-connection",
     // Registered only so that the option `close` is not taken for a header (RFC 9112 §9.6).
-    HeaderName::from_static("close"),
+    "close",
     // Each sender chooses its hop's framing, and its willingness to take trailers (RFC 9112 §6.1,
     // RFC 9110 §10.1.4).
-    TRANSFER_ENCODING,
-    TE,
+    "transfer-encoding",
+    "te",
     // Announces trailers that the framing of the next hop may not carry (RFC 9110 §6.6.2).
-    TRAILER,
+    "trailer",
     // Requests or grants another protocol on this connection. Relaying an unknown one such as `h2c`
     // opens a tunnel past every check; the handshake writes its own (RFC 9110 §7.8).
-    UPGRADE,
+    "upgrade",
     // Belongs to `Upgrade: h2c` (RFC 7540 §3.2.1).
-    HeaderName::from_static("http2-settings"),
+    "http2-settings",
     // Names the protocols inside a CONNECT tunnel (RFC 7639 §2).
-    HeaderName::from_static("alpn"),
+    "alpn",
     // Authentication between a client and its next proxy; the upstream must not see these
     // credentials (RFC 9110 §11.7).
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-authentication-info"),
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-authentication-info",
     // The upstream's alternatives would lead the client around the proxy, or to ports that are open
     // on the inside only (RFC 7838 §3).
-    ALT_SVC,
-];
+    "alt-svc",
+]);
 
 /// The options of nearly every `Connection` header, which name nothing beyond [`ALWAYS_REMOVED`].
 const USUAL_OPTIONS: [&str; 3] = ["upgrade", "keep-alive", "close"];
@@ -63,9 +63,7 @@ const USUAL_OPTIONS: [&str; 3] = ["upgrade", "keep-alive", "close"];
 /// A relayed 426 must get `Upgrade` again (RFC 9110 §15.5.22).
 pub(crate) fn strip(headers: &mut HeaderMap) {
     strip_nominated(headers);
-    for name in &ALWAYS_REMOVED {
-        headers.remove(name);
-    }
+    ALWAYS_REMOVED.remove_from(headers);
 }
 
 /// Returns whether [`strip`] removes a header of this name, even if `Connection` does not name it.
@@ -344,14 +342,16 @@ mod tests {
 
     #[test]
     fn nothing_is_both_protected_and_always_removed() {
-        assert!(!ALWAYS_REMOVED.iter().any(is_protected));
+        let removed = ALWAYS_REMOVED.names().iter();
+        let mut removed = removed.map(|name| HeaderName::from_static(name));
+        assert!(!removed.any(|name| is_protected(&name)));
     }
 
     fn option() -> impl Strategy<Value = String> {
         prop_oneof![
             proptest::sample::select(&PROTECTED[..]).prop_map(str::to_owned),
             proptest::sample::select(&PROTECTED[..]).prop_map(str::to_uppercase),
-            proptest::sample::select(&ALWAYS_REMOVED[..]).prop_map(|name| name.to_string()),
+            proptest::sample::select(ALWAYS_REMOVED.names()).prop_map(str::to_owned),
             "x-[a-c]",
             "[ -~]{0,12}",
         ]
@@ -364,8 +364,8 @@ mod tests {
         ) {
             let kept: Vec<_> = PROTECTED.iter().map(|name| (*name, "v")).collect();
             let mut map = headers(&kept);
-            for name in ALWAYS_REMOVED.iter().filter(|name| *name != CONNECTION) {
-                map.insert(name, HeaderValue::from_static("v"));
+            for name in ALWAYS_REMOVED.names().iter().filter(|name| **name != "connection") {
+                map.insert(*name, HeaderValue::from_static("v"));
             }
             for name in ["x-a", "x-b", "x-c"] {
                 map.insert(name, HeaderValue::from_static("v"));

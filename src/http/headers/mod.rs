@@ -31,6 +31,7 @@ mod edit;
 mod forwarded;
 mod forwarded_lines;
 mod hop_by_hop;
+mod name_set;
 mod networks;
 mod quoted;
 mod reserved_names;
@@ -58,6 +59,7 @@ pub(crate) use self::hop_by_hop::{
     find_nominated, is_hop_by_hop, strip as strip_hop_by_hop, strip_nominated, strip_trailers,
     without_nominated,
 };
+pub(crate) use self::name_set::NameSet;
 pub(crate) use self::reserved_names::ReservedNames;
 pub(crate) use self::shared_caching::forbid_shared_caching;
 pub(crate) use self::sink::HeaderSink;

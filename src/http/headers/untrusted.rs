@@ -44,14 +44,20 @@ pub(super) fn is_untrusted(name: &HeaderName, trust: Trust) -> bool {
     is_related(name) && (trust == Trust::Untrusted || has_odd_separator(name))
 }
 
-fn is_related(name: &HeaderName) -> bool {
+/// Returns whether `name` is one of the family, with any separators.
+pub(super) fn is_related(name: &HeaderName) -> bool {
     let bytes = name.as_str().as_bytes();
-    name == FORWARDED
-        || reads_as(bytes, b"x-real-ip")
-        || reads_as(bytes, b"x-forwarded")
-        || bytes
-            .split_at_checked(b"x-forwarded-".len())
-            .is_some_and(|(start, _)| reads_as(start, b"x-forwarded-"))
+    match bytes.first() {
+        Some(b'f') => name == FORWARDED,
+        Some(b'x') => {
+            reads_as(bytes, b"x-real-ip")
+                || reads_as(bytes, b"x-forwarded")
+                || bytes
+                    .split_at_checked(b"x-forwarded-".len())
+                    .is_some_and(|(start, _)| reads_as(start, b"x-forwarded-"))
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::{
     error::{Error, ErrorKind},
     http::head::{PathRewrite, original_uri, removed_prefix},
     http::headers::{
-        ClientInfo, ForwardedHeaders, HeaderEdits, HeaderSink, ReservedNames, UpstreamHeaders, Via,
-        is_alias_of_managed, is_hop_by_hop, only_line, set_header,
+        ClientInfo, ForwardedHeaders, HeaderEdits, HeaderSink, NameSet, ReservedNames,
+        UpstreamHeaders, Via, is_alias_of_managed, is_hop_by_hop, only_line, set_header,
     },
 };
 
@@ -81,7 +81,7 @@ impl OutboundRules {
         &self,
         client_request: &Parts,
         client: &ClientInfo,
-        reserved: &[HeaderName],
+        reserved: &NameSet,
     ) -> HeaderMap {
         let lines = client_request.headers.len() + ADDED_LINES;
         let mut headers = HeaderMap::try_with_capacity(lines).unwrap_or_default();
@@ -114,7 +114,7 @@ impl OutboundRules {
         &self,
         client_request: &Parts,
         client: &ClientInfo,
-        reserved: &[HeaderName],
+        reserved: &NameSet,
         sink: &mut impl HeaderSink,
     ) {
         let received = &client_request.headers;
@@ -133,9 +133,9 @@ impl OutboundRules {
         for (name, value) in received {
             let is_left_out = name == HOST
                 || is_hop_by_hop(name)
-                || is_alias_of_managed(name, &self.protected)
-                || forwarded.replaces(name)
                 || reserved.contains(name)
+                || forwarded.replaces(name)
+                || is_alias_of_managed(name, &self.protected)
                 || (joined_cookie.is_some() && name == COOKIE);
             if !is_left_out {
                 sink.copy(name, value);
