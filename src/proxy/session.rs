@@ -218,13 +218,12 @@ impl PendingSession {
     }
 
     fn fail(mut self, error: &Error) {
-        self.report_client_lost(error);
+        if let Some((lease, guard)) = self.claims.take() {
+            self.report_client_lost(lease, &guard, error);
+        }
     }
 
-    fn report_client_lost(&mut self, error: &Error) {
-        let Some((lease, guard)) = self.claims.take() else {
-            return;
-        };
+    fn report_client_lost(&self, lease: Lease, guard: &RegistryGuard, error: &Error) {
         guard.leave(Departure::Cut);
         // Before the observer sees the end, so that it finds the counts right.
         drop(lease);
@@ -244,11 +243,12 @@ impl PendingSession {
 
 impl Drop for PendingSession {
     fn drop(&mut self) {
-        let error = Error::with_source(
-            ErrorKind::ClientUpgrade,
-            "the task of the tunnel was dropped",
-        );
-        self.report_client_lost(&error);
+        let Some((lease, guard)) = self.claims.take() else {
+            return;
+        };
+        let why = "the task of the tunnel was dropped";
+        let error = Error::with_source(ErrorKind::ClientUpgrade, why);
+        self.report_client_lost(lease, &guard, &error);
     }
 }
 

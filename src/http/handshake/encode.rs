@@ -1,6 +1,6 @@
 //! Encoding of a request's head (RFC 9112 §3, §5).
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::{
     HeaderName, HeaderValue, Method, Request, Uri,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
@@ -14,7 +14,7 @@ const TYPICAL_LINE: usize = 64;
 /// A request without a body, as it is sent.
 pub(crate) struct EncodedRequest {
     pub(super) method: Method,
-    pub(super) head: Bytes,
+    pub(super) head: BytesMut,
 }
 
 /// Writer of a request's head.
@@ -23,15 +23,15 @@ pub(crate) struct EncodedRequest {
 /// 6455 §11.3: names are case-insensitive (RFC 9110 §5.1), but some servers compare them exactly.
 pub(super) struct HeadWriter {
     method: Method,
-    head: Vec<u8>,
+    head: BytesMut,
 }
 
 impl HeadWriter {
     /// Begins a head that will have about this number of lines.
     pub(super) fn new(method: Method, target: &Uri, lines: usize) -> Self {
-        let mut head = Vec::with_capacity((lines + 2) * TYPICAL_LINE);
+        let mut head = BytesMut::with_capacity((lines + 2) * TYPICAL_LINE);
         head.extend_from_slice(method.as_str().as_bytes());
-        head.push(b' ');
+        head.extend_from_slice(b" ");
         match target.path_and_query() {
             Some(path) if target.authority().is_none() => {
                 head.extend_from_slice(path.as_str().as_bytes());
@@ -51,11 +51,13 @@ impl HeadWriter {
         self.head.extend_from_slice(b"\r\n");
         EncodedRequest {
             method: self.method,
-            head: self.head.into(),
+            head: self.head,
         }
     }
 
     fn line(&mut self, name: &HeaderName, value: &[u8]) {
+        let name = name.as_str();
+        self.head.reserve(name.len() + value.len() + 4);
         push_name(&mut self.head, name);
         self.head.extend_from_slice(b": ");
         self.head.extend_from_slice(value);
@@ -88,21 +90,22 @@ impl<B> From<&Request<B>> for EncodedRequest {
     }
 }
 
-fn push_name(head: &mut Vec<u8>, name: &HeaderName) {
+fn push_name(head: &mut BytesMut, name: &str) {
     const PREFIX: &str = "sec-websocket-";
-    let rest = match name.as_str().strip_prefix(PREFIX) {
+    let rest = match name.strip_prefix(PREFIX) {
         Some(rest) => {
             head.extend_from_slice(b"Sec-WebSocket-");
             rest
         }
-        None => name.as_str(),
+        None => name,
     };
     let begin = head.len();
     head.extend_from_slice(rest.as_bytes());
-    for word in head[begin..].split_mut(|byte| *byte == b'-') {
-        if let Some(first) = word.first_mut() {
-            first.make_ascii_uppercase();
-        }
+    let mut words = head.get_mut(begin..);
+    while let Some([first, word @ ..]) = words {
+        first.make_ascii_uppercase();
+        let end = word.iter().position(|byte| *byte == b'-');
+        words = end.and_then(|end| word.get_mut(end + 1..));
     }
 }
 

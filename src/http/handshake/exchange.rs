@@ -77,7 +77,7 @@ pub(crate) async fn exchange(
 /// A request in flight, and the bytes received in response.
 struct Http1Exchange {
     transport: Transport,
-    unsent: Bytes,
+    unsent: BytesMut,
     /// The error that prevents sending the rest of the request. The response may have come
     /// regardless.
     write_error: Option<io::Error>,

@@ -49,7 +49,7 @@ fn end_of_head(bytes: &[u8], scanned: usize) -> Option<usize> {
     let mut at = scanned.saturating_sub(2);
     loop {
         let rest = bytes.get(at..)?;
-        let line = rest.iter().position(|byte| *byte == b'\n')?;
+        let line = find_lf(rest)?;
         at += line + 1;
         match rest.get(line + 1..)? {
             [b'\n', ..] => return Some(at + 1),
@@ -57,6 +57,18 @@ fn end_of_head(bytes: &[u8], scanned: usize) -> Option<usize> {
             _ => {}
         }
     }
+}
+
+/// Returns the position of the first LF. Chunks without one are passed over as a whole, by few
+/// instructions.
+fn find_lf(bytes: &[u8]) -> Option<usize> {
+    const CHUNK: usize = 16;
+    let is_lf = |byte: &u8| *byte == b'\n';
+    let has_lf = |chunk: &&[u8]| chunk.iter().fold(false, |found, byte| found | is_lf(byte));
+    let passed = bytes.chunks_exact(CHUNK).take_while(|chunk| !has_lf(chunk));
+    let passed = passed.count() * CHUNK;
+    let rest = bytes.get(passed..)?;
+    rest.iter().position(is_lf).map(|at| passed + at)
 }
 
 /// Parses the head of a 1xx; `None` if it is malformed, or has too many lines.

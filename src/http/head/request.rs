@@ -41,6 +41,7 @@ pub struct RequestHead<'a> {
     extensions: &'a Extensions,
     client_ip: Option<IpAddr>,
     host: OnceLock<Option<Host<'a>>>,
+    host_check: OnceLock<Result<(), InvalidHost>>,
     path: OnceLock<PathReadings<'a>>,
     subprotocols: OnceLock<Vec<&'a str>>,
     /// Set while a matcher is evaluated on a request whose host is invalid.
@@ -198,6 +199,11 @@ impl<'a> RequestHead<'a> {
     /// Checks the host that the request names: every request must name one valid host (RFC 9112
     /// §3.2), except those in HTTP/1.0.
     pub(crate) fn check_host(&self) -> Result<(), InvalidHost> {
+        // Inspections and matchers ask for it in turn.
+        *self.host_check.get_or_init(|| self.new_host_check())
+    }
+
+    fn new_host_check(&self) -> Result<(), InvalidHost> {
         let mut lines = self.headers.get_all(HOST).iter();
         let line = lines.next();
         if lines.next().is_some() {
@@ -294,6 +300,7 @@ impl<'a> RequestHead<'a> {
             extensions,
             client_ip: None,
             host: OnceLock::new(),
+            host_check: OnceLock::new(),
             path: OnceLock::new(),
             subprotocols: OnceLock::new(),
             assumed: None,
