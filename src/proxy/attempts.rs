@@ -112,7 +112,8 @@ impl<'a> Attempts<'a> {
         Ok(attempt)
     }
 
-    /// Awaits a part of an attempt within the time for all attempts.
+    /// Awaits a part of an attempt within the time for all attempts. A part that ends by itself before,
+    /// within `limit`, needs no further timer.
     ///
     /// The caller should pin the part: an async function holds an argument passed by value twice.
     ///
@@ -121,9 +122,12 @@ impl<'a> Attempts<'a> {
     /// Returns the future's own error, or [`ErrorKind::AttemptsTimeout`].
     pub(super) async fn bounded<T>(
         &self,
+        limit: Option<Duration>,
         part: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        match self.deadline {
+        let own = limit.map(|limit| saturating_add(Instant::now(), limit));
+        let deadline = self.deadline;
+        match deadline.filter(|deadline| own.is_none_or(|own| own > *deadline)) {
             None => part.await,
             Some(deadline) => timeout_at(deadline, part)
                 .await

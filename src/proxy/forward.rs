@@ -21,7 +21,7 @@ use crate::{
         SendFailure, UploadProgress, UpstreamHead, decrement_max_forwards, keep_alive_timeout,
         send, upstream_head,
     },
-    http::headers::{authenticates_connection, strip_nominated},
+    http::headers::authenticates_connection,
     http::relay::{ExchangeGuard as _, Relay, RelayedBody, client_response},
     instant::saturating_add,
     tunnel::registry::InFlightRequest,
@@ -71,9 +71,8 @@ async fn proxy(
         return Ok(max_forwards_response(&head.method));
     }
     check_nominated(settings, &head, ErrorKind::MalformedRequest)?;
-    strip_nominated(&mut head.headers);
     admit(settings, &head, &client)?;
-    let head = consult_host(reporter, head, &client).await?;
+    consult_host(reporter, &mut head, &client).await?;
     let framing = BodyFraming::from_body(&body);
     let until = with.how.exchange_timeout;
     let until = until.map(|limit| saturating_add(reporter.started_at(), limit));
@@ -171,10 +170,13 @@ impl Forwarding<'_> {
         loop {
             let mut connection = match idle.take() {
                 Some(connection) => connection,
-                None => attempts
-                    .bounded(pin!(self.open_connection(upstream)))
-                    .await
-                    .map_err(FailedAttempt::Repeatable)?,
+                None => {
+                    let limit = self.reporter.settings().dial.limit(upstream.address());
+                    attempts
+                        .bounded(Some(limit), pin!(self.open_connection(upstream)))
+                        .await
+                        .map_err(FailedAttempt::Repeatable)?
+                }
             };
             let is_reused = connection.is_reused();
             let mut head = self.upstream_head.clone();

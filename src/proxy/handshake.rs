@@ -9,7 +9,6 @@ use crate::{
     error::{Error, ErrorKind},
     http::{
         handshake::{AgreedExtensions, accepted_response, refused_response},
-        headers::strip_nominated,
         relay::{RelayedBody, Source, start},
         upgrade::{Intent, UpgradeRequest},
     },
@@ -58,7 +57,6 @@ async fn proxy(
     let settings = reporter.settings();
     let upgrade = valid_upgrade(intent)?;
     check_nominated(settings, &head, ErrorKind::MalformedHandshake)?;
-    strip_nominated(&mut head.headers);
     admit(settings, &head, &client)?;
     let pending_client = PendingClient::take(&mut head.extensions)
         .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
@@ -67,7 +65,7 @@ async fn proxy(
     let mut permits = Vec::new();
     let stage = KeyStage::BeforeAuthorization;
     admit_keys(settings, &head, &client, stage, &mut permits)?;
-    let head = consult_host(reporter, head, &client).await?;
+    consult_host(reporter, &mut head, &client).await?;
     let stage = KeyStage::AfterAuthorization;
     admit_keys(settings, &head, &client, stage, &mut permits)?;
     let opening = Opening {

@@ -87,8 +87,11 @@ impl Opening {
         let target = target.map_err(FailedAttempt::Ended)?;
         // Pinned: an async function holds an argument passed by value twice.
         let connection = {
+            let upstream = attempt.lease.member().upstream();
+            let (address, version) = (upstream.address(), upstream.version());
+            let limit = settings.dial.acquire_limit(address, version);
             let connect = pin!(self.connect(settings, attempt));
-            attempts.bounded(connect).await.map_err(failed)?
+            attempts.bounded(limit, connect).await.map_err(failed)?
         };
         attempt.connect = Some(attempt.started_at.elapsed());
         let perform = self.perform(settings, attempts, connection, &target);

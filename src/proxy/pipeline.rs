@@ -4,7 +4,7 @@
 use std::{any::Any, pin::pin, sync::Arc};
 
 use http::{
-    HeaderMap, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     header::{ORIGIN, SET_COOKIE},
     request::Parts,
 };
@@ -195,20 +195,22 @@ pub(super) fn admit(settings: &Settings, head: &Parts, client: &Client) -> Resul
 /// Returns the host's rejection, or the reason why there is no decision.
 pub(super) async fn consult_host(
     reporter: &EventReporter,
-    mut head: Parts,
+    head: &mut Parts,
     client: &Client,
-) -> Result<Parts, FallbackOutcome> {
+) -> Result<(), FallbackOutcome> {
     if let Some(function) = &reporter.settings().authorize {
+        let (nothing, ()) = Request::new(()).into_parts();
+        let undecided = std::mem::replace(head, nothing);
         // Boxed, because only layers with a function need this future.
-        head = Box::pin(authorize(&**function, reporter, head, client)).await?;
+        *head = Box::pin(authorize(&**function, reporter, undecided, client)).await?;
     }
     if let Some(headers_for) = &reporter.settings().upstream_headers {
-        let given = headers_for(&client.request_head(&head));
+        let given = headers_for(&client.request_head(head));
         let headers: &mut UpstreamHeaders = head.extensions.get_or_insert_default();
         headers.extend(&given);
     }
-    RequestOptions::distribute(&mut head);
-    Ok(head)
+    RequestOptions::distribute(head);
+    Ok(())
 }
 
 /// When the key of a limit is known.

@@ -79,11 +79,12 @@ impl<S, T> Proxy<S, T> {
         self.inner
     }
 
-    fn route<B>(&self, request: &Request<B>) -> Route
+    /// Returns where a request goes. One that is proxied loses the headers that its `Connection` names.
+    fn route<B>(&self, request: &mut Request<B>) -> Route
     where
         T: IntoClientRequest<B>,
     {
-        let head = RequestHead::from(request);
+        let head = RequestHead::from(&*request);
         let intent = inspect_with(&head, self.settings.leniency);
         let forward = match &self.settings.forward {
             // A plain `CONNECT` is never proxied.
@@ -102,15 +103,19 @@ impl<S, T> Proxy<S, T> {
             Some(headers) => head.with_headers(headers),
             None => head,
         };
-        match (self.client_of_owned(request, head), intent, forward) {
-            (Err(error), Intent::Other, _) => Route::Failed(Subject::Request, error),
-            (Err(error), ..) => Route::Failed(Subject::Handshake, error),
-            (Ok(None), ..) | (_, Intent::Other, None) => Route::Inner,
+        let route = match (self.client_of_owned(request, head), intent, forward) {
+            (Err(error), Intent::Other, _) => return Route::Failed(Subject::Request, error),
+            (Err(error), ..) => return Route::Failed(Subject::Handshake, error),
+            (Ok(None), ..) | (_, Intent::Other, None) => return Route::Inner,
             (Ok(Some(client)), Intent::Other, Some(forward)) => {
                 Route::Forward(forward.clone(), client)
             }
             (Ok(Some(client)), intent, _) => Route::Handshake(intent, client),
+        };
+        if let Some(headers) = nominated_removed {
+            *request.headers_mut() = headers;
         }
+        route
     }
 
     /// Returns the client of a request that the matcher owns.
@@ -178,7 +183,7 @@ where
             true => Mounted::restore_original(&mut request),
             false => Mounted::default(),
         };
-        match self.route(&request) {
+        match self.route(&mut request) {
             Route::Inner => ResponseFuture::inner(self.inner.call(mounted.undo(request))),
             Route::Forward(with, client) => match T::into_client_request(request) {
                 Ok(request) => {

@@ -113,6 +113,14 @@ impl Dialer {
         }
     }
 
+    /// Returns the time within which [`dial`](Self::dial) ends by itself.
+    pub(crate) const fn limit(&self, address: &Address) -> Duration {
+        match address {
+            Address::Tls { .. } => self.connect_timeout.saturating_add(self.tls_timeout),
+            _ => self.connect_timeout,
+        }
+    }
+
     /// Opens a connection to this address, sends the PROXY header if there is one, and secures the
     /// connection if the address demands TLS.
     ///

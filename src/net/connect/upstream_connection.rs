@@ -1,5 +1,7 @@
 //! Connection to an upstream: one of its own, or a slot on a shared one.
 
+use std::time::Duration;
+
 use crate::{error::Error, net::transport::Transport};
 
 use super::{
@@ -18,6 +20,20 @@ pub(crate) enum UpstreamConnection {
 }
 
 impl Dialer {
+    /// Returns the time within which [`acquire`](Self::acquire) ends by itself, where it is a
+    /// [dial](Self::limit) alone.
+    pub(crate) fn acquire_limit(
+        &self,
+        address: &Address,
+        version: HttpVersion,
+    ) -> Option<Duration> {
+        match (version, address) {
+            #[cfg(feature = "http2")]
+            (HttpVersion::Http2, _) | (HttpVersion::Auto, Address::Tls { .. }) => None,
+            _ => Some(self.limit(address)),
+        }
+    }
+
     /// Acquires a connection to the upstream at this address, for the wanted version of HTTP. With
     /// a PROXY header a connection belongs to one client and is never shared.
     ///
