@@ -49,6 +49,12 @@ impl Alarm {
         sleep.is_some_and(|sleep| sleep.deadline() <= deadline && !sleep.is_elapsed())
     }
 
+    /// Returns when the timer wakes the task, if it is armed.
+    pub(crate) fn armed_for(&self) -> Option<Instant> {
+        let sleep = self.sleep.as_ref().filter(|sleep| !sleep.is_elapsed());
+        sleep.map(|sleep| sleep.deadline())
+    }
+
     /// Moves the timer to a deadline that is later now.
     pub(crate) fn postpone(&mut self, deadline: Instant) {
         let sleep = self.sleep.as_mut().filter(|sleep| !sleep.is_elapsed());

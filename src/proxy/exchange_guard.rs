@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 
 use crate::{
     error::{Error, ErrorKind, Side},
@@ -28,12 +28,10 @@ pub(super) struct ExchangeGuard {
 
 /// Returns whether a response with this head ends by itself.
 pub(super) fn length_of(headers: &HeaderMap) -> ResponseLength {
-    let media_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next());
-    match media_type {
-        Some(media_type) if media_type.trim().eq_ignore_ascii_case("text/event-stream") => {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let media_type = value.and_then(|value| value.split(|byte| *byte == b';').next());
+    match media_type.map(<[u8]>::trim_ascii) {
+        Some(media_type) if media_type.eq_ignore_ascii_case(b"text/event-stream") => {
             ResponseLength::Endless
         }
         _ => ResponseLength::Finite,
@@ -47,7 +45,8 @@ impl relay::ExchangeGuard for ExchangeGuard {
 
     fn completed(mut self: Box<Self>) {
         if let Some((connection, Some(target))) = self.connection.take() {
-            target.keep(connection);
+            let address = self.attempt.lease.member().upstream().address();
+            target.keep(address, connection);
         }
     }
 

@@ -79,11 +79,15 @@ async fn proxy(
     let options = head.extensions.get::<RequestOptions>();
     let until = [until, options.and_then(RequestOptions::ends_at)];
     let until = until.into_iter().flatten().min();
-    let forwarding = Forwarding {
+    // Before an upstream is picked: a request that cannot be forwarded must not reach one.
+    let upstream_head = upstream_head(&head, framing, &client.info, &settings.outbound)?;
+    let mut forwarding = Forwarding {
         reporter,
         head: &head,
         client,
-        upstream_head: upstream_head(&head, framing, &client.info, &settings.outbound)?,
+        framing,
+        is_authenticated: authenticates_connection(upstream_head.request.headers()),
+        upstream_head: Some(upstream_head),
         upload: UploadProgress::new(&body),
         body: Mutex::new(Some(body)),
         // RFC 9110 §9.2.2
@@ -93,7 +97,15 @@ async fn proxy(
         with,
     };
     let head = client.request_head(&head);
-    try_upstreams(reporter, AdmissionKind::Exchange, None, &head, forwarding).await
+    // By reference, because it is large, and each step would move it.
+    try_upstreams(
+        reporter,
+        AdmissionKind::Exchange,
+        None,
+        &head,
+        &mut forwarding,
+    )
+    .await
 }
 
 /// A request that may be sent to several upstreams in turn.
@@ -102,7 +114,11 @@ struct Forwarding<'a> {
     with: Forward,
     head: &'a Parts,
     client: Client,
-    upstream_head: UpstreamHead,
+    framing: BodyFraming,
+    /// The head for the first attempt.
+    upstream_head: Option<UpstreamHead>,
+    /// Whether the request authenticates its connection.
+    is_authenticated: bool,
     /// The client's body, until it is sent. The mutex is only reached through `&mut`: it makes the body
     /// count as `Sync`.
     body: Mutex<Option<ClientBody>>,
@@ -120,7 +136,7 @@ struct ForwardedResponse {
     connection: Http1Connection,
 }
 
-impl Exchange for Forwarding<'_> {
+impl Exchange for &mut Forwarding<'_> {
     type Accepted = ForwardedResponse;
     type Refused = ForwardedResponse;
 
@@ -179,12 +195,7 @@ impl Forwarding<'_> {
                 }
             };
             let is_reused = connection.is_reused();
-            let mut head = self.upstream_head.clone();
-            if let Some(base) = upstream.base_path() {
-                let outbound = &self.reporter.settings().outbound;
-                let target = outbound.target_below(base, &self.head.uri);
-                *head.request.uri_mut() = target.map_err(FailedAttempt::Ended)?;
-            }
+            let head = self.head_for(upstream).map_err(FailedAttempt::Ended)?;
             let body = self.body().take().unwrap_or_else(empty_body);
             let (upload, how) = (&self.upload, &self.with.how);
             match send(&mut connection, head, body, upload, how, self.until).await {
@@ -211,6 +222,19 @@ impl Forwarding<'_> {
                 Err(SendFailure::Sent(error)) => return Err(FailedAttempt::Sent(error)),
             }
         }
+    }
+
+    /// Returns the head for this upstream. Only a repeated request needs another one.
+    fn head_for(&mut self, upstream: &Upstream) -> Result<UpstreamHead, Error> {
+        let (client_head, outbound) = (self.head, &self.reporter.settings().outbound);
+        let mut head = match self.upstream_head.take() {
+            Some(head) => head,
+            None => upstream_head(client_head, self.framing, &self.client.info, outbound)?,
+        };
+        if let Some(base) = upstream.base_path() {
+            *head.request.uri_mut() = outbound.target_below(base, &client_head.uri)?;
+        }
+        Ok(head)
     }
 
     fn body(&mut self) -> &mut Option<ClientBody> {
@@ -303,13 +327,12 @@ impl Forwarding<'_> {
         let connections = self.idle_connections(upstream)?;
         // NTLM and Negotiate authenticate the connection: the upstream would take the next client
         // for this one.
-        let is_authenticated = authenticates_connection(self.upstream_head.request.headers())
-            || authenticates_connection(response.headers());
+        let is_authenticated =
+            self.is_authenticated || authenticates_connection(response.headers());
         (!is_authenticated).then(|| ReuseTarget {
             connections: Arc::clone(connections),
-            address: upstream.address().clone(),
             upload: Arc::clone(&self.upload),
-            settings: self.with.how.clone(),
+            settings: Arc::clone(&self.with.how),
             keep_alive_timeout: keep_alive_timeout(response.headers()),
         })
     }

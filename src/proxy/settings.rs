@@ -69,7 +69,7 @@ pub(super) struct Settings {
 /// Settings for forwarding, and the idle connections.
 #[derive(Clone, Debug)]
 pub(super) struct Forward {
-    pub(super) how: ForwardHttp,
+    pub(super) how: Arc<ForwardHttp>,
     pub(super) connections: Arc<IdleConnections>,
 }
 

@@ -1,13 +1,6 @@
-//! One connection to an upstream, and the task that drives it.
+//! One connection to an upstream.
 
-use std::{
-    fmt,
-    future::{Future, pending, poll_fn},
-    pin::{Pin, pin},
-    sync::{Arc, Weak},
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use http::Request;
 use hyper::client::conn::{
@@ -15,52 +8,31 @@ use hyper::client::conn::{
     http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     error::{Error, ErrorKind},
-    http::relay::{Driver, HeadLimits, Relay, cut},
+    http::relay::{HeadLimits, Relay},
     net::transport::Transport,
-    task,
 };
 
 use super::{
+    activity::SharedActivity,
+    connection_task,
     defer_write_errors::{DeferWriteErrors, Received},
     upload::UploadBody,
 };
 
-type HyperConnection = http1::Connection<TokioIo<DeferWriteErrors>, UploadBody>;
+/// Number of a response's header lines that hyper allows by itself.
+const HYPER_LINES: usize = 100;
 
 /// An HTTP/1.1 connection to an upstream. Dropping it closes it, even during an exchange.
 pub(crate) struct Http1Connection {
     pub(super) sender: SendRequest<UploadBody>,
-    activity: watch::Sender<Activity>,
+    activity: Arc<SharedActivity>,
     is_reused: bool,
     received: Received,
     opened_at: Instant,
-}
-
-/// Purpose for which the connection is open.
-#[derive(Clone)]
-enum Activity {
-    Exchange,
-    /// The response is on its way to the client.
-    Response(Weak<Relay>),
-    /// Waiting for the next exchange, up to this time.
-    Idle(Instant),
-}
-
-/// Event in the life of a connection.
-enum Event {
-    /// Another activity, or the end of the connection.
-    Changed,
-    /// The connection is not needed any more.
-    Over,
-    /// The close signal.
-    Closed,
 }
 
 impl Http1Connection {
@@ -77,16 +49,21 @@ impl Http1Connection {
     ) -> Result<Self, Error> {
         let stream = DeferWriteErrors::new(transport);
         let received = stream.received();
-        let (sender, connection) = http1::Builder::new()
+        let mut builder = http1::Builder::new();
+        builder
             .title_case_headers(true)
-            .max_headers(limits.lines)
             .max_buf_size(limits.bytes)
-            .max_header_size(limits.bytes)
+            .max_header_size(limits.bytes);
+        // Where a number is set, hyper fills a list of so many lines for each response.
+        if limits.lines != HYPER_LINES {
+            builder.max_headers(limits.lines);
+        }
+        let (sender, connection) = builder
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Error::with_source(ErrorKind::Response, error))?;
-        let (activity, activity_changes) = watch::channel(Activity::Exchange);
-        task::spawn(drive(connection, activity_changes, close_signal));
+        let activity = SharedActivity::new();
+        connection_task::start(connection, Arc::clone(&activity), close_signal);
         Ok(Self {
             sender,
             activity,
@@ -117,17 +94,16 @@ impl Http1Connection {
 
     /// Waits for another exchange up to this time, and then closes.
     pub(super) fn set_idle(&mut self, until: Instant) {
-        self.activity.send_replace(Activity::Idle(until));
+        self.activity.set_idle(until);
     }
 
     /// Watches the clocks of this response, until the connection is idle again.
     pub(crate) fn set_response(&self, relay: &Arc<Relay>) {
-        let relay = Arc::downgrade(relay);
-        self.activity.send_replace(Activity::Response(relay));
+        self.activity.set_response(relay);
     }
 
     pub(super) fn set_busy(&mut self) {
-        self.activity.send_replace(Activity::Exchange);
+        self.activity.set_exchange();
         self.is_reused = true;
     }
 
@@ -152,61 +128,10 @@ impl Http1Connection {
 pub(super) type SendResult =
     Result<http::Response<hyper::body::Incoming>, TrySendError<Request<UploadBody>>>;
 
-/// Drives a connection until it ends, its owner is dropped, its idle time is over, or a limit on the
-/// response is exceeded.
-async fn drive(
-    connection: HyperConnection,
-    mut activity: watch::Receiver<Activity>,
-    mut close_signal: watch::Receiver<u64>,
-) {
-    // Dropped at its end, so that its owner sees that it is closed.
-    let mut connection = Some(connection);
-    let mut close_signal = pin!(close_signal.changed());
-    loop {
-        let current = activity.borrow_and_update().clone();
-        // The last bytes of a response may wait for the client when the connection has ended.
-        if connection.is_none() && matches!(current, Activity::Idle(_)) {
-            return;
-        }
-        let mut changed = pin!(activity.changed());
-        let mut over = pin!(current.clone().over());
-        let event = poll_fn(|cx| {
-            if let Poll::Ready(changed) = changed.as_mut().poll(cx) {
-                return Poll::Ready(changed.map_or(Event::Over, |()| Event::Changed));
-            }
-            if close_signal.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Event::Closed);
-            }
-            if let Some(open) = &mut connection {
-                if Pin::new(open).poll(cx).is_ready() {
-                    connection = None;
-                    return Poll::Ready(Event::Changed);
-                }
-            }
-            over.as_mut().poll(cx).map(|()| Event::Over)
-        })
-        .await;
-        match event {
-            Event::Changed => {}
-            Event::Over => return,
-            Event::Closed => {
-                if let Activity::Response(relay) = &current {
-                    cut(relay);
-                }
-                return;
-            }
-        }
-    }
-}
-
-impl Activity {
-    /// Waits until the connection is to be closed.
-    async fn over(self) {
-        match self {
-            Self::Exchange => pending().await,
-            Self::Response(relay) => Driver::new(relay).failed().await,
-            Self::Idle(until) => sleep_until(until).await,
-        }
+/// The task closes the connection, even during an exchange.
+impl Drop for Http1Connection {
+    fn drop(&mut self) {
+        self.activity.set_over();
     }
 }
 

@@ -65,7 +65,10 @@ impl IdleConnections {
         {
             state.sweep(now);
         }
-        let list = state.lists.entry(address.clone()).or_default();
+        let list = match state.lists.get_mut(address) {
+            Some(list) => list,
+            None => state.lists.entry(address.clone()).or_default(),
+        };
         list.retain(|connection| !connection.is_closed());
         if list.len() >= settings.idle_connections {
             // The upstream will close the oldest connection first.

@@ -2,9 +2,9 @@
 //!
 //! * `request` (pure) builds the request to the upstream, by the same rules as the handshake's;
 //! * `upload` is the body of the client's request, with its progress;
-//! * `connection` is one HTTP/1.1 connection to an upstream, with the task that drives it, and
-//!   `idle_connections` keeps those that are idle; `defer_write_errors` lets an early response be
-//!   read;
+//! * `connection` is one HTTP/1.1 connection to an upstream, `connection_task` drives it, and both share
+//!   its `activity`; `idle_connections` keeps those that are idle; `defer_write_errors` lets an early
+//!   response be read;
 //! * `exchange` sends a request and waits for the head of the response;
 //! * `download` is the body of the response;
 //! * `reuse` returns the connection to the idle ones when the response has ended. If the response is
@@ -12,7 +12,9 @@
 //!
 //! Bodies are streamed frame by frame, trailers included.
 
+mod activity;
 mod connection;
+mod connection_task;
 mod defer_write_errors;
 mod download;
 mod exchange;

@@ -17,8 +17,8 @@ use crate::{
     http::relay::{OutboundRules, has_unsupported_coding},
 };
 
-/// The head of an upstream's request, which may be sent more than once.
-#[derive(Clone, Debug)]
+/// The head of an upstream's request.
+#[derive(Debug)]
 pub(crate) struct UpstreamHead {
     pub(crate) request: Request<()>,
     /// Whether the body waits for the upstream's 100.

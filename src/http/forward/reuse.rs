@@ -14,10 +14,9 @@ use super::{
 /// Destination of a connection after its exchange.
 pub(crate) struct ReuseTarget {
     pub(crate) connections: Arc<IdleConnections>,
-    pub(crate) address: Address,
     /// Progress of the request's body, which must have been sent completely.
     pub(crate) upload: Arc<UploadProgress>,
-    pub(crate) settings: ForwardHttp,
+    pub(crate) settings: Arc<ForwardHttp>,
     /// Time for which the upstream keeps the connection, if it said so.
     pub(crate) keep_alive_timeout: Option<Duration>,
 }
@@ -25,14 +24,10 @@ pub(crate) struct ReuseTarget {
 impl ReuseTarget {
     /// Keeps the connection for other requests, if the response has ended in order and the request
     /// was sent completely.
-    pub(crate) fn keep(self, connection: Http1Connection) {
+    pub(crate) fn keep(self, address: &Address, connection: Http1Connection) {
         if self.upload.is_done() {
-            self.connections.keep(
-                &self.address,
-                connection,
-                &self.settings,
-                self.keep_alive_timeout,
-            );
+            self.connections
+                .keep(address, connection, &self.settings, self.keep_alive_timeout);
         }
     }
 }
@@ -40,8 +35,8 @@ impl ReuseTarget {
 /// Returns the time for which the upstream keeps an idle connection, from `Keep-Alive: timeout=` in
 /// seconds.
 pub(crate) fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let name = HeaderName::from_static("keep-alive");
-    let seconds = members(headers, &name)
+    static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    let seconds = members(headers, &KEEP_ALIVE)
         .filter_map(|member| std::str::from_utf8(member).ok())
         .filter_map(|member| member.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?

@@ -104,7 +104,8 @@ impl HeaderEdits {
         Ok(self.and_then(Edit::Remove(name)))
     }
 
-    /// Changes the headers by a closure, for edits that depend on the message.
+    /// Changes the headers by a closure, for edits that depend on the message. It is called for each
+    /// request to an upstream, repeated ones included.
     ///
     /// The proxy does not know which headers a closure changes, so [forwarded](crate::ForwardHttp)
     /// requests lose all of their trailers: a client could otherwise send one of those headers as a

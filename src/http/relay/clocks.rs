@@ -109,14 +109,17 @@ impl ResponseClocks {
 
     /// Returns a time at which to look again, before which no limit is exceeded.
     pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
-        let looks = [
-            self.upstream.next_look(now),
-            self.client.next_look(now),
-            self.until,
-            self.drained_at,
-            self.gone_at,
-        ];
-        looks.into_iter().flatten().min()
+        let parties = earlier(self.upstream.next_look(now), self.client.next_look(now));
+        let losses = earlier(self.drained_at, self.gone_at);
+        earlier(earlier(parties, losses), self.until)
+    }
+}
+
+/// Returns the earlier of two moments, where there are two.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
 const READ_AHEAD: usize = 64 * 1024;
 
 /// Driver of one response. It has no share in the response, which ends with its body.
-pub(crate) struct Driver {
+struct Driver {
     relay: Weak<Relay>,
     alarm: Alarm,
 }
@@ -40,19 +40,10 @@ enum End {
 }
 
 impl Driver {
-    pub(crate) fn new(relay: Weak<Relay>) -> Self {
+    fn new(relay: Weak<Relay>) -> Self {
         Self {
             relay,
             alarm: Alarm::default(),
-        }
-    }
-
-    /// Waits until the response is broken off. A response that ends otherwise is waited for without
-    /// end.
-    pub(crate) async fn failed(mut self) {
-        match poll_fn(|cx| self.poll(cx)).await {
-            End::Failed => {}
-            End::Over => pending().await,
         }
     }
 

@@ -52,6 +52,8 @@ struct State {
     failure: Option<Error>,
     body: Option<Waker>,
     driver: Option<Waker>,
+    /// Task of the upstream's connection, which watches the clocks in place of a driver.
+    watcher: Option<Waker>,
 }
 
 /// Part of a response that was read before the client asked for it.
@@ -64,7 +66,7 @@ pub(super) struct ReadAhead {
 }
 
 /// Result of a look at a response.
-pub(super) enum Look {
+pub(crate) enum Look {
     /// The upstream's part is over.
     Over,
     /// A limit was exceeded, or the response broke off.
@@ -95,6 +97,7 @@ impl Relay {
             failure: None,
             body: None,
             driver: None,
+            watcher: None,
         })))
     }
 
@@ -133,18 +136,30 @@ impl Relay {
         polled
     }
 
+    /// Sets the task that [checks](Self::check) the clocks without reading ahead, and returns when it has
+    /// to do so next. A response that ends in order does not wake it.
+    pub(crate) fn watch(&self, task: &Waker) -> Option<Instant> {
+        let mut state = self.state();
+        state.watcher = Some(task.clone());
+        state.clocks.next_look(Instant::now())
+    }
+
+    /// Looks at the clocks.
+    pub(crate) fn check(&self, now: Instant) -> Look {
+        let mut state = self.state();
+        let settlement = state.settle_overdue(now);
+        let look = state.look(settlement.as_ref(), now);
+        drop(state);
+        Settlement::settle_any(settlement);
+        look
+    }
+
     /// Reads ahead, and looks at the clocks.
     pub(super) fn look(&self, cx: &mut Context<'_>, now: Instant) -> Look {
         let mut state = self.state();
-        let settlement = state.read_ahead(cx, now).or_else(|| {
-            let error = state.clocks.overdue(now)?;
-            state.source.is_some().then(|| state.fail(error))
-        });
-        let look = match &settlement {
-            Some(Settlement { result: Err(_), .. }) => Look::Failed,
-            None if state.source.is_some() => Look::Next(state.clocks.next_look(now)),
-            _ => Look::Over,
-        };
+        let settlement = state.read_ahead(cx, now);
+        let settlement = settlement.or_else(|| state.settle_overdue(now));
+        let look = state.look(settlement.as_ref(), now);
         if matches!(look, Look::Next(_)) {
             state.driver = Some(cx.waker().clone());
         }
@@ -165,10 +180,10 @@ impl Relay {
     pub(crate) fn end_at(&self, loss: UpstreamLoss, at: Instant) {
         let mut state = self.state();
         state.clocks.end_at(loss, at);
-        let driver = state.driver.take();
+        let (driver, watcher) = (state.driver.take(), state.watcher.clone());
         drop(state);
-        if let Some(driver) = driver {
-            driver.wake();
+        for task in [driver, watcher].into_iter().flatten() {
+            task.wake();
         }
     }
 
@@ -265,6 +280,21 @@ impl State {
             }
         }
         None
+    }
+
+    /// Breaks the response off if a limit is exceeded.
+    fn settle_overdue(&mut self, now: Instant) -> Option<Settlement> {
+        let error = self.clocks.overdue(now)?;
+        self.source.is_some().then(|| self.fail(error))
+    }
+
+    /// Returns what a look at the response found, which settled it or not.
+    fn look(&self, settlement: Option<&Settlement>, now: Instant) -> Look {
+        match settlement {
+            Some(Settlement { result: Err(_), .. }) => Look::Failed,
+            None if self.source.is_some() => Look::Next(self.clocks.next_look(now)),
+            _ => Look::Over,
+        }
     }
 
     fn fail(&mut self, error: Error) -> Settlement {

@@ -25,8 +25,8 @@ mod response_head;
 
 pub(crate) use body::RelayedBody;
 pub(crate) use clocks::{RelayLimits, UpstreamLoss};
-pub(crate) use driver::{Driver, cut, start};
-pub(crate) use exchange::{ExchangeGuard, Relay, Source};
+pub(crate) use driver::{cut, start};
+pub(crate) use exchange::{ExchangeGuard, Look, Relay, Source};
 pub(crate) use group::{RelayEntry, RelayGroup, ResponseLength};
 pub(crate) use head_limits::{HeadLimits, MAX_HEAD_LINES};
 pub(crate) use host_body::HostBody;

@@ -101,12 +101,13 @@ impl ProgressClock {
     /// Returns a time at which to look again. No limit is exceeded before it, even if the party is
     /// not waited for now.
     pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
-        let since = self.since.unwrap_or(now);
-        let silence = self.limits.silence.map(|silence| (since, silence));
         let rate = self.limits.minimum_rate;
-        let rate = rate.map(|_| (since, self.rate_limit().saturating_sub(self.waited)));
-        let times = [silence, rate].into_iter().flatten();
-        times.map(|(from, limit)| saturating_add(from, limit)).min()
+        let rate = rate.map(|_| self.rate_limit().saturating_sub(self.waited));
+        let limit = match (self.limits.silence, rate) {
+            (Some(silence), Some(rate)) => silence.min(rate),
+            (silence, rate) => silence.or(rate)?,
+        };
+        Some(saturating_add(self.since.unwrap_or(now), limit))
     }
 
     /// Returns the time of waiting, from the start of this window, after which the party is too slow

@@ -11,7 +11,7 @@ use http::{
 use http_body::Frame;
 
 use crate::http::headers::{
-    HeaderEdits, Via, add_header, contains_token, members, set_header, strip_hop_by_hop,
+    HeaderEdits, Via, add_header, contains_token, members, only_line, set_header, strip_hop_by_hop,
     strip_trailers,
 };
 
@@ -25,7 +25,10 @@ pub(crate) fn client_response<B>(
 ) -> Response<B> {
     let (mut head, body) = response.into_parts();
     let in_chunks = head.headers.contains_key(TRANSFER_ENCODING);
-    let length = body_length(&head);
+    let length = match in_chunks {
+        true => None,
+        false => body_length(&head),
+    };
     let trailers = match in_chunks {
         true => head.headers.get_all(TRAILER).iter().cloned().collect(),
         false => Vec::new(),
@@ -34,8 +37,11 @@ pub(crate) fn client_response<B>(
         && contains_token(&head.headers, &UPGRADE, "websocket");
 
     prepare_response_head(&mut head, via, edits);
+    if !edits.is_empty() {
+        head.headers.remove(TRANSFER_ENCODING);
+        head.headers.remove(TRAILER);
+    }
     set_body_length(&mut head.headers, length);
-    head.headers.remove(TRAILER);
     for line in trailers {
         add_header(&mut head.headers, &TRAILER, line);
     }
@@ -51,10 +57,10 @@ pub(crate) fn client_response<B>(
 /// Returns the length of the body that the upstream announces, as one number: the next reader may
 /// reject a number that occurs several times (RFC 9110 §8.6).
 ///
-/// Returns `None` for a chunked body, whose `Content-Length` is ignored (RFC 9112 §6.3, item 3),
-/// and for a status that never has a body.
+/// Returns `None` for a status that never has a body. The `Content-Length` of a chunked body is ignored
+/// (RFC 9112 §6.3, item 3).
 fn body_length(head: &Parts) -> Option<u64> {
-    if head.status == StatusCode::NO_CONTENT || head.headers.contains_key(TRANSFER_ENCODING) {
+    if head.status == StatusCode::NO_CONTENT {
         return None;
     }
     let mut lengths = members(&head.headers, &CONTENT_LENGTH).map(parse_digits);
@@ -79,11 +85,19 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
 
 /// Sets the length of the body, which edits cannot change.
 fn set_body_length(headers: &mut HeaderMap, length: Option<u64>) {
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(TRANSFER_ENCODING);
-    if let Some(length) = length {
-        set_header(headers, &CONTENT_LENGTH, length.into());
+    match length {
+        Some(length) if is_length(headers, length) => {}
+        Some(length) => set_header(headers, &CONTENT_LENGTH, length.into()),
+        None => drop(headers.remove(CONTENT_LENGTH)),
     }
+}
+
+/// Returns whether the headers already have this length, in one line and as it is usually written.
+fn is_length(headers: &HeaderMap, length: u64) -> bool {
+    let line = only_line(headers, &CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    line.is_some_and(|line| {
+        parse_digits(line) == Some(length) && (line.len() == 1 || !line.starts_with(b"0"))
+    })
 }
 
 /// Removes headers from a frame's trailers that belong ahead of the content.
@@ -183,6 +197,10 @@ mod tests {
         let headers = client_headers(200, &[("content-length", "3, 3"), ("content-length", "3")]);
         let lengths: Vec<_> = headers.get_all("content-length").iter().collect();
         assert_eq!(lengths, ["3"]);
+        for (line, number) in [("3", "3"), ("0", "0"), ("003", "3"), ("00", "0")] {
+            let headers = client_headers(200, &[("content-length", line)]);
+            assert_eq!(headers["content-length"], number);
+        }
         assert!(!client_headers(204, &[("content-length", "3")]).contains_key("content-length"));
     }
 
@@ -205,7 +223,5 @@ mod tests {
         let twice = [("content-length", "5"), ("content-length", "5")];
         assert_eq!(length(200, &twice), Some(5));
         assert_eq!(length(204, &twice), None);
-        let chunks = [("content-length", "5"), ("transfer-encoding", "chunked")];
-        assert_eq!(length(200, &chunks), None);
     }
 }

@@ -151,7 +151,7 @@ impl<T> ProxyLayer<T> {
     pub fn forward_http(self, how: impl Into<Option<ForwardHttp>>) -> ProxyLayer<ForwardHttp> {
         let layer = self.with(|settings| {
             settings.forward = how.into().map(|how| Forward {
-                how,
+                how: Arc::new(how),
                 connections: Arc::default(),
             });
         });

@@ -61,7 +61,7 @@ impl DrainState {
         self.resumes.subscribe()
     }
 
-    /// The number of forwarded requests under way.
+    /// The number of forwarded requests under way. Only zero is a change that wakes.
     pub(crate) fn in_flight(&self) -> watch::Receiver<usize> {
         self.in_flight.subscribe()
     }
@@ -74,7 +74,10 @@ impl DrainState {
 
     /// Registers a forwarded request, which drains then wait for.
     pub(crate) fn enter_request(self: &Arc<Self>) -> InFlightRequest {
-        self.in_flight.send_modify(|requests| *requests += 1);
+        self.in_flight.send_if_modified(|requests| {
+            *requests += 1;
+            false
+        });
         InFlightRequest {
             state: Arc::clone(self),
             cuts: self.cuts.subscribe(),
@@ -100,7 +103,12 @@ impl InFlightRequest {
 
 impl Drop for InFlightRequest {
     fn drop(&mut self) {
-        self.state.in_flight.send_modify(|requests| *requests -= 1);
+        let in_flight = &self.state.in_flight;
+        in_flight.send_if_modified(|requests| {
+            *requests -= 1;
+            // Few requests are under way at the end of a drain, and none waits at other times.
+            *requests == 0 && in_flight.receiver_count() > 0
+        });
     }
 }
 
