@@ -27,17 +27,32 @@ pub(crate) enum App {
 
 impl App {
     /// Responds to a request. Routers are always ready, and the proxy is when its router is.
-    pub(crate) async fn respond(self, request: Request<Incoming>) -> Response<Body> {
-        let result = match self {
-            Self::Proxy(mut proxy) => {
-                let response = proxy.call(request).await;
-                response.map(|response| response.map(Body::new))
-            }
-            Self::Router(mut router) => router.call(request).await,
+    pub(crate) fn respond(
+        self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + use<> {
+        let responding = match self {
+            Self::Proxy(mut proxy) => Responding::Proxy(proxy.call(request)),
+            Self::Router(mut router) => Responding::Router(router.call(request)),
         };
-        let Ok(response) = result;
-        response
+        async {
+            let result = match responding {
+                Responding::Proxy(proxy) => {
+                    let response = proxy.await;
+                    response.map(|response| response.map(Body::new))
+                }
+                Responding::Router(router) => router.await,
+            };
+            let Ok(response) = result;
+            response
+        }
     }
+}
+
+/// Response of an application that is under way.
+enum Responding<P, R> {
+    Proxy(P),
+    Router(R),
 }
 
 /// Creates the application around the proxy, with the page of a demo upstream, and the handle that

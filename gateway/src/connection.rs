@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::arrival::Arrival;
 use crate::http2::{self, Http2};
 use crate::rewound::Rewound;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Draining, Shutdown};
 
 /// Bytes of a request's head, and of what is buffered for a client that does not read. The default is 400
 /// KiB, and a slow reader has that twice, with what was read of its upstream.
@@ -76,25 +76,34 @@ pub(crate) async fn serve<S>(
     client: ClientInfo,
     arrival: Arrival,
     serving: &Serving,
-    shutdown: Shutdown,
+    shutdown: &Shutdown,
+    draining: Draining<'_>,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let app = serving.app.clone();
     let arrival = Arc::new(arrival);
-    let service = service_fn(move |request| {
-        let (app, arrival) = (app.clone(), Arc::clone(&arrival));
-        respond(app, client, arrival, request)
+    // Called at once, as a future that begins with the call would carry the request, and move it.
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(client);
+        let responding = app.clone().respond(request);
+        let arrival = Arc::clone(&arrival);
+        async move {
+            let response = responding.await;
+            arrival.end();
+            Ok(response)
+        }
     });
     let served = match protocol {
         Protocol::Http2 => {
             let stream = Rewound::from(stream);
             // Boxed, because it is large, and connections of HTTP/1.1 would carry it.
+            let shutdown = shutdown.clone();
             let serve = http2::serve(&serving.http2, stream, &client, service, shutdown);
             Box::pin(serve).await
         }
         Protocol::AsFirstBytes => {
-            serve_by_first_bytes(serving, stream, &client, service, shutdown).await
+            serve_by_first_bytes(serving, stream, &client, service, shutdown, draining).await
         }
     };
     if let Err(error) = served {
@@ -113,7 +122,8 @@ async fn serve_by_first_bytes<S, A>(
     stream: S,
     client: &ClientInfo,
     service: A,
-    mut shutdown: Shutdown,
+    shutdown: &Shutdown,
+    draining: Draining<'_>,
 ) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -126,7 +136,7 @@ where
     let mut connection = connection.with_upgrades();
     let ended = tokio::select! {
         result = &mut connection => Some(result),
-        () = shutdown.draining() => None,
+        () = draining => None,
     };
     let result = match ended {
         Some(result) => result,
@@ -142,21 +152,10 @@ where
             };
             let stream = Rewound::new(parts.io.into_inner(), parts.read_buf);
             // Boxed, because it is large, and connections of HTTP/1.1 would carry it.
+            let shutdown = shutdown.clone();
             let serve = http2::serve(&serving.http2, stream, client, parts.service, shutdown);
             Box::pin(serve).await
         }
         result => result,
     }
-}
-
-async fn respond(
-    app: App,
-    client: ClientInfo,
-    arrival: Arc<Arrival>,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    request.extensions_mut().insert(client);
-    let response = app.respond(request).await;
-    arrival.end();
-    Ok(response)
 }

@@ -19,7 +19,7 @@ use crate::client_tls::ClientTls;
 use crate::connection::{self, Protocol, Serving};
 use crate::preface::{self, PREFACE};
 use crate::rewound::Rewound;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Draining, Shutdown};
 use crate::socket::{Acceptor, Socket, Stream};
 
 /// Bound on a client's TLS handshake.
@@ -33,6 +33,9 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Quiet time after which the kernel probes a client's connection.
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Whether accepted sockets have the options of the listening one, which saves three system calls for each.
+const INHERITS_OPTIONS: bool = cfg!(any(target_os = "android", target_os = "linux"));
 
 /// Listening socket of one worker, whose clients speak HTTP or HTTPS.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl Listener {
             room,
             proxy_protocol,
         } = self;
-        let socket = socket.into_acceptor()?;
+        let socket = watched(socket)?;
         let with = Arc::new(Connections {
             tls,
             proxy_protocol,
@@ -136,6 +139,15 @@ impl Listener {
         while connections.join_next().await.is_some() {}
         Ok(())
     }
+}
+
+/// Has this thread's runtime watch a socket, which gets the options for those that it accepts.
+fn watched(socket: Socket) -> io::Result<Acceptor> {
+    let socket = socket.into_acceptor()?;
+    if INHERITS_OPTIONS && let Acceptor::Tcp(listening) = &socket {
+        set_options(&SockRef::from(listening));
+    }
+    Ok(socket)
 }
 
 /// Accepts a connection, once its TLS handshake may begin, and waits until there is room for it.
@@ -181,7 +193,9 @@ async fn accept_stream(socket: &Acceptor) -> Stream {
     loop {
         match socket.accept().await {
             Ok(stream) => {
-                set_options(&stream);
+                if !INHERITS_OPTIONS && let Stream::Tcp(tcp, _) = &stream {
+                    set_options(&SockRef::from(tcp));
+                }
                 return stream;
             }
             Err(error) if is_connection_error(&error) => {}
@@ -204,16 +218,11 @@ fn is_connection_error(error: &io::Error) -> bool {
 
 /// Sets `TCP_NODELAY` and TCP keep-alive. The proxy sets them on plain sockets by itself, but cannot
 /// reach the socket below TLS or HTTP/2.
-fn set_options(stream: &Stream) {
-    let tcp = match stream {
-        Stream::Tcp(tcp, _) => tcp,
-        #[cfg(unix)]
-        Stream::Unix(_) => return,
-    };
+fn set_options(socket: &SockRef<'_>) {
     let keep_alive = TcpKeepalive::new().with_time(TCP_KEEP_ALIVE);
     // A socket that refuses one of the two options still works.
-    let _ = tcp.set_nodelay(true);
-    let _ = SockRef::from(tcp).set_tcp_keepalive(&keep_alive);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keep_alive);
 }
 
 impl Connections {
@@ -225,6 +234,8 @@ impl Connections {
             place: _place,
             arrival,
         } = accepted;
+        let mut shutdown = self.shutdown.clone();
+        let draining = pin!(shutdown.draining());
         match stream {
             Stream::Tcp(mut tcp, peer) => {
                 let client = ClientInfo::from(peer);
@@ -241,26 +252,35 @@ impl Connections {
                     };
                 }
                 match &self.tls {
-                    Some(_) => self.serve_stream(tcp, client, handshake, arrival).await,
-                    None => self.serve_plain(tcp, client, arrival).await,
+                    Some(_) => {
+                        self.serve_stream(tcp, client, handshake, arrival, draining)
+                            .await;
+                    }
+                    None => self.serve_plain(tcp, client, arrival, draining).await,
                 }
             }
             #[cfg(unix)]
             Stream::Unix(unix) => {
                 let client = ClientInfo::new();
-                self.serve_stream(unix, client, handshake, arrival).await;
+                self.serve_stream(unix, client, handshake, arrival, draining)
+                    .await;
             }
         }
     }
 
     /// Serves a connection without TLS, over which HTTP/2 may begin with its preface. The socket is
     /// served as it is, so that a tunnel can take it, unless a part of the preface was read from it.
-    async fn serve_plain(&self, mut tcp: TcpStream, client: ClientInfo, arrival: Arrival) {
-        let mut shutdown = self.shutdown.clone();
+    async fn serve_plain(
+        &self,
+        mut tcp: TcpStream,
+        client: ClientInfo,
+        arrival: Arrival,
+        mut draining: Draining<'_>,
+    ) {
         let read = tokio::select! {
             biased;
             read = preface::read_partial(&mut tcp, self.serving.header_timeout) => read,
-            () = shutdown.draining() => return,
+            () = &mut draining => return,
         };
         let read = match read {
             Ok(read) => read,
@@ -270,7 +290,9 @@ impl Connections {
             }
         };
         if read.is_empty() {
-            return self.serve_stream(tcp, client, None, arrival).await;
+            return self
+                .serve_stream(tcp, client, None, arrival, draining)
+                .await;
         }
         let protocol = if read == PREFACE[..] {
             Protocol::Http2
@@ -278,9 +300,8 @@ impl Connections {
             Protocol::AsFirstBytes
         };
         let stream = Rewound::new(WriteTimeout::new(tcp, WRITE_TIMEOUT), read);
-        let serving = &self.serving;
         // Boxed, because it is rare, and all other connections would carry it.
-        let serve = connection::serve(stream, protocol, client, arrival, serving, shutdown);
+        let serve = self.serve_http(stream, protocol, client, arrival, draining);
         Box::pin(serve).await;
     }
 
@@ -290,17 +311,20 @@ impl Connections {
         client: ClientInfo,
         permit: Option<OwnedSemaphorePermit>,
         arrival: Arrival,
+        draining: Draining<'_>,
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
         match &self.tls {
             // Boxed, because it is large, and connections without TLS would carry it.
-            Some(tls) => Box::pin(self.serve_tls(tls, stream, client, permit, arrival)).await,
+            Some(tls) => {
+                Box::pin(self.serve_tls(tls, stream, client, permit, arrival, draining)).await;
+            }
             None => {
-                let (serving, shutdown) = (&self.serving, self.shutdown.clone());
                 let protocol = Protocol::AsFirstBytes;
-                connection::serve(stream, protocol, client, arrival, serving, shutdown).await;
+                self.serve_http(stream, protocol, client, arrival, draining)
+                    .await;
             }
         }
     }
@@ -313,6 +337,7 @@ impl Connections {
         client: ClientInfo,
         permit: Option<OwnedSemaphorePermit>,
         arrival: Arrival,
+        draining: Draining<'_>,
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -321,10 +346,10 @@ impl Connections {
         let peer = client.peer();
         match handshake {
             Ok(Ok(stream)) => {
-                let (serving, shutdown) = (&self.serving, self.shutdown.clone());
                 let client = client.with_scheme(ClientScheme::Https);
                 let protocol = negotiated(stream.get_ref().1.alpn_protocol());
-                connection::serve(stream, protocol, client, arrival, serving, shutdown).await;
+                self.serve_http(stream, protocol, client, arrival, draining)
+                    .await;
             }
             Ok(Err(error)) => {
                 // Quoted, with control characters as escapes: a peer had a part in it.
@@ -332,6 +357,23 @@ impl Connections {
             }
             Err(_) => tracing::debug!(?peer, "a TLS handshake with a client timed out"),
         }
+    }
+
+    async fn serve_http<S>(
+        &self,
+        stream: S,
+        protocol: Protocol,
+        client: ClientInfo,
+        arrival: Arrival,
+        draining: Draining<'_>,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (serving, shutdown) = (&self.serving, &self.shutdown);
+        connection::serve(
+            stream, protocol, client, arrival, serving, shutdown, draining,
+        )
+        .await;
     }
 }
 
@@ -421,6 +463,25 @@ mod tests {
         // Half of the time that the client has for its request.
         let drained = timeout(Duration::from_secs(5), listening).await;
         drained.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn accepted_sockets_have_their_options() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let socket = watched(Socket::Tcp(socket)).unwrap();
+        let _client = TcpStream::connect(addr).await.unwrap();
+        let Stream::Tcp(tcp, _) = accept_stream(&socket).await else {
+            panic!("the socket is one of TCP")
+        };
+        assert!(tcp.nodelay().unwrap());
+        assert!(SockRef::from(&tcp).keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            let time = SockRef::from(&tcp).tcp_keepalive_time();
+            assert_eq!(time.unwrap(), TCP_KEEP_ALIVE);
+        }
     }
 
     #[cfg(unix)]

@@ -1,5 +1,7 @@
 //! Shutdown: the phases in which the gateway ends, as every worker sees them.
 
+use std::pin::Pin;
+
 use tokio::sync::watch;
 
 /// Phase of the gateway's life. Phases follow one another in this order and never go back.
@@ -18,6 +20,10 @@ pub(crate) enum Phase {
 /// Receiver of the gateway's phase. Each worker, listener and connection has a clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Shutdown(watch::Receiver<Phase>);
+
+/// Wait of one connection for the drain. All phases of the connection share it, since each wait takes and
+/// returns a place in a list that all connections use.
+pub(crate) type Draining<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send + 'a)>;
 
 /// Creates the sender of phases, and the first receiver. The phase is [`Phase::Serving`].
 pub(crate) fn channel() -> (watch::Sender<Phase>, Shutdown) {
