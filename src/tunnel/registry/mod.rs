@@ -7,7 +7,10 @@
 //! | the figures of one that is open | [`TunnelStatus`], with a [`LegStatus`] for each side |
 //! | the bytes and messages of all tunnels together | [`Traffic`], a [`DirectionTraffic`] for each direction |
 //!
-//! * `registry` is the [`Registry`], and the guard that keeps a tunnel in it;
+//! * `registry` is the [`Registry`], `shared` the state that its clones have in common, `table` the
+//!   entries of its tunnels;
+//! * `guard` keeps a tunnel in it;
+//! * `predicates` pick tunnels by the facts of their host;
 //! * `group` holds the tunnels that are closed together, those of one upstream for example;
 //! * `ids` numbers them;
 //! * `entry` is one tunnel as other tasks see it: its figures, and the commands to it;
@@ -22,17 +25,22 @@ mod deadlines;
 mod drain_state;
 mod entry;
 mod group;
+mod guard;
 mod ids;
 mod move_order;
+mod predicates;
 #[allow(clippy::module_inception)]
 pub(crate) mod registry;
+mod shared;
 mod status;
+mod table;
 
 pub(crate) use command::{Command, Revocable};
 pub(crate) use drain_state::InFlightRequest;
 pub(crate) use entry::{Departure, Entry};
 pub(crate) use group::TunnelGroup;
+pub(crate) use guard::RegistryGuard;
 pub(crate) use move_order::MoveOrder;
-pub(crate) use registry::{Registry, RegistryGuard};
-pub use registry::{by_key, by_label};
+pub use predicates::{by_key, by_label};
+pub(crate) use registry::Registry;
 pub use status::{DirectionTraffic, LegStatus, Traffic, TunnelStatus};

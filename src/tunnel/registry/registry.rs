@@ -1,14 +1,8 @@
-//! The registry, and the guard that keeps a tunnel in it.
+//! The registry.
 
 use std::{
-    borrow::Borrow,
-    collections::HashSet,
     fmt,
-    hash::{Hash, Hasher},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -26,18 +20,15 @@ use crate::{
 
 use super::{
     command::{Command, Revocable},
-    deadlines::{Deadlines, WatchState},
+    deadlines::WatchState,
     drain_state::DrainState,
-    entry::{Departure, Entry},
+    entry::Entry,
     group::TunnelGroup,
-    ids::{FromFirst, Ids},
+    guard::RegistryGuard,
     move_order::MoveOrder,
+    shared::{Departed, Shared},
     status::{Traffic, TunnelStatus},
 };
-
-/// Number of independent locks, so that a listing holds up a sixteenth of the tunnels that open
-/// or close meanwhile, and only for the time of copying some pointers.
-const SHARDS: usize = 16;
 
 /// The tunnels of a proxy that are open now.
 ///
@@ -65,75 +56,6 @@ const SHARDS: usize = 16;
 #[derive(Clone, Default)]
 pub struct Registry {
     shared: Arc<Shared>,
-}
-
-struct Shared {
-    ids: Mutex<Ids>,
-    open: AtomicUsize,
-    shards: [Mutex<Shard>; SHARDS],
-    departed: Mutex<Departed>,
-    deadlines: Deadlines,
-    drain: Arc<DrainState>,
-}
-
-/// Tunnels that have ended and been reported so far.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Departed {
-    pub(crate) ended: usize,
-    /// Those of them of which a leg was cut off.
-    pub(crate) cut: usize,
-}
-
-type Entries = HashSet<ById, FromFirst>;
-
-/// A share of the tunnels.
-struct Shard {
-    entries: Entries,
-    /// Of the tunnels that are no longer among the entries.
-    past: Traffic,
-}
-
-/// An entry, found by its number, which it carries itself: a slot of the table is one pointer.
-struct ById(Arc<Entry>);
-
-impl Borrow<u64> for ById {
-    fn borrow(&self) -> &u64 {
-        &self.0.info().id
-    }
-}
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.info().id == other.0.info().id
-    }
-}
-
-impl Eq for ById {}
-
-impl Hash for ById {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.info().id.hash(state);
-    }
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        let ids = Ids::default();
-        let first = FromFirst(ids.first());
-        Self {
-            ids: Mutex::new(ids),
-            open: AtomicUsize::default(),
-            shards: std::array::from_fn(|_| {
-                Mutex::new(Shard {
-                    entries: HashSet::with_hasher(first),
-                    past: Traffic::default(),
-                })
-            }),
-            departed: Mutex::default(),
-            deadlines: Deadlines::default(),
-            drain: Arc::default(),
-        }
-    }
 }
 
 impl Registry {
@@ -164,16 +86,12 @@ impl Registry {
     /// The sum takes time in proportion to the open tunnels, some microseconds for a thousand.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let mut traffic = Traffic::default();
-        for shard in &self.shared.shards {
-            traffic.add(lock(shard).traffic());
-        }
-        traffic
+        self.shared.table.traffic()
     }
 
     /// Closes the tunnel with this number; returns false if it is not open.
     pub fn close(&self, id: u64, frame: CloseFrame) -> bool {
-        let open = self.shared.entry(id).filter(|entry| !entry.is_over());
+        let open = self.shared.table.get(id).filter(|entry| !entry.is_over());
         open.is_some_and(|entry| {
             entry.send_command(Command::requested(frame, None));
             true
@@ -289,16 +207,7 @@ impl Registry {
     /// The entries at this moment, shard by shard, also those of tunnels that are over and have
     /// not been reported yet.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
-        let mut entries = Vec::new();
-        for shard in &self.shared.shards {
-            entries.extend(
-                lock(shard)
-                    .entries
-                    .iter()
-                    .map(|listed| Arc::clone(&listed.0)),
-            );
-        }
-        entries
+        self.shared.table.all()
     }
 
     /// Returns how many tunnels have ended and been reported so far.
@@ -330,10 +239,7 @@ impl Registry {
         if let Some(group) = owner {
             entry.set_slot(group.add(&entry));
         }
-        self.shared
-            .shard(id)
-            .entries
-            .insert(ById(Arc::clone(&entry)));
+        self.shared.table.insert(&entry);
         self.shared.open.fetch_add(1, Ordering::AcqRel);
         if let Some(frame) = self.shared.drain.close_frame() {
             let close = Command::Close {
@@ -351,11 +257,7 @@ impl Registry {
         if let Some(at) = entry.info().deadline() {
             self.watch_deadline(at, id);
         }
-        RegistryGuard {
-            registry: Some(self.clone()),
-            owner: owner.cloned(),
-            entry,
-        }
+        RegistryGuard::listed(Arc::clone(&self.shared), owner.cloned(), entry)
     }
 
     /// Has the tunnel closed at its deadline.
@@ -366,7 +268,7 @@ impl Registry {
         let shared = Arc::clone(&self.shared);
         task::spawn(async move {
             let close = |id| {
-                if let Some(entry) = shared.entry(id) {
+                if let Some(entry) = shared.table.get(id) {
                     entry.send_command(Command::Close {
                         frame: entry.info().deadline_frame(),
                         end: TunnelEnd::Timeout(Timer::Deadline, Side::Proxy),
@@ -377,129 +279,6 @@ impl Registry {
             };
             shared.deadlines.watch(close).await;
         });
-    }
-}
-
-/// Returns a predicate that picks the tunnels with this [key](TunnelInfo::key), for the methods of
-/// [`Registry`] and [`Drain::run_where`](crate::Drain::run_where).
-pub fn by_key(key: &str) -> impl Fn(&TunnelInfo) -> bool + Clone + Send + Sync + use<> {
-    let key: Box<str> = key.into();
-    move |tunnel| tunnel.key() == Some(&*key)
-}
-
-/// Returns a predicate that picks the tunnels with this [label](TunnelInfo::label).
-pub fn by_label(label: &str) -> impl Fn(&TunnelInfo) -> bool + Clone + Send + Sync + use<> {
-    let label: Box<str> = label.into();
-    move |tunnel| tunnel.label() == Some(&*label)
-}
-
-impl Shard {
-    fn traffic(&self) -> Traffic {
-        let mut traffic = self.past;
-        for listed in &self.entries {
-            traffic.add(listed.0.figures().traffic());
-        }
-        traffic
-    }
-
-    /// Removes the entry of a tunnel that has ended.
-    fn retire(&mut self, entry: &Entry) {
-        self.entries.remove(&entry.info().id);
-        self.past.add(entry.figures().traffic());
-    }
-}
-
-impl Shared {
-    fn entry(&self, id: u64) -> Option<Arc<Entry>> {
-        let shard = self.shard(id);
-        shard.entries.get(&id).map(|listed| Arc::clone(&listed.0))
-    }
-
-    fn shard(&self, id: u64) -> MutexGuard<'_, Shard> {
-        let index = usize::try_from(id % SHARDS as u64).unwrap_or_default();
-        lock(&self.shards[index])
-    }
-}
-
-/// A tunnel's place in the registry and in its owner's group.
-///
-/// Dropping the guard marks the report of the tunnel as made; drains wait for that.
-pub(crate) struct RegistryGuard {
-    /// `None` for a tunnel that no registry lists.
-    registry: Option<Registry>,
-    owner: Option<Arc<TunnelGroup>>,
-    entry: Arc<Entry>,
-}
-
-impl RegistryGuard {
-    /// Returns the guard of a tunnel that no registry lists; commands still reach it.
-    pub(crate) fn unlisted(info: TunnelInfo) -> Self {
-        Self {
-            registry: None,
-            owner: None,
-            entry: Arc::new(Entry::new(info)),
-        }
-    }
-
-    pub(crate) fn entry(&self) -> &Arc<Entry> {
-        &self.entry
-    }
-
-    /// Takes a tunnel whose upstream is lost out of its owner's group, and calls off the closes that
-    /// the upstream's loss had brought.
-    pub(crate) fn leave_owner(&mut self) {
-        if let Some(group) = self.owner.take() {
-            group.remove(self.entry.slot());
-        }
-        self.entry.cancel_revocable(Revocable::ByPoolResume);
-        self.entry.cancel_revocable(Revocable::ByNextUpstream);
-        self.entry.cancel_revocable(Revocable::ByMove);
-    }
-
-    /// Adds the tunnel to the group of its next owner, the upstream of this name.
-    pub(crate) fn enter_owner(&mut self, group: &Arc<TunnelGroup>, upstream: Arc<str>) {
-        // One that came while the tunnel had no upstream.
-        self.entry.cancel_revocable(Revocable::ByMove);
-        self.entry.set_upstream(upstream);
-        self.entry.set_slot(group.add(&self.entry));
-        self.owner = Some(Arc::clone(group));
-    }
-
-    /// Marks the tunnel as over: it is no longer listed or counted.
-    pub(crate) fn leave(&self, departure: Departure) {
-        if !self.entry.set_over(departure) {
-            return;
-        }
-        if let Some(registry) = &self.registry {
-            let shared = &registry.shared;
-            shared.open.fetch_sub(1, Ordering::AcqRel);
-            let info = self.entry.info();
-            if let Some(at) = info.deadline() {
-                shared.deadlines.remove(at, info.id);
-            }
-        }
-        if let Some(group) = &self.owner {
-            group.remove(self.entry.slot());
-        }
-        self.entry.info().release();
-    }
-}
-
-impl Drop for RegistryGuard {
-    fn drop(&mut self) {
-        if !self.entry.is_over() {
-            self.leave(Departure::Cut);
-        }
-        if let Some(registry) = &self.registry {
-            let (shared, id) = (&registry.shared, self.entry.info().id);
-            let mut departed = lock(&shared.departed);
-            departed.ended += 1;
-            departed.cut += usize::from(self.entry.was_cut());
-            drop(departed);
-            // Last: a drain that finds no tunnel left counts them.
-            shared.shard(id).retire(&self.entry);
-        }
-        self.entry.set_ended();
     }
 }
 

@@ -1,5 +1,12 @@
 //! Tests of the registry.
 
+use std::collections::HashSet;
+
+use crate::tunnel::registry::{
+    entry::Departure,
+    predicates::{by_key, by_label},
+};
+
 use super::*;
 
 fn info() -> TunnelInfo {

@@ -1,0 +1,16 @@
+//! Predicates that pick tunnels by the facts of their host.
+
+use crate::tunnel::info::TunnelInfo;
+
+/// Returns a predicate that picks the tunnels with this [key](TunnelInfo::key), for the methods of
+/// [`Registry`] and [`Drain::run_where`](crate::Drain::run_where).
+pub fn by_key(key: &str) -> impl Fn(&TunnelInfo) -> bool + Clone + Send + Sync + use<> {
+    let key: Box<str> = key.into();
+    move |tunnel| tunnel.key() == Some(&*key)
+}
+
+/// Returns a predicate that picks the tunnels with this [label](TunnelInfo::label).
+pub fn by_label(label: &str) -> impl Fn(&TunnelInfo) -> bool + Clone + Send + Sync + use<> {
+    let label: Box<str> = label.into();
+    move |tunnel| tunnel.label() == Some(&*label)
+}
