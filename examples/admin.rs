@@ -22,7 +22,7 @@ use wsplice::{
     AuthorizationRequest, Drain, Pool, ProxyLayer, Registry, RequestOptions, TunnelInfo,
     frame::{CloseCode, CloseFrame},
     matcher::path,
-    tunnel::registry::{TunnelStatus, by_key},
+    tunnel::registry::TunnelStatus,
 };
 
 async fn sockets(State(registry): State<Registry>) -> String {
@@ -35,7 +35,7 @@ async fn sockets(State(registry): State<Registry>) -> String {
 
 async fn kick(State(registry): State<Registry>, Path(user): Path<String>) -> String {
     let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "kicked");
-    format!("{} closed\n", registry.close_where(by_key(&user), frame))
+    format!("{} closed\n", registry.close_by_key(&user, frame))
 }
 
 async fn close(State(registry): State<Registry>, Path(path): Path<String>) -> String {

@@ -26,7 +26,6 @@ use wsplice::{
     frame::{CloseCode, CloseFrame},
     headers::ClientInfo,
     matcher::path,
-    tunnel::registry::by_key,
 };
 
 /// Takes the user from the query, as a stand-in for a token.
@@ -41,7 +40,7 @@ async fn authorize(request: AuthorizationRequest) -> Result<RequestOptions, Stat
 /// Ends all sockets of a user. An application protects this route.
 async fn log_out(State(registry): State<Registry>, Path(user): Path<String>) -> String {
     let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "logged out");
-    let closed = registry.close_where(by_key(&user), frame);
+    let closed = registry.close_by_key(&user, frame);
     format!("{closed} sockets closed\n")
 }
 

@@ -13,7 +13,6 @@ use tokio::runtime::Builder;
 use wsplice::{
     Drain, Pool, ProxyLayer, Registry, RequestOptions,
     frame::{CloseCode, CloseFrame},
-    tunnel::registry::by_key,
 };
 
 use crate::{
@@ -152,7 +151,7 @@ fn close_by_key(registry: &Registry, tunnels: usize) -> f64 {
     let began = cpu_micros();
     for user in 0..KEYS {
         let key = format!("user-{}", user * step);
-        assert_eq!(registry.close_where(by_key(&key), frame()), PER_KEY);
+        assert_eq!(registry.close_by_key(&key, frame()), PER_KEY);
     }
     (cpu_micros() - began) / KEYS as f64
 }

@@ -67,14 +67,14 @@ impl TunnelInfo {
     /// ([`RequestOptions::key`](crate::RequestOptions::key)): a user, a tenant.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
-        self.details.as_ref()?.key.as_deref()
+        self.details.as_ref()?.names.key()
     }
 
     /// Returns the label that the host gave the tunnel
     /// ([`RequestOptions::label`](crate::RequestOptions::label)).
     #[must_use]
     pub fn label(&self) -> Option<&str> {
-        self.details.as_ref()?.label.as_deref()
+        self.details.as_ref()?.names.label()
     }
 
     /// Returns the moment at which the proxy closes the tunnel, if the host set one
@@ -93,12 +93,12 @@ impl TunnelInfo {
 
     /// Sets the [key](Self::key), before the tunnel begins.
     pub fn set_key(&mut self, key: impl Into<Box<str>>) {
-        self.details_mut().key = Some(key.into());
+        self.details_mut().names.set_key(&key.into());
     }
 
     /// Sets the [label](Self::label), before the tunnel begins.
     pub fn set_label(&mut self, label: impl Into<Box<str>>) {
-        self.details_mut().label = Some(label.into());
+        self.details_mut().names.set_label(&label.into());
     }
 
     /// Sets the moment at which the registry closes the tunnel, and the close frame for it.
@@ -163,8 +163,7 @@ impl fmt::Debug for TunnelInfo {
 /// Facts that the host attaches to a tunnel; few tunnels have all of them, and most have none.
 #[derive(Clone, Default)]
 struct Details {
-    key: Option<Box<str>>,
-    label: Option<Box<str>>,
+    names: Names,
     deadline: Option<Instant>,
     further: Option<Box<Further>>,
 }
@@ -176,9 +175,74 @@ struct Further {
     guard: Guard,
 }
 
+/// A key and a label, in one allocation and 24 bytes.
+#[derive(Clone, Default)]
+struct Names {
+    /// The key, then the label.
+    text: Box<str>,
+    parts: Parts,
+}
+
+/// The parts of the text.
+#[derive(Clone, Copy, Default)]
+enum Parts {
+    #[default]
+    None,
+    Key,
+    Label,
+    /// The key of this length in bytes, and the label.
+    Both(u32),
+}
+
 /// A value that is dropped when the tunnel is over. A copy of the facts has none.
 #[derive(Default)]
 struct Guard(Mutex<Option<Box<dyn Any + Send>>>);
+
+impl Names {
+    fn key(&self) -> Option<&str> {
+        match self.parts {
+            Parts::Key => Some(&self.text),
+            Parts::Both(len) => self.text.get(..len as usize),
+            Parts::None | Parts::Label => None,
+        }
+    }
+
+    fn label(&self) -> Option<&str> {
+        match self.parts {
+            Parts::Label => Some(&self.text),
+            Parts::Both(len) => self.text.get(len as usize..),
+            Parts::None | Parts::Key => None,
+        }
+    }
+
+    fn set_key(&mut self, key: &str) {
+        *self = match self.label() {
+            Some(label) => Self::both(key, label),
+            None => Self {
+                text: key.into(),
+                parts: Parts::Key,
+            },
+        };
+    }
+
+    fn set_label(&mut self, label: &str) {
+        *self = match self.key() {
+            Some(key) => Self::both(key, label),
+            None => Self {
+                text: label.into(),
+                parts: Parts::Label,
+            },
+        };
+    }
+
+    fn both(key: &str, label: &str) -> Self {
+        Self {
+            text: [key, label].concat().into(),
+            // The host's own, and not of 4 GiB.
+            parts: Parts::Both(u32::try_from(key.len()).unwrap_or(u32::MAX)),
+        }
+    }
+}
 
 impl Details {
     fn deadline_frame(&self) -> Option<&CloseFrame> {
@@ -225,9 +289,33 @@ impl Clone for Guard {
 impl fmt::Debug for Details {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Details")
-            .field("key", &self.key)
-            .field("label", &self.label)
+            .field("key", &self.names.key())
+            .field("label", &self.names.label())
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_and_a_label_are_set_in_any_order_and_again() {
+        for [key, label] in [["alice", "web"], ["", ""], ["é", "ü"]] {
+            let mut one = TunnelInfo::new("ws://upstream", "/");
+            let mut other = one.clone();
+            assert_eq!((one.key(), one.label()), (None, None));
+            one.set_key(key);
+            assert_eq!((one.key(), one.label()), (Some(key), None));
+            one.set_label(label);
+            other.set_label(label);
+            assert_eq!((other.key(), other.label()), (None, Some(label)));
+            other.set_key("someone else");
+            other.set_key(key);
+            for info in [one, other] {
+                assert_eq!((info.key(), info.label()), (Some(key), Some(label)));
+            }
+        }
     }
 }

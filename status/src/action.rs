@@ -5,7 +5,6 @@ use wsplice::{
     Registry,
     frame::{CloseCode, CloseFrame},
     health::HealthControl,
-    tunnel::registry::by_key,
 };
 
 use crate::collect::Sources;
@@ -156,7 +155,7 @@ impl Action {
             }
             Self::CloseKey { key, code, reason } => {
                 let frame = close_frame(*code, reason)?;
-                let close = |registry: &Registry| registry.close_where(by_key(key), frame.clone());
+                let close = |registry: &Registry| registry.close_by_key(key, frame.clone());
                 let closed: usize = sources.registries().iter().map(close).sum();
                 found(closed > 0, "no tunnel has this key")
             }

@@ -15,7 +15,7 @@ use wsplice::{
     head::RequestHead,
     headers::UpstreamHeaders,
     matcher::path,
-    tunnel::{TunnelEnd, registry::by_key},
+    tunnel::TunnelEnd,
 };
 
 use crate::support::{
@@ -58,7 +58,7 @@ async fn an_admitted_handshake_has_a_tunnel_with_the_options_of_the_host() {
     let head = &accepting.upstream().log().heads[0];
     let users: Vec<_> = head.all("x-user").collect();
     assert_eq!(users, ["alice"]);
-    let listed = proxy.registry().list_where(by_key("alice"));
+    let listed = proxy.registry().list_by_key("alice");
     assert_eq!(listed.len(), 1);
     let info = &listed[0].info;
     assert_eq!(
@@ -290,7 +290,7 @@ async fn a_tower_layer_guards_the_proxy_alone() {
     assert_eq!(head.all("x-user").collect::<Vec<_>>(), ["alice"]);
     assert_eq!(head.get("x_user"), None);
     assert_eq!(head.all("authorization").collect::<Vec<_>>(), ["alice"]);
-    assert_eq!(proxy.registry().count_where(by_key("alice")), 1);
+    assert_eq!(proxy.registry().count_by_key("alice"), 1);
 }
 
 #[tokio::test]
@@ -355,7 +355,7 @@ async fn one_line_logs_a_user_out_everywhere() {
     let _bob = Ends::open(&second, &mut accepting).await;
     assert_eq!(registry.count(), 2);
     let frame = CloseFrame::new(CloseCode::from(4001), "logged out");
-    assert_eq!(registry.close_where(by_key("alice"), frame), 1);
+    assert_eq!(registry.close_by_key("alice", frame), 1);
     for side in BOTH {
         let frame = alice.frame_at(side).await;
         assert_eq!(frame.close(), Some((4001, "logged out".into())));

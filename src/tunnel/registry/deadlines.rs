@@ -23,10 +23,14 @@ pub(super) struct Deadlines {
 
 #[derive(Default)]
 struct Queue {
-    /// Moments in nanoseconds, which take half the room of an instant, and the tunnels' numbers.
-    due: BTreeSet<(u64, u64)>,
+    due: BTreeSet<Due>,
     is_watched: bool,
 }
+
+/// A moment in milliseconds, and a tunnel's number: the low 48 bits of each, the highest byte first, in
+/// half the room of an instant and a number. Both last for thousands of years.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Due([[u8; 6]; 2]);
 
 /// Whether the caller is to start the task that watches the deadlines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,22 +58,22 @@ impl Default for Deadlines {
 
 impl Deadlines {
     pub(super) fn add(&self, at: Instant, id: u64) -> WatchState {
-        let at = self.nanos(at);
+        let due = Due::new(self.millis(at), id);
         let mut queue = lock(&self.queue);
-        queue.due.insert((at, id));
+        queue.due.insert(due);
         if !std::mem::replace(&mut queue.is_watched, true) {
             return WatchState::Missing;
         }
-        if queue.due.first() == Some(&(at, id)) {
+        if queue.due.first() == Some(&due) {
             self.changed.notify_one();
         }
         WatchState::Running
     }
 
     pub(super) fn remove(&self, at: Instant, id: u64) {
-        let at = self.nanos(at);
+        let due = Due::new(self.millis(at), id);
         let mut queue = lock(&self.queue);
-        queue.due.remove(&(at, id));
+        queue.due.remove(&due);
         if queue.due.is_empty() {
             self.changed.notify_one();
         }
@@ -91,28 +95,55 @@ impl Deadlines {
     }
 
     fn take_due(&self, now: Instant) -> Vec<u64> {
-        let now = self.nanos(now);
+        let since = now.saturating_duration_since(self.epoch);
+        let next = u64::try_from(since.as_millis()).map_or(u64::MAX, |now| now.saturating_add(1));
         let mut queue = lock(&self.queue);
-        let later = queue.due.split_off(&(now, u64::MAX));
+        let later = queue.due.split_off(&Due::new(next, 0));
         let due = std::mem::replace(&mut queue.due, later);
-        due.into_iter().map(|(_, id)| id).collect()
+        due.into_iter().map(Due::id).collect()
     }
 
-    fn nanos(&self, at: Instant) -> u64 {
+    /// The moment, or the next millisecond: nothing is closed before its deadline.
+    fn millis(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.epoch);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 
-    fn instant(&self, nanos: u64) -> Instant {
-        saturating_add(self.epoch, Duration::from_nanos(nanos))
+    fn instant(&self, due: Due) -> Instant {
+        saturating_add(self.epoch, Duration::from_millis(due.millis()))
     }
+}
+
+impl Due {
+    fn new(millis: u64, id: u64) -> Self {
+        let last = (1 << 48) - 1;
+        let low = |value: u64| {
+            let [_, _, low @ ..] = value.to_be_bytes();
+            low
+        };
+        Self([low(millis.min(last)), low(id)])
+    }
+
+    fn millis(self) -> u64 {
+        let Self([millis, _]) = self;
+        whole(millis)
+    }
+
+    fn id(self) -> u64 {
+        let Self([_, id]) = self;
+        whole(id)
+    }
+}
+
+fn whole([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 impl Watch<'_> {
     /// Returns the first deadline. Without one the watch is over.
     fn first(&mut self) -> Option<Instant> {
         let mut queue = lock(&self.deadlines.queue);
-        let first = queue.due.first().map(|(at, _)| self.deadlines.instant(*at));
+        let first = queue.due.first().map(|due| self.deadlines.instant(*due));
         if first.is_none() {
             queue.is_watched = false;
             self.is_over = true;
@@ -163,6 +194,21 @@ mod tests {
         }
         watch.await.unwrap();
         assert_eq!(deadlines.add(began, 6), WatchState::Missing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_is_closed_in_the_millisecond_of_its_deadline_and_not_before() {
+        let deadlines = Deadlines::default();
+        let began = Instant::now();
+        let nanos = Duration::from_nanos;
+        deadlines.add(began + nanos(2_000_001), 7);
+        deadlines.add(began + nanos(2_000_000), 8);
+        deadlines.add(began + Duration::MAX / 4, 9);
+        assert!(deadlines.take_due(began + nanos(1_999_999)).is_empty());
+        assert_eq!(deadlines.take_due(began + nanos(2_999_999)), [8]);
+        assert_eq!(deadlines.take_due(began + nanos(3_000_000)), [7]);
+        deadlines.remove(began + Duration::MAX / 4, 9);
+        assert!(lock(&deadlines.queue).due.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,12 +3,12 @@
 //! | you want | take |
 //! |---|---|
 //! | to list, count, close or move tunnels | [`Registry`], of [`ProxyLayer::registry`](crate::ProxyLayer::registry) |
-//! | those of one user or tenant | [`by_key`]; of one release, room or kind: [`by_label`] |
+//! | those of one user or tenant | [`Registry::close_by_key`] and its siblings; of one release, room or kind: [`by_label`] |
 //! | the figures of one that is open | [`TunnelStatus`], with a [`LegStatus`] for each side |
 //! | the bytes and messages of all tunnels together | [`Traffic`], a [`DirectionTraffic`] for each direction |
 //!
 //! * `registry` is the [`Registry`], `shared` the state that its clones have in common, `table` the
-//!   entries of its tunnels;
+//!   entries of its tunnels, `key_index` finds those of a key;
 //! * `guard` keeps a tunnel in it;
 //! * `predicates` pick tunnels by the facts of their host;
 //! * `group` holds the tunnels that are closed together, those of one upstream for example;
@@ -27,6 +27,7 @@ mod entry;
 mod group;
 mod guard;
 mod ids;
+mod key_index;
 mod move_order;
 mod predicates;
 #[allow(clippy::module_inception)]

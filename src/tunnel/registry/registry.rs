@@ -98,7 +98,9 @@ impl Registry {
         })
     }
 
-    /// Returns the number of open tunnels that the predicate picks, such as [`by_key`].
+    /// Returns the number of open tunnels that the predicate picks, such as [`by_label`](crate::tunnel::registry::by_label).
+    ///
+    /// Every tunnel is visited.
     pub fn count_where<F>(&self, mut picks: F) -> usize
     where
         F: FnMut(&TunnelInfo) -> bool,
@@ -127,17 +129,7 @@ impl Registry {
     /// # Examples
     ///
     /// ```
-    /// use wsplice::{
-    ///     Registry,
-    ///     frame::{CloseCode, CloseFrame},
-    ///     tunnel::registry::by_key,
-    /// };
-    ///
-    /// /// Ends all sockets of a user.
-    /// fn log_out(registry: &Registry, user: &str) -> usize {
-    ///     let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "logged out");
-    ///     registry.close_where(by_key(user), frame)
-    /// }
+    /// use wsplice::{Registry, frame::{CloseCode, CloseFrame}};
     ///
     /// fn retire(registry: &Registry, upstream: &str) -> usize {
     ///     let frame = CloseFrame::new(CloseCode::SERVICE_RESTART, "moving");
@@ -155,6 +147,45 @@ impl Registry {
             entry.send_command(Command::requested(frame.clone(), None));
         }
         picked.len()
+    }
+
+    /// Returns the number of open tunnels with this [key](TunnelInfo::key).
+    ///
+    /// This and the other methods for a key take time in proportion to its tunnels, however many
+    /// others there are.
+    #[must_use]
+    pub fn count_by_key(&self, key: &str) -> usize {
+        self.open_with_key(key).len()
+    }
+
+    /// Returns every open tunnel with this [key](TunnelInfo::key), with its figures, in no particular
+    /// order.
+    #[must_use]
+    pub fn list_by_key(&self, key: &str) -> Vec<TunnelStatus> {
+        let open = self.open_with_key(key);
+        open.iter().map(|entry| entry.status()).collect()
+    }
+
+    /// Closes every tunnel with this [key](TunnelInfo::key), and returns their number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Registry, frame::{CloseCode, CloseFrame}};
+    ///
+    /// /// Ends all sockets of a user.
+    /// fn log_out(registry: &Registry, user: &str) -> usize {
+    ///     let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "logged out");
+    ///     registry.close_by_key(user, frame)
+    /// }
+    /// ```
+    #[allow(clippy::needless_pass_by_value)] // as `close` takes it; every tunnel gets a copy
+    pub fn close_by_key(&self, key: &str, frame: CloseFrame) -> usize {
+        let open = self.open_with_key(key);
+        for entry in &open {
+            entry.send_command(Command::requested(frame.clone(), None));
+        }
+        open.len()
     }
 
     /// Moves every tunnel that the predicate picks to another upstream, over this time, and returns
@@ -200,6 +231,12 @@ impl Registry {
 
     fn open_entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = self.entries();
+        entries.retain(|entry| !entry.is_over());
+        entries
+    }
+
+    fn open_with_key(&self, key: &str) -> Vec<Arc<Entry>> {
+        let mut entries = self.shared.table.with_key(key);
         entries.retain(|entry| !entry.is_over());
         entries
     }

@@ -3,25 +3,31 @@
 use std::{
     borrow::Borrow,
     collections::HashSet,
-    hash::{Hash, Hasher},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use crate::lock::lock;
 
-use super::{entry::Entry, ids::FromFirst, status::Traffic};
+use super::{entry::Entry, ids::FromFirst, key_index::KeyIndex, status::Traffic};
 
 /// Number of independent locks, so that a listing holds up a sixteenth of the tunnels that open
 /// or close meanwhile, and only for the time of copying some pointers.
 const SHARDS: usize = 16;
 
-/// The entries of a registry by the numbers of their tunnels, and the traffic of the tunnels that are
-/// no longer among them.
-pub(super) struct Table([Mutex<Shard>; SHARDS]);
+/// The entries of a registry by the numbers and by the keys of their tunnels, and the traffic of the
+/// tunnels that are no longer among them.
+pub(super) struct Table {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Of keys. Clients may have a part in these, so the hash is not one that can be predicted.
+    hasher: RandomState,
+}
 
 /// A share of the tunnels.
 struct Shard {
     entries: HashSet<ById, FromFirst>,
+    /// Of those entries that have a key.
+    keys: KeyIndex,
     /// Of the tunnels that are no longer among the entries.
     past: Traffic,
 }
@@ -52,23 +58,34 @@ impl Hash for ById {
 impl Table {
     /// A table without entries for numbers from this one on.
     pub(super) fn new(first: u64) -> Self {
-        Self(std::array::from_fn(|_| {
-            Mutex::new(Shard {
-                entries: HashSet::with_hasher(FromFirst(first)),
-                past: Traffic::default(),
-            })
-        }))
+        let shard = || Shard {
+            entries: HashSet::with_hasher(FromFirst(first)),
+            keys: KeyIndex::new(first),
+            past: Traffic::default(),
+        };
+        Self {
+            shards: std::array::from_fn(|_| Mutex::new(shard())),
+            hasher: RandomState::new(),
+        }
     }
 
     pub(super) fn insert(&self, entry: &Arc<Entry>) {
-        let mut shard = self.shard(entry.info().id);
+        let (id, hash) = (entry.info().id, self.hash_of_key(entry));
+        let mut shard = self.shard(id);
+        if let Some(hash) = hash {
+            shard.keys.add(hash, id);
+        }
         shard.entries.insert(ById(Arc::clone(entry)));
     }
 
     /// Removes the entry of a tunnel that has ended.
     pub(super) fn retire(&self, entry: &Entry) {
-        let id = entry.info().id;
-        self.shard(id).retire(entry);
+        let (id, hash) = (entry.info().id, self.hash_of_key(entry));
+        let mut shard = self.shard(id);
+        if let Some(hash) = hash {
+            shard.keys.remove(hash, id);
+        }
+        shard.retire(entry);
     }
 
     pub(super) fn get(&self, id: u64) -> Option<Arc<Entry>> {
@@ -79,9 +96,23 @@ impl Table {
     /// The entries at this moment, shard by shard.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         let mut entries = Vec::new();
-        for shard in &self.0 {
+        for shard in &self.shards {
             let shard = lock(shard);
             entries.extend(shard.entries.iter().map(|listed| Arc::clone(&listed.0)));
+        }
+        entries
+    }
+
+    /// The entries of the tunnels with this key, in time in proportion to their number.
+    pub(super) fn with_key(&self, key: &str) -> Vec<Arc<Entry>> {
+        let hash = self.hasher.hash_one(key);
+        let mut entries = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let found = shard.keys.with_hash(hash);
+            let found = found.filter_map(|id| shard.entries.get(&id));
+            let found = found.filter(|listed| listed.0.info().key() == Some(key));
+            entries.extend(found.map(|listed| Arc::clone(&listed.0)));
         }
         entries
     }
@@ -89,7 +120,7 @@ impl Table {
     /// The traffic of all tunnels that were ever entered.
     pub(super) fn traffic(&self) -> Traffic {
         let mut traffic = Traffic::default();
-        for shard in &self.0 {
+        for shard in &self.shards {
             traffic.add(lock(shard).traffic());
         }
         traffic
@@ -97,7 +128,12 @@ impl Table {
 
     fn shard(&self, id: u64) -> MutexGuard<'_, Shard> {
         let index = usize::try_from(id % SHARDS as u64).unwrap_or_default();
-        lock(&self.0[index])
+        lock(&self.shards[index])
+    }
+
+    fn hash_of_key(&self, entry: &Entry) -> Option<u64> {
+        let key = entry.info().key()?;
+        Some(self.hasher.hash_one(key))
     }
 }
 
@@ -114,5 +150,35 @@ impl Shard {
     fn retire(&mut self, entry: &Entry) {
         self.entries.remove(&entry.info().id);
         self.past.add(entry.figures().traffic());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::info::TunnelInfo;
+
+    #[test]
+    fn a_tunnel_whose_key_has_the_hash_of_another_key_is_not_taken_for_one_of_that() {
+        let table = Table::new(1);
+        let enter = |id, key: &str| {
+            let mut info = TunnelInfo::new("ws://upstream", "/");
+            info.id = id;
+            info.set_key(key);
+            let entry = Arc::new(Entry::new(info));
+            table.insert(&entry);
+            entry
+        };
+        let (alice, bob) = (enter(1, "alice"), enter(2, "bob"));
+        let hash = table.hash_of_key(&alice).unwrap();
+        table.shard(2).keys.add(hash, 2);
+        let ids = |key| {
+            let entries = table.with_key(key).into_iter();
+            entries.map(|entry| entry.info().id).collect::<Vec<_>>()
+        };
+        assert_eq!((ids("alice"), ids("bob")), (vec![1], vec![2]));
+        table.retire(&alice);
+        table.retire(&bob);
+        assert_eq!((ids("alice"), ids("bob")), (vec![], vec![]));
     }
 }
