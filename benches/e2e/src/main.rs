@@ -23,6 +23,7 @@ mod syscalls;
 mod target;
 mod tls;
 mod upstream;
+mod watched;
 mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};

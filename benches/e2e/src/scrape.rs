@@ -1,38 +1,18 @@
-//! Metrics and a status page, and a reader of both.
+//! Reader of a subject's metrics and status page.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use axum::{Router, routing::get};
-use prometheus_client::registry::Registry;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
     time::{interval, timeout},
 };
-use wsplice::{ForwardHttp, Pool, ProxyLayer};
-use wsplice_prometheus::{Metrics, encode};
-use wsplice_status::Status;
 
 use crate::{Result, process::Server, subject::Kind};
 
 /// What a scraper and an open page read.
 const TARGETS: [&str; 2] = ["/metrics", "/status?view=json"];
-
-/// Wraps the router in the layer, with metrics and a status page beside it.
-pub fn watched(app: Router, layer: ProxyLayer<ForwardHttp>, pool: &Pool) -> Router {
-    let mut registry = Registry::default();
-    let layer = Metrics::register(&mut registry).observe_as("bench", layer);
-    let status = Status::new().pool_as("bench", pool);
-    let layer = layer.observer(status.observer());
-    let status = status.registry(&layer.registry()).into_service();
-    let registry = Arc::new(registry);
-    let metrics =
-        get(async move || encode(&registry, None).map_or_else(|_| String::new(), |it| it.body));
-    app.route("/metrics", metrics)
-        .route_service("/status", status)
-        .layer(layer)
-}
 
 /// Reads the metrics and the status of a subject once a second, until dropped.
 pub struct Scrapes(#[expect(dead_code, reason = "its drop ends the reader")] JoinSet<()>);

@@ -15,9 +15,10 @@ use wsplice::{
 };
 
 use crate::{
-    Result, relay, scrape, serve,
+    Result, relay, serve,
     target::Face,
     tls::{Backend, CertificateFiles},
+    watched::watched,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -157,7 +158,7 @@ impl Subject {
             .tunnel(tunnel);
         let app = Router::new().fallback(|| async { StatusCode::NOT_FOUND });
         Ok(match self.kind {
-            Kind::WspliceScraped => scrape::watched(app, layer, &pool),
+            Kind::WspliceScraped => watched(app, layer, &pool),
             _ => app.layer(layer),
         })
     }
