@@ -1,6 +1,6 @@
 //! Collector: what a scrape reads from pools, registries and drains.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, sync::Weak};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use crate::{
     family::{self, Description},
     labels::{Key, Names, Scope},
-    layer_observer::LayerObserver,
-    metrics::Shared,
+    shared::Shared,
     watched::{DIRECTIONS, PoolFigures},
 };
 
@@ -34,16 +33,14 @@ impl Scrape {
 
     fn figures(&self) -> Figures {
         let mut figures = Figures::new();
-        let (observers, past) = {
+        let (present, past) = {
             let layers = self.shared.layers();
-            (layers.observers.clone(), layers.past.clone())
+            (layers.present.clone(), layers.past.clone())
         };
-        let observers: Vec<Arc<LayerObserver>> =
-            observers.iter().filter_map(Weak::upgrade).collect();
         let now = Instant::now();
-        for observer in &observers {
-            observer.forget_departed(now);
-            let watched = observer.watched();
+        for layer in &present {
+            layer.forget_departed(&self.shared.set, now);
+            let watched = layer.watched();
             let figures = figures.entry(Arc::clone(&watched.name)).or_default();
             watched.add_to(figures);
         }

@@ -1,10 +1,6 @@
 //! Observer of one layer.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use http::StatusCode;
 use tokio::time::Instant;
@@ -17,146 +13,59 @@ use wsplice::{
 };
 
 use crate::{
-    labels::{self, Key},
-    metrics::Shared,
+    labels,
+    layer::Layer,
+    shared::Shared,
     watched::{DIRECTIONS, Watched},
 };
-
-/// Time for which the series of an upstream stay after it left and its last tunnel ended.
-const DEPARTED_TTL: Duration = Duration::from_secs(600);
 
 /// Observer of one layer.
 #[derive(Debug)]
 pub(crate) struct LayerObserver {
     shared: Arc<Shared>,
-    watched: Watched,
-    presences: Arc<Presences>,
-}
-
-/// Upstreams of all layers with one name, by name: their series are the same.
-pub(crate) type Presences = Mutex<HashMap<Arc<str>, Presence>>;
-
-/// Presence of an upstream in the pool.
-#[derive(Debug, Default)]
-pub(crate) struct Presence {
-    open: u64,
-    /// When it left the pool, or its last tunnel ended thereafter.
-    departed: Option<Instant>,
+    layer: Arc<Layer>,
 }
 
 impl LayerObserver {
-    pub(crate) fn new(shared: Arc<Shared>, watched: Watched, presences: Arc<Presences>) -> Self {
-        let observer = Self {
-            shared,
-            watched,
-            presences,
-        };
-        // It may have left the pool of an earlier layer with this name.
-        for upstream in observer.watched.pool.snapshot() {
-            observer.with_presence(&upstream.name, |presence| presence.departed = None);
-        }
-        observer
-    }
-
-    pub(crate) const fn watched(&self) -> &Watched {
-        &self.watched
-    }
-
-    /// Removes the series of upstreams that left long ago.
-    pub(crate) fn forget_departed(&self, now: Instant) {
-        self.presences().retain(|upstream, presence| {
-            let is_kept = presence.open > 0
-                || presence
-                    .departed
-                    .is_none_or(|departed| now.duration_since(departed) < DEPARTED_TTL);
-            if !is_kept {
-                self.shared.set.forget(&self.watched.name, upstream);
-            }
-            is_kept
-        });
-    }
-
-    fn of_pool<const N: usize>(&self, values: [&'static str; N]) -> Key<N> {
-        Key {
-            pool: Arc::clone(&self.watched.name),
-            upstream: None,
-            values,
-        }
-    }
-
-    fn of_upstream<const N: usize>(
-        &self,
-        upstream: Option<&str>,
-        values: [&'static str; N],
-    ) -> Key<N> {
-        Key {
-            upstream: upstream.map(|upstream| self.known(upstream)),
-            ..self.of_pool(values)
-        }
-    }
-
-    /// Returns the upstream's name as the series share it.
-    fn known(&self, upstream: &str) -> Arc<str> {
-        let mut presences = self.presences();
-        if let Some((name, _)) = presences.get_key_value(upstream) {
-            return Arc::clone(name);
-        }
-        let name: Arc<str> = upstream.into();
-        presences.insert(Arc::clone(&name), Presence::default());
-        name
-    }
-
-    fn with_presence(&self, upstream: &str, change: impl FnOnce(&mut Presence)) {
-        let name = self.known(upstream);
-        change(self.presences().entry(name).or_default());
+    pub(crate) fn new(shared: Arc<Shared>, watched: Watched) -> Self {
+        let layer = shared.add(watched);
+        Self { shared, layer }
     }
 
     fn add_tunnel(&self, upstream: &str) {
-        self.with_presence(upstream, |presence| presence.open += 1);
-        let key = self.of_upstream(Some(upstream), []);
+        self.layer.add_tunnel(upstream);
+        let key = self.layer.of_upstream(Some(upstream), []);
         self.shared.set.tunnels.inc(key);
     }
 
     fn remove_tunnel(&self, upstream: &str) {
-        let key = self.of_upstream(Some(upstream), []);
+        let key = self.layer.of_upstream(Some(upstream), []);
         self.shared.set.tunnels.dec(key);
-        self.with_presence(upstream, |presence| {
-            presence.open = presence.open.saturating_sub(1);
-            if let (0, Some(departed)) = (presence.open, &mut presence.departed) {
-                *departed = Instant::now();
-            }
-        });
-    }
-
-    fn presences(&self) -> MutexGuard<'_, HashMap<Arc<str>, Presence>> {
-        // The map is whole after every statement under the lock.
-        self.presences
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.layer.remove_tunnel(upstream);
     }
 
     fn handshake(&self, info: &RequestInfo<'_>, outcome: &'static str, status: &'static str) {
         let set = &self.shared.set;
         set.handshakes
-            .inc(self.of_upstream(info.upstream, [outcome, status]));
+            .inc(self.layer.of_upstream(info.upstream, [outcome, status]));
         set.handshake_duration
-            .observe(self.of_pool([outcome]), info.elapsed);
+            .observe(self.layer.of_pool([outcome]), info.elapsed);
         self.connected(info);
     }
 
     fn request(&self, info: &RequestInfo<'_>, outcome: &'static str, status: &'static str) {
         let set = &self.shared.set;
         set.requests
-            .inc(self.of_upstream(info.upstream, [outcome, status]));
+            .inc(self.layer.of_upstream(info.upstream, [outcome, status]));
         set.request_duration
-            .observe(self.of_pool([outcome]), info.elapsed);
+            .observe(self.layer.of_pool([outcome]), info.elapsed);
         self.connected(info);
     }
 
     fn connected(&self, info: &RequestInfo<'_>) {
         if let Some(connect) = info.connect {
             let histogram = &self.shared.set.connect_duration;
-            histogram.observe(self.of_pool([]), connect);
+            histogram.observe(self.layer.of_pool([]), connect);
         }
     }
 
@@ -169,7 +78,10 @@ impl LayerObserver {
             ErrorKind::TooManyHandshakesForKey => "handshakes_for_key",
             _ => return,
         };
-        self.shared.set.limits_reached.inc(self.of_pool([limit]));
+        self.shared
+            .set
+            .limits_reached
+            .inc(self.layer.of_pool([limit]));
     }
 
     fn frames(&self, direction: &'static str, stats: &DirectionStats) {
@@ -184,7 +96,7 @@ impl LayerObserver {
             ("reserved", frames.reserved),
         ] {
             if count > 0 {
-                let key = self.of_pool([direction, opcode]);
+                let key = self.layer.of_pool([direction, opcode]);
                 self.shared.set.closed_tunnel_frames.add(key, count);
             }
         }
@@ -202,19 +114,23 @@ impl Observer for LayerObserver {
 
     fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
         self.handshake(handshake, "rejected", "");
-        let key = self.of_upstream(handshake.upstream, [error.kind().as_str()]);
+        let key = self
+            .layer
+            .of_upstream(handshake.upstream, [error.kind().as_str()]);
         self.shared.set.handshake_errors.inc(key);
         self.limit_of(error);
     }
 
     fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         self.handshake(handshake, "failed", "");
-        let key = self.of_upstream(handshake.upstream, [error.kind().as_str()]);
+        let key = self
+            .layer
+            .of_upstream(handshake.upstream, [error.kind().as_str()]);
         self.shared.set.handshake_errors.inc(key);
     }
 
     fn handshake_retried(&self, handshake: &RequestInfo<'_>, _attempt: usize) {
-        let key = self.of_upstream(handshake.upstream, ["handshake"]);
+        let key = self.layer.of_upstream(handshake.upstream, ["handshake"]);
         self.shared.set.retries.inc(key);
     }
 
@@ -224,7 +140,7 @@ impl Observer for LayerObserver {
             Some(_) => "rejected",
         };
         let histogram = &self.shared.set.queue_wait;
-        histogram.observe(self.of_pool([outcome]), wait.waited);
+        histogram.observe(self.layer.of_pool([outcome]), wait.waited);
     }
 
     fn request_responded(&self, request: &RequestInfo<'_>, status: StatusCode) {
@@ -233,19 +149,23 @@ impl Observer for LayerObserver {
 
     fn request_rejected(&self, request: &RequestInfo<'_>, error: &Error) {
         self.request(request, "rejected", "");
-        let key = self.of_upstream(request.upstream, [error.kind().as_str()]);
+        let key = self
+            .layer
+            .of_upstream(request.upstream, [error.kind().as_str()]);
         self.shared.set.request_errors.inc(key);
         self.limit_of(error);
     }
 
     fn request_failed(&self, request: &RequestInfo<'_>, error: &Error) {
         self.request(request, "failed", "");
-        let key = self.of_upstream(request.upstream, [error.kind().as_str()]);
+        let key = self
+            .layer
+            .of_upstream(request.upstream, [error.kind().as_str()]);
         self.shared.set.request_errors.inc(key);
     }
 
     fn request_retried(&self, request: &RequestInfo<'_>, _attempt: usize) {
-        let key = self.of_upstream(request.upstream, ["request"]);
+        let key = self.layer.of_upstream(request.upstream, ["request"]);
         self.shared.set.retries.inc(key);
     }
 
@@ -258,8 +178,9 @@ impl Observer for LayerObserver {
         let labels = ["reattached", change.loss.as_str()];
         let set = &self.shared.set;
         set.reattachments
-            .inc(self.of_upstream(Some(&change.from), labels));
-        set.reattachment_gap.observe(self.of_pool([]), change.gap);
+            .inc(self.layer.of_upstream(Some(&change.from), labels));
+        set.reattachment_gap
+            .observe(self.layer.of_pool([]), change.gap);
         self.remove_tunnel(&change.from);
     }
 
@@ -272,25 +193,25 @@ impl Observer for LayerObserver {
         if let Some(refusal) = report.reattach_refusal {
             let labels = ["ended", refusal.as_str()];
             set.reattachments
-                .inc(self.of_upstream(Some(upstream), labels));
+                .inc(self.layer.of_upstream(Some(upstream), labels));
         }
         set.tunnels_closed
-            .inc(self.of_upstream(Some(upstream), labels));
+            .inc(self.layer.of_upstream(Some(upstream), labels));
         set.tunnel_duration
-            .observe(self.of_pool([end]), report.duration);
+            .observe(self.layer.of_pool([end]), report.duration);
         let directions = [&report.client_to_upstream, &report.upstream_to_client];
         for (direction, stats) in DIRECTIONS.into_iter().zip(directions) {
             self.frames(direction, stats);
         }
         if let TunnelEnd::Limit(limit, _) = &report.end {
-            set.limits_reached.inc(self.of_pool([limit.as_str()]));
+            set.limits_reached.inc(self.layer.of_pool([limit.as_str()]));
         }
         self.remove_tunnel(upstream);
     }
 
     fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
         if let HealthTransition::Unhealthy { .. } = transition {
-            let key = self.of_upstream(Some(upstream.name), []);
+            let key = self.layer.of_upstream(Some(upstream.name), []);
             self.shared.set.ejections.inc(key);
         }
     }
@@ -299,40 +220,36 @@ impl Observer for LayerObserver {
         let set = &self.shared.set;
         let slug = match &result.kind {
             HealthEventKind::ProbePassed { latency } => {
-                set.probe_duration.observe(self.of_pool([]), *latency);
+                set.probe_duration.observe(self.layer.of_pool([]), *latency);
                 "passed"
             }
             HealthEventKind::ProbeFailed { reason } => reason.as_str(),
             _ => return,
         };
         set.probes
-            .inc(self.of_upstream(Some(upstream.name), [slug]));
+            .inc(self.layer.of_upstream(Some(upstream.name), [slug]));
     }
 
     fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
         let now = Instant::now();
-        self.with_presence(upstream.name, |presence| match change {
-            MembershipChange::Removed => presence.departed = Some(now),
-            MembershipChange::Added => presence.departed = None,
-            _ => {}
-        });
+        self.layer.change_membership(upstream.name, change, now);
         // Without scrapes, the series of all upstreams that were ever in the pool would stay.
-        self.forget_departed(now);
+        self.layer.forget_departed(&self.shared.set, now);
     }
 
     fn discovery_failed(&self, _pool: Option<&str>, error: &DiscoverError) {
-        let key = self.of_pool([error.as_str()]);
+        let key = self.layer.of_pool([error.as_str()]);
         self.shared.set.discovery_failures.inc(key);
     }
 
     fn pong(&self, _tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
-        let key = self.of_pool([side.as_str()]);
+        let key = self.layer.of_pool([side.as_str()]);
         self.shared.set.ping_rtt.observe(key, rtt.last());
     }
 }
 
 impl Drop for LayerObserver {
     fn drop(&mut self) {
-        self.shared.keep_totals(&self.watched);
+        self.shared.remove(&self.layer);
     }
 }

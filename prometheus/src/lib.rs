@@ -35,9 +35,11 @@ mod collector;
 mod exposition;
 mod family;
 mod labels;
+mod layer;
 mod layer_observer;
 mod metrics;
 mod set;
+mod shared;
 mod watched;
 
 pub use exposition::{Exposition, encode};

@@ -1,19 +1,11 @@
 //! The host's handle of all metrics.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-};
+use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use wsplice::ProxyLayer;
 
-use crate::{
-    collector::Scrape,
-    layer_observer::{LayerObserver, Presences},
-    set::MetricSet,
-    watched::{Totals, Watched},
-};
+use crate::{collector::Scrape, layer_observer::LayerObserver, shared::Shared, watched::Watched};
 
 /// Label `pool` of pools without a name.
 const UNNAMED: &str = "default";
@@ -22,23 +14,6 @@ const UNNAMED: &str = "default";
 #[derive(Clone, Debug)]
 pub struct Metrics {
     shared: Arc<Shared>,
-}
-
-/// What the handle, the observers and the collector share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) set: MetricSet,
-    layers: Mutex<Layers>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Layers {
-    /// Each belongs to a layer, and is dropped with it.
-    pub(crate) observers: Vec<Weak<LayerObserver>>,
-    /// Of layers that were dropped, by name: counters must not decrease.
-    pub(crate) past: BTreeMap<Arc<str>, Totals>,
-    /// By name, as the series of upstreams outlive the layers.
-    presences: BTreeMap<Arc<str>, Arc<Presences>>,
 }
 
 impl Metrics {
@@ -52,10 +27,7 @@ impl Metrics {
     /// Registers the metrics under a prefix of your own: `edge` makes `edge_tunnels` and so on.
     #[must_use]
     pub fn register_with_prefix(registry: &mut Registry, prefix: &str) -> Self {
-        let shared = Arc::new(Shared {
-            set: MetricSet::new(),
-            layers: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new());
         registry
             .sub_registry_with_prefix(prefix)
             .register_collector(Box::new(Scrape::new(&shared)));
@@ -82,33 +54,7 @@ impl Metrics {
             registry: layer.registry(),
             drain: layer.drain(),
         };
-        let presences = self.shared.presences(&watched.name);
-        let observer = LayerObserver::new(Arc::clone(&self.shared), watched, presences);
-        let observer = Arc::new(observer);
-        let mut layers = self.shared.layers();
-        layers.observers.retain(|layer| layer.strong_count() > 0);
-        layers.observers.push(Arc::downgrade(&observer));
-        drop(layers);
+        let observer = LayerObserver::new(Arc::clone(&self.shared), watched);
         layer.observer(observer)
-    }
-}
-
-impl Shared {
-    /// Keeps what a layer has forwarded, as it is being dropped.
-    pub(crate) fn keep_totals(&self, watched: &Watched) {
-        let totals = watched.registry.traffic().into();
-        let mut layers = self.layers();
-        let past = layers.past.entry(Arc::clone(&watched.name)).or_default();
-        past.add(totals);
-    }
-
-    fn presences(&self, name: &Arc<str>) -> Arc<Presences> {
-        let mut layers = self.layers();
-        Arc::clone(layers.presences.entry(Arc::clone(name)).or_default())
-    }
-
-    pub(crate) fn layers(&self) -> MutexGuard<'_, Layers> {
-        // The data is whole after every statement under the lock.
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

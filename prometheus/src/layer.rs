@@ -1,0 +1,130 @@
+//! One layer, and the presence of the upstreams that have series.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use wsplice::observe::MembershipChange;
+
+use crate::{labels::Key, set::MetricSet, watched::Watched};
+
+/// Time for which the series of an upstream stay after it left and its last tunnel ended.
+const DEPARTED_TTL: Duration = Duration::from_secs(600);
+
+/// One layer under observation.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    watched: Watched,
+    presences: Arc<Presences>,
+}
+
+/// Upstreams of all layers with one name, by name: their series are the same.
+pub(crate) type Presences = Mutex<HashMap<Arc<str>, Presence>>;
+
+/// Presence of an upstream in the pool.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    open: u64,
+    /// When it left the pool, or its last tunnel ended thereafter.
+    departed: Option<Instant>,
+}
+
+impl Layer {
+    pub(crate) fn new(watched: Watched, presences: Arc<Presences>) -> Self {
+        let layer = Self { watched, presences };
+        // It may have left the pool of an earlier layer with this name.
+        for upstream in layer.watched.pool.snapshot() {
+            layer.with_presence(&upstream.name, |presence| presence.departed = None);
+        }
+        layer
+    }
+
+    pub(crate) const fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// Removes the series of upstreams that left long ago.
+    pub(crate) fn forget_departed(&self, set: &MetricSet, now: Instant) {
+        self.presences().retain(|upstream, presence| {
+            let is_kept = presence.open > 0
+                || presence
+                    .departed
+                    .is_none_or(|departed| now.duration_since(departed) < DEPARTED_TTL);
+            if !is_kept {
+                set.forget(&self.watched.name, upstream);
+            }
+            is_kept
+        });
+    }
+
+    /// Returns the key of a series of the layer's pool.
+    pub(crate) fn of_pool<const N: usize>(&self, values: [&'static str; N]) -> Key<N> {
+        Key {
+            pool: Arc::clone(&self.watched.name),
+            upstream: None,
+            values,
+        }
+    }
+
+    /// Returns the key of a series of an upstream, or of none.
+    pub(crate) fn of_upstream<const N: usize>(
+        &self,
+        upstream: Option<&str>,
+        values: [&'static str; N],
+    ) -> Key<N> {
+        Key {
+            upstream: upstream.map(|upstream| self.known(upstream)),
+            ..self.of_pool(values)
+        }
+    }
+
+    /// Counts a tunnel to the upstream.
+    pub(crate) fn add_tunnel(&self, upstream: &str) {
+        self.with_presence(upstream, |presence| presence.open += 1);
+    }
+
+    /// Counts the end of a tunnel to the upstream.
+    pub(crate) fn remove_tunnel(&self, upstream: &str) {
+        self.with_presence(upstream, |presence| {
+            presence.open = presence.open.saturating_sub(1);
+            if let (0, Some(departed)) = (presence.open, &mut presence.departed) {
+                *departed = Instant::now();
+            }
+        });
+    }
+
+    /// Notes that the upstream came to the pool or left it.
+    pub(crate) fn change_membership(&self, upstream: &str, change: MembershipChange, now: Instant) {
+        self.with_presence(upstream, |presence| match change {
+            MembershipChange::Removed => presence.departed = Some(now),
+            MembershipChange::Added => presence.departed = None,
+            _ => {}
+        });
+    }
+
+    /// Returns the upstream's name as the series share it.
+    fn known(&self, upstream: &str) -> Arc<str> {
+        let mut presences = self.presences();
+        if let Some((name, _)) = presences.get_key_value(upstream) {
+            return Arc::clone(name);
+        }
+        let name: Arc<str> = upstream.into();
+        presences.insert(Arc::clone(&name), Presence::default());
+        name
+    }
+
+    fn with_presence(&self, upstream: &str, change: impl FnOnce(&mut Presence)) {
+        let name = self.known(upstream);
+        change(self.presences().entry(name).or_default());
+    }
+
+    fn presences(&self) -> MutexGuard<'_, HashMap<Arc<str>, Presence>> {
+        // The map is whole after every statement under the lock.
+        self.presences
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
