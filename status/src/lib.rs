@@ -62,11 +62,12 @@ mod page;
 mod search;
 mod service;
 mod settings;
+mod status;
 
 pub use ends::RecentEnds;
 pub use events::StatusBody;
 pub use service::StatusService;
-pub use settings::Status;
+pub use status::Status;
 
 #[cfg(doc)]
 use wsplice::{Pool, Registry};

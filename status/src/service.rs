@@ -22,7 +22,7 @@ use crate::{
     events::{StatusBody, Viewer},
     guard, page,
     search::{self, Search, View},
-    settings::Status,
+    settings::Settings,
 };
 
 /// Pages that may be open at once.
@@ -38,19 +38,19 @@ const ACTION_TIMEOUT: Duration = Duration::from_secs(10);
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Service that responds with the status page; see [`Status`].
+/// Service that responds with the status page; see [`Status`](crate::Status).
 ///
 /// Cheap to clone. It is always ready and never fails.
 #[derive(Clone)]
 pub struct StatusService {
-    status: Arc<Status>,
+    settings: Arc<Settings>,
     viewers: Arc<AtomicUsize>,
 }
 
 impl StatusService {
-    pub(crate) fn new(status: Arc<Status>) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            status,
+            settings: Arc::new(settings),
             viewers: Arc::default(),
         }
     }
@@ -61,8 +61,8 @@ impl StatusService {
         };
         match view {
             View::Page => {
-                let document = self.status.sources.document(&search);
-                let page = page::page(&document, self.status.allows_actions);
+                let document = self.settings.sources.document(&search);
+                let page = page::page(&document, self.settings.allows_actions);
                 respond(
                     "text/html; charset=utf-8",
                     StatusBody::text(page.into_string()),
@@ -79,7 +79,7 @@ impl StatusService {
     }
 
     fn json(&self, search: &Search) -> Response<StatusBody> {
-        match serde_json::to_vec(&self.status.sources.document(search)) {
+        match serde_json::to_vec(&self.settings.sources.document(search)) {
             Ok(json) => respond("application/json", StatusBody::text(json)),
             Err(_) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -92,12 +92,12 @@ impl StatusService {
         let Some(viewer) = Viewer::enter(&self.viewers, MAX_VIEWERS) else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open");
         };
-        let status = Arc::clone(&self.status);
+        let settings = Arc::clone(&self.settings);
         let render = Box::new(move || {
-            let document = status.sources.document(&search);
-            page::content(&document, status.allows_actions).into_string()
+            let document = settings.sources.document(&search);
+            page::content(&document, settings.allows_actions).into_string()
         });
-        let body = StatusBody::events(self.status.refresh, viewer, render);
+        let body = StatusBody::events(self.settings.refresh, viewer, render);
         respond("text/event-stream", body)
     }
 
@@ -111,7 +111,7 @@ impl StatusService {
                 );
             }
         };
-        match action.run(&self.status.sources) {
+        match action.run(&self.settings.sources) {
             Ok(()) => text(StatusCode::NO_CONTENT, ""),
             Err(Refusal::NotFound(what)) => text(StatusCode::NOT_FOUND, what),
             Err(Refusal::Invalid(what)) => text(StatusCode::BAD_REQUEST, what),
@@ -146,7 +146,7 @@ impl StatusService {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (uri, headers) = (request.uri(), request.headers());
-        if !self.status.host_names.accept(uri, headers) {
+        if !self.settings.host_names.accept(uri, headers) {
             return text(
                 StatusCode::MISDIRECTED_REQUEST,
                 "the status page is not known by this host name",
@@ -154,7 +154,7 @@ impl StatusService {
         }
         match *request.method() {
             Method::GET | Method::HEAD => self.get(uri.path(), uri.query().unwrap_or_default()),
-            Method::POST if !self.status.allows_actions => {
+            Method::POST if !self.settings.allows_actions => {
                 text(StatusCode::FORBIDDEN, "actions are switched off")
             }
             Method::POST if !guard::is_own_action(uri, headers) => text(
@@ -210,6 +210,8 @@ fn respond(content_type: &'static str, body: StatusBody) -> Response<StatusBody>
 
 impl fmt::Debug for StatusService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StatusService").field(&self.status).finish()
+        f.debug_tuple("StatusService")
+            .field(&self.settings)
+            .finish()
     }
 }
