@@ -46,6 +46,7 @@ mod proxy;
 mod rewound;
 mod serve;
 mod service_manager;
+mod setup;
 mod shutdown;
 mod signals;
 mod site;
@@ -127,7 +128,7 @@ async fn gateway(args: &Args, inherited: Vec<Inherited>) -> Result<Exit, Box<dyn
         let (observing, observed) = Views::observe(args, proxy);
         (views, proxy) = (Some(observing), observed);
     }
-    let (serving, drain) = app::app(args, &proxy, demo.as_ref());
+    let (serving, drain) = setup::serving(args, &proxy, demo.as_ref());
     let stop_signals = signals::stop()?;
     let mut reloading = JoinSet::new();
     if let Some(tls) = &bound.client_tls {

@@ -36,7 +36,7 @@ impl TestGateway {
         let pool = pool::pool(&args, &upstreams);
         let proxy = proxy::layer(&args, &upstreams, pool).unwrap();
         let (views, proxy) = Views::observe(&args, proxy);
-        let (app, drain) = app::app(&args, &proxy, Some(&demo));
+        let (app, drain) = setup::serving(&args, &proxy, Some(&demo));
         let (admin, listener) = bind::bind_admin(DEMO_ADMIN).unwrap();
         let serving_admin = Admin::start(listener, views);
         let (http, https) = (bound.tcp(Service::Plain).unwrap(), bound.tcp(Service::Tls));
