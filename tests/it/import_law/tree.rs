@@ -40,7 +40,7 @@ pub(super) struct Edge {
 }
 
 impl Tree {
-    /// Reads the crate whose `lib.rs` is in this directory, by its `mod` items.
+    /// Reads the crate whose `lib.rs` or `main.rs` is in this directory, by its `mod` items.
     pub(super) fn of(src: &Path) -> Self {
         let mut tree = Self::default();
         tree.add(
@@ -52,7 +52,7 @@ impl Tree {
 
     fn add(&mut self, source: &mut dyn FnMut(&str) -> Option<String>, path: ModulePath) {
         let [flat, folder] = match path.join("/") {
-            root if root.is_empty() => ["lib.rs".to_owned(), "mod.rs".to_owned()],
+            root if root.is_empty() => ["lib.rs".to_owned(), "main.rs".to_owned()],
             names => [format!("{names}.rs"), format!("{names}/mod.rs")],
         };
         let (file, text) = source(&flat)
