@@ -20,6 +20,7 @@
 //! WebSockets with code 1001, and ends with exit code 0. A second signal ends it at once, with exit
 //! code 1.
 
+mod accepted;
 mod admin;
 #[cfg(feature = "mimalloc")]
 mod allocator;

@@ -1,0 +1,204 @@
+//! Accepted connection: the client's address, TLS if the listener has it, and the version of HTTP.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use wsplice::accept::{AcceptProxyProtocol, WriteTimeout};
+use wsplice::headers::{ClientInfo, ClientScheme};
+
+use crate::arrival::Arrival;
+use crate::client_tls::ClientTls;
+use crate::connection::{self, Protocol, Serving};
+use crate::preface::{self, PREFACE};
+use crate::rewound::Rewound;
+use crate::shutdown::{Draining, Shutdown};
+use crate::socket::Stream;
+
+/// Bound on a client's TLS handshake.
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bound on the time in which a client's socket takes nothing of what is written to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Connection that was accepted, with a permit for its TLS handshake where there is TLS.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    pub(crate) handshake: Option<OwnedSemaphorePermit>,
+    /// Place among the connections, up to the end or the upgrade of this one.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
+    pub(crate) arrival: Arrival,
+}
+
+/// Settings that each connection of a listener is served with.
+pub(crate) struct Connections {
+    pub(crate) tls: Option<Arc<ClientTls>>,
+    pub(crate) proxy_protocol: Option<AcceptProxyProtocol>,
+    pub(crate) serving: Serving,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Connections {
+    /// Serves a connection up to its end or its upgrade.
+    pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
+        let Accepted {
+            stream,
+            handshake,
+            place: _place,
+            arrival,
+        } = accepted;
+        let mut shutdown = self.shutdown.clone();
+        let draining = pin!(shutdown.draining());
+        match stream {
+            Stream::Tcp(mut tcp, peer) => {
+                let client = ClientInfo::from(peer);
+                let mut client = tcp
+                    .local_addr()
+                    .map_or(client, |local| client.with_local(local));
+                if let Some(accept) = &self.proxy_protocol {
+                    client = match accept.read_header(&mut tcp, client).await {
+                        Ok(client) => client,
+                        Err(error) => {
+                            tracing::debug!(%peer, %error, "a connection has no PROXY protocol header");
+                            return;
+                        }
+                    };
+                }
+                match &self.tls {
+                    Some(_) => {
+                        self.serve_stream(tcp, client, handshake, arrival, draining)
+                            .await;
+                    }
+                    None => self.serve_plain(tcp, client, arrival, draining).await,
+                }
+            }
+            #[cfg(unix)]
+            Stream::Unix(unix) => {
+                let client = ClientInfo::new();
+                self.serve_stream(unix, client, handshake, arrival, draining)
+                    .await;
+            }
+        }
+    }
+
+    /// Serves a connection without TLS, over which HTTP/2 may begin with its preface. The socket is
+    /// served as it is, so that a tunnel can take it, unless a part of the preface was read from it.
+    async fn serve_plain(
+        &self,
+        mut tcp: TcpStream,
+        client: ClientInfo,
+        arrival: Arrival,
+        mut draining: Draining<'_>,
+    ) {
+        let read = tokio::select! {
+            biased;
+            read = preface::read_partial(&mut tcp, self.serving.header_timeout) => read,
+            () = &mut draining => return,
+        };
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::debug!(peer = ?client.peer(), %error, "a client sent no request");
+                return;
+            }
+        };
+        if read.is_empty() {
+            return self
+                .serve_stream(tcp, client, None, arrival, draining)
+                .await;
+        }
+        let protocol = if read == PREFACE[..] {
+            Protocol::Http2
+        } else {
+            Protocol::AsFirstBytes
+        };
+        let stream = Rewound::new(WriteTimeout::new(tcp, WRITE_TIMEOUT), read);
+        // Boxed, because it is rare, and all other connections would carry it.
+        let serve = self.serve_http(stream, protocol, client, arrival, draining);
+        Box::pin(serve).await;
+    }
+
+    async fn serve_stream<S>(
+        &self,
+        stream: S,
+        client: ClientInfo,
+        permit: Option<OwnedSemaphorePermit>,
+        arrival: Arrival,
+        draining: Draining<'_>,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
+        match &self.tls {
+            // Boxed, because it is large, and connections without TLS would carry it.
+            Some(tls) => {
+                Box::pin(self.serve_tls(tls, stream, client, permit, arrival, draining)).await;
+            }
+            None => {
+                let protocol = Protocol::AsFirstBytes;
+                self.serve_http(stream, protocol, client, arrival, draining)
+                    .await;
+            }
+        }
+    }
+
+    /// Serves a connection that begins with a TLS handshake, which the permit is for.
+    async fn serve_tls<S>(
+        &self,
+        tls: &ClientTls,
+        stream: S,
+        client: ClientInfo,
+        permit: Option<OwnedSemaphorePermit>,
+        arrival: Arrival,
+        draining: Draining<'_>,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
+        drop(permit);
+        let peer = client.peer();
+        match handshake {
+            Ok(Ok(stream)) => {
+                let client = client.with_scheme(ClientScheme::Https);
+                let protocol = negotiated(stream.get_ref().1.alpn_protocol());
+                self.serve_http(stream, protocol, client, arrival, draining)
+                    .await;
+            }
+            Ok(Err(error)) => {
+                // Quoted, with control characters as escapes: a peer had a part in it.
+                tracing::debug!(?peer, error = ?error.to_string(), "a TLS handshake with a client failed");
+            }
+            Err(_) => tracing::debug!(?peer, "a TLS handshake with a client timed out"),
+        }
+    }
+
+    async fn serve_http<S>(
+        &self,
+        stream: S,
+        protocol: Protocol,
+        client: ClientInfo,
+        arrival: Arrival,
+        draining: Draining<'_>,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (serving, shutdown) = (&self.serving, &self.shutdown);
+        connection::serve(
+            stream, protocol, client, arrival, serving, shutdown, draining,
+        )
+        .await;
+    }
+}
+
+/// Protocol that the TLS handshake negotiated by ALPN (RFC 7301). A client without ALPN may speak
+/// either version.
+fn negotiated(protocol: Option<&[u8]>) -> Protocol {
+    match protocol {
+        Some(b"h2") => Protocol::Http2,
+        _ => Protocol::AsFirstBytes,
+    }
+}
