@@ -8,10 +8,11 @@ one for the proxy, one for the upstream, with two cables and no way out.
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 
 import kit
+import namespaces
+from namespaces import ip
 
 INTERVAL, PONG = 500, 700
 # The interval's jitter is 10 %. Half a second is for a machine that is busy.
@@ -25,7 +26,7 @@ TOLD = {
 QUIET, CHATTY = (), ("chatty",)
 
 
-class Net:
+class Net(namespaces.Namespaces):
     """client 192.0.2.2 -- 192.0.2.1 proxy 198.51.100.1 -- 198.51.100.2 upstream (RFC 5737)."""
 
     CABLES = {"client": "192.0.2", "upstream": "198.51.100"}
@@ -33,28 +34,16 @@ class Net:
     def __init__(self, number):
         self.names = {end: f"wsplice-{os.getpid()}-{number}-{end}" for end in ("client", "proxy", "upstream")}
 
-    def __enter__(self):
-        try:
-            self.lay()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def spaces(self):
+        return self.names.values()
 
-    def lay(self):
-        for name in self.names.values():
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "dev", "lo", "up")
+    def lay_cables(self):
         for end, net in self.CABLES.items():
             far, near = self.names[end], self.names["proxy"]
             ip("-n", near, "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", far)
             for name, link, host in [(near, end, 1), (far, "eth0", 2)]:
                 ip("-n", name, "address", "add", f"{net}.{host}/24", "dev", link)
                 ip("-n", name, "link", "set", "dev", link, "up")
-
-    def __exit__(self, *_):
-        for name in self.names.values():
-            subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL)
 
     def address(self, end):
         return f"{self.CABLES[end]}.2:9000" if end == "upstream" else f"{self.CABLES['client']}.1:9000"
@@ -65,22 +54,6 @@ class Net:
 
     def pull(self, end):
         ip("-n", self.names[end], "link", "set", "dev", "eth0", "down")
-
-
-def ip(*args):
-    subprocess.run(["ip", *args], check=True)
-
-
-def without_namespaces():
-    """Why there can be none here, if so."""
-    probe = f"wsplice-{os.getpid()}-probe"
-    try:
-        made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
-    except FileNotFoundError:
-        return "no iproute2"
-    if made.returncode:
-        return made.stderr.strip()
-    ip("netns", "delete", probe)
 
 
 async def lose(suite, how, lost, chat=QUIET, net=None):
@@ -122,8 +95,8 @@ async def main():
     suite = kit.Suite("a leg that has vanished")
     ways = [(lost, chat) for lost in ("upstream", "client") for chat in (QUIET, CHATTY)]
     await asyncio.gather(*(lose(suite, "process stopped", *way) for way in ways))
-    if reason := without_namespaces():
-        suite.skip(f"packets dropped, cable pulled: no network namespaces here ({reason})")
+    if reason := namespaces.missing():
+        suite.skip(f"packets dropped, cable pulled: {reason}")
         return suite.end()
 
     async def isolated(number, how, lost, chat):

@@ -19,6 +19,9 @@ import socket
 import struct
 import subprocess
 
+import namespaces
+from namespaces import ip
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 # From linux/if_tun.h.
@@ -32,19 +35,14 @@ RESET = "meta l4proto tcp counter reject with tcp reset"
 numbers = itertools.count(1)
 
 
-def ip(*args):
-    subprocess.run(["ip", *map(str, args)], check=True)
-
-
 def missing():
     """Why there can be no network here, if so."""
-    for program in ("ip", "nft"):
-        if not shutil.which(program):
-            return f"there is no program {program} here"
+    if reason := namespaces.missing():
+        return reason
+    if not shutil.which("nft"):
+        return "there is no program nft here"
     name = f"wsplice-{os.getpid()}-probe"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
-    if made.returncode:
-        return f"no network namespaces here ({made.stderr.strip()})"
+    ip("netns", "add", name)
     try:
         made = subprocess.run(
             ["ip", "netns", "exec", name, "nft", "add", "table", "ip", "probe"], capture_output=True, text=True
@@ -54,7 +52,7 @@ def missing():
         ip("netns", "delete", name)
 
 
-class Net:
+class Net(namespaces.Namespaces):
     """The n-th host has 198.18.n.2, the router 198.18.n.1 (RFC 2544, for tests of networks)."""
 
     def __init__(self, *hosts):
@@ -72,22 +70,14 @@ class Net:
     def address(self, host, last=2):
         return f"198.18.{self.places[host]}.{last}"
 
-    def __enter__(self):
-        try:
-            self.lay()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def spaces(self):
+        return [self.router, *map(self.namespace, self.places)]
 
-    def lay(self):
-        ip("netns", "add", self.router)
+    def lay_cables(self):
         with self.inside(self.router), open("/proc/sys/net/ipv4/ip_forward", "w") as forward:
             forward.write("1")
         for host in self.places:
             name = self.namespace(host)
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "dev", "lo", "up")
             ip("-n", self.router, "link", "add", "name", host, "type", "veth", "peer", "name", "eth0", "netns", name)
             for space, link, last in [(self.router, host, 1), (name, "eth0", 2)]:
                 # One segment is one packet, as on a real cable.
@@ -105,8 +95,7 @@ class Net:
     def __exit__(self, *_):
         if self.late:
             self.late.close()
-        for name in [self.router, *map(self.namespace, self.places)]:
-            subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL)
+        super().__exit__()
 
     def nft(self, *commands):
         subprocess.run(["ip", "netns", "exec", self.router, "nft", ";".join(commands)], check=True)
