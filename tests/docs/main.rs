@@ -206,3 +206,43 @@ fn members_that_pages_name_exist() {
     }
     no_offences(&offences);
 }
+
+/// A row of "Where does this line go?" that names an item, as `` `item` in `folder/file` ``, is true.
+#[test]
+fn items_that_the_map_names_are_in_their_files() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows = map.split("## Where does this line go?").nth(1).unwrap();
+    let rows = rows.split("\n## ").next().unwrap();
+    // Text and code take turns.
+    let parts: Vec<_> = rows.split('`').collect();
+    let mut offences = BTreeSet::new();
+    let mut count = 0;
+    for at in (3..parts.len()).step_by(2) {
+        let is_place = parts[at - 1] == " in " && parts[at].contains('/');
+        if !is_place {
+            continue;
+        }
+        let place = parts[at];
+        let files = [format!("src/{place}.rs"), format!("src/{place}/mod.rs")];
+        let text = files
+            .iter()
+            .find_map(|file| fs::read_to_string(root().join(file)).ok())
+            .unwrap_or_default();
+        let words: BTreeSet<_> = text
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .collect();
+        let mut items = vec![parts[at - 2]];
+        if at >= 5 && parts[at - 3] == " and " && !parts[at - 4].contains('/') {
+            items.push(parts[at - 4]);
+        }
+        for item in items {
+            count += 1;
+            let name = item.rsplit("::").next().unwrap_or_default();
+            if !words.contains(name) {
+                offences.insert(format!("{item} in {place}"));
+            }
+        }
+    }
+    assert!(count > 10, "found {count} items");
+    no_offences(&offences);
+}
