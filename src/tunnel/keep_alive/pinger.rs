@@ -8,9 +8,6 @@ use crate::{instant::saturating_add, tunnel::report::Rtt};
 
 use super::schedule::PingSchedule;
 
-/// Most unanswered pings that are remembered: a leg that sends data and no pongs accumulates them.
-const MAX_OUTSTANDING: u32 = 16;
-
 /// Time between two checks whether a leg takes the bytes that wait for it, which shows that it
 /// lives. A single successful write proves nothing: tokio makes ready sockets wait now and then,
 /// and buffers between the tunnel and the peer take bytes as well.
@@ -301,13 +298,7 @@ impl Pinger {
     /// An endpoint may answer only the newest of several pings (RFC 6455 §5.5.3), so a pong
     /// settles every earlier ping too.
     pub(in crate::tunnel) fn take_pong(&mut self, payload: &[u8], now: Instant) -> bool {
-        let Ok(cookie) = Cookie::try_from(payload) else {
-            return false;
-        };
-        let outstanding = self.sent.wrapping_sub(self.answered).min(MAX_OUTSTANDING);
-        let Some(age) =
-            (0..outstanding).find(|age| self.cookie(self.sent.wrapping_sub(*age)) == cookie)
-        else {
+        let Some(age) = self.age(payload) else {
             return false;
         };
         self.answered = self.sent.wrapping_sub(age);
@@ -374,6 +365,16 @@ impl Pinger {
                 .interval(last_received, self.jitter_sample.into());
             self.state = State::Listening { interval };
         }
+    }
+
+    /// Returns how many pings were sent after the one that this payload answers, if that one is ours
+    /// and was not answered.
+    fn age(&self, payload: &[u8]) -> Option<u32> {
+        let (secret, number) = payload.split_first_chunk()?;
+        let number = u32::from_be_bytes(number.try_into().ok()?);
+        let age = self.sent.wrapping_sub(number);
+        let is_outstanding = age < self.sent.wrapping_sub(self.answered);
+        (u32::from_be_bytes(*secret) == self.secret && is_outstanding).then_some(age)
     }
 
     fn cookie(&self, number: u32) -> Cookie {

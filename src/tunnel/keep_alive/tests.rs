@@ -235,6 +235,17 @@ fn a_pong_settles_the_pings_before_it() {
 }
 
 #[test]
+fn the_first_of_many_pings_of_a_leg_that_answers_late_has_its_pong_taken() {
+    let (mut pinger, start) = pinger();
+    let cookies: Vec<_> = (0..100).map(|_| pinger.sent(start, start)).collect();
+    for cookie in &cookies {
+        assert!(pinger.expects_pong());
+        assert!(pinger.take_pong(cookie, start));
+    }
+    assert!(!pinger.expects_pong());
+}
+
+#[test]
 fn an_older_pong_is_swallowed_but_measures_nothing() {
     let (mut pinger, start) = pinger();
     let first = pinger.sent(start, start);
