@@ -143,14 +143,13 @@ impl Core {
 
     /// Notes that the upstream has our close frame, after a whole message.
     pub(super) fn begin_parting(&mut self, now: Instant) {
-        let stale_pongs = self.legs[CLIENT].take_unanswered_pings();
         self.legs[UPSTREAM].end_pings();
         let Some(reattaching) = &mut self.reattaching else {
             return;
         };
         // Leaving => Parting.
         reattaching.plan(None);
-        reattaching.filter.leave(stale_pongs);
+        reattaching.filter.leave();
         reattaching.state = State::Parting(Box::new(Parting {
             since: now,
             until: saturating_add(now, PARTING_TIMEOUT),

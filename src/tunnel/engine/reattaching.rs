@@ -324,6 +324,8 @@ impl Core {
         };
         reattaching.record(change, now);
         let received = self.flows[UPSTREAM].track().counts().messages();
+        // A pong for an earlier ping follows what the client has still to take.
+        let pong = reattaching.filter.take_owed_pong();
         reattaching.filter.attach(received, next.context);
         let mut frames = reattaching.filter.replay(masking_key);
         if !frames.is_empty() {
@@ -335,6 +337,9 @@ impl Core {
         let kept = reattaching.filter.swallow(&mut read_ahead);
         read_ahead.truncate(*kept.as_ref().unwrap_or(&0));
         self.connect(next.transport, read_ahead.into(), frames, now);
+        if let Some(pong) = pong {
+            self.flows[UPSTREAM].push_own(&encode_for(CLIENT, &pong));
+        }
         self.flows[UPSTREAM].push_own(&next.restoration.frames_to_client());
         if let Err(refusal) = kept {
             return self.end_unfit(refusal, now);
@@ -382,6 +387,7 @@ impl Core {
             reattaching.state = state;
             return;
         };
+        reattaching.filter.end();
         reattaching.refusal = Some(refusal);
         let loss = detached.loss;
         if let Some(frame) = frame {

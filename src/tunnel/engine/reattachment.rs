@@ -158,7 +158,7 @@ impl Reattaching {
     /// The filter of frames, while it is needed.
     pub(super) fn filter(&mut self) -> Option<&mut Filter> {
         match self.state {
-            State::Off if !self.filter.is_swallowing() => None,
+            State::Off if !self.filter.outlives_reattachment() => None,
             _ => Some(&mut self.filter),
         }
     }

@@ -111,6 +111,11 @@ impl Rig {
         self.next.send(Err((refusal, None))).unwrap();
     }
 
+    /// Ends the upstream's connection.
+    pub(super) fn lose(&mut self) {
+        drop(std::mem::replace(&mut self.upstream.stream, duplex(1).0));
+    }
+
     /// Ends the upstream's connection, and gives the tunnel the next one.
     pub(super) fn replace(&mut self) {
         self.upstream = self.prepare();

@@ -55,6 +55,8 @@ enum Phase {
 pub(in crate::tunnel) enum Fate {
     Pass,
     Swallow,
+    /// The frame is kept from an upstream that was left, and answers a ping of this one.
+    SwallowAnswer,
     /// The frame waits until it is decided whether the tunnel gets another upstream.
     Withhold(CloseCode),
 }
@@ -86,7 +88,6 @@ impl Filter {
         answers_newest: impl FnOnce() -> bool,
     ) -> Fate {
         match (from, frame.opcode(), self.phase) {
-            (_, _, Phase::Ended | Phase::Unfit) => Fate::Pass,
             (LegId::Client, OpCode::PING, Phase::Attached) => {
                 self.unanswered = Some(Box::new(*frame));
                 Fate::Pass
@@ -96,11 +97,15 @@ impl Filter {
                 self.owed = Some(Box::new(*frame));
                 Fate::Swallow
             }
-            (LegId::Client, OpCode::PONG, Phase::Left | Phase::Detached) => {
+            (LegId::Client, OpCode::PONG, Phase::Detached) => {
                 self.stale_pongs = self.stale_pongs.saturating_sub(1);
                 Fate::Swallow
             }
-            (LegId::Client, OpCode::PONG, Phase::Attached) => self.client_pong(answers_newest),
+            (LegId::Client, OpCode::PONG, phase) => match self.client_pong(answers_newest) {
+                Fate::Pass if phase == Phase::Left => Fate::SwallowAnswer,
+                fate => fate,
+            },
+            (_, _, Phase::Ended | Phase::Unfit) => Fate::Pass,
             (LegId::Upstream, OpCode::CLOSE, phase) => {
                 let code = frame.close_code().unwrap_or(CloseCode::NO_STATUS);
                 match phase == Phase::Left || self.settings.covers(Loss::Closed(code)) {
@@ -132,9 +137,20 @@ impl Filter {
         }
     }
 
-    /// Whether the client must not see the next message of the upstream.
-    pub(in crate::tunnel) fn is_swallowing(&self) -> bool {
-        self.swallow.is_some()
+    /// Whether the tunnel gets no other upstream.
+    pub(in crate::tunnel) const fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended | Phase::Unfit)
+    }
+
+    /// Whether frames of one side must still be kept from the other when the tunnel gets no other
+    /// upstream.
+    pub(in crate::tunnel) const fn outlives_reattachment(&self) -> bool {
+        self.swallow.is_some() || self.expects_stale_pong()
+    }
+
+    /// Whether the client owes a pong to an upstream that was lost.
+    pub(in crate::tunnel) const fn expects_stale_pong(&self) -> bool {
+        self.stale_pongs > 0
     }
 
     /// Notes that the upstream has answered all pings of the client.
@@ -142,11 +158,10 @@ impl Filter {
         self.unanswered = None;
     }
 
-    /// Notes that the upstream has a close frame of ours, and has not been sent a pong for this many
-    /// pings. Its own close frame ends the use of it, whatever the code.
-    pub(in crate::tunnel) fn leave(&mut self, stale_pongs: u8) {
+    /// Notes that the upstream has a close frame of ours. Its own close frame ends the use of it,
+    /// whatever the code.
+    pub(in crate::tunnel) const fn leave(&mut self) {
         self.phase = Phase::Left;
-        self.stale_pongs = self.stale_pongs.saturating_add(stale_pongs);
     }
 
     /// Notes that the upstream is lost, which has not been sent a pong for this many pings.
@@ -308,20 +323,21 @@ mod tests {
         assert_eq!(filter.swallow(rest), Ok(0), "the payload is no frame");
         let mut next = *b"\x81\x89\x00";
         assert_eq!(filter.swallow(&mut next), Ok(0), "no ping is in it");
-        assert!(filter.is_swallowing());
+        assert!(filter.outlives_reattachment());
     }
 
     #[test]
     fn an_upstream_that_was_left_may_answer_earlier_pings_and_its_close_frame_waits() {
         let mut filter = filter();
         assert_eq!(decide(&mut filter, CLIENT, &ping(b"before")), Fate::Pass);
-        filter.leave(1);
+        filter.leave();
         assert!(!filter.owes_pong(), "the upstream may answer it");
         let close = ControlFrame::close(CloseCode::NORMAL, "");
         let withheld = Fate::Withhold(CloseCode::NORMAL);
         assert_eq!(decide(&mut filter, UPSTREAM, &close), withheld);
         assert_eq!(decide(&mut filter, UPSTREAM, &pong(b"before")), Fate::Pass);
-        assert_eq!(decide(&mut filter, CLIENT, &pong(b"old")), Fate::Swallow);
+        let answer = decide(&mut filter, CLIENT, &pong(b"old"));
+        assert_eq!(answer, Fate::SwallowAnswer);
         assert_eq!(decide(&mut filter, CLIENT, &ping(b"after")), Fate::Swallow);
         assert_eq!(filter.take_owed_pong(), Some(pong(b"after")));
         filter.detach(0);
@@ -348,6 +364,21 @@ mod tests {
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"1")), Fate::Swallow);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"2")), Fate::Swallow);
         assert_eq!(decide(&mut filter, CLIENT, &pong(b"3")), Fate::Pass);
+    }
+
+    #[test]
+    fn pongs_due_to_a_lost_upstream_are_swallowed_also_when_the_tunnel_ends() {
+        let mut filter = filter();
+        filter.detach(1);
+        filter.attach(0, UpstreamContext::Kept);
+        filter.end();
+        assert!(filter.outlives_reattachment());
+        let close = ControlFrame::close(CloseCode::SERVICE_RESTART, "");
+        assert_eq!(decide(&mut filter, UPSTREAM, &close), Fate::Pass);
+        assert_eq!(decide(&mut filter, CLIENT, &ping(b"?")), Fate::Pass);
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"old")), Fate::Swallow);
+        assert_eq!(decide(&mut filter, CLIENT, &pong(b"new")), Fate::Pass);
+        assert!(!filter.outlives_reattachment());
     }
 
     #[test]

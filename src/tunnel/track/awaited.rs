@@ -31,6 +31,13 @@ pub(in crate::tunnel) struct FilterFrom<'leg> {
     pub(in crate::tunnel) from: LegId,
 }
 
+impl FilterFrom<'_> {
+    /// Whether the side owes a pong to an upstream that was lost.
+    fn expects_stale_pong(&self) -> bool {
+        self.from == LegId::Client && self.filter.expects_stale_pong()
+    }
+}
+
 /// Whose pong a frame is.
 pub(super) enum Pong {
     Ours(usize),
@@ -48,10 +55,13 @@ pub(super) fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -
     }
     match ControlFrame::parse(bytes) {
         Ok(Some((pong, len))) => {
-            // Some peers answer with a payload of their own. Unless the other endpoint has sent a
-            // ping, such a pong can only be meant for us.
+            // Some peers answer with a payload of their own. Unless the other endpoint, or one before
+            // it, has sent a ping, such a pong can only be meant for us.
+            let filter = awaited.filter.as_ref();
+            let is_due_elsewhere = awaited.unanswered_pings.expect_pong()
+                || filter.is_some_and(FilterFrom::expects_stale_pong);
             let is_ours = pinger.take_pong(pong.payload(), now)
-                || awaited.unanswered_pings.are_none() && pinger.take_odd_pong(now);
+                || !is_due_elsewhere && pinger.take_odd_pong(now);
             match is_ours {
                 true => Pong::Ours(len),
                 false => Pong::Theirs,
@@ -68,11 +78,15 @@ pub(super) fn judge_control(bytes: &[u8], awaited: &mut Awaited<'_>) -> Option<(
     let Some(FilterFrom { filter, from }) = &mut awaited.filter else {
         return Some((Fate::Pass, 0));
     };
-    let unanswered_pings = &awaited.unanswered_pings;
-    let answers_newest = || unanswered_pings.newest_is_answered_by(bytes);
+    let unanswered_pings = &mut *awaited.unanswered_pings;
     match ControlFrame::parse(bytes) {
         Ok(Some((frame, len))) => {
+            let answers_newest = || unanswered_pings.newest_is_answered_by(bytes);
             let fate = filter.decide(*from, &frame, answers_newest);
+            if fate == Fate::SwallowAnswer {
+                unanswered_pings.settle(bytes);
+                return Some((Fate::Swallow, len));
+            }
             Some((fate, len))
         }
         Ok(None) => None,

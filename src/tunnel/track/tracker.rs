@@ -290,11 +290,11 @@ impl Track {
         }
         match judge_control(bytes, awaited) {
             None => return Frame::Stopped(Stop::Held(None)),
-            Some((Fate::Swallow, len)) => return Frame::Swallowed(len),
+            Some((Fate::Swallow | Fate::SwallowAnswer, len)) => return Frame::Swallowed(len),
             Some((Fate::Withhold(code), _)) => return Frame::Stopped(Stop::Withheld(code)),
             Some((Fate::Pass, _)) => {}
         }
-        let is_solicited = is_pong && !awaited.unanswered_pings.are_none();
+        let is_solicited = is_pong && awaited.unanswered_pings.expect_pong();
         let frame = self.read_header(bytes, is_solicited, now);
         if is_pong && matches!(frame, Frame::Begun(_) | Frame::Cut) {
             awaited.unanswered_pings.settle(bytes);

@@ -2,15 +2,21 @@
 
 use crate::{frame::ControlFrame, hash::hash};
 
-/// The most pings that are counted. An endpoint need not answer all of them (RFC 6455 §5.5.3), and
-/// as many of its pongs are exempt from its limits.
-const MAX_COUNT: u8 = 16;
+/// The most pings whose pongs are exempt from limits, and are not taken for ours whatever their
+/// payload: an endpoint need not answer all of them (RFC 6455 §5.5.3).
+const MAX_EXPECTED: u8 = 16;
 
 /// Pings that an endpoint was sent by the other one and has not answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::tunnel) struct UnansweredPings {
-    pub(super) count: u8,
+    /// The number of pings that wait for a pong, up to 255: an endpoint that leaves so many of them
+    /// unanswered answers none.
+    count: u8,
+    /// The number of pongs that are expected for them, at most [`MAX_EXPECTED`].
+    expected: u8,
     newest: Payload,
+    /// The payloads of the pings that wait, as a set of the remainders of their hashes.
+    payloads: u16,
 }
 
 /// The payload of the newest ping.
@@ -19,69 +25,77 @@ enum Payload {
     /// The ping came in parts.
     #[default]
     Unknown,
-    /// The hash of a payload that differs from that of the ping before.
+    /// The hash of a payload that no other ping that waits has.
     Distinct(u16),
-    /// Several pings have the same payload, so that a pong does not show which of them it answers.
-    Repeated,
+    /// The hash of a payload that another ping may have, so that a pong does not show which of them
+    /// it answers.
+    Repeated(u16),
 }
 
 impl UnansweredPings {
     /// The ping at the beginning of these bytes, as far as they hold it.
     pub(super) fn ping(bytes: &[u8]) -> Self {
+        let hash = payload_hash(bytes);
         Self {
             count: 1,
-            newest: payload_hash(bytes).map_or(Payload::Unknown, Payload::Distinct),
+            expected: 1,
+            newest: hash.map_or(Payload::Unknown, Payload::Distinct),
+            // An unknown payload may be any.
+            payloads: hash.map_or(u16::MAX, element),
         }
     }
 
     /// Adds newer pings.
     pub(in crate::tunnel) fn add(&mut self, newer: Self) {
-        if newer.are_none() {
+        if newer.count == 0 {
             return;
         }
-        let is_repeated = match self.newest {
-            Payload::Unknown => false,
-            Payload::Distinct(_) => self.newest == newer.newest,
-            Payload::Repeated => true,
+        self.newest = match newer.newest {
+            Payload::Distinct(hash) if self.payloads & element(hash) != 0 => {
+                Payload::Repeated(hash)
+            }
+            newest => newest,
         };
-        self.count = self.count.saturating_add(newer.count).min(MAX_COUNT);
-        self.newest = match is_repeated {
-            true => Payload::Repeated,
-            false => newer.newest,
-        };
+        self.count = self.count.saturating_add(newer.count);
+        self.expected = (self.expected + newer.expected).min(MAX_EXPECTED);
+        self.payloads |= newer.payloads;
     }
 
     /// Whether no ping waits for a pong.
-    #[inline]
     pub(in crate::tunnel) const fn are_none(&self) -> bool {
         self.count == 0
     }
 
-    /// The number of pings that wait for a pong, up to 16.
+    /// Whether a pong is expected, so that it is forced and answers the other endpoint.
+    #[inline]
+    pub(in crate::tunnel) const fn expect_pong(&self) -> bool {
+        self.expected > 0
+    }
+
+    /// The number of pings that wait for a pong, up to 255.
     pub(in crate::tunnel) const fn count(&self) -> u8 {
         self.count
     }
 
-    /// Whether the pong at the beginning of these bytes answers the newest ping.
+    /// Whether the pong at the beginning of these bytes answers the newest ping, as far as its payload
+    /// shows that.
     pub(super) fn newest_is_answered_by(&self, pong: &[u8]) -> bool {
-        !self.are_none()
-            && match self.newest {
-                Payload::Unknown => false,
-                Payload::Distinct(newest) => payload_hash(pong) == Some(newest),
-                // Every further pong is the next upstream's, as far as that can be known.
-                Payload::Repeated => true,
+        match self.newest {
+            Payload::Unknown => false,
+            Payload::Distinct(newest) | Payload::Repeated(newest) => {
+                payload_hash(pong) == Some(newest)
             }
+        }
     }
 
-    /// Settles the pings that the pong at the beginning of these bytes answers: one, or all if it
-    /// answers the newest.
+    /// Settles the pings that the pong at the beginning of these bytes answers: one, or all if it can
+    /// only answer the newest.
     pub(super) fn settle(&mut self, pong: &[u8]) {
-        self.count = match self.newest {
-            Payload::Distinct(newest) if payload_hash(pong) == Some(newest) => 0,
-            _ => self.count.saturating_sub(1),
-        };
-        if self.are_none() {
-            self.newest = Payload::Unknown;
+        self.expected = self.expected.saturating_sub(1);
+        self.count = self.count.saturating_sub(1);
+        let is_distinct = matches!(self.newest, Payload::Distinct(_));
+        if self.are_none() || is_distinct && self.newest_is_answered_by(pong) {
+            *self = Self::default();
         }
     }
 }
@@ -92,4 +106,9 @@ fn payload_hash(bytes: &[u8]) -> Option<u16> {
     let (frame, _) = ControlFrame::parse(bytes).ok()??;
     let [low, high, ..] = hash(frame.payload().iter().copied()).to_le_bytes();
     Some(u16::from_le_bytes([low, high]))
+}
+
+/// The set with this hash alone.
+const fn element(hash: u16) -> u16 {
+    1 << (hash % 16)
 }

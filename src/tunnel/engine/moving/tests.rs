@@ -458,6 +458,31 @@ async fn pings_have_their_pongs_over_a_move_rfc6455_5_5_3() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pongs_to_an_upstream_that_was_left_are_not_missed_by_the_next_one() {
+    let mut rig = Rig::new();
+    let mut next = rig.prepare();
+    order(&rig);
+    is_left(&mut rig.upstream).await;
+    let last_ping = rig.upstream.frame(0x89, b"last");
+    rig.upstream.send(&last_ping).await;
+    assert_eq!(rig.client.exactly(last_ping.len()).await, last_ping);
+    let pong = rig.client.frame(0x8A, b"last");
+    rig.client.send(&pong).await;
+    rig.client.is_quiet_for(secs(1)).await;
+    answers_close(&mut rig.upstream).await;
+    for payload in [b"1", b"2"] {
+        let asked = next.frame(0x89, payload);
+        next.send(&asked).await;
+        assert_eq!(rig.client.exactly(asked.len()).await, asked);
+    }
+    for payload in [b"1", b"2"] {
+        let pong = rig.client.frame(0x8A, payload);
+        rig.client.send(&pong).await;
+        assert_eq!(next.exactly(pong.len()).await, pong);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_are_held_up_to_a_bound_during_a_move() {
     let mut reattach = parts();
     reattach.settings = std::sync::Arc::new(Reattach::new().max_held(4096));

@@ -92,7 +92,7 @@ async fn a_listed_close_frame_is_kept_from_the_client_and_answered() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sends_no_frames_while_there_is_no_upstream_is_closed_at_once() {
     let mut rig = Rig::new();
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.lose();
     rig.client.is_quiet_for(secs(1)).await;
     // A length of 2^63 or more (RFC 6455 §5.2).
     rig.client
@@ -127,7 +127,7 @@ async fn a_close_frame_that_is_not_listed_ends_the_tunnel() {
 #[tokio::test(start_paused = true)]
 async fn without_a_next_upstream_the_client_gets_the_close_frame_of_the_loss() {
     let mut rig = Rig::new();
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.lose();
     rig.client.is_quiet_for(secs(9)).await;
     rig.refuse(ReattachRefusal::Timeout);
     let close = rig.client.control().await;
@@ -165,67 +165,11 @@ async fn without_a_next_upstream_the_client_gets_the_upstreams_own_close_frame()
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_of_the_client_are_answered_without_an_upstream_rfc6455_5_5_3() {
-    let mut rig = Rig::new();
-    let unanswered = rig.client.frame(0x89, b"before");
-    rig.client.send(&unanswered).await;
-    assert_eq!(rig.upstream.exactly(unanswered.len()).await, unanswered);
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
-    assert_eq!(
-        rig.client.control().await,
-        ping(b"before").answer().unwrap()
-    );
-    for payload in [b"one", b"two"] {
-        let frame = rig.client.frame(0x89, payload);
-        rig.client.send(&frame).await;
-        assert_eq!(rig.client.control().await, ping(payload).answer().unwrap());
-    }
-    rig.replace();
-    rig.passes_both_ways().await;
-    let passes = rig.client.frame(0x89, b"three");
-    rig.client.send(&passes).await;
-    assert_eq!(rig.upstream.exactly(passes.len()).await, passes);
-    rig.client.is_quiet_for(secs(1)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_ping_that_was_answered_gets_no_second_pong() {
-    let mut rig = Rig::new();
-    let asked = rig.client.frame(0x89, b"?");
-    rig.client.send(&asked).await;
-    rig.upstream.exactly(asked.len()).await;
-    let pong = rig.upstream.frame(0x8A, b"?");
-    rig.upstream.send(&pong).await;
-    assert_eq!(rig.client.exactly(pong.len()).await, pong);
-    rig.replace();
-    rig.client.is_quiet_for(secs(1)).await;
-    rig.passes_both_ways().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn pongs_that_are_due_to_a_lost_upstream_reach_no_other_one() {
-    let mut rig = Rig::new();
-    for payload in [b"1", b"2"] {
-        let ping = rig.upstream.frame(0x89, payload);
-        rig.upstream.send(&ping).await;
-        assert_eq!(rig.client.exactly(ping.len()).await, ping);
-    }
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
-    let pong = rig.client.frame(0x8A, b"1");
-    rig.client.send(&pong).await;
-    tokio::time::sleep(secs(1)).await;
-    rig.replace();
-    let pong = rig.client.frame(0x8A, b"2");
-    rig.client.send(&pong).await;
-    rig.passes_both_ways().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn messages_are_held_up_to_a_bound_and_delivered_in_order() {
     let mut reattach = parts();
     reattach.settings = Arc::new(Reattach::new().max_held(4096));
     let mut rig = Rig::with(TunnelConfig::new(), reattach, 1024);
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.lose();
     rig.client.is_quiet_for(secs(1)).await;
     let mut sent = Vec::new();
     for number in (0..=255_u8).chain(0..=255) {
@@ -250,7 +194,7 @@ async fn messages_are_held_up_to_a_bound_and_delivered_in_order() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_began_without_an_upstream_goes_on_with_the_next_one() {
     let mut rig = Rig::new();
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.lose();
     rig.client.is_quiet_for(secs(1)).await;
     let message = rig.client.text(b"in two parts");
     rig.client.send(&message[..9]).await;
@@ -334,7 +278,7 @@ async fn a_cut_message_ends_the_tunnel_with_its_reason() {
         };
         source.send(bytes).await;
         assert_eq!(sink.exactly(bytes.len()).await, bytes);
-        drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+        rig.lose();
         assert_eq!(next.rest().await, b"", "no use of it");
         drop(rig.client);
         let report = timeout(NEVER, rig.tunnel).await.unwrap().unwrap();
@@ -366,7 +310,7 @@ async fn a_listed_close_frame_passes_where_a_rule_forbids_another_upstream() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_without_an_upstream_is_answered() {
     let mut rig = Rig::new();
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.lose();
     rig.client.is_quiet_for(secs(1)).await;
     let close = rig.client.close(1000, "bye");
     rig.client.send(&close).await;
@@ -385,7 +329,7 @@ async fn a_client_that_closes_without_an_upstream_is_answered() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_without_an_upstream_ends_the_tunnel() {
     let mut rig = Rig::new();
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.lose();
     rig.client.is_quiet_for(secs(1)).await;
     let began = rig.began;
     drop(rig.client);
@@ -402,7 +346,7 @@ async fn commands_and_lifetimes_apply_without_an_upstream() {
         .lifetime_jitter(0.0);
     for by_command in [true, false] {
         let mut rig = Rig::with(config.clone(), parts(), 1024);
-        drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+        rig.lose();
         rig.client.is_quiet_for(secs(1)).await;
         if by_command {
             rig.registry
@@ -434,25 +378,6 @@ async fn commands_and_lifetimes_apply_without_an_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_client_is_pinged_without_an_upstream() {
-    let keep_alive = KeepAlive::default().jitter(0.0);
-    let config = TunnelConfig::new().client_keep_alive(keep_alive);
-    let mut rig = Rig::with(config, parts(), 1024);
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
-    // Data that is held must not keep the pong from being read.
-    let held = rig.client.text(b"held");
-    rig.client.send(&held).await;
-    let pinged = rig.client.control().await;
-    assert_eq!(rig.began.elapsed(), secs(20));
-    let pong = rig.client.frame(0x8A, pinged.payload());
-    rig.client.send(&pong).await;
-    rig.client.is_quiet_for(secs(19)).await;
-    rig.replace();
-    assert_eq!(rig.upstream.exactly(held.len()).await, held);
-    rig.passes_both_ways().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_fourth_loss_within_a_minute_ends_the_tunnel() {
     let mut rig = Rig::new();
     for _ in 0..3 {
@@ -460,7 +385,7 @@ async fn the_fourth_loss_within_a_minute_ends_the_tunnel() {
         rig.passes_both_ways().await;
     }
     let mut next = rig.prepare();
-    drop(std::mem::replace(&mut rig.upstream.stream, duplex(1).0));
+    rig.lose();
     let close = rig.client.control().await;
     assert_eq!(close.close_code(), Some(CloseCode::INTERNAL_ERROR));
     let answer = rig.client.close(1011, "");
@@ -498,4 +423,5 @@ async fn reserved_bits_are_refused_but_for_those_of_a_known_extension() {
     }
 }
 
+mod pongs;
 mod restoration;

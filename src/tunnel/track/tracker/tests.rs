@@ -25,8 +25,10 @@ fn pinger(sent: usize) -> (Pinger, Vec<[u8; 8]>) {
 }
 
 fn unanswered(count: u8) -> UnansweredPings {
-    let mut pings = UnansweredPings::ping(&[]);
-    pings.count = count;
+    let mut pings = UnansweredPings::default();
+    for _ in 0..count {
+        pings.add(UnansweredPings::ping(&[]));
+    }
     pings
 }
 
@@ -304,7 +306,7 @@ fn an_odd_pong_is_ours_where_the_other_side_asked_for_none() {
         };
         let result = track.read(&mut pong, Place::Frame, awaited, Instant::now());
         assert_eq!(result.forward == 0, is_ours);
-        assert_eq!(unanswered.count, left);
+        assert_eq!(unanswered.count(), left);
     }
 }
 
@@ -346,6 +348,11 @@ fn a_pong_to_the_newest_ping_answers_all_before_it_rfc6455_5_5_3() {
         pongs_after(&[b"", b"", b""], &[b"", b"", b"", b"odd"]),
         [false, false, false, true],
         "which of them is answered is not known"
+    );
+    assert_eq!(
+        pongs_after(&[b"1", b"2", b"1"], &[b"1", b"2", b"1", b"odd"]),
+        [false, false, false, true],
+        "the first pong answers the first ping"
     );
 }
 

@@ -156,7 +156,7 @@ async fn a_pong_of_the_proxy_waits_for_the_end_of_the_upstreams_frame_rfc6455_5_
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_pong_of_the_proxy_follows_a_close_frame_rfc6455_5_5_1() {
+async fn a_pong_of_the_proxy_comes_before_the_frames_of_the_next_upstream_rfc6455_5_5_1() {
     let mut rig = Rig::new();
     let large = rig.upstream.text(&[b'a'; 60_000]);
     let all = [&large[..], &large].concat();
@@ -171,6 +171,7 @@ async fn no_pong_of_the_proxy_follows_a_close_frame_rfc6455_5_5_1() {
     let close = next.close(1000, "");
     next.send(&close).await;
     assert_eq!(rig.client.exactly(all.len()).await, all);
+    assert_eq!(rig.client.control().await, ping(b"?").answer().unwrap());
     assert_eq!(rig.client.exactly(close.len()).await, close);
     rig.client.is_quiet_for(secs(1)).await;
 }

@@ -23,11 +23,6 @@ fn rig(settings: Reattach) -> Rig {
 }
 
 impl Rig {
-    /// Takes the upstream away.
-    fn lose(&mut self) {
-        drop(std::mem::replace(&mut self.upstream.stream, duplex(1).0));
-    }
-
     /// Prepares the next upstream with changes to it, which the tunnel gets when it needs one.
     fn prepare_with(&self, capacity: usize, change: impl FnOnce(&mut NextUpstream)) -> End {
         let (upstream, near) = duplex(capacity);
