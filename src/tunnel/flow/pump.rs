@@ -190,9 +190,10 @@ impl Flow {
     /// Gives up on the sink, or keeps the bytes for another one.
     #[cold]
     pub(super) fn fail_sink(&mut self, cx: &FlowContext<'_, '_>, error: &io::Error) -> Event {
-        let is_replaceable = cx.filter.is_some() && cx.sink_id == LegId::Upstream;
+        let filter = cx.filter.as_ref();
+        let is_replaceable = filter.is_some_and(|filter| !filter.has_ended());
         match self.sink {
-            Sink::Open | Sink::Leaving if is_replaceable => {
+            Sink::Open | Sink::Leaving if is_replaceable && cx.sink_id == LegId::Upstream => {
                 if self.sink == Sink::Leaving {
                     // Of ours, which does not arrive.
                     self.close_handed = Notice::None;

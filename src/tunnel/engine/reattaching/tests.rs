@@ -423,5 +423,31 @@ async fn reserved_bits_are_refused_but_for_those_of_a_known_extension() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_ends_though_its_last_upstream_broke_within_the_messages_that_are_swallowed() {
+    let reattach = ReattachParts {
+        settings: Arc::new(Reattach::new().limit(1).swallow(1)),
+        ..parts()
+    };
+    let mut rig = Rig::with(TunnelConfig::new(), reattach, 1024);
+    rig.passes_both_ways().await;
+    rig.replace();
+    rig.client.is_quiet_for(secs(1)).await;
+    // The second loss within a minute, before the message that the client must not see.
+    let close = rig.upstream.close(1012, "");
+    rig.upstream.send(&close).await;
+    assert_eq!(rig.client.exactly(close.len()).await, close);
+    rig.lose();
+    let text = rig.client.text(b"cannot be written");
+    rig.client.send(&text).await;
+    tokio::time::sleep(secs(1)).await;
+    let answer = rig.client.close(1012, "");
+    rig.client.send(&answer).await;
+    assert_eq!(rig.client.rest().await, b"");
+    let report = rig.report().await;
+    assert_eq!(report.end, TunnelEnd::Closed);
+    assert_eq!(report.reattach_refusal, Some(ReattachRefusal::TooOften));
+}
+
 mod pongs;
 mod restoration;
