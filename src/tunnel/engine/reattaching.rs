@@ -146,6 +146,7 @@ impl Core {
     ) -> Progress {
         self.show_messages();
         let is_opaque = self.flows[CLIENT].track().is_opaque();
+        let is_upstream_read = is_upstream_quiet || self.end_has_begun();
         let Some(reattaching) = &mut self.reattaching else {
             return Progress::None;
         };
@@ -154,7 +155,7 @@ impl Core {
                 self.end_reattachment(ReattachRefusal::Opaque, None, clock.now());
                 return Progress::Made;
             }
-            State::Failing(kind) if is_upstream_quiet => {
+            State::Failing(kind) if is_upstream_read => {
                 let now = clock.now();
                 self.detach(Loss::Broken(kind), now);
                 self.apply_orders(now);

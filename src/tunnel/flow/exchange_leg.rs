@@ -9,12 +9,16 @@ use crate::{
 
 use super::{
     held::Held,
-    pump::{Flow, Notice, Sink, Source},
+    pump::{Flow, Sink, Source},
 };
 
 impl Flow {
     /// Whether the sink has whole messages, and nothing of another one.
     pub(in crate::tunnel) fn is_delivered_between_messages(&self) -> bool {
+        if self.has_left_sink() {
+            // Our close frame, of which the sink may have a part, follows a whole message.
+            return true;
+        }
         let outgoing = self.outgoing.as_ref();
         match outgoing.filter(|outgoing| !outgoing.rest().is_empty()) {
             // The messages of the source wait behind those.
@@ -31,17 +35,25 @@ impl Flow {
         self.track.position().is_between_messages()
     }
 
+    /// Writes nothing more to a sink that broke, and keeps the bytes that it has not taken.
+    pub(super) fn lose_sink(&mut self) {
+        self.take_back_close();
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.stalled_since = None;
+        }
+        self.sink = Sink::Detached;
+    }
+
     /// Holds further bytes of the source, up to this number, until there is another sink. The
     /// messages that the sink has not taken are kept, and control frames among them are not.
     pub(in crate::tunnel) fn detach_sink(&mut self, limit: usize) {
+        self.take_back_close();
         let kept = self.outgoing.take();
         let outgoing = self.outgoing.get_or_insert_default();
         outgoing.limit = limit;
         let kept = kept.as_ref().map_or(&[][..], |kept| kept.rest_of_source());
         outgoing.push(&data_frames(kept));
         self.sink = Sink::Detached;
-        // A close frame of ours was for this sink alone.
-        self.close_handed = Notice::None;
         self.end_pause();
         self.needs_flush = false;
         self.sink_at_boundary = self.track.at_boundary();

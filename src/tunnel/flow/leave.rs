@@ -42,6 +42,18 @@ impl Flow {
         self.sink == Sink::Leaving && self.close_handed == Notice::Due
     }
 
+    /// Takes back a close frame of ours, which was for this sink alone.
+    pub(super) fn take_back_close(&mut self) {
+        if self.sink != Sink::Leaving {
+            return;
+        }
+        if self.close_handed == Notice::Due {
+            // All that waits is the rest of the frame.
+            self.outgoing = None;
+        }
+        self.close_handed = Notice::None;
+    }
+
     /// Discards further bytes of the source, if the sink was given our close frame.
     pub(in crate::tunnel) fn seal_left_sink(&mut self) {
         if self.has_left_sink() {
@@ -93,8 +105,8 @@ impl Flow {
         };
         self.outgoing.take_if(|outgoing| outgoing.is_empty());
         self.mark_position(cx);
-        self.forward(cx, &frame)?;
         self.close_handed = Notice::Due;
+        self.forward(cx, &frame)?;
         match self.has_leftover() {
             true => Poll::Pending,
             false => Poll::Ready(Ok(())),

@@ -194,11 +194,7 @@ impl Flow {
         let is_replaceable = filter.is_some_and(|filter| !filter.has_ended());
         match self.sink {
             Sink::Open | Sink::Leaving if is_replaceable && cx.sink_id == LegId::Upstream => {
-                if self.sink == Sink::Leaving {
-                    // Of ours, which does not arrive.
-                    self.close_handed = Notice::None;
-                }
-                self.sink = Sink::Detached;
+                self.lose_sink();
             }
             _ => self.abandon_sink(),
         }

@@ -424,6 +424,44 @@ async fn reserved_bits_are_refused_but_for_those_of_a_known_extension() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_client_gets_all_that_an_upstream_sent_before_it_could_not_be_written_to() {
+    let mut rig = Rig::with(TunnelConfig::new(), parts(), 64 * 1024);
+    let large = rig.upstream.text(&[b'a'; 60_000]);
+    for _ in 0..3 {
+        rig.upstream.send(&large).await;
+    }
+    rig.lose();
+    let waits = rig.client.text(b"waits");
+    rig.client.send(&waits).await;
+    let mut next = rig.prepare();
+    next.is_quiet_for(secs(20)).await;
+    for _ in 0..3 {
+        assert_eq!(rig.client.exactly(large.len()).await, large);
+    }
+    assert_eq!(next.exactly(waits.len()).await, waits);
+    rig.upstream = next;
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_of_an_upstream_that_failed_ends_the_tunnel_in_its_time() {
+    let config = TunnelConfig::new().write_timeout(secs(5));
+    let mut rig = Rig::with(config, parts(), 64 * 1024);
+    let large = rig.upstream.text(&[b'a'; 60_000]);
+    for _ in 0..3 {
+        rig.upstream.send(&large).await;
+    }
+    rig.lose();
+    let waits = rig.client.text(b"waits");
+    rig.client.send(&waits).await;
+    let mut next = rig.prepare();
+    assert_eq!(next.rest().await, b"", "no use of it");
+    let report = timeout(NEVER, rig.tunnel).await.unwrap().unwrap();
+    assert_eq!(report.end, TunnelEnd::Timeout(Timer::Write, Side::Client));
+    assert_eq!(rig.began.elapsed(), secs(5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tunnel_ends_though_its_last_upstream_broke_within_the_messages_that_are_swallowed() {
     let reattach = ReattachParts {
         settings: Arc::new(Reattach::new().limit(1).swallow(1)),

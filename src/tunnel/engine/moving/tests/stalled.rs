@@ -51,6 +51,31 @@ async fn an_upstream_that_is_lost_before_it_takes_our_close_frame_leaves_no_trac
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_that_takes_a_part_of_our_close_frame_gives_way_to_the_next_one() {
+    for is_dropped in [true, false] {
+        let config = TunnelConfig::new().write_timeout(secs(5));
+        let mut rig = Rig::with(config, parts(), 64);
+        let taken = rig.client.text(&[b'a'; 48]);
+        rig.client.send(&taken).await;
+        let next = rig.prepare();
+        order(&rig);
+        rig.client.is_quiet_for(secs(1)).await;
+        let waits = rig.client.text(b"waits");
+        rig.client.send(&waits).await;
+        let stalled = std::mem::replace(&mut rig.upstream, next);
+        let lost_at = match is_dropped {
+            true => secs(1),
+            false => secs(5),
+        };
+        let stalled = Some(stalled).filter(|_| !is_dropped);
+        assert_eq!(rig.upstream.exactly(waits.len()).await, waits);
+        assert_eq!(rig.began.elapsed(), lost_at);
+        rig.passes_both_ways().await;
+        drop(stalled);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tunnel_that_is_closed_while_our_close_frame_waits_sends_one_close_frame() {
     let (mut rig, taken, mut next) = stalled().await;
     let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "");
