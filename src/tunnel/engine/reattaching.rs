@@ -78,6 +78,12 @@ impl Core {
         match (&reattaching.state, source, event) {
             (State::Off, ..) => false,
             (State::Parting(_), ..) => self.absorb_while_parting(source, event, now),
+            // The next upstream gets the client's close frame, and its end after it.
+            (
+                State::Detached(_),
+                CLIENT,
+                Event::SourceEnded | Event::SourceTruncated | Event::SourceFailed(_),
+            ) if self.flows[CLIENT].track().has_closed() => true,
             // Detached => Off: the client ends or breaks.
             (State::Detached(_), _, event) => self.end_without_upstream(source, event, now),
             (State::Attached, CLIENT, Event::CloseHanded) if reattaching.is_leaving() => {
@@ -348,6 +354,9 @@ impl Core {
         if self.flows[CLIENT].track().has_closed() {
             // The client closed while the tunnel was parting.
             self.on_event(CLIENT, Event::SourceClosed, now);
+            if self.flows[CLIENT].has_source_ended() {
+                self.on_event(CLIENT, Event::SourceEnded, now);
+            }
         }
     }
 

@@ -72,6 +72,11 @@ impl Flow {
         self.outgoing.take_if(|outgoing| outgoing.is_empty());
     }
 
+    /// Whether the source ended or broke.
+    pub(in crate::tunnel) fn has_source_ended(&self) -> bool {
+        self.source == Source::Ended
+    }
+
     /// Gives up on the source, which may get a successor.
     pub(in crate::tunnel) fn detach_source(&mut self) {
         self.source = Source::Ended;

@@ -483,6 +483,29 @@ async fn pongs_to_an_upstream_that_was_left_are_not_missed_by_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_closes_and_leaves_at_once_during_a_move_has_its_last_messages_delivered() {
+    let mut rig = Rig::new();
+    let mut next = rig.prepare();
+    order(&rig);
+    is_left(&mut rig.upstream).await;
+    let last = rig.client.text(b"last");
+    let close = rig.client.close(1000, "bye");
+    let sent = [&last[..], &close].concat();
+    rig.client.send(&sent).await;
+    rig.client.stream.shutdown().await.unwrap();
+    assert_eq!(next.rest().await, sent);
+    let answer = next.close(1000, "");
+    next.send(&answer).await;
+    drop(next);
+    assert_eq!(rig.client.rest().await, answer);
+    let report = rig.report().await;
+    assert_eq!(
+        (report.end, report.initiator),
+        (TunnelEnd::Closed, Side::Client)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_are_held_up_to_a_bound_during_a_move() {
     let mut reattach = parts();
     reattach.settings = std::sync::Arc::new(Reattach::new().max_held(4096));
