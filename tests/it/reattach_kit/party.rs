@@ -62,6 +62,24 @@ impl Party {
         read(self.side, &state.received[from..])
     }
 
+    /// The frames that were sent since the handshake.
+    pub(super) fn sent_frames(&self) -> Received {
+        let state = self.far.state();
+        let from = head_len(&state.sent).unwrap_or(state.sent.len());
+        let receiver = match self.side {
+            Side::Client => Side::Upstream,
+            _ => Side::Client,
+        };
+        read(receiver, &state.sent[from..])
+    }
+
+    /// Whether the party can send and takes all, so that it answers what comes.
+    pub(super) fn answers(&self) -> bool {
+        let state = self.far.state();
+        let is_connected = state.dropped_at.or(state.end_seen).is_none() && !state.reset;
+        is_connected && self.took_all && self.close.is_none() && self.kept.is_empty()
+    }
+
     /// The texts that were sent whole.
     pub(super) fn sent(&self) -> Vec<&str> {
         let sent = self.sent_len();

@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
 use wsplice::{
     Observer, TunnelInfo, TunnelReport,
     tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
 };
+
+use crate::support::clock::ms;
 
 use super::network::Network;
 
@@ -17,6 +20,7 @@ pub(crate) enum Event {
         client: usize,
         leg: usize,
         change: UpstreamChange,
+        at: Instant,
     },
     Refused {
         refusal: ReattachRefusal,
@@ -54,10 +58,21 @@ impl Record {
                 client,
                 leg,
                 change,
+                ..
             } if *client == of => Some((*leg, change.clone())),
             _ => None,
         });
         reattached.collect()
+    }
+
+    /// Whether this client's tunnel got its upstream a moment ago.
+    pub(super) fn is_new_at_its_upstream(&self, of: usize) -> bool {
+        let events = self.lock();
+        let newest = events.iter().rev().find_map(|event| match event {
+            Event::Reattached { client, at, .. } if *client == of => Some(*at),
+            _ => None,
+        });
+        newest.is_some_and(|at| at.elapsed() < ms(2000))
     }
 
     pub(super) fn reports(&self) -> Vec<(usize, TunnelReport)> {
@@ -85,6 +100,7 @@ impl Observer for Record {
             client,
             leg: leg.expect("a connection that was accepted"),
             change: change.clone(),
+            at: Instant::now(),
         });
     }
 

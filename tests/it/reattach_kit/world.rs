@@ -31,6 +31,9 @@ pub(super) const REQUESTED: u16 = 3997;
 /// The time in which parties answer that always do.
 const ANSWER_TIME: Duration = ms(500);
 
+/// The time after which their pings are answered.
+const SETTLING_TIME: Duration = ms(3000);
+
 /// Everything of one case.
 pub(super) struct World {
     pub(super) settings: Settings,
@@ -162,6 +165,9 @@ impl World {
             }
         }
         sleep_until(until).await;
+        if self.settings.answers == Answers::Always && time >= SETTLING_TIME {
+            self.check_answers();
+        }
     }
 
     fn touch_all(&mut self) {
@@ -242,6 +248,7 @@ impl World {
     /// Lets the tunnels come to their ends: first those that have a sign of it, then, by command,
     /// all others.
     pub(super) async fn finish(&mut self) {
+        self.wait(SETTLING_TIME).await;
         let longest = self.drains.iter().map(|drain| drain.deadline).max();
         let bound = self.settings.bound() + longest.unwrap_or_default() + ms(2000);
         sleep(bound).await;
