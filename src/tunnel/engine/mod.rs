@@ -4,10 +4,11 @@
 //! * `splice` polls the flows and takes commands;
 //! * `deadlines` computes the next deadline, and acts on those that have passed;
 //! * `closing` reports events to the state machine of `end` and carries out its orders;
-//! * `reattaching` detaches a lost upstream and attaches the next one;
+//! * `reattaching` detaches a lost upstream, and `attaching` attaches the next one;
 //! * `moving` leaves an upstream on order, once another one was found;
 //! * `state`, `ending` and `reattachment` are the state of the tunnel, and `parts` is what it is made of.
 
+mod attaching;
 mod closing;
 mod deadlines;
 mod ending;

@@ -51,7 +51,7 @@ impl Core {
                 // The source was not read, so one that echoes could not take bytes either.
                 self.flows[from.other()].restart_stall(clock.now());
             }
-            is_upstream_quiet = polled.is_pending() && !self.flows[from].is_unread();
+            is_upstream_quiet = polled.is_pending();
             if let Poll::Ready(event) = polled {
                 self.on_event(from, event, clock.now());
                 progress = Progress::Made;

@@ -41,6 +41,7 @@ impl Flow {
         if let Some(outgoing) = &mut self.outgoing {
             outgoing.stalled_since = None;
         }
+        self.needs_flush = false;
         self.sink = Sink::Detached;
     }
 

@@ -58,10 +58,10 @@ pub(super) fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -
             // Some peers answer with a payload of their own. Unless the other endpoint, or one before
             // it, has sent a ping, such a pong can only be meant for us.
             let filter = awaited.filter.as_ref();
-            let is_due_elsewhere = awaited.unanswered_pings.expect_pong()
-                || filter.is_some_and(FilterFrom::expects_stale_pong);
             let is_ours = pinger.take_pong(pong.payload(), now)
-                || !is_due_elsewhere && pinger.take_odd_pong(now);
+                || !awaited.unanswered_pings.expect_pong()
+                    && !filter.is_some_and(FilterFrom::expects_stale_pong)
+                    && pinger.take_odd_pong(now);
             match is_ours {
                 true => Pong::Ours(len),
                 false => Pong::Theirs,

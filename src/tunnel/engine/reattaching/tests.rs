@@ -1,5 +1,7 @@
 //! Losses of upstreams and their successors, on a paused clock.
 
+use std::sync::Arc;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     time::timeout,
@@ -7,7 +9,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    frame::{OpCode, Rsv},
+    frame::{CloseFrame, OpCode, Rsv},
     tunnel::{
         ReattachParts, TunnelConfig,
         engine::rig::{End, NEVER, Rig, next, parts, ping, secs},

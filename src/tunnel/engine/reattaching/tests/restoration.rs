@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use crate::{
     frame::{Message, mask},
-    tunnel::{info::TunnelInfo, reattach::ClientMessage},
+    tunnel::{engine::NextUpstream, info::TunnelInfo, reattach::ClientMessage},
 };
 
 use super::*;
