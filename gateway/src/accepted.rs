@@ -176,21 +176,22 @@ impl Connections {
         }
     }
 
-    async fn serve_http<S>(
+    /// Serves HTTP. Not an `async` function, whose future would hold and move all of this once more.
+    fn serve_http<S>(
         &self,
         stream: S,
         protocol: Protocol,
         client: ClientInfo,
         arrival: Arrival,
         draining: Draining<'_>,
-    ) where
+    ) -> impl Future<Output = ()>
+    where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (serving, shutdown) = (&self.serving, &self.shutdown);
         connection::serve(
             stream, protocol, client, arrival, serving, shutdown, draining,
         )
-        .await;
     }
 }
 
