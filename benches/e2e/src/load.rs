@@ -29,6 +29,8 @@ pub enum Work {
     Echo { payload: usize, depth: usize },
     /// Receives all that is sent.
     Down,
+    /// The same, of the upstream's thread of low priority.
+    Flood,
     /// Sends messages of this size.
     Up { payload: usize },
     /// One 16-byte echo, then nothing but pongs.
@@ -93,6 +95,7 @@ async fn opened(target: &Target, work: Work, connections: usize) -> io::Result<V
             return Ok(ready);
         }
         Work::Down => "/source",
+        Work::Flood => "/flood",
         Work::Up { .. } => "/sink",
         Work::Echo { .. } | Work::Quiet => "/echo",
     };
@@ -135,7 +138,7 @@ async fn perform(
     };
     match work {
         Work::Echo { payload, depth } => echoes(stream, payload, depth, tally).await,
-        Work::Down => down(stream, tally).await,
+        Work::Down | Work::Flood => down(stream, tally).await,
         Work::Up { payload } => up(stream, payload, tally).await,
         Work::Quiet => quiet(stream, tally).await,
         Work::Requests(exchange) => requests(Client::new(stream, exchange), tally).await,

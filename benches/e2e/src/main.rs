@@ -3,6 +3,7 @@
 //! `run` does it all; the other commands are its parts, each usable by itself. The method, and how
 //! to read the output, are in `docs/benchmarks.md`.
 
+mod bulk;
 mod cpu;
 mod external;
 mod gateway;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    Result, cpu,
+    Result, bulk, cpu,
     load::{Load, Snapshot, Work},
     process::Server,
     scenario::{self, Scenario, Yields},
@@ -22,7 +22,7 @@ pub async fn timed(
     cpu: impl Fn() -> u64,
 ) -> Result<Value> {
     if scenario.yields == Yields::Fairness {
-        return fairness(scenario, target, window).await;
+        return fairness(scenario, target, window, cpu).await;
     }
     let load = Load::start(target, scenario.groups).await?;
     sleep(window / 3).await;
@@ -67,23 +67,33 @@ pub async fn timed(
     })
 }
 
-/// The latency of the first group of connections by itself, and beside the others.
-async fn fairness(scenario: &Scenario, target: &Target, window: Duration) -> Result<Value> {
+/// The latency of the first group of connections by itself, and beside the others, whose far ends have
+/// a thread of low priority.
+async fn fairness(
+    scenario: &Scenario,
+    target: &Target,
+    window: Duration,
+    cpu: impl Fn() -> u64,
+) -> Result<Value> {
     let (small, floods) = scenario.groups.split_at(1);
     let load = Load::start(target, small).await?;
     sleep(window / 3).await;
     let before = load.snapshot();
     sleep(window).await;
     let alone = load.snapshot();
-    let flooding = Load::start(target, floods).await?;
+    let (target, groups) = (target.clone(), floods);
+    let flooding = bulk::handle()?.spawn(async move { Load::start(&target, groups).await });
+    let flooding = flooding.await??;
     sleep(window / 3).await;
-    let (began, flood) = (load.snapshot(), flooding.snapshot());
+    let (cpu_before, began, flood) = (cpu(), load.snapshot(), flooding.snapshot());
     sleep(window).await;
-    let (beside, flooded) = (load.snapshot(), flooding.snapshot());
+    let (cpu_after, beside, flooded) = (cpu(), load.snapshot(), flooding.snapshot());
     drop((load, flooding));
     check(&beside)?;
     check(&flooded)?;
     let seconds = (flooded.at - flood.at).as_secs_f64();
+    let bytes = (flooded.bytes - flood.bytes) as f64;
+    let used = cpu_after.saturating_sub(cpu_before) as f64;
     let p99 = [
         percentile(&before, &alone, 0.99),
         percentile(&began, &beside, 0.99),
@@ -94,7 +104,8 @@ async fn fairness(scenario: &Scenario, target: &Target, window: Duration) -> Res
         "p99_us_alone": p99[0],
         "p99_us_beside": p99[1],
         "p99_ratio": p99[1].zip(p99[0]).map(|(beside, alone)| beside / alone),
-        "gb_per_second": (flooded.bytes - flood.bytes) as f64 / 1e9 / seconds,
+        "gb_per_second": bytes / 1e9 / seconds,
+        "cpu_ms_per_gib": used / 1e6 / (bytes / f64::from(1 << 30)),
     }))
 }
 

@@ -71,7 +71,7 @@ pub const ALL: &[Scenario] = &[
     plain(
         "fairness-8-8",
         Fairness,
-        &[(echo(16, 1), 8), (Work::Down, 8)],
+        &[(echo(16, 1), 8), (Work::Flood, 8)],
     ),
     plain("handshake-16", Handshakes, &[(Work::Handshakes, 16)]),
     plain(

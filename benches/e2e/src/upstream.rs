@@ -9,7 +9,7 @@ use tokio::{
 use tungstenite::handshake::derive_accept_key;
 use wsplice::frame::{ControlFrame, FrameHeader, OpCode, Scanner};
 
-use crate::{Result, http, wire};
+use crate::{Result, bulk, http, wire};
 
 /// Payload of the messages of `/source`, in bytes.
 pub const SOURCE_MESSAGE: usize = 1024 * 1024;
@@ -41,6 +41,7 @@ async fn tunnel(mut stream: TcpStream) -> io::Result<()> {
     drop(answer);
     match path.as_str() {
         "/source" => source(stream).await,
+        "/flood" => flood(stream),
         "/sink" => sink(stream).await,
         _ => echo(stream, rest).await,
     }
@@ -51,6 +52,18 @@ async fn source(mut stream: TcpStream) -> io::Result<()> {
     loop {
         stream.write_all(&frame).await?;
     }
+}
+
+/// `/source` on the thread of low priority.
+fn flood(stream: TcpStream) -> io::Result<()> {
+    let stream = stream.into_std()?;
+    let bulk = bulk::handle().map_err(io::Error::other)?;
+    bulk.spawn(async move {
+        // It ends with the connection.
+        let _ = source(TcpStream::from_std(stream)?).await;
+        io::Result::Ok(())
+    });
+    Ok(())
 }
 
 async fn sink(stream: TcpStream) -> io::Result<()> {

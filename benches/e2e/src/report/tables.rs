@@ -107,6 +107,7 @@ pub(super) const TABLES: &[Table] = &[
             column("p99 beside", "fairness-8-8", "p99_us_beside"),
             column("p99, ratio", "fairness-8-8", "p99_ratio"),
             column("GB/s of the floods", "fairness-8-8", "gb_per_second"),
+            column("CPU ms per GiB", "fairness-8-8", "cpu_ms_per_gib"),
         ],
         shows: Shows::Figures,
     },
