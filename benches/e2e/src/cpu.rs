@@ -10,6 +10,15 @@ pub fn nanoseconds(pid: u32) -> Option<u64> {
     by_scheduler(pid).or_else(|| by_ticks(pid))
 }
 
+/// CPU time of the calling thread, in nanoseconds.
+pub fn of_this_thread() -> u64 {
+    // The scheduler brings the account up to date when the thread leaves the core.
+    std::thread::sleep(std::time::Duration::from_micros(50));
+    let account = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let used = account.split(' ').next().and_then(|text| text.parse().ok());
+    used.unwrap_or_default()
+}
+
 fn by_scheduler(pid: u32) -> Option<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {

@@ -85,14 +85,13 @@ enum Command {
         #[arg(long)]
         pid: Option<u32>,
     },
-    /// Opens tens of thousands of tunnels, and reports the cost of each as their number grows.
+    /// Opens very many tunnels, reports the cost of each as their number grows, and drains them.
     Scale(scale::Options),
-    /// Opens quiet tunnels, prints "ready", and keeps them until its standard input ends.
-    Hold {
-        #[arg(long)]
-        target: SocketAddr,
-        #[arg(long)]
-        tunnels: usize,
+    /// One of the processes of `scale`.
+    #[command(hide = true)]
+    ScalePart {
+        #[command(subcommand)]
+        part: scale::Part,
     },
     /// Counts the instructions in user space of a handshake through a gateway, under callgrind.
     Count(gateway::CountOptions),
@@ -141,10 +140,8 @@ fn main() -> ExitCode {
             let window = Duration::from_secs(seconds);
             runtime(2).and_then(|rt| rt.block_on(measure::one(&scenario, target, window, pid)))
         }
-        Command::Scale(options) => runtime(2).and_then(|rt| rt.block_on(scale::run(options))),
-        Command::Hold { target, tunnels } => {
-            runtime(2).and_then(|rt| rt.block_on(until_stdin_ends(scale::hold(target, tunnels))))
-        }
+        Command::Scale(options) => runtime(1).and_then(|rt| rt.block_on(scale::run(options))),
+        Command::ScalePart { part } => part.serve(),
         Command::Count(options) => runtime(2).and_then(|rt| rt.block_on(gateway::count(options))),
         Command::Table { json } => report::reprint(&json),
     };

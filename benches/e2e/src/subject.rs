@@ -196,7 +196,8 @@ fn shared_listener(listen: SocketAddr) -> Result<TcpListener> {
     Ok(socket.listen(1024)?)
 }
 
-async fn serve_app(listener: TcpListener, app: Router) -> Result<()> {
+/// Serves an application by axum.
+pub async fn serve_app(listener: TcpListener, app: Router) -> Result<()> {
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     Ok(axum::serve(listener, service).await?)
 }

@@ -37,7 +37,8 @@ pub async fn shake_hands(
     Ok(())
 }
 
-fn request(path: &str) -> String {
+/// The request of a handshake for `path`.
+pub fn request(path: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: wsplice-e2e\r\n\
          Origin: http://localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
