@@ -4,9 +4,11 @@ mod hops;
 mod table;
 
 use http::{Method, Request, Uri};
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 
-use self::hops::{hops, merge, percent_decode};
+use self::hops::{HOPS, Hop, merge, percent_decode};
 use self::table::ROWS;
 use super::*;
 use crate::http::head::strategies::{tricky_path, tricky_path_below};
@@ -114,6 +116,10 @@ fn a_reading_keeps_all_but_the_path() {
 fn lies_below(path: &[u8], name: &str) -> bool {
     let path = percent_decode(&merge(path), |byte| byte.is_ascii_alphanumeric());
     path.starts_with(format!("/{name}/").as_bytes())
+}
+
+fn hops() -> impl Strategy<Value = Vec<Hop>> {
+    vec(select(HOPS), 0..7)
 }
 
 /// Generates paths that an HTTP parser accepts.

@@ -1,9 +1,5 @@
 //! Transformations that an upstream, or a hop behind it, may apply to a path before it reads it:
-//! written over bytes and independently of the code under test.
-
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
+//! written over bytes and independently of the code under test. A fuzz target uses them too.
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Hop {
@@ -23,7 +19,7 @@ pub(super) enum Hop {
     PlusIsSpace,
 }
 
-const HOPS: &[Hop] = &[
+pub(super) const HOPS: &[Hop] = &[
     Hop::DecodeEverything,
     Hop::DecodeAllButSlashes,
     Hop::DecodeUnreserved,
@@ -180,8 +176,4 @@ fn until<'p>(path: &'p [u8], ends: &[u8]) -> &'p [u8] {
     path.split(|byte| ends.contains(byte))
         .next()
         .unwrap_or(path)
-}
-
-pub(super) fn hops() -> impl Strategy<Value = Vec<Hop>> {
-    vec(select(HOPS), 0..7)
 }
