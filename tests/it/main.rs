@@ -61,10 +61,12 @@ mod moves;
 #[cfg(target_os = "linux")]
 mod notsent_lowat;
 mod odd_requests;
+mod parsers_kit;
 mod pool;
 mod property_ends;
 mod property_garbage;
 mod property_inject;
+mod property_parsers;
 mod property_reattach;
 mod public_types;
 mod reattach;

@@ -1,0 +1,115 @@
+//! Requests that are nearly valid.
+
+use crate::{parsers_kit::garble::Draft, support::dice::Dice};
+
+pub(super) fn request(dice: &mut impl Dice) -> Vec<u8> {
+    let draft = match dice.below(6) {
+        0 => Draft::new(
+            "POST /form HTTP/1.1",
+            &["Host: a", "Content-Length: 5"],
+            "hello",
+        ),
+        1 => Draft::new(
+            "POST /chunks HTTP/1.1",
+            &["Host: a", "Transfer-Encoding: chunked"],
+            dice.pick(CHUNKS),
+        ),
+        2 => Draft::new(dice.pick(STARTS), &["Host: a", "X-A: 1"], ""),
+        _ => Draft::new(
+            "GET /ws HTTP/1.1",
+            &[
+                "Host: a",
+                "Connection: Upgrade",
+                "Upgrade: websocket",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                "Sec-WebSocket-Version: 13",
+            ],
+            dice.pick(["", "\u{1}\u{2}", "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"]),
+        ),
+    };
+    draft.garbled(dice, LINES)
+}
+
+const STARTS: [&str; 12] = [
+    "GET / HTTP/1.1",
+    "GET /a?b HTTP/1.0",
+    "GET http://b:81/c HTTP/1.1",
+    "HEAD / HTTP/1.1",
+    "OPTIONS * HTTP/1.1",
+    "CONNECT a:80 HTTP/1.1",
+    "DELETE /x HTTP/1.1",
+    "TRACE / HTTP/1.1",
+    "GET  /two HTTP/1.1",
+    "get /..%2f/x HTTP/1.1",
+    "GET /\tx HTTP/1.1",
+    "PRI * HTTP/2.0",
+];
+
+const CHUNKS: [&str; 9] = [
+    "0\r\n\r\n",
+    "5\r\nhello\r\n0\r\n\r\n",
+    "5;a=b\r\nhello\r\n00\r\nX-Sum: 1\r\n\r\n",
+    "5\nhello\r\n0\r\n\r\n",
+    "+5\r\nhello\r\n0\r\n\r\n",
+    "5 \r\nhello\r\n0\r\n\r\n",
+    "5;\"\r\n\"\r\nhello\r\n0\r\n\r\n",
+    "5\r\nhello0\r\n\r\n",
+    "ffffffffffffffff1\r\nhello\r\n0\r\n\r\n",
+];
+
+const LINES: &[&str] = &[
+    "Host: b",
+    "Host:",
+    "Host: a b",
+    "Host : a",
+    "Connection: close",
+    "Connection: keep-alive, x-a, te",
+    "Connection: upgrade",
+    "Connection: cookie, x-a, X-Forwarded-For",
+    "Upgrade: websocket",
+    "Upgrade: h2c, WebSocket",
+    "Upgrade: h2c",
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+    "Sec-WebSocket-Key: short",
+    "Sec-WebSocket-Version: 8",
+    "Sec-WebSocket-Version: 13, 8",
+    "Sec-WebSocket-Protocol: chat, a",
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    "Sec-WebSocket-Accept: x",
+    "Sec_WebSocket_Key: x",
+    "Content-Length: 0",
+    "Content-Length: 5",
+    "Content-Length: +5",
+    "Content-Length: 5, 5",
+    "Content-Length: 99999999999999999999",
+    "Content_Length: 5",
+    "Transfer-Encoding: chunked",
+    "Transfer-Encoding: gzip, chunked",
+    "Transfer-Encoding: chunked, identity",
+    "Transfer-Encoding : chunked",
+    "Transfer-Encoding: \u{b}chunked",
+    "Transfer_Encoding: chunked",
+    "Expect: 100-continue",
+    "TE: trailers, gzip",
+    "Trailer: X-Sum",
+    "Keep-Alive: timeout=5",
+    "Proxy-Connection: keep-alive",
+    "Proxy-Authorization: Basic YTpi",
+    "HTTP2-Settings: AAMAAABk",
+    "Cookie: a=b",
+    "Cookie: c=\"d;e\"",
+    "Authorization: Bearer x",
+    "Origin: https://a",
+    "X-Forwarded-For: 10.0.0.1",
+    "X_Forwarded_For: 10.0.0.1",
+    "X-Forwarded-Proto: https",
+    "X-Real-IP: 10.0.0.1",
+    "Forwarded: for=10.0.0.1",
+    "X-A: \u{fffd} 1",
+    "X-A:",
+    " X-A: folded",
+    "X A: 1",
+    ": no name",
+    "no colon",
+    "Max-Forwards: 0",
+];
