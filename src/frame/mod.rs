@@ -16,7 +16,7 @@
 //! +-------------------------------+-------------------------------+
 //! ```
 //!
-//! | to | use |
+//! | you want to | take |
 //! |---|---|
 //! | follow a stream, cut anywhere | [`Scanner`] |
 //! | read or write one header | [`FrameHeader`], [`OpCode`], [`Rsv`] |

@@ -1,6 +1,11 @@
 //! The head of a request, as matchers and policies see it.
 //!
-//! [`RequestHead`] is a borrowed view. [`PathRewrite`] changes the path on its way out.
+//! | you want | take |
+//! |---|---|
+//! | to read a request in a matcher, a policy or a function of yours | [`RequestHead`], a borrowed view |
+//! | upstreams to get another path | [`PathRewrite`] |
+//! | to mark an extended `CONNECT` in a server of yours | [`ExtendedConnect`] |
+//! | the reason why a rewrite or a host is not valid | [`InvalidPath`], [`RewriteError`], [`InvalidHost`] |
 //!
 //! # The path
 //!

@@ -1,5 +1,15 @@
 //! Header rules of a proxy, for requests and responses.
 //!
+//! | you want | take |
+//! |---|---|
+//! | headers for the upstream with one request, which no client can forge | [`UpstreamHeaders`] |
+//! | headers set, added or removed in all requests or responses | [`HeaderEdits`] |
+//! | other forwarded headers than `X-Forwarded-For`, `-Host` and `-Proto` | [`ForwardedHeaders`] |
+//! | `Via` | [`Via`] |
+//! | to trust the proxies in front | [`Networks`], for [`ProxyLayer::trust`](crate::ProxyLayer::trust) |
+//! | to pass on what your server knows of the client | [`ClientInfo`], with a [`ClientScheme`] |
+//! | the client's address behind trusted proxies, in code of yours | [`resolve_client`] |
+//!
 //! All rules work on an [`http::HeaderMap`] alone, without a clock or a socket. The headers of the
 //! upstream's request are written by these steps, in this order; the first three are one pass over the
 //! client's headers, into another map or right into the encoded head:

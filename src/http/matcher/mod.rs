@@ -6,6 +6,15 @@
 //! Matchers compose, as methods ([`and`](Matcher::and), [`or`](Matcher::or)) and as functions
 //! ([`all`], [`any`], [`not`]). A closure is a matcher, and so is an `Arc<dyn Matcher>`.
 //!
+//! | you want to match on | take |
+//! |---|---|
+//! | the path | [`path()`], [`paths()`], `path_regex` (feature `regex`) |
+//! | the method, the query | [`method()`], [`query()`] |
+//! | the host | [`host()`] |
+//! | the sender | [`client_ip()`], [`origin()`], [`same_origin()`] |
+//! | headers | [`websocket()`], [`subprotocol()`], [`header()`] |
+//! | anything else | a closure, or a [`Matcher`] of yours |
+//!
 //! ```
 //! use wsplice::head::RequestHead;
 //! use wsplice::matcher::{Matcher, host, not, owns, path, websocket};
@@ -30,15 +39,6 @@
 //! request is owned only if all match. That holds for `not(..)` and closures alike: no spelling of
 //! `/private` is owned by `path("/ws/*")`, and no spelling of `/admin/x` by
 //! `not(path("/admin/*"))`.
-//!
-//! # Matchers by subject
-//!
-//! | | |
-//! |---|---|
-//! | target | [`path()`], [`paths()`], `path_regex` (feature `regex`), [`query()`], [`method()`] |
-//! | host | [`host()`] |
-//! | sender | [`client_ip()`], [`origin()`], [`same_origin()`] |
-//! | headers | [`websocket()`], [`subprotocol()`], [`header()`] |
 
 mod client_ip;
 mod glob;

@@ -3,6 +3,16 @@
 //! [`Connect`] is the trait to implement for upstreams in memory, over vsock or through a tunnel of
 //! another kind. [`Connector`] is the default: TCP, to every address that a name has, and Unix
 //! sockets.
+//!
+//! | you want | take |
+//! |---|---|
+//! | to give an upstream's address, and read it | [`Address`], or a text such as `wss://chat:8080` or `unix:/run/chat.sock` |
+//! | local addresses or a resolver of yours | [`Connector`], with [`Resolve`] |
+//! | TLS to upstreams | `Tls`, made by a `TlsBuilder` (feature `ring` or `aws-lc-rs`), or of a configuration of yours (feature `rustls`) |
+//! | an upstream that speaks HTTP/2 | [`HttpVersion`], for [`Upstream::http_version`](crate::Upstream::http_version); its shared connections: `Http2Connections` (feature `http2`) |
+//! | to tell an upstream the client's address before HTTP begins | [`ProxyProtocol`] |
+//! | another kind of transport | [`Connect`], which yields a [`Transport`] |
+//! | TCP keep-alive on both legs | [`TcpKeepAlive`] |
 
 mod address;
 mod alpn;
