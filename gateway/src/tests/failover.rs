@@ -190,12 +190,13 @@ async fn by_default_every_client_gets_through_where_no_byte_of_a_response_came()
 /// clients see it.
 #[tokio::test]
 async fn by_default_few_clients_see_the_response_or_the_silence_of_one_upstream() {
-    for (fault, status) in [
-        (Fault::Answers(502), 502),
-        (Fault::Answers(503), 503),
-        (Fault::Hangs, 504),
+    // The timeout is for the silent upstream alone: on a busy machine others may be slow, too.
+    for (fault, status, args) in [
+        (Fault::Answers(502), 502, &[][..]),
+        (Fault::Answers(503), 503, &[][..]),
+        (Fault::Hangs, 504, &["--handshake-timeout=500ms"]),
     ] {
-        let outcomes = outcomes_beside(fault, &["--handshake-timeout=100ms"]).await;
+        let outcomes = outcomes_beside(fault, args).await;
         let seen = outcomes.of(status);
         assert_eq!(seen + outcomes.of(101), 24, "{:?}", outcomes.statuses);
         assert!(seen <= 3, "{fault:?}: {:?}", outcomes.statuses);
