@@ -1,6 +1,6 @@
 //! A client, in one life after another.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use http::{Method, Request, Version};
@@ -12,7 +12,6 @@ use tokio::{
     net::TcpStream,
     sync::watch,
     task::JoinSet,
-    time::timeout,
 };
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -23,6 +22,7 @@ use tungstenite::{
 
 use crate::{
     ledger::Ledger,
+    patience::within,
     plan::{End, Kind, Plan, payload},
     proxy::Target,
     support::raw::HOST,
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Time for each step. A client that waits longer has found a fault.
-const STEP: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_secs(120);
 
 pub(crate) struct Client {
     pub(crate) kind: Kind,
@@ -71,10 +71,10 @@ impl Client {
     pub(crate) async fn live(self) {
         while !*self.stopped.borrow() {
             let plan = Plan::random();
-            match timeout(10 * STEP, self.life(plan)).await {
-                Ok(Ok(())) => self.ledger.ended(plan.end),
-                Ok(Err(fault)) => self.fault(plan, &fault),
-                Err(_) => self.fault(plan, "a life without an end"),
+            match within(10 * STEP, self.life(plan)).await {
+                Some(Ok(())) => self.ledger.ended(plan.end),
+                Some(Err(fault)) => self.fault(plan, &fault),
+                None => self.fault(plan, "a life without an end"),
             }
         }
     }
@@ -109,7 +109,7 @@ impl Client {
         let mut stopped = self.stopped.clone();
         let pause = mean.mul_f32(2.0 * fastrand::f32());
         let stop = stopped.wait_for(|stopped| *stopped);
-        matches!(timeout(pause, stop).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(pause, stop).await, Ok(Ok(_)))
     }
 
     /// Opens a tunnel; `None` where the upstream refuses it, as planned.
@@ -121,23 +121,21 @@ impl Client {
                 Kind::Http2 => self.open_http2(end).await,
             }
         };
-        let opened = timeout(STEP, opening).await;
-        opened.map_err(|_| "no response to the handshake".to_owned())?
+        let opened = within(STEP, opening).await;
+        opened.ok_or("no response to the handshake")?
     }
 
     async fn tcp(&self) -> Result<Box<dyn Stream>, String> {
         let stream = TcpStream::connect(self.target.plain).await;
-        Ok(Box::new(
-            stream.map_err(|error| format!("connect: {error}"))?,
-        ))
+        Ok(Box::new(stream.map_err(|error| fault("connect", &error))?))
     }
 
     async fn tls(&self) -> Result<Box<dyn Stream>, String> {
         let stream = TcpStream::connect(self.target.tls).await;
-        let stream = stream.map_err(|error| format!("connect: {error}"))?;
+        let stream = stream.map_err(|error| fault("connect", &error))?;
         let name = ServerName::try_from(HOST).unwrap();
         let stream = self.target.connector.connect(name, stream).await;
-        Ok(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
+        Ok(Box::new(stream.map_err(|error| fault("TLS", &error))?))
     }
 
     async fn open_http1(
@@ -154,29 +152,29 @@ impl Client {
                 Ok(None)
             }
             Ok(_) => Err("accepted in place of refused".to_owned()),
-            Err(error) => Err(format!("handshake: {error}")),
+            Err(error) => Err(fault("handshake", &error)),
         }
     }
 
     async fn open_http2(&self, end: End) -> Result<Option<Tunnel>, String> {
         let stream = TcpStream::connect(self.target.plain).await;
-        let stream = TokioIo::new(stream.map_err(|error| format!("connect: {error}"))?);
+        let stream = TokioIo::new(stream.map_err(|error| fault("connect", &error))?);
         let (mut sender, driver) = http2::handshake(TokioExecutor::new(), stream)
             .await
-            .map_err(|error| format!("HTTP/2: {error}"))?;
+            .map_err(|error| fault("HTTP/2", &error))?;
         let mut connection = JoinSet::new();
         connection.spawn(async {
             let _ = driver.await;
         });
         let response = sender.send_request(extended_connect(end.path())).await;
-        let response = response.map_err(|error| format!("handshake: {error}"))?;
+        let response = response.map_err(|error| fault("handshake", &error))?;
         match response.status().as_u16() {
             403 if end == End::Refused => return Ok(None),
             200 if end != End::Refused => {}
             status => return Err(format!("status {status}")),
         }
         let upgraded = hyper::upgrade::on(response).await;
-        let upgraded = upgraded.map_err(|error| format!("upgrade: {error}"))?;
+        let upgraded = upgraded.map_err(|error| fault("upgrade", &error))?;
         let stream: Box<dyn Stream> = Box::new(TokioIo::new(upgraded));
         Ok(Some(Tunnel {
             socket: WebSocketStream::from_raw_socket(stream, Role::Client, None).await,
@@ -197,21 +195,27 @@ fn extended_connect(path: &str) -> Request<Empty<Bytes>> {
         .unwrap()
 }
 
+/// Describes an error with all of its causes.
+fn fault(step: &str, error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.fold(step.to_owned(), |text, cause| format!("{text}: {cause}"))
+}
+
 async fn send(socket: &mut Socket, message: Message) -> Result<(), String> {
-    match timeout(STEP, socket.send(message)).await {
-        Ok(sent) => sent.map_err(|error| format!("sending: {error}")),
-        Err(_) => Err("a message that is not taken".to_owned()),
+    match within(STEP, socket.send(message)).await {
+        Some(sent) => sent.map_err(|error| fault("sending", &error)),
+        None => Err("a message that is not taken".to_owned()),
     }
 }
 
 /// Receives a message; `None` after a close or the loss of the connection.
 async fn receive(socket: &mut Socket) -> Result<Option<Message>, String> {
     loop {
-        match timeout(STEP, socket.next()).await {
-            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-            Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Ok(None),
-            Ok(Some(Ok(message))) => return Ok(Some(message)),
-            Err(_) => return Err("no message".to_owned()),
+        match within(STEP, socket.next()).await {
+            Some(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+            Some(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Ok(None),
+            Some(Some(Ok(message))) => return Ok(Some(message)),
+            None => return Err("no message".to_owned()),
         }
     }
 }
@@ -251,7 +255,7 @@ async fn end(mut socket: Socket, end: End) -> Result<(), String> {
 /// Writes bytes past tungstenite. An error means that the proxy was faster.
 async fn write(socket: &mut Socket, bytes: &[u8]) {
     let stream = socket.get_mut();
-    let _ = timeout(STEP, async {
+    let _ = within(STEP, async {
         stream.write_all(bytes).await?;
         stream.flush().await
     })
@@ -261,19 +265,19 @@ async fn write(socket: &mut Socket, bytes: &[u8]) {
 /// Expects a close frame with this code, with no message before, and the tunnel's end behind it.
 async fn closed(socket: &mut Socket, code: Option<CloseCode>) -> Result<(), String> {
     loop {
-        match timeout(STEP, socket.next()).await {
-            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-            Ok(Some(Ok(Message::Close(frame)))) => {
+        match within(STEP, socket.next()).await {
+            Some(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+            Some(Some(Ok(Message::Close(frame)))) => {
                 let found = frame.map(|frame| frame.code);
                 if found != code {
                     return Err(format!("the close code {found:?} rather than {code:?}"));
                 }
                 return until_over(socket).await;
             }
-            Ok(Some(Ok(_))) => return Err("a message behind the end".to_owned()),
-            Ok(Some(Err(error))) => return Err(format!("in place of a close frame: {error}")),
-            Ok(None) => return Err("no close frame".to_owned()),
-            Err(_) => return Err("no end".to_owned()),
+            Some(Some(Ok(_))) => return Err("a message behind the end".to_owned()),
+            Some(Some(Err(error))) => return Err(fault("in place of a close frame", &error)),
+            Some(None) => return Err("no close frame".to_owned()),
+            None => return Err("no end".to_owned()),
         }
     }
 }

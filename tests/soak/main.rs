@@ -7,7 +7,7 @@
 //! quiet point but one.
 //!
 //! ```sh
-//! WSPLICE_SOAK_TUNNELS=4000 WSPLICE_SOAK_SECONDS=3600 \
+//! WSPLICE_SOAK_TUNNELS=5000 WSPLICE_SOAK_SECONDS=3600 \
 //!     cargo test --release --all-features --test soak -- --nocapture
 //! ```
 //!
@@ -20,6 +20,8 @@ mod client;
 #[path = "../floods/footprint.rs"]
 mod footprint;
 mod ledger;
+mod listener;
+mod patience;
 mod plan;
 mod proxy;
 // Each binary uses a part of the kit.
@@ -38,7 +40,13 @@ use std::{
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{client::Client, footprint::HeapGrowth, ledger::Ledger, plan::Kind, proxy::Proxy};
+use crate::{
+    client::Client,
+    footprint::{Footprint, HeapGrowth},
+    ledger::Ledger,
+    plan::Kind,
+    proxy::Proxy,
+};
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -84,7 +92,12 @@ impl Extent {
 fn tunnels_churn_with_faults_and_leave_nothing_behind() {
     let extent = Extent::from_env();
     // A tunnel is four descriptors of this process: both ends of both connections.
-    let _ = rlimit::increase_nofile_limit(extent.tunnels as u64 * 4 + 1024);
+    let needed = extent.tunnels as u64 * 4 + 1024;
+    let limit = rlimit::increase_nofile_limit(needed).unwrap_or(u64::MAX);
+    assert!(
+        limit >= needed,
+        "{needed} descriptors, of which the system allows {limit}"
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -102,8 +115,11 @@ async fn soak(extent: Extent) {
         proxy.is_quiet(&ledger).await;
         let kept = growth.as_ref().map_or(0, HeapGrowth::bytes);
         println!(
-            "{:6.0} s, round {round}: {ledger}; heap {kept:+} bytes",
+            "{:6.0} s, round {round}: {ledger}; heap {} bytes ({kept:+}), {} MiB resident, {:?}",
             began.elapsed().as_secs_f64(),
+            footprint::heap(),
+            footprint::resident_memory(std::process::id()) >> 20,
+            Footprint::now(),
         );
         ledger.assert_sound();
         assert!(kept < HEAP_SLACK, "the heap grew by {kept} bytes");

@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, task::JoinSet};
 use tokio_tungstenite::accept_hdr_async;
 use tungstenite::{
     Message,
     handshake::server::{ErrorResponse, Request, Response},
 };
+
+use crate::listener::listen;
 
 /// The message after which the upstream closes the WebSocket.
 pub(crate) const CLOSE: &str = "close";
@@ -26,8 +25,8 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub(crate) fn start() -> Self {
+        let listener = listen();
         let addr = listener.local_addr().unwrap();
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
