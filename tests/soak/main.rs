@@ -38,7 +38,7 @@ use std::{
 };
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
     client::Client,
@@ -91,19 +91,34 @@ impl Extent {
 #[test]
 fn tunnels_churn_with_faults_and_leave_nothing_behind() {
     let extent = Extent::from_env();
-    // A tunnel is four descriptors of this process: both ends of both connections.
-    let needed = extent.tunnels as u64 * 4 + 1024;
+    // A tunnel is three descriptors of this process: the client's, and the proxy's two.
+    let needed = extent.tunnels as u64 * 3 + 1024;
     let limit = rlimit::increase_nofile_limit(needed).unwrap_or(u64::MAX);
     assert!(
         limit >= needed,
         "{needed} descriptors, of which the system allows {limit}"
     );
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    runtime().block_on(soak(extent));
+}
+
+/// Name of the test below.
+const UPSTREAMS_TEST: &str = "upstreams_of_the_soak";
+
+/// Upstreams of the proxy.
+const UPSTREAMS: usize = 3;
+
+#[test]
+#[ignore = "it is the process of the upstreams, which the soak starts"]
+fn upstreams_of_the_soak() {
+    runtime().block_on(upstream::serve_all(UPSTREAMS));
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .unwrap();
-    runtime.block_on(soak(extent));
+        .unwrap()
 }
 
 async fn soak(extent: Extent) {

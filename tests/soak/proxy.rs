@@ -24,7 +24,8 @@ use crate::{
     listener::listen,
     patience::within,
     support::tls::{client_config, server_config},
-    upstream::Upstream,
+    upstream::Upstreams,
+    {UPSTREAMS, UPSTREAMS_TEST},
 };
 
 /// Time in which everything must be released at a quiet point.
@@ -54,19 +55,14 @@ pub(crate) struct Proxy {
     pool: Pool,
     registry: Registry,
     without_clients: Footprint,
-    _upstreams: Vec<Upstream>,
+    _upstreams: Upstreams,
     _servers: JoinSet<()>,
 }
 
 impl Proxy {
     pub(crate) async fn start(ledger: Arc<Ledger>) -> Self {
-        let mut upstreams = Vec::new();
-        for _ in 0..3 {
-            upstreams.push(Upstream::start());
-        }
-        let urls = upstreams
-            .iter()
-            .map(|upstream| format!("ws://{}", upstream.addr));
+        let upstreams = Upstreams::start(UPSTREAMS_TEST, UPSTREAMS);
+        let urls = upstreams.addrs.iter().map(|addr| format!("ws://{addr}"));
         let pool: Pool = Pool::new(urls).unwrap().into();
         let layer = ProxyLayer::new(pool.clone())
             .matching(path("/ws/*"))
