@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, JoinSet},
+};
 
 /// Runs a future to its end on the current runtime.
 ///
@@ -20,6 +23,13 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     tokio::spawn(future).abort_handle()
+}
+
+/// Runs a future as [`spawn`] does, from a drop. Where there is no runtime any more, the future is dropped.
+pub(crate) fn spawn_where_possible(future: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(future);
+    }
 }
 
 /// A set of tasks, aborted when it is dropped.

@@ -9,12 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Extensions;
+use http::{Version, request};
 use hyper::upgrade::OnUpgrade;
 
 use crate::{error::BoxError, lock::lock};
 
-use super::transport::Transport;
+use super::{transport::Transport, upgraded};
 
 type StreamFuture = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>>;
 
@@ -81,16 +81,19 @@ impl fmt::Debug for ClientStream {
 /// Connection or stream of a client that the host's server is still to hand over.
 pub(crate) enum PendingClient {
     Upgrade(OnUpgrade),
+    Http2(OnUpgrade),
     Stream(ClientStream),
 }
 
 impl PendingClient {
-    /// Takes it from a request's extensions.
-    pub(crate) fn take(extensions: &mut Extensions) -> Option<Self> {
-        if let Some(upgrade) = extensions.remove::<OnUpgrade>() {
-            return Some(Self::Upgrade(upgrade));
+    /// Takes it from a request.
+    pub(crate) fn take(head: &mut request::Parts) -> Option<Self> {
+        let extensions = &mut head.extensions;
+        match extensions.remove::<OnUpgrade>() {
+            Some(upgrade) if head.version == Version::HTTP_2 => Some(Self::Http2(upgrade)),
+            Some(upgrade) => Some(Self::Upgrade(upgrade)),
+            None => extensions.remove::<ClientStream>().map(Self::Stream),
         }
-        extensions.remove::<ClientStream>().map(Self::Stream)
     }
 
     /// Waits for the stream, and returns it with the bytes that the server has read ahead.
@@ -101,6 +104,8 @@ impl PendingClient {
     pub(crate) async fn handed_over(self) -> Result<(Transport, Bytes), BoxError> {
         match self {
             Self::Upgrade(upgrade) => Ok(Transport::from_upgraded(upgrade.await?)),
+            // hyper replays what it has read ahead.
+            Self::Http2(upgrade) => Ok((upgraded::from_http2(upgrade.await?), Bytes::new())),
             Self::Stream(ClientStream(stream)) => {
                 let stream = lock(&stream).take();
                 let stream = stream.ok_or("another request has taken the stream")?;

@@ -2,6 +2,7 @@
 //!
 //! * `transport` is the byte stream of a leg: TCP, a Unix socket, or anything boxed.
 //! * `upgraded` finds the socket below a connection that hyper has upgraded.
+//! * `lingering` is the end of a client's HTTP/2 stream.
 //! * `client_stream` is the stream of a client that a server other than hyper hands over.
 //! * `write_timeout` bounds the writes to a stream, for hosts.
 //! * `proxy_header` reads the header of the PROXY protocol; `accept` reads it from clients.
@@ -9,6 +10,7 @@
 
 pub(crate) mod client_stream;
 pub mod connect;
+pub(crate) mod lingering;
 pub(crate) mod proxy_header;
 pub(crate) mod transport;
 pub(crate) mod upgraded;

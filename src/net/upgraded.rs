@@ -17,7 +17,7 @@ use tokio::{
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::{transport::Transport, write_timeout::WriteTimeout};
+use super::{lingering::Lingering, transport::Transport, write_timeout::WriteTimeout};
 
 impl Transport {
     /// Unwraps the socket where hyper's own server or hyper-util's auto server holds a plain one,
@@ -30,6 +30,11 @@ impl Transport {
     pub fn from_upgraded(upgraded: Upgraded) -> (Self, Bytes) {
         from_upgraded(upgraded)
     }
+}
+
+/// Returns a client's HTTP/2 stream, whose end does not cross that of the client.
+pub(super) fn from_http2(upgraded: Upgraded) -> Transport {
+    Transport::new(Lingering::new(Capped(TokioIo::new(upgraded))))
 }
 
 fn from_upgraded(upgraded: Upgraded) -> (Transport, Bytes) {
@@ -62,6 +67,7 @@ where
 const MAX_WRITE: usize = 16 * 1024;
 
 /// A stream that takes writes in small pieces.
+#[derive(Debug)]
 struct Capped(TokioIo<Upgraded>);
 
 impl AsyncRead for Capped {

@@ -58,8 +58,8 @@ async fn proxy(
     let upgrade = valid_upgrade(intent)?;
     check_nominated(settings, &head, ErrorKind::MalformedHandshake)?;
     admit(settings, &head, &client)?;
-    let pending_client = PendingClient::take(&mut head.extensions)
-        .ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
+    let pending_client =
+        PendingClient::take(&mut head).ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
     // Before connecting: a request that cannot be forwarded must not reach an upstream.
     let target = settings.outbound.target(&head.uri)?;
     let mut permits = Vec::new();

@@ -83,7 +83,31 @@ pub(crate) enum End {
 }
 
 /// Client's connection over HTTP/2.
-pub(crate) struct Connection(pub(crate) Client);
+pub(crate) struct Connection(pub(crate) Client, Vec<u8>);
+
+/// A frame of the server.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    fn from_bytes(bytes: &[u8]) -> Self {
+        Self {
+            kind: bytes[3],
+            flags: bytes[4],
+            stream: u32::from_be_bytes(bytes[5..9].try_into().unwrap()),
+            payload: bytes[9..].to_vec(),
+        }
+    }
+
+    pub(crate) fn is_goaway(&self) -> bool {
+        self.kind == GOAWAY
+    }
+}
 
 impl Connection {
     /// Connects with one setting.
@@ -97,7 +121,7 @@ impl Connection {
         payload.extend(setting.1.to_be_bytes());
         let settings = frame(SETTINGS, 0, 0, &payload);
         client.send([PREFACE, &settings].concat()).await.unwrap();
-        Self(client)
+        Self(client, Vec::new())
     }
 
     /// Sends frames and reads all that the server sends meanwhile, until either side has ended.
@@ -139,6 +163,19 @@ impl Connection {
     pub(crate) async fn flood_unread(mut self, frames: &[u8]) {
         let sending = async { while self.0.0.write_all(frames).await.is_ok() {} };
         within("the server to close", sending).await;
+    }
+
+    /// Reads the next frame; `None` once the server has closed the connection.
+    pub(crate) async fn next_frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(bytes) = take_frame(&mut self.1) {
+                return Some(Frame::from_bytes(&bytes));
+            }
+            let read = within("a frame", self.0.0.read_buf(&mut self.1)).await;
+            if read.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
     }
 
     /// Sends frames. The server need not take all of them.

@@ -28,6 +28,7 @@ mod footprint;
 mod gateway;
 mod http2;
 mod http2_frames;
+mod http2_tunnels;
 mod slow;
 // Each binary uses a part of the kit.
 #[allow(dead_code, unused_imports)]

@@ -65,7 +65,13 @@ async fn converse(stream: &mut TcpStream) -> io::Result<()> {
             if head.contains("/refused/") {
                 return send_large(stream, "HTTP/1.1 403 Forbidden").await;
             }
-            return tunnel(stream, key, is_large).await;
+            accept(stream, key).await?;
+            return match () {
+                () if is_large => send_message(stream).await,
+                () if head.contains("/closing ") => close(stream).await,
+                () if head.contains("/crashing ") => crash(stream).await,
+                () => echo(stream).await,
+            };
         }
         if value(&head, "transfer-encoding").is_some() || value(&head, "content-length").is_some() {
             // An upload of the attacks has no end.
@@ -98,20 +104,24 @@ fn value<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     found.map(|(_, value)| value)
 }
 
-async fn tunnel(stream: &mut TcpStream, key: &str, is_large: bool) -> io::Result<()> {
+async fn accept(stream: &mut TcpStream, key: &str) -> io::Result<()> {
     let accept = derive_accept_key(key.as_bytes());
     let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: {accept}\r\n\r\n"
     );
-    stream.write_all(response.as_bytes()).await?;
-    if is_large {
-        // One unfragmented message (RFC 6455 §5.2).
-        let mut head = vec![0x82, 127];
-        head.extend((LARGE as u64).to_be_bytes());
-        stream.write_all(&head).await?;
-        return send_bytes(stream).await;
-    }
+    stream.write_all(response.as_bytes()).await
+}
+
+/// Sends one unfragmented message (RFC 6455 §5.2).
+async fn send_message(stream: &mut TcpStream) -> io::Result<()> {
+    let mut head = vec![0x82, 127];
+    head.extend((LARGE as u64).to_be_bytes());
+    stream.write_all(&head).await?;
+    send_bytes(stream).await
+}
+
+async fn echo(stream: &mut TcpStream) -> io::Result<()> {
     let mut bytes = [0; 1024];
     loop {
         let count = stream.read(&mut bytes).await?;
@@ -120,6 +130,21 @@ async fn tunnel(stream: &mut TcpStream, key: &str, is_large: bool) -> io::Result
         }
         stream.write_all(&bytes[..count]).await?;
     }
+}
+
+/// Closes the WebSocket with 1001 once anything came.
+async fn close(stream: &mut TcpStream) -> io::Result<()> {
+    if stream.read(&mut [0; 1024]).await? > 0 {
+        stream.write_all(&[0x88, 2, 0x03, 0xE9]).await?;
+        stream.shutdown().await?;
+    }
+    drain(stream).await
+}
+
+/// Resets the connection once anything came.
+async fn crash(stream: &mut TcpStream) -> io::Result<()> {
+    let _ = stream.read(&mut [0; 1024]).await?;
+    stream.set_zero_linger()
 }
 
 async fn send_large(stream: &mut TcpStream, status_line: &str) -> io::Result<()> {
