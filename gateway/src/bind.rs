@@ -19,8 +19,9 @@ use crate::inherited::{Inherited, Service};
 use crate::listener::Listener;
 use crate::socket::{LocalAddress, Socket};
 
-/// Limit of connections that wait in the kernel to be accepted.
-const BACKLOG: u32 = 1024;
+/// Limit of connections that wait in the kernel to be accepted, which has a limit of its own. Beyond it a
+/// client may take its connection for open, and one that speaks HTTP/2 may be reset.
+const BACKLOG: u32 = 4096;
 
 const CERTIFICATE_WITHOUT_ADDRESS: &str =
     "--tls-cert needs an address: --tls-listen, or an inherited socket of the name `tls`";
