@@ -27,8 +27,8 @@ where
 
 /// Runs a future as [`spawn`] does, from a drop. Where there is no runtime any more, the future is dropped.
 pub(crate) fn spawn_where_possible(future: impl Future<Output = ()> + Send + 'static) {
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(future);
+    if Handle::try_current().is_ok() {
+        spawn(future);
     }
 }
 
