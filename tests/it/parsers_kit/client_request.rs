@@ -136,7 +136,7 @@ fn check_first(first: Option<&Wanted>, count: usize, response: &[u8]) {
 }
 
 async fn run(case: &Case) -> (Vec<Vec<u8>>, Vec<u8>) {
-    let upstreams = Upstreams::new(|state| respond(state));
+    let upstreams = Upstreams::new(respond);
     let layer = upstreams.layer().forward_http(ForwardHttp::new());
     let client = serve(layer.into_service());
     send_in_pieces(&client, &case.bytes, &case.cuts).await;

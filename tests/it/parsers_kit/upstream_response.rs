@@ -266,8 +266,8 @@ async fn relay(case: &Case) -> Vec<u8> {
     settle().await;
     client.finish();
     settle().await;
-    let received = client.state().received.clone();
-    received
+
+    client.state().received.clone()
 }
 
 /// The client got one response of the strict form, and what belongs to it.

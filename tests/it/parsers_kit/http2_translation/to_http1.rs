@@ -103,7 +103,7 @@ fn check_http1(case: &Case, bytes: &[u8], response: &Response<()>) -> Ended {
         .collect();
     let cookie = (!cookies.is_empty()).then(|| cookies.join(&b"; "[..]));
     if cookie.is_some() && !nominated(&client).contains(&"cookie".to_owned()) {
-        let sent = head.only("cookie").map(|line| line.trim_ascii());
+        let sent = head.only("cookie").map(<[u8]>::trim_ascii);
         assert_eq!(sent, cookie.as_deref().map(<[u8]>::trim_ascii), "{head:?}");
     }
     assert_eq!(

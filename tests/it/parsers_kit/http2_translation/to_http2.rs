@@ -82,7 +82,7 @@ fn http1_request(case: &Case) -> Vec<u8> {
         request += &format!("Sec-WebSocket-Key: {KEY}\r\n");
     }
     let mut request = request.into_bytes();
-    for (name, value) in headers(&case.fields).iter() {
+    for (name, value) in &headers(&case.fields) {
         let is_own =
             name == "host" || name == "upgrade" || name.as_str().starts_with("sec-websocket-");
         let frames = ["content-length", "transfer-encoding", "expect"];
