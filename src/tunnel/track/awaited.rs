@@ -60,6 +60,7 @@ pub(super) fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -
             let filter = awaited.filter.as_ref();
             let is_ours = pinger.take_pong(pong.payload(), now)
                 || !awaited.unanswered_pings.expect_pong()
+                    && !awaited.unanswered_pings.newest_is_answered_by(bytes)
                     && !filter.is_some_and(FilterFrom::expects_stale_pong)
                     && pinger.take_odd_pong(now);
             match is_ours {
@@ -97,7 +98,7 @@ pub(super) fn judge_control(bytes: &[u8], awaited: &mut Awaited<'_>) -> Option<(
 /// Notes in the filter that no ping of the client waits for a pong of the upstream.
 pub(super) fn settle_filter(awaited: &mut Awaited<'_>) {
     if let Some(FilterFrom { filter, from }) = &mut awaited.filter {
-        if *from == LegId::Upstream && awaited.unanswered_pings.are_none() {
+        if *from == LegId::Upstream && awaited.unanswered_pings.are_settled() {
             filter.settle_pings();
         }
     }

@@ -14,6 +14,7 @@ pub(in crate::tunnel) struct UnansweredPings {
     count: u8,
     /// The number of pongs that are expected for them, at most [`MAX_EXPECTED`].
     expected: u8,
+    /// Known until a pong has this payload: one with another payload may have been unsolicited.
     newest: Payload,
     /// The payloads of the pings that wait, as a set of the remainders of their hashes.
     payloads: u16,
@@ -50,6 +51,9 @@ impl UnansweredPings {
         if newer.count == 0 {
             return;
         }
+        if self.are_none() {
+            *self = Self::default();
+        }
         self.newest = match newer.newest {
             Payload::Distinct(hash) if self.payloads & element(hash) != 0 => {
                 Payload::Repeated(hash)
@@ -64,6 +68,11 @@ impl UnansweredPings {
     /// Whether no ping waits for a pong.
     pub(in crate::tunnel) const fn are_none(&self) -> bool {
         self.count == 0
+    }
+
+    /// Whether no ping waits for a pong, and the newest one was answered by its payload.
+    pub(super) fn are_settled(&self) -> bool {
+        self.are_none() && self.newest == Payload::Unknown
     }
 
     /// Whether a pong is expected, so that it is forced and answers the other endpoint.
@@ -94,7 +103,7 @@ impl UnansweredPings {
         self.expected = self.expected.saturating_sub(1);
         self.count = self.count.saturating_sub(1);
         let is_distinct = matches!(self.newest, Payload::Distinct(_));
-        if self.are_none() || is_distinct && self.newest_is_answered_by(pong) {
+        if (self.are_none() || is_distinct) && self.newest_is_answered_by(pong) {
             *self = Self::default();
         }
     }

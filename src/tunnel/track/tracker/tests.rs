@@ -350,6 +350,10 @@ fn a_pong_to_the_newest_ping_answers_all_before_it_rfc6455_5_5_3() {
         "which of them is answered is not known"
     );
     assert_eq!(
+        pongs_after(&[b"1"], &[b"unasked", b"1", b"odd"]),
+        [false, false, true]
+    );
+    assert_eq!(
         pongs_after(&[b"1", b"2", b"1"], &[b"1", b"2", b"1", b"odd"]),
         [false, false, false, true],
         "the first pong answers the first ping"

@@ -133,6 +133,16 @@ async fn the_newest_of_many_pings_is_answered_though_the_lost_upstream_answered_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pong_that_no_ping_has_asked_for_does_not_keep_the_proxy_from_answering() {
+    let mut rig = Rig::new();
+    rig.passes(CLIENT, 0x89, b"?").await;
+    rig.passes(UPSTREAM, 0x8A, b"unasked").await;
+    rig.replace();
+    assert_eq!(rig.client.control().await, ping(b"?").answer().unwrap());
+    rig.passes_both_ways().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ping_with_the_payload_of_an_earlier_one_is_answered_in_place_of_a_lost_upstream() {
     let mut rig = Rig::new();
     for payload in [b"1", b"2", b"1"] {
