@@ -26,7 +26,7 @@ where
 }
 
 /// Runs a future as [`spawn`] does, from a drop. Where there is no runtime any more, the future is dropped.
-pub(crate) fn spawn_where_possible(future: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn run_where_possible(future: impl Future<Output = ()> + Send + 'static) {
     if Handle::try_current().is_ok() {
         spawn(future);
     }

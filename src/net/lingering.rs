@@ -56,7 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Lingering<S> {
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drop for Lingering<S> {
     fn drop(&mut self) {
         if let (Some(stream), false) = (self.stream.take(), self.is_over) {
-            task::spawn_where_possible(linger(stream, self.is_shut));
+            task::run_where_possible(linger(stream, self.is_shut));
         }
     }
 }
