@@ -171,7 +171,7 @@ pub(crate) fn check(case: &Case) -> bool {
     // The next hop, which trusts this proxy, finds the same client.
     let next = walk(&written, Some([10, 0, 0, 99].into()), true);
     if let (Some(_), Some(found)) = (peer, found) {
-        assert_eq!(next, Some(found), "{case:?}: {written:?}")
+        assert_eq!(next, Some(found), "{case:?}: {written:?}");
     }
     is_trusted
 }

@@ -73,13 +73,11 @@ impl Party {
         read(receiver, &state.sent[from..])
     }
 
-    /// Whether the party can send and takes all, so that it answers what comes, and has sent no pong
-    /// that may count as one of these answers.
+    /// Whether the party can send and takes all, so that it answers what comes.
     pub(super) fn answers(&self) -> bool {
         let state = self.far.state();
         let is_connected = state.dropped_at.or(state.end_seen).is_none() && !state.reset;
-        let is_able = is_connected && self.took_all && self.close.is_none();
-        is_able && self.kept.is_empty() && self.stray_pongs.is_empty()
+        is_connected && self.took_all && self.close.is_none() && self.kept.is_empty()
     }
 
     /// The texts that were sent whole.
