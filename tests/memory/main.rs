@@ -99,10 +99,10 @@ fn a_quiet_tunnel_with_keep_alive_and_observer_owns_at_most_2048_bytes() {
     assert!(per_tunnel <= 2048, "{per_tunnel} bytes");
 }
 
-/// The facts on the heap with their texts, and the deadline's place in the registry, which has one
-/// timer for all.
+/// The facts on the heap with their texts, and two places in the registry: that of the deadline, for which
+/// there is one timer, and that of the key, by which the tunnels of a key are found.
 #[test]
-fn a_key_a_label_and_a_deadline_add_at_most_128_bytes_to_a_quiet_tunnel() {
+fn a_key_a_label_and_a_deadline_add_at_most_144_bytes_to_a_quiet_tunnel() {
     let _turn = turn();
     let bare = heap_per_tunnel("without options", Server::Axum, Plain, |layer| layer);
     let what = "with a key, a label and a deadline";
@@ -114,7 +114,7 @@ fn a_key_a_label_and_a_deadline_add_at_most_128_bytes_to_a_quiet_tunnel() {
         })
     });
     let more = with_options - bare;
-    assert!(more <= 128, "{more} bytes");
+    assert!(more <= 144, "{more} bytes");
 }
 
 /// Of 1,888 bytes when this was written, 280 were the state of reattachment; the rest is the head of the
