@@ -45,6 +45,8 @@ mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
 #[cfg(feature = "http2")]
+mod http2_late_frames;
+#[cfg(feature = "http2")]
 mod http2_load;
 #[cfg(feature = "http2")]
 mod http2_paths;

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -31,6 +32,12 @@ const MAX_HEAD: u32 = 1024 * 1024;
 
 /// The most bytes of each stream that wait in memory for the connection.
 const SEND_BUFFER: usize = 64 * 1024;
+
+/// Streams that were reset and are remembered, and for how long. Further frames of the upstream for such a
+/// stream were on their way and are ignored. For any other stream that is over they count as errors of the
+/// upstream, and after 1,024 of these in the life of a connection h2 ends it, with all of its tunnels.
+const REMEMBERED_RESETS: usize = 1024;
+const RESET_IS_REMEMBERED: Duration = Duration::from_secs(10);
 
 type Driven = client::Connection<Transport, Bytes>;
 
@@ -100,6 +107,8 @@ async fn handshake(
         .data_frame_budget(settings.small_frame_budget())
         .max_header_list_size(MAX_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .reset_stream_duration(RESET_IS_REMEMBERED)
         // No stream opens before the SETTINGS: a ready sender shows that they have come.
         .initial_max_send_streams(0)
         .handshake(transport)
