@@ -59,8 +59,7 @@ pub(super) fn read_pong(bytes: &[u8], awaited: &mut Awaited<'_>, now: Instant) -
             // it, has sent a ping, such a pong can only be meant for us.
             let filter = awaited.filter.as_ref();
             let is_ours = pinger.take_pong(pong.payload(), now)
-                || !awaited.unanswered_pings.expect_pong()
-                    && !awaited.unanswered_pings.newest_is_answered_by(bytes)
+                || !awaited.unanswered_pings.may_be_answered_by(bytes)
                     && !filter.is_some_and(FilterFrom::expects_stale_pong)
                     && pinger.take_odd_pong(now);
             match is_ours {

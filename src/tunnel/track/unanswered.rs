@@ -2,8 +2,8 @@
 
 use crate::{frame::ControlFrame, hash::hash};
 
-/// The most pings whose pongs are exempt from limits, and are not taken for ours whatever their
-/// payload: an endpoint need not answer all of them (RFC 6455 §5.5.3).
+/// The most pings whose pongs are exempt from limits: an endpoint need not answer all of them
+/// (RFC 6455 §5.5.3).
 const MAX_EXPECTED: u8 = 16;
 
 /// Pings that an endpoint was sent by the other one and has not answered.
@@ -16,7 +16,8 @@ pub(in crate::tunnel) struct UnansweredPings {
     expected: u8,
     /// Known until a pong has this payload: one with another payload may have been unsolicited.
     newest: Payload,
-    /// The payloads of the pings that wait, as a set of the remainders of their hashes.
+    /// The payloads of the pings that may wait, as a set of the remainders of their hashes. They are known
+    /// for longer than the pings are counted: pongs that were unsolicited may have been counted too.
     payloads: u16,
 }
 
@@ -51,7 +52,8 @@ impl UnansweredPings {
         if newer.count == 0 {
             return;
         }
-        if self.are_none() {
+        // A set of all remainders does not distinguish payloads.
+        if self.are_none() && self.payloads == u16::MAX {
             *self = Self::default();
         }
         self.newest = match newer.newest {
@@ -81,6 +83,13 @@ impl UnansweredPings {
         self.expected > 0
     }
 
+    /// Whether the pong at the beginning of these bytes may be meant for the other endpoint: while pings
+    /// wait whatever its payload, and later if it has that of a ping.
+    pub(super) fn may_be_answered_by(&self, pong: &[u8]) -> bool {
+        let is_payload = |hash| self.payloads & element(hash) != 0;
+        !self.are_none() || payload_hash(pong).is_some_and(is_payload)
+    }
+
     /// The number of pings that wait for a pong, up to 255.
     pub(in crate::tunnel) const fn count(&self) -> u8 {
         self.count
@@ -102,8 +111,12 @@ impl UnansweredPings {
     pub(super) fn settle(&mut self, pong: &[u8]) {
         self.expected = self.expected.saturating_sub(1);
         self.count = self.count.saturating_sub(1);
-        let is_distinct = matches!(self.newest, Payload::Distinct(_));
-        if (self.are_none() || is_distinct) && self.newest_is_answered_by(pong) {
+        let are_settled = match self.newest {
+            Payload::Unknown => self.are_none(),
+            Payload::Distinct(_) => self.newest_is_answered_by(pong),
+            Payload::Repeated(_) => self.are_none() && self.newest_is_answered_by(pong),
+        };
+        if are_settled {
             *self = Self::default();
         }
     }

@@ -313,18 +313,28 @@ fn an_odd_pong_is_ours_where_the_other_side_asked_for_none() {
 /// Sends pings with these payloads one way, and then pongs the other way, where a ping of ours
 /// waits for its pong; whether each of the pongs is taken for ours.
 fn pongs_after(pings: &[&[u8]], pongs: &[&[u8]]) -> Vec<bool> {
+    pongs_to(&mut unanswered_of(pings), pongs)
+}
+
+/// The pings with these payloads.
+fn unanswered_of(pings: &[&[u8]]) -> UnansweredPings {
     let mut unanswered = UnansweredPings::default();
     let mut track = Track::new(None);
     for ping in pings {
         let result = scan(&mut track, &mut frame(0x89, ping), None);
         unanswered.add(result.pings);
     }
+    unanswered
+}
+
+/// Sends pongs to these pings, where a ping of ours waits for its pong; whether each is taken for ours.
+fn pongs_to(unanswered: &mut UnansweredPings, pongs: &[&[u8]]) -> Vec<bool> {
     let mut track = Track::new(None);
     let (mut pinger, _) = pinger(1);
     let is_ours = |pong: &&[u8]| {
         let awaited = Awaited {
             pinger: Some(&mut pinger),
-            unanswered_pings: &mut unanswered,
+            unanswered_pings: &mut *unanswered,
             filter: None,
         };
         let mut pong = frame(0x8A, pong);
@@ -362,8 +372,48 @@ fn a_pong_to_the_newest_ping_answers_all_before_it_rfc6455_5_5_3() {
 
 #[test]
 fn pings_that_are_never_answered_are_counted_up_to_a_bound() {
-    let are_ours = pongs_after(&[&b"same"[..]; 1000], &[&b"odd"[..]; 20]);
-    assert_eq!(are_ours.iter().position(|is_ours| *is_ours), Some(16));
+    let are_ours = pongs_after(&[&b"same"[..]; 1000], &[&b"odd"[..]; 300]);
+    assert_eq!(are_ours.iter().position(|is_ours| *is_ours), Some(255));
+}
+
+#[test]
+fn none_of_the_pongs_to_many_pings_at_once_is_missed_by_the_endpoint_that_has_sent_them() {
+    for count in [2_u16, 17, 40, 300] {
+        let payloads: Vec<_> = (0..count).map(u16::to_be_bytes).collect();
+        let pings: Vec<_> = payloads.iter().map(<[u8; 2]>::as_slice).collect();
+        let pongs = [&pings[..], &[b"odd"]].concat();
+        let are_ours = pongs_after(&pings, &pongs);
+        assert_eq!(
+            are_ours.iter().position(|is_ours| *is_ours),
+            Some(pings.len()),
+            "of {count}"
+        );
+    }
+}
+
+#[test]
+fn the_pongs_to_earlier_pings_are_not_missed_behind_pongs_that_no_ping_has_asked_for() {
+    assert_eq!(
+        pongs_after(&[b"1", b"2"], &[b"unasked", b"no", b"1", b"2", b"odd"]),
+        [false, false, false, false, true]
+    );
+    let mut unanswered = unanswered_of(&[b"1", b"2"]);
+    assert_eq!(pongs_to(&mut unanswered, &[b"unasked", b"no"]), [false; 2]);
+    unanswered.add(unanswered_of(&[b"3"]));
+    assert_eq!(
+        pongs_to(&mut unanswered, &[b"1", b"2", b"3", b"odd"]),
+        [false, false, false, true]
+    );
+}
+
+#[test]
+fn pongs_with_a_payload_of_their_own_are_ours_again_though_a_ping_came_in_parts() {
+    let mut unanswered = UnansweredPings::ping(&[0x89]);
+    unanswered.add(unanswered_of(&[b"1"]));
+    let are_ours = pongs_to(&mut unanswered, &[b"odd", b"odd", b"odd"]);
+    assert_eq!(are_ours, [false; 3], "the first ping may have any payload");
+    unanswered.add(unanswered_of(&[b"2"]));
+    assert_eq!(pongs_to(&mut unanswered, &[b"odd", b"odd"]), [false, true]);
 }
 
 #[test]
