@@ -246,7 +246,8 @@ impl Drain {
 
     /// Closes the tunnels that the predicate picks, and waits until the last of them has ended and
     /// its report was shown. New ones are not refused, and [`resume`](Self::resume) does not cancel
-    /// the closes.
+    /// the closes. The predicate sees a tunnel that was
+    /// [reattached](crate::tunnel::reattach::Reattach) with the upstream that it has now.
     ///
     /// # Cancellation
     ///
@@ -258,7 +259,7 @@ impl Drain {
         let deadline = saturating_add(Instant::now(), self.deadline);
         let registries = self.registries.iter();
         let mut entries: Vec<_> = registries.flat_map(Registry::entries).collect();
-        entries.retain(|entry| !entry.is_over() && picks(entry.info()));
+        entries.retain(|entry| !entry.is_over() && entry.with_current_info(&mut picks));
         self.announce(entries.clone(), Entry::send_command);
         let wait = async {
             for entry in &entries {

@@ -98,7 +98,7 @@ impl Entry {
     }
 
     /// Calls a function with the facts of the tunnel, and with the upstream that it has now.
-    pub(super) fn with_current_info<T>(&self, call: impl FnOnce(&TunnelInfo) -> T) -> T {
+    pub(crate) fn with_current_info<T>(&self, call: impl FnOnce(&TunnelInfo) -> T) -> T {
         let upstream = {
             let control = self.control();
             let attention = control.attention.as_ref();

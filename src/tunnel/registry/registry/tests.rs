@@ -45,6 +45,22 @@ fn a_tunnel_entered_during_a_drain_stays_open_after_a_resume() {
     assert!(matches!(command, Some(Command::KeepOpen)), "{command:?}");
 }
 
+#[tokio::test]
+async fn a_drain_picks_a_tunnel_by_the_upstream_that_it_has_now() {
+    let registry = Registry::new();
+    let mut moved = registry.enter(None, info());
+    moved.leave_owner();
+    moved.enter_owner(&Arc::default(), "b:80".into());
+    let mut shown = Vec::new();
+    let drain = crate::Drain::new(&registry);
+    let picks_none = |tunnel: &TunnelInfo| {
+        shown.push(Arc::clone(&tunnel.upstream));
+        false
+    };
+    drain.run_where(picks_none).await;
+    assert_eq!(shown, ["b:80".into()]);
+}
+
 #[test]
 fn numbers_are_unique_in_the_process() {
     let registries = [Registry::new(), Registry::new()];
