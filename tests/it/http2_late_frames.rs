@@ -1,6 +1,5 @@
 //! Frames of an HTTP/2 upstream that were on their way when the proxy reset their streams.
 
-use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::watch;
 use wsplice::{Pool, Upstream, connect::HttpVersion};
@@ -8,6 +7,10 @@ use wsplice::{Pool, Upstream, connect::HttpVersion};
 use crate::support::{
     deadline::within,
     frames::{self, masked, unmasked},
+    h2_frame::{
+        self, ACK, DATA, END_HEADERS, EXTENDED_CONNECT, HEADERS, PING, PREFACE, RST_STREAM,
+        ReceivedFrame, SETTINGS, STATUS_200, frame,
+    },
     raw::RawClient,
     tunnels::ProxyServer,
     upstream::{RawConn, RawUpstream},
@@ -21,20 +24,6 @@ const ROUNDS: usize = 3;
 
 /// Frames of each stream that come after its reset.
 const LATE: usize = 12;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441 §3) with the value 1.
-const EXTENDED_CONNECT: [u8; 6] = [0, 8, 0, 0, 0, 1];
-
-/// `:status: 200` (RFC 7541, appendix A).
-const STATUS_200: [u8; 1] = [0x88];
 
 #[tokio::test]
 async fn frames_that_came_after_resets_end_no_connection_with_other_tunnels() {
@@ -71,15 +60,19 @@ async fn frames_that_came_after_resets_end_no_connection_with_other_tunnels() {
 /// Speaks HTTP/2: accepts all streams, answers data on the first and close frames on the others, and
 /// sends frames for each stream after it was reset.
 async fn speak(mut connection: RawConn, resets: watch::Sender<usize>) {
-    // The preface (RFC 9113 §3.4).
-    connection.read_exact(24).await;
+    connection.read_exact(PREFACE.len()).await;
     let mut reply = frame(SETTINGS, 0, 0, &EXTENDED_CONNECT);
     loop {
         if connection.try_send(&reply).await.is_err() {
             return;
         }
         reply.clear();
-        let (kind, flags, stream, payload) = read(&mut connection).await;
+        let ReceivedFrame {
+            kind,
+            flags,
+            stream,
+            payload,
+        } = h2_frame::read(&mut connection).await;
         let is_ack = flags & ACK != 0;
         match kind {
             SETTINGS if !is_ack => reply = frame(SETTINGS, ACK, 0, &[]),
@@ -99,22 +92,4 @@ async fn speak(mut connection: RawConn, resets: watch::Sender<usize>) {
             _ => {}
         }
     }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-/// Reads a frame: its type, flags, stream and payload.
-async fn read(connection: &mut RawConn) -> (u8, u8, u32, Bytes) {
-    let head = connection.read_exact(9).await;
-    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-    let payload = connection.read_exact(length as usize).await;
-    (head[3], head[4], stream, payload)
 }

@@ -12,6 +12,10 @@ use wsplice::{
 
 use crate::support::{
     frames::{self, masked, read_frame, unmasked},
+    h2_frame::{
+        self, END_HEADERS, EXTENDED_CONNECT, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, STATUS_200,
+        frame,
+    },
     h2_upstream::{H2Upstream, StreamEnd, extended},
     raw::RawClient,
     rng,
@@ -215,29 +219,11 @@ async fn any_other_reset_is_not_tried_again() {
     assert_eq!(upstream.log().accepted, 1);
 }
 
-/// A frame (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![len[1], len[2], len[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
 /// Reads the preface, allows extended CONNECT, and reads up to the first request.
 async fn first_request(conn: &mut RawConn) {
-    conn.read_exact(24).await;
-    // SETTINGS_ENABLE_CONNECT_PROTOCOL = 1 (RFC 8441 §3).
-    conn.send(&frame(4, 0, 0, &[0, 8, 0, 0, 0, 1])).await;
-    while next_frame(conn).await.0 != 1 {}
-}
-
-/// A frame's type and payload.
-async fn next_frame(conn: &mut RawConn) -> (u8, Vec<u8>) {
-    let head = conn.read_exact(9).await;
-    let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-    let payload = conn.read_exact(len as usize).await;
-    (head[3], payload.to_vec())
+    conn.read_exact(PREFACE.len()).await;
+    conn.send(&frame(SETTINGS, 0, 0, &EXTENDED_CONNECT)).await;
+    while h2_frame::read(conn).await.kind != HEADERS {}
 }
 
 #[tokio::test]
@@ -253,9 +239,11 @@ async fn a_stream_behind_the_last_of_a_goaway_is_tried_on_another_connection_rfc
             first_request(&mut conn).await;
             match number {
                 // GOAWAY: no stream at all was processed.
-                0 => conn.send(&frame(7, 0, 0, &[0; 8])).await,
-                // HEADERS with END_HEADERS, and the index of status 200 in HPACK's static table.
-                _ => conn.send(&frame(1, 4, 1, &[0x88])).await,
+                0 => conn.send(&frame(GOAWAY, 0, 0, &[0; 8])).await,
+                _ => {
+                    conn.send(&frame(HEADERS, END_HEADERS, 1, &STATUS_200))
+                        .await;
+                }
             }
             while conn
                 .try_read_some()
@@ -277,8 +265,9 @@ async fn a_stream_behind_the_last_of_a_goaway_is_tried_on_another_connection_rfc
 async fn a_connection_that_answers_no_ping_is_dead_rfc9113_6_7() {
     let upstream = RawUpstream::start(|mut conn| async move {
         first_request(&mut conn).await;
-        conn.send(&frame(1, 4, 1, &[0x88])).await;
-        while next_frame(&mut conn).await.0 != 6 {}
+        conn.send(&frame(HEADERS, END_HEADERS, 1, &STATUS_200))
+            .await;
+        while h2_frame::read(&mut conn).await.kind != PING {}
         // The PING goes unanswered, but the frames behind it are read.
         while conn
             .try_read_some()

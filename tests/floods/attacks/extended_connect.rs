@@ -1,42 +1,16 @@
 //! Extended `CONNECT` (RFC 8441) with wrong pseudo-headers, frame by frame.
 
 use super::kit::Arena;
-use crate::{alone, support::raw::RawClient};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Types of frames (RFC 9113 §6).
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-
-/// `:status: 200`, indexed (RFC 7541, appendix A).
-const STATUS_200: u8 = 0x88;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len())
-        .expect("a short frame")
-        .to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-/// Encodes header lines as literals without indexing (RFC 7541 §6.2.2), so that any name passes.
-fn encode(lines: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in lines {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).expect("a short text"));
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    block
-}
+use crate::{
+    alone,
+    support::{
+        h2_frame::{
+            self, END_HEADERS, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, STATUS_200, encode,
+            frame,
+        },
+        raw::RawClient,
+    },
+};
 
 /// Result of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,15 +23,12 @@ enum Outcome {
 async fn ask(arena: &Arena, lines: &[(&str, &str)]) -> Outcome {
     let mut client = RawClient::connect(arena.addr()).await;
     let settings = frame(SETTINGS, 0, 0, &[]);
-    // END_HEADERS
-    let headers = frame(HEADERS, 4, 1, &encode(lines));
+    let headers = frame(HEADERS, END_HEADERS, 1, &encode(lines));
     client.send(&[PREFACE, &settings, &headers].concat()).await;
     loop {
-        let head = client.read_exact(9).await;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let payload = client.read_exact(length as usize).await;
-        match head[3] {
-            HEADERS if payload.first() == Some(&STATUS_200) => return Outcome::Accepted,
+        let received = h2_frame::read(&mut client).await;
+        match received.kind {
+            HEADERS if received.payload.starts_with(&STATUS_200) => return Outcome::Accepted,
             HEADERS | RST_STREAM | GOAWAY => return Outcome::Rejected,
             _ => {}
         }

@@ -32,6 +32,11 @@ pub(crate) mod dice;
 #[cfg(feature = "dns")]
 pub(crate) mod dns;
 pub(crate) mod frames;
+#[allow(
+    dead_code,
+    reason = "each binary, and each set of features, uses a part"
+)]
+pub(crate) mod h2_frame;
 #[cfg(feature = "http2")]
 pub(crate) mod h2_upstream;
 pub(crate) mod head;
