@@ -4,19 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code, reason = "other targets need more of the kit")]
-#[path = "../../tests/it/parsers_kit"]
-mod parsers_kit {
-    pub(crate) mod forwarded;
-    pub(crate) mod strict;
-}
-
-#[allow(dead_code, reason = "other tests need more of the kit")]
-#[path = "../../tests/it/support"]
-mod support {
-    pub(crate) mod dice;
-    pub(crate) mod rng;
-}
+include!("parsers.rs");
 
 use parsers_kit::forwarded::{Case, check};
 use support::dice::Input;

@@ -5,25 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code, reason = "other targets need more of the kit")]
-#[path = "../../tests/it/parsers_kit"]
-mod parsers_kit {
-    pub(crate) mod client_request;
-    pub(crate) mod garble;
-    pub(crate) mod handshake;
-    pub(crate) mod http2_translation;
-    pub(crate) mod stage;
-    pub(crate) mod strict;
-}
-
-#[allow(dead_code, reason = "other tests need more of the kit")]
-#[path = "../../tests/it/support"]
-mod support {
-    pub(crate) mod clock;
-    pub(crate) mod dice;
-    pub(crate) mod pipe;
-    pub(crate) mod rng;
-}
+include!("parsers.rs");
 
 use parsers_kit::http2_translation::{Case, check};
 use support::dice::Input;
