@@ -10,7 +10,7 @@
 //! | local addresses or a resolver of yours | [`Connector`], with [`Resolve`] |
 //! | TLS to upstreams | `Tls`, made by a `TlsBuilder` (feature `ring` or `aws-lc-rs`), or of a configuration of yours (feature `rustls`) |
 //! | an upstream that speaks HTTP/2 | [`HttpVersion`], for [`Upstream::http_version`](crate::Upstream::http_version); its shared connections: `Http2Connections` (feature `http2`) |
-//! | to tell an upstream the client's address before HTTP begins | [`ProxyProtocol`] |
+//! | to send the client's address to an upstream before HTTP begins | [`ProxyProtocol`] |
 //! | another kind of transport | [`Connect`], which yields a [`Transport`] |
 //! | TCP keep-alive on both legs | [`TcpKeepAlive`] |
 

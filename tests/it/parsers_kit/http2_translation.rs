@@ -37,7 +37,7 @@ pub(crate) struct Case {
 pub(crate) enum Ended {
     Tunnel,
     Response,
-    /// It was not sent on.
+    /// The proxy sent no request to the upstream.
     Rejected,
 }
 
