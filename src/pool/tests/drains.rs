@@ -1,10 +1,6 @@
 use tokio::time::Instant;
 
-use crate::{
-    ErrorKind, Registry,
-    pool::{OnUpstreamLoss, Pool},
-    upstream::admission::AdmissionKind,
-};
+use crate::{ErrorKind, Registry, pool::OnUpstreamLoss};
 
 use super::kit::{
     ObserverLog, Script, lease, member, named, open, pool, refuse, secs, start, used,
@@ -70,7 +66,11 @@ async fn a_drained_upstream_is_still_probed() {
 #[cfg(feature = "sticky")]
 #[tokio::test(start_paused = true)]
 async fn sticky_clients_of_a_drained_upstream_are_moved() {
-    use crate::{http::head::RequestHead, http::headers::ClientScheme, upstream::balance::Sticky};
+    use crate::{
+        Pool,
+        http::{head::RequestHead, headers::ClientScheme},
+        upstream::{admission::AdmissionKind, balance::Sticky},
+    };
 
     let sticky = Sticky::new("up", [7; 32]).unwrap();
     let pool: Pool = pool(&["a", "b", "c"]).balance(sticky).build();

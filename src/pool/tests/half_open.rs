@@ -35,6 +35,7 @@ fn name(lease: &Lease) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_policy_by_identity_sends_one_client_at_a_time_to_a_half_open_upstream() {
+    #[cfg_attr(not(feature = "sticky"), allow(unused_mut))]
     let mut policies = vec![
         AnyBalance::new(First::new()),
         AnyBalance::new(Rendezvous::by_path()),

@@ -10,7 +10,9 @@ use wsplice::{
 };
 
 use super::kit::{Played, answer, answering, ask, client, layer, named};
-use crate::support::{raw::RawClient, serve::serve_axum};
+#[cfg(feature = "sticky")]
+use crate::support::raw::RawClient;
+use crate::support::serve::serve_axum;
 
 #[tokio::test]
 async fn an_exchange_takes_a_place_until_its_answer_has_ended() {
