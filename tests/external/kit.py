@@ -142,3 +142,13 @@ def run(main):
 def clock():
     """Seconds, for differences."""
     return time.monotonic()
+
+
+async def time_until(holds, within, pause=0.05):
+    """The seconds until the asynchronous function returns true, or None if it does not in time."""
+    began = clock()
+    while clock() - began < within:
+        if await holds():
+            return clock() - began
+        await asyncio.sleep(pause)
+    return None

@@ -31,6 +31,8 @@ TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 DROP = "counter drop"
 LOSE = "numgen random mod 100 < 5 counter drop"
 RESET = "meta l4proto tcp counter reject with tcp reset"
+# The rate of a slow cable.
+SLOW = "500 kbit/s"
 
 numbers = itertools.count(1)
 
@@ -137,6 +139,25 @@ class Net(namespaces.Namespaces):
             self.late.take(one, other)
             self.late.take(other, one)
 
+    def slow_down(self, host):
+        """The host's cable carries `SLOW` each way; what waits longer than half a second is lost."""
+        for space, link in self.ends(host):
+            rate = SLOW.replace(" ", "").replace("/s", "")
+            tc("-n", space, "qdisc", "replace", "dev", link, "root", "tbf", "rate", rate, "burst", "4kb", "latency", "500ms")
+
+    def speed_up(self, host):
+        """Ends it; how often a packet was held up."""
+        held = 0
+        for space, link in self.ends(host):
+            shown = tc("-s", "-n", space, "qdisc", "show", "dev", link)
+            held += sum(map(int, re.findall(r"overlimits (\d+)", shown)))
+            tc("-n", space, "qdisc", "delete", "dev", link, "root")
+        return held
+
+    def ends(self, host):
+        """Both ends of the host's cable: namespace and device."""
+        return [(self.router, host), (self.namespace(host), "eth0")]
+
     def pull(self, host):
         """Pulls the host's cable out."""
         ip("-n", self.namespace(host), "link", "set", "dev", "eth0", "down")
@@ -182,6 +203,11 @@ class Net(namespaces.Namespaces):
             writer.close()
         head, _, body = response.partition(b"\r\n\r\n")
         return int(head.split()[1]), body.decode()
+
+
+def tc(*words):
+    """What `tc`, of iproute2, prints."""
+    return subprocess.run(["tc", *words], check=True, capture_output=True, text=True).stdout
 
 
 def enter(namespace):

@@ -22,8 +22,9 @@ ADDRESSES = range(2, 6)
 NOTED = 0.2
 
 Wait = collections.namedtuple("Wait", "took gateway upstream")
-Opened = collections.namedtuple("Opened", "at took gateway upstream room")
-Closed = collections.namedtuple("Closed", "at gateway code")
+# A handshake is counted somewhere between its begin and `at`, an end about that time.
+Opened = collections.namedtuple("Opened", "began at gateway upstream room")
+Closed = collections.namedtuple("Closed", "began at gateway code")
 Lost = collections.namedtuple("Lost", "at gateway upstream room code reason")
 
 
@@ -49,12 +50,12 @@ class Client:
             await self.talk(socket)
             await socket.close()
             # The gateway may have closed it at the same moment.
-            self.load.closed.append(Closed(time.time(), self.gateway, socket.close_code))
+            self.load.note_end(self.gateway, socket.close_code)
         except websockets.ConnectionClosed:
             code = socket.close_code
             lost = Lost(kit.clock(), self.gateway, self.upstream, self.room, code, socket.close_reason)
             self.load.lost.append(lost)
-            self.load.closed.append(Closed(time.time(), self.gateway, code))
+            self.load.note_end(self.gateway, code)
         finally:
             self.load.open.discard(self)
 
@@ -136,15 +137,23 @@ class Load:
         _, socket.upstream, socket.gateway, address = greeting.split()
         if address != self.fleet.net.address(host, last):
             self.damaged.append(f"the upstream gets the address {address}")
-        took = kit.clock() - began
-        self.opened.append(Opened(time.time(), took, socket.gateway, socket.upstream, room))
+        now = time.time()
+        self.opened.append(Opened(now - (kit.clock() - began), now, socket.gateway, socket.upstream, room))
         return socket
+
+    def note_end(self, gateway, code):
+        now = time.time()
+        self.closed.append(Closed(now, now, gateway, code))
+
+    def slowest(self, mark):
+        """The longest of the handshakes from the `mark`-th on."""
+        return max((one.at - one.began for one in self.opened[mark:]), default=0)
 
     async def visit(self, room, **way):
         """The name of the gateway that a client reaches which leaves at once."""
         if socket := await self.handshake(room, **way):
             await socket.close()
-            self.closed.append(Closed(time.time(), socket.gateway, 1000))
+            self.note_end(socket.gateway, 1000)
             return socket.gateway
         return None
 
@@ -176,7 +185,7 @@ class Load:
             if socket := await self.handshake(room, host="monitor", target=host, port=8080):
                 chosen[room].add(socket.upstream)
                 await socket.close()
-                self.closed.append(Closed(time.time(), socket.gateway, 1000))
+                self.note_end(socket.gateway, 1000)
 
         for room in range(self.rooms):
             await asyncio.gather(*(ask(room, host) for host in self.fleet.gateways))

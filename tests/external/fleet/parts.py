@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import tempfile
@@ -22,6 +23,9 @@ SERVER = (sys.executable, os.path.join(kit.HERE, "room_server.py"))
 
 # Seconds for a connect: long enough for a packet that TCP sends again after a second.
 CONNECT = 2
+# Of the load balancer: between two health checks, for a connect, and until it gives up what a gateway
+# does not acknowledge.
+CHECK, BALANCER_CONNECT, UNACKNOWLEDGED = 0.3, 1, 5
 # Of the records, in seconds: the shortest after which a gateway asks again.
 TTL = 1
 
@@ -160,34 +164,56 @@ class Fleet(contextlib.AsyncExitStack):
         self.gateways.pop(host).ended = time.time()
         return code
 
-    async def upstreams(self, host):
-        """The upstreams of a gateway and their states, by their names."""
+    async def status(self, host):
+        """The status of a gateway."""
         status, body = await self.net.fetch("monitor", self.net.address(host), ADMIN, "/status.json")
         assert status == 200, body
-        return {one["name"].partition(".")[0]: one["state"] for one in json.loads(body)["pools"][0]["upstreams"]}
+        return json.loads(body)
+
+    async def upstreams(self, host):
+        """The upstreams of a gateway and their states, by their names."""
+        pool = (await self.status(host))["pools"][0]
+        return {one["name"].partition(".")[0]: one["state"] for one in pool["upstreams"]}
+
+    async def blamed(self, host, side):
+        """The number of tunnels that this side has ended, by the metrics of a gateway."""
+        text = (await self.net.fetch("monitor", self.net.address(host), ADMIN, "/metrics"))[1]
+        series = rf'^wsplice_tunnels_closed_total\{{.*initiator="{side}".*\}} (\d+)$'
+        return sum(map(int, re.findall(series, text, re.M)))
 
     async def until(self, fine, within, hosts=None):
         """The time until `fine` holds for the upstreams of each gateway, or None if it does not in time."""
-        began = kit.clock()
         hosts = list(hosts or self.gateways)
-        while kit.clock() - began < within:
-            if all([fine(await self.upstreams(host)) for host in hosts]):
-                return kit.clock() - began
-            await asyncio.sleep(0.1)
-        return None
+
+        async def holds():
+            return all([fine(await self.upstreams(host)) for host in hosts])
+
+        return await kit.time_until(holds, within, 0.1)
+
+    async def until_empty(self, host, within):
+        """The time until a gateway has no tunnel, or None."""
+
+        async def holds():
+            return (await self.status(host))["tunnels"]["open"] == 0
+
+        return await kit.time_until(holds, within)
 
     # The load balancer.
 
     async def start_balancer(self):
-        servers = [f"  server {host} {self.net.address(host)}:{PORT}" for host in GATEWAYS]
+        # HAProxy 2.6 does not take `tcp-ut` from `default-server`.
+        servers = [f"  server {host} {self.net.address(host)}:{PORT} tcp-ut {UNACKNOWLEDGED}s" for host in GATEWAYS]
         lines = f"""
 global
   stats socket {self.folder}/balancer.sock level admin
 defaults
   mode tcp
-  timeout connect 1s
+  timeout connect {BALANCER_CONNECT}s
   timeout client 1h
   timeout server 1h
+  option srvtcpka
+  srvtcpka-idle 2s
+  srvtcpka-intvl 1s
   option redispatch 1
   retries 3
 frontend clients
@@ -196,19 +222,39 @@ frontend clients
 backend gateways
   balance roundrobin
   option httpchk GET /readyz
-  default-server check port {ADMIN} inter 300ms fall 2 rise 2 send-proxy-v2
+  default-server check port {ADMIN} inter {CHECK * 1000:.0f}ms fall 2 rise 2 send-proxy-v2
 """
         config = self.folder / "balancer.cfg"
         config.write_text(lines + "\n".join(servers) + "\n")
         await self.start("balancer", "haproxy", "-db", "-f", config)
 
+    async def command(self, words):
+        """The response of the load balancer to a command."""
+        reader, writer = await asyncio.open_unix_connection(self.folder / "balancer.sock")
+        writer.write(f"{words}\n".encode())
+        response = (await reader.read()).decode()
+        writer.close()
+        return response.strip()
+
     async def balance(self, host, state):
         """Tells the load balancer: `drain` or `ready`."""
-        reader, writer = await asyncio.open_unix_connection(self.folder / "balancer.sock")
-        writer.write(f"set server gateways/{host} state {state}\n".encode())
-        said = await reader.read()
-        writer.close()
-        assert not said.strip(), said
+        response = await self.command(f"set server gateways/{host} state {state}")
+        assert not response, response
+
+    async def is_balanced(self, host):
+        """Whether the load balancer sends clients to a gateway."""
+        lines = (await self.command("show servers state gateways")).splitlines()
+        # Names are the fourth word, states the sixth: 2 is running.
+        states = {words[3]: words[5] for words in map(str.split, lines) if len(words) > 5 and words[0].isdigit()}
+        return states[host] == "2"
+
+    async def until_balanced(self, host, wanted, within):
+        """The time until the load balancer sends clients to a gateway, or sends none, or None."""
+
+        async def holds():
+            return await self.is_balanced(host) == wanted
+
+        return await kit.time_until(holds, within)
 
     # Prometheus.
 
@@ -234,3 +280,15 @@ backend gateways
             for at, value in series["values"]:
                 sums[at] = sums.get(at, 0) + float(value)
         return sorted(sums.items())
+
+    async def until_scraped(self, since, within):
+        """The time until Prometheus has a scrape of each gateway that began later, or None."""
+
+        async def is_scraped(host):
+            samples = await self.samples('wsplice_tunnels{pool="main"}', host)
+            return samples and samples[-1][0] > since
+
+        async def holds():
+            return all([await is_scraped(host) for host in GATEWAYS])
+
+        return await kit.time_until(holds, within, 0.2)

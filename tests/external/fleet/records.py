@@ -64,6 +64,4 @@ async def dns_fails(story):
             await begin()
             await asyncio.sleep(4)
             await end()
-            opened = story.load.opened[mark:]
-            slowest = max(one.took for one in opened)
-            story.within(slowest, LOOKUP, name, f"the slowest of {len(opened)} handshakes is over")
+            story.slowest_within(LOOKUP, mark, name)

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import kit
 import net
-from fleet.cables import lossy, partition
+from fleet.cables import lossy, outage, partition, slow, split
 from fleet.figures import counts_agree
 from fleet.load import AGAIN, Load
 from fleet.machines import gateway_is_drained, gateway_is_killed, upstream_restarts
@@ -36,6 +36,10 @@ async def each_fault(suite):
         await gateway_is_killed(story, "g1")
         await gateway_is_drained(story, "g2", balancer_first=True)
         await gateway_is_drained(story, "g3", balancer_first=False)
+        await outage(story, "g1")
+        await split(story, "g2")
+        await lossy(story, "g3", ["balancer"])
+        await slow(story, "g1")
         await upstream_is_listed(story, "u6")
         await upstream_is_unlisted(story, "u6")
         await story.settle("after the changes of SRV records")

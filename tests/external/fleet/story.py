@@ -5,7 +5,7 @@ import contextlib
 
 import kit
 from fleet.load import PAUSE, STAY
-from fleet.parts import CONNECT, TTL
+from fleet.parts import BALANCER_CONNECT, CHECK, CONNECT, TTL, UNACKNOWLEDGED
 
 CLIENTS, ROOMS = 240, 60
 
@@ -21,14 +21,23 @@ UNREACHABLE = 3 + CONNECT + BUSY
 LISTED, LISTED_AFTER_FAILURE = TTL * 1.2 + BUSY, 30 * 1.2 + BUSY
 # A lookup waits for a part of the connect timeout, then uses the last addresses.
 LOOKUP = CONNECT / 2 + BUSY
-# Two health checks of the load balancer, one each 0.3 s.
-BALANCED = 2 * 0.3 + BUSY
+# Two health checks of the load balancer; those of a host that has vanished take as long as the pause
+# between two.
+BALANCED, UNBALANCED = 2 * CHECK + BUSY, 2 * (CHECK + CHECK) + BUSY
+# The load balancer's own timeout, and at most a pause until a client sends what is not acknowledged.
+CUT_OFF = UNACKNOWLEDGED + 1.2 * PAUSE + BUSY
+# A connect of the load balancer to a host that has vanished, before it goes on to another one.
+REDIRECTED = BALANCER_CONNECT + BUSY
 # The spread of a drain, and that of moves.
 DRAINED, MOVE_SPREAD = 2 + BUSY, 1
 # From the signal to a gateway until it accepts no more connections.
 DYING = 1.0
 # The longest wait for an echo beside a fault, and behind a lossy network.
 HITCH, LOSSY_HITCH = 3.0, 6.0
+# A time without packets that is shorter than the pong timeout. TCP doubles the time after which it sends
+# again, so a wait for an echo is at most twice as long.
+OUTAGE = 2
+OUTAGE_HITCH = 2 * OUTAGE + BUSY
 
 
 class Losses:
@@ -36,6 +45,8 @@ class Losses:
 
     def __init__(self, lost):
         self.began, self.lost, self.mark = kit.clock(), lost, len(lost)
+        # Handshakes that were in progress at the begin, and were refused: known when the event is over.
+        self.in_progress = 0
 
     def all(self):
         return self.lost[self.mark :]
@@ -54,6 +65,8 @@ class Story:
         self.suite, self.fleet, self.load = suite, fleet, load
         # The home of each room, and the rooms that may have two until their clients have left.
         self.homes, self.restless = {}, set()
+        # Handshakes that a gateway may have accepted without the client's knowledge, by its name.
+        self.unheard = {}
 
     def check(self, fine, name, what):
         return self.suite.check(fine, f"{name}: {what}")
@@ -61,6 +74,11 @@ class Story:
     def within(self, took, bound, name, what):
         shown = "not" if took is None else f"after {took:.2f} s"
         self.check(took is not None and took < bound, name, f"{what} {shown}, {bound:.2f} s allowed")
+
+    def slowest_within(self, bound, mark, name):
+        """Checks the handshakes from the `mark`-th on."""
+        number = len(self.load.opened) - mark
+        self.within(self.load.slowest(mark) if number else None, bound, name, f"the slowest of {number} handshakes is over")
 
     @contextlib.asynccontextmanager
     async def event(self, name, gateways=(), upstreams=(), pairs=(), cuts_handshakes=False, hitch=HITCH):
@@ -83,6 +101,7 @@ class Story:
         ]  # fmt: skip
         needless = [one for one in lost if not is_touched(one)]
         in_progress = [why for began, why in turned_away if cuts_handshakes and began < losses.began + DYING]
+        losses.in_progress = len(in_progress)
         waited = max((one.took for one in waits), default=0)
         two = load.with_two_homes()
         strangers = {room: homes for room, homes in two.items() if room not in self.restless}
