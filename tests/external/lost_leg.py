@@ -15,8 +15,8 @@ import namespaces
 from namespaces import ip
 
 INTERVAL, PONG = 500, 700
-# The interval's jitter is 10 %. Half a second is for a machine that is busy.
-BOUND = (INTERVAL * 1.1 + PONG) / 1000 + 0.5
+# The interval's jitter is 10 %. A second is for a machine that is busy.
+BOUND = (INTERVAL * 1.1 + PONG) / 1000 + 1
 PEER = (sys.executable, os.path.join(kit.HERE, "peer.py"))
 # Close reason that the remaining side receives, and its code (RFC 6455 §7.4.1).
 TOLD = {

@@ -283,6 +283,11 @@ async def ends(suite, name, scene, leg, tunnels, expected, began):
     suite.check(told == {expected.told[leg]}, f"{name}: the other side gets {told}")
     blamed = await scene.reports(tunnels)
     suite.check(blamed == {(expected.words[leg], leg)}, f"{name}: reported as {blamed}")
+
+    async def is_counted():
+        return await scene.closed_total(expected.slug, leg) >= len(tunnels)
+
+    await kit.time_until(is_counted, kit.SOON)
     counted = await scene.closed_total(expected.slug, leg)
     suite.check(counted == len(tunnels), f"{name}: {counted} such ends of {len(tunnels)} in the metrics")
 

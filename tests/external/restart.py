@@ -143,8 +143,9 @@ async def change(old, new, load):
     stopped = re.search(r"stopped.*aborted=(\d+)|aborted=(\d+).*stopped", old.output())
     aborted = stopped and (stopped[1] or stopped[2])
     assert aborted == "0", f"tunnels were aborted: {old.output()[-2000:]}"
+    # Clients may learn later than the gateway that their tunnels are closed.
+    await wait_until(lambda: load.drained > drained, "tunnels are drained")
     await wait_until(lambda: load.open >= TUNNELS, "clients open their tunnels again")
-    assert load.drained > drained, "no tunnel was drained"
     return [took for at, took in load.handshakes if at >= began]
 
 

@@ -90,8 +90,10 @@ for (const [protocol, open] of [
     check(await until(all(`${restart}`), what, 8000).catch(() => false), what, seen());
   }
   same(client.noticed, ["connected"], `${protocol}: the client has noticed nothing`);
-  const reattached = proxy.lines.filter((line) => line.startsWith("reattached"));
-  same(reattached.length, RESTARTS, `${protocol}: one reattachment for each restart`);
+  // Its line may come after the events.
+  const reattached = () => proxy.lines.filter((line) => line.startsWith("reattached")).length;
+  await until(() => reattached() >= RESTARTS, `${protocol}: lines of the reattachments`);
+  same(reattached(), RESTARTS, `${protocol}: one reattachment for each restart`);
   client.close();
   await proxy.stop();
   await server.stop("SIGKILL");
