@@ -41,6 +41,7 @@ use super::{
         consult_host, run, try_upstreams,
     },
     settings::{Forward, Settings},
+    trace::record_client,
 };
 
 /// Forwards a request. A failure becomes a response.
@@ -64,6 +65,7 @@ async fn proxy(
     client: Client,
 ) -> Outcome {
     let settings = reporter.settings();
+    record_client(client.ip);
     if head.method == Method::TRACE && !with.how.allows_trace {
         return Err(Error::new(ErrorKind::MethodNotAllowed).into());
     }

@@ -33,7 +33,7 @@ use super::{
     reconnect::Reconnector,
     session::{Reattachment, Session, SessionFacts},
     settings::Settings,
-    trace::record_tunnel,
+    trace::{record_client, record_tunnel},
 };
 
 /// Proxies a handshake. A failure becomes a response.
@@ -55,6 +55,7 @@ async fn proxy(
     client: Client,
 ) -> Outcome {
     let settings = reporter.settings();
+    record_client(client.ip);
     let upgrade = valid_upgrade(intent)?;
     check_nominated(settings, &head, ErrorKind::MalformedHandshake)?;
     admit(settings, &head, &client)?;

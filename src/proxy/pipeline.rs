@@ -155,7 +155,7 @@ pub(super) async fn try_upstreams(
     let mut attempts = Attempts::new(reporter, kind, excluded);
     loop {
         let mut attempt = attempts.next(head).await?;
-        record_attempt(head, attempt.lease.member().upstream());
+        record_attempt(attempt.lease.member().upstream());
         match exchange.send(&attempts, &mut attempt).await {
             Ok(Received::Accepted(response)) => {
                 return Ok(exchange.accept(attempts, attempt, response).await);

@@ -3,6 +3,8 @@
 //! Fields are named by OpenTelemetry's conventions where there are some; the table is in the
 //! documentation of the crate.
 
+use std::net::IpAddr;
+
 use http::{StatusCode, Version};
 use tracing::{
     Span,
@@ -46,12 +48,16 @@ pub(super) fn request_span(head: &RequestHead<'_>) -> Span {
     span!("http_request", head,)
 }
 
-/// Records the client, as trusted proxies name it, and the upstream that is being tried.
-pub(super) fn record_attempt(head: &RequestHead<'_>, upstream: &Upstream) {
-    let span = Span::current();
-    if let Some(client_ip) = head.client_ip() {
-        span.record("client.address", display(client_ip));
+/// Records the client's address, as trusted proxies name it.
+pub(super) fn record_client(ip: Option<IpAddr>) {
+    if let Some(ip) = ip {
+        Span::current().record("client.address", display(ip));
     }
+}
+
+/// Records the upstream that is being tried.
+pub(super) fn record_attempt(upstream: &Upstream) {
+    let span = Span::current();
     match upstream.address() {
         Address::Tcp { host, port } | Address::Tls { host, port, .. } => {
             span.record("server.address", display(Escaped(host)));

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::sync::watch;
 use tracing::{
     Event, Subscriber,
@@ -16,8 +17,9 @@ use tracing_subscriber::{
     Layer, Registry, filter::LevelFilter, layer::Context, prelude::*, registry::LookupSpan,
 };
 use wsplice::{
-    ForwardHttp, KeyLimit, Pool, ProxyLayer, Upstream,
+    ForwardHttp, KeyLimit, Pool, ProxyLayer, RequestOptions, Upstream,
     discovery::{DiscoverError, PollSource},
+    headers::ClientInfo,
     health::probe::{ProbeFailure, ProbeSchedule, probe_fn},
 };
 
@@ -293,6 +295,27 @@ async fn a_failed_handshake_is_one_line_at_info_with_its_type() {
     let values = captured.checked();
     let is_type = |(name, value): &&(String, String)| name == "error.type" && value == "handshake";
     assert!(values.iter().any(|value| is_type(&value)), "{values:?}");
+}
+
+#[tokio::test]
+async fn a_rejected_client_is_logged_with_its_address() {
+    for upgrades in [true, false] {
+        let (captured, _guard) = capture_from(LevelFilter::INFO);
+        let layer = ProxyLayer::new(Pool::new(["ws://127.0.0.1:1"]).unwrap())
+            .client_info(|_| Some(ClientInfo::new().with_peer(([203, 0, 113, 7], 4711).into())))
+            .authorize(async |_| Err::<RequestOptions, _>(StatusCode::UNAUTHORIZED))
+            .forward_http(ForwardHttp::new());
+        let proxy = serve_hyper(layer.into_service()).await;
+        let request = match upgrades {
+            true => handshake_request("/ws/x", &[]),
+            false => "GET /ws/x HTTP/1.1\r\nhost: localhost\r\n\r\n".into(),
+        };
+        send(&proxy, request).await;
+        let values = captured.checked();
+        let is_address =
+            |(name, value): &(String, String)| name == "client.address" && value == "203.0.113.7";
+        assert!(values.iter().any(is_address), "{values:?}");
+    }
 }
 
 #[tokio::test]
