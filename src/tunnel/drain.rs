@@ -33,7 +33,8 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Drain of a proxy's tunnels: refuses new ones, closes each open one, and waits for their ends.
 ///
 /// Cheap to clone; every clone acts on the same proxy. A server's own graceful shutdown does not
-/// cover connections once they are upgraded; a drain does.
+/// cover connections once they are upgraded; a drain does. Service managers stop a process by SIGTERM,
+/// which `ctrl_c` does not see: wait for either.
 ///
 /// A host that runs [`Tunnel`](crate::tunnel::Tunnel)s of its own makes one for its registry; all drains of
 /// a registry act on the same tunnels.
@@ -43,6 +44,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// ```no_run
 /// use std::time::Duration;
 /// use axum::Router;
+/// use tokio::signal::{ctrl_c, unix::{SignalKind, signal}};
 /// use wsplice::{Pool, ProxyLayer};
 ///
 /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,8 +53,9 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// let app = Router::new().layer(proxy);
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 ///
-/// let stop = async {
-///     let _ = tokio::signal::ctrl_c().await;
+/// let mut terminate = signal(SignalKind::terminate())?;
+/// let stop = async move {
+///     tokio::select! { _ = ctrl_c() => {}, _ = terminate.recv() => {} }
 /// };
 /// axum::serve(listener, app).with_graceful_shutdown(stop).await?;
 /// let drained = drain.spread(Duration::from_secs(5)).deadline(Duration::from_secs(30)).run().await;

@@ -162,7 +162,7 @@ def keep_alive(_):
 
 def graceful_drain(program):
     client = Client(3000, "/")
-    program.send_signal(signal.SIGINT)
+    program.send_signal(signal.SIGTERM)
     assert client.close_code() == 1012
     client.stream.close()
     program.wait(SOON)
