@@ -3,12 +3,12 @@
 //!
 //! | for the test of | use |
 //! |---|---|
-//! | a [`Balance`](crate::balance::Balance) policy | [`MockCandidates`] |
+//! | a [`Balance`](crate::balance::Balance) policy | [`MockCandidates`]: tunnels that open and close, [handshakes under way](MockCandidates::begin_handshake), [latencies](MockCandidates::sample_latency) |
 //! | a [`HealthPolicy`](crate::health::HealthPolicy) | [`HealthTracker`] |
 //! | an [`Availability`](crate::health::availability::Availability) policy | [`UpstreamHealth`](crate::health::availability::UpstreamHealth) |
 //! | a [`Probe`](crate::health::probe::Probe) | [`check`] |
-//! | a [`ProbeSchedule`](crate::health::probe::ProbeSchedule) | [`ProbeTimes`] |
-//! | a pool that follows DNS, or connects by names (feature `dns`) | `MockDns` |
+//! | a [`ProbeSchedule`](crate::health::probe::ProbeSchedule) | [`ProbeTimes`]; after clients' events: [`ProbeTimes::reschedule`] |
+//! | a pool that follows DNS, or connects by names (feature `dns`) | `MockDns`: its records (`set_services` for SRV), its failures, and `recover` |
 //!
 //! # Examples
 //!

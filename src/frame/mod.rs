@@ -18,9 +18,13 @@
 //!
 //! | you want to | take |
 //! |---|---|
-//! | follow a stream, cut anywhere | [`Scanner`] |
-//! | read or write one header | [`FrameHeader`], [`OpCode`], [`Rsv`] |
-//! | look into a pong or a close, or build one | [`ControlFrame`], [`CloseCode`] |
+//! | follow a stream, cut anywhere | [`Scanner`]; the part of a header at the end of the input: [`Scanner::cut_header`] |
+//! | read or write one header | [`FrameHeader`], which encodes to an [`EncodedHeader`]; [`OpCode`] |
+//! | read or set the bits of extensions | [`FrameHeader::rsv`], [`FrameHeader::with_rsv`], [`Rsv`] |
+//! | know whether a frame is one of RFC 6455 | [`OpCode::is_reserved`], [`FrameHeader::has_minimal_length`] |
+//! | look into a pong or a close, or build one | [`ControlFrame`], which encodes to an [`EncodedControl`]; [`CloseCode`] |
+//! | know whether a close has half a status code | [`ControlFrame::is_malformed_close`] |
+//! | size a buffer | [`MAX_HEADER_LEN`], [`MAX_CONTROL_PAYLOAD`], [`MAX_CONTROL_LEN`] |
 //! | send a message when a tunnel gets another upstream | [`Message`] |
 //! | mask or unmask bytes | [`mask::apply`] |
 //!

@@ -9,6 +9,7 @@
 //! | to bound the retries of all requests together | [`RetryBudget`]; its use: [`RetryStatus`] |
 //! | to show or check an upstream | [`UpstreamStatus`], with its [`UpstreamCounters`] |
 //! | upstreams from DNS or another source | [`Pool::follow`](crate::Pool::follow), which returns a [`DiscoveryHandle`] with a [`DiscoveryStatus`] |
+//! | to know how old the source's last set is, and why there is no newer one | [`DiscoveryStatus::found_at`], [`DiscoveryStatus::last_failure`] |
 //!
 //! * `builder` holds the settings of a pool until it is built;
 //! * `handle` defines [`Pool`] itself and edits it while it is in use, `operations` has an operator's

@@ -2,15 +2,19 @@
 //!
 //! | you want | take |
 //! |---|---|
-//! | to set timers and limits of the proxy's tunnels | [`TunnelConfig`], [`KeepAlive`](crate::KeepAlive), [`Limits`](crate::Limits) |
+//! | to set timers and limits of the proxy's tunnels | [`TunnelConfig`], [`KeepAlive`](crate::KeepAlive), [`Limits`](crate::Limits); other limits for what upstreams send: [`TunnelConfig::upstream_limits`] |
 //! | to decide what becomes of frames that break the protocol | [`Framing`] |
 //! | to know how a tunnel ended | [`TunnelReport`](crate::TunnelReport): its [`TunnelEnd`], the [`Side`] that began it, perhaps a [`Timer`] or a [`Limit`] |
-//! | to know what it carried | [`DirectionStats`], [`FrameCounts`], [`Rtt`] |
+//! | to know which side failed, if one did, and which close frame the proxy sent | [`TunnelEnd::failed_side`], [`TunnelReport::proxy_close`](crate::TunnelReport::proxy_close) |
+//! | to know what it carried | [`DirectionStats`], [`FrameCounts`], [`Rtt`], as in [`TunnelReport::upstream_rtt`](crate::TunnelReport::upstream_rtt) |
 //! | the close frame that a side sent | [`ReceivedClose`] |
 //! | to list, close or move open tunnels | [`registry`] |
 //! | tunnels that outlive their upstream | [`reattach`] |
-//! | to know how a drain went | [`Drained`] of [`Drain::run`](crate::Drain::run) |
-//! | a tunnel without the proxy, between two streams of yours | [`Tunnel`], made by a [`TunnelBuilder`], and commanded by a [`TunnelHandle`] |
+//! | to drain some of the tunnels | [`Drain::run_where`](crate::Drain::run_where) |
+//! | to know how a drain went | [`Drained`] of [`Drain::run`](crate::Drain::run), with the forwarded requests that it [cut off](Drained::aborted_requests) |
+//! | a tunnel without the proxy, between two streams of yours | [`Tunnel`], made by a [`TunnelBuilder`], and commanded by a [`TunnelHandle`], whose close at a moment can be [cancelled](TunnelHandle::cancel_close_at) |
+//! | bytes of the client that its server has read already to reach the upstream | [`TunnelBuilder::client_read_ahead`] |
+//! | to name such a tunnel, or give it a value for your observer | [`TunnelInfo::set_key`](crate::TunnelInfo::set_key), [`set_label`](crate::TunnelInfo::set_label), [`set_value`](crate::TunnelInfo::set_value) |
 //!
 //! One hand-written future per tunnel:
 //!

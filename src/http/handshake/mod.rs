@@ -4,9 +4,10 @@
 //! |---|---|
 //! | to know whether a request is a WebSocket handshake, and a valid one | [`inspect`], which returns an [`Intent`] |
 //! | a handshake that is valid, by its type | [`UpgradeRequest`] |
+//! | to respond to a handshake yourself | [`UpgradeRequest::accept_key`] |
 //! | the reason why one is not | [`InvalidHandshake`] |
 //! | to admit clients that break a rule | [`Leniency`], for [`ProxyLayer::leniency`](crate::ProxyLayer::leniency) |
-//! | to make the handshake with an upstream yourself, for a [`Tunnel`](crate::tunnel::Tunnel) | [`UpstreamHandshake`], which yields an [`UpstreamResponse`]: an [`AcceptedHandshake`], or a refusal with its [`RefusedBody`] |
+//! | to make the handshake with an upstream yourself, for a [`Tunnel`](crate::tunnel::Tunnel) | [`UpstreamHandshake`], which yields an [`UpstreamResponse`]: an [`AcceptedHandshake`], or a refusal with its [`RefusedBody`], whose silence [`UpstreamHandshake::body_timeout`] bounds |
 //! | the reason why a 101 was not valid | [`InvalidUpgradeResponse`] |
 //!
 //! * `upstream_request` (pure) builds the request to the upstream, by the rules of `http/relay`; for

@@ -3,7 +3,7 @@
 //! | you want | take |
 //! |---|---|
 //! | to read a request in a matcher, a policy or a function of yours | [`RequestHead`], a borrowed view |
-//! | upstreams to get another path | [`PathRewrite`] |
+//! | upstreams to get another path | [`PathRewrite`]: a prefix less or more, or [`PathRewrite::set_path`] |
 //! | to mark an extended `CONNECT` in a server of yours | [`ExtendedConnect`] |
 //! | the reason why a rewrite or a host is not valid | [`InvalidPath`], [`RewriteError`], [`InvalidHost`] |
 //!

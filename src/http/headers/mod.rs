@@ -5,9 +5,10 @@
 //! | headers for the upstream with one request, which no client can forge | [`UpstreamHeaders`] |
 //! | headers set, added or removed in all requests or responses | [`HeaderEdits`] |
 //! | other forwarded headers than `X-Forwarded-For`, `-Host` and `-Proto` | [`ForwardedHeaders`] |
-//! | `Via` | [`Via`] |
+//! | one of these not to be sent | [`ForwardedHeaders::without_x_forwarded_for`], [`without_x_forwarded_host`](ForwardedHeaders::without_x_forwarded_host), [`without_x_forwarded_proto`](ForwardedHeaders::without_x_forwarded_proto), [`without_x_forwarded_prefix`](ForwardedHeaders::without_x_forwarded_prefix) |
+//! | `Via` | [`Via`]; [`InvalidPseudonym::pseudonym`] is a name that it cannot have |
 //! | to trust the proxies in front | [`Networks`], for [`ProxyLayer::trust`](crate::ProxyLayer::trust) |
-//! | to pass on what your server knows of the client | [`ClientInfo`], with a [`ClientScheme`] |
+//! | to pass on what your server knows of the client | [`ClientInfo`], with a [`ClientScheme`]; [`ClientInfo::peer_ip`] is comparable where a listener has both IP versions |
 //! | the client's address behind trusted proxies, in code of yours | [`resolve_client`] |
 //!
 //! All rules work on an [`http::HeaderMap`] alone, without a clock or a socket. The headers of the

@@ -15,6 +15,14 @@
 //! | headers | [`websocket()`], [`subprotocol()`], [`header()`] |
 //! | anything else | a closure, or a [`Matcher`] of yours |
 //!
+//! | you want | take |
+//! |---|---|
+//! | a header that is absent, or has a prefix, a suffix or a part | [`HeaderPattern`] |
+//! | any value of a query parameter | [`QueryPattern`] |
+//! | a field for matchers of any kind | [`AnyMatcher`], by [`Matcher::boxed`] |
+//! | a field for one kind, without an allocation | its type: [`PathMatcher`], `PathRegexMatcher`, [`HostMatcher`], [`HeaderMatcher`], [`QueryMatcher`], [`MethodMatcher`], [`ClientIpMatcher`], [`OriginMatcher`], [`SameOriginMatcher`], [`SubprotocolMatcher`], [`WebSocketMatcher`]; of combinations: [`And`], [`Or`], [`Not`] |
+//! | the reason why an origin is not valid | [`InvalidOrigin`] |
+//!
 //! ```
 //! use wsplice::head::RequestHead;
 //! use wsplice::matcher::{Matcher, host, not, owns, path, websocket};

@@ -12,6 +12,10 @@
 //! | an upstream that speaks HTTP/2 | [`HttpVersion`], for [`Upstream::http_version`](crate::Upstream::http_version); its shared connections: `Http2Connections` (feature `http2`) |
 //! | to send the client's address to an upstream before HTTP begins | [`ProxyProtocol`] |
 //! | another kind of transport | [`Connect`], which yields a [`Transport`] |
+//! | a connector or a resolver of yours to divide its time between its steps | [`Connect::connect_within`], [`Resolve::resolve_within`] |
+//! | a resolver of yours to learn which address could not be connected | [`Resolve::connect_failed`] |
+//! | the connection under a response of hyper's that was upgraded, for a [`Tunnel`](crate::tunnel::Tunnel) | [`Transport::from_upgraded`] |
+//! | the reason why a TLS configuration cannot be made | `InvalidTls` |
 //! | TCP keep-alive on both legs | [`TcpKeepAlive`] |
 
 mod address;

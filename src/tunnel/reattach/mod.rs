@@ -6,8 +6,8 @@
 //! | this for some losses alone | [`ReattachOn`] |
 //! | to decide for each tunnel, with the request of its next handshake | [`ReattachRequest`], [`ReattachDecision`] |
 //! | to send the next upstream what it must know, and to discard what the client knows | [`Restoration`] |
-//! | to read a client's messages as the upstream takes them | [`ClientMessage`] |
-//! | to know which upstreams a tunnel had, and how long the change took | [`UpstreamChange`] |
+//! | to read a client's messages as the upstream takes them | [`ClientMessage`]; the payload of one that is [compressed](ClientMessage::is_compressed) is not read |
+//! | to know which upstreams a tunnel had, when each was [lost](UpstreamChange::lost_after), and how long the change took | [`UpstreamChange`] |
 //! | to know how an upstream was lost | [`Loss`] |
 //! | to know why a tunnel got no other upstream | [`ReattachRefusal`] |
 //!

@@ -39,6 +39,16 @@
 //!   policy.
 //! - Randomness comes from the thread's `fastrand` generator.
 //!
+//! # A policy of your own
+//!
+//! | you want | take |
+//! |---|---|
+//! | the candidates of a pick, and why one is not usable | [`Candidates`], [`Candidate::is_full`] |
+//! | an upstream's weight with its slow start | [`Candidate::effective_weight`] |
+//! | another policy where this one finds none | [`Balance::or_else`], which makes an [`OrElse`] |
+//! | requests of one group to wait behind each other in the pool's queue, and not behind all | [`Balance::queue_group`] |
+//! | a header or cookie in the response that leads back to the upstream | [`Balance::response_header`]; `InvalidSticky` is the error of `Sticky`'s key and name |
+//!
 //! # Examples
 //!
 //! ```

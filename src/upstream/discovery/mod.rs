@@ -19,7 +19,13 @@
 //! | elsewhere | a [`Discover`] of yours |
 //! | in several of these | [`MergeSources`] |
 //!
-//! [`Discover::each`] sets weights, limits and tags of a source's upstreams.
+//! | you want | take |
+//! |---|---|
+//! | weights, limits and tags for a source's upstreams | [`Discover::each`], which makes a [`MapUpstreams`] |
+//! | the order of a source's upstreams to matter, for [`First`](crate::balance::First) | [`Discover::in_order`], which makes an [`InOrder`]; in a source of yours [`Discover::is_ordered`] |
+//! | IPv4 or IPv6 alone, or first (feature `dns`) | `IpFamilies` |
+//! | to know that connects use old records because DNS fails (feature `dns`) | `DnsEvent`, of `DnsResolver::on_event` |
+//! | the reason why a set was not found, or a name not taken | [`DiscoverError`], `InvalidName` |
 //!
 //! # Failures empty nothing
 //!

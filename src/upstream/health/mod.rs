@@ -20,6 +20,14 @@
 //! | health tracker | the [`HealthState`] of an upstream | host health flags | server state (`UP`, `DOWN`) |
 //! | [`Availability`](availability::Availability) | the use of unhealthy upstreams when few are healthy | `healthy_panic_threshold`, `max_ejection_percent` | |
 //!
+//! | in a policy of your own, you want | take |
+//! |---|---|
+//! | to know what an event is about, who observed it, and when that began | [`HealthEvent`]: its [`HealthEventKind`], its [`EventSource`]; a test sets [`HealthEvent::started_at`] |
+//! | some kinds of events alone | [`EventFilter`], such as [`EventFilter::count_probes`] |
+//! | the event of a failed handshake, or of a tunnel's end | [`HealthEventKind::of_error`], [`HealthEventKind::of_report`] |
+//! | passed probes alone to lead to a healthy verdict | [`HealthEvaluator::recovers_by_probes`] |
+//! | to know what ejected an upstream | [`EjectedBy`], in its [`HealthState`] |
+//!
 //! | policy | unhealthy | Envoy | HAProxy |
 //! |---|---|---|---|
 //! | [`Consecutive`] | after a number of failures in a row | `consecutive_5xx`, `consecutive_gateway_failure` | `fall`, `error-limit` |

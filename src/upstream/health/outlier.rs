@@ -12,6 +12,12 @@ use super::{
 /// A [`HealthPolicy`](super::HealthPolicy) sees one upstream and needs absolute thresholds. An
 /// outlier policy sees all of them, once an [`interval`](Self::interval), by their events since the
 /// last comparison; the outliers that it returns are ejected.
+///
+/// | in a policy of your own, you want | take |
+/// |---|---|
+/// | some kinds of events alone to count | [`counted_events`](Self::counted_events) |
+/// | the events and failures of an upstream | [`EventCounts`]; their number is its [`volume`](EventCounts::volume) |
+/// | an upstream ejected, with a cause for the log | [`Outlier`], by [`Outlier::new`] |
 pub trait OutlierPolicy: Send + Sync {
     /// Returns the time between two comparisons.
     ///

@@ -11,6 +11,13 @@
 //! | [`HttpProbe`] | responds with an expected status or body | `http_health_check` | `option httpchk` |
 //! | [`TcpProbe`] | accepts a connection | `tcp_health_check` | `check` |
 //! | [`probe_fn`] | does what a function of the host expects | | `external-check` |
+//!
+//! | you want | take |
+//! |---|---|
+//! | to check a reply that differs from time to time | `expect_text_match` and `expect_body_match` (feature `regex`) |
+//! | a probe of your own to reach another port | [`ProbeTarget::connect_to`] |
+//! | to store a probe of a closure, or write one as a type | [`ProbeFn`]; [`Probe`], with its [`ProbeFuture`] |
+//! | the reason why a probe failed | [`ProbeFailure`] |
 
 #[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
 pub(crate) mod check;
