@@ -97,7 +97,7 @@ impl ProbeSchedule {
 
     /// Returns the maximum duration of a whole probe.
     #[must_use]
-    pub const fn probe_timeout(&self) -> Duration {
+    pub(crate) const fn probe_timeout(&self) -> Duration {
         self.timeout
     }
 

@@ -84,7 +84,7 @@ impl ProbeTarget {
     ///
     /// [`Upstream::http_version`]: crate::Upstream::http_version
     #[must_use]
-    pub fn with_http_version(mut self, version: HttpVersion) -> Self {
+    pub(crate) fn with_http_version(mut self, version: HttpVersion) -> Self {
         self.http_version = version;
         self
     }
