@@ -8,7 +8,8 @@ use crate::{
     error::{Error, Side},
     tunnel::info::TunnelInfo,
     tunnel::reattach::{Loss, ReattachRefusal, UpstreamChange},
-    tunnel::report::{Rtt, TunnelReport},
+    tunnel::report::TunnelReport,
+    tunnel::traffic::Rtt,
     upstream::discovery::DiscoverError,
     upstream::health::{HealthEvent, HealthTransition},
 };

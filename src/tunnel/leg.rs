@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::{
     frame::{ControlFrame, EncodedControl},
     net::transport::{TcpKeepAlive, Transport},
-    tunnel::report::Rtt,
+    tunnel::traffic::Rtt,
 };
 
 use super::{

@@ -57,6 +57,7 @@ pub mod registry;
 pub(crate) mod report;
 mod scratch;
 mod track;
+pub(crate) mod traffic;
 
 pub use crate::error::Side;
 pub use config::Framing;
@@ -70,5 +71,6 @@ pub use {
     builder::TunnelBuilder,
     engine::Tunnel,
     handle::TunnelHandle,
-    report::{DirectionStats, FrameCounts, Limit, ReceivedClose, Rtt, Timer, TunnelEnd},
+    report::{Limit, Timer, TunnelEnd},
+    traffic::{DirectionStats, FrameCounts, ReceivedClose, Rtt},
 };

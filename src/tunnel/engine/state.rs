@@ -15,8 +15,9 @@ use crate::{
         limits::Meter,
         pair::{LegId, Pair},
         registry::{Entry, RegistryGuard},
-        report::{Rtt, TunnelEnd, TunnelReport},
+        report::{TunnelEnd, TunnelReport},
         track::{Guard, Track},
+        traffic::Rtt,
     },
 };
 

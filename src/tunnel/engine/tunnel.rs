@@ -19,7 +19,8 @@ use crate::{
     tunnel::info::TunnelInfo,
     tunnel::reattach::{ReattachRefusal, UpstreamChange},
     tunnel::registry::{Departure, Entry, RegistryGuard, TunnelGroup},
-    tunnel::report::{Rtt, TunnelReport},
+    tunnel::report::TunnelReport,
+    tunnel::traffic::Rtt,
 };
 
 use crate::tunnel::{

@@ -11,9 +11,9 @@ use crate::{
         context::FlowContext,
         pair::LegId,
         reattach::ReattachRefusal,
-        report::DirectionStats,
         scratch::Scratch,
         track::{Breach, Track},
+        traffic::DirectionStats,
     },
 };
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{instant::saturating_add, tunnel::report::Rtt};
+use crate::{instant::saturating_add, tunnel::traffic::Rtt};
 
 use super::schedule::PingSchedule;
 

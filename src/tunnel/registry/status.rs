@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::Side, tunnel::info::TunnelInfo, tunnel::report::Rtt};
+use crate::{error::Side, tunnel::info::TunnelInfo, tunnel::traffic::Rtt};
 
 /// One line of a [`Registry::list`](super::Registry::list): a tunnel and its figures at that
 /// moment.

@@ -2,7 +2,7 @@
 
 use crate::{
     frame::{CloseCode, FrameHeader, mask},
-    tunnel::report::ReceivedClose,
+    tunnel::traffic::ReceivedClose,
 };
 
 /// The first close frame that a side sent.

@@ -8,7 +8,8 @@ use crate::{
     frame::{CloseCode, FrameHeader, OpCode, Rsv, Scanner},
     tunnel::{
         reattach::Fate,
-        report::{FrameCounts, Limit, ReceivedClose},
+        report::Limit,
+        traffic::{FrameCounts, ReceivedClose},
     },
 };
 
