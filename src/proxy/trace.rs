@@ -5,15 +5,15 @@
 
 use std::net::IpAddr;
 
-use http::{StatusCode, Version};
+use http::StatusCode;
 use tracing::{
     Span,
     field::{Empty, display},
 };
 
 use crate::{
-    error::Error, escaped::Escaped, http::head::RequestHead, net::connect::Address,
-    upstream::Upstream,
+    error::Error, escaped::Escaped, http::head::RequestHead, http::headers::protocol_version,
+    net::connect::Address, upstream::Upstream,
 };
 
 /// Function of the host that makes the spans of handshakes.
@@ -80,16 +80,5 @@ pub(super) fn record_response(status: StatusCode, error: Option<&Error>) {
     span.record("http.response.status_code", status.as_u16());
     if let Some(error) = error {
         span.record("error.type", error.kind().as_str());
-    }
-}
-
-/// The version as OpenTelemetry writes it.
-fn protocol_version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        Version::HTTP_3 => "3",
-        _ => "1.1",
     }
 }

@@ -61,6 +61,7 @@ pub use self::edit::{HeaderEdits, InvalidHeaderEdit};
 pub use self::forwarded::ForwardedHeaders;
 pub use self::networks::{InvalidNetwork, Networks};
 pub use self::upstream_headers::UpstreamHeaders;
+pub(crate) use self::via::protocol_version;
 pub use self::via::{InvalidPseudonym, Via};
 
 pub(crate) use self::alias::is_alias_of_managed;

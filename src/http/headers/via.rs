@@ -92,9 +92,9 @@ impl fmt::Display for InvalidPseudonym {
 
 impl Error for InvalidPseudonym {}
 
-/// Returns the `received-protocol`, without `HTTP/` (RFC 9110 §7.6.3) and, from HTTP/2 on, without
-/// a minor version (§2.5).
-fn protocol_version(version: Version) -> &'static str {
+/// Returns the version without `HTTP/` and, from HTTP/2 on, without a minor version (RFC 9110 §2.5): the
+/// `received-protocol` of `Via` (§7.6.3), and OpenTelemetry's `network.protocol.version`.
+pub(crate) fn protocol_version(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",
