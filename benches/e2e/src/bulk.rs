@@ -7,7 +7,7 @@ use std::{future::pending, sync::OnceLock, thread};
 
 use tokio::runtime::{Builder, Handle};
 
-use crate::Result;
+use crate::error::Result;
 
 /// Added to the thread's niceness.
 const NICENESS: i32 = 10;

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Result, target::Face, tls::CertificateFiles};
+use crate::{error::Result, target::Face, tls::CertificateFiles};
 
 /// Name, program, and how its configuration is made.
 pub struct External {

@@ -11,7 +11,8 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    Result, load,
+    error::Result,
+    load,
     process::{Server, free_address},
     target::{Face, Target},
     tls::CertificateFiles,

@@ -5,6 +5,7 @@
 
 mod bulk;
 mod cpu;
+mod error;
 mod external;
 mod gateway;
 mod heap;
@@ -19,6 +20,7 @@ mod scale;
 mod scenario;
 mod scrape;
 mod serve;
+mod stdin;
 mod subject;
 mod syscalls;
 mod target;
@@ -31,6 +33,8 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
+use error::Result;
+use stdin::until_stdin_ends;
 use subject::Kind;
 
 #[global_allocator]
@@ -154,27 +158,7 @@ fn main() -> ExitCode {
     }
 }
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
 fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     Ok(builder.worker_threads(threads).enable_all().build()?)
-}
-
-/// Serves until standard input closes with the parent: nothing is left running behind it.
-async fn until_stdin_ends(serving: impl Future<Output = Result<()>>) -> Result<()> {
-    let (ended, end) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lines() {
-            match line {
-                Ok(_) => println!("{}", heap::in_use()),
-                Err(_) => break,
-            }
-        }
-        let _ = ended.send(());
-    });
-    tokio::select! {
-        served = serving => served,
-        _ = end => Ok(()),
-    }
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    Result, bulk, cpu,
+    bulk, cpu,
+    error::Result,
     load::{Load, Snapshot, Work},
     process::Server,
     scenario::{self, Scenario, Yields},

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Result, cpu};
+use crate::{cpu, error::Result};
 
 /// A child that listens. Dropping it ends it.
 pub struct Server {

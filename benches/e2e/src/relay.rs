@@ -16,7 +16,7 @@ use tokio::{
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::Result;
+use crate::error::Result;
 
 /// `copy_bidirectional`: two buffers of 8 KiB for each tunnel.
 pub async fn copy(listener: TcpListener, upstream: SocketAddr) -> Result<()> {

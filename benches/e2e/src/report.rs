@@ -9,27 +9,17 @@ use std::{
 
 use serde_json::Value;
 
-use crate::Result;
+use crate::error::Result;
 
 use goals::{
     Bound, GATEWAY_GOALS, GOALS, Goal, JUDGED, SCRAPED, SCRAPED_GOALS, TLS_GOALS, TLS_JUDGED,
 };
+use names::FLOOR;
 use tables::{Column, Shows, TABLES, Table};
 
 mod goals;
+mod names;
 mod tables;
-
-/// The floor that everything is compared with.
-const FLOOR: &str = "raw-shared";
-
-/// The proxy that TLS, HTTP/2 and the gateway are compared with.
-const HAPROXY: &str = "haproxy";
-
-// Figures of samples.
-const CPU: &str = "cpu_us_per_message";
-const RATE: &str = "messages_per_second";
-const HANDSHAKE: &str = "cpu_us_per_handshake";
-const RESIDENT: &str = "rss_bytes_per_tunnel";
 
 /// Prints the tables of a result that was written before.
 pub fn reprint(json: &Path) -> Result<()> {

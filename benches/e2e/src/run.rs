@@ -13,7 +13,8 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::{
-    Result, cpu,
+    cpu,
+    error::Result,
     external::{self, External},
     gateway, measure,
     process::{Server, free_address},

@@ -9,7 +9,7 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use crate::{Result, process::Server, subject::Kind};
+use crate::{error::Result, process::Server, subject::Kind};
 
 /// What a scraper and an open page read.
 const TARGETS: [&str; 2] = ["/metrics", "/status?view=json"];

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use wsplice::headers::{ClientInfo, ClientScheme};
 
-use crate::Result;
+use crate::error::Result;
 
 /// The windows and the buffer of the gateway.
 const STREAM_WINDOW: u32 = 256 << 10;

@@ -15,7 +15,9 @@ use wsplice::{
 };
 
 use crate::{
-    Result, relay, serve,
+    error::Result,
+    relay, serve,
+    stdin::until_stdin_ends,
     target::Face,
     tls::{Backend, CertificateFiles},
     watched::watched,
@@ -181,7 +183,7 @@ pub fn serve_per_core(subject: &Subject, threads: usize) -> Result<()> {
         std::thread::spawn(move || rt.block_on(serving));
     }
     let rt = Builder::new_current_thread().enable_all().build()?;
-    rt.block_on(crate::until_stdin_ends(serve(subject.clone(), app)))
+    rt.block_on(until_stdin_ends(serve(subject.clone(), app)))
 }
 
 /// One of several listeners on the same address, among which the kernel spreads connections.

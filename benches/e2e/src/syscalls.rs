@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    Result,
+    error::Result,
     load::{Load, Work},
     process::Server,
     scenario::{Scenario, Yields},

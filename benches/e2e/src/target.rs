@@ -30,7 +30,7 @@ use tokio_rustls::{
 };
 
 use crate::{
-    Result,
+    error::Result,
     tls::{CertificateFiles, HOST, Sessions},
     wire,
 };

@@ -18,7 +18,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::Result;
+use crate::error::Result;
 
 /// The name that the certificate is for.
 pub const HOST: &str = "localhost";

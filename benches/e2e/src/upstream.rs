@@ -9,7 +9,7 @@ use tokio::{
 use tungstenite::handshake::derive_accept_key;
 use wsplice::frame::{ControlFrame, FrameHeader, OpCode, Scanner};
 
-use crate::{Result, bulk, http, wire};
+use crate::{bulk, error::Result, http, wire};
 
 /// Payload of the messages of `/source`, in bytes.
 pub const SOURCE_MESSAGE: usize = 1024 * 1024;

@@ -1,6 +1,6 @@
 //! The goals, and the subjects that they apply to.
 
-use super::{CPU, FLOOR, HANDSHAKE, HAPROXY, RESIDENT};
+use super::names::{CPU, FLOOR, HANDSHAKE, HAPROXY, RESIDENT};
 
 /// A goal: a ratio of our figure to another's of the same round, and its bound.
 pub(super) struct Goal {

@@ -1,6 +1,6 @@
 //! The tables: which figures of which scenarios they show.
 
-use super::{CPU, FLOOR, HANDSHAKE, HAPROXY, RATE, RESIDENT};
+use super::names::{CPU, FLOOR, HANDSHAKE, HAPROXY, RATE, RESIDENT};
 
 /// A table: its heading, and of which scenarios and figures its columns are.
 pub(super) struct Table {

@@ -1,4 +1,4 @@
-//! The clients: they open as many tunnels as they are ordered to, and answer pings and closes.
+//! The clients: they open as many tunnels as the run commands, and answer pings and closes.
 
 use std::{
     io::{self, Read, Write},
@@ -19,7 +19,7 @@ use super::{
     descriptors::own_table,
     far::{Connections, Counts, Outcome, State},
 };
-use crate::{Result, wire};
+use crate::{error::Result, wire};
 
 /// Handshakes under way at once, of all threads together.
 const OPENING: usize = 256;
@@ -40,7 +40,7 @@ struct Thread {
     opening: usize,
 }
 
-/// Serves the orders on standard input: `open N` for a total, `counts`.
+/// Serves the commands on standard input: `open N` for a total, `counts`.
 pub fn serve(threads: usize, proxies: usize, port: u16) -> Result<()> {
     let counts = Arc::new(Counts::default());
     let wanted = Arc::new(AtomicUsize::new(0));

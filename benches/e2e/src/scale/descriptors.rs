@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{Result, cpu};
+use crate::{cpu, error::Result};
 
 /// Files of a process beside its connections: epolls, event descriptors, listeners.
 const SPARE: usize = 1_000;

@@ -7,7 +7,7 @@ const PAGE: f64 = 4096.0;
 
 /// All in bytes.
 pub struct Memory {
-    /// Memory that programs can still get.
+    /// Available memory.
     pub available: f64,
     pub slab: f64,
     /// Buffers of all TCP sockets.

@@ -6,7 +6,8 @@
 //! * `far` is a thread of either far end: readiness, and eight bytes for each connection;
 //! * `descriptors` lets a thread have a table of files of its own, where a process may not have enough;
 //! * `addresses` spreads the connections over enough pairs of addresses;
-//! * `memory` reads the kernel's account, `child` speaks with the processes.
+//! * `memory` reads the kernel's account;
+//! * `part` names the processes, and `child` has the lines between them and the run.
 
 mod addresses;
 mod child;
@@ -14,9 +15,10 @@ mod clients;
 mod descriptors;
 mod far;
 mod memory;
+mod part;
 mod proxy;
 mod run;
 mod upstreams;
 
-pub use child::Part;
+pub use part::Part;
 pub use run::{Options, run};

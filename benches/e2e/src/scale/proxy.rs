@@ -25,12 +25,12 @@ use super::{
     child::{answer_lines, ready},
     descriptors::own_table,
 };
-use crate::{Result, cpu, heap, subject::serve_app};
+use crate::{cpu, error::Result, heap, subject::serve_app};
 
 /// Time beyond its spread that a drain has.
 const TIME_TO_END: Duration = Duration::from_secs(60);
 
-/// Serves the orders on standard input: `figures`, `list`, `count-key KEY`, `close-key KEY`,
+/// Serves the commands on standard input: `figures`, `list`, `count-key KEY`, `close-key KEY`,
 /// `drain SECONDS`.
 pub fn serve(
     threads: usize,

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::{
     addresses, child::Process, clients::PER_KEY, descriptors::threads_for, memory::Memory,
 };
-use crate::{Result, cpu, process::free_address};
+use crate::{cpu, error::Result, process::free_address};
 
 const MIB: f64 = 1024.0 * 1024.0;
 

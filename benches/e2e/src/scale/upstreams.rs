@@ -15,7 +15,7 @@ use super::{
     descriptors::own_table,
     far::{Connections, Counts, Outcome, State},
 };
-use crate::{Result, wire};
+use crate::{error::Result, wire};
 
 /// The listeners' tokens begin here.
 const LISTENERS: usize = usize::MAX / 2;
