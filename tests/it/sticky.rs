@@ -1,7 +1,7 @@
 //! Sticky cookies behind a running proxy.
 
 use wsplice::{
-    Pool, ProxyLayer,
+    ForwardHttp, Pool, ProxyLayer,
     balance::{First, Sticky},
     headers::{ClientInfo, Networks},
 };
@@ -15,6 +15,9 @@ use crate::support::{
 };
 
 const REFUSAL: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+
+const CACHEABLE: &str =
+    "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=600\r\nContent-Length: 2\r\n\r\nhi";
 
 fn sticky() -> Sticky {
     Sticky::new("up", [7; 32]).unwrap()
@@ -76,6 +79,30 @@ async fn a_refusal_sets_the_cookie_too() {
     assert_eq!(head.status(), 403);
     assert!(pair(&head).starts_with("up="));
     assert_eq!(head.get("cache-control"), Some("private"));
+}
+
+/// A shared cache in front must not give the cookie to other clients (RFC 9111 §7.3).
+#[tokio::test]
+async fn a_cacheable_response_that_sets_the_cookie_is_private() {
+    let response = scripts::fixed(CACHEABLE, Then::Close);
+    let upstream = RawUpstream::start(response).await;
+    let pool = Pool::new([upstream.url()]).unwrap().balance(sticky());
+    let layer = ProxyLayer::new(pool).forward_http(ForwardHttp::new());
+    let proxy = serve_hyper(layer.into_service()).await;
+    let get = async |headers: &[(&str, &str)]| {
+        let mut client = RawClient::connect(proxy.addr()).await;
+        client.send_request("/page", headers).await;
+        client.read_head().await
+    };
+
+    let first = get(&[]).await;
+    assert_eq!(first.status(), 200);
+    assert_eq!(first.get("cache-control"), Some("max-age=600, private"));
+
+    // Without the cookie in it, the response is the upstream's own.
+    let again = get(&[("Cookie", &pair(&first))]).await;
+    assert_eq!((again.status(), again.get("set-cookie")), (200, None));
+    assert_eq!(again.get("cache-control"), Some("public, max-age=600"));
 }
 
 #[tokio::test]
