@@ -5,6 +5,9 @@
 //! refused is another final response with the body that the model reads, and no byte behind the head of
 //! the 101 is lost. The client gets one response of the strict form.
 
+mod client;
+mod draw;
+
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::io::AsyncReadExt;
@@ -12,20 +15,19 @@ use wsplice::{
     ErrorKind,
     connect::Transport,
     handshake::{RefusedBody, UpstreamHandshake, UpstreamResponse},
-    tunnel::reattach::Reattach,
 };
 
-use crate::support::{
-    clock::{ms, on_a_paused_clock},
-    dice::Dice,
-    pipe::connection,
-};
+use crate::support::{clock::on_a_paused_clock, dice::Dice, pipe::connection};
 
+use self::{
+    client::{check_client, relay},
+    draw::response,
+};
 use super::{
-    garble::{Draft, cuts},
+    garble::cuts,
     handshake::Offer,
-    stage::{Upstreams, send_in_pieces, serve, settle},
-    strict::{Framing, Head, LineEnds, Read, body},
+    stage::send_in_pieces,
+    strict::{Head, LineEnds, Read, body},
 };
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -243,182 +245,3 @@ async fn refused(response: Response<RefusedBody>) -> Outcome {
         body: body.map(|body| body.to_bytes().to_vec()),
     }
 }
-
-/// Lets a client make the handshake through the layer, and returns the bytes that it received.
-async fn relay(case: &Case) -> Vec<u8> {
-    let upstreams = Upstreams::new(|_| true);
-    let reattach = case.reattaches.then(Reattach::new);
-    let layer = upstreams.layer().reattach(reattach);
-    let client = serve(layer.into_service());
-    let request = format!(
-        "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {}\r\n\
-         Sec-WebSocket-Extensions: {}\r\n\r\n",
-        OFFER.subprotocols.join(", "),
-        OFFER.extensions.join(", "),
-    );
-    client.send(request.as_bytes());
-    tokio::time::sleep(ms(1)).await;
-    for leg in upstreams.legs() {
-        send_in_pieces(&leg, &case.bytes, &case.cuts).await;
-        leg.finish();
-    }
-    settle().await;
-    client.finish();
-    settle().await;
-
-    client.state().received.clone()
-}
-
-/// The client got one response of the strict form, and what belongs to it.
-fn check_client(case: &Case, received: &[u8], outcome: &Outcome) {
-    let shown = String::from_utf8_lossy(received);
-    // hyper drops a head that it has not sent when the body fails.
-    if received.is_empty() && matches!(outcome, Outcome::Refused { body: None, .. }) {
-        return;
-    }
-    let head = match Head::read(received, LineEnds::Sent) {
-        Read::Whole(head) => head,
-        read => panic!(
-            "{read:?} of {shown}, {outcome:?} of {:?}",
-            String::from_utf8_lossy(&case.bytes)
-        ),
-    };
-    let (status, _) = head.status_line().expect("a status line");
-    for name in [
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "upgrade",
-    ] {
-        assert!(head.all(name).count() <= 1, "{name} in {shown}");
-    }
-    for name in [
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "alt-svc",
-        "proxy-authenticate",
-    ] {
-        assert!(!head.has(name), "{name} in {shown}");
-    }
-    assert!(
-        !(head.has("content-length") && head.has("transfer-encoding")),
-        "{shown}"
-    );
-    let behind = &received[head.len..];
-    match outcome {
-        Outcome::Accepted { behind: wanted, .. } => {
-            assert!(OFFER.is_accepted_by(&head), "{shown}");
-            let own = behind.strip_prefix(&wanted[..]);
-            assert!(
-                case.reattaches || own.is_some(),
-                "{behind:?} is not {wanted:?} and more"
-            );
-        }
-        Outcome::Refused {
-            status: wanted,
-            body: content,
-        } => {
-            assert_eq!(status, *wanted, "{shown}");
-            let read = body(behind, client_framing(&head));
-            if let (Some(content), Read::Whole((read, len))) = (content, read) {
-                assert_eq!((&read, len), (content, behind.len()), "{shown}");
-            }
-        }
-        Outcome::Failed(_) => {
-            assert!(matches!(status, 502 | 504), "{shown}");
-            assert!(
-                matches!(body(behind, client_framing(&head)), Read::Whole(_)),
-                "{shown}"
-            );
-        }
-    }
-}
-
-fn client_framing(head: &Head) -> Framing {
-    let framing = head.response_framing();
-    assert_ne!(framing, Framing::Malformed, "{head:?}");
-    framing
-}
-
-fn response(dice: &mut impl Dice) -> Vec<u8> {
-    let draft = match dice.below(5) {
-        0 => Draft::new("HTTP/1.1 100 Continue", &[], ""),
-        1 => Draft::new("HTTP/1.1 200 OK", &["Content-Length: 5"], "hello"),
-        2 => Draft::new(
-            dice.pick(STARTS),
-            &["Transfer-Encoding: chunked"],
-            dice.pick([
-                "0\r\n\r\n",
-                "5\r\nhello\r\n0\r\nX-A: 1\r\n\r\n",
-                "5\r\nhel",
-                "z\r\n",
-            ]),
-        ),
-        _ => Draft::new(
-            "HTTP/1.1 101 Switching Protocols",
-            &[
-                "Connection: Upgrade",
-                "Upgrade: websocket",
-                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
-            ],
-            dice.pick([
-                "",
-                "\u{1}\u{2}",
-                "HTTP/1.1 200 OK\r\n\r\n",
-                "\u{1}\u{5}hello",
-            ]),
-        ),
-    };
-    draft.garbled(dice, LINES)
-}
-
-const STARTS: [&str; 12] = [
-    "HTTP/1.1 200",
-    "HTTP/1.0 101 Switching",
-    "HTTP/1.1 101",
-    "HTTP/1.1 204 No Content",
-    "HTTP/1.1 304 Not Modified",
-    "HTTP/1.1 426 Upgrade Required",
-    "HTTP/1.1 1011 x",
-    "HTTP/1.1 99 x",
-    "HTTP/2 101 x",
-    "HTTP/1.1  101 x",
-    "HTTP/1.1 403 \u{fc}",
-    "ICY 200 OK",
-];
-
-const LINES: &[&str] = &[
-    "Sec-WebSocket-Protocol: chat",
-    "Sec-WebSocket-Protocol: Chat",
-    "Sec-WebSocket-Protocol:",
-    "Sec-WebSocket-Protocol: chat, superchat",
-    "Sec-WebSocket-Extensions: permessage-deflate",
-    "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover",
-    "Sec-WebSocket-Extensions: Permessage-Deflate; client_max_window_bits=\"12\", ",
-    "Sec-WebSocket-Extensions: x-a; p=\"1,2\"; q",
-    "Sec-WebSocket-Extensions: x-b",
-    "Sec-WebSocket-Extensions: permessage-deflate; a=\"",
-    "Sec-WebSocket-Accept: x",
-    "Upgrade: h2c",
-    "Upgrade: websocket",
-    "Connection: close",
-    "Connection: x-a, upgrade",
-    "Content-Length: 0",
-    "Content-Length: 5",
-    "Content-Length: 3",
-    "Content-Length: 5, 5",
-    "Content-Length: -1",
-    "Transfer-Encoding: chunked",
-    "Transfer-Encoding: gzip, chunked",
-    "Transfer-Encoding : chunked",
-    "Set-Cookie: a=b",
-    "X-A: 1",
-    " folded",
-    "no colon",
-    "Keep-Alive: timeout=5",
-    "Alt-Svc: h3=\":443\"",
-    "Trailer: X-A",
-    "X-A: \u{fffd}",
-];
