@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Bytes that are discarded meanwhile. A client that sends more has its stream reset.
 const MAX_DISCARDED: usize = 64 * 1024;
 
-/// Stream that, when it is dropped, ends our side and waits for the end of the client's.
+/// Stream that, when it is dropped, ends the proxy's side and waits for the end of the client's.
 ///
 /// hyper ends a stream that is dropped with END_STREAM, and where the client's side is still open with
 /// RST_STREAM behind it (RFC 9113 §8.1). What the client sends before it knows of that, be it the end of
@@ -30,7 +30,7 @@ const MAX_DISCARDED: usize = 64 * 1024;
 /// it ends the connection with all of its tunnels.
 #[derive(Debug)]
 pub(super) struct Lingering<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> {
-    /// Empty in the drop alone.
+    /// `None` only while it is dropped.
     stream: Option<S>,
     /// Whether our side has ended.
     is_shut: bool,

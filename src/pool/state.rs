@@ -60,7 +60,7 @@ pub(crate) struct PoolState {
     pub(super) is_limited: AtomicBool,
     /// Whether health has changed since the member set was created.
     pub(super) is_stale: AtomicBool,
-    /// Whether the member set is to be created anew, as a policy of the host has panicked.
+    /// Whether the member set is to be created again, as a policy of the host has panicked.
     pub(super) needs_refresh: AtomicBool,
     queue: Queue,
     retry_window: Mutex<BudgetWindow>,

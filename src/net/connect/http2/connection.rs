@@ -57,7 +57,7 @@ impl Connection {
     pub(super) fn take(self: &Arc<Self>) -> Option<(SendRequest<Bytes>, StreamGuard)> {
         let mut state = self.state();
         let sender = state.check()?.clone();
-        // RFC 9113 §5.1.2: the upstream may change its mind at any time.
+        // RFC 9113 §5.1.2: the upstream may change the limit at any time.
         if state.streams >= self.max_streams.min(sender.current_max_send_streams()) {
             return None;
         }
@@ -70,7 +70,7 @@ impl Connection {
         self.state().sender = None;
     }
 
-    /// Closes the connection if it has been idle for that long; when to look again.
+    /// Closes the connection if it has been idle for that long; returns when to check again.
     pub(super) fn close_if_idle(&self, limit: Duration, now: Instant) -> Instant {
         let mut state = self.state();
         if state.streams > 0 {

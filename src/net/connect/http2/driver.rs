@@ -57,7 +57,7 @@ impl Driver {
             pinging: Pinging::new(settings.ping_interval, settings.ping_timeout, now),
             idle_timeout: settings.idle_timeout,
             openers: Arc::downgrade(openers),
-            // Due at once, which arms it.
+            // Due at once: the first poll acts on the timers, and arms the alarm.
             alarm: Box::pin(sleep_until(now)),
         }
     }

@@ -51,7 +51,7 @@ impl Peer {
         self.state().http1_until = Some(saturating_add(now, HTTP1_MEMORY));
     }
 
-    /// Whether there is nothing to know of it.
+    /// Whether the upstream has no connection, and nothing is remembered about it.
     pub(super) fn is_blank(&self, now: Instant) -> bool {
         let state = self.state();
         let has_open = state.connections.iter().any(|known| known.is_open());

@@ -11,7 +11,7 @@ use crate::{lock::lock, net::connect::address::Address};
 
 use super::{peer::Peer, settings::Http2Connections};
 
-/// Connections that those share who dial alike. Clones share them too.
+/// Connections that the dialers with the same settings share. Clones share them too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Http2Pool {
     pub(super) settings: Http2Connections,
@@ -19,7 +19,7 @@ pub(crate) struct Http2Pool {
 }
 
 impl Http2Pool {
-    /// No connections yet.
+    /// Creates a pool without connections.
     pub(crate) fn new(settings: Http2Connections) -> Self {
         Self {
             settings,
@@ -27,7 +27,7 @@ impl Http2Pool {
         }
     }
 
-    /// The same settings, and no connections.
+    /// Returns a pool with the same settings and without connections.
     pub(crate) fn with_no_connections(&self) -> Self {
         Self::new(self.settings.clone())
     }

@@ -45,8 +45,8 @@ pub struct Http2Connections {
 /// The largest window (RFC 9113 §6.9.1), in bytes.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// The smallest window that is accepted; below RFC 9113's initial one streams would stall for
-/// little.
+/// The smallest window that is accepted, in bytes: about the initial window of RFC 9113 §6.9.2, below which
+/// streams would stall after little.
 const MIN_WINDOW: u32 = 64 * 1024;
 
 /// Budget of a connection for small frames that were not read yet, in bytes for each stream. h2

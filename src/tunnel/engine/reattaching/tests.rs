@@ -65,7 +65,7 @@ async fn a_client_keeps_its_connection_when_its_upstream_does_not_answer_a_ping(
     assert_eq!(pinged.opcode(), OpCode::PING);
     assert_eq!(rig.upstream.rest().await, b"", "dropped");
     assert_eq!(rig.began.elapsed(), secs(30));
-    assert_eq!(next.control().await.opcode(), OpCode::PING, "pinged anew");
+    assert_eq!(next.control().await.opcode(), OpCode::PING, "pinged again");
     assert_eq!(rig.began.elapsed(), secs(50));
     rig.upstream = next;
     rig.passes_both_ways().await;

@@ -75,7 +75,7 @@ pub(super) fn check_head(wanted: &Head, meaning: Meaning, head: &Head) {
     assert_eq!(kept(head, wanted), kept(wanted, wanted), "{wanted:?}");
 }
 
-/// The head is one that any upstream reads alike, and says of the client what the proxy knows.
+/// Checks that every upstream reads the head alike, and that its forwarded headers name the client.
 pub(crate) fn check_form(head: &Head) {
     for name in SINGLE {
         assert!(head.all(name).count() <= 1, "{name} in {head:?}");
@@ -108,7 +108,7 @@ pub(crate) fn check_form(head: &Head) {
     }
 }
 
-/// The head is an opening handshake (RFC 6455 §4.1).
+/// Checks that the head is an opening handshake (RFC 6455 §4.1).
 pub(crate) fn check_handshake(head: &Head) {
     assert_eq!(meaning(head), Meaning::Handshake, "{head:?}");
     assert_eq!(head.only("connection"), Some(&b"Upgrade"[..]), "{head:?}");
@@ -116,7 +116,7 @@ pub(crate) fn check_handshake(head: &Head) {
     assert!(!head.has("content-length"), "{head:?}");
 }
 
-/// No header reaches the upstream that the client kept to its connection (RFC 9110 §7.6.1).
+/// Checks that no header reached the upstream that the client's `Connection` names (RFC 9110 §7.6.1).
 fn check_nominated(wanted: &Head, head: &Head) {
     for name in wanted.list("connection") {
         let is_own = name.starts_with("x-forwarded-");

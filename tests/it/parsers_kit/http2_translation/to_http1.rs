@@ -67,7 +67,7 @@ pub(super) async fn run(case: &Case) -> Ended {
     check_http1(case, bytes, &response)
 }
 
-/// Whether nothing about a handshake is odd.
+/// Whether the case has a valid handshake, without any deviation.
 fn is_plain(case: &Case) -> bool {
     let versions = case
         .fields
@@ -82,7 +82,7 @@ fn is_plain(case: &Case) -> bool {
         && is_host(case.authority.as_bytes())
 }
 
-/// The upstream received the request in HTTP/1.1 that belongs to the one in HTTP/2.
+/// Checks that the upstream received the HTTP/1.1 request that belongs to the HTTP/2 one.
 fn check_http1(case: &Case, bytes: &[u8], response: &Response<()>) -> Ended {
     let head = match Head::read(bytes, LineEnds::Sent) {
         Read::Whole(head) => head,

@@ -97,7 +97,7 @@ fn http1_request(case: &Case) -> Vec<u8> {
     request
 }
 
-/// The upstream received the request in HTTP/2 that belongs to the one in HTTP/1.1.
+/// Checks that the upstream received the HTTP/2 request that belongs to the HTTP/1.1 one.
 fn check_http2(request: &[u8], received: &Request<()>) {
     let Read::Whole(sent) = Head::read(request, LineEnds::Sent) else {
         panic!("{:?}", String::from_utf8_lossy(request));
