@@ -73,6 +73,16 @@ export async function until(ask, what, time = SOON) {
   }
 }
 
+/**
+ * Checks that a function comes to give `wanted`: what another process says of an event arrives
+ * later than what this one sees of it.
+ */
+export async function comes(ask, wanted, what) {
+  const there = () => JSON.stringify(ask()) === JSON.stringify(wanted);
+  await until(there, what).catch(() => undefined);
+  same(ask(), wanted, what);
+}
+
 /** A running program, and what it has said so far, by lines. */
 export class Program {
   constructor(command, args, options = {}) {

@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { io } from "socket.io-client";
-import { Gateway, Program, check, end, same, until, within } from "./kit.mjs";
+import { Gateway, Program, check, comes, end, same, until, within } from "./kit.mjs";
 
 const VISITORS = 6;
 
@@ -94,9 +94,9 @@ const all = [...upgraders, ...pollers];
 await connected(all, "first connections");
 await upgraded(upgraders, "upgrades");
 same(quiet(all), [], "all connect at once");
-const began = [...a.lines, ...b.lines].filter((line) => /^came v\d+ polling$/.test(line));
-const moved = [...a.lines, ...b.lines].filter((line) => /^upgraded v\d+ websocket$/.test(line));
-same([began.length, moved.length], [all.length, VISITORS], "all begin by polling, and upgrade");
+const said = (pattern) => [...a.lines, ...b.lines].filter((line) => pattern.test(line)).length;
+const changes = () => [said(/^came v\d+ polling$/), said(/^upgraded v\d+ websocket$/)];
+await comes(changes, [all.length, VISITORS], "all begin by polling, and upgrade");
 const names = await places(all, 5, "at first");
 check(both(names.slice(0, VISITORS)), "both servers have visitors that upgraded", names);
 for (const visitor of [upgraders[0], pollers[0]]) {
