@@ -1,6 +1,7 @@
 //! The upstreams' side of the network: connections, and the responses to handshakes.
 
 use std::{
+    cell::{Cell, OnceCell},
     future::ready,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -34,6 +35,9 @@ pub(super) struct Leg {
     /// Number of the upstream.
     pub(super) upstream: usize,
     pub(super) party: Party,
+    // Both are asked after each step, for each connection, and do not change once they are known.
+    client: OnceCell<usize>,
+    is_accepted: Cell<bool>,
 }
 
 impl std::fmt::Debug for Connections {
@@ -72,24 +76,34 @@ impl Connections {
 }
 
 impl Leg {
-    /// The number of the client, which its path has, once the request is there.
+    fn new(upstream: usize, party: Party) -> Self {
+        Self {
+            upstream,
+            party,
+            client: OnceCell::new(),
+            is_accepted: Cell::new(false),
+        }
+    }
+
+    /// The number of the client, which its path has, once the request line is there.
     pub(super) fn client(&self) -> Option<usize> {
-        let state = self.party.far.state();
-        let head = std::str::from_utf8(&state.received).ok();
-        let first = match head {
-            Some(head) => head.lines().next()?.to_owned(),
-            None => {
-                let line = state.received.split(|byte| *byte == b'\r').next()?;
-                String::from_utf8(line.to_vec()).ok()?
-            }
-        };
-        let path = first.split(' ').nth(1)?;
-        path.trim_start_matches('/').parse().ok()
+        if self.client.get().is_none() {
+            let state = self.party.far.state();
+            let end = state.received.iter().position(|byte| *byte == b'\r')?;
+            let line = std::str::from_utf8(state.received.get(..end)?).ok()?;
+            let path = line.split(' ').nth(1)?;
+            let _ = self.client.set(path.trim_start_matches('/').parse().ok()?);
+        }
+        self.client.get().copied()
     }
 
     pub(super) fn is_accepted(&self) -> bool {
-        let state = self.party.far.state();
-        state.sent.starts_with(b"HTTP/1.1 101") && state.read_len() > 0
+        if !self.is_accepted.get() {
+            let state = self.party.far.state();
+            let is_accepted = state.sent.starts_with(b"HTTP/1.1 101") && state.read_len() > 0;
+            self.is_accepted.set(is_accepted);
+        }
+        self.is_accepted.get()
     }
 
     fn is_waiting(&self) -> bool {
@@ -118,10 +132,8 @@ impl Connect for Network {
             is_whole
         });
         let name = format!("u{}", connections.legs.len());
-        connections.legs.push(Leg {
-            upstream,
-            party: Party::new(Side::Upstream, name, far),
-        });
+        let party = Party::new(Side::Upstream, name, far);
+        connections.legs.push(Leg::new(upstream, party));
         Box::pin(ready(Ok(Transport::new(near))))
     }
 }
