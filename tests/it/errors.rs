@@ -1,7 +1,7 @@
 //! Every public error prints its own sentence, and has its cause as its source: a reporter that
 //! follows the sources prints each cause once. The alternate form prints the chain in one line.
 
-use std::{any::type_name, error::Error as StdError, fs, iter::successors, path::Path};
+use std::{any::type_name, error::Error as StdError, iter::successors};
 
 use axum::body::Body;
 use tower::ServiceExt as _;
@@ -17,7 +17,7 @@ use wsplice::{
     matcher::{InvalidOrigin, client_ip, origin},
 };
 
-use crate::support::upstream::closed_addr;
+use crate::support::{sources::sources, upstream::closed_addr};
 
 /// An error, printed in both forms.
 struct Case {
@@ -152,25 +152,16 @@ async fn the_chain_of_a_failed_connect_has_the_address_and_the_reason() {
 
 #[test]
 fn no_public_error_type_is_missing_here() {
-    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut found = 0;
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap();
-            for name in text.lines().filter_map(error_type) {
-                let is_public = ["struct", "enum"].iter().any(|kind| {
-                    let declared = format!("\npub {kind} {name} ");
-                    text.contains(&declared)
-                });
-                if is_public {
-                    found += 1;
-                    assert!(is_named_here(name), "{name} of {}", path.display());
-                }
+    for (path, text) in sources() {
+        for name in text.lines().filter_map(error_type) {
+            let is_public = ["struct", "enum"].iter().any(|kind| {
+                let declared = format!("\npub {kind} {name} ");
+                text.contains(&declared)
+            });
+            if is_public {
+                found += 1;
+                assert!(is_named_here(name), "{name} of {}", path.display());
             }
         }
     }

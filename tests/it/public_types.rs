@@ -1,8 +1,10 @@
 //! Every public type is `Debug`, `Send` and `Sync`.
 
-use std::{collections::BTreeSet, fmt::Debug, fs, path::Path};
+use std::{collections::BTreeSet, fmt::Debug};
 
 use wsplice::{balance, connect, discovery, frame, handshake, head, headers, health, matcher};
+
+use crate::support::sources::sources;
 
 fn is_debug_send_sync<T: Debug + Send + Sync + ?Sized>() {}
 
@@ -402,19 +404,10 @@ fn futures_are_debug_and_send() {
 /// The lint `unreachable_pub` makes sure that every `pub` item can be reached.
 #[test]
 fn no_public_type_is_forgotten_here() {
-    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut forgotten = Vec::new();
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap();
-            let types = text.lines().filter_map(declared_type);
-            forgotten.extend(types.filter(|name| !is_named_here(name)).map(str::to_owned));
-        }
+    for (_, text) in sources() {
+        let types = text.lines().filter_map(declared_type);
+        forgotten.extend(types.filter(|name| !is_named_here(name)).map(str::to_owned));
     }
     assert!(forgotten.is_empty(), "{forgotten:?}");
 }

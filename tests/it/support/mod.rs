@@ -16,6 +16,7 @@
 //! | `dns` | a DNS server that responds well or badly (feature `dns`) |
 //! | [`rng`] | seeded payloads and a running checksum |
 //! | [`sides`] | the two sides that can send |
+//! | [`sources`] | the files of the library, for tests that must not miss a type |
 //! | [`serve`] | the servers: axum, plain hyper, hyper-util's auto server |
 //! | [`tls`] | a server inside TLS, and the raw end of a client of it |
 //! | [`tunnels`] | a proxy in such a server, and both raw ends of a tunnel through it |
@@ -46,6 +47,7 @@ pub(crate) mod rng;
 pub(crate) mod scripts;
 pub(crate) mod serve;
 pub(crate) mod sides;
+pub(crate) mod sources;
 pub(crate) mod tls;
 pub(crate) mod tunnels;
 pub(crate) mod upstream;
