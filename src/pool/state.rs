@@ -194,16 +194,9 @@ impl PoolState {
         for member in &added {
             member.set_left(false);
         }
-        for (members, change) in [
-            (&removed, MembershipChange::Removed),
-            (&changed, MembershipChange::Changed),
-            (&added, MembershipChange::Added),
-        ] {
-            for member in members {
-                let name = member.shared_name();
-                self.notifier.push(name, PoolChange::Upstream(change));
-            }
-        }
+        self.announce(&removed, MembershipChange::Removed);
+        self.announce(&changed, MembershipChange::Changed);
+        self.announce(&added, MembershipChange::Added);
         if let (Some(slow_start), false) = (
             self.health_settings().slow_start,
             before.members().is_empty(),
@@ -221,6 +214,14 @@ impl PoolState {
         self.apply_losses(&lost);
         self.settle(now);
         Some(removed)
+    }
+
+    /// Queues the change of each of these members for the observer and the logs.
+    fn announce(&self, members: &[Arc<Member>], change: MembershipChange) {
+        for member in members {
+            let name = member.shared_name();
+            self.notifier.push(name, PoolChange::Upstream(change));
+        }
     }
 
     /// Rebuilds the member set from the same members.

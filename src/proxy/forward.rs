@@ -57,6 +57,15 @@ pub(super) async fn forward(
     run(Subject::Request, head, settings, pipeline).await
 }
 
+/// The latest end of the exchange: by its timeout, or by the deadline of this request.
+fn deadline(reporter: &EventReporter, with: &Forward, head: &Parts) -> Option<Instant> {
+    let timeout = with.how.exchange_timeout;
+    let timed_out = timeout.map(|limit| saturating_add(reporter.started_at(), limit));
+    let options = head.extensions.get::<RequestOptions>();
+    let ends = [timed_out, options.and_then(RequestOptions::ends_at)];
+    ends.into_iter().flatten().min()
+}
+
 async fn proxy(
     reporter: &Arc<EventReporter>,
     with: Forward,
@@ -76,11 +85,6 @@ async fn proxy(
     admit(settings, &head, &client)?;
     consult_host(reporter, &mut head, &client).await?;
     let framing = BodyFraming::from_body(&body);
-    let until = with.how.exchange_timeout;
-    let until = until.map(|limit| saturating_add(reporter.started_at(), limit));
-    let options = head.extensions.get::<RequestOptions>();
-    let until = [until, options.and_then(RequestOptions::ends_at)];
-    let until = until.into_iter().flatten().min();
     // Before an upstream is picked: a request that cannot be forwarded must not reach one.
     let upstream_head = upstream_head(&head, framing, &client.info, &settings.outbound)?;
     let mut forwarding = Forwarding {
@@ -95,7 +99,7 @@ async fn proxy(
         // RFC 9110 §9.2.2
         is_repeatable: head.method.is_idempotent() && framing == BodyFraming::None,
         in_flight: Arc::new(settings.registry.drain_state().enter_request()),
-        until,
+        until: deadline(reporter, &with, &head),
         with,
     };
     let head = client.request_head(&head);
