@@ -65,7 +65,7 @@ impl Arena {
             flood(self).await;
             self.serves().await;
             self.holds_only(0).await;
-            memory.push(self.memory_of_rounds());
+            memory.push(self.memory());
         }
         println!("bytes of memory after each round: {memory:?}");
         let last_two = memory.last_chunk().map(|[before, after]| after - before);
@@ -133,14 +133,6 @@ impl Arena {
             Proxy::Gateway(_) => 3,
         };
         set.map_or(usual, |text| text.parse().expect("a number of rounds"))
-    }
-
-    /// Returns bytes of memory that grow with each round that leaves something behind.
-    fn memory_of_rounds(&self) -> isize {
-        match &self.proxy {
-            Proxy::Example(_) => crate::footprint::heap(),
-            Proxy::Gateway(gateway) => gateway.peak_memory(),
-        }
     }
 
     /// Returns the bytes of memory that the proxy holds.

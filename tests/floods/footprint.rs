@@ -74,20 +74,10 @@ impl HeapGrowth {
     }
 }
 
-/// Returns the most bytes of memory that another process has had at once.
-pub(crate) fn peak_memory(id: u32) -> isize {
-    memory_of_process(id, "VmHWM:")
-}
-
 /// Returns the bytes of memory that another process has now.
 pub(crate) fn resident_memory(id: u32) -> isize {
-    memory_of_process(id, "VmRSS:")
-}
-
-/// Reads a size from the status of another process.
-fn memory_of_process(id: u32, name: &str) -> isize {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     kilobytes.map_or(0, |text| text.trim().parse::<isize>().unwrap() << 10)
 }

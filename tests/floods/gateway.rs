@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     arena::Remains,
     client::Client,
-    footprint::{Footprint, peak_memory, resident_memory},
+    footprint::{Footprint, resident_memory},
 };
 
 /// Returns the program of the gateway to attack, from `FLOODED_GATEWAY`.
@@ -34,9 +34,9 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Bytes by which the peak of the process's memory may be higher after a further round: what an
-    /// allocator loses between pieces in use when a thousand clients come in another order. The example's
-    /// heap is counted to the byte.
+    /// Bytes by which the process's memory may be more after a further round: what an allocator loses
+    /// between pieces in use when a thousand clients come in another order. The example's heap is counted
+    /// to the byte.
     pub(crate) const MEMORY_SLACK: isize = 32 << 20;
 
     pub(crate) fn start(program: &OsString, upstream: SocketAddr) -> Self {
@@ -61,8 +61,10 @@ impl Gateway {
             .arg("--static")
             .arg(&site)
             .env("RUST_LOG", "error")
-            // Memory that is free goes back to the system, as far as it lies at the end of the heap.
+            // Memory that is free goes back to the system: buffers at once, and the rest as far as it lies
+            // at the end of the heap.
             .env("MALLOC_ARENA_MAX", "1")
+            .env("MALLOC_MMAP_THRESHOLD_", "4096")
             .env("MALLOC_TRIM_THRESHOLD_", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -107,15 +109,6 @@ impl Gateway {
         let places =
             |row: &Value| row["tunnels"].as_u64().unwrap() + row["handshakes"].as_u64().unwrap();
         upstreams.iter().map(places).sum()
-    }
-
-    /// Returns the most bytes that the process has had at once.
-    ///
-    /// This is compared between rounds rather than the present bytes: an allocator keeps what is free
-    /// between pieces in use, and gives it out again in the next round. What a round leaves behind for
-    /// good is beside the next round's needs, and makes its peak higher.
-    pub(crate) fn peak_memory(&self) -> isize {
-        peak_memory(self.process.id())
     }
 
     /// Returns the bytes that the process has now.
