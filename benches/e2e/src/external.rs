@@ -50,7 +50,7 @@ impl External {
     pub fn serves(&self, face: Face) -> bool {
         match face {
             Face::Plain => true,
-            Face::Tls => self.name == "haproxy" || self.name == "nginx",
+            Face::Tls => matches!(self.name, "haproxy" | "nginx" | "caddy"),
             Face::Http2 => self.name == "haproxy",
         }
     }
@@ -130,11 +130,13 @@ impl External {
                 let buffer = self.name.strip_prefix("nginx-").unwrap_or("4k");
                 nginx(listen, &tls, upstream, buffer, directory)
             }
-            _ => format!(
-                "{{\n\tadmin off\n\tauto_https off\n}}\n:{} {{\n\tbind \
-                 127.0.0.1\n\treverse_proxy {upstream}\n}}\n",
-                listen.port()
-            ),
+            _ => {
+                let tls = match face {
+                    Face::Plain | Face::Http2 => String::new(),
+                    Face::Tls => caddy_tls(certificate),
+                };
+                caddy(listen.port(), &tls, upstream)
+            }
         }
     }
 }
@@ -188,5 +190,17 @@ fn nginx(
          \x20     proxy_buffer_size {buffer};\n      proxy_buffers 8 {buffer};\n\
          \x20     proxy_read_timeout 1h;\n\
          \x20     proxy_send_timeout 1h;\n    }}\n  }}\n}}\n"
+    )
+}
+
+fn caddy_tls(certificate: &CertificateFiles) -> String {
+    let (chain, key) = (certificate.chain(), certificate.key());
+    format!("\ttls {} {}\n", chain.display(), key.display())
+}
+
+fn caddy(port: u16, tls: &str, upstream: SocketAddr) -> String {
+    format!(
+        "{{\n\tadmin off\n\tauto_https off\n}}\n:{port} {{\n\tbind 127.0.0.1\n{tls}\
+         \treverse_proxy {upstream}\n}}\n"
     )
 }
