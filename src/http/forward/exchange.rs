@@ -223,6 +223,19 @@ mod tests {
         expect_error("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").await;
     }
 
+    #[tokio::test]
+    async fn a_body_in_chunks_that_hyper_does_not_read_as_chunks_is_an_error() {
+        for lines in [
+            "Transfer-Encoding: chunked,",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding:",
+        ] {
+            expect_error(&format!(
+                "HTTP/1.1 200 OK\r\n{lines}\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+            ))
+            .await;
+        }
+    }
+
     async fn expect_error(response: &str) {
         let (mut connection, mut far, _cut) = open().await;
         let upstream = async {

@@ -218,11 +218,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_with_an_unrequested_coding_is_an_error_rfc9112_7_4() {
+        expect_error_of_coding("gzip, chunked").await;
+    }
+
+    #[tokio::test]
+    async fn a_refusal_in_chunks_that_hyper_does_not_read_as_chunks_is_an_error() {
+        expect_error_of_coding("chunked,").await;
+    }
+
+    async fn expect_error_of_coding(coding: &str) {
         let (near, mut far) = duplex(1024);
-        let coded = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+        let coded = format!("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: {coding}\r\n\r\n");
         let upstream = async {
             assert!(far.read(&mut [0; 1024]).await.unwrap() > 0);
-            far.write_all(coded).await.unwrap();
+            far.write_all(coded.as_bytes()).await.unwrap();
         };
         let request = EncodedRequest::from(&Request::new(()));
         let limits = HeadLimits::default();

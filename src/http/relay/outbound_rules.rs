@@ -6,6 +6,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{COOKIE, HOST},
     request::Parts,
+    uri::PathAndQuery,
 };
 
 use crate::{
@@ -156,10 +157,16 @@ fn rewritten(rewrite: &PathRewrite, requested: &Uri) -> Result<Uri, Error> {
     rewritten.map_err(|error| Error::with_source(ErrorKind::Rewrite, error))
 }
 
-/// Returns the target of a request to a server: the path and the query.
+/// Returns the target of a request to a server: the path and the query. An empty path becomes a slash
+/// (RFC 9112 §3.2.1).
 pub(crate) fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query()
-        .map_or_else(Uri::default, |path| path.clone().into())
+    let target = uri.path_and_query();
+    match target.map_or("/", PathAndQuery::as_str) {
+        // `http://a#b` has a path that reads as a slash, and is written as nothing.
+        "/" => Uri::default(),
+        query if query.starts_with('?') => Uri::try_from(format!("/{query}")).unwrap_or_default(),
+        _ => target.cloned().map(Uri::from).unwrap_or_default(),
+    }
 }
 
 /// Joins the `Cookie` lines of an HTTP/2 request to one, because HTTP/1.1 allows only one (RFC 9113
@@ -191,5 +198,29 @@ fn requested_host(request: &Parts) -> Option<HeaderValue> {
             HeaderValue::from_str(without_credentials).ok()
         }
         None => request.headers.get(HOST).cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_path_is_sent_as_a_slash_rfc9112_3_2_1() {
+        for (requested, sent) in [
+            ("http://a", "/"),
+            ("http://a#b", "/"),
+            ("http://a?x=1", "/?x=1"),
+            ("http://a?", "/?"),
+            ("http://a/b?x=1", "/b?x=1"),
+            ("/", "/"),
+            ("/b", "/b"),
+            ("*", "*"),
+        ] {
+            let target = origin_form(&requested.parse().unwrap());
+            assert_eq!(target.to_string(), sent, "{requested}");
+            let path = target.path_and_query().map(PathAndQuery::as_str);
+            assert_eq!(path, Some(sent), "{requested}");
+        }
     }
 }

@@ -68,12 +68,16 @@ fn body_length(head: &Parts) -> Option<u64> {
     lengths.all(|other| other == Some(length)).then_some(length)
 }
 
-/// Returns whether there is a transfer coding besides chunked. The proxy cannot relay it: the
-/// coding would stay applied after its name is removed (RFC 9112 §6.1).
+/// Returns whether there is a transfer coding besides chunked, or chunked is not written as one word in
+/// one line.
+///
+/// The proxy cannot relay another coding: it would stay applied after its name is removed (RFC 9112
+/// §6.1). And `chunked,` is the same list for the grammar (RFC 9110 §5.6.1), but hyper reads the body
+/// behind it up to the end of the connection, so the chunks' own lines would become content.
 pub(crate) fn has_unsupported_coding(headers: &HeaderMap) -> bool {
-    let mut codings = members(headers, &TRANSFER_ENCODING);
-    let first = codings.next();
-    codings.next().is_some() || first.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+    let is_chunked = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"chunked");
+    headers.contains_key(TRANSFER_ENCODING)
+        && !only_line(headers, &TRANSFER_ENCODING).is_some_and(is_chunked)
 }
 
 /// Parses digits alone; `parse` accepts a sign too.

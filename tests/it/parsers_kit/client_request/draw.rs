@@ -30,10 +30,12 @@ pub(super) fn request(dice: &mut impl Dice) -> Vec<u8> {
     draft.garbled(dice, LINES)
 }
 
-const STARTS: [&str; 12] = [
+const STARTS: [&str; 14] = [
     "GET / HTTP/1.1",
     "GET /a?b HTTP/1.0",
     "GET http://b:81/c HTTP/1.1",
+    "GET http://b#c HTTP/1.1",
+    "GET http://b?c HTTP/1.1",
     "HEAD / HTTP/1.1",
     "OPTIONS * HTTP/1.1",
     "CONNECT a:80 HTTP/1.1",
@@ -85,6 +87,7 @@ const LINES: &[&str] = &[
     "Content_Length: 5",
     "Transfer-Encoding: chunked",
     "Transfer-Encoding: gzip, chunked",
+    "Transfer-Encoding: chunked,",
     "Transfer-Encoding: chunked, identity",
     "Transfer-Encoding : chunked",
     "Transfer-Encoding: \u{b}chunked",

@@ -72,6 +72,8 @@ const LINES: &[&str] = &[
     "Content-Length: -1",
     "Transfer-Encoding: chunked",
     "Transfer-Encoding: gzip, chunked",
+    "Transfer-Encoding: chunked,",
+    "Transfer-Encoding:",
     "Transfer-Encoding : chunked",
     "Set-Cookie: a=b",
     "X-A: 1",
