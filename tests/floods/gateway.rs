@@ -37,7 +37,7 @@ impl Gateway {
     /// Bytes by which the process's memory may be more after a further round: what an allocator loses
     /// between pieces in use when a thousand clients come in another order. The example's heap is counted
     /// to the byte.
-    pub(crate) const MEMORY_SLACK: isize = 32 << 20;
+    pub(crate) const MEMORY_SLACK: isize = 8 << 20;
 
     pub(crate) fn start(program: &OsString, upstream: SocketAddr) -> Self {
         let mut site = env::temp_dir();

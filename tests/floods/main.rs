@@ -8,7 +8,7 @@
 //!
 //! With `FLOODED_GATEWAY=path/to/wsplice-gateway` the floods attack the gateway's process instead, with
 //! its own bounds, three times each: `.ci/full-suites/30-gateway-floods`. Its tasks and heap are not seen;
-//! it may have 32 MiB of memory more after the third round than after the second. `FLOOD_ROUNDS` sets
+//! it may have 8 MiB of memory more after the third round than after the second. `FLOOD_ROUNDS` sets
 //! another number of rounds, and `FLOOD_CLIENTS` that of the slow clients.
 //!
 //! A binary of its own, because its allocator counts every allocation of the process. The tests take
