@@ -78,3 +78,46 @@ impl<T: Copy + Default + PartialEq> SlidingWindow<T> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn window() -> SlidingWindow<u32> {
+        SlidingWindow::new(10 * SECOND)
+    }
+
+    #[test]
+    fn a_slot_is_found_by_its_number_until_it_has_left_the_window() {
+        let (start, mut window) = (Instant::now(), window());
+        for second in 0..25_u32 {
+            *window.slot(start + second * SECOND) = second + 1;
+            for number in 0..=second {
+                let is_left = second - number < 10;
+                let slot = window.slot_of(number.into()).copied();
+                assert_eq!(slot, is_left.then_some(number + 1), "{number} at {second}");
+            }
+            assert_eq!(window.slot_of(u64::from(second) + 1), None, "to come");
+            assert_eq!(window.slots().filter(|slot| **slot > second + 1).count(), 0);
+        }
+    }
+
+    #[test]
+    fn the_window_changes_next_when_its_oldest_event_leaves_it() {
+        let start = Instant::now();
+        for second in 0..25_u32 {
+            let mut window = window();
+            window.slide(start);
+            assert_eq!(window.next_expiry(), None);
+            *window.slot(start + second * SECOND) = 1;
+            let expiry = start + (second + 10) * SECOND;
+            assert_eq!(window.next_expiry(), Some(expiry));
+            *window.slot(start + (second + 9) * SECOND) = 1;
+            assert_eq!(window.next_expiry(), Some(expiry));
+            window.slide(expiry);
+            assert_eq!(window.next_expiry(), Some(expiry + 9 * SECOND));
+        }
+    }
+}

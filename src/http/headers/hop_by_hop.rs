@@ -347,6 +347,22 @@ mod tests {
         assert!(!removed.any(|name| is_protected(&name)));
     }
 
+    #[test]
+    fn hop_by_hop_headers_and_the_length_and_the_handshake_are_the_proxys() {
+        for (name, hop_by_hop, managed) in [
+            ("connection", true, true),
+            ("te", true, true),
+            ("content-length", false, true),
+            ("sec-websocket-key", false, true),
+            ("accept", false, false),
+            ("cookie", false, false),
+        ] {
+            let name = HeaderName::from_static(name);
+            assert_eq!(is_hop_by_hop(&name), hop_by_hop, "{name}");
+            assert_eq!(is_managed(&name), managed, "{name}");
+        }
+    }
+
     fn option() -> impl Strategy<Value = String> {
         prop_oneof![
             proptest::sample::select(&PROTECTED[..]).prop_map(str::to_owned),

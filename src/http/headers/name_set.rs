@@ -91,4 +91,10 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, ["accept", "host", "trailer", "upgrade"]);
     }
+
+    #[test]
+    fn a_name_of_any_length_can_be_looked_up() {
+        let long = HeaderName::try_from("n".repeat(2000)).unwrap();
+        assert!(!SET.contains(&long));
+    }
 }

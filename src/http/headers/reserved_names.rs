@@ -29,3 +29,27 @@ impl FromIterator<HeaderName> for ReservedNames {
         Self::These(names.into_iter().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn trailers_lose_the_reserved_names_or_all_if_any_may_be_reserved() {
+        let names = ["x-user", "x-sum"].map(HeaderName::from_static);
+        let value = HeaderValue::from_static("v");
+        let all: HeaderMap = names
+            .clone()
+            .map(|name| (name, value.clone()))
+            .into_iter()
+            .collect();
+        let mut left = all.clone();
+        ReservedNames::from_iter([names[0].clone()]).strip(&mut left);
+        assert_eq!(left.keys().collect::<Vec<_>>(), [&names[1]]);
+        let mut left = all;
+        ReservedNames::All.strip(&mut left);
+        assert!(left.is_empty());
+    }
+}

@@ -92,6 +92,15 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_line_is_not_the_only_one() {
+        let one = lines(&UPGRADE, &[b"a, b"]);
+        assert_eq!(only_line(&one, &UPGRADE), one.get(UPGRADE));
+        assert!(only_line(&one, &UPGRADE).is_some());
+        assert_eq!(only_line(&one, &CONNECTION), None);
+        assert_eq!(only_line(&lines(&UPGRADE, &[b"a", b"a"]), &UPGRADE), None);
+    }
+
+    #[test]
     fn empty_members_are_ignored_rfc9110_5_6_1() {
         let headers = lines(&CONNECTION, &[b", a ,, \t ,b,", b"", b" , "]);
         assert_eq!(listed(&headers), [b"a".as_slice(), b"b"]);

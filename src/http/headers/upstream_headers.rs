@@ -119,6 +119,20 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_replaced_added_and_taken_from_another_set() {
+        let user = HeaderName::from_static("x-user");
+        let mut own = UpstreamHeaders::new();
+        own.append(user.clone(), HeaderValue::from_static("a"));
+        own.append(user.clone(), HeaderValue::from_static("b"));
+        assert_eq!(own.headers(), &map(&[("x-user", "a"), ("x-user", "b")]));
+        own.insert(user, HeaderValue::from_static("c"));
+        assert_eq!(own.headers(), &map(&[("x-user", "c")]));
+        let other = map(&[("x-user", "d"), ("x-user", "e"), ("x-role", "f")]);
+        own.extend(&UpstreamHeaders::from(other.clone()));
+        assert_eq!(own.headers(), &other);
+    }
+
+    #[test]
     fn the_hosts_headers_replace_the_clients_and_their_aliases() {
         let mut headers = map(&[
             ("x-user", "mallory"),

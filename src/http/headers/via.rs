@@ -126,6 +126,7 @@ mod tests {
     fn the_received_version_is_named() {
         let via = Via::new("edge").unwrap();
         for (version, entry) in [
+            (Version::HTTP_09, "0.9 edge"),
             (Version::HTTP_10, "1.0 edge"),
             (Version::HTTP_11, "1.1 edge"),
             (Version::HTTP_2, "2 edge"),

@@ -500,3 +500,31 @@ fn a_close_that_is_not_answered_ends_the_tunnel() {
         assert_eq!(order, Some(Order::Decide(timeout)));
     }
 }
+
+#[test]
+fn a_side_that_is_silent_after_the_others_end_is_given_up_and_blamed_only_if_the_client_ended() {
+    let now = Instant::now();
+    let blamed = TunnelEnd::Timeout(Timer::HalfClose, Side::Upstream);
+    let truncated = TunnelEnd::TruncatedFrame(Side::Upstream);
+    for (ended, event, reason) in [
+        (LegId::Client, LegEvent::EndRead, blamed.clone()),
+        (LegId::Client, LegEvent::TruncationRead, blamed),
+        (LegId::Upstream, LegEvent::TruncationRead, truncated),
+    ] {
+        let silent = ended.other();
+        let mut end = End::default();
+        assert!(!end.has_begun());
+        end.on_event(ended, event, now);
+        assert!(end.has_begun() && !end.is_decided());
+        assert_eq!(orders(&mut end, now), [Order::Shut(silent)]);
+        end.on_event(silent, LegEvent::WasShut, now);
+        assert_eq!(orders(&mut end, now + secs(9)), []);
+        let order = end.next(&bounds(), |_| facts(now), now + secs(10));
+        let given_up = Order::GiveUp {
+            silent,
+            end: reason.clone(),
+        };
+        assert_eq!(order, Some(given_up));
+        assert!(end.decide(&reason, Side::Proxy, None) && end.is_decided());
+    }
+}

@@ -325,3 +325,40 @@ fn without_jitter_an_interval_is_exact() {
     let schedule = PingSchedule::new(KeepAlive::new().interval(Duration::MAX), epoch);
     assert!(schedule.interval(begin, 0.9) > INTERVAL);
 }
+
+#[test]
+fn the_bytes_after_a_ping_may_be_unread_when_it_is_answered() {
+    for odd in [true, false] {
+        let (mut pinger, start) = pinger();
+        pinger.note_sent(700);
+        let cookie = pinger.sent(start, start);
+        pinger.note_sent(20);
+        pinger.note_sent(3);
+        assert_eq!(pinger.unread(), 0, "no pong yet");
+        let answers = if odd {
+            pinger.take_odd_pong(start)
+        } else {
+            pinger.take_pong(&cookie, start)
+        };
+        assert!(answers);
+        assert_eq!(pinger.unread(), 23);
+    }
+}
+
+#[test]
+fn each_round_trip_is_reported_once() {
+    let (mut pinger, start) = pinger();
+    assert!(!pinger.has_rtt_update());
+    let cookie = pinger.sent(start, start);
+    assert!(pinger.take_pong(&cookie, start + 7 * MS));
+    assert!(pinger.has_rtt_update());
+    assert_eq!(pinger.take_rtt_update().map(|rtt| rtt.last()), Some(7 * MS));
+    assert!(!pinger.has_rtt_update());
+    assert_eq!(pinger.take_rtt_update(), None);
+}
+
+#[test]
+fn a_dead_leg_is_noticed_within_the_interval_and_the_pong_timeout() {
+    let within = KeepAlive::new().notices_within();
+    assert_eq!(within, Some(INTERVAL + TIMEOUT));
+}

@@ -193,9 +193,12 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::upstream::health::{
-        event_origin::EventOrigin,
-        testing::{accepted, connect_failed, probe_failed, probe_passed, secs},
+    use crate::{
+        error::Error,
+        upstream::health::{
+            event_origin::EventOrigin,
+            testing::{accepted, connect_failed, probe_failed, probe_passed, secs},
+        },
     };
 
     fn refused() -> HealthEventKind {
@@ -317,5 +320,71 @@ mod tests {
     #[test]
     fn a_policy_with_a_reason_of_its_own_is_believed() {
         assert_eq!(weight_of(&[], 0), Weight::Verdict);
+    }
+
+    #[test]
+    fn a_probe_that_fails_for_the_proxys_own_reason_says_nothing() {
+        let shortage = ProbeFailure::Failed(Error::new(ErrorKind::LocalShortage));
+        let mut evidence = Evidence::default();
+        for (at, kind) in [
+            (0, probe_passed()),
+            (1, HealthEventKind::ProbeFailed { reason: shortage }),
+        ] {
+            evidence.observe(&HealthEvent::new(secs(at), kind));
+        }
+        assert!(!evidence.is_probe_failing() && evidence.is_of_clients_alone());
+        assert_eq!(evidence.passing_since(), Some(secs(0)));
+        evidence.observe(&HealthEvent::new(secs(2), probe_failed()));
+        assert!(evidence.is_probe_failing() && !evidence.is_of_clients_alone());
+        assert_eq!(evidence.passing_since(), None);
+    }
+
+    #[test]
+    fn a_failed_connect_is_not_the_news_of_its_client() {
+        let origin = EventOrigin::new("10.0.0.1".parse().ok(), "/x");
+        let mut evidence = Evidence::default();
+        evidence.observe(&HealthEvent::new(secs(0), connect_failed()).from(origin));
+        evidence.observe(&HealthEvent::new(secs(1), accepted()).from(origin));
+        assert_eq!(evidence.weight(secs(1)), Weight::Verdict, "of no client");
+    }
+
+    #[test]
+    fn a_good_path_does_not_excuse_two_bad_ones() {
+        let mut evidence = Evidence::default();
+        let news = [
+            (accepted(), "10.0.0.9", "/good"),
+            (refused(), "10.0.0.1", "/x"),
+            (refused(), "10.0.0.2", "/x"),
+            (refused(), "10.0.0.3", "/y"),
+        ];
+        for (kind, client, path) in news {
+            let origin = EventOrigin::new(client.parse().ok(), path);
+            evidence.observe(&HealthEvent::new(secs(0), kind).from(origin));
+        }
+        assert_eq!(evidence.weight(secs(0)), Weight::Verdict);
+    }
+
+    #[test]
+    fn whatever_comes_over_a_connection_shows_that_it_was_made() {
+        let status = StatusCode::BAD_GATEWAY;
+        let probe = |reason| HealthEventKind::ProbeFailed { reason };
+        let lifetime = Duration::ZERO;
+        for (kind, shown) in [
+            (probe(ProbeFailure::Refused(status)), Some(Connected::Yes)),
+            (probe(ProbeFailure::UnexpectedBody), Some(Connected::Yes)),
+            (probe(ProbeFailure::other("odd")), None),
+            (
+                HealthEventKind::HandshakeFailed(ErrorKind::NoResponse),
+                Some(Connected::Yes),
+            ),
+            (
+                HealthEventKind::HandshakeFailed(ErrorKind::AttemptsTimeout),
+                None,
+            ),
+            (connect_failed(), Some(Connected::No)),
+            (HealthEventKind::TunnelLost { lifetime }, None),
+        ] {
+            assert_eq!(connected(&kind), shown, "{kind:?}");
+        }
     }
 }

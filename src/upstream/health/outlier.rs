@@ -304,4 +304,31 @@ mod tests {
         }
         assert_eq!(counts, EventCounts::new(1, 1));
     }
+
+    #[test]
+    fn the_gap_itself_is_not_below_it() {
+        let policy = |deviations| {
+            let policy = SuccessRateOutliers::new().minimum_upstreams(2);
+            policy.min_gap(0.0).deviations(deviations)
+        };
+        let pool = [GOOD, HALF];
+        assert!(indices(&policy(1.0), &pool).is_empty());
+        assert_eq!(indices(&policy(0.9), &pool), [1]);
+    }
+
+    #[test]
+    fn a_policy_of_the_host_counts_handshakes_by_default() {
+        struct Never;
+        impl OutlierPolicy for Never {
+            fn interval(&self) -> Duration {
+                Duration::MAX
+            }
+            fn outliers(&self, _: &[EventCounts]) -> Vec<Outlier> {
+                Vec::new()
+            }
+        }
+        assert_eq!(Never.counted_events(), EventFilter::handshakes());
+        let policy: &dyn OutlierPolicy = &Never;
+        assert_eq!(format!("{policy:?}"), "OutlierPolicy");
+    }
 }

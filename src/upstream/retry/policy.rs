@@ -230,5 +230,7 @@ mod tests {
     #[test]
     fn there_is_always_one_attempt() {
         assert_eq!(Retry::new().attempts(0).max_attempts(), 1);
+        assert_eq!(Retry::new().max_attempts(), 5);
+        assert_eq!(Retry::new().attempts(3).max_attempts(), 3);
     }
 }

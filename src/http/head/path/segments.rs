@@ -106,6 +106,12 @@ mod tests {
             let mut path = EncodedSegments::resolve(raw).unwrap();
             path.strip_prefix(&EncodedSegments::resolve("/ws/").unwrap());
             assert_eq!(path.to_path(), wanted, "{raw}");
+            path.add_prefix(&EncodedSegments::resolve("/%77s").unwrap());
+            let below = format!("/%77s{wanted}");
+            assert_eq!(
+                path.to_path().trim_end_matches('/'),
+                below.trim_end_matches('/')
+            );
         }
     }
 }

@@ -339,6 +339,23 @@ mod tests {
             Step::CutQuery,
             &[("/a?b/../c", "/a"), ("/a#b?c", "/a"), ("/a", "/a")],
         );
+        check(
+            Step::DropAuthority,
+            &[
+                ("//host/a/b", "/a/b"),
+                ("////host//a", "//a"),
+                ("//host", "/"),
+                ("//", "/"),
+                ("/a//b", "/a//b"),
+            ],
+        );
+    }
+
+    #[test]
+    fn slashes_are_merged_wherever_they_are() {
+        for (path, wanted) in [("//a///b/c//", "/a/b/c/"), ("/a/b", "/a/b"), ("//", "/")] {
+            assert_eq!(merge_slashes(path), wanted, "{path}");
+        }
     }
 
     #[test]
@@ -354,6 +371,8 @@ mod tests {
             "/%c1%9c",
             "/%E0%80%AE",
             "/%f0%80%80%af",
+            "/%u002e",
+            "/a%U002F",
         ] {
             assert!(hides_bytes(path), "{path}");
         }
@@ -366,6 +385,8 @@ mod tests {
             "/caf%E9",
             "/%E0%A0%80",
             "/%2500",
+            "/%u00",
+            "/%u002x",
         ] {
             assert!(!hides_bytes(path), "{path}");
         }

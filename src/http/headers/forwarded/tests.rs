@@ -111,6 +111,19 @@ fn a_removed_prefix_is_added_to_that_of_a_trusted_proxy() {
 }
 
 #[test]
+fn with_a_removed_prefix_that_of_a_trusted_proxy_is_written_again_and_other_lines_stay() {
+    let (received, client) = (HeaderMap::new(), client(TRUSTED));
+    for (prefix, replaced) in [(Some("/app"), true), (None, false)] {
+        let settings = settings();
+        let lines = settings.lines(&received, &client, None).prefix(prefix);
+        let replaces = |name| lines.replaces(&HeaderName::from_static(name));
+        assert_eq!(replaces("x-forwarded-prefix"), replaced, "{prefix:?}");
+        assert!(!replaces("x-forwarded-port") && !replaces("forwarded"));
+        assert!(replaces("x-forwarded-for") && replaces("x_forwarded_prefix"));
+    }
+}
+
+#[test]
 fn nothing_is_trusted_by_default() {
     let headers = applied(
         &ForwardedHeaders::new(),

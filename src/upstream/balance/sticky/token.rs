@@ -177,6 +177,17 @@ mod tests {
         let (one, other) = (token_of(1, 0), token_of(1, 1));
         let spliced = format!("{}{}", &one[..2 * MAC], &other[2 * MAC..]);
         assert_eq!(found(spliced.as_bytes()), None);
+        for index in 0..3 {
+            let mock = mock(&[1, 1, 1]);
+            let candidate = mock.candidates().get(index).unwrap();
+            assert!(!tokens(1).matches(spliced.as_bytes(), &candidate));
+        }
+    }
+
+    #[test]
+    fn the_pad_of_a_hash_is_hmac_sha_256_of_the_mac() {
+        // HMAC of "pad\0" and 32 bytes of 0x07 under 32 bytes of 0x01, by another implementation.
+        assert_eq!(tokens(1).pad(&[7; MAC]), 0x4f89_ee54_8594_ee93);
     }
 
     #[test]

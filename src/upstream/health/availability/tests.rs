@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -64,6 +66,10 @@ fn the_last_upstream_to_become_unhealthy_stays() {
     assert_eq!(admitted(&KeepLast, &[down(3), down(3)]), [0]);
     assert_eq!(admitted(&KeepLast, &[down(9).weight(0), down(3)]), [1]);
     assert_eq!(admitted(&KeepLast, &[down(9), UP]), [1]);
+    let drained = [UP.draining(), down(1)];
+    assert_eq!(admitted(&KeepLast, &drained), [0, 1]);
+    let weightless = [UP.weight(0), down(1)];
+    assert_eq!(admitted(&KeepLast, &weightless), [0, 1]);
     assert!(admitted(&KeepLast, &[]).is_empty());
 }
 
@@ -73,6 +79,11 @@ fn panic_counts_weight() {
     assert_eq!(
         admitted(&PanicThreshold::below(0.5), &[heavy, down(0), down(0)]),
         [0]
+    );
+    assert_eq!(
+        admitted(&PanicThreshold::below(0.5), &[UP, down(0)]),
+        [0],
+        "at the threshold"
     );
     let fallen = down(0).weight(3);
     assert_eq!(
@@ -111,6 +122,65 @@ fn either_of_two_is_enough() {
     let pool = [down(2), down(1), down(0), UP];
     assert_eq!(admitted(&policy, &pool), [0, 3]);
     assert_eq!(admitted(&FailClosed.or(KeepLast), &[down(0)]), [0]);
+}
+
+#[test]
+fn while_all_are_healthy_no_policy_of_ours_looks_at_each() {
+    let all = HealthCounts::of(&[UP; 4]);
+    let policies: [Arc<dyn Availability>; 6] = [
+        Arc::new(FailClosed),
+        Arc::new(KeepLast),
+        Arc::new(PanicThreshold::below(0.5)),
+        Arc::new(MaxEjectionPercent::percent(50)),
+        Arc::new(Standard),
+        Arc::new(Standard.or(KeepLast)),
+    ];
+    for policy in policies {
+        assert!(policy.uses_the_healthy(&all), "{:?}", policy.admit(&[UP]));
+        assert!(Arc::new(policy).uses_the_healthy(&all));
+    }
+    let doubtful = down(1).by(EjectedBy::Clients);
+    let few = HealthCounts::of(&[UP, UP, UP, UP, UP, doubtful, doubtful, doubtful]);
+    assert!(Standard.uses_the_healthy(&few), "three of eight");
+}
+
+#[test]
+fn a_policy_of_the_host_looks_at_each_by_default() {
+    struct Everyone;
+    impl Availability for Everyone {
+        fn admit(&self, pool: &[UpstreamHealth<'_>]) -> Admitted {
+            Admitted::all(pool)
+        }
+    }
+    assert!(!Everyone.uses_the_healthy(&HealthCounts::of(&[UP])));
+    let policy: &dyn Availability = &Everyone;
+    assert_eq!(format!("{policy:?}"), "Availability");
+}
+
+#[test]
+fn counts_know_the_share_of_the_healthy_and_whether_a_last_resort_is_left() {
+    let forced = down(1).by(EjectedBy::Operator);
+    for (pool, share, last_resort) in [
+        (&[][..], None, false),
+        (&[UP.weight(0)], None, false),
+        (&[UP.weight(3), down(1)], Some(0.75), true),
+        (&[UP, forced], Some(0.5), false),
+        (&[down(1), forced], Some(0.0), true),
+        (&[UP, UP], Some(1.0), false),
+    ] {
+        let counts = HealthCounts::of(pool);
+        assert_eq!(counts.healthy_share(), share, "{pool:?}");
+        assert_eq!(counts.has_last_resort(), last_resort, "{pool:?}");
+    }
+}
+
+#[test]
+fn the_admitted_are_those_that_were_added() {
+    let mut admitted = Admitted::healthy(&[UP, down(1), down(1)]);
+    admitted.insert(2);
+    admitted.insert(9);
+    let contained = [0, 1, 2, 3, 9].map(|index| admitted.contains(index));
+    assert_eq!(contained, [true, false, true, false, false]);
 }
 
 proptest! {

@@ -151,3 +151,35 @@ fn errors_of_the_upstream_are_distinguished() {
         HealthEventKind::HandshakeFailed(ErrorKind::InvalidUpgradeResponse)
     ));
 }
+
+#[test]
+fn a_client_error_of_a_forwarded_request_is_neutral() {
+    for (status, outcome) in [
+        (399, EventOutcome::Good),
+        (400, EventOutcome::Neutral),
+        (499, EventOutcome::Neutral),
+        (500, EventOutcome::Bad),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let kind = HealthEventKind::Forwarded { status };
+        assert_eq!(kind.outcome(), outcome, "{status}");
+    }
+}
+
+#[test]
+fn an_event_began_as_long_ago_as_it_took() {
+    let at = Instant::now() + Duration::from_secs(9);
+    let (latency, lifetime) = (Duration::from_secs(1), Duration::from_secs(2));
+    for (kind, took) in [
+        (HealthEventKind::ProbePassed { latency }, latency),
+        (HealthEventKind::Accepted { latency }, latency),
+        (HealthEventKind::TunnelLost { lifetime }, lifetime),
+        (HealthEventKind::TunnelEnded { lifetime }, lifetime),
+        (
+            HealthEventKind::ConnectFailed(ErrorKind::Connect),
+            Duration::ZERO,
+        ),
+    ] {
+        assert_eq!(HealthEvent::new(at, kind).began, at - took);
+    }
+}

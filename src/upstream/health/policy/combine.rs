@@ -264,4 +264,55 @@ mod tests {
         let all = AllOf::new().with(deaf()).with(hearing());
         assert!(recovers(all.evaluator(), &both));
     }
+
+    #[test]
+    fn a_cause_that_another_one_quotes_is_not_repeated() {
+        let (probes, fails) = two();
+        let both = AnyOf::new().with(probes.clone()).with(fails);
+        let mut evaluator = AnyOf::new().with(probes).with(both).evaluator();
+        verdict_after(&mut *evaluator, secs(0), connect_failed());
+        verdict_after(&mut *evaluator, secs(1), probe_failed());
+        let cause = evaluator.cause();
+        assert_eq!(cause.matches("consecutive probe failure").count(), 1);
+        assert_eq!(cause.matches("failure within 10s").count(), 1);
+    }
+
+    /// A policy that allows one more failure in the zone `far`.
+    struct ByZone;
+
+    impl HealthPolicy for ByZone {
+        fn evaluator(&self) -> Box<dyn HealthEvaluator> {
+            Consecutive::new().fails(1).evaluator()
+        }
+
+        fn for_upstream(&self, upstream: &UpstreamView<'_>) -> Option<Arc<dyn HealthPolicy>> {
+            let is_far = upstream.tag("zone") == Some("far");
+            is_far.then(|| Arc::new(Consecutive::new().fails(2)) as _)
+        }
+    }
+
+    #[test]
+    fn a_combination_is_another_one_where_one_of_its_policies_is() {
+        let (_, seldom) = two();
+        let policies: [Arc<dyn HealthPolicy>; 2] = [
+            Arc::new(AnyOf::new().with(ByZone).with(Arc::new(ByZone))),
+            Arc::new(AllOf::new().with(ByZone).with(ByZone)),
+        ];
+        let tags =
+            [("zone", "near"), ("zone", "far")].map(|(key, value)| (key.into(), value.into()));
+        let far = UpstreamView::new("u:80", 1, &tags);
+        let near = UpstreamView::new("u:80", 1, &tags[..1]);
+        for policy in policies {
+            assert!(policy.for_upstream(&near).is_none());
+            let policy = policy.for_upstream(&far).unwrap();
+            assert_eq!(format!("{policy:?}"), "HealthPolicy");
+            let mut evaluator = policy.evaluator();
+            assert_eq!(format!("{evaluator:?}"), "HealthEvaluator");
+            let first = verdict_after(&mut *evaluator, secs(0), probe_failed());
+            assert_eq!(first, Verdict::Healthy);
+            let second = verdict_after(&mut *evaluator, secs(1), probe_failed());
+            assert_eq!(second, Verdict::Unhealthy);
+        }
+        assert!(AnyOf::new().with(seldom).for_upstream(&far).is_none());
+    }
 }

@@ -263,4 +263,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn successes_alone_announce_no_change() {
+        let mut evaluator = FailureRate::default().evaluator();
+        verdict_after(&mut *evaluator, at(0), accepted());
+        assert_eq!(evaluator.changes_at(), None);
+        verdict_after(&mut *evaluator, at(0), connect_failed());
+        assert!(evaluator.changes_at().is_some());
+    }
 }

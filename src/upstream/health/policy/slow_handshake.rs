@@ -165,4 +165,16 @@ mod tests {
         let verdict = verdict_after(&mut *evaluator, at(0), connect_failed());
         assert_eq!(verdict, Verdict::Healthy);
     }
+
+    #[test]
+    fn quick_probes_clear_the_strikes_only_if_they_are_counted() {
+        let policy = || SlowHandshake::above(Duration::ZERO);
+        for (counted, recovers) in [
+            (EventFilter::all(), true),
+            (EventFilter::handshakes(), false),
+        ] {
+            let evaluator = policy().counting(counted).evaluator();
+            assert_eq!(evaluator.recovers_by_probes(), recovers);
+        }
+    }
 }

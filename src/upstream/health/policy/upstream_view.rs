@@ -32,3 +32,18 @@ impl<'a> UpstreamView<'a> {
         tag.map(|(_, value)| &**value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_has_the_name_the_weight_and_the_newest_value_of_each_tag() {
+        let tags = [("zone", "a"), ("rack", "7"), ("zone", "b")];
+        let tags = tags.map(|(key, value)| (key.into(), value.into()));
+        let view = UpstreamView::new("10.0.0.1:80", 3, &tags);
+        assert_eq!((view.name(), view.weight()), ("10.0.0.1:80", 3));
+        let values = ["zone", "rack", "other"].map(|key| view.tag(key));
+        assert_eq!(values, [Some("b"), Some("7"), None]);
+    }
+}

@@ -78,6 +78,8 @@ fn an_evaluator_that_announces_the_past_does_not_make_its_caller_spin() {
     let mut tracker = probed(PastAnnouncer);
     assert_eq!(tracker.tick(secs(50), 0.5), None);
     assert!(tracker.changes_at() > Some(secs(50)));
+    tracker.set_control(HealthControl::ForcedHealthy, secs(50));
+    assert_eq!(tracker.changes_at(), None, "the operator decides");
 }
 
 fn kind() -> impl Strategy<Value = HealthEventKind> {

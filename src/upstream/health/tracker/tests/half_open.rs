@@ -58,6 +58,34 @@ fn an_evaluator_that_wrongly_relies_on_probes_recovers_after_the_longest_ejectio
 }
 
 #[test]
+fn an_evaluator_keeps_an_upstream_out_until_it_forgets_but_not_beyond_the_longest_ejection() {
+    #[derive(Clone, Debug)]
+    struct Forgets(Instant);
+    impl HealthEvaluator for Forgets {
+        fn observe(&mut self, _event: &HealthEvent) {}
+        fn verdict(&mut self, _now: Instant) -> Verdict {
+            Verdict::Unhealthy
+        }
+        fn changes_at(&self) -> Option<Instant> {
+            Some(self.0)
+        }
+    }
+    for (forgets, half_open) in [(11, 11), (50, 50), (9_999, 301)] {
+        let policy = Arc::new(Forgets(secs(forgets)));
+        let ejection = Ejection::new().jitter(0.0);
+        let mut tracker = HealthTracker::new(policy, ejection, Probed::No, secs(0));
+        assert_eq!(until(tracker.tick(secs(1), 0.5)), Some(secs(11)));
+        let half_open = secs(half_open);
+        assert_eq!(
+            tracker.tick(half_open - Duration::from_millis(1), 0.5),
+            None
+        );
+        let rose = tracker.tick(half_open, 0.5);
+        assert_eq!(rose, Some(HealthTransition::HalfOpen));
+    }
+}
+
+#[test]
 fn without_probes_an_upstream_is_ejected_then_half_open_and_one_failure_ejects_it_for_longer() {
     let mut tracker = passive(2);
     let fell = see(&mut tracker, secs(1), connect_failed());

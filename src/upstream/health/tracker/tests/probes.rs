@@ -114,6 +114,16 @@ fn a_held_upstream_recovers_in_time_by_its_earlier_probes() {
 }
 
 #[test]
+fn a_held_upstream_whose_probes_still_fail_waits_for_nothing_but_its_probes() {
+    let mut tracker = probed(Consecutive::new().fails(1).passes(1));
+    see(&mut tracker, secs(1), probe_failed());
+    see(&mut tracker, secs(2), probe_passed());
+    see(&mut tracker, secs(3), probe_failed());
+    assert_eq!(tracker.tick(secs(13), 0.5), None);
+    assert_eq!(tracker.changes_at(), None);
+}
+
+#[test]
 fn old_tunnels_do_not_make_a_recovered_upstream_unhealthy() {
     let all = Consecutive::new().fails(1).passes(1);
     let mut tracker = probed(all.counting(crate::upstream::health::EventFilter::all()));
