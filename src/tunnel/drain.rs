@@ -259,10 +259,27 @@ impl Drain {
     where
         F: FnMut(&TunnelInfo) -> bool,
     {
-        let deadline = saturating_add(Instant::now(), self.deadline);
         let registries = self.registries.iter();
-        let mut entries: Vec<_> = registries.flat_map(Registry::entries).collect();
-        entries.retain(|entry| !entry.is_over() && entry.with_current_info(&mut picks));
+        let mut entries: Vec<_> = registries.flat_map(Registry::open_entries).collect();
+        entries.retain(|entry| entry.with_current_info(&mut picks));
+        self.end_each(entries).await
+    }
+
+    /// As [`run_where`](Self::run_where), for the tunnels with this [key](TunnelInfo::key): found without
+    /// a visit of the others.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`run`](Self::run).
+    pub async fn run_by_key(&self, key: &str) -> Drained {
+        let registries = self.registries.iter();
+        let entries = registries.flat_map(|it| it.open_with_key(key)).collect();
+        self.end_each(entries).await
+    }
+
+    /// Closes these tunnels, and waits for them.
+    async fn end_each(&self, entries: Vec<Arc<Entry>>) -> Drained {
+        let deadline = saturating_add(Instant::now(), self.deadline);
         self.announce(entries.clone(), Entry::send_command);
         let wait = async {
             for entry in &entries {

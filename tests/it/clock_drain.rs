@@ -35,10 +35,17 @@ fn going_away(reason: &'static str) -> CloseFrame {
 }
 
 fn builder(registry: &Registry) -> (TunnelBuilder, DuplexStream, DuplexStream) {
+    builder_as(registry, TunnelInfo::new("ws://upstream", "/"))
+}
+
+fn builder_as(
+    registry: &Registry,
+    info: TunnelInfo,
+) -> (TunnelBuilder, DuplexStream, DuplexStream) {
     let (client, near_client) = duplex(1024);
     let (upstream, near_upstream) = duplex(1024);
     let builder = Tunnel::builder(Transport::new(near_client), Transport::new(near_upstream))
-        .registry(registry, TunnelInfo::new("ws://upstream", "/"));
+        .registry(registry, info);
     (builder, client, upstream)
 }
 
@@ -61,7 +68,11 @@ async fn answer_close(mut end: DuplexStream, key: Option<[u8; 4]>) -> Seen {
 
 /// Both sides answer close frames.
 fn polite(registry: &Registry) -> Listed {
-    let (builder, client, upstream) = builder(registry);
+    polite_as(registry, TunnelInfo::new("ws://upstream", "/"))
+}
+
+fn polite_as(registry: &Registry, info: TunnelInfo) -> Listed {
+    let (builder, client, upstream) = builder_as(registry, info);
     let tunnel = builder.build();
     tokio::spawn(answer_close(upstream, None));
     Listed {
@@ -242,6 +253,28 @@ async fn a_tunnel_that_is_cut_at_its_close_timeout_counts_as_aborted() {
     assert_eq!((drained.closed, drained.aborted), (1, 1));
     assert_eq!(began.elapsed(), secs(5), "the close timeout");
     assert_eq!(polite.tunnel.await.unwrap().end, TunnelEnd::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_of_a_key_ends_its_tunnels_in_every_registry_and_no_others() {
+    let registries = [Registry::new(), Registry::new()];
+    let drain = Drain::all(&registries.each_ref().map(Drain::new)).close_frame(going_away("moved"));
+    let open = |registry, key| {
+        let mut info = TunnelInfo::new("ws://upstream", "/");
+        info.set_key(key);
+        polite_as(registry, info)
+    };
+    let alice: Vec<_> = registries.iter().map(|it| open(it, "alice")).collect();
+    let others = [open(&registries[0], "bob"), polite(&registries[0])];
+    let drained = drain.run_by_key("alice").await;
+    assert_eq!((drained.closed, drained.aborted), (2, 0));
+    for tunnel in alice {
+        let seen = tunnel.client.await.unwrap();
+        assert_eq!(seen, Some((secs(0), 1001, "moved".into())));
+    }
+    assert!(others.iter().all(|tunnel| !tunnel.handle.is_over()));
+    assert!(!drain.is_draining(), "new tunnels are not refused");
+    assert_eq!(drain.run_by_key("alice").await, Default::default());
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 //! | you want | take |
 //! |---|---|
 //! | to list, count, close or move tunnels | [`Registry`], of [`ProxyLayer::registry`](crate::ProxyLayer::registry) |
-//! | those of one user or tenant | [`Registry::close_by_key`] and its siblings; of one release, room or kind: [`by_label`] |
+//! | those of one user or tenant | [`Registry::close_by_key`] and its siblings, [`Drain::run_by_key`](crate::Drain::run_by_key); of one release, room or kind: [`by_label`] |
 //! | the figures of one that is open | [`TunnelStatus`], with a [`LegStatus`] for each side |
 //! | the bytes and messages of all tunnels together | [`Traffic`], a [`DirectionTraffic`] for each direction |
 //!

@@ -3,11 +3,10 @@
 use crate::tunnel::info::TunnelInfo;
 
 /// Returns a predicate that picks the tunnels with this [key](TunnelInfo::key), for
-/// [`Drain::run_where`](crate::Drain::run_where) and
-/// [`Registry::move_where`](crate::Registry::move_where), which visit every tunnel.
+/// [`Registry::move_where`](crate::Registry::move_where), which visits every tunnel.
 ///
-/// [`Registry::close_by_key`](crate::Registry::close_by_key) and its siblings find those of a key
-/// without visiting the others.
+/// [`Registry::close_by_key`](crate::Registry::close_by_key), its siblings and
+/// [`Drain::run_by_key`](crate::Drain::run_by_key) find those of a key without visiting the others.
 pub fn by_key(key: &str) -> impl Fn(&TunnelInfo) -> bool + Clone + Send + Sync + use<> {
     let key: Box<str> = key.into();
     move |tunnel| tunnel.key() == Some(&*key)

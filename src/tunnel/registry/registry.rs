@@ -229,13 +229,15 @@ impl Registry {
         picked.len()
     }
 
-    fn open_entries(&self) -> Vec<Arc<Entry>> {
+    /// The entries of the tunnels that are not over.
+    pub(crate) fn open_entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = self.entries();
         entries.retain(|entry| !entry.is_over());
         entries
     }
 
-    fn open_with_key(&self, key: &str) -> Vec<Arc<Entry>> {
+    /// The entries of the tunnels with this key that are not over.
+    pub(crate) fn open_with_key(&self, key: &str) -> Vec<Arc<Entry>> {
         let mut entries = self.shared.table.with_key(key);
         entries.retain(|entry| !entry.is_over());
         entries
