@@ -15,6 +15,7 @@ mod forward;
 mod h2;
 mod host;
 mod keys;
+mod stages;
 mod tls;
 mod upstream;
 mod wire;
