@@ -91,17 +91,17 @@ impl Lease {
     /// is `None` if the upstream did not cause the result.
     pub(crate) fn record_event(&self, kind: Option<HealthEventKind>, began: Instant) {
         let Some(kind) = kind else { return };
-        let counters = self.member.event_counters();
+        let (now, counters) = (Instant::now(), self.member.event_counters());
         match kind {
             HealthEventKind::Accepted { latency } => {
-                self.member.sample_latency(latency, Instant::now());
+                self.member.sample_latency(latency, now);
                 counters.open_tunnel();
             }
             HealthEventKind::Refused { .. } => counters.refuse(),
             HealthEventKind::Forwarded { status } if status.is_server_error() => counters.refuse(),
             _ => {}
         }
-        let event = HealthEvent::new(Instant::now(), kind).started_at(began);
+        let event = HealthEvent::new(now, kind).started_at(began);
         self.record(&event.from(self.origin));
     }
 

@@ -173,17 +173,18 @@ impl EventReporter {
     /// Logs the response that a client of this version gets, and records it in the span.
     pub(super) fn log_response<B>(&self, response: &Response<B>, version: Version) {
         let (subject, status) = (self.subject.name(), response.status());
-        let duration = self.started_at.elapsed().as_secs_f64();
+        // Called only where the line is logged.
+        let duration = || self.started_at.elapsed().as_secs_f64();
         let error = response.extensions().get::<Error>();
         record_response(status, error);
         match error {
             Some(error) => tracing::info!(
-                "wsplice.duration" = duration,
+                "wsplice.duration" = duration(),
                 "error.message" = %Escaped(format_args!("{error:#}")),
                 "{subject} failed"
             ),
             None => tracing::info!(
-                "wsplice.duration" = duration,
+                "wsplice.duration" = duration(),
                 "{subject} {}",
                 self.subject.outcome(status, version)
             ),
