@@ -45,16 +45,20 @@ use super::{
 };
 
 /// Forwards a request. A failure becomes a response.
-pub(super) async fn forward(
+pub(super) fn forward(
     settings: Arc<Settings>,
     with: Forward,
     request: Request<ClientBody>,
     client: Client,
-) -> Response<RelayedBody> {
+) -> impl Future<Output = Response<RelayedBody>> {
     let (head, body) = request.into_parts();
-    let pipeline =
-        async |reporter: &Arc<EventReporter>, head| proxy(reporter, with, head, body, client).await;
-    run(Subject::Request, head, settings, pipeline).await
+    run(
+        Subject::Request,
+        head,
+        (with, body, client),
+        settings,
+        proxy,
+    )
 }
 
 /// The latest end of the exchange: by its timeout, or by the deadline of this request.
@@ -66,52 +70,53 @@ fn deadline(reporter: &EventReporter, with: &Forward, head: &Parts) -> Option<In
     ends.into_iter().flatten().min()
 }
 
-async fn proxy(
+#[allow(clippy::manual_async_fn)] // the future of an `async` function would hold all arguments twice
+fn proxy(
     reporter: &Arc<EventReporter>,
-    with: Forward,
     mut head: Parts,
-    body: ClientBody,
-    client: Client,
-) -> Outcome {
-    let settings = reporter.settings();
-    record_client(client.ip);
-    if head.method == Method::TRACE && !with.how.allows_trace {
-        return Err(Error::new(ErrorKind::MethodNotAllowed).into());
+    (with, body, client): (Forward, ClientBody, Client),
+) -> impl Future<Output = Outcome> {
+    async move {
+        let settings = reporter.settings();
+        record_client(client.ip);
+        if head.method == Method::TRACE && !with.how.allows_trace {
+            return Err(Error::new(ErrorKind::MethodNotAllowed).into());
+        }
+        if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
+            return Ok(max_forwards_response(&head.method));
+        }
+        check_nominated(settings, &head, ErrorKind::MalformedRequest)?;
+        admit(settings, &head, &client)?;
+        consult_host(reporter, &mut head, &client).await?;
+        let framing = BodyFraming::from_body(&body);
+        // Before an upstream is picked: a request that cannot be forwarded must not reach one.
+        let upstream_head = upstream_head(&head, framing, &client.info, &settings.outbound)?;
+        let mut forwarding = Forwarding {
+            reporter,
+            head: &head,
+            client,
+            framing,
+            is_authenticated: authenticates_connection(upstream_head.request.headers()),
+            upstream_head: Some(upstream_head),
+            upload: UploadProgress::new(&body),
+            body: Mutex::new(Some(body)),
+            // RFC 9110 §9.2.2
+            is_repeatable: head.method.is_idempotent() && framing == BodyFraming::None,
+            in_flight: Arc::new(settings.registry.drain_state().enter_request()),
+            until: deadline(reporter, &with, &head),
+            with,
+        };
+        let head = client.request_head(&head);
+        // By reference, because it is large, and each step would move it.
+        try_upstreams(
+            reporter,
+            AdmissionKind::Exchange,
+            None,
+            &head,
+            &mut forwarding,
+        )
+        .await
     }
-    if decrement_max_forwards(&head.method, &mut head.headers) == Hop::Final {
-        return Ok(max_forwards_response(&head.method));
-    }
-    check_nominated(settings, &head, ErrorKind::MalformedRequest)?;
-    admit(settings, &head, &client)?;
-    consult_host(reporter, &mut head, &client).await?;
-    let framing = BodyFraming::from_body(&body);
-    // Before an upstream is picked: a request that cannot be forwarded must not reach one.
-    let upstream_head = upstream_head(&head, framing, &client.info, &settings.outbound)?;
-    let mut forwarding = Forwarding {
-        reporter,
-        head: &head,
-        client,
-        framing,
-        is_authenticated: authenticates_connection(upstream_head.request.headers()),
-        upstream_head: Some(upstream_head),
-        upload: UploadProgress::new(&body),
-        body: Mutex::new(Some(body)),
-        // RFC 9110 §9.2.2
-        is_repeatable: head.method.is_idempotent() && framing == BodyFraming::None,
-        in_flight: Arc::new(settings.registry.drain_state().enter_request()),
-        until: deadline(reporter, &with, &head),
-        with,
-    };
-    let head = client.request_head(&head);
-    // By reference, because it is large, and each step would move it.
-    try_upstreams(
-        reporter,
-        AdmissionKind::Exchange,
-        None,
-        &head,
-        &mut forwarding,
-    )
-    .await
 }
 
 /// A request that may be sent to several upstreams in turn.

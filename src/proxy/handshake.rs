@@ -37,52 +37,52 @@ use super::{
 };
 
 /// Proxies a handshake. A failure becomes a response.
-pub(super) async fn handshake(
+pub(super) fn handshake(
     settings: Arc<Settings>,
     head: request::Parts,
     intent: Intent,
     client: Client,
-) -> Response<RelayedBody> {
-    let pipeline =
-        async |reporter: &Arc<EventReporter>, head| proxy(reporter, head, intent, client).await;
-    run(Subject::Handshake, head, settings, pipeline).await
+) -> impl Future<Output = Response<RelayedBody>> {
+    run(Subject::Handshake, head, (intent, client), settings, proxy)
 }
 
-async fn proxy(
+#[allow(clippy::manual_async_fn)] // the future of an `async` function would hold all arguments twice
+fn proxy(
     reporter: &Arc<EventReporter>,
     mut head: request::Parts,
-    intent: Intent,
-    client: Client,
-) -> Outcome {
-    let settings = reporter.settings();
-    record_client(client.ip);
-    let upgrade = valid_upgrade(intent)?;
-    check_nominated(settings, &head, ErrorKind::MalformedHandshake)?;
-    admit(settings, &head, &client)?;
-    let pending_client =
-        PendingClient::take(&mut head).ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
-    // Before connecting: a request that cannot be forwarded must not reach an upstream.
-    let target = settings.outbound.target(&head.uri)?;
-    let mut permits = Vec::new();
-    let stage = KeyStage::BeforeAuthorization;
-    admit_keys(settings, &head, &client, stage, &mut permits)?;
-    consult_host(reporter, &mut head, &client).await?;
-    let stage = KeyStage::AfterAuthorization;
-    admit_keys(settings, &head, &client, stage, &mut permits)?;
-    let opening = Opening {
-        head,
-        client,
-        upgrade,
-        target,
-    };
-    let handshake = Handshake {
-        reporter,
-        opening: &opening,
-        pending_client,
-        permits,
-    };
-    let head = client.request_head(&opening.head);
-    try_upstreams(reporter, AdmissionKind::Tunnel, None, &head, handshake).await
+    (intent, client): (Intent, Client),
+) -> impl Future<Output = Outcome> {
+    async move {
+        let settings = reporter.settings();
+        record_client(client.ip);
+        let upgrade = valid_upgrade(intent)?;
+        check_nominated(settings, &head, ErrorKind::MalformedHandshake)?;
+        admit(settings, &head, &client)?;
+        let pending_client =
+            PendingClient::take(&mut head).ok_or_else(|| Error::new(ErrorKind::NotUpgradable))?;
+        // Before connecting: a request that cannot be forwarded must not reach an upstream.
+        let target = settings.outbound.target(&head.uri)?;
+        let mut permits = Vec::new();
+        let stage = KeyStage::BeforeAuthorization;
+        admit_keys(settings, &head, &client, stage, &mut permits)?;
+        consult_host(reporter, &mut head, &client).await?;
+        let stage = KeyStage::AfterAuthorization;
+        admit_keys(settings, &head, &client, stage, &mut permits)?;
+        let opening = Opening {
+            head,
+            client,
+            upgrade,
+            target,
+        };
+        let handshake = Handshake {
+            reporter,
+            opening: &opening,
+            pending_client,
+            permits,
+        };
+        let head = client.request_head(&opening.head);
+        try_upstreams(reporter, AdmissionKind::Tunnel, None, &head, handshake).await
+    }
 }
 
 fn valid_upgrade(intent: Intent) -> Result<UpgradeRequest, Error> {

@@ -85,14 +85,18 @@ pub(super) enum FailedAttempt {
     Ended(Error),
 }
 
-/// Runs the pipeline of one request. A failure becomes a response, as does a panic of the host's
-/// functions, whichever of them it is: the client's connection lives on.
-pub(super) async fn run(
+/// Runs the pipeline of one request, which gets the head and the rest of the `request`. A failure becomes a
+/// response, as does a panic of the host's functions, whichever of them it is: the client's connection
+/// lives on.
+///
+/// Not an `async` function, whose future would hold the head twice.
+pub(super) fn run<R>(
     subject: Subject,
     head: Parts,
+    request: R,
     settings: Arc<Settings>,
-    pipeline: impl AsyncFnOnce(&Arc<EventReporter>, Parts) -> Outcome,
-) -> Response<RelayedBody> {
+    pipeline: impl AsyncFnOnce(&Arc<EventReporter>, Parts, R) -> Outcome,
+) -> impl Future<Output = Response<RelayedBody>> {
     let version = head.version;
     let span = match subject {
         Subject::Handshake | Subject::Reattachment => {
@@ -101,9 +105,9 @@ pub(super) async fn run(
         Subject::Request => request_span(&RequestHead::from(&head)),
     };
     let reporter = Arc::new(EventReporter::new(subject, requested_path(&head), settings));
-    async {
+    async move {
         reporter.settings().pool.ensure_monitor();
-        let pipeline = pin!(pipeline(&reporter, head));
+        let pipeline = pin!(pipeline(&reporter, head, request));
         let outcome = catch_panics(|| pipeline).await;
         let outcome = outcome.unwrap_or_else(|panic| Err(panicked(&*panic).into()));
         let mut response = match outcome {
@@ -120,20 +124,17 @@ pub(super) async fn run(
         response
     }
     .instrument(span)
-    .await
 }
 
 /// Responds to a request whose route is unknown.
-pub(super) async fn fail(
+pub(super) fn fail(
     subject: Subject,
     head: Parts,
     settings: Arc<Settings>,
     error: Error,
-) -> Response<RelayedBody> {
-    run(subject, head, settings, async |_: &Arc<_>, _| {
-        Err(error.into())
-    })
-    .await
+) -> impl Future<Output = Response<RelayedBody>> {
+    let pipeline = async |_: &Arc<EventReporter>, _: Parts, error: Error| Err(error.into());
+    run(subject, head, error, settings, pipeline)
 }
 
 /// Logs a panic of the host's functions, and returns the error of its request.
