@@ -55,10 +55,10 @@ impl Connections {
         let draining = pin!(shutdown.draining());
         match stream {
             Stream::Tcp(mut tcp, peer) => {
-                let client = ClientInfo::from(peer);
-                let mut client = tcp
-                    .local_addr()
-                    .map_or(client, |local| client.with_local(local));
+                let mut client = ClientInfo::from(peer);
+                if self.serving.wants_local_addresses {
+                    client = tcp.local_addr().map_or(client, |it| client.with_local(it));
+                }
                 if let Some(accept) = &self.proxy_protocol {
                     client = match accept.read_header(&mut tcp, client).await {
                         Ok(client) => client,

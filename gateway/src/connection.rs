@@ -32,6 +32,8 @@ pub(crate) struct Serving {
     http1: http1::Builder,
     http2: Http2,
     pub(crate) header_timeout: Duration,
+    /// Whether the local addresses of connections are wanted, which take a system call each.
+    pub(crate) wants_local_addresses: bool,
 }
 
 /// Version of HTTP that a client speaks.
@@ -60,6 +62,7 @@ impl Serving {
             http1,
             http2: Http2::new(registry, header_timeout),
             header_timeout,
+            wants_local_addresses: false,
         }
     }
 }

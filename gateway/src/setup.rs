@@ -31,6 +31,8 @@ pub(crate) fn serving(
         site = site.merge(demo::routes(Arc::clone(demo), registry.clone()));
     }
     let app = App::Proxy(proxy.layer(site));
-    let serving = Serving::new(app, registry, args.listen.header_timeout);
+    let mut serving = Serving::new(app, registry, args.listen.header_timeout);
+    // Nothing else passes them on.
+    serving.wants_local_addresses = args.upstreams.connect.proxy_protocol.is_some();
     (serving, drain)
 }
