@@ -1,12 +1,13 @@
 //! Accepted connection: the client's address, TLS if the listener has it, and the version of HTTP.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use wsplice::accept::{AcceptProxyProtocol, WriteTimeout};
 use wsplice::headers::{ClientInfo, ClientScheme};
@@ -32,6 +33,8 @@ pub(crate) struct Accepted {
     /// Place among the connections, up to the end or the upgrade of this one.
     pub(crate) place: Option<OwnedSemaphorePermit>,
     pub(crate) arrival: Arrival,
+    /// Held up to the end or the upgrade of the connection, which its listener waits for.
+    pub(crate) _open: mpsc::Sender<Infallible>,
 }
 
 /// Settings that each connection of a listener is served with.
@@ -50,6 +53,7 @@ impl Connections {
             handshake,
             place: _place,
             arrival,
+            _open,
         } = accepted;
         let mut shutdown = self.shutdown.clone();
         let draining = pin!(shutdown.draining());

@@ -138,6 +138,8 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = connection.with_upgrades();
     let ended = tokio::select! {
+        // First, so that a connection that has ended looks for no drain.
+        biased;
         result = &mut connection => Some(result),
         () = draining => None,
     };

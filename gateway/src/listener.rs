@@ -1,13 +1,14 @@
 //! Listener: accepts connections, and waits for their ends when the gateway stops.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task;
 use tokio::time::sleep;
 use wsplice::accept::AcceptProxyProtocol;
 
@@ -70,11 +71,11 @@ impl Listener {
     ///
     /// # Cancellation
     ///
-    /// Closes all connections that have not been upgraded.
+    /// Accepts no more connections. Those that are open end with the runtime at the latest.
     pub(crate) async fn serve(
         self,
         serving: Serving,
-        mut shutdown: Shutdown,
+        shutdown: Shutdown,
         arrival: Arrival,
     ) -> io::Result<()> {
         let Self {
@@ -88,28 +89,13 @@ impl Listener {
             tls,
             proxy_protocol,
             serving,
-            shutdown: shutdown.clone(),
+            shutdown,
         });
-        let mut connections = JoinSet::new();
-        {
-            let accept = || accept(&socket, &with, room.as_ref(), &arrival);
-            // Kept over the rounds: a connection may have been accepted that waits for room.
-            let mut accepting = pin!(accept());
-            loop {
-                tokio::select! {
-                    () = shutdown.draining() => break,
-                    Some(_) = connections.join_next() => {}
-                    accepted = &mut accepting => {
-                        let Some(accepted) = accepted else { break };
-                        accepting.set(accept());
-                        // Boxed: tokio moves the future of a task several times before and after its life.
-                        connections.spawn(Box::pin(Arc::clone(&with).serve(accepted)));
-                    }
-                }
-            }
-        }
+        // Closed once no connection is open any more. Nothing is ever sent.
+        let (open, mut all_closed) = mpsc::channel(1);
+        accept_all(&socket, &with, room.as_ref(), &arrival, open).await;
         drop((socket, arrival));
-        while connections.join_next().await.is_some() {}
+        while all_closed.recv().await.is_some() {}
         Ok(())
     }
 }
@@ -123,41 +109,52 @@ fn watched(socket: Socket) -> io::Result<Acceptor> {
     Ok(socket)
 }
 
-/// Accepts a connection, once its TLS handshake may begin, and waits until there is room for it.
-/// Further clients wait in the kernel's queue meanwhile. `None` once the listeners are to be closed;
-/// a connection that was accepted before still gets its room.
+/// Accepts connections until the listeners are to be closed, each once its TLS handshake may begin, and
+/// serves it once there is room for it. Further clients wait in the kernel's queue meanwhile. A connection
+/// that was accepted before the listeners are closed still gets its room, unless the gateway drains.
 ///
 /// The room is asked for last: a worker that has no client must not hold the place of another's.
-async fn accept(
+async fn accept_all(
     socket: &Acceptor,
-    with: &Connections,
+    with: &Arc<Connections>,
     room: Option<&Arc<Semaphore>>,
     arrival: &Arrival,
-) -> Option<Accepted> {
-    let mut shutdown = with.shutdown.clone();
-    let accepting = async {
-        let handshake = match &with.tls {
-            Some(tls) => tls.handshake_permit().await,
+    open: mpsc::Sender<Infallible>,
+) {
+    let (mut closing, mut draining) = (with.shutdown.clone(), with.shutdown.clone());
+    // One wait for all connections: each wait takes and returns a place in a list.
+    let mut closed = pin!(closing.closed());
+    loop {
+        let accepting = async {
+            let handshake = match &with.tls {
+                Some(tls) => tls.handshake_permit().await,
+                None => None,
+            };
+            (accept_stream(socket).await, handshake)
+        };
+        let (stream, handshake) = tokio::select! {
+            // First, or a queue that never empties would keep the listener open.
+            biased;
+            () = &mut closed => return,
+            accepted = accepting => accepted,
+        };
+        let place = match room {
+            Some(room) => tokio::select! {
+                place = Arc::clone(room).acquire_owned() => place.ok(),
+                () = draining.draining() => return,
+            },
             None => None,
         };
-        (accept_stream(socket).await, handshake)
-    };
-    let (stream, handshake) = tokio::select! {
-        // First, or a queue that never empties would keep the listener open.
-        biased;
-        () = shutdown.closed() => return None,
-        accepted = accepting => accepted,
-    };
-    let place = match room {
-        Some(room) => Arc::clone(room).acquire_owned().await.ok(),
-        None => None,
-    };
-    Some(Accepted {
-        stream,
-        handshake,
-        place,
-        arrival: arrival.of_connection(),
-    })
+        let accepted = Accepted {
+            stream,
+            handshake,
+            place,
+            arrival: arrival.of_connection(),
+            _open: open.clone(),
+        };
+        // Boxed: tokio moves the future of a task several times before and after its life.
+        task::spawn(Box::pin(Arc::clone(with).serve(accepted)));
+    }
 }
 
 /// Accepts a connection. Errors do not end the listener: those of one connection are skipped, and
@@ -208,7 +205,6 @@ mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::TcpStream;
-    use tokio::sync::mpsc;
     use tokio::task::yield_now;
     use tokio::time::timeout;
 
@@ -218,7 +214,10 @@ mod tests {
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
     fn serving() -> Serving {
-        let app = Router::new().route("/", get(|| async { "served" }));
+        serving_by(Router::new().route("/", get(|| async { "served" })))
+    }
+
+    fn serving_by(app: Router) -> Serving {
         let registry = wsplice::Registry::new();
         Serving::new(App::Router(app), registry, Duration::from_secs(10))
     }
@@ -277,6 +276,33 @@ mod tests {
         // Half of the time that the client has for its request.
         let drained = timeout(Duration::from_secs(5), listening).await;
         drained.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_listener_ends_after_the_responses_that_are_under_way() {
+        let (listener, addr, _room) = listener_for_one();
+        let (asked, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (entered, gate) = (Arc::clone(&asked), Arc::clone(&go_on));
+        let handler = async move || {
+            entered.add_permits(1);
+            gate.acquire().await.unwrap().forget();
+            "served"
+        };
+        let serving = serving_by(Router::new().route("/", get(handler)));
+        let (phase, shutdown) = shutdown::channel();
+        let listening = listener.serve(serving, shutdown, Arrival::unwatched());
+        let mut listening = tokio::spawn(listening);
+        let client = tokio::spawn(response(TcpStream::connect(addr).await.unwrap()));
+        asked.acquire().await.unwrap().forget();
+        phase.send_replace(Phase::Draining);
+        while TcpStream::connect(addr).await.is_ok() {
+            yield_now().await;
+        }
+        let early = timeout(Duration::ZERO, &mut listening).await;
+        assert!(early.is_err(), "the listener has left its connection");
+        go_on.add_permits(1);
+        assert!(client.await.unwrap().ends_with("served"));
+        listening.await.unwrap().unwrap();
     }
 
     #[tokio::test]
