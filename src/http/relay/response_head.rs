@@ -68,16 +68,23 @@ fn body_length(head: &Parts) -> Option<u64> {
     lengths.all(|other| other == Some(length)).then_some(length)
 }
 
-/// Returns whether there is a transfer coding besides chunked, or chunked is not written as one word in
-/// one line.
+/// Returns whether there is a transfer coding besides chunked, or a list whose last member is empty.
 ///
 /// The proxy cannot relay another coding: it would stay applied after its name is removed (RFC 9112
-/// §6.1). And `chunked,` is the same list for the grammar (RFC 9110 §5.6.1), but hyper reads the body
-/// behind it up to the end of the connection, so the chunks' own lines would become content.
+/// §6.1). And `chunked,` is `chunked` by the grammar (RFC 9110 §5.6.1), but hyper reads the body behind it
+/// up to the end of the connection, so the lines of the chunks would become content.
 pub(crate) fn has_unsupported_coding(headers: &HeaderMap) -> bool {
-    let is_chunked = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"chunked");
-    headers.contains_key(TRANSFER_ENCODING)
-        && !only_line(headers, &TRANSFER_ENCODING).is_some_and(is_chunked)
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() else {
+        return false;
+    };
+    let mut codings = members(headers, &TRANSFER_ENCODING);
+    let is_only_chunked = codings.next().is_some_and(is_chunked) && codings.next().is_none();
+    let mut from_the_end = last.as_bytes().rsplit(|byte| *byte == b',');
+    let ends_so = from_the_end
+        .next()
+        .is_some_and(|it| is_chunked(it.trim_ascii()));
+    !(is_only_chunked && ends_so)
 }
 
 /// Parses digits alone; `parse` accepts a sign too.
