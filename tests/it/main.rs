@@ -21,6 +21,7 @@ mod clock_keep_alive;
 mod clock_kit;
 mod clock_life;
 mod clock_limits;
+mod clock_listed;
 mod clock_opaque;
 mod clock_own_close;
 mod clock_ping_places;
