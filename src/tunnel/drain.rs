@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     frame::{CloseCode, CloseFrame},
     instant::{FAR, saturating_add},
+    tunnel::drained::Drained,
     tunnel::info::TunnelInfo,
     tunnel::registry::{Command, Entry, Registry, Revocable},
     tunnel::report::TunnelEnd,
@@ -70,19 +71,6 @@ pub struct Drain {
     frame: CloseFrame,
     spread: Duration,
     deadline: Duration,
-}
-
-/// Result of a drain: the number of tunnels and requests by how they ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Tunnels that ended in order, within their close timeout and the deadline.
-    pub closed: usize,
-    /// Tunnels of which a leg was cut off: at the deadline, because it did not answer our close
-    /// frame within the close timeout, because it was lost, or inside a frame that never ended.
-    pub aborted: usize,
-    /// Forwarded requests whose responses were cut off at the deadline.
-    pub aborted_requests: usize,
 }
 
 impl Drain {

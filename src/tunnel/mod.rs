@@ -33,7 +33,8 @@
 //! * `engine` joins them: `splice` polls the flows, `deadlines` computes the next deadline and acts
 //!   on those that passed, `closing` carries out the orders of `end`.
 //! * `reattach` (pure) decides whether a tunnel that loses its upstream gets another one.
-//! * `registry` lists the open tunnels, `drain` ends them all, `report` is the account of one.
+//! * `registry` lists the open tunnels, `drain` ends them all (`drained` is its account), `report` is the
+//!   account of one.
 //! * `builder` makes a tunnel for hosts, `handle` commands one from other tasks.
 //! * `scratch` is the thread's read buffer, `crate::alarm` the one timer, `context` the arguments that
 //!   one poll of a flow shares, `pair` the index of the two legs.
@@ -43,6 +44,7 @@ mod close;
 pub(crate) mod config;
 mod context;
 pub(crate) mod drain;
+mod drained;
 mod end;
 mod engine;
 mod flow;
@@ -62,7 +64,7 @@ pub(crate) mod traffic;
 pub use crate::error::Side;
 pub use config::Framing;
 pub(crate) use config::{TcpFallback, TunnelConfig};
-pub use drain::Drained;
+pub use drained::Drained;
 pub(crate) use engine::{
     NextUpstream, ReattachParts, Search, TaskAffinity, TunnelParts, close_at_once,
 };
