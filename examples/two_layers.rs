@@ -49,6 +49,7 @@ pub(crate) fn app(chat: &str, feed: &str) -> Result<(Router, Registry), InvalidA
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (app, registry) = app("ws://127.0.0.1:9000", "ws://127.0.0.1:9001")?;
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    // Ctrl-C alone; `graceful_drain` also waits for the SIGTERM of systemd and Kubernetes.
     let stop = async { drop(tokio::signal::ctrl_c().await) };
     axum::serve(listener, app)
         .with_graceful_shutdown(stop)

@@ -32,6 +32,7 @@
 //!
 //! let app = Router::new().route("/", get(|| async { "hello" })).layer(proxy);
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! // Ctrl-C alone; a service must wait for SIGTERM as well, as the example of `Drain` does.
 //! axum::serve(listener, app)
 //!     .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
 //!     .await?;

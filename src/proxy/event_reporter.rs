@@ -173,7 +173,7 @@ impl EventReporter {
     /// Logs the response that a client of this version gets, and records it in the span.
     pub(super) fn log_response<B>(&self, response: &Response<B>, version: Version) {
         let (subject, status) = (self.subject.name(), response.status());
-        // Called only where the line is logged.
+        // The duration is computed only where the line is logged.
         let duration = || self.started_at.elapsed().as_secs_f64();
         let error = response.extensions().get::<Error>();
         record_response(status, error);

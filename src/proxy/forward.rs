@@ -61,7 +61,8 @@ pub(super) fn forward(
     )
 }
 
-/// The latest end of the exchange: by its timeout, or by the deadline of this request.
+/// Returns when the exchange must have ended: at its timeout or at the deadline of this request,
+/// whichever is earlier.
 fn deadline(reporter: &EventReporter, with: &Forward, head: &Parts) -> Option<Instant> {
     let timeout = with.how.exchange_timeout;
     let timed_out = timeout.map(|limit| saturating_add(reporter.started_at(), limit));

@@ -42,7 +42,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Examples
 ///
-/// ```no_run
+/// ```no_run,ignore-windows
 /// use std::time::Duration;
 /// use axum::Router;
 /// use tokio::signal::{ctrl_c, unix::{SignalKind, signal}};
@@ -253,8 +253,8 @@ impl Drain {
         self.end_each(entries).await
     }
 
-    /// As [`run_where`](Self::run_where), for the tunnels with this [key](TunnelInfo::key): found without
-    /// a visit of the others.
+    /// Closes the tunnels with this [key](TunnelInfo::key) as [`run_where`](Self::run_where) does, and
+    /// finds them without visiting the others.
     ///
     /// # Cancellation
     ///

@@ -40,8 +40,7 @@ const REQUEST: &[u8] = b"GET /ws/room HTTP/1.1\r\nHost: app.test\r\nConnection: 
 const CLOSE_UP: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 const CLOSE_DOWN: [u8; 2] = [0x88, 0];
 
-/// Blocks that one handshake may take: one more than when this was written. One is this test's, of its
-/// connector.
+/// Blocks that one handshake may take: one more than it takes. One is this test's, of its connector.
 const MAX_BLOCKS: usize = 53;
 
 /// A part of a handshake. Each ends where the next begins.

@@ -34,8 +34,8 @@ pub(crate) struct OutboundRules {
 }
 
 impl OutboundRules {
-    /// Returns the target of the upstream's request: the client's, byte for byte, unless a rewrite
-    /// is set.
+    /// Returns the target of the upstream's request: the path and the query as the client sent them, an
+    /// empty path as a slash, unless a rewrite is set.
     ///
     /// # Errors
     ///

@@ -229,22 +229,22 @@ impl Registry {
         picked.len()
     }
 
-    /// The entries of the tunnels that are not over.
+    /// Returns the entries of the tunnels that are not over.
     pub(crate) fn open_entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = self.entries();
         entries.retain(|entry| !entry.is_over());
         entries
     }
 
-    /// The entries of the tunnels with this key that are not over.
+    /// Returns the entries of the tunnels with this key that are not over.
     pub(crate) fn open_with_key(&self, key: &str) -> Vec<Arc<Entry>> {
         let mut entries = self.shared.table.with_key(key);
         entries.retain(|entry| !entry.is_over());
         entries
     }
 
-    /// The entries at this moment, shard by shard, also those of tunnels that are over and have
-    /// not been reported yet.
+    /// Returns the entries at this moment, shard by shard, also those of tunnels that are over and
+    /// have not been reported yet.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         self.shared.table.all()
     }
