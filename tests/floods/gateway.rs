@@ -35,8 +35,9 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Bytes by which the process's memory may be more after a further round: what an allocator loses
-    /// between pieces in use when a thousand clients come in another order. The example's heap is counted
-    /// to the byte.
+    /// between pieces in use when a thousand clients come in another order. It finds what a round leaves
+    /// behind from about 28 KB for each of 300 clients on; smaller losses are found by the counts of
+    /// [`Footprint`] and, to the byte, by the heap of the example.
     pub(crate) const MEMORY_SLACK: isize = 8 << 20;
 
     pub(crate) fn start(program: &OsString, upstream: SocketAddr) -> Self {

@@ -21,6 +21,7 @@ use wsplice::{
     discovery::{DiscoverError, PollSource},
     headers::ClientInfo,
     health::probe::{ProbeFailure, ProbeSchedule, probe_fn},
+    matcher::same_origin,
 };
 
 use crate::support::{
@@ -298,23 +299,36 @@ async fn a_failed_handshake_is_one_line_at_info_with_its_type() {
 }
 
 #[tokio::test]
-async fn a_rejected_client_is_logged_with_its_address() {
-    for upgrades in [true, false] {
+async fn the_address_of_a_rejected_client_is_in_the_span() {
+    let strange = [("origin", "https://evil.example")];
+    let malformed = b"GET /ws/x HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
+        upgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n";
+    let forwarded = b"GET /ws/x HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for (request, status) in [
+        (handshake_request("/ws/x", &[]), "401"),
+        (handshake_request("/ws/x", &strange), "403"),
+        (malformed.to_vec(), "400"),
+        (forwarded.to_vec(), "401"),
+    ] {
         let (captured, _guard) = capture_from(LevelFilter::INFO);
         let layer = ProxyLayer::new(Pool::new(["ws://127.0.0.1:1"]).unwrap())
             .client_info(|_| Some(ClientInfo::new().with_peer(([203, 0, 113, 7], 4711).into())))
+            .allow_origins(same_origin())
             .authorize(async |_| Err::<RequestOptions, _>(StatusCode::UNAUTHORIZED))
             .forward_http(ForwardHttp::new());
         let proxy = serve_hyper(layer.into_service()).await;
-        let request = match upgrades {
-            true => handshake_request("/ws/x", &[]),
-            false => "GET /ws/x HTTP/1.1\r\nhost: localhost\r\n\r\n".into(),
-        };
         send(&proxy, request).await;
         let values = captured.checked();
-        let is_address =
-            |(name, value): &(String, String)| name == "client.address" && value == "203.0.113.7";
-        assert!(values.iter().any(is_address), "{values:?}");
+        for (field, wanted) in [
+            ("client.address", "203.0.113.7"),
+            ("http.response.status_code", status),
+        ] {
+            let mut of_field = values.iter().filter(|(name, _)| name == field);
+            assert!(
+                of_field.any(|(_, value)| value == wanted),
+                "{field} in {values:?}"
+            );
+        }
     }
 }
 

@@ -89,7 +89,8 @@ async def split(story, host):
     name = f"{host} and the load balancer are cut off from one another"
     fleet, load = story.fleet, story.load
     async with story.event(name, gateways=[host], cuts_handshakes=True) as lost:
-        there, mark, blamed = clients_of(load, host), len(load.opened), await fleet.blamed(host, "upstream")
+        there, mark = clients_of(load, host), len(load.opened)
+        before = [await fleet.blamed(host, side) for side in ("client", "upstream")]
         fleet.net.between("balancer", host, net.DROP)
         noticed = await fleet.until_balanced(host, False, UNBALANCED)
         story.within(noticed, UNBALANCED, name, "the load balancer notices it")
@@ -99,8 +100,10 @@ async def split(story, host):
         await asyncio.sleep(lost.began + kit.SOON - kit.clock())
         story.within(lost.took(), CUT_OFF, name, f"{len(lost.all())} clients of {there} know it")
         story.check(lost.codes() == {1006}, name, f"with the codes {lost.codes()}")
-        blamed = await fleet.blamed(host, "upstream") - blamed
-        story.check(blamed == 0, name, f"{blamed} ends put down to upstreams")
+        clients = await fleet.blamed(host, "client") - before[0]
+        upstreams = await fleet.blamed(host, "upstream") - before[1]
+        shown = f"{clients} ends put down to clients, {upstreams} to upstreams"
+        story.check(clients and not upstreams, name, shown)
         story.check(await load.full(BUSY) is not None, name, "every client has a WebSocket elsewhere")
         story.slowest_within(REDIRECTED, mark, name)
         fleet.net.heal()

@@ -34,6 +34,7 @@ async def gateway_is_killed(story, host):
         await fleet.end_gateway(host)
         await load.full(kit.SOON)
         story.within(lost.took(), BUSY, name, f"{len(lost.all())} clients of {there} know it")
+        story.check(lost.codes() == {1006}, name, f"with the codes {lost.codes()}")
         await new_life(story, name, host)
 
 

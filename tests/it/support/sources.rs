@@ -14,7 +14,8 @@ pub(crate) fn sources() -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if let Ok(text) = fs::read_to_string(&path) {
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
                 sources.push((path, text));
             }
         }
