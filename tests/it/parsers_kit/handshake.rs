@@ -54,9 +54,10 @@ pub(crate) fn is_absolute(target: &[u8]) -> bool {
         .split(|byte| *byte == b':')
         .next()
         .unwrap_or_default();
+    // `http` takes a tilde, too, which RFC 3986 §3.1 does not have.
     let is_scheme = scheme
         .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.~".contains(byte));
     is_scheme && target[scheme.len()..].starts_with(b"://")
 }
 
