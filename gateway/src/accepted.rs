@@ -34,7 +34,7 @@ pub(crate) struct Accepted {
     pub(crate) place: Option<OwnedSemaphorePermit>,
     pub(crate) arrival: Arrival,
     /// Held up to the end or the upgrade of the connection, which its listener waits for.
-    pub(crate) _open: mpsc::Sender<Infallible>,
+    pub(crate) open: mpsc::Sender<Infallible>,
 }
 
 /// Settings that each connection of a listener is served with.
@@ -53,7 +53,7 @@ impl Connections {
             handshake,
             place: _place,
             arrival,
-            _open,
+            open: _open,
         } = accepted;
         let mut shutdown = self.shutdown.clone();
         let draining = pin!(shutdown.draining());

@@ -140,6 +140,8 @@ async fn accept_all(
         };
         let place = match room {
             Some(room) => tokio::select! {
+                // First, so that a wait for the drain begins only where there is no room.
+                biased;
                 place = Arc::clone(room).acquire_owned() => place.ok(),
                 () = draining.draining() => return,
             },
@@ -150,7 +152,7 @@ async fn accept_all(
             handshake,
             place,
             arrival: arrival.of_connection(),
-            _open: open.clone(),
+            open: open.clone(),
         };
         // Boxed: tokio moves the future of a task several times before and after its life.
         task::spawn(Box::pin(Arc::clone(with).serve(accepted)));
@@ -278,9 +280,8 @@ mod tests {
         drained.unwrap().unwrap().unwrap();
     }
 
-    #[tokio::test]
-    async fn a_listener_ends_after_the_responses_that_are_under_way() {
-        let (listener, addr, _room) = listener_for_one();
+    /// An app whose one request waits, and what tells of the request and lets it go on.
+    fn waiting_app() -> (Router, Arc<Semaphore>, Arc<Semaphore>) {
         let (asked, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let (entered, gate) = (Arc::clone(&asked), Arc::clone(&go_on));
         let handler = async move || {
@@ -288,9 +289,15 @@ mod tests {
             gate.acquire().await.unwrap().forget();
             "served"
         };
-        let serving = serving_by(Router::new().route("/", get(handler)));
+        (Router::new().route("/", get(handler)), asked, go_on)
+    }
+
+    #[tokio::test]
+    async fn a_listener_ends_after_the_responses_that_are_under_way() {
+        let (listener, addr, _room) = listener_for_one();
+        let (app, asked, go_on) = waiting_app();
         let (phase, shutdown) = shutdown::channel();
-        let listening = listener.serve(serving, shutdown, Arrival::unwatched());
+        let listening = listener.serve(serving_by(app), shutdown, Arrival::unwatched());
         let mut listening = tokio::spawn(listening);
         let client = tokio::spawn(response(TcpStream::connect(addr).await.unwrap()));
         asked.acquire().await.unwrap().forget();
@@ -302,6 +309,28 @@ mod tests {
         assert!(early.is_err(), "the listener has left its connection");
         go_on.add_permits(1);
         assert!(client.await.unwrap().ends_with("served"));
+        listening.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_for_room_is_let_go_by_a_drain() {
+        let (listener, addr, _room) = listener_for_one();
+        let (app, asked, go_on) = waiting_app();
+        let (phase, shutdown) = shutdown::channel();
+        let listening = listener.serve(serving_by(app), shutdown, Arrival::unwatched());
+        let listening = tokio::spawn(listening);
+        let served = tokio::spawn(response(TcpStream::connect(addr).await.unwrap()));
+        asked.acquire().await.unwrap().forget();
+        let mut waiting = TcpStream::connect(addr).await.unwrap();
+        // The runtime looks for events of sockets after each 61 polls; then the client is accepted.
+        for _ in 0..200 {
+            yield_now().await;
+        }
+        phase.send_replace(Phase::Draining);
+        let end = timeout(Duration::from_secs(5), waiting.read(&mut [0; 1])).await;
+        assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+        go_on.add_permits(1);
+        assert!(served.await.unwrap().ends_with("served"));
         listening.await.unwrap().unwrap();
     }
 

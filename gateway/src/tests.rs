@@ -370,6 +370,27 @@ async fn the_client_behind_a_load_balancer_is_the_one_that_it_reports() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_reads_the_proxy_protocol_is_told_both_ends_of_the_clients_connection() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("--upstream=ws://{}", upstream.local_addr().unwrap());
+    let args = ["--proxy-protocol=v1", "--balance=first", &at];
+    let gateway = TestGateway::start(&args).await;
+    let client = TcpStream::connect(gateway.http).await.unwrap();
+    let (from, to) = (client.local_addr().unwrap(), gateway.http);
+    let opening = tokio::spawn(client_async(format!("ws://{to}/ws/echo"), client));
+    let (mut stream, _) = upstream.accept().await.unwrap();
+    let expected = format!(
+        "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n",
+        from.port(),
+        to.port()
+    );
+    let mut line = vec![0; expected.len()];
+    stream.read_exact(&mut line).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&line), expected);
+    opening.abort();
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_named() {
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = held.local_addr().unwrap();
