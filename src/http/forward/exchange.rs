@@ -80,7 +80,7 @@ pub(crate) async fn send(
             )))
         }
         Some(Ok(response)) if has_unsupported_coding(response.headers()) => {
-            let why = "the response has a transfer coding other than chunked";
+            let why = "the transfer coding of the response is not exactly chunked";
             Err(SendFailure::Sent(Error::with_source(
                 ErrorKind::Response,
                 why,

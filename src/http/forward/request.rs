@@ -88,7 +88,7 @@ impl BodyFraming {
 }
 
 /// Rejects requests that servers may interpret differently: without one valid host (RFC 9112 §3.2),
-/// with a transfer coding other than chunked, or with a target that is not a path.
+/// with a `Transfer-Encoding` that is not exactly chunked, or with a target that is not a path.
 fn check(request: &Parts) -> Result<(), Error> {
     let malformed = |why: &'static str| Err(Error::with_source(ErrorKind::MalformedRequest, why));
     if let Err(fault) = RequestHead::from(request).check_host() {
@@ -96,7 +96,7 @@ fn check(request: &Parts) -> Result<(), Error> {
     }
     // RFC 9112 §6.1: the proxy removes the chunks, and a coding below them would lose its name.
     if has_unsupported_coding(&request.headers) {
-        return malformed("a transfer coding other than chunked is not supported");
+        return malformed("the transfer coding is not exactly chunked");
     }
     let is_for_the_server = request.method == Method::OPTIONS && request.uri.path() == "*";
     if !request.uri.path().starts_with('/') && !is_for_the_server {

@@ -200,7 +200,7 @@ async fn read_by_hyper(
     if has_unsupported_coding(&head.headers) {
         return Err(Error::with_source(
             ErrorKind::Handshake,
-            "the response has a transfer coding other than chunked",
+            "the transfer coding of the response is not exactly chunked",
         ));
     }
     let body = Http1RefusalBody::new(connection, body);
