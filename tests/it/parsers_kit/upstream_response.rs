@@ -27,7 +27,7 @@ use super::{
     garble::cuts,
     handshake::Offer,
     stage::send_in_pieces,
-    strict::{Head, LineEnds, Read, body},
+    strict::{Framing, Head, LineEnds, Read, body, content_of_chunks},
 };
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -180,13 +180,17 @@ fn check_outcome(outcome: &Outcome, model: &Option<Model<'_>>) {
         ) => {
             let (wanted, _) = model.head.status_line().expect("a status line");
             assert_eq!(*status, wanted, "{model:?}");
-            let wanted = body(model.behind, model.head.response_framing());
+            let framing = model.head.response_framing();
+            let wanted = match body(model.behind, framing) {
+                // hyper takes more than the model as trailers; the content ends ahead of them.
+                Read::Malformed(_) if framing == Framing::Chunked => {
+                    content_of_chunks(model.behind)
+                }
+                read => read,
+            };
             if let Some(content) = content {
-                assert_eq!(
-                    Read::Whole(content.clone()),
-                    wanted.map(|(wanted, _)| wanted),
-                    "{model:?}"
-                );
+                let wanted = wanted.map(|(wanted, _)| wanted);
+                assert_eq!(Read::Whole(content.clone()), wanted, "{model:?}");
             }
         }
         (Outcome::Accepted { .. } | Outcome::Refused { .. }, None) => {
