@@ -128,8 +128,13 @@ fn check_first(first: Option<&Wanted>, count: usize, response: &[u8]) {
             let has_two = ["content-length", "transfer-encoding"]
                 .iter()
                 .all(|name| first.head.has(name));
-            let is_usual =
-                matches!(method, Some("GET" | "POST")) && !has_two && !first.has_odd_trailers;
+            // hyper rejects a list of codings whose last member is empty.
+            let mut codings = first.head.all("transfer-encoding");
+            let is_plain = codings.all(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+            let is_usual = matches!(method, Some("GET" | "POST"))
+                && !has_two
+                && is_plain
+                && !first.has_odd_trailers;
             assert!(!is_usual || !first.is_whole || count > 0, "{first:?}");
         }
     }
