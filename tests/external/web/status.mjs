@@ -283,7 +283,8 @@ async function killAndStart(browser) {
 }
 
 async function drainOfMany(browser) {
-  const args = ["--upstream-http=2", "--keep-alive=20s", "--drain-timeout=60s", "--drain-spread=30s"];
+  // No pings: this upstream answers none, and is to be there until the drain's end.
+  const args = ["--upstream-http=2", "--keep-alive=off", "--drain-timeout=60s", "--drain-spread=30s"];
   const gateway = await startGateway([`--upstream=${await http2Upstream()}`, ...args]);
   const sockets = await openMany(gateway, Number(TUNNELS));
   const page = await browser.page();
