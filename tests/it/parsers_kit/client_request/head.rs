@@ -100,8 +100,8 @@ pub(crate) fn check_form(head: &Head) {
         let plain = name.replace(|byte: char| !byte.is_ascii_alphanumeric(), "-");
         let negotiates =
             NEGOTIATION.contains(&plain.strip_prefix("sec-websocket-").unwrap_or_default());
-        let is_managed =
-            plain.starts_with("x-forwarded") || SINGLE.contains(&&*plain) || negotiates;
+        let is_forwarded = plain == "x-forwarded" || plain.starts_with("x-forwarded-");
+        let is_managed = is_forwarded || SINGLE.contains(&&*plain) || negotiates;
         // The names of one word have no aliases.
         let is_alias = plain != *name && is_managed && plain.contains('-');
         assert!(!is_alias, "{name} in {head:?}");
