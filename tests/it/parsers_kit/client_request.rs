@@ -84,7 +84,13 @@ pub(crate) fn check(case: &Case) -> usize {
             let is_allowed = |wanted: &&Wanted| wanted.meaning != Meaning::Refused;
             let mut allowed = wanted_next.by_ref().filter(is_allowed);
             let Some(wanted) = allowed.find(|wanted| is_same(wanted, &read)) else {
-                panic!("{read:?} is none of the client's valid requests: {wanted:?}");
+                // Behind these, also of a request that is refused, hyper reads others.
+                let is_behind_odd = wanted.iter().any(|wanted| wanted.has_odd_trailers);
+                assert!(
+                    is_behind_odd,
+                    "{read:?} is none of the client's valid requests: {wanted:?}"
+                );
+                return count;
             };
             check_head(&wanted.head, wanted.meaning, &read.head);
             if wanted.has_odd_trailers {
