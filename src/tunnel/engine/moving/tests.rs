@@ -38,6 +38,15 @@ async fn is_left(upstream: &mut End) {
     assert_eq!(close.close_code(), Some(CloseCode::GOING_AWAY));
 }
 
+/// A tunnel that has left its upstream, and the next upstream.
+async fn left() -> (Rig, End) {
+    let mut rig = Rig::new();
+    let next = rig.prepare();
+    order(&rig);
+    is_left(&mut rig.upstream).await;
+    (rig, next)
+}
+
 async fn answers_close(upstream: &mut End) {
     let answer = upstream.close(1001, "");
     upstream.send(&answer).await;
@@ -235,15 +244,12 @@ async fn agreements_that_forbid_another_upstream_forbid_moves() {
 async fn a_move_that_is_called_off_changes_nothing() {
     for is_found in [false, true] {
         let mut rig = Rig::new();
-        let fragment = rig.client.frame(0x01, b"first fragment");
-        rig.client.send(&fragment).await;
-        assert_eq!(rig.upstream.exactly(fragment.len()).await, fragment);
+        let last = begin_message(&mut rig).await;
         let next = is_found.then(|| rig.prepare());
         order(&rig);
         rig.client.is_quiet_for(secs(1)).await;
         let entry = rig.registry.entries().remove(0);
         entry.cancel_revocable(Revocable::ByPoolResume);
-        let last = rig.client.frame(0x80, b"last");
         rig.client.send(&last).await;
         assert_eq!(rig.upstream.exactly(last.len()).await, last);
         rig.upstream.is_quiet_for(secs(20)).await;
@@ -260,9 +266,7 @@ async fn commands_apply_during_a_move() {
         let mut rig = Rig::new();
         let mut next = rig.prepare();
         if !is_left_already {
-            let fragment = rig.client.frame(0x01, b"first fragment");
-            rig.client.send(&fragment).await;
-            rig.upstream.exactly(fragment.len()).await;
+            begin_message(&mut rig).await;
         }
         order(&rig);
         rig.client.is_quiet_for(secs(1)).await;
@@ -329,10 +333,7 @@ async fn pings_have_their_pongs_over_a_move_rfc6455_5_5_3() {
 
 #[tokio::test(start_paused = true)]
 async fn pongs_to_an_upstream_that_was_left_are_not_missed_by_the_next_one() {
-    let mut rig = Rig::new();
-    let mut next = rig.prepare();
-    order(&rig);
-    is_left(&mut rig.upstream).await;
+    let (mut rig, mut next) = left().await;
     let last_ping = rig.upstream.frame(0x89, b"last");
     rig.upstream.send(&last_ping).await;
     assert_eq!(rig.client.exactly(last_ping.len()).await, last_ping);

@@ -4,10 +4,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_message_of_the_upstream_that_never_ends_ends_the_tunnel() {
-    let mut rig = Rig::new();
-    let mut next = rig.prepare();
-    order(&rig);
-    is_left(&mut rig.upstream).await;
+    let (mut rig, mut next) = left().await;
     let fragment = rig.upstream.frame(0x01, b"first fragment");
     rig.upstream.send(&fragment).await;
     assert_eq!(rig.client.exactly(fragment.len()).await, fragment);
@@ -31,9 +28,7 @@ async fn a_message_of_the_upstream_that_never_ends_ends_the_tunnel() {
 async fn a_client_that_does_not_end_its_message_is_closed_as_without_moves() {
     let mut rig = Rig::new();
     let mut next = rig.prepare();
-    let fragment = rig.client.frame(0x01, b"first fragment");
-    rig.client.send(&fragment).await;
-    assert_eq!(rig.upstream.exactly(fragment.len()).await, fragment);
+    begin_message(&mut rig).await;
     order(&rig);
     assert_eq!(next.rest().await, b"", "no use of it");
     assert_eq!(rig.began.elapsed(), secs(10));
@@ -68,10 +63,7 @@ async fn an_upstream_that_is_lost_before_it_was_left_gives_way_to_the_one_that_w
 
 #[tokio::test(start_paused = true)]
 async fn a_close_of_the_client_goes_to_the_next_upstream_after_its_messages() {
-    let mut rig = Rig::new();
-    let mut next = rig.prepare();
-    order(&rig);
-    is_left(&mut rig.upstream).await;
+    let (mut rig, mut next) = left().await;
     let last = rig.client.text(b"last");
     let close = rig.client.close(1000, "bye");
     rig.client.send(&[&last[..], &close].concat()).await;
@@ -90,10 +82,7 @@ async fn a_close_of_the_client_goes_to_the_next_upstream_after_its_messages() {
 
 #[tokio::test(start_paused = true)]
 async fn a_close_of_the_client_within_a_message_of_the_upstream_ends_the_tunnel() {
-    let mut rig = Rig::new();
-    let mut next = rig.prepare();
-    order(&rig);
-    is_left(&mut rig.upstream).await;
+    let (mut rig, mut next) = left().await;
     let fragment = rig.upstream.frame(0x01, b"first fragment");
     rig.upstream.send(&fragment).await;
     assert_eq!(rig.client.exactly(fragment.len()).await, fragment);
@@ -116,9 +105,7 @@ async fn a_client_that_leaves_during_a_move_ends_the_tunnel() {
         let mut rig = Rig::new();
         let mut next = rig.prepare();
         if !is_left_already {
-            let fragment = rig.client.frame(0x01, b"first fragment");
-            rig.client.send(&fragment).await;
-            rig.upstream.exactly(fragment.len()).await;
+            begin_message(&mut rig).await;
         }
         order(&rig);
         rig.client.is_quiet_for(secs(1)).await;
@@ -134,10 +121,7 @@ async fn a_client_that_leaves_during_a_move_ends_the_tunnel() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_and_leaves_at_once_during_a_move_has_its_last_messages_delivered() {
-    let mut rig = Rig::new();
-    let mut next = rig.prepare();
-    order(&rig);
-    is_left(&mut rig.upstream).await;
+    let (mut rig, mut next) = left().await;
     let last = rig.client.text(b"last");
     let close = rig.client.close(1000, "bye");
     let sent = [&last[..], &close].concat();

@@ -161,10 +161,7 @@ async fn first_messages_are_kept_from_a_client_that_has_ended_its_direction() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pong_of_the_proxy_waits_for_the_end_of_the_upstreams_frame_rfc6455_5_4() {
-    let mut rig = Rig::new();
-    let mut next = rig.prepare();
-    order(&rig);
-    is_left(&mut rig.upstream).await;
+    let (mut rig, mut next) = left().await;
     let frame = rig.upstream.text(b"in two parts");
     rig.upstream.send(&frame[..5]).await;
     assert_eq!(rig.client.exactly(5).await, frame[..5]);
