@@ -13,7 +13,7 @@ use wsplice::ForwardHttp;
 
 use crate::support::{clock::on_a_paused_clock, dice::Dice, pipe::State};
 
-use self::head::check_head;
+use self::head::{check_head, has_fields_of};
 
 use super::{
     garble::cuts,
@@ -306,6 +306,7 @@ fn is_same(wanted: &Wanted, received: &Received) -> bool {
     method == received_method
         && is_same_target(target, received_target)
         && is_upgrade == received.is_upgrade
+        && has_fields_of(&received.head, &wanted.head)
         && match (wanted.is_whole, received.is_whole) {
             (true, true) => wanted.body == received.body,
             (_, whole) => !whole,
