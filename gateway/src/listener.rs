@@ -280,7 +280,8 @@ mod tests {
         drained.unwrap().unwrap().unwrap();
     }
 
-    /// An app whose one request waits, and what tells of the request and lets it go on.
+    /// An app whose handler waits; the semaphore that counts its requests, and the one whose permits end
+    /// their waits.
     fn waiting_app() -> (Router, Arc<Semaphore>, Arc<Semaphore>) {
         let (asked, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let (entered, gate) = (Arc::clone(&asked), Arc::clone(&go_on));

@@ -164,7 +164,7 @@ pub(crate) fn origin_form(uri: &Uri) -> Uri {
     match target.map_or("/", PathAndQuery::as_str) {
         // `http://a#b` has a path that reads as a slash, and is written as nothing.
         "/" => Uri::default(),
-        // What is a query already is one behind a slash, too.
+        // This cannot fail: the characters of the query were checked when the target was parsed.
         query if query.starts_with('?') => Uri::try_from(format!("/{query}")).unwrap_or_default(),
         _ => target.cloned().map(Uri::from).unwrap_or_default(),
     }
