@@ -159,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn both_addresses_are_kept() {
+        let (peer, local) = (
+            ([192, 0, 2, 1], 50_000).into(),
+            ([192, 0, 2, 2], 443).into(),
+        );
+        let client = ClientInfo::new().with_peer(peer).with_local(local);
+        assert_eq!((client.peer(), client.local()), (Some(peer), Some(local)));
+    }
+
+    #[test]
     fn the_scheme_is_kept() {
         let client = ClientInfo::new().with_scheme(ClientScheme::Https);
         assert_eq!(client.scheme().as_str(), "https");

@@ -283,6 +283,19 @@ mod tests {
     }
 
     #[test]
+    fn a_function_among_the_edits_is_known_and_names_no_header() {
+        let named = HeaderEdits::new()
+            .set("x-a", "1")
+            .unwrap()
+            .remove("x-b")
+            .unwrap();
+        assert!(!named.has_function());
+        let with_function = named.with(|_| {}).append("x-c", "1").unwrap();
+        assert!(with_function.has_function());
+        assert!(with_function.names().eq(["x-a", "x-b", "x-c"]));
+    }
+
+    #[test]
     fn typed_names_and_values_are_taken_as_they_are() {
         let edits = HeaderEdits::new()
             .set(HOST, HeaderValue::from_static("a"))
