@@ -18,8 +18,10 @@ use super::{
 /// Time in which TCP keep-alive detects by default that a side is gone.
 const TCP_NOTICES: Duration = Duration::from_secs(4 * 60);
 
-/// Default bound of the bytes that wait for a side that does not read, for each direction.
-const MAX_BUFFERED: usize = 64 * 1024;
+/// Default bound of the bytes that wait for a side that does not read, for each direction: the largest
+/// read. That is a few per cent of what the kernel holds for such a side, and messages of 64 KiB and
+/// more take half the system calls, or less.
+const MAX_BUFFERED: usize = SCRATCH_LEN;
 
 /// Smallest read, in bytes: a control frame must fit.
 const MIN_BUFFERED: usize = 1024;
@@ -58,7 +60,7 @@ pub enum Framing {
 /// | [`write_timeout`](Self::write_timeout) | 60 s | a side that does not read must not hold memory forever |
 /// | [`close_timeout`](Self::close_timeout) | 5 s | |
 /// | [`close_handshake_timeout`](Self::close_handshake_timeout) | 30 s | as long as endpoints wait themselves |
-/// | [`max_buffered`](Self::max_buffered) | 64 KiB | |
+/// | [`max_buffered`](Self::max_buffered) | 256 KiB | a few per cent of what the kernel holds for a side that does not read |
 /// | [`notsent_lowat`](Self::notsent_lowat) | none: as the system has it | costs CPU in bulk transfers |
 /// | [`limits`](Self::limits) | none | |
 /// | [`map_close_frame`](Self::map_close_frame) | none | |
@@ -209,9 +211,9 @@ impl TunnelConfig {
         self
     }
 
-    /// The most bytes that the tunnel reads from one side before the other has taken them, up to
-    /// 256 KiB. A side that does not read can hold that much memory. Larger values move bulk data
-    /// with fewer system calls.
+    /// The most bytes that the tunnel reads from one side before the other has taken them: from 1 KiB
+    /// to 256 KiB, the default. A side that does not read can hold that much memory, beside what the
+    /// kernel holds for it. Smaller values move large messages with more system calls.
     ///
     /// A quiet tunnel holds no buffer, and one that stalled recently reads less at once.
     pub fn max_buffered(mut self, bytes: usize) -> Self {

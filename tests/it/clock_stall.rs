@@ -112,7 +112,7 @@ async fn fill(tunnel: &mut Pin<Box<Tunnel>>, source: &mut DuplexStream, bytes: &
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_side_is_bounded_by_a_setting_and_shrinks() {
-    for (max, bound) in [(None, 64 * 1024), (Some(8 * 1024), 8 * 1024)] {
+    for (max, bound) in [(None, 256 * 1024), (Some(8 * 1024), 8 * 1024)] {
         let config = match max {
             Some(max) => TunnelConfig::new().max_buffered(max),
             None => TunnelConfig::new(),

@@ -26,8 +26,8 @@ use crate::support::{
     tunnels::{BOTH, encoded_by},
 };
 
-/// The most that a tunnel may hold for one direction: one read, which is at most 64 KiB by default.
-const BOUND: usize = 64 * 1024;
+/// The most that a tunnel may hold for one direction: one read, which is at most 256 KiB by default.
+const BOUND: usize = 256 * 1024;
 
 /// Sends until the tunnel takes no more, checks the size of its memory, and then reads it all.
 async fn stalls<S>(near: (S, S), far: (S, S), from: Side, bytes: &[u8])

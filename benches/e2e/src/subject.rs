@@ -39,9 +39,9 @@ pub enum Kind {
     WspliceScraped,
     /// Ours with pings on both legs.
     WspliceKeepalive,
-    /// `wsplice-keepalive` with room for 256 KiB before a sink that takes nothing.
-    #[value(name = "wsplice-256k")]
-    Wsplice256k,
+    /// `wsplice-keepalive` with room for 64 KiB before a sink that takes nothing, in place of 256.
+    #[value(name = "wsplice-64k")]
+    Wsplice64k,
     /// `raw-shared` with a runtime and a listener of its own for each thread.
     RawPerCore,
     /// `wsplice-keepalive` with a runtime and a listener of its own for each thread.
@@ -140,7 +140,7 @@ impl Subject {
         let tunnel = match self.kind {
             Kind::WspliceOpaque => TunnelConfig::new().framing(Framing::Opaque),
             Kind::WspliceKeepalive
-            | Kind::Wsplice256k
+            | Kind::Wsplice64k
             | Kind::WsplicePerCore
             | Kind::WspliceTlsRing
             | Kind::WspliceTlsAwsLc
@@ -150,7 +150,7 @@ impl Subject {
             _ => TunnelConfig::new(),
         };
         let tunnel = match self.kind {
-            Kind::Wsplice256k => tunnel.max_buffered(256 * 1024),
+            Kind::Wsplice64k => tunnel.max_buffered(64 * 1024),
             _ => tunnel,
         };
         let pool = Pool::new([format!("ws://{}", self.upstream)])?.build();

@@ -15,8 +15,8 @@ use crate::{
 
 use super::pump::{Event, Flow, Notice, Sink};
 
-/// Most halvings of the read buffer: 64 KiB to 4.
-const MAX_BACKOFF: u8 = 4;
+/// Most halvings of the read buffer: 256 KiB to 4.
+const MAX_BACKOFF: u8 = 6;
 
 impl Flow {
     /// Delivers the outgoing bytes, then a ping or close frame of ours if one is due, or shuts the
