@@ -26,6 +26,11 @@ use super::{
 /// Number of a response's header lines that hyper allows by itself.
 const HYPER_LINES: usize = 100;
 
+/// The most bytes of a response that one read takes, and of a request's body that wait for the upstream.
+/// With the 64 KiB of a head's limit, a large body takes twice the system calls; with more, a client
+/// that does not read holds more memory.
+const MAX_BUFFER: usize = 128 * 1024;
+
 /// An HTTP/1.1 connection to an upstream. Dropping it closes it, even during an exchange.
 pub(crate) struct Http1Connection {
     pub(super) sender: SendRequest<UploadBody>,
@@ -52,7 +57,7 @@ impl Http1Connection {
         let mut builder = http1::Builder::new();
         builder
             .title_case_headers(true)
-            .max_buf_size(limits.bytes)
+            .max_buf_size(limits.bytes.max(MAX_BUFFER))
             .max_header_size(limits.bytes);
         // Where a number is set, hyper fills a list of so many lines for each response.
         if limits.lines != HYPER_LINES {
