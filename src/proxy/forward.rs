@@ -12,7 +12,7 @@ use http::{
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     error::{Error, ErrorKind, Side},
@@ -31,7 +31,7 @@ use crate::{
 
 use super::{
     attempt::Attempt,
-    attempts::Attempts,
+    attempts::{Attempts, FallbackOutcome},
     client::Client,
     event_reporter::{EventReporter, Subject},
     exchange_guard::{ExchangeGuard, length_of},
@@ -71,6 +71,25 @@ fn deadline(reporter: &EventReporter, with: &Forward, head: &Parts) -> Option<In
     ends.into_iter().flatten().min()
 }
 
+/// Lets the host decide, unless a drain cuts the request off meanwhile.
+async fn decide(
+    reporter: &EventReporter,
+    head: &mut Parts,
+    client: &Client,
+    in_flight: &InFlightRequest,
+) -> Result<(), FallbackOutcome> {
+    let decision = consult_host(reporter, head, client);
+    if reporter.settings().authorize.is_none() {
+        return decision.await;
+    }
+    let mut cuts = in_flight.cuts();
+    tokio::select! {
+        biased;
+        decided = decision => decided,
+        _ = cuts.changed() => Err(Error::new(ErrorKind::Draining).into()),
+    }
+}
+
 #[allow(clippy::manual_async_fn)] // the future of an `async` function would hold all arguments twice
 fn proxy(
     reporter: &Arc<EventReporter>,
@@ -87,8 +106,10 @@ fn proxy(
             return Ok(max_forwards_response(&head.method));
         }
         check_nominated(settings, &head, ErrorKind::MalformedRequest)?;
+        // A drain that begins after this look finds the request in flight.
+        let in_flight = Arc::new(settings.registry.drain_state().enter_request());
         admit(settings, &head, &client)?;
-        consult_host(reporter, &mut head, &client).await?;
+        decide(reporter, &mut head, &client, &in_flight).await?;
         let framing = BodyFraming::from_body(&body);
         // Before an upstream is picked: a request that cannot be forwarded must not reach one.
         let upstream_head = upstream_head(&head, framing, &client.info, &settings.outbound)?;
@@ -103,7 +124,7 @@ fn proxy(
             body: Mutex::new(Some(body)),
             // RFC 9110 §9.2.2
             is_repeatable: head.method.is_idempotent() && framing == BodyFraming::None,
-            in_flight: Arc::new(settings.registry.drain_state().enter_request()),
+            in_flight,
             until: deadline(reporter, &with, &head),
             with,
         };
@@ -200,8 +221,8 @@ impl Forwarding<'_> {
                 Some(connection) => connection,
                 None => {
                     let limit = self.reporter.settings().dial.limit(upstream.address());
-                    attempts
-                        .bounded(Some(limit), pin!(self.open_connection(upstream)))
+                    let opening = pin!(self.open_connection(upstream));
+                    self.before_end(attempts.bounded(Some(limit), opening))
                         .await
                         .map_err(FailedAttempt::Repeatable)?
                 }
@@ -233,6 +254,21 @@ impl Forwarding<'_> {
                 }
                 Err(SendFailure::Sent(error)) => return Err(FailedAttempt::Sent(error)),
             }
+        }
+    }
+
+    /// Awaits a part of the exchange, up to the end of its time. If that has passed, the part is not begun.
+    async fn before_end<T>(
+        &self,
+        part: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let over = || Error::new(ErrorKind::ExchangeTimeout);
+        match self.until {
+            None => part.await,
+            Some(until) if until <= Instant::now() => Err(over()),
+            Some(until) => timeout_at(until, part)
+                .await
+                .unwrap_or_else(|_| Err(over())),
         }
     }
 

@@ -7,6 +7,7 @@ mod clocks;
 mod connections;
 mod continues;
 mod counts;
+mod decisions;
 mod ends;
 mod heads;
 #[cfg(feature = "http2")]

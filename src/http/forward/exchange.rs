@@ -104,12 +104,11 @@ pub(crate) async fn send(
         },
         None => {
             let is_over = until.is_some_and(|until| until <= Instant::now());
-            let (kind, after) = match settings.exchange_timeout {
-                Some(limit) if is_over => (ErrorKind::ExchangeTimeout, limit),
-                _ => (ErrorKind::ResponseTimeout, settings.response_timeout),
-            };
-            let error = Error::with_source(kind, format!("after {after:?}"));
-            Err(SendFailure::Sent(error))
+            let after = settings.response_timeout;
+            Err(SendFailure::Sent(match is_over {
+                true => Error::new(ErrorKind::ExchangeTimeout),
+                false => Error::with_source(ErrorKind::ResponseTimeout, format!("after {after:?}")),
+            }))
         }
     }
 }

@@ -40,6 +40,11 @@ impl Connect for InMemory {
 }
 
 impl InMemory {
+    /// The number of connections that were opened and not accepted.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
     /// The upstream's end of the connection, once there is one, and what was sent so far.
     pub(super) async fn accept(&self) -> DuplexStream {
         loop {
@@ -51,7 +56,7 @@ impl InMemory {
     }
 }
 
-fn setup(how: ForwardHttp) -> (InMemory, ProxyLayer<ForwardHttp>) {
+pub(super) fn setup(how: ForwardHttp) -> (InMemory, ProxyLayer<ForwardHttp>) {
     let memory = InMemory::default();
     let layer = ProxyLayer::new(Pool::new(["ws://app.test"]).unwrap())
         .connector(memory.clone())
@@ -110,7 +115,7 @@ pub(super) async fn read_to_error(body: &mut RelayedBody) -> Error {
     }
 }
 
-fn kind(response: &Response<impl Sized>) -> Option<ErrorKind> {
+pub(super) fn kind(response: &Response<impl Sized>) -> Option<ErrorKind> {
     response.extensions().get::<Error>().map(Error::kind)
 }
 
