@@ -307,10 +307,12 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns this head for an evaluation with assumed conditions on the host.
+    /// Returns this head for an evaluation with assumed conditions on the host. The readings of the path,
+    /// which cost the most, are those of this head.
     fn assuming<'b>(&'b self, assumed: &'b TruthAssignment) -> RequestHead<'b> {
         RequestHead {
             client_ip: self.client_ip,
+            path: OnceLock::from(self.readings().borrowed()),
             assumed: Some(assumed),
             ..RequestHead::new(
                 self.method,

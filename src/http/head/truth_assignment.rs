@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Assignments that are evaluated at most. A matcher with more conditions on the host than this
 /// leaves room for owns the request, which is then rejected.
-const MAX_ASSIGNMENTS: usize = 1024;
+const MAX_ASSIGNMENTS: usize = 64;
 
 /// Truth values that conditions on an invalid host take in one evaluation of a matcher, in the order
 /// in which the matcher asks.

@@ -16,15 +16,15 @@ pub(crate) struct PathReadings<'a> {
     /// The reading with unmistakable escapes decoded, `//` merged and dot segments resolved; empty
     /// if the target has no path.
     primary: Cow<'a, str>,
-    others: Others,
+    others: Others<'a>,
 }
 
 #[derive(Debug, Clone)]
-enum Others {
+enum Others<'a> {
     /// All readers get the primary reading.
     Clear,
     /// Some reader may get these readings, which all differ from the primary one.
-    Also(Vec<String>),
+    Also(Cow<'a, [String]>),
     /// The readings exceed the limits, or hidden bytes make them unpredictable.
     TooManyReadings,
 }
@@ -57,6 +57,18 @@ impl<'a> PathReadings<'a> {
         }
     }
 
+    /// Returns the same readings, borrowed.
+    pub(crate) fn borrowed(&self) -> PathReadings<'_> {
+        PathReadings {
+            primary: Cow::Borrowed(&self.primary),
+            others: match &self.others {
+                Others::Clear => Others::Clear,
+                Others::Also(readings) => Others::Also(Cow::Borrowed(readings.as_ref())),
+                Others::TooManyReadings => Others::TooManyReadings,
+            },
+        }
+    }
+
     pub(crate) fn primary(&self) -> &str {
         &self.primary
     }
@@ -65,7 +77,7 @@ impl<'a> PathReadings<'a> {
     pub(crate) fn others(&self) -> Option<&[String]> {
         match &self.others {
             Others::Clear => Some(&[]),
-            Others::Also(readings) => Some(readings),
+            Others::Also(readings) => Some(readings.as_ref()),
             Others::TooManyReadings => None,
         }
     }
@@ -90,7 +102,7 @@ fn primary_reading(raw: &str) -> Cow<'_, str> {
 ///
 /// The visited states are all results of any sequence of steps, so the number of hops, their steps
 /// and the order do not matter.
-fn collect_readings(raw: &str, primary: &str) -> Others {
+fn collect_readings(raw: &str, primary: &str) -> Others<'static> {
     let mut states = vec![raw.to_owned()];
     let mut readings: Vec<String> = Vec::new();
     let mut bytes = 0;
@@ -122,7 +134,7 @@ fn collect_readings(raw: &str, primary: &str) -> Others {
     if readings.is_empty() {
         Others::Clear
     } else {
-        Others::Also(readings)
+        Others::Also(Cow::Owned(readings))
     }
 }
 

@@ -121,3 +121,40 @@ fn a_view_may_go_to_other_threads() {
     fn assert_send_sync<T: Send + Sync>() {}
     assert_send_sync::<RequestHead<'_>>();
 }
+
+#[test]
+fn an_invalid_host_does_not_have_the_path_read_once_for_each_assumption() {
+    let request = request("/ws/a%2Fb", &[(HOST, "a b")]);
+    let head = RequestHead::from(&request);
+    let place = head.path().as_ptr();
+    let (evaluations, others) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let holds = head.holds_for_some_reading(|reading| {
+        let is_primary = reading.path() == head.path();
+        match is_primary {
+            true => assert_eq!(reading.path().as_ptr(), place),
+            false => others.set(others.get() + 1),
+        }
+        evaluations.set(evaluations.get() + 1);
+        // A condition on the host doubles the assumptions.
+        reading.host_condition(|_| false);
+        false
+    });
+    assert!(!holds);
+    assert!(evaluations.get() >= 4, "{evaluations:?}");
+    assert!(others.get() > 0, "the path has one reading");
+}
+
+#[test]
+fn conditions_on_an_invalid_host_are_evaluated_a_bounded_number_of_times() {
+    let request = request("/ws", &[(HOST, "a b")]);
+    let evaluations = std::cell::Cell::new(0);
+    let holds = RequestHead::from(&request).holds_for_some_reading(|reading| {
+        evaluations.set(evaluations.get() + 1);
+        for _ in 0..20 {
+            reading.host_condition(|_| false);
+        }
+        false
+    });
+    assert!(holds, "a request that is not evaluated whole is owned");
+    assert_eq!(evaluations.get(), 64);
+}
