@@ -19,17 +19,17 @@ use crate::preface::{self, PREFACE};
 use crate::rewound::Rewound;
 use crate::shutdown::{Draining, Shutdown};
 use crate::socket::Stream;
+use crate::turns::Turns;
 
-/// Bound on a client's TLS handshake.
+/// Bound on a client's TLS handshake, the wait for its turns included.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bound on the time in which a client's socket takes nothing of what is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Connection that was accepted, with a permit for its TLS handshake where there is TLS.
+/// Connection that was accepted.
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
-    pub(crate) handshake: Option<OwnedSemaphorePermit>,
     /// Place among the connections, up to the end or the upgrade of this one.
     pub(crate) place: Option<OwnedSemaphorePermit>,
     pub(crate) arrival: Arrival,
@@ -40,6 +40,8 @@ pub(crate) struct Accepted {
 /// Settings that each connection of a listener is served with.
 pub(crate) struct Connections {
     pub(crate) tls: Option<Arc<ClientTls>>,
+    /// Turns of the TLS handshakes.
+    pub(crate) turns: Turns,
     pub(crate) proxy_protocol: Option<AcceptProxyProtocol>,
     pub(crate) serving: Serving,
     pub(crate) shutdown: Shutdown,
@@ -50,7 +52,6 @@ impl Connections {
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
         let Accepted {
             stream,
-            handshake,
             place: _place,
             arrival,
             open: _open,
@@ -74,8 +75,7 @@ impl Connections {
                 }
                 match &self.tls {
                     Some(_) => {
-                        self.serve_stream(tcp, client, handshake, arrival, draining)
-                            .await;
+                        self.serve_stream(tcp, client, arrival, draining).await;
                     }
                     None => self.serve_plain(tcp, client, arrival, draining).await,
                 }
@@ -83,8 +83,7 @@ impl Connections {
             #[cfg(unix)]
             Stream::Unix(unix) => {
                 let client = ClientInfo::new();
-                self.serve_stream(unix, client, handshake, arrival, draining)
-                    .await;
+                self.serve_stream(unix, client, arrival, draining).await;
             }
         }
     }
@@ -111,9 +110,7 @@ impl Connections {
             }
         };
         if read.is_empty() {
-            return self
-                .serve_stream(tcp, client, None, arrival, draining)
-                .await;
+            return self.serve_stream(tcp, client, arrival, draining).await;
         }
         let protocol = if read == PREFACE[..] {
             Protocol::Http2
@@ -130,7 +127,6 @@ impl Connections {
         &self,
         stream: S,
         client: ClientInfo,
-        permit: Option<OwnedSemaphorePermit>,
         arrival: Arrival,
         draining: Draining<'_>,
     ) where
@@ -140,7 +136,7 @@ impl Connections {
         match &self.tls {
             // Boxed, because it is large, and connections without TLS would carry it.
             Some(tls) => {
-                Box::pin(self.serve_tls(tls, stream, client, permit, arrival, draining)).await;
+                Box::pin(self.serve_tls(tls, stream, client, arrival, draining)).await;
             }
             None => {
                 let protocol = Protocol::AsFirstBytes;
@@ -150,20 +146,18 @@ impl Connections {
         }
     }
 
-    /// Serves a connection that begins with a TLS handshake, which the permit is for.
+    /// Serves a connection that begins with a TLS handshake.
     async fn serve_tls<S>(
         &self,
         tls: &ClientTls,
         stream: S,
         client: ClientInfo,
-        permit: Option<OwnedSemaphorePermit>,
         arrival: Arrival,
         draining: Draining<'_>,
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
-        drop(permit);
+        let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream, &self.turns)).await;
         let peer = client.peer();
         match handshake {
             Ok(Ok(stream)) => {

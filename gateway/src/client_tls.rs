@@ -1,4 +1,4 @@
-//! TLS to clients: the acceptor, and a bound on handshakes at once.
+//! TLS to clients: handshakes with a certificate that can be replaced.
 
 mod certificate;
 
@@ -8,28 +8,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
+use crate::turns::Turns;
 use certificate::Certificate;
 
 /// Limit of plaintext that is buffered on a connection for a client that does not read, in bytes.
 const WRITE_BUFFER: usize = 32 << 10;
-
-/// Limit of TLS handshakes at once, of all workers together. Further clients wait in the kernel's
-/// queue.
-const MAX_HANDSHAKES: usize = 1024;
 
 /// Protocols that are offered by ALPN, the preferred one first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// TLS acceptor whose certificate can be replaced while it runs.
 pub(crate) struct ClientTls {
-    acceptor: TlsAcceptor,
-    handshakes: Arc<Semaphore>,
+    config: Arc<ServerConfig>,
     certificate: Arc<Certificate>,
 }
 
@@ -52,8 +48,7 @@ impl ClientTls {
         config.ticketer = ring::Ticketer::new()
             .map_err(|error| format!("no keys for session tickets: {error}"))?;
         Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            config: Arc::new(config),
             certificate,
         })
     }
@@ -68,24 +63,23 @@ impl ClientTls {
         self.certificate.reload()
     }
 
-    /// Waits until one more handshake may begin. `None` means that there is no limit any more.
-    pub(crate) async fn handshake_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.handshakes).acquire_owned().await.ok()
-    }
-
-    /// Performs the TLS handshake on an accepted connection.
+    /// Performs the TLS handshake on an accepted connection. What is computed with the private key and for
+    /// the key exchange takes turns; a client that is silent has none.
     ///
     /// # Errors
     ///
     /// The client offers nothing that the gateway supports, or the connection fails.
-    pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    pub(crate) async fn accept<S>(&self, stream: S, turns: &Turns) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let accepting = self
-            .acceptor
-            .accept_with(stream, |tls| tls.set_buffer_limit(Some(WRITE_BUFFER)));
-        accepting.await
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let config = Arc::clone(&self.config);
+        let rest = async {
+            let limit = |tls: &mut ServerConnection| tls.set_buffer_limit(Some(WRITE_BUFFER));
+            hello.into_stream_with(config, limit).await
+        };
+        turns.take(rest).await
     }
 }
 

@@ -18,6 +18,7 @@ use crate::client_tls::ClientTls;
 use crate::connection::Serving;
 use crate::shutdown::Shutdown;
 use crate::socket::{Acceptor, Socket, Stream};
+use crate::turns::Turns;
 
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -87,6 +88,7 @@ impl Listener {
         let socket = watched(socket)?;
         let with = Arc::new(Connections {
             tls,
+            turns: Turns::new(),
             proxy_protocol,
             serving,
             shutdown,
@@ -109,9 +111,9 @@ fn watched(socket: Socket) -> io::Result<Acceptor> {
     Ok(socket)
 }
 
-/// Accepts connections until the listeners are to be closed, each once its TLS handshake may begin, and
-/// serves it once there is room for it. Further clients wait in the kernel's queue meanwhile. A connection
-/// that was accepted before the listeners are closed still gets its room, unless the gateway drains.
+/// Accepts connections until the listeners are to be closed, and serves each once there is room for it.
+/// Further clients wait in the kernel's queue meanwhile. A connection that was accepted before the
+/// listeners are closed still gets its room, unless the gateway drains.
 ///
 /// The room is asked for last: a worker that has no client must not hold the place of another's.
 async fn accept_all(
@@ -125,18 +127,11 @@ async fn accept_all(
     // One wait for all connections: each wait takes and returns a place in a list.
     let mut closed = pin!(closing.closed());
     loop {
-        let accepting = async {
-            let handshake = match &with.tls {
-                Some(tls) => tls.handshake_permit().await,
-                None => None,
-            };
-            (accept_stream(socket).await, handshake)
-        };
-        let (stream, handshake) = tokio::select! {
+        let stream = tokio::select! {
             // First, or a queue that never empties would keep the listener open.
             biased;
             () = &mut closed => return,
-            accepted = accepting => accepted,
+            stream = accept_stream(socket) => stream,
         };
         let place = match room {
             Some(room) => tokio::select! {
@@ -149,7 +144,6 @@ async fn accept_all(
         };
         let accepted = Accepted {
             stream,
-            handshake,
             place,
             arrival: arrival.of_connection(),
             open: open.clone(),

@@ -53,6 +53,7 @@ mod signals;
 mod site;
 mod socket;
 mod sticky;
+mod turns;
 mod upstream_tls;
 mod workers;
 

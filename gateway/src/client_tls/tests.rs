@@ -3,17 +3,18 @@ use super::*;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt, future::join_all};
+use futures_util::{SinkExt, StreamExt, future::join_all, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -69,19 +70,32 @@ impl Identity {
         addr: SocketAddr,
         alpn: &[&str],
     ) -> io::Result<ClientStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = self.client_config();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let tcp = TcpStream::connect(addr).await?;
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config))
             .connect(name, tcp)
             .await
+    }
+
+    fn client_config(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
+
+    /// The first bytes of a client: its ClientHello.
+    fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::new(self.client_config()), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        hello
     }
 
     async fn websocket(&self, gateway: &TestGateway) -> WebSocketStream<ClientStream<TcpStream>> {
@@ -286,27 +300,68 @@ async fn the_certificate_is_reloaded_and_a_bad_one_changes_nothing() {
     echoes(&mut before).await;
 }
 
+/// Opens connections of which each says this and then nothing, and waits for the response to what it said.
+async fn stalled(count: usize, addr: SocketAddr, said: &[u8]) -> Vec<TcpStream> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = TcpStream::connect(addr).await.unwrap();
+        client.write_all(said).await.unwrap();
+        if !said.is_empty() {
+            client.read_u8().await.unwrap();
+        }
+        clients.push(client);
+    }
+    clients
+}
+
+/// Shorter than any wait of the gateway for a client.
+const SOON: Duration = Duration::from_secs(4);
+
 #[tokio::test]
-async fn handshakes_beyond_the_limit_wait() {
+async fn silent_clients_do_not_shut_the_listener_to_others() {
     let identity = Identity::new();
     let gateway = identity.gateway(&["--threads=1"]).await;
-    let tls = gateway.client_tls.as_ref().unwrap();
-    // The listener holds one permit, for the client that comes first.
-    let all = u32::try_from(MAX_HANDSHAKES - 1).unwrap();
-    let permits = tls.handshakes.acquire_many(all).await.unwrap();
-    let _first = TcpStream::connect(https(&gateway)).await.unwrap();
+    // Both ends are in this process.
+    rlimit::increase_nofile_limit(10_000).unwrap();
+    let _silent = stalled(1024, https(&gateway), b"").await;
     let connecting = identity.connect(https(&gateway), &[]);
-    tokio::pin!(connecting);
-    // The gateway serves other requests meanwhile.
-    for _ in 0..20 {
-        tokio::select! {
-            biased;
-            _ = &mut connecting => panic!("one handshake too many"),
-            page = gateway.get("/") => assert!(page.starts_with("HTTP/1.1 200 ")),
-        }
+    timeout(SOON, connecting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn clients_that_stop_after_their_hello_do_not_shut_the_listener_to_others() {
+    let identity = Identity::new();
+    let gateway = identity.gateway(&["--threads=1"]).await;
+    let count = 4 * Turns::AT_ONCE;
+    let _stalled = stalled(count, https(&gateway), &identity.hello()).await;
+    let connecting = identity.connect(https(&gateway), &[]);
+    timeout(SOON, connecting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn handshakes_wait_for_their_turns() {
+    let identity = Identity::new();
+    let tls = ClientTls::load(&identity.chain, &identity.key).unwrap();
+    let (mut client, server) = tokio::io::duplex(1 << 14);
+    let turns = Turns::new();
+    let mut computing: Vec<_> = (0..Turns::AT_ONCE)
+        .map(|_| Box::pin(turns.take(async {})))
+        .collect();
+    for turn in &mut computing {
+        assert!(poll!(turn).is_pending());
     }
-    drop(permits);
-    connecting.await.unwrap();
+    client.write_all(&identity.hello()).await.unwrap();
+    let mut accepting = pin!(tls.accept(server, &turns));
+    for _ in 0..4 {
+        assert!(poll!(&mut accepting).is_pending());
+        assert!(
+            poll!(pin!(client.read_u8())).is_pending(),
+            "one handshake too many"
+        );
+    }
+    drop(computing);
+    assert!(poll!(&mut accepting).is_pending());
+    client.read_u8().await.unwrap();
 }
 
 /// Longer than any wait of the gateway.
