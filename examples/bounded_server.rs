@@ -17,10 +17,11 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Body, Bytes, Incoming},
+    rt::Executor,
     service::service_fn,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -29,9 +30,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tower::{Layer, ServiceExt, service_fn as inner_service, util::BoxCloneSyncService};
-use wsplice::{
-    Pool, ProxyLayer, Registry, accept::WriteTimeout, headers::ClientInfo, matcher::path,
-};
+use wsplice::{Pool, ProxyLayer, accept::WriteTimeout, headers::ClientInfo, matcher::path};
 
 /// Connections that wait in the kernel to be accepted. A client beyond that may take its connection
 /// for open although the server never gets it.
@@ -83,11 +82,10 @@ impl Default for Bounds {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let layer = ProxyLayer::new(Pool::new(["ws://127.0.0.1:8081"])?).matching(path("/ws/*"));
-    let registry = layer.registry();
     let proxy = layer.layer(Inner::new(inner_service(not_found)));
     let app = App::new(proxy.map_response(|response| response.map(BodyExt::boxed_unsync)));
     let listener = listen(([127, 0, 0, 1], 8080).into())?;
-    accept(listener, app, registry, Bounds::default()).await;
+    accept(listener, app, Bounds::default()).await;
     Ok(())
 }
 
@@ -102,8 +100,8 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts and serves connections, without end. `registry` has the WebSockets of `app`.
-pub(crate) async fn accept(listener: TcpListener, app: App, registry: Registry, bounds: Bounds) {
+/// Accepts and serves connections, without end.
+pub(crate) async fn accept(listener: TcpListener, app: App, bounds: Bounds) {
     let room = Arc::new(Semaphore::new(bounds.connections));
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
         // A client that left, or a lack of descriptors, must not end the server.
@@ -111,18 +109,19 @@ pub(crate) async fn accept(listener: TcpListener, app: App, registry: Registry, 
             sleep(ACCEPT_RETRY_DELAY).await;
             continue;
         };
-        let (app, registry) = (app.clone(), registry.clone());
+        let app = app.clone();
         tokio::spawn(async move {
-            serve(stream, peer, app, registry, bounds).await;
+            serve(stream, peer, app, bounds).await;
             drop(place);
         });
     }
 }
 
 /// Serves one connection, up to its end or its upgrade.
-async fn serve(stream: TcpStream, peer: SocketAddr, app: App, registry: Registry, bounds: Bounds) {
+async fn serve(stream: TcpStream, peer: SocketAddr, app: App, bounds: Bounds) {
     let requests = watch::Sender::new(0);
     let in_flight = requests.subscribe();
+    let builder = builder(bounds, Streams(requests.clone()));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ClientInfo::from(peer));
         let place = InFlight::enter(&requests);
@@ -132,15 +131,10 @@ async fn serve(stream: TcpStream, peer: SocketAddr, app: App, registry: Registry
     });
     // Plain TCP: with TLS, the socket is wrapped before the TLS handshake.
     let stream = TokioIo::new(WriteTimeout::new(stream, bounds.write));
-    let builder = builder(bounds);
     let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
-    let has_tunnel = || {
-        let tunnels = registry.list();
-        tunnels.iter().any(|it| it.info.client == Some(peer))
-    };
     let idle = tokio::select! {
         _ = connection.as_mut() => return,
-        idle = idle(in_flight, bounds, has_tunnel) => idle,
+        idle = idle(in_flight, bounds) => idle,
     };
     match idle {
         Idle::NoRequest => {}
@@ -151,8 +145,8 @@ async fn serve(stream: TcpStream, peer: SocketAddr, app: App, registry: Registry
     }
 }
 
-fn builder(bounds: Bounds) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(bounds: Bounds, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -179,26 +173,20 @@ enum Idle {
 }
 
 /// Waits until a connection is idle.
-async fn idle(
-    mut in_flight: watch::Receiver<usize>,
-    bounds: Bounds,
-    has_tunnel: impl Fn() -> bool,
-) -> Idle {
+async fn idle(mut in_flight: watch::Receiver<usize>, bounds: Bounds) -> Idle {
     if timeout(bounds.head, in_flight.changed()).await.is_err() {
         return Idle::NoRequest;
     }
     loop {
         let _ = in_flight.wait_for(|count| *count == 0).await;
-        let is_over = timeout(bounds.http2_idle, in_flight.changed())
-            .await
-            .is_err();
-        if is_over && !has_tunnel() {
+        let next = timeout(bounds.http2_idle, in_flight.changed());
+        if next.await.is_err() {
             return Idle::NoMore;
         }
     }
 }
 
-/// A request in flight, up to the end of its response.
+/// A request in flight, up to the end of its response, or a stream up to its end.
 struct InFlight(watch::Sender<usize>);
 
 impl InFlight {
@@ -219,6 +207,21 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Executor of a connection. hyper runs each stream of HTTP/2 in a task, and one that became a WebSocket
+/// in another, up to the WebSocket's end.
+#[derive(Clone)]
+struct Streams(watch::Sender<usize>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let place = InFlight::enter(&self.0);
+        tokio::spawn(async move {
+            stream.await;
+            drop(place);
+        });
     }
 }
 

@@ -73,7 +73,7 @@ impl Admin {
         let (phase, shutdown) = shutdown::channel();
         let mut serving = JoinSet::new();
         let app = App::Router(router(views));
-        let admin = Serving::new(app, wsplice::Registry::new(), HEADER_TIMEOUT);
+        let admin = Serving::new(app, HEADER_TIMEOUT);
         // The gateway's drain does not wait for this listener.
         let arrival = Arrival::unwatched();
         serving.spawn(listener.serve(admin, shutdown, arrival));

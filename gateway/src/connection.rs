@@ -12,12 +12,11 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use wsplice::Registry;
 use wsplice::headers::ClientInfo;
 
 use crate::app::App;
 use crate::arrival::Arrival;
-use crate::http2::{self, Http2};
+use crate::http2;
 use crate::rewound::Rewound;
 use crate::shutdown::{Draining, Shutdown};
 
@@ -30,7 +29,6 @@ const MAX_BUFFER: usize = 64 << 10;
 pub(crate) struct Serving {
     pub(crate) app: App,
     http1: http1::Builder,
-    http2: Http2,
     pub(crate) header_timeout: Duration,
     /// Whether the local addresses of connections are wanted, which take a system call each.
     pub(crate) wants_local_addresses: bool,
@@ -46,10 +44,10 @@ pub(crate) enum Protocol {
 }
 
 impl Serving {
-    /// Serves this application. `registry` has its open WebSockets, those on HTTP/2 connections among
-    /// them. `header_timeout` bounds the arrival of a connection's first byte, and from there that of its
-    /// first request; over HTTP/1.1 also that of the head of each later one, idle time before it included.
-    pub(crate) fn new(app: App, registry: Registry, header_timeout: Duration) -> Self {
+    /// Serves this application. `header_timeout` bounds the arrival of a connection's first byte, and from
+    /// there that of its first request; over HTTP/1.1 also that of the head of each later one, idle time
+    /// before it included.
+    pub(crate) fn new(app: App, header_timeout: Duration) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -60,7 +58,6 @@ impl Serving {
         Self {
             app,
             http1,
-            http2: Http2::new(registry, header_timeout),
             header_timeout,
             wants_local_addresses: false,
         }
@@ -102,7 +99,7 @@ pub(crate) async fn serve<S>(
             let stream = Rewound::from(stream);
             // Boxed, because it is large, and connections of HTTP/1.1 would carry it.
             let shutdown = shutdown.clone();
-            let serve = http2::serve(&serving.http2, stream, &client, service, shutdown);
+            let serve = http2::serve(serving.header_timeout, stream, &client, service, shutdown);
             Box::pin(serve).await
         }
         Protocol::AsFirstBytes => {
@@ -158,7 +155,13 @@ where
             let stream = Rewound::new(parts.io.into_inner(), parts.read_buf);
             // Boxed, because it is large, and connections of HTTP/1.1 would carry it.
             let shutdown = shutdown.clone();
-            let serve = http2::serve(&serving.http2, stream, client, parts.service, shutdown);
+            let serve = http2::serve(
+                serving.header_timeout,
+                stream,
+                client,
+                parts.service,
+                shutdown,
+            );
             Box::pin(serve).await
         }
         result => result,

@@ -1,31 +1,26 @@
-//! Requests in flight on one connection, and the idle time between them.
+//! Streams in flight on one HTTP/2 connection, and the idle time between them.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use hyper::body::{Frame, SizeHint};
+use futures_util::FutureExt;
+use hyper::rt::Executor;
 use tokio::sync::watch;
+use tokio::task;
 use tokio::time::timeout;
 
 /// Bound on the time between two requests of an HTTP/2 connection. Over HTTP/1.1 the bound on the
 /// next request's head is shorter.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Requests in flight on one connection.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    count: watch::Sender<usize>,
-    /// Whether a request asked for a WebSocket on a stream of the connection.
-    has_connect: Arc<AtomicBool>,
-}
+/// Executor of one connection, and the count of its tasks. hyper runs each stream in a task, up to the end
+/// of its response, and each that was upgraded to a WebSocket in one more, up to the WebSocket's end. So
+/// the connection knows its own tunnels, and needs no look at those of all others.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight(watch::Sender<usize>);
 
-/// Place of a request among those in flight, up to the end of its response.
+/// Place of a stream among those in flight.
 #[derive(Debug)]
-pub(crate) struct RequestInFlight(watch::Sender<usize>);
+struct Place(watch::Sender<usize>);
 
 /// Why a connection is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,30 +33,13 @@ pub(crate) enum Idle {
 
 impl InFlight {
     pub(crate) fn new() -> Self {
-        Self {
-            count: watch::Sender::new(0),
-            has_connect: Arc::default(),
-        }
-    }
-
-    /// Counts a request.
-    pub(crate) fn enter(&self, is_connect: bool) -> RequestInFlight {
-        if is_connect {
-            self.has_connect.store(true, Ordering::Relaxed);
-        }
-        self.count.send_modify(|count| *count += 1);
-        RequestInFlight(self.count.clone())
+        Self(watch::Sender::new(0))
     }
 
     /// Waits until the connection is idle: without a first request for `first_within`, or without
-    /// another one for the idle timeout. A connection on which `has_tunnel` is not idle.
-    pub(crate) fn idle<F: Fn() -> bool>(
-        &self,
-        first_within: Duration,
-        has_tunnel: F,
-    ) -> impl Future<Output = Idle> + use<F> {
-        let mut count = self.count.subscribe();
-        let has_connect = Arc::clone(&self.has_connect);
+    /// a stream for the idle timeout.
+    pub(crate) fn idle(&self, first_within: Duration) -> impl Future<Output = Idle> + use<> {
+        let mut count = self.0.subscribe();
         async move {
             if timeout(first_within, count.changed()).await.is_err() {
                 return Idle::NoRequest;
@@ -69,51 +47,33 @@ impl InFlight {
             loop {
                 // The sender lives as long as the connection, which ends this future.
                 let _ = count.wait_for(|count| *count == 0).await;
-                let is_over = timeout(IDLE_TIMEOUT, count.changed()).await.is_err();
-                if is_over && !(has_connect.load(Ordering::Relaxed) && has_tunnel()) {
+                if timeout(IDLE_TIMEOUT, count.changed()).await.is_err() {
                     return Idle::NoMore;
                 }
             }
         }
     }
-}
 
-impl RequestInFlight {
-    /// Keeps the place until the body has ended or is dropped.
-    pub(crate) fn until_end_of(self, body: Body) -> Body {
-        Body::new(TrackedBody { body, _place: self })
+    fn enter(&self) -> Place {
+        self.0.send_modify(|count| *count += 1);
+        Place(self.0.clone())
     }
 }
 
-impl Drop for RequestInFlight {
+impl<F> Executor<F> for InFlight
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let place = self.enter();
+        // No `async` block, which would hold the stream twice.
+        task::spawn(stream.map(|()| drop(place)));
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
-    }
-}
-
-/// Body of a response, with the place of its request.
-struct TrackedBody {
-    body: Body,
-    _place: RequestInFlight,
-}
-
-impl hyper::body::Body for TrackedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -121,44 +81,57 @@ impl hyper::body::Body for TrackedBody {
 mod tests {
     use super::*;
 
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use tokio::sync::oneshot;
     use tokio::time::{Instant, sleep};
+
+    const FIRST: Duration = Duration::from_secs(10);
+
+    /// Runs a stream until the sender is used or dropped.
+    fn stream(in_flight: &InFlight) -> oneshot::Sender<()> {
+        let (end, ended) = oneshot::channel();
+        in_flight.execute(ended.map(|_| ()));
+        end
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_is_idle_after_the_first_bound() {
         let in_flight = InFlight::new();
         let began = Instant::now();
-        let first = Duration::from_secs(10);
-        assert_eq!(in_flight.idle(first, || true).await, Idle::NoRequest);
-        assert_eq!(began.elapsed(), first);
+        assert_eq!(in_flight.idle(FIRST).await, Idle::NoRequest);
+        assert_eq!(began.elapsed(), FIRST);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_idle_a_minute_after_its_last_response() {
+    async fn a_connection_is_idle_a_minute_after_its_last_stream() {
         let in_flight = InFlight::new();
-        let idle = in_flight.idle(Duration::from_secs(10), || true);
-        let idle = tokio::spawn(idle);
-        let request = in_flight.enter(false);
+        let idle = tokio::spawn(in_flight.idle(FIRST));
+        let (first, other) = (stream(&in_flight), stream(&in_flight));
         sleep(IDLE_TIMEOUT * 10).await;
-        let body = request.until_end_of(Body::empty());
-        sleep(IDLE_TIMEOUT).await;
-        drop(body);
+        drop(first);
+        sleep(IDLE_TIMEOUT * 10).await;
+        assert!(!idle.is_finished());
+        drop(other);
         let began = Instant::now();
         sleep(IDLE_TIMEOUT / 2).await;
-        drop(in_flight.enter(false));
+        drop(stream(&in_flight));
         assert_eq!(idle.await.unwrap(), Idle::NoMore);
         assert_eq!(began.elapsed(), IDLE_TIMEOUT * 3 / 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_with_an_open_websocket_is_not_idle() {
+    async fn a_quiet_stream_does_not_wake_its_connection() {
         let in_flight = InFlight::new();
-        let (has_tunnel, open) = watch::channel(true);
-        let idle = in_flight.idle(Duration::from_secs(10), move || *open.borrow());
-        let idle = tokio::spawn(idle);
-        drop(in_flight.enter(true));
-        sleep(IDLE_TIMEOUT * 10).await;
-        assert!(!idle.is_finished());
-        has_tunnel.send_replace(false);
-        assert_eq!(idle.await.unwrap(), Idle::NoMore);
+        let mut idle = pin!(in_flight.idle(FIRST));
+        let _open = stream(&in_flight);
+        let mut polls = 0;
+        let counting = poll_fn(|cx| {
+            polls += 1;
+            idle.as_mut().poll(cx)
+        });
+        assert!(timeout(IDLE_TIMEOUT * 100, counting).await.is_err());
+        assert!(polls < 10, "woken {polls} times");
     }
 }

@@ -214,8 +214,7 @@ mod tests {
     }
 
     fn serving_by(app: Router) -> Serving {
-        let registry = wsplice::Registry::new();
-        Serving::new(App::Router(app), registry, Duration::from_secs(10))
+        Serving::new(App::Router(app), Duration::from_secs(10))
     }
 
     async fn response(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {

@@ -25,13 +25,12 @@ pub(crate) fn serving(
         .drain()
         .spread(spread.min(timeout / 2))
         .deadline(timeout);
-    let registry = proxy.registry();
     let mut site = site(args.requests.static_dir.as_deref());
     if let Some(demo) = demo {
-        site = site.merge(demo::routes(Arc::clone(demo), registry.clone()));
+        site = site.merge(demo::routes(Arc::clone(demo), proxy.registry()));
     }
     let app = App::Proxy(proxy.layer(site));
-    let mut serving = Serving::new(app, registry, args.listen.header_timeout);
+    let mut serving = Serving::new(app, args.listen.header_timeout);
     // Nothing else passes them on.
     serving.wants_local_addresses = args.upstreams.connect.proxy_protocol.is_some();
     (serving, drain)

@@ -152,8 +152,6 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    use wsplice::Registry;
-
     use crate::app::App;
     use crate::args::Args;
     use crate::bind::bind;
@@ -181,7 +179,7 @@ mod tests {
         );
         let (phase, shutdown) = shutdown::channel();
         let app = App::Router(app);
-        let serving = Serving::new(app, Registry::new(), Duration::from_secs(10));
+        let serving = Serving::new(app, Duration::from_secs(10));
         let mut workers = Workers::start(bound.workers, &serving, &shutdown).unwrap();
         let mut threads = HashSet::new();
         // The kernel chooses a worker by a hash of the port. One of three gets none of 500

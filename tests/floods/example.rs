@@ -44,12 +44,7 @@ impl Example {
         let listener = bounded_server::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let addr = listener.local_addr().unwrap();
         let mut server = JoinSet::new();
-        server.spawn(bounded_server::accept(
-            listener,
-            app,
-            registry.clone(),
-            limits.bounds(),
-        ));
+        server.spawn(bounded_server::accept(listener, app, limits.bounds()));
         Self {
             addr,
             pool,
