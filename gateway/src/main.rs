@@ -132,10 +132,7 @@ async fn gateway(args: &Args, inherited: Vec<Inherited>) -> Result<Exit, Box<dyn
     }
     let (serving, drain) = setup::serving(args, &proxy, demo.as_ref());
     let stop_signals = signals::stop()?;
-    let mut reloading = JoinSet::new();
-    if let Some(tls) = &bound.client_tls {
-        reloading.spawn(reload(Arc::clone(tls), signals::reload()?));
-    }
+    let _reloading = reloading(bound.client_tls.clone())?;
     log_limits(args, bound.workers.len());
     print_addresses(&bound, admin.as_ref().map(|(addr, _)| *addr));
     // Serves until this value is dropped, after the drain.
@@ -145,13 +142,24 @@ async fn gateway(args: &Args, inherited: Vec<Inherited>) -> Result<Exit, Box<dyn
     Ok(serve::serve(bound.workers, serving, drain, drain_timeout, stop_signals).await?)
 }
 
-/// Reloads the certificate at each SIGHUP.
-async fn reload(tls: Arc<ClientTls>, mut signals: mpsc::Receiver<()>) {
-    while signals.recv().await.is_some() {
-        match tls.reload() {
-            Ok(()) => tracing::info!("the certificate was reloaded"),
-            Err(error) => tracing::error!("the certificate is unchanged: {error}"),
+/// Reloads the certificate at each SIGHUP, until the result is dropped. Where there is no certificate the
+/// signal is still handled, as it would end the process otherwise.
+fn reloading(tls: Option<Arc<ClientTls>>) -> io::Result<JoinSet<()>> {
+    let mut signals = signals::reload()?;
+    let mut reloading = JoinSet::new();
+    reloading.spawn(async move {
+        while signals.recv().await.is_some() {
+            reload(tls.as_deref());
         }
+    });
+    Ok(reloading)
+}
+
+fn reload(tls: Option<&ClientTls>) {
+    match tls.map(ClientTls::reload) {
+        Some(Ok(())) => tracing::info!("the certificate was reloaded"),
+        Some(Err(error)) => tracing::error!("the certificate is unchanged: {error}"),
+        None => tracing::info!("there is no certificate to reload"),
     }
 }
 

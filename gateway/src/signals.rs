@@ -45,7 +45,7 @@ pub(crate) fn stop() -> io::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// Receives a value for each SIGHUP.
+/// Receives a value for each SIGHUP. From here on the signal no longer ends the process by itself.
 ///
 /// # Errors
 ///

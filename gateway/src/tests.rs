@@ -119,6 +119,20 @@ async fn websockets_go_to_the_upstream_and_pages_come_from_the_site() {
     assert!(gateway.https.is_none() && gateway.client_tls.is_none());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hangup_does_not_end_a_gateway_without_a_certificate() {
+    let mut reloading = reloading(None).unwrap();
+    // Without a handler this ends the process of the tests.
+    let mut hang_up = std::process::Command::new("kill");
+    hang_up.args(["-s", "HUP", &std::process::id().to_string()]);
+    assert!(hang_up.status().unwrap().success());
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert!(reloading.try_join_next().is_none());
+}
+
 #[tokio::test]
 async fn a_websocket_outlives_the_demo_upstream_that_its_page_kills_and_starts() {
     let gateway = TestGateway::start(&["--reattach=10s"]).await;
