@@ -347,6 +347,26 @@ fn the_readme_has_every_option_and_the_guides_name_no_other() {
     }
 }
 
+#[test]
+fn durations_that_leave_the_range_of_the_clock_are_refused() {
+    let command = Args::command();
+    let is_duration = |arg: &&clap::Arg| {
+        let names = arg.get_value_names().unwrap_or_default();
+        names.iter().any(|name| name == "DURATION")
+    };
+    let options = command.get_arguments().filter(is_duration);
+    let options: Vec<_> = options.filter_map(|arg| arg.get_long()).collect();
+    assert!(options.len() > 10, "{options:?}");
+    for option in options {
+        for long in ["300000000000y", "31y"] {
+            let error = refusal(&[&format!("--{option}={long}")]);
+            assert!(error.contains("it must be at most 30 years"), "{error}");
+        }
+    }
+    let years = parse(&["--header-timeout=30y"]).unwrap();
+    let _representable = std::time::Instant::now() + years.listen.header_timeout;
+}
+
 /// Options whose values are files that must exist.
 const OF_FILES: [&str; 2] = ["--static", "--upstream-ca"];
 

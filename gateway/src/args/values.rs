@@ -229,9 +229,17 @@ pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// Longest duration of any option. Libraries add durations to the present time, some of them unchecked,
+/// which panics where the sum leaves the clock's range.
+const LONGEST: Duration = Duration::from_secs(30 * 31_557_600);
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| "it takes a number and a unit, such as 500ms, 3s or 1h 30m".to_owned())
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| "it takes a number and a unit, such as 500ms, 3s or 1h 30m".to_owned())?;
+    match duration > LONGEST {
+        true => Err("it must be at most 30 years".to_owned()),
+        false => Ok(duration),
+    }
 }
 
 pub(super) fn limit(text: &str) -> Result<Duration, String> {
