@@ -63,10 +63,12 @@ mod tests {
 
     use std::future::{pending, poll_fn};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use futures_util::poll;
     use tokio::sync::oneshot;
     use tokio::task::JoinSet;
+    use tokio::time::timeout;
 
     #[tokio::test]
     async fn a_future_that_waits_holds_no_turn() {
@@ -80,7 +82,8 @@ mod tests {
             }
             yield_now().await;
         }
-        assert_eq!(turns.take(async { 7 }).await, 7);
+        let another = timeout(Duration::from_secs(1), turns.take(async { 7 }));
+        assert_eq!(another.await.unwrap(), 7);
     }
 
     #[tokio::test]

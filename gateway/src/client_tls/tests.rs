@@ -307,7 +307,7 @@ async fn stalled(count: usize, addr: SocketAddr, said: &[u8]) -> Vec<TcpStream> 
         let mut client = TcpStream::connect(addr).await.unwrap();
         client.write_all(said).await.unwrap();
         if !said.is_empty() {
-            client.read_u8().await.unwrap();
+            timeout(SOON, client.read_u8()).await.unwrap().unwrap();
         }
         clients.push(client);
     }
