@@ -107,8 +107,10 @@ impl Dialer {
             Ok(tls) => drop(self.tls.set(tls)),
             Err(error) => {
                 self.tls_warned.store(true, Ordering::Relaxed);
-                let error = Escaped(format_args!("{error:#}"));
-                tracing::warn!(%error, "upstreams with TLS cannot be reached");
+                tracing::warn!(
+                    error = %Escaped(format_args!("{error:#}")),
+                    "upstreams with TLS cannot be reached"
+                );
             }
         }
     }
