@@ -75,10 +75,8 @@ pub(crate) enum InvalidHeader {
 ///
 /// The bytes are no header.
 pub(crate) fn step(bytes: &[u8]) -> Result<Step, InvalidHeader> {
-    let begins_with = |signature: &[u8]| {
-        let shared = bytes.len().min(signature.len());
-        bytes[..shared] == signature[..shared]
-    };
+    let begins_with =
+        |signature: &[u8]| bytes.starts_with(signature) || signature.starts_with(bytes);
     if begins_with(&SIGNATURE) {
         return version_2(bytes);
     }

@@ -30,9 +30,8 @@ pub(super) enum HeadScan {
 
 /// Scans a response's first bytes, of which `scanned` were scanned before.
 pub(super) fn scan_head(bytes: &[u8], scanned: usize, limits: HeadLimits) -> HeadScan {
-    let received = bytes.len().min(STATUS_LINE_START.len());
-    let is_other = bytes[..received] != STATUS_LINE_START[..received]
-        || bytes.get(STATUS_OFFSET).is_some_and(|digit| *digit != b'1');
+    let may_be_http = bytes.starts_with(STATUS_LINE_START) || STATUS_LINE_START.starts_with(bytes);
+    let is_other = !may_be_http || bytes.get(STATUS_OFFSET).is_some_and(|digit| *digit != b'1');
     if is_other {
         return HeadScan::Other;
     }

@@ -78,8 +78,8 @@ pub(super) fn scheme(headers: &HeaderMap) -> Option<ClientScheme> {
 /// its own first.
 pub(super) fn with_prefix(received: &HeaderMap, prefix: &str) -> Vec<u8> {
     let outer = last(received, &X_FORWARDED_PREFIX).unwrap_or_default();
-    let len = outer.iter().rposition(|byte| *byte != b'/');
-    let outer = &outer[..len.map_or(0, |at| at + 1)];
+    let end = outer.iter().rposition(|byte| *byte != b'/');
+    let outer = end.and_then(|at| outer.get(..=at)).unwrap_or_default();
     [outer, prefix.as_bytes()].concat()
 }
 

@@ -198,10 +198,8 @@ fn drop_authority(path: &str) -> Cow<'_, str> {
     let Some(authority) = path.strip_prefix("//") else {
         return Cow::Borrowed(path);
     };
-    let rest = authority.trim_start_matches('/').find('/').map(|end| {
-        let slashes = authority.len() - authority.trim_start_matches('/').len();
-        &authority[slashes + end..]
-    });
+    let authority = authority.trim_start_matches('/');
+    let rest = authority.find('/').and_then(|end| authority.get(end..));
     Cow::Borrowed(rest.unwrap_or("/"))
 }
 
