@@ -47,7 +47,8 @@ async fn serve(accepted: Accepted, tls: TlsAcceptor, app: Router) -> Result<(), 
     let (tcp, peer) = accepted;
     // The proxy does so by itself where it can reach the socket, which is not below TLS.
     tcp.set_nodelay(true)?;
-    let stream = tokio::time::timeout(Duration::from_secs(10), tls.accept(tcp)).await??;
+    let handshake = tls.accept_with(tcp, |tls| tls.set_buffer_limit(Some(32 << 10)));
+    let stream = tokio::time::timeout(Duration::from_secs(10), handshake).await??;
     // For X-Forwarded-For and X-Forwarded-Proto.
     let client = Extension(ClientInfo::from(peer).with_scheme(ClientScheme::Https));
     let service = TowerToHyperService::new(client.layer(app));
@@ -60,9 +61,8 @@ async fn serve(accepted: Accepted, tls: TlsAcceptor, app: Router) -> Result<(), 
         .enable_connect_protocol()
         .initial_stream_window_size(64 << 10);
     http2.initial_connection_window_size(16 << 20);
-    server
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await
+    let io = TokioIo::new(stream);
+    server.serve_connection_with_upgrades(io, service).await
 }
 
 fn configuration() -> Result<rustls::ServerConfig, BoxError> {
