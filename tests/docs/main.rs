@@ -157,6 +157,35 @@ fn tests_that_the_threat_model_names_exist() {
     no_offences(&missing.cloned().collect());
 }
 
+/// Crates with types in the public API, as `cargo public-api` lists it.
+///
+/// A path begins with its crate: `http::header::map::HeaderMap`.
+fn foreign_crates(api: &str) -> BTreeSet<String> {
+    // The last is in `u16::from`; a method of another primitive type would be the next.
+    const NOT_FOREIGN: [&str; 5] = ["wsplice", "alloc", "core", "std", "u16"];
+    let is_in_paths = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let paths = api.split(|c: char| !is_in_paths(c));
+    let paths = paths.filter(|path| !path.contains("::__private"));
+    let crates = paths.filter_map(|path| path.split_once("::"));
+    let crates = crates.map(|(name, _)| name).filter(|name| {
+        name.starts_with(|c: char| c.is_ascii_lowercase()) && !NOT_FOREIGN.contains(name)
+    });
+    crates.map(str::to_owned).collect()
+}
+
+/// A new major version of these is a breaking change, so that none gets into the API by accident.
+#[test]
+fn crates_with_types_in_the_public_api_are_those_of_the_table() {
+    let api = fs::read_to_string(root().join(".ci/public-api.txt")).unwrap();
+    let tables = page("CONTRIBUTING.md").tables();
+    let table = tables
+        .iter()
+        .find(|rows| rows[0][0] == "crate of public types");
+    let rows = &table.expect("there is a table of crates")[1..];
+    let listed: BTreeSet<_> = rows.iter().map(|row| row[0].replace('`', "")).collect();
+    assert_eq!(listed, foreign_crates(&api));
+}
+
 /// Returns the names that a source declares: functions, constants, fields and variants, each at the begin
 /// of its line.
 fn declared_names(source: &str) -> BTreeSet<&str> {

@@ -74,6 +74,29 @@ impl Page {
             .collect()
     }
 
+    /// Returns the tables: their rows, the head first and without the line below it, as cells.
+    pub(super) fn tables(&self) -> Vec<Vec<Vec<String>>> {
+        let mut tables = Vec::new();
+        let mut is_in_table = false;
+        for line in &self.prose {
+            let row = line.strip_prefix('|').and_then(|it| it.strip_suffix('|'));
+            let Some(row) = row else {
+                is_in_table = false;
+                continue;
+            };
+            if !is_in_table {
+                tables.push(Vec::new());
+                is_in_table = true;
+            }
+            let is_rule = row.bytes().all(|b| matches!(b, b'-' | b':' | b'|' | b' '));
+            if let (false, Some(table)) = (is_rule, tables.last_mut()) {
+                let cells = row.split('|').map(|cell| cell.trim().to_owned());
+                table.push(cells.collect::<Vec<_>>());
+            }
+        }
+        tables
+    }
+
     /// Whether the page has Rust that documentation tests compile.
     pub(super) fn has_examples(&self) -> bool {
         let is_rust = |language: &String| {
