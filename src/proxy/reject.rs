@@ -147,3 +147,43 @@ fn key_retry_after(error: &Error) -> HeaderValue {
 fn retry_after() -> HeaderValue {
     HeaderValue::from(fastrand::u16(2..=5))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_response_to_a_failure_behind_the_proxy_has_its_cause() {
+        for kind in [
+            ErrorKind::AuthorizationTimeout,
+            ErrorKind::Panic,
+            ErrorKind::NotUpgradable,
+            ErrorKind::ClientUpgrade,
+            ErrorKind::Rewrite,
+            ErrorKind::NoUpstream,
+            ErrorKind::Resolve,
+            ErrorKind::LocalShortage,
+            ErrorKind::Connect,
+            ErrorKind::ConnectTimeout,
+            ErrorKind::Tls,
+            ErrorKind::TlsTimeout,
+            ErrorKind::Http2Unsupported,
+            ErrorKind::HandshakeTimeout,
+            ErrorKind::AttemptsTimeout,
+            ErrorKind::NoResponse,
+            ErrorKind::Handshake,
+            ErrorKind::InvalidUpgradeResponse,
+            ErrorKind::Response,
+            ErrorKind::ResponseTimeout,
+            ErrorKind::ResponseBody,
+            ErrorKind::ResponseBodyTimeout,
+            ErrorKind::ExchangeTimeout,
+        ] {
+            let response = reject(&Error::with_source(kind, "10.1.2.3:9000 refused"));
+            let (head, body) = response.into_parts();
+            let text = String::from_utf8_lossy(&body);
+            let shown = format!("{:?} {text}", head.headers);
+            assert!(!shown.contains("10.1.2.3"), "{kind:?}: {shown}");
+        }
+    }
+}

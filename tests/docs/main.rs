@@ -139,22 +139,59 @@ fn every_example_is_in_the_index_and_says_how_to_try_it() {
     no_offences(&offences);
 }
 
-/// Tests are named by sentences: words in lower case, at least three, joined by underscores.
-#[test]
-fn tests_that_the_threat_model_names_exist() {
-    let tests = sources(&["src", "tests", "status", "prometheus", "gateway"]);
-    let is_test = |name: &&String| {
-        name.bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-            && name.matches('_').count() >= 3
+/// Returns the source of a file that the threat model names: `it/logs` is `tests/it/logs.rs`.
+fn threat_model_source(place: &str) -> Option<String> {
+    let is_package = ["src/", "status/", "prometheus/", "gateway/"]
+        .iter()
+        .any(|folder| place.starts_with(folder));
+    let place = if is_package {
+        place.to_owned()
+    } else {
+        format!("tests/{place}")
     };
-    let names = page("docs/threat-model.md").code();
-    let names: Vec<_> = names.iter().filter(is_test).collect();
-    assert!(names.len() > 40, "found {} names", names.len());
-    let missing = names
-        .into_iter()
-        .filter(|name| !tests.contains(&format!("fn {name}(")));
-    no_offences(&missing.cloned().collect());
+    [format!("{place}.rs"), format!("{place}/mod.rs")]
+        .iter()
+        .find_map(|file| fs::read_to_string(root().join(file)).ok())
+}
+
+/// Tests are named by sentences: words in lower case, at least three, joined by underscores.
+fn is_test(name: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    name.bytes().all(is_word) && name.matches('_').count() >= 3
+}
+
+/// Each defense has a test in its row, behind the name of the test's file: `` `it/logs`: `name` ``.
+#[test]
+fn tests_that_the_threat_model_names_are_in_their_files() {
+    let mut offences = BTreeSet::new();
+    let mut count = 0;
+    let tables = page("docs/threat-model.md").tables();
+    let tables = tables
+        .iter()
+        .filter(|rows| rows[0].last().is_some_and(|head| head == "test"));
+    for row in tables.flat_map(|rows| &rows[1..]) {
+        let tests = row.last().unwrap();
+        if tests.is_empty() {
+            offences.insert(format!("{}: no test", row[0]));
+        }
+        let mut source = String::new();
+        for code in tests.split('`').skip(1).step_by(2) {
+            if is_test(code) {
+                count += 1;
+                if !source.contains(&format!("fn {code}(")) {
+                    offences.insert(format!("{}: {code} is not in the file before it", row[0]));
+                }
+            } else if let Some(text) = threat_model_source(code) {
+                source = text;
+            } else if root().join(code).exists() {
+                source.clear();
+            } else {
+                offences.insert(format!("{}: there is no {code}", row[0]));
+            }
+        }
+    }
+    assert!(count > 40, "found {count} names");
+    no_offences(&offences);
 }
 
 /// Crates with types in the public API, as `cargo public-api` lists it.
