@@ -64,7 +64,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use wsplice::Upstream;
 
