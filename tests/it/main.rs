@@ -9,6 +9,7 @@ mod support_works;
 
 mod authorization;
 mod balance;
+mod cases;
 mod client_stream;
 #[cfg(feature = "http2")]
 mod clock_burst;

@@ -2,22 +2,19 @@
 //! checks the same.
 //!
 //! Each case is made from a number. A case that fails is reduced to the steps that make it fail,
-//! and its number is printed: `WSPLICE_ENDS_SEED=<number>` runs that case alone, and
-//! `WSPLICE_ENDS_CASES=<count>` runs more cases than usual.
+//! and the command that runs it alone is printed. `cases` has the variables.
 
-use std::{collections::BTreeSet, env, panic};
+use std::{collections::BTreeSet, panic};
 
 use wsplice::tunnel::TunnelEnd;
 
-use super::ends_kit::{Ended, Plan, run};
+use super::{
+    cases::{Cases, again},
+    ends_kit::{Ended, Plan, run},
+};
 
 /// Cases of an ordinary run.
 const CASES: u64 = 600;
-
-fn number(name: &str) -> Option<u64> {
-    let value = env::var(name).ok()?;
-    Some(value.parse().expect("a number"))
-}
 
 fn fails(plan: &Plan) -> bool {
     panic::catch_unwind(|| run(plan)).is_err()
@@ -25,15 +22,12 @@ fn fails(plan: &Plan) -> bool {
 
 #[test]
 fn every_tunnel_ends_once_within_its_bounds_and_as_its_report_says() {
-    let seeds = match number("WSPLICE_ENDS_SEED") {
-        Some(seed) => seed..=seed,
-        None => 1..=number("WSPLICE_ENDS_CASES").unwrap_or(CASES),
-    };
-    for seed in seeds {
+    for seed in Cases::of("ENDS", CASES).numbers {
         let plan = Plan::from_seed(seed);
         if fails(&plan) {
             let plan = plan.reduced(fails);
-            println!("fails again with WSPLICE_ENDS_SEED={seed}; reduced to {plan:?}");
+            println!("{}", again("ENDS", seed, "property_ends"));
+            println!("reduced to {plan:?}");
             let _ = run(&plan);
             panic!("failed with {seed}, and not when run again");
         }

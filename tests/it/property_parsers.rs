@@ -1,9 +1,10 @@
 //! Any bytes of peers, with the laws that the fuzz targets of the same names check. Each case is made
-//! from a number, which a failure shows; `WSPLICE_PARSERS_CASES=<count>` runs more cases than usual.
+//! from a number; a failure shows the command that runs it alone. `cases` has the variables.
 
-use std::{collections::BTreeMap, env, ops::RangeInclusive, panic};
+use std::{collections::BTreeMap, panic};
 
 use super::{
+    cases::{Cases, again},
     parsers_kit::{client_request, forwarded, proxy_header, upstream_response},
     support::rng::Xorshift,
 };
@@ -14,17 +15,15 @@ use crate::parsers_kit::http2_translation;
 #[cfg(feature = "sticky")]
 use crate::parsers_kit::sticky_cookie;
 
-/// The numbers of the cases: few, unless more are asked for.
-fn cases(usual: u64) -> RangeInclusive<u64> {
-    let asked = env::var("WSPLICE_PARSERS_CASES").ok();
-    1..=asked.map_or(usual, |count| count.parse().expect("a number"))
+fn cases(usual: u64) -> Cases {
+    Cases::of("PARSERS", usual)
 }
 
-/// Runs a case, and shows its number if it fails.
+/// Runs a case, and shows how to run it again if it fails.
 fn run<T>(number: u64, check: impl FnOnce(&mut Xorshift) -> T + panic::UnwindSafe) -> T {
     let checked = panic::catch_unwind(|| check(&mut Xorshift::new(number)));
     checked.unwrap_or_else(|fault| {
-        println!("the case {number} fails");
+        println!("{}", again("PARSERS", number, "property_parsers"));
         panic::resume_unwind(fault)
     })
 }
@@ -32,20 +31,22 @@ fn run<T>(number: u64, check: impl FnOnce(&mut Xorshift) -> T + panic::UnwindSaf
 #[test]
 fn no_upstream_sees_a_request_that_a_client_did_not_send() {
     let mut reached = 0;
-    for number in cases(150) {
+    let cases = cases(150);
+    for number in cases.numbers {
         reached += run(number, |dice| {
             let case = client_request::Case::draw(dice);
             client_request::check(&client_request::Case::of_bytes(&case.bytes));
             client_request::check(&case)
         });
     }
-    assert!(reached > 0);
+    assert!(reached > 0 || !cases.are_many);
 }
 
 #[test]
 fn a_client_gets_one_well_formed_response_whatever_an_upstream_sends() {
     let mut kinds = BTreeMap::<_, usize>::new();
-    for number in cases(150) {
+    let cases = cases(150);
+    for number in cases.numbers {
         let outcome = run(number, |dice| {
             let case = upstream_response::Case::draw(dice);
             upstream_response::check(&upstream_response::Case::of_bytes(&case.bytes));
@@ -59,14 +60,15 @@ fn a_client_gets_one_well_formed_response_whatever_an_upstream_sends() {
         *kinds.entry(kind).or_default() += 1;
     }
     println!("{kinds:#?}");
-    assert!(kinds.len() >= 4, "{kinds:?}");
+    assert!(kinds.len() >= 4 || !cases.are_many, "{kinds:?}");
 }
 
 #[cfg(feature = "http2")]
 #[test]
 fn a_request_keeps_its_meaning_between_the_versions_of_http() {
     let mut ends = BTreeMap::<_, usize>::new();
-    for number in cases(150) {
+    let cases = cases(150);
+    for number in cases.numbers {
         let both = run(number, |dice| {
             http2_translation::check(&http2_translation::Case::draw(dice))
         });
@@ -74,7 +76,7 @@ fn a_request_keeps_its_meaning_between_the_versions_of_http() {
             *ends.entry((direction, end)).or_default() += 1;
         }
     }
-    assert_eq!(ends.len(), 6, "{ends:?}");
+    assert!(ends.len() == 6 || !cases.are_many, "{ends:?}");
 }
 
 #[test]
@@ -84,14 +86,16 @@ fn no_lines_make_a_client_appear_elsewhere() {
             forwarded::check(&forwarded::Case::draw(dice))
         })
     };
-    let trusted = cases(2000).filter(|number| is_trusted(*number)).count();
-    assert!(trusted > 0);
+    let cases = cases(2000);
+    let trusted = cases.numbers.filter(|number| is_trusted(*number)).count();
+    assert!(trusted > 0 || !cases.are_many);
 }
 
 #[test]
 fn a_header_of_the_proxy_protocol_is_read_as_a_whole_one_is() {
     let mut whole = 0;
-    for number in cases(100) {
+    let cases = cases(100);
+    for number in cases.numbers {
         let header = run(number, |dice| {
             let case = proxy_header::Case::draw(dice);
             proxy_header::check(&proxy_header::Case::of_bytes(&case.bytes));
@@ -99,7 +103,7 @@ fn a_header_of_the_proxy_protocol_is_read_as_a_whole_one_is() {
         });
         whole += usize::from(matches!(header, proxy_header::Header::Whole(Some(_), _)));
     }
-    assert!(whole > 0);
+    assert!(whole > 0 || !cases.are_many);
 }
 
 #[cfg(feature = "sticky")]
@@ -110,8 +114,9 @@ fn an_upstream_is_named_by_its_own_token_alone() {
             sticky_cookie::check(&sticky_cookie::Case::draw(dice))
         })
     };
-    let named = cases(200).filter(|number| is_named(*number)).count();
-    assert!(named > 0);
+    let cases = cases(200);
+    let named = cases.numbers.filter(|number| is_named(*number)).count();
+    assert!(named > 0 || !cases.are_many);
 }
 
 #[cfg(feature = "dns")]
@@ -122,5 +127,6 @@ fn the_upstreams_are_those_of_the_records() {
             dns_answers::check(&dns_answers::Case::draw(dice))
         })
     };
-    assert!(cases(500).map(sets).sum::<usize>() > 0);
+    let cases = cases(500);
+    assert!(cases.numbers.map(sets).sum::<usize>() > 0 || !cases.are_many);
 }

@@ -2,31 +2,32 @@
 //! fuzz target `tunnel_reattach` checks the same.
 //!
 //! Each case is made from a number. A case that fails is reduced to the steps that make it fail, and
-//! its number is printed: `WSPLICE_REATTACH_SEED=<number>` runs that case alone, and
-//! `WSPLICE_REATTACH_CASES=<count>` runs more cases than usual.
+//! the command that runs it alone is printed. `cases` has the variables.
 
-use std::{collections::BTreeMap, env, panic};
+use std::{collections::BTreeMap, panic};
 
-use super::reattach_kit::{Event, Plan, run};
+use super::{
+    cases::{Cases, again},
+    reattach_kit::{Event, Plan, run},
+};
 
 /// Cases of an ordinary run.
 const CASES: u64 = 300;
 
-fn number(name: &str) -> Option<u64> {
-    let value = env::var(name).ok()?;
-    Some(value.parse().expect("a number"))
-}
-
 #[test]
 fn endpoints_get_whole_messages_in_order_over_losses_and_moves() {
-    if let Some(seed) = number("WSPLICE_REATTACH_SEED") {
-        return check(seed, &mut BTreeMap::new());
-    }
+    let cases = Cases::of("REATTACH", CASES);
     let mut kinds = BTreeMap::new();
-    for seed in 1..=number("WSPLICE_REATTACH_CASES").unwrap_or(CASES) {
+    for seed in cases.numbers {
         check(seed, &mut kinds);
     }
     println!("{kinds:#?}");
+    if cases.are_many {
+        assert_each_kind(&kinds);
+    }
+}
+
+fn assert_each_kind(kinds: &BTreeMap<String, usize>) {
     for kind in [
         "after broken",
         "after closed",
@@ -51,7 +52,8 @@ fn check(seed: u64, kinds: &mut BTreeMap<String, usize>) {
     let plan = Plan::from_seed(seed);
     let Ok(events) = panic::catch_unwind(|| run(&plan)) else {
         let plan = plan.reduced(|plan| panic::catch_unwind(|| run(plan)).is_err());
-        println!("fails again with WSPLICE_REATTACH_SEED={seed}; reduced to {plan:?}");
+        println!("{}", again("REATTACH", seed, "property_reattach"));
+        println!("reduced to {plan:?}");
         let _ = run(&plan);
         panic!("failed with {seed}, and not when run again");
     };

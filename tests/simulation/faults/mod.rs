@@ -21,8 +21,8 @@
 //! - The upstream that works all the time is never unhealthy and never the failed side, and no client
 //!   that behaves loses a tunnel to it, unless an operator ends it.
 //!
-//! `WSPLICE_FAULTS_SEED=<number>` runs the plan of that seed alone, and `WSPLICE_FAULTS_SEEDS=<count>`
-//! runs more than usual.
+//! `WSPLICE_FAULTS_SEED=<number>` runs the plan of that seed alone, `WSPLICE_FAULTS_SEEDS=<count>` runs
+//! more than usual, and `WSPLICE_FAULTS_FIRST=<number>` begins with another seed than 1.
 
 mod client;
 mod ledger;
@@ -43,7 +43,10 @@ const SEEDS: u64 = 60;
 fn whatever_fails_no_law_is_broken() {
     let seeds = match number("WSPLICE_FAULTS_SEED") {
         Some(seed) => seed..=seed,
-        None => 1..=number("WSPLICE_FAULTS_SEEDS").unwrap_or(SEEDS),
+        None => {
+            let first = number("WSPLICE_FAULTS_FIRST").unwrap_or(1);
+            first..=first + number("WSPLICE_FAULTS_SEEDS").unwrap_or(SEEDS) - 1
+        }
     };
     let runs = seeds.end() - seeds.start() + 1;
     let mut total = Tally::default();
