@@ -1,6 +1,9 @@
 //! A client: it opens one tunnel after the other, and does with them as its habit is.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
@@ -13,6 +16,7 @@ use tokio_tungstenite::{
 };
 
 use super::{
+    ledger::Leaving,
     message::{Kind, Message, Missing, Order},
     plan::{Habit, SOUND},
     server::{UPSTREAM, frame, length, read_on},
@@ -42,11 +46,12 @@ pub(crate) async fn live(world: Arc<World>, client: usize, habit: Habit) {
     while !world.is_over() {
         let latency = Duration::from_millis(fastrand::u64(1..50));
         let (near, far) = pair(latency, world.reads());
-        world.accept(far, client);
+        let connection = world.ledger.next_connection(habit);
+        world.accept(far, client, connection);
         if habit == Habit::SendsGarbage {
             send_garbage(&world, near).await;
         } else {
-            open(&world, near, habit).await;
+            open(&world, near, habit, connection).await;
         }
         sleep(Duration::from_millis(fastrand::u64(100..4_000))).await;
     }
@@ -67,15 +72,20 @@ async fn send_garbage(world: &World, mut end: End) {
         .await;
 }
 
-async fn open(world: &Arc<World>, end: End, habit: Habit) {
+async fn open(world: &Arc<World>, end: End, habit: Habit, connection: u16) {
+    world.opening.fetch_add(1, Ordering::Relaxed);
     let opening = client_async("ws://app.test/ws", end);
     let opened = world.within(HANDSHAKE, "a response to a handshake", opening);
-    match opened.await {
+    let opened = opened.await;
+    world.opening.fetch_sub(1, Ordering::Relaxed);
+    match opened {
         Some(Ok((socket, response))) => {
+            world.ledger.count("status 101");
             let upstream = response.headers().get(UPSTREAM);
             let upstream = upstream.and_then(|number| number.to_str().ok()?.parse().ok());
             let tunnel = Tunnel {
                 world: Arc::clone(world),
+                connection,
                 socket,
                 stream: world.ledger.next_stream(),
                 sent: 0,
@@ -100,6 +110,7 @@ async fn open(world: &Arc<World>, end: End, habit: Habit) {
 /// A client's end of a tunnel.
 struct Tunnel {
     world: Arc<World>,
+    connection: u16,
     socket: WebSocketStream<End>,
     stream: u32,
     sent: u32,
@@ -163,6 +174,7 @@ impl Tunnel {
                     Some(Ok(frame)) => self.read(frame),
                     Some(Err(error)) => {
                         self.world.ledger.check("a client", &error);
+                        self.world.ledger.leaves(self.connection, Leaving::Drops);
                         return Ended::ByOthers;
                     }
                     None => return Ended::ByOthers,
@@ -194,13 +206,17 @@ impl Tunnel {
     /// Closes, and reads up to the end.
     async fn close(&mut self) {
         let world = Arc::clone(&self.world);
+        world.ledger.leaves(self.connection, Leaving::Closes);
         let closing = async {
             // The connection may have ended meanwhile.
             let _ = self.socket.close(None).await;
             while let Some(frame) = self.socket.next().await {
                 match frame {
                     Ok(frame) => self.read(frame),
-                    Err(error) => return self.world.ledger.check("a client", &error),
+                    Err(error) => {
+                        self.world.ledger.check("a client", &error);
+                        return self.world.ledger.leaves(self.connection, Leaving::Drops);
+                    }
                 }
             }
         };

@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use http::StatusCode;
 use tokio_tungstenite::tungstenite::{Error as ReadError, error::ProtocolError};
 use wsplice::{
     Error, ErrorKind, Observer, TunnelInfo, TunnelReport,
@@ -14,19 +15,27 @@ use wsplice::{
     tunnel::{Side, TunnelEnd, reattach::UpstreamChange, registry::Traffic},
 };
 
-use super::{message::Message, plan::Plan};
+use super::{
+    message::Message,
+    plan::{Habit, Plan},
+    world::connection,
+};
 
 /// The ledger of one run.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    sound: String,
-    judges_sound: bool,
+    /// Whether blame is judged.
+    judges: bool,
     enforces: bool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// The upstreams that have failed, or seemed to: by the will of an operator or the lies of DNS.
+    faulty: HashSet<String>,
+    /// The clients' connections, in the order of their numbers.
+    connections: Vec<Connection>,
     open: HashSet<u64>,
     closed: HashSet<u64>,
     /// Bytes and frames of the reports, to the upstream and to the client.
@@ -39,16 +48,32 @@ struct State {
     legs: u32,
 }
 
+/// A client's connection: the truth, beside which its reports are put.
+#[derive(Clone, Copy, Debug)]
+struct Connection {
+    habit: Habit,
+    leaving: Leaving,
+}
+
+/// How a client has begun to leave its tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    No,
+    /// By a close frame, after which it reads on to the end.
+    Closes,
+    /// It drops its connection, after an error.
+    Drops,
+}
+
 /// Counts of what happened, of one run or of many.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally(BTreeMap<String, u64>);
 
 impl Ledger {
-    pub(crate) fn new(plan: &Plan, sound: String) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
-            sound,
             // After a jump of the clock any timer may have fired.
-            judges_sound: !plan.jumps(),
+            judges: !plan.jumps(),
             enforces: plan.enforces,
             state: Mutex::default(),
         }
@@ -81,6 +106,49 @@ impl Ledger {
 
     pub(crate) fn count(&self, event: impl fmt::Display) {
         self.lock().tally.count(event);
+    }
+
+    /// Notes that an upstream may fail from now on.
+    pub(crate) fn is_faulty_from_now_on(&self, upstream: String) {
+        self.lock().faulty.insert(upstream);
+    }
+
+    /// A number for a client's next connection.
+    pub(crate) fn next_connection(&self, habit: Habit) -> u16 {
+        let leaving = Leaving::No;
+        let mut state = self.lock();
+        state.connections.push(Connection { habit, leaving });
+        u16::try_from(state.connections.len()).expect("few connections")
+    }
+
+    /// Notes how the client of this connection leaves.
+    pub(crate) fn leaves(&self, connection: u16, leaving: Leaving) {
+        if let Some(it) = self.lock().connections.get_mut(usize::from(connection) - 1) {
+            it.leaving = leaving;
+        }
+    }
+
+    /// Tunnels that are open, by the observer's events.
+    pub(crate) fn open(&self) -> HashSet<u64> {
+        self.lock().open.clone()
+    }
+
+    /// How often an event has been counted.
+    pub(crate) fn counted(&self, event: &str) -> u64 {
+        self.lock().tally.0.get(event).copied().unwrap_or_default()
+    }
+
+    /// Number of tunnels that have ended.
+    pub(crate) fn ended(&self) -> usize {
+        self.lock().closed.len()
+    }
+
+    /// Whether a leg of this tunnel may have to be cut off: its client misbehaves, or its upstream may
+    /// have failed.
+    pub(crate) fn may_be_cut(&self, tunnel: &TunnelInfo) -> bool {
+        let state = self.lock();
+        let behaves = state.connection(tunnel).habit == Habit::Behaves;
+        !behaves || state.faulty.contains(&*tunnel.upstream)
     }
 
     /// A number for the messages of a client's next tunnel.
@@ -136,13 +204,66 @@ impl Ledger {
     }
 }
 
+impl State {
+    fn connection(&self, tunnel: &TunnelInfo) -> Connection {
+        self.connections[usize::from(connection(tunnel)) - 1]
+    }
+
+    /// Checks that none is blamed who behaved.
+    fn judge_blame(&mut self, tunnel: &TunnelInfo, report: &TunnelReport) {
+        let client = self.connection(tunnel);
+        let last = report.upstream_changes.last().map(|change| &change.to);
+        let upstream = last.unwrap_or(&tunnel.upstream);
+        let is_of = |side| match report.end {
+            TunnelEnd::Timeout(_, of) | TunnelEnd::Violation(_, of) | TunnelEnd::Limit(_, of) => {
+                of == side
+            }
+            _ => report.end.failed_side() == Some(side),
+        };
+        let mut blames = |who: &str| {
+            let law = format!("{who} is blamed: {client:?}, {tunnel:?}, {report:?}");
+            self.broken.push(law);
+        };
+        if client.habit == Habit::Behaves && client.leaving != Leaving::Drops {
+            if is_of(Side::Client) {
+                blames("a client that behaves");
+            }
+            if report.initiator == Side::Client && client.leaving == Leaving::No {
+                blames("a client that has not left");
+            }
+        }
+        if !self.faulty.contains(&**upstream) {
+            // A client's breach of the protocol is passed on, unless the proxy enforces it.
+            let may_close = client.habit == Habit::Violates;
+            let is_initiator = report.initiator == Side::Upstream && !may_close;
+            if is_initiator || report.is_upstream_failure() {
+                blames("a faultless upstream");
+            }
+        }
+    }
+}
+
 impl Observer for Ledger {
+    fn handshake_accepted(&self, _: &RequestInfo<'_>) {
+        self.count("accepted");
+    }
+
+    fn handshake_retried(&self, _: &RequestInfo<'_>, _: usize) {
+        self.count("retried");
+    }
+
+    fn handshake_refused(&self, _: &RequestInfo<'_>, _: StatusCode) {
+        self.count("refused");
+    }
+
     fn handshake_failed(&self, request: &RequestInfo<'_>, error: &Error) {
         self.count(format_args!("failed: {}", error.kind().as_str()));
         // A name that is not resolved is the fault of its DNS.
         let is_blamed = error.side() == Side::Upstream && error.kind() != ErrorKind::Resolve;
-        if self.judges_sound && is_blamed && request.upstream == Some(&*self.sound) {
-            self.breach(format!("a handshake with the sound upstream: {error}"));
+        let is_faultless = |upstream| !self.lock().faulty.contains(upstream);
+        if self.judges && is_blamed && request.upstream.is_some_and(is_faultless) {
+            let law = format!("a handshake with a faultless upstream: {error}, {request:?}");
+            self.breach(law);
         }
     }
 
@@ -180,11 +301,8 @@ impl Observer for Ledger {
             sum.0 += of_report.bytes;
             sum.1 += of_report.frames.total();
         }
-        let last = report.upstream_changes.last().map(|change| &change.to);
-        let is_sound = **last.unwrap_or(&tunnel.upstream) == *self.sound;
-        if self.judges_sound && is_sound && report.is_upstream_failure() {
-            let law = format!("the sound upstream failed: {report:?}");
-            state.broken.push(law);
+        if self.judges {
+            state.judge_blame(tunnel, report);
         }
     }
 
@@ -195,8 +313,10 @@ impl Observer for Ledger {
     fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
         self.count(format_args!("health: {}", transition.as_str()));
         let is_unhealthy = matches!(transition, HealthTransition::Unhealthy { .. });
-        if self.judges_sound && is_unhealthy && upstream.name == self.sound {
-            self.breach(format!("the sound upstream: {transition}"));
+        let is_faultless = !self.lock().faulty.contains(upstream.name);
+        if self.judges && is_unhealthy && is_faultless {
+            let law = format!("the faultless upstream {}: {transition}", upstream.name);
+            self.breach(law);
         }
     }
 }
@@ -214,9 +334,9 @@ impl Tally {
 
     /// # Panics
     ///
-    /// When an event did not occur in any run, so that they prove nothing about it.
-    pub(crate) fn assert_all_happened(&self) {
-        const ENDS: [&str; 9] = [
+    /// When an event did not occur in any of these runs, so that they prove nothing about it.
+    pub(crate) fn assert_all_happened(&self, runs: u64) {
+        const ENDS: [&str; 8] = [
             "broken",
             "closed",
             "closed_without_frame",
@@ -225,9 +345,15 @@ impl Tally {
             "requested",
             "truncated_frame",
             "violation",
+        ];
+        /// Ends of one tunnel in some thousands.
+        const RARE: [&str; 3] = [
+            "close_handshake_timeout",
+            "half_close_timeout",
             "write_timeout",
         ];
-        for end in ENDS {
+        let rare: &[&str] = if runs >= 600 { &RARE } else { &[] };
+        for end in ENDS.iter().chain(rare) {
             let event = format!("end: {end}");
             assert!(self.0.contains_key(&event), "never {event}: {self}");
         }

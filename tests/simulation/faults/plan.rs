@@ -23,7 +23,8 @@ pub(crate) struct Plan {
     pub(crate) probes: bool,
     /// Tunnels that an upstream may have.
     pub(crate) max_tunnels: Option<usize>,
-    /// Whether observers and policies of the host panic now and then.
+    /// Whether the host's functions panic now and then: observers, policies, and what the handling of a
+    /// request calls.
     pub(crate) host_panics: bool,
     /// Whether reads return a few bytes at a time.
     pub(crate) dribbles: bool,
@@ -70,8 +71,11 @@ pub(crate) enum Incident {
     Auto(usize),
     DnsFails,
     DnsRecovers,
+    /// DNS gives wrong answers for the name of an upstream.
+    DnsLies(usize, Lie),
+    DnsTellsTheTruth(usize),
     /// An operator closes one of this many tunnels.
-    CloseOneOf(u64),
+    CloseOneOf(u16),
     /// An operator moves the tunnels of an upstream.
     MoveFrom(usize),
     /// The clock jumps, as after a suspended machine.
@@ -95,12 +99,52 @@ pub(crate) enum Fault {
     Stalls,
 }
 
+/// A wrong answer of DNS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lie {
+    /// The address of another upstream.
+    Another(usize),
+    /// An address without a machine: its router says so.
+    Unreachable,
+    /// An address from which nothing comes back.
+    BlackHole,
+    /// The name does not exist.
+    NoAddress,
+}
+
 /// Fate of the tunnels of an upstream that is drained.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Leaving {
     Stay,
     Close,
     Move,
+}
+
+impl Incident {
+    /// The upstream that may fail from now on, or seem to.
+    pub(crate) fn faulty(self) -> Option<usize> {
+        match self {
+            Self::Kill(number)
+            | Self::Stop(number, _)
+            | Self::CutOff(number)
+            | Self::Fault(number, _)
+            | Self::ExhaustPorts(number)
+            | Self::ForceUnhealthy(number)
+            | Self::DnsLies(number, _) => Some(number),
+            Self::Start(_)
+            | Self::Drain(..)
+            | Self::Resume(_)
+            | Self::Remove(_)
+            | Self::Add(_)
+            | Self::Auto(_)
+            | Self::DnsFails
+            | Self::DnsRecovers
+            | Self::DnsTellsTheTruth(_)
+            | Self::CloseOneOf(_)
+            | Self::MoveFrom(_)
+            | Self::Jump(_) => None,
+        }
+    }
 }
 
 impl Plan {
@@ -149,6 +193,12 @@ impl Plan {
         }
     }
 
+    /// Whether a name of another upstream may lead to the sound one.
+    pub(crate) fn has_aliases_of_the_sound(&self) -> bool {
+        let mut incidents = self.incidents.iter();
+        incidents.any(|(_, incident)| matches!(incident, Incident::DnsLies(_, Lie::Another(SOUND))))
+    }
+
     /// Whether the machine's clock jumps, after which any timer may be late.
     pub(crate) fn jumps(&self) -> bool {
         let mut incidents = self.incidents.iter();
@@ -171,7 +221,7 @@ fn incident(rng: &mut Rng, upstreams: usize, jumps: bool) -> Incident {
     // All but the sound one.
     let faulty = rng.usize(1..upstreams);
     let any = rng.usize(0..upstreams);
-    match rng.u8(0..24) {
+    match rng.u8(0..28) {
         0 | 1 => Incident::Kill(faulty),
         2 => Incident::Stop(faulty, 1012),
         3 => Incident::Stop(faulty, 1001),
@@ -187,8 +237,10 @@ fn incident(rng: &mut Rng, upstreams: usize, jumps: bool) -> Incident {
         19 => Incident::Auto(faulty),
         20 => Incident::DnsFails,
         21 => Incident::DnsRecovers,
-        22 => match rng.bool() {
-            true => Incident::CloseOneOf(rng.u64(1..10)),
+        22..=24 => Incident::DnsLies(faulty, lie(rng, upstreams)),
+        25 => Incident::DnsTellsTheTruth(faulty),
+        26 => match rng.bool() {
+            true => Incident::CloseOneOf(rng.u16(1..10)),
             false => Incident::MoveFrom(any),
         },
         _ if jumps => Incident::Jump(Duration::from_secs(rng.u64(1..600))),
@@ -206,6 +258,15 @@ fn fault(rng: &mut Rng) -> Fault {
         Fault::Stalls,
     ];
     FAULTS[rng.usize(0..FAULTS.len())]
+}
+
+fn lie(rng: &mut Rng, upstreams: usize) -> Lie {
+    match rng.u8(0..5) {
+        0 | 1 => Lie::Another(rng.usize(0..upstreams)),
+        2 => Lie::Unreachable,
+        3 => Lie::BlackHole,
+        _ => Lie::NoAddress,
+    }
 }
 
 fn leaving(rng: &mut Rng) -> Leaving {

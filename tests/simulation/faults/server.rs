@@ -1,8 +1,11 @@
 //! An upstream: it echoes clients' messages, sends messages of its own, and fails as its plan says.
 
 use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,7 +13,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::HeaderValue;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::watch,
+    sync::Notify,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_tungstenite::{
@@ -20,10 +23,6 @@ use tokio_tungstenite::{
         handshake::server::{ErrorResponse, Request, Response},
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
-};
-use wsplice::{
-    connect::{Address, Connect, ConnectFuture, Resolve, Transport},
-    discovery::DnsResolver,
 };
 
 use super::{
@@ -50,12 +49,19 @@ const STALL: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) number: usize,
-    wire: Arc<Wire>,
+    pub(super) wire: Arc<Wire>,
     ledger: Arc<Ledger>,
-    mode: watch::Sender<Mode>,
+    mode: Mutex<Mode>,
+    /// Not a `watch`, which wakes its receivers in an order that no seed decides.
+    has_changed: Notify,
     /// Number of the run: a process that was killed or stopped is another one than the next.
     starts: Mutex<u32>,
+    /// Connections that it has, those of probes included.
+    connections: AtomicUsize,
 }
+
+/// A connection of an upstream, while it is counted.
+struct Counted<'a>(&'a AtomicUsize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -71,8 +77,10 @@ impl Server {
             number,
             wire: Wire::new(LATENCY, reads),
             ledger: Arc::clone(ledger),
-            mode: watch::Sender::new(Mode::Works),
+            mode: Mutex::new(Mode::Works),
+            has_changed: Notify::new(),
             starts: Mutex::new(0),
+            connections: AtomicUsize::new(0),
         })
     }
 
@@ -85,7 +93,7 @@ impl Server {
         format!("{}:80", self.host())
     }
 
-    pub(crate) fn ip(&self) -> std::net::IpAddr {
+    pub(crate) fn ip(&self) -> IpAddr {
         [10, 1, 0, self.number as u8].into()
     }
 
@@ -97,7 +105,7 @@ impl Server {
     pub(crate) async fn stop(self: Arc<Self>, code: u16) {
         let before = self.starts();
         self.wire.refuse();
-        self.mode.send_replace(Mode::Stops(code));
+        self.set_mode(Mode::Stops(code));
         sleep(CLOSES).await;
         if self.starts() == before {
             self.wire.reset();
@@ -106,7 +114,7 @@ impl Server {
 
     pub(crate) fn start(&self) {
         *self.starts.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.mode.send_replace(Mode::Works);
+        self.set_mode(Mode::Works);
         self.wire.accept();
     }
 
@@ -119,16 +127,41 @@ impl Server {
     }
 
     pub(crate) fn fail(&self, fault: Fault) {
-        self.mode.send_replace(Mode::Fails(fault));
+        self.set_mode(Mode::Fails(fault));
+    }
+
+    fn mode(&self) -> Mode {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_mode(&self, mode: Mode) {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+        self.has_changed.notify_waiters();
+    }
+
+    /// Waits for another mode than this one.
+    async fn changed(&self, mode: Mode) {
+        loop {
+            let has_changed = self.has_changed.notified();
+            if self.mode() != mode {
+                return;
+            }
+            has_changed.await;
+        }
     }
 
     fn starts(&self) -> u32 {
         *self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn serve(self: Arc<Self>, mut end: End) {
-        let mode = *self.mode.borrow();
-        match mode {
+    /// Number of connections that it has, those of probes included.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn serve(self: Arc<Self>, mut end: End) {
+        let _counted = Counted::new(&self.connections);
+        match self.mode() {
             Mode::Fails(Fault::Refuses) => {
                 let refusal = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n";
                 read_head(&mut end).await;
@@ -164,7 +197,7 @@ impl Server {
             order: Order::default(),
             has_read: false,
         };
-        leg.live(self.mode.subscribe(), is_probe).await;
+        leg.live(self, is_probe).await;
     }
 }
 
@@ -178,12 +211,25 @@ struct Leg<'a> {
     has_read: bool,
 }
 
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Leg<'_> {
-    async fn live(mut self, mut mode: watch::Receiver<Mode>, is_probe: bool) {
+    async fn live(mut self, server: &Server, is_probe: bool) {
         let mut pushes_at = Instant::now() + pause();
         loop {
-            let current = *mode.borrow_and_update();
-            match current {
+            let mode = server.mode();
+            match mode {
                 Mode::Fails(Fault::Truncates) if !is_probe => {
                     let start_of_frame = [0x82, 0x7e, 0x04, 0x00, 1, 2, 3];
                     let _ = self.socket.get_mut().write_all(&start_of_frame).await;
@@ -194,7 +240,7 @@ impl Leg<'_> {
                     return read_on(self.socket.get_mut()).await;
                 }
                 Mode::Fails(Fault::Stalls) if !is_probe => {
-                    let _ = timeout(STALL, mode.changed()).await;
+                    let _ = timeout(STALL, server.changed(mode)).await;
                     return;
                 }
                 Mode::Stops(code) => return self.leave(code).await,
@@ -202,7 +248,7 @@ impl Leg<'_> {
             }
             tokio::select! {
                 biased;
-                changed = mode.changed() => if changed.is_err() { return },
+                () = server.changed(mode) => {}
                 frame = self.socket.next() => match frame {
                     Some(Ok(frame)) => if self.read(frame).await.is_err() { return },
                     Some(Err(error)) => return self.fail(&error).await,
@@ -316,28 +362,4 @@ async fn read_head(end: &mut End) {
 pub(crate) async fn read_on(end: &mut End) {
     let mut sink = [0; 4096];
     while matches!(end.read(&mut sink).await, Ok(1..)) {}
-}
-
-/// The way from the proxy to the upstreams, whose names are looked up for each connect.
-#[derive(Clone, Debug)]
-pub(crate) struct Network {
-    pub(crate) servers: Vec<Arc<Server>>,
-    pub(crate) resolver: DnsResolver,
-}
-
-impl Connect for Network {
-    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
-        Box::pin(async move {
-            let Address::Tcp { host, port, .. } = address else {
-                return Err(io::ErrorKind::Unsupported.into());
-            };
-            let found = self.resolver.resolve(host, *port).await?;
-            let mut servers = self.servers.iter();
-            let server = servers.find(|server| found.iter().any(|at| at.ip() == server.ip()));
-            let server = server.ok_or(io::ErrorKind::HostUnreachable)?;
-            let (near, far) = server.wire.connect().await?;
-            tokio::spawn(Arc::clone(server).serve(far));
-            Ok(Transport::new(near))
-        })
-    }
 }

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,8 +22,7 @@ use tokio::{
     time::{Instant, advance, sleep, sleep_until, timeout_at},
 };
 use wsplice::{
-    Admission, Drain, KeepAlive, Observer, Pool, ProxyLayer, Registry, TunnelConfig, TunnelInfo,
-    TunnelReport, Upstream,
+    Admission, Drain, KeepAlive, Pool, ProxyLayer, Registry, TunnelConfig, TunnelInfo, Upstream,
     frame::{CloseCode, CloseFrame},
     headers::ClientInfo,
     health::{
@@ -38,15 +37,17 @@ use wsplice::{
 
 use super::{
     client::live,
+    host,
     ledger::{Ledger, Tally},
-    plan::{INCIDENTS, Incident, Leaving, Plan, SOUND},
-    server::{HEALTH, Network, Server},
+    metrics::Metrics,
+    network::{BLACK_HOLE, Network, UNREACHABLE},
+    plan::{INCIDENTS, Incident, Leaving, Lie, Plan, SOUND},
+    server::{HEALTH, Server},
 };
 use crate::link::{End, Reads};
 
 /// Time of a drain, and of what follows its deadline.
-const DRAIN: Duration = Duration::from_secs(10);
-const DRAIN_ENDS: Duration = Duration::from_secs(7);
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
 
 /// Longest time from the end of the incidents until the last client has left.
 const LEAVE: Duration = Duration::from_secs(400);
@@ -59,13 +60,18 @@ const SPREAD: Duration = Duration::from_secs(3);
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) ledger: Arc<Ledger>,
-    servers: Vec<Arc<Server>>,
+    pub(super) servers: Vec<Arc<Server>>,
     dns: MockDns,
-    pool: Pool,
-    registry: Registry,
-    drain: Drain,
+    pub(super) pool: Pool,
+    pub(super) registry: Registry,
+    pub(super) drain: Drain,
+    pub(super) metrics: Metrics,
     proxy: Proxy<UpgradeRequired>,
     is_over: AtomicBool,
+    /// Clients that await the response to their handshake.
+    pub(crate) opening: AtomicUsize,
+    /// Clients' connections that the proxy has not ended.
+    pub(super) connections: AtomicUsize,
     /// Sum of the jumps of the clock, in milliseconds.
     jumped: AtomicU64,
 }
@@ -92,8 +98,7 @@ pub(crate) fn run(plan: &Plan) -> Tally {
 impl World {
     fn new(plan: Plan) -> Self {
         let reads = reads(&plan);
-        let name = |number: usize| format!("up-{number}:80");
-        let ledger = Arc::new(Ledger::new(&plan, name(SOUND)));
+        let ledger = Arc::new(Ledger::new(&plan));
         let servers: Vec<_> = (0..plan.upstreams)
             .map(|number| Server::new(number, reads, &ledger))
             .collect();
@@ -116,14 +121,18 @@ impl World {
             .reattach(plan.reattaches.then(Reattach::new))
             .observer(Arc::clone(&ledger));
         let layer = match plan.host_panics {
-            true => layer.observer(Panics),
+            true => host::layer(layer),
             false => layer,
         };
+        let (metrics, layer) = Metrics::of(layer);
         Self {
+            metrics,
             registry: layer.registry(),
             drain: layer.drain().deadline(DRAIN).spread(SPREAD),
             proxy: layer.into_service(),
             is_over: AtomicBool::new(false),
+            opening: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             jumped: AtomicU64::new(0),
             plan,
             ledger,
@@ -147,6 +156,7 @@ impl World {
         let mut incidents = self.plan.incidents.iter();
         !self.plan.reattaches
             && !self.plan.jumps()
+            && !self.plan.has_aliases_of_the_sound()
             && !self.drain.is_draining()
             && !incidents.any(|(_, incident)| {
                 matches!(
@@ -157,16 +167,21 @@ impl World {
     }
 
     /// Takes a client's connection.
-    pub(crate) fn accept(&self, end: End, client: usize) {
+    pub(crate) fn accept(self: &Arc<Self>, end: End, client: usize, connection: u16) {
         let proxy = TowerToHyperService::new(self.proxy.clone());
-        let address = SocketAddr::from(([10, 0, 0, client as u8], 4000));
+        let address = SocketAddr::from(([10, 0, 0, client as u8], connection));
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ClientInfo::from(address));
             proxy.call(request)
         });
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(end), service);
-        // The manner in which a client leaves is up to the client.
-        tokio::spawn(async { drop(connection.with_upgrades().await) });
+        let serving = http1::Builder::new().serve_connection(TokioIo::new(end), service);
+        let world = Arc::clone(self);
+        tokio::spawn(async move {
+            world.connections.fetch_add(1, Ordering::Relaxed);
+            // The manner in which a client leaves is up to the client.
+            drop(serving.with_upgrades().await);
+            world.connections.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 
     /// Waits for something, and notes if that takes longer than it may.
@@ -201,6 +216,7 @@ impl World {
         for (client, habit) in self.plan.clients.iter().enumerate() {
             clients.spawn(live(Arc::clone(self), client, *habit));
         }
+        let checks = tokio::spawn(Arc::clone(self).check_each_second());
         let began = Instant::now();
         for (at, incident) in self.plan.incidents.clone() {
             sleep_until(began + at).await;
@@ -211,11 +227,7 @@ impl World {
         self.heal();
         self.is_over.store(true, Ordering::Relaxed);
         if self.plan.seed % 2 == 0 {
-            let drained = self.drain.run();
-            let drained = self.within(DRAIN + DRAIN_ENDS, "the end of a drain", drained);
-            if drained.await.is_some() {
-                self.ledger.count("drains in time");
-            }
+            self.drain().await;
         }
         let leaving = async {
             while let Some(left) = clients.join_next().await {
@@ -234,29 +246,15 @@ impl World {
             let state = format!("{:?}, {:?}", self.registry.list(), self.pool.snapshot());
             self.ledger.breach(state);
         }
-        self.ledger.check_traffic(&self.registry.traffic());
-    }
-
-    /// Checks what must hold at any time.
-    fn check(&self) {
-        let tunnels: usize = self.pool.snapshot().iter().map(|it| it.tunnels).sum();
-        if self.registry.count() > tunnels + self.plan.clients.len() {
-            let count = self.registry.count();
-            let law = format!("{count} tunnels of {} clients", self.plan.clients.len());
-            self.ledger.breach(law);
-        }
-    }
-
-    fn is_quiet(&self) -> bool {
-        let upstreams = self.pool.snapshot();
-        self.registry.count() == 0
-            && self.pool.queue_len() == 0
-            && upstreams.iter().all(|it| it.tunnels + it.handshakes == 0)
-            && self.ledger.is_balanced()
+        checks.abort();
+        self.check_when_quiet();
     }
 
     async fn happen(&self, incident: Incident) {
         let name = |number: usize| self.servers[number].name();
+        if let Some(number) = incident.faulty() {
+            self.ledger.is_faulty_from_now_on(name(number));
+        }
         match incident {
             Incident::Kill(number) => self.servers[number].kill(),
             Incident::Stop(number, code) => {
@@ -287,9 +285,21 @@ impl World {
             }
             Incident::DnsFails => self.dns.fail(),
             Incident::DnsRecovers => self.dns.recover(),
+            Incident::DnsLies(number, lie) => {
+                let address = match lie {
+                    Lie::Another(other) => Some(self.servers[other].ip()),
+                    Lie::Unreachable => Some(UNREACHABLE),
+                    Lie::BlackHole => Some(BLACK_HOLE),
+                    Lie::NoAddress => None,
+                };
+                self.dns
+                    .set_addresses(&self.servers[number].host(), address);
+            }
+            Incident::DnsTellsTheTruth(number) => self.tell_the_address(&self.servers[number]),
             Incident::CloseOneOf(number) => {
                 let frame = CloseFrame::new(CloseCode::POLICY_VIOLATION, "closed");
-                let is_one = |tunnel: &TunnelInfo| tunnel.id % number == 0;
+                // Not by the tunnel's own number, which depends on the runs before.
+                let is_one = |tunnel: &TunnelInfo| connection(tunnel) % number == 0;
                 self.registry.close_where(is_one, frame);
             }
             Incident::MoveFrom(number) => {
@@ -305,10 +315,15 @@ impl World {
         }
     }
 
+    fn tell_the_address(&self, server: &Server) {
+        self.dns.set_addresses(&server.host(), [server.ip()]);
+    }
+
     /// Makes all upstreams work.
     fn heal(&self) {
         self.dns.recover();
         for server in &self.servers {
+            self.tell_the_address(server);
             server.start();
             self.pool.add(upstream(&self.plan, server));
             self.pool.resume(&server.name());
@@ -328,6 +343,11 @@ impl Leaving {
     }
 }
 
+/// The number of the client's connection.
+pub(super) fn connection(tunnel: &TunnelInfo) -> u16 {
+    tunnel.client.expect("a client's address").port()
+}
+
 fn reads(plan: &Plan) -> Reads {
     match plan.dribbles {
         true => Reads::Split,
@@ -339,6 +359,10 @@ fn pool(plan: &Plan, servers: &[Arc<Server>]) -> Pool {
     let pool = Pool::from_upstreams(servers.iter().map(|server| upstream(plan, server)))
         .queue(20, Duration::from_secs(8))
         .unhealthy_tunnels(OnUpstreamLoss::Close { spread: SPREAD });
+    let pool = match plan.host_panics {
+        true => host::policies(pool, plan.probes),
+        false => pool,
+    };
     match plan.probes {
         true => pool
             .probe(WebSocketProbe::get(HEALTH))
@@ -353,25 +377,5 @@ fn upstream(plan: &Plan, server: &Server) -> Upstream {
     match plan.max_tunnels {
         Some(most) => upstream.admission(Admission::new().max_tunnels(most)),
         None => upstream,
-    }
-}
-
-/// An observer that panics now and then.
-#[derive(Debug)]
-struct Panics;
-
-impl Panics {
-    fn now_and_then() {
-        assert!(fastrand::u8(0..4) > 0, "an observer of the host panics");
-    }
-}
-
-impl Observer for Panics {
-    fn tunnel_opened(&self, _: &TunnelInfo) {
-        Self::now_and_then();
-    }
-
-    fn tunnel_closed(&self, _: &TunnelInfo, _: &TunnelReport) {
-        Self::now_and_then();
     }
 }
