@@ -63,6 +63,22 @@ fn a_client_gets_one_well_formed_response_whatever_an_upstream_sends() {
     assert!(kinds.len() >= 4 || !cases.are_many, "{kinds:?}");
 }
 
+#[test]
+fn a_forwarded_request_gets_its_own_response_whatever_an_upstream_sends() {
+    use upstream_response::forwarding::{Case, check};
+    let mut outcomes = BTreeMap::<_, usize>::new();
+    for number in cases(150) {
+        let outcome = run(number, |dice| {
+            let case = Case::draw(dice);
+            check(&Case::of_bytes(&[&[0; 4], &case.bytes[..]].concat()));
+            check(&case)
+        });
+        *outcomes.entry(outcome).or_default() += 1;
+    }
+    println!("{outcomes:#?}");
+    assert_eq!(outcomes.len(), 4, "{outcomes:?}");
+}
+
 #[cfg(feature = "http2")]
 #[test]
 fn a_request_keeps_its_meaning_between_the_versions_of_http() {

@@ -18,6 +18,27 @@ impl Draft {
         }
     }
 
+    /// Adds up to two of these lines.
+    pub(crate) fn with_lines(mut self, dice: &mut dyn Choose, more: &[&str]) -> Self {
+        for _ in 0..dice.below(3) {
+            let line = more[dice.below(more.len())].as_bytes().to_vec();
+            self.lines.push(line);
+        }
+        self
+    }
+
+    /// Writes the message as it is.
+    pub(crate) fn written(self) -> Vec<u8> {
+        let mut bytes = self.start;
+        for line in self.lines.into_iter().chain([Vec::new()]) {
+            bytes.extend_from_slice(b"\r\n");
+            bytes.extend_from_slice(&line);
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
     /// Writes the message with some of these lines, and some faults.
     pub(crate) fn garbled(mut self, dice: &mut dyn Choose, more: &[&str]) -> Vec<u8> {
         for _ in 0..dice.below(5) {

@@ -1,6 +1,6 @@
 //! The rules of RFC 6455 for opening handshakes, for the strict model.
 
-use super::strict::{Framing, Head, is_host, trim};
+use super::strict::{Framing, Head, is_host, members_of, trim};
 
 /// The meaning of a request for a proxy that takes every path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,18 +95,7 @@ impl Offer<'_> {
 fn extensions(head: &Head) -> Vec<String> {
     let mut names = Vec::new();
     for line in head.all("sec-websocket-extensions") {
-        let mut is_quoted = false;
-        let mut is_escaped = false;
-        let members = line.split(|byte| {
-            match byte {
-                _ if is_escaped => is_escaped = false,
-                b'\\' => is_escaped = is_quoted,
-                b'"' => is_quoted = !is_quoted,
-                _ => {}
-            }
-            *byte == b',' && !is_quoted
-        });
-        for member in members.map(trim).filter(|member| !member.is_empty()) {
+        for member in members_of(line, false) {
             let name = member
                 .split(|byte| *byte == b';')
                 .next()

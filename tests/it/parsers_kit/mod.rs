@@ -11,6 +11,7 @@
 //! | `proxy_header` | load balancers, ahead of HTTP | a header is read as a reader of whole ones does, and not a byte more |
 //! | `sticky_cookie` | a client, in cookies | an upstream is named by its own token alone |
 //! | `upstream_response` | an upstream, in response to a handshake | a cut changes nothing; no byte behind the head is lost; the client gets one well-formed response |
+//! | `upstream_response::forwarding` | an upstream, in response to a forwarded request | the client gets the response that the model reads, a 502, or one that is visibly incomplete; no byte of it becomes part of the next |
 
 pub(crate) mod client_request;
 #[cfg(feature = "dns")]

@@ -169,6 +169,12 @@ impl Head {
         }
     }
 
+    /// The one number in `Content-Length`.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        let lengths = self.members("content-length");
+        length(lengths.iter().map(|it| &it[..])).ok().flatten()
+    }
+
     /// The length of the body of a response to a `GET`.
     pub(crate) fn response_framing(&self) -> Framing {
         match self.status_line() {
@@ -192,6 +198,22 @@ impl Head {
             Err(()) => Framing::Malformed,
         }
     }
+}
+
+/// The members of a list, with or without regard to quoted-strings (RFC 9110 §5.6.1, §5.6.4).
+pub(crate) fn members_of(list: &[u8], splits_quotes: bool) -> impl Iterator<Item = &[u8]> {
+    let mut is_quoted = false;
+    let mut is_escaped = false;
+    let members = list.split(move |byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_quoted,
+            b'"' => is_quoted = !is_quoted,
+            _ => {}
+        }
+        *byte == b',' && (splits_quotes || !is_quoted)
+    });
+    members.map(trim).filter(|member| !member.is_empty())
 }
 
 /// The one number among these values of `Content-Length`.
@@ -259,6 +281,36 @@ pub(crate) fn content_of_chunks(bytes: &[u8]) -> Read<(Vec<u8>, usize)> {
             None => return Read::Partial,
         }
     }
+}
+
+/// The content that has come, of a body that need not be whole.
+pub(crate) fn content_so_far(bytes: &[u8], framing: Framing) -> Vec<u8> {
+    match framing {
+        Framing::None | Framing::Malformed => Vec::new(),
+        Framing::UntilEnd => bytes.to_vec(),
+        Framing::Length(length) => {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            bytes[..length.min(bytes.len())].to_vec()
+        }
+        Framing::Chunked => chunks_so_far(bytes),
+    }
+}
+
+fn chunks_so_far(mut bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
+        let Some(size) = chunk_size(&bytes[..end]) else {
+            break;
+        };
+        bytes = &bytes[end + 2..];
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        content.extend_from_slice(&bytes[..size.min(bytes.len())]);
+        if size == 0 || bytes.get(size..size.saturating_add(2)) != Some(b"\r\n") {
+            break;
+        }
+        bytes = &bytes[size + 2..];
+    }
+    content
 }
 
 /// The size at the beginning of a chunk's line; extensions are ignored.

@@ -3,10 +3,12 @@
 //!
 //! A cut of the bytes changes nothing. What is accepted is a 101 by the rules of RFC 6455 §4.1, what is
 //! refused is another final response with the body that the model reads, and no byte behind the head of
-//! the 101 is lost. The client gets one response of the strict form.
+//! the 101 is lost. The client gets one response of the strict form. `forwarding` has the responses to
+//! forwarded requests.
 
 mod client;
 mod draw;
+pub(crate) mod forwarding;
 
 use http::{Request, Response};
 use http_body_util::BodyExt;

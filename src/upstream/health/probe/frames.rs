@@ -183,3 +183,6 @@ pub(super) fn unpredictable_bytes() -> [u8; 8] {
     // SipHash under a key from the operating system.
     RandomState::new().hash_one(fastrand::u64(..)).to_ne_bytes()
 }
+
+#[cfg(test)]
+mod tests;
