@@ -67,7 +67,8 @@ fn a_client_gets_one_well_formed_response_whatever_an_upstream_sends() {
 fn a_forwarded_request_gets_its_own_response_whatever_an_upstream_sends() {
     use upstream_response::forwarding::{Case, check};
     let mut outcomes = BTreeMap::<_, usize>::new();
-    for number in cases(150) {
+    let cases = cases(150);
+    for number in cases.numbers {
         let outcome = run(number, |dice| {
             let case = Case::draw(dice);
             check(&Case::of_bytes(&[&[0; 4], &case.bytes[..]].concat()));
@@ -76,7 +77,7 @@ fn a_forwarded_request_gets_its_own_response_whatever_an_upstream_sends() {
         *outcomes.entry(outcome).or_default() += 1;
     }
     println!("{outcomes:#?}");
-    assert_eq!(outcomes.len(), 4, "{outcomes:?}");
+    assert!(outcomes.len() == 4 || !cases.are_many, "{outcomes:?}");
 }
 
 #[cfg(feature = "http2")]
