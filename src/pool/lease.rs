@@ -58,7 +58,7 @@ impl Lease {
     }
 
     /// Ends the trial of a half-open upstream, once its result is known.
-    pub(super) fn end_trial(&mut self) {
+    pub(crate) fn end_trial(&mut self) {
         if std::mem::take(&mut self.is_trial) {
             self.member.end_trial();
         }

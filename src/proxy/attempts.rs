@@ -165,10 +165,12 @@ impl<'a> Attempts<'a> {
         attempt.lease
     }
 
-    /// Reports an upstream's response to a forwarded request, which is relayed to the client.
-    pub(super) fn responded(&self, attempt: &Attempt, status: StatusCode) {
+    /// Reports an upstream's response to a forwarded request, which is relayed to the client. It may go on
+    /// for long, but a trial of the upstream is over with its head.
+    pub(super) fn responded(&self, attempt: &mut Attempt, status: StatusCode) {
         self.reporter.responded(attempt, status);
         self.count_request(attempt);
+        attempt.lease.end_trial();
     }
 
     /// Reports a failure that must not be retried.

@@ -195,10 +195,10 @@ impl Exchange for &mut Forwarding<'_> {
     async fn accept(
         self,
         attempts: Attempts<'_>,
-        attempt: Attempt,
+        mut attempt: Attempt,
         response: ForwardedResponse,
     ) -> Response<RelayedBody> {
-        attempts.responded(&attempt, response.response.status());
+        attempts.responded(&mut attempt, response.response.status());
         self.relay_response(attempt, response)
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     frame::{CloseCode, CloseFrame},
     http::relay::{Relay, ResponseLength, UpstreamLoss},
-    instant::saturating_add,
+    instant::{FAR, saturating_add},
     tunnel::registry::{Command, Entry, MoveOrder, Revocable},
     tunnel::report::TunnelEnd,
 };
@@ -70,6 +70,6 @@ impl CloseOrder {
     fn time_after(&self, share: f64, now: Instant) -> Instant {
         let passed = now.saturating_duration_since(self.at);
         let left = self.spread.saturating_sub(passed);
-        saturating_add(now, left.mul_f64(share))
+        saturating_add(now, left.min(FAR).mul_f64(share))
     }
 }

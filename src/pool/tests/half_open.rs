@@ -6,10 +6,10 @@ use crate::{
     pool::{Lease, Pool},
     upstream::admission::AdmissionKind,
     upstream::balance::{AnyBalance, Candidates, First, Rendezvous},
-    upstream::health::Ejection,
+    upstream::health::{Ejection, HealthControl},
 };
 
-use super::kit::{accept, pool, refuse, secs, states};
+use super::kit::{self, accept, pool, refuse, secs, states};
 
 /// Client that sends the cookies it has got.
 #[derive(Debug, Default)]
@@ -78,5 +78,26 @@ async fn a_policy_by_identity_sends_one_client_at_a_time_to_a_half_open_upstream
             let lease = client.lease(&pool).await;
             assert_eq!(name(&lease), home, "{policy:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_open_upstream_that_the_operator_finds_healthy_gets_all_clients() {
+    for control in [HealthControl::ForcedHealthy, HealthControl::Auto] {
+        let pool = pool(&["a", "b"])
+            .ejection(Ejection::new().jitter(0.0))
+            .balance(First::new())
+            .build();
+        refuse(&pool, "a");
+        sleep(secs(10)).await;
+        assert_eq!(states(&pool)[0], "half-open");
+        assert!(pool.control_health("a:80", control));
+        assert_eq!(states(&pool)[0], "healthy");
+        let leases = [
+            kit::lease(&pool).await.unwrap(),
+            kit::lease(&pool).await.unwrap(),
+            kit::lease(&pool).await.unwrap(),
+        ];
+        assert_eq!(leases.each_ref().map(name), ["a", "a", "a"], "{control:?}");
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use crate::{http::head::RequestHead, lock::lock};
 
 use super::{
-    candidate_list::CandidateList,
-    candidates::Candidates,
+    candidate_list::{CandidateList, NameKey},
+    candidates::{Candidate, Candidates},
     policy::Balance,
     turns::{Outdated, Turns, Use},
 };
@@ -36,7 +36,7 @@ struct ListTurns {
 }
 
 /// Identity of a list: its address and length. Another list may come to be there later, so each pick
-/// compares the name of the upstream as well.
+/// compares the name and the weight of the upstream as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ListId(usize, usize);
 
@@ -76,13 +76,18 @@ impl ListId {
 
 fn pick(turns: &mut Turns, candidates: &Candidates<'_>) -> Result<Option<usize>, Outdated> {
     let place = turns.next(|place, key| match candidates.at_place(place) {
-        Some((_, candidate)) if candidate.name_hash() != key.hash => Use::IsAnother,
+        Some((_, candidate)) if !is_of(key, &candidate) => Use::IsAnother,
         Some((_, candidate)) if !candidate.is_eligible() => Use::PassesOver,
         Some((_, candidate)) if candidate.is_ready() => Use::Takes,
         Some((_, candidate)) => Use::TakesPart(candidate.readiness()),
         None => Use::PassesOver,
     })?;
     Ok(place.and_then(|place| Some(candidates.at_place(place)?.0)))
+}
+
+/// Whether the key is of this upstream as it is now: its weight may have changed.
+fn is_of(key: &NameKey, candidate: &Candidate<'_>) -> bool {
+    (candidate.name_hash(), candidate.weight()) == (key.hash, key.weight)
 }
 
 /// Returns the turns of a list that takes the place of those that have any of its upstreams.
@@ -104,9 +109,15 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::upstream::balance::{
-        MockCandidates,
-        testing::{assert_shares, mock, named, picks, picks_of},
+    use crate::{
+        Pool,
+        upstream::{
+            admission::AdmissionKind,
+            balance::{
+                MockCandidates,
+                testing::{assert_shares, mock, named, picks, picks_of},
+            },
+        },
     };
 
     fn sequence(weights: &[u32], times: usize) -> Vec<usize> {
@@ -217,6 +228,27 @@ mod tests {
                     "{} waits {} of {}: {:?}", index, longest, lap, window
                 );
             }
+        }
+    }
+
+    /// The list of the second edit often lies where the first one lay.
+    #[tokio::test]
+    async fn changed_weights_count_at_the_next_pick() {
+        let upstream = |index: u32, weight| named(&format!("u{index}")).weight(weight);
+        let pool = Pool::from_upstreams((0..9).map(|index| upstream(index, 1)))
+            .balance(WeightedRoundRobin::new())
+            .build();
+        let request = http::Request::new(());
+        let head = RequestHead::from(&request);
+        for weight in [9, 1].into_iter().cycle().take(40) {
+            assert!(pool.add(upstream(0, 5)));
+            assert!(pool.add(upstream(0, weight)));
+            let mut first = 0;
+            for _ in 0..10 * (weight + 8) {
+                let lease = pool.lease(AdmissionKind::Tunnel, &head, &[]).await.unwrap();
+                first += u32::from(lease.member().upstream().name() == "u0:80");
+            }
+            assert!(first.abs_diff(10 * weight) <= 3, "{first} of {weight}");
         }
     }
 }

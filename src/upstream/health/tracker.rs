@@ -178,8 +178,10 @@ impl HealthTracker {
         self.evaluator = evaluator;
         self.evidence = Evidence::default();
         self.epoch = now;
+        let was_healthy = matches!(self.state, HealthState::Healthy { .. });
         self.state = HealthState::Healthy { since: now };
-        (!was_usable).then_some(HealthTransition::Healthy)
+        // A half-open upstream is usable too, but for few clients.
+        (!was_healthy).then_some(HealthTransition::Healthy)
     }
 
     /// Returns the time for which the upstream should be less preferred on the news of few clients,

@@ -1,6 +1,13 @@
 //! Responses under way whose upstream is drained, removed or becomes unhealthy; on a paused clock.
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http_body_util::BodyExt;
 use tokio::{
@@ -10,7 +17,8 @@ use tokio::{
 use wsplice::{
     ErrorKind, ForwardHttp, Pool, ProxyLayer, Upstream,
     balance::First,
-    health::HealthControl,
+    connect::{Address, Connect, ConnectFuture},
+    health::{Ejection, HealthControl},
     pool::{OnUpstreamLoss, PoolBuilder},
 };
 
@@ -149,4 +157,59 @@ async fn a_response_whose_request_was_under_way_at_the_loss_ends_too_and_later_o
     assert!(pool.remove("spare.test:80"));
     let (mut body, _upstream) = response(&pool, EVENTS).await;
     assert!(timeout(2 * SPREAD, body.frame()).await.is_err());
+}
+
+/// Connector that refuses the first upstream while it is switched on.
+#[derive(Clone, Debug, Default)]
+struct Refusing(InMemory, Arc<AtomicBool>);
+
+impl Connect for Refusing {
+    fn connect<'a>(&'a self, address: &'a Address) -> ConnectFuture<'a> {
+        match self.1.load(Ordering::Relaxed) && address.to_string().starts_with("app") {
+            true => Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) }),
+            false => self.0.connect(address),
+        }
+    }
+}
+
+/// The response may go on for as long as its client likes: an event stream, or one that is read slowly.
+#[tokio::test(start_paused = true)]
+async fn a_response_under_way_does_not_hold_the_trial_of_its_upstream() {
+    let empty = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let not_found = "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for under_way in [EVENTS, not_found] {
+        let pool = pool().ejection(Ejection::new().jitter(0.0)).build();
+        let refusing = Refusing::default();
+        let layer = ProxyLayer::new(pool.clone())
+            .connector(refusing.clone())
+            .forward_http(ForwardHttp::new().response_idle_timeout(None));
+        let state = || pool.snapshot()[0].health.to_string();
+        let fails = async || {
+            refusing.1.store(true, Ordering::Relaxed);
+            // By the other one.
+            drop(begin(&refusing.0, layer.clone(), empty).await);
+            assert!(state().starts_with("unhealthy"), "{}", state());
+            refusing.1.store(false, Ordering::Relaxed);
+        };
+        fails().await;
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(state(), "half-open");
+        let _trial = begin(&refusing.0, layer.clone(), under_way).await;
+        if under_way == EVENTS {
+            assert_eq!(state(), "healthy");
+            sleep(Duration::from_secs(1)).await;
+            fails().await;
+            sleep(Duration::from_secs(3600)).await;
+        }
+        drop(begin(&refusing.0, layer.clone(), empty).await);
+        assert_eq!(state(), "healthy", "{under_way}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_spread_is_no_panic_beside_a_response() {
+    let pool = pool().build();
+    let (_body, _upstream) = response(&pool, DOWNLOAD).await;
+    let spread = Duration::MAX;
+    assert!(pool.drain("app.test:80", OnUpstreamLoss::Close { spread }));
 }
