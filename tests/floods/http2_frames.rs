@@ -254,7 +254,7 @@ fn responses_into_an_open_window_are_not_kept_for_a_client_that_does_not_read() 
 
 /// The most that one stream of such a client may hold: what is buffered for it, what was read of its
 /// upstream, and a connection to that.
-const MAX_HELD: isize = 400 << 10;
+const MAX_HELD: isize = 528 << 10;
 
 /// CVE-2019-9517 again: what is held until the connection is closed.
 #[test]
