@@ -17,7 +17,7 @@ use crate::{
         EjectedBy,
         availability::{Admitted, Availability, HealthCounts, Standard, UpstreamHealth},
     },
-    upstream::{CountedHealth, Member},
+    upstream::{CountedHealth, Member, MemberHealth},
 };
 
 use super::{
@@ -145,7 +145,7 @@ impl PoolState {
         edits: &mut Edits,
         now: Instant,
     ) -> Vec<Arc<Member>> {
-        let states = self.health_of(members, now);
+        let states = self.count_all(members, now);
         let healths: Vec<_> = states.iter().map(MemberState::as_input).collect();
         edits.version += 1;
         edits.counts = HealthCounts::of(&healths);
@@ -216,13 +216,30 @@ impl PoolState {
         members: &'a [Arc<Member>],
         now: Instant,
     ) -> Vec<MemberState<'a>> {
+        self.each_health(members, now, |_, _| ())
+    }
+
+    /// Returns the health of all members, in the pool's order, as it is counted from now on. The lock of the
+    /// edits is held, whose counts are to be made of it.
+    fn count_all<'a>(&self, members: &'a [Arc<Member>], now: Instant) -> Vec<MemberState<'a>> {
+        self.each_health(members, now, |health, counted| {
+            health.counted = Some(counted);
+        })
+    }
+
+    fn each_health<'a>(
+        &self,
+        members: &'a [Arc<Member>],
+        now: Instant,
+        note: impl Fn(&mut MemberHealth, CountedHealth),
+    ) -> Vec<MemberState<'a>> {
         let health = |member: &'a Arc<Member>| {
             let counted = self.with_member_health(member, now, |health, _| {
                 if catch_panic(|| self.schedule_look(member, health)).is_err() {
                     log_policy_panic();
                 }
                 let counted = CountedHealth::of(health);
-                health.counted = Some(counted);
+                note(health, counted);
                 counted
             });
             MemberState::new(member, counted)
@@ -230,7 +247,8 @@ impl PoolState {
         members.iter().map(health).collect()
     }
 
-    /// Returns the health of a member as it was counted before, and as it is from now on.
+    /// Returns the health of a member as it was counted before, and as it is from now on. The lock of the
+    /// edits is held.
     pub(super) fn count_anew<'a>(
         &self,
         member: &'a Arc<Member>,

@@ -12,12 +12,12 @@ use crate::{
     pool::{Pool, PoolBuilder},
     upstream::health::{
         Ejection,
-        availability::{FailClosed, MaxEjectionPercent},
+        availability::{FailClosed, KeepLast, MaxEjectionPercent},
         outlier::{EventCounts, Outlier, OutlierPolicy, SuccessRateOutliers},
     },
 };
 
-use super::kit::{ObserverLog, accept, fail, pool, secs, start, states, used};
+use super::kit::{ObserverLog, accept, fail, lease, pool, refuse, secs, start, states, used};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -198,4 +198,32 @@ async fn events_of_an_ejected_upstream_are_not_counted() {
     assert_eq!(used(&pool), NAMES);
     sleep(secs(20)).await;
     assert_eq!(used(&pool), NAMES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_two_outliers_at_once_the_last_upstreams_are_used_when_none_is_healthy() {
+    let pool = || {
+        pool(&["a", "b", "c", "d"])
+            .outliers(Strict)
+            .ejection(Ejection::new().base(secs(100)))
+    };
+    for (pool, expected) in [
+        (pool().build(), &["a", "b", "c", "d"][..]),
+        (pool().availability(KeepLast).build(), &["d"]),
+    ] {
+        for name in ["a", "b"] {
+            serve(&pool, name, 3, 1);
+        }
+        for name in ["c", "d"] {
+            serve(&pool, name, 3, 0);
+        }
+        sleep(secs(10)).await;
+        assert_eq!(used(&pool), ["c", "d"]);
+        for name in ["c", "d"] {
+            sleep(secs(1)).await;
+            refuse(&pool, name);
+        }
+        assert_eq!(used(&pool), expected);
+        assert!(lease(&pool).await.is_ok());
+    }
 }
