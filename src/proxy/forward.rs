@@ -1,8 +1,10 @@
 //! The pipeline of a forwarded request, up to the response of its upstream.
 
 use std::{
+    future::poll_fn,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
 };
 
 use bytes::Bytes;
@@ -82,12 +84,16 @@ async fn decide(
     if reporter.settings().authorize.is_none() {
         return decision.await;
     }
-    let mut cuts = in_flight.cuts();
-    tokio::select! {
-        biased;
-        decided = decision => decided,
-        _ = cuts.changed() => Err(Error::new(ErrorKind::Draining).into()),
-    }
+    let (mut decision, mut cuts) = (pin!(decision), in_flight.cuts());
+    let mut cut = pin!(cuts.changed());
+    poll_fn(|cx| match decision.as_mut().poll(cx) {
+        Poll::Pending => cut
+            .as_mut()
+            .poll(cx)
+            .map(|_| Err(Error::new(ErrorKind::Draining).into())),
+        decided => decided,
+    })
+    .await
 }
 
 #[allow(clippy::manual_async_fn)] // the future of an `async` function would hold all arguments twice
