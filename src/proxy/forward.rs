@@ -220,6 +220,9 @@ impl Forwarding<'_> {
         attempts: &Attempts<'_>,
         upstream: &Upstream,
     ) -> Result<ForwardedResponse, FailedAttempt> {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            return Err(FailedAttempt::Ended(Error::new(ErrorKind::ExchangeTimeout)));
+        }
         let idle = self.idle_connections(upstream);
         let mut idle = idle.and_then(|connections| connections.take(upstream.address()));
         loop {
@@ -263,18 +266,16 @@ impl Forwarding<'_> {
         }
     }
 
-    /// Awaits a part of the exchange, up to the end of its time. If that has passed, the part is not begun.
+    /// Awaits a part of the exchange, up to the end of its time.
     async fn before_end<T>(
         &self,
         part: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let over = || Error::new(ErrorKind::ExchangeTimeout);
         match self.until {
             None => part.await,
-            Some(until) if until <= Instant::now() => Err(over()),
             Some(until) => timeout_at(until, part)
                 .await
-                .unwrap_or_else(|_| Err(over())),
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::ExchangeTimeout))),
         }
     }
 

@@ -64,7 +64,7 @@ pub(super) fn setup(how: ForwardHttp) -> (InMemory, ProxyLayer<ForwardHttp>) {
     (memory, layer)
 }
 
-fn request(body: Body) -> Request<Body> {
+pub(super) fn request(body: Body) -> Request<Body> {
     Request::post("/x")
         .header("host", "app.test")
         .body(body)

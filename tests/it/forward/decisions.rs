@@ -6,7 +6,13 @@ use std::{
 };
 
 use http_body_util::BodyExt;
-use tokio::{io::AsyncWriteExt, sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tower::ServiceExt;
 use wsplice::{
     AuthorizationRequest, Error, ErrorKind, ForwardHttp, Observer, ProxyLayer, Rejection,
     RequestOptions,
@@ -15,7 +21,7 @@ use wsplice::{
     tunnel::Side,
 };
 
-use super::clocks::{call, kind, no_body, read, setup};
+use super::clocks::{call, kind, no_body, read, request, setup};
 
 /// An upstream that never responds, and one that never accepts a connection.
 #[tokio::test(start_paused = true)]
@@ -46,15 +52,37 @@ async fn the_deadline_of_a_request_is_no_failure_of_its_upstream() {
     }
 }
 
+/// Neither over a connection of its own, nor over one that is open and idle.
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_deadline_has_passed_reaches_no_upstream() {
     let (memory, layer) = setup(ForwardHttp::new());
-    let layer = layer.authorize(async |_: AuthorizationRequest| {
-        Ok::<_, Rejection>(RequestOptions::new().deadline(Instant::now()))
+    let left = Arc::new(Mutex::new(Duration::ZERO));
+    let given = Arc::clone(&left);
+    let layer = layer.authorize(move |_: AuthorizationRequest| {
+        let deadline = Instant::now() + *given.lock().unwrap();
+        async move { Ok::<_, Rejection>(RequestOptions::new().deadline(deadline)) }
     });
-    let response = call(layer, no_body()).await;
+    let service = layer.into_service();
+    let call = || service.clone().oneshot(request(no_body()));
+    let response = call().await.unwrap();
     assert_eq!(kind(&response), Some(ErrorKind::ExchangeTimeout));
     assert_eq!(memory.waiting(), 0);
+
+    *left.lock().unwrap() = Duration::from_secs(1);
+    let answered = tokio::spawn(call());
+    let mut far = memory.accept().await;
+    read(&mut far).await;
+    far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    let response = answered.await.unwrap().unwrap();
+    response.into_body().collect().await.unwrap();
+
+    *left.lock().unwrap() = Duration::ZERO;
+    let response = call().await.unwrap();
+    assert_eq!(kind(&response), Some(ErrorKind::ExchangeTimeout));
+    let second = timeout(Duration::from_secs(1), far.read_u8()).await;
+    assert!(second.is_err(), "{second:?}");
 }
 
 #[tokio::test(start_paused = true)]
