@@ -13,7 +13,7 @@ use super::quoted;
 /// `no-store` is enough by itself. A directive whose quoted-string is open is removed too: what follows
 /// would be a part of it.
 pub(crate) fn forbid_shared_caching(headers: &mut HeaderMap) {
-    let are_closed = closed_directives(headers).count() == directives(headers).count();
+    let are_closed = directives(headers).all(quoted::is_closed);
     if are_closed && closed_directives(headers).any(|it| is_one_of(it, &["no-store"])) {
         return;
     }
