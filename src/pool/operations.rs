@@ -5,7 +5,10 @@ use tokio::time::Instant;
 use crate::{
     observe::MembershipChange,
     tunnel::registry::Revocable,
-    upstream::health::{Doubt, HealthControl},
+    upstream::{
+        health::{Doubt, HealthControl},
+        refuse_health_policies,
+    },
 };
 
 use super::{handle::Pool, notifier::PoolChange, settings::OnUpstreamLoss};
@@ -33,6 +36,7 @@ impl Pool {
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
     pub fn drain(&self, name: &str, tunnels: OnUpstreamLoss) -> bool {
+        refuse_health_policies();
         let set = self.state.member_set();
         let Some(member) = set.by_name(name) else {
             return false;
@@ -52,6 +56,7 @@ impl Pool {
     /// Ends the drain of an upstream, which gets tunnels again; the closes and moves of its drain
     /// that have not begun are called off. False if no upstream of this name is draining.
     pub fn resume(&self, name: &str) -> bool {
+        refuse_health_policies();
         let set = self.state.member_set();
         let Some(member) = set.by_name(name) else {
             return false;

@@ -20,7 +20,9 @@ use crate::{
     upstream::admission::AdmissionCounters,
     upstream::health::availability::HealthCounts,
     upstream::retry::BudgetWindow,
-    upstream::{CloseOrder, Guarded, Member, MemberHealth, OrderedAction, Upstream},
+    upstream::{
+        CloseOrder, Guarded, LockRank, Member, MemberHealth, OrderedAction, Ranked, Upstream,
+    },
 };
 
 use super::{
@@ -79,6 +81,10 @@ pub(super) struct Edits {
     pub(super) version: u64,
     /// Number of changes for which it is decided which members are in use.
     pub(super) settled: u64,
+}
+
+impl Ranked for Edits {
+    const RANK: LockRank = LockRank::Edits;
 }
 
 /// Members that were removed recently, by their address.

@@ -1,43 +1,74 @@
 //! A mutex that code of the host may run under.
 
 use std::{
+    cell::Cell,
     fmt,
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard},
-    thread::{self, ThreadId},
 };
 
 use crate::lock::lock;
 
-/// Mutex that refuses to be locked again by its holder, instead of a deadlock.
-///
-/// Policies of the host run while it is locked. If one of them calls the pool, the call panics with
-/// a message, and whoever called the policy catches the panic. A poisoned lock is used on: the data
-/// is consistent after every statement under it.
-#[derive(Default)]
-pub(crate) struct Guarded<T> {
-    mutex: Mutex<T>,
-    holder: Mutex<Option<ThreadId>>,
+thread_local! {
+    /// Rank of the innermost [`Guarded`] that this thread has locked.
+    static HELD: Cell<Option<LockRank>> = const { Cell::new(None) };
 }
+
+/// Place of a lock in the order in which a thread may take locks: the lower first, and one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LockRank {
+    /// The edits of a pool.
+    Edits,
+    /// The health of an upstream.
+    Health,
+}
+
+/// Data in a [`Guarded`].
+pub(crate) trait Ranked {
+    /// Rank of its lock.
+    const RANK: LockRank;
+}
+
+/// Mutex that refuses a thread that would take locks out of their order, instead of a deadlock.
+///
+/// Health policies of the host run while it is locked. If one of them calls a pool, the call panics
+/// with a message before it has changed anything, and whoever called the policy catches the panic. A
+/// poisoned lock is used on: the data is consistent after every statement under it.
+#[derive(Default)]
+pub(crate) struct Guarded<T>(Mutex<T>);
 
 pub(crate) struct GuardedGuard<'a, T> {
     guard: MutexGuard<'a, T>,
-    holder: &'a Mutex<Option<ThreadId>>,
+    /// Rank that the thread held before.
+    outer: Option<LockRank>,
 }
 
-impl<T> Guarded<T> {
+/// Panics if this thread is in a health policy, from which a pool must not be called.
+pub(crate) fn refuse_health_policies() {
+    assert_before(LockRank::Edits);
+}
+
+fn assert_before(rank: LockRank) -> Option<LockRank> {
+    let held = HELD.get();
+    assert!(
+        held.is_none_or(|held| held < rank),
+        "a health policy must not call a pool: the pool is locked while the policy runs",
+    );
+    held
+}
+
+impl<T: Ranked> Guarded<T> {
     pub(crate) fn lock(&self) -> GuardedGuard<'_, T> {
-        let this = Some(thread::current().id());
-        assert!(
-            *lock(&self.holder) != this,
-            "a policy of the pool must not call the pool: the pool is locked while it runs",
-        );
-        let guard = lock(&self.mutex);
-        *lock(&self.holder) = this;
-        GuardedGuard {
-            guard,
-            holder: &self.holder,
-        }
+        let outer = assert_before(T::RANK);
+        let guard = lock(&self.0);
+        HELD.set(Some(T::RANK));
+        GuardedGuard { guard, outer }
+    }
+
+    /// Whether no thread holds the lock.
+    #[cfg(test)]
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.try_lock().is_ok()
     }
 }
 
@@ -57,7 +88,7 @@ impl<T> DerefMut for GuardedGuard<'_, T> {
 
 impl<T> Drop for GuardedGuard<'_, T> {
     fn drop(&mut self) {
-        *lock(self.holder) = None;
+        HELD.set(self.outer);
     }
 }
 
@@ -69,19 +100,68 @@ impl<T> fmt::Debug for Guarded<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
+
+    #[derive(Default)]
+    struct Edits(u8);
+
+    #[derive(Default)]
+    struct Health(u8);
+
+    impl Ranked for Edits {
+        const RANK: LockRank = LockRank::Edits;
+    }
+
+    impl Ranked for Health {
+        const RANK: LockRank = LockRank::Health;
+    }
+
+    /// Takes a lock of another pool or upstream while one is held.
+    fn take<Outer: Ranked + Default, Inner: Ranked + Default>() -> Result<(), String> {
+        let (outer, inner) = (Guarded::<Outer>::default(), Guarded::<Inner>::default());
+        let both = catch_unwind(AssertUnwindSafe(|| {
+            let _held = outer.lock();
+            drop(inner.lock());
+        }));
+        drop((outer.lock(), "free again"));
+        both.map_err(|message| (*message.downcast_ref::<&str>().unwrap()).to_owned())
+    }
+
+    #[test]
+    fn locks_are_taken_in_their_order_or_refused() {
+        assert_eq!(take::<Edits, Health>(), Ok(()));
+        for refused in [
+            take::<Edits, Edits>(),
+            take::<Health, Edits>(),
+            take::<Health, Health>(),
+        ] {
+            let message = refused.unwrap_err();
+            assert!(message.starts_with("a health policy must not call a pool"));
+        }
+    }
 
     #[test]
     fn a_holder_that_locks_again_is_refused_and_the_lock_goes_on() {
-        let guarded = Guarded::<u8>::default();
-        let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let guarded = Guarded::<Health>::default();
+        let again = catch_unwind(AssertUnwindSafe(|| {
             let _held = guarded.lock();
-            *guarded.lock() = 1;
+            guarded.lock().0 = 1;
         }));
-        let message = again.unwrap_err();
-        let message = message.downcast_ref::<&str>().unwrap();
-        assert!(message.starts_with("a policy of the pool must not call the pool"));
-        *guarded.lock() += 2;
-        assert_eq!(*guarded.lock(), 2);
+        assert!(again.is_err());
+        guarded.lock().0 += 2;
+        assert_eq!(guarded.lock().0, 2);
+    }
+
+    #[test]
+    fn after_an_inner_lock_the_outer_one_is_still_held() {
+        let (edits, health) = (Guarded::<Edits>::default(), Guarded::<Health>::default());
+        let mut held = edits.lock();
+        drop(health.lock());
+        assert!(catch_unwind(refuse_health_policies).is_err());
+        held.0 = 1;
+        drop(held);
+        refuse_health_policies();
     }
 }

@@ -122,7 +122,7 @@ impl Member {
     ///
     /// # Panics
     ///
-    /// When `act` calls a policy of the host, and that calls the pool.
+    /// When `act` calls a policy of the host, and that calls a pool.
     pub(crate) fn with_health<T>(&self, act: impl FnOnce(&mut Option<MemberHealth>) -> T) -> T {
         act(&mut self.state.health.lock())
     }

@@ -2,8 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::health::{
-    EjectedBy, HealthEvent, HealthState, HealthTracker, outlier::EventCounts, probe::ProbeTimes,
+use super::{
+    guarded::{LockRank, Ranked},
+    health::{
+        EjectedBy, HealthEvent, HealthState, HealthTracker, outlier::EventCounts, probe::ProbeTimes,
+    },
 };
 
 /// Health of an upstream, and its probe schedule.
@@ -18,6 +21,10 @@ pub(crate) struct MemberHealth {
     pub(crate) event_counts: EventCounts,
     /// Health as it was counted last among that of the pool's upstreams.
     pub(crate) counted: Option<CountedHealth>,
+}
+
+impl Ranked for Option<MemberHealth> {
+    const RANK: LockRank = LockRank::Health;
 }
 
 /// Health of an upstream as far as availability policies see it.

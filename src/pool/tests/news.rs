@@ -298,3 +298,112 @@ async fn a_policy_has_thresholds_of_its_own_for_one_upstream() {
         assert_eq!(unhealthy, [false, true]);
     }
 }
+
+/// Evaluator that does something with the pool at each event.
+#[derive(Clone, Debug)]
+struct DoesAtEvents {
+    pool: Arc<OnceLock<Pool>>,
+    does: fn(&Pool),
+}
+
+impl DoesAtEvents {
+    fn new(does: fn(&Pool)) -> Self {
+        Self {
+            pool: Arc::default(),
+            does,
+        }
+    }
+}
+
+impl HealthEvaluator for DoesAtEvents {
+    fn observe(&mut self, _event: &HealthEvent) {
+        if let Some(pool) = self.pool.get() {
+            (self.does)(pool);
+        }
+    }
+
+    fn verdict(&mut self, _now: Instant) -> Verdict {
+        Verdict::Healthy
+    }
+}
+
+/// Lets the pool's evaluator of `a` take in an event; false if it panics.
+fn observe_event(pool: &Pool) -> bool {
+    let kind = HealthEventKind::ConnectFailed(ErrorKind::Connect);
+    let event = HealthEvent::new(Instant::now(), kind);
+    let a = member(pool, "a");
+    let observe = std::panic::AssertUnwindSafe(|| pool.state.observe(&a, &event));
+    std::panic::catch_unwind(observe).is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_to_an_evaluator_changes_nothing() {
+    let calls: [fn(&Pool); 6] = [
+        |pool| assert!(pool.add(named("c"))),
+        |pool| assert!(pool.remove("b:80")),
+        |pool| assert!(pool.drain("b:80", OnUpstreamLoss::Leave)),
+        |pool| assert!(pool.resume("d:80")),
+        |pool| assert!(pool.control_health("b:80", HealthControl::ForcedUnhealthy)),
+        |pool| assert!(pool.replace([named("e")])),
+    ];
+    for (index, does) in calls.into_iter().enumerate() {
+        let policy = DoesAtEvents::new(does);
+        let pool = pool(&["a", "b", "d"]).health_policy(policy.clone()).build();
+        assert!(pool.drain("d:80", OnUpstreamLoss::Leave));
+        policy.pool.set(pool.clone()).unwrap();
+        let log = ObserverLog::of(&pool);
+        assert!(!observe_event(&pool), "call {index}");
+        pool.state.notifier.notify();
+        assert_eq!(used(&pool), ["a", "b"], "call {index}");
+        assert_eq!((pool.len(), log.read()), (3, Vec::new()), "call {index}");
+        assert!(pool.resume("d:80"), "call {index}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evaluator_that_calls_another_pool_is_refused_too() {
+    let policy = DoesAtEvents::new(|other| assert!(other.add(named("c"))));
+    let (other, pool) = (
+        pool(&["b"]).build(),
+        pool(&["a"]).health_policy(policy.clone()).build(),
+    );
+    policy.pool.set(other.clone()).unwrap();
+    assert!(!observe_event(&pool));
+    assert_eq!(other.len(), 1);
+}
+
+#[test]
+fn an_evaluator_that_calls_the_pool_beside_an_edit_stops_neither() {
+    let (begun, has_begun) = std::sync::mpsc::sync_channel(1);
+    let (go_on, may_go_on) = std::sync::mpsc::sync_channel(1);
+    static SIGNALS: OnceLock<(
+        std::sync::mpsc::SyncSender<()>,
+        Mutex<std::sync::mpsc::Receiver<()>>,
+    )> = OnceLock::new();
+    assert!(SIGNALS.set((begun, Mutex::new(may_go_on))).is_ok());
+    let policy = DoesAtEvents::new(|pool| {
+        let (begun, may_go_on) = SIGNALS.get().unwrap();
+        begun.send(()).unwrap();
+        may_go_on.lock().unwrap().recv().unwrap();
+        pool.add(named("y"));
+    });
+    let pool = pool(&["a", "b"]).health_policy(policy.clone()).build();
+    assert!(policy.pool.set(pool.clone()).is_ok());
+    let observed = pool.clone();
+    let event = std::thread::spawn(move || observe_event(&observed));
+    has_begun.recv().unwrap();
+    let edited = pool.clone();
+    let edit = std::thread::spawn(move || edited.add(named("z")));
+    // The other thread has the lock of the edits, and waits for that of the upstream.
+    while pool.state.edits.is_free() {
+        std::thread::yield_now();
+    }
+    go_on.send(()).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !(event.is_finished() && edit.is_finished()) {
+        assert!(std::time::Instant::now() < deadline, "both are stuck");
+        std::thread::yield_now();
+    }
+    assert!(!event.join().unwrap(), "the evaluator is refused");
+    assert!(edit.join().unwrap());
+}

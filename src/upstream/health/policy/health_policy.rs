@@ -102,6 +102,11 @@ impl fmt::Debug for dyn HealthPolicy + '_ {
 ///
 /// An evaluator never reads the clock: events carry their time, and a verdict is for the given
 /// time. Times go backwards only as far as events of one upstream overtake one another.
+///
+/// The pool is locked while an evaluator runs, or while a policy creates one. Neither may call a
+/// [`Pool`](crate::Pool): a call that would have to lock one panics, and changes nothing. Such a panic,
+/// like any other of an evaluator, is logged and costs no client anything. What an evaluator needs to
+/// know of other upstreams is to be left for it by an [`Observer`](crate::Observer) or a task.
 pub trait HealthEvaluator: Send + Sync {
     /// Takes in an event.
     fn observe(&mut self, event: &HealthEvent);
